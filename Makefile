@@ -1,0 +1,44 @@
+# Dovecote: `make` alone lists what there is. Every target sets up what it needs by itself.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo serve test check bench lock clean
+
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(VENV)/.installed: requirements-dev.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; try: make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
+	@touch $@
+
+install: $(VENV)/.installed ## create .venv from the lock (the other targets do it too)
+
+demo: $(VENV)/.installed ## the main job, live, on SQLite and the built-in sandbox
+	$(BIN)/dovecote demo $(ARGS)
+
+serve: $(VENV)/.installed ## run Dovecote here (settings: dovecote.toml and the environment)
+	$(BIN)/dovecote serve $(ARGS)
+
+test: $(VENV)/.installed ## the whole suite, on SQLite and on a PostgreSQL it starts itself
+	$(BIN)/python -m pytest -q $(ARGS)
+
+check: $(VENV)/.installed ## lint, types, import rules, format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.installed ## measure against the obvious version, side by side, in one run
+	$(BIN)/python -m bench $(ARGS)
+
+lock: ## write the locks anew (needs uv)
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml -o requirements.lock
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml --group dev -c requirements.lock -o requirements-dev.lock
+
+clean: ## remove what the targets made
+	rm -rf $(VENV) .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

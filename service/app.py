@@ -1,0 +1,130 @@
+"""Put a process together: the database, its secrets, the writer, the worker, and the doors."""
+
+import base64
+import contextlib
+import datetime as dt
+import gc
+import secrets as chance
+from collections.abc import AsyncIterator
+from typing import Literal
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from service.flows.abroad import listening
+from service.flows.http import Http
+from service.flows.runtime import Runtime, log, upstreams_of
+from service.flows.tokens import Tokens
+from service.settings import Settings
+from service.store import queue, secrets
+from service.store.batch import Writer
+from service.store.database import Database
+from service.store.migrate import migrate, newest, revision
+from service.web import callbacks, docs, health
+from service.web.access import Access
+from service.web.api import ENDPOINTS
+from service.web.problems import HANDLERS
+from service.worker import working
+
+Role = Literal["all", "web", "worker"]
+
+
+class WrongSchema(Exception):
+    """The database has another schema than this version needs."""
+
+
+@contextlib.asynccontextmanager
+async def opened(settings: Settings) -> AsyncIterator[Runtime]:
+    """Open everything that the journeys need.
+
+    :raises AlreadyRunning: when another process has the SQLite database
+    :raises StoreUnavailable: when the database is out of reach
+    :raises WrongSchema: when a PostgreSQL database has not been migrated
+    """
+    database = Database(settings.database_url)
+    with database.held():
+        writer = Writer(database)
+        http = Http.real(allow_private=settings.allow_private_webhooks)
+        try:
+            await _prepare(database)
+            async with writer.running():
+                runtime = Runtime(
+                    settings=settings,
+                    database=database,
+                    writer=writer,
+                    http=http,
+                    tokens=Tokens(await _secret(database, settings, "callback_secret")),
+                    webhook_secret=await _secret(database, settings, "webhook_secret"),
+                    upstreams=upstreams_of(settings),
+                )
+                async with listening(runtime):
+                    yield runtime
+        finally:
+            await http.close()
+            await database.close()
+
+
+async def _prepare(database: Database) -> None:
+    """Migrate SQLite, which nobody else has open; of PostgreSQL demand that somebody has."""
+    if database.sqlite:
+        before, after = await migrate(database)
+        if before != after:
+            log.info("database %s: schema %s → %s", database.url.database, before, after)
+        return
+    found = await revision(database)
+    if found != newest():
+        raise WrongSchema(f"the database has schema {found}, this version needs {newest()}: run `dovecote migrate`")
+
+
+async def _secret(database: Database, settings: Settings, name: Literal["callback_secret", "webhook_secret"]) -> str:
+    """Take a secret from the settings, else the one that this database keeps, else make it."""
+    given = getattr(settings, name)
+    if given is not None:
+        value: str = given.get_secret_value()
+        return value
+    made = "whsec_" + base64.b64encode(chance.token_bytes(32)).decode()
+    async with database.writing() as connection:
+        return await secrets.keep(connection, name, made, now=_now())
+
+
+def _now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)
+
+
+@contextlib.asynccontextmanager
+async def at_work(runtime: Runtime) -> AsyncIterator[None]:
+    """Run the worker, after taking up what a dead process had in hand."""
+    if runtime.database.sqlite:
+        async with runtime.database.writing() as connection:
+            await queue.release_leases(connection, now=runtime.now())
+    async with working(runtime):
+        # What is alive now stays: collections need not look at it again, and long pauses go away.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 20)
+        yield
+
+
+def application(runtime: Runtime, role: Role = "all") -> Starlette:
+    """Build the web application over an open runtime.
+
+    :param role: ``all``; ``web`` serves and leaves the work to others; ``worker`` works and serves health only
+    """
+    app = Starlette(routes=routes(runtime.settings, role), exception_handlers=HANDLERS)
+    app.state.runtime = runtime
+    return app
+
+
+def routes(settings: Settings, role: Role = "all") -> list[Route]:
+    """List the doors that are open in a role."""
+    if role == "worker":
+        return health.ROUTES
+    access = Access(settings)
+    api = [endpoint.route(access) for endpoint in ENDPOINTS]
+    return [*callbacks.ROUTES, *api, *health.ROUTES, *docs.ROUTES, Route("/", _to_docs)]
+
+
+async def _to_docs(_: Request) -> Response:
+    return RedirectResponse("/docs")

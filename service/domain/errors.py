@@ -1,0 +1,86 @@
+"""What an upstream's refusal or silence allows next: one class for each answer to that question."""
+
+from typing import ClassVar
+
+CODES = frozenset(
+    {
+        "invalid_input",
+        "content_policy",
+        "insufficient_credit",
+        "unauthorized",
+        "forbidden",
+        "rate_limited",
+        "overloaded",
+        "not_found",
+        "provider_error",
+        "provider_timeout",
+        "cancelled",
+        "unreadable",
+        "unknown",
+    }
+)
+"""The closed set of failure and error codes that clients may rely on."""
+
+
+class UpstreamError(Exception):
+    """An upstream did not do what was asked."""
+
+    outcome: ClassVar[str] = "unavailable"
+
+    def __init__(self, code: str, message: str | None = None, *, retry_after: float | None = None) -> None:
+        """Keep the reason.
+
+        :param code: one of :data:`CODES`
+        :param message: the provider's own words, if it had any
+        :param retry_after: seconds that the upstream asked us to wait
+        """
+        super().__init__(message or code)
+        self.code = code
+        self.message = message
+        self.retry_after = retry_after
+
+
+class Refused(UpstreamError):
+    """Final for this input: neither retry nor fail over."""
+
+    outcome = "refused"
+
+
+class AccountProblem(UpstreamError):
+    """This account may not or cannot; nothing was created. Alert, and try the next upstream."""
+
+    outcome = "account"
+
+
+class Unavailable(UpstreamError):
+    """Nothing was created: retry after a while, then try the next upstream."""
+
+    outcome = "unavailable"
+
+
+class Uncertain(UpstreamError):
+    """It may have been created: never send again, reconcile."""
+
+    outcome = "uncertain"
+
+
+class NotFound(UpstreamError):
+    """The provider does not know the task, yet or any more."""
+
+    outcome = "not_found"
+
+
+class Unreadable(UpstreamError):
+    """The answer is not of the expected protocol at all: HTML, cut off, another shape."""
+
+    outcome = "unreadable"
+
+    def __init__(self, message: str | None = None) -> None:
+        """Keep what was found instead of an answer."""
+        super().__init__("unreadable", message)
+
+
+OUTCOMES: dict[str, type[UpstreamError]] = {
+    error.outcome: error for error in (Refused, AccountProblem, Unavailable, Uncertain, NotFound)
+}
+"""Error class by its name in readings and in the submissions table (``unreadable`` has a constructor of its own)."""

@@ -1,0 +1,96 @@
+"""How a task may change: one table of moves and one pure function."""
+
+import dataclasses
+from datetime import datetime
+
+from service.domain.task import ENDED, OPEN, Failure, Source, State, Task, Update
+
+_AFTER_TAKEN = frozenset({State.RUNNING, State.AWAITING_INPUT}) | ENDED
+
+MOVES: dict[State, frozenset[State]] = {
+    State.QUEUED: frozenset({State.SUBMITTING}) | ENDED,
+    # Back to queued only by ourselves, when the upstream is known to have created nothing.
+    State.SUBMITTING: frozenset({State.QUEUED, State.UNCONFIRMED, State.SUBMITTED}) | _AFTER_TAKEN,
+    State.UNCONFIRMED: frozenset({State.SUBMITTED}) | _AFTER_TAKEN,
+    State.SUBMITTED: _AFTER_TAKEN,
+    State.RUNNING: frozenset({State.AWAITING_INPUT}) | ENDED,
+    State.AWAITING_INPUT: frozenset({State.RUNNING}) | ENDED,
+    # Our own verdicts give way to one of the provider, and to nothing else.
+    State.EXPIRED: frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED}),
+    State.CANCELLED: frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED}),
+    State.FAILED: frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED}),
+    State.SUCCEEDED: frozenset(),
+}
+"""The moves that are allowed at all. A state ended by the provider's verdict allows none, whatever stands here."""
+
+_OURS = frozenset({Source.SWEEP, Source.CLIENT})
+_TAKEN = frozenset({State.SUBMITTED, State.RUNNING, State.AWAITING_INPUT})
+
+
+def advance(task: Task, update: Update, *, now: datetime, source: Source) -> Task | None:
+    """Take in the news, or answer None when there is none.
+
+    Never backward; progress and results only grow; a provider's verdict is final for every sender, and our own
+    verdicts give way to it. The sequence number is the caller's to raise: it belongs to the event.
+    """
+    if task.verdict_by == "provider":
+        return _complete(task, update, now=now)
+    changed = _learn(task, update)
+    if update.state is not None and _may_move(task, update.state, source):
+        changed = _move(changed, update, now=now, source=source)
+    return None if changed == task else dataclasses.replace(changed, updated_at=now)
+
+
+def _may_move(task: Task, state: State, source: Source) -> bool:
+    if task.state in ENDED and source in _OURS:
+        return False
+    return state in MOVES[task.state]
+
+
+def _learn(task: Task, update: Update) -> Task:
+    """Fill what was empty, and let progress grow."""
+    progress = task.progress
+    if task.state in OPEN and update.progress is not None:
+        progress = max(update.progress, progress or 0)
+    return dataclasses.replace(
+        task,
+        external_id=task.external_id or update.external_id,
+        progress=progress,
+        cost=update.cost if update.cost is not None else task.cost,
+    )
+
+
+def _move(task: Task, update: Update, *, now: datetime, source: Source) -> Task:
+    """Make an allowed move."""
+    state = update.state
+    assert state is not None  # noqa: S101 - for the type checker: the caller has looked
+    moved = dataclasses.replace(task, state=state)
+    if state in _TAKEN and task.submitted_at is None:
+        moved = dataclasses.replace(moved, submitted_at=now)
+    if state not in ENDED:
+        return moved
+    failure = update.failure
+    if failure is None and state is State.FAILED:
+        failure = Failure("unknown")
+    return dataclasses.replace(
+        moved,
+        results=update.results or task.results,
+        failure=None if state is State.SUCCEEDED else failure,
+        progress=100 if state is State.SUCCEEDED else moved.progress,
+        verdict_by="dovecote" if source in _OURS else "provider",
+        learned_by=source,
+        finished_at=now,
+    )
+
+
+def _complete(task: Task, update: Update, *, now: datetime) -> Task | None:
+    """Let a task that the provider has ended gain what the first verdict lacked, and nothing else."""
+    if update.state is not task.state:
+        return None
+    completed = dataclasses.replace(
+        task,
+        external_id=task.external_id or update.external_id,
+        results=task.results or update.results,
+        cost=task.cost if task.cost is not None else update.cost,
+    )
+    return None if completed == task else dataclasses.replace(completed, updated_at=now)

@@ -1,0 +1,79 @@
+"""In one sentence: where a task stands, and why it is not finished yet."""
+
+from datetime import datetime
+
+from service.domain.task import Source, State, Task
+
+_LEARNED = {
+    Source.CALLBACK: "its callback said so",
+    Source.POLL: "a poll found out",
+    Source.SUBMIT: "the answer to the submit said so",
+    Source.SWEEP: "Dovecote's own deadline decided",
+    Source.CLIENT: "the client asked for it",
+}
+
+
+def explain(task: Task, *, now: datetime) -> str:
+    """Say where a task stands, for a person."""
+    if task.state is State.QUEUED:
+        return _queued(task, now)
+    if task.state is State.SUBMITTING:
+        return f"Being handed to {task.upstream} right now."
+    if task.state is State.UNCONFIRMED:
+        return _unconfirmed(task)
+    if task.state.ended:
+        return _ended(task)
+    return _open(task, now)
+
+
+def _queued(task: Task, now: datetime) -> str:
+    if task.last_error is None:
+        return "Waiting to be handed over; nothing has been paid."
+    return f"Waiting to be handed over {_when(task.due_at, now)}: {task.last_error}. Nothing has been paid."
+
+
+def _unconfirmed(task: Task) -> str:
+    way_out = (
+        "a callback will settle it"
+        if task.callback_expected
+        else f"{task.upstream} offers no way to look it up without an id"
+    )
+    return (
+        f"Sent to {task.upstream}, but no usable answer came ({task.last_error or 'the process stopped'}), so it may be "
+        f"running and paid for; it is not sent again, {way_out}."
+    )
+
+
+def _open(task: Task, now: datetime) -> str:
+    doing = {
+        State.SUBMITTED: "has it in its queue",
+        State.RUNNING: "is working on it",
+        State.AWAITING_INPUT: "waits for your input",
+    }[task.state]
+    progress = f" ({task.progress} %)" if task.progress else ""
+    waiting = "its callback may come at any time, and Dovecote asks" if task.callback_expected else "Dovecote asks"
+    trouble = f"; the last try failed: {task.last_error}" if task.last_error else ""
+    return f"{task.upstream} {doing}{progress}; {waiting} {_when(task.due_at, now)}{trouble}."
+
+
+def _ended(task: Task) -> str:
+    how = _LEARNED[task.learned_by] if task.learned_by is not None else "nobody wrote down how"
+    if task.state is State.SUCCEEDED:
+        return f"Succeeded at {task.upstream}; {how}."
+    reason = f": {task.failure.message or task.failure.code}" if task.failure is not None else ""
+    if task.state is State.EXPIRED:
+        return (
+            f"Dovecote stopped waiting at the deadline{reason}; should {task.upstream or 'the provider'} still deliver, "
+            "the result will be kept and told."
+        )
+    if task.state is State.CANCELLED and task.verdict_by == "dovecote":
+        return f"Cancelled by the client{reason}."
+    place = f" at {task.upstream}" if task.upstream else ""
+    return f"{task.state.capitalize()}{place}{reason} ({how})."
+
+
+def _when(due: datetime | None, now: datetime) -> str:
+    if due is None:
+        return "no more"
+    seconds = round((due - now).total_seconds())
+    return "now" if seconds <= 0 else f"in {seconds} s"

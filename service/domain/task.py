@@ -1,0 +1,188 @@
+"""The nouns: a task, what a provider says of it, and what came out."""
+
+import dataclasses
+from collections.abc import Mapping
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Literal
+from uuid import UUID
+
+ResultKind = Literal["video", "image", "audio", "text", "model"]
+ResultRole = Literal["result", "cover", "last_frame", "preview", "extra"]
+
+
+class State(StrEnum):
+    """Where a task stands. The moves between states are the table in ``lifecycle.py``."""
+
+    QUEUED = "queued"
+    """Ours; not yet handed over, or waiting for an upstream to recover."""
+    SUBMITTING = "submitting"
+    """A submission is in flight."""
+    UNCONFIRMED = "unconfirmed"
+    """Sent, and no usable answer: the provider may have it. Never sent again by itself."""
+    SUBMITTED = "submitted"
+    """The provider took it and gave it an id."""
+    RUNNING = "running"
+    """The provider works on it."""
+    AWAITING_INPUT = "awaiting_input"
+    """The provider wants something from the client."""
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+    """We stopped waiting. A verdict of the provider that comes later still counts."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether a client has been told the end of it."""
+        return self in ENDED
+
+
+ENDED = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED, State.EXPIRED})
+OPEN = frozenset(State) - ENDED
+
+
+class Source(StrEnum):
+    """Who brought the news."""
+
+    SUBMIT = "submit"
+    CALLBACK = "callback"
+    POLL = "poll"
+    SWEEP = "sweep"
+    CLIENT = "client"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Result:
+    """One output of a task: a URL (temporary, at the provider) or a text."""
+
+    kind: ResultKind
+    url: str | None = None
+    text: str | None = None
+    role: ResultRole = "result"
+
+    def as_json(self) -> dict[str, str]:
+        """Give the JSON object that the API shows and the store keeps."""
+        shown: dict[str, str] = {"kind": self.kind, "role": self.role}
+        if self.url is not None:
+            shown["url"] = self.url
+        if self.text is not None:
+            shown["text"] = self.text
+        return shown
+
+    @classmethod
+    def from_json(cls, kept: Mapping[str, Any]) -> "Result":
+        """Read what :meth:`as_json` gave."""
+        return cls(kind=kept["kind"], role=kept["role"], url=kept.get("url"), text=kept.get("text"))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a task did not succeed."""
+
+    code: str
+    """One of ``errors.CODES``."""
+    message: str | None = None
+    """The provider's own words: diagnostic, not for end users."""
+    retryable: bool = False
+    """Whether the same input may succeed when it is submitted again."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Give the JSON object that the API shows and the store keeps."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, kept: Mapping[str, Any]) -> "Failure":
+        """Read what :meth:`as_json` gave."""
+        return cls(code=kept["code"], message=kept.get("message"), retryable=bool(kept.get("retryable")))
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Update:
+    """What a provider says of a task, in our words. Everything is optional: silence changes nothing."""
+
+    state: State | None = None
+    """None: the message says nothing that may be acted on. The provider's own queue is ``submitted``."""
+    external_id: str | None = None
+    progress: int | None = None
+    """Percent, 0 to 100. Never by itself a proof of success."""
+    results: tuple[Result, ...] = ()
+    failure: Failure | None = None
+    cost: float | None = None
+    """In the provider's own unit (points, credits)."""
+    unknown_word: str | None = None
+    """A status word that no table knows: counted and logged, never acted on."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """A client's wish, followed from acceptance to outcome. All times are aware, UTC."""
+
+    id: UUID
+    client: str
+    family: str
+    operation: str
+    input: Mapping[str, Any]
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    callback_url: str | None = None
+    idempotency_key: str | None = None
+    request_hash: str = ""
+    route: tuple[str, ...] = ()
+    """The upstreams that may serve it, in order."""
+
+    state: State = State.QUEUED
+    upstream: str | None = None
+    """The upstream it was handed to last."""
+    dialect: str | None = None
+    external_id: str | None = None
+    progress: int | None = None
+    results: tuple[Result, ...] = ()
+    failure: Failure | None = None
+    cost: float | None = None
+    verdict_by: Literal["provider", "dovecote"] | None = None
+    """Who ended it. The provider's verdict is final; ours gives way to a later one of the provider."""
+    learned_by: Source | None = None
+    """How the end was learned."""
+    cancel_requested_at: datetime | None = None
+    callback_expected: bool = False
+    """Whether the upstream was given a callback URL that it can reach."""
+    missing_since: datetime | None = None
+    """Since when the provider has said, without a break, that it does not know the task."""
+    last_error: str | None = None
+    """What went wrong last on the way to an answer; None once one came."""
+    sequence: int = 0
+    """Number of its last event."""
+
+    created_at: datetime
+    updated_at: datetime
+    submitted_at: datetime | None = None
+    finished_at: datetime | None = None
+    deadline_at: datetime
+    due_at: datetime | None = None
+    """When it next needs attention. The only queue there is."""
+    attempts: int = 0
+    """How often it was claimed; a completion names the attempt it belongs to."""
+
+    @property
+    def model(self) -> str | None:
+        """The model asked for, where the client named one."""
+        model = self.options.get("model", self.input.get("model"))
+        return model if isinstance(model, str) else None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Submission:
+    """One attempt to hand a task to one upstream. It owns the callback token."""
+
+    id: UUID
+    task_id: UUID
+    upstream: str
+    dialect: str
+    outcome: str = "sending"
+    """``sending``, ``taken``, or the error class: ``refused``, ``account``, ``unavailable``, ``uncertain``."""
+    external_id: str | None = None
+    code: str | None = None
+    message: str | None = None
+    sent_at: datetime
+    settled_at: datetime | None = None

@@ -1,0 +1,103 @@
+"""The schedules: when a row next needs attention. Pure: now and chance are arguments. All spans are seconds."""
+
+import dataclasses
+from datetime import datetime, timedelta
+
+from service.domain.task import ENDED, Task
+
+LEASE = 60.0
+"""How long a claimed row belongs to whoever claimed it."""
+SUBMIT_LEASE_MARGIN = 30.0
+"""What a submission's lease has beyond the time-outs of its call."""
+UNKNOWN_ID_GRACE = 300.0
+"""How long after the submit an unknown id is only 'not visible yet' (CometAPI, DeerAPI: seconds; seen: minutes)."""
+UNKNOWN_ID_CONFIRMED = 60.0
+"""How long an id must have been unknown without a break before that counts."""
+LATE_WATCH = 86_400.0
+"""How long after an end of our own making we go on looking for the provider's verdict."""
+LATE_GROWTH = 0.5
+SUBMIT_BACKOFF = (1.0, 2.0, 4.0)
+"""Upper bounds of the waits between the tries of a submit that is known to have created nothing (full jitter)."""
+SUBMIT_BACKOFF_LATER = 60.0
+"""The upper bound once those tries are used up on every upstream."""
+RETRY_AFTER_CAP = 120.0
+MESSAGE_SCHEDULE = (0.0, 5.0, 60.0, 300.0, 1800.0, 7200.0, 18000.0, 36000.0, 72000.0, 129600.0)
+"""Waits before each attempt to deliver a client message, give or take a fifth."""
+MESSAGE_SPREAD = 0.2
+INBOX_BACKOFF = (1.0, 5.0, 30.0, 120.0, 600.0)
+"""Waits after a callback could not be processed for a reason of our own; then it is parked."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PollPlan:
+    """How to look for a task: the first check as a share of the median duration, then a share of its age."""
+
+    first: float
+    growth: float
+    shortest: float
+    longest: float
+
+
+EXPECTING = PollPlan(first=1.0, growth=0.15, shortest=5.0, longest=120.0)
+"""A callback is expected: polling is the net below it."""
+POLLING = PollPlan(first=0.5, growth=0.08, shortest=2.0, longest=60.0)
+"""No callback can come, or callbacks have stopped coming."""
+
+
+def next_poll(task: Task, plan: PollPlan, *, median: float, now: datetime) -> datetime | None:
+    """Say when to ask the provider next; None when there is nothing left to ask.
+
+    :param median: seconds that a task of this kind usually takes
+    """
+    if task.verdict_by == "provider" or (task.state in ENDED and task.external_id is None):
+        return None
+    start = task.submitted_at or task.created_at
+    age = (now - start).total_seconds()
+    if task.state in ENDED:
+        wait = min(max(LATE_GROWTH * age, plan.longest), 3600.0)
+        later = now + timedelta(seconds=wait)
+        return later if later <= task.deadline_at + timedelta(seconds=LATE_WATCH) else None
+    first = plan.first * median
+    if task.external_id is None:
+        return max(task.deadline_at, now)  # there is nothing to ask about: only a callback, or the deadline
+    wait = first - age if age < first else min(max(plan.growth * age, plan.shortest), plan.longest)
+    return min(now + timedelta(seconds=wait), max(task.deadline_at, now))
+
+
+def retry_submit(tries: int, *, retry_after: float | None, chance: float, now: datetime) -> datetime:
+    """Say when to submit again after an upstream was unavailable.
+
+    :param tries: how many submissions have met an unavailable upstream so far, at least 1
+    :param retry_after: seconds that the upstream asked for, honoured up to :data:`RETRY_AFTER_CAP`
+    :param chance: uniform in 0..1
+    """
+    bound = SUBMIT_BACKOFF[tries - 1] if tries <= len(SUBMIT_BACKOFF) else SUBMIT_BACKOFF_LATER
+    wait = max(bound * chance, min(retry_after or 0.0, RETRY_AFTER_CAP))
+    return now + timedelta(seconds=wait)
+
+
+def next_delivery(attempts: int, *, chance: float, now: datetime) -> datetime | None:
+    """Say when to try a client message again after so many attempts; None when the schedule is used up.
+
+    :param chance: uniform in 0..1
+    """
+    if attempts >= len(MESSAGE_SCHEDULE):
+        return None
+    spread = 1 - MESSAGE_SPREAD + 2 * MESSAGE_SPREAD * chance
+    return now + timedelta(seconds=MESSAGE_SCHEDULE[attempts] * spread)
+
+
+def retry_inbox(attempts: int, *, now: datetime) -> datetime | None:
+    """Say when to look at a callback again that we failed to process; None: park it."""
+    if attempts > len(INBOX_BACKOFF):
+        return None
+    return now + timedelta(seconds=INBOX_BACKOFF[attempts - 1])
+
+
+def counts_as_missing(task: Task, *, now: datetime) -> bool:
+    """Whether the provider's 'I know no such task' is to be believed by now."""
+    if task.missing_since is None:
+        return False
+    start = task.submitted_at or task.created_at
+    young = (now - start).total_seconds() < UNKNOWN_ID_GRACE
+    return not young and (now - task.missing_since).total_seconds() >= UNKNOWN_ID_CONFIRMED

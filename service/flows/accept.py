@@ -1,0 +1,272 @@
+"""Accept a client's wish: check all of it, say every mistake at once, and make the task that stands for it."""
+
+import dataclasses
+import datetime as dt
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+import orjson
+
+from service.domain.task import Task
+from service.flows.http import ForbiddenAddress, refuse_private
+from service.flows.runtime import Runtime
+from service.providers import FAMILIES, PROVIDERS
+from service.providers.dialect import Family, Mistake, Operation
+from service.providers.schema import Schema, nearest
+from service.store import tasks as task_store
+
+DEADLINE_SECONDS = (10, 7 * 86_400)
+MOST_LABELS = 20
+
+WISH: dict[str, Any] = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["family", "operation"],
+    "properties": {
+        "family": {
+            "type": "string",
+            "description": "What is asked for; see `GET /v1/families`.",
+            "examples": ["runway"],
+        },
+        "operation": {"type": "string", "description": "The verb within the family.", "examples": ["text_to_video"]},
+        "input": {
+            "type": "object",
+            "description": "What the operation works on, in Dovecote's names; `GET /v1/families` has the schema of every operation.",
+            "examples": [{"prompt": "a dove comes home at dusk", "duration": 5}],
+        },
+        "options": {
+            "type": "object",
+            "description": "Fields of the provider's own body. They are sent as they are and win over what `input` maps to.",
+        },
+        "callback_url": {
+            "type": "string",
+            "maxLength": 2048,
+            "description": "Where Dovecote posts a signed message when the task ends.",
+        },
+        "labels": {
+            "type": "object",
+            "maxProperties": MOST_LABELS,
+            "propertyNames": {"type": "string", "pattern": "^[A-Za-z0-9_.-]{1,64}$"},
+            "additionalProperties": {"type": "string", "maxLength": 256},
+            "description": "Your own names for the task; lists can be filtered by them.",
+        },
+        "upstream": {
+            "type": "string",
+            "description": "The one upstream that may serve it; default: the configured ones, in order.",
+        },
+        "deadline": {
+            "description": "When Dovecote stops waiting: seconds from now, or a time (RFC 3339).",
+            "anyOf": [
+                {"type": "number", "minimum": DEADLINE_SECONDS[0], "maximum": DEADLINE_SECONDS[1]},
+                {"type": "string", "format": "date-time"},
+            ],
+        },
+    },
+}
+"""JSON Schema of the body of ``POST /v1/tasks``."""
+
+_SCHEMA = Schema(WISH)
+_INPUTS = {
+    (family.name, operation.name): Schema(operation.input)
+    for family in FAMILIES.values()
+    for operation in family.operations.values()
+}
+
+
+class Invalid(Exception):
+    """A wish that cannot be accepted, with everything that is wrong with it."""
+
+    def __init__(self, mistakes: list[Mistake]) -> None:
+        """Keep every mistake."""
+        super().__init__("; ".join(f"{mistake.path}: {mistake.message}" for mistake in mistakes))
+        self.mistakes = mistakes
+
+
+class KeyReused(Exception):
+    """The idempotency key belongs to another request."""
+
+    def __init__(self, task: Task) -> None:
+        """Keep the task that has the key."""
+        super().__init__(
+            f"this Idempotency-Key already belongs to task {task.id}, which was submitted with another body"
+        )
+        self.task = task
+
+
+async def accept(
+    runtime: Runtime, wish: Any, *, client: str, idempotency_key: str | None = None
+) -> task_store.Accepted:
+    """Make a task of a wish, or find the one that the same wish with the same key has made before.
+
+    :param wish: the document that a client sent
+    :raises Invalid: with every mistake
+    :raises KeyReused: when the key came with another body before
+    :raises StoreUnavailable: when it could not be written; nothing has been accepted
+    """
+    try:
+        task = make(runtime, wish, client=client, idempotency_key=idempotency_key)
+    except Invalid:
+        # What was accepted once stays accepted, though its deadline has passed or its upstream is gone.
+        known = await _known(runtime, client, idempotency_key)
+        if known is None or known.request_hash != _hash(wish):
+            raise
+        return task_store.Accepted(known, new=False)
+    accepted = await runtime.writer.do(task_store.accept, task)
+    if accepted.new:
+        runtime.bells.ring("submit")
+    elif accepted.task.request_hash != task.request_hash:
+        raise KeyReused(accepted.task)
+    return accepted
+
+
+def make(runtime: Runtime, wish: Any, *, client: str, idempotency_key: str | None) -> Task:
+    """Check a wish and make the task; nothing is written yet.
+
+    :raises Invalid: with every mistake
+    """
+    mistakes = _SCHEMA.mistakes(wish) + _unstorable(wish)
+    if not isinstance(wish, dict) or any(
+        mistake.path in {"family", "operation", "input", "options"} for mistake in mistakes
+    ):
+        raise Invalid(mistakes)
+    family, operation = _find(wish, mistakes)
+    if family is None or operation is None:
+        raise Invalid(mistakes)
+    now = runtime.now()
+    given = wish.get("input", {})
+    mistakes += _INPUTS[family.name, operation.name].mistakes(given, below="input")
+    deadline = _deadline(wish.get("deadline"), operation, now, mistakes)
+    _check_callback_url(runtime, wish.get("callback_url"), mistakes)
+    task = Task(
+        id=runtime.new_id(),
+        client=client,
+        family=family.name,
+        operation=operation.name,
+        input=given,
+        options=wish.get("options", {}),
+        labels=wish.get("labels", {}),
+        callback_url=wish.get("callback_url"),
+        idempotency_key=idempotency_key,
+        request_hash=_hash(wish),
+        sequence=1,
+        created_at=now,
+        updated_at=now,
+        deadline_at=deadline,
+        due_at=now,
+    )
+    if not mistakes:
+        task = dataclasses.replace(task, route=_route(runtime, task, wish.get("upstream"), mistakes))
+    if mistakes:
+        raise Invalid(mistakes)
+    return task
+
+
+async def _known(runtime: Runtime, client: str, idempotency_key: str | None) -> Task | None:
+    if idempotency_key is None:
+        return None
+    async with runtime.database.reading() as connection:
+        return await task_store.find_by_key(connection, client, idempotency_key)
+
+
+def _hash(wish: Any) -> str:
+    return hashlib.sha256(orjson.dumps(wish, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def _unstorable(value: Any, path: str = "") -> list[Mistake]:
+    """Find texts with a NUL, which no database keeps."""
+    if isinstance(value, str):
+        return [Mistake(path, "holds a NUL character: leave it out")] if "\x00" in value else []
+    if isinstance(value, Mapping):
+        inner = [(f"{path}.{name}".strip("."), name, item) for name, item in value.items()]
+        return [found for at, name, item in inner for found in (*_unstorable(name, at), *_unstorable(item, at))]
+    if isinstance(value, list):
+        return [found for number, item in enumerate(value) for found in _unstorable(item, f"{path}.{number}")]
+    return []
+
+
+def _find(wish: Mapping[str, Any], mistakes: list[Mistake]) -> tuple[Family | None, Operation | None]:
+    family = FAMILIES.get(wish["family"])
+    if family is None:
+        mistakes.append(Mistake("family", f"unknown family {wish['family']!r}{nearest(wish['family'], FAMILIES)}"))
+        return None, None
+    names = {
+        alias: operation for operation in family.operations.values() for alias in (operation.name, *operation.aliases)
+    }
+    operation = names.get(wish["operation"])
+    if operation is None:
+        hint = nearest(wish["operation"], family.operations)
+        mistakes.append(Mistake("operation", f"{family.name} has no operation {wish['operation']!r}{hint}"))
+    return family, operation
+
+
+def _deadline(wished: Any, operation: Operation, now: dt.datetime, mistakes: list[Mistake]) -> dt.datetime:
+    if isinstance(wished, str):
+        try:
+            deadline = dt.datetime.fromisoformat(wished)
+            seconds = (deadline - now).total_seconds()
+        except (ValueError, TypeError):
+            seconds = -1.0
+        if not DEADLINE_SECONDS[0] <= seconds <= DEADLINE_SECONDS[1]:
+            mistakes.append(
+                Mistake("deadline", f"is a time from {DEADLINE_SECONDS[0]} s to 7 days from now, with its zone (…Z)")
+            )
+            return now
+        return deadline.astimezone(dt.UTC)
+    return now + dt.timedelta(seconds=wished if isinstance(wished, int | float) else operation.deadline)
+
+
+def _check_callback_url(runtime: Runtime, url: Any, mistakes: list[Mistake]) -> None:
+    if not isinstance(url, str):
+        return
+    try:
+        parts = urlsplit(url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.port == 0:
+            mistakes.append(Mistake("callback_url", "is not an http(s) URL"))
+        elif parts.username or parts.password:
+            mistakes.append(Mistake("callback_url", "holds a user or password: put a secret into the path instead"))
+        elif not runtime.settings.allow_private_webhooks:
+            refuse_private(url)
+    except ForbiddenAddress as error:
+        hint = "an operator can allow private addresses with DOVECOTE_ALLOW_PRIVATE_WEBHOOKS=true"
+        mistakes.append(Mistake("callback_url", f"{error}; {hint}"))
+    except ValueError:
+        mistakes.append(Mistake("callback_url", "is not an http(s) URL"))
+
+
+def _route(runtime: Runtime, task: Task, wished: str | None, mistakes: list[Mistake]) -> tuple[str, ...]:
+    """Name the upstreams that can serve a task, in order; say why when there is none."""
+    if wished is not None and wished not in runtime.upstreams:
+        known = PROVIDERS.get(wished)
+        hint = (
+            f"; it is known, and switched on by its key: set {known.key_variable}"
+            if known
+            else nearest(wished, runtime.upstreams)
+        )
+        mistakes.append(Mistake("upstream", f"no upstream {wished!r} is configured{hint}"))
+        return ()
+    candidates = [runtime.upstreams[wished]] if wished is not None else list(runtime.upstreams.values())
+    speaking = [(each, each.dialect_for(task.family, task.operation)) for each in candidates]
+    able = [(upstream, dialect) for upstream, dialect in speaking if dialect is not None]
+    if not able:
+        keys = ", ".join(
+            provider.key_variable for provider in PROVIDERS.values() if _could_serve(provider.dialects, task.family)
+        )
+        which = f"upstream {wished!r}" if wished is not None else "none of the configured upstreams"
+        mistakes.append(
+            Mistake(
+                "upstream" if wished else "operation",
+                f"{which} serves {task.family} {task.operation}; set one of {keys}",
+            )
+        )
+        return ()
+    complaints = {upstream.name: dialect.check(task) for upstream, dialect in able}
+    route = tuple(name for name, found in complaints.items() if not found)
+    if not route:
+        mistakes += next(iter(complaints.values()))
+    return route
+
+
+def _could_serve(dialects: tuple[str, ...], family: str) -> bool:
+    return any(dialect.startswith(f"{family}/") for dialect in dialects)

@@ -1,0 +1,230 @@
+"""The only place where a task's state changes: take in news, and write the rows, their events and the messages owed.
+
+Callback, poll, sweep and client all end here, in one transaction for a whole batch.
+"""
+
+import asyncio
+import dataclasses
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+from uuid import UUID
+
+import orjson
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.domain.lifecycle import advance
+from service.domain.task import Source, State, Submission, Task, Update
+from service.flows.runtime import Runtime, log
+from service.flows.show import instant, show_task
+from service.store import events as event_store
+from service.store import outbox, queue, submissions
+from service.store import tasks as task_store
+from service.store.database import StoreUnavailable
+from service.store.events import Event
+from service.store.outbox import Message
+
+LONGEST_WAIT = 5.0
+"""Seconds between tries to write news while the database is away."""
+
+Decision = Literal["applied", "duplicate", "stale", "late", "unmatched"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class News:
+    """What has become known of one task, by whom, and what is to be written with it."""
+
+    task_id: UUID
+    source: Source
+    update: Update = dataclasses.field(default_factory=Update)
+    attempt: int | None = None
+    """The claim that this completes. The schedule changes only if the claim still stands; what a provider said is
+    taken in all the same: it is true whoever brings it."""
+    holder_only: bool = False
+    """Whether the news is worth nothing once the claim is lost."""
+    expects: State | None = None
+    """The only state in which the update counts: elsewhere something stronger has become known meanwhile."""
+    set: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """Fields besides the state: the upstream it goes to, the last error."""
+    remark: str | None = None
+    """Type of an event that is written even when nothing else changes."""
+    details: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """What the event says besides the change."""
+    begins: Submission | None = None
+    settles: Submission | None = None
+    retry_at: dt.datetime | None = None
+    """When a queued task is to be handed over again, or until when it is now held."""
+    not_before: dt.datetime | None = None
+    """The earliest next poll, where the upstream asked us to wait."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Applied:
+    """What became of a piece of news."""
+
+    decision: Decision
+    task: Task | None
+
+
+@dataclasses.dataclass(slots=True)
+class _Written:
+    """What a batch has to write."""
+
+    changed: dict[UUID, Task] = dataclasses.field(default_factory=dict)
+    events: list[Event] = dataclasses.field(default_factory=list)
+    messages: list[Message] = dataclasses.field(default_factory=list)
+    begun: list[Submission] = dataclasses.field(default_factory=list)
+    settled: list[Submission] = dataclasses.field(default_factory=list)
+
+
+async def apply(runtime: Runtime, connection: AsyncConnection, news: Sequence[News]) -> list[Applied]:
+    """Take in news, in order, in the caller's transaction."""
+    tasks = await task_store.lock(connection, [piece.task_id for piece in news])
+    written = _Written()
+    applied = [_take_in(runtime, tasks, piece, written) for piece in news]
+    # Submissions are settled before others begin: the index that forbids a second job sees each statement.
+    await submissions.settle(connection, written.settled)
+    await submissions.begin(connection, written.begun)
+    await queue.settle_tasks(connection, list(written.changed.values()))
+    await event_store.record(connection, written.events)
+    await outbox.owe(connection, written.messages)
+    return applied
+
+
+async def settle(runtime: Runtime, news: News) -> Applied:
+    """Write one piece of news through the batching writer, and tell whoever waits for it."""
+    applied = await runtime.writer.do(runtime.once(apply), news)
+    announce(runtime, [applied])
+    return applied
+
+
+async def settle_surely(runtime: Runtime, news: News) -> Applied:
+    """Write news that must not be lost, such as the id of a job that was paid for: wait for the database to come back."""
+    wait = 0.2
+    while True:
+        try:
+            return await settle(runtime, news)
+        except StoreUnavailable as error:
+            log.warning("news of task %s waits for the database: %s", news.task_id, error)
+            await asyncio.sleep(wait)
+            wait = min(wait * 2, LONGEST_WAIT)
+
+
+def announce(runtime: Runtime, applied: Sequence[Applied]) -> None:
+    """After the commit: wake whoever waits for what has changed."""
+    for each in applied:
+        if each.decision == "applied" and each.task is not None:
+            runtime.bells.changed(each.task.id)
+            if each.task.callback_url is not None and each.task.state.ended:
+                runtime.bells.ring("outbox")
+
+
+def _take_in(runtime: Runtime, tasks: dict[UUID, Task], news: News, written: _Written) -> Applied:
+    before = tasks.get(news.task_id)
+    if before is None:
+        return Applied("unmatched", None)
+    holds = news.attempt is not None and news.attempt == before.attempts
+    if news.holder_only and not holds:
+        return Applied("stale", before)
+    if news.settles is not None:
+        written.settled.append(news.settles)
+    if news.begins is not None:
+        written.begun.append(news.begins)
+    if news.update.unknown_word is not None:
+        log.warning("unknown status word %r of %s: state kept", news.update.unknown_word, before.dialect)
+    now = runtime.now()
+    update = news.update if news.expects in {None, before.state} else Update()
+    after = advance(dataclasses.replace(before, **news.set), update, now=now, source=news.source)
+    after = after or dataclasses.replace(before, **news.set)
+    moved = _worth_an_event(before, after)
+    if moved or news.remark is not None:
+        after = dataclasses.replace(after, sequence=before.sequence + 1, updated_at=now)
+        written.events.append(_event(before, after, news, now))
+    after = _schedule(runtime, before, after, news, holds=holds)
+    if after != before:
+        tasks[after.id] = written.changed[after.id] = after
+    if moved and _owes(before, after):
+        written.messages.append(_message(runtime, after, now))
+    return Applied("applied" if moved else _why_not(before, news.update), after)
+
+
+_NEWSWORTHY = ("state", "external_id", "progress", "results", "failure", "verdict_by", "cancel_requested_at")
+
+
+def _worth_an_event(before: Task, after: Task) -> bool:
+    return any(getattr(before, name) != getattr(after, name) for name in _NEWSWORTHY)
+
+
+def _event(before: Task, after: Task, news: News, now: dt.datetime) -> Event:
+    shown = {
+        name: value
+        for name, value in task_store.row_of(after).items()
+        if name in _NEWSWORTHY and getattr(before, name) != getattr(after, name)
+    }
+    if "cancel_requested_at" in shown:
+        shown["cancel_requested_at"] = instant(after.cancel_requested_at)
+    return Event(
+        task_id=after.id,
+        sequence=after.sequence,
+        type=_event_type(before, after, news),
+        source=news.source,
+        at=now,
+        data={**shown, **news.details},
+    )
+
+
+def _event_type(before: Task, after: Task, news: News) -> str:
+    if news.remark is not None:
+        return news.remark
+    if before.state is not after.state:
+        late = before.state.ended and after.state.ended
+        return "late_result" if late else str(after.state)
+    if before.verdict_by != after.verdict_by:
+        return "confirmed"
+    return "progress" if before.progress != after.progress else "details"
+
+
+def _schedule(runtime: Runtime, before: Task, after: Task, news: News, *, holds: bool) -> Task:
+    """Say when the task is due next."""
+    if after.verdict_by == "provider":
+        due = None
+    elif news.retry_at is not None and (holds or before.state is State.QUEUED):
+        due = news.retry_at
+    elif after.state in {State.QUEUED, State.SUBMITTING}:
+        due = before.due_at
+    elif holds or before.state is not after.state or before.external_id != after.external_id:
+        due = runtime.next_poll(after)
+        if due is not None and news.not_before is not None:
+            due = max(due, news.not_before)
+    else:
+        due = before.due_at
+    return dataclasses.replace(after, due_at=due)
+
+
+def _owes(before: Task, after: Task) -> bool:
+    """Whether the client is owed a message: it is told each end once, and a late verdict after an end of ours."""
+    if after.callback_url is None or not after.state.ended:
+        return False
+    return before.state is not after.state or before.results != after.results
+
+
+def _message(runtime: Runtime, task: Task, now: dt.datetime) -> Message:
+    kind = f"task.{task.state}"
+    body = {"type": kind, "timestamp": instant(now), "data": show_task(task, now=now)}
+    return Message(
+        id=runtime.new_id(),
+        task_id=task.id,
+        sequence=task.sequence,
+        type=kind,
+        url=task.callback_url or "",
+        body=orjson.dumps(body).decode(),
+        created_at=now,
+        due_at=now,
+    )
+
+
+def _why_not(task: Task, update: Update) -> Decision:
+    """Name news that changed nothing."""
+    if update.state is None or update.state is task.state:
+        return "duplicate"
+    return "late" if task.state.ended and update.state.ended else "stale"

@@ -1,0 +1,168 @@
+"""Callbacks: stored at the door before they are understood, then matched by their token and taken in."""
+
+import dataclasses
+import datetime as dt
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.domain.errors import UpstreamError
+from service.domain.task import Source, Submission, Update
+from service.domain.timing import LEASE, retry_inbox
+from service.flows.apply import Applied, News, announce, apply
+from service.flows.runtime import Runtime, log
+from service.providers import DIALECTS
+from service.providers.dialect import Callback
+from service.store import inbox, queue, submissions
+from service.store.inbox import Received
+
+MOST_AT_ONCE = 100
+
+_KEPT_HEADERS = frozenset({"content-type", "user-agent", "date"})
+_KEPT_PREFIXES = ("webhook-", "svix-", "x-webhook-")
+"""Signature headers are kept, since they are verified later. Credentials, cookies and addresses are not."""
+
+
+def kept_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """Choose what is stored of a callback's headers."""
+    return {
+        name: value.replace("\x00", "")
+        for name, value in headers.items()
+        if name in _KEPT_HEADERS or name.startswith(_KEPT_PREFIXES)
+    }
+
+
+async def receive(runtime: Runtime, submission_id: UUID, headers: Mapping[str, str], body: bytes) -> None:
+    """Store a callback whose token has been verified; returns after the commit.
+
+    :raises StoreUnavailable: when it could not be stored: the provider must be told to come again
+    """
+    now = runtime.now()
+    received = Received(
+        id=runtime.new_id(),
+        submission_id=submission_id,
+        headers=kept_headers(headers),
+        body=body,
+        dedupe_key=hashlib.sha256(body).digest(),
+        received_at=now,
+        due_at=now,
+    )
+    await runtime.writer.do(inbox.receive, received)
+    runtime.bells.ring("inbox")
+
+
+async def run_due(runtime: Runtime) -> int:
+    """Take the callbacks that are due and take in what they say; answer how many were taken."""
+    now = runtime.now()
+    claimed = await runtime.writer.do(_claim, (now, now + dt.timedelta(seconds=LEASE), MOST_AT_ONCE))
+    if claimed:
+        announce(runtime, await runtime.writer.do(runtime.once(_take_in), claimed))
+    return len(claimed)
+
+
+async def _claim(
+    connection: AsyncConnection, wishes: Sequence[tuple[dt.datetime, dt.datetime, int]]
+) -> list[Sequence[Row[Any]]]:
+    return [await queue.claim_rows(connection, "inbox", now=now, until=until, most=most) for now, until, most in wishes]
+
+
+async def _take_in(
+    runtime: Runtime, connection: AsyncConnection, batches: Sequence[Sequence[Row[Any]]]
+) -> list[list[Applied]]:
+    """Understand claimed callbacks and apply them, with the decision on each, in one transaction."""
+    return [await _take_in_one(runtime, connection, rows) for rows in batches]
+
+
+async def _take_in_one(runtime: Runtime, connection: AsyncConnection, rows: Sequence[Row[Any]]) -> list[Applied]:
+    known = await submissions.by_id(connection, [row.submission_id for row in rows])
+    heard = [_understand(runtime, row, known.get(row.submission_id)) for row in rows]
+    applied = iter(await apply(runtime, connection, [news for each in heard for news in each.news]))
+    hastened = [
+        known[row.submission_id].task_id for row, each in zip(rows, heard, strict=True) if each.decision == "hastened"
+    ]
+    await queue.hasten(connection, hastened, now=runtime.now())
+    settled, told = [], []
+    for row, each in zip(rows, heard, strict=True):
+        came_of = [next(applied) for _ in each.news]
+        told += came_of
+        settled.append(_settlement(runtime, row, each, came_of))
+    await queue.settle_inbox(connection, settled)
+    if hastened:
+        runtime.bells.ring("poll")
+    return told
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Heard:
+    """What a callback says: news, or a decision without any."""
+
+    news: Sequence[News] = ()
+    decision: str | None = None
+    detail: str | None = None
+    retry: bool = False
+
+
+def _understand(runtime: Runtime, row: Row[Any], submission: Submission | None) -> _Heard:
+    dialect = None if submission is None else DIALECTS.get(submission.dialect)
+    if submission is None or dialect is None:
+        return _Heard(
+            decision="unmatched", detail="this database has no such submission, or this version no such dialect"
+        )
+    callback = Callback(row.headers, row.body)
+    try:
+        if dialect.authentic(callback, None) is False:
+            return _Heard(decision="forged", detail="the signature is not the provider's")
+        updates = dialect.hear(callback)
+    except UpstreamError as error:
+        return _Heard(decision="unreadable", detail=error.message or error.code)
+    except Exception as error:  # noqa: BLE001 - a mistake of ours must not cost the callback
+        log.exception("callback %s could not be read", row.id)
+        return _Heard(detail=f"{type(error).__name__}: {error}"[:500], retry=True)
+    upstream = runtime.upstreams.get(submission.upstream)
+    if upstream is not None and upstream.settings.callbacks == "confirm":
+        return _Heard(decision="hastened", detail="a poll is to confirm it")
+    return _Heard([_news(runtime, submission, update) for update in updates])
+
+
+def _news(runtime: Runtime, submission: Submission, update: Update) -> News:
+    if submission.outcome in {"refused", "account", "unavailable"}:
+        # We had been told that nothing was created. Whatever serves the task now is not overwritten.
+        return News(
+            task_id=submission.task_id,
+            source=Source.CALLBACK,
+            remark="extra_job",
+            details={"upstream": submission.upstream, "external_id": update.external_id, "state": update.state},
+        )
+    proven = dataclasses.replace(
+        submission, outcome="taken", external_id=update.external_id, settled_at=runtime.now(), code=None, message=None
+    )
+    return News(
+        task_id=submission.task_id,
+        source=Source.CALLBACK,
+        update=update,
+        set={"last_error": None} if update.state is not None else {},
+        settles=proven if submission.outcome in {"sending", "uncertain"} and update.external_id is not None else None,
+    )
+
+
+def _settlement(runtime: Runtime, row: Row[Any], heard: _Heard, applied: Sequence[Applied]) -> dict[str, Any]:
+    now = runtime.now()
+    decision, detail, due = heard.decision, heard.detail, None
+    if heard.retry:
+        due = retry_inbox(row.attempts, now=now)
+        decision = None if due is not None else "parked"
+    elif decision is None:
+        decisions = [each.decision for each in applied]
+        decision = "applied" if "applied" in decisions else (decisions[0] if decisions else "duplicate")
+    return {
+        "of_row": row.id,
+        "of_attempt": row.attempts,
+        "decision": decision,
+        "detail": detail,
+        "decided_at": None if decision is None else now,
+        "due_at": due,
+    }

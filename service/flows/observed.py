@@ -1,0 +1,60 @@
+"""What experience says: how long tasks of a kind take, and whether an upstream's callbacks still come."""
+
+import dataclasses
+import statistics
+from collections import defaultdict
+from collections.abc import Iterable
+
+from service.domain.task import Task
+from service.store.tasks import Ending
+
+ENOUGH_SAMPLES = 30
+"""Endings of a kind before their median replaces the default."""
+CALLBACK_SAMPLES = 20
+"""The last endings of an upstream's dialect that its callback share is taken from."""
+FEWEST_SAMPLES = 8
+"""Fewer endings than this say nothing about callbacks."""
+COLLAPSED_SHARE = 0.5
+
+_Kind = tuple[str, str, str | None]
+
+
+@dataclasses.dataclass(slots=True)
+class Observed:
+    """Medians by family, operation and model; and callback shares by upstream and dialect."""
+
+    _medians: dict[_Kind, float] = dataclasses.field(default_factory=dict)
+    _shares: dict[tuple[str, str], float] = dataclasses.field(default_factory=dict)
+
+    def learn(self, endings: Iterable[Ending]) -> None:
+        """Take in the last endings, newest first; what was learned before is replaced."""
+        durations: dict[_Kind, list[float]] = defaultdict(list)
+        came: dict[tuple[str, str], list[bool]] = defaultdict(list)
+        for ending in endings:
+            durations[ending.family, ending.operation, ending.model].append(ending.seconds)
+            if ending.callback_expected:
+                came[ending.upstream, ending.dialect].append(ending.by_callback)
+        self._medians = {
+            kind: statistics.median(seconds) for kind, seconds in durations.items() if len(seconds) >= ENOUGH_SAMPLES
+        }
+        self._shares = {
+            where: statistics.fmean(last[:CALLBACK_SAMPLES])
+            for where, last in came.items()
+            if len(last) >= FEWEST_SAMPLES
+        }
+
+    def median(self, task: Task) -> float | None:
+        """Seconds that tasks of this kind took, once there were enough of them."""
+        return self._medians.get((task.family, task.operation, task.model))
+
+    def collapsed(self, upstream: str | None, dialect: str | None) -> bool:
+        """Whether callbacks of an upstream's dialect have all but stopped coming."""
+        return self.callback_share(upstream, dialect) < COLLAPSED_SHARE
+
+    def collapsed_places(self) -> set[tuple[str, str]]:
+        """Name every upstream and dialect whose callbacks have all but stopped coming."""
+        return {where for where, share in self._shares.items() if share < COLLAPSED_SHARE}
+
+    def callback_share(self, upstream: str | None, dialect: str | None) -> float:
+        """Share of the last ends that were learned by callback, where one was expected; 1 until there are enough."""
+        return self._shares.get((upstream or "", dialect or ""), 1.0)

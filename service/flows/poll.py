@@ -1,0 +1,142 @@
+"""Go out and look for tasks: claim what is due, ask the provider, take in what it says, and end what has run out of time."""
+
+import asyncio
+import dataclasses
+import datetime as dt
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.domain.errors import NotFound, UpstreamError
+from service.domain.task import ENDED, Failure, Source, State, Task, Update
+from service.domain.timing import LEASE, RETRY_AFTER_CAP, counts_as_missing
+from service.flows.apply import Applied, News, settle
+from service.flows.exchange import converse
+from service.flows.runtime import Runtime, Upstream, log
+from service.flows.underway import Underway
+from service.providers.dialect import Dialect
+from service.store import queue
+
+MOST_UNDER_WAY = 100
+
+
+async def run_due(runtime: Runtime, underway: Underway) -> int:
+    """Take the tasks that are due and start to ask about them; answer how many were taken."""
+    room = min(underway.room, MOST_UNDER_WAY)
+    if not room:
+        return 0
+    now = runtime.now()
+    claimed: list[Task] = await runtime.writer.do(_claim, (now, now + dt.timedelta(seconds=LEASE), room))
+    groups: dict[tuple[str, str], list[Task]] = defaultdict(list)
+    for task in claimed:
+        groups[task.upstream or "", task.dialect or ""].append(task)
+    for tasks in groups.values():
+        for asked in _batches(runtime, tasks):
+            underway.start(look(runtime, asked))
+    return len(claimed)
+
+
+async def _claim(
+    connection: AsyncConnection, wishes: Sequence[tuple[dt.datetime, dt.datetime, int]]
+) -> list[list[Task]]:
+    return [await queue.claim_tasks(connection, "poll", now=now, until=until, most=most) for now, until, most in wishes]
+
+
+def _batches(runtime: Runtime, tasks: list[Task]) -> list[list[Task]]:
+    dialect = runtime.dialect(tasks[0])
+    size = dialect.batch_size if dialect is not None else 1
+    known = [task for task in tasks if task.external_id is not None]
+    unknown = [[task] for task in tasks if task.external_id is None]
+    return unknown + [known[start : start + size] for start in range(0, len(known), size)]
+
+
+async def look(runtime: Runtime, tasks: list[Task]) -> None:
+    """Ask about claimed tasks of one upstream and dialect, and write what came of it."""
+    found = await _ask(runtime, tasks)
+    await asyncio.gather(*(_take_in(runtime, task, found[task.id]) for task in tasks))
+
+
+async def _take_in(runtime: Runtime, task: Task, found: "Found") -> None:
+    await settle(runtime, _news(runtime, task, found, attempt=task.attempts))
+    if runtime.now() >= task.deadline_at and task.state not in ENDED:
+        await settle(runtime, _expiry(runtime, task))
+
+
+async def look_now(runtime: Runtime, task: Task) -> Applied:
+    """Ask about one task outside its schedule, because a client wants to know."""
+    found = await _ask(runtime, [task])
+    return await settle(runtime, _news(runtime, task, found[task.id], attempt=None))
+
+
+Found = Update | UpstreamError | None
+"""What the provider said, why it said nothing, or None: there was nobody to ask."""
+
+
+async def _ask(runtime: Runtime, tasks: list[Task]) -> Mapping[UUID, Found]:
+    first = tasks[0]
+    upstream, dialect = runtime.upstreams.get(first.upstream or ""), runtime.dialect(first)
+    if upstream is None or dialect is None or first.external_id is None:
+        return {task.id: None for task in tasks}
+    try:
+        if len(tasks) > 1:
+            return await _ask_many(runtime, upstream, dialect, tasks)
+        return {first.id: await converse(runtime, upstream, dialect, dialect.poll(first))}
+    except UpstreamError as error:
+        return {task.id: error for task in tasks}
+    except Exception as error:  # noqa: BLE001 - a mistake of ours while reading: the task is asked about again
+        log.exception("the answer about task %s could not be read", first.id)
+        failed = UpstreamError("unreadable", f"the answer could not be read: {error!r}"[:300])
+        return {task.id: failed for task in tasks}
+
+
+async def _ask_many(runtime: Runtime, upstream: Upstream, dialect: Dialect, tasks: list[Task]) -> Mapping[UUID, Found]:
+    """Ask in one request; an id that is missing from the answer is confirmed by a question of its own before it counts."""
+    answers = await converse(runtime, upstream, dialect, dialect.poll_many(tasks))
+    found: dict[UUID, Found] = {}
+    for task in tasks:
+        answer = answers.get(task.external_id or "")
+        found |= {task.id: answer} if answer is not None else await _ask(runtime, [task])
+    return found
+
+
+def _news(runtime: Runtime, task: Task, found: Found, *, attempt: int | None) -> News:
+    """Turn what was found into news; pure but for the clock."""
+    news = News(task_id=task.id, source=Source.POLL, attempt=attempt)
+    now = runtime.now()
+    match found:
+        case None:
+            return news
+        case NotFound():
+            return _not_found(task, found, news, now)
+        case UpstreamError():
+            error = f"{task.upstream}: {found.message or found.code}"
+            wait = min(found.retry_after or 0.0, RETRY_AFTER_CAP)
+            later = now + dt.timedelta(seconds=wait) if wait else None
+            return dataclasses.replace(news, set={"last_error": error}, not_before=later)
+        case Update():
+            seen: dict[str, Any] = {"last_error": None, "missing_since": None}
+            return dataclasses.replace(news, update=found, set=seen)
+
+
+def _not_found(task: Task, error: NotFound, news: News, now: dt.datetime) -> News:
+    words = f"{task.upstream} does not know job {task.external_id}"
+    if task.cancel_requested_at is not None:
+        cancelled = Update(state=State.CANCELLED, failure=Failure("cancelled", error.message))
+        return dataclasses.replace(news, update=cancelled)
+    missing = dataclasses.replace(task, missing_since=task.missing_since or now)
+    seen = {"missing_since": missing.missing_since, "last_error": f"{words} (yet)"}
+    if not counts_as_missing(missing, now=now):
+        return dataclasses.replace(news, set=seen)
+    # Ours, not the provider's: it has not said that the job failed, only that it cannot find it.
+    lost = Update(state=State.FAILED, failure=Failure("not_found", f"{words}: {error.message or error.code}"))
+    return dataclasses.replace(news, source=Source.SWEEP, set=seen, update=lost)
+
+
+def _expiry(runtime: Runtime, task: Task) -> News:
+    waited = round((runtime.now() - task.created_at).total_seconds())
+    failure = Failure("provider_timeout", f"no result within {waited} s", retryable=task.state is not State.UNCONFIRMED)
+    expired = Update(state=State.EXPIRED, failure=failure)
+    return News(task_id=task.id, source=Source.SWEEP, update=expired, attempt=task.attempts)

@@ -1,0 +1,121 @@
+"""What every journey needs at hand: settings, store, network, clock, chance, and the bells that wake others."""
+
+import asyncio
+import dataclasses
+import datetime as dt
+import functools
+import logging
+import random
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+import uuid_utils.compat as uuid_utils
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.domain.task import Task
+from service.domain.timing import EXPECTING, POLLING, next_poll
+from service.flows.bells import Bells
+from service.flows.http import Http
+from service.flows.observed import Observed
+from service.flows.tokens import Tokens
+from service.providers import DIALECTS
+from service.providers.dialect import Dialect
+from service.settings import Settings, UpstreamSettings
+from service.store.batch import Answer, Batch, Item, Writer
+from service.store.database import Database
+
+log = logging.getLogger("dovecote")
+
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_MICROSECOND = dt.timedelta(microseconds=1)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Upstream:
+    """An account at a host, ready to be spoken to."""
+
+    name: str
+    settings: UpstreamSettings
+    dialects: tuple[Dialect, ...]
+    gate: asyncio.Semaphore
+    """Bounds the requests under way to it."""
+
+    def dialect_for(self, family: str, operation: str) -> Dialect | None:
+        """Choose the first of its dialects that has the operation."""
+        fitting = (each for each in self.dialects if each.family == family and operation in each.operations)
+        return next(fitting, None)
+
+
+@dataclasses.dataclass(slots=True, kw_only=True)
+class Runtime:
+    """One process's hands and eyes. Tests give their own clock, chance and network."""
+
+    settings: Settings
+    database: Database
+    writer: Writer
+    http: Http
+    tokens: Tokens
+    webhook_secret: str
+    upstreams: Mapping[str, Upstream]
+    bells: Bells = dataclasses.field(default_factory=Bells)
+    observed: Observed = dataclasses.field(default_factory=Observed)
+    clock: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC)
+    chance: Callable[[], float] = random.random
+    _batches: dict[Any, Any] = dataclasses.field(default_factory=dict)
+
+    def now(self) -> dt.datetime:
+        """Read the clock: aware, UTC."""
+        return self.clock()
+
+    def new_id(self) -> UUID:
+        """Make an id that sorts by its time, to the millisecond (a uuid of version 7)."""
+        return uuid_utils.uuid7(nanoseconds=(self.now() - _EPOCH) // _MICROSECOND * 1000)
+
+    def once(
+        self, function: Callable[["Runtime", AsyncConnection, Sequence[Item]], Awaitable[Sequence[Answer]]]
+    ) -> Batch[Item, Answer]:
+        """Bind a batch function to this runtime, always to the same object: the writer gathers by it."""
+        if function not in self._batches:
+            self._batches[function] = functools.partial(function, self)
+        bound: Batch[Item, Answer] = self._batches[function]
+        return bound
+
+    def dialect(self, task: Task) -> Dialect | None:
+        """Give the dialect that a task was handed over in."""
+        return DIALECTS.get(task.dialect or "")
+
+    def callback_url(self, upstream: Upstream, dialect: Dialect, submission_id: UUID) -> str | None:
+        """Give the URL that the provider may call for a submission; None when no callback can come."""
+        if self.settings.public_url is None or not dialect.callbacks or upstream.settings.callbacks == "off":
+            return None
+        return f"{self.settings.public_url}/callbacks/{self.tokens.make(submission_id)}"
+
+    def next_poll(self, task: Task) -> dt.datetime | None:
+        """Say when to ask about a task next, by what has been observed of its kind."""
+        expecting = task.callback_expected and not self.observed.collapsed(task.upstream, task.dialect)
+        return next_poll(task, EXPECTING if expecting else POLLING, median=self.typical_seconds(task), now=self.now())
+
+    def typical_seconds(self, task: Task) -> float:
+        """Say how long a task of this kind usually takes: learned, else set, else the dialect's own table."""
+        learned = self.observed.median(task)
+        if learned is not None:
+            return learned
+        upstream = self.upstreams.get(task.upstream or "")
+        if upstream is not None and upstream.settings.typical_seconds is not None:
+            return upstream.settings.typical_seconds
+        dialect = self.dialect(task)
+        return dialect.typical_seconds.get(task.operation, 60.0) if dialect is not None else 60.0
+
+
+def upstreams_of(settings: Settings) -> dict[str, Upstream]:
+    """Make the configured upstreams ready, in the order in which they serve."""
+    return {
+        name: Upstream(
+            name=name,
+            settings=upstream,
+            dialects=tuple(DIALECTS[dialect] for dialect in upstream.dialects),
+            gate=asyncio.Semaphore(upstream.concurrency),
+        )
+        for name, upstream in settings.upstreams.items()
+    }

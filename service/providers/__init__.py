@@ -1,0 +1,59 @@
+"""How each provider says it: the explicit list of families, dialects and upstreams."""
+
+import dataclasses
+from collections.abc import Mapping
+
+import service.providers.runway as runway
+from service.providers.dialect import Dialect, Family
+
+FAMILIES: Mapping[str, Family] = {family.name: family for family in (runway.FAMILY,)}
+"""Every family that can be asked for."""
+
+DIALECTS: Mapping[str, Dialect] = {
+    f"{dialect.family}/{dialect.name}": dialect
+    for dialect in (runway.Aggregator(), runway.AggregatorOfficial(), runway.Official())
+}
+"""Every wire protocol, by family and name."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Provider:
+    """A host that is known by name: it becomes an upstream when its key is there."""
+
+    name: str
+    title: str
+    base_url: str
+    """The bare host: every dialect adds its own path."""
+    key_variable: str
+    """Environment variable that holds the key."""
+    dialects: tuple[str, ...]
+    """What it speaks, best first: the first dialect that has the operation serves it."""
+
+
+PROVIDERS: Mapping[str, Provider] = {
+    provider.name: provider
+    for provider in (
+        Provider(
+            name="elkapi",
+            title="ElkAPI",
+            base_url="https://api.elkapi.com",
+            key_variable="ELKAPI_KEY",
+            dialects=("runway/aggregator", "runway/aggregator-official"),
+        ),
+        Provider(
+            name="cometapi",
+            title="CometAPI",
+            base_url="https://api.cometapi.com",
+            key_variable="COMETAPI_KEY",
+            dialects=("runway/aggregator", "runway/aggregator-official"),
+        ),
+        Provider(
+            name="runwayml",
+            title="Runway",
+            base_url="https://api.dev.runwayml.com",
+            key_variable="RUNWAYML_API_SECRET",
+            dialects=("runway/official",),
+        ),
+    )
+}
+"""The gateways first, then the provider's own API: the order in which they serve unless settings say otherwise."""

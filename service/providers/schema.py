@@ -1,0 +1,65 @@
+"""Check a document against a JSON Schema and say everything that is wrong with it, in words that help."""
+
+import difflib
+import functools
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import jsonschema_rs
+import orjson
+
+from service.providers.dialect import Mistake
+
+
+@functools.lru_cache(maxsize=512)
+def _validator(schema: bytes) -> Any:
+    return jsonschema_rs.Draft202012Validator(orjson.loads(schema), validate_formats=True)
+
+
+class Schema:
+    """A JSON Schema, ready to check documents."""
+
+    def __init__(self, schema: Mapping[str, Any]) -> None:
+        """Prepare."""
+        self.document = schema
+        self._validator = _validator(orjson.dumps(schema))
+
+    def mistakes(self, document: Any, *, below: str = "") -> list[Mistake]:
+        """Say everything that is wrong with a document.
+
+        :param below: where the document stands in the request, such as ``input``
+        """
+        if self._validator.is_valid(document):
+            return []
+        found = [mistake for error in self._validator.iter_errors(document) for mistake in self._say(error, below)]
+        return sorted(found, key=lambda mistake: mistake.path)
+
+    def _say(self, error: Any, below: str) -> Iterable[Mistake]:
+        path = ".".join(str(part) for part in [*([below] if below else []), *error.instance_path])
+        match error.kind.name:
+            case "additionalProperties":
+                for name in error.kind.unexpected:
+                    known = self._properties_at(error)
+                    yield Mistake(_join(path, name), f"unknown field{nearest(name, known)}")
+            case "required":
+                missing = str(error.message).split('"')[1]
+                yield Mistake(_join(path, missing), "is required")
+            case _:
+                yield Mistake(path, str(error.message)[:500])
+
+    def _properties_at(self, error: Any) -> list[str]:
+        schema: Any = self.document
+        for part in list(error.schema_path)[:-1]:
+            schema = schema[int(part)] if isinstance(schema, list) else schema[part]
+        return list(schema.get("properties", {}))
+
+
+def _join(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """End a sentence about an unknown word: with the nearest right one, or with all of them."""
+    names = list(known)
+    close = difflib.get_close_matches(word.lower(), names, n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(sorted(names)) or 'none'}"

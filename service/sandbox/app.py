@@ -1,0 +1,131 @@
+"""The sandbox as a whole: the providers' routes over one desk, and routes of its own to look at the ledger."""
+
+import asyncio
+import base64
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Final
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from service.sandbox import runway, runwayml
+from service.sandbox.callbacks import Courier, HttpSender, Send
+from service.sandbox.desk import Desk
+from service.sandbox.faults import FAULTS, NO_FAULTS, Faults
+from service.sandbox.gateway import relay_error
+from service.sandbox.jobs import Ledger
+
+# The least that passes for a file of its kind: an empty MP4, one transparent pixel, an MP3 tag without sound.
+_FILES: Final[dict[str, tuple[str, bytes]]] = {
+    "mp4": ("video/mp4", b"\x00\x00\x00\x18ftypisom\x00\x00\x02\x00isommp41\x00\x00\x00\x08mdat"),
+    "png": (
+        "image/png",
+        base64.b64decode(
+            "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
+        ),
+    ),
+    "mp3": ("audio/mpeg", b"ID3\x04\x00\x00\x00\x00\x00\x00"),
+}
+
+
+class Sandbox:
+    """Providers to practise with: their protocol, a ledger of the jobs they were paid for, and faults on demand.
+
+    `seconds` is how long a job takes, `key` what a client must show as Bearer, `clock` gives Unix seconds and moves
+    every job, `faults` hold for every job (see FAULTS for the words that a prompt may bear), and `send` carries
+    callbacks: it is given a URL and JSON bytes, and returns the HTTP status of the answer.
+
+    Served by `serve` or `running`, callbacks go out by themselves. Run in-process, where no lifespan runs, call
+    `deliver_due`; the in-process transport is `InProcessTransport(sandbox.app)`.
+    """
+
+    def __init__(
+        self,
+        seconds: float = 2.0,
+        key: str = "sandbox-key",
+        clock: Callable[[], float] = time.time,
+        faults: Faults = NO_FAULTS,
+        send: Send | None = None,
+    ) -> None:
+        self.ledger = Ledger(clock)
+        self._sender = HttpSender()
+        courier = Courier(self.ledger, clock, send or self._sender)
+        self._desk = Desk(ledger=self.ledger, courier=courier, clock=clock, seconds=seconds, key=key, faults=faults)
+        self.app = Starlette(
+            routes=[*runway.routes(self._desk), *runwayml.routes(self._desk), *self._own_routes()],
+            exception_handlers={404: _no_such_route, 405: _no_such_route},
+            lifespan=self._lifespan,
+        )
+
+    @property
+    def faults(self) -> Faults:
+        """What holds for every job taken from now on; may be set at any time."""
+        return self._desk.faults
+
+    @faults.setter
+    def faults(self, faults: Faults) -> None:
+        self._desk.faults = faults
+
+    async def deliver_due(self) -> None:
+        """Send every callback whose time has come by the clock, and wait for the answers."""
+        await self._desk.courier.deliver_due()
+
+    async def run(self) -> None:
+        """Deliver callbacks as they become due, until cancelled."""
+        await self._desk.courier.run()
+
+    async def aclose(self) -> None:
+        """Close the connections that callbacks went out by (the lifespan does it too)."""
+        await self._sender.aclose()
+
+    @contextlib.asynccontextmanager
+    async def _lifespan(self, _app: Starlette) -> AsyncIterator[None]:
+        deliveries = asyncio.create_task(self.run())
+        try:
+            yield
+        finally:
+            deliveries.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await deliveries
+            await self.aclose()
+
+    def _own_routes(self) -> list[Route]:
+        return [
+            Route("/sandbox/ledger", self._show_ledger),
+            Route("/sandbox/ledger", self._clear_ledger, methods=["DELETE"]),
+            Route("/sandbox/faults", self._show_faults),
+            Route("/sandbox/files/{name}", self._give_file),
+            Route("/healthz", _healthy),
+        ]
+
+    async def _show_ledger(self, _request: Request) -> Response:
+        return JSONResponse(self.ledger.as_document())
+
+    async def _clear_ledger(self, _request: Request) -> Response:
+        self._desk.clear()
+        return Response(status_code=204)
+
+    async def _show_faults(self, _request: Request) -> Response:
+        return JSONResponse({"words": FAULTS, "set": self.faults.as_words()})
+
+    async def _give_file(self, request: Request) -> Response:
+        job_id, _, ending = request.path_params["name"].partition(".")
+        kind = _FILES.get(ending.rpartition(".")[2])
+        if kind is None or self.ledger.find(job_id) is None:
+            return Response("no such file", 404, media_type="text/plain")
+        media_type, content = kind
+        return Response(content, media_type=media_type)
+
+
+async def _healthy(_request: Request) -> Response:
+    return JSONResponse({"status": "ok"})
+
+
+async def _no_such_route(request: Request, _error: Exception) -> Response:
+    """Answer as new-api answers a path that it does not serve."""
+    message = f"Invalid URL ({request.method} {request.url.path})"
+    return relay_error(404, message, kind="invalid_request_error").response()

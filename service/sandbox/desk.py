@@ -1,0 +1,206 @@
+"""What every provider's front desk does with a request, whatever it makes: admit, refuse, take, and then misbehave."""
+
+import asyncio
+import uuid
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import Route
+
+from service.sandbox.callbacks import Courier, Render
+from service.sandbox.connections import CutAnswer, HalfAnswer, NoAnswer
+from service.sandbox.faults import Faults
+from service.sandbox.jobs import Job, Ledger, Life, Order, State
+
+_PAGE: Final = "<!DOCTYPE html><html><head><title>{0}</title></head><body><h1>{0}</h1></body></html>"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A JSON answer, as a value."""
+
+    status: int
+    document: Any
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def response(self) -> Response:
+        body = orjson.dumps(self.document)
+        return Response(body, self.status, dict(self.headers), media_type="application/json")
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """Who is paid, and how it words what every provider has to say now and then."""
+
+    account: str
+    invalid: Callable[[str], Answer]  # a request that makes no sense, and why
+    unauthorized: Answer
+    unknown: Answer  # a job that does not exist (yet, or any more)
+    errors: Mapping[str, Answer]  # by the words of faults.py, and `moderate` for a refusal of the content
+    unknown200: Answer | None = None  # the same as `unknown` with HTTP 200, where that was seen
+
+
+@dataclass(frozen=True, slots=True)
+class Creation:
+    """A route that takes jobs: how it reads an order, says that it took it, and calls back."""
+
+    path: str
+    read: Callable[[Request, Mapping[str, Any]], Order | Answer]
+    taken: Callable[[Job], Any]
+    callback: Render | None = None
+
+
+Show = Callable[[Job, State, float], Any]
+"""What a poll says of a job in this state at this moment: the JSON document."""
+
+Serve = Callable[[Request], Awaitable[Response]]
+
+
+class Desk:
+    """Takes orders and answers questions about them, for any provider."""
+
+    def __init__(
+        self, *, ledger: Ledger, courier: Courier, clock: Callable[[], float], seconds: float, key: str, faults: Faults
+    ) -> None:
+        self.ledger = ledger
+        self.courier = courier
+        self.seconds = seconds
+        self.key = key
+        self.faults = faults
+        self.clock = clock
+        self._refusals: Counter[tuple[str, str]] = Counter()
+
+    def clear(self) -> None:
+        """Forget everything: jobs (and with them their callbacks), requests, refusals counted."""
+        self.ledger.clear()
+        self._refusals.clear()
+
+    def route(self, provider: Provider, method: str, path: str, serve: Serve) -> Route:
+        """Make a route that counts its requests and wants the key."""
+
+        async def admit(request: Request) -> Response:
+            self.ledger.requests[f"{method} {path}"] += 1
+            if request.headers.get("authorization") != f"Bearer {self.key}":
+                return provider.unauthorized.response()
+            return await serve(request)
+
+        return Route(path, admit, methods=[method])
+
+    def creation(self, provider: Provider, creation: Creation) -> Route:
+        async def serve(request: Request) -> Response:
+            return await self._submit(request, provider, creation)
+
+        return self.route(provider, "POST", creation.path, serve)
+
+    async def _submit(self, request: Request, provider: Provider, creation: Creation) -> Response:
+        document = await read_object(request)
+        if document is None:
+            return provider.invalid("the body is not a JSON object").response()
+        order = creation.read(request, document)
+        if isinstance(order, Answer):
+            return order.response()
+        words = " ".join(_texts(document, leave_out=order.callback_url))
+        try:
+            faults = self.faults | Faults.in_text(words)
+        except ValueError as mistake:
+            return provider.invalid(str(mistake)).response()
+        refusal = self._refusal(faults, order.prompt or words)
+        if refusal is not None:
+            return provider.errors[refusal].response()
+        job = self._take(request, provider, creation, order, faults)
+        if faults.early:
+            await self.courier.deliver_due(only=job.id)
+        await asyncio.sleep(faults.slow or 0)
+        return _spoilt(Answer(200, creation.taken(job)), provider, faults)
+
+    def _refusal(self, faults: Faults, prompt: str) -> str | None:
+        """Tell by which word the order is refused, if it is."""
+        if faults.refuse:
+            return "moderate" if faults.moderate else "refuse"
+        for word, wanted in {"refuse200": faults.refuse200, "nocredit": faults.nocredit}.items():
+            if wanted:
+                return word
+        for word, times in {"429": faults.too_many, "503": faults.unavailable}.items():
+            if self._refusals[word, prompt] < (times or 0):
+                self._refusals[word, prompt] += 1
+                return word
+        return None
+
+    def _take(self, request: Request, provider: Provider, creation: Creation, order: Order, faults: Faults) -> Job:
+        seconds = self.seconds if faults.seconds is None else faults.seconds
+        job = self.ledger.put(
+            Job(
+                id=str(uuid.uuid4()),
+                account=provider.account,
+                route=f"POST {creation.path}",
+                order=order,
+                life=Life.planned(self.clock(), seconds, faults),
+                faults=faults,
+                base_url=str(request.base_url).rstrip("/"),
+            )
+        )
+        if creation.callback is not None:
+            self.courier.plan(job, creation.callback)
+        return job
+
+    def poll(self, job_id: str, provider: Provider, show: Callable[[Job], Show]) -> Response:
+        """Answer what a job is doing; `show` picks the words by the job."""
+        now = self.clock()
+        job = self.ledger.find(job_id, provider.account)
+        if job is None or job.gone:
+            return provider.unknown.response()
+        job = self.ledger.put(replace(job, polls=job.polls + 1))
+        age, faults = now - job.created_at, job.faults
+        if faults.flaky and job.polls % 2 == 1:
+            return html_page("502 Bad Gateway", 502)
+        if faults.html:
+            return html_page("Welcome", 200)
+        if age < (faults.ghost200 or 0):
+            return (provider.unknown200 or provider.unknown).response()
+        if age < (faults.ghost or 0):
+            return provider.unknown.response()
+        return Answer(200, show(job)(job, job.state_at(now), now)).response()
+
+
+def _spoilt(answer: Answer, provider: Provider, faults: Faults) -> Response:
+    """Give the answer to a submit that was taken, or what became of it on the way."""
+    if faults.hang:
+        return NoAnswer()
+    if faults.cut:
+        return CutAnswer()
+    if faults.server_error:
+        return provider.errors["500"].response()
+    if faults.htmlsubmit:
+        return html_page("Welcome", 200)
+    whole = answer.response()
+    return HalfAnswer(whole.body, whole.status_code, media_type=whole.media_type) if faults.cutbody else whole
+
+
+def html_page(title: str, status: int) -> Response:
+    return HTMLResponse(_PAGE.format(title), status)
+
+
+async def read_object(request: Request) -> Mapping[str, Any] | None:
+    """Read the JSON object of a body, whatever its content type says; None for anything else."""
+    try:
+        document = orjson.loads(await request.body())
+    except orjson.JSONDecodeError:
+        return None
+    return document if isinstance(document, dict) else None
+
+
+def _texts(document: Any, leave_out: str | None) -> Iterator[str]:
+    """Go through all the texts of a document, but the callback's URL: that one differs from submit to submit."""
+    if isinstance(document, str) and document != leave_out:
+        yield document
+    elif isinstance(document, Mapping):
+        for value in document.values():
+            yield from _texts(value, leave_out)
+    elif isinstance(document, list):
+        for value in document:
+            yield from _texts(value, leave_out)

@@ -1,0 +1,257 @@
+"""Settings: read once from ``dovecote.toml`` and the environment, and every mistake in them reported at once."""
+
+import difflib
+import ipaddress
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+
+from service.providers import DIALECTS, PROVIDERS
+from service.store.database import parse_url
+
+PREFIX = "DOVECOTE_"
+ELSEWHERE = frozenset({"DOVECOTE_CONFIG", "DOVECOTE_URL", "DOVECOTE_API_KEY"})
+"""Variables with our prefix that are not settings of the server: where its file is, and what the command uses as a client."""
+
+_SHORTEST_KEY = 16
+
+
+class SettingsError(Exception):
+    """The settings have mistakes; each is one line that says where it is and what to do."""
+
+    def __init__(self, mistakes: list[str]) -> None:
+        """Keep every mistake."""
+        super().__init__("\n".join(mistakes))
+        self.mistakes = mistakes
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class UpstreamSettings(_Strict):
+    """An account at a host."""
+
+    base_url: str = ""
+    """The bare host, such as ``https://api.elkapi.com``; every dialect adds its own path."""
+    key: SecretStr
+    dialects: tuple[str, ...] = ()
+    """What it speaks, as ``family/dialect``, best first."""
+    callbacks: Literal["apply", "confirm", "off"] = "apply"
+    """What a callback that bears our token does: is applied, only hastens a poll, or is not asked for at all."""
+    typical_seconds: float | None = Field(default=None, gt=0)
+    """What a task usually takes there, until enough samples of our own are there."""
+    concurrency: int = Field(default=20, ge=1, le=1000)
+    """How many requests may be under way to it at once, from one process."""
+
+    @field_validator("base_url")
+    @classmethod
+    def _bare_host(cls, url: str) -> str:
+        if url and urlsplit(url).path.rstrip("/").endswith("/v1"):
+            raise ValueError("leave out /v1: give the bare host, every dialect adds its own path")
+        return _http_url(url) if url else url
+
+    @field_validator("dialects")
+    @classmethod
+    def _known_dialects(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            if name not in DIALECTS:
+                raise ValueError(f"{name!r} is not a dialect; there are {', '.join(DIALECTS)}")
+        return names
+
+
+class Settings(_Strict):
+    """Everything that can be set. Names in the environment: ``DOVECOTE_`` and the name in capitals."""
+
+    database_url: str = "sqlite:///dovecote.db"
+    """``sqlite:///file`` (one process) or ``postgresql://user:password@host/name`` (any number)."""
+    host: str = "127.0.0.1"
+    port: int = Field(default=8080, ge=0, le=65535)
+    public_url: str | None = None
+    """Where providers reach this Dovecote, such as ``https://dovecote.example.com``. Without it there are no callbacks
+    and Dovecote polls."""
+    api_keys: Mapping[str, SecretStr] = Field(default_factory=dict)
+    """Client name → key. Each client sees only its own tasks."""
+    webhook_secret: SecretStr | None = None
+    """Signs completion webhooks (``whsec_`` and base64). Made and kept in the database when it is not set."""
+    callback_secret: SecretStr | None = None
+    """Signs the callback URLs that providers get. Made and kept in the database when it is not set."""
+    allow_private_webhooks: bool = False
+    """Whether clients may have completion webhooks sent to loopback and private addresses."""
+    upstreams: Mapping[str, UpstreamSettings] = Field(default_factory=dict)
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @field_validator("database_url")
+    @classmethod
+    def _known_database(cls, url: str) -> str:
+        try:
+            parse_url(url)
+        except ValueError:
+            raise
+        except Exception as error:
+            raise ValueError("not a database URL; try sqlite:///dovecote.db or postgresql://user@host/name") from error
+        return url
+
+    @field_validator("public_url")
+    @classmethod
+    def _reachable(cls, url: str | None) -> str | None:
+        return None if not url else _http_url(url)
+
+    @field_validator("api_keys")
+    @classmethod
+    def _long_enough(cls, keys: Mapping[str, SecretStr]) -> Mapping[str, SecretStr]:
+        short = [name for name, key in keys.items() if len(key.get_secret_value()) < _SHORTEST_KEY]
+        if short:
+            raise ValueError(
+                f"the key of {', '.join(short)} is shorter than {_SHORTEST_KEY} characters; try: openssl rand -hex 24"
+            )
+        if len({key.get_secret_value() for key in keys.values()}) < len(keys):
+            raise ValueError("two clients have the same key: it would not tell them apart")
+        return keys
+
+    @field_validator("webhook_secret")
+    @classmethod
+    def _standard_secret(cls, secret: SecretStr | None) -> SecretStr | None:
+        if secret is not None and not re.fullmatch(r"whsec_[A-Za-z0-9+/]{32,}={0,2}", secret.get_secret_value()):
+            raise ValueError('not of the form whsec_…; try: echo "whsec_$(openssl rand -base64 24)"')
+        return secret
+
+    @property
+    def loopback_only(self) -> bool:
+        """Whether nothing but this machine can connect."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+
+def _http_url(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError("not an http(s) URL, such as https://dovecote.example.com")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise ValueError("a URL with user, password, query or fragment cannot serve here")
+    return url.rstrip("/")
+
+
+def load(environment: Mapping[str, str], path: Path | None = None) -> Settings:
+    """Read the settings: the file first, and the environment over it.
+
+    :param path: the file; default ``DOVECOTE_CONFIG``, else ``dovecote.toml`` if that is there
+    :raises SettingsError: with every mistake
+    """
+    mistakes: list[str] = []
+    document = _read_file(environment, path, mistakes)
+    _overlay(document, environment, mistakes)
+    _complete_upstreams(document, environment, mistakes)
+    try:
+        settings = Settings.model_validate(document)
+    except ValidationError as error:
+        mistakes += [
+            _say(fault) for fault in error.errors(include_url=False, include_context=False, include_input=False)
+        ]
+        raise SettingsError(mistakes) from None
+    if not settings.loopback_only and not settings.api_keys:
+        mistakes.append(
+            f"host: {settings.host} can be reached by others and there is no API key: anybody could spend your credit. "
+            "Set DOVECOTE_API_KEYS=name=$(openssl rand -hex 24), or keep host = 127.0.0.1"
+        )
+    if mistakes:
+        raise SettingsError(mistakes)
+    return settings
+
+
+def _read_file(environment: Mapping[str, str], path: Path | None, mistakes: list[str]) -> dict[str, Any]:
+    named = path or (Path(environment["DOVECOTE_CONFIG"]) if environment.get("DOVECOTE_CONFIG") else None)
+    file = named or Path("dovecote.toml")
+    if named is None and not file.exists():
+        return {}
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        mistakes.append(f"{file}: cannot be read ({error.strerror})")
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        mistakes.append(f"{file}: not TOML: {error}")
+    return {}
+
+
+def _overlay(document: dict[str, Any], environment: Mapping[str, str], mistakes: list[str]) -> None:
+    """Lay ``DOVECOTE_*`` over the file: ``DOVECOTE_UPSTREAMS__ELKAPI__BASE_URL`` is ``[upstreams.elkapi] base_url``."""
+    for variable, value in sorted(environment.items()):
+        if not variable.startswith(PREFIX) or variable in ELSEWHERE:
+            continue
+        where = variable.removeprefix(PREFIX).lower().split("__")
+        if where[0] not in Settings.model_fields or (len(where) > 1) != (where[0] == "upstreams"):
+            mistakes.append(f"{variable}: no such setting{_nearest(variable)}")
+        elif where[0] == "api_keys":
+            document["api_keys"] = _named_keys(value)
+        elif where[0] == "upstreams":
+            _set_upstream(document, variable, where[1:], value, mistakes)
+        else:
+            document[where[0]] = value
+
+
+def _set_upstream(document: dict[str, Any], variable: str, where: list[str], value: str, mistakes: list[str]) -> None:
+    match where:
+        case [name, field] if field in UpstreamSettings.model_fields:
+            given = [part.strip() for part in value.split(",")] if field == "dialects" else value
+            document.setdefault("upstreams", {}).setdefault(name, {})[field] = given
+        case _:
+            fields = ", ".join(name.upper() for name in UpstreamSettings.model_fields)
+            mistakes.append(f"{variable}: write DOVECOTE_UPSTREAMS__<NAME>__<FIELD>, where FIELD is one of {fields}")
+
+
+def _named_keys(value: str) -> dict[str, str]:
+    """Read ``name=key,name=key``; a bare key belongs to the client ``default``."""
+    pairs = (part.strip().partition("=") for part in value.split(",") if part.strip())
+    return {(name if equals else "default"): (key if equals else name) for name, equals, key in pairs}
+
+
+def _complete_upstreams(document: dict[str, Any], environment: Mapping[str, str], mistakes: list[str]) -> None:
+    """Switch on the providers whose key is there, and fill in what is known about them."""
+    upstreams = document.setdefault("upstreams", {})
+    if not isinstance(upstreams, dict):
+        return
+    for provider in PROVIDERS.values():
+        key = environment.get(provider.key_variable, "").strip()
+        if key:
+            upstreams.setdefault(provider.name, {}).setdefault("key", key)
+    for name, upstream in list(upstreams.items()):
+        if not isinstance(upstream, dict):
+            continue
+        known = PROVIDERS.get(name)
+        if known is not None:
+            upstream.setdefault("base_url", known.base_url)
+            upstream.setdefault("dialects", list(known.dialects))
+            if "key" not in upstream:
+                del upstreams[name]  # configured, and switched off until its key is there
+        elif not upstream.get("base_url") or not upstream.get("dialects"):
+            mistakes.append(
+                f"upstreams.{name}: not known by name ({', '.join(PROVIDERS)} are): say its base_url and dialects"
+            )
+    order = [*PROVIDERS, *upstreams]
+    document["upstreams"] = dict(sorted(upstreams.items(), key=lambda item: order.index(item[0])))
+
+
+def _nearest(variable: str) -> str:
+    names = [PREFIX + name.upper() for name in Settings.model_fields]
+    close = difflib.get_close_matches(variable, names, n=1, cutoff=0.6)
+    return f"; did you mean {close[0]}?" if close else f"; there are {', '.join(names)}"
+
+
+def _say(fault: Any) -> str:
+    """Say one mistake without ever repeating the value: it may be a secret."""
+    where = ".".join(str(part) for part in fault["loc"] if part != "[key]")
+    names = UpstreamSettings.model_fields if fault["loc"][0] == "upstreams" else Settings.model_fields
+    message = str(fault["msg"]).removeprefix("Value error, ")
+    if fault["type"] == "extra_forbidden":
+        close = difflib.get_close_matches(str(fault["loc"][-1]), names, n=1, cutoff=0.6)
+        message = "no such setting" + (f"; did you mean {close[0]}?" if close else f"; there are {', '.join(names)}")
+    return f"{where}: {message}"

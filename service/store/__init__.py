@@ -1,0 +1,1 @@
+"""How it is kept. All the SQL is here: one function is one named statement."""

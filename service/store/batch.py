@@ -1,0 +1,115 @@
+"""The batching writer: requests that write one row share a transaction, and each is answered after its commit.
+
+While one transaction commits the next requests gather; there is no timer, the commit before is the wait. One writer
+per process also means that no two transactions of a process wait for each other's rows.
+"""
+
+import asyncio
+import contextlib
+import dataclasses
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.store.database import Database, StoreBusy, StoreUnavailable, out_of_reach
+
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
+Batch = Callable[[AsyncConnection, Sequence[Item]], Awaitable[Sequence[Answer]]]
+"""Writes many items in the transaction that it is given and answers each, in order."""
+
+BATCH_SIZE = 256
+MOST_WAITING = 10_000
+
+
+@dataclasses.dataclass(slots=True)
+class _Wish:
+    batch: Batch[Any, Any]
+    item: Any
+    answer: asyncio.Future[Any]
+
+
+class Writer:
+    """Gathers writes and commits them together."""
+
+    def __init__(self, database: Database) -> None:
+        """Prepare; :meth:`run` does the work."""
+        self._database = database
+        self._waiting: deque[_Wish] = deque()
+        self._wake = asyncio.Event()
+        self._closing = False
+
+    async def do(self, batch: Batch[Item, Answer], item: Item) -> Answer:
+        """Write one item and wait for the commit.
+
+        :raises StoreUnavailable: when the database does not answer; nothing was written
+        :raises StoreBusy: when too many writes are waiting already
+        """
+        if self._closing or len(self._waiting) >= MOST_WAITING:
+            raise StoreBusy("shutting down" if self._closing else "too many writes are waiting")
+        wish = _Wish(batch, item, asyncio.get_running_loop().create_future())
+        self._waiting.append(wish)
+        self._wake.set()
+        answer: Answer = await wish.answer
+        return answer
+
+    async def run(self) -> None:
+        """Commit batch after batch until cancelled."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._waiting:
+                await self._commit(self._gather())
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> Any:
+        """Run in the background for the length of a ``with``; what waits at the end is still committed."""
+        task = asyncio.create_task(self.run(), name="writer")
+        try:
+            yield self
+        finally:
+            self._closing = True
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+            while self._waiting:
+                await self._commit(self._gather())
+
+    def _gather(self) -> list[_Wish]:
+        most = min(len(self._waiting), BATCH_SIZE)
+        return [wish for wish in (self._waiting.popleft() for _ in range(most)) if not wish.answer.done()]
+
+    async def _commit(self, wishes: list[_Wish]) -> None:
+        """Write all wishes in one transaction; when a statement is wrong, each in its own, so that one cannot spoil the rest."""
+        try:
+            await self._write(wishes)
+        except asyncio.CancelledError:
+            _fail(wishes, StoreUnavailable("shutting down"))
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is handed to those who wait
+            if out_of_reach(error) or len(wishes) == 1:
+                _fail(wishes, error)
+                return
+            for wish in wishes:
+                await self._commit([wish])
+
+    async def _write(self, wishes: list[_Wish]) -> None:
+        groups: dict[Batch[Any, Any], list[_Wish]] = {}
+        for wish in wishes:
+            groups.setdefault(wish.batch, []).append(wish)
+        answers: list[tuple[_Wish, Any]] = []
+        async with self._database.writing() as connection:
+            for batch, group in groups.items():
+                given = await batch(connection, [wish.item for wish in group])
+                answers += zip(group, given, strict=True)
+        for wish, answer in answers:
+            if not wish.answer.done():
+                wish.answer.set_result(answer)
+
+
+def _fail(wishes: list[_Wish], error: BaseException) -> None:
+    for wish in wishes:
+        if not wish.answer.done():
+            wish.answer.set_exception(error)

@@ -1,0 +1,178 @@
+"""The one place that knows how to open a database: SQLite for one process, PostgreSQL for any number."""
+
+import contextlib
+import fcntl
+import sqlite3
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+from sqlalchemy import event, text
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+POOL_SIZE = 20
+COMMAND_TIMEOUT = 30.0
+"""Seconds that PostgreSQL may take for one statement."""
+BUSY_TIMEOUT = 5.0
+"""Seconds that SQLite waits for another connection's lock."""
+
+
+class StoreUnavailable(Exception):
+    """The database cannot be reached or cannot answer now; nothing was written."""
+
+
+class StoreBusy(StoreUnavailable):
+    """More writes are waiting than may wait."""
+
+
+class AlreadyRunning(Exception):
+    """Another Dovecote process has this SQLite database open."""
+
+
+def parse_url(url: str) -> URL:
+    """Read a database URL in the usual spelling and choose the driver for it.
+
+    :raises ValueError: for anything but SQLite and PostgreSQL
+    """
+    parsed = make_url(url)
+    backend = parsed.get_backend_name()
+    if backend == "sqlite":
+        if not parsed.database or parsed.database == ":memory:":
+            raise ValueError("SQLite needs a file: what must not be lost cannot live in memory only")
+        return parsed.set(drivername="sqlite+aiosqlite")
+    if backend in {"postgresql", "postgres"}:
+        return parsed.set(drivername="postgresql+asyncpg")
+    raise ValueError(f"{backend!r} is neither sqlite nor postgresql")
+
+
+class Database:
+    """Engines for reading and for writing.
+
+    On SQLite there is one connection that writes and several that read beside it (WAL); on PostgreSQL both are one pool.
+    """
+
+    def __init__(self, url: str) -> None:
+        """Prepare to connect; nothing is opened yet."""
+        self.url = parse_url(url)
+        self.sqlite = self.url.get_backend_name() == "sqlite"
+        if self.sqlite:
+            Path(self.url.database or "").resolve().parent.mkdir(parents=True, exist_ok=True)
+            self.writer = self._open_sqlite(begin="BEGIN IMMEDIATE", size=1)
+            self.reader = self._open_sqlite(begin="BEGIN", size=4)
+        else:
+            self.writer = self.reader = create_async_engine(
+                self.url,
+                pool_size=POOL_SIZE,
+                max_overflow=0,
+                pool_timeout=10,
+                pool_pre_ping=False,
+                connect_args={"timeout": 10, "command_timeout": COMMAND_TIMEOUT},
+                **_json(),
+            )
+
+    def _open_sqlite(self, *, begin: str, size: int) -> AsyncEngine:
+        engine = create_async_engine(
+            self.url, pool_size=size, max_overflow=0, pool_timeout=10, connect_args={"timeout": BUSY_TIMEOUT}, **_json()
+        )
+
+        @event.listens_for(engine.sync_engine, "connect")
+        def prepare(connection: Any, _: Any) -> None:
+            connection.isolation_level = None  # we say BEGIN ourselves; the driver's own comes too late for reads
+            cursor = connection.cursor()
+            for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+                cursor.execute(f"PRAGMA {pragma}")
+            cursor.close()
+
+        @event.listens_for(engine.sync_engine, "begin")
+        def start(connection: Any) -> None:
+            connection.exec_driver_sql(begin)
+
+        return engine
+
+    @contextlib.asynccontextmanager
+    async def reading(self) -> AsyncIterator[AsyncConnection]:
+        """Lend a connection for reads.
+
+        :raises StoreUnavailable: when the database is out of reach
+        """
+        async with _translated(), self.reader.connect() as connection:
+            yield connection
+
+    @contextlib.asynccontextmanager
+    async def writing(self) -> AsyncIterator[AsyncConnection]:
+        """Lend a connection in a transaction that commits at the end.
+
+        :raises StoreUnavailable: when the database is out of reach
+        """
+        async with _translated(), self.writer.begin() as connection:
+            yield connection
+
+    async def ping(self) -> None:
+        """Ask for anything.
+
+        :raises StoreUnavailable: when there is no answer
+        """
+        async with self.reading() as connection:
+            await connection.execute(text("SELECT 1"))
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self.writer.dispose()
+        if self.reader is not self.writer:
+            await self.reader.dispose()
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other Dovecote processes off a SQLite database; on PostgreSQL there is nothing to keep off.
+
+        :raises AlreadyRunning: when another process holds it
+        """
+        if not self.sqlite:
+            yield
+            return
+        path = Path(f"{self.url.database}.lock")
+        with path.open("a+") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise AlreadyRunning(
+                    f"another Dovecote process has {self.url.database} open (it holds {path}). SQLite is for one process: "
+                    "stop the other one, or use PostgreSQL (DOVECOTE_DATABASE_URL=postgresql://…) for several."
+                ) from None
+            yield
+
+
+def _json() -> dict[str, Any]:
+    return {"json_serializer": lambda value: orjson.dumps(value).decode(), "json_deserializer": orjson.loads}
+
+
+def out_of_reach(error: BaseException) -> bool:
+    """Whether an error means the database is away or overloaded, rather than that a statement is wrong."""
+    if isinstance(error, OSError | TimeoutError | StoreUnavailable):
+        return True
+    if isinstance(error, DBAPIError):
+        return (
+            error.connection_invalidated or isinstance(error, OperationalError | InterfaceError) or _no_service(error)
+        )
+    return isinstance(error, sqlite3.OperationalError)
+
+
+def _no_service(error: DBAPIError) -> bool:
+    # PostgreSQL's classes 08 (connection), 53 (resources), 57 (operator intervention: shutdown, crash, cancel).
+    state = getattr(error.orig, "sqlstate", None) or ""
+    return str(state)[:2] in {"08", "53", "57"}
+
+
+@contextlib.asynccontextmanager
+async def _translated() -> AsyncIterator[None]:
+    try:
+        yield
+    except StoreUnavailable:
+        raise
+    except Exception as error:
+        if not out_of_reach(error):
+            raise
+        raise StoreUnavailable(f"the database does not answer: {type(error).__name__}") from error

@@ -1,0 +1,58 @@
+"""Statements on events: the history of a task."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import bindparam, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.domain.task import Source
+from service.store.tables import events
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One line of a task's history."""
+
+    task_id: UUID
+    sequence: int
+    type: str
+    source: Source
+    at: datetime
+    data: Mapping[str, Any]
+    """What changed, by the task's field names; or what was tried and why it did not work."""
+
+
+_OF_TASK = (
+    select(events)
+    .where(events.c.task_id == bindparam("of_task"), events.c.sequence > bindparam("after"))
+    .order_by(events.c.sequence)
+    .limit(bindparam("most"))
+)
+
+
+async def record(connection: AsyncConnection, happened: Sequence[Event]) -> None:
+    """Append events."""
+    if happened:
+        await connection.execute(
+            events.insert(), [{**dataclasses.asdict(event), "source": str(event.source)} for event in happened]
+        )
+
+
+async def of_task(connection: AsyncConnection, task_id: UUID, *, after: int = 0, most: int = 1000) -> list[Event]:
+    """Read a task's history, oldest first."""
+    rows = await connection.execute(_OF_TASK, {"of_task": task_id, "after": after, "most": most})
+    return [
+        Event(
+            task_id=row.task_id,
+            sequence=row.sequence,
+            type=row.type,
+            source=Source(row.source),
+            at=row.at,
+            data=row.data,
+        )
+        for row in rows
+    ]

@@ -1,0 +1,59 @@
+"""Statements on the inbox: callbacks, stored raw before they are understood."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert as insert_postgresql
+from sqlalchemy.dialects.sqlite import insert as insert_sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.store.tables import inbox
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Received:
+    """A callback as it came in, and what became of it."""
+
+    id: UUID
+    submission_id: UUID
+    headers: Mapping[str, str]
+    body: bytes
+    dedupe_key: bytes
+    """Equal for equal news: a copy raises ``copies`` and makes no second row."""
+    copies: int = 1
+    received_at: datetime
+    decision: str | None = None
+    detail: str | None = None
+    decided_at: datetime | None = None
+    due_at: datetime | None
+    attempts: int = 0
+
+
+async def receive(connection: AsyncConnection, received: Sequence[Received]) -> list[None]:
+    """Store callbacks; one that is there already is counted as a copy."""
+    rows: dict[tuple[UUID, bytes], dict[str, Any]] = {}
+    for callback in received:
+        row = rows.setdefault(
+            (callback.submission_id, callback.dedupe_key), {**dataclasses.asdict(callback), "copies": 0}
+        )
+        row["copies"] += 1
+    insert = insert_sqlite if connection.dialect.name == "sqlite" else insert_postgresql
+    statement = insert(inbox)
+    await connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=["submission_id", "dedupe_key"],
+            set_={"copies": inbox.c.copies + statement.excluded.copies},
+        ),
+        list(rows.values()),
+    )
+    return [None] * len(received)
+
+
+async def of_submissions(connection: AsyncConnection, ids: Sequence[UUID]) -> list[Received]:
+    """Read the callbacks that came for some submissions, oldest first."""
+    rows = await connection.execute(select(inbox).where(inbox.c.submission_id.in_(list(ids))).order_by(inbox.c.id))
+    return [Received(**row._mapping) for row in rows]  # noqa: SLF001 - the documented way to a row's names

@@ -1,0 +1,56 @@
+"""Bring a database to the schema of this version. Two starters at once are safe: one migrates, the other waits."""
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, text
+
+from service.store.database import Database
+
+_HERE = Path(__file__).resolve().parent.parent
+# In a checkout the migrations stand beside the package, in an installed package inside it.
+SCRIPTS = next(path for path in (_HERE / "migrations", _HERE.parent / "migrations") if path.is_dir())
+_LOCK = 0x0D0_7EC07E
+"""Number of the advisory lock on PostgreSQL; SQLite's BEGIN IMMEDIATE is lock enough."""
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(SCRIPTS).replace("%", "%%"))
+    return config
+
+
+async def migrate(database: Database) -> tuple[str | None, str]:
+    """Upgrade to the newest schema and give the revision before and after.
+
+    :raises StoreUnavailable: when the database is out of reach
+    """
+    async with database.writing() as connection:
+        if not database.sqlite:
+            await connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": _LOCK})
+        return await connection.run_sync(_upgrade)
+
+
+def _upgrade(connection: Connection) -> tuple[str | None, str]:
+    config = _config()
+    config.attributes["connection"] = connection
+    before = MigrationContext.configure(connection).get_current_revision()
+    command.upgrade(config, "head")
+    return before, newest()
+
+
+def newest() -> str:
+    """Name the revision that this version of the code expects."""
+    head = ScriptDirectory.from_config(_config()).get_current_head()
+    if head is None:
+        raise RuntimeError(f"no migrations in {SCRIPTS}")
+    return head
+
+
+async def revision(database: Database) -> str | None:
+    """Read the revision that the database is at; None for an empty one."""
+    async with database.reading() as connection:
+        return await connection.run_sync(lambda sync: MigrationContext.configure(sync).get_current_revision())

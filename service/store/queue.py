@@ -1,0 +1,145 @@
+"""The only queue there is: rows with a due time. To claim one is to push its time forward by a lease."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row, Table, bindparam, func, select, text, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.domain.task import Task
+from service.store.tables import inbox, outbox, tasks
+from service.store.tasks import row_of, task_of
+
+TO_SUBMIT = text("state IN ('queued', 'submitting')")
+TO_POLL = text("state NOT IN ('queued', 'submitting') AND due_at IS NOT NULL")
+DUE = text("due_at IS NOT NULL")
+
+
+def _claim(table: Table, which: Any) -> Any:
+    # The words of `which` are those of the partial index, so that the planner can use it.
+    due = (
+        select(table.c.id)
+        .where(which, table.c.due_at <= bindparam("now"))
+        .order_by(table.c.due_at)
+        .limit(bindparam("most"))
+        .with_for_update(skip_locked=True)
+        .cte("due")
+    )
+    return (
+        update(table)
+        .where(table.c.id.in_(select(due.c.id)))
+        .values(due_at=bindparam("until"), attempts=table.c.attempts + 1)
+        .returning(*table.c)
+    )
+
+
+_CLAIMS = {
+    "submit": _claim(tasks, TO_SUBMIT),
+    "poll": _claim(tasks, TO_POLL),
+    "inbox": _claim(inbox, DUE),
+    "outbox": _claim(outbox, DUE),
+}
+
+
+async def claim_tasks(
+    connection: AsyncConnection, journey: str, *, now: datetime, until: datetime, most: int
+) -> list[Task]:
+    """Take the tasks that are longest due for a journey, ``submit`` or ``poll``, until a time."""
+    rows = await connection.execute(_CLAIMS[journey], {"now": now, "until": until, "most": most})
+    return sorted((task_of(row) for row in rows), key=lambda task: task.id)
+
+
+async def claim_rows(
+    connection: AsyncConnection, table: str, *, now: datetime, until: datetime, most: int
+) -> Sequence[Row[Any]]:
+    """Take the rows of ``inbox`` or ``outbox`` that are longest due, until a time."""
+    rows = await connection.execute(_CLAIMS[table], {"now": now, "until": until, "most": most})
+    return sorted(rows.all(), key=lambda row: row.id)
+
+
+_ACCEPTED_ONCE = frozenset(
+    {
+        "id",
+        "client",
+        "family",
+        "operation",
+        "input",
+        "options",
+        "labels",
+        "callback_url",
+        "idempotency_key",
+        "request_hash",
+        "route",
+        "created_at",
+        "deadline_at",
+        "attempts",
+    }
+)
+_CHANGING = [column.name for column in tasks.columns if column.name not in _ACCEPTED_ONCE]
+_SETTLE_TASK = (
+    update(tasks).where(tasks.c.id == bindparam("of_task")).values({name: bindparam(name) for name in _CHANGING})
+)
+
+
+async def settle_tasks(connection: AsyncConnection, changed: Sequence[Task]) -> None:
+    """Write changed tasks back, with the time at which each is due next. The caller holds their row locks."""
+    if changed:
+        rows = ((task.id, row_of(task)) for task in changed)
+        await connection.execute(
+            _SETTLE_TASK, [{"of_task": of, **{name: row[name] for name in _CHANGING}} for of, row in rows]
+        )
+
+
+def _settle(table: Table, names: str) -> Any:
+    return (
+        update(table)
+        .where(table.c.id == bindparam("of_row"), table.c.attempts == bindparam("of_attempt"))
+        .values({name: bindparam(name) for name in names.split()})
+    )
+
+
+_SETTLE_INBOX = _settle(inbox, "decision detail decided_at due_at")
+_SETTLE_OUTBOX = _settle(outbox, "state delivered_at last_status last_error due_at")
+
+
+async def settle_inbox(connection: AsyncConnection, settled: Sequence[dict[str, Any]]) -> None:
+    """Write the decisions on callbacks; one whose attempt is no longer ours stays as it is."""
+    if settled:
+        await connection.execute(_SETTLE_INBOX, list(settled))
+
+
+async def settle_outbox(connection: AsyncConnection, settled: Sequence[dict[str, Any]]) -> None:
+    """Write how deliveries went; one whose attempt is no longer ours stays as it is."""
+    if settled:
+        await connection.execute(_SETTLE_OUTBOX, list(settled))
+
+
+async def release_leases(connection: AsyncConnection, *, now: datetime) -> None:
+    """Let submissions and callbacks that a dead process had in hand be taken up at once.
+
+    Only for the one process of a SQLite database, at its start: whoever held a lease there is gone. Elsewhere leases
+    run out by themselves.
+    """
+    await connection.execute(update(tasks).where(text("state = 'submitting'"), tasks.c.due_at > now).values(due_at=now))
+    await connection.execute(update(inbox).where(DUE, inbox.c.due_at > now).values(due_at=now))
+
+
+_HASTEN = (
+    update(tasks)
+    .where(tasks.c.id == bindparam("of_task"), tasks.c.due_at > bindparam("now"))
+    .where(text("state NOT IN ('queued', 'submitting')"))
+    .values(due_at=bindparam("now"))
+)
+
+
+async def hasten(connection: AsyncConnection, ids: Sequence[UUID], *, now: datetime) -> None:
+    """Let the next look at tasks that were handed over happen now."""
+    if ids:
+        await connection.execute(_HASTEN, [{"of_task": of_task, "now": now} for of_task in ids])
+
+
+async def next_due(connection: AsyncConnection) -> dict[str, datetime | None]:
+    """Say when each queue has its next row due; for health checks and tests."""
+    return {table.name: await connection.scalar(select(func.min(table.c.due_at))) for table in (tasks, inbox, outbox)}

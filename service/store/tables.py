@@ -1,0 +1,249 @@
+"""The tables, and the rules that no code can get around: checks, unique and partial indexes."""
+
+import datetime as dt
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Dialect,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    text,
+)
+from sqlalchemy.dialects.postgresql import TIMESTAMP
+from sqlalchemy.types import TypeDecorator, TypeEngine
+
+from service.domain.task import ENDED, Source, State
+
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_MICROSECOND = dt.timedelta(microseconds=1)
+
+
+class Instant(TypeDecorator[dt.datetime]):
+    """An aware UTC time: ``timestamptz`` on PostgreSQL, microseconds since 1970 on SQLite, which has no such type."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """Choose the column type."""
+        return dialect.type_descriptor(TIMESTAMP(timezone=True) if dialect.name == "postgresql" else BigInteger())
+
+    def process_bind_param(self, value: dt.datetime | None, dialect: Dialect) -> Any:
+        """Write a time."""
+        if value is None or dialect.name == "postgresql":
+            return value
+        return (value - _EPOCH) // _MICROSECOND
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> dt.datetime | None:
+        """Read a time."""
+        if value is None or dialect.name == "postgresql":
+            read: dt.datetime | None = value
+            return read
+        return _EPOCH + dt.timedelta(microseconds=value)
+
+
+Json = JSON(none_as_null=True)
+# SQLite numbers rows by itself only when the key is exactly INTEGER.
+Serial = BigInteger().with_variant(Integer(), "sqlite")
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+def _one_of(column: str, words: Any) -> str:
+    return f"{column} IN ({', '.join(repr(str(word)) for word in sorted(words))})"
+
+
+_ENDED = _one_of("state", ENDED)
+
+tasks = Table(
+    "tasks",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("client", Text, nullable=False),
+    Column("family", Text, nullable=False),
+    Column("operation", Text, nullable=False),
+    Column("input", Json, nullable=False),
+    Column("options", Json, nullable=False),
+    Column("labels", Json, nullable=False),
+    Column("callback_url", Text),
+    Column("idempotency_key", Text),
+    Column("request_hash", Text, nullable=False),
+    Column("route", Json, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("upstream", Text),
+    Column("dialect", Text),
+    Column("external_id", Text),
+    Column("progress", Integer),
+    Column("results", Json, nullable=False),
+    Column("failure", Json),
+    Column("cost", Double),
+    Column("verdict_by", Text),
+    Column("learned_by", Text),
+    Column("cancel_requested_at", Instant),
+    Column("callback_expected", Boolean, nullable=False),
+    Column("missing_since", Instant),
+    Column("last_error", Text),
+    Column("sequence", Integer, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("updated_at", Instant, nullable=False),
+    Column("submitted_at", Instant),
+    Column("finished_at", Instant),
+    Column("deadline_at", Instant, nullable=False),
+    Column("due_at", Instant),
+    Column("attempts", Integer, nullable=False),
+    CheckConstraint(_one_of("state", State), name="state"),
+    CheckConstraint(_one_of("learned_by", Source), name="learned_by"),
+    CheckConstraint(_one_of("verdict_by", ["provider", "dovecote"]), name="verdict_by"),
+    CheckConstraint("progress BETWEEN 0 AND 100", name="progress"),
+    CheckConstraint(f"({_ENDED}) = (finished_at IS NOT NULL)", name="ended_has_a_time"),
+    CheckConstraint(f"({_ENDED}) = (verdict_by IS NOT NULL)", name="ended_has_a_judge"),
+    CheckConstraint(f"({_ENDED}) OR due_at IS NOT NULL", name="open_is_never_forgotten"),
+    CheckConstraint("verdict_by IS NULL OR verdict_by <> 'provider' OR due_at IS NULL", name="final_is_left_alone"),
+    CheckConstraint("state <> 'failed' OR failure IS NOT NULL", name="failed_says_why"),
+    CheckConstraint("state NOT IN ('submitted', 'running', 'awaiting_input') OR upstream IS NOT NULL", name="taken_by_somebody"),
+    Index("uq_tasks_idempotency", "client", "idempotency_key", unique=True, sqlite_where=text("idempotency_key IS NOT NULL"), postgresql_where=text("idempotency_key IS NOT NULL")),
+    # Due rows, one index for each journey that claims them; finished rows are in neither.
+    Index("ix_tasks_due_submit", "due_at", sqlite_where=text("state IN ('queued', 'submitting')"), postgresql_where=text("state IN ('queued', 'submitting')")),
+    Index("ix_tasks_due_poll", "due_at", sqlite_where=text("state NOT IN ('queued', 'submitting') AND due_at IS NOT NULL"), postgresql_where=text("state NOT IN ('queued', 'submitting') AND due_at IS NOT NULL")),
+    # Lists: newest first by id (a uuid of version 7 begins with its time), under each filter that the API offers.
+    Index("ix_tasks_client", "client", "id"),
+    Index("ix_tasks_client_state", "client", "state", "id"),
+    Index("ix_tasks_client_family", "client", "family", "id"),
+    Index("ix_tasks_client_family_state", "client", "family", "state", "id"),
+    # What the poll plan learns from: the last endings of a kind.
+    Index("ix_tasks_finished", "finished_at", sqlite_where=text("finished_at IS NOT NULL"), postgresql_where=text("finished_at IS NOT NULL")),
+)  # fmt: skip
+
+task_labels = Table(
+    "task_labels",
+    metadata,
+    Column("client", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("value", Text, primary_key=True),
+    Column("task_id", Uuid, ForeignKey("tasks.id", ondelete="CASCADE"), primary_key=True),
+    Index("ix_task_labels_task", "task_id"),
+)
+
+submissions = Table(
+    "submissions",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("task_id", Uuid, ForeignKey("tasks.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("upstream", Text, nullable=False),
+    Column("dialect", Text, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("external_id", Text),
+    Column("code", Text),
+    Column("message", Text),
+    Column("sent_at", Instant, nullable=False),
+    Column("settled_at", Instant),
+    CheckConstraint(
+        _one_of("outcome", ["sending", "taken", "refused", "account", "unavailable", "uncertain"]), name="outcome"
+    ),
+    CheckConstraint("(outcome = 'sending') = (settled_at IS NULL)", name="settled_has_a_time"),
+    # Never pay twice: a task has at most one submission that may have created a job.
+    Index(
+        "uq_submissions_one_job",
+        "task_id",
+        unique=True,
+        sqlite_where=text("outcome IN ('sending', 'taken', 'uncertain')"),
+        postgresql_where=text("outcome IN ('sending', 'taken', 'uncertain')"),
+    ),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("id", Serial, primary_key=True),
+    Column("task_id", Uuid, ForeignKey("tasks.id", ondelete="CASCADE"), nullable=False),
+    Column("sequence", Integer, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("at", Instant, nullable=False),
+    Column("data", Json, nullable=False),
+    UniqueConstraint("task_id", "sequence"),
+)
+
+inbox = Table(
+    "inbox",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    # No foreign key: what a provider was answered 2xx is kept, whatever became of the submission.
+    Column("submission_id", Uuid, nullable=False),
+    Column("headers", Json, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("dedupe_key", LargeBinary, nullable=False),
+    Column("copies", Integer, nullable=False),
+    Column("received_at", Instant, nullable=False),
+    Column("decision", Text),
+    Column("detail", Text),
+    Column("decided_at", Instant),
+    Column("due_at", Instant),
+    Column("attempts", Integer, nullable=False),
+    CheckConstraint(
+        _one_of(
+            "decision",
+            ["applied", "duplicate", "stale", "late", "unreadable", "forged", "unmatched", "hastened", "parked"],
+        ),
+        name="decision",
+    ),
+    CheckConstraint("(decision IS NULL) = (due_at IS NOT NULL)", name="undecided_is_never_forgotten"),
+    UniqueConstraint("submission_id", "dedupe_key"),
+    Index(
+        "ix_inbox_due", "due_at", sqlite_where=text("due_at IS NOT NULL"), postgresql_where=text("due_at IS NOT NULL")
+    ),
+)
+
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("task_id", Uuid, ForeignKey("tasks.id", ondelete="CASCADE"), nullable=False),
+    Column("sequence", Integer, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("url", Text, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("delivered_at", Instant),
+    Column("last_status", Integer),
+    Column("last_error", Text),
+    Column("due_at", Instant),
+    Column("attempts", Integer, nullable=False),
+    CheckConstraint(_one_of("state", ["pending", "delivered", "exhausted", "discarded"]), name="state"),
+    CheckConstraint("(state = 'pending') = (due_at IS NOT NULL)", name="pending_is_never_forgotten"),
+    CheckConstraint("(state = 'delivered') = (delivered_at IS NOT NULL)", name="delivered_has_a_time"),
+    UniqueConstraint("task_id", "sequence"),
+    Index(
+        "ix_outbox_due", "due_at", sqlite_where=text("due_at IS NOT NULL"), postgresql_where=text("due_at IS NOT NULL")
+    ),
+)
+
+secrets = Table(
+    "secrets",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+    Column("created_at", Instant, nullable=False),
+)

@@ -1,0 +1,230 @@
+"""Statements on tasks: accept, read, list, learn."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row, Select, and_, bindparam, func, or_, select
+from sqlalchemy.dialects.postgresql import insert as insert_postgresql
+from sqlalchemy.dialects.sqlite import insert as insert_sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.domain.task import Failure, Result, Source, State, Task
+from service.store.tables import events, task_labels, tasks
+
+_NAMES = tuple(field.name for field in dataclasses.fields(Task))
+
+
+def task_of(row: Row[Any] | Mapping[str, Any]) -> Task:
+    """Read a row into a task."""
+    kept = dict(row if isinstance(row, Mapping) else row._mapping)  # noqa: SLF001 - the documented way to a row's names
+    kept["state"] = State(kept["state"])
+    kept["route"] = tuple(kept["route"])
+    kept["results"] = tuple(Result.from_json(result) for result in kept["results"])
+    kept["failure"] = None if kept["failure"] is None else Failure.from_json(kept["failure"])
+    kept["learned_by"] = None if kept["learned_by"] is None else Source(kept["learned_by"])
+    return Task(**kept)
+
+
+def row_of(task: Task) -> dict[str, Any]:
+    """Write a task as a row."""
+    row = {name: getattr(task, name) for name in _NAMES}
+    row["state"] = str(task.state)
+    row["route"] = list(task.route)
+    row["results"] = [result.as_json() for result in task.results]
+    row["failure"] = None if task.failure is None else task.failure.as_json()
+    row["learned_by"] = None if task.learned_by is None else str(task.learned_by)
+    return row
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Accepted:
+    """The answer to a submit: the task that stands for it, and whether it is new."""
+
+    task: Task
+    new: bool
+
+
+async def accept(connection: AsyncConnection, wished: Sequence[Task]) -> list[Accepted]:
+    """Insert new tasks with their first event; where the client's idempotency key is taken, give the task that has it."""
+    insert = insert_sqlite if connection.dialect.name == "sqlite" else insert_postgresql
+    statement = (
+        insert(tasks)
+        .on_conflict_do_nothing(
+            index_elements=["client", "idempotency_key"], index_where=tasks.c.idempotency_key.is_not(None)
+        )
+        .returning(tasks.c.id)
+    )
+    inserted = set((await connection.scalars(statement, [row_of(task) for task in wished])).all())
+    new = [task for task in wished if task.id in inserted]
+    if new:
+        await connection.execute(events.insert(), [_acceptance(task) for task in new])
+    labels = [
+        {"client": task.client, "name": name, "value": value, "task_id": task.id}
+        for task in new
+        for name, value in task.labels.items()
+    ]
+    if labels:
+        await connection.execute(task_labels.insert(), labels)
+    known = {(task.client, task.idempotency_key): task for task in new}
+    missing = [task for task in wished if task.id not in inserted and (task.client, task.idempotency_key) not in known]
+    known |= await _by_idempotency_key(connection, missing)
+    return [
+        Accepted(task, new=True)
+        if task.id in inserted
+        else Accepted(known[task.client, task.idempotency_key], new=False)
+        for task in wished
+    ]
+
+
+def _acceptance(task: Task) -> dict[str, Any]:
+    return {
+        "task_id": task.id,
+        "sequence": task.sequence,
+        "type": "accepted",
+        "source": str(Source.CLIENT),
+        "at": task.created_at,
+        "data": {"state": str(task.state), "route": list(task.route)},
+    }
+
+
+async def _by_idempotency_key(
+    connection: AsyncConnection, wished: Sequence[Task]
+) -> dict[tuple[str, str | None], Task]:
+    if not wished:
+        return {}
+    same = or_(
+        *(and_(tasks.c.client == task.client, tasks.c.idempotency_key == task.idempotency_key) for task in wished)
+    )
+    found = [task_of(row) for row in await connection.execute(select(tasks).where(same))]
+    return {(task.client, task.idempotency_key): task for task in found}
+
+
+_ONE = select(tasks).where(tasks.c.id == bindparam("id"))
+_ONE_OF_CLIENT = _ONE.where(tasks.c.client == bindparam("client"))
+_LOCKED = select(tasks).where(tasks.c.id.in_(bindparam("ids", expanding=True))).order_by(tasks.c.id).with_for_update()
+
+
+async def find(connection: AsyncConnection, task_id: UUID, client: str | None = None) -> Task | None:
+    """Read one task; with a client, only if it is that client's."""
+    if client is None:
+        row = (await connection.execute(_ONE, {"id": task_id})).first()
+    else:
+        row = (await connection.execute(_ONE_OF_CLIENT, {"id": task_id, "client": client})).first()
+    return None if row is None else task_of(row)
+
+
+_BY_KEY = select(tasks).where(tasks.c.client == bindparam("client"), tasks.c.idempotency_key == bindparam("key"))
+
+
+async def find_by_key(connection: AsyncConnection, client: str, idempotency_key: str) -> Task | None:
+    """Read the task that a client's idempotency key stands for."""
+    row = (await connection.execute(_BY_KEY, {"client": client, "key": idempotency_key})).first()
+    return None if row is None else task_of(row)
+
+
+async def lock(connection: AsyncConnection, ids: Sequence[UUID]) -> dict[UUID, Task]:
+    """Read tasks and keep others from changing them until the transaction ends; in id order, so that none deadlocks."""
+    rows = await connection.execute(_LOCKED, {"ids": sorted(set(ids))})
+    return {row.id: task_of(row) for row in rows}
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Filter:
+    """Which tasks to list. Every field is served by an index."""
+
+    client: str | None = None
+    states: tuple[State, ...] = ()
+    family: str | None = None
+    labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    after: UUID | None = None
+    """Only ids above this one: a uuid of version 7 begins with its time, so this is the filter by time, too."""
+    before: UUID | None = None
+    """Only ids below this one: the keyset cursor."""
+
+
+async def page(connection: AsyncConnection, wanted: Filter, *, most: int) -> list[Task]:
+    """List tasks, newest first."""
+    rows = await connection.execute(_page(wanted).limit(most))
+    return [task_of(row) for row in rows]
+
+
+def _page(wanted: Filter) -> Select[Any]:
+    statement = select(tasks)
+    key = tasks.c.id
+    for number, (name, value) in enumerate(sorted(wanted.labels.items())):
+        label = task_labels.alias(f"label_{number}")
+        statement = statement.join(
+            label,
+            and_(
+                label.c.task_id == tasks.c.id,
+                label.c.client == tasks.c.client,
+                label.c.name == name,
+                label.c.value == value,
+            ),
+        )
+    if wanted.client is not None:
+        statement = statement.where(tasks.c.client == wanted.client)
+    if wanted.states:
+        statement = statement.where(tasks.c.state.in_([str(state) for state in wanted.states]))
+    if wanted.family is not None:
+        statement = statement.where(tasks.c.family == wanted.family)
+    if wanted.after is not None:
+        statement = statement.where(key > wanted.after)
+    if wanted.before is not None:
+        statement = statement.where(key < wanted.before)
+    return statement.order_by(key.desc())
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Ending:
+    """How long a task took, and how its end was learned."""
+
+    family: str
+    operation: str
+    model: str | None
+    upstream: str
+    dialect: str
+    seconds: float
+    by_callback: bool
+    callback_expected: bool
+
+
+_ENDINGS = (
+    select(tasks)
+    .where(
+        tasks.c.finished_at.is_not(None),
+        tasks.c.finished_at > bindparam("since"),
+        tasks.c.verdict_by == "provider",
+        tasks.c.submitted_at.is_not(None),
+    )
+    .order_by(tasks.c.finished_at.desc())
+    .limit(bindparam("most"))
+)
+
+
+async def recent_endings(connection: AsyncConnection, *, since: datetime, most: int) -> list[Ending]:
+    """Read how the last tasks ended, newest first: what the poll plan learns from."""
+    found = [task_of(row) for row in await connection.execute(_ENDINGS, {"since": since, "most": most})]
+    return [
+        Ending(
+            family=task.family,
+            operation=task.operation,
+            model=task.model,
+            upstream=task.upstream or "",
+            dialect=task.dialect or "",
+            seconds=(task.finished_at - task.submitted_at).total_seconds(),
+            by_callback=task.learned_by is Source.CALLBACK,
+            callback_expected=task.callback_expected,
+        )
+        for task in found
+        if task.finished_at is not None and task.submitted_at is not None
+    ]
+
+
+async def count_by_state(connection: AsyncConnection) -> dict[str, int]:
+    """Count tasks by state. For tests and the demo: it reads the whole table."""
+    rows = await connection.execute(select(tasks.c.state, func.count()).group_by(tasks.c.state))
+    return {row[0]: row[1] for row in rows}

@@ -1,0 +1,1 @@
+"""The doors. Thin: read, ask a flow or the store, render."""

@@ -1,0 +1,88 @@
+"""What can be asked for, and who serves it."""
+
+from starlette.responses import Response
+
+from service.flows.runtime import Runtime, Upstream
+from service.providers import FAMILIES
+from service.providers.dialect import Family
+from service.web.api.endpoint import Answers, Asked, Endpoint, answer_json
+from service.web.api.schemas import ref
+
+
+async def families(asked: Asked) -> Response:
+    """List what can be asked for."""
+    return answer_json({"families": [_family(asked.runtime, family) for family in FAMILIES.values()]})
+
+
+async def upstreams(asked: Asked) -> Response:
+    """List who serves."""
+    return answer_json({"upstreams": [_upstream(asked.runtime, each) for each in asked.runtime.upstreams.values()]})
+
+
+def _family(runtime: Runtime, family: Family) -> dict[str, object]:
+    return {
+        "name": family.name,
+        "title": family.title,
+        "operations": [
+            {
+                "name": operation.name,
+                "title": operation.title,
+                "aliases": list(operation.aliases),
+                "produces": operation.produces,
+                "deadline_seconds": operation.deadline,
+                "upstreams": [
+                    name
+                    for name, upstream in runtime.upstreams.items()
+                    if upstream.dialect_for(family.name, operation.name) is not None
+                ],
+                "input": operation.input,
+            }
+            for operation in family.operations.values()
+        ],
+    }
+
+
+def _upstream(runtime: Runtime, upstream: Upstream) -> dict[str, object]:
+    dialects = [f"{dialect.family}/{dialect.name}" for dialect in upstream.dialects]
+    can_call = any(dialect.callbacks for dialect in upstream.dialects) and upstream.settings.callbacks != "off"
+    share = min((runtime.observed.callback_share(upstream.name, dialect) for dialect in dialects), default=None)
+    return {
+        "name": upstream.name,
+        "base_url": upstream.settings.base_url,
+        "dialects": dialects,
+        "callbacks": can_call and runtime.settings.public_url is not None,
+        "callback_share": share,
+    }
+
+
+def _list_of(name: str, component: str) -> dict[str, object]:
+    return {"type": "object", "required": [name], "properties": {name: {"type": "array", "items": ref(component)}}}
+
+
+ENDPOINTS = (
+    Endpoint(
+        method="GET",
+        path="/v1/families",
+        handler=families,
+        name="listFamilies",
+        tag="Catalogue",
+        summary="List families and operations",
+        description="With the input schema of every operation.",
+        answers={200: Answers(description="Families.", schema=_list_of("families", "Family"))},
+        problems=(422,),
+    ),
+    Endpoint(
+        method="GET",
+        path="/v1/upstreams",
+        handler=upstreams,
+        name="listUpstreams",
+        tag="Catalogue",
+        summary="List the configured upstreams",
+        answers={
+            200: Answers(
+                description="Upstreams, in the order in which they serve.", schema=_list_of("upstreams", "Upstream")
+            )
+        },
+        problems=(422,),
+    ),
+)

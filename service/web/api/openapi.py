@@ -1,0 +1,133 @@
+"""The OpenAPI document, made of the same values as the routes."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from service import __version__
+from service.flows.outbox import ATTEMPT_TIMEOUT
+from service.web.api import ENDPOINTS
+from service.web.api.endpoint import Endpoint
+from service.web.api.schemas import COMPONENTS, TIME, ref
+from service.web.problems import MEDIA_TYPE
+
+_PROBLEMS = {
+    400: "The body is not JSON.",
+    401: "No valid API key.",
+    404: "There is no such thing, or it belongs to another client.",
+    409: "The task is in no state for this.",
+    413: "The body is too large.",
+    415: "The body is not declared as JSON.",
+    421: "Without API keys only loopback names are served.",
+    422: "The request has mistakes: `errors` has all of them.",
+    503: "It would work later: see `Retry-After`.",
+}
+_ALWAYS = (401, 421, 503)
+
+
+def document() -> dict[str, Any]:
+    """Make the OpenAPI 3.1 document."""
+    paths: dict[str, dict[str, Any]] = {}
+    for endpoint in ENDPOINTS:
+        paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = _operation(endpoint)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Dovecote",
+            "version": __version__,
+            "summary": "Media generation tasks that always come home.",
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "servers": [{"url": "/"}],
+        "security": [{"key": []}],
+        "tags": [
+            {"name": "Tasks", "description": "Submit media jobs and follow them."},
+            {"name": "Catalogue", "description": "What can be asked for, and who serves it."},
+        ],
+        "paths": paths,
+        "webhooks": {"taskEnded": {"post": _WEBHOOK}},
+        "components": {
+            "schemas": COMPONENTS,
+            "responses": {str(status): _problem(text) for status, text in _PROBLEMS.items()},
+            "securitySchemes": {
+                "key": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "A key of `DOVECOTE_API_KEYS`. Not asked for on a loopback Dovecote without keys.",
+                }
+            },
+        },
+    }
+
+
+def _operation(endpoint: Endpoint) -> dict[str, Any]:
+    operation: dict[str, Any] = {
+        "operationId": endpoint.name,
+        "summary": endpoint.summary,
+        "tags": [endpoint.tag],
+        "parameters": [
+            {
+                "name": parameter.name,
+                "in": parameter.place,
+                "required": parameter.place == "path",
+                "description": parameter.description,
+                "schema": {"type": "array", "items": parameter.schema} if parameter.many else parameter.schema,
+            }
+            for parameter in endpoint.parameters
+        ],
+        "responses": {
+            **{
+                str(status): _answer(answer.description, answer.schema, answer.headers)
+                for status, answer in endpoint.answers.items()
+            },
+            **{
+                str(status): {"$ref": f"#/components/responses/{status}"}
+                for status in sorted({*endpoint.problems, *_ALWAYS})
+            },
+        },
+    }
+    if endpoint.description:
+        operation["description"] = endpoint.description
+    if endpoint.body is not None:
+        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": endpoint.body}}}
+    return operation
+
+
+def _answer(description: str, schema: Mapping[str, Any], headers: Mapping[str, str]) -> dict[str, Any]:
+    answer: dict[str, Any] = {"description": description, "content": {"application/json": {"schema": schema}}}
+    if headers:
+        answer["headers"] = {
+            name: {"description": text, "schema": {"type": "string"}} for name, text in headers.items()
+        }
+    return answer
+
+
+def _problem(description: str) -> dict[str, Any]:
+    return {"description": description, "content": {MEDIA_TYPE: {"schema": ref("Problem")}}}
+
+
+_WEBHOOK: dict[str, Any] = {
+    "operationId": "taskEnded",
+    "summary": "A task has ended",
+    "description": (
+        "Posted to the task's `callback_url`, signed as Standard Webhooks say (`webhook-id`, `webhook-timestamp`, "
+        f"`webhook-signature`), until it is answered 2xx within {ATTEMPT_TIMEOUT:.0f} s or the schedule is used up. The id "
+        "is the same for every attempt: at-least-once, so ignore what you know already."
+    ),
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["type", "timestamp", "data"],
+                    "properties": {
+                        "type": {"type": "string", "examples": ["task.succeeded", "task.failed"]},
+                        "timestamp": TIME,
+                        "data": ref("Task"),
+                    },
+                }
+            }
+        },
+    },
+    "responses": {"2XX": {"description": "Taken. Anything else: Dovecote comes again."}},
+}

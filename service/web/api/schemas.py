@@ -1,0 +1,142 @@
+"""What the API shows, as JSON Schema: the components of the OpenAPI document."""
+
+from typing import Any
+
+from service.domain.errors import CODES
+from service.domain.task import Source, State
+from service.flows.accept import WISH
+from service.web.problems import TITLES
+
+
+def _nullable(schema: dict[str, Any]) -> dict[str, Any]:
+    return {**schema, "type": [schema["type"], "null"]}
+
+
+def _closed(title: str, properties: dict[str, Any], *, optional: frozenset[str] = frozenset()) -> dict[str, Any]:
+    required = [name for name in properties if name not in optional]
+    return {"type": "object", "title": title, "properties": properties, "required": required}
+
+
+TEXT: dict[str, Any] = {"type": "string"}
+TIME: dict[str, Any] = {"type": "string", "format": "date-time"}
+ANYTHING: dict[str, Any] = {"type": "object"}
+STATE: dict[str, Any] = {"type": "string", "enum": [str(state) for state in State]}
+
+RESULT = _closed(
+    "Result",
+    {
+        "kind": {"type": "string", "enum": ["video", "image", "audio", "text", "model"]},
+        "role": {"type": "string", "enum": ["result", "cover", "last_frame", "preview", "extra"]},
+        "url": {**TEXT, "description": "At the provider, and temporary: copy it soon."},
+        "text": TEXT,
+    },
+    optional=frozenset({"url", "text"}),
+)
+FAILURE = _closed(
+    "Failure",
+    {
+        "code": {"type": "string", "enum": sorted(CODES)},
+        "message": {**_nullable(TEXT), "description": "The provider's own words: diagnostic, not for end users."},
+        "retryable": {"type": "boolean", "description": "Whether the same input may succeed when submitted again."},
+    },
+)
+TASK = _closed(
+    "Task",
+    {
+        "id": {"type": "string", "format": "uuid"},
+        "family": TEXT,
+        "operation": TEXT,
+        "state": STATE,
+        "explanation": {**TEXT, "description": "In one sentence: where it stands, and why it is not finished yet."},
+        "progress": {"type": ["integer", "null"], "minimum": 0, "maximum": 100},
+        "results": {"type": "array", "items": {"$ref": "#/components/schemas/Result"}},
+        "failure": {"anyOf": [{"$ref": "#/components/schemas/Failure"}, {"type": "null"}]},
+        "upstream": _nullable(TEXT),
+        "dialect": _nullable(TEXT),
+        "external_id": {**_nullable(TEXT), "description": "The provider's id of the job."},
+        "cost": {**_nullable({"type": "number"}), "description": "In the provider's own unit (points, credits)."},
+        "learned_by": {"type": ["string", "null"], "enum": [*(str(source) for source in Source), None]},
+        "input": ANYTHING,
+        "options": ANYTHING,
+        "labels": {"type": "object", "additionalProperties": TEXT},
+        "callback_url": _nullable(TEXT),
+        "sequence": {"type": "integer", "description": "Number of its last event."},
+        "created_at": TIME,
+        "updated_at": TIME,
+        "submitted_at": _nullable(TIME),
+        "finished_at": _nullable(TIME),
+        "deadline_at": TIME,
+        "next_attention_at": {**_nullable(TIME), "description": "When Dovecote looks after it next; null: never."},
+    },
+)
+EVENT = _closed(
+    "Event",
+    {
+        "sequence": {"type": "integer"},
+        "type": TEXT,
+        "source": {"type": "string", "enum": [str(source) for source in Source]},
+        "at": TIME,
+        "data": ANYTHING,
+    },
+)
+MISTAKE = _closed("Mistake", {"path": TEXT, "message": TEXT})
+PROBLEM = _closed(
+    "Problem",
+    {
+        "type": {"type": "string", "const": "about:blank"},
+        "title": TEXT,
+        "status": {"type": "integer"},
+        "code": {"type": "string", "enum": sorted(TITLES)},
+        "detail": TEXT,
+        "errors": {"type": "array", "items": {"$ref": "#/components/schemas/Mistake"}},
+        "task_id": {"type": "string", "format": "uuid"},
+    },
+    optional=frozenset({"errors", "task_id"}),
+)
+OPERATION = _closed(
+    "Operation",
+    {
+        "name": TEXT,
+        "title": TEXT,
+        "aliases": {"type": "array", "items": TEXT},
+        "produces": TEXT,
+        "deadline_seconds": {"type": "number"},
+        "upstreams": {"type": "array", "items": TEXT, "description": "Configured upstreams that serve it, in order."},
+        "input": {**ANYTHING, "description": "JSON Schema of the task's input."},
+    },
+)
+FAMILY = _closed(
+    "Family",
+    {"name": TEXT, "title": TEXT, "operations": {"type": "array", "items": {"$ref": "#/components/schemas/Operation"}}},
+)
+UPSTREAM = _closed(
+    "Upstream",
+    {
+        "name": TEXT,
+        "base_url": TEXT,
+        "dialects": {"type": "array", "items": TEXT},
+        "callbacks": {"type": "boolean", "description": "Whether callbacks can come from it now."},
+        "callback_share": {
+            "type": ["number", "null"],
+            "description": "Share of its last ends that were learned by callback, where one was expected.",
+        },
+    },
+)
+
+COMPONENTS: dict[str, Any] = {
+    "Wish": {"title": "Wish", **WISH},
+    "Task": TASK,
+    "Result": RESULT,
+    "Failure": FAILURE,
+    "Event": EVENT,
+    "Problem": PROBLEM,
+    "Mistake": MISTAKE,
+    "Family": FAMILY,
+    "Operation": OPERATION,
+    "Upstream": UPSTREAM,
+}
+
+
+def ref(name: str) -> dict[str, str]:
+    """Point to a component."""
+    return {"$ref": f"#/components/schemas/{name}"}

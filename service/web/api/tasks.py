@@ -1,0 +1,365 @@
+"""Submit tasks, query them, and ask for something to be done about one."""
+
+import asyncio
+import datetime as dt
+import re
+from uuid import UUID
+
+from starlette.responses import Response
+
+from service.domain.errors import UpstreamError
+from service.domain.task import State, Task
+from service.flows import accept, cancel, poll
+from service.flows.runtime import Runtime
+from service.flows.show import show_event, show_task
+from service.providers.dialect import Mistake
+from service.store import events as event_store
+from service.store import tasks as task_store
+from service.web.api.endpoint import BODY_CAP, Answers, Asked, Endpoint, Parameter, answer_json, invalid
+from service.web.api.schemas import STATE, TIME, ref
+from service.web.problems import Problem
+from service.web.reading import read_json
+
+LONGEST_WAIT = 60
+LOOK_AGAIN = 2.0
+"""Seconds after which a waiting request looks for itself: a bell of another process may have been missed."""
+LONGEST_KEY = 255
+MOST_ON_PAGE = 100
+
+
+async def submit(asked: Asked) -> Response:
+    """Accept a wish."""
+    key = _idempotency_key(asked)
+    wait = _preferred_wait(asked)
+    wish = await read_json(asked.request, BODY_CAP)
+    try:
+        accepted = await accept.accept(asked.runtime, wish, client=asked.client, idempotency_key=key)
+    except accept.Invalid as error:
+        raise invalid(error.mistakes) from None
+    except accept.KeyReused as error:
+        raise Problem(422, "idempotency_key_reused", str(error)) from None
+    task = accepted.task if not wait else await _ended(asked.runtime, accepted.task, wait)
+    headers = {"Location": f"/v1/tasks/{task.id}"}
+    if not accepted.new:
+        headers["Idempotency-Replayed"] = "true"
+    return answer_json(show_task(task, now=asked.runtime.now()), 202, headers)
+
+
+async def get(asked: Asked) -> Response:
+    """Show a task."""
+    task = await _find(asked)
+    wait = asked.query.get("wait", 0)
+    if wait:
+        task = await _ended(asked.runtime, task, wait)
+    return answer_json(show_task(task, now=asked.runtime.now()))
+
+
+async def page(asked: Asked) -> Response:
+    """List tasks."""
+    wanted = _filter(asked)
+    most = asked.query.get("limit", 50)
+    async with asked.runtime.database.reading() as connection:
+        found = await task_store.page(connection, wanted, most=most + 1)
+    shown = found[:most]
+    now = asked.runtime.now()
+    following = str(shown[-1].id) if len(found) > most else None
+    return answer_json({"tasks": [show_task(task, now=now) for task in shown], "next": following})
+
+
+async def history(asked: Asked) -> Response:
+    """Show what happened to a task."""
+    task = await _find(asked)
+    after = asked.query.get("after", 0)
+    async with asked.runtime.database.reading() as connection:
+        found = await event_store.of_task(connection, task.id, after=after)
+    return answer_json({"events": [show_event(event) for event in found]})
+
+
+async def stop(asked: Asked) -> Response:
+    """Cancel a task."""
+    task = await _find(asked)
+    if task.state is State.CANCELLED:
+        return answer_json(show_task(task, now=asked.runtime.now()))
+    if task.state.ended:
+        raise Problem(409, "already_ended", f"the task is {task.state}: there is nothing left to cancel")
+    try:
+        await cancel.cancel(asked.runtime, task)
+    except UpstreamError as error:
+        raise _unasked(task, error) from error
+    task = await _find(asked)
+    return answer_json(show_task(task, now=asked.runtime.now()), 200 if task.state.ended else 202)
+
+
+async def refresh(asked: Asked) -> Response:
+    """Ask the provider now."""
+    task = await _find(asked)
+    if task.verdict_by != "provider" and task.external_id is not None:
+        await poll.look_now(asked.runtime, task)
+        task = await _find(asked)
+    return answer_json(show_task(task, now=asked.runtime.now()))
+
+
+async def _find(asked: Asked) -> Task:
+    try:
+        task_id = UUID(asked.request.path_params["id"])
+    except ValueError:
+        task_id = None
+    if task_id is not None:
+        async with asked.runtime.database.reading() as connection:
+            task = await task_store.find(connection, task_id, asked.client)
+        if task is not None:
+            return task
+    raise Problem(404, "not_found", "there is no task with this id")
+
+
+async def _ended(runtime: Runtime, task: Task, seconds: float) -> Task:
+    """Wait until a task has ended, at most for some seconds, and give it as it is then."""
+    until = asyncio.get_running_loop().time() + seconds
+    with runtime.bells.watching(task.id) as changed:
+        while True:
+            changed.clear()
+            async with runtime.database.reading() as connection:
+                task = await task_store.find(connection, task.id) or task
+            left = until - asyncio.get_running_loop().time()
+            if task.state.ended or left <= 0:
+                return task
+            try:
+                await asyncio.wait_for(changed.wait(), min(left, LOOK_AGAIN))
+            except TimeoutError:
+                continue
+
+
+def _idempotency_key(asked: Asked) -> str | None:
+    key = asked.request.headers.get("idempotency-key")
+    if key is None:
+        return None
+    if not 0 < len(key) <= LONGEST_KEY or not key.isprintable():
+        raise invalid([Mistake("Idempotency-Key", f"is a text of 1 to {LONGEST_KEY} printable characters")])
+    return key
+
+
+def _preferred_wait(asked: Asked) -> int:
+    """Read ``Prefer: wait=N`` (RFC 7240). A preference that cannot be met is ignored, never an error."""
+    found = re.search(r"(?:^|[,;\s])wait=(\d{1,4})(?:$|[,;\s])", asked.request.headers.get("prefer", ""))
+    return min(int(found[1]), LONGEST_WAIT) if found else 0
+
+
+def _filter(asked: Asked) -> task_store.Filter:
+    query = asked.query
+    mistakes: list[Mistake] = []
+    labels: dict[str, str] = {}
+    for label in query.get("label", []):
+        name, equals, value = label.partition("=")
+        if not equals:
+            mistakes.append(Mistake("label", f"{label!r} is not of the form name=value"))
+        labels[name] = value
+    after = _first_id_at(query.get("created_after"), "created_after", mistakes)
+    before = _first_id_at(query.get("created_before"), "created_before", mistakes)
+    if "cursor" in query:
+        cursor = UUID(query["cursor"])
+        before = cursor if before is None else min(before, cursor)
+    if mistakes:
+        raise invalid(mistakes)
+    return task_store.Filter(
+        client=asked.client,
+        states=tuple(State(state) for state in query.get("state", [])),
+        family=query.get("family"),
+        labels=labels,
+        after=after,
+        before=before,
+    )
+
+
+def _first_id_at(time: str | None, name: str, mistakes: list[Mistake]) -> UUID | None:
+    """Give the lowest id of a moment: a uuid of version 7 begins with milliseconds since 1970."""
+    if time is None:
+        return None
+    try:
+        at = dt.datetime.fromisoformat(time)
+        milliseconds = (at - dt.datetime(1970, 1, 1, tzinfo=dt.UTC)) // dt.timedelta(milliseconds=1)
+        return UUID(int=milliseconds << 80)
+    except (ValueError, TypeError, OverflowError):
+        mistakes.append(
+            Mistake(name, "is a time with its zone, such as 2026-01-31T12:00:00Z (a + in a URL is written %2B)")
+        )
+        return None
+
+
+def _unasked(task: Task, error: UpstreamError) -> Problem:
+    detail = (
+        f"{task.upstream} could not be asked ({error.message or error.code}); the wish to cancel is noted, try again"
+    )
+    return Problem(503, "upstream_unavailable", detail, headers={"Retry-After": "5"})
+
+
+_ID = Parameter(name="id", place="path", schema={"type": "string", "format": "uuid"}, description="The task's id.")
+_SHOWN = Answers(description="The task as it is now.", schema=ref("Task"))
+_TAG = "Tasks"
+
+ENDPOINTS = (
+    Endpoint(
+        method="POST",
+        path="/v1/tasks",
+        handler=submit,
+        name="submitTask",
+        tag=_TAG,
+        summary="Submit a task",
+        description=(
+            "Stores the task and answers at once; Dovecote hands it to an upstream in the background, once. With an "
+            "`Idempotency-Key` the same request can be repeated without a second task: the same body gives the same task, "
+            "another body is refused."
+        ),
+        parameters=(
+            Parameter(
+                name="Idempotency-Key",
+                place="header",
+                schema={"type": "string", "minLength": 1, "maxLength": LONGEST_KEY},
+                description="Your own name for this request. It stands for as long as the task is kept.",
+            ),
+            Parameter(
+                name="Prefer",
+                place="header",
+                schema={"type": "string", "examples": ["wait=30"]},
+                description=f"`wait=N`: answer when the task has ended, or after N seconds (at most {LONGEST_WAIT}).",
+            ),
+        ),
+        body=ref("Wish"),
+        answers={
+            202: Answers(
+                description="Accepted: the task, new or the one that the key stands for.",
+                schema=ref("Task"),
+                headers={"Location": "The task's address.", "Idempotency-Replayed": "`true` when the key was known."},
+            )
+        },
+        problems=(400, 413, 415, 422),
+    ),
+    Endpoint(
+        method="GET",
+        path="/v1/tasks",
+        handler=page,
+        name="listTasks",
+        tag=_TAG,
+        summary="List tasks",
+        description="Newest first. `next` is the cursor of the following page; it stays valid whatever happens meanwhile.",
+        parameters=(
+            Parameter(
+                name="state", place="query", schema=STATE, description="Only in this state; may be repeated.", many=True
+            ),
+            Parameter(name="family", place="query", schema={"type": "string"}, description="Only of this family."),
+            Parameter(
+                name="label",
+                place="query",
+                schema={"type": "string", "maxLength": 400, "examples": ["project=intro"]},
+                description="Only with this label, as `name=value`; may be repeated, then all must match.",
+                many=True,
+            ),
+            Parameter(
+                name="created_after", place="query", schema=TIME, description="Only accepted at or after this time."
+            ),
+            Parameter(name="created_before", place="query", schema=TIME, description="Only accepted before this time."),
+            Parameter(
+                name="limit",
+                place="query",
+                schema={"type": "integer", "minimum": 1, "maximum": MOST_ON_PAGE, "default": 50},
+                description="How many at most.",
+            ),
+            Parameter(
+                name="cursor",
+                place="query",
+                schema={"type": "string", "format": "uuid"},
+                description="`next` of the page before.",
+            ),
+        ),
+        answers={
+            200: Answers(
+                description="A page of tasks.",
+                schema={
+                    "type": "object",
+                    "required": ["tasks", "next"],
+                    "properties": {
+                        "tasks": {"type": "array", "items": ref("Task")},
+                        "next": {"type": ["string", "null"]},
+                    },
+                },
+            )
+        },
+        problems=(422,),
+    ),
+    Endpoint(
+        method="GET",
+        path="/v1/tasks/{id}",
+        handler=get,
+        name="getTask",
+        tag=_TAG,
+        summary="Get a task, or wait for its end",
+        parameters=(
+            _ID,
+            Parameter(
+                name="wait",
+                place="query",
+                schema={"type": "integer", "minimum": 0, "maximum": LONGEST_WAIT},
+                description="Seconds to wait for the task to end before answering.",
+            ),
+        ),
+        answers={200: _SHOWN},
+        problems=(404, 422),
+    ),
+    Endpoint(
+        method="GET",
+        path="/v1/tasks/{id}/events",
+        handler=history,
+        name="listTaskEvents",
+        tag=_TAG,
+        summary="Get a task's history",
+        parameters=(
+            _ID,
+            Parameter(
+                name="after",
+                place="query",
+                schema={"type": "integer", "minimum": 0, "maximum": 2**31 - 1},
+                description="Only events with a higher sequence.",
+            ),
+        ),
+        answers={
+            200: Answers(
+                description="Events, oldest first, at most 1000.",
+                schema={
+                    "type": "object",
+                    "required": ["events"],
+                    "properties": {"events": {"type": "array", "items": ref("Event")}},
+                },
+            )
+        },
+        problems=(404, 422),
+    ),
+    Endpoint(
+        method="POST",
+        path="/v1/tasks/{id}/cancel",
+        handler=stop,
+        name="cancelTask",
+        tag=_TAG,
+        summary="Cancel a task",
+        description=(
+            "At the provider where it can be done without destroying a finished result; else here, and the task says so. "
+            "A result that comes all the same is kept."
+        ),
+        parameters=(_ID,),
+        answers={
+            200: Answers(description="Cancelled, or ended meanwhile.", schema=ref("Task")),
+            202: Answers(description="Noted: it is carried out once the provider's id is known.", schema=ref("Task")),
+        },
+        problems=(404, 409, 503),
+    ),
+    Endpoint(
+        method="POST",
+        path="/v1/tasks/{id}/refresh",
+        handler=refresh,
+        name="refreshTask",
+        tag=_TAG,
+        summary="Ask the provider now",
+        description="Outside the poll schedule. An answer that cannot be had is noted in the task and changes nothing else.",
+        parameters=(_ID,),
+        answers={200: _SHOWN},
+        problems=(404,),
+    ),
+)

@@ -1,0 +1,39 @@
+"""The door for providers: store what came and answer after the commit. Understanding it comes later."""
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from service.flows import inbox
+from service.flows.runtime import Runtime, log
+from service.web.problems import Problem, unavailable
+from service.web.reading import read_body
+
+BODY_CAP = 1024 * 1024
+"""Bytes of a callback that are taken."""
+
+
+async def receive(request: Request) -> Response:
+    """Take one callback.
+
+    404 for a token that is not ours, without asking the database; 413 above the cap; else 200, or 503 when it could not
+    be stored, and then the provider may come again. Broken bodies are stored too: they are evidence.
+    """
+    runtime: Runtime = request.app.state.runtime
+    submission_id = runtime.tokens.read(request.path_params["token"])
+    if submission_id is None:
+        return Problem(404, "not_found", "this is not a callback address of this Dovecote").response()
+    try:
+        body = await read_body(request, BODY_CAP)
+        await inbox.receive(runtime, submission_id, request.headers, body)
+    except Problem as problem:
+        return problem.response()
+    except ClientDisconnect:
+        return Response(status_code=400)  # nobody is there to read it
+    except Exception as error:  # noqa: BLE001 - whatever it is: a 4xx would tell the provider not to come again
+        log.warning("a callback could not be stored: %s", error, exc_info=not isinstance(error, OSError))
+        return unavailable("the callback could not be stored; send it again").response()
+    return Response(b'{"received":true}', media_type="application/json")
+
+
+ROUTES = [Route("/callbacks/{token}", receive, methods=["POST"])]

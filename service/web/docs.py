@@ -1,0 +1,161 @@
+"""The API's documentation as one page without scripts or foreign files: it works offline and under any content policy.
+
+The ready-made bundle of Swagger UI on the package index stopped before OpenAPI 3.1; see docs/decisions/0003.
+"""
+
+import html
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from service.providers import FAMILIES
+from service.web.api.openapi import document
+from service.web.problems import TITLES
+
+_STYLE = """
+:root{color-scheme:light dark;--line:#8883;--dim:#777}
+body{font:16px/1.55 system-ui,sans-serif;max-width:62rem;margin:0 auto;padding:1.5rem}
+code,pre{font:14px/1.45 ui-monospace,monospace}pre{overflow:auto;border:1px solid var(--line);padding:.7rem;border-radius:.4rem}
+table{border-collapse:collapse;width:100%}td,th{text-align:left;vertical-align:top;padding:.3rem .6rem .3rem 0;border-bottom:1px solid var(--line)}
+h1 small{font-weight:400;color:var(--dim)}h2{margin-top:2.5rem;border-bottom:2px solid var(--line)}
+details{border:1px solid var(--line);border-radius:.4rem;padding:.5rem .9rem;margin:.6rem 0}summary{cursor:pointer}
+summary b{display:inline-block;min-width:3.4rem}.dim{color:var(--dim)}
+"""
+
+
+def page(openapi: Mapping[str, Any]) -> str:
+    """Render an OpenAPI document and the catalogue as HTML."""
+    parts = [
+        "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>",
+        f"<title>Dovecote API</title><style>{_STYLE}</style>",
+        f"<h1>Dovecote API <small>{_text(openapi['info']['version'])}</small></h1>",
+        f"<p>{_text(openapi['info']['summary'])} The same as a document: <a href='openapi.json'>openapi.json</a>.</p>",
+    ]
+    for tag in openapi["tags"]:
+        parts += [f"<h2>{_text(tag['name'])}</h2><p>{_text(tag['description'])}</p>"]
+        parts += [_operation(openapi, *each) for each in _operations(openapi) if tag["name"] in each[2]["tags"]]
+    parts.append("<h2>Completion webhook</h2>")
+    parts += [_operation(openapi, "POST", "your callback_url", hook["post"]) for hook in openapi["webhooks"].values()]
+    parts.append("<h2>Families and operations</h2>")
+    parts += list(_families())
+    parts.append("<h2>Schemas</h2>")
+    parts += [_details(name, _properties(schema)) for name, schema in openapi["components"]["schemas"].items()]
+    rows = "".join(f"<tr><td><code>{_text(code)}</code><td>{_text(title)}" for code, title in TITLES.items())
+    parts.append(f"<h2>Problem codes</h2><table>{rows}</table></html>")
+    return "\n".join(parts)
+
+
+def _operations(openapi: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+    for path, methods in openapi["paths"].items():
+        for method, operation in methods.items():
+            yield method.upper(), path, operation
+
+
+def _operation(openapi: Mapping[str, Any], method: str, path: str, operation: Mapping[str, Any]) -> str:
+    inside = [_prose(operation.get("description", ""))]
+    if operation.get("parameters"):
+        rows = "".join(
+            f"<tr><td><code>{_text(each['name'])}</code> <span class=dim>{_text(each['in'])}</span>"
+            f"<td>{_type(each['schema'])}<td>{_prose(each['description'])}"
+            for each in operation["parameters"]
+        )
+        inside.append(f"<table>{rows}</table>")
+    if "requestBody" in operation:
+        schema = operation["requestBody"]["content"]["application/json"]["schema"]
+        inside.append(f"<p>Body: {_type(schema)}</p>" + ("" if "$ref" in schema else _properties(schema)))
+    answers = "".join(
+        f"<tr><td>{_text(status)}<td>{_prose(_resolve(openapi, answer)['description'])}"
+        for status, answer in operation["responses"].items()
+    )
+    inside.append(f"<table>{answers}</table>")
+    title = f"<b>{method}</b> <code>{_text(path)}</code> — {_text(operation['summary'])}"
+    return f"<details id='{_text(operation['operationId'])}'><summary>{title}</summary>{''.join(inside)}</details>"
+
+
+def _families() -> Iterator[str]:
+    for family in FAMILIES.values():
+        yield f"<h3>{_text(family.title)}</h3>"
+        for operation in family.operations.values():
+            example = {"family": family.name, "operation": operation.name, "input": _example(operation.input)}
+            body = (
+                f"{_properties(operation.input)}<pre>{_text(json.dumps(example, indent=2, ensure_ascii=False))}</pre>"
+            )
+            yield _details(f"{family.name} {operation.name}", body, operation.title)
+
+
+def _example(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Make an input of what is required, from the examples of its fields."""
+    fields = schema.get("properties", {})
+    return {
+        name: next(iter(fields[name].get("examples", ["…"]))) for name in schema.get("required", []) if name in fields
+    }
+
+
+def _details(name: str, inside: str, title: str = "") -> str:
+    anchor = _text(name.replace(" ", "-"))
+    shown = f" — {_text(title)}" if title else ""
+    return f"<details id='{anchor}'><summary><code>{_text(name)}</code>{shown}</summary>{inside}</details>"
+
+
+def _properties(schema: Mapping[str, Any]) -> str:
+    required = set(schema.get("required", ()))
+    rows = "".join(
+        f"<tr><td><code>{_text(name)}</code>{' *' if name in required else ''}<td>{_type(field)}<td>{_prose(field.get('description', ''))}"
+        for name, field in schema.get("properties", {}).items()
+    )
+    return f"<table>{rows}</table>" if rows else ""
+
+
+def _type(schema: Mapping[str, Any]) -> str:
+    if "$ref" in schema:
+        name = schema["$ref"].rpartition("/")[2]
+        return f"<a href='#{_text(name)}'>{_text(name)}</a>"
+    for several in ("anyOf", "oneOf"):
+        if several in schema:
+            return " or ".join(_type(each) for each in schema[several])
+    kind = schema.get("type", "any")
+    said = " or ".join(kind) if isinstance(kind, list) else str(kind)
+    if "items" in schema:
+        return f"{_text(said)} of {_type(schema['items'])}"
+    if "enum" in schema:
+        return ", ".join(f"<code>{_text(json.dumps(value))}</code>" for value in schema["enum"])
+    limits = [
+        f"{name} {schema[name]}"
+        for name in ("minimum", "maximum", "maxLength", "maxItems", "default")
+        if name in schema
+    ]
+    return _text(said) + (f" <span class=dim>({_text(', '.join(limits))})</span>" if limits else "")
+
+
+def _resolve(openapi: Mapping[str, Any], answer: Mapping[str, Any]) -> Mapping[str, Any]:
+    if "$ref" not in answer:
+        return answer
+    found: Mapping[str, Any] = openapi["components"]["responses"][answer["$ref"].rpartition("/")[2]]
+    return found
+
+
+def _prose(text: str) -> str:
+    """Render text in which `code` stands between backticks."""
+    parts = _text(text).split("`")
+    return "".join(f"<code>{part}</code>" if number % 2 else part for number, part in enumerate(parts))
+
+
+def _text(text: Any) -> str:
+    return html.escape(str(text))
+
+
+async def serve_document(_: Request) -> Response:
+    """Serve the OpenAPI document."""
+    return Response(json.dumps(document(), ensure_ascii=False), media_type="application/json")
+
+
+async def serve_page(_: Request) -> Response:
+    """Serve the page."""
+    return Response(page(document()), media_type="text/html; charset=utf-8")
+
+
+ROUTES = [Route("/openapi.json", serve_document), Route("/docs", serve_page)]

