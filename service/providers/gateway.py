@@ -60,32 +60,25 @@ _NO_OBJECT = "(no object)"
 _SAYS_NO = "(says no)"
 _CODE = re.compile(r"[\w.\-]+", re.ASCII)
 _MESSAGES = ("message", "msg", "description", "detail", "error_message")
-_AGREES = frozenset({"success", "true", "0", "1"})
-"""An envelope with such a code, or with one from 200 to 299, speaks of the query, not of the task."""
-
-
-def agrees(code: Any) -> bool:
-    """Tell whether an envelope's code says that the query itself went well."""
-    text = str(code).strip().lower()
-    return text in _AGREES or (len(text) == len("200") and text.isascii() and text.isdigit() and text[0] == "2")
+_AGREES = re.compile(r"success|true|0|1|2\d\d", re.ASCII | re.IGNORECASE)
+"""Such a code speaks of the query, which went well, and not of the task."""
+_STATUS = re.compile(r"\d{3}", re.ASCII)
 
 
 def complaint(document: Any) -> Complaint:
     """Read an error envelope: nested, flat, with a text for an error, or none at all."""
     if not isinstance(document, dict):  # "404 page not found" begins with a JSON number
         return Complaint(frozenset({_NO_OBJECT}), None, None)
-    outer = document
-    inner = fields(outer.get("error"))
-    plain = word(outer.get("error"))
-    stated = [word(holder.get(name)) for holder in (inner, outer) for name in _MESSAGES]
+    inner = fields(document.get("error"))
+    plain = word(document.get("error"))
+    stated = [word(holder.get(name)) for holder in (inner, document) for name in _MESSAGES]
     message = next((text for text in [*stated, plain] if text is not None), None)
-    code = next((code for code in (inner.get("code"), outer.get("code")) if word(code) is not None), None)
-    named = [word(code), plain, message, word(outer.get("error_code")), word(outer.get("error_type"))]
+    code = word(inner.get("code")) or word(document.get("code"))
+    named = [code, plain, message, word(document.get("error_code")), word(document.get("error_type"))]
     words = {text.lower() for text in named if text is not None and _CODE.fullmatch(text)}
-    if outer.get("code") is False or (code is not None and not agrees(code)):
+    if document.get("code") is False or (code is not None and not _AGREES.fullmatch(code)):
         words.add(_SAYS_NO)
-    digits = word(code) or ""
-    number = int(digits) if digits.isascii() and digits.isdigit() and len(digits) == len("200") else None
+    number = int(code) if code and _STATUS.fullmatch(code) else None
     return Complaint(frozenset(words), message, number)
 
 
