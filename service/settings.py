@@ -44,6 +44,8 @@ class UpstreamSettings(_Strict):
     """What it speaks, as ``family/dialect``, best first."""
     callbacks: Literal["apply", "confirm", "off"] = "apply"
     """What a callback that bears our token does: is applied, only hastens a poll, or is not asked for at all."""
+    callback_key: SecretStr | None = None
+    """Verifies the signatures of its callbacks, where it signs them."""
     typical_seconds: float | None = Field(default=None, gt=0)
     """What a task usually takes there, until enough samples of our own are there."""
     concurrency: int = Field(default=20, ge=1, le=1000)

@@ -69,6 +69,8 @@ def upgrade() -> None:
         sa.Column("input", sa.JSON(), nullable=False),
         sa.Column("options", sa.JSON(), nullable=False),
         sa.Column("labels", sa.JSON(), nullable=False),
+        sa.Column("parent_id", sa.Uuid(), nullable=True),
+        sa.Column("inherited", sa.JSON(), nullable=False),
         sa.Column("callback_url", sa.Text(), nullable=True),
         sa.Column("idempotency_key", sa.Text(), nullable=True),
         sa.Column("request_hash", sa.Text(), nullable=False),
@@ -80,10 +82,12 @@ def upgrade() -> None:
         sa.Column("progress", sa.Integer(), nullable=True),
         sa.Column("results", sa.JSON(), nullable=False),
         sa.Column("failure", sa.JSON(), nullable=True),
+        sa.Column("next_actions", sa.JSON(), nullable=False),
         sa.Column("cost", sa.Double(), nullable=True),
         sa.Column("verdict_by", sa.Text(), nullable=True),
         sa.Column("learned_by", sa.Text(), nullable=True),
         sa.Column("cancel_requested_at", INSTANT, nullable=True),
+        sa.Column("answered_at", INSTANT, nullable=True),
         sa.Column("callback_expected", sa.Boolean(), nullable=False),
         sa.Column("missing_since", INSTANT, nullable=True),
         sa.Column("last_error", sa.Text(), nullable=True),
@@ -125,6 +129,9 @@ def upgrade() -> None:
             name=op.f("ck_tasks_final_is_left_alone"),
         ),
         sa.CheckConstraint("progress BETWEEN 0 AND 100", name=op.f("ck_tasks_progress")),
+        sa.ForeignKeyConstraint(
+            ["parent_id"], ["tasks.id"], name=op.f("fk_tasks_parent_id_tasks"), ondelete="SET NULL"
+        ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_tasks")),
     )
     op.create_index("ix_tasks_client", "tasks", ["client", "id"], unique=False)
@@ -155,6 +162,7 @@ def upgrade() -> None:
         sqlite_where=sa.text("finished_at IS NOT NULL"),
         postgresql_where=sa.text("finished_at IS NOT NULL"),
     )
+    op.create_index("ix_tasks_parent_id", "tasks", ["parent_id"], unique=False)
     op.create_index(
         "uq_tasks_idempotency",
         "tasks",

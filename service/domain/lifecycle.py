@@ -1,9 +1,10 @@
 """How a task may change: one table of moves and one pure function."""
 
 import dataclasses
+from collections import Counter
 from datetime import datetime
 
-from service.domain.task import ENDED, OPEN, Failure, Source, State, Task, Update
+from service.domain.task import ENDED, OPEN, Failure, Result, Source, State, Task, Update
 
 _AFTER_TAKEN = frozenset({State.RUNNING, State.AWAITING_INPUT}) | ENDED
 
@@ -14,7 +15,7 @@ MOVES: dict[State, frozenset[State]] = {
     State.UNCONFIRMED: frozenset({State.SUBMITTED}) | _AFTER_TAKEN,
     State.SUBMITTED: _AFTER_TAKEN,
     State.RUNNING: frozenset({State.AWAITING_INPUT}) | ENDED,
-    State.AWAITING_INPUT: frozenset({State.RUNNING}) | ENDED,
+    State.AWAITING_INPUT: frozenset({State.SUBMITTED, State.RUNNING}) | ENDED,
     # Our own verdicts give way to one of the provider, and to nothing else.
     State.EXPIRED: frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED}),
     State.CANCELLED: frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED}),
@@ -22,6 +23,9 @@ MOVES: dict[State, frozenset[State]] = {
     State.SUCCEEDED: frozenset(),
 }
 """The moves that are allowed at all. A state ended by the provider's verdict allows none, whatever stands here."""
+
+ANSWER_GRACE = 120.0
+"""Seconds for which a provider that was given its input may still say that it waits for it (gateways lag some 15 s)."""
 
 _OURS = frozenset({Source.SWEEP, Source.CLIENT})
 _TAKEN = frozenset({State.SUBMITTED, State.RUNNING, State.AWAITING_INPUT})
@@ -36,14 +40,19 @@ def advance(task: Task, update: Update, *, now: datetime, source: Source) -> Tas
     if task.verdict_by == "provider":
         return _complete(task, update, now=now)
     changed = _learn(task, update)
-    if update.state is not None and _may_move(task, update.state, source):
+    if update.state is not None and _may_move(task, update.state, source, now):
         changed = _move(changed, update, now=now, source=source)
     return None if changed == task else dataclasses.replace(changed, updated_at=now)
 
 
-def _may_move(task: Task, state: State, source: Source) -> bool:
+def _may_move(task: Task, state: State, source: Source, now: datetime) -> bool:
     if task.state in ENDED and source in _OURS:
         return False
+    if state is State.AWAITING_INPUT and task.answered_at is not None:
+        # What was wanted has been sent; gateways repeat the old state for a while, and only then mean it again.
+        return (now - task.answered_at).total_seconds() > ANSWER_GRACE
+    if task.state is State.AWAITING_INPUT and state is State.SUBMITTED:
+        return task.answered_at is not None
     return state in MOVES[task.state]
 
 
@@ -56,6 +65,8 @@ def _learn(task: Task, update: Update) -> Task:
         task,
         external_id=task.external_id or update.external_id,
         progress=progress,
+        results=merge_results(task.results, update.results) if task.state in OPEN else task.results,
+        next_actions=update.actions or task.next_actions,
         cost=update.cost if update.cost is not None else task.cost,
     )
 
@@ -74,7 +85,7 @@ def _move(task: Task, update: Update, *, now: datetime, source: Source) -> Task:
         failure = Failure("unknown")
     return dataclasses.replace(
         moved,
-        results=update.results or task.results,
+        results=_final(merge_results(task.results, update.results)),
         failure=None if state is State.SUCCEEDED else failure,
         progress=100 if state is State.SUCCEEDED else moved.progress,
         verdict_by="dovecote" if source in _OURS else "provider",
@@ -90,7 +101,34 @@ def _complete(task: Task, update: Update, *, now: datetime) -> Task | None:
     completed = dataclasses.replace(
         task,
         external_id=task.external_id or update.external_id,
-        results=task.results or update.results,
+        results=_final(merge_results(update.results, task.results)),
+        next_actions=update.actions or task.next_actions,
         cost=task.cost if task.cost is not None else update.cost,
     )
     return None if completed == task else dataclasses.replace(completed, updated_at=now)
+
+
+def merge_results(known: tuple[Result, ...], told: tuple[Result, ...]) -> tuple[Result, ...]:
+    """Let what is told replace what is known of the same thing, and lose nothing: later snapshots may lack a field."""
+    if not told or not known:
+        return told or known
+    replaced = set(_places(told))
+    kept = [result for place, result in zip(_places(known), known, strict=True) if place not in replaced]
+    return told + tuple(kept)
+
+
+def _places(results: tuple[Result, ...]) -> list[tuple[object, ...]]:
+    """Name the place of each result: what it is of, its kind and role, and its number among those."""
+    counted: Counter[tuple[object, ...]] = Counter()
+    places: list[tuple[object, ...]] = []
+    for result in results:
+        place = (result.item, result.kind, result.role)
+        counted[place] += 1
+        places.append((*place, counted[place]))
+    return places
+
+
+def _final(results: tuple[Result, ...]) -> tuple[Result, ...]:
+    """Leave previews out once there is something better."""
+    finals = tuple(result for result in results if result.role != "preview")
+    return finals if any(result.role == "result" for result in finals) else results

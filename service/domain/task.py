@@ -60,10 +60,14 @@ class Result:
     url: str | None = None
     text: str | None = None
     role: ResultRole = "result"
+    item: str | None = None
+    """Which of several outputs it belongs to, such as a clip's id: a cover and its song share one."""
 
     def as_json(self) -> dict[str, str]:
         """Give the JSON object that the API shows and the store keeps."""
         shown: dict[str, str] = {"kind": self.kind, "role": self.role}
+        if self.item is not None:
+            shown["item"] = self.item
         if self.url is not None:
             shown["url"] = self.url
         if self.text is not None:
@@ -73,7 +77,27 @@ class Result:
     @classmethod
     def from_json(cls, kept: Mapping[str, Any]) -> "Result":
         """Read what :meth:`as_json` gave."""
-        return cls(kind=kept["kind"], role=kept["role"], url=kept.get("url"), text=kept.get("text"))
+        return cls(
+            kind=kept["kind"], role=kept["role"], url=kept.get("url"), text=kept.get("text"), item=kept.get("item")
+        )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Action:
+    """Something that can be done next with a finished task, such as upscaling one of its pictures."""
+
+    id: str
+    """The provider's own name for it, valid for this task only."""
+    label: str
+
+    def as_json(self) -> dict[str, str]:
+        """Give the JSON object that the API shows and the store keeps."""
+        return {"id": self.id, "label": self.label}
+
+    @classmethod
+    def from_json(cls, kept: Mapping[str, Any]) -> "Action":
+        """Read what :meth:`as_json` gave."""
+        return cls(kept["id"], kept["label"])
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -107,7 +131,10 @@ class Update:
     progress: int | None = None
     """Percent, 0 to 100. Never by itself a proof of success."""
     results: tuple[Result, ...] = ()
+    """Before the end only previews; with the end whatever came out."""
     failure: Failure | None = None
+    actions: tuple[Action, ...] = ()
+    """What can be done next: only the latest are valid."""
     cost: float | None = None
     """In the provider's own unit (points, credits)."""
     unknown_word: str | None = None
@@ -125,6 +152,10 @@ class Task:
     input: Mapping[str, Any]
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    parent_id: UUID | None = None
+    """The task that this one goes on from. It is served where its parent was, and nowhere else."""
+    inherited: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """What the dialect takes over from the parent, such as the provider's id of it."""
     callback_url: str | None = None
     idempotency_key: str | None = None
     request_hash: str = ""
@@ -139,12 +170,15 @@ class Task:
     progress: int | None = None
     results: tuple[Result, ...] = ()
     failure: Failure | None = None
+    next_actions: tuple[Action, ...] = ()
     cost: float | None = None
     verdict_by: Literal["provider", "dovecote"] | None = None
     """Who ended it. The provider's verdict is final; ours gives way to a later one of the provider."""
     learned_by: Source | None = None
     """How the end was learned."""
     cancel_requested_at: datetime | None = None
+    answered_at: datetime | None = None
+    """When the input that the provider wanted was sent to it."""
     callback_expected: bool = False
     """Whether the upstream was given a callback URL that it can reach."""
     missing_since: datetime | None = None

@@ -16,6 +16,8 @@ UNKNOWN_ID_CONFIRMED = 60.0
 LATE_WATCH = 86_400.0
 """How long after an end of our own making we go on looking for the provider's verdict."""
 LATE_GROWTH = 0.5
+STEP = 5.0
+"""Polls of dialects with a batch query are due at multiples of this."""
 SUBMIT_BACKOFF = (1.0, 2.0, 4.0)
 """Upper bounds of the waits between the tries of a submit that is known to have created nothing (full jitter)."""
 SUBMIT_BACKOFF_LATER = 60.0
@@ -44,10 +46,13 @@ POLLING = PollPlan(first=0.5, growth=0.08, shortest=2.0, longest=60.0)
 """No callback can come, or callbacks have stopped coming."""
 
 
-def next_poll(task: Task, plan: PollPlan, *, median: float, now: datetime) -> datetime | None:
+def next_poll(
+    task: Task, plan: PollPlan, *, median: float, now: datetime, first_look: float | None = None
+) -> datetime | None:
     """Say when to ask the provider next; None when there is nothing left to ask.
 
     :param median: seconds that a task of this kind usually takes
+    :param first_look: seconds after the submit at which to ask once, whatever the plan
     """
     if task.verdict_by == "provider" or (task.state in ENDED and task.external_id is None):
         return None
@@ -57,11 +62,16 @@ def next_poll(task: Task, plan: PollPlan, *, median: float, now: datetime) -> da
         wait = min(max(LATE_GROWTH * age, plan.longest), 3600.0)
         later = now + timedelta(seconds=wait)
         return later if later <= task.deadline_at + timedelta(seconds=LATE_WATCH) else None
-    first = plan.first * median
+    first = plan.first * median if first_look is None or age >= first_look else first_look
     if task.external_id is None:
         return max(task.deadline_at, now)  # there is nothing to ask about: only a callback, or the deadline
     wait = first - age if age < first else min(max(plan.growth * age, plan.shortest), plan.longest)
     return min(now + timedelta(seconds=wait), max(task.deadline_at, now))
+
+
+def in_step(due: datetime) -> datetime:
+    """Move a poll to the next full step of :data:`STEP` seconds, so that tasks of a batch query fall due together."""
+    return due + timedelta(seconds=-due.timestamp() % STEP)
 
 
 def retry_submit(tries: int, *, retry_after: float | None, chance: float, now: datetime) -> datetime:

@@ -6,10 +6,11 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
+from uuid import UUID
 
 import orjson
 
-from service.domain.task import Task
+from service.domain.task import State, Task
 from service.flows.http import ForbiddenAddress, refuse_private
 from service.flows.runtime import Runtime
 from service.providers import FAMILIES, PROVIDERS
@@ -51,6 +52,11 @@ WISH: dict[str, Any] = {
             "propertyNames": {"type": "string", "pattern": "^[A-Za-z0-9_.-]{1,64}$"},
             "additionalProperties": {"type": "string", "maxLength": 256},
             "description": "Your own names for the task; lists can be filtered by them.",
+        },
+        "parent_id": {
+            "type": "string",
+            "format": "uuid",
+            "description": "The succeeded task that a follow-up goes on from; it is served by the upstream of that task.",
         },
         "upstream": {
             "type": "string",
@@ -106,7 +112,8 @@ async def accept(
     :raises StoreUnavailable: when it could not be written; nothing has been accepted
     """
     try:
-        task = make(runtime, wish, client=client, idempotency_key=idempotency_key)
+        parent = await _parent(runtime, wish, client)
+        task = make(runtime, wish, client=client, idempotency_key=idempotency_key, parent=parent)
     except Invalid:
         # What was accepted once stays accepted, though its deadline has passed or its upstream is gone.
         known = await _known(runtime, client, idempotency_key)
@@ -121,9 +128,10 @@ async def accept(
     return accepted
 
 
-def make(runtime: Runtime, wish: Any, *, client: str, idempotency_key: str | None) -> Task:
+def make(runtime: Runtime, wish: Any, *, client: str, idempotency_key: str | None, parent: Task | None = None) -> Task:
     """Check a wish and make the task; nothing is written yet.
 
+    :param parent: the client's task that ``parent_id`` names
     :raises Invalid: with every mistake
     """
     mistakes = _SCHEMA.mistakes(wish) + _unstorable(wish)
@@ -156,10 +164,62 @@ def make(runtime: Runtime, wish: Any, *, client: str, idempotency_key: str | Non
         deadline_at=deadline,
         due_at=now,
     )
-    if not mistakes:
+    _check_parent(wish, operation, parent, mistakes)
+    if not mistakes and parent is not None:
+        task = _follow(runtime, task, parent, wish.get("upstream"), mistakes)
+    elif not mistakes:
         task = dataclasses.replace(task, route=_route(runtime, task, wish.get("upstream"), mistakes))
     if mistakes:
         raise Invalid(mistakes)
+    return task
+
+
+async def _parent(runtime: Runtime, wish: Any, client: str) -> Task | None:
+    """Read the task that a follow-up goes on from, if it is the client's."""
+    try:
+        parent_id = UUID(wish["parent_id"])
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None
+    async with runtime.database.reading() as connection:
+        return await task_store.find(connection, parent_id, client)
+
+
+def _check_parent(wish: Mapping[str, Any], operation: Operation, parent: Task | None, mistakes: list[Mistake]) -> None:
+    if "parent_id" not in wish:
+        if operation.parent == "required":
+            mistakes.append(Mistake("parent_id", f"is required: {operation.name} goes on from another task"))
+    elif operation.parent is None:
+        mistakes.append(Mistake("parent_id", f"does not fit: {operation.name} goes on from nothing"))
+    elif parent is None:
+        mistakes.append(Mistake("parent_id", "there is no task with this id"))
+    elif parent.family != wish["family"]:
+        mistakes.append(Mistake("parent_id", f"is a task of {parent.family}, not of {wish['family']}"))
+    elif parent.state is not State.SUCCEEDED:
+        mistakes.append(Mistake("parent_id", f"the task has not succeeded: it is {parent.state}"))
+
+
+def _follow(runtime: Runtime, task: Task, parent: Task, wished: str | None, mistakes: list[Mistake]) -> Task:
+    """Send a follow-up where its parent is: ids and buttons mean nothing elsewhere."""
+    upstream, dialect = runtime.upstreams.get(parent.upstream or ""), runtime.dialect(parent)
+    if upstream is None or dialect is None:
+        mistakes.append(Mistake("parent_id", f"its upstream {parent.upstream!r} is not configured any more"))
+        return task
+    if wished not in {None, upstream.name}:
+        mistakes.append(
+            Mistake("upstream", f"leave it out: the parent is at {upstream.name}, and so is whatever follows it")
+        )
+    task = dataclasses.replace(task, parent_id=parent.id, dialect=parent.dialect, route=(upstream.name,))
+    if not dialect.offers(task.family, task.operation):
+        mistakes.append(
+            Mistake("operation", f"{parent.dialect}, by which the parent was served, has no {task.operation}")
+        )
+        return task
+    inherited = dialect.inherit(task, parent)
+    if isinstance(inherited, list):
+        mistakes += inherited
+        return task
+    task = dataclasses.replace(task, inherited=inherited)
+    mistakes += dialect.check(task)
     return task
 
 

@@ -14,7 +14,7 @@ import orjson
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.domain.lifecycle import advance
-from service.domain.task import Source, State, Submission, Task, Update
+from service.domain.task import Result, Source, State, Submission, Task, Update
 from service.flows.runtime import Runtime, log
 from service.flows.show import instant, show_task
 from service.store import events as event_store
@@ -43,7 +43,7 @@ class News:
     holder_only: bool = False
     """Whether the news is worth nothing once the claim is lost."""
     expects: State | None = None
-    """The only state in which the update counts: elsewhere something stronger has become known meanwhile."""
+    """The only state in which this counts: elsewhere something stronger has become known meanwhile."""
     set: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """Fields besides the state: the upstream it goes to, the last error."""
     remark: str | None = None
@@ -133,8 +133,9 @@ def _take_in(runtime: Runtime, tasks: dict[UUID, Task], news: News, written: _Wr
     if news.update.unknown_word is not None:
         log.warning("unknown status word %r of %s: state kept", news.update.unknown_word, before.dialect)
     now = runtime.now()
-    update = news.update if news.expects in {None, before.state} else Update()
-    after = advance(dataclasses.replace(before, **news.set), update, now=now, source=news.source)
+    if news.expects not in {None, before.state}:
+        news = dataclasses.replace(news, update=Update(), set={}, retry_at=None)
+    after = advance(dataclasses.replace(before, **news.set), news.update, now=now, source=news.source)
     after = after or dataclasses.replace(before, **news.set)
     moved = _worth_an_event(before, after)
     if moved or news.remark is not None:
@@ -148,7 +149,17 @@ def _take_in(runtime: Runtime, tasks: dict[UUID, Task], news: News, written: _Wr
     return Applied("applied" if moved else _why_not(before, news.update), after)
 
 
-_NEWSWORTHY = ("state", "external_id", "progress", "results", "failure", "verdict_by", "cancel_requested_at")
+_NEWSWORTHY = (
+    "state",
+    "external_id",
+    "progress",
+    "results",
+    "failure",
+    "next_actions",
+    "verdict_by",
+    "cancel_requested_at",
+    "answered_at",
+)
 
 
 def _worth_an_event(before: Task, after: Task) -> bool:
@@ -161,8 +172,9 @@ def _event(before: Task, after: Task, news: News, now: dt.datetime) -> Event:
         for name, value in task_store.row_of(after).items()
         if name in _NEWSWORTHY and getattr(before, name) != getattr(after, name)
     }
-    if "cancel_requested_at" in shown:
-        shown["cancel_requested_at"] = instant(after.cancel_requested_at)
+    for name in ("cancel_requested_at", "answered_at"):
+        if name in shown:
+            shown[name] = instant(shown[name])
     return Event(
         task_id=after.id,
         sequence=after.sequence,
@@ -205,7 +217,11 @@ def _owes(before: Task, after: Task) -> bool:
     """Whether the client is owed a message: it is told each end once, and a late verdict after an end of ours."""
     if after.callback_url is None or not after.state.ended:
         return False
-    return before.state is not after.state or before.results != after.results
+    return before.state is not after.state or _outputs(before) != _outputs(after)
+
+
+def _outputs(task: Task) -> list[Result]:
+    return [result for result in task.results if result.role == "result"]
 
 
 def _message(runtime: Runtime, task: Task, now: dt.datetime) -> Message:

@@ -14,7 +14,7 @@ from service.domain.errors import UpstreamError
 from service.domain.task import Source, Submission, Update
 from service.domain.timing import LEASE, retry_inbox
 from service.flows.apply import Applied, News, announce, apply
-from service.flows.runtime import Runtime, log
+from service.flows.runtime import Runtime, Upstream, log
 from service.providers import DIALECTS
 from service.providers.dialect import Callback
 from service.store import inbox, queue, submissions
@@ -36,12 +36,15 @@ def kept_headers(headers: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-async def receive(runtime: Runtime, submission_id: UUID, headers: Mapping[str, str], body: bytes) -> None:
+async def receive(runtime: Runtime, token: str, submission_id: UUID, headers: Mapping[str, str], body: bytes) -> None:
     """Store a callback whose token has been verified; returns after the commit.
+
+    Some providers echo the address that they call: the token in it is a secret and is not stored.
 
     :raises StoreUnavailable: when it could not be stored: the provider must be told to come again
     """
     now = runtime.now()
+    body = body.replace(token.encode(), b"[redacted]")
     received = Received(
         id=runtime.new_id(),
         submission_id=submission_id,
@@ -112,9 +115,10 @@ def _understand(runtime: Runtime, row: Row[Any], submission: Submission | None) 
         return _Heard(
             decision="unmatched", detail="this database has no such submission, or this version no such dialect"
         )
+    upstream = runtime.upstreams.get(submission.upstream)
     callback = Callback(row.headers, row.body)
     try:
-        if dialect.authentic(callback, None) is False:
+        if dialect.authentic(callback, _callback_key(upstream)) is False:
             return _Heard(decision="forged", detail="the signature is not the provider's")
         updates = dialect.hear(callback)
     except UpstreamError as error:
@@ -122,10 +126,14 @@ def _understand(runtime: Runtime, row: Row[Any], submission: Submission | None) 
     except Exception as error:  # noqa: BLE001 - a mistake of ours must not cost the callback
         log.exception("callback %s could not be read", row.id)
         return _Heard(detail=f"{type(error).__name__}: {error}"[:500], retry=True)
-    upstream = runtime.upstreams.get(submission.upstream)
-    if upstream is not None and upstream.settings.callbacks == "confirm":
+    if dialect.confirms or (upstream is not None and upstream.settings.callbacks == "confirm"):
         return _Heard(decision="hastened", detail="a poll is to confirm it")
     return _Heard([_news(runtime, submission, update) for update in updates])
+
+
+def _callback_key(upstream: Upstream | None) -> str | None:
+    key = None if upstream is None else upstream.settings.callback_key
+    return None if key is None else key.get_secret_value()
 
 
 def _news(runtime: Runtime, submission: Submission, update: Update) -> News:

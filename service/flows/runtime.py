@@ -14,7 +14,7 @@ import uuid_utils.compat as uuid_utils
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.domain.task import Task
-from service.domain.timing import EXPECTING, POLLING, next_poll
+from service.domain.timing import EXPECTING, POLLING, in_step, next_poll
 from service.flows.bells import Bells
 from service.flows.http import Http
 from service.flows.observed import Observed
@@ -94,7 +94,16 @@ class Runtime:
     def next_poll(self, task: Task) -> dt.datetime | None:
         """Say when to ask about a task next, by what has been observed of its kind."""
         expecting = task.callback_expected and not self.observed.collapsed(task.upstream, task.dialect)
-        return next_poll(task, EXPECTING if expecting else POLLING, median=self.typical_seconds(task), now=self.now())
+        dialect = self.dialect(task)
+        due = next_poll(
+            task,
+            EXPECTING if expecting else POLLING,
+            median=self.typical_seconds(task),
+            first_look=None if dialect is None else dialect.first_look,
+            now=self.now(),
+        )
+        in_batches = due is not None and dialect is not None and dialect.batch_size > 1
+        return in_step(due) if due is not None and in_batches else due
 
     def typical_seconds(self, task: Task) -> float:
         """Say how long a task of this kind usually takes: learned, else set, else the dialect's own table."""

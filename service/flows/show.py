@@ -4,7 +4,8 @@ import datetime as dt
 from typing import Any
 
 from service.domain.sentence import explain
-from service.domain.task import Task
+from service.domain.task import State, Task
+from service.providers import FAMILIES
 from service.store.events import Event
 
 
@@ -23,6 +24,8 @@ def show_task(task: Task, *, now: dt.datetime) -> dict[str, Any]:
         "explanation": explain(task, now=now),
         "progress": task.progress,
         "results": [result.as_json() for result in task.results],
+        "next_actions": [action.as_json() for action in task.next_actions],
+        "awaits": _awaited(task),
         "failure": None if task.failure is None else task.failure.as_json(),
         "upstream": task.upstream,
         "dialect": task.dialect,
@@ -32,6 +35,7 @@ def show_task(task: Task, *, now: dt.datetime) -> dict[str, Any]:
         "input": dict(task.input),
         "options": dict(task.options),
         "labels": dict(task.labels),
+        "parent_id": None if task.parent_id is None else str(task.parent_id),
         "callback_url": task.callback_url,
         "sequence": task.sequence,
         "created_at": instant(task.created_at),
@@ -41,6 +45,14 @@ def show_task(task: Task, *, now: dt.datetime) -> dict[str, Any]:
         "deadline_at": instant(task.deadline_at),
         "next_attention_at": instant(task.due_at),
     }
+
+
+def _awaited(task: Task) -> dict[str, Any] | None:
+    """Give the schema of the input that a task waits for."""
+    if task.state is not State.AWAITING_INPUT:
+        return None
+    operation = FAMILIES[task.family].operations.get(task.operation)
+    return {"input": {} if operation is None or operation.answer is None else operation.answer}
 
 
 def show_event(event: Event) -> dict[str, Any]:

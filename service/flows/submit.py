@@ -72,7 +72,7 @@ def plan(runtime: Runtime, task: Task, history: Sequence[Submission]) -> tuple[N
         return _end(task, Update(state=State.EXPIRED, failure=failure), Source.SWEEP), None
     name = choose([name for name in task.route if name in runtime.upstreams], history)
     upstream = runtime.upstreams.get(name or "")
-    dialect = None if upstream is None else upstream.dialect_for(task.family, task.operation)
+    dialect = None if upstream is None else _dialect(runtime, task, upstream)
     if upstream is None or dialect is None:
         return _nobody_left(task, history), None
     submission = Submission(
@@ -100,6 +100,11 @@ def plan(runtime: Runtime, task: Task, history: Sequence[Submission]) -> tuple[N
         retry_at=now + dt.timedelta(seconds=lease),
     )
     return news, Handover(task, submission, upstream, dialect, history)
+
+
+def _dialect(runtime: Runtime, task: Task, upstream: Upstream) -> Dialect | None:
+    """Choose the dialect: a follow-up speaks that of its parent, whose ids it uses."""
+    return runtime.dialect(task) if task.parent_id is not None else upstream.dialect_for(task.family, task.operation)
 
 
 async def hand_over(runtime: Runtime, handover: Handover) -> None:

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 
-import service.providers.runway as runway
+from service.providers import runway
 from service.providers.dialect import Dialect, Family
 
 FAMILIES: Mapping[str, Family] = {family.name: family for family in (runway.FAMILY,)}

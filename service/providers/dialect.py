@@ -114,6 +114,10 @@ class Operation:
     """Names that users know from providers; accepted, stored under ``name``."""
     deadline: float = 3600.0
     """Seconds after which we stop waiting, unless the client says otherwise."""
+    parent: Literal["required", "optional"] | None = None
+    """Whether it goes on from another task, named by ``parent_id``."""
+    answer: Mapping[str, Any] | None = None
+    """JSON Schema of the input that the provider may ask for on the way; None where it never does."""
 
 
 def operation(
@@ -180,6 +184,10 @@ class Dialect:
     """Whether a running task can be cancelled at the provider."""
     submit_timeout: ClassVar[float] = 120.0
     """Seconds to wait for the answer to a creating call."""
+    first_look: ClassVar[float | None] = None
+    """Seconds after the submit at which to ask once, whatever the plan: the answer to the submit may hide something."""
+    confirms: ClassVar[bool] = False
+    """Whether a callback only hastens a poll, because it proves nothing by itself."""
 
     def create(self, task: Task, callback_url: str | None) -> Call:
         """Say which call creates the job."""
@@ -203,6 +211,21 @@ class Dialect:
             self.create(task, callback_url), creates=True, read_timeout=self.submit_timeout
         )
         return self.accepted(reply)
+
+    def offers(self, family: str, operation: str) -> bool:
+        """Whether it serves an operation."""
+        return family == self.family and operation in self.operations
+
+    def inherit(self, task: Task, parent: Task) -> Mapping[str, Any] | list[Mistake]:
+        """Say what a follow-up takes over from its parent, or what is wrong with going on from there."""
+        del task
+        return {"external_id": parent.external_id}
+
+    def answer(self, task: Task, given: Mapping[str, Any]) -> Exchange:
+        """Give the provider the input that it wants of a task that awaits it."""
+        del task, given
+        raise Refused("invalid_input", f"{self.family}/{self.name} never asks for input.")
+        yield  # pragma: no cover - makes this a generator, like every other exchange
 
     def poll(self, task: Task) -> Exchange:
         """Ask for the task's state."""

@@ -256,7 +256,6 @@ _SHAPES = {size: shape for sizes in (_SIZES, _GEN3_SIZES) for shape, size in siz
 _SAME = {
     "prompt": "promptText",
     "negative_prompt": "negativePrompt",
-    "duration": "duration",
     "seed": "seed",
     "resolution": "resolution",
     "scale": "scaleFactor",
@@ -435,7 +434,7 @@ def _feed_body(task: Task) -> dict[str, Any]:
         return {"video": given.get("video"), "image": given.get("image")}
     body = {"prompt": given.get("prompt"), "model": given.get("model", "gen4_turbo"), "style": given.get("style")}
     motion = given.get("motion")
-    options: dict[str, Any] = {"seconds": given.get("duration", 5)}
+    options: dict[str, Any] = {"seconds": _seconds(given, 5)}
     match task.operation:
         case "text_to_video":
             body |= {"style": given.get("style", "cinematic"), "ratio": _shape(ratio or "16:9")}
@@ -445,12 +444,18 @@ def _feed_body(task: Task) -> dict[str, Any]:
             body["ratio"] = ratio and _SIZES.get(ratio, ratio)
         case _:
             body["video"] = given.get("video")
-            options = {"seconds": given.get("duration"), "structure_transformation": given.get("strength")}
+            options = {"seconds": _seconds(given), "structure_transformation": given.get("strength")}
     if motion is not None:
         still = dict.fromkeys(("x", "y", "z", "r", "bg_x_pan", "bg_y_pan"), 0)
         options["motion_vector"] = {**still, **motion}
     said = {name: value for name, value in options.items() if value is not None}
     return body | ({"options": said} if said else {})
+
+
+def _seconds(given: Mapping[str, Any], default: int | None = None) -> float | None:
+    """Say a duration: whole seconds without a point, which a provider may not take."""
+    stated: float | None = given.get("duration", default)
+    return int(stated) if isinstance(stated, float) and stated.is_integer() else stated
 
 
 def _shape(ratio: str) -> str:
@@ -466,9 +471,9 @@ def _native_body(task: Task, models: Mapping[str, str]) -> dict[str, Any]:
     """Say a task as Runway's own API has it (POST /v1/*)."""
     given, model = task.input, task.model or models[task.operation]
     body: dict[str, Any] = {"model": model}
-    if task.operation in {"text_to_video", "image_to_video"} and model.startswith("gen4"):
-        body["duration"] = 5
+    makes_shots = task.operation in {"text_to_video", "image_to_video"} and model.startswith("gen4")
     body |= {theirs: given[ours] for ours, theirs in _SAME.items() if ours in given}
+    body["duration"] = _seconds(given, 5 if makes_shots else None)
     return merge({**body, **_native_files(task), **_native_ratio(task, model)}, task.options)
 
 
@@ -630,10 +635,10 @@ def _read(document: Any, words: Words) -> Update:
 def _state(record: Record, words: Words) -> tuple[State | None, str | None]:
     """Translate the status, or else its twin; and give the word back when no table has it."""
     status, twin = _stated(record, "status"), _stated(record, "state")
-    known, text = (words.state, twin) if twin and not status else (words.status, status or twin)
-    if text is None or text in known:
-        return known.get(text or ""), None
-    return None, word(text)
+    known, text = (words.state, twin) if twin and not status else (words.status, twin if status is None else status)
+    if text is None:
+        return None, None
+    return known.get(text), None if text in known else word(text)
 
 
 def _progress(records: list[Record]) -> int | None:

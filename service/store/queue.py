@@ -68,6 +68,8 @@ _ACCEPTED_ONCE = frozenset(
         "input",
         "options",
         "labels",
+        "parent_id",
+        "inherited",
         "callback_url",
         "idempotency_key",
         "request_hash",

@@ -18,3 +18,9 @@ async def keep(connection: AsyncConnection, name: str, value: str, *, now: datet
     )
     kept: str = (await connection.execute(select(secrets.c.value).where(secrets.c.name == name))).scalar_one()
     return kept
+
+
+async def find(connection: AsyncConnection, name: str) -> str | None:
+    """Give the secret that is kept under a name, if there is one."""
+    kept: str | None = (await connection.execute(select(secrets.c.value).where(secrets.c.name == name))).scalar()
+    return kept

@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import insert as insert_postgresql
 from sqlalchemy.dialects.sqlite import insert as insert_sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.domain.task import Failure, Result, Source, State, Task
+from service.domain.task import Action, Failure, Result, Source, State, Task
 from service.store.tables import events, task_labels, tasks
 
 _NAMES = tuple(field.name for field in dataclasses.fields(Task))
@@ -23,6 +23,7 @@ def task_of(row: Row[Any] | Mapping[str, Any]) -> Task:
     kept["state"] = State(kept["state"])
     kept["route"] = tuple(kept["route"])
     kept["results"] = tuple(Result.from_json(result) for result in kept["results"])
+    kept["next_actions"] = tuple(Action.from_json(action) for action in kept["next_actions"])
     kept["failure"] = None if kept["failure"] is None else Failure.from_json(kept["failure"])
     kept["learned_by"] = None if kept["learned_by"] is None else Source(kept["learned_by"])
     return Task(**kept)
@@ -34,6 +35,7 @@ def row_of(task: Task) -> dict[str, Any]:
     row["state"] = str(task.state)
     row["route"] = list(task.route)
     row["results"] = [result.as_json() for result in task.results]
+    row["next_actions"] = [action.as_json() for action in task.next_actions]
     row["failure"] = None if task.failure is None else task.failure.as_json()
     row["learned_by"] = None if task.learned_by is None else str(task.learned_by)
     return row

@@ -20,12 +20,13 @@ async def receive(request: Request) -> Response:
     be stored, and then the provider may come again. Broken bodies are stored too: they are evidence.
     """
     runtime: Runtime = request.app.state.runtime
-    submission_id = runtime.tokens.read(request.path_params["token"])
+    token = request.path_params["token"]
+    submission_id = runtime.tokens.read(token)
     if submission_id is None:
         return Problem(404, "not_found", "this is not a callback address of this Dovecote").response()
     try:
         body = await read_body(request, BODY_CAP)
-        await inbox.receive(runtime, submission_id, request.headers, body)
+        await inbox.receive(runtime, token, submission_id, request.headers, body)
     except Problem as problem:
         return problem.response()
     except ClientDisconnect:

@@ -26,6 +26,7 @@ TITLES = {
     "method_not_allowed": "This method does not exist here",
     "idempotency_key_reused": "The idempotency key belongs to another request",
     "already_ended": "The task has ended already",
+    "not_awaited": "The task waits for no input",
     "upstream_unavailable": "The upstream cannot be asked now",
     "unavailable": "Dovecote cannot do this now",
     "internal_error": "Dovecote has made a mistake",

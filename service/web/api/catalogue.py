@@ -30,6 +30,8 @@ def _family(runtime: Runtime, family: Family) -> dict[str, object]:
                 "aliases": list(operation.aliases),
                 "produces": operation.produces,
                 "deadline_seconds": operation.deadline,
+                "parent": operation.parent,
+                "answer": operation.answer,
                 "upstreams": [
                     name
                     for name, upstream in runtime.upstreams.items()

@@ -29,9 +29,11 @@ RESULT = _closed(
         "role": {"type": "string", "enum": ["result", "cover", "last_frame", "preview", "extra"]},
         "url": {**TEXT, "description": "At the provider, and temporary: copy it soon."},
         "text": TEXT,
+        "item": {**TEXT, "description": "Which of several outputs it belongs to, such as a clip's id."},
     },
-    optional=frozenset({"url", "text"}),
+    optional=frozenset({"url", "text", "item"}),
 )
+ACTION = _closed("Action", {"id": TEXT, "label": TEXT})
 FAILURE = _closed(
     "Failure",
     {
@@ -50,6 +52,16 @@ TASK = _closed(
         "explanation": {**TEXT, "description": "In one sentence: where it stands, and why it is not finished yet."},
         "progress": {"type": ["integer", "null"], "minimum": 0, "maximum": 100},
         "results": {"type": "array", "items": {"$ref": "#/components/schemas/Result"}},
+        "next_actions": {
+            "type": "array",
+            "items": {"$ref": "#/components/schemas/Action"},
+            "description": "What can be done next with a finished task; an `action` task takes one of their ids.",
+        },
+        "awaits": {
+            "type": ["object", "null"],
+            "properties": {"input": ANYTHING},
+            "description": "In `awaiting_input`: the JSON Schema of what `POST /v1/tasks/{id}/input` takes.",
+        },
         "failure": {"anyOf": [{"$ref": "#/components/schemas/Failure"}, {"type": "null"}]},
         "upstream": _nullable(TEXT),
         "dialect": _nullable(TEXT),
@@ -59,6 +71,7 @@ TASK = _closed(
         "input": ANYTHING,
         "options": ANYTHING,
         "labels": {"type": "object", "additionalProperties": TEXT},
+        "parent_id": {"type": ["string", "null"], "format": "uuid", "description": "The task that it goes on from."},
         "callback_url": _nullable(TEXT),
         "sequence": {"type": "integer", "description": "Number of its last event."},
         "created_at": TIME,
@@ -101,6 +114,15 @@ OPERATION = _closed(
         "aliases": {"type": "array", "items": TEXT},
         "produces": TEXT,
         "deadline_seconds": {"type": "number"},
+        "parent": {
+            "type": ["string", "null"],
+            "enum": ["required", "optional", None],
+            "description": "Whether `parent_id` is taken.",
+        },
+        "answer": {
+            "type": ["object", "null"],
+            "description": "JSON Schema of the input that it may ask for on the way.",
+        },
         "upstreams": {"type": "array", "items": TEXT, "description": "Configured upstreams that serve it, in order."},
         "input": {**ANYTHING, "description": "JSON Schema of the task's input."},
     },
@@ -127,6 +149,7 @@ COMPONENTS: dict[str, Any] = {
     "Wish": {"title": "Wish", **WISH},
     "Task": TASK,
     "Result": RESULT,
+    "Action": ACTION,
     "Failure": FAILURE,
     "Event": EVENT,
     "Problem": PROBLEM,

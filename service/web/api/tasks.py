@@ -7,9 +7,9 @@ from uuid import UUID
 
 from starlette.responses import Response
 
-from service.domain.errors import UpstreamError
+from service.domain.errors import Refused, UpstreamError
 from service.domain.task import State, Task
-from service.flows import accept, cancel, poll
+from service.flows import accept, answer, cancel, poll
 from service.flows.runtime import Runtime
 from service.flows.show import show_event, show_task
 from service.providers.dialect import Mistake
@@ -97,6 +97,27 @@ async def refresh(asked: Asked) -> Response:
         await poll.look_now(asked.runtime, task)
         task = await _find(asked)
     return answer_json(show_task(task, now=asked.runtime.now()))
+
+
+async def give_input(asked: Asked) -> Response:
+    """Give the input that a task waits for."""
+    task = await _find(asked)
+    given = await read_json(asked.request, BODY_CAP)
+    try:
+        await answer.answer(asked.runtime, task, given)
+    except accept.Invalid as error:
+        raise invalid(error.mistakes) from None
+    except answer.NotAwaited as error:
+        raise Problem(409, "not_awaited", str(error)) from None
+    except Refused as error:
+        detail = f"{task.upstream} refuses the input: {error.message or error.code}"
+        raise invalid([Mistake("input", detail)]) from error
+    except UpstreamError as error:
+        detail = (
+            f"{task.upstream} has not taken the input ({error.message or error.code}); the task waits on, try again"
+        )
+        raise Problem(503, "upstream_unavailable", detail, headers={"Retry-After": "5"}) from error
+    return answer_json(show_task(await _find(asked), now=asked.runtime.now()))
 
 
 async def _find(asked: Asked) -> Task:
@@ -349,6 +370,19 @@ ENDPOINTS = (
             202: Answers(description="Noted: it is carried out once the provider's id is known.", schema=ref("Task")),
         },
         problems=(404, 409, 503),
+    ),
+    Endpoint(
+        method="POST",
+        path="/v1/tasks/{id}/input",
+        handler=give_input,
+        name="giveTaskInput",
+        tag=_TAG,
+        summary="Give the input that a task waits for",
+        description="For a task in `awaiting_input`; its `awaits` says what is wanted. It is sent to the provider once.",
+        parameters=(_ID,),
+        body={"type": "object"},
+        answers={200: _SHOWN},
+        problems=(400, 404, 409, 413, 415, 422),
     ),
     Endpoint(
         method="POST",
