@@ -35,7 +35,7 @@ def upgrade() -> None:
         sa.Column("due_at", INSTANT, nullable=True),
         sa.Column("attempts", sa.Integer(), nullable=False),
         sa.CheckConstraint(
-            "decision IN ('applied', 'duplicate', 'forged', 'hastened', 'late', 'parked', 'stale', 'unmatched', 'unreadable')",
+            "decision IN ('applied', 'duplicate', 'forged', 'hastened', 'ignored', 'late', 'parked', 'stale', 'unmatched', 'unreadable')",
             name=op.f("ck_inbox_decision"),
         ),
         sa.CheckConstraint(

@@ -29,6 +29,8 @@ ANSWER_GRACE = 120.0
 
 _OURS = frozenset({Source.SWEEP, Source.CLIENT})
 _TAKEN = frozenset({State.SUBMITTED, State.RUNNING, State.AWAITING_INPUT})
+_OURS_TO_SAY = frozenset({State.QUEUED, State.SUBMITTING, State.UNCONFIRMED, State.EXPIRED})
+"""What no callback and no poll can say of a job. Least of all ``queued``: a task put back is submitted again."""
 
 
 def advance(task: Task, update: Update, *, now: datetime, source: Source) -> Task | None:
@@ -38,7 +40,7 @@ def advance(task: Task, update: Update, *, now: datetime, source: Source) -> Tas
     verdicts give way to it. The sequence number is the caller's to raise: it belongs to the event.
     """
     if task.verdict_by == "provider":
-        return _complete(task, update, now=now)
+        return None if source in _OURS else _complete(task, update, now=now)
     changed = _learn(task, update)
     if update.state is not None and _may_move(task, update.state, source, now):
         changed = _move(changed, update, now=now, source=source)
@@ -46,14 +48,16 @@ def advance(task: Task, update: Update, *, now: datetime, source: Source) -> Tas
 
 
 def _may_move(task: Task, state: State, source: Source, now: datetime) -> bool:
-    if task.state in ENDED and source in _OURS:
+    if state not in MOVES[task.state] or (task.state in ENDED and source in _OURS):
+        return False
+    if state in _OURS_TO_SAY and source in {Source.CALLBACK, Source.POLL}:
         return False
     if state is State.AWAITING_INPUT and task.answered_at is not None:
         # What was wanted has been sent; gateways repeat the old state for a while, and only then mean it again.
         return (now - task.answered_at).total_seconds() > ANSWER_GRACE
     if task.state is State.AWAITING_INPUT and state is State.SUBMITTED:
         return task.answered_at is not None
-    return state in MOVES[task.state]
+    return True
 
 
 def _learn(task: Task, update: Update) -> Task:
@@ -98,10 +102,12 @@ def _complete(task: Task, update: Update, *, now: datetime) -> Task | None:
     """Let a task that the provider has ended gain what the first verdict lacked, and nothing else."""
     if update.state is not task.state:
         return None
+    unsaid = task.failure is None or task.failure == Failure("unknown")
     completed = dataclasses.replace(
         task,
         external_id=task.external_id or update.external_id,
         results=_final(merge_results(update.results, task.results)),
+        failure=update.failure or task.failure if unsaid and task.state is not State.SUCCEEDED else task.failure,
         next_actions=update.actions or task.next_actions,
         cost=task.cost if task.cost is not None else update.cost,
     )

@@ -20,6 +20,8 @@ from service.store import tasks as task_store
 
 DEADLINE_SECONDS = (10, 7 * 86_400)
 MOST_LABELS = 20
+DEEPEST = 50
+"""Levels of nesting that a wish may have."""
 
 WISH: dict[str, Any] = {
     "type": "object",
@@ -134,7 +136,10 @@ def make(runtime: Runtime, wish: Any, *, client: str, idempotency_key: str | Non
     :param parent: the client's task that ``parent_id`` names
     :raises Invalid: with every mistake
     """
-    mistakes = _SCHEMA.mistakes(wish) + _unstorable(wish)
+    mistakes = _unstorable(wish)
+    if mistakes:
+        raise Invalid(mistakes)
+    mistakes = _SCHEMA.mistakes(wish)
     if not isinstance(wish, dict) or any(
         mistake.path in {"family", "operation", "input", "options"} for mistake in mistakes
     ):
@@ -231,18 +236,27 @@ async def _known(runtime: Runtime, client: str, idempotency_key: str | None) -> 
 
 
 def _hash(wish: Any) -> str:
-    return hashlib.sha256(orjson.dumps(wish, option=orjson.OPT_SORT_KEYS)).hexdigest()
+    try:
+        return hashlib.sha256(orjson.dumps(wish, option=orjson.OPT_SORT_KEYS)).hexdigest()
+    except TypeError:  # nested beyond reason: equal to nothing that was accepted
+        return ""
 
 
-def _unstorable(value: Any, path: str = "") -> list[Mistake]:
-    """Find texts with a NUL, which no database keeps."""
+def _unstorable(value: Any, path: str = "", depth: int = 0) -> list[Mistake]:
+    """Find what cannot be kept: texts with a NUL, and nesting beyond reason."""
+    if depth > DEEPEST:
+        return [Mistake(path, f"is nested deeper than {DEEPEST} levels")]
     if isinstance(value, str):
         return [Mistake(path, "holds a NUL character: leave it out")] if "\x00" in value else []
     if isinstance(value, Mapping):
         inner = [(f"{path}.{name}".strip("."), name, item) for name, item in value.items()]
-        return [found for at, name, item in inner for found in (*_unstorable(name, at), *_unstorable(item, at))]
+        return [
+            found for at, name, item in inner for found in (*_unstorable(name, at), *_unstorable(item, at, depth + 1))
+        ]
     if isinstance(value, list):
-        return [found for number, item in enumerate(value) for found in _unstorable(item, f"{path}.{number}")]
+        return [
+            found for number, item in enumerate(value) for found in _unstorable(item, f"{path}.{number}", depth + 1)
+        ]
     return []
 
 

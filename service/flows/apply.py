@@ -27,7 +27,7 @@ from service.store.outbox import Message
 LONGEST_WAIT = 5.0
 """Seconds between tries to write news while the database is away."""
 
-Decision = Literal["applied", "duplicate", "stale", "late", "unmatched"]
+Decision = Literal["applied", "duplicate", "ignored", "stale", "late", "unmatched"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,7 +131,7 @@ def _take_in(runtime: Runtime, tasks: dict[UUID, Task], news: News, written: _Wr
     if news.begins is not None:
         written.begun.append(news.begins)
     if news.update.unknown_word is not None:
-        log.warning("unknown status word %r of %s: state kept", news.update.unknown_word, before.dialect)
+        runtime.met_unknown_word(before.dialect or "", news.update.unknown_word)
     now = runtime.now()
     if news.expects not in {None, before.state}:
         news = dataclasses.replace(news, update=Update(), set={}, retry_at=None)
@@ -241,6 +241,8 @@ def _message(runtime: Runtime, task: Task, now: dt.datetime) -> Message:
 
 def _why_not(task: Task, update: Update) -> Decision:
     """Name news that changed nothing."""
-    if update.state is None or update.state is task.state:
+    if update.state is None:
+        return "ignored"
+    if update.state is task.state:
         return "duplicate"
     return "late" if task.state.ended and update.state.ended else "stale"

@@ -6,6 +6,7 @@ import datetime as dt
 import functools
 import logging
 import random
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
@@ -60,6 +61,7 @@ class Runtime:
     upstreams: Mapping[str, Upstream]
     bells: Bells = dataclasses.field(default_factory=Bells)
     observed: Observed = dataclasses.field(default_factory=Observed)
+    unknown_words: Counter[tuple[str, str]] = dataclasses.field(default_factory=Counter)
     clock: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC)
     chance: Callable[[], float] = random.random
     _batches: dict[Any, Any] = dataclasses.field(default_factory=dict)
@@ -80,6 +82,12 @@ class Runtime:
             self._batches[function] = functools.partial(function, self)
         bound: Batch[Item, Answer] = self._batches[function]
         return bound
+
+    def met_unknown_word(self, dialect: str, word: str) -> None:
+        """Count a status word that no table knows, and log it when it is met for the first time."""
+        self.unknown_words[dialect, word] += 1
+        if self.unknown_words[dialect, word] == 1:
+            log.warning("%s says %r, which no table knows: states are kept", dialect, word[:100])
 
     def dialect(self, task: Task) -> Dialect | None:
         """Give the dialect that a task was handed over in."""

@@ -208,7 +208,18 @@ inbox = Table(
     CheckConstraint(
         _one_of(
             "decision",
-            ["applied", "duplicate", "stale", "late", "unreadable", "forged", "unmatched", "hastened", "parked"],
+            [
+                "applied",
+                "duplicate",
+                "ignored",
+                "stale",
+                "late",
+                "unreadable",
+                "forged",
+                "unmatched",
+                "hastened",
+                "parked",
+            ],
         ),
         name="decision",
     ),
