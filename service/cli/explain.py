@@ -144,4 +144,4 @@ def _object(text: str | bytes) -> Mapping[str, Any]:
 
 
 def _json(shown: Mapping[str, Any]) -> str:
-    return json.dumps(shown, ensure_ascii=False).encode("utf-8", "replace").decode()
+    return json.dumps(shown, ensure_ascii=False)

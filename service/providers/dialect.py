@@ -305,8 +305,8 @@ def word(value: Any) -> str | None:
 
 
 def identifier(value: Any) -> str | None:
-    """Read a job id: a text or a number, never empty, never a container."""
-    return word(value) if not isinstance(value, float) else None
+    """Read a job id: a text or a number; never empty, never a container, and never the 0 of an unset column."""
+    return None if value == 0 or isinstance(value, float) else word(value)
 
 
 def link(value: Any) -> str | None:

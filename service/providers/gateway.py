@@ -128,7 +128,6 @@ def _rule(
 
 
 _OK = range(200, 300)
-_REDIRECT = range(300, 400)
 _CLIENT = range(400, 500)
 _NO_CREDIT: Verdict = (AccountProblem, "insufficient_credit")
 _INVALID: Verdict = (Refused, "invalid_input")
@@ -194,7 +193,6 @@ RULES: tuple[Rule, ...] = (
     _rule(_NO_CREDIT, statuses=_CLIENT, says="insufficient_credit"),
     _rule(_POLICY, statuses=_CLIENT, says="content_policy"),
     _rule(_INVALID, statuses=_CLIENT),
-    _rule((Uncertain, "unreadable"), (Unreadable, "unreadable"), statuses=_REDIRECT),
     # HTTP 200 that says no in so many words.
     _rule((Refused, _BY_TEXT), (Unavailable, _BY_TEXT), statuses=_OK, words={_SAYS_NO}),
 )
@@ -205,7 +203,7 @@ version, so the status and the word decide, and the text only where they leave i
 """
 
 _OTHERWISE = _rule((Uncertain, "unreadable"), (Unreadable, "unreadable"))
-"""HTML, a cut-off body, or JSON of another shape, with a status that says nothing: what every gateway can answer."""
+"""A redirect; or HTML, a cut-off body or JSON of another shape with a status that says well: a wrong path answers so."""
 
 _KEEPS_ITS_CLASS = frozenset({401, 402, 403, 404, 429, 503})
 """Numeric codes that mean in an envelope with HTTP 200 what they mean as a status."""

@@ -1,4 +1,7 @@
-"""Runway: videos, images and voices, by its own API and by the two protocols that gateways put before it."""
+"""Runway: videos, images and voices, by its own API and by the two protocols that gateways put before it.
+
+In this order: what its words mean, what can be asked for, the dialects, how they say a task, how they read one.
+"""
 
 import dataclasses
 import functools
@@ -530,6 +533,13 @@ def _native_mistakes(task: Task, models: Mapping[str, str]) -> list[Mistake]:
         found.append(Mistake("input.prompt", f"{model} takes {most} UTF-16 code units at most."))
     if seconds and "duration" not in task.options and given.get("duration", seconds[0]) not in seconds:
         found.append(Mistake("input.duration", f"{model} makes videos of {', '.join(map(str, seconds))} seconds."))
+    shapes = ("1280:720", "720:1280")
+    if (
+        (task.operation, model) == ("text_to_video", "gen4.5")
+        and body.get("ratio") not in shapes
+        and "ratio" not in task.options
+    ):
+        found.append(Mistake("input.aspect_ratio", "gen4.5 makes 16:9 and 9:16 from words alone."))
     for name in ("image", "last_image", "video", "character_video", "audio"):
         if str(given.get(name, "")).startswith("http://"):
             found.append(Mistake(f"input.{name}", "Runway fetches https:// only."))

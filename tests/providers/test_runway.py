@@ -150,6 +150,7 @@ POLLS = [
     (wrapped(status="IN_PROGRESS", inner=own("SUCCEEDED", output=[VIDEO])), news("running", progress=0)),
     (wrapped(status="", inner=own("RUNNING")), news("queued", progress=0)),
     ({"code": "success", "data": {"status": "FAILURE", "fail_reason": "upstream timeout"}}, news("failed", external_id=None, failure=failure("provider_timeout", "upstream timeout"))),
+    (wrapped(id=4711, status="IN_PROGRESS", inner=own("RUNNING", id="vendors")), news("running", progress=0)),
     # Shape C: flat
     ({"task_id": "t1"}, news(None)),
     ({"task_id": "t1", "status": "QUEUED", "progress": "5%"}, news("queued", progress=5)),
@@ -231,8 +232,15 @@ def test_runways_own_object(body, reading):
 
 @pytest.mark.parametrize(
     ("stated", "retryable"),
-    [("SAFETY.INPUT.TEXT", False), ("ASSET.INVALID", False), ("INTERNAL.BAD_OUTPUT.CODE01", True)]
-    + [("INPUT_PREPROCESSING.INTERNAL", True), ("THIRD_PARTY.UNAVAILABLE", True), (None, True), ("NEW", True)],
+    [
+        ("SAFETY.INPUT.TEXT", False),
+        ("ASSET.INVALID", False),
+        ("INTERNAL.BAD_OUTPUT.CODE01", True),
+        ("INPUT_PREPROCESSING.INTERNAL", True),
+        ("THIRD_PARTY.UNAVAILABLE", True),
+        ("NEW", True),
+        (None, True),
+    ],
 )
 def test_what_a_failure_code_allows(stated, retryable):
     update = Official().polled(reply(own("FAILED", failureCode=stated)))
@@ -282,6 +290,7 @@ ANSWERS = [
     (SUBMIT, 503, {"error": {"message": "无可用渠道", "code": "model_not_found"}}, no("unavailable", "overloaded", "无可用渠道")),
     # … and neither
     (SUBMIT, 200, feed({"task_id": ""}), no("uncertain", "unreadable", "成功")),
+    (SUBMIT, 200, feed({"task_id": 0}), no("uncertain", "unreadable", "成功")),
     (SUBMIT, 200, feed({"task_id": None}), no("uncertain", "unreadable", "成功")),
     (SUBMIT, 200, feed(None), no("uncertain", "unreadable", "成功")),
     (SUBMIT, 200, {"msg": "?"}, no("uncertain", "unreadable", "?")),
@@ -522,16 +531,11 @@ def test_recorded_requests_can_be_said_in_our_names(name):
     call = dialect.create(wish, HOOK)
     assert f"{call.method} {call.path}" == message["endpoint"]
     assert call.headers == {"X-Runway-Version": "2024-11-06"}
+    expected = message["body"]
     if name in SPARSE:
-        assert call.json == {
-            **call.json,
-            **{
-                key: {**call.json.get(key), **value} if isinstance(value, dict) else value
-                for key, value in message["body"].items()
-            },
-        }
-    else:
-        assert call.json == message["body"]
+        said = {**call.json.get("options", {}), **expected.get("options", {})}
+        expected = {**call.json, **expected, "options": said}
+    assert call.json == expected
 
 
 def test_what_a_gateway_requires_is_filled_in():
@@ -631,6 +635,11 @@ def test_aleph2_has_a_word_of_its_own_for_the_ratio(given, said):
     assert body_of("official", "video_to_video", {"video": "v", "aspect_ratio": given})["targetAspectRatio"] == said
 
 
+def test_whole_seconds_are_said_without_a_point():
+    assert '"seconds": 10}' in json.dumps(body_of("aggregator", "image_to_video", {"image": "i", "duration": 10.0}))
+    assert '"duration": 4,' in json.dumps(body_of("official", "text_to_video", {"prompt": "p", "duration": 4.0}))
+
+
 def test_options_win_and_reach_into_objects():
     given = {"prompt": "a cat", "duration": 5}
     options = {"ratio": "1:1", "model": "gen4.5", "options": {"seconds": 10, "flip": True}, "unheard_of": [1]}
@@ -670,6 +679,9 @@ WRONG = [
     ("official", "text_to_video", {"prompt": "p", "duration": 5, "model": "veo3.1_fast"}, {}, ["input.duration"]),
     ("official", "text_to_video", {"prompt": "p", "duration": 12, "model": "seedance2"}, {}, []),
     ("official", "text_to_video", {"prompt": "p", "style": "cinematic", "motion": {}}, {}, ["input.style", "input.motion"]),
+    ("official", "text_to_video", {"prompt": "p", "aspect_ratio": "1:1"}, {}, ["input.aspect_ratio"]),
+    ("official", "text_to_video", {"prompt": "p", "aspect_ratio": "1:1"}, {"ratio": "960:960"}, []),
+    ("official", "text_to_video", {"prompt": "p", "aspect_ratio": "9:16"}, {}, []),
     ("official", "image_to_video", {"image": "i", "model": "gen4.5"}, {}, ["input.prompt"]),
     ("official", "image_to_video", {"image": "i"}, {}, []),
     ("official", "image_to_video", {"image": "http://x/a.png"}, {}, ["input.image"]),

@@ -1,0 +1,373 @@
+"""What every dialect owes to the journeys, whatever its provider says: new dialects are held to it by being listed."""
+
+import dataclasses
+import datetime as dt
+import itertools
+import json
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from service.domain.errors import CODES, Uncertain, Unreadable, UpstreamError
+from service.domain.task import ENDED, State, Task, Update
+from service.providers import DIALECTS, FAMILIES, PROVIDERS
+from service.providers.dialect import Callback, Reply
+from service.providers.schema import Schema
+
+RECORDINGS = Path(__file__).parents[1] / "recordings"
+NOW = dt.datetime(2026, 5, 1, 12, tzinfo=dt.UTC)
+KEY = "sk-a-very-secret-key"
+HOOK = "https://dovecote.example/callbacks/token"
+STATES = {"queued": State.SUBMITTED, None: None} | {str(state): state for state in State if state != State.QUEUED}
+
+
+def recorded(name, *kinds):
+    """Give a dialect's recordings of these kinds that are no requests."""
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted((RECORDINGS / name).glob("*.json"))]
+    return [message for message in found if message["kind"] in (kinds or ANSWERS)]
+
+
+ANSWERS = ("submit_response", "poll_response", "callback", "error", "cancel_response")
+OPERATIONS = [(name, operation) for name, dialect in DIALECTS.items() for operation in dialect.operations]
+MESSAGES = [(name, message) for name in DIALECTS for message in recorded(name)]
+
+
+def case(name, message):
+    return f"{name}/{message['kind']}.{message['http_status']}"
+
+
+def task(name, operation=None, *, given=None, options=None):
+    dialect = DIALECTS[name]
+    operation = operation or next(iter(dialect.operations))
+    example = FAMILIES[dialect.family].operations[operation].input["examples"][0]
+    return Task(
+        id=UUID(int=1),
+        client="c",
+        family=dialect.family,
+        operation=operation,
+        input=example if given is None else given,
+        options=options or {},
+        external_id="job-1",
+        created_at=NOW,
+        updated_at=NOW,
+        deadline_at=NOW,
+    )
+
+
+def raw(document):
+    return document.encode("utf-8", "surrogatepass") if isinstance(document, str) else json.dumps(document).encode()
+
+
+def read(name, message, body):
+    """Read a message with another body; an UpstreamError is an answer like any other."""
+    status = message["http_status"] or (400 if message["kind"] == "error" else 200)
+    try:
+        reply = Reply(status, message.get("headers", {}), body)
+        return DIALECTS[name].read(message["kind"], message["endpoint"], reply)
+    except UpstreamError as error:
+        return error
+
+
+def sound(found):
+    """Check what must hold of everything that is ever read."""
+    if isinstance(found, UpstreamError):
+        assert found.code in CODES
+        storable(found.message)
+        return None
+    assert isinstance(found, Update)
+    assert found.state in {None, State.SUBMITTED, State.RUNNING, State.AWAITING_INPUT, *ENDED} - {State.EXPIRED}
+    assert found.progress is None or 0 <= found.progress <= 100
+    assert found.external_id is None or found.external_id.strip()
+    assert found.failure is None or found.failure.code in CODES
+    if found.state is State.SUCCEEDED:
+        assert any(result.role == "result" for result in found.results)
+    assert (found.state is State.FAILED) <= (found.failure is not None)
+    texts = [found.external_id, found.unknown_word, found.failure and found.failure.message]
+    storable(*texts, *(result.url for result in found.results), *(result.text for result in found.results))
+    return found.state
+
+
+def storable(*texts):
+    """No text may break a database or a JSON document."""
+    for text in texts:
+        if text is not None:
+            text.encode()
+            assert "\x00" not in text
+
+
+# Garbage ---------------------------------------------------------------------------------------------------------
+
+GARBAGE = [
+    b"",
+    b"{}",
+    b"null",
+    b"[]",
+    b"[{}]",
+    b"true",
+    b"0",
+    b"-1e999",
+    b"NaN",
+    b'"text"',
+    b"\x00",
+    b"\xff\xfe\x00",
+    b"<html><body>502 Bad Gateway</body></html>",
+    b"404 page not found",
+    b"error code: 524",
+    b'{"code"',
+    b'{"code":200,"msg":"\xe6\x88',
+    b"[" * 100_000,
+    b'{"data":' * 100_000,
+    b'{"data":' * 400 + b"1" + b"}" * 400,
+    b'{"status":{},"state":[],"data":{"status":[],"data":[]}}',
+    b'{"message":"ok","success":true}',
+    '{"message":"\ud800\x00"}'.encode("utf-8", "surrogatepass"),
+    json.dumps({"message": "\ud800\x00 gone", "error": {"message": "\udfff", "code": "\x00"}}).encode(),
+    b"7" * 10_000,
+]
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+@pytest.mark.parametrize("kind", ["submit_response", "poll_response", "callback", "error"])
+@pytest.mark.parametrize("status", [200, 204, 301, 400, 401, 404, 429, 500, 503, 524])
+def test_garbage_is_survived_and_is_no_verdict(name, kind, status):
+    dialect = DIALECTS[name]
+    route = f"POST {next(iter(dialect.operations.values()))}"
+    for body in GARBAGE:
+        endpoint = route if kind in {"submit_response", "error"} else "GET /"
+        found = read(name, {"kind": kind, "endpoint": endpoint, "http_status": status}, body)
+        assert sound(found) not in ENDED
+        if endpoint == route and status in {200, 204, 301, 500, 524}:
+            assert isinstance(found, Uncertain), (body[:40], found)
+
+
+@pytest.mark.parametrize(("name", "message"), MESSAGES, ids=itertools.starmap(case, MESSAGES))
+def test_a_cut_off_body_is_no_news(name, message):
+    body = raw(message["body"])
+    for end in range(0, len(body), 7):
+        found = read(name, message, body[:end])
+        assert sound(found) not in ENDED
+        if message["kind"] == "submit_response":
+            assert isinstance(found, Uncertain)
+        elif message["kind"] in {"poll_response", "callback"}:
+            assert isinstance(found, Unreadable)
+
+
+JUNK = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.floats(),
+    st.integers(min_value=10_000),
+    st.integers(max_value=-1),
+    st.sampled_from(["", " ", "\x00", "\ud800", "frobnicated", "x" * 5000, [], {}, [[]], [None], [{}], {"data": {}}]),
+    st.lists(st.integers(), max_size=3),
+    st.dictionaries(st.sampled_from(["id", "url", "message", "code", "data"]), st.integers(min_value=10_000)),
+)
+
+
+def places(document, path=()):
+    """List the paths of everything in a document."""
+    if isinstance(document, dict):
+        inner = document.items()
+    elif isinstance(document, list):
+        inner = enumerate(document)
+    else:
+        return [path]
+    return [path, *(place for key, value in inner for place in places(value, (*path, key)))]
+
+
+def changed(document, path, value, *, removed):
+    if not path:
+        return value
+    copy = dict(document) if isinstance(document, dict) else list(document)
+    if len(path) == 1 and removed:
+        del copy[path[0]]
+    else:
+        copy[path[0]] = changed(copy[path[0]], path[1:], value, removed=removed)
+    return copy
+
+
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.data())
+def test_wrong_types_anywhere_are_survived_and_make_no_verdict(data):
+    """Whatever one field turns into: nothing breaks, and a task that had not ended does not end by it."""
+    name, message = data.draw(st.sampled_from(MESSAGES))
+    document = message["body"]
+    for _ in range(data.draw(st.integers(1, 3))):
+        path = data.draw(st.sampled_from(places(document)))
+        document = changed(document, path, data.draw(JUNK), removed=data.draw(st.booleans()))
+    state = sound(read(name, message, raw(document)))
+    told = STATES[message["reading"].get("state")]
+    assert state not in ENDED or state is told or message["kind"] == "cancel_response"
+
+
+@pytest.mark.parametrize(("name", "message"), MESSAGES, ids=itertools.starmap(case, MESSAGES))
+def test_a_word_that_nobody_knows_is_no_verdict_and_is_handed_up(name, message):
+    document, found = message["body"], 0
+    for path in places(document):
+        if path and path[-1] in {"status", "state", "task_status", "taskStatus"} and document:
+            document, found = changed(document, path, "Frobnicated", removed=False), found + 1
+    if not found or message["kind"] == "error":
+        return
+    update = read(name, message, raw(document))
+    state = sound(update)
+    # An output that is there is proof enough, whatever the word.
+    assert state not in ENDED or (state is State.SUCCEEDED and message["reading"]["state"] == "succeeded")
+    assert update.unknown_word == "frobnicated" or state is State.SUCCEEDED
+
+
+# The same news ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [name for name, dialect in DIALECTS.items() if dialect.callbacks])
+def test_callback_and_poll_of_the_same_news_give_the_same_update(name):
+    dialect, told = DIALECTS[name], recorded(name, "callback", "poll_response")
+    assert any(message["kind"] == "callback" for message in told)
+    for message in told:
+        if message["http_status"] not in {None, 200} or "error" in message["reading"]:
+            continue
+        headers, body = message.get("headers", {}), raw(message["body"])
+        assert dialect.hear(Callback(headers, body)) == [dialect.polled(Reply(200, headers, body))]
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+def test_a_forged_signature_is_not_authentic(name):
+    dialect = DIALECTS[name]
+    assert dialect.authentic(Callback({}, b"{}"), "a secret") is not True
+    for message in recorded(name, "callback"):
+        if "secret" in message:
+            body = message["raw_body"].encode()
+            assert dialect.authentic(Callback(message["headers"], body), message["secret"]) is True
+            assert dialect.authentic(Callback(message["headers"], body + b" "), message["secret"]) is False
+            assert dialect.authentic(Callback(message["headers"], body), message["secret"] + "x") is False
+
+
+# What is sent ----------------------------------------------------------------------------------------------------
+
+
+def drive(exchange, answer):
+    """Hold a conversation in which every question gets the same answer; give what was asked."""
+    calls = []
+    try:
+        call = next(exchange)
+        while len(calls) < 20:
+            calls.append(call)
+            call = exchange.send(answer)
+    except (StopIteration, UpstreamError):
+        return calls
+    raise AssertionError("an exchange without an end")
+
+
+ANSWER_ANYTHING = (Reply(200, {}, b"{}"), Reply(503, {}, b""), Reply(200, {}, b"<html>"))
+
+
+def exchanges(name, operation):
+    """Hold every conversation that a dialect has, with a provider that says little and one that says yes."""
+    dialect, one = DIALECTS[name], task(name, operation)
+    yes = [Reply(message["http_status"] or 200, {}, raw(message["body"])) for message in recorded(name)]
+    for answer in (*ANSWER_ANYTHING, *yes):
+        yield "submit", drive(dialect.submit(one, HOOK), answer)
+        yield "poll", drive(dialect.poll(one), answer)
+        yield "cancel", drive(dialect.cancel(one), answer)
+        yield "balance", drive(dialect.balance(), answer)
+
+
+@pytest.mark.parametrize(("name", "operation"), OPERATIONS)
+def test_the_call_that_buys_is_the_last_of_a_submit_and_of_nothing_else(name, operation):
+    for verb, calls in exchanges(name, operation):
+        assert [call.creates for call in calls[:-1]] == [False] * len(calls[:-1])
+        if verb == "submit":
+            assert calls[-1].creates
+            assert calls[-1].read_timeout >= 60
+        elif calls:
+            assert not calls[-1].creates
+
+
+@pytest.mark.parametrize(("name", "operation"), OPERATIONS)
+def test_credentials_enter_by_authorize_alone(name, operation):
+    dialect = DIALECTS[name]
+    for _, calls in exchanges(name, operation):
+        for call in calls:
+            assert call.path.startswith("/")
+            assert not {"authorization", "x-api-key", "x-key", "cookie"} & {header.lower() for header in call.headers}
+            sent = dialect.authorize(call, KEY)
+            assert KEY in json.dumps(dict(sent.headers))
+            assert dataclasses.replace(sent, headers=call.headers) == call
+
+
+@pytest.mark.parametrize(("name", "operation"), OPERATIONS)
+def test_a_callback_url_is_said_where_it_can_be(name, operation):
+    dialect = DIALECTS[name]
+    call = dialect.create(task(name, operation), HOOK)
+    assert (HOOK in json.dumps(call.json)) == dialect.callbacks
+    json.dumps(dialect.create(task(name, operation), None).json)
+
+
+@pytest.mark.parametrize(("name", "operation"), OPERATIONS)
+def test_options_win(name, operation):
+    dialect = DIALECTS[name]
+    mapped = dialect.create(task(name, operation), HOOK).json
+    for field in {*mapped, "field_of_tomorrow"} - dialect.reserved:
+        body = dialect.create(task(name, operation, options={field: "as said"}), HOOK).json
+        assert body[field] == "as said"
+
+
+@pytest.mark.parametrize(("name", "operation"), OPERATIONS)
+def test_what_is_ours_to_fill_is_refused_in_options(name, operation):
+    dialect = DIALECTS[name]
+    assert "callback_url" in dialect.reserved
+    for field in dialect.reserved:
+        mistakes = dialect.check(task(name, operation, options={field: "https://evil.example/"}))
+        assert f"options.{field}" in [mistake.path for mistake in mistakes]
+
+
+@pytest.mark.parametrize(("name", "operation"), OPERATIONS)
+def test_check_and_create_survive_the_least_that_the_schema_allows(name, operation):
+    """An input that the schema takes is never our own exception, complete or not."""
+    schema = FAMILIES[DIALECTS[name].family].operations[operation].input
+    examples = schema["examples"][0]
+    least = {field: examples[field] for field in schema["required"]}
+    for wish in (task(name, operation), task(name, operation, given=least)):
+        assert Schema(schema).mistakes(wish.input) == []
+        DIALECTS[name].check(wish)
+        json.dumps(DIALECTS[name].create(wish, None).json)
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+def test_an_operation_that_a_dialect_has_not_is_a_mistake(name):
+    stranger = dataclasses.replace(task(name), operation="levitate")
+    assert [mistake.path for mistake in DIALECTS[name].check(stranger)] == ["operation"]
+
+
+# The list --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+def test_a_dialect_is_whole(name):
+    dialect = DIALECTS[name]
+    assert dialect.operations.keys() <= FAMILIES[dialect.family].operations.keys()
+    assert dialect.typical_seconds.keys() <= dialect.operations.keys()
+    assert dialect.batch_size >= 1
+    assert len(type(dialect).__mro__) == 3, "depth of inheritance: one"
+    assert recorded(name), "no recordings: record before you code"
+
+
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=lambda family: family.name)
+def test_a_family_describes_its_operations(family):
+    names = [name for each in family.operations.values() for name in (each.name, *each.aliases)]
+    assert len(names) == len(set(names))
+    served = {name for dialect in DIALECTS.values() if dialect.family == family.name for name in dialect.operations}
+    assert served == family.operations.keys(), "an operation that nobody serves"
+    for name, operation in family.operations.items():
+        assert name == operation.name
+        assert operation.input["additionalProperties"] is False
+        assert all(field.get("description") for field in operation.input["properties"].values())
+        assert Schema(operation.input).mistakes(operation.input["examples"][0]) == []
+
+
+def test_a_provider_speaks_dialects_that_there_are():
+    for provider in PROVIDERS.values():
+        assert set(provider.dialects) <= DIALECTS.keys()
+        assert not provider.base_url.endswith("/")
