@@ -27,17 +27,21 @@ class UpstreamError(Exception):
 
     outcome: ClassVar[str] = "unavailable"
 
-    def __init__(self, code: str, message: str | None = None, *, retry_after: float | None = None) -> None:
+    def __init__(
+        self, code: str, message: str | None = None, *, retry_after: float | None = None, details: tuple[str, ...] = ()
+    ) -> None:
         """Keep the reason.
 
         :param code: one of :data:`CODES`
         :param message: the provider's own words, if it had any
         :param retry_after: seconds that the upstream asked us to wait
+        :param details: what exactly is wrong with the request, where the provider lists it
         """
-        super().__init__(message or code)
+        super().__init__("; ".join([message or code, *details]))
         self.code = code
         self.message = message
         self.retry_after = retry_after
+        self.details = details
 
 
 class Refused(UpstreamError):

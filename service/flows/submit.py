@@ -131,7 +131,7 @@ def _settled(handover: Handover, outcome: str, now: dt.datetime, error: Upstream
         handover.submission,
         outcome=outcome,
         code=None if error is None else error.code,
-        message=None if error is None else error.message,
+        message=None if error is None else str(error),
         settled_at=now,
     )
 
@@ -161,10 +161,10 @@ def _went_wrong(runtime: Runtime, handover: Handover, error: UpstreamError) -> N
         source=Source.SUBMIT,
         attempt=task.attempts,
         expects=State.SUBMITTING,
-        set={"last_error": f"{upstream}: {error.message or error.code}"},
+        set={"last_error": f"{upstream}: {error}"},
         details={"upstream": upstream, "code": error.code, "message": error.message},
     )
-    failure = Failure(error.code, error.message)
+    failure = Failure(error.code, str(error) if error.message else None)
     match error:
         case Refused() | NotFound():
             news = dataclasses.replace(

@@ -227,7 +227,20 @@ def refusal_in(reply: Reply, *, creating: bool) -> UpstreamError:
     message = said.message or _excerpt(reply)
     if error is Unreadable:
         return Unreadable(message)
-    return error(code or failure_from_text(said.message).code, message, retry_after=reply.retry_after)
+    code = code or failure_from_text(said.message).code
+    return error(code, message, retry_after=reply.retry_after, details=_issues(reply.document))
+
+
+def _issues(document: Any) -> tuple[str, ...]:
+    """Say each of Runway's ``issues``: the field, and what is wrong with it (POST /v1/*, HTTP 400)."""
+    listed = fields(document).get("issues")
+    found = [fields(issue) for issue in (listed if isinstance(listed, list) else [])[:20]]
+    said = [(issue.get("path"), word(issue.get("message"))) for issue in found]
+    return tuple(
+        f"{'.'.join(str(part) for part in path)}: {message}" if isinstance(path, list) and path else message
+        for path, message in said
+        if message is not None
+    )
 
 
 def _excerpt(reply: Reply) -> str | None:

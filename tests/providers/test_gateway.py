@@ -290,3 +290,14 @@ def test_the_words_of_the_gateways_task_record():
 def test_a_complaint_is_none_without_an_envelope():
     assert gateway.complaint(NOTHING).message is None
     assert gateway.complaint([1]).message is None
+
+
+def test_what_runway_lists_as_wrong_is_said_with_the_field() -> None:
+    body = (
+        b'{"error":"Validation of body failed","issues":[{"message":"too long","path":["videoUri"]},{"message":"odd"}]}'
+    )
+    error = gateway.refusal_in(Reply(400, {}, body), creating=True)
+    assert error.message == "Validation of body failed"
+    assert str(error) == "Validation of body failed; videoUri: too long; odd"
+    for issues in (b"null", b"7", b"[7]", b'[{"path":"x"}]', b'[{"path":[],"message":null}]'):
+        assert gateway.refusal_in(Reply(400, {}, b'{"error":"no","issues":%s}' % issues), creating=True).details == ()
