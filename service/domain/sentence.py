@@ -8,7 +8,7 @@ _LEARNED = {
     Source.CALLBACK: "its callback said so",
     Source.POLL: "a poll found out",
     Source.SUBMIT: "the answer to the submit said so",
-    Source.SWEEP: "Dovecote's own deadline decided",
+    Source.SWEEP: "Dovecote concluded it by itself",
     Source.CLIENT: "the client asked for it",
 }
 
@@ -61,9 +61,11 @@ def _ended(task: Task) -> str:
     if task.state is State.SUCCEEDED:
         return f"Succeeded at {task.upstream}; {how}."
     reason = f": {task.failure.message or task.failure.code}" if task.failure is not None else ""
+    if task.state is State.EXPIRED and task.upstream is None:
+        return f"Dovecote stopped waiting at the deadline{reason}; nothing has been paid."
     if task.state is State.EXPIRED:
         return (
-            f"Dovecote stopped waiting at the deadline{reason}; should {task.upstream or 'the provider'} still deliver, "
+            f"Dovecote stopped waiting at the deadline{reason}; should {task.upstream} still deliver, "
             "the result will be kept and told."
         )
     if task.state is State.CANCELLED and task.verdict_by == "dovecote":

@@ -13,7 +13,7 @@ import orjson
 from service.domain.task import State, Task
 from service.flows.http import ForbiddenAddress, refuse_private
 from service.flows.runtime import Runtime
-from service.providers import FAMILIES, PROVIDERS
+from service.providers import DIALECTS, FAMILIES, PROVIDERS, Provider
 from service.providers.dialect import Family, Mistake, Operation
 from service.providers.schema import Schema, nearest
 from service.store import tasks as task_store
@@ -122,7 +122,7 @@ async def accept(
         if known is None or known.request_hash != _hash(wish):
             raise
         return task_store.Accepted(known, new=False)
-    accepted = await runtime.writer.do(task_store.accept, task)
+    accepted = await runtime.writer.do_first(task_store.accept, task)
     if accepted.new:
         runtime.bells.ring("submit")
     elif accepted.task.request_hash != task.request_hash:
@@ -324,14 +324,13 @@ def _route(runtime: Runtime, task: Task, wished: str | None, mistakes: list[Mist
     speaking = [(each, each.dialect_for(task.family, task.operation)) for each in candidates]
     able = [(upstream, dialect) for upstream, dialect in speaking if dialect is not None]
     if not able:
-        keys = ", ".join(
-            provider.key_variable for provider in PROVIDERS.values() if _could_serve(provider.dialects, task.family)
-        )
+        keys = ", ".join(provider.key_variable for provider in PROVIDERS.values() if _could_serve(provider, task))
+        hint = f"set one of {keys}" if keys else "give an upstream a dialect that does"
         which = f"upstream {wished!r}" if wished is not None else "none of the configured upstreams"
         mistakes.append(
             Mistake(
                 "upstream" if wished else "operation",
-                f"{which} serves {task.family} {task.operation}; set one of {keys}",
+                f"{which} serves {task.family} {task.operation}; {hint}",
             )
         )
         return ()
@@ -342,5 +341,5 @@ def _route(runtime: Runtime, task: Task, wished: str | None, mistakes: list[Mist
     return route
 
 
-def _could_serve(dialects: tuple[str, ...], family: str) -> bool:
-    return any(dialect.startswith(f"{family}/") for dialect in dialects)
+def _could_serve(provider: Provider, task: Task) -> bool:
+    return any(DIALECTS[name].offers(task.family, task.operation) for name in provider.dialects)

@@ -20,7 +20,7 @@ from service.providers.dialect import Callback
 from service.store import inbox, queue, submissions
 from service.store.inbox import Received
 
-MOST_AT_ONCE = 100
+MOST_AT_ONCE = 50
 
 _KEPT_HEADERS = frozenset({"content-type", "user-agent", "date"})
 _KEPT_PREFIXES = ("webhook-", "svix-", "x-webhook-")
@@ -54,7 +54,7 @@ async def receive(runtime: Runtime, token: str, submission_id: UUID, headers: Ma
         received_at=now,
         due_at=now,
     )
-    await runtime.writer.do(inbox.receive, received)
+    await runtime.writer.do_first(inbox.receive, received)
     runtime.bells.ring("inbox")
 
 

@@ -44,7 +44,7 @@ class Upstream:
 
     def dialect_for(self, family: str, operation: str) -> Dialect | None:
         """Choose the first of its dialects that has the operation."""
-        fitting = (each for each in self.dialects if each.family == family and operation in each.operations)
+        fitting = (each for each in self.dialects if each.offers(family, operation))
         return next(fitting, None)
 
 
@@ -93,9 +93,10 @@ class Runtime:
         """Give the dialect that a task was handed over in."""
         return DIALECTS.get(task.dialect or "")
 
-    def callback_url(self, upstream: Upstream, dialect: Dialect, submission_id: UUID) -> str | None:
+    def callback_url(self, upstream: Upstream, dialect: Dialect, task: Task, submission_id: UUID) -> str | None:
         """Give the URL that the provider may call for a submission; None when no callback can come."""
-        if self.settings.public_url is None or not dialect.callbacks or upstream.settings.callbacks == "off":
+        calls = dialect.callbacks and task.operation not in dialect.synchronous
+        if self.settings.public_url is None or not calls or upstream.settings.callbacks == "off":
             return None
         return f"{self.settings.public_url}/callbacks/{self.tokens.make(submission_id)}"
 

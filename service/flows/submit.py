@@ -1,6 +1,5 @@
 """Hand tasks over: claim, write down that we are about to send, send once, and write down how it went."""
 
-import asyncio
 import dataclasses
 import datetime as dt
 from collections.abc import Sequence
@@ -19,6 +18,7 @@ from service.flows.runtime import Runtime, Upstream, log
 from service.flows.underway import Underway
 from service.providers.dialect import Dialect
 from service.store import queue, submissions
+from service.store.database import StoreUnavailable
 
 MOST_UNDER_WAY = 64
 
@@ -46,11 +46,8 @@ async def run_due(runtime: Runtime, underway: Underway) -> int:
         return 0
     async with runtime.database.reading() as connection:
         histories = await submissions.of_tasks(connection, [task.id for task in claimed])
-    plans = [plan(runtime, task, histories[task.id]) for task in claimed]
-    applied = await asyncio.gather(*(settle(runtime, news) for news, _ in plans))
-    for (_, handover), begun in zip(plans, applied, strict=True):
-        if handover is not None and begun.decision == "applied":
-            underway.start(hand_over(runtime, handover))
+    for task in claimed:
+        underway.start(serve(runtime, task, histories[task.id]))
     return len(claimed)
 
 
@@ -60,6 +57,21 @@ async def _claim(
     return [
         await queue.claim_tasks(connection, "submit", now=now, until=until, most=most) for now, until, most in wishes
     ]
+
+
+async def serve(runtime: Runtime, task: Task, history: Sequence[Submission]) -> None:
+    """Do what is due for a claimed task. Once the submission is written, nothing but the end of the process comes between."""
+    news, handover = plan(runtime, task, history)
+    try:
+        begun = await settle(runtime, news)
+    except StoreUnavailable:
+        if handover is not None:
+            # Perhaps it was written and only the answer got lost. We know that nothing was sent, and say so.
+            unsent = Unavailable("overloaded", "the database went away before anything was sent")
+            await settle_surely(runtime, _went_wrong(runtime, handover, unsent))
+        return
+    if handover is not None and begun.decision == "applied":
+        await hand_over(runtime, handover)
 
 
 def plan(runtime: Runtime, task: Task, history: Sequence[Submission]) -> tuple[News, Handover | None]:
@@ -93,7 +105,7 @@ def plan(runtime: Runtime, task: Task, history: Sequence[Submission]) -> tuple[N
         set={
             "upstream": upstream.name,
             "dialect": submission.dialect,
-            "callback_expected": runtime.callback_url(upstream, dialect, submission.id) is not None,
+            "callback_expected": runtime.callback_url(upstream, dialect, task, submission.id) is not None,
         },
         details={"upstream": upstream.name, "submission": str(submission.id)},
         begins=submission,
@@ -110,7 +122,7 @@ def _dialect(runtime: Runtime, task: Task, upstream: Upstream) -> Dialect | None
 async def hand_over(runtime: Runtime, handover: Handover) -> None:
     """Send the one request that creates, and write down how it went."""
     task, submission = handover.task, handover.submission
-    url = runtime.callback_url(handover.upstream, handover.dialect, submission.id)
+    url = runtime.callback_url(handover.upstream, handover.dialect, task, submission.id)
     try:
         update = await converse(runtime, handover.upstream, handover.dialect, handover.dialect.submit(task, url))
         news = _taken(runtime, handover, update)

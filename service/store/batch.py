@@ -2,6 +2,9 @@
 
 While one transaction commits the next requests gather; there is no timer, the commit before is the wait. One writer
 per process also means that no two transactions of a process wait for each other's rows.
+
+A provider or a client that waits for an answer goes first; the journeys, whose rows are due whether we look now or in
+a moment, wait for a pause, but never longer than :data:`PATIENCE`. So a burst is answered quickly and digested steadily.
 """
 
 import asyncio
@@ -22,6 +25,8 @@ Batch = Callable[[AsyncConnection, Sequence[Item]], Awaitable[Sequence[Answer]]]
 
 BATCH_SIZE = 256
 MOST_WAITING = 10_000
+PATIENCE = 0.025
+"""Seconds for which requests at the doors may go before the journeys."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -29,6 +34,8 @@ class _Wish:
     batch: Batch[Any, Any]
     item: Any
     answer: asyncio.Future[Any]
+    since: float
+    """When it came, by the event loop's clock."""
 
 
 class Writer:
@@ -37,6 +44,7 @@ class Writer:
     def __init__(self, database: Database) -> None:
         """Prepare; :meth:`run` does the work."""
         self._database = database
+        self._at_the_door: deque[_Wish] = deque()
         self._waiting: deque[_Wish] = deque()
         self._wake = asyncio.Event()
         self._closing = False
@@ -47,39 +55,50 @@ class Writer:
         :raises StoreUnavailable: when the database does not answer; nothing was written
         :raises StoreBusy: when too many writes are waiting already
         """
-        if self._closing or len(self._waiting) >= MOST_WAITING:
+        return await self._do(self._waiting, batch, item)
+
+    async def do_first(self, batch: Batch[Item, Answer], item: Item) -> Answer:
+        """Write one item that somebody outside waits for, before those that can wait; else as :meth:`do`."""
+        return await self._do(self._at_the_door, batch, item)
+
+    async def _do(self, line: deque[_Wish], batch: Batch[Item, Answer], item: Item) -> Answer:
+        if self._closing or len(line) >= MOST_WAITING:
             raise StoreBusy("shutting down" if self._closing else "too many writes are waiting")
-        wish = _Wish(batch, item, asyncio.get_running_loop().create_future())
-        self._waiting.append(wish)
+        loop = asyncio.get_running_loop()
+        wish = _Wish(batch, item, loop.create_future(), loop.time())
+        line.append(wish)
         self._wake.set()
         answer: Answer = await wish.answer
         return answer
 
     async def run(self) -> None:
-        """Commit batch after batch until cancelled."""
-        while True:
+        """Commit batch after batch until closed; then commit what is left."""
+        while not self._closing:
             await self._wake.wait()
             self._wake.clear()
-            while self._waiting:
-                await self._commit(self._gather())
+            await self._commit_all()
+
+    async def _commit_all(self) -> None:
+        while self._at_the_door or self._waiting:
+            await self._commit(self._gather())
 
     @contextlib.asynccontextmanager
     async def running(self) -> Any:
-        """Run in the background for the length of a ``with``; what waits at the end is still committed."""
+        """Run in the background for the length of a ``with``; what is under way or waits at the end is still committed."""
         task = asyncio.create_task(self.run(), name="writer")
         try:
             yield self
         finally:
             self._closing = True
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
-            while self._waiting:
-                await self._commit(self._gather())
+            self._wake.set()
+            await task
 
     def _gather(self) -> list[_Wish]:
-        most = min(len(self._waiting), BATCH_SIZE)
-        return [wish for wish in (self._waiting.popleft() for _ in range(most)) if not wish.answer.done()]
+        line = self._at_the_door or self._waiting
+        if self._waiting and asyncio.get_running_loop().time() - self._waiting[0].since > PATIENCE:
+            line = self._waiting
+        wishes = (line.popleft() for _ in range(min(len(line), BATCH_SIZE)))
+        return [wish for wish in wishes if not wish.answer.done()]
 
     async def _commit(self, wishes: list[_Wish]) -> None:
         """Write all wishes in one transaction; when a statement is wrong, each in its own, so that one cannot spoil the rest."""

@@ -154,10 +154,14 @@ def out_of_reach(error: BaseException) -> bool:
     if isinstance(error, OSError | TimeoutError | StoreUnavailable):
         return True
     if isinstance(error, DBAPIError):
-        return (
-            error.connection_invalidated or isinstance(error, OperationalError | InterfaceError) or _no_service(error)
-        )
-    return isinstance(error, sqlite3.OperationalError)
+        away = isinstance(error, OperationalError | InterfaceError) and not _mistaken(error.orig)
+        return error.connection_invalidated or away or _no_service(error)
+    return isinstance(error, sqlite3.OperationalError) and not _mistaken(error)
+
+
+def _mistaken(error: BaseException | None) -> bool:
+    # SQLite calls a wrong statement an operational error, too; its code is the general one.
+    return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR
 
 
 def _no_service(error: DBAPIError) -> bool:

@@ -1,12 +1,12 @@
 """Statements on the inbox: callbacks, stored raw before they are understood."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import Table, select
 from sqlalchemy.dialects.postgresql import insert as insert_postgresql
 from sqlalchemy.dialects.sqlite import insert as insert_sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -33,23 +33,30 @@ class Received:
     attempts: int = 0
 
 
+_NAMES = tuple(field.name for field in dataclasses.fields(Received))
+
+
+def _receiving(insert: Callable[[Table], Any]) -> Any:
+    statement = insert(inbox)
+    return statement.on_conflict_do_update(
+        index_elements=["submission_id", "dedupe_key"],
+        set_={"copies": inbox.c.copies + statement.excluded.copies},
+    )
+
+
+_RECEIVE = {"sqlite": _receiving(insert_sqlite), "postgresql": _receiving(insert_postgresql)}
+
+
 async def receive(connection: AsyncConnection, received: Sequence[Received]) -> list[None]:
     """Store callbacks; one that is there already is counted as a copy."""
     rows: dict[tuple[UUID, bytes], dict[str, Any]] = {}
     for callback in received:
-        row = rows.setdefault(
-            (callback.submission_id, callback.dedupe_key), {**dataclasses.asdict(callback), "copies": 0}
-        )
-        row["copies"] += 1
-    insert = insert_sqlite if connection.dialect.name == "sqlite" else insert_postgresql
-    statement = insert(inbox)
-    await connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=["submission_id", "dedupe_key"],
-            set_={"copies": inbox.c.copies + statement.excluded.copies},
-        ),
-        list(rows.values()),
-    )
+        key = (callback.submission_id, callback.dedupe_key)
+        if key in rows:
+            rows[key]["copies"] += callback.copies
+        else:
+            rows[key] = {name: getattr(callback, name) for name in _NAMES}
+    await connection.execute(_RECEIVE[connection.dialect.name], list(rows.values()))
     return [None] * len(received)
 
 
