@@ -1,36 +1,66 @@
 """The ``dovecote`` command."""
 
-from pathlib import Path
+import importlib
+from collections.abc import Mapping
+from typing import Any, Final
 
 import click
 
 from service import __version__
+from service.cli import exits
 
-_CONFIG = click.option(
-    "--config", type=click.Path(dir_okay=False, path_type=Path), help="Settings file; default dovecote.toml."
-)
+COMMANDS: Final[Mapping[str, str]] = {
+    "serve": "service.cli.server:serve",
+    "migrate": "service.cli.server:migrate",
+    "settings": "service.cli.server:settings",
+    "secret": "service.cli.server:secret",
+    "demo": "service.cli.demo:command",
+    "sandbox": "service.cli.practice:sandbox",
+    "receiver": "service.cli.practice:receiver",
+    "submit": "service.cli.submit:command",
+    "tasks": "service.cli.tasks:command",
+    "explain": "service.cli.explain:command",
+}
+"""Each command and where it is: looked up when it is asked for, so that none waits for what only others need."""
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Commands(click.Group):
+    """The commands of the table, in its order."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Name them."""
+        del ctx
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import one."""
+        del ctx
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), name)
+        return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run one; an interrupt has a code of its own, or it would pass for a task that did not succeed."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            click.echo(err=True)
+            ctx.exit(exits.INTERRUPTED)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the exit codes."""
+        del ctx
+        with formatter.section("Exit codes"):
+            formatter.write_dl([(str(code), meaning) for code, meaning in exits.MEANINGS.items()])
+        formatter.write_paragraph()
+        formatter.write_text(
+            "Commands that ask a server find it by DOVECOTE_URL and take their key from DOVECOTE_API_KEY."
+        )
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="dovecote")
 def main() -> None:
     """Media generation tasks that always come home."""
-
-
-@main.command()
-@_CONFIG
-@click.option("--role", type=click.Choice(["all", "web", "worker"]), default="all", help="What this process does.")
-def serve(config: Path | None, role: str) -> None:
-    """Run the server."""
-    from service.cli.serve import read_settings, run
-
-    run(read_settings(config), role)  # type: ignore[arg-type]
-
-
-@main.command()
-@_CONFIG
-def migrate(config: Path | None) -> None:
-    """Bring the database to this version's schema."""
-    from service.cli.serve import read_settings, run_migrations
-
-    run_migrations(read_settings(config))

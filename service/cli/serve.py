@@ -3,22 +3,18 @@
 import asyncio
 import contextlib
 import logging
-import os
 import signal
-import sys
+import socket
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import uvicorn
 
 from service.app import Role, WrongSchema, application, at_work, opened
+from service.cli.installation import give_up, shown_database
 from service.flows.runtime import Runtime
-from service.settings import Settings, SettingsError, load
+from service.settings import Settings
 from service.store.database import AlreadyRunning, Database, StoreUnavailable
 from service.store.migrate import migrate
-
-EXIT_SETTINGS = 78
-EXIT_UNAVAILABLE = 69
 
 
 class _Server(uvicorn.Server):
@@ -29,28 +25,31 @@ class _Server(uvicorn.Server):
         yield
 
 
-def read_settings(config: Path | None) -> Settings:
-    """Read the settings or end the process with every mistake in them."""
-    try:
-        return load(os.environ, config)
-    except SettingsError as error:
-        print(
-            "The settings have mistakes:", *(f"  - {mistake}" for mistake in error.mistakes), sep="\n", file=sys.stderr
-        )
-        sys.exit(EXIT_SETTINGS)
-
-
 def run(settings: Settings, role: Role) -> None:
     """Serve until SIGTERM or SIGINT; then finish what is under way."""
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
     for chatty in ("apscheduler", "httpx", "alembic", "aiosqlite"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    # Before anything is opened: a second server on the same port would otherwise begin to work, and then stop.
+    with _listening(settings) as listener:
+        try:
+            with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+                runner.run(_serve(settings, role, listener))
+        except (AlreadyRunning, StoreUnavailable, WrongSchema) as error:
+            give_up(str(error))
+
+
+def _listening(settings: Settings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(_serve(settings, role))
-    except (AlreadyRunning, StoreUnavailable, WrongSchema) as error:
-        print(f"dovecote: {error}", file=sys.stderr)
-        sys.exit(EXIT_UNAVAILABLE)
+        return socket.create_server((settings.host, settings.port), family=family, backlog=2048)
+    except OSError as error:
+        give_up(f"cannot listen on {settings.host}:{settings.port}: {_reason(error)}")
+
+
+def _reason(error: OSError) -> str:
+    """Say why, without the address that Python adds."""
+    return (error.strerror or str(error)).partition(" (")[0]
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -61,13 +60,11 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
-async def _serve(settings: Settings, role: Role) -> None:
+async def _serve(settings: Settings, role: Role, listener: socket.socket) -> None:
     async with opened(settings) as runtime:
         server = _Server(
             uvicorn.Config(
                 application(runtime, role),
-                host=settings.host,
-                port=settings.port,
                 lifespan="off",
                 access_log=False,  # paths hold callback tokens
                 log_config=None,
@@ -78,23 +75,23 @@ async def _serve(settings: Settings, role: Role) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, lambda: setattr(server, "should_exit", True))
-        _greet(runtime, role)
+        _greet(runtime, role, listener)
         if role == "web":
-            await server.serve()
+            await server.serve(sockets=[listener])
             return
         async with at_work(runtime):
-            await server.serve()
+            await server.serve(sockets=[listener])
 
 
-def _greet(runtime: Runtime, role: Role) -> None:
+def _greet(runtime: Runtime, role: Role, listener: socket.socket) -> None:
     log = logging.getLogger("dovecote")
     settings = runtime.settings
     log.info(
         "%s on http://%s:%d, docs at /docs, database %s",
         role,
-        settings.host,
-        settings.port,
-        runtime.database.url.render_as_string(),
+        f"[{settings.host}]" if ":" in settings.host else settings.host,
+        listener.getsockname()[1],
+        shown_database(settings),
     )
     if runtime.upstreams:
         log.info("upstreams: %s", ", ".join(runtime.upstreams))
@@ -110,20 +107,18 @@ def _greet(runtime: Runtime, role: Role) -> None:
         log.info("callbacks at %s/callbacks/…", settings.public_url)
 
 
-def run_migrations(settings: Settings) -> None:
-    """Bring the database to this version's schema."""
+def run_migrations(settings: Settings) -> tuple[str | None, str]:
+    """Bring the database to this version's schema, and give the revision before and after."""
 
-    async def go() -> None:
+    async def go() -> tuple[str | None, str]:
         database = Database(settings.database_url)
         try:
             with database.held():
-                before, after = await migrate(database)
+                return await migrate(database)
         finally:
             await database.close()
-        print(f"schema {after}, was {before}" if before != after else f"schema {after}, nothing to do")
 
     try:
-        asyncio.run(go())
+        return asyncio.run(go())
     except (AlreadyRunning, StoreUnavailable) as error:
-        print(f"dovecote: {error}", file=sys.stderr)
-        sys.exit(EXIT_UNAVAILABLE)
+        give_up(str(error))

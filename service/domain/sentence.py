@@ -60,17 +60,20 @@ def _ended(task: Task) -> str:
     how = _LEARNED[task.learned_by] if task.learned_by is not None else "nobody wrote down how"
     if task.state is State.SUCCEEDED:
         return f"Succeeded at {task.upstream}; {how}."
-    reason = f": {task.failure.message or task.failure.code}" if task.failure is not None else ""
-    if task.state is State.EXPIRED and task.upstream is None:
-        return f"Dovecote stopped waiting at the deadline{reason}; nothing has been paid."
+    words = "" if task.failure is None else (task.failure.message or task.failure.code).strip().rstrip(".")
+    reason = f": {words}" if words else ""
+    place = f" at {task.upstream}" if task.upstream else ""
     if task.state is State.EXPIRED:
-        return (
-            f"Dovecote stopped waiting at the deadline{reason}; should {task.upstream} still deliver, "
-            "the result will be kept and told."
+        late = (
+            f"should {task.upstream} still deliver, the result will be kept and told"
+            if place
+            else "nothing has been paid"
         )
+        return f"Dovecote stopped waiting at the deadline{reason}; {late}."
+    if task.state is State.CANCELLED and task.cancel_requested_at is not None and task.verdict_by == "provider":
+        return f"Cancelled{place}, as the client asked ({how})."
     if task.state is State.CANCELLED and task.verdict_by == "dovecote":
         return f"Cancelled by the client{reason}."
-    place = f" at {task.upstream}" if task.upstream else ""
     return f"{task.state.capitalize()}{place}{reason} ({how})."
 
 

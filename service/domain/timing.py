@@ -3,7 +3,7 @@
 import dataclasses
 from datetime import datetime, timedelta
 
-from service.domain.task import ENDED, Task
+from service.domain.task import ENDED, State, Task
 
 LEASE = 60.0
 """How long a claimed row belongs to whoever claimed it."""
@@ -66,6 +66,8 @@ def next_poll(
     if task.external_id is None:
         return max(task.deadline_at, now)  # there is nothing to ask about: only a callback, or the deadline
     wait = first - age if age < first else min(max(plan.growth * age, plan.shortest), plan.longest)
+    if task.state is State.AWAITING_INPUT:
+        wait = plan.longest  # nothing happens before somebody answers, and that is heard of at once
     return min(now + timedelta(seconds=wait), max(task.deadline_at, now))
 
 

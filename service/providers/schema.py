@@ -2,7 +2,7 @@
 
 import difflib
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import jsonschema_rs
@@ -44,14 +44,29 @@ class Schema:
             case "required":
                 missing = str(error.message).split('"')[1]
                 yield Mistake(_join(path, missing), "is required")
+            case "anyOf" | "oneOfNotValid":
+                wanted = self._schema_at(error).get("description", "see its schema")
+                yield Mistake(path, f"does not fit. {wanted}")
+            case "falseSchema" if "dependentSchemas" in error.schema_path:
+                yield Mistake(path, f"does not go with {_other(error.schema_path)!r}: give one or the other")
             case _:
                 yield Mistake(path, str(error.message)[:500])
 
     def _properties_at(self, error: Any) -> list[str]:
+        return list(self._schema_at(error).get("properties", {}))
+
+    def _schema_at(self, error: Any) -> Any:
+        """Find the part of the schema that the error is about."""
         schema: Any = self.document
         for part in list(error.schema_path)[:-1]:
             schema = schema[int(part)] if isinstance(schema, list) else schema[part]
-        return list(schema.get("properties", {}))
+        return schema
+
+
+def _other(schema_path: Sequence[Any]) -> str:
+    """Name the field that rules another one out."""
+    where = list(schema_path)
+    return str(where[where.index("dependentSchemas") + 1])
 
 
 def _join(path: str, name: str) -> str:

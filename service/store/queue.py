@@ -1,7 +1,7 @@
 """The only queue there is: rows with a due time. To claim one is to push its time forward by a lease."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -9,6 +9,7 @@ from sqlalchemy import Row, Table, bindparam, func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.domain.task import Task
+from service.domain.timing import LEASE
 from service.store.tables import inbox, outbox, tasks
 from service.store.tasks import row_of, task_of
 
@@ -119,13 +120,16 @@ async def settle_outbox(connection: AsyncConnection, settled: Sequence[dict[str,
 
 
 async def release_leases(connection: AsyncConnection, *, now: datetime) -> None:
-    """Let submissions and callbacks that a dead process had in hand be taken up at once.
+    """Let what a dead process had in hand be taken up at once.
 
     Only for the one process of a SQLite database, at its start: whoever held a lease there is gone. Elsewhere leases
-    run out by themselves.
+    run out by themselves. A row that is due within a lease anyway is looked at a little early; that does no harm.
     """
+    soon = now + timedelta(seconds=LEASE)
     await connection.execute(update(tasks).where(text("state = 'submitting'"), tasks.c.due_at > now).values(due_at=now))
-    await connection.execute(update(inbox).where(DUE, inbox.c.due_at > now).values(due_at=now))
+    for table in (tasks, inbox, outbox):
+        claimed = (table.c.attempts > 0, table.c.due_at > now, table.c.due_at <= soon)
+        await connection.execute(update(table).where(*claimed).values(due_at=now))
 
 
 _HASTEN = (

@@ -1,0 +1,104 @@
+"""``dovecote demo``: the main job, live, against a provider that does everything wrong. No key, no network, no cost."""
+
+import contextlib
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import click
+
+from service.cli import exits
+from service.cli.api import ApiProblem
+from service.cli.demo.play import Play
+from service.cli.demo.screen import print_summary, showing
+from service.cli.demo.stage import Stage
+from service.cli.demo.verdict import as_document, judge
+from service.cli.options import AS_JSON
+from service.cli.printing import print_json, say
+from service.cli.processes import NotStarted, Served, Troupe, ended_by_signals
+
+
+@click.command("demo", short_help="See the main job at work, against a provider that does everything wrong.")
+@click.option("--keep", is_flag=True, help="Leave everything running afterwards, to be tried by hand.")
+@AS_JSON
+def command(*, keep: bool, as_json: bool) -> None:
+    """See the main job at work: a dozen Runway tasks, one for each thing that goes wrong.
+
+    Starts a sandbox as provider, a receiver of completion webhooks, and Dovecote on SQLite, each a process of its own on
+    free ports of this machine. No key is needed, and none that is set is used. Ends with 0 only if every task came home,
+    each was paid for once, and its client was told once.
+    """
+    began = time.monotonic()
+    with ended_by_signals(), _folder() as folder, Troupe() as troupe:
+        stage = Stage(folder.path)
+        try:
+            stage.open(troupe)
+            with showing(err=as_json) as show:
+                seen = Play(stage, show, began=began).run()
+        except (NotStarted, ApiProblem) as error:
+            say(f"The demo could not be played: {error}")
+            folder.keep(troupe.members)
+            click.get_current_context().exit(exits.NOT_SUCCEEDED)
+        checks = judge(seen)
+        held = all(check.held for check in checks)
+        if not held:
+            folder.keep(troupe.members)
+        if as_json:
+            print_json(as_document(seen, checks))
+        else:
+            print_summary(seen, checks)
+        if keep:
+            _leave_running(stage)
+    click.get_current_context().exit(exits.OK if held else exits.NOT_SUCCEEDED)
+
+
+class _Folder:
+    """Where logs and database are: removed in the end, unless somebody must look into it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.kept = False
+
+    def keep(self, members: Sequence[Served]) -> None:
+        """Keep it, and show the end of every log."""
+        self.kept = True
+        for served in members:
+            say(f"\n--- {served.log}\n{served.tail()}")
+        say(f"\nLogs and database are kept in {self.path}")
+
+
+@contextlib.contextmanager
+def _folder() -> Iterator[_Folder]:
+    folder = _Folder(Path(tempfile.mkdtemp(prefix="dovecote-demo-")))
+    try:
+        yield folder
+    finally:
+        if not folder.kept:
+            shutil.rmtree(folder.path, ignore_errors=True)
+
+
+def _leave_running(stage: Stage) -> None:
+    """Say what can be tried, and wait for Ctrl-C."""
+    url = stage.dovecote.url
+    wish = '{"family":"runway","operation":"text_to_video","input":{"prompt":"a dove [drop]","duration":5}}'
+    say(
+        f"""
+Everything is left running. Try:
+
+  curl -s {url}/v1/tasks -H 'Content-Type: application/json' -d '{wish}'
+  curl -s '{url}/v1/tasks?limit=1'
+  DOVECOTE_URL={url} dovecote submit runway text_to_video prompt='a dove [late=3]' duration=5 --wait
+
+The API: {url}/docs
+What the provider was paid for: {stage.sandbox.url}/sandbox/ledger
+What the client was told: {stage.receiver.url}/receiver/received
+Logs and database: {stage.folder}
+
+Ctrl-C stops everything."""
+    )
+    with contextlib.suppress(KeyboardInterrupt):
+        while all(served.alive for served in (stage.sandbox, stage.receiver, stage.dovecote)):
+            time.sleep(0.5)
+        say("One of the processes has ended by itself.")

@@ -1,0 +1,117 @@
+"""Plays the story on the stage: submits the tasks, watches them, and kills Dovecote once, at the worst moment."""
+
+import dataclasses
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+import httpx
+
+from service.cli.api import Api
+from service.cli.demo.seen import Seen, settled, worst_moment
+from service.cli.demo.stage import Stage
+from service.cli.demo.story import KILLED, SCENES, Scene
+from service.cli.processes import NotStarted, Served
+
+LIMIT: Final = 40.0
+"""Seconds that all of it may take."""
+_LOOK_EVERY: Final = 0.15
+_QUIET: Final = 0.5
+"""Seconds after the end in which nothing more may come."""
+_QUICK: Final = 0.2
+_DEAD: Final = 1.0
+"""Seconds until somebody starts it again, as a supervisor would: callbacks that come meanwhile find nobody."""
+
+Show = Callable[[Seen], None]
+
+
+class Play:
+    """One performance."""
+
+    def __init__(self, stage: Stage, show: Show, *, began: float) -> None:
+        """Prepare.
+
+        :param show: is given what is to be seen, again and again
+        :param began: the monotonic clock when the demo began
+        """
+        self._stage = stage
+        self._show = show
+        self._began = began
+        self._api = Api(stage.dovecote.url)
+        self._others = httpx.Client(trust_env=False, timeout=5.0)
+        self._ids: dict[str, str] = {}
+        self._seen = Seen()
+        self._dead_until: float | None = None
+
+    def run(self) -> Seen:
+        """Play until all is settled, or the time is up; give what is to be seen then.
+
+        :raises NotStarted: when a process ends that should not
+        :raises ApiProblem: when Dovecote refuses a task
+        """
+        with self._api, self._others:
+            for scene in SCENES:
+                self._submit(scene)
+            killed = next(scene for scene in SCENES if scene.name == KILLED)
+            while self._look().at < LIMIT and not settled(self._seen):
+                if self._seen.killed_at is None and worst_moment(self._seen, killed):
+                    self._kill()
+                self._revive()
+                time.sleep(_LOOK_EVERY)
+            time.sleep(_QUIET)
+            self._look()
+            return dataclasses.replace(self._seen, histories=self._histories())
+
+    def _submit(self, scene: Scene) -> None:
+        wish = {
+            "family": "runway",
+            "operation": "text_to_video",
+            "input": {"prompt": scene.prompt, "duration": 5},
+            "labels": {"scene": scene.name},
+            "callback_url": f"{self._stage.receiver.url}/done",
+        }
+        reply = self._api.ask("POST", "/v1/tasks", document=wish, headers={"Idempotency-Key": scene.name})
+        self._ids[reply.document["id"]] = scene.name
+
+    def _kill(self) -> None:
+        self._stage.dovecote.kill()
+        self._dead_until = self._now() + _DEAD
+        self._seen = dataclasses.replace(self._seen, killed_at=self._now(), up=False)
+        self._show(self._seen)
+
+    def _revive(self) -> None:
+        if self._dead_until is not None and self._now() > self._dead_until:
+            self._dead_until = None
+            self._stage.dovecote.start()
+
+    def _look(self) -> Seen:
+        """Look at all three. The ledger comes before the tasks, and the messages after them: see worst_moment."""
+        ledger = self._fetch(self._stage.sandbox, "/sandbox/ledger")
+        up = self._dead_until is None and self._stage.dovecote.ready(_QUICK)
+        tasks = dict(self._seen.tasks)
+        if up:
+            for task in self._api.get("/v1/tasks", {"limit": 100})["tasks"]:
+                tasks[self._ids[task["id"]]] = task
+        messages = self._fetch(self._stage.receiver, "/receiver/received")
+        back_at = self._seen.back_at
+        if up and self._seen.killed_at is not None and back_at is None:
+            back_at = self._now()
+        self._seen = dataclasses.replace(
+            self._seen, at=self._now(), up=up, back_at=back_at, ledger=ledger, tasks=tasks, messages=messages
+        )
+        self._show(self._seen)
+        return self._seen
+
+    def _histories(self) -> dict[str, Any]:
+        if not self._seen.up:
+            return {}
+        return {name: self._api.get(f"/v1/tasks/{of_task}/events")["events"] for of_task, name in self._ids.items()}
+
+    def _fetch(self, served: Served, path: str) -> Any:
+        try:
+            return self._others.get(served.url + path).raise_for_status().json()
+        except httpx.HTTPError as error:
+            raise NotStarted(f"{served.name} does not answer any more: {error}") from error
+
+    def _now(self) -> float:
+        return time.monotonic() - self._began

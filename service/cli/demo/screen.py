@@ -1,0 +1,127 @@
+"""Shows the play: a table that moves on a terminal, lines elsewhere; and the summary at the end."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import click
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from service.cli.demo.seen import Document, Seen
+from service.cli.demo.story import SCENES, Scene
+from service.cli.demo.verdict import Check
+from service.cli.layout import WIDE_ENOUGH, add_last_column, one_line, percent, plain_table, state_text
+from service.cli.printing import clean, console, print_out
+
+Show = Callable[[Seen], None]
+
+
+@contextlib.contextmanager
+def showing(*, err: bool) -> Iterator[Show]:
+    """Lend a way to show what is to be seen.
+
+    :param err: on standard error, because standard output is for JSON
+    """
+    screen = console(err=err)
+    if not screen.is_terminal:
+        yield _Lines(err=err)
+        return
+    with Live(console=screen, auto_refresh=False, transient=True) as live:
+        table = Moving(screen)
+
+        def show(seen: Seen) -> None:
+            live.update(table(seen), refresh=True)
+
+        yield show
+
+
+def print_summary(seen: Seen, checks: Sequence[Check]) -> None:
+    """Write every task's fate and how it was learned, and whether the promises held."""
+    print_out(Group(Text(), _fates(seen), Text()))
+    for check in checks:
+        sign = Text("✓ ", "green") if check.held else Text("✗ ", "bold red")
+        print_out(sign.append(clean(check.sentence), ""))
+        for reason in check.broken:
+            print_out(Text(f"    {clean(reason)}", "red"))
+
+
+class _Lines:
+    """A line for every change of a state, and for what happens to Dovecote itself."""
+
+    def __init__(self, *, err: bool) -> None:
+        self._err = err
+        self._states: dict[str, str] = {}
+        self._happened: set[str] = set()
+
+    def __call__(self, seen: Seen) -> None:
+        for sentence in _happenings(seen):
+            if sentence not in self._happened:
+                self._happened.add(sentence)
+                self._write(seen, sentence)
+        for scene in SCENES:
+            state = seen.state(scene)
+            if state and self._states.get(scene.name) != state:
+                self._states[scene.name] = state
+                self._write(seen, f"{scene.title}: {state}. {seen.tasks[scene.name]['explanation']}")
+
+    def _write(self, seen: Seen, sentence: str) -> None:
+        click.echo(f"{seen.at:5.1f} s  {clean(sentence)}", err=self._err)
+
+
+class Moving:
+    """The table of all tasks, with what happens to Dovecote above it."""
+
+    def __init__(self, screen: Console) -> None:
+        self._screen = screen
+        self._latest = ""
+        self._known: dict[str, Any] = {}
+
+    def __call__(self, seen: Seen) -> RenderableType:
+        wide = self._screen.width >= WIDE_ENOUGH
+        table = plain_table("what goes wrong", "state", "%", "learned by")
+        if wide:
+            add_last_column(table, "where it stands")
+        for scene in SCENES:
+            task = seen.tasks.get(scene.name)
+            self._notice(scene, task)
+            table.add_row(scene.title, *_row(task, wide=wide))
+        happening = Text(_happenings(seen)[-1], "dim" if seen.up else "bold red")
+        shown: list[RenderableType] = [Text(f"{seen.at:4.1f} s  ", "bold").append_text(happening), Text(), table]
+        return Group(*shown) if wide else Group(*shown, Text(), Text(self._latest, "dim"))
+
+    def _notice(self, scene: Scene, task: Document | None) -> None:
+        state = None if task is None else task["state"]
+        if task is not None and self._known.get(scene.name) != state:
+            self._latest = clean(f"{scene.title}: {task['explanation']}")
+        self._known[scene.name] = state
+
+
+def _row(task: Document | None, *, wide: bool) -> list[RenderableType]:
+    if task is None:
+        return [""] * (4 if wide else 3)
+    row: list[RenderableType] = [state_text(task["state"]), percent(task), task["learned_by"] or ""]
+    return [*row, one_line(task["explanation"], "dim")] if wide else row
+
+
+def _happenings(seen: Seen) -> list[str]:
+    """Say what has happened to Dovecote itself so far; the last is what holds now."""
+    said = ["Dovecote runs, on SQLite"]
+    if seen.killed_at is not None:
+        said.append(
+            f"Dovecote was killed (kill -9) at {seen.killed_at:.1f} s, with a purchase on its way; it starts again"
+        )
+    if seen.back_at is not None:
+        said.append(f"Dovecote is back, after {seen.back_at - (seen.killed_at or 0):.1f} s")
+    return said
+
+
+def _fates(seen: Seen) -> Table:
+    table = plain_table("what went wrong", "its fate", "learned by")
+    for scene in SCENES:
+        task = seen.tasks.get(scene.name)
+        fate = Text(" → ").join([state_text(step) for step in seen.fate(scene)])
+        table.add_row(scene.title, fate, (task or {}).get("learned_by") or "")
+    return table

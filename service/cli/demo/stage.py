@@ -1,0 +1,63 @@
+"""The processes that take part: the sandbox as provider, a receiver as client, and Dovecote between them."""
+
+import base64
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+
+from service.cli.demo.story import JOB_SECONDS
+from service.cli.practice import SECRET_VARIABLE, plug
+from service.cli.processes import LOOPBACK, Served, Troupe, clean_environment, free_ports
+
+
+class Stage:
+    """Three processes on free ports of this machine; everything that they write is in one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        """Plan them; nothing is started yet."""
+        self.folder = folder
+        environment = clean_environment()
+        ports = free_ports(3)
+        secret = {SECRET_VARIABLE: "whsec_" + base64.b64encode(secrets.token_bytes(24)).decode()}
+        self.sandbox = Served(
+            name="sandbox",
+            arguments=("sandbox", "--port", str(ports[0]), "--seconds", f"{JOB_SECONDS:g}"),
+            environment=environment,
+            port=ports[0],
+            folder=folder,
+        )
+        self.receiver = Served(
+            name="receiver",
+            arguments=("receiver", "--port", str(ports[1])),
+            environment={**environment, **secret},
+            port=ports[1],
+            folder=folder,
+        )
+        self.dovecote = Served(
+            name="dovecote",
+            arguments=("serve",),
+            environment={**environment, **secret, **self._settings(ports[2])},
+            port=ports[2],
+            folder=folder,
+            health="/readyz",
+        )
+
+    def _settings(self, port: int) -> Mapping[str, str]:
+        return {
+            **plug(self.sandbox.url, JOB_SECONDS, "elkapi"),
+            "DOVECOTE_DATABASE_URL": f"sqlite:///{self.folder / 'dovecote.db'}",
+            "DOVECOTE_HOST": LOOPBACK,
+            "DOVECOTE_PORT": str(port),
+            "DOVECOTE_PUBLIC_URL": f"http://{LOOPBACK}:{port}",
+            "DOVECOTE_ALLOW_PRIVATE_WEBHOOKS": "true",
+        }
+
+    def open(self, troupe: Troupe) -> None:
+        """Start them all, and wait until they serve.
+
+        :raises NotStarted: when one of them does not
+        """
+        for served in (self.sandbox, self.receiver, self.dovecote):
+            troupe.start(served)
+        for served in troupe.members:
+            served.wait_ready()

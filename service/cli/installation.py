@@ -1,0 +1,81 @@
+"""What an installation has been set up with: its settings and its secrets, read without getting in a server's way."""
+
+import asyncio
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+from service.cli import exits
+from service.settings import Settings, SettingsError, load
+from service.store import secrets
+from service.store.database import Database, StoreUnavailable, parse_url
+from service.store.migrate import revision
+
+_NONE_YET = "this database has no webhook secret yet: it is made when `dovecote serve` starts for the first time"
+
+
+def read_settings(config: Path | None) -> Settings:
+    """Read the settings or end the process with every mistake in them."""
+    try:
+        return load(os.environ, config)
+    except SettingsError as error:
+        print(
+            "The settings have mistakes:", *(f"  - {mistake}" for mistake in error.mistakes), sep="\n", file=sys.stderr
+        )
+        sys.exit(exits.SETTINGS)
+
+
+def shown_settings(settings: Settings) -> Mapping[str, Any]:
+    """Give the settings by their dotted names, with stars for secrets."""
+    return dict(_flat(settings.model_dump(mode="json") | {"database_url": shown_database(settings)}))
+
+
+def shown_database(settings: Settings) -> str:
+    """Give the database's URL without a password, wherever in it one may stand."""
+    url = parse_url(settings.database_url)
+    return url.set(drivername=url.get_backend_name(), query={}).render_as_string()
+
+
+def read_webhook_secret(settings: Settings) -> str:
+    """Find out what messages are signed with, or end the process with the reason why nobody knows yet."""
+    if settings.webhook_secret is not None:
+        return settings.webhook_secret.get_secret_value()
+    try:
+        kept = asyncio.run(_kept(settings)) if _is_there(settings) else None
+    except StoreUnavailable as error:
+        give_up(str(error))
+    return give_up(_NONE_YET) if kept is None else kept
+
+
+def give_up(reason: str) -> NoReturn:
+    """End the process because something that it needs is not available."""
+    print(f"dovecote: {reason}", file=sys.stderr)
+    sys.exit(exits.UNAVAILABLE)
+
+
+def _is_there(settings: Settings) -> bool:
+    """Whether there is a database to ask: to open a SQLite file that is not there would make it."""
+    url = parse_url(settings.database_url)
+    return url.get_backend_name() != "sqlite" or Path(url.database or "").exists()
+
+
+async def _kept(settings: Settings) -> str | None:
+    """Read the secret that the database keeps. It takes no lock: on SQLite the server's is for those who write."""
+    database = Database(settings.database_url)
+    try:
+        if await revision(database) is None:
+            return None
+        async with database.reading() as connection:
+            return await secrets.find(connection, "webhook_secret")
+    finally:
+        await database.close()
+
+
+def _flat(document: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in document.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{before}{name}.")
+        else:
+            yield f"{before}{name}", value

@@ -1,0 +1,176 @@
+"""Lays tasks and their histories out for people: as tables and sheets."""
+
+import datetime as dt
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from service.cli.printing import clean
+from service.domain.task import ENDED, State
+
+WIDE_ENOUGH: Final = 120
+"""Columns from which a table has room to say where each task stands."""
+_MINUTE, _HOUR, _DAY = 60, 3600, 86_400
+_STYLES: Final[Mapping[str, str]] = {
+    State.SUBMITTED: "blue",
+    State.RUNNING: "cyan",
+    State.UNCONFIRMED: "magenta",
+    State.AWAITING_INPUT: "yellow",
+    State.SUCCEEDED: "green",
+    State.FAILED: "red",
+    State.EXPIRED: "red",
+    State.CANCELLED: "yellow",
+}
+
+Document = Mapping[str, Any]
+
+
+def shown(value: Any, style: str = "") -> Text:
+    """Make a value of an answer printable."""
+    return Text(clean(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)), style)
+
+
+def one_line(value: str, style: str = "") -> Text:
+    """Make a text of an answer printable on one line."""
+    return Text(" ".join(clean(value).split()), style)
+
+
+def state_text(state: str) -> Text:
+    """Write a state in its colour."""
+    return Text(clean(state), _STYLES.get(state, ""))
+
+
+def percent(task: Document) -> str:
+    """Write a task's progress."""
+    return "" if task.get("progress") is None else f"{task['progress']} %"
+
+
+def age(moment: str, *, now: dt.datetime) -> str:
+    """Say how long ago a moment of the API was."""
+    seconds = max(round((now - dt.datetime.fromisoformat(moment)).total_seconds()), 0)
+    if seconds < _MINUTE:
+        return f"{seconds} s"
+    if seconds < _HOUR:
+        return f"{seconds // _MINUTE} min"
+    return f"{seconds // _HOUR} h" if seconds < _DAY else f"{seconds // _DAY} d"
+
+
+def tasks_table(tasks: Iterable[Document], *, now: dt.datetime, wide: bool) -> Table:
+    """Lay tasks out, one a line.
+
+    :param wide: whether there is room to say where each stands
+    """
+    table = plain_table("id", "age", "state", "%", *(["task"] if wide else []))
+    add_last_column(table, "where it stands" if wide else "task")
+    for task in tasks:
+        row: list[RenderableType] = [
+            shown(task["id"]),
+            age(task["created_at"], now=now),
+            state_text(task["state"]),
+            "" if task["progress"] is None else str(task["progress"]),
+            shown(f"{task['family']} {task['operation']}"),
+        ]
+        table.add_row(*row, *([one_line(task["explanation"])] if wide else []))
+    return table
+
+
+def events_table(events: Sequence[Document]) -> Table:
+    """Lay a task's history out, oldest first; dates are left out where all happened on one day."""
+    table = plain_table("#", "at", "event", "by")
+    table.add_column("what", overflow="fold")
+    days = {_local(event["at"]).partition(" ")[0] for event in events}
+    one_day = f"{min(days)} " if len(days) == 1 else ""
+    for event in events:
+        facts = [
+            f"{name} {_brief(value)}" for name, value in event["data"].items() if name != "state" and value is not None
+        ]
+        table.add_row(
+            str(event["sequence"]),
+            _local(event["at"]).removeprefix(one_day),
+            state_text(event["type"]),
+            shown(event["source"]),
+            one_line(", ".join(facts)),
+        )
+    return table
+
+
+def task_sheet(task: Document, *, now: dt.datetime) -> Table:
+    """Lay out everything about one task; what there is nothing of is left out."""
+    sheet = Table.grid(padding=(0, 2))
+    sheet.add_column(style="dim", no_wrap=True)
+    sheet.add_column(overflow="fold")
+    for name, value in _sheet_rows(task, now):
+        if value not in (None, "", {}, []):
+            sheet.add_row(name, value if isinstance(value, Text) else shown(value))
+    return sheet
+
+
+def result_lines(task: Document, *, with_roles: bool) -> list[str]:
+    """Give a task's results, one a line: the URL or the text, after what it is where a person reads it."""
+    kinds = [f"{result['kind']} {result['role']}" for result in task["results"]]
+    width = max(map(len, kinds), default=0)
+    values = [clean(str(result.get("url") or result.get("text") or "")) for result in task["results"]]
+    return [f"{kind:<{width}}  {value}" if with_roles else value for kind, value in zip(kinds, values, strict=True)]
+
+
+def _sheet_rows(task: Document, now: dt.datetime) -> list[tuple[str, Any]]:
+    state = state_text(task["state"]).append(f"  {percent(task)}".rstrip(), "dim")
+    failure = task["failure"]
+    return [
+        ("task", task["id"]),
+        ("what", f"{task['family']} {task['operation']}"),
+        ("state", state),
+        ("", task["explanation"]),
+        ("results", "\n".join(result_lines(task, with_roles=True))),
+        (
+            "failure",
+            failure and failure["code"] + (", may succeed when submitted again" if failure["retryable"] else ""),
+        ),
+        ("upstream", task["upstream"] and f"{task['upstream']} ({task['dialect']})"),
+        ("its id there", task["external_id"]),
+        ("cost", task["cost"]),
+        ("learned by", task["learned_by"]),
+        ("input", task["input"]),
+        ("options", task["options"]),
+        ("labels", ", ".join(f"{name}={value}" for name, value in task["labels"].items())),
+        ("callback_url", task["callback_url"]),
+        ("accepted", _when(task["created_at"], now)),
+        ("handed over", _when(task["submitted_at"], now)),
+        ("ended", _when(task["finished_at"], now)),
+        ("deadline", None if task["state"] in ENDED else _local(task["deadline_at"])),
+    ]
+
+
+def plain_table(*names: str) -> Table:
+    """Begin a table without lines, of columns that stay as wide as what is in them."""
+    table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
+    for name in names:
+        table.add_column(name, justify="right" if name in {"%", "#"} else "left", no_wrap=True)
+    return table
+
+
+def add_last_column(table: Table, name: str) -> None:
+    """Give a table a last column that takes the room that the others leave, a line a row."""
+    table.expand = True
+    table.add_column(name, no_wrap=True, overflow="ellipsis", ratio=1)
+
+
+def _when(moment: str | None, now: dt.datetime) -> str | None:
+    return None if moment is None else f"{_local(moment)} ({age(moment, now=now)} ago)"
+
+
+def _local(moment: str) -> str:
+    return dt.datetime.fromisoformat(moment).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _brief(value: Any) -> str:
+    """Say a value of an event on one line."""
+    if isinstance(value, list):
+        return ", ".join(value) if all(isinstance(each, str) for each in value) else f"({len(value)})"
+    if isinstance(value, dict):
+        return ": ".join(str(value[name]) for name in ("code", "message") if value.get(name))
+    return str(value)

@@ -1,0 +1,136 @@
+"""``dovecote sandbox`` and ``dovecote receiver``: the other two sides of Dovecote, to practise with on one machine."""
+
+import asyncio
+import json
+import os
+import signal
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from service.cli import exits
+from service.cli.options import AS_JSON
+from service.cli.printing import say
+from service.providers import PROVIDERS
+
+if TYPE_CHECKING:
+    from service.sandbox.server import Served
+
+SANDBOX_KEY: Final = "sandbox-key"
+SECRET_VARIABLE: Final = "DOVECOTE_WEBHOOK_SECRET"  # noqa: S105 - its name
+
+
+class _WithFaults(click.Command):
+    """A command whose help ends with the table of faults."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the table. The sandbox is imported only now."""
+        from service.sandbox.faults import FAULTS
+
+        del ctx
+        with formatter.section("Faults"):
+            formatter.write_dl(list(FAULTS.items()))
+
+
+@click.command(cls=_WithFaults, short_help="Run providers to practise with.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8090, show_default=True, help="Port; 0 takes a free one."
+)
+@click.option("--seconds", type=click.FloatRange(min=0), default=5.0, show_default=True, help="How long a job takes.")
+@click.option(
+    "--fault", "faults", multiple=True, metavar="WORD[=V]", help="What goes wrong with every job; may be repeated."
+)
+@AS_JSON
+def sandbox(host: str, port: int, seconds: float, faults: tuple[str, ...], *, as_json: bool) -> None:
+    """Run providers to practise with: they speak the real protocols, cost nothing, and misbehave on demand.
+
+    A fault is also a word in a task's prompt, in brackets: "a cat [drop]", "a cat [late=3]".
+    GET /sandbox/ledger shows the jobs that were paid for.
+    """
+    from service.sandbox import Faults, Sandbox
+
+    try:
+        wanted = Faults.named(faults)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+
+    def announce(url: str) -> None:
+        plugged = plug(url, seconds, "elkapi", "runwayml")
+        if as_json:
+            click.echo(json.dumps({"url": url, "ledger": f"{url}/sandbox/ledger", "environment": plugged}))
+            return
+        click.echo(f"Sandbox at {url}, its ledger at {url}/sandbox/ledger. Plug it into Dovecote with\n")
+        for name, value in plugged.items():
+            click.echo(f"export {name}={value}")
+        click.echo("\nand for its callbacks: export DOVECOTE_PUBLIC_URL=http://127.0.0.1:8080")
+
+    _run(Sandbox(seconds=seconds, key=SANDBOX_KEY, faults=wanted), host, port, announce)
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8091, show_default=True, help="Port; 0 takes a free one."
+)
+@AS_JSON
+def receiver(host: str, port: int, *, as_json: bool) -> None:
+    """Run a receiver of completion webhooks, to see and verify what arrives.
+
+    It verifies by the secret in DOVECOTE_WEBHOOK_SECRET (see: dovecote secret webhook). A task is sent here with
+    --callback-url and the address that is printed; GET /receiver/received lists what came. Dovecote sends to this
+    machine only with DOVECOTE_ALLOW_PRIVATE_WEBHOOKS=true.
+    """
+    from service.sandbox import Receiver
+
+    secret = os.environ.get(SECRET_VARIABLE, "").strip() or None
+
+    def announce(url: str) -> None:
+        if as_json:
+            click.echo(json.dumps({"url": url, "received": f"{url}/receiver/received", "verifies": secret is not None}))
+            return
+        click.echo(f"Receiver at {url}, what came at {url}/receiver/received")
+        if secret is None:
+            click.echo(
+                f"It verifies nothing: there is no {SECRET_VARIABLE}. Try: export {SECRET_VARIABLE}=$(dovecote secret webhook)"
+            )
+
+    try:
+        served = Receiver(secret)
+    except ValueError:
+        raise click.UsageError(f"{SECRET_VARIABLE} is not a webhook secret, such as whsec_…") from None
+    _run(served, host, port, announce)
+
+
+def plug(url: str, seconds: float, *upstreams: str) -> Mapping[str, str]:
+    """Give the environment in which Dovecote takes the sandbox for its providers.
+
+    :param seconds: how long a job takes there; polls begin a little later
+    :param upstreams: names of the upstreams to plug in, of those that are known by name
+    """
+    environment: dict[str, str] = {}
+    for name in upstreams:
+        environment[PROVIDERS[name].key_variable] = SANDBOX_KEY
+        environment[f"DOVECOTE_UPSTREAMS__{name.upper()}__BASE_URL"] = url
+        environment[f"DOVECOTE_UPSTREAMS__{name.upper()}__TYPICAL_SECONDS"] = f"{seconds + 1:g}"
+    return environment
+
+
+def _run(served: "Served", host: str, port: int, announce: Callable[[str], None]) -> None:
+    """Serve until SIGINT or SIGTERM."""
+    from service.sandbox import running
+
+    async def go() -> None:
+        stopped = asyncio.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+        async with running(served, host, port) as url:
+            announce(url)
+            await stopped.wait()
+
+    try:
+        asyncio.run(go())
+    except OSError as error:
+        say(f"dovecote: cannot listen on {host}:{port}: {(error.strerror or str(error)).partition(' (')[0]}")
+        click.get_current_context().exit(exits.UNAVAILABLE)

@@ -1,0 +1,186 @@
+"""The tables of the documentation that follow from the code: ``python -m service.cli.reference docs/*.md`` writes them anew."""
+
+import datetime as dt
+import re
+import sys
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+from uuid import UUID
+
+from service.domain.errors import UpstreamError
+from service.domain.task import Task
+from service.flows.http import NEVER_SENT
+from service.providers import DIALECTS, FAMILIES, PROVIDERS, Provider, gateway
+from service.providers.dialect import Dialect, Family, Operation, Reply
+
+_EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+
+
+def support() -> str:
+    """Say who serves what, and how: a table for each family."""
+    return "\n".join(part for family in FAMILIES.values() for part in _family(family))
+
+
+def upstreams() -> str:
+    """List the providers that are known by name."""
+    rows = (
+        (f"`{each.name}`", each.title, f"`{each.key_variable}`", each.base_url, _names(each.dialects))
+        for each in PROVIDERS.values()
+    )
+    return _table(("name", "what it is", "its key", "base_url", "dialects"), rows)
+
+
+def refusals() -> str:
+    """Say what every refusal of a gateway is taken for, in the order in which it is decided."""
+    rows = [(_statuses(rule.statuses), _said(rule), *map(_verdict, (rule.submit, rule.poll))) for rule in gateway.RULES]
+    page = Reply(200, body=b"<html>")
+    rows.append(
+        ("any", "anything else", *(_outcome(gateway.refusal_in(page, creating=each)) for each in (True, False)))
+    )
+    return _table(("HTTP", "it says", "submit", "poll"), rows)
+
+
+def texts() -> str:
+    """Say what a failure's text is taken for."""
+    rows = ((f"`{code}`", ", ".join(_quoted(part) for part in parts)) for code, parts in gateway.FAILURE_TEXTS)
+    return _table(("code", "a text with"), [*rows, ("`provider_error`", "any other text"), ("`unknown`", "no text")])
+
+
+def never_sent() -> str:
+    """Name the failures of the network after which it is certain that nothing was sent."""
+    meanings = {error.__name__: (error.__doc__ or "").strip().splitlines()[0] for error in NEVER_SENT}
+    return _table(("failure", "of httpx"), [(f"`{name}`", meaning) for name, meaning in meanings.items()])
+
+
+SECTIONS: Final[Mapping[str, Callable[[], str]]] = {
+    "support": support,
+    "upstreams": upstreams,
+    "refusals": refusals,
+    "texts": texts,
+    "never-sent": never_sent,
+}
+"""What can stand between ``<!-- made: NAME -->`` and ``<!-- end -->`` in a page."""
+
+_SECTION: Final = re.compile(r"(<!-- made: (?P<name>[\w-]+) -->).*?(<!-- end -->)", re.DOTALL)
+
+
+def rewritten(page: str) -> str:
+    """Give a page with every section that it holds as the code has it now.
+
+    :raises KeyError: when a page wants a section that there is not
+    """
+    return _SECTION.sub(lambda found: f"{found[1]}\n\n{SECTIONS[found['name']]().strip()}\n\n{found[3]}", page)
+
+
+def _family(family: Family) -> Iterator[str]:
+    head = ("operation", "dialect", "upstreams", "callback", "poll", "batch", "cancel", "deadline")
+    yield f"## {family.title}\n"
+    yield (
+        _table(head, [row for operation in family.operations.values() for row in _operation(family, operation)]) + "\n"
+    )
+
+
+def _operation(family: Family, operation: Operation) -> Iterator[tuple[str, ...]]:
+    """Give a row for each dialect that serves an operation; only the first one says whose they are."""
+    title, deadline = f"`{operation.name}`", f"{operation.deadline / 60:g} min"
+    for name, dialect in DIALECTS.items():
+        if not dialect.offers(family.name, operation.name):
+            continue
+        yield (
+            title,
+            f"`{name}`{_needs(dialect, family, operation)}",
+            ", ".join(_upstreams(name, family, operation)) or "–",
+            _mark(dialect.callbacks),
+            _mark(True),
+            f"{dialect.batch_size}" if dialect.batch_size > 1 else "–",
+            _mark(dialect.cancels),
+            deadline,
+        )
+        title = deadline = ""
+
+
+def _upstreams(name: str, family: Family, operation: Operation) -> Iterator[str]:
+    """Name the providers that speak a dialect; in parentheses where they serve the operation by another one."""
+    for provider in PROVIDERS.values():
+        if name in provider.dialects:
+            yield provider.name if _chosen(provider, family, operation) == name else f"({provider.name})"
+
+
+def _chosen(provider: Provider, family: Family, operation: Operation) -> str | None:
+    return next((each for each in provider.dialects if DIALECTS[each].offers(family.name, operation.name)), None)
+
+
+def _needs(dialect: Dialect, family: Family, operation: Operation) -> str:
+    """Name what a dialect wants beside what the operation's own example has."""
+    example = Task(
+        id=UUID(int=0),
+        client="",
+        family=family.name,
+        operation=operation.name,
+        input=operation.input["examples"][0],
+        created_at=_EPOCH,
+        updated_at=_EPOCH,
+        deadline_at=_EPOCH,
+    )
+    missing = [mistake.path for mistake in dialect.check(example)]
+    return f" with {_names(missing)}" if missing else ""
+
+
+def _names(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
+def _mark(there: bool) -> str:  # noqa: FBT001 - what it marks is its only argument
+    return "yes" if there else "–"
+
+
+def _statuses(statuses: Collection[int] | None) -> str:
+    """Write HTTP statuses shortly: a whole class as 5xx."""
+    if statuses is None:
+        return "any"
+    left, written = set(statuses), []
+    for hundred in range(100, 600, 100):
+        whole = set(range(hundred, hundred + 100))
+        if whole <= left:
+            written.append(f"{hundred // 100}xx")
+            left -= whole
+    return ", ".join([*written, *map(str, sorted(left))])
+
+
+_MARKS: Final = {"(no object)": "no JSON object", "(says no)": "a `code` that is no success"}
+
+
+def _said(rule: gateway.Rule) -> str:
+    said = [_MARKS.get(word, f"`{word}`") for word in sorted(rule.words)] + [_quoted(part) for part in rule.parts]
+    text = [] if rule.says is None else [f"a text that reads as `{rule.says}`"]
+    return " and ".join([*([" or ".join(said)] if said else []), *text]) or "anything"
+
+
+def _verdict(verdict: gateway.Verdict) -> str:
+    error, code = verdict
+    return f"{error.outcome} · `{code}`" if code else f"{error.outcome} · by its text"
+
+
+def _outcome(error: UpstreamError) -> str:
+    return f"{error.outcome} · `{error.code}`"
+
+
+def _quoted(part: str) -> str:
+    return f"“{part}”"
+
+
+def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    lines = [list(head), *map(list, rows)]
+    lines.insert(1, ["---"] * len(lines[0]))
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def main(pages: Sequence[str]) -> None:
+    """Write the sections of the pages that are named anew."""
+    for path in map(Path, pages):
+        path.write_text(rewritten(path.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,88 @@
+"""The commands of the machine that Dovecote runs on: they read its settings, and no key of a client."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from service.cli.options import AS_JSON
+from service.cli.printing import print_json
+
+if TYPE_CHECKING:
+    from service.app import Role
+
+_CONFIG = click.option(
+    "--config",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Settings file.  [env var: DOVECOTE_CONFIG; default: dovecote.toml]",
+)
+
+
+@click.command()
+@_CONFIG
+@click.option(
+    "--role",
+    type=click.Choice(["all", "web", "worker"]),
+    default="all",
+    show_default=True,
+    help="What this process does.",
+)
+def serve(config: Path | None, role: "Role") -> None:
+    """Run the server."""
+    from service.cli.installation import read_settings
+    from service.cli.serve import run
+
+    run(read_settings(config), role)
+
+
+@click.command()
+@_CONFIG
+@AS_JSON
+def migrate(config: Path | None, *, as_json: bool) -> None:
+    """Bring the database to this version's schema."""
+    from service.cli.installation import read_settings
+    from service.cli.serve import run_migrations
+
+    before, after = run_migrations(read_settings(config))
+    if as_json:
+        print_json({"schema": after, "was": before})
+    else:
+        click.echo(f"schema {after}, was {before}" if before != after else f"schema {after}, nothing to do")
+
+
+@click.command()
+@_CONFIG
+@AS_JSON
+def settings(config: Path | None, *, as_json: bool) -> None:
+    """Check the settings and show them, without secrets."""
+    from service.cli.installation import read_settings, shown_settings
+
+    shown = shown_settings(read_settings(config))
+    if as_json:
+        print_json(shown)
+        return
+    for name, value in shown.items():
+        click.echo(f"{name} = {'(not set)' if value in (None, {}) else json.dumps(value)}")
+
+
+@click.group()
+def secret() -> None:
+    """Print a secret of this installation."""
+
+
+@secret.command()
+@_CONFIG
+@AS_JSON
+def webhook(config: Path | None, *, as_json: bool) -> None:
+    """Print what completion webhooks are signed with, to verify them by.
+
+    It is the same for every client of this installation. The database is only read: the server may run meanwhile.
+    """
+    from service.cli.installation import read_settings, read_webhook_secret
+
+    found = read_webhook_secret(read_settings(config))
+    if as_json:
+        print_json({"webhook_secret": found})
+    else:
+        click.echo(found)

@@ -1,0 +1,334 @@
+"""The commands against a real server with the sandbox plugged in, as a user types them."""
+
+import json
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from click.testing import CliRunner, Result
+
+from service.cli import COMMANDS, exits, main
+from service.cli.practice import plug
+from service.cli.processes import Served, Troupe, clean_environment, free_ports
+
+pytestmark = pytest.mark.xdist_group("demo")
+
+KEY = "a-key-that-is-long-enough"
+Run = Callable[..., Result]
+
+
+class Installation:
+    """Dovecote with its sandbox, and a receiver that has asked for the secret, all as real processes."""
+
+    def __init__(self, folder: Path) -> None:
+        ports = free_ports(3)
+        environment = clean_environment()
+        self.settings = {
+            "DOVECOTE_DATABASE_URL": f"sqlite:///{folder / 'dovecote.db'}",
+            "DOVECOTE_PORT": str(ports[1]),
+            "DOVECOTE_PUBLIC_URL": f"http://127.0.0.1:{ports[1]}",
+            "DOVECOTE_API_KEYS": f"tester={KEY}",
+            "DOVECOTE_ALLOW_PRIVATE_WEBHOOKS": "true",
+            **plug(f"http://127.0.0.1:{ports[0]}", 0.3, "elkapi", "runwayml"),
+        }
+        sandbox = ("sandbox", "--port", str(ports[0]), "--seconds", "0.3")
+        self.database = folder / "dovecote.db"
+        self.sandbox = Served("sandbox", sandbox, environment, ports[0], folder)
+        self.dovecote = Served("dovecote", ("serve",), {**environment, **self.settings}, ports[1], folder, "/readyz")
+        self.receiver = Served("receiver", ("receiver", "--port", str(ports[2])), environment, ports[2], folder)
+
+    def secret(self) -> str:
+        result = CliRunner().invoke(main, ["secret", "webhook"], env=self.settings)
+        assert result.exit_code == 0, result.stderr
+        return str(result.stdout).strip()
+
+
+@pytest.fixture(scope="module")
+def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    made = Installation(tmp_path_factory.mktemp("installation"))
+    with Troupe() as troupe:
+        for served in (made.sandbox, made.dovecote):
+            troupe.start(served)
+        made.dovecote.wait_ready()
+        made.receiver.environment = {**made.receiver.environment, "DOVECOTE_WEBHOOK_SECRET": made.secret()}
+        troupe.start(made.receiver)
+        for served in (made.sandbox, made.receiver):
+            served.wait_ready()
+        yield made
+
+
+@pytest.fixture
+def run(installation: Installation) -> Run:
+    def run_it(*arguments: str, key: str = KEY) -> Result:
+        environment = {"DOVECOTE_URL": installation.dovecote.url, "DOVECOTE_API_KEY": key}
+        return CliRunner().invoke(main, list(arguments), env=environment)
+
+    return run_it
+
+
+def submit(run: Run, prompt: str, *more: str) -> str:
+    result = run("submit", "runway", "text_to_video", f"prompt={prompt}", "duration=5", *more)
+    assert result.exit_code == 0, result.output
+    return str(result.stdout).strip()
+
+
+def until(true: Callable[[], bool]) -> None:
+    end = time.monotonic() + 10
+    while not true():
+        assert time.monotonic() < end, "waited for 10 s"
+        time.sleep(0.02)
+
+
+def shown(run: Run, *arguments: str) -> Any:
+    """Run a command with --json: standard output is one JSON document, and there is nothing else anywhere."""
+    result = run(*arguments, "--json")
+    assert (result.exit_code, result.stderr) == (0, ""), result.output
+    return json.loads(result.stdout)
+
+
+def test_submit_and_wait_prints_the_results_and_nothing_else(run: Run, installation: Installation) -> None:
+    result = run("submit", "runway", "text_to_video", "prompt=a dove", "duration=5", "--wait")
+    assert result.exit_code == exits.OK
+    lines = result.stdout.splitlines()
+    assert len(lines) == 3
+    assert all(line.startswith(f"{installation.sandbox.url}/sandbox/files/") for line in lines)
+    assert lines[0].endswith(".mp4")
+    assert "succeeded 100 %: Succeeded at elkapi" in result.stderr
+
+
+def test_a_task_that_fails_has_a_code_of_its_own(run: Run) -> None:
+    result = run("submit", "runway", "text_to_video", "prompt=a dove [moderate]", "duration=5", "--wait")
+    assert (result.exit_code, result.stdout) == (exits.NOT_SUCCEEDED, "")
+    assert "content moderation" in result.stderr
+
+
+def test_waiting_with_json_ends_with_the_task(run: Run) -> None:
+    result = run("submit", "runway", "text_to_video", "prompt=a dove [fail]", "duration=5", "--wait", "--json")
+    assert result.exit_code == exits.NOT_SUCCEEDED
+    assert json.loads(result.stdout)["failure"]["code"] == "provider_error"
+
+
+def test_values_are_typed_by_the_operation(run: Run) -> None:
+    result = run("submit", "runway", "text2video", "prompt=5", "duration=10", 'motion={"x":1}', "--json")
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(result.stdout)["input"] == {"prompt": "5", "duration": 10, "motion": {"x": 1}}
+
+
+def test_mistakes_are_all_said(run: Run) -> None:
+    result = run("submit", "runway", "text_to_video", "promt=x", "duration=long")
+    assert (result.exit_code, result.stdout) == (exits.REFUSED, "")
+    for words in ("input.duration", "input.promt", "did you mean 'prompt'?", "input.prompt  ", "is required"):
+        assert words in result.stderr
+    nearest = run("submit", "runwy", "text_to_video")
+    assert "did you mean 'runway'?" in nearest.stderr
+
+
+def test_mistakes_in_json_are_json_and_not_on_standard_output(run: Run) -> None:
+    result = run("submit", "runway", "text_to_video", "promt=x", "--json")
+    assert (result.exit_code, result.stdout) == (exits.REFUSED, "")
+    assert {error["path"] for error in json.loads(result.stderr)["errors"]} == {"input.promt", "input.prompt"}
+
+
+def test_an_idempotency_key_makes_one_task(run: Run) -> None:
+    first = submit(run, "once", "--idempotency-key", "once")
+    assert submit(run, "once", "--idempotency-key", "once") == first
+    other = run("submit", "runway", "text_to_video", "prompt=other", "duration=5", "--idempotency-key", "once")
+    assert other.exit_code == exits.REFUSED
+    assert "belongs to another request" in other.stderr
+
+
+def test_without_the_right_key_nothing_is_told(run: Run) -> None:
+    result = run("tasks", "list", key="a-key-that-is-wrong-here")
+    assert (result.exit_code, result.stdout) == (exits.REFUSED, "")
+    assert "DOVECOTE_API_KEY" in result.stderr
+    assert "a-key-that-is-wrong-here" not in result.output
+
+
+def test_list_is_newest_first_and_filtered(run: Run) -> None:
+    ids = [submit(run, f"listed {number}", "--label", "shelf=list") for number in range(3)]
+    document = shown(run, "tasks", "list", "--label", "shelf=list", "--since", "1h")
+    assert [task["id"] for task in document["tasks"]] == ids[::-1]
+    assert document["next"] is None
+    limited = shown(run, "tasks", "list", "--label", "shelf=list", "--limit", "2")
+    assert [task["id"] for task in limited["tasks"]] == ids[:0:-1]
+    assert limited["next"] == ids[1]
+    assert shown(run, "tasks", "list", "--label", "shelf=list", "--family", "suno")["tasks"] == []
+    assert (
+        shown(run, "tasks", "list", "--state", "expired", "--state", "cancelled", "--label", "shelf=list")["tasks"]
+        == []
+    )
+    table = run("tasks", "list", "--label", "shelf=list", "--limit", "2")
+    lines = table.stdout.splitlines()
+    assert [line.split()[0] for line in lines] == ["id", ids[2], ids[1]]
+    assert "There are more than these 2" in table.stderr
+    assert run("tasks", "list", "--label", "shelf=empty").stdout == ""
+
+
+def test_show_events_refresh_and_cancel(run: Run) -> None:
+    task = submit(run, "a dove [stuck]", "--label", "project=intro", "--option", "seed:=7")
+    until(lambda: shown(run, "tasks", "show", task)["state"] == "running")
+    sheet = run("tasks", "show", task).stdout
+    for words in (task, "runway text_to_video", "running", "elkapi is working on it", "project=intro", '{"seed": 7}'):
+        assert words in sheet
+    assert "results" not in sheet
+    assert shown(run, "tasks", "refresh", task)["state"] == "running"
+    history = run("tasks", "events", task).stdout.splitlines()
+    assert [line.split()[2] for line in history[1:]] == ["accepted", "submitting", "submitted", "running"]
+    events = shown(run, "tasks", "events", task)["events"]
+    assert [event["type"] for event in events] == ["accepted", "submitting", "submitted", "running"]
+    assert shown(run, "tasks", "cancel", task)["state"] == "cancelled"
+    waited = run("tasks", "show", task, "--wait", "--json")
+    assert (waited.exit_code, json.loads(waited.stdout)["state"]) == (exits.NOT_SUCCEEDED, "cancelled")
+
+
+def test_what_has_ended_cannot_be_cancelled(run: Run) -> None:
+    task = submit(run, "to the end")
+    assert run("tasks", "show", task, "--wait").exit_code == exits.OK
+    result = run("tasks", "cancel", task)
+    assert result.exit_code == exits.REFUSED
+    assert "nothing left to cancel" in result.stderr
+
+
+def test_a_task_that_is_not_there(run: Run) -> None:
+    for command in ("show", "events", "cancel", "refresh"):
+        assert run("tasks", command, "01a1fdef-7d11-7b12-a2d3-c67916bf8132").exit_code == exits.REFUSED
+        assert run("tasks", command, "nonsense").exit_code == exits.USAGE
+
+
+def test_the_secret_is_what_messages_are_signed_with(run: Run, installation: Installation) -> None:
+    secret = installation.secret()
+    with sqlite3.connect(f"file:{installation.database}?mode=ro", uri=True) as connection:
+        kept = connection.execute("SELECT value FROM secrets WHERE name = 'webhook_secret'").fetchone()
+    connection.close()
+    assert kept == (secret,)
+    task = submit(run, "tell me", "--callback-url", f"{installation.receiver.url}/done")
+    assert run("tasks", "show", task, "--wait").exit_code == exits.OK
+
+    def told() -> list[dict[str, Any]]:
+        answer = httpx.get(f"{installation.receiver.url}/receiver/received", trust_env=False)
+        return [message for message in answer.json() if message["task_id"] == task]
+
+    until(lambda: bool(told()))
+    assert [(message["state"], message["verified"]) for message in told()] == [("succeeded", True)]
+
+
+def test_the_secret_of_the_settings_wins(installation: Installation) -> None:
+    given = "whsec_" + "A" * 32
+    environment = {**installation.settings, "DOVECOTE_WEBHOOK_SECRET": given}
+    result = CliRunner().invoke(main, ["secret", "webhook", "--json"], env=environment)
+    assert json.loads(result.stdout) == {"webhook_secret": given}
+
+
+def test_a_database_that_is_not_there_is_not_made(tmp_path: Path) -> None:
+    environment = {"DOVECOTE_DATABASE_URL": f"sqlite:///{tmp_path / 'none.db'}"}
+    result = CliRunner().invoke(main, ["secret", "webhook"], env=environment)
+    assert (result.exit_code, result.stdout) == (exits.UNAVAILABLE, "")
+    assert "dovecote serve" in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_second_server_says_why_it_cannot_run(installation: Installation) -> None:
+    for more, words in ({}, "cannot listen on"), ({"DOVECOTE_PORT": "0"}, "another Dovecote process"):
+        result = CliRunner().invoke(main, ["serve"], env={**installation.settings, **more})
+        assert result.exit_code == exits.UNAVAILABLE
+        assert words in result.stderr
+
+
+def test_migrate_while_the_server_runs_is_refused(installation: Installation) -> None:
+    result = CliRunner().invoke(main, ["migrate", "--json"], env=installation.settings)
+    assert (result.exit_code, result.stdout) == (exits.UNAVAILABLE, "")
+
+
+def test_migrate_says_what_it_did(tmp_path: Path) -> None:
+    environment = {"DOVECOTE_DATABASE_URL": f"sqlite:///{tmp_path / 'new.db'}"}
+    first = json.loads(CliRunner().invoke(main, ["migrate", "--json"], env=environment).stdout)
+    assert first["was"] is None
+    assert CliRunner().invoke(main, ["migrate"], env=environment).stdout == f"schema {first['schema']}, nothing to do\n"
+
+
+def test_settings_are_shown_without_secrets(installation: Installation) -> None:
+    environment = {**installation.settings, "DOVECOTE_DATABASE_URL": "postgresql://me:word@db/dovecote?password=other"}
+    for arguments in (["settings"], ["settings", "--json"]):
+        result = CliRunner().invoke(main, arguments, env=environment)
+        assert result.exit_code == 0
+        assert installation.sandbox.url in result.stdout
+        assert "postgresql://me:***@db/dovecote" in result.stdout
+        for secret in (KEY, "word@", "other", "sandbox-key"):
+            assert secret not in result.output
+
+
+def test_settings_with_mistakes_have_a_code_of_their_own() -> None:
+    environment = {"DOVECOTE_PORT": "high", "DOVECOTE_HOSTT": "x"}
+    for command in (["settings"], ["serve"], ["migrate"], ["secret", "webhook"]):
+        result = CliRunner().invoke(main, command, env=environment)
+        assert (result.exit_code, result.stdout) == (exits.SETTINGS, "")
+        assert "did you mean DOVECOTE_HOST?" in result.stderr
+        assert "port" in result.stderr
+
+
+def test_the_sandbox_says_how_to_plug_it_in(installation: Installation) -> None:
+    said = installation.sandbox.tail()
+    for line in (
+        f"Sandbox at {installation.sandbox.url}",
+        "export ELKAPI_KEY=sandbox-key",
+        f"export DOVECOTE_UPSTREAMS__ELKAPI__BASE_URL={installation.sandbox.url}",
+    ):
+        assert line in said
+
+
+@pytest.mark.parametrize("command", ["sandbox", "receiver"])
+def test_a_port_that_is_taken(command: str, installation: Installation) -> None:
+    result = CliRunner().invoke(main, [command, "--port", str(installation.dovecote.port)])
+    assert result.exit_code == exits.UNAVAILABLE
+    assert "cannot listen on" in result.stderr
+
+
+def test_a_fault_that_there_is_not() -> None:
+    result = CliRunner().invoke(main, ["sandbox", "--fault", "dropp"])
+    assert result.exit_code == exits.USAGE
+    assert "there is no fault 'dropp'" in result.stderr
+
+
+def test_the_sandbox_lists_its_faults() -> None:
+    said = CliRunner().invoke(main, ["sandbox", "--help"]).stdout
+    assert "drop " in said
+    assert "no callback is sent" in said
+
+
+def test_a_secret_that_is_none() -> None:
+    result = CliRunner().invoke(main, ["receiver"], env={"DOVECOTE_WEBHOOK_SECRET": "whsec_ä"})
+    assert result.exit_code == exits.USAGE
+    assert "DOVECOTE_WEBHOOK_SECRET" in result.stderr
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_explains_itself(name: str) -> None:
+    result = CliRunner().invoke(main, [name, "--help"])
+    assert result.exit_code == 0
+    command = main.get_command(main.make_context("dovecote", ["--help"], resilient_parsing=True), name)
+    assert command is not None
+    assert command.help
+    for parameter in command.params:
+        if parameter.param_type_name == "option":
+            assert getattr(parameter, "help", None), f"{name} {parameter.opts}"
+
+
+def test_help_lists_commands_and_exit_codes() -> None:
+    said = CliRunner().invoke(main, ["--help"]).stdout
+    assert all(f"\n  {name} " in said for name in COMMANDS)
+    assert all(f"\n  {code} " in said for code in exits.MEANINGS)
+
+
+def test_an_unknown_command_is_a_usage_mistake() -> None:
+    assert CliRunner().invoke(main, ["nonsense"]).exit_code == exits.USAGE
+
+
+def test_explain_is_there() -> None:
+    body = '{"task_id": "t1", "status": "3", "video_url": "https://example.com/a.mp4"}'
+    arguments = ["explain", "--family", "runway", "--dialect", "aggregator", "--kind", "callback"]
+    result = CliRunner().invoke(main, arguments, input=body)
+    assert json.loads(result.stdout)["state"] == "succeeded"

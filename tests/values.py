@@ -1,0 +1,86 @@
+"""Values that tests of the store begin with: each is valid, and a test changes what it is about."""
+
+import contextlib
+import datetime as dt
+from collections.abc import AsyncIterator
+from typing import Any
+from uuid import UUID
+
+import uuid_utils.compat as uuid_utils
+
+from service.domain.task import Failure, State, Submission, Task
+from service.store import inbox as inbox_store
+from service.store import outbox as outbox_store
+from service.store import tasks as task_store
+from service.store.database import Database
+
+NOW = dt.datetime(2026, 3, 1, 12, 30, 15, 250_000, tzinfo=dt.UTC)
+
+
+def later(seconds: float) -> dt.datetime:
+    return NOW + dt.timedelta(seconds=seconds)
+
+
+def new_id() -> UUID:
+    return uuid_utils.uuid7()
+
+
+def a_task(**more: Any) -> Task:
+    """Make a queued task, or one in another state with what that state needs."""
+    state = more.get("state", State.QUEUED)
+    fitting: dict[str, Any] = {} if state is State.QUEUED else {"upstream": "elkapi", "dialect": "runway/aggregator"}
+    if state.ended:
+        fitting |= {"finished_at": NOW, "verdict_by": "provider", "due_at": None}
+    if state is State.FAILED:
+        fitting |= {"failure": Failure("unknown")}
+    plain: dict[str, Any] = {
+        "id": new_id(),
+        "client": "default",
+        "family": "runway",
+        "operation": "text_to_video",
+        "input": {"prompt": "a dove"},
+        "sequence": 1,
+        "created_at": NOW,
+        "updated_at": NOW,
+        "deadline_at": later(3600),
+        "due_at": NOW,
+    }
+    return Task(**{**plain, **fitting, **more})
+
+
+def a_submission(task: Task, **more: Any) -> Submission:
+    plain = {"id": new_id(), "task_id": task.id, "upstream": "elkapi", "dialect": "runway/aggregator", "sent_at": NOW}
+    return Submission(**{**plain, **more})
+
+
+def a_callback(**more: Any) -> inbox_store.Received:
+    plain = {"id": new_id(), "submission_id": new_id(), "headers": {}, "body": b"{}", "dedupe_key": b"key"}
+    return inbox_store.Received(**{**plain, "received_at": NOW, "due_at": NOW, **more})
+
+
+def a_message(task: Task, **more: Any) -> outbox_store.Message:
+    plain = {
+        "id": new_id(),
+        "task_id": task.id,
+        "sequence": 2,
+        "type": "task.succeeded",
+        "url": "http://x",
+        "body": "{}",
+    }
+    return outbox_store.Message(**{**plain, "created_at": NOW, "due_at": NOW, **more})
+
+
+@contextlib.asynccontextmanager
+async def opened(url: str) -> AsyncIterator[Database]:
+    """Open a database for the length of a ``with``."""
+    database = Database(url)
+    try:
+        yield database
+    finally:
+        await database.close()
+
+
+async def keep(database: Database, *tasks: Task) -> None:
+    """Insert tasks."""
+    async with database.writing() as connection:
+        await task_store.accept(connection, tasks)
