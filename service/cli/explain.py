@@ -8,7 +8,7 @@ import click
 
 from service.domain.errors import UpstreamError
 from service.providers import DIALECTS
-from service.providers.dialect import Callback, Dialect, MessageKind, Reply, fields, reading, refusal
+from service.providers.dialect import Callback, Dialect, MessageKind, Reply, fields, number, reading, refusal
 from service.providers.schema import nearest
 
 KINDS: tuple[MessageKind, ...] = get_args(MessageKind)
@@ -95,7 +95,8 @@ def _explain(message: Mapping[str, Any], body: bytes) -> dict[str, Any]:
     except UpstreamError as error:
         shown = refusal(error)
     secret = message.get("secret")
-    verified = dialect.authentic(Callback(reply.headers, body), secret) if isinstance(secret, str) else None
+    callback = Callback(reply.headers, body, number(message.get("received_at")))
+    verified = dialect.authentic(callback, secret) if isinstance(secret, str) else None
     return shown if verified is None else {**shown, "verified": verified}
 
 

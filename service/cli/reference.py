@@ -87,17 +87,24 @@ def _operation(family: Family, operation: Operation) -> Iterator[tuple[str, ...]
     for name, dialect in DIALECTS.items():
         if not dialect.offers(family.name, operation.name):
             continue
+        at_once = operation.name in dialect.synchronous
         yield (
             title,
             f"`{name}`{_needs(dialect, family, operation)}",
             ", ".join(_upstreams(name, family, operation)) or "–",
-            _mark(dialect.callbacks),
-            _mark(True),
-            f"{dialect.batch_size}" if dialect.batch_size > 1 else "–",
-            _mark(dialect.cancels),
+            _callback(dialect, operation),
+            "at once" if at_once else "yes",
+            f"{dialect.batch_size}" if dialect.batch_size > 1 and not at_once else "–",
+            _mark(dialect.cancels and not at_once),
             deadline,
         )
         title = deadline = ""
+
+
+def _callback(dialect: Dialect, operation: Operation) -> str:
+    if not dialect.callbacks or operation.name in dialect.synchronous:
+        return "–"
+    return "a hint" if dialect.confirms else "yes"
 
 
 def _upstreams(name: str, family: Family, operation: Operation) -> Iterator[str]:

@@ -12,6 +12,7 @@ import uvicorn
 from service.app import Role, WrongSchema, application, at_work, opened
 from service.cli.installation import give_up, shown_database
 from service.flows.runtime import Runtime
+from service.providers import PROVIDERS
 from service.settings import Settings
 from service.store.database import AlreadyRunning, Database, StoreUnavailable
 from service.store.migrate import migrate
@@ -97,7 +98,8 @@ def _greet(runtime: Runtime, role: Role, listener: socket.socket) -> None:
         log.info("upstreams: %s", ", ".join(runtime.upstreams))
     else:
         log.warning(
-            "no upstream is configured: set ELKAPI_KEY, COMETAPI_KEY or RUNWAYML_API_SECRET (or try `dovecote demo`)"
+            "no upstream is configured: set one of %s (or try `dovecote demo`)",
+            ", ".join(provider.key_variable for provider in PROVIDERS.values()),
         )
     if settings.public_url is None:
         log.warning(

@@ -36,6 +36,11 @@ class ForbiddenAddress(OSError):
 class AnswerTooLarge(Exception):
     """The answer is larger than the cap."""
 
+    def __init__(self, status: int, cap: int) -> None:
+        """Keep the status: it came before the body."""
+        super().__init__(f"more than {cap} bytes")
+        self.status = status
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Answer:
@@ -292,7 +297,7 @@ async def send(
             async for chunk in response.aiter_bytes():
                 body += chunk
                 if len(body) > cap:
-                    raise AnswerTooLarge(f"more than {cap} bytes")
+                    raise AnswerTooLarge(response.status_code, cap)
             return Answer(response.status_code, dict(response.headers), bytes(body))
     except TimeoutError as error:
         raise httpx.ReadTimeout(f"no complete answer within {total_timeout} s") from error

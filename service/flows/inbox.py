@@ -11,7 +11,7 @@ from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.domain.errors import UpstreamError
-from service.domain.task import Source, Submission, Update
+from service.domain.task import Source, State, Submission, Update
 from service.domain.timing import LEASE, retry_inbox
 from service.flows.apply import Applied, News, announce, apply
 from service.flows.runtime import Runtime, Upstream, log
@@ -116,19 +116,41 @@ def _understand(runtime: Runtime, row: Row[Any], submission: Submission | None) 
             decision="unmatched", detail="this database has no such submission, or this version no such dialect"
         )
     upstream = runtime.upstreams.get(submission.upstream)
-    callback = Callback(row.headers, row.body)
+    callback = Callback(row.headers, row.body, row.received_at.timestamp())
+    confirms = dialect.confirms or (upstream is not None and upstream.settings.callbacks == "confirm")
     try:
         if dialect.authentic(callback, _callback_key(upstream)) is False:
             return _Heard(decision="forged", detail="the signature is not the provider's")
         updates = dialect.hear(callback)
     except UpstreamError as error:
-        return _Heard(decision="unreadable", detail=error.message or error.code)
+        # Where a poll tells all, whoever knows our token has given hint enough.
+        return _Heard(decision="hastened" if confirms else "unreadable", detail=error.message or error.code)
     except Exception as error:  # noqa: BLE001 - a mistake of ours must not cost the callback
         log.exception("callback %s could not be read", row.id)
         return _Heard(detail=f"{type(error).__name__}: {error}"[:500], retry=True)
-    if dialect.confirms or (upstream is not None and upstream.settings.callbacks == "confirm"):
-        return _Heard(decision="hastened", detail="a poll is to confirm it")
-    return _Heard([_news(runtime, submission, update) for update in updates])
+    if confirms:
+        return _Heard(_proof(runtime, submission, updates), "hastened", "a poll is to confirm it")
+    return _heard_of_ours(runtime, submission, updates)
+
+
+def _proof(runtime: Runtime, submission: Submission, updates: Sequence[Update]) -> Sequence[News]:
+    """Take from a callback that is to be confirmed what no poll can tell: that there is a job, and which."""
+    job = next((update.external_id for update in updates if update.external_id is not None), None)
+    if submission.external_id is not None or job is None:
+        return ()
+    return [_news(runtime, submission, Update(state=State.SUBMITTED, external_id=job))]
+
+
+def _heard_of_ours(runtime: Runtime, submission: Submission, updates: Sequence[Update]) -> _Heard:
+    """Take what is said of our job. A callback about another is one of several behind our id, or names the vendor's id."""
+    ours = [
+        update for update in updates if submission.external_id in {None, update.external_id or submission.external_id}
+    ]
+    if updates and not ours:
+        return _Heard(
+            decision="hastened", detail=f"it is about job {updates[0].external_id}: a poll is to tell of ours"
+        )
+    return _Heard([_news(runtime, submission, update) for update in ours])
 
 
 def _callback_key(upstream: Upstream | None) -> str | None:

@@ -20,7 +20,7 @@ MOST_UNDER_WAY = 100
 ATTEMPT_TIMEOUT = 15.0
 """Seconds that one attempt may take altogether."""
 ANSWER_CAP = 64 * 1024
-"""Bytes of a receiver's answer that are read; more counts as an answer all the same."""
+"""Bytes of a receiver's answer that are read: its status decides, whatever the body holds."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -95,15 +95,17 @@ async def _post(runtime: Runtime, row: Row[Any]) -> Attempt:
         )
     except ForbiddenAddress as error:
         return Attempt(error=str(error), hopeless=True)
-    except AnswerTooLarge:
-        return Attempt(error=f"the receiver answered with more than {ANSWER_CAP} bytes")
+    except AnswerTooLarge as error:
+        return _judged(error.status)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         refused = forbidden(error)
         words = str(refused) if refused is not None else f"{type(error).__name__} {error}".strip()
         return Attempt(error=words[:300], hopeless=refused is not None or isinstance(error, httpx.InvalidURL))
-    return Attempt(
-        status=answer.status, error=None if httpx.codes.is_success(answer.status) else f"HTTP {answer.status}"
-    )
+    return _judged(answer.status)
+
+
+def _judged(status: int) -> Attempt:
+    return Attempt(status=status, error=None if httpx.codes.is_success(status) else f"HTTP {status}")
 
 
 def _settlement(runtime: Runtime, row: Row[Any], attempt: Attempt) -> dict[str, Any]:

@@ -3,15 +3,24 @@
 import dataclasses
 from collections.abc import Mapping
 
-from service.providers import runway
+from service.providers import elk_task, midjourney, runway, suno
 from service.providers.dialect import Dialect, Family
 
-FAMILIES: Mapping[str, Family] = {family.name: family for family in (runway.FAMILY,)}
+FAMILIES: Mapping[str, Family] = {family.name: family for family in (runway.FAMILY, midjourney.FAMILY, suno.FAMILY)}
 """Every family that can be asked for."""
 
 DIALECTS: Mapping[str, Dialect] = {
     f"{dialect.family}/{dialect.name}": dialect
-    for dialect in (runway.Aggregator(), runway.AggregatorOfficial(), runway.Official())
+    for dialect in (
+        runway.Aggregator(),
+        runway.AggregatorOfficial(),
+        runway.Official(),
+        midjourney.Proxy(),
+        suno.NewApi(),
+        suno.NewApiRaw(),
+        suno.SunoApi(),
+        elk_task.ElkTask(),
+    )
 }
 """Every wire protocol, by family and name."""
 
@@ -38,14 +47,20 @@ PROVIDERS: Mapping[str, Provider] = {
             title="ElkAPI",
             base_url="https://api.elkapi.com",
             key_variable="ELKAPI_KEY",
-            dialects=("runway/aggregator", "runway/aggregator-official"),
+            dialects=(
+                "runway/aggregator",
+                "runway/aggregator-official",
+                "midjourney/proxy",
+                "suno/newapi",
+                "any/elk-task",
+            ),
         ),
         Provider(
             name="cometapi",
             title="CometAPI",
             base_url="https://api.cometapi.com",
             key_variable="COMETAPI_KEY",
-            dialects=("runway/aggregator", "runway/aggregator-official"),
+            dialects=("runway/aggregator", "runway/aggregator-official", "midjourney/proxy", "suno/newapi"),
         ),
         Provider(
             name="runwayml",
@@ -54,6 +69,20 @@ PROVIDERS: Mapping[str, Provider] = {
             key_variable="RUNWAYML_API_SECRET",
             dialects=("runway/official",),
         ),
+        Provider(
+            name="sunoapi",
+            title="SunoAPI",
+            base_url="https://api.sunoapi.org",
+            key_variable="SUNOAPI_KEY",
+            dialects=("suno/sunoapi",),
+        ),
+        Provider(
+            name="kie",
+            title="Kie.ai",
+            base_url="https://api.kie.ai",
+            key_variable="KIE_KEY",
+            dialects=("suno/sunoapi",),
+        ),
     )
 }
-"""The gateways first, then the provider's own API: the order in which they serve unless settings say otherwise."""
+"""The gateways first, then the providers' own APIs, and resellers of one family: the order in which they serve unless settings say otherwise."""

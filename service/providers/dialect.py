@@ -65,6 +65,8 @@ class Callback:
 
     headers: Mapping[str, str]
     body: bytes
+    received_at: float | None = None
+    """Unix seconds; None where nobody knows, and a signature's own time has to be believed."""
 
     @property
     def document(self) -> Any:
@@ -188,6 +190,8 @@ class Dialect:
     """Seconds after the submit at which to ask once, whatever the plan: the answer to the submit may hide something."""
     confirms: ClassVar[bool] = False
     """Whether a callback only hastens a poll, because it proves nothing by itself."""
+    synchronous: ClassVar[frozenset[str]] = frozenset()
+    """Operations whose answer is the result: there is no job to ask about, and no callback to give a URL for."""
 
     def create(self, task: Task, callback_url: str | None) -> Call:
         """Say which call creates the job."""
@@ -267,7 +271,7 @@ class Dialect:
 
     def check(self, task: Task) -> list[Mistake]:
         """Say what this dialect is known to refuse about the task. What is not known is sent and left to the provider."""
-        if task.operation not in self.operations:
+        if not self.offers(task.family, task.operation):
             return [Mistake("operation", f"{self.family}/{self.name} has no {task.operation}.")]
         taken = sorted(self.reserved & task.options.keys())
         return [Mistake(f"options.{name}", f"Leave {name} out: it is Dovecote's to fill.") for name in taken]

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from service.sandbox import runway, runwayml
+from service.sandbox import elk_task, midjourney, runway, runwayml
 from service.sandbox.callbacks import Courier, HttpSender, Send
 from service.sandbox.desk import Desk
 from service.sandbox.faults import FAULTS, NO_FAULTS, Faults
@@ -56,7 +56,13 @@ class Sandbox:
         courier = Courier(self.ledger, clock, send or self._sender)
         self._desk = Desk(ledger=self.ledger, courier=courier, clock=clock, seconds=seconds, key=key, faults=faults)
         self.app = Starlette(
-            routes=[*runway.routes(self._desk), *runwayml.routes(self._desk), *self._own_routes()],
+            routes=[
+                *runway.routes(self._desk),
+                *runwayml.routes(self._desk),
+                *midjourney.routes(self._desk),
+                *elk_task.routes(self._desk),
+                *self._own_routes(),
+            ],
             exception_handlers={404: _no_such_route, 405: _no_such_route},
             lifespan=self._lifespan,
         )

@@ -1,9 +1,10 @@
 """What every provider's front desk does with a request, whatever it makes: admit, refuse, take, and then misbehave."""
 
 import asyncio
+import math
 import uuid
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -43,6 +44,7 @@ class Provider:
     unknown: Answer  # a job that does not exist (yet, or any more)
     errors: Mapping[str, Answer]  # by the words of faults.py, and `moderate` for a refusal of the content
     unknown200: Answer | None = None  # the same as `unknown` with HTTP 200, where that was seen
+    new_id: Callable[[], str] = lambda: str(uuid.uuid4())
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,7 @@ class Creation:
     read: Callable[[Request, Mapping[str, Any]], Order | Answer]
     taken: Callable[[Job], Any]
     callback: Render | None = None
+    has_modal: bool = False  # whether its jobs can be made to wait for input
 
 
 Show = Callable[[Job, State, float], Any]
@@ -132,39 +135,68 @@ class Desk:
         return None
 
     def _take(self, request: Request, provider: Provider, creation: Creation, order: Order, faults: Faults) -> Job:
-        seconds = self.seconds if faults.seconds is None else faults.seconds
-        job = self.ledger.put(
-            Job(
-                id=str(uuid.uuid4()),
-                account=provider.account,
-                route=f"POST {creation.path}",
-                order=order,
-                life=Life.planned(self.clock(), seconds, faults),
-                faults=faults,
-                base_url=str(request.base_url).rstrip("/"),
+        before = None if order.resumes is None else self.ledger.find(order.resumes)
+        if before is not None:
+            job = self.ledger.put(self._go_on(before, order, before.faults | faults))
+        else:
+            awaits_input = creation.has_modal and (order.awaits_input or faults.modal or faults.hidemodal)
+            job = self.ledger.put(
+                Job(
+                    id=provider.new_id(),
+                    account=provider.account,
+                    route=f"POST {creation.path}",
+                    order=order,
+                    life=Life.planned(self.clock(), math.inf if awaits_input else self._seconds(faults), faults),
+                    faults=faults,
+                    base_url=str(request.base_url).rstrip("/"),
+                    awaits_input=awaits_input,
+                )
             )
-        )
-        if creation.callback is not None:
+        if creation.callback is not None and not job.awaits_input:
             self.courier.plan(job, creation.callback)
         return job
 
+    def _go_on(self, job: Job, order: Order, faults: Faults) -> Job:
+        """Let a job that waited for input begin."""
+        now = self.clock()
+        life = replace(Life.planned(now, self._seconds(faults), faults), created_at=job.created_at)
+        order = replace(job.order, prompt=order.prompt or job.prompt)
+        return replace(job, order=order, life=life, faults=faults, awaits_input=False, answered_at=now)
+
+    def _seconds(self, faults: Faults) -> float:
+        return self.seconds if faults.seconds is None else faults.seconds
+
     def poll(self, job_id: str, provider: Provider, show: Callable[[Job], Show]) -> Response:
         """Answer what a job is doing; `show` picks the words by the job."""
-        now = self.clock()
-        job = self.ledger.find(job_id, provider.account)
-        if job is None or job.gone:
+        job = next(iter(self._asked_about([job_id], provider)), None)
+        if job is None:
             return provider.unknown.response()
-        job = self.ledger.put(replace(job, polls=job.polls + 1))
-        age, faults = now - job.created_at, job.faults
-        if faults.flaky and job.polls % 2 == 1:
-            return html_page("502 Bad Gateway", 502)
-        if faults.html:
-            return html_page("Welcome", 200)
+        age, faults = self.clock() - job.created_at, job.faults
+        if (page := _instead_of_news(job)) is not None:
+            return page
         if age < (faults.ghost200 or 0):
             return (provider.unknown200 or provider.unknown).response()
         if age < (faults.ghost or 0):
             return provider.unknown.response()
-        return Answer(200, show(job)(job, job.state_at(now), now)).response()
+        return Answer(200, self._shown(job, show)).response()
+
+    def poll_many(self, job_ids: Iterable[str], provider: Provider, show: Callable[[Job], Show]) -> Response:
+        """Answer what several jobs are doing, in an order of our own; those that are not known are left out."""
+        jobs = self._asked_about(job_ids, provider)
+        if (page := next(filter(None, map(_instead_of_news, jobs)), None)) is not None:
+            return page
+        now = self.clock()
+        seen = [job for job in jobs if now - job.created_at >= max(job.faults.ghost or 0, job.faults.ghost200 or 0)]
+        return Answer(200, [self._shown(job, show) for job in reversed(seen)]).response()
+
+    def _asked_about(self, job_ids: Iterable[str], provider: Provider) -> list[Job]:
+        """Find those of the jobs that there are, and count the question."""
+        found = (self.ledger.find(job_id, provider.account) for job_id in dict.fromkeys(job_ids))
+        return [self.ledger.put(replace(job, polls=job.polls + 1)) for job in found if job is not None and not job.gone]
+
+    def _shown(self, job: Job, show: Callable[[Job], Show]) -> Any:
+        at = self.clock() - (job.faults.lag or 0)
+        return show(job)(job, job.state_at(at), at)
 
 
 def _spoilt(answer: Answer, provider: Provider, faults: Faults) -> Response:
@@ -179,6 +211,13 @@ def _spoilt(answer: Answer, provider: Provider, faults: Faults) -> Response:
         return html_page("Welcome", 200)
     whole = answer.response()
     return HalfAnswer(whole.body, whole.status_code, media_type=whole.media_type) if faults.cutbody else whole
+
+
+def _instead_of_news(job: Job) -> Response | None:
+    """Give the page that a poll is answered by, where the job's faults want one."""
+    if job.faults.flaky and job.polls % 2 == 1:
+        return html_page("502 Bad Gateway", 502)
+    return html_page("Welcome", 200) if job.faults.html else None
 
 
 def html_page(title: str, status: int) -> Response:

@@ -66,6 +66,10 @@ class Faults:
         1.0,
     )
 
+    # What the job waits for (Midjourney's window)
+    modal: bool = _word("the job waits in its modal until that is answered; the submit's answer says so, code 21")
+    hidemodal: bool = _word("the same, but the submit's answer says code 1 like any other, as new-api makes it")
+
     # At the submit, before anything is taken: no job, nothing paid
     refuse: bool = _word("the submit is refused with HTTP 400; together with moderate: for its content")
     refuse200: bool = _word("the submit is refused with HTTP 200 and a code other than 200 (Runway itself: HTTP 400)")
@@ -101,6 +105,11 @@ class Faults:
     flaky: bool = _word("the first, third, fifth … poll is answered HTTP 502 with an HTML page")
     ghost: float | None = _word("polls do not know the job in its first so many seconds (2)", _seconds, 2.0)
     ghost200: float | None = _word("the same with HTTP 200 (2; Runway itself keeps to its HTTP 404)", _seconds, 2.0)
+    lag: float | None = _word(
+        "polls, and submits that go on from the job, see it as it was so many seconds ago: the gateway's copy is late (15)",
+        _seconds,
+        15.0,
+    )
     feed_shape: str | None = _word("gateways answer polls in this shape: A, B, C or D (must be given)", _shape)
 
     @classmethod

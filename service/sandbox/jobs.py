@@ -74,6 +74,8 @@ class Order:
     points: int
     media: Media = "video"
     callback_url: str | None = None
+    awaits_input: bool = False  # the job starts only when more has been said about it …
+    resumes: str | None = None  # … by such an order: no new job, this one goes on
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,8 @@ class Job:
     polls: int = 0
     callbacks_sent: int = 0
     callback_statuses: tuple[int, ...] = ()  # 0 where no answer came
+    awaits_input: bool = False
+    answered_at: float | None = None
     cancelled_at: float | None = None
     deleted_at: float | None = None
     state: State = field(default="queued")  # at the moment when the ledger showed it

@@ -1,7 +1,6 @@
 """Who is asking: API keys as Bearer tokens, one client each."""
 
 import hashlib
-from urllib.parse import urlsplit
 
 from starlette.requests import Request
 
@@ -20,8 +19,7 @@ class Access:
     def __init__(self, settings: Settings) -> None:
         """Keep hashes of the keys: a look-up by hash takes as long for a near miss as for any other."""
         self._clients = {_hash(key.get_secret_value()): client for client, key in settings.api_keys.items()}
-        public = urlsplit(settings.public_url).hostname if settings.public_url else None
-        self._hosts = _LOOPBACK | {settings.host} | ({public} if public else set())
+        self._hosts = _LOOPBACK | {settings.host}
 
     def client_of(self, request: Request) -> str:
         """Name the client.
@@ -43,7 +41,7 @@ class Access:
         return client
 
     def _refuse_foreign_host(self, request: Request) -> None:
-        """Keep web pages out that reach loopback under a name of their own (DNS rebinding)."""
+        """Keep out web pages that reach loopback under a name of their own, and a proxy that passes everything on."""
         host = request.headers.get("host", "")
         name = host if host.endswith("]") else host.rpartition(":")[0] or host
         if name.lower() not in self._hosts:

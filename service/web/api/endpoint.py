@@ -88,6 +88,8 @@ def read_query(parameters: tuple[Parameter, ...], request: Request) -> dict[str,
 
     :raises Problem: 422 with every mistake in it
     """
+    if not request.scope["query_string"]:
+        return {}
     known = {parameter.name: parameter for parameter in parameters if parameter.place == "query"}
     mistakes = [
         Mistake(name, f"unknown parameter{nearest(name, known)}") for name in request.query_params if name not in known

@@ -1,0 +1,173 @@
+"""ElkAPI's task API: one route to submit, one object to ask for and to be called with, whatever the model makes."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, ClassVar
+from urllib.parse import quote
+
+from service.domain.errors import Unreadable
+from service.domain.task import ENDED, Failure, Result, State, Task, Update
+from service.providers import gateway
+from service.providers.dialect import (
+    Call,
+    Callback,
+    Dialect,
+    Mistake,
+    Reply,
+    fields,
+    identifier,
+    kind_of,
+    links,
+    merge,
+    word,
+)
+
+STATES: Mapping[str, State] = {
+    "queued": State.SUBMITTED,
+    "in_progress": State.RUNNING,
+    "completed": State.SUCCEEDED,
+    "failed": State.FAILED,
+}
+"""The status words of ElkAPI's page on GET /v1/task/{id}."""
+
+MODELS: Mapping[tuple[str, str], str | None] = {
+    ("suno", "music"): "suno/music",
+    ("runway", "text_to_video"): None,
+    ("runway", "image_to_video"): None,
+    ("runway", "video_to_video"): None,
+    ("runway", "character_performance"): None,
+    ("runway", "text_to_image"): None,
+    ("runway", "video_upscale"): None,
+}
+"""What it serves, by family and operation, and under which model: a path of model and operation.
+
+ElkAPI lists Runway without a model's name: there the client must know one. ``suno/music`` is from ePhone, a sibling of
+ElkAPI with the same API.
+"""
+
+NAMES: Mapping[str, Mapping[str, str]] = {
+    "suno": {
+        "prompt": "gpt_description_prompt",
+        "lyrics": "prompt",
+        "style": "tags",
+        "title": "title",
+        "negative_prompt": "negative_tags",
+        "instrumental": "instrumental",
+        "model": "mv",
+    },
+}
+"""By family, our names of input fields and the vendor's, which this API takes. Where none are known ours are sent."""
+
+_NAMELESS = "ElkAPI's pages name no model for it: name one, as its list of models has it, or choose another upstream."
+_UNSAID = (
+    "ElkAPI's task API is not known to have it: leave it out, say it by options.input, or choose another upstream."
+)
+_NO_SUBJECT = "is required here, unless there are lyrics, or a style"
+_SUBJECTS = frozenset({"gpt_description_prompt", "prompt", "tags"})
+_PATH = "/v1/task/submit"
+_OK = range(200, 300)
+
+
+class ElkTask(Dialect):
+    """POST /v1/task/submit and GET /v1/task/{id} of ElkAPI, which calls back at every change with the body of a poll."""
+
+    family = "any"
+    name = "elk-task"
+    operations: ClassVar[Mapping[str, str]] = {operation: _PATH for _, operation in MODELS}
+    callbacks = True
+    typical_seconds: ClassVar[Mapping[str, float]] = {"music": 150.0, "text_to_image": 60.0} | dict.fromkeys(
+        ("text_to_video", "image_to_video", "video_to_video", "character_performance", "video_upscale"), 240.0
+    )
+
+    def create(self, task: Task, callback_url: str | None) -> Call:
+        """Say which call creates the job."""
+        body = merge({**_body(task), "callback_url": callback_url}, task.options)
+        return Call(method="POST", path=self.operations[task.operation], json=body)
+
+    def query(self, task: Task) -> Call:
+        """Ask for the task."""
+        return Call(method="GET", path=f"/v1/task/{quote(task.external_id or '', safe='')}")
+
+    def accepted(self, reply: Reply) -> Update:
+        """Read the answer to a submit: the task as it is then. Where there is an id the job may exist."""
+        update = _read(reply.document)
+        if reply.status not in _OK or update.external_id is None:
+            raise gateway.refusal_in(reply, creating=True)
+        return dataclasses.replace(update, state=update.state or State.SUBMITTED)
+
+    def polled(self, reply: Reply) -> Update:
+        """Read the task."""
+        if reply.status not in _OK or not _is_task(reply.document):
+            raise gateway.refusal_in(reply, creating=False)
+        return _read(reply.document)
+
+    def offers(self, family: str, operation: str) -> bool:
+        """Whether it serves an operation: of whichever family."""
+        return (family, operation) in MODELS
+
+    def hear(self, callback: Callback) -> list[Update]:
+        """Read a callback: the body of a poll."""
+        if not _is_task(callback.document):
+            raise Unreadable("no task in it")
+        return [_read(callback.document)]
+
+    def check(self, task: Task) -> list[Mistake]:
+        """Say what is missing, such as the name of a model where none is known, and what cannot be said."""
+        found = super().check(task)
+        if not self.offers(task.family, task.operation):
+            return found
+        body, names = merge(_body(task), task.options), NAMES.get(task.family, task.input)
+        found += [Mistake(f"input.{field}", _UNSAID) for field in task.input if field not in names]
+        if body.get("model") is None:
+            found.append(Mistake("input.model", _NAMELESS))
+        if task.operation == "music" and fields(body["input"]).keys().isdisjoint(_SUBJECTS):
+            found.append(Mistake("input.prompt", _NO_SUBJECT))
+        return found
+
+
+def _body(task: Task) -> dict[str, Any]:
+    """Say a task: under which model, and with which of the vendor's fields."""
+    given, model, names = dict(task.input), MODELS[task.family, task.operation], NAMES.get(task.family, {})
+    if model is None:
+        model = given.pop("model", None)
+    said = {names.get(field, field): value for field, value in given.items()}
+    if task.operation == "music":
+        said |= {"custom": "prompt" not in given, "instrumental": given.get("instrumental", False)}
+    return {"model": model, "input": said}
+
+
+def _is_task(document: Any) -> bool:
+    return isinstance(document, dict) and identifier(document.get("id")) is not None and "status" in document
+
+
+def _read(document: Any) -> Update:
+    """Read a task: the answer to a submit and to a poll, and a callback."""
+    task = fields(document)
+    said = word(task.get("status"))
+    state = STATES.get(said.lower()) if said is not None else None
+    results = _results(task)
+    if state is State.SUCCEEDED and not results:
+        state = None  # they will come; a success without an output settles nothing
+    return Update(
+        state=state,
+        external_id=identifier(task.get("id")),
+        results=results if state in ENDED else (),  # also of a failure: what can be played has been paid for
+        failure=_failure(task.get("error")) if state is State.FAILED else None,
+        unknown_word=None if said is None or said.lower() in STATES else said.lower(),
+    )
+
+
+def _results(task: Mapping[str, Any]) -> tuple[Result, ...]:
+    """Tell the outputs of a flat list apart: images beside a song or a video are its covers, which come first there."""
+    found = [Result(kind_of(url, "video"), url) for url in links(task.get("outputs"))]
+    mains = [result for result in found if result.kind != "image"]
+    if not mains:
+        return tuple(found)
+    covers = (Result("image", result.url, role="cover") for result in found if result.kind == "image")
+    return (*mains, *covers)
+
+
+def _failure(error: Any) -> Failure:
+    """Say why: the page shows a text, other answers of this host an object with a message."""
+    said = fields(error)
+    return gateway.failure_from_text(word(error) or word(said.get("message")) or word(said.get("code")))

@@ -1,0 +1,264 @@
+"""ElkAPI's task API: what every recorded message reads as, what is sent for which family, and what is ruled out before."""
+
+import datetime as dt
+import json
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from service.cli.explain import explain
+from service.domain.errors import UpstreamError
+from service.domain.task import Failure, Result, State, Task, Update
+from service.providers import DIALECTS, FAMILIES, PROVIDERS
+from service.providers.dialect import Call, Callback, Reply
+from service.providers.elk_task import MODELS, ElkTask
+
+RECORDINGS = Path(__file__).parents[1] / "recordings" / "any" / "elk-task"
+MESSAGES = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(RECORDINGS.glob("*.json"))}
+NOW = dt.datetime(2026, 5, 1, 12, tzinfo=dt.UTC)
+HOOK = "https://your-server.com/webhook/task"
+ELK = ElkTask()
+
+
+def task(family, operation, given, options=None, **more):
+    return Task(
+        id=UUID(int=1),
+        client="c",
+        family=family,
+        operation=operation,
+        input=given,
+        options=options or {},
+        created_at=NOW,
+        updated_at=NOW,
+        deadline_at=NOW,
+        **more,
+    )
+
+
+def reply(body, status=200):
+    return Reply(status, {}, body.encode() if isinstance(body, str) else json.dumps(body).encode())
+
+
+# What is said to us ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [name for name, message in MESSAGES.items() if "reading" in message])
+def test_recordings_are_read_as_they_should(name):
+    assert explain(MESSAGES[name]) == MESSAGES[name]["reading"]
+
+
+VIDEO, SONG, COVER = "https://x.test/v.mp4", "https://x.test/s.mp3", "https://x.test/c.jpeg"
+
+
+def read(**said):
+    return ELK.polled(reply({"id": "t1", "created_at": 1, **said}))
+
+
+@pytest.mark.parametrize(
+    ("said", "update"),
+    [
+        ({"status": "queued"}, Update(state=State.SUBMITTED, external_id="t1")),
+        ({"status": "QUEUED"}, Update(state=State.SUBMITTED, external_id="t1")),
+        ({"status": "in_progress"}, Update(state=State.RUNNING, external_id="t1")),
+        ({"status": "in_progress", "outputs": [VIDEO]}, Update(state=State.RUNNING, external_id="t1")),
+        ({"status": "paused"}, Update(external_id="t1", unknown_word="paused")),
+        ({"status": "Cancelled"}, Update(external_id="t1", unknown_word="cancelled")),
+        ({"status": None}, Update(external_id="t1")),
+        ({"status": True}, Update(external_id="t1")),
+        ({"status": "completed"}, Update(external_id="t1")),
+        ({"status": "completed", "outputs": []}, Update(external_id="t1")),
+        ({"status": "completed", "outputs": [None, 7, "t1.mp4"]}, Update(external_id="t1")),
+        (
+            {"status": "completed", "outputs": [VIDEO], "error": "late"},
+            Update(state=State.SUCCEEDED, external_id="t1", results=(Result("video", VIDEO),)),
+        ),
+        (
+            {"status": "failed", "outputs": [COVER, SONG]},
+            Update(
+                state=State.FAILED,
+                external_id="t1",
+                failure=Failure("unknown"),
+                results=(Result("audio", SONG), Result("image", COVER, role="cover")),
+            ),
+        ),
+    ],
+)
+def test_a_status_is_a_state_and_nothing_else_is(said, update):
+    assert read(**said) == update
+
+
+@pytest.mark.parametrize(
+    ("outputs", "results"),
+    [
+        ([COVER, SONG], [("audio", SONG, "result"), ("image", COVER, "cover")]),
+        ([COVER, VIDEO], [("video", VIDEO, "result"), ("image", COVER, "cover")]),
+        ([SONG, VIDEO], [("audio", SONG, "result"), ("video", VIDEO, "result")]),
+        ([COVER, COVER + "?2"], [("image", COVER, "result"), ("image", COVER + "?2", "result")]),
+        ([COVER], [("image", COVER, "result")]),
+        ([VIDEO + "?sign=a.png"], [("video", VIDEO + "?sign=a.png", "result")]),
+        (["https://x.test/no-extension"], [("video", "https://x.test/no-extension", "result")]),
+        (SONG, [("audio", SONG, "result")]),
+    ],
+)
+def test_mixed_outputs_are_told_apart_by_type(outputs, results):
+    found = read(status="completed", outputs=outputs).results
+    assert [(result.kind, result.url, result.role) for result in found] == results
+
+
+@pytest.mark.parametrize(
+    ("error", "failure"),
+    [
+        ("Content policy violation detected", Failure("content_policy", "Content policy violation detected")),
+        ({"message": "generation timed out"}, Failure("provider_timeout", "generation timed out", retryable=True)),
+        ({"code": "server_error", "message": "it broke"}, Failure("provider_error", "it broke", retryable=True)),
+        ({"code": "quota_not_enough"}, Failure("insufficient_credit", "quota_not_enough")),
+        ({}, Failure("unknown")),
+        (None, Failure("unknown")),
+        ([], Failure("unknown")),
+    ],
+)
+def test_an_error_is_a_text_or_an_object(error, failure):
+    assert read(status="failed", error=error).failure == failure
+
+
+REFUSALS = [
+    # status, body, submit, poll
+    (401, {"error": {"message": "Invalid Token", "type": "rix_api_error"}}, *["account/unauthorized"] * 2),
+    (400, {"error": {"message": "model is required", "code": "invalid_request"}}, *["refused/invalid_input"] * 2),
+    (404, {"error": {"message": "task not found"}}, "refused/not_found", "not_found/not_found"),
+    (400, {"error": {"message": "task_not_exist", "code": "task_not_exist"}}, "refused/not_found", "not_found/not_found"),
+    (404, {"error": {"message": "Invalid URL (POST /v1/task/submit)"}}, *["account/not_found"] * 2),
+    (429, {"error": {"message": "too many"}}, *["unavailable/rate_limited"] * 2),
+    (502, "<html>", "uncertain/provider_error", "unavailable/provider_error"),
+    (200, "<html>", "uncertain/unreadable", "unreadable/unreadable"),
+    (200, {"status": "queued", "created_at": 1}, "uncertain/unreadable", "unreadable/unreadable"),
+    (200, {"id": "", "status": "queued"}, "uncertain/unreadable", "unreadable/unreadable"),
+    (200, {"error": {"message": "invalid", "code": "invalid_request"}}, "refused/invalid_input", "unavailable/invalid_input"),
+    (500, {"id": "t1", "status": "queued"}, "uncertain/provider_error", "unavailable/provider_error"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("status", "body", "submit", "poll"), REFUSALS)
+def test_an_answer_without_a_task_is_named_by_what_may_be_done_next(status, body, submit, poll):
+    for hear, expected in ((ELK.accepted, submit), (ELK.polled, poll)):
+        with pytest.raises(UpstreamError) as caught:
+            hear(reply(body, status))
+        assert f"{caught.value.outcome}/{caught.value.code}" == expected
+
+
+def test_where_there_is_an_id_the_job_may_exist():
+    assert ELK.accepted(reply({"id": "t1"})) == Update(state=State.SUBMITTED, external_id="t1")
+    assert ELK.accepted(reply({"id": 7, "status": "paused"}, 201)).external_id == "7"
+    failed = ELK.accepted(reply({"id": "t1", "status": "failed", "error": "blocked"}))
+    assert (failed.state, failed.failure) == (State.FAILED, Failure("content_policy", "blocked"))
+
+
+@pytest.mark.parametrize("body", [{}, None, [], {"id": "t1"}, {"status": "completed", "outputs": [VIDEO]}, "pong"])
+def test_a_callback_without_a_task_is_unreadable(body):
+    with pytest.raises(UpstreamError) as caught:
+        ELK.hear(Callback({}, json.dumps(body).encode()))
+    assert caught.value.outcome == "unreadable"
+
+
+# What is sent ----------------------------------------------------------------------------------------------------
+
+SHOT = {"prompt": "A cat playing piano", "aspect_ratio": "16:9"}
+
+
+def test_the_recorded_request_is_what_is_sent():
+    """ElkAPI shows a model of Kling; there it wants the duration as a text, which only the client can know."""
+    recorded = MESSAGES["submit_request.kling-v3"]
+    wish = task("runway", "text_to_video", {**SHOT, "model": "kling-v3/text-to-video"}, {"input": {"duration": "5"}})
+    call = ELK.create(wish, HOOK)
+    assert f"{call.method} {call.path}" == recorded["endpoint"]
+    assert call.json == recorded["body"]
+    assert ELK.check(wish) == []
+
+
+def test_where_no_model_is_known_the_client_names_it():
+    wish = task("runway", "text_to_video", SHOT)
+    assert [mistake.path for mistake in ELK.check(wish)] == ["input.model"]
+    assert "model" not in ELK.create(wish, HOOK).json
+    named = task("runway", "text_to_video", SHOT, {"model": "runway/gen-5"})
+    assert ELK.check(named) == []
+    assert ELK.create(named, None).json == {"model": "runway/gen-5", "input": SHOT}
+
+
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [
+        ({"prompt": "a dove"}, {"gpt_description_prompt": "a dove", "custom": False, "instrumental": False}),
+        (
+            {"prompt": "a dove", "instrumental": True, "model": "chirp-crow"},
+            {"gpt_description_prompt": "a dove", "custom": False, "instrumental": True, "mv": "chirp-crow"},
+        ),
+        (
+            {"lyrics": "la la", "style": "folk", "title": "Homing", "negative_prompt": "metal"},
+            {"prompt": "la la", "tags": "folk", "title": "Homing", "negative_tags": "metal", "custom": True, "instrumental": False},
+        ),
+        ({"style": "ambient", "instrumental": True}, {"tags": "ambient", "custom": True, "instrumental": True}),
+    ],
+)  # fmt: skip
+def test_a_song_is_said_in_the_vendors_fields_under_its_known_model(given, sent):
+    wish = task("suno", "music", given)
+    assert ELK.check(wish) == []
+    assert ELK.create(wish, HOOK).json == {"model": "suno/music", "input": sent, "callback_url": HOOK}
+
+
+def test_a_model_of_the_api_can_be_named_for_a_song_too():
+    wish = task("suno", "music", {"prompt": "a dove", "model": "chirp-crow"}, {"model": "suno/music-5"})
+    body = ELK.create(wish, HOOK).json
+    assert (body["model"], body["input"]["mv"]) == ("suno/music-5", "chirp-crow")
+
+
+@pytest.mark.parametrize(
+    ("given", "options", "mistakes"),
+    [
+        ({}, {}, ["input.prompt"]),
+        ({"title": "Homing"}, {}, ["input.prompt"]),
+        ({}, {"input": {"tags": "folk"}}, []),
+        ({"prompt": "a dove", "vocal_gender": "f"}, {}, ["input.vocal_gender"]),
+        ({"prompt": "a dove", "weirdness": 0.2, "style_weight": 1}, {}, ["input.weirdness", "input.style_weight"]),
+        ({"prompt": "a dove"}, {"model": None}, ["input.model"]),
+    ],
+)
+def test_what_cannot_be_said_of_a_song_is_named(given, options, mistakes):
+    assert [mistake.path for mistake in ELK.check(task("suno", "music", given, options))] == mistakes
+
+
+def test_options_win_within_the_input_too():
+    options = {"model": "runway/gen-5", "input": {"prompt": "A dog", "promptText": "A dog"}, "priority": 1}
+    body = ELK.create(task("runway", "text_to_video", {**SHOT, "model": "runway/gen-4"}, options), HOOK).json
+    assert body == {
+        "model": "runway/gen-5",
+        "input": {"prompt": "A dog", "promptText": "A dog", "aspect_ratio": "16:9"},
+        "callback_url": HOOK,
+        "priority": 1,
+    }
+
+
+def test_the_task_is_asked_for_by_its_id_whatever_is_in_it():
+    wish = task("runway", "text_to_video", SHOT, external_id="a/b?c")
+    assert ELK.query(wish) == Call(method="GET", path="/v1/task/a%2Fb%3Fc")
+
+
+# Whom it serves --------------------------------------------------------------------------------------------------
+
+
+def test_it_serves_operations_of_several_families_and_no_others():
+    assert all(ELK.offers(family, operation) for family, operation in MODELS)
+    assert not ELK.offers("suno", "text_to_video")
+    assert not ELK.offers("runway", "music")
+    assert [mistake.path for mistake in ELK.check(task("runway", "music", {}))] == ["operation"]
+
+
+def test_nothing_that_goes_on_from_a_task_is_served():
+    """Its outputs are URLs: to send a follow-up without what it follows would buy something else."""
+    assert {FAMILIES[family].operations[operation].parent for family, operation in MODELS} == {None}
+
+
+def test_it_is_the_last_that_elkapi_speaks():
+    assert PROVIDERS["elkapi"].dialects[-1] == "any/elk-task"
+    assert [name for name, each in PROVIDERS.items() if "any/elk-task" in each.dialects] == ["elkapi"]
+    assert isinstance(DIALECTS["any/elk-task"], ElkTask)

@@ -1,0 +1,291 @@
+"""The documentation says what the code does: its tables are made anew, its settings counted, its examples run."""
+
+import asyncio
+import datetime as dt
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import get_args
+from uuid import UUID
+
+import pytest
+
+from service.cli.reference import SECTIONS, main, rewritten
+from service.domain.errors import OUTCOMES
+from service.domain.task import ENDED, Task
+from service.domain.timing import EXPECTING, MESSAGE_SCHEDULE, POLLING, PollPlan
+from service.flows import inbox, outbox
+from service.flows.apply import Decision
+from service.flows.show import show_task
+from service.providers.dialect import Dialect
+from service.sandbox import Receiver, running
+from service.settings import ELSEWHERE, Settings, UpstreamSettings, load
+from service.web.callbacks import BODY_CAP
+from tests.world import World
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted((ROOT / "docs").glob("*.md"))
+NOW = dt.datetime(2026, 5, 1, 12, tzinfo=dt.UTC)
+SECRET = "whsec_c2VjcmV0LW9mLXRoZS10ZXN0cy1zZWNyZXQ="
+
+
+def page(name):
+    return (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
+
+
+def example(name, language, number=0):
+    """Give a page's code block of a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", page(name), re.DOTALL | re.MULTILINE)[number]
+
+
+def rows(name):
+    """Give a page's table rows, by their first cell."""
+    lines = [line for line in page(name).splitlines() if line.startswith("| `")]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    return {cell[0].strip("`"): cell for cell in cells}
+
+
+# Tables ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_what_is_made_from_the_code_is_up_to_date(path):
+    text = path.read_text(encoding="utf-8")
+    assert rewritten(text) == text, "stale: run .venv/bin/python -m service.cli.reference docs/*.md"
+
+
+def test_everything_that_is_made_from_the_code_stands_somewhere():
+    made = re.findall("<!-- made: (.*) -->", "".join(path.read_text(encoding="utf-8") for path in PAGES))
+    assert sorted(made) == sorted(SECTIONS)
+
+
+def test_a_page_is_written_anew_in_place(tmp_path):
+    path = tmp_path / "page.md"
+    path.write_text("before\n<!-- made: never-sent -->stale<!-- end -->\nafter\n", encoding="utf-8")
+    main([str(path)])
+    assert path.read_text(encoding="utf-8") == rewritten("before\n<!-- made: never-sent -->\n<!-- end -->\nafter\n")
+    assert "| `ConnectError` |" in path.read_text(encoding="utf-8")
+
+
+# Settings --------------------------------------------------------------------------------------------------------
+
+
+def default_of(field):
+    """Say a default the way the page does; None where the page has words for it."""
+    if field.is_required() or field.default_factory is not None or field.default in (None, "", ()):
+        return None
+    return json.dumps(field.default) if isinstance(field.default, bool) else str(field.default)
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "variable"),
+    [
+        *((name, field, f"DOVECOTE_{name.upper()}") for name, field in Settings.model_fields.items()),
+        *(
+            (name, field, f"DOVECOTE_UPSTREAMS__ELKAPI__{name.upper()}")
+            for name, field in UpstreamSettings.model_fields.items()
+        ),
+    ],
+)
+def test_a_setting_is_documented_with_its_variable_and_default(name, field, variable):
+    _, environment, default, meaning = rows("configuration")[name]
+    assert environment == ("see below" if name == "upstreams" else f"`{variable}`")
+    assert meaning
+    stated = default_of(field)
+    assert default == f"`{stated}`" if stated is not None else "`" not in default
+
+
+def test_no_setting_is_documented_that_there_is_not():
+    variables = re.findall(r"DOVECOTE_\w+", page("configuration"))
+    known = {f"DOVECOTE_{name.upper()}" for name in Settings.model_fields} | ELSEWHERE
+    assert {name.partition("__")[0] for name in variables} <= known
+    assert known <= {*variables, "DOVECOTE_UPSTREAMS"}
+
+
+def test_the_settings_file_of_the_page_is_one(tmp_path):
+    path = tmp_path / "dovecote.toml"
+    path.write_text(example("configuration", "toml"), encoding="utf-8")
+    settings = load({}, path)
+    assert [name for name in settings.upstreams if settings.upstreams[name].dialects] == ["elkapi", "another-gateway"]
+
+
+# Callbacks and errors --------------------------------------------------------------------------------------------
+
+
+def test_every_decision_on_a_callback_is_explained():
+    of_inbox = set(re.findall(r'decision="(\w+)"|"(parked)"', Path(inbox.__file__).read_text(encoding="utf-8")))
+    assert {*get_args(Decision), *(name for pair in of_inbox for name in pair if name)} <= rows("callbacks").keys()
+
+
+def test_what_is_stored_of_a_callback_is_said():
+    kept = " ".join(f"`{name}`" for name in (*inbox._KEPT_HEADERS, *(f"{name}*" for name in inbox._KEPT_PREFIXES)))
+    assert set(kept.split()) <= set(re.findall(r"`[\w*-]+`", page("callbacks")))
+    assert BODY_CAP == 1024 * 1024
+    assert "over 1 MiB" in page("callbacks")
+
+
+@pytest.mark.parametrize("mode", get_args(UpstreamSettings.model_fields["callbacks"].annotation))
+def test_every_way_to_trust_a_callback_is_explained(mode):
+    assert re.search(rf"^\| `{mode}`.* \|", page("callbacks"), re.MULTILINE)
+    example_of_it = tomllib.loads(example("callbacks", "toml"))["upstreams"]["elkapi"]
+    assert UpstreamSettings(key="k", **example_of_it).callbacks == "confirm"
+
+
+def test_the_polling_is_as_the_page_says():
+    assert PollPlan(first=0.5, growth=0.08, shortest=2, longest=60) == POLLING
+    assert PollPlan(first=1, growth=0.15, shortest=5, longest=120) == EXPECTING
+    assert "8 % of the task's age, 2 to 60 s apart" in " ".join(page("callbacks").split())
+    assert "steps of 15 %, 5 to 120 s" in page("callbacks")
+
+
+@pytest.mark.parametrize("outcome", [*OUTCOMES, "unreadable"])
+def test_every_class_of_error_says_what_may_be_done_next(outcome):
+    assert len(rows("upstream-errors")[outcome]) == 4
+
+
+def test_every_hook_of_a_dialect_is_in_the_glossary():
+    glossary = (ROOT / "service" / "providers" / "README.md").read_text(encoding="utf-8").partition("## Glossary")[2]
+    explained = {
+        name for line in re.findall(r"^\| (`.*?) \|", glossary, re.MULTILINE) for name in re.findall(r"`(\w+)`", line)
+    }
+    hooks = {name for name in {*vars(Dialect), *Dialect.__annotations__} if not name.startswith("_")}
+    assert explained == hooks
+
+
+# Webhooks --------------------------------------------------------------------------------------------------------
+
+
+def test_the_message_of_the_page_is_one():
+    message, task = json.loads(example("webhooks", "json")), {}
+    times = {"created_at": NOW, "updated_at": NOW, "deadline_at": NOW}
+    task = Task(id=UUID(int=1), client="c", family="runway", operation="text_to_video", input={}, **times)
+    assert list(message["data"]) == list(show_task(task, now=NOW))
+    assert message["type"] == f"task.{message['data']['state']}"
+    assert all(f"`task.{state}`" in page("webhooks") for state in ENDED)
+
+
+async def test_the_request_of_the_page_is_accepted(sqlite_url):
+    wish = json.loads(re.search(r"-d '(.*?)'", example("webhooks", "sh"), re.DOTALL)[1])
+    async with World.opened(sqlite_url) as world:
+        answer = await world.client.post("/v1/tasks", json=wish)
+    assert (answer.status_code, answer.json()["callback_url"]) == (202, "https://example.com/done")
+
+
+def seconds(span):
+    number, unit = span.split()
+    return float(number) * {"s": 1, "min": 60, "h": 3600}[unit]
+
+
+def test_the_schedule_of_the_page_is_the_schedule():
+    waits = re.search(r"^\| after \|(.*)\|$", page("webhooks"), re.MULTILINE)[1].split("|")
+    assert tuple(seconds(wait.strip()) for wait in waits) == MESSAGE_SCHEDULE
+    assert f"{outbox.ATTEMPT_TIMEOUT:g} seconds" in page("webhooks")
+
+
+BODY = '{"type":"task.succeeded","data":{"prompt":"Täubchen"}}'
+
+
+def signed(*, age=0.0, secret=SECRET):
+    at = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=age)
+    return {"user-agent": "Dovecote", **outbox.signed_headers(secret, "01a1fdfb-7d3c", at, BODY)}
+
+
+FORGERIES = {
+    "another body": (signed(), BODY.replace("succeeded", "failed")),
+    "another secret": (signed(secret="whsec_" + "QUFB" * 10), BODY),
+    "too old": (signed(age=600), BODY),
+    "no signature": ({"content-type": "application/json"}, BODY),
+    "half a signature": (signed() | {"webhook-signature": "v1,AAAA"}, BODY),
+}
+
+
+def run(command, **more):
+    environment = {"PATH": "/usr/bin:/bin", "DOVECOTE_WEBHOOK_SECRET": SECRET, **more.pop("environment", {})}
+    ran = subprocess.run(  # noqa: S603 - the page's own code
+        command, capture_output=True, text=True, env=environment, timeout=60, check=False, **more
+    )
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout.strip()
+
+
+def python_reads(tmp_path, headers, body):
+    asked = "import json, sys\nheaders, body = json.load(sys.stdin)\n"
+    answered = "try:\n    print(json.dumps(read(body.encode(), headers)))\nexcept Exception as error:\n    print(type(error).__name__)\n"
+    program = asked + example("webhooks", "python") + answered
+    said = run([sys.executable, "-c", program], input=json.dumps([headers, body]))
+    return None if said == "WebhookVerificationError" else json.loads(said)
+
+
+def node_reads(tmp_path, headers, body):
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("there is no node here")
+    (tmp_path / "verify.mjs").write_text(example("webhooks", "js"), encoding="utf-8")
+    (tmp_path / "ask.mjs").write_text(
+        'import { readFileSync } from "node:fs";\nimport { read } from "./verify.mjs";\n'
+        "const [headers, body] = JSON.parse(readFileSync(0));\nconsole.log(JSON.stringify(read(Buffer.from(body), headers)));\n",
+        encoding="utf-8",
+    )
+    return json.loads(run([node, tmp_path / "ask.mjs"], input=json.dumps([headers, body])))
+
+
+READERS = pytest.mark.parametrize("read", [python_reads, node_reads], ids=["python", "node"])
+
+
+@READERS
+def test_a_message_is_read_by_the_code_of_the_page(tmp_path, read):
+    assert read(tmp_path, signed(), BODY) == json.loads(BODY)
+    rotated = signed() | {"webhook-signature": f"v1,AAAA {signed()['webhook-signature']}"}
+    assert read(tmp_path, rotated, BODY) == json.loads(BODY)
+
+
+@READERS
+@pytest.mark.parametrize("forgery", FORGERIES)
+def test_a_forgery_is_not(tmp_path, read, forgery):
+    assert read(tmp_path, *FORGERIES[forgery]) is None
+
+
+def shell(tmp_path, script, **environment):
+    for tool in ("openssl", "curl"):
+        if shutil.which(tool) is None:
+            pytest.skip(f"there is no {tool} here")
+    (tmp_path / "message.json").write_text(BODY, encoding="utf-8")
+    return run(["/bin/sh", "-euc", script], cwd=tmp_path, environment=environment)
+
+
+def test_the_shell_of_the_page_makes_the_same_signature(tmp_path):
+    headers = signed()
+    where = {"ID": headers["webhook-id"], "TIMESTAMP": headers["webhook-timestamp"]}
+    assert shell(tmp_path, example("webhooks", "sh", 2), **where) == headers["webhook-signature"]
+
+
+async def test_curl_sends_a_message_that_a_receiver_takes(tmp_path):
+    script = "ID=test-1 TIMESTAMP=$(date +%s)\n" + example("webhooks", "sh", 2) + example("webhooks", "sh", 3)
+    receiver = Receiver(SECRET)
+    async with running(receiver, "127.0.0.1", 0) as url:
+        said = await asyncio.to_thread(shell, tmp_path, script, RECEIVER=f"{url}/done")
+    assert said.splitlines()[1] == "204"
+    assert [(each.id, each.verified) for each in receiver.received] == [("test-1", True)]
+
+
+# Links -----------------------------------------------------------------------------------------------------------
+
+
+def anchors(path):
+    titles = re.findall(r"^#+ (.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_links_lead_somewhere(path):
+    for target in re.findall(r"\]\(([^)]+)\)", path.read_text(encoding="utf-8")):
+        if target.startswith("https://"):
+            continue
+        name, _, anchor = target.partition("#")
+        found = (path.parent / name).resolve() if name else path
+        assert found.exists(), target
+        assert not anchor or anchor in anchors(found), target

@@ -1,0 +1,196 @@
+"""The schedules: when a task is looked for, a submit tried again, a message delivered, a callback read once more."""
+
+import dataclasses
+import datetime as dt
+from uuid import UUID
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from service.domain.task import ENDED, Failure, State, Task
+from service.domain.timing import (
+    EXPECTING,
+    LATE_WATCH,
+    MESSAGE_SCHEDULE,
+    POLLING,
+    STEP,
+    PollPlan,
+    counts_as_missing,
+    in_step,
+    next_delivery,
+    next_poll,
+    retry_inbox,
+    retry_submit,
+)
+
+START = dt.datetime(2026, 3, 1, tzinfo=dt.UTC)
+MEDIAN = 100.0
+DEADLINE = 3600.0
+MINUTE, HOUR = 60.0, 3600.0
+
+
+def after(seconds: float) -> dt.datetime:
+    return START + dt.timedelta(seconds=seconds)
+
+
+def seconds(until: dt.datetime | None, since: dt.datetime) -> float:
+    assert until is not None
+    return (until - since).total_seconds()
+
+
+TASK = Task(
+    id=UUID(int=1),
+    client="default",
+    family="runway",
+    operation="text_to_video",
+    input={},
+    state=State.RUNNING,
+    external_id="job",
+    upstream="elkapi",
+    created_at=START - dt.timedelta(seconds=50),
+    updated_at=START,
+    submitted_at=START,
+    deadline_at=after(DEADLINE),
+    due_at=START,
+)
+EXPIRED = dataclasses.replace(
+    TASK,
+    state=State.EXPIRED,
+    verdict_by="dovecote",
+    failure=Failure("provider_timeout"),
+    finished_at=after(DEADLINE),
+)
+
+
+def wait(task: Task, plan: PollPlan, age: float, **more: float) -> float:
+    """Seconds from a look at some age of the task until the next one."""
+    return seconds(next_poll(task, plan, median=MEDIAN, now=after(age), **more), after(age))
+
+
+@pytest.mark.parametrize(
+    ("plan", "age", "expected"),
+    [
+        (EXPECTING, 0, 100),  # at the median
+        (EXPECTING, 60, 40),
+        (EXPECTING, 100, 15),  # then every 15 % of its age …
+        (EXPECTING, 400, 60),
+        (EXPECTING, 1000, 120),  # … but at most 120 s
+        (POLLING, 0, 50),  # at half the median
+        (POLLING, 20, 30),
+        (POLLING, 50, 4),  # then every 8 % …
+        (POLLING, 500, 40),
+        (POLLING, 1000, 60),  # … at most 60 s
+    ],
+)
+def test_the_poll_plan(plan: PollPlan, age: float, expected: float) -> None:
+    assert wait(TASK, plan, age) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("plan", "shortest"), [(EXPECTING, 5.0), (POLLING, 2.0)])
+def test_a_quick_kind_is_not_asked_about_in_a_tight_loop(plan: PollPlan, shortest: float) -> None:
+    found = next_poll(TASK, plan, median=1.0, now=after(3))
+    assert seconds(found, after(3)) == shortest
+
+
+@given(st.sampled_from([EXPECTING, POLLING]), st.integers(1, 2000), st.integers(0, int(DEADLINE) - 1))
+def test_waits_are_bounded_and_never_go_beyond_the_deadline(plan: PollPlan, median: int, age: int) -> None:
+    found = next_poll(TASK, plan, median=median, now=after(age))
+    assert after(age) < found <= TASK.deadline_at
+    assert age < plan.first * median or seconds(found, after(age)) <= plan.longest
+    left = seconds(TASK.deadline_at, found)
+    assert seconds(found, after(age)) >= plan.shortest or left == 0 or age < plan.first * median
+
+
+@pytest.mark.parametrize("age", [DEADLINE, DEADLINE + 100])
+def test_at_the_deadline_it_is_looked_at_at_once(age: float) -> None:
+    assert wait(TASK, EXPECTING, age) == 0
+
+
+@pytest.mark.parametrize("age", [0, 500, DEADLINE + 1])
+def test_without_an_id_there_is_nothing_to_ask_before_the_deadline(age: float) -> None:
+    unconfirmed = dataclasses.replace(TASK, state=State.UNCONFIRMED, external_id=None, submitted_at=None)
+    assert next_poll(unconfirmed, EXPECTING, median=MEDIAN, now=after(age)) == max(TASK.deadline_at, after(age))
+
+
+def test_a_first_look_is_made_once_whatever_the_plan() -> None:
+    assert wait(TASK, EXPECTING, 0, first_look=8) == 8
+    assert wait(TASK, EXPECTING, 8, first_look=8) == 92
+
+
+@given(st.floats(0, 1e6))
+def test_batches_fall_due_together(offset: float) -> None:
+    due = after(offset)
+    moved = in_step(due)
+    assert due <= moved < due + dt.timedelta(seconds=STEP)
+    assert moved.timestamp() % STEP == pytest.approx(0, abs=1e-5) or moved.timestamp() % STEP == pytest.approx(STEP)
+
+
+@pytest.mark.parametrize("state", sorted(ENDED - {State.EXPIRED}))
+def test_nobody_looks_for_what_the_provider_has_ended(state: State) -> None:
+    task = dataclasses.replace(TASK, state=state, verdict_by="provider", finished_at=START)
+    assert next_poll(task, POLLING, median=MEDIAN, now=after(10)) is None
+
+
+def test_an_end_of_ours_is_watched_for_a_day_and_ever_more_rarely() -> None:
+    looks, now = [], after(DEADLINE)
+    while (found := next_poll(EXPIRED, EXPECTING, median=MEDIAN, now=now)) is not None:
+        looks.append(seconds(found, now))
+        now = found
+    assert looks[0] == DEADLINE / 2
+    assert looks == sorted(looks)
+    assert max(looks) == HOUR
+    assert LATE_WATCH - HOUR <= seconds(now, TASK.deadline_at) <= LATE_WATCH
+    young = dataclasses.replace(EXPIRED, state=State.CANCELLED)
+    assert wait(young, EXPECTING, 10) == EXPECTING.longest
+
+
+def test_an_end_of_ours_without_an_id_is_not_watched() -> None:
+    lost = dataclasses.replace(EXPIRED, external_id=None)
+    assert next_poll(lost, EXPECTING, median=MEDIAN, now=after(DEADLINE)) is None
+
+
+@given(st.integers(1, 10), st.floats(0, 1))
+def test_a_submit_is_tried_again_with_full_jitter(tries: int, chance: float) -> None:
+    bound = {1: 1.0, 2: 2.0, 3: 4.0}.get(tries, 60.0)
+    waited = seconds(retry_submit(tries, retry_after=None, chance=chance, now=START), START)
+    assert waited == pytest.approx(bound * chance, abs=1e-5)
+
+
+@given(st.integers(1, 5), st.floats(0, 1), st.floats(0, 1000))
+def test_an_upstream_that_says_when_is_heard_up_to_two_minutes(tries: int, chance: float, stated: float) -> None:
+    waited = seconds(retry_submit(tries, retry_after=stated, chance=chance, now=START), START)
+    assert min(stated, 120) - 1e-5 <= waited <= max(60, min(stated, 120)) + 1e-5
+
+
+def test_a_message_is_tried_ten_times_over_three_days() -> None:
+    planned = [5, MINUTE, 5 * MINUTE, 30 * MINUTE, 2 * HOUR, 5 * HOUR, 10 * HOUR, 20 * HOUR, 36 * HOUR]
+    assert [seconds(next_delivery(n, chance=0.5, now=START), START) for n in range(10)] == [0, *planned]
+    assert next_delivery(10, chance=0.5, now=START) is None
+
+
+@given(st.integers(1, len(MESSAGE_SCHEDULE) - 1), st.floats(0, 1))
+def test_messages_spread_by_a_fifth_either_way(attempts: int, chance: float) -> None:
+    waited = seconds(next_delivery(attempts, chance=chance, now=START), START)
+    assert 0.8 - 1e-6 <= waited / MESSAGE_SCHEDULE[attempts] <= 1.2 + 1e-6
+
+
+def test_messages_use_the_whole_spread() -> None:
+    assert [seconds(next_delivery(1, chance=chance, now=START), START) for chance in (0, 1)] == [4.0, 6.0]
+
+
+def test_a_callback_that_we_fail_to_read_is_tried_five_times_more_and_parked() -> None:
+    waits = [retry_inbox(attempts, now=START) for attempts in range(1, 8)]
+    assert [seconds(found, START) for found in waits[:5]] == [1, 5, 30, 120, 600]
+    assert waits[5:] == [None, None]
+
+
+@given(st.floats(0, 1000), st.floats(0, 1000))
+def test_an_unknown_id_counts_only_when_the_job_is_old_and_it_was_unknown_for_a_while(age: float, since: float) -> None:
+    assume(since <= age)
+    missing = dataclasses.replace(TASK, missing_since=after(since))
+    believed = counts_as_missing(missing, now=after(age))
+    # Timestamps have microseconds; nothing is said about the exact borders.
+    assume(abs(age - 300) > 1e-3 and abs(age - since - 60) > 1e-3)
+    assert believed == (age > 300 and age - since > 60)
+    assert not counts_as_missing(TASK, now=after(age))
