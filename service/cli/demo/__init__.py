@@ -24,7 +24,7 @@ from service.cli.processes import NotStarted, Served, Troupe, ended_by_signals
 @click.option("--keep", is_flag=True, help="Leave everything running afterwards, to be tried by hand.")
 @AS_JSON
 def command(*, keep: bool, as_json: bool) -> None:
-    """See the main job at work: a dozen Runway tasks, one for each thing that goes wrong.
+    """See the main job at work: a Runway task for each thing that goes wrong, and Midjourney and Suno beside them.
 
     Starts a sandbox as provider, a receiver of completion webhooks, and Dovecote on SQLite, each a process of its own on
     free ports of this machine. No key is needed, and none that is set is used. Ends with 0 only if every task came home,

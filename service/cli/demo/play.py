@@ -64,9 +64,9 @@ class Play:
 
     def _submit(self, scene: Scene) -> None:
         wish = {
-            "family": "runway",
-            "operation": "text_to_video",
-            "input": {"prompt": scene.prompt, "duration": 5},
+            "family": scene.family,
+            "operation": scene.operation,
+            "input": {"prompt": scene.prompt, **scene.more},
             "labels": {"scene": scene.name},
             "callback_url": f"{self._stage.receiver.url}/done",
         }

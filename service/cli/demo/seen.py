@@ -9,8 +9,6 @@ from typing import Any, Final
 from service.cli.demo.story import SCENES, Scene
 from service.domain.task import ENDED, State
 
-SUBMIT_ROUTE: Final = "POST /runway/pro/generate"
-
 Document = Mapping[str, Any]
 
 
@@ -45,7 +43,8 @@ class Seen:
     @property
     def submits(self) -> int:
         """How often the provider was asked for a job."""
-        return int(self.ledger.get("requests", {}).get(SUBMIT_ROUTE, 0))
+        requests = self.ledger.get("requests", {})
+        return sum(int(requests.get(route, 0)) for route in {scene.route for scene in SCENES})
 
     @property
     def callbacks(self) -> Counter[str]:

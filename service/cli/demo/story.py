@@ -1,7 +1,8 @@
-"""What is played: one Runway task for each way in which a provider, a network or a machine goes wrong."""
+"""What is played: a Runway task for each way in which a provider, a network or a machine goes wrong, and other families."""
 
 import dataclasses
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 from service.domain.task import Source, State
 
@@ -21,6 +22,12 @@ class Scene:
 
     name: str
     title: str
+    family: str = "runway"
+    operation: str = "text_to_video"
+    route: str = "POST /runway/pro/generate"
+    """Where its submit arrives at the provider."""
+    more: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """What its input has besides the prompt."""
     words: str = ""
     """The sandbox's words for it."""
     callbacks: int = 2
@@ -89,6 +96,26 @@ SCENES: Final[tuple[Scene, ...]] = (
         title="it succeeds, then says it failed",
         words=f"[contradict=1] {_LONGER}",
         callbacks=3,
+    ),
+    Scene(
+        name="picture",
+        title="Midjourney: callbacks never come",
+        family="midjourney",
+        operation="imagine",
+        route="POST /mj/submit/imagine",
+        words="[drop]",
+        callbacks=0,
+        learned_by=_BY_POLL,
+    ),
+    Scene(
+        name="song",
+        title="Suno: a clip fails, the other is kept",
+        family="suno",
+        operation="music",
+        route="POST /suno/submit/music",
+        words="[halffail]",
+        state=State.FAILED,
+        code="provider_error",
     ),
     Scene(
         name=KILLED,
