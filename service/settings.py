@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
@@ -91,12 +91,7 @@ class Settings(_Strict):
     @field_validator("database_url")
     @classmethod
     def _known_database(cls, url: str) -> str:
-        try:
-            parse_url(url)
-        except ValueError:
-            raise
-        except Exception as error:
-            raise ValueError("not a database URL; try sqlite:///dovecote.db or postgresql://user@host/name") from error
+        parse_url(url)
         return url
 
     @field_validator("public_url")
@@ -107,10 +102,10 @@ class Settings(_Strict):
     @field_validator("api_keys")
     @classmethod
     def _long_enough(cls, keys: Mapping[str, SecretStr]) -> Mapping[str, SecretStr]:
-        short = [name for name, key in keys.items() if len(key.get_secret_value()) < _SHORTEST_KEY]
-        if short:
+        short = sum(len(key.get_secret_value()) < _SHORTEST_KEY for key in keys.values())
+        if short:  # by number: a key that was misread may have become a name
             raise ValueError(
-                f"the key of {', '.join(short)} is shorter than {_SHORTEST_KEY} characters; try: openssl rand -hex 24"
+                f"{short} of {len(keys)} is shorter than {_SHORTEST_KEY} characters; try: openssl rand -hex 24"
             )
         if len({key.get_secret_value() for key in keys.values()}) < len(keys):
             raise ValueError("two clients have the same key: it would not tell them apart")
@@ -123,24 +118,30 @@ class Settings(_Strict):
             raise ValueError('not of the form whsec_…; try: echo "whsec_$(openssl rand -base64 24)"')
         return secret
 
-    @property
-    def loopback_only(self) -> bool:
-        """Whether nothing but this machine can connect."""
-        if self.host == "localhost":
-            return True
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return False
+
+def _loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _http_url(url: str) -> str:
     parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
+    if parts.scheme not in {"http", "https"} or not parts.hostname or not _has_port(parts):
         raise ValueError("not an http(s) URL, such as https://dovecote.example.com")
     if parts.username or parts.password or parts.query or parts.fragment:
         raise ValueError("a URL with user, password, query or fragment cannot serve here")
     return url.rstrip("/")
+
+
+def _has_port(parts: SplitResult) -> bool:
+    try:
+        return parts.port != 0
+    except ValueError:  # its words repeat what stands there: perhaps a password
+        return False
 
 
 def load(environment: Mapping[str, str], path: Path | None = None) -> Settings:
@@ -153,18 +154,17 @@ def load(environment: Mapping[str, str], path: Path | None = None) -> Settings:
     document = _read_file(environment, path, mistakes)
     _overlay(document, environment, mistakes)
     _complete_upstreams(document, environment, mistakes)
+    host = document.get("host", Settings.model_fields["host"].default)
+    if isinstance(host, str) and not _loopback(host) and not document.get("api_keys"):
+        mistakes.append(
+            f"host: {host} can be reached by others and there is no API key: anybody could spend your credit. "
+            "Set DOVECOTE_API_KEYS=name=$(openssl rand -hex 24), or keep host = 127.0.0.1"
+        )
     try:
         settings = Settings.model_validate(document)
     except ValidationError as error:
-        mistakes += [
-            _say(fault) for fault in error.errors(include_url=False, include_context=False, include_input=False)
-        ]
-        raise SettingsError(mistakes) from None
-    if not settings.loopback_only and not settings.api_keys:
-        mistakes.append(
-            f"host: {settings.host} can be reached by others and there is no API key: anybody could spend your credit. "
-            "Set DOVECOTE_API_KEYS=name=$(openssl rand -hex 24), or keep host = 127.0.0.1"
-        )
+        faults = error.errors(include_url=False, include_context=False, include_input=False)
+        raise SettingsError([*mistakes, *map(_say, faults)]) from None
     if mistakes:
         raise SettingsError(mistakes)
     return settings
@@ -193,7 +193,7 @@ def _overlay(document: dict[str, Any], environment: Mapping[str, str], mistakes:
         if where[0] not in Settings.model_fields or (len(where) > 1) != (where[0] == "upstreams"):
             mistakes.append(f"{variable}: no such setting{_nearest(variable)}")
         elif where[0] == "api_keys":
-            document["api_keys"] = _named_keys(value)
+            document["api_keys"] = _named_keys(value, mistakes)
         elif where[0] == "upstreams":
             _set_upstream(document, variable, where[1:], value, mistakes)
         else:
@@ -204,16 +204,25 @@ def _set_upstream(document: dict[str, Any], variable: str, where: list[str], val
     match where:
         case [name, field] if field in UpstreamSettings.model_fields:
             given = [part.strip() for part in value.split(",")] if field == "dialects" else value
-            document.setdefault("upstreams", {}).setdefault(name, {})[field] = given
+            upstreams = document.setdefault("upstreams", {})
+            upstream = upstreams.setdefault(name, {}) if isinstance(upstreams, dict) else None
+            if isinstance(upstream, dict):  # else the file has something odd there, and is told so
+                upstream[field] = given
         case _:
             fields = ", ".join(name.upper() for name in UpstreamSettings.model_fields)
             mistakes.append(f"{variable}: write DOVECOTE_UPSTREAMS__<NAME>__<FIELD>, where FIELD is one of {fields}")
 
 
-def _named_keys(value: str) -> dict[str, str]:
-    """Read ``name=key,name=key``; a bare key belongs to the client ``default``."""
-    pairs = (part.strip().partition("=") for part in value.split(",") if part.strip())
-    return {(name if equals else "default"): (key if equals else name) for name, equals, key in pairs}
+def _named_keys(value: str, mistakes: list[str]) -> dict[str, str]:
+    """Read ``name=key,name=key``; a bare key, which may end in ``=`` as base64 does, belongs to the client ``default``."""
+    keys: dict[str, str] = {}
+    for part in (part.strip() for part in value.split(",") if part.strip()):
+        name, _, key = part.partition("=")
+        client, key = (name.strip(), key.strip()) if key.strip("= ") else ("default", part)
+        if client in keys:
+            mistakes.append("api_keys: two keys are for the same client; write name=key,name=key with different names")
+        keys[client] = key
+    return keys
 
 
 def _complete_upstreams(document: dict[str, Any], environment: Mapping[str, str], mistakes: list[str]) -> None:
@@ -223,8 +232,8 @@ def _complete_upstreams(document: dict[str, Any], environment: Mapping[str, str]
         return
     for provider in PROVIDERS.values():
         key = environment.get(provider.key_variable, "").strip()
-        if key:
-            upstreams.setdefault(provider.name, {}).setdefault("key", key)
+        if key and isinstance(upstreams.setdefault(provider.name, {}), dict):
+            upstreams[provider.name].setdefault("key", key)
     for name, upstream in list(upstreams.items()):
         if not isinstance(upstream, dict):
             continue
@@ -243,9 +252,11 @@ def _complete_upstreams(document: dict[str, Any], environment: Mapping[str, str]
 
 
 def _nearest(variable: str) -> str:
-    names = [PREFIX + name.upper() for name in Settings.model_fields]
-    close = difflib.get_close_matches(variable, names, n=1, cutoff=0.6)
-    return f"; did you mean {close[0]}?" if close else f"; there are {', '.join(names)}"
+    names = [name.upper() for name in Settings.model_fields]
+    close = difflib.get_close_matches(variable.removeprefix(PREFIX).partition("__")[0], names, n=1, cutoff=0.6)
+    return (
+        f"; did you mean {PREFIX}{close[0]}?" if close else f"; there are {', '.join(PREFIX + name for name in names)}"
+    )
 
 
 def _say(fault: Any) -> str:

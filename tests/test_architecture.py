@@ -1,1 +1,152 @@
 """The rules about who may import, write and send what, held by machine, and each shown to catch a breach."""
+
+import ast
+import functools
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARED = {"__init__", "dialect", "gateway", "schema"}
+"""What the files of the families share."""
+
+BREACHES = {
+    "service/domain/timing.py": "import service.store.tables",
+    "service/domain/sentence.py": "import os",
+    "service/providers/runway.py": "import httpx",
+    "service/providers/gateway.py": "import service.providers.runway\nimport service.store.tasks",
+    "service/store/tasks.py": "import service.flows.apply",
+    "service/store/queue.py": "import aiohttp",
+    "service/flows/apply.py": "import service.web.access",
+    "service/web/access.py": "import service.app",
+    "service/web/docs.py": "import httpx",
+    "service/sandbox/jobs.py": "import service.domain.task",
+}
+
+
+def lint_imports(folder: Path) -> str:
+    tool = Path(sys.executable).with_name("lint-imports")
+    command = [tool, "--no-cache"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=60)  # noqa: S603
+    return done.stdout + done.stderr
+
+
+def test_the_layers_hold_and_a_planted_breach_of_each_rule_is_seen(tmp_path: Path) -> None:
+    assert ", 0 broken" in lint_imports(ROOT)
+    shutil.copytree(ROOT / "service", tmp_path / "service", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    for name, breach in BREACHES.items():
+        with (tmp_path / name).open("a") as file:
+            file.write(f"\n{breach}\n")
+    found = lint_imports(tmp_path)
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    assert f"0 kept, {len(contracts)} broken" in found
+    for name, breach in BREACHES.items():
+        who = name.removesuffix(".py").replace("/", ".")
+        for what in breach.replace("import ", "").splitlines():
+            assert f"{who} -> {what}" in found or f"{who} is not allowed to import {what}" in found, (who, what, found)
+
+
+def test_every_family_is_kept_apart_from_the_others() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    [independent] = [each["modules"] for each in contracts if each["type"] == "independence"]
+    families = {path.stem for path in (ROOT / "service/providers").glob("*.py")} - SHARED
+    assert {module.removeprefix("service.providers.") for module in independent} == families
+
+
+# ── who may do what ────────────────────────────────────────────────────────────────────────────────────────────────
+
+Act = Callable[[ast.AST], bool]
+
+
+def calls(name: str) -> Act:
+    """Match a call of something of this name, however it is reached."""
+
+    def match(node: ast.AST) -> bool:
+        return isinstance(node, ast.Call) and _name(node.func) == name
+
+    return match
+
+
+def calls_on_tasks(name: str) -> Act:
+    """Match a statement on the table of tasks: ``update(tasks)`` or ``tasks.update()``."""
+
+    def match(node: ast.AST) -> bool:
+        if not isinstance(node, ast.Call) or _name(node.func) != name:
+            return False
+        method_of = node.func.value if isinstance(node.func, ast.Attribute) else None
+        return any(each is not None and _name(each) == "tasks" for each in (*node.args, method_of))
+
+    return match
+
+
+def replaces(field: str) -> Act:
+    """Match a copy of a value with another value of a field."""
+
+    def match(node: ast.AST) -> bool:
+        return calls("replace")(node) and field in {each.arg for each in node.keywords}  # type: ignore[attr-defined]
+
+    return match
+
+
+def _name(node: ast.expr) -> str:
+    return node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")
+
+
+RULES: dict[str, tuple[Act, str, set[str]]] = {
+    "advances a task": (calls("advance"), "", {"flows/apply.py"}),
+    "writes changed tasks": (calls("settle_tasks"), "", {"flows/apply.py"}),
+    "updates rows of tasks": (calls_on_tasks("update"), "", {"store/queue.py"}),
+    "inserts rows of tasks": (calls_on_tasks("insert"), "", {"store/tasks.py"}),
+    "deletes rows of tasks": (calls_on_tasks("delete"), "", set()),
+    "sets when a task is due": (replaces("due_at"), "", {"flows/apply.py"}),
+    "ends a task": (replaces("verdict_by"), "", {"domain/lifecycle.py"}),
+    "sends HTTP": (calls("send"), "flows/", {"flows/exchange.py", "flows/outbox.py"}),
+    "opens a transaction": (calls("writing"), "", {"store/batch.py", "store/migrate.py", "app.py"}),
+    "looks at a clock": (calls("now"), "domain/", set()),
+    "looks at a clock ": (calls("now"), "providers/", set()),
+    "looks at a calendar": (calls("today"), "", set()),
+    "takes chances": (calls("random"), "domain/", set()),
+}
+"""Act, where it matters, and the files that may."""
+
+
+def doing(act: Act, folder: Path, within: str) -> set[str]:
+    return {name for name, tree in _trees(folder) if name.startswith(within) and any(map(act, ast.walk(tree)))}
+
+
+@functools.cache
+def _trees(folder: Path) -> list[tuple[str, ast.Module]]:
+    files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*.py"))}
+    ours = {name: path for name, path in files.items() if not name.startswith(("sandbox/", "cli/"))}
+    return [(name, ast.parse(path.read_text())) for name, path in ours.items()]
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_it_is_done_in_one_place(rule: str) -> None:
+    act, within, allowed = RULES[rule]
+    assert doing(act, ROOT / "service", within) == allowed
+
+
+@pytest.mark.parametrize(
+    ("rule", "breach"),
+    [
+        ("advances a task", "lifecycle.advance(task, update)"),
+        ("updates rows of tasks", "tasks.update().values(state='failed')"),
+        ("updates rows of tasks", "update(tables.tasks).values(due_at=None)"),
+        ("deletes rows of tasks", "delete(tasks)"),
+        ("sets when a task is due", "dataclasses.replace(task, due_at=None)"),
+        ("sends HTTP", "await http.send(client, 'GET', url)"),
+        ("opens a transaction", "runtime.database.writing()"),
+    ],
+)
+def test_a_breach_would_be_seen(rule: str, breach: str, tmp_path: Path) -> None:
+    (tmp_path / "flows").mkdir()
+    (tmp_path / "flows/elsewhere.py").write_text(f"async def wrong():\n    {breach}\n")
+    act, within, _ = RULES[rule]
+    assert doing(act, tmp_path, within) == {"flows/elsewhere.py"}

@@ -5,14 +5,19 @@ import datetime as dt
 import json
 import socket
 import statistics
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import ANY
 from urllib.parse import urlsplit
 from uuid import UUID
 
 import httpx
 import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
 from service.app import application, opened
 from service.domain.task import Source, State, Task
@@ -75,8 +80,9 @@ async def test_a_task_comes_home_by_its_callback(world: World) -> None:
     assert (task.state, task.learned_by, task.progress) == (State.SUCCEEDED, Source.CALLBACK, 100)
     assert [(result.kind, result.role) for result in task.results] == [("image", "result")]
     assert [action.label for action in task.next_actions] == ["U1", "U2", "U3", "U4", "🔄", "V1", "V2", "V3", "V4"]
-    events = await world.events(task)
-    assert [event.type for event in events] == ["accepted", "submitting", "submitted", "running", "succeeded"]
+    # Besides these the first look may bring the gateway's own address of the preview.
+    types = [event.type for event in await world.events(task) if event.type != "details"]
+    assert types == ["accepted", "submitting", "submitted", "running", "succeeded"]
     assert [received.decision for received in await world.inbox(task)] == ["applied", "applied"]
     assert [(each.state, each.verified) for each in world.receiver.received] == [("succeeded", True)]
     assert world.sandbox.ledger.paid() == 1
@@ -337,7 +343,8 @@ async def test_a_window_is_shown_and_answered_and_the_same_task_goes_on(world: W
     again = await give(world, task, prompt="a dove --zoom 2")
     assert (again.status_code, again.json()["code"]) == (409, "not_awaited")
     task = await over(world, task)
-    assert (task.state, task.learned_by) == (State.SUCCEEDED, Source.CALLBACK)
+    assert task.state is State.SUCCEEDED
+    assert "applied" in {received.decision for received in await world.inbox(task)}
     assert (await give(world, task, prompt="once more")).status_code == 409
     assert world.sandbox.ledger.requests[MODAL] == 1
     assert world.sandbox.ledger.paid() == 3
@@ -413,11 +420,13 @@ async def test_a_copy_that_is_late_does_not_ask_for_the_answer_again(world: Worl
     task = await over(world, await imagine(world, "[hidemodal][lag=15][drop] a dove"))
     assert task.state is State.AWAITING_INPUT
     assert (await give(world, task, prompt="a dove")).status_code == 200
-    states = set()
-    for _ in range(40):
+    states, before = [], asked(world)
+    for second in range(40):
         await world.pass_time(1)
-        states.add((await world.task(task)).state)
-    assert states == {State.SUBMITTED, State.RUNNING, State.SUCCEEDED}
+        states.append((await world.task(task)).state)
+        assert asked(world) > before or second < 14, "asked while the copy still shows the window"
+    assert State.AWAITING_INPUT not in states
+    assert states[-1] is State.SUCCEEDED
 
 
 async def test_a_task_that_waits_for_somebody_is_asked_about_rarely(world: World) -> None:
@@ -429,6 +438,11 @@ async def test_a_task_that_waits_for_somebody_is_asked_about_rarely(world: World
     task = await world.task(task)
     assert (task.state, task.failure and task.failure.code) == (State.EXPIRED, "provider_timeout")
     assert task.deadline_at - task.created_at == dt.timedelta(minutes=75)
+
+
+def provider(answer: Callable[[Request], Awaitable[Response]]) -> httpx.AsyncBaseTransport:
+    """Make a provider that says what a test wants it to."""
+    return httpx.ASGITransport(Starlette(routes=[Route("/{path:path}", answer, methods=["GET", "POST"])]))
 
 
 # Whose callback it is --------------------------------------------------------------------------------------------
@@ -455,16 +469,11 @@ async def test_jobs_with_one_id_at_two_upstreams_are_two_tasks(database_url: str
     """Ids are unique only per upstream, if there."""
     there = {"COMETAPI_KEY": "sandbox-key", "DOVECOTE_UPSTREAMS__COMETAPI__BASE_URL": "http://comet.test"}
 
-    def provider(status: str) -> httpx.MockTransport:
-        def answer(request: httpx.Request) -> httpx.Response:
-            if request.url.path == "/mj/submit/imagine":
-                return httpx.Response(200, json={"code": 1, "result": "1730621826053455"})
-            return httpx.Response(200, json={"id": "1730621826053455", "status": status, "progress": "5%"})
-
-        return httpx.MockTransport(answer)
+    async def answer(_: Request) -> Response:
+        return JSONResponse({"code": 1, "result": "1730621826053455"})
 
     async with World.opened(database_url, **there) as world:
-        world.edge.hosts |= {"sandbox.test": provider("IN_PROGRESS"), "comet.test": provider("IN_PROGRESS")}
+        world.edge.hosts |= dict.fromkeys(("sandbox.test", "comet.test"), provider(answer))
         one, other = await imagine(world, upstream="elkapi"), await imagine(world, upstream="cometapi")
         await world.work()
         hook = json.loads(next(request for request in world.edge.requests if request.url.host == "comet.test").content)
@@ -479,13 +488,13 @@ async def test_a_task_that_is_several_jobs_is_done_when_all_are(world: World) ->
     jobs = {number: {"id": number, "action": "IMAGINE", "status": "IN_PROGRESS", "imageUrl": ""} for number in "12"}
     there = world.edge.hosts["sandbox.test"]
 
-    def answer(request: httpx.Request) -> httpx.Response:
+    async def answer(request: Request) -> Response:
         if request.url.path == "/mj/submit/imagine":
-            return httpx.Response(200, json={"code": 1, "result": "1,2"})
+            return JSONResponse({"code": 1, "result": "1,2"})
         assert request.url.path == "/mj/task/list-by-condition"
-        return httpx.Response(200, json=[jobs[number] for number in json.loads(request.content)["ids"]])
+        return JSONResponse([jobs[number] for number in (await request.json())["ids"]])
 
-    world.edge.hosts["sandbox.test"] = httpx.MockTransport(answer)
+    world.edge.hosts["sandbox.test"] = provider(answer)
     task = await imagine(world)
     await world.work()
     hook = urlsplit(json.loads(world.edge.requests[0].content)["notifyHook"]).path
@@ -637,8 +646,8 @@ async def test_journeys_over_real_sockets(database_url: str) -> None:
         ("succeeded", "callback"),
         ("failed", "callback"),
         ("failed", "callback"),
-        ("succeeded", "callback"),
-        ("succeeded", "callback"),
+        ("succeeded", ANY),
+        ("succeeded", ANY),
     ]
     assert fates[5]["failure"]["code"] == "content_policy"
     assert sandbox.ledger.paid() == len(words) + 2

@@ -2,7 +2,6 @@
 
 import json
 import re
-import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -420,8 +419,9 @@ async def test_where_there_is_no_prompt_another_text_bears_the_words(visit: Visi
 
 
 def test_every_word_has_its_test() -> None:
-    tests = dir(sys.modules[__name__])
-    assert [word for word in FAULTS if not any(name.startswith(f"test_{word}_") for name in tests)] == []
+    """Here, or beside the family that it is about."""
+    tests = "".join(path.read_text() for path in Path(__file__).parent.glob("test_sandbox*.py"))
+    assert [word for word in FAULTS if f"def test_{word}_" not in tests] == []
 
 
 async def test_seconds_is_how_long_the_job_takes(visit: Visit) -> None:
@@ -638,3 +638,47 @@ async def test_ghost200_is_unknown_with_http_200(visit: Visit) -> None:
     assert (unknown.status_code, unknown.json()) == (200, recorded("aggregator/error.task-not-exist"))
     visit.now += 1
     assert await visit.status(job) == "1"
+
+
+async def imagined(visit: Visit, prompt: str) -> dict[str, Any]:
+    return dict((await visit.client.post("/mj/submit/imagine", json={"prompt": prompt})).json())
+
+
+async def drawn(visit: Visit, job: str) -> str:
+    return str((await visit.client.get(f"/mj/task/{job}/fetch")).json()["status"])
+
+
+async def test_modal_waits_until_somebody_answers(visit: Visit) -> None:
+    answer = await imagined(visit, "[modal]")
+    assert (answer["code"], answer["properties"]["finalPrompt"]) == (21, "")
+    assert await visit.pass_time(1000) == []
+    assert await drawn(visit, answer["result"]) == "MODAL"
+    said = (await visit.client.post("/mj/submit/modal", json={"taskId": answer["result"], "prompt": "a cat"})).json()
+    assert (said["code"], said["result"]) == (1, answer["result"])
+    visit.now += 9
+    assert await drawn(visit, answer["result"]) == "IN_PROGRESS"
+    visit.now += 1
+    assert await drawn(visit, answer["result"]) == "SUCCESS"
+    assert visit.sandbox.ledger.paid() == 1
+    again = (await visit.client.post("/mj/submit/modal", json={"taskId": answer["result"], "prompt": "a cat"})).json()
+    assert again["code"] == 4
+
+
+async def test_hidemodal_waits_and_does_not_say_so(visit: Visit) -> None:
+    answer = await imagined(visit, "[hidemodal]")
+    assert answer["code"] == 1
+    visit.now += 1000
+    assert await drawn(visit, answer["result"]) == "MODAL"
+    film = await visit.job("[modal] [hidemodal]")
+    assert await visit.pass_time(10) == ["1", "3"], "only what has a window can wait in it"
+    assert await visit.status(film) == "3"
+
+
+async def test_lag_shows_polls_an_older_state(visit: Visit) -> None:
+    job = await visit.job("[lag=3]")
+    assert await visit.pass_time(2) == ["1"]
+    assert await visit.status(job) == "0"
+    assert await visit.pass_time(8) == ["3"]
+    assert await visit.status(job) == "1"
+    visit.now += 3
+    assert await visit.status(job) == "3"

@@ -95,13 +95,18 @@ class World:
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def opened(cls, database_url: str, *, faults: Faults | None = None, **settings: str) -> AsyncIterator["World"]:
+    async def opened(
+        cls, database_url: str, *, faults: Faults | None = None, **settings: str
+    ) -> AsyncIterator["World"]:
         """Open a world over a migrated database."""
         clock = Clock()
         edge = Edge({})
         outside = httpx.AsyncClient(transport=edge, follow_redirects=False)
         sandbox = Sandbox(
-            seconds=JOB_SECONDS, clock=clock.seconds, faults=faults or Faults(), send=lambda url, body: _post(outside, url, body)
+            seconds=JOB_SECONDS,
+            clock=clock.seconds,
+            faults=faults or Faults(),
+            send=lambda url, body: _post(outside, url, body),
         )
         receiver = Receiver(WEBHOOK_SECRET)
         configured = settings_for(database_url, **settings)
@@ -140,7 +145,8 @@ class World:
             "callback_url": RECEIVER_URL,
             **wish,
         }
-        return (await accept(self.runtime, document, client="default")).task
+        given = {name: value for name, value in document.items() if value is not None}
+        return (await accept(self.runtime, given, client="default")).task
 
     async def work(self) -> None:
         """Let all journeys run until nothing is due at this moment."""

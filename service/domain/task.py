@@ -131,7 +131,7 @@ class Update:
     progress: int | None = None
     """Percent, 0 to 100. Never by itself a proof of success."""
     results: tuple[Result, ...] = ()
-    """Before the end only previews; with the end whatever came out."""
+    """Before the end previews, and what goes with them; with the end whatever came out."""
     failure: Failure | None = None
     actions: tuple[Action, ...] = ()
     """What can be done next: only the latest are valid."""

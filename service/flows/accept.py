@@ -296,7 +296,8 @@ def _check_callback_url(runtime: Runtime, url: Any, mistakes: list[Mistake]) -> 
         return
     try:
         parts = urlsplit(url)
-        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.port == 0:
+        host = (parts.hostname or "").encode("idna")  # a name that cannot be looked up is a ValueError, too
+        if parts.scheme not in {"http", "https"} or not host or parts.port == 0:
             mistakes.append(Mistake("callback_url", "is not an http(s) URL"))
         elif parts.username or parts.password:
             mistakes.append(Mistake("callback_url", "holds a user or password: put a secret into the path instead"))

@@ -9,6 +9,7 @@ import asyncio
 import dataclasses
 import ipaddress
 import socket
+import zlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -129,6 +130,8 @@ _TRANSLATIONS: tuple[tuple[type[Exception], Callable[..., httpx.TransportError]]
     (aiohttp.ClientConnectorCertificateError, httpx.ConnectError),
     (aiohttp.ServerFingerprintMismatch, httpx.ConnectError),
     (aiohttp.InvalidURL, httpx.UnsupportedProtocol),
+    (aiohttp.NonHttpUrlClientError, httpx.UnsupportedProtocol),
+    (UnicodeError, httpx.UnsupportedProtocol),  # a host name that cannot be looked up
     # After it may have left:
     (aiohttp.SocketTimeoutError, httpx.ReadTimeout),
     (aiohttp.ServerDisconnectedError, httpx.RemoteProtocolError),
@@ -263,7 +266,7 @@ def _client(transport: httpx.AsyncBaseTransport) -> httpx.AsyncClient:
         transport=transport,
         trust_env=False,
         follow_redirects=False,
-        headers={"User-Agent": "Dovecote", "Accept": "application/json"},
+        headers={"User-Agent": "Dovecote", "Accept": "application/json", "Accept-Encoding": "gzip"},
         timeout=httpx.Timeout(30.0, connect=CONNECT_TIMEOUT, write=WRITE_TIMEOUT, pool=None),
     )
 
@@ -294,10 +297,26 @@ async def send(
             client.stream(method, url, headers=dict(headers), content=content, timeout=timeout) as response,
         ):
             body = bytearray()
-            async for chunk in response.aiter_bytes():
+            async for chunk in response.aiter_raw():
                 body += chunk
                 if len(body) > cap:
                     raise AnswerTooLarge(response.status_code, cap)
-            return Answer(response.status_code, dict(response.headers), bytes(body))
+            return Answer(response.status_code, dict(response.headers), _unpacked(response, bytes(body), cap))
     except TimeoutError as error:
         raise httpx.ReadTimeout(f"no complete answer within {total_timeout} s") from error
+
+
+_GZIP = 16 + zlib.MAX_WBITS
+
+
+def _unpacked(response: httpx.Response, body: bytes, cap: int) -> bytes:
+    """Undo the compression, but not beyond the cap: a small answer may unpack to a thousand times its size."""
+    if not body or response.headers.get("content-encoding", "").strip().lower() != "gzip":
+        return body
+    try:
+        unpacked = zlib.decompressobj(_GZIP).decompress(body, cap + 1)
+    except zlib.error as error:
+        raise httpx.DecodingError(str(error), request=response.request) from error
+    if len(unpacked) > cap:
+        raise AnswerTooLarge(response.status_code, cap)
+    return unpacked

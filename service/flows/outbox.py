@@ -22,6 +22,9 @@ ATTEMPT_TIMEOUT = 15.0
 ANSWER_CAP = 64 * 1024
 """Bytes of a receiver's answer that are read: its status decides, whatever the body holds."""
 
+_NO_ADDRESS = (httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeError)
+"""A URL that nothing can be sent to, today or later."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Attempt:
@@ -97,10 +100,10 @@ async def _post(runtime: Runtime, row: Row[Any]) -> Attempt:
         return Attempt(error=str(error), hopeless=True)
     except AnswerTooLarge as error:
         return _judged(error.status)
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
+    except Exception as error:  # noqa: BLE001 - whatever a client's URL leads to, the schedule goes on and ends
         refused = forbidden(error)
         words = str(refused) if refused is not None else f"{type(error).__name__} {error}".strip()
-        return Attempt(error=words[:300], hopeless=refused is not None or isinstance(error, httpx.InvalidURL))
+        return Attempt(error=words[:300], hopeless=refused is not None or isinstance(error, _NO_ADDRESS))
     return _judged(answer.status)
 
 

@@ -11,15 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 from urllib.parse import quote
 
-from service.domain.errors import (
-    AccountProblem,
-    NotFound,
-    Refused,
-    Unavailable,
-    Uncertain,
-    Unreadable,
-    UpstreamError,
-)
+from service.domain.errors import AccountProblem, NotFound, Refused, Unavailable, Uncertain, Unreadable, UpstreamError
 from service.domain.task import ENDED, Failure, Result, ResultKind, State, Task, Update
 from service.providers import gateway
 from service.providers.dialect import (
@@ -533,7 +525,7 @@ def _asked(dialect: Dialect, task: Task, call: Call, read: Callable[[Reply], Upd
         update = dialect.polled(reply)
     except Unreadable as error:
         raise Unavailable("unreadable", error.message) from error
-    if update.state is State.SUCCEEDED:
+    if update.state in ENDED:
         return dataclasses.replace(update, external_id=None)
     return Update(state=State.RUNNING, external_id=_clip_of(task))
 
@@ -611,15 +603,9 @@ def _vendor_body(task: Task) -> dict[str, Any]:
     model = given.get("model", taken.get("model") or _VENDOR_MODEL)
     match task.operation:
         case "music" | "persona_music":
-            modes = {"customMode": "prompt" not in given, "instrumental": given.get("instrumental", False)}
-            persona = given.get("persona", taken.get("persona"))
-            return {
-                **body,
-                **modes,
-                "prompt": given.get("prompt", given.get("lyrics")),
-                "model": model,
-                "personaId": persona,
-            }
+            body |= {"customMode": "prompt" not in given, "instrumental": given.get("instrumental", False)}
+            body |= {"prompt": given.get("prompt", given.get("lyrics")), "model": model}
+            return body | {"personaId": given.get("persona", taken.get("persona"))}
         case "extend":
             own = not given.keys().isdisjoint({"lyrics", "style", "title", "continue_at"})
             said = {"defaultParamFlag": own, "audioId": source["audioId"], "prompt": given.get("lyrics")}
@@ -644,9 +630,8 @@ def _gateway_mistakes(task: Task) -> list[Mistake]:
         bodiless = Mistake("options", f"{task.operation} takes no fields of the provider's: leave them out.")
         return ([bodiless] if task.options else []) + ([] if _clip_of(task) else [_NO_CLIP])
     body = merge(_gateway_body(task), task.options)
-    found = (
-        [_NO_CLIP] if not body.get(_CLIP_FIELDS.get(task.operation, ""), "") and task.operation in _CLIP_FIELDS else []
-    )
+    clip = _CLIP_FIELDS.get(task.operation)
+    found = [_NO_CLIP] if clip is not None and not body.get(clip) else []
     if task.operation == "music" and not any(body.get(name) for name in ("gpt_description_prompt", "prompt", "tags")):
         found.append(_NO_SUBJECT)
     if task.operation == "persona_music" and not body.get("persona_id"):
@@ -904,25 +889,22 @@ def _of_clips(clips: Sequence[Record], *, whole: bool = True) -> Update:
 
 
 def _state_of(clips: Sequence[Record]) -> tuple[State | None, str | None]:
-    """Derive a task's state from its clips: it lasts as long as any of them, and one that failed fails it.
+    """Derive a task's state from its clips: that of the first which is not finished; then one that failed fails it.
 
-    Suno-API looks at two clips only, and calls a task failed while the second may still come to be.
+    Suno-API, which looks at two clips only, calls a task failed while the second may still come to be played.
     """
-    states: set[State | None] = set()
+    states: list[State | None] = []
     for clip in clips:
         state, unknown = _translate(clip.get("status"), WORDS)
         if unknown is not None:
             return None, unknown
         # Without a word only a final URL settles a clip: a percentage proves nothing.
         bare = _word(clip.get("status")) is None and _final(clip) is not None
-        states.add(State.SUCCEEDED if bare else state)
+        states.append(State.SUCCEEDED if bare else state)
     if None in states or not states:
         return None, None
-    if states <= {State.SUBMITTED, State.SUCCEEDED, State.FAILED, State.CANCELLED} and State.SUBMITTED in states:
-        return (State.SUBMITTED if len(states) == 1 else State.RUNNING), None
-    if State.RUNNING in states:
-        return State.RUNNING, None
-    return (State.SUCCEEDED if states == {State.SUCCEEDED} else State.FAILED), None
+    unfinished = (state for state in states if state not in ENDED)
+    return next(unfinished, State.SUCCEEDED if set(states) == {State.SUCCEEDED} else State.FAILED), None
 
 
 def _clip_id(clip: Record) -> str | None:
@@ -982,9 +964,8 @@ def _failure(state: State | None, reason: str | None, clips: Sequence[Record]) -
     if state is not State.FAILED:
         return None
     told = [fields(clip.get("metadata")) for clip in clips]
-    kind, text = (
-        next(filter(None, (word(each.get(name)) for each in told)), None) for name in ("error_type", "error_message")
-    )
+    kind = next(filter(None, (word(each.get("error_type")) for each in told)), None)
+    text = next(filter(None, (word(each.get("error_message")) for each in told)), None)
     named = gateway.failure_from_text(kind)
     plain = gateway.failure_from_text(reason or text or kind)
     return plain if named.code in {"unknown", "provider_error"} else dataclasses.replace(named, message=plain.message)
@@ -1066,10 +1047,8 @@ def _tracks(data: Record) -> list[Record]:
 
 def _converted(data: Record) -> tuple[Result, ...]:
     """Give the files of a conversion: a WAV, a video, the tracks that a song was split into."""
-    urls = [
-        link(url) for name, url in fields(data.get("response")).items() if name.endswith("Url") and name != "originUrl"
-    ]
-    return tuple(_file(url) for url in urls if url is not None)
+    made = {name: link(url) for name, url in fields(data.get("response")).items() if name.endswith("Url")}
+    return tuple(_file(url) for name, url in made.items() if url is not None and name != "originUrl")
 
 
 def _vendor_texts(data: Record) -> tuple[Result, ...]:

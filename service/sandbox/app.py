@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from service.sandbox import elk_task, midjourney, runway, runwayml
+from service.sandbox import elk_task, midjourney, runway, runwayml, suno
 from service.sandbox.callbacks import Courier, HttpSender, Send
 from service.sandbox.desk import Desk
 from service.sandbox.faults import FAULTS, NO_FAULTS, Faults
@@ -28,6 +28,7 @@ _FILES: Final[dict[str, tuple[str, bytes]]] = {
             "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
         ),
     ),
+    "wav": ("audio/wav", b"RIFF\x24\x00\x00\x00WAVEfmt "),
     "mp3": ("audio/mpeg", b"ID3\x04\x00\x00\x00\x00\x00\x00"),
 }
 
@@ -60,6 +61,7 @@ class Sandbox:
                 *runway.routes(self._desk),
                 *runwayml.routes(self._desk),
                 *midjourney.routes(self._desk),
+                *suno.routes(self._desk),
                 *elk_task.routes(self._desk),
                 *self._own_routes(),
             ],

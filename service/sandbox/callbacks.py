@@ -5,7 +5,7 @@ import heapq
 import itertools
 import math
 from collections import defaultdict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 from weakref import WeakValueDictionary
@@ -35,8 +35,8 @@ class Post:
     broken: bool = False
 
 
-def planned(job: Job) -> list[Post]:
-    """List the callbacks of a job in the order of sending: on the change to running, and at the end.
+def planned(job: Job, stages: Iterable[float] = ()) -> list[Post]:
+    """List the callbacks of a job in the order of sending: on the change to running, at these shares, and at the end.
 
     Sent once, never again: no provider here documents a retry.
     """
@@ -47,9 +47,10 @@ def planned(job: Job) -> list[Post]:
     running = Post(life.started_at + late, "running", life.started_at)
     final = Post(life.ended_at + late, life.verdict, life.ended_at)
     reversal = Post(life.reversed_at + late, life.last_word, life.reversed_at)
-    posts = [running, final, reversal]
+    moments = [life.started_at + share * (life.ended_at - life.started_at) for share in stages]
+    posts = [running, *(Post(moment + late, "running", moment) for moment in moments), final, reversal]
     if faults.garbage:
-        posts.insert(1, Post(final.due_at, final.state, final.at, broken=True))
+        posts.insert(posts.index(final), Post(final.due_at, final.state, final.at, broken=True))
     if faults.disorder and final.due_at < math.inf:
         posts.remove(running)
         posts.insert(posts.index(final) + 1, Post(final.due_at, running.state, running.at))
@@ -68,8 +69,8 @@ class Courier:
         self._waiting: list[tuple[float, int, str, Post, Render]] = []
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
-    def plan(self, job: Job, render: Render) -> None:
-        for post in planned(job):
+    def plan(self, job: Job, render: Render, stages: Iterable[float] = ()) -> None:
+        for post in planned(job, stages):
             heapq.heappush(self._waiting, (post.due_at, next(self._serial), job.id, post, render))
 
     async def deliver_due(self, only: str | None = None) -> None:

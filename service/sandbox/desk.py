@@ -56,6 +56,7 @@ class Creation:
     taken: Callable[[Job], Any]
     callback: Render | None = None
     has_modal: bool = False  # whether its jobs can be made to wait for input
+    stages: tuple[float, ...] = ()  # shares of the work at which it calls back besides: news of a running job
 
 
 Show = Callable[[Job, State, float], Any]
@@ -153,7 +154,7 @@ class Desk:
                 )
             )
         if creation.callback is not None and not job.awaits_input:
-            self.courier.plan(job, creation.callback)
+            self.courier.plan(job, creation.callback, creation.stages)
         return job
 
     def _go_on(self, job: Job, order: Order, faults: Faults) -> Job:
@@ -180,14 +181,20 @@ class Desk:
             return provider.unknown.response()
         return Answer(200, self._shown(job, show)).response()
 
-    def poll_many(self, job_ids: Iterable[str], provider: Provider, show: Callable[[Job], Show]) -> Response:
+    def poll_many(
+        self,
+        job_ids: Iterable[str],
+        provider: Provider,
+        show: Callable[[Job], Show],
+        wrap: Callable[[list[Any]], Any] = lambda shown: shown,
+    ) -> Response:
         """Answer what several jobs are doing, in an order of our own; those that are not known are left out."""
         jobs = self._asked_about(job_ids, provider)
         if (page := next(filter(None, map(_instead_of_news, jobs)), None)) is not None:
             return page
         now = self.clock()
         seen = [job for job in jobs if now - job.created_at >= max(job.faults.ghost or 0, job.faults.ghost200 or 0)]
-        return Answer(200, [self._shown(job, show) for job in reversed(seen)]).response()
+        return Answer(200, wrap([self._shown(job, show) for job in reversed(seen)])).response()
 
     def _asked_about(self, job_ids: Iterable[str], provider: Provider) -> list[Job]:
         """Find those of the jobs that there are, and count the question."""

@@ -58,6 +58,7 @@ class Faults:
     seconds: float | None = _word("the job takes this many seconds (must be given)", _seconds)
     fail: bool = _word("the job ends failed, with a reason, and its points are given back")
     moderate: bool = _word("the job ends failed, with a reason that names the content policy")
+    halffail: bool = _word("the job ends failed; of a song the first clip is finished all the same, and can be played")
     stuck: bool = _word("the job starts and never ends")
     contradict: float | None = _word(
         "the job says the opposite of its verdict, in one more callback and in every poll, so many seconds "
@@ -105,6 +106,8 @@ class Faults:
     flaky: bool = _word("the first, third, fifth … poll is answered HTTP 502 with an HTML page")
     ghost: float | None = _word("polls do not know the job in its first so many seconds (2)", _seconds, 2.0)
     ghost200: float | None = _word("the same with HTTP 200 (2; Runway itself keeps to its HTTP 404)", _seconds, 2.0)
+    nodata: bool = _word("polls of a song hold no task until it has ended: data is null, or leaves it out")
+    fade: bool = _word("a song's clips have videos and covers until they are finished, and lack them then")
     lag: float | None = _word(
         "polls, and submits that go on from the job, see it as it was so many seconds ago: the gateway's copy is late (15)",
         _seconds,

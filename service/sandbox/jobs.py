@@ -36,7 +36,7 @@ class Life:
             started_at=created_at if faults.early else created_at + seconds * _QUEUE_SHARE,
             ended_at=ended_at,
             reversed_at=math.inf if faults.contradict is None else ended_at + faults.contradict,
-            verdict="failed" if faults.fail or faults.moderate else "succeeded",
+            verdict="failed" if faults.fail or faults.moderate or faults.halffail else "succeeded",
         )
 
     @property

@@ -4,7 +4,7 @@ While one transaction commits the next requests gather; there is no timer, the c
 per process also means that no two transactions of a process wait for each other's rows.
 
 A provider or a client that waits for an answer goes first; the journeys, whose rows are due whether we look now or in
-a moment, wait for a pause, but never longer than :data:`PATIENCE`. So a burst is answered quickly and digested steadily.
+a moment, wait for a pause, or for their turn after :data:`PATIENCE`. So a burst is answered quickly and digested steadily.
 """
 
 import asyncio
@@ -37,6 +37,10 @@ class _Wish:
     since: float
     """When it came, by the event loop's clock."""
 
+    def waited(self) -> float:
+        """Say for how many seconds it has been waiting."""
+        return asyncio.get_running_loop().time() - self.since
+
 
 class Writer:
     """Gathers writes and commits them together."""
@@ -46,6 +50,7 @@ class Writer:
         self._database = database
         self._at_the_door: deque[_Wish] = deque()
         self._waiting: deque[_Wish] = deque()
+        self._doors_had_their_turn = False
         self._wake = asyncio.Event()
         self._closing = False
 
@@ -95,8 +100,10 @@ class Writer:
 
     def _gather(self) -> list[_Wish]:
         line = self._at_the_door or self._waiting
-        if self._waiting and asyncio.get_running_loop().time() - self._waiting[0].since > PATIENCE:
+        # By turns even when both lines never end: neither starves the other.
+        if self._doors_had_their_turn and self._waiting and self._waiting[0].waited() > PATIENCE:
             line = self._waiting
+        self._doors_had_their_turn = line is self._at_the_door
         wishes = (line.popleft() for _ in range(min(len(line), BATCH_SIZE)))
         return [wish for wish in wishes if not wish.answer.done()]
 

@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 from sqlalchemy import event, text
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 POOL_SIZE = 20
@@ -37,7 +37,13 @@ def parse_url(url: str) -> URL:
 
     :raises ValueError: for anything but SQLite and PostgreSQL
     """
-    parsed = make_url(url)
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):  # their words repeat parts of the URL, and so of the password
+        raise ValueError(
+            "not a database URL; try sqlite:///dovecote.db or postgresql://user@host/name, with a password's "
+            "@ : / as %40 %3A %2F"
+        ) from None
     backend = parsed.get_backend_name()
     if backend == "sqlite":
         if not parsed.database or parsed.database == ":memory:":

@@ -1,0 +1,1 @@
+"""What Dovecote is measured with; see ``__main__``."""

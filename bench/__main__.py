@@ -1,0 +1,101 @@
+"""Measure Dovecote against the obvious version, side by side in one run: ``make bench``.
+
+``callbacks``  callbacks acknowledged a second, their p99 and the server's CPU time for each, at 64 connections: valid
+               tokens, bodies of about 1 kB of which no two are equal
+``submits``    tasks accepted a second with an API key and an idempotency key, and handed over to an upstream that
+               takes 20 ms
+``outgoing``   requests a second from one process to a server that takes 20 ms, 100 at once
+
+Everyone is measured once in each round, the rounds follow each other, and the table shows medians over the rounds and
+ratios of those medians: on a machine that others use, too, a single figure means little and a figure of another day
+means nothing. Every measurement has a fresh database, a server process of its own and a load generator of its own, all
+on loopback, and all of them are ended by their pid.
+
+*dovecote* is ``dovecote serve``, with its worker at work in the same process; *dovecote web* leaves the work to another
+process; *obvious* is ``bench/obvious.py``: FastAPI and an SQLAlchemy session, one transaction for each request;
+*ceiling* is a Starlette application that parses JSON and keeps nothing.
+"""
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from typing import get_args
+
+from bench import databases, doors, outgoing, upstream
+from bench.report import Figures, Run, show_calls, show_doors
+
+NAMES = ("callbacks", "submits", "outgoing")
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("names", nargs="*", metavar="name", help=f"what to measure: {', '.join(NAMES)}; default: all")
+    parser.add_argument("--rounds", type=int, default=5, help="how often everyone takes a turn (default 5)")
+    parser.add_argument("--seconds", type=float, default=1.5, help="length of one measurement (default 1.5)")
+    parser.add_argument(
+        "--minutes", type=float, default=6.0, help="begin no round that would end later than this (default 6)"
+    )
+    parser.add_argument("--database", choices=get_args(databases.Kind), action="append", help="only this one")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every single figure there")
+    given = parser.parse_args()
+    unknown = [name for name in given.names if name not in NAMES]
+    if unknown or given.rounds < 1 or given.seconds <= 0:
+        parser.error(f"there are {', '.join(NAMES)}, not {', '.join(unknown)}" if unknown else "nothing to measure")
+    return given
+
+
+def main() -> None:
+    """Measure what was asked for, and print it."""
+    given = _arguments()
+    names = given.names or NAMES
+    kinds = tuple(kind for kind in databases.KINDS if not given.database or kind in given.database)
+    run = Run(given.seconds)
+    with databases.opened(kinds) as opened, upstream.running() as upstream_port:
+        began = time.monotonic()
+        while run.rounds < given.rounds and _time_for_another(run, time.monotonic() - began, given.minutes * 60):
+            for name in names:
+                print(f"round {run.rounds + 1} of {given.rounds}: {name}", file=sys.stderr, flush=True)
+                if name == "outgoing":
+                    _call(run, upstream_port)
+                else:
+                    _knock(run, name, kinds, opened, upstream_port)
+            run.rounds += 1
+    print("\n".join(run.conditions()), end="\n\n")
+    for name in names:
+        print(show_calls(run) if name == "outgoing" else show_doors(run, name), flush=True)
+    if given.json:
+        given.json.write_text(json.dumps(run.as_json(), indent=1) + "\n", encoding="utf-8")
+
+
+def _time_for_another(run: Run, took: float, most: float) -> bool:
+    """Guess from the rounds before whether another ends in time; the first always may."""
+    return run.rounds == 0 or took * (run.rounds + 1) / run.rounds <= most
+
+
+def _knock(
+    run: Run, name: str, kinds: tuple[databases.Kind, ...], opened: databases.Databases, upstream_port: int
+) -> None:
+    for contestant in doors.contestants(name, kinds):
+        shown = doors.measure(contestant, opened, upstream_port, requests=name, seconds=run.seconds)
+        figures = Figures(
+            per_second=shown.seen.per_second,
+            p99=shown.seen.p99,
+            cpu=shown.seen.cpu,
+            done=shown.done,
+            errors=shown.seen.errors,
+        )
+        run.add(name, contestant.kind or "none", contestant.name, figures)
+
+
+def _call(run: Run, upstream_port: int) -> None:
+    for client, at_once in outgoing.MEASURED:
+        per_second = outgoing.measure(client, at_once, upstream_port, seconds=run.seconds)
+        run.add("outgoing", "none", f"{client}, {at_once} at once", Figures(per_second=per_second))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""The batching writer's two lines: who waits at a door goes first, and neither line starves the other."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.store.batch import PATIENCE, Batch, Writer
+from service.store.database import Database
+
+SOON = 2.0
+"""Seconds within which a turn comes, with a lot to spare: without turns it never does."""
+
+
+class Lines:
+    """Two kinds of write that only note that they happen, and keep the writer busy for some seconds."""
+
+    def __init__(self, *, seconds: float = 0.0) -> None:
+        self.seconds = seconds
+        self.happened: list[str] = []
+        self.busy = asyncio.Event()
+
+    async def door(self, _: AsyncConnection, items: Sequence[None]) -> Sequence[None]:
+        return await self._write("door", items)
+
+    async def journey(self, _: AsyncConnection, items: Sequence[None]) -> Sequence[None]:
+        return await self._write("journey", items)
+
+    async def _write(self, line: str, items: Sequence[None]) -> Sequence[None]:
+        self.happened.append(line)
+        self.busy.set()
+        await asyncio.sleep(self.seconds)
+        return items
+
+
+Ask = Callable[[Batch[None, None], None], Awaitable[None]]
+
+
+@contextlib.asynccontextmanager
+async def never_empty(ask: Ask, batch: Batch[None, None], lines: Lines) -> AsyncIterator[None]:
+    """Keep a line full: while the write of one is under way the other waits, and asks again when it is answered."""
+
+    async def keep_asking() -> None:
+        while True:
+            await ask(batch, None)
+
+    asking = [asyncio.create_task(keep_asking())]
+    await lines.busy.wait()
+    asking.append(asyncio.create_task(keep_asking()))
+    try:
+        yield
+    finally:
+        for task in asking:
+            task.cancel()
+        await asyncio.gather(*asking, return_exceptions=True)
+
+
+@pytest.fixture
+async def writer(sqlite_url: str) -> AsyncIterator[Writer]:
+    database = Database(sqlite_url)
+    yield Writer(database)
+    await database.close()
+
+
+@contextlib.asynccontextmanager
+async def without_end(ask: object, line: object) -> AsyncIterator[None]:
+    """Keep a line full: each of several askers asks again as soon as it is answered."""
+
+    async def keep_asking() -> None:
+        while True:
+            await ask(line, None)
+
+    asking = [asyncio.create_task(keep_asking()) for _ in range(8)]
+    await asyncio.sleep(0)
+    yield
+    for task in asking:
+        task.cancel()
+    await asyncio.gather(*asking, return_exceptions=True)
+
+
+async def test_who_waits_at_a_door_goes_before_a_journey_that_came_earlier(writer: Writer) -> None:
+    lines = Lines()
+    asked = [
+        asyncio.ensure_future(writer.do(lines.journey, None)),
+        asyncio.ensure_future(writer.do_first(lines.door, None)),
+    ]
+    await asyncio.sleep(0)
+    async with writer.running():
+        await asyncio.gather(*asked)
+    assert lines.happened == ["door", "journey"]
+
+
+async def test_doors_that_never_rest_do_not_starve_a_journey(writer: Writer) -> None:
+    lines = Lines(seconds=PATIENCE / 10)
+    async with writer.running(), never_empty(writer.do_first, lines.door, lines):
+        before = len(lines.happened)
+        await asyncio.wait_for(writer.do(lines.journey, None), SOON)
+        doors_before_it = lines.happened.index("journey") - before
+    assert doors_before_it > 2
+
+
+async def test_journeys_that_are_always_late_do_not_starve_a_door(writer: Writer) -> None:
+    lines = Lines(seconds=PATIENCE * 1.2)
+    async with writer.running(), never_empty(writer.do, lines.journey, lines):
+        await asyncio.wait_for(writer.do(lines.journey, None), SOON)
+        before = len(lines.happened)
+        await asyncio.wait_for(writer.do_first(lines.door, None), SOON)
+    assert "door" in lines.happened[before : before + 2]
