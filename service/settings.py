@@ -1,5 +1,7 @@
 """Settings: read once from ``dovecote.toml`` and the environment, and every mistake in them reported at once."""
 
+import base64
+import binascii
 import difflib
 import ipaddress
 import re
@@ -50,6 +52,15 @@ class UpstreamSettings(_Strict):
     """What a task usually takes there, until enough samples of our own are there."""
     concurrency: int = Field(default=20, ge=1, le=1000)
     """How many requests may be under way to it at once, from one process."""
+
+    @field_validator("key")
+    @classmethod
+    def _fits_a_header(cls, key: SecretStr) -> SecretStr:
+        if not re.fullmatch(r"[\x21-\x7e]+", key.get_secret_value()):
+            raise ValueError(
+                "is empty, or holds characters that no key has: spaces, dots of an abbreviation (…), letters beyond ASCII"
+            )
+        return key
 
     @field_validator("base_url")
     @classmethod
@@ -114,8 +125,13 @@ class Settings(_Strict):
     @field_validator("webhook_secret")
     @classmethod
     def _standard_secret(cls, secret: SecretStr | None) -> SecretStr | None:
-        if secret is not None and not re.fullmatch(r"whsec_[A-Za-z0-9+/]{32,}={0,2}", secret.get_secret_value()):
-            raise ValueError('not of the form whsec_…; try: echo "whsec_$(openssl rand -base64 24)"')
+        if secret is None:
+            return None
+        form = re.fullmatch(r"whsec_([A-Za-z0-9+/]{32,}={0,2})", secret.get_secret_value())
+        try:
+            base64.b64decode(form[1] if form else "?", validate=True)
+        except binascii.Error:
+            raise ValueError('not of the form whsec_…; try: echo "whsec_$(openssl rand -base64 24)"') from None
         return secret
 
 

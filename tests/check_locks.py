@@ -10,7 +10,11 @@ from packaging.version import Version
 
 def locked(path: str) -> dict[str, Version]:
     """Read the pinned versions of a lock."""
-    lines = [line.split()[0].partition("==") for line in Path(path).read_text().splitlines() if "==" in line and line[0].isalnum()]
+    lines = [
+        line.split()[0].partition("==")
+        for line in Path(path).read_text().splitlines()
+        if "==" in line and line[0].isalnum()
+    ]
     return {name.lower(): Version(version) for name, _, version in lines}
 
 
@@ -18,7 +22,11 @@ def missing(wanted: list[str], path: str) -> list[str]:
     """Name what a lock does not satisfy."""
     pinned = locked(path)
     needs = [Requirement(line) for line in wanted]
-    return [f"{path}: {need}" for need in needs if not need.specifier.contains(pinned.get(need.name.lower(), Version("0")), prereleases=True)]
+    return [
+        f"{path}: {need}"
+        for need in needs
+        if not need.specifier.contains(pinned.get(need.name.lower(), Version("0")), prereleases=True)
+    ]
 
 
 project = tomllib.loads(Path("pyproject.toml").read_text())

@@ -94,6 +94,48 @@ def replaces(field: str) -> Act:
     return match
 
 
+def imports(*packages: str) -> Act:
+    """Match an import of one of some packages, or from within one."""
+
+    def match(node: ast.AST) -> bool:
+        if isinstance(node, ast.ImportFrom):
+            return (node.module or "").partition(".")[0] in packages
+        return isinstance(node, ast.Import) and any(each.name.partition(".")[0] in packages for each in node.names)
+
+    return match
+
+
+def writes(column: str) -> Act:
+    """Match a statement that writes a column of rows that are there: ``.values(column=…)``, ``set_={"column": …}``."""
+
+    def match(node: ast.AST) -> bool:
+        if not isinstance(node, ast.Call):
+            return False
+        named = {each.arg for each in node.keywords} if _name(node.func) == "values" else set()
+        dictionaries = [each.value for each in node.keywords if each.arg == "set_" and isinstance(each.value, ast.Dict)]
+        if _name(node.func) == "values":
+            dictionaries += [each for each in node.args if isinstance(each, ast.Dict)]
+        keys = (key for each in dictionaries for key in each.keys if isinstance(key, ast.Constant))
+        return column in named | {key.value for key in keys}
+
+    return match
+
+
+def waits_for_nobody(node: ast.AST) -> bool:
+    """Match a plain function that is given a connection: it would hold up the event loop, or do nothing."""
+    return isinstance(node, ast.FunctionDef) and any(
+        _name(each.annotation) == "AsyncConnection" for each in node.args.args if each.annotation is not None
+    )
+
+
+def swallows(node: ast.AST) -> bool:
+    """Match ``except …: pass``: a failure that nobody hears of. To let one pass on purpose, ``suppress`` says so."""
+    return isinstance(node, ast.ExceptHandler) and all(
+        isinstance(each, ast.Pass) or (isinstance(each, ast.Expr) and isinstance(each.value, ast.Constant))
+        for each in node.body
+    )
+
+
 def _name(node: ast.expr) -> str:
     return node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")
 
@@ -106,10 +148,14 @@ RULES: dict[str, tuple[Act, str, set[str]]] = {
     "deletes rows of tasks": (calls_on_tasks("delete"), "", set()),
     "sets when a task is due": (replaces("due_at"), "", {"flows/apply.py"}),
     "ends a task": (replaces("verdict_by"), "", {"domain/lifecycle.py"}),
+    "moves a row's due time": (writes("due_at"), "", {"store/queue.py"}),
+    "speaks HTTP": (imports("httpx", "aiohttp"), "", {"flows/exchange.py", "flows/http.py", "flows/outbox.py"}),
     "sends HTTP": (calls("send"), "flows/", {"flows/exchange.py", "flows/outbox.py"}),
     "opens a transaction": (calls("writing"), "", {"store/batch.py", "store/migrate.py", "app.py"}),
     "looks at a clock": (calls("now"), "domain/", set()),
     "looks at a clock ": (calls("now"), "providers/", set()),
+    "waits for nobody with a connection in hand": (waits_for_nobody, "store/", set()),
+    "swallows a failure": (swallows, "", set()),
     "looks at a calendar": (calls("today"), "", set()),
     "takes chances": (calls("random"), "domain/", set()),
 }
@@ -143,10 +189,19 @@ def test_it_is_done_in_one_place(rule: str) -> None:
         ("sets when a task is due", "dataclasses.replace(task, due_at=None)"),
         ("sends HTTP", "await http.send(client, 'GET', url)"),
         ("opens a transaction", "runtime.database.writing()"),
+        ("moves a row's due time", "update(outbox).where(old).values(state='pending', due_at=now)"),
+        ("moves a row's due time", "update(inbox).values({'due_at': now})"),
+        ("moves a row's due time", "insert(outbox).on_conflict_do_update(set_={'due_at': now})"),
+        ("speaks HTTP", "import httpx"),
+        ("speaks HTTP", "from aiohttp.client import ClientSession"),
+        ("swallows a failure", "try: go()\n    except Exception: pass"),
+        ("swallows a failure", "try: go()\n    except OSError: ..."),
+        ("waits for nobody with a connection in hand", "def find(connection: AsyncConnection): ..."),
     ],
 )
 def test_a_breach_would_be_seen(rule: str, breach: str, tmp_path: Path) -> None:
-    (tmp_path / "flows").mkdir()
-    (tmp_path / "flows/elsewhere.py").write_text(f"async def wrong():\n    {breach}\n")
     act, within, _ = RULES[rule]
-    assert doing(act, tmp_path, within) == {"flows/elsewhere.py"}
+    name = f"{within or 'flows/'}elsewhere.py"
+    (tmp_path / name).parent.mkdir()
+    (tmp_path / name).write_text(f"async def wrong():\n    {breach}\n")
+    assert doing(act, tmp_path, within) == {name}

@@ -18,7 +18,13 @@ async def test_a_task_comes_home_by_its_callback(world: World) -> None:
     task = await ended(world, "a dove")
     assert (task.state, task.learned_by, task.progress) == (State.SUCCEEDED, Source.CALLBACK, 100)
     assert [result.role for result in task.results] == ["result", "cover", "last_frame"]
-    assert [event.type for event in await world.events(task)] == ["accepted", "submitting", "submitted", "running", "succeeded"]
+    assert [event.type for event in await world.events(task)] == [
+        "accepted",
+        "submitting",
+        "submitted",
+        "running",
+        "succeeded",
+    ]
     assert [received.decision for received in await world.inbox(task)] == ["applied", "applied"]
     assert [message.state for message in await world.messages(task)] == ["delivered"]
     assert [(each.state, each.verified) for each in world.receiver.received] == [("succeeded", True)]

@@ -192,7 +192,7 @@ def test_never_backward_and_never_less(begins: Task, history: list[tuple[Update,
         assert len([each for each in after.results if each != PREVIEW]) >= len(
             [each for each in before.results if each != PREVIEW]
         )
-        assert not (before.external_id and after.external_id != before.external_id)
+        assert not before.external_id or after.external_id  # which one it is, the answer to the submit may still say
         assert before.verdict_by != "provider" or (after.state, after.verdict_by) == (before.state, "provider")
 
 
@@ -259,7 +259,5 @@ def test_any_order_of_the_same_messages_ends_in_the_same(
         assert outputs == set(ENDINGS[end].results)
         assert values[-1].failure == ENDINGS[end].failure
     assert (values[-1].state, values[-1].verdict_by) == (end, "provider")
-    verdicts = [
-        1 for one, two in itertools.pairwise(values) if one.verdict_by != two.verdict_by == "provider"
-    ]
+    verdicts = [1 for one, two in itertools.pairwise(values) if one.verdict_by != two.verdict_by == "provider"]
     assert len(verdicts) == 1

@@ -151,6 +151,22 @@ async def test_whatever_the_gateway_does_the_task_is_paid_once_and_told_once(
     assert len(terminal) == 1
 
 
+async def test_the_end_twice_and_progress_after_it_change_nothing(world: World) -> None:
+    """Engines send the same end again, as it is or with other details, and older news after it."""
+    task = await over(world, await imagine(world, "[twice] a dove"))
+    ended = [row for row in await world.inbox(task) if b'"SUCCESS"' in row.body]
+    assert [(row.decision, row.copies) for row in ended] == [("applied", 2)]
+    hook = urlsplit(world.sandbox.ledger.jobs[0].callback_url or "").path
+    again = json.loads(ended[0].body) | {"finishTime": 1690343542381}
+    older = again | {"status": "IN_PROGRESS", "progress": "62%", "imageUrl": "https://x/preview.png", "buttons": []}
+    for body, decision in ((again, "duplicate"), (older, "stale")):
+        assert (await world.client.post(hook, json=body)).status_code == 200
+        await world.pass_time(1)
+        assert (await world.inbox(task))[-1].decision == decision
+    assert await world.task(task) == task
+    assert len(world.receiver.received) == 1
+
+
 async def test_why_a_drawing_failed(world: World) -> None:
     tasks = [await imagine(world, f"[{word}] a dove") for word in ("fail", "moderate")]
     failures = [(await over(world, task)).failure for task in tasks]

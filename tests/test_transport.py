@@ -21,9 +21,14 @@ async def client_of(transport: AiohttpTransport) -> AsyncIterator[httpx.AsyncCli
         yield client
 
 
-async def ask(client: httpx.AsyncClient, url: str, *, connect: float = 2.0, method: str = "POST") -> Any:
-    timeout = httpx.Timeout(0.15, connect=connect)
-    return await client.request(method, url, content=b'{"prompt":"a dove"}', timeout=timeout)
+PATIENCE = 5.0
+SOON = 0.15
+"""Seconds until silence counts, where a server is silent."""
+
+
+async def ask(client: httpx.AsyncClient, url: str, *, connect: float = PATIENCE, read: float = PATIENCE) -> Any:
+    timeout = httpx.Timeout(PATIENCE, connect=connect, read=read)
+    return await client.post(url, content=b'{"prompt":"a dove"}', timeout=timeout)
 
 
 @pytest.mark.parametrize("how", PERHAPS_SENT)
@@ -31,7 +36,7 @@ async def test_after_these_the_request_may_have_arrived(how: str) -> None:
     handle, expected = PERHAPS_SENT[how]
     async with Server.running(handle) as server, client_of(AiohttpTransport(reuse=False)) as client:
         with pytest.raises(httpx.TransportError if how != "broken compression" else httpx.DecodingError) as raised:
-            await ask(client, server.url)
+            await ask(client, server.url, read=SOON if "hang" in how else PATIENCE)
     assert isinstance(raised.value, expected)
     assert not isinstance(raised.value, NEVER_SENT)
 
@@ -40,7 +45,7 @@ async def test_after_these_the_request_may_have_arrived(how: str) -> None:
 async def test_after_these_it_is_certain_that_nothing_arrived(how: str) -> None:
     async with nowhere(how) as url, client_of(AiohttpTransport(reuse=False)) as client:
         with pytest.raises(NOWHERE[how]) as raised:
-            await ask(client, url, connect=0.2)
+            await ask(client, url, connect=SOON if "never" in how else PATIENCE)
     assert isinstance(raised.value, NEVER_SENT)
 
 
@@ -138,7 +143,7 @@ GZIP = b"Content-Encoding: gzip"
 )
 async def test_an_answer_is_read_up_to_its_cap(answer: bytes, expected: Any) -> None:
     async with Server.running(answering(answer)) as server, client_of(AiohttpTransport(reuse=False)) as client:
-        asked = send(client, "GET", server.url, headers={}, read_timeout=2, cap=1000)
+        asked = send(client, "GET", server.url, headers={}, read_timeout=PATIENCE, cap=1000)
         if isinstance(expected, int):
             assert len((await asked).body) == expected
         else:
@@ -151,7 +156,7 @@ async def test_an_answer_is_not_unpacked_beyond_its_cap() -> None:
     async with Server.running(answering(bomb)) as server, client_of(AiohttpTransport(reuse=False)) as client:
         tracemalloc.start()
         with pytest.raises(AnswerTooLarge):
-            await send(client, "GET", server.url, headers={}, read_timeout=2, cap=100_000)
+            await send(client, "GET", server.url, headers={}, read_timeout=PATIENCE, cap=100_000)
         assert tracemalloc.get_traced_memory()[1] < 3_000_000
         tracemalloc.stop()
 
@@ -167,4 +172,4 @@ async def test_an_answer_that_never_ends_is_given_up() -> None:
     endless = answering(CHUNKED, then=drip)
     async with Server.running(endless) as server, client_of(AiohttpTransport(reuse=False)) as client:
         with pytest.raises(httpx.ReadTimeout):
-            await send(client, "GET", server.url, headers={}, read_timeout=2, total_timeout=0.15)
+            await send(client, "GET", server.url, headers={}, read_timeout=PATIENCE, total_timeout=0.15)

@@ -1,14 +1,18 @@
-"""The batching writer's two lines: who waits at a door goes first, and neither line starves the other."""
+"""The batching writer at the doors: who waits there shares a commit and goes first, and no line starves the other."""
 
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 import pytest
+from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from service.store import inbox as inbox_store
+from service.store import tasks as task_store
 from service.store.batch import PATIENCE, Batch, Writer
 from service.store.database import Database
+from tests.values import a_callback, a_task, new_id, opened
 
 SOON = 2.0
 """Seconds within which a turn comes, with a lot to spare: without turns it never does."""
@@ -78,6 +82,28 @@ async def without_end(ask: object, line: object) -> AsyncIterator[None]:
     for task in asking:
         task.cancel()
     await asyncio.gather(*asking, return_exceptions=True)
+
+
+DOORS = {
+    "callbacks": (inbox_store.receive, a_callback),
+    "submits": (task_store.accept, a_task),
+    "keyed submits": (task_store.accept, lambda: a_task(idempotency_key=str(new_id()), labels={"project": "intro"})),
+}
+
+
+@pytest.mark.parametrize("door", DOORS)
+async def test_whoever_waits_at_a_door_shares_a_commit(database_url: str, door: str) -> None:
+    """Not one by one: a statement that is refused for many rows and not for one would only be slow, and never fail."""
+    batch, made = DOORS[door]
+    commits: list[object] = []
+    async with opened(database_url) as database:
+        event.listen(database.writer.sync_engine, "commit", commits.append)
+        writer = Writer(database)
+        asked = [asyncio.ensure_future(writer.do_first(batch, made())) for _ in range(64)]
+        await asyncio.sleep(0)
+        async with writer.running():
+            await asyncio.gather(*asked)
+    assert len(commits) == 1
 
 
 async def test_who_waits_at_a_door_goes_before_a_journey_that_came_earlier(writer: Writer) -> None:

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import datetime as dt
+import math
 import random
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
@@ -112,7 +113,7 @@ class World:
         configured = settings_for(database_url, **settings)
         database = Database(configured.database_url)
         writer = Writer(database)
-        async with writer.running():
+        async with outside, _closing(database), writer.running():
             runtime = Runtime(
                 settings=configured,
                 database=database,
@@ -133,8 +134,6 @@ class World:
             transport = httpx.ASGITransport(app, raise_app_exceptions=False)
             async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
                 yield cls(runtime, clock, sandbox, receiver, edge, client)
-        await outside.aclose()
-        await database.close()
 
     async def submit(self, prompt: str = "a dove", **wish: Any) -> Task:
         """Accept a Runway task."""
@@ -169,6 +168,29 @@ class World:
             await self.sandbox.deliver_due()
             await self.work()
 
+    async def until(self, seconds: float) -> None:
+        """Let time jump from one thing that is due to the next, up to some seconds from now."""
+        end = self.clock.now + dt.timedelta(seconds=seconds)
+        for _ in range(2000):
+            await self.sandbox.deliver_due()
+            await self.work()
+            async with self.runtime.database.reading() as connection:
+                due = [each for each in (await queue.next_due(connection)).values() if each is not None]
+            following = min([*due, *self._callbacks_to_come()], default=end)
+            if following >= end:
+                break
+            self.clock.now = following
+        else:
+            raise AssertionError("there is no end of what is due")
+        self.clock.now = end
+        await self.sandbox.deliver_due()
+        await self.work()
+
+    def _callbacks_to_come(self) -> list[dt.datetime]:
+        lives = [job.life for job in self.sandbox.ledger.jobs if not job.faults.drop]
+        moments = [each for life in lives for each in (life.started_at, life.ended_at) if each > self.clock.seconds()]
+        return [dt.datetime.fromtimestamp(each, dt.UTC) for each in moments if each < math.inf]
+
     async def task(self, task: Task | UUID) -> Task:
         """Read a task."""
         async with self.runtime.database.reading() as connection:
@@ -201,6 +223,14 @@ class World:
         """Do what a starting process does on SQLite: take up what a dead one had in hand."""
         async with self.runtime.database.writing() as connection:
             await queue.release_leases(connection, now=self.clock())
+
+
+@contextlib.asynccontextmanager
+async def _closing(database: Database) -> AsyncIterator[None]:
+    try:
+        yield
+    finally:
+        await database.close()
 
 
 async def _post(client: httpx.AsyncClient, url: str, body: bytes) -> int:

@@ -9,7 +9,8 @@ from service.domain.task import ENDED, OPEN, Failure, Result, Source, State, Tas
 _AFTER_TAKEN = frozenset({State.RUNNING, State.AWAITING_INPUT}) | ENDED
 
 MOVES: dict[State, frozenset[State]] = {
-    State.QUEUED: frozenset({State.SUBMITTING}) | ENDED,
+    # A callback may prove a job of which the upstream had said that it did not exist.
+    State.QUEUED: frozenset({State.SUBMITTING, State.SUBMITTED}) | _AFTER_TAKEN,
     # Back to queued only by ourselves, when the upstream is known to have created nothing.
     State.SUBMITTING: frozenset({State.QUEUED, State.UNCONFIRMED, State.SUBMITTED}) | _AFTER_TAKEN,
     State.UNCONFIRMED: frozenset({State.SUBMITTED}) | _AFTER_TAKEN,
@@ -41,7 +42,7 @@ def advance(task: Task, update: Update, *, now: datetime, source: Source) -> Tas
     """
     if task.verdict_by == "provider":
         return None if source in _OURS else _complete(task, update, now=now)
-    changed = _learn(task, update)
+    changed = _learn(task, update, source)
     if update.state is not None and _may_move(task, update.state, source, now):
         changed = _move(changed, update, now=now, source=source)
     return None if changed == task else dataclasses.replace(changed, updated_at=now)
@@ -60,14 +61,16 @@ def _may_move(task: Task, state: State, source: Source, now: datetime) -> bool:
     return True
 
 
-def _learn(task: Task, update: Update) -> Task:
+def _learn(task: Task, update: Update, source: Source) -> Task:
     """Fill what was empty, and let progress grow."""
     progress = task.progress
     if task.state in OPEN and update.progress is not None:
         progress = max(update.progress, progress or 0)
+    # The answer to the submit names the id that can be asked about; an earlier callback may have borne the vendor's.
+    named = update.external_id if source is Source.SUBMIT and update.external_id else task.external_id
     return dataclasses.replace(
         task,
-        external_id=task.external_id or update.external_id,
+        external_id=named or update.external_id,
         progress=progress,
         results=merge_results(task.results, update.results) if task.state in OPEN else task.results,
         next_actions=update.actions or task.next_actions,

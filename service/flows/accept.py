@@ -3,7 +3,8 @@
 import dataclasses
 import datetime as dt
 import hashlib
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -15,7 +16,7 @@ from service.flows.http import ForbiddenAddress, refuse_private
 from service.flows.runtime import Runtime
 from service.providers import DIALECTS, FAMILIES, PROVIDERS, Provider
 from service.providers.dialect import Family, Mistake, Operation
-from service.providers.schema import Schema, nearest
+from service.providers.schema import MOST_MISTAKES, Schema, nearest
 from service.store import tasks as task_store
 
 DEADLINE_SECONDS = (10, 7 * 86_400)
@@ -136,7 +137,7 @@ def make(runtime: Runtime, wish: Any, *, client: str, idempotency_key: str | Non
     :param parent: the client's task that ``parent_id`` names
     :raises Invalid: with every mistake
     """
-    mistakes = _unstorable(wish)
+    mistakes = list(itertools.islice(_unstorable(wish), MOST_MISTAKES)) or _too_many_labels(wish)
     if mistakes:
         raise Invalid(mistakes)
     mistakes = _SCHEMA.mistakes(wish)
@@ -242,21 +243,28 @@ def _hash(wish: Any) -> str:
         return ""
 
 
-def _unstorable(value: Any, path: str = "", depth: int = 0) -> list[Mistake]:
+def _unstorable(value: Any, path: str = "", depth: int = 0) -> Iterator[Mistake]:
     """Find what cannot be kept: texts with a NUL, and nesting beyond reason."""
     if depth > DEEPEST:
-        return [Mistake(path, f"is nested deeper than {DEEPEST} levels")]
-    if isinstance(value, str):
-        return [Mistake(path, "holds a NUL character: leave it out")] if "\x00" in value else []
-    if isinstance(value, Mapping):
-        inner = [(f"{path}.{name}".strip("."), name, item) for name, item in value.items()]
-        return [
-            found for at, name, item in inner for found in (*_unstorable(name, at), *_unstorable(item, at, depth + 1))
-        ]
-    if isinstance(value, list):
-        return [
-            found for number, item in enumerate(value) for found in _unstorable(item, f"{path}.{number}", depth + 1)
-        ]
+        yield Mistake(path, f"is nested deeper than {DEEPEST} levels")
+    elif isinstance(value, str):
+        if "\x00" in value:
+            yield Mistake(path, "holds a NUL character: leave it out")
+    elif isinstance(value, Mapping):
+        for name, item in value.items():
+            at = f"{path}.{name}".strip(".")
+            yield from _unstorable(name, at)
+            yield from _unstorable(item, at, depth + 1)
+    elif isinstance(value, list):
+        for number, item in enumerate(value):
+            yield from _unstorable(item, f"{path}.{number}", depth + 1)
+
+
+def _too_many_labels(wish: Any) -> list[Mistake]:
+    """Count labels before each is checked by its name: the checker keeps a copy of all of them for each mistake."""
+    labels = wish.get("labels") if isinstance(wish, dict) else None
+    if isinstance(labels, dict) and len(labels) > MOST_LABELS:
+        return [Mistake("labels", f"has {len(labels)} labels; {MOST_LABELS} are allowed")]
     return []
 
 

@@ -14,7 +14,7 @@ import orjson
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.domain.lifecycle import advance
-from service.domain.task import Result, Source, State, Submission, Task, Update
+from service.domain.task import Failure, Result, Source, State, Submission, Task, Update
 from service.flows.runtime import Runtime, log
 from service.flows.show import instant, show_task
 from service.store import events as event_store
@@ -26,6 +26,8 @@ from service.store.outbox import Message
 
 LONGEST_WAIT = 5.0
 """Seconds between tries to write news while the database is away."""
+REFUSALS = 3
+"""How often the database may refuse news before they are cut down to what must not be lost."""
 
 Decision = Literal["applied", "duplicate", "ignored", "stale", "late", "unmatched"]
 
@@ -44,6 +46,8 @@ class News:
     """Whether the news is worth nothing once the claim is lost."""
     expects: State | None = None
     """The only state in which this counts: elsewhere something stronger has become known meanwhile."""
+    otherwise: str | None = None
+    """The remark to make in any other state."""
     set: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """Fields besides the state: the upstream it goes to, the last error."""
     remark: str | None = None
@@ -99,15 +103,35 @@ async def settle(runtime: Runtime, news: News) -> Applied:
 
 
 async def settle_surely(runtime: Runtime, news: News) -> Applied:
-    """Write news that must not be lost, such as the id of a job that was paid for: wait for the database to come back."""
-    wait = 0.2
+    """Write news that must not be lost, such as the id of a job that was paid for.
+
+    While the database is away they wait for it. Where it refuses them, they are tried again, and in the end without all
+    but the state, the id and the submission.
+    """
+    wait, refusals = 0.2, 0
     while True:
         try:
             return await settle(runtime, news)
         except StoreUnavailable as error:
-            log.warning("news of task %s waits for the database: %s", news.task_id, error)
-            await asyncio.sleep(wait)
-            wait = min(wait * 2, LONGEST_WAIT)
+            log.warning("news of task %s wait for the database: %s", news.task_id, error)
+        except Exception:
+            refusals += 1
+            log.exception("news of task %s cannot be written", news.task_id)
+            if refusals > REFUSALS:
+                raise
+            if refusals == REFUSALS:
+                news = _bare(news)
+        await asyncio.sleep(wait)
+        wait = min(wait * 2, LONGEST_WAIT)
+
+
+def _bare(news: News) -> News:
+    """Keep what must not be lost."""
+    update = Update(state=news.update.state, external_id=news.update.external_id)
+    if update.state in {State.FAILED, State.CANCELLED}:
+        update = dataclasses.replace(update, failure=Failure("unknown"))
+    settles = None if news.settles is None else dataclasses.replace(news.settles, message=None)
+    return dataclasses.replace(news, update=update, set={}, details={}, settles=settles)
 
 
 def announce(runtime: Runtime, applied: Sequence[Applied]) -> None:
@@ -126,15 +150,18 @@ def _take_in(runtime: Runtime, tasks: dict[UUID, Task], news: News, written: _Wr
     holds = news.attempt is not None and news.attempt == before.attempts
     if news.holder_only and not holds:
         return Applied("stale", before)
-    if news.settles is not None:
-        written.settled.append(news.settles)
-    if news.begins is not None:
-        written.begun.append(news.begins)
     if news.update.unknown_word is not None:
         runtime.met_unknown_word(before.dialect or "", news.update.unknown_word)
     now = runtime.now()
     if news.expects not in {None, before.state}:
-        news = dataclasses.replace(news, update=Update(), set={}, retry_at=None)
+        remark = news.otherwise or news.remark
+        news = dataclasses.replace(
+            news, update=Update(), set={}, retry_at=None, begins=None, settles=None, remark=remark
+        )
+    if news.settles is not None:
+        written.settled.append(news.settles)
+    if news.begins is not None:
+        written.begun.append(news.begins)
     after = advance(dataclasses.replace(before, **news.set), news.update, now=now, source=news.source)
     after = after or dataclasses.replace(before, **news.set)
     moved = _worth_an_event(before, after)

@@ -55,9 +55,14 @@ def _here(task: Task) -> News:
     return News(task_id=task.id, source=Source.CLIENT, update=update)
 
 
+def to_be_cancelled(task: Task) -> bool:
+    """Whether a wish to cancel is still to be carried out, and can be."""
+    return task.cancel_requested_at is not None and task.external_id is not None and not task.state.ended
+
+
 async def follow_up(runtime: Runtime, task: Task) -> None:
     """Carry out a wish to cancel that had to wait until the job's id was known."""
-    if task.cancel_requested_at is not None and not task.state.ended:
+    if to_be_cancelled(task):
         try:
             await _at_provider(runtime, task)
         except UpstreamError as error:

@@ -7,22 +7,24 @@ bridge here is our own; see docs/decisions/0001.
 
 import asyncio
 import dataclasses
+import functools
 import ipaddress
 import socket
 import zlib
 from collections.abc import AsyncIterator, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
 import httpx
 from aiohttp.abc import AbstractResolver, ResolveResult
-from aiohttp.resolver import ThreadedResolver
 
 CONNECT_TIMEOUT = 10.0
 WRITE_TIMEOUT = 30.0
 ANSWER_CAP = 8 * 1024 * 1024
 """Bytes of an upstream's answer that we are willing to read."""
+RESOLVING_THREADS = 8
 KEEP_ALIVE = 15.0
 """Seconds that an idle connection is kept: shorter than what servers keep, so that few are found dead."""
 
@@ -80,21 +82,24 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         if self._session is None:
             self._session = self._open()
         limits = request.extensions.get("timeout", {})
+        spans = [limits.get(name) for name in ("connect", "write", "read")]
         try:
-            response = await self._session.request(
-                request.method,
-                str(request.url),
-                headers=request.headers.multi_items(),
-                data=await request.aread() or None,
-                allow_redirects=False,
-                skip_auto_headers=("User-Agent", "Content-Type", "Accept", "Accept-Encoding"),
-                timeout=aiohttp.ClientTimeout(
-                    total=None,
-                    connect=limits.get("pool"),
-                    sock_connect=limits.get("connect"),
-                    sock_read=limits.get("read"),
-                ),
-            )
+            # aiohttp has no time-out for writing, and its time-out for reading begins after it.
+            async with asyncio.timeout(None if None in spans else sum(spans)):
+                response = await self._session.request(
+                    request.method,
+                    str(request.url),
+                    headers=request.headers.multi_items(),
+                    data=await request.aread() or None,
+                    allow_redirects=False,
+                    skip_auto_headers=("User-Agent", "Content-Type", "Accept", "Accept-Encoding"),
+                    timeout=aiohttp.ClientTimeout(
+                        total=None,
+                        connect=limits.get("pool"),
+                        sock_connect=limits.get("connect"),
+                        sock_read=limits.get("read"),
+                    ),
+                )
         except Exception as error:
             raise _translated(error, request) from error
         return httpx.Response(
@@ -175,8 +180,8 @@ class PublicOnly(AbstractResolver):
     """Resolves a name once, and refuses it when any of its addresses is not public."""
 
     def __init__(self) -> None:
-        """Use the system's resolver."""
-        self._system = ThreadedResolver()
+        """Take threads of its own: names that never resolve must not keep those that purchases resolve by."""
+        self._threads = ThreadPoolExecutor(RESOLVING_THREADS, thread_name_prefix="resolve")
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
@@ -185,15 +190,24 @@ class PublicOnly(AbstractResolver):
 
         :raises ForbiddenAddress: when any of them is not public
         """
-        found = await self._system.resolve(host, port, family)
-        for entry in found:
-            if not is_public(entry["host"]):
-                raise ForbiddenAddress(f"{host} leads to {entry['host']}, which is not a public address")
-        return found
+        look_up = functools.partial(
+            socket.getaddrinfo, host, port, family=family, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG
+        )
+        found = await asyncio.get_running_loop().run_in_executor(self._threads, look_up)
+        for *_, where in found:
+            if not is_public(str(where[0])):
+                raise ForbiddenAddress(f"{host} leads to {where[0]}, which is not a public address")
+        literal = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
+        return [
+            ResolveResult(
+                hostname=host, host=str(where[0]), port=int(where[1]), family=kind, proto=proto, flags=literal
+            )
+            for kind, _, proto, _, where in found
+        ]
 
     async def close(self) -> None:
-        """Let the resolver go."""
-        await self._system.close()
+        """Let the threads go."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
 
 def public_socket(address: Any) -> socket.socket:

@@ -14,10 +14,12 @@ from service.domain.errors import UpstreamError
 from service.domain.task import Source, State, Submission, Update
 from service.domain.timing import LEASE, retry_inbox
 from service.flows.apply import Applied, News, announce, apply
+from service.flows.cancel import to_be_cancelled
 from service.flows.runtime import Runtime, Upstream, log
 from service.providers import DIALECTS
 from service.providers.dialect import Callback
 from service.store import inbox, queue, submissions
+from service.store.database import StoreUnavailable
 from service.store.inbox import Received
 
 MOST_AT_ONCE = 50
@@ -63,8 +65,32 @@ async def run_due(runtime: Runtime) -> int:
     now = runtime.now()
     claimed = await runtime.writer.do(_claim, (now, now + dt.timedelta(seconds=LEASE), MOST_AT_ONCE))
     if claimed:
-        announce(runtime, await runtime.writer.do(runtime.once(_take_in), claimed))
+        try:
+            announce(runtime, await runtime.writer.do(runtime.once(_take_in), claimed))
+        except StoreUnavailable:
+            raise
+        except Exception:  # noqa: BLE001 - one that cannot be written must not stop the others
+            log.exception("a callback cannot be written; each is taken in by itself")
+            for row in claimed:
+                await _take_in_alone(runtime, row)
     return len(claimed)
+
+
+async def _take_in_alone(runtime: Runtime, row: Row[Any]) -> None:
+    """Take in one callback, so that one that cannot be written costs no other; it is tried again, and parked in the end."""
+    try:
+        announce(runtime, await runtime.writer.do(runtime.once(_take_in), [row]))
+    except StoreUnavailable:
+        raise
+    except Exception as error:  # noqa: BLE001 - it is tried again, and parked in the end
+        log.exception("callback %s cannot be written", row.id)
+        failed = _Heard(detail=f"cannot be written: {type(error).__name__}", retry=True)
+        await runtime.writer.do(_settle, _settlement(runtime, row, failed, ()))
+
+
+async def _settle(connection: AsyncConnection, settled: Sequence[dict[str, Any]]) -> list[None]:
+    await queue.settle_inbox(connection, settled)
+    return [None] * len(settled)
 
 
 async def _claim(
@@ -87,13 +113,16 @@ async def _take_in_one(runtime: Runtime, connection: AsyncConnection, rows: Sequ
     hastened = [
         known[row.submission_id].task_id for row, each in zip(rows, heard, strict=True) if each.decision == "hastened"
     ]
-    await queue.hasten(connection, hastened, now=runtime.now())
-    settled, told = [], []
+    settled: list[dict[str, Any]] = []
+    told: list[Applied] = []
     for row, each in zip(rows, heard, strict=True):
         came_of = [next(applied) for _ in each.news]
         told += came_of
         settled.append(_settlement(runtime, row, each, came_of))
     await queue.settle_inbox(connection, settled)
+    # A wish to cancel that waited for the job's id is carried out by the poll.
+    hastened += [each.task.id for each in told if each.task is not None and to_be_cancelled(each.task)]
+    await queue.hasten(connection, hastened, now=runtime.now())
     if hastened:
         runtime.bells.ring("poll")
     return told
@@ -159,23 +188,28 @@ def _callback_key(upstream: Upstream | None) -> str | None:
 
 
 def _news(runtime: Runtime, submission: Submission, update: Update) -> News:
-    if submission.outcome in {"refused", "account", "unavailable"}:
-        # We had been told that nothing was created. Whatever serves the task now is not overwritten.
-        return News(
-            task_id=submission.task_id,
-            source=Source.CALLBACK,
-            remark="extra_job",
-            details={"upstream": submission.upstream, "external_id": update.external_id, "state": update.state},
-        )
     proven = dataclasses.replace(
         submission, outcome="taken", external_id=update.external_id, settled_at=runtime.now(), code=None, message=None
     )
-    return News(
+    news = News(
         task_id=submission.task_id,
         source=Source.CALLBACK,
         update=update,
         set={"last_error": None} if update.state is not None else {},
-        settles=proven if submission.outcome in {"sending", "uncertain"} and update.external_id is not None else None,
+        settles=proven if submission.outcome in {"sending", "uncertain"} and update.state is not None else None,
+    )
+    if submission.outcome not in {"refused", "account", "unavailable"}:
+        return news
+    # We had been told that nothing was created. While nothing else serves the task the job is adopted, so that none
+    # is bought beside it; whatever serves it already is not overwritten.
+    place = {"upstream": submission.upstream, "dialect": submission.dialect, "callback_expected": True}
+    return dataclasses.replace(
+        news,
+        expects=State.QUEUED,
+        set={**news.set, **place},
+        settles=proven,
+        otherwise="extra_job",
+        details={"upstream": submission.upstream, "external_id": update.external_id},
     )
 
 

@@ -82,8 +82,8 @@ def signed_headers(secret: str, message_id: str, at: dt.datetime, body: str) -> 
 
 
 async def _post(runtime: Runtime, row: Row[Any]) -> Attempt:
-    headers = signed_headers(runtime.webhook_secret, str(row.id), runtime.now(), row.body)
     try:
+        headers = signed_headers(runtime.webhook_secret, str(row.id), runtime.now(), row.body)
         if not runtime.settings.allow_private_webhooks:
             refuse_private(row.url)
         answer = await send(

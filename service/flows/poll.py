@@ -10,15 +10,17 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.domain.errors import NotFound, UpstreamError
+from service.domain.errors import AccountProblem, NotFound, Unavailable, UpstreamError
 from service.domain.task import ENDED, Failure, Source, State, Task, Update
 from service.domain.timing import LEASE, RETRY_AFTER_CAP, counts_as_missing
 from service.flows.apply import Applied, News, settle
+from service.flows.cancel import follow_up
 from service.flows.exchange import converse
 from service.flows.runtime import Runtime, Upstream, log
 from service.flows.underway import Underway
 from service.providers.dialect import Dialect
 from service.store import queue
+from service.store.database import StoreUnavailable
 
 MOST_UNDER_WAY = 100
 
@@ -60,7 +62,18 @@ async def look(runtime: Runtime, tasks: list[Task]) -> None:
 
 
 async def _take_in(runtime: Runtime, task: Task, found: "Found") -> None:
-    await settle(runtime, _news(runtime, task, found, attempt=task.attempts))
+    try:
+        applied = await settle(runtime, _news(runtime, task, found, attempt=task.attempts))
+    except StoreUnavailable:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever it is, the deadline still counts
+        # What cannot be written must not keep the task from its deadline.
+        log.exception("what was found of task %s cannot be written", task.id)
+        unwritten = {"last_error": f"the answer cannot be kept: {type(error).__name__}"}
+        news = News(task_id=task.id, source=Source.POLL, attempt=task.attempts, set=unwritten)
+        applied = await settle(runtime, news)
+    if applied.task is not None:
+        await follow_up(runtime, applied.task)
     if runtime.now() >= task.deadline_at and task.state not in ENDED:
         await settle(runtime, _expiry(runtime, task))
 
@@ -85,11 +98,22 @@ async def _ask(runtime: Runtime, tasks: list[Task]) -> Mapping[UUID, Found]:
             return await _ask_many(runtime, upstream, dialect, tasks)
         return {first.id: await converse(runtime, upstream, dialect, dialect.poll(first))}
     except UpstreamError as error:
+        if len(tasks) > 1 and not isinstance(error, Unavailable | AccountProblem):
+            return await _ask_each(
+                runtime, tasks
+            )  # one bad id, or a gateway without the route, must not blind us for all
         return {task.id: error for task in tasks}
     except Exception as error:  # noqa: BLE001 - a mistake of ours while reading: the task is asked about again
         log.exception("the answer about task %s could not be read", first.id)
         failed = UpstreamError("unreadable", f"the answer could not be read: {error!r}"[:300])
         return {task.id: failed for task in tasks}
+
+
+async def _ask_each(runtime: Runtime, tasks: list[Task]) -> Mapping[UUID, Found]:
+    found: dict[UUID, Found] = {}
+    for task in tasks:
+        found |= await _ask(runtime, [task])
+    return found
 
 
 async def _ask_many(runtime: Runtime, upstream: Upstream, dialect: Dialect, tasks: list[Task]) -> Mapping[UUID, Found]:

@@ -39,13 +39,33 @@ class Upstream:
     name: str
     settings: UpstreamSettings
     dialects: tuple[Dialect, ...]
-    gate: asyncio.Semaphore
-    """Bounds the requests under way to it."""
+    places: "Places"
+    """Bounds the purchases under way to it from this process."""
+    questions: asyncio.Semaphore
+    """Bounds the other requests under way to it, so that slow purchases keep none of them."""
 
     def dialect_for(self, family: str, operation: str) -> Dialect | None:
         """Choose the first of its dialects that has the operation."""
         fitting = (each for each in self.dialects if each.offers(family, operation))
         return next(fitting, None)
+
+
+@dataclasses.dataclass(slots=True)
+class Places:
+    """A bounded number of places; whoever finds none comes again later."""
+
+    free: int
+
+    def take(self) -> bool:
+        """Take a place if there is one."""
+        if self.free <= 0:
+            return False
+        self.free -= 1
+        return True
+
+    def give(self) -> None:
+        """Give a place back."""
+        self.free += 1
 
 
 @dataclasses.dataclass(slots=True, kw_only=True)
@@ -133,7 +153,8 @@ def upstreams_of(settings: Settings) -> dict[str, Upstream]:
             name=name,
             settings=upstream,
             dialects=tuple(DIALECTS[dialect] for dialect in upstream.dialects),
-            gate=asyncio.Semaphore(upstream.concurrency),
+            places=Places(upstream.concurrency),
+            questions=asyncio.Semaphore(upstream.concurrency),
         )
         for name, upstream in settings.upstreams.items()
     }

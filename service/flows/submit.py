@@ -21,6 +21,8 @@ from service.store import queue, submissions
 from service.store.database import StoreUnavailable
 
 MOST_UNDER_WAY = 64
+PLACE_WAIT = 2.0
+"""Seconds until a task looks again for a place at an upstream that has none."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -36,7 +38,7 @@ class Handover:
 
 async def run_due(runtime: Runtime, underway: Underway) -> int:
     """Take the tasks that are due and start to hand them over; answer how many were taken."""
-    room = min(underway.room, MOST_UNDER_WAY)
+    room = min(underway.room, MOST_UNDER_WAY, _free_places(runtime))
     if not room:
         return 0
     now = runtime.now()
@@ -46,9 +48,39 @@ async def run_due(runtime: Runtime, underway: Underway) -> int:
         return 0
     async with runtime.database.reading() as connection:
         histories = await submissions.of_tasks(connection, [task.id for task in claimed])
+    started = 0
     for task in claimed:
-        underway.start(serve(runtime, task, histories[task.id]))
-    return len(claimed)
+        news, handover = plan(runtime, task, histories[task.id])
+        if handover is not None and not handover.upstream.places.take():
+            underway.start(_put_back(runtime, handover))
+            continue
+        underway.start(serve(runtime, news, handover))
+        started += 1
+    return started
+
+
+def _free_places(runtime: Runtime) -> int:
+    """Count what could be handed over now; at least one, since a task may be due for another reason."""
+    return max(sum(upstream.places.free for upstream in runtime.upstreams.values()), 1)
+
+
+async def _put_back(runtime: Runtime, handover: Handover) -> None:
+    """Leave a task queued for a moment: as many purchases as may be are under way to its upstream."""
+    task = handover.task
+    waits = {"last_error": f"{handover.upstream.name} has no free place"}
+    later = runtime.now() + dt.timedelta(seconds=PLACE_WAIT)
+    await settle(
+        runtime,
+        News(
+            task_id=task.id,
+            source=Source.SUBMIT,
+            attempt=task.attempts,
+            holder_only=True,
+            expects=State.QUEUED,
+            set=waits,
+            retry_at=later,
+        ),
+    )
 
 
 async def _claim(
@@ -59,9 +91,17 @@ async def _claim(
     ]
 
 
-async def serve(runtime: Runtime, task: Task, history: Sequence[Submission]) -> None:
-    """Do what is due for a claimed task. Once the submission is written, nothing but the end of the process comes between."""
-    news, handover = plan(runtime, task, history)
+async def serve(runtime: Runtime, news: News, handover: Handover | None) -> None:
+    """Do what was planned for a claimed task, and give its place at the upstream back."""
+    try:
+        await _carry_out(runtime, news, handover)
+    finally:
+        if handover is not None:
+            handover.upstream.places.give()
+
+
+async def _carry_out(runtime: Runtime, news: News, handover: Handover | None) -> None:
+    """Write the plan, and send. Once the submission is written, nothing but the end of the process comes between."""
     try:
         begun = await settle(runtime, news)
     except StoreUnavailable:
@@ -79,6 +119,9 @@ def plan(runtime: Runtime, task: Task, history: Sequence[Submission]) -> tuple[N
     now = runtime.now()
     if task.state is State.SUBMITTING:
         return _found_sending(task, history, now), None
+    if task.cancel_requested_at is not None:
+        unsent = Failure("cancelled", "before it was handed over; nothing was paid")
+        return _end(task, Update(state=State.CANCELLED, failure=unsent), Source.CLIENT), None
     if now >= task.deadline_at:
         failure = Failure("provider_timeout", task.last_error or "not handed over before the deadline")
         return _end(task, Update(state=State.EXPIRED, failure=failure), Source.SWEEP), None
@@ -124,7 +167,9 @@ async def hand_over(runtime: Runtime, handover: Handover) -> None:
     task, submission = handover.task, handover.submission
     url = runtime.callback_url(handover.upstream, handover.dialect, task, submission.id)
     try:
-        update = await converse(runtime, handover.upstream, handover.dialect, handover.dialect.submit(task, url))
+        exchange = handover.dialect.submit(task, url)
+        hidden = [] if url is None else [url.rpartition("/")[2]]
+        update = await converse(runtime, handover.upstream, handover.dialect, exchange, hidden=hidden)
         news = _taken(runtime, handover, update)
     except UpstreamError as error:
         news = _went_wrong(runtime, handover, error)

@@ -186,6 +186,8 @@ RULES: tuple[Rule, ...] = (
     _rule(_GONE, _MISSING, statuses=(404,)),
     _rule(_OVERLOADED, statuses=(429,), says="overloaded"),
     _rule(_LIMITED, statuses=(429,)),
+    # Without a reason of the provider's own it is a proxy's, and says nothing about what had been passed on before.
+    _rule(_PERHAPS, _BROKEN, statuses=(503,), words={_NO_OBJECT}),
     _rule(_OVERLOADED, statuses=(503,)),
     _rule((Uncertain, "provider_timeout"), _TIMED_OUT, statuses=(408, 499, 504, 522, 524)),
     _rule(_PERHAPS, _BROKEN, statuses=(425, *range(500, 600))),
@@ -237,7 +239,7 @@ def _issues(document: Any) -> tuple[str, ...]:
     found = [fields(issue) for issue in (listed if isinstance(listed, list) else [])[:20]]
     said = [(issue.get("path"), word(issue.get("message"))) for issue in found]
     return tuple(
-        f"{'.'.join(str(part) for part in path)}: {message}" if isinstance(path, list) and path else message
+        f"{'.'.join(word(part) or '' for part in path)}: {message}" if isinstance(path, list) and path else message
         for path, message in said
         if message is not None
     )

@@ -324,8 +324,7 @@ class Proxy(Dialect):
         """Take over the parent's id and prompt, and the button that the parent has for an action."""
         if parent.external_id is None:
             return [Mistake("parent_id", f"{parent.operation} leaves no job at Midjourney's to go on from.")]
-        prompt = parent.input.get("prompt", parent.inherited.get("prompt"))
-        taken = {"external_id": parent.external_id, "prompt": prompt}
+        taken = {"external_id": parent.external_id, "prompt": _prompt_so_far(parent)}
         if task.operation == "action":
             chosen = _choose(str(task.input.get("action", "")), parent.next_actions)
             if isinstance(chosen, Mistake):
@@ -338,7 +337,7 @@ class Proxy(Dialect):
 
     def answer(self, task: Task, given: Mapping[str, Any]) -> Exchange:
         """Answer the window that a task waits in. A prompt always goes along: engines complain of none."""
-        prompt = given.get("prompt") or task.input.get("prompt") or task.inherited.get("prompt")
+        prompt = given.get("prompt") or _prompt_so_far(task)
         if not prompt:
             raise Refused("invalid_input", "Midjourney wants a prompt here, and there is none so far: give one.")
         body = merge({"taskId": task.external_id, "prompt": prompt, "maskBase64": given.get("mask")}, {})
@@ -387,7 +386,7 @@ class Proxy(Dialect):
 
     def creates(self, endpoint: str) -> bool:
         """Whether an endpoint creates, or is asked as a submit: list-by-condition is a POST that only asks."""
-        return _verb(endpoint) != ""
+        return (super().creates(endpoint) and "/task/" not in endpoint) or _verb(endpoint) == "image-seed"
 
     def read(self, kind: MessageKind, endpoint: str, reply: Reply) -> Update:
         """Read any recorded message."""
@@ -444,6 +443,12 @@ def _prompt(given: Mapping[str, Any]) -> str:
     addresses = [image for image in given.get("images", ()) if not _inline(image)]
     parameters = [f"{names[0]} {given[ours]}" for ours, names in _PARAMETERS.items() if ours in given]
     return " ".join([*addresses, str(given.get("prompt", "")), *parameters])
+
+
+def _prompt_so_far(task: Task) -> str | None:
+    """Give the prompt that a task was made with, be it its own or that of the first of a line of follow-ups."""
+    inherited: str | None = task.inherited.get("prompt")
+    return _prompt(task.input) if "prompt" in task.input else inherited
 
 
 def _video(given: Mapping[str, Any], parent: str) -> dict[str, Any]:
@@ -579,7 +584,7 @@ def _by_code(status: int, code: int | None, message: str | None, verb: str) -> V
 
 def _unanswered(reply: Reply) -> UpstreamError:
     """Read why a question has no task for an answer: engines say nothing at all of an id that they do not know."""
-    if reply.status in _OK and (not reply.body.strip() or reply.document == []):
+    if reply.status in _OK and (not reply.body.strip() or reply.document in (None, [])):
         return NotFound("not_found")
     reply = _without_hook(reply)
     message = gateway.complaint(reply.document).message
@@ -690,8 +695,8 @@ def _outputs(record: Record) -> list[Result]:
     """Find the outputs: a text, videos, single images, or one picture; and what goes with them after."""
     there = fields(record.get("properties"))
     if _makes_text(record):
-        text = word(there.get("finalPrompt")) or word(record.get("prompt"))
-        translated = word(there.get("finalZhPrompt"))
+        text = _prose(there.get("finalPrompt")) or _prose(record.get("prompt"))
+        translated = _prose(there.get("finalZhPrompt"))
         beside = [Result("text", text=translated, role="extra")] if translated else []
         return [Result("text", text=text), *beside] if text else []
     picture = link(record.get("imageUrl"))
@@ -708,6 +713,12 @@ def _outputs(record: Record) -> list[Result]:
 
 def _makes_text(record: Record) -> bool:
     return (word(record.get("action")) or "").upper() in _TEXTS
+
+
+def _prose(value: Any) -> str | None:
+    """Read a text that is an output: as it is, but safe to store."""
+    text = value.replace("\x00", "").encode("utf-8", "replace").decode("utf-8") if isinstance(value, str) else ""
+    return text if text.strip() else None
 
 
 def _urls(value: Any, name: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 import difflib
 import functools
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -9,6 +10,9 @@ import jsonschema_rs
 import orjson
 
 from service.providers.dialect import Mistake
+
+MOST_MISTAKES = 50
+"""How many mistakes of a document are said at most: whoever makes more is not helped by the rest."""
 
 
 @functools.lru_cache(maxsize=512)
@@ -31,14 +35,15 @@ class Schema:
         """
         if self._validator.is_valid(document):
             return []
-        found = [mistake for error in self._validator.iter_errors(document) for mistake in self._say(error, below)]
+        errors = itertools.islice(self._validator.iter_errors(document), MOST_MISTAKES)
+        found = [mistake for error in errors for mistake in self._say(error, below)]
         return sorted(found, key=lambda mistake: mistake.path)
 
     def _say(self, error: Any, below: str) -> Iterable[Mistake]:
         path = ".".join(str(part) for part in [*([below] if below else []), *error.instance_path])
         match error.kind.name:
             case "additionalProperties":
-                for name in error.kind.unexpected:
+                for name in error.kind.unexpected[:MOST_MISTAKES]:
                     known = self._properties_at(error)
                     yield Mistake(_join(path, name), f"unknown field{nearest(name, known)}")
             case "required":

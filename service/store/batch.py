@@ -10,6 +10,7 @@ a moment, wait for a pause, or for their turn after :data:`PATIENCE`. So a burst
 import asyncio
 import contextlib
 import dataclasses
+import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
@@ -17,6 +18,8 @@ from typing import Any, TypeVar
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.store.database import Database, StoreBusy, StoreUnavailable, out_of_reach
+
+log = logging.getLogger("dovecote")
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -57,7 +60,7 @@ class Writer:
     async def do(self, batch: Batch[Item, Answer], item: Item) -> Answer:
         """Write one item and wait for the commit.
 
-        :raises StoreUnavailable: when the database does not answer; nothing was written
+        :raises StoreUnavailable: when the database does not answer; it may have been written all the same
         :raises StoreBusy: when too many writes are waiting already
         """
         return await self._do(self._waiting, batch, item)
@@ -118,6 +121,9 @@ class Writer:
             if out_of_reach(error) or len(wishes) == 1:
                 _fail(wishes, error)
                 return
+            log.warning(
+                "%d writes cannot be made together, so each is made by itself: %s", len(wishes), type(error).__name__
+            )
             for wish in wishes:
                 await self._commit([wish])
 

@@ -11,6 +11,7 @@ import orjson
 from sqlalchemy import event, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 POOL_SIZE = 20
@@ -21,7 +22,7 @@ BUSY_TIMEOUT = 5.0
 
 
 class StoreUnavailable(Exception):
-    """The database cannot be reached or cannot answer now; nothing was written."""
+    """The database cannot be reached or cannot answer now. Of a write nobody knows whether it was committed."""
 
 
 class StoreBusy(StoreUnavailable):
@@ -157,7 +158,7 @@ def _json() -> dict[str, Any]:
 
 def out_of_reach(error: BaseException) -> bool:
     """Whether an error means the database is away or overloaded, rather than that a statement is wrong."""
-    if isinstance(error, OSError | TimeoutError | StoreUnavailable):
+    if isinstance(error, OSError | TimeoutError | PoolTimeout | StoreUnavailable):
         return True
     if isinstance(error, DBAPIError):
         away = isinstance(error, OperationalError | InterfaceError) and not _mistaken(error.orig)
@@ -170,10 +171,15 @@ def _mistaken(error: BaseException | None) -> bool:
     return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR
 
 
+_AWAY = frozenset({"08", "53", "57"})
+"""PostgreSQL's classes: connection, resources, operator intervention (shutdown, crash, cancel)."""
+_NOT_NOW = frozenset({"25006", "40001", "40P01", "55P03"})
+"""A standby after a failover, a serialization failure, a deadlock, a lock that is not to be had."""
+
+
 def _no_service(error: DBAPIError) -> bool:
-    # PostgreSQL's classes 08 (connection), 53 (resources), 57 (operator intervention: shutdown, crash, cancel).
-    state = getattr(error.orig, "sqlstate", None) or ""
-    return str(state)[:2] in {"08", "53", "57"}
+    state = str(getattr(error.orig, "sqlstate", None) or "")
+    return state[:2] in _AWAY or state in _NOT_NOW
 
 
 @contextlib.asynccontextmanager

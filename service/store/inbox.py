@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Table, select
+from sqlalchemy import Table, case, literal, null, or_, select
 from sqlalchemy.dialects.postgresql import insert as insert_postgresql
 from sqlalchemy.dialects.sqlite import insert as insert_sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -36,11 +36,29 @@ class Received:
 _NAMES = tuple(field.name for field in dataclasses.fields(Received))
 
 
+_NOT_TAKEN_IN = ("forged", "unreadable", "unmatched", "parked")
+"""Decisions that may fall otherwise when the same comes again: with a fresh signature, after an update or a repair."""
+
+
 def _receiving(insert: Callable[[Table], Any]) -> Any:
     statement = insert(inbox)
+    new = statement.excluded
+    # Spelt out: a list that expands is refused where many rows are written at once.
+    again = or_(*(inbox.c.decision == decision for decision in _NOT_TAKEN_IN))
+    renewed = {
+        "headers": new.headers,  # with them the signature
+        "received_at": new.received_at,
+        "due_at": new.due_at,
+        "decision": null(),
+        "decided_at": null(),
+        "attempts": literal(0),
+    }
     return statement.on_conflict_do_update(
         index_elements=["submission_id", "dedupe_key"],
-        set_={"copies": inbox.c.copies + statement.excluded.copies},
+        set_={
+            "copies": inbox.c.copies + new.copies,
+            **{name: case((again, value), else_=inbox.c[name]) for name, value in renewed.items()},
+        },
     )
 
 
@@ -48,7 +66,7 @@ _RECEIVE = {"sqlite": _receiving(insert_sqlite), "postgresql": _receiving(insert
 
 
 async def receive(connection: AsyncConnection, received: Sequence[Received]) -> list[None]:
-    """Store callbacks; one that is there already is counted as a copy."""
+    """Store callbacks; one that is there already is counted as a copy, and looked at again if it was not taken in."""
     rows: dict[tuple[UUID, bytes], dict[str, Any]] = {}
     for callback in received:
         key = (callback.submission_id, callback.dedupe_key)

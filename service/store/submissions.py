@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Boolean, Row, and_, bindparam, or_, select, update
+from sqlalchemy import Boolean, Row, bindparam, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.domain.task import Submission
@@ -27,11 +27,8 @@ _SETTLE = (
     update(submissions)
     .where(
         submissions.c.id == bindparam("of_submission"),
-        # A callback may have proved the job before the answer came, or after we had given up on it.
-        or_(
-            submissions.c.outcome == "sending",
-            and_(submissions.c.outcome == "uncertain", bindparam("taken", type_=Boolean)),
-        ),
+        # Proof that a job exists counts whatever was known before; anything else only while nothing is known.
+        or_(submissions.c.outcome == "sending", bindparam("taken", type_=Boolean)),
     )
     .values(
         outcome=bindparam("outcome"),

@@ -212,8 +212,21 @@ _HASTENED = (
     .where(inbox.c.submission_id == submissions.c.id, submissions.c.task_id == tasks.c.id)
     .where(inbox.c.decision == "hastened")
 )
+# The model that the client named, as Task.model has it. Only this is read of inputs, which may hold whole pictures.
+_MODEL = func.coalesce(tasks.c.options["model"].as_string(), tasks.c.input["model"].as_string())
 _ENDINGS = (
-    select(tasks, _HASTENED.label("hastened"))
+    select(
+        tasks.c.family,
+        tasks.c.operation,
+        _MODEL.label("model"),
+        tasks.c.upstream,
+        tasks.c.dialect,
+        tasks.c.submitted_at,
+        tasks.c.finished_at,
+        tasks.c.learned_by,
+        tasks.c.callback_expected,
+        _HASTENED.label("hastened"),
+    )
     .where(
         tasks.c.finished_at.is_not(None),
         tasks.c.finished_at > bindparam("since"),
@@ -227,21 +240,18 @@ _ENDINGS = (
 
 async def recent_endings(connection: AsyncConnection, *, since: datetime, most: int) -> list[Ending]:
     """Read how the last tasks ended, newest first: what the poll plan learns from."""
-    rows = [dict(row._mapping) for row in await connection.execute(_ENDINGS, {"since": since, "most": most})]  # noqa: SLF001 - the documented way to a row's names
-    found = [(row.pop("hastened"), task_of(row)) for row in rows]
     return [
         Ending(
-            family=task.family,
-            operation=task.operation,
-            model=task.model,
-            upstream=task.upstream or "",
-            dialect=task.dialect or "",
-            seconds=(task.finished_at - task.submitted_at).total_seconds(),
-            by_callback=task.learned_by is Source.CALLBACK or bool(hastened),
-            callback_expected=task.callback_expected,
+            family=row.family,
+            operation=row.operation,
+            model=row.model,
+            upstream=row.upstream or "",
+            dialect=row.dialect or "",
+            seconds=(row.finished_at - row.submitted_at).total_seconds(),
+            by_callback=row.learned_by == Source.CALLBACK or bool(row.hastened),
+            callback_expected=row.callback_expected,
         )
-        for hastened, task in found
-        if task.finished_at is not None and task.submitted_at is not None
+        for row in await connection.execute(_ENDINGS, {"since": since, "most": most})
     ]
 
 

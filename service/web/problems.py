@@ -98,7 +98,9 @@ async def on_http_exception(request: Request, error: Exception) -> Response:
 async def on_store_unavailable(_: Request, error: Exception) -> Response:
     """Answer when the database is away."""
     log.warning("answering 503: %s", error)
-    return unavailable("the database does not answer; nothing was changed, try again").response()
+    return unavailable(
+        "the database does not answer, and what was asked for may have been done; trying again is safe with an Idempotency-Key"
+    ).response()
 
 
 async def on_error(request: Request, error: Exception) -> Response:

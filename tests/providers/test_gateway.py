@@ -99,7 +99,7 @@ ROWS = [
     (500, task("get_channel_failed"), "unavailable/overloaded", "unavailable/overloaded"),
     (503, relay("分组 default 下模型 gen4 无可用渠道", "model_not_found"), *["unavailable/overloaded"] * 2),
     (200, task("model_not_found"), "unavailable/overloaded", "unavailable/overloaded"),
-    (503, HTML, "unavailable/overloaded", "unavailable/overloaded"),
+    (503, HTML, "uncertain/provider_error", "unavailable/provider_error"),
     (200, {"code": 503, "msg": "later"}, "unavailable/overloaded", "unavailable/overloaded"),
     (500, task("do_request_failed", "请求上游地址失败"), "uncertain/provider_error", "unavailable/provider_error"),
     (500, task("read_response_body_failed"), "uncertain/provider_error", "unavailable/provider_error"),

@@ -147,6 +147,8 @@ POLLS = [
     (row("SUCCESS", action="DESCRIBE", imageUrl=PICTURE, prompt="1 one"), news("succeeded", results=["1 one"])),
     (row("SUCCESS", action="describe", imageUrl=PICTURE, properties={"finalPrompt": ""}), news("succeeded", results=["a cat"])),
     (row("SUCCESS", action="SHORTEN", properties={"finalPrompt": "cat", "finalZhPrompt": "猫"}), news("succeeded", results=["cat"])),
+    (row("SUCCESS", action="SHORTEN", properties={"finalPrompt": "cat\n\n" * 2000}), news("succeeded", results=["cat\n\n" * 2000])),
+    (row("SUCCESS", action="SHORTEN", prompt="", properties={"finalPrompt": " \n"}), news(None)),
     # Videos: the list, else the one; the mp4 may stand where pictures do
     (row("SUCCESS", action="VIDEO", videoUrl=VIDEO, imageUrl=PICTURE), news("succeeded", results=[VIDEO])),
     (row("SUCCESS", action="VIDEO", videoUrl=VIDEO, videoUrls=[], imageUrl=PICTURE), news("succeeded", results=[VIDEO])),
@@ -334,6 +336,22 @@ def test_answers_that_take_refuse_or_leave_it_open(endpoint, status, body, readi
         assert explain(message("error", endpoint, status, body)) == reading
 
 
+def test_a_submit_is_told_from_a_question_though_its_route_is_not_stated():
+    told = {
+        endpoint: explain(message("error", endpoint, 502, HTML))["error"]
+        for endpoint in (
+            "POST /mj/submit/*",
+            "POST /mj-fast/mj/submit/imagine",
+            "POST /mj/insight-face/swap",
+            SEED,
+            FETCH,
+            LIST,
+            "",
+        )
+    }
+    assert list(told.values()) == ["uncertain"] * 4 + ["unavailable"] * 3
+
+
 FETCH, LIST = "GET /mj/task/{id}/fetch", "POST /mj/task/list-by-condition"
 SILENCE = [
     (FETCH, 400, relay("task_no_found"), no("not_found", "not_found", "task_no_found")),
@@ -342,12 +360,13 @@ SILENCE = [
     (FETCH, 200, "", no("not_found", "not_found")),
     (FETCH, 200, " \n", no("not_found", "not_found")),
     (FETCH, 204, "", no("not_found", "not_found")),
+    (FETCH, 204, None, no("not_found", "not_found")),
+    (FETCH, 200, None, no("not_found", "not_found")),
     (LIST, 200, [], no("not_found", "not_found")),
     ("GET /mj/image/{id}", 400, {"error": "midjourney_task_not_found"}, no("not_found", "not_found", "midjourney_task_not_found")),
     (FETCH, 404, refused_by_gateway("Invalid URL (GET /mj)"), no("account", "not_found", "Invalid URL (GET /mj)")),
     (FETCH, 404, HTML, no("account", "not_found", HTML)),
     (FETCH, 200, HTML, no("unreadable", "unreadable", HTML)),
-    (FETCH, 200, None, no("unreadable", "unreadable", "null")),
     (FETCH, 200, {}, no("unreadable", "unreadable", "{}")),
     (FETCH, 200, [{}], no("unreadable", "unreadable", "[{}]")),
     (FETCH, 200, {"status": "FAILURE"}, no("unreadable", "unreadable", '{"status": "FAILURE"}')),
@@ -636,7 +655,7 @@ GRID = (Action("MJ::U1", "U1"), Action("MJ::U2", "U2"), Action("MJ::R", "🔄"),
 
 def parent(**more):
     done = {"state": State.SUCCEEDED, "external_id": "p1", "next_actions": GRID}
-    return task("imagine", {"prompt": "a cat"}, **(done | more))
+    return dataclasses.replace(task("imagine", {"prompt": "a cat"}), **(done | more))
 
 
 @pytest.mark.parametrize(
@@ -667,6 +686,8 @@ def test_the_prompt_is_handed_down_from_follow_up_to_follow_up():
     first = MJ.inherit(task("change", {"change": "upscale"}), parent())
     second = task("change", {"change": "upscale"}, external_id="p2", inherited=first)
     assert MJ.inherit(task("image_seed"), second) == {"external_id": "p2", "prompt": "a cat"}
+    wide = parent(input={"prompt": "a cat", "aspect_ratio": "16:9"})
+    assert MJ.inherit(task("image_seed"), wide) == {"external_id": "p1", "prompt": "a cat --ar 16:9"}
 
 
 def test_nothing_goes_on_from_what_left_no_job():
@@ -745,14 +766,15 @@ def test_what_is_missing_from_a_list_is_not_in_the_answer():
 
 
 @pytest.mark.parametrize(
-    "answer", [reply([]), reply(""), reply("", 204), reply(refused_by_gateway("Invalid URL (POST /mj)"), 404)]
+    "answer",
+    [reply([]), reply("null"), reply(""), reply("", 204), reply(refused_by_gateway("Invalid URL (POST /mj)"), 404)],
 )
 def test_a_list_that_knows_nobody_leaves_each_to_a_question_of_its_own(answer):
     _, found = drive(MJ.poll_many([known("1"), known("2")]), answer)
     assert found == {}
 
 
-@pytest.mark.parametrize("answer", [reply(HTML), reply(HTML, 502), reply("", 401), reply({"code": 1}), reply("null")])
+@pytest.mark.parametrize("answer", [reply(HTML), reply(HTML, 502), reply("", 401), reply({"code": 1})])
 def test_a_list_that_cannot_be_read_is_no_news(answer):
     _, error = drive(MJ.poll_many([known("1"), known("2")]), answer)
     assert isinstance(error, UpstreamError)

@@ -173,6 +173,7 @@ POLLS = [
     (ok(row("FAILURE", [broken("c1"), broken()], fail_reason="upstream busy")), news("failed", failure=failure("overloaded", "upstream busy"))),
     (ok(row("FAILURE", [broken(message="An artist's name", kind="moderation_failure")])), news("failed", failure=failure("content_policy", "An artist's name"))),
     (ok(row("FAILURE", [broken(message=None, kind="internal")])), news("failed", failure=failure("provider_error", "internal"))),
+    (ok(row("FAILURE", None, fail_reason="no luck", result_url=SONG)), news("failed", failure=failure("provider_error", "no luck"))),
     (ok(row("CANCELLED", None, fail_reason="by the user")), news("cancelled", failure=failure("cancelled", "by the user"))),
     # Clips without a task around them: Suno-API's single fetch, and sister gateways
     (ok(BOTH), bare("succeeded", results=[SONG, OTHER])),
@@ -186,6 +187,8 @@ POLLS = [
     (ok([broken("c1"), broken()]), bare("failed", failure=failure("provider_error", "Generation failed"))),
     (ok([clip(), clip("c2", "odd", OTHER)]), bare(None)),
     (ok([clip(audio=STREAM)]), bare(None)),
+    (ok({"id": "c1", "status": "streaming", "video_url": "https://x/v.mp4"}), bare("running")),
+    (ok({"task_id": "t1", "status": "processing", "video_url": "https://x/v.mp4"}), news("running", progress=None)),
     (ok(LYRICS), bare("succeeded", external_id="l1", results=["coo, coo"])),
     (ok({"task_id": "t1", "data": BOTH}), news("succeeded", progress=None, results=[SONG, OTHER])),
     ({"code": "SUCCESS", "data": {"data": [{"clipId": "a", "cld2AudioUrl": SONG, "progress": "100%"}, {"clipId": "b", "cld2AudioUrl": "", "progress": "40%"}]}}, bare(None, progress=40)),
@@ -309,6 +312,7 @@ SUBMITS = [
     (200, b'{"code":"success","message":"","data":"t1"}{"code":"insert_task_failed"}', TAKEN),
     (200, {"clips": [clip("c1", "queued", ""), clip("c2", "queued", "")]}, bare("queued", external_id="c1,c2")),
     (200, ok([clip("c1", "submitted", "")]), bare("queued", external_id="c1")),
+    (200, ok("https://x.test/a.wav"), bare("succeeded", results=["https://x.test/a.wav"])),
     # No code, no id, no word for it: it may have been taken
     (200, {"data": "t1"}, no("uncertain", "unreadable", '{"data": "t1"}')),
     (200, ok(""), no("uncertain", "unreadable", '{"code": "success", "message": "", "data": ""}')),
@@ -324,6 +328,8 @@ SUBMITS = [
     *((500, word_of(code), no("uncertain", "provider_error", code)) for code in ("do_request_failed", "read_response_body_failed", "unmarshal_response_body_failed", "insert_task_failed")),
     (502, word_of("fail_to_fetch_task", "请求上游地址失败"), no("uncertain", "provider_error", "请求上游地址失败")),
     # … and no
+    (200, {"code": "odd", "message": "well", "data": None}, no("refused", "provider_error", "well")),
+    (400, {"code": "odd", "message": "well", "data": "t1"}, no("refused", "invalid_input", "well")),
     (400, word_of("invalid_request", "invalid_action"), no("refused", "invalid_input", "invalid_action")),
     (400, word_of("invalid_request", "task id is empty"), no("refused", "invalid_input", "task id is empty")),
     (400, word_of("task_not_exist", "task_origin_not_exist"), no("refused", "not_found", "task_origin_not_exist")),
@@ -453,6 +459,13 @@ def test_records_and_callbacks_are_read_by_one_reader(kind, body, reading):
     assert explain(message) == reading
 
 
+@pytest.mark.parametrize(("code", "retryable"), [(501, True), (408, True), (400, False), (413, False)])
+def test_what_a_failure_allows(code, retryable):
+    update = SunoApi().polled(reply(record("GENERATE_AUDIO_FAILED", errorCode=code)))
+    assert update.failure is not None
+    assert update.failure.retryable is retryable
+
+
 def test_the_first_track_is_a_preview_and_so_is_the_stream_of_the_second():
     update = SunoApi().polled(reply(record("FIRST_SUCCESS", [track(), track("c2", "")])))
     assert update.results == (
@@ -506,6 +519,7 @@ def test_the_code_in_the_body_counts_whatever_the_status(status, code, message, 
         (502, HTML, "uncertain"),
         (429, "", "unavailable"),
         (401, {"error": "who"}, "account"),
+        (401, {"code": 200, "data": {"taskId": "t1"}}, "account"),
         (500, {"code": 200, "data": {"taskId": "t1"}}, "uncertain"),
     ],
 )
@@ -922,7 +936,12 @@ def test_a_description_and_words_of_ones_own_do_not_go_together():
     ]
     for example in FAMILY.operations["music"].input["examples"]:
         assert schema.mistakes(example) == []
-        assert NewApi().check(task("music", example)) == []
+        assert NewApi().check(task("music", example)) == SunoApi().check(task("music", example)) == []
+
+
+def test_a_persona_is_ones_own_unless_one_says_otherwise():
+    shown = FAMILY.operations["persona"].input["properties"]["public"]
+    assert shown["default"] is body_of("newapi", "persona", {"clip": "c", "name": "n"})["is_public"] is False
 
 
 def test_what_goes_on_from_a_clip_may_go_on_from_a_task():
@@ -1060,6 +1079,7 @@ def test_credits():
     assert (call.method, call.path, credit) == ("GET", "/api/v1/generate/credit", 98.5)
     for answer, outcome in (
         (reply({"code": 401, "msg": "no"}), "account"),
+        (reply({"code": 200, "data": 98.5}, 502), "unavailable"),
         (reply({"code": 200, "data": None}), "unreadable"),
     ):
         _, error = drive(SunoApi().balance(), answer)

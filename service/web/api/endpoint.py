@@ -96,7 +96,11 @@ def read_query(parameters: tuple[Parameter, ...], request: Request) -> dict[str,
     ]
     read: dict[str, Any] = {}
     for name, parameter in known.items():
-        given = [_typed(value, parameter.schema) for value in request.query_params.getlist(name)]
+        stated = request.query_params.getlist(name)
+        if any("\x00" in value for value in stated):
+            mistakes.append(Mistake(name, "holds a NUL character: leave it out"))
+            continue
+        given = [_typed(value, parameter.schema) for value in stated]
         if not given:
             continue
         if len(given) > 1 and not parameter.many:

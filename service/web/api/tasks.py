@@ -169,6 +169,8 @@ def _filter(asked: Asked) -> task_store.Filter:
     query = asked.query
     mistakes: list[Mistake] = []
     labels: dict[str, str] = {}
+    if len(query.get("label", [])) > accept.MOST_LABELS:
+        raise invalid([Mistake("label", f"no task has more than {accept.MOST_LABELS} labels")])
     for label in query.get("label", []):
         name, equals, value = label.partition("=")
         if not equals:
