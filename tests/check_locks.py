@@ -32,5 +32,5 @@ def missing(wanted: list[str], path: str) -> list[str]:
 project = tomllib.loads(Path("pyproject.toml").read_text())
 wrong = missing(project["project"]["dependencies"], "requirements.lock")
 wrong += missing(project["project"]["dependencies"] + project["dependency-groups"]["dev"], "requirements-dev.lock")
-print("\n".join(wrong) or "both locks satisfy pyproject.toml")
+sys.stdout.write("\n".join(wrong or ["both locks satisfy pyproject.toml"]) + "\n")
 sys.exit(bool(wrong))

@@ -21,6 +21,7 @@ from service.store import tasks as task_store
 
 DEADLINE_SECONDS = (10, 7 * 86_400)
 MOST_LABELS = 20
+MOST_VALUES = 100_000
 DEEPEST = 50
 """Levels of nesting that a wish may have."""
 
@@ -243,21 +244,28 @@ def _hash(wish: Any) -> str:
         return ""
 
 
-def _unstorable(value: Any, path: str = "", depth: int = 0) -> Iterator[Mistake]:
-    """Find what cannot be kept: texts with a NUL, and nesting beyond reason."""
-    if depth > DEEPEST:
-        yield Mistake(path, f"is nested deeper than {DEEPEST} levels")
-    elif isinstance(value, str):
-        if "\x00" in value:
+def _unstorable(wish: Any) -> Iterator[Mistake]:
+    """Find what cannot be kept: texts with a NUL, nesting beyond reason, and more values than anybody wishes for."""
+    seen = 0
+    waiting: list[tuple[str, int, Any]] = [("", 0, wish)]
+    while waiting:
+        path, depth, value = waiting.pop()
+        seen += 1
+        if seen > MOST_VALUES:
+            yield Mistake("", f"holds more than {MOST_VALUES} values")
+            return
+        if isinstance(value, str) and "\x00" in value:
             yield Mistake(path, "holds a NUL character: leave it out")
-    elif isinstance(value, Mapping):
-        for name, item in value.items():
-            at = f"{path}.{name}".strip(".")
-            yield from _unstorable(name, at)
-            yield from _unstorable(item, at, depth + 1)
-    elif isinstance(value, list):
-        for number, item in enumerate(value):
-            yield from _unstorable(item, f"{path}.{number}", depth + 1)
+        elif isinstance(value, dict | list) and depth >= DEEPEST:
+            yield Mistake(path, f"is nested deeper than {DEEPEST} levels")
+        elif isinstance(value, dict):
+            waiting += [(f"{path}.{name}".strip("."), depth, name) for name in value]
+            waiting += [(f"{path}.{name}".strip("."), depth + 1, item) for name, item in value.items()]
+        elif isinstance(value, list):
+            if len(value) > MOST_VALUES:
+                yield Mistake(path, f"holds more than {MOST_VALUES} values")
+                return
+            waiting += [(f"{path}.{number}", depth + 1, item) for number, item in enumerate(value)]
 
 
 def _too_many_labels(wish: Any) -> list[Mistake]:

@@ -79,6 +79,17 @@ class _Written:
     messages: list[Message] = dataclasses.field(default_factory=list)
     begun: list[Submission] = dataclasses.field(default_factory=list)
     settled: list[Submission] = dataclasses.field(default_factory=list)
+    answered: set[UUID] = dataclasses.field(default_factory=set)
+    """Those of them whose answer came."""
+
+    def note_submissions(self, news: News) -> None:
+        """Note what the news say of submissions."""
+        if news.settles is not None:
+            self.settled.append(news.settles)
+            if news.source is Source.SUBMIT:
+                self.answered.add(news.settles.id)
+        if news.begins is not None:
+            self.begun.append(news.begins)
 
 
 async def apply(runtime: Runtime, connection: AsyncConnection, news: Sequence[News]) -> list[Applied]:
@@ -87,7 +98,7 @@ async def apply(runtime: Runtime, connection: AsyncConnection, news: Sequence[Ne
     written = _Written()
     applied = [_take_in(runtime, tasks, piece, written) for piece in news]
     # Submissions are settled before others begin: the index that forbids a second job sees each statement.
-    await submissions.settle(connection, written.settled)
+    await submissions.settle(connection, written.settled, answered=written.answered)
     await submissions.begin(connection, written.begun)
     await queue.settle_tasks(connection, list(written.changed.values()))
     await event_store.record(connection, written.events)
@@ -127,11 +138,20 @@ async def settle_surely(runtime: Runtime, news: News) -> Applied:
 
 def _bare(news: News) -> News:
     """Keep what must not be lost."""
-    update = Update(state=news.update.state, external_id=news.update.external_id)
+    update = dataclasses.replace(news.update, results=_storable(news.update.results), actions=(), unknown_word=None)
     if update.state in {State.FAILED, State.CANCELLED}:
         update = dataclasses.replace(update, failure=Failure("unknown"))
     settles = None if news.settles is None else dataclasses.replace(news.settles, message=None)
     return dataclasses.replace(news, update=update, set={}, details={}, settles=settles)
+
+
+def _storable(results: tuple[Result, ...]) -> tuple[Result, ...]:
+    """Leave out what no database keeps."""
+    return tuple(each for each in results if _clean(each.url) and _clean(each.text) and _clean(each.item))
+
+
+def _clean(text: str | None) -> bool:
+    return text is None or ("\x00" not in text and text.encode("utf-8", "ignore").decode() == text)
 
 
 def announce(runtime: Runtime, applied: Sequence[Applied]) -> None:
@@ -158,10 +178,7 @@ def _take_in(runtime: Runtime, tasks: dict[UUID, Task], news: News, written: _Wr
         news = dataclasses.replace(
             news, update=Update(), set={}, retry_at=None, begins=None, settles=None, remark=remark
         )
-    if news.settles is not None:
-        written.settled.append(news.settles)
-    if news.begins is not None:
-        written.begun.append(news.begins)
+    written.note_submissions(news)
     after = advance(dataclasses.replace(before, **news.set), news.update, now=now, source=news.source)
     after = after or dataclasses.replace(before, **news.set)
     moved = _worth_an_event(before, after)

@@ -205,6 +205,7 @@ def _news(runtime: Runtime, submission: Submission, update: Update) -> News:
     place = {"upstream": submission.upstream, "dialect": submission.dialect, "callback_expected": True}
     return dataclasses.replace(
         news,
+        update=dataclasses.replace(update, state=update.state or State.SUBMITTED),
         expects=State.QUEUED,
         set={**news.set, **place},
         settles=proven,

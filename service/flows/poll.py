@@ -23,6 +23,8 @@ from service.store import queue
 from service.store.database import StoreUnavailable
 
 MOST_UNDER_WAY = 100
+PLACE_WAIT = 2.0
+"""Seconds until a task looks again for a place at an upstream that has none."""
 
 
 async def run_due(runtime: Runtime, underway: Underway) -> int:
@@ -37,8 +39,32 @@ async def run_due(runtime: Runtime, underway: Underway) -> int:
         groups[task.upstream or "", task.dialect or ""].append(task)
     for tasks in groups.values():
         for asked in _batches(runtime, tasks):
-            underway.start(look(runtime, asked))
+            upstream = runtime.upstreams.get(asked[0].upstream or "")
+            if upstream is None:
+                underway.start(look(runtime, asked))
+            elif upstream.looks.take():
+                underway.start(_look_in_place(runtime, upstream, asked))
+            else:
+                underway.start(_put_back(runtime, asked))
     return len(claimed)
+
+
+async def _look_in_place(runtime: Runtime, upstream: Upstream, tasks: list[Task]) -> None:
+    try:
+        await look(runtime, tasks)
+    finally:
+        upstream.looks.give()
+
+
+async def _put_back(runtime: Runtime, tasks: list[Task]) -> None:
+    """Leave tasks for a moment: as many looks as may be are under way at their upstream."""
+    later = runtime.now() + dt.timedelta(seconds=PLACE_WAIT)
+    await asyncio.gather(
+        *(
+            settle(runtime, News(task_id=task.id, source=Source.POLL, attempt=task.attempts, not_before=later))
+            for task in tasks
+        )
+    )
 
 
 async def _claim(

@@ -32,24 +32,6 @@ _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _MICROSECOND = dt.timedelta(microseconds=1)
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Upstream:
-    """An account at a host, ready to be spoken to."""
-
-    name: str
-    settings: UpstreamSettings
-    dialects: tuple[Dialect, ...]
-    places: "Places"
-    """Bounds the purchases under way to it from this process."""
-    questions: asyncio.Semaphore
-    """Bounds the other requests under way to it, so that slow purchases keep none of them."""
-
-    def dialect_for(self, family: str, operation: str) -> Dialect | None:
-        """Choose the first of its dialects that has the operation."""
-        fitting = (each for each in self.dialects if each.offers(family, operation))
-        return next(fitting, None)
-
-
 @dataclasses.dataclass(slots=True)
 class Places:
     """A bounded number of places; whoever finds none comes again later."""
@@ -66,6 +48,26 @@ class Places:
     def give(self) -> None:
         """Give a place back."""
         self.free += 1
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Upstream:
+    """An account at a host, ready to be spoken to."""
+
+    name: str
+    settings: UpstreamSettings
+    dialects: tuple[Dialect, ...]
+    places: Places
+    """Bounds the purchases under way to it from this process."""
+    looks: Places
+    """Bounds the looks under way or waiting, so that an upstream that hangs does not keep those at others."""
+    questions: asyncio.Semaphore
+    """Bounds the other requests under way to it, so that slow purchases keep none of them."""
+
+    def dialect_for(self, family: str, operation: str) -> Dialect | None:
+        """Choose the first of its dialects that has the operation."""
+        fitting = (each for each in self.dialects if each.offers(family, operation))
+        return next(fitting, None)
 
 
 @dataclasses.dataclass(slots=True, kw_only=True)
@@ -154,6 +156,7 @@ def upstreams_of(settings: Settings) -> dict[str, Upstream]:
             settings=upstream,
             dialects=tuple(DIALECTS[dialect] for dialect in upstream.dialects),
             places=Places(upstream.concurrency),
+            looks=Places(2 * upstream.concurrency),
             questions=asyncio.Semaphore(upstream.concurrency),
         )
         for name, upstream in settings.upstreams.items()

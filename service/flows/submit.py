@@ -50,7 +50,11 @@ async def run_due(runtime: Runtime, underway: Underway) -> int:
         histories = await submissions.of_tasks(connection, [task.id for task in claimed])
     started = 0
     for task in claimed:
-        news, handover = plan(runtime, task, histories[task.id])
+        try:
+            news, handover = plan(runtime, task, histories[task.id])
+        except Exception:  # noqa: BLE001 - one that cannot be planned waits for its lease and stops no other
+            log.exception("task %s cannot be planned", task.id)
+            continue
         if handover is not None and not handover.upstream.places.take():
             underway.start(_put_back(runtime, handover))
             continue

@@ -1,11 +1,11 @@
 """Statements on submissions: begin one before anything is sent, and write down how it went."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Boolean, Row, bindparam, or_, select, update
+from sqlalchemy import Boolean, Row, bindparam, case, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.domain.task import Submission
@@ -32,7 +32,10 @@ _SETTLE = (
     )
     .values(
         outcome=bindparam("outcome"),
-        external_id=bindparam("external_id"),
+        external_id=case(
+            (bindparam("by_answer", type_=Boolean), func.coalesce(bindparam("external_id"), submissions.c.external_id)),
+            else_=func.coalesce(submissions.c.external_id, bindparam("external_id")),
+        ),
         code=bindparam("code"),
         message=bindparam("message"),
         settled_at=bindparam("settled_at"),
@@ -46,8 +49,13 @@ async def begin(connection: AsyncConnection, started: Sequence[Submission]) -> N
         await connection.execute(submissions.insert(), [dataclasses.asdict(submission) for submission in started])
 
 
-async def settle(connection: AsyncConnection, settled: Sequence[Submission]) -> None:
-    """Write how submissions went."""
+async def settle(
+    connection: AsyncConnection, settled: Sequence[Submission], *, answered: Collection[UUID] = ()
+) -> None:
+    """Write how submissions went.
+
+    :param answered: those whose answer came; it alone may replace an id that a callback had named
+    """
     if settled:
         await connection.execute(
             _SETTLE,
@@ -55,6 +63,7 @@ async def settle(connection: AsyncConnection, settled: Sequence[Submission]) -> 
                 {
                     "of_submission": submission.id,
                     "taken": submission.outcome == "taken",
+                    "by_answer": submission.id in answered,
                     "outcome": submission.outcome,
                     "external_id": submission.external_id,
                     "code": submission.code,
