@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from uuid import uuid4
 
+import httpx
 import hypothesis
 import pytest
 
@@ -15,6 +16,7 @@ from service.providers import PROVIDERS
 from service.store.database import Database
 from service.store.migrate import migrate
 from service.store.tables import metadata
+from tests.contract import CONTRACT
 from tests.world import World
 
 hypothesis.settings.register_profile("dovecote", deadline=None)  # a busy machine is no failure
@@ -112,3 +114,10 @@ async def world(database_url: str) -> AsyncIterator[World]:
     """Dovecote with its surroundings, all in this process: nothing of ours is patched, only the edges are ours."""
     async with World.opened(database_url) as opened:
         yield opened
+
+
+@pytest.fixture
+async def api(world: World) -> httpx.AsyncClient:
+    """Lend the world's client, with every answer held against the OpenAPI document."""
+    world.client.event_hooks["response"].append(CONTRACT.check)
+    return world.client

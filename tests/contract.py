@@ -56,3 +56,6 @@ def _answer(operation: Mapping[str, Any], response: httpx.Response) -> Mapping[s
     if "$ref" in promised:
         promised = DOCUMENT["components"]["responses"][promised["$ref"].rpartition("/")[2]]
     return dict(promised)
+
+
+CONTRACT = Contract()

@@ -18,10 +18,10 @@ from service.flows.tokens import Tokens
 from service.flows.underway import Underway
 from service.store import tables
 from service.store.inbox import Received
-from service.web.callbacks import BODY_CAP
 from tests.world import JOB_SECONDS, World
 
 TOKENS = Tokens("a secret")
+MEBIBYTE = 1024 * 1024
 
 
 async def handed_over(world: World, prompt: str = "[drop] a dove") -> tuple[Task, str]:
@@ -193,7 +193,7 @@ async def pieces(size: int) -> AsyncIterator[bytes]:
 
 async def test_a_body_may_have_one_mebibyte_and_no_more(world: World) -> None:
     _, path = await handed_over(world)
-    for size, status in ((BODY_CAP, 200), (BODY_CAP + 1, 413)):
+    for size, status in ((MEBIBYTE, 200), (MEBIBYTE + 1, 413)):
         told = await world.client.post(path, content=bytes(size))
         untold = await world.client.post(path, content=pieces(size))
         assert (told.status_code, untold.status_code) == (status, status)
@@ -273,7 +273,7 @@ async def test_a_database_that_is_down_is_503_and_a_time_to_come_again() -> None
         answer = await world.client.post(path, content=b"{}")
         assert (answer.status_code, answer.json()["code"], answer.headers["retry-after"]) == (503, "unavailable", "5")
         assert (await world.client.post("/callbacks/forged", content=b"{}")).status_code == 404
-        assert (await world.client.post(path, content=bytes(BODY_CAP + 1))).status_code == 413
+        assert (await world.client.post(path, content=bytes(MEBIBYTE + 1))).status_code == 413
         assert (await world.client.get("/healthz")).status_code == 200
         ready = await world.client.get("/readyz")
         assert (ready.status_code, ready.json()["status"]) == (503, "unavailable")

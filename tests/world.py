@@ -33,6 +33,8 @@ WEBHOOK_SECRET = "whsec_" + "c2VjcmV0LW9mLXRoZS10ZXN0cy1zZWNyZXQ="
 PUBLIC_URL = "http://dovecote.test"
 RECEIVER_URL = "http://receiver.test/done"
 JOB_SECONDS = 10.0
+WISH = {"family": "runway", "operation": "text_to_video", "input": {"prompt": "[drop] a dove"}}
+"""The document of a task that nobody calls back about."""
 
 
 class Clock:

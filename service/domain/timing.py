@@ -108,8 +108,11 @@ def retry_inbox(attempts: int, *, now: datetime) -> datetime | None:
 
 def counts_as_missing(task: Task, *, now: datetime) -> bool:
     """Whether the provider's 'I know no such task' is to be believed by now."""
-    if task.missing_since is None:
+    if task.missing_since is None or may_be_invisible(task, now=now):
         return False
-    start = task.submitted_at or task.created_at
-    young = (now - start).total_seconds() < UNKNOWN_ID_GRACE
-    return not young and (now - task.missing_since).total_seconds() >= UNKNOWN_ID_CONFIRMED
+    return (now - task.missing_since).total_seconds() >= UNKNOWN_ID_CONFIRMED
+
+
+def may_be_invisible(task: Task, *, now: datetime) -> bool:
+    """Whether a job is so young that a provider which does not know it may only not know it yet."""
+    return (now - (task.submitted_at or task.created_at)).total_seconds() < UNKNOWN_ID_GRACE

@@ -58,6 +58,8 @@ class News:
     settles: Submission | None = None
     retry_at: dt.datetime | None = None
     """When a queued task is to be handed over again, or until when it is now held."""
+    look_at: dt.datetime | None = None
+    """When to look instead of now, where a claimed task found no place."""
     not_before: dt.datetime | None = None
     """The earliest next poll, where the upstream asked us to wait."""
 
@@ -248,6 +250,8 @@ def _schedule(runtime: Runtime, before: Task, after: Task, news: News, *, holds:
         due = news.retry_at
     elif after.state in {State.QUEUED, State.SUBMITTING}:
         due = before.due_at
+    elif holds and news.look_at is not None:
+        due = news.look_at
     elif holds or before.state is not after.state or before.external_id != after.external_id:
         due = runtime.next_poll(after)
         if due is not None and news.not_before is not None:

@@ -2,6 +2,7 @@
 
 from service.domain.errors import NotFound, UpstreamError
 from service.domain.task import Failure, Source, State, Task, Update
+from service.domain.timing import may_be_invisible
 from service.flows.apply import Applied, News, settle
 from service.flows.exchange import converse
 from service.flows.runtime import Runtime
@@ -42,6 +43,9 @@ async def _at_provider(runtime: Runtime, task: Task) -> Applied:
     try:
         update = await converse(runtime, upstream, dialect, dialect.cancel(task))
     except NotFound as error:
+        if may_be_invisible(task, now=runtime.now()):
+            words = f"{task.upstream} does not know job {task.external_id} yet: it is cancelled as soon as it does"
+            return await settle(runtime, News(task_id=task.id, source=Source.CLIENT, set={"last_error": words}))
         update = Update(state=State.CANCELLED, failure=Failure("cancelled", error.message))
     return await settle(runtime, News(task_id=task.id, source=Source.POLL, update=update))
 

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.domain.errors import AccountProblem, NotFound, Unavailable, UpstreamError
 from service.domain.task import ENDED, Failure, Source, State, Task, Update
-from service.domain.timing import LEASE, RETRY_AFTER_CAP, counts_as_missing
+from service.domain.timing import LEASE, RETRY_AFTER_CAP, counts_as_missing, may_be_invisible
 from service.flows.apply import Applied, News, settle
 from service.flows.cancel import follow_up
 from service.flows.exchange import converse
@@ -61,7 +61,7 @@ async def _put_back(runtime: Runtime, tasks: list[Task]) -> None:
     later = runtime.now() + dt.timedelta(seconds=PLACE_WAIT)
     await asyncio.gather(
         *(
-            settle(runtime, News(task_id=task.id, source=Source.POLL, attempt=task.attempts, not_before=later))
+            settle(runtime, News(task_id=task.id, source=Source.POLL, attempt=task.attempts, look_at=later))
             for task in tasks
         )
     )
@@ -173,7 +173,7 @@ def _news(runtime: Runtime, task: Task, found: Found, *, attempt: int | None) ->
 
 def _not_found(task: Task, error: NotFound, news: News, now: dt.datetime) -> News:
     words = f"{task.upstream} does not know job {task.external_id}"
-    if task.cancel_requested_at is not None:
+    if task.cancel_requested_at is not None and not may_be_invisible(task, now=now):
         cancelled = Update(state=State.CANCELLED, failure=Failure("cancelled", error.message))
         return dataclasses.replace(news, update=cancelled)
     missing = dataclasses.replace(task, missing_since=task.missing_since or now)

@@ -156,7 +156,7 @@ def upstreams_of(settings: Settings) -> dict[str, Upstream]:
             settings=upstream,
             dialects=tuple(DIALECTS[dialect] for dialect in upstream.dialects),
             places=Places(upstream.concurrency),
-            looks=Places(2 * upstream.concurrency),
+            looks=Places(4 * upstream.concurrency),
             questions=asyncio.Semaphore(upstream.concurrency),
         )
         for name, upstream in settings.upstreams.items()
