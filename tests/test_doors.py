@@ -18,7 +18,9 @@ from service.flows.tokens import Tokens
 from service.flows.underway import Underway
 from service.store import tables
 from service.store.inbox import Received
-from tests.world import JOB_SECONDS, World
+from service.web.api import ENDPOINTS
+from tests.contract import CONTRACT
+from tests.world import JOB_SECONDS, WISH, World
 
 TOKENS = Tokens("a secret")
 MEBIBYTE = 1024 * 1024
@@ -277,3 +279,18 @@ async def test_a_database_that_is_down_is_503_and_a_time_to_come_again() -> None
         assert (await world.client.get("/healthz")).status_code == 200
         ready = await world.client.get("/readyz")
         assert (ready.status_code, ready.json()["status"]) == (503, "unavailable")
+
+
+async def test_without_its_database_the_api_says_when_to_come_again() -> None:
+    async with World.opened("postgresql://nobody@127.0.0.1:1/nothing") as world:
+        world.client.event_hooks["response"].append(CONTRACT.check)
+        for endpoint in ENDPOINTS:
+            if endpoint.tag == "Catalogue":  # what could be asked for is known all the same
+                continue
+            answer = await world.client.request(endpoint.method, endpoint.path.replace("{id}", str(uuid4())), json=WISH)
+            assert (answer.status_code, answer.json()["code"], answer.headers["retry-after"]) == (
+                503,
+                "unavailable",
+                "5",
+            )
+            assert "nobody" not in answer.text
