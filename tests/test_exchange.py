@@ -1,5 +1,6 @@
 """What a broken conversation means for a purchase: never sent and tried again, or perhaps sent and never sent again."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
@@ -14,7 +15,7 @@ from service.flows.tokens import Tokens
 from service.providers import DIALECTS
 from service.store.batch import Writer
 from service.store.database import Database
-from tests.breakage import ANSWER, HEAD, PERHAPS_SENT, Server, answering, nowhere
+from tests.breakage import ANSWER, HEAD, PERHAPS_SENT, Server, answering, nowhere, request_of
 from tests.values import a_task
 from tests.world import settings_for
 
@@ -76,3 +77,21 @@ async def test_a_purchase_that_is_answered_has_an_id() -> None:
         update = await outcome(server.url, creating=True)
     assert isinstance(update, Update)
     assert update.external_id == "7"
+
+
+@pytest.mark.parametrize(("creating", "connections"), [(True, 3), (False, 1)])
+async def test_every_purchase_goes_over_a_connection_of_its_own(creating: bool, connections: int) -> None:  # noqa: FBT001 - a column of the table
+    async def keep_answering(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            await request_of(reader)
+            writer.write(HEAD + ANSWER)
+
+    task = a_task(state=State.SUBMITTED, external_id="7", input={"prompt": "a dove", "duration": 5})
+    dialect = DIALECTS["runway/aggregator"]
+    async with Server.running(keep_answering) as server:
+        async with runtime_for(server.url) as runtime:
+            for _ in range(3):
+                exchange = dialect.submit(task, None) if creating else dialect.poll(task)
+                with contextlib.suppress(UpstreamError):  # what the answer means to a poll is not the question here
+                    await converse(runtime, runtime.upstreams["elkapi"], dialect, exchange)
+        assert server.connections == connections

@@ -16,6 +16,7 @@ from service.cli import exits
 from service.cli.practice import SANDBOX_KEY, plug
 from service.cli.processes import LOOPBACK, Served, Troupe, clean_environment, free_ports
 from service.sandbox import Receiver, Sandbox, running
+from service.store.migrate import _LOCK
 from service.web.api.tasks import LOOK_AGAIN
 from tests.breakage import ANSWER, HEAD, Server, request_of
 from tests.world import JOB_SECONDS, WEBHOOK_SECRET, Clock
@@ -89,9 +90,11 @@ async def test_two_roles_on_one_database_bring_a_task_home_and_wake_who_waits_fo
         web = dovecote(tmp_path, postgresql_url, upstream, "web")
         worker = dovecote(tmp_path, postgresql_url, upstream, "worker", public=web.url)
         with Troupe() as troupe:
-            await started(troupe, web, worker)
+            await started(troupe, web)
             async with client_of(web) as client, client_of(worker) as side_door:
-                assert (await side_door.get("/v1/tasks")).status_code == 404  # a worker serves its health only
+                assert await left_alone(client)  # a web process leaves the work to others
+                await started(troupe, worker)
+                assert (await side_door.get("/v1/tasks")).status_code == 404  # and a worker serves its health only
                 waits = [await woken_after(client, sandbox, clock, hook) for _ in range(3)]
 
                 async def told() -> bool:
@@ -101,8 +104,15 @@ async def test_two_roles_on_one_database_bring_a_task_home_and_wake_who_waits_fo
     # A waiting request looks for itself after LOOK_AGAIN, and never before: what is quicker was woken from abroad.
     # The best of three, since a busy machine may be slow once.
     assert min(waits) < LOOK_AGAIN / 2
-    assert sandbox.ledger.paid() == len(waits)
+    assert sandbox.ledger.paid() == 1 + len(waits)
     assert {(each.state, each.verified) for each in receiver.received} == {("succeeded", True)}
+
+
+async def left_alone(client: httpx.AsyncClient) -> bool:
+    """Submit a task and wait a second for its end: a process at work would have handed it over at once."""
+    wish = {"family": "runway", "operation": "text_to_video", "input": {"prompt": "a patient dove"}}
+    answer = await client.post("/v1/tasks", json=wish, headers={"Prefer": "wait=1"})
+    return bool(answer.json()["state"] == "queued")
 
 
 async def woken_after(client: httpx.AsyncClient, sandbox: Sandbox, clock: Clock, hook: str) -> float:
@@ -121,13 +131,19 @@ async def woken_after(client: httpx.AsyncClient, sandbox: Sandbox, clock: Clock,
 
 
 async def test_a_purchase_under_way_ends_in_order_before_the_process_does(database_url: str, tmp_path: Path) -> None:
-    came, answer = asyncio.Event(), asyncio.Event()
+    came, answer, hung_up = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     async def think(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await request_of(reader)
         came.set()
-        await answer.wait()
-        writer.write(HEAD + ANSWER)
+        ends = [asyncio.create_task(answer.wait()), asyncio.create_task(reader.read())]
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        if answer.is_set():
+            writer.write(HEAD + ANSWER)
+        else:
+            hung_up.set()
+        for each in ends:
+            each.cancel()
 
     async with Server.running(think) as upstream:
         served = dovecote(tmp_path, database_url, upstream.url)
@@ -139,6 +155,8 @@ async def test_a_purchase_under_way_ends_in_order_before_the_process_does(databa
             assert served.process is not None
             served.process.send_signal(signal.SIGTERM)
             await until(lambda: door_is_shut(served))
+            with pytest.raises(TimeoutError):  # it takes 0.1 s from the shut door to the work under way
+                await asyncio.wait_for(hung_up.wait(), 0.3)
             assert served.alive
             answer.set()
             assert await asyncio.to_thread(served.process.wait, PATIENCE) == 0
@@ -193,7 +211,22 @@ async def test_a_database_that_nobody_has_migrated_is_refused(empty_postgresql_u
 
 
 async def test_two_may_migrate_at_once(empty_postgresql_url: str, tmp_path: Path) -> None:
-    both = await asyncio.gather(*(run(tmp_path, empty_postgresql_url, "migrate", "--json") for _ in range(2)))
+    import asyncpg
+
+    gate = await asyncpg.connect(empty_postgresql_url)
+    await gate.execute(f"SELECT pg_advisory_lock({_LOCK})")
+    migrating = [asyncio.create_task(run(tmp_path, empty_postgresql_url, "migrate", "--json")) for _ in range(2)]
+
+    async def both_wait() -> bool:
+        waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+        return bool(await gate.fetchval(waiting) == len(migrating))
+
+    try:
+        await until(both_wait)
+        assert await gate.fetchval("SELECT to_regclass('tasks')") is None
+    finally:
+        await gate.close()  # and now they run for it
+        both = await asyncio.gather(*migrating)
     assert [code for code, _, _ in both] == [0, 0], both
     first, second = sorted((json.loads(out) for _, out, _ in both), key=lambda each: each["was"] is not None)
     assert first == {"schema": second["schema"], "was": None}

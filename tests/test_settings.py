@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 
 from service.settings import Settings, SettingsError, load
 
@@ -247,3 +247,9 @@ def test_secrets_are_not_printed_with_the_settings() -> None:
     for text in (repr(settings), str(settings), settings.model_dump_json()):
         assert SECRET not in text
         assert KEY not in text
+
+
+def test_what_the_library_says_of_a_mistake_does_not_repeat_it_either() -> None:
+    with pytest.raises(ValidationError) as raised:
+        Settings.model_validate({"port": SECRET})
+    assert SECRET not in str(raised.value)
