@@ -57,11 +57,11 @@ def _normal(words: str) -> str:
 
 
 def _parts(row: tuple[str, ...]) -> list[tuple[str, ...]]:
-    """Take a CREATE TABLE of SQLite apart: the order of its constraints means nothing."""
+    """Take a CREATE TABLE of SQLite apart: the order of its columns and constraints means nothing."""
     if not row[3].startswith("CREATE TABLE"):
         return [row]
-    inside = row[3].partition("(")[2].rstrip(")")
-    return [(*row[:3], part.strip()) for part in inside.split(", CONSTRAINT")]
+    columns, *constraints = row[3].partition("(")[2].rstrip(")").split(", CONSTRAINT")
+    return [(*row[:3], part.strip()) for part in [*columns.split(", "), *constraints]]
 
 
 async def test_upgrade_makes_what_the_models_say(empty: Database) -> None:

@@ -14,7 +14,7 @@ import orjson
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.domain.lifecycle import advance
-from service.domain.task import Failure, Result, Source, State, Submission, Task, Update
+from service.domain.task import ENDED, Failure, Result, Source, State, Submission, Task, Update
 from service.flows.runtime import Runtime, log
 from service.flows.show import instant, show_task
 from service.store import events as event_store
@@ -184,9 +184,10 @@ def _take_in(runtime: Runtime, tasks: dict[UUID, Task], news: News, written: _Wr
     after = advance(dataclasses.replace(before, **news.set), news.update, now=now, source=news.source)
     after = after or dataclasses.replace(before, **news.set)
     moved = _worth_an_event(before, after)
+    message = _message_type(before, after) if moved else None
     if moved or news.remark is not None:
         after = dataclasses.replace(after, sequence=before.sequence + 1, updated_at=now)
-        written.events.append(_event(before, after, news, now))
+        written.events.append(_event(before, after, news, now, message))
     after = _schedule(runtime, before, after, news, holds=holds)
     if after != before:
         tasks[after.id] = written.changed[after.id] = after
@@ -212,7 +213,7 @@ def _worth_an_event(before: Task, after: Task) -> bool:
     return any(getattr(before, name) != getattr(after, name) for name in _NEWSWORTHY)
 
 
-def _event(before: Task, after: Task, news: News, now: dt.datetime) -> Event:
+def _event(before: Task, after: Task, news: News, now: dt.datetime, message: str | None) -> Event:
     shown = {
         name: value
         for name, value in task_store.row_of(after).items()
@@ -223,8 +224,10 @@ def _event(before: Task, after: Task, news: News, now: dt.datetime) -> Event:
             shown[name] = instant(shown[name])
     return Event(
         task_id=after.id,
+        client=after.client,
         sequence=after.sequence,
         type=_event_type(before, after, news),
+        message=message,
         source=news.source,
         at=now,
         data={**shown, **news.details},
@@ -266,6 +269,21 @@ def _owes(before: Task, after: Task) -> bool:
     if after.callback_url is None or not after.state.ended:
         return False
     return before.state is not after.state or _outputs(before) != _outputs(after)
+
+
+_TOLD = frozenset({State.SUBMITTED, State.RUNNING, State.AWAITING_INPUT}) | ENDED
+"""States whose beginning is a client's business."""
+
+
+def _message_type(before: Task, after: Task) -> str | None:
+    """Name the message that tells clients of a change; None where it is none of their business."""
+    if before.state is not after.state:
+        if before.state.ended and after.state.ended:
+            return "task.late_result"
+        return f"task.{after.state}" if after.state in _TOLD else None
+    if after.state.ended:
+        return "task.late_result" if _outputs(before) != _outputs(after) else None
+    return "task.progress" if (before.progress, before.results) != (after.progress, after.results) else None
 
 
 def _outputs(task: Task) -> list[Result]:

@@ -18,8 +18,11 @@ class Event:
     """One line of a task's history."""
 
     task_id: UUID
+    client: str
     sequence: int
     type: str
+    message: str | None = None
+    """Type of the message that tells clients of it, such as ``task.succeeded``; None where it is the operator's business."""
     source: Source
     at: datetime
     data: Mapping[str, Any]
@@ -48,8 +51,10 @@ async def of_task(connection: AsyncConnection, task_id: UUID, *, after: int = 0,
     return [
         Event(
             task_id=row.task_id,
+            client=row.client,
             sequence=row.sequence,
             type=row.type,
+            message=row.message,
             source=Source(row.source),
             at=row.at,
             data=row.data,

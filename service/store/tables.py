@@ -181,13 +181,17 @@ events = Table(
     metadata,
     Column("id", Serial, primary_key=True),
     Column("task_id", Uuid, ForeignKey("tasks.id", ondelete="CASCADE"), nullable=False),
+    Column("client", Text, nullable=False, server_default=""),
     Column("sequence", Integer, nullable=False),
     Column("type", Text, nullable=False),
+    Column("message", Text),
     Column("source", Text, nullable=False),
     Column("at", Instant, nullable=False),
     Column("data", Json, nullable=False),
     UniqueConstraint("task_id", "sequence"),
-)
+    # A client's feed: what it is told of, in the order in which it happened.
+    Index("ix_events_feed", "client", "id", sqlite_where=text("message IS NOT NULL"), postgresql_where=text("message IS NOT NULL")),
+)  # fmt: skip
 
 inbox = Table(
     "inbox",

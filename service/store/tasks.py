@@ -87,8 +87,10 @@ async def accept(connection: AsyncConnection, wished: Sequence[Task]) -> list[Ac
 def _acceptance(task: Task) -> dict[str, Any]:
     return {
         "task_id": task.id,
+        "client": task.client,
         "sequence": task.sequence,
         "type": "accepted",
+        "message": None,
         "source": str(Source.CLIENT),
         "at": task.created_at,
         "data": {"state": str(task.state), "route": list(task.route)},
