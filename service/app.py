@@ -99,6 +99,8 @@ async def at_work(runtime: Runtime) -> AsyncIterator[None]:
     if runtime.database.sqlite:
         async with runtime.database.writing() as connection:
             await queue.release_leases(connection, now=runtime.now())
+    async with runtime.database.writing() as connection:
+        await queue.leave_unknown_lines(connection, [line.key for line in runtime.lines], now=runtime.now())
     async with working(runtime):
         # What is alive now stays: collections need not look at it again, and long pauses go away.
         gc.collect()

@@ -8,12 +8,14 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 from urllib.parse import SplitResult, urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
-from service.providers import DIALECTS, PROVIDERS
+from service.domain.task import Policy
+from service.providers import DIALECTS, FAMILIES, PROVIDERS
+from service.providers.schema import nearest
 from service.store.database import parse_url
 
 PREFIX = "DOVECOTE_"
@@ -21,6 +23,8 @@ ELSEWHERE = frozenset({"DOVECOTE_CONFIG", "DOVECOTE_URL", "DOVECOTE_API_KEY"})
 """Variables with our prefix that are not settings of the server: where its file is, and what the command uses as a client."""
 
 _SHORTEST_KEY = 16
+_NESTED = frozenset({"upstreams", "routes", "on_uncertain_by_client"})
+"""Settings that are tables, one entry to a variable."""
 
 
 class SettingsError(Exception):
@@ -52,6 +56,20 @@ class UpstreamSettings(_Strict):
     """What a task usually takes there, until enough samples of our own are there."""
     concurrency: int = Field(default=20, ge=1, le=1000)
     """How many requests may be under way to it at once, from one process."""
+    open_tasks: int | None = Field(default=None, ge=1)
+    """How many tasks it may work on at once, from all processes together; a Midjourney account takes 3 to 12."""
+    submits_per_second: float | None = Field(default=None, gt=0, le=1000)
+    """How many submits it is given in a second, from all processes together."""
+    polls_per_second: float | None = Field(default=None, gt=0, le=1000)
+    """How many polls it is asked in a second, from all processes together."""
+    account_token: SecretStr | None = None
+    """The gateway's access token of your account (not an API key): lets a job be found whose answer got lost."""
+    account_user: str | None = None
+    """The number of that account at the gateway."""
+    low_credit: float | None = Field(default=None, ge=0)
+    """Below this credit, in the provider's own unit, Dovecote warns."""
+    when_full: Literal["wait", "next"] = "wait"
+    """What a task does that finds no place there: waits for one, or goes to the next upstream of its route."""
 
     @field_validator("key")
     @classmethod
@@ -97,6 +115,13 @@ class Settings(_Strict):
     allow_private_webhooks: bool = False
     """Whether clients may have completion webhooks sent to loopback and private addresses."""
     upstreams: Mapping[str, UpstreamSettings] = Field(default_factory=dict)
+    routes: Mapping[str, tuple[str, ...]] = Field(default_factory=dict)
+    """Family → upstreams that may serve it, in order. Default: all that are configured, gateways first."""
+    on_uncertain: Policy = "hold"
+    """What becomes of a task of which nobody can find out whether it was bought: ``hold`` waits for its deadline, ``fail``
+    ends it, ``resubmit_once`` buys it again, perhaps for the second time."""
+    on_uncertain_by_client: Mapping[str, Policy] = Field(default_factory=dict)
+    """The same for single clients. A task may name its own."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     @field_validator("database_url")
@@ -121,6 +146,24 @@ class Settings(_Strict):
         if len({key.get_secret_value() for key in keys.values()}) < len(keys):
             raise ValueError("two clients have the same key: it would not tell them apart")
         return keys
+
+    def policy_of(self, client: str) -> Policy:
+        """Say what becomes of a client's uncertain tasks, unless a task names its own way."""
+        return self.on_uncertain_by_client.get(client, self.on_uncertain)
+
+    @model_validator(mode="after")
+    def _routes_lead_somewhere(self) -> Self:
+        for family, names in self.routes.items():
+            if family not in FAMILIES:
+                raise ValueError(f"routes.{family}: there is no such family{nearest(family, FAMILIES)}")
+            for name in names:
+                if name not in self.upstreams and name not in PROVIDERS:
+                    raise ValueError(
+                        f"routes.{family}: no upstream {name!r} is configured{nearest(name, self.upstreams)}"
+                    )
+            if len(set(names)) < len(names):
+                raise ValueError(f"routes.{family}: an upstream is named twice")
+        return self
 
     @field_validator("webhook_secret")
     @classmethod
@@ -206,12 +249,14 @@ def _overlay(document: dict[str, Any], environment: Mapping[str, str], mistakes:
         if not variable.startswith(PREFIX) or variable in ELSEWHERE:
             continue
         where = variable.removeprefix(PREFIX).lower().split("__")
-        if where[0] not in Settings.model_fields or (len(where) > 1) != (where[0] == "upstreams"):
+        if where[0] not in Settings.model_fields or (len(where) > 1) != (where[0] in _NESTED):
             mistakes.append(f"{variable}: no such setting{_nearest(variable)}")
         elif where[0] == "api_keys":
             document["api_keys"] = _named_keys(value, mistakes)
         elif where[0] == "upstreams":
             _set_upstream(document, variable, where[1:], value, mistakes)
+        elif where[0] in _NESTED:
+            _set_named(document, variable, where, value, mistakes)
         else:
             document[where[0]] = value
 
@@ -227,6 +272,15 @@ def _set_upstream(document: dict[str, Any], variable: str, where: list[str], val
         case _:
             fields = ", ".join(name.upper() for name in UpstreamSettings.model_fields)
             mistakes.append(f"{variable}: write DOVECOTE_UPSTREAMS__<NAME>__<FIELD>, where FIELD is one of {fields}")
+
+
+def _set_named(document: dict[str, Any], variable: str, where: list[str], value: str, mistakes: list[str]) -> None:
+    """Set one entry of a table: ``DOVECOTE_ROUTES__RUNWAY`` is ``[routes] runway``."""
+    table = document.setdefault(where[0], {})
+    if len(where) != 2:  # noqa: PLR2004 - the table and the name
+        mistakes.append(f"{variable}: write {PREFIX}{where[0].upper()}__<NAME>")
+    elif isinstance(table, dict):  # else the file has something odd there, and is told so
+        table[where[1]] = [part.strip() for part in value.split(",")] if where[0] == "routes" else value
 
 
 def _named_keys(value: str, mistakes: list[str]) -> dict[str, str]:
@@ -278,9 +332,9 @@ def _nearest(variable: str) -> str:
 def _say(fault: Any) -> str:
     """Say one mistake without ever repeating the value: it may be a secret."""
     where = ".".join(str(part) for part in fault["loc"] if part != "[key]")
-    names = UpstreamSettings.model_fields if fault["loc"][0] == "upstreams" else Settings.model_fields
+    names = UpstreamSettings.model_fields if fault["loc"][:1] == ("upstreams",) else Settings.model_fields
     message = str(fault["msg"]).removeprefix("Value error, ")
     if fault["type"] == "extra_forbidden":
         close = difflib.get_close_matches(str(fault["loc"][-1]), names, n=1, cutoff=0.6)
         message = "no such setting" + (f"; did you mean {close[0]}?" if close else f"; there are {', '.join(names)}")
-    return f"{where}: {message}"
+    return f"{where}: {message}" if where else message  # one about several settings names them itself

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.interval import IntervalTrigger
 
-from service.flows import inbox, outbox, poll, submit
+from service.flows import extras, inbox, outbox, poll, submit
 from service.flows.bells import Journey
 from service.flows.learn import learn
 from service.flows.runtime import Runtime, log
@@ -25,7 +25,7 @@ DRAIN = 25.0
 @contextlib.asynccontextmanager
 async def working(runtime: Runtime) -> AsyncIterator[None]:
     """Run all journeys in the background for the length of a ``with``."""
-    submits, polls, messages = (
+    submits, polls, messages, chases = (
         Underway(most, when_room=runtime.bells.journeys[journey].set) for journey, most in _BOUNDS.items()
     )
     rounds: dict[Journey, Callable[[], Awaitable[int]]] = {
@@ -33,6 +33,7 @@ async def working(runtime: Runtime) -> AsyncIterator[None]:
         "poll": lambda: poll.run_due(runtime, polls),
         "inbox": lambda: inbox.run_due(runtime),
         "outbox": lambda: outbox.run_due(runtime, messages),
+        "extras": lambda: extras.run_due(runtime, chases),
     }
     scheduler = AsyncIOScheduler(timezone=dt.UTC)
     for journey, bell in runtime.bells.journeys.items():
@@ -51,13 +52,14 @@ async def working(runtime: Runtime) -> AsyncIterator[None]:
             pump.cancel()
         await asyncio.gather(*pumps, return_exceptions=True)
         # Purchases first: an answer that is not waited for leaves a task unconfirmed.
-        await asyncio.gather(*(each.finish(within=DRAIN) for each in (submits, polls, messages)))
+        await asyncio.gather(*(each.finish(within=DRAIN) for each in (submits, polls, messages, chases)))
 
 
 _BOUNDS: dict[Journey, int] = {
     "submit": submit.MOST_UNDER_WAY,
     "poll": poll.MOST_UNDER_WAY,
     "outbox": outbox.MOST_UNDER_WAY,
+    "extras": extras.MOST_UNDER_WAY,
 }
 _TICKING = {"max_instances": 1, "coalesce": True, "misfire_grace_time": None}
 

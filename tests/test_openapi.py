@@ -71,7 +71,7 @@ def test_operations_are_named_once_described_and_say_what_may_go_wrong() -> None
 
 async def test_every_success_of_every_operation_is_as_promised(world: World, api: httpx.AsyncClient) -> None:
     """Walk through the whole API with a task of every kind of end; the contract is checked at every answer."""
-    for words in ("[drop]", "[drop][fail]", "[drop][stuck]", "[cut]", "[refuse]"):
+    for words in ("[drop]", "[drop][fail]", "[drop][stuck]", "[cut]", "[cut][drop]", "[refuse]"):
         await api.post("/v1/tasks", json={**WISH, "input": {"prompt": f"{words} a dove"}, "labels": {"a": "b"}})
     for _ in range(3):
         for task in (await api.get("/v1/tasks")).json()["tasks"]:
@@ -80,6 +80,7 @@ async def test_every_success_of_every_operation_is_as_promised(world: World, api
             assert (await api.post(f"/v1/tasks/{task['id']}/refresh")).status_code == 200
         await world.until(JOB_SECONDS)
     for task in (await api.get("/v1/tasks")).json()["tasks"]:
+        await api.post(f"/v1/tasks/{task['id']}/retry", json={"confirm_double_payment": True})
         await api.post(f"/v1/tasks/{task['id']}/cancel")
         await api.post(f"/v1/tasks/{task['id']}/input", json={})
     families = (await api.get("/v1/families")).json()["families"]

@@ -41,7 +41,7 @@ def say(state: State, **more: object) -> str:
 @pytest.mark.parametrize(
     ("sentence", "parts"),
     [
-        (say(State.QUEUED), ["Waiting to be handed over", "nothing has been paid"]),
+        (say(State.QUEUED), ["Waiting to be handed over", "Nothing has been paid"]),
         (
             say(State.QUEUED, last_error="elkapi: no channel"),
             ["in 42 s", "elkapi: no channel", "Nothing has been paid"],

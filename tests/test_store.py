@@ -66,6 +66,12 @@ FULL = a_task(
     callback_expected=True,
     missing_since=later(2),
     last_error="elkapi: no",
+    passed_over={"runwayml": "input.style: Runway has nothing like it"},
+    on_uncertain="fail",
+    submission_id=UUID(int=8),
+    refunded=True,
+    waits_for="elkapi",
+    unconfirmed_since=later(3),
     submitted_at=later(0.000001),
     inherited={"external_id": "6"},
 )
@@ -88,7 +94,7 @@ async def test_every_field_that_may_change_is_written_back(database: Database) -
         await queue.settle_tasks(connection, [FULL])
         found = await task_store.find(connection, task.id)
     wish = ("client", "family", "operation", "input", "options", "labels", "callback_url", "idempotency_key")
-    once = (*wish, "request_hash", "route", "parent_id", "inherited", "created_at", "deadline_at", "attempts")
+    once = (*wish, "request_hash", "route", "passed_over", "parent_id", "inherited", "created_at", "deadline_at", "attempts")
     assert found == dataclasses.replace(FULL, **{name: getattr(task, name) for name in once})
 
 

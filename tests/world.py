@@ -13,7 +13,7 @@ import httpx
 
 from service.app import application
 from service.domain.task import Task
-from service.flows import inbox, outbox, poll, submit
+from service.flows import extras, inbox, outbox, poll, submit
 from service.flows.accept import accept
 from service.flows.http import Http
 from service.flows.runtime import Runtime, upstreams_of
@@ -139,6 +139,10 @@ class World:
 
     async def submit(self, prompt: str = "a dove", **wish: Any) -> Task:
         """Accept a Runway task."""
+        return await self.submit_as("default", prompt, **wish)
+
+    async def submit_as(self, client: str, prompt: str = "a dove", **wish: Any) -> Task:
+        """Accept a Runway task of a client."""
         document = {
             "family": "runway",
             "operation": "text_to_video",
@@ -147,7 +151,7 @@ class World:
             **wish,
         }
         given = {name: value for name, value in document.items() if value is not None}
-        return (await accept(self.runtime, given, client="default")).task
+        return (await accept(self.runtime, given, client=client)).task
 
     async def work(self) -> None:
         """Let all journeys run until nothing is due at this moment."""
@@ -157,7 +161,7 @@ class World:
     async def work_once(self) -> int:
         """Run each journey once, and wait for what it started."""
         done = 0
-        for journey in (submit, poll, outbox):
+        for journey in (submit, poll, outbox, extras):
             underway = Underway(100)
             done += await journey.run_due(self.runtime, underway)
             await underway.finish()

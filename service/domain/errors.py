@@ -28,7 +28,13 @@ class UpstreamError(Exception):
     outcome: ClassVar[str] = "unavailable"
 
     def __init__(
-        self, code: str, message: str | None = None, *, retry_after: float | None = None, details: tuple[str, ...] = ()
+        self,
+        code: str,
+        message: str | None = None,
+        *,
+        retry_after: float | None = None,
+        details: tuple[str, ...] = (),
+        broken: bool = False,
     ) -> None:
         """Keep the reason.
 
@@ -36,12 +42,14 @@ class UpstreamError(Exception):
         :param message: the provider's own words, if it had any
         :param retry_after: seconds that the upstream asked us to wait
         :param details: what exactly is wrong with the request, where the provider lists it
+        :param broken: whether this speaks of an upstream in trouble, and not of one request (a connection that fails, 5xx)
         """
         super().__init__("; ".join([message or code, *details]))
         self.code = code
         self.message = message
         self.retry_after = retry_after
         self.details = details
+        self.broken = broken
 
 
 class Refused(UpstreamError):

@@ -9,11 +9,12 @@ from service.domain.task import ENDED, OPEN, Failure, Result, Source, State, Tas
 _AFTER_TAKEN = frozenset({State.RUNNING, State.AWAITING_INPUT}) | ENDED
 
 MOVES: dict[State, frozenset[State]] = {
+    # Back to queued from submitting when the upstream is known to have created nothing, and from unconfirmed by the
+    # task's policy or an operator who accepts that it may be paid twice: only by ourselves.
     # A callback may prove a job of which the upstream had said that it did not exist.
     State.QUEUED: frozenset({State.SUBMITTING, State.SUBMITTED}) | _AFTER_TAKEN,
-    # Back to queued only by ourselves, when the upstream is known to have created nothing.
     State.SUBMITTING: frozenset({State.QUEUED, State.UNCONFIRMED, State.SUBMITTED}) | _AFTER_TAKEN,
-    State.UNCONFIRMED: frozenset({State.SUBMITTED}) | _AFTER_TAKEN,
+    State.UNCONFIRMED: frozenset({State.QUEUED, State.SUBMITTED}) | _AFTER_TAKEN,
     State.SUBMITTED: _AFTER_TAKEN,
     State.RUNNING: frozenset({State.AWAITING_INPUT}) | ENDED,
     State.AWAITING_INPUT: frozenset({State.SUBMITTED, State.RUNNING}) | ENDED,
@@ -30,6 +31,7 @@ ANSWER_GRACE = 120.0
 
 _OURS = frozenset({Source.SWEEP, Source.CLIENT})
 _TAKEN = frozenset({State.SUBMITTED, State.RUNNING, State.AWAITING_INPUT})
+_BOUGHT_AGAIN = frozenset({State.QUEUED, State.SUBMITTING})
 _OURS_TO_SAY = frozenset({State.QUEUED, State.SUBMITTING, State.UNCONFIRMED, State.EXPIRED})
 """What no callback and no poll can say of a job. Least of all ``queued``: a task put back is submitted again."""
 
@@ -75,6 +77,7 @@ def _learn(task: Task, update: Update, source: Source) -> Task:
         results=merge_results(task.results, update.results) if task.state in OPEN else task.results,
         next_actions=update.actions or task.next_actions,
         cost=update.cost if update.cost is not None else task.cost,
+        refunded=update.refunded if update.refunded is not None else task.refunded,
     )
 
 
@@ -82,7 +85,8 @@ def _move(task: Task, update: Update, *, now: datetime, source: Source) -> Task:
     """Make an allowed move."""
     state = update.state
     assert state is not None  # noqa: S101 - for the type checker: the caller has looked
-    moved = dataclasses.replace(task, state=state)
+    since = now if state is State.UNCONFIRMED else task.unconfirmed_since if state in _BOUGHT_AGAIN else None
+    moved = dataclasses.replace(task, state=state, waits_for=None, unconfirmed_since=since)
     if state in _TAKEN and task.submitted_at is None:
         moved = dataclasses.replace(moved, submitted_at=now)
     if state not in ENDED:
@@ -113,6 +117,7 @@ def _complete(task: Task, update: Update, *, now: datetime) -> Task | None:
         failure=update.failure or task.failure if unsaid and task.state is not State.SUCCEEDED else task.failure,
         next_actions=update.actions or task.next_actions,
         cost=task.cost if task.cost is not None else update.cost,
+        refunded=update.refunded if update.refunded is not None else task.refunded,
     )
     return None if completed == task else dataclasses.replace(completed, updated_at=now)
 

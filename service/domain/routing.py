@@ -1,6 +1,7 @@
 """Which upstream a task is handed to next, by how its submissions went so far."""
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from service.domain.task import Submission
 from service.domain.timing import SUBMIT_BACKOFF
@@ -9,17 +10,27 @@ TRIES = len(SUBMIT_BACKOFF)
 """Submissions that may meet an unavailable upstream before the next one is tried."""
 
 
-def choose(route: Sequence[str], submissions: Sequence[Submission]) -> str | None:
-    """Choose the upstream for the next submission; None when every one has turned the account away.
+def ranked(route: Sequence[str], submissions: Sequence[Submission], *, now: datetime) -> list[str]:
+    """Order the upstreams for the next submission, best first; none when every one has turned the account away.
 
-    Each upstream is tried :data:`TRIES` times before the next; once all are used up, the least tried comes next.
+    Each upstream is tried :data:`TRIES` times before the next; once all are used up, the least tried comes first. One
+    that asked not to be asked again for long waits behind the others, and so does one that perhaps has the task already.
     """
-    turned_away = {submission.upstream for submission in submissions if submission.outcome == "account"}
-    open_to_us = [name for name in route if name not in turned_away]
-    fresh = [name for name in open_to_us if tries(name, submissions) < TRIES]
-    if fresh:
-        return fresh[0]
-    return min(open_to_us, key=lambda name: tries(name, submissions), default=None)
+    turned_away = {each.upstream for each in submissions if each.outcome == "account"}
+    perhaps = {each.upstream for each in submissions if each.outcome == "uncertain"}
+    resting = {each.upstream for each in submissions if each.retry_at is not None and each.retry_at > now}
+    left = [name for name in route if name not in turned_away]
+
+    def rank(name: str) -> tuple[bool, bool, int]:
+        met = tries(name, submissions)
+        return name in resting, name in perhaps, met if met >= TRIES else 0
+
+    return sorted(left, key=rank)
+
+
+def choose(route: Sequence[str], submissions: Sequence[Submission], *, now: datetime) -> str | None:
+    """Choose the upstream for the next submission; None when every one has turned the account away."""
+    return next(iter(ranked(route, submissions, now=now)), None)
 
 
 def tries(upstream: str, submissions: Sequence[Submission]) -> int:

@@ -27,9 +27,13 @@ def explain(task: Task, *, now: datetime) -> str:
 
 
 def _queued(task: Task, now: datetime) -> str:
-    if task.last_error is None:
-        return "Waiting to be handed over; nothing has been paid."
-    return f"Waiting to be handed over {_when(task.due_at, now)}: {task.last_error}. Nothing has been paid."
+    paid = "Nothing has been paid."
+    if task.unconfirmed_since is not None:
+        paid = "An earlier submission of it may have been paid."
+    if task.waits_for is not None:
+        return f"Standing in line: {task.last_error}. {paid}"
+    reason = "" if task.last_error is None else f" {_when(task.due_at, now)}: {task.last_error}"
+    return f"Waiting to be handed over{reason}. {paid}"
 
 
 def _unconfirmed(task: Task) -> str:

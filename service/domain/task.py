@@ -9,6 +9,9 @@ from uuid import UUID
 
 ResultKind = Literal["video", "image", "audio", "text", "model"]
 ResultRole = Literal["result", "cover", "last_frame", "preview", "extra"]
+Policy = Literal["hold", "fail", "resubmit_once"]
+"""What becomes of a task of which nobody knows whether it was bought, once there is no way left to find out: it waits for
+its deadline, fails, or is bought again, once and perhaps for the second time."""
 
 
 class State(StrEnum):
@@ -137,6 +140,8 @@ class Update:
     """What can be done next: only the latest are valid."""
     cost: float | None = None
     """In the provider's own unit (points, credits)."""
+    refunded: bool | None = None
+    """Whether the provider says that it has given the price back."""
     unknown_word: str | None = None
     """A status word that no table knows: counted and logged, never acted on."""
 
@@ -161,17 +166,23 @@ class Task:
     request_hash: str = ""
     route: tuple[str, ...] = ()
     """The upstreams that may serve it, in order."""
+    passed_over: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """The upstreams that might have served it and cannot say its input, with the reason."""
+    on_uncertain: Policy = "hold"
 
     state: State = State.QUEUED
     upstream: str | None = None
     """The upstream it was handed to last."""
     dialect: str | None = None
+    submission_id: UUID | None = None
+    """The submission that serves it, or may. Whatever another one brings forth is an extra job."""
     external_id: str | None = None
     progress: int | None = None
     results: tuple[Result, ...] = ()
     failure: Failure | None = None
     next_actions: tuple[Action, ...] = ()
     cost: float | None = None
+    refunded: bool | None = None
     verdict_by: Literal["provider", "dovecote"] | None = None
     """Who ended it. The provider's verdict is final; ours gives way to a later one of the provider."""
     learned_by: Source | None = None
@@ -185,6 +196,11 @@ class Task:
     """Since when the provider has said, without a break, that it does not know the task."""
     last_error: str | None = None
     """What went wrong last on the way to an answer; None once one came."""
+    waits_for: str | None = None
+    """What it stands in line for while it is queued: a place at an upstream (``elkapi``), or an upstream's recovery in
+    one dialect (``elkapi runway/aggregator``)."""
+    unconfirmed_since: datetime | None = None
+    """Since when nobody knows whether an upstream has it; kept while it is bought again all the same."""
     sequence: int = 0
     """Number of its last event."""
 
@@ -220,3 +236,22 @@ class Submission:
     message: str | None = None
     sent_at: datetime
     settled_at: datetime | None = None
+    retry_at: datetime | None = None
+    """Before this the upstream does not want to be asked again."""
+    superseded_at: datetime | None = None
+    """Since when another submission may serve the task. Should this one have made a job all the same, it is an extra
+    one, and probably charged."""
+    job_state: str | None = None
+    """Where an extra job stands."""
+    cost: float | None = None
+    """What an extra job cost, in the provider's own unit."""
+    refunded: bool | None = None
+    """Whether the provider says that it has given the price of an extra job back."""
+    due_at: datetime | None = None
+    """When an extra job is looked after next."""
+    attempts: int = 0
+
+    @property
+    def denied(self) -> bool:
+        """Whether the upstream has said that it made no job."""
+        return self.outcome in {"refused", "account", "unavailable"}

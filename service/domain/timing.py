@@ -23,6 +23,11 @@ SUBMIT_BACKOFF = (1.0, 2.0, 4.0)
 SUBMIT_BACKOFF_LATER = 60.0
 """The upper bound once those tries are used up on every upstream."""
 RETRY_AFTER_CAP = 120.0
+UNCONFIRMED_FIRST_LOOK = 10.0
+"""How long after a lost answer the provider's list is looked at first: a job may show in it a little late."""
+UNCONFIRMED_GROWTH = 0.25
+UNCONFIRMED_SHORTEST = 120.0
+"""How long at least a way to find out is given before a policy decides."""
 MESSAGE_SCHEDULE = (0.0, 5.0, 60.0, 300.0, 1800.0, 7200.0, 18000.0, 36000.0, 72000.0, 129600.0)
 """Waits before each attempt to deliver a client message, give or take a fifth."""
 MESSAGE_SPREAD = 0.2
@@ -47,12 +52,19 @@ POLLING = PollPlan(first=0.5, growth=0.08, shortest=2.0, longest=60.0)
 
 
 def next_poll(
-    task: Task, plan: PollPlan, *, median: float, now: datetime, first_look: float | None = None
+    task: Task,
+    plan: PollPlan,
+    *,
+    median: float,
+    now: datetime,
+    first_look: float | None = None,
+    lookup: bool = False,
 ) -> datetime | None:
     """Say when to ask the provider next; None when there is nothing left to ask.
 
     :param median: seconds that a task of this kind usually takes
     :param first_look: seconds after the submit at which to ask once, whatever the plan
+    :param lookup: whether the provider has a list in which a job without an id can be found
     """
     if task.verdict_by == "provider" or (task.state in ENDED and task.external_id is None):
         return None
@@ -63,12 +75,38 @@ def next_poll(
         later = now + timedelta(seconds=wait)
         return later if later <= task.deadline_at + timedelta(seconds=LATE_WATCH) else None
     first = plan.first * median if first_look is None or age >= first_look else first_look
+    if task.state is State.UNCONFIRMED and task.external_id is None:
+        return next_reconciliation(task, median=median, lookup=lookup, now=now)
     if task.external_id is None:
         return max(task.deadline_at, now)  # there is nothing to ask about: only a callback, or the deadline
     wait = first - age if age < first else min(max(plan.growth * age, plan.shortest), plan.longest)
     if task.state is State.AWAITING_INPUT:
         wait = plan.longest  # nothing happens before somebody answers, and that is heard of at once
     return min(now + timedelta(seconds=wait), max(task.deadline_at, now))
+
+
+def reconciliation_ends(task: Task, *, median: float, lookup: bool) -> datetime:
+    """Say until when it may still come out whether an unconfirmed task was bought; then its policy decides.
+
+    :param median: seconds that a task of this kind usually takes: a callback may only come at its end
+    :param lookup: whether the provider has a list to look in
+    """
+    since = task.unconfirmed_since or task.updated_at
+    if task.callback_expected:
+        return since + timedelta(seconds=max(2 * median, UNCONFIRMED_SHORTEST))
+    return since + timedelta(seconds=UNCONFIRMED_SHORTEST if lookup else 0.0)
+
+
+def next_reconciliation(task: Task, *, median: float, lookup: bool, now: datetime) -> datetime:
+    """Say when to look next after a task of which nobody knows whether it was bought."""
+    since = task.unconfirmed_since or task.updated_at
+    end = max(task.deadline_at, now)
+    if task.on_uncertain != "hold":
+        end = min(end, max(reconciliation_ends(task, median=median, lookup=lookup), now))
+    if not lookup:
+        return end
+    wait = min(max(UNCONFIRMED_GROWTH * (now - since).total_seconds(), UNCONFIRMED_FIRST_LOOK), EXPECTING.longest)
+    return min(now + timedelta(seconds=wait), end)
 
 
 def in_step(due: datetime) -> datetime:

@@ -64,7 +64,23 @@ WISH: dict[str, Any] = {
         },
         "upstream": {
             "type": "string",
-            "description": "The one upstream that may serve it; default: the configured ones, in order.",
+            "description": "The one upstream that may serve it; default: those of the family's route, in order.",
+        },
+        "route": {
+            "type": "array",
+            "minItems": 1,
+            "uniqueItems": True,
+            "maxItems": 20,
+            "items": {"type": "string"},
+            "description": "The upstreams that may serve it, in this order, instead of `upstream`.",
+        },
+        "on_uncertain": {
+            "type": "string",
+            "enum": ["hold", "fail", "resubmit_once"],
+            "description": (
+                "What becomes of it when a submit got no usable answer and there is no way left to find out whether the job "
+                "was bought: wait for the deadline, fail, or buy it again, once and perhaps for the second time."
+            ),
         },
         "deadline": {
             "description": "When Dovecote stops waiting: seconds from now, or a time (RFC 3339).",
@@ -163,6 +179,7 @@ def make(runtime: Runtime, wish: Any, *, client: str, idempotency_key: str | Non
         options=wish.get("options", {}),
         labels=wish.get("labels", {}),
         callback_url=wish.get("callback_url"),
+        on_uncertain=wish.get("on_uncertain") or runtime.settings.policy_of(client),
         idempotency_key=idempotency_key,
         request_hash=_hash(wish),
         sequence=1,
@@ -173,9 +190,10 @@ def make(runtime: Runtime, wish: Any, *, client: str, idempotency_key: str | Non
     )
     _check_parent(wish, operation, parent, mistakes)
     if not mistakes and parent is not None:
-        task = _follow(runtime, task, parent, wish.get("upstream"), mistakes)
+        task = _follow(runtime, task, parent, _wished_route(wish, mistakes), mistakes)
     elif not mistakes:
-        task = dataclasses.replace(task, route=_route(runtime, task, wish.get("upstream"), mistakes))
+        route, passed_over = _route(runtime, task, _wished_route(wish, mistakes), mistakes)
+        task = dataclasses.replace(task, route=route, passed_over=passed_over)
     if mistakes:
         raise Invalid(mistakes)
     return task
@@ -205,13 +223,24 @@ def _check_parent(wish: Mapping[str, Any], operation: Operation, parent: Task | 
         mistakes.append(Mistake("parent_id", f"the task has not succeeded: it is {parent.state}"))
 
 
-def _follow(runtime: Runtime, task: Task, parent: Task, wished: str | None, mistakes: list[Mistake]) -> Task:
+def _wished_route(wish: Mapping[str, Any], mistakes: list[Mistake]) -> tuple[str, ...] | None:
+    """Read which upstreams the client wants; None: whichever there are."""
+    if "upstream" in wish and "route" in wish:
+        mistakes.append(Mistake("route", "leave out either upstream or route: they say the same"))
+    if "upstream" in wish:
+        return (wish["upstream"],)
+    return tuple(wish["route"]) if "route" in wish else None
+
+
+def _follow(
+    runtime: Runtime, task: Task, parent: Task, wished: tuple[str, ...] | None, mistakes: list[Mistake]
+) -> Task:
     """Send a follow-up where its parent is: ids and buttons mean nothing elsewhere."""
     upstream, dialect = runtime.upstreams.get(parent.upstream or ""), runtime.dialect(parent)
     if upstream is None or dialect is None:
         mistakes.append(Mistake("parent_id", f"its upstream {parent.upstream!r} is not configured any more"))
         return task
-    if wished not in {None, upstream.name}:
+    if wished is not None and upstream.name not in wished:
         mistakes.append(
             Mistake("upstream", f"leave it out: the parent is at {upstream.name}, and so is whatever follows it")
         )
@@ -326,36 +355,48 @@ def _check_callback_url(runtime: Runtime, url: Any, mistakes: list[Mistake]) -> 
         mistakes.append(Mistake("callback_url", "is not an http(s) URL"))
 
 
-def _route(runtime: Runtime, task: Task, wished: str | None, mistakes: list[Mistake]) -> tuple[str, ...]:
-    """Name the upstreams that can serve a task, in order; say why when there is none."""
-    if wished is not None and wished not in runtime.upstreams:
-        known = PROVIDERS.get(wished)
-        hint = (
-            f"; it is known, and switched on by its key: set {known.key_variable}"
-            if known
-            else nearest(wished, runtime.upstreams)
-        )
-        mistakes.append(Mistake("upstream", f"no upstream {wished!r} is configured{hint}"))
-        return ()
-    candidates = [runtime.upstreams[wished]] if wished is not None else list(runtime.upstreams.values())
+def _route(
+    runtime: Runtime, task: Task, wished: tuple[str, ...] | None, mistakes: list[Mistake]
+) -> tuple[tuple[str, ...], dict[str, str]]:
+    """Name the upstreams that can serve a task, in order, and say of the others why they cannot."""
+    if wished is not None:
+        mistakes += [_not_configured(runtime, name) for name in wished if name not in runtime.upstreams]
+        if mistakes:
+            return (), {}
+    names = wished or runtime.settings.routes.get(task.family) or tuple(runtime.upstreams)
+    candidates = [runtime.upstreams[name] for name in names if name in runtime.upstreams]
     speaking = [(each, each.dialect_for(task.family, task.operation)) for each in candidates]
     able = [(upstream, dialect) for upstream, dialect in speaking if dialect is not None]
     if not able:
-        keys = ", ".join(provider.key_variable for provider in PROVIDERS.values() if _could_serve(provider, task))
-        hint = f"set one of {keys}" if keys else "give an upstream a dialect that does"
-        which = f"upstream {wished!r}" if wished is not None else "none of the configured upstreams"
-        mistakes.append(
-            Mistake(
-                "upstream" if wished else "operation",
-                f"{which} serves {task.family} {task.operation}; {hint}",
-            )
-        )
-        return ()
+        mistakes.append(_nobody_serves(task, names, wished=wished is not None))
+        return (), {}
     complaints = {upstream.name: dialect.check(task) for upstream, dialect in able}
     route = tuple(name for name, found in complaints.items() if not found)
     if not route:
         mistakes += next(iter(complaints.values()))
-    return route
+    return route, {name: _complaint(found) for name, found in complaints.items() if found}
+
+
+def _complaint(found: list[Mistake]) -> str:
+    return "; ".join(f"{mistake.path}: {mistake.message}" for mistake in found)
+
+
+def _not_configured(runtime: Runtime, name: str) -> Mistake:
+    known = PROVIDERS.get(name)
+    hint = (
+        f"; it is known, and switched on by its key: set {known.key_variable}"
+        if known
+        else nearest(name, runtime.upstreams)
+    )
+    return Mistake("upstream", f"no upstream {name!r} is configured{hint}")
+
+
+def _nobody_serves(task: Task, names: tuple[str, ...], *, wished: bool) -> Mistake:
+    keys = ", ".join(provider.key_variable for provider in PROVIDERS.values() if _could_serve(provider, task))
+    hint = f"set one of {keys}" if keys else "give an upstream a dialect that does"
+    which = f"upstream {', '.join(map(repr, names))}" if wished else "none of the configured upstreams"
+    where = "upstream" if wished else "operation"
+    return Mistake(where, f"{which} serves {task.family} {task.operation}; {hint}")
 
 
 def _could_serve(provider: Provider, task: Task) -> bool:

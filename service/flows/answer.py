@@ -50,7 +50,7 @@ def _sending(runtime: Runtime, task: Task, given: Mapping[str, Any]) -> News:
     return News(
         task_id=task.id,
         source=Source.CLIENT,
-        expects=State.AWAITING_INPUT,
+        expects=frozenset({State.AWAITING_INPUT}),
         set={"answered_at": runtime.now()},
         update=Update(state=State.SUBMITTED),
         details={"input": sorted(given)},

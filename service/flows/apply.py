@@ -29,6 +29,9 @@ LONGEST_WAIT = 5.0
 REFUSALS = 3
 """How often the database may refuse news before they are cut down to what must not be lost."""
 
+_AT_WORK = frozenset({State.SUBMITTING, State.SUBMITTED, State.RUNNING})
+"""States in which a task has a place at its upstream."""
+
 Decision = Literal["applied", "duplicate", "ignored", "stale", "late", "unmatched"]
 
 
@@ -44,10 +47,8 @@ class News:
     taken in all the same: it is true whoever brings it."""
     holder_only: bool = False
     """Whether the news is worth nothing once the claim is lost."""
-    expects: State | None = None
-    """The only state in which this counts: elsewhere something stronger has become known meanwhile."""
-    otherwise: str | None = None
-    """The remark to make in any other state."""
+    expects: frozenset[State] = frozenset(State)
+    """The only states in which this counts: elsewhere something stronger has become known meanwhile."""
     set: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """Fields besides the state: the upstream it goes to, the last error."""
     remark: str | None = None
@@ -56,12 +57,74 @@ class News:
     """What the event says besides the change."""
     begins: Submission | None = None
     settles: Submission | None = None
+    alone: bool = False
+    """Whether what it settles is from now on the one that serves the task: the others are superseded."""
+    proves: Submission | None = None
+    """The submission, as it was known before, of which this proves that it has made a job."""
     retry_at: dt.datetime | None = None
     """When a queued task is to be handed over again, or until when it is now held."""
     look_at: dt.datetime | None = None
     """When to look instead of now, where a claimed task found no place."""
     not_before: dt.datetime | None = None
     """The earliest next poll, where the upstream asked us to wait."""
+
+
+def weigh(task: Task, news: News, submission: Submission, *, now: dt.datetime, known: bool = False) -> News:
+    """Decide what the proof of a job means: it serves the task, is adopted by it, or is one too many.
+
+    A job is adopted, whatever had been said of its submission, while nothing else serves the task: so none is bought
+    beside it, and what has been paid is delivered. It never overwrites what another submission does for the task.
+
+    :param known: whether it is known already that there is one too many
+    """
+    update = news.update
+    proven = dataclasses.replace(
+        submission, outcome="taken", external_id=update.external_id, settled_at=now, code=None, message=None
+    )
+    if task.submission_id in {None, submission.id} and not submission.denied:
+        unproven = submission.outcome != "taken" and (news.source is Source.SUBMIT or update.state is not None)
+        return dataclasses.replace(
+            news, settles=proven if unproven else None, alone=unproven and submission.superseded_at is not None
+        )
+    details = {"upstream": submission.upstream, "submission": str(submission.id), "external_id": update.external_id}
+    if task.state in _UNSERVED or (task.verdict_by == "dovecote" and task.external_id is None):
+        place = {
+            "upstream": submission.upstream,
+            "dialect": submission.dialect,
+            "submission_id": submission.id,
+            "callback_expected": True,
+        }
+        return dataclasses.replace(
+            news,
+            update=dataclasses.replace(update, state=update.state or State.SUBMITTED),
+            set={**news.set, **place},
+            settles=proven,
+            alone=True,
+            details=details,
+        )
+    extra = dataclasses.replace(
+        proven,
+        superseded_at=submission.superseded_at or now,
+        job_state=str(update.state or submission.job_state or State.SUBMITTED),
+        cost=update.cost,
+        refunded=update.refunded,
+        due_at=now if update.external_id or submission.external_id else None,
+    )
+    shown = {"state": extra.job_state, "results": [result.as_json() for result in update.results]}
+    return dataclasses.replace(
+        news,
+        update=Update(),
+        set={},
+        settles=extra,
+        attempt=None,
+        expects=frozenset(State),
+        remark=None if known else "extra_job",
+        details=details if known else {**details, **shown},
+    )
+
+
+_UNSERVED = frozenset({State.QUEUED, State.UNCONFIRMED})
+"""States in which no upstream is known to work on a task."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -83,6 +146,14 @@ class _Written:
     settled: list[Submission] = dataclasses.field(default_factory=list)
     answered: set[UUID] = dataclasses.field(default_factory=set)
     """Those of them whose answer came."""
+    alone: list[Submission] = dataclasses.field(default_factory=list)
+    """Those of them that supersede the others of their task."""
+
+    def knows_extra(self, submission: Submission) -> bool:
+        """Whether it has been noticed already that a submission made a job too many."""
+        return submission.job_state is not None or any(
+            each.id == submission.id and each.job_state is not None for each in self.settled
+        )
 
     def note_submissions(self, news: News) -> None:
         """Note what the news say of submissions."""
@@ -90,6 +161,8 @@ class _Written:
             self.settled.append(news.settles)
             if news.source is Source.SUBMIT:
                 self.answered.add(news.settles.id)
+            if news.alone:
+                self.alone.append(news.settles)
         if news.begins is not None:
             self.begun.append(news.begins)
 
@@ -99,8 +172,12 @@ async def apply(runtime: Runtime, connection: AsyncConnection, news: Sequence[Ne
     tasks = await task_store.lock(connection, [piece.task_id for piece in news])
     written = _Written()
     applied = [_take_in(runtime, tasks, piece, written) for piece in news]
-    # Submissions are settled before others begin: the index that forbids a second job sees each statement.
-    await submissions.settle(connection, written.settled, answered=written.answered)
+    # Others are superseded, then submissions are settled, then others begin: the index that forbids a second job sees
+    # each statement.
+    await submissions.supersede_others(connection, written.alone, at=runtime.now())
+    revived = {submission.id for submission in written.alone}
+    await submissions.settle(connection, written.settled, answered=written.answered, revived=revived)
+    await queue.watch_jobs(connection, [each for each in written.settled if each.job_state is not None])
     await submissions.begin(connection, written.begun)
     await queue.settle_tasks(connection, list(written.changed.values()))
     await event_store.record(connection, written.events)
@@ -163,6 +240,8 @@ def announce(runtime: Runtime, applied: Sequence[Applied]) -> None:
             runtime.bells.changed(each.task.id)
             if each.task.callback_url is not None and each.task.state.ended:
                 runtime.bells.ring("outbox")
+            if each.task.state not in _AT_WORK and each.task.upstream in runtime.limited:
+                runtime.bells.ring("submit")  # its place may be another's now
 
 
 def _take_in(runtime: Runtime, tasks: dict[UUID, Task], news: News, written: _Written) -> Applied:
@@ -175,11 +254,10 @@ def _take_in(runtime: Runtime, tasks: dict[UUID, Task], news: News, written: _Wr
     if news.update.unknown_word is not None:
         runtime.met_unknown_word(before.dialect or "", news.update.unknown_word)
     now = runtime.now()
-    if news.expects not in {None, before.state}:
-        remark = news.otherwise or news.remark
-        news = dataclasses.replace(
-            news, update=Update(), set={}, retry_at=None, begins=None, settles=None, remark=remark
-        )
+    if news.proves is not None:
+        news = weigh(before, news, news.proves, now=now, known=written.knows_extra(news.proves))
+    if before.state not in news.expects:
+        news = dataclasses.replace(news, update=Update(), set={}, retry_at=None, begins=None, settles=None, alone=False)
     written.note_submissions(news)
     after = advance(dataclasses.replace(before, **news.set), news.update, now=now, source=news.source)
     after = after or dataclasses.replace(before, **news.set)
@@ -249,7 +327,7 @@ def _schedule(runtime: Runtime, before: Task, after: Task, news: News, *, holds:
     """Say when the task is due next."""
     if after.verdict_by == "provider":
         due = None
-    elif news.retry_at is not None and (holds or before.state is State.QUEUED):
+    elif news.retry_at is not None and (holds or before.state is State.QUEUED or after.state is State.QUEUED):
         due = news.retry_at
     elif after.state in {State.QUEUED, State.SUBMITTING}:
         due = before.due_at

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Literal
 from uuid import UUID
 
-Journey = Literal["submit", "poll", "inbox", "outbox"]
+Journey = Literal["submit", "poll", "inbox", "outbox", "extras"]
 
 
 class Bells:
@@ -19,6 +19,7 @@ class Bells:
             "poll": asyncio.Event(),
             "inbox": asyncio.Event(),
             "outbox": asyncio.Event(),
+            "extras": asyncio.Event(),
         }
         self.abroad: Callable[[str], None] = lambda _: None
         """Tells the other processes; set where there are any."""

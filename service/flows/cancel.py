@@ -20,7 +20,7 @@ async def cancel(runtime: Runtime, task: Task) -> Applied:
             state=State.CANCELLED, failure=Failure("cancelled", "before it was handed over; nothing was paid")
         )
         applied = await settle(
-            runtime, News(task_id=task.id, source=Source.CLIENT, update=unsent, expects=State.QUEUED)
+            runtime, News(task_id=task.id, source=Source.CLIENT, update=unsent, expects=frozenset({State.QUEUED}))
         )
         if applied.decision == "applied":
             return applied

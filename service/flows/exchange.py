@@ -71,7 +71,8 @@ async def _ask(runtime: Runtime, upstream: Upstream, dialect: Dialect, call: Cal
                 total_timeout=CONNECT_TIMEOUT + WRITE_TIMEOUT + call.read_timeout,
             )
     except NEVER_SENT as error:
-        raise Unavailable("overloaded", f"no connection to {_host(upstream)}: {_words(error)}") from error
+        words = f"no connection to {_host(upstream)}: {_words(error)}"
+        raise Unavailable("overloaded", words, broken=True) from error
     except (httpx.HTTPError, AnswerTooLarge) as error:
         raise _broken(call, upstream, error) from error
     return Reply(answer.status, answer.headers, _without(answer.body, [key, *hidden]))
@@ -89,7 +90,7 @@ def _broken(call: Call, upstream: Upstream, error: Exception) -> Exception:
     """Name a failure after which nobody knows whether the request arrived."""
     code = "provider_timeout" if isinstance(error, httpx.TimeoutException) else "unreadable"
     message = f"the request to {_host(upstream)} went out and no usable answer came: {_words(error)}"
-    return Uncertain(code, message) if call.creates else Unavailable(code, message)
+    return (Uncertain if call.creates else Unavailable)(code, message, broken=True)
 
 
 def _host(upstream: Upstream) -> Any:

@@ -125,6 +125,8 @@ async def _take_in_one(runtime: Runtime, connection: AsyncConnection, rows: Sequ
     await queue.hasten(connection, hastened, now=runtime.now())
     if hastened:
         runtime.bells.ring("poll")
+    if any(news.proves is not None and news.proves.superseded_at is not None for each in heard for news in each.news):
+        runtime.bells.ring("extras")
     return told
 
 
@@ -158,19 +160,19 @@ def _understand(runtime: Runtime, row: Row[Any], submission: Submission | None) 
         log.exception("callback %s could not be read", row.id)
         return _Heard(detail=f"{type(error).__name__}: {error}"[:500], retry=True)
     if confirms:
-        return _Heard(_proof(runtime, submission, updates), "hastened", "a poll is to confirm it")
-    return _heard_of_ours(runtime, submission, updates)
+        return _Heard(_proof(submission, updates), "hastened", "a poll is to confirm it")
+    return _heard_of_ours(submission, updates)
 
 
-def _proof(runtime: Runtime, submission: Submission, updates: Sequence[Update]) -> Sequence[News]:
+def _proof(submission: Submission, updates: Sequence[Update]) -> Sequence[News]:
     """Take from a callback that is to be confirmed what no poll can tell: that there is a job, and which."""
     job = next((update.external_id for update in updates if update.external_id is not None), None)
     if submission.external_id is not None or job is None:
         return ()
-    return [_news(runtime, submission, Update(state=State.SUBMITTED, external_id=job))]
+    return [_news(submission, Update(state=State.SUBMITTED, external_id=job))]
 
 
-def _heard_of_ours(runtime: Runtime, submission: Submission, updates: Sequence[Update]) -> _Heard:
+def _heard_of_ours(submission: Submission, updates: Sequence[Update]) -> _Heard:
     """Take what is said of our job. A callback about another is one of several behind our id, or names the vendor's id."""
     ours = [
         update for update in updates if submission.external_id in {None, update.external_id or submission.external_id}
@@ -179,7 +181,7 @@ def _heard_of_ours(runtime: Runtime, submission: Submission, updates: Sequence[U
         return _Heard(
             decision="hastened", detail=f"it is about job {updates[0].external_id}: a poll is to tell of ours"
         )
-    return _Heard([_news(runtime, submission, update) for update in ours])
+    return _Heard([_news(submission, update) for update in ours])
 
 
 def _callback_key(upstream: Upstream | None) -> str | None:
@@ -187,30 +189,13 @@ def _callback_key(upstream: Upstream | None) -> str | None:
     return None if key is None else key.get_secret_value()
 
 
-def _news(runtime: Runtime, submission: Submission, update: Update) -> News:
-    proven = dataclasses.replace(
-        submission, outcome="taken", external_id=update.external_id, settled_at=runtime.now(), code=None, message=None
-    )
-    news = News(
+def _news(submission: Submission, update: Update) -> News:
+    return News(
         task_id=submission.task_id,
         source=Source.CALLBACK,
         update=update,
         set={"last_error": None} if update.state is not None else {},
-        settles=proven if submission.outcome in {"sending", "uncertain"} and update.state is not None else None,
-    )
-    if submission.outcome not in {"refused", "account", "unavailable"}:
-        return news
-    # We had been told that nothing was created. While nothing else serves the task the job is adopted, so that none
-    # is bought beside it; whatever serves it already is not overwritten.
-    place = {"upstream": submission.upstream, "dialect": submission.dialect, "callback_expected": True}
-    return dataclasses.replace(
-        news,
-        update=dataclasses.replace(update, state=update.state or State.SUBMITTED),
-        expects=State.QUEUED,
-        set={**news.set, **place},
-        settles=proven,
-        otherwise="extra_job",
-        details={"upstream": submission.upstream, "external_id": update.external_id},
+        proves=submission,
     )
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import dataclasses
 import datetime as dt
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
@@ -11,15 +11,17 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.domain.errors import AccountProblem, NotFound, Unavailable, UpstreamError
+from service.domain.rate import Rate
 from service.domain.task import ENDED, Failure, Source, State, Task, Update
 from service.domain.timing import LEASE, RETRY_AFTER_CAP, counts_as_missing, may_be_invisible
 from service.flows.apply import Applied, News, settle
 from service.flows.cancel import follow_up
 from service.flows.exchange import converse
+from service.flows.reconcile import reconcile
 from service.flows.runtime import Runtime, Upstream, log
 from service.flows.underway import Underway
 from service.providers.dialect import Dialect
-from service.store import queue
+from service.store import gates, queue
 from service.store.database import StoreUnavailable
 
 MOST_UNDER_WAY = 100
@@ -37,16 +39,60 @@ async def run_due(runtime: Runtime, underway: Underway) -> int:
     groups: dict[tuple[str, str], list[Task]] = defaultdict(list)
     for task in claimed:
         groups[task.upstream or "", task.dialect or ""].append(task)
-    for tasks in groups.values():
-        for asked in _batches(runtime, tasks):
-            upstream = runtime.upstreams.get(asked[0].upstream or "")
-            if upstream is None:
-                underway.start(look(runtime, asked))
-            elif upstream.looks.take():
-                underway.start(_look_in_place(runtime, upstream, asked))
-            else:
-                underway.start(_put_back(runtime, asked))
+    batches = [asked for tasks in groups.values() for asked in _batches(runtime, tasks)]
+    allowed = await _allowance(runtime, batches)
+    for asked in batches:
+        upstream = runtime.upstreams.get(asked[0].upstream or "")
+        if upstream is None:
+            underway.start(look(runtime, asked))
+            continue
+        fits, wait = allowed.get(upstream.name, (len(batches), 0.0))
+        allowed[upstream.name] = (fits - 1, wait)
+        if fits < 1:
+            underway.start(_put_back(runtime, asked, (1 - fits) * wait))
+        elif upstream.looks.take():
+            underway.start(_look_in_place(runtime, upstream, asked))
+        else:
+            underway.start(_put_back(runtime, asked, PLACE_WAIT))
     return len(claimed)
+
+
+async def _allowance(runtime: Runtime, batches: list[list[Task]]) -> dict[str, tuple[int, float]]:
+    """Take what may be asked now of upstreams that are asked so often in a second and no more.
+
+    :returns: how many questions fit, and the seconds between those that do not, by upstream
+    """
+    wanted = Counter(asked[0].upstream or "" for asked in batches)
+    rates = {
+        name: each.settings.polls_per_second
+        for name, each in runtime.upstreams.items()
+        if each.settings.polls_per_second is not None and wanted[name]
+    }
+    if not rates:
+        return {}
+    wish = [(name, rate, wanted[name]) for name, rate in rates.items()]
+    fits: dict[str, int] = await runtime.writer.do(runtime.once(_take_slots), wish)
+    return {name: (fits[name], 1 / rate) for name, rate in rates.items()}
+
+
+async def _take_slots(
+    runtime: Runtime, connection: AsyncConnection, wishes: Sequence[list[tuple[str, float, int]]]
+) -> list[dict[str, int]]:
+    now = runtime.now()
+    known = await gates.lock(connection, {name for wish in wishes for name, *_ in wish})
+    slots = {name: each.poll_slot_at for name, each in known.items()}
+    answers: list[dict[str, int]] = []
+    for wish in wishes:
+        taken: dict[str, int] = {}
+        for name, per_second, count in wish:
+            rate = Rate(per_second, slots[name])
+            taken[name] = min(rate.free(now), count)
+            slots[name] = rate.taken(now, taken[name]).slot_at
+        answers.append(taken)
+    for name, slot_at in slots.items():
+        if slot_at is not None:
+            await gates.move_poll_slot(connection, name, slot_at)
+    return answers
 
 
 async def _look_in_place(runtime: Runtime, upstream: Upstream, tasks: list[Task]) -> None:
@@ -56,9 +102,9 @@ async def _look_in_place(runtime: Runtime, upstream: Upstream, tasks: list[Task]
         upstream.looks.give()
 
 
-async def _put_back(runtime: Runtime, tasks: list[Task]) -> None:
-    """Leave tasks for a moment: as many looks as may be are under way at their upstream."""
-    later = runtime.now() + dt.timedelta(seconds=PLACE_WAIT)
+async def _put_back(runtime: Runtime, tasks: list[Task], wait: float) -> None:
+    """Leave tasks for a moment: their upstream is asked as much as it may be."""
+    later = runtime.now() + dt.timedelta(seconds=wait)
     await asyncio.gather(
         *(
             settle(runtime, News(task_id=task.id, source=Source.POLL, attempt=task.attempts, look_at=later))
@@ -83,8 +129,18 @@ def _batches(runtime: Runtime, tasks: list[Task]) -> list[list[Task]]:
 
 async def look(runtime: Runtime, tasks: list[Task]) -> None:
     """Ask about claimed tasks of one upstream and dialect, and write what came of it."""
+    if tasks[0].state is State.UNCONFIRMED and tasks[0].external_id is None:
+        await asyncio.gather(*(_look_for(runtime, task) for task in tasks))
+        return
     found = await _ask(runtime, tasks)
     await asyncio.gather(*(_take_in(runtime, task, found[task.id]) for task in tasks))
+
+
+async def _look_for(runtime: Runtime, task: Task) -> None:
+    """Look for the job of a task that has no id; at its deadline for the last time."""
+    await reconcile(runtime, task)
+    if runtime.now() >= task.deadline_at:
+        await settle(runtime, _expiry(runtime, task))
 
 
 async def _take_in(runtime: Runtime, task: Task, found: "Found") -> None:

@@ -7,13 +7,14 @@ import functools
 import logging
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
 import uuid_utils.compat as uuid_utils
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from service.domain.circuit import Circuit
 from service.domain.task import Task
 from service.domain.timing import EXPECTING, POLLING, in_step, next_poll
 from service.flows.bells import Bells
@@ -30,6 +31,7 @@ log = logging.getLogger("dovecote")
 
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _MICROSECOND = dt.timedelta(microseconds=1)
+_NO_ID = UUID(int=0)
 
 
 @dataclasses.dataclass(slots=True)
@@ -64,10 +66,26 @@ class Upstream:
     questions: asyncio.Semaphore
     """Bounds the other requests under way to it, so that slow purchases keep none of them."""
 
+    @property
+    def limited(self) -> bool:
+        """Whether what it is given is counted over all processes."""
+        return self.settings.open_tasks is not None or self.settings.submits_per_second is not None
+
     def dialect_for(self, family: str, operation: str) -> Dialect | None:
         """Choose the first of its dialects that has the operation."""
         fitting = (each for each in self.dialects if each.offers(family, operation))
         return next(fitting, None)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Line:
+    """Something that queued tasks wait for in order."""
+
+    key: str
+    """As in ``Task.waits_for``."""
+    upstream: str
+    dialect: str | None = None
+    """None: a place at the upstream; else its recovery in this dialect."""
 
 
 @dataclasses.dataclass(slots=True, kw_only=True)
@@ -86,15 +104,27 @@ class Runtime:
     unknown_words: Counter[tuple[str, str]] = dataclasses.field(default_factory=Counter)
     clock: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC)
     chance: Callable[[], float] = random.random
+    lines: tuple[Line, ...] = ()
+    """Everything that can be waited for."""
+    limited: frozenset[str] = frozenset()
+    """Upstreams whose places are counted over all processes."""
+    _last_id: UUID = _NO_ID
     _batches: dict[Any, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Name the lines, and the upstreams that have limits."""
+        self.lines = tuple(_lines(self.upstreams))
+        self.limited = frozenset(name for name, upstream in self.upstreams.items() if upstream.limited)
 
     def now(self) -> dt.datetime:
         """Read the clock: aware, UTC."""
         return self.clock()
 
     def new_id(self) -> UUID:
-        """Make an id that sorts by its time, to the millisecond (a uuid of version 7)."""
-        return uuid_utils.uuid7(nanoseconds=(self.now() - _EPOCH) // _MICROSECOND * 1000)
+        """Make an id that sorts by its time (a uuid of version 7), and within a millisecond by the order of the calls."""
+        made: UUID = uuid_utils.uuid7(nanoseconds=(self.now() - _EPOCH) // _MICROSECOND * 1000)
+        self._last_id = made if made > self._last_id else UUID(int=self._last_id.int + 1)
+        return self._last_id
 
     def once(
         self, function: Callable[["Runtime", AsyncConnection, Sequence[Item]], Awaitable[Sequence[Answer]]]
@@ -130,11 +160,19 @@ class Runtime:
             task,
             EXPECTING if expecting else POLLING,
             median=self.typical_seconds(task),
+            lookup=self.lists(task),
             first_look=None if dialect is None else dialect.first_look,
             now=self.now(),
         )
         in_batches = due is not None and dialect is not None and dialect.batch_size > 1
         return in_step(due) if due is not None and in_batches else due
+
+    def lists(self, task: Task) -> bool:
+        """Whether the upstream of a task shows a list, in which a job without an id can be found."""
+        upstream, dialect = self.upstreams.get(task.upstream or ""), self.dialect(task)
+        if upstream is None or dialect is None or dialect.lists is None:
+            return False
+        return dialect.lists == "key" or upstream.settings.account_token is not None
 
     def typical_seconds(self, task: Task) -> float:
         """Say how long a task of this kind usually takes: learned, else set, else the dialect's own table."""
@@ -146,6 +184,14 @@ class Runtime:
             return upstream.settings.typical_seconds
         dialect = self.dialect(task)
         return dialect.typical_seconds.get(task.operation, 60.0) if dialect is not None else 60.0
+
+
+def _lines(upstreams: Mapping[str, Upstream]) -> Iterator[Line]:
+    for name, upstream in upstreams.items():
+        yield Line(name, name)
+        for dialect in upstream.dialects:
+            circuit = Circuit(upstream=name, dialect=dialect.key)
+            yield Line(circuit.line, name, dialect.key)
 
 
 def upstreams_of(settings: Settings) -> dict[str, Upstream]:

@@ -1,90 +1,84 @@
-"""Hand tasks over: claim, write down that we are about to send, send once, and write down how it went."""
+"""Hand tasks over: claim, see what may pass to which upstream, write down that we are about to send, and send once."""
 
+import asyncio
 import dataclasses
 import datetime as dt
 from collections.abc import Sequence
+from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.domain.errors import AccountProblem, NotFound, Refused, Unavailable, Uncertain, UpstreamError
-from service.domain.routing import TRIES, choose, tries
+from service.domain.errors import Unavailable
+from service.domain.routing import ranked
 from service.domain.task import Failure, Source, State, Submission, Task, Update
-from service.domain.timing import LEASE, SUBMIT_LEASE_MARGIN, retry_submit
-from service.flows.apply import News, settle, settle_surely
-from service.flows.cancel import follow_up
-from service.flows.exchange import converse
+from service.domain.timing import LEASE, SUBMIT_LEASE_MARGIN
+from service.flows.apply import Applied, News, announce, apply, settle_surely
+from service.flows.gates import Gates, Wait, claim_probes, look, take_turns, write_down
+from service.flows.handover import Handover, found_sending, hand_over, went_wrong
 from service.flows.http import CONNECT_TIMEOUT, WRITE_TIMEOUT
 from service.flows.runtime import Runtime, Upstream, log
 from service.flows.underway import Underway
 from service.providers.dialect import Dialect
+from service.store import gates as gate_store
 from service.store import queue, submissions
 from service.store.database import StoreUnavailable
 
-MOST_UNDER_WAY = 64
-PLACE_WAIT = 2.0
-"""Seconds until a task looks again for a place at an upstream that has none."""
+MOST_UNDER_WAY = 512
+"""Purchases under way at once from one process; each upstream has fewer places."""
+AT_ONCE = 64
+"""Tasks that are planned in one transaction."""
+
+Plan = tuple[News, Handover | None]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Handover:
-    """A task on its way to an upstream: the submission is written, nothing is sent yet."""
+@dataclasses.dataclass(slots=True)
+class Round:
+    """What is planned in one transaction. It is filled anew should the transaction be tried again."""
 
-    task: Task
-    submission: Submission
-    upstream: Upstream
-    dialect: Dialect
-    history: Sequence[Submission]
+    claimed: Sequence[Task]
+    most: int
+    """How many may be taken out of the lines."""
+    taken: int = 0
+    """How many were."""
+    handovers: list[Handover] = dataclasses.field(default_factory=list)
+    applied: list[Applied] = dataclasses.field(default_factory=list)
+    again_in: float | None = None
+    """Seconds until the next submit fits, where tasks wait for that."""
 
 
 async def run_due(runtime: Runtime, underway: Underway) -> int:
-    """Take the tasks that are due and start to hand them over; answer how many were taken."""
-    room = min(underway.room, MOST_UNDER_WAY, _free_places(runtime))
+    """Take the tasks that are due or whose turn it is, and start to hand them over; answer how many were taken."""
+    room = min(underway.room, AT_ONCE)
     if not room:
         return 0
     now = runtime.now()
     until = now + dt.timedelta(seconds=LEASE)
     claimed: list[Task] = await runtime.writer.do(_claim, (now, until, room))
-    if not claimed:
+    lines = await _lines(runtime)
+    if not claimed and not lines:
         return 0
+    planned = Round(claimed, room if lines else 0)
+    try:
+        await _begin(runtime, planned)
+    except StoreUnavailable:
+        # Perhaps it was written and only the answer got lost. We know that nothing was sent, and say so.
+        unsent = Unavailable("overloaded", "the database went away before anything was sent")
+        for handover in planned.handovers:
+            underway.start(_take_back(runtime, handover, unsent))
+        raise
+    announce(runtime, planned.applied)
+    for handover in planned.handovers:
+        handover.upstream.places.take()
+        underway.start(serve(runtime, handover))
+    if planned.again_in is not None:
+        asyncio.get_running_loop().call_later(planned.again_in, runtime.bells.journeys["submit"].set)
+    return len(claimed) + planned.taken
+
+
+async def _lines(runtime: Runtime) -> set[str]:
+    """Name the lines in which somebody stands, and that may move."""
     async with runtime.database.reading() as connection:
-        histories = await submissions.of_tasks(connection, [task.id for task in claimed])
-    started = 0
-    for task in claimed:
-        try:
-            news, handover = plan(runtime, task, histories[task.id])
-        except Exception:  # noqa: BLE001 - one that cannot be planned waits for its lease and stops no other
-            log.exception("task %s cannot be planned", task.id)
-            continue
-        if handover is not None and not handover.upstream.places.take():
-            underway.start(_put_back(runtime, handover))
-            continue
-        underway.start(serve(runtime, news, handover))
-        started += 1
-    return started
-
-
-def _free_places(runtime: Runtime) -> int:
-    """Count what could be handed over now; at least one, since a task may be due for another reason."""
-    return max(sum(upstream.places.free for upstream in runtime.upstreams.values()), 1)
-
-
-async def _put_back(runtime: Runtime, handover: Handover) -> None:
-    """Leave a task queued for a moment: as many purchases as may be are under way to its upstream."""
-    task = handover.task
-    waits = {"last_error": f"{handover.upstream.name} has no free place"}
-    later = runtime.now() + dt.timedelta(seconds=PLACE_WAIT)
-    await settle(
-        runtime,
-        News(
-            task_id=task.id,
-            source=Source.SUBMIT,
-            attempt=task.attempts,
-            holder_only=True,
-            expects=State.QUEUED,
-            set=waits,
-            retry_at=later,
-        ),
-    )
+        return await gate_store.lines(connection, [line.key for line in runtime.lines])
 
 
 async def _claim(
@@ -95,70 +89,150 @@ async def _claim(
     ]
 
 
-async def serve(runtime: Runtime, news: News, handover: Handover | None) -> None:
-    """Do what was planned for a claimed task, and give its place at the upstream back."""
+async def _begin(runtime: Runtime, planned: Round) -> None:
+    """Plan a round and write it; where it cannot be written, each task by itself, so that one costs no other."""
     try:
-        await _carry_out(runtime, news, handover)
-    finally:
-        if handover is not None:
-            handover.upstream.places.give()
-
-
-async def _carry_out(runtime: Runtime, news: News, handover: Handover | None) -> None:
-    """Write the plan, and send. Once the submission is written, nothing but the end of the process comes between."""
-    try:
-        begun = await settle(runtime, news)
+        await runtime.writer.do(runtime.once(_plan_and_write), planned)
     except StoreUnavailable:
-        if handover is not None:
-            # Perhaps it was written and only the answer got lost. We know that nothing was sent, and say so.
-            unsent = Unavailable("overloaded", "the database went away before anything was sent")
-            await settle_surely(runtime, _went_wrong(runtime, handover, unsent))
-        return
-    if handover is not None and begun.decision == "applied":
-        await hand_over(runtime, handover)
+        raise
+    except Exception:  # noqa: BLE001 - one that cannot be written waits for its lease and stops no other
+        log.exception("tasks cannot be handed over together; each is by itself")
+        await _begin_one_by_one(runtime, planned)
 
 
-def plan(runtime: Runtime, task: Task, history: Sequence[Submission]) -> tuple[News, Handover | None]:
-    """Decide what to do with a claimed task; pure but for the clock and the id."""
+async def _begin_one_by_one(runtime: Runtime, planned: Round) -> None:
+    together = Round(planned.claimed, planned.most)
+    planned.handovers.clear()
+    planned.applied.clear()
+    for task in together.claimed:
+        alone = Round([task], 0)
+        try:
+            await runtime.writer.do(runtime.once(_plan_and_write), alone)
+        except StoreUnavailable:
+            raise
+        except Exception:  # noqa: BLE001 - it comes back after its lease
+            log.exception("task %s cannot be handed over", task.id)
+            continue
+        planned.handovers += alone.handovers
+        planned.applied += alone.applied
+
+
+async def _plan_and_write(runtime: Runtime, connection: AsyncConnection, rounds: Sequence[Round]) -> list[None]:
+    for planned in rounds:
+        await _plan_round(runtime, connection, planned)
+    return [None] * len(rounds)
+
+
+async def _plan_round(runtime: Runtime, connection: AsyncConnection, planned: Round) -> None:
+    """See what may pass, take whose turn it is, and write what becomes of each."""
+    planned.handovers.clear()
+    until = runtime.now() + dt.timedelta(seconds=LEASE)
+    lines = await gate_store.lines(connection, [line.key for line in runtime.lines])
+    gates = await look(runtime, connection, lines)
+    taken = await take_turns(runtime, connection, gates, lines, until=until, most=planned.most)
+    planned.taken = len(taken)
+    tasks: list[tuple[Task, str | None]] = [*taken, *((task, None) for task in planned.claimed)]
+    histories = await submissions.of_tasks(connection, [task.id for task, _ in tasks])
+    plans = [_planned(runtime, task, histories[task.id], gates, line) for task, line in tasks]
+    lost = await claim_probes(connection, gates, sorted(gates.probes), until=until)
+    for number, (task, line) in enumerate(tasks):
+        found = plans[number]
+        if found is not None and found[1] is not None and found[1].key in lost:
+            gates.probes.discard(found[1].key)
+            gates.lose_probe(found[1].upstream, found[1].dialect)
+            plans[number] = _planned(runtime, task, histories[task.id], gates, line)
+    written = [each for each in plans if each is not None]
+    planned.applied = await apply(runtime, connection, [news for news, _ in written])
+    await write_down(connection, gates)
+    planned.handovers += [
+        handover
+        for (_, handover), applied in zip(written, planned.applied, strict=True)
+        if handover is not None and applied.decision == "applied"
+    ]
+    planned.again_in = min((rate.wait(gates.now) for rate in gates.rates.values()), default=None) if lines else None
+
+
+def _planned(
+    runtime: Runtime, task: Task, history: Sequence[Submission], gates: Gates, line: str | None
+) -> Plan | None:
+    try:
+        return plan(runtime, task, history, gates, line=line)
+    except Exception:  # noqa: BLE001 - one that cannot be planned waits for its lease and stops no other
+        log.exception("task %s cannot be planned", task.id)
+        return None
+
+
+def plan(runtime: Runtime, task: Task, history: Sequence[Submission], gates: Gates, *, line: str | None = None) -> Plan:
+    """Decide what to do with a claimed task; no I/O but for the clock and the id.
+
+    :param line: what it has stood in line for
+    """
     now = runtime.now()
     if task.state is State.SUBMITTING:
-        return _found_sending(task, history, now), None
+        return found_sending(task, history, now), None
     if task.cancel_requested_at is not None:
         unsent = Failure("cancelled", "before it was handed over; nothing was paid")
         return _end(task, Update(state=State.CANCELLED, failure=unsent), Source.CLIENT), None
     if now >= task.deadline_at:
         failure = Failure("provider_timeout", task.last_error or "not handed over before the deadline")
         return _end(task, Update(state=State.EXPIRED, failure=failure), Source.SWEEP), None
-    name = choose([name for name in task.route if name in runtime.upstreams], history)
-    upstream = runtime.upstreams.get(name or "")
-    dialect = None if upstream is None else _dialect(runtime, task, upstream)
-    if upstream is None or dialect is None:
-        return _nobody_left(task, history), None
+    wait: Wait | None = None
+    for name in ranked([name for name in task.route if name in runtime.upstreams], history, now=now):
+        upstream = runtime.upstreams[name]
+        dialect = _dialect(runtime, task, upstream)
+        if dialect is None:
+            continue
+        met = gates.enter(upstream, dialect, client=task.client, comes_from=line)
+        if met is None:
+            return _hand_over(runtime, task, history, upstream, dialect, probe=gates.is_probe(upstream, dialect))
+        wait = wait or met
+        if not met.elsewhere:
+            break
+    return (_nobody_left(task, history) if wait is None else _stand_in_line(task, wait, line)), None
+
+
+def _hand_over(
+    runtime: Runtime, task: Task, history: Sequence[Submission], upstream: Upstream, dialect: Dialect, *, probe: bool
+) -> Plan:
+    now = runtime.now()
     submission = Submission(
-        id=runtime.new_id(),
-        task_id=task.id,
-        upstream=upstream.name,
-        dialect=f"{dialect.family}/{dialect.name}",
-        sent_at=now,
+        id=runtime.new_id(), task_id=task.id, upstream=upstream.name, dialect=dialect.key, sent_at=now
     )
     lease = CONNECT_TIMEOUT + WRITE_TIMEOUT + dialect.submit_timeout + SUBMIT_LEASE_MARGIN
+    fields: dict[str, Any] = {
+        "upstream": upstream.name,
+        "dialect": submission.dialect,
+        "submission_id": submission.id,
+        "callback_expected": runtime.callback_url(upstream, dialect, task, submission.id) is not None,
+    }
     news = News(
         task_id=task.id,
         source=Source.SUBMIT,
         update=Update(state=State.SUBMITTING),
         attempt=task.attempts,
         holder_only=True,
-        expects=State.QUEUED,
-        set={
-            "upstream": upstream.name,
-            "dialect": submission.dialect,
-            "callback_expected": runtime.callback_url(upstream, dialect, task, submission.id) is not None,
-        },
+        expects=frozenset({State.QUEUED}),
+        set=fields,
         details={"upstream": upstream.name, "submission": str(submission.id)},
         begins=submission,
         retry_at=now + dt.timedelta(seconds=lease),
     )
-    return news, Handover(task, submission, upstream, dialect, history)
+    return news, Handover(task, submission, upstream, dialect, history, probe)
+
+
+def _stand_in_line(task: Task, wait: Wait, line: str | None) -> News:
+    """Leave a task queued until it is called; its deadline counts all the same."""
+    return News(
+        task_id=task.id,
+        source=Source.SUBMIT,
+        attempt=task.attempts,
+        holder_only=True,
+        expects=frozenset({State.QUEUED}),
+        set={"waits_for": wait.line, "last_error": wait.reason},
+        remark=None if wait.line == line else "waiting",
+        details={"for": wait.line, "reason": wait.reason},
+        retry_at=task.deadline_at,
+    )
 
 
 def _dialect(runtime: Runtime, task: Task, upstream: Upstream) -> Dialect | None:
@@ -166,131 +240,16 @@ def _dialect(runtime: Runtime, task: Task, upstream: Upstream) -> Dialect | None
     return runtime.dialect(task) if task.parent_id is not None else upstream.dialect_for(task.family, task.operation)
 
 
-async def hand_over(runtime: Runtime, handover: Handover) -> None:
-    """Send the one request that creates, and write down how it went."""
-    task, submission = handover.task, handover.submission
-    url = runtime.callback_url(handover.upstream, handover.dialect, task, submission.id)
+async def serve(runtime: Runtime, handover: Handover) -> None:
+    """Hand a task over, and give its place at the upstream back."""
     try:
-        exchange = handover.dialect.submit(task, url)
-        hidden = [] if url is None else [url.rpartition("/")[2]]
-        update = await converse(runtime, handover.upstream, handover.dialect, exchange, hidden=hidden)
-        news = _taken(runtime, handover, update)
-    except UpstreamError as error:
-        news = _went_wrong(runtime, handover, error)
-    except Exception as error:  # noqa: BLE001 - a mistake of ours while reading the answer: the job may run all the same
-        log.exception("the answer to submission %s could not be read", submission.id)
-        news = _went_wrong(runtime, handover, Uncertain("unreadable", f"the answer could not be read: {error!r}"[:300]))
-    applied = await settle_surely(runtime, news)
-    if applied.task is not None and applied.task.state is State.QUEUED:
-        runtime.bells.ring("submit")
-    if applied.task is not None and applied.task.cancel_requested_at is not None:
-        await follow_up(runtime, applied.task)
+        await hand_over(runtime, handover)
+    finally:
+        handover.upstream.places.give()
 
 
-def _settled(handover: Handover, outcome: str, now: dt.datetime, error: UpstreamError | None = None) -> Submission:
-    return dataclasses.replace(
-        handover.submission,
-        outcome=outcome,
-        code=None if error is None else error.code,
-        message=None if error is None else str(error),
-        settled_at=now,
-    )
-
-
-def _taken(runtime: Runtime, handover: Handover, update: Update) -> News:
-    if update.external_id is None and (update.state is None or not update.state.ended):
-        return _went_wrong(runtime, handover, Uncertain("unreadable", "the answer has no job id"))
-    state = update.state or State.SUBMITTED
-    settled = _settled(handover, "taken", runtime.now())
-    return News(
-        task_id=handover.task.id,
-        source=Source.SUBMIT,
-        update=dataclasses.replace(update, state=state),
-        attempt=handover.task.attempts,
-        set={"last_error": None},
-        details={"upstream": handover.upstream.name},
-        settles=dataclasses.replace(settled, external_id=update.external_id),
-    )
-
-
-def _went_wrong(runtime: Runtime, handover: Handover, error: UpstreamError) -> News:
-    """Turn a failure into what may be done next."""
-    now = runtime.now()
-    task, upstream = handover.task, handover.upstream.name
-    news = News(
-        task_id=task.id,
-        source=Source.SUBMIT,
-        attempt=task.attempts,
-        expects=State.SUBMITTING,
-        set={"last_error": f"{upstream}: {error}"},
-        details={"upstream": upstream, "code": error.code, "message": error.message},
-    )
-    failure = Failure(error.code, str(error) if error.message else None)
-    match error:
-        case Refused() | NotFound():
-            news = dataclasses.replace(
-                news,
-                update=Update(state=State.FAILED, failure=failure),
-                settles=_settled(handover, "refused", now, error),
-            )
-        case AccountProblem():
-            log.error("upstream %s turns the account away (%s): %s", upstream, error.code, error.message)
-            settled = _settled(handover, "account", now, error)
-            another = choose(task.route, [*handover.history, settled]) is not None
-            update = Update(state=State.QUEUED) if another else Update(state=State.FAILED, failure=failure)
-            news = dataclasses.replace(
-                news,
-                update=update,
-                settles=settled,
-                remark="account_problem" if another else None,
-                holder_only=another,
-                retry_at=now,
-            )
-        case Unavailable():
-            settled = _settled(handover, "unavailable", now, error)
-            news = dataclasses.replace(
-                news,
-                update=Update(state=State.QUEUED),
-                settles=settled,
-                remark="upstream_unavailable",
-                holder_only=True,
-                retry_at=_retry_at(runtime, handover, settled, error),
-            )
-        case _:
-            news = dataclasses.replace(
-                news, update=Update(state=State.UNCONFIRMED), settles=_settled(handover, "uncertain", now, error)
-            )
-    return news
-
-
-def _retry_at(runtime: Runtime, handover: Handover, settled: Submission, error: Unavailable) -> dt.datetime:
-    """Say when to try again: at once where the next try goes to another upstream."""
-    now = runtime.now()
-    history = [*handover.history, settled]
-    if choose(handover.task.route, history) != settled.upstream and tries(settled.upstream, history) == TRIES:
-        return now
-    count = max(tries(settled.upstream, history), 1)
-    return retry_submit(count, retry_after=error.retry_after, chance=runtime.chance(), now=now)
-
-
-def _found_sending(task: Task, history: Sequence[Submission], now: dt.datetime) -> News:
-    """Deal with a submission whose process died while it was in flight: nobody knows whether it arrived."""
-    sending = next((each for each in history if each.outcome == "sending"), None)
-    error = "Dovecote stopped while the request was on its way"
-    settled = (
-        None
-        if sending is None
-        else dataclasses.replace(sending, outcome="uncertain", code="unknown", message=error, settled_at=now)
-    )
-    return News(
-        task_id=task.id,
-        source=Source.SWEEP,
-        update=Update(state=State.UNCONFIRMED),
-        attempt=task.attempts,
-        holder_only=True,
-        set={"last_error": error},
-        settles=settled,
-    )
+async def _take_back(runtime: Runtime, handover: Handover, unsent: Unavailable) -> None:
+    await settle_surely(runtime, went_wrong(runtime, handover, unsent))
 
 
 def _nobody_left(task: Task, history: Sequence[Submission]) -> News:

@@ -10,7 +10,7 @@ FAMILIES: Mapping[str, Family] = {family.name: family for family in (runway.FAMI
 """Every family that can be asked for."""
 
 DIALECTS: Mapping[str, Dialect] = {
-    f"{dialect.family}/{dialect.name}": dialect
+    dialect.key: dialect
     for dialect in (
         runway.Aggregator(),
         runway.AggregatorOfficial(),

@@ -4,6 +4,8 @@ import dataclasses
 import json
 import math
 from collections.abc import Generator, Mapping, Sequence
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any, ClassVar, Literal
 
 from service.domain.errors import Refused, UpstreamError
@@ -34,6 +36,8 @@ class Call:
     """Whether it buys a job. Such a call is never repeated by itself, and is the last of its exchange."""
     read_timeout: float = 30.0
     """Seconds without a byte from the upstream."""
+    account: bool = False
+    """Whether it is made with the account's own token instead of the API key."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -54,9 +58,13 @@ class Reply:
 
     @property
     def retry_after(self) -> float | None:
-        """Seconds that the upstream asked us to wait, where it says so as a number."""
-        stated = {name.lower(): value for name, value in self.headers.items()}.get("retry-after", "")
-        return float(stated) if stated.strip().isascii() and stated.strip().isdigit() else None
+        """Seconds that the upstream asked us to wait: as a number, or until a date by its own clock (RFC 9110, 10.2.3)."""
+        headers = {name.lower(): value.strip() for name, value in self.headers.items()}
+        stated = headers.get("retry-after", "")[:100]
+        if stated.isascii() and stated.isdigit():
+            return float(stated)
+        until, now = http_date(stated), http_date(headers.get("date", ""))
+        return max((until - now).total_seconds(), 0.0) if until is not None and now is not None else None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -74,6 +82,15 @@ class Callback:
         return first_json(self.body)
 
 
+def http_date(text: str) -> datetime | None:
+    """Read a date as HTTP headers have it; None where there is none."""
+    try:
+        read = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return read.replace(tzinfo=UTC) if read.tzinfo is None else read
+
+
 class _Nothing:
     """Stands for 'not JSON', which differs from JSON's null."""
 
@@ -89,6 +106,19 @@ ManyExchange = Generator[Call, Reply, Mapping[str, Update]]
 """The same for a batch query: updates by external id. An id that is missing was not in the answer."""
 BalanceExchange = Generator[Call, Reply, float]
 """The same for the account's balance, in the provider's own unit."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Listed:
+    """A job in a provider's list that may be the one of a submission whose answer got lost."""
+
+    external_id: str
+    created_at: float
+    """Unix seconds, by the provider's clock."""
+
+
+RecallExchange = Generator[Call, Reply, Sequence[Listed]]
+"""The same for the jobs in the provider's list that may be a task's."""
 
 MessageKind = Literal["submit_response", "poll_response", "callback", "error", "cancel_response"]
 
@@ -193,6 +223,14 @@ class Dialect:
     synchronous: ClassVar[frozenset[str]] = frozenset()
     """Operations whose answer is the result: there is no job to ask about, and no callback to give a URL for."""
 
+    @property
+    def key(self) -> str:
+        """The name under which it is known: ``runway/aggregator``."""
+        return f"{self.family}/{self.name}"
+
+    lists: ClassVar[Literal["key", "account"] | None] = None
+    """Whether it can list the jobs of the account, and what that takes: the API key, or the account's own token."""
+
     def create(self, task: Task, callback_url: str | None) -> Call:
         """Say which call creates the job."""
         raise NotImplementedError
@@ -249,6 +287,12 @@ class Dialect:
     def cancelled(self, reply: Reply) -> Update:
         """Read the answer to the call that cancels."""
         return self.polled(reply)
+
+    def recall(self, task: Task) -> RecallExchange:
+        """List the provider's jobs that have the task's fingerprint: its operation, model, prompt, as far as the list says."""
+        del task
+        raise Refused("invalid_input", f"{self.family}/{self.name} has no list of jobs.")
+        yield  # pragma: no cover - makes this a generator, like every other exchange
 
     def balance(self) -> BalanceExchange:
         """Ask what is left on the account, in the provider's own unit (credits, points)."""

@@ -129,6 +129,7 @@ def _rule(
 
 _OK = range(200, 300)
 _CLIENT = range(400, 500)
+_SERVER = range(500, 600)
 _NO_CREDIT: Verdict = (AccountProblem, "insufficient_credit")
 _INVALID: Verdict = (Refused, "invalid_input")
 _POLICY: Verdict = (Refused, "content_policy")
@@ -230,7 +231,8 @@ def refusal_in(reply: Reply, *, creating: bool) -> UpstreamError:
     if error is Unreadable:
         return Unreadable(message)
     code = code or failure_from_text(said.message).code
-    return error(code, message, retry_after=reply.retry_after, details=_issues(reply.document))
+    broken = status in _SERVER
+    return error(code, message, retry_after=reply.retry_after, details=_issues(reply.document), broken=broken)
 
 
 def _issues(document: Any) -> tuple[str, ...]:

@@ -8,9 +8,9 @@ from uuid import UUID
 from sqlalchemy import Row, Table, bindparam, func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.domain.task import Task
+from service.domain.task import Submission, Task
 from service.domain.timing import LEASE
-from service.store.tables import inbox, outbox, tasks
+from service.store.tables import inbox, outbox, submissions, tasks
 from service.store.tasks import row_of, task_of
 
 TO_SUBMIT = text("state IN ('queued', 'submitting')")
@@ -41,6 +41,7 @@ _CLAIMS = {
     "poll": _claim(tasks, TO_POLL),
     "inbox": _claim(inbox, DUE),
     "outbox": _claim(outbox, DUE),
+    "submissions": _claim(submissions, DUE),
 }
 
 
@@ -52,10 +53,26 @@ async def claim_tasks(
     return sorted((task_of(row) for row in rows), key=lambda task: task.id)
 
 
+_CLAIM_WAITING = (
+    update(tasks)
+    .where(tasks.c.id.in_(bindparam("ids", expanding=True)), text("waits_for IS NOT NULL"))
+    .values(due_at=bindparam("until"), attempts=tasks.c.attempts + 1, waits_for=None)
+    .returning(*tasks.c)
+)
+
+
+async def claim_waiting(connection: AsyncConnection, ids: Sequence[UUID], *, until: datetime) -> list[Task]:
+    """Take tasks out of the lines that they stand in, until a time."""
+    if not ids:
+        return []
+    rows = await connection.execute(_CLAIM_WAITING, {"ids": list(ids), "until": until})
+    return sorted((task_of(row) for row in rows), key=lambda task: task.id)
+
+
 async def claim_rows(
     connection: AsyncConnection, table: str, *, now: datetime, until: datetime, most: int
 ) -> Sequence[Row[Any]]:
-    """Take the rows of ``inbox`` or ``outbox`` that are longest due, until a time."""
+    """Take the rows of ``inbox``, ``outbox`` or ``submissions`` that are longest due, until a time."""
     rows = await connection.execute(_CLAIMS[table], {"now": now, "until": until, "most": most})
     return sorted(rows.all(), key=lambda row: row.id)
 
@@ -75,6 +92,7 @@ _ACCEPTED_ONCE = frozenset(
         "idempotency_key",
         "request_hash",
         "route",
+        "passed_over",
         "created_at",
         "deadline_at",
         "attempts",
@@ -127,9 +145,32 @@ async def release_leases(connection: AsyncConnection, *, now: datetime) -> None:
     """
     soon = now + timedelta(seconds=LEASE)
     await connection.execute(update(tasks).where(text("state = 'submitting'"), tasks.c.due_at > now).values(due_at=now))
-    for table in (tasks, inbox, outbox):
+    for table in (tasks, inbox, outbox, submissions):
         claimed = (table.c.attempts > 0, table.c.due_at > now, table.c.due_at <= soon)
         await connection.execute(update(table).where(*claimed).values(due_at=now))
+
+
+_WATCH_JOB = (
+    update(submissions).where(submissions.c.id == bindparam("of_submission")).values(due_at=bindparam("due_at"))
+)
+
+
+async def watch_jobs(connection: AsyncConnection, extra: Sequence[Submission]) -> None:
+    """Write when extra jobs are looked after next."""
+    if extra:
+        await connection.execute(_WATCH_JOB, [{"of_submission": each.id, "due_at": each.due_at} for each in extra])
+
+
+_LEFT_IN_LINE = (
+    update(tasks)
+    .where(text("waits_for IS NOT NULL"), tasks.c.waits_for.not_in(bindparam("known", expanding=True)))
+    .values(due_at=bindparam("now"), waits_for=None)
+)
+
+
+async def leave_unknown_lines(connection: AsyncConnection, known: Sequence[str], *, now: datetime) -> None:
+    """Let tasks that stand in line for what is no longer configured be planned anew."""
+    await connection.execute(_LEFT_IN_LINE, {"known": list(known), "now": now})
 
 
 _HASTEN = (

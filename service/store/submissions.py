@@ -2,14 +2,15 @@
 
 import dataclasses
 from collections.abc import Collection, Sequence
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Boolean, Row, bindparam, case, func, or_, select, update
+from sqlalchemy import Boolean, Row, and_, bindparam, case, func, null, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.domain.task import Submission
-from service.store.tables import submissions
+from service.store.tables import Instant, submissions
 
 
 def submission_of(row: Row[Any]) -> Submission:
@@ -20,15 +21,20 @@ def submission_of(row: Row[Any]) -> Submission:
 _OF_TASKS = (
     select(submissions)
     .where(submissions.c.task_id.in_(bindparam("ids", expanding=True)))
-    .order_by(submissions.c.task_id, submissions.c.id)
+    .order_by(submissions.c.task_id, submissions.c.sent_at, submissions.c.id)
 )
 _BY_ID = select(submissions).where(submissions.c.id.in_(bindparam("ids", expanding=True)))
 _SETTLE = (
     update(submissions)
     .where(
         submissions.c.id == bindparam("of_submission"),
-        # Proof that a job exists counts whatever was known before; anything else only while nothing is known.
-        or_(submissions.c.outcome == "sending", bindparam("taken", type_=Boolean)),
+        # Proof that a job exists counts whatever was known before; anything else only while nothing is known, or to
+        # let another submission be made all the same.
+        or_(
+            submissions.c.outcome == "sending",
+            and_(submissions.c.outcome == "uncertain", bindparam("superseded_at", type_=Instant).is_not(None)),
+            bindparam("taken", type_=Boolean),
+        ),
     )
     .values(
         outcome=bindparam("outcome"),
@@ -39,8 +45,36 @@ _SETTLE = (
         code=bindparam("code"),
         message=bindparam("message"),
         settled_at=bindparam("settled_at"),
+        retry_at=bindparam("retry_at"),
+        superseded_at=case(
+            (bindparam("revived", type_=Boolean), null()),
+            else_=func.coalesce(bindparam("superseded_at"), submissions.c.superseded_at),
+        ),
+        job_state=bindparam("job_state"),
+        cost=func.coalesce(bindparam("cost"), submissions.c.cost),
+        refunded=func.coalesce(bindparam("refunded"), submissions.c.refunded),
     )
 )
+
+
+_SUPERSEDE_OTHERS = (
+    update(submissions)
+    .where(
+        submissions.c.task_id == bindparam("of_task"),
+        submissions.c.id != bindparam("keep"),
+        submissions.c.superseded_at.is_(None),
+        submissions.c.outcome.in_(["sending", "taken", "uncertain"]),
+    )
+    .values(superseded_at=bindparam("at"))
+)
+
+
+async def supersede_others(connection: AsyncConnection, kept: Sequence[Submission], *, at: datetime) -> None:
+    """Let each of these be the only one of its task that may have made its job."""
+    if kept:
+        await connection.execute(
+            _SUPERSEDE_OTHERS, [{"of_task": each.task_id, "keep": each.id, "at": at} for each in kept]
+        )
 
 
 async def begin(connection: AsyncConnection, started: Sequence[Submission]) -> None:
@@ -50,11 +84,16 @@ async def begin(connection: AsyncConnection, started: Sequence[Submission]) -> N
 
 
 async def settle(
-    connection: AsyncConnection, settled: Sequence[Submission], *, answered: Collection[UUID] = ()
+    connection: AsyncConnection,
+    settled: Sequence[Submission],
+    *,
+    answered: Collection[UUID] = (),
+    revived: Collection[UUID] = (),
 ) -> None:
     """Write how submissions went.
 
     :param answered: those whose answer came; it alone may replace an id that a callback had named
+    :param revived: those that serve their task from now on, although they had been superseded
     """
     if settled:
         await connection.execute(
@@ -64,11 +103,17 @@ async def settle(
                     "of_submission": submission.id,
                     "taken": submission.outcome == "taken",
                     "by_answer": submission.id in answered,
+                    "revived": submission.id in revived,
                     "outcome": submission.outcome,
                     "external_id": submission.external_id,
                     "code": submission.code,
                     "message": submission.message,
                     "settled_at": submission.settled_at,
+                    "retry_at": submission.retry_at,
+                    "superseded_at": submission.superseded_at,
+                    "job_state": submission.job_state,
+                    "cost": submission.cost,
+                    "refunded": submission.refunded,
                 }
                 for submission in settled
             ],
@@ -81,6 +126,16 @@ async def of_tasks(connection: AsyncConnection, ids: Sequence[UUID]) -> dict[UUI
     for row in await connection.execute(_OF_TASKS, {"ids": list(ids)}):
         found[row.task_id].append(submission_of(row))
     return found
+
+
+_IS_KNOWN = select(submissions.c.id).where(
+    submissions.c.upstream == bindparam("at_upstream"), submissions.c.external_id == bindparam("job")
+)
+
+
+async def is_known(connection: AsyncConnection, upstream: str, external_id: str) -> bool:
+    """Whether a job of an upstream belongs to a submission already."""
+    return (await connection.execute(_IS_KNOWN, {"at_upstream": upstream, "job": external_id})).first() is not None
 
 
 async def by_id(connection: AsyncConnection, ids: Sequence[UUID]) -> dict[UUID, Submission]:

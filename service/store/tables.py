@@ -92,15 +92,19 @@ tasks = Table(
     Column("idempotency_key", Text),
     Column("request_hash", Text, nullable=False),
     Column("route", Json, nullable=False),
+    Column("passed_over", Json, nullable=False, server_default="{}"),
+    Column("on_uncertain", Text, nullable=False, server_default="hold"),
     Column("state", Text, nullable=False),
     Column("upstream", Text),
     Column("dialect", Text),
+    Column("submission_id", Uuid),
     Column("external_id", Text),
     Column("progress", Integer),
     Column("results", Json, nullable=False),
     Column("failure", Json),
     Column("next_actions", Json, nullable=False),
     Column("cost", Double),
+    Column("refunded", Boolean),
     Column("verdict_by", Text),
     Column("learned_by", Text),
     Column("cancel_requested_at", Instant),
@@ -108,6 +112,8 @@ tasks = Table(
     Column("callback_expected", Boolean, nullable=False),
     Column("missing_since", Instant),
     Column("last_error", Text),
+    Column("waits_for", Text),
+    Column("unconfirmed_since", Instant),
     Column("sequence", Integer, nullable=False),
     Column("created_at", Instant, nullable=False),
     Column("updated_at", Instant, nullable=False),
@@ -130,6 +136,9 @@ tasks = Table(
     # Due rows, one index for each journey that claims them; finished rows are in neither.
     Index("ix_tasks_due_submit", "due_at", sqlite_where=text("state IN ('queued', 'submitting')"), postgresql_where=text("state IN ('queued', 'submitting')")),
     Index("ix_tasks_due_poll", "due_at", sqlite_where=text("state NOT IN ('queued', 'submitting') AND due_at IS NOT NULL"), postgresql_where=text("state NOT IN ('queued', 'submitting') AND due_at IS NOT NULL")),
+    # Who stands in line for what, and who is being served: to be fair, and to count places.
+    Index("ix_tasks_waiting", "waits_for", "client", "id", sqlite_where=text("waits_for IS NOT NULL"), postgresql_where=text("waits_for IS NOT NULL")),
+    Index("ix_tasks_served", "upstream", "client", sqlite_where=text("state IN ('submitting', 'submitted', 'running')"), postgresql_where=text("state IN ('submitting', 'submitted', 'running')")),
     # Lists: newest first by id (a uuid of version 7 begins with its time), under each filter that the API offers.
     Index("ix_tasks_client", "client", "id"),
     Index("ix_tasks_client_state", "client", "state", "id"),
@@ -149,6 +158,8 @@ task_labels = Table(
     Index("ix_task_labels_task", "task_id"),
 )
 
+_MAY_HAVE_MADE_IT = "outcome IN ('sending', 'taken', 'uncertain') AND superseded_at IS NULL"
+
 submissions = Table(
     "submissions",
     metadata,
@@ -162,19 +173,24 @@ submissions = Table(
     Column("message", Text),
     Column("sent_at", Instant, nullable=False),
     Column("settled_at", Instant),
+    Column("retry_at", Instant),
+    Column("superseded_at", Instant),
+    Column("job_state", Text),
+    Column("cost", Double),
+    Column("refunded", Boolean),
+    Column("due_at", Instant),
+    Column("attempts", Integer, nullable=False, server_default="0"),
     CheckConstraint(
         _one_of("outcome", ["sending", "taken", "refused", "account", "unavailable", "uncertain"]), name="outcome"
     ),
     CheckConstraint("(outcome = 'sending') = (settled_at IS NULL)", name="settled_has_a_time"),
-    # Never pay twice: a task has at most one submission that may have created a job.
-    Index(
-        "uq_submissions_one_job",
-        "task_id",
-        unique=True,
-        sqlite_where=text("outcome IN ('sending', 'taken', 'uncertain')"),
-        postgresql_where=text("outcome IN ('sending', 'taken', 'uncertain')"),
-    ),
-)
+    # Never pay twice: a task has at most one submission that may have created a job, unless somebody who may has said
+    # that another shall be made all the same.
+    Index("uq_submissions_one_job", "task_id", unique=True, sqlite_where=text(_MAY_HAVE_MADE_IT), postgresql_where=text(_MAY_HAVE_MADE_IT)),
+    Index("ix_submissions_due", "due_at", sqlite_where=text("due_at IS NOT NULL"), postgresql_where=text("due_at IS NOT NULL")),
+    # Whose job is it that an upstream's list shows.
+    Index("ix_submissions_job", "upstream", "external_id", sqlite_where=text("external_id IS NOT NULL"), postgresql_where=text("external_id IS NOT NULL")),
+)  # fmt: skip
 
 events = Table(
     "events",
@@ -257,6 +273,31 @@ outbox = Table(
     Index(
         "ix_outbox_due", "due_at", sqlite_where=text("due_at IS NOT NULL"), postgresql_where=text("due_at IS NOT NULL")
     ),
+)
+
+upstreams = Table(
+    "upstreams",
+    metadata,
+    Column("name", Text, primary_key=True),
+    # When the next submit and the next poll fit into what may be asked of it in a second.
+    Column("submit_slot_at", Instant),
+    Column("poll_slot_at", Instant),
+    Column("credit", Double),
+    Column("credit_unit", Text),
+    Column("credit_error", Text),
+    Column("credit_at", Instant),
+)
+
+circuits = Table(
+    "circuits",
+    metadata,
+    Column("upstream", Text, primary_key=True),
+    Column("dialect", Text, primary_key=True),
+    Column("failures", Json, nullable=False),
+    Column("opened_at", Instant),
+    Column("open_until", Instant),
+    Column("probe_until", Instant),
+    CheckConstraint("(opened_at IS NULL) = (open_until IS NULL)", name="open_since_and_until"),
 )
 
 secrets = Table(

@@ -93,7 +93,8 @@ def _acceptance(task: Task) -> dict[str, Any]:
         "message": None,
         "source": str(Source.CLIENT),
         "at": task.created_at,
-        "data": {"state": str(task.state), "route": list(task.route)},
+        "data": {"state": str(task.state), "route": list(task.route)}
+        | ({"passed_over": dict(task.passed_over)} if task.passed_over else {}),
     }
 
 

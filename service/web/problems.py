@@ -27,6 +27,7 @@ TITLES = {
     "idempotency_key_reused": "The idempotency key belongs to another request",
     "already_ended": "The task has ended already",
     "not_awaited": "The task waits for no input",
+    "not_unconfirmed": "It is known what became of the task",
     "upstream_unavailable": "The upstream cannot be asked now",
     "unavailable": "Dovecote cannot do this now",
     "internal_error": "Dovecote has made a mistake",

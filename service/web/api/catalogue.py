@@ -2,9 +2,13 @@
 
 from starlette.responses import Response
 
+from service.domain.circuit import Circuit
+from service.flows import standing
 from service.flows.runtime import Runtime, Upstream
+from service.flows.show import instant
 from service.providers import FAMILIES
 from service.providers.dialect import Family
+from service.store import gates
 from service.web.api.endpoint import Answers, Asked, Endpoint, answer_json
 from service.web.api.schemas import ref
 
@@ -16,7 +20,9 @@ async def families(asked: Asked) -> Response:
 
 async def upstreams(asked: Asked) -> Response:
     """List who serves."""
-    return answer_json({"upstreams": [_upstream(asked.runtime, each) for each in asked.runtime.upstreams.values()]})
+    standings = await standing.of_upstreams(asked.runtime)
+    shown = [_upstream(asked.runtime, each, standings[name]) for name, each in asked.runtime.upstreams.items()]
+    return answer_json({"upstreams": shown})
 
 
 def _family(runtime: Runtime, family: Family) -> dict[str, object]:
@@ -44,8 +50,8 @@ def _family(runtime: Runtime, family: Family) -> dict[str, object]:
     }
 
 
-def _upstream(runtime: Runtime, upstream: Upstream) -> dict[str, object]:
-    dialects = [f"{dialect.family}/{dialect.name}" for dialect in upstream.dialects]
+def _upstream(runtime: Runtime, upstream: Upstream, stands: standing.Standing) -> dict[str, object]:
+    dialects = [dialect.key for dialect in upstream.dialects]
     can_call = any(dialect.callbacks for dialect in upstream.dialects) and upstream.settings.callbacks != "off"
     share = min((runtime.observed.callback_share(upstream.name, dialect) for dialect in dialects), default=None)
     return {
@@ -54,6 +60,38 @@ def _upstream(runtime: Runtime, upstream: Upstream) -> dict[str, object]:
         "dialects": dialects,
         "callbacks": can_call and runtime.settings.public_url is not None,
         "callback_share": share,
+        "circuits": [_circuit(runtime, circuit) for circuit in stands.circuits],
+        "open_tasks": stands.open_tasks,
+        "waiting": stands.waiting,
+        "limits": {
+            "open_tasks": upstream.settings.open_tasks,
+            "submits_per_second": upstream.settings.submits_per_second,
+            "polls_per_second": upstream.settings.polls_per_second,
+        },
+        "credit": _credit(upstream, stands.kept),
+    }
+
+
+def _circuit(runtime: Runtime, circuit: Circuit) -> dict[str, object]:
+    return {
+        "dialect": circuit.dialect,
+        "state": circuit.standing(runtime.now()),
+        "failures": standing.recent_failures(runtime, circuit),
+        "opened_at": instant(circuit.opened_at),
+        "open_until": instant(circuit.open_until),
+    }
+
+
+def _credit(upstream: Upstream, kept: gates.Upstream) -> dict[str, object] | None:
+    if kept.credit_at is None:
+        return None
+    low = upstream.settings.low_credit
+    return {
+        "left": kept.credit,
+        "unit": kept.credit_unit,
+        "low": low is not None and kept.credit is not None and kept.credit < low,
+        "error": kept.credit_error,
+        "at": instant(kept.credit_at),
     }
 
 

@@ -63,11 +63,35 @@ TASK = _closed(
             "description": "In `awaiting_input`: the JSON Schema of what `POST /v1/tasks/{id}/input` takes.",
         },
         "failure": {"anyOf": [{"$ref": "#/components/schemas/Failure"}, {"type": "null"}]},
-        "upstream": _nullable(TEXT),
+        "route": {"type": "array", "items": TEXT, "description": "The upstreams that may serve it, in order."},
+        "passed_over": {
+            "type": "object",
+            "additionalProperties": TEXT,
+            "description": "The upstreams that cannot say its input, with the reason.",
+        },
+        "on_uncertain": {
+            "type": "string",
+            "enum": ["hold", "fail", "resubmit_once"],
+            "description": "What becomes of it when nobody can find out whether its job was bought.",
+        },
+        "upstream": {**_nullable(TEXT), "description": "The one that it was handed to last."},
         "dialect": _nullable(TEXT),
         "external_id": {**_nullable(TEXT), "description": "The provider's id of the job."},
         "cost": {**_nullable({"type": "number"}), "description": "In the provider's own unit (points, credits)."},
+        "refunded": {
+            "type": ["boolean", "null"],
+            "description": "Whether the provider says that it has given the price back.",
+        },
         "learned_by": {"type": ["string", "null"], "enum": [*(str(source) for source in Source), None]},
+        "place_in_line": {
+            "type": "integer",
+            "minimum": 1,
+            "description": "Of a task that stands in line, as an answer to `GET /v1/tasks/{id}`: 1 is next.",
+        },
+        "waits_for": {
+            **_nullable(TEXT),
+            "description": "What it stands in line for: a place at an upstream, or an upstream's recovery in one dialect.",
+        },
         "input": ANYTHING,
         "options": ANYTHING,
         "labels": {"type": "object", "additionalProperties": TEXT},
@@ -81,6 +105,7 @@ TASK = _closed(
         "deadline_at": TIME,
         "next_attention_at": {**_nullable(TIME), "description": "When Dovecote looks after it next; null: never."},
     },
+    optional=frozenset({"place_in_line"}),
 )
 EVENT = _closed(
     "Event",
@@ -141,6 +166,46 @@ UPSTREAM = _closed(
         "callback_share": {
             "type": ["number", "null"],
             "description": "Share of its last ends that were learned by callback, where one was expected.",
+        },
+        "circuits": {
+            "type": "array",
+            "description": "The dialects in which it has failed lately; those that are not `closed` are passed over.",
+            "items": _closed(
+                "Circuit",
+                {
+                    "dialect": TEXT,
+                    "state": {"type": "string", "enum": ["closed", "open", "half_open", "probing"]},
+                    "failures": {"type": "integer", "description": "In the last minute."},
+                    "opened_at": _nullable(TIME),
+                    "open_until": _nullable(TIME),
+                },
+            ),
+        },
+        "open_tasks": {"type": "integer", "description": "Tasks that are being handed to it or that it works on."},
+        "waiting": {"type": "integer", "description": "Tasks that stand in line for it."},
+        "limits": _closed(
+            "Limits",
+            {
+                "open_tasks": _nullable({"type": "integer"}),
+                "submits_per_second": _nullable({"type": "number"}),
+                "polls_per_second": _nullable({"type": "number"}),
+            },
+        ),
+        "credit": {
+            "anyOf": [
+                _closed(
+                    "Credit",
+                    {
+                        "left": _nullable({"type": "number"}),
+                        "unit": _nullable(TEXT),
+                        "low": {"type": "boolean", "description": "Whether it is below `low_credit`."},
+                        "error": {**_nullable(TEXT), "description": "Why it could not be asked for the last time."},
+                        "at": TIME,
+                    },
+                ),
+                {"type": "null"},
+            ],
+            "description": "What is left on the account, where the provider tells it; null: not known.",
         },
     },
 )

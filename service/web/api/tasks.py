@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from service.domain.errors import Refused, UpstreamError
 from service.domain.task import State, Task
-from service.flows import accept, answer, cancel, poll
+from service.flows import accept, answer, cancel, poll, reconcile, standing
 from service.flows.runtime import Runtime
 from service.flows.show import show_event, show_task
 from service.providers.dialect import Mistake
@@ -51,7 +51,9 @@ async def get(asked: Asked) -> Response:
     wait = asked.query.get("wait", 0)
     if wait:
         task = await _ended(asked.runtime, task, wait)
-    return answer_json(show_task(task, now=asked.runtime.now()))
+    shown = show_task(task, now=asked.runtime.now())
+    place = await standing.place_in_line(asked.runtime, task)
+    return answer_json(shown if place is None else {**shown, "place_in_line": place})
 
 
 async def page(asked: Asked) -> Response:
@@ -118,6 +120,21 @@ async def give_input(asked: Asked) -> Response:
         )
         raise Problem(503, "upstream_unavailable", detail, headers={"Retry-After": "5"}) from error
     return answer_json(show_task(await _find(asked), now=asked.runtime.now()))
+
+
+async def retry(asked: Asked) -> Response:
+    """Buy an unconfirmed task again."""
+    task = await _find(asked)
+    given = await read_json(asked.request, BODY_CAP)
+    if not isinstance(given, dict) or given.get("confirm_double_payment") is not True or len(given) > 1:
+        says = "nobody knows whether the job was bought: to buy it again, perhaps for the second time, send true"
+        raise invalid([Mistake("confirm_double_payment", says)])
+    try:
+        await reconcile.retry(asked.runtime, task)
+    except reconcile.NotUnconfirmed as error:
+        detail = f"{error}: only a task whose submit got no usable answer can be bought again; submit a new one"
+        raise Problem(409, "not_unconfirmed", detail) from None
+    return answer_json(show_task(await _find(asked), now=asked.runtime.now()), 202)
 
 
 async def _find(asked: Asked) -> Task:
@@ -384,6 +401,34 @@ ENDPOINTS = (
         parameters=(_ID,),
         body={"type": "object"},
         answers={200: _SHOWN},
+        problems=(400, 404, 409, 413, 415, 422),
+    ),
+    Endpoint(
+        method="POST",
+        path="/v1/tasks/{id}/retry",
+        handler=retry,
+        name="retryTask",
+        tag=_TAG,
+        summary="Buy an unconfirmed task again",
+        description=(
+            "For a task in `unconfirmed`: its submit got no usable answer, so it may have been bought. Dovecote never sends it "
+            "again by itself unless its `on_uncertain` says so. Should the first job turn up after all, it is kept in the books "
+            "as an extra one, and stopped where the provider can do that."
+        ),
+        parameters=(_ID,),
+        body={
+            "type": "object",
+            "additionalProperties": False,
+            "required": ["confirm_double_payment"],
+            "properties": {
+                "confirm_double_payment": {
+                    "type": "boolean",
+                    "const": True,
+                    "description": "That you accept that it may be paid twice.",
+                }
+            },
+        },
+        answers={202: Answers(description="It is handed over again.", schema=ref("Task"))},
         problems=(400, 404, 409, 413, 415, 422),
     ),
     Endpoint(

@@ -1,0 +1,57 @@
+"""When an upstream is left alone: a circuit breaker for each upstream and dialect. Pure."""
+
+import dataclasses
+from datetime import datetime, timedelta
+from typing import Literal
+
+FAILURES = 5
+"""So many failures within :data:`WINDOW` open the circuit."""
+WINDOW = 60.0
+OPEN_FOR = 30.0
+"""Seconds until one submission may try whether the upstream is back."""
+
+Standing = Literal["closed", "open", "half_open", "probing"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Circuit:
+    """What is known of the submits to one upstream in one dialect."""
+
+    upstream: str
+    dialect: str
+    failures: tuple[float, ...] = ()
+    """Unix seconds of the last failures."""
+    opened_at: datetime | None = None
+    """Since when it has been open without a break."""
+    open_until: datetime | None = None
+    probe_until: datetime | None = None
+    """Until when the one submission that tries it is waited for."""
+
+    @property
+    def line(self) -> str:
+        """Name what stands in line until it is closed again, as in ``Task.waits_for``."""
+        return f"{self.upstream} {self.dialect}"
+
+    def standing(self, now: datetime) -> Standing:
+        """Say whether submissions may pass: all, none, or one."""
+        if self.open_until is None:
+            return "closed"
+        if now < self.open_until:
+            return "open"
+        return "probing" if self.probe_until is not None and now < self.probe_until else "half_open"
+
+    def failed(self, now: datetime) -> "Circuit":
+        """Take in a failure: a connection that fails, a 5xx, silence. A refusal is an answer, and never one."""
+        if self.open_until is not None:
+            if now < self.open_until:
+                return self  # it had been sent before the circuit opened
+            return dataclasses.replace(self, open_until=now + timedelta(seconds=OPEN_FOR), probe_until=None)
+        at = now.timestamp()
+        recent = (*(failure for failure in self.failures if failure > at - WINDOW), at)
+        if len(recent) < FAILURES:
+            return dataclasses.replace(self, failures=recent)
+        return dataclasses.replace(self, failures=(), opened_at=now, open_until=now + timedelta(seconds=OPEN_FOR))
+
+    def answered(self) -> "Circuit":
+        """Take in that the probe was answered, whatever the answer: the upstream is back."""
+        return Circuit(upstream=self.upstream, dialect=self.dialect)
