@@ -186,7 +186,7 @@ async def test_places_are_counted_shared_fairly_and_waited_for_in_line(database_
         assert "may be given 2 at once" in shown["explanation"]
         modest = await world.submit_as("modest", "[drop] modest", **WISH)
         await world.work()
-        await world.until(JOB_SECONDS + 1)
+        await world.until(JOB_SECONDS * 1.6)
         assert (await world.task(modest)).state is not State.QUEUED, "it has fewer places, so its turn comes first"
         [upstream, *_] = (await world.client.get("/v1/upstreams")).json()["upstreams"]
         assert (upstream["open_tasks"], upstream["limits"]["open_tasks"]) == (2, 2)
