@@ -33,6 +33,7 @@ def task_of(scene: Scene) -> dict[str, Any]:
         "state": str(scene.state),
         "progress": None,
         "failure": None if scene.code is None else {"code": scene.code},
+        "upstream": scene.served_by,
         "learned_by": min(scene.learned_by),
         "explanation": f"It is {scene.state}.",
     }

@@ -49,9 +49,9 @@ def say(state: State, **more: object) -> str:
         (say(State.SUBMITTING), ["elkapi", "right now"]),
         (
             say(State.UNCONFIRMED, last_error="elkapi: reset", callback_expected=True),
-            ["elkapi", "elkapi: reset", "may be running and paid", "not sent again", "a callback will settle it"],
+            ["elkapi", "elkapi: reset", "may be running and paid", "not sent again", "a callback can settle it", "expires at"],
         ),
-        (say(State.UNCONFIRMED), ["elkapi", "no way to look it up"]),
+        (say(State.UNCONFIRMED), ["no callback can come from elkapi"]),
         (say(State.SUBMITTED), ["elkapi has it in its queue", "Dovecote asks in 42 s"]),
         (say(State.SUBMITTED, due_at=NOW), ["Dovecote asks now"]),
         (say(State.RUNNING, progress=40, callback_expected=True), ["elkapi", "40 %", "callback may come"]),

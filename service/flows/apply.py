@@ -83,9 +83,9 @@ def weigh(task: Task, news: News, submission: Submission, *, now: dt.datetime, k
     )
     if task.submission_id in {None, submission.id} and not submission.denied:
         unproven = submission.outcome != "taken" and (news.source is Source.SUBMIT or update.state is not None)
-        return dataclasses.replace(
-            news, settles=proven if unproven else None, alone=unproven and submission.superseded_at is not None
-        )
+        # It may have been given up meanwhile, with or without the knowledge of whoever brings the answer.
+        given_up = submission.superseded_at is not None or task.unconfirmed_since is not None
+        return dataclasses.replace(news, settles=proven if unproven else None, alone=unproven and given_up)
     details = {"upstream": submission.upstream, "submission": str(submission.id), "external_id": update.external_id}
     if task.state in _UNSERVED or (task.verdict_by == "dovecote" and task.external_id is None):
         place = {
