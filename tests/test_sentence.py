@@ -49,7 +49,14 @@ def say(state: State, **more: object) -> str:
         (say(State.SUBMITTING), ["elkapi", "right now"]),
         (
             say(State.UNCONFIRMED, last_error="elkapi: reset", callback_expected=True),
-            ["elkapi", "elkapi: reset", "may be running and paid", "not sent again", "a callback can settle it", "expires at"],
+            [
+                "elkapi",
+                "elkapi: reset",
+                "may be running and paid",
+                "not sent again",
+                "a callback can settle it",
+                "expires at",
+            ],
         ),
         (say(State.UNCONFIRMED), ["no callback can come from elkapi"]),
         (say(State.SUBMITTED), ["elkapi has it in its queue", "Dovecote asks in 42 s"]),

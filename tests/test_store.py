@@ -94,7 +94,17 @@ async def test_every_field_that_may_change_is_written_back(database: Database) -
         await queue.settle_tasks(connection, [FULL])
         found = await task_store.find(connection, task.id)
     wish = ("client", "family", "operation", "input", "options", "labels", "callback_url", "idempotency_key")
-    once = (*wish, "request_hash", "route", "passed_over", "parent_id", "inherited", "created_at", "deadline_at", "attempts")
+    once = (
+        *wish,
+        "request_hash",
+        "route",
+        "passed_over",
+        "parent_id",
+        "inherited",
+        "created_at",
+        "deadline_at",
+        "attempts",
+    )
     assert found == dataclasses.replace(FULL, **{name: getattr(task, name) for name in once})
 
 
