@@ -8,11 +8,12 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import SplitResult, urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
+from service.domain.reach import Rules, read_allowed, rules_of
 from service.providers import DIALECTS, PROVIDERS
 from service.store.database import parse_url
 
@@ -20,6 +21,8 @@ PREFIX = "DOVECOTE_"
 ELSEWHERE = frozenset({"DOVECOTE_CONFIG", "DOVECOTE_URL", "DOVECOTE_API_KEY"})
 """Variables with our prefix that are not settings of the server: where its file is, and what the command uses as a client."""
 
+_LISTS = frozenset({"webhook_ports", "webhook_allow"})
+"""Settings that are lists: in the environment separated by commas."""
 _SHORTEST_KEY = 16
 
 
@@ -78,6 +81,11 @@ class UpstreamSettings(_Strict):
         return names
 
 
+def _allowed(entry: str) -> str:
+    read_allowed(entry)
+    return entry
+
+
 class Settings(_Strict):
     """Everything that can be set. Names in the environment: ``DOVECOTE_`` and the name in capitals."""
 
@@ -95,9 +103,25 @@ class Settings(_Strict):
     callback_secret: SecretStr | None = None
     """Signs the callback URLs that providers get. Made and kept in the database when it is not set."""
     allow_private_webhooks: bool = False
-    """Whether clients may have completion webhooks sent to loopback and private addresses."""
+    """Whether clients may have completion webhooks sent to loopback and private addresses, on every port, over http too."""
+    allow_http_webhooks: bool = False
+    """Whether completion webhooks may go over plain http."""
+    webhook_ports: tuple[Annotated[int, Field(ge=1, le=65535)], ...] = ()
+    """Ports that completion webhooks may go to, instead of the usual ones."""
+    webhook_allow: tuple[Annotated[str, AfterValidator(_allowed)], ...] = ()
+    """Networks, addresses and hosts that completion webhooks may go to although they are private."""
     upstreams: Mapping[str, UpstreamSettings] = Field(default_factory=dict)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @property
+    def webhook_rules(self) -> Rules:
+        """What completion webhooks may reach."""
+        return rules_of(
+            self.webhook_allow,
+            private=self.allow_private_webhooks,
+            http=self.allow_http_webhooks,
+            ports=self.webhook_ports,
+        )
 
     @field_validator("database_url")
     @classmethod
@@ -212,8 +236,14 @@ def _overlay(document: dict[str, Any], environment: Mapping[str, str], mistakes:
             document["api_keys"] = _named_keys(value, mistakes)
         elif where[0] == "upstreams":
             _set_upstream(document, variable, where[1:], value, mistakes)
+        elif where[0] in _LISTS:
+            document[where[0]] = _listed(value)
         else:
             document[where[0]] = value
+
+
+def _listed(value: str) -> list[str]:
+    return [part.strip() for part in value.split(",") if part.strip()]
 
 
 def _set_upstream(document: dict[str, Any], variable: str, where: list[str], value: str, mistakes: list[str]) -> None:
