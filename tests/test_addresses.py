@@ -68,6 +68,11 @@ def test_a_disguise_never_makes_public_what_is_not(address: ipaddress.IPv4Addres
 
 
 def test_where_clouds_hand_out_credentials_is_never_public_and_known_in_every_disguise() -> None:
+    documented = """
+        169.254.169.254 169.254.169.253 169.254.169.123 169.254.170.2 169.254.170.23 168.63.129.16 100.100.100.200
+        192.0.0.192 fd00:ec2::254 fd00:ec2::253 fd00:ec2::123 fd00:ec2::23 fd20:ce::254 fd00:42::42
+    """
+    assert {address_of(each) for each in documented.split()} == METADATA
     for address in METADATA:
         assert is_metadata(address)
         assert not is_public(address)
@@ -77,5 +82,6 @@ def test_where_clouds_hand_out_credentials_is_never_public_and_known_in_every_di
         64:ff9b::168.63.129.16
     """
     assert {each: is_metadata(address_of(each)) for each in disguises.split()} == dict.fromkeys(disguises.split(), True)
+    assert is_metadata(address_of("fd00:ec2::254%eth0"))
     assert not is_metadata(address_of("169.254.169.1"))
     assert not is_metadata(address_of("fd00::1"))

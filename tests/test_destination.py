@@ -12,25 +12,29 @@ from service.settings import Settings, SettingsError, load
 from tests.disguises import LEADS_TO, ODD_HOSTS, ODD_URLS, PRIVATE_HOSTS
 
 READINGS = {
-    "https://example.com": "https://example.com:443/",
-    "https://example.com/": "https://example.com:443/",
-    "http://example.com/": "http://example.com:80/",
-    "HTTPS://EXAMPLE.Com:443/Done?x=1&y=%20": "https://example.com:443/Done?x=1&y=%20",
+    "https://example.com": "https://example.com/",
+    "https://example.com/": "https://example.com/",
+    "http://example.com/": "http://example.com/",
+    "HTTPS://EXAMPLE.Com:443/Done?x=1&y=%20": "https://example.com/Done?x=1&y=%20",
     "https://example.com.:8443/a": "https://example.com:8443/a",
-    "https://example.com?x=/@:": "https://example.com:443/?x=/@:",
-    "https://example.com//a/../b@c:1": "https://example.com:443//a/../b@c:1",
-    "https://my_app.example-2.com/": "https://my_app.example-2.com:443/",
-    "https://bücher.example/": "https://xn--bcher-kva.example:443/",
-    "https://BÜCHER.example/": "https://xn--bcher-kva.example:443/",
-    "https://xn--bcher-kva.example/": "https://xn--bcher-kva.example:443/",
-    "https://xn--strae-oqa.example/": "https://xn--strae-oqa.example:443/",
-    "https://日本語.jp/道": "https://xn--wgv71a119e.jp:443/道",
-    "https://1.1.1.1/": "https://1.1.1.1:443/",
-    "https://1.1.1.1./": "https://1.1.1.1:443/",
+    "https://example.com?x=/@:": "https://example.com/?x=/@:",
+    "https://example.com//a/../b@c:1": "https://example.com//a/../b@c:1",
+    "https://my_app.example-2.com/": "https://my_app.example-2.com/",
+    "https://bücher.example/": "https://xn--bcher-kva.example/",
+    "https://BÜCHER.example/": "https://xn--bcher-kva.example/",
+    "https://xn--bcher-kva.example/": "https://xn--bcher-kva.example/",
+    "https://xn--strae-oqa.example/": "https://xn--strae-oqa.example/",
+    "https://bu\u0308cher.example/": "https://xn--bcher-kva.example/",
+    "https://☃.example/": "https://xn--n3h.example/",
+    "https://xn--n3h.example/": "https://xn--n3h.example/",
+    "http://example.com:443/": "http://example.com:443/",
+    "https://日本語.jp/道": "https://xn--wgv71a119e.jp/道",
+    "https://1.1.1.1/": "https://1.1.1.1/",
+    "https://1.1.1.1./": "https://1.1.1.1/",
     "https://[2606:4700:0:0::1111]:8443/": "https://[2606:4700::1111]:8443/",
-    "https://[2606:4700::ABCD]/": "https://[2606:4700::abcd]:443/",
-    "https://0x7f.example/": "https://0x7f.example:443/",
-    "https://1.2.3.4.example/": "https://1.2.3.4.example:443/",
+    "https://[2606:4700::ABCD]/": "https://[2606:4700::abcd]/",
+    "https://0x7f.example/": "https://0x7f.example/",
+    "https://1.2.3.4.example/": "https://1.2.3.4.example/",
 }
 
 
@@ -70,6 +74,10 @@ def test_a_url_that_could_be_read_in_two_ways_is_not_read(url: str) -> None:
         ("https://[1.1.1.1]/", "brackets"),
         ("https://straße.example/", "xn--"),
         ("https://①.example/", "xn--"),
+        ("https://bücherß.example/", "xn--"),
+        ("https://ｂücher.example/", "xn--"),
+        ("https://bücher。example/", "xn--"),
+        ("https://a.example:65536/", "port"),
         ("https://\u212a.example/", "xn--"),
         ("https://a.example/" + "a" * 2048, "2048"),
     ],
@@ -93,6 +101,8 @@ TARGETS = st.one_of(st.just(""), st.text(st.characters(codec="utf-8"), max_size=
 @given(st.sampled_from(["http", "https", "HTTPS"]), HOSTS, st.sampled_from(["", ":443", ":8080", ":1"]), TARGETS)
 @example("https", "xn--bcher-kva.example", "", "/")
 @example("https", "a_b.example", "", "/a//b?c[]=%zz")
+@example("https", "☃.example", "", "/")
+@example("https", "xn--99999.example", ":8443", "/")
 def test_what_was_read_is_what_the_libraries_connect_to(scheme: str, host: str, port: str, target: str) -> None:
     try:
         destination = read_url(f"{scheme}://{host}{port}{target}")

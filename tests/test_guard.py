@@ -11,11 +11,12 @@ import httpx
 import orjson
 import pytest
 
+from service.domain.destination import Destination, read_url
 from service.domain.reach import Rules
 from service.domain.task import State
 from service.flows import outbox as journey
 from service.flows.guard import ForbiddenAddress, Guard, forbidden
-from service.flows.http import AiohttpTransport
+from service.flows.http import AiohttpTransport, guarded
 from service.store import outbox
 from tests.breakage import HEAD, Server, answering, hang, request_of
 from tests.disguises import LEADS_TO, ODD_HOSTS, PRIVATE_HOSTS, spellings
@@ -319,6 +320,33 @@ async def test_the_transport_is_guarded_without_the_client_too(canary: Canary, e
     assert (canary.connections, ears.connects) == (0, [])
 
 
+class Lenient(Guard):
+    """A guard whose first gate is broken."""
+
+    def admit(self, url: str) -> Destination:
+        return read_url(url)
+
+
+async def test_a_literal_address_that_passed_the_first_gate_is_stopped_at_the_socket(
+    canary: Canary, ears: Ears
+) -> None:
+    """A resolver is not asked for it."""
+    async with guarded(Lenient(Rules(), Names({}))) as client:
+        for host in ("127.0.0.1", "[::1]", "[::ffff:127.0.0.1]"):
+            with pytest.raises(httpx.ConnectError) as raised:
+                await client.get(f"http://{host}:{canary.port}/")
+            assert "is not a public address" in str(forbidden(raised.value))
+    assert (canary.connections, ears.connects) == (0, [])
+
+
+async def test_a_closed_client_lets_its_threads_go() -> None:
+    guard = Guard(Rules(), Names({"a.example": ["1.1.1.1"]}))
+    assert await guard.resolver.resolve("a.example", 443)
+    await guarded(guard).aclose()
+    with pytest.raises(RuntimeError, match="after shutdown"):
+        await guard.resolver.resolve("a.example", 443)
+
+
 def test_a_failure_of_another_kind_is_no_refusal() -> None:
     assert forbidden(None) is None
     assert forbidden(OSError("refused")) is None
@@ -359,6 +387,19 @@ async def test_who_comes_after_all_have_given_up_is_not_given_up_with_them() -> 
     assert (await again)[0]["host"] == "1.1.1.1"
     assert names.asked == ["slow.example"] * 2
     assert resolver._under_way == {}
+    await resolver.close()
+
+
+async def test_what_nobody_waits_for_any_more_is_not_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.flows.guard.RESOLVING_THREADS", 1)
+    names = Slow("1.1.1.1")
+    resolver = Guard(Rules(), names).resolver
+    for name in ("slow.example", "in-the-queue.example"):
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(resolver.resolve(name, 443), 0.05)
+    names.let_go.set()
+    assert await resolver.resolve("next.example", 443)
+    assert names.asked == ["slow.example", "next.example"]
     await resolver.close()
 
 

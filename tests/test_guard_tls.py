@@ -69,6 +69,8 @@ async def post(host: str, server: Secure, names: Names, tls: ssl.SSLContext | No
         ("Hooks.Example.", "DNS:hooks.example", "hooks.example"),
         ("a.hooks.example", "DNS:*.hooks.example", "a.hooks.example"),
         ("bücher.example", "DNS:xn--bcher-kva.example", "xn--bcher-kva.example"),
+        ("☃.example", "DNS:xn--n3h.example", "xn--n3h.example"),  # which httpx by itself would not send to
+        ("xn--99999.example", "DNS:xn--99999.example", "xn--99999.example"),
         ("127.0.0.1", "IP:127.0.0.1", None),
     ],
 )
@@ -113,5 +115,6 @@ async def test_a_certificate_that_nobody_known_vouches_for_is_refused(authority:
 async def test_the_host_is_named_without_the_port_where_it_is_the_usual_one() -> None:
     async with guarded(Guard(Rules())) as client:
         for url in ("https://Hooks.Example.", "https://hooks.example:443/"):
-            request = client.build_request("POST", url)
-            assert (request.headers["host"], str(request.url)) == ("hooks.example", "https://hooks.example/")
+            request = client.build_request("POST", url, headers={"a": "b", "Host": "other.example"})
+            assert (request.headers["host"], request.headers["a"]) == ("hooks.example", "b")
+            assert str(request.url) == "https://hooks.example/"

@@ -14,7 +14,6 @@ _URL = re.compile(r"(https?)://([^/?#]*)([^#]*)(#?).*", re.IGNORECASE | re.DOTAL
 _AUTHORITY = re.compile(r"(\[[^\[\]]*\]|[^:\[\]]+)(?::(.*))?", re.DOTALL)
 _PORT = re.compile(r"[1-9][0-9]{0,4}")
 _HIGHEST_PORT = 65535
-_PUNYCODE = "xn--"
 _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 _LONGEST_NAME = 253
@@ -37,10 +36,15 @@ class Destination:
     address: Address | None
     """What the host is, when it is no name."""
 
+    @property
+    def authority(self) -> str:
+        """Host and port, as they stand in a URL and in the ``Host`` header: the usual port goes without saying."""
+        host = f"[{self.host}]" if isinstance(self.address, ipaddress.IPv6Address) else self.host
+        return host if self.port == DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
+
     def __str__(self) -> str:
         """Write the URL."""
-        host = f"[{self.host}]" if isinstance(self.address, ipaddress.IPv6Address) else self.host
-        return f"{self.scheme}://{host}:{self.port}{self.target}"
+        return f"{self.scheme}://{self.authority}{self.target}"
 
 
 def read_url(url: str) -> Destination:
@@ -106,17 +110,18 @@ def _read_ipv6(text: str) -> tuple[str, Address]:
 
 
 def _read_label(label: str) -> str:
-    """Read one part of a name; what is beyond ASCII must be in its own normal form, and no ASCII in disguise."""
-    try:
-        if label.isascii():
-            read = label.lower()
-            agreed = not read.startswith(_PUNYCODE) or bool(read[4:].encode("ascii").decode("punycode"))
-        else:
-            read = label.lower().encode("idna").decode("ascii")
-            original = unicodedata.normalize("NFC", label.lower())
-            agreed = read.startswith(_PUNYCODE) and read.encode("ascii").decode("idna") == original
-    except UnicodeError:
-        agreed = False
-    if not agreed or not _LABEL.fullmatch(read):
+    read = label.lower() if label.isascii() else _in_ascii(label)
+    if not _LABEL.fullmatch(read):
         raise Unreadable("has a host that is no name in the DNS: write it in full, in its ASCII form (xn--…)")
     return read
+
+
+def _in_ascii(label: str) -> str:
+    """Write one part of a name in ASCII (IDNA); empty when it is not in its own normal form, or ASCII in disguise."""
+    label = unicodedata.normalize("NFC", label.lower())
+    try:
+        read = label.encode("idna").decode("ascii")
+        agreed = read.startswith("xn--") and read.encode("ascii").decode("idna") == label
+    except UnicodeError:
+        return ""
+    return read if agreed else ""

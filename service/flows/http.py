@@ -200,7 +200,10 @@ class _GuardedClient(httpx.AsyncClient):
         self._guard = guard
 
     def build_request(self, method: str, url: httpx.URL | str, **more: Any) -> httpx.Request:
-        return super().build_request(method, str(self._guard.admit(str(url))), **more)
+        destination = self._guard.admit(str(url))
+        headers = httpx.Headers(more.pop("headers", None))
+        headers["Host"] = destination.authority  # to make it itself, httpx would decode the name, and some it cannot
+        return super().build_request(method, str(destination), headers=headers, **more)
 
 
 def guarded(guard: Guard, *, tls: ssl.SSLContext | None = None) -> httpx.AsyncClient:
