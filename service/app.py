@@ -14,6 +14,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from service.flows.abroad import listening
+from service.flows.guard import Guard
 from service.flows.http import Http
 from service.flows.runtime import Runtime, log, upstreams_of
 from service.flows.tokens import Tokens
@@ -46,7 +47,7 @@ async def opened(settings: Settings) -> AsyncIterator[Runtime]:
     database = Database(settings.database_url)
     with database.held():
         writer = Writer(database)
-        http = Http.real(allow_private=settings.allow_private_webhooks)
+        http = Http.real(Guard(settings.webhook_rules))
         try:
             await _prepare(database)
             async with writer.running():

@@ -8,11 +8,21 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import SplitResult, urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
+from service.domain.reach import Rules, read_allowed, rules_of
 from service.domain.task import Policy
 from service.providers import DIALECTS, FAMILIES, PROVIDERS
 from service.providers.schema import nearest
@@ -22,6 +32,8 @@ PREFIX = "DOVECOTE_"
 ELSEWHERE = frozenset({"DOVECOTE_CONFIG", "DOVECOTE_URL", "DOVECOTE_API_KEY"})
 """Variables with our prefix that are not settings of the server: where its file is, and what the command uses as a client."""
 
+_LISTS = frozenset({"webhook_ports", "webhook_allow"})
+"""Settings that are lists: in the environment separated by commas."""
 _SHORTEST_KEY = 16
 _NESTED = frozenset({"upstreams", "routes", "on_uncertain_by_client"})
 """Settings that are tables, one entry to a variable."""
@@ -96,6 +108,11 @@ class UpstreamSettings(_Strict):
         return names
 
 
+def _allowed(entry: str) -> str:
+    read_allowed(entry)
+    return entry
+
+
 class Settings(_Strict):
     """Everything that can be set. Names in the environment: ``DOVECOTE_`` and the name in capitals."""
 
@@ -113,7 +130,13 @@ class Settings(_Strict):
     callback_secret: SecretStr | None = None
     """Signs the callback URLs that providers get. Made and kept in the database when it is not set."""
     allow_private_webhooks: bool = False
-    """Whether clients may have completion webhooks sent to loopback and private addresses."""
+    """Whether clients may have completion webhooks sent to loopback and private addresses, on every port, over http too."""
+    allow_http_webhooks: bool = False
+    """Whether completion webhooks may go over plain http."""
+    webhook_ports: tuple[Annotated[int, Field(ge=1, le=65535)], ...] = ()
+    """Ports that completion webhooks may go to, instead of the usual ones."""
+    webhook_allow: tuple[Annotated[str, AfterValidator(_allowed)], ...] = ()
+    """Networks, addresses and hosts that completion webhooks may go to although they are private."""
     upstreams: Mapping[str, UpstreamSettings] = Field(default_factory=dict)
     routes: Mapping[str, tuple[str, ...]] = Field(default_factory=dict)
     """Family → upstreams that may serve it, in order. Default: all that are configured, gateways first."""
@@ -123,6 +146,16 @@ class Settings(_Strict):
     on_uncertain_by_client: Mapping[str, Policy] = Field(default_factory=dict)
     """The same for single clients. A task may name its own."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @property
+    def webhook_rules(self) -> Rules:
+        """What completion webhooks may reach."""
+        return rules_of(
+            self.webhook_allow,
+            private=self.allow_private_webhooks,
+            http=self.allow_http_webhooks,
+            ports=self.webhook_ports,
+        )
 
     @field_validator("database_url")
     @classmethod
@@ -257,8 +290,14 @@ def _overlay(document: dict[str, Any], environment: Mapping[str, str], mistakes:
             _set_upstream(document, variable, where[1:], value, mistakes)
         elif where[0] in _NESTED:
             _set_named(document, variable, where, value, mistakes)
+        elif where[0] in _LISTS:
+            document[where[0]] = _listed(value)
         else:
             document[where[0]] = value
+
+
+def _listed(value: str) -> list[str]:
+    return [part.strip() for part in value.split(",") if part.strip()]
 
 
 def _set_upstream(document: dict[str, Any], variable: str, where: list[str], value: str, mistakes: list[str]) -> None:

@@ -105,6 +105,43 @@ def imports(*packages: str) -> Act:
     return match
 
 
+def uses(of: str, *names: str) -> Act:
+    """Match ``….of.name``, for one of some names."""
+
+    def match(node: ast.AST) -> bool:
+        return isinstance(node, ast.Attribute) and node.attr in names and _name(node.value) == of
+
+    return match
+
+
+def opens_connections(node: ast.AST) -> bool:
+    """Match whatever makes a client, or connects or resolves by itself."""
+    if isinstance(node, ast.ImportFrom):
+        return node.module in _NETWORK or any(f"{node.module}.{each.name}" in _NETWORK for each in node.names)
+    if isinstance(node, ast.Import):
+        return any(each.name in _NETWORK for each in node.names)
+    if not isinstance(node, ast.Call):
+        return False
+    of = _name(node.func.value) if isinstance(node.func, ast.Attribute) else ""
+    return _name(node.func) in _OPENING or (of == "httpx" and _name(node.func) in _VERBS)
+
+
+_NETWORK = {
+    "socket",
+    "urllib.request",
+    "http.client",
+    "ftplib",
+    "smtplib",
+    "requests",
+    "urllib3",
+    "httpcore",
+    "websockets",
+}
+_OPENING = {"AsyncClient", "Client", "ClientSession", "TCPConnector", "AsyncHTTPTransport", "HTTPTransport"}
+_OPENING |= {"AiohttpTransport", "open_connection", "create_connection", "sock_connect", "getaddrinfo"}
+_VERBS = {"get", "post", "put", "patch", "delete", "head", "options", "request", "stream"}
+
+
 def writes(column: str) -> Act:
     """Match a statement that writes a column of rows that are there: ``.values(column=…)``, ``set_={"column": …}``."""
 
@@ -149,7 +186,13 @@ RULES: dict[str, tuple[Act, str, set[str]]] = {
     "sets when a row is due": (replaces("due_at"), "", {"flows/apply.py", "flows/extras.py"}),
     "ends a task": (replaces("verdict_by"), "", {"domain/lifecycle.py"}),
     "moves a row's due time": (writes("due_at"), "", {"store/queue.py"}),
-    "speaks HTTP": (imports("httpx", "aiohttp"), "", {"flows/exchange.py", "flows/http.py", "flows/outbox.py"}),
+    "speaks HTTP": (
+        imports("httpx", "aiohttp"),
+        "",
+        {"flows/exchange.py", "flows/guard.py", "flows/http.py", "flows/outbox.py"},
+    ),
+    "sends to URLs from outside": (uses("http", "messages"), "", {"flows/outbox.py"}),
+    "sends to upstreams": (uses("http", "purchases", "questions"), "", {"flows/exchange.py"}),
     "sends HTTP": (calls("send"), "flows/", {"flows/exchange.py", "flows/outbox.py"}),
     "opens a transaction": (calls("writing"), "", {"store/batch.py", "store/migrate.py", "app.py"}),
     "looks at a clock": (calls("now"), "domain/", set()),
@@ -167,16 +210,60 @@ def doing(act: Act, folder: Path, within: str) -> set[str]:
 
 
 @functools.cache
-def _trees(folder: Path) -> list[tuple[str, ast.Module]]:
+def _all_trees(folder: Path) -> list[tuple[str, ast.Module]]:
     files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*.py"))}
-    ours = {name: path for name, path in files.items() if not name.startswith(("sandbox/", "cli/"))}
-    return [(name, ast.parse(path.read_text())) for name, path in ours.items()]
+    return [(name, ast.parse(path.read_text())) for name, path in files.items()]
+
+
+def _trees(folder: Path) -> list[tuple[str, ast.Module]]:
+    return [(name, tree) for name, tree in _all_trees(folder) if not name.startswith(("sandbox/", "cli/"))]
 
 
 @pytest.mark.parametrize("rule", RULES)
 def test_it_is_done_in_one_place(rule: str) -> None:
     act, within, allowed = RULES[rule]
     assert doing(act, ROOT / "service", within) == allowed
+
+
+CONNECTIONS = {
+    "flows/guard.py": "looks up, and opens sockets, for URLs from outside",
+    "flows/http.py": "makes the three clients of a process; the one for URLs from outside has the guard",
+    "cli/api.py": "speaks to the server that its user names",
+    "cli/demo/play.py": "speaks to what the demo has started",
+    "cli/processes.py": "waits for what it has started",
+    "cli/serve.py": "listens",
+    "sandbox/callbacks.py": "plays a provider: calls whom a practising Dovecote names",
+    "sandbox/connections.py": "breaks the connections that it accepted",
+    "sandbox/server.py": "listens",
+}
+"""Every file of the product that can open a connection, and why it may; docs/decisions/0007 goes through them."""
+
+
+def test_whatever_can_open_a_connection_is_known() -> None:
+    folder = ROOT / "service"
+    found = {name for name, tree in _all_trees(folder) if any(map(opens_connections, ast.walk(tree)))}
+    assert found == set(CONNECTIONS)
+
+
+@pytest.mark.parametrize(
+    "breach",
+    [
+        "import socket",
+        "import urllib.request",
+        "from urllib import request",
+        "from urllib.request import urlopen",
+        "from http.client import HTTPSConnection",
+        "httpx.get(url)",
+        "httpx.AsyncClient()",
+        "await asyncio.open_connection(host, 80)",
+        "aiohttp.ClientSession()",
+        "await loop.getaddrinfo(host, 80)",
+        "AiohttpTransport(reuse=False)",
+    ],
+)
+def test_a_new_one_would_be_seen(breach: str) -> None:
+    tree = ast.parse(f"async def wrong():\n    {breach}\n")
+    assert any(map(opens_connections, ast.walk(tree)))
 
 
 @pytest.mark.parametrize(
@@ -194,6 +281,8 @@ def test_it_is_done_in_one_place(rule: str) -> None:
         ("moves a row's due time", "insert(outbox).on_conflict_do_update(set_={'due_at': now})"),
         ("speaks HTTP", "import httpx"),
         ("speaks HTTP", "from aiohttp.client import ClientSession"),
+        ("sends to URLs from outside", "await send(runtime.http.messages, 'POST', url)"),
+        ("sends to upstreams", "client = http.purchases"),
         ("swallows a failure", "try: go()\n    except Exception: pass"),
         ("swallows a failure", "try: go()\n    except OSError: ..."),
         ("waits for nobody with a connection in hand", "def find(connection: AsyncConnection): ..."),

@@ -6,13 +6,12 @@ import hashlib
 import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any
-from urllib.parse import urlsplit
 from uuid import UUID
 
 import orjson
 
+from service.domain.destination import Unreadable, read_url
 from service.domain.task import State, Task
-from service.flows.http import ForbiddenAddress, refuse_private
 from service.flows.runtime import Runtime
 from service.providers import DIALECTS, FAMILIES, PROVIDERS, Provider
 from service.providers.dialect import Family, Mistake, Operation
@@ -48,7 +47,8 @@ WISH: dict[str, Any] = {
         "callback_url": {
             "type": "string",
             "maxLength": 2048,
-            "description": "Where Dovecote posts a signed message when the task ends.",
+            "description": "Where Dovecote posts a signed message when the task ends: an https URL of a public host, "
+            "unless the operator allows more.",
         },
         "labels": {
             "type": "object",
@@ -340,19 +340,14 @@ def _check_callback_url(runtime: Runtime, url: Any, mistakes: list[Mistake]) -> 
     if not isinstance(url, str):
         return
     try:
-        parts = urlsplit(url)
-        host = (parts.hostname or "").encode("idna")  # a name that cannot be looked up is a ValueError, too
-        if parts.scheme not in {"http", "https"} or not host or parts.port == 0:
-            mistakes.append(Mistake("callback_url", "is not an http(s) URL"))
-        elif parts.username or parts.password:
-            mistakes.append(Mistake("callback_url", "holds a user or password: put a secret into the path instead"))
-        elif not runtime.settings.allow_private_webhooks:
-            refuse_private(url)
-    except ForbiddenAddress as error:
-        hint = "an operator can allow private addresses with DOVECOTE_ALLOW_PRIVATE_WEBHOOKS=true"
-        mistakes.append(Mistake("callback_url", f"{error}; {hint}"))
-    except ValueError:
-        mistakes.append(Mistake("callback_url", "is not an http(s) URL"))
+        objections = runtime.settings.webhook_rules.objections(read_url(url))
+    except Unreadable as error:
+        mistakes.append(Mistake("callback_url", str(error)))
+        return
+    for each in objections:
+        settings = " or ".join(f"DOVECOTE_{name.upper()}" for name in each.settings)
+        hint = f"; an operator can allow it with {settings}" if settings else ""
+        mistakes.append(Mistake("callback_url", f"{each.reason}{hint}"))
 
 
 def _route(

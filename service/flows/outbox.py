@@ -11,7 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from standardwebhooks import Webhook
 
 from service.domain.timing import LEASE, next_delivery
-from service.flows.http import AnswerTooLarge, ForbiddenAddress, forbidden, refuse_private, send
+from service.flows.guard import ForbiddenAddress, forbidden
+from service.flows.http import AnswerTooLarge, send
 from service.flows.runtime import Runtime, log
 from service.flows.underway import Underway
 from service.store import queue
@@ -84,8 +85,6 @@ def signed_headers(secret: str, message_id: str, at: dt.datetime, body: str) -> 
 async def _post(runtime: Runtime, row: Row[Any]) -> Attempt:
     try:
         headers = signed_headers(runtime.webhook_secret, str(row.id), runtime.now(), row.body)
-        if not runtime.settings.allow_private_webhooks:
-            refuse_private(row.url)
         answer = await send(
             runtime.http.messages,
             "POST",
