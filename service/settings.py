@@ -96,6 +96,8 @@ class Settings(_Strict):
     """Signs the callback URLs that providers get. Made and kept in the database when it is not set."""
     allow_private_webhooks: bool = False
     """Whether clients may have completion webhooks sent to loopback and private addresses."""
+    most_streams: int = Field(default=5000, ge=0, le=100_000)
+    """How many streams of events one process holds open at once."""
     upstreams: Mapping[str, UpstreamSettings] = Field(default_factory=dict)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
