@@ -26,6 +26,7 @@ BREACHES = {
     "service/web/access.py": "import service.app",
     "service/web/docs.py": "import httpx",
     "service/sandbox/jobs.py": "import service.domain.task",
+    "service/client/values.py": "import service.domain.task",
 }
 
 
@@ -140,6 +141,8 @@ def _name(node: ast.expr) -> str:
     return node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")
 
 
+CLIENT = {f"client/{name}.py" for name in ("connection", "synchronous", "asynchronous")}
+"""The client for Python, which is a program of its own and speaks to this one."""
 RULES: dict[str, tuple[Act, str, set[str]]] = {
     "advances a task": (calls("advance"), "", {"flows/apply.py"}),
     "writes changed tasks": (calls("settle_tasks"), "", {"flows/apply.py"}),
@@ -149,7 +152,11 @@ RULES: dict[str, tuple[Act, str, set[str]]] = {
     "sets when a task is due": (replaces("due_at"), "", {"flows/apply.py"}),
     "ends a task": (replaces("verdict_by"), "", {"domain/lifecycle.py"}),
     "moves a row's due time": (writes("due_at"), "", {"store/queue.py"}),
-    "speaks HTTP": (imports("httpx", "aiohttp"), "", {"flows/exchange.py", "flows/http.py", "flows/outbox.py"}),
+    "speaks HTTP": (
+        imports("httpx", "aiohttp"),
+        "",
+        {"flows/exchange.py", "flows/http.py", "flows/outbox.py", *CLIENT},
+    ),
     "sends HTTP": (calls("send"), "flows/", {"flows/exchange.py", "flows/outbox.py"}),
     "opens a transaction": (calls("writing"), "", {"store/batch.py", "store/migrate.py", "app.py"}),
     "looks at a clock": (calls("now"), "domain/", set()),
