@@ -77,7 +77,7 @@ async def test_a_task_is_streamed_from_its_beginning_to_its_end(world: World) ->
         await asyncio.wait_for(reader.ended.wait(), 5)
     assert plain(reader.events) == plain(await told(world))
     assert reader.events[-1] == (await told(world))[-1]
-    assert reader.blocks[0] == {"retry": "3000"}
+    assert reader.blocks[0] == {"retry": "1000"}
     assert reader.blocks[-1] == {"event": "end", "data": '{"state":"succeeded"}'}
     for block, shown in zip(reader.blocks[1:-1], reader.events, strict=True):
         assert (block["id"], block["event"]) == (shown["id"], shown["type"])
@@ -125,7 +125,7 @@ async def test_the_feed_begins_now_and_says_where_that_is(world: World) -> None:
     before = (await told(world))[-1]["id"]
     async with feed(world) as reader:
         await reader.until(lambda: reader.blocks)
-        assert reader.blocks[0] == {"retry": "3000", "id": before}
+        assert reader.blocks[0] == {"retry": "1000", "id": before}
     # Who was not told anything yet goes on from there, and misses nothing that happened meanwhile.
     await finished(world)
     news = await told(world, f"after={before}")

@@ -72,9 +72,10 @@ TaskOrId = Task | str | UUID
 # ── one question ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def asked(ask: Ask, clock: Clock, *, patience: float = PATIENCE) -> Talk[Any]:
+def asked(question: Ask | Callable[[], Ask], clock: Clock, *, patience: float = PATIENCE) -> Talk[Any]:
     """Ask until there is an answer, and give its document. Only for what may be repeated.
 
+    :param question: or what makes it anew for each try
     :param patience: seconds after which no further try is made
     :raises Problem: when the server refuses
     :raises Unreachable: when no answer came
@@ -82,7 +83,7 @@ def asked(ask: Ask, clock: Clock, *, patience: float = PATIENCE) -> Talk[Any]:
     """
     began = clock()
     for pause in _pauses():
-        reply = yield ask
+        reply = yield question() if callable(question) else question
         if isinstance(reply, Reply) and _is_success(reply):
             return read_document(reply)
         error = refusal(reply) if isinstance(reply, Reply) else reply or Unreachable("nothing was sent")
@@ -168,23 +169,30 @@ def wait(clock: Clock, task: TaskOrId, timeout: float | None) -> Talk[Task]:
     :param timeout: seconds; None for as long as it takes
     :raises StillOpen: when it has not ended by then
     """
-    began, seen = clock(), task if isinstance(task, Task) else None
+    until = None if timeout is None else clock() + timeout
+    path, seen = f"/v1/tasks/{id_of(task)}", task if isinstance(task, Task) else None
+
+    def left() -> float:
+        return float("inf") if until is None else max(until - clock(), 0.0)
+
+    def question() -> Ask:
+        seconds = int(min(left(), LONGEST_POLL))
+        return Ask(method="GET", path=path, params={"wait": seconds}, waits=seconds)
+
     while True:
-        left = float("inf") if timeout is None else timeout - (clock() - began)
-        seconds = int(min(max(left, 0), LONGEST_POLL))
-        ask = Ask(method="GET", path=f"/v1/tasks/{id_of(task)}", params={"wait": seconds}, waits=seconds)
+        patience = min(RESTART, left())
         try:
-            seen = _read(Task.read, (yield from asked(ask, clock, patience=min(RESTART, max(left, 0)))))
+            seen = _read(Task.read, (yield from asked(question, clock, patience=patience)))
         except DovecoteError as error:
-            if error.transient and timeout is not None and left < RESTART:
+            if error.transient and timeout is not None and patience < RESTART:
                 raise StillOpen(seen, timeout) from error
             raise
         if seen.ended:
             return seen
-        if timeout is not None and clock() - began >= timeout:
+        if timeout is not None and not left():
             raise StillOpen(seen, timeout)
-        if seconds == 0:  # less than a second is left
-            yield Pause(max(left, 0))
+        if left() < 1:  # the server counts in whole seconds
+            yield Pause(left())
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

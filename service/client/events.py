@@ -6,6 +6,8 @@ from typing import Final
 
 LARGEST: Final = 4 * 1024 * 1024
 """Bytes that one event may take."""
+LONGEST_RETRY: Final = 60.0
+"""Seconds that a server may ask us to stay away."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -25,15 +27,17 @@ class TooLarge(ValueError):
 class Parser:
     """Reads a stream by the rules of the HTML standard: lines end with LF, CR or both, and nothing else ends a line."""
 
-    def __init__(self, last_id: str | None = None) -> None:
-        """Begin, perhaps after an event that was seen on another connection."""
+    def __init__(self, last_id: str | None = None, retry: float | None = None) -> None:
+        """Begin, perhaps with what was seen on another connection."""
         self.last_id = last_id
-        self.retry: float | None = None
+        self.retry = retry
         """Seconds to wait before connecting again, where the server has said so."""
         self._rest = b""
         self._size = 0
         self._type = ""
         self._data: list[str] = []
+        self._id = last_id
+        """Counts once its event is complete: what was cut off is to be sent again."""
 
     def feed(self, piece: bytes) -> Iterator[Block]:
         """Take in a piece, and give the events that are complete with it.
@@ -59,12 +63,13 @@ class Parser:
         elif name == "event":
             self._type = value
         elif name == "id" and "\x00" not in value:
-            self.last_id = value
+            self._id = value
         elif name == "retry" and value.isascii() and value.isdecimal():
-            self.retry = int(value) / 1000
+            self.retry = min(int(value[:9]) / 1000, LONGEST_RETRY)
         return None
 
     def _dispatch(self) -> Block | None:
+        self.last_id = self._id
         block = Block(self._type or "message", "\n".join(self._data), self.last_id) if self._data else None
         self._type, self._data, self._size = "", [], 0
         return block

@@ -48,7 +48,7 @@ class Following:
 
     def connect(self) -> Ask:
         """Say what to send to go on."""
-        self._parser = Parser(self._last_id)
+        self._parser = Parser(self._last_id, self._parser.retry)
         cursor = {"Last-Event-ID": self._last_id} if self._last_id else {}
         headers = {"Accept": "text/event-stream", **cursor}
         params = {"type": self._types} if self._types else {}
@@ -83,7 +83,7 @@ class Following:
             raise error
         pause = PAUSES[min(self._failures, len(PAUSES) - 1)]
         self._failures += 1
-        return max(pause, min(error.retry_after, LONGEST_RETRY_AFTER))
+        return max(pause, min(error.retry_after, LONGEST_RETRY_AFTER), self._parser.retry or 0.0)
 
     def take(self, piece: bytes) -> Iterator[Event]:
         """Take in a piece of a stream, and give the events that are complete with it.

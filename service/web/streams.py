@@ -23,7 +23,7 @@ from service.web.problems import RETRY_AFTER, Problem
 MEDIA_TYPE: Final = "text/event-stream"
 HEARTBEAT: Final = 15.0
 """Seconds after which a stream that has nothing to say shows that it is alive."""
-RETRY: Final = 3.0
+RETRY: Final = 1.0
 """Seconds that a client is asked to wait before it connects again."""
 PORTION: Final = 10
 """How many pieces of news a stream has in hand at most."""
