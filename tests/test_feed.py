@@ -193,6 +193,21 @@ async def test_what_is_large_is_left_out_and_it_says_so(world: World, api: httpx
     assert (await api.get(f"/v1/tasks/{large['id']}")).json()["input"]["image"] == LARGE["image"]
 
 
+async def test_what_is_large_is_not_even_read(database: Database) -> None:
+    """A page of inputs of 32 MiB each would be more than a process has."""
+    task = a_task(input=LARGE, options={"seed": 1})
+    await keep(database, task)
+    async with database.writing() as connection:
+        await event_store.record(connection, [told(task, 2)])
+    async with database.reading() as connection:
+        [[of_client], [of_task]] = [
+            await feed_store.to_client(connection, "default", after=0, most=1),
+            await feed_store.of_task(connection, task.id, after=0, most=1),
+        ]
+    assert of_client == of_task
+    assert (of_client.thin, of_client.task) == (True, dataclasses.replace(task, input={}))
+
+
 def test_a_task_is_written_briefly_in_any_case() -> None:
     small = a_task()
     assert show_task_briefly(small, now=NOW) == show_task(small, now=NOW)

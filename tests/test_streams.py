@@ -17,6 +17,7 @@ from service.flows.apply import News, settle
 from service.store.database import StoreUnavailable
 from service.web import streams as streams_module
 from service.web.streams import PORTION, Streams
+from tests.conftest import run_sql
 from tests.reader import Reader
 from tests.world import JOB_SECONDS, World
 
@@ -194,6 +195,22 @@ async def test_two_processes_wake_each_others_streams(postgresql_url: str) -> No
                 assert plain(await reader.have(len(events))) == plain(events)
                 await asyncio.wait_for(single.ended.wait(), 5)
             assert plain(single.events) == plain(events)
+
+
+async def test_whoever_waits_is_woken_when_the_line_to_the_others_is_up_again(postgresql_url: str) -> None:
+    """What rang while it was down, nobody heard."""
+    async with World.opened(postgresql_url) as world:
+        with world.runtime.bells.watching("anything") as woken:
+            async with listening(world.runtime):
+                await asyncio.wait_for(woken.wait(), 5)
+                woken.clear()
+                await run_sql(
+                    postgresql_url,
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                    "WHERE query LIKE 'LISTEN%' AND datname = current_database()",
+                )
+                world.runtime.bells.ring("poll")  # it is noticed when something is to be told
+                await asyncio.wait_for(woken.wait(), 5)
 
 
 async def test_a_client_streams_its_own_only(database_url: str) -> None:
