@@ -16,6 +16,7 @@ from starlette.routing import Route
 from service.flows.abroad import listening
 from service.flows.guard import Guard
 from service.flows.http import Http
+from service.flows.lookout import looking_out
 from service.flows.runtime import Runtime, log, upstreams_of
 from service.flows.tokens import Tokens
 from service.settings import Settings
@@ -27,6 +28,7 @@ from service.web import callbacks, docs, health
 from service.web.access import Access
 from service.web.api import ENDPOINTS
 from service.web.problems import HANDLERS
+from service.web.streams import Streams
 from service.worker import working
 
 Role = Literal["all", "web", "worker"]
@@ -60,7 +62,7 @@ async def opened(settings: Settings) -> AsyncIterator[Runtime]:
                     webhook_secret=await _secret(database, settings, "webhook_secret"),
                     upstreams=upstreams_of(settings),
                 )
-                async with listening(runtime):
+                async with listening(runtime), looking_out(runtime):
                     yield runtime
         finally:
             await http.close()
@@ -117,6 +119,7 @@ def application(runtime: Runtime, role: Role = "all") -> Starlette:
     """
     app = Starlette(routes=routes(runtime.settings, role), exception_handlers=HANDLERS)
     app.state.runtime = runtime
+    app.state.streams = Streams(runtime)
     return app
 
 

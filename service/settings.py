@@ -137,6 +137,8 @@ class Settings(_Strict):
     """Ports that completion webhooks may go to, instead of the usual ones."""
     webhook_allow: tuple[Annotated[str, AfterValidator(_allowed)], ...] = ()
     """Networks, addresses and hosts that completion webhooks may go to although they are private."""
+    most_streams: int = Field(default=5000, ge=0, le=100_000)
+    """How many streams of events one process holds open at once."""
     upstreams: Mapping[str, UpstreamSettings] = Field(default_factory=dict)
     routes: Mapping[str, tuple[str, ...]] = Field(default_factory=dict)
     """Family → upstreams that may serve it, in order. Default: all that are configured, gateways first."""

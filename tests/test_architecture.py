@@ -26,6 +26,7 @@ BREACHES = {
     "service/web/access.py": "import service.app",
     "service/web/docs.py": "import httpx",
     "service/sandbox/jobs.py": "import service.domain.task",
+    "service/client/values.py": "import service.domain.task",
 }
 
 
@@ -177,6 +178,8 @@ def _name(node: ast.expr) -> str:
     return node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")
 
 
+CLIENT = {f"client/{name}.py" for name in ("connection", "synchronous", "asynchronous")}
+"""The client for Python, which is a program of its own and speaks to this one."""
 RULES: dict[str, tuple[Act, str, set[str]]] = {
     "advances a task": (calls("advance"), "", {"flows/apply.py"}),
     "writes changed tasks": (calls("settle_tasks"), "", {"flows/apply.py"}),
@@ -189,7 +192,7 @@ RULES: dict[str, tuple[Act, str, set[str]]] = {
     "speaks HTTP": (
         imports("httpx", "aiohttp"),
         "",
-        {"flows/exchange.py", "flows/guard.py", "flows/http.py", "flows/outbox.py"},
+        {"flows/exchange.py", "flows/guard.py", "flows/http.py", "flows/outbox.py", *CLIENT},
     ),
     "sends to URLs from outside": (uses("http", "messages"), "", {"flows/outbox.py"}),
     "sends to upstreams": (uses("http", "purchases", "questions"), "", {"flows/exchange.py"}),
@@ -229,6 +232,8 @@ CONNECTIONS = {
     "flows/guard.py": "looks up, and opens sockets, for URLs from outside",
     "flows/http.py": "makes the three clients of a process; the one for URLs from outside has the guard",
     "cli/api.py": "speaks to the server that its user names",
+    "client/asynchronous.py": "speaks to the server that its user names",
+    "client/synchronous.py": "speaks to the server that its user names",
     "cli/demo/play.py": "speaks to what the demo has started",
     "cli/processes.py": "waits for what it has started",
     "cli/serve.py": "listens",

@@ -1,5 +1,6 @@
 """The OpenAPI document and its page: valid, complete, made of the same values as the routes, and readable offline."""
 
+import asyncio
 import html.parser
 import re
 
@@ -83,10 +84,22 @@ async def test_every_success_of_every_operation_is_as_promised(world: World, api
         await api.post(f"/v1/tasks/{task['id']}/retry", json={"confirm_double_payment": True})
         await api.post(f"/v1/tasks/{task['id']}/cancel")
         await api.post(f"/v1/tasks/{task['id']}/input", json={})
+    for task in (await api.get("/v1/events")).json()["events"]:
+        assert (await api.get(f"/v1/tasks/{task['task_id']}/stream")).status_code == 200
+    assert (
+        await api.get(f"/v1/tasks/{task['task_id']}/stream", headers={"Last-Event-ID": task["id"]})
+    ).status_code in {
+        200,
+        204,
+    }
+    stream = asyncio.create_task(api.get("/v1/events/stream"))
+    await asyncio.sleep(0.1)
     families = (await api.get("/v1/families")).json()["families"]
     assert {family["name"] for family in families} == set(FAMILIES)
     [upstream] = (await api.get("/v1/upstreams")).json()["upstreams"]
     assert (upstream["name"], upstream["callbacks"]) == ("elkapi", True)
+    world.runtime.bells.close()  # only that ends the feed's stream
+    assert (await stream).status_code == 200
     succeeded = {(method, path) for method, path, status in CONTRACT.kept if status < 300}
     assert {(each.method, each.path) for each in ENDPOINTS} - succeeded == {("POST", "/v1/tasks/{id}/input")}
 

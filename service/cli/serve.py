@@ -11,6 +11,7 @@ import uvicorn
 
 from service.app import Role, WrongSchema, application, at_work, opened
 from service.cli.installation import give_up, shown_database
+from service.flows.bells import Bells
 from service.flows.runtime import Runtime
 from service.providers import PROVIDERS
 from service.settings import Settings
@@ -20,6 +21,15 @@ from service.store.migrate import migrate
 
 class _Server(uvicorn.Server):
     """A uvicorn that leaves signals to us: its own handling ends the process before work under way could end."""
+
+    def __init__(self, config: uvicorn.Config, bells: Bells) -> None:
+        super().__init__(config)
+        self._bells = bells
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Have streams and waiting requests end: uvicorn would wait for them."""
+        self._bells.close()
+        await super().shutdown(sockets)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -71,7 +81,8 @@ async def _serve(settings: Settings, role: Role, listener: socket.socket) -> Non
                 log_config=None,
                 server_header=False,
                 timeout_graceful_shutdown=10,
-            )
+            ),
+            runtime.bells,
         )
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):

@@ -237,7 +237,7 @@ def announce(runtime: Runtime, applied: Sequence[Applied]) -> None:
     """After the commit: wake whoever waits for what has changed."""
     for each in applied:
         if each.decision == "applied" and each.task is not None:
-            runtime.bells.changed(each.task.id)
+            runtime.bells.changed(each.task.id, each.task.client)
             if each.task.callback_url is not None and each.task.state.ended:
                 runtime.bells.ring("outbox")
             if each.task.state not in _AT_WORK and each.task.upstream in runtime.limited:

@@ -36,9 +36,11 @@ class Answers:
     """A status that an endpoint answers with."""
 
     description: str
-    schema: Mapping[str, Any]
+    schema: Mapping[str, Any] | None
+    """Of the body; None where there is none."""
     headers: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """Description by name."""
+    media_type: str = "application/json"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

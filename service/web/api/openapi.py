@@ -1,12 +1,11 @@
 """The OpenAPI document, made of the same values as the routes."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from service import __version__
 from service.flows.outbox import ATTEMPT_TIMEOUT
 from service.web.api import ENDPOINTS
-from service.web.api.endpoint import Endpoint
+from service.web.api.endpoint import Answers, Endpoint
 from service.web.api.schemas import COMPONENTS, TIME, ref
 from service.web.problems import MEDIA_TYPE
 
@@ -41,6 +40,7 @@ def document() -> dict[str, Any]:
         "security": [{"key": []}],
         "tags": [
             {"name": "Tasks", "description": "Submit media jobs and follow them."},
+            {"name": "Feed", "description": "Follow what happens to all tasks, or to one, as it happens."},
             {"name": "Catalogue", "description": "What can be asked for, and who serves it."},
         ],
         "paths": paths,
@@ -75,10 +75,7 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
             for parameter in endpoint.parameters
         ],
         "responses": {
-            **{
-                str(status): _answer(answer.description, answer.schema, answer.headers)
-                for status, answer in endpoint.answers.items()
-            },
+            **{str(status): _answer(answer) for status, answer in endpoint.answers.items()},
             **{
                 str(status): {"$ref": f"#/components/responses/{status}"}
                 for status in sorted({*endpoint.problems, *_ALWAYS})
@@ -92,13 +89,15 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
     return operation
 
 
-def _answer(description: str, schema: Mapping[str, Any], headers: Mapping[str, str]) -> dict[str, Any]:
-    answer: dict[str, Any] = {"description": description, "content": {"application/json": {"schema": schema}}}
-    if headers:
-        answer["headers"] = {
-            name: {"description": text, "schema": {"type": "string"}} for name, text in headers.items()
+def _answer(answer: Answers) -> dict[str, Any]:
+    shown: dict[str, Any] = {"description": answer.description}
+    if answer.schema is not None:
+        shown["content"] = {answer.media_type: {"schema": answer.schema}}
+    if answer.headers:
+        shown["headers"] = {
+            name: {"description": text, "schema": {"type": "string"}} for name, text in answer.headers.items()
         }
-    return answer
+    return shown
 
 
 def _problem(description: str) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from typing import Any
 from service.domain.errors import CODES
 from service.domain.task import Source, State
 from service.flows.accept import WISH
+from service.flows.feed import TYPES
 from service.web.problems import TITLES
 
 
@@ -104,8 +105,12 @@ TASK = _closed(
         "finished_at": _nullable(TIME),
         "deadline_at": TIME,
         "next_attention_at": {**_nullable(TIME), "description": "When Dovecote looks after it next; null: never."},
+        "thin": {
+            "type": "boolean",
+            "description": "Where it is told of: whether something large was left out. `GET /v1/tasks/{id}` has all of it.",
+        },
     },
-    optional=frozenset({"place_in_line"}),
+    optional=frozenset({"place_in_line", "thin"}),
 )
 EVENT = _closed(
     "Event",
@@ -115,6 +120,17 @@ EVENT = _closed(
         "source": {"type": "string", "enum": [str(source) for source in Source]},
         "at": TIME,
         "data": ANYTHING,
+    },
+)
+FEED_EVENT = _closed(
+    "FeedEvent",
+    {
+        "id": {**TEXT, "description": "Its place in the feed: a cursor."},
+        "type": {"type": "string", "enum": list(TYPES)},
+        "timestamp": TIME,
+        "sequence": {"type": "integer", "description": "Number of the event in the task's own history."},
+        "task_id": {"type": "string", "format": "uuid"},
+        "data": {"$ref": "#/components/schemas/Task"},
     },
 )
 MISTAKE = _closed("Mistake", {"path": TEXT, "message": TEXT})
@@ -217,6 +233,7 @@ COMPONENTS: dict[str, Any] = {
     "Action": ACTION,
     "Failure": FAILURE,
     "Event": EVENT,
+    "FeedEvent": FEED_EVENT,
     "Problem": PROBLEM,
     "Mistake": MISTAKE,
     "Family": FAMILY,

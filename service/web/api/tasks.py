@@ -21,8 +21,6 @@ from service.web.problems import Problem
 from service.web.reading import read_json
 
 LONGEST_WAIT = 60
-LOOK_AGAIN = 2.0
-"""Seconds after which a waiting request looks for itself: a bell of another process may have been missed."""
 LONGEST_KEY = 255
 MOST_ON_PAGE = 100
 
@@ -159,10 +157,10 @@ async def _ended(runtime: Runtime, task: Task, seconds: float) -> Task:
             async with runtime.database.reading() as connection:
                 task = await task_store.find(connection, task.id) or task
             left = until - asyncio.get_running_loop().time()
-            if task.state.ended or left <= 0:
+            if task.state.ended or left <= 0 or runtime.bells.closed:
                 return task
-            try:
-                await asyncio.wait_for(changed.wait(), min(left, LOOK_AGAIN))
+            try:  # whoever misses a bell is woken by flows/lookout.py
+                await asyncio.wait_for(changed.wait(), left)
             except TimeoutError:
                 continue
 
