@@ -2,6 +2,7 @@
 
 from starlette.responses import Response
 
+from service.domain.key import Scope
 from service.flows.runtime import Runtime, Upstream
 from service.providers import FAMILIES
 from service.providers.dialect import Family
@@ -66,6 +67,7 @@ ENDPOINTS = (
         method="GET",
         path="/v1/families",
         handler=families,
+        scope=Scope.READ,
         name="listFamilies",
         tag="Catalogue",
         summary="List families and operations",
@@ -77,6 +79,7 @@ ENDPOINTS = (
         method="GET",
         path="/v1/upstreams",
         handler=upstreams,
+        scope=Scope.READ,
         name="listUpstreams",
         tag="Catalogue",
         summary="List the configured upstreams",

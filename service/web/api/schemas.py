@@ -80,7 +80,9 @@ TASK = _closed(
         "finished_at": _nullable(TIME),
         "deadline_at": TIME,
         "next_attention_at": {**_nullable(TIME), "description": "When Dovecote looks after it next; null: never."},
+        "client": {**TEXT, "description": "Whose it is; shown to those who see the tasks of all (scope `operate`)."},
     },
+    optional=frozenset({"client"}),
 )
 EVENT = _closed(
     "Event",
