@@ -126,7 +126,7 @@ async def test_a_head_has_to_end(port: int, pieces: tuple[bytes, ...], answer: b
     async with Line.to(port) as line:
         said = await (until_let_go(line, *pieces) if pieces else line.rest())
         assert said.split()[1].startswith(answer), said
-        assert SHORT * 0.9 < line.held or answer == b"4"
+        assert line.held > SHORT * 0.9 or answer == b"4"
 
 
 @pytest.mark.parametrize("endless", [b"X: " + b"y" * 8000 + b"\r\n", b"y" * 8000], ids=["headers", "one header"])

@@ -13,6 +13,7 @@ from starlette.types import ASGIApp
 from service.app import NoKey, Role, WrongSchema, application, at_work, callback_application, opened, refuse_strangers
 from service.cli import exits
 from service.cli.installation import give_up, shown_database
+from service.cli.logs import log_to_standard_error
 from service.cli.patience import PatientProtocol
 from service.flows.runtime import Runtime
 from service.providers import PROVIDERS
@@ -46,16 +47,6 @@ def run(settings: Settings, role: Role) -> None:
             give_up(str(error), exits.SETTINGS)
         except (AlreadyRunning, StoreUnavailable, WrongSchema) as error:
             give_up(str(error))
-
-
-def log_to_standard_error(level: str) -> None:
-    """Write the log: of Dovecote and its web server at a level, of everything else warnings only.
-
-    Libraries write down what passes through them: addresses with tokens in them, statements, rows. None is let in by name.
-    """
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
-    for ours in ("dovecote", "uvicorn"):
-        logging.getLogger(ours).setLevel(level.upper())
 
 
 def _listening(host: str, port: int) -> socket.socket:

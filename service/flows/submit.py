@@ -234,7 +234,8 @@ def _went_wrong(runtime: Runtime, handover: Handover, error: UpstreamError) -> N
                 settles=_settled(handover, "refused", now, error),
             )
         case AccountProblem():
-            log.error("upstream %s turns the account away (%s): %s", upstream, error.code, error.message)
+            # Its own words are in the submission: they may repeat what was sent.
+            log.error("upstream %s turns the account away (%s)", upstream, error.code)
             settled = _settled(handover, "account", now, error)
             another = choose(task.route, [*handover.history, settled]) is not None
             update = Update(state=State.QUEUED) if another else Update(state=State.FAILED, failure=failure)
