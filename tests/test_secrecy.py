@@ -127,8 +127,8 @@ async def everything_for(world: World, key: str, ids: list[str]) -> str:
                 endpoint.method, endpoint.path.replace("{id}", each), headers=bearer(key), json={}
             )
             said.append(f"{answer.headers} {answer.text}")
-    for path in ("/healthz", "/readyz", "/docs", "/openapi.json", "/metrics", "/"):
-        said.append((await world.client.get(path)).text)
+    doors = ("/healthz", "/readyz", "/docs", "/openapi.json", "/metrics", "/")
+    said += [(await world.client.get(path)).text for path in doors]
     return "\n".join(said)
 
 
@@ -234,7 +234,7 @@ async def test_mistakes_of_our_own_tell_where_and_not_with_what(
 
 
 async def test_the_web_server_tells_nothing_either(marked: World, log: Heard, monkeypatch: pytest.MonkeyPatch) -> None:
-    """uvicorn logs an exception once more, and loop and sockets speak for themselves."""
+    """The server logs an exception once more, and loop and sockets speak for themselves."""
     asyncio.get_running_loop().set_debug(True)
     made = (await wish(marked, "[drop]")).json()
     await marked.work()
