@@ -117,26 +117,24 @@ async def ids_of_everything(world: World) -> list[str]:
 
 def minimal(schema: Mapping[str, Any]) -> Any:
     """Make the least document that a schema takes, so that a body is not what is refused."""
-    if "$ref" in schema:
-        return minimal(DOCUMENT["components"]["schemas"][schema["$ref"].rpartition("/")[2]])
-    for word in ("examples", "enum"):
-        if schema.get(word):
-            return schema[word][0]
-    for word in ("const", "default"):
-        if word in schema:
-            return schema[word]
-    for word in ("anyOf", "oneOf", "allOf"):
-        if word in schema:
-            return minimal(schema[word][0])
+    while "$ref" in schema or "anyOf" in schema:
+        name = schema.get("$ref", "").rpartition("/")[2]
+        schema = DOCUMENT["components"]["schemas"][name] if name else schema["anyOf"][0]
+    stated = [
+        *schema.get("examples", ()),
+        *schema.get("enum", ()),
+        *(schema[word] for word in ("const", "default") if word in schema),
+    ]
     kind = schema.get("type", "object")
-    kind = kind if isinstance(kind, str) else kind[0]
-    if kind == "object":
-        return {name: minimal(schema["properties"][name]) for name in schema.get("required", ())}
-    if kind == "string":
-        return {"uuid": str(uuid4()), "uri": "https://example.com/", "date-time": "2999-01-01T00:00:00Z"}.get(
-            schema.get("format", ""), "x" * max(schema.get("minLength", 1), 1)
-        )
-    return {"array": [], "boolean": True, "null": None}.get(kind, schema.get("minimum", 1))
+    texts = {"uuid": str(uuid4()), "uri": "https://example.com/", "date-time": "2999-01-01T00:00:00Z"}
+    plain = {
+        "object": {name: minimal(schema["properties"][name]) for name in schema.get("required", ())},
+        "string": texts.get(schema.get("format", ""), "x" * max(schema.get("minLength", 1), 1)),
+        "array": [],
+        "boolean": True,
+        "null": None,
+    }
+    return stated[0] if stated else plain.get(kind if isinstance(kind, str) else kind[0], schema.get("minimum", 1))
 
 
 def body_of(endpoint: Endpoint) -> Any:
