@@ -18,6 +18,7 @@ from pydantic import (
     Field,
     SecretStr,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -124,7 +125,15 @@ class Settings(_Strict):
     """Where providers reach this Dovecote, such as ``https://dovecote.example.com``. Without it there are no callbacks
     and Dovecote polls."""
     api_keys: Mapping[str, SecretStr] = Field(default_factory=dict)
-    """Client name → key. Each client sees only its own tasks."""
+    """Client name → key. Each client sees only its own tasks. More keys are in the database: ``dovecote keys``."""
+    operators: tuple[str, ...] = ()
+    """Names in ``api_keys`` whose key sees and handles the tasks of every client."""
+    rate_limit: int | None = Field(default=None, ge=1)
+    """Requests a minute that each key may make at each process; None: as many as it likes."""
+    callback_port: int | None = Field(default=None, ge=0, le=65535)
+    """A port for the providers' callbacks alone; None: they come to ``port``."""
+    callback_host: str | None = None
+    """Where that port listens; None: at ``host``."""
     webhook_secret: SecretStr | None = None
     """Signs completion webhooks (``whsec_`` and base64). Made and kept in the database when it is not set."""
     callback_secret: SecretStr | None = None
@@ -200,6 +209,19 @@ class Settings(_Strict):
                 raise ValueError(f"routes.{family}: an upstream is named twice")
         return self
 
+    @field_validator("operators", mode="before")
+    @classmethod
+    def _separated(cls, names: Any) -> Any:
+        return [name.strip() for name in names.split(",") if name.strip()] if isinstance(names, str) else names
+
+    @field_validator("operators")
+    @classmethod
+    def _have_keys(cls, names: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        strangers = sum(name not in info.data.get("api_keys", names) for name in names)
+        if strangers:  # by number, as above
+            raise ValueError(f"{strangers} of {len(names)} is no name in api_keys: an operator needs a key there")
+        return names
+
     @field_validator("webhook_secret")
     @classmethod
     def _standard_secret(cls, secret: SecretStr | None) -> SecretStr | None:
@@ -213,7 +235,8 @@ class Settings(_Strict):
         return secret
 
 
-def _loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether an address to listen at is reached from this machine only."""
     if host == "localhost":
         return True
     try:
@@ -248,12 +271,6 @@ def load(environment: Mapping[str, str], path: Path | None = None) -> Settings:
     document = _read_file(environment, path, mistakes)
     _overlay(document, environment, mistakes)
     _complete_upstreams(document, environment, mistakes)
-    host = document.get("host", Settings.model_fields["host"].default)
-    if isinstance(host, str) and not _loopback(host) and not document.get("api_keys"):
-        mistakes.append(
-            f"host: {host} can be reached by others and there is no API key: anybody could spend your credit. "
-            "Set DOVECOTE_API_KEYS=name=$(openssl rand -hex 24), or keep host = 127.0.0.1"
-        )
     try:
         settings = Settings.model_validate(document)
     except ValidationError as error:

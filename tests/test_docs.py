@@ -14,8 +14,10 @@ from uuid import UUID
 
 import pytest
 
+from service.cli import patience
 from service.cli.reference import SECTIONS, main, rewritten
 from service.domain.errors import OUTCOMES
+from service.domain.key import Scope
 from service.domain.task import ENDED, Task
 from service.domain.timing import EXPECTING, MESSAGE_SCHEDULE, POLLING, PollPlan
 from service.flows import inbox, outbox
@@ -24,6 +26,8 @@ from service.flows.show import show_task
 from service.providers.dialect import Dialect
 from service.sandbox import Receiver, running
 from service.settings import ELSEWHERE, Settings, UpstreamSettings, load
+from service.web import keyring, rates, reading
+from service.web.api import endpoint
 from service.web.callbacks import BODY_CAP
 from tests.world import World
 
@@ -113,6 +117,32 @@ def test_the_settings_file_of_the_page_is_one(tmp_path):
     path.write_text(example("configuration", "toml"), encoding="utf-8")
     settings = load({}, path)
     assert [name for name in settings.upstreams if settings.upstreams[name].dialects] == ["elkapi", "another-gateway"]
+
+
+# Access and security ---------------------------------------------------------------------------------------------
+
+
+def test_every_scope_and_limit_is_as_the_page_says():
+    assert {f"{scope}" for scope in Scope} <= rows("access").keys()
+    text = page("access")
+    for limit in (
+        f"| {patience.HEAD_SECONDS:.0f} s | for a request's head",
+        f"| {patience.MOST_OVERHEAD // 1024} kB | for a head",
+        f"| {reading.LONGEST_PAUSE:.0f} s | between two pieces of a body, and {reading.LONGEST_BODY:.0f} s for all",
+        f"| {endpoint.BODY_CAP // 2**20} MiB | for a body; a callback {BODY_CAP // 2**20} MiB",
+        f"| {patience.READER_SECONDS:.0f} s | for which an answer may be left unread",
+    ):
+        assert limit in text
+    assert dt.timedelta(seconds=5) == keyring.LIFETIME
+    assert text.count("five seconds") == 2
+    assert f"w={rates.WINDOW}" in text
+
+
+def test_what_the_threat_model_points_to_is_there():
+    text = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`(test_\w+)`", text))
+    assert len(named) > 8
+    assert named <= {path.stem for path in (ROOT / "tests").rglob("test_*.py")}
 
 
 # Callbacks and errors --------------------------------------------------------------------------------------------
@@ -282,7 +312,7 @@ def anchors(path):
     return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [*PAGES, ROOT / "SECURITY.md"], ids=lambda path: path.name)
 def test_links_lead_somewhere(path):
     for target in re.findall(r"\]\(([^)]+)\)", path.read_text(encoding="utf-8")):
         if target.startswith("https://"):

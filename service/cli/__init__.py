@@ -14,6 +14,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "migrate": "service.cli.server:migrate",
     "settings": "service.cli.server:settings",
     "secret": "service.cli.server:secret",
+    "keys": "service.cli.keys:command",
     "demo": "service.cli.demo:command",
     "sandbox": "service.cli.practice:sandbox",
     "receiver": "service.cli.practice:receiver",

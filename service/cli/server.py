@@ -7,16 +7,11 @@ from typing import TYPE_CHECKING
 import click
 
 from service.cli.options import AS_JSON
+from service.cli.options import CONFIG as _CONFIG
 from service.cli.printing import print_json
 
 if TYPE_CHECKING:
     from service.app import Role
-
-_CONFIG = click.option(
-    "--config",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Settings file.  [env var: DOVECOTE_CONFIG; default: dovecote.toml]",
-)
 
 
 @click.command()

@@ -49,8 +49,8 @@ async def of_client(runtime: Runtime, client: str, *, after: int, most: int, typ
     return Page(told=told, next=told[-1].id if full else max(after, until), more=full, held_back=len(told) < len(found))
 
 
-async def of_task(runtime: Runtime, task_id: UUID, client: str, *, after: int, most: int) -> Page | None:
-    """Read a page of what is told of a client's task; None where the client has no such task."""
+async def of_task(runtime: Runtime, task_id: UUID, client: str | None, *, after: int, most: int) -> Page | None:
+    """Read a page of what is told of a task; None where there is none, or where it is not the client's that is named."""
     async with runtime.database.reading() as connection:
         # The state first: what ended the task is then among what is read afterwards.
         state = await feed_store.state_of(connection, task_id, client)

@@ -307,3 +307,20 @@ secrets = Table(
     Column("value", Text, nullable=False),
     Column("created_at", Instant, nullable=False),
 )
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("client", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("prefix", Text, nullable=False, unique=True),
+    # SHA-256 of the whole key, which is kept nowhere.
+    Column("hash", LargeBinary, nullable=False, unique=True),
+    Column("scopes", Json, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("expires_at", Instant),
+    Column("revoked_at", Instant),
+    Column("last_used_at", Instant),
+    CheckConstraint("client <> ''", name="belongs_to_somebody"),
+)

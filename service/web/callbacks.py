@@ -6,6 +6,7 @@ from starlette.routing import Route
 
 from service.flows import inbox
 from service.flows.runtime import Runtime, log
+from service.web.health import alive
 from service.web.problems import Problem, unavailable
 from service.web.reading import read_body
 
@@ -37,4 +38,12 @@ async def receive(request: Request) -> Response:
     return Response(b'{"received":true}', media_type="application/json")
 
 
+async def nothing_else(_: Request) -> Response:
+    """Answer on the callbacks' own port what is none."""
+    return Problem(404, "not_found", "only callbacks are served here").response()
+
+
 ROUTES = [Route("/callbacks/{token}", receive, methods=["POST"])]
+_OTHER_METHODS = ["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"]
+ALONE = [*ROUTES, Route("/healthz", alive), Route("/{path:path}", nothing_else, methods=_OTHER_METHODS)]
+"""For a port of their own."""

@@ -5,6 +5,7 @@ from uuid import UUID
 
 from starlette.responses import Response
 
+from service.domain.key import Scope
 from service.flows import feed
 from service.flows.bells import feed_of
 from service.flows.feed import TYPES
@@ -51,7 +52,9 @@ async def stream_task(asked: Asked) -> Response:
     """Stream what a task goes through, to its end."""
     after = _resumed(asked) or 0
     task_id = _task_id(asked)
-    first = None if task_id is None else await feed.of_task(asked.runtime, task_id, asked.client, after=after, most=1)
+    first = (
+        None if task_id is None else await feed.of_task(asked.runtime, task_id, asked.sees_only, after=after, most=1)
+    )
     if task_id is None or first is None:
         raise Problem(404, "not_found", "there is no task with this id")
     if first.state is not None and not first.told:
@@ -61,7 +64,7 @@ async def stream_task(asked: Asked) -> Response:
 
 
 async def _look_at_task(asked: Asked, task_id: UUID, after: int) -> feed.Page | None:
-    return await feed.of_task(asked.runtime, task_id, asked.client, after=after, most=PORTION)
+    return await feed.of_task(asked.runtime, task_id, asked.sees_only, after=after, most=PORTION)
 
 
 def _streams(asked: Asked) -> Streams:
@@ -130,6 +133,7 @@ ENDPOINTS = (
         path="/v1/events",
         handler=page,
         name="listEvents",
+        scope=Scope.READ,
         tag=_TAG,
         summary="Get what happened to all tasks",
         description=(
@@ -172,6 +176,7 @@ ENDPOINTS = (
         path="/v1/events/stream",
         handler=stream_feed,
         name="streamEvents",
+        scope=Scope.READ,
         tag=_TAG,
         summary="Stream what happens to all tasks",
         description="Without a cursor it begins now, and says so with an `id` of its own; `after=0` begins at the beginning.",
@@ -184,6 +189,7 @@ ENDPOINTS = (
         path="/v1/tasks/{id}/stream",
         handler=stream_task,
         name="streamTask",
+        scope=Scope.READ,
         tag=_TAG,
         summary="Stream what happens to a task, to its end",
         description="From its beginning. When the task has ended, an `end` event follows and the stream ends.",

@@ -12,15 +12,20 @@ from service.web.problems import MEDIA_TYPE
 _PROBLEMS = {
     400: "The body is not JSON.",
     401: "No valid API key.",
+    403: "The key lacks the scope that this needs; `detail` names it.",
     404: "There is no such thing, or it belongs to another client.",
+    408: "The body came too slowly.",
     409: "The task is in no state for this.",
     413: "The body is too large.",
     415: "The body is not declared as JSON.",
     421: "Without API keys only loopback names are served.",
     422: "The request has mistakes: `errors` has all of them.",
+    429: "The key has used up what `RateLimit-Policy` allows: see `Retry-After`.",
     503: "It would work later: see `Retry-After`.",
 }
-_ALWAYS = (401, 421, 503)
+_ALWAYS = (401, 403, 421, 429, 503)
+_WITH_A_BODY = (408,)
+_LATER = frozenset({429, 503})
 
 
 def document() -> dict[str, Any]:
@@ -47,12 +52,16 @@ def document() -> dict[str, Any]:
         "webhooks": {"taskEnded": {"post": _WEBHOOK}},
         "components": {
             "schemas": COMPONENTS,
-            "responses": {str(status): _problem(text) for status, text in _PROBLEMS.items()},
+            "responses": {str(status): _problem(status, text) for status, text in _PROBLEMS.items()},
             "securitySchemes": {
                 "key": {
                     "type": "http",
                     "scheme": "bearer",
-                    "description": "A key of `DOVECOTE_API_KEYS`. Not asked for on a loopback Dovecote without keys.",
+                    "description": (
+                        "A key of `DOVECOTE_API_KEYS` or of `dovecote keys create`. Each operation says which scope it "
+                        "needs: `read`, `submit`, or `operate`, which implies both and sees the rows of every client. "
+                        "Not asked for on a loopback Dovecote without keys."
+                    ),
                 }
             },
         },
@@ -62,6 +71,7 @@ def document() -> dict[str, Any]:
 def _operation(endpoint: Endpoint) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "operationId": endpoint.name,
+        "security": [{"key": [str(endpoint.scope)]}],
         "summary": endpoint.summary,
         "tags": [endpoint.tag],
         "parameters": [
@@ -78,7 +88,7 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
             **{str(status): _answer(answer) for status, answer in endpoint.answers.items()},
             **{
                 str(status): {"$ref": f"#/components/responses/{status}"}
-                for status in sorted({*endpoint.problems, *_ALWAYS})
+                for status in sorted({*endpoint.problems, *_ALWAYS, *(() if endpoint.body is None else _WITH_A_BODY)})
             },
         },
     }
@@ -100,8 +110,13 @@ def _answer(answer: Answers) -> dict[str, Any]:
     return shown
 
 
-def _problem(description: str) -> dict[str, Any]:
-    return {"description": description, "content": {MEDIA_TYPE: {"schema": ref("Problem")}}}
+def _problem(status: int, description: str) -> dict[str, Any]:
+    answer: dict[str, Any] = {"description": description, "content": {MEDIA_TYPE: {"schema": ref("Problem")}}}
+    if status in _LATER:
+        answer["headers"] = {
+            "Retry-After": {"description": "Seconds until it may work.", "schema": {"type": "integer", "minimum": 1}}
+        }
+    return answer
 
 
 _WEBHOOK: dict[str, Any] = {

@@ -109,8 +109,9 @@ TASK = _closed(
             "type": "boolean",
             "description": "Where it is told of: whether something large was left out. `GET /v1/tasks/{id}` has all of it.",
         },
+        "client": {**TEXT, "description": "Whose it is; shown to those who see the tasks of all (scope `operate`)."},
     },
-    optional=frozenset({"place_in_line", "thin"}),
+    optional=frozenset({"place_in_line", "thin", "client"}),
 )
 EVENT = _closed(
     "Event",
