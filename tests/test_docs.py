@@ -21,6 +21,7 @@ from service.domain.timing import EXPECTING, MESSAGE_SCHEDULE, POLLING, PollPlan
 from service.flows import inbox, outbox
 from service.flows.apply import Decision
 from service.flows.show import show_task
+from service.flows.signing import signed_headers
 from service.providers.dialect import Dialect
 from service.sandbox import Receiver, running
 from service.settings import ELSEWHERE, Settings, UpstreamSettings, load
@@ -191,7 +192,7 @@ BODY = '{"type":"task.succeeded","data":{"prompt":"Täubchen"}}'
 
 def signed(*, age=0.0, secret=SECRET):
     at = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=age)
-    return {"user-agent": "Dovecote", **outbox.signed_headers(secret, "01a1fdfb-7d3c", at, BODY)}
+    return {"user-agent": "Dovecote", **signed_headers(secret, "01a1fdfb-7d3c", at, BODY)}
 
 
 FORGERIES = {

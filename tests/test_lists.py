@@ -149,6 +149,10 @@ def listing(**wanted: Any) -> Act:
 
 def claiming(journey: str) -> Act:
     claim: Any = queue.claim_tasks if journey in {"submit", "poll"} else queue.claim_rows
+    if journey == "outbox":
+        return lambda connection: queue.claim_messages(
+            connection, now=NOW, until=later(60), most=50, each=10, places={}
+        )
     return lambda connection: claim(connection, journey, now=NOW, until=later(60), most=50)
 
 

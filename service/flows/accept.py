@@ -11,6 +11,7 @@ from uuid import UUID
 
 import orjson
 
+from service.domain.messages import TYPES
 from service.domain.task import State, Task
 from service.flows.http import ForbiddenAddress, refuse_private
 from service.flows.runtime import Runtime
@@ -49,6 +50,13 @@ WISH: dict[str, Any] = {
             "type": "string",
             "maxLength": 2048,
             "description": "Where Dovecote posts a signed message when the task ends.",
+        },
+        "callback_events": {
+            "type": "array",
+            "minItems": 1,
+            "uniqueItems": True,
+            "items": {"type": "string", "enum": list(TYPES)},
+            "description": "The messages to post there; default: its end, and a result that comes late.",
         },
         "labels": {
             "type": "object",
@@ -153,7 +161,9 @@ def make(runtime: Runtime, wish: Any, *, client: str, idempotency_key: str | Non
     given = wish.get("input", {})
     mistakes += _INPUTS[family.name, operation.name].mistakes(given, below="input")
     deadline = _deadline(wish.get("deadline"), operation, now, mistakes)
-    _check_callback_url(runtime, wish.get("callback_url"), mistakes)
+    check_callback_url(runtime, wish.get("callback_url"), mistakes)
+    if "callback_events" in wish and "callback_url" not in wish:
+        mistakes.append(Mistake("callback_events", "means nothing without a callback_url"))
     task = Task(
         id=runtime.new_id(),
         client=client,
@@ -163,6 +173,7 @@ def make(runtime: Runtime, wish: Any, *, client: str, idempotency_key: str | Non
         options=wish.get("options", {}),
         labels=wish.get("labels", {}),
         callback_url=wish.get("callback_url"),
+        callback_events=tuple(wish.get("callback_events", ())),
         idempotency_key=idempotency_key,
         request_hash=_hash(wish),
         sequence=1,
@@ -307,23 +318,27 @@ def _deadline(wished: Any, operation: Operation, now: dt.datetime, mistakes: lis
     return now + dt.timedelta(seconds=wished if isinstance(wished, int | float) else operation.deadline)
 
 
-def _check_callback_url(runtime: Runtime, url: Any, mistakes: list[Mistake]) -> None:
+def check_callback_url(runtime: Runtime, url: Any, mistakes: list[Mistake], *, where: str = "callback_url") -> None:
+    """Find out whether messages may be sent to a URL that a client gave.
+
+    :param where: the field that it stands in
+    """
     if not isinstance(url, str):
         return
     try:
         parts = urlsplit(url)
         host = (parts.hostname or "").encode("idna")  # a name that cannot be looked up is a ValueError, too
         if parts.scheme not in {"http", "https"} or not host or parts.port == 0:
-            mistakes.append(Mistake("callback_url", "is not an http(s) URL"))
+            mistakes.append(Mistake(where, "is not an http(s) URL"))
         elif parts.username or parts.password:
-            mistakes.append(Mistake("callback_url", "holds a user or password: put a secret into the path instead"))
+            mistakes.append(Mistake(where, "holds a user or password: put a secret into the path instead"))
         elif not runtime.settings.allow_private_webhooks:
             refuse_private(url)
     except ForbiddenAddress as error:
         hint = "an operator can allow private addresses with DOVECOTE_ALLOW_PRIVATE_WEBHOOKS=true"
-        mistakes.append(Mistake("callback_url", f"{error}; {hint}"))
+        mistakes.append(Mistake(where, f"{error}; {hint}"))
     except ValueError:
-        mistakes.append(Mistake("callback_url", "is not an http(s) URL"))
+        mistakes.append(Mistake(where, "is not an http(s) URL"))
 
 
 def _route(runtime: Runtime, task: Task, wished: str | None, mistakes: list[Mistake]) -> tuple[str, ...]:

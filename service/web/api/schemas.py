@@ -73,6 +73,11 @@ TASK = _closed(
         "labels": {"type": "object", "additionalProperties": TEXT},
         "parent_id": {"type": ["string", "null"], "format": "uuid", "description": "The task that it goes on from."},
         "callback_url": _nullable(TEXT),
+        "callback_events": {
+            "type": "array",
+            "items": TEXT,
+            "description": "Types of the messages that go to the `callback_url`; none: its end, and what comes late.",
+        },
         "sequence": {"type": "integer", "description": "Number of its last event."},
         "created_at": TIME,
         "updated_at": TIME,
