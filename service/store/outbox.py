@@ -102,7 +102,8 @@ async def owe_progress(connection: AsyncConnection, messages: Sequence[Message],
 
 async def of_task(connection: AsyncConnection, task_id: UUID) -> list[Message]:
     """Read the messages about a task, oldest first."""
-    rows = await connection.execute(select(outbox).where(outbox.c.task_id == task_id).order_by(outbox.c.id))
+    statement = select(outbox).where(outbox.c.task_id == task_id).order_by(outbox.c.sequence, outbox.c.id)
+    rows = await connection.execute(statement)
     return [message_of(row) for row in rows]
 
 

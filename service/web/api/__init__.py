@@ -1,6 +1,11 @@
 """The REST API: a list of Endpoint values, from which the routes and the OpenAPI document are both made."""
 
-from service.web.api import catalogue, tasks
+from service.web.api import catalogue, endpoints, messages, tasks
 from service.web.api.endpoint import Endpoint
 
-ENDPOINTS: tuple[Endpoint, ...] = (*tasks.ENDPOINTS, *catalogue.ENDPOINTS)
+ENDPOINTS: tuple[Endpoint, ...] = (
+    *tasks.ENDPOINTS,
+    *endpoints.ENDPOINTS,
+    *messages.ENDPOINTS,
+    *catalogue.ENDPOINTS,
+)

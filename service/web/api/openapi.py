@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from service import __version__
+from service.domain.messages import TYPES
+from service.flows.body import LARGEST
 from service.flows.outbox import ATTEMPT_TIMEOUT
 from service.web.api import ENDPOINTS
 from service.web.api.endpoint import Endpoint
@@ -14,7 +16,7 @@ _PROBLEMS = {
     400: "The body is not JSON.",
     401: "No valid API key.",
     404: "There is no such thing, or it belongs to another client.",
-    409: "The task is in no state for this.",
+    409: "It is in no state for this.",
     413: "The body is too large.",
     415: "The body is not declared as JSON.",
     421: "Without API keys only loopback names are served.",
@@ -41,10 +43,12 @@ def document() -> dict[str, Any]:
         "security": [{"key": []}],
         "tags": [
             {"name": "Tasks", "description": "Submit media jobs and follow them."},
+            {"name": "Endpoints", "description": "Where you want to be told, besides the `callback_url` of each task."},
+            {"name": "Messages", "description": "What you were told, how it was delivered, and how to have it again."},
             {"name": "Catalogue", "description": "What can be asked for, and who serves it."},
         ],
         "paths": paths,
-        "webhooks": {"taskEnded": {"post": _WEBHOOK}},
+        "webhooks": {"taskChanged": {"post": _WEBHOOK}},
         "components": {
             "schemas": COMPONENTS,
             "responses": {str(status): _problem(text) for status, text in _PROBLEMS.items()},
@@ -106,10 +110,10 @@ def _problem(description: str) -> dict[str, Any]:
 
 
 _WEBHOOK: dict[str, Any] = {
-    "operationId": "taskEnded",
-    "summary": "A task has ended",
+    "operationId": "taskChanged",
+    "summary": "A task has changed",
     "description": (
-        "Posted to the task's `callback_url`, signed as Standard Webhooks say (`webhook-id`, `webhook-timestamp`, "
+        "Posted to the task's `callback_url` and to your endpoints, signed as Standard Webhooks say (`webhook-id`, `webhook-timestamp`, "
         f"`webhook-signature`), until it is answered 2xx within {ATTEMPT_TIMEOUT:.0f} s or the schedule is used up. The id "
         "is the same for every attempt: at-least-once, so ignore what you know already."
     ),
@@ -119,11 +123,17 @@ _WEBHOOK: dict[str, Any] = {
             "application/json": {
                 "schema": {
                     "type": "object",
-                    "required": ["type", "timestamp", "data"],
+                    "required": ["type", "timestamp", "sequence", "data"],
                     "properties": {
-                        "type": {"type": "string", "examples": ["task.succeeded", "task.failed"]},
+                        "type": {"type": "string", "enum": list(TYPES)},
                         "timestamp": TIME,
-                        "data": ref("Task"),
+                        "sequence": {"type": "integer", "description": "Of the task: the higher one is the newer one."},
+                        "thin": {
+                            "const": True,
+                            "description": f"There where the whole would have more than {LARGEST} bytes.",
+                        },
+                        "url": {"type": "string", "description": "Of a thin message: where the whole task is."},
+                        "data": {"anyOf": [ref("Task"), ref("ThinTask")]},
                     },
                 }
             }

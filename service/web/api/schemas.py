@@ -5,6 +5,7 @@ from typing import Any
 from service.domain.errors import CODES
 from service.domain.task import Source, State
 from service.flows.accept import WISH
+from service.web.api import message_schemas
 from service.web.problems import TITLES
 
 
@@ -162,6 +163,8 @@ COMPONENTS: dict[str, Any] = {
     "Family": FAMILY,
     "Operation": OPERATION,
     "Upstream": UPSTREAM,
+    "ThinTask": message_schemas.thin(TASK),
+    **message_schemas.COMPONENTS,
 }
 
 
