@@ -131,13 +131,17 @@ class Hanging:
         raise httpx.ReadTimeout("no answer", request=request)
 
 
+async def nothing() -> AsyncIterator[bytes]:
+    yield b""
+
+
 async def test_one_that_hangs_with_a_backlog_does_not_slow_another(world: World) -> None:
     """500 messages for a receiver that hangs come before 30 for one that answers: those are all delivered meanwhile."""
     hanging, answered = Hanging(), Counter[str]()
 
     async def answer(request: httpx.Request) -> httpx.Response:
         answered[request.url.host] += 1
-        return httpx.Response(204)
+        return httpx.Response(200, content=nothing())
 
     world.edge.hosts |= {
         "hanging.test": httpx.MockTransport(hanging.answer),

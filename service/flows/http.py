@@ -361,7 +361,7 @@ async def post_briefly(
     except TimeoutError as error:
         if head is None:
             raise httpx.ReadTimeout(f"no answer within {total_timeout:g} s") from error
-    except httpx.TransportError:
+    except Exception:  # whatever it is: after the status it is about the body
         if head is None:
             raise
     return Answer(head.status_code, dict(head.headers), bytes(body[:cap]))
