@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, Select, bindparam, or_, select, text, update
+from sqlalchemy import Row, Select, bindparam, func, or_, select, text, union_all, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.store import queue
@@ -133,38 +133,50 @@ class Filter:
 
 async def page(connection: AsyncConnection, wanted: Filter, *, most: int) -> list[Message]:
     """List messages, newest first."""
-    rows = await connection.execute(_page(wanted).order_by(outbox.c.id.desc()).limit(most))
+    rows = await connection.execute(_ordered(_matching(wanted), wanted, most, newest=True))
     return [message_of(row) for row in rows]
 
 
-def _page(wanted: Filter) -> Select[Any]:
-    statement = select(outbox).where(outbox.c.client == wanted.client)
+async def replayable(connection: AsyncConnection, wanted: Filter, *, most: int) -> list[UUID]:
+    """Choose settled messages that could be delivered again, oldest first."""
+    enabled = select(endpoints.c.id).where(endpoints.c.client == wanted.client, endpoints.c.disabled_at.is_(None))
+    able = _matching(wanted).where(
+        outbox.c.state != "pending", or_(outbox.c.endpoint_id.is_(None), outbox.c.endpoint_id.in_(enabled))
+    )
+    rows = await connection.execute(_ordered(able, wanted, most, newest=False))
+    return [row.id for row in rows]
+
+
+def _ordered(statement: Select[Any], wanted: Filter, most: int, *, newest: bool) -> Select[Any]:
+    """Select a page; of several states a page of each, of which the first are taken: so an index serves every one."""
+    key = outbox.c.id.desc() if newest else outbox.c.id
+    pages = [
+        statement.where(*_in_state(state)).order_by(key).limit(most).subquery() for state in sorted(set(wanted.states))
+    ]
+    if not pages:
+        return statement.order_by(key).limit(most)
+    either = union_all(*(select(page) for page in pages)).subquery()
+    return select(either).order_by(either.c.id.desc() if newest else either.c.id).limit(most)
+
+
+def _in_state(state: str) -> list[Any]:
+    among = [] if state == "delivered" else [text("state <> 'delivered'")]  # the words of the partial index
+    return [outbox.c.state == state, *among]
+
+
+def _matching(wanted: Filter) -> Select[Any]:
+    statement = select(outbox)
+    if wanted.task_id is None:
+        statement = statement.where(outbox.c.client == wanted.client)
+    else:  # a task has few messages and a client many: the planner is kept from going by the client
+        whose = func.coalesce(outbox.c.client, "")
+        statement = statement.where(outbox.c.task_id == wanted.task_id, whose == wanted.client)
     if wanted.types:
         statement = statement.where(outbox.c.type.in_(wanted.types))
-    if wanted.states:
-        statement = statement.where(outbox.c.state.in_(wanted.states))
-    if wanted.states and "delivered" not in wanted.states:
-        statement = statement.where(text("state <> 'delivered'"))  # the words of the partial index
     if wanted.endpoint_id is not None:
         statement = statement.where(outbox.c.endpoint_id == wanted.endpoint_id)
-    if wanted.task_id is not None:
-        statement = statement.where(outbox.c.task_id == wanted.task_id)
     if wanted.after is not None:
         statement = statement.where(outbox.c.id > wanted.after)
     if wanted.before is not None:
         statement = statement.where(outbox.c.id < wanted.before)
     return statement
-
-
-async def replayable(connection: AsyncConnection, wanted: Filter, *, most: int) -> list[UUID]:
-    """Choose settled messages that could be delivered again, oldest first, and keep them locked."""
-    enabled = select(endpoints.c.id).where(endpoints.c.client == wanted.client, endpoints.c.disabled_at.is_(None))
-    statement = (
-        _page(wanted)
-        .with_only_columns(outbox.c.id)
-        .where(outbox.c.state != "pending", or_(outbox.c.endpoint_id.is_(None), outbox.c.endpoint_id.in_(enabled)))
-        .order_by(outbox.c.id)
-        .limit(most)
-        .with_for_update()
-    )
-    return list((await connection.scalars(statement)).all())

@@ -179,6 +179,30 @@ ENDPOINTS = (
         problems=(422,),
     ),
     Endpoint(
+        method="POST",
+        path="/v1/messages/replay",
+        handler=replay_many,
+        name="replayMessages",
+        tag=_TAG,
+        summary="Deliver many messages again",
+        description=(
+            f"Oldest first, at most {replay.MOST} at a time; those to disabled endpoints are left out. `next` is the "
+            "`cursor` to go on with."
+        ),
+        body=ref("ReplayWish"),
+        answers={
+            202: Answers(
+                description="They are due now.",
+                schema={
+                    "type": "object",
+                    "required": ["replayed", "next"],
+                    "properties": {"replayed": {"type": "integer"}, "next": {"type": ["string", "null"]}},
+                },
+            )
+        },
+        problems=(400, 413, 415, 422),
+    ),
+    Endpoint(
         method="GET",
         path="/v1/messages/{id}",
         handler=get,
@@ -203,29 +227,5 @@ ENDPOINTS = (
         parameters=(_ID,),
         answers={202: Answers(description="It is due now.", schema=ref("MessageWithDeliveries"))},
         problems=(404, 409, 422),
-    ),
-    Endpoint(
-        method="POST",
-        path="/v1/messages/replay",
-        handler=replay_many,
-        name="replayMessages",
-        tag=_TAG,
-        summary="Deliver many messages again",
-        description=(
-            f"Oldest first, at most {replay.MOST} at a time; those to disabled endpoints are left out. `next` is the "
-            "`cursor` to go on with."
-        ),
-        body=ref("ReplayWish"),
-        answers={
-            202: Answers(
-                description="They are due now.",
-                schema={
-                    "type": "object",
-                    "required": ["replayed", "next"],
-                    "properties": {"replayed": {"type": "integer"}, "next": {"type": ["string", "null"]}},
-                },
-            )
-        },
-        problems=(400, 413, 415, 422),
     ),
 )
