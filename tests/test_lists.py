@@ -123,7 +123,7 @@ async def fill(connection: AsyncConnection) -> None:
     }
     spread |= {
         tables.endpoints: {"client": "'client-' || n"},
-        tables.deliveries: {"id": "n + 10", "attempt": "n + 10"},
+        tables.deliveries: {"id": "-n", "attempt": "n + 10"},
     }
     for table, changes in spread.items():
         names = [column.name for column in table.columns]

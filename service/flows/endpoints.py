@@ -12,7 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.domain.messages import TEST, TYPES
 from service.domain.timing import LEASE
 from service.flows.accept import Invalid, check_callback_url
-from service.flows.outbox import Claimed, deliver
+from service.flows.attempt import Claimed
+from service.flows.outbox import deliver
 from service.flows.runtime import Runtime
 from service.flows.show import instant
 from service.flows.tell import lane_of

@@ -7,6 +7,10 @@ TROUBLED = 2
 """Places of a destination that did not answer in time: until it does, it holds no more than these."""
 
 
+MOST_TROUBLED = 1000
+"""How many of those are remembered: whoever is forgotten has its places again, until it is found out anew."""
+
+
 class Lanes:
     """Counts what is under way from this process to each destination."""
 
@@ -39,4 +43,6 @@ class Lanes:
         if in_time:
             self._troubled.discard(destination)
         else:
+            if len(self._troubled) >= MOST_TROUBLED:
+                self._troubled.pop()
             self._troubled.add(destination)

@@ -5,22 +5,20 @@ import dataclasses
 import datetime as dt
 import email.utils
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import httpx
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.domain.messages import TEST
-from service.domain.timing import FAILING_LONG, LEASE, UNWATCHED, next_delivery
+from service.domain.timing import FAILING_LONG, LEASE
+from service.flows.attempt import SUCCESSES, Attempt, Claimed, settle, settlement_of
 from service.flows.http import ForbiddenAddress, forbidden, post_briefly, refuse_private
 from service.flows.lanes import EACH
 from service.flows.runtime import Runtime, log
 from service.flows.signing import dressed
 from service.flows.underway import Underway
-from service.store import deliveries, endpoints, queue
-from service.store.deliveries import Delivery
-from service.store.endpoints import Endpoint, Health
-from service.store.outbox import Message, message_of
+from service.store import endpoints, queue
+from service.store.outbox import message_of
 
 MOST_UNDER_WAY = 100
 ATTEMPT_TIMEOUT = 15.0
@@ -33,42 +31,6 @@ ERROR_KEPT = 300
 
 _NO_ADDRESS = (httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeError)
 """A URL that nothing can be sent to, today or later."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Claimed:
-    """A message that is ours until its lease ends."""
-
-    message: Message
-    endpoint: Endpoint | None
-    """Where it goes; None: to a ``callback_url``, or the endpoint was deleted."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Attempt:
-    """How one attempt to deliver went."""
-
-    at: dt.datetime
-    seconds: float = 0.0
-    status: int | None = None
-    error: str | None = None
-    answer: str | None = None
-    retry_after: float | None = None
-    """Seconds that the receiver asked us to wait."""
-    hopeless: bool = False
-    """Whether it can go no better another time."""
-    made: bool = True
-    """Whether anything was tried at all."""
-
-    @property
-    def delivered(self) -> bool:
-        """Whether the receiver has it."""
-        return self.status is not None and httpx.codes.is_success(self.status)
-
-    @property
-    def gone(self) -> bool:
-        """Whether the receiver says that it is gone for good."""
-        return self.status == httpx.codes.GONE
 
 
 async def run_due(runtime: Runtime, underway: Underway) -> int:
@@ -112,8 +74,8 @@ async def deliver(runtime: Runtime, claimed: Claimed) -> None:
     message = claimed.message
     try:
         attempt = _refused(runtime, claimed) or await _post(runtime, claimed)
-        settlement = _settlement(runtime, claimed, attempt)
-        disabled = await runtime.writer.do(runtime.once(_settle), settlement)
+        settlement = settlement_of(runtime, claimed, attempt)
+        disabled = await runtime.writer.do(runtime.once(settle), settlement)
         _say(claimed, attempt, settlement.row["state"], disabled)
     finally:
         runtime.lanes.give(message.destination)
@@ -161,7 +123,7 @@ async def _post(runtime: Runtime, claimed: Claimed) -> Attempt:
         at=at,
         seconds=_clock() - since,
         status=answer.status,
-        error=None if httpx.codes.is_success(answer.status) else f"HTTP {answer.status}",
+        error=None if answer.status in SUCCESSES else f"HTTP {answer.status}",
         answer=_storable(answer.body[:ANSWER_KEPT].decode("utf-8", "replace")) or None,
         retry_after=_asked_to_wait(answer.headers, runtime.now()),
     )
@@ -177,78 +139,6 @@ def _asked_to_wait(headers: Mapping[str, str], now: dt.datetime) -> float | None
         return max((at.replace(tzinfo=at.tzinfo or dt.UTC) - now).total_seconds(), 0.0)
     except (ValueError, TypeError, OverflowError):
         return None
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Settlement:
-    row: dict[str, Any]
-    delivery: Delivery | None
-    health: Health | None
-
-
-def _settlement(runtime: Runtime, claimed: Claimed, attempt: Attempt) -> _Settlement:
-    """Decide what becomes of a message after an attempt, and what the attempt says about the endpoint."""
-    message, now = claimed.message, runtime.now()
-    state, due = _state_after(message, attempt, chance=runtime.chance(), now=now)
-    row = {
-        "of_row": message.id,
-        "of_attempt": message.attempts,
-        "state": state,
-        "delivered_at": now if state == "delivered" else None,
-        "last_status": attempt.status,
-        "last_error": attempt.error,
-        "due_at": due,
-    }
-    if not attempt.made:
-        return _Settlement(row, None, None)
-    delivery = Delivery(
-        message_id=message.id,
-        attempt=message.attempts,
-        at=attempt.at,
-        status=attempt.status,
-        duration_ms=round(attempt.seconds * 1000),
-        answer=attempt.answer,
-        error=attempt.error,
-    )
-    return _Settlement(row, delivery, _health(claimed, attempt))
-
-
-def _state_after(
-    message: Message, attempt: Attempt, *, chance: float, now: dt.datetime
-) -> tuple[str, dt.datetime | None]:
-    if attempt.delivered:
-        return "delivered", None
-    if attempt.hopeless or attempt.gone:
-        return "discarded", None
-    if message.type == TEST:
-        return "exhausted", None  # whoever tries an endpoint looks at once
-    made = message.attempts - message.schedule_from
-    due = next_delivery(made, chance=chance, now=now, retry_after=attempt.retry_after)
-    return ("exhausted", None) if due is None else ("pending", due)
-
-
-def _health(claimed: Claimed, attempt: Attempt) -> Health | None:
-    """Say what an attempt says about its endpoint: nothing, where somebody only tried or asked for it again."""
-    message, endpoint = claimed.message, claimed.endpoint
-    if endpoint is None or message.type == TEST or message.replayed_at is not None:
-        return None
-    return Health(endpoint.id, succeeded=attempt.delivered, gone=attempt.gone)
-
-
-async def _settle(runtime: Runtime, connection: AsyncConnection, settled: Sequence[_Settlement]) -> list[str | None]:
-    """Write how attempts went, and give for each the reason for which its endpoint is disabled now, if it is."""
-    await queue.settle_outbox(connection, sorted((each.row for each in settled), key=lambda row: row["of_row"]))
-    await deliveries.record(connection, [each.delivery for each in settled if each.delivery is not None])
-    now = runtime.now()
-    disabled = await endpoints.note_health(
-        connection,
-        [each.health for each in settled if each.health is not None],
-        now=now,
-        unwatched=now - dt.timedelta(seconds=UNWATCHED),
-        too_long=now - dt.timedelta(seconds=FAILING_LONG),
-    )
-    # Said once, however many attempts of the batch went there.
-    return [None if each.health is None else disabled.pop(each.health.endpoint_id, None) for each in settled]
 
 
 def _say(claimed: Claimed, attempt: Attempt, state: str, disabled: str | None) -> None:

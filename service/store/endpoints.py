@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
-from sqlalchemy import Row, bindparam, case, delete, func, or_, select, update
+from sqlalchemy import Row, and_, bindparam, case, delete, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.store.tables import endpoints
@@ -131,6 +131,18 @@ async def remove(connection: AsyncConnection, endpoint_id: UUID, client: str) ->
     return None if row is None else _endpoint_of(row)
 
 
+_CONCERNED = (
+    select(endpoints.c.id)
+    .where(
+        or_(
+            endpoints.c.id.in_(bindparam("others", expanding=True)),
+            and_(endpoints.c.id.in_(bindparam("well", expanding=True)), endpoints.c.failing_since.is_not(None)),
+        )
+    )
+    .order_by(endpoints.c.id)
+    .with_for_update()
+)
+"""The endpoints that an attempt changes, locked in order, so that no two processes wait for each other."""
 _SUCCEEDED = (
     update(endpoints)
     .where(endpoints.c.id == bindparam("of_endpoint"), endpoints.c.failing_since.is_not(None))
@@ -182,17 +194,21 @@ async def note_health(
     """
     well = {each.endpoint_id for each in heard if each.succeeded}
     gone = {each.endpoint_id for each in heard if each.gone}
-    failed = sorted({each.endpoint_id for each in heard if not each.succeeded} - well)
-    if well:
-        await connection.execute(_SUCCEEDED, [{"of_endpoint": each} for each in sorted(well)])
-    if failed:
-        await connection.execute(
-            _FAILED, [{"of_endpoint": each, "now": now, "unwatched": unwatched} for each in failed]
-        )
+    failed = {each.endpoint_id for each in heard} - well
+    given = {"well": sorted(well), "others": sorted(failed | gone)}
+    concerned = (await connection.scalars(_CONCERNED, given)).all() if heard else []
+    recovered = [{"of_endpoint": each} for each in concerned if each in well]
+    failing = [{"of_endpoint": each, "now": now, "unwatched": unwatched} for each in concerned if each in failed]
+    if recovered:
+        await connection.execute(_SUCCEEDED, recovered)
+    if failing:
+        await connection.execute(_FAILED, failing)
     disabled = {}
-    for each in sorted({*failed, *gone}):
+    for each in concerned:
+        if each in well and each not in gone:
+            continue
         reason = "gone" if each in gone else "failing"
-        given = {"of_endpoint": each, "now": now, "too_long": too_long, "reason": reason}
-        if (await connection.execute(_GIVEN_UP, given)).first() is not None:
+        why = {"of_endpoint": each, "now": now, "too_long": too_long, "reason": reason}
+        if (await connection.execute(_GIVEN_UP, why)).first() is not None:
             disabled[each] = reason
     return disabled
