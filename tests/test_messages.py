@@ -203,9 +203,9 @@ async def test_an_end_makes_progress_pointless(world: World, together: bool) -> 
     endpoint = await listening(world, *TYPES)
     task = await begun(world, callback_url=RECEIVER_URL, callback_events=TYPES)
     if together:
-        await change(world, task, at(10), DONE)
+        await change(world, task, RUNNING, at(10), DONE)
     else:
-        await change(world, task, at(10))
+        await change(world, task, RUNNING, at(10))
         await change(world, task, at(20))
         await change(world, task, DONE)
     left = [(kind, to) for kind, to, state in await told(world, task) if state == "pending"]
