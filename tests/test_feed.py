@@ -10,11 +10,11 @@ import jsonschema_rs
 import orjson
 import pytest
 
+from service.domain.messages import TYPES
 from service.domain.task import Result, Source, State, Task
 from service.flows import feed as feed_flow
 from service.flows import lookout
 from service.flows.bells import feed_of
-from service.flows.feed import TYPES
 from service.flows.show import BRIEF, show_task, show_task_briefly
 from service.store import events as event_store
 from service.store import feed as feed_store

@@ -37,6 +37,9 @@ async def world(database_url: str) -> AsyncIterator[World]:
         for words in ("[drop]", "[fail]", "[refuse]", "[cut][drop]", "[stuck]"):
             await wish(opened, f"{words} {MARK}")
         await wish(opened, f"[modal] {MARK}", family="midjourney", operation="imagine")
+        endpoint = {"url": f"http://receiver.test/{MARK}", "description": MARK}
+        answer = await opened.client.post("/v1/endpoints", json=endpoint, headers={"Authorization": f"Bearer {ALICE}"})
+        assert answer.status_code == 201, answer.text
         await opened.until(JOB_SECONDS * 3)
         await wish(opened, MARK)  # waits in the queue
         yield opened
@@ -128,13 +131,19 @@ def minimal(schema: Mapping[str, Any]) -> Any:
     kind = schema.get("type", "object")
     texts = {"uuid": str(uuid4()), "uri": "https://example.com/", "date-time": "2999-01-01T00:00:00Z"}
     plain = {
-        "object": {name: minimal(schema["properties"][name]) for name in schema.get("required", ())},
+        "object": {name: minimal(schema["properties"][name]) for name in _needed(schema)},
         "string": texts.get(schema.get("format", ""), "x" * max(schema.get("minLength", 1), 1)),
         "array": [],
         "boolean": True,
         "null": None,
     }
     return stated[0] if stated else plain.get(kind if isinstance(kind, str) else kind[0], schema.get("minimum", 1))
+
+
+def _needed(schema: Mapping[str, Any]) -> list[str]:
+    """Name the fields that an object must have."""
+    at_least = list(schema.get("properties", {}))[: schema.get("minProperties", 0)]
+    return list(schema.get("required", ())) or at_least
 
 
 def body_of(endpoint: Endpoint) -> Any:

@@ -20,6 +20,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "receiver": "service.cli.practice:receiver",
     "submit": "service.cli.submit:command",
     "tasks": "service.cli.tasks:command",
+    "messages": "service.cli.messages:command",
     "explain": "service.cli.explain:command",
 }
 """Each command and where it is: looked up when it is asked for, so that none waits for what only others need."""

@@ -10,19 +10,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 from uuid import UUID
 
-import orjson
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.domain.lifecycle import advance
+from service.domain.messages import BEGINNINGS, LATE, PROGRESS
 from service.domain.task import ENDED, Failure, Result, Source, State, Submission, Task, Update
 from service.flows.runtime import Runtime, log
-from service.flows.show import instant, show_task
+from service.flows.show import instant
+from service.flows.tell import Change, tell
 from service.store import events as event_store
-from service.store import outbox, queue, submissions
+from service.store import queue, submissions
 from service.store import tasks as task_store
 from service.store.database import StoreUnavailable
 from service.store.events import Event
-from service.store.outbox import Message
 
 LONGEST_WAIT = 5.0
 """Seconds between tries to write news while the database is away."""
@@ -133,6 +133,8 @@ class Applied:
 
     decision: Decision
     task: Task | None
+    owes: bool = False
+    """Whether a client is owed a message about it."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -141,7 +143,8 @@ class _Written:
 
     changed: dict[UUID, Task] = dataclasses.field(default_factory=dict)
     events: list[Event] = dataclasses.field(default_factory=list)
-    messages: list[Message] = dataclasses.field(default_factory=list)
+    told: list[Change] = dataclasses.field(default_factory=list)
+    """What clients may be told of."""
     begun: list[Submission] = dataclasses.field(default_factory=list)
     settled: list[Submission] = dataclasses.field(default_factory=list)
     answered: set[UUID] = dataclasses.field(default_factory=set)
@@ -181,8 +184,8 @@ async def apply(runtime: Runtime, connection: AsyncConnection, news: Sequence[Ne
     await submissions.begin(connection, written.begun)
     await queue.settle_tasks(connection, list(written.changed.values()))
     await event_store.record(connection, written.events)
-    await outbox.owe(connection, written.messages)
-    return applied
+    owed = await tell(runtime, connection, written.told, runtime.now())
+    return [dataclasses.replace(each, owes=each.task is not None and each.task.id in owed) for each in applied]
 
 
 async def settle(runtime: Runtime, news: News) -> Applied:
@@ -238,7 +241,7 @@ def announce(runtime: Runtime, applied: Sequence[Applied]) -> None:
     for each in applied:
         if each.decision == "applied" and each.task is not None:
             runtime.bells.changed(each.task.id, each.task.client)
-            if each.task.callback_url is not None and each.task.state.ended:
+            if each.owes:
                 runtime.bells.ring("outbox")
             if each.task.state not in _AT_WORK and each.task.upstream in runtime.limited:
                 runtime.bells.ring("submit")  # its place may be another's now
@@ -269,8 +272,8 @@ def _take_in(runtime: Runtime, tasks: dict[UUID, Task], news: News, written: _Wr
     after = _schedule(runtime, before, after, news, holds=holds)
     if after != before:
         tasks[after.id] = written.changed[after.id] = after
-    if moved and _owes(before, after):
-        written.messages.append(_message(runtime, after, now))
+    if message is not None:
+        written.told.append(Change(message, after))
     return Applied("applied" if moved else _why_not(before, news.update), after)
 
 
@@ -342,45 +345,19 @@ def _schedule(runtime: Runtime, before: Task, after: Task, news: News, *, holds:
     return dataclasses.replace(after, due_at=due)
 
 
-def _owes(before: Task, after: Task) -> bool:
-    """Whether the client is owed a message: it is told each end once, and a late verdict after an end of ours."""
-    if after.callback_url is None or not after.state.ended:
-        return False
-    return before.state is not after.state or _outputs(before) != _outputs(after)
-
-
-_TOLD = frozenset({State.SUBMITTED, State.RUNNING, State.AWAITING_INPUT}) | ENDED
-"""States whose beginning is a client's business."""
-
-
 def _message_type(before: Task, after: Task) -> str | None:
     """Name the message that tells clients of a change; None where it is none of their business."""
     if before.state is not after.state:
         if before.state.ended and after.state.ended:
-            return "task.late_result"
-        return f"task.{after.state}" if after.state in _TOLD else None
+            return LATE
+        return f"task.{after.state}" if after.state in BEGINNINGS | ENDED else None
     if after.state.ended:
-        return "task.late_result" if _outputs(before) != _outputs(after) else None
-    return "task.progress" if (before.progress, before.results) != (after.progress, after.results) else None
+        return LATE if _outputs(before) != _outputs(after) else None
+    return PROGRESS if (before.progress, before.results) != (after.progress, after.results) else None
 
 
 def _outputs(task: Task) -> list[Result]:
     return [result for result in task.results if result.role == "result"]
-
-
-def _message(runtime: Runtime, task: Task, now: dt.datetime) -> Message:
-    kind = f"task.{task.state}"
-    body = {"type": kind, "timestamp": instant(now), "data": show_task(task, now=now)}
-    return Message(
-        id=runtime.new_id(),
-        task_id=task.id,
-        sequence=task.sequence,
-        type=kind,
-        url=task.callback_url or "",
-        body=orjson.dumps(body).decode(),
-        created_at=now,
-        due_at=now,
-    )
 
 
 def _why_not(task: Task, update: Update) -> Decision:

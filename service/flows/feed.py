@@ -7,19 +7,13 @@ from collections.abc import Sequence
 from typing import Any, Final
 from uuid import UUID
 
-from service.domain.task import ENDED, State
+from service.domain.task import State
 from service.flows.bells import feed_of
 from service.flows.runtime import Runtime
 from service.flows.show import instant, show_task_briefly
 from service.store import feed as feed_store
 from service.store.feed import Told
 
-TYPES: Final = (
-    *("task.submitted", "task.running", "task.awaiting_input", "task.progress"),
-    *sorted(f"task.{state}" for state in ENDED),
-    "task.late_result",
-)
-"""What clients are told of."""
 HELD_BACK: Final = 0.05
 """Seconds until another look where a transaction under way holds news back."""
 

@@ -275,3 +275,34 @@ def _unpacked(response: httpx.Response, body: bytes, cap: int) -> bytes:
     if len(unpacked) > cap:
         raise AnswerTooLarge(response.status_code, cap)
     return unpacked
+
+
+async def post_briefly(
+    client: httpx.AsyncClient, url: str, *, headers: Mapping[str, str], content: bytes, total_timeout: float, cap: int
+) -> Answer:
+    """Post something, and take the status for an answer, whatever becomes of the body.
+
+    :param total_timeout: seconds for everything; what has come of the body by then is given
+    :param cap: bytes of the body after which no more is read
+    :raises httpx.TransportError: when no status came; see :data:`NEVER_SENT`
+    """
+    limits = httpx.Timeout(total_timeout, connect=CONNECT_TIMEOUT, write=WRITE_TIMEOUT, pool=None)
+    head: httpx.Response | None = None
+    body = bytearray()
+    try:
+        async with (
+            asyncio.timeout(total_timeout),
+            client.stream("POST", url, headers=dict(headers), content=content, timeout=limits) as response,
+        ):
+            head = response
+            async for chunk in response.aiter_raw():
+                body += chunk
+                if len(body) >= cap:
+                    break
+    except TimeoutError as error:
+        if head is None:
+            raise httpx.ReadTimeout(f"no answer within {total_timeout:g} s") from error
+    except Exception:  # whatever it is: after the status it is about the body
+        if head is None:
+            raise
+    return Answer(head.status_code, dict(head.headers), bytes(body[:cap]))

@@ -44,6 +44,7 @@ def show_task(task: Task, *, now: dt.datetime) -> dict[str, Any]:
         "labels": dict(task.labels),
         "parent_id": None if task.parent_id is None else str(task.parent_id),
         "callback_url": task.callback_url,
+        "callback_events": list(task.callback_events),
         "sequence": task.sequence,
         "created_at": instant(task.created_at),
         "updated_at": instant(task.updated_at),

@@ -13,7 +13,7 @@ import pytest
 
 from service.cli.practice import SANDBOX_KEY
 from service.cli.processes import Troupe
-from service.flows.feed import TYPES
+from service.domain.messages import TYPES
 from service.flows.outbox import signed_headers
 from service.flows.show import BRIEF
 from service.sandbox import Sandbox, running

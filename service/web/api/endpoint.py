@@ -65,7 +65,7 @@ Handler = Callable[[Asked], Awaitable[Response]]
 class Endpoint:
     """A method of a path."""
 
-    method: Literal["GET", "POST"]
+    method: Literal["GET", "POST", "PATCH", "DELETE"]
     path: str
     handler: Handler
     scope: Scope

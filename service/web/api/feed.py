@@ -6,9 +6,9 @@ from uuid import UUID
 from starlette.responses import Response
 
 from service.domain.key import Scope
+from service.domain.messages import TYPES
 from service.flows import feed
 from service.flows.bells import feed_of
-from service.flows.feed import TYPES
 from service.providers.dialect import Mistake
 from service.web.api.endpoint import Answers, Asked, Endpoint, Parameter, answer_json, invalid
 from service.web.api.schemas import ref

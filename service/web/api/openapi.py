@@ -3,6 +3,8 @@
 from typing import Any
 
 from service import __version__
+from service.domain.messages import TYPES
+from service.flows.body import LARGEST
 from service.flows.outbox import ATTEMPT_TIMEOUT
 from service.web.api import ENDPOINTS
 from service.web.api.endpoint import Answers, Endpoint
@@ -15,7 +17,7 @@ _PROBLEMS = {
     403: "The key lacks the scope that this needs; `detail` names it.",
     404: "There is no such thing, or it belongs to another client.",
     408: "The body came too slowly.",
-    409: "The task is in no state for this.",
+    409: "It is in no state for this.",
     413: "The body is too large.",
     415: "The body is not declared as JSON.",
     421: "Without API keys only loopback names are served.",
@@ -46,10 +48,12 @@ def document() -> dict[str, Any]:
         "tags": [
             {"name": "Tasks", "description": "Submit media jobs and follow them."},
             {"name": "Feed", "description": "Follow what happens to all tasks, or to one, as it happens."},
+            {"name": "Endpoints", "description": "Where you want to be told, besides the `callback_url` of each task."},
+            {"name": "Messages", "description": "What you were told, how it was delivered, and how to have it again."},
             {"name": "Catalogue", "description": "What can be asked for, and who serves it."},
         ],
         "paths": paths,
-        "webhooks": {"taskEnded": {"post": _WEBHOOK}},
+        "webhooks": {"taskChanged": {"post": _WEBHOOK}},
         "components": {
             "schemas": COMPONENTS,
             "responses": {str(status): _problem(status, text) for status, text in _PROBLEMS.items()},
@@ -120,10 +124,10 @@ def _problem(status: int, description: str) -> dict[str, Any]:
 
 
 _WEBHOOK: dict[str, Any] = {
-    "operationId": "taskEnded",
-    "summary": "A task has ended",
+    "operationId": "taskChanged",
+    "summary": "A task has changed",
     "description": (
-        "Posted to the task's `callback_url`, signed as Standard Webhooks say (`webhook-id`, `webhook-timestamp`, "
+        "Posted to the task's `callback_url` and to your endpoints, signed as Standard Webhooks say (`webhook-id`, `webhook-timestamp`, "
         f"`webhook-signature`), until it is answered 2xx within {ATTEMPT_TIMEOUT:.0f} s or the schedule is used up. The id "
         "is the same for every attempt: at-least-once, so ignore what you know already."
     ),
@@ -133,11 +137,17 @@ _WEBHOOK: dict[str, Any] = {
             "application/json": {
                 "schema": {
                     "type": "object",
-                    "required": ["type", "timestamp", "data"],
+                    "required": ["type", "timestamp", "sequence", "data"],
                     "properties": {
-                        "type": {"type": "string", "examples": ["task.succeeded", "task.failed"]},
+                        "type": {"type": "string", "enum": list(TYPES)},
                         "timestamp": TIME,
-                        "data": ref("Task"),
+                        "sequence": {"type": "integer", "description": "Of the task: the higher one is the newer one."},
+                        "thin": {
+                            "const": True,
+                            "description": f"There where the whole would have more than {LARGEST} bytes.",
+                        },
+                        "url": {"type": "string", "description": "Of a thin message: where the whole task is."},
+                        "data": {"anyOf": [ref("Task"), ref("ThinTask")]},
                     },
                 }
             }

@@ -3,9 +3,10 @@
 from typing import Any
 
 from service.domain.errors import CODES
+from service.domain.messages import TYPES
 from service.domain.task import Source, State
 from service.flows.accept import WISH
-from service.flows.feed import TYPES
+from service.web.api import message_schemas
 from service.web.problems import TITLES
 
 
@@ -98,6 +99,11 @@ TASK = _closed(
         "labels": {"type": "object", "additionalProperties": TEXT},
         "parent_id": {"type": ["string", "null"], "format": "uuid", "description": "The task that it goes on from."},
         "callback_url": _nullable(TEXT),
+        "callback_events": {
+            "type": "array",
+            "items": TEXT,
+            "description": "Types of the messages that go to the `callback_url`; none: its end, and what comes late.",
+        },
         "sequence": {"type": "integer", "description": "Number of its last event."},
         "created_at": TIME,
         "updated_at": TIME,
@@ -240,6 +246,8 @@ COMPONENTS: dict[str, Any] = {
     "Family": FAMILY,
     "Operation": OPERATION,
     "Upstream": UPSTREAM,
+    "ThinTask": message_schemas.thin(TASK),
+    **message_schemas.COMPONENTS,
 }
 
 

@@ -198,8 +198,8 @@ def _filter(asked: Asked) -> task_store.Filter:
         if not equals:
             mistakes.append(Mistake("label", f"{label!r} is not of the form name=value"))
         labels[name] = value
-    after = _first_id_at(query.get("created_after"), "created_after", mistakes)
-    before = _first_id_at(query.get("created_before"), "created_before", mistakes)
+    after = first_id_at(query.get("created_after"), "created_after", mistakes)
+    before = first_id_at(query.get("created_before"), "created_before", mistakes)
     if "cursor" in query:
         cursor = UUID(query["cursor"])
         before = cursor if before is None else min(before, cursor)
@@ -223,7 +223,7 @@ def _whose(asked: Asked) -> str | None:
     return wished
 
 
-def _first_id_at(time: str | None, name: str, mistakes: list[Mistake]) -> UUID | None:
+def first_id_at(time: str | None, name: str, mistakes: list[Mistake]) -> UUID | None:
     """Give the lowest id of a moment: a uuid of version 7 begins with milliseconds since 1970."""
     if time is None:
         return None
