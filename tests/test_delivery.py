@@ -14,6 +14,7 @@ import pytest
 
 from service.domain.task import State
 from service.flows import outbox as journey
+from service.flows.guard import Guard
 from service.flows.http import Http
 from service.flows.tell import lane_of
 from service.flows.underway import Underway
@@ -109,8 +110,9 @@ async def receiver(case: str) -> AsyncIterator[tuple[str, Server | None]]:
 @contextlib.asynccontextmanager
 async def outgoing(sqlite_url: str, *, allow: bool) -> AsyncIterator[World]:
     """Open a world whose messages really go out."""
-    async with World.opened(sqlite_url, DOVECOTE_ALLOW_PRIVATE_WEBHOOKS=str(allow)) as world:
-        http = Http.real(allow_private=allow)
+    more = {"DOVECOTE_ALLOW_PRIVATE_WEBHOOKS": str(allow), "DOVECOTE_ALLOW_HTTP_WEBHOOKS": "true"}
+    async with World.opened(sqlite_url, **more) as world:
+        http = Http.real(Guard(world.runtime.settings.webhook_rules))
         world.runtime.http = dataclasses.replace(world.runtime.http, messages=http.messages)
         yield world
         await http.close()
