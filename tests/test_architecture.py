@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-SHARED = {"__init__", "dialect", "gateway", "schema"}
+SHARED = {"__init__", "account", "dialect", "gateway", "schema"}
 """What the files of the families share."""
 
 BREACHES = {

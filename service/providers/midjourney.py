@@ -280,6 +280,7 @@ class Proxy(Dialect):
     operations = _ROUTES
     callbacks = True
     synchronous = frozenset({"upload", "image_seed"})
+    refunds = True
     batch_size = 100
     first_look = 2.0  # new-api says 1 where the engine said 21: only a look shows that a task waits in its modal
     reserved = frozenset({"callback_url", "notifyHook", "taskId", "customId", "content"})
@@ -317,7 +318,7 @@ class Proxy(Dialect):
     def submit(self, task: Task, callback_url: str | None) -> Exchange:
         """Hand the task over. What an answer means depends on what was asked."""
         call = self.create(task, callback_url)
-        reply = yield dataclasses.replace(call, creates=True, read_timeout=self.submit_timeout)
+        reply = yield self.purchase(task, call)
         return _accepted(reply, _verb(call.path))
 
     def inherit(self, task: Task, parent: Task) -> Mapping[str, Any] | list[Mistake]:

@@ -15,6 +15,7 @@ from service.domain.task import Failure, Result, ResultKind, ResultRole, State, 
 from service.providers import gateway
 from service.providers.dialect import (
     UNREACHABLE_CALLBACK,
+    Balance,
     BalanceExchange,
     Call,
     Callback,
@@ -299,6 +300,8 @@ class Aggregator(Dialect):
     name = "aggregator"
     operations = _FEED_ROUTES
     callbacks = True
+    cost_unit = "points"
+    refunds = True
     typical_seconds = dict.fromkeys(_FEED_ROUTES, 240.0)  # documented samples took 104, 291 and 359 s
 
     def create(self, task: Task, callback_url: str | None) -> Call:
@@ -349,6 +352,8 @@ class AggregatorOfficial(Dialect):
     name = "aggregator-official"
     operations: ClassVar[Mapping[str, str]] = {name: f"/runwayml/v1/{name}" for name in _GATEWAY_MODELS}
     typical_seconds = dict.fromkeys(_GATEWAY_MODELS, 120.0)
+    cost_unit = "credits"
+    refunds = True
 
     def create(self, task: Task, callback_url: str | None) -> Call:
         """Say which call creates the job."""
@@ -382,6 +387,7 @@ class Official(Dialect):
     operations: ClassVar[Mapping[str, str]] = {name: f"/v1/{name}" for name in _MODELS}
     typical_seconds: ClassVar[Mapping[str, float]] = {known.name: _TYPICAL[known.produces] for known in _OPERATIONS}
     cancels = True
+    cost_unit = "credits"
 
     def create(self, task: Task, callback_url: str | None) -> Call:
         """Say which call creates the job."""
@@ -422,7 +428,7 @@ class Official(Dialect):
         credit = number(fields(reply.document).get("creditBalance"))
         if reply.status not in _OK or credit is None:
             raise gateway.refusal_in(reply, creating=False)
-        return credit
+        return Balance(credit, self.cost_unit)
 
     def check(self, task: Task) -> list[Mistake]:
         """Say what Runway's reference rules out."""
@@ -638,6 +644,7 @@ def _read(document: Any, words: Words) -> Update:
         results=_results(records, outputs) if state is State.SUCCEEDED else (),
         failure=_failure(records, state),
         cost=_cost(records[0], state),
+        refunded=_refunded(records[0], state),
         unknown_word=unknown_word,
     )
 
@@ -703,5 +710,16 @@ def _cost(record: Record, state: State | None) -> float | None:
     points = number(record.get("point"))
     if points is None:
         return number(fields(record.get("cost")).get("credits"))
-    given_back = state is State.FAILED and number(record.get("refund")) in {1, points}
-    return 0.0 if given_back else points
+    return 0.0 if _refunded(record, state) else points
+
+
+def _refunded(record: Record, state: State | None) -> bool | None:
+    """Read whether the price was given back: by the feed as a flag or as the points themselves; by Runway as a cost of 0."""
+    refund, credits_ = number(record.get("refund")), number(fields(record.get("cost")).get("credits"))
+    if state not in {State.FAILED, State.CANCELLED}:
+        return None
+    if refund is None:
+        return None if credits_ is None else credits_ == 0
+    if refund in {0, 1}:
+        return refund == 1
+    return True if refund == number(record.get("point")) else None

@@ -284,6 +284,7 @@ def exchanges(name, operation):
         yield "poll", drive(dialect.poll(one), answer)
         yield "cancel", drive(dialect.cancel(one), answer)
         yield "balance", drive(dialect.balance(), answer)
+        yield "recall", drive(dialect.recall(one), answer)
 
 
 @pytest.mark.parametrize(("name", "operation"), OPERATIONS)
@@ -291,8 +292,10 @@ def test_the_call_that_buys_is_the_last_of_a_submit_and_of_nothing_else(name, op
     for verb, calls in exchanges(name, operation):
         assert [call.creates for call in calls[:-1]] == [False] * len(calls[:-1])
         if verb == "submit":
-            assert calls[-1].creates
-            assert calls[-1].read_timeout >= 60
+            kind = operation.split()[1]
+            assert calls[-1].creates is (kind not in DIALECTS[name].free)
+            at_once = kind in DIALECTS[name].synchronous - DIALECTS[name].free
+            assert calls[-1].read_timeout == (600 if at_once else DIALECTS[name].submit_timeout) >= 60
         elif calls:
             assert not calls[-1].creates
 
@@ -356,6 +359,68 @@ def test_check_and_create_survive_the_least_that_the_schema_allows(name, operati
 def test_an_operation_that_a_dialect_has_not_is_a_mistake(name):
     stranger = dataclasses.replace(task(name), operation="levitate")
     assert [mistake.path for mistake in DIALECTS[name].check(stranger)] == ["operation"]
+
+
+# What the provider lists -----------------------------------------------------------------------------------------
+
+LISTS = [name for name, dialect in DIALECTS.items() if dialect.lists is not None]
+ROW = {"task_id": "t1", "platform": "suno", "action": "MUSIC", "submit_time": NOW.timestamp(), "data": None}
+LIST = {"success": True, "message": "", "data": {"page": 1, "page_size": 100, "total": 1, "items": [ROW]}}
+
+
+def recalled(name, answer):
+    """Hold the conversation about the list, with the same answer to every question."""
+    exchange = DIALECTS[name].recall(task(name))
+    try:
+        next(exchange)
+        for _ in range(100):
+            exchange.send(answer)
+    except StopIteration as done:
+        return done.value
+    except UpstreamError as error:
+        return error
+    raise AssertionError("a list without an end")
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+def test_only_a_dialect_that_says_so_has_a_list(name):
+    found = recalled(name, Reply(200, {}, raw(LIST)))
+    if name in LISTS:
+        assert [(each.external_id, each.created_at) for each in found] == [("t1", NOW.timestamp())]
+    else:
+        assert isinstance(found, UpstreamError)
+
+
+@pytest.mark.parametrize("name", LISTS)
+@pytest.mark.parametrize("status", [200, 204, 301, 400, 401, 403, 404, 429, 500, 503, 524])
+def test_a_list_that_cannot_be_read_is_an_error_and_never_an_empty_list(name, status):
+    """An empty list would say that nothing was bought."""
+    for body in GARBAGE:
+        found = recalled(name, Reply(status, {}, body))
+        assert isinstance(found, UpstreamError), (body[:40], found)
+        assert found.code in CODES
+        storable(found.message)
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_a_list_that_is_cut_off_is_an_error(name):
+    body = raw(LIST)
+    for end in range(len(body)):
+        assert isinstance(recalled(name, Reply(200, {}, body[:end])), UpstreamError)
+
+
+@pytest.mark.parametrize("name", LISTS)
+@settings(max_examples=200, deadline=None)
+@given(st.data())
+def test_wrong_types_anywhere_in_a_list_are_survived(name, data):
+    document = LIST
+    for _ in range(data.draw(st.integers(1, 3))):
+        path = data.draw(st.sampled_from(places(document)))
+        document = changed(document, path, data.draw(JUNK), removed=data.draw(st.booleans()))
+    found = recalled(name, Reply(200, {}, raw(document)))
+    for each in () if isinstance(found, UpstreamError) else found:
+        storable(each.external_id)
+        dt.datetime.fromtimestamp(each.created_at, dt.UTC)  # a time that there is
 
 
 # The list --------------------------------------------------------------------------------------------------------
