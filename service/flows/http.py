@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import httpx
 from aiohttp.abc import AbstractResolver, ResolveResult
+from yarl import URL
 
 CONNECT_TIMEOUT = 10.0
 WRITE_TIMEOUT = 30.0
@@ -91,14 +92,14 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
             return await self._send(request, str(request.url))
         failure: Exception
         try:
-            return await self._send(request, on_the_wire(request))
+            return await self._send(request, URL(on_the_wire(request), encoded=True))
         except httpx.TransportError as error:
             failure = type(error)("the request failed", request=request)
         except Exception as error:  # noqa: BLE001 - whatever it is: its text may hold the URL
             failure = httpx.ReadError(type(error).__name__, request=request)
         raise failure  # outside of the handler: what caused it is not kept either
 
-    async def _send(self, request: httpx.Request, url: str) -> httpx.Response:
+    async def _send(self, request: httpx.Request, url: str | URL) -> httpx.Response:
         assert self._session is not None  # noqa: S101 - for the type checker: the caller has opened it
         limits = request.extensions.get("timeout", {})
         spans = [limits.get(name) for name in ("connect", "write", "read")]

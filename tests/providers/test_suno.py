@@ -1106,8 +1106,9 @@ def test_names_that_users_know_from_elsewhere():
 # The account's list ----------------------------------------------------------------------------------------------
 
 
-def job_in_list(task_id="t1", action="MUSIC", at=NOW.timestamp(), data=None, **more):
-    return {"id": 1, "task_id": task_id, "platform": "suno", "action": action, "submit_time": at, "data": data, **more}
+def job_in_list(action="MUSIC", data=None, **more):
+    known = {"id": 1, "task_id": "t1", "platform": "suno", "submit_time": NOW.timestamp()}
+    return {**known, "action": action, "data": data, **more}
 
 
 def listed(*rows, **more):
