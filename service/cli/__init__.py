@@ -20,6 +20,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "submit": "service.cli.submit:command",
     "tasks": "service.cli.tasks:command",
     "explain": "service.cli.explain:command",
+    "ledger": "service.cli.ledger:command",
 }
 """Each command and where it is: looked up when it is asked for, so that none waits for what only others need."""
 

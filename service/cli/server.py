@@ -12,15 +12,15 @@ from service.cli.printing import print_json
 if TYPE_CHECKING:
     from service.app import Role
 
-_CONFIG = click.option(
+CONFIG = click.option(
     "--config",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Settings file.  [env var: DOVECOTE_CONFIG; default: dovecote.toml]",
+    help="Settings file.  [env var: DOVECOTECONFIG; default: dovecote.toml]",
 )
 
 
 @click.command()
-@_CONFIG
+@CONFIG
 @click.option(
     "--role",
     type=click.Choice(["all", "web", "worker"]),
@@ -37,7 +37,7 @@ def serve(config: Path | None, role: "Role") -> None:
 
 
 @click.command()
-@_CONFIG
+@CONFIG
 @AS_JSON
 def migrate(config: Path | None, *, as_json: bool) -> None:
     """Bring the database to this version's schema."""
@@ -52,7 +52,7 @@ def migrate(config: Path | None, *, as_json: bool) -> None:
 
 
 @click.command()
-@_CONFIG
+@CONFIG
 @AS_JSON
 def settings(config: Path | None, *, as_json: bool) -> None:
     """Check the settings and show them, without secrets."""
@@ -72,7 +72,7 @@ def secret() -> None:
 
 
 @secret.command()
-@_CONFIG
+@CONFIG
 @AS_JSON
 def webhook(config: Path | None, *, as_json: bool) -> None:
     """Print what completion webhooks are signed with, to verify them by.
