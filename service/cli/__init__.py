@@ -21,6 +21,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "tasks": "service.cli.tasks:command",
     "explain": "service.cli.explain:command",
     "ledger": "service.cli.ledger:command",
+    "doctor": "service.cli.doctor:command",
 }
 """Each command and where it is: looked up when it is asked for, so that none waits for what only others need."""
 

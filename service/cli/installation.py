@@ -8,11 +8,13 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.cli import exits
 from service.settings import Settings, SettingsError, load
 from service.store import secrets
+from service.store.checkup import reason_of
 from service.store.database import Database, StoreUnavailable, parse_url
 from service.store.migrate import newest, revision
 
@@ -93,8 +95,8 @@ async def looking(settings: Settings) -> AsyncIterator[AsyncConnection]:
             )
         async with database.reading() as connection:
             yield connection
-    except StoreUnavailable as error:
-        raise LookupError(str(error)) from error
+    except (StoreUnavailable, DBAPIError) as error:
+        raise LookupError(reason_of(error)) from error
     finally:
         await database.close()
 
