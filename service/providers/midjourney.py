@@ -166,6 +166,8 @@ _FIELDS: Mapping[str, Mapping[str, Any]] = {
 
 DEADLINE = 75 * 60.0
 """Seconds. Gateways give up after an hour themselves, though only on tasks that their engine still remembers."""
+_AT_ONCE_DEADLINE = 900.0
+"""For what is answered at once: the answer may take 10 minutes."""
 
 _ANSWER: Mapping[str, Any] = {
     "type": "object",
@@ -187,13 +189,14 @@ def _operation(
     parent: Literal["required", "optional"] | None = None,
     answer: Mapping[str, Any] | None = _ANSWER,
     own: Mapping[str, Mapping[str, Any]] | None = None,
+    deadline: float = DEADLINE,
     **more: Any,
 ) -> Operation:
     """Compose an operation of this family.
 
     :param own: fields that are of another form here
     """
-    known = operation(name, produces, takes, known={**_FIELDS, **(own or {})}, deadline=DEADLINE, **more)
+    known = operation(name, produces, takes, known={**_FIELDS, **(own or {})}, deadline=deadline, **more)
     return dataclasses.replace(known, parent=parent, answer=answer)
 
 
@@ -221,7 +224,13 @@ _OPERATIONS = (
     ),
     _operation("edits", "image", "prompt* image* mask speed", aliases=("edit",)),
     _operation(
-        "upload", "image", "images* speed", answer=None, own=_UPLOAD, aliases=("upload-discord-images", "upload_images")
+        "upload",
+        "image",
+        "images* speed",
+        answer=None,
+        own=_UPLOAD,
+        aliases=("upload-discord-images", "upload_images"),
+        deadline=_AT_ONCE_DEADLINE,
     ),
     _operation(
         "face_swap",
@@ -230,7 +239,15 @@ _OPERATIONS = (
         aliases=("swap", "swap_face"),
         meanings={"image": "The image that the face is taken from, as URL or `data:`."},
     ),
-    _operation("image_seed", "text", "", parent="required", answer=None, aliases=("image-seed", "seed")),
+    _operation(
+        "image_seed",
+        "text",
+        "",
+        parent="required",
+        answer=None,
+        aliases=("image-seed", "seed"),
+        deadline=_AT_ONCE_DEADLINE,
+    ),
 )
 
 FAMILY = Family("midjourney", "Midjourney", {known.name: known for known in _OPERATIONS})

@@ -152,6 +152,10 @@ _FIELDS: Mapping[str, Mapping[str, Any]] = {
 }
 
 _operation = functools.partial(operation, known=_FIELDS)
+_short = functools.partial(_operation, deadline=1200.0)
+_audio = functools.partial(_operation, deadline=900.0)
+"""A video has an hour: samples took up to 6 minutes, and a task over the account's limits waits as THROTTLED before it
+runs. Pictures take half a minute and recordings less; ten times that, and the wait."""
 _SHOT = "model seed negative_prompt style motion"
 _OPERATIONS = (
     _operation("text_to_video", "video", f"prompt* duration+ aspect_ratio+ {_SHOT}", aliases=("text2video",)),
@@ -172,9 +176,9 @@ _OPERATIONS = (
             "duration": "Length in seconds, for the models that can change it.",
         },
     ),
-    _operation("text_to_image", "image", "prompt* reference_images aspect_ratio+ model seed", aliases=("text2image",)),
+    _short("text_to_image", "image", "prompt* reference_images aspect_ratio+ model seed", aliases=("text2image",)),
     _operation("video_upscale", "video", "video* resolution+ model"),
-    _operation("image_upscale", "image", "image* scale+ model"),
+    _short("image_upscale", "image", "image* scale+ model"),
     _operation(
         "character_performance",
         "video",
@@ -185,11 +189,11 @@ _OPERATIONS = (
             "image": "URL of an image of the character. This or `character_video` is needed.",
         },
     ),
-    _operation("text_to_speech", "audio", "prompt* voice+ model", aliases=("tts",)),
-    _operation("sound_effect", "audio", "prompt* duration+ loop model"),
-    _operation("speech_to_speech", "audio", "audio* voice+ model"),
-    _operation("voice_dubbing", "audio", "audio* language* model"),
-    _operation("voice_isolation", "audio", "audio* model"),
+    _audio("text_to_speech", "audio", "prompt* voice+ model", aliases=("tts",)),
+    _audio("sound_effect", "audio", "prompt* duration+ loop model"),
+    _audio("speech_to_speech", "audio", "audio* voice+ model"),
+    _short("voice_dubbing", "audio", "audio* language* model"),
+    _audio("voice_isolation", "audio", "audio* model"),
 )
 
 FAMILY = Family("runway", "Runway", {known.name: known for known in _OPERATIONS})

@@ -169,6 +169,7 @@ _PART = {"lyrics": "The words to be sung in that part."}
 _SUBJECT = {"prompt": "What the lyrics are to be about, in words."}
 _BRIEF = {"style": "The style to be spelt out."}
 _QUICK = 900.0
+"""Seconds for what is no song: lyrics take some 20 s, files a minute; Suno-API gives up after 10 minutes."""
 _OPERATIONS = (
     _music(),
     _operation("extend", "audio", f"clip+ continue_at+ uploaded {_WORDED}", aliases=("continue", "upload_extend")),
@@ -176,9 +177,9 @@ _OPERATIONS = (
     _operation("infill", "audio", f"clip+ start* end* {_WORDED}", aliases=("replace_section",), meanings=_PART),
     _operation("persona_music", "audio", f"persona+ clip+ {_WORDED}", aliases=("artist_consistency",)),
     _operation("stems", "audio", "clip+ split title model", aliases=("gen_stem",)),
-    _operation("lyrics", "text", "prompt* model", meanings=_SUBJECT),
+    _operation("lyrics", "text", "prompt* model", deadline=_QUICK, meanings=_SUBJECT),
     _operation("concat", "audio", "clip+ infill"),
-    _operation("upload", "audio", "audio*"),
+    _operation("upload", "audio", "audio*", deadline=_QUICK),
     _operation("persona", "text", "clip+ name* description+ public", aliases=("persona_create",), deadline=_QUICK),
     _operation("wav", "audio", "clip+", deadline=_QUICK),
     _operation("mp4", "video", "clip+", deadline=_QUICK),

@@ -449,6 +449,17 @@ def test_a_family_describes_its_operations(family):
         assert Schema(operation.input).mistakes(operation.input["examples"][0]) == []
 
 
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=lambda family: family.name)
+def test_a_deadline_leaves_time_for_the_work(family):
+    """Several times what it usually takes, and longer than an answer is waited for that is the work itself."""
+    for name, operation in family.operations.items():
+        serving = [dialect for dialect in DIALECTS.values() if dialect.offers(family.name, name)]
+        for dialect in serving:
+            assert operation.deadline >= 5 * dialect.typical_seconds.get(name, 60.0)
+            assert operation.deadline > dialect.patience(name) + 60
+        assert 600 < operation.deadline <= 2 * 3600
+
+
 def test_a_provider_speaks_dialects_that_there_are():
     for provider in PROVIDERS.values():
         assert set(provider.dialects) <= DIALECTS.keys()
