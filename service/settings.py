@@ -77,23 +77,48 @@ class UpstreamSettings(_Strict):
     """How many polls it is asked in a second, from all processes together."""
     account_token: SecretStr | None = None
     """The gateway's access token of your account (not an API key): lets a job be found whose answer got lost."""
-    account_user: str | None = None
+    account_user: str | None = Field(default=None, coerce_numbers_to_str=True)
     """The number of that account at the gateway."""
+    query_url: str = ""
+    """The gateway's host for balances, such as ``https://query.elkapi.com``."""
+    query_key: SecretStr | None = None
+    """A key for that host alone, best one with a quota of 0: it stands in the query string. Without it nothing is asked there."""
+    key_name: str | None = None
+    """Name of ``key`` at the gateway: where it has a limit of its own, that counts too."""
+    billing: bool = False
+    """Whether the balance is asked for by new-api's billing routes, with the API key."""
     low_credit: float | None = Field(default=None, ge=0)
     """Below this credit, in the provider's own unit, Dovecote warns."""
     when_full: Literal["wait", "next"] = "wait"
     """What a task does that finds no place there: waits for one, or goes to the next upstream of its route."""
 
-    @field_validator("key")
+    @field_validator("key", "query_key", "account_token")
     @classmethod
-    def _fits_a_header(cls, key: SecretStr) -> SecretStr:
-        if not re.fullmatch(r"[\x21-\x7e]+", key.get_secret_value()):
+    def _fits_a_header(cls, key: SecretStr | None) -> SecretStr | None:
+        if key is not None and not re.fullmatch(r"[\x21-\x7e]+", key.get_secret_value()):
             raise ValueError(
                 "is empty, or holds characters that no key has: spaces, dots of an abbreviation (…), letters beyond ASCII"
             )
         return key
 
-    @field_validator("base_url")
+    @field_validator("account_user")
+    @classmethod
+    def _is_a_number(cls, user: str | None) -> str | None:
+        if user is not None and not re.fullmatch(r"[0-9]{1,20}", user):
+            raise ValueError(
+                "is the number of your account at the gateway, such as 1207: its personal settings show it"
+            )
+        return user
+
+    @model_validator(mode="after")
+    def _comes_in_pairs(self) -> Self:
+        if self.query_key is not None and not self.query_url:
+            raise ValueError("query_key: say query_url too, the gateway's host for balances")
+        if (self.account_token is None) != (self.account_user is None):
+            raise ValueError("account_token and account_user belong together: give both or none")
+        return self
+
+    @field_validator("base_url", "query_url")
     @classmethod
     def _bare_host(cls, url: str) -> str:
         if url and urlsplit(url).path.rstrip("/").endswith("/v1"):
@@ -367,7 +392,8 @@ def _complete_upstreams(document: dict[str, Any], environment: Mapping[str, str]
             continue
         known = PROVIDERS.get(name)
         if known is not None:
-            upstream.setdefault("base_url", known.base_url)
+            if str(upstream.setdefault("base_url", known.base_url)).rstrip("/") == known.base_url:
+                upstream.setdefault("query_url", known.query_url)
             upstream.setdefault("dialects", list(known.dialects))
             if "key" not in upstream:
                 del upstreams[name]  # configured, and switched off until its key is there

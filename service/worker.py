@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.interval import IntervalTrigger
 
-from service.flows import extras, inbox, outbox, poll, submit
+from service.flows import credit, extras, inbox, outbox, poll, submit
 from service.flows.bells import Journey
 from service.flows.learn import learn
 from service.flows.runtime import Runtime, log
@@ -41,6 +41,10 @@ async def working(runtime: Runtime) -> AsyncIterator[None]:
     scheduler.add_job(
         learn, IntervalTrigger(seconds=LEARN_EVERY, timezone=dt.UTC), args=[runtime], id="learn", **_TICKING
     )
+    scheduler.add_job(_look_at_credit, args=[runtime, credit.AT_START], id="credit at start", misfire_grace_time=None)
+    scheduler.add_job(
+        _look_at_credit, IntervalTrigger(seconds=credit.EVERY, timezone=dt.UTC), args=[runtime], id="credit", **_TICKING
+    )
     pumps = [asyncio.create_task(_pump(runtime, journey, work), name=journey) for journey, work in rounds.items()]
     await _quietly("learn", learn(runtime))
     scheduler.start()
@@ -62,6 +66,11 @@ _BOUNDS: dict[Journey, int] = {
     "extras": extras.MOST_UNDER_WAY,
 }
 _TICKING = {"max_instances": 1, "coalesce": True, "misfire_grace_time": None}
+
+
+async def _look_at_credit(runtime: Runtime, after: float = credit.DUE) -> None:
+    """Ask what is left on the accounts. Nothing waits for it."""
+    await _quietly("credit", credit.ask_due(runtime, after=after))
 
 
 async def _pump(runtime: Runtime, journey: Journey, work: Callable[[], Awaitable[int]]) -> None:

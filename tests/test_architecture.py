@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-SHARED = {"__init__", "dialect", "gateway", "schema"}
+SHARED = {"__init__", "account", "dialect", "gateway", "schema"}
 """What the files of the families share."""
 
 BREACHES = {
@@ -196,7 +196,8 @@ RULES: dict[str, tuple[Act, str, set[str]]] = {
     ),
     "sends to URLs from outside": (uses("http", "messages"), "", {"flows/outbox.py"}),
     "sends to upstreams": (uses("http", "purchases", "questions"), "", {"flows/exchange.py"}),
-    "sends HTTP": (calls("send"), "flows/", {"flows/exchange.py"}),
+    # flows/checkup.py only sends replies into an exchange that it looks into.
+    "sends HTTP": (calls("send"), "flows/", {"flows/checkup.py", "flows/exchange.py"}),
     "posts HTTP": (calls("post_briefly"), "flows/", {"flows/outbox.py"}),
     "opens a transaction": (calls("writing"), "", {"store/batch.py", "store/migrate.py", "app.py"}),
     "looks at a clock": (calls("now"), "domain/", set()),
@@ -235,6 +236,8 @@ CONNECTIONS = {
     "cli/api.py": "speaks to the server that its user names",
     "client/asynchronous.py": "speaks to the server that its user names",
     "client/synchronous.py": "speaks to the server that its user names",
+    "cli/doctor/address.py": "asks the public address of this installation whether it leads here",
+    "cli/doctor/house.py": "asks the server of this installation whether it runs",
     "cli/demo/play.py": "speaks to what the demo has started",
     "cli/processes.py": "waits for what it has started",
     "cli/serve.py": "listens",

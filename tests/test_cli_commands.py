@@ -216,6 +216,21 @@ def test_the_secret_is_what_messages_are_signed_with(run: Run, installation: Ins
     assert [(message["state"], message["verified"]) for message in told()] == [("succeeded", True)]
 
 
+def test_the_books_and_the_doctor_beside_the_running_server(run: Run, installation: Installation) -> None:
+    task = submit(run, "for the books")
+    assert run("tasks", "show", task, "--wait").exit_code == exits.OK
+    books = CliRunner().invoke(main, ["ledger", "--by", "client", "--json"], env=installation.settings)
+    told = json.loads(books.stdout)
+    ledger = httpx.get(f"{installation.sandbox.url}/sandbox/ledger", trust_env=False).json()
+    total = told["total"]
+    assert sum((*total["paid"].values(), *total["refunded"].values())) == ledger["paid"]
+    assert [row["client"] for row in told["rows"]] == ["tester"]
+    doctor = CliRunner().invoke(main, ["doctor"], env=installation.settings)
+    assert (doctor.exit_code, doctor.stderr) == (exits.OK, "")
+    assert "leads to this Dovecote" in doctor.stdout
+    assert KEY not in doctor.stdout + books.stdout
+
+
 def test_the_secret_of_the_settings_wins(installation: Installation) -> None:
     given = "whsec_" + "A" * 32
     environment = {**installation.settings, "DOVECOTE_WEBHOOK_SECRET": given}

@@ -267,3 +267,51 @@ def test_what_the_library_says_of_a_mistake_does_not_repeat_it_either() -> None:
     with pytest.raises(ValidationError) as raised:
         Settings.model_validate({"port": SECRET})
     assert SECRET not in str(raised.value)
+
+
+# ── balances and the account ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_hosts_for_balances_are_known_by_name_and_only_beside_the_known_api() -> None:
+    upstreams = load({"ELKAPI_KEY": "k", "COMETAPI_KEY": "k", "RUNWAYML_API_SECRET": "k"}).upstreams
+    assert {name: each.query_url for name, each in upstreams.items()} == {
+        "elkapi": "https://query.elkapi.com",
+        "cometapi": "https://query.cometapi.com",
+        "runwayml": "",
+    }
+    elsewhere = {"ELKAPI_KEY": "k", "DOVECOTE_UPSTREAMS__ELKAPI__BASE_URL": "http://127.0.0.1:8090"}
+    assert load(elsewhere).upstreams["elkapi"].query_url == "", "a key must not go from a sandbox to the real host"
+    slash = {"ELKAPI_KEY": "k", "DOVECOTE_UPSTREAMS__ELKAPI__BASE_URL": "https://api.elkapi.com/"}
+    assert load(slash).upstreams["elkapi"].query_url == "https://query.elkapi.com"
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"QUERY_KEY": SECRET, "BASE_URL": "http://gateway.example"}, "query_key: say query_url too"),
+        ({"QUERY_KEY": f"{SECRET} …"}, "holds characters that no key has"),
+        ({"QUERY_URL": f"https://query.example/?key={SECRET}"}, "query or fragment cannot serve here"),
+        ({"ACCOUNT_TOKEN": SECRET}, "account_token and account_user belong together"),
+        ({"ACCOUNT_USER": "7"}, "account_token and account_user belong together"),
+        ({"ACCOUNT_TOKEN": SECRET, "ACCOUNT_USER": "me"}, "number of your account"),
+    ],
+)
+def test_what_belongs_together_and_what_cannot_be(more: dict[str, str], words: str) -> None:
+    given = {f"DOVECOTE_UPSTREAMS__ELKAPI__{name}": value for name, value in more.items()}
+    said = " ".join(mistakes({"ELKAPI_KEY": "k", **given}))
+    assert words in said
+    assert SECRET not in said
+
+
+def test_the_accounts_number_may_be_a_number() -> None:
+    file('[upstreams.elkapi]\nkey = "k"\naccount_token = "t"\naccount_user = 1207\n')
+    assert load({}).upstreams["elkapi"].account_user == "1207"
+
+
+def test_keys_of_upstreams_are_not_printed() -> None:
+    given = {"QUERY_KEY": SECRET, "ACCOUNT_TOKEN": SECRET, "ACCOUNT_USER": "7"}
+    settings = load(
+        {"ELKAPI_KEY": "k", **{f"DOVECOTE_UPSTREAMS__ELKAPI__{name}": value for name, value in given.items()}}
+    )
+    for text in (repr(settings), settings.model_dump_json()):
+        assert SECRET not in text

@@ -15,7 +15,7 @@ from service.app import application
 from service.domain.task import Task
 from service.flows import extras, inbox, outbox, poll, submit
 from service.flows.accept import accept
-from service.flows.http import Http
+from service.flows.http import SECRET_QUERY, Http, on_the_wire
 from service.flows.runtime import Runtime, upstreams_of
 from service.flows.tokens import Tokens
 from service.flows.underway import Underway
@@ -65,7 +65,11 @@ class Edge(httpx.AsyncBaseTransport):
         self.requests.append(request)
         if request.url.host in self.down or request.url.host not in self.hosts:
             raise httpx.ConnectError("connection refused", request=request)
-        return await self.hosts[request.url.host].handle_async_request(request)
+        sent = request
+        if SECRET_QUERY in request.extensions:
+            sent = httpx.Request(request.method, on_the_wire(request), headers=request.headers)
+            sent.extensions = request.extensions
+        return await self.hosts[request.url.host].handle_async_request(sent)
 
 
 def settings_for(database_url: str, **more: str) -> Settings:

@@ -22,6 +22,8 @@ COMMANDS: Final[Mapping[str, str]] = {
     "tasks": "service.cli.tasks:command",
     "messages": "service.cli.messages:command",
     "explain": "service.cli.explain:command",
+    "ledger": "service.cli.ledger:command",
+    "doctor": "service.cli.doctor:command",
 }
 """Each command and where it is: looked up when it is asked for, so that none waits for what only others need."""
 

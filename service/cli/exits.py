@@ -14,7 +14,7 @@ INTERRUPTED: Final = 130  # 128 and SIGINT, as shells have it
 MEANINGS: Final[Mapping[int, str]] = {
     OK: "it went well",
     NOT_SUCCEEDED: "what was asked about did not go well: the task waited for failed, was cancelled or expired; "
-    "the demo did not hold; a line could not be explained",
+    "the demo did not hold; a line could not be explained; the doctor found a mistake",
     USAGE: "the command line has a mistake",
     REFUSED: "Dovecote refused the request (HTTP 4xx)",
     UNAVAILABLE: "a server, a database or a port is not available; it may be later",

@@ -1,17 +1,22 @@
 """What an installation has been set up with: its settings and its secrets, read without getting in a server's way."""
 
 import asyncio
+import contextlib
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
+
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.cli import exits
 from service.settings import Settings, SettingsError, load
 from service.store import secrets
+from service.store.checkup import reason_of
 from service.store.database import Database, StoreUnavailable, parse_url
-from service.store.migrate import revision
+from service.store.migrate import newest, revision
 
 _NONE_YET = "this database has no webhook secret yet: it is made when `dovecote serve` starts for the first time"
 
@@ -69,6 +74,29 @@ async def _kept(settings: Settings) -> str | None:
             return None
         async with database.reading() as connection:
             return await secrets.find(connection, "webhook_secret")
+    finally:
+        await database.close()
+
+
+@contextlib.asynccontextmanager
+async def looking(settings: Settings) -> AsyncIterator[AsyncConnection]:
+    """Lend a connection for reads, beside a server that may be running.
+
+    :raises LookupError: with the reason, when there is no database of this version to look at
+    """
+    if not has_database(settings):
+        raise LookupError("there is no database yet: it is made when `dovecote serve` starts for the first time")
+    database = Database(settings.database_url)
+    try:
+        found = await revision(database)
+        if found != newest():
+            raise LookupError(
+                f"the database has schema {found or 'none'}, this version reads {newest()}: run `dovecote migrate`"
+            )
+        async with database.reading() as connection:
+            yield connection
+    except (StoreUnavailable, DBAPIError) as error:
+        raise LookupError(reason_of(error)) from error
     finally:
         await database.close()
 

@@ -57,7 +57,7 @@ def sandbox(host: str, port: int, seconds: float, faults: tuple[str, ...], *, as
         raise click.UsageError(str(error)) from None
 
     def announce(url: str) -> None:
-        plugged = plug(url, seconds, "elkapi", "runwayml")
+        plugged = {**plug(url, seconds, "elkapi", "runwayml"), **plug_account(url, "elkapi")}
         if as_json:
             click.echo(json.dumps({"url": url, "ledger": f"{url}/sandbox/ledger", "environment": plugged}))
             return
@@ -115,6 +115,14 @@ def plug(url: str, seconds: float, *upstreams: str) -> Mapping[str, str]:
         environment[f"DOVECOTE_UPSTREAMS__{name.upper()}__BASE_URL"] = url
         environment[f"DOVECOTE_UPSTREAMS__{name.upper()}__TYPICAL_SECONDS"] = f"{seconds + 1:g}"
     return environment
+
+
+def plug_account(url: str, upstream: str) -> Mapping[str, str]:
+    """Give the environment in which Dovecote also asks the sandbox what the owner of a gateway's account may ask."""
+    from service.sandbox.account import QUERY_KEY, TOKEN, USER
+
+    given = {"QUERY_URL": url, "QUERY_KEY": QUERY_KEY, "ACCOUNT_TOKEN": TOKEN, "ACCOUNT_USER": USER}
+    return {f"DOVECOTE_UPSTREAMS__{upstream.upper()}__{name}": value for name, value in given.items()}
 
 
 def _run(served: "Served", host: str, port: int, announce: Callable[[str], None]) -> None:

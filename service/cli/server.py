@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from service.cli.options import AS_JSON
-from service.cli.options import CONFIG as _CONFIG
+from service.cli.options import AS_JSON, CONFIG
 from service.cli.printing import print_json
 
 if TYPE_CHECKING:
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@_CONFIG
+@CONFIG
 @click.option(
     "--role",
     type=click.Choice(["all", "web", "worker"]),
@@ -32,7 +31,7 @@ def serve(config: Path | None, role: "Role") -> None:
 
 
 @click.command()
-@_CONFIG
+@CONFIG
 @AS_JSON
 def migrate(config: Path | None, *, as_json: bool) -> None:
     """Bring the database to this version's schema."""
@@ -47,7 +46,7 @@ def migrate(config: Path | None, *, as_json: bool) -> None:
 
 
 @click.command()
-@_CONFIG
+@CONFIG
 @AS_JSON
 def settings(config: Path | None, *, as_json: bool) -> None:
     """Check the settings and show them, without secrets."""
@@ -67,7 +66,7 @@ def secret() -> None:
 
 
 @secret.command()
-@_CONFIG
+@CONFIG
 @AS_JSON
 def webhook(config: Path | None, *, as_json: bool) -> None:
     """Print what completion webhooks are signed with, to verify them by.

@@ -20,7 +20,7 @@ def explain(task: Task, *, now: datetime) -> str:
     if task.state is State.SUBMITTING:
         return f"Being handed to {task.upstream} right now."
     if task.state is State.UNCONFIRMED:
-        return _unconfirmed(task)
+        return _unconfirmed(task, now)
     if task.state.ended:
         return _ended(task)
     return _open(task, now)
@@ -36,8 +36,14 @@ def _queued(task: Task, now: datetime) -> str:
     return f"Waiting to be handed over{reason}. {paid}"
 
 
-def _unconfirmed(task: Task) -> str:
-    way_out = "a callback can settle it" if task.callback_expected else f"no callback can come from {task.upstream}"
+def _unconfirmed(task: Task, now: datetime) -> str:
+    looking = task.due_at is not None and task.due_at < task.deadline_at
+    if task.callback_expected:
+        way_out = "a callback can settle it"
+    elif looking:
+        way_out = f"Dovecote looks for it {_when(task.due_at, now)}"
+    else:
+        way_out = f"{task.upstream} offers no way to look it up without an id"
     else_what = {
         "hold": f"else it expires at {task.deadline_at:%H:%M:%S} UTC",
         "fail": "else it fails, as its client wants it",

@@ -1,9 +1,10 @@
 """Hold a conversation with an upstream, and name its failures by what may be done next."""
 
 import contextlib
+import dataclasses
 from collections.abc import Generator, Sequence
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import httpx
 import orjson
@@ -48,14 +49,13 @@ def _first(exchange: Generator[Call, Reply, Outcome]) -> Call:
 
 
 async def _ask(runtime: Runtime, upstream: Upstream, dialect: Dialect, call: Call, hidden: Sequence[str]) -> Reply:
-    key = upstream.settings.key.get_secret_value()
     client = runtime.http.purchases if call.creates else runtime.http.questions
     try:
-        authorized = dialect.authorize(call, key)
+        base, secret_query, authorized = _authorized(upstream, dialect, call)
         content = None if authorized.json is None else orjson.dumps(authorized.json)
         declared = {} if content is None else {"Content-Type": "application/json"}
         headers = {**declared, **authorized.headers}
-        url = upstream.settings.base_url + authorized.path
+        url = base + authorized.path
         client.build_request(authorized.method, url, headers=headers)
     except Exception as error:  # noqa: BLE001 - nothing has been sent, and the text may hold the key
         raise Unavailable("unknown", f"the request cannot be made: {type(error).__name__}") from None
@@ -69,32 +69,59 @@ async def _ask(runtime: Runtime, upstream: Upstream, dialect: Dialect, call: Cal
                 content=content,
                 read_timeout=call.read_timeout,
                 total_timeout=CONNECT_TIMEOUT + WRITE_TIMEOUT + call.read_timeout,
+                secret_query=secret_query,
             )
     except NEVER_SENT as error:
-        words = f"no connection to {_host(upstream)}: {_words(error)}"
+        words = f"no connection to {_host(base)}: {_words(error)}"
         raise Unavailable("overloaded", words, broken=True) from error
     except (httpx.HTTPError, AnswerTooLarge) as error:
-        raise _broken(call, upstream, error) from error
-    return Reply(answer.status, answer.headers, _without(answer.body, [key, *hidden]))
+        raise _broken(call, base, error) from error
+    secrets = [*_secrets(upstream), *hidden]
+    told = {name: _without(value.encode(), secrets).decode() for name, value in answer.headers.items()}
+    return Reply(answer.status, told, _without(answer.body, secrets))
 
 
-def _without(body: bytes, secrets: Sequence[str]) -> bytes:
+def _authorized(upstream: Upstream, dialect: Dialect, call: Call) -> tuple[str, str | None, Call]:
+    """Say where a call goes, and give it the credentials that it needs: the secret part of the query, or headers."""
+    settings = upstream.settings
+    if call.asks_quota and settings.query_key is not None:
+        return settings.query_url, f"key={quote(settings.query_key.get_secret_value(), safe='')}", call
+    if call.account and settings.account_token is not None:
+        token = settings.account_token.get_secret_value()
+        owner = {"New-Api-User": settings.account_user or ""}  # new-api's dashboard wants to be told whose token it is
+        return settings.base_url, None, dataclasses.replace(call, headers={**call.headers, **owner, **_bearer(token)})
+    if call.asks_quota or call.account:
+        raise Unavailable("unknown", "there is no key for this call")
+    return settings.base_url, None, dialect.authorize(call, settings.key.get_secret_value())
+
+
+def _bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+def _secrets(upstream: Upstream) -> list[str]:
+    settings = upstream.settings
+    keys = (settings.key, settings.query_key, settings.account_token)
+    return [key.get_secret_value() for key in keys if key is not None]
+
+
+def _without(told: bytes, secrets: Sequence[str]) -> bytes:
     """Leave out what an upstream repeats of our secrets: error messages of gateways quote keys and addresses."""
     for secret in secrets:
-        if secret:
-            body = body.replace(secret.encode(), b"[redacted]")
-    return body
+        for spelling in {secret, quote(secret, safe=""), quote(secret)} if secret else ():
+            told = told.replace(spelling.encode(), b"[redacted]")
+    return told
 
 
-def _broken(call: Call, upstream: Upstream, error: Exception) -> Exception:
+def _broken(call: Call, base: str, error: Exception) -> Exception:
     """Name a failure after which nobody knows whether the request arrived."""
     code = "provider_timeout" if isinstance(error, httpx.TimeoutException) else "unreadable"
-    message = f"the request to {_host(upstream)} went out and no usable answer came: {_words(error)}"
+    message = f"the request to {_host(base)} went out and no usable answer came: {_words(error)}"
     return (Uncertain if call.creates else Unavailable)(code, message, broken=True)
 
 
-def _host(upstream: Upstream) -> Any:
-    return urlsplit(upstream.settings.base_url).hostname
+def _host(base: str) -> Any:
+    return urlsplit(base).hostname
 
 
 def _words(error: Exception) -> str:

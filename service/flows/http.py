@@ -16,6 +16,7 @@ from typing import Any
 
 import aiohttp
 import httpx
+from yarl import URL
 
 from service.flows.guard import Guard
 
@@ -28,6 +29,11 @@ KEEP_ALIVE = 15.0
 
 NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol, httpx.ProxyError)
 """Failures of which it is certain that the request did not leave. Of every other failure it is not."""
+
+
+SECRET_QUERY = "dovecote.query"  # noqa: S105 - its name
+"""Extension of a request: a query string that is put behind the URL only on the wire. No log, no exception and no
+``repr`` of a request ever holds it."""
 
 
 class AnswerTooLarge(Exception):
@@ -83,6 +89,20 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
     async def _handle(self, request: httpx.Request) -> httpx.Response:
         if self._session is None:
             self._session = self._open()
+        secret = request.extensions.get(SECRET_QUERY)
+        if secret is None:
+            return await self._send(request, str(request.url))
+        failure: Exception
+        try:
+            return await self._send(request, URL(on_the_wire(request), encoded=True))
+        except httpx.TransportError as error:
+            failure = type(error)("the request failed", request=request)
+        except Exception as error:  # noqa: BLE001 - whatever it is: its text may hold the URL
+            failure = httpx.ReadError(type(error).__name__, request=request)
+        raise failure  # outside of the handler: what caused it is not kept either
+
+    async def _send(self, request: httpx.Request, url: str | URL) -> httpx.Response:
+        assert self._session is not None  # noqa: S101 - for the type checker: the caller has opened it
         limits = request.extensions.get("timeout", {})
         spans = [limits.get(name) for name in ("connect", "write", "read")]
         try:
@@ -90,7 +110,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
             async with asyncio.timeout(None if None in spans else sum(spans)):
                 response = await self._session.request(
                     request.method,
-                    str(request.url),
+                    url,
                     headers=request.headers.multi_items(),
                     data=await request.aread() or None,
                     allow_redirects=False,
@@ -116,6 +136,12 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
             await self._guard.resolver.close()
 
 
+def on_the_wire(request: httpx.Request) -> str:
+    """Give the URL that a request is really sent to."""
+    secret = request.extensions.get(SECRET_QUERY)
+    return str(request.url) if secret is None else f"{request.url}?{secret}"
+
+
 class _Body(httpx.AsyncByteStream):
     def __init__(self, response: aiohttp.ClientResponse, request: httpx.Request) -> None:
         self._response = response
@@ -126,7 +152,12 @@ class _Body(httpx.AsyncByteStream):
             async for chunk in self._response.content.iter_any():
                 yield chunk
         except Exception as error:
-            raise _translated(error, self._request) from error
+            told = _translated(error, self._request)
+            if SECRET_QUERY not in self._request.extensions:
+                raise told from error
+        else:
+            return
+        raise httpx.RemoteProtocolError("the answer broke off", request=self._request)
 
     async def aclose(self) -> None:
         self._response.release() if self._response.content.is_eof() else self._response.close()
@@ -236,12 +267,14 @@ async def send(
     read_timeout: float,
     total_timeout: float | None = None,
     cap: int = ANSWER_CAP,
+    secret_query: str | None = None,
 ) -> Answer:
     """Send a request and read the whole answer.
 
     :param read_timeout: seconds without a byte
     :param total_timeout: seconds for everything
     :param cap: bytes of the body that are read at most
+    :param secret_query: a query string that only the upstream gets to see
     :raises AnswerTooLarge: when there are more
     :raises httpx.TransportError: see :data:`NEVER_SENT`
     """
@@ -249,7 +282,14 @@ async def send(
     try:
         async with (
             asyncio.timeout(total_timeout),
-            client.stream(method, url, headers=dict(headers), content=content, timeout=timeout) as response,
+            client.stream(
+                method,
+                url,
+                headers=dict(headers),
+                content=content,
+                timeout=timeout,
+                extensions={} if secret_query is None else {SECRET_QUERY: secret_query},
+            ) as response,
         ):
             body = bytearray()
             async for chunk in response.aiter_raw():

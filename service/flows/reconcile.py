@@ -17,9 +17,16 @@ from service.flows.exchange import converse
 from service.flows.runtime import Runtime, log
 from service.providers.dialect import Listed
 from service.store import gates, submissions
+from service.store import tasks as task_store
 
 AROUND = dt.timedelta(seconds=60)
 """How far a provider's clock may be off ours: a job may seem to be from so long before its submit, or after its end."""
+
+
+ON_ITS_WAY = dt.timedelta(minutes=15)
+"""How long after its submission was begun a job may have been made, at the utmost: a synchronous one takes so long."""
+MOST_OTHERS = 200
+"""So many other submissions whose job may be the one that is listed are too many to look at."""
 
 
 class NotUnconfirmed(Exception):
@@ -78,9 +85,11 @@ async def _news(runtime: Runtime, connection: AsyncConnection, case: _Case) -> N
     unclaimed = [
         listed for listed in fitting if not await submissions.is_known(connection, current.upstream, listed.external_id)
     ]
-    if len(unclaimed) == 1:
-        return _adoption(task, current, unclaimed[0])
     error = case.error
+    if len(unclaimed) == 1:
+        if not await _may_be_anothers(connection, unclaimed[0], current):
+            return _adoption(task, current, unclaimed[0])
+        error = f"a job in the list of {current.upstream} may be it, or that of another task whose answer is not there"
     if len(unclaimed) > 1:
         error = f"{len(unclaimed)} jobs in the list of {current.upstream} may be it, and none is certain"
     lookup = runtime.lists(task)
@@ -90,6 +99,20 @@ async def _news(runtime: Runtime, connection: AsyncConnection, case: _Case) -> N
             return decided
     seen = {} if error is None else {"last_error": error}
     return News(task_id=task.id, source=Source.POLL, attempt=task.attempts, set=seen)
+
+
+async def _may_be_anothers(connection: AsyncConnection, found: Listed, submission: Submission) -> bool:
+    """Whether a job may as well be that of another submission whose answer got lost, or is on its way."""
+    at = dt.datetime.fromtimestamp(found.created_at, dt.UTC)
+    span = {"since": at - ON_ITS_WAY, "until": at + AROUND}
+    others = await submissions.at_large(connection, submission, **span, most=MOST_OTHERS)
+    if len(others) == MOST_OTHERS:
+        return True
+    for task_id in others:
+        other = await task_store.find(connection, task_id)
+        if other is not None and task_id != submission.task_id and found.may_be(other):
+            return True
+    return False
 
 
 def _in_time(listed: Listed, submission: Submission, task: Task, now: dt.datetime) -> bool:

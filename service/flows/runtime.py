@@ -172,7 +172,7 @@ class Runtime:
     def lists(self, task: Task) -> bool:
         """Whether the upstream of a task shows a list, in which a job without an id can be found."""
         upstream, dialect = self.upstreams.get(task.upstream or ""), self.dialect(task)
-        if upstream is None or dialect is None or dialect.lists is None:
+        if upstream is None or dialect is None or dialect.lists is None or task.operation in dialect.synchronous:
             return False
         return dialect.lists == "key" or upstream.settings.account_token is not None
 

@@ -198,7 +198,7 @@ def _hand_over(
     submission = Submission(
         id=runtime.new_id(), task_id=task.id, upstream=upstream.name, dialect=dialect.key, sent_at=now
     )
-    lease = CONNECT_TIMEOUT + WRITE_TIMEOUT + dialect.submit_timeout + SUBMIT_LEASE_MARGIN
+    lease = CONNECT_TIMEOUT + WRITE_TIMEOUT + dialect.patience(task.operation) + SUBMIT_LEASE_MARGIN
     fields: dict[str, Any] = {
         "upstream": upstream.name,
         "dialect": submission.dialect,

@@ -34,5 +34,9 @@ class Tokens:
         submission_id = UUID(bytes=raw[:_ID])
         return submission_id if hmac.compare_digest(token, self.make(submission_id)) else None
 
+    def prove(self, nonce: str) -> str:
+        """Answer a question that only this installation can: so ``dovecote doctor`` knows whom it has reached."""
+        return hmac.digest(self._secret, b"dovecote proof " + nonce.encode("utf-8", "replace"), hashlib.sha256).hex()
+
     def _mac(self, raw: bytes) -> bytes:
         return hmac.digest(self._secret, b"dovecote callback " + raw, hashlib.sha256)[:_MAC]

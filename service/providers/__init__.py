@@ -37,6 +37,8 @@ class Provider:
     """Environment variable that holds the key."""
     dialects: tuple[str, ...]
     """What it speaks, best first: the first dialect that has the operation serves it."""
+    query_url: str = ""
+    """The host that tells balances, where that is another one."""
 
 
 PROVIDERS: Mapping[str, Provider] = {
@@ -54,6 +56,7 @@ PROVIDERS: Mapping[str, Provider] = {
                 "suno/newapi",
                 "any/elk-task",
             ),
+            query_url="https://query.elkapi.com",
         ),
         Provider(
             name="cometapi",
@@ -61,6 +64,7 @@ PROVIDERS: Mapping[str, Provider] = {
             base_url="https://api.cometapi.com",
             key_variable="COMETAPI_KEY",
             dialects=("runway/aggregator", "runway/aggregator-official", "midjourney/proxy", "suno/newapi"),
+            query_url="https://query.cometapi.com",
         ),
         Provider(
             name="runwayml",

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import math
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, ClassVar, Literal
@@ -14,6 +14,8 @@ from service.domain.task import ResultKind, State, Task, Update
 UNREACHABLE_CALLBACK = "https://callback.invalid/"
 """Satisfies a required callback field without telling anybody: ``.invalid`` is reserved and never resolves."""
 
+SYNCHRONOUS_TIMEOUT = 600.0
+"""Seconds to wait for an answer that is the finished work."""
 _TEXT_CAP = 4000
 
 _MEDIA: Mapping[ResultKind, frozenset[str]] = {
@@ -38,6 +40,8 @@ class Call:
     """Seconds without a byte from the upstream."""
     account: bool = False
     """Whether it is made with the account's own token instead of the API key."""
+    asks_quota: bool = False
+    """Whether it goes to the upstream's host for balances, with the key for that, which stands in the query string."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -104,8 +108,20 @@ Exchange = Generator[Call, Reply, Update]
 """A conversation with an upstream: yield a Call, be sent a Reply, return an Update or raise an UpstreamError."""
 ManyExchange = Generator[Call, Reply, Mapping[str, Update]]
 """The same for a batch query: updates by external id. An id that is missing was not in the answer."""
-BalanceExchange = Generator[Call, Reply, float]
-"""The same for the account's balance, in the provider's own unit."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Balance:
+    """What is left on an account."""
+
+    left: float | None
+    """None: there is no limit."""
+    unit: str
+    """The provider's own: ``credits``, ``USD``."""
+
+
+BalanceExchange = Generator[Call, Reply, Balance]
+"""The same for the account's balance."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -115,6 +131,8 @@ class Listed:
     external_id: str
     created_at: float
     """Unix seconds, by the provider's clock."""
+    may_be: Callable[[Task], bool] = lambda _: True
+    """Whether it may as well be the job of another task of the same dialect, by all that the list shows of it."""
 
 
 RecallExchange = Generator[Call, Reply, Sequence[Listed]]
@@ -222,6 +240,12 @@ class Dialect:
     """Whether a callback only hastens a poll, because it proves nothing by itself."""
     synchronous: ClassVar[frozenset[str]] = frozenset()
     """Operations whose answer is the result: there is no job to ask about, and no callback to give a URL for."""
+    free: ClassVar[frozenset[str]] = frozenset()
+    """Operations that buy nothing: they only ask, and may be sent again whatever went wrong."""
+    cost_unit: ClassVar[str] = "units"
+    """What costs are counted in, where the provider tells them."""
+    refunds: ClassVar[bool] = False
+    """Whether its pages say that the price of a job that failed is given back. Not every job's answer says so."""
 
     @property
     def key(self) -> str:
@@ -249,10 +273,18 @@ class Dialect:
 
     def submit(self, task: Task, callback_url: str | None) -> Exchange:
         """Hand the task over. The call that creates is the last one."""
-        reply = yield dataclasses.replace(
-            self.create(task, callback_url), creates=True, read_timeout=self.submit_timeout
-        )
+        reply = yield self.purchase(task, self.create(task, callback_url))
         return self.accepted(reply)
+
+    def purchase(self, task: Task, call: Call) -> Call:
+        """Mark the call that creates, with the time that its answer may take. One that buys nothing is a question."""
+        free = task.operation in self.free
+        return dataclasses.replace(call, creates=not free, read_timeout=self.patience(task.operation))
+
+    def patience(self, operation: str) -> float:
+        """Seconds to wait for the answer to a submit; one that is the result takes as long as the work."""
+        works_at_once = operation in self.synchronous and operation not in self.free
+        return SYNCHRONOUS_TIMEOUT if works_at_once else self.submit_timeout
 
     def offers(self, family: str, operation: str) -> bool:
         """Whether it serves an operation."""
@@ -295,7 +327,7 @@ class Dialect:
         yield  # pragma: no cover - makes this a generator, like every other exchange
 
     def balance(self) -> BalanceExchange:
-        """Ask what is left on the account, in the provider's own unit (credits, points)."""
+        """Ask what is left on the account."""
         raise Refused("invalid_input", f"{self.family}/{self.name} has no query for the balance.")
         yield  # pragma: no cover - makes this a generator, like every other exchange
 

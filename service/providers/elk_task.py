@@ -75,6 +75,7 @@ class ElkTask(Dialect):
     name = "elk-task"
     operations: ClassVar[Mapping[str, str]] = {operation: _PATH for _, operation in MODELS}
     callbacks = True
+    refunds = True
     typical_seconds: ClassVar[Mapping[str, float]] = {"music": 150.0, "text_to_image": 60.0} | dict.fromkeys(
         ("text_to_video", "image_to_video", "video_to_video", "character_performance", "video_upscale"), 240.0
     )

@@ -166,6 +166,8 @@ _FIELDS: Mapping[str, Mapping[str, Any]] = {
 
 DEADLINE = 75 * 60.0
 """Seconds. Gateways give up after an hour themselves, though only on tasks that their engine still remembers."""
+_AT_ONCE_DEADLINE = 900.0
+"""For what is answered at once: the answer may take 10 minutes."""
 
 _ANSWER: Mapping[str, Any] = {
     "type": "object",
@@ -187,13 +189,14 @@ def _operation(
     parent: Literal["required", "optional"] | None = None,
     answer: Mapping[str, Any] | None = _ANSWER,
     own: Mapping[str, Mapping[str, Any]] | None = None,
+    deadline: float = DEADLINE,
     **more: Any,
 ) -> Operation:
     """Compose an operation of this family.
 
     :param own: fields that are of another form here
     """
-    known = operation(name, produces, takes, known={**_FIELDS, **(own or {})}, deadline=DEADLINE, **more)
+    known = operation(name, produces, takes, known={**_FIELDS, **(own or {})}, deadline=deadline, **more)
     return dataclasses.replace(known, parent=parent, answer=answer)
 
 
@@ -221,7 +224,13 @@ _OPERATIONS = (
     ),
     _operation("edits", "image", "prompt* image* mask speed", aliases=("edit",)),
     _operation(
-        "upload", "image", "images* speed", answer=None, own=_UPLOAD, aliases=("upload-discord-images", "upload_images")
+        "upload",
+        "image",
+        "images* speed",
+        answer=None,
+        own=_UPLOAD,
+        aliases=("upload-discord-images", "upload_images"),
+        deadline=_AT_ONCE_DEADLINE,
     ),
     _operation(
         "face_swap",
@@ -230,7 +239,15 @@ _OPERATIONS = (
         aliases=("swap", "swap_face"),
         meanings={"image": "The image that the face is taken from, as URL or `data:`."},
     ),
-    _operation("image_seed", "text", "", parent="required", answer=None, aliases=("image-seed", "seed")),
+    _operation(
+        "image_seed",
+        "text",
+        "",
+        parent="required",
+        answer=None,
+        aliases=("image-seed", "seed"),
+        deadline=_AT_ONCE_DEADLINE,
+    ),
 )
 
 FAMILY = Family("midjourney", "Midjourney", {known.name: known for known in _OPERATIONS})
@@ -280,6 +297,7 @@ class Proxy(Dialect):
     operations = _ROUTES
     callbacks = True
     synchronous = frozenset({"upload", "image_seed"})
+    refunds = True
     batch_size = 100
     first_look = 2.0  # new-api says 1 where the engine said 21: only a look shows that a task waits in its modal
     reserved = frozenset({"callback_url", "notifyHook", "taskId", "customId", "content"})
@@ -317,7 +335,7 @@ class Proxy(Dialect):
     def submit(self, task: Task, callback_url: str | None) -> Exchange:
         """Hand the task over. What an answer means depends on what was asked."""
         call = self.create(task, callback_url)
-        reply = yield dataclasses.replace(call, creates=True, read_timeout=self.submit_timeout)
+        reply = yield self.purchase(task, call)
         return _accepted(reply, _verb(call.path))
 
     def inherit(self, task: Task, parent: Task) -> Mapping[str, Any] | list[Mistake]:

@@ -15,6 +15,7 @@ from service.domain.task import Failure, Result, ResultKind, ResultRole, State, 
 from service.providers import gateway
 from service.providers.dialect import (
     UNREACHABLE_CALLBACK,
+    Balance,
     BalanceExchange,
     Call,
     Callback,
@@ -151,6 +152,10 @@ _FIELDS: Mapping[str, Mapping[str, Any]] = {
 }
 
 _operation = functools.partial(operation, known=_FIELDS)
+_short = functools.partial(_operation, deadline=1200.0)
+_audio = functools.partial(_operation, deadline=900.0)
+"""A video has an hour: samples took up to 6 minutes, and a task over the account's limits waits as THROTTLED before it
+runs. Pictures take half a minute and recordings less; ten times that, and the wait."""
 _SHOT = "model seed negative_prompt style motion"
 _OPERATIONS = (
     _operation("text_to_video", "video", f"prompt* duration+ aspect_ratio+ {_SHOT}", aliases=("text2video",)),
@@ -171,9 +176,9 @@ _OPERATIONS = (
             "duration": "Length in seconds, for the models that can change it.",
         },
     ),
-    _operation("text_to_image", "image", "prompt* reference_images aspect_ratio+ model seed", aliases=("text2image",)),
+    _short("text_to_image", "image", "prompt* reference_images aspect_ratio+ model seed", aliases=("text2image",)),
     _operation("video_upscale", "video", "video* resolution+ model"),
-    _operation("image_upscale", "image", "image* scale+ model"),
+    _short("image_upscale", "image", "image* scale+ model"),
     _operation(
         "character_performance",
         "video",
@@ -184,11 +189,11 @@ _OPERATIONS = (
             "image": "URL of an image of the character. This or `character_video` is needed.",
         },
     ),
-    _operation("text_to_speech", "audio", "prompt* voice+ model", aliases=("tts",)),
-    _operation("sound_effect", "audio", "prompt* duration+ loop model"),
-    _operation("speech_to_speech", "audio", "audio* voice+ model"),
-    _operation("voice_dubbing", "audio", "audio* language* model"),
-    _operation("voice_isolation", "audio", "audio* model"),
+    _audio("text_to_speech", "audio", "prompt* voice+ model", aliases=("tts",)),
+    _audio("sound_effect", "audio", "prompt* duration+ loop model"),
+    _audio("speech_to_speech", "audio", "audio* voice+ model"),
+    _short("voice_dubbing", "audio", "audio* language* model"),
+    _audio("voice_isolation", "audio", "audio* model"),
 )
 
 FAMILY = Family("runway", "Runway", {known.name: known for known in _OPERATIONS})
@@ -299,6 +304,8 @@ class Aggregator(Dialect):
     name = "aggregator"
     operations = _FEED_ROUTES
     callbacks = True
+    cost_unit = "points"
+    refunds = True
     typical_seconds = dict.fromkeys(_FEED_ROUTES, 240.0)  # documented samples took 104, 291 and 359 s
 
     def create(self, task: Task, callback_url: str | None) -> Call:
@@ -349,6 +356,8 @@ class AggregatorOfficial(Dialect):
     name = "aggregator-official"
     operations: ClassVar[Mapping[str, str]] = {name: f"/runwayml/v1/{name}" for name in _GATEWAY_MODELS}
     typical_seconds = dict.fromkeys(_GATEWAY_MODELS, 120.0)
+    cost_unit = "credits"
+    refunds = True
 
     def create(self, task: Task, callback_url: str | None) -> Call:
         """Say which call creates the job."""
@@ -382,6 +391,7 @@ class Official(Dialect):
     operations: ClassVar[Mapping[str, str]] = {name: f"/v1/{name}" for name in _MODELS}
     typical_seconds: ClassVar[Mapping[str, float]] = {known.name: _TYPICAL[known.produces] for known in _OPERATIONS}
     cancels = True
+    cost_unit = "credits"
 
     def create(self, task: Task, callback_url: str | None) -> Call:
         """Say which call creates the job."""
@@ -422,7 +432,7 @@ class Official(Dialect):
         credit = number(fields(reply.document).get("creditBalance"))
         if reply.status not in _OK or credit is None:
             raise gateway.refusal_in(reply, creating=False)
-        return credit
+        return Balance(credit, self.cost_unit)
 
     def check(self, task: Task) -> list[Mistake]:
         """Say what Runway's reference rules out."""
@@ -638,6 +648,7 @@ def _read(document: Any, words: Words) -> Update:
         results=_results(records, outputs) if state is State.SUCCEEDED else (),
         failure=_failure(records, state),
         cost=_cost(records[0], state),
+        refunded=_refunded(records[0], state),
         unknown_word=unknown_word,
     )
 
@@ -703,5 +714,16 @@ def _cost(record: Record, state: State | None) -> float | None:
     points = number(record.get("point"))
     if points is None:
         return number(fields(record.get("cost")).get("credits"))
-    given_back = state is State.FAILED and number(record.get("refund")) in {1, points}
-    return 0.0 if given_back else points
+    return 0.0 if _refunded(record, state) else points
+
+
+def _refunded(record: Record, state: State | None) -> bool | None:
+    """Read whether the price was given back: by the feed as a flag or as the points themselves; by Runway as a cost of 0."""
+    refund, credits_ = number(record.get("refund")), number(fields(record.get("cost")).get("credits"))
+    if state not in {State.FAILED, State.CANCELLED}:
+        return None
+    if refund is None:
+        return None if credits_ is None else credits_ == 0
+    if refund in {0, 1}:
+        return refund == 1
+    return True if refund == number(record.get("point")) else None

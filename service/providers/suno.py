@@ -2,29 +2,33 @@
 
 import base64
 import dataclasses
+import functools
 import hashlib
 import hmac
 import json
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 from urllib.parse import quote
 
 from service.domain.errors import AccountProblem, NotFound, Refused, Unavailable, Uncertain, Unreadable, UpstreamError
 from service.domain.task import ENDED, Failure, Result, ResultKind, State, Task, Update
-from service.providers import gateway
+from service.providers import account, gateway
 from service.providers.dialect import (
     UNREACHABLE_CALLBACK,
+    Balance,
     BalanceExchange,
     Call,
     Callback,
     Dialect,
     Exchange,
     Family,
+    Listed,
     ManyExchange,
     Mistake,
     Operation,
+    RecallExchange,
     Reply,
     fields,
     identifier,
@@ -165,6 +169,7 @@ _PART = {"lyrics": "The words to be sung in that part."}
 _SUBJECT = {"prompt": "What the lyrics are to be about, in words."}
 _BRIEF = {"style": "The style to be spelt out."}
 _QUICK = 900.0
+"""Seconds for what is no song: lyrics take some 20 s, files a minute; Suno-API gives up after 10 minutes."""
 _OPERATIONS = (
     _music(),
     _operation("extend", "audio", f"clip+ continue_at+ uploaded {_WORDED}", aliases=("continue", "upload_extend")),
@@ -172,9 +177,9 @@ _OPERATIONS = (
     _operation("infill", "audio", f"clip+ start* end* {_WORDED}", aliases=("replace_section",), meanings=_PART),
     _operation("persona_music", "audio", f"persona+ clip+ {_WORDED}", aliases=("artist_consistency",)),
     _operation("stems", "audio", "clip+ split title model", aliases=("gen_stem",)),
-    _operation("lyrics", "text", "prompt* model", meanings=_SUBJECT),
+    _operation("lyrics", "text", "prompt* model", deadline=_QUICK, meanings=_SUBJECT),
     _operation("concat", "audio", "clip+ infill"),
-    _operation("upload", "audio", "audio*"),
+    _operation("upload", "audio", "audio*", deadline=_QUICK),
     _operation("persona", "text", "clip+ name* description+ public", aliases=("persona_create",), deadline=_QUICK),
     _operation("wav", "audio", "clip+", deadline=_QUICK),
     _operation("mp4", "video", "clip+", deadline=_QUICK),
@@ -288,7 +293,10 @@ class NewApi(Dialect):
     }
     callbacks = True
     confirms = True
+    lists = "account"
     synchronous = frozenset(_ASIDE)
+    free = frozenset(_LOOKUPS)
+    refunds = True
     batch_size = 100
     reserved = frozenset({"callback_url", "notify_hook"})
     typical_seconds = _TYPICAL
@@ -316,8 +324,7 @@ class NewApi(Dialect):
 
     def submit(self, task: Task, callback_url: str | None) -> Exchange:
         """Hand the task over; a question about a clip is repeated until there is an answer."""
-        call = dataclasses.replace(self.create(task, callback_url), creates=True, read_timeout=self.submit_timeout)
-        return _asked(self, task, call, self.accepted)
+        return _asked(self, task, self.purchase(task, self.create(task, callback_url)), self.accepted)
 
     def inherit(self, task: Task, parent: Task) -> Mapping[str, Any] | list[Mistake]:
         """Take over the clip, and the gateway's id of the task: it keeps a follow-up on the account that has the clip."""
@@ -338,6 +345,14 @@ class NewApi(Dialect):
             reply = yield Call(method="POST", path="/suno/fetch", json={"ids": ids, "action": action})
             found |= _rows(reply)
         return found
+
+    def recall(self, task: Task) -> RecallExchange:
+        """List the account's jobs of the task's time and action, but for those that show another input."""
+        since, until = task.created_at, task.unconfirmed_since or task.updated_at
+        span = {"since": since.timestamp() - _CLOCKS_APART, "until": until.timestamp() + _CLOCKS_APART}
+        rows = yield from account.jobs(platform="suno", **span)
+        found = [(row, functools.partial(_may_be, row)) for row in rows]
+        return [Listed(row.task_id, row.submitted_at, may_be) for row, may_be in found if may_be(task)]
 
     def hear(self, callback: Callback) -> list[Update]:
         """Read a callback as a poll."""
@@ -369,6 +384,8 @@ class NewApiRaw(Dialect):
         "persona": "/suno/persona/create/",
     }
     synchronous = frozenset(_ASIDE)
+    free = frozenset(_LOOKUPS)
+    refunds = True
     typical_seconds: ClassVar[Mapping[str, float]] = {
         name: seconds for name, seconds in _TYPICAL.items() if name != "upload"
     }
@@ -398,8 +415,7 @@ class NewApiRaw(Dialect):
 
     def submit(self, task: Task, callback_url: str | None) -> Exchange:
         """Hand the task over; a question about a clip is repeated until there is an answer."""
-        call = dataclasses.replace(self.create(task, callback_url), creates=True, read_timeout=self.submit_timeout)
-        return _asked(self, task, call, self.accepted)
+        return _asked(self, task, self.purchase(task, self.create(task, callback_url)), self.accepted)
 
     def inherit(self, task: Task, parent: Task) -> Mapping[str, Any] | list[Mistake]:
         """Take over the clip; there are no ids of tasks."""
@@ -431,6 +447,8 @@ class SunoApi(Dialect):
     callbacks = True
     confirms = True
     synchronous = frozenset({"persona", "timing", "style_tags"})
+    cost_unit = "credits"
+    refunds = True
     reserved = frozenset({"callback_url", "callBackUrl"})
     typical_seconds: ClassVar[Mapping[str, float]] = {
         name: seconds for name, seconds in _TYPICAL.items() if name in _VENDOR_ROUTES
@@ -473,7 +491,7 @@ class SunoApi(Dialect):
         credit = number(fields(reply.document).get("data"))
         if reply.status not in _OK or not _vendor_agrees(reply.document) or credit is None:
             raise _vendor_refusal(reply, creating=False)
-        return credit
+        return Balance(credit, self.cost_unit)
 
     def hear(self, callback: Callback) -> list[Update]:
         """Read a callback: a stage with its tracks, or a whole record."""
@@ -548,6 +566,47 @@ def _inherited(task: Task, parent: Task) -> Mapping[str, Any] | list[Mistake]:
     clip = wished or next(iter(clips), None)
     job = None if "," in (parent.external_id or "") else parent.external_id
     return {"clip": clip, "task_id": job, "operation": parent.operation, "persona": persona}
+
+
+_CLOCKS_APART = 120.0
+"""Seconds of a list that are read before and after a task's own time."""
+
+
+def _may_be(row: account.Row, task: Task) -> bool:
+    """Whether a job in the account's list may be a task's: of its kind, and of no other input as far as the row shows it.
+
+    Gateways have two names for all they do: of what has neither, no job of these is taken. A row has clips once its
+    gateway has looked at it, and newer ones repeat the text as ``properties.input``. What a task leaves to Suno, such as
+    the style, tells nothing.
+    """
+    named = "music" if task.operation in _SONGS else "lyrics" if task.operation == "lyrics" else None
+    fits = row.action == named if named is not None else row.action not in {"", "music", "lyrics"}
+    return (
+        fits
+        and row.platform in {"suno", ""}
+        and all(ours == theirs for ours, theirs in _shown_input(task, row.document))
+    )
+
+
+def _shown_input(task: Task, row: Mapping[str, Any]) -> Iterator[tuple[str | None, str | None]]:
+    """Give what is ours and what is theirs of each part of the input that a row shows."""
+    body = merge(_gateway_body(task), task.options)
+    ours = {name: _plain(body.get(name)) for name in ("gpt_description_prompt", "prompt", "tags")}
+    text, theirs = ours["gpt_description_prompt"] or ours["prompt"], _plain(fields(row.get("properties")).get("input"))
+    if text and theirs:
+        yield text, theirs
+    for clip in _clips(row.get("data")):
+        told = fields(clip.get("metadata"))
+        if described := _plain(told.get("gpt_description_prompt")):
+            yield ours["gpt_description_prompt"], described
+        for name in ("prompt", "tags"):
+            if ours["gpt_description_prompt"] is None and ours[name] and (theirs := _plain(told.get(name))):
+                yield ours[name], theirs
+
+
+def _plain(value: Any) -> str | None:
+    """Read a text without regard to how its blanks are set."""
+    return " ".join(value.split()) or None if isinstance(value, str) else None
 
 
 def _gateway_body(task: Task) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from service.sandbox import elk_task, midjourney, runway, runwayml, suno
+from service.sandbox import account, elk_task, midjourney, runway, runwayml, suno
 from service.sandbox.callbacks import Courier, HttpSender, Send
 from service.sandbox.desk import Desk
 from service.sandbox.faults import FAULTS, NO_FAULTS, Faults
@@ -63,6 +63,7 @@ class Sandbox:
                 *midjourney.routes(self._desk),
                 *suno.routes(self._desk),
                 *elk_task.routes(self._desk),
+                *account.routes(self._desk),
                 *self._own_routes(),
             ],
             exception_handlers={404: _no_such_route, 405: _no_such_route},

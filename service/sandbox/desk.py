@@ -84,16 +84,21 @@ class Desk:
         self.ledger.clear()
         self._refusals.clear()
 
-    def route(self, provider: Provider, method: str, path: str, serve: Serve) -> Route:
-        """Make a route that counts its requests and wants the key."""
+    def route(
+        self, provider: Provider, method: str, path: str, serve: Serve, admits: Callable[[Request], bool] | None = None
+    ) -> Route:
+        """Make a route that counts its requests and wants the key, or what else `admits` its requests."""
 
         async def admit(request: Request) -> Response:
             self.ledger.requests[f"{method} {path}"] += 1
-            if request.headers.get("authorization") != f"Bearer {self.key}":
+            if not (self._shows_key if admits is None else admits)(request):
                 return provider.unauthorized.response()
             return await serve(request)
 
         return Route(path, admit, methods=[method])
+
+    def _shows_key(self, request: Request) -> bool:
+        return request.headers.get("authorization") == f"Bearer {self.key}"
 
     def creation(self, provider: Provider, creation: Creation) -> Route:
         async def serve(request: Request) -> Response:

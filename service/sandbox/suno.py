@@ -154,6 +154,7 @@ def _clip(job: Job, number: int, state: State, at: float) -> dict[str, Any]:
         "metadata": {
             "tags": document.get("tags"),
             "prompt": document.get("prompt"),
+            "gpt_description_prompt": document.get("gpt_description_prompt"),
             "duration": 120.0 if done else None,
             "error_type": "generation_error" if state == "failed" else None,
             "error_message": failure(job)[0] if state == "failed" else None,

@@ -96,9 +96,31 @@ async def move_poll_slot(connection: AsyncConnection, name: str, slot_at: dateti
     await connection.execute(_POLL_SLOT, {"of_upstream": name, "slot_at": slot_at})
 
 
+_CLAIM_CREDIT = (
+    update(upstreams)
+    .where(upstreams.c.name == bindparam("of_upstream"))
+    .where(or_(upstreams.c.credit_at.is_(None), upstreams.c.credit_at <= bindparam("before")))
+    .values(credit_at=bindparam("now"))
+    .returning(*upstreams.c)
+)
+
+
+async def claim_credit(
+    connection: AsyncConnection, names: Sequence[str], *, now: datetime, before: datetime
+) -> list[Upstream]:
+    """Take the upstreams that nobody has asked for credit since a time: one process gets each. Give what is known of it."""
+    await connection.execute(_KNOW[connection.dialect.name], [{"name": name} for name in sorted(names)])
+    claimed: list[Upstream] = []
+    for name in sorted(names):  # in the order in which others lock them, so that none deadlocks
+        rows = await connection.execute(_CLAIM_CREDIT, {"of_upstream": name, "now": now, "before": before})
+        claimed += [Upstream(**row._mapping) for row in rows]  # noqa: SLF001 - the documented way to a row's names
+    return claimed
+
+
 async def keep_credit(connection: AsyncConnection, found: Sequence[Upstream]) -> list[None]:
     """Write what is left on accounts."""
-    await connection.execute(_KNOW[connection.dialect.name], [{"name": each.name} for each in found])
+    ordered = sorted(found, key=lambda each: each.name)
+    await connection.execute(_KNOW[connection.dialect.name], [{"name": each.name} for each in ordered])
     await connection.execute(
         _CREDIT,
         [
@@ -109,7 +131,7 @@ async def keep_credit(connection: AsyncConnection, found: Sequence[Upstream]) ->
                 "credit_error": each.credit_error,
                 "credit_at": each.credit_at,
             }
-            for each in found
+            for each in ordered
         ],
     )
     return [None] * len(found)

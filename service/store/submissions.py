@@ -138,6 +138,41 @@ async def is_known(connection: AsyncConnection, upstream: str, external_id: str)
     return (await connection.execute(_IS_KNOWN, {"at_upstream": upstream, "job": external_id})).first() is not None
 
 
+_ID_MARGIN = 60_000
+"""Milliseconds by which an id and the time of its row may differ."""
+_AT_LARGE = (
+    select(submissions.c.task_id)
+    .where(
+        submissions.c.id >= bindparam("first_id"),
+        submissions.c.id != bindparam("besides"),
+        submissions.c.upstream == bindparam("at_upstream"),
+        submissions.c.dialect == bindparam("in_dialect"),
+        submissions.c.outcome.in_(["sending", "uncertain"]),
+        submissions.c.external_id.is_(None),
+        submissions.c.sent_at.between(bindparam("since"), bindparam("until")),
+    )
+    .order_by(submissions.c.id)
+    .limit(bindparam("most"))
+)
+
+
+async def at_large(
+    connection: AsyncConnection, besides: Submission, *, since: datetime, until: datetime, most: int
+) -> list[UUID]:
+    """Name the tasks with another submission of a time to the same upstream, of whose job nobody knows the id."""
+    where = {
+        # Ids begin with their time, to the millisecond: so the key finds the time, and nothing else is looked at.
+        "first_id": UUID(int=int(since.timestamp() * 1000 - _ID_MARGIN) << 80),
+        "besides": besides.id,
+        "at_upstream": besides.upstream,
+        "in_dialect": besides.dialect,
+        "since": since,
+        "until": until,
+        "most": most,
+    }
+    return list((await connection.scalars(_AT_LARGE, where)).all())
+
+
 async def by_id(connection: AsyncConnection, ids: Sequence[UUID]) -> dict[UUID, Submission]:
     """Read submissions by id; what is not there is left out."""
     rows = await connection.execute(_BY_ID, {"ids": sorted(set(ids))})

@@ -1,5 +1,7 @@
 """The door for providers: store what came and answer after the commit. Understanding it comes later."""
 
+import re
+
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -12,6 +14,8 @@ from service.web.reading import read_body
 
 BODY_CAP = 1024 * 1024
 """Bytes of a callback that are taken."""
+NONCE = re.compile(r"[0-9a-f]{32}", re.ASCII)
+"""A question of `dovecote doctor`. No token is of this form."""
 
 
 async def receive(request: Request) -> Response:
@@ -38,12 +42,28 @@ async def receive(request: Request) -> Response:
     return Response(b'{"received":true}', media_type="application/json")
 
 
+async def prove(request: Request) -> Response:
+    """Say who answers here, to somebody who knows the secret of the callback addresses; `dovecote doctor` asks it.
+
+    It stands behind this door because a proxy often passes on nothing else.
+    """
+    runtime: Runtime = request.app.state.runtime
+    nonce = request.path_params["nonce"]
+    if not NONCE.fullmatch(nonce):
+        return Problem(404, "not_found", "this is not a callback address of this Dovecote").response()
+    proof = runtime.tokens.prove(nonce)
+    return Response(f'{{"dovecote":"{proof}"}}', media_type="application/json", headers={"Cache-Control": "no-store"})
+
+
 async def nothing_else(_: Request) -> Response:
     """Answer on the callbacks' own port what is none."""
     return Problem(404, "not_found", "only callbacks are served here").response()
 
 
-ROUTES = [Route("/callbacks/{token}", receive, methods=["POST"])]
+ROUTES = [
+    Route("/callbacks/{token}", receive, methods=["POST"]),
+    Route("/callbacks/{nonce}", prove, methods=["GET"]),
+]
 _OTHER_METHODS = ["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"]
 ALONE = [*ROUTES, Route("/healthz", alive), Route("/{path:path}", nothing_else, methods=_OTHER_METHODS)]
 """For a port of their own."""

@@ -284,6 +284,7 @@ def exchanges(name, operation):
         yield "poll", drive(dialect.poll(one), answer)
         yield "cancel", drive(dialect.cancel(one), answer)
         yield "balance", drive(dialect.balance(), answer)
+        yield "recall", drive(dialect.recall(one), answer)
 
 
 @pytest.mark.parametrize(("name", "operation"), OPERATIONS)
@@ -291,8 +292,10 @@ def test_the_call_that_buys_is_the_last_of_a_submit_and_of_nothing_else(name, op
     for verb, calls in exchanges(name, operation):
         assert [call.creates for call in calls[:-1]] == [False] * len(calls[:-1])
         if verb == "submit":
-            assert calls[-1].creates
-            assert calls[-1].read_timeout >= 60
+            kind = operation.split()[1]
+            assert calls[-1].creates is (kind not in DIALECTS[name].free)
+            at_once = kind in DIALECTS[name].synchronous - DIALECTS[name].free
+            assert calls[-1].read_timeout == (600 if at_once else DIALECTS[name].submit_timeout) >= 60
         elif calls:
             assert not calls[-1].creates
 
@@ -358,6 +361,68 @@ def test_an_operation_that_a_dialect_has_not_is_a_mistake(name):
     assert [mistake.path for mistake in DIALECTS[name].check(stranger)] == ["operation"]
 
 
+# What the provider lists -----------------------------------------------------------------------------------------
+
+LISTS = [name for name, dialect in DIALECTS.items() if dialect.lists is not None]
+ROW = {"task_id": "t1", "platform": "suno", "action": "MUSIC", "submit_time": NOW.timestamp(), "data": None}
+LIST = {"success": True, "message": "", "data": {"page": 1, "page_size": 100, "total": 1, "items": [ROW]}}
+
+
+def recalled(name, answer):
+    """Hold the conversation about the list, with the same answer to every question."""
+    exchange = DIALECTS[name].recall(task(name))
+    try:
+        next(exchange)
+        for _ in range(100):
+            exchange.send(answer)
+    except StopIteration as done:
+        return done.value
+    except UpstreamError as error:
+        return error
+    raise AssertionError("a list without an end")
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+def test_only_a_dialect_that_says_so_has_a_list(name):
+    found = recalled(name, Reply(200, {}, raw(LIST)))
+    if name in LISTS:
+        assert [(each.external_id, each.created_at) for each in found] == [("t1", NOW.timestamp())]
+    else:
+        assert isinstance(found, UpstreamError)
+
+
+@pytest.mark.parametrize("name", LISTS)
+@pytest.mark.parametrize("status", [200, 204, 301, 400, 401, 403, 404, 429, 500, 503, 524])
+def test_a_list_that_cannot_be_read_is_an_error_and_never_an_empty_list(name, status):
+    """An empty list would say that nothing was bought."""
+    for body in GARBAGE:
+        found = recalled(name, Reply(status, {}, body))
+        assert isinstance(found, UpstreamError), (body[:40], found)
+        assert found.code in CODES
+        storable(found.message)
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_a_list_that_is_cut_off_is_an_error(name):
+    body = raw(LIST)
+    for end in range(len(body)):
+        assert isinstance(recalled(name, Reply(200, {}, body[:end])), UpstreamError)
+
+
+@pytest.mark.parametrize("name", LISTS)
+@settings(max_examples=200, deadline=None)
+@given(st.data())
+def test_wrong_types_anywhere_in_a_list_are_survived(name, data):
+    document = LIST
+    for _ in range(data.draw(st.integers(1, 3))):
+        path = data.draw(st.sampled_from(places(document)))
+        document = changed(document, path, data.draw(JUNK), removed=data.draw(st.booleans()))
+    found = recalled(name, Reply(200, {}, raw(document)))
+    for each in () if isinstance(found, UpstreamError) else found:
+        storable(each.external_id)
+        dt.datetime.fromtimestamp(each.created_at, dt.UTC)  # a time that there is
+
+
 # The list --------------------------------------------------------------------------------------------------------
 
 
@@ -382,6 +447,17 @@ def test_a_family_describes_its_operations(family):
         assert operation.input["additionalProperties"] is False
         assert all(field.get("description") for field in operation.input["properties"].values())
         assert Schema(operation.input).mistakes(operation.input["examples"][0]) == []
+
+
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=lambda family: family.name)
+def test_a_deadline_leaves_time_for_the_work(family):
+    """Several times what it usually takes, and longer than an answer is waited for that is the work itself."""
+    for name, operation in family.operations.items():
+        serving = [dialect for dialect in DIALECTS.values() if dialect.offers(family.name, name)]
+        for dialect in serving:
+            assert operation.deadline >= 5 * dialect.typical_seconds.get(name, 60.0)
+            assert operation.deadline > dialect.patience(name) + 60
+        assert 600 < operation.deadline <= 2 * 3600
 
 
 def test_a_provider_speaks_dialects_that_there_are():

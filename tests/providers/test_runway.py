@@ -10,7 +10,7 @@ import pytest
 from service.cli.explain import explain
 from service.domain.errors import NotFound, Unavailable, UpstreamError
 from service.domain.task import Result, State, Task, Update
-from service.providers.dialect import Call, Callback, Reply
+from service.providers.dialect import Balance, Call, Callback, Reply
 from service.providers.runway import FAMILY, Aggregator, AggregatorOfficial, Official
 from service.providers.schema import Schema
 
@@ -427,6 +427,28 @@ def test_cost(dialect, body, cost):
     assert DIALECTS[dialect].polled(reply(body)).cost == cost
 
 
+@pytest.mark.parametrize(
+    ("dialect", "body", "refunded"),
+    [
+        ("aggregator", feed(record(point="320", status="2", refund="1")), True),
+        ("aggregator", feed(record(point="320", status="2", refund="320")), True),
+        ("aggregator", feed(record(point="320", status="2", refund="0")), False),
+        ("aggregator", feed(record(point="320", status="2", refund="100")), None),
+        ("aggregator", feed(record(point="320", status="2", refund=None)), None),
+        ("aggregator", feed(record(point="320", status="2", refund="x")), None),
+        ("aggregator", feed(record(point="320", status="1", refund="0")), None),
+        ("aggregator", feed(record(point="320", status="3", refund="0", video_url=VIDEO)), None),
+        ("official", own("FAILED", cost={"credits": 0}), True),
+        ("official", own("FAILED", cost={"credits": 63}), False),
+        ("official", own("CANCELLED", cost={"credits": 0}), True),
+        ("official", own("FAILED"), None),
+        ("official", own("SUCCEEDED", output=[VIDEO], cost={"credits": 0}), None),
+    ],
+)
+def test_whether_the_price_was_given_back_is_said_of_what_came_to_nothing(dialect, body, refunded):
+    assert DIALECTS[dialect].polled(reply(body)).refunded is refunded
+
+
 # What we say -----------------------------------------------------------------------------------------------------
 
 _IMAGE = MESSAGES["aggregator/submit_request.act-one"]["body"]["image"]
@@ -795,7 +817,7 @@ def test_a_gateway_has_no_cancel_and_no_balance(dialect):
 
 def test_balance_is_the_organisations_credits():
     (call,), credit = drive(Official().balance(), reply({"creditBalance": 1234, "tier": {}}))
-    assert (call.method, call.path, credit) == ("GET", "/v1/organization", 1234.0)
+    assert (call.method, call.path, credit) == ("GET", "/v1/organization", Balance(1234.0, "credits"))
     _, error = drive(Official().balance(), reply({"error": "Bad key"}, 401))
     assert error.outcome == "account"
     _, error = drive(Official().balance(), reply({"creditBalance": "?"}))

@@ -14,7 +14,7 @@ import pytest
 from service.cli.explain import explain
 from service.domain.errors import UpstreamError
 from service.domain.task import Result, State, Task, Update
-from service.providers.dialect import Callback, Mistake, Reply
+from service.providers.dialect import Balance, Callback, Mistake, Reply
 from service.providers.schema import Schema
 from service.providers.suno import FAMILY, NewApi, NewApiRaw, SunoApi
 
@@ -1076,7 +1076,7 @@ def test_a_clip_that_is_missing_from_the_feed_keeps_the_rest_from_deciding():
 
 def test_credits():
     (call,), credit = drive(SunoApi().balance(), reply({"code": 200, "msg": "success", "data": 98.5}))
-    assert (call.method, call.path, credit) == ("GET", "/api/v1/generate/credit", 98.5)
+    assert (call.method, call.path, credit) == ("GET", "/api/v1/generate/credit", Balance(98.5, "credits"))
     for answer, outcome in (
         (reply({"code": 401, "msg": "no"}), "account"),
         (reply({"code": 200, "data": 98.5}, 502), "unavailable"),
@@ -1101,3 +1101,77 @@ def test_names_that_users_know_from_elsewhere():
     aliases = {alias: operation.name for operation in FAMILY.operations.values() for alias in operation.aliases}
     assert (aliases["continue"], aliases["upload_extend"], aliases["gen_stem"]) == ("extend", "extend", "stems")
     assert (aliases["artist_consistency"], aliases["replace_section"]) == ("persona_music", "infill")
+
+
+# The account's list ----------------------------------------------------------------------------------------------
+
+
+def job_in_list(action="MUSIC", data=None, **more):
+    known = {"id": 1, "task_id": "t1", "platform": "suno", "submit_time": NOW.timestamp()}
+    return {**known, "action": action, "data": data, **more}
+
+
+def listed(*rows, **more):
+    return reply({"success": True, "message": "", "data": {"total": len(rows), "items": list(rows), **more}})
+
+
+def clip_of(**told):
+    return {"id": "c1", "status": "streaming", "audio_url": STREAM, "metadata": told}
+
+
+DESCRIBED = {"prompt": "a dove comes home"}
+SUNG = {"lyrics": "[Verse]\nhome  again", "style": "folk, waltz", "title": "Homing"}
+
+
+@pytest.mark.parametrize(
+    ("operation", "given", "job", "may_be"),
+    [
+        ("music", DESCRIBED, job_in_list(), True),
+        ("music", DESCRIBED, job_in_list(action="music"), True),
+        ("music", DESCRIBED, job_in_list(action="LYRICS"), False),
+        ("music", DESCRIBED, job_in_list(action=""), False),
+        ("music", DESCRIBED, job_in_list(platform="mj"), False),
+        ("music", DESCRIBED, job_in_list(platform=None), True),
+        ("lyrics", DESCRIBED, job_in_list(action="LYRICS"), True),
+        ("lyrics", DESCRIBED, job_in_list(), False),
+        ("concat", {"clip": "c"}, job_in_list(), False),
+        ("concat", {"clip": "c"}, job_in_list(action="CONCAT"), True),
+        ("music", DESCRIBED, job_in_list(properties={"input": ""}), True),
+        ("music", DESCRIBED, job_in_list(properties={"input": "a dove  comes home"}), True),
+        ("music", DESCRIBED, job_in_list(properties={"input": "another"}), False),
+        (
+            "music",
+            DESCRIBED,
+            job_in_list(data=[clip_of(gpt_description_prompt="a dove comes home", prompt="[Verse]")]),
+            True,
+        ),
+        ("music", DESCRIBED, job_in_list(data=[clip_of(gpt_description_prompt="another")]), False),
+        ("music", DESCRIBED, job_in_list(data=[clip_of(gpt_description_prompt=None, tags="pop")]), True),
+        ("music", SUNG, job_in_list(data=[clip_of(prompt="[Verse] home again", tags="folk, waltz")]), True),
+        ("music", SUNG, job_in_list(data=[clip_of(prompt="[Verse] away", tags="folk, waltz")]), False),
+        ("music", SUNG, job_in_list(data=[clip_of(prompt="[Verse] home again", tags="metal")]), False),
+        ("music", SUNG, job_in_list(data=[clip_of(gpt_description_prompt="a dove")]), False),
+        ("music", SUNG, job_in_list(data=[clip_of(), {"metadata": [], "id": "x"}]), True),
+        ("music", {"style": "folk", "instrumental": True}, job_in_list(data=[clip_of(prompt="[Instrumental]")]), True),
+    ],
+)
+def test_a_listed_job_may_be_a_tasks_unless_it_shows_otherwise(operation, given, job, may_be):
+    _, found = drive(NewApi().recall(task(operation, given)), listed(job))
+    assert [each.external_id for each in found] == (["t1"] if may_be else [])
+
+
+def test_a_listed_job_tells_whether_it_may_be_anothers():
+    mine, other = task("music", DESCRIBED), task("music", {"prompt": "quite another"})
+    _, (silent,) = drive(NewApi().recall(mine), listed(job_in_list()))
+    _, (telling,) = drive(
+        NewApi().recall(mine), listed(job_in_list(data=[clip_of(gpt_description_prompt=DESCRIBED["prompt"])]))
+    )
+    assert [(each.may_be(mine), each.may_be(other)) for each in (silent, telling)] == [(True, True), (True, False)]
+
+
+def test_the_list_is_asked_for_the_tasks_own_time_with_the_accounts_token():
+    wish = task("music", DESCRIBED, unconfirmed_since=NOW + dt.timedelta(seconds=30))
+    (call,), _ = drive(NewApi().recall(wish), listed())
+    start, end = int(NOW.timestamp()) - 120, int(NOW.timestamp()) + 30 + 120 + 1
+    assert call.path == f"/api/task/self?p=1&page_size=100&start_timestamp={start}&end_timestamp={end}&platform=suno"
+    assert (call.account, call.creates) == (True, False)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from service.cli.demo.story import JOB_SECONDS
-from service.cli.practice import SECRET_VARIABLE, plug
+from service.cli.practice import SECRET_VARIABLE, plug, plug_account
 from service.cli.processes import LOOPBACK, Served, Troupe, clean_environment, free_ports
 
 
@@ -45,6 +45,7 @@ class Stage:
     def _settings(self, port: int) -> Mapping[str, str]:
         return {
             **plug(self.sandbox.url, JOB_SECONDS, "elkapi", "runwayml"),
+            **plug_account(self.sandbox.url, "elkapi"),
             "DOVECOTE_DATABASE_URL": f"sqlite:///{self.folder / 'dovecote.db'}",
             "DOVECOTE_HOST": LOOPBACK,
             "DOVECOTE_PORT": str(port),

@@ -5,6 +5,7 @@ from starlette.responses import Response
 from service.domain.circuit import Circuit
 from service.domain.key import Scope
 from service.flows import standing
+from service.flows.credit import is_low
 from service.flows.runtime import Runtime, Upstream
 from service.flows.show import instant
 from service.providers import FAMILIES
@@ -84,13 +85,12 @@ def _circuit(runtime: Runtime, circuit: Circuit) -> dict[str, object]:
 
 
 def _credit(upstream: Upstream, kept: gates.Upstream) -> dict[str, object] | None:
-    if kept.credit_at is None:
-        return None
-    low = upstream.settings.low_credit
+    if kept.credit_unit is None and kept.credit_error is None:
+        return None  # nobody has asked, or there is no answer yet
     return {
         "left": kept.credit,
         "unit": kept.credit_unit,
-        "low": low is not None and kept.credit is not None and kept.credit < low,
+        "low": is_low(upstream, kept.credit),
         "error": kept.credit_error,
         "at": instant(kept.credit_at),
     }

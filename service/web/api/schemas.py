@@ -219,7 +219,10 @@ UPSTREAM = _closed(
                 _closed(
                     "Credit",
                     {
-                        "left": _nullable({"type": "number"}),
+                        "left": {
+                            **_nullable({"type": "number"}),
+                            "description": "Null: there is no limit, or (with `error`) it was never told.",
+                        },
                         "unit": _nullable(TEXT),
                         "low": {"type": "boolean", "description": "Whether it is below `low_credit`."},
                         "error": {**_nullable(TEXT), "description": "Why it could not be asked for the last time."},

@@ -1,0 +1,73 @@
+"""The books: which jobs were paid for, which perhaps, which were given back, and what that cost. Pure."""
+
+import dataclasses
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
+
+from service.providers import DIALECTS
+from service.store.ledger import Entry
+
+Kind = Literal["paid", "perhaps_paid", "refunded", "perhaps_refunded", "unpaid"]
+
+
+@dataclasses.dataclass(slots=True)
+class Account:
+    """What one group of submissions came to. Every submission counts in exactly one of the five."""
+
+    paid: int = 0
+    """Jobs that a provider took, and did not give the price of back."""
+    perhaps_paid: int = 0
+    """Submissions whose answer got lost, and jobs made besides the one that serves their task."""
+    refunded: int = 0
+    """Jobs of which the provider says that it gave the price back."""
+    perhaps_refunded: int = 0
+    """Jobs that came to nothing, where only the provider's pages say that the price of such is given back."""
+    unpaid: int = 0
+    """Submissions that created nothing, and questions that buy nothing."""
+    cost: dict[str, float] = dataclasses.field(default_factory=lambda: defaultdict(float))
+    """Of what is paid, perhaps paid or perhaps refunded, by the provider's unit and as far as the provider tells it."""
+
+    @property
+    def submissions(self) -> int:
+        """All of them."""
+        return self.paid + self.perhaps_paid + self.refunded + self.perhaps_refunded + self.unpaid
+
+    def add(self, entry: Entry) -> None:
+        """Take in some submissions."""
+        kind, dialect = kind_of(entry), DIALECTS.get(entry.dialect)
+        setattr(self, kind, getattr(self, kind) + entry.count)
+        if entry.cost and kind not in {"refunded", "unpaid"}:
+            self.cost["units" if dialect is None else dialect.cost_unit] += entry.cost
+
+    def as_json(self) -> dict[str, Any]:
+        """Give the JSON object that the command writes."""
+        return {
+            "submissions": self.submissions,
+            "paid": {"known": self.paid, "probable": self.perhaps_paid},
+            "refunded": {"known": self.refunded, "probable": self.perhaps_refunded},
+            "unpaid": self.unpaid,
+            "cost": {unit: round(amount, 6) for unit, amount in sorted(self.cost.items())},
+        }
+
+
+def kind_of(entry: Entry) -> Kind:
+    """Say what submissions came to."""
+    dialect = DIALECTS.get(entry.dialect)
+    if entry.outcome in {"refused", "account", "unavailable"} or (dialect and entry.operation in dialect.free):
+        return "unpaid"
+    if entry.refunded:
+        return "refunded"
+    if entry.came_to_nothing and entry.refunded is None and dialect is not None and dialect.refunds:
+        return "perhaps_refunded"
+    return "paid" if entry.outcome == "taken" and entry.serves else "perhaps_paid"
+
+
+def books(entries: Iterable[Entry]) -> tuple[Mapping[tuple[str, ...], Account], Account]:
+    """Close the books: an account for each group, in order, and one for all."""
+    groups: dict[tuple[str, ...], Account] = defaultdict(Account)
+    total = Account()
+    for entry in entries:
+        groups[entry.group].add(entry)
+        total.add(entry)
+    return dict(sorted(groups.items())), total

@@ -1,0 +1,120 @@
+"""Statements for the books: what was handed over, what became of it, and what it cost. They only read."""
+
+import dataclasses
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import Boolean, Select, Text, and_, case, func, select, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.expression import literal
+from sqlalchemy.sql.functions import FunctionElement
+
+from service.store.tables import submissions, tasks
+
+
+class Day(FunctionElement[str]):
+    """The day of an :class:`Instant`, in UTC, as ``2026-05-01``."""
+
+    type = Text()
+    inherit_cache = True
+
+
+@compiles(Day, "sqlite")
+def _of_microseconds(day: Day, compiler: Any, **more: Any) -> str:
+    return f"strftime('%Y-%m-%d', {compiler.process(day.clauses, **more)} / 1000000, 'unixepoch')"
+
+
+@compiles(Day, "postgresql")
+def _of_timestamp(day: Day, compiler: Any, **more: Any) -> str:
+    return f"to_char({compiler.process(day.clauses, **more)} AT TIME ZONE 'UTC', 'YYYY-MM-DD')"
+
+
+_GROUPS: Final[dict[str, Any]] = {
+    "upstream": submissions.c.upstream,
+    "family": tasks.c.family,
+    "day": Day(submissions.c.sent_at),
+    "client": tasks.c.client,
+}
+GROUPS: Final = tuple(_GROUPS)
+"""What can be grouped by."""
+
+_SERVES = tasks.c.submission_id == submissions.c.id
+"""Whether a submission is the one that serves its task. Of any other, a job that it made is one too many."""
+_CAME_TO_NOTHING = case(
+    (_SERVES, and_(tasks.c.state.in_(["failed", "cancelled"]), tasks.c.verdict_by == "provider")),
+    else_=func.coalesce(submissions.c.job_state.in_(["failed", "cancelled"]), literal(value=False, type_=Boolean)),
+)
+_REFUNDED = case((_SERVES, tasks.c.refunded), else_=submissions.c.refunded)
+_COST = case((_SERVES, tasks.c.cost), else_=submissions.c.cost)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """So many submissions that are alike in all that counts."""
+
+    group: tuple[str, ...]
+    """What they are grouped by, in the order that was asked for."""
+    dialect: str
+    operation: str
+    outcome: str
+    serves: bool
+    """Whether they serve their tasks; a job that another one made is one too many."""
+    came_to_nothing: bool
+    """Whether the provider says that their job failed, or was cancelled."""
+    refunded: bool | None
+    count: int
+    cost: float | None
+    """What they cost together, as far as the provider told it."""
+
+
+async def entries(
+    connection: AsyncConnection, *, by: Sequence[str], since: datetime | None = None, until: datetime | None = None
+) -> list[Entry]:
+    """Count submissions by the time at which they were sent: from ``since``, and before ``until``.
+
+    :param by: some of :data:`GROUPS`
+    """
+    rows = await connection.execute(_statement(tuple(by), since, until))
+    return [
+        Entry(
+            group=tuple(row[: len(by)]),
+            dialect=row.dialect,
+            operation=row.operation,
+            outcome=row.outcome,
+            serves=bool(row.serves),
+            came_to_nothing=bool(row.came_to_nothing),
+            refunded=None if row.given_back is None else bool(row.given_back),
+            count=row.count_of,
+            cost=row.cost_of,
+        )
+        for row in rows
+    ]
+
+
+def _statement(by: tuple[str, ...], since: datetime | None, until: datetime | None) -> Select[Any]:
+    groups = [_GROUPS[name].label(f"by_{name}") for name in by]
+    alike = [
+        submissions.c.dialect,
+        tasks.c.operation,
+        submissions.c.outcome,
+        func.coalesce(_SERVES, literal(value=False, type_=Boolean)).label("serves"),
+        func.coalesce(_CAME_TO_NOTHING, literal(value=False, type_=Boolean)).label("came_to_nothing"),
+        _REFUNDED.label("given_back"),
+    ]
+    keys = [*groups, *alike]
+    sums = [func.count().label("count_of"), func.sum(_COST).label("cost_of")]
+    statement = select(*keys, *sums).select_from(submissions.join(tasks, tasks.c.id == submissions.c.task_id))
+    if since is not None:
+        statement = statement.where(submissions.c.sent_at >= since)
+    if until is not None:
+        statement = statement.where(submissions.c.sent_at < until)
+    numbers = [text(str(number)) for number in range(1, len(keys) + 1)]
+    return statement.group_by(*numbers).order_by(*numbers)
+
+
+async def only_read(connection: AsyncConnection) -> None:
+    """Keep this connection from writing: the database is perhaps a running server's."""
+    sqlite = connection.dialect.name == "sqlite"
+    await connection.execute(text("PRAGMA query_only = ON" if sqlite else "SET TRANSACTION READ ONLY"))
