@@ -60,7 +60,7 @@ class News:
     alone: bool = False
     """Whether what it settles is from now on the one that serves the task: the others are superseded."""
     proves: Submission | None = None
-    """The submission, as it was known before, of which this proves that it has made a job."""
+    """The submission of which this proves that it has made a job."""
     retry_at: dt.datetime | None = None
     """When a queued task is to be handed over again, or until when it is now held."""
     look_at: dt.datetime | None = None
@@ -69,23 +69,31 @@ class News:
     """The earliest next poll, where the upstream asked us to wait."""
 
 
-def weigh(task: Task, news: News, submission: Submission, *, now: dt.datetime, known: bool = False) -> News:
+def weigh(task: Task, news: News, submission: Submission, *, now: dt.datetime) -> News:
     """Decide what the proof of a job means: it serves the task, is adopted by it, or is one too many.
 
     A job is adopted, whatever had been said of its submission, while nothing else serves the task: so none is bought
     beside it, and what has been paid is delivered. It never overwrites what another submission does for the task.
 
-    :param known: whether it is known already that there is one too many
+    :param submission: as it is now, while the task is locked
     """
     update = news.update
     proven = dataclasses.replace(
-        submission, outcome="taken", external_id=update.external_id, settled_at=now, code=None, message=None
+        submission,
+        outcome="taken",
+        external_id=update.external_id,
+        settled_at=now,
+        code=None,
+        message=None,
+        job_state=None,
+        due_at=None,
     )
     if task.submission_id in {None, submission.id} and not submission.denied:
-        unproven = submission.outcome != "taken" and (news.source is Source.SUBMIT or update.state is not None)
-        # It may have been given up meanwhile, with or without the knowledge of whoever brings the answer.
-        given_up = submission.superseded_at is not None or task.unconfirmed_since is not None
-        return dataclasses.replace(news, settles=proven if unproven else None, alone=unproven and given_up)
+        tells = submission.outcome != "taken" and update.state is not None
+        unproven = news.source is Source.SUBMIT or tells
+        return dataclasses.replace(
+            news, settles=proven if unproven else None, alone=unproven and submission.superseded_at is not None
+        )
     details = {"upstream": submission.upstream, "submission": str(submission.id), "external_id": update.external_id}
     if task.state in _UNSERVED or (task.verdict_by == "dovecote" and task.external_id is None):
         place = {
@@ -102,14 +110,8 @@ def weigh(task: Task, news: News, submission: Submission, *, now: dt.datetime, k
             alone=True,
             details=details,
         )
-    extra = dataclasses.replace(
-        proven,
-        superseded_at=submission.superseded_at or now,
-        job_state=str(update.state or submission.job_state or State.SUBMITTED),
-        cost=update.cost,
-        refunded=update.refunded,
-        due_at=now if update.external_id or submission.external_id else None,
-    )
+    extra = _extra(proven, submission, update, now)
+    known = submission.job_state is not None
     shown = {"state": extra.job_state, "results": [result.as_json() for result in update.results]}
     return dataclasses.replace(
         news,
@@ -120,6 +122,20 @@ def weigh(task: Task, news: News, submission: Submission, *, now: dt.datetime, k
         expects=frozenset(State),
         remark=None if known else "extra_job",
         details=details if known else {**details, **shown},
+    )
+
+
+def _extra(proven: Submission, before: Submission, update: Update, now: dt.datetime) -> Submission:
+    """Write down a job too many. It is looked after until its end has been seen, and what came late says nothing more."""
+    ended = before.job_state in ENDED
+    identified = update.external_id is not None or before.external_id is not None
+    return dataclasses.replace(
+        proven,
+        superseded_at=before.superseded_at or now,
+        job_state=before.job_state if ended else str(update.state or before.job_state or State.SUBMITTED),
+        cost=update.cost,
+        refunded=update.refunded,
+        due_at=before.due_at if ended else now if identified else None,
     )
 
 
@@ -151,17 +167,14 @@ class _Written:
     """Those of them whose answer came."""
     alone: list[Submission] = dataclasses.field(default_factory=list)
     """Those of them that supersede the others of their task."""
-
-    def knows_extra(self, submission: Submission) -> bool:
-        """Whether it has been noticed already that a submission made a job too many."""
-        return submission.job_state is not None or any(
-            each.id == submission.id and each.job_state is not None for each in self.settled
-        )
+    known: dict[UUID, Submission] = dataclasses.field(default_factory=dict)
+    """The submissions that news speak of, as they are after the news before."""
 
     def note_submissions(self, news: News) -> None:
         """Note what the news say of submissions."""
         if news.settles is not None:
             self.settled.append(news.settles)
+            self._remember(news.settles, news)
             if news.source is Source.SUBMIT:
                 self.answered.add(news.settles.id)
             if news.alone:
@@ -169,18 +182,28 @@ class _Written:
         if news.begins is not None:
             self.begun.append(news.begins)
 
+    def _remember(self, settled: Submission, news: News) -> None:
+        before = self.known.get(settled.id)
+        self.known[settled.id] = dataclasses.replace(
+            settled,
+            external_id=settled.external_id or (None if before is None else before.external_id),
+            superseded_at=None if news.alone else settled.superseded_at,
+        )
+
 
 async def apply(runtime: Runtime, connection: AsyncConnection, news: Sequence[News]) -> list[Applied]:
     """Take in news, in order, in the caller's transaction."""
     tasks = await task_store.lock(connection, [piece.task_id for piece in news])
-    written = _Written()
+    # Whoever brings a proof may have read its submission before somebody else superseded or adopted it.
+    proven = [piece.proves.id for piece in news if piece.proves is not None]
+    written = _Written(known=await submissions.by_id(connection, proven) if proven else {})
     applied = [_take_in(runtime, tasks, piece, written) for piece in news]
     # Others are superseded, then submissions are settled, then others begin: the index that forbids a second job sees
     # each statement.
     await submissions.supersede_others(connection, written.alone, at=runtime.now())
     revived = {submission.id for submission in written.alone}
     await submissions.settle(connection, written.settled, answered=written.answered, revived=revived)
-    await queue.watch_jobs(connection, [each for each in written.settled if each.job_state is not None])
+    await queue.watch_jobs(connection, [each for each in written.settled if each.job_state or each.id in revived])
     await submissions.begin(connection, written.begun)
     await queue.settle_tasks(connection, list(written.changed.values()))
     await event_store.record(connection, written.events)
@@ -258,7 +281,7 @@ def _take_in(runtime: Runtime, tasks: dict[UUID, Task], news: News, written: _Wr
         runtime.met_unknown_word(before.dialect or "", news.update.unknown_word)
     now = runtime.now()
     if news.proves is not None:
-        news = weigh(before, news, news.proves, now=now, known=written.knows_extra(news.proves))
+        news = weigh(before, news, written.known.get(news.proves.id, news.proves), now=now)
     if before.state not in news.expects:
         news = dataclasses.replace(news, update=Update(), set={}, retry_at=None, begins=None, settles=None, alone=False)
     written.note_submissions(news)
