@@ -222,16 +222,22 @@ class Settings(_Strict):
 
     @model_validator(mode="after")
     def _routes_lead_somewhere(self) -> Self:
+        mistakes: list[str] = []
         for family, names in self.routes.items():
             if family not in FAMILIES:
-                raise ValueError(f"routes.{family}: there is no such family{nearest(family, FAMILIES)}")
-            for name in names:
-                if name not in self.upstreams and name not in PROVIDERS:
-                    raise ValueError(
-                        f"routes.{family}: no upstream {name!r} is configured{nearest(name, self.upstreams)}"
-                    )
+                mistakes.append(f"routes.{family}: there is no such family{nearest(family, FAMILIES)}")
+            if not names:
+                mistakes.append(f"routes.{family}: leave it out, or name at least one upstream")
+            known = {*self.upstreams, *PROVIDERS}
+            mistakes += [
+                f"routes.{family}: no upstream {name!r} is configured{nearest(name, known)}"
+                for name in names
+                if name not in known
+            ]
             if len(set(names)) < len(names):
-                raise ValueError(f"routes.{family}: an upstream is named twice")
+                mistakes.append(f"routes.{family}: an upstream is named twice")
+        if mistakes:
+            raise ValueError("\n".join(mistakes))
         return self
 
     @field_validator("operators", mode="before")
@@ -300,7 +306,8 @@ def load(environment: Mapping[str, str], path: Path | None = None) -> Settings:
         settings = Settings.model_validate(document)
     except ValidationError as error:
         faults = error.errors(include_url=False, include_context=False, include_input=False)
-        raise SettingsError([*mistakes, *map(_say, faults)]) from None
+        said = [line for fault in faults for line in _say(fault).splitlines()]
+        raise SettingsError([*mistakes, *said]) from None
     if mistakes:
         raise SettingsError(mistakes)
     return settings
@@ -326,7 +333,7 @@ def _overlay(document: dict[str, Any], environment: Mapping[str, str], mistakes:
         if not variable.startswith(PREFIX) or variable in ELSEWHERE:
             continue
         where = variable.removeprefix(PREFIX).lower().split("__")
-        if where[0] not in Settings.model_fields or (len(where) > 1) != (where[0] in _NESTED):
+        if where[0] not in Settings.model_fields or (len(where) > 1 and where[0] not in _NESTED):
             mistakes.append(f"{variable}: no such setting{_nearest(variable)}")
         elif where[0] == "api_keys":
             document["api_keys"] = _named_keys(value, mistakes)

@@ -77,7 +77,7 @@ def outputs(known: Mapping[str, Any]) -> list[Any]:
 
 
 def owed(events: Sequence[Event]) -> list[int]:
-    """List the events of which the client is owed a message: the end, and whatever changes the outcome after it."""
+    """List the numbers of the events that the client is owed a message of: the end, and what changes the outcome later."""
     return [
         event.sequence
         for event, before, after in steps(events)

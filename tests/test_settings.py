@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr, ValidationError
 
+from service.providers import PROVIDERS
 from service.settings import Settings, SettingsError, is_loopback, load
 
 KEY = "a-key-that-is-long-enough"
@@ -102,7 +103,7 @@ def test_every_mistake_is_said_at_once() -> None:
 @pytest.mark.parametrize(
     ("variable", "hint"),
     [
-        ("DOVECOTE_UPSTREAMS", "no such setting"),
+        ("DOVECOTE_UPSTREAMS", "write DOVECOTE_UPSTREAMS__<NAME>__<FIELD>"),
         ("DOVECOTE_UPSTREAMS__ELKAPI", "FIELD is one of BASE_URL"),
         ("DOVECOTE_UPSTREAMS__ELKAPI__TOKEN", "FIELD is one of BASE_URL"),
         ("DOVECOTE_PORT__NUMBER", "no such setting; did you mean DOVECOTE_PORT?"),
@@ -315,3 +316,58 @@ def test_keys_of_upstreams_are_not_printed() -> None:
     )
     for text in (repr(settings), settings.model_dump_json()):
         assert SECRET not in text
+
+
+# ── routes and policies ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_routes_and_policies_are_read_from_the_file_and_the_environment_wins() -> None:
+    file(
+        'on_uncertain = "fail"\n[routes]\nrunway = ["elkapi", "runwayml"]\nsuno = ["elkapi"]\n'
+        '[on_uncertain_by_client]\nada = "hold"\n'
+    )
+    settings = load(
+        {"DOVECOTE_ROUTES__RUNWAY": "runwayml, elkapi", "DOVECOTE_ON_UNCERTAIN_BY_CLIENT__BEN": "resubmit_once"}
+    )
+    assert dict(settings.routes) == {"runway": ("runwayml", "elkapi"), "suno": ("elkapi",)}
+    assert [settings.policy_of(client) for client in ("ada", "ben", "zoe")] == ["hold", "resubmit_once", "fail"]
+    assert load({}, file("", "empty.toml")).policy_of("anybody") == "hold"
+
+
+def test_every_mistake_in_the_routes_is_said_in_a_line_of_its_own() -> None:
+    file(
+        'on_uncertain = "resubmit"\n[routes]\nrunwy = ["elkapi"]\nrunway = ["elkapy", "elkapi", "elkapi", "zzzzz"]\nsuno = []\n'
+        '[on_uncertain_by_client]\nada = "maybe"\n'
+    )
+    policies = mistakes({})
+    assert [line.partition(":")[0] for line in policies] == ["on_uncertain", "on_uncertain_by_client.ada"]
+    assert all("'hold', 'fail' or 'resubmit_once'" in line for line in policies)
+    assert mistakes({"DOVECOTE_ON_UNCERTAIN": "fail", "DOVECOTE_ON_UNCERTAIN_BY_CLIENT__ADA": "hold"}) == [
+        "routes.runwy: there is no such family; did you mean 'runway'?",
+        "routes.runway: no upstream 'elkapy' is configured; did you mean 'elkapi'?",
+        f"routes.runway: no upstream 'zzzzz' is configured; there are {', '.join(sorted(PROVIDERS))}",
+        "routes.runway: an upstream is named twice",
+        "routes.suno: leave it out, or name at least one upstream",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "says"),
+    [
+        ("DOVECOTE_ROUTES", "elkapi", "write DOVECOTE_ROUTES__<NAME>"),
+        ("DOVECOTE_ROUTES__RUNWAY__FIRST", "elkapi", "write DOVECOTE_ROUTES__<NAME>"),
+        ("DOVECOTE_ON_UNCERTAIN_BY_CLIENT", "hold", "write DOVECOTE_ON_UNCERTAIN_BY_CLIENT__<NAME>"),
+        ("DOVECOTE_ROUTES__RUNWAY", "", "no upstream '' is configured"),
+        ("DOVECOTE_UPSTREAMS__ELKAPI__OPEN_TASKS", "0", "upstreams.elkapi.open_tasks"),
+        ("DOVECOTE_UPSTREAMS__ELKAPI__SUBMITS_PER_SECOND", "0", "upstreams.elkapi.submits_per_second"),
+        ("DOVECOTE_UPSTREAMS__ELKAPI__POLLS_PER_SECOND", "-1", "upstreams.elkapi.polls_per_second"),
+        ("DOVECOTE_UPSTREAMS__ELKAPI__WHEN_FULL", "wait or next", "upstreams.elkapi.when_full"),
+    ],
+)
+def test_a_mistake_in_routes_and_limits_says_where_it_is(variable: str, value: str, says: str) -> None:
+    [found] = mistakes({"ELKAPI_KEY": "k", variable: value})
+    assert says in found
+
+
+def test_a_route_may_name_an_upstream_whose_key_is_not_there_yet() -> None:
+    assert load({"DOVECOTE_ROUTES__RUNWAY": "elkapi"}).routes == {"runway": ("elkapi",)}

@@ -15,11 +15,15 @@ from service.domain.timing import (
     MESSAGE_SCHEDULE,
     POLLING,
     STEP,
+    UNCONFIRMED_SHORTEST,
     PollPlan,
     counts_as_missing,
     in_step,
     next_delivery,
     next_poll,
+    next_reconciliation,
+    policy_acts,
+    reconciliation_ends,
     retry_inbox,
     retry_submit,
 )
@@ -194,3 +198,86 @@ def test_an_unknown_id_counts_only_when_the_job_is_old_and_it_was_unknown_for_a_
     assume(abs(age - 300) > 1e-3 and abs(age - since - 60) > 1e-3)
     assert believed == (age > 300 and age - since > 60)
     assert not counts_as_missing(TASK, now=after(age))
+
+
+# ── lost answers ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+LOST = dataclasses.replace(
+    TASK, state=State.UNCONFIRMED, external_id=None, submitted_at=None, unconfirmed_since=START, callback_expected=True
+)
+lost = st.builds(
+    dataclasses.replace,
+    st.just(LOST),
+    on_uncertain=st.sampled_from(["hold", "fail", "resubmit_once"]),
+    callback_expected=st.booleans(),
+    cancel_requested_at=st.sampled_from([None, START]),
+)
+
+
+@pytest.mark.parametrize(
+    ("callback_expected", "median", "lookup", "expected"),
+    [
+        (True, 100.0, False, 200.0),  # a callback may come at the end of the job, and jobs take their time
+        (True, 10.0, False, 120.0),
+        (False, 100.0, True, 120.0),
+        (False, 100.0, False, 0.0),
+    ],
+)
+def test_it_may_come_out_for_as_long_as_there_is_a_way(
+    *, callback_expected: bool, median: float, lookup: bool, expected: float
+) -> None:
+    task = dataclasses.replace(LOST, callback_expected=callback_expected)
+    assert seconds(reconciliation_ends(task, median=median, lookup=lookup), START) == expected
+
+
+@given(task=lost, lookup=st.booleans(), median=st.floats(1, 2000), age=st.floats(0, 2 * DEADLINE))
+def test_a_lost_answer_is_looked_for_later_unless_something_is_done_about_it_now(
+    task: Task, *, lookup: bool, median: float, age: float
+) -> None:
+    """Never in a busy loop: what is due at once is the policy's to decide, or the deadline's."""
+    now = after(age)
+    found = next_reconciliation(task, median=median, lookup=lookup, now=now)
+    decides = policy_acts(task) and now >= reconciliation_ends(task, median=median, lookup=lookup)
+    assert now <= found <= max(task.deadline_at, now)
+    assert (found == now) == (decides or now >= task.deadline_at)
+    assert found == next_poll(task, EXPECTING, median=median, lookup=lookup, now=now)
+
+
+@given(task=lost, lookup=st.booleans(), median=st.floats(1, 2000))
+def test_a_policy_that_acts_is_asked_as_soon_as_nothing_can_come_out_any_more(
+    task: Task, *, lookup: bool, median: float
+) -> None:
+    now, looks = START, 0
+    ends = reconciliation_ends(task, median=median, lookup=lookup)
+    while now < min(ends, task.deadline_at):
+        now = next_reconciliation(task, median=median, lookup=lookup, now=now)
+        looks += 1
+    last = min(ends, task.deadline_at) if policy_acts(task) or lookup else task.deadline_at
+    assert last <= now <= min(last + dt.timedelta(seconds=EXPECTING.longest), task.deadline_at) or now == START
+    assert looks <= (400 if lookup else 1)
+
+
+@pytest.mark.parametrize(
+    ("policy", "cancelled", "acts"),
+    [
+        ("hold", False, False),
+        ("fail", False, True),
+        ("fail", True, True),
+        ("resubmit_once", False, True),
+        ("resubmit_once", True, False),
+    ],
+)
+def test_what_the_client_wants_cancelled_is_not_bought_again(policy: str, *, cancelled: bool, acts: bool) -> None:
+    wish = START if cancelled else None
+    assert policy_acts(dataclasses.replace(LOST, on_uncertain=policy, cancel_requested_at=wish)) == acts
+
+
+def test_the_list_is_looked_at_soon_and_then_ever_more_rarely() -> None:
+    now, waits = START, []
+    for _ in range(12):
+        found = next_reconciliation(LOST, median=MEDIAN, lookup=True, now=now)
+        waits.append(seconds(found, now))
+        now = found
+    assert waits[:4] == [10, 10, 10, 10]
+    assert waits == sorted(waits)
+    assert waits[-1] < UNCONFIRMED_SHORTEST == EXPECTING.longest

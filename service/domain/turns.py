@@ -1,7 +1,7 @@
 """Whose turn it is, where several clients stand in line for the places of one upstream. Pure."""
 
 import heapq
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TypeVar
 
 Waiting = TypeVar("Waiting")
@@ -26,15 +26,35 @@ def turns(
     return chosen
 
 
-def ahead(served: Mapping[str, int], waiting: Mapping[str, int], *, client: str, before: int) -> int:
+def rivals(served: Mapping[str, int], waiting: Mapping[str, int], *, client: str, before: int) -> dict[str, int]:
+    """Name the tasks of other clients that would get their place at the same count as a client's: the older one goes first.
+
+    :param waiting: how many tasks of each client wait
+    :param before: how many of the client's own tasks wait before this one
+    :returns: by client, how many of its tasks wait before the one that is meant
+    """
+    mine = served.get(client, 0) + before
+    level = {other: mine - served.get(other, 0) for other in waiting if other != client}
+    return {other: at for other, at in level.items() if 0 <= at < waiting[other]}
+
+
+def ahead(
+    served: Mapping[str, int],
+    waiting: Mapping[str, int],
+    *,
+    client: str,
+    before: int,
+    older: Collection[str] = (),
+) -> int:
     """Count who comes before a client's task in line, were the places filled one by one from now on.
 
     :param waiting: how many tasks of each client wait
     :param before: how many of the client's own tasks wait before this one
+    :param older: the clients whose task of :func:`rivals` is older than this one
     """
     mine = served.get(client, 0) + before
     others = (
-        min(max(mine - served.get(other, 0) + (other < client), 0), count)
+        min(max(mine - served.get(other, 0) + (other in older), 0), count)
         for other, count in waiting.items()
         if other != client
     )

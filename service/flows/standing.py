@@ -5,7 +5,7 @@ from collections import defaultdict
 
 from service.domain.circuit import WINDOW, Circuit
 from service.domain.task import Task
-from service.domain.turns import ahead
+from service.domain.turns import ahead, rivals
 from service.flows.runtime import Runtime
 from service.store import gates
 
@@ -62,4 +62,7 @@ async def place_in_line(runtime: Runtime, task: Task) -> int | None:
         served = await gates.served(connection, {upstream})
         lengths = await gates.line_lengths(connection, task.waits_for)
         before = await gates.own_before(connection, task.waits_for, task.client, task.id)
-    return 1 + ahead(served[upstream], lengths, client=task.client, before=before)
+        tied = rivals(served[upstream], lengths, client=task.client, before=before)
+        at = {other: await gates.nth_in_line(connection, task.waits_for, other, each) for other, each in tied.items()}
+    older = {other for other, rival in at.items() if rival is not None and rival < task.id}
+    return 1 + ahead(served[upstream], lengths, client=task.client, before=before, older=older)

@@ -14,7 +14,6 @@ from sqlalchemy import (
     bindparam,
     cast,
     delete,
-    exists,
     func,
     literal,
     or_,
@@ -204,7 +203,9 @@ async def claim_probe(connection: AsyncConnection, circuit: Circuit, *, now: dat
 
 
 def _line_check(key: str) -> Select[Any]:
-    return select(literal(key)).where(exists(select(tasks.c.id).where(tasks.c.waits_for == key, WAITING)))
+    # Not "exists": PostgreSQL would read the table for it, through all that has ended, sure to find one soon.
+    first = select(func.min(tasks.c.client)).where(tasks.c.waits_for == key, WAITING)
+    return select(literal(key)).where(first.scalar_subquery().is_not(None))
 
 
 async def lines(connection: AsyncConnection, keys: Iterable[str]) -> set[str]:
@@ -232,6 +233,7 @@ _FIRST_OF_CLIENT = (
     .order_by(tasks.c.id)
     .limit(bindparam("most"))
 )
+_NTH_OF_CLIENT = _FIRST_OF_CLIENT.with_only_columns(tasks.c.id).limit(1).offset(bindparam("before"))
 _WAITING_BY_CLIENT = (
     select(tasks.c.client, func.count()).where(tasks.c.waits_for == bindparam("key"), WAITING).group_by(tasks.c.client)
 )
@@ -252,6 +254,12 @@ async def in_line(connection: AsyncConnection, key: str, *, most: int) -> dict[s
         )
         for client in clients
     }
+
+
+async def nth_in_line(connection: AsyncConnection, key: str, client: str, before: int) -> UUID | None:
+    """Read which task of a client stands in a line behind so many of its own."""
+    found: UUID | None = await connection.scalar(_NTH_OF_CLIENT, {"key": key, "of_client": client, "before": before})
+    return found
 
 
 async def line_lengths(connection: AsyncConnection, key: str) -> dict[str, int]:

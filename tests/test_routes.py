@@ -1,0 +1,233 @@
+"""Who is asked next, who is left alone, how often, and whose turn it is: promises of the pure code, as properties."""
+
+import dataclasses
+import datetime as dt
+import itertools
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.domain.circuit import FAILURES, OPEN_FOR, WINDOW, Circuit
+from service.domain.rate import Rate
+from service.domain.routing import TRIES, choose, ranked, tries
+from service.domain.task import Submission
+from service.domain.turns import ahead, rivals, turns
+
+NOW = dt.datetime(2026, 3, 1, tzinfo=dt.UTC)
+OUTCOMES = ("sending", "taken", "refused", "account", "unavailable", "uncertain")
+
+
+def later(seconds: float) -> dt.datetime:
+    return NOW + dt.timedelta(seconds=seconds)
+
+
+def submission(upstream: str, outcome: str, retry_in: float | None = None) -> Submission:
+    retry_at = None if retry_in is None else later(retry_in)
+    return Submission(
+        id=UUID(int=1),
+        task_id=UUID(int=2),
+        upstream=upstream,
+        dialect="d",
+        outcome=outcome,
+        sent_at=NOW,
+        retry_at=retry_at,
+    )
+
+
+# ── routes ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+names = st.sampled_from("abcd")
+routes = st.lists(names, unique=True, max_size=4)
+histories = st.lists(
+    st.builds(submission, names, st.sampled_from(OUTCOMES), st.none() | st.sampled_from([-10.0, 0.0, 10.0])),
+    max_size=14,
+)
+
+
+@given(routes, histories)
+def test_all_are_named_once_but_those_that_turned_the_account_away(route: list[str], history: list[Submission]) -> None:
+    away = {each.upstream for each in history if each.outcome == "account"}
+    order = ranked(route, history, now=NOW)
+    assert sorted(order) == sorted(set(route) - away)
+    assert choose(route, history, now=NOW) == (order[0] if order else None)
+
+
+@given(routes, histories)
+def test_who_rests_comes_last_and_before_that_who_perhaps_has_it(route: list[str], history: list[Submission]) -> None:
+    resting = {each.upstream for each in history if each.retry_at is not None and each.retry_at > NOW}
+    perhaps = {each.upstream for each in history if each.outcome == "uncertain"}
+    order = [(name in resting, name in perhaps) for name in ranked(route, history, now=NOW)]
+    assert order == sorted(order)
+
+
+@given(routes, histories)
+def test_of_equals_the_first_of_the_route_is_asked_until_its_tries_are_used_up(
+    route: list[str], history: list[Submission]
+) -> None:
+    plain = [each for each in history if each.outcome not in {"account", "uncertain"} and each.retry_at is None]
+    order = ranked(route, plain, now=NOW)
+    fresh = [name for name in route if tries(name, plain) < TRIES]
+    assert order[: len(fresh)] == fresh
+    used = [tries(name, plain) for name in order[len(fresh) :]]
+    assert used == sorted(used)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_three_tries_each_and_then_in_turns(count: int) -> None:
+    route, history = list("abc")[:count], []
+    asked = []
+    for _ in range(5 * count):
+        name = choose(route, history, now=NOW)
+        assert name is not None
+        asked.append(name)
+        history.append(submission(name, "unavailable"))
+    assert "".join(asked) == "".join(name * 3 for name in route) + "".join(route) * 2
+
+
+# ── circuits ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+CLOSED = Circuit(upstream="elkapi", dialect="runway/aggregator")
+
+
+def failing(*seconds: float) -> Circuit:
+    circuit = CLOSED
+    for each in seconds:
+        circuit = circuit.failed(later(each))
+    return circuit
+
+
+@given(st.lists(st.integers(0, 300), max_size=12))
+def test_a_circuit_opens_with_the_fifth_failure_of_a_minute_and_not_before(moments: list[int]) -> None:
+    circuit, counted = CLOSED, []
+    for moment in sorted(moments):
+        circuit = circuit.failed(later(moment))
+        counted = [each for each in counted if each > moment - WINDOW] + [moment]
+        if len(counted) >= FAILURES:
+            assert circuit.standing(later(moment)) == "open"
+            assert (circuit.opened_at, circuit.open_until) == (later(moment), later(moment + OPEN_FOR))
+            return
+        assert circuit.standing(later(moment)) == "closed"
+
+
+@given(st.floats(0, OPEN_FOR - 0.001), st.floats(0, 1000))
+def test_it_is_open_for_half_a_minute_and_then_one_may_try(within: float, after: float) -> None:
+    circuit = failing(0, 0, 0, 0, 0)
+    assert circuit.standing(later(within)) == "open"
+    assert circuit.failed(later(within)) == circuit, "what was sent before it opened says nothing new"
+    tried = later(OPEN_FOR + after)
+    assert circuit.standing(tried) == "half_open"
+    probing = dataclasses.replace(circuit, probe_until=tried + dt.timedelta(seconds=60))
+    assert probing.standing(tried) == "probing"
+    assert probing.standing(tried + dt.timedelta(seconds=60)) == "half_open", "whoever tried is not waited for for ever"
+
+
+@given(after=st.floats(OPEN_FOR, 1000), claimed=st.booleans())
+def test_what_the_probe_meets_decides(after: float, *, claimed: bool) -> None:
+    circuit = failing(0, 0, 0, 0, 0)
+    probing = dataclasses.replace(circuit, probe_until=later(after + 60) if claimed else None)
+    again = probing.failed(later(after))
+    assert again.standing(later(after)) == "open"
+    assert (again.opened_at, again.open_until, again.probe_until) == (NOW, later(after + OPEN_FOR), None)
+    assert probing.answered() == CLOSED
+
+
+# ── rates ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+rates = st.sampled_from([0.1, 0.5, 1.0, 1.5, 2.0, 3.0, 7.0, 10.0, 100.0])
+
+
+@given(rates, st.lists(st.tuples(st.integers(0, 3_000_000), st.integers(0, 300)), max_size=40))
+def test_no_window_holds_more_than_its_time_allows_and_one_second_in_advance(
+    per_second: float, wishes: list[tuple[int, int]]
+) -> None:
+    """Whenever somebody wants some, as many as fit are taken."""
+    rate, now, taken = Rate(per_second), NOW, []
+    for microseconds, wanted in wishes:
+        now += dt.timedelta(microseconds=microseconds)
+        count = min(rate.free(now), wanted)
+        assert (rate.free(now) >= 1) == (rate.wait(now) <= 1e-6)
+        rate = rate.taken(now, count) if count else rate
+        taken.append((now, count))
+    burst = max(int(per_second), 1)
+    for start, end in itertools.combinations_with_replacement(range(len(taken)), 2):
+        seconds = (taken[end][0] - taken[start][0]).total_seconds()
+        assert sum(count for _, count in taken[start : end + 1]) <= per_second * seconds + burst + 1e-3
+
+
+@given(rates, st.integers(1, 20), st.floats(0, 5))
+def test_whoever_waits_as_long_as_it_says_finds_that_one_fits(per_second: float, takes: int, after: float) -> None:
+    rate, now = Rate(per_second), later(after)
+    for _ in range(takes):
+        now += dt.timedelta(seconds=rate.wait(now), microseconds=1)
+        assert rate.free(now) >= 1
+        rate = rate.taken(now, rate.free(now))
+        assert rate.free(now) == 0
+        assert 0 < rate.wait(now) <= 1 / per_second + 1e-6
+
+
+def test_what_is_not_used_is_not_saved_up_beyond_a_second() -> None:
+    rate = Rate(5.0).taken(NOW, 5)
+    assert [rate.free(later(seconds)) for seconds in (0, 0.2, 1, 1000)] == [0, 1, 5, 5]
+
+
+# ── turns ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+clients = st.sampled_from("abcde")
+
+
+@st.composite
+def lines(draw: st.DrawFn) -> tuple[dict[str, int], dict[str, list[int]]]:
+    """Draw who is served how often, and who waits with what: numbers, the older the lower."""
+    served = draw(st.dictionaries(clients, st.integers(0, 4)))
+    waiting: dict[str, list[int]] = {}
+    for number, client in enumerate(draw(st.lists(clients, max_size=15))):
+        waiting.setdefault(client, []).append(number)
+    return served, waiting
+
+
+@given(lines(), st.integers(0, 20))
+def test_places_are_filled_and_each_client_keeps_its_order(
+    line: tuple[dict[str, int], dict[str, list[int]]], free: int
+) -> None:
+    served, waiting = line
+    chosen = turns(served, waiting, free=free)
+    assert len(chosen) == min(free, sum(map(len, waiting.values())))
+    for client, own in waiting.items():
+        mine = [number for of, number in chosen if of == client]
+        assert mine == own[: len(mine)]
+
+
+@given(lines(), st.integers(0, 20))
+def test_nobody_is_given_a_place_while_one_that_waits_has_fewer(
+    line: tuple[dict[str, int], dict[str, list[int]]], free: int
+) -> None:
+    served, waiting = line
+    has = {client: served.get(client, 0) for client in waiting}
+    left = {client: len(own) for client, own in waiting.items()}
+    for client, _ in turns(served, waiting, free=free):
+        assert has[client] == min(has[other] for other in waiting if left[other])
+        has[client] += 1
+        left[client] -= 1
+
+
+@given(st.lists(clients, min_size=1, unique=True), st.integers(0, 30))
+def test_where_all_wait_nobody_has_two_places_more_than_another(waiting: list[str], free: int) -> None:
+    line = {client: list(range(100 * number, 100 * number + 30)) for number, client in enumerate(waiting)}
+    chosen = [client for client, _ in turns({}, line, free=free)]
+    counts = [chosen.count(client) for client in waiting]
+    assert max(counts) - min(counts) <= 1
+
+
+@given(lines())
+def test_the_place_in_line_is_the_turn_that_comes(line: tuple[dict[str, int], dict[str, list[int]]]) -> None:
+    served, waiting = line
+    order = turns(served, waiting, free=100)
+    counts = {client: len(own) for client, own in waiting.items()}
+    for client, own in waiting.items():
+        for before, number in enumerate(own):
+            tied = rivals(served, counts, client=client, before=before)
+            older = {other for other, at in tied.items() if waiting[other][at] < number}
+            place = ahead(served, counts, client=client, before=before, older=older)
+            assert order[place] == (client, number)
