@@ -14,7 +14,7 @@ from service.domain.errors import AccountProblem, NotFound, Unavailable, Upstrea
 from service.domain.rate import Rate
 from service.domain.task import ENDED, Failure, Source, State, Task, Update
 from service.domain.timing import LEASE, RETRY_AFTER_CAP, counts_as_missing, may_be_invisible
-from service.flows.apply import Applied, News, settle
+from service.flows.apply import Applied, News, settle, settle_surely
 from service.flows.cancel import follow_up
 from service.flows.exchange import converse
 from service.flows.reconcile import reconcile
@@ -98,8 +98,18 @@ async def _take_slots(
 async def _look_in_place(runtime: Runtime, upstream: Upstream, tasks: list[Task]) -> None:
     try:
         await look(runtime, tasks)
+    except StoreUnavailable as error:
+        log.warning("what was asked of %s could not be written and is asked again: %s", upstream.name, error)
+        await _let_go(runtime, tasks)
     finally:
         upstream.looks.give()
+
+
+async def _let_go(runtime: Runtime, tasks: list[Task]) -> None:
+    """Leave claimed tasks to whoever looks next, once the database is back, instead of until their lease ends."""
+    now = runtime.now()
+    news = (News(task_id=task.id, source=Source.POLL, attempt=task.attempts, look_at=now) for task in tasks)
+    await asyncio.gather(*(settle_surely(runtime, each) for each in news))
 
 
 async def _put_back(runtime: Runtime, tasks: list[Task], wait: float) -> None:

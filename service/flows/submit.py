@@ -54,17 +54,22 @@ async def run_due(runtime: Runtime, underway: Underway) -> int:
     now = runtime.now()
     until = now + dt.timedelta(seconds=LEASE)
     claimed: list[Task] = await runtime.writer.do(_claim, (now, until, room))
-    lines = await _lines(runtime)
-    if not claimed and not lines:
-        return 0
-    planned = Round(claimed, room if lines else 0)
+    planned = Round(claimed, 0)
     try:
+        lines = await _lines(runtime)
+        if not claimed and not lines:
+            return 0
+        planned.most = room if lines else 0
         await _begin(runtime, planned)
     except StoreUnavailable:
         # Perhaps it was written and only the answer got lost. We know that nothing was sent, and say so.
         unsent = Unavailable("overloaded", "the database went away before anything was sent")
         for handover in planned.handovers:
             underway.start(_take_back(runtime, handover, unsent))
+        begun = {handover.task.id for handover in planned.handovers}
+        for task in claimed:
+            if task.id not in begun:
+                underway.start(_let_go(runtime, task))
         raise
     announce(runtime, planned.applied)
     for handover in planned.handovers:
@@ -251,7 +256,25 @@ async def serve(runtime: Runtime, handover: Handover) -> None:
 
 
 async def _take_back(runtime: Runtime, handover: Handover, unsent: Unavailable) -> None:
-    await settle_surely(runtime, went_wrong(runtime, handover, unsent))
+    applied = await settle_surely(runtime, went_wrong(runtime, handover, unsent))
+    if applied.decision != "applied":  # it had not been written
+        await _let_go(runtime, handover.task)
+
+
+async def _let_go(runtime: Runtime, task: Task) -> None:
+    """Leave a claimed task to whoever looks next, instead of until its lease ends."""
+    await settle_surely(
+        runtime,
+        News(
+            task_id=task.id,
+            source=Source.SUBMIT,
+            attempt=task.attempts,
+            holder_only=True,
+            expects=frozenset({State.QUEUED}),
+            retry_at=runtime.now(),
+        ),
+    )
+    runtime.bells.ring("submit")
 
 
 def _nobody_left(task: Task, history: Sequence[Submission]) -> News:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from service.flows.runtime import log
+from service.store.database import StoreUnavailable
 
 
 class Underway:
@@ -47,6 +48,9 @@ class Underway:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            log.error("a conversation broke off", exc_info=task.exception())
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, StoreUnavailable):
+            log.warning("a conversation broke off: %s", error)
+        elif error is not None:
+            log.error("a conversation broke off", exc_info=error)
         self._when_room()

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.store.database import Database, StoreBusy, StoreUnavailable, out_of_reach
+from service.store.database import Database, StoreBusy, StoreContended, StoreUnavailable, out_of_reach
 
 log = logging.getLogger("dovecote")
 
@@ -28,6 +28,8 @@ Batch = Callable[[AsyncConnection, Sequence[Item]], Awaitable[Sequence[Answer]]]
 
 BATCH_SIZE = 256
 MOST_WAITING = 10_000
+MOST_CONTENDED = 5
+"""How often a transaction is made that others stand in the way of."""
 PATIENCE = 0.025
 """Seconds for which requests at the doors may go before the journeys."""
 
@@ -128,6 +130,16 @@ class Writer:
                 await self._commit([wish])
 
     async def _write(self, wishes: list[_Wish]) -> None:
+        for _ in range(MOST_CONTENDED - 1):
+            try:
+                await self._write_once(wishes)
+            except StoreContended as error:
+                log.info("%d writes are made again: %s", len(wishes), error)
+            else:
+                return
+        await self._write_once(wishes)
+
+    async def _write_once(self, wishes: list[_Wish]) -> None:
         groups: dict[Batch[Any, Any], list[_Wish]] = {}
         for wish in wishes:
             groups.setdefault(wish.batch, []).append(wish)

@@ -29,6 +29,10 @@ class StoreBusy(StoreUnavailable):
     """More writes are waiting than may wait."""
 
 
+class StoreContended(StoreUnavailable):
+    """Another transaction stood in the way of this one, which has been undone as a whole: it may be tried again."""
+
+
 class AlreadyRunning(Exception):
     """Another Dovecote process has this SQLite database open."""
 
@@ -183,12 +187,14 @@ def _mistaken(error: BaseException | None) -> bool:
 
 _AWAY = frozenset({"08", "53", "57"})
 """PostgreSQL's classes: connection, resources, operator intervention (shutdown, crash, cancel)."""
-_NOT_NOW = frozenset({"25006", "40001", "40P01", "55P03"})
-"""A standby after a failover, a serialization failure, a deadlock, a lock that is not to be had."""
+_CONTENDED = frozenset({"40001", "40P01"})
+"""A serialization failure, a deadlock."""
+_NOT_NOW = _CONTENDED | {"25006", "55P03"}
+"""Or a standby after a failover, a lock that is not to be had."""
 
 
 def _no_service(error: DBAPIError) -> bool:
-    state = str(getattr(error.orig, "sqlstate", None) or "")
+    state = _sqlstate(error)
     return state[:2] in _AWAY or state in _NOT_NOW
 
 
@@ -213,6 +219,10 @@ def _without_values(error: StatementError) -> StatementError:
     return StatementError(f"({type(error.orig).__name__}) {said}", None, None, orig, hide_parameters=True)
 
 
+def _sqlstate(error: BaseException) -> str:
+    return str(getattr(getattr(error, "orig", None), "sqlstate", None) or "")
+
+
 @contextlib.asynccontextmanager
 async def _translated() -> AsyncIterator[None]:
     try:
@@ -224,4 +234,6 @@ async def _translated() -> AsyncIterator[None]:
             if isinstance(error, StatementError):
                 raise _without_values(error).with_traceback(error.__traceback__) from None
             raise
+        if _sqlstate(error) in _CONTENDED:
+            raise StoreContended("another transaction stood in the way") from error
         raise StoreUnavailable(f"the database does not answer: {type(error).__name__}") from error

@@ -64,7 +64,9 @@ _ACCEPT = {"sqlite": _accepting(insert_sqlite), "postgresql": _accepting(insert_
 async def accept(connection: AsyncConnection, wished: Sequence[Task]) -> list[Accepted]:
     """Insert new tasks with their first event; where the client's idempotency key is taken, give the task that has it."""
     statement = _ACCEPT[connection.dialect.name]
-    inserted = set((await connection.scalars(statement, [row_of(task) for task in wished])).all())
+    # In the order of the keys, so that two processes that are given the same ones do not wait for each other in a ring.
+    in_order = sorted(wished, key=lambda task: (task.client, task.idempotency_key or ""))
+    inserted = set((await connection.scalars(statement, [row_of(task) for task in in_order])).all())
     new = [task for task in wished if task.id in inserted]
     if new:
         await connection.execute(events.insert(), [_acceptance(task) for task in new])

@@ -8,6 +8,7 @@ from starlette.routing import Route
 
 from service.flows import inbox
 from service.flows.runtime import Runtime, log
+from service.store.database import StoreUnavailable
 from service.web.health import alive
 from service.web.problems import Problem, unavailable
 from service.web.reading import read_body
@@ -37,7 +38,7 @@ async def receive(request: Request) -> Response:
     except ClientDisconnect:
         return Response(status_code=400)  # nobody is there to read it
     except Exception as error:  # noqa: BLE001 - whatever it is: a 4xx would tell the provider not to come again
-        log.warning("a callback could not be stored: %s", error, exc_info=not isinstance(error, OSError))
+        log.warning("a callback could not be stored: %s", error, exc_info=not isinstance(error, StoreUnavailable))
         return unavailable("the callback could not be stored; send it again").response()
     return Response(b'{"received":true}', media_type="application/json")
 

@@ -261,7 +261,8 @@ ENDPOINTS = (
         description=(
             "Stores the task and answers at once; Dovecote hands it to an upstream in the background, once. With an "
             "`Idempotency-Key` the same request can be repeated without a second task: the same body gives the same task, "
-            "another body is refused."
+            "another body is refused. One that comes while the first is still being stored waits for it and is given its task; "
+            "where that takes too long it is told 503 with `Retry-After`, and the same request can be sent again."
         ),
         parameters=(
             Parameter(
