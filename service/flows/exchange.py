@@ -2,14 +2,14 @@
 
 import contextlib
 from collections.abc import Generator, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 from urllib.parse import urlsplit
 
-import httpx
 import orjson
 
-from service.domain.errors import Unavailable, Uncertain, UpstreamError
-from service.flows.http import CONNECT_TIMEOUT, NEVER_SENT, WRITE_TIMEOUT, AnswerTooLarge, send
+from service.domain.errors import Unavailable, UpstreamError
+from service.flows.failures import named
+from service.flows.http import CONNECT_TIMEOUT, WRITE_TIMEOUT, send
 from service.flows.runtime import Runtime, Upstream
 from service.providers.dialect import Call, Dialect, Reply
 
@@ -70,11 +70,9 @@ async def _ask(runtime: Runtime, upstream: Upstream, dialect: Dialect, call: Cal
                 read_timeout=call.read_timeout,
                 total_timeout=CONNECT_TIMEOUT + WRITE_TIMEOUT + call.read_timeout,
             )
-    except NEVER_SENT as error:
-        words = f"no connection to {_host(upstream)}: {_words(error)}"
-        raise Unavailable("overloaded", words, broken=True) from error
-    except (httpx.HTTPError, AnswerTooLarge) as error:
-        raise _broken(call, upstream, error) from error
+    except Exception as error:  # whatever it is: the table's last row assumes the worst
+        host = urlsplit(upstream.settings.base_url).hostname
+        raise named(error, creating=call.creates, host=host) from error
     return Reply(answer.status, answer.headers, _without(answer.body, [key, *hidden]))
 
 
@@ -84,19 +82,3 @@ def _without(body: bytes, secrets: Sequence[str]) -> bytes:
         if secret:
             body = body.replace(secret.encode(), b"[redacted]")
     return body
-
-
-def _broken(call: Call, upstream: Upstream, error: Exception) -> Exception:
-    """Name a failure after which nobody knows whether the request arrived."""
-    code = "provider_timeout" if isinstance(error, httpx.TimeoutException) else "unreadable"
-    message = f"the request to {_host(upstream)} went out and no usable answer came: {_words(error)}"
-    return (Uncertain if call.creates else Unavailable)(code, message, broken=True)
-
-
-def _host(upstream: Upstream) -> Any:
-    return urlsplit(upstream.settings.base_url).hostname
-
-
-def _words(error: Exception) -> str:
-    """Say a transport error shortly. Its text holds hosts and reasons, never headers or bodies."""
-    return f"{type(error).__name__} {error}".strip()[:300]

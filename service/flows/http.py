@@ -8,6 +8,7 @@ bridge here is our own; see docs/decisions/0001.
 import asyncio
 import dataclasses
 import functools
+import io
 import ipaddress
 import socket
 import zlib
@@ -24,6 +25,8 @@ CONNECT_TIMEOUT = 10.0
 WRITE_TIMEOUT = 30.0
 ANSWER_CAP = 8 * 1024 * 1024
 """Bytes of an upstream's answer that we are willing to read."""
+AT_ONCE = 65_536
+"""Bytes of a request's body that are written at once."""
 RESOLVING_THREADS = 8
 KEEP_ALIVE = 15.0
 """Seconds that an idle connection is kept: shorter than what servers keep, so that few are found dead."""
@@ -90,7 +93,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
                     request.method,
                     str(request.url),
                     headers=request.headers.multi_items(),
-                    data=await request.aread() or None,
+                    data=_body(await request.aread()),
                     allow_redirects=False,
                     skip_auto_headers=("User-Agent", "Content-Type", "Accept", "Accept-Encoding"),
                     timeout=aiohttp.ClientTimeout(
@@ -110,6 +113,11 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         """Close every connection."""
         if self._session is not None:
             await self._session.close()
+
+
+def _body(content: bytes) -> bytes | io.BytesIO | None:
+    """Let a large body, such as a picture in a data URI, be written in pieces: at once it would hold up everything else."""
+    return io.BytesIO(content) if len(content) > AT_ONCE else content or None
 
 
 class _Body(httpx.AsyncByteStream):
