@@ -69,25 +69,34 @@ class News:
     """The earliest next poll, where the upstream asked us to wait."""
 
 
-def weigh(task: Task, news: News, submission: Submission, *, now: dt.datetime, known: bool = False) -> News:
+def weigh(task: Task, news: News, submission: Submission, *, now: dt.datetime) -> News:
     """Decide what the proof of a job means: it serves the task, is adopted by it, or is one too many.
 
     A job is adopted, whatever had been said of its submission, while nothing else serves the task: so none is bought
-    beside it, and what has been paid is delivered. It never overwrites what another submission does for the task.
-
-    :param known: whether it is known already that there is one too many
+    beside it, and what has been paid is delivered. It never overwrites what another submission does for the task, and
+    one that failed ends no task that another may still serve.
     """
-    update = news.update
+    update, known = news.update, submission.job_state is not None
     proven = dataclasses.replace(
-        submission, outcome="taken", external_id=update.external_id, settled_at=now, code=None, message=None
+        submission,
+        outcome="taken",
+        external_id=update.external_id,
+        settled_at=now,
+        code=None,
+        message=None,
+        job_state=None,
+        due_at=None,
     )
     if task.submission_id in {None, submission.id} and not submission.denied:
         unproven = submission.outcome != "taken" and (news.source is Source.SUBMIT or update.state is not None)
         return dataclasses.replace(
-            news, settles=proven if unproven else None, alone=unproven and submission.superseded_at is not None
+            news,
+            settles=proven if unproven else None,
+            # It may have been given up after the submission was read: then the task knows.
+            alone=unproven and (submission.superseded_at is not None or task.unconfirmed_since is not None),
         )
     details = {"upstream": submission.upstream, "submission": str(submission.id), "external_id": update.external_id}
-    if task.state in _UNSERVED or (task.verdict_by == "dovecote" and task.external_id is None):
+    if unserved(task) and not {update.state, submission.job_state} & _FAILURES:
         place = {
             "upstream": submission.upstream,
             "dialect": submission.dialect,
@@ -110,7 +119,7 @@ def weigh(task: Task, news: News, submission: Submission, *, now: dt.datetime, k
         refunded=update.refunded,
         due_at=now if update.external_id or submission.external_id else None,
     )
-    shown = {"state": extra.job_state, "results": [result.as_json() for result in update.results]}
+    shown = {"job_state": extra.job_state, "job_results": [result.as_json() for result in update.results]}
     return dataclasses.replace(
         news,
         update=Update(),
@@ -123,8 +132,14 @@ def weigh(task: Task, news: News, submission: Submission, *, now: dt.datetime, k
     )
 
 
+_FAILURES = frozenset({State.FAILED, State.CANCELLED})
 _UNSERVED = frozenset({State.QUEUED, State.UNCONFIRMED})
 """States in which no upstream is known to work on a task."""
+
+
+def unserved(task: Task) -> bool:
+    """Whether no job serves a task, so that one which was thought to be one too many may."""
+    return task.state in _UNSERVED or (task.verdict_by == "dovecote" and task.external_id is None)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -148,14 +163,15 @@ class _Written:
     """Those of them whose answer came."""
     alone: list[Submission] = dataclasses.field(default_factory=list)
     """Those of them that supersede the others of their task."""
+    unserved: set[UUID] = dataclasses.field(default_factory=set)
+    """Tasks that were bought again in vain: a job that was one too many may serve them after all."""
 
-    def knows_extra(self, submission: Submission) -> bool:
-        """Whether it has been noticed already that a submission made a job too many."""
-        return submission.job_state is not None or any(
-            each.id == submission.id and each.job_state is not None for each in self.settled
-        )
+    def as_noticed(self, submission: Submission) -> Submission:
+        """Give a submission as this batch has left it, where it made a job too many."""
+        noticed = (each for each in reversed(self.settled) if each.id == submission.id and each.job_state is not None)
+        return next(noticed, submission)
 
-    def note_submissions(self, news: News) -> None:
+    def note_submissions(self, task: Task, news: News) -> None:
         """Note what the news say of submissions."""
         if news.settles is not None:
             self.settled.append(news.settles)
@@ -163,6 +179,8 @@ class _Written:
                 self.answered.add(news.settles.id)
             if news.alone:
                 self.alone.append(news.settles)
+            if task.unconfirmed_since is not None and news.settles.outcome != "taken":
+                self.unserved.add(task.id)
         if news.begins is not None:
             self.begun.append(news.begins)
 
@@ -177,7 +195,8 @@ async def apply(runtime: Runtime, connection: AsyncConnection, news: Sequence[Ne
     await submissions.supersede_others(connection, written.alone, at=runtime.now())
     revived = {submission.id for submission in written.alone}
     await submissions.settle(connection, written.settled, answered=written.answered, revived=revived)
-    await queue.watch_jobs(connection, [each for each in written.settled if each.job_state is not None])
+    await queue.watch_jobs(connection, [each for each in written.settled if each.job_state is not None] + written.alone)
+    await queue.watch_jobs_again(connection, written.unserved, now=runtime.now())
     await submissions.begin(connection, written.begun)
     await queue.settle_tasks(connection, list(written.changed.values()))
     await event_store.record(connection, written.events)
@@ -255,10 +274,11 @@ def _take_in(runtime: Runtime, tasks: dict[UUID, Task], news: News, written: _Wr
         runtime.met_unknown_word(before.dialect or "", news.update.unknown_word)
     now = runtime.now()
     if news.proves is not None:
-        news = weigh(before, news, news.proves, now=now, known=written.knows_extra(news.proves))
+        news = weigh(before, news, written.as_noticed(news.proves), now=now)
     if before.state not in news.expects:
-        news = dataclasses.replace(news, update=Update(), set={}, retry_at=None, begins=None, settles=None, alone=False)
-    written.note_submissions(news)
+        nothing = dataclasses.replace(news, update=Update(), set={}, remark=None, retry_at=None, alone=False)
+        news = dataclasses.replace(nothing, begins=None, settles=None)
+    written.note_submissions(before, news)
     after = advance(dataclasses.replace(before, **news.set), news.update, now=now, source=news.source)
     after = after or dataclasses.replace(before, **news.set)
     moved = _worth_an_event(before, after)

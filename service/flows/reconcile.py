@@ -127,10 +127,26 @@ def _by_policy(task: Task, submission: Submission, now: dt.datetime) -> News | N
             update=Update(state=State.FAILED, failure=failure),
             details={"policy": "fail"},
         )
-    wanted = task.on_uncertain == "resubmit_once" and task.external_id is None
-    if wanted and task.cancel_requested_at is None and now < task.deadline_at:
-        return _again(task, submission, now, Source.SWEEP, "resubmitted")
-    return None
+    if task.on_uncertain == "hold" or task.external_id is not None or now >= task.deadline_at:
+        return None
+    if task.cancel_requested_at is not None:
+        return _cancelled(task, submission)
+    return _again(task, submission, now, Source.SWEEP, "resubmitted")
+
+
+def _cancelled(task: Task, submission: Submission) -> News:
+    """Carry out a wish to cancel what would be bought again."""
+    words = (
+        f"it is not bought again; {submission.upstream} may have it: the job may run on there and be charged, and should "
+        "a result come all the same, it is kept"
+    )
+    return News(
+        task_id=task.id,
+        source=Source.CLIENT,
+        attempt=task.attempts,
+        expects=frozenset({State.UNCONFIRMED}),
+        update=Update(state=State.CANCELLED, failure=Failure("cancelled", words)),
+    )
 
 
 def _again(task: Task, submission: Submission, now: dt.datetime, source: Source, remark: str) -> News:
