@@ -89,6 +89,19 @@ async def speak_plainly(reader: asyncio.StreamReader, writer: asyncio.StreamWrit
     writer.write(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
 
 
+async def read_nothing(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Leave the request where it is until the client has had enough."""
+    reading: Any = writer.transport
+    reading.pause_reading()
+    await asyncio.sleep(1)
+
+
+def http(status: str, body: bytes = b"", *headers: bytes) -> bytes:
+    """Write a whole answer."""
+    lines = (f"HTTP/1.1 {status}".encode(), b"Content-Length: %d" % len(body), *headers, b"", b"")
+    return b"\r\n".join(lines) + body
+
+
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{'a':\r\n"
 PERHAPS_SENT: dict[str, tuple[Handle, type[Exception]]] = {
     "accept and close": (close_at_once, httpx.NetworkError | httpx.RemoteProtocolError),  # type: ignore[dict-item]

@@ -80,9 +80,9 @@ def test_everything_that_is_made_from_the_code_stands_somewhere():
 
 def test_a_page_is_written_anew_in_place(tmp_path):
     path = tmp_path / "page.md"
-    path.write_text("before\n<!-- made: never-sent -->stale<!-- end -->\nafter\n", encoding="utf-8")
+    path.write_text("before\n<!-- made: failures -->stale<!-- end -->\nafter\n", encoding="utf-8")
     main([str(path)])
-    assert path.read_text(encoding="utf-8") == rewritten("before\n<!-- made: never-sent -->\n<!-- end -->\nafter\n")
+    assert path.read_text(encoding="utf-8") == rewritten("before\n<!-- made: failures -->\n<!-- end -->\nafter\n")
     assert "| `ConnectError` |" in path.read_text(encoding="utf-8")
 
 

@@ -22,7 +22,6 @@ from service.domain.timing import (
     next_delivery,
     next_poll,
     next_reconciliation,
-    policy_acts,
     reconciliation_ends,
     retry_inbox,
     retry_submit,
@@ -237,7 +236,7 @@ def test_a_lost_answer_is_looked_for_later_unless_something_is_done_about_it_now
     """Never in a busy loop: what is due at once is the policy's to decide, or the deadline's."""
     now = after(age)
     found = next_reconciliation(task, median=median, lookup=lookup, now=now)
-    decides = policy_acts(task) and now >= reconciliation_ends(task, median=median, lookup=lookup)
+    decides = task.on_uncertain != "hold" and now >= reconciliation_ends(task, median=median, lookup=lookup)
     assert now <= found <= max(task.deadline_at, now)
     assert (found == now) == (decides or now >= task.deadline_at)
     assert found == next_poll(task, EXPECTING, median=median, lookup=lookup, now=now)
@@ -252,24 +251,9 @@ def test_a_policy_that_acts_is_asked_as_soon_as_nothing_can_come_out_any_more(
     while now < min(ends, task.deadline_at):
         now = next_reconciliation(task, median=median, lookup=lookup, now=now)
         looks += 1
-    last = min(ends, task.deadline_at) if policy_acts(task) or lookup else task.deadline_at
+    last = min(ends, task.deadline_at) if task.on_uncertain != "hold" or lookup else task.deadline_at
     assert last <= now <= min(last + dt.timedelta(seconds=EXPECTING.longest), task.deadline_at) or now == START
     assert looks <= (400 if lookup else 1)
-
-
-@pytest.mark.parametrize(
-    ("policy", "cancelled", "acts"),
-    [
-        ("hold", False, False),
-        ("fail", False, True),
-        ("fail", True, True),
-        ("resubmit_once", False, True),
-        ("resubmit_once", True, False),
-    ],
-)
-def test_what_the_client_wants_cancelled_is_not_bought_again(policy: str, *, cancelled: bool, acts: bool) -> None:
-    wish = START if cancelled else None
-    assert policy_acts(dataclasses.replace(LOST, on_uncertain=policy, cancel_requested_at=wish)) == acts
 
 
 def test_the_list_is_looked_at_soon_and_then_ever_more_rarely() -> None:

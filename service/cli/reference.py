@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Final
 from uuid import UUID
 
-from service.domain.errors import UpstreamError
+from service.domain.errors import Unavailable, UpstreamError
 from service.domain.task import Task
-from service.flows.http import NEVER_SENT
+from service.flows.failures import FAILURES
 from service.providers import DIALECTS, FAMILIES, PROVIDERS, Provider, gateway
 from service.providers.dialect import Dialect, Family, Operation, Reply
 
@@ -47,10 +47,19 @@ def texts() -> str:
     return _table(("code", "a text with"), [*rows, ("`provider_error`", "any other text"), ("`unknown`", "no text")])
 
 
-def never_sent() -> str:
-    """Name the failures of the network after which it is certain that nothing was sent."""
-    meanings = {error.__name__: (error.__doc__ or "").strip().splitlines()[0] for error in NEVER_SENT}
-    return _table(("failure", "of httpx"), [(f"`{name}`", meaning) for name, meaning in meanings.items()])
+def failures() -> str:
+    """Say what every failure of the network is taken for, in the order in which it is decided."""
+    rows = [
+        (
+            "any other" if each.error is Exception else f"`{each.error.__name__}`",
+            each.meaning,
+            f"{each.submit.outcome} · `{each.code}`",
+            f"{Unavailable.outcome} · `{each.code}`",
+            "yes" if each.counts else "–",
+        )
+        for each in FAILURES
+    ]
+    return _table(("failure", "what happened", "submit", "poll", "circuit"), rows)
 
 
 SECTIONS: Final[Mapping[str, Callable[[], str]]] = {
@@ -58,7 +67,7 @@ SECTIONS: Final[Mapping[str, Callable[[], str]]] = {
     "upstreams": upstreams,
     "refusals": refusals,
     "texts": texts,
-    "never-sent": never_sent,
+    "failures": failures,
 }
 """What can stand between ``<!-- made: NAME -->`` and ``<!-- end -->`` in a page."""
 

@@ -1,10 +1,10 @@
 """Which upstream a task is handed to next, by how its submissions went so far."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from service.domain.task import Submission
-from service.domain.timing import SUBMIT_BACKOFF
+from service.domain.timing import RETRY_AFTER_CAP, SUBMIT_BACKOFF
 
 TRIES = len(SUBMIT_BACKOFF)
 """Submissions that may meet an unavailable upstream before the next one is tried."""
@@ -31,6 +31,17 @@ def ranked(route: Sequence[str], submissions: Sequence[Submission], *, now: date
 def choose(route: Sequence[str], submissions: Sequence[Submission], *, now: datetime) -> str | None:
     """Choose the upstream for the next submission; None when every one has turned the account away."""
     return next(iter(ranked(route, submissions, now=now)), None)
+
+
+def rests_until(upstream: str, submissions: Sequence[Submission]) -> datetime | None:
+    """Say until when an upstream is not asked again, whether or not another one can be; None: it never asked for rest.
+
+    What it wants is honoured up to :data:`RETRY_AFTER_CAP`; after that it is only behind the others.
+    """
+    longest = timedelta(seconds=RETRY_AFTER_CAP)
+    asked = [each for each in submissions if each.upstream == upstream and each.retry_at is not None]
+    ends = (min(each.retry_at, (each.settled_at or each.sent_at) + longest) for each in asked if each.retry_at)
+    return max(ends, default=None)
 
 
 def tries(upstream: str, submissions: Sequence[Submission]) -> int:

@@ -239,7 +239,7 @@ class Submission:
     sent_at: datetime
     settled_at: datetime | None = None
     retry_at: datetime | None = None
-    """Before this the upstream does not want to be asked again."""
+    """Before this the upstream is not asked again: it wants so, or has just been unavailable."""
     superseded_at: datetime | None = None
     """Since when another submission may serve the task. Should this one have made a job all the same, it is an extra
     one, and probably charged."""
@@ -252,6 +252,13 @@ class Submission:
     due_at: datetime | None = None
     """When an extra job is looked after next."""
     attempts: int = 0
+
+    @property
+    def may_serve(self) -> bool:
+        """Whether it made a job that may still have a result, or has one."""
+        return (
+            self.outcome == "taken" and self.external_id is not None and self.job_state not in {"failed", "cancelled"}
+        )
 
     @property
     def denied(self) -> bool:

@@ -103,20 +103,11 @@ def reconciliation_ends(task: Task, *, median: float, lookup: bool) -> datetime:
     return since + timedelta(seconds=UNCONFIRMED_SHORTEST if lookup else 0.0)
 
 
-def policy_acts(task: Task) -> bool:
-    """Whether the policy of an unconfirmed task does something once nobody can find out; else it waits for its deadline.
-
-    What a client wants cancelled is not bought again.
-    """
-    again = task.on_uncertain == "resubmit_once" and task.cancel_requested_at is None
-    return task.on_uncertain == "fail" or again
-
-
 def next_reconciliation(task: Task, *, median: float, lookup: bool, now: datetime) -> datetime:
     """Say when to look next after a task of which nobody knows whether it was bought."""
     since = task.unconfirmed_since or task.updated_at
     end = max(task.deadline_at, now)
-    if policy_acts(task):
+    if task.on_uncertain != "hold":
         end = min(end, max(reconciliation_ends(task, median=median, lookup=lookup), now))
     if not lookup:
         return end

@@ -73,11 +73,12 @@ def weigh(task: Task, news: News, submission: Submission, *, now: dt.datetime) -
     """Decide what the proof of a job means: it serves the task, is adopted by it, or is one too many.
 
     A job is adopted, whatever had been said of its submission, while nothing else serves the task: so none is bought
-    beside it, and what has been paid is delivered. It never overwrites what another submission does for the task.
+    beside it, and what has been paid is delivered. It never overwrites what another submission does for the task, and
+    one that failed ends no task that another may still serve.
 
     :param submission: as it is now, while the task is locked
     """
-    update = news.update
+    update, known = news.update, submission.job_state is not None
     proven = dataclasses.replace(
         submission,
         outcome="taken",
@@ -92,10 +93,13 @@ def weigh(task: Task, news: News, submission: Submission, *, now: dt.datetime) -
         tells = submission.outcome != "taken" and update.state is not None
         unproven = news.source is Source.SUBMIT or tells
         return dataclasses.replace(
-            news, settles=proven if unproven else None, alone=unproven and submission.superseded_at is not None
+            news,
+            settles=proven if unproven else None,
+            # It may have been given up after the submission was read: then the task knows.
+            alone=unproven and (submission.superseded_at is not None or task.unconfirmed_since is not None),
         )
     details = {"upstream": submission.upstream, "submission": str(submission.id), "external_id": update.external_id}
-    if task.state in _UNSERVED or (task.verdict_by == "dovecote" and task.external_id is None):
+    if unserved(task) and not {update.state, submission.job_state} & _FAILURES:
         place = {
             "upstream": submission.upstream,
             "dialect": submission.dialect,
@@ -111,8 +115,7 @@ def weigh(task: Task, news: News, submission: Submission, *, now: dt.datetime) -
             details=details,
         )
     extra = _extra(proven, submission, update, now)
-    known = submission.job_state is not None
-    shown = {"state": extra.job_state, "results": [result.as_json() for result in update.results]}
+    shown = {"job_state": extra.job_state, "job_results": [result.as_json() for result in update.results]}
     return dataclasses.replace(
         news,
         update=Update(),
@@ -139,8 +142,14 @@ def _extra(proven: Submission, before: Submission, update: Update, now: dt.datet
     )
 
 
+_FAILURES = frozenset({State.FAILED, State.CANCELLED})
 _UNSERVED = frozenset({State.QUEUED, State.UNCONFIRMED})
 """States in which no upstream is known to work on a task."""
+
+
+def unserved(task: Task) -> bool:
+    """Whether no job serves a task, so that one which was thought to be one too many may."""
+    return task.state in _UNSERVED or (task.verdict_by == "dovecote" and task.external_id is None)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -169,8 +178,10 @@ class _Written:
     """Those of them that supersede the others of their task."""
     known: dict[UUID, Submission] = dataclasses.field(default_factory=dict)
     """The submissions that news speak of, as they are after the news before."""
+    unserved: set[UUID] = dataclasses.field(default_factory=set)
+    """Tasks that were bought again in vain: a job that was one too many may serve them after all."""
 
-    def note_submissions(self, news: News) -> None:
+    def note_submissions(self, task: Task, news: News) -> None:
         """Note what the news say of submissions."""
         if news.settles is not None:
             self.settled.append(news.settles)
@@ -179,6 +190,8 @@ class _Written:
                 self.answered.add(news.settles.id)
             if news.alone:
                 self.alone.append(news.settles)
+            if task.unconfirmed_since is not None and news.settles.outcome != "taken":
+                self.unserved.add(task.id)
         if news.begins is not None:
             self.begun.append(news.begins)
 
@@ -204,6 +217,7 @@ async def apply(runtime: Runtime, connection: AsyncConnection, news: Sequence[Ne
     revived = {submission.id for submission in written.alone}
     await submissions.settle(connection, written.settled, answered=written.answered, revived=revived)
     await queue.watch_jobs(connection, [each for each in written.settled if each.job_state or each.id in revived])
+    await queue.watch_jobs_again(connection, written.unserved, now=runtime.now())
     await submissions.begin(connection, written.begun)
     await queue.settle_tasks(connection, list(written.changed.values()))
     await event_store.record(connection, written.events)
@@ -283,8 +297,9 @@ def _take_in(runtime: Runtime, tasks: dict[UUID, Task], news: News, written: _Wr
     if news.proves is not None:
         news = weigh(before, news, written.known.get(news.proves.id, news.proves), now=now)
     if before.state not in news.expects:
-        news = dataclasses.replace(news, update=Update(), set={}, retry_at=None, begins=None, settles=None, alone=False)
-    written.note_submissions(news)
+        nothing = dataclasses.replace(news, update=Update(), set={}, remark=None, retry_at=None, alone=False)
+        news = dataclasses.replace(nothing, begins=None, settles=None)
+    written.note_submissions(before, news)
     after = advance(dataclasses.replace(before, **news.set), news.update, now=now, source=news.source)
     after = after or dataclasses.replace(before, **news.set)
     moved = _worth_an_event(before, after)

@@ -16,11 +16,9 @@ async def cancel(runtime: Runtime, task: Task) -> Applied:
     :raises UpstreamError: when the provider could not be asked; the wish stays noted
     """
     if task.state is State.QUEUED:
-        unsent = Update(
-            state=State.CANCELLED, failure=Failure("cancelled", "before it was handed over; nothing was paid")
-        )
+        update = Update(state=State.CANCELLED, failure=unsent(task))
         applied = await settle(
-            runtime, News(task_id=task.id, source=Source.CLIENT, update=unsent, expects=frozenset({State.QUEUED}))
+            runtime, News(task_id=task.id, source=Source.CLIENT, update=update, expects=frozenset({State.QUEUED}))
         )
         if applied.decision == "applied":
             return applied
@@ -32,6 +30,14 @@ async def cancel(runtime: Runtime, task: Task) -> Applied:
     )
     applied = await settle(runtime, wish)
     return await _at_provider(runtime, applied.task) if applied.task is not None else applied
+
+
+def unsent(task: Task) -> Failure:
+    """Say what a cancel means for the money while a task is queued."""
+    if task.unconfirmed_since is None:
+        return Failure("cancelled", "before it was handed over; nothing was paid")
+    words = "before it was handed over once more; the job of an earlier submission may run and be charged"
+    return Failure("cancelled", words)
 
 
 async def _at_provider(runtime: Runtime, task: Task) -> Applied:

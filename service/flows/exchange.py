@@ -3,14 +3,14 @@
 import contextlib
 import dataclasses
 from collections.abc import Generator, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 from urllib.parse import quote, urlsplit
 
-import httpx
 import orjson
 
-from service.domain.errors import Unavailable, Uncertain, UpstreamError
-from service.flows.http import CONNECT_TIMEOUT, NEVER_SENT, WRITE_TIMEOUT, AnswerTooLarge, send
+from service.domain.errors import Unavailable, UpstreamError
+from service.flows.failures import named
+from service.flows.http import CONNECT_TIMEOUT, WRITE_TIMEOUT, send
 from service.flows.runtime import Runtime, Upstream
 from service.providers.dialect import Call, Dialect, Reply
 
@@ -71,11 +71,8 @@ async def _ask(runtime: Runtime, upstream: Upstream, dialect: Dialect, call: Cal
                 total_timeout=CONNECT_TIMEOUT + WRITE_TIMEOUT + call.read_timeout,
                 secret_query=secret_query,
             )
-    except NEVER_SENT as error:
-        words = f"no connection to {_host(base)}: {_words(error)}"
-        raise Unavailable("overloaded", words, broken=True) from error
-    except (httpx.HTTPError, AnswerTooLarge) as error:
-        raise _broken(call, base, error) from error
+    except Exception as error:  # whatever it is: the table's last row assumes the worst
+        raise named(error, creating=call.creates, host=urlsplit(base).hostname) from error
     secrets = [*_secrets(upstream), *hidden]
     told = {name: _without(value.encode(), secrets).decode() for name, value in answer.headers.items()}
     return Reply(answer.status, told, _without(answer.body, secrets))
@@ -111,19 +108,3 @@ def _without(told: bytes, secrets: Sequence[str]) -> bytes:
         for spelling in {secret, quote(secret, safe=""), quote(secret)} if secret else ():
             told = told.replace(spelling.encode(), b"[redacted]")
     return told
-
-
-def _broken(call: Call, base: str, error: Exception) -> Exception:
-    """Name a failure after which nobody knows whether the request arrived."""
-    code = "provider_timeout" if isinstance(error, httpx.TimeoutException) else "unreadable"
-    message = f"the request to {_host(base)} went out and no usable answer came: {_words(error)}"
-    return (Uncertain if call.creates else Unavailable)(code, message, broken=True)
-
-
-def _host(base: str) -> Any:
-    return urlsplit(base).hostname
-
-
-def _words(error: Exception) -> str:
-    """Say a transport error shortly. Its text holds hosts and reasons, never headers or bodies."""
-    return f"{type(error).__name__} {error}".strip()[:300]

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.domain.errors import NotFound, UpstreamError
 from service.domain.task import Source, State, Submission, Task, Update
 from service.domain.timing import LEASE
-from service.flows.apply import News, apply
+from service.flows.apply import News, apply, settle, unserved
 from service.flows.exchange import converse
 from service.flows.runtime import Runtime, Upstream, log
 from service.flows.underway import Underway
@@ -54,12 +54,13 @@ async def look_after(runtime: Runtime, extra: Submission) -> None:
     """Stop an extra job, or see where it stands."""
     async with runtime.database.reading() as connection:
         task = await task_store.find(connection, extra.task_id)
+    wanted = task is not None and unserved(task)
     upstream, dialect = runtime.upstreams.get(extra.upstream), DIALECTS.get(extra.dialect)
     update: Update | None = None
     error: str | None = None
     if task is not None and upstream is not None and dialect is not None:
         try:
-            update = await _ask(runtime, task, extra, upstream, dialect)
+            update = await _ask(runtime, task, extra, upstream, dialect, wanted=wanted)
         except NotFound:
             update = Update(state=State.CANCELLED)  # whatever it was, it is no more
         except UpstreamError as problem:
@@ -67,15 +68,24 @@ async def look_after(runtime: Runtime, extra: Submission) -> None:
         except Exception as problem:  # noqa: BLE001 - a mistake of ours while reading: it is looked at again
             log.exception("extra job %s cannot be looked after", extra.external_id)
             error = type(problem).__name__
-    await runtime.writer.do(runtime.once(_write), (extra, update, error))
+    if wanted and update is not None and update.state not in {None, State.FAILED, State.CANCELLED}:
+        named = dataclasses.replace(update, external_id=update.external_id or extra.external_id)
+        await settle(runtime, News(task_id=extra.task_id, source=Source.POLL, update=named, proves=extra))
+    else:
+        await runtime.writer.do(runtime.once(_write), (extra, update, error))
 
 
-async def _ask(runtime: Runtime, task: Task, extra: Submission, upstream: Upstream, dialect: Dialect) -> Update:
-    """Ask as if the task were served by the extra job. A cancel looks first: it must not destroy what has been paid."""
+async def _ask(
+    runtime: Runtime, task: Task, extra: Submission, upstream: Upstream, dialect: Dialect, *, wanted: bool
+) -> Update:
+    """Ask as if the task were served by the extra job. A cancel looks first: it must not destroy what has been paid.
+
+    :param wanted: whether nothing else serves the task by now, so that the job must not be stopped
+    """
     stand_in = dataclasses.replace(
         task, upstream=extra.upstream, dialect=extra.dialect, external_id=extra.external_id, results=()
     )
-    asked = dialect.cancel(stand_in) if dialect.cancels else dialect.poll(stand_in)
+    asked = dialect.cancel(stand_in) if dialect.cancels and not wanted else dialect.poll(stand_in)
     return await converse(runtime, upstream, dialect, asked)
 
 
@@ -100,11 +110,11 @@ async def _write(
         details: dict[str, Any] = {
             "upstream": extra.upstream,
             "external_id": extra.external_id,
-            "state": state,
+            "job_state": state,
             "error": error,
         }
         if update is not None and update.results:
-            details["results"] = [result.as_json() for result in update.results]
+            details["job_results"] = [result.as_json() for result in update.results]
         remark = "extra_job_ended" if ended or after.due_at is None else None
         news = News(task_id=extra.task_id, source=Source.POLL, settles=after, remark=remark, details=details)
         await apply(runtime, connection, [news])

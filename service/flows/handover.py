@@ -59,6 +59,8 @@ async def hand_over(runtime: Runtime, handover: Handover) -> None:
     await _report(runtime, handover, error)
     if applied.task is not None and applied.task.state is State.QUEUED:
         runtime.bells.ring("submit")
+    if error is not None and perhaps_bought(handover.history):
+        runtime.bells.ring("extras")
     if applied.task is not None and applied.task.cancel_requested_at is not None:
         await follow_up(runtime, applied.task)
 
@@ -99,6 +101,16 @@ def _taken(runtime: Runtime, handover: Handover, update: Update) -> News:
     )
 
 
+def perhaps_bought(history: Sequence[Submission]) -> bool:
+    """Whether one of these submissions may have made a job, although it was given up."""
+    return any(each.outcome in {"sending", "uncertain", "taken"} for each in history)
+
+
+def who_ends(history: Sequence[Submission]) -> Source:
+    """Say who ends a task that nobody takes: not the provider, while a job of an earlier submission may still come."""
+    return Source.SWEEP if perhaps_bought(history) else Source.SUBMIT
+
+
 def went_wrong(runtime: Runtime, handover: Handover, error: UpstreamError) -> News:
     """Turn a failure into what may be done next."""
     now = runtime.now()
@@ -115,7 +127,8 @@ def went_wrong(runtime: Runtime, handover: Handover, error: UpstreamError) -> Ne
     match error:
         case Refused() | NotFound():
             refused = Update(state=State.FAILED, failure=failure)
-            return dataclasses.replace(news, update=refused, settles=_settled(handover, "refused", now, error))
+            news = dataclasses.replace(news, source=who_ends(handover.history), update=refused)
+            return dataclasses.replace(news, settles=_settled(handover, "refused", now, error))
         case AccountProblem():
             return _turned_away(news, handover, error, failure, now)
         case Unavailable():
@@ -133,6 +146,7 @@ def _turned_away(news: News, handover: Handover, error: AccountProblem, failure:
     another = choose(handover.task.route, [*handover.history, settled], now=now) is not None
     return dataclasses.replace(
         news,
+        source=news.source if another else who_ends(handover.history),
         update=Update(state=State.QUEUED) if another else Update(state=State.FAILED, failure=failure),
         settles=settled,
         remark="account_problem" if another else None,
@@ -145,28 +159,22 @@ def _unavailable(runtime: Runtime, news: News, handover: Handover, error: Unavai
     """Try again later, or at the next upstream."""
     now = runtime.now()
     settled = _settled(handover, "unavailable", now, error)
-    if error.retry_after is not None:
-        asked = dt.timedelta(seconds=min(error.retry_after, LONGEST_REST))
-        settled = dataclasses.replace(settled, retry_at=now + asked)
+    met = tries(settled.upstream, [*handover.history, settled])
+    again_at = retry_submit(max(met, 1), retry_after=error.retry_after, chance=runtime.chance(), now=now)
+    asked = now + dt.timedelta(seconds=min(error.retry_after or 0.0, LONGEST_REST))
+    settled = dataclasses.replace(settled, retry_at=max(again_at, asked))
+    if met == TRIES or (error.retry_after or 0.0) > RETRY_AFTER_CAP:
+        route = [name for name in handover.task.route if name in runtime.upstreams]
+        if choose(route, [*handover.history, settled], now=now) != settled.upstream:
+            again_at = now  # by another one
     return dataclasses.replace(
         news,
         update=Update(state=State.QUEUED),
         settles=settled,
         remark="upstream_unavailable",
         holder_only=True,
-        retry_at=min(_retry_at(runtime, handover, settled, error), max(handover.task.deadline_at, now)),
+        retry_at=min(again_at, max(handover.task.deadline_at, now)),
     )
-
-
-def _retry_at(runtime: Runtime, handover: Handover, settled: Submission, error: Unavailable) -> dt.datetime:
-    """Say when to try again: at once where the next try goes to another upstream."""
-    now = runtime.now()
-    history = [*handover.history, settled]
-    met = tries(settled.upstream, history)
-    done_here = met == TRIES or (error.retry_after or 0.0) > RETRY_AFTER_CAP
-    if done_here and choose(handover.task.route, history, now=now) != settled.upstream:
-        return now
-    return retry_submit(max(met, 1), retry_after=error.retry_after, chance=runtime.chance(), now=now)
 
 
 def found_sending(task: Task, history: Sequence[Submission], now: dt.datetime) -> News:

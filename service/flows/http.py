@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import dataclasses
 import functools
+import io
 import ssl
 import zlib
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -24,6 +25,8 @@ CONNECT_TIMEOUT = 10.0
 WRITE_TIMEOUT = 30.0
 ANSWER_CAP = 8 * 1024 * 1024
 """Bytes of an upstream's answer that we are willing to read."""
+AT_ONCE = 65_536
+"""Bytes of a request's body that are written at once."""
 KEEP_ALIVE = 15.0
 """Seconds that an idle connection is kept: shorter than what servers keep, so that few are found dead."""
 
@@ -112,7 +115,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
                     request.method,
                     url,
                     headers=request.headers.multi_items(),
-                    data=await request.aread() or None,
+                    data=_body(await request.aread()),
                     allow_redirects=False,
                     skip_auto_headers=("User-Agent", "Content-Type", "Accept", "Accept-Encoding"),
                     timeout=aiohttp.ClientTimeout(
@@ -140,6 +143,11 @@ def on_the_wire(request: httpx.Request) -> str:
     """Give the URL that a request is really sent to."""
     secret = request.extensions.get(SECRET_QUERY)
     return str(request.url) if secret is None else f"{request.url}?{secret}"
+
+
+def _body(content: bytes) -> bytes | io.BytesIO | None:
+    """Let a large body, such as a picture in a data URI, be written in pieces: at once it would hold up everything else."""
+    return io.BytesIO(content) if len(content) > AT_ONCE else content or None
 
 
 class _Body(httpx.AsyncByteStream):

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.domain.errors import UpstreamError
 from service.domain.task import Failure, Source, State, Submission, Task, Update
-from service.domain.timing import policy_acts, reconciliation_ends
+from service.domain.timing import reconciliation_ends
 from service.flows.apply import Applied, News, announce, apply, settle
 from service.flows.exchange import converse
 from service.flows.runtime import Runtime, log
@@ -150,9 +150,26 @@ def _by_policy(task: Task, submission: Submission, now: dt.datetime) -> News | N
             update=Update(state=State.FAILED, failure=failure),
             details={"policy": "fail"},
         )
-    if policy_acts(task) and task.external_id is None and now < task.deadline_at:
-        return _again(task, submission, now, Source.SWEEP, "resubmitted")
-    return None
+    if task.on_uncertain == "hold" or task.external_id is not None or now >= task.deadline_at:
+        return None
+    if task.cancel_requested_at is not None:
+        return _cancelled(task, submission)
+    return _again(task, submission, now, Source.SWEEP, "resubmitted")
+
+
+def _cancelled(task: Task, submission: Submission) -> News:
+    """Carry out a wish to cancel what would be bought again."""
+    words = (
+        f"it is not bought again; {submission.upstream} may have it: the job may run on there and be charged, and should "
+        "a result come all the same, it is kept"
+    )
+    return News(
+        task_id=task.id,
+        source=Source.CLIENT,
+        attempt=task.attempts,
+        expects=frozenset({State.UNCONFIRMED}),
+        update=Update(state=State.CANCELLED, failure=Failure("cancelled", words)),
+    )
 
 
 def _again(task: Task, submission: Submission, now: dt.datetime, source: Source, remark: str) -> News:

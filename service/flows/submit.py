@@ -9,12 +9,13 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.domain.errors import Unavailable
-from service.domain.routing import ranked
+from service.domain.routing import ranked, rests_until
 from service.domain.task import Failure, Source, State, Submission, Task, Update
 from service.domain.timing import LEASE, SUBMIT_LEASE_MARGIN
 from service.flows.apply import Applied, News, announce, apply, settle_surely
+from service.flows.cancel import unsent
 from service.flows.gates import Gates, Wait, claim_probes, look, take_turns, write_down
-from service.flows.handover import Handover, found_sending, hand_over, went_wrong
+from service.flows.handover import Handover, found_sending, hand_over, went_wrong, who_ends
 from service.flows.http import CONNECT_TIMEOUT, WRITE_TIMEOUT
 from service.flows.runtime import Runtime, Upstream, log
 from service.flows.underway import Underway
@@ -63,9 +64,9 @@ async def run_due(runtime: Runtime, underway: Underway) -> int:
         await _begin(runtime, planned)
     except StoreUnavailable:
         # Perhaps it was written and only the answer got lost. We know that nothing was sent, and say so.
-        unsent = Unavailable("overloaded", "the database went away before anything was sent")
+        away = Unavailable("overloaded", "the database went away before anything was sent")
         for handover in planned.handovers:
-            underway.start(_take_back(runtime, handover, unsent))
+            underway.start(_take_back(runtime, handover, away))
         begun = {handover.task.id for handover in planned.handovers}
         for task in claimed:
             if task.id not in begun:
@@ -174,20 +175,36 @@ def plan(runtime: Runtime, task: Task, history: Sequence[Submission], gates: Gat
 
     :param line: what it has stood in line for
     """
-    now = runtime.now()
+    needless = _needless(task, history, runtime.now())
+    return (needless, None) if needless is not None else _ask_around(runtime, task, history, gates, line)
+
+
+def _needless(task: Task, history: Sequence[Submission], now: dt.datetime) -> News | None:
+    """Say what becomes of a claimed task that is not to be handed over now, or never again."""
     if task.state is State.SUBMITTING:
-        return found_sending(task, history, now), None
+        return found_sending(task, history, now)
     if task.cancel_requested_at is not None:
-        unsent = Failure("cancelled", "before it was handed over; nothing was paid")
-        return _end(task, Update(state=State.CANCELLED, failure=unsent), Source.CLIENT), None
+        return _end(task, Update(state=State.CANCELLED, failure=unsent(task)), Source.CLIENT)
     if now >= task.deadline_at:
         failure = Failure("provider_timeout", task.last_error or "not handed over before the deadline")
-        return _end(task, Update(state=State.EXPIRED, failure=failure), Source.SWEEP), None
+        return _end(task, Update(state=State.EXPIRED, failure=failure), Source.SWEEP)
+    made = next((each for each in history if each.may_serve), None)
+    return None if made is None else _adopt(task, made)
+
+
+def _ask_around(runtime: Runtime, task: Task, history: Sequence[Submission], gates: Gates, line: str | None) -> Plan:
+    """Hand a task to the best upstream that lets it pass, or say what it waits for."""
+    now = runtime.now()
     wait: Wait | None = None
+    rest: dt.datetime | None = None
     for name in ranked([name for name in task.route if name in runtime.upstreams], history, now=now):
         upstream = runtime.upstreams[name]
         dialect = _dialect(runtime, task, upstream)
         if dialect is None:
+            continue
+        until = rests_until(name, history)
+        if until is not None and until > now:
+            rest = until if rest is None else min(rest, until)
             continue
         met = gates.enter(upstream, dialect, client=task.client, comes_from=line)
         if met is None:
@@ -195,7 +212,23 @@ def plan(runtime: Runtime, task: Task, history: Sequence[Submission], gates: Gat
         wait = wait or met
         if not met.elsewhere:
             break
-    return (_nobody_left(task, history) if wait is None else _stand_in_line(task, wait, line)), None
+    if wait is not None:
+        return _stand_in_line(task, wait, line, until=rest), None
+    return (_nobody_left(task, history) if rest is None else _put_back(task, until=rest)), None
+
+
+def _adopt(task: Task, made: Submission) -> News:
+    """Buy nothing more: a job of an earlier submission is known by now, and can serve the task."""
+    return News(
+        task_id=task.id,
+        source=Source.POLL,
+        update=Update(state=State.SUBMITTED, external_id=made.external_id),
+        attempt=task.attempts,
+        holder_only=True,
+        expects=frozenset({State.QUEUED}),
+        set={"last_error": None},
+        proves=made,
+    )
 
 
 def _hand_over(
@@ -227,8 +260,11 @@ def _hand_over(
     return news, Handover(task, submission, upstream, dialect, history, probe)
 
 
-def _stand_in_line(task: Task, wait: Wait, line: str | None) -> News:
-    """Leave a task queued until it is called; its deadline counts all the same."""
+def _stand_in_line(task: Task, wait: Wait, line: str | None, *, until: dt.datetime | None) -> News:
+    """Leave a task queued until it is called; its deadline counts all the same.
+
+    :param until: when another upstream, which wants to be left alone now, may be asked again
+    """
     return News(
         task_id=task.id,
         source=Source.SUBMIT,
@@ -238,7 +274,20 @@ def _stand_in_line(task: Task, wait: Wait, line: str | None) -> News:
         set={"waits_for": wait.line, "last_error": wait.reason},
         remark=None if wait.line == line else "waiting",
         details={"for": wait.line, "reason": wait.reason},
-        retry_at=task.deadline_at,
+        retry_at=task.deadline_at if until is None else min(until, task.deadline_at),
+    )
+
+
+def _put_back(task: Task, *, until: dt.datetime) -> News:
+    """Leave a task queued: whoever could serve it wants to be left alone for a while."""
+    return News(
+        task_id=task.id,
+        source=Source.SUBMIT,
+        attempt=task.attempts,
+        holder_only=True,
+        expects=frozenset({State.QUEUED}),
+        set={"waits_for": None},
+        retry_at=min(until, task.deadline_at),
     )
 
 
@@ -255,8 +304,8 @@ async def serve(runtime: Runtime, handover: Handover) -> None:
         handover.upstream.places.give()
 
 
-async def _take_back(runtime: Runtime, handover: Handover, unsent: Unavailable) -> None:
-    applied = await settle_surely(runtime, went_wrong(runtime, handover, unsent))
+async def _take_back(runtime: Runtime, handover: Handover, away: Unavailable) -> None:
+    applied = await settle_surely(runtime, went_wrong(runtime, handover, away))
     if applied.decision != "applied":  # it had not been written
         await _let_go(runtime, handover.task)
 
@@ -284,7 +333,7 @@ def _nobody_left(task: Task, history: Sequence[Submission]) -> News:
         if last is not None
         else Failure("unauthorized", f"none of {', '.join(task.route)} is configured any more", retryable=True)
     )
-    return _end(task, Update(state=State.FAILED, failure=failure), Source.SUBMIT)
+    return _end(task, Update(state=State.FAILED, failure=failure), who_ends(history))
 
 
 def _end(task: Task, update: Update, source: Source) -> News:

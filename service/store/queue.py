@@ -1,6 +1,6 @@
 """The only queue there is: rows with a due time. To claim one is to push its time forward by a lease."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -222,6 +222,20 @@ async def watch_jobs(connection: AsyncConnection, extra: Sequence[Submission]) -
     """Write when extra jobs are looked after next."""
     if extra:
         await connection.execute(_WATCH_JOB, [{"of_submission": each.id, "due_at": each.due_at} for each in extra])
+
+
+_WATCH_AGAIN = (
+    update(submissions)
+    .where(submissions.c.task_id == bindparam("of_task"), submissions.c.outcome == "taken")
+    .where(submissions.c.job_state.is_not(None), submissions.c.external_id.is_not(None))
+    .values(due_at=bindparam("now"))
+)
+
+
+async def watch_jobs_again(connection: AsyncConnection, ids: Iterable[UUID], *, now: datetime) -> None:
+    """Let the extra jobs of tasks be looked after now, also those that have ended."""
+    if wanted := [{"of_task": task_id, "now": now} for task_id in sorted(ids)]:
+        await connection.execute(_WATCH_AGAIN, wanted)
 
 
 _LEFT_IN_LINE = (
