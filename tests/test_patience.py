@@ -15,6 +15,7 @@ import uvicorn
 from service.app import application, callback_application
 from service.cli import patience
 from service.cli.serve import _server
+from service.flows.bells import Bells
 from service.web import reading
 from tests.test_doors import handed_over, record
 from tests.world import World
@@ -28,7 +29,7 @@ SHORT = 0.15
 async def served(app: Any) -> AsyncIterator[int]:
     """Serve an application as `dovecote serve` does; gives its port."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = _server(app)
+        server = _server(app, Bells())
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
             await asyncio.sleep(0.005)
@@ -314,7 +315,7 @@ async def test_the_page_is_allowed_its_style_by_its_hash_and_nothing_else(world:
 
 
 def test_uvicorn_is_told_what_the_page_on_access_says() -> None:
-    config = _server(SimpleNamespace()).config
+    config = _server(SimpleNamespace(), Bells()).config
     assert isinstance(config, uvicorn.Config)
     assert (
         config.http_protocol_class is patience.PatientProtocol
