@@ -5,6 +5,7 @@
 ``submits``    tasks accepted a second with an API key and an idempotency key, and handed over to an upstream that
                takes 20 ms
 ``outgoing``   requests a second from one process to a server that takes 20 ms, 100 at once
+``streams``    memory of the server for each stream that is open and waits; in the first two rounds only
 
 Everyone is measured once in each round, the rounds follow each other, and the table shows medians over the rounds and
 ratios of those medians: on a machine that others use, too, a single figure means little and a figure of another day
@@ -13,7 +14,7 @@ on loopback, and all of them are ended by their pid.
 
 *dovecote* is ``dovecote serve``, with its worker at work in the same process; *dovecote web* leaves the work to another
 process; *obvious* is ``bench/obvious.py``: FastAPI and an SQLAlchemy session, one transaction for each request;
-*ceiling* is a Starlette application that parses JSON and keeps nothing.
+*ceiling* is a Starlette application that parses JSON and keeps nothing; *bare ASGI* holds connections open and does nothing.
 """
 
 import argparse
@@ -23,10 +24,12 @@ import time
 from pathlib import Path
 from typing import get_args
 
-from bench import databases, doors, outgoing, upstream
-from bench.report import Figures, Run, show_calls, show_doors
+from bench import databases, doors, outgoing, streams, upstream
+from bench.report import Figures, Run, show_calls, show_doors, show_streams
 
-NAMES = ("callbacks", "submits", "outgoing")
+NAMES = ("callbacks", "submits", "outgoing", "streams")
+STEADY = 2
+"""Rounds after which memory is not measured again: it is the same to a percent."""
 
 
 def _arguments() -> argparse.Namespace:
@@ -39,11 +42,14 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--minutes", type=float, default=6.0, help="begin no round that would end later than this (default 6)"
     )
+    parser.add_argument(
+        "--streams", type=int, default=streams.STREAMS, help=f"how many streams are opened (default {streams.STREAMS})"
+    )
     parser.add_argument("--database", choices=get_args(databases.Kind), action="append", help="only this one")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every single figure there")
     given = parser.parse_args()
     unknown = [name for name in given.names if name not in NAMES]
-    if unknown or given.rounds < 1 or given.seconds <= 0:
+    if unknown or given.rounds < 1 or given.seconds <= 0 or given.streams < 1:
         parser.error(f"there are {', '.join(NAMES)}, not {', '.join(unknown)}" if unknown else "nothing to measure")
     return given
 
@@ -61,12 +67,14 @@ def main() -> None:
                 print(f"round {run.rounds + 1} of {given.rounds}: {name}", file=sys.stderr, flush=True)
                 if name == "outgoing":
                     _call(run, upstream_port)
+                elif name == "streams":
+                    _listen(run, opened, upstream_port, streams.possible(given.streams))
                 else:
                     _knock(run, name, kinds, opened, upstream_port)
             run.rounds += 1
     print("\n".join(run.conditions()), end="\n\n")
     for name in names:
-        print(show_calls(run) if name == "outgoing" else show_doors(run, name), flush=True)
+        print(SHOW[name](run) if name in SHOW else show_doors(run, name), flush=True)
     if given.json:
         given.json.write_text(json.dumps(run.as_json(), indent=1) + "\n", encoding="utf-8")
 
@@ -96,6 +104,17 @@ def _call(run: Run, upstream_port: int) -> None:
         per_second = outgoing.measure(client, at_once, upstream_port, seconds=run.seconds)
         run.add("outgoing", "none", f"{client}, {at_once} at once", Figures(per_second=per_second))
 
+
+def _listen(run: Run, opened: databases.Databases, upstream_port: int, count: int) -> None:
+    if run.rounds >= STEADY:
+        return
+    for contestant in streams.MEASURED:
+        each = streams.measure(contestant, opened, upstream_port, streams=count)
+        run.add("streams", "none", f"{contestant}, {count:,} open", Figures(memory=each / 1000))
+
+
+SHOW = {"outgoing": show_calls, "streams": show_streams}
+"""How the tables are drawn that are not a door's."""
 
 if __name__ == "__main__":
     main()

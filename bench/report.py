@@ -18,13 +18,15 @@ _DATABASES = {"sqlite": "SQLite", "postgresql": "PostgreSQL", "none": "no databa
 class Figures:
     """One contestant in one round. What was not measured is None."""
 
-    per_second: float
+    per_second: float = 0.0
     p99: float | None = None
     """Milliseconds."""
     cpu: float | None = None
     """Microseconds of the server for each request."""
     done: float | None = None
     """What is done behind the door, a second: callbacks taken in, or tasks handed over."""
+    memory: float | None = None
+    """Kilobytes of the server for each connection."""
     errors: int = 0
 
 
@@ -81,6 +83,7 @@ def _median(rounds: list[Figures]) -> Figures:
         p99=middle(each.p99 for each in rounds),
         cpu=middle(each.cpu for each in rounds),
         done=middle(each.done for each in rounds),
+        memory=middle(each.memory for each in rounds),
         errors=sum(each.errors for each in rounds),
     )
 
@@ -122,6 +125,17 @@ def show_calls(run: Run) -> str:
     """Draw the table of outgoing requests."""
     rows = [["outgoing", "per second"]]
     rows += [[contestant, f"{own.per_second:,.0f}"] for (_, contestant), own in run.of("outgoing").items()]
+    return _table(rows)
+
+
+def show_streams(run: Run) -> str:
+    """Draw the table of idle streams: the first of them is what the others are compared with."""
+    rows = [["streams", "kB each", "memory"]]
+    least = None
+    for (_, contestant), own in run.of("streams").items():
+        least = least or own.memory
+        ratio = "" if own.memory is None or least is None or own.memory == least else f"{own.memory / least:.2f} ×"
+        rows.append([contestant, _number(own.memory, 1), ratio])
     return _table(rows)
 
 

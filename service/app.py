@@ -12,20 +12,25 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from service.flows.abroad import listening
+from service.flows.guard import Guard
 from service.flows.http import Http
+from service.flows.lookout import looking_out
 from service.flows.runtime import Runtime, log, upstreams_of
 from service.flows.tokens import Tokens
-from service.settings import Settings
-from service.store import queue, secrets
+from service.settings import Settings, is_loopback
+from service.store import keys, queue, secrets
 from service.store.batch import Writer
 from service.store.database import Database
 from service.store.migrate import migrate, newest, revision
 from service.web import callbacks, docs, health
 from service.web.access import Access
 from service.web.api import ENDPOINTS
+from service.web.doorway import Doorway
 from service.web.problems import HANDLERS
+from service.web.streams import Streams
 from service.worker import working
 
 Role = Literal["all", "web", "worker"]
@@ -33,6 +38,10 @@ Role = Literal["all", "web", "worker"]
 
 class WrongSchema(Exception):
     """The database has another schema than this version needs."""
+
+
+class NoKey(Exception):
+    """Others reach this server, and there is no key to tell them apart from strangers."""
 
 
 @contextlib.asynccontextmanager
@@ -46,7 +55,7 @@ async def opened(settings: Settings) -> AsyncIterator[Runtime]:
     database = Database(settings.database_url)
     with database.held():
         writer = Writer(database)
-        http = Http.real(allow_private=settings.allow_private_webhooks)
+        http = Http.real(Guard(settings.webhook_rules))
         try:
             await _prepare(database)
             async with writer.running():
@@ -59,7 +68,7 @@ async def opened(settings: Settings) -> AsyncIterator[Runtime]:
                     webhook_secret=await _secret(database, settings, "webhook_secret"),
                     upstreams=upstreams_of(settings),
                 )
-                async with listening(runtime):
+                async with listening(runtime), looking_out(runtime):
                     yield runtime
         finally:
             await http.close()
@@ -109,14 +118,41 @@ async def at_work(runtime: Runtime) -> AsyncIterator[None]:
         yield
 
 
-def application(runtime: Runtime, role: Role = "all") -> Starlette:
+def application(runtime: Runtime, role: Role = "all") -> ASGIApp:
     """Build the web application over an open runtime.
 
     :param role: ``all``; ``web`` serves and leaves the work to others; ``worker`` works and serves health only
     """
-    app = Starlette(routes=routes(runtime.settings, role), exception_handlers=HANDLERS)
+    return _around(runtime, Starlette(routes=routes(runtime.settings, role), exception_handlers=HANDLERS))
+
+
+def callback_application(runtime: Runtime) -> ASGIApp:
+    """Build what is served on the port for callbacks: they and ``/healthz``, and nothing else."""
+    return _around(runtime, Starlette(routes=callbacks.ALONE, exception_handlers=HANDLERS))
+
+
+def _around(runtime: Runtime, app: Starlette) -> ASGIApp:
     app.state.runtime = runtime
-    return app
+    app.state.streams = Streams(runtime)
+    return Doorway(app)
+
+
+async def refuse_strangers(runtime: Runtime) -> None:
+    """Stop a server that anybody could ask and nobody has a key for.
+
+    :raises NoKey: when it is reached by others and neither the settings nor the database have a key that is good
+    :raises StoreUnavailable: when the database is out of reach
+    """
+    settings = runtime.settings
+    if settings.api_keys or is_loopback(settings.host):
+        return
+    async with runtime.database.reading() as connection:
+        if await keys.is_one_good(connection, now=runtime.now()):
+            return
+    raise NoKey(
+        f"host: {settings.host} can be reached by others and there is no API key: anybody could spend your credit. "
+        "Set DOVECOTE_API_KEYS=name=$(openssl rand -hex 24), make one with `dovecote keys create`, or keep host = 127.0.0.1"
+    )
 
 
 def routes(settings: Settings, role: Role = "all") -> list[Route]:
@@ -125,7 +161,8 @@ def routes(settings: Settings, role: Role = "all") -> list[Route]:
         return health.ROUTES
     access = Access(settings)
     api = [endpoint.route(access) for endpoint in ENDPOINTS]
-    return [*callbacks.ROUTES, *api, *health.ROUTES, *docs.ROUTES, Route("/", _to_docs)]
+    heard_here = callbacks.ROUTES if settings.callback_port is None else []
+    return [*heard_here, *api, *health.ROUTES, *docs.ROUTES, Route("/", _to_docs)]
 
 
 async def _to_docs(_: Request) -> Response:

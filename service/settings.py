@@ -8,11 +8,22 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import SplitResult, urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
+from service.domain.reach import Rules, read_allowed, rules_of
 from service.domain.task import Policy
 from service.providers import DIALECTS, FAMILIES, PROVIDERS
 from service.providers.schema import nearest
@@ -22,6 +33,8 @@ PREFIX = "DOVECOTE_"
 ELSEWHERE = frozenset({"DOVECOTE_CONFIG", "DOVECOTE_URL", "DOVECOTE_API_KEY"})
 """Variables with our prefix that are not settings of the server: where its file is, and what the command uses as a client."""
 
+_LISTS = frozenset({"webhook_ports", "webhook_allow"})
+"""Settings that are lists: in the environment separated by commas."""
 _SHORTEST_KEY = 16
 _NESTED = frozenset({"upstreams", "routes", "on_uncertain_by_client"})
 """Settings that are tables, one entry to a variable."""
@@ -121,6 +134,11 @@ class UpstreamSettings(_Strict):
         return names
 
 
+def _allowed(entry: str) -> str:
+    read_allowed(entry)
+    return entry
+
+
 class Settings(_Strict):
     """Everything that can be set. Names in the environment: ``DOVECOTE_`` and the name in capitals."""
 
@@ -132,13 +150,29 @@ class Settings(_Strict):
     """Where providers reach this Dovecote, such as ``https://dovecote.example.com``. Without it there are no callbacks
     and Dovecote polls."""
     api_keys: Mapping[str, SecretStr] = Field(default_factory=dict)
-    """Client name → key. Each client sees only its own tasks."""
+    """Client name → key. Each client sees only its own tasks. More keys are in the database: ``dovecote keys``."""
+    operators: tuple[str, ...] = ()
+    """Names in ``api_keys`` whose key sees and handles the tasks of every client."""
+    rate_limit: int | None = Field(default=None, ge=1)
+    """Requests a minute that each key may make at each process; None: as many as it likes."""
+    callback_port: int | None = Field(default=None, ge=0, le=65535)
+    """A port for the providers' callbacks alone; None: they come to ``port``."""
+    callback_host: str | None = None
+    """Where that port listens; None: at ``host``."""
     webhook_secret: SecretStr | None = None
     """Signs completion webhooks (``whsec_`` and base64). Made and kept in the database when it is not set."""
     callback_secret: SecretStr | None = None
     """Signs the callback URLs that providers get. Made and kept in the database when it is not set."""
     allow_private_webhooks: bool = False
-    """Whether clients may have completion webhooks sent to loopback and private addresses."""
+    """Whether clients may have completion webhooks sent to loopback and private addresses, on every port, over http too."""
+    allow_http_webhooks: bool = False
+    """Whether completion webhooks may go over plain http."""
+    webhook_ports: tuple[Annotated[int, Field(ge=1, le=65535)], ...] = ()
+    """Ports that completion webhooks may go to, instead of the usual ones."""
+    webhook_allow: tuple[Annotated[str, AfterValidator(_allowed)], ...] = ()
+    """Networks, addresses and hosts that completion webhooks may go to although they are private."""
+    most_streams: int = Field(default=5000, ge=0, le=100_000)
+    """How many streams of events one process holds open at once."""
     upstreams: Mapping[str, UpstreamSettings] = Field(default_factory=dict)
     routes: Mapping[str, tuple[str, ...]] = Field(default_factory=dict)
     """Family → upstreams that may serve it, in order. Default: all that are configured, gateways first."""
@@ -148,6 +182,16 @@ class Settings(_Strict):
     on_uncertain_by_client: Mapping[str, Policy] = Field(default_factory=dict)
     """The same for single clients. A task may name its own."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @property
+    def webhook_rules(self) -> Rules:
+        """What completion webhooks may reach."""
+        return rules_of(
+            self.webhook_allow,
+            private=self.allow_private_webhooks,
+            http=self.allow_http_webhooks,
+            ports=self.webhook_ports,
+        )
 
     @field_validator("database_url")
     @classmethod
@@ -190,6 +234,19 @@ class Settings(_Strict):
                 raise ValueError(f"routes.{family}: an upstream is named twice")
         return self
 
+    @field_validator("operators", mode="before")
+    @classmethod
+    def _separated(cls, names: Any) -> Any:
+        return [name.strip() for name in names.split(",") if name.strip()] if isinstance(names, str) else names
+
+    @field_validator("operators")
+    @classmethod
+    def _have_keys(cls, names: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        strangers = sum(name not in info.data.get("api_keys", names) for name in names)
+        if strangers:  # by number, as above
+            raise ValueError(f"{strangers} of {len(names)} is no name in api_keys: an operator needs a key there")
+        return names
+
     @field_validator("webhook_secret")
     @classmethod
     def _standard_secret(cls, secret: SecretStr | None) -> SecretStr | None:
@@ -203,7 +260,8 @@ class Settings(_Strict):
         return secret
 
 
-def _loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether an address to listen at is reached from this machine only."""
     if host == "localhost":
         return True
     try:
@@ -238,12 +296,6 @@ def load(environment: Mapping[str, str], path: Path | None = None) -> Settings:
     document = _read_file(environment, path, mistakes)
     _overlay(document, environment, mistakes)
     _complete_upstreams(document, environment, mistakes)
-    host = document.get("host", Settings.model_fields["host"].default)
-    if isinstance(host, str) and not _loopback(host) and not document.get("api_keys"):
-        mistakes.append(
-            f"host: {host} can be reached by others and there is no API key: anybody could spend your credit. "
-            "Set DOVECOTE_API_KEYS=name=$(openssl rand -hex 24), or keep host = 127.0.0.1"
-        )
     try:
         settings = Settings.model_validate(document)
     except ValidationError as error:
@@ -282,8 +334,14 @@ def _overlay(document: dict[str, Any], environment: Mapping[str, str], mistakes:
             _set_upstream(document, variable, where[1:], value, mistakes)
         elif where[0] in _NESTED:
             _set_named(document, variable, where, value, mistakes)
+        elif where[0] in _LISTS:
+            document[where[0]] = _listed(value)
         else:
             document[where[0]] = value
+
+
+def _listed(value: str) -> list[str]:
+    return [part.strip() for part in value.split(",") if part.strip()]
 
 
 def _set_upstream(document: dict[str, Any], variable: str, where: list[str], value: str, mistakes: list[str]) -> None:

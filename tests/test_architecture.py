@@ -26,6 +26,7 @@ BREACHES = {
     "service/web/access.py": "import service.app",
     "service/web/docs.py": "import httpx",
     "service/sandbox/jobs.py": "import service.domain.task",
+    "service/client/values.py": "import service.domain.task",
 }
 
 
@@ -105,6 +106,43 @@ def imports(*packages: str) -> Act:
     return match
 
 
+def uses(of: str, *names: str) -> Act:
+    """Match ``….of.name``, for one of some names."""
+
+    def match(node: ast.AST) -> bool:
+        return isinstance(node, ast.Attribute) and node.attr in names and _name(node.value) == of
+
+    return match
+
+
+def opens_connections(node: ast.AST) -> bool:
+    """Match whatever makes a client, or connects or resolves by itself."""
+    if isinstance(node, ast.ImportFrom):
+        return node.module in _NETWORK or any(f"{node.module}.{each.name}" in _NETWORK for each in node.names)
+    if isinstance(node, ast.Import):
+        return any(each.name in _NETWORK for each in node.names)
+    if not isinstance(node, ast.Call):
+        return False
+    of = _name(node.func.value) if isinstance(node.func, ast.Attribute) else ""
+    return _name(node.func) in _OPENING or (of == "httpx" and _name(node.func) in _VERBS)
+
+
+_NETWORK = {
+    "socket",
+    "urllib.request",
+    "http.client",
+    "ftplib",
+    "smtplib",
+    "requests",
+    "urllib3",
+    "httpcore",
+    "websockets",
+}
+_OPENING = {"AsyncClient", "Client", "ClientSession", "TCPConnector", "AsyncHTTPTransport", "HTTPTransport"}
+_OPENING |= {"AiohttpTransport", "open_connection", "create_connection", "sock_connect", "getaddrinfo"}
+_VERBS = {"get", "post", "put", "patch", "delete", "head", "options", "request", "stream"}
+
+
 def writes(column: str) -> Act:
     """Match a statement that writes a column of rows that are there: ``.values(column=…)``, ``set_={"column": …}``."""
 
@@ -140,6 +178,8 @@ def _name(node: ast.expr) -> str:
     return node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")
 
 
+CLIENT = {f"client/{name}.py" for name in ("connection", "synchronous", "asynchronous")}
+"""The client for Python, which is a program of its own and speaks to this one."""
 RULES: dict[str, tuple[Act, str, set[str]]] = {
     "advances a task": (calls("advance"), "", {"flows/apply.py"}),
     "writes changed tasks": (calls("settle_tasks"), "", {"flows/apply.py"}),
@@ -149,8 +189,16 @@ RULES: dict[str, tuple[Act, str, set[str]]] = {
     "sets when a row is due": (replaces("due_at"), "", {"flows/apply.py", "flows/extras.py"}),
     "ends a task": (replaces("verdict_by"), "", {"domain/lifecycle.py"}),
     "moves a row's due time": (writes("due_at"), "", {"store/queue.py"}),
-    "speaks HTTP": (imports("httpx", "aiohttp"), "", {"flows/exchange.py", "flows/http.py", "flows/outbox.py"}),
-    "sends HTTP": (calls("send"), "flows/", {"flows/exchange.py", "flows/outbox.py"}),
+    "speaks HTTP": (
+        imports("httpx", "aiohttp"),
+        "",
+        {"flows/exchange.py", "flows/guard.py", "flows/http.py", "flows/outbox.py", *CLIENT},
+    ),
+    "sends to URLs from outside": (uses("http", "messages"), "", {"flows/outbox.py"}),
+    "sends to upstreams": (uses("http", "purchases", "questions"), "", {"flows/exchange.py"}),
+    # flows/checkup.py only sends replies into an exchange that it looks into.
+    "sends HTTP": (calls("send"), "flows/", {"flows/checkup.py", "flows/exchange.py"}),
+    "posts HTTP": (calls("post_briefly"), "flows/", {"flows/outbox.py"}),
     "opens a transaction": (calls("writing"), "", {"store/batch.py", "store/migrate.py", "app.py"}),
     "looks at a clock": (calls("now"), "domain/", set()),
     "looks at a clock ": (calls("now"), "providers/", set()),
@@ -167,16 +215,64 @@ def doing(act: Act, folder: Path, within: str) -> set[str]:
 
 
 @functools.cache
-def _trees(folder: Path) -> list[tuple[str, ast.Module]]:
+def _all_trees(folder: Path) -> list[tuple[str, ast.Module]]:
     files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*.py"))}
-    ours = {name: path for name, path in files.items() if not name.startswith(("sandbox/", "cli/"))}
-    return [(name, ast.parse(path.read_text())) for name, path in ours.items()]
+    return [(name, ast.parse(path.read_text())) for name, path in files.items()]
+
+
+def _trees(folder: Path) -> list[tuple[str, ast.Module]]:
+    return [(name, tree) for name, tree in _all_trees(folder) if not name.startswith(("sandbox/", "cli/"))]
 
 
 @pytest.mark.parametrize("rule", RULES)
 def test_it_is_done_in_one_place(rule: str) -> None:
     act, within, allowed = RULES[rule]
     assert doing(act, ROOT / "service", within) == allowed
+
+
+CONNECTIONS = {
+    "flows/guard.py": "looks up, and opens sockets, for URLs from outside",
+    "flows/http.py": "makes the three clients of a process; the one for URLs from outside has the guard",
+    "cli/api.py": "speaks to the server that its user names",
+    "client/asynchronous.py": "speaks to the server that its user names",
+    "client/synchronous.py": "speaks to the server that its user names",
+    "cli/doctor/address.py": "asks the public address of this installation whether it leads here",
+    "cli/doctor/house.py": "asks the server of this installation whether it runs",
+    "cli/demo/play.py": "speaks to what the demo has started",
+    "cli/processes.py": "waits for what it has started",
+    "cli/serve.py": "listens",
+    "sandbox/callbacks.py": "plays a provider: calls whom a practising Dovecote names",
+    "sandbox/connections.py": "breaks the connections that it accepted",
+    "sandbox/server.py": "listens",
+}
+"""Every file of the product that can open a connection, and why it may; docs/decisions/0007 goes through them."""
+
+
+def test_whatever_can_open_a_connection_is_known() -> None:
+    folder = ROOT / "service"
+    found = {name for name, tree in _all_trees(folder) if any(map(opens_connections, ast.walk(tree)))}
+    assert found == set(CONNECTIONS)
+
+
+@pytest.mark.parametrize(
+    "breach",
+    [
+        "import socket",
+        "import urllib.request",
+        "from urllib import request",
+        "from urllib.request import urlopen",
+        "from http.client import HTTPSConnection",
+        "httpx.get(url)",
+        "httpx.AsyncClient()",
+        "await asyncio.open_connection(host, 80)",
+        "aiohttp.ClientSession()",
+        "await loop.getaddrinfo(host, 80)",
+        "AiohttpTransport(reuse=False)",
+    ],
+)
+def test_a_new_one_would_be_seen(breach: str) -> None:
+    tree = ast.parse(f"async def wrong():\n    {breach}\n")
+    assert any(map(opens_connections, ast.walk(tree)))
 
 
 @pytest.mark.parametrize(
@@ -188,12 +284,15 @@ def test_it_is_done_in_one_place(rule: str) -> None:
         ("deletes rows of tasks", "delete(tasks)"),
         ("sets when a row is due", "dataclasses.replace(task, due_at=None)"),
         ("sends HTTP", "await http.send(client, 'GET', url)"),
+        ("posts HTTP", "await http.post_briefly(client, url)"),
         ("opens a transaction", "runtime.database.writing()"),
         ("moves a row's due time", "update(outbox).where(old).values(state='pending', due_at=now)"),
         ("moves a row's due time", "update(inbox).values({'due_at': now})"),
         ("moves a row's due time", "insert(outbox).on_conflict_do_update(set_={'due_at': now})"),
         ("speaks HTTP", "import httpx"),
         ("speaks HTTP", "from aiohttp.client import ClientSession"),
+        ("sends to URLs from outside", "await send(runtime.http.messages, 'POST', url)"),
+        ("sends to upstreams", "client = http.purchases"),
         ("swallows a failure", "try: go()\n    except Exception: pass"),
         ("swallows a failure", "try: go()\n    except OSError: ..."),
         ("waits for nobody with a connection in hand", "def find(connection: AsyncConnection): ..."),

@@ -347,3 +347,39 @@ def test_explain_is_there() -> None:
     arguments = ["explain", "--family", "runway", "--dialect", "aggregator", "--kind", "callback"]
     result = CliRunner().invoke(main, arguments, input=body)
     assert json.loads(result.stdout)["state"] == "succeeded"
+
+
+def test_messages_are_listed_shown_and_replayed(run: Run, installation: Installation) -> None:
+    hook = f"{installation.receiver.url}/hook"
+    task = submit(run, "to be told of", "--callback-url", hook)
+    until(
+        lambda: [each["state"] for each in shown(run, "messages", "list", "--task", task)["messages"]] == ["delivered"]
+    )
+    [message] = shown(run, "messages", "list", "--state", "delivered", "--type", "task.succeeded", "--task", task)[
+        "messages"
+    ]
+    line = run("messages", "list", "--task", task).stdout.splitlines()[1]
+    assert line.split()[0] == message["id"]
+    assert line.split()[-3:] == ["delivered", "1", hook]
+    sheet = run("messages", "show", message["id"]).stdout.splitlines()
+    assert sheet[3].split()[0] == "1"
+    assert " 204 " in sheet[3]
+    assert shown(run, "messages", "show", message["id"])["body"]["data"]["id"] == task
+    assert "1 message is due now." in run("messages", "replay", message["id"]).stderr
+    until(lambda: len(shown(run, "messages", "show", message["id"])["deliveries"]) == 2)
+    until(lambda: shown(run, "messages", "show", message["id"])["state"] == "delivered")
+    assert shown(run, "messages", "replay", "--since", "1h", "--state", "delivered")["replayed"] >= 1
+    until(lambda: len(shown(run, "messages", "show", message["id"])["deliveries"]) == 3)
+    assert shown(run, "messages", "replay", "--since", "1h", "--before", "30m") == {"replayed": 0}
+    taken = httpx.get(f"{installation.receiver.url}/receiver/received").json()
+    assert [(each["attempts"], each["verified"]) for each in taken if each["id"] == message["id"]] == [(3, True)]
+
+
+def test_what_is_to_be_replayed_must_be_said(run: Run) -> None:
+    nowhere = "01a1fdef-7d11-7b12-a2d3-c67916bf8132"
+    assert run("messages", "replay").exit_code == exits.USAGE
+    assert run("messages", "replay", nowhere, "--since", "1h").exit_code == exits.USAGE
+    assert run("messages", "replay", nowhere, "--type", "task.failed").exit_code == exits.USAGE
+    assert run("messages", "replay", nowhere).exit_code == exits.REFUSED
+    assert run("messages", "replay", "--since", "1h", "--type", "nonsense").exit_code == exits.REFUSED
+    assert "no such messages" in run("messages", "list", "--endpoint", nowhere).stderr

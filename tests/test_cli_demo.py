@@ -25,6 +25,7 @@ from service.cli.demo.verdict import as_document, judge
 
 Change = Callable[[Seen], Seen]
 BY_NAME = {scene.name: scene for scene in SCENES}
+REFUSED = sum(scene.refusals for scene in SCENES)
 
 
 def task_of(scene: Scene) -> dict[str, Any]:
@@ -33,6 +34,7 @@ def task_of(scene: Scene) -> dict[str, Any]:
         "state": str(scene.state),
         "progress": None,
         "failure": None if scene.code is None else {"code": scene.code},
+        "upstream": scene.served_by,
         "learned_by": min(scene.learned_by),
         "explanation": f"It is {scene.state}.",
     }
@@ -126,7 +128,7 @@ def test_what_is_flawless_holds() -> None:
         (history("busy"), 0, "was never upstream_unavailable"),
         (one_more_job, 1, "nothing goes wrong: 2 jobs paid"),
         (job("cut", paid=False), 1, "0 jobs paid"),
-        (one_more_submit, 1, f"{len(SCENES) + 2} submits were sent for {len(SCENES)} tasks"),
+        (one_more_submit, 1, f"{REFUSED + 1 + len(SCENES)} submits were sent for {len(SCENES)} tasks"),
         (one_more_message(), 2, "the client was told ['succeeded', 'succeeded']"),
         (one_more_message(verified=False), 2, "1 messages could not be verified"),
         (lambda seen: dataclasses.replace(seen, messages=seen.messages[1:]), 2, "the client was told nothing"),

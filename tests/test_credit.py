@@ -13,7 +13,9 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
+from service.domain.reach import Rules
 from service.flows import credit
+from service.flows.guard import Guard
 from service.flows.http import Http
 from service.sandbox.account import QUERY_KEY
 from service.worker import working
@@ -213,7 +215,7 @@ async def test_the_key_in_the_query_string_is_told_to_nobody_else(
         }  # the settings themselves would refuse some of these
         elkapi = runtime.settings.upstreams["elkapi"].model_copy(update=asking)
         runtime.upstreams = {"elkapi": dataclasses.replace(runtime.upstreams["elkapi"], settings=elkapi)}
-        runtime.http = Http.real(allow_private=True)
+        runtime.http = Http.real(Guard(Rules(private=True)))
         await credit.ask_due(runtime)
         [kept] = (await world.client.get("/v1/upstreams")).json()["upstreams"]
         assert kept["credit"]["error"]
@@ -257,7 +259,7 @@ def everything(error: BaseException | None, depth: int = 0) -> str:
 
 
 async def test_a_transport_that_is_told_a_secret_still_tells_never_sent_from_perhaps_sent() -> None:
-    http = Http.real(allow_private=True)
+    http = Http.real(Guard(Rules(private=True)))
     try:
         async with nowhere("refused") as url:
             with pytest.raises(httpx.ConnectError):

@@ -14,16 +14,31 @@ from uuid import UUID
 
 import pytest
 
+from service.cli import patience
 from service.cli.reference import SECTIONS, main, rewritten
 from service.domain.errors import OUTCOMES
-from service.domain.task import ENDED, Task
-from service.domain.timing import EXPECTING, MESSAGE_SCHEDULE, POLLING, PollPlan
-from service.flows import inbox, outbox
+from service.domain.key import Scope
+from service.domain.messages import TEST, TYPES, told_by_callback, told_to_endpoint
+from service.domain.task import Task
+from service.domain.timing import (
+    EXPECTING,
+    FAILING_LONG,
+    MESSAGE_SCHEDULE,
+    POLLING,
+    RECEIVER_MAY_ASK,
+    UNWATCHED,
+    PollPlan,
+)
+from service.flows import endpoints, inbox, lanes, outbox, replay
 from service.flows.apply import Decision
+from service.flows.body import BULKY, BULKY_IN_WORDS, LARGEST
 from service.flows.show import show_task
+from service.flows.signing import signed_headers
 from service.providers.dialect import Dialect
 from service.sandbox import Receiver, running
 from service.settings import ELSEWHERE, Settings, UpstreamSettings, load
+from service.web import keyring, rates, reading
+from service.web.api import ENDPOINTS, endpoint
 from service.web.callbacks import BODY_CAP
 from tests.world import World
 
@@ -115,6 +130,32 @@ def test_the_settings_file_of_the_page_is_one(tmp_path):
     assert [name for name in settings.upstreams if settings.upstreams[name].dialects] == ["elkapi", "another-gateway"]
 
 
+# Access and security ---------------------------------------------------------------------------------------------
+
+
+def test_every_scope_and_limit_is_as_the_page_says():
+    assert {f"{scope}" for scope in Scope} <= rows("access").keys()
+    text = page("access")
+    for limit in (
+        f"| {patience.HEAD_SECONDS:.0f} s | for a request's head",
+        f"| {patience.MOST_OVERHEAD // 1024} kB | for a head",
+        f"| {reading.LONGEST_PAUSE:.0f} s | between two pieces of a body, and {reading.LONGEST_BODY:.0f} s for all",
+        f"| {endpoint.BODY_CAP // 2**20} MiB | for a body; a callback {BODY_CAP // 2**20} MiB",
+        f"| {patience.READER_SECONDS:.0f} s | for which an answer may be left unread",
+    ):
+        assert limit in text
+    assert dt.timedelta(seconds=5) == keyring.LIFETIME
+    assert text.count("five seconds") == 2
+    assert f"w={rates.WINDOW}" in text
+
+
+def test_what_the_threat_model_points_to_is_there():
+    text = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`(test_\w+)`", text))
+    assert len(named) > 8
+    assert named <= {path.stem for path in (ROOT / "tests").rglob("test_*.py")}
+
+
 # Callbacks and errors --------------------------------------------------------------------------------------------
 
 
@@ -167,7 +208,48 @@ def test_the_message_of_the_page_is_one():
     task = Task(id=UUID(int=1), client="c", family="runway", operation="text_to_video", input={}, **times)
     assert list(message["data"]) == list(show_task(task, now=NOW))
     assert message["type"] == f"task.{message['data']['state']}"
-    assert all(f"`task.{state}`" in page("webhooks") for state in ENDED)
+    assert message["sequence"] == message["data"]["sequence"]
+
+
+def test_every_message_is_explained_and_who_is_told():
+    for kind in (*TYPES, TEST):
+        _, _, who = rows("webhooks")[kind]
+        assert ("endpoints" in who) == told_to_endpoint((), kind) or kind == TEST
+        assert ("`callback_url`" in who) == told_by_callback((), kind)
+
+
+def test_what_a_thin_message_leaves_out_is_said():
+    said = " ".join(page("webhooks").split())
+    for names in (BULKY, BULKY_IN_WORDS):
+        listed = ", ".join(f"`{name}`" for name in names[:-1])
+        assert f"without {listed} and `{names[-1]}`" in said
+    assert f"at most {LARGEST // 1000} kB" in said
+
+
+def test_the_numbers_of_the_page_are_those_of_the_code():
+    said = " ".join(page("webhooks").split())
+    assert f"At most {lanes.EACH} messages are under way to one receiver" in said
+    assert f"{lanes.TROUBLED} while it does not answer in time" in said
+    assert f"nothing but fail for {FAILING_LONG / 3600:g} hours" in said
+    assert f"a pause of {UNWATCHED / 3600:g} hours" in said
+    assert f"up to {endpoints.MOST_ENDPOINTS} endpoints" in said
+    assert f"for {endpoints.OLD_SECRET_SIGNS / 3600:g} hours the one before signs" in said
+    assert f"up to {replay.MOST:,} at a time" in said
+    assert f"the first {outbox.ANSWER_KEPT // 1024} kB of the answer" in said
+    assert RECEIVER_MAY_ASK == 3600
+    assert "up to an hour" in said
+
+
+async def test_the_endpoint_of_the_page_can_be_registered(sqlite_url):
+    wish = json.loads(re.search(r"-d '(.*?)'", example("webhooks", "sh", 4), re.DOTALL)[1])
+    async with World.opened(sqlite_url) as world:
+        answer = await world.client.post("/v1/endpoints", json=wish)
+    assert (answer.status_code, answer.json()["events"]) == (201, wish["events"])
+    assert all(
+        f"`{each.path}`" in page("webhooks") or f"{each.method} {each.path}" in page("webhooks")
+        for each in ENDPOINTS
+        if each.tag in {"Endpoints", "Messages"} and each.path != "/v1/endpoints"
+    )
 
 
 async def test_the_request_of_the_page_is_accepted(sqlite_url):
@@ -193,7 +275,7 @@ BODY = '{"type":"task.succeeded","data":{"prompt":"Täubchen"}}'
 
 def signed(*, age=0.0, secret=SECRET):
     at = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=age)
-    return {"user-agent": "Dovecote", **outbox.signed_headers(secret, "01a1fdfb-7d3c", at, BODY)}
+    return {"user-agent": "Dovecote", **signed_headers(secret, "01a1fdfb-7d3c", at, BODY)}
 
 
 FORGERIES = {
@@ -235,7 +317,38 @@ def node_reads(tmp_path, headers, body):
     return json.loads(run([node, tmp_path / "ask.mjs"], input=json.dumps([headers, body])))
 
 
-READERS = pytest.mark.parametrize("read", [python_reads, node_reads], ids=["python", "node"])
+GO_READS = """package webhook
+
+import ("encoding/json"; "net/http"; "os"; "testing")
+
+func TestRead(t *testing.T) {
+	var given struct{ Headers map[string]string; Body string }
+	text, _ := os.ReadFile("given.json")
+	if err := json.Unmarshal(text, &given); err != nil { t.Fatal(err) }
+	header := http.Header{}
+	for name, value := range given.Headers { header.Set(name, value) }
+	err := Verify(os.Getenv("DOVECOTE_WEBHOOK_SECRET"), header, []byte(given.Body))
+	os.WriteFile("said", []byte(map[bool]string{true: "ours", false: "forged"}[err == nil]), 0o600)
+}
+"""
+
+
+def go_reads(tmp_path, headers, body):
+    go = shutil.which("go")
+    if go is None:
+        pytest.skip("there is no go here")
+    for name, text in (
+        ("go.mod", "module webhook\n\ngo 1.20\n"),
+        ("webhook.go", example("webhooks", "go")),
+        ("webhook_test.go", GO_READS),
+        ("given.json", json.dumps({"headers": headers, "body": body})),
+    ):
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    run([go, "test", "."], cwd=tmp_path, environment={"HOME": str(tmp_path), "GOFLAGS": "-mod=mod"})
+    return json.loads(body) if (tmp_path / "said").read_text() == "ours" else None
+
+
+READERS = pytest.mark.parametrize("read", [python_reads, node_reads, go_reads], ids=["python", "node", "go"])
 
 
 @READERS
@@ -282,7 +395,7 @@ def anchors(path):
     return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [*PAGES, ROOT / "SECURITY.md"], ids=lambda path: path.name)
 def test_links_lead_somewhere(path):
     for target in re.findall(r"\]\(([^)]+)\)", path.read_text(encoding="utf-8")):
         if target.startswith("https://"):

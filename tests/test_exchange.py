@@ -7,8 +7,10 @@ from collections.abc import AsyncIterator
 import pytest
 
 from service.domain.errors import Unavailable, Uncertain, UpstreamError
+from service.domain.reach import Rules
 from service.domain.task import State, Update
 from service.flows.exchange import converse
+from service.flows.guard import Guard
 from service.flows.http import Http
 from service.flows.runtime import Runtime, upstreams_of
 from service.flows.tokens import Tokens
@@ -25,7 +27,7 @@ async def runtime_for(url: str) -> AsyncIterator[Runtime]:
     """Give a runtime with the real clients, whose one upstream is somewhere. Its database is never opened."""
     settings = settings_for("sqlite:///never-opened.db", DOVECOTE_UPSTREAMS__ELKAPI__BASE_URL=url)
     database = Database(settings.database_url)
-    http = Http.real(allow_private=True)
+    http = Http.real(Guard(Rules(private=True)))
     try:
         yield Runtime(
             settings=settings,

@@ -65,6 +65,7 @@ def told(task: Task, update: Update, source: Source = Source.POLL, *, later: flo
 @pytest.mark.parametrize("before", [state for state in State if state not in ENDED])
 def test_an_open_task_makes_the_moves_of_the_table_and_no_others(before: State, after: State) -> None:
     source = Source.SUBMIT if after in OURS_TO_SAY else Source.POLL
+    source = Source.SWEEP if (before, after) == (State.UNCONFIRMED, State.QUEUED) else source
     moved = told(in_state(before), Update(state=after), source)
     needs_an_answer = before is State.AWAITING_INPUT and after is State.SUBMITTED
     allowed = after in MOVES[before] and not needs_an_answer
@@ -184,8 +185,9 @@ def after_all(task: Task, history: Sequence[tuple[Update, Source]]) -> list[Task
 @given(beginnings, histories)
 def test_never_backward_and_never_less(begins: Task, history: list[tuple[Update, Source]]) -> None:
     values = after_all(begins, history)
-    for before, after in itertools.pairwise(values):
-        given_back = (before.state, after.state) == (State.SUBMITTING, State.QUEUED)
+    for (before, after), (_, source) in zip(itertools.pairwise(values), history, strict=True):
+        put_back = State.UNCONFIRMED if source in OURS else State.SUBMITTING
+        given_back = before.state in {State.SUBMITTING, put_back} and after.state is State.QUEUED
         answered = (before.state, after.state) == (State.AWAITING_INPUT, State.SUBMITTED) and begins.answered_at
         assert RANK[after.state] >= RANK[before.state] or given_back or answered
         assert (after.progress or 0) >= (before.progress or 0)
@@ -261,3 +263,17 @@ def test_any_order_of_the_same_messages_ends_in_the_same(
     assert (values[-1].state, values[-1].verdict_by) == (end, "provider")
     verdicts = [1 for one, two in itertools.pairwise(values) if one.verdict_by != two.verdict_by == "provider"]
     assert len(verdicts) == 1
+
+
+# ── bought again ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("source", list(Source))
+def test_what_may_have_been_bought_is_put_back_by_ourselves_only(source: Source) -> None:
+    """Whatever a callback or a poll says: it is a policy, or an operator, that buys a second time."""
+    since = START - dt.timedelta(seconds=5)
+    task = in_state(State.UNCONFIRMED, unconfirmed_since=since)
+    again = told(task, Update(state=State.QUEUED), source)
+    assert again.state is (State.QUEUED if source in OURS else State.UNCONFIRMED)
+    assert again.unconfirmed_since == since, "it is not forgotten that it may be paid twice"
+    assert told(again, Update(state=State.RUNNING), Source.CALLBACK).unconfirmed_since is None

@@ -1,5 +1,6 @@
 """The OpenAPI document and its page: valid, complete, made of the same values as the routes, and readable offline."""
 
+import asyncio
 import html.parser
 import re
 
@@ -19,7 +20,7 @@ from service.web.api.openapi import document
 from service.web.docs import page
 from service.web.problems import TITLES
 from tests.contract import CONTRACT, DOCUMENT
-from tests.world import JOB_SECONDS, WEBHOOK_SECRET, WISH, World
+from tests.world import JOB_SECONDS, RECEIVER_URL, WEBHOOK_SECRET, WISH, World
 
 OPERATIONS = [
     (path, method, operation) for path, methods in DOCUMENT["paths"].items() for method, operation in methods.items()
@@ -83,18 +84,52 @@ async def test_every_success_of_every_operation_is_as_promised(world: World, api
         await api.post(f"/v1/tasks/{task['id']}/retry", json={"confirm_double_payment": True})
         await api.post(f"/v1/tasks/{task['id']}/cancel")
         await api.post(f"/v1/tasks/{task['id']}/input", json={})
+    for task in (await api.get("/v1/events")).json()["events"]:
+        assert (await api.get(f"/v1/tasks/{task['task_id']}/stream")).status_code == 200
+    assert (
+        await api.get(f"/v1/tasks/{task['task_id']}/stream", headers={"Last-Event-ID": task["id"]})
+    ).status_code in {
+        200,
+        204,
+    }
+    stream = asyncio.create_task(api.get("/v1/events/stream"))
+    await asyncio.sleep(0.1)
+    await messages_and_endpoints(world, api)
     families = (await api.get("/v1/families")).json()["families"]
     assert {family["name"] for family in families} == set(FAMILIES)
     [upstream] = (await api.get("/v1/upstreams")).json()["upstreams"]
     assert (upstream["name"], upstream["callbacks"]) == ("elkapi", True)
+    world.runtime.bells.close()  # only that ends the feed's stream
+    assert (await stream).status_code == 200
     succeeded = {(method, path) for method, path, status in CONTRACT.kept if status < 300}
     assert {(each.method, each.path) for each in ENDPOINTS} - succeeded == {("POST", "/v1/tasks/{id}/input")}
 
 
-async def test_the_message_to_a_client_is_as_promised(world: World) -> None:
-    task = await world.submit()
+async def messages_and_endpoints(world: World, api: httpx.AsyncClient) -> None:
+    """Walk through what tells clients: an endpoint's whole life, and the messages that it was sent."""
+    made = (await api.post("/v1/endpoints", json={"url": RECEIVER_URL})).json()
+    where = f"/v1/endpoints/{made['id']}"
+    await api.post("/v1/tasks", json=WISH)
+    await world.until(JOB_SECONDS * 3)
+    for method, path in (("GET", ""), ("PATCH", ""), ("POST", "/rotate"), ("POST", "/test")):
+        assert (await api.request(method, f"{where}{path}", json={"events": []})).status_code == 200
+    assert (await api.get("/v1/endpoints")).json()["endpoints"]
+    messages = (await api.get("/v1/messages", params={"endpoint": made["id"], "type": "task.succeeded"})).json()[
+        "messages"
+    ]
+    [message] = messages
+    assert (await api.get(f"/v1/messages/{message['id']}")).status_code == 200
+    assert (await api.post(f"/v1/messages/{message['id']}/replay")).status_code == 202
+    assert (await api.post("/v1/messages/replay", json={})).status_code == 202
+    assert (await api.delete(where)).status_code == 200
+
+
+@pytest.mark.parametrize("bulk", [{}, {"image": "A" * 30_000}], ids=["whole", "thin"])
+async def test_the_message_to_a_client_is_as_promised(world: World, bulk: dict[str, str]) -> None:
+    task = await world.submit(options=bulk)
     await world.until(JOB_SECONDS * 2)
     [message] = await world.messages(task)
+    assert orjson.loads(message.body).get("thin", False) == bool(bulk)
     [hook] = DOCUMENT["webhooks"].values()
     schema = hook["post"]["requestBody"]["content"]["application/json"]["schema"]
     validator = jsonschema_rs.Draft202012Validator(

@@ -83,7 +83,7 @@ async def ended(world: World, prompt: str = "[drop] a dove") -> Task:
 async def test_the_schedule_to_its_end(world: World) -> None:
     task = await ended(world)
     begin = world.clock()
-    attempts = listen(world, 500, 404, 302, 410, 503)
+    attempts = listen(world, 500, 404, 302, 409, 503)
     message = await until_settled(world, task)
     assert (message.state, message.attempts, message.last_status, message.last_error) == (
         "exhausted",

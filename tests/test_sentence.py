@@ -49,7 +49,14 @@ def say(state: State, **more: object) -> str:
         (say(State.SUBMITTING), ["elkapi", "right now"]),
         (
             say(State.UNCONFIRMED, last_error="elkapi: reset", callback_expected=True),
-            ["elkapi", "elkapi: reset", "may be running and paid", "not sent again", "a callback will settle it"],
+            [
+                "elkapi",
+                "elkapi: reset",
+                "may be running and paid",
+                "not sent again",
+                "a callback can settle it",
+                "expires at",
+            ],
         ),
         (say(State.UNCONFIRMED), ["elkapi", "Dovecote looks for it in 42 s"]),
         (say(State.UNCONFIRMED, due_at=TASK.deadline_at), ["elkapi", "no way to look it up"]),

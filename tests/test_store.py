@@ -11,7 +11,7 @@ from sqlalchemy import Table, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from service.domain.task import Action, Failure, Result, Source, State, Submission, Task
-from service.store import events, outbox, queue, submissions, tables
+from service.store import deliveries, endpoints, events, outbox, queue, submissions, tables
 from service.store import inbox as inbox_store
 from service.store import tasks as task_store
 from service.store.database import Database
@@ -34,6 +34,8 @@ async def database(database_url: str) -> AsyncIterator[Database]:
         (tables.submissions, Submission, set()),
         (tables.inbox, inbox_store.Received, set()),
         (tables.outbox, outbox.Message, set()),
+        (tables.deliveries, deliveries.Delivery, {"id"}),
+        (tables.endpoints, endpoints.Endpoint, set()),
         (tables.events, events.Event, {"id"}),
     ],
 )
@@ -51,6 +53,7 @@ FULL = a_task(
     options={"a": [1, 2.5, None, True, "ü🕊"]},
     labels={"project": "intro"},
     callback_url="http://x",
+    callback_events=("task.progress",),
     idempotency_key="k",
     request_hash="h",
     route=("elkapi", "cometapi"),
@@ -94,7 +97,18 @@ async def test_every_field_that_may_change_is_written_back(database: Database) -
         await queue.settle_tasks(connection, [FULL])
         found = await task_store.find(connection, task.id)
     wish = ("client", "family", "operation", "input", "options", "labels", "callback_url", "idempotency_key")
-    once = (*wish, "request_hash", "route", "passed_over", "parent_id", "inherited", "created_at", "deadline_at", "attempts")
+    once = (
+        *wish,
+        "callback_events",
+        "request_hash",
+        "route",
+        "passed_over",
+        "parent_id",
+        "inherited",
+        "created_at",
+        "deadline_at",
+        "attempts",
+    )
     assert found == dataclasses.replace(FULL, **{name: getattr(task, name) for name in once})
 
 
@@ -263,11 +277,18 @@ async def test_a_settle_with_an_old_attempt_changes_nothing(database: Database) 
         await outbox.owe(connection, [a_message(task)])
         for table in ("inbox", "outbox"):
             for seconds in (0, 60):  # the first claimer falls asleep, a second takes over
-                [row] = await queue.claim_rows(connection, table, now=later(seconds), until=later(seconds + 60), most=5)
+                [row] = await take(connection, table, seconds)
             await settle(connection, table, row.id, attempt=1)
             assert await undecided(connection, table) == 1
             await settle(connection, table, row.id, attempt=2)
             assert await undecided(connection, table) == 0
+
+
+async def take(connection: Any, table: str, seconds: float) -> Any:
+    span = {"now": later(seconds), "until": later(seconds + 60), "most": 5}
+    if table == "inbox":
+        return await queue.claim_rows(connection, table, **span)
+    return await queue.claim_messages(connection, **span, each=5, places={})
 
 
 async def settle(connection: Any, table: str, row: UUID, *, attempt: int) -> None:

@@ -11,6 +11,8 @@ from typing import Any
 import httpx
 import pytest
 
+from service.domain.reach import Rules
+from service.flows.guard import Guard
 from service.flows.http import NEVER_SENT, AiohttpTransport, AnswerTooLarge, Http, send
 from tests.breakage import ANSWER, CHUNKED, HEAD, NOWHERE, PERHAPS_SENT, Server, answering, nowhere, request_of
 
@@ -69,7 +71,7 @@ async def test_the_environments_proxies_are_not_used(monkeypatch: pytest.MonkeyP
             monkeypatch.setenv(variable.lower(), canary.url)
         monkeypatch.setenv("NO_PROXY", "")
         monkeypatch.setenv("no_proxy", "")
-        http = Http.real(allow_private=True)
+        http = Http.real(Guard(Rules(private=True)))
         for client in (http.purchases, http.questions, http.messages):
             assert (await ask(client, server.url)).status_code == 200
         await http.close()
@@ -84,7 +86,7 @@ async def keep_answering(reader: asyncio.StreamReader, writer: asyncio.StreamWri
 
 @pytest.mark.parametrize(("errand", "connections"), [("questions", 1), ("purchases", 3), ("messages", 3)])
 async def test_purchases_have_a_connection_each_and_questions_share(errand: str, connections: int) -> None:
-    http = Http.real(allow_private=True)
+    http = Http.real(Guard(Rules(private=True)))
     async with Server.running(keep_answering) as server:
         for _ in range(3):
             assert (await ask(getattr(http, errand), server.url)).json() == {"code": 200, "data": {"task_id": "7"}}

@@ -9,6 +9,7 @@ from uuid import UUID
 import uuid_utils.compat as uuid_utils
 
 from service.domain.task import Failure, State, Submission, Task
+from service.flows.tell import host_of
 from service.store import inbox as inbox_store
 from service.store import outbox as outbox_store
 from service.store import tasks as task_store
@@ -61,7 +62,9 @@ def a_callback(**more: Any) -> inbox_store.Received:
 def a_message(task: Task, **more: Any) -> outbox_store.Message:
     plain = {
         "id": new_id(),
+        "client": task.client,
         "task_id": task.id,
+        "destination": host_of(more.get("url", "http://x")),
         "sequence": 2,
         "type": "task.succeeded",
         "url": "http://x",

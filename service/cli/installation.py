@@ -48,19 +48,19 @@ def read_webhook_secret(settings: Settings) -> str:
     if settings.webhook_secret is not None:
         return settings.webhook_secret.get_secret_value()
     try:
-        kept = asyncio.run(_kept(settings)) if _is_there(settings) else None
+        kept = asyncio.run(_kept(settings)) if has_database(settings) else None
     except StoreUnavailable as error:
         give_up(str(error))
     return give_up(_NONE_YET) if kept is None else kept
 
 
-def give_up(reason: str) -> NoReturn:
-    """End the process because something that it needs is not available."""
+def give_up(reason: str, code: int = exits.UNAVAILABLE) -> NoReturn:
+    """End the process, by default because something that it needs is not available."""
     print(f"dovecote: {reason}", file=sys.stderr)
-    sys.exit(exits.UNAVAILABLE)
+    sys.exit(code)
 
 
-def _is_there(settings: Settings) -> bool:
+def has_database(settings: Settings) -> bool:
     """Whether there is a database to ask: to open a SQLite file that is not there would make it."""
     url = parse_url(settings.database_url)
     return url.get_backend_name() != "sqlite" or Path(url.database or "").exists()
@@ -84,7 +84,7 @@ async def looking(settings: Settings) -> AsyncIterator[AsyncConnection]:
 
     :raises LookupError: with the reason, when there is no database of this version to look at
     """
-    if not _is_there(settings):
+    if not has_database(settings):
         raise LookupError("there is no database yet: it is made when `dovecote serve` starts for the first time")
     database = Database(settings.database_url)
     try:

@@ -10,9 +10,8 @@ import click
 
 from service.cli.arguments import read_moment
 from service.cli.layout import plain_table, shown
-from service.cli.options import AS_JSON
+from service.cli.options import AS_JSON, CONFIG
 from service.cli.printing import print_json, print_out
-from service.cli.server import CONFIG
 
 if TYPE_CHECKING:
     from service.flows.books import Account

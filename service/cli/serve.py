@@ -5,12 +5,17 @@ import contextlib
 import logging
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import uvicorn
+from starlette.types import ASGIApp
 
-from service.app import Role, WrongSchema, application, at_work, opened
+from service.app import NoKey, Role, WrongSchema, application, at_work, callback_application, opened, refuse_strangers
+from service.cli import exits
 from service.cli.installation import give_up, shown_database
+from service.cli.logs import log_to_standard_error
+from service.cli.patience import PatientProtocol
+from service.flows.bells import Bells
 from service.flows.runtime import Runtime
 from service.providers import PROVIDERS
 from service.settings import Settings
@@ -21,6 +26,15 @@ from service.store.migrate import migrate
 class _Server(uvicorn.Server):
     """A uvicorn that leaves signals to us: its own handling ends the process before work under way could end."""
 
+    def __init__(self, config: uvicorn.Config, bells: Bells) -> None:
+        super().__init__(config)
+        self._bells = bells
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Have streams and waiting requests end: uvicorn would wait for them."""
+        self._bells.close()
+        await super().shutdown(sockets)
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
@@ -28,24 +42,29 @@ class _Server(uvicorn.Server):
 
 def run(settings: Settings, role: Role) -> None:
     """Serve until SIGTERM or SIGINT; then finish what is under way."""
-    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
-    for chatty in ("apscheduler", "httpx", "alembic", "aiosqlite"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+    log_to_standard_error(settings.log_level)
     # Before anything is opened: a second server on the same port would otherwise begin to work, and then stop.
-    with _listening(settings) as listener:
+    with contextlib.ExitStack() as open_doors:
+        main = open_doors.enter_context(_listening(settings.host, settings.port))
+        callbacks = None
+        if settings.callback_port is not None and role != "worker":
+            at = settings.callback_host or settings.host
+            callbacks = open_doors.enter_context(_listening(at, settings.callback_port))
         try:
             with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-                runner.run(_serve(settings, role, listener))
+                runner.run(_serve(settings, role, main, callbacks))
+        except NoKey as error:
+            give_up(str(error), exits.SETTINGS)
         except (AlreadyRunning, StoreUnavailable, WrongSchema) as error:
             give_up(str(error))
 
 
-def _listening(settings: Settings) -> socket.socket:
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+def _listening(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((settings.host, settings.port), family=family, backlog=2048)
+        return socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
-        give_up(f"cannot listen on {settings.host}:{settings.port}: {_reason(error)}")
+        give_up(f"cannot listen on {host}:{port}: {_reason(error)}")
 
 
 def _reason(error: OSError) -> str:
@@ -61,39 +80,58 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
-async def _serve(settings: Settings, role: Role, listener: socket.socket) -> None:
+async def _serve(
+    settings: Settings, role: Role, listener: socket.socket, callback_listener: socket.socket | None
+) -> None:
     async with opened(settings) as runtime:
-        server = _Server(
-            uvicorn.Config(
-                application(runtime, role),
-                lifespan="off",
-                access_log=False,  # paths hold callback tokens
-                log_config=None,
-                server_header=False,
-                timeout_graceful_shutdown=10,
-            )
-        )
+        if role != "worker":
+            await refuse_strangers(runtime)
+        doors = [(_server(application(runtime, role), runtime.bells), listener)]
+        if callback_listener is not None:
+            doors.append((_server(callback_application(runtime), runtime.bells), callback_listener))
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, lambda: setattr(server, "should_exit", True))
-        _greet(runtime, role, listener)
-        if role == "web":
-            await server.serve(sockets=[listener])
-            return
-        async with at_work(runtime):
-            await server.serve(sockets=[listener])
+            loop.add_signal_handler(number, _close, [server for server, _ in doors])
+        _greet(runtime, role, listener, callback_listener)
+        async with contextlib.AsyncExitStack() as work:
+            if role != "web":
+                await work.enter_async_context(at_work(runtime))
+            async with asyncio.TaskGroup() as serving:
+                for server, door in doors:
+                    serving.create_task(server.serve(sockets=[door]))
 
 
-def _greet(runtime: Runtime, role: Role, listener: socket.socket) -> None:
+def _server(app: ASGIApp, bells: Bells) -> _Server:
+    return _Server(
+        uvicorn.Config(
+            app,
+            http=PatientProtocol,
+            ws="none",
+            lifespan="off",
+            access_log=False,  # paths hold callback tokens
+            log_config=None,
+            server_header=False,
+            timeout_graceful_shutdown=10,
+        ),
+        bells,
+    )
+
+
+def _close(servers: Sequence[_Server]) -> None:
+    for server in servers:
+        server.should_exit = True
+
+
+def _address(host: str, listener: socket.socket) -> str:
+    return f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
+
+
+def _greet(runtime: Runtime, role: Role, listener: socket.socket, callback_listener: socket.socket | None) -> None:
     log = logging.getLogger("dovecote")
     settings = runtime.settings
-    log.info(
-        "%s on http://%s:%d, docs at /docs, database %s",
-        role,
-        f"[{settings.host}]" if ":" in settings.host else settings.host,
-        listener.getsockname()[1],
-        shown_database(settings),
-    )
+    log.info("%s on %s, docs at /docs, database %s", role, _address(settings.host, listener), shown_database(settings))
+    if callback_listener is not None:
+        log.info("callbacks alone on %s", _address(settings.callback_host or settings.host, callback_listener))
     if runtime.upstreams:
         log.info("upstreams: %s", ", ".join(runtime.upstreams))
     else:

@@ -6,17 +6,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from service.cli.options import AS_JSON
+from service.cli.options import AS_JSON, CONFIG
 from service.cli.printing import print_json
 
 if TYPE_CHECKING:
     from service.app import Role
-
-CONFIG = click.option(
-    "--config",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Settings file.  [env var: DOVECOTECONFIG; default: dovecote.toml]",
-)
 
 
 @click.command()

@@ -39,14 +39,19 @@ def _queued(task: Task, now: datetime) -> str:
 def _unconfirmed(task: Task, now: datetime) -> str:
     looking = task.due_at is not None and task.due_at < task.deadline_at
     if task.callback_expected:
-        way_out = "a callback will settle it"
+        way_out = "a callback can settle it"
     elif looking:
         way_out = f"Dovecote looks for it {_when(task.due_at, now)}"
     else:
         way_out = f"{task.upstream} offers no way to look it up without an id"
+    else_what = {
+        "hold": f"else it expires at {task.deadline_at:%H:%M:%S} UTC",
+        "fail": "else it fails, as its client wants it",
+        "resubmit_once": "else it is bought again, as its client wants it",
+    }[task.on_uncertain]
     return (
         f"Sent to {task.upstream}, but no usable answer came ({task.last_error or 'the process stopped'}), so it may be "
-        f"running and paid for; it is not sent again, {way_out}."
+        f"running and paid for; it is not sent again by itself: {way_out}, {else_what}."
     )
 
 

@@ -162,6 +162,8 @@ class Task:
     inherited: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """What the dialect takes over from the parent, such as the provider's id of it."""
     callback_url: str | None = None
+    callback_events: tuple[str, ...] = ()
+    """Types of the messages that go to the ``callback_url``; none named: the end, and what comes late."""
     idempotency_key: str | None = None
     request_hash: str = ""
     route: tuple[str, ...] = ()

@@ -31,6 +31,12 @@ UNCONFIRMED_SHORTEST = 120.0
 MESSAGE_SCHEDULE = (0.0, 5.0, 60.0, 300.0, 1800.0, 7200.0, 18000.0, 36000.0, 72000.0, 129600.0)
 """Waits before each attempt to deliver a client message, give or take a fifth."""
 MESSAGE_SPREAD = 0.2
+RECEIVER_MAY_ASK = 3600.0
+"""How long a receiver may have us wait by Retry-After, where twice the planned wait is shorter."""
+FAILING_LONG = 120 * 3600.0
+"""How long an endpoint may do nothing but fail before it is disabled."""
+UNWATCHED = 48 * 3600.0
+"""A pause between two failures after which nobody knows what was in between: longer than any wait of the schedule."""
 INBOX_BACKOFF = (1.0, 5.0, 30.0, 120.0, 600.0)
 """Waits after a callback could not be processed for a reason of our own; then it is parked."""
 
@@ -97,11 +103,20 @@ def reconciliation_ends(task: Task, *, median: float, lookup: bool) -> datetime:
     return since + timedelta(seconds=UNCONFIRMED_SHORTEST if lookup else 0.0)
 
 
+def policy_acts(task: Task) -> bool:
+    """Whether the policy of an unconfirmed task does something once nobody can find out; else it waits for its deadline.
+
+    What a client wants cancelled is not bought again.
+    """
+    again = task.on_uncertain == "resubmit_once" and task.cancel_requested_at is None
+    return task.on_uncertain == "fail" or again
+
+
 def next_reconciliation(task: Task, *, median: float, lookup: bool, now: datetime) -> datetime:
     """Say when to look next after a task of which nobody knows whether it was bought."""
     since = task.unconfirmed_since or task.updated_at
     end = max(task.deadline_at, now)
-    if task.on_uncertain != "hold":
+    if policy_acts(task):
         end = min(end, max(reconciliation_ends(task, median=median, lookup=lookup), now))
     if not lookup:
         return end
@@ -126,15 +141,19 @@ def retry_submit(tries: int, *, retry_after: float | None, chance: float, now: d
     return now + timedelta(seconds=wait)
 
 
-def next_delivery(attempts: int, *, chance: float, now: datetime) -> datetime | None:
+def next_delivery(attempts: int, *, chance: float, now: datetime, retry_after: float | None = None) -> datetime | None:
     """Say when to try a client message again after so many attempts; None when the schedule is used up.
 
     :param chance: uniform in 0..1
+    :param retry_after: seconds that the receiver asked for; they lengthen the planned wait, to no more than twice the
+        plan or :data:`RECEIVER_MAY_ASK`, whichever is longer
     """
     if attempts >= len(MESSAGE_SCHEDULE):
         return None
-    spread = 1 - MESSAGE_SPREAD + 2 * MESSAGE_SPREAD * chance
-    return now + timedelta(seconds=MESSAGE_SCHEDULE[attempts] * spread)
+    wait = MESSAGE_SCHEDULE[attempts] * (1 - MESSAGE_SPREAD + 2 * MESSAGE_SPREAD * chance)
+    if retry_after is not None:
+        wait = max(wait, min(retry_after, max(2 * wait, RECEIVER_MAY_ASK)))
+    return now + timedelta(seconds=wait)
 
 
 def retry_inbox(attempts: int, *, now: datetime) -> datetime | None:

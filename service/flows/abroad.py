@@ -37,6 +37,7 @@ async def _stay_connected(runtime: Runtime, waiting: set[str], wake: asyncio.Eve
     while True:
         try:
             async with Listener(runtime.database.url).connected(runtime.bells.heard) as listener:
+                runtime.bells.tell_all()  # who waits may have missed something meanwhile
                 while True:
                     await wake.wait()
                     wake.clear()

@@ -6,13 +6,13 @@ import hashlib
 import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any
-from urllib.parse import urlsplit
 from uuid import UUID
 
 import orjson
 
+from service.domain.destination import Unreadable, read_url
+from service.domain.messages import TYPES
 from service.domain.task import State, Task
-from service.flows.http import ForbiddenAddress, refuse_private
 from service.flows.runtime import Runtime
 from service.providers import DIALECTS, FAMILIES, PROVIDERS, Provider
 from service.providers.dialect import Family, Mistake, Operation
@@ -48,7 +48,15 @@ WISH: dict[str, Any] = {
         "callback_url": {
             "type": "string",
             "maxLength": 2048,
-            "description": "Where Dovecote posts a signed message when the task ends.",
+            "description": "Where Dovecote posts a signed message when the task ends: an https URL of a public host, "
+            "unless the operator allows more.",
+        },
+        "callback_events": {
+            "type": "array",
+            "minItems": 1,
+            "uniqueItems": True,
+            "items": {"type": "string", "enum": list(TYPES)},
+            "description": "The messages to post there; default: its end, and a result that comes late.",
         },
         "labels": {
             "type": "object",
@@ -169,7 +177,9 @@ def make(runtime: Runtime, wish: Any, *, client: str, idempotency_key: str | Non
     given = wish.get("input", {})
     mistakes += _INPUTS[family.name, operation.name].mistakes(given, below="input")
     deadline = _deadline(wish.get("deadline"), operation, now, mistakes)
-    _check_callback_url(runtime, wish.get("callback_url"), mistakes)
+    check_callback_url(runtime, wish.get("callback_url"), mistakes)
+    if "callback_events" in wish and "callback_url" not in wish:
+        mistakes.append(Mistake("callback_events", "means nothing without a callback_url"))
     task = Task(
         id=runtime.new_id(),
         client=client,
@@ -180,6 +190,7 @@ def make(runtime: Runtime, wish: Any, *, client: str, idempotency_key: str | Non
         labels=wish.get("labels", {}),
         callback_url=wish.get("callback_url"),
         on_uncertain=wish.get("on_uncertain") or runtime.settings.policy_of(client),
+        callback_events=tuple(wish.get("callback_events", ())),
         idempotency_key=idempotency_key,
         request_hash=_hash(wish),
         sequence=1,
@@ -336,23 +347,22 @@ def _deadline(wished: Any, operation: Operation, now: dt.datetime, mistakes: lis
     return now + dt.timedelta(seconds=wished if isinstance(wished, int | float) else operation.deadline)
 
 
-def _check_callback_url(runtime: Runtime, url: Any, mistakes: list[Mistake]) -> None:
+def check_callback_url(runtime: Runtime, url: Any, mistakes: list[Mistake], *, where: str = "callback_url") -> None:
+    """Find out whether messages may be sent to a URL that a client gave.
+
+    :param where: the field that it stands in
+    """
     if not isinstance(url, str):
         return
     try:
-        parts = urlsplit(url)
-        host = (parts.hostname or "").encode("idna")  # a name that cannot be looked up is a ValueError, too
-        if parts.scheme not in {"http", "https"} or not host or parts.port == 0:
-            mistakes.append(Mistake("callback_url", "is not an http(s) URL"))
-        elif parts.username or parts.password:
-            mistakes.append(Mistake("callback_url", "holds a user or password: put a secret into the path instead"))
-        elif not runtime.settings.allow_private_webhooks:
-            refuse_private(url)
-    except ForbiddenAddress as error:
-        hint = "an operator can allow private addresses with DOVECOTE_ALLOW_PRIVATE_WEBHOOKS=true"
-        mistakes.append(Mistake("callback_url", f"{error}; {hint}"))
-    except ValueError:
-        mistakes.append(Mistake("callback_url", "is not an http(s) URL"))
+        objections = runtime.settings.webhook_rules.objections(read_url(url))
+    except Unreadable as error:
+        mistakes.append(Mistake(where, str(error)))
+        return
+    for each in objections:
+        settings = " or ".join(f"DOVECOTE_{name.upper()}" for name in each.settings)
+        hint = f"; an operator can allow it with {settings}" if settings else ""
+        mistakes.append(Mistake(where, f"{each.reason}{hint}"))
 
 
 def _route(

@@ -10,19 +10,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 from uuid import UUID
 
-import orjson
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.domain.lifecycle import advance
+from service.domain.messages import BEGINNINGS, LATE, PROGRESS
 from service.domain.task import ENDED, Failure, Result, Source, State, Submission, Task, Update
 from service.flows.runtime import Runtime, log
-from service.flows.show import instant, show_task
+from service.flows.show import instant
+from service.flows.tell import Change, tell
 from service.store import events as event_store
-from service.store import outbox, queue, submissions
+from service.store import queue, submissions
 from service.store import tasks as task_store
 from service.store.database import StoreUnavailable
 from service.store.events import Event
-from service.store.outbox import Message
 
 LONGEST_WAIT = 5.0
 """Seconds between tries to write news while the database is away."""
@@ -60,7 +60,7 @@ class News:
     alone: bool = False
     """Whether what it settles is from now on the one that serves the task: the others are superseded."""
     proves: Submission | None = None
-    """The submission, as it was known before, of which this proves that it has made a job."""
+    """The submission of which this proves that it has made a job."""
     retry_at: dt.datetime | None = None
     """When a queued task is to be handed over again, or until when it is now held."""
     look_at: dt.datetime | None = None
@@ -69,20 +69,28 @@ class News:
     """The earliest next poll, where the upstream asked us to wait."""
 
 
-def weigh(task: Task, news: News, submission: Submission, *, now: dt.datetime, known: bool = False) -> News:
+def weigh(task: Task, news: News, submission: Submission, *, now: dt.datetime) -> News:
     """Decide what the proof of a job means: it serves the task, is adopted by it, or is one too many.
 
     A job is adopted, whatever had been said of its submission, while nothing else serves the task: so none is bought
     beside it, and what has been paid is delivered. It never overwrites what another submission does for the task.
 
-    :param known: whether it is known already that there is one too many
+    :param submission: as it is now, while the task is locked
     """
     update = news.update
     proven = dataclasses.replace(
-        submission, outcome="taken", external_id=update.external_id, settled_at=now, code=None, message=None
+        submission,
+        outcome="taken",
+        external_id=update.external_id,
+        settled_at=now,
+        code=None,
+        message=None,
+        job_state=None,
+        due_at=None,
     )
     if task.submission_id in {None, submission.id} and not submission.denied:
-        unproven = submission.outcome != "taken" and (news.source is Source.SUBMIT or update.state is not None)
+        tells = submission.outcome != "taken" and update.state is not None
+        unproven = news.source is Source.SUBMIT or tells
         return dataclasses.replace(
             news, settles=proven if unproven else None, alone=unproven and submission.superseded_at is not None
         )
@@ -102,14 +110,8 @@ def weigh(task: Task, news: News, submission: Submission, *, now: dt.datetime, k
             alone=True,
             details=details,
         )
-    extra = dataclasses.replace(
-        proven,
-        superseded_at=submission.superseded_at or now,
-        job_state=str(update.state or submission.job_state or State.SUBMITTED),
-        cost=update.cost,
-        refunded=update.refunded,
-        due_at=now if update.external_id or submission.external_id else None,
-    )
+    extra = _extra(proven, submission, update, now)
+    known = submission.job_state is not None
     shown = {"state": extra.job_state, "results": [result.as_json() for result in update.results]}
     return dataclasses.replace(
         news,
@@ -123,6 +125,20 @@ def weigh(task: Task, news: News, submission: Submission, *, now: dt.datetime, k
     )
 
 
+def _extra(proven: Submission, before: Submission, update: Update, now: dt.datetime) -> Submission:
+    """Write down a job too many. It is looked after until its end has been seen, and what came late says nothing more."""
+    ended = before.job_state in ENDED
+    identified = update.external_id is not None or before.external_id is not None
+    return dataclasses.replace(
+        proven,
+        superseded_at=before.superseded_at or now,
+        job_state=before.job_state if ended else str(update.state or before.job_state or State.SUBMITTED),
+        cost=update.cost,
+        refunded=update.refunded,
+        due_at=before.due_at if ended else now if identified else None,
+    )
+
+
 _UNSERVED = frozenset({State.QUEUED, State.UNCONFIRMED})
 """States in which no upstream is known to work on a task."""
 
@@ -133,6 +149,8 @@ class Applied:
 
     decision: Decision
     task: Task | None
+    owes: bool = False
+    """Whether a client is owed a message about it."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -141,24 +159,22 @@ class _Written:
 
     changed: dict[UUID, Task] = dataclasses.field(default_factory=dict)
     events: list[Event] = dataclasses.field(default_factory=list)
-    messages: list[Message] = dataclasses.field(default_factory=list)
+    told: list[Change] = dataclasses.field(default_factory=list)
+    """What clients may be told of."""
     begun: list[Submission] = dataclasses.field(default_factory=list)
     settled: list[Submission] = dataclasses.field(default_factory=list)
     answered: set[UUID] = dataclasses.field(default_factory=set)
     """Those of them whose answer came."""
     alone: list[Submission] = dataclasses.field(default_factory=list)
     """Those of them that supersede the others of their task."""
-
-    def knows_extra(self, submission: Submission) -> bool:
-        """Whether it has been noticed already that a submission made a job too many."""
-        return submission.job_state is not None or any(
-            each.id == submission.id and each.job_state is not None for each in self.settled
-        )
+    known: dict[UUID, Submission] = dataclasses.field(default_factory=dict)
+    """The submissions that news speak of, as they are after the news before."""
 
     def note_submissions(self, news: News) -> None:
         """Note what the news say of submissions."""
         if news.settles is not None:
             self.settled.append(news.settles)
+            self._remember(news.settles, news)
             if news.source is Source.SUBMIT:
                 self.answered.add(news.settles.id)
             if news.alone:
@@ -166,23 +182,33 @@ class _Written:
         if news.begins is not None:
             self.begun.append(news.begins)
 
+    def _remember(self, settled: Submission, news: News) -> None:
+        before = self.known.get(settled.id)
+        self.known[settled.id] = dataclasses.replace(
+            settled,
+            external_id=settled.external_id or (None if before is None else before.external_id),
+            superseded_at=None if news.alone else settled.superseded_at,
+        )
+
 
 async def apply(runtime: Runtime, connection: AsyncConnection, news: Sequence[News]) -> list[Applied]:
     """Take in news, in order, in the caller's transaction."""
     tasks = await task_store.lock(connection, [piece.task_id for piece in news])
-    written = _Written()
+    # Whoever brings a proof may have read its submission before somebody else superseded or adopted it.
+    proven = [piece.proves.id for piece in news if piece.proves is not None]
+    written = _Written(known=await submissions.by_id(connection, proven) if proven else {})
     applied = [_take_in(runtime, tasks, piece, written) for piece in news]
     # Others are superseded, then submissions are settled, then others begin: the index that forbids a second job sees
     # each statement.
     await submissions.supersede_others(connection, written.alone, at=runtime.now())
     revived = {submission.id for submission in written.alone}
     await submissions.settle(connection, written.settled, answered=written.answered, revived=revived)
-    await queue.watch_jobs(connection, [each for each in written.settled if each.job_state is not None])
+    await queue.watch_jobs(connection, [each for each in written.settled if each.job_state or each.id in revived])
     await submissions.begin(connection, written.begun)
     await queue.settle_tasks(connection, list(written.changed.values()))
     await event_store.record(connection, written.events)
-    await outbox.owe(connection, written.messages)
-    return applied
+    owed = await tell(runtime, connection, written.told, runtime.now())
+    return [dataclasses.replace(each, owes=each.task is not None and each.task.id in owed) for each in applied]
 
 
 async def settle(runtime: Runtime, news: News) -> Applied:
@@ -237,8 +263,8 @@ def announce(runtime: Runtime, applied: Sequence[Applied]) -> None:
     """After the commit: wake whoever waits for what has changed."""
     for each in applied:
         if each.decision == "applied" and each.task is not None:
-            runtime.bells.changed(each.task.id)
-            if each.task.callback_url is not None and each.task.state.ended:
+            runtime.bells.changed(each.task.id, each.task.client)
+            if each.owes:
                 runtime.bells.ring("outbox")
             if each.task.state not in _AT_WORK and each.task.upstream in runtime.limited:
                 runtime.bells.ring("submit")  # its place may be another's now
@@ -255,7 +281,7 @@ def _take_in(runtime: Runtime, tasks: dict[UUID, Task], news: News, written: _Wr
         runtime.met_unknown_word(before.dialect or "", news.update.unknown_word)
     now = runtime.now()
     if news.proves is not None:
-        news = weigh(before, news, news.proves, now=now, known=written.knows_extra(news.proves))
+        news = weigh(before, news, written.known.get(news.proves.id, news.proves), now=now)
     if before.state not in news.expects:
         news = dataclasses.replace(news, update=Update(), set={}, retry_at=None, begins=None, settles=None, alone=False)
     written.note_submissions(news)
@@ -269,8 +295,8 @@ def _take_in(runtime: Runtime, tasks: dict[UUID, Task], news: News, written: _Wr
     after = _schedule(runtime, before, after, news, holds=holds)
     if after != before:
         tasks[after.id] = written.changed[after.id] = after
-    if moved and _owes(before, after):
-        written.messages.append(_message(runtime, after, now))
+    if message is not None:
+        written.told.append(Change(message, after))
     return Applied("applied" if moved else _why_not(before, news.update), after)
 
 
@@ -342,45 +368,19 @@ def _schedule(runtime: Runtime, before: Task, after: Task, news: News, *, holds:
     return dataclasses.replace(after, due_at=due)
 
 
-def _owes(before: Task, after: Task) -> bool:
-    """Whether the client is owed a message: it is told each end once, and a late verdict after an end of ours."""
-    if after.callback_url is None or not after.state.ended:
-        return False
-    return before.state is not after.state or _outputs(before) != _outputs(after)
-
-
-_TOLD = frozenset({State.SUBMITTED, State.RUNNING, State.AWAITING_INPUT}) | ENDED
-"""States whose beginning is a client's business."""
-
-
 def _message_type(before: Task, after: Task) -> str | None:
     """Name the message that tells clients of a change; None where it is none of their business."""
     if before.state is not after.state:
         if before.state.ended and after.state.ended:
-            return "task.late_result"
-        return f"task.{after.state}" if after.state in _TOLD else None
+            return LATE
+        return f"task.{after.state}" if after.state in BEGINNINGS | ENDED else None
     if after.state.ended:
-        return "task.late_result" if _outputs(before) != _outputs(after) else None
-    return "task.progress" if (before.progress, before.results) != (after.progress, after.results) else None
+        return LATE if _outputs(before) != _outputs(after) else None
+    return PROGRESS if (before.progress, before.results) != (after.progress, after.results) else None
 
 
 def _outputs(task: Task) -> list[Result]:
     return [result for result in task.results if result.role == "result"]
-
-
-def _message(runtime: Runtime, task: Task, now: dt.datetime) -> Message:
-    kind = f"task.{task.state}"
-    body = {"type": kind, "timestamp": instant(now), "data": show_task(task, now=now)}
-    return Message(
-        id=runtime.new_id(),
-        task_id=task.id,
-        sequence=task.sequence,
-        type=kind,
-        url=task.callback_url or "",
-        body=orjson.dumps(body).decode(),
-        created_at=now,
-        due_at=now,
-    )
 
 
 def _why_not(task: Task, update: Update) -> Decision:

@@ -82,7 +82,12 @@ async def _ask(runtime: Runtime, task: Task, extra: Submission, upstream: Upstre
 async def _write(
     runtime: Runtime, connection: AsyncConnection, found: Sequence[tuple[Submission, Update | None, str | None]]
 ) -> list[None]:
-    for extra, update, error in found:
+    await task_store.lock(connection, [extra.task_id for extra, _, _ in found])
+    known = await submissions.by_id(connection, [extra.id for extra, _, _ in found])
+    for asked, update, error in found:
+        extra = known[asked.id]
+        if extra.superseded_at is None or extra.attempts != asked.attempts:
+            continue  # it serves its task by now, or another looks after it
         state = str(update.state) if update is not None and update.state is not None else extra.job_state
         ended = update is not None and update.state is not None and update.state.ended
         after = dataclasses.replace(

@@ -70,7 +70,7 @@ async def _report(runtime: Runtime, handover: Handover, error: UpstreamError | N
         if failed:
             opened = await runtime.writer.do(gate_store.record_failures, (*handover.key, runtime.now()))
             if opened:
-                log.error("upstream %s (%s) keeps failing and is left alone for a while: %s", *handover.key, error)
+                log.error("upstream %s (%s) keeps failing and is left alone for a while", *handover.key)
         elif handover.probe:
             await runtime.writer.do(gate_store.close_circuits, handover.key)
             log.warning("upstream %s (%s) is back", *handover.key)
@@ -127,7 +127,8 @@ def went_wrong(runtime: Runtime, handover: Handover, error: UpstreamError) -> Ne
 
 def _turned_away(news: News, handover: Handover, error: AccountProblem, failure: Failure, now: dt.datetime) -> News:
     """Alert, and go to the next upstream; where there is none the task has failed."""
-    log.error("upstream %s turns the account away (%s): %s", handover.upstream.name, error.code, error.message)
+    # Its own words are in the submission: they may repeat what was sent.
+    log.error("upstream %s turns the account away (%s)", handover.upstream.name, error.code)
     settled = _settled(handover, "account", now, error)
     another = choose(handover.task.route, [*handover.history, settled], now=now) is not None
     return dataclasses.replace(

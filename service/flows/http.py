@@ -6,26 +6,24 @@ bridge here is our own; see docs/decisions/0001.
 """
 
 import asyncio
+import contextlib
 import dataclasses
 import functools
-import ipaddress
-import socket
+import ssl
 import zlib
 from collections.abc import AsyncIterator, Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
-from urllib.parse import urlsplit
 
 import aiohttp
 import httpx
-from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
+
+from service.flows.guard import Guard
 
 CONNECT_TIMEOUT = 10.0
 WRITE_TIMEOUT = 30.0
 ANSWER_CAP = 8 * 1024 * 1024
 """Bytes of an upstream's answer that we are willing to read."""
-RESOLVING_THREADS = 8
 KEEP_ALIVE = 15.0
 """Seconds that an idle connection is kept: shorter than what servers keep, so that few are found dead."""
 
@@ -36,10 +34,6 @@ NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx
 SECRET_QUERY = "dovecote.query"  # noqa: S105 - its name
 """Extension of a request: a query string that is put behind the URL only on the wire. No log, no exception and no
 ``repr`` of a request ever holds it."""
-
-
-class ForbiddenAddress(OSError):
-    """A URL given by a client leads to an address that is not public."""
 
 
 class AnswerTooLarge(Exception):
@@ -63,28 +57,36 @@ class Answer:
 class AiohttpTransport(httpx.AsyncBaseTransport):
     """aiohttp's connections under httpx's API. No redirects, no cookies, no proxies from the environment."""
 
-    def __init__(self, *, reuse: bool = True, guarded: bool = False) -> None:
+    def __init__(self, *, reuse: bool = True, guard: Guard | None = None, tls: ssl.SSLContext | None = None) -> None:
         """Prepare; connections are opened on first use, inside the event loop.
 
         :param reuse: keep connections for the next request
-        :param guarded: refuse every address that is not public
+        :param guard: decides what may be connected to; default: everything
+        :param tls: whom to trust, default the usual authorities
         """
         self._reuse = reuse
-        self._guarded = guarded
+        self._guard = guard
+        self._tls = tls or httpx.create_ssl_context(trust_env=False)
         self._session: aiohttp.ClientSession | None = None
 
     def _open(self) -> aiohttp.ClientSession:
         more: dict[str, Any] = {"force_close": True} if not self._reuse else {"keepalive_timeout": KEEP_ALIVE}
-        if self._guarded:
-            more |= {"resolver": PublicOnly(), "socket_factory": public_socket, "use_dns_cache": False}
-        connector = aiohttp.TCPConnector(limit=0, ssl=httpx.create_ssl_context(trust_env=False), **more)
+        if self._guard is not None:
+            resolver, open_socket = self._guard.resolver, self._guard.open_socket
+            more |= {"resolver": resolver, "socket_factory": open_socket, "use_dns_cache": False}
+        connector = aiohttp.TCPConnector(limit=0, ssl=self._tls, **more)
         return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send one request.
 
         :raises httpx.TransportError: one of :data:`NEVER_SENT` only when nothing was sent
+        :raises ForbiddenAddress: when there is a guard, and it refuses the URL
         """
+        with contextlib.nullcontext() if self._guard is None else self._guard.towards(str(request.url)):
+            return await self._handle(request)
+
+    async def _handle(self, request: httpx.Request) -> httpx.Response:
         if self._session is None:
             self._session = self._open()
         secret = request.extensions.get(SECRET_QUERY)
@@ -130,6 +132,8 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         """Close every connection."""
         if self._session is not None:
             await self._session.close()
+        if self._guard is not None:
+            await self._guard.resolver.close()
 
 
 def on_the_wire(request: httpx.Request) -> str:
@@ -189,93 +193,6 @@ def _translated(error: Exception, request: httpx.Request) -> Exception:
     return error
 
 
-def is_public(address: str) -> bool:
-    """Whether an IP address, in whatever disguise, is one of the public internet."""
-    ip = ipaddress.ip_address(address.partition("%")[0])
-    if isinstance(ip, ipaddress.IPv6Address):
-        inner = ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)
-        if ip in _NAT64:
-            inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
-        if inner is not None:
-            return is_public(str(inner))
-        if ip.is_site_local or ip in _IPV4_COMPATIBLE:
-            return False
-    return ip.is_global and not ip.is_multicast and not ip.is_reserved
-
-
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
-_IPV4_COMPATIBLE = ipaddress.ip_network("::/96")
-
-
-class PublicOnly(AbstractResolver):
-    """Resolves a name once, and refuses it when any of its addresses is not public."""
-
-    def __init__(self) -> None:
-        """Take threads of its own: names that never resolve must not keep those that purchases resolve by."""
-        self._threads = ThreadPoolExecutor(RESOLVING_THREADS, thread_name_prefix="resolve")
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        """Give the addresses that will be connected to.
-
-        :raises ForbiddenAddress: when any of them is not public
-        """
-        look_up = functools.partial(
-            socket.getaddrinfo, host, port, family=family, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG
-        )
-        found = await asyncio.get_running_loop().run_in_executor(self._threads, look_up)
-        for *_, where in found:
-            if not is_public(str(where[0])):
-                raise ForbiddenAddress(f"{host} leads to {where[0]}, which is not a public address")
-        literal = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
-        return [
-            ResolveResult(
-                hostname=host, host=str(where[0]), port=int(where[1]), family=kind, proto=proto, flags=literal
-            )
-            for kind, _, proto, _, where in found
-        ]
-
-    async def close(self) -> None:
-        """Let the threads go."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
-
-
-def public_socket(address: Any) -> socket.socket:
-    """Open a socket for an address, if it is public. The last gate: literal addresses pass by the resolver."""
-    family, kind, protocol, _, where = address
-    if not is_public(where[0]):
-        raise ForbiddenAddress(f"{where[0]} is not a public address")
-    return socket.socket(family, kind, protocol)
-
-
-def refuse_private(url: str) -> None:
-    """Refuse a URL whose host is literally an address that is not public, or a name for this machine.
-
-    :raises ForbiddenAddress: with the reason
-    """
-    host = (urlsplit(url).hostname or "").rstrip(".").lower()
-    if host == "localhost" or host.endswith(".localhost"):
-        raise ForbiddenAddress(f"{host} is this machine")
-    try:
-        public = is_public(host)
-    except ValueError:
-        return  # a name: the resolver looks at what it leads to
-    if not public:
-        raise ForbiddenAddress(f"{host} is not a public address")
-
-
-def forbidden(error: BaseException | None) -> ForbiddenAddress | None:
-    """Find out whether a failure to connect was our own refusal."""
-    while error is not None:
-        inner = getattr(error, "os_error", None)
-        for candidate in (error, inner, *getattr(inner, "exceptions", ())):
-            if isinstance(candidate, ForbiddenAddress):
-                return candidate
-        error = error.__cause__
-    return None
-
-
 @dataclasses.dataclass(slots=True)
 class Http:
     """The clients of a process, one for each kind of errand."""
@@ -289,15 +206,15 @@ class Http:
     """Calls to URLs that clients gave us."""
 
     @classmethod
-    def real(cls, *, allow_private: bool) -> "Http":
+    def real(cls, guard: Guard) -> "Http":
         """Open the real ones.
 
-        :param allow_private: let messages go to addresses that are not public
+        :param guard: decides where messages may go
         """
         return cls(
             purchases=_client(AiohttpTransport(reuse=False)),
             questions=_client(AiohttpTransport()),
-            messages=_client(AiohttpTransport(reuse=False, guarded=not allow_private)),
+            messages=guarded(guard),
         )
 
     async def close(self) -> None:
@@ -306,8 +223,32 @@ class Http:
             await client.aclose()
 
 
-def _client(transport: httpx.AsyncBaseTransport) -> httpx.AsyncClient:
-    return httpx.AsyncClient(
+class _GuardedClient(httpx.AsyncClient):
+    """A client whose guard reads every URL as it was given, before httpx makes a form of its own of it."""
+
+    def __init__(self, guard: Guard, **more: Any) -> None:
+        super().__init__(**more)
+        self._guard = guard
+
+    def build_request(self, method: str, url: httpx.URL | str, **more: Any) -> httpx.Request:
+        destination = self._guard.admit(str(url))
+        headers = httpx.Headers(more.pop("headers", None))
+        headers["Host"] = destination.authority  # to make it itself, httpx would decode the name, and some it cannot
+        return super().build_request(method, str(destination), headers=headers, **more)
+
+
+def guarded(guard: Guard, *, tls: ssl.SSLContext | None = None) -> httpx.AsyncClient:
+    """Open a client for URLs that come from outside: every connection is a new one, and passes the guard.
+
+    :param tls: whom to trust, default the usual authorities
+    """
+    return _client(AiohttpTransport(reuse=False, guard=guard, tls=tls), functools.partial(_GuardedClient, guard))
+
+
+def _client(
+    transport: httpx.AsyncBaseTransport, kind: Callable[..., httpx.AsyncClient] = httpx.AsyncClient
+) -> httpx.AsyncClient:
+    return kind(
         transport=transport,
         trust_env=False,
         follow_redirects=False,
@@ -374,3 +315,34 @@ def _unpacked(response: httpx.Response, body: bytes, cap: int) -> bytes:
     if len(unpacked) > cap:
         raise AnswerTooLarge(response.status_code, cap)
     return unpacked
+
+
+async def post_briefly(
+    client: httpx.AsyncClient, url: str, *, headers: Mapping[str, str], content: bytes, total_timeout: float, cap: int
+) -> Answer:
+    """Post something, and take the status for an answer, whatever becomes of the body.
+
+    :param total_timeout: seconds for everything; what has come of the body by then is given
+    :param cap: bytes of the body after which no more is read
+    :raises httpx.TransportError: when no status came; see :data:`NEVER_SENT`
+    """
+    limits = httpx.Timeout(total_timeout, connect=CONNECT_TIMEOUT, write=WRITE_TIMEOUT, pool=None)
+    head: httpx.Response | None = None
+    body = bytearray()
+    try:
+        async with (
+            asyncio.timeout(total_timeout),
+            client.stream("POST", url, headers=dict(headers), content=content, timeout=limits) as response,
+        ):
+            head = response
+            async for chunk in response.aiter_raw():
+                body += chunk
+                if len(body) >= cap:
+                    break
+    except TimeoutError as error:
+        if head is None:
+            raise httpx.ReadTimeout(f"no answer within {total_timeout:g} s") from error
+    except Exception:  # whatever it is: after the status it is about the body
+        if head is None:
+            raise
+    return Answer(head.status_code, dict(head.headers), bytes(body[:cap]))

@@ -1,43 +1,37 @@
 """Tell the clients: claim the messages that are due, sign and post each, and write down how it went."""
 
+import asyncio
 import dataclasses
 import datetime as dt
-from collections.abc import Sequence
-from typing import Any
+import email.utils
+from collections.abc import Mapping, Sequence
 
 import httpx
-from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
-from standardwebhooks import Webhook
 
-from service.domain.timing import LEASE, next_delivery
-from service.flows.http import AnswerTooLarge, ForbiddenAddress, forbidden, refuse_private, send
+from service.domain.messages import TEST
+from service.domain.timing import FAILING_LONG, LEASE
+from service.flows.attempt import SUCCESSES, Attempt, Claimed, settle, settlement_of
+from service.flows.guard import ForbiddenAddress, forbidden
+from service.flows.http import post_briefly
+from service.flows.lanes import EACH
 from service.flows.runtime import Runtime, log
+from service.flows.signing import dressed
 from service.flows.underway import Underway
-from service.store import queue
+from service.store import endpoints, queue
+from service.store.outbox import message_of
 
 MOST_UNDER_WAY = 100
 ATTEMPT_TIMEOUT = 15.0
 """Seconds that one attempt may take altogether."""
 ANSWER_CAP = 64 * 1024
 """Bytes of a receiver's answer that are read: its status decides, whatever the body holds."""
+ANSWER_KEPT = 2048
+"""Bytes of it that are kept."""
+ERROR_KEPT = 300
 
 _NO_ADDRESS = (httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeError)
 """A URL that nothing can be sent to, today or later."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Attempt:
-    """How one attempt to deliver went."""
-
-    status: int | None = None
-    error: str | None = None
-    hopeless: bool = False
-
-    @property
-    def delivered(self) -> bool:
-        """Whether the receiver has it."""
-        return self.status is not None and httpx.codes.is_success(self.status)
 
 
 async def run_due(runtime: Runtime, underway: Underway) -> int:
@@ -46,96 +40,126 @@ async def run_due(runtime: Runtime, underway: Underway) -> int:
     if not room:
         return 0
     now = runtime.now()
-    claimed = await runtime.writer.do(_claim, (now, now + dt.timedelta(seconds=LEASE), room))
-    for row in claimed:
-        underway.start(deliver(runtime, row))
+    wish = _Wish(now, now + dt.timedelta(seconds=LEASE), room, runtime.lanes.places())
+    claimed = await runtime.writer.do(_claim, wish)
+    for each in claimed:
+        runtime.lanes.take(each.message.destination)
+        underway.start(deliver(runtime, each))
     return len(claimed)
 
 
-async def _claim(
-    connection: AsyncConnection, wishes: Sequence[tuple[dt.datetime, dt.datetime, int]]
-) -> list[Sequence[Row[Any]]]:
-    return [
-        await queue.claim_rows(connection, "outbox", now=now, until=until, most=most) for now, until, most in wishes
-    ]
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Wish:
+    now: dt.datetime
+    until: dt.datetime
+    most: int
+    places: Mapping[str, int]
 
 
-async def deliver(runtime: Runtime, row: Row[Any]) -> None:
-    """Make one attempt to deliver a claimed message."""
-    attempt = await _post(runtime, row)
-    await runtime.writer.do(_settle, _settlement(runtime, row, attempt))
+async def _claim(connection: AsyncConnection, wishes: Sequence[_Wish]) -> list[list[Claimed]]:
+    return [await _claim_one(connection, wish) for wish in wishes]
 
 
-async def _settle(connection: AsyncConnection, settled: Sequence[dict[str, Any]]) -> list[None]:
-    await queue.settle_outbox(connection, settled)
-    return [None] * len(settled)
+async def _claim_one(connection: AsyncConnection, wish: _Wish) -> list[Claimed]:
+    rows = await queue.claim_messages(
+        connection, now=wish.now, until=wish.until, most=wish.most, each=EACH, places=wish.places
+    )
+    messages = [message_of(row) for row in rows]
+    ids = {message.endpoint_id for message in messages if message.endpoint_id is not None}
+    found = await endpoints.of_ids(connection, ids)
+    return [Claimed(each, None if each.endpoint_id is None else found.get(each.endpoint_id)) for each in messages]
 
 
-def signed_headers(secret: str, message_id: str, at: dt.datetime, body: str) -> dict[str, str]:
-    """Sign a message as Standard Webhooks say."""
-    return {
-        "Content-Type": "application/json",
-        "webhook-id": message_id,
-        "webhook-timestamp": str(int(at.timestamp())),
-        "webhook-signature": Webhook(secret).sign(message_id, at, body),
-    }
-
-
-async def _post(runtime: Runtime, row: Row[Any]) -> Attempt:
+async def deliver(runtime: Runtime, claimed: Claimed) -> None:
+    """Make one attempt to deliver a claimed message that has a place in its lane."""
+    message = claimed.message
     try:
-        headers = signed_headers(runtime.webhook_secret, str(row.id), runtime.now(), row.body)
-        if not runtime.settings.allow_private_webhooks:
-            refuse_private(row.url)
-        answer = await send(
+        attempt = _refused(runtime, claimed) or await _post(runtime, claimed)
+        settlement = settlement_of(runtime, claimed, attempt)
+        disabled = await runtime.writer.do(runtime.once(settle), settlement)
+        _say(claimed, attempt, settlement.row["state"], disabled)
+    finally:
+        runtime.lanes.give(message.destination)
+
+
+def _refused(runtime: Runtime, claimed: Claimed) -> Attempt | None:
+    """Find out whether there is nobody to send to."""
+    message, endpoint = claimed.message, claimed.endpoint
+    if message.endpoint_id is None:
+        return None
+    if endpoint is None:
+        reason = "the endpoint was deleted"
+    elif endpoint.disabled_at is not None and message.type != TEST:
+        reason = f"the endpoint was disabled ({endpoint.disabled_reason}) when its time came"
+    else:
+        return None
+    return Attempt(at=runtime.now(), error=reason, hopeless=True, made=False)
+
+
+async def _post(runtime: Runtime, claimed: Claimed) -> Attempt:
+    message, endpoint, at, since = claimed.message, claimed.endpoint, runtime.now(), _clock()
+    url = message.url if endpoint is None else endpoint.url
+    try:
+        headers, body = dressed(
+            message, endpoint, at=at, secret=runtime.webhook_secret, source=runtime.settings.public_url
+        )
+        answer = await post_briefly(
             runtime.http.messages,
-            "POST",
-            row.url,
-            headers=headers,
-            content=row.body.encode(),
-            read_timeout=ATTEMPT_TIMEOUT,
+            url,
+            headers={**headers, "Accept-Encoding": "identity"},
+            content=body.encode(),
             total_timeout=ATTEMPT_TIMEOUT,
             cap=ANSWER_CAP,
         )
-    except ForbiddenAddress as error:
-        return Attempt(error=str(error), hopeless=True)
-    except AnswerTooLarge as error:
-        return _judged(error.status)
     except Exception as error:  # noqa: BLE001 - whatever a client's URL leads to, the schedule goes on and ends
-        refused = forbidden(error)
+        runtime.lanes.answered(message.destination, in_time=not isinstance(error, httpx.TimeoutException))
+        refused = error if isinstance(error, ForbiddenAddress) else forbidden(error)
         words = str(refused) if refused is not None else f"{type(error).__name__} {error}".strip()
-        return Attempt(error=words[:300], hopeless=refused is not None or isinstance(error, _NO_ADDRESS))
-    return _judged(answer.status)
+        hopeless = refused is not None or isinstance(error, _NO_ADDRESS)
+        return Attempt(at=at, seconds=_clock() - since, error=_storable(words)[:ERROR_KEPT], hopeless=hopeless)
+    runtime.lanes.answered(message.destination, in_time=True)
+    return Attempt(
+        at=at,
+        seconds=_clock() - since,
+        status=answer.status,
+        error=None if answer.status in SUCCESSES else f"HTTP {answer.status}",
+        answer=_storable(answer.body[:ANSWER_KEPT].decode("utf-8", "replace")) or None,
+        retry_after=_asked_to_wait(answer.headers, runtime.now()),
+    )
 
 
-def _judged(status: int) -> Attempt:
-    return Attempt(status=status, error=None if httpx.codes.is_success(status) else f"HTTP {status}")
+def _asked_to_wait(headers: Mapping[str, str], now: dt.datetime) -> float | None:
+    """Read ``Retry-After``: seconds, or a date."""
+    stated = headers.get("retry-after", "").strip()
+    if stated.isdecimal():
+        return float(stated[:9])
+    try:
+        at = email.utils.parsedate_to_datetime(stated)
+        return max((at.replace(tzinfo=at.tzinfo or dt.UTC) - now).total_seconds(), 0.0)
+    except (ValueError, TypeError, OverflowError):
+        return None
 
 
-def _settlement(runtime: Runtime, row: Row[Any], attempt: Attempt) -> dict[str, Any]:
-    now = runtime.now()
-    due = None
-    if attempt.delivered:
-        state = "delivered"
-    elif attempt.hopeless:
-        state = "discarded"
-    else:
-        due = next_delivery(row.attempts, chance=runtime.chance(), now=now)
-        state = "exhausted" if due is None else "pending"
+def _say(claimed: Claimed, attempt: Attempt, state: str, disabled: str | None) -> None:
+    message = claimed.message
     if state != "delivered":
         log.warning(
             "message %s of task %s: attempt %d failed (%s), now %s",
-            row.id,
-            row.task_id,
-            row.attempts,
+            message.id,
+            message.task_id,
+            message.attempts,
             attempt.error,
             state,
         )
-    return {
-        "of_row": row.id,
-        "of_attempt": row.attempts,
-        "state": state,
-        "delivered_at": now if attempt.delivered else None,
-        "last_status": attempt.status,
-        "last_error": attempt.error,
-        "due_at": due,
-    }
+    if disabled is not None:
+        why = "it answered 410 Gone" if disabled == "gone" else f"nothing but failures for {FAILING_LONG / 3600:g} h"
+        log.warning("endpoint %s of client %s is disabled: %s", message.endpoint_id, message.client, why)
+
+
+def _storable(text: str) -> str:
+    """Leave out what no database keeps."""
+    return text.encode("utf-8", "replace").decode().replace("\x00", "")
+
+
+def _clock() -> float:
+    return asyncio.get_running_loop().time()

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.domain.errors import UpstreamError
 from service.domain.task import Failure, Source, State, Submission, Task, Update
-from service.domain.timing import reconciliation_ends
+from service.domain.timing import policy_acts, reconciliation_ends
 from service.flows.apply import Applied, News, announce, apply, settle
 from service.flows.exchange import converse
 from service.flows.runtime import Runtime, log
@@ -150,8 +150,7 @@ def _by_policy(task: Task, submission: Submission, now: dt.datetime) -> News | N
             update=Update(state=State.FAILED, failure=failure),
             details={"policy": "fail"},
         )
-    wanted = task.on_uncertain == "resubmit_once" and task.external_id is None
-    if wanted and task.cancel_requested_at is None and now < task.deadline_at:
+    if policy_acts(task) and task.external_id is None and now < task.deadline_at:
         return _again(task, submission, now, Source.SWEEP, "resubmitted")
     return None
 

@@ -19,6 +19,7 @@ from service.domain.task import Task
 from service.domain.timing import EXPECTING, POLLING, in_step, next_poll
 from service.flows.bells import Bells
 from service.flows.http import Http
+from service.flows.lanes import Lanes
 from service.flows.observed import Observed
 from service.flows.tokens import Tokens
 from service.providers import DIALECTS
@@ -101,6 +102,7 @@ class Runtime:
     upstreams: Mapping[str, Upstream]
     bells: Bells = dataclasses.field(default_factory=Bells)
     observed: Observed = dataclasses.field(default_factory=Observed)
+    lanes: Lanes = dataclasses.field(default_factory=Lanes)
     unknown_words: Counter[tuple[str, str]] = dataclasses.field(default_factory=Counter)
     clock: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC)
     chance: Callable[[], float] = random.random

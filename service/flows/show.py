@@ -1,7 +1,9 @@
 """A task as everybody outside sees it: in the API, in messages and in the command."""
 
 import datetime as dt
-from typing import Any
+from typing import Any, Final
+
+import orjson
 
 from service.domain.sentence import explain
 from service.domain.task import State, Task
@@ -42,6 +44,7 @@ def show_task(task: Task, *, now: dt.datetime) -> dict[str, Any]:
         "labels": dict(task.labels),
         "parent_id": None if task.parent_id is None else str(task.parent_id),
         "callback_url": task.callback_url,
+        "callback_events": list(task.callback_events),
         "sequence": task.sequence,
         "created_at": instant(task.created_at),
         "updated_at": instant(task.updated_at),
@@ -50,6 +53,26 @@ def show_task(task: Task, *, now: dt.datetime) -> dict[str, Any]:
         "deadline_at": instant(task.deadline_at),
         "next_attention_at": instant(task.due_at),
     }
+
+
+BRIEF: Final = 20_000
+"""Bytes of JSON that a task may take where it is told of: in messages, feeds and streams."""
+_LEFT_OUT: Final[dict[str, Any]] = {"input": {}, "options": {}, "awaits": None, "next_actions": [], "results": []}
+"""What is left out of a task that is too large, in this order, and what stands there instead."""
+
+
+def show_task_briefly(task: Task, *, now: dt.datetime, thin: bool = False) -> dict[str, Any]:
+    """Write a task as the API shows it, and leave out what is large: then it says so with ``thin``.
+
+    :param thin: whether the task was read without something already
+    """
+    shown = show_task(task, now=now)
+    for name, empty in _LEFT_OUT.items():
+        if len(orjson.dumps(shown)) <= BRIEF:
+            break
+        thin = thin or shown[name] != empty
+        shown[name] = empty
+    return {**shown, "thin": True} if thin else shown
 
 
 def _awaited(task: Task) -> dict[str, Any] | None:

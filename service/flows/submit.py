@@ -149,7 +149,9 @@ async def _plan_round(runtime: Runtime, connection: AsyncConnection, planned: Ro
         for (_, handover), applied in zip(written, planned.applied, strict=True)
         if handover is not None and applied.decision == "applied"
     ]
-    planned.again_in = min((rate.wait(gates.now) for rate in gates.rates.values()), default=None) if lines else None
+    # Whoever waits for a place is called when one is given back; only a submit that does not fit yet has its time.
+    waits = [rate.wait(gates.now) for name, rate in gates.rates.items() if name in lines]
+    planned.again_in = min((wait for wait in waits if wait > 0), default=None)
 
 
 def _planned(

@@ -581,7 +581,11 @@ def _may_be(row: account.Row, task: Task) -> bool:
     """
     named = "music" if task.operation in _SONGS else "lyrics" if task.operation == "lyrics" else None
     fits = row.action == named if named is not None else row.action not in {"", "music", "lyrics"}
-    return fits and row.platform in {"suno", ""} and all(ours == theirs for ours, theirs in _shown_input(task, row.document))
+    return (
+        fits
+        and row.platform in {"suno", ""}
+        and all(ours == theirs for ours, theirs in _shown_input(task, row.document))
+    )
 
 
 def _shown_input(task: Task, row: Mapping[str, Any]) -> Iterator[tuple[str | None, str | None]]:

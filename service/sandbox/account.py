@@ -93,7 +93,9 @@ def _jobs(desk: Desk, asked: Mapping[str, str]) -> dict[str, Any]:
     rows = [
         _row(desk, job, number, now)
         for number, job in enumerate(desk.ledger.jobs, 1)
-        if job.account == _LISTED and not job.route.endswith(_AT_ONCE) and now - job.created_at >= (job.faults.ghost or 0)
+        if job.account == _LISTED
+        and not job.route.endswith(_AT_ONCE)
+        and now - job.created_at >= (job.faults.ghost or 0)
     ]
     rows = [
         row

@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 from sqlalchemy import event, text
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, InterfaceError, OperationalError, StatementError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
@@ -77,12 +77,17 @@ class Database:
                 pool_timeout=10,
                 pool_pre_ping=False,
                 connect_args={"timeout": 10, "command_timeout": COMMAND_TIMEOUT},
-                **_json(),
+                **_common(),
             )
 
     def _open_sqlite(self, *, begin: str, size: int) -> AsyncEngine:
         engine = create_async_engine(
-            self.url, pool_size=size, max_overflow=0, pool_timeout=10, connect_args={"timeout": BUSY_TIMEOUT}, **_json()
+            self.url,
+            pool_size=size,
+            max_overflow=0,
+            pool_timeout=10,
+            connect_args={"timeout": BUSY_TIMEOUT},
+            **_common(),
         )
 
         @event.listens_for(engine.sync_engine, "connect")
@@ -152,8 +157,13 @@ class Database:
             yield
 
 
-def _json() -> dict[str, Any]:
-    return {"json_serializer": lambda value: orjson.dumps(value).decode(), "json_deserializer": orjson.loads}
+def _common() -> dict[str, Any]:
+    # Parameters are prompts and secrets: neither an error nor a log repeats them.
+    return {
+        "hide_parameters": True,
+        "json_serializer": lambda value: orjson.dumps(value).decode(),
+        "json_deserializer": orjson.loads,
+    }
 
 
 def out_of_reach(error: BaseException) -> bool:
@@ -182,6 +192,27 @@ def _no_service(error: DBAPIError) -> bool:
     return state[:2] in _AWAY or state in _NOT_NOW
 
 
+class _Said(Exception):
+    """What a database said of a statement, without a value in it, and its codes for it."""
+
+    def __init__(self, words: str, said: BaseException | None) -> None:
+        super().__init__(words)
+        self.sqlstate: str | None = getattr(said, "sqlstate", None)
+        self.sqlite_errorcode: int | None = getattr(said, "sqlite_errorcode", None)
+
+
+def _without_values(error: StatementError) -> StatementError:
+    """Say what is wrong with a statement and not with what: PostgreSQL quotes whole rows, and logs are no place for them."""
+    said = str(error.orig).partition("\n")[0]
+    breaks_a_rule = isinstance(error, IntegrityError)  # which is named, and the row comes in a line of its own
+    if not breaks_a_rule and not isinstance(error.orig, sqlite3.Error):
+        said = f"{type(error.orig).__name__} {getattr(error.orig, 'sqlstate', '')}".strip()
+    orig = _Said(said, error.orig)
+    if isinstance(error, DBAPIError):
+        return type(error)(None, None, orig, hide_parameters=True)
+    return StatementError(f"({type(error.orig).__name__}) {said}", None, None, orig, hide_parameters=True)
+
+
 @contextlib.asynccontextmanager
 async def _translated() -> AsyncIterator[None]:
     try:
@@ -190,5 +221,7 @@ async def _translated() -> AsyncIterator[None]:
         raise
     except Exception as error:
         if not out_of_reach(error):
+            if isinstance(error, StatementError):
+                raise _without_values(error).with_traceback(error.__traceback__) from None
             raise
         raise StoreUnavailable(f"the database does not answer: {type(error).__name__}") from error

@@ -10,6 +10,7 @@ from sqlalchemy import bindparam, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.domain.task import Source
+from service.store import feed
 from service.store.tables import events
 
 
@@ -39,6 +40,8 @@ _OF_TASK = (
 
 async def record(connection: AsyncConnection, happened: Sequence[Event]) -> None:
     """Append events."""
+    if any(event.message is not None for event in happened):
+        await feed.mark(connection)
     if happened:
         await connection.execute(
             events.insert(), [{**dataclasses.asdict(event), "source": str(event.source)} for event in happened]

@@ -3,12 +3,14 @@
 import dataclasses
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import Row, Select, bindparam, func, or_, select, text, union_all, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.store.tables import outbox
+from service.store import queue
+from service.store.tables import endpoints, outbox
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,20 +19,36 @@ class Message:
 
     id: UUID
     """Also its ``webhook-id``, the same for every attempt."""
-    task_id: UUID
+    client: str
+    task_id: UUID | None
+    """None: it is of no task, such as one to try an endpoint with."""
+    endpoint_id: UUID | None = None
+    """None: it goes to the task's ``callback_url``."""
+    destination: str
+    """Whose places it takes while it is under way: an endpoint, or the host of a ``callback_url``."""
     sequence: int
     """Of the event that it tells of."""
     type: str
     url: str
+    """Where it goes; of an endpoint, where that was when the message was written."""
     body: str
     state: str = "pending"
     """``pending``, ``delivered``, ``exhausted`` (the schedule is used up), ``discarded`` (can never be delivered)."""
     created_at: datetime
     delivered_at: datetime | None = None
+    replayed_at: datetime | None = None
+    """When it was last asked for again. What becomes of it then says nothing about the endpoint's health."""
     last_status: int | None = None
     last_error: str | None = None
     due_at: datetime | None
     attempts: int = 0
+    schedule_from: int = 0
+    """Attempts that were made before it was asked for again: the schedule begins anew there."""
+
+
+def message_of(row: Row[Any]) -> Message:
+    """Read a row into a message."""
+    return Message(**row._mapping)  # noqa: SLF001 - the documented way to a row's names
 
 
 async def owe(connection: AsyncConnection, messages: Sequence[Message]) -> None:
@@ -39,7 +57,126 @@ async def owe(connection: AsyncConnection, messages: Sequence[Message]) -> None:
         await connection.execute(outbox.insert(), [dataclasses.asdict(message) for message in messages])
 
 
+_PROGRESS_PENDING = (
+    select(outbox.c.id, outbox.c.task_id, outbox.c.destination, outbox.c.attempts)
+    .where(outbox.c.task_id.in_(bindparam("tasks", expanding=True)))
+    .where(text("type = 'task.progress' AND state = 'pending'"))
+    .order_by(outbox.c.id)
+    .with_for_update()
+)
+_RENEWED = ("sequence", "body", "created_at")
+_RENEW = (
+    update(outbox)
+    .where(outbox.c.id == bindparam("of_row"))
+    .values({name: bindparam(f"new_{name}") for name in _RENEWED})
+)
+
+
+async def owe_progress(connection: AsyncConnection, messages: Sequence[Message], *, ended: Sequence[UUID]) -> None:
+    """Insert progress messages, so that of each task at most one waits for each destination: the latest.
+
+    One that was never sent is given the newer body. One that was tried is discarded: it is known by its id, and what has
+    an id never changes. Of tasks that have ended none waits any more.
+
+    :param messages: at most one of each task and destination
+    :param ended: tasks whose progress is of no interest any more
+    """
+    concerned = {*ended, *(message.task_id for message in messages)}
+    if not concerned:
+        return
+    rows = (await connection.execute(_PROGRESS_PENDING, {"tasks": sorted(filter(None, concerned))})).all()
+    newer = {(message.task_id, message.destination): message for message in messages}
+    renewed, superseded = [], []
+    for row in rows:
+        message = newer.get((row.task_id, row.destination))
+        if message is not None and row.attempts == 0:
+            renewed.append({"of_row": row.id, **{f"new_{name}": getattr(message, name) for name in _RENEWED}})
+            del newer[row.task_id, row.destination]
+        elif message is not None or row.task_id in ended:
+            superseded.append(row.id)
+    if renewed:
+        await connection.execute(_RENEW, renewed)
+    await queue.discard(connection, superseded, reason="superseded by newer news of the task")
+    await owe(connection, list(newer.values()))
+
+
 async def of_task(connection: AsyncConnection, task_id: UUID) -> list[Message]:
     """Read the messages about a task, oldest first."""
-    rows = await connection.execute(select(outbox).where(outbox.c.task_id == task_id).order_by(outbox.c.id))
-    return [Message(**row._mapping) for row in rows]  # noqa: SLF001 - the documented way to a row's names
+    statement = select(outbox).where(outbox.c.task_id == task_id).order_by(outbox.c.sequence, outbox.c.id)
+    rows = await connection.execute(statement)
+    return [message_of(row) for row in rows]
+
+
+_ONE = select(outbox).where(outbox.c.id == bindparam("id"), outbox.c.client == bindparam("client"))
+
+
+async def find(connection: AsyncConnection, message_id: UUID, client: str) -> Message | None:
+    """Read a message, if it is the client's."""
+    row = (await connection.execute(_ONE, {"id": message_id, "client": client})).first()
+    return None if row is None else message_of(row)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Filter:
+    """Which of a client's messages to list."""
+
+    client: str
+    types: tuple[str, ...] = ()
+    states: tuple[str, ...] = ()
+    endpoint_id: UUID | None = None
+    task_id: UUID | None = None
+    after: UUID | None = None
+    """Only ids above this one: a uuid of version 7 begins with its time, so this is the filter by time, too."""
+    before: UUID | None = None
+    """Only ids below this one."""
+
+
+async def page(connection: AsyncConnection, wanted: Filter, *, most: int) -> list[Message]:
+    """List messages, newest first."""
+    rows = await connection.execute(_ordered(_matching(wanted), wanted, most, newest=True))
+    return [message_of(row) for row in rows]
+
+
+async def replayable(connection: AsyncConnection, wanted: Filter, *, most: int) -> list[UUID]:
+    """Choose settled messages that could be delivered again, oldest first."""
+    enabled = select(endpoints.c.id).where(endpoints.c.client == wanted.client, endpoints.c.disabled_at.is_(None))
+    able = _matching(wanted).where(
+        outbox.c.state != "pending", or_(outbox.c.endpoint_id.is_(None), outbox.c.endpoint_id.in_(enabled))
+    )
+    rows = await connection.execute(_ordered(able, wanted, most, newest=False))
+    return [row.id for row in rows]
+
+
+def _ordered(statement: Select[Any], wanted: Filter, most: int, *, newest: bool) -> Select[Any]:
+    """Select a page; of several states a page of each, of which the first are taken: so an index serves every one."""
+    key = outbox.c.id.desc() if newest else outbox.c.id
+    pages = [
+        statement.where(*_in_state(state)).order_by(key).limit(most).subquery() for state in sorted(set(wanted.states))
+    ]
+    if not pages:
+        return statement.order_by(key).limit(most)
+    either = union_all(*(select(page) for page in pages)).subquery()
+    return select(either).order_by(either.c.id.desc() if newest else either.c.id).limit(most)
+
+
+def _in_state(state: str) -> list[Any]:
+    among = [] if state == "delivered" else [text("state <> 'delivered'")]  # the words of the partial index
+    return [outbox.c.state == state, *among]
+
+
+def _matching(wanted: Filter) -> Select[Any]:
+    statement = select(outbox)
+    if wanted.task_id is None:
+        statement = statement.where(outbox.c.client == wanted.client)
+    else:  # a task has few messages and a client many: the planner is kept from going by the client
+        whose = func.coalesce(outbox.c.client, "")
+        statement = statement.where(outbox.c.task_id == wanted.task_id, whose == wanted.client)
+    if wanted.types:
+        statement = statement.where(outbox.c.type.in_(wanted.types))
+    if wanted.endpoint_id is not None:
+        statement = statement.where(outbox.c.endpoint_id == wanted.endpoint_id)
+    if wanted.after is not None:
+        statement = statement.where(outbox.c.id > wanted.after)
+    if wanted.before is not None:
+        statement = statement.where(outbox.c.id < wanted.before)
+    return statement

@@ -1,6 +1,6 @@
 """The only queue there is: rows with a due time. To claim one is to push its time forward by a lease."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.domain.task import Submission, Task
 from service.domain.timing import LEASE
+from service.store import fair
 from service.store.tables import inbox, outbox, submissions, tasks
 from service.store.tasks import row_of, task_of
 
@@ -40,7 +41,6 @@ _CLAIMS = {
     "submit": _claim(tasks, TO_SUBMIT),
     "poll": _claim(tasks, TO_POLL),
     "inbox": _claim(inbox, DUE),
-    "outbox": _claim(outbox, DUE),
     "submissions": _claim(submissions, DUE),
 }
 
@@ -72,8 +72,31 @@ async def claim_waiting(connection: AsyncConnection, ids: Sequence[UUID], *, unt
 async def claim_rows(
     connection: AsyncConnection, table: str, *, now: datetime, until: datetime, most: int
 ) -> Sequence[Row[Any]]:
-    """Take the rows of ``inbox``, ``outbox`` or ``submissions`` that are longest due, until a time."""
+    """Take the rows of ``inbox`` or ``submissions`` that are longest due, until a time."""
     rows = await connection.execute(_CLAIMS[table], {"now": now, "until": until, "most": most})
+    return sorted(rows.all(), key=lambda row: row.id)
+
+
+_CLAIM_MESSAGES = (
+    update(outbox)
+    .where(outbox.c.id.in_(bindparam("ids", expanding=True)))
+    .values(due_at=bindparam("until"), attempts=outbox.c.attempts + 1)
+    .returning(*outbox.c)
+)
+
+
+async def claim_messages(
+    connection: AsyncConnection, *, now: datetime, until: datetime, most: int, each: int, places: Mapping[str, int]
+) -> Sequence[Row[Any]]:
+    """Take the messages that are longest due, until a time, as far as their destinations have places.
+
+    :param each: how many places a destination has
+    :param places: those that have another number of places left
+    """
+    chosen = await fair.choose(connection, now=now, most=most, each=each, places=places)
+    if not chosen:
+        return []
+    rows = await connection.execute(_CLAIM_MESSAGES, {"ids": chosen, "until": until})
     return sorted(rows.all(), key=lambda row: row.id)
 
 
@@ -89,6 +112,7 @@ _ACCEPTED_ONCE = frozenset(
         "parent_id",
         "inherited",
         "callback_url",
+        "callback_events",
         "idempotency_key",
         "request_hash",
         "route",
@@ -122,7 +146,7 @@ def _settle(table: Table, names: str) -> Any:
 
 
 _SETTLE_INBOX = _settle(inbox, "decision detail decided_at due_at")
-_SETTLE_OUTBOX = _settle(outbox, "state delivered_at last_status last_error due_at")
+_SETTLE_OUTBOX = _settle(outbox, "state delivered_at last_status last_error due_at").where(outbox.c.state == "pending")
 
 
 async def settle_inbox(connection: AsyncConnection, settled: Sequence[dict[str, Any]]) -> None:
@@ -135,6 +159,45 @@ async def settle_outbox(connection: AsyncConnection, settled: Sequence[dict[str,
     """Write how deliveries went; one whose attempt is no longer ours stays as it is."""
     if settled:
         await connection.execute(_SETTLE_OUTBOX, list(settled))
+
+
+_DISCARD = (
+    update(outbox)
+    .where(outbox.c.id.in_(bindparam("ids", expanding=True)), outbox.c.state == "pending")
+    .values(state="discarded", due_at=None, last_error=bindparam("reason"))
+)
+
+
+async def discard(connection: AsyncConnection, ids: Sequence[UUID], *, reason: str) -> None:
+    """Give up messages that wait to be sent."""
+    if ids:
+        await connection.execute(_DISCARD, {"ids": list(ids), "reason": reason})
+
+
+_AGAIN = (
+    update(outbox)
+    .where(outbox.c.id.in_(bindparam("ids", expanding=True)), outbox.c.state != "pending")
+    .values(
+        state="pending",
+        due_at=bindparam("now"),
+        replayed_at=bindparam("now"),
+        delivered_at=None,
+        schedule_from=outbox.c.attempts,
+    )
+)
+_HASTEN_MESSAGES = (
+    update(outbox)
+    .where(outbox.c.id.in_(bindparam("ids", expanding=True)))
+    .where(outbox.c.state == "pending", outbox.c.due_at > bindparam("now"))
+    .values(due_at=bindparam("now"))
+)
+
+
+async def replay(connection: AsyncConnection, ids: Sequence[UUID], *, now: datetime) -> None:
+    """Let messages be delivered again: those that are settled begin their schedule anew, those that wait go now."""
+    if ids:
+        await connection.execute(_HASTEN_MESSAGES, {"ids": list(ids), "now": now})
+        await connection.execute(_AGAIN, {"ids": list(ids), "now": now})
 
 
 async def release_leases(connection: AsyncConnection, *, now: datetime) -> None:

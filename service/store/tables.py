@@ -89,6 +89,7 @@ tasks = Table(
     Column("parent_id", Uuid, ForeignKey("tasks.id", ondelete="SET NULL"), index=True),
     Column("inherited", Json, nullable=False),
     Column("callback_url", Text),
+    Column("callback_events", Json, nullable=False, server_default="[]"),
     Column("idempotency_key", Text),
     Column("request_hash", Text, nullable=False),
     Column("route", Json, nullable=False),
@@ -254,7 +255,11 @@ outbox = Table(
     "outbox",
     metadata,
     Column("id", Uuid, primary_key=True),
-    Column("task_id", Uuid, ForeignKey("tasks.id", ondelete="CASCADE"), nullable=False),
+    Column("client", Text, nullable=False, server_default=""),
+    Column("task_id", Uuid, ForeignKey("tasks.id", ondelete="CASCADE")),
+    # No foreign key: that an endpoint was deleted meanwhile must never keep a task from changing.
+    Column("endpoint_id", Uuid),
+    Column("destination", Text, nullable=False, server_default=""),
     Column("sequence", Integer, nullable=False),
     Column("type", Text, nullable=False),
     Column("url", Text, nullable=False),
@@ -262,17 +267,65 @@ outbox = Table(
     Column("state", Text, nullable=False),
     Column("created_at", Instant, nullable=False),
     Column("delivered_at", Instant),
+    Column("replayed_at", Instant),
     Column("last_status", Integer),
     Column("last_error", Text),
     Column("due_at", Instant),
     Column("attempts", Integer, nullable=False),
+    Column("schedule_from", Integer, nullable=False, server_default="0"),
     CheckConstraint(_one_of("state", ["pending", "delivered", "exhausted", "discarded"]), name="state"),
     CheckConstraint("(state = 'pending') = (due_at IS NOT NULL)", name="pending_is_never_forgotten"),
     CheckConstraint("(state = 'delivered') = (delivered_at IS NOT NULL)", name="delivered_has_a_time"),
-    UniqueConstraint("task_id", "sequence"),
-    Index(
-        "ix_outbox_due", "due_at", sqlite_where=text("due_at IS NOT NULL"), postgresql_where=text("due_at IS NOT NULL")
-    ),
+    UniqueConstraint("task_id", "sequence", "destination"),
+    # Only the latest progress is worth telling: of what has not been delivered there is one.
+    Index("uq_outbox_progress", "task_id", "destination", unique=True, sqlite_where=text("type = 'task.progress' AND state = 'pending'"), postgresql_where=text("type = 'task.progress' AND state = 'pending'")),
+    Index("ix_outbox_due", "due_at", sqlite_where=text("due_at IS NOT NULL"), postgresql_where=text("due_at IS NOT NULL")),
+    # By whom, then by time: to pass over a destination that has a thousand due without reading them.
+    Index("ix_outbox_destination", "destination", "due_at", sqlite_where=text("due_at IS NOT NULL"), postgresql_where=text("due_at IS NOT NULL")),
+    Index("ix_outbox_client", "client", "id"),
+    # Most are delivered, and few ask for those.
+    Index("ix_outbox_client_state", "client", "state", "id", sqlite_where=text("state <> 'delivered'"), postgresql_where=text("state <> 'delivered'")),
+    Index("ix_outbox_endpoint", "endpoint_id", "id", sqlite_where=text("endpoint_id IS NOT NULL"), postgresql_where=text("endpoint_id IS NOT NULL")),
+)  # fmt: skip
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("id", Serial, primary_key=True),
+    Column("message_id", Uuid, ForeignKey("outbox.id", ondelete="CASCADE"), nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("at", Instant, nullable=False),
+    Column("status", Integer),
+    Column("duration_ms", Integer, nullable=False),
+    Column("answer", Text),
+    Column("error", Text),
+    UniqueConstraint("message_id", "attempt"),
+)
+
+endpoints = Table(
+    "endpoints",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("client", Text, nullable=False),
+    Column("url", Text, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("events", Json, nullable=False),
+    Column("format", Text, nullable=False),
+    Column("secret", Text, nullable=False),
+    Column("previous_secret", Text),
+    Column("previous_until", Instant),
+    Column("disabled_at", Instant),
+    Column("disabled_reason", Text),
+    Column("failing_since", Instant),
+    Column("failed_at", Instant),
+    Column("created_at", Instant, nullable=False),
+    Column("updated_at", Instant, nullable=False),
+    CheckConstraint(_one_of("format", ["standard", "cloudevents"]), name="format"),
+    CheckConstraint(_one_of("disabled_reason", ["client", "gone", "failing"]), name="disabled_reason"),
+    CheckConstraint("(disabled_at IS NULL) = (disabled_reason IS NULL)", name="disabled_says_why"),
+    CheckConstraint("(previous_secret IS NULL) = (previous_until IS NULL)", name="old_secrets_end"),
+    CheckConstraint("(failing_since IS NULL) = (failed_at IS NULL)", name="failing_has_failed"),
+    Index("ix_endpoints_client", "client", "id"),
 )
 
 upstreams = Table(
@@ -306,4 +359,21 @@ secrets = Table(
     Column("name", Text, primary_key=True),
     Column("value", Text, nullable=False),
     Column("created_at", Instant, nullable=False),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("client", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("prefix", Text, nullable=False, unique=True),
+    # SHA-256 of the whole key, which is kept nowhere.
+    Column("hash", LargeBinary, nullable=False, unique=True),
+    Column("scopes", Json, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("expires_at", Instant),
+    Column("revoked_at", Instant),
+    Column("last_used_at", Instant),
+    CheckConstraint("client <> ''", name="belongs_to_somebody"),
 )

@@ -22,6 +22,7 @@ def task_of(row: Row[Any] | Mapping[str, Any]) -> Task:
     kept = dict(row if isinstance(row, Mapping) else row._mapping)  # noqa: SLF001 - the documented way to a row's names
     kept["state"] = State(kept["state"])
     kept["route"] = tuple(kept["route"])
+    kept["callback_events"] = tuple(kept["callback_events"])
     kept["results"] = tuple(Result.from_json(result) for result in kept["results"])
     kept["next_actions"] = tuple(Action.from_json(action) for action in kept["next_actions"])
     kept["failure"] = None if kept["failure"] is None else Failure.from_json(kept["failure"])
@@ -34,6 +35,7 @@ def row_of(task: Task) -> dict[str, Any]:
     row = {name: getattr(task, name) for name in _NAMES}
     row["state"] = str(task.state)
     row["route"] = list(task.route)
+    row["callback_events"] = list(task.callback_events)
     row["results"] = [result.as_json() for result in task.results]
     row["next_actions"] = [action.as_json() for action in task.next_actions]
     row["failure"] = None if task.failure is None else task.failure.as_json()

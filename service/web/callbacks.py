@@ -9,6 +9,7 @@ from starlette.routing import Route
 
 from service.flows import inbox
 from service.flows.runtime import Runtime, log
+from service.web.health import alive
 from service.web.problems import Problem, unavailable
 from service.web.reading import read_body
 
@@ -55,7 +56,15 @@ async def prove(request: Request) -> Response:
     return Response(f'{{"dovecote":"{proof}"}}', media_type="application/json", headers={"Cache-Control": "no-store"})
 
 
+async def nothing_else(_: Request) -> Response:
+    """Answer on the callbacks' own port what is none."""
+    return Problem(404, "not_found", "only callbacks are served here").response()
+
+
 ROUTES = [
     Route("/callbacks/{token}", receive, methods=["POST"]),
     Route("/callbacks/{nonce}", prove, methods=["GET"]),
 ]
+_OTHER_METHODS = ["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"]
+ALONE = [*ROUTES, Route("/healthz", alive), Route("/{path:path}", nothing_else, methods=_OTHER_METHODS)]
+"""For a port of their own."""

@@ -3,6 +3,8 @@
 The ready-made bundle of Swagger UI on the package index stopped before OpenAPI 3.1; see docs/decisions/0003.
 """
 
+import base64
+import hashlib
 import html
 import json
 from collections.abc import Iterator, Mapping
@@ -25,6 +27,14 @@ h1 small{font-weight:400;color:var(--dim)}h2{margin-top:2.5rem;border-bottom:2px
 details{border:1px solid var(--line);border-radius:.4rem;padding:.5rem .9rem;margin:.6rem 0}summary{cursor:pointer}
 summary b{display:inline-block;min-width:3.4rem}.dim{color:var(--dim)}
 """
+
+
+_STYLE_HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
+_POLICY = {
+    "Content-Security-Policy": (
+        f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+}
 
 
 def page(openapi: Mapping[str, Any]) -> str:
@@ -155,7 +165,7 @@ async def serve_document(_: Request) -> Response:
 
 async def serve_page(_: Request) -> Response:
     """Serve the page."""
-    return Response(page(document()), media_type="text/html; charset=utf-8")
+    return Response(page(document()), headers=_POLICY, media_type="text/html; charset=utf-8")
 
 
 ROUTES = [Route("/openapi.json", serve_document), Route("/docs", serve_page)]

@@ -1,6 +1,7 @@
 """Shows the play: a table that moves on a terminal, lines elsewhere; and the summary at the end."""
 
 import contextlib
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -122,6 +123,11 @@ def _fates(seen: Seen) -> Table:
     table = plain_table("what went wrong", "its fate", "learned by")
     for scene in SCENES:
         task = seen.tasks.get(scene.name)
-        fate = Text(" → ").join([state_text(step) for step in seen.fate(scene)])
+        fate = Text(" → ").join([_step(step, len(list(times))) for step, times in itertools.groupby(seen.fate(scene))])
         table.add_row(scene.title, fate, (task or {}).get("learned_by") or "")
     return table
+
+
+def _step(step: str, times: int) -> Text:
+    """Show an event, and how often it came in a row."""
+    return state_text(step) if times == 1 else state_text(step) + f" ×{times}"

@@ -44,7 +44,7 @@ class Seen:
     def submits(self) -> int:
         """How often the provider was asked for a job."""
         requests = self.ledger.get("requests", {})
-        return sum(int(requests.get(route, 0)) for route in {scene.route for scene in SCENES})
+        return sum(int(requests.get(route, 0)) for route in _ROUTES)
 
     @property
     def callbacks(self) -> Counter[str]:
@@ -86,6 +86,7 @@ class Seen:
         return next(bringing, None)
 
 
+_ROUTES: Final = {route for scene in SCENES for route in (scene.route, *scene.then)}
 _EVERYDAY: Final = frozenset({"accepted", "queued", "submitting", "submitted", "running", "progress", "details"})
 
 

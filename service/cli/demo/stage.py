@@ -44,7 +44,7 @@ class Stage:
 
     def _settings(self, port: int) -> Mapping[str, str]:
         return {
-            **plug(self.sandbox.url, JOB_SECONDS, "elkapi"),
+            **plug(self.sandbox.url, JOB_SECONDS, "elkapi", "runwayml"),
             **plug_account(self.sandbox.url, "elkapi"),
             "DOVECOTE_DATABASE_URL": f"sqlite:///{self.folder / 'dovecote.db'}",
             "DOVECOTE_HOST": LOOPBACK,

@@ -26,6 +26,8 @@ class Scene:
     operation: str = "text_to_video"
     route: str = "POST /runway/pro/generate"
     """Where its submit arrives at the provider."""
+    then: tuple[str, ...] = ()
+    """Where it arrives after that, at the next upstream."""
     more: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """What its input has besides the prompt."""
     words: str = ""
@@ -43,6 +45,8 @@ class Scene:
     """An event that its history must have."""
     refusals: int = 0
     """How many submits are refused before one is taken."""
+    served_by: str = "elkapi"
+    """The upstream that it must have come to in the end."""
 
     @property
     def prompt(self) -> str:
@@ -79,6 +83,17 @@ SCENES: Final[tuple[Scene, ...]] = (
         words="[429]",
         through="upstream_unavailable",
         refusals=1,
+    ),
+    Scene(
+        name="away",
+        title="the gateway has no channel: HTTP 503",
+        words="[503=3]",
+        callbacks=0,
+        learned_by=_BY_POLL,
+        through="upstream_unavailable",
+        refusals=3,
+        then=("POST /v1/text_to_video",),
+        served_by="runwayml",
     ),
     Scene(name="failing", title="the job fails", words="[fail]", state=State.FAILED, code="provider_error"),
     Scene(

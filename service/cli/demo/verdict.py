@@ -74,6 +74,8 @@ def _wrong_with(seen: Seen, scene: Scene) -> list[str]:
     wrong = []
     if task["state"] != scene.state or (task["failure"] or {}).get("code") != scene.code:
         wrong.append(f"should be {scene.state}, is {task['state']}: {task['explanation']}")
+    if task["upstream"] != scene.served_by:
+        wrong.append(f"should be served by {scene.served_by}, is by {task['upstream']}")
     if task["learned_by"] not in scene.learned_by:
         wrong.append(f"learned by {task['learned_by']}, which cannot be")
     if scene.proven_by not in {None, seen.proven_by(scene)}:

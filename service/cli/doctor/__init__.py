@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from service.cli import exits
-from service.cli.options import AS_JSON
+from service.cli.options import AS_JSON, CONFIG
 from service.cli.printing import clean, print_json
-from service.cli.server import CONFIG
 
 if TYPE_CHECKING:
     from service.cli.doctor.finding import Finding

@@ -12,6 +12,7 @@ from service.domain.errors import AccountProblem, NotFound, Unavailable, Upstrea
 from service.flows import learn
 from service.flows.checkup import REDIRECTS, Seen, look
 from service.flows.credit import is_low
+from service.flows.guard import Guard
 from service.flows.http import Http
 from service.flows.observed import COLLAPSED_SHARE
 from service.flows.runtime import Runtime, Upstream, upstreams_of
@@ -31,7 +32,7 @@ NEVER_OPENED: Final = "sqlite:///never-opened.db"
 
 async def upstreams(settings: Settings, database: Database | None) -> list[Finding]:
     """Ask all upstreams at once, and say of each how it is. Nothing is bought, and nothing is written."""
-    http = Http.real(allow_private=True)
+    http = Http.real(Guard(settings.webhook_rules))
     store = database or Database(NEVER_OPENED)
     runtime = Runtime(
         settings=settings,

@@ -3,6 +3,7 @@
 from starlette.responses import Response
 
 from service.domain.circuit import Circuit
+from service.domain.key import Scope
 from service.flows import standing
 from service.flows.credit import is_low
 from service.flows.runtime import Runtime, Upstream
@@ -104,6 +105,7 @@ ENDPOINTS = (
         method="GET",
         path="/v1/families",
         handler=families,
+        scope=Scope.READ,
         name="listFamilies",
         tag="Catalogue",
         summary="List families and operations",
@@ -115,6 +117,7 @@ ENDPOINTS = (
         method="GET",
         path="/v1/upstreams",
         handler=upstreams,
+        scope=Scope.READ,
         name="listUpstreams",
         tag="Catalogue",
         summary="List the configured upstreams",

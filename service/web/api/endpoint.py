@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from service.domain.key import Scope
 from service.flows.runtime import Runtime
 from service.providers.dialect import Mistake
 from service.providers.schema import Schema, nearest
@@ -36,9 +37,11 @@ class Answers:
     """A status that an endpoint answers with."""
 
     description: str
-    schema: Mapping[str, Any]
+    schema: Mapping[str, Any] | None
+    """Of the body; None where there is none."""
     headers: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """Description by name."""
+    media_type: str = "application/json"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +51,9 @@ class Asked:
     request: Request
     runtime: Runtime
     client: str
+    """Who asks, and whose is what it makes."""
+    sees_only: str | None
+    """Whose rows alone may be shown and touched; None, for an operator: everybody's."""
     query: Mapping[str, Any]
     """Checked parameters by name; a list where many are allowed. What was not given is not there."""
 
@@ -59,9 +65,11 @@ Handler = Callable[[Asked], Awaitable[Response]]
 class Endpoint:
     """A method of a path."""
 
-    method: Literal["GET", "POST"]
+    method: Literal["GET", "POST", "PATCH", "DELETE"]
     path: str
     handler: Handler
+    scope: Scope
+    """What a key needs to be let in."""
     name: str
     summary: str
     description: str = ""
@@ -75,9 +83,15 @@ class Endpoint:
         """Make the route."""
 
         async def answer(request: Request) -> Response:
-            client = access.client_of(request)
+            caller = await access.admit(request, self.scope)
             query = read_query(self.parameters, request)
-            asked = Asked(request=request, runtime=request.app.state.runtime, client=client, query=query)
+            asked = Asked(
+                request=request,
+                runtime=request.app.state.runtime,
+                client=caller.client,
+                sees_only=caller.sees_only,
+                query=query,
+            )
             return await self.handler(asked)
 
         return Route(self.path, answer, methods=[self.method], name=self.name)

@@ -3,8 +3,10 @@
 from typing import Any
 
 from service.domain.errors import CODES
+from service.domain.messages import TYPES
 from service.domain.task import Source, State
 from service.flows.accept import WISH
+from service.web.api import message_schemas
 from service.web.problems import TITLES
 
 
@@ -97,6 +99,11 @@ TASK = _closed(
         "labels": {"type": "object", "additionalProperties": TEXT},
         "parent_id": {"type": ["string", "null"], "format": "uuid", "description": "The task that it goes on from."},
         "callback_url": _nullable(TEXT),
+        "callback_events": {
+            "type": "array",
+            "items": TEXT,
+            "description": "Types of the messages that go to the `callback_url`; none: its end, and what comes late.",
+        },
         "sequence": {"type": "integer", "description": "Number of its last event."},
         "created_at": TIME,
         "updated_at": TIME,
@@ -104,8 +111,13 @@ TASK = _closed(
         "finished_at": _nullable(TIME),
         "deadline_at": TIME,
         "next_attention_at": {**_nullable(TIME), "description": "When Dovecote looks after it next; null: never."},
+        "thin": {
+            "type": "boolean",
+            "description": "Where it is told of: whether something large was left out. `GET /v1/tasks/{id}` has all of it.",
+        },
+        "client": {**TEXT, "description": "Whose it is; shown to those who see the tasks of all (scope `operate`)."},
     },
-    optional=frozenset({"place_in_line"}),
+    optional=frozenset({"place_in_line", "thin", "client"}),
 )
 EVENT = _closed(
     "Event",
@@ -115,6 +127,17 @@ EVENT = _closed(
         "source": {"type": "string", "enum": [str(source) for source in Source]},
         "at": TIME,
         "data": ANYTHING,
+    },
+)
+FEED_EVENT = _closed(
+    "FeedEvent",
+    {
+        "id": {**TEXT, "description": "Its place in the feed: a cursor."},
+        "type": {"type": "string", "enum": list(TYPES)},
+        "timestamp": TIME,
+        "sequence": {"type": "integer", "description": "Number of the event in the task's own history."},
+        "task_id": {"type": "string", "format": "uuid"},
+        "data": {"$ref": "#/components/schemas/Task"},
     },
 )
 MISTAKE = _closed("Mistake", {"path": TEXT, "message": TEXT})
@@ -220,11 +243,14 @@ COMPONENTS: dict[str, Any] = {
     "Action": ACTION,
     "Failure": FAILURE,
     "Event": EVENT,
+    "FeedEvent": FEED_EVENT,
     "Problem": PROBLEM,
     "Mistake": MISTAKE,
     "Family": FAMILY,
     "Operation": OPERATION,
     "Upstream": UPSTREAM,
+    "ThinTask": message_schemas.thin(TASK),
+    **message_schemas.COMPONENTS,
 }
 
 

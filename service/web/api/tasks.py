@@ -3,11 +3,13 @@
 import asyncio
 import datetime as dt
 import re
+from typing import Any
 from uuid import UUID
 
 from starlette.responses import Response
 
 from service.domain.errors import Refused, UpstreamError
+from service.domain.key import Scope
 from service.domain.task import State, Task
 from service.flows import accept, answer, cancel, poll, reconcile, standing
 from service.flows.runtime import Runtime
@@ -21,8 +23,6 @@ from service.web.problems import Problem
 from service.web.reading import read_json
 
 LONGEST_WAIT = 60
-LOOK_AGAIN = 2.0
-"""Seconds after which a waiting request looks for itself: a bell of another process may have been missed."""
 LONGEST_KEY = 255
 MOST_ON_PAGE = 100
 
@@ -42,7 +42,7 @@ async def submit(asked: Asked) -> Response:
     headers = {"Location": f"/v1/tasks/{task.id}"}
     if not accepted.new:
         headers["Idempotency-Replayed"] = "true"
-    return answer_json(show_task(task, now=asked.runtime.now()), 202, headers)
+    return answer_json(_shown(asked, task), 202, headers)
 
 
 async def get(asked: Asked) -> Response:
@@ -51,7 +51,7 @@ async def get(asked: Asked) -> Response:
     wait = asked.query.get("wait", 0)
     if wait:
         task = await _ended(asked.runtime, task, wait)
-    shown = show_task(task, now=asked.runtime.now())
+    shown = _shown(asked, task)
     place = await standing.place_in_line(asked.runtime, task)
     return answer_json(shown if place is None else {**shown, "place_in_line": place})
 
@@ -63,9 +63,8 @@ async def page(asked: Asked) -> Response:
     async with asked.runtime.database.reading() as connection:
         found = await task_store.page(connection, wanted, most=most + 1)
     shown = found[:most]
-    now = asked.runtime.now()
     following = str(shown[-1].id) if len(found) > most else None
-    return answer_json({"tasks": [show_task(task, now=now) for task in shown], "next": following})
+    return answer_json({"tasks": [_shown(asked, task) for task in shown], "next": following})
 
 
 async def history(asked: Asked) -> Response:
@@ -81,7 +80,7 @@ async def stop(asked: Asked) -> Response:
     """Cancel a task."""
     task = await _find(asked)
     if task.state is State.CANCELLED:
-        return answer_json(show_task(task, now=asked.runtime.now()))
+        return answer_json(_shown(asked, task))
     if task.state.ended:
         raise Problem(409, "already_ended", f"the task is {task.state}: there is nothing left to cancel")
     try:
@@ -89,7 +88,7 @@ async def stop(asked: Asked) -> Response:
     except UpstreamError as error:
         raise _unasked(task, error) from error
     task = await _find(asked)
-    return answer_json(show_task(task, now=asked.runtime.now()), 200 if task.state.ended else 202)
+    return answer_json(_shown(asked, task), 200 if task.state.ended else 202)
 
 
 async def refresh(asked: Asked) -> Response:
@@ -98,7 +97,7 @@ async def refresh(asked: Asked) -> Response:
     if task.verdict_by != "provider" and task.external_id is not None:
         await poll.look_now(asked.runtime, task)
         task = await _find(asked)
-    return answer_json(show_task(task, now=asked.runtime.now()))
+    return answer_json(_shown(asked, task))
 
 
 async def give_input(asked: Asked) -> Response:
@@ -119,7 +118,7 @@ async def give_input(asked: Asked) -> Response:
             f"{task.upstream} has not taken the input ({error.message or error.code}); the task waits on, try again"
         )
         raise Problem(503, "upstream_unavailable", detail, headers={"Retry-After": "5"}) from error
-    return answer_json(show_task(await _find(asked), now=asked.runtime.now()))
+    return answer_json(_shown(asked, await _find(asked)))
 
 
 async def retry(asked: Asked) -> Response:
@@ -134,7 +133,7 @@ async def retry(asked: Asked) -> Response:
     except reconcile.NotUnconfirmed as error:
         detail = f"{error}: only a task whose submit got no usable answer can be bought again; submit a new one"
         raise Problem(409, "not_unconfirmed", detail) from None
-    return answer_json(show_task(await _find(asked), now=asked.runtime.now()), 202)
+    return answer_json(_shown(asked, await _find(asked)), 202)
 
 
 async def _find(asked: Asked) -> Task:
@@ -144,10 +143,16 @@ async def _find(asked: Asked) -> Task:
         task_id = None
     if task_id is not None:
         async with asked.runtime.database.reading() as connection:
-            task = await task_store.find(connection, task_id, asked.client)
+            task = await task_store.find(connection, task_id, asked.sees_only)
         if task is not None:
             return task
     raise Problem(404, "not_found", "there is no task with this id")
+
+
+def _shown(asked: Asked, task: Task) -> dict[str, Any]:
+    """Write a task; to who sees the tasks of all, with whose it is."""
+    whose = {"client": task.client} if asked.sees_only is None else {}
+    return {**show_task(task, now=asked.runtime.now()), **whose}
 
 
 async def _ended(runtime: Runtime, task: Task, seconds: float) -> Task:
@@ -159,10 +164,10 @@ async def _ended(runtime: Runtime, task: Task, seconds: float) -> Task:
             async with runtime.database.reading() as connection:
                 task = await task_store.find(connection, task.id) or task
             left = until - asyncio.get_running_loop().time()
-            if task.state.ended or left <= 0:
+            if task.state.ended or left <= 0 or runtime.bells.closed:
                 return task
-            try:
-                await asyncio.wait_for(changed.wait(), min(left, LOOK_AGAIN))
+            try:  # whoever misses a bell is woken by flows/lookout.py
+                await asyncio.wait_for(changed.wait(), left)
             except TimeoutError:
                 continue
 
@@ -193,15 +198,15 @@ def _filter(asked: Asked) -> task_store.Filter:
         if not equals:
             mistakes.append(Mistake("label", f"{label!r} is not of the form name=value"))
         labels[name] = value
-    after = _first_id_at(query.get("created_after"), "created_after", mistakes)
-    before = _first_id_at(query.get("created_before"), "created_before", mistakes)
+    after = first_id_at(query.get("created_after"), "created_after", mistakes)
+    before = first_id_at(query.get("created_before"), "created_before", mistakes)
     if "cursor" in query:
         cursor = UUID(query["cursor"])
         before = cursor if before is None else min(before, cursor)
     if mistakes:
         raise invalid(mistakes)
     return task_store.Filter(
-        client=asked.client,
+        client=_whose(asked),
         states=tuple(State(state) for state in query.get("state", [])),
         family=query.get("family"),
         labels=labels,
@@ -210,7 +215,15 @@ def _filter(asked: Asked) -> task_store.Filter:
     )
 
 
-def _first_id_at(time: str | None, name: str, mistakes: list[Mistake]) -> UUID | None:
+def _whose(asked: Asked) -> str | None:
+    """Say whose tasks are listed: the caller's, or those that an operator asks for."""
+    wished: str | None = asked.query.get("client", asked.sees_only)
+    if asked.sees_only not in {None, wished}:
+        raise Problem(403, "forbidden", f"to see the tasks of others needs a key with the scope `{Scope.OPERATE}`")
+    return wished
+
+
+def first_id_at(time: str | None, name: str, mistakes: list[Mistake]) -> UUID | None:
     """Give the lowest id of a moment: a uuid of version 7 begins with milliseconds since 1970."""
     if time is None:
         return None
@@ -241,6 +254,7 @@ ENDPOINTS = (
         method="POST",
         path="/v1/tasks",
         handler=submit,
+        scope=Scope.SUBMIT,
         name="submitTask",
         tag=_TAG,
         summary="Submit a task",
@@ -277,6 +291,7 @@ ENDPOINTS = (
         method="GET",
         path="/v1/tasks",
         handler=page,
+        scope=Scope.READ,
         name="listTasks",
         tag=_TAG,
         summary="List tasks",
@@ -286,6 +301,12 @@ ENDPOINTS = (
                 name="state", place="query", schema=STATE, description="Only in this state; may be repeated.", many=True
             ),
             Parameter(name="family", place="query", schema={"type": "string"}, description="Only of this family."),
+            Parameter(
+                name="client",
+                place="query",
+                schema={"type": "string"},
+                description="Only of this client. An operator sees those of all; others may name themselves only.",
+            ),
             Parameter(
                 name="label",
                 place="query",
@@ -329,6 +350,7 @@ ENDPOINTS = (
         method="GET",
         path="/v1/tasks/{id}",
         handler=get,
+        scope=Scope.READ,
         name="getTask",
         tag=_TAG,
         summary="Get a task, or wait for its end",
@@ -348,6 +370,7 @@ ENDPOINTS = (
         method="GET",
         path="/v1/tasks/{id}/events",
         handler=history,
+        scope=Scope.READ,
         name="listTaskEvents",
         tag=_TAG,
         summary="Get a task's history",
@@ -376,6 +399,7 @@ ENDPOINTS = (
         method="POST",
         path="/v1/tasks/{id}/cancel",
         handler=stop,
+        scope=Scope.SUBMIT,
         name="cancelTask",
         tag=_TAG,
         summary="Cancel a task",
@@ -394,6 +418,7 @@ ENDPOINTS = (
         method="POST",
         path="/v1/tasks/{id}/input",
         handler=give_input,
+        scope=Scope.SUBMIT,
         name="giveTaskInput",
         tag=_TAG,
         summary="Give the input that a task waits for",
@@ -408,6 +433,7 @@ ENDPOINTS = (
         path="/v1/tasks/{id}/retry",
         handler=retry,
         name="retryTask",
+        scope=Scope.SUBMIT,
         tag=_TAG,
         summary="Buy an unconfirmed task again",
         description=(
@@ -435,6 +461,7 @@ ENDPOINTS = (
         method="POST",
         path="/v1/tasks/{id}/refresh",
         handler=refresh,
+        scope=Scope.READ,
         name="refreshTask",
         tag=_TAG,
         summary="Ask the provider now",

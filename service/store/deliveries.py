@@ -1,0 +1,43 @@
+"""Statements on deliveries: every attempt to hand a message over, and how it went."""
+
+import dataclasses
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import bindparam, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.store.tables import deliveries
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """One attempt."""
+
+    message_id: UUID
+    attempt: int
+    """Number of the message's attempt, from 1. One that is missing was under way when its process died."""
+    at: datetime
+    """When it began."""
+    status: int | None
+    duration_ms: int
+    answer: str | None
+    """The first of what the receiver said."""
+    error: str | None
+
+
+_OF_MESSAGE = select(deliveries).where(deliveries.c.message_id == bindparam("message")).order_by(deliveries.c.attempt)
+_FIELDS = tuple(field.name for field in dataclasses.fields(Delivery))
+
+
+async def record(connection: AsyncConnection, made: Sequence[Delivery]) -> None:
+    """Append attempts."""
+    if made:
+        await connection.execute(deliveries.insert(), [dataclasses.asdict(each) for each in made])
+
+
+async def of_message(connection: AsyncConnection, message_id: UUID) -> list[Delivery]:
+    """Read the attempts to deliver a message, oldest first."""
+    rows = await connection.execute(_OF_MESSAGE, {"message": message_id})
+    return [Delivery(**{name: getattr(row, name) for name in _FIELDS}) for row in rows]

@@ -1,0 +1,214 @@
+"""Statements on endpoints: where clients want to be told, and how it goes there."""
+
+import dataclasses
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+from sqlalchemy import Row, and_, bindparam, case, delete, func, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.store.tables import endpoints
+
+Format = Literal["standard", "cloudevents"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """A URL that a client has registered for messages."""
+
+    id: UUID
+    client: str
+    url: str
+    description: str = ""
+    events: tuple[str, ...] = ()
+    """Types of the messages that it wants; none named: all but progress."""
+    format: str = "standard"
+    """``standard``, or ``cloudevents``: the body as a structured CloudEvent."""
+    secret: str
+    previous_secret: str | None = None
+    previous_until: datetime | None = None
+    """Until when the previous secret signs as well."""
+    disabled_at: datetime | None = None
+    disabled_reason: str | None = None
+    """``client``, ``gone`` (it answered 410), ``failing`` (nothing but failures for too long)."""
+    failing_since: datetime | None = None
+    """The first failure since the last success."""
+    failed_at: datetime | None = None
+    """The last failure, where there was no success since."""
+    created_at: datetime
+    updated_at: datetime
+
+
+def _endpoint_of(row: Row[Any]) -> Endpoint:
+    kept = dict(row._mapping)  # noqa: SLF001 - the documented way to a row's names
+    kept["events"] = tuple(kept["events"])
+    return Endpoint(**kept)
+
+
+_LISTENING = select(endpoints).where(
+    endpoints.c.client.in_(bindparam("clients", expanding=True)), endpoints.c.disabled_at.is_(None)
+)
+_OF_IDS = select(endpoints).where(endpoints.c.id.in_(bindparam("ids", expanding=True)))
+_OF_CLIENT = select(endpoints).where(endpoints.c.client == bindparam("client")).order_by(endpoints.c.id)
+_ONE = select(endpoints).where(endpoints.c.id == bindparam("id"), endpoints.c.client == bindparam("client"))
+_COUNT = select(func.count()).select_from(endpoints).where(endpoints.c.client == bindparam("client"))
+_DELETE = (
+    delete(endpoints)
+    .where(endpoints.c.id == bindparam("id"), endpoints.c.client == bindparam("client"))
+    .returning(*endpoints.c)
+)
+
+
+async def listening(connection: AsyncConnection, clients: Collection[str]) -> list[Endpoint]:
+    """Read the endpoints of some clients that are enabled."""
+    rows = await connection.execute(_LISTENING, {"clients": sorted(clients)})
+    return [_endpoint_of(row) for row in rows]
+
+
+async def of_ids(connection: AsyncConnection, ids: Collection[UUID]) -> dict[UUID, Endpoint]:
+    """Read endpoints by their ids."""
+    if not ids:
+        return {}
+    rows = await connection.execute(_OF_IDS, {"ids": sorted(ids)})
+    return {row.id: _endpoint_of(row) for row in rows}
+
+
+async def of_client(connection: AsyncConnection, client: str) -> list[Endpoint]:
+    """Read a client's endpoints, oldest first."""
+    return [_endpoint_of(row) for row in await connection.execute(_OF_CLIENT, {"client": client})]
+
+
+async def find(connection: AsyncConnection, endpoint_id: UUID, client: str) -> Endpoint | None:
+    """Read an endpoint, if it is the client's."""
+    row = (await connection.execute(_ONE, {"id": endpoint_id, "client": client})).first()
+    return None if row is None else _endpoint_of(row)
+
+
+async def register(connection: AsyncConnection, wished: Sequence[Endpoint], *, most: int) -> list[bool]:
+    """Insert endpoints, and say of each whether there was room for it: a client may have so many and no more."""
+    registered = []
+    for endpoint in wished:
+        room = (await connection.scalar(_COUNT, {"client": endpoint.client}) or 0) < most
+        if room:
+            row = {**dataclasses.asdict(endpoint), "events": list(endpoint.events)}
+            await connection.execute(endpoints.insert(), row)
+        registered.append(room)
+    return registered
+
+
+async def change(
+    connection: AsyncConnection, endpoint_id: UUID, client: str, values: Mapping[str, Any]
+) -> Endpoint | None:
+    """Write columns of an endpoint, if it is the client's, and give it as it is then."""
+    statement = (
+        update(endpoints)
+        .where(endpoints.c.id == endpoint_id, endpoints.c.client == client)
+        .values(dict(values))
+        .returning(*endpoints.c)
+    )
+    row = (await connection.execute(statement)).first()
+    return None if row is None else _endpoint_of(row)
+
+
+async def rotate(
+    connection: AsyncConnection, endpoint_id: UUID, client: str, *, secret: str, until: datetime, now: datetime
+) -> Endpoint | None:
+    """Give an endpoint a new secret; the one it has signs as well until a time."""
+    values = {
+        "previous_secret": endpoints.c.secret,
+        "secret": secret,
+        "previous_until": until,
+        "updated_at": now,
+    }
+    return await change(connection, endpoint_id, client, values)
+
+
+async def remove(connection: AsyncConnection, endpoint_id: UUID, client: str) -> Endpoint | None:
+    """Delete an endpoint, if it is the client's, and give it as it was."""
+    row = (await connection.execute(_DELETE, {"id": endpoint_id, "client": client})).first()
+    return None if row is None else _endpoint_of(row)
+
+
+_CONCERNED = (
+    select(endpoints.c.id)
+    .where(
+        or_(
+            endpoints.c.id.in_(bindparam("others", expanding=True)),
+            and_(endpoints.c.id.in_(bindparam("well", expanding=True)), endpoints.c.failing_since.is_not(None)),
+        )
+    )
+    .order_by(endpoints.c.id)
+    .with_for_update()
+)
+"""The endpoints that an attempt changes, locked in order, so that no two processes wait for each other."""
+_SUCCEEDED = (
+    update(endpoints)
+    .where(endpoints.c.id == bindparam("of_endpoint"), endpoints.c.failing_since.is_not(None))
+    .values(failing_since=None, failed_at=None)
+)
+_FAILED = (
+    update(endpoints)
+    .where(endpoints.c.id == bindparam("of_endpoint"))
+    .values(
+        failing_since=case(
+            (
+                or_(endpoints.c.failing_since.is_(None), endpoints.c.failed_at < bindparam("unwatched")),
+                bindparam("now", type_=endpoints.c.failed_at.type),
+            ),
+            else_=endpoints.c.failing_since,
+        ),
+        failed_at=bindparam("now", type_=endpoints.c.failed_at.type),
+    )
+)
+_GIVEN_UP = (
+    update(endpoints)
+    .where(
+        endpoints.c.id == bindparam("of_endpoint"),
+        endpoints.c.disabled_at.is_(None),
+        or_(endpoints.c.failing_since <= bindparam("too_long"), bindparam("reason") == "gone"),
+    )
+    .values(disabled_at=bindparam("now"), updated_at=bindparam("now"), disabled_reason=bindparam("reason"))
+    .returning(endpoints.c.id)
+)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Health:
+    """What an attempt says about an endpoint."""
+
+    endpoint_id: UUID
+    succeeded: bool
+    gone: bool = False
+    """Whether it said that it is gone for good."""
+
+
+async def note_health(
+    connection: AsyncConnection, heard: Sequence[Health], *, now: datetime, unwatched: datetime, too_long: datetime
+) -> dict[UUID, str]:
+    """Take in how attempts went, and give the endpoints that are disabled for it, with the reason.
+
+    :param unwatched: an endpoint that failed last before this time may have been well in between
+    :param too_long: an endpoint that has done nothing but fail since this time or longer is disabled
+    """
+    well = {each.endpoint_id for each in heard if each.succeeded}
+    gone = {each.endpoint_id for each in heard if each.gone}
+    failed = {each.endpoint_id for each in heard} - well
+    given = {"well": sorted(well), "others": sorted(failed | gone)}
+    concerned = (await connection.scalars(_CONCERNED, given)).all() if heard else []
+    recovered = [{"of_endpoint": each} for each in concerned if each in well]
+    failing = [{"of_endpoint": each, "now": now, "unwatched": unwatched} for each in concerned if each in failed]
+    if recovered:
+        await connection.execute(_SUCCEEDED, recovered)
+    if failing:
+        await connection.execute(_FAILED, failing)
+    disabled = {}
+    for each in concerned:
+        if each in well and each not in gone:
+            continue
+        reason = "gone" if each in gone else "failing"
+        why = {"of_endpoint": each, "now": now, "too_long": too_long, "reason": reason}
+        if (await connection.execute(_GIVEN_UP, why)).first() is not None:
+            disabled[each] = reason
+    return disabled

@@ -1,0 +1,90 @@
+"""Claim messages fairly: no destination takes more than its places, however many of its rows are due before others'."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import bindparam, func, select, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.store.tables import outbox
+
+DUE = text("due_at IS NOT NULL")
+
+_HEAD = (
+    select(outbox.c.id, outbox.c.destination)
+    .where(DUE, outbox.c.due_at <= bindparam("now"))
+    .order_by(outbox.c.due_at)
+    .limit(bindparam("most"))
+    .with_for_update(skip_locked=True)
+)
+_OF_DESTINATION = (
+    select(outbox.c.id)
+    .where(DUE, outbox.c.due_at <= bindparam("now"), outbox.c.destination == bindparam("of_destination"))
+    .order_by(outbox.c.due_at)
+    .limit(bindparam("most"))
+    .with_for_update(skip_locked=True)
+)
+
+
+def _waiting() -> Any:
+    """Select each destination that something is due for, longest due first, by one step into the index for each."""
+    waiting = text("outbox.due_at IS NOT NULL")
+    first = select(outbox.c.destination).where(waiting).order_by(outbox.c.destination).limit(1).scalar_subquery()
+    found = select(first.label("destination")).cte("found", recursive=True)
+    after = (
+        select(outbox.c.destination)
+        .where(waiting, outbox.c.destination > found.c.destination)
+        .order_by(outbox.c.destination)
+        .limit(1)
+        .correlate(found)
+        .scalar_subquery()
+    )
+    found = found.union_all(select(after).where(found.c.destination.is_not(None)))
+    since = (
+        select(func.min(outbox.c.due_at))
+        .where(waiting, outbox.c.destination == found.c.destination)
+        .correlate(found)
+        .scalar_subquery()
+    )
+    each = select(found.c.destination, since.label("since")).where(found.c.destination.is_not(None)).subquery()
+    return select(each.c.destination).where(each.c.since <= bindparam("now")).order_by(each.c.since)
+
+
+_WAITING = _waiting()
+
+
+async def choose(
+    connection: AsyncConnection, *, now: datetime, most: int, each: int, places: Mapping[str, int]
+) -> list[UUID]:
+    """Choose due messages, and keep them locked: the longest due, as far as their destinations have places.
+
+    :param each: how many places a destination has
+    :param places: those that have another number of places left
+    """
+    head = (await connection.execute(_HEAD, {"now": now, "most": most})).all()
+    chosen = _within(head, each, places)
+    if len(chosen) == len(head) or len(head) < most:
+        return chosen
+    # Somebody's rows fill the head, so that others' may stand behind them: go by destination.
+    chosen = []
+    for destination in (await connection.scalars(_WAITING, {"now": now})).all():
+        room = min(places.get(destination, each), most - len(chosen))
+        if room > 0:
+            wanted = {"of_destination": destination, "now": now, "most": room}
+            chosen += (await connection.scalars(_OF_DESTINATION, wanted)).all()
+        if len(chosen) >= most:
+            break
+    return chosen
+
+
+def _within(rows: Sequence[Any], each: int, places: Mapping[str, int]) -> list[UUID]:
+    taken: Counter[str] = Counter()
+    chosen = []
+    for row in rows:
+        if taken[row.destination] < places.get(row.destination, each):
+            taken[row.destination] += 1
+            chosen.append(row.id)
+    return chosen

@@ -1,0 +1,161 @@
+"""Statements on what clients are told, in one order in which nothing ever appears behind a reader.
+
+On PostgreSQL several processes write events at the same time, and numbers become visible in another order than they are
+given out in: see docs/decisions/0008.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+from sqlalchemy import Row, Text, bindparam, case, cast, func, select, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.domain.task import State, Task
+from service.store.tables import events, tasks
+from service.store.tasks import task_of
+
+HEAVY: Final = 20_000
+"""Characters of JSON above which a field of a task is not read: an input may hold whole pictures."""
+
+_EMPTY: Final[dict[str, Any]] = {"input": {}, "options": {}, "results": [], "next_actions": []}
+"""Fields that may be heavy, and what stands for them where they are not read."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """Something that a client is told."""
+
+    id: int
+    """Its place among all that clients are told."""
+    type: str
+    at: datetime
+    sequence: int
+    task: Task
+    """As it is now, without what is heavy."""
+    thin: bool
+    """Whether something was left out."""
+
+
+def _light(name: str) -> Any:
+    column = tasks.c[name]
+    if name not in _EMPTY:
+        return column
+    return case((func.length(cast(column, Text)) <= HEAVY, column), else_=None).label(name)
+
+
+_TOLD = (
+    select(
+        events.c.id.label("told_id"),
+        events.c.message.label("told_type"),
+        events.c.at.label("told_at"),
+        events.c.sequence.label("told_sequence"),
+        *(_light(column.name) for column in tasks.columns),
+    )
+    .join(tasks, tasks.c.id == events.c.task_id)
+    .where(events.c.message.is_not(None), events.c.id > bindparam("after"))
+    .order_by(events.c.id)
+    .limit(bindparam("most"))
+)
+_TOLD_TO_CLIENT = _TOLD.where(events.c.client == bindparam("of_client"))
+_TOLD_OF_TYPES = _TOLD_TO_CLIENT.where(events.c.message.in_(bindparam("types", expanding=True)))
+_TOLD_OF_TASK = _TOLD.where(events.c.task_id == bindparam("of_task"))
+
+
+def _told(row: Row[Any]) -> Told:
+    kept = dict(row._mapping)  # noqa: SLF001 - the documented way to a row's names
+    own = {name: kept.pop(f"told_{name}") for name in ("id", "type", "at", "sequence")}
+    left_out = [name for name in _EMPTY if kept[name] is None]
+    task = task_of({**kept, **{name: _EMPTY[name] for name in left_out}})
+    return Told(**own, task=task, thin=bool(left_out))
+
+
+async def to_client(
+    connection: AsyncConnection, client: str, *, after: int, most: int, types: Sequence[str] = ()
+) -> list[Told]:
+    """Read what a client is told, oldest first. Only up to :func:`horizon`, asked for before, is it complete."""
+    given: dict[str, Any] = {"of_client": client, "after": after, "most": most}
+    if types:
+        rows = await connection.execute(_TOLD_OF_TYPES, {**given, "types": list(types)})
+    else:
+        rows = await connection.execute(_TOLD_TO_CLIENT, given)
+    return [_told(row) for row in rows]
+
+
+async def of_task(connection: AsyncConnection, task_id: UUID, *, after: int, most: int) -> list[Told]:
+    """Read what is told of one task, oldest first. It is complete: who writes of a task holds its row until the commit."""
+    rows = await connection.execute(_TOLD_OF_TASK, {"of_task": task_id, "after": after, "most": most})
+    return [_told(row) for row in rows]
+
+
+_STATE = select(tasks.c.state, tasks.c.client).where(tasks.c.id == bindparam("of_task"))
+
+
+async def state_of(connection: AsyncConnection, task_id: UUID, client: str | None) -> State | None:
+    """Read the state of a task; None where there is none, or where it is not the client's that is named."""
+    row = (await connection.execute(_STATE, {"of_task": task_id})).first()
+    return None if row is None or client not in {None, row.client} else State(row.state)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Change:
+    """Who is concerned by an event that clients are told of."""
+
+    task_id: UUID
+    client: str
+
+
+_CHANGES = (
+    select(events.c.task_id, events.c.client)
+    .where(events.c.message.is_not(None), events.c.id > bindparam("after"))
+    .order_by(events.c.id)
+    .limit(bindparam("most"))
+)
+
+
+async def changes(connection: AsyncConnection, *, after: int, most: int) -> list[Change]:
+    """Read whom the newest events concern."""
+    rows = await connection.execute(_CHANGES, {"after": after, "most": most})
+    return [Change(row.task_id, row.client) for row in rows]
+
+
+# ── the order ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+_MARK = 0x0D0E
+"""Tells our marks from other advisory locks: the upper 16 bits of a lock's number."""
+_MARKING = text(
+    f"SELECT pg_advisory_xact_lock_shared(({_MARK}::bigint << 48) | CASE WHEN is_called THEN last_value ELSE 0 END) "  # noqa: S608 - a number of ours
+    "FROM events_id_seq"
+)
+# The marks are looked at after the number is: the condition on `given.out` keeps any plan from turning that round.
+_HORIZON = {
+    "sqlite": text("SELECT coalesce(max(id), 0) FROM events"),
+    "postgresql": text(
+        f"""
+        SELECT coalesce(
+            (SELECT min(((classid::bigint & 65535) << 32) | objid::bigint)
+               FROM pg_locks
+              WHERE locktype = 'advisory' AND objsubid = 1 AND classid::bigint >> 16 = {_MARK}
+                AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+                AND (((classid::bigint & 65535) << 32) | objid::bigint) <= given.out),
+            given.out)
+        FROM (SELECT CASE WHEN is_called THEN last_value ELSE 0 END AS out FROM events_id_seq) AS given
+        """  # noqa: S608 - a number of ours
+    ),
+}
+
+
+async def mark(connection: AsyncConnection) -> None:
+    """Say that this transaction is about to write what clients are told, with numbers above the last one given out.
+
+    Until it ends, :func:`horizon` stays below them. Nobody waits for anybody: the lock is shared and only looked at.
+    """
+    if connection.dialect.name == "postgresql":
+        await connection.execute(_MARKING)
+
+
+async def horizon(connection: AsyncConnection) -> int:
+    """Give the number up to which all is visible to the statements that follow: nothing will appear at or below it."""
+    return int(await connection.scalar(_HORIZON[connection.dialect.name]) or 0)

@@ -1,0 +1,100 @@
+"""The examples of docs/client.md and of the README do what they say, against a real server."""
+
+import asyncio
+import contextlib
+import io
+import os
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.cli.practice import SANDBOX_KEY
+from service.cli.processes import Troupe
+from service.domain.messages import TYPES
+from service.flows.outbox import signed_headers
+from service.flows.show import BRIEF
+from service.sandbox import Sandbox, running
+from service.web.streams import HEARTBEAT, RETRY
+from tests.test_processes import dovecote, started
+from tests.world import WEBHOOK_SECRET, World
+
+pytestmark = pytest.mark.xdist_group("demo")
+
+ROOT = Path(__file__).parents[2]
+STREAMS = (ROOT / "docs" / "streams.md").read_text(encoding="utf-8")
+
+
+def examples(path: str) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```$", (ROOT / path).read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+
+
+def run(code: str, given: dict[str, Any]) -> str:
+    """Run an example as a reader would, and give what it prints."""
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(code, given)  # noqa: S102 - the page's own code
+    return printed.getvalue()
+
+
+@pytest.fixture
+async def server(sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
+    async with running(Sandbox(seconds=0.3, key=SANDBOX_KEY)) as upstream:
+        served = dovecote(tmp_path, sqlite_url, upstream)
+        with Troupe() as troupe:
+            await started(troupe, served)
+            monkeypatch.setenv("DOVECOTE_URL", served.url)
+            yield
+
+
+async def test_the_readme_begins_with_an_example_that_works(server: None) -> None:
+    first, *_ = examples("README.md")
+    said = (await asyncio.to_thread(run, first, {})).splitlines()
+    assert said[0].startswith("task.submitted ")
+    assert said[-2].startswith("task.succeeded ")
+    assert re.fullmatch(r"\('http://\S+',\)", said[-1])
+
+
+async def test_the_pages_examples_work_one_after_the_other(server: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    waiting, keyed, streaming, feed, wrong, webhook, concurrent = examples("docs/client.md")
+    given: dict[str, Any] = {}
+
+    async def said(code: str) -> list[str]:
+        return (await asyncio.to_thread(run, code, given)).splitlines()
+
+    state, url = await said(waiting)
+    assert state.startswith("succeeded Succeeded at elkapi")
+    assert url.startswith("http://")
+    assert len(await said(keyed)) == 1
+    told = await said(streaming)
+    assert (told[0].split()[0], told[-1].split()[0]) == ("task.submitted", "task.succeeded")
+    assert {line.split()[1] for line in await said(feed)} == {"succeeded"}
+    refused = await said(wrong)
+    assert refused[0] == "invalid_request"
+    assert any(line.startswith("input.promt ") for line in refused)
+    await said(concurrent)
+    [made] = await given["make"]("a dove")
+    assert made.startswith("http://")
+    monkeypatch.setitem(os.environ, "DOVECOTE_WEBHOOK_SECRET", WEBHOOK_SECRET)
+    await said(webhook)
+
+
+async def test_the_pages_receiver_takes_what_is_genuine(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    task = await world.submit()
+    await world.until(60)
+    [message] = await world.messages(task)
+    monkeypatch.setenv("DOVECOTE_WEBHOOK_SECRET", WEBHOOK_SECRET)
+    given: dict[str, Any] = {}
+    run(examples("docs/client.md")[5], given)
+    headers = signed_headers(WEBHOOK_SECRET, str(message.id), world.clock(), message.body)
+    assert given["receive"](headers, message.body.encode()) == 204
+    assert given["receive"](headers, message.body.encode() + b" ") == 401
+
+
+def test_the_page_on_streams_says_what_the_code_does() -> None:
+    assert set(re.findall(r"`(task\.\w+)`", STREAMS)) == set(TYPES)
+    assert f"after {HEARTBEAT:.0f} s without news" in STREAMS
+    assert f"retry: {RETRY * 1000:.0f}\n" in STREAMS
+    assert f"more than {BRIEF // 1000} kB" in STREAMS

@@ -1,0 +1,113 @@
+"""The client and real processes: a server that is stopped and started again, and two on one database."""
+
+import asyncio
+import contextlib
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from service.cli.practice import SANDBOX_KEY
+from service.cli.processes import Troupe
+from service.client import AsyncClient, Event
+from service.sandbox import Sandbox, running
+from tests.test_processes import PATIENCE, dovecote, started, until
+from tests.world import JOB_SECONDS, Clock
+
+pytestmark = pytest.mark.xdist_group("demo")
+
+QUICKLY = 5.0
+"""Seconds within which a server stops although streams and long polls are open: without being told they would hold it ten."""
+
+
+async def test_whoever_waits_or_streams_outlives_a_restart(database_url: str, tmp_path: Path) -> None:
+    clock = Clock()
+    sandbox = Sandbox(seconds=JOB_SECONDS, clock=clock.seconds, key=SANDBOX_KEY)
+    async with running(sandbox) as upstream:
+        served = dovecote(tmp_path, database_url, upstream)
+        with Troupe() as troupe:
+            await started(troupe, served)
+            async with AsyncClient(served.url) as client:
+                task = await client.submit("runway", "text_to_video", input={"prompt": "a dove", "duration": 5})
+                streamed: list[Event] = []
+                feed: list[Event] = []
+                waiting = asyncio.create_task(client.wait(task, timeout=60))
+                streaming = asyncio.create_task(collect(client, task.id, streamed))
+                following = asyncio.create_task(collect(client, None, feed))
+
+                async def submitted() -> bool:
+                    return bool(streamed) and bool(feed)
+
+                await until(submitted)
+                assert served.process is not None
+                began = time.monotonic()
+                served.process.send_signal(signal.SIGTERM)
+                assert await asyncio.to_thread(served.process.wait, PATIENCE) == 0
+                assert time.monotonic() - began < QUICKLY
+                assert not waiting.done()
+                assert not streaming.done()
+                await started(troupe, served)
+                clock.forward(JOB_SECONDS * 2)
+                await sandbox.deliver_due()
+                assert (await asyncio.wait_for(waiting, PATIENCE)).succeeded
+                await asyncio.wait_for(streaming, PATIENCE)
+                everything = [event.id async for event in client.events()]
+                await until(lambda: same(feed, everything))
+                following.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await following
+    assert [event.id for event in streamed] == everything
+    assert [streamed[0].type, streamed[-1].type] == ["task.submitted", "task.succeeded"]
+    assert "Cancel" not in served.log.read_text()
+    assert "Traceback" not in served.log.read_text()
+
+
+async def same(events: list[Event], ids: list[str]) -> bool:
+    return [event.id for event in events] == ids
+
+
+async def collect(client: AsyncClient, task: str | None, into: list[Event]) -> None:
+    async for event in client.stream(task, after=None if task else "0"):
+        into.append(event)  # noqa: PERF401 - others look at it meanwhile
+
+
+async def test_two_processes_serve_one_feed(postgresql_url: str, tmp_path: Path) -> None:
+    """Events are written by one process while a client reads now here, now there: each once, and in order."""
+    count = 12
+    sandbox = Sandbox(seconds=0.3, key=SANDBOX_KEY)
+    async with running(sandbox) as upstream:
+        here, there = (
+            dovecote(tmp_path, postgresql_url, upstream),
+            dovecote(tmp_path, postgresql_url, upstream, "web"),
+        )
+        with Troupe() as troupe:
+            await started(troupe, here, there)
+            async with AsyncClient(here.url) as one, AsyncClient(there.url) as other:
+                submitting = asyncio.create_task(submit(one, other, count))
+                seen: list[Event] = []
+                after, turn = "0", 0
+                async with asyncio.timeout(PATIENCE):
+                    while sum(event.type == "task.succeeded" for event in seen) < count:
+                        turn += 1
+                        stream = (one, other)[turn % 2].stream(after=after)
+                        async for event in stream:
+                            seen.append(event)
+                            if len(seen) % 3 == 0:
+                                break
+                        await stream.aclose()  # type: ignore[attr-defined] - it is a generator
+                        after = seen[-1].id
+                await submitting
+                everything = [event.id async for event in other.events()]
+    assert [event.id for event in seen] == everything[: len(seen)]
+    assert {event.task.id for event in seen} == set(await submitting)
+    assert turn > count / 2
+
+
+async def submit(one: AsyncClient, other: AsyncClient, count: int) -> list[str]:
+    ids = []
+    for number in range(count):
+        client = (one, other)[number % 2]
+        task = await client.submit("runway", "text_to_video", input={"prompt": f"dove {number}", "duration": 5})
+        ids.append(task.id)
+    return ids

@@ -1,0 +1,151 @@
+"""Proofs of jobs that come when nobody expects them: together, late, or while somebody else looks at the same job."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from service.domain.task import State
+from service.flows import extras, inbox, submit
+from service.flows.underway import Underway
+from service.sandbox import Faults
+from tests.stage import Moody
+from tests.test_crashes import LONGEST_LEASE
+from tests.test_routing import Route, route
+from tests.world import JOB_SECONDS
+
+WISH: dict[str, Any] = {"operation": "text_to_video", "callback_url": None}
+AGAIN = {"confirm_double_payment": True}
+
+
+def moody(three: Route, mood: str) -> Moody:
+    host = Moody(three.elk)
+    host.mood = mood
+    three.world.edge.hosts["sandbox.test"] = host
+    return host
+
+
+async def test_two_callbacks_at_once_of_a_job_that_was_denied_tell_of_one_job(database_url: str) -> None:
+    async with route(database_url, DOVECOTE_ROUTES__RUNWAY="elkapi") as three:
+        moody(three, "lie")
+        task = await three.world.submit("[early][seconds=0] a dove", **WISH)
+        underway = Underway(1)
+        await submit.run_due(three.world.runtime, underway)
+        await underway.finish()
+        assert await three.history(task) == [("elkapi", "unavailable")]
+        assert await inbox.run_due(three.world.runtime) == 2
+        assert (await three.world.task(task)).state is State.SUCCEEDED
+        [submission] = await three.world.submissions(task)
+        assert (submission.outcome, submission.superseded_at, submission.job_state) == ("taken", None, None)
+        assert "extra_job" not in [event.type for event in await three.world.events(task)]
+
+
+async def test_an_answer_that_comes_after_a_retry_serves_the_task_and_is_no_extra_job(database_url: str) -> None:
+    async with route(database_url, DOVECOTE_ROUTES__RUNWAY="elkapi") as three:
+        host = moody(three, "hold")
+        task = await three.world.submit("[drop] a dove", **WISH)
+        sleeper = Underway(1)
+        await submit.run_due(three.world.runtime, sleeper)
+        await host.holds.wait()
+        three.world.clock.forward(LONGEST_LEASE)
+        await three.world.work()
+        answer = await three.world.client.post(f"/v1/tasks/{task.id}/retry", json=AGAIN)
+        assert answer.json()["state"] == "queued"
+        host.mood = "well"
+        host.let_go()
+        await sleeper.finish()
+        await three.world.until(JOB_SECONDS * 10)
+        assert (await three.world.task(task)).state is State.SUCCEEDED
+        [submission] = await three.world.submissions(task)
+        assert (submission.outcome, submission.superseded_at) == ("taken", None)
+        assert three.jobs == [1, 0, 0]
+
+
+async def test_a_job_that_is_adopted_while_it_is_looked_after_stays_adopted(database_url: str) -> None:
+    async with route(database_url, DOVECOTE_ROUTES__RUNWAY="elkapi,cometapi") as three:
+        world = three.world
+        host, other = moody(three, "cut"), Moody(three.comet)
+        world.edge.hosts["comet.test"] = other
+        task = await world.submit(**WISH)
+        await world.work()
+        other.mood, three.comet.faults = "detain", Faults.named(["503=99"])
+        await world.client.post(f"/v1/tasks/{task.id}/retry", json=AGAIN)
+        buying = Underway(1)
+        await submit.run_due(world.runtime, buying)
+        await other.holds.wait()
+        world.clock.forward(JOB_SECONDS * 0.3)
+        await three.elk.deliver_due()
+        await inbox.run_due(world.runtime)
+        assert (await world.submissions(task))[0].job_state == "running"
+        host.mood = "hold"
+        looking = Underway(1)
+        await extras.run_due(world.runtime, looking)
+        await host.holds.wait()
+        other.let_go()
+        await buying.finish()
+        assert (await world.task(task)).state is State.QUEUED
+        world.clock.forward(JOB_SECONDS)
+        await three.elk.deliver_due()
+        await inbox.run_due(world.runtime)
+        host.let_go()
+        await looking.finish()
+        assert (await world.task(task)).state is State.SUCCEEDED
+        first, second = await world.submissions(task)
+        assert (first.outcome, first.superseded_at, first.job_state, first.due_at) == ("taken", None, None, None)
+        assert second.outcome == "unavailable"
+
+
+async def test_what_is_known_of_an_extra_job_only_grows(database_url: str) -> None:
+    """A callback that says 'running' comes last: the end that has been seen stays, and nobody looks again."""
+    async with route(database_url, DOVECOTE_ROUTES__RUNWAY="elkapi,cometapi") as three:
+        world = three.world
+        three.elk.faults = Faults.named(["cut", "drop"])
+        task = await world.submit(**WISH)
+        await world.work()
+        await world.client.post(f"/v1/tasks/{task.id}/retry", json=AGAIN)
+        await world.work()
+        assert await three.history(task) == [("elkapi", "uncertain"), ("cometapi", "taken")]
+        first, _ = await world.submissions(task)
+        [job] = three.elk.ledger.jobs
+        for status in ("1", "3", "1"):
+            world.clock.forward(JOB_SECONDS)
+            told = {"task_id": job.id, "status": status, "video_url": job.file_url if status == "3" else None}
+            await world.client.post(f"/callbacks/{world.runtime.tokens.make(first.id)}", json={**told, "msg": status})
+            await world.work()
+        first, _ = await world.submissions(task)
+        assert (first.job_state, first.due_at) == ("succeeded", None)
+        happened = [event.type for event in await world.events(task)]
+        assert (happened.count("extra_job"), happened.count("extra_job_ended")) == (1, 1)
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+async def test_what_the_client_wants_cancelled_is_neither_bought_again_nor_looked_at_for_ever(
+    database_url: str, *, cancelled: bool
+) -> None:
+    async with route(database_url, DOVECOTE_ROUTES__RUNWAY="elkapi") as three, asyncio.timeout(30):
+        three.elk.faults = Faults.named(["cut", "drop"])
+        task = await three.world.submit(**WISH, on_uncertain="resubmit_once", deadline=400)
+        await three.world.work()
+        if cancelled:
+            await three.world.client.post(f"/v1/tasks/{task.id}/cancel")
+        await three.world.until(300)
+        assert three.jobs == [1 if cancelled else 2, 0, 0]
+        assert (await three.world.task(task)).state is State.UNCONFIRMED
+        await three.world.until(110)
+        assert (await three.world.task(task)).state is State.EXPIRED
+
+
+async def test_who_waits_for_a_place_is_not_looked_at_without_a_pause(database_url: str) -> None:
+    """A submit would fit into the second, and there is no place: no timer ends that, but a place that is given back."""
+    limits = {"OPEN_TASKS": "1", "SUBMITS_PER_SECOND": "5"}
+    more = {f"DOVECOTE_UPSTREAMS__ELKAPI__{name}": value for name, value in limits.items()}
+    async with route(database_url, DOVECOTE_ROUTES__RUNWAY="elkapi", **more) as three:
+        for _ in range(2):
+            await three.world.submit("[stuck] a dove", **WISH)
+        await three.world.work()
+        three.world.clock.forward(10)
+        bell = three.world.runtime.bells.journeys["submit"]
+        bell.clear()
+        assert await submit.run_due(three.world.runtime, Underway(1)) == 0
+        await asyncio.sleep(0.05)
+        assert not bell.is_set()
