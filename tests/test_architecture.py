@@ -196,8 +196,7 @@ RULES: dict[str, tuple[Act, str, set[str]]] = {
     ),
     "sends to URLs from outside": (uses("http", "messages"), "", {"flows/outbox.py"}),
     "sends to upstreams": (uses("http", "purchases", "questions"), "", {"flows/exchange.py"}),
-    # flows/checkup.py only sends replies into an exchange that it looks into.
-    "sends HTTP": (calls("send"), "flows/", {"flows/checkup.py", "flows/exchange.py"}),
+    "sends HTTP": (calls("send"), "flows/", {"flows/exchange.py"}),
     "posts HTTP": (calls("post_briefly"), "flows/", {"flows/outbox.py"}),
     "opens a transaction": (calls("writing"), "", {"store/batch.py", "store/migrate.py", "app.py"}),
     "looks at a clock": (calls("now"), "domain/", set()),

@@ -4,7 +4,6 @@ import asyncio
 import dataclasses
 import datetime as dt
 from collections.abc import Generator
-from typing import TypeVar
 
 from service.domain.errors import AccountProblem, UpstreamError
 from service.flows import credit
@@ -19,8 +18,6 @@ PATIENCE = 20.0
 _OK = range(200, 300)
 REDIRECTS = range(300, 400)
 _NO_SUCH_ROUTE = 404
-
-Outcome = TypeVar("Outcome")
 
 
 @dataclasses.dataclass(slots=True)
@@ -65,28 +62,43 @@ async def look(runtime: Runtime, upstream: Upstream) -> Seen:
 
 
 async def _ask(runtime: Runtime, seen: Seen) -> None:
-    upstream = seen.upstream
+    upstream, began = seen.upstream, runtime.now()
     telling = next((each for each in upstream.dialects if type(each).balance is not Dialect.balance), None)
+
+    def note(call: Call, reply: Reply) -> None:
+        """Note the first answer, and the time by the other's clock."""
+        if seen.reply is None:
+            seen.asked, seen.reply = f"{call.method} {call.path}", reply
+            seen.skew = _skew(reply, began, runtime.now())
+
     try:
         if telling is not None:
-            seen.balance = await converse(runtime, upstream, telling, _watched(runtime, seen, telling.balance()))
+            seen.balance = await converse(runtime, upstream, telling, telling.balance(), heard=note)
         else:
-            await converse(runtime, upstream, upstream.dialects[0], _watched(runtime, seen, _models()))
+            await converse(runtime, upstream, upstream.dialects[0], _models(), heard=note)
     except UpstreamError as error:
         seen.error = error
-    if seen.error is None and telling is None:
-        try:
-            seen.balance = await credit.ask(runtime, upstream)
-        except UpstreamError as error:
-            seen.balance_error = error
-    if seen.error is None and upstream.settings.account_token is not None:
-        now = runtime.now().timestamp()
-        try:
-            await converse(
-                runtime, upstream, upstream.dialects[0], account.jobs(platform="suno", since=now - 1, until=now)
-            )
-        except UpstreamError as error:
-            seen.jobs_error = error
+        return
+    if telling is None:
+        await _ask_for_credit(runtime, seen)
+    if upstream.settings.account_token is not None:
+        await _ask_for_jobs(runtime, seen)
+
+
+async def _ask_for_credit(runtime: Runtime, seen: Seen) -> None:
+    try:
+        seen.balance = await credit.ask(runtime, seen.upstream)
+    except UpstreamError as error:
+        seen.balance_error = error
+
+
+async def _ask_for_jobs(runtime: Runtime, seen: Seen) -> None:
+    now = runtime.now().timestamp()
+    listing = account.jobs(platform="suno", since=now - 1, until=now)
+    try:
+        await converse(runtime, seen.upstream, seen.upstream.dialects[0], listing)
+    except UpstreamError as error:
+        seen.jobs_error = error
 
 
 def _models() -> Generator[Call, Reply, None]:
@@ -98,24 +110,6 @@ def _models() -> Generator[Call, Reply, None]:
     if reply.status in _OK and isinstance(document, dict) and document.get("success") is False:
         raise AccountProblem("unauthorized", str(document.get("message"))[:200])
     raise refusal_in(reply, creating=False)
-
-
-def _watched(
-    runtime: Runtime, seen: Seen, exchange: Generator[Call, Reply, Outcome]
-) -> Generator[Call, Reply, Outcome]:
-    """Pass a conversation on, and note the first answer and the time by the other's clock."""
-    call = next(exchange)
-    seen.asked = f"{call.method} {call.path}"
-    try:
-        while True:
-            began = runtime.now()
-            reply = yield call
-            if seen.reply is None:
-                seen.reply, seen.skew = reply, _skew(reply, began, runtime.now())
-            call = exchange.send(reply)
-    except StopIteration as done:
-        outcome: Outcome = done.value
-        return outcome
 
 
 def _skew(reply: Reply, began: dt.datetime, ended: dt.datetime) -> float | None:

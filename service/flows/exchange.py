@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import TypeVar
 from urllib.parse import quote, urlsplit
 
@@ -24,16 +24,21 @@ async def converse(
     exchange: Generator[Call, Reply, Outcome],
     *,
     hidden: Sequence[str] = (),
+    heard: Callable[[Call, Reply], None] | None = None,
 ) -> Outcome:
     """Send what the exchange yields until it returns.
 
     :param hidden: secrets besides the key that the upstream may repeat in its answers; they are not read
+    :param heard: is told of every answer before it is read
     :raises UpstreamError: by what may be done next; after a creating call that may have arrived always Uncertain
     """
     try:
         call = _first(exchange)
         while True:
-            call = exchange.send(await _ask(runtime, upstream, dialect, call, hidden))
+            reply = await _ask(runtime, upstream, dialect, call, hidden)
+            if heard is not None:
+                heard(call, reply)
+            call = exchange.send(reply)
     except StopIteration as done:
         outcome: Outcome = done.value
         return outcome

@@ -2,6 +2,7 @@
 
 import re
 
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -51,7 +52,7 @@ async def prove(request: Request) -> Response:
     runtime: Runtime = request.app.state.runtime
     nonce = request.path_params["nonce"]
     if not NONCE.fullmatch(nonce):
-        return Problem(404, "not_found", "this is not a callback address of this Dovecote").response()
+        raise HTTPException(405, headers={"Allow": "POST"})  # of a callback's address it is no use to ask
     proof = runtime.tokens.prove(nonce)
     return Response(f'{{"dovecote":"{proof}"}}', media_type="application/json", headers={"Cache-Control": "no-store"})
 
