@@ -78,6 +78,10 @@ def weigh(task: Task, news: News, submission: Submission, *, now: dt.datetime) -
     :param submission: as it is now, while the task is locked
     """
     update = news.update
+    if update.state is None and update.external_id is not None and task.state in _UNPROVEN:
+        # Whatever else it says in words that we do not know: the upstream has it, and this is its id.
+        update = dataclasses.replace(update, state=State.SUBMITTED)
+        news = dataclasses.replace(news, update=update)
     proven = dataclasses.replace(
         submission,
         outcome="taken",
@@ -88,14 +92,12 @@ def weigh(task: Task, news: News, submission: Submission, *, now: dt.datetime) -
         job_state=None,
         due_at=None,
     )
-    if task.submission_id in {None, submission.id} and not submission.denied:
+    given_up = submission.denied or submission.superseded_at is not None
+    if task.submission_id in {None, submission.id} and not given_up:
         tells = submission.outcome != "taken" and update.state is not None
-        unproven = news.source is Source.SUBMIT or tells
-        return dataclasses.replace(
-            news, settles=proven if unproven else None, alone=unproven and submission.superseded_at is not None
-        )
+        return dataclasses.replace(news, settles=proven if tells or news.source is Source.SUBMIT else None)
     details = {"upstream": submission.upstream, "submission": str(submission.id), "external_id": update.external_id}
-    if task.state in _UNSERVED or (task.verdict_by == "dovecote" and task.external_id is None):
+    if unserved(task):
         place = {
             "upstream": submission.upstream,
             "dialect": submission.dialect,
@@ -141,6 +143,12 @@ def _extra(proven: Submission, before: Submission, update: Update, now: dt.datet
 
 _UNSERVED = frozenset({State.QUEUED, State.UNCONFIRMED})
 """States in which no upstream is known to work on a task."""
+_UNPROVEN = _UNSERVED | {State.SUBMITTING}
+
+
+def unserved(task: Task) -> bool:
+    """Whether no upstream is known to work on a task, or to have worked on it."""
+    return task.state in _UNSERVED or (task.verdict_by == "dovecote" and task.external_id is None)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
