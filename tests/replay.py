@@ -142,6 +142,7 @@ def _wrong_times(task: Task, now: dt.datetime) -> Iterator[str]:
 
 
 _MAY_SERVE = frozenset({"sending", "taken", "uncertain"})
+_NOT_PROVEN = frozenset({State.QUEUED, State.SUBMITTING, State.UNCONFIRMED})
 _BEING_SERVED = frozenset({State.SUBMITTING, State.UNCONFIRMED, State.SUBMITTED, State.RUNNING, State.AWAITING_INPUT})
 
 
@@ -154,6 +155,8 @@ def _wrong_submissions(kept: Kept) -> Iterator[str]:
         yield f"{kept.task.state} by {kept.task.submission_id}, and {serving} may serve it"
     if kept.task.state is State.QUEUED and serving:
         yield f"queued, although {serving} may have made its job"
+    if kept.task.external_id is not None and kept.task.state in _NOT_PROVEN:
+        yield f"{kept.task.state}, although job {kept.task.external_id} is known"
     for each in kept.submissions:
         if each.job_state is not None and each.superseded_at is None:
             yield f"submission {each.id} serves the task, and is in the books as an extra job"

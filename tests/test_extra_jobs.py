@@ -150,3 +150,35 @@ async def test_who_waits_for_a_place_is_not_looked_at_without_a_pause(database_u
         assert await submit.run_due(three.world.runtime, Underway(1)) == 0
         await asyncio.sleep(0.05)
         assert not bell.is_set()
+
+
+@pytest.mark.parametrize("state", [State.SUBMITTING, State.UNCONFIRMED, State.QUEUED])
+async def test_a_callback_with_an_id_proves_the_job_whatever_its_word(database_url: str, state: State) -> None:
+    """Else it would be bought again, although its id is known."""
+    async with route(database_url, DOVECOTE_ROUTES__RUNWAY="elkapi,cometapi") as three:
+        world = three.world
+        host = moody(three, "hold" if state is State.SUBMITTING else "cut")
+        task = await world.submit("[drop] a dove", **WISH)
+        underway = Underway(1)
+        await submit.run_due(world.runtime, underway)
+        if state is State.SUBMITTING:
+            await host.holds.wait()
+        else:
+            await underway.finish()
+        if state is State.QUEUED:
+            await world.client.post(f"/v1/tasks/{task.id}/retry", json=AGAIN)
+        assert (await world.task(task)).state is state
+        [submission], [job] = await world.submissions(task), three.elk.ledger.jobs
+        path = f"/callbacks/{world.runtime.tokens.make(submission.id)}"
+        await world.client.post(path, json={"task_id": job.id, "status": "hatching", "msg": None})
+        await inbox.run_due(world.runtime)
+        after = await world.task(task)
+        assert (after.state, after.external_id) == (State.SUBMITTED, job.id)
+        [submission] = await world.submissions(task)
+        assert (submission.outcome, submission.external_id, submission.superseded_at) == ("taken", job.id, None)
+        host.mood = "well"
+        host.let_go()
+        await underway.finish()
+        await world.until(JOB_SECONDS * 10)
+        assert (await world.task(task)).state is State.SUCCEEDED
+        assert three.jobs == [1, 0, 0]

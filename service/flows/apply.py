@@ -79,6 +79,10 @@ def weigh(task: Task, news: News, submission: Submission, *, now: dt.datetime) -
     :param submission: as it is now, while the task is locked
     """
     update, known = news.update, submission.job_state is not None
+    if update.state is None and update.external_id is not None and task.state in _UNPROVEN:
+        # Whatever else it says in words that we do not know: the upstream has it, and this is its id.
+        update = dataclasses.replace(update, state=State.SUBMITTED)
+        news = dataclasses.replace(news, update=update)
     proven = dataclasses.replace(
         submission,
         outcome="taken",
@@ -89,15 +93,10 @@ def weigh(task: Task, news: News, submission: Submission, *, now: dt.datetime) -
         job_state=None,
         due_at=None,
     )
-    if task.submission_id in {None, submission.id} and not submission.denied:
+    given_up = submission.denied or submission.superseded_at is not None
+    if task.submission_id in {None, submission.id} and not given_up:
         tells = submission.outcome != "taken" and update.state is not None
-        unproven = news.source is Source.SUBMIT or tells
-        return dataclasses.replace(
-            news,
-            settles=proven if unproven else None,
-            # It may have been given up after the submission was read: then the task knows.
-            alone=unproven and (submission.superseded_at is not None or task.unconfirmed_since is not None),
-        )
+        return dataclasses.replace(news, settles=proven if tells or news.source is Source.SUBMIT else None)
     details = {"upstream": submission.upstream, "submission": str(submission.id), "external_id": update.external_id}
     if unserved(task) and not {update.state, submission.job_state} & _FAILURES:
         place = {
@@ -145,6 +144,7 @@ def _extra(proven: Submission, before: Submission, update: Update, now: dt.datet
 _FAILURES = frozenset({State.FAILED, State.CANCELLED})
 _UNSERVED = frozenset({State.QUEUED, State.UNCONFIRMED})
 """States in which no upstream is known to work on a task."""
+_UNPROVEN = _UNSERVED | {State.SUBMITTING}
 
 
 def unserved(task: Task) -> bool:
