@@ -149,7 +149,7 @@ RULES: dict[str, tuple[Act, str, set[str]]] = {
     "sets when a row is due": (replaces("due_at"), "", {"flows/apply.py", "flows/extras.py"}),
     "ends a task": (replaces("verdict_by"), "", {"domain/lifecycle.py"}),
     "moves a row's due time": (writes("due_at"), "", {"store/queue.py"}),
-    "speaks HTTP": (imports("httpx", "aiohttp"), "", {"flows/exchange.py", "flows/http.py", "flows/outbox.py"}),
+    "speaks HTTP": (imports("httpx", "aiohttp"), "", {"flows/failures.py", "flows/http.py", "flows/outbox.py"}),
     "sends HTTP": (calls("send"), "flows/", {"flows/exchange.py", "flows/outbox.py"}),
     "opens a transaction": (calls("writing"), "", {"store/batch.py", "store/migrate.py", "app.py"}),
     "looks at a clock": (calls("now"), "domain/", set()),

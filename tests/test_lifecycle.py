@@ -65,10 +65,18 @@ def told(task: Task, update: Update, source: Source = Source.POLL, *, later: flo
 @pytest.mark.parametrize("before", [state for state in State if state not in ENDED])
 def test_an_open_task_makes_the_moves_of_the_table_and_no_others(before: State, after: State) -> None:
     source = Source.SUBMIT if after in OURS_TO_SAY else Source.POLL
+    if (before, after) == (State.UNCONFIRMED, State.QUEUED):
+        source = Source.SWEEP
     moved = told(in_state(before), Update(state=after), source)
     needs_an_answer = before is State.AWAITING_INPUT and after is State.SUBMITTED
     allowed = after in MOVES[before] and not needs_an_answer
     assert moved.state is (after if allowed else before)
+
+
+@pytest.mark.parametrize("source", [Source.SUBMIT, Source.CALLBACK, Source.POLL])
+def test_what_may_have_been_bought_is_put_back_by_no_answer(source: Source) -> None:
+    task = in_state(State.UNCONFIRMED)
+    assert told(task, Update(state=State.QUEUED), source) == task
 
 
 @pytest.mark.parametrize("after", list(State))
@@ -184,8 +192,9 @@ def after_all(task: Task, history: Sequence[tuple[Update, Source]]) -> list[Task
 @given(beginnings, histories)
 def test_never_backward_and_never_less(begins: Task, history: list[tuple[Update, Source]]) -> None:
     values = after_all(begins, history)
-    for before, after in itertools.pairwise(values):
-        given_back = (before.state, after.state) == (State.SUBMITTING, State.QUEUED)
+    for (before, after), (_, source) in zip(itertools.pairwise(values), history, strict=True):
+        bought_again = before.state is State.UNCONFIRMED and source in {Source.SWEEP, Source.CLIENT}
+        given_back = after.state is State.QUEUED and (before.state is State.SUBMITTING or bought_again)
         answered = (before.state, after.state) == (State.AWAITING_INPUT, State.SUBMITTED) and begins.answered_at
         assert RANK[after.state] >= RANK[before.state] or given_back or answered
         assert (after.progress or 0) >= (before.progress or 0)
