@@ -192,7 +192,7 @@ RULES: dict[str, tuple[Act, str, set[str]]] = {
     "speaks HTTP": (
         imports("httpx", "aiohttp"),
         "",
-        {"flows/exchange.py", "flows/guard.py", "flows/http.py", "flows/outbox.py", *CLIENT},
+        {"flows/failures.py", "flows/guard.py", "flows/http.py", "flows/outbox.py", *CLIENT},
     ),
     "sends to URLs from outside": (uses("http", "messages"), "", {"flows/outbox.py"}),
     "sends to upstreams": (uses("http", "purchases", "questions"), "", {"flows/exchange.py"}),

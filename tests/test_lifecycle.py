@@ -72,6 +72,12 @@ def test_an_open_task_makes_the_moves_of_the_table_and_no_others(before: State, 
     assert moved.state is (after if allowed else before)
 
 
+@pytest.mark.parametrize("source", [Source.SUBMIT, Source.CALLBACK, Source.POLL])
+def test_what_may_have_been_bought_is_put_back_by_no_answer(source: Source) -> None:
+    task = in_state(State.UNCONFIRMED)
+    assert told(task, Update(state=State.QUEUED), source) == task
+
+
 @pytest.mark.parametrize("after", list(State))
 @pytest.mark.parametrize("before", sorted(ENDED))
 def test_nothing_leaves_a_verdict_of_the_provider(before: State, after: State) -> None:

@@ -53,6 +53,8 @@ def advance(task: Task, update: Update, *, now: datetime, source: Source) -> Tas
 def _may_move(task: Task, state: State, source: Source, now: datetime) -> bool:
     if state not in MOVES[task.state] or (task.state in ENDED and source in _OURS):
         return False
+    if (task.state, state) == (State.UNCONFIRMED, State.QUEUED) and source not in _OURS:
+        return False  # it may have been bought: no answer puts it back, only who may accept a second purchase
     if state in _OURS_TO_SAY and source in {Source.CALLBACK, Source.POLL}:
         return False
     if task.state is State.UNCONFIRMED and state is State.QUEUED:
