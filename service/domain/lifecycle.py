@@ -57,8 +57,6 @@ def _may_move(task: Task, state: State, source: Source, now: datetime) -> bool:
         return False  # it may have been bought: no answer puts it back, only who may accept a second purchase
     if state in _OURS_TO_SAY and source in {Source.CALLBACK, Source.POLL}:
         return False
-    if task.state is State.UNCONFIRMED and state is State.QUEUED:
-        return source in _OURS  # whatever an upstream says: to buy again is a decision
     if state is State.AWAITING_INPUT and task.answered_at is not None:
         # What was wanted has been sent; gateways repeat the old state for a while, and only then mean it again.
         return (now - task.answered_at).total_seconds() > ANSWER_GRACE
