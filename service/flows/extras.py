@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.domain.errors import NotFound, UpstreamError
 from service.domain.task import Source, State, Submission, Task, Update
 from service.domain.timing import LEASE
-from service.flows.apply import News, apply
+from service.flows.apply import News, apply, unserved
 from service.flows.exchange import converse
 from service.flows.runtime import Runtime, Upstream, log
 from service.flows.underway import Underway
@@ -27,6 +27,9 @@ FIRST_WAIT = 10.0
 LONGEST_WAIT = 600.0
 GIVEN_UP_AFTER = 86_400.0
 """Seconds after which a job that never ends is left to itself."""
+
+
+_ALIVE = frozenset({State.SUBMITTED, State.RUNNING, State.SUCCEEDED})
 
 
 async def run_due(runtime: Runtime, underway: Underway) -> int:
@@ -82,12 +85,18 @@ async def _ask(runtime: Runtime, task: Task, extra: Submission, upstream: Upstre
 async def _write(
     runtime: Runtime, connection: AsyncConnection, found: Sequence[tuple[Submission, Update | None, str | None]]
 ) -> list[None]:
-    await task_store.lock(connection, [extra.task_id for extra, _, _ in found])
+    tasks = await task_store.lock(connection, [extra.task_id for extra, _, _ in found])
     known = await submissions.by_id(connection, [extra.id for extra, _, _ in found])
     for asked, update, error in found:
         extra = known[asked.id]
         if extra.superseded_at is None or extra.attempts != asked.attempts:
             continue  # it serves its task by now, or another looks after it
+        if update is not None and update.state in _ALIVE and unserved(tasks[extra.task_id]):
+            named = dataclasses.replace(update, external_id=extra.external_id)
+            await apply(
+                runtime, connection, [News(task_id=extra.task_id, source=Source.POLL, update=named, proves=extra)]
+            )
+            continue
         state = str(update.state) if update is not None and update.state is not None else extra.job_state
         ended = update is not None and update.state is not None and update.state.ended
         after = dataclasses.replace(

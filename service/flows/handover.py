@@ -115,6 +115,7 @@ def went_wrong(runtime: Runtime, handover: Handover, error: UpstreamError) -> Ne
     match error:
         case Refused() | NotFound():
             refused = Update(state=State.FAILED, failure=failure)
+            news = dataclasses.replace(news, source=judge_of(handover.history))
             return dataclasses.replace(news, update=refused, settles=_settled(handover, "refused", now, error))
         case AccountProblem():
             return _turned_away(news, handover, error, failure, now)
@@ -132,6 +133,7 @@ def _turned_away(news: News, handover: Handover, error: AccountProblem, failure:
     another = choose(handover.task.route, [*handover.history, settled], now=now) is not None
     return dataclasses.replace(
         news,
+        source=Source.SUBMIT if another else judge_of(handover.history),
         update=Update(state=State.QUEUED) if another else Update(state=State.FAILED, failure=failure),
         settles=settled,
         remark="account_problem" if another else None,
@@ -166,6 +168,11 @@ def _retry_at(runtime: Runtime, handover: Handover, settled: Submission, error: 
     if done_here and choose(handover.task.route, history, now=now) != settled.upstream:
         return now
     return retry_submit(max(met, 1), retry_after=error.retry_after, chance=runtime.chance(), now=now)
+
+
+def judge_of(history: Sequence[Submission]) -> Source:
+    """Say whose verdict it is that nobody takes a task: ours, where an earlier submission may still bring a result."""
+    return Source.SWEEP if any(each.outcome in {"uncertain", "taken"} for each in history) else Source.SUBMIT
 
 
 def found_sending(task: Task, history: Sequence[Submission], now: dt.datetime) -> News:

@@ -14,10 +14,11 @@ from service.domain.task import Failure, Source, State, Submission, Task, Update
 from service.domain.timing import LEASE, SUBMIT_LEASE_MARGIN
 from service.flows.apply import Applied, News, announce, apply, settle_surely
 from service.flows.gates import Gates, Wait, claim_probes, look, take_turns, write_down
-from service.flows.handover import Handover, found_sending, hand_over, went_wrong
+from service.flows.handover import Handover, found_sending, hand_over, judge_of, went_wrong
 from service.flows.http import CONNECT_TIMEOUT, WRITE_TIMEOUT
 from service.flows.runtime import Runtime, Upstream, log
 from service.flows.underway import Underway
+from service.providers import DIALECTS
 from service.providers.dialect import Dialect
 from service.store import gates as gate_store
 from service.store import queue, submissions
@@ -178,6 +179,9 @@ def plan(runtime: Runtime, task: Task, history: Sequence[Submission], gates: Gat
     if now >= task.deadline_at:
         failure = Failure("provider_timeout", task.last_error or "not handed over before the deadline")
         return _end(task, Update(state=State.EXPIRED, failure=failure), Source.SWEEP), None
+    made = _made_already(history)
+    if made is not None:
+        return _use(task, made, now), None
     wait: Wait | None = None
     for name in ranked([name for name in task.route if name in runtime.upstreams], history, now=now):
         upstream = runtime.upstreams[name]
@@ -187,10 +191,43 @@ def plan(runtime: Runtime, task: Task, history: Sequence[Submission], gates: Gat
         met = gates.enter(upstream, dialect, client=task.client, comes_from=line)
         if met is None:
             return _hand_over(runtime, task, history, upstream, dialect, probe=gates.is_probe(upstream, dialect))
-        wait = wait or met
+        if wait is None or (wait.recovery and not met.recovery):
+            wait = met
         if not met.elsewhere:
             break
     return (_nobody_left(task, history) if wait is None else _stand_in_line(task, wait, line)), None
+
+
+def _made_already(history: Sequence[Submission]) -> Submission | None:
+    """Find a job that was one too many while another submission was under way, and that can serve the task now.
+
+    One that is stopped as soon as it is known is not relied upon.
+    """
+    return next((each for each in history if each.job_state in _ALIVE and _is_left_running(each)), None)
+
+
+_ALIVE = frozenset({State.SUBMITTED, State.RUNNING, State.SUCCEEDED})
+
+
+def _is_left_running(extra: Submission) -> bool:
+    dialect = DIALECTS.get(extra.dialect)
+    left = extra.job_state == State.SUCCEEDED or (dialect is not None and not dialect.cancels)
+    return left and extra.external_id is not None
+
+
+def _use(task: Task, made: Submission, now: dt.datetime) -> News:
+    """Let a job that is there already serve the task, instead of buying another."""
+    return News(
+        task_id=task.id,
+        source=Source.POLL,
+        update=Update(state=State.SUBMITTED, external_id=made.external_id),
+        attempt=task.attempts,
+        holder_only=True,
+        expects=frozenset({State.QUEUED}),
+        set={"last_error": None},
+        proves=made,
+        look_at=now,
+    )
 
 
 def _hand_over(
@@ -261,7 +298,7 @@ def _nobody_left(task: Task, history: Sequence[Submission]) -> News:
         if last is not None
         else Failure("unauthorized", f"none of {', '.join(task.route)} is configured any more", retryable=True)
     )
-    return _end(task, Update(state=State.FAILED, failure=failure), Source.SUBMIT)
+    return _end(task, Update(state=State.FAILED, failure=failure), judge_of(history))
 
 
 def _end(task: Task, update: Update, source: Source) -> News:
