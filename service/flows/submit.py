@@ -19,6 +19,7 @@ from service.flows.handover import Handover, found_sending, hand_over, went_wron
 from service.flows.http import CONNECT_TIMEOUT, WRITE_TIMEOUT
 from service.flows.runtime import Runtime, Upstream, log
 from service.flows.underway import Underway
+from service.providers import DIALECTS
 from service.providers.dialect import Dialect
 from service.store import gates as gate_store
 from service.store import queue, submissions
@@ -28,6 +29,9 @@ MOST_UNDER_WAY = 512
 """Purchases under way at once from one process; each upstream has fewer places."""
 AT_ONCE = 64
 """Tasks that are planned in one transaction."""
+
+PROBE_LEASE = CONNECT_TIMEOUT + WRITE_TIMEOUT + Dialect.submit_timeout + SUBMIT_LEASE_MARGIN
+"""Seconds for which the one submit that tries an upstream is waited for."""
 
 Plan = tuple[News, Handover | None]
 
@@ -140,7 +144,8 @@ async def _plan_round(runtime: Runtime, connection: AsyncConnection, planned: Ro
     tasks: list[tuple[Task, str | None]] = [*taken, *((task, None) for task in planned.claimed)]
     histories = await submissions.of_tasks(connection, [task.id for task, _ in tasks])
     plans = [_planned(runtime, task, histories[task.id], gates, line) for task, line in tasks]
-    lost = await claim_probes(connection, gates, sorted(gates.probes), until=until)
+    answered_by = gates.now + dt.timedelta(seconds=PROBE_LEASE)
+    lost = await claim_probes(connection, gates, sorted(gates.probes), until=answered_by)
     for number, (task, line) in enumerate(tasks):
         found = plans[number]
         if found is not None and found[1] is not None and found[1].key in lost:
@@ -188,7 +193,7 @@ def _needless(task: Task, history: Sequence[Submission], now: dt.datetime) -> Ne
     if now >= task.deadline_at:
         failure = Failure("provider_timeout", task.last_error or "not handed over before the deadline")
         return _end(task, Update(state=State.EXPIRED, failure=failure), Source.SWEEP)
-    made = next((each for each in history if each.may_serve), None)
+    made = next((each for each in history if each.may_serve and _is_left_running(each)), None)
     return None if made is None else _adopt(task, made)
 
 
@@ -209,7 +214,8 @@ def _ask_around(runtime: Runtime, task: Task, history: Sequence[Submission], gat
         met = gates.enter(upstream, dialect, client=task.client, comes_from=line)
         if met is None:
             return _hand_over(runtime, task, history, upstream, dialect, probe=gates.is_probe(upstream, dialect))
-        wait = wait or met
+        if wait is None or (wait.recovery and not met.recovery):
+            wait = met
         if not met.elsewhere:
             break
     if wait is not None:
@@ -229,6 +235,12 @@ def _adopt(task: Task, made: Submission) -> News:
         set={"last_error": None},
         proves=made,
     )
+
+
+def _is_left_running(made: Submission) -> bool:
+    """Whether a job too many goes on: one that can be stopped is stopped as soon as it is known."""
+    dialect = DIALECTS.get(made.dialect)
+    return made.job_state in {None, State.SUCCEEDED} or (dialect is not None and not dialect.cancels)
 
 
 def _hand_over(
