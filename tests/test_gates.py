@@ -254,7 +254,7 @@ async def test_a_probe_that_dies_is_followed_by_another(database_url: str) -> No
         await submit.run_due(world.runtime, asleep)
         await host.holds.wait()
         host.mood = "well"
-        world.clock.forward(59)
+        world.clock.forward(submit.PROBE_LEASE - 1)
         await world.work()
         assert three.jobs == [0, 0, 0], "one tries, and the others wait for it"
         world.clock.forward(1)
