@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from service.domain.task import State
+from service.domain.task import State, Submission, Task
 from service.flows import extras, inbox, submit
 from service.flows.underway import Underway
 from service.sandbox import Faults
@@ -182,3 +182,81 @@ async def test_a_callback_with_an_id_proves_the_job_whatever_its_word(database_u
         await world.until(JOB_SECONDS * 10)
         assert (await world.task(task)).state is State.SUCCEEDED
         assert three.jobs == [1, 0, 0]
+
+
+async def bought_twice(three: Route, answer: str) -> tuple[Task, list[Submission]]:
+    """Let a second submission be on its way when the job of the first one is heard of; then it is answered."""
+    world = three.world
+    moody(three, "cut")
+    task = await world.submit("a dove", **WISH)
+    await world.work()
+    other = Moody(three.comet)
+    world.edge.hosts["comet.test"] = other
+    other.mood, three.comet.faults = "detain", Faults.named([answer])
+    await world.client.post(f"/v1/tasks/{task.id}/retry", json=AGAIN)
+    moody(three, "well")
+    buying = Underway(1)
+    await submit.run_due(world.runtime, buying)
+    await other.holds.wait()
+    world.clock.forward(JOB_SECONDS * 0.3)
+    await three.elk.deliver_due()
+    await inbox.run_due(world.runtime)
+    submissions: list[Submission] = await world.submissions(task)
+    assert [(each.outcome, each.job_state) for each in submissions] == [("taken", "running"), ("sending", None)]
+    other.let_go()
+    await buying.finish()
+    return task, submissions
+
+
+@pytest.mark.parametrize("answer", ["503=99", "cut"])
+async def test_a_job_that_is_known_serves_the_task_before_another_is_bought(database_url: str, answer: str) -> None:
+    async with route(database_url, DOVECOTE_ROUTES__RUNWAY="elkapi,cometapi") as three:
+        task, _ = await bought_twice(three, answer)
+        state = (await three.world.task(task)).state
+        assert state is (State.UNCONFIRMED if answer == "cut" else State.QUEUED)
+        await three.world.work()
+        after = await three.world.task(task)
+        assert after.state in {State.SUBMITTED, State.RUNNING}
+        assert (after.upstream, after.external_id) == ("elkapi", three.elk.ledger.jobs[0].id)
+        first, second = await three.world.submissions(task)
+        assert (first.outcome, first.superseded_at, first.job_state, first.due_at) == ("taken", None, None, None)
+        assert (second.outcome, second.superseded_at is None) == (
+            ("uncertain", False) if answer == "cut" else ("unavailable", True)
+        )
+        await three.world.until(JOB_SECONDS * 5)
+        assert (await three.world.task(task)).state is State.SUCCEEDED
+        assert three.jobs == [1, 1 if answer == "cut" else 0, 0]
+
+
+@pytest.mark.parametrize("answer", ["refuse", "nocredit"])
+async def test_that_nobody_else_takes_it_does_not_bury_what_was_paid_for(database_url: str, answer: str) -> None:
+    """The second submission is turned down, and the first one's job goes on: its result is delivered, late."""
+    async with route(database_url, DOVECOTE_ROUTES__RUNWAY="elkapi,cometapi") as three:
+        task, _ = await bought_twice(three, answer)
+        if answer == "refuse":
+            told = await three.world.task(task)
+            assert (told.state, told.verdict_by) == (State.FAILED, "dovecote")
+        await three.world.until(JOB_SECONDS * 5)
+        after = await three.world.task(task)
+        assert (after.state, after.verdict_by, after.upstream) == (State.SUCCEEDED, "provider", "elkapi")
+        assert three.jobs == [1, 0, 0]
+
+
+async def test_who_can_have_a_place_does_not_wait_for_an_upstream_that_fails(database_url: str) -> None:
+    """Places become free all the time; an upstream may be down for hours, and is tried by one task in half a minute."""
+    limits = {"OPEN_TASKS": "2", "TYPICAL_SECONDS": str(JOB_SECONDS)}
+    more = {f"DOVECOTE_UPSTREAMS__COMETAPI__{name}": value for name, value in limits.items()}
+    more["DOVECOTE_ROUTES__RUNWAY"] = "elkapi,cometapi"
+    async with route(database_url, **more) as three:
+        world = three.world
+        world.edge.down.add("sandbox.test")
+        for _ in range(5):  # they find elkapi down, and open its circuit
+            await world.submit(**WISH, route=["elkapi"], deadline=10)
+        await world.work()
+        tasks = [await world.submit(**WISH) for _ in range(8)]
+        await world.work()
+        waiting = [task for task in [await world.task(each) for each in tasks] if task.waits_for is not None]
+        assert {task.waits_for for task in waiting} == {"cometapi"}
+        assert len(waiting) == 6
+        await world.pass_time(JOB_SECONDS * 8)
+        assert three.jobs == [0, 8, 0]

@@ -28,6 +28,8 @@ class Wait:
     reason: str
     elsewhere: bool
     """Whether the next upstream of its route may take it meanwhile."""
+    recovery: bool = False
+    """Whether it waits for an upstream that fails, which may take for ever, and not for a place."""
 
 
 @dataclasses.dataclass(slots=True, kw_only=True)
@@ -107,7 +109,7 @@ def _left_alone(circuit: Circuit, now: dt.datetime) -> Wait:
         what = f"is left alone until {circuit.open_until:%H:%M:%S} UTC, since it kept failing"
     else:
         what = "kept failing, and another task tries whether it is back"
-    return Wait(circuit.line, f"{circuit.upstream} ({circuit.dialect}) {what}", elsewhere=True)
+    return Wait(circuit.line, f"{circuit.upstream} ({circuit.dialect}) {what}", elsewhere=True, recovery=True)
 
 
 def _full(upstream: Upstream, served: int) -> str:

@@ -209,7 +209,8 @@ def _ask_around(runtime: Runtime, task: Task, history: Sequence[Submission], gat
         met = gates.enter(upstream, dialect, client=task.client, comes_from=line)
         if met is None:
             return _hand_over(runtime, task, history, upstream, dialect, probe=gates.is_probe(upstream, dialect))
-        wait = wait or met
+        if wait is None or (wait.recovery and not met.recovery):
+            wait = met
         if not met.elsewhere:
             break
     if wait is not None:
