@@ -9,6 +9,7 @@ from typing import Any
 from service.domain.task import ENDED, State, Submission, Task
 from service.domain.timing import LATE_WATCH, LEASE
 from service.flows.show import instant
+from service.providers import DIALECTS
 from service.store.events import Event
 from service.store.inbox import Received
 from service.store.outbox import Message
@@ -155,11 +156,24 @@ def _wrong_submissions(kept: Kept) -> Iterator[str]:
         yield f"{kept.task.state} by {kept.task.submission_id}, and {serving} may serve it"
     if kept.task.state is State.QUEUED and serving:
         yield f"queued, although {serving} may have made its job"
+    last = max((each.sent_at for each in kept.submissions if each.outcome == "sending"), default=None)
+    for each in kept.submissions:
+        known = each.job_state in _ALIVE and each.external_id is not None and not _is_stopped(each)
+        if known and last is not None and each.settled_at is not None and each.settled_at < last:
+            yield f"bought again, although job {each.external_id} was known"
     if kept.task.external_id is not None and kept.task.state in _NOT_PROVEN:
         yield f"{kept.task.state}, although job {kept.task.external_id} is known"
     for each in kept.submissions:
         if each.job_state is not None and each.superseded_at is None:
             yield f"submission {each.id} serves the task, and is in the books as an extra job"
+
+
+_ALIVE = frozenset({State.SUBMITTED, State.RUNNING, State.SUCCEEDED})
+
+
+def _is_stopped(extra: Submission) -> bool:
+    """Whether an extra job is cancelled where it runs as soon as it is known."""
+    return DIALECTS[extra.dialect].cancels
 
 
 def may_have_bought(events: Sequence[Event]) -> int:
