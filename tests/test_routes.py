@@ -62,6 +62,15 @@ def test_who_rests_comes_last_and_before_that_who_perhaps_has_it(route: list[str
     assert order == sorted(order)
 
 
+def test_one_that_perhaps_has_it_is_asked_before_one_that_wants_to_rest() -> None:
+    history = [
+        submission("a", "unavailable", 10.0),
+        submission("b", "uncertain"),
+        submission("c", "unavailable", -10.0),
+    ]
+    assert ranked("abc", history, now=NOW) == ["c", "b", "a"]
+
+
 @given(routes, histories)
 def test_of_equals_the_first_of_the_route_is_asked_until_its_tries_are_used_up(
     route: list[str], history: list[Submission]
