@@ -257,7 +257,7 @@ async def test_each_port_answers_what_is_its_own(sqlite_url: str) -> None:
                     answer = await client.request(method, f"{door}{closed}")
                     assert (answer.status_code, answer.json()["code"]) == (404, "not_found"), (method, closed)
                     assert "docs" not in answer.text
-            assert (await client.get(f"{door}{path}")).status_code == 404
+            assert (await client.get(f"{door}{path}")).status_code == 405
             assert (await client.get(f"{main}{path}")).status_code == 404
             assert (await client.get(f"{door}/healthz")).json() == {"status": "ok"}
             assert (await client.get(f"{main}/v1/tasks")).status_code == 200
