@@ -1,5 +1,6 @@
 """Dovecote in one process with the sandbox as its upstream, a receiver as its client, and a clock that the test holds."""
 
+import asyncio
 import contextlib
 import dataclasses
 import datetime as dt
@@ -51,6 +52,34 @@ class Clock:
 
     def forward(self, seconds: float) -> None:
         self.now += dt.timedelta(seconds=seconds)
+
+
+class Hasty(httpx.AsyncBaseTransport):
+    """Asks the application, and hangs up on a stream after a moment: httpx's own transport waits for its end."""
+
+    def __init__(self, app: Any, *, patience: float = 0.05) -> None:
+        self._app, self._patience = app, patience
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        hasty = request.url.path.endswith("/stream")
+        asked = httpx.ASGITransport(self._hang_up if hasty else self._app, raise_app_exceptions=False)
+        return await asked.handle_async_request(request)
+
+    async def _hang_up(self, scope: Any, receive: Any, send: Any) -> None:
+        begun, ended = False, False
+
+        async def heard(message: Any) -> None:
+            nonlocal begun, ended
+            begun = True
+            ended = ended or (message["type"] == "http.response.body" and not message.get("more_body", False))
+            await send(message)
+
+        asking = asyncio.create_task(self._app(scope, receive, heard))
+        await asyncio.wait({asking}, timeout=self._patience)
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+        if begun and not ended:
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 class Edge(httpx.AsyncBaseTransport):

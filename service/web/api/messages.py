@@ -66,7 +66,7 @@ async def replay_many(asked: Asked) -> Response:
     if mistakes:
         raise invalid(mistakes)
     wanted = _wanted(asked, document)
-    count, following = await replay.replay_many(asked.runtime, wanted, most=document.get("limit", replay.MOST))
+    count, following = await replay.replay_many(asked.runtime, wanted, most=int(document.get("limit", replay.MOST)))
     return answer_json({"replayed": count, "next": None if following is None else str(following)}, 202)
 
 
