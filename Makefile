@@ -4,10 +4,10 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test check bench lock clean
+.PHONY: help install demo serve test test-long check bench lock clean
 
 help: ## list the targets
-	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(VENV)/.installed: requirements-dev.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; try: make PYTHON=python3.12")'
@@ -26,6 +26,9 @@ serve: $(VENV)/.installed ## run Dovecote here (settings: dovecote.toml and the 
 
 test: $(VENV)/.installed ## the whole suite, on SQLite and on a PostgreSQL it starts itself
 	$(BIN)/python -m pytest -q $(ARGS)
+
+test-long: $(VENV)/.installed ## what takes long: kill rounds, databases that die, every fault, whatever the API may be asked
+	$(BIN)/python -m pytest -q -m long $(ARGS)
 
 check: $(VENV)/.installed ## lint, types, import rules, format
 	$(BIN)/ruff check .

@@ -24,6 +24,8 @@ from tests.test_crashes import DEADLINE, LONGEST_LEASE, Crash, Fate, process
 from tests.test_routing import THREE, Route
 from tests.world import World
 
+pytestmark = pytest.mark.long
+
 AGGREGATOR = "runway/aggregator"
 NO_FAULTS = Faults()
 

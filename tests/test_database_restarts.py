@@ -16,7 +16,7 @@ from tests.conftest import migrated
 from tests.fleet import Books, Clients, client_of, dovecote, left_over, pass_time, plugged, until
 from tests.world import WEBHOOK_SECRET
 
-pytestmark = pytest.mark.xdist_group("demo")
+pytestmark = [pytest.mark.long, pytest.mark.xdist_group("demo")]
 
 WORDS = ["[slow=0.3]"] * 50 + ["[drop]"] * 10 + [""] * 90
 CRASHES = (30, 80)

@@ -14,7 +14,7 @@ from service.sandbox import Receiver, Sandbox, running
 from tests.fleet import Books, Clients, client_of, dovecote, left_over, pass_time, plugged, prompts, until
 from tests.world import WEBHOOK_SECRET
 
-pytestmark = pytest.mark.xdist_group("demo")
+pytestmark = [pytest.mark.long, pytest.mark.xdist_group("demo")]
 
 TASKS = 200
 AT_ONCE = 24

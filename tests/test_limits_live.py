@@ -19,7 +19,7 @@ from service.store.database import Database
 from service.store.tables import circuits, submissions, tasks
 from tests.fleet import all_tasks, client_of, dovecote, until
 
-pytestmark = pytest.mark.xdist_group("demo")
+pytestmark = [pytest.mark.long, pytest.mark.xdist_group("demo")]
 
 JOB_SECONDS = 0.5
 OPEN_TASKS = 3

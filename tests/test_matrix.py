@@ -7,6 +7,8 @@ import pytest
 
 from tests.matrix import ORDERS, PAGE, Cell, cells, faults, play_all, read, written
 
+pytestmark = pytest.mark.long
+
 STALE = "stale: run .venv/bin/python -m tests.matrix"
 
 

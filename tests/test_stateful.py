@@ -32,6 +32,8 @@ from tests.replay import may_have_bought, wrong_with, wrong_with_rows
 from tests.stage import MOODS, TWISTS, Letter, Stage
 from tests.world import RECEIVER_URL
 
+pytestmark = pytest.mark.long
+
 MOST_TASKS = 4
 DEADLINES = (60, 400, 3600)
 WORDS = (

@@ -30,6 +30,8 @@ from tests.contract import DOCUMENT
 from tests.test_isolation import ALICE, BOB, MARK, wish
 from tests.world import JOB_SECONDS, WISH, Hasty, World
 
+pytestmark = pytest.mark.long
+
 SCHEMA = schemathesis.openapi.from_dict(DOCUMENT)
 OPERATIONS = [operation.ok() for operation in SCHEMA.get_all_operations()]
 CHECKS = [
