@@ -14,8 +14,8 @@ import pytest
 from service.cli.practice import SANDBOX_KEY
 from service.cli.processes import Troupe
 from service.domain.messages import TYPES
-from service.flows.outbox import signed_headers
 from service.flows.show import BRIEF
+from service.flows.signing import signed_headers
 from service.sandbox import Sandbox, running
 from service.web.streams import HEARTBEAT, RETRY
 from tests.test_processes import dovecote, started
