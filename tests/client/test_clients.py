@@ -225,7 +225,7 @@ async def test_a_key_is_needed_where_keys_are_and_comes_from_the_environment(
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(conversation, "PAUSES", (0.01, 0.02))
     for asked in (conversation.asked,):
-        monkeypatch.setattr(asked, "__kwdefaults__", {"patience": 0.05})
+        monkeypatch.setattr(asked, "__kwdefaults__", {"patience": 0.5})
 
 
 @pytest.mark.parametrize("handle", [close_at_once, reset, answering(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx")])
