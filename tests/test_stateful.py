@@ -307,6 +307,7 @@ class Dovecote(RuleBasedStateMachine):
             with contextlib.suppress(ValueError):
                 if letter.tells_of_success and ("task_id" in letter.document or not self.confirms):
                     served = kept.task.verdict_by == "provider" and kept.task.external_id is not None
+                    served |= self.confirms and kept.task.due_at is not None  # a poll is still to confirm it
                     assert kept.task.state is State.SUCCEEDED or served, (
                         "a callback told of a result, and it was not delivered",
                         kept,
