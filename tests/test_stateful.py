@@ -356,11 +356,7 @@ def test_six_things_always_hold(sqlite_template: Path, tmp_path: Path) -> None:
         shutil.copy(sqlite_template, path)
         return f"sqlite:///{path}"
 
-    explore(
-        fresh,
-        examples=int(__import__("os").environ.get("EX", "200")),
-        steps=int(__import__("os").environ.get("ST", "30")),
-    )
+    explore(fresh, examples=120, steps=35)
 
 
 @pytest.mark.usefixtures("quiet")
