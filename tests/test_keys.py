@@ -24,7 +24,7 @@ from service.web.rates import WINDOW, Rates
 from tests.contract import CONTRACT
 from tests.values import NOW, later, new_id
 from tests.values import opened as database_at
-from tests.world import WISH, World
+from tests.world import WISH, Hasty, World
 
 ALICE, OPERATOR = "alice-key-that-is-long-enough", "operator-key-that-is-long-enough"
 A_KEY = write_key(bytes(4), bytes(32))
@@ -218,6 +218,7 @@ async def test_a_key_of_the_database_is_one_of_its_client(keyed: World) -> None:
 @pytest.mark.parametrize("endpoint", ENDPOINTS, ids=lambda endpoint: endpoint.name)
 async def test_no_endpoint_lets_in_a_key_without_its_scope(sqlite_url: str, endpoint: Any, held: Scope | None) -> None:
     async with World.opened(sqlite_url) as world:
+        world.client._transport = Hasty(world.client._transport.app)  # type: ignore[attr-defined]
         world.client.event_hooks["response"].append(CONTRACT.check)
         key = await give_key(world, scopes=frozenset({held} if held else ()))
         task = await world.submit()
