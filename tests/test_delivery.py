@@ -27,7 +27,7 @@ from tests.values import a_message, a_task, keep, new_id
 from tests.world import World
 
 PAGE = (Path(__file__).parents[1] / "docs" / "webhooks.md").read_text(encoding="utf-8")
-PATIENCE = 0.4
+PATIENCE = 0.8
 """Seconds that an attempt may take here."""
 
 

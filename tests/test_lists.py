@@ -201,7 +201,7 @@ READS: list[tuple[str, Act]] = [
     ("ix_outbox_endpoint", messages(endpoint_id=UUID(int=1))),
     ("uq_outbox_task", messages(task_id=UUID(int=1))),
     ("ix_outbox_client_state", replaying()),
-    ("ix_outbox_destination", lambda connection: connection.execute(fair._WAITING, {"now": NOW})),
+    ("ix_outbox_(?:destination|due)", lambda connection: connection.execute(fair._WAITING, {"now": NOW})),
     ("ix_endpoints_client", lambda connection: endpoints.listening(connection, ["default", "another"])),
     ("uq_outbox_progress", lambda connection: outbox.owe_progress(connection, [], ended=[UUID(int=1)])),
     ("uq_deliveries_message", lambda connection: deliveries.of_message(connection, UUID(int=1))),

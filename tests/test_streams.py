@@ -28,7 +28,7 @@ def app_of(world: World) -> ASGIApp:
 
 
 def streams_of(world: World) -> Streams:
-    streams: Streams = app_of(world).state.streams  # type: ignore[attr-defined]
+    streams: Streams = app_of(world).app.state.streams  # type: ignore[attr-defined]
     return streams
 
 
@@ -260,7 +260,7 @@ async def test_a_slow_reader_is_read_for_no_faster_than_it_reads(world: World) -
 async def test_an_idle_stream_asks_the_database_nothing_and_shows_that_it_lives(
     world: World, quick_heart: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    app_of(world).state.streams = Streams(world.runtime)  # type: ignore[attr-defined]
+    app_of(world).app.state.streams = Streams(world.runtime)  # type: ignore[attr-defined]
     async with feed(world) as reader, feed(world) as other:
         await asyncio.sleep(0.05)
         statements: list[str] = []
@@ -281,7 +281,7 @@ async def test_an_idle_stream_asks_the_database_nothing_and_shows_that_it_lives(
 
 
 async def test_a_stream_outlives_a_database_that_is_away(world: World, quick_heart: None) -> None:
-    app_of(world).state.streams = Streams(world.runtime)  # type: ignore[attr-defined]
+    app_of(world).app.state.streams = Streams(world.runtime)  # type: ignore[attr-defined]
     reading = world.runtime.database.reading
     async with feed(world) as reader:
         await reader.until(lambda: reader.blocks)
