@@ -18,7 +18,7 @@ from service.sandbox import Sandbox, running
 from tests.conftest import migrated, run_sql
 from tests.fleet import all_tasks, client_of, dovecote, plugged, until
 
-pytestmark = pytest.mark.xdist_group("demo")
+pytestmark = [pytest.mark.long, pytest.mark.xdist_group("demo")]
 
 JOB_SECONDS = 1.0
 LOCK_TIMEOUT = 3.0

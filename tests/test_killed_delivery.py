@@ -23,7 +23,7 @@ from tests.conftest import migrated
 from tests.values import a_message, a_task, keep, new_id
 from tests.world import WEBHOOK_SECRET
 
-pytestmark = pytest.mark.xdist_group("demo")
+pytestmark = [pytest.mark.long, pytest.mark.xdist_group("demo")]
 
 MANY = 1000
 PATIENCE = 60
