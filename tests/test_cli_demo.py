@@ -282,6 +282,7 @@ sees_processes = pytest.mark.skipif(not Path("/proc/self/cwd").exists(), reason=
 
 
 @sees_processes
+@pytest.mark.long
 @pytest.mark.xdist_group("demo")
 def test_the_demo_holds_and_what_is_kept_can_be_tried(
     demo: Callable[..., subprocess.Popen[str]], tmp_path: Path

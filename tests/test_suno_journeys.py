@@ -481,6 +481,7 @@ async def ends(client: httpx.AsyncClient, task: dict[str, Any]) -> dict[str, Any
     return dict((await client.get(f"/v1/tasks/{task['id']}", params={"wait": 20})).json())
 
 
+@pytest.mark.long
 async def test_journeys_over_real_sockets(database_url: str) -> None:
     """Two servers in this process, and nothing between them but HTTP: the clock is the real one."""
     port, sandbox = free_port(), Sandbox(seconds=0.3)
