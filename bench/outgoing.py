@@ -10,7 +10,7 @@ import httpx
 import uvloop
 
 from bench import upstream
-from service.flows.http import AiohttpTransport
+from service.http.client import AiohttpTransport
 
 CLIENTS = {
     "dovecote": lambda: httpx.AsyncClient(transport=AiohttpTransport(), trust_env=False),

@@ -9,8 +9,8 @@ import uuid_utils.compat as uuid_utils
 from sqlalchemy import insert
 
 from bench import obvious
+from service.domain.callback_token import Tokens
 from service.domain.task import State, Submission, Task
-from service.flows.tokens import Tokens
 from service.store import submissions, tables
 from service.store.database import Database
 from service.store.migrate import migrate

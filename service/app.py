@@ -14,23 +14,24 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from service.flows.abroad import listening
-from service.flows.guard import Guard
-from service.flows.http import Http
-from service.flows.lookout import looking_out
-from service.flows.runtime import Runtime, log, upstreams_of
-from service.flows.tokens import Tokens
-from service.settings import Settings, is_loopback
-from service.store import keys, queue, secrets
-from service.store.batch import Writer
+from service.domain.callback_token import Tokens
+from service.flows.context import Runtime, log, upstreams_of
+from service.flows.signals_catchup import looking_out
+from service.flows.signals_postgres import listening
+from service.http.client import Http
+from service.http.ssrf.guard import Guard
+from service.settings.model import Settings, is_loopback
+from service.store import api_keys as keys
+from service.store import queue, secrets
 from service.store.database import Database
 from service.store.migrate import migrate, newest, revision
+from service.store.writer import Writer
 from service.web import callbacks, docs, health
-from service.web.access import Access
 from service.web.api import ENDPOINTS
-from service.web.doorway import Doorway
+from service.web.auth.bearer import Access
 from service.web.problems import HANDLERS
-from service.web.streams import Streams
+from service.web.security_headers import Doorway
+from service.web.sse import Streams
 from service.worker import working
 
 Role = Literal["all", "web", "worker"]

@@ -8,11 +8,16 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.interval import IntervalTrigger
 
-from service.flows import credit, extras, inbox, outbox, poll, submit
-from service.flows.bells import Journey
-from service.flows.learn import learn
-from service.flows.runtime import Runtime, log
-from service.flows.underway import Underway
+from service.flows import callbacks as inbox
+from service.flows import polling as poll
+from service.flows.context import Runtime, log
+from service.flows.signals import Journey
+from service.flows.statistics import learn
+from service.flows.submission import duplicates as extras
+from service.flows.submission import run as submit
+from service.flows.task_pool import Underway
+from service.flows.upstreams import credit
+from service.flows.webhooks import dispatch as outbox
 from service.store.database import StoreUnavailable
 
 TICK = 1.0

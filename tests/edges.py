@@ -10,12 +10,12 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from service.domain.task import State
-from service.flows import outbox as journey
-from service.flows.guard import Guard, LookUp
-from service.flows.http import guarded
-from service.flows.underway import Underway
-from service.store import outbox
-from service.store.outbox import Message
+from service.flows.task_pool import Underway
+from service.flows.webhooks import dispatch as journey
+from service.http.client import guarded
+from service.http.ssrf.guard import Guard, LookUp
+from service.store.webhooks import messages as outbox
+from service.store.webhooks.messages import Message
 from tests.breakage import request_of
 from tests.values import a_message, a_task, keep
 from tests.world import World

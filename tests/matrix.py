@@ -20,13 +20,13 @@ import httpx
 from sqlalchemy import delete
 
 from service.domain.task import ENDED, State, Submission, Task
-from service.flows.http import Http
+from service.http.client import Http
 from service.sandbox import Faults, InProcessTransport, Sandbox
 from service.store import queue
-from service.store.batch import Batch, Writer
 from service.store.database import Database, StoreUnavailable
 from service.store.migrate import migrate
 from service.store.tables import metadata
+from service.store.writer import Batch, Writer
 from tests.world import JOB_SECONDS, World, _post
 
 PAGE = Path(__file__).parents[1] / "docs" / "fault-matrix.md"

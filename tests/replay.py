@@ -6,14 +6,14 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from service.domain.schedules import LATE_WATCH, LEASE
 from service.domain.task import ENDED, State, Submission, Task
-from service.domain.timing import LATE_WATCH, LEASE
-from service.flows.show import instant
+from service.flows.render import instant
 from service.providers import DIALECTS
+from service.store.callbacks import Received
 from service.store.events import Event
-from service.store.inbox import Received
-from service.store.outbox import Message
 from service.store.tasks import row_of
+from service.store.webhooks.messages import Message
 
 LONGEST_LEASE = 190.0
 """Seconds: of a submission, which waits for its answer."""

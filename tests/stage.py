@@ -19,18 +19,22 @@ import orjson
 from sqlalchemy import Engine, Row, Select, create_engine, event, exists, literal, select, union_all
 
 from service.domain.task import Source, Submission
-from service.flows import extras, inbox, outbox, poll, submit
-from service.flows.http import Http
-from service.flows.runtime import upstreams_of
+from service.flows import callbacks as inbox
+from service.flows import polling as poll
+from service.flows.context import upstreams_of
+from service.flows.submission import duplicates as extras
+from service.flows.submission import run as submit
+from service.flows.webhooks import dispatch as outbox
+from service.http.client import Http
 from service.providers.dialect import UNREACHABLE_CALLBACK
 from service.sandbox import InProcessTransport, Receiver, Sandbox
 from service.store import queue, tables
+from service.store.callbacks import Received
 from service.store.database import Database
 from service.store.events import Event
-from service.store.inbox import Received
-from service.store.outbox import Message
 from service.store.submissions import submission_of
 from service.store.tasks import task_of
+from service.store.webhooks.messages import Message
 from tests.replay import Kept
 from tests.test_crashes import Crash, Door, Fate, MortalNetwork, MortalWriter
 from tests.world import JOB_SECONDS, World

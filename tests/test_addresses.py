@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from service.domain.addresses import METADATA, address_of, is_metadata, is_public, meant
+from service.http.ssrf.addresses import METADATA, address_of, is_metadata, is_public, meant
 
 PUBLIC = """
     1.1.1.1 8.8.8.8 9.255.255.255 11.0.0.0 93.184.215.14 100.63.255.255 100.128.0.0 126.255.255.255 128.0.0.0

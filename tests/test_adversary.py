@@ -17,21 +17,23 @@ import pytest
 from pydantic import SecretStr
 
 from service.domain.errors import Uncertain
-from service.domain.reach import Rules
 from service.domain.task import Result, Source, State, Task, Update
-from service.flows import accept as accepting
-from service.flows import http as http_flow
-from service.flows import inbox as inbox_flow
-from service.flows import poll, submit
+from service.flows import callbacks as inbox_flow
+from service.flows import polling as poll
 from service.flows.apply import News, settle_surely
-from service.flows.guard import Guard
-from service.flows.http import Http, send
-from service.flows.learn import learn
-from service.flows.underway import Underway
-from service.providers import DIALECTS, gateway
+from service.flows.statistics import learn
+from service.flows.submission import accept as accepting
+from service.flows.submission import run as submit
+from service.flows.task_pool import Underway
+from service.http import client as http_flow
+from service.http.client import Http, send
+from service.http.ssrf.guard import Guard
+from service.http.ssrf.policy import Rules
+from service.providers import DIALECTS
 from service.providers.dialect import Reply
-from service.settings import SettingsError
-from service.store import inbox as inbox_store
+from service.providers.newapi import errors as gateway
+from service.settings.model import SettingsError
+from service.store import callbacks as inbox_store
 from service.store import queue
 from service.store import submissions as submission_store
 from service.store.database import StoreUnavailable

@@ -16,14 +16,14 @@ SHARED = {"__init__", "account", "dialect", "gateway", "schema"}
 """What the files of the families share."""
 
 BREACHES = {
-    "service/domain/timing.py": "import service.store.tables",
-    "service/domain/sentence.py": "import os",
+    "service/domain/schedules.py": "import service.store.tables",
+    "service/domain/explanation.py": "import os",
     "service/providers/runway.py": "import httpx",
-    "service/providers/gateway.py": "import service.providers.runway\nimport service.store.tasks",
+    "service/providers/newapi/errors.py": "import service.providers.runway\nimport service.store.tasks",
     "service/store/tasks.py": "import service.flows.apply",
     "service/store/queue.py": "import aiohttp",
-    "service/flows/apply.py": "import service.web.access",
-    "service/web/access.py": "import service.app",
+    "service/flows/apply.py": "import service.web.auth.bearer",
+    "service/web/auth/bearer.py": "import service.app",
     "service/web/docs.py": "import httpx",
     "service/sandbox/jobs.py": "import service.domain.task",
     "service/client/values.py": "import service.domain.task",

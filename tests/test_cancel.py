@@ -9,8 +9,8 @@ import httpx
 import pytest
 
 from service.domain.task import Source, State, Task
-from service.flows import submit
-from service.flows.underway import Underway
+from service.flows.submission import run as submit
+from service.flows.task_pool import Underway
 from tests.contract import CONTRACT
 from tests.world import JOB_SECONDS, World
 

@@ -11,8 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.domain.task import Task
 from service.store import tasks as task_store
-from service.store.batch import Writer
 from service.store.database import Database
+from service.store.writer import Writer
 from tests.values import a_task, opened
 
 LOCKED = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"

@@ -15,16 +15,17 @@ import orjson
 import pytest
 
 from service.app import application
+from service.domain.schedules import LEASE
 from service.domain.task import State, Task
-from service.domain.timing import LEASE
-from service.flows import poll, submit
-from service.flows.http import Http
-from service.flows.runtime import Runtime
-from service.flows.underway import Underway
+from service.flows import polling as poll
+from service.flows.context import Runtime
+from service.flows.submission import run as submit
+from service.flows.task_pool import Underway
+from service.http.client import Http
 from service.sandbox import Job, Receiver
 from service.store import tasks as task_store
-from service.store.batch import Batch, Writer
 from service.store.tasks import Filter
+from service.store.writer import Batch, Writer
 from tests.world import JOB_SECONDS, World
 
 DEADLINE = 400

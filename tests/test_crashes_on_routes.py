@@ -17,8 +17,8 @@ import pytest
 
 from service.domain.task import State, Task
 from service.sandbox import Faults, Job, Receiver
-from service.store import gates
 from service.store import tasks as task_store
+from service.store import upstreams as gates
 from service.store.tasks import Filter
 from tests.test_crashes import DEADLINE, LONGEST_LEASE, Crash, Fate, process
 from tests.test_routing import THREE, Route

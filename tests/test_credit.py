@@ -13,10 +13,10 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from service.domain.reach import Rules
-from service.flows import credit
-from service.flows.guard import Guard
-from service.flows.http import Http
+from service.flows.upstreams import credit
+from service.http.client import Http
+from service.http.ssrf.guard import Guard
+from service.http.ssrf.policy import Rules
 from service.sandbox.account import QUERY_KEY
 from service.worker import working
 from tests.breakage import Server, answering, close_at_once, nowhere, request_of, reset

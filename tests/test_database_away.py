@@ -7,10 +7,11 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.domain.task import State
-from service.flows import poll, submit
-from service.flows.underway import Underway
-from service.store.batch import Batch, Writer
+from service.flows import polling as poll
+from service.flows.submission import run as submit
+from service.flows.task_pool import Underway
 from service.store.database import Database, StoreUnavailable
+from service.store.writer import Batch, Writer
 from tests.world import JOB_SECONDS, World
 
 

@@ -13,15 +13,17 @@ from typing import Any
 import pytest
 
 from service.domain.task import State
-from service.flows import outbox as journey
-from service.flows.guard import Guard
-from service.flows.http import Http
-from service.flows.tell import lane_of
-from service.flows.underway import Underway
-from service.store import deliveries, endpoints, outbox
-from service.store.deliveries import Delivery
-from service.store.endpoints import Endpoint
-from service.store.outbox import Message
+from service.flows.task_pool import Underway
+from service.flows.webhooks import dispatch as journey
+from service.flows.webhooks.enqueue import lane_of
+from service.http.client import Http
+from service.http.ssrf.guard import Guard
+from service.store.webhooks import attempts as deliveries
+from service.store.webhooks import endpoints
+from service.store.webhooks import messages as outbox
+from service.store.webhooks.attempts import Delivery
+from service.store.webhooks.endpoints import Endpoint
+from service.store.webhooks.messages import Message
 from tests.breakage import Handle, Server, answering, hang, nowhere, reset
 from tests.values import a_message, a_task, keep, new_id
 from tests.world import World

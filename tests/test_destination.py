@@ -6,9 +6,9 @@ import yarl
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from service.domain.destination import Destination, Unreadable, read_url
-from service.domain.reach import Rules
-from service.settings import Settings, SettingsError, load
+from service.http.ssrf.policy import Rules
+from service.http.ssrf.url import Destination, Unreadable, read_url
+from service.settings.model import Settings, SettingsError, load
 from tests.disguises import LEADS_TO, ODD_HOSTS, ODD_URLS, PRIVATE_HOSTS
 
 READINGS = {

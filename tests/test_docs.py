@@ -14,13 +14,10 @@ from uuid import UUID
 
 import pytest
 
-from service.cli import patience
 from service.cli.reference import SECTIONS, main, rewritten
+from service.domain.api_key import Scope
 from service.domain.errors import OUTCOMES
-from service.domain.key import Scope
-from service.domain.messages import TEST, TYPES, told_by_callback, told_to_endpoint
-from service.domain.task import Task
-from service.domain.timing import (
+from service.domain.schedules import (
     EXPECTING,
     FAILING_LONG,
     MESSAGE_SCHEDULE,
@@ -29,16 +26,25 @@ from service.domain.timing import (
     UNWATCHED,
     PollPlan,
 )
-from service.flows import endpoints, inbox, lanes, outbox, replay
+from service.domain.task import Task
+from service.domain.webhook_events import TEST, TYPES, told_by_callback, told_to_endpoint
+from service.flows import callbacks as inbox
+from service.flows import concurrency as lanes
 from service.flows.apply import Decision
-from service.flows.body import BULKY, BULKY_IN_WORDS, LARGEST
-from service.flows.show import show_task
-from service.flows.signing import signed_headers
+from service.flows.render import show_task
+from service.flows.webhooks import dispatch as outbox
+from service.flows.webhooks import endpoints, replay
+from service.flows.webhooks.payload import BULKY, BULKY_IN_WORDS, LARGEST
+from service.flows.webhooks.signing import signed_headers
 from service.providers.dialect import Dialect
 from service.sandbox import Receiver, running
-from service.settings import ELSEWHERE, Settings, UpstreamSettings, load
-from service.web import keyring, rates, reading
-from service.web.api import ENDPOINTS, endpoint
+from service.settings.model import ELSEWHERE, Settings, UpstreamSettings, load
+from service.web import request_body as reading
+from service.web import server_protocol as patience
+from service.web.api import ENDPOINTS
+from service.web.api import route as endpoint
+from service.web.auth import key_cache as keyring
+from service.web.auth import rate_limit as rates
 from service.web.callbacks import BODY_CAP
 from tests.world import World
 

@@ -21,12 +21,13 @@ from service.app import application, opened
 from service.cli import exits, main
 from service.cli.doctor import house
 from service.cli.practice import SANDBOX_KEY, plug, plug_account
+from service.domain.callback_token import Tokens
 from service.domain.task import Source, State
-from service.flows.tokens import Tokens
 from service.sandbox import Sandbox, running
 from service.sandbox.account import QUERY_KEY, TOKEN
-from service.settings import load
-from service.store import gates, queue
+from service.settings.model import load
+from service.store import queue
+from service.store import upstreams as gates
 from service.store.migrate import newest
 from tests.breakage import Server, answering, close_at_once, nowhere
 from tests.values import a_task, keep

@@ -12,12 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import event, func, select
 
+from service.domain.callback_token import Tokens
 from service.domain.task import Source, State, Task
-from service.flows import inbox, submit
-from service.flows.tokens import Tokens
-from service.flows.underway import Underway
+from service.flows import callbacks as inbox
+from service.flows.submission import run as submit
+from service.flows.task_pool import Underway
 from service.store import tables
-from service.store.inbox import Received
+from service.store.callbacks import Received
 from service.web.api import ENDPOINTS
 from tests.contract import CONTRACT
 from tests.world import JOB_SECONDS, WISH, World

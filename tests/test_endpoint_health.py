@@ -11,11 +11,13 @@ import httpx
 import pytest
 from standardwebhooks import Webhook
 
+from service.domain.schedules import FAILING_LONG, MESSAGE_SCHEDULE, UNWATCHED
 from service.domain.task import State, Task
-from service.domain.timing import FAILING_LONG, MESSAGE_SCHEDULE, UNWATCHED
-from service.flows.tell import lane_of
-from service.store import endpoints, outbox, queue
-from service.store.endpoints import Endpoint, Health
+from service.flows.webhooks.enqueue import lane_of
+from service.store import queue
+from service.store.webhooks import endpoints
+from service.store.webhooks import messages as outbox
+from service.store.webhooks.endpoints import Endpoint, Health
 from tests.values import NOW, a_message, a_task, keep, later, new_id, opened
 from tests.world import World
 

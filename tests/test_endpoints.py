@@ -9,12 +9,12 @@ import httpx
 import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from service.domain.messages import TYPES
-from service.flows.endpoints import MOST_ENDPOINTS
-from service.flows.lanes import EACH
-from service.flows.tell import lane_of
-from service.store import endpoints as endpoint_store
-from service.store.endpoints import Endpoint
+from service.domain.webhook_events import TYPES
+from service.flows.concurrency import EACH
+from service.flows.webhooks.endpoints import MOST_ENDPOINTS
+from service.flows.webhooks.enqueue import lane_of
+from service.store.webhooks import endpoints as endpoint_store
+from service.store.webhooks.endpoints import Endpoint
 from tests.contract import CONTRACT
 from tests.test_access import ALICE, BOB, bearer
 from tests.world import JOB_SECONDS, World

@@ -6,17 +6,17 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from service.domain.callback_token import Tokens
 from service.domain.errors import Unavailable, Uncertain, UpstreamError
-from service.domain.reach import Rules
 from service.domain.task import State, Update
-from service.flows.exchange import converse
-from service.flows.guard import Guard
-from service.flows.http import Http
-from service.flows.runtime import Runtime, upstreams_of
-from service.flows.tokens import Tokens
+from service.flows.context import Runtime, upstreams_of
+from service.flows.conversation import converse
+from service.http.client import Http
+from service.http.ssrf.guard import Guard
+from service.http.ssrf.policy import Rules
 from service.providers import DIALECTS
-from service.store.batch import Writer
 from service.store.database import Database
+from service.store.writer import Writer
 from tests.breakage import ANSWER, HEAD, PERHAPS_SENT, Server, answering, nowhere, request_of
 from tests.values import a_task
 from tests.world import settings_for

@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 
 from service.domain.task import State, Submission, Task
-from service.flows import extras, inbox, submit
-from service.flows.underway import Underway
+from service.flows import callbacks as inbox
+from service.flows.submission import duplicates as extras
+from service.flows.submission import run as submit
+from service.flows.task_pool import Underway
 from service.sandbox import Faults
 from tests.stage import Moody
 from tests.test_crashes import LONGEST_LEASE

@@ -11,11 +11,12 @@ import pytest
 from sqlalchemy import text
 
 from service.domain.task import State
-from service.flows import outbox as journey
-from service.flows.lanes import EACH, TROUBLED, Lanes
-from service.flows.underway import Underway
-from service.store import outbox, queue
+from service.flows.concurrency import EACH, TROUBLED, Lanes
+from service.flows.task_pool import Underway
+from service.flows.webhooks import dispatch as journey
+from service.store import queue
 from service.store.database import Database
+from service.store.webhooks import messages as outbox
 from tests.values import NOW, a_message, a_task, keep, later, opened
 from tests.world import World
 

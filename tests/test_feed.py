@@ -10,12 +10,12 @@ import jsonschema_rs
 import orjson
 import pytest
 
-from service.domain.messages import TYPES
 from service.domain.task import Result, Source, State, Task
+from service.domain.webhook_events import TYPES
 from service.flows import feed as feed_flow
-from service.flows import lookout
-from service.flows.bells import feed_of
-from service.flows.show import BRIEF, show_task, show_task_briefly
+from service.flows import signals_catchup as lookout
+from service.flows.render import BRIEF, show_task, show_task_briefly
+from service.flows.signals import feed_of
 from service.store import events as event_store
 from service.store import feed as feed_store
 from service.store.database import Database

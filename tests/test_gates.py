@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from service.domain.circuit import OPEN_FOR, Circuit
+from service.domain.circuit_breaker import OPEN_FOR, Circuit
+from service.domain.fair_share import turns
 from service.domain.task import State, Task
-from service.domain.turns import turns
-from service.flows import submit
-from service.flows.gates import Gates, look, take_turns
-from service.flows.standing import place_in_line
-from service.flows.underway import Underway
+from service.flows.submission import run as submit
+from service.flows.task_pool import Underway
+from service.flows.upstreams.admission import Gates, look, take_turns
+from service.flows.upstreams.status import place_in_line
 from service.sandbox import Faults
-from service.store import gates as store
+from service.store import upstreams as store
 from service.store.database import Database
 from tests.stage import Moody
 from tests.test_lists import fill, plan_of, uses

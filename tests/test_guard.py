@@ -11,13 +11,13 @@ import httpx
 import orjson
 import pytest
 
-from service.domain.destination import Destination, read_url
-from service.domain.reach import Rules
 from service.domain.task import State
-from service.flows import outbox as journey
-from service.flows.guard import ForbiddenAddress, Guard, forbidden
-from service.flows.http import AiohttpTransport, guarded
-from service.store import outbox
+from service.flows.webhooks import dispatch as journey
+from service.http.client import AiohttpTransport, guarded
+from service.http.ssrf.guard import ForbiddenAddress, Guard, forbidden
+from service.http.ssrf.policy import Rules
+from service.http.ssrf.url import Destination, read_url
+from service.store.webhooks import messages as outbox
 from tests.breakage import Server, hang, request_of
 from tests.disguises import LEADS_TO, ODD_HOSTS, PRIVATE_HOSTS, spellings
 from tests.edges import (
@@ -391,7 +391,7 @@ async def test_who_comes_after_all_have_given_up_is_not_given_up_with_them() -> 
 
 
 async def test_what_nobody_waits_for_any_more_is_not_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.flows.guard.RESOLVING_THREADS", 1)
+    monkeypatch.setattr("service.http.ssrf.guard.RESOLVING_THREADS", 1)
     names = Slow("1.1.1.1")
     resolver = Guard(Rules(), names).resolver
     for name in ("slow.example", "in-the-queue.example"):

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from service.domain.reach import Rules
-from service.flows.guard import Guard
-from service.flows.http import NEVER_SENT, guarded, send
+from service.http.client import NEVER_SENT, guarded, send
+from service.http.ssrf.guard import Guard
+from service.http.ssrf.policy import Rules
 from tests.breakage import request_of
 from tests.certificates import Authority
 from tests.edges import OK, Names

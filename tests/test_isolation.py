@@ -14,12 +14,12 @@ import pytest
 from sqlalchemy import select
 
 from service.app import application
-from service.domain.key import Scope
+from service.domain.api_key import Scope
 from service.providers import FAMILIES
 from service.store import tables
 from service.web.api import ENDPOINTS
-from service.web.api.endpoint import Answers, Asked, Endpoint, answer_json
 from service.web.api.openapi import document
+from service.web.api.route import Answers, Asked, Endpoint, answer_json
 from tests.world import JOB_SECONDS, WISH, World
 
 ALICE, BOB = "alice-key-that-is-long-enough", "bob-key-that-is-long-enough"

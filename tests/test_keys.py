@@ -14,13 +14,14 @@ from sqlalchemy import event, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from service.app import NoKey, refuse_strangers
-from service.domain.key import ApiKey, Scope, allowed, hash_key, looks_like_one, prefix_of, write_key
-from service.store import keys, tables
+from service.domain.api_key import ApiKey, Scope, allowed, hash_key, looks_like_one, prefix_of, write_key
+from service.store import api_keys as keys
+from service.store import tables
 from service.store.database import Database
-from service.web import keyring
 from service.web.api import ENDPOINTS
-from service.web.keyring import KeyRing
-from service.web.rates import WINDOW, Rates
+from service.web.auth import key_cache as keyring
+from service.web.auth.key_cache import KeyRing
+from service.web.auth.rate_limit import WINDOW, Rates
 from tests.contract import CONTRACT
 from tests.values import NOW, later, new_id
 from tests.values import opened as database_at

@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 
 from service.cli import exits, main
 from service.cli.processes import LOOPBACK, Troupe, free_ports
-from service.domain.key import looks_like_one
+from service.domain.api_key import looks_like_one
 from service.store.migrate import newest
 from tests.test_processes import client_of, dovecote, run, started
 from tests.world import WISH

@@ -13,12 +13,13 @@ import pytest
 
 from service.cli.processes import LOOPBACK, Served, Troupe, clean_environment, free_ports
 from service.domain.task import State
-from service.flows.tell import host_of, lane_of
+from service.flows.webhooks.enqueue import host_of, lane_of
 from service.sandbox import Receiver, running
-from service.store import endpoints, outbox
 from service.store.database import Database
-from service.store.endpoints import Endpoint
-from service.store.outbox import Message
+from service.store.webhooks import endpoints
+from service.store.webhooks import messages as outbox
+from service.store.webhooks.endpoints import Endpoint
+from service.store.webhooks.messages import Message
 from tests.conftest import migrated
 from tests.values import a_message, a_task, keep, new_id
 from tests.world import WEBHOOK_SECRET

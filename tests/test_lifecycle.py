@@ -10,8 +10,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from service.domain.lifecycle import ANSWER_GRACE, MOVES, advance
 from service.domain.task import ENDED, Failure, Result, Source, State, Task, Update
+from service.domain.transitions import ANSWER_GRACE, MOVES, advance
 
 START = dt.datetime(2026, 3, 1, tzinfo=dt.UTC)
 PROVIDER = (Source.SUBMIT, Source.CALLBACK, Source.POLL)

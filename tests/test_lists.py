@@ -11,12 +11,17 @@ from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.domain.task import State, Task
-from service.store import deliveries, endpoints, fair, inbox, outbox, queue, tables
+from service.store import callbacks as inbox
+from service.store import queue, tables
 from service.store import tasks as task_store
 from service.store.database import Database
-from service.store.deliveries import Delivery
-from service.store.endpoints import Endpoint
 from service.store.tasks import Filter
+from service.store.webhooks import attempts as deliveries
+from service.store.webhooks import claim as fair
+from service.store.webhooks import endpoints
+from service.store.webhooks import messages as outbox
+from service.store.webhooks.attempts import Delivery
+from service.store.webhooks.endpoints import Endpoint
 from tests.values import NOW, a_callback, a_message, a_task, keep, later, new_id, opened
 
 MANY = 4000

@@ -12,16 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import event, func, select
 
-from service.domain.messages import ENDS, LATE, PROGRESS, TYPES
 from service.domain.task import Failure, Result, Source, State, Task, Update
-from service.flows import outbox as journey
+from service.domain.webhook_events import ENDS, LATE, PROGRESS, TYPES
 from service.flows.apply import News, announce, apply
-from service.flows.body import BULKY, BULKY_IN_WORDS, LARGEST, body_of
-from service.flows.show import show_task
-from service.flows.tell import LONGEST_DESTINATION, host_of
-from service.flows.underway import Underway
-from service.store import endpoints, tables
-from service.store.endpoints import Endpoint
+from service.flows.render import show_task
+from service.flows.task_pool import Underway
+from service.flows.webhooks import dispatch as journey
+from service.flows.webhooks.enqueue import LONGEST_DESTINATION, host_of
+from service.flows.webhooks.payload import BULKY, BULKY_IN_WORDS, LARGEST, body_of
+from service.store import tables
+from service.store.webhooks import endpoints
+from service.store.webhooks.endpoints import Endpoint
 from tests.values import NOW, a_task, keep, new_id
 from tests.world import JOB_SECONDS, RECEIVER_URL, World
 

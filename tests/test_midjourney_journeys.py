@@ -21,10 +21,10 @@ from starlette.routing import Route
 
 from service.app import application, opened
 from service.domain.task import Source, State, Task
-from service.flows.accept import Invalid, accept
-from service.flows.learn import learn
+from service.flows.statistics import learn
+from service.flows.submission.accept import Invalid, accept
 from service.sandbox import Faults, InProcessTransport, Sandbox, running
-from service.settings import load
+from service.settings.model import load
 from service.worker import working
 from tests.world import JOB_SECONDS, World
 

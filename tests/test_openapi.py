@@ -12,9 +12,9 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from starlette.routing import Route
 
 from service.app import routes
-from service.flows.show import show_task
+from service.flows.render import show_task
 from service.providers import FAMILIES
-from service.settings import Settings
+from service.settings.model import Settings
 from service.web.api import ENDPOINTS
 from service.web.api.openapi import document
 from service.web.docs import page

@@ -10,12 +10,12 @@ import httpx
 import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 
+from service.domain.schedules import MESSAGE_SCHEDULE
 from service.domain.task import State, Task
-from service.domain.timing import MESSAGE_SCHEDULE
-from service.flows import outbox as journey
-from service.flows.underway import Underway
-from service.store import outbox
-from service.store.outbox import Message
+from service.flows.task_pool import Underway
+from service.flows.webhooks import dispatch as journey
+from service.store.webhooks import messages as outbox
+from service.store.webhooks.messages import Message
 from tests.values import a_message, a_task, keep
 from tests.world import JOB_SECONDS, WEBHOOK_SECRET, World
 

@@ -17,12 +17,13 @@ import pytest
 
 from service.domain.errors import Unavailable, Uncertain
 from service.domain.task import State
-from service.flows import poll, submit
-from service.flows.failures import FAILURES, meaning_of, named
-from service.flows.http import ANSWER_CAP, NEVER_SENT, AiohttpTransport, Http
-from service.flows.underway import Underway
+from service.flows import polling as poll
+from service.flows.submission import run as submit
+from service.flows.task_pool import Underway
+from service.http.client import ANSWER_CAP, NEVER_SENT, AiohttpTransport, Http
+from service.http.network_errors import FAILURES, meaning_of, named
 from service.sandbox import InProcessTransport
-from service.store import gates
+from service.store import upstreams as gates
 from tests.breakage import (
     ANSWER,
     CHUNKED,

@@ -13,10 +13,10 @@ import pytest
 import uvicorn
 
 from service.app import application, callback_application
-from service.cli import patience
 from service.cli.serve import _server
-from service.flows.bells import Bells
-from service.web import reading
+from service.flows.signals import Bells
+from service.web import request_body as reading
+from service.web import server_protocol as patience
 from tests.test_doors import handed_over, record
 from tests.world import World
 

@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
+from service.domain.schedules import LATE_WATCH
 from service.domain.task import Source, State, Task
-from service.domain.timing import LATE_WATCH
-from service.flows.learn import learn
+from service.flows.statistics import learn
 from service.sandbox import Faults
 from tests.values import a_task, keep
 from tests.world import JOB_SECONDS, World

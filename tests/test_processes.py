@@ -15,7 +15,7 @@ import pytest
 from service.cli import exits
 from service.cli.practice import SANDBOX_KEY, plug
 from service.cli.processes import LOOPBACK, Served, Troupe, clean_environment, free_ports
-from service.flows.lookout import LOOK_AGAIN
+from service.flows.signals_catchup import LOOK_AGAIN
 from service.sandbox import Receiver, Sandbox, running
 from service.store.migrate import _LOCK
 from tests.breakage import ANSWER, HEAD, Server, request_of

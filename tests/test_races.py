@@ -16,15 +16,18 @@ from hypothesis import strategies as st
 
 from service.app import application
 from service.domain.errors import UpstreamError
+from service.domain.statistics import Observed
 from service.domain.task import ENDED, Source, State, Task, Update
-from service.flows import inbox, outbox, poll, submit
+from service.flows import callbacks as inbox
+from service.flows import polling as poll
 from service.flows.apply import News, settle
-from service.flows.bells import Bells
-from service.flows.cancel import cancel
-from service.flows.observed import Observed
-from service.flows.underway import Underway
+from service.flows.signals import Bells
+from service.flows.submission import run as submit
+from service.flows.submission.cancel import cancel
+from service.flows.task_pool import Underway
+from service.flows.webhooks import dispatch as outbox
 from service.sandbox import Receiver
-from service.store.batch import Writer
+from service.store.writer import Writer
 from tests.values import opened
 from tests.world import JOB_SECONDS, World
 

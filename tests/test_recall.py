@@ -8,8 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
+from service.domain.schedules import UNCONFIRMED_SHORTEST
 from service.domain.task import Source, State, Task
-from service.domain.timing import UNCONFIRMED_SHORTEST
 from service.sandbox import Faults
 from service.sandbox.account import TOKEN, USER
 from tests.world import JOB_SECONDS, World

@@ -10,13 +10,13 @@ import httpx
 import pytest
 from standardwebhooks import Webhook
 
-from service.domain.messages import PROGRESS, TEST
+from service.domain.schedules import MESSAGE_SCHEDULE
 from service.domain.task import State, Task
-from service.domain.timing import MESSAGE_SCHEDULE
-from service.flows import replay
-from service.flows.tell import lane_of
-from service.store import outbox
-from service.store.outbox import Message
+from service.domain.webhook_events import PROGRESS, TEST
+from service.flows.webhooks import replay
+from service.flows.webhooks.enqueue import lane_of
+from service.store.webhooks import messages as outbox
+from service.store.webhooks.messages import Message
 from tests.values import a_message, a_task, keep, new_id
 from tests.world import World
 

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.domain.circuit import FAILURES, OPEN_FOR, WINDOW, Circuit
-from service.domain.rate import Rate
+from service.domain.circuit_breaker import FAILURES, OPEN_FOR, WINDOW, Circuit
+from service.domain.fair_share import ahead, rivals, turns
+from service.domain.rate_limit import Rate
 from service.domain.routing import TRIES, choose, ranked, tries
 from service.domain.task import Submission
-from service.domain.turns import ahead, rivals, turns
 
 NOW = dt.datetime(2026, 3, 1, tzinfo=dt.UTC)
 OUTCOMES = ("sending", "taken", "refused", "account", "unavailable", "uncertain")

@@ -13,12 +13,14 @@ from sqlalchemy import select, update
 from sqlalchemy.exc import StatementError
 
 from service.app import application
-from service.cli.logs import Discreet, log_to_standard_error
-from service.domain.key import write_key
-from service.flows import body, show
+from service.domain.api_key import write_key
+from service.flows import render as show
+from service.flows.webhooks import payload as body
+from service.logs import Discreet, log_to_standard_error
 from service.providers import DIALECTS
 from service.sandbox.faults import FAULTS
-from service.store import keys, tables
+from service.store import api_keys as keys
+from service.store import tables
 from service.store import tasks as task_store
 from service.web.api import ENDPOINTS
 from service.web.api import tasks as task_endpoints

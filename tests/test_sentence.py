@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.domain.sentence import explain
+from service.domain.explanation import explain
 from service.domain.task import ENDED, Failure, Source, State, Task
 
 NOW = dt.datetime(2026, 3, 1, tzinfo=dt.UTC)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pydantic import SecretStr, ValidationError
 
 from service.providers import PROVIDERS
-from service.settings import Settings, SettingsError, is_loopback, load
+from service.settings.model import Settings, SettingsError, is_loopback, load
 
 KEY = "a-key-that-is-long-enough"
 NOWHERE = Path("/nonexistent/dovecote.toml")

@@ -11,15 +11,19 @@ import httpx
 import pytest
 
 from service.domain.task import Source, State, Task, Update
-from service.flows import extras, inbox, poll, reconcile, submit
+from service.flows import callbacks as inbox
+from service.flows import polling as poll
 from service.flows.apply import News, settle
-from service.flows.bells import Bells
-from service.flows.runtime import Runtime, upstreams_of
-from service.flows.underway import Underway
+from service.flows.context import Runtime, upstreams_of
+from service.flows.signals import Bells
+from service.flows.submission import duplicates as extras
+from service.flows.submission import reconcile
+from service.flows.submission import run as submit
+from service.flows.task_pool import Underway
 from service.sandbox import Faults, InProcessTransport
 from service.store import queue
-from service.store.batch import Writer
 from service.store.database import Database, StoreUnavailable
+from service.store.writer import Writer
 from tests.test_routing import WISH, Route, route
 from tests.world import World
 

@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from standardwebhooks import Webhook
 
-from service.flows.endpoints import new_secret
-from service.flows.signing import CLOUDEVENTS, dressed, signed_headers
-from service.store.endpoints import Endpoint
-from service.store.outbox import Message
+from service.flows.webhooks.endpoints import new_secret
+from service.flows.webhooks.signing import CLOUDEVENTS, dressed, signed_headers
+from service.store.webhooks.endpoints import Endpoint
+from service.store.webhooks.messages import Message
 from tests.values import NOW, a_message, a_task, later, new_id
 
 VECTORS = sorted((Path(__file__).parent / "recordings" / "standard-webhooks").glob("*.json"))

@@ -11,10 +11,13 @@ from sqlalchemy import Table, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from service.domain.task import Action, Failure, Result, Source, State, Submission, Task
-from service.store import deliveries, endpoints, events, outbox, queue, submissions, tables
-from service.store import inbox as inbox_store
+from service.store import callbacks as inbox_store
+from service.store import events, queue, submissions, tables
 from service.store import tasks as task_store
 from service.store.database import Database
+from service.store.webhooks import attempts as deliveries
+from service.store.webhooks import endpoints
+from service.store.webhooks import messages as outbox
 from tests.values import NOW, a_callback, a_message, a_submission, a_task, keep, later, new_id, opened
 
 

@@ -12,11 +12,11 @@ from sqlalchemy import event as sql_event
 from starlette.types import ASGIApp
 
 from service.domain.task import Result, Source, State, Task, Update
-from service.flows.abroad import listening
 from service.flows.apply import News, settle
+from service.flows.signals_postgres import listening
 from service.store.database import StoreUnavailable
-from service.web import streams as streams_module
-from service.web.streams import PORTION, Streams
+from service.web import sse as streams_module
+from service.web.sse import PORTION, Streams
 from tests.conftest import run_sql
 from tests.reader import Reader
 from tests.world import JOB_SECONDS, World

@@ -15,10 +15,10 @@ import pytest
 
 from service.app import application, opened
 from service.domain.task import Source, State, Task
-from service.flows.accept import Invalid
-from service.flows.learn import learn
+from service.flows.statistics import learn
+from service.flows.submission.accept import Invalid
 from service.sandbox import Sandbox, running
-from service.settings import load
+from service.settings.model import load
 from service.worker import working
 from tests.world import JOB_SECONDS, World
 

@@ -8,11 +8,11 @@ from typing import Any
 import httpx
 import pytest
 
+from service.domain.schedules import SUBMIT_LEASE_MARGIN
 from service.domain.task import State, Task
-from service.domain.timing import SUBMIT_LEASE_MARGIN
-from service.flows import submit
-from service.flows.http import CONNECT_TIMEOUT, WRITE_TIMEOUT
-from service.flows.underway import Underway
+from service.flows.submission import run as submit
+from service.flows.task_pool import Underway
+from service.http.client import CONNECT_TIMEOUT, WRITE_TIMEOUT
 from service.providers import DIALECTS, FAMILIES
 from service.sandbox import Faults, InProcessTransport, Sandbox
 from tests.test_routing import another

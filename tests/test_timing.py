@@ -8,8 +8,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from service.domain.task import ENDED, Failure, State, Task
-from service.domain.timing import (
+from service.domain.schedules import (
     EXPECTING,
     LATE_WATCH,
     MESSAGE_SCHEDULE,
@@ -26,6 +25,7 @@ from service.domain.timing import (
     retry_inbox,
     retry_submit,
 )
+from service.domain.task import ENDED, Failure, State, Task
 
 START = dt.datetime(2026, 3, 1, tzinfo=dt.UTC)
 MEDIAN = 100.0

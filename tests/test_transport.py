@@ -11,9 +11,9 @@ from typing import Any
 import httpx
 import pytest
 
-from service.domain.reach import Rules
-from service.flows.guard import Guard
-from service.flows.http import NEVER_SENT, AiohttpTransport, AnswerTooLarge, Http, send
+from service.http.client import NEVER_SENT, AiohttpTransport, AnswerTooLarge, Http, send
+from service.http.ssrf.guard import Guard
+from service.http.ssrf.policy import Rules
 from tests.breakage import ANSWER, CHUNKED, HEAD, NOWHERE, PERHAPS_SENT, Server, answering, nowhere, request_of
 
 

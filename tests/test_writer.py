@@ -14,8 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.domain.task import Task
 from service.store import tasks as task_store
-from service.store.batch import BATCH_SIZE, MOST_WAITING, Writer
 from service.store.database import Database, StoreBusy, StoreUnavailable, out_of_reach
+from service.store.writer import BATCH_SIZE, MOST_WAITING, Writer
 from tests.conftest import run_sql
 from tests.values import a_task, opened
 

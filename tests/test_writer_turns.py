@@ -8,10 +8,10 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.store import inbox as inbox_store
+from service.store import callbacks as inbox_store
 from service.store import tasks as task_store
-from service.store.batch import PATIENCE, Batch, Writer
 from service.store.database import Database
+from service.store.writer import PATIENCE, Batch, Writer
 from tests.values import a_callback, a_task, new_id, opened
 
 SOON = 2.0

@@ -9,11 +9,11 @@ from uuid import UUID
 import uuid_utils.compat as uuid_utils
 
 from service.domain.task import Failure, State, Submission, Task
-from service.flows.tell import host_of
-from service.store import inbox as inbox_store
-from service.store import outbox as outbox_store
+from service.flows.webhooks.enqueue import host_of
+from service.store import callbacks as inbox_store
 from service.store import tasks as task_store
 from service.store.database import Database
+from service.store.webhooks import messages as outbox_store
 
 NOW = dt.datetime(2026, 3, 1, 12, 30, 15, 250_000, tzinfo=dt.UTC)
 

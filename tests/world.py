@@ -13,22 +13,26 @@ from uuid import UUID
 import httpx
 
 from service.app import application
+from service.domain.callback_token import Tokens
 from service.domain.task import Task
-from service.flows import extras, inbox, outbox, poll, submit
-from service.flows.accept import accept
-from service.flows.http import SECRET_QUERY, Http, on_the_wire
-from service.flows.runtime import Runtime, upstreams_of
-from service.flows.tokens import Tokens
-from service.flows.underway import Underway
+from service.flows import callbacks as inbox
+from service.flows import polling as poll
+from service.flows.context import Runtime, upstreams_of
+from service.flows.submission import duplicates as extras
+from service.flows.submission import run as submit
+from service.flows.submission.accept import accept
+from service.flows.task_pool import Underway
+from service.flows.webhooks import dispatch as outbox
+from service.http.client import SECRET_QUERY, Http, on_the_wire
 from service.sandbox import Faults, InProcessTransport, Receiver, Sandbox
-from service.settings import Settings, load
+from service.settings.model import Settings, load
+from service.store import callbacks as inbox_store
 from service.store import events, queue
-from service.store import inbox as inbox_store
-from service.store import outbox as outbox_store
 from service.store import submissions as submission_store
 from service.store import tasks as task_store
-from service.store.batch import Writer
 from service.store.database import Database
+from service.store.webhooks import messages as outbox_store
+from service.store.writer import Writer
 
 WEBHOOK_SECRET = "whsec_" + "c2VjcmV0LW9mLXRoZS10ZXN0cy1zZWNyZXQ="
 PUBLIC_URL = "http://dovecote.test"

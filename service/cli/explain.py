@@ -7,9 +7,9 @@ from typing import Any, BinaryIO, get_args
 import click
 
 from service.domain.errors import UpstreamError
+from service.domain.validation import nearest
 from service.providers import DIALECTS
 from service.providers.dialect import Callback, Dialect, MessageKind, Reply, fields, number, reading, refusal
-from service.providers.schema import nearest
 
 KINDS: tuple[MessageKind, ...] = get_args(MessageKind)
 _ASSUMED_OK = 200

@@ -12,10 +12,10 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.cli import exits
-from service.settings import Settings, SettingsError, load
+from service.settings.model import Settings, SettingsError, load
 from service.store import secrets
-from service.store.checkup import reason_of
 from service.store.database import Database, StoreUnavailable, parse_url
+from service.store.health import reason_of
 from service.store.migrate import newest, revision
 
 _NONE_YET = "this database has no webhook secret yet: it is made when `dovecote serve` starts for the first time"

@@ -11,7 +11,7 @@ from service.cli.arguments import read_seconds
 from service.cli.layout import age, one_line
 from service.cli.options import AS_JSON, CONFIG
 from service.cli.printing import print_json, print_out, say
-from service.domain.key import OWN, ApiKey, Scope
+from service.domain.api_key import OWN, ApiKey, Scope
 
 _SCOPES: Final = click.Choice([str(scope) for scope in Scope])
 _LONGEST_NAME: Final = 200
@@ -51,7 +51,7 @@ def create(
 ) -> None:
     """Make a key for a client, and print it: this once, it is kept nowhere."""
     from service.cli.installation import read_settings
-    from service.cli.keybox import make_key
+    from service.cli.key_admin import make_key
 
     now = _now()
     text, key = make_key(
@@ -77,7 +77,7 @@ def create(
 def list_keys(*, client: str | None, config: Path | None, as_json: bool) -> None:
     """List the keys of the database, newest first; of each its visible beginning."""
     from service.cli.installation import read_settings
-    from service.cli.keybox import every_key
+    from service.cli.key_admin import every_key
 
     settings, now = read_settings(config), _now()
     found = [key for key in every_key(settings) if client in {None, key.client}]
@@ -99,7 +99,7 @@ def list_keys(*, client: str | None, config: Path | None, as_json: bool) -> None
 def revoke(*, prefix: str, config: Path | None, as_json: bool) -> None:
     """Revoke a key by its visible beginning, such as dove_ab12cd34. A running server lets it in for five seconds more."""
     from service.cli.installation import read_settings
-    from service.cli.keybox import revoke_key
+    from service.cli.key_admin import revoke_key
 
     now = _now()
     # Whoever has the whole key at hand may give that: its beginning is taken, and nothing repeats the rest.

@@ -14,8 +14,8 @@ from service.cli.options import AS_JSON, CONFIG
 from service.cli.printing import print_json, print_out
 
 if TYPE_CHECKING:
-    from service.flows.books import Account
-    from service.settings import Settings
+    from service.flows.ledger import Account
+    from service.settings.model import Settings
     from service.store.ledger import Entry
 
 _CHOICES: Final = ("upstream", "family", "day", "client")
@@ -43,7 +43,7 @@ def command(config: Path | None, since: str | None, until: str | None, groups: s
     the price is given back. The database is only read: the server may run meanwhile.
     """
     from service.cli.installation import read_settings
-    from service.flows.books import books
+    from service.flows.ledger import books
 
     by = _groups(groups)
     now = dt.datetime.now(dt.UTC)

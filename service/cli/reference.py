@@ -10,9 +10,10 @@ from uuid import UUID
 
 from service.domain.errors import Unavailable, UpstreamError
 from service.domain.task import Task
-from service.flows.failures import FAILURES
-from service.providers import DIALECTS, FAMILIES, PROVIDERS, Provider, gateway
+from service.http.network_errors import FAILURES
+from service.providers import DIALECTS, FAMILIES, PROVIDERS, Provider
 from service.providers.dialect import Dialect, Family, Operation, Reply
+from service.providers.newapi import errors as gateway
 
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 

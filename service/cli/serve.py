@@ -13,14 +13,14 @@ from starlette.types import ASGIApp
 from service.app import NoKey, Role, WrongSchema, application, at_work, callback_application, opened, refuse_strangers
 from service.cli import exits
 from service.cli.installation import give_up, shown_database
-from service.cli.logs import log_to_standard_error
-from service.cli.patience import PatientProtocol
-from service.flows.bells import Bells
-from service.flows.runtime import Runtime
+from service.flows.context import Runtime
+from service.flows.signals import Bells
+from service.logs import log_to_standard_error
 from service.providers import PROVIDERS
-from service.settings import Settings
+from service.settings.model import Settings
 from service.store.database import AlreadyRunning, Database, StoreUnavailable
 from service.store.migrate import migrate
+from service.web.server_protocol import PatientProtocol
 
 
 class _Server(uvicorn.Server):

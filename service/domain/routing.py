@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+from service.domain.schedules import RETRY_AFTER_CAP, SUBMIT_BACKOFF
 from service.domain.task import Submission
-from service.domain.timing import RETRY_AFTER_CAP, SUBMIT_BACKOFF
 
 TRIES = len(SUBMIT_BACKOFF)
 """Submissions that may meet an unavailable upstream before the next one is tried."""

@@ -12,12 +12,12 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.domain.lifecycle import advance
-from service.domain.messages import BEGINNINGS, LATE, PROGRESS
 from service.domain.task import ENDED, Failure, Result, Source, State, Submission, Task, Update
-from service.flows.runtime import Runtime, log
-from service.flows.show import instant
-from service.flows.tell import Change, tell
+from service.domain.transitions import advance
+from service.domain.webhook_events import BEGINNINGS, LATE, PROGRESS
+from service.flows.context import Runtime, log
+from service.flows.render import instant
+from service.flows.webhooks.enqueue import Change, tell
 from service.store import events as event_store
 from service.store import queue, submissions
 from service.store import tasks as task_store

@@ -8,9 +8,9 @@ from typing import Any, Final
 from uuid import UUID
 
 from service.domain.task import State
-from service.flows.bells import feed_of
-from service.flows.runtime import Runtime
-from service.flows.show import instant, show_task_briefly
+from service.flows.context import Runtime
+from service.flows.render import instant, show_task_briefly
+from service.flows.signals import feed_of
 from service.store import feed as feed_store
 from service.store.feed import Told
 

@@ -7,7 +7,6 @@ from urllib.parse import quote
 
 from service.domain.errors import Unreadable
 from service.domain.task import ENDED, Failure, Result, State, Task, Update
-from service.providers import gateway
 from service.providers.dialect import (
     Call,
     Callback,
@@ -21,6 +20,7 @@ from service.providers.dialect import (
     merge,
     word,
 )
+from service.providers.newapi import errors as gateway
 
 STATES: Mapping[str, State] = {
     "queued": State.SUBMITTED,

@@ -17,7 +17,7 @@ from service.domain.errors import (
     UpstreamError,
 )
 from service.domain.task import Action, Failure, Result, ResultKind, ResultRole, State, Task, Update
-from service.providers import gateway
+from service.domain.validation import nearest
 from service.providers.dialect import (
     Call,
     Callback,
@@ -39,7 +39,7 @@ from service.providers.dialect import (
     percent,
     word,
 )
-from service.providers.schema import nearest
+from service.providers.newapi import errors as gateway
 
 WORDS: Mapping[str, State | None] = {
     "": State.SUBMITTED,  # a gateway's row before its first look at the engine, up to 15 s

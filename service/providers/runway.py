@@ -12,7 +12,6 @@ from urllib.parse import quote
 
 from service.domain.errors import NotFound, Unreadable
 from service.domain.task import Failure, Result, ResultKind, ResultRole, State, Task, Update
-from service.providers import gateway
 from service.providers.dialect import (
     UNREACHABLE_CALLBACK,
     Balance,
@@ -35,6 +34,7 @@ from service.providers.dialect import (
     percent,
     word,
 )
+from service.providers.newapi import errors as gateway
 
 
 class Words(NamedTuple):

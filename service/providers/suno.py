@@ -14,7 +14,6 @@ from urllib.parse import quote
 
 from service.domain.errors import AccountProblem, NotFound, Refused, Unavailable, Uncertain, Unreadable, UpstreamError
 from service.domain.task import ENDED, Failure, Result, ResultKind, State, Task, Update
-from service.providers import account, gateway
 from service.providers.dialect import (
     UNREACHABLE_CALLBACK,
     Balance,
@@ -40,6 +39,8 @@ from service.providers.dialect import (
     percent,
     word,
 )
+from service.providers.newapi import account
+from service.providers.newapi import errors as gateway
 
 WORDS: Mapping[str, State | None] = {
     **gateway.STATES,  # a task's own: NOT_START, SUBMITTED, QUEUED, IN_PROGRESS, SUCCESS, FAILURE, UNKNOWN

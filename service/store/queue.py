@@ -8,11 +8,11 @@ from uuid import UUID
 from sqlalchemy import Row, Table, bindparam, func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from service.domain.schedules import LEASE
 from service.domain.task import Submission, Task
-from service.domain.timing import LEASE
-from service.store import fair
 from service.store.tables import inbox, outbox, submissions, tasks
 from service.store.tasks import row_of, task_of
+from service.store.webhooks import claim as fair
 
 TO_SUBMIT = text("state IN ('queued', 'submitting')")
 TO_POLL = text("state NOT IN ('queued', 'submitting') AND due_at IS NOT NULL")

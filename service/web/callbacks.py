@@ -7,12 +7,12 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from service.flows import inbox
-from service.flows.runtime import Runtime, log
+from service.flows import callbacks as inbox
+from service.flows.context import Runtime, log
 from service.store.database import StoreUnavailable
 from service.web.health import alive
 from service.web.problems import Problem, unavailable
-from service.web.reading import read_body
+from service.web.request_body import read_body
 
 BODY_CAP = 1024 * 1024
 """Bytes of a callback that are taken."""

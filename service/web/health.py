@@ -5,7 +5,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from service.flows.runtime import Runtime
+from service.flows.context import Runtime
 from service.store.database import StoreUnavailable
 from service.store.migrate import newest, revision
 

@@ -8,7 +8,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.flows.runtime import log
+from service.flows.context import log
 from service.providers.dialect import Mistake
 from service.store.database import StoreUnavailable
 

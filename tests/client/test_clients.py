@@ -22,7 +22,7 @@ from service.client import (
     verify_webhook,
 )
 from service.client.connection import Connection
-from service.flows.signing import signed_headers
+from service.flows.webhooks.signing import signed_headers
 from service.sandbox import running
 from tests.breakage import Server, answering, close_at_once, request_of, reset
 from tests.world import JOB_SECONDS, RECEIVER_URL, WEBHOOK_SECRET, World

@@ -13,11 +13,11 @@ import pytest
 
 from service.cli.practice import SANDBOX_KEY
 from service.cli.processes import Troupe
-from service.domain.messages import TYPES
-from service.flows.show import BRIEF
-from service.flows.signing import signed_headers
+from service.domain.webhook_events import TYPES
+from service.flows.render import BRIEF
+from service.flows.webhooks.signing import signed_headers
 from service.sandbox import Sandbox, running
-from service.web.streams import HEARTBEAT, RETRY
+from service.web.sse import HEARTBEAT, RETRY
 from tests.test_processes import dovecote, started
 from tests.world import WEBHOOK_SECRET, World
 

@@ -6,8 +6,8 @@ import pytest
 
 from service.domain.errors import CODES, OUTCOMES, Unreadable
 from service.domain.task import State
-from service.providers import gateway
 from service.providers.dialect import NOTHING, Reply
+from service.providers.newapi import errors as gateway
 
 RELAY = "relay"
 TASK = "task"

@@ -11,9 +11,9 @@ import pytest
 from service.cli.explain import explain
 from service.domain.errors import AccountProblem, NotFound, Refused, Unavailable, Uncertain, Unreadable, UpstreamError
 from service.domain.task import Action, Failure, Result, State, Task, Update
+from service.domain.validation import Schema
 from service.providers.dialect import Callback, Mistake, Reply
 from service.providers.midjourney import DEADLINE, FAMILY, Proxy
-from service.providers.schema import Schema
 
 RECORDINGS = Path(__file__).parents[1] / "recordings" / "midjourney" / "proxy"
 MESSAGES = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(RECORDINGS.glob("*.json"))}

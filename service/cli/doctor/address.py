@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 import httpx
 
 from service.cli.doctor.finding import Finding, mistake, ok, warning
-from service.flows.tokens import Tokens
-from service.settings import Settings
+from service.domain.callback_token import Tokens
+from service.settings.model import Settings
 
 PATIENCE: Final = 10.0
 _GOOD: Final = 200

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, Literal
 
-from service.settings import Settings
+from service.settings.model import Settings
 
 Verdict = Literal["ok", "warning", "mistake"]
 SIGNS: Final[Mapping[Verdict, tuple[str, str]]] = {

@@ -12,10 +12,10 @@ from sqlalchemy.exc import DBAPIError
 from service.cli.doctor.finding import Finding, mistake, ok, warning
 from service.cli.installation import shown_database
 from service.providers import PROVIDERS
-from service.settings import Settings
+from service.settings.model import Settings
 from service.store import secrets
-from service.store.checkup import reason_of, why_not_writable
 from service.store.database import Database, StoreUnavailable, parse_url
+from service.store.health import reason_of, why_not_writable
 from service.store.migrate import newest, revision
 
 PATIENCE: Final = 5.0

@@ -7,22 +7,22 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from service.cli.doctor.finding import Finding, mistake, ok, warning
-from service.domain.circuit import Circuit
+from service.domain.callback_token import Tokens
+from service.domain.circuit_breaker import Circuit
 from service.domain.errors import AccountProblem, NotFound, Unavailable, UpstreamError
-from service.flows import learn
-from service.flows.checkup import REDIRECTS, Seen, look
-from service.flows.credit import is_low
-from service.flows.guard import Guard
-from service.flows.http import Http
-from service.flows.observed import COLLAPSED_SHARE
-from service.flows.runtime import Runtime, Upstream, upstreams_of
-from service.flows.tokens import Tokens
+from service.domain.statistics import COLLAPSED_SHARE
+from service.flows import statistics as learn
+from service.flows.context import Runtime, Upstream, upstreams_of
+from service.flows.upstreams.check import REDIRECTS, Seen, look
+from service.flows.upstreams.credit import is_low
+from service.http.client import Http
+from service.http.ssrf.guard import Guard
 from service.providers import PROVIDERS
-from service.settings import Settings
-from service.store import gates
-from service.store.batch import Writer
+from service.settings.model import Settings
+from service.store import upstreams as gates
 from service.store.database import Database
 from service.store.tasks import recent_endings
+from service.store.writer import Writer
 
 ODD_CLOCK: Final = 30.0
 WRONG_CLOCK: Final = 300.0

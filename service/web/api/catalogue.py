@@ -2,17 +2,17 @@
 
 from starlette.responses import Response
 
-from service.domain.circuit import Circuit
-from service.domain.key import Scope
-from service.flows import standing
-from service.flows.credit import is_low
-from service.flows.runtime import Runtime, Upstream
-from service.flows.show import instant
+from service.domain.api_key import Scope
+from service.domain.circuit_breaker import Circuit
+from service.flows.context import Runtime, Upstream
+from service.flows.render import instant
+from service.flows.upstreams import status as standing
+from service.flows.upstreams.credit import is_low
 from service.providers import FAMILIES
 from service.providers.dialect import Family
-from service.store import gates
-from service.web.api.endpoint import Answers, Asked, Endpoint, answer_json
-from service.web.api.schemas import ref
+from service.store import upstreams as gates
+from service.web.api.models import ref
+from service.web.api.route import Answers, Asked, Endpoint, answer_json
 
 
 async def families(asked: Asked) -> Response:

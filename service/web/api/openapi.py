@@ -3,12 +3,12 @@
 from typing import Any
 
 from service import __version__
-from service.domain.messages import TYPES
-from service.flows.body import LARGEST
-from service.flows.outbox import ATTEMPT_TIMEOUT
+from service.domain.webhook_events import TYPES
+from service.flows.webhooks.dispatch import ATTEMPT_TIMEOUT
+from service.flows.webhooks.payload import LARGEST
 from service.web.api import ENDPOINTS
-from service.web.api.endpoint import Answers, Endpoint
-from service.web.api.schemas import COMPONENTS, TIME, ref
+from service.web.api.models import COMPONENTS, TIME, ref
+from service.web.api.route import Answers, Endpoint
 from service.web.problems import MEDIA_TYPE
 
 _PROBLEMS = {

@@ -8,19 +8,22 @@ from uuid import UUID
 
 from starlette.responses import Response
 
+from service.domain.api_key import Scope
 from service.domain.errors import Refused, UpstreamError
-from service.domain.key import Scope
 from service.domain.task import State, Task
-from service.flows import accept, answer, cancel, poll, reconcile, standing
-from service.flows.runtime import Runtime
-from service.flows.show import show_event, show_task
+from service.flows import polling as poll
+from service.flows.context import Runtime
+from service.flows.render import show_event, show_task
+from service.flows.submission import accept, cancel, reconcile
+from service.flows.submission import input as answer
+from service.flows.upstreams import status as standing
 from service.providers.dialect import Mistake
 from service.store import events as event_store
 from service.store import tasks as task_store
-from service.web.api.endpoint import BODY_CAP, Answers, Asked, Endpoint, Parameter, answer_json, invalid
-from service.web.api.schemas import STATE, TIME, ref
+from service.web.api.models import STATE, TIME, ref
+from service.web.api.route import BODY_CAP, Answers, Asked, Endpoint, Parameter, answer_json, invalid
 from service.web.problems import Problem
-from service.web.reading import read_json
+from service.web.request_body import read_json
 
 LONGEST_WAIT = 60
 LONGEST_KEY = 255

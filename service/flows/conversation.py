@@ -1,0 +1,115 @@
+"""Hold a conversation with an upstream, and name its failures by what may be done next."""
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Generator, Sequence
+from typing import TypeVar
+from urllib.parse import quote, urlsplit
+
+import orjson
+
+from service.domain.errors import Unavailable, UpstreamError
+from service.flows.context import Runtime, Upstream
+from service.http.client import CONNECT_TIMEOUT, WRITE_TIMEOUT, send
+from service.http.network_errors import named
+from service.providers.dialect import Call, Dialect, Reply
+
+Outcome = TypeVar("Outcome")
+
+
+async def converse(
+    runtime: Runtime,
+    upstream: Upstream,
+    dialect: Dialect,
+    exchange: Generator[Call, Reply, Outcome],
+    *,
+    hidden: Sequence[str] = (),
+    heard: Callable[[Call, Reply], None] | None = None,
+) -> Outcome:
+    """Send what the exchange yields until it returns.
+
+    :param hidden: secrets besides the key that the upstream may repeat in its answers; they are not read
+    :param heard: is told of every answer before it is read
+    :raises UpstreamError: by what may be done next; after a creating call that may have arrived always Uncertain
+    """
+    try:
+        call = _first(exchange)
+        while True:
+            reply = await _ask(runtime, upstream, dialect, call, hidden)
+            if heard is not None:
+                heard(call, reply)
+            call = exchange.send(reply)
+    except StopIteration as done:
+        outcome: Outcome = done.value
+        return outcome
+
+
+def _first(exchange: Generator[Call, Reply, Outcome]) -> Call:
+    try:
+        return next(exchange)
+    except (UpstreamError, StopIteration):
+        raise
+    except Exception as error:  # a mistake of ours, and nothing has been sent
+        raise Unavailable("unknown", f"the request cannot be made: {error!r}"[:300]) from error
+
+
+async def _ask(runtime: Runtime, upstream: Upstream, dialect: Dialect, call: Call, hidden: Sequence[str]) -> Reply:
+    client = runtime.http.purchases if call.creates else runtime.http.questions
+    try:
+        base, secret_query, authorized = _authorized(upstream, dialect, call)
+        content = None if authorized.json is None else orjson.dumps(authorized.json)
+        declared = {} if content is None else {"Content-Type": "application/json"}
+        headers = {**declared, **authorized.headers}
+        url = base + authorized.path
+        client.build_request(authorized.method, url, headers=headers)
+    except Exception as error:  # noqa: BLE001 - nothing has been sent, and the text may hold the key
+        raise Unavailable("unknown", f"the request cannot be made: {type(error).__name__}") from None
+    try:
+        async with contextlib.nullcontext() if call.creates else upstream.questions:
+            answer = await send(
+                client,
+                authorized.method,
+                url,
+                headers=headers,
+                content=content,
+                read_timeout=call.read_timeout,
+                total_timeout=CONNECT_TIMEOUT + WRITE_TIMEOUT + call.read_timeout,
+                secret_query=secret_query,
+            )
+    except Exception as error:  # whatever it is: the table's last row assumes the worst
+        raise named(error, creating=call.creates, host=urlsplit(base).hostname) from error
+    secrets = [*_secrets(upstream), *hidden]
+    told = {name: _without(value.encode(), secrets).decode() for name, value in answer.headers.items()}
+    return Reply(answer.status, told, _without(answer.body, secrets))
+
+
+def _authorized(upstream: Upstream, dialect: Dialect, call: Call) -> tuple[str, str | None, Call]:
+    """Say where a call goes, and give it the credentials that it needs: the secret part of the query, or headers."""
+    settings = upstream.settings
+    if call.asks_quota and settings.query_key is not None:
+        return settings.query_url, f"key={quote(settings.query_key.get_secret_value(), safe='')}", call
+    if call.account and settings.account_token is not None:
+        token = settings.account_token.get_secret_value()
+        owner = {"New-Api-User": settings.account_user or ""}  # new-api's dashboard wants to be told whose token it is
+        return settings.base_url, None, dataclasses.replace(call, headers={**call.headers, **owner, **_bearer(token)})
+    if call.asks_quota or call.account:
+        raise Unavailable("unknown", "there is no key for this call")
+    return settings.base_url, None, dialect.authorize(call, settings.key.get_secret_value())
+
+
+def _bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+def _secrets(upstream: Upstream) -> list[str]:
+    settings = upstream.settings
+    keys = (settings.key, settings.query_key, settings.account_token)
+    return [key.get_secret_value() for key in keys if key is not None]
+
+
+def _without(told: bytes, secrets: Sequence[str]) -> bytes:
+    """Leave out what an upstream repeats of our secrets: error messages of gateways quote keys and addresses."""
+    for secret in secrets:
+        for spelling in {secret, quote(secret, safe=""), quote(secret)} if secret else ():
+            told = told.replace(spelling.encode(), b"[redacted]")
+    return told

@@ -1,0 +1,26 @@
+"""Learn from how the last tasks ended: what a kind takes, and whether callbacks still come."""
+
+import datetime as dt
+
+from service.flows.context import Runtime, log
+from service.store.tasks import recent_endings
+
+WINDOW = dt.timedelta(days=7)
+MOST = 2000
+"""Endings that are read at most."""
+
+
+async def learn(runtime: Runtime) -> int:
+    """Read the last endings and take them in; answer how many there were.
+
+    :raises StoreUnavailable: when the database is out of reach
+    """
+    async with runtime.database.reading() as connection:
+        endings = await recent_endings(connection, since=runtime.now() - WINDOW, most=MOST)
+    before = runtime.observed.collapsed_places()
+    runtime.observed.learn(endings)
+    for upstream, dialect in runtime.observed.collapsed_places() - before:
+        log.warning(
+            "callbacks of %s (%s) have all but stopped coming: polling as if there were none", upstream, dialect
+        )
+    return len(endings)

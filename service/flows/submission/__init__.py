@@ -1,0 +1,1 @@
+"""The journey from an API request to a job at an upstream."""

@@ -1,0 +1,61 @@
+"""Give a provider the input that it wants of a task, once."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from service.domain.errors import Uncertain, UpstreamError
+from service.domain.task import Source, State, Task, Update
+from service.domain.validation import Schema
+from service.flows.apply import Applied, News, settle, settle_surely
+from service.flows.context import Runtime
+from service.flows.conversation import converse
+from service.flows.submission.accept import Invalid
+from service.providers import FAMILIES
+
+
+class NotAwaited(Exception):
+    """The task waits for no input."""
+
+
+async def answer(runtime: Runtime, task: Task, given: Any) -> Applied:
+    """Send the input that a task waits for. Gateways may charge for it, so it is sent once, like a submit.
+
+    :raises Invalid: with everything that is wrong with the input
+    :raises NotAwaited: when the task waits for none, or another request has answered already
+    :raises UpstreamError: when the provider has not taken it; the task waits on
+    """
+    operation = FAMILIES[task.family].operations[task.operation]
+    upstream, dialect = runtime.upstreams.get(task.upstream or ""), runtime.dialect(task)
+    if task.state is not State.AWAITING_INPUT or operation.answer is None or upstream is None or dialect is None:
+        raise NotAwaited(f"the task is {task.state} and waits for no input")
+    mistakes = Schema(operation.answer).mistakes(given, below="input")
+    if mistakes:
+        raise Invalid(mistakes)
+    taken = await settle(runtime, _sending(runtime, task, given))
+    if taken.task is None or taken.decision != "applied":
+        raise NotAwaited("another request has answered already")
+    try:
+        update = await converse(runtime, upstream, dialect, dialect.answer(task, given))
+    except Uncertain as error:
+        return await settle_surely(runtime, _news(task, {"last_error": str(error)}, Update()))
+    except UpstreamError as error:
+        waits = Update(state=State.AWAITING_INPUT)
+        await settle_surely(runtime, _news(task, {"answered_at": None, "last_error": str(error)}, waits))
+        raise
+    return await settle_surely(runtime, _news(task, {"last_error": None}, update))
+
+
+def _sending(runtime: Runtime, task: Task, given: Mapping[str, Any]) -> News:
+    """Write down, before anything is sent, that the input is on its way."""
+    return News(
+        task_id=task.id,
+        source=Source.CLIENT,
+        expects=frozenset({State.AWAITING_INPUT}),
+        set={"answered_at": runtime.now()},
+        update=Update(state=State.SUBMITTED),
+        details={"input": sorted(given)},
+    )
+
+
+def _news(task: Task, fields: Mapping[str, Any], update: Update) -> News:
+    return News(task_id=task.id, source=Source.SUBMIT, set=fields, update=update, remark="input_sent")

@@ -1,0 +1,1 @@
+"""The state of the upstreams: admission, credit, checks."""

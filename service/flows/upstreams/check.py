@@ -1,0 +1,124 @@
+"""Look at the upstreams as a new operator would: is the key accepted, the host right, the clock, the credit."""
+
+import asyncio
+import dataclasses
+import datetime as dt
+from collections.abc import Generator
+
+from service.domain.errors import AccountProblem, UpstreamError
+from service.flows.context import Runtime, Upstream
+from service.flows.conversation import converse
+from service.flows.upstreams import credit
+from service.providers.dialect import NOTHING, Balance, Call, Dialect, Reply, http_date
+from service.providers.newapi import account
+from service.providers.newapi.errors import refusal_in
+
+PATIENCE = 20.0
+"""Seconds that one upstream is waited for."""
+_OK = range(200, 300)
+REDIRECTS = range(300, 400)
+_NO_SUCH_ROUTE = 404
+
+
+@dataclasses.dataclass(slots=True)
+class Seen:
+    """What was seen of one upstream."""
+
+    upstream: Upstream
+    asked: str = ""
+    """What was asked with the API key, such as ``GET /v1/models``."""
+    error: UpstreamError | None = None
+    """Why it did not answer that as it should."""
+    reply: Reply | None = None
+    """Its first answer, whatever that was."""
+    skew: float | None = None
+    """Seconds by which its clock is ahead of ours."""
+    balance: Balance | None = None
+    balance_error: UpstreamError | None = None
+    jobs_error: UpstreamError | None = None
+    """Why the account's list of jobs is not shown, where the settings say that it may be asked for."""
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether it answers as a wrong host or path does: with a redirect, or a page."""
+        reply = self.reply
+        if reply is None or self.error is None:
+            return False
+        page = reply.status in _OK and reply.document is NOTHING
+        return reply.status in REDIRECTS or page or (reply.status == _NO_SUCH_ROUTE and reply.document is NOTHING)
+
+
+async def look(runtime: Runtime, upstream: Upstream) -> Seen:
+    """Ask an upstream the cheapest questions that want the key. Nothing is bought."""
+    seen = Seen(upstream)
+    if not upstream.dialects:
+        return seen
+    try:
+        async with asyncio.timeout(PATIENCE):
+            await _ask(runtime, seen)
+    except TimeoutError:
+        seen.error = seen.error or UpstreamError("provider_timeout", f"no answer within {PATIENCE:g} s", broken=True)
+    return seen
+
+
+async def _ask(runtime: Runtime, seen: Seen) -> None:
+    upstream, began = seen.upstream, runtime.now()
+    telling = next((each for each in upstream.dialects if type(each).balance is not Dialect.balance), None)
+
+    def note(call: Call, reply: Reply) -> None:
+        """Note the first answer, and the time by the other's clock."""
+        if seen.reply is None:
+            seen.asked, seen.reply = f"{call.method} {call.path}", reply
+            seen.skew = _skew(reply, began, runtime.now())
+
+    try:
+        if telling is not None:
+            seen.balance = await converse(runtime, upstream, telling, telling.balance(), heard=note)
+        else:
+            await converse(runtime, upstream, upstream.dialects[0], _models(), heard=note)
+    except UpstreamError as error:
+        seen.error = error
+        return
+    if telling is None:
+        await _ask_for_credit(runtime, seen)
+    if upstream.settings.account_token is not None:
+        await _ask_for_jobs(runtime, seen)
+
+
+async def _ask_for_credit(runtime: Runtime, seen: Seen) -> None:
+    try:
+        seen.balance = await credit.ask(runtime, seen.upstream)
+    except UpstreamError as error:
+        seen.balance_error = error
+
+
+async def _ask_for_jobs(runtime: Runtime, seen: Seen) -> None:
+    now = runtime.now().timestamp()
+    listing = account.jobs(platform="suno", since=now - 1, until=now)
+    try:
+        await converse(runtime, seen.upstream, seen.upstream.dialects[0], listing)
+    except UpstreamError as error:
+        seen.jobs_error = error
+
+
+def _models() -> Generator[Call, Reply, None]:
+    """Ask a gateway for its models: the cheapest question that wants the key."""
+    reply = yield Call(method="GET", path="/v1/models")
+    document = reply.document
+    if reply.status in _OK and isinstance(document, dict) and isinstance(document.get("data"), list):
+        return
+    if reply.status in _OK and isinstance(document, dict) and document.get("success") is False:
+        raise AccountProblem("unauthorized", str(document.get("message"))[:200])
+    raise refusal_in(reply, creating=False)
+
+
+def _skew(reply: Reply, began: dt.datetime, ended: dt.datetime) -> float | None:
+    """Say how far the other's clock is ahead, counted from the nearest moment at which it may have answered."""
+    headers = {name.lower(): value for name, value in reply.headers.items()}
+    stated = http_date(headers.get("date", ""))
+    if stated is None:
+        return None
+    latest = stated + dt.timedelta(seconds=1)  # a date of HTTP leaves out the fraction
+    if latest < began:
+        return (latest - began).total_seconds()
+    return max((stated - ended).total_seconds(), 0.0)

@@ -1,0 +1,94 @@
+"""Ask what is left on the accounts, for people to see, and warn before it runs out."""
+
+import asyncio
+import dataclasses
+import datetime as dt
+from collections.abc import Sequence
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.domain.errors import UpstreamError
+from service.flows.context import Runtime, Upstream, log
+from service.flows.conversation import converse
+from service.providers.dialect import Balance, BalanceExchange, Dialect
+from service.providers.newapi import account
+from service.store import upstreams as gates
+
+EVERY = 600.0
+"""Seconds between questions, over all processes together."""
+DUE = EVERY - 30.0
+"""Seconds after which an answer is old: the clocks of several processes tick at different times."""
+AT_START = 60.0
+"""Seconds after which a process that starts asks again: perhaps it was started because the settings have changed."""
+
+
+def question(upstream: Upstream) -> tuple[Dialect, BalanceExchange] | None:
+    """Say how an upstream is asked for what is left there; None where it does not tell, or may not be asked."""
+    settings = upstream.settings
+    if not upstream.dialects:
+        return None
+    if settings.query_key is not None:
+        return upstream.dialects[0], account.quota(settings.key_name)
+    if settings.billing:
+        return upstream.dialects[0], account.billing()
+    telling = (each for each in upstream.dialects if type(each).balance is not Dialect.balance)
+    return next(((dialect, dialect.balance()) for dialect in telling), None)
+
+
+async def ask(runtime: Runtime, upstream: Upstream) -> Balance | None:
+    """Ask one upstream; None where there is nothing to ask.
+
+    :raises UpstreamError: when it does not say
+    """
+    asked = question(upstream)
+    return None if asked is None else await converse(runtime, upstream, *asked)
+
+
+async def ask_due(runtime: Runtime, *, after: float = DUE) -> int:
+    """Ask those upstreams that nobody has asked for a while; answer how many there were.
+
+    :param after: seconds
+    :raises StoreUnavailable: when the database is out of reach
+    """
+    names = [name for name, upstream in runtime.upstreams.items() if question(upstream) is not None]
+    if not names:
+        return 0
+    now = runtime.now()
+    wish = (names, now, now - dt.timedelta(seconds=after))
+    claimed: list[gates.Upstream] = await runtime.writer.do(_claim, wish)
+    found = await asyncio.gather(*(_learn(runtime, known) for known in claimed))
+    await asyncio.gather(*(runtime.writer.do(gates.keep_credit, each) for each in found))
+    return len(claimed)
+
+
+async def _claim(
+    connection: AsyncConnection, wishes: Sequence[tuple[list[str], dt.datetime, dt.datetime]]
+) -> list[list[gates.Upstream]]:
+    return [await gates.claim_credit(connection, names, now=now, before=before) for names, now, before in wishes]
+
+
+async def _learn(runtime: Runtime, known: gates.Upstream) -> gates.Upstream:
+    """Ask, and say in the log what somebody has to know. What was known stays where there is no answer."""
+    upstream = runtime.upstreams[known.name]
+    error: str | None = None
+    balance: Balance | None = None
+    try:
+        balance = await ask(runtime, upstream)
+    except UpstreamError as refusal:
+        error = str(refusal)[:300]
+    except Exception as mistake:  # noqa: BLE001 - a mistake of ours while reading: it is asked again
+        error = f"the answer could not be read: {type(mistake).__name__}"
+    now = runtime.now()
+    if balance is None:
+        if error != known.credit_error:
+            log.warning("upstream %s does not say what is left on the account: %s", known.name, error)
+        return dataclasses.replace(known, credit_error=error, credit_at=now)
+    if is_low(upstream, balance.left) and not is_low(upstream, known.credit):
+        log.warning("upstream %s: %g %s left on the account", known.name, balance.left, balance.unit)
+    return dataclasses.replace(known, credit=balance.left, credit_unit=balance.unit, credit_error=None, credit_at=now)
+
+
+def is_low(upstream: Upstream, left: float | None) -> bool:
+    """Whether so much is less than there should be. No limit is never little."""
+    low = upstream.settings.low_credit
+    return low is not None and left is not None and left < low

@@ -1,0 +1,166 @@
+"""Tell the clients: claim the messages that are due, sign and post each, and write down how it went."""
+
+import asyncio
+import dataclasses
+import datetime as dt
+import email.utils
+from collections.abc import Mapping, Sequence
+
+import httpx
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.domain.schedules import FAILING_LONG, LEASE
+from service.domain.webhook_events import TEST
+from service.flows.concurrency import EACH
+from service.flows.context import Runtime, log
+from service.flows.task_pool import Underway
+from service.flows.webhooks.attempt import SUCCESSES, Attempt, Claimed, settle, settlement_of
+from service.flows.webhooks.signing import dressed
+from service.http.client import post_briefly
+from service.http.ssrf.guard import ForbiddenAddress, forbidden
+from service.store import queue
+from service.store.webhooks import endpoints
+from service.store.webhooks.messages import message_of
+
+MOST_UNDER_WAY = 100
+ATTEMPT_TIMEOUT = 15.0
+"""Seconds that one attempt may take altogether."""
+ANSWER_CAP = 64 * 1024
+"""Bytes of a receiver's answer that are read: its status decides, whatever the body holds."""
+ANSWER_KEPT = 2048
+"""Bytes of it that are kept."""
+ERROR_KEPT = 300
+
+_NO_ADDRESS = (httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeError)
+"""A URL that nothing can be sent to, today or later."""
+
+
+async def run_due(runtime: Runtime, underway: Underway) -> int:
+    """Take the messages that are due and start to deliver them; answer how many were taken."""
+    room = min(underway.room, MOST_UNDER_WAY)
+    if not room:
+        return 0
+    now = runtime.now()
+    wish = _Wish(now, now + dt.timedelta(seconds=LEASE), room, runtime.lanes.places())
+    claimed = await runtime.writer.do(_claim, wish)
+    for each in claimed:
+        runtime.lanes.take(each.message.destination)
+        underway.start(deliver(runtime, each))
+    return len(claimed)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Wish:
+    now: dt.datetime
+    until: dt.datetime
+    most: int
+    places: Mapping[str, int]
+
+
+async def _claim(connection: AsyncConnection, wishes: Sequence[_Wish]) -> list[list[Claimed]]:
+    return [await _claim_one(connection, wish) for wish in wishes]
+
+
+async def _claim_one(connection: AsyncConnection, wish: _Wish) -> list[Claimed]:
+    rows = await queue.claim_messages(
+        connection, now=wish.now, until=wish.until, most=wish.most, each=EACH, places=wish.places
+    )
+    messages = [message_of(row) for row in rows]
+    ids = {message.endpoint_id for message in messages if message.endpoint_id is not None}
+    found = await endpoints.of_ids(connection, ids)
+    return [Claimed(each, None if each.endpoint_id is None else found.get(each.endpoint_id)) for each in messages]
+
+
+async def deliver(runtime: Runtime, claimed: Claimed) -> None:
+    """Make one attempt to deliver a claimed message that has a place in its lane."""
+    message = claimed.message
+    try:
+        attempt = _refused(runtime, claimed) or await _post(runtime, claimed)
+        settlement = settlement_of(runtime, claimed, attempt)
+        disabled = await runtime.writer.do(runtime.once(settle), settlement)
+        _say(claimed, attempt, settlement.row["state"], disabled)
+    finally:
+        runtime.lanes.give(message.destination)
+
+
+def _refused(runtime: Runtime, claimed: Claimed) -> Attempt | None:
+    """Find out whether there is nobody to send to."""
+    message, endpoint = claimed.message, claimed.endpoint
+    if message.endpoint_id is None:
+        return None
+    if endpoint is None:
+        reason = "the endpoint was deleted"
+    elif endpoint.disabled_at is not None and message.type != TEST:
+        reason = f"the endpoint was disabled ({endpoint.disabled_reason}) when its time came"
+    else:
+        return None
+    return Attempt(at=runtime.now(), error=reason, hopeless=True, made=False)
+
+
+async def _post(runtime: Runtime, claimed: Claimed) -> Attempt:
+    message, endpoint, at, since = claimed.message, claimed.endpoint, runtime.now(), _clock()
+    url = message.url if endpoint is None else endpoint.url
+    try:
+        headers, body = dressed(
+            message, endpoint, at=at, secret=runtime.webhook_secret, source=runtime.settings.public_url
+        )
+        answer = await post_briefly(
+            runtime.http.messages,
+            url,
+            headers={**headers, "Accept-Encoding": "identity"},
+            content=body.encode(),
+            total_timeout=ATTEMPT_TIMEOUT,
+            cap=ANSWER_CAP,
+        )
+    except Exception as error:  # noqa: BLE001 - whatever a client's URL leads to, the schedule goes on and ends
+        runtime.lanes.answered(message.destination, in_time=not isinstance(error, httpx.TimeoutException))
+        refused = error if isinstance(error, ForbiddenAddress) else forbidden(error)
+        words = str(refused) if refused is not None else f"{type(error).__name__} {error}".strip()
+        hopeless = refused is not None or isinstance(error, _NO_ADDRESS)
+        return Attempt(at=at, seconds=_clock() - since, error=_storable(words)[:ERROR_KEPT], hopeless=hopeless)
+    runtime.lanes.answered(message.destination, in_time=True)
+    return Attempt(
+        at=at,
+        seconds=_clock() - since,
+        status=answer.status,
+        error=None if answer.status in SUCCESSES else f"HTTP {answer.status}",
+        answer=_storable(answer.body[:ANSWER_KEPT].decode("utf-8", "replace")) or None,
+        retry_after=_asked_to_wait(answer.headers, runtime.now()),
+    )
+
+
+def _asked_to_wait(headers: Mapping[str, str], now: dt.datetime) -> float | None:
+    """Read ``Retry-After``: seconds, or a date."""
+    stated = headers.get("retry-after", "").strip()
+    if stated.isdecimal():
+        return float(stated[:9])
+    try:
+        at = email.utils.parsedate_to_datetime(stated)
+        return max((at.replace(tzinfo=at.tzinfo or dt.UTC) - now).total_seconds(), 0.0)
+    except (ValueError, TypeError, OverflowError):
+        return None
+
+
+def _say(claimed: Claimed, attempt: Attempt, state: str, disabled: str | None) -> None:
+    message = claimed.message
+    if state != "delivered":
+        log.warning(
+            "message %s of task %s: attempt %d failed (%s), now %s",
+            message.id,
+            message.task_id,
+            message.attempts,
+            attempt.error,
+            state,
+        )
+    if disabled is not None:
+        why = "it answered 410 Gone" if disabled == "gone" else f"nothing but failures for {FAILING_LONG / 3600:g} h"
+        log.warning("endpoint %s of client %s is disabled: %s", message.endpoint_id, message.client, why)
+
+
+def _storable(text: str) -> str:
+    """Leave out what no database keeps."""
+    return text.encode("utf-8", "replace").decode().replace("\x00", "")
+
+
+def _clock() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,203 @@
+"""Endpoints: check what a client wants, make and change them, and try one."""
+
+import base64
+import datetime as dt
+import secrets
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.domain.schedules import LEASE
+from service.domain.validation import Schema
+from service.domain.webhook_events import TEST, TYPES
+from service.flows.context import Runtime
+from service.flows.render import instant
+from service.flows.submission.accept import Invalid, check_callback_url
+from service.flows.webhooks.attempt import Claimed
+from service.flows.webhooks.dispatch import deliver
+from service.flows.webhooks.enqueue import lane_of
+from service.providers.dialect import Mistake
+from service.store.webhooks import endpoints
+from service.store.webhooks import messages as outbox
+from service.store.webhooks.endpoints import Endpoint
+from service.store.webhooks.messages import Message
+
+MOST_ENDPOINTS = 50
+"""Endpoints that a client may have: every change of its tasks is held against all of them."""
+OLD_SECRET_SIGNS = 24 * 3600.0
+"""Seconds for which a secret still signs after its rotation."""
+
+_FIELDS: dict[str, Any] = {
+    "url": {
+        "type": "string",
+        "maxLength": 2048,
+        "pattern": r"^[^\x00-\x20\x7f]*$",
+        "description": "Where messages are posted.",
+        "examples": ["https://example.com/dovecote"],
+    },
+    "description": {
+        "type": "string",
+        "maxLength": 256,
+        "pattern": r"^[^\x00]*$",
+        "description": "Your own words for it.",
+    },
+    "events": {
+        "type": "array",
+        "uniqueItems": True,
+        "items": {"type": "string", "enum": list(TYPES)},
+        "description": "The messages that it wants; empty: all but `task.progress`, which has to be named.",
+    },
+    "format": {
+        "type": "string",
+        "enum": ["standard", "cloudevents"],
+        "description": "`cloudevents`: each body is a structured CloudEvent 1.0.",
+    },
+}
+WISH: dict[str, Any] = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["url"],
+    "properties": _FIELDS,
+}
+"""JSON Schema of the body of ``POST /v1/endpoints``."""
+CHANGE: dict[str, Any] = {
+    "type": "object",
+    "additionalProperties": False,
+    "minProperties": 1,
+    "properties": {
+        **_FIELDS,
+        "enabled": {
+            "type": "boolean",
+            "description": "`false`: no messages are written for it, and those that wait are discarded when their time comes.",
+        },
+    },
+}
+"""JSON Schema of the body of ``PATCH /v1/endpoints/{id}``."""
+_WISH, _CHANGE = Schema(WISH), Schema(CHANGE)
+
+
+class TooMany(Exception):
+    """The client has as many endpoints as it may have."""
+
+
+def new_secret() -> str:
+    """Make a secret that signs messages."""
+    return "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
+
+
+async def register(runtime: Runtime, document: Any, *, client: str) -> Endpoint:
+    """Make an endpoint of what a client sent.
+
+    :raises Invalid: with every mistake
+    :raises TooMany: when there is no room for another
+    """
+    _check(runtime, _WISH, document)
+    now = runtime.now()
+    endpoint = Endpoint(
+        id=runtime.new_id(),
+        client=client,
+        url=document["url"],
+        description=document.get("description", ""),
+        events=tuple(document.get("events", ())),
+        format=document.get("format", "standard"),
+        secret=new_secret(),
+        created_at=now,
+        updated_at=now,
+    )
+    if not await runtime.writer.do_first(_register, endpoint):
+        raise TooMany(f"{MOST_ENDPOINTS} endpoints are allowed: delete one, or let one listen to more")
+    return endpoint
+
+
+async def change(runtime: Runtime, endpoint: Endpoint, document: Any) -> Endpoint | None:
+    """Change what a client wants changed of its endpoint; None when it is gone meanwhile.
+
+    To enable one that was disabled gives it a new start: its failures are forgotten.
+
+    :raises Invalid: with every mistake
+    """
+    _check(runtime, _CHANGE, document)
+    now = runtime.now()
+    values = {name: document[name] for name in _FIELDS if name in document}
+    match document.get("enabled"):
+        case True:
+            values |= {"disabled_at": None, "disabled_reason": None, "failing_since": None, "failed_at": None}
+        case False if endpoint.disabled_at is None:
+            values |= {"disabled_at": now, "disabled_reason": "client"}
+    return await runtime.writer.do_first(_change, (endpoint, {**values, "updated_at": now}))
+
+
+async def rotate(runtime: Runtime, endpoint: Endpoint) -> Endpoint | None:
+    """Give an endpoint a new secret; the one it has signs as well for a day. None when it is gone meanwhile."""
+    return await runtime.writer.do_first(runtime.once(_rotate), endpoint)
+
+
+async def remove(runtime: Runtime, endpoint: Endpoint) -> Endpoint | None:
+    """Delete an endpoint; None when it is gone already. What waits for it is discarded when its time comes."""
+    return await runtime.writer.do_first(_remove, endpoint)
+
+
+async def try_out(runtime: Runtime, endpoint: Endpoint) -> Message:
+    """Send an endpoint a message to try it with, at once if it has a place; give the message as it was written."""
+    now, lane = runtime.now(), lane_of(endpoint.id)
+    at_once = runtime.lanes.room(lane) > 0
+    data = {"endpoint_id": str(endpoint.id), "url": endpoint.url, "description": endpoint.description}
+    message = Message(
+        id=runtime.new_id(),
+        client=endpoint.client,
+        task_id=None,
+        endpoint_id=endpoint.id,
+        destination=lane,
+        sequence=0,
+        type=TEST,
+        url=endpoint.url,
+        body=orjson.dumps({"type": TEST, "timestamp": instant(now), "sequence": 0, "data": data}).decode(),
+        created_at=now,
+        due_at=now + dt.timedelta(seconds=LEASE) if at_once else now,
+        attempts=int(at_once),  # it is claimed as it is written
+    )
+    await runtime.writer.do_first(_owe, message)
+    if at_once:
+        runtime.lanes.take(lane)
+        await deliver(runtime, Claimed(message, endpoint))
+    else:
+        runtime.bells.ring("outbox")
+    return message
+
+
+def _check(runtime: Runtime, schema: Schema, document: Any) -> None:
+    mistakes: list[Mistake] = schema.mistakes(document)
+    if isinstance(document, dict):
+        check_callback_url(runtime, document.get("url"), mistakes, where="url")
+    if mistakes:
+        raise Invalid(mistakes)
+
+
+async def _register(connection: AsyncConnection, wished: Sequence[Endpoint]) -> list[bool]:
+    return await endpoints.register(connection, wished, most=MOST_ENDPOINTS)
+
+
+async def _change(
+    connection: AsyncConnection, changes: Sequence[tuple[Endpoint, dict[str, Any]]]
+) -> list[Endpoint | None]:
+    return [await endpoints.change(connection, each.id, each.client, values) for each, values in changes]
+
+
+async def _rotate(runtime: Runtime, connection: AsyncConnection, wished: Sequence[Endpoint]) -> list[Endpoint | None]:
+    now = runtime.now()
+    until = now + dt.timedelta(seconds=OLD_SECRET_SIGNS)
+    return [
+        await endpoints.rotate(connection, each.id, each.client, secret=new_secret(), until=until, now=now)
+        for each in wished
+    ]
+
+
+async def _remove(connection: AsyncConnection, wished: Sequence[Endpoint]) -> list[Endpoint | None]:
+    return [await endpoints.remove(connection, each.id, each.client) for each in wished]
+
+
+async def _owe(connection: AsyncConnection, messages: Sequence[Message]) -> list[None]:
+    await outbox.owe(connection, messages)
+    return [None] * len(messages)

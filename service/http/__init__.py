@@ -1,0 +1,1 @@
+"""Outgoing HTTP. This layer knows no tasks."""

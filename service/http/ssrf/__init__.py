@@ -1,0 +1,1 @@
+"""Protection against server-side request forgery."""

@@ -1,0 +1,1 @@
+"""Facts that all new-api gateways share."""
