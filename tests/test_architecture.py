@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[1]
 SHARED = {"__init__", "account", "dialect", "gateway", "schema"}
 """What the files of the families share."""
 

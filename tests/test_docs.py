@@ -46,7 +46,7 @@ from service.web.api import route as endpoint
 from service.web.auth import key_cache as keyring
 from service.web.auth import rate_limit as rates
 from service.web.callbacks import BODY_CAP
-from tests.world import World
+from tests.support.world import World
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted((ROOT / "docs").glob("*.md"))

@@ -6,7 +6,6 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from service.domain.task import Task
-from service.store.tasks import Ending
 
 ENOUGH_SAMPLES = 30
 """Endings of a kind before their median replaces the default."""
@@ -17,6 +16,21 @@ FEWEST_SAMPLES = 8
 COLLAPSED_SHARE = 0.5
 
 _Kind = tuple[str, str, str | None]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Ending:
+    """How long a task took, and how its end was learned."""
+
+    family: str
+    operation: str
+    model: str | None
+    upstream: str
+    dialect: str
+    seconds: float
+    by_callback: bool
+    """Whether a callback told of it, or had it asked for at once."""
+    callback_expected: bool
 
 
 @dataclasses.dataclass(slots=True)

@@ -1,5 +1,6 @@
 """Check a document against a JSON Schema and say everything that is wrong with it, in words that help."""
 
+import dataclasses
 import difflib
 import functools
 import itertools
@@ -9,10 +10,18 @@ from typing import Any
 import jsonschema_rs
 import orjson
 
-from service.providers.dialect import Mistake
-
 MOST_MISTAKES = 50
 """How many mistakes of a document are said at most: whoever makes more is not helped by the rest."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Mistake:
+    """One thing wrong with a request, at one place in it."""
+
+    path: str
+    """Where, as a dotted path: ``input.duration``."""
+    message: str
+    """What is wrong and what to do."""
 
 
 @functools.lru_cache(maxsize=512)

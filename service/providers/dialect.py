@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal
 
 from service.domain.errors import Refused, UpstreamError
 from service.domain.task import ResultKind, State, Task, Update
+from service.domain.validation import Mistake
 
 UNREACHABLE_CALLBACK = "https://callback.invalid/"
 """Satisfies a required callback field without telling anybody: ``.invalid`` is reserved and never resolves."""
@@ -139,16 +140,6 @@ RecallExchange = Generator[Call, Reply, Sequence[Listed]]
 """The same for the jobs in the provider's list that may be a task's."""
 
 MessageKind = Literal["submit_response", "poll_response", "callback", "error", "cancel_response"]
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Mistake:
-    """One thing wrong with a request, at one place in it."""
-
-    path: str
-    """Where, as a dotted path: ``input.duration``."""
-    message: str
-    """What is wrong and what to do."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

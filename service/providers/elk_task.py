@@ -7,19 +7,8 @@ from urllib.parse import quote
 
 from service.domain.errors import Unreadable
 from service.domain.task import ENDED, Failure, Result, State, Task, Update
-from service.providers.dialect import (
-    Call,
-    Callback,
-    Dialect,
-    Mistake,
-    Reply,
-    fields,
-    identifier,
-    kind_of,
-    links,
-    merge,
-    word,
-)
+from service.domain.validation import Mistake
+from service.providers.dialect import Call, Callback, Dialect, Reply, fields, identifier, kind_of, links, merge, word
 from service.providers.newapi import errors as gateway
 
 STATES: Mapping[str, State] = {

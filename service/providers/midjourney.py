@@ -17,7 +17,7 @@ from service.domain.errors import (
     UpstreamError,
 )
 from service.domain.task import Action, Failure, Result, ResultKind, ResultRole, State, Task, Update
-from service.domain.validation import nearest
+from service.domain.validation import Mistake, nearest
 from service.providers.dialect import (
     Call,
     Callback,
@@ -26,7 +26,6 @@ from service.providers.dialect import (
     Family,
     ManyExchange,
     MessageKind,
-    Mistake,
     Operation,
     Reply,
     fields,

@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from service.domain.errors import NotFound, Unreadable
 from service.domain.task import Failure, Result, ResultKind, ResultRole, State, Task, Update
+from service.domain.validation import Mistake
 from service.providers.dialect import (
     UNREACHABLE_CALLBACK,
     Balance,
@@ -21,7 +22,6 @@ from service.providers.dialect import (
     Dialect,
     Exchange,
     Family,
-    Mistake,
     Reply,
     fields,
     identifier,

@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 from service.domain.errors import AccountProblem, NotFound, Refused, Unavailable, Uncertain, Unreadable, UpstreamError
 from service.domain.task import ENDED, Failure, Result, ResultKind, State, Task, Update
+from service.domain.validation import Mistake
 from service.providers.dialect import (
     UNREACHABLE_CALLBACK,
     Balance,
@@ -25,7 +26,6 @@ from service.providers.dialect import (
     Family,
     Listed,
     ManyExchange,
-    Mistake,
     Operation,
     RecallExchange,
     Reply,

@@ -11,6 +11,7 @@ from sqlalchemy.dialects.postgresql import insert as insert_postgresql
 from sqlalchemy.dialects.sqlite import insert as insert_sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from service.domain.statistics import Ending
 from service.domain.task import Action, Failure, Result, Source, State, Task
 from service.store.tables import events, inbox, submissions, task_labels, tasks
 
@@ -197,21 +198,6 @@ def _newest(wanted: Filter, most: int) -> Select[Any]:
     if wanted.before is not None:
         statement = statement.where(key < wanted.before)
     return statement.order_by(key.desc()).limit(most)
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Ending:
-    """How long a task took, and how its end was learned."""
-
-    family: str
-    operation: str
-    model: str | None
-    upstream: str
-    dialect: str
-    seconds: float
-    by_callback: bool
-    """Whether a callback told of it, or had it asked for at once."""
-    callback_expected: bool
 
 
 _HASTENED = (

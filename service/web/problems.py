@@ -8,8 +8,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from service.domain.validation import Mistake
 from service.flows.context import log
-from service.providers.dialect import Mistake
 from service.store.database import StoreUnavailable
 
 MEDIA_TYPE = "application/problem+json"

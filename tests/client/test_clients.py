@@ -24,8 +24,8 @@ from service.client import (
 from service.client.connection import Connection
 from service.flows.webhooks.signing import signed_headers
 from service.sandbox import running
-from tests.breakage import Server, answering, close_at_once, request_of, reset
-from tests.world import JOB_SECONDS, RECEIVER_URL, WEBHOOK_SECRET, World
+from tests.support.breakage import Server, answering, close_at_once, request_of, reset
+from tests.support.world import JOB_SECONDS, RECEIVER_URL, WEBHOOK_SECRET, World
 
 WISH = ("runway", "text_to_video")
 DOVE = {"prompt": "a dove"}

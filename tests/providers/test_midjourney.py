@@ -11,8 +11,8 @@ import pytest
 from service.cli.explain import explain
 from service.domain.errors import AccountProblem, NotFound, Refused, Unavailable, Uncertain, Unreadable, UpstreamError
 from service.domain.task import Action, Failure, Result, State, Task, Update
-from service.domain.validation import Schema
-from service.providers.dialect import Callback, Mistake, Reply
+from service.domain.validation import Mistake, Schema
+from service.providers.dialect import Callback, Reply
 from service.providers.midjourney import DEADLINE, FAMILY, Proxy
 
 RECORDINGS = Path(__file__).parents[1] / "recordings" / "midjourney" / "proxy"

@@ -14,8 +14,8 @@ import pytest
 from service.cli.explain import explain
 from service.domain.errors import UpstreamError
 from service.domain.task import Result, State, Task, Update
-from service.domain.validation import Schema
-from service.providers.dialect import Balance, Callback, Mistake, Reply
+from service.domain.validation import Mistake, Schema
+from service.providers.dialect import Balance, Callback, Reply
 from service.providers.suno import FAMILY, NewApi, NewApiRaw, SunoApi
 
 RECORDINGS = Path(__file__).parents[1] / "recordings" / "suno"

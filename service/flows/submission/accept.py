@@ -11,12 +11,12 @@ from uuid import UUID
 import orjson
 
 from service.domain.task import State, Task
-from service.domain.validation import MOST_MISTAKES, Schema, nearest
+from service.domain.validation import MOST_MISTAKES, Mistake, Schema, nearest
 from service.domain.webhook_events import TYPES
 from service.flows.context import Runtime
 from service.http.ssrf.url import Unreadable, read_url
 from service.providers import DIALECTS, FAMILIES, PROVIDERS, Provider
-from service.providers.dialect import Family, Mistake, Operation
+from service.providers.dialect import Family, Operation
 from service.store import tasks as task_store
 
 DEADLINE_SECONDS = (10, 7 * 86_400)

@@ -10,7 +10,7 @@ import orjson
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.domain.schedules import LEASE
-from service.domain.validation import Schema
+from service.domain.validation import Mistake, Schema
 from service.domain.webhook_events import TEST, TYPES
 from service.flows.context import Runtime
 from service.flows.render import instant
@@ -18,7 +18,6 @@ from service.flows.submission.accept import Invalid, check_callback_url
 from service.flows.webhooks.attempt import Claimed
 from service.flows.webhooks.dispatch import deliver
 from service.flows.webhooks.enqueue import lane_of
-from service.providers.dialect import Mistake
 from service.store.webhooks import endpoints
 from service.store.webhooks import messages as outbox
 from service.store.webhooks.endpoints import Endpoint

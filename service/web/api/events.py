@@ -6,10 +6,10 @@ from uuid import UUID
 from starlette.responses import Response
 
 from service.domain.api_key import Scope
+from service.domain.validation import Mistake
 from service.domain.webhook_events import TYPES
 from service.flows import feed
 from service.flows.signals import feed_of
-from service.providers.dialect import Mistake
 from service.web.api.models import ref
 from service.web.api.route import Answers, Asked, Endpoint, Parameter, answer_json, invalid
 from service.web.api.tasks import LONGEST_WAIT, MOST_ON_PAGE

@@ -10,9 +10,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from service.domain.api_key import Scope
-from service.domain.validation import Schema, nearest
+from service.domain.validation import Mistake, Schema, nearest
 from service.flows.context import Runtime
-from service.providers.dialect import Mistake
 from service.web.auth.bearer import Access
 from service.web.problems import Problem
 

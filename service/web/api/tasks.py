@@ -11,13 +11,13 @@ from starlette.responses import Response
 from service.domain.api_key import Scope
 from service.domain.errors import Refused, UpstreamError
 from service.domain.task import State, Task
+from service.domain.validation import Mistake
 from service.flows import polling as poll
 from service.flows.context import Runtime
 from service.flows.render import show_event, show_task
 from service.flows.submission import accept, cancel, reconcile
 from service.flows.submission import input as answer
 from service.flows.upstreams import status as standing
-from service.providers.dialect import Mistake
 from service.store import events as event_store
 from service.store import tasks as task_store
 from service.web.api.models import STATE, TIME, ref

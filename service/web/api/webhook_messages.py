@@ -6,9 +6,8 @@ from uuid import UUID
 from starlette.responses import Response
 
 from service.domain.api_key import Scope
-from service.domain.validation import Schema
+from service.domain.validation import Mistake, Schema
 from service.flows.webhooks import replay
-from service.providers.dialect import Mistake
 from service.store.webhooks import attempts as delivery_store
 from service.store.webhooks import messages as outbox_store
 from service.store.webhooks.messages import Filter, Message

@@ -1,0 +1,420 @@
+"""The doctor over real sockets: a well installation, and each thing that a new operator gets wrong."""
+
+import asyncio
+import contextlib
+import dataclasses
+import datetime as dt
+import json
+import os
+import shutil
+import sqlite3
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import httpx
+import pytest
+from click.testing import CliRunner, Result
+
+from service.app import application, opened
+from service.cli import exits, main
+from service.cli.doctor import house
+from service.cli.practice import SANDBOX_KEY, plug, plug_account
+from service.domain.callback_token import Tokens
+from service.domain.task import Source, State
+from service.sandbox import Sandbox, running
+from service.sandbox.account import QUERY_KEY, TOKEN
+from service.settings.model import load
+from service.store import queue
+from service.store import upstreams as gates
+from service.store.migrate import newest
+from tests.support.breakage import Server, answering, close_at_once, nowhere
+from tests.support.values import a_task, keep
+from tests.support.values import opened as database_at
+
+KEY = "5f0a9c1e7b3d8246aa41"
+SECRETS = (KEY, SANDBOX_KEY, QUERY_KEY, TOKEN, "wrong-key-of-the-test", "hunter2")
+
+
+async def doctor(environment: dict[str, str], *arguments: str) -> Result:
+    result = await asyncio.to_thread(CliRunner().invoke, main, ["doctor", *arguments], env=environment)
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    for secret in SECRETS:
+        assert secret not in result.output
+    return result
+
+
+async def found(environment: dict[str, str], topic: str | None = None) -> list[tuple[str, str, str | None]]:
+    """Give what is said of a topic: verdict, words, advice."""
+    result = await doctor(environment, "--json")
+    document = json.loads(result.stdout)
+    assert result.stderr == ""
+    assert result.exit_code == (exits.OK if document["well"] else exits.NOT_SUCCEEDED)
+    assert document["well"] is all(each["verdict"] != "mistake" for each in document["findings"])
+    return [
+        (each["verdict"], each["says"], each["advice"])
+        for each in document["findings"]
+        if topic is None or each["topic"] == topic
+    ]
+
+
+def says(findings: list[tuple[str, str, str | None]], verdict: str, *words: str) -> None:
+    """Hold that there is a finding with these words."""
+    texts = [f"{said} → {advice}" for found_verdict, said, advice in findings if found_verdict == verdict]
+    assert any(all(word in text for word in words) for text in texts), (verdict, words, findings)
+
+
+@contextlib.asynccontextmanager
+async def installation(database_url: str, sandbox: Sandbox | None = None) -> AsyncIterator[dict[str, str]]:
+    """Run a Dovecote and its providers; give the environment that it was started with."""
+    async with running(sandbox or Sandbox(key=SANDBOX_KEY)) as upstream:
+        environment = {
+            "DOVECOTE_DATABASE_URL": database_url,
+            "DOVECOTE_API_KEYS": f"app={KEY}",
+            **plug(upstream, 1.0, "elkapi", "runwayml"),
+            **plug_account(upstream, "elkapi"),
+        }
+        async with opened(load(environment)) as runtime, running(_Served(application(runtime))) as url:
+            environment |= {"DOVECOTE_PUBLIC_URL": url, "DOVECOTE_PORT": url.rpartition(":")[2]}
+            yield environment
+
+
+class _Served:
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+
+async def test_a_well_installation(database_url: str) -> None:
+    async with installation(database_url) as environment:
+        result = await doctor(environment)
+        assert result.exit_code == exits.OK, result.output
+        lines = result.stdout.splitlines()
+        assert {line[0] for line in lines} == {"✓", "!"}
+        for words in (
+            "no mistakes",
+            "1, each long enough",
+            f"answers, schema {newest()}",
+            "takes the key (GET /v1/models)",
+            "takes the key (GET /v1/organization)",
+            "500 USD left",
+            "100000 credits left",
+            "leads to this Dovecote",
+            "agrees with those of the upstreams",
+            "callbacks are on (apply)",
+            "`dovecote secret webhook` prints it",
+            "server          answers at",
+        ):
+            assert words in result.stdout, words
+        assert "127.0.0.1 is not an address of the internet" in result.stdout
+
+
+# ── settings, keys, server ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_mistakes_in_the_settings_are_all_said() -> None:
+    environment = {"DOVECOTE_PORT": "high", "DOVECOTE_HOSTT": "x", "DOVECOTE_DATABASE_URL": "mysql://me:hunter2@db/x"}
+    mistakes = await found(environment, "settings")
+    assert [verdict for verdict, *_ in mistakes] == ["mistake"] * 3
+    says(mistakes, "mistake", "did you mean DOVECOTE_HOST?")
+    says(mistakes, "mistake", "neither sqlite nor postgresql")
+
+
+async def test_before_the_first_start(tmp_path: Path) -> None:
+    """Nothing is there yet: nothing is wrong but that there is no upstream, and nothing is made by looking."""
+    everything = await found(
+        {"DOVECOTE_DATABASE_URL": f"sqlite:///{tmp_path / 'deep' / 'new.db'}", "DOVECOTE_PORT": "1"}
+    )
+    says(everything, "mistake", "none is configured", "ELKAPI_KEY")
+    says(everything, "warning", "is not there yet", "`dovecote serve` makes it")
+    says(everything, "warning", "whoever is on this machine is the client 'default'", "DOVECOTE_API_KEYS")
+    says(everything, "warning", "not set: providers cannot call back", "DOVECOTE_PUBLIC_URL")
+    says(everything, "warning", "none answers at http://127.0.0.1:1", "dovecote serve")
+    says(everything, "warning", "none yet", "dovecote serve")
+    assert [verdict for verdict, *_ in everything].count("mistake") == 1
+    assert os.listdir(tmp_path) == []  # noqa: PTH208 - pathlib blocks, as ruff has it
+
+
+@pytest.mark.parametrize("key", ["aaaaaaaaaaaaaaaaaaaaaaaa", "my-secret-password-12", "abcabcabcabcabcabc"])
+async def test_keys_that_are_easily_guessed(tmp_path: Path, key: str) -> None:
+    environment = {"DOVECOTE_DATABASE_URL": f"sqlite:///{tmp_path / 'new.db'}", "DOVECOTE_API_KEYS": f"shop={key}"}
+    result = await found(environment, "API keys")
+    says(result, "warning", "easily guessed: that of shop", "openssl rand")
+    assert key not in str(result)
+
+
+async def test_more_of_the_settings(sqlite_url: str) -> None:
+    environment = {
+        "DOVECOTE_DATABASE_URL": sqlite_url,
+        "DOVECOTE_ROUTES__RUNWAY": "cometapi,runwayml",
+        "DOVECOTE_ALLOW_PRIVATE_WEBHOOKS": "true",
+    }
+    everything = await found(environment)
+    says(
+        everything,
+        "warning",
+        "runway names cometapi, runwayml, which is switched off",
+        "COMETAPI_KEY, RUNWAYML_API_SECRET",
+    )
+    says(everything, "warning", "private addresses")
+
+
+async def test_a_port_where_something_else_listens(sqlite_url: str) -> None:
+    page = answering(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nhey!")
+    async with Server.running(page) as server:
+        environment = {"DOVECOTE_DATABASE_URL": sqlite_url, "DOVECOTE_PORT": server.url.rpartition(":")[2]}
+        says(await found(environment, "server"), "mistake", "something else than Dovecote")
+
+
+async def test_a_server_that_cannot_work(sqlite_url: str) -> None:
+    async with installation(sqlite_url) as environment:
+        path = sqlite_url.removeprefix("sqlite:///")
+        with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+            connection.execute("UPDATE alembic_version SET version_num = '0001'")
+        says(await found(environment, "server"), "mistake", "run dovecote migrate")
+        says(await found(environment, "database"), "warning", "has schema 0001", "migrates it when it starts")
+
+
+# ── database and disk ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_databases_that_cannot_be_worked_with(empty_postgresql_url: str, tmp_path: Path) -> None:
+    says(
+        await found({"DOVECOTE_DATABASE_URL": empty_postgresql_url}, "database"),
+        "mistake",
+        "schema none",
+        "run `dovecote migrate`",
+    )
+    away = await found({"DOVECOTE_DATABASE_URL": "postgresql://me:hunter2@127.0.0.1:1/none"}, "database")
+    says(away, "mistake", "postgresql://me:***@127.0.0.1:1/none", "does not answer", "user and password")
+    file = tmp_path / "no.db"
+    file.write_text("this is no database, but a text that is longer than the head of one " * 9)
+    says(await found({"DOVECOTE_DATABASE_URL": f"sqlite:///{file}"}, "database"), "mistake", "")
+
+
+async def test_a_postgresql_that_may_only_be_read(postgresql_url: str) -> None:
+    owner = await asyncpg.connect(postgresql_url, server_settings={"default_transaction_read_only": "off"})
+    try:
+        await owner.execute("ALTER DATABASE dovecote SET default_transaction_read_only = on")
+        result = await found({"DOVECOTE_DATABASE_URL": postgresql_url}, "database")
+    finally:
+        await owner.execute("ALTER DATABASE dovecote RESET default_transaction_read_only")
+        await owner.close()
+    says(result, "mistake", "cannot be written", "read-only")
+
+
+async def test_a_sqlite_that_somebody_keeps_locked(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.store.database.BUSY_TIMEOUT", 0.1)
+    with contextlib.closing(sqlite3.connect(sqlite_url.removeprefix("sqlite:///"), isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        says(await found({"DOVECOTE_DATABASE_URL": sqlite_url}, "database"), "mistake", "cannot be written", "locked")
+
+
+@pytest.mark.parametrize(
+    ("free", "verdict"), [(house.NO_SPACE - 1, "mistake"), (house.LITTLE_SPACE - 1, "warning"), (1 << 40, "ok")]
+)
+async def test_disk_space(sqlite_url: str, monkeypatch: pytest.MonkeyPatch, free: int, verdict: str) -> None:
+    usage = shutil.disk_usage("/")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=free))
+    says(await found({"DOVECOTE_DATABASE_URL": sqlite_url}, "disk"), verdict, f"{free >> 20} MiB free")
+
+
+# ── the public address ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_an_address_that_leads_to_another_dovecote(sqlite_url: str, tmp_path: Path) -> None:
+    async with installation(sqlite_url) as here, installation(f"sqlite:///{tmp_path / 'other.db'}") as there:
+        environment = {**here, "DOVECOTE_PUBLIC_URL": there["DOVECOTE_PUBLIC_URL"]}
+        says(await found(environment, "public_url"), "mistake", "another Dovecote", "callback_secret")
+
+
+async def test_the_secret_may_be_in_the_settings(sqlite_url: str) -> None:
+    async with installation(sqlite_url) as environment:
+        given = {**environment, "DOVECOTE_CALLBACK_SECRET": "another-secret-of-callbacks"}
+        says(await found(given, "public_url"), "mistake", "another Dovecote")
+
+
+ADDRESSES = {
+    "404": (b"HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n", "something else than Dovecote (HTTP 404)"),
+    "page": (b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<html>", "something else than Dovecote (HTTP 200)"),
+    "list": (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]", "something else than Dovecote"),
+    "liar": (b'HTTP/1.1 200 OK\r\nContent-Length: 18\r\n\r\n{"dovecote":"yes"}', "another Dovecote"),
+    "moved": (
+        b"HTTP/1.1 301 M\r\nLocation: https://www.loft.example/callbacks/x\r\nContent-Length: 0\r\n\r\n",
+        "answers with a redirect → providers may not follow: set public_url to where it leads (https://www.loft.example)",
+    ),
+}
+
+
+@pytest.mark.parametrize("how", ADDRESSES)
+async def test_an_address_where_something_else_answers(sqlite_url: str, how: str) -> None:
+    answer, words = ADDRESSES[how]
+    async with installation(sqlite_url) as environment, Server.running(answering(answer)) as server:
+        result = await found({**environment, "DOVECOTE_PUBLIC_URL": server.url}, "public_url")
+        says(result, "mistake", words)
+
+
+@pytest.mark.parametrize("how", ["refused", "unresolvable", "TLS with a plain server"])
+async def test_an_address_that_cannot_be_reached(sqlite_url: str, how: str) -> None:
+    async with installation(sqlite_url) as environment, nowhere(how) as url:
+        says(
+            await found({**environment, "DOVECOTE_PUBLIC_URL": url}, "public_url"),
+            "mistake",
+            "cannot be reached from here",
+        )
+
+
+async def test_what_is_wrong_with_an_address_by_itself(sqlite_url: str) -> None:
+    async with installation(sqlite_url) as environment:
+        plain = await found({**environment, "DOVECOTE_PUBLIC_URL": "http://loft.invalid"}, "public_url")
+        says(plain, "warning", "plain http", "https")
+        near = await found({**environment, "DOVECOTE_PUBLIC_URL": "https://loft.local"}, "public_url")
+        says(near, "warning", "loft.local is not an address of the internet")
+
+
+# ── upstreams ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def at(url: str, database_url: str, upstream: str = "elkapi", **more: str) -> list[tuple[str, str, str | None]]:
+    environment = {"DOVECOTE_DATABASE_URL": database_url, **plug(url, 1.0, upstream), **more}
+    return await found(environment, upstream)
+
+
+@pytest.mark.parametrize(("upstream", "variable"), [("elkapi", "ELKAPI_KEY"), ("runwayml", "RUNWAYML_API_SECRET")])
+async def test_a_key_that_is_not_taken(sqlite_url: str, upstream: str, variable: str) -> None:
+    async with running(Sandbox(key="another")) as url:
+        result = await at(url, sqlite_url, upstream, **{variable: "wrong-key-of-the-test"})
+        says(result, "mistake", "does not take the key", variable)
+
+
+def http(status: str, body: bytes = b"", *headers: bytes) -> bytes:
+    head = b"".join(header + b"\r\n" for header in (*headers, b"Content-Length: %d" % len(body)))
+    return f"HTTP/1.1 {status}\r\n".encode() + head + b"\r\n" + body
+
+
+PAGE = "with a web page: that is no API → base_url is the bare host"
+MOVED = "with a redirect: that is no API (it leads to https://www.elk.example)"
+HOSTS = {
+    "page": (http("200 OK", b"<html>"), "mistake", PAGE, "that of ElkAPI is https://api.elkapi.com"),
+    "moved": (
+        http("301 M", b"", b"Location: https://www.elk.example/v1/models?key=sandbox-key"),
+        "mistake",
+        MOVED,
+        "bare host",
+    ),
+    "plain 404": (http("404 N", b"not found"), "mistake", "with a web page", "bare host"),
+    "no such route": (
+        http("404 N", b'{"error":{"message":"Invalid URL (GET /v1/models)"}}'),
+        "warning",
+        "does not know GET /v1/models",
+        "first task",
+    ),
+    "no credit": (
+        http("403 N", b'{"error":{"code":"insufficient_user_quota"}}'),
+        "mistake",
+        "turns the account away",
+        "its credit",
+    ),
+    "busy": (http("429 B", b"{}"), "warning", "is in trouble", "try again"),
+    "broken": (http("502 B"), "warning", "is in trouble", "try again"),
+    "odd": (http("200 OK", b"{}"), "mistake", "cannot be read", "is http"),
+}
+
+
+@pytest.mark.parametrize("how", HOSTS)
+async def test_a_host_that_answers_otherwise(sqlite_url: str, how: str) -> None:
+    answer, verdict, *words = HOSTS[how]
+    async with Server.running(answering(answer)) as server:
+        says(await at(server.url, sqlite_url), verdict, *words)
+
+
+@pytest.mark.parametrize("how", ["refused", "unresolvable", "TLS with a plain server", "TLS cut short"])
+async def test_a_host_that_cannot_be_reached(sqlite_url: str, how: str) -> None:
+    async with nowhere(how) as url:
+        says(await at(url, sqlite_url), "mistake", "no connection to", "DNS, firewall")
+
+
+async def test_a_host_that_breaks_the_line(sqlite_url: str) -> None:
+    async with Server.running(close_at_once) as server:
+        says(await at(server.url, sqlite_url), "mistake", "no usable answer came", "firewall")
+
+
+async def test_credit(sqlite_url: str) -> None:
+    async with running(Sandbox(key=SANDBOX_KEY)) as url:
+        account = plug_account(url, "elkapi")
+        low = {"DOVECOTE_UPSTREAMS__ELKAPI__LOW_CREDIT": "501"}
+        says(await at(url, sqlite_url, **account, **low), "warning", "only 500 USD left", "charge the account")
+        says(await at(url, sqlite_url), "ok", "credit is not asked for: that takes a query_key")
+        wrong = {**account, "DOVECOTE_UPSTREAMS__ELKAPI__QUERY_KEY": "wrong-key-of-the-test"}
+        says(await at(url, sqlite_url, **wrong), "mistake", "does not say what is left", "query_url and query_key")
+        wrong = {**account, "DOVECOTE_UPSTREAMS__ELKAPI__ACCOUNT_TOKEN": "wrong-key-of-the-test"}
+        says(await at(url, sqlite_url, **wrong), "mistake", "list of jobs", "account_token and account_user")
+        async with nowhere("refused") as away:
+            wrong = {**account, "DOVECOTE_UPSTREAMS__ELKAPI__QUERY_URL": away}
+            says(await at(url, sqlite_url, **wrong), "warning", "does not say what is left", "no connection")
+
+
+async def test_callbacks_and_circuits(database_url: str) -> None:
+    sandbox = Sandbox(key=SANDBOX_KEY)
+    async with installation(database_url, sandbox) as environment:
+        off = {**environment, "DOVECOTE_UPSTREAMS__ELKAPI__CALLBACKS": "off"}
+        says(await found(off, "elkapi"), "ok", "switched off")
+        says(await found({**environment, "DOVECOTE_PUBLIC_URL": ""}, "elkapi"), "ok", "there is no public_url")
+        says(await found(environment, "runwayml"), "ok", "has no callbacks")
+        await spoil(database_url)
+        result = await found(environment, "elkapi")
+        says(result, "warning", "callbacks have all but stopped coming: 0%", "runway/aggregator", "/callbacks/")
+        says(result, "warning", "keeps failing in runway/aggregator", "tried again by itself")
+
+
+async def spoil(database_url: str) -> None:
+    """Let an upstream look as after a bad day: nothing came by callback, and it kept failing."""
+    now = dt.datetime.now(dt.UTC)
+    async with database_at(database_url) as database:
+        tasks = [a_task(created_at=now, updated_at=now) for _ in range(12)]
+        await keep(database, *tasks)
+        ended = {
+            "state": State.SUCCEEDED, "upstream": "elkapi", "dialect": "runway/aggregator", "callback_expected": True,
+            "learned_by": Source.POLL, "verdict_by": "provider", "finished_at": now, "submitted_at": now, "due_at": None,
+        }  # fmt: skip
+        async with database.writing() as connection:
+            await queue.settle_tasks(connection, [dataclasses.replace(task, **ended) for task in tasks])
+            await gates.record_failures(connection, [("elkapi", "runway/aggregator", now)] * 5)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "verdict", "words"),
+    [(90, "warning", "s ahead of this"), (-90, "warning", "s behind"), (4000, "mistake", "ahead"), (0, "ok", "agrees")],
+)
+async def test_clocks(sqlite_url: str, seconds: float, verdict: str, words: str) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        now = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=seconds)
+        date = now.strftime("%a, %d %b %Y %H:%M:%S GMT").encode()
+        body = b'{"data":[]}'
+        await answering(b"HTTP/1.1 200 OK\r\nDate: %s\r\nContent-Length: %d\r\n\r\n%s" % (date, len(body), body))(
+            reader, writer
+        )
+
+    async with Server.running(answer) as server:
+        environment = {"DOVECOTE_DATABASE_URL": sqlite_url, **plug(server.url, 1.0, "elkapi")}
+        says(await found(environment, "clock"), verdict, words)
+
+
+# ── the proof ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_the_proof_is_no_oracle(sqlite_url: str) -> None:
+    """It answers nothing but a nonce, and what it says is no token."""
+    tokens = Tokens("secret")
+    assert tokens.prove("a" * 32) != tokens.prove("b" * 32)
+    assert tokens.prove("a" * 32) != Tokens("other").prove("a" * 32)
+    assert tokens.read(tokens.prove("a" * 32)) is None
+    async with (
+        installation(sqlite_url) as environment,
+        httpx.AsyncClient(base_url=environment["DOVECOTE_PUBLIC_URL"], trust_env=False) as client,
+    ):
+        for path in ("x", "A" * 32, "a" * 31, "a" * 33, "a" * 32 + "%0a"):
+            assert (await client.get(f"/callbacks/{path}")).status_code == 405
+        answer = await client.get("/callbacks/" + "a" * 32)
+        assert answer.json().keys() == {"dovecote"}
+        assert (await client.post("/callbacks/" + "a" * 32, json={})).status_code == 404

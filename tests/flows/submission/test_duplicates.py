@@ -1,0 +1,264 @@
+"""Proofs of jobs that come when nobody expects them: together, late, or while somebody else looks at the same job."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from service.domain.task import State, Submission, Task
+from service.flows import callbacks as inbox
+from service.flows.submission import duplicates as extras
+from service.flows.submission import run as submit
+from service.flows.task_pool import Underway
+from service.sandbox import Faults
+from tests.flows.submission.test_failover import Route, route
+from tests.support.stage import Moody
+from tests.support.world import JOB_SECONDS
+from tests.system.test_crashes import LONGEST_LEASE
+
+WISH: dict[str, Any] = {"operation": "text_to_video", "callback_url": None}
+AGAIN = {"confirm_double_payment": True}
+
+
+def moody(three: Route, mood: str) -> Moody:
+    host = Moody(three.elk)
+    host.mood = mood
+    three.world.edge.hosts["sandbox.test"] = host
+    return host
+
+
+async def test_two_callbacks_at_once_of_a_job_that_was_denied_tell_of_one_job(database_url: str) -> None:
+    async with route(database_url, DOVECOTE_ROUTES__RUNWAY="elkapi") as three:
+        moody(three, "lie")
+        task = await three.world.submit("[early][seconds=0] a dove", **WISH)
+        underway = Underway(1)
+        await submit.run_due(three.world.runtime, underway)
+        await underway.finish()
+        assert await three.history(task) == [("elkapi", "unavailable")]
+        assert await inbox.run_due(three.world.runtime) == 2
+        assert (await three.world.task(task)).state is State.SUCCEEDED
+        [submission] = await three.world.submissions(task)
+        assert (submission.outcome, submission.superseded_at, submission.job_state) == ("taken", None, None)
+        assert "extra_job" not in [event.type for event in await three.world.events(task)]
+
+
+async def test_an_answer_that_comes_after_a_retry_serves_the_task_and_is_no_extra_job(database_url: str) -> None:
+    async with route(database_url, DOVECOTE_ROUTES__RUNWAY="elkapi") as three:
+        host = moody(three, "hold")
+        task = await three.world.submit("[drop] a dove", **WISH)
+        sleeper = Underway(1)
+        await submit.run_due(three.world.runtime, sleeper)
+        await host.holds.wait()
+        three.world.clock.forward(LONGEST_LEASE)
+        await three.world.work()
+        answer = await three.world.client.post(f"/v1/tasks/{task.id}/retry", json=AGAIN)
+        assert answer.json()["state"] == "queued"
+        host.mood = "well"
+        host.let_go()
+        await sleeper.finish()
+        await three.world.until(JOB_SECONDS * 10)
+        assert (await three.world.task(task)).state is State.SUCCEEDED
+        [submission] = await three.world.submissions(task)
+        assert (submission.outcome, submission.superseded_at) == ("taken", None)
+        assert three.jobs == [1, 0, 0]
+
+
+async def test_a_job_that_is_adopted_while_it_is_looked_after_stays_adopted(database_url: str) -> None:
+    async with route(database_url, DOVECOTE_ROUTES__RUNWAY="elkapi,cometapi") as three:
+        world = three.world
+        host, other = moody(three, "cut"), Moody(three.comet)
+        world.edge.hosts["comet.test"] = other
+        task = await world.submit(**WISH)
+        await world.work()
+        other.mood, three.comet.faults = "detain", Faults.named(["503=99"])
+        await world.client.post(f"/v1/tasks/{task.id}/retry", json=AGAIN)
+        buying = Underway(1)
+        await submit.run_due(world.runtime, buying)
+        await other.holds.wait()
+        world.clock.forward(JOB_SECONDS * 0.3)
+        await three.elk.deliver_due()
+        await inbox.run_due(world.runtime)
+        assert (await world.submissions(task))[0].job_state == "running"
+        host.mood = "hold"
+        looking = Underway(1)
+        await extras.run_due(world.runtime, looking)
+        await host.holds.wait()
+        other.let_go()
+        await buying.finish()
+        assert (await world.task(task)).state is State.QUEUED
+        world.clock.forward(JOB_SECONDS)
+        await three.elk.deliver_due()
+        await inbox.run_due(world.runtime)
+        host.let_go()
+        await looking.finish()
+        assert (await world.task(task)).state is State.SUCCEEDED
+        first, second = await world.submissions(task)
+        assert (first.outcome, first.superseded_at, first.job_state, first.due_at) == ("taken", None, None, None)
+        assert second.outcome == "unavailable"
+
+
+async def test_what_is_known_of_an_extra_job_only_grows(database_url: str) -> None:
+    """A callback that says 'running' comes last: the end that has been seen stays, and nobody looks again."""
+    async with route(database_url, DOVECOTE_ROUTES__RUNWAY="elkapi,cometapi") as three:
+        world = three.world
+        three.elk.faults = Faults.named(["cut", "drop"])
+        task = await world.submit(**WISH)
+        await world.work()
+        await world.client.post(f"/v1/tasks/{task.id}/retry", json=AGAIN)
+        await world.work()
+        assert await three.history(task) == [("elkapi", "uncertain"), ("cometapi", "taken")]
+        first, _ = await world.submissions(task)
+        [job] = three.elk.ledger.jobs
+        for status in ("1", "3", "1"):
+            world.clock.forward(JOB_SECONDS)
+            told = {"task_id": job.id, "status": status, "video_url": job.file_url if status == "3" else None}
+            await world.client.post(f"/callbacks/{world.runtime.tokens.make(first.id)}", json={**told, "msg": status})
+            await world.work()
+        first, _ = await world.submissions(task)
+        assert (first.job_state, first.due_at) == ("succeeded", None)
+        happened = [event.type for event in await world.events(task)]
+        assert (happened.count("extra_job"), happened.count("extra_job_ended")) == (1, 1)
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+async def test_what_the_client_wants_cancelled_is_neither_bought_again_nor_looked_at_for_ever(
+    database_url: str, *, cancelled: bool
+) -> None:
+    async with route(database_url, DOVECOTE_ROUTES__RUNWAY="elkapi") as three, asyncio.timeout(30):
+        three.elk.faults = Faults.named(["cut", "drop"])
+        task = await three.world.submit(**WISH, on_uncertain="resubmit_once", deadline=400)
+        await three.world.work()
+        if cancelled:
+            await three.world.client.post(f"/v1/tasks/{task.id}/cancel")
+        await three.world.until(300)
+        assert three.jobs == [1 if cancelled else 2, 0, 0]
+        held = State.CANCELLED if cancelled else State.UNCONFIRMED
+        assert (await three.world.task(task)).state is held
+        await three.world.until(110)
+        assert (await three.world.task(task)).state is (held if cancelled else State.EXPIRED)
+
+
+async def test_who_waits_for_a_place_is_not_looked_at_without_a_pause(database_url: str) -> None:
+    """A submit would fit into the second, and there is no place: no timer ends that, but a place that is given back."""
+    limits = {"OPEN_TASKS": "1", "SUBMITS_PER_SECOND": "5"}
+    more = {f"DOVECOTE_UPSTREAMS__ELKAPI__{name}": value for name, value in limits.items()}
+    async with route(database_url, DOVECOTE_ROUTES__RUNWAY="elkapi", **more) as three:
+        for _ in range(2):
+            await three.world.submit("[stuck] a dove", **WISH)
+        await three.world.work()
+        three.world.clock.forward(10)
+        bell = three.world.runtime.bells.journeys["submit"]
+        bell.clear()
+        assert await submit.run_due(three.world.runtime, Underway(1)) == 0
+        await asyncio.sleep(0.05)
+        assert not bell.is_set()
+
+
+@pytest.mark.parametrize("state", [State.SUBMITTING, State.UNCONFIRMED, State.QUEUED])
+async def test_a_callback_with_an_id_proves_the_job_whatever_its_word(database_url: str, state: State) -> None:
+    """Else it would be bought again, although its id is known."""
+    async with route(database_url, DOVECOTE_ROUTES__RUNWAY="elkapi,cometapi") as three:
+        world = three.world
+        host = moody(three, "hold" if state is State.SUBMITTING else "cut")
+        task = await world.submit("[drop] a dove", **WISH)
+        underway = Underway(1)
+        await submit.run_due(world.runtime, underway)
+        if state is State.SUBMITTING:
+            await host.holds.wait()
+        else:
+            await underway.finish()
+        if state is State.QUEUED:
+            await world.client.post(f"/v1/tasks/{task.id}/retry", json=AGAIN)
+        assert (await world.task(task)).state is state
+        [submission], [job] = await world.submissions(task), three.elk.ledger.jobs
+        path = f"/callbacks/{world.runtime.tokens.make(submission.id)}"
+        await world.client.post(path, json={"task_id": job.id, "status": "hatching", "msg": None})
+        await inbox.run_due(world.runtime)
+        after = await world.task(task)
+        assert (after.state, after.external_id) == (State.SUBMITTED, job.id)
+        [submission] = await world.submissions(task)
+        assert (submission.outcome, submission.external_id, submission.superseded_at) == ("taken", job.id, None)
+        host.mood = "well"
+        host.let_go()
+        await underway.finish()
+        await world.until(JOB_SECONDS * 10)
+        assert (await world.task(task)).state is State.SUCCEEDED
+        assert three.jobs == [1, 0, 0]
+
+
+async def bought_twice(three: Route, answer: str) -> tuple[Task, list[Submission]]:
+    """Let a second submission be on its way when the job of the first one is heard of; then it is answered."""
+    world = three.world
+    moody(three, "cut")
+    task = await world.submit("a dove", **WISH)
+    await world.work()
+    other = Moody(three.comet)
+    world.edge.hosts["comet.test"] = other
+    other.mood, three.comet.faults = "detain", Faults.named([answer])
+    await world.client.post(f"/v1/tasks/{task.id}/retry", json=AGAIN)
+    moody(three, "well")
+    buying = Underway(1)
+    await submit.run_due(world.runtime, buying)
+    await other.holds.wait()
+    world.clock.forward(JOB_SECONDS * 0.3)
+    await three.elk.deliver_due()
+    await inbox.run_due(world.runtime)
+    submissions: list[Submission] = await world.submissions(task)
+    assert [(each.outcome, each.job_state) for each in submissions] == [("taken", "running"), ("sending", None)]
+    other.let_go()
+    await buying.finish()
+    return task, submissions
+
+
+@pytest.mark.parametrize("answer", ["503=99", "cut"])
+async def test_a_job_that_is_known_serves_the_task_before_another_is_bought(database_url: str, answer: str) -> None:
+    async with route(database_url, DOVECOTE_ROUTES__RUNWAY="elkapi,cometapi") as three:
+        task, _ = await bought_twice(three, answer)
+        state = (await three.world.task(task)).state
+        assert state is (State.UNCONFIRMED if answer == "cut" else State.QUEUED)
+        await three.world.work()
+        after = await three.world.task(task)
+        assert after.state in {State.SUBMITTED, State.RUNNING}
+        assert (after.upstream, after.external_id) == ("elkapi", three.elk.ledger.jobs[0].id)
+        first, second = await three.world.submissions(task)
+        assert (first.outcome, first.superseded_at, first.job_state, first.due_at) == ("taken", None, None, None)
+        assert (second.outcome, second.superseded_at is None) == (
+            ("uncertain", False) if answer == "cut" else ("unavailable", True)
+        )
+        await three.world.until(JOB_SECONDS * 5)
+        assert (await three.world.task(task)).state is State.SUCCEEDED
+        assert three.jobs == [1, 1 if answer == "cut" else 0, 0]
+
+
+@pytest.mark.parametrize("answer", ["refuse", "nocredit"])
+async def test_that_nobody_else_takes_it_does_not_bury_what_was_paid_for(database_url: str, answer: str) -> None:
+    """The second submission is turned down, and the first one's job goes on: its result is delivered, late."""
+    async with route(database_url, DOVECOTE_ROUTES__RUNWAY="elkapi,cometapi") as three:
+        task, _ = await bought_twice(three, answer)
+        if answer == "refuse":
+            told = await three.world.task(task)
+            assert (told.state, told.verdict_by) == (State.FAILED, "dovecote")
+        await three.world.until(JOB_SECONDS * 5)
+        after = await three.world.task(task)
+        assert (after.state, after.verdict_by, after.upstream) == (State.SUCCEEDED, "provider", "elkapi")
+        assert three.jobs == [1, 0, 0]
+
+
+async def test_who_can_have_a_place_does_not_wait_for_an_upstream_that_fails(database_url: str) -> None:
+    """Places become free all the time; an upstream may be down for hours, and is tried by one task in half a minute."""
+    limits = {"OPEN_TASKS": "2", "TYPICAL_SECONDS": str(JOB_SECONDS)}
+    more = {f"DOVECOTE_UPSTREAMS__COMETAPI__{name}": value for name, value in limits.items()}
+    more["DOVECOTE_ROUTES__RUNWAY"] = "elkapi,cometapi"
+    async with route(database_url, **more) as three:
+        world = three.world
+        world.edge.down.add("sandbox.test")
+        for _ in range(5):  # they find elkapi down, and open its circuit
+            await world.submit(**WISH, route=["elkapi"], deadline=10)
+        await world.work()
+        tasks = [await world.submit(**WISH) for _ in range(8)]
+        await world.work()
+        waiting = [task for task in [await world.task(each) for each in tasks] if task.waits_for is not None]
+        assert {task.waits_for for task in waiting} == {"cometapi"}
+        assert len(waiting) == 6
+        await world.pass_time(JOB_SECONDS * 8)
+        assert three.jobs == [0, 8, 0]

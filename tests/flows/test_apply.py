@@ -1,0 +1,392 @@
+"""Attacks on how lost answers, second purchases, waits and cancels meet: each once took a task to a wrong end."""
+
+import asyncio
+import contextlib
+import dataclasses
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import httpx
+import pytest
+
+from service.domain.task import Source, State, Task, Update
+from service.flows import callbacks as inbox
+from service.flows import polling as poll
+from service.flows.apply import News, settle
+from service.flows.context import Runtime, upstreams_of
+from service.flows.signals import Bells
+from service.flows.submission import duplicates as extras
+from service.flows.submission import reconcile
+from service.flows.submission import run as submit
+from service.flows.task_pool import Underway
+from service.sandbox import Faults, InProcessTransport
+from service.store import queue
+from service.store.database import Database, StoreUnavailable
+from service.store.writer import Writer
+from tests.flows.submission.test_failover import WISH, Route, route
+from tests.support.world import World
+
+ALONE = {"DOVECOTE_ROUTES__RUNWAY": "elkapi"}
+TWO = {"DOVECOTE_ROUTES__RUNWAY": "elkapi,cometapi"}
+
+
+class Held(httpx.AsyncBaseTransport):
+    """An upstream that keeps those who buy waiting until the test lets them go."""
+
+    def __init__(self, then: Callable[[httpx.Request], Any]) -> None:
+        self.arrived, self.go_on = asyncio.Event(), asyncio.Event()
+        self._then = then
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        self.arrived.set()
+        await self.go_on.wait()
+        response: httpx.Response = self._then(request)
+        return response
+
+
+def answering(
+    status: int, body: bytes = b'{"error":{"message":"no"}}', **headers: str
+) -> Callable[[httpx.Request], Any]:
+    return lambda request: httpx.Response(status, headers=headers, stream=httpx.ByteStream(body), request=request)
+
+
+def silent(request: httpx.Request) -> Any:
+    raise httpx.ReadTimeout("no answer", request=request)
+
+
+def kinds(events: list[Any]) -> list[str]:
+    return [event.type for event in events]
+
+
+async def bought_again(three: Route, then: Callable[[httpx.Request], Any]) -> tuple[Task, Held, Underway]:
+    """Let a task be bought a second time at cometapi, and its first job call back while that is on its way."""
+    world = three.world
+    held = world.edge.hosts["comet.test"] = Held(then)
+    three.elk.faults = Faults.named(["cut", "late=125"])
+    task = await world.submit(**WISH, on_uncertain="resubmit_once")
+    await world.work()
+    world.clock.forward(121)
+    looks, purchases = Underway(1), Underway(1)
+    await poll.run_due(world.runtime, looks)
+    await looks.finish()
+    await submit.run_due(world.runtime, purchases)
+    await held.arrived.wait()
+    world.clock.forward(20)
+    await world.sandbox.deliver_due()
+    while await inbox.run_due(world.runtime):
+        pass
+    return task, held, purchases
+
+
+@pytest.mark.parametrize(
+    "then", [answering(400), answering(402), answering(503), silent], ids=["refused", "no credit", "503", "silent"]
+)
+async def test_a_job_that_was_one_too_many_serves_where_the_second_purchase_fails(
+    database_url: str, then: Callable[[httpx.Request], Any]
+) -> None:
+    """Its callbacks came while the second purchase was on its way, and none comes again."""
+    async with route(database_url, **TWO) as three:
+        task, held, purchases = await bought_again(three, then)
+        assert (await three.world.task(task)).state is State.SUBMITTING
+        held.go_on.set()
+        await purchases.finish()
+        await three.world.until(300)
+        ended = await three.world.task(task)
+        assert (ended.state, ended.upstream, ended.results != ()) == (State.SUCCEEDED, "elkapi", True)
+        assert three.jobs == [1, 0, 0]
+        first, second = await three.world.submissions(task)
+        assert (first.superseded_at, first.job_state, first.due_at) == (None, None, None)
+        assert second.outcome != "taken"
+
+
+async def test_a_first_job_that_failed_does_not_end_what_was_bought_again(database_url: str) -> None:
+    async with route(database_url, **TWO) as three:
+        three.elk.faults = Faults.named(["cut", "fail", "disorder", "late=150"])
+        task = await three.world.submit(**WISH, on_uncertain="resubmit_once")
+        await three.world.work()
+        three.elk.faults = three.comet.faults = Faults.named(["503=999"])
+        await three.world.until(170)
+        assert (await three.world.task(task)).state is State.QUEUED
+        three.elk.faults = three.comet.faults = Faults()
+        await three.world.until(300)
+        assert (await three.world.task(task)).state is State.SUCCEEDED
+        [first, *_] = await three.world.submissions(task)
+        assert (first.outcome, first.job_state) == ("taken", "failed")
+        assert sum(three.jobs) == 2
+
+
+async def test_what_is_cancelled_is_not_bought_again_and_ends_when_nobody_can_find_out(database_url: str) -> None:
+    async with route(database_url, **ALONE) as three:
+        three.elk.faults = Faults.named(["cut", "drop"])
+        task = await three.world.submit(**WISH, on_uncertain="resubmit_once")
+        await three.world.work()
+        shown = await three.world.client.post(f"/v1/tasks/{task.id}/cancel")
+        assert (shown.status_code, shown.json()["state"]) == (202, "unconfirmed")
+        await three.world.until(200)
+        ended = await three.world.task(task)
+        assert (ended.state, ended.verdict_by) == (State.CANCELLED, "dovecote")
+        assert ended.failure is not None
+        assert "may have it" in str(ended.failure.message)
+        assert three.jobs == [1, 0, 0]
+
+
+@pytest.mark.parametrize("when", ["waiting", "decided"])
+async def test_a_cancel_after_a_first_purchase_does_not_say_that_nothing_was_paid(database_url: str, when: str) -> None:
+    async with route(database_url, **TWO) as three:
+        three.elk.faults = Faults.named(["cut", "drop"])
+        three.comet.faults = Faults.named(["503=99"])
+        task = await three.world.submit(**WISH, on_uncertain="resubmit_once")
+        await three.world.work()
+        three.elk.faults = Faults.named(["503=99"])
+        three.world.clock.forward(121)
+        if when == "waiting":
+            await three.world.work()
+        else:
+            looks = Underway(1)
+            await poll.run_due(three.world.runtime, looks)
+            await looks.finish()
+        assert (await three.world.task(task)).state is State.QUEUED
+        shown = (await three.world.client.post(f"/v1/tasks/{task.id}/cancel")).json()
+        assert shown["state"] == "cancelled"
+        assert "nothing was paid" not in shown["failure"]["message"]
+
+
+class Busy(httpx.AsyncBaseTransport):
+    """Wants to be left alone for five minutes, and counts who does not."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        self.asked += 1
+        response: httpx.Response = answering(429, **{"Retry-After": "300"})(request)
+        return response
+
+
+async def test_who_asks_for_rest_gets_it_although_nobody_else_can_serve(database_url: str) -> None:
+    """The next upstream's circuit is open: the task must not go back to the one that has just asked for rest."""
+    async with route(database_url, **TWO) as three:
+        world = three.world
+        world.edge.down.add("comet.test")
+        for _ in range(5):
+            await world.submit(**WISH, route=["cometapi"])
+        await world.work()
+        busy = world.edge.hosts["sandbox.test"] = Busy()
+        task = await world.submit(**WISH)
+        await world.work()
+        assert busy.asked == 1
+        assert (await world.task(task)).waits_for == "cometapi runway/aggregator"
+        await world.until(80)
+        assert busy.asked == 1
+        world.edge.down.clear()
+        await world.until(39)
+        assert await three.history(task) == [("elkapi", "unavailable"), ("cometapi", "taken")]
+
+
+async def test_all_who_ask_for_rest_get_it(database_url: str) -> None:
+    async with route(database_url, **TWO) as three:
+        elk, comet = Busy(), Busy()
+        three.world.edge.hosts |= {"sandbox.test": elk, "comet.test": comet}
+        await three.world.submit(**WISH)
+        await three.world.until(119)
+        assert (elk.asked, comet.asked) == (1, 1)
+        await three.world.until(2)
+        assert elk.asked + comet.asked == 3
+
+
+async def test_an_upstream_that_is_not_configured_any_more_is_no_reason_to_ask_at_once(database_url: str) -> None:
+    async with route(database_url, **TWO) as three:
+        task = await three.world.submit(**WISH)
+        assert task.route == ("elkapi", "cometapi")
+        runtime = three.world.runtime
+        runtime.upstreams = {"elkapi": runtime.upstreams["elkapi"]}
+        three.world.edge.hosts["sandbox.test"] = elk = Busy()
+        await three.world.until(119)
+        assert elk.asked == 1
+
+
+async def test_what_came_too_late_leaves_no_trace_in_the_history(database_url: str) -> None:
+    """An operator retries while the callback that settles it is taken in: the history must not say that it was retried."""
+    async with route(database_url, **ALONE) as three:
+        world = three.world
+        three.elk.faults = Faults.named(["cut"])
+        task = await world.submit(**WISH)
+        await world.work()
+        known = await world.task(task)
+        world.clock.forward(3)
+        await world.sandbox.deliver_due()
+        await inbox.run_due(world.runtime)
+        with pytest.raises(reconcile.NotUnconfirmed):
+            await reconcile.retry(world.runtime, known)
+        assert "retried" not in kinds(await world.events(task))
+        assert three.jobs == [1, 0, 0]
+
+
+async def test_a_proof_that_was_read_before_the_task_was_given_up_revives_its_submission(database_url: str) -> None:
+    async with route(database_url, **ALONE) as three:
+        world = three.world
+        three.elk.faults = Faults.named(["cut", "drop"])
+        task = await world.submit(**WISH)
+        await world.work()
+        [read] = await world.submissions(task)
+        await reconcile.retry(world.runtime, await world.task(task))
+        job = three.elk.ledger.jobs[0]
+        update = Update(state=State.RUNNING, external_id=job.id)
+        await settle(world.runtime, News(task_id=task.id, source=Source.CALLBACK, update=update, proves=read))
+        [first] = await world.submissions(task)
+        assert (first.outcome, first.superseded_at) == ("taken", None)
+        await world.until(100)
+        assert three.jobs == [1, 0, 0]
+        assert (await world.task(task)).state is State.SUCCEEDED
+
+
+# Lines -------------------------------------------------------------------------------------------------------------
+
+ONE_PLACE = {**ALONE, "DOVECOTE_UPSTREAMS__ELKAPI__OPEN_TASKS": "1"}
+
+
+async def test_a_deadline_or_a_cancel_ends_who_stands_in_line_and_nobody_else(database_url: str) -> None:
+    async with route(database_url, **ONE_PLACE) as three:
+        world = three.world
+        first = await world.submit("[drop][seconds=60] first", callback_url=None)
+        await world.work()
+        short = await world.submit("short", deadline=15)
+        gone = await world.submit("gone", callback_url=None)
+        last = await world.submit("last", callback_url=None)
+        await world.work()
+        assert (await world.client.post(f"/v1/tasks/{gone.id}/cancel")).json()["state"] == "cancelled"
+        await world.until(20)
+        states = [(await world.task(task)).state for task in (first, short, gone, last)]
+        assert states[1:] == [State.EXPIRED, State.CANCELLED, State.QUEUED]
+        assert [message.type for message in await world.messages(short)] == ["task.expired"]
+        assert [(await world.task(task)).waits_for for task in (short, gone)] == [None, None]
+        await world.until(300)
+        assert (await world.task(last)).state is State.SUCCEEDED
+        assert three.jobs == [2, 0, 0]
+
+
+async def test_who_waits_for_an_upstream_that_is_removed_goes_to_the_next(database_url: str) -> None:
+    async with route(database_url, **{**TWO, "DOVECOTE_UPSTREAMS__ELKAPI__OPEN_TASKS": "1"}) as three:
+        world = three.world
+        await world.submit("[drop][seconds=500] first", callback_url=None)
+        await world.work()
+        waits = [await world.submit(f"waits {number}", callback_url=None) for number in range(2)]
+        await world.work()
+        assert {(await world.task(task)).waits_for for task in waits} == {"elkapi"}
+        runtime = world.runtime
+        without = {name: each for name, each in runtime.upstreams.items() if name != "elkapi"}
+        world.runtime = dataclasses.replace(runtime, upstreams=without, _batches={})
+        async with runtime.database.writing() as connection:  # as a starting process does
+            known = [line.key for line in world.runtime.lines]
+            await queue.leave_unknown_lines(connection, known, now=world.clock())
+        await world.until(300)
+        assert {(await world.task(task)).state for task in waits} == {State.SUCCEEDED}
+        assert three.jobs == [1, 2, 0]
+
+
+async def test_a_probe_whose_process_dies_keeps_nobody_waiting_for_long(database_url: str) -> None:
+    async with route(database_url, **ALONE) as three:
+        world = three.world
+        world.edge.down.add("sandbox.test")
+        tasks = [await world.submit(f"[drop] {number}", callback_url=None) for number in range(6)]
+        await world.work()
+        world.clock.forward(31)
+        world.edge.down.clear()
+        held = world.edge.hosts["sandbox.test"] = Held(silent)
+        dying = Underway(1)
+        await submit.run_due(world.runtime, dying)
+        await held.arrived.wait()
+        await dying.finish(within=0)  # its process is gone
+        world.edge.hosts["sandbox.test"] = InProcessTransport(three.elk.app)
+        await world.work()
+        assert three.jobs == [0, 0, 0], "the probe is waited for"
+        await world.until(300)
+        states = Counter([(await world.task(task)).state for task in tasks])
+        assert states == {State.SUCCEEDED: 5, State.UNCONFIRMED: 1}
+        assert three.jobs == [5, 0, 0]
+
+
+# Several processes ---------------------------------------------------------------------------------------------------
+
+
+@contextlib.asynccontextmanager
+async def processes(world: World, count: int) -> AsyncIterator[list[Runtime]]:
+    """Open several processes over one database: each has its own connections, writer and places."""
+    async with contextlib.AsyncExitStack() as opened:
+        made = []
+        for _ in range(count):
+            database = Database(world.runtime.settings.database_url)
+            opened.push_async_callback(database.close)
+            writer = await opened.enter_async_context(Writer(database).running())
+            upstreams = upstreams_of(world.runtime.settings)
+            own = dataclasses.replace(
+                world.runtime, database=database, writer=writer, upstreams=upstreams, bells=Bells(), _batches={}
+            )
+            made.append(own)
+        yield made
+
+
+async def round_of(runtime: Runtime) -> None:
+    """Let one process do all there is to do now, as its pumps would."""
+
+    async def one(journey: Any) -> int:
+        underway = Underway(2)  # so few that each process gets some
+        try:
+            done: int = await journey.run_due(runtime, underway)
+        except StoreUnavailable as error:
+            clashes.append(str(error.__cause__))
+            return 1
+        await underway.finish()
+        return done
+
+    while sum(await asyncio.gather(*(one(journey) for journey in (submit, poll, extras)))):
+        pass
+
+
+clashes: list[str] = []
+
+
+async def test_processes_together_give_no_more_than_the_places_and_lose_nothing(postgresql_url: str) -> None:
+    """Three processes over one PostgreSQL, at the same time: never more open than there are places, each bought once."""
+    places = 2
+    more = {**ALONE, "DOVECOTE_UPSTREAMS__ELKAPI__OPEN_TASKS": str(places)}
+    async with route(postgresql_url, **more) as three, processes(three.world, 3) as several:
+        world, wanted = three.world, []
+        clashes.clear()
+        for burst in range(6):  # each finds all places free, and every process has tasks in hand
+            tasks = [
+                await world.submit_as(f"client {n % 3}", f"[drop] {burst} {n}", callback_url=None) for n in range(6)
+            ]
+            wanted += [task.input["prompt"] for task in tasks]
+            for _ in range(20):
+                await asyncio.gather(*map(round_of, several))
+                at_work = sum(job.state in {"queued", "running"} for job in three.elk.ledger.jobs)
+                assert at_work <= places
+                if all([(await world.task(task)).state is State.SUCCEEDED for task in tasks]):
+                    break
+                world.clock.forward(5)
+        assert Counter(job.prompt for job in three.elk.ledger.jobs) == Counter(wanted)
+        assert clashes == []
+
+
+async def test_processes_together_send_one_probe(postgresql_url: str) -> None:
+    async with route(postgresql_url, **ALONE) as three, processes(three.world, 3) as several:
+        world = three.world
+        world.edge.down.add("sandbox.test")
+        clashes.clear()
+        tasks = [await world.submit(f"[drop] {number}", callback_url=None) for number in range(9)]
+        await asyncio.gather(*map(round_of, several))
+        for number in range(1, 4):
+            sent = len(world.edge.requests)
+            world.clock.forward(31)
+            tasks += [await world.submit(f"[drop] {number} {other}", callback_url=None) for other in range(6)]
+            await asyncio.gather(*map(round_of, several))
+            assert len(world.edge.requests) == sent + 1, f"probe {number}"
+        world.edge.down.clear()
+        for _ in range(60):
+            world.clock.forward(5)
+            await asyncio.gather(*map(round_of, several))
+        assert {(await world.task(task)).state for task in tasks} == {State.SUCCEEDED}
+        assert three.jobs == [27, 0, 0]
+        assert clashes == []

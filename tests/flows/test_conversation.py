@@ -1,0 +1,99 @@
+"""What a broken conversation means for a purchase: never sent and tried again, or perhaps sent and never sent again."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import pytest
+
+from service.domain.callback_token import Tokens
+from service.domain.errors import Unavailable, Uncertain, UpstreamError
+from service.domain.task import State, Update
+from service.flows.context import Runtime, upstreams_of
+from service.flows.conversation import converse
+from service.http.client import Http
+from service.http.ssrf.guard import Guard
+from service.http.ssrf.policy import Rules
+from service.providers import DIALECTS
+from service.store.database import Database
+from service.store.writer import Writer
+from tests.support.breakage import ANSWER, HEAD, PERHAPS_SENT, Server, answering, nowhere, request_of
+from tests.support.values import a_task
+from tests.support.world import settings_for
+
+
+@contextlib.asynccontextmanager
+async def runtime_for(url: str) -> AsyncIterator[Runtime]:
+    """Give a runtime with the real clients, whose one upstream is somewhere. Its database is never opened."""
+    settings = settings_for("sqlite:///never-opened.db", DOVECOTE_UPSTREAMS__ELKAPI__BASE_URL=url)
+    database = Database(settings.database_url)
+    http = Http.real(Guard(Rules(private=True)))
+    try:
+        yield Runtime(
+            settings=settings,
+            database=database,
+            writer=Writer(database),
+            http=http,
+            tokens=Tokens("secret"),
+            webhook_secret="",
+            upstreams=upstreams_of(settings),
+        )
+    finally:
+        await http.close()
+
+
+async def outcome(url: str, *, creating: bool) -> Update | UpstreamError:
+    task = a_task(state=State.SUBMITTED, external_id="7", input={"prompt": "a dove", "duration": 5})
+    dialect = DIALECTS["runway/aggregator"]
+    exchange = dialect.submit(task, None) if creating else dialect.poll(task)
+    async with runtime_for(url) as runtime:
+        try:
+            return await converse(runtime, runtime.upstreams["elkapi"], dialect, exchange)
+        except UpstreamError as error:
+            return error
+
+
+@pytest.mark.parametrize("how", [how for how in PERHAPS_SENT if "hang" not in how])
+async def test_a_purchase_that_may_have_arrived_is_uncertain_and_a_question_is_asked_again(how: str) -> None:
+    async with Server.running(PERHAPS_SENT[how][0]) as server:
+        assert type(await outcome(server.url, creating=True)) is Uncertain
+        assert type(await outcome(server.url, creating=False)) is Unavailable
+
+
+@pytest.mark.parametrize("how", ["refused", "unresolvable", "TLS with a plain server", "TLS cut short"])
+async def test_a_purchase_that_never_left_may_be_tried_again(how: str) -> None:
+    async with nowhere(how) as url:
+        error = await outcome(url, creating=True)
+    assert type(error) is Unavailable
+    assert "sandbox-key" not in str(error)
+
+
+async def test_a_purchase_that_is_redirected_is_uncertain() -> None:
+    moved = b"HTTP/1.1 307 Moved\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n"
+    async with Server.running(answering(moved)) as server:
+        assert type(await outcome(server.url, creating=True)) is Uncertain
+
+
+async def test_a_purchase_that_is_answered_has_an_id() -> None:
+    async with Server.running(answering(HEAD, ANSWER)) as server:
+        update = await outcome(server.url, creating=True)
+    assert isinstance(update, Update)
+    assert update.external_id == "7"
+
+
+@pytest.mark.parametrize(("creating", "connections"), [(True, 3), (False, 1)])
+async def test_every_purchase_goes_over_a_connection_of_its_own(creating: bool, connections: int) -> None:  # noqa: FBT001 - a column of the table
+    async def keep_answering(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            await request_of(reader)
+            writer.write(HEAD + ANSWER)
+
+    task = a_task(state=State.SUBMITTED, external_id="7", input={"prompt": "a dove", "duration": 5})
+    dialect = DIALECTS["runway/aggregator"]
+    async with Server.running(keep_answering) as server:
+        async with runtime_for(server.url) as runtime:
+            for _ in range(3):
+                exchange = dialect.submit(task, None) if creating else dialect.poll(task)
+                with contextlib.suppress(UpstreamError):  # what the answer means to a poll is not the question here
+                    await converse(runtime, runtime.upstreams["elkapi"], dialect, exchange)
+        assert server.connections == connections

@@ -1,0 +1,281 @@
+"""What may pass to an upstream at a moment, agreed over the database: places, lines, submits in a second, and probes."""
+
+import datetime as dt
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from service.domain.circuit_breaker import OPEN_FOR, Circuit
+from service.domain.fair_share import turns
+from service.domain.task import State, Task
+from service.flows.submission import run as submit
+from service.flows.task_pool import Underway
+from service.flows.upstreams.admission import Gates, look, take_turns
+from service.flows.upstreams.status import place_in_line
+from service.sandbox import Faults
+from service.store import upstreams as store
+from service.store.database import Database
+from tests.flows.submission.test_failover import route
+from tests.support.stage import Moody
+from tests.support.values import NOW, a_task, keep, later, opened
+from tests.support.world import JOB_SECONDS, World
+from tests.web.api.test_lists import fill, plan_of, uses
+
+WISH: dict[str, Any] = {"operation": "text_to_video", "callback_url": None}
+ELK = "elkapi"
+KEY = (ELK, "runway/aggregator")
+LINE = "elkapi runway/aggregator"
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    async with opened(database_url) as found:
+        yield found
+
+
+def served(upstream: str, client: str, state: State = State.RUNNING) -> Task:
+    return a_task(state=state, upstream=upstream, client=client)
+
+
+def waiting(line: str, client: str) -> Task:
+    return a_task(waits_for=line, client=client)
+
+
+# ── statements ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_those_count_as_served_that_an_upstream_works_on(database: Database) -> None:
+    counting = (State.SUBMITTING, State.SUBMITTED, State.RUNNING)
+    await keep(database, *(served(ELK, "ada", state) for state in State if state is not State.QUEUED))
+    await keep(database, a_task(), served(ELK, "ben"), served("cometapi", "ada"))
+    async with database.reading() as connection:
+        assert await store.served(connection, [ELK, "nobody"]) == {ELK: {"ada": len(counting), "ben": 1}}
+        assert await store.served(connection, []) == {}
+
+
+async def test_lines_are_read_client_by_client_the_oldest_first(database: Database) -> None:
+    ada, ben = [waiting(ELK, "ada") for _ in range(4)], [waiting(ELK, "ben") for _ in range(2)]
+    other = waiting(LINE, "ada")
+    await keep(database, *reversed([*ada, *ben, other]), a_task(client="ada"))
+    async with database.reading() as connection:
+        assert await store.lines(connection, [ELK, LINE, "cometapi"]) == {ELK, LINE}
+        assert await store.lines(connection, []) == set()
+        line = await store.in_line(connection, ELK, most=3)
+        assert line == {"ada": [task.id for task in ada[:3]], "ben": [task.id for task in ben]}
+        assert await store.in_line(connection, "cometapi", most=3) == {}
+        assert await store.line_lengths(connection, ELK) == {"ada": 4, "ben": 2}
+        assert [await store.own_before(connection, ELK, "ada", task.id) for task in ada] == [0, 1, 2, 3]
+        assert [await store.nth_in_line(connection, ELK, "ada", n) for n in range(5)] == [*(t.id for t in ada), None]
+
+
+async def test_five_failures_open_a_circuit_once_one_process_may_try_and_an_answer_closes_it(
+    database: Database,
+) -> None:
+    until = later(OPEN_FOR)
+    async with database.writing() as connection:
+        assert await store.record_failures(connection, [(*KEY, NOW)] * 3) == [False] * 3
+        assert await store.record_failures(connection, [(*KEY, NOW)] * 4) == [False, True, False, False]
+        await store.close_circuits(connection, [("cometapi", KEY[1])])
+        circuit = (await store.all_circuits(connection))[KEY]
+        assert (circuit.standing(NOW), circuit.opened_at, circuit.open_until) == ("open", NOW, until)
+        assert not await store.claim_probe(connection, circuit, now=NOW, until=later(90))
+        assert await store.claim_probe(connection, circuit, now=until, until=later(90))
+        assert not await store.claim_probe(connection, circuit, now=later(89), until=later(150))
+        assert await store.claim_probe(connection, circuit, now=later(90), until=later(150))
+        await store.close_circuits(connection, [KEY])
+        assert await store.all_circuits(connection) == {}
+
+
+async def test_a_circuit_that_is_not_open_keeps_its_failures_when_somebody_is_answered(database: Database) -> None:
+    async with database.writing() as connection:
+        await store.record_failures(connection, [(*KEY, NOW)] * 4)
+        await store.close_circuits(connection, [KEY])
+        assert await store.record_failures(connection, [(*KEY, NOW)]) == [True]
+
+
+async def test_what_all_share_about_an_upstream_is_kept_side_by_side(database: Database) -> None:
+    async with database.writing() as connection:
+        assert await store.lock(connection, []) == {}
+        assert await store.lock(connection, [ELK]) == {ELK: store.Upstream(name=ELK)}
+        await store.move_submit_slot(connection, ELK, later(1))
+        await store.move_poll_slot(connection, ELK, later(2))
+        await store.keep_credit(connection, [store.Upstream(name=ELK, credit=7.5, credit_unit="$", credit_at=NOW)])
+        await store.keep_credit(connection, [store.Upstream(name="cometapi", credit_error="no route")])
+        known = await store.all_known(connection)
+    slots = {"submit_slot_at": later(1), "poll_slot_at": later(2)}
+    assert known[ELK] == store.Upstream(name=ELK, credit=7.5, credit_unit="$", credit_at=NOW, **slots)
+    assert known["cometapi"].credit_error == "no route"
+
+
+async def test_lines_and_places_are_read_by_their_indexes(database: Database) -> None:
+    in_line = text("UPDATE tasks SET state = 'queued', waits_for = 'elkapi' WHERE client = 'another'")
+    async with database.writing() as connection:
+        await fill(connection)
+        await connection.execute(in_line)
+        if not database.sqlite:
+            await connection.execute(text("ANALYZE tasks"))
+    reads: list[tuple[str, Any]] = [
+        ("ix_tasks_waiting", lambda connection: store.lines(connection, [ELK, LINE, "cometapi"])),
+        ("ix_tasks_waiting", lambda connection: store.in_line(connection, "cometapi", most=3)),
+        ("ix_tasks_waiting", lambda connection: store.in_line(connection, ELK, most=3)),
+        ("ix_tasks_waiting", lambda connection: store.nth_in_line(connection, ELK, "another", 2)),
+        ("ix_tasks_waiting", lambda connection: store.own_before(connection, ELK, "another", a_task().id)),
+        ("ix_tasks_waiting", lambda connection: store.line_lengths(connection, ELK)),
+        ("ix_tasks_served", lambda connection: store.served(connection, ["cometapi"])),
+    ]
+    for index, act in reads:
+        async with database.writing() as connection:
+            plan = await plan_of(connection, act)
+        assert uses(plan, index), plan
+
+
+# ── one round ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def limited(**limits: str) -> dict[str, str]:
+    more = {f"DOVECOTE_UPSTREAMS__ELKAPI__{name.upper()}": value for name, value in limits.items()}
+    return {"DOVECOTE_ROUTES__RUNWAY": "elkapi", **more}
+
+
+async def looked(world: World) -> Gates:
+    runtime = world.runtime
+    async with runtime.database.writing() as connection:
+        lines = await store.lines(connection, [line.key for line in runtime.lines])
+        return await look(runtime, connection, lines)
+
+
+def enter(world: World, gates: Gates, comes_from: str | None = None) -> str | None:
+    """Try to pass, and give the line in which to stand."""
+    upstream = world.runtime.upstreams[ELK]
+    wait = gates.enter(upstream, upstream.dialects[0], client="ada", comes_from=comes_from)
+    return None if wait is None else wait.line
+
+
+async def test_places_of_all_processes_and_of_this_one_are_counted(database_url: str) -> None:
+    async with World.opened(database_url, **limited(open_tasks="3", concurrency="2")) as world:
+        assert [enter(world, gates) for gates in [await looked(world)] for _ in range(3)] == [None, None, ELK]
+        await keep(world.runtime.database, *(served(ELK, "ben") for _ in range(2)))
+        gates = await looked(world)
+        assert [enter(world, gates), enter(world, gates)] == [None, ELK]
+        assert gates.served[ELK] == {"ben": 2, "ada": 1}
+
+
+async def test_submits_of_a_second_are_shared_by_all_processes(database_url: str) -> None:
+    async with World.opened(database_url, **limited(submits_per_second="2")) as world:
+        async with world.runtime.database.writing() as connection:
+            await store.lock(connection, [ELK])
+            await store.move_submit_slot(connection, ELK, world.clock() + dt.timedelta(seconds=0.5))
+        assert [enter(world, gates) for gates in [await looked(world)] for _ in range(3)] == [None, ELK, ELK]
+        world.clock.forward(10)
+        assert [enter(world, gates) for gates in [await looked(world)] for _ in range(3)] == [None, None, ELK]
+
+
+async def test_whoever_comes_now_goes_behind_those_who_stand_in_line(database_url: str) -> None:
+    async with World.opened(database_url, **limited(open_tasks="1")) as world:
+        runtime = world.runtime
+        first, second = waiting(ELK, "ada"), waiting(ELK, "ada")
+        await keep(runtime.database, first, second)
+        async with runtime.database.writing() as connection:
+            lines = await store.lines(connection, [ELK])
+            gates = await look(runtime, connection, lines)
+            taken = await take_turns(runtime, connection, gates, lines, until=later(60), most=9)
+        assert [(task.id, line, task.waits_for) for task, line in taken] == [(first.id, ELK, None)]
+        assert enter(world, gates) == ELK, "a newcomer, although there is a place"
+        assert enter(world, gates, comes_from=ELK) is None
+        assert enter(world, gates, comes_from=ELK) == ELK
+
+
+@pytest.mark.parametrize(("seconds", "expected"), [(0, [LINE, LINE]), (29, [LINE, LINE]), (30, [None, LINE])])
+async def test_an_open_circuit_lets_nobody_pass_and_then_one(
+    database_url: str, seconds: int, expected: list[str | None]
+) -> None:
+    async with World.opened(database_url, **limited()) as world:
+        async with world.runtime.database.writing() as connection:
+            await store.record_failures(connection, [(*KEY, world.clock())] * 5)
+        world.clock.forward(seconds)
+        gates = await looked(world)
+        assert [enter(world, gates), enter(world, gates)] == expected
+        assert gates.probes == ({KEY} if None in expected else set())
+
+
+def test_a_place_that_a_lost_probe_had_taken_is_free_again() -> None:
+    circuit = Circuit(upstream=ELK, dialect=KEY[1], opened_at=NOW, open_until=NOW)
+    gates = Gates(now=NOW, circuits={KEY: circuit}, served={}, free={ELK: 1}, rates={})
+
+    class Elk:
+        name = ELK
+
+    class Dialect:
+        key = KEY[1]
+
+    assert gates.enter(Elk(), Dialect(), client="ada", comes_from=None) is None  # type: ignore[arg-type]
+    assert gates.free == {ELK: 0}
+    gates.probes.discard(KEY)
+    gates.lose_probe(Elk(), Dialect())  # type: ignore[arg-type]
+    assert gates.free == {ELK: 1}
+    assert gates.circuits[KEY].standing(NOW) == "probing"
+
+
+# ── journeys ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_the_place_in_line_is_the_turn_that_comes_were_the_places_given_now(database_url: str) -> None:
+    async with route(database_url, **limited(open_tasks="1")) as three:
+        world = three.world
+        await world.submit_as("zoe", "[stuck] first", **WISH)
+        await world.work()
+        wished = ["zoe", "ben", "zoe", "ada", "ben", "ada", "ada"]
+        tasks = [await world.submit_as(client, **WISH) for client in wished]
+        await world.work()
+        places = {task.id: await place_in_line(world.runtime, await world.task(task)) for task in tasks}
+        async with world.runtime.database.reading() as connection:
+            line = await store.in_line(connection, ELK, most=99)
+            having = (await store.served(connection, [ELK]))[ELK]
+        order = [task_id for _, task_id in turns(having, line, free=99)]
+        assert sorted(places, key=lambda each: places[each] or 0) == order
+        assert [wished[[task.id for task in tasks].index(each)] for each in order[:3]] == ["ben", "ada", "zoe"]
+
+
+async def test_a_probe_that_dies_is_followed_by_another(database_url: str) -> None:
+    async with route(database_url, **limited()) as three:
+        world = three.world
+        world.edge.down.add("sandbox.test")
+        for _ in range(5):
+            await world.submit(**WISH)
+        await world.work()
+        world.edge.down.clear()
+        host = Moody(three.elk)
+        host.mood = "detain"
+        world.edge.hosts["sandbox.test"] = host
+        world.clock.forward(OPEN_FOR)
+        asleep = Underway(1)
+        await submit.run_due(world.runtime, asleep)
+        await host.holds.wait()
+        host.mood = "well"
+        world.clock.forward(submit.PROBE_LEASE - 1)
+        await world.work()
+        assert three.jobs == [0, 0, 0], "one tries, and the others wait for it"
+        world.clock.forward(1)
+        await world.work()
+        assert three.jobs == [4, 0, 0]
+        host.let_go()
+        await asleep.finish()
+        await world.until(JOB_SECONDS * 3)
+        assert three.jobs == [5, 0, 0]
+
+
+async def test_refusals_close_a_circuit_too(database_url: str) -> None:
+    async with route(database_url, **limited()) as three:
+        world = three.world
+        world.edge.down.add("sandbox.test")
+        for _ in range(5):
+            await world.submit(**WISH)
+        await world.work()
+        world.edge.down.clear()
+        three.elk.faults = Faults.named(["refuse"])
+        world.clock.forward(OPEN_FOR)
+        await world.work()
+        async with world.runtime.database.reading() as connection:
+            assert await store.all_circuits(connection) == {}

@@ -1,0 +1,195 @@
+"""Messages to clients: signed, repeated by the schedule, taken once, and given up in the end."""
+
+import asyncio
+import dataclasses
+import datetime as dt
+import itertools
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+from standardwebhooks import Webhook, WebhookVerificationError
+
+from service.domain.schedules import MESSAGE_SCHEDULE
+from service.domain.task import State, Task
+from service.flows.task_pool import Underway
+from service.flows.webhooks import dispatch as journey
+from service.store.webhooks import messages as outbox
+from service.store.webhooks.messages import Message
+from tests.support.values import a_message, a_task, keep
+from tests.support.world import JOB_SECONDS, WEBHOOK_SECRET, World
+
+CLIENT = "http://client.test/hook"
+
+
+@dataclasses.dataclass(frozen=True)
+class Attempt:
+    """What a client was sent, and when."""
+
+    at: dt.datetime
+    headers: httpx.Headers
+    body: bytes
+
+
+def listen(world: World, *answers: int, body: int = 1) -> list[Attempt]:
+    """Serve ``client.test``: note what comes, and answer with each status in turn; the last one stays."""
+    attempts: list[Attempt] = []
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        attempts.append(Attempt(world.clock(), request.headers, request.content))
+        return httpx.Response(answers[min(len(attempts), len(answers)) - 1], content=blocks(body))
+
+    world.edge.hosts["client.test"] = httpx.MockTransport(answer)
+    return attempts
+
+
+async def blocks(many: int) -> AsyncIterator[bytes]:
+    for _ in range(many):
+        yield bytes(1000)
+
+
+async def deliver(world: World) -> None:
+    """Make the attempts that are due now."""
+    underway = Underway(100)
+    await journey.run_due(world.runtime, underway)
+    await underway.finish()
+
+
+async def until_settled(world: World, task: Task) -> Message:
+    """Let time jump from attempt to attempt until none is due any more."""
+    for _ in range(30):
+        await deliver(world)
+        [message] = await world.messages(task)
+        if message.due_at is None:
+            return message
+        world.clock.now = message.due_at
+    raise AssertionError(f"the schedule has no end: attempt {message.attempts}")
+
+
+async def ended(world: World, prompt: str = "[drop] a dove") -> Task:
+    """Bring a task to its end without delivering anything."""
+    task = await world.submit(prompt, callback_url=CLIENT)
+    world.edge.down.add("client.test")
+    await world.pass_time(JOB_SECONDS * 2.5, step=5)
+    world.edge.down.discard("client.test")
+    [message] = await world.messages(task)
+    async with world.runtime.database.writing() as connection:  # as if it had never been tried
+        fresh = dataclasses.replace(message, due_at=world.clock(), attempts=0, last_error=None)
+        await connection.execute(outbox.outbox.delete())
+        await outbox.owe(connection, [fresh])
+    return await world.task(task)
+
+
+async def test_the_schedule_to_its_end(world: World) -> None:
+    task = await ended(world)
+    begin = world.clock()
+    attempts = listen(world, 500, 404, 302, 409, 503)
+    message = await until_settled(world, task)
+    assert (message.state, message.attempts, message.last_status, message.last_error) == (
+        "exhausted",
+        10,
+        503,
+        "HTTP 503",
+    )
+    waits = [(two.at - one.at).total_seconds() for one, two in itertools.pairwise(attempts)]
+    assert attempts[0].at == begin
+    for waited, planned in zip(waits, MESSAGE_SCHEDULE[1:], strict=True):
+        assert 0.8 * planned <= waited <= 1.2 * planned
+    assert waits != list(MESSAGE_SCHEDULE[1:])
+    assert len({each.headers["webhook-id"] for each in attempts}) == 1
+    assert len({each.body for each in attempts}) == 1
+    assert len({each.headers["webhook-signature"] for each in attempts}) == 10  # each is of its own time
+    world.clock.forward(1e6)
+    await deliver(world)
+    assert len(attempts) == 10
+
+
+async def test_a_message_that_was_taken_is_not_sent_again(world: World) -> None:
+    task = await ended(world)
+    attempts = listen(world, 500, 503, 204)
+    message = await until_settled(world, task)
+    assert (message.state, message.attempts, message.last_status, message.last_error) == ("delivered", 3, 204, None)
+    assert message.delivered_at == attempts[-1].at
+    assert {each.headers["webhook-id"] for each in attempts} == {str(message.id)}
+
+
+async def test_the_signature_is_true_and_only_with_the_secret(world: World) -> None:
+    task = await ended(world)
+    [attempt] = await one_attempt(world)
+    headers = dict(attempt.headers)
+    sent = Webhook(WEBHOOK_SECRET).verify(attempt.body, headers)
+    assert (sent["type"], sent["data"]["id"], sent["data"]["state"]) == ("task.succeeded", str(task.id), "succeeded")
+    assert int(headers["webhook-timestamp"]) == int(attempt.at.timestamp())
+    for secret, body in (
+        ("whsec_" + "b3RoZXItc2VjcmV0LW9mLXNvbWVib2R5LWVsc2U=", attempt.body),
+        (WEBHOOK_SECRET, attempt.body.replace(b"succeeded", b"failed")),
+    ):
+        with pytest.raises(WebhookVerificationError):
+            Webhook(secret).verify(body, headers)
+
+
+async def one_attempt(world: World) -> list[Attempt]:
+    attempts = listen(world, 200)
+    await deliver(world)
+    return attempts
+
+
+async def test_a_receiver_may_talk_as_long_as_it_likes(world: World) -> None:
+    task = await ended(world)
+    listen(world, 200, body=10**9)
+    assert (await until_settled(world, task)).state == "delivered"
+
+
+async def test_a_receiver_that_hangs_holds_up_nobody_else(world: World) -> None:
+    """The one that hangs is given up after its 15 seconds; here, when the test lets go."""
+    attempts, let_go = listen(world, 200), asyncio.Event()
+
+    async def hang(request: httpx.Request) -> httpx.Response:
+        await let_go.wait()
+        raise httpx.ReadTimeout("no complete answer", request=request)
+
+    world.edge.hosts["hanging.test"] = httpx.MockTransport(hang)
+    slow = await owed(world, "http://hanging.test/")
+    world.clock.forward(1)
+    quick = await owed(world, CLIENT)
+    underway = Underway(100)
+    await journey.run_due(world.runtime, underway)
+    async with asyncio.timeout(5):
+        while (await world.messages(quick))[0].state != "delivered":  # noqa: ASYNC110 - it tells nobody
+            await asyncio.sleep(0.01)
+    assert len(attempts) == 1
+    assert (await world.messages(slow))[0].state == "pending"
+    let_go.set()
+    await underway.finish()
+    [message] = await world.messages(slow)
+    assert message.last_error == "ReadTimeout no complete answer"
+
+
+async def owed(world: World, url: str) -> Task:
+    """Keep a task that has ended, and a message about it that is due now."""
+    task = a_task(state=State.SUCCEEDED)
+    await keep(world.runtime.database, task)
+    async with world.runtime.database.writing() as connection:
+        await outbox.owe(connection, [a_message(task, url=url, due_at=world.clock())])
+    return task
+
+
+@pytest.mark.parametrize("status", [300, 301, 302, 303, 307, 308])
+async def test_a_redirect_is_a_failure_and_leads_nowhere(world: World, status: int) -> None:
+    there = listen(world, 200)
+
+    async def move(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(status, headers={"Location": CLIENT}, content=blocks(1))
+
+    world.edge.hosts["moved.test"] = httpx.MockTransport(move)
+    task = await owed(world, "http://moved.test/")
+    await deliver(world)
+    [message] = await world.messages(task)
+    assert (message.state, message.last_status, there) == ("pending", status, [])
+
+
+async def test_a_task_without_a_callback_url_owes_nothing(world: World) -> None:
+    task = await world.submit(callback_url=None)
+    await world.pass_time(JOB_SECONDS * 2, step=5)
+    assert (await world.task(task)).state == "succeeded"
+    assert await world.messages(task) == []

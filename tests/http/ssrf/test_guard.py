@@ -1,0 +1,415 @@
+"""Where messages may go, through the whole of Dovecote and over real sockets: a canary sees nobody, name servers lie."""
+
+import asyncio
+import contextlib
+import re
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from typing import Any
+
+import httpx
+import orjson
+import pytest
+
+from service.domain.task import State
+from service.flows.webhooks import dispatch as journey
+from service.http.client import AiohttpTransport, guarded
+from service.http.ssrf.guard import ForbiddenAddress, Guard, forbidden
+from service.http.ssrf.policy import Rules
+from service.http.ssrf.url import Destination, read_url
+from service.store.webhooks import messages as outbox
+from tests.support.breakage import Server, hang, request_of
+from tests.support.disguises import LEADS_TO, ODD_HOSTS, PRIVATE_HOSTS, spellings
+from tests.support.edges import (
+    OK,
+    Canary,
+    Ears,
+    Names,
+    Slow,
+    attempt,
+    listening_ears,
+    open_to_all_but_addresses,
+    singing_canary,
+    tell,
+    telling,
+)
+from tests.support.values import a_message, a_task, keep
+from tests.support.world import World
+
+WISH: dict[str, Any] = {"family": "runway", "operation": "text_to_video", "input": {"prompt": "a dove"}}
+
+
+@pytest.fixture
+def ears() -> Iterator[Ears]:
+    with listening_ears() as listening:
+        yield listening
+
+
+@pytest.fixture
+async def canary() -> AsyncIterator[Canary]:
+    async with singing_canary() as watching:
+        yield watching
+
+
+# ── nobody comes ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_there_are_enough_of_them() -> None:
+    assert len(PRIVATE_HOSTS) + len(ODD_HOSTS) >= 60
+    assert len(set(spellings(1))) == len(spellings(1))
+
+
+async def test_no_task_is_accepted_with_such_a_callback_url(sqlite_url: str, canary: Canary, ears: Ears) -> None:
+    names = Names({})
+    answered: dict[str, Any] = {}
+    async with telling(sqlite_url, names, **open_to_all_but_addresses(canary)) as world:
+        for url in spellings(canary.port):
+            answer = await world.client.post("/v1/tasks", json={**WISH, "callback_url": url})
+            paths = {each["path"] for each in answer.json().get("errors", ())}
+            if (answer.status_code, paths) != (422, {"callback_url"}):
+                answered[url] = answer.json()
+        accepted = await world.client.post("/v1/tasks", json={**WISH, "callback_url": "https://client.example/"})
+    assert answered == {}
+    assert accepted.status_code == 202
+    assert (canary.connections, ears.connects, names.asked) == (0, [], [])
+
+
+async def test_no_message_goes_to_such_a_url(sqlite_url: str, canary: Canary, ears: Ears) -> None:
+    """However it came into the database. By a name server that leads everything to the canary, for what is read as a name."""
+    reached: dict[str, Any] = {}
+    names = Names(
+        {host: ["127.0.0.1", "::1"] for host in ("public.example", "localhost", "a.localhost", "db", "nas.local")}
+    )
+    async with telling(sqlite_url, names, **open_to_all_but_addresses(canary)) as world:
+        for url in spellings(canary.port):
+            message = await tell(world, url)
+            if (message.state, message.due_at) != ("discarded", None) or not message.last_error:
+                reached[url] = message
+    assert reached == {}
+    assert (canary.connections, ears.connects, names.asked) == (0, [], [])
+
+
+async def test_no_message_goes_where_a_name_leads_astray(sqlite_url: str, canary: Canary, ears: Ears) -> None:
+    reached: dict[str, Any] = {}
+    names = Names(LEADS_TO)
+    async with telling(sqlite_url, names, **open_to_all_but_addresses(canary)) as world:
+        for name in LEADS_TO:
+            url = f"http://{name}:{canary.port}/"
+            answer = await world.client.post("/v1/tasks", json={**WISH, "callback_url": url})
+            message = await tell(world, url)
+            refused = re.search(r"leads to \S+, which is not a public address", message.last_error or "")
+            if (answer.status_code, message.state, message.due_at) != (202, "discarded", None) or not refused:
+                reached[name] = (answer.json(), message)
+    assert reached == {}
+    assert (canary.connections, ears.connects, len(names.asked)) == (0, [], len(LEADS_TO))
+
+
+async def test_the_canary_and_the_ears_would_hear_of_it(sqlite_url: str, canary: Canary, ears: Ears) -> None:
+    """Or the tests above would show nothing."""
+    async with telling(sqlite_url, Names(LEADS_TO), allow_private_webhooks="true") as world:
+        for host in ("127.0.0.1", "localtest.me", "both.localtest.me"):
+            assert (await tell(world, f"http://{host}:{canary.port}/")).state == "delivered"
+    assert canary.connections == 3
+    assert [where[:2] for where in ears.connects] == [("127.0.0.1", canary.port)] * 3
+
+
+@pytest.mark.parametrize("name", [socket.gethostname(), f"{socket.gethostname().upper()}."])
+async def test_a_message_never_comes_to_this_machine_by_its_own_name(
+    sqlite_url: str, canary: Canary, name: str
+) -> None:
+    """By the real resolver. Where that name leads differs from machine to machine: what counts is that nobody comes."""
+    async with telling(sqlite_url, socket.getaddrinfo, **open_to_all_but_addresses(canary)) as world:
+        assert (await tell(world, f"http://{name}:{canary.port}/")).state != "delivered"
+    assert canary.connections == 0
+
+
+# ── names that change their mind ───────────────────────────────────────────────────────────────────────────────────
+
+
+@contextlib.asynccontextmanager
+async def neighbour(canary: Canary, answer: bytes) -> AsyncIterator[list[bytes]]:
+    """Serve on 127.0.0.2, on the canary's port: a receiver whose address is allowed where the canary's is not."""
+    requests: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        requests.append(await request_of(reader))
+        writer.write(answer)
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.2", canary.port):
+        yield requests
+
+
+def taking_turns(*answers: Sequence[str]) -> Callable[[], Sequence[str]]:
+    left = iter(answers)
+    return lambda: next(left)
+
+
+async def test_a_name_is_looked_up_once_and_what_was_checked_is_what_is_connected_to(
+    sqlite_url: str, canary: Canary, ears: Ears
+) -> None:
+    names = Names({"rebinding.example": taking_turns(["127.0.0.2"], ["127.0.0.1"])})
+    settings = {**open_to_all_but_addresses(canary), "webhook_allow": "127.0.0.2"}
+    async with telling(sqlite_url, names, **settings) as world, neighbour(canary, OK) as requests:
+        message = await tell(world, f"http://rebinding.example:{canary.port}/done")
+    assert (message.state, len(requests), canary.connections) == ("delivered", 1, 0)
+    assert (names.asked, ears.connects) == (["rebinding.example"], [("127.0.0.2", canary.port)])
+    assert requests[0].startswith(b"POST /done HTTP/1.1\r\n")
+    assert f"host: rebinding.example:{canary.port}\r\n".encode() in requests[0].lower()
+
+
+async def test_every_attempt_is_checked_anew(sqlite_url: str, canary: Canary, ears: Ears) -> None:
+    names = Names({"rebinding.example": taking_turns(["127.0.0.2"], ["127.0.0.1"])})
+    settings = {**open_to_all_but_addresses(canary), "webhook_allow": "127.0.0.2"}
+    busy = b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n"
+    async with telling(sqlite_url, names, **settings) as world, neighbour(canary, busy) as requests:
+        task = a_task(state=State.SUCCEEDED)
+        await keep(world.runtime.database, task)
+        url = f"http://rebinding.example:{canary.port}/"
+        async with world.runtime.database.writing() as connection:
+            await outbox.owe(connection, [a_message(task, url=url, due_at=world.clock())])
+        first = await attempt(world, task)
+        world.clock.forward(10)
+        second = await attempt(world, task)
+    assert (first.state, first.last_status, len(requests)) == ("pending", 503, 1)
+    assert (second.state, second.due_at, canary.connections) == ("discarded", None, 0)
+    assert second.last_error == "rebinding.example leads to 127.0.0.1, which is not a public address"
+    assert ears.connects == [("127.0.0.2", canary.port)]
+
+
+async def test_a_name_that_leads_nowhere_today_follows_the_schedule(sqlite_url: str) -> None:
+    async with telling(sqlite_url, Names({})) as world:
+        message = await tell(world, "https://nothing.example/")
+        assert message.state == "pending"
+        assert message.due_at is not None
+        assert 4 <= (message.due_at - world.clock()).total_seconds() <= 6
+
+
+@pytest.mark.parametrize("status", [300, 301, 302, 303, 304, 307, 308])
+async def test_a_redirect_leads_nowhere(sqlite_url: str, canary: Canary, ears: Ears, status: int) -> None:
+    for where in ("http://169.254.169.254/latest/meta-data/", f"http://127.0.0.1:{canary.port}/"):
+        ears.connects.clear()
+        moved = f"HTTP/1.1 {status} Moved\r\nLocation: {where}\r\nContent-Length: 0\r\n\r\n".encode()
+        settings = {**open_to_all_but_addresses(canary), "webhook_allow": "127.0.0.2"}
+        async with telling(sqlite_url, Names({}), **settings) as world, neighbour(canary, moved) as requests:
+            message = await tell(world, f"http://127.0.0.2:{canary.port}/")
+        assert (message.state, message.last_status, len(requests)) == ("pending", status, 1)
+        assert (canary.connections, ears.connects) == (0, [("127.0.0.2", canary.port)])
+
+
+# ── what an operator allows ────────────────────────────────────────────────────────────────────────────────────────
+
+HOOKS = {"hooks.internal": ["127.0.0.1"], "other.internal": ["127.0.0.1"], "far.internal": ["169.254.169.254"]}
+
+
+@pytest.mark.parametrize(
+    ("settings", "host", "state"),
+    [
+        ({"webhook_allow": "127.0.0.0/8"}, "127.0.0.1", "delivered"),
+        ({"webhook_allow": "127.0.0.0/8"}, "hooks.internal", "delivered"),
+        ({"webhook_allow": "127.0.0.0/8"}, "[::ffff:127.0.0.1]", "delivered"),
+        ({"webhook_allow": "127.0.0.0/8"}, "[::1]", "discarded"),
+        ({"webhook_allow": "127.0.0.2"}, "hooks.internal", "discarded"),
+        ({"webhook_allow": "hooks.internal"}, "hooks.internal", "delivered"),
+        ({"webhook_allow": "hooks.internal"}, "HOOKS.Internal.", "delivered"),
+        ({"webhook_allow": "hooks.internal"}, "other.internal", "discarded"),
+        ({"webhook_allow": "hooks.internal"}, "127.0.0.1", "discarded"),
+        ({"webhook_allow": "hooks.internal,far.internal"}, "far.internal", "discarded"),
+        ({"webhook_allow": "0.0.0.0/0"}, "far.internal", "discarded"),
+        ({"webhook_allow": "0.0.0.0/0"}, "169.254.169.254", "discarded"),
+        ({"allow_private_webhooks": "true"}, "hooks.internal", "delivered"),
+        ({"allow_private_webhooks": "true"}, "169.254.169.254", "discarded"),
+        ({"allow_private_webhooks": "true"}, "far.internal", "discarded"),
+    ],
+)
+async def test_what_is_allowed_is_delivered_and_nothing_else(  # noqa: PLR0917 - fixtures, and the columns of the table
+    sqlite_url: str, canary: Canary, ears: Ears, settings: dict[str, str], host: str, state: str
+) -> None:
+    async with telling(sqlite_url, Names(HOOKS), **{**open_to_all_but_addresses(canary), **settings}) as world:
+        message = await tell(world, f"http://{host}:{canary.port}/")
+    assert message.state == state
+    assert (canary.connections, len(ears.connects)) == ((1, 1) if state == "delivered" else (0, 0))
+
+
+@pytest.mark.parametrize(
+    ("settings", "url", "said"),
+    [
+        ({}, "http://client.example/", "https is wanted"),
+        ({}, "https://client.example:9000/", "port 9000"),
+        ({"allow_http_webhooks": "true"}, "http://client.example:9000/", "port 9000"),
+    ],
+)
+async def test_scheme_and_port_are_held_to_when_a_message_is_sent_as_well(
+    sqlite_url: str, ears: Ears, settings: dict[str, str], url: str, said: str
+) -> None:
+    names = Names({"client.example": ["127.0.0.1"]})
+    async with telling(sqlite_url, names, **settings) as world:
+        message = await tell(world, url)
+    assert message.state == "discarded"
+    assert said in (message.last_error or "")
+    assert (names.asked, ears.connects) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("url", "hints"),
+    [
+        (
+            "http://10.0.0.1:9000/",
+            [
+                "https is wanted; an operator can allow it with DOVECOTE_ALLOW_HTTP_WEBHOOKS",
+                "port 9000 is not one that messages go to (443, 8443); an operator can allow it with DOVECOTE_WEBHOOK_PORTS",
+                "10.0.0.1 is not a public address; an operator can allow it with DOVECOTE_WEBHOOK_ALLOW or DOVECOTE_ALLOW_PRIVATE",
+            ],
+        ),
+        ("https://169.254.169.254/", ["is not a public address: clouds hand out credentials there"]),
+        ("https://localhost/", ["localhost is this machine; an operator can"]),
+        ("https://db/", ["db is a name in a private network; an operator can"]),
+        ("https://me:secret@a.example/", ["user or password: put a secret into the path instead"]),
+        ("https://127.1/", ["four numbers from 0 to 255"]),
+    ],
+)
+async def test_the_door_says_what_is_wrong_and_what_would_allow_it(sqlite_url: str, url: str, hints: list[str]) -> None:
+    async with World.opened(sqlite_url, DOVECOTE_ALLOW_PRIVATE_WEBHOOKS="false") as world:
+        answer = await world.client.post("/v1/tasks", json={**WISH, "callback_url": url})
+    errors = orjson.loads(answer.content)["errors"]
+    assert answer.status_code == 422
+    assert [each["path"] for each in errors] == ["callback_url"] * len(hints)
+    for hint, error in zip(hints, errors, strict=True):
+        assert hint in error["message"]
+    assert "secret@" not in answer.text
+    if "169.254" in url:
+        assert "operator" not in answer.text
+
+
+# ── the gates, each on its own ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_no_socket_is_opened_for_a_private_address() -> None:
+    guard = Guard(Rules())
+    for address in ("127.0.0.1", "::1", "fe80::1%lo", "169.254.169.254"):
+        with pytest.raises(ForbiddenAddress, match="is not a public address"):
+            guard.open_socket((socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 80)))
+    guard.open_socket((socket.AF_INET, socket.SOCK_STREAM, 6, "", ("1.1.1.1", 80))).close()
+
+
+async def test_a_socket_is_bound_to_the_host_that_was_checked_and_to_no_other() -> None:
+    guard = Guard(Rules(hosts=frozenset({"hooks.internal"})), Names({"evil.example": ["1.1.1.1"]}))
+    private = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("10.0.0.1", 80))
+    with guard.towards("https://hooks.internal/"):
+        guard.open_socket(private).close()
+        with pytest.raises(ForbiddenAddress, match="is not the host that was checked"):
+            await guard.resolver.resolve("evil.example", 443)
+    with pytest.raises(ForbiddenAddress):
+        guard.open_socket(private)
+    with pytest.raises(ForbiddenAddress), guard.towards("https://a.example/"):
+        guard.open_socket(private)
+    await guard.resolver.close()
+
+
+async def test_the_transport_is_guarded_without_the_client_too(canary: Canary, ears: Ears) -> None:
+    transport = AiohttpTransport(reuse=False, guard=Guard(Rules(), Names(LEADS_TO)))
+    async with httpx.AsyncClient(transport=transport, trust_env=False) as client:
+        for url in (f"http://127.0.0.1:{canary.port}/", "http://a.example/", f"https://localtest.me:{canary.port}/"):
+            with pytest.raises(ForbiddenAddress):
+                await client.get(url)
+        with pytest.raises(httpx.ConnectError) as raised:
+            await client.get("https://localtest.me:8443/")
+        refused = forbidden(raised.value)
+        assert refused is not None
+        assert str(refused) == "localtest.me leads to 127.0.0.1, which is not a public address"
+    assert (canary.connections, ears.connects) == (0, [])
+
+
+class Lenient(Guard):
+    """A guard whose first gate is broken."""
+
+    def admit(self, url: str) -> Destination:
+        return read_url(url)
+
+
+async def test_a_literal_address_that_passed_the_first_gate_is_stopped_at_the_socket(
+    canary: Canary, ears: Ears
+) -> None:
+    """A resolver is not asked for it."""
+    async with guarded(Lenient(Rules(), Names({}))) as client:
+        for host in ("127.0.0.1", "[::1]", "[::ffff:127.0.0.1]"):
+            with pytest.raises(httpx.ConnectError) as raised:
+                await client.get(f"http://{host}:{canary.port}/")
+            assert "is not a public address" in str(forbidden(raised.value))
+    assert (canary.connections, ears.connects) == (0, [])
+
+
+async def test_a_closed_client_lets_its_threads_go() -> None:
+    guard = Guard(Rules(), Names({"a.example": ["1.1.1.1"]}))
+    assert await guard.resolver.resolve("a.example", 443)
+    await guarded(guard).aclose()
+    with pytest.raises(RuntimeError, match="after shutdown"):
+        await guard.resolver.resolve("a.example", 443)
+
+
+def test_a_failure_of_another_kind_is_no_refusal() -> None:
+    assert forbidden(None) is None
+    assert forbidden(OSError("refused")) is None
+    wrapped = httpx.ConnectError("no")
+    wrapped.__cause__ = refusal = ForbiddenAddress("here")
+    assert forbidden(wrapped) is refusal
+
+
+# ── name servers that are slow ─────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_hundred_messages_to_a_name_that_hangs_take_one_thread() -> None:
+    names = Slow("1.1.1.1")
+    resolver = Guard(Rules(), names).resolver
+    waiting = [asyncio.create_task(resolver.resolve("slow.example", 443)) for _ in range(100)]
+    await asyncio.sleep(0.01)
+    [found] = await asyncio.wait_for(resolver.resolve("quick.example", 8443), 1)
+    assert (found["host"], found["port"]) == ("1.1.1.1", 8443)
+    assert not any(task.done() for task in waiting)
+    waiting[0].cancel()  # one that gives up takes nothing from the others
+    await asyncio.sleep(0)
+    names.let_go.set()
+    answers = await asyncio.gather(*waiting, return_exceptions=True)
+    assert isinstance(answers[0], asyncio.CancelledError)
+    assert [each[0]["host"] for each in answers[1:]] == ["1.1.1.1"] * 99  # type: ignore[index]
+    assert names.asked == ["slow.example", "quick.example"]
+    await resolver.close()
+
+
+async def test_who_comes_after_all_have_given_up_is_not_given_up_with_them() -> None:
+    names = Slow("1.1.1.1")
+    resolver = Guard(Rules(), names).resolver
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(resolver.resolve("slow.example", 443), 0.05)
+    again = asyncio.create_task(resolver.resolve("slow.example", 443))
+    await asyncio.sleep(0.01)
+    names.let_go.set()
+    assert (await again)[0]["host"] == "1.1.1.1"
+    assert names.asked == ["slow.example"] * 2
+    assert resolver._under_way == {}
+    await resolver.close()
+
+
+async def test_what_nobody_waits_for_any_more_is_not_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.http.ssrf.guard.RESOLVING_THREADS", 1)
+    names = Slow("1.1.1.1")
+    resolver = Guard(Rules(), names).resolver
+    for name in ("slow.example", "in-the-queue.example"):
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(resolver.resolve(name, 443), 0.05)
+    names.let_go.set()
+    assert await resolver.resolve("next.example", 443)
+    assert names.asked == ["slow.example", "next.example"]
+    await resolver.close()
+
+
+async def test_a_receiver_has_its_time_and_no_more_of_ours(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looking up, connecting and answering together."""
+    monkeypatch.setattr(journey, "ATTEMPT_TIMEOUT", 0.15)
+    async with (
+        Server.running(hang) as server,
+        telling(sqlite_url, Names({}), allow_private_webhooks="true") as world,
+    ):
+        message = await tell(world, server.url)
+    assert message.state == "pending"
+    assert "no answer within 0.15 s" in (message.last_error or "")

@@ -1,0 +1,180 @@
+"""The transport over real sockets: what each way a connection can break says about whether a request was sent."""
+
+import asyncio
+import contextlib
+import ssl
+import tracemalloc
+import zlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+
+from service.http.client import NEVER_SENT, AiohttpTransport, AnswerTooLarge, Http, send
+from service.http.ssrf.guard import Guard
+from service.http.ssrf.policy import Rules
+from tests.support.breakage import ANSWER, CHUNKED, HEAD, NOWHERE, PERHAPS_SENT, Server, answering, nowhere, request_of
+
+
+@contextlib.asynccontextmanager
+async def client_of(transport: AiohttpTransport) -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(transport=transport, trust_env=False) as client:
+        yield client
+
+
+PATIENCE = 5.0
+SOON = 0.15
+"""Seconds until silence counts, where a server is silent."""
+
+
+async def ask(client: httpx.AsyncClient, url: str, *, connect: float = PATIENCE, read: float = PATIENCE) -> Any:
+    timeout = httpx.Timeout(PATIENCE, connect=connect, read=read)
+    return await client.post(url, content=b'{"prompt":"a dove"}', timeout=timeout)
+
+
+@pytest.mark.parametrize("how", PERHAPS_SENT)
+async def test_after_these_the_request_may_have_arrived(how: str) -> None:
+    handle, expected = PERHAPS_SENT[how]
+    async with Server.running(handle) as server, client_of(AiohttpTransport(reuse=False)) as client:
+        with pytest.raises(httpx.TransportError if how != "broken compression" else httpx.DecodingError) as raised:
+            await ask(client, server.url, read=SOON if "hang" in how else PATIENCE)
+    assert isinstance(raised.value, expected)
+    assert not isinstance(raised.value, NEVER_SENT)
+
+
+@pytest.mark.parametrize("how", NOWHERE)
+async def test_after_these_it_is_certain_that_nothing_arrived(how: str) -> None:
+    async with nowhere(how) as url, client_of(AiohttpTransport(reuse=False)) as client:
+        with pytest.raises(NOWHERE[how]) as raised:
+            await ask(client, url, connect=SOON if "never" in how else PATIENCE)
+    assert isinstance(raised.value, NEVER_SENT)
+
+
+def test_certificates_are_verified() -> None:
+    """By the library's own default, whatever the environment says."""
+    context = httpx.create_ssl_context(trust_env=False)
+    assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
+
+
+async def test_redirects_are_an_answer_like_any_other() -> None:
+    moved = b"HTTP/1.1 301 Moved\r\nLocation: http://127.0.0.1:1/\r\nSet-Cookie: a=b\r\nContent-Length: 0\r\n\r\n"
+    async with Server.running(answering(moved)) as server, client_of(AiohttpTransport(reuse=False)) as client:
+        assert (await ask(client, server.url)).status_code == 301
+        assert server.connections == 1
+
+
+async def test_the_environments_proxies_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with Server.running(answering(HEAD, ANSWER)) as canary, Server.running(answering(HEAD, ANSWER)) as server:
+        for variable in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+            monkeypatch.setenv(variable, canary.url)
+            monkeypatch.setenv(variable.lower(), canary.url)
+        monkeypatch.setenv("NO_PROXY", "")
+        monkeypatch.setenv("no_proxy", "")
+        http = Http.real(Guard(Rules(private=True)))
+        for client in (http.purchases, http.questions, http.messages):
+            assert (await ask(client, server.url)).status_code == 200
+        await http.close()
+        assert (canary.connections, server.connections) == (0, 3)
+
+
+async def keep_answering(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while True:
+        await request_of(reader)
+        writer.write(HEAD + ANSWER)
+
+
+@pytest.mark.parametrize(("errand", "connections"), [("questions", 1), ("purchases", 3), ("messages", 3)])
+async def test_purchases_have_a_connection_each_and_questions_share(errand: str, connections: int) -> None:
+    http = Http.real(Guard(Rules(private=True)))
+    async with Server.running(keep_answering) as server:
+        for _ in range(3):
+            assert (await ask(getattr(http, errand), server.url)).json() == {"code": 200, "data": {"task_id": "7"}}
+        assert server.connections == connections
+        await http.close()
+
+
+async def test_a_kept_connection_that_died_meanwhile_is_not_taken_for_a_refusal() -> None:
+    """The server read the second request on the old connection before it broke: nobody can tell it from a lost answer."""
+
+    async def answer_once_then_break(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await request_of(reader)
+        writer.write(HEAD + ANSWER)
+        await request_of(reader)
+
+    async with Server.running(answer_once_then_break) as server, client_of(AiohttpTransport()) as client:
+        assert (await ask(client, server.url)).status_code == 200
+        with pytest.raises(httpx.RemoteProtocolError):
+            await ask(client, server.url)
+
+
+async def test_a_kept_connection_that_was_closed_in_the_pause_is_replaced() -> None:
+    async with Server.running(answering(HEAD, ANSWER)) as server, client_of(AiohttpTransport()) as client:
+        for _ in range(3):
+            assert (await ask(client, server.url)).status_code == 200
+            await asyncio.sleep(0.01)
+        assert server.connections == 3
+
+
+# ── send: bounds ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def compressed(size: int) -> bytes:
+    body = zlib.compressobj(wbits=31)
+    return body.compress(bytes(size)) + body.flush()
+
+
+def with_body(body: bytes, *headers: bytes) -> bytes:
+    lines = (b"HTTP/1.1 200 OK", b"Content-Length: %d" % len(body), *headers, b"", b"")
+    return b"\r\n".join(lines) + body
+
+
+GZIP = b"Content-Encoding: gzip"
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (with_body(bytes(1000)), 1000),
+        (with_body(bytes(1001)), AnswerTooLarge),
+        (with_body(compressed(1000), GZIP), 1000),
+        (with_body(compressed(1001), GZIP), AnswerTooLarge),
+        (with_body(b"", GZIP), 0),
+        (with_body(b"raw", b"Content-Encoding: br"), 3),  # nobody asked for it; whoever reads it will say so
+    ],
+)
+async def test_an_answer_is_read_up_to_its_cap(answer: bytes, expected: Any) -> None:
+    async with Server.running(answering(answer)) as server, client_of(AiohttpTransport(reuse=False)) as client:
+        asked = send(client, "GET", server.url, headers={}, read_timeout=PATIENCE, cap=1000)
+        if isinstance(expected, int):
+            assert len((await asked).body) == expected
+        else:
+            with pytest.raises(expected):
+                await asked
+
+
+async def test_an_answer_is_not_unpacked_beyond_its_cap() -> None:
+    bomb = with_body(compressed(30_000_000), GZIP)
+    async with Server.running(answering(bomb)) as server, client_of(AiohttpTransport(reuse=False)) as client:
+        tracemalloc.start()
+        try:
+            with pytest.raises(AnswerTooLarge):
+                await send(client, "GET", server.url, headers={}, read_timeout=PATIENCE, cap=100_000)
+            assert tracemalloc.get_traced_memory()[1] < 3_000_000
+        finally:
+            tracemalloc.stop()
+
+
+async def drip(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while True:
+        writer.write(b"1\r\n \r\n")
+        await writer.drain()
+        await asyncio.sleep(0.01)
+
+
+async def test_an_answer_that_never_ends_is_given_up() -> None:
+    endless = answering(CHUNKED, then=drip)
+    async with Server.running(endless) as server, client_of(AiohttpTransport(reuse=False)) as client:
+        async with asyncio.timeout(PATIENCE):
+            with pytest.raises(httpx.ReadTimeout):
+                await send(client, "GET", server.url, headers={}, read_timeout=PATIENCE, total_timeout=SOON)

@@ -1,0 +1,77 @@
+"""Several processes on one PostgreSQL stand in each other's way: nobody is turned away, and nothing is made twice."""
+
+import asyncio
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import asyncpg
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.domain.task import Task
+from service.store import tasks as task_store
+from service.store.database import Database
+from service.store.writer import Writer
+from tests.support.values import a_task, opened
+
+LOCKED = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+
+
+async def waiting(connection: Any, count: int) -> None:
+    """Wait until so many statements wait for a lock."""
+    async with asyncio.timeout(20):
+        while await connection.fetchval(LOCKED) < count:  # noqa: ASYNC110 - it happens in PostgreSQL
+            await asyncio.sleep(0.01)
+
+
+async def test_a_transaction_that_loses_in_a_ring_is_made_again(postgresql_url: str) -> None:
+    tries: list[int] = []
+
+    async def slow_down(connection: AsyncConnection, names: Sequence[str]) -> list[str]:
+        tries.append(1)
+        for name in ("a", "b"):
+            await connection.execute(text(f"UPDATE upstreams SET credit = credit + 1 WHERE name = '{name}'"))  # noqa: S608
+        return list(names)
+
+    other, watcher = await asyncpg.connect(postgresql_url), await asyncpg.connect(postgresql_url)
+    await watcher.execute("INSERT INTO upstreams (name, credit) VALUES ('a', 0), ('b', 0)")
+    # PostgreSQL ends the one that notices the ring: so that it is the writer, the other one looks later.
+    await other.execute(
+        "SET deadlock_timeout = '60s'; BEGIN; UPDATE upstreams SET credit = credit + 1 WHERE name = 'b'"
+    )
+    async with opened(postgresql_url) as database, Writer(database).running() as writer:
+        doing = asyncio.create_task(writer.do(slow_down, "x"))
+        await waiting(watcher, 1)
+        await other.execute("UPDATE upstreams SET credit = credit + 1 WHERE name = 'a'")
+        await other.execute("COMMIT")
+        assert await asyncio.wait_for(doing, 20) == "x"
+    assert [row["credit"] for row in await watcher.fetch("SELECT credit FROM upstreams ORDER BY name")] == [2, 2]
+    assert len(tries) == 2
+    await asyncio.gather(other.close(), watcher.close())
+
+
+async def accept(database: Database, *keys: str) -> list[task_store.Accepted]:
+    async with database.writing() as connection:
+        return await task_store.accept(connection, [with_key(key) for key in keys])
+
+
+def with_key(key: str) -> Task:
+    return dataclasses.replace(a_task(), idempotency_key=key)
+
+
+async def test_the_same_keys_in_opposite_orders_are_no_ring(postgresql_url: str) -> None:
+    watcher = await asyncpg.connect(postgresql_url)
+    async with opened(postgresql_url) as database:
+        for number in range(4):  # who comes first after the lock is chance
+            a, b = f"a{number}", f"b{number}"
+            async with database.writing() as first:
+                # Both wait for the first key. Whoever took the second one before would now be waited for by the other.
+                await task_store.accept(first, [with_key(a)])
+                both = [asyncio.create_task(accept(database, *keys)) for keys in ((a, b), (b, a))]
+                await waiting(watcher, 2)
+                await first.rollback()
+            answers = [each for answer in await asyncio.gather(*both) for each in answer]
+            assert len({(each.task.idempotency_key, each.task.id) for each in answers}) == 2
+            assert sum(each.new for each in answers) == 2
+    await watcher.close()

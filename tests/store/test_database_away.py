@@ -1,0 +1,98 @@
+"""The database goes away in the middle of a round: what was in hand is taken up as soon as it is back, and sent once."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.domain.task import State
+from service.flows import polling as poll
+from service.flows.submission import run as submit
+from service.flows.task_pool import Underway
+from service.store.database import Database, StoreUnavailable
+from service.store.writer import Batch, Writer
+from tests.support.world import JOB_SECONDS, World
+
+
+class Away(Writer):
+    """Breaks off one kind of write: before it begins, before its commit, or after it."""
+
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
+        self.breaks: tuple[str, str] | None = None
+        """The name of the function, and ``before``, ``undone`` or ``after``."""
+
+    async def do(self, batch: Batch[Any, Any], item: Any) -> Any:
+        name = getattr(batch, "func", batch).__name__
+        when = self.breaks[1] if self.breaks is not None and self.breaks[0] == name else None
+        if when is not None:
+            self.breaks = None
+        if when == "before":
+            raise StoreUnavailable("away")
+        if when == "undone":
+
+            async def undone(connection: AsyncConnection, items: Sequence[Any]) -> Sequence[Any]:
+                await batch(connection, items)
+                raise StoreUnavailable("away")
+
+            return await self._writer.do(undone, item)
+        answer = await self._writer.do(batch, item)
+        if when == "after":
+            raise StoreUnavailable("away")
+        return answer
+
+    do_first = do
+
+
+@pytest.fixture
+def away(world: World) -> Away:
+    found = world.runtime.writer = Away(world.runtime.writer)
+    return found
+
+
+async def once(journey: Any, world: World) -> None:
+    underway = Underway(100)
+    with pytest.raises(StoreUnavailable):
+        await journey.run_due(world.runtime, underway)
+    await underway.finish()
+
+
+@pytest.mark.parametrize("when", ["before", "undone", "after"])
+async def test_a_round_that_cannot_be_written_is_begun_again_at_once(world: World, away: Away, when: str) -> None:
+    task = await world.submit()
+    away.breaks = ("_plan_and_write", when)
+    await once(submit, world)
+    assert world.sandbox.ledger.paid() == 0
+    world.clock.forward(2)  # less than any lease: where it had been written, as a try that failed
+    await world.work()
+    assert (await world.task(task)).state is State.SUBMITTED
+    assert world.sandbox.ledger.paid() == 1
+
+
+async def test_a_round_that_cannot_read_its_lines_is_begun_again_at_once(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = await world.submit()
+
+    def gone(_: Database) -> Any:
+        raise StoreUnavailable("away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Database, "reading", gone)
+        await once(submit, world)
+    await world.work()
+    assert (await world.task(task)).state is State.SUBMITTED
+    assert world.sandbox.ledger.paid() == 1
+
+
+async def test_a_look_that_cannot_be_written_is_taken_again_at_once(world: World, away: Away) -> None:
+    task = await world.submit("[drop] a dove")
+    await world.work()
+    world.clock.forward(JOB_SECONDS * 1.5)
+    underway, away.breaks = Underway(100), ("apply", "before")
+    await poll.run_due(world.runtime, underway)
+    await underway.finish()
+    assert (await world.task(task)).state is State.SUBMITTED
+    await world.work()
+    assert (await world.task(task)).state is State.SUCCEEDED

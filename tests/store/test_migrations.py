@@ -1,0 +1,155 @@
+"""The schema: made by migrations, equal to the models to the last check and index, safe to make twice at once."""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Connection, text
+
+from service.app import WrongSchema, opened
+from service.store.database import AlreadyRunning, Database
+from service.store.migrate import _config, migrate, newest, revision
+from service.store.tables import metadata
+from tests.support.values import opened as database_at
+from tests.support.world import settings_for
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Give a database without tables."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'empty.db'}"
+    url: str = request.getfixturevalue("empty_postgresql_url")
+    return url
+
+
+@pytest.fixture
+async def empty(empty_url: str) -> AsyncIterator[Database]:
+    async with database_at(empty_url) as database:
+        yield database
+
+
+_SQLITE = "SELECT type, name, tbl_name, sql FROM sqlite_master WHERE name NOT LIKE 'alembic%' AND tbl_name NOT LIKE 'alembic%'"
+_POSTGRESQL = """
+    SELECT 'column', table_name, column_name, concat_ws(' ', data_type, is_nullable, column_default)
+      FROM information_schema.columns WHERE table_schema = 'public'
+    UNION ALL SELECT 'constraint', conrelid::regclass::text, conname, pg_get_constraintdef(oid)
+      FROM pg_constraint WHERE connamespace = 'public'::regnamespace
+    UNION ALL SELECT 'index', tablename, indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'"""
+
+
+async def schema_of(database: Database) -> set[tuple[str, ...]]:
+    """Read the whole schema as the database understands it, and leave Alembic's own table out."""
+    async with database.reading() as connection:
+        rows = await connection.execute(text(_SQLITE if database.sqlite else _POSTGRESQL))
+        found = [tuple(_normal(str(part)) for part in row) for row in rows]
+    return {part for row in found if "alembic" not in row[1] for part in _parts(row)}
+
+
+def _normal(words: str) -> str:
+    return " ".join(words.replace('"', "").split())
+
+
+def _parts(row: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """Take a CREATE TABLE of SQLite apart: the order of its columns and constraints means nothing."""
+    if not row[3].startswith("CREATE TABLE"):
+        return [row]
+    columns, *constraints = row[3].partition("(")[2].rstrip(")").split(", CONSTRAINT")
+    return [(*row[:3], part.strip()) for part in [*columns.split(", "), *constraints]]
+
+
+async def test_upgrade_makes_what_the_models_say(empty: Database) -> None:
+    before, after = await migrate(empty)
+    assert (before, after) == (None, newest())
+    assert await revision(empty) == newest()
+    migrated = await schema_of(empty)
+    async with empty.writing() as connection:
+        differences = await connection.run_sync(_compare)
+        await connection.run_sync(metadata.drop_all)
+        await connection.run_sync(metadata.create_all)
+    assert differences == []
+    assert await schema_of(empty) == migrated
+    assert len(migrated) > 60
+
+
+def _compare(connection: Connection) -> list[Any]:
+    return list(compare_metadata(MigrationContext.configure(connection, opts={"compare_type": True}), metadata))
+
+
+async def test_the_way_back_leaves_nothing_and_the_way_forth_makes_the_same(empty: Database) -> None:
+    await migrate(empty)
+    first = await schema_of(empty)
+    async with empty.writing() as connection:
+        await connection.run_sync(_downgrade)
+    assert await schema_of(empty) == set()
+    assert await revision(empty) is None
+    await migrate(empty)
+    assert await schema_of(empty) == first
+
+
+def _downgrade(connection: Connection) -> None:
+    config = _config()
+    config.attributes["connection"] = connection
+    command.downgrade(config, "base")
+
+
+async def test_two_starters_at_once_are_safe(empty: Database, empty_url: str) -> None:
+    async with database_at(empty_url) as other:
+        outcomes = await asyncio.gather(migrate(empty), migrate(other))
+    assert sorted(before is None for before, _ in outcomes) == [False, True]
+    assert {after for _, after in outcomes} == {newest()}
+
+
+async def test_what_is_there_is_left_alone(empty: Database) -> None:
+    await migrate(empty)
+    assert await migrate(empty) == (newest(), newest())
+
+
+async def test_a_postgresql_that_nobody_migrated_is_not_served(empty_postgresql_url: str) -> None:
+    with pytest.raises(WrongSchema, match="dovecote migrate"):
+        async with opened(settings_for(empty_postgresql_url)):
+            pytest.fail("it must not open")
+
+
+async def test_a_sqlite_database_is_made_on_the_way(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'deep' / 'down' / 'dovecote.db'}"
+    async with opened(settings_for(url)) as runtime:
+        assert await revision(runtime.database) == newest()
+
+
+_HOLD = "import sys; from service.store.database import Database\nwith Database(sys.argv[1]).held(): print('held', flush=True); sys.stdin.read()"
+
+
+async def test_a_second_process_on_the_same_sqlite_is_refused_with_a_way_out(sqlite_url: str, tmp_path: Path) -> None:
+    pipe = asyncio.subprocess.PIPE
+    first = await asyncio.create_subprocess_exec(sys.executable, "-c", _HOLD, sqlite_url, stdin=pipe, stdout=pipe)
+    assert first.stdin is not None
+    assert first.stdout is not None
+    try:
+        assert await first.stdout.readline() == b"held\n"
+        second = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "service.cli", "serve"),
+            env={"DOVECOTE_DATABASE_URL": sqlite_url, "DOVECOTE_PORT": "0", "PATH": ""},
+            stdout=pipe,
+            stderr=pipe,
+        )
+        _, complaint = await asyncio.wait_for(second.communicate(), 20)
+        assert second.returncode == 69
+        said = complaint.decode()
+        assert str(tmp_path / "dovecote.db") in said
+        assert "SQLite is for one process" in said
+        assert "DOVECOTE_DATABASE_URL=postgresql://" in said
+        assert "Traceback" not in said
+    finally:
+        first.stdin.close()
+        assert await first.wait() == 0
+    with Database(sqlite_url).held():  # the lock went with its holder
+        pass
+    with Database(sqlite_url).held(), pytest.raises(AlreadyRunning), Database(sqlite_url).held():
+        pytest.fail("two in one process are two as well")

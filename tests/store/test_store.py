@@ -1,0 +1,328 @@
+"""What is kept, and what cannot be: columns and values agree, broken rows are refused, and a claim is one claimer's alone."""
+
+import asyncio
+import dataclasses
+from collections.abc import AsyncIterator
+from typing import Any, get_args, get_type_hints
+from uuid import UUID
+
+import pytest
+from sqlalchemy import Table, insert, select
+from sqlalchemy.exc import IntegrityError
+
+from service.domain.task import Action, Failure, Result, Source, State, Submission, Task
+from service.store import callbacks as inbox_store
+from service.store import events, queue, submissions, tables
+from service.store import tasks as task_store
+from service.store.database import Database
+from service.store.webhooks import attempts as deliveries
+from service.store.webhooks import endpoints
+from service.store.webhooks import messages as outbox
+from tests.support.values import NOW, a_callback, a_message, a_submission, a_task, keep, later, new_id, opened
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    async with opened(database_url) as found:
+        yield found
+
+
+# ── values and columns ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("table", "value", "ours"),
+    [
+        (tables.tasks, Task, set()),
+        (tables.submissions, Submission, set()),
+        (tables.inbox, inbox_store.Received, set()),
+        (tables.outbox, outbox.Message, set()),
+        (tables.deliveries, deliveries.Delivery, {"id"}),
+        (tables.endpoints, endpoints.Endpoint, set()),
+        (tables.events, events.Event, {"id"}),
+    ],
+)
+def test_columns_are_named_as_the_fields_of_the_values_they_hold(table: Table, value: Any, ours: set[str]) -> None:
+    fields = {field.name: field for field in dataclasses.fields(value)}
+    columns = {column.name: column for column in table.columns if column.name not in ours}
+    assert list(columns) == list(fields)
+    hints = get_type_hints(value)
+    optional = {name for name in fields if type(None) in get_args(hints[name])}
+    assert {name for name, column in columns.items() if column.nullable} == optional
+
+
+FULL = a_task(
+    state=State.FAILED,
+    options={"a": [1, 2.5, None, True, "ü🕊"]},
+    labels={"project": "intro"},
+    callback_url="http://x",
+    callback_events=("task.progress",),
+    idempotency_key="k",
+    request_hash="h",
+    route=("elkapi", "cometapi"),
+    external_id="7",
+    progress=40,
+    results=(Result("video", url="https://example.com/v.mp4"), Result("text", text="words", role="extra", item="1")),
+    failure=Failure("provider_error", "broken", retryable=True),
+    next_actions=(Action("u1", "Upscale"),),
+    cost=2.5,
+    learned_by=Source.CALLBACK,
+    cancel_requested_at=later(1),
+    answered_at=later(1.5),
+    callback_expected=True,
+    missing_since=later(2),
+    last_error="elkapi: no",
+    passed_over={"runwayml": "input.style: Runway has nothing like it"},
+    on_uncertain="fail",
+    submission_id=UUID(int=8),
+    refunded=True,
+    waits_for="elkapi",
+    unconfirmed_since=later(3),
+    submitted_at=later(0.000001),
+    inherited={"external_id": "6"},
+)
+
+
+async def test_a_task_comes_back_as_it_was_kept(database: Database) -> None:
+    await keep(database, FULL)
+    async with database.reading() as connection:
+        assert await task_store.find(connection, FULL.id) == FULL
+        assert await task_store.find(connection, FULL.id, "somebody else") is None
+        assert await task_store.find_by_key(connection, "default", "k") == FULL
+    unset = {field.name for field in dataclasses.fields(Task) if getattr(FULL, field.name) in (None, (), {}, 0)}
+    assert unset == {"parent_id", "due_at", "attempts"}  # what this test cannot see
+
+
+async def test_every_field_that_may_change_is_written_back(database: Database) -> None:
+    task = a_task(id=FULL.id)
+    await keep(database, task)
+    async with database.writing() as connection:
+        await queue.settle_tasks(connection, [FULL])
+        found = await task_store.find(connection, task.id)
+    wish = ("client", "family", "operation", "input", "options", "labels", "callback_url", "idempotency_key")
+    once = (
+        *wish,
+        "callback_events",
+        "request_hash",
+        "route",
+        "passed_over",
+        "parent_id",
+        "inherited",
+        "created_at",
+        "deadline_at",
+        "attempts",
+    )
+    assert found == dataclasses.replace(FULL, **{name: getattr(task, name) for name in once})
+
+
+# ── what the schema refuses ────────────────────────────────────────────────────────────────────────────────────────
+
+REFUSED = [
+    ({"state": "asleep"}, "state"),
+    ({"progress": 101}, "progress"),
+    ({"learned_by": "rumour"}, "learned_by"),
+    ({"due_at": None}, "open_is_never_forgotten"),
+    ({"finished_at": NOW}, "ended_has_a_time"),
+    ({"verdict_by": "provider", "due_at": None}, "ended_has_a_judge"),
+    ({"state": "succeeded", "verdict_by": "provider", "due_at": None}, "ended_has_a_time"),
+    ({"state": "succeeded", "finished_at": NOW}, "ended_has_a_judge"),
+    ({"state": "succeeded", "finished_at": NOW, "verdict_by": "luck"}, "verdict_by"),
+    ({"state": "succeeded", "finished_at": NOW, "verdict_by": "provider"}, "final_is_left_alone"),
+    ({"state": "failed", "finished_at": NOW, "verdict_by": "dovecote"}, "failed_says_why"),
+    ({"state": "submitted"}, "taken_by_somebody"),
+    ({"state": "running"}, "taken_by_somebody"),
+    ({"state": "awaiting_input"}, "taken_by_somebody"),
+]
+
+
+@pytest.mark.parametrize(("changes", "rule"), REFUSED)
+async def test_a_task_that_breaks_a_rule_is_refused(database: Database, changes: dict[str, Any], rule: str) -> None:
+    await refuses(database, tables.tasks, {**task_store.row_of(a_task()), **changes}, f"ck_tasks_{rule}")
+
+
+@pytest.mark.parametrize(
+    ("changes", "rule"),
+    [
+        ({"outcome": "lost", "settled_at": NOW}, "ck_submissions_outcome"),
+        ({"outcome": "taken"}, "ck_submissions_settled_has_a_time"),
+        ({"settled_at": NOW}, "ck_submissions_settled_has_a_time"),
+        ({"task_id": UUID(int=9)}, "FOREIGN KEY"),
+    ],
+)
+async def test_a_submission_that_breaks_a_rule_is_refused(
+    database: Database, changes: dict[str, Any], rule: str
+) -> None:
+    task = a_task()
+    await keep(database, task)
+    await refuses(database, tables.submissions, {**dataclasses.asdict(a_submission(task)), **changes}, rule)
+
+
+@pytest.mark.parametrize("first", ["sending", "taken", "uncertain"])
+@pytest.mark.parametrize("second", ["sending", "taken", "uncertain"])
+async def test_a_task_has_one_submission_that_may_have_created_a_job(
+    database: Database, first: str, second: str
+) -> None:
+    task = a_task()
+    await keep(database, task)
+    for outcome in ("unavailable", "refused", "account", first):
+        settled = None if outcome == "sending" else NOW
+        async with database.writing() as connection:
+            await submissions.begin(connection, [a_submission(task, outcome=outcome, settled_at=settled)])
+    again = a_submission(task, outcome=second, settled_at=None if second == "sending" else NOW)
+    await refuses(database, tables.submissions, dataclasses.asdict(again), "submissions")
+
+
+@pytest.mark.parametrize(
+    ("changes", "rule"),
+    [
+        ({"decision": "maybe", "due_at": None}, "ck_inbox_decision"),
+        ({"due_at": None}, "ck_inbox_undecided_is_never_forgotten"),
+        ({"decision": "applied"}, "ck_inbox_undecided_is_never_forgotten"),
+    ],
+)
+async def test_a_callback_that_breaks_a_rule_is_refused(database: Database, changes: dict[str, Any], rule: str) -> None:
+    await refuses(database, tables.inbox, {**dataclasses.asdict(a_callback()), **changes}, rule)
+
+
+@pytest.mark.parametrize(
+    ("changes", "rule"),
+    [
+        ({"state": "lost"}, "ck_outbox_"),
+        ({"due_at": None}, "ck_outbox_pending_is_never_forgotten"),
+        ({"state": "exhausted"}, "ck_outbox_pending_is_never_forgotten"),
+        ({"state": "delivered", "due_at": None}, "ck_outbox_delivered_has_a_time"),
+        ({"delivered_at": NOW}, "ck_outbox_delivered_has_a_time"),
+        ({"task_id": UUID(int=9)}, "FOREIGN KEY"),
+    ],
+)
+async def test_a_message_that_breaks_a_rule_is_refused(database: Database, changes: dict[str, Any], rule: str) -> None:
+    task = a_task()
+    await keep(database, task)
+    await refuses(database, tables.outbox, {**dataclasses.asdict(a_message(task)), **changes}, rule)
+
+
+async def test_what_must_be_one_is_one(database: Database) -> None:
+    task, callback = a_task(idempotency_key="k"), a_callback()
+    await keep(database, task)
+    async with database.writing() as connection:
+        await connection.execute(insert(tables.inbox), dataclasses.asdict(callback))
+        await outbox.owe(connection, [a_message(task)])
+    again = task_store.row_of(a_task(idempotency_key="k"))
+    same_event = {"task_id": task.id, "sequence": 1, "type": "x", "source": "poll", "at": NOW, "data": {}}
+    copy = {**dataclasses.asdict(callback), "id": new_id()}
+    for table, row in (
+        (tables.tasks, again),
+        (tables.events, same_event),
+        (tables.inbox, copy),
+        (tables.outbox, dataclasses.asdict(a_message(task))),
+    ):
+        await refuses(database, table, row, table.name)
+    await keep(database, a_task(idempotency_key="k", client="another"))
+
+
+async def refuses(database: Database, table: Table, row: dict[str, Any], rule: str) -> None:
+    """Expect the database itself to refuse a row, by the rule that is meant."""
+    with pytest.raises(IntegrityError, match=f"(?i){rule}"):
+        async with database.writing() as connection:
+            await connection.execute(insert(table), row)
+
+
+# ── claim and settle ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def claim(database: Database, at: float, *, most: int = 10, lease: float = 60) -> list[Task]:
+    async with database.writing() as connection:
+        return await queue.claim_tasks(connection, "submit", now=later(at), until=later(at + lease), most=most)
+
+
+async def test_claimers_never_get_the_same_row(database: Database, database_url: str) -> None:
+    tasks = [a_task() for _ in range(60)]
+    await keep(database, *tasks)
+    async with opened(database_url) as other:
+        rounds = [claim(each, 0, most=7) for each in (database, other) for _ in range(6)]
+        claimed = [task.id for found in await asyncio.gather(*rounds) for task in found]
+    assert sorted(claimed) == sorted(task.id for task in tasks)
+
+
+async def test_a_claim_does_not_wait_for_rows_that_another_holds(postgresql_url: str) -> None:
+    async with opened(postgresql_url) as database, opened(postgresql_url) as other:
+        await keep(database, *(a_task() for _ in range(10)))
+        async with database.writing() as connection:
+            mine = await queue.claim_tasks(connection, "submit", now=NOW, until=later(60), most=6)
+            async with asyncio.timeout(5):
+                theirs = await claim(other, 0)
+        assert (len(mine), len(theirs)) == (6, 4)
+        assert not {task.id for task in mine} & {task.id for task in theirs}
+
+
+async def test_the_longest_due_come_first_and_what_is_not_due_does_not_come(database: Database) -> None:
+    early, late, not_yet = a_task(due_at=later(-9)), a_task(due_at=later(-1)), a_task(due_at=later(1))
+    await keep(database, late, not_yet, early, a_task(state=State.RUNNING), a_task(state=State.SUCCEEDED))
+    assert [task.id for task in await claim(database, 0, most=1)] == [early.id]
+    assert [task.id for task in await claim(database, 0)] == [late.id]
+    assert await claim(database, 0) == []
+
+
+async def test_a_lease_that_runs_out_gives_the_row_to_the_next(database: Database) -> None:
+    await keep(database, a_task())
+    first = await claim(database, 0, lease=60)
+    assert await claim(database, 59) == []
+    again = await claim(database, 60)
+    assert [each.attempts for each in (*first, *again)] == [1, 2]
+    assert again[0].due_at == later(120)
+
+
+async def test_a_settle_with_an_old_attempt_changes_nothing(database: Database) -> None:
+    task, callback = a_task(), a_callback()
+    await keep(database, task)
+    async with database.writing() as connection:
+        await inbox_store.receive(connection, [callback])
+        await outbox.owe(connection, [a_message(task)])
+        for table in ("inbox", "outbox"):
+            for seconds in (0, 60):  # the first claimer falls asleep, a second takes over
+                [row] = await take(connection, table, seconds)
+            await settle(connection, table, row.id, attempt=1)
+            assert await undecided(connection, table) == 1
+            await settle(connection, table, row.id, attempt=2)
+            assert await undecided(connection, table) == 0
+
+
+async def take(connection: Any, table: str, seconds: float) -> Any:
+    span = {"now": later(seconds), "until": later(seconds + 60), "most": 5}
+    if table == "inbox":
+        return await queue.claim_rows(connection, table, **span)
+    return await queue.claim_messages(connection, **span, each=5, places={})
+
+
+async def settle(connection: Any, table: str, row: UUID, *, attempt: int) -> None:
+    which = {"of_row": row, "of_attempt": attempt, "due_at": None}
+    if table == "inbox":
+        await queue.settle_inbox(connection, [{**which, "decision": "applied", "detail": None, "decided_at": NOW}])
+    else:
+        done = {"state": "delivered", "delivered_at": NOW, "last_status": 200, "last_error": None}
+        await queue.settle_outbox(connection, [{**which, **done}])
+
+
+async def undecided(connection: Any, table: str) -> int:
+    column = tables.metadata.tables[table].c.due_at
+    return len((await connection.scalars(select(column).where(column.is_not(None)))).all())
+
+
+async def test_a_late_answer_may_prove_a_job_and_nothing_may_unprove_it(database: Database) -> None:
+    task = a_task()
+    await keep(database, task)
+    sent = a_submission(task)
+
+    async def settled(outcome: str, external_id: str | None = None) -> Submission:
+        news = dataclasses.replace(sent, outcome=outcome, external_id=external_id, settled_at=NOW)
+        async with database.writing() as connection:
+            await submissions.settle(connection, [news])
+            return (await submissions.by_id(connection, [sent.id]))[sent.id]
+
+    async with database.writing() as connection:
+        await submissions.begin(connection, [sent])
+    assert (await settled("uncertain")).outcome == "uncertain"
+    assert (await settled("unavailable")).outcome == "uncertain"
+    assert (await settled("taken", "7")).external_id == "7"
+    assert (await settled("taken", "8")).external_id == "7"
+    assert (await settled("unavailable")).outcome == "taken"

@@ -1,0 +1,190 @@
+"""The batching writer: one commit for many, an answer only after it, and nobody spoilt by a neighbour or lost at the end."""
+
+import asyncio
+import contextlib
+import dataclasses
+import sqlite3
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+import pytest
+from sqlalchemy import event, text
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.domain.task import Task
+from service.store import tasks as task_store
+from service.store.database import Database, StoreBusy, StoreUnavailable, out_of_reach
+from service.store.writer import BATCH_SIZE, MOST_WAITING, Writer
+from tests.conftest import run_sql
+from tests.support.values import a_task, opened
+
+BROKEN = dataclasses.replace(a_task(), due_at=None)
+"""The schema refuses it: an open task that nobody would ever look at."""
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    async with opened(database_url) as found:
+        yield found
+
+
+def happenings(database: Database) -> list[str]:
+    """Note every transaction of the writer's connections, as it happens."""
+    noted: list[str] = []
+    event.listen(database.writer.sync_engine, "commit", lambda _: noted.append("commit"))
+    event.listen(database.writer.sync_engine, "rollback", lambda _: noted.append("rollback"))
+    return noted
+
+
+async def stored(database: Database) -> int:
+    async with database.reading() as connection:
+        return sum((await task_store.count_by_state(connection)).values())
+
+
+async def test_many_writes_share_a_commit_and_are_answered_after_it(database: Database) -> None:
+    noted = happenings(database)
+
+    async def write(writer: Writer) -> None:
+        await writer.do(task_store.accept, a_task())
+        noted.append("answer")
+
+    async with Writer(database).running() as writer:
+        await asyncio.gather(*(write(writer) for _ in range(BATCH_SIZE)))
+    assert noted == ["commit", *["answer"] * BATCH_SIZE]
+    assert await stored(database) == BATCH_SIZE
+
+
+async def test_a_batch_is_bounded(database: Database) -> None:
+    sizes: list[int] = []
+
+    async def count(_: AsyncConnection, items: Sequence[int]) -> list[int]:
+        sizes.append(len(items))
+        return list(items)
+
+    async with Writer(database).running() as writer:
+        answers = await asyncio.gather(*(writer.do(count, number) for number in range(3 * BATCH_SIZE + 1)))
+    assert answers == list(range(3 * BATCH_SIZE + 1))
+    assert sizes == [BATCH_SIZE, BATCH_SIZE, BATCH_SIZE, 1]
+
+
+async def test_a_poisonous_item_fails_alone(database: Database) -> None:
+    noted = happenings(database)
+    async with Writer(database).running() as writer:
+        items = [a_task(), a_task(), BROKEN, a_task()]
+        answers = await asyncio.gather(*(writer.do(task_store.accept, each) for each in items), return_exceptions=True)
+        assert isinstance(answers[2], IntegrityError)
+        assert [answers[number].task.id for number in (0, 1, 3)] == [items[number].id for number in (0, 1, 3)]  # type: ignore[union-attr]
+        assert await stored(database) == 3
+        assert noted[:5] == ["rollback", "commit", "commit", "rollback", "commit"]  # the batch, then each in its own
+        assert (await writer.do(task_store.accept, a_task())).new
+
+
+async def test_different_writes_share_a_transaction_and_fail_together_before_they_are_tried_apart(
+    database: Database,
+) -> None:
+    async def nonsense(connection: AsyncConnection, _: Sequence[int]) -> list[None]:
+        await connection.execute(text("SELECT nonsense FROM nowhere"))
+        return [None]
+
+    async with Writer(database).running() as writer:
+        answers = await asyncio.gather(
+            writer.do(task_store.accept, a_task()), writer.do(nonsense, 1), return_exceptions=True
+        )
+    assert isinstance(answers[1], Exception)
+    assert not isinstance(answers[0], Exception)
+    assert await stored(database) == 1
+
+
+async def test_more_than_may_wait_are_sent_away_at_once(database: Database) -> None:
+    writer = Writer(database)  # it does not run: nothing is taken off the line
+    waiting = [asyncio.create_task(writer.do(task_store.accept, BROKEN)) for _ in range(MOST_WAITING)]
+    await asyncio.sleep(0)
+    with pytest.raises(StoreBusy):
+        await asyncio.wait_for(writer.do(task_store.accept, BROKEN), 1)
+    for each in waiting:
+        each.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+    async with writer.running():  # whoever has gone away is not written for
+        pass
+    assert await stored(database) == 0
+
+
+class Slow:
+    """A batch that is held up until the test lets it go on."""
+
+    def __init__(self) -> None:
+        self.begun, self.go_on = asyncio.Event(), asyncio.Event()
+
+    async def accept(self, connection: AsyncConnection, items: Sequence[Task]) -> Sequence[task_store.Accepted]:
+        self.begun.set()
+        await self.go_on.wait()
+        return await task_store.accept(connection, items)
+
+
+async def test_a_waiter_that_goes_away_takes_nobody_along(database: Database) -> None:
+    slow, noted = Slow(), happenings(database)
+    async with Writer(database).running() as writer:
+        under_way = [asyncio.create_task(writer.do(slow.accept, a_task())) for _ in range(2)]
+        await slow.begun.wait()
+        waiting = [asyncio.create_task(writer.do(task_store.accept, a_task())) for _ in range(3)]
+        await asyncio.sleep(0)
+        under_way[0].cancel()
+        waiting[0].cancel()
+        slow.go_on.set()
+        answers = await asyncio.gather(*under_way, *waiting, return_exceptions=True)
+    assert [isinstance(each, asyncio.CancelledError) for each in answers] == [True, False, True, False, False]
+    assert noted == ["commit", "commit"]
+    assert await stored(database) == 4  # what was under way could not be taken back
+
+
+async def test_what_is_under_way_or_waits_at_the_end_is_committed(database: Database) -> None:
+    slow, writer = Slow(), Writer(database)
+    async with writer.running():
+        under_way = asyncio.create_task(writer.do(slow.accept, a_task()))
+        await slow.begun.wait()
+        waiting = [asyncio.create_task(writer.do(task_store.accept, a_task())) for _ in range(BATCH_SIZE + 1)]
+        await asyncio.sleep(0)
+        asyncio.get_running_loop().call_soon(slow.go_on.set)
+    answers = await asyncio.gather(under_way, *waiting)
+    assert all(each.new for each in answers)
+    assert await stored(database) == BATCH_SIZE + 2
+    with pytest.raises(StoreBusy, match="shutting down"):
+        await writer.do(task_store.accept, a_task())
+
+
+async def test_a_database_that_is_away_fails_everybody_once_and_is_found_again(postgresql_url: str) -> None:
+    async with opened(postgresql_url) as database, Writer(database).running() as writer:
+        await writer.do(task_store.accept, a_task())
+        noted = happenings(database)
+        others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        await run_sql(postgresql_url, others)
+        writes = (writer.do(task_store.accept, a_task()) for _ in range(20))
+        answers = await asyncio.gather(*writes, return_exceptions=True)
+        assert {type(each) for each in answers} == {StoreUnavailable}
+        assert "commit" not in noted
+        assert (await writer.do(task_store.accept, a_task())).new
+        assert await stored(database) == 2
+
+
+async def test_a_database_that_never_was_there_is_said_to_be_away() -> None:
+    async with opened("postgresql://nobody@127.0.0.1:1/nothing") as database, Writer(database).running() as writer:
+        with pytest.raises(StoreUnavailable):
+            await writer.do(task_store.accept, a_task())
+
+
+def test_what_sqlite_calls_operational_is_told_apart(tmp_path: Path) -> None:
+    """A file that cannot be opened or is locked is away; a statement that is wrong will be wrong again."""
+    path = tmp_path / "some.db"
+    with (
+        contextlib.closing(sqlite3.connect(path)) as holder,
+        contextlib.closing(sqlite3.connect(path, timeout=0)) as other,
+    ):
+        holder.execute("BEGIN IMMEDIATE")
+        with pytest.raises(sqlite3.OperationalError) as locked:
+            other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(sqlite3.OperationalError) as wrong:
+            other.execute("SELECT nonsense FROM nowhere")
+    with pytest.raises(sqlite3.OperationalError) as unopened:
+        sqlite3.connect(tmp_path)
+    assert [out_of_reach(found.value) for found in (locked, unopened, wrong)] == [True, True, False]

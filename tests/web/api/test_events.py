@@ -1,0 +1,339 @@
+"""The feed: everything that clients are told, in one order, each once, and nothing ever appears behind a reader."""
+
+import asyncio
+import dataclasses
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import jsonschema_rs
+import orjson
+import pytest
+
+from service.domain.task import Result, Source, State, Task
+from service.domain.webhook_events import TYPES
+from service.flows import feed as feed_flow
+from service.flows import signals_catchup as lookout
+from service.flows.render import BRIEF, show_task, show_task_briefly
+from service.flows.signals import feed_of
+from service.store import events as event_store
+from service.store import feed as feed_store
+from service.store.database import Database
+from service.store.events import Event
+from tests.support.contract import DOCUMENT
+from tests.support.values import NOW, a_task, keep, opened
+from tests.support.world import JOB_SECONDS, WISH, World
+
+LARGE = {"prompt": "a dove", "image": "data:image/png;base64," + "A" * (2 * feed_store.HEAVY)}
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    async with opened(database_url) as found:
+        yield found
+
+
+def told(task: Task, sequence: int, message: str | None = "task.running") -> Event:
+    return Event(
+        task_id=task.id,
+        client=task.client,
+        sequence=sequence,
+        type="running",
+        message=message,
+        source=Source.POLL,
+        at=NOW,
+        data={},
+    )
+
+
+async def all_of(api: httpx.AsyncClient, **query: Any) -> list[dict[str, Any]]:
+    """Read the feed page by page."""
+    found: list[dict[str, Any]] = []
+    after = "0"
+    while True:
+        page = (await api.get("/v1/events", params={"after": after, **query})).json()
+        found += page["events"]
+        if not page["events"]:
+            return found
+        after = page["next"]
+
+
+# ── the order ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_nothing_appears_behind_a_reader_although_a_later_number_is_committed_first(postgresql_url: str) -> None:
+    """Two processes write at the same time: the one that took its numbers first commits last."""
+    async with opened(postgresql_url) as database:
+        slow, quick = a_task(), a_task()
+        await keep(database, slow, quick)
+
+        async def seen(after: int) -> feed_flow.Page:
+            async with database.reading() as connection:
+                until = await feed_store.horizon(connection)
+                found = await feed_store.to_client(connection, "default", after=after, most=10)
+            return feed_flow.Page(told=[each for each in found if each.id <= until], next=until)
+
+        async with database.writing() as first:
+            await event_store.record(first, [told(slow, 2)])
+            async with database.writing() as second:
+                await event_store.record(second, [told(quick, 2)])
+            early = await seen(0)
+            assert early.told == []  # the second is committed, and must wait for the first
+            async with database.reading() as connection:
+                [committed] = await feed_store.to_client(connection, "default", after=0, most=10)
+            assert committed.task.id == quick.id
+            assert early.next < committed.id
+        late = await seen(early.next)
+        assert [each.task.id for each in late.told] == [slow.id, quick.id]
+        assert late.next == committed.id
+
+
+async def test_what_is_rolled_back_holds_nobody_back(database: Database) -> None:
+    task = a_task()
+    await keep(database, task)
+    async with database.writing() as connection:
+        await event_store.record(connection, [told(task, 2)])
+        await connection.rollback()
+    async with database.writing() as connection:
+        await event_store.record(connection, [told(task, 2)])
+    async with database.reading() as connection:
+        until = await feed_store.horizon(connection)
+        [found] = await feed_store.to_client(connection, "default", after=0, most=10)
+    assert found.id == until
+
+
+async def test_an_empty_database_has_a_horizon(database: Database) -> None:
+    async with database.reading() as connection:
+        assert await feed_store.horizon(connection) >= 0
+        assert await feed_store.changes(connection, after=0, most=10) == []
+
+
+async def test_readers_see_each_event_once_and_in_order_while_several_write(database: Database) -> None:
+    """Writers of several processes commit in any order; a reader pages through at the same time and misses none."""
+    tasks = [a_task() for _ in range(6)]
+    await keep(database, *tasks)
+    writing = True
+
+    async def write(task: Task) -> None:
+        for sequence in range(2, 22):
+            async with database.writing() as connection:
+                await event_store.record(connection, [told(task, sequence)])
+                await asyncio.sleep(0.001 * (sequence % 3))
+
+    async def read() -> list[tuple[int, str, int]]:
+        found, after = [], 0
+        while True:
+            last = not writing
+            async with database.reading() as connection:
+                until = await feed_store.horizon(connection)
+                rows = await feed_store.to_client(connection, "default", after=after, most=1000)
+            found += [(each.id, str(each.task.id), each.sequence) for each in rows if each.id <= until]
+            after = max(after, until)
+            if last:
+                return found
+            await asyncio.sleep(0.002)
+
+    readers = [asyncio.create_task(read()) for _ in range(2)]
+    await asyncio.gather(*map(write, tasks))
+    writing = False
+    for seen in await asyncio.gather(*readers):
+        assert [number for number, _, _ in seen] == sorted({number for number, _, _ in seen})
+        for task in tasks:
+            assert [sequence for _, of_task, sequence in seen if of_task == str(task.id)] == list(range(2, 22))
+
+
+# ── what is in it ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_it_has_what_webhooks_tell_and_the_task_as_the_api_shows_it(world: World, api: httpx.AsyncClient) -> None:
+    first = await world.submit("a dove")
+    second = await world.submit("[fail] a dove")
+    await world.until(JOB_SECONDS * 2)
+    events = await all_of(api, limit=2)
+    assert [int(event["id"]) for event in events] == sorted(int(event["id"]) for event in events)
+    for task in (first, second):
+        own = [event for event in events if event["task_id"] == str(task.id)]
+        messages = [each.message for each in await world.events(task) if each.message is not None]
+        assert [event["type"] for event in own] == messages
+        assert [event["sequence"] for event in own] == sorted(event["sequence"] for event in own)
+        shown = (await api.get(f"/v1/tasks/{task.id}")).json()
+        assert {**own[-1]["data"], "client": "default"} == shown
+        [webhook] = await world.messages(task)
+        body = orjson.loads(webhook.body)
+        assert {name: own[-1][name] for name in ("type", "timestamp", "data")} == {
+            name: body[name] for name in ("type", "timestamp", "data")
+        }
+    assert {event["type"] for event in events} <= set(TYPES)
+
+
+async def test_it_can_be_narrowed_to_types_and_its_cursor_moves_on_all_the_same(
+    world: World, api: httpx.AsyncClient
+) -> None:
+    await world.submit()
+    await world.until(JOB_SECONDS * 2)
+    events = await all_of(api)
+    wanted = [event for event in events if event["type"] in {"task.submitted", "task.succeeded"}]
+    assert len(events) > len(wanted) == 2
+    assert await all_of(api, type=["task.submitted", "task.succeeded"], limit=1) == wanted
+    nothing = (await api.get("/v1/events", params={"type": "task.failed"})).json()
+    assert nothing == {"events": [], "next": events[-1]["id"]}
+
+
+async def test_what_is_large_is_left_out_and_it_says_so(world: World, api: httpx.AsyncClient) -> None:
+    small = (await api.post("/v1/tasks", json=WISH)).json()
+    large = (await api.post("/v1/tasks", json={**WISH, "operation": "image_to_video", "input": LARGE})).json()
+    optional = (await api.post("/v1/tasks", json={**WISH, "options": {"image": LARGE["image"]}})).json()
+    await world.work()
+    shown = {event["task_id"]: event["data"] for event in await all_of(api)}
+    assert "thin" not in shown[small["id"]]
+    assert shown[small["id"]]["input"] == WISH["input"]
+    assert (shown[large["id"]]["thin"], shown[large["id"]]["input"]) == (True, {})
+    assert (shown[optional["id"]]["thin"], shown[optional["id"]]["options"]) == (True, {})
+    assert shown[optional["id"]]["input"] == WISH["input"]
+    assert all(len(orjson.dumps(data)) < BRIEF for data in shown.values())
+    assert (await api.get(f"/v1/tasks/{large['id']}")).json()["input"]["image"] == LARGE["image"]
+
+
+async def test_what_is_large_is_not_even_read(database: Database) -> None:
+    """A page of inputs of 32 MiB each would be more than a process has."""
+    task = a_task(input=LARGE, options={"seed": 1})
+    await keep(database, task)
+    async with database.writing() as connection:
+        await event_store.record(connection, [told(task, 2)])
+    async with database.reading() as connection:
+        [[of_client], [of_task]] = [
+            await feed_store.to_client(connection, "default", after=0, most=1),
+            await feed_store.of_task(connection, task.id, after=0, most=1),
+        ]
+    assert of_client == of_task
+    assert (of_client.thin, of_client.task) == (True, dataclasses.replace(task, input={}))
+
+
+def test_a_task_is_written_briefly_in_any_case() -> None:
+    small = a_task()
+    assert show_task_briefly(small, now=NOW) == show_task(small, now=NOW)
+    results = tuple(Result("image", url="data:image/png;base64," + "A" * 5_000) for _ in range(5))
+    large = a_task(state=State.SUCCEEDED, input=LARGE, options={"seed": 1}, results=results)
+    shown = show_task_briefly(large, now=NOW)
+    assert (shown["thin"], shown["input"], shown["results"]) == (True, {}, [])
+    assert len(orjson.dumps(shown)) < BRIEF
+    fitting = show_task_briefly(dataclasses.replace(large, results=results[:1]), now=NOW)
+    assert (fitting["input"], fitting["options"], len(fitting["results"])) == ({}, {"seed": 1}, 1)
+    assert show_task_briefly(small, now=NOW, thin=True) == {**show_task(small, now=NOW), "thin": True}
+    schema = {**DOCUMENT["components"]["schemas"]["Task"], "components": DOCUMENT["components"]}
+    assert jsonschema_rs.Draft202012Validator(schema).is_valid(shown)
+
+
+async def test_a_client_sees_its_own_only(database_url: str) -> None:
+    keys = {name: f"{name}-key-that-is-long-enough" for name in ("alice", "bob")}
+    async with World.opened(database_url, DOVECOTE_API_KEYS=",".join(f"{a}={b}" for a, b in keys.items())) as world:
+        ids = {}
+        for name, key in keys.items():
+            world.client.headers["Authorization"] = f"Bearer {key}"
+            ids[name] = (await world.client.post("/v1/tasks", json=WISH)).json()["id"]
+        await world.work()
+        for name, key in keys.items():
+            world.client.headers["Authorization"] = f"Bearer {key}"
+            assert {event["task_id"] for event in await all_of(world.client)} == {ids[name]}
+
+
+@pytest.mark.parametrize("after", ["-1", "x", "1.5", "9223372036854775808", "99999999999999999999", "", "١"])
+async def test_what_is_no_cursor_is_a_mistake(api: httpx.AsyncClient, after: str) -> None:
+    answer = await api.get("/v1/events", params={"after": after})
+    assert (answer.status_code, answer.json()["errors"][0]["path"]) == (422, "after")
+
+
+async def test_the_largest_cursor_is_one(api: httpx.AsyncClient) -> None:
+    largest = str(2**63 - 1)
+    assert (await api.get("/v1/events", params={"after": largest})).json() == {"events": [], "next": largest}
+
+
+# ── waiting ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def waiting_at(world: World, topic: Any, count: int = 1) -> None:
+    async with asyncio.timeout(10):
+        while len(world.runtime.bells._watchers.get(topic, ())) < count:  # noqa: ASYNC110 - they tell nobody
+            await asyncio.sleep(0.005)
+
+
+async def test_a_long_poll_is_answered_by_the_first_event(world: World, api: httpx.AsyncClient) -> None:
+    started = asyncio.get_running_loop().time()
+    asked = asyncio.create_task(api.get("/v1/events", params={"wait": 30, "type": "task.succeeded"}))
+    await waiting_at(world, feed_of("default"))
+    await world.submit()
+    await world.until(JOB_SECONDS * 2)
+    page = (await asked).json()
+    assert [event["type"] for event in page["events"]] == ["task.succeeded"]
+    assert asyncio.get_running_loop().time() - started < 10
+
+
+async def test_a_long_poll_in_vain_ends_in_time(api: httpx.AsyncClient) -> None:
+    started = asyncio.get_running_loop().time()
+    assert (await api.get("/v1/events", params={"wait": 1})).json()["events"] == []
+    assert 0.9 < asyncio.get_running_loop().time() - started < 5
+
+
+async def test_whoever_missed_a_bell_is_woken_by_the_look_for_all(world: World, api: httpx.AsyncClient) -> None:
+    task = await world.submit()
+    await world.work()
+    seen = await lookout.look(world.runtime, None)
+    bells = world.runtime.bells
+    asks = [
+        asyncio.create_task(api.get(f"/v1/tasks/{task.id}", params={"wait": 30})),
+        asyncio.create_task(api.get("/v1/events", params={"wait": 30, "type": "task.succeeded"})),
+    ]
+    for topic in (task.id, feed_of("default")):
+        await waiting_at(world, topic)
+    bells.changed = lambda *_: None  # type: ignore[method-assign] - as if another process had written it, unheard
+    await world.until(JOB_SECONDS * 2)
+    await asyncio.sleep(0.05)
+    assert not any(ask.done() for ask in asks)
+    assert await lookout.look(world.runtime, seen) > seen
+    async with asyncio.timeout(5):
+        single, page = [(await ask).json() for ask in asks]
+    assert single["state"] == "succeeded"
+    assert page["events"][0]["data"]["state"] == "succeeded"
+
+
+async def test_of_too_much_news_everybody_is_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = await lookout.look(world.runtime, None)
+    await world.submit()
+    await world.until(JOB_SECONDS * 2)
+    monkeypatch.setattr(lookout, "MOST", 1)
+    with world.runtime.bells.watching("anything") as told_of:
+        await lookout.look(world.runtime, seen)
+        assert told_of.is_set()
+
+
+async def test_many_who_wait_do_not_ask_the_database_while_nothing_happens(
+    world: World, api: httpx.AsyncClient
+) -> None:
+    from sqlalchemy import event
+
+    task = await world.submit()
+    asks = [asyncio.create_task(api.get(f"/v1/tasks/{task.id}", params={"wait": 3})) for _ in range(100)]
+    await waiting_at(world, task.id, count=100)
+    await asyncio.sleep(0.2)
+    statements: list[str] = []
+    event.listen(
+        world.runtime.database.reader.sync_engine, "before_cursor_execute", lambda *given: statements.append(given[2])
+    )
+    await asyncio.sleep(0.2)
+    assert statements == []
+    for ask in asks:
+        ask.cancel()
+    await asyncio.gather(*asks, return_exceptions=True)
+
+
+async def test_all_who_wait_are_let_go_at_the_end(world: World, api: httpx.AsyncClient) -> None:
+    task = await world.submit()
+    asks = [
+        asyncio.create_task(api.get(f"/v1/tasks/{task.id}", params={"wait": 60})),
+        asyncio.create_task(api.get("/v1/events", params={"wait": 60})),
+    ]
+    for topic in (task.id, feed_of("default")):
+        await waiting_at(world, topic)
+    world.runtime.bells.close()
+    async with asyncio.timeout(5):
+        assert [answer.status_code for answer in await asyncio.gather(*asks)] == [200, 200]

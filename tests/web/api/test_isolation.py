@@ -1,0 +1,288 @@
+"""No client sees or touches what is another's: every route of the table, with every id that there is, and nothing changes."""
+
+import asyncio
+import contextlib
+import dataclasses
+import itertools
+import re
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
+from uuid import UUID, uuid4
+
+import orjson
+import pytest
+from sqlalchemy import select
+
+from service.app import application
+from service.domain.api_key import Scope
+from service.providers import FAMILIES
+from service.store import tables
+from service.web.api import ENDPOINTS
+from service.web.api.openapi import document
+from service.web.api.route import Answers, Asked, Endpoint, answer_json
+from tests.support.world import JOB_SECONDS, WISH, World
+
+ALICE, BOB = "alice-key-that-is-long-enough", "bob-key-that-is-long-enough"
+MARK = "only-alice-knows"
+DOCUMENT = document()
+WITH_IDS = [endpoint for endpoint in ENDPOINTS if "{" in endpoint.path]
+PATIENCE = 0.2
+"""Seconds for an answer that does not end by itself: a stream of events."""
+
+
+@pytest.fixture
+async def world(database_url: str) -> AsyncIterator[World]:
+    """Give Alice something of everything, in as many states as can be; Bob has nothing."""
+    async with World.opened(database_url, DOVECOTE_API_KEYS=f"alice={ALICE},bob={BOB}") as opened:
+        for words in ("[drop]", "[fail]", "[refuse]", "[cut][drop]", "[stuck]"):
+            await wish(opened, f"{words} {MARK}")
+        await wish(opened, f"[modal] {MARK}", family="midjourney", operation="imagine")
+        endpoint = {"url": f"http://receiver.test/{MARK}", "description": MARK}
+        answer = await opened.client.post("/v1/endpoints", json=endpoint, headers={"Authorization": f"Bearer {ALICE}"})
+        assert answer.status_code == 201, answer.text
+        await opened.until(JOB_SECONDS * 3)
+        await wish(opened, MARK)  # waits in the queue
+        yield opened
+
+
+async def wish(world: World, prompt: str, **more: Any) -> None:
+    given = {**WISH, "input": {"prompt": prompt}, "labels": {"project": MARK}, **more}
+    given["callback_url"] = f"http://receiver.test/{MARK}"
+    answer = await world.client.post("/v1/tasks", json=given, headers={"Authorization": f"Bearer {ALICE}"})
+    assert answer.status_code == 202, answer.text
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Said:
+    """What a door answered; a stream is cut off after a while."""
+
+    status: int
+    body: bytes
+
+
+async def ask(world: World, key: str, method: str, path: str, body: Any = None) -> Said:
+    """Ask the application itself: a client library would wait for the end of a stream."""
+    pieces: list[bytes] = []
+    status: list[int] = []
+    given = orjson.dumps({} if body is None else body)
+    asked = iter([{"type": "http.request", "body": given, "more_body": False}])
+
+    async def receive() -> Any:
+        return next(asked, None) or await asyncio.Event().wait()
+
+    async def send(message: Any) -> None:
+        if message["type"] == "http.response.start":
+            status.append(message["status"])
+        pieces.append(message.get("body", b""))
+
+    headers = {"host": "localhost", "authorization": f"Bearer {key}", "content-type": "application/json"}
+    path, _, query = path.partition("?")
+    scope = {
+        "type": "http",
+        "method": method,
+        "path": path,
+        "raw_path": path.encode(),
+        "root_path": "",
+        "scheme": "http",
+        "query_string": query.encode(),
+        "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
+    }
+    asking = asyncio.create_task(application_of(world)(scope, receive, send))
+    await asyncio.wait({asking}, timeout=PATIENCE if path.endswith("/stream") else 10)
+    asking.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await asking
+    return Said(status[0], b"".join(pieces))
+
+
+def application_of(world: World) -> Any:
+    return world.client._transport.app  # type: ignore[attr-defined]
+
+
+async def dump(world: World) -> dict[str, list[str]]:
+    """Write down every row of every table."""
+    async with world.runtime.database.reading() as connection:
+        return {
+            table.name: sorted(str(tuple(row)) for row in await connection.execute(select(table)))
+            for table in tables.metadata.sorted_tables
+        }
+
+
+async def ids_of_everything(world: World) -> list[str]:
+    """Give every id in the database, whatever it is of: a new kind of thing is found here by itself."""
+    found: set[str] = set()
+    async with world.runtime.database.reading() as connection:
+        for table in tables.metadata.sorted_tables:
+            for row in await connection.execute(select(*table.primary_key.columns)):
+                found |= {str(value) for value in row if isinstance(value, UUID | int)}
+    return sorted(found)
+
+
+def minimal(schema: Mapping[str, Any]) -> Any:
+    """Make the least document that a schema takes, so that a body is not what is refused."""
+    while "$ref" in schema or "anyOf" in schema:
+        name = schema.get("$ref", "").rpartition("/")[2]
+        schema = DOCUMENT["components"]["schemas"][name] if name else schema["anyOf"][0]
+    stated = [
+        *schema.get("examples", ()),
+        *schema.get("enum", ()),
+        *(schema[word] for word in ("const", "default") if word in schema),
+    ]
+    kind = schema.get("type", "object")
+    texts = {"uuid": str(uuid4()), "uri": "https://example.com/", "date-time": "2999-01-01T00:00:00Z"}
+    plain = {
+        "object": {name: minimal(schema["properties"][name]) for name in _needed(schema)},
+        "string": texts.get(schema.get("format", ""), "x" * max(schema.get("minLength", 1), 1)),
+        "array": [],
+        "boolean": True,
+        "null": None,
+    }
+    return stated[0] if stated else plain.get(kind if isinstance(kind, str) else kind[0], schema.get("minimum", 1))
+
+
+def _needed(schema: Mapping[str, Any]) -> list[str]:
+    """Name the fields that an object must have."""
+    at_least = list(schema.get("properties", {}))[: schema.get("minProperties", 0)]
+    return list(schema.get("required", ())) or at_least
+
+
+def body_of(endpoint: Endpoint) -> Any:
+    return None if endpoint.body is None else minimal(endpoint.body)
+
+
+def paths_of(endpoint: Endpoint, ids: Sequence[str]) -> list[str]:
+    """Fill a path with ids, each place with each."""
+    places = re.findall(r"\{\w+(?::\w+)?\}", endpoint.path)
+    filled = []
+    for chosen in itertools.product(ids, repeat=len(places)):
+        path = endpoint.path
+        for place, each in zip(places, chosen, strict=True):
+            path = path.replace(place, each, 1)
+        filled.append(path)
+    return filled
+
+
+async def trespass(world: World, endpoint: Endpoint) -> None:
+    """Have Bob try an endpoint on everything of Alice's; then Alice, to see that there was something to find."""
+    ids, before = await ids_of_everything(world), await dump(world)
+    nowhere = [str(uuid4()), "0", "x", str(UUID(int=0)), "%00", "a%2Fb", ids[0].upper()]
+    answers: dict[bytes, list[str]] = {}
+    for path in paths_of(endpoint, [*ids, *nowhere] if endpoint.path.count("{") == 1 else [*ids[:12], nowhere[0]]):
+        said = await ask(world, BOB, endpoint.method, path, body_of(endpoint))
+        assert said.status == 404, (endpoint.name, path, said)
+        assert MARK.encode() not in said.body
+        if "%" not in path:
+            answers.setdefault(said.body, []).append(path)
+    assert len(answers) == 1, f"{endpoint.name} tells what is another's from what is nowhere: {answers}"
+    assert await dump(world) == before, f"{endpoint.name} has changed what is another's"
+    # Else it would only be shown that an id of the wrong kind is not found.
+    for path in paths_of(endpoint, ids):
+        if (await ask(world, ALICE, endpoint.method, path, body_of(endpoint))).status not in {404, 401, 403, 405, 422}:
+            return
+    raise AssertionError(
+        f"{endpoint.name}: none of the ids in the database is one that its own client finds under {endpoint.path}; "
+        "give the world of this test a row that it is about"
+    )
+
+
+@pytest.mark.parametrize("endpoint", WITH_IDS, ids=lambda endpoint: endpoint.name)
+async def test_what_is_anothers_is_not_there(world: World, endpoint: Endpoint) -> None:
+    await trespass(world, endpoint)
+
+
+@pytest.mark.parametrize(
+    "endpoint", [each for each in ENDPOINTS if each not in WITH_IDS], ids=lambda endpoint: endpoint.name
+)
+async def test_where_no_id_is_asked_for_nothing_of_anothers_is_told(world: World, endpoint: Endpoint) -> None:
+    ids, before = await ids_of_everything(world), await dump(world)
+    said = await ask(world, BOB, endpoint.method, endpoint.path, body_of(endpoint))
+    assert said.status < 500
+    told = said.body.decode()
+    assert MARK not in told
+    assert [each for each in ids if len(each) > 12 and each in told] == []
+    after = await dump(world)
+    for table, rows in before.items():
+        assert set(rows) <= set(after[table]), f"{endpoint.name} has changed {table}"
+
+
+@pytest.mark.parametrize("query", ["cursor={id}", "label=project=" + MARK, "state=succeeded", "client=alice"])
+async def test_no_filter_of_a_list_leads_to_anothers(world: World, query: str) -> None:
+    for each in [each for each in await ids_of_everything(world) if len(each) > 12]:
+        said = await ask(world, BOB, "GET", f"/v1/tasks?{query.replace('{id}', each)}")
+        assert said.status == (403 if query.startswith("client") else 200)
+        assert MARK.encode() not in said.body
+        if said.status == 200:
+            assert orjson.loads(said.body) == {"tasks": [], "next": None}
+
+
+async def test_nothing_goes_on_from_what_is_anothers(world: World) -> None:
+    before = await dump(world)
+    follow_ups = [
+        (family.name, operation.name)
+        for family in FAMILIES.values()
+        for operation in family.operations.values()
+        if operation.parent is not None
+    ]
+    assert follow_ups
+    async with world.runtime.database.reading() as connection:
+        parents = [str(each) for each in (await connection.execute(select(tables.tasks.c.id))).scalars()]
+    for family, operation in follow_ups[:6]:
+        told = set()
+        for parent in (*parents, str(uuid4())):
+            document = {"family": family, "operation": operation, "input": {}, "parent_id": parent}
+            said = await ask(world, BOB, "POST", "/v1/tasks", document)
+            assert said.status == 422
+            told.add(said.body)
+        assert len(told) == 1
+        assert b"there is no task with this id" in told.pop()
+    assert await dump(world) == before
+
+
+async def test_a_key_of_anothers_request_makes_a_task_of_ones_own(world: World) -> None:
+    ids = []
+    for key in (ALICE, BOB, ALICE):
+        headers = {"Authorization": f"Bearer {key}", "Idempotency-Key": "same"}
+        answer = await world.client.post("/v1/tasks", json=WISH, headers=headers)
+        ids.append(answer.json()["id"])
+    assert ids[0] == ids[2] != ids[1]
+
+
+# ── the test itself ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def _careless(asked: Asked) -> Any:
+    async with asked.runtime.database.reading() as connection:
+        found = await connection.execute(
+            select(tables.tasks.c.id).where(tables.tasks.c.id == UUID(asked.request.path_params["id"]))
+        )
+    return answer_json({"id": str(found.scalar())})
+
+
+async def _of_nothing(asked: Asked) -> Any:
+    del asked
+    return answer_json({}, 404)
+
+
+@pytest.mark.parametrize(
+    ("handler", "words"),
+    [(_careless, "_careless"), (_of_nothing, "none of the ids in the database is one that its own client finds")],
+)
+async def test_a_careless_endpoint_and_one_that_cannot_be_tried_are_found(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch, handler: Any, words: str
+) -> None:
+    endpoint = Endpoint(
+        method="GET",
+        path="/v1/things/{id}",
+        handler=handler,
+        scope=Scope.READ,
+        name=handler.__name__,
+        tag="Tasks",
+        summary="Something new",
+        answers={200: Answers(description="It.", schema={})},
+    )
+    monkeypatch.setattr("service.app.ENDPOINTS", (*ENDPOINTS, endpoint))
+    async with World.opened(sqlite_url, DOVECOTE_API_KEYS=f"alice={ALICE},bob={BOB}") as opened:
+        assert application(opened.runtime) is not None
+        await wish(opened, MARK)
+        with pytest.raises(AssertionError, match=words):
+            await trespass(opened, endpoint)

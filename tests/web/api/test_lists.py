@@ -1,0 +1,235 @@
+"""Lists and claims: pages are complete and never repeat, and every filter that is offered is served by an index."""
+
+import itertools
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+from uuid import UUID
+
+import pytest
+from sqlalchemy import event, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.domain.task import State, Task
+from service.store import callbacks as inbox
+from service.store import queue, tables
+from service.store import tasks as task_store
+from service.store.database import Database
+from service.store.tasks import Filter
+from service.store.webhooks import attempts as deliveries
+from service.store.webhooks import claim as fair
+from service.store.webhooks import endpoints
+from service.store.webhooks import messages as outbox
+from service.store.webhooks.attempts import Delivery
+from service.store.webhooks.endpoints import Endpoint
+from tests.support.values import NOW, a_callback, a_message, a_task, keep, later, new_id, opened
+
+MANY = 4000
+Act = Callable[[AsyncConnection], Awaitable[Any]]
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    async with opened(database_url) as found:
+        yield found
+
+
+# ── pages ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def pages(database: Database, wanted: dict[str, Any], *, meanwhile: Callable[[], Awaitable[None]]) -> list[Task]:
+    found: list[Task] = []
+    for _ in range(100):
+        before = found[-1].id if found else None
+        async with database.reading() as connection:
+            more = await task_store.page(connection, Filter(**wanted, before=before), most=7)
+        found += more
+        if len(more) < 7:
+            return found
+        await meanwhile()
+    raise AssertionError("the pages have no end")
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        {},
+        {"client": "default"},
+        {"client": "default", "states": (State.QUEUED, State.FAILED)},
+        {"client": "default", "family": "suno"},
+        {"client": "default", "family": "suno", "states": (State.QUEUED,)},
+        {"client": "default", "labels": {"project": "a"}},
+        {"client": "default", "labels": {"project": "a", "shot": "1"}, "states": (State.QUEUED,)},
+        {"client": "nobody"},
+    ],
+)
+async def test_pages_are_complete_and_never_repeat_while_rows_come(database: Database, wanted: dict[str, Any]) -> None:
+    kinds = itertools.product(
+        ("default", "another"),
+        ("runway", "suno"),
+        (State.QUEUED, State.FAILED, State.RUNNING),
+        ({}, {"project": "a"}, {"project": "a", "shot": "1"}, {"project": "b", "shot": "1"}),
+    )
+    tasks = [
+        a_task(client=client, family=family, state=state, labels=labels) for client, family, state, labels in kinds
+    ]
+    await keep(database, *tasks)
+
+    async def more_come() -> None:
+        await keep(database, *(a_task(family=task.family, labels=task.labels) for task in tasks[:12]))
+
+    found = await pages(database, wanted, meanwhile=more_come)
+    expected = [task for task in reversed(tasks) if matches(task, wanted)]
+    assert [task.id for task in found] == [task.id for task in expected]
+
+
+def matches(task: Task, wanted: dict[str, Any]) -> bool:
+    same = all(getattr(task, name) == wanted[name] for name in ("client", "family") if name in wanted)
+    labelled = wanted.get("labels", {}).items() <= dict(task.labels).items()
+    return same and labelled and task.state in wanted.get("states", tuple(State))
+
+
+async def test_a_window_of_time_is_a_window_of_ids(database: Database) -> None:
+    tasks = [a_task() for _ in range(5)]
+    await keep(database, *tasks)
+    async with database.reading() as connection:
+        window = Filter(after=tasks[0].id, before=tasks[4].id)
+        assert [task.id for task in await task_store.page(connection, window, most=9)] == [
+            task.id for task in reversed(tasks[1:4])
+        ]
+
+
+# ── indexes ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def fill(connection: AsyncConnection) -> None:
+    """Make tables that no planner would rather read whole: thousands of rows, and few of them due."""
+    sqlite = connection.dialect.name == "sqlite"
+    random_id = "lower(hex(randomblob(16)))" if sqlite else "gen_random_uuid()"
+    task = a_task(state=State.RUNNING, due_at=later(10_000), idempotency_key="seed", labels={"project": "a"})
+    await task_store.accept(connection, [task])
+    await inbox.receive(connection, [a_callback(due_at=later(10_000))])
+    await outbox.owe(connection, [a_message(task, due_at=later(10_000))])
+    endpoint = Endpoint(id=new_id(), client="seed", url="http://x", secret="s", created_at=NOW, updated_at=NOW)
+    await endpoints.register(connection, [endpoint], most=9)
+    [message] = await outbox.of_task(connection, task.id)
+    await deliveries.record(
+        connection,
+        [Delivery(message_id=message.id, attempt=1, at=NOW, status=200, duration_ms=1, answer=None, error=None)],
+    )
+    spread = {
+        tables.tasks: {
+            "idempotency_key": "'key-' || n",
+            "family": "CASE n % 2 WHEN 0 THEN 'runway' ELSE 'suno' END",
+            "client": "CASE n % 10 WHEN 0 THEN 'another' ELSE 'default' END",
+        },
+        tables.inbox: {"submission_id": random_id},
+        tables.outbox: {"sequence": "n + 10", "state": "'delivered'", "delivered_at": "created_at", "due_at": "NULL"},
+    }
+    spread |= {
+        tables.endpoints: {"client": "'client-' || n"},
+        tables.deliveries: {"id": "-n", "attempt": "n + 10"},
+    }
+    for table, changes in spread.items():
+        names = [column.name for column in table.columns]
+        values = ", ".join({"id": random_id, **changes}.get(name, name) for name in names)
+        series = "WITH RECURSIVE series(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM series WHERE n < :many)"
+        copies = f"{series} SELECT {values} FROM {table.name}, series"  # noqa: S608 - names of ours
+        await connection.execute(text(f"INSERT INTO {table.name} ({', '.join(names)}) {copies}"), {"many": MANY})
+    label = "INSERT INTO task_labels SELECT client, 'project', id, id FROM tasks"
+    await connection.execute(text(label if sqlite else label.replace("id, id", "id::text, id")))
+    if not sqlite:  # its own autovacuum does it; SQLite plans without statistics, here as in use
+        await connection.execute(text("ANALYZE"))
+
+
+async def plan_of(connection: AsyncConnection, act: Act) -> str:
+    """Run something and give the database's plan for its last statement."""
+    ran: list[tuple[str, Any]] = []
+
+    def note(*heard: Any) -> None:
+        ran.append((heard[2], heard[3]))
+
+    engine = connection.engine.sync_engine
+    event.listen(engine, "before_cursor_execute", note)
+    try:
+        await act(connection)
+    finally:
+        event.remove(engine, "before_cursor_execute", note)
+    statement, parameters = ran[-1]
+    explain = "EXPLAIN QUERY PLAN" if connection.dialect.name == "sqlite" else "EXPLAIN"
+    rows = await connection.exec_driver_sql(f"{explain} {statement}", parameters)
+    return "\n".join(str(row[-1]) for row in rows)
+
+
+def listing(**wanted: Any) -> Act:
+    return lambda connection: task_store.page(connection, Filter(client="default", **wanted), most=51)
+
+
+def claiming(journey: str) -> Act:
+    claim: Any = queue.claim_tasks if journey in {"submit", "poll"} else queue.claim_rows
+    if journey == "outbox":
+        return lambda connection: queue.claim_messages(
+            connection, now=NOW, until=later(60), most=50, each=10, places={}
+        )
+    return lambda connection: claim(connection, journey, now=NOW, until=later(60), most=50)
+
+
+def messages(**wanted: Any) -> Act:
+    return lambda connection: outbox.page(connection, outbox.Filter(client="default", **wanted), most=51)
+
+
+def replaying() -> Act:
+    wanted = outbox.Filter(client="default", states=("exhausted", "discarded"), types=("task.failed",))
+    return lambda connection: outbox.replayable(connection, wanted, most=1001)
+
+
+READS: list[tuple[str, Act]] = [
+    ("ix_tasks_client", listing()),
+    ("ix_tasks_client", listing(after=UUID(int=0), before=a_task().id)),
+    ("ix_tasks_client_state", listing(states=(State.AWAITING_INPUT,))),
+    ("ix_tasks_client_state", listing(states=(State.AWAITING_INPUT, State.FAILED), before=a_task().id)),
+    ("ix_tasks_client_family", listing(family="nobody")),
+    ("ix_tasks_client_family_state", listing(family="nobody", states=(State.RUNNING,))),
+    ("pk_task_labels", listing(labels={"project": "a"})),
+    ("pk_task_labels", listing(labels={"project": "a"}, states=(State.RUNNING,), family="runway")),
+    ("uq_tasks_idempotency", lambda connection: task_store.find_by_key(connection, "default", "key-7")),
+    ("ix_tasks_due_submit", claiming("submit")),
+    ("ix_tasks_due_poll", claiming("poll")),
+    ("ix_tasks_finished", lambda connection: task_store.recent_endings(connection, since=NOW, most=100)),
+    ("ix_inbox_due", claiming("inbox")),
+    ("uq_inbox_submission", lambda connection: inbox.of_submissions(connection, [UUID(int=1)])),
+    ("ix_outbox_due", claiming("outbox")),
+    ("ix_outbox_client", messages()),
+    ("ix_outbox_client", messages(types=("task.failed",), before=a_task().id)),
+    ("ix_outbox_client_state", messages(states=("exhausted",))),
+    ("ix_outbox_client_state", messages(states=("exhausted", "discarded"), before=a_task().id)),
+    ("ix_outbox_endpoint", messages(endpoint_id=UUID(int=1))),
+    ("uq_outbox_task", messages(task_id=UUID(int=1))),
+    ("ix_outbox_client_state", replaying()),
+    ("ix_outbox_(?:destination|due)", lambda connection: connection.execute(fair._WAITING, {"now": NOW})),
+    ("ix_endpoints_client", lambda connection: endpoints.listening(connection, ["default", "another"])),
+    ("uq_outbox_progress", lambda connection: outbox.owe_progress(connection, [], ended=[UUID(int=1)])),
+    ("uq_deliveries_message", lambda connection: deliveries.of_message(connection, UUID(int=1))),
+    ("uq_outbox_task", lambda connection: outbox.of_task(connection, UUID(int=1))),
+]
+
+
+async def test_every_filter_and_every_claim_uses_its_index(database: Database) -> None:
+    async with database.writing() as connection:
+        await fill(connection)
+    without = []
+    for index, act in READS:
+        async with database.writing() as connection:
+            plan = await plan_of(connection, act)
+        if not uses(plan, index):
+            without.append(f"not by {index}:\n{plan}")
+    assert not without, "\n\n".join(without)
+
+
+def uses(plan: str, index: str) -> bool:
+    """Whether a plan finds rows by an index, and reads none of the big tables whole."""
+    whole = re.search(
+        r"Seq Scan on (tasks|inbox|outbox)|SCAN (tasks|inbox|outbox)(?! USING (COVERING )?INDEX ix_)", plan
+    )
+    unique = re.sub(r"^uq_([a-z]+).*|^pk_([a-z_]+)", r"sqlite_autoindex_\1\2", index)
+    return whole is None and re.search(rf"\b{index}\b|\b{index}_|{unique}_", plan) is not None

@@ -1,0 +1,219 @@
+"""The OpenAPI document and its page: valid, complete, made of the same values as the routes, and readable offline."""
+
+import asyncio
+import html.parser
+import re
+
+import httpx
+import jsonschema_rs
+import orjson
+import pytest
+from openapi_spec_validator import OpenAPIV31SpecValidator
+from starlette.routing import Route
+
+from service.app import routes
+from service.flows.render import show_task
+from service.providers import FAMILIES
+from service.settings.model import Settings
+from service.web.api import ENDPOINTS
+from service.web.api.openapi import document
+from service.web.docs import page
+from service.web.problems import TITLES
+from tests.support.contract import CONTRACT, DOCUMENT
+from tests.support.world import JOB_SECONDS, RECEIVER_URL, WEBHOOK_SECRET, WISH, World
+
+OPERATIONS = [
+    (path, method, operation) for path, methods in DOCUMENT["paths"].items() for method, operation in methods.items()
+]
+
+
+def test_the_document_is_valid() -> None:
+    assert DOCUMENT["openapi"] == "3.1.0"
+    assert [error.message for error in OpenAPIV31SpecValidator(DOCUMENT).iter_errors()] == []
+    for name, schema in DOCUMENT["components"]["schemas"].items():
+        jsonschema_rs.Draft202012Validator({**schema, "components": DOCUMENT["components"]})
+        assert jsonschema_rs.meta.is_valid(schema), name
+
+
+def test_every_reference_leads_somewhere() -> None:
+    references = set(re.findall(r'"\$ref":"#/([^"]+)"', orjson.dumps(DOCUMENT).decode()))
+    assert references
+    for reference in references:
+        found = DOCUMENT
+        for part in reference.split("/"):
+            found = found[part]
+        assert found
+
+
+def test_every_route_is_documented_and_every_documented_operation_is_routed() -> None:
+    served = {
+        (route.path, method.lower())
+        for route in routes(Settings())
+        if isinstance(route, Route) and route.path.startswith("/v1/")
+        for method in (route.methods or set()) - {"HEAD"}
+    }
+    assert served == {(path, method) for path, method, _ in OPERATIONS}
+    assert len(OPERATIONS) == len(ENDPOINTS)
+
+
+def test_operations_are_named_once_described_and_say_what_may_go_wrong() -> None:
+    names = [operation["operationId"] for _, _, operation in OPERATIONS]
+    assert len(set(names)) == len(names)
+    tags = {tag["name"] for tag in DOCUMENT["tags"]}
+    for path, _, operation in OPERATIONS:
+        assert operation["summary"]
+        assert set(operation["tags"]) <= tags
+        assert {"401", "421", "503"} <= set(operation["responses"])
+        assert any(status.startswith("2") for status in operation["responses"])
+        inside = {parameter["name"] for parameter in operation["parameters"] if parameter["in"] == "path"}
+        assert inside == set(re.findall(r"\{(\w+)\}", path))
+        assert all(parameter["description"] for parameter in operation["parameters"])
+
+
+async def test_every_success_of_every_operation_is_as_promised(world: World, api: httpx.AsyncClient) -> None:
+    """Walk through the whole API with a task of every kind of end; the contract is checked at every answer."""
+    for words in ("[drop]", "[drop][fail]", "[drop][stuck]", "[cut]", "[cut][drop]", "[refuse]"):
+        await api.post("/v1/tasks", json={**WISH, "input": {"prompt": f"{words} a dove"}, "labels": {"a": "b"}})
+    for _ in range(3):
+        for task in (await api.get("/v1/tasks")).json()["tasks"]:
+            for path in ("", "/events"):
+                assert (await api.get(f"/v1/tasks/{task['id']}{path}")).status_code == 200
+            assert (await api.post(f"/v1/tasks/{task['id']}/refresh")).status_code == 200
+        await world.until(JOB_SECONDS)
+    for task in (await api.get("/v1/tasks")).json()["tasks"]:
+        await api.post(f"/v1/tasks/{task['id']}/retry", json={"confirm_double_payment": True})
+        await api.post(f"/v1/tasks/{task['id']}/cancel")
+        await api.post(f"/v1/tasks/{task['id']}/input", json={})
+    for task in (await api.get("/v1/events")).json()["events"]:
+        assert (await api.get(f"/v1/tasks/{task['task_id']}/stream")).status_code == 200
+    assert (
+        await api.get(f"/v1/tasks/{task['task_id']}/stream", headers={"Last-Event-ID": task["id"]})
+    ).status_code in {
+        200,
+        204,
+    }
+    stream = asyncio.create_task(api.get("/v1/events/stream"))
+    await asyncio.sleep(0.1)
+    await messages_and_endpoints(world, api)
+    families = (await api.get("/v1/families")).json()["families"]
+    assert {family["name"] for family in families} == set(FAMILIES)
+    [upstream] = (await api.get("/v1/upstreams")).json()["upstreams"]
+    assert (upstream["name"], upstream["callbacks"]) == ("elkapi", True)
+    world.runtime.bells.close()  # only that ends the feed's stream
+    assert (await stream).status_code == 200
+    succeeded = {(method, path) for method, path, status in CONTRACT.kept if status < 300}
+    assert {(each.method, each.path) for each in ENDPOINTS} - succeeded == {("POST", "/v1/tasks/{id}/input")}
+
+
+async def messages_and_endpoints(world: World, api: httpx.AsyncClient) -> None:
+    """Walk through what tells clients: an endpoint's whole life, and the messages that it was sent."""
+    made = (await api.post("/v1/endpoints", json={"url": RECEIVER_URL})).json()
+    where = f"/v1/endpoints/{made['id']}"
+    await api.post("/v1/tasks", json=WISH)
+    await world.until(JOB_SECONDS * 3)
+    for method, path in (("GET", ""), ("PATCH", ""), ("POST", "/rotate"), ("POST", "/test")):
+        assert (await api.request(method, f"{where}{path}", json={"events": []})).status_code == 200
+    assert (await api.get("/v1/endpoints")).json()["endpoints"]
+    messages = (await api.get("/v1/messages", params={"endpoint": made["id"], "type": "task.succeeded"})).json()[
+        "messages"
+    ]
+    [message] = messages
+    assert (await api.get(f"/v1/messages/{message['id']}")).status_code == 200
+    assert (await api.post(f"/v1/messages/{message['id']}/replay")).status_code == 202
+    assert (await api.post("/v1/messages/replay", json={})).status_code == 202
+    assert (await api.delete(where)).status_code == 200
+
+
+@pytest.mark.parametrize("bulk", [{}, {"image": "A" * 30_000}], ids=["whole", "thin"])
+async def test_the_message_to_a_client_is_as_promised(world: World, bulk: dict[str, str]) -> None:
+    task = await world.submit(options=bulk)
+    await world.until(JOB_SECONDS * 2)
+    [message] = await world.messages(task)
+    assert orjson.loads(message.body).get("thin", False) == bool(bulk)
+    [hook] = DOCUMENT["webhooks"].values()
+    schema = hook["post"]["requestBody"]["content"]["application/json"]["schema"]
+    validator = jsonschema_rs.Draft202012Validator(
+        {**schema, "components": DOCUMENT["components"]}, validate_formats=True
+    )
+    assert [error.message for error in validator.iter_errors(orjson.loads(message.body))] == []
+    assert orjson.loads(message.body)["data"]["id"] == str(task.id)
+
+
+async def test_nothing_that_is_shown_holds_a_secret(world: World, api: httpx.AsyncClient) -> None:
+    task = await world.submit()
+    await world.until(JOB_SECONDS * 2)
+    [submission] = await world.submissions(task)
+    token = world.runtime.tokens.make(submission.id)
+    shown = str(show_task(await world.task(task), now=world.clock()))
+    paths = (
+        f"/v1/tasks/{task.id}",
+        f"/v1/tasks/{task.id}/events",
+        "/v1/upstreams",
+        "/v1/families",
+        "/openapi.json",
+        "/docs",
+    )
+    shown += "".join([(await api.get(path)).text for path in paths])
+    for secret in ("sandbox-key", WEBHOOK_SECRET, "callback-secret-of-the-tests", token):
+        assert secret not in shown
+
+
+# ── the page ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class _Links(html.parser.HTMLParser):
+    """Collects what a page would load or lead to, its anchors, and whether its elements are balanced."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loads: list[str] = []
+        self.anchors: set[str] = set()
+        self.tags: list[str] = []
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        for name, value in attributes:
+            if name in {"src", "href", "action", "srcset", "data", "poster"}:
+                self.loads.append(value or "")
+            if name == "id":
+                self.anchors.add(value or "")
+
+
+async def test_the_page_shows_every_operation_and_needs_nothing_from_elsewhere(api: httpx.AsyncClient) -> None:
+    answer = await api.get("/docs")
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    links = _Links()
+    links.feed(answer.text)
+    operations = {operation["operationId"] for _, _, operation in OPERATIONS}
+    offered = {f"{family.name}-{name}" for family in FAMILIES.values() for name in family.operations}
+    assert operations | offered | set(DOCUMENT["components"]["schemas"]) <= links.anchors
+    assert all(f"<code>{code}</code>" in answer.text for code in TITLES)
+    assert {each for each in links.loads if not each.startswith("#")} == {"openapi.json"}
+    assert {each.removeprefix("#") for each in links.loads if each.startswith("#")} <= links.anchors
+    assert not {"script", "link", "img", "iframe", "object", "embed"} & set(links.tags)
+    assert "url(" not in answer.text
+    assert "@import" not in answer.text
+
+
+def test_what_is_written_on_the_page_is_escaped() -> None:
+    changed = document()
+    changed["paths"]["/v1/tasks"]["get"]["summary"] = "<script>alert(1)</script>"
+    assert "<script>" not in page(changed)
+
+
+async def test_both_are_served_to_anybody_on_this_machine(api: httpx.AsyncClient) -> None:
+    assert (await api.get("/openapi.json")).json() == orjson.loads(orjson.dumps(DOCUMENT))
+    root = await api.get("/")
+    assert (root.status_code, root.headers["location"]) == (307, "/docs")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [("GET", "/v1/nothing", 404, "not_found"), ("PUT", "/v1/tasks", 405, "method_not_allowed")],
+)
+async def test_what_is_not_served_is_a_problem_too(
+    api: httpx.AsyncClient, method: str, path: str, status: int, code: str
+) -> None:
+    answer = await api.request(method, path)
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
+    assert answer.headers["content-type"] == "application/problem+json"

@@ -1,0 +1,356 @@
+"""Who is told of what, how often and in how many words: messages as they are written with a change."""
+
+import asyncio
+import dataclasses
+import datetime as dt
+from typing import Any
+from uuid import UUID
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import event, func, select
+
+from service.domain.task import Failure, Result, Source, State, Task, Update
+from service.domain.webhook_events import ENDS, LATE, PROGRESS, TYPES
+from service.flows.apply import News, announce, apply
+from service.flows.render import show_task
+from service.flows.task_pool import Underway
+from service.flows.webhooks import dispatch as journey
+from service.flows.webhooks.enqueue import LONGEST_DESTINATION, host_of
+from service.flows.webhooks.payload import BULKY, BULKY_IN_WORDS, LARGEST, body_of
+from service.store import tables
+from service.store.webhooks import endpoints
+from service.store.webhooks.endpoints import Endpoint
+from tests.support.values import NOW, a_task, keep, new_id
+from tests.support.world import JOB_SECONDS, RECEIVER_URL, World
+
+HOOK = "http://client.test/hook"
+
+
+async def listening(world: World, *events: str, client: str = "default", **more: Any) -> Endpoint:
+    """Register an endpoint past the door."""
+    now = world.clock()
+    endpoint = Endpoint(
+        id=new_id(), client=client, url=HOOK, events=events, secret="whsec_QUFB", created_at=now, updated_at=now, **more
+    )
+    async with world.runtime.database.writing() as connection:
+        await endpoints.register(connection, [endpoint], most=100)
+    return endpoint
+
+
+async def change(world: World, task: Task, *updates: Update, source: Source = Source.POLL) -> None:
+    """Take in what a provider says, all of it in one transaction."""
+    news = [News(task_id=task.id, source=source, update=update) for update in updates]
+    async with world.runtime.database.writing() as connection:
+        applied = await apply(world.runtime, connection, news)
+    announce(world.runtime, applied)
+
+
+async def begun(world: World, **more: Any) -> Task:
+    """Keep a task that a provider has taken."""
+    task = a_task(state=State.SUBMITTED, external_id=str(new_id()), **more)
+    await keep(world.runtime.database, task)
+    return task
+
+
+async def told(world: World, task: Task) -> list[tuple[str, UUID | None, str]]:
+    return [(each.type, each.endpoint_id, each.state) for each in await world.messages(task)]
+
+
+DONE = Update(state=State.SUCCEEDED, results=(Result("video", url="https://x/v.mp4"),))
+RUNNING = Update(state=State.RUNNING)
+
+
+def at(percent: int) -> Update:
+    return Update(state=State.RUNNING, progress=percent)
+
+
+# ── who ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_every_change_goes_to_whoever_wants_it_and_to_nobody_else(world: World) -> None:
+    everything = await listening(world)
+    ends = await listening(world, "task.succeeded", "task.failed")
+    moves = await listening(world, PROGRESS)
+    await listening(world, client="another")
+    await listening(world, disabled_at=world.clock(), disabled_reason="client")
+    task = await begun(world, callback_url=RECEIVER_URL)
+    await change(world, task, RUNNING)
+    await change(world, task, at(40))
+    await change(world, task, dataclasses.replace(at(40), cost=2.0))  # no news to a client
+    assert sorted(await told(world, task), key=str) == sorted(
+        [("task.running", everything.id, "pending"), (PROGRESS, moves.id, "pending")], key=str
+    )
+    await change(world, task, DONE)
+    assert {(kind, to) for kind, to, state in await told(world, task) if kind == "task.succeeded"} == {
+        ("task.succeeded", None),
+        ("task.succeeded", everything.id),
+        ("task.succeeded", ends.id),
+    }
+
+
+async def test_a_task_may_name_what_its_callback_url_is_told(world: World) -> None:
+    plain = await begun(world, callback_url=RECEIVER_URL)
+    named = await begun(world, callback_url=RECEIVER_URL, callback_events=("task.running", PROGRESS))
+    for task in (plain, named):
+        for update in (RUNNING, at(10), DONE):
+            await change(world, task, update)
+    assert [kind for kind, _, _ in await told(world, plain)] == ["task.succeeded"]
+    assert [(kind, state) for kind, _, state in await told(world, named)] == [
+        ("task.running", "pending"),
+        (PROGRESS, "discarded"),
+    ]
+
+
+async def test_the_wish_says_what_the_callback_url_is_told(world: World) -> None:
+    wish = {"family": "runway", "operation": "text_to_video", "input": {"prompt": "a dove"}}
+    answer = await world.client.post(
+        "/v1/tasks", json={**wish, "callback_url": RECEIVER_URL, "callback_events": ["task.running", "task.succeeded"]}
+    )
+    assert (answer.status_code, answer.json()["callback_events"]) == (202, ["task.running", "task.succeeded"])
+    await world.pass_time(JOB_SECONDS * 2)
+    task = await world.task(UUID(answer.json()["id"]))
+    assert [kind for kind, _, _ in await told(world, task)] == ["task.running", "task.succeeded"]
+    assert [each.type for each in world.receiver.received] == ["task.running", "task.succeeded"]
+    for mistake in ({"callback_events": ["task.running"]}, {"callback_url": RECEIVER_URL, "callback_events": ["x"]}):
+        answer = await world.client.post("/v1/tasks", json={**wish, **mistake})
+        assert answer.status_code == 422
+        assert answer.json()["errors"][0]["path"].startswith("callback_events")
+
+
+async def test_what_comes_late_is_told_as_such(world: World) -> None:
+    endpoint = await listening(world, LATE)
+    now = world.clock()
+    task = await begun(world, callback_url=RECEIVER_URL, deadline_at=now + dt.timedelta(seconds=1))
+    async with world.runtime.database.writing() as connection:
+        await apply(
+            world.runtime, connection, [News(task_id=task.id, source=Source.SWEEP, update=Update(state=State.EXPIRED))]
+        )
+    await change(world, task, DONE)
+    first, *late = [(kind, to) for kind, to, _ in await told(world, task)]
+    assert first == ("task.expired", None)
+    assert sorted(late, key=str) == sorted([(LATE, None), (LATE, endpoint.id)], key=str)
+    [*_, message] = await world.messages(task)
+    assert orjson.loads(message.body)["data"]["state"] == "succeeded"
+
+
+async def test_the_history_and_the_messages_tell_the_same_story(world: World) -> None:
+    """What a client reads in the feed, by ``events.message``, is what a client that wants everything is sent."""
+    await listening(world, *TYPES)
+    task = await begun(world)
+    for update in (RUNNING, at(10), DONE):
+        await change(world, task, update)
+        await world_delivers(world)
+    told_of = [(each.type, each.sequence) for each in await world.messages(task)]
+    assert told_of == [(each.message, each.sequence) for each in await world.events(task) if each.message is not None]
+    assert [kind for kind, _ in told_of] == ["task.running", PROGRESS, "task.succeeded"]
+
+
+async def world_delivers(world: World) -> None:
+    underway = Underway(100)
+    await journey.run_due(world.runtime, underway)
+    await underway.finish()
+
+
+# ── how often ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_of_progress_only_the_latest_waits(world: World) -> None:
+    endpoint = await listening(world, PROGRESS)
+    task, other = await begun(world), await begun(world)
+    await change(world, task, RUNNING, at(10), at(20))
+    await change(world, other, RUNNING, at(5))
+    await change(world, task, at(30))
+    [message] = await world.messages(task)
+    assert (message.type, message.endpoint_id, message.sequence) == (
+        PROGRESS,
+        endpoint.id,
+        (await world.task(task)).sequence,
+    )
+    body = orjson.loads(message.body)
+    assert (body["data"]["progress"], body["sequence"]) == (30, message.sequence)
+    [alone] = await world.messages(other)
+    assert orjson.loads(alone.body)["data"]["progress"] == 5
+
+
+async def test_progress_that_was_tried_keeps_its_id_and_body_and_gives_way_to_another(world: World) -> None:
+    await listening(world, PROGRESS)
+    task = await begun(world)
+    await change(world, task, RUNNING, at(10))
+    await world_delivers(world)  # nobody listens at client.test
+    await change(world, task, at(20))
+    first, second = await world.messages(task)
+    assert (first.state, first.last_error, first.attempts) == ("discarded", "superseded by newer news of the task", 1)
+    assert (second.state, second.attempts) == ("pending", 0)
+    assert [orjson.loads(each.body)["data"]["progress"] for each in (first, second)] == [10, 20]
+
+
+async def test_progress_under_way_that_was_given_up_stays_given_up(world: World) -> None:
+    await listening(world, PROGRESS)
+    task = await begun(world)
+    await change(world, task, RUNNING, at(10))
+    now = world.clock()
+    [claimed] = await world.runtime.writer.do(journey._claim, journey._Wish(now, now + dt.timedelta(minutes=1), 9, {}))
+    await change(world, task, at(20))
+    world.runtime.lanes.take(claimed.message.destination)
+    await journey.deliver(world.runtime, claimed)
+    assert [each.state for each in await world.messages(task)] == ["discarded", "pending"]
+
+
+@pytest.mark.parametrize("together", [True, False])
+async def test_an_end_makes_progress_pointless(world: World, together: bool) -> None:  # noqa: FBT001
+    endpoint = await listening(world, *TYPES)
+    task = await begun(world, callback_url=RECEIVER_URL, callback_events=TYPES)
+    if together:
+        await change(world, task, RUNNING, at(10), DONE)
+    else:
+        await change(world, task, RUNNING, at(10))
+        await change(world, task, at(20))
+        await change(world, task, DONE)
+    left = [(kind, to) for kind, to, state in await told(world, task) if state == "pending"]
+    ends = [("task.succeeded", None), ("task.succeeded", endpoint.id)]
+    begins = [("task.running", None), ("task.running", endpoint.id)]
+    assert sorted(left, key=str) == sorted(ends + begins, key=str)
+
+
+async def test_of_two_changes_at_once_both_are_told(world: World) -> None:
+    """Two workers change one task's progress at the same time: whoever comes second finds what the first has written."""
+    await listening(world, PROGRESS)
+    tasks = [await begun(world) for _ in range(5)]
+    for percent in (10, 20, 30):
+        await asyncio.gather(*(change(world, task, at(percent)) for task in tasks for _ in range(2)))
+    for task in tasks:
+        [message] = await world.messages(task)
+        assert orjson.loads(message.body)["data"]["progress"] == 30
+
+
+async def test_where_nobody_listens_nothing_is_written_and_little_is_asked(world: World) -> None:
+    tasks = [await begun(world) for _ in range(20)]
+    asked: list[str] = []
+    for engine in {world.runtime.database.writer, world.runtime.database.reader}:
+        event.listen(engine.sync_engine, "before_cursor_execute", lambda *heard: asked.append(heard[2]))
+    async with world.runtime.database.writing() as connection:
+        await apply(
+            world.runtime, connection, [News(task_id=task.id, source=Source.POLL, update=at(10)) for task in tasks]
+        )
+    assert sum("FROM endpoints" in statement for statement in asked) == 1
+    assert not any("outbox" in statement for statement in asked)
+    asked.clear()
+    async with world.runtime.database.writing() as connection:
+        await apply(world.runtime, connection, [News(task_id=tasks[0].id, source=Source.POLL, update=Update())])
+        assert await connection.scalar(select(func.count()).select_from(tables.outbox)) == 0
+    assert not any("endpoints" in statement for statement in asked)
+
+
+async def test_the_bell_rings_when_something_is_owed_and_only_then(world: World) -> None:
+    task = await begun(world)
+    bell = world.runtime.bells.journeys["outbox"]
+    await change(world, task, RUNNING)
+    assert not bell.is_set()
+    await listening(world, PROGRESS)
+    await change(world, task, at(10))
+    assert bell.is_set()
+
+
+# ── in how many words ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def body(task: Task, **more: Any) -> dict[str, Any]:
+    written = body_of("task.succeeded", task, NOW, public_url=more.get("public_url"))
+    assert len(written.encode()) <= LARGEST
+    read: dict[str, Any] = orjson.loads(written)
+    return read
+
+
+def test_a_body_is_the_task_as_the_api_shows_it() -> None:
+    task = a_task(state=State.SUCCEEDED, sequence=5, labels={"a": "b"})
+    assert body(task) == {
+        "type": "task.succeeded",
+        "timestamp": "2026-03-01T12:30:15.250Z",
+        "sequence": 5,
+        "data": show_task(task, now=NOW),
+    }
+
+
+@pytest.mark.parametrize("public_url", [None, "https://dovecote.example.com"])
+@pytest.mark.parametrize(
+    "bulk",
+    [
+        {"input": {"image": "data:image/png;base64," + "A" * 30_000}},
+        {"options": {"deep": [{"images": ["A" * 10_000, "B" * 10_001]}]}},
+        {"input": {"many": list(range(20_001))}},
+        {"input": {"text": "🕊" * 6000}},  # few characters, many bytes
+        {"results": tuple(Result("image", url=f"https://x/{'a' * 500}/{number}") for number in range(60))},
+    ],
+    ids=["input", "options", "numbers", "bytes", "results"],
+)
+def test_what_is_too_large_is_thin_and_says_where_the_rest_is(bulk: dict[str, Any], public_url: str | None) -> None:
+    task = a_task(state=State.FAILED, sequence=5, labels={"a": "b"}, failure=Failure("content_policy", "no"), **bulk)
+    thin = body(task, public_url=public_url)
+    assert (thin["thin"], thin["url"]) == (True, f"{public_url or ''}/v1/tasks/{task.id}")
+    whole = show_task(task, now=NOW)
+    assert thin["data"] == {name: value for name, value in whole.items() if name not in BULKY}
+    assert thin["data"]["failure"] == {"code": "content_policy", "message": "no", "retryable": False}
+
+
+def test_what_is_still_too_large_is_thinner() -> None:
+    labels = {f"label-{number}": "🕊" * 256 for number in range(20)}
+    task = a_task(
+        state=State.FAILED, labels=labels, failure=Failure("unknown", "x" * 30_000), input={"a": "b" * 30_000}
+    )
+    thin = body(task)
+    assert set(thin["data"]) == set(show_task(task, now=NOW)) - {*BULKY, *BULKY_IN_WORDS}
+    assert thin["data"]["failure"] == {"code": "unknown", "message": None, "retryable": False}
+
+
+def test_a_picture_is_never_written_to_find_out_that_it_is_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[int] = []
+    real = orjson.dumps
+    monkeypatch.setattr(orjson, "dumps", lambda *given: written.append(len(real(*given))) or real(*given))
+    body(a_task(input={"image": "A" * 1_000_000}))
+    assert max(written) < LARGEST
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(st.characters(codec="utf-8"), max_size=4000),
+    lambda inner: (
+        st.lists(inner, max_size=9) | st.dictionaries(st.text(st.characters(codec="utf-8")), inner, max_size=9)
+    ),
+)
+
+
+@given(
+    st.dictionaries(st.text(st.characters(codec="utf-8"), max_size=9), json_values, max_size=5),
+    st.dictionaries(st.text(st.characters(codec="utf-8"), max_size=64), st.text(max_size=256), max_size=20),
+    st.text(st.characters(codec="utf-8"), max_size=5000),
+)
+def test_no_task_makes_a_body_too_large(given: dict[str, Any], labels: dict[str, str], words: str) -> None:
+    labels = {name: value.encode("utf-8", "ignore").decode() for name, value in labels.items()}
+    body(a_task(state=State.FAILED, input=given, labels=labels, failure=Failure("unknown", words), callback_url=words))
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("https://Example.com/a?b=c", "https://example.com"),
+        ("http://example.com:8080/", "http://example.com:8080"),
+        ("http://[::1]:80/", "http://::1:80"),
+        ("http://[broken/", "http://[broken/"),
+        ("http://example.com:99999/", "http://example.com:99999/"),
+    ],
+)
+def test_a_destination_is_a_host(url: str, host: str) -> None:
+    assert host_of(url) == host
+
+
+def test_a_destination_fits_an_index() -> None:
+    assert len(host_of("http://" + "ü" * 2000 + "/")) == LONGEST_DESTINATION
+
+
+def test_what_a_callback_url_is_told_by_itself_is_the_ends() -> None:
+    ends = {f"task.{state}" for state in (State.SUCCEEDED, State.FAILED, State.CANCELLED, State.EXPIRED)}
+    assert ends | {LATE} == ENDS
+    assert set(TYPES) > ENDS
+    assert len(set(TYPES)) == len(TYPES) == 9

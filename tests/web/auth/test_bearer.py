@@ -1,0 +1,69 @@
+"""Who may see what: every endpoint wants a key, no client sees another's tasks, and without keys only this machine asks."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from service.web.api import ENDPOINTS
+from tests.support.contract import CONTRACT
+from tests.support.world import WISH, World
+
+ALICE, BOB = "alice-key-that-is-long-enough", "bob-key-that-is-long-enough"
+
+
+@pytest.fixture
+async def keyed(database_url: str) -> AsyncIterator[World]:
+    async with World.opened(database_url, DOVECOTE_API_KEYS=f"alice={ALICE},bob={BOB}") as world:
+        world.client.event_hooks["response"].append(CONTRACT.check)
+        yield world
+
+
+def bearer(key: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"}
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS, ids=lambda endpoint: endpoint.name)
+async def test_no_endpoint_answers_without_a_key_or_to_another_client(keyed: World, endpoint: Any) -> None:
+    task = await keyed.client.post("/v1/tasks", json=WISH, headers=bearer(ALICE))
+    path = endpoint.path.replace("{id}", task.json()["id"])
+    for headers in ({}, bearer("wrong"), {"Authorization": ALICE}, {"Authorization": f"Basic {ALICE}"}, bearer("")):
+        answer = await keyed.client.request(endpoint.method, path, headers=headers)
+        assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
+        assert ALICE not in answer.text
+    if "{id}" in endpoint.path:
+        answer = await keyed.client.request(endpoint.method, path, headers=bearer(BOB), json={})
+        assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+        nowhere = endpoint.path.replace("{id}", str(uuid4()))
+        assert (
+            await keyed.client.request(endpoint.method, nowhere, headers=bearer(BOB), json={})
+        ).json() == answer.json()
+    assert (await keyed.client.get("/v1/tasks", headers=bearer(BOB))).json() == {"tasks": [], "next": None}
+    assert (
+        len((await keyed.client.get("/v1/tasks", headers={"authorization": f"bearer  {ALICE}"})).json()["tasks"]) == 1
+    )
+
+
+async def test_a_key_of_one_client_is_not_one_of_another(keyed: World) -> None:
+    ids = set()
+    for key in (ALICE, BOB):
+        answer = await keyed.client.post("/v1/tasks", json=WISH, headers={**bearer(key), "Idempotency-Key": "same"})
+        assert "idempotency-replayed" not in answer.headers
+        ids.add(answer.json()["id"])
+    assert len(ids) == 2
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "dovecote.test", "localhost.evil.example", "127.0.0.1.evil.example:80", "[::2]:80", ""]
+)
+async def test_without_keys_a_foreign_name_is_not_served(api: httpx.AsyncClient, host: str) -> None:
+    for endpoint in ENDPOINTS:
+        answer = await api.request(endpoint.method, endpoint.path.replace("{id}", str(uuid4())), headers={"Host": host})
+        assert (answer.status_code, answer.json()["code"]) == (421, "misdirected")
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:8080", "127.0.0.1:1", "[::1]:8080", "[::1]"])
+async def test_loopback_is_served_by_its_names(api: httpx.AsyncClient, host: str) -> None:
+    assert (await api.get("/v1/tasks", headers={"Host": host})).status_code == 200

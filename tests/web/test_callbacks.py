@@ -1,0 +1,302 @@
+"""The door for providers: what comes with a true token is kept and answered, whatever it is, and nothing else is."""
+
+import asyncio
+import string
+from collections.abc import AsyncIterator
+from uuid import uuid4
+
+import httpx
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import event, func, select
+
+from service.domain.callback_token import Tokens
+from service.domain.task import Source, State, Task
+from service.flows import callbacks as inbox
+from service.flows.submission import run as submit
+from service.flows.task_pool import Underway
+from service.store import tables
+from service.store.callbacks import Received
+from service.web.api import ENDPOINTS
+from tests.support.contract import CONTRACT
+from tests.support.world import JOB_SECONDS, WISH, World
+
+TOKENS = Tokens("a secret")
+MEBIBYTE = 1024 * 1024
+
+
+async def handed_over(world: World, prompt: str = "[drop] a dove") -> tuple[Task, str]:
+    """Hand a task over, and give it with the path that its provider was told to call."""
+    task = await world.submit(prompt)
+    await world.work()
+    [submission] = await world.submissions(task)
+    return await world.task(task), f"/callbacks/{world.runtime.tokens.make(submission.id)}"
+
+
+def record(task: Task, status: str = "3") -> bytes:
+    """Write the gateway's callback about a task."""
+    result = {"video_url": "https://cdn.example/dove.mp4"} if status == "3" else {}
+    return orjson.dumps({"task_id": task.external_id, "status": status, **result})
+
+
+async def kept(world: World) -> int:
+    async with world.runtime.database.reading() as connection:
+        return await connection.scalar(select(func.count()).select_from(tables.inbox)) or 0
+
+
+async def decided(world: World, task: Task) -> Received:
+    """Process the one callback that was stored."""
+    await inbox.run_due(world.runtime)
+    [received] = await world.inbox(task)
+    assert received.due_at is None
+    return received
+
+
+# ── whose it is ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def statements(world: World) -> list[str]:
+    seen: list[str] = []
+    for engine in {world.runtime.database.writer, world.runtime.database.reader}:
+        event.listen(engine.sync_engine, "before_cursor_execute", lambda *heard: seen.append(heard[2]))
+    return seen
+
+
+async def test_a_forged_token_is_404_and_asks_the_database_nothing(world: World) -> None:
+    _, path = await handed_over(world)
+    asked = statements(world)
+    other = Tokens("another secret").make(uuid4())
+    swapped = path[:-1] + ("A" if path[-1] != "A" else "B")
+    forgeries = [swapped, path[:-1], f"{path}A", f"{path}=", path.swapcase(), f"/callbacks/{other}", "/callbacks/x"]
+    for forgery in [*forgeries, "/callbacks/%00", "/callbacks/%F0%9F%95%8A", f"/callbacks/{'A' * 43}", f"{path}%0A"]:
+        answer = await world.client.post(forgery, content=b"{}")
+        assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+    assert asked == []
+    assert (await world.client.post(path, content=b"{}")).status_code == 200
+    assert asked != []
+
+
+@given(st.uuids(), st.integers(0, 42), st.sampled_from(string.ascii_letters + string.digits + "-_+/= \n"))
+def test_no_character_of_a_token_may_change(submission: object, place: int, other: str) -> None:
+    token = TOKENS.make(submission)  # type: ignore[arg-type]
+    assert TOKENS.read(token) == submission
+    changed = token[:place] + other + token[place + 1 :]
+    assert TOKENS.read(changed) == (submission if changed == token else None)
+
+
+@given(st.text() | st.text(string.ascii_letters + string.digits + "-_", min_size=43, max_size=43))
+def test_no_text_is_a_token(text: str) -> None:
+    assert TOKENS.read(text) is None
+
+
+async def test_a_true_token_of_nothing_that_is_there_is_kept_and_unmatched(world: World) -> None:
+    submission = uuid4()
+    answer = await world.client.post(f"/callbacks/{world.runtime.tokens.make(submission)}", content=b"{}")
+    assert answer.status_code == 200
+    await inbox.run_due(world.runtime)
+    async with world.runtime.database.reading() as connection:
+        [row] = (await connection.execute(select(tables.inbox))).all()
+    assert (row.submission_id, row.decision, row.due_at) == (submission, "unmatched", None)
+
+
+async def test_the_door_is_open_without_a_key_and_only_for_posts(database_url: str) -> None:
+    async with World.opened(database_url, DOVECOTE_API_KEYS="alice=a-key-that-is-long-enough") as world:
+        _, path = await handed_over(world)
+        assert (await world.client.get(path)).status_code == 405
+        assert (await world.client.post(path, content=b"{}", headers={"Host": "any.example"})).status_code == 200
+
+
+# ── when it comes, and how often ───────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_callback_that_comes_before_the_answer_to_the_submit_is_applied(world: World) -> None:
+    taken, go_on = asyncio.Event(), asyncio.Event()
+    sandbox = world.edge.hosts["sandbox.test"]
+
+    class Slow(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            response = await sandbox.handle_async_request(request)
+            taken.set()
+            await go_on.wait()
+            return response
+
+    world.edge.hosts["sandbox.test"] = Slow()
+    task = await world.submit("[early][seconds=0] a dove")
+    underway = Underway(1)
+    await submit.run_due(world.runtime, underway)
+    await taken.wait()
+    assert (await world.task(task)).external_id is None
+    while await inbox.run_due(world.runtime):
+        pass
+    ended = await world.task(task)
+    assert (ended.state, ended.learned_by) == (State.SUCCEEDED, Source.CALLBACK)
+    assert ended.external_id == world.sandbox.ledger.jobs[0].id
+    go_on.set()
+    await underway.finish()
+    assert await world.task(task) == ended
+    assert [each.outcome for each in await world.submissions(task)] == ["taken"]
+    await world.work()
+    assert [received.state for received in world.receiver.received] == ["succeeded"]
+    assert world.sandbox.ledger.paid() == 1
+
+
+async def test_a_thousand_equal_callbacks_at_once_make_one_row_and_one_transition(world: World) -> None:
+    task, path = await handed_over(world)
+    body = record(task)
+    answers = await asyncio.gather(*(world.client.post(path, content=body) for _ in range(1000)))
+    assert {answer.status_code for answer in answers} == {200}
+    received = await decided(world, task)
+    assert (received.copies, received.decision) == (1000, "applied")
+    assert [each.type for each in await world.events(task)] == ["accepted", "submitting", "submitted", "succeeded"]
+    assert (await world.client.post(path, content=body)).status_code == 200
+    again = await decided(world, task)
+    assert (again.copies, again.decision, again.decided_at) == (1001, "applied", received.decided_at)
+    assert len(await world.messages(task)) == 1
+
+
+@pytest.mark.parametrize(
+    ("statuses", "decisions"),
+    [("13", ["applied", "applied"]), ("31", ["applied", "stale"]), ("32", ["applied", "late"])],
+)
+async def test_each_callback_keeps_the_decision_on_it(world: World, statuses: str, decisions: list[str]) -> None:
+    task, path = await handed_over(world)
+    for status in statuses:
+        world.clock.forward(1)
+        await world.client.post(path, content=record(task, status))
+        await inbox.run_due(world.runtime)
+    assert [received.decision for received in await world.inbox(task)] == decisions
+    assert (await world.task(task)).state is State.SUCCEEDED
+
+
+async def test_a_callback_that_is_only_to_hasten_a_poll_is_not_believed(database_url: str) -> None:
+    async with World.opened(database_url, DOVECOTE_UPSTREAMS__ELKAPI__CALLBACKS="confirm") as world:
+        task, path = await handed_over(world)
+        await world.client.post(path, content=record(task))
+        assert (await decided(world, task)).decision == "hastened"
+        assert (await world.task(task)).state is State.SUBMITTED
+        await world.work()
+        assert (await world.task(task)).state is State.SUBMITTED  # the poll knows better
+        world.clock.forward(JOB_SECONDS)
+        await world.client.post(path, content=record(task) + b" ")
+        await world.work()
+        ended = await world.task(task)
+        assert (ended.state, ended.learned_by) == (State.SUCCEEDED, Source.POLL)
+
+
+# ── what it is ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def pieces(size: int) -> AsyncIterator[bytes]:
+    for _ in range(size // 1024):
+        yield bytes(1024)
+    yield bytes(size % 1024)
+
+
+async def test_a_body_may_have_one_mebibyte_and_no_more(world: World) -> None:
+    _, path = await handed_over(world)
+    for size, status in ((MEBIBYTE, 200), (MEBIBYTE + 1, 413)):
+        told = await world.client.post(path, content=bytes(size))
+        untold = await world.client.post(path, content=pieces(size))
+        assert (told.status_code, untold.status_code) == (status, status)
+        if status == 413:
+            assert {told.json()["code"], untold.json()["code"]} == {"too_large"}
+            assert told.headers["connection"] == "close"
+    assert await kept(world) == 1  # both whole ones are the same
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b'{"task_id": "7", "status": ',
+        b"null",
+        b"[]",
+        b'"text"',
+        b"{}",
+        b"<html><body>502 Bad Gateway</body></html>",
+        b"\x00\x01\x02",
+        b'{"task_id":"\\u0000","status":"\\u0000"}',
+        '{"task_id": "grüß dich"'.encode("latin-1"),
+        b"\xff\xfe{\x00}\x00",
+        b"[" * 100_000,
+        b'{"a":' * 5000 + b"1" + b"}" * 5000,
+        b'{"task_id": 1e999, "status": 1e999}',
+        b'{"task_id":"\\ud800","status":"\\udfff","video_url":"\\ud800"}',
+    ],
+    ids=range(16),
+)
+async def test_whatever_comes_is_stored_answered_and_called_unreadable(world: World, body: bytes) -> None:
+    task, path = await handed_over(world)
+    answer = await world.client.post(path, content=body)
+    assert (answer.status_code, answer.json()) == (200, {"received": True})
+    received = await decided(world, task)
+    assert received.body == body
+    assert received.decision in {"unreadable", "ignored", "hastened"}
+    after = await world.task(task)
+    assert (after.state, after.external_id) == (State.SUBMITTED, task.external_id)
+
+
+async def test_only_harmless_headers_are_kept(world: World) -> None:
+    task, path = await handed_over(world)
+    headers = {
+        "Content-Type": "text/plain; grüß".encode("latin-1"),
+        "User-Agent": b"x" * 60_000,
+        "Webhook-Id": b"msg_1",
+        "Authorization": b"Bearer hunter2",
+        "Cookie": b"session=hunter2",
+        "X-Forwarded-For": b"10.0.0.1",
+    }
+    answer = await world.client.post(path, content=b"{", headers=headers)  # type: ignore[arg-type]
+    assert answer.status_code == 200
+    received = await decided(world, task)
+    assert set(received.headers) == {"content-type", "user-agent", "webhook-id"}
+    assert received.headers["content-type"] == "text/plain; grüß"
+    assert "hunter2" not in str(received)
+
+
+async def test_a_token_in_the_body_is_not_kept(world: World) -> None:
+    task, path = await handed_over(world)
+    token = path.rpartition("/")[2]
+    body = orjson.dumps({**orjson.loads(record(task)), "callback_url": f"http://dovecote.test{path}"})
+    await world.client.post(path, content=body)
+    received = await decided(world, task)
+    assert token.encode() not in received.body
+    assert received.decision == "applied"
+
+
+# ── when we cannot keep it ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_database_that_is_down_is_503_and_a_time_to_come_again() -> None:
+    async with World.opened("postgresql://nobody@127.0.0.1:1/nothing") as world:
+        path = f"/callbacks/{world.runtime.tokens.make(uuid4())}"
+        answer = await world.client.post(path, content=b"{}")
+        assert (answer.status_code, answer.json()["code"], answer.headers["retry-after"]) == (503, "unavailable", "5")
+        assert (await world.client.post("/callbacks/forged", content=b"{}")).status_code == 404
+        assert (await world.client.post(path, content=bytes(MEBIBYTE + 1))).status_code == 413
+        assert (await world.client.get("/healthz")).status_code == 200
+        ready = await world.client.get("/readyz")
+        assert (ready.status_code, ready.json()["status"]) == (503, "unavailable")
+
+
+BODIES = {("POST", "/v1/endpoints"): {"url": "http://client.test/"}, ("POST", "/v1/messages/replay"): {}}
+"""What is taken where it is not a wish for a task."""
+
+
+async def test_without_its_database_the_api_says_when_to_come_again() -> None:
+    async with World.opened("postgresql://nobody@127.0.0.1:1/nothing") as world:
+        world.client.event_hooks["response"].append(CONTRACT.check)
+        for endpoint in ENDPOINTS:
+            if endpoint.tag == "Catalogue":  # what could be asked for is known all the same
+                continue
+            body = BODIES.get((endpoint.method, endpoint.path), WISH)
+            answer = await world.client.request(endpoint.method, endpoint.path.replace("{id}", str(uuid4())), json=body)
+            assert (answer.status_code, answer.json()["code"], answer.headers["retry-after"]) == (
+                503,
+                "unavailable",
+                "5",
+            )
+            assert "nobody" not in answer.text

@@ -1,0 +1,327 @@
+"""Over real sockets: whoever only holds on is let go, whoever is merely slow is served, and both ports answer what they should."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator
+from types import SimpleNamespace
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+import uvicorn
+
+from service.app import application, callback_application
+from service.cli.serve import _server
+from service.flows.signals import Bells
+from service.web import request_body as reading
+from service.web import server_protocol as patience
+from tests.support.world import World
+from tests.web.test_callbacks import handed_over, record
+
+PATIENCE = 5.0
+SHORT = 0.15
+"""What seconds are made of here."""
+
+
+@contextlib.asynccontextmanager
+async def served(app: Any) -> AsyncIterator[int]:
+    """Serve an application as `dovecote serve` does; gives its port."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = _server(app, Bells())
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
+            await asyncio.sleep(0.005)
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            server.should_exit = True
+            await serving
+
+
+@pytest.fixture
+async def world(sqlite_url: str) -> AsyncIterator[World]:
+    async with World.opened(sqlite_url) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def port(world: World, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[int]:
+    monkeypatch.setattr(patience, "HEAD_SECONDS", SHORT)
+    monkeypatch.setattr(patience, "READER_SECONDS", SHORT)
+    monkeypatch.setattr(reading, "LONGEST_PAUSE", SHORT)
+    async with served(application(world.runtime)) as number:
+        yield number
+
+
+class Line:
+    """A connection, byte for byte."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader, self.writer = reader, writer
+        self.began = asyncio.get_running_loop().time()
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def to(cls, port: int) -> AsyncIterator["Line"]:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        try:
+            yield cls(reader, writer)
+        finally:
+            writer.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
+
+    async def drip(self, *pieces: bytes, every: float = SHORT / 5) -> None:
+        """Send pieces, one after another and the last again and again, until the other side hangs up."""
+        with contextlib.suppress(ConnectionError):
+            for piece in pieces:
+                await self._send(piece, every)
+            while not self.reader.at_eof():
+                await self._send(pieces[-1], every)
+
+    async def _send(self, piece: bytes, every: float) -> None:
+        self.writer.write(piece)
+        await self.writer.drain()
+        await asyncio.sleep(every)
+
+    async def rest(self) -> bytes:
+        """Read until the other side hangs up, or breaks off because we went on sending."""
+        said = bytearray()
+        with contextlib.suppress(ConnectionError):
+            while piece := await asyncio.wait_for(self.reader.read(65536), PATIENCE):
+                said += piece
+        return bytes(said)
+
+    @property
+    def held(self) -> float:
+        return asyncio.get_running_loop().time() - self.began
+
+
+async def until_let_go(line: Line, *pieces: bytes) -> bytes:
+    """Drip until the other side has had enough; give what it said."""
+    dripping = asyncio.create_task(line.drip(*pieces))
+    said = await line.rest()
+    dripping.cancel()
+    await asyncio.gather(dripping, return_exceptions=True)
+    assert line.held < PATIENCE
+    return said
+
+
+HEAD = b"POST /v1/tasks HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+
+
+@pytest.mark.parametrize(
+    ("pieces", "answer"),
+    [
+        ((), b"408"),
+        ((b"\r\n",), b"408"),
+        ((b"G",), b"4"),
+        ((HEAD, b"X: 1\r\n"), b"408"),
+        ((HEAD + b"X-Long: ", b"x"), b"408"),
+    ],
+    ids=["nothing", "empty lines", "no end of a method", "a header at a time", "a byte at a time"],
+)
+async def test_a_head_has_to_end(port: int, pieces: tuple[bytes, ...], answer: bytes) -> None:
+    async with Line.to(port) as line:
+        said = await (until_let_go(line, *pieces) if pieces else line.rest())
+        assert said.split()[1].startswith(answer), said
+        assert line.held > SHORT * 0.9 or answer == b"4"
+
+
+@pytest.mark.parametrize("endless", [b"X: " + b"y" * 8000 + b"\r\n", b"y" * 8000], ids=["headers", "one header"])
+async def test_a_head_has_to_be_small(port: int, monkeypatch: pytest.MonkeyPatch, endless: bytes) -> None:
+    monkeypatch.setattr(patience, "HEAD_SECONDS", PATIENCE)
+    async with Line.to(port) as line:
+        line.writer.write(HEAD + b"X-Long: ")
+        said = await until_let_go(line, endless)
+        assert said.startswith(b"HTTP/1.1 431 ")
+
+
+async def test_what_is_no_body_has_to_be_small_within_one_too(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Extensions of chunks and trailers grow beside the body, which alone is counted where it is read."""
+    monkeypatch.setattr(reading, "LONGEST_PAUSE", PATIENCE)
+    for endless in (b"1;" + b"x" * 9000 + b"\r\na\r\n", b"0\r\n" + b"X: " + b"y" * 9000 + b"\r\n"):
+        async with Line.to(port) as line:
+            line.writer.write(HEAD + b"Transfer-Encoding: chunked\r\n\r\n")
+            dripping = asyncio.create_task(line.drip(endless, endless[3:], every=0.001))
+            await line.rest()
+            dripping.cancel()
+            assert line.held < PATIENCE / 2
+
+
+async def test_a_body_has_to_come(port: int) -> None:
+    for framing in (b"Content-Length: 100\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\n5\r\n{"):
+        async with Line.to(port) as line:
+            line.writer.write(HEAD + framing)
+            said = await line.rest()
+            assert said.startswith(b"HTTP/1.1 408 ")
+            assert b'"code":"too_slow"' in said
+            assert b"connection: close" in said.lower()
+            assert line.held > SHORT * 0.9
+
+
+async def test_a_body_has_to_end(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "LONGEST_BODY", SHORT * 3)
+    async with Line.to(port) as line:
+        line.writer.write(HEAD + b"Content-Length: 100000\r\n\r\n")
+        said = await until_let_go(line, b" ")
+        assert b'"code":"too_slow"' in said
+        assert line.held > SHORT * 2.5
+
+
+async def test_a_callback_has_to_come_and_small(world: World, port: int) -> None:
+    _, path = await handed_over(world)
+    start = b"POST %s HTTP/1.1\r\nHost: x\r\n" % path.encode()
+    async with Line.to(port) as line:
+        line.writer.write(start + b"Content-Length: 100\r\n\r\n{")
+        assert (await line.rest()).startswith(b"HTTP/1.1 408 ")
+    async with Line.to(port) as line:
+        line.writer.write(start + b"Content-Length: 2000000\r\n\r\n{")
+        assert (await line.rest()).startswith(b"HTTP/1.1 413 ")
+    async with Line.to(port) as line:
+        line.writer.write(start + b"Transfer-Encoding: chunked\r\n\r\n")
+        assert (await until_let_go(line, b"40000\r\n" + bytes(0x40000) + b"\r\n")).startswith(b"HTTP/1.1 413 ")
+
+
+async def test_a_body_that_nobody_wants_holds_nothing(port: int) -> None:
+    """It stops the server's clock for idle connections with every byte."""
+    async with Line.to(port) as line:
+        line.writer.write(b"POST /nothing HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n")
+        said = await until_let_go(line, b" ")
+        assert said.startswith(b"HTTP/1.1 404 ")
+
+
+async def test_an_answer_has_to_be_read(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patience, "READER_SECONDS", SHORT)
+    ended = asyncio.Event()
+
+    async def endless(_: Any, __: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for _piece in range(1000):
+            await send({"type": "http.response.body", "body": bytes(1 << 16), "more_body": True})
+        ended.set()
+
+    async with served(endless) as port, Line.to(port) as line:
+        line.writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        line.reader._transport.pause_reading()  # type: ignore[attr-defined]
+        await asyncio.wait_for(ended.wait(), PATIENCE)
+        line.reader._transport.resume_reading()  # type: ignore[attr-defined]
+        said = await line.rest()
+    assert len(said) < 1000 << 16
+
+
+async def test_who_is_merely_slow_is_served(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "LONGEST_PAUSE", SHORT * 4)
+    body = b'{"family": "runway", "operation": "text_to_video", "input": {"prompt": "a slow dove"}}'
+    async with Line.to(port) as line:
+        await line._send(HEAD[:20], SHORT / 4)
+        await line._send(HEAD[20:] + b"Content-Length: %d\r\n\r\n" % len(body), SHORT)
+        for place in range(0, len(body), 30):
+            await line._send(body[place : place + 30], SHORT / 2)
+        head = await asyncio.wait_for(line.reader.readuntil(b"\r\n\r\n"), PATIENCE)
+        assert head.startswith(b"HTTP/1.1 202 ")
+        assert line.held > SHORT * 2
+
+
+async def test_an_idle_connection_is_kept_for_another_request(port: int) -> None:
+    """The clock for a head stands still between requests: there uvicorn's own is the one that counts."""
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
+        for _ in range(3):
+            assert (await client.get("/healthz")).status_code == 200
+            await asyncio.sleep(SHORT * 1.2)
+        pool: Any = client._transport
+        assert len(pool._pool.connections) == 1
+
+
+async def test_a_request_that_waits_is_not_cut(world: World, port: int) -> None:
+    task = await world.submit()
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
+        answer = await client.get(f"/v1/tasks/{task.id}", params={"wait": 1})
+    assert (answer.status_code, answer.json()["state"]) == (200, "queued")
+
+
+# ── a port for callbacks alone ─────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_each_port_answers_what_is_its_own(sqlite_url: str) -> None:
+    async with World.opened(sqlite_url, DOVECOTE_CALLBACK_PORT="0") as world:
+        task, path = await handed_over(world)
+        app, alone = application(world.runtime), callback_application(world.runtime)
+        async with served(app) as port, served(alone) as callback_port, httpx.AsyncClient(trust_env=False) as client:
+            main, door = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{callback_port}"
+            assert (await client.post(f"{main}{path}", content=record(task))).status_code == 404
+            for closed in ("/", "/docs", "/openapi.json", "/readyz", "/v1/tasks", f"/v1/tasks/{task.id}", "/callbacks"):
+                for method in ("GET", "POST", "PUT", "DELETE", "PATCH"):
+                    answer = await client.request(method, f"{door}{closed}")
+                    assert (answer.status_code, answer.json()["code"]) == (404, "not_found"), (method, closed)
+                    assert "docs" not in answer.text
+            assert (await client.get(f"{door}{path}")).status_code == 405
+            assert (await client.get(f"{main}{path}")).status_code == 404
+            assert (await client.get(f"{door}/healthz")).json() == {"status": "ok"}
+            assert (await client.get(f"{main}/v1/tasks")).status_code == 200
+            taken = await client.post(f"{door}{path}", content=record(task))
+            assert (taken.status_code, taken.json()) == (200, {"received": True})
+            assert (await client.post(f"{door}/callbacks/{uuid4()}", content=b"{}")).status_code == 404
+        await world.work()
+        assert (await world.task(task)).state == "succeeded"
+
+
+# ── headers ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+ALWAYS = {
+    "x-content-type-options": "nosniff",
+    "cache-control": "no-store",
+    "referrer-policy": "no-referrer",
+    "cross-origin-resource-policy": "same-origin",
+}
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [("/v1/tasks", 200), ("/v1/tasks/x", 404), ("/v1/x", 404), ("/docs", 200), ("/openapi.json", 200), ("/healthz", 200), ("/", 307), ("/readyz", 200)],
+)  # fmt: skip
+async def test_every_answer_has_the_headers(world: World, path: str, status: int) -> None:
+    answer = await world.client.get(path)
+    assert answer.status_code == status
+    assert {name: answer.headers.get_list(name) for name in ALWAYS} == {name: [value] for name, value in ALWAYS.items()}
+    [policy] = answer.headers.get_list("content-security-policy")
+    assert policy.startswith("default-src 'none';")
+    assert "frame-ancestors 'none'" in policy
+    assert "unsafe" not in policy
+
+
+async def test_an_answer_to_a_mistake_of_ours_has_them_too(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> Any:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(world.runtime.database, "reading", broken)
+    answer = await world.client.get("/v1/tasks")
+    assert (answer.status_code, answer.json()["code"]) == (500, "internal_error")
+    assert {name: answer.headers.get(name) for name in ALWAYS} == ALWAYS
+
+
+async def test_the_page_is_allowed_its_style_by_its_hash_and_nothing_else(world: World) -> None:
+    import base64
+    import hashlib
+    import re
+
+    answer = await world.client.get("/docs")
+    [style] = re.findall("<style>(.*?)</style>", answer.text, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    assert f"style-src 'sha256-{digest}'" in answer.headers["content-security-policy"]
+    assert " style=" not in answer.text
+
+
+def test_uvicorn_is_told_what_the_page_on_access_says() -> None:
+    config = _server(SimpleNamespace(), Bells()).config
+    assert isinstance(config, uvicorn.Config)
+    assert (
+        config.http_protocol_class is patience.PatientProtocol
+        if config.loaded
+        else config.http is patience.PatientProtocol
+    )
+    assert (config.access_log, config.server_header, config.timeout_keep_alive) == (False, False, 5)
+    assert (patience.HEAD_SECONDS, patience.READER_SECONDS, patience.MOST_OVERHEAD) == (15, 30, 64 * 1024)
+    assert (reading.LONGEST_PAUSE, reading.LONGEST_BODY) == (30, 300)

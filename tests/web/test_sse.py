@@ -1,0 +1,332 @@
+"""Streams: what happens, as it happens, each event once and in order, whoever drops, dawdles or goes away."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+from sqlalchemy import event as sql_event
+from starlette.types import ASGIApp
+
+from service.domain.task import Result, Source, State, Task, Update
+from service.flows.apply import News, settle
+from service.flows.signals_postgres import listening
+from service.store.database import StoreUnavailable
+from service.web import sse as streams_module
+from service.web.sse import PORTION, Streams
+from tests.conftest import run_sql
+from tests.support.reader import Reader
+from tests.support.world import JOB_SECONDS, World
+
+
+def app_of(world: World) -> ASGIApp:
+    app: ASGIApp = world.client._transport.app  # type: ignore[attr-defined]
+    return app
+
+
+def streams_of(world: World) -> Streams:
+    streams: Streams = app_of(world).app.state.streams  # type: ignore[attr-defined]
+    return streams
+
+
+def feed(world: World, query: str = "", **headers: str) -> contextlib.AbstractAsyncContextManager[Reader]:
+    return Reader.opened(app_of(world), "/v1/events/stream", query=query, **headers)
+
+
+def task_stream(world: World, task: Task, **headers: str) -> contextlib.AbstractAsyncContextManager[Reader]:
+    return Reader.opened(app_of(world), f"/v1/tasks/{task.id}/stream", **headers)
+
+
+async def finished(world: World, count: int = 1) -> list[Task]:
+    """Submit tasks and let them come to their end."""
+    tasks = [await world.submit(f"dove {number}") for number in range(count)]
+    await world.until(JOB_SECONDS * 2)
+    return tasks
+
+
+async def told(world: World, query: str = "limit=100") -> list[dict[str, Any]]:
+    return list((await world.client.get(f"/v1/events?{query}")).json()["events"])
+
+
+def plain(events: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
+    """Leave out the tasks: each is shown as it was when it was read."""
+    return [tuple(value for name, value in event.items() if name != "data") for event in events]
+
+
+@pytest.fixture
+def quick_heart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let heartbeats come every 150 ms."""
+    monkeypatch.setattr(streams_module.Streams.__init__, "__kwdefaults__", {"heartbeat": 0.15})
+
+
+# ── a task ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_task_is_streamed_from_its_beginning_to_its_end(world: World) -> None:
+    task = await world.submit()
+    async with task_stream(world, task) as reader:
+        assert (reader.status, reader.headers["content-type"]) == (200, "text/event-stream")
+        assert (reader.headers["cache-control"], reader.headers["x-accel-buffering"]) == ("no-store", "no")
+        await world.work()
+        first, *_ = await reader.have(1)
+        assert first["type"] == "task.submitted"
+        assert not reader.ended.is_set()
+        await world.until(JOB_SECONDS * 2)
+        await asyncio.wait_for(reader.ended.wait(), 5)
+    assert plain(reader.events) == plain(await told(world))
+    assert reader.events[-1] == (await told(world))[-1]
+    assert reader.blocks[0] == {"retry": "1000"}
+    assert reader.blocks[-1] == {"event": "end", "data": '{"state":"succeeded"}'}
+    for block, shown in zip(reader.blocks[1:-1], reader.events, strict=True):
+        assert (block["id"], block["event"]) == (shown["id"], shown["type"])
+
+
+async def test_who_comes_back_after_the_end_is_told_not_to(world: World) -> None:
+    [task] = await finished(world)
+    async with task_stream(world, task) as reader:
+        events = await reader.have(3)
+        await asyncio.wait_for(reader.ended.wait(), 5)
+    async with task_stream(world, task, last_event_id=events[-1]["id"]) as again:
+        assert (again.status, again.text) == (204, "")
+    async with task_stream(world, task, last_event_id=events[-2]["id"]) as again:
+        await asyncio.wait_for(again.ended.wait(), 5)
+    assert again.events == events[-1:]
+
+
+async def test_a_late_result_is_told_to_who_comes_back_for_it(world: World) -> None:
+    task = await world.submit("[drop] a dove", callback_url=None)
+    await world.work()
+    await settle(world.runtime, News(task_id=task.id, source=Source.SWEEP, update=Update(state=State.EXPIRED)))
+    async with task_stream(world, task) as reader:
+        await asyncio.wait_for(reader.ended.wait(), 5)
+    assert [each["type"] for each in reader.events] == ["task.submitted", "task.expired"]
+    last = reader.events[-1]["id"]
+    video = (Result("video", url="https://cdn.example.com/late.mp4"),)
+    late = Update(state=State.SUCCEEDED, results=video)
+    await settle(world.runtime, News(task_id=task.id, source=Source.CALLBACK, update=late))
+    async with task_stream(world, task, last_event_id=last) as reader:
+        await asyncio.wait_for(reader.ended.wait(), 5)
+    assert [each["type"] for each in reader.events] == ["task.late_result"]
+    assert reader.blocks[-1]["data"] == '{"state":"succeeded"}'
+
+
+async def test_there_is_no_stream_of_what_is_not_there(world: World, api: httpx.AsyncClient) -> None:
+    for path in ("00000000-0000-7000-8000-000000000000", "nonsense"):
+        assert (await api.get(f"/v1/tasks/{path}/stream")).status_code == 404
+
+
+# ── the feed ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_the_feed_begins_now_and_says_where_that_is(world: World) -> None:
+    await finished(world)
+    before = (await told(world))[-1]["id"]
+    async with feed(world) as reader:
+        await reader.until(lambda: reader.blocks)
+        assert reader.blocks[0] == {"retry": "1000", "id": before}
+    # Who was not told anything yet goes on from there, and misses nothing that happened meanwhile.
+    await finished(world)
+    news = await told(world, f"after={before}")
+    async with feed(world, last_event_id=before) as reader:
+        assert await reader.have(len(news)) == news
+
+
+async def test_the_feed_can_begin_at_the_beginning_and_be_narrowed(world: World) -> None:
+    await finished(world, 2)
+    everything = await told(world)
+    async with feed(world, "after=0") as reader:
+        assert await reader.have(len(everything)) == everything
+    async with feed(world, "after=0&type=task.succeeded") as reader:
+        assert await reader.have(2) == [each for each in everything if each["type"] == "task.succeeded"]
+
+
+async def test_the_header_counts_more_than_the_query(world: World) -> None:
+    await finished(world)
+    everything = await told(world)
+    async with feed(world, "after=0", last_event_id=everything[0]["id"]) as reader:
+        assert await reader.have(len(everything) - 1) == everything[1:]
+
+
+@pytest.mark.parametrize("given", ["-1", "x", "9" * 19 + "9"])
+async def test_what_is_no_cursor_is_a_mistake(world: World, api: httpx.AsyncClient, given: str) -> None:
+    answer = await api.get("/v1/events/stream", headers={"Last-Event-ID": given})
+    assert (answer.status_code, answer.json()["errors"][0]["path"]) == (422, "Last-Event-ID")
+
+
+async def test_whoever_drops_and_resumes_sees_each_event_once_and_in_order(world: World) -> None:
+    """Tasks come and end while a client drops its stream after every few events."""
+
+    async def happen() -> None:
+        for number in range(8):
+            await world.submit(f"dove {number}")
+            await world.until(JOB_SECONDS / 2)
+        await world.until(JOB_SECONDS * 2)
+
+    happening = asyncio.create_task(happen())
+    seen: list[dict[str, Any]] = []
+    connections = 0
+    async with asyncio.timeout(30):
+        while not happening.done() or len(seen) < len(await told(world)):
+            connections += 1
+            after = {"last_event_id": seen[-1]["id"]} if seen else {}
+            async with feed(world, "after=0", **after) as reader:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(reader.have(1 + connections % 3), 0.1)
+            seen += reader.events
+    everything = await told(world)
+    assert [each["id"] for each in seen] == [each["id"] for each in everything]
+    assert len(everything) >= 24
+    assert connections > 8
+
+
+async def test_two_processes_wake_each_others_streams(postgresql_url: str) -> None:
+    """Without the look for all that wakes who missed a bell: only LISTEN and NOTIFY can have woken them."""
+    async with World.opened(postgresql_url) as here, World.opened(postgresql_url) as there:  # noqa: SIM117 - it is too long
+        async with listening(here.runtime), listening(there.runtime), feed(there, "after=0") as reader:
+            await asyncio.sleep(0.3)  # both listen by now
+            task = await here.submit()
+            async with task_stream(there, task) as single:
+                here.clock.forward(1)
+                await here.until(JOB_SECONDS * 2)
+                events = await told(here)
+                assert plain(await reader.have(len(events))) == plain(events)
+                await asyncio.wait_for(single.ended.wait(), 5)
+            assert plain(single.events) == plain(events)
+
+
+async def test_whoever_waits_is_woken_when_the_line_to_the_others_is_up_again(postgresql_url: str) -> None:
+    """What rang while it was down, nobody heard."""
+    async with World.opened(postgresql_url) as world:
+        with world.runtime.bells.watching("anything") as woken:
+            async with listening(world.runtime):
+                await asyncio.wait_for(woken.wait(), 5)
+                woken.clear()
+                await run_sql(
+                    postgresql_url,
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                    "WHERE query LIKE 'LISTEN%' AND datname = current_database()",
+                )
+                world.runtime.bells.ring("poll")  # it is noticed when something is to be told
+                await asyncio.wait_for(woken.wait(), 5)
+
+
+async def test_a_client_streams_its_own_only(database_url: str) -> None:
+    alice, bob = "alice-key-that-is-long-enough", "bob-key-that-is-long-enough"
+    async with World.opened(database_url, DOVECOTE_API_KEYS=f"alice={alice},bob={bob}") as world:
+        async with feed(world, "after=0", authorization=f"Bearer {alice}") as reader:
+            for key in (bob, alice):
+                answer = await world.client.post(
+                    "/v1/tasks",
+                    json={"family": "runway", "operation": "text_to_video", "input": {"prompt": "a dove"}},
+                    headers={"Authorization": f"Bearer {key}"},
+                )
+                await world.work()
+            events = await reader.have(1)
+            assert {each["task_id"] for each in events} == {answer.json()["id"]}
+        async with Reader.opened(
+            app_of(world), f"/v1/tasks/{answer.json()['id']}/stream", authorization=f"Bearer {bob}"
+        ) as other:
+            assert other.status == 404
+
+
+# ── many, slow, idle ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_slow_reader_is_read_for_no_faster_than_it_reads(world: World) -> None:
+    await finished(world, PORTION)
+    everything = await told(world)
+    assert len(everything) > 2 * PORTION
+    statements: list[str] = []
+    sql_event.listen(
+        world.runtime.database.reader.sync_engine, "before_cursor_execute", lambda *given: statements.append(given[2])
+    )
+    async with feed(world, "after=0") as reader:
+        await reader.until(lambda: reader.blocks)
+        reader.reads.clear()
+        await asyncio.sleep(0.1)
+        asked = len(statements)
+        for _ in range(20):
+            world.runtime.bells.tell_all()
+        await asyncio.sleep(0.1)
+        assert reader.waiting <= 1  # one piece waits for the reader, and nothing is read behind it
+        assert len(statements) == asked
+        reader.reads.set()
+        assert await reader.have(len(everything)) == everything
+
+
+async def test_an_idle_stream_asks_the_database_nothing_and_shows_that_it_lives(
+    world: World, quick_heart: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app_of(world).app.state.streams = Streams(world.runtime)  # type: ignore[attr-defined]
+    async with feed(world) as reader, feed(world) as other:
+        await asyncio.sleep(0.05)
+        statements: list[str] = []
+        sql_event.listen(
+            world.runtime.database.reader.sync_engine,
+            "before_cursor_execute",
+            lambda *given: statements.append(given[2]),
+        )
+        for each in (reader, other):
+            await each.until(lambda each=each: each.text.count("\n:\n") >= 2)
+        assert statements == []
+        assert streams_of(world).open == 2
+        clock = streams_of(world)._clock
+        assert clock is not None
+        assert not clock.done()
+    assert (streams_of(world).open, streams_of(world)._clock) == (0, None)
+    assert not world.runtime.bells.watched
+
+
+async def test_a_stream_outlives_a_database_that_is_away(world: World, quick_heart: None) -> None:
+    app_of(world).app.state.streams = Streams(world.runtime)  # type: ignore[attr-defined]
+    reading = world.runtime.database.reading
+    async with feed(world) as reader:
+        await reader.until(lambda: reader.blocks)
+        await asyncio.sleep(0.05)
+
+        @contextlib.asynccontextmanager
+        async def away() -> AsyncIterator[None]:
+            raise StoreUnavailable("away")
+            yield
+
+        world.runtime.database.reading = away  # type: ignore[method-assign,assignment]
+        world.runtime.bells.changed(uuid4(), "default")
+        await asyncio.sleep(0.05)
+        world.runtime.database.reading = reading  # type: ignore[method-assign]
+        bells, world.runtime.bells.changed = world.runtime.bells.changed, lambda *_: None  # type: ignore[method-assign]
+        await world.submit()
+        await world.work()
+        assert (await reader.have(1))[0]["type"] == "task.submitted"  # the heartbeat has looked again
+        world.runtime.bells.changed = bells  # type: ignore[method-assign]
+
+
+async def test_there_are_no_more_streams_than_may_be(database_url: str) -> None:
+    async with World.opened(database_url, DOVECOTE_MOST_STREAMS="2") as world:
+        async with feed(world), feed(world):
+            answer = await world.client.get("/v1/events/stream")
+            assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+            assert "most_streams" in answer.json()["detail"]
+            assert int(answer.headers["retry-after"]) > 0
+            assert (await world.client.get("/v1/tasks")).status_code == 200
+        async with feed(world) as reader:
+            assert reader.status == 200
+
+
+async def test_streams_end_with_the_process_and_none_begins(world: World) -> None:
+    async with feed(world) as reader, feed(world) as other:
+        world.runtime.bells.close()
+        async with asyncio.timeout(2):
+            await reader.ended.wait()
+            await other.ended.wait()
+        assert "event: end" not in reader.text  # so that the client comes back, to the next process
+        assert (await world.client.get("/v1/events/stream")).status_code == 503
+
+
+async def test_the_head_of_a_stream_is_no_stream(world: World) -> None:
+    async with asyncio.timeout(5):
+        answer = await world.client.head("/v1/events/stream")
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
+    assert streams_of(world).open == 0
