@@ -72,7 +72,7 @@ def measure(
         return Shown(seen, None if done is None else done / (plan.warm_up + plan.seconds))
 
 
-_TAKEN_IN = "SELECT count(*) FROM inbox WHERE decision IS NOT NULL"
+_TAKEN_IN = "SELECT count(*) FROM callbacks WHERE decision IS NOT NULL"
 
 
 @contextlib.contextmanager

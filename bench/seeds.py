@@ -18,7 +18,7 @@ from service.store.tasks import row_of
 
 CALLBACK_SECRET = "the callback secret of the measurements"  # noqa: S105 - it guards nothing
 API_KEY = "the-api-key-of-the-measurements"
-MOST_AT_ONCE = 1_000
+MAX_AT_ONCE = 1_000
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -114,4 +114,4 @@ def _row(seed: Seed) -> dict[str, object]:
 
 
 def _portions(some: tuple[Seed, ...]) -> list[tuple[Seed, ...]]:
-    return [some[start : start + MOST_AT_ONCE] for start in range(0, len(some), MOST_AT_ONCE)]
+    return [some[start : start + MAX_AT_ONCE] for start in range(0, len(some), MAX_AT_ONCE)]

@@ -15,13 +15,13 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from service.domain.callback_token import Tokens
-from service.flows.context import Runtime, log, upstreams_of
+from service.flows.context import Context, log, upstreams_of
 from service.flows.signals_catchup import looking_out
 from service.flows.signals_postgres import listening
 from service.http.client import Http
 from service.http.ssrf.guard import Guard
 from service.settings.model import Settings, is_loopback
-from service.store import api_keys as keys
+from service.store import api_keys as api_keys_module
 from service.store import queue, secrets
 from service.store.database import Database
 from service.store.migrate import migrate, newest, revision
@@ -46,7 +46,7 @@ class NoKey(Exception):
 
 
 @contextlib.asynccontextmanager
-async def opened(settings: Settings) -> AsyncIterator[Runtime]:
+async def opened(settings: Settings) -> AsyncIterator[Context]:
     """Open everything that the journeys need.
 
     :raises AlreadyRunning: when another process has the SQLite database
@@ -60,7 +60,7 @@ async def opened(settings: Settings) -> AsyncIterator[Runtime]:
         try:
             await _prepare(database)
             async with writer.running():
-                runtime = Runtime(
+                context = Context(
                     settings=settings,
                     database=database,
                     writer=writer,
@@ -69,8 +69,8 @@ async def opened(settings: Settings) -> AsyncIterator[Runtime]:
                     webhook_secret=await _secret(database, settings, "webhook_secret"),
                     upstreams=upstreams_of(settings),
                 )
-                async with listening(runtime), looking_out(runtime):
-                    yield runtime
+                async with listening(context), looking_out(context):
+                    yield context
         finally:
             await http.close()
             await database.close()
@@ -104,14 +104,14 @@ def _now() -> dt.datetime:
 
 
 @contextlib.asynccontextmanager
-async def at_work(runtime: Runtime) -> AsyncIterator[None]:
+async def at_work(context: Context) -> AsyncIterator[None]:
     """Run the worker, after taking up what a dead process had in hand."""
-    if runtime.database.sqlite:
-        async with runtime.database.writing() as connection:
-            await queue.release_leases(connection, now=runtime.now())
-    async with runtime.database.writing() as connection:
-        await queue.leave_unknown_lines(connection, [line.key for line in runtime.lines], now=runtime.now())
-    async with working(runtime):
+    if context.database.sqlite:
+        async with context.database.writing() as connection:
+            await queue.release_leases(connection, now=context.now())
+    async with context.database.writing() as connection:
+        await queue.leave_unknown_lines(connection, [line.key for line in context.lines], now=context.now())
+    async with working(context):
         # What is alive now stays: collections need not look at it again, and long pauses go away.
         gc.collect()
         gc.freeze()
@@ -119,36 +119,36 @@ async def at_work(runtime: Runtime) -> AsyncIterator[None]:
         yield
 
 
-def application(runtime: Runtime, role: Role = "all") -> ASGIApp:
-    """Build the web application over an open runtime.
+def application(context: Context, role: Role = "all") -> ASGIApp:
+    """Build the web application over an open context.
 
     :param role: ``all``; ``web`` serves and leaves the work to others; ``worker`` works and serves health only
     """
-    return _around(runtime, Starlette(routes=routes(runtime.settings, role), exception_handlers=HANDLERS))
+    return _around(context, Starlette(routes=routes(context.settings, role), exception_handlers=HANDLERS))
 
 
-def callback_application(runtime: Runtime) -> ASGIApp:
+def callback_application(context: Context) -> ASGIApp:
     """Build what is served on the port for callbacks: they and ``/healthz``, and nothing else."""
-    return _around(runtime, Starlette(routes=callbacks.ALONE, exception_handlers=HANDLERS))
+    return _around(context, Starlette(routes=callbacks.ALONE, exception_handlers=HANDLERS))
 
 
-def _around(runtime: Runtime, app: Starlette) -> ASGIApp:
-    app.state.runtime = runtime
-    app.state.streams = Streams(runtime)
+def _around(context: Context, app: Starlette) -> ASGIApp:
+    app.state.context = context
+    app.state.streams = Streams(context)
     return Doorway(app)
 
 
-async def refuse_strangers(runtime: Runtime) -> None:
+async def refuse_strangers(context: Context) -> None:
     """Stop a server that anybody could ask and nobody has a key for.
 
     :raises NoKey: when it is reached by others and neither the settings nor the database have a key that is good
     :raises StoreUnavailable: when the database is out of reach
     """
-    settings = runtime.settings
+    settings = context.settings
     if settings.api_keys or is_loopback(settings.host):
         return
-    async with runtime.database.reading() as connection:
-        if await keys.is_one_good(connection, now=runtime.now()):
+    async with context.database.reading() as connection:
+        if await api_keys_module.is_one_good(connection, now=context.now()):
             return
     raise NoKey(
         f"host: {settings.host} can be reached by others and there is no API key: anybody could spend your credit. "

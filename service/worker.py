@@ -1,4 +1,4 @@
-"""The clocks: APScheduler ticks, bells ring in between, and the journeys do the work."""
+"""The clocks: APScheduler ticks, signals ring in between, and the journeys do the work."""
 
 import asyncio
 import contextlib
@@ -8,16 +8,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.interval import IntervalTrigger
 
-from service.flows import callbacks as inbox
-from service.flows import polling as poll
-from service.flows.context import Runtime, log
+from service.flows import callbacks, polling
+from service.flows.concurrency import TaskPool
+from service.flows.context import Context, log
 from service.flows.signals import Journey
 from service.flows.statistics import learn
-from service.flows.submission import duplicates as extras
-from service.flows.submission import run as submit
-from service.flows.task_pool import Underway
+from service.flows.submission import duplicates
+from service.flows.submission import run as submission_run
 from service.flows.upstreams import credit
-from service.flows.webhooks import dispatch as outbox
+from service.flows.webhooks import dispatch
 from service.store.database import StoreUnavailable
 
 TICK = 1.0
@@ -28,30 +27,30 @@ DRAIN = 25.0
 
 
 @contextlib.asynccontextmanager
-async def working(runtime: Runtime) -> AsyncIterator[None]:
+async def working(context: Context) -> AsyncIterator[None]:
     """Run all journeys in the background for the length of a ``with``."""
     submits, polls, messages, chases = (
-        Underway(most, when_room=runtime.bells.journeys[journey].set) for journey, most in _BOUNDS.items()
+        TaskPool(most, when_free=context.signals.journeys[journey].set) for journey, most in _BOUNDS.items()
     )
     rounds: dict[Journey, Callable[[], Awaitable[int]]] = {
-        "submit": lambda: submit.run_due(runtime, submits),
-        "poll": lambda: poll.run_due(runtime, polls),
-        "inbox": lambda: inbox.run_due(runtime),
-        "outbox": lambda: outbox.run_due(runtime, messages),
-        "extras": lambda: extras.run_due(runtime, chases),
+        "submit": lambda: submission_run.run_due(context, submits),
+        "poll": lambda: polling.run_due(context, polls),
+        "callbacks": lambda: callbacks.run_due(context),
+        "webhooks": lambda: dispatch.run_due(context, messages),
+        "duplicates": lambda: duplicates.run_due(context, chases),
     }
     scheduler = AsyncIOScheduler(timezone=dt.UTC)
-    for journey, bell in runtime.bells.journeys.items():
+    for journey, bell in context.signals.journeys.items():
         scheduler.add_job(bell.set, IntervalTrigger(seconds=TICK, timezone=dt.UTC), id=journey, **_TICKING)
     scheduler.add_job(
-        learn, IntervalTrigger(seconds=LEARN_EVERY, timezone=dt.UTC), args=[runtime], id="learn", **_TICKING
+        learn, IntervalTrigger(seconds=LEARN_EVERY, timezone=dt.UTC), args=[context], id="learn", **_TICKING
     )
-    scheduler.add_job(_look_at_credit, args=[runtime, credit.AT_START], id="credit at start", misfire_grace_time=None)
+    scheduler.add_job(_look_at_credit, args=[context, credit.AT_START], id="credit at start", misfire_grace_time=None)
     scheduler.add_job(
-        _look_at_credit, IntervalTrigger(seconds=credit.EVERY, timezone=dt.UTC), args=[runtime], id="credit", **_TICKING
+        _look_at_credit, IntervalTrigger(seconds=credit.EVERY, timezone=dt.UTC), args=[context], id="credit", **_TICKING
     )
-    pumps = [asyncio.create_task(_pump(runtime, journey, work), name=journey) for journey, work in rounds.items()]
-    await _quietly("learn", learn(runtime))
+    pumps = [asyncio.create_task(_pump(context, journey, work), name=journey) for journey, work in rounds.items()]
+    await _quietly("learn", learn(context))
     scheduler.start()
     try:
         yield
@@ -65,22 +64,22 @@ async def working(runtime: Runtime) -> AsyncIterator[None]:
 
 
 _BOUNDS: dict[Journey, int] = {
-    "submit": submit.MOST_UNDER_WAY,
-    "poll": poll.MOST_UNDER_WAY,
-    "outbox": outbox.MOST_UNDER_WAY,
-    "extras": extras.MOST_UNDER_WAY,
+    "submit": submission_run.MAX_CONCURRENT,
+    "poll": polling.MAX_CONCURRENT,
+    "webhooks": dispatch.MAX_CONCURRENT,
+    "duplicates": duplicates.MAX_CONCURRENT,
 }
 _TICKING = {"max_instances": 1, "coalesce": True, "misfire_grace_time": None}
 
 
-async def _look_at_credit(runtime: Runtime, after: float = credit.DUE) -> None:
+async def _look_at_credit(context: Context, after: float = credit.DUE) -> None:
     """Ask what is left on the accounts. Nothing waits for it."""
-    await _quietly("credit", credit.ask_due(runtime, after=after))
+    await _quietly("credit", credit.ask_due(context, after=after))
 
 
-async def _pump(runtime: Runtime, journey: Journey, work: Callable[[], Awaitable[int]]) -> None:
+async def _pump(context: Context, journey: Journey, work: Callable[[], Awaitable[int]]) -> None:
     """Work off a queue whenever its bell rings."""
-    bell = runtime.bells.journeys[journey]
+    bell = context.signals.journeys[journey]
     while True:
         await bell.wait()
         bell.clear()

@@ -28,23 +28,19 @@ from service.domain.schedules import (
 )
 from service.domain.task import Task
 from service.domain.webhook_events import TEST, TYPES, told_by_callback, told_to_endpoint
-from service.flows import callbacks as inbox
-from service.flows import concurrency as lanes
+from service.flows import callbacks as callbacks_flow
+from service.flows import concurrency
 from service.flows.apply import Decision
 from service.flows.render import show_task
-from service.flows.webhooks import dispatch as outbox
-from service.flows.webhooks import endpoints, replay
+from service.flows.webhooks import dispatch, endpoints, replay
 from service.flows.webhooks.payload import BULKY, BULKY_IN_WORDS, LARGEST
 from service.flows.webhooks.signing import signed_headers
 from service.providers.dialect import Dialect
 from service.sandbox import Receiver, running
 from service.settings.model import ELSEWHERE, Settings, UpstreamSettings, load
-from service.web import request_body as reading
-from service.web import server_protocol as patience
-from service.web.api import ENDPOINTS
-from service.web.api import route as endpoint
-from service.web.auth import key_cache as keyring
-from service.web.auth import rate_limit as rates
+from service.web import request_body, server_protocol
+from service.web.api import ENDPOINTS, route
+from service.web.auth import key_cache, rate_limit
 from service.web.callbacks import BODY_CAP
 from tests.support.world import World
 
@@ -143,16 +139,16 @@ def test_every_scope_and_limit_is_as_the_page_says():
     assert {f"{scope}" for scope in Scope} <= rows("access").keys()
     text = page("access")
     for limit in (
-        f"| {patience.HEAD_SECONDS:.0f} s | for a request's head",
-        f"| {patience.MOST_OVERHEAD // 1024} kB | for a head",
-        f"| {reading.LONGEST_PAUSE:.0f} s | between two pieces of a body, and {reading.LONGEST_BODY:.0f} s for all",
-        f"| {endpoint.BODY_CAP // 2**20} MiB | for a body; a callback {BODY_CAP // 2**20} MiB",
-        f"| {patience.READER_SECONDS:.0f} s | for which an answer may be left unread",
+        f"| {server_protocol.HEAD_SECONDS:.0f} s | for a request's head",
+        f"| {server_protocol.MAX_OVERHEAD // 1024} kB | for a head",
+        f"| {request_body.LONGEST_PAUSE:.0f} s | between two pieces of a body, and {request_body.LONGEST_BODY:.0f} s for all",
+        f"| {route.BODY_CAP // 2**20} MiB | for a body; a callback {BODY_CAP // 2**20} MiB",
+        f"| {server_protocol.READER_SECONDS:.0f} s | for which an answer may be left unread",
     ):
         assert limit in text
-    assert dt.timedelta(seconds=5) == keyring.LIFETIME
+    assert dt.timedelta(seconds=5) == key_cache.LIFETIME
     assert text.count("five seconds") == 2
-    assert f"w={rates.WINDOW}" in text
+    assert f"w={rate_limit.WINDOW}" in text
 
 
 def test_what_the_threat_model_points_to_is_there():
@@ -166,12 +162,16 @@ def test_what_the_threat_model_points_to_is_there():
 
 
 def test_every_decision_on_a_callback_is_explained():
-    of_inbox = set(re.findall(r'decision="(\w+)"|"(parked)"', Path(inbox.__file__).read_text(encoding="utf-8")))
+    of_inbox = set(
+        re.findall(r'decision="(\w+)"|"(parked)"', Path(callbacks_flow.__file__).read_text(encoding="utf-8"))
+    )
     assert {*get_args(Decision), *(name for pair in of_inbox for name in pair if name)} <= rows("callbacks").keys()
 
 
 def test_what_is_stored_of_a_callback_is_said():
-    kept = " ".join(f"`{name}`" for name in (*inbox._KEPT_HEADERS, *(f"{name}*" for name in inbox._KEPT_PREFIXES)))
+    kept = " ".join(
+        f"`{name}`" for name in (*callbacks_flow._KEPT_HEADERS, *(f"{name}*" for name in callbacks_flow._KEPT_PREFIXES))
+    )
     assert set(kept.split()) <= set(re.findall(r"`[\w*-]+`", page("callbacks")))
     assert BODY_CAP == 1024 * 1024
     assert "over 1 MiB" in page("callbacks")
@@ -234,14 +234,14 @@ def test_what_a_thin_message_leaves_out_is_said():
 
 def test_the_numbers_of_the_page_are_those_of_the_code():
     said = " ".join(page("webhooks").split())
-    assert f"At most {lanes.EACH} messages are under way to one receiver" in said
-    assert f"{lanes.TROUBLED} while it does not answer in time" in said
+    assert f"At most {concurrency.EACH} messages are under way to one receiver" in said
+    assert f"{concurrency.TROUBLED} while it does not answer in time" in said
     assert f"nothing but fail for {FAILING_LONG / 3600:g} hours" in said
     assert f"a pause of {UNWATCHED / 3600:g} hours" in said
-    assert f"up to {endpoints.MOST_ENDPOINTS} endpoints" in said
+    assert f"up to {endpoints.MAX_ENDPOINTS} endpoints" in said
     assert f"for {endpoints.OLD_SECRET_SIGNS / 3600:g} hours the one before signs" in said
     assert f"up to {replay.MOST:,} at a time" in said
-    assert f"the first {outbox.ANSWER_KEPT // 1024} kB of the answer" in said
+    assert f"the first {dispatch.ANSWER_KEPT // 1024} kB of the answer" in said
     assert RECEIVER_MAY_ASK == 3600
     assert "up to an hour" in said
 
@@ -273,7 +273,7 @@ def seconds(span):
 def test_the_schedule_of_the_page_is_the_schedule():
     waits = re.search(r"^\| after \|(.*)\|$", page("webhooks"), re.MULTILINE)[1].split("|")
     assert tuple(seconds(wait.strip()) for wait in waits) == MESSAGE_SCHEDULE
-    assert f"{outbox.ATTEMPT_TIMEOUT:g} seconds" in page("webhooks")
+    assert f"{dispatch.ATTEMPT_TIMEOUT:g} seconds" in page("webhooks")
 
 
 BODY = '{"type":"task.succeeded","data":{"prompt":"Täubchen"}}'

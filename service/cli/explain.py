@@ -96,7 +96,7 @@ def _explain(message: Mapping[str, Any], body: bytes) -> dict[str, Any]:
         shown = refusal(error)
     secret = message.get("secret")
     callback = Callback(reply.headers, body, number(message.get("received_at")))
-    verified = dialect.authentic(callback, secret) if isinstance(secret, str) else None
+    verified = dialect.verify_signature(callback, secret) if isinstance(secret, str) else None
     return shown if verified is None else {**shown, "verified": verified}
 
 

@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.cli.installation import give_up, has_database
 from service.domain.api_key import PREFIX_BYTES, SECRET_BYTES, ApiKey, Scope, hash_key, prefix_of, write_key
 from service.settings.model import Settings
-from service.store import api_keys as keys
+from service.store import api_keys
 from service.store.database import Database, StoreUnavailable
 from service.store.migrate import newest
 
@@ -47,18 +47,18 @@ def make_key(
         created_at=now,
         expires_at=expires_at,
     )
-    _in_database(settings, lambda connection: keys.add(connection, key))
+    _in_database(settings, lambda connection: api_keys.add(connection, key))
     return text, key
 
 
 def every_key(settings: Settings) -> list[ApiKey]:
     """Read all keys, newest first."""
-    return _in_database(settings, keys.every)
+    return _in_database(settings, api_keys.every)
 
 
 def revoke_key(settings: Settings, prefix: str, *, now: datetime) -> ApiKey | None:
     """Revoke a key; None when there is none with this visible part."""
-    return _in_database(settings, lambda connection: keys.revoke(connection, prefix, now=now))
+    return _in_database(settings, lambda connection: api_keys.revoke(connection, prefix, now=now))
 
 
 def _in_database(settings: Settings, work: Callable[[AsyncConnection], Awaitable[Outcome]]) -> Outcome:

@@ -41,7 +41,7 @@ def _text(_: click.Context, parameter: click.Parameter, value: str) -> str:
     "scopes",
     multiple=True,
     type=_SCOPES,
-    help="What it may do; may be repeated.  [default: read, submit]  operate sees and does all, for every client.",
+    help="What it may do; may be repeated.  [default: read, submit]  admin sees and does all, for every client.",
 )
 @click.option("--expires", metavar="SPAN|TIME", help="When it stops to open anything: 12h, 90d, or a time.")
 @CONFIG

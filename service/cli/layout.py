@@ -133,7 +133,7 @@ def _sheet_rows(task: Document, now: dt.datetime) -> list[tuple[str, Any]]:
         ("upstream", task["upstream"] and f"{task['upstream']} ({task['dialect']})"),
         ("its id there", task["external_id"]),
         ("cost", task["cost"]),
-        ("learned by", task["learned_by"]),
+        ("learned by", task["outcome_source"]),
         ("input", task["input"]),
         ("options", task["options"]),
         ("labels", ", ".join(f"{name}={value}" for name, value in task["labels"].items())),

@@ -13,7 +13,7 @@ from service.domain.task import Task
 from service.http.network_errors import FAILURES
 from service.providers import DIALECTS, FAMILIES, PROVIDERS, Provider
 from service.providers.dialect import Dialect, Family, Operation, Reply
-from service.providers.newapi import errors as gateway
+from service.providers.newapi import errors as newapi_errors
 
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
@@ -34,17 +34,20 @@ def upstreams() -> str:
 
 def refusals() -> str:
     """Say what every refusal of a gateway is taken for, in the order in which it is decided."""
-    rows = [(_statuses(rule.statuses), _said(rule), *map(_verdict, (rule.submit, rule.poll))) for rule in gateway.RULES]
+    rows = [
+        (_statuses(rule.statuses), _said(rule), *map(_verdict, (rule.submit, rule.poll)))
+        for rule in newapi_errors.RULES
+    ]
     page = Reply(200, body=b"<html>")
     rows.append(
-        ("any", "anything else", *(_outcome(gateway.refusal_in(page, creating=each)) for each in (True, False)))
+        ("any", "anything else", *(_outcome(newapi_errors.refusal_in(page, creating=each)) for each in (True, False)))
     )
     return _table(("HTTP", "it says", "submit", "poll"), rows)
 
 
 def texts() -> str:
     """Say what a failure's text is taken for."""
-    rows = ((f"`{code}`", ", ".join(_quoted(part) for part in parts)) for code, parts in gateway.FAILURE_TEXTS)
+    rows = ((f"`{code}`", ", ".join(_quoted(part) for part in parts)) for code, parts in newapi_errors.FAILURE_TEXTS)
     return _table(("code", "a text with"), [*rows, ("`provider_error`", "any other text"), ("`unknown`", "no text")])
 
 
@@ -140,7 +143,7 @@ def _needs(dialect: Dialect, family: Family, operation: Operation) -> str:
         updated_at=_EPOCH,
         deadline_at=_EPOCH,
     )
-    missing = [mistake.path for mistake in dialect.check(example)]
+    missing = [mistake.path for mistake in dialect.validate(example)]
     return f" with {_names(missing)}" if missing else ""
 
 
@@ -168,13 +171,13 @@ def _statuses(statuses: Collection[int] | None) -> str:
 _MARKS: Final = {"(no object)": "no JSON object", "(says no)": "a `code` that is no success"}
 
 
-def _said(rule: gateway.Rule) -> str:
+def _said(rule: newapi_errors.Rule) -> str:
     said = [_MARKS.get(word, f"`{word}`") for word in sorted(rule.words)] + [_quoted(part) for part in rule.parts]
     text = [] if rule.says is None else [f"a text that reads as `{rule.says}`"]
     return " and ".join([*([" or ".join(said)] if said else []), *text]) or "anything"
 
 
-def _verdict(verdict: gateway.Verdict) -> str:
+def _verdict(verdict: newapi_errors.Verdict) -> str:
     error, code = verdict
     return f"{error.outcome} · `{code}`" if code else f"{error.outcome} · by its text"
 

@@ -13,8 +13,8 @@ from starlette.types import ASGIApp
 from service.app import NoKey, Role, WrongSchema, application, at_work, callback_application, opened, refuse_strangers
 from service.cli import exits
 from service.cli.installation import give_up, shown_database
-from service.flows.context import Runtime
-from service.flows.signals import Bells
+from service.flows.context import Context
+from service.flows.signals import Signals
 from service.logs import log_to_standard_error
 from service.providers import PROVIDERS
 from service.settings.model import Settings
@@ -26,9 +26,9 @@ from service.web.server_protocol import PatientProtocol
 class _Server(uvicorn.Server):
     """A uvicorn that leaves signals to us: its own handling ends the process before work under way could end."""
 
-    def __init__(self, config: uvicorn.Config, bells: Bells) -> None:
+    def __init__(self, config: uvicorn.Config, signals: Signals) -> None:
         super().__init__(config)
-        self._bells = bells
+        self._bells = signals
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Have streams and waiting requests end: uvicorn would wait for them."""
@@ -83,25 +83,25 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 async def _serve(
     settings: Settings, role: Role, listener: socket.socket, callback_listener: socket.socket | None
 ) -> None:
-    async with opened(settings) as runtime:
+    async with opened(settings) as context:
         if role != "worker":
-            await refuse_strangers(runtime)
-        doors = [(_server(application(runtime, role), runtime.bells), listener)]
+            await refuse_strangers(context)
+        doors = [(_server(application(context, role), context.signals), listener)]
         if callback_listener is not None:
-            doors.append((_server(callback_application(runtime), runtime.bells), callback_listener))
+            doors.append((_server(callback_application(context), context.signals), callback_listener))
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, _close, [server for server, _ in doors])
-        _greet(runtime, role, listener, callback_listener)
+        _greet(context, role, listener, callback_listener)
         async with contextlib.AsyncExitStack() as work:
             if role != "web":
-                await work.enter_async_context(at_work(runtime))
+                await work.enter_async_context(at_work(context))
             async with asyncio.TaskGroup() as serving:
                 for server, door in doors:
                     serving.create_task(server.serve(sockets=[door]))
 
 
-def _server(app: ASGIApp, bells: Bells) -> _Server:
+def _server(app: ASGIApp, signals: Signals) -> _Server:
     return _Server(
         uvicorn.Config(
             app,
@@ -113,7 +113,7 @@ def _server(app: ASGIApp, bells: Bells) -> _Server:
             server_header=False,
             timeout_graceful_shutdown=10,
         ),
-        bells,
+        signals,
     )
 
 
@@ -126,14 +126,14 @@ def _address(host: str, listener: socket.socket) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
 
 
-def _greet(runtime: Runtime, role: Role, listener: socket.socket, callback_listener: socket.socket | None) -> None:
+def _greet(context: Context, role: Role, listener: socket.socket, callback_listener: socket.socket | None) -> None:
     log = logging.getLogger("dovecote")
-    settings = runtime.settings
+    settings = context.settings
     log.info("%s on %s, docs at /docs, database %s", role, _address(settings.host, listener), shown_database(settings))
     if callback_listener is not None:
         log.info("callbacks alone on %s", _address(settings.callback_host or settings.host, callback_listener))
-    if runtime.upstreams:
-        log.info("upstreams: %s", ", ".join(runtime.upstreams))
+    if context.upstreams:
+        log.info("upstreams: %s", ", ".join(context.upstreams))
     else:
         log.warning(
             "no upstream is configured: set one of %s (or try `dovecote demo`)",

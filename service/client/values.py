@@ -65,7 +65,7 @@ class Task:
     callback_url: str | None
     sequence: int
     """Number of its last event: of two views of a task, the one with the higher number is the newer."""
-    thin: bool
+    truncated: bool
     """Whether something large was left out, as in events and webhooks; ``get`` has all of it."""
     created_at: dt.datetime | None
     updated_at: dt.datetime | None
@@ -108,7 +108,7 @@ class Task:
             failure=None if failure is None else _known(Failure, failure),
             next_actions=tuple(_known(Action, each) for each in document.get("next_actions", ())),
             sequence=document.get("sequence", 0),
-            thin=document.get("thin", False),
+            truncated=document.get("truncated", False),
             document=document,
         )
 

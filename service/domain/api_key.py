@@ -21,7 +21,7 @@ class Scope(enum.StrEnum):
     """See the client's own rows."""
     SUBMIT = "submit"
     """Submit tasks, cancel them, give them input: whatever changes the client's own rows."""
-    OPERATE = "operate"
+    ADMIN = "admin"
     """See and do all of that with the rows of every client."""
 
 
@@ -82,5 +82,5 @@ def hash_key(key: str) -> bytes:
 
 
 def allowed(held: Iterable[Scope]) -> frozenset[Scope]:
-    """Say what scopes come to: ``operate`` implies the others."""
-    return ALL if Scope.OPERATE in held else frozenset(held)
+    """Say what scopes come to: ``admin`` implies the others."""
+    return ALL if Scope.ADMIN in held else frozenset(held)

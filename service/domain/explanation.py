@@ -68,7 +68,7 @@ def _open(task: Task, now: datetime) -> str:
 
 
 def _ended(task: Task) -> str:
-    how = _LEARNED[task.learned_by] if task.learned_by is not None else "nobody wrote down how"
+    how = _LEARNED[task.outcome_source] if task.outcome_source is not None else "nobody wrote down how"
     if task.state is State.SUCCEEDED:
         return f"Succeeded at {task.upstream}; {how}."
     words = "" if task.failure is None else (task.failure.message or task.failure.code).strip().rstrip(".")
@@ -81,9 +81,9 @@ def _ended(task: Task) -> str:
             else "nothing has been paid"
         )
         return f"Dovecote stopped waiting at the deadline{reason}; {late}."
-    if task.state is State.CANCELLED and task.cancel_requested_at is not None and task.verdict_by == "provider":
+    if task.state is State.CANCELLED and task.cancel_requested_at is not None and task.decided_by == "provider":
         return f"Cancelled{place}, as the client asked ({how})."
-    if task.state is State.CANCELLED and task.verdict_by == "dovecote":
+    if task.state is State.CANCELLED and task.decided_by == "dovecote":
         return f"Cancelled by the client{reason}."
     return f"{task.state.capitalize()}{place}{reason} ({how})."
 

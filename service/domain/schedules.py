@@ -72,7 +72,7 @@ def next_poll(
     :param first_look: seconds after the submit at which to ask once, whatever the plan
     :param lookup: whether the provider has a list in which a job without an id can be found
     """
-    if task.verdict_by == "provider" or (task.state in ENDED and task.external_id is None):
+    if task.decided_by == "provider" or (task.state in ENDED and task.external_id is None):
         return None
     start = task.submitted_at or task.created_at
     age = (now - start).total_seconds()

@@ -13,7 +13,7 @@ CALLBACK_SAMPLES = 20
 """The last endings of an upstream's dialect that its callback share is taken from."""
 FEWEST_SAMPLES = 8
 """Fewer endings than this say nothing about callbacks."""
-COLLAPSED_SHARE = 0.5
+UNRELIABLE_SHARE = 0.5
 
 _Kind = tuple[str, str, str | None]
 
@@ -34,7 +34,7 @@ class Ending:
 
 
 @dataclasses.dataclass(slots=True)
-class Observed:
+class Statistics:
     """Medians by family, operation and model; and callback shares by upstream and dialect."""
 
     _medians: dict[_Kind, float] = dataclasses.field(default_factory=dict)
@@ -61,13 +61,13 @@ class Observed:
         """Seconds that tasks of this kind took, once there were enough of them."""
         return self._medians.get((task.family, task.operation, task.model))
 
-    def collapsed(self, upstream: str | None, dialect: str | None) -> bool:
+    def callbacks_unreliable(self, upstream: str | None, dialect: str | None) -> bool:
         """Whether callbacks of an upstream's dialect have all but stopped coming."""
-        return self.callback_share(upstream, dialect) < COLLAPSED_SHARE
+        return self.callback_share(upstream, dialect) < UNRELIABLE_SHARE
 
-    def collapsed_places(self) -> set[tuple[str, str]]:
+    def unreliable_callbacks(self) -> set[tuple[str, str]]:
         """Name every upstream and dialect whose callbacks have all but stopped coming."""
-        return {where for where, share in self._shares.items() if share < COLLAPSED_SHARE}
+        return {where for where, share in self._shares.items() if share < UNRELIABLE_SHARE}
 
     def callback_share(self, upstream: str | None, dialect: str | None) -> float:
         """Share of the last ends that were learned by callback, where one was expected; 1 until there are enough."""

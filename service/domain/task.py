@@ -168,7 +168,7 @@ class Task:
     request_hash: str = ""
     route: tuple[str, ...] = ()
     """The upstreams that may serve it, in order."""
-    passed_over: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    skipped_upstreams: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """The upstreams that might have served it and cannot say its input, with the reason."""
     on_uncertain: Policy = "hold"
 
@@ -185,9 +185,9 @@ class Task:
     next_actions: tuple[Action, ...] = ()
     cost: float | None = None
     refunded: bool | None = None
-    verdict_by: Literal["provider", "dovecote"] | None = None
+    decided_by: Literal["provider", "dovecote"] | None = None
     """Who ended it. The provider's verdict is final; ours gives way to a later one of the provider."""
-    learned_by: Source | None = None
+    outcome_source: Source | None = None
     """How the end was learned."""
     cancel_requested_at: datetime | None = None
     answered_at: datetime | None = None

@@ -42,7 +42,7 @@ def advance(task: Task, update: Update, *, now: datetime, source: Source) -> Tas
     Never backward; progress and results only grow; a provider's verdict is final for every sender, and our own
     verdicts give way to it. The sequence number is the caller's to raise: it belongs to the event.
     """
-    if task.verdict_by == "provider":
+    if task.decided_by == "provider":
         return None if source in _OURS else _complete(task, update, now=now)
     changed = _learn(task, update, source)
     if update.state is not None and _may_move(task, update.state, source, now):
@@ -101,8 +101,8 @@ def _move(task: Task, update: Update, *, now: datetime, source: Source) -> Task:
         results=_final(merge_results(task.results, update.results)),
         failure=None if state is State.SUCCEEDED else failure,
         progress=100 if state is State.SUCCEEDED else moved.progress,
-        verdict_by="dovecote" if source in _OURS else "provider",
-        learned_by=source,
+        decided_by="dovecote" if source in _OURS else "provider",
+        outcome_source=source,
         finished_at=now,
     )
 

@@ -10,7 +10,7 @@ from typing import Any
 import jsonschema_rs
 import orjson
 
-MOST_MISTAKES = 50
+MAX_MISTAKES = 50
 """How many mistakes of a document are said at most: whoever makes more is not helped by the rest."""
 
 
@@ -44,7 +44,7 @@ class Schema:
         """
         if self._validator.is_valid(document):
             return []
-        errors = itertools.islice(self._validator.iter_errors(document), MOST_MISTAKES)
+        errors = itertools.islice(self._validator.iter_errors(document), MAX_MISTAKES)
         found = [mistake for error in errors for mistake in self._say(error, below)]
         return sorted(found, key=lambda mistake: mistake.path)
 
@@ -52,7 +52,7 @@ class Schema:
         path = ".".join(str(part) for part in [*([below] if below else []), *error.instance_path])
         match error.kind.name:
             case "additionalProperties":
-                for name in error.kind.unexpected[:MOST_MISTAKES]:
+                for name in error.kind.unexpected[:MAX_MISTAKES]:
                     known = self._properties_at(error)
                     yield Mistake(_join(path, name), f"unknown field{nearest(name, known)}")
             case "required":

@@ -15,8 +15,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.domain.task import ENDED, Failure, Result, Source, State, Submission, Task, Update
 from service.domain.transitions import advance
 from service.domain.webhook_events import BEGINNINGS, LATE, PROGRESS
-from service.flows.context import Runtime, log
-from service.flows.render import instant
+from service.flows.context import Context, log
+from service.flows.render import rfc3339
 from service.flows.webhooks.enqueue import Change, tell
 from service.store import events as event_store
 from service.store import queue, submissions
@@ -149,7 +149,7 @@ _UNPROVEN = _UNSERVED | {State.SUBMITTING}
 
 def unserved(task: Task) -> bool:
     """Whether no job serves a task, so that one which was thought to be one too many may."""
-    return task.state in _UNSERVED or (task.verdict_by == "dovecote" and task.external_id is None)
+    return task.state in _UNSERVED or (task.decided_by == "dovecote" and task.external_id is None)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -204,35 +204,35 @@ class _Written:
         )
 
 
-async def apply(runtime: Runtime, connection: AsyncConnection, news: Sequence[News]) -> list[Applied]:
+async def apply(context: Context, connection: AsyncConnection, news: Sequence[News]) -> list[Applied]:
     """Take in news, in order, in the caller's transaction."""
     tasks = await task_store.lock(connection, [piece.task_id for piece in news])
     # Whoever brings a proof may have read its submission before somebody else superseded or adopted it.
     proven = [piece.proves.id for piece in news if piece.proves is not None]
     written = _Written(known=await submissions.by_id(connection, proven) if proven else {})
-    applied = [_take_in(runtime, tasks, piece, written) for piece in news]
+    applied = [_take_in(context, tasks, piece, written) for piece in news]
     # Others are superseded, then submissions are settled, then others begin: the index that forbids a second job sees
     # each statement.
-    await submissions.supersede_others(connection, written.alone, at=runtime.now())
+    await submissions.supersede_others(connection, written.alone, at=context.now())
     revived = {submission.id for submission in written.alone}
     await submissions.settle(connection, written.settled, answered=written.answered, revived=revived)
     await queue.watch_jobs(connection, [each for each in written.settled if each.job_state or each.id in revived])
-    await queue.watch_jobs_again(connection, written.unserved, now=runtime.now())
+    await queue.watch_jobs_again(connection, written.unserved, now=context.now())
     await submissions.begin(connection, written.begun)
     await queue.settle_tasks(connection, list(written.changed.values()))
     await event_store.record(connection, written.events)
-    owed = await tell(runtime, connection, written.told, runtime.now())
+    owed = await tell(context, connection, written.told, context.now())
     return [dataclasses.replace(each, owes=each.task is not None and each.task.id in owed) for each in applied]
 
 
-async def settle(runtime: Runtime, news: News) -> Applied:
+async def settle(context: Context, news: News) -> Applied:
     """Write one piece of news through the batching writer, and tell whoever waits for it."""
-    applied = await runtime.writer.do(runtime.once(apply), news)
-    announce(runtime, [applied])
+    applied = await context.writer.do(context.once(apply), news)
+    announce(context, [applied])
     return applied
 
 
-async def settle_surely(runtime: Runtime, news: News) -> Applied:
+async def settle_surely(context: Context, news: News) -> Applied:
     """Write news that must not be lost, such as the id of a job that was paid for.
 
     While the database is away they wait for it. Where it refuses them, they are tried again, and in the end without all
@@ -241,7 +241,7 @@ async def settle_surely(runtime: Runtime, news: News) -> Applied:
     wait, refusals = 0.2, 0
     while True:
         try:
-            return await settle(runtime, news)
+            return await settle(context, news)
         except StoreUnavailable as error:
             log.warning("news of task %s wait for the database: %s", news.task_id, error)
         except Exception:
@@ -273,18 +273,18 @@ def _clean(text: str | None) -> bool:
     return text is None or ("\x00" not in text and text.encode("utf-8", "ignore").decode() == text)
 
 
-def announce(runtime: Runtime, applied: Sequence[Applied]) -> None:
+def announce(context: Context, applied: Sequence[Applied]) -> None:
     """After the commit: wake whoever waits for what has changed."""
     for each in applied:
         if each.decision == "applied" and each.task is not None:
-            runtime.bells.changed(each.task.id, each.task.client)
+            context.signals.changed(each.task.id, each.task.client)
             if each.owes:
-                runtime.bells.ring("outbox")
-            if each.task.state not in _AT_WORK and each.task.upstream in runtime.limited:
-                runtime.bells.ring("submit")  # its place may be another's now
+                context.signals.wake("webhooks")
+            if each.task.state not in _AT_WORK and each.task.upstream in context.limited:
+                context.signals.wake("submit")  # its place may be another's now
 
 
-def _take_in(runtime: Runtime, tasks: dict[UUID, Task], news: News, written: _Written) -> Applied:
+def _take_in(context: Context, tasks: dict[UUID, Task], news: News, written: _Written) -> Applied:
     before = tasks.get(news.task_id)
     if before is None:
         return Applied("unmatched", None)
@@ -292,8 +292,8 @@ def _take_in(runtime: Runtime, tasks: dict[UUID, Task], news: News, written: _Wr
     if news.holder_only and not holds:
         return Applied("stale", before)
     if news.update.unknown_word is not None:
-        runtime.met_unknown_word(before.dialect or "", news.update.unknown_word)
-    now = runtime.now()
+        context.met_unknown_word(before.dialect or "", news.update.unknown_word)
+    now = context.now()
     if news.proves is not None:
         news = weigh(before, news, written.known.get(news.proves.id, news.proves), now=now)
     if before.state not in news.expects:
@@ -307,7 +307,7 @@ def _take_in(runtime: Runtime, tasks: dict[UUID, Task], news: News, written: _Wr
     if moved or news.remark is not None:
         after = dataclasses.replace(after, sequence=before.sequence + 1, updated_at=now)
         written.events.append(_event(before, after, news, now, message))
-    after = _schedule(runtime, before, after, news, holds=holds)
+    after = _schedule(context, before, after, news, holds=holds)
     if after != before:
         tasks[after.id] = written.changed[after.id] = after
     if message is not None:
@@ -322,7 +322,7 @@ _NEWSWORTHY = (
     "results",
     "failure",
     "next_actions",
-    "verdict_by",
+    "decided_by",
     "cancel_requested_at",
     "answered_at",
 )
@@ -340,7 +340,7 @@ def _event(before: Task, after: Task, news: News, now: dt.datetime, message: str
     }
     for name in ("cancel_requested_at", "answered_at"):
         if name in shown:
-            shown[name] = instant(shown[name])
+            shown[name] = rfc3339(shown[name])
     return Event(
         task_id=after.id,
         client=after.client,
@@ -359,14 +359,14 @@ def _event_type(before: Task, after: Task, news: News) -> str:
     if before.state is not after.state:
         late = before.state.ended and after.state.ended
         return "late_result" if late else str(after.state)
-    if before.verdict_by != after.verdict_by:
+    if before.decided_by != after.decided_by:
         return "confirmed"
     return "progress" if before.progress != after.progress else "details"
 
 
-def _schedule(runtime: Runtime, before: Task, after: Task, news: News, *, holds: bool) -> Task:
+def _schedule(context: Context, before: Task, after: Task, news: News, *, holds: bool) -> Task:
     """Say when the task is due next."""
-    if after.verdict_by == "provider":
+    if after.decided_by == "provider":
         due = None
     elif news.retry_at is not None and (holds or before.state is State.QUEUED or after.state is State.QUEUED):
         due = news.retry_at
@@ -375,7 +375,7 @@ def _schedule(runtime: Runtime, before: Task, after: Task, news: News, *, holds:
     elif holds and news.look_at is not None:
         due = news.look_at
     elif holds or before.state is not after.state or before.external_id != after.external_id:
-        due = runtime.next_poll(after)
+        due = context.next_poll(after)
         if due is not None and news.not_before is not None:
             due = max(due, news.not_before)
     else:

@@ -14,16 +14,16 @@ from service.domain.errors import UpstreamError
 from service.domain.schedules import LEASE, retry_inbox
 from service.domain.task import Source, State, Submission, Update
 from service.flows.apply import Applied, News, announce, apply
-from service.flows.context import Runtime, Upstream, log
+from service.flows.context import Context, Upstream, log
 from service.flows.submission.cancel import to_be_cancelled
 from service.providers import DIALECTS
 from service.providers.dialect import Callback
-from service.store import callbacks as inbox
+from service.store import callbacks as callback_store
 from service.store import queue, submissions
 from service.store.callbacks import Received
 from service.store.database import StoreUnavailable
 
-MOST_AT_ONCE = 50
+MAX_AT_ONCE = 50
 
 _KEPT_HEADERS = frozenset({"content-type", "user-agent", "date"})
 _KEPT_PREFIXES = ("webhook-", "svix-", "x-webhook-")
@@ -39,17 +39,17 @@ def kept_headers(headers: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-async def receive(runtime: Runtime, token: str, submission_id: UUID, headers: Mapping[str, str], body: bytes) -> None:
+async def receive(context: Context, token: str, submission_id: UUID, headers: Mapping[str, str], body: bytes) -> None:
     """Store a callback whose token has been verified; returns after the commit.
 
     Some providers echo the address that they call: the token in it is a secret and is not stored.
 
     :raises StoreUnavailable: when it could not be stored: the provider must be told to come again
     """
-    now = runtime.now()
+    now = context.now()
     body = body.replace(token.encode(), b"[redacted]")
     received = Received(
-        id=runtime.new_id(),
+        id=context.new_id(),
         submission_id=submission_id,
         headers=kept_headers(headers),
         body=body,
@@ -57,36 +57,36 @@ async def receive(runtime: Runtime, token: str, submission_id: UUID, headers: Ma
         received_at=now,
         due_at=now,
     )
-    await runtime.writer.do_first(inbox.receive, received)
-    runtime.bells.ring("inbox")
+    await context.writer.do_first(callback_store.receive, received)
+    context.signals.wake("callbacks")
 
 
-async def run_due(runtime: Runtime) -> int:
+async def run_due(context: Context) -> int:
     """Take the callbacks that are due and take in what they say; answer how many were taken."""
-    now = runtime.now()
-    claimed = await runtime.writer.do(_claim, (now, now + dt.timedelta(seconds=LEASE), MOST_AT_ONCE))
+    now = context.now()
+    claimed = await context.writer.do(_claim, (now, now + dt.timedelta(seconds=LEASE), MAX_AT_ONCE))
     if claimed:
         try:
-            announce(runtime, await runtime.writer.do(runtime.once(_take_in), claimed))
+            announce(context, await context.writer.do(context.once(_take_in), claimed))
         except StoreUnavailable:
             raise
         except Exception:  # noqa: BLE001 - one that cannot be written must not stop the others
             log.exception("a callback cannot be written; each is taken in by itself")
             for row in claimed:
-                await _take_in_alone(runtime, row)
+                await _take_in_alone(context, row)
     return len(claimed)
 
 
-async def _take_in_alone(runtime: Runtime, row: Row[Any]) -> None:
+async def _take_in_alone(context: Context, row: Row[Any]) -> None:
     """Take in one callback, so that one that cannot be written costs no other; it is tried again, and parked in the end."""
     try:
-        announce(runtime, await runtime.writer.do(runtime.once(_take_in), [row]))
+        announce(context, await context.writer.do(context.once(_take_in), [row]))
     except StoreUnavailable:
         raise
     except Exception as error:  # noqa: BLE001 - it is tried again, and parked in the end
         log.exception("callback %s cannot be written", row.id)
         failed = _Heard(detail=f"cannot be written: {type(error).__name__}", retry=True)
-        await runtime.writer.do(_settle, _settlement(runtime, row, failed, ()))
+        await context.writer.do(_settle, _settlement(context, row, failed, ()))
 
 
 async def _settle(connection: AsyncConnection, settled: Sequence[dict[str, Any]]) -> list[None]:
@@ -97,20 +97,22 @@ async def _settle(connection: AsyncConnection, settled: Sequence[dict[str, Any]]
 async def _claim(
     connection: AsyncConnection, wishes: Sequence[tuple[dt.datetime, dt.datetime, int]]
 ) -> list[Sequence[Row[Any]]]:
-    return [await queue.claim_rows(connection, "inbox", now=now, until=until, most=most) for now, until, most in wishes]
+    return [
+        await queue.claim_rows(connection, "callbacks", now=now, until=until, most=most) for now, until, most in wishes
+    ]
 
 
 async def _take_in(
-    runtime: Runtime, connection: AsyncConnection, batches: Sequence[Sequence[Row[Any]]]
+    context: Context, connection: AsyncConnection, batches: Sequence[Sequence[Row[Any]]]
 ) -> list[list[Applied]]:
     """Understand claimed callbacks and apply them, with the decision on each, in one transaction."""
-    return [await _take_in_one(runtime, connection, rows) for rows in batches]
+    return [await _take_in_one(context, connection, rows) for rows in batches]
 
 
-async def _take_in_one(runtime: Runtime, connection: AsyncConnection, rows: Sequence[Row[Any]]) -> list[Applied]:
+async def _take_in_one(context: Context, connection: AsyncConnection, rows: Sequence[Row[Any]]) -> list[Applied]:
     known = await submissions.by_id(connection, [row.submission_id for row in rows])
-    heard = [_understand(runtime, row, known.get(row.submission_id)) for row in rows]
-    applied = iter(await apply(runtime, connection, [news for each in heard for news in each.news]))
+    heard = [_understand(context, row, known.get(row.submission_id)) for row in rows]
+    applied = iter(await apply(context, connection, [news for each in heard for news in each.news]))
     hastened = [
         known[row.submission_id].task_id for row, each in zip(rows, heard, strict=True) if each.decision == "hastened"
     ]
@@ -119,15 +121,15 @@ async def _take_in_one(runtime: Runtime, connection: AsyncConnection, rows: Sequ
     for row, each in zip(rows, heard, strict=True):
         came_of = [next(applied) for _ in each.news]
         told += came_of
-        settled.append(_settlement(runtime, row, each, came_of))
+        settled.append(_settlement(context, row, each, came_of))
     await queue.settle_inbox(connection, settled)
     # A wish to cancel that waited for the job's id is carried out by the poll.
     hastened += [each.task.id for each in told if each.task is not None and to_be_cancelled(each.task)]
-    await queue.hasten(connection, hastened, now=runtime.now())
+    await queue.hasten(connection, hastened, now=context.now())
     if hastened:
-        runtime.bells.ring("poll")
+        context.signals.wake("poll")
     if any(news.proves is not None and news.proves.superseded_at is not None for each in heard for news in each.news):
-        runtime.bells.ring("extras")
+        context.signals.wake("duplicates")
     return told
 
 
@@ -141,19 +143,19 @@ class _Heard:
     retry: bool = False
 
 
-def _understand(runtime: Runtime, row: Row[Any], submission: Submission | None) -> _Heard:
+def _understand(context: Context, row: Row[Any], submission: Submission | None) -> _Heard:
     dialect = None if submission is None else DIALECTS.get(submission.dialect)
     if submission is None or dialect is None:
         return _Heard(
             decision="unmatched", detail="this database has no such submission, or this version no such dialect"
         )
-    upstream = runtime.upstreams.get(submission.upstream)
+    upstream = context.upstreams.get(submission.upstream)
     callback = Callback(row.headers, row.body, row.received_at.timestamp())
     confirms = dialect.confirms or (upstream is not None and upstream.settings.callbacks == "confirm")
     try:
-        if dialect.authentic(callback, _callback_key(upstream)) is False:
+        if dialect.verify_signature(callback, _callback_key(upstream)) is False:
             return _Heard(decision="forged", detail="the signature is not the provider's")
-        updates = dialect.hear(callback)
+        updates = dialect.read_callback(callback)
     except UpstreamError as error:
         # Where a poll tells all, whoever knows our token has given hint enough.
         return _Heard(decision="hastened" if confirms else "unreadable", detail=error.message or error.code)
@@ -200,8 +202,8 @@ def _news(submission: Submission, update: Update) -> News:
     )
 
 
-def _settlement(runtime: Runtime, row: Row[Any], heard: _Heard, applied: Sequence[Applied]) -> dict[str, Any]:
-    now = runtime.now()
+def _settlement(context: Context, row: Row[Any], heard: _Heard, applied: Sequence[Applied]) -> dict[str, Any]:
+    now = context.now()
     decision, detail, due = heard.decision, heard.detail, None
     if heard.retry:
         due = retry_inbox(row.attempts, now=now)

@@ -1,48 +1,122 @@
-"""How many messages may be under way to one destination at once, so that one that hangs does not keep the others'."""
+"""Bounds on what one process does at once: slots per upstream, slots per webhook destination, and pools of tasks."""
 
+import asyncio
+import contextlib
+import dataclasses
+import logging
 from collections import Counter
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from service.store.database import StoreUnavailable
+
+log = logging.getLogger("dovecote")
 
 EACH = 10
+"""Concurrent deliveries to one destination."""
 TROUBLED = 2
-"""Places of a destination that did not answer in time: until it does, it holds no more than these."""
+"""Concurrent deliveries to a destination that timed out last time."""
+MAX_TROUBLED = 1000
+"""How many troubled destinations are remembered. A forgotten one gets all its slots back until it times out again."""
 
 
-MOST_TROUBLED = 1000
-"""How many of those are remembered: whoever is forgotten has its places again, until it is found out anew."""
+@dataclasses.dataclass(slots=True)
+class Slots:
+    """A bounded number of slots. A caller that finds none comes back later; nothing queues here."""
+
+    free: int
+
+    def try_acquire(self) -> bool:
+        """Take a slot; return False when none is free."""
+        if self.free <= 0:
+            return False
+        self.free -= 1
+        return True
+
+    def release(self) -> None:
+        """Return a slot."""
+        self.free += 1
 
 
-class Lanes:
-    """Counts what is under way from this process to each destination."""
+class DestinationSlots:
+    """Concurrent deliveries from this process, counted per destination."""
 
     def __init__(self) -> None:
-        """Start with nothing under way."""
+        """Start with no deliveries."""
         self._under_way: Counter[str] = Counter()
         self._troubled: set[str] = set()
 
-    def places(self) -> dict[str, int]:
-        """Give the places that are left where that is not :data:`EACH`."""
-        return {destination: self.room(destination) for destination in {*self._under_way, *self._troubled}}
+    def limits(self) -> dict[str, int]:
+        """Return the free slots of every destination that has fewer than :data:`EACH`."""
+        return {destination: self.free(destination) for destination in {*self._under_way, *self._troubled}}
 
-    def room(self, destination: str) -> int:
-        """Say how many more may be under way to a destination."""
-        most = TROUBLED if destination in self._troubled else EACH
-        return max(most - self._under_way[destination], 0)
+    def free(self, destination: str) -> int:
+        """Return how many more deliveries to a destination may start."""
+        limit = TROUBLED if destination in self._troubled else EACH
+        return max(limit - self._under_way[destination], 0)
 
-    def take(self, destination: str) -> None:
-        """Note that one is under way."""
+    def acquire(self, destination: str) -> None:
+        """Count a delivery that starts."""
         self._under_way[destination] += 1
 
-    def give(self, destination: str) -> None:
-        """Note that one has ended."""
+    def release(self, destination: str) -> None:
+        """Count a delivery that has ended."""
         self._under_way[destination] -= 1
         if self._under_way[destination] <= 0:
             del self._under_way[destination]
 
     def answered(self, destination: str, *, in_time: bool) -> None:
-        """Note whether a destination answered in time, whatever it said."""
+        """Note whether a destination answered in time, with any status."""
         if in_time:
             self._troubled.discard(destination)
         else:
-            if len(self._troubled) >= MOST_TROUBLED:
+            if len(self._troubled) >= MAX_TROUBLED:
                 self._troubled.pop()
             self._troubled.add(destination)
+
+
+class TaskPool:
+    """A bounded set of running coroutines of one journey."""
+
+    def __init__(self, limit: int, *, when_free: Callable[[], None] = lambda: None) -> None:
+        """Start empty.
+
+        :param limit: how many may run at once
+        :param when_free: called each time one has ended
+        """
+        self._limit = limit
+        self._when_free = when_free
+        self._running: set[asyncio.Task[None]] = set()
+
+    @property
+    def free(self) -> int:
+        """How many more may start."""
+        return max(self._limit - len(self._running), 0)
+
+    def start(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run a coroutine in the background. A failure is logged; the lease of its row brings the row back."""
+        task = asyncio.create_task(work)
+        self._running.add(task)
+        task.add_done_callback(self._ended)
+
+    async def finish(self, *, within: float | None = None) -> None:
+        """Wait until all have ended; cancel those that have not ended in time.
+
+        :param within: seconds; None waits without a limit
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within):
+                while self._running:
+                    await asyncio.wait(set(self._running))
+        for task in self._running:
+            task.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, StoreUnavailable):
+            log.warning("background work failed: %s", error)
+        elif error is not None:
+            log.error("background work failed", exc_info=error)
+        self._when_free()

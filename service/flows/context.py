@@ -1,4 +1,4 @@
-"""What every journey needs at hand: settings, store, network, clock, chance, and the bells that wake others."""
+"""What every journey needs at hand: settings, store, network, clock, chance, and the signals that wake others."""
 
 import asyncio
 import dataclasses
@@ -17,10 +17,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.domain.callback_token import Tokens
 from service.domain.circuit_breaker import Circuit
 from service.domain.schedules import EXPECTING, POLLING, in_step, next_poll
-from service.domain.statistics import Observed
+from service.domain.statistics import Statistics
 from service.domain.task import Task
-from service.flows.concurrency import Lanes
-from service.flows.signals import Bells
+from service.flows.concurrency import DestinationSlots, Slots
+from service.flows.signals import Signals
 from service.http.client import Http
 from service.providers import DIALECTS
 from service.providers.dialect import Dialect
@@ -35,24 +35,6 @@ _MICROSECOND = dt.timedelta(microseconds=1)
 _NO_ID = UUID(int=0)
 
 
-@dataclasses.dataclass(slots=True)
-class Places:
-    """A bounded number of places; whoever finds none comes again later."""
-
-    free: int
-
-    def take(self) -> bool:
-        """Take a place if there is one."""
-        if self.free <= 0:
-            return False
-        self.free -= 1
-        return True
-
-    def give(self) -> None:
-        """Give a place back."""
-        self.free += 1
-
-
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Upstream:
     """An account at a host, ready to be spoken to."""
@@ -60,9 +42,9 @@ class Upstream:
     name: str
     settings: UpstreamSettings
     dialects: tuple[Dialect, ...]
-    places: Places
+    slots: Slots
     """Bounds the purchases under way to it from this process."""
-    looks: Places
+    polls: Slots
     """Bounds the looks under way or waiting, so that an upstream that hangs does not keep those at others."""
     questions: asyncio.Semaphore
     """Bounds the other requests under way to it, so that slow purchases keep none of them."""
@@ -90,7 +72,7 @@ class Line:
 
 
 @dataclasses.dataclass(slots=True, kw_only=True)
-class Runtime:
+class Context:
     """One process's hands and eyes. Tests give their own clock, chance and network."""
 
     settings: Settings
@@ -100,9 +82,9 @@ class Runtime:
     tokens: Tokens
     webhook_secret: str
     upstreams: Mapping[str, Upstream]
-    bells: Bells = dataclasses.field(default_factory=Bells)
-    observed: Observed = dataclasses.field(default_factory=Observed)
-    lanes: Lanes = dataclasses.field(default_factory=Lanes)
+    signals: Signals = dataclasses.field(default_factory=Signals)
+    statistics: Statistics = dataclasses.field(default_factory=Statistics)
+    destination_slots: DestinationSlots = dataclasses.field(default_factory=DestinationSlots)
     unknown_words: Counter[tuple[str, str]] = dataclasses.field(default_factory=Counter)
     clock: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC)
     chance: Callable[[], float] = random.random
@@ -129,9 +111,9 @@ class Runtime:
         return self._last_id
 
     def once(
-        self, function: Callable[["Runtime", AsyncConnection, Sequence[Item]], Awaitable[Sequence[Answer]]]
+        self, function: Callable[["Context", AsyncConnection, Sequence[Item]], Awaitable[Sequence[Answer]]]
     ) -> Batch[Item, Answer]:
-        """Bind a batch function to this runtime, always to the same object: the writer gathers by it."""
+        """Bind a batch function to this context, always to the same object: the writer gathers by it."""
         if function not in self._batches:
             self._batches[function] = functools.partial(function, self)
         bound: Batch[Item, Answer] = self._batches[function]
@@ -156,7 +138,7 @@ class Runtime:
 
     def next_poll(self, task: Task) -> dt.datetime | None:
         """Say when to ask about a task next, by what has been observed of its kind."""
-        expecting = task.callback_expected and not self.observed.collapsed(task.upstream, task.dialect)
+        expecting = task.callback_expected and not self.statistics.callbacks_unreliable(task.upstream, task.dialect)
         dialect = self.dialect(task)
         due = next_poll(
             task,
@@ -178,7 +160,7 @@ class Runtime:
 
     def typical_seconds(self, task: Task) -> float:
         """Say how long a task of this kind usually takes: learned, else set, else the dialect's own table."""
-        learned = self.observed.median(task)
+        learned = self.statistics.median(task)
         if learned is not None:
             return learned
         upstream = self.upstreams.get(task.upstream or "")
@@ -203,8 +185,8 @@ def upstreams_of(settings: Settings) -> dict[str, Upstream]:
             name=name,
             settings=upstream,
             dialects=tuple(DIALECTS[dialect] for dialect in upstream.dialects),
-            places=Places(upstream.concurrency),
-            looks=Places(4 * upstream.concurrency),
+            slots=Slots(upstream.concurrency),
+            polls=Slots(4 * upstream.concurrency),
             questions=asyncio.Semaphore(upstream.concurrency),
         )
         for name, upstream in settings.upstreams.items()

@@ -9,7 +9,7 @@ from urllib.parse import quote, urlsplit
 import orjson
 
 from service.domain.errors import Unavailable, UpstreamError
-from service.flows.context import Runtime, Upstream
+from service.flows.context import Context, Upstream
 from service.http.client import CONNECT_TIMEOUT, WRITE_TIMEOUT, send
 from service.http.network_errors import named
 from service.providers.dialect import Call, Dialect, Reply
@@ -17,8 +17,8 @@ from service.providers.dialect import Call, Dialect, Reply
 Outcome = TypeVar("Outcome")
 
 
-async def converse(
-    runtime: Runtime,
+async def run_exchange(
+    context: Context,
     upstream: Upstream,
     dialect: Dialect,
     exchange: Generator[Call, Reply, Outcome],
@@ -35,7 +35,7 @@ async def converse(
     try:
         call = _first(exchange)
         while True:
-            reply = await _ask(runtime, upstream, dialect, call, hidden)
+            reply = await _ask(context, upstream, dialect, call, hidden)
             if heard is not None:
                 heard(call, reply)
             call = exchange.send(reply)
@@ -53,8 +53,8 @@ def _first(exchange: Generator[Call, Reply, Outcome]) -> Call:
         raise Unavailable("unknown", f"the request cannot be made: {error!r}"[:300]) from error
 
 
-async def _ask(runtime: Runtime, upstream: Upstream, dialect: Dialect, call: Call, hidden: Sequence[str]) -> Reply:
-    client = runtime.http.purchases if call.creates else runtime.http.questions
+async def _ask(context: Context, upstream: Upstream, dialect: Dialect, call: Call, hidden: Sequence[str]) -> Reply:
+    client = context.http.purchases if call.creates else context.http.questions
     try:
         base, secret_query, authorized = _authorized(upstream, dialect, call)
         content = None if authorized.json is None else orjson.dumps(authorized.json)

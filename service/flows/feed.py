@@ -8,8 +8,8 @@ from typing import Any, Final
 from uuid import UUID
 
 from service.domain.task import State
-from service.flows.context import Runtime
-from service.flows.render import instant, show_task_briefly
+from service.flows.context import Context
+from service.flows.render import rfc3339, show_task_briefly
 from service.flows.signals import feed_of
 from service.store import feed as feed_store
 from service.store.feed import Told
@@ -33,9 +33,9 @@ class Page:
     """In which the task is over: nothing more is to be expected. None while there is."""
 
 
-async def of_client(runtime: Runtime, client: str, *, after: int, most: int, types: Sequence[str] = ()) -> Page:
+async def of_client(context: Context, client: str, *, after: int, most: int, types: Sequence[str] = ()) -> Page:
     """Read a page of a client's feed."""
-    async with runtime.database.reading() as connection:
+    async with context.database.reading() as connection:
         until = await feed_store.horizon(connection)
         found = await feed_store.to_client(connection, client, after=after, most=most, types=types)
     told = [each for each in found if each.id <= until]
@@ -43,9 +43,9 @@ async def of_client(runtime: Runtime, client: str, *, after: int, most: int, typ
     return Page(told=told, next=told[-1].id if full else max(after, until), more=full, held_back=len(told) < len(found))
 
 
-async def of_task(runtime: Runtime, task_id: UUID, client: str | None, *, after: int, most: int) -> Page | None:
+async def of_task(context: Context, task_id: UUID, client: str | None, *, after: int, most: int) -> Page | None:
     """Read a page of what is told of a task; None where there is none, or where it is not the client's that is named."""
-    async with runtime.database.reading() as connection:
+    async with context.database.reading() as connection:
         # The state first: what ended the task is then among what is read afterwards.
         state = await feed_store.state_of(connection, task_id, client)
         if state is None:
@@ -61,16 +61,16 @@ async def of_task(runtime: Runtime, task_id: UUID, client: str | None, *, after:
 
 
 async def wait_for_client(
-    runtime: Runtime, client: str, *, after: int, most: int, types: Sequence[str], seconds: float
+    context: Context, client: str, *, after: int, most: int, types: Sequence[str], seconds: float
 ) -> Page:
     """Read a page of a client's feed; where there is none yet, wait for it, at most for some seconds."""
     until = asyncio.get_running_loop().time() + seconds
-    with runtime.bells.watching(feed_of(client)) as changed:
+    with context.signals.watching(feed_of(client)) as changed:
         while True:
             changed.clear()
-            page = await of_client(runtime, client, after=after, most=most, types=types)
+            page = await of_client(context, client, after=after, most=most, types=types)
             left = until - asyncio.get_running_loop().time()
-            if page.told or left <= 0 or runtime.bells.closed:
+            if page.told or left <= 0 or context.signals.closed:
                 return page
             after = page.next
             try:
@@ -79,9 +79,9 @@ async def wait_for_client(
                 continue
 
 
-async def now(runtime: Runtime) -> int:
+async def now(context: Context) -> int:
     """Give the cursor behind everything that clients have been told so far."""
-    async with runtime.database.reading() as connection:
+    async with context.database.reading() as connection:
         return await feed_store.horizon(connection)
 
 
@@ -90,8 +90,8 @@ def show_told(told: Told, *, at: dt.datetime) -> dict[str, Any]:
     return {
         "id": str(told.id),
         "type": told.type,
-        "timestamp": instant(told.at),
+        "timestamp": rfc3339(told.at),
         "sequence": told.sequence,
         "task_id": str(told.task.id),
-        "data": show_task_briefly(told.task, now=at, thin=told.thin),
+        "data": show_task_briefly(told.task, now=at, truncated=told.truncated),
     }

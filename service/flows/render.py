@@ -11,7 +11,7 @@ from service.providers import FAMILIES
 from service.store.events import Event
 
 
-def instant(at: dt.datetime | None) -> str | None:
+def rfc3339(at: dt.datetime | None) -> str | None:
     """Write a time as RFC 3339, UTC, to the millisecond."""
     return None if at is None else at.astimezone(dt.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
@@ -30,14 +30,14 @@ def show_task(task: Task, *, now: dt.datetime) -> dict[str, Any]:
         "awaits": _awaited(task),
         "failure": None if task.failure is None else task.failure.as_json(),
         "route": list(task.route),
-        "passed_over": dict(task.passed_over),
+        "skipped_upstreams": dict(task.skipped_upstreams),
         "on_uncertain": task.on_uncertain,
         "upstream": task.upstream,
         "dialect": task.dialect,
         "external_id": task.external_id,
         "cost": task.cost,
         "refunded": task.refunded,
-        "learned_by": task.learned_by,
+        "outcome_source": task.outcome_source,
         "waits_for": task.waits_for,
         "input": dict(task.input),
         "options": dict(task.options),
@@ -46,12 +46,12 @@ def show_task(task: Task, *, now: dt.datetime) -> dict[str, Any]:
         "callback_url": task.callback_url,
         "callback_events": list(task.callback_events),
         "sequence": task.sequence,
-        "created_at": instant(task.created_at),
-        "updated_at": instant(task.updated_at),
-        "submitted_at": instant(task.submitted_at),
-        "finished_at": instant(task.finished_at),
-        "deadline_at": instant(task.deadline_at),
-        "next_attention_at": instant(task.due_at),
+        "created_at": rfc3339(task.created_at),
+        "updated_at": rfc3339(task.updated_at),
+        "submitted_at": rfc3339(task.submitted_at),
+        "finished_at": rfc3339(task.finished_at),
+        "deadline_at": rfc3339(task.deadline_at),
+        "next_check_at": rfc3339(task.due_at),
     }
 
 
@@ -61,18 +61,18 @@ _LEFT_OUT: Final[dict[str, Any]] = {"input": {}, "options": {}, "awaits": None, 
 """What is left out of a task that is too large, in this order, and what stands there instead."""
 
 
-def show_task_briefly(task: Task, *, now: dt.datetime, thin: bool = False) -> dict[str, Any]:
-    """Write a task as the API shows it, and leave out what is large: then it says so with ``thin``.
+def show_task_briefly(task: Task, *, now: dt.datetime, truncated: bool = False) -> dict[str, Any]:
+    """Write a task as the API shows it, and leave out what is large: then it says so with ``truncated``.
 
-    :param thin: whether the task was read without something already
+    :param truncated: whether the task was read without something already
     """
     shown = show_task(task, now=now)
     for name, empty in _LEFT_OUT.items():
         if len(orjson.dumps(shown)) <= BRIEF:
             break
-        thin = thin or shown[name] != empty
+        truncated = truncated or shown[name] != empty
         shown[name] = empty
-    return {**shown, "thin": True} if thin else shown
+    return {**shown, "truncated": True} if truncated else shown
 
 
 def _awaited(task: Task) -> dict[str, Any] | None:
@@ -89,6 +89,6 @@ def show_event(event: Event) -> dict[str, Any]:
         "sequence": event.sequence,
         "type": event.type,
         "source": str(event.source),
-        "at": instant(event.at),
+        "at": rfc3339(event.at),
         "data": dict(event.data),
     }

@@ -1,4 +1,4 @@
-"""Bells: hints that wake whoever waits. ``due_at`` and the rows are the truth; a bell that is missed costs time only."""
+"""In-process wake-ups. They are hints: ``due_at`` and the rows are the truth, and a lost wake-up costs time only."""
 
 import asyncio
 import contextlib
@@ -6,78 +6,78 @@ from collections.abc import Callable, Iterator
 from typing import Literal
 from uuid import UUID
 
-Journey = Literal["submit", "poll", "inbox", "outbox", "extras"]
+Journey = Literal["submit", "poll", "callbacks", "webhooks", "duplicates"]
 Topic = UUID | str
 """What can be watched: a task by its id, or all tasks of a client by :func:`feed_of`."""
 Watcher = Callable[[], None]
 
 
 def feed_of(client: str) -> Topic:
-    """Name what a client is told. Long names may share a topic: then somebody is woken for nothing."""
+    """Return the topic of a client's feed. Long names may share a topic: then a watcher wakes for nothing."""
     return f"client:{client[:200]}"
 
 
-class Bells:
-    """Wakes the journeys of this process, and requests that wait for a task or for a client's news."""
+class Signals:
+    """Wakes the journeys of this process, and requests that wait for a task or for a client's feed."""
 
     def __init__(self) -> None:
-        """Hang the bells."""
+        """Start with no watchers."""
         self.journeys: dict[Journey, asyncio.Event] = {
             "submit": asyncio.Event(),
             "poll": asyncio.Event(),
-            "inbox": asyncio.Event(),
-            "outbox": asyncio.Event(),
-            "extras": asyncio.Event(),
+            "callbacks": asyncio.Event(),
+            "webhooks": asyncio.Event(),
+            "duplicates": asyncio.Event(),
         }
-        self.abroad: Callable[[str], None] = lambda _: None
-        """Tells the other processes; set where there are any."""
+        self.publish: Callable[[str], None] = lambda _: None
+        """Sends a hint to the other processes; set where there are any."""
         self.closed = False
-        """Whether the process ends, and nobody should wait any more."""
+        """Whether the process is stopping and all waits must end."""
         self._watchers: dict[Topic, set[Watcher]] = {}
 
-    def ring(self, *journeys: Journey) -> None:
-        """Say that a journey has rows due."""
+    def wake(self, *journeys: Journey) -> None:
+        """Wake journeys that have rows due, in every process."""
         for journey in journeys:
             self.journeys[journey].set()
-            self.abroad(journey)
+            self.publish(journey)
 
     def changed(self, task_id: UUID, client: str) -> None:
-        """Say that a task of a client has changed."""
+        """Wake the watchers of a task and of its client's feed, in every process."""
         for topic in (task_id, feed_of(client)):
-            self.tell(topic)
-            self.abroad(str(topic))
+            self.notify(topic)
+            self.publish(str(topic))
 
-    def heard(self, hint: str) -> None:
-        """Take in what another process rang."""
-        for journey, bell in self.journeys.items():
+    def received(self, hint: str) -> None:
+        """Act on a hint that another process published."""
+        for journey, event in self.journeys.items():
             if hint == journey:
-                bell.set()
+                event.set()
                 return
-        self.tell(hint)
-        with contextlib.suppress(ValueError):  # a newer process may ring what we do not know
-            self.tell(UUID(hint))
+        self.notify(hint)
+        with contextlib.suppress(ValueError):  # a newer process may publish hints that this version does not know
+            self.notify(UUID(hint))
 
-    def tell(self, topic: Topic) -> None:
-        """Wake those of this process who watch something."""
+    def notify(self, topic: Topic) -> None:
+        """Wake the watchers of a topic in this process."""
         for watcher in tuple(self._watchers.get(topic, ())):
             watcher()
 
-    def tell_all(self) -> None:
-        """Wake everybody who watches anything: hints may have been missed."""
+    def notify_all(self) -> None:
+        """Wake every watcher in this process: hints may have been lost."""
         for topic in tuple(self._watchers):
-            self.tell(topic)
+            self.notify(topic)
 
     def close(self) -> None:
-        """Have everybody leave who waits: the process ends."""
+        """End all waits: the process is stopping."""
         self.closed = True
-        self.tell_all()
+        self.notify_all()
 
     def watch(self, topic: Topic, watcher: Watcher) -> None:
-        """Call somebody whenever something changes, until :meth:`unwatch`."""
+        """Call a watcher at each change of a topic, until :meth:`unwatch`."""
         self._watchers.setdefault(topic, set()).add(watcher)
 
     def unwatch(self, topic: Topic, watcher: Watcher) -> None:
-        """Call somebody no more."""
+        """Stop calling a watcher."""
         watchers = self._watchers[topic]
         watchers.discard(watcher)
         if not watchers:
@@ -85,12 +85,12 @@ class Bells:
 
     @property
     def watched(self) -> bool:
-        """Whether anybody watches anything."""
+        """Whether there is any watcher."""
         return bool(self._watchers)
 
     @contextlib.contextmanager
     def watching(self, topic: Topic) -> Iterator[asyncio.Event]:
-        """Lend an event that is set whenever something changes."""
+        """Yield an event that is set at each change of a topic."""
         changed = asyncio.Event()
         self.watch(topic, changed.set)
         try:

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
-from service.flows.context import Runtime, log
+from service.flows.context import Context, log
 from service.flows.signals import feed_of
 from service.store import feed
 from service.store.database import StoreUnavailable
@@ -16,9 +16,9 @@ MOST = 5_000
 
 
 @contextlib.asynccontextmanager
-async def looking_out(runtime: Runtime) -> AsyncIterator[None]:
+async def looking_out(context: Context) -> AsyncIterator[None]:
     """Look for news that nobody rang for, for the length of a ``with``."""
-    task = asyncio.create_task(_look_again_and_again(runtime), name="lookout")
+    task = asyncio.create_task(_look_again_and_again(context), name="lookout")
     try:
         yield
     finally:
@@ -26,11 +26,11 @@ async def looking_out(runtime: Runtime) -> AsyncIterator[None]:
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def _look_again_and_again(runtime: Runtime) -> None:
+async def _look_again_and_again(context: Context) -> None:
     seen: int | None = None
     while True:
         try:
-            seen = await look(runtime, seen)
+            seen = await look(context, seen)
         except StoreUnavailable as error:
             log.debug("nobody looks for missed news for now: %s", error)
         except Exception:  # noqa: BLE001 - who waits would wait in vain
@@ -38,19 +38,19 @@ async def _look_again_and_again(runtime: Runtime) -> None:
         await asyncio.sleep(LOOK_AGAIN)
 
 
-async def look(runtime: Runtime, seen: int | None) -> int:
+async def look(context: Context, seen: int | None) -> int:
     """Wake those whom the events after a number concern, and give the number to look from next.
 
     :param seen: what the look before gave; None at the first one, which begins with what comes now
     """
-    async with runtime.database.reading() as connection:
+    async with context.database.reading() as connection:
         until = await feed.horizon(connection)
         missed = []
-        if seen is not None and runtime.bells.watched:
+        if seen is not None and context.signals.watched:
             missed = await feed.changes(connection, after=seen, most=MOST)
     if len(missed) == MOST:
-        runtime.bells.tell_all()
+        context.signals.notify_all()
     else:
         for topic in {topic for each in missed for topic in (each.task_id, feed_of(each.client))}:
-            runtime.bells.tell(topic)
+            context.signals.notify(topic)
     return until

@@ -1,10 +1,10 @@
-"""Bells between processes: on PostgreSQL by LISTEN and NOTIFY. Hints only; whoever misses one looks a second later."""
+"""Signals between processes: on PostgreSQL by LISTEN and NOTIFY. Hints only; whoever misses one looks a second later."""
 
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
-from service.flows.context import Runtime, log
+from service.flows.context import Context, log
 from service.store.database import StoreUnavailable
 from service.store.notify import Listener
 
@@ -12,9 +12,9 @@ RECONNECT = 1.0
 
 
 @contextlib.asynccontextmanager
-async def listening(runtime: Runtime) -> AsyncIterator[None]:
+async def listening(context: Context) -> AsyncIterator[None]:
     """Tell the other processes of a PostgreSQL database what rings here, and hear what rings there."""
-    if runtime.database.sqlite:
+    if context.database.sqlite:
         yield
         return
     waiting: set[str] = set()
@@ -24,8 +24,8 @@ async def listening(runtime: Runtime) -> AsyncIterator[None]:
         waiting.add(hint)
         wake.set()
 
-    runtime.bells.abroad = tell
-    task = asyncio.create_task(_stay_connected(runtime, waiting, wake), name="abroad")
+    context.signals.publish = tell
+    task = asyncio.create_task(_stay_connected(context, waiting, wake), name="abroad")
     try:
         yield
     finally:
@@ -33,11 +33,11 @@ async def listening(runtime: Runtime) -> AsyncIterator[None]:
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def _stay_connected(runtime: Runtime, waiting: set[str], wake: asyncio.Event) -> None:
+async def _stay_connected(context: Context, waiting: set[str], wake: asyncio.Event) -> None:
     while True:
         try:
-            async with Listener(runtime.database.url).connected(runtime.bells.heard) as listener:
-                runtime.bells.tell_all()  # who waits may have missed something meanwhile
+            async with Listener(context.database.url).connected(context.signals.received) as listener:
+                context.signals.notify_all()  # who waits may have missed something meanwhile
                 while True:
                     await wake.wait()
                     wake.clear()
@@ -45,5 +45,5 @@ async def _stay_connected(runtime: Runtime, waiting: set[str], wake: asyncio.Eve
                     waiting.clear()
                     await listener.notify(hints)
         except StoreUnavailable as error:
-            log.info("no bells to and from other processes for now: %s", error)
+            log.info("no signals to and from other processes for now: %s", error)
             await asyncio.sleep(RECONNECT)

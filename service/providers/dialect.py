@@ -254,18 +254,18 @@ class Dialect:
         """Say which call asks for the job's state."""
         raise NotImplementedError
 
-    def accepted(self, reply: Reply) -> Update:
+    def read_created(self, reply: Reply) -> Update:
         """Read the answer to :meth:`create`: an update with an id, or an UpstreamError."""
         raise NotImplementedError
 
-    def polled(self, reply: Reply) -> Update:
+    def read_status(self, reply: Reply) -> Update:
         """Read the answer to :meth:`query`."""
         raise NotImplementedError
 
     def submit(self, task: Task, callback_url: str | None) -> Exchange:
         """Hand the task over. The call that creates is the last one."""
         reply = yield self.purchase(task, self.create(task, callback_url))
-        return self.accepted(reply)
+        return self.read_created(reply)
 
     def purchase(self, task: Task, call: Call) -> Call:
         """Mark the call that creates, with the time that its answer may take. One that buys nothing is a question."""
@@ -281,7 +281,7 @@ class Dialect:
         """Whether it serves an operation."""
         return family == self.family and operation in self.operations
 
-    def inherit(self, task: Task, parent: Task) -> Mapping[str, Any] | list[Mistake]:
+    def from_parent(self, task: Task, parent: Task) -> Mapping[str, Any] | list[Mistake]:
         """Say what a follow-up takes over from its parent, or what is wrong with going on from there."""
         del task
         return {"external_id": parent.external_id}
@@ -295,7 +295,7 @@ class Dialect:
     def poll(self, task: Task) -> Exchange:
         """Ask for the task's state."""
         reply = yield self.query(task)
-        return self.polled(reply)
+        return self.read_status(reply)
 
     def poll_many(self, tasks: Sequence[Task]) -> ManyExchange:
         """Ask for the state of several tasks at once, at most :attr:`batch_size`."""
@@ -309,9 +309,9 @@ class Dialect:
 
     def cancelled(self, reply: Reply) -> Update:
         """Read the answer to the call that cancels."""
-        return self.polled(reply)
+        return self.read_status(reply)
 
-    def recall(self, task: Task) -> RecallExchange:
+    def find_lost_jobs(self, task: Task) -> RecallExchange:
         """List the provider's jobs that have the task's fingerprint: its operation, model, prompt, as far as the list says."""
         del task
         raise Refused("invalid_input", f"{self.family}/{self.name} has no list of jobs.")
@@ -322,12 +322,12 @@ class Dialect:
         raise Refused("invalid_input", f"{self.family}/{self.name} has no query for the balance.")
         yield  # pragma: no cover - makes this a generator, like every other exchange
 
-    def hear(self, callback: Callback) -> list[Update]:
+    def read_callback(self, callback: Callback) -> list[Update]:
         """Read a callback. Raises Unreadable when it is not of this protocol."""
         del callback
         raise Refused("invalid_input", f"{self.family}/{self.name} has no callbacks.")
 
-    def authentic(self, callback: Callback, secret: str | None) -> bool | None:
+    def verify_signature(self, callback: Callback, secret: str | None) -> bool | None:
         """Verify the provider's signature; None where the provider does not sign."""
         del callback, secret
         return None
@@ -336,7 +336,7 @@ class Dialect:
         """Add the credentials. The only place where a key meets a call."""
         return dataclasses.replace(call, headers={**call.headers, "Authorization": f"Bearer {key}"})
 
-    def check(self, task: Task) -> list[Mistake]:
+    def validate(self, task: Task) -> list[Mistake]:
         """Say what this dialect is known to refuse about the task. What is not known is sent and left to the provider."""
         if not self.offers(task.family, task.operation):
             return [Mistake("operation", f"{self.family}/{self.name} has no {task.operation}.")]
@@ -350,13 +350,13 @@ class Dialect:
     def read(self, kind: MessageKind, endpoint: str, reply: Reply) -> Update:
         """Read any recorded message the way the journeys would; for ``explain`` and the tests."""
         if kind == "callback":
-            updates = self.hear(Callback(reply.headers, reply.body))
+            updates = self.read_callback(Callback(reply.headers, reply.body))
             return updates[0] if updates else Update()
         if kind == "cancel_response":
             return self.cancelled(reply)
         if kind == "submit_response" or (kind == "error" and self.creates(endpoint)):
-            return self.accepted(reply)
-        return self.polled(reply)
+            return self.read_created(reply)
+        return self.read_status(reply)
 
 
 def first_json(body: bytes) -> Any:

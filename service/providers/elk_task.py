@@ -9,7 +9,7 @@ from service.domain.errors import Unreadable
 from service.domain.task import ENDED, Failure, Result, State, Task, Update
 from service.domain.validation import Mistake
 from service.providers.dialect import Call, Callback, Dialect, Reply, fields, identifier, kind_of, links, merge, word
-from service.providers.newapi import errors as gateway
+from service.providers.newapi import errors as newapi_errors
 
 STATES: Mapping[str, State] = {
     "queued": State.SUBMITTED,
@@ -78,32 +78,32 @@ class ElkTask(Dialect):
         """Ask for the task."""
         return Call(method="GET", path=f"/v1/task/{quote(task.external_id or '', safe='')}")
 
-    def accepted(self, reply: Reply) -> Update:
+    def read_created(self, reply: Reply) -> Update:
         """Read the answer to a submit: the task as it is then. Where there is an id the job may exist."""
         update = _read(reply.document)
         if reply.status not in _OK or update.external_id is None:
-            raise gateway.refusal_in(reply, creating=True)
+            raise newapi_errors.refusal_in(reply, creating=True)
         return dataclasses.replace(update, state=update.state or State.SUBMITTED)
 
-    def polled(self, reply: Reply) -> Update:
+    def read_status(self, reply: Reply) -> Update:
         """Read the task."""
         if reply.status not in _OK or not _is_task(reply.document):
-            raise gateway.refusal_in(reply, creating=False)
+            raise newapi_errors.refusal_in(reply, creating=False)
         return _read(reply.document)
 
     def offers(self, family: str, operation: str) -> bool:
         """Whether it serves an operation: of whichever family."""
         return (family, operation) in MODELS
 
-    def hear(self, callback: Callback) -> list[Update]:
+    def read_callback(self, callback: Callback) -> list[Update]:
         """Read a callback: the body of a poll."""
         if not _is_task(callback.document):
             raise Unreadable("no task in it")
         return [_read(callback.document)]
 
-    def check(self, task: Task) -> list[Mistake]:
+    def validate(self, task: Task) -> list[Mistake]:
         """Say what is missing, such as the name of a model where none is known, and what cannot be said."""
-        found = super().check(task)
+        found = super().validate(task)
         if not self.offers(task.family, task.operation):
             return found
         body, names = merge(_body(task), task.options), NAMES.get(task.family, task.input)
@@ -160,4 +160,4 @@ def _results(task: Mapping[str, Any]) -> tuple[Result, ...]:
 def _failure(error: Any) -> Failure:
     """Say why: the page shows a text, other answers of this host an object with a message."""
     said = fields(error)
-    return gateway.failure_from_text(word(error) or word(said.get("message")) or word(said.get("code")))
+    return newapi_errors.failure_from_text(word(error) or word(said.get("message")) or word(said.get("code")))

@@ -38,7 +38,7 @@ from service.providers.dialect import (
     percent,
     word,
 )
-from service.providers.newapi import errors as gateway
+from service.providers.newapi import errors as newapi_errors
 
 WORDS: Mapping[str, State | None] = {
     "": State.SUBMITTED,  # a gateway's row before its first look at the engine, up to 15 s
@@ -320,11 +320,11 @@ class Proxy(Dialect):
         """Ask for the task. Gateways take the plain path, whatever the speed."""
         return Call(method="GET", path=f"/mj/task/{quote(task.external_id or '', safe='')}/fetch")
 
-    def accepted(self, reply: Reply) -> Update:
+    def read_created(self, reply: Reply) -> Update:
         """Read the answer to a submit that has no parent."""
         return _accepted(reply, "imagine")
 
-    def polled(self, reply: Reply) -> Update:
+    def read_status(self, reply: Reply) -> Update:
         """Read the task, or a list of one."""
         record = _record(reply.document)
         if reply.status not in _OK or not _is_task(record):
@@ -337,7 +337,7 @@ class Proxy(Dialect):
         reply = yield self.purchase(task, call)
         return _accepted(reply, _verb(call.path))
 
-    def inherit(self, task: Task, parent: Task) -> Mapping[str, Any] | list[Mistake]:
+    def from_parent(self, task: Task, parent: Task) -> Mapping[str, Any] | list[Mistake]:
         """Take over the parent's id and prompt, and the button that the parent has for an action."""
         if parent.external_id is None:
             return [Mistake("parent_id", f"{parent.operation} leaves no job at Midjourney's to go on from.")]
@@ -378,7 +378,7 @@ class Proxy(Dialect):
         found = {task.external_id or "": _gathered(task, known) for task in tasks}
         return {external_id: update for external_id, update in found.items() if update is not None}
 
-    def hear(self, callback: Callback) -> list[Update]:
+    def read_callback(self, callback: Callback) -> list[Update]:
         """Read a callback: the whole task object, with nothing around it."""
         record = _record(callback.document)
         if not _is_task(record):
@@ -390,9 +390,9 @@ class Proxy(Dialect):
         authorized = super().authorize(call, key)
         return dataclasses.replace(authorized, headers={**authorized.headers, "mj-api-secret": key})
 
-    def check(self, task: Task) -> list[Mistake]:
+    def validate(self, task: Task) -> list[Mistake]:
         """Say what is known to go wrong."""
-        found = super().check(task)
+        found = super().validate(task)
         if not self.offers(task.family, task.operation):
             return found
         if task.operation == "image_seed" and task.options:
@@ -565,14 +565,14 @@ def _taken(said: Record, code: int | None, verb: str) -> Update | None:
 def _refusal(reply: Reply, code: int | None, verb: str) -> UpstreamError:
     """Read why nothing was taken, or why that is not certain."""
     reply = _without_hook(reply)
-    message = gateway.complaint(reply.document).message
+    message = newapi_errors.complaint(reply.document).message
     verdict = _by_words(message) or _by_code(reply.status, code, message, verb)
     if verdict is not None:
         error, reason = verdict
         wait = _LAG if error is Unavailable and _first_word(message) == "task_status_not_success" else None
-        reason = reason or gateway.failure_from_text(message).code
+        reason = reason or newapi_errors.failure_from_text(message).code
         return error(reason, message, retry_after=reply.retry_after or wait)
-    shared = gateway.refusal_in(reply, creating=True)
+    shared = newapi_errors.refusal_in(reply, creating=True)
     if reply.status in _OK and code is not None and isinstance(shared, Refused):
         return Uncertain("unreadable", message)  # a code that nobody has heard of proves nothing
     return shared
@@ -604,10 +604,10 @@ def _unanswered(reply: Reply) -> UpstreamError:
     if reply.status in _OK and (not reply.body.strip() or reply.document in (None, [])):
         return NotFound("not_found")
     reply = _without_hook(reply)
-    message = gateway.complaint(reply.document).message
+    message = newapi_errors.complaint(reply.document).message
     if _first_word(message) in _UNKNOWN_TASK:
         return NotFound("not_found", message)
-    return gateway.refusal_in(reply, creating=False)
+    return newapi_errors.refusal_in(reply, creating=False)
 
 
 def _without_hook(reply: Reply) -> Reply:
@@ -754,7 +754,7 @@ def _failure(record: Record, state: State | None) -> Failure | None:
     """Say why, by the text: there is nothing else."""
     text = word(record.get("failReason"))
     if state is State.FAILED:
-        return gateway.failure_from_text(text)
+        return newapi_errors.failure_from_text(text)
     return Failure("cancelled", text) if state is State.CANCELLED and text else None
 
 

@@ -34,7 +34,7 @@ from service.providers.dialect import (
     percent,
     word,
 )
-from service.providers.newapi import errors as gateway
+from service.providers.newapi import errors as newapi_errors
 
 
 class Words(NamedTuple):
@@ -60,7 +60,7 @@ OWN_WORDS = Words(
 
 GATEWAY_WORDS = Words(
     status={
-        **gateway.STATES,
+        **newapi_errors.STATES,
         **OWN_WORDS.status,
         "": State.SUBMITTED,  # a submit may be answered by the whole record, blank
         "0": State.SUBMITTED,
@@ -318,23 +318,23 @@ class Aggregator(Dialect):
         """Ask the feed."""
         return Call(method="POST", path="/runway/feed", json={"task_id": task.external_id}, headers=_VERSION)
 
-    def accepted(self, reply: Reply) -> Update:
+    def read_created(self, reply: Reply) -> Update:
         """Read the answer to a submit: an id alone, the whole record, or a refusal with HTTP 200."""
         return _accepted(reply, GATEWAY_WORDS)
 
-    def polled(self, reply: Reply) -> Update:
+    def read_status(self, reply: Reply) -> Update:
         """Read the feed."""
         return _polled(reply, GATEWAY_WORDS)
 
-    def hear(self, callback: Callback) -> list[Update]:
+    def read_callback(self, callback: Callback) -> list[Update]:
         """Read a callback: the feed's record without its envelope, or with one."""
         if not _is_task(callback.document):
             raise Unreadable("no task in it")
         return [_read(callback.document, GATEWAY_WORDS)]
 
-    def check(self, task: Task) -> list[Mistake]:
+    def validate(self, task: Task) -> list[Mistake]:
         """Say what the gateways' pages rule out."""
-        found = super().check(task)
+        found = super().validate(task)
         if task.operation not in self.operations:
             return found
         needed = {"image": "image"} if task.operation == "character_performance" else {"prompt": "prompt"}
@@ -369,17 +369,17 @@ class AggregatorOfficial(Dialect):
         """Ask for the task."""
         return Call(method="GET", path=f"/runwayml/v1/tasks/{quote(task.external_id or '', safe='')}", headers=_VERSION)
 
-    def accepted(self, reply: Reply) -> Update:
+    def read_created(self, reply: Reply) -> Update:
         """Read the answer to a submit: a bare id."""
         return _accepted(reply, GATEWAY_WORDS)
 
-    def polled(self, reply: Reply) -> Update:
+    def read_status(self, reply: Reply) -> Update:
         """Read the task: in the gateway's wrapper by older pages, Runway's bare object by newer ones."""
         return _polled(reply, GATEWAY_WORDS)
 
-    def check(self, task: Task) -> list[Mistake]:
+    def validate(self, task: Task) -> list[Mistake]:
         """Say what CometAPI's pages rule out, and Runway's reference."""
-        found = super().check(task)
+        found = super().validate(task)
         return found + _native_mistakes(task, _GATEWAY_MODELS) if task.operation in self.operations else found
 
 
@@ -403,17 +403,17 @@ class Official(Dialect):
         """Ask for the task."""
         return Call(method="GET", path=f"/v1/tasks/{quote(task.external_id or '', safe='')}", headers=_VERSION)
 
-    def accepted(self, reply: Reply) -> Update:
+    def read_created(self, reply: Reply) -> Update:
         """Read the answer to a submit: a bare id, in newer versions with an estimate of the cost."""
         return _accepted(reply, OWN_WORDS)
 
-    def polled(self, reply: Reply) -> Update:
+    def read_status(self, reply: Reply) -> Update:
         """Read the task."""
         return _polled(reply, OWN_WORDS)
 
     def cancel(self, task: Task) -> Exchange:
         """Stop the task. A DELETE of a finished one would destroy its outputs, so it is looked at first."""
-        seen = self.polled((yield self.query(task)))
+        seen = self.read_status((yield self.query(task)))
         if seen.state not in {State.SUBMITTED, State.RUNNING}:
             return seen
         reply = yield dataclasses.replace(self.query(task), method="DELETE")
@@ -421,7 +421,7 @@ class Official(Dialect):
 
     def cancelled(self, reply: Reply) -> Update:
         """Read the answer to a DELETE: 204 without a body. From then on the task is unknown, hardly ever CANCELLED."""
-        refusal = gateway.refusal_in(reply, creating=False)
+        refusal = newapi_errors.refusal_in(reply, creating=False)
         if reply.status not in _OK and not isinstance(refusal, NotFound):
             raise refusal
         return Update(state=State.CANCELLED)
@@ -431,12 +431,12 @@ class Official(Dialect):
         reply = yield Call(method="GET", path="/v1/organization", headers=_VERSION)
         credit = number(fields(reply.document).get("creditBalance"))
         if reply.status not in _OK or credit is None:
-            raise gateway.refusal_in(reply, creating=False)
+            raise newapi_errors.refusal_in(reply, creating=False)
         return Balance(credit, self.cost_unit)
 
-    def check(self, task: Task) -> list[Mistake]:
+    def validate(self, task: Task) -> list[Mistake]:
         """Say what Runway's reference rules out."""
-        found = super().check(task)
+        found = super().validate(task)
         return found + _native_mistakes(task, _MODELS) if task.operation in self.operations else found
 
 
@@ -581,13 +581,13 @@ def _accepted(reply: Reply, words: Words) -> Update:
     """Read the answer to a submit. Where there is an id the job may exist, whatever else is said."""
     update = _read(reply.document, words)
     if reply.status not in _OK or update.external_id is None:
-        raise gateway.refusal_in(reply, creating=True)
+        raise newapi_errors.refusal_in(reply, creating=True)
     return dataclasses.replace(update, state=update.state or State.SUBMITTED)
 
 
 def _polled(reply: Reply, words: Words) -> Update:
     if reply.status not in _OK or not _is_task(reply.document):
-        raise gateway.refusal_in(reply, creating=False)
+        raise newapi_errors.refusal_in(reply, creating=False)
     return _read(reply.document, words)
 
 
@@ -701,12 +701,12 @@ def _failure(records: list[Record], state: State | None) -> Failure | None:
     for record in reversed(records):
         if (stated := word(record.get("failureCode"))) is not None:
             code = next((ours for prefix, ours in FAILURE_CODES.items() if stated.startswith(prefix)), "provider_error")
-            return Failure(code, word(record.get("failure")) or text, retryable=code in gateway.RETRYABLE)
+            return Failure(code, word(record.get("failure")) or text, retryable=code in newapi_errors.RETRYABLE)
     if records[0].keys().isdisjoint({"task_id", "fail_reason", "msg"}):
         return Failure("provider_error", text, retryable=True)  # Runway's own object: no code counts as INTERNAL
     if text is None and any(_stated(record, "status") == "cancelled" for record in records[1:]):
         return Failure("cancelled")
-    return gateway.failure_from_text(text)
+    return newapi_errors.failure_from_text(text)
 
 
 def _cost(record: Record, state: State | None) -> float | None:

@@ -40,10 +40,10 @@ from service.providers.dialect import (
     word,
 )
 from service.providers.newapi import account
-from service.providers.newapi import errors as gateway
+from service.providers.newapi import errors as newapi_errors
 
 WORDS: Mapping[str, State | None] = {
-    **gateway.STATES,  # a task's own: NOT_START, SUBMITTED, QUEUED, IN_PROGRESS, SUCCESS, FAILURE, UNKNOWN
+    **newapi_errors.STATES,  # a task's own: NOT_START, SUBMITTED, QUEUED, IN_PROGRESS, SUCCESS, FAILURE, UNKNOWN
     "": State.SUBMITTED,
     "streaming": State.RUNNING,  # a clip's: it can be listened to, and is not finished
     "processing": State.RUNNING,
@@ -311,29 +311,29 @@ class NewApi(Dialect):
         """Ask for the task, or for its clips where the answer to the submit named only these."""
         return _query(task, "feed" if "," in (task.external_id or "") else "fetch")
 
-    def accepted(self, reply: Reply) -> Update:
+    def read_created(self, reply: Reply) -> Update:
         """Read the answer to a submit: an id in an envelope, the result itself, or clips without an id for all."""
         if reply.status in _OK and (update := _taken(reply.document)) is not None:
             return update
         raise _refusal(reply)
 
-    def polled(self, reply: Reply) -> Update:
+    def read_status(self, reply: Reply) -> Update:
         """Read the task, in whichever of its shapes."""
         if reply.status in _OK and (update := _read(reply.document)) is not None:
             return update
-        raise gateway.refusal_in(reply, creating=False)
+        raise newapi_errors.refusal_in(reply, creating=False)
 
     def submit(self, task: Task, callback_url: str | None) -> Exchange:
         """Hand the task over; a question about a clip is repeated until there is an answer."""
-        return _asked(self, task, self.purchase(task, self.create(task, callback_url)), self.accepted)
+        return _asked(self, task, self.purchase(task, self.create(task, callback_url)), self.read_created)
 
-    def inherit(self, task: Task, parent: Task) -> Mapping[str, Any] | list[Mistake]:
+    def from_parent(self, task: Task, parent: Task) -> Mapping[str, Any] | list[Mistake]:
         """Take over the clip, and the gateway's id of the task: it keeps a follow-up on the account that has the clip."""
         return _inherited(task, parent)
 
     def poll(self, task: Task) -> Exchange:
         """Ask for the task."""
-        return _asked(self, task, self.query(task), self.polled)
+        return _asked(self, task, self.query(task), self.read_status)
 
     def poll_many(self, tasks: Sequence[Task]) -> ManyExchange:
         """Ask for many at once: in one request for each action, as CometAPI wants it. Files are asked for one by one."""
@@ -347,7 +347,7 @@ class NewApi(Dialect):
             found |= _rows(reply)
         return found
 
-    def recall(self, task: Task) -> RecallExchange:
+    def find_lost_jobs(self, task: Task) -> RecallExchange:
         """List the account's jobs of the task's time and action, but for those that show another input."""
         since, until = task.created_at, task.unconfirmed_since or task.updated_at
         span = {"since": since.timestamp() - _CLOCKS_APART, "until": until.timestamp() + _CLOCKS_APART}
@@ -355,13 +355,13 @@ class NewApi(Dialect):
         found = [(row, functools.partial(_may_be, row)) for row in rows]
         return [Listed(row.task_id, row.submitted_at, may_be) for row, may_be in found if may_be(task)]
 
-    def hear(self, callback: Callback) -> list[Update]:
+    def read_callback(self, callback: Callback) -> list[Update]:
         """Read a callback as a poll."""
         return _heard(_read(callback.document))
 
-    def check(self, task: Task) -> list[Mistake]:
+    def validate(self, task: Task) -> list[Mistake]:
         """Say what the gateways' pages rule out."""
-        found = super().check(task)
+        found = super().validate(task)
         return found + _gateway_mistakes(task) if task.operation in self.operations else found
 
     def creates(self, endpoint: str) -> bool:
@@ -401,24 +401,24 @@ class NewApiRaw(Dialect):
         """Ask for the clips, or the lyrics."""
         return _query(task, "lyrics" if task.operation == "lyrics" else "feed")
 
-    def accepted(self, reply: Reply) -> Update:
+    def read_created(self, reply: Reply) -> Update:
         """Read the answer to a submit: clips, whose ids are the job's; or an id alone; or the result itself."""
         update = _read_raw(reply.document) if reply.status in _OK else None
         if update is None or (update.external_id is None and update.state is None):
             raise _refusal(reply)
         return dataclasses.replace(update, state=update.state or State.SUBMITTED)
 
-    def polled(self, reply: Reply) -> Update:
+    def read_status(self, reply: Reply) -> Update:
         """Read the clips, or the lyrics."""
         if reply.status in _OK and (update := _read_raw(reply.document)) is not None:
             return update
-        raise gateway.refusal_in(reply, creating=False)
+        raise newapi_errors.refusal_in(reply, creating=False)
 
     def submit(self, task: Task, callback_url: str | None) -> Exchange:
         """Hand the task over; a question about a clip is repeated until there is an answer."""
-        return _asked(self, task, self.purchase(task, self.create(task, callback_url)), self.accepted)
+        return _asked(self, task, self.purchase(task, self.create(task, callback_url)), self.read_created)
 
-    def inherit(self, task: Task, parent: Task) -> Mapping[str, Any] | list[Mistake]:
+    def from_parent(self, task: Task, parent: Task) -> Mapping[str, Any] | list[Mistake]:
         """Take over the clip; there are no ids of tasks."""
         found = _inherited(task, parent)
         return found if isinstance(found, list) else {**found, "task_id": None}
@@ -427,15 +427,15 @@ class NewApiRaw(Dialect):
         """Ask for the clips. While one of them is missing from the answer, the others decide nothing."""
 
         def read(reply: Reply) -> Update:
-            update = self.polled(reply)
+            update = self.read_status(reply)
             missing = set((task.external_id or "").split(",")) - set((update.external_id or "").split(","))
             return _of_clips(_clips(reply.document), whole=False) if update.state in ENDED and missing else update
 
         return _asked(self, task, self.query(task), read)
 
-    def check(self, task: Task) -> list[Mistake]:
+    def validate(self, task: Task) -> list[Mistake]:
         """Say what the gateways' pages rule out."""
-        found = super().check(task)
+        found = super().validate(task)
         return found + _gateway_mistakes(task) if task.operation in self.operations else found
 
 
@@ -466,7 +466,7 @@ class SunoApi(Dialect):
         kind = _VENDOR_RECORDS.get(task.operation, "generate")
         return Call(method="GET", path=f"/api/v1/{kind}/record-info?taskId={quote(task.external_id or '', safe='')}")
 
-    def accepted(self, reply: Reply) -> Update:
+    def read_created(self, reply: Reply) -> Update:
         """Read the answer to a submit: an id, or the result itself. A refusal is a ``code``, whatever the HTTP status."""
         data = fields(fields(reply.document).get("data"))
         outputs, job = _vendor_texts(data), identifier(data.get("taskId"))
@@ -475,13 +475,13 @@ class SunoApi(Dialect):
         state = State.SUCCEEDED if outputs else State.SUBMITTED
         return Update(state=state, external_id=None if outputs else job, results=outputs)
 
-    def polled(self, reply: Reply) -> Update:
+    def read_status(self, reply: Reply) -> Update:
         """Read the record."""
         if reply.status in _OK and (update := _read_vendor(reply.document)) is not None:
             return update
         raise _vendor_refusal(reply, creating=False)
 
-    def inherit(self, task: Task, parent: Task) -> Mapping[str, Any] | list[Mistake]:
+    def from_parent(self, task: Task, parent: Task) -> Mapping[str, Any] | list[Mistake]:
         """Take over the clip, its task, and the model: an extension must be of the same."""
         found = _inherited(task, parent)
         return found if isinstance(found, list) else {**found, "model": parent.model}
@@ -494,11 +494,11 @@ class SunoApi(Dialect):
             raise _vendor_refusal(reply, creating=False)
         return Balance(credit, self.cost_unit)
 
-    def hear(self, callback: Callback) -> list[Update]:
+    def read_callback(self, callback: Callback) -> list[Update]:
         """Read a callback: a stage with its tracks, or a whole record."""
         return _heard(_read_vendor(callback.document))
 
-    def authentic(self, callback: Callback, secret: str | None) -> bool | None:
+    def verify_signature(self, callback: Callback, secret: str | None) -> bool | None:
         """Verify kie.ai's signature, where its key is set: base64(HMAC-SHA256(taskId + "." + timestamp, key))."""
         if secret is None:
             return None
@@ -511,9 +511,9 @@ class SunoApi(Dialect):
             return False
         return abs((callback.received_at or signed_at) - signed_at) <= _SIGNATURE_TOLERANCE
 
-    def check(self, task: Task) -> list[Mistake]:
+    def validate(self, task: Task) -> list[Mistake]:
         """Say what the vendors' pages rule out."""
-        found = super().check(task)
+        found = super().validate(task)
         return found + _vendor_mistakes(task) if task.operation in self.operations else found
 
 
@@ -541,7 +541,7 @@ def _asked(dialect: Dialect, task: Task, call: Call, read: Callable[[Reply], Upd
     if reply.status in _OK and reply.body.startswith(_WAVE):
         return Update(state=State.SUCCEEDED, results=(Result("audio", call.path),))  # to be fetched with the key
     try:
-        update = dialect.polled(reply)
+        update = dialect.read_status(reply)
     except Unreadable as error:
         raise Unavailable("unreadable", error.message) from error
     if update.state in ENDED:
@@ -759,7 +759,7 @@ def _taken(document: Any) -> Update | None:
 
 def _refusal(reply: Reply) -> UpstreamError:
     """Read what a submit without a job in its answer means."""
-    refusal = gateway.refusal_in(reply, creating=True)
+    refusal = newapi_errors.refusal_in(reply, creating=True)
     said, message = fields(reply.document), refusal.message
     if not isinstance(refusal, Refused):
         return refusal
@@ -777,7 +777,7 @@ def _rows(reply: Reply) -> dict[str, Update]:
     document = reply.document
     data = document.get("data") if isinstance(document, dict) and _agrees(document) else document
     if reply.status not in _OK or not isinstance(data, list | None):
-        refusal = gateway.refusal_in(reply, creating=False)
+        refusal = newapi_errors.refusal_in(reply, creating=False)
         if isinstance(refusal, NotFound):
             return {}
         raise refusal
@@ -846,7 +846,7 @@ def _of_upload(said: Record, job: str) -> Update:
     return Update(
         state=State.RUNNING if state is State.SUCCEEDED else state,
         external_id=job,
-        failure=gateway.failure_from_text(word(said.get("error_message"))) if state is State.FAILED else None,
+        failure=newapi_errors.failure_from_text(word(said.get("error_message"))) if state is State.FAILED else None,
         unknown_word=unknown,
     )
 
@@ -1026,8 +1026,8 @@ def _failure(state: State | None, reason: str | None, clips: Sequence[Record]) -
     told = [fields(clip.get("metadata")) for clip in clips]
     kind = next(filter(None, (word(each.get("error_type")) for each in told)), None)
     text = next(filter(None, (word(each.get("error_message")) for each in told)), None)
-    named = gateway.failure_from_text(kind)
-    plain = gateway.failure_from_text(reason or text or kind)
+    named = newapi_errors.failure_from_text(kind)
+    plain = newapi_errors.failure_from_text(reason or text or kind)
     return plain if named.code in {"unknown", "provider_error"} else dataclasses.replace(named, message=plain.message)
 
 
@@ -1059,13 +1059,13 @@ def _vendor_refusal(reply: Reply, *, creating: bool) -> UpstreamError:
     said = fields(reply.document)
     code, message = number(said.get("code")), word(said.get("msg")) or word(said.get("message"))
     if code is None or _vendor_agrees(said):
-        return gateway.refusal_in(reply, creating=creating)
+        return newapi_errors.refusal_in(reply, creating=creating)
     if code in VENDOR_REFUSALS:
         error, name = VENDOR_REFUSALS[int(code)]
         return error(name, message, retry_after=reply.retry_after)
-    if code == _TOO_MANY and gateway.failure_from_text(message).code == "insufficient_credit":
+    if code == _TOO_MANY and newapi_errors.failure_from_text(message).code == "insufficient_credit":
         return AccountProblem("insufficient_credit", message)
-    return gateway.refusal_in(dataclasses.replace(reply, status=int(code)), creating=creating)
+    return newapi_errors.refusal_in(dataclasses.replace(reply, status=int(code)), creating=creating)
 
 
 def _vendor_job(data: Record) -> str | None:
@@ -1125,7 +1125,7 @@ def _vendor_failure(said: str, envelope: Record, data: Record, *, called_back: b
     text = next(filter(None, told), None)
     stated = word(data.get("errorCode")) or (word(envelope.get("code")) if called_back else None) or ""
     # 'Rejected' is a word of theirs for any failure; gateways say it of the content.
-    plain = gateway.failure_from_text((text or "").lower().replace("rejected", "")).code
+    plain = newapi_errors.failure_from_text((text or "").lower().replace("rejected", "")).code
     code = VENDOR_VERDICTS.get(said) or VENDOR_FAILURES.get(stated) or plain
     code = "provider_error" if code == "unknown" else code
-    return Failure(code, text, retryable=code in gateway.RETRYABLE)
+    return Failure(code, text, retryable=code in newapi_errors.RETRYABLE)

@@ -88,15 +88,15 @@ class Courier:
     def _take_due(self, only: str | None) -> dict[str, list[tuple[Post, Render]]]:
         now = self._clock()
         due: dict[str, list[tuple[Post, Render]]] = defaultdict(list)
-        passed_over = []
+        skipped_upstreams = []
         while self._waiting and self._waiting[0][0] <= now:
             entry = heapq.heappop(self._waiting)
             _, _, job_id, post, render = entry
             if only in (None, job_id):
                 due[job_id].append((post, render))
             else:
-                passed_over.append(entry)
-        for entry in passed_over:
+                skipped_upstreams.append(entry)
+        for entry in skipped_upstreams:
             heapq.heappush(self._waiting, entry)
         return due
 

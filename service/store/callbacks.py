@@ -1,4 +1,4 @@
-"""Statements on the inbox: callbacks, stored raw before they are understood."""
+"""Statements on the callbacks: callbacks, stored raw before they are understood."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import insert as insert_postgresql
 from sqlalchemy.dialects.sqlite import insert as insert_sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.store.tables import inbox
+from service.store.tables import callbacks
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,10 +41,10 @@ _NOT_TAKEN_IN = ("forged", "unreadable", "unmatched", "parked")
 
 
 def _receiving(insert: Callable[[Table], Any]) -> Any:
-    statement = insert(inbox)
+    statement = insert(callbacks)
     new = statement.excluded
     # Spelt out: a list that expands is refused where many rows are written at once.
-    again = or_(*(inbox.c.decision == decision for decision in _NOT_TAKEN_IN))
+    again = or_(*(callbacks.c.decision == decision for decision in _NOT_TAKEN_IN))
     renewed = {
         "headers": new.headers,  # with them the signature
         "received_at": new.received_at,
@@ -56,8 +56,8 @@ def _receiving(insert: Callable[[Table], Any]) -> Any:
     return statement.on_conflict_do_update(
         index_elements=["submission_id", "dedupe_key"],
         set_={
-            "copies": inbox.c.copies + new.copies,
-            **{name: case((again, value), else_=inbox.c[name]) for name, value in renewed.items()},
+            "copies": callbacks.c.copies + new.copies,
+            **{name: case((again, value), else_=callbacks.c[name]) for name, value in renewed.items()},
         },
     )
 
@@ -80,5 +80,7 @@ async def receive(connection: AsyncConnection, received: Sequence[Received]) -> 
 
 async def of_submissions(connection: AsyncConnection, ids: Sequence[UUID]) -> list[Received]:
     """Read the callbacks that came for some submissions, oldest first."""
-    rows = await connection.execute(select(inbox).where(inbox.c.submission_id.in_(list(ids))).order_by(inbox.c.id))
+    rows = await connection.execute(
+        select(callbacks).where(callbacks.c.submission_id.in_(list(ids))).order_by(callbacks.c.id)
+    )
     return [Received(**row._mapping) for row in rows]  # noqa: SLF001 - the documented way to a row's names

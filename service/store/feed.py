@@ -35,7 +35,7 @@ class Told:
     sequence: int
     task: Task
     """As it is now, without what is heavy."""
-    thin: bool
+    truncated: bool
     """Whether something was left out."""
 
 
@@ -69,7 +69,7 @@ def _told(row: Row[Any]) -> Told:
     own = {name: kept.pop(f"told_{name}") for name in ("id", "type", "at", "sequence")}
     left_out = [name for name in _EMPTY if kept[name] is None]
     task = task_of({**kept, **{name: _EMPTY[name] for name in left_out}})
-    return Told(**own, task=task, thin=bool(left_out))
+    return Told(**own, task=task, truncated=bool(left_out))
 
 
 async def to_client(

@@ -43,7 +43,7 @@ GROUPS: Final = tuple(_GROUPS)
 _SERVES = tasks.c.submission_id == submissions.c.id
 """Whether a submission is the one that serves its task. Of any other, a job that it made is one too many."""
 _CAME_TO_NOTHING = case(
-    (_SERVES, and_(tasks.c.state.in_(["failed", "cancelled"]), tasks.c.verdict_by == "provider")),
+    (_SERVES, and_(tasks.c.state.in_(["failed", "cancelled"]), tasks.c.decided_by == "provider")),
     else_=func.coalesce(submissions.c.job_state.in_(["failed", "cancelled"]), literal(value=False, type_=Boolean)),
 )
 _REFUNDED = case((_SERVES, tasks.c.refunded), else_=submissions.c.refunded)

@@ -46,7 +46,7 @@ async def _one_at_a_time(database: Database) -> AsyncIterator[None]:
     if not database.sqlite:
         yield
         return
-    with Path(f"{database.url.database}.migrate.lock").open("a+") as lock:  # noqa: ASYNC230 - an instant, at the start
+    with Path(f"{database.url.database}.migrate.lock").open("a+") as lock:  # noqa: ASYNC230 - an rfc3339, at the start
         while not _locked(lock):  # noqa: ASYNC110 - another process tells no event
             await asyncio.sleep(_LOOK_AGAIN)
         yield

@@ -10,9 +10,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.domain.schedules import LEASE
 from service.domain.task import Submission, Task
-from service.store.tables import inbox, outbox, submissions, tasks
+from service.store.tables import callbacks, submissions, tasks, webhook_messages
 from service.store.tasks import row_of, task_of
-from service.store.webhooks import claim as fair
+from service.store.webhooks import claim as claim_module
 
 TO_SUBMIT = text("state IN ('queued', 'submitting')")
 TO_POLL = text("state NOT IN ('queued', 'submitting') AND due_at IS NOT NULL")
@@ -40,7 +40,7 @@ def _claim(table: Table, which: Any) -> Any:
 _CLAIMS = {
     "submit": _claim(tasks, TO_SUBMIT),
     "poll": _claim(tasks, TO_POLL),
-    "inbox": _claim(inbox, DUE),
+    "callbacks": _claim(callbacks, DUE),
     "submissions": _claim(submissions, DUE),
 }
 
@@ -72,16 +72,16 @@ async def claim_waiting(connection: AsyncConnection, ids: Sequence[UUID], *, unt
 async def claim_rows(
     connection: AsyncConnection, table: str, *, now: datetime, until: datetime, most: int
 ) -> Sequence[Row[Any]]:
-    """Take the rows of ``inbox`` or ``submissions`` that are longest due, until a time."""
+    """Take the rows of ``callbacks`` or ``submissions`` that are longest due, until a time."""
     rows = await connection.execute(_CLAIMS[table], {"now": now, "until": until, "most": most})
     return sorted(rows.all(), key=lambda row: row.id)
 
 
 _CLAIM_MESSAGES = (
-    update(outbox)
-    .where(outbox.c.id.in_(bindparam("ids", expanding=True)))
-    .values(due_at=bindparam("until"), attempts=outbox.c.attempts + 1)
-    .returning(*outbox.c)
+    update(webhook_messages)
+    .where(webhook_messages.c.id.in_(bindparam("ids", expanding=True)))
+    .values(due_at=bindparam("until"), attempts=webhook_messages.c.attempts + 1)
+    .returning(*webhook_messages.c)
 )
 
 
@@ -93,7 +93,7 @@ async def claim_messages(
     :param each: how many places a destination has
     :param places: those that have another number of places left
     """
-    chosen = await fair.choose(connection, now=now, most=most, each=each, places=places)
+    chosen = await claim_module.choose(connection, now=now, most=most, each=each, places=places)
     if not chosen:
         return []
     rows = await connection.execute(_CLAIM_MESSAGES, {"ids": chosen, "until": until})
@@ -116,7 +116,7 @@ _ACCEPTED_ONCE = frozenset(
         "idempotency_key",
         "request_hash",
         "route",
-        "passed_over",
+        "skipped_upstreams",
         "created_at",
         "deadline_at",
         "attempts",
@@ -145,8 +145,10 @@ def _settle(table: Table, names: str) -> Any:
     )
 
 
-_SETTLE_INBOX = _settle(inbox, "decision detail decided_at due_at")
-_SETTLE_OUTBOX = _settle(outbox, "state delivered_at last_status last_error due_at").where(outbox.c.state == "pending")
+_SETTLE_INBOX = _settle(callbacks, "decision detail decided_at due_at")
+_SETTLE_OUTBOX = _settle(webhook_messages, "state delivered_at last_status last_error due_at").where(
+    webhook_messages.c.state == "pending"
+)
 
 
 async def settle_inbox(connection: AsyncConnection, settled: Sequence[dict[str, Any]]) -> None:
@@ -156,14 +158,14 @@ async def settle_inbox(connection: AsyncConnection, settled: Sequence[dict[str, 
 
 
 async def settle_outbox(connection: AsyncConnection, settled: Sequence[dict[str, Any]]) -> None:
-    """Write how deliveries went; one whose attempt is no longer ours stays as it is."""
+    """Write how webhook_attempts went; one whose attempt is no longer ours stays as it is."""
     if settled:
         await connection.execute(_SETTLE_OUTBOX, list(settled))
 
 
 _DISCARD = (
-    update(outbox)
-    .where(outbox.c.id.in_(bindparam("ids", expanding=True)), outbox.c.state == "pending")
+    update(webhook_messages)
+    .where(webhook_messages.c.id.in_(bindparam("ids", expanding=True)), webhook_messages.c.state == "pending")
     .values(state="discarded", due_at=None, last_error=bindparam("reason"))
 )
 
@@ -175,20 +177,20 @@ async def discard(connection: AsyncConnection, ids: Sequence[UUID], *, reason: s
 
 
 _AGAIN = (
-    update(outbox)
-    .where(outbox.c.id.in_(bindparam("ids", expanding=True)), outbox.c.state != "pending")
+    update(webhook_messages)
+    .where(webhook_messages.c.id.in_(bindparam("ids", expanding=True)), webhook_messages.c.state != "pending")
     .values(
         state="pending",
         due_at=bindparam("now"),
         replayed_at=bindparam("now"),
         delivered_at=None,
-        schedule_from=outbox.c.attempts,
+        schedule_from=webhook_messages.c.attempts,
     )
 )
 _HASTEN_MESSAGES = (
-    update(outbox)
-    .where(outbox.c.id.in_(bindparam("ids", expanding=True)))
-    .where(outbox.c.state == "pending", outbox.c.due_at > bindparam("now"))
+    update(webhook_messages)
+    .where(webhook_messages.c.id.in_(bindparam("ids", expanding=True)))
+    .where(webhook_messages.c.state == "pending", webhook_messages.c.due_at > bindparam("now"))
     .values(due_at=bindparam("now"))
 )
 
@@ -208,7 +210,7 @@ async def release_leases(connection: AsyncConnection, *, now: datetime) -> None:
     """
     soon = now + timedelta(seconds=LEASE)
     await connection.execute(update(tasks).where(text("state = 'submitting'"), tasks.c.due_at > now).values(due_at=now))
-    for table in (tasks, inbox, outbox, submissions):
+    for table in (tasks, callbacks, webhook_messages, submissions):
         claimed = (table.c.attempts > 0, table.c.due_at > now, table.c.due_at <= soon)
         await connection.execute(update(table).where(*claimed).values(due_at=now))
 
@@ -266,4 +268,7 @@ async def hasten(connection: AsyncConnection, ids: Sequence[UUID], *, now: datet
 
 async def next_due(connection: AsyncConnection) -> dict[str, datetime | None]:
     """Say when each queue has its next row due; for health checks and tests."""
-    return {table.name: await connection.scalar(select(func.min(table.c.due_at))) for table in (tasks, inbox, outbox)}
+    return {
+        table.name: await connection.scalar(select(func.min(table.c.due_at)))
+        for table in (tasks, callbacks, webhook_messages)
+    }

@@ -93,7 +93,7 @@ tasks = Table(
     Column("idempotency_key", Text),
     Column("request_hash", Text, nullable=False),
     Column("route", Json, nullable=False),
-    Column("passed_over", Json, nullable=False, server_default="{}"),
+    Column("skipped_upstreams", Json, nullable=False, server_default="{}"),
     Column("on_uncertain", Text, nullable=False, server_default="hold"),
     Column("state", Text, nullable=False),
     Column("upstream", Text),
@@ -106,8 +106,8 @@ tasks = Table(
     Column("next_actions", Json, nullable=False),
     Column("cost", Double),
     Column("refunded", Boolean),
-    Column("verdict_by", Text),
-    Column("learned_by", Text),
+    Column("decided_by", Text),
+    Column("outcome_source", Text),
     Column("cancel_requested_at", Instant),
     Column("answered_at", Instant),
     Column("callback_expected", Boolean, nullable=False),
@@ -124,15 +124,15 @@ tasks = Table(
     Column("due_at", Instant),
     Column("attempts", Integer, nullable=False),
     CheckConstraint(_one_of("state", State), name="state"),
-    CheckConstraint(_one_of("learned_by", Source), name="learned_by"),
-    CheckConstraint(_one_of("verdict_by", ["provider", "dovecote"]), name="verdict_by"),
+    CheckConstraint(_one_of("outcome_source", Source), name="outcome_source"),
+    CheckConstraint(_one_of("decided_by", ["provider", "dovecote"]), name="decided_by"),
     CheckConstraint("progress BETWEEN 0 AND 100", name="progress"),
-    CheckConstraint(f"({_ENDED}) = (finished_at IS NOT NULL)", name="ended_has_a_time"),
-    CheckConstraint(f"({_ENDED}) = (verdict_by IS NOT NULL)", name="ended_has_a_judge"),
-    CheckConstraint(f"({_ENDED}) OR due_at IS NOT NULL", name="open_is_never_forgotten"),
-    CheckConstraint("verdict_by IS NULL OR verdict_by <> 'provider' OR due_at IS NULL", name="final_is_left_alone"),
-    CheckConstraint("state <> 'failed' OR failure IS NOT NULL", name="failed_says_why"),
-    CheckConstraint("state NOT IN ('submitted', 'running', 'awaiting_input') OR upstream IS NOT NULL", name="taken_by_somebody"),
+    CheckConstraint(f"({_ENDED}) = (finished_at IS NOT NULL)", name="ended_requires_finished_at"),
+    CheckConstraint(f"({_ENDED}) = (decided_by IS NOT NULL)", name="ended_requires_decided_by"),
+    CheckConstraint(f"({_ENDED}) OR due_at IS NOT NULL", name="open_requires_due_at"),
+    CheckConstraint("decided_by IS NULL OR decided_by <> 'provider' OR due_at IS NULL", name="provider_outcome_forbids_due_at"),
+    CheckConstraint("state <> 'failed' OR failure IS NOT NULL", name="failed_requires_failure"),
+    CheckConstraint("state NOT IN ('submitted', 'running', 'awaiting_input') OR upstream IS NOT NULL", name="submitted_requires_upstream"),
     Index("uq_tasks_idempotency", "client", "idempotency_key", unique=True, sqlite_where=text("idempotency_key IS NOT NULL"), postgresql_where=text("idempotency_key IS NOT NULL")),
     # Due rows, one index for each journey that claims them; finished rows are in neither.
     Index("ix_tasks_due_submit", "due_at", sqlite_where=text("state IN ('queued', 'submitting')"), postgresql_where=text("state IN ('queued', 'submitting')")),
@@ -184,7 +184,7 @@ submissions = Table(
     CheckConstraint(
         _one_of("outcome", ["sending", "taken", "refused", "account", "unavailable", "uncertain"]), name="outcome"
     ),
-    CheckConstraint("(outcome = 'sending') = (settled_at IS NULL)", name="settled_has_a_time"),
+    CheckConstraint("(outcome = 'sending') = (settled_at IS NULL)", name="settled_requires_settled_at"),
     # Never pay twice: a task has at most one submission that may have created a job, unless somebody who may has said
     # that another shall be made all the same.
     Index("uq_submissions_one_job", "task_id", unique=True, sqlite_where=text(_MAY_HAVE_MADE_IT), postgresql_where=text(_MAY_HAVE_MADE_IT)),
@@ -210,8 +210,8 @@ events = Table(
     Index("ix_events_feed", "client", "id", sqlite_where=text("message IS NOT NULL"), postgresql_where=text("message IS NOT NULL")),
 )  # fmt: skip
 
-inbox = Table(
-    "inbox",
+callbacks = Table(
+    "callbacks",
     metadata,
     Column("id", Uuid, primary_key=True),
     # No foreign key: what a provider was answered 2xx is kept, whatever became of the submission.
@@ -244,15 +244,18 @@ inbox = Table(
         ),
         name="decision",
     ),
-    CheckConstraint("(decision IS NULL) = (due_at IS NOT NULL)", name="undecided_is_never_forgotten"),
+    CheckConstraint("(decision IS NULL) = (due_at IS NOT NULL)", name="undecided_requires_due_at"),
     UniqueConstraint("submission_id", "dedupe_key"),
     Index(
-        "ix_inbox_due", "due_at", sqlite_where=text("due_at IS NOT NULL"), postgresql_where=text("due_at IS NOT NULL")
+        "ix_callbacks_due",
+        "due_at",
+        sqlite_where=text("due_at IS NOT NULL"),
+        postgresql_where=text("due_at IS NOT NULL"),
     ),
 )
 
-outbox = Table(
-    "outbox",
+webhook_messages = Table(
+    "webhook_messages",
     metadata,
     Column("id", Uuid, primary_key=True),
     Column("client", Text, nullable=False, server_default=""),
@@ -274,25 +277,25 @@ outbox = Table(
     Column("attempts", Integer, nullable=False),
     Column("schedule_from", Integer, nullable=False, server_default="0"),
     CheckConstraint(_one_of("state", ["pending", "delivered", "exhausted", "discarded"]), name="state"),
-    CheckConstraint("(state = 'pending') = (due_at IS NOT NULL)", name="pending_is_never_forgotten"),
-    CheckConstraint("(state = 'delivered') = (delivered_at IS NOT NULL)", name="delivered_has_a_time"),
+    CheckConstraint("(state = 'pending') = (due_at IS NOT NULL)", name="pending_requires_due_at"),
+    CheckConstraint("(state = 'delivered') = (delivered_at IS NOT NULL)", name="delivered_requires_delivered_at"),
     UniqueConstraint("task_id", "sequence", "destination"),
     # Only the latest progress is worth telling: of what has not been delivered there is one.
-    Index("uq_outbox_progress", "task_id", "destination", unique=True, sqlite_where=text("type = 'task.progress' AND state = 'pending'"), postgresql_where=text("type = 'task.progress' AND state = 'pending'")),
-    Index("ix_outbox_due", "due_at", sqlite_where=text("due_at IS NOT NULL"), postgresql_where=text("due_at IS NOT NULL")),
+    Index("uq_webhook_messages_progress", "task_id", "destination", unique=True, sqlite_where=text("type = 'task.progress' AND state = 'pending'"), postgresql_where=text("type = 'task.progress' AND state = 'pending'")),
+    Index("ix_webhook_messages_due", "due_at", sqlite_where=text("due_at IS NOT NULL"), postgresql_where=text("due_at IS NOT NULL")),
     # By whom, then by time: to pass over a destination that has a thousand due without reading them.
-    Index("ix_outbox_destination", "destination", "due_at", sqlite_where=text("due_at IS NOT NULL"), postgresql_where=text("due_at IS NOT NULL")),
-    Index("ix_outbox_client", "client", "id"),
+    Index("ix_webhook_messages_destination", "destination", "due_at", sqlite_where=text("due_at IS NOT NULL"), postgresql_where=text("due_at IS NOT NULL")),
+    Index("ix_webhook_messages_client", "client", "id"),
     # Most are delivered, and few ask for those.
-    Index("ix_outbox_client_state", "client", "state", "id", sqlite_where=text("state <> 'delivered'"), postgresql_where=text("state <> 'delivered'")),
-    Index("ix_outbox_endpoint", "endpoint_id", "id", sqlite_where=text("endpoint_id IS NOT NULL"), postgresql_where=text("endpoint_id IS NOT NULL")),
+    Index("ix_webhook_messages_client_state", "client", "state", "id", sqlite_where=text("state <> 'delivered'"), postgresql_where=text("state <> 'delivered'")),
+    Index("ix_webhook_messages_endpoint", "endpoint_id", "id", sqlite_where=text("endpoint_id IS NOT NULL"), postgresql_where=text("endpoint_id IS NOT NULL")),
 )  # fmt: skip
 
-deliveries = Table(
-    "deliveries",
+webhook_attempts = Table(
+    "webhook_attempts",
     metadata,
     Column("id", Serial, primary_key=True),
-    Column("message_id", Uuid, ForeignKey("outbox.id", ondelete="CASCADE"), nullable=False),
+    Column("message_id", Uuid, ForeignKey("webhook_messages.id", ondelete="CASCADE"), nullable=False),
     Column("attempt", Integer, nullable=False),
     Column("at", Instant, nullable=False),
     Column("status", Integer),
@@ -302,8 +305,8 @@ deliveries = Table(
     UniqueConstraint("message_id", "attempt"),
 )
 
-endpoints = Table(
-    "endpoints",
+webhook_endpoints = Table(
+    "webhook_endpoints",
     metadata,
     Column("id", Uuid, primary_key=True),
     Column("client", Text, nullable=False),
@@ -322,10 +325,10 @@ endpoints = Table(
     Column("updated_at", Instant, nullable=False),
     CheckConstraint(_one_of("format", ["standard", "cloudevents"]), name="format"),
     CheckConstraint(_one_of("disabled_reason", ["client", "gone", "failing"]), name="disabled_reason"),
-    CheckConstraint("(disabled_at IS NULL) = (disabled_reason IS NULL)", name="disabled_says_why"),
-    CheckConstraint("(previous_secret IS NULL) = (previous_until IS NULL)", name="old_secrets_end"),
-    CheckConstraint("(failing_since IS NULL) = (failed_at IS NULL)", name="failing_has_failed"),
-    Index("ix_endpoints_client", "client", "id"),
+    CheckConstraint("(disabled_at IS NULL) = (disabled_reason IS NULL)", name="disabled_requires_reason"),
+    CheckConstraint("(previous_secret IS NULL) = (previous_until IS NULL)", name="previous_secret_requires_expiry"),
+    CheckConstraint("(failing_since IS NULL) = (failed_at IS NULL)", name="failing_requires_failed_at"),
+    Index("ix_webhook_endpoints_client", "client", "id"),
 )
 
 upstreams = Table(
@@ -350,7 +353,7 @@ circuits = Table(
     Column("opened_at", Instant),
     Column("open_until", Instant),
     Column("probe_until", Instant),
-    CheckConstraint("(opened_at IS NULL) = (open_until IS NULL)", name="open_since_and_until"),
+    CheckConstraint("(opened_at IS NULL) = (open_until IS NULL)", name="open_requires_open_until"),
 )
 
 secrets = Table(
@@ -375,5 +378,5 @@ api_keys = Table(
     Column("expires_at", Instant),
     Column("revoked_at", Instant),
     Column("last_used_at", Instant),
-    CheckConstraint("client <> ''", name="belongs_to_somebody"),
+    CheckConstraint("client <> ''", name="client_not_empty"),
 )

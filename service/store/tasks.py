@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.domain.statistics import Ending
 from service.domain.task import Action, Failure, Result, Source, State, Task
-from service.store.tables import events, inbox, submissions, task_labels, tasks
+from service.store.tables import callbacks, events, submissions, task_labels, tasks
 
 _NAMES = tuple(field.name for field in dataclasses.fields(Task))
 
@@ -27,7 +27,7 @@ def task_of(row: Row[Any] | Mapping[str, Any]) -> Task:
     kept["results"] = tuple(Result.from_json(result) for result in kept["results"])
     kept["next_actions"] = tuple(Action.from_json(action) for action in kept["next_actions"])
     kept["failure"] = None if kept["failure"] is None else Failure.from_json(kept["failure"])
-    kept["learned_by"] = None if kept["learned_by"] is None else Source(kept["learned_by"])
+    kept["outcome_source"] = None if kept["outcome_source"] is None else Source(kept["outcome_source"])
     return Task(**kept)
 
 
@@ -40,7 +40,7 @@ def row_of(task: Task) -> dict[str, Any]:
     row["results"] = [result.as_json() for result in task.results]
     row["next_actions"] = [action.as_json() for action in task.next_actions]
     row["failure"] = None if task.failure is None else task.failure.as_json()
-    row["learned_by"] = None if task.learned_by is None else str(task.learned_by)
+    row["outcome_source"] = None if task.outcome_source is None else str(task.outcome_source)
     return row
 
 
@@ -99,7 +99,7 @@ def _acceptance(task: Task) -> dict[str, Any]:
         "source": str(Source.CLIENT),
         "at": task.created_at,
         "data": {"state": str(task.state), "route": list(task.route)}
-        | ({"passed_over": dict(task.passed_over)} if task.passed_over else {}),
+        | ({"skipped_upstreams": dict(task.skipped_upstreams)} if task.skipped_upstreams else {}),
     }
 
 
@@ -202,8 +202,8 @@ def _newest(wanted: Filter, most: int) -> Select[Any]:
 
 _HASTENED = (
     exists()
-    .where(inbox.c.submission_id == submissions.c.id, submissions.c.task_id == tasks.c.id)
-    .where(inbox.c.decision == "hastened")
+    .where(callbacks.c.submission_id == submissions.c.id, submissions.c.task_id == tasks.c.id)
+    .where(callbacks.c.decision == "hastened")
 )
 # The model that the client named, as Task.model has it. Only this is read of inputs, which may hold whole pictures.
 _MODEL = func.coalesce(tasks.c.options["model"].as_string(), tasks.c.input["model"].as_string())
@@ -216,14 +216,14 @@ _ENDINGS = (
         tasks.c.dialect,
         tasks.c.submitted_at,
         tasks.c.finished_at,
-        tasks.c.learned_by,
+        tasks.c.outcome_source,
         tasks.c.callback_expected,
         _HASTENED.label("hastened"),
     )
     .where(
         tasks.c.finished_at.is_not(None),
         tasks.c.finished_at > bindparam("since"),
-        tasks.c.verdict_by == "provider",
+        tasks.c.decided_by == "provider",
         tasks.c.submitted_at.is_not(None),
     )
     .order_by(tasks.c.finished_at.desc())
@@ -241,7 +241,7 @@ async def recent_endings(connection: AsyncConnection, *, since: datetime, most: 
             upstream=row.upstream or "",
             dialect=row.dialect or "",
             seconds=(row.finished_at - row.submitted_at).total_seconds(),
-            by_callback=row.learned_by == Source.CALLBACK or bool(row.hastened),
+            by_callback=row.outcome_source == Source.CALLBACK or bool(row.hastened),
             callback_expected=row.callback_expected,
         )
         for row in await connection.execute(_ENDINGS, {"since": since, "most": most})

@@ -27,8 +27,8 @@ Batch = Callable[[AsyncConnection, Sequence[Item]], Awaitable[Sequence[Answer]]]
 """Writes many items in the transaction that it is given and answers each, in order."""
 
 BATCH_SIZE = 256
-MOST_WAITING = 10_000
-MOST_CONTENDED = 5
+MAX_WAITING = 10_000
+MAX_CONTENDED = 5
 """How often a transaction is made that others stand in the way of."""
 PATIENCE = 0.025
 """Seconds for which requests at the doors may go before the journeys."""
@@ -72,7 +72,7 @@ class Writer:
         return await self._do(self._at_the_door, batch, item)
 
     async def _do(self, line: deque[_Wish], batch: Batch[Item, Answer], item: Item) -> Answer:
-        if self._closing or len(line) >= MOST_WAITING:
+        if self._closing or len(line) >= MAX_WAITING:
             raise StoreBusy("shutting down" if self._closing else "too many writes are waiting")
         loop = asyncio.get_running_loop()
         wish = _Wish(batch, item, loop.create_future(), loop.time())
@@ -130,7 +130,7 @@ class Writer:
                 await self._commit([wish])
 
     async def _write(self, wishes: list[_Wish]) -> None:
-        for _ in range(MOST_CONTENDED - 1):
+        for _ in range(MAX_CONTENDED - 1):
             try:
                 await self._write_once(wishes)
             except StoreContended as error:

@@ -7,8 +7,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from service.flows import callbacks as inbox
-from service.flows.context import Runtime, log
+from service.flows import callbacks as callbacks_flow
+from service.flows.context import Context, log
 from service.store.database import StoreUnavailable
 from service.web.health import alive
 from service.web.problems import Problem, unavailable
@@ -26,14 +26,14 @@ async def receive(request: Request) -> Response:
     404 for a token that is not ours, without asking the database; 413 above the cap; else 200, or 503 when it could not
     be stored, and then the provider may come again. Broken bodies are stored too: they are evidence.
     """
-    runtime: Runtime = request.app.state.runtime
+    context: Context = request.app.state.context
     token = request.path_params["token"]
-    submission_id = runtime.tokens.read(token)
+    submission_id = context.tokens.read(token)
     if submission_id is None:
         return Problem(404, "not_found", "this is not a callback address of this Dovecote").response()
     try:
         body = await read_body(request, BODY_CAP)
-        await inbox.receive(runtime, token, submission_id, request.headers, body)
+        await callbacks_flow.receive(context, token, submission_id, request.headers, body)
     except Problem as problem:
         return problem.response()
     except ClientDisconnect:
@@ -49,11 +49,11 @@ async def prove(request: Request) -> Response:
 
     It stands behind this door because a proxy often passes on nothing else.
     """
-    runtime: Runtime = request.app.state.runtime
+    context: Context = request.app.state.context
     nonce = request.path_params["nonce"]
     if not NONCE.fullmatch(nonce):
         raise HTTPException(405, headers={"Allow": "POST"})  # of a callback's address it is no use to ask
-    proof = runtime.tokens.prove(nonce)
+    proof = context.tokens.prove(nonce)
     return Response(f'{{"dovecote":"{proof}"}}', media_type="application/json", headers={"Cache-Control": "no-store"})
 
 

@@ -5,7 +5,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from service.flows.context import Runtime
+from service.flows.context import Context
 from service.store.database import StoreUnavailable
 from service.store.migrate import newest, revision
 
@@ -17,9 +17,9 @@ async def alive(_: Request) -> Response:
 
 async def ready(request: Request) -> Response:
     """Answer 200 when the database answers and has this version's schema, else 503 with the reason."""
-    runtime: Runtime = request.app.state.runtime
+    context: Context = request.app.state.context
     try:
-        found = await revision(runtime.database)
+        found = await revision(context.database)
         problem = (
             None if found == newest() else f"the schema is {found}, this version needs {newest()}: run dovecote migrate"
         )

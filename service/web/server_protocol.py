@@ -10,7 +10,7 @@ HEAD_SECONDS: Final = 15.0
 """From the first byte, or from the beginning of a connection, to the end of a request's head."""
 READER_SECONDS: Final = 30.0
 """For which the other side may leave an answer unread."""
-MOST_OVERHEAD: Final = 64 * 1024
+MAX_OVERHEAD: Final = 64 * 1024
 """Bytes of a request that are no body: its head, what stands between its chunks, what comes after them."""
 
 _SLOW: Final = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
@@ -40,7 +40,7 @@ class PatientProtocol(HttpToolsProtocol):
         super().data_received(data)
         if self.transport.is_closing():
             return
-        if self._overhead > MOST_OVERHEAD + self._body:
+        if self._overhead > MAX_OVERHEAD + self._body:
             self._give_up(_LARGE)
         elif self._is_idle():
             # Also bytes after a body that nobody wanted, and empty lines: they stop uvicorn's own clock.

@@ -14,7 +14,7 @@ import orjson
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from service.flows.context import Runtime, log
+from service.flows.context import Context, log
 from service.flows.feed import HELD_BACK, Page, show_told
 from service.flows.signals import Topic
 from service.store.database import StoreUnavailable
@@ -45,14 +45,14 @@ Look = Callable[[int], Awaitable[Page | None]]
 class Streams:
     """The open streams of a process."""
 
-    def __init__(self, runtime: Runtime, *, heartbeat: float = HEARTBEAT) -> None:
+    def __init__(self, context: Context, *, heartbeat: float = HEARTBEAT) -> None:
         """Begin with none.
 
         :param heartbeat: seconds
         """
-        self.runtime = runtime
-        self.most = runtime.settings.most_streams
-        self.looks = asyncio.Semaphore(_LOOKS_AT_ONCE["sqlite" if runtime.database.sqlite else "postgresql"])
+        self.context = context
+        self.most = context.settings.most_streams
+        self.looks = asyncio.Semaphore(_LOOKS_AT_ONCE["sqlite" if context.database.sqlite else "postgresql"])
         self._heartbeat = heartbeat
         self._turns: tuple[set[Stream], ...] = tuple(set() for _ in range(_BEATS))
         self._turn = 0
@@ -68,11 +68,11 @@ class Streams:
         self.open += 1
         if self._clock is None:
             self._clock = asyncio.create_task(self._beat(), name="heartbeats")
-        self.runtime.bells.watch(stream.topic, stream.wake)
+        self.context.signals.watch(stream.topic, stream.wake)
         try:
             yield
         finally:
-            self.runtime.bells.unwatch(stream.topic, stream.wake)
+            self.context.signals.unwatch(stream.topic, stream.wake)
             turn.discard(stream)
             self.open -= 1
             if not self.open:
@@ -88,7 +88,7 @@ class Streams:
 
     def full(self) -> Problem | None:
         """Say why there is no place for another stream."""
-        if self.runtime.bells.closed:
+        if self.context.signals.closed:
             return Problem(503, "unavailable", "shutting down", headers={"Retry-After": RETRY_AFTER})
         if self.open >= self.most:
             detail = (
@@ -186,7 +186,7 @@ class Stream(Response):
 
     async def _tell(self) -> None:
         """Send what there is, from the cursor on."""
-        if self._streams.runtime.bells.closed:
+        if self._streams.context.signals.closed:
             await self._end(b"")
             return
         async with self._streams.looks:
@@ -196,7 +196,7 @@ class Stream(Response):
             await self._end(b"")
             return
         for told in page.told:
-            document = orjson.dumps(show_told(told, at=self._streams.runtime.now()))
+            document = orjson.dumps(show_told(told, at=self._streams.context.now()))
             await self._say(b"id: %d\nevent: %b\ndata: %b\n\n" % (told.id, told.type.encode(), document))
             self._after = told.id
         self._after = page.next

@@ -35,7 +35,7 @@ def task_of(scene: Scene) -> dict[str, Any]:
         "progress": None,
         "failure": None if scene.code is None else {"code": scene.code},
         "upstream": scene.served_by,
-        "learned_by": min(scene.learned_by),
+        "outcome_source": min(scene.outcome_source),
         "explanation": f"It is {scene.state}.",
     }
 
@@ -119,7 +119,7 @@ def test_what_is_flawless_holds() -> None:
         (task("fine", state="running", explanation="elkapi is working on it."), 0, "still running: elkapi is working"),
         (task("fine", state="failed"), 0, "should be succeeded, is failed"),
         (task("moderated", failure={"code": "provider_error"}), 0, "should be failed"),
-        (task("lost", learned_by="callback"), 0, "learned by callback, which cannot be"),
+        (task("lost", outcome_source="callback"), 0, "learned by callback, which cannot be"),
         (
             history("cut", {"type": "submitted", "source": "submit", "data": {"external_id": "x"}}),
             0,
@@ -218,7 +218,7 @@ def test_lines_say_every_change_once(capsys: pytest.CaptureFixture[str]) -> None
 
 
 def test_the_summary_says_what_did_not_hold(capsys: pytest.CaptureFixture[str]) -> None:
-    seen = task("lost", learned_by="callback")(FLAWLESS)
+    seen = task("lost", outcome_source="callback")(FLAWLESS)
     print_summary(seen, judge(seen))
     written = capsys.readouterr().out
     assert "✗ every task ended as it should" in written

@@ -27,7 +27,7 @@ from service.sandbox import Sandbox, running
 from service.sandbox.account import QUERY_KEY, TOKEN
 from service.settings.model import load
 from service.store import queue
-from service.store import upstreams as gates
+from service.store import upstreams as upstream_store
 from service.store.migrate import newest
 from tests.support.breakage import Server, answering, close_at_once, nowhere
 from tests.support.values import a_task, keep
@@ -75,7 +75,7 @@ async def installation(database_url: str, sandbox: Sandbox | None = None) -> Asy
             **plug(upstream, 1.0, "elkapi", "runwayml"),
             **plug_account(upstream, "elkapi"),
         }
-        async with opened(load(environment)) as runtime, running(_Served(application(runtime))) as url:
+        async with opened(load(environment)) as context, running(_Served(application(context))) as url:
             environment |= {"DOVECOTE_PUBLIC_URL": url, "DOVECOTE_PORT": url.rpartition(":")[2]}
             yield environment
 
@@ -170,9 +170,9 @@ async def test_a_server_that_cannot_work(sqlite_url: str) -> None:
     async with installation(sqlite_url) as environment:
         path = sqlite_url.removeprefix("sqlite:///")
         with contextlib.closing(sqlite3.connect(path)) as connection, connection:
-            connection.execute("UPDATE alembic_version SET version_num = '0001'")
+            connection.execute("UPDATE alembic_version SET version_num = '0000'")
         says(await found(environment, "server"), "mistake", "run dovecote migrate")
-        says(await found(environment, "database"), "warning", "has schema 0001", "migrates it when it starts")
+        says(await found(environment, "database"), "warning", "has schema 0000", "migrates it when it starts")
 
 
 # ── database and disk ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -375,11 +375,11 @@ async def spoil(database_url: str) -> None:
         await keep(database, *tasks)
         ended = {
             "state": State.SUCCEEDED, "upstream": "elkapi", "dialect": "runway/aggregator", "callback_expected": True,
-            "learned_by": Source.POLL, "verdict_by": "provider", "finished_at": now, "submitted_at": now, "due_at": None,
+            "outcome_source": Source.POLL, "decided_by": "provider", "finished_at": now, "submitted_at": now, "due_at": None,
         }  # fmt: skip
         async with database.writing() as connection:
             await queue.settle_tasks(connection, [dataclasses.replace(task, **ended) for task in tasks])
-            await gates.record_failures(connection, [("elkapi", "runway/aggregator", now)] * 5)
+            await upstream_store.record_failures(connection, [("elkapi", "runway/aggregator", now)] * 5)
 
 
 @pytest.mark.parametrize(

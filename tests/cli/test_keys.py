@@ -60,9 +60,9 @@ def test_a_key_is_printed_this_once_and_kept_nowhere(sqlite_url: str) -> None:
 
 
 def test_keys_are_made_with_scopes_and_an_end(sqlite_url: str) -> None:
-    document = shown(sqlite_url, "create", "ops", "--scope", "operate", "--scope", "read", "--expires", "90d")
+    document = shown(sqlite_url, "create", "ops", "--scope", "admin", "--scope", "read", "--expires", "90d")
     assert looks_like_one(document["key"])
-    assert (document["client"], document["scopes"], document["good"]) == ("ops", ["operate", "read"], True)
+    assert (document["client"], document["scopes"], document["good"]) == ("ops", ["admin", "read"], True)
     until = dt.datetime.fromisoformat(document["expires_at"]) - dt.datetime.now(dt.UTC)
     assert dt.timedelta(days=89, hours=23) < until < dt.timedelta(days=90)
     later = shown(sqlite_url, "create", "ops", "--expires", "2999-12-31T00:00:00Z")
@@ -81,7 +81,7 @@ def test_keys_are_made_with_scopes_and_an_end(sqlite_url: str) -> None:
         (["create", " "], "is a text of 1 to 200"),
         (["create", "a\nb"], "is a text of 1 to 200"),
         (["create", "a", "--name", "x" * 201], "is a text of 1 to 200"),
-        (["create", "a", "--scope", "admin"], "'admin' is not one of 'read', 'submit', 'operate'"),
+        (["create", "a", "--scope", "root"], "'root' is not one of 'read', 'submit', 'admin'"),
         (["create", "a", "--expires", "tomorrow"], "neither a span"),
         (["create", "a", "--expires", "2020-01-01"], "is over already"),
         (["create", "a", "--expires", "0"], "is over already"),
@@ -130,11 +130,11 @@ def test_without_a_database_none_is_made(tmp_path: Path) -> None:
 
 def test_an_old_schema_is_left_alone(sqlite_url: str) -> None:
     connection = sqlite3.connect(sqlite_url.removeprefix("sqlite:///"))
-    connection.execute("UPDATE alembic_version SET version_num = '0001'")
+    connection.execute("UPDATE alembic_version SET version_num = '0000'")
     connection.commit()
     result = keys(sqlite_url, "create", "shop")
     assert (result.exit_code, result.stdout) == (exits.UNAVAILABLE, "")
-    assert f"schema 0001, this version needs {newest()}: run `dovecote migrate` first" in result.stderr
+    assert f"schema 0000, this version needs {newest()}: run `dovecote migrate` first" in result.stderr
     assert connection.execute("SELECT count(*) FROM api_keys").fetchone() == (0,)
     connection.close()
 

@@ -73,7 +73,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 async def url(world: World) -> AsyncIterator[str]:
     async with running(Served(world.client._transport.app)) as url:  # type: ignore[attr-defined]
         yield url
-        world.runtime.bells.close()
+        world.context.signals.close()
 
 
 @pytest.fixture
@@ -128,7 +128,7 @@ async def test_events_are_given_once_and_in_order_in_both_ways(world: World, cal
 async def test_a_stream_brings_news_as_they_happen(world: World, call: Caller) -> None:
     task = await call("submit", *WISH, input=DOVE)
     streaming = asyncio.create_task(call("stream", task))
-    while not world.runtime.bells.watched:  # noqa: ASYNC110 - it tells nobody
+    while not world.context.signals.watched:  # noqa: ASYNC110 - it tells nobody
         await asyncio.sleep(0.01)
     await world.until(JOB_SECONDS * 2)
     events = await asyncio.wait_for(streaming, 10)

@@ -34,7 +34,7 @@ TASK = Task(
 
 
 def say(state: State, **more: object) -> str:
-    ended = {"finished_at": NOW, "verdict_by": "provider", "learned_by": Source.POLL} if state in ENDED else {}
+    ended = {"finished_at": NOW, "decided_by": "provider", "outcome_source": Source.POLL} if state in ENDED else {}
     return explain(dataclasses.replace(TASK, state=state, **{**ended, **more}), now=NOW)
 
 
@@ -66,7 +66,7 @@ def say(state: State, **more: object) -> str:
         (say(State.RUNNING, last_error="elkapi: HTTP 502"), ["the last try failed: elkapi: HTTP 502"]),
         (say(State.AWAITING_INPUT), ["elkapi waits for your input"]),
         (say(State.SUCCEEDED), ["Succeeded at elkapi", "a poll found out"]),
-        (say(State.SUCCEEDED, learned_by=Source.CALLBACK), ["its callback said so"]),
+        (say(State.SUCCEEDED, outcome_source=Source.CALLBACK), ["its callback said so"]),
         (
             say(State.FAILED, failure=Failure("content_policy")),
             ["Failed at elkapi", "content_policy", "a poll found out"],
@@ -79,8 +79,8 @@ def say(state: State, **more: object) -> str:
         (
             say(
                 State.CANCELLED,
-                verdict_by="dovecote",
-                learned_by=Source.CLIENT,
+                decided_by="dovecote",
+                outcome_source=Source.CLIENT,
                 failure=Failure("cancelled", "it runs on"),
             ),
             ["Cancelled by the client", "it runs on"],
@@ -88,8 +88,8 @@ def say(state: State, **more: object) -> str:
         (
             say(
                 State.EXPIRED,
-                verdict_by="dovecote",
-                learned_by=Source.SWEEP,
+                decided_by="dovecote",
+                outcome_source=Source.SWEEP,
                 failure=Failure("provider_timeout", "no result"),
             ),
             ["deadline", "no result", "should elkapi still deliver"],
@@ -102,14 +102,14 @@ def test_it_names_the_upstream_the_reason_and_what_comes_next(sentence: str, par
 
 def test_a_job_that_was_lost_is_not_called_late() -> None:
     lost = Failure("not_found", "elkapi does not know job job-7")
-    sentence = say(State.FAILED, verdict_by="dovecote", learned_by=Source.SWEEP, failure=lost)
+    sentence = say(State.FAILED, decided_by="dovecote", outcome_source=Source.SWEEP, failure=lost)
     assert "elkapi does not know job job-7" in sentence
     assert "deadline" not in sentence
 
 
 def test_what_was_never_handed_over_is_not_awaited() -> None:
     failure = Failure("provider_timeout", "not handed over before the deadline")
-    sentence = say(State.EXPIRED, verdict_by="dovecote", upstream=None, external_id=None, failure=failure)
+    sentence = say(State.EXPIRED, decided_by="dovecote", upstream=None, external_id=None, failure=failure)
     assert "not handed over" in sentence
     assert "still deliver" not in sentence
 
@@ -125,8 +125,8 @@ def tasks(draw: st.DrawFn) -> Task:
         upstream=None if nobody else "elkapi",
         external_id=draw(st.sampled_from([None, "job-7"])),
         progress=draw(st.none() | st.integers(0, 100)),
-        learned_by=draw(st.none() | st.sampled_from(Source)),
-        verdict_by=draw(st.sampled_from(["provider", "dovecote"])),
+        outcome_source=draw(st.none() | st.sampled_from(Source)),
+        decided_by=draw(st.sampled_from(["provider", "dovecote"])),
         failure=draw(st.sampled_from([None, Failure("unknown"), Failure("provider_error", "broken")])),
         callback_expected=draw(st.booleans()),
         due_at=None if due is None else NOW + dt.timedelta(seconds=due),

@@ -60,7 +60,7 @@ TASK = Task(
 EXPIRED = dataclasses.replace(
     TASK,
     state=State.EXPIRED,
-    verdict_by="dovecote",
+    decided_by="dovecote",
     failure=Failure("provider_timeout"),
     finished_at=after(DEADLINE),
 )
@@ -131,7 +131,7 @@ def test_batches_fall_due_together(offset: float) -> None:
 
 @pytest.mark.parametrize("state", sorted(ENDED - {State.EXPIRED}))
 def test_nobody_looks_for_what_the_provider_has_ended(state: State) -> None:
-    task = dataclasses.replace(TASK, state=state, verdict_by="provider", finished_at=START)
+    task = dataclasses.replace(TASK, state=state, decided_by="provider", finished_at=START)
     assert next_poll(task, POLLING, median=MEDIAN, now=after(10)) is None
 
 

@@ -46,10 +46,10 @@ COVER = Result("image", url="https://example.com/a.png", role="cover")
 PREVIEW = Result("image", url="https://example.com/0.png", role="preview")
 
 
-def in_state(state: State, *, verdict_by: str | None = None, **more: object) -> Task:
+def in_state(state: State, *, decided_by: str | None = None, **more: object) -> Task:
     """Make a task that stands somewhere, ended by the provider unless said otherwise."""
-    judge = verdict_by or ("dovecote" if state is State.EXPIRED else "provider")
-    ended = {"finished_at": START, "verdict_by": judge} if state in ENDED else {}
+    judge = decided_by or ("dovecote" if state is State.EXPIRED else "provider")
+    ended = {"finished_at": START, "decided_by": judge} if state in ENDED else {}
     failure = Failure("provider_error") if state is State.FAILED else None
     return dataclasses.replace(QUEUED, state=state, failure=failure, **ended, **more)
 
@@ -81,22 +81,22 @@ def test_what_may_have_been_bought_is_put_back_by_no_answer(source: Source) -> N
 @pytest.mark.parametrize("after", list(State))
 @pytest.mark.parametrize("before", sorted(ENDED))
 def test_nothing_leaves_a_verdict_of_the_provider(before: State, after: State) -> None:
-    task = in_state(before, verdict_by="provider")
+    task = in_state(before, decided_by="provider")
     for source in Source:
         moved = told(task, Update(state=after, progress=3, results=(VIDEO,), failure=Failure("unknown")), source)
-        assert (moved.state, moved.verdict_by, moved.finished_at) == (before, "provider", START)
+        assert (moved.state, moved.decided_by, moved.finished_at) == (before, "provider", START)
         assert after is before or moved == task
 
 
 @pytest.mark.parametrize("after", [State.SUCCEEDED, State.FAILED, State.CANCELLED])
 @pytest.mark.parametrize("before", [State.EXPIRED, State.CANCELLED, State.FAILED])
 def test_a_verdict_of_ours_gives_way_to_one_of_the_provider_only(before: State, after: State) -> None:
-    task = in_state(before, verdict_by="dovecote")
+    task = in_state(before, decided_by="dovecote")
     for source in OURS:
         assert told(task, Update(state=after), source) == task
     for source in PROVIDER:
         moved = told(task, Update(state=after, results=(VIDEO,)), source)
-        assert (moved.state, moved.verdict_by, moved.learned_by) == (after, "provider", source)
+        assert (moved.state, moved.decided_by, moved.outcome_source) == (after, "provider", source)
         assert moved.results == (VIDEO,)
 
 
@@ -105,8 +105,8 @@ def test_a_verdict_of_ours_gives_way_to_one_of_the_provider_only(before: State, 
 def test_a_verdict_of_ours_never_gives_way_to_an_open_state(before: State, after: State) -> None:
     answered = START - dt.timedelta(seconds=ANSWER_GRACE * 2)
     for task in (
-        in_state(before, verdict_by="dovecote"),
-        in_state(before, verdict_by="dovecote", answered_at=answered),
+        in_state(before, decided_by="dovecote"),
+        in_state(before, decided_by="dovecote", answered_at=answered),
     ):
         assert all(told(task, Update(state=after), source).state is before for source in Source)
 
@@ -139,14 +139,14 @@ def test_an_end_says_why_and_a_success_needs_no_reason(update: Update, failure: 
     task = told(in_state(State.RUNNING, progress=40), update)
     assert task.failure == failure
     assert task.progress == (100 if update.state is State.SUCCEEDED else 40)
-    assert (task.finished_at, task.learned_by) == (START + dt.timedelta(seconds=1), Source.POLL)
+    assert (task.finished_at, task.outcome_source) == (START + dt.timedelta(seconds=1), Source.POLL)
 
 
 def test_a_verdict_gains_what_the_first_message_of_it_lacked() -> None:
     bare = told(in_state(State.RUNNING), Update(state=State.SUCCEEDED))
     full = told(bare, Update(state=State.SUCCEEDED, results=(VIDEO,), external_id="7", cost=5.0), Source.CALLBACK)
     assert (full.results, full.external_id, full.cost) == ((VIDEO,), "7", 5.0)
-    assert (full.learned_by, full.finished_at) == (bare.learned_by, bare.finished_at)
+    assert (full.outcome_source, full.finished_at) == (bare.outcome_source, bare.finished_at)
     failed = told(in_state(State.RUNNING), Update(state=State.FAILED))
     reason = Failure("content_policy", "no such thing")
     assert told(failed, Update(state=State.FAILED, failure=reason)).failure == reason
@@ -201,14 +201,14 @@ def test_never_backward_and_never_less(begins: Task, history: list[tuple[Update,
             [each for each in before.results if each != PREVIEW]
         )
         assert not before.external_id or after.external_id  # which one it is, the answer to the submit may still say
-        assert before.verdict_by != "provider" or (after.state, after.verdict_by) == (before.state, "provider")
+        assert before.decided_by != "provider" or (after.state, after.decided_by) == (before.state, "provider")
 
 
 @given(beginnings, histories)
 def test_the_rules_of_the_schema_hold_for_every_value(begins: Task, history: list[tuple[Update, Source]]) -> None:
     for task in after_all(begins, history):
-        assert (task.state in ENDED) == (task.finished_at is not None) == (task.verdict_by is not None)
-        assert (task.state in ENDED) == (task.learned_by is not None)
+        assert (task.state in ENDED) == (task.finished_at is not None) == (task.decided_by is not None)
+        assert (task.state in ENDED) == (task.outcome_source is not None)
         assert task.state is not State.FAILED or task.failure is not None
         assert task.state is not State.SUCCEEDED or (task.failure, task.progress) == (None, 100)
 
@@ -266,8 +266,8 @@ def test_any_order_of_the_same_messages_ends_in_the_same(
     if (ENDINGS[end], Source.POLL) in history or (ENDINGS[end], Source.CALLBACK) in history:
         assert outputs == set(ENDINGS[end].results)
         assert values[-1].failure == ENDINGS[end].failure
-    assert (values[-1].state, values[-1].verdict_by) == (end, "provider")
-    verdicts = [1 for one, two in itertools.pairwise(values) if one.verdict_by != two.verdict_by == "provider"]
+    assert (values[-1].state, values[-1].decided_by) == (end, "provider")
+    verdicts = [1 for one, two in itertools.pairwise(values) if one.decided_by != two.decided_by == "provider"]
     assert len(verdicts) == 1
 
 

@@ -11,15 +11,14 @@ import httpx
 import pytest
 
 from service.domain.task import Source, State, Task, Update
-from service.flows import callbacks as inbox
-from service.flows import polling as poll
+from service.flows import callbacks as callbacks_flow
+from service.flows import polling
 from service.flows.apply import News, settle
-from service.flows.context import Runtime, upstreams_of
-from service.flows.signals import Bells
-from service.flows.submission import duplicates as extras
-from service.flows.submission import reconcile
-from service.flows.submission import run as submit
-from service.flows.task_pool import Underway
+from service.flows.concurrency import TaskPool
+from service.flows.context import Context, upstreams_of
+from service.flows.signals import Signals
+from service.flows.submission import duplicates, reconcile
+from service.flows.submission import run as submission_run
 from service.sandbox import Faults, InProcessTransport
 from service.store import queue
 from service.store.database import Database, StoreUnavailable
@@ -59,7 +58,7 @@ def kinds(events: list[Any]) -> list[str]:
     return [event.type for event in events]
 
 
-async def bought_again(three: Route, then: Callable[[httpx.Request], Any]) -> tuple[Task, Held, Underway]:
+async def bought_again(three: Route, then: Callable[[httpx.Request], Any]) -> tuple[Task, Held, TaskPool]:
     """Let a task be bought a second time at cometapi, and its first job call back while that is on its way."""
     world = three.world
     held = world.edge.hosts["comet.test"] = Held(then)
@@ -67,14 +66,14 @@ async def bought_again(three: Route, then: Callable[[httpx.Request], Any]) -> tu
     task = await world.submit(**WISH, on_uncertain="resubmit_once")
     await world.work()
     world.clock.forward(121)
-    looks, purchases = Underway(1), Underway(1)
-    await poll.run_due(world.runtime, looks)
+    looks, purchases = TaskPool(1), TaskPool(1)
+    await polling.run_due(world.context, looks)
     await looks.finish()
-    await submit.run_due(world.runtime, purchases)
+    await submission_run.run_due(world.context, purchases)
     await held.arrived.wait()
     world.clock.forward(20)
     await world.sandbox.deliver_due()
-    while await inbox.run_due(world.runtime):
+    while await callbacks_flow.run_due(world.context):
         pass
     return task, held, purchases
 
@@ -125,7 +124,7 @@ async def test_what_is_cancelled_is_not_bought_again_and_ends_when_nobody_can_fi
         assert (shown.status_code, shown.json()["state"]) == (202, "unconfirmed")
         await three.world.until(200)
         ended = await three.world.task(task)
-        assert (ended.state, ended.verdict_by) == (State.CANCELLED, "dovecote")
+        assert (ended.state, ended.decided_by) == (State.CANCELLED, "dovecote")
         assert ended.failure is not None
         assert "may have it" in str(ended.failure.message)
         assert three.jobs == [1, 0, 0]
@@ -143,8 +142,8 @@ async def test_a_cancel_after_a_first_purchase_does_not_say_that_nothing_was_pai
         if when == "waiting":
             await three.world.work()
         else:
-            looks = Underway(1)
-            await poll.run_due(three.world.runtime, looks)
+            looks = TaskPool(1)
+            await polling.run_due(three.world.context, looks)
             await looks.finish()
         assert (await three.world.task(task)).state is State.QUEUED
         shown = (await three.world.client.post(f"/v1/tasks/{task.id}/cancel")).json()
@@ -199,8 +198,8 @@ async def test_an_upstream_that_is_not_configured_any_more_is_no_reason_to_ask_a
     async with route(database_url, **TWO) as three:
         task = await three.world.submit(**WISH)
         assert task.route == ("elkapi", "cometapi")
-        runtime = three.world.runtime
-        runtime.upstreams = {"elkapi": runtime.upstreams["elkapi"]}
+        context = three.world.context
+        context.upstreams = {"elkapi": context.upstreams["elkapi"]}
         three.world.edge.hosts["sandbox.test"] = elk = Busy()
         await three.world.until(119)
         assert elk.asked == 1
@@ -216,9 +215,9 @@ async def test_what_came_too_late_leaves_no_trace_in_the_history(database_url: s
         known = await world.task(task)
         world.clock.forward(3)
         await world.sandbox.deliver_due()
-        await inbox.run_due(world.runtime)
+        await callbacks_flow.run_due(world.context)
         with pytest.raises(reconcile.NotUnconfirmed):
-            await reconcile.retry(world.runtime, known)
+            await reconcile.retry(world.context, known)
         assert "retried" not in kinds(await world.events(task))
         assert three.jobs == [1, 0, 0]
 
@@ -230,10 +229,10 @@ async def test_a_proof_that_was_read_before_the_task_was_given_up_revives_its_su
         task = await world.submit(**WISH)
         await world.work()
         [read] = await world.submissions(task)
-        await reconcile.retry(world.runtime, await world.task(task))
+        await reconcile.retry(world.context, await world.task(task))
         job = three.elk.ledger.jobs[0]
         update = Update(state=State.RUNNING, external_id=job.id)
-        await settle(world.runtime, News(task_id=task.id, source=Source.CALLBACK, update=update, proves=read))
+        await settle(world.context, News(task_id=task.id, source=Source.CALLBACK, update=update, proves=read))
         [first] = await world.submissions(task)
         assert (first.outcome, first.superseded_at) == ("taken", None)
         await world.until(100)
@@ -274,11 +273,11 @@ async def test_who_waits_for_an_upstream_that_is_removed_goes_to_the_next(databa
         waits = [await world.submit(f"waits {number}", callback_url=None) for number in range(2)]
         await world.work()
         assert {(await world.task(task)).waits_for for task in waits} == {"elkapi"}
-        runtime = world.runtime
-        without = {name: each for name, each in runtime.upstreams.items() if name != "elkapi"}
-        world.runtime = dataclasses.replace(runtime, upstreams=without, _batches={})
-        async with runtime.database.writing() as connection:  # as a starting process does
-            known = [line.key for line in world.runtime.lines]
+        context = world.context
+        without = {name: each for name, each in context.upstreams.items() if name != "elkapi"}
+        world.context = dataclasses.replace(context, upstreams=without, _batches={})
+        async with context.database.writing() as connection:  # as a starting process does
+            known = [line.key for line in world.context.lines]
             await queue.leave_unknown_lines(connection, known, now=world.clock())
         await world.until(300)
         assert {(await world.task(task)).state for task in waits} == {State.SUCCEEDED}
@@ -294,8 +293,8 @@ async def test_a_probe_whose_process_dies_keeps_nobody_waiting_for_long(database
         world.clock.forward(31)
         world.edge.down.clear()
         held = world.edge.hosts["sandbox.test"] = Held(silent)
-        dying = Underway(1)
-        await submit.run_due(world.runtime, dying)
+        dying = TaskPool(1)
+        await submission_run.run_due(world.context, dying)
         await held.arrived.wait()
         await dying.finish(within=0)  # its process is gone
         world.edge.hosts["sandbox.test"] = InProcessTransport(three.elk.app)
@@ -311,36 +310,36 @@ async def test_a_probe_whose_process_dies_keeps_nobody_waiting_for_long(database
 
 
 @contextlib.asynccontextmanager
-async def processes(world: World, count: int) -> AsyncIterator[list[Runtime]]:
+async def processes(world: World, count: int) -> AsyncIterator[list[Context]]:
     """Open several processes over one database: each has its own connections, writer and places."""
     async with contextlib.AsyncExitStack() as opened:
         made = []
         for _ in range(count):
-            database = Database(world.runtime.settings.database_url)
+            database = Database(world.context.settings.database_url)
             opened.push_async_callback(database.close)
             writer = await opened.enter_async_context(Writer(database).running())
-            upstreams = upstreams_of(world.runtime.settings)
+            upstreams = upstreams_of(world.context.settings)
             own = dataclasses.replace(
-                world.runtime, database=database, writer=writer, upstreams=upstreams, bells=Bells(), _batches={}
+                world.context, database=database, writer=writer, upstreams=upstreams, signals=Signals(), _batches={}
             )
             made.append(own)
         yield made
 
 
-async def round_of(runtime: Runtime) -> None:
+async def round_of(context: Context) -> None:
     """Let one process do all there is to do now, as its pumps would."""
 
     async def one(journey: Any) -> int:
-        underway = Underway(2)  # so few that each process gets some
+        pool = TaskPool(2)  # so few that each process gets some
         try:
-            done: int = await journey.run_due(runtime, underway)
+            done: int = await journey.run_due(context, pool)
         except StoreUnavailable as error:
             clashes.append(str(error.__cause__))
             return 1
-        await underway.finish()
+        await pool.finish()
         return done
 
-    while sum(await asyncio.gather(*(one(journey) for journey in (submit, poll, extras)))):
+    while sum(await asyncio.gather(*(one(journey) for journey in (submission_run, polling, duplicates)))):
         pass
 
 

@@ -9,8 +9,8 @@ import pytest
 from service.domain.callback_token import Tokens
 from service.domain.errors import Unavailable, Uncertain, UpstreamError
 from service.domain.task import State, Update
-from service.flows.context import Runtime, upstreams_of
-from service.flows.conversation import converse
+from service.flows.context import Context, upstreams_of
+from service.flows.conversation import run_exchange
 from service.http.client import Http
 from service.http.ssrf.guard import Guard
 from service.http.ssrf.policy import Rules
@@ -23,13 +23,13 @@ from tests.support.world import settings_for
 
 
 @contextlib.asynccontextmanager
-async def runtime_for(url: str) -> AsyncIterator[Runtime]:
-    """Give a runtime with the real clients, whose one upstream is somewhere. Its database is never opened."""
+async def runtime_for(url: str) -> AsyncIterator[Context]:
+    """Give a context with the real clients, whose one upstream is somewhere. Its database is never opened."""
     settings = settings_for("sqlite:///never-opened.db", DOVECOTE_UPSTREAMS__ELKAPI__BASE_URL=url)
     database = Database(settings.database_url)
     http = Http.real(Guard(Rules(private=True)))
     try:
-        yield Runtime(
+        yield Context(
             settings=settings,
             database=database,
             writer=Writer(database),
@@ -46,9 +46,9 @@ async def outcome(url: str, *, creating: bool) -> Update | UpstreamError:
     task = a_task(state=State.SUBMITTED, external_id="7", input={"prompt": "a dove", "duration": 5})
     dialect = DIALECTS["runway/aggregator"]
     exchange = dialect.submit(task, None) if creating else dialect.poll(task)
-    async with runtime_for(url) as runtime:
+    async with runtime_for(url) as context:
         try:
-            return await converse(runtime, runtime.upstreams["elkapi"], dialect, exchange)
+            return await run_exchange(context, context.upstreams["elkapi"], dialect, exchange)
         except UpstreamError as error:
             return error
 
@@ -91,9 +91,9 @@ async def test_every_purchase_goes_over_a_connection_of_its_own(creating: bool, 
     task = a_task(state=State.SUBMITTED, external_id="7", input={"prompt": "a dove", "duration": 5})
     dialect = DIALECTS["runway/aggregator"]
     async with Server.running(keep_answering) as server:
-        async with runtime_for(server.url) as runtime:
+        async with runtime_for(server.url) as context:
             for _ in range(3):
                 exchange = dialect.submit(task, None) if creating else dialect.poll(task)
                 with contextlib.suppress(UpstreamError):  # what the answer means to a poll is not the question here
-                    await converse(runtime, runtime.upstreams["elkapi"], dialect, exchange)
+                    await run_exchange(context, context.upstreams["elkapi"], dialect, exchange)
         assert server.connections == connections

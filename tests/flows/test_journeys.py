@@ -16,7 +16,7 @@ async def ended(world: World, prompt: str, **wish: object):
 
 async def test_a_task_comes_home_by_its_callback(world: World) -> None:
     task = await ended(world, "a dove")
-    assert (task.state, task.learned_by, task.progress) == (State.SUCCEEDED, Source.CALLBACK, 100)
+    assert (task.state, task.outcome_source, task.progress) == (State.SUCCEEDED, Source.CALLBACK, 100)
     assert [result.role for result in task.results] == ["result", "cover", "last_frame"]
     assert [event.type for event in await world.events(task)] == [
         "accepted",
@@ -25,7 +25,7 @@ async def test_a_task_comes_home_by_its_callback(world: World) -> None:
         "running",
         "succeeded",
     ]
-    assert [received.decision for received in await world.inbox(task)] == ["applied", "applied"]
+    assert [received.decision for received in await world.callbacks(task)] == ["applied", "applied"]
     assert [message.state for message in await world.messages(task)] == ["delivered"]
     assert [(each.state, each.verified) for each in world.receiver.received] == [("succeeded", True)]
     assert world.sandbox.ledger.paid() == 1
@@ -34,13 +34,13 @@ async def test_a_task_comes_home_by_its_callback(world: World) -> None:
 
 async def test_a_lost_callback_is_found_by_polling(world: World) -> None:
     task = await ended(world, "[drop] a dove")
-    assert (task.state, task.learned_by) == (State.SUCCEEDED, Source.POLL)
-    assert await world.inbox(task) == []
+    assert (task.state, task.outcome_source) == (State.SUCCEEDED, Source.POLL)
+    assert await world.callbacks(task) == []
     assert len(world.receiver.received) == 1
 
 
 @pytest.mark.parametrize(
-    ("words", "state", "learned_by"),
+    ("words", "state", "outcome_source"),
     [
         ("[twice]", State.SUCCEEDED, Source.CALLBACK),
         ("[disorder]", State.SUCCEEDED, Source.CALLBACK),
@@ -63,10 +63,10 @@ async def test_a_lost_callback_is_found_by_polling(world: World) -> None:
     ],
 )
 async def test_whatever_the_upstream_does_the_task_is_paid_once_and_told_once(
-    world: World, words: str, state: State, learned_by: Source
+    world: World, words: str, state: State, outcome_source: Source
 ) -> None:
     task = await ended(world, f"{words} a dove")
-    assert (task.state, task.learned_by) == (state, learned_by)
+    assert (task.state, task.outcome_source) == (state, outcome_source)
     assert world.sandbox.ledger.paid() == 1
     assert len({received.id for received in world.receiver.received}) == 1
     terminal = [event for event in await world.events(task) if event.data.get("state") in {"succeeded", "failed"}]

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from service.cli import exits, main
-from service.flows import ledger as books
+from service.flows import ledger as ledger_module
 from service.sandbox import Faults
 from service.store import ledger, submissions
 from service.store.database import Database
@@ -104,7 +104,7 @@ async def test_groups_and_times(database_url: str) -> None:
 
 async def all_tasks(world: World) -> list[list[Any]]:
     listed = (await world.client.get("/v1/tasks", params={"limit": 100})).json()["tasks"]
-    async with world.runtime.database.reading() as connection:
+    async with world.context.database.reading() as connection:
         from uuid import UUID
 
         found = await submissions.of_tasks(connection, [UUID(task["id"]) for task in listed])
@@ -184,8 +184,8 @@ def test_what_a_submission_came_to(more: dict[str, Any], kind: str) -> None:
     import dataclasses
 
     entry = dataclasses.replace(ENTRY, **more)
-    assert books.kind_of(entry) == kind
-    _, total = books.books([entry, dataclasses.replace(entry, group=("y",), count=3)])
+    assert ledger_module.kind_of(entry) == kind
+    _, total = ledger_module.books([entry, dataclasses.replace(entry, group=("y",), count=3)])
     assert (getattr(total, kind), total.submissions) == (4, 4)
     assert bool(total.cost) is (kind not in {"refunded", "unpaid"})
 

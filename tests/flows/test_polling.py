@@ -64,7 +64,7 @@ async def test_fifty_tasks_without_a_callback_come_home_by_the_plan(
         await world.until(400)
         for task, duration in zip(tasks, durations, strict=True):
             home, planned = await world.task(task), plan(duration)  # type: ignore[call-arg]
-            assert (home.state, home.learned_by) == (State.SUCCEEDED, Source.POLL)
+            assert (home.state, home.outcome_source) == (State.SUCCEEDED, Source.POLL)
             assert polls(world, home) == len(planned)
             assert age_at_end(home) == pytest.approx(planned[-1], abs=0.001)
         assert world.sandbox.ledger.paid() == 50
@@ -75,7 +75,7 @@ async def test_a_callback_that_comes_spares_the_polls(world: World) -> None:
     task = await world.submit()
     await world.until(60)
     home = await world.task(task)
-    assert (home.learned_by, polls(world, home)) == (Source.CALLBACK, 0)
+    assert (home.outcome_source, polls(world, home)) == (Source.CALLBACK, 0)
 
 
 async def test_when_callbacks_stop_coming_the_plan_changes_and_changes_back(database_url: str) -> None:
@@ -86,7 +86,7 @@ async def test_when_callbacks_stop_coming_the_plan_changes_and_changes_back(data
             for _ in range(after):
                 await world.submit()
             await world.until(60)
-            await learn(world.runtime)
+            await learn(world.context)
             begun = world.clock()
             task = await world.submit("[drop][seconds=30] a dove")
             await world.work()
@@ -107,19 +107,21 @@ async def test_what_a_kind_takes_is_learned_from_thirty_ends(world: World) -> No
 
     def an_end(seconds: float, **more: object) -> Task:
         began = now - dt.timedelta(seconds=seconds)
-        return a_task(state=State.SUCCEEDED, submitted_at=began, finished_at=now, learned_by=Source.CALLBACK, **more)
+        return a_task(
+            state=State.SUCCEEDED, submitted_at=began, finished_at=now, outcome_source=Source.CALLBACK, **more
+        )
 
-    await keep(world.runtime.database, *(an_end(20 + number) for number in range(29)))
-    await keep(world.runtime.database, an_end(5000, verdict_by="dovecote"))  # an end of ours says nothing
-    await keep(world.runtime.database, *(an_end(1, input={"model": "gen4_turbo"}) for _ in range(29)))
-    await keep(world.runtime.database, *(an_end(1, operation="image_to_video") for _ in range(29)))
+    await keep(world.context.database, *(an_end(20 + number) for number in range(29)))
+    await keep(world.context.database, an_end(5000, decided_by="dovecote"))  # an end of ours says nothing
+    await keep(world.context.database, *(an_end(1, input={"model": "gen4_turbo"}) for _ in range(29)))
+    await keep(world.context.database, *(an_end(1, operation="image_to_video") for _ in range(29)))
     asked = a_task(state=State.RUNNING)
-    assert await learn(world.runtime) == 87
-    assert world.runtime.typical_seconds(asked) == MEDIAN
-    await keep(world.runtime.database, an_end(1000))
-    await learn(world.runtime)
-    assert world.runtime.typical_seconds(asked) == 34.5
-    assert world.runtime.typical_seconds(a_task(state=State.RUNNING, input={"model": "gen4_turbo"})) == MEDIAN
+    assert await learn(world.context) == 87
+    assert world.context.typical_seconds(asked) == MEDIAN
+    await keep(world.context.database, an_end(1000))
+    await learn(world.context)
+    assert world.context.typical_seconds(asked) == 34.5
+    assert world.context.typical_seconds(a_task(state=State.RUNNING, input={"model": "gen4_turbo"})) == MEDIAN
 
 
 async def test_what_is_old_is_forgotten(world: World) -> None:
@@ -128,9 +130,9 @@ async def test_what_is_old_is_forgotten(world: World) -> None:
         a_task(state=State.SUCCEEDED, submitted_at=began, finished_at=began + dt.timedelta(seconds=40))
         for _ in range(30)
     )
-    await keep(world.runtime.database, *ends)
+    await keep(world.context.database, *ends)
     world.clock.forward(7 * 86_400 + 60)
-    assert await learn(world.runtime) == 0
+    assert await learn(world.context) == 0
 
 
 # ── what is unknown, unreachable or too late ───────────────────────────────────────────────────────────────────────
@@ -155,10 +157,10 @@ async def test_a_job_that_stays_unknown_fails_and_is_still_looked_for(database_u
         await world.until(200)
         lost = await world.task(task)
         assert lost.failure is not None
-        assert (lost.state, lost.verdict_by, lost.failure.code) == (State.FAILED, "dovecote", "not_found")
+        assert (lost.state, lost.decided_by, lost.failure.code) == (State.FAILED, "dovecote", "not_found")
         await world.until(3000)
         found = await world.task(task)
-        assert (found.state, found.verdict_by) == (State.SUCCEEDED, "provider")
+        assert (found.state, found.decided_by) == (State.SUCCEEDED, "provider")
         assert [event.type for event in await world.events(task)][-2:] == ["failed", "late_result"]
         assert [received.state for received in world.receiver.received] == ["failed", "succeeded"]
 
@@ -169,10 +171,10 @@ async def test_a_result_that_comes_after_the_deadline_is_kept_and_told(world: Wo
     await world.until(21)
     expired = await world.task(task)
     assert expired.failure is not None
-    assert (expired.state, expired.verdict_by, expired.failure.code) == (State.EXPIRED, "dovecote", "provider_timeout")
+    assert (expired.state, expired.decided_by, expired.failure.code) == (State.EXPIRED, "dovecote", "provider_timeout")
     await world.until(600)
     late = await world.task(task)
-    assert (late.state, late.verdict_by, late.learned_by, late.due_at) == (State.SUCCEEDED, "provider", by, None)
+    assert (late.state, late.decided_by, late.outcome_source, late.due_at) == (State.SUCCEEDED, "provider", by, None)
     assert late.results
     assert [event.type for event in await world.events(task)][-2:] == ["expired", "late_result"]
     told = [received for received in world.receiver.received if received.task_id == str(task.id)]
@@ -234,7 +236,7 @@ async def test_without_an_id_nobody_is_asked_and_the_deadline_decides(database_u
         assert (await world.task(task)).state is State.UNCONFIRMED
         await world.until(2)
         ended = await world.task(task)
-        assert (ended.state, ended.verdict_by, ended.due_at) == (State.EXPIRED, "dovecote", None)
+        assert (ended.state, ended.decided_by, ended.due_at) == (State.EXPIRED, "dovecote", None)
         assert world.sandbox.ledger.requests["POST /runway/feed"] == 0
         assert world.sandbox.ledger.paid() == 1
         assert [received.state for received in world.receiver.received] == ["expired"]

@@ -241,19 +241,19 @@ def test_callback_and_poll_of_the_same_news_give_the_same_update(name):
         if message["http_status"] not in {None, 200} or "error" in message["reading"]:
             continue
         headers, body = message.get("headers", {}), raw(message["body"])
-        assert dialect.hear(Callback(headers, body)) == [dialect.polled(Reply(200, headers, body))]
+        assert dialect.read_callback(Callback(headers, body)) == [dialect.read_status(Reply(200, headers, body))]
 
 
 @pytest.mark.parametrize("name", DIALECTS)
 def test_a_forged_signature_is_not_authentic(name):
     dialect = DIALECTS[name]
-    assert dialect.authentic(Callback({}, b"{}"), "a secret") is not True
+    assert dialect.verify_signature(Callback({}, b"{}"), "a secret") is not True
     for message in recorded(name, "callback"):
         if "secret" in message:
             body = message["raw_body"].encode()
-            assert dialect.authentic(Callback(message["headers"], body), message["secret"]) is True
-            assert dialect.authentic(Callback(message["headers"], body + b" "), message["secret"]) is False
-            assert dialect.authentic(Callback(message["headers"], body), message["secret"] + "x") is False
+            assert dialect.verify_signature(Callback(message["headers"], body), message["secret"]) is True
+            assert dialect.verify_signature(Callback(message["headers"], body + b" "), message["secret"]) is False
+            assert dialect.verify_signature(Callback(message["headers"], body), message["secret"] + "x") is False
 
 
 # What is sent ----------------------------------------------------------------------------------------------------
@@ -284,7 +284,7 @@ def exchanges(name, operation):
         yield "poll", drive(dialect.poll(one), answer)
         yield "cancel", drive(dialect.cancel(one), answer)
         yield "balance", drive(dialect.balance(), answer)
-        yield "recall", drive(dialect.recall(one), answer)
+        yield "recall", drive(dialect.find_lost_jobs(one), answer)
 
 
 @pytest.mark.parametrize(("name", "operation"), OPERATIONS)
@@ -326,7 +326,7 @@ def test_options_win(name, operation):
     dialect = DIALECTS[name]
     mapped = dialect.create(task(name, operation), HOOK).json
     if mapped is None:
-        mistakes = dialect.check(task(name, operation, options={"field_of_tomorrow": 1}))
+        mistakes = dialect.validate(task(name, operation, options={"field_of_tomorrow": 1}))
         assert [mistake.path for mistake in mistakes] == ["options"]
         return
     for field in {*mapped, "field_of_tomorrow"} - dialect.reserved:
@@ -339,7 +339,7 @@ def test_what_is_ours_to_fill_is_refused_in_options(name, operation):
     dialect = DIALECTS[name]
     assert "callback_url" in dialect.reserved
     for field in dialect.reserved:
-        mistakes = dialect.check(task(name, operation, options={field: "https://evil.example/"}))
+        mistakes = dialect.validate(task(name, operation, options={field: "https://evil.example/"}))
         assert f"options.{field}" in [mistake.path for mistake in mistakes]
 
 
@@ -351,14 +351,14 @@ def test_check_and_create_survive_the_least_that_the_schema_allows(name, operati
     least = {field: examples[field] for field in schema["required"]}
     for wish in (task(name, operation), task(name, operation, given=least)):
         assert Schema(schema).mistakes(wish.input) == []
-        DIALECTS[name].check(wish)
+        DIALECTS[name].validate(wish)
         json.dumps(DIALECTS[name].create(wish, None).json)
 
 
 @pytest.mark.parametrize("name", DIALECTS)
 def test_an_operation_that_a_dialect_has_not_is_a_mistake(name):
     stranger = dataclasses.replace(task(name), operation="levitate")
-    assert [mistake.path for mistake in DIALECTS[name].check(stranger)] == ["operation"]
+    assert [mistake.path for mistake in DIALECTS[name].validate(stranger)] == ["operation"]
 
 
 # What the provider lists -----------------------------------------------------------------------------------------
@@ -370,7 +370,7 @@ LIST = {"success": True, "message": "", "data": {"page": 1, "page_size": 100, "t
 
 def recalled(name, answer):
     """Hold the conversation about the list, with the same answer to every question."""
-    exchange = DIALECTS[name].recall(task(name))
+    exchange = DIALECTS[name].find_lost_jobs(task(name))
     try:
         next(exchange)
         for _ in range(100):

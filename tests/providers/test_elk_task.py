@@ -52,7 +52,7 @@ VIDEO, SONG, COVER = "https://x.test/v.mp4", "https://x.test/s.mp3", "https://x.
 
 
 def read(**said):
-    return ELK.polled(reply({"id": "t1", "created_at": 1, **said}))
+    return ELK.read_status(reply({"id": "t1", "created_at": 1, **said}))
 
 
 @pytest.mark.parametrize(
@@ -141,23 +141,23 @@ REFUSALS = [
 
 @pytest.mark.parametrize(("status", "body", "submit", "poll"), REFUSALS)
 def test_an_answer_without_a_task_is_named_by_what_may_be_done_next(status, body, submit, poll):
-    for hear, expected in ((ELK.accepted, submit), (ELK.polled, poll)):
+    for hear, expected in ((ELK.read_created, submit), (ELK.read_status, poll)):
         with pytest.raises(UpstreamError) as caught:
             hear(reply(body, status))
         assert f"{caught.value.outcome}/{caught.value.code}" == expected
 
 
 def test_where_there_is_an_id_the_job_may_exist():
-    assert ELK.accepted(reply({"id": "t1"})) == Update(state=State.SUBMITTED, external_id="t1")
-    assert ELK.accepted(reply({"id": 7, "status": "paused"}, 201)).external_id == "7"
-    failed = ELK.accepted(reply({"id": "t1", "status": "failed", "error": "blocked"}))
+    assert ELK.read_created(reply({"id": "t1"})) == Update(state=State.SUBMITTED, external_id="t1")
+    assert ELK.read_created(reply({"id": 7, "status": "paused"}, 201)).external_id == "7"
+    failed = ELK.read_created(reply({"id": "t1", "status": "failed", "error": "blocked"}))
     assert (failed.state, failed.failure) == (State.FAILED, Failure("content_policy", "blocked"))
 
 
 @pytest.mark.parametrize("body", [{}, None, [], {"id": "t1"}, {"status": "completed", "outputs": [VIDEO]}, "pong"])
 def test_a_callback_without_a_task_is_unreadable(body):
     with pytest.raises(UpstreamError) as caught:
-        ELK.hear(Callback({}, json.dumps(body).encode()))
+        ELK.read_callback(Callback({}, json.dumps(body).encode()))
     assert caught.value.outcome == "unreadable"
 
 
@@ -173,15 +173,15 @@ def test_the_recorded_request_is_what_is_sent():
     call = ELK.create(wish, HOOK)
     assert f"{call.method} {call.path}" == recorded["endpoint"]
     assert call.json == recorded["body"]
-    assert ELK.check(wish) == []
+    assert ELK.validate(wish) == []
 
 
 def test_where_no_model_is_known_the_client_names_it():
     wish = task("runway", "text_to_video", SHOT)
-    assert [mistake.path for mistake in ELK.check(wish)] == ["input.model"]
+    assert [mistake.path for mistake in ELK.validate(wish)] == ["input.model"]
     assert "model" not in ELK.create(wish, HOOK).json
     named = task("runway", "text_to_video", SHOT, {"model": "runway/gen-5"})
-    assert ELK.check(named) == []
+    assert ELK.validate(named) == []
     assert ELK.create(named, None).json == {"model": "runway/gen-5", "input": SHOT}
 
 
@@ -202,7 +202,7 @@ def test_where_no_model_is_known_the_client_names_it():
 )  # fmt: skip
 def test_a_song_is_said_in_the_vendors_fields_under_its_known_model(given, sent):
     wish = task("suno", "music", given)
-    assert ELK.check(wish) == []
+    assert ELK.validate(wish) == []
     assert ELK.create(wish, HOOK).json == {"model": "suno/music", "input": sent, "callback_url": HOOK}
 
 
@@ -224,7 +224,7 @@ def test_a_model_of_the_api_can_be_named_for_a_song_too():
     ],
 )
 def test_what_cannot_be_said_of_a_song_is_named(given, options, mistakes):
-    assert [mistake.path for mistake in ELK.check(task("suno", "music", given, options))] == mistakes
+    assert [mistake.path for mistake in ELK.validate(task("suno", "music", given, options))] == mistakes
 
 
 def test_options_win_within_the_input_too():
@@ -250,7 +250,7 @@ def test_it_serves_operations_of_several_families_and_no_others():
     assert all(ELK.offers(family, operation) for family, operation in MODELS)
     assert not ELK.offers("suno", "text_to_video")
     assert not ELK.offers("runway", "music")
-    assert [mistake.path for mistake in ELK.check(task("runway", "music", {}))] == ["operation"]
+    assert [mistake.path for mistake in ELK.validate(task("runway", "music", {}))] == ["operation"]
 
 
 def test_nothing_that_goes_on_from_a_task_is_served():

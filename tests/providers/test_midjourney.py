@@ -216,7 +216,7 @@ def test_polls_and_callbacks_read_the_same(body, reading):
     ],
 )
 def test_a_failure_is_named_by_its_text(text, code, retryable):
-    update = MJ.polled(reply(row("FAILURE", failReason=text)))
+    update = MJ.read_status(reply(row("FAILURE", failReason=text)))
     assert (update.state, update.failure) == (State.FAILED, Failure(code, text or None, retryable=retryable))
 
 
@@ -394,7 +394,7 @@ def test_a_poll_without_a_task_is_no_verdict(endpoint, status, body, reading):
 def test_a_callback_without_a_task_is_unreadable():
     for body in ("", "null", "[]", HTML, "{}", '{"status":"SUCCESS"}', json.dumps(said(1, result="t1"))):
         with pytest.raises(Unreadable):
-            MJ.hear(Callback({}, body.encode()))
+            MJ.read_callback(Callback({}, body.encode()))
 
 
 @pytest.mark.parametrize(
@@ -420,16 +420,16 @@ def test_the_callback_url_is_in_no_error_that_is_kept():
 
 
 def test_an_unknown_word_is_handed_up_as_it_is_compared():
-    assert MJ.polled(reply(row("Dreaming"))).unknown_word == "dreaming"
-    assert MJ.polled(reply(row("unknown"))).unknown_word is None
-    assert MJ.accepted(reply(said(21, result="t1", status="Dreaming"))).unknown_word == "dreaming"
+    assert MJ.read_status(reply(row("Dreaming"))).unknown_word == "dreaming"
+    assert MJ.read_status(reply(row("unknown"))).unknown_word is None
+    assert MJ.read_created(reply(said(21, result="t1", status="Dreaming"))).unknown_word == "dreaming"
 
 
 # Results, previews and actions -----------------------------------------------------------------------------------
 
 
 def results(status, **fields):
-    return MJ.polled(reply(row(status, **fields))).results
+    return MJ.read_status(reply(row(status, **fields))).results
 
 
 def test_the_picture_of_a_running_task_is_a_preview():
@@ -472,7 +472,7 @@ def buttons(*labels):
 
 
 def actions(status="SUCCESS", **fields):
-    return MJ.polled(reply(row(status, imageUrl=PICTURE, **fields))).actions
+    return MJ.read_status(reply(row(status, imageUrl=PICTURE, **fields))).actions
 
 
 def test_buttons_are_actions_in_the_providers_order():
@@ -534,7 +534,7 @@ REQUESTS = {
 def test_a_task_is_sent_as_it_was_recorded(name):
     recorded = MESSAGES[f"submit_request.{name}"]
     hook = recorded["body"].get("notifyHook")
-    assert MJ.check(REQUESTS[name]) == []
+    assert MJ.validate(REQUESTS[name]) == []
     call = MJ.create(REQUESTS[name], hook)
     assert (f"{call.method} {call.path}", call.json) == (recorded["endpoint"], recorded["body"])
 
@@ -566,7 +566,7 @@ def test_every_recorded_request_is_sent_by_something():
     ],
 )  # fmt: skip
 def test_what_is_sent(wish, path, body):
-    assert MJ.check(wish) == []
+    assert MJ.validate(wish) == []
     assert (MJ.create(wish, None).path, MJ.create(wish, None).json) == (path, body)
     hook = {} if wish.operation == "upload" else {"notifyHook": HOOK}
     assert MJ.create(wish, HOOK).json == body | hook
@@ -610,7 +610,7 @@ WRONG = [
 
 @pytest.mark.parametrize(("operation", "given", "options", "paths"), WRONG)
 def test_what_is_known_to_be_wrong_is_said_before_it_is_sent(operation, given, options, paths):
-    assert [mistake.path for mistake in MJ.check(task(operation, given, options))] == paths
+    assert [mistake.path for mistake in MJ.validate(task(operation, given, options))] == paths
 
 
 @pytest.mark.parametrize(
@@ -663,7 +663,7 @@ def parent(**more):
     ("wanted", "action"), [("MJ::U2", "MJ::U2"), ("U2", "MJ::U2"), ("u2", "MJ::U2"), ("🔄", "MJ::R"), ("b", "b")]
 )
 def test_an_action_is_one_of_the_parents_buttons(wanted, action):
-    inherited = MJ.inherit(task("action", {"action": wanted}), parent())
+    inherited = MJ.from_parent(task("action", {"action": wanted}), parent())
     assert inherited == {"external_id": "p1", "prompt": "a cat", "action": action}
 
 
@@ -677,22 +677,22 @@ def test_an_action_is_one_of_the_parents_buttons(wanted, action):
     ],
 )
 def test_an_action_that_is_not_there_is_named_with_what_there_is(wanted, offered, words):
-    (mistake,) = MJ.inherit(task("action", {"action": wanted}), parent(next_actions=offered))
+    (mistake,) = MJ.from_parent(task("action", {"action": wanted}), parent(next_actions=offered))
     assert isinstance(mistake, Mistake)
     assert mistake.path == "input.action"
     assert words in mistake.message
 
 
 def test_the_prompt_is_handed_down_from_follow_up_to_follow_up():
-    first = MJ.inherit(task("change", {"change": "upscale"}), parent())
+    first = MJ.from_parent(task("change", {"change": "upscale"}), parent())
     second = task("change", {"change": "upscale"}, external_id="p2", inherited=first)
-    assert MJ.inherit(task("image_seed"), second) == {"external_id": "p2", "prompt": "a cat"}
+    assert MJ.from_parent(task("image_seed"), second) == {"external_id": "p2", "prompt": "a cat"}
     wide = parent(input={"prompt": "a cat", "aspect_ratio": "16:9"})
-    assert MJ.inherit(task("image_seed"), wide) == {"external_id": "p1", "prompt": "a cat --ar 16:9"}
+    assert MJ.from_parent(task("image_seed"), wide) == {"external_id": "p1", "prompt": "a cat --ar 16:9"}
 
 
 def test_nothing_goes_on_from_what_left_no_job():
-    (mistake,) = MJ.inherit(task("action", {"action": "U1"}), parent(external_id=None))
+    (mistake,) = MJ.from_parent(task("action", {"action": "U1"}), parent(external_id=None))
     assert mistake.path == "parent_id"
 
 
@@ -850,9 +850,9 @@ def test_several_jobs_are_asked_about_among_others():
 
 def test_an_action_on_one_of_several_jobs_goes_to_that_one():
     several = parent(external_id="1,2", next_actions=(Action("1 MJ::U1", "1: U1"), Action("2 MJ::U1", "2: U1")))
-    inherited = MJ.inherit(task("action", {"action": "2: u1"}), several)
+    inherited = MJ.from_parent(task("action", {"action": "2: u1"}), several)
     assert inherited == {"external_id": "2", "prompt": "a cat", "action": "MJ::U1"}
-    (mistake,) = MJ.inherit(task("image_seed"), several)
+    (mistake,) = MJ.from_parent(task("image_seed"), several)
     assert mistake.path == "parent_id"
 
 
@@ -865,5 +865,5 @@ def test_a_gateway_has_no_cancel():
 
 def test_the_same_news_twice_is_the_same_update():
     done = reply(row("SUCCESS", imageUrl=PICTURE, buttons=buttons("U1")))
-    assert MJ.polled(done) == dataclasses.replace(MJ.polled(done))
-    assert MJ.hear(Callback({}, done.body)) == [MJ.polled(done)]
+    assert MJ.read_status(done) == dataclasses.replace(MJ.read_status(done))
+    assert MJ.read_callback(Callback({}, done.body)) == [MJ.read_status(done)]

@@ -243,7 +243,7 @@ def test_runways_own_object(body, reading):
     ],
 )
 def test_what_a_failure_code_allows(stated, retryable):
-    update = Official().polled(reply(own("FAILED", failureCode=stated)))
+    update = Official().read_status(reply(own("FAILED", failureCode=stated)))
     assert update.failure is not None
     assert update.failure.retryable is retryable
 
@@ -350,7 +350,7 @@ def test_answers_that_take_refuse_or_leave_it_open(dialect, kind, status, body, 
     ],
 )
 def test_runways_own_errors(status, body, submit, poll):
-    for read, expected in ((Official().accepted, submit), (Official().polled, poll)):
+    for read, expected in ((Official().read_created, submit), (Official().read_status, poll)):
         with pytest.raises(UpstreamError) as caught:
             read(reply(body, status))
         assert f"{caught.value.outcome}/{caught.value.code}" == expected
@@ -363,21 +363,21 @@ def test_a_callback_without_a_task_is_unreadable(body):
 
 
 def test_an_unknown_word_is_handed_up():
-    assert Aggregator().polled(reply(feed(record(status="Moderating")))).unknown_word == "moderating"
-    assert Official().polled(reply(own("PAUSED"))).unknown_word == "paused"
+    assert Aggregator().read_status(reply(feed(record(status="Moderating")))).unknown_word == "moderating"
+    assert Official().read_status(reply(own("PAUSED"))).unknown_word == "paused"
     for known in (
         wrapped(status="UNKNOWN"),
         feed(record(status="")),
         feed({"task_id": "t1"}),
         feed(record(status="3")),
     ):
-        assert Aggregator().polled(reply(known)).unknown_word is None
+        assert Aggregator().read_status(reply(known)).unknown_word is None
 
 
 def test_what_goes_with_a_video_comes_after_it_in_a_role_of_its_own():
     urls = {"video_url": VIDEO, "poster": "https://x/p.png", "last_frame": "https://x/l.png"}
     more = {"raw_video_url": "https://x/raw.mp4", "image_url": "https://x/i.png"}
-    update = Aggregator().polled(reply(feed(record(status="3", **urls, **more))))
+    update = Aggregator().read_status(reply(feed(record(status="3", **urls, **more))))
     assert update.results == (
         Result("video", VIDEO),
         Result("image", "https://x/p.png", role="cover"),
@@ -385,7 +385,7 @@ def test_what_goes_with_a_video_comes_after_it_in_a_role_of_its_own():
         Result("video", "https://x/raw.mp4", role="extra"),
         Result("image", "https://x/i.png", role="extra"),
     )
-    running = Aggregator().polled(reply(feed(record(status="1", poster="https://x/p.png"))))
+    running = Aggregator().read_status(reply(feed(record(status="1", poster="https://x/p.png"))))
     assert running.results == ()
 
 
@@ -403,7 +403,7 @@ def test_what_goes_with_a_video_comes_after_it_in_a_role_of_its_own():
     ],
 )
 def test_the_kind_of_an_output_is_told_by_its_url(url, kind):
-    assert Official().polled(reply(own("SUCCEEDED", output=[url]))).results == (Result(kind, url),)
+    assert Official().read_status(reply(own("SUCCEEDED", output=[url]))).results == (Result(kind, url),)
 
 
 @pytest.mark.parametrize(
@@ -424,7 +424,7 @@ def test_the_kind_of_an_output_is_told_by_its_url(url, kind):
     ],
 )
 def test_cost(dialect, body, cost):
-    assert DIALECTS[dialect].polled(reply(body)).cost == cost
+    assert DIALECTS[dialect].read_status(reply(body)).cost == cost
 
 
 @pytest.mark.parametrize(
@@ -446,7 +446,7 @@ def test_cost(dialect, body, cost):
     ],
 )
 def test_whether_the_price_was_given_back_is_said_of_what_came_to_nothing(dialect, body, refunded):
-    assert DIALECTS[dialect].polled(reply(body)).refunded is refunded
+    assert DIALECTS[dialect].read_status(reply(body)).refunded is refunded
 
 
 # What we say -----------------------------------------------------------------------------------------------------
@@ -550,7 +550,7 @@ def test_recorded_requests_can_be_said_in_our_names(name):
     wish = task(operation, given, options)
     assert Schema(FAMILY.operations[operation].input).mistakes(given) == []
     http_only = MESSAGES[name]["dialect"] != "aggregator" and "http://" in json.dumps(given)
-    assert dialect.check(wish) == [] or http_only
+    assert dialect.validate(wish) == [] or http_only
     call = dialect.create(wish, HOOK)
     assert f"{call.method} {call.path}" == message["endpoint"]
     assert call.headers == {"X-Runway-Version": "2024-11-06"}
@@ -718,7 +718,7 @@ WRONG = [
 
 @pytest.mark.parametrize(("dialect", "operation", "given", "options", "paths"), WRONG)
 def test_what_is_known_to_be_wrong_is_said_before_it_is_sent(dialect, operation, given, options, paths):
-    assert [mistake.path for mistake in DIALECTS[dialect].check(task(operation, given, options))] == paths
+    assert [mistake.path for mistake in DIALECTS[dialect].validate(task(operation, given, options))] == paths
 
 
 # Conversations ---------------------------------------------------------------------------------------------------
@@ -832,7 +832,7 @@ def test_a_wait_that_the_provider_asks_for_is_handed_on():
 
 def test_only_the_aggregator_takes_callbacks():
     assert [name for name, dialect in DIALECTS.items() if dialect.callbacks] == ["aggregator"]
-    (update,) = Aggregator().hear(Callback({}, json.dumps(record(status="1")).encode()))
+    (update,) = Aggregator().read_callback(Callback({}, json.dumps(record(status="1")).encode()))
     assert update == Update(state=State.RUNNING, external_id="t1", cost=320.0)
 
 

@@ -231,7 +231,9 @@ def test_a_gateway_may_hand_the_vendors_callback_on(stage, tracks, reading):
 def test_what_goes_with_a_clip_bears_its_name():
     pictures = {"image_url": "https://x/i.png", "image_large_url": "https://x/l.png"}
     done = clip(video_url="https://x/v.mp4", **pictures)
-    update = NewApi().polled(reply(ok(row("SUCCESS", [done, clip("c2", audio=OTHER, image_url="https://x/2.png")]))))
+    update = NewApi().read_status(
+        reply(ok(row("SUCCESS", [done, clip("c2", audio=OTHER, image_url="https://x/2.png")])))
+    )
     assert update.results == (
         Result("audio", SONG, item="c1"),
         Result("audio", OTHER, item="c2"),
@@ -243,7 +245,7 @@ def test_what_goes_with_a_clip_bears_its_name():
 
 def test_what_can_be_heard_of_a_running_task_is_a_preview():
     running = row(data=[clip("c1", "streaming", STREAM, image_url="https://x/i.png"), clip("c2", audio=OTHER)])
-    assert NewApi().polled(reply(ok(running))).results == (
+    assert NewApi().read_status(reply(ok(running))).results == (
         Result("audio", STREAM, role="preview", item="c1"),
         Result("image", "https://x/i.png", role="cover", item="c1"),
         Result("audio", OTHER, role="preview", item="c2"),
@@ -253,14 +255,14 @@ def test_what_can_be_heard_of_a_running_task_is_a_preview():
 @pytest.mark.parametrize("said", ["Remixing", "remixing "])
 def test_an_unknown_word_is_handed_up(said):
     for document in (ok(row(said)), ok([clip("c1", said)]), row(said)):
-        assert NewApi().polled(reply(document)).unknown_word == "remixing"
-    assert NewApi().polled(reply(ok(row("UNKNOWN")))).unknown_word is None
-    assert SunoApi().polled(reply({"data": {"status": said}})).unknown_word == "remixing"
+        assert NewApi().read_status(reply(document)).unknown_word == "remixing"
+    assert NewApi().read_status(reply(ok(row("UNKNOWN")))).unknown_word is None
+    assert SunoApi().read_status(reply({"data": {"status": said}})).unknown_word == "remixing"
 
 
 def test_the_document_of_timings_keeps_every_letter():
     document = {"aligned_words": [{"word": "回家 " * 3000}]}
-    [result] = NewApi().polled(reply(document)).results
+    [result] = NewApi().read_status(reply(document)).results
     assert json.loads(result.text) == document
     assert "回家" in result.text
 
@@ -461,13 +463,13 @@ def test_records_and_callbacks_are_read_by_one_reader(kind, body, reading):
 
 @pytest.mark.parametrize(("code", "retryable"), [(501, True), (408, True), (400, False), (413, False)])
 def test_what_a_failure_allows(code, retryable):
-    update = SunoApi().polled(reply(record("GENERATE_AUDIO_FAILED", errorCode=code)))
+    update = SunoApi().read_status(reply(record("GENERATE_AUDIO_FAILED", errorCode=code)))
     assert update.failure is not None
     assert update.failure.retryable is retryable
 
 
 def test_the_first_track_is_a_preview_and_so_is_the_stream_of_the_second():
-    update = SunoApi().polled(reply(record("FIRST_SUCCESS", [track(), track("c2", "")])))
+    update = SunoApi().read_status(reply(record("FIRST_SUCCESS", [track(), track("c2", "")])))
     assert update.results == (
         Result("audio", SONG, role="preview", item="c1"),
         Result("image", "https://x/c1.jpeg", role="cover", item="c1"),
@@ -503,7 +505,7 @@ def test_the_first_track_is_a_preview_and_so_is_the_stream_of_the_second():
 )
 def test_the_code_in_the_body_counts_whatever_the_status(status, code, message, submit, poll):
     answer = reply({"code": code, "msg": message, "data": None}, status)
-    for read, expected in ((SunoApi().accepted, submit), (SunoApi().polled, poll)):
+    for read, expected in ((SunoApi().read_created, submit), (SunoApi().read_status, poll)):
         with pytest.raises(UpstreamError) as caught:
             read(answer)
         assert f"{caught.value.outcome}/{caught.value.code}" == expected
@@ -525,7 +527,7 @@ def test_the_code_in_the_body_counts_whatever_the_status(status, code, message, 
 )
 def test_what_is_no_answer_of_the_vendors_is_read_by_its_status(status, body, outcome):
     with pytest.raises(UpstreamError) as caught:
-        SunoApi().accepted(reply(body, status))
+        SunoApi().read_created(reply(body, status))
     assert caught.value.outcome == outcome
 
 
@@ -538,7 +540,7 @@ def test_what_is_no_answer_of_the_vendors_is_read_by_its_status(status, body, ou
     ],
 )
 def test_the_vendors_answer_some_things_at_once(data, text):
-    update = SunoApi().accepted(reply({"code": 200, "msg": "success", "data": data}))
+    update = SunoApi().read_created(reply({"code": 200, "msg": "success", "data": data}))
     assert update == Update(state=State.SUCCEEDED, results=(Result("text", text=text),))
 
 
@@ -554,12 +556,15 @@ def signed(body, key=KEY, job="t1", at=AT, **headers):
 def test_kies_signature_is_of_the_id_and_the_time_and_of_nothing_else():
     body = stage("complete", [{"id": "c1", "audio_url": SONG}])
     genuine = signed(body)
-    assert SunoApi().authentic(genuine, KEY) is True
-    assert SunoApi().authentic(genuine, None) is None
-    assert SunoApi().authentic(signed(stage("complete", [{"audio_url": "https://evil.example/a.mp3"}])), KEY) is True
+    assert SunoApi().verify_signature(genuine, KEY) is True
+    assert SunoApi().verify_signature(genuine, None) is None
+    assert (
+        SunoApi().verify_signature(signed(stage("complete", [{"audio_url": "https://evil.example/a.mp3"}])), KEY)
+        is True
+    )
     assert SunoApi().confirms, "and so it is never believed"
-    assert SunoApi().authentic(signed({"data": {"taskId": "t1", "callbackType": "complete"}}), KEY) is True
-    assert SunoApi().authentic(dataclasses.replace(genuine, received_at=None), KEY) is True
+    assert SunoApi().verify_signature(signed({"data": {"taskId": "t1", "callbackType": "complete"}}), KEY) is True
+    assert SunoApi().verify_signature(dataclasses.replace(genuine, received_at=None), KEY) is True
 
 
 @pytest.mark.parametrize(
@@ -578,7 +583,7 @@ def test_kies_signature_is_of_the_id_and_the_time_and_of_nothing_else():
     ],
 )
 def test_anything_else_is_a_forgery(forged):
-    assert SunoApi().authentic(forged, KEY) is False
+    assert SunoApi().verify_signature(forged, KEY) is False
 
 
 def test_an_explanation_verifies_a_signature_at_the_moment_of_receipt():
@@ -705,13 +710,13 @@ def test_recorded_requests_can_be_said_in_our_names(name):
     if name in FOLLOW_UPS:
         operation, given, earlier = FOLLOW_UPS[name]
         wish = task(operation, given)
-        inherited = dialect.inherit(wish, parent([earlier["item"]], external_id=earlier["external_id"]))
+        inherited = dialect.from_parent(wish, parent([earlier["item"]], external_id=earlier["external_id"]))
         wish = dataclasses.replace(wish, inherited=inherited)
     else:
         operation, given, options = REQUESTS[name]
         wish = task(operation, given, options)
     assert Schema(FAMILY.operations[operation].input).mistakes(given) == []
-    assert dialect.check(wish) == []
+    assert dialect.validate(wish) == []
     call = dialect.create(wish, HOOK)
     assert f"{call.method} {call.path}" == message["endpoint"].rstrip("/")
     expected = said(message)
@@ -774,10 +779,10 @@ def test_a_model_is_passed_on_as_it_is(model):
 )  # fmt: skip
 def test_what_goes_on_from_a_clip(operation, given, part):
     wish = task(operation, given)
-    inherited = NewApi().inherit(wish, parent())
+    inherited = NewApi().from_parent(wish, parent())
     body = NewApi().create(dataclasses.replace(wish, inherited=inherited), None).json
     assert body.items() >= part.items()
-    assert NewApi().check(dataclasses.replace(wish, inherited=inherited)) == []
+    assert NewApi().validate(dataclasses.replace(wish, inherited=inherited)) == []
 
 
 @pytest.mark.parametrize(
@@ -791,7 +796,7 @@ def test_what_goes_on_from_a_clip(operation, given, part):
 )
 def test_the_parent_tells_what_it_was(operation, earlier, part):
     wish = task(operation)
-    inherited = NewApi().inherit(wish, earlier)
+    inherited = NewApi().from_parent(wish, earlier)
     body = NewApi().create(dataclasses.replace(wish, inherited=inherited), None).json
     assert body.items() >= part.items()
     assert body.get("task_id") == ("t0" if operation == "extend" and "," not in earlier.external_id else None)
@@ -801,19 +806,19 @@ def test_a_persona_brings_its_voice_and_its_clip():
     made = (Result("text", text="p1", item="c9"),)
     persona = task("persona", state=State.SUCCEEDED, results=made)
     wish = task("persona_music", {"lyrics": "coo"})
-    wish = dataclasses.replace(wish, inherited=NewApi().inherit(wish, persona))
+    wish = dataclasses.replace(wish, inherited=NewApi().from_parent(wish, persona))
     body = NewApi().create(wish, None).json
     assert (body["persona_id"], body["artist_clip_id"], "task_id" in body) == ("p1", "c9", False)
     bare_persona = dataclasses.replace(persona, results=(Result("text", text="p1"),))
     song = {"lyrics": "coo", "style": "folk", "title": "t"}
-    wish = task("persona_music", song, inherited=SunoApi().inherit(task("persona_music", song), bare_persona))
+    wish = task("persona_music", song, inherited=SunoApi().from_parent(task("persona_music", song), bare_persona))
     assert SunoApi().create(wish, None).json["personaId"] == "p1"
-    assert SunoApi().check(wish) == []
+    assert SunoApi().validate(wish) == []
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_a_clip_is_one_of_the_parents(dialect):
-    inherit = DIALECTS[dialect].inherit
+    inherit = DIALECTS[dialect].from_parent
     assert inherit(task("extend"), parent())["clip"] == "c1"
     assert inherit(task("extend", {"clip": "c2"}), parent())["clip"] == "c2"
     [mistake] = inherit(task("extend", {"clip": "c0"}), parent())
@@ -832,7 +837,7 @@ def test_the_raw_protocol_takes_the_same_bodies_by_other_routes():
     assert calls["lyrics"].path == "/suno/generate/lyrics/"
     assert calls["persona"].path == "/suno/persona/create/"
     assert not any("notify_hook" in (call.json or {}) for call in calls.values())
-    wish = task("extend", inherited=NewApiRaw().inherit(task("extend"), parent(external_id="c1")))
+    wish = task("extend", inherited=NewApiRaw().from_parent(task("extend"), parent(external_id="c1")))
     assert "task_id" not in NewApiRaw().create(wish, None).json, "there are none"
 
 
@@ -853,8 +858,8 @@ def test_the_raw_protocol_takes_the_same_bodies_by_other_routes():
 def test_what_the_vendors_are_told(operation, given, expected):
     wish = task(operation, given)
     if FAMILY.operations[operation].parent:
-        wish = dataclasses.replace(wish, inherited=SunoApi().inherit(wish, parent(given={"model": "V5"})))
-    assert SunoApi().check(wish) == []
+        wish = dataclasses.replace(wish, inherited=SunoApi().from_parent(wish, parent(given={"model": "V5"})))
+    assert SunoApi().validate(wish) == []
     body = SunoApi().create(wish, None).json
     assert body.pop("callBackUrl") == "https://callback.invalid/"
     assert body == expected
@@ -876,7 +881,7 @@ def test_what_the_vendors_are_told(operation, given, expected):
 def test_what_is_answered_at_once_has_no_callback(operation, given, expected):
     wish = task(operation, given)
     if FAMILY.operations[operation].parent:
-        wish = dataclasses.replace(wish, inherited=SunoApi().inherit(wish, parent()))
+        wish = dataclasses.replace(wish, inherited=SunoApi().from_parent(wish, parent()))
     assert SunoApi().create(wish, HOOK).json == expected
 
 
@@ -924,7 +929,7 @@ WRONG = [
 
 @pytest.mark.parametrize(("dialect", "operation", "given", "options", "paths"), WRONG)
 def test_what_is_known_to_be_wrong_is_said_before_it_is_sent(dialect, operation, given, options, paths):
-    assert [mistake.path for mistake in DIALECTS[dialect].check(task(operation, given, options))] == paths
+    assert [mistake.path for mistake in DIALECTS[dialect].validate(task(operation, given, options))] == paths
 
 
 def test_a_description_and_words_of_ones_own_do_not_go_together():
@@ -936,7 +941,7 @@ def test_a_description_and_words_of_ones_own_do_not_go_together():
     ]
     for example in FAMILY.operations["music"].input["examples"]:
         assert schema.mistakes(example) == []
-        assert NewApi().check(task("music", example)) == SunoApi().check(task("music", example)) == []
+        assert NewApi().validate(task("music", example)) == SunoApi().validate(task("music", example)) == []
 
 
 def test_a_persona_is_ones_own_unless_one_says_otherwise():
@@ -1156,22 +1161,22 @@ SUNG = {"lyrics": "[Verse]\nhome  again", "style": "folk, waltz", "title": "Homi
     ],
 )
 def test_a_listed_job_may_be_a_tasks_unless_it_shows_otherwise(operation, given, job, may_be):
-    _, found = drive(NewApi().recall(task(operation, given)), listed(job))
+    _, found = drive(NewApi().find_lost_jobs(task(operation, given)), listed(job))
     assert [each.external_id for each in found] == (["t1"] if may_be else [])
 
 
 def test_a_listed_job_tells_whether_it_may_be_anothers():
     mine, other = task("music", DESCRIBED), task("music", {"prompt": "quite another"})
-    _, (silent,) = drive(NewApi().recall(mine), listed(job_in_list()))
+    _, (silent,) = drive(NewApi().find_lost_jobs(mine), listed(job_in_list()))
     _, (telling,) = drive(
-        NewApi().recall(mine), listed(job_in_list(data=[clip_of(gpt_description_prompt=DESCRIBED["prompt"])]))
+        NewApi().find_lost_jobs(mine), listed(job_in_list(data=[clip_of(gpt_description_prompt=DESCRIBED["prompt"])]))
     )
     assert [(each.may_be(mine), each.may_be(other)) for each in (silent, telling)] == [(True, True), (True, False)]
 
 
 def test_the_list_is_asked_for_the_tasks_own_time_with_the_accounts_token():
     wish = task("music", DESCRIBED, unconfirmed_since=NOW + dt.timedelta(seconds=30))
-    (call,), _ = drive(NewApi().recall(wish), listed())
+    (call,), _ = drive(NewApi().find_lost_jobs(wish), listed())
     start, end = int(NOW.timestamp()) - 120, int(NOW.timestamp()) + 30 + 120 + 1
     assert call.path == f"/api/task/self?p=1&page_size=100&start_timestamp={start}&end_timestamp={end}&platform=suno"
     assert (call.account, call.creates) == (True, False)

@@ -420,7 +420,7 @@ async def test_where_there_is_no_prompt_another_text_bears_the_words(visit: Visi
 
 def test_every_word_has_its_test() -> None:
     """Here, or beside the family that it is about."""
-    tests = "".join(path.read_text() for path in Path(__file__).parents[1].glob("test_sandbox*.py"))
+    tests = "".join(path.read_text() for path in Path(__file__).parent.glob("test_*.py"))
     assert [word for word in FAULTS if f"def test_{word}_" not in tests] == []
 
 

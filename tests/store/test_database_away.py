@@ -7,9 +7,9 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.domain.task import State
-from service.flows import polling as poll
-from service.flows.submission import run as submit
-from service.flows.task_pool import Underway
+from service.flows import polling
+from service.flows.concurrency import TaskPool
+from service.flows.submission import run as submission_run
 from service.store.database import Database, StoreUnavailable
 from service.store.writer import Batch, Writer
 from tests.support.world import JOB_SECONDS, World
@@ -47,22 +47,22 @@ class Away(Writer):
 
 @pytest.fixture
 def away(world: World) -> Away:
-    found = world.runtime.writer = Away(world.runtime.writer)
+    found = world.context.writer = Away(world.context.writer)
     return found
 
 
 async def once(journey: Any, world: World) -> None:
-    underway = Underway(100)
+    pool = TaskPool(100)
     with pytest.raises(StoreUnavailable):
-        await journey.run_due(world.runtime, underway)
-    await underway.finish()
+        await journey.run_due(world.context, pool)
+    await pool.finish()
 
 
 @pytest.mark.parametrize("when", ["before", "undone", "after"])
 async def test_a_round_that_cannot_be_written_is_begun_again_at_once(world: World, away: Away, when: str) -> None:
     task = await world.submit()
     away.breaks = ("_plan_and_write", when)
-    await once(submit, world)
+    await once(submission_run, world)
     assert world.sandbox.ledger.paid() == 0
     world.clock.forward(2)  # less than any lease: where it had been written, as a try that failed
     await world.work()
@@ -80,7 +80,7 @@ async def test_a_round_that_cannot_read_its_lines_is_begun_again_at_once(
 
     with monkeypatch.context() as patch:
         patch.setattr(Database, "reading", gone)
-        await once(submit, world)
+        await once(submission_run, world)
     await world.work()
     assert (await world.task(task)).state is State.SUBMITTED
     assert world.sandbox.ledger.paid() == 1
@@ -90,9 +90,9 @@ async def test_a_look_that_cannot_be_written_is_taken_again_at_once(world: World
     task = await world.submit("[drop] a dove")
     await world.work()
     world.clock.forward(JOB_SECONDS * 1.5)
-    underway, away.breaks = Underway(100), ("apply", "before")
-    await poll.run_due(world.runtime, underway)
-    await underway.finish()
+    pool, away.breaks = TaskPool(100), ("apply", "before")
+    await polling.run_due(world.context, pool)
+    await pool.finish()
     assert (await world.task(task)).state is State.SUBMITTED
     await world.work()
     assert (await world.task(task)).state is State.SUCCEEDED

@@ -119,8 +119,8 @@ async def test_a_postgresql_that_nobody_migrated_is_not_served(empty_postgresql_
 
 async def test_a_sqlite_database_is_made_on_the_way(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'deep' / 'down' / 'dovecote.db'}"
-    async with opened(settings_for(url)) as runtime:
-        assert await revision(runtime.database) == newest()
+    async with opened(settings_for(url)) as context:
+        assert await revision(context.database) == newest()
 
 
 _HOLD = "import sys; from service.store.database import Database\nwith Database(sys.argv[1]).held(): print('held', flush=True); sys.stdin.read()"

@@ -11,13 +11,13 @@ from sqlalchemy import Table, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from service.domain.task import Action, Failure, Result, Source, State, Submission, Task
-from service.store import callbacks as inbox_store
+from service.store import callbacks as callback_store
 from service.store import events, queue, submissions, tables
 from service.store import tasks as task_store
 from service.store.database import Database
-from service.store.webhooks import attempts as deliveries
+from service.store.webhooks import attempts as attempt_store
 from service.store.webhooks import endpoints
-from service.store.webhooks import messages as outbox
+from service.store.webhooks import messages as message_store
 from tests.support.values import NOW, a_callback, a_message, a_submission, a_task, keep, later, new_id, opened
 
 
@@ -35,10 +35,10 @@ async def database(database_url: str) -> AsyncIterator[Database]:
     [
         (tables.tasks, Task, set()),
         (tables.submissions, Submission, set()),
-        (tables.inbox, inbox_store.Received, set()),
-        (tables.outbox, outbox.Message, set()),
-        (tables.deliveries, deliveries.Delivery, {"id"}),
-        (tables.endpoints, endpoints.Endpoint, set()),
+        (tables.callbacks, callback_store.Received, set()),
+        (tables.webhook_messages, message_store.Message, set()),
+        (tables.webhook_attempts, attempt_store.Delivery, {"id"}),
+        (tables.webhook_endpoints, endpoints.Endpoint, set()),
         (tables.events, events.Event, {"id"}),
     ],
 )
@@ -66,13 +66,13 @@ FULL = a_task(
     failure=Failure("provider_error", "broken", retryable=True),
     next_actions=(Action("u1", "Upscale"),),
     cost=2.5,
-    learned_by=Source.CALLBACK,
+    outcome_source=Source.CALLBACK,
     cancel_requested_at=later(1),
     answered_at=later(1.5),
     callback_expected=True,
     missing_since=later(2),
     last_error="elkapi: no",
-    passed_over={"runwayml": "input.style: Runway has nothing like it"},
+    skipped_upstreams={"runwayml": "input.style: Runway has nothing like it"},
     on_uncertain="fail",
     submission_id=UUID(int=8),
     refunded=True,
@@ -105,7 +105,7 @@ async def test_every_field_that_may_change_is_written_back(database: Database) -
         "callback_events",
         "request_hash",
         "route",
-        "passed_over",
+        "skipped_upstreams",
         "parent_id",
         "inherited",
         "created_at",
@@ -120,18 +120,18 @@ async def test_every_field_that_may_change_is_written_back(database: Database) -
 REFUSED = [
     ({"state": "asleep"}, "state"),
     ({"progress": 101}, "progress"),
-    ({"learned_by": "rumour"}, "learned_by"),
-    ({"due_at": None}, "open_is_never_forgotten"),
-    ({"finished_at": NOW}, "ended_has_a_time"),
-    ({"verdict_by": "provider", "due_at": None}, "ended_has_a_judge"),
-    ({"state": "succeeded", "verdict_by": "provider", "due_at": None}, "ended_has_a_time"),
-    ({"state": "succeeded", "finished_at": NOW}, "ended_has_a_judge"),
-    ({"state": "succeeded", "finished_at": NOW, "verdict_by": "luck"}, "verdict_by"),
-    ({"state": "succeeded", "finished_at": NOW, "verdict_by": "provider"}, "final_is_left_alone"),
-    ({"state": "failed", "finished_at": NOW, "verdict_by": "dovecote"}, "failed_says_why"),
-    ({"state": "submitted"}, "taken_by_somebody"),
-    ({"state": "running"}, "taken_by_somebody"),
-    ({"state": "awaiting_input"}, "taken_by_somebody"),
+    ({"outcome_source": "rumour"}, "outcome_source"),
+    ({"due_at": None}, "open_requires_due_at"),
+    ({"finished_at": NOW}, "ended_requires_finished_at"),
+    ({"decided_by": "provider", "due_at": None}, "ended_requires_decided_by"),
+    ({"state": "succeeded", "decided_by": "provider", "due_at": None}, "ended_requires_finished_at"),
+    ({"state": "succeeded", "finished_at": NOW}, "ended_requires_decided_by"),
+    ({"state": "succeeded", "finished_at": NOW, "decided_by": "luck"}, "decided_by"),
+    ({"state": "succeeded", "finished_at": NOW, "decided_by": "provider"}, "provider_outcome_forbids_due_at"),
+    ({"state": "failed", "finished_at": NOW, "decided_by": "dovecote"}, "failed_requires_failure"),
+    ({"state": "submitted"}, "submitted_requires_upstream"),
+    ({"state": "running"}, "submitted_requires_upstream"),
+    ({"state": "awaiting_input"}, "submitted_requires_upstream"),
 ]
 
 
@@ -144,8 +144,8 @@ async def test_a_task_that_breaks_a_rule_is_refused(database: Database, changes:
     ("changes", "rule"),
     [
         ({"outcome": "lost", "settled_at": NOW}, "ck_submissions_outcome"),
-        ({"outcome": "taken"}, "ck_submissions_settled_has_a_time"),
-        ({"settled_at": NOW}, "ck_submissions_settled_has_a_time"),
+        ({"outcome": "taken"}, "ck_submissions_settled_requires_settled_at"),
+        ({"settled_at": NOW}, "ck_submissions_settled_requires_settled_at"),
         ({"task_id": UUID(int=9)}, "FOREIGN KEY"),
     ],
 )
@@ -175,46 +175,46 @@ async def test_a_task_has_one_submission_that_may_have_created_a_job(
 @pytest.mark.parametrize(
     ("changes", "rule"),
     [
-        ({"decision": "maybe", "due_at": None}, "ck_inbox_decision"),
-        ({"due_at": None}, "ck_inbox_undecided_is_never_forgotten"),
-        ({"decision": "applied"}, "ck_inbox_undecided_is_never_forgotten"),
+        ({"decision": "maybe", "due_at": None}, "ck_callbacks_decision"),
+        ({"due_at": None}, "ck_callbacks_undecided_requires_due_at"),
+        ({"decision": "applied"}, "ck_callbacks_undecided_requires_due_at"),
     ],
 )
 async def test_a_callback_that_breaks_a_rule_is_refused(database: Database, changes: dict[str, Any], rule: str) -> None:
-    await refuses(database, tables.inbox, {**dataclasses.asdict(a_callback()), **changes}, rule)
+    await refuses(database, tables.callbacks, {**dataclasses.asdict(a_callback()), **changes}, rule)
 
 
 @pytest.mark.parametrize(
     ("changes", "rule"),
     [
-        ({"state": "lost"}, "ck_outbox_"),
-        ({"due_at": None}, "ck_outbox_pending_is_never_forgotten"),
-        ({"state": "exhausted"}, "ck_outbox_pending_is_never_forgotten"),
-        ({"state": "delivered", "due_at": None}, "ck_outbox_delivered_has_a_time"),
-        ({"delivered_at": NOW}, "ck_outbox_delivered_has_a_time"),
+        ({"state": "lost"}, "ck_webhook_messages_"),
+        ({"due_at": None}, "ck_webhook_messages_pending_requires_due_at"),
+        ({"state": "exhausted"}, "ck_webhook_messages_pending_requires_due_at"),
+        ({"state": "delivered", "due_at": None}, "ck_webhook_messages_delivered_requires_delivered_at"),
+        ({"delivered_at": NOW}, "ck_webhook_messages_delivered_requires_delivered_at"),
         ({"task_id": UUID(int=9)}, "FOREIGN KEY"),
     ],
 )
 async def test_a_message_that_breaks_a_rule_is_refused(database: Database, changes: dict[str, Any], rule: str) -> None:
     task = a_task()
     await keep(database, task)
-    await refuses(database, tables.outbox, {**dataclasses.asdict(a_message(task)), **changes}, rule)
+    await refuses(database, tables.webhook_messages, {**dataclasses.asdict(a_message(task)), **changes}, rule)
 
 
 async def test_what_must_be_one_is_one(database: Database) -> None:
     task, callback = a_task(idempotency_key="k"), a_callback()
     await keep(database, task)
     async with database.writing() as connection:
-        await connection.execute(insert(tables.inbox), dataclasses.asdict(callback))
-        await outbox.owe(connection, [a_message(task)])
+        await connection.execute(insert(tables.callbacks), dataclasses.asdict(callback))
+        await message_store.owe(connection, [a_message(task)])
     again = task_store.row_of(a_task(idempotency_key="k"))
     same_event = {"task_id": task.id, "sequence": 1, "type": "x", "source": "poll", "at": NOW, "data": {}}
     copy = {**dataclasses.asdict(callback), "id": new_id()}
     for table, row in (
         (tables.tasks, again),
         (tables.events, same_event),
-        (tables.inbox, copy),
-        (tables.outbox, dataclasses.asdict(a_message(task))),
+        (tables.callbacks, copy),
+        (tables.webhook_messages, dataclasses.asdict(a_message(task))),
     ):
         await refuses(database, table, row, table.name)
     await keep(database, a_task(idempotency_key="k", client="another"))
@@ -276,9 +276,9 @@ async def test_a_settle_with_an_old_attempt_changes_nothing(database: Database) 
     task, callback = a_task(), a_callback()
     await keep(database, task)
     async with database.writing() as connection:
-        await inbox_store.receive(connection, [callback])
-        await outbox.owe(connection, [a_message(task)])
-        for table in ("inbox", "outbox"):
+        await callback_store.receive(connection, [callback])
+        await message_store.owe(connection, [a_message(task)])
+        for table in ("callbacks", "webhook_messages"):
             for seconds in (0, 60):  # the first claimer falls asleep, a second takes over
                 [row] = await take(connection, table, seconds)
             await settle(connection, table, row.id, attempt=1)
@@ -289,14 +289,14 @@ async def test_a_settle_with_an_old_attempt_changes_nothing(database: Database) 
 
 async def take(connection: Any, table: str, seconds: float) -> Any:
     span = {"now": later(seconds), "until": later(seconds + 60), "most": 5}
-    if table == "inbox":
+    if table == "callbacks":
         return await queue.claim_rows(connection, table, **span)
     return await queue.claim_messages(connection, **span, each=5, places={})
 
 
 async def settle(connection: Any, table: str, row: UUID, *, attempt: int) -> None:
     which = {"of_row": row, "of_attempt": attempt, "due_at": None}
-    if table == "inbox":
+    if table == "callbacks":
         await queue.settle_inbox(connection, [{**which, "decision": "applied", "detail": None, "decided_at": NOW}])
     else:
         done = {"state": "delivered", "delivered_at": NOW, "last_status": 200, "last_error": None}

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.domain.task import Task
 from service.store import tasks as task_store
 from service.store.database import Database, StoreBusy, StoreUnavailable, out_of_reach
-from service.store.writer import BATCH_SIZE, MOST_WAITING, Writer
+from service.store.writer import BATCH_SIZE, MAX_WAITING, Writer
 from tests.conftest import run_sql
 from tests.support.values import a_task, opened
 
@@ -98,7 +98,7 @@ async def test_different_writes_share_a_transaction_and_fail_together_before_the
 
 async def test_more_than_may_wait_are_sent_away_at_once(database: Database) -> None:
     writer = Writer(database)  # it does not run: nothing is taken off the line
-    waiting = [asyncio.create_task(writer.do(task_store.accept, BROKEN)) for _ in range(MOST_WAITING)]
+    waiting = [asyncio.create_task(writer.do(task_store.accept, BROKEN)) for _ in range(MAX_WAITING)]
     await asyncio.sleep(0)
     with pytest.raises(StoreBusy):
         await asyncio.wait_for(writer.do(task_store.accept, BROKEN), 1)

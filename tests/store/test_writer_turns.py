@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.store import callbacks as inbox_store
+from service.store import callbacks as callback_store
 from service.store import tasks as task_store
 from service.store.database import Database
 from service.store.writer import PATIENCE, Batch, Writer
@@ -85,7 +85,7 @@ async def without_end(ask: object, line: object) -> AsyncIterator[None]:
 
 
 DOORS = {
-    "callbacks": (inbox_store.receive, a_callback),
+    "callbacks": (callback_store.receive, a_callback),
     "submits": (task_store.accept, a_task),
     "keyed submits": (task_store.accept, lambda: a_task(idempotency_key=str(new_id()), labels={"project": "intro"})),
 }

@@ -10,11 +10,11 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from service.domain.task import State
-from service.flows.task_pool import Underway
-from service.flows.webhooks import dispatch as journey
+from service.flows.concurrency import TaskPool
+from service.flows.webhooks import dispatch
 from service.http.client import guarded
 from service.http.ssrf.guard import Guard, LookUp
-from service.store.webhooks import messages as outbox
+from service.store.webhooks import messages as message_store
 from service.store.webhooks.messages import Message
 from tests.support.breakage import request_of
 from tests.support.values import a_message, a_task, keep
@@ -129,8 +129,8 @@ async def telling(sqlite_url: str, names: LookUp, **settings: str) -> AsyncItera
     """Open a world whose messages really go out, past name servers of ours."""
     environment = {f"DOVECOTE_{name.upper()}": value for name, value in settings.items()}
     async with World.opened(sqlite_url, **{"DOVECOTE_ALLOW_PRIVATE_WEBHOOKS": "false", **environment}) as world:
-        messages = guarded(Guard(world.runtime.settings.webhook_rules, names))
-        world.runtime.http = dataclasses.replace(world.runtime.http, messages=messages)
+        messages = guarded(Guard(world.context.settings.webhook_rules, names))
+        world.context.http = dataclasses.replace(world.context.http, messages=messages)
         yield world
         await messages.aclose()
 
@@ -138,16 +138,16 @@ async def telling(sqlite_url: str, names: LookUp, **settings: str) -> AsyncItera
 async def tell(world: World, url: str) -> Message:
     """Owe a message to a URL, past the door that would have refused it, and try to deliver it once."""
     task = a_task(state=State.SUCCEEDED)
-    await keep(world.runtime.database, task)
-    async with world.runtime.database.writing() as connection:
-        await outbox.owe(connection, [a_message(task, url=url, due_at=world.clock())])
+    await keep(world.context.database, task)
+    async with world.context.database.writing() as connection:
+        await message_store.owe(connection, [a_message(task, url=url, due_at=world.clock())])
     return await attempt(world, task)
 
 
 async def attempt(world: World, task: Any) -> Message:
-    underway = Underway(1)
-    await journey.run_due(world.runtime, underway)
-    await underway.finish()
+    pool = TaskPool(1)
+    await dispatch.run_due(world.context, pool)
+    await pool.finish()
     [message] = await world.messages(task)
     return message
 

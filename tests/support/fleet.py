@@ -242,9 +242,9 @@ def expected(task: dict[str, Any], job: Job | None) -> Iterable[str]:
 async def left_over(database_url: str) -> dict[str, int]:
     """Count rows that nobody will ever decide on."""
     counts = {
-        "undecided": "SELECT count(*) FROM inbox WHERE decision IS NULL",
+        "undecided": "SELECT count(*) FROM callbacks WHERE decision IS NULL",
         "sending": "SELECT count(*) FROM submissions WHERE outcome = 'sending'",
-        "owed": "SELECT count(*) FROM outbox WHERE state = 'pending'",
+        "owed": "SELECT count(*) FROM webhook_messages WHERE state = 'pending'",
     }
     database = Database(database_url)
     async with database.reading() as connection:

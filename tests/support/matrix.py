@@ -211,7 +211,7 @@ class Stage:
         self._fault = "none"
         self.lasting: list[str] = []
         self.died = False
-        outside = world.runtime.http.questions
+        outside = world.context.http.questions
         self.sandboxes = {
             name: Sandbox(
                 seconds=JOB_SECONDS, key=key, clock=world.clock.seconds, send=functools.partial(_post, outside)
@@ -220,8 +220,8 @@ class Stage:
         }
         for host, name in HOSTS.items():
             world.edge.hosts[host] = Network(self, self.sandboxes[name])
-        world.runtime = dataclasses.replace(
-            world.runtime, writer=Scribe(world.runtime.writer, self), http=Http(outside, outside, outside), _batches={}
+        world.context = dataclasses.replace(
+            world.context, writer=Scribe(world.context.writer, self), http=Http(outside, outside, outside), _batches={}
         )
 
     @classmethod
@@ -275,7 +275,7 @@ class Stage:
             await self.world.work()
         while self.died:  # another process takes over: on SQLite at once, elsewhere when the lease has run out
             self.died = False
-            if self.world.runtime.database.sqlite:
+            if self.world.context.database.sqlite:
                 await self.world.release_leases()
             with contextlib.suppress(Death):
                 await self.world.work()
@@ -286,7 +286,7 @@ class Stage:
             for sandbox in self.sandboxes.values():
                 await sandbox.deliver_due()
             await self._work()
-            async with self.world.runtime.database.reading() as connection:
+            async with self.world.context.database.reading() as connection:
                 due = [each for each in (await queue.next_due(connection)).values() if each is not None]
             following = min([*due, *self._callbacks_to_come()], default=end)
             if following >= end and self.world.clock.now >= end:
@@ -303,11 +303,11 @@ class Stage:
 
     async def _clear(self) -> None:
         """Forget the case, and what circuits have learned from it."""
-        async with self.world.runtime.database.writing() as connection:
+        async with self.world.context.database.writing() as connection:
             for table in reversed(metadata.sorted_tables):
                 await connection.execute(delete(table))
         for host in HOSTS:
-            await self.world.runtime.http.questions.delete(f"http://{host}/sandbox/ledger")
+            await self.world.context.http.questions.delete(f"http://{host}/sandbox/ledger")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

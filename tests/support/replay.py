@@ -8,7 +8,7 @@ from typing import Any
 
 from service.domain.schedules import LATE_WATCH, LEASE
 from service.domain.task import ENDED, State, Submission, Task
-from service.flows.render import instant
+from service.flows.render import rfc3339
 from service.providers import DIALECTS
 from service.store.callbacks import Received
 from service.store.events import Event
@@ -29,7 +29,7 @@ REPLAYED = (
     "results",
     "failure",
     "next_actions",
-    "verdict_by",
+    "decided_by",
     "cancel_requested_at",
 )
 NOTHING: Mapping[str, Any] = {**dict.fromkeys(REPLAYED), "results": [], "next_actions": []}
@@ -70,7 +70,7 @@ def replayed(events: Sequence[Event]) -> dict[str, Any]:
 def shown(task: Task) -> dict[str, Any]:
     """Write a task as :func:`replayed` does."""
     row = row_of(task)
-    return {name: row[name] for name in REPLAYED} | {"cancel_requested_at": instant(task.cancel_requested_at)}
+    return {name: row[name] for name in REPLAYED} | {"cancel_requested_at": rfc3339(task.cancel_requested_at)}
 
 
 def outputs(known: Mapping[str, Any]) -> list[Any]:
@@ -116,11 +116,11 @@ def _wrong_ends(events: Sequence[Event]) -> Iterator[str]:
             yield f"{event.type} opens a task again that had {before['state']}"
         if event.type not in AFTER_THE_END:
             yield f"{event.type} after the end"
-        if before["verdict_by"] == "provider" and (after["state"], after["verdict_by"]) != (
+        if before["decided_by"] == "provider" and (after["state"], after["decided_by"]) != (
             before["state"],
             "provider",
         ):
-            yield f"the provider's verdict {before['state']} became {after['state']} of {after['verdict_by']}"
+            yield f"the provider's verdict {before['state']} became {after['state']} of {after['decided_by']}"
 
 
 def _wrong_messages(kept: Kept) -> Iterator[str]:
@@ -183,7 +183,7 @@ def may_have_bought(events: Sequence[Event]) -> int:
 
 
 def wrong_with_rows(
-    inbox: Sequence[Received], messages: Sequence[Message], extra: Sequence[Submission], *, now: dt.datetime
+    callbacks: Sequence[Received], messages: Sequence[Message], extra: Sequence[Submission], *, now: dt.datetime
 ) -> list[str]:
     """Name the rows besides tasks that are out of sight for too long."""
 
@@ -191,7 +191,7 @@ def wrong_with_rows(
         return due is not None and due > now + dt.timedelta(seconds=max(longest, LEASE))
 
     return [
-        *(f"callback {each.id} is due at {each.due_at}" for each in inbox if late(each.due_at, LONGEST_LOOK)),
+        *(f"callback {each.id} is due at {each.due_at}" for each in callbacks if late(each.due_at, LONGEST_LOOK)),
         *(f"message {each.id} is due at {each.due_at}" for each in messages if late(each.due_at, LONGEST_MESSAGE_WAIT)),
         *(f"extra job {each.id} is due at {each.due_at}" for each in extra if late(each.due_at, LONGEST_LOOK)),
     ]

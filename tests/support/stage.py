@@ -19,12 +19,12 @@ import orjson
 from sqlalchemy import Engine, Row, Select, create_engine, event, exists, literal, select, union_all
 
 from service.domain.task import Source, Submission
-from service.flows import callbacks as inbox
-from service.flows import polling as poll
+from service.flows import callbacks as callbacks_flow
+from service.flows import polling
 from service.flows.context import upstreams_of
-from service.flows.submission import duplicates as extras
-from service.flows.submission import run as submit
-from service.flows.webhooks import dispatch as outbox
+from service.flows.submission import duplicates
+from service.flows.submission import run as submission_run
+from service.flows.webhooks import dispatch
 from service.http.client import Http
 from service.providers.dialect import UNREACHABLE_CALLBACK
 from service.sandbox import InProcessTransport, Receiver, Sandbox
@@ -52,7 +52,7 @@ SETTINGS = {
     "DOVECOTE_API_KEYS": ",".join(f"{client}={key}" for client, key in KEYS.items()),
 }
 FOREVER = 10**9
-MOST_ROUNDS = 60
+MAX_ROUNDS = 60
 """So often the journeys may find something to do at one moment. More is a loop without an end."""
 
 PAGE = b"<!DOCTYPE html><html><body><h1>502 Bad Gateway</h1></body></html>"
@@ -200,7 +200,7 @@ class Stage:
         clock = world.clock.seconds
         self.upstreams = {
             name: Moody(Sandbox(seconds=JOB_SECONDS, clock=clock, send=self._post))
-            for name in world.runtime.settings.routes["runway"]
+            for name in world.context.settings.routes["runway"]
         }
         """Those of the route: nobody else is asked."""
         self.receiver = Receiver()
@@ -209,8 +209,8 @@ class Stage:
         self.acknowledged: list[tuple[UUID, bytes, Letter]] = []
         self.wishes: list[Known] = []
         self.fate = Fate(FOREVER)
-        self._immortal = world.runtime
-        self.reader = _plain_reader(world.runtime.database)
+        self._immortal = world.context
+        self.reader = _plain_reader(world.context.database)
         self._background: set[asyncio.Task[Any]] = set()
         self._holds = asyncio.Event()
         for name, each in self.upstreams.items():
@@ -225,8 +225,8 @@ class Stage:
     async def opened_on(cls, database_url: str, **settings: str) -> AsyncIterator["Stage"]:
         async with World.opened(database_url, **SETTINGS, **settings) as world:
             world.clock.now = START
-            if world.runtime.database.sqlite:  # no test pulls the plug of this machine
-                for engine in (world.runtime.database.writer, world.runtime.database.reader):
+            if world.context.database.sqlite:  # no test pulls the plug of this machine
+                for engine in (world.context.database.writer, world.context.database.reader):
                     event.listen(engine.sync_engine, "connect", _hurry)
             stage = cls(world)
             try:
@@ -254,10 +254,10 @@ class Stage:
 
     def begin(self) -> None:
         """Start a process over the same database, network and clock."""
-        last = self.world.runtime._last_id
+        last = self.world.context._last_id
         self.fate = Fate(FOREVER)
         client = httpx.AsyncClient(transport=MortalNetwork(self.world.edge, self.fate), follow_redirects=False)
-        runtime = dataclasses.replace(
+        context = dataclasses.replace(
             self._immortal,
             writer=MortalWriter(self._immortal.writer, self.fate),
             http=Http(client, client, client),
@@ -265,8 +265,8 @@ class Stage:
             _last_id=last,
             _batches={},
         )
-        self.world.runtime = runtime
-        self.world.edge.hosts["dovecote.test"] = Door(runtime, self.fate)
+        self.world.context = context
+        self.world.edge.hosts["dovecote.test"] = Door(context, self.fate)
 
     async def restart(self) -> None:
         """Do what a starting process does."""
@@ -276,7 +276,7 @@ class Stage:
         if self._immortal.database.sqlite:
             await self.world.release_leases()
         async with self._immortal.database.writing() as connection:
-            known = [line.key for line in self.world.runtime.lines]
+            known = [line.key for line in self.world.context.lines]
             await queue.leave_unknown_lines(connection, known, now=self.now)
 
     def kill(self) -> None:
@@ -323,17 +323,17 @@ class Stage:
     async def journey(self, name: str) -> int:
         """Run a journey once."""
         done = 0
-        if name == "inbox":
-            done = await self.carry(inbox.run_due(self.world.runtime)) or 0
+        if name == "callbacks":
+            done = await self.carry(callbacks_flow.run_due(self.world.context)) or 0
         else:
-            underway: Any = OneByOne(self)
-            done = await self.carry(JOURNEYS[name].run_due(self.world.runtime, underway)) or 0
-            await underway.finish()
+            pool: Any = OneByOne(self)
+            done = await self.carry(JOURNEYS[name].run_due(self.world.context, pool)) or 0
+            await pool.finish()
         return done
 
     async def work(self) -> None:
         """Run all journeys until none finds anything to do at this moment."""
-        for _ in range(MOST_ROUNDS):
+        for _ in range(MAX_ROUNDS):
             if self.dead:
                 return
             done = [await self.journey(name) for name in await self._with_work()]
@@ -397,7 +397,7 @@ class Stage:
 
         status = await self.carry(posted()) or 0
         if status == httpx.codes.OK:
-            submission = self.world.runtime.tokens.read(letter.token)
+            submission = self.world.context.tokens.read(letter.token)
             assert submission is not None, "a forged callback was taken"
             key = hashlib.sha256(letter.body.replace(letter.token.encode(), b"[redacted]")).digest()
             self.acknowledged.append((submission, key, letter))
@@ -456,9 +456,9 @@ class Stage:
         which = {
             "submit": given & (tasks.due_at <= self.now) | tasks.waits_for.is_not(None),
             "poll": ~given & (tasks.due_at <= self.now),
-            "inbox": tables.inbox.c.due_at <= self.now,
-            "outbox": tables.outbox.c.due_at <= self.now,
-            "extras": tables.submissions.c.due_at <= self.now,
+            "callbacks": tables.callbacks.c.due_at <= self.now,
+            "webhooks": tables.webhook_messages.c.due_at <= self.now,
+            "duplicates": tables.submissions.c.due_at <= self.now,
         }
         [found] = await self.rows(
             union_all(*(select(literal(name)).where(exists().where(one)) for name, one in which.items()))
@@ -467,14 +467,19 @@ class Stage:
 
 
 MOMENTS = (
-    *(table.c.due_at for table in (tables.tasks, tables.inbox, tables.outbox, tables.submissions)),
+    *(table.c.due_at for table in (tables.tasks, tables.callbacks, tables.webhook_messages, tables.submissions)),
     tables.circuits.c.open_until,
     tables.circuits.c.probe_until,
     tables.upstreams.c.submit_slot_at,
     tables.upstreams.c.poll_slot_at,
 )
-EVERYTHING = (tables.tasks, tables.events, tables.submissions, tables.inbox, tables.outbox)
-JOURNEYS: Mapping[str, Any] = {"submit": submit, "poll": poll, "outbox": outbox, "extras": extras}
+EVERYTHING = (tables.tasks, tables.events, tables.submissions, tables.callbacks, tables.webhook_messages)
+JOURNEYS: Mapping[str, Any] = {
+    "submit": submission_run,
+    "poll": polling,
+    "webhooks": dispatch,
+    "duplicates": duplicates,
+}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -482,7 +487,7 @@ class Everything:
     """A whole database."""
 
     tasks: list[Kept]
-    inbox: list[Received]
+    callbacks: list[Received]
     messages: list[Message]
     submissions: list[Submission]
 

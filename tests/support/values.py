@@ -10,10 +10,10 @@ import uuid_utils.compat as uuid_utils
 
 from service.domain.task import Failure, State, Submission, Task
 from service.flows.webhooks.enqueue import host_of
-from service.store import callbacks as inbox_store
+from service.store import callbacks as callback_store
 from service.store import tasks as task_store
 from service.store.database import Database
-from service.store.webhooks import messages as outbox_store
+from service.store.webhooks import messages as message_store
 
 NOW = dt.datetime(2026, 3, 1, 12, 30, 15, 250_000, tzinfo=dt.UTC)
 
@@ -31,7 +31,7 @@ def a_task(**more: Any) -> Task:
     state = more.get("state", State.QUEUED)
     fitting: dict[str, Any] = {} if state is State.QUEUED else {"upstream": "elkapi", "dialect": "runway/aggregator"}
     if state.ended:
-        fitting |= {"finished_at": NOW, "verdict_by": "provider", "due_at": None}
+        fitting |= {"finished_at": NOW, "decided_by": "provider", "due_at": None}
     if state is State.FAILED:
         fitting |= {"failure": Failure("unknown")}
     plain: dict[str, Any] = {
@@ -54,12 +54,12 @@ def a_submission(task: Task, **more: Any) -> Submission:
     return Submission(**{**plain, **more})
 
 
-def a_callback(**more: Any) -> inbox_store.Received:
+def a_callback(**more: Any) -> callback_store.Received:
     plain = {"id": new_id(), "submission_id": new_id(), "headers": {}, "body": b"{}", "dedupe_key": b"key"}
-    return inbox_store.Received(**{**plain, "received_at": NOW, "due_at": NOW, **more})
+    return callback_store.Received(**{**plain, "received_at": NOW, "due_at": NOW, **more})
 
 
-def a_message(task: Task, **more: Any) -> outbox_store.Message:
+def a_message(task: Task, **more: Any) -> message_store.Message:
     plain = {
         "id": new_id(),
         "client": task.client,
@@ -70,7 +70,7 @@ def a_message(task: Task, **more: Any) -> outbox_store.Message:
         "url": "http://x",
         "body": "{}",
     }
-    return outbox_store.Message(**{**plain, "created_at": NOW, "due_at": NOW, **more})
+    return message_store.Message(**{**plain, "created_at": NOW, "due_at": NOW, **more})
 
 
 @contextlib.asynccontextmanager

@@ -15,23 +15,23 @@ import httpx
 from service.app import application
 from service.domain.callback_token import Tokens
 from service.domain.task import Task
-from service.flows import callbacks as inbox
-from service.flows import polling as poll
-from service.flows.context import Runtime, upstreams_of
-from service.flows.submission import duplicates as extras
-from service.flows.submission import run as submit
+from service.flows import callbacks as callbacks_flow
+from service.flows import polling
+from service.flows.concurrency import TaskPool
+from service.flows.context import Context, upstreams_of
+from service.flows.submission import duplicates
+from service.flows.submission import run as submission_run
 from service.flows.submission.accept import accept
-from service.flows.task_pool import Underway
-from service.flows.webhooks import dispatch as outbox
+from service.flows.webhooks import dispatch
 from service.http.client import SECRET_QUERY, Http, on_the_wire
 from service.sandbox import Faults, InProcessTransport, Receiver, Sandbox
 from service.settings.model import Settings, load
-from service.store import callbacks as inbox_store
+from service.store import callbacks as callback_store
 from service.store import events, queue
 from service.store import submissions as submission_store
 from service.store import tasks as task_store
 from service.store.database import Database
-from service.store.webhooks import messages as outbox_store
+from service.store.webhooks import messages as message_store
 from service.store.writer import Writer
 
 WEBHOOK_SECRET = "whsec_" + "c2VjcmV0LW9mLXRoZS10ZXN0cy1zZWNyZXQ="
@@ -125,7 +125,7 @@ def settings_for(database_url: str, **more: str) -> Settings:
 class World:
     """Everything a journey touches."""
 
-    runtime: Runtime
+    context: Context
     clock: Clock
     sandbox: Sandbox
     receiver: Receiver
@@ -153,7 +153,7 @@ class World:
         database = Database(configured.database_url)
         writer = Writer(database)
         async with outside, _closing(database), writer.running():
-            runtime = Runtime(
+            context = Context(
                 settings=configured,
                 database=database,
                 writer=writer,
@@ -164,7 +164,7 @@ class World:
                 clock=clock,
                 chance=random.Random(7).random,
             )
-            app = application(runtime)
+            app = application(context)
             edge.hosts = {
                 "sandbox.test": InProcessTransport(sandbox.app),
                 "receiver.test": httpx.ASGITransport(receiver.app),
@@ -172,7 +172,7 @@ class World:
             }
             transport = httpx.ASGITransport(app, raise_app_exceptions=False)
             async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
-                yield cls(runtime, clock, sandbox, receiver, edge, client)
+                yield cls(context, clock, sandbox, receiver, edge, client)
 
     async def submit(self, prompt: str = "a dove", **wish: Any) -> Task:
         """Accept a Runway task."""
@@ -188,7 +188,7 @@ class World:
             **wish,
         }
         given = {name: value for name, value in document.items() if value is not None}
-        return (await accept(self.runtime, given, client=client)).task
+        return (await accept(self.context, given, client=client)).task
 
     async def work(self) -> None:
         """Let all journeys run until nothing is due at this moment."""
@@ -198,11 +198,11 @@ class World:
     async def work_once(self) -> int:
         """Run each journey once, and wait for what it started."""
         done = 0
-        for journey in (submit, poll, outbox, extras):
-            underway = Underway(100)
-            done += await journey.run_due(self.runtime, underway)
-            await underway.finish()
-        return done + await inbox.run_due(self.runtime)
+        for journey in (submission_run, polling, dispatch, duplicates):
+            pool = TaskPool(100)
+            done += await journey.run_due(self.context, pool)
+            await pool.finish()
+        return done + await callbacks_flow.run_due(self.context)
 
     async def pass_time(self, seconds: float, *, step: float = 1.0) -> None:
         """Let time pass in steps: the sandbox calls back, and the journeys run."""
@@ -217,7 +217,7 @@ class World:
         for _ in range(2000):
             await self.sandbox.deliver_due()
             await self.work()
-            async with self.runtime.database.reading() as connection:
+            async with self.context.database.reading() as connection:
                 due = [each for each in (await queue.next_due(connection)).values() if each is not None]
             following = min([*due, *self._callbacks_to_come()], default=end)
             if following >= end:
@@ -236,35 +236,35 @@ class World:
 
     async def task(self, task: Task | UUID) -> Task:
         """Read a task."""
-        async with self.runtime.database.reading() as connection:
+        async with self.context.database.reading() as connection:
             found = await task_store.find(connection, task if isinstance(task, UUID) else task.id)
         assert found is not None
         return found
 
     async def events(self, task: Task) -> list[events.Event]:
         """Read a task's history."""
-        async with self.runtime.database.reading() as connection:
+        async with self.context.database.reading() as connection:
             return await events.of_task(connection, task.id)
 
     async def submissions(self, task: Task) -> list[Any]:
         """Read a task's submissions."""
-        async with self.runtime.database.reading() as connection:
+        async with self.context.database.reading() as connection:
             return (await submission_store.of_tasks(connection, [task.id]))[task.id]
 
-    async def inbox(self, task: Task) -> list[inbox_store.Received]:
+    async def callbacks(self, task: Task) -> list[callback_store.Received]:
         """Read the callbacks that came for a task."""
         ids = [submission.id for submission in await self.submissions(task)]
-        async with self.runtime.database.reading() as connection:
-            return await inbox_store.of_submissions(connection, ids)
+        async with self.context.database.reading() as connection:
+            return await callback_store.of_submissions(connection, ids)
 
-    async def messages(self, task: Task) -> list[outbox_store.Message]:
+    async def messages(self, task: Task) -> list[message_store.Message]:
         """Read the messages owed for a task."""
-        async with self.runtime.database.reading() as connection:
-            return await outbox_store.of_task(connection, task.id)
+        async with self.context.database.reading() as connection:
+            return await message_store.of_task(connection, task.id)
 
     async def release_leases(self) -> None:
         """Do what a starting process does on SQLite: take up what a dead one had in hand."""
-        async with self.runtime.database.writing() as connection:
+        async with self.context.database.writing() as connection:
             await queue.release_leases(connection, now=self.clock())
 
 

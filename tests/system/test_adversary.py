@@ -18,22 +18,22 @@ from pydantic import SecretStr
 
 from service.domain.errors import Uncertain
 from service.domain.task import Result, Source, State, Task, Update
-from service.flows import callbacks as inbox_flow
-from service.flows import polling as poll
+from service.flows import callbacks as callbacks_flow
+from service.flows import polling
 from service.flows.apply import News, settle_surely
+from service.flows.concurrency import TaskPool
 from service.flows.statistics import learn
-from service.flows.submission import accept as accepting
-from service.flows.submission import run as submit
-from service.flows.task_pool import Underway
-from service.http import client as http_flow
+from service.flows.submission import accept as accept_module
+from service.flows.submission import run as submission_run
+from service.http import client as http_client
 from service.http.client import Http, send
 from service.http.ssrf.guard import Guard
 from service.http.ssrf.policy import Rules
 from service.providers import DIALECTS
 from service.providers.dialect import Reply
-from service.providers.newapi import errors as gateway
+from service.providers.newapi import errors as newapi_errors
 from service.settings.model import SettingsError
-from service.store import callbacks as inbox_store
+from service.store import callbacks as callback_store
 from service.store import queue
 from service.store import submissions as submission_store
 from service.store.database import StoreUnavailable
@@ -112,19 +112,19 @@ RUNNING = {"status": "1"}
 async def test_a_job_that_calls_back_is_not_bought_again(world: World, record: dict[str, str]) -> None:
     """503 although the job was made; its callback, with our token, comes before the next try; the next try buys another.
 
-    ``flows/inbox.py`` ``_news`` turns it into the remark ``extra_job`` whatever the task's state. While the task is
+    ``flows/callbacks.py`` ``_news`` turns it into the remark ``extra_job`` whatever the task's state. While the task is
     ``queued`` nothing else serves it: adopt the job instead (settle the submission ``taken`` from ``unavailable`` too,
     set upstream and dialect to the submission's, and let ``advance`` take queued → submitted/running for a callback
     of one of the task's own submissions). Keep the remark for every other state.
     """
     provider = meet(world, answering(503, BUSY), TAKEN)
     task = await world.submit()
-    underway = Underway(10)
-    await submit.run_due(world.runtime, underway)
-    await underway.finish()
+    pool = TaskPool(10)
+    await submission_run.run_due(world.context, pool)
+    await pool.finish()
     assert (await world.task(task)).state is State.QUEUED
     await call_back(world, provider.bought[0], **record)
-    await inbox_flow.run_due(world.runtime)
+    await callbacks_flow.run_due(world.context)
     await world.pass_time(10)
     assert len(provider.bought) == 1
 
@@ -153,8 +153,8 @@ async def test_a_cancelled_task_is_not_handed_over_again(world: World) -> None:
 async def test_a_wish_to_cancel_is_carried_out_when_a_callback_names_the_job(world: World) -> None:
     """202 promises 'carried out once the provider's id is known'. Only ``hand_over`` keeps that promise.
 
-    An unconfirmed task gets its id from a callback, and ``flows/inbox.py`` never calls ``cancel.follow_up`` (nor does a
-    poll retry a cancel that failed). Mend: after ``announce`` in ``inbox.run_due``, and in ``poll._take_in``, start
+    An unconfirmed task gets its id from a callback, and ``flows/callbacks.py`` never calls ``cancel.follow_up`` (nor does a
+    poll retry a cancel that failed). Mend: after ``announce`` in ``callbacks.run_due``, and in ``poll._take_in``, start
     ``follow_up`` for tasks that are open, have ``cancel_requested_at`` and an ``external_id``.
     """
     provider = meet(world, answering(500, {}))
@@ -181,7 +181,7 @@ def test_the_503_of_a_proxy_proves_nothing(body: bytes) -> None:
     provider's reason' is uncertain). Mend: only a 503 with an error envelope is *unavailable*: put
     ``_rule(_PERHAPS, _BROKEN, statuses=(503,), words={_NO_OBJECT})`` before it; the same for 429 is not needed.
     """
-    assert isinstance(gateway.refusal_in(Reply(503, {}, body), creating=True), Uncertain)
+    assert isinstance(newapi_errors.refusal_in(Reply(503, {}, body), creating=True), Uncertain)
 
 
 async def test_nothing_is_bought_for_a_task_that_was_told_dead(world: World) -> None:
@@ -193,7 +193,7 @@ async def test_nothing_is_bought_for_a_task_that_was_told_dead(world: World) -> 
     ``hand_over``; ``_ask`` does not take it again for submits), and give up the claim when it has run out by then.
     """
     provider = meet(world, TAKEN)
-    places = world.runtime.upstreams["elkapi"].places
+    places = world.context.upstreams["elkapi"].places
     taken = [places.take() for _ in range(places.free)]
     task = await world.submit(deadline=60)
     await world.pass_time(240, step=5)
@@ -216,13 +216,13 @@ async def test_the_id_of_a_paid_job_outlives_an_exhausted_pool(world: World) -> 
     a pool of its own for the writer on PostgreSQL, as on SQLite.
     """
     task = await world.submit()
-    database = world.runtime.database
+    database = world.context.database
     database.writer.pool._timeout = 0.05  # type: ignore[attr-defined]
     async with contextlib.AsyncExitStack() as lent:
         for _ in range(1 if database.sqlite else 20):
             await lent.enter_async_context(database.writer.connect())
         settling = asyncio.create_task(
-            settle_surely(world.runtime, News(task_id=task.id, source=Source.POLL, remark="paid"))
+            settle_surely(world.context, News(task_id=task.id, source=Source.POLL, remark="paid"))
         )
         await asyncio.sleep(0.2)
     await asyncio.wait_for(settling, 5)
@@ -240,19 +240,19 @@ async def test_the_id_of_a_paid_job_outlives_a_failover(postgresql_url: str, pos
 
         async def failing_over(request: httpx.Request) -> httpx.Response:
             await run_sql(postgresql_url, read_only + "on")
-            await world.runtime.database.writer.dispose()
+            await world.context.database.writer.dispose()
             return await TAKEN(request)
 
         meet(world, failing_over)
         task = await world.submit()
-        underway = Underway(10)
+        pool = TaskPool(10)
         try:
-            await submit.run_due(world.runtime, underway)
+            await submission_run.run_due(world.context, pool)
             await asyncio.sleep(0.2)
         finally:
             await run_sql(postgresql("postgres"), read_only + "off")
-        await world.runtime.database.writer.dispose()
-        await underway.finish(within=5)
+        await world.context.database.writer.dispose()
+        await pool.finish(within=5)
         assert (await world.task(task)).external_id == "job-7"
 
 
@@ -267,7 +267,7 @@ async def test_the_answer_to_the_submit_names_the_job(world: World) -> None:
     async def overtaken(request: httpx.Request) -> httpx.Response:
         async with httpx.AsyncClient(transport=world.edge.hosts["dovecote.test"]) as client:
             await client.post(callback_url(request), json={"task_id": "vendor-1", **RUNNING})
-        await inbox_flow.run_due(world.runtime)
+        await callbacks_flow.run_due(world.context)
         return await TAKEN(request)
 
     meet(world, overtaken)
@@ -284,7 +284,7 @@ async def test_one_callback_that_cannot_be_written_does_not_stop_the_others(
 ) -> None:
     """Whatever a dialect lets through that the database refuses: 50 callbacks fail together, every 60 s, for ever.
 
-    Nothing is parked, since the schedule is settled in the same transaction. ``flows/inbox.py`` ``run_due``. Mend: on
+    Nothing is parked, since the schedule is settled in the same transaction. ``flows/callbacks.py`` ``run_due``. Mend: on
     an exception that is not StoreUnavailable take the rows in one by one, and settle the one that fails by itself with
     ``retry_inbox`` (parked in the end), its error as the detail.
     """
@@ -301,7 +301,7 @@ async def test_one_callback_that_cannot_be_written_does_not_stop_the_others(
     await call_back(world, provider.bought[1], **SUCCEEDED)
     for _ in range(3):
         with contextlib.suppress(Exception):
-            await inbox_flow.run_due(world.runtime)
+            await callbacks_flow.run_due(world.context)
         world.clock.forward(61)
     assert State.SUCCEEDED in {(await world.task(task)).state for task in tasks}
 
@@ -312,20 +312,20 @@ async def test_a_callback_that_comes_again_is_looked_at_again_if_it_was_not_take
 ) -> None:
     """Signed too long ago, a rotated key, an older version: the provider sends the same body again and is answered 200.
 
-    ``store/inbox.py`` only raises ``copies``, although headers (and so the signature) may differ. Mend: in
-    ``_receiving`` set also, where ``inbox.c.decision IN ('forged', 'unreadable', 'unmatched', 'parked')``, headers and
+    ``store/callbacks.py`` only raises ``copies``, although headers (and so the signature) may differ. Mend: in
+    ``_receiving`` set also, where ``callbacks.c.decision IN ('forged', 'unreadable', 'unmatched', 'parked')``, headers and
     received_at from ``excluded``, ``due_at = excluded.due_at``, ``decision = decided_at = NULL``, ``attempts = 0`` (CASE).
     """
     callback = a_callback()
     async with opened(database_url) as database:
         async with database.writing() as connection:
-            await inbox_store.receive(connection, [callback])
+            await callback_store.receive(connection, [callback])
             settled = {"decision": decision, "detail": None, "decided_at": NOW, "due_at": None}
             await queue.settle_inbox(connection, [{"of_row": callback.id, "of_attempt": 0, **settled}])
         async with database.writing() as connection:
-            await inbox_store.receive(connection, [callback])
+            await callback_store.receive(connection, [callback])
         async with database.reading() as connection:
-            [kept] = await inbox_store.of_submissions(connection, [callback.submission_id])
+            [kept] = await callback_store.of_submissions(connection, [callback.submission_id])
     assert kept.due_at is not None
 
 
@@ -371,7 +371,7 @@ async def test_a_key_that_no_header_can_hold_is_not_a_purchase(database_url: str
     with pytest.raises(SettingsError):
         settings_for(database_url, ELKAPI_KEY="sk-sandb\u2026x")
     async with World.opened(database_url) as world:
-        upstream = world.runtime.upstreams["elkapi"].settings
+        upstream = world.context.upstreams["elkapi"].settings
         object.__setattr__(upstream, "key", SecretStr("sk-sandb\u2026x"))
         task = await world.submit()
         await world.work()
@@ -411,12 +411,12 @@ async def test_an_upstream_that_stops_reading_is_given_up(monkeypatch: pytest.Mo
     """Under aiohttp there is no write time-out, and the read time-out starts after the write: nobody keeps WRITE_TIMEOUT.
 
     A purchase with a picture in it (more than the socket's buffers) then hangs for ever and keeps its place of the gate
-    and of Underway: twenty of them, and neither a submit nor a poll reaches this upstream again. Mend: in
+    and of TaskPool: twenty of them, and neither a submit nor a poll reaches this upstream again. Mend: in
     ``AiohttpTransport`` ``asyncio.timeout(connect + write + read)`` around ``session.request`` → ``httpx.WriteTimeout``
     (perhaps sent); and always give ``send`` a ``total_timeout``.
     """
-    monkeypatch.setattr(http_flow, "WRITE_TIMEOUT", 0.1)
-    monkeypatch.setattr(http_flow, "CONNECT_TIMEOUT", 0.1)
+    monkeypatch.setattr(http_client, "WRITE_TIMEOUT", 0.1)
+    monkeypatch.setattr(http_client, "CONNECT_TIMEOUT", 0.1)
     let_go = asyncio.Event()
 
     async def deaf(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
@@ -457,9 +457,9 @@ async def test_an_upstream_that_hangs_does_not_stop_the_others(database_url: str
             await world.submit(upstream="elkapi")
         world.clock.forward(1)
         await world.submit(upstream="cometapi")
-        begun = Underway(submit.MOST_UNDER_WAY)
+        begun = TaskPool(submission_run.MAX_CONCURRENT)
         for _ in range(3):
-            await submit.run_due(world.runtime, begun)
+            await submission_run.run_due(world.context, begun)
             await asyncio.sleep(0.1)
         reached = len(well.bought)
         hanging.set()
@@ -488,7 +488,7 @@ async def test_a_client_is_not_told_to_repeat_what_may_have_been_accepted(
     ``web/problems.py`` ``on_store_unavailable``. Mend: 'it may have been accepted; trying again is safe with an
     Idempotency-Key', and the same in the docstring of StoreUnavailable ('nothing was written').
     """
-    database = world.runtime.database
+    database = world.context.database
     writing = database.writing
 
     @contextlib.asynccontextmanager
@@ -514,10 +514,10 @@ async def test_a_task_that_was_cancelled_in_time_has_no_submission(world: World)
     """
     task = await world.submit()
     now = world.clock()
-    [claimed] = await world.runtime.writer.do(submit._claim, (now, now, 1))
+    [claimed] = await world.context.writer.do(submission_run._claim, (now, now, 1))
     assert (await world.client.post(f"/v1/tasks/{task.id}/cancel")).status_code == 200
-    planned = submit.Round([claimed], 0)
-    await submit._begin(world.runtime, planned)
+    planned = submission_run.Round([claimed], 0)
+    await submission_run._begin(world.context, planned)
     assert planned.handovers == []
     assert await world.submissions(task) == []
 
@@ -531,7 +531,7 @@ async def test_a_key_or_token_that_is_echoed_is_not_kept(
 ) -> None:
     """Gateways repeat the key ('Incorrect API key provided: …') and the callback URL in errors: both reach clients.
 
-    They stand in last_error, submissions.message, failure, events, the explanation, messages to clients and the log. The inbox redacts its
+    They stand in last_error, submissions.message, failure, events, the explanation, messages to clients and the log. The callbacks redacts its
     token for this very reason. Mend: in ``exchange._ask`` replace the key in the answer's body (and the callback token, which
     ``hand_over`` knows) by ``[redacted]`` before the Reply is made.
     """
@@ -563,13 +563,13 @@ def test_the_mistakes_of_a_request_are_bounded() -> None:
     """
     labels = {f"wrong name {number}": "x" for number in range(300)}
     wish = {"family": "runway", "operation": "text_to_video", "labels": labels}
-    assert len(accepting._SCHEMA.mistakes(wish)) <= 100
+    assert len(accept_module._SCHEMA.mistakes(wish)) <= 100
 
 
 async def test_a_list_is_asked_for_with_few_labels(world: World) -> None:
     """SQLite joins 64 tables at most: 500. PostgreSQL plans thousands of joins (64 kB of query) for as long as it may.
 
-    ``web/api/tasks.py`` ``_filter``. Mend: 422 above MOST_LABELS labels, which no task can have.
+    ``web/api/tasks.py`` ``_filter``. Mend: 422 above MAX_LABELS labels, which no task can have.
     """
     query = "&".join(f"label=name{number}=x" for number in range(70))
     assert (await world.client.get(f"/v1/tasks?{query}")).status_code == 422
@@ -630,11 +630,11 @@ async def test_learning_reads_no_inputs(world: World) -> None:
     """
     done: dict[str, Any] = {"state": State.SUCCEEDED, "finished_at": world.clock(), "submitted_at": world.clock()}
     pictures = [a_task(**done, input={"prompt": "x", "image": "data:" + "A" * 200_000}) for _ in range(40)]
-    await keep(world.runtime.database, *pictures)
+    await keep(world.context.database, *pictures)
     del pictures
     tracemalloc.reset_peak()
     before = tracemalloc.get_traced_memory()[0]
-    await learn(world.runtime)
+    await learn(world.context)
     assert tracemalloc.get_traced_memory()[1] - before < 3_000_000
 
 
@@ -667,15 +667,15 @@ async def test_a_job_that_calls_back_in_unknown_words_is_adopted_too(world: Worl
     """503, then a callback with our token and a word that no table knows: 'taken' is written, the task stays queued.
 
     Every further try breaks on the index of one job (IntegrityError, every 60 s) until the task expires, never asked about.
-    Mend in ``flows/inbox.py`` ``_news``: whoever bears the token proves the job; adopt with ``update.state or SUBMITTED``.
+    Mend in ``flows/callbacks.py`` ``_news``: whoever bears the token proves the job; adopt with ``update.state or SUBMITTED``.
     """
     provider = meet(world, answering(503, BUSY), TAKEN)
     task = await world.submit()
-    underway = Underway(10)
-    await submit.run_due(world.runtime, underway)
-    await underway.finish()
+    pool = TaskPool(10)
+    await submission_run.run_due(world.context, pool)
+    await pool.finish()
     await call_back(world, provider.bought[0], status="perhaps")
-    await inbox_flow.run_due(world.runtime)
+    await callbacks_flow.run_due(world.context)
     await world.pass_time(10)
     assert len(provider.bought) == 1
     assert (await world.task(task)).state is State.SUBMITTED
@@ -688,25 +688,25 @@ async def test_a_task_that_cannot_be_planned_stops_no_other(world: World, monkey
     """
     meet(world, TAKEN)
     tasks = sorted([await world.submit(), await world.submit()], key=lambda task: task.id)
-    plan = submit.plan
+    plan = submission_run.plan
 
-    def planned(runtime: Any, task: Task, *how: Any, **more: Any) -> Any:
+    def planned(context: Any, task: Task, *how: Any, **more: Any) -> Any:
         if task.id == tasks[0].id:
             raise KeyError(task.family)
-        return plan(runtime, task, *how, **more)
+        return plan(context, task, *how, **more)
 
-    monkeypatch.setattr(submit, "plan", planned)
+    monkeypatch.setattr(submission_run, "plan", planned)
     for _ in range(3):
-        underway = Underway(10)
+        pool = TaskPool(10)
         with contextlib.suppress(KeyError):
-            await submit.run_due(world.runtime, underway)
-        await underway.finish()
+            await submission_run.run_due(world.context, pool)
+        await pool.finish()
         world.clock.forward(61)
     assert (await world.task(tasks[1])).state is State.SUBMITTED
 
 
 async def test_an_upstream_that_hangs_does_not_stop_the_polls_of_others(database_url: str) -> None:
-    """100 looks at an upstream that answers nothing fill ``Underway``; 20 are asked at once, 70 s each: 350 s of silence.
+    """100 looks at an upstream that answers nothing fill ``TaskPool``; 20 are asked at once, 70 s each: 350 s of silence.
 
     ``flows/poll.py`` ``run_due``; the lease of 60 s runs out meanwhile, and the same tasks are asked about again. Mend as for
     submits: take a place before the look is started, put back what finds none, and let the lease cover the time-outs.
@@ -729,12 +729,12 @@ async def test_an_upstream_that_hangs_does_not_stop_the_polls_of_others(database
         world.edge.hosts |= {"sandbox.test": Hanging(), "other.test": Well()}
         now = world.clock()
         state: dict[str, Any] = {"state": State.RUNNING, "external_id": "7", "deadline_at": now + HOUR}
-        ill = [a_task(**state, due_at=now, upstream="elkapi") for _ in range(poll.MOST_UNDER_WAY)]
-        await keep(world.runtime.database, *ill, a_task(**state, due_at=now + SECOND, upstream="cometapi"))
+        ill = [a_task(**state, due_at=now, upstream="elkapi") for _ in range(polling.MAX_CONCURRENT)]
+        await keep(world.context.database, *ill, a_task(**state, due_at=now + SECOND, upstream="cometapi"))
         world.clock.forward(2)
-        looks = Underway(poll.MOST_UNDER_WAY)
+        looks = TaskPool(polling.MAX_CONCURRENT)
         for _ in range(3):
-            await poll.run_due(world.runtime, looks)
+            await polling.run_due(world.context, looks)
             await asyncio.sleep(0.1)
         reached = len(asked)
         hanging.set()

@@ -17,10 +17,10 @@ import pytest
 from service.app import application
 from service.domain.schedules import LEASE
 from service.domain.task import State, Task
-from service.flows import polling as poll
-from service.flows.context import Runtime
-from service.flows.submission import run as submit
-from service.flows.task_pool import Underway
+from service.flows import polling
+from service.flows.concurrency import TaskPool
+from service.flows.context import Context
+from service.flows.submission import run as submission_run
 from service.http.client import Http
 from service.sandbox import Job, Receiver
 from service.store import tasks as task_store
@@ -88,8 +88,8 @@ class MortalNetwork(httpx.AsyncBaseTransport):
 class Door(httpx.AsyncBaseTransport):
     """The way to a process from outside: nobody answers when it is dead, or dies while answering."""
 
-    def __init__(self, runtime: Runtime, fate: Fate) -> None:
-        self._app, self._fate = httpx.ASGITransport(application(runtime)), fate
+    def __init__(self, context: Context, fate: Fate) -> None:
+        self._app, self._fate = httpx.ASGITransport(application(context)), fate
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         if self._fate.dead:
@@ -100,12 +100,12 @@ class Door(httpx.AsyncBaseTransport):
             raise httpx.ReadError("it died", request=request) from None
 
 
-def process(world: World, immortal: Runtime, fate: Fate) -> None:
+def process(world: World, immortal: Context, fate: Fate) -> None:
     """Start a process with this fate over the same database, network and clock."""
     client = httpx.AsyncClient(transport=MortalNetwork(world.edge, fate), follow_redirects=False)
     writer = MortalWriter(immortal.writer, fate)
-    world.runtime = dataclasses.replace(immortal, writer=writer, http=Http(client, client, client), _batches={})
-    world.edge.hosts["dovecote.test"] = Door(world.runtime, fate)
+    world.context = dataclasses.replace(immortal, writer=writer, http=Http(client, client, client), _batches={})
+    world.edge.hosts["dovecote.test"] = Door(world.context, fate)
 
 
 async def live(world: World, prompt: str) -> None:
@@ -114,16 +114,16 @@ async def live(world: World, prompt: str) -> None:
     await world.until(DEADLINE + 1)
 
 
-async def restart(world: World, immortal: Runtime) -> None:
+async def restart(world: World, immortal: Context) -> None:
     process(world, immortal, Fate(10**9))
-    if world.runtime.database.sqlite:
+    if world.context.database.sqlite:
         await world.release_leases()
     await world.until(DEADLINE + LONGEST_LEASE)
 
 
 async def task_of(world: World, prompt: str) -> Task:
     """Find the one task of a prompt: whoever submitted it may have died before it had an answer."""
-    async with world.runtime.database.reading() as connection:
+    async with world.context.database.reading() as connection:
         found = await task_store.page(connection, Filter(client="default"), most=100)
     [task] = [task for task in found if task.input["prompt"] == prompt]
     return task
@@ -133,7 +133,7 @@ async def task_of(world: World, prompt: str) -> Task:
     "words", ["", "[drop]", "[twice][disorder][early]", "[fail]", "[429]", "[cut]", "[drop][cut]", "[refuse]"]
 )
 async def test_whenever_the_process_dies_the_task_ends_right_and_is_paid_once(world: World, words: str) -> None:
-    immortal = world.runtime
+    immortal = world.context
     world.edge.hosts["receiver.test"] = httpx.ASGITransport((receiver := Receiver()).app)
     for last_step in itertools.count(1):
         prompt, fate = f"{words} a dove, until step {last_step}", Fate(last_step)
@@ -160,7 +160,7 @@ async def judge(world: World, prompt: str, receiver: Receiver) -> None:
     assert len(jobs) <= 1
     happened = [event.type for event in await world.events(task)]
     assert task.state is not State.EXPIRED or happened[-2:] == ["unconfirmed", "expired"]
-    assert [callback.decision for callback in await world.inbox(task) if callback.decision is None] == []
+    assert [callback.decision for callback in await world.callbacks(task) if callback.decision is None] == []
     ends = [
         event for event in await world.events(task) if event.data.get("state") in {"succeeded", "failed", "expired"}
     ]
@@ -202,8 +202,8 @@ async def test_who_slept_past_its_lease_buys_nothing_more_and_takes_nothing_back
 
     world.edge.hosts["sandbox.test"] = Held()
     task = await world.submit(f"{words} a dove", deadline=DEADLINE)
-    sleeper = Underway(1)
-    await submit.run_due(world.runtime, sleeper)
+    sleeper = TaskPool(1)
+    await submission_run.run_due(world.context, sleeper)
     await arrived.wait()
     world.clock.forward(LONGEST_LEASE)
     await world.work()
@@ -236,8 +236,8 @@ async def test_who_slept_while_another_polled_changes_nothing(world: World) -> N
 
     world.edge.hosts["sandbox.test"] = Held()
     world.clock.forward(JOB_SECONDS * 1.5)
-    sleeper = Underway(1)
-    await poll.run_due(world.runtime, sleeper)
+    sleeper = TaskPool(1)
+    await polling.run_due(world.context, sleeper)
     await arrived.wait()
     world.clock.forward(LEASE)
     await world.work()

@@ -18,7 +18,7 @@ import pytest
 from service.domain.task import State, Task
 from service.sandbox import Faults, Job, Receiver
 from service.store import tasks as task_store
-from service.store import upstreams as gates
+from service.store import upstreams as upstream_store
 from service.store.tasks import Filter
 from tests.flows.submission.test_failover import THREE, Route
 from tests.support.world import World
@@ -49,8 +49,8 @@ class Story:
 async def keeps_failing(route: Route) -> None:
     """Open the circuit of the only upstream."""
     at = route.world.clock()
-    async with route.world.runtime.database.writing() as connection:
-        await gates.record_failures(connection, [("elkapi", AGGREGATOR, at)] * 5)
+    async with route.world.context.database.writing() as connection:
+        await upstream_store.record_failures(connection, [("elkapi", AGGREGATOR, at)] * 5)
 
 
 STORIES = {
@@ -80,7 +80,7 @@ STORIES = {
 @pytest.mark.parametrize("story", STORIES.values(), ids=STORIES.keys())
 async def test_whenever_the_process_dies_on_a_route_the_tasks_end_right(database_url: str, story: Story) -> None:
     async with World.opened(database_url, **{**THREE, **story.settings}) as world:
-        immortal, route = world.runtime, Route(world)
+        immortal, route = world.context, Route(world)
         route.elk.faults = story.first
         world.edge.hosts["receiver.test"] = httpx.ASGITransport((receiver := Receiver()).app)
         for last_step in itertools.count(1):
@@ -94,7 +94,7 @@ async def test_whenever_the_process_dies_on_a_route_the_tasks_end_right(database
                     await world.submit(prompt, deadline=DEADLINE, operation="text_to_video", **story.wish)
                 await world.until(DEADLINE + 1)
             process(world, immortal, Fate(10**9))
-            if world.runtime.database.sqlite:
+            if world.context.database.sqlite:
                 await world.release_leases()
             await world.until(DEADLINE + LONGEST_LEASE)
             for prompt in prompts:
@@ -106,7 +106,7 @@ async def test_whenever_the_process_dies_on_a_route_the_tasks_end_right(database
 
 async def judge(route: Route, receiver: Receiver, prompt: str, story: Story) -> None:
     world = route.world
-    async with world.runtime.database.reading() as connection:
+    async with world.context.database.reading() as connection:
         found = await task_store.page(connection, Filter(client="default"), most=10)
     tasks = [task for task in found if task.input["prompt"].strip() == prompt.strip()]
     if not tasks:  # whoever submitted it was told that it died

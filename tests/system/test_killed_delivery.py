@@ -17,7 +17,7 @@ from service.flows.webhooks.enqueue import host_of, lane_of
 from service.sandbox import Receiver, running
 from service.store.database import Database
 from service.store.webhooks import endpoints
-from service.store.webhooks import messages as outbox
+from service.store.webhooks import messages as message_store
 from service.store.webhooks.endpoints import Endpoint
 from service.store.webhooks.messages import Message
 from tests.conftest import migrated
@@ -70,7 +70,7 @@ async def owe(url: str, hook: str) -> list[Message]:
     await keep(database, task)
     async with database.writing() as connection:
         await endpoints.register(connection, [endpoint], most=9)
-        await outbox.owe(connection, messages)
+        await message_store.owe(connection, messages)
     await database.close()
     return messages
 
@@ -105,12 +105,12 @@ def rows(folder: Path, query: str) -> list[tuple[str, ...]]:
 
 
 def pending(folder: Path) -> int:
-    return len(rows(folder, "SELECT id FROM outbox WHERE state = 'pending'"))
+    return len(rows(folder, "SELECT id FROM webhook_messages WHERE state = 'pending'"))
 
 
 def judge(folder: Path, messages: list[Message], receiver: Receiver) -> None:
     """Compare what the database says with what the receiver has."""
-    states = dict(rows(folder, "SELECT id, state FROM outbox"))
+    states = dict(rows(folder, "SELECT id, state FROM webhook_messages"))
     assert len(states) == MANY
     groups = {"delivered": set[str](), "exhausted": set[str](), "discarded": set[str]()}
     for number, message in enumerate(messages):
@@ -125,8 +125,8 @@ def judge(folder: Path, messages: list[Message], receiver: Receiver) -> None:
     copies = Counter(each.attempts for each in ledger.values())
     assert sum(copies.values()) == len(groups["delivered"])
     assert sum(count for attempts, count in copies.items() if attempts > 1) <= 2 * 100
-    attempts = dict(rows(folder, "SELECT id, attempts FROM outbox"))
-    succeeded = Counter(row[0] for row in rows(folder, "SELECT message_id FROM deliveries WHERE status = 204"))
+    attempts = dict(rows(folder, "SELECT id, attempts FROM webhook_messages"))
+    succeeded = Counter(row[0] for row in rows(folder, "SELECT message_id FROM webhook_attempts WHERE status = 204"))
     for each, received in ledger.items():
         assert succeeded[each] == 1
         assert received.attempts <= int(attempts[each])

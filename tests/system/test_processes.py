@@ -126,7 +126,7 @@ async def woken_after(client: httpx.AsyncClient, sandbox: Sandbox, clock: Clock,
     clock.forward(JOB_SECONDS * 2)
     await sandbox.deliver_due()
     task = (await waiting).json()
-    assert (task["state"], task["learned_by"]) == ("succeeded", "callback")
+    assert (task["state"], task["outcome_source"]) == ("succeeded", "callback")
     return asyncio.get_running_loop().time() - began
 
 

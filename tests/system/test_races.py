@@ -16,16 +16,16 @@ from hypothesis import strategies as st
 
 from service.app import application
 from service.domain.errors import UpstreamError
-from service.domain.statistics import Observed
+from service.domain.statistics import Statistics
 from service.domain.task import ENDED, Source, State, Task, Update
-from service.flows import callbacks as inbox
-from service.flows import polling as poll
+from service.flows import callbacks as callbacks_flow
+from service.flows import polling
 from service.flows.apply import News, settle
-from service.flows.signals import Bells
-from service.flows.submission import run as submit
+from service.flows.concurrency import TaskPool
+from service.flows.signals import Signals
+from service.flows.submission import run as submission_run
 from service.flows.submission.cancel import cancel
-from service.flows.task_pool import Underway
-from service.flows.webhooks import dispatch as outbox
+from service.flows.webhooks import dispatch
 from service.sandbox import Receiver
 from service.store.writer import Writer
 from tests.support.values import opened
@@ -55,9 +55,9 @@ Act = Callable[[World, Task], Awaitable[object]]
 
 def running(journey: object) -> Act:
     async def run(world: World, _: Task) -> None:
-        underway = Underway(10)
-        await journey.run_due(world.runtime, underway)  # type: ignore[attr-defined]
-        await underway.finish()
+        pool = TaskPool(10)
+        await journey.run_due(world.context, pool)  # type: ignore[attr-defined]
+        await pool.finish()
 
     return run
 
@@ -70,7 +70,7 @@ async def give_up(world: World, task: Task) -> None:
     now = await world.task(task)
     if not now.state.ended:
         with contextlib.suppress(UpstreamError):
-            await cancel(world.runtime, now)
+            await cancel(world.context, now)
 
 
 async def repeat_callbacks(world: World, _: Task) -> None:
@@ -87,10 +87,10 @@ def sleep(seconds: float) -> Act:
 
 
 ACTS: dict[str, Act] = {
-    "submit": running(submit),
-    "poll": running(poll),
-    "outbox": running(outbox),
-    "inbox": lambda world, _: inbox.run_due(world.runtime),
+    "submit": running(submission_run),
+    "poll": running(polling),
+    "webhooks": running(dispatch),
+    "stored callbacks": lambda world, _: callbacks_flow.run_due(world.context),
     "callbacks": lambda world, _: world.sandbox.deliver_due(),
     "callbacks again": repeat_callbacks,
     "refresh": refresh,
@@ -135,18 +135,18 @@ async def judge(world: World, task: Task, *, cancelled: bool) -> None:
     jobs = world.sandbox.ledger.jobs
     assert len(jobs) <= 1
     assert len(jobs) == 1 or (cancelled and ended.state is State.CANCELLED)
-    if jobs and ended.verdict_by == "provider":
+    if jobs and ended.decided_by == "provider":
         assert ended.state == jobs[0].state
     if not cancelled:
         unknowable = jobs[0].faults.cut or jobs[0].faults.server_error
-        assert ended.verdict_by == "provider" or unknowable
+        assert ended.decided_by == "provider" or unknowable
     events = await world.events(task)
     assert [event.sequence for event in events] == list(range(1, len(events) + 1))
     states = [event.data["state"] for event in events if "state" in event.data]
     for before, after in itertools.pairwise(states):
         assert RANK[after] >= RANK[before] or (before, after) == ("submitting", "queued")
-    assert sum(event.data.get("verdict_by") == "provider" for event in events) <= 1
-    assert [received.decision for received in await world.inbox(task) if received.decision is None] == []
+    assert sum(event.data.get("decided_by") == "provider" for event in events) <= 1
+    assert [received.decision for received in await world.callbacks(task) if received.decision is None] == []
     ends = [state for state in states if state in ENDED]
     assert [message.type for message in await world.messages(task)] == [
         f"task.{state}" if number == 0 else "task.late_result" for number, state in enumerate(ends)
@@ -157,8 +157,8 @@ async def judge(world: World, task: Task, *, cancelled: bool) -> None:
 async def another_process(world: World, url: str) -> AsyncIterator[World]:
     """Work on the same database, with the same sandbox and clock, through connections and a writer of its own."""
     async with opened(url) as database, Writer(database).running() as writer:
-        own = {"database": database, "writer": writer, "bells": Bells(), "observed": Observed(), "_batches": {}}
-        yield dataclasses.replace(world, runtime=dataclasses.replace(world.runtime, **own))
+        own = {"database": database, "writer": writer, "signals": Signals(), "observed": Statistics(), "_batches": {}}
+        yield dataclasses.replace(world, context=dataclasses.replace(world.context, **own))
 
 
 async def test_two_processes_take_in_news_of_the_same_tasks_at_once(postgresql_url: str) -> None:
@@ -168,7 +168,7 @@ async def test_two_processes_take_in_news_of_the_same_tasks_at_once(postgresql_u
         await world.work()
 
         def told(by: World, task: Task, update: Update) -> Awaitable[object]:
-            return settle(by.runtime, News(task_id=task.id, source=Source.CALLBACK, update=update))
+            return settle(by.context, News(task_id=task.id, source=Source.CALLBACK, update=update))
 
         for step in range(1, 6):
             more = [told(world, task, Update(state=State.RUNNING, progress=step)) for task in tasks]
@@ -187,7 +187,7 @@ async def test_two_processes_take_in_news_of_the_same_tasks_at_once(postgresql_u
 
 async def test_two_processes_on_one_database_share_the_work_and_nothing_is_done_twice(postgresql_url: str) -> None:
     async with World.opened(postgresql_url) as world, another_process(world, postgresql_url) as other:
-        doors = itertools.cycle([httpx.ASGITransport(application(each.runtime)) for each in (world, other)])
+        doors = itertools.cycle([httpx.ASGITransport(application(each.context)) for each in (world, other)])
         world.edge.hosts["receiver.test"] = httpx.ASGITransport((receiver := Receiver()).app)
         # Few enough answers get lost that the upstream is not left alone for a while.
         tasks = [
@@ -204,7 +204,7 @@ async def test_two_processes_on_one_database_share_the_work_and_nothing_is_done_
         for task in tasks:
             ended, events = await world.task(task), await world.events(task)
             assert ended.state.ended
-            assert sum(event.data.get("verdict_by") == "provider" for event in events) <= 1
+            assert sum(event.data.get("decided_by") == "provider" for event in events) <= 1
             assert len(await world.messages(task)) == sum(event.data.get("state") in ENDED for event in events)
         ids = Counter(received.id for received in receiver.received)
         assert max(ids.values()) == 1

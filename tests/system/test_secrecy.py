@@ -14,16 +14,15 @@ from sqlalchemy.exc import StatementError
 
 from service.app import application
 from service.domain.api_key import write_key
-from service.flows import render as show
-from service.flows.webhooks import payload as body
+from service.flows import render
+from service.flows.webhooks import payload
 from service.logs import Discreet, log_to_standard_error
 from service.providers import DIALECTS
 from service.sandbox.faults import FAULTS
-from service.store import api_keys as keys
-from service.store import tables
+from service.store import api_keys, tables
 from service.store import tasks as task_store
 from service.web.api import ENDPOINTS
-from service.web.api import tasks as task_endpoints
+from service.web.api import tasks as tasks_module
 from tests.support.values import a_task
 from tests.support.world import JOB_SECONDS, WEBHOOK_SECRET, Hasty, World
 from tests.web.auth.test_api_keys import a_key
@@ -78,9 +77,9 @@ def log() -> Iterator[Heard]:
 async def marked(database_url: str, log: Heard) -> AsyncIterator[World]:
     settings = {"DOVECOTE_API_KEYS": f"alice={API_KEY},bob={BOB}", "DOVECOTE_LOG_LEVEL": "debug"}
     async with World.opened(database_url, **settings) as world:
-        assert world.runtime.upstreams["elkapi"].settings.key.get_secret_value() == PROVIDER_KEY
-        async with world.runtime.database.writing() as connection:
-            await keys.add(connection, a_key(DATABASE_KEY, client="alice"))
+        assert world.context.upstreams["elkapi"].settings.key.get_secret_value() == PROVIDER_KEY
+        async with world.context.database.writing() as connection:
+            await api_keys.add(connection, a_key(DATABASE_KEY, client="alice"))
         yield world
 
 
@@ -108,9 +107,9 @@ async def imagine(world: World, words: str = "") -> httpx.Response:
 
 
 async def tokens(world: World) -> list[str]:
-    async with world.runtime.database.reading() as connection:
+    async with world.context.database.reading() as connection:
         ids = (await connection.execute(select(tables.submissions.c.id))).scalars().all()
-    return [world.runtime.tokens.make(each) for each in ids]
+    return [world.context.tokens.make(each) for each in ids]
 
 
 async def assert_nothing_told(world: World, log: Heard, *, by: int = 1) -> None:
@@ -209,7 +208,7 @@ async def test_mistakes_of_our_own_tell_where_and_not_with_what(
     made = (await wish(marked, "[drop]")).json()
     await marked.work()
     [submission] = await marked.submissions(await marked.task(UUID(made["id"])))
-    token = marked.runtime.tokens.make(submission.id)
+    token = marked.context.tokens.make(submission.id)
     dialect, everything = type(DIALECTS["runway/aggregator"]), (*OF_THE_TASK, *OF_THE_INSTALLATION, token)
     with monkeypatch.context() as broken:
         for method in ("hear", "polled", "submit", "poll"):
@@ -219,16 +218,16 @@ async def test_mistakes_of_our_own_tell_where_and_not_with_what(
         await wish(marked)
         await marked.until(JOB_SECONDS * 3)
     with monkeypatch.context() as broken:
-        broken.setattr(task_endpoints, "show_task", _broken_by(*everything))
+        broken.setattr(tasks_module, "show_task", _broken_by(*everything))
         answer = await marked.client.get("/v1/tasks", headers=bearer(API_KEY))
         assert (answer.status_code, answer.json()["code"]) == (500, "internal_error")
-        broken.setattr(body, "show_task", _broken_by(*everything))
-        broken.setattr(show, "explain", _broken_by(*everything))
+        broken.setattr(payload, "show_task", _broken_by(*everything))
+        broken.setattr(render, "explain", _broken_by(*everything))
         await marked.until(JOB_SECONDS * 3)
     with monkeypatch.context() as broken:
         broken.setattr(task_store, "row_of", _broken_by(*everything))
         assert (await wish(marked)).status_code == 500
-        broken.setattr(marked.runtime.database, "reading", _broken_by(*everything))
+        broken.setattr(marked.context.database, "reading", _broken_by(*everything))
         foreign = await everything_for(marked, BOB, [made["id"]])
     assert [canary for canary in everything if canary in foreign] == []
     assert "ValueError" in log.text
@@ -242,9 +241,9 @@ async def test_the_web_server_tells_nothing_either(marked: World, log: Heard, mo
     made = (await wish(marked, "[drop]")).json()
     await marked.work()
     [token] = await tokens(marked)
-    monkeypatch.setattr(task_endpoints, "show_task", _broken_by(*OF_THE_TASK, API_KEY, token))
+    monkeypatch.setattr(tasks_module, "show_task", _broken_by(*OF_THE_TASK, API_KEY, token))
     async with (
-        served(application(marked.runtime)) as port,
+        served(application(marked.context)) as port,
         httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client,
     ):
         assert (await client.get(f"/v1/tasks/{made['id']}", headers=bearer(API_KEY))).status_code == 500
@@ -281,15 +280,15 @@ async def refusals(world: World, broken: Any) -> list[BaseException]:
     """Have the database refuse a row by a rule, a value by its type, and a statement."""
 
     async def by_rule() -> None:
-        await world.runtime.writer.do(task_store.accept, broken)
+        await world.context.writer.do(task_store.accept, broken)
 
     async def by_type() -> None:
-        async with world.runtime.database.writing() as connection:
-            value: Any = {INPUT["prompt"]} if world.runtime.database.sqlite else INPUT["prompt"]
+        async with world.context.database.writing() as connection:
+            value: Any = {INPUT["prompt"]} if world.context.database.sqlite else INPUT["prompt"]
             await connection.execute(update(tables.tasks).values(progress=value))
 
     async def by_a_mistake_of_ours() -> None:
-        async with world.runtime.database.writing() as connection:
+        async with world.context.database.writing() as connection:
             await connection.execute(tables.tasks.insert(), {"id": uuid4(), "input": {"prompt": {INPUT["prompt"]}}})
 
     found: list[BaseException] = []

@@ -34,7 +34,7 @@ from tests.support.world import RECEIVER_URL
 
 pytestmark = pytest.mark.long
 
-MOST_TASKS = 4
+MAX_TASKS = 4
 DEADLINES = (60, 400, 3600)
 WORDS = (
     "",
@@ -67,7 +67,7 @@ LIMITS = (
 CALLBACKS = ({}, {}, {}, {"DOVECOTE_UPSTREAMS__ELKAPI__CALLBACKS": "confirm"}, {"DOVECOTE_PUBLIC_URL": ""})
 POLICIES = ("hold", "fail", "resubmit_once")
 
-tasks = st.integers(0, MOST_TASKS - 1)
+tasks = st.integers(0, MAX_TASKS - 1)
 places = st.integers(0, 2)
 moods = st.sampled_from(MOODS)
 alive = precondition(lambda self: not self.stage.dead)
@@ -108,7 +108,7 @@ class Dovecote(RuleBasedStateMachine):
 
     # ── clients ──
 
-    @precondition(lambda self: len(self.stage.wishes) < MOST_TASKS)
+    @precondition(lambda self: len(self.stage.wishes) < MAX_TASKS)
     @rule(
         client=st.sampled_from(["ada", "ben"]),
         words=st.sampled_from(WORDS),
@@ -155,7 +155,7 @@ class Dovecote(RuleBasedStateMachine):
     # ── the process ──
 
     @alive
-    @rule(journey=st.sampled_from(["submit", "poll", "inbox", "outbox", "extras"]))
+    @rule(journey=st.sampled_from(["submit", "poll", "callbacks", "webhooks", "duplicates"]))
     def journey(self, journey: str) -> None:
         self.run(self.stage.journey(journey))
 
@@ -198,12 +198,12 @@ class Dovecote(RuleBasedStateMachine):
         for letter in self.stage.mail[:: -1 if backward else 1]:
             self._deliver(letter, take_in=False)
         if not self.stage.dead:
-            self.run(self.stage.journey("inbox"))
+            self.run(self.stage.journey("callbacks"))
 
     def _deliver(self, letter: Letter, *, take_in: bool) -> int:
         status: int = self.run(self.stage.deliver(letter))
         if take_in and not self.stage.dead:
-            self.run(self.stage.journey("inbox"))
+            self.run(self.stage.journey("callbacks"))
         return status
 
     def _letter(self, number: int) -> Letter:
@@ -242,7 +242,7 @@ class Dovecote(RuleBasedStateMachine):
 
     def judge(self) -> None:
         stage, seen = self.stage, self.seen
-        wrong = wrong_with_rows(seen.inbox, seen.messages, seen.submissions, now=stage.now)
+        wrong = wrong_with_rows(seen.callbacks, seen.messages, seen.submissions, now=stage.now)
         for kept in seen.tasks:
             prompt = kept.task.input["prompt"]
             wrong += [f"{prompt}: {each}" for each in wrong_with(kept, now=stage.now)]
@@ -251,7 +251,7 @@ class Dovecote(RuleBasedStateMachine):
                 wrong.append(f"{prompt}: {jobs} jobs, and its events explain {explained}")
         prompts = [kept.task.input["prompt"] for kept in seen.tasks]
         wrong += [f"{prompt}: accepted twice" for prompt in set(prompts) if prompts.count(prompt) > 1]
-        stored = {(each.submission_id, each.dedupe_key) for each in seen.inbox}
+        stored = {(each.submission_id, each.dedupe_key) for each in seen.callbacks}
         wrong += [
             f"a callback was taken and is not there: {kept[2]}" for kept in stage.acknowledged if kept[:2] not in stored
         ]
@@ -292,7 +292,7 @@ class Dovecote(RuleBasedStateMachine):
 
     def at_rest(self) -> Iterator[bool]:
         yield all(kept.task.state.ended for kept in self.seen.tasks)
-        yield all(each.decision is not None for each in self.seen.inbox)
+        yield all(each.decision is not None for each in self.seen.callbacks)
         yield all(each.state == "delivered" for each in self.seen.messages)
         yield all(each.outcome != "sending" for each in self.seen.submissions)
 
@@ -306,7 +306,7 @@ class Dovecote(RuleBasedStateMachine):
             kept = ended[owners[submission]]
             with contextlib.suppress(ValueError):
                 if letter.tells_of_success and ("task_id" in letter.document or not self.confirms):
-                    served = kept.task.verdict_by == "provider" and kept.task.external_id is not None
+                    served = kept.task.decided_by == "provider" and kept.task.external_id is not None
                     served |= self.confirms and kept.task.due_at is not None  # a poll is still to confirm it
                     assert kept.task.state is State.SUCCEEDED or served, (
                         "a callback told of a result, and it was not delivered",
@@ -322,7 +322,7 @@ class Dovecote(RuleBasedStateMachine):
         job = self.stage.upstreams[task.upstream].sandbox.ledger.find(task.external_id)
         assert job is not None, task
         assert job.prompt == task.input["prompt"], "somebody else's job"
-        if task.verdict_by == "provider" and job.faults.contradict is None and not job.cancelled:
+        if task.decided_by == "provider" and job.faults.contradict is None and not job.cancelled:
             assert task.state == job.life.verdict, task
 
 

@@ -14,9 +14,9 @@ from sqlalchemy import event, func, select
 
 from service.domain.callback_token import Tokens
 from service.domain.task import Source, State, Task
-from service.flows import callbacks as inbox
-from service.flows.submission import run as submit
-from service.flows.task_pool import Underway
+from service.flows import callbacks as callbacks_flow
+from service.flows.concurrency import TaskPool
+from service.flows.submission import run as submission_run
 from service.store import tables
 from service.store.callbacks import Received
 from service.web.api import ENDPOINTS
@@ -32,7 +32,7 @@ async def handed_over(world: World, prompt: str = "[drop] a dove") -> tuple[Task
     task = await world.submit(prompt)
     await world.work()
     [submission] = await world.submissions(task)
-    return await world.task(task), f"/callbacks/{world.runtime.tokens.make(submission.id)}"
+    return await world.task(task), f"/callbacks/{world.context.tokens.make(submission.id)}"
 
 
 def record(task: Task, status: str = "3") -> bytes:
@@ -42,14 +42,14 @@ def record(task: Task, status: str = "3") -> bytes:
 
 
 async def kept(world: World) -> int:
-    async with world.runtime.database.reading() as connection:
-        return await connection.scalar(select(func.count()).select_from(tables.inbox)) or 0
+    async with world.context.database.reading() as connection:
+        return await connection.scalar(select(func.count()).select_from(tables.callbacks)) or 0
 
 
 async def decided(world: World, task: Task) -> Received:
     """Process the one callback that was stored."""
-    await inbox.run_due(world.runtime)
-    [received] = await world.inbox(task)
+    await callbacks_flow.run_due(world.context)
+    [received] = await world.callbacks(task)
     assert received.due_at is None
     return received
 
@@ -59,7 +59,7 @@ async def decided(world: World, task: Task) -> Received:
 
 def statements(world: World) -> list[str]:
     seen: list[str] = []
-    for engine in {world.runtime.database.writer, world.runtime.database.reader}:
+    for engine in {world.context.database.writer, world.context.database.reader}:
         event.listen(engine.sync_engine, "before_cursor_execute", lambda *heard: seen.append(heard[2]))
     return seen
 
@@ -93,11 +93,11 @@ def test_no_text_is_a_token(text: str) -> None:
 
 async def test_a_true_token_of_nothing_that_is_there_is_kept_and_unmatched(world: World) -> None:
     submission = uuid4()
-    answer = await world.client.post(f"/callbacks/{world.runtime.tokens.make(submission)}", content=b"{}")
+    answer = await world.client.post(f"/callbacks/{world.context.tokens.make(submission)}", content=b"{}")
     assert answer.status_code == 200
-    await inbox.run_due(world.runtime)
-    async with world.runtime.database.reading() as connection:
-        [row] = (await connection.execute(select(tables.inbox))).all()
+    await callbacks_flow.run_due(world.context)
+    async with world.context.database.reading() as connection:
+        [row] = (await connection.execute(select(tables.callbacks))).all()
     assert (row.submission_id, row.decision, row.due_at) == (submission, "unmatched", None)
 
 
@@ -124,17 +124,17 @@ async def test_a_callback_that_comes_before_the_answer_to_the_submit_is_applied(
 
     world.edge.hosts["sandbox.test"] = Slow()
     task = await world.submit("[early][seconds=0] a dove")
-    underway = Underway(1)
-    await submit.run_due(world.runtime, underway)
+    pool = TaskPool(1)
+    await submission_run.run_due(world.context, pool)
     await taken.wait()
     assert (await world.task(task)).external_id is None
-    while await inbox.run_due(world.runtime):
+    while await callbacks_flow.run_due(world.context):
         pass
     ended = await world.task(task)
-    assert (ended.state, ended.learned_by) == (State.SUCCEEDED, Source.CALLBACK)
+    assert (ended.state, ended.outcome_source) == (State.SUCCEEDED, Source.CALLBACK)
     assert ended.external_id == world.sandbox.ledger.jobs[0].id
     go_on.set()
-    await underway.finish()
+    await pool.finish()
     assert await world.task(task) == ended
     assert [each.outcome for each in await world.submissions(task)] == ["taken"]
     await world.work()
@@ -165,8 +165,8 @@ async def test_each_callback_keeps_the_decision_on_it(world: World, statuses: st
     for status in statuses:
         world.clock.forward(1)
         await world.client.post(path, content=record(task, status))
-        await inbox.run_due(world.runtime)
-    assert [received.decision for received in await world.inbox(task)] == decisions
+        await callbacks_flow.run_due(world.context)
+    assert [received.decision for received in await world.callbacks(task)] == decisions
     assert (await world.task(task)).state is State.SUCCEEDED
 
 
@@ -182,7 +182,7 @@ async def test_a_callback_that_is_only_to_hasten_a_poll_is_not_believed(database
         await world.client.post(path, content=record(task) + b" ")
         await world.work()
         ended = await world.task(task)
-        assert (ended.state, ended.learned_by) == (State.SUCCEEDED, Source.POLL)
+        assert (ended.state, ended.outcome_source) == (State.SUCCEEDED, Source.POLL)
 
 
 # ── what it is ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -272,7 +272,7 @@ async def test_a_token_in_the_body_is_not_kept(world: World) -> None:
 
 async def test_a_database_that_is_down_is_503_and_a_time_to_come_again() -> None:
     async with World.opened("postgresql://nobody@127.0.0.1:1/nothing") as world:
-        path = f"/callbacks/{world.runtime.tokens.make(uuid4())}"
+        path = f"/callbacks/{world.context.tokens.make(uuid4())}"
         answer = await world.client.post(path, content=b"{}")
         assert (answer.status_code, answer.json()["code"], answer.headers["retry-after"]) == (503, "unavailable", "5")
         assert (await world.client.post("/callbacks/forged", content=b"{}")).status_code == 404

@@ -14,9 +14,8 @@ import uvicorn
 
 from service.app import application, callback_application
 from service.cli.serve import _server
-from service.flows.signals import Bells
-from service.web import request_body as reading
-from service.web import server_protocol as patience
+from service.flows.signals import Signals
+from service.web import request_body, server_protocol
 from tests.support.world import World
 from tests.web.test_callbacks import handed_over, record
 
@@ -29,7 +28,7 @@ SHORT = 0.15
 async def served(app: Any) -> AsyncIterator[int]:
     """Serve an application as `dovecote serve` does; gives its port."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = _server(app, Bells())
+        server = _server(app, Signals())
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
             await asyncio.sleep(0.005)
@@ -48,10 +47,10 @@ async def world(sqlite_url: str) -> AsyncIterator[World]:
 
 @pytest.fixture
 async def port(world: World, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[int]:
-    monkeypatch.setattr(patience, "HEAD_SECONDS", SHORT)
-    monkeypatch.setattr(patience, "READER_SECONDS", SHORT)
-    monkeypatch.setattr(reading, "LONGEST_PAUSE", SHORT)
-    async with served(application(world.runtime)) as number:
+    monkeypatch.setattr(server_protocol, "HEAD_SECONDS", SHORT)
+    monkeypatch.setattr(server_protocol, "READER_SECONDS", SHORT)
+    monkeypatch.setattr(request_body, "LONGEST_PAUSE", SHORT)
+    async with served(application(world.context)) as number:
         yield number
 
 
@@ -132,7 +131,7 @@ async def test_a_head_has_to_end(port: int, pieces: tuple[bytes, ...], answer: b
 
 @pytest.mark.parametrize("endless", [b"X: " + b"y" * 8000 + b"\r\n", b"y" * 8000], ids=["headers", "one header"])
 async def test_a_head_has_to_be_small(port: int, monkeypatch: pytest.MonkeyPatch, endless: bytes) -> None:
-    monkeypatch.setattr(patience, "HEAD_SECONDS", PATIENCE)
+    monkeypatch.setattr(server_protocol, "HEAD_SECONDS", PATIENCE)
     async with Line.to(port) as line:
         line.writer.write(HEAD + b"X-Long: ")
         said = await until_let_go(line, endless)
@@ -141,7 +140,7 @@ async def test_a_head_has_to_be_small(port: int, monkeypatch: pytest.MonkeyPatch
 
 async def test_what_is_no_body_has_to_be_small_within_one_too(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Extensions of chunks and trailers grow beside the body, which alone is counted where it is read."""
-    monkeypatch.setattr(reading, "LONGEST_PAUSE", PATIENCE)
+    monkeypatch.setattr(request_body, "LONGEST_PAUSE", PATIENCE)
     for endless in (b"1;" + b"x" * 9000 + b"\r\na\r\n", b"0\r\n" + b"X: " + b"y" * 9000 + b"\r\n"):
         async with Line.to(port) as line:
             line.writer.write(HEAD + b"Transfer-Encoding: chunked\r\n\r\n")
@@ -163,7 +162,7 @@ async def test_a_body_has_to_come(port: int) -> None:
 
 
 async def test_a_body_has_to_end(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "LONGEST_BODY", SHORT * 3)
+    monkeypatch.setattr(request_body, "LONGEST_BODY", SHORT * 3)
     async with Line.to(port) as line:
         line.writer.write(HEAD + b"Content-Length: 100000\r\n\r\n")
         said = await until_let_go(line, b" ")
@@ -194,7 +193,7 @@ async def test_a_body_that_nobody_wants_holds_nothing(port: int) -> None:
 
 
 async def test_an_answer_has_to_be_read(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(patience, "READER_SECONDS", SHORT)
+    monkeypatch.setattr(server_protocol, "READER_SECONDS", SHORT)
     ended = asyncio.Event()
 
     async def endless(_: Any, __: Any, send: Any) -> None:
@@ -213,7 +212,7 @@ async def test_an_answer_has_to_be_read(world: World, monkeypatch: pytest.Monkey
 
 
 async def test_who_is_merely_slow_is_served(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "LONGEST_PAUSE", SHORT * 4)
+    monkeypatch.setattr(request_body, "LONGEST_PAUSE", SHORT * 4)
     body = b'{"family": "runway", "operation": "text_to_video", "input": {"prompt": "a slow dove"}}'
     async with Line.to(port) as line:
         await line._send(HEAD[:20], SHORT / 4)
@@ -248,7 +247,7 @@ async def test_a_request_that_waits_is_not_cut(world: World, port: int) -> None:
 async def test_each_port_answers_what_is_its_own(sqlite_url: str) -> None:
     async with World.opened(sqlite_url, DOVECOTE_CALLBACK_PORT="0") as world:
         task, path = await handed_over(world)
-        app, alone = application(world.runtime), callback_application(world.runtime)
+        app, alone = application(world.context), callback_application(world.context)
         async with served(app) as port, served(alone) as callback_port, httpx.AsyncClient(trust_env=False) as client:
             main, door = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{callback_port}"
             assert (await client.post(f"{main}{path}", content=record(task))).status_code == 404
@@ -296,7 +295,7 @@ async def test_an_answer_to_a_mistake_of_ours_has_them_too(world: World, monkeyp
     def broken() -> Any:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(world.runtime.database, "reading", broken)
+    monkeypatch.setattr(world.context.database, "reading", broken)
     answer = await world.client.get("/v1/tasks")
     assert (answer.status_code, answer.json()["code"]) == (500, "internal_error")
     assert {name: answer.headers.get(name) for name in ALWAYS} == ALWAYS
@@ -315,13 +314,17 @@ async def test_the_page_is_allowed_its_style_by_its_hash_and_nothing_else(world:
 
 
 def test_uvicorn_is_told_what_the_page_on_access_says() -> None:
-    config = _server(SimpleNamespace(), Bells()).config
+    config = _server(SimpleNamespace(), Signals()).config
     assert isinstance(config, uvicorn.Config)
     assert (
-        config.http_protocol_class is patience.PatientProtocol
+        config.http_protocol_class is server_protocol.PatientProtocol
         if config.loaded
-        else config.http is patience.PatientProtocol
+        else config.http is server_protocol.PatientProtocol
     )
     assert (config.access_log, config.server_header, config.timeout_keep_alive) == (False, False, 5)
-    assert (patience.HEAD_SECONDS, patience.READER_SECONDS, patience.MOST_OVERHEAD) == (15, 30, 64 * 1024)
-    assert (reading.LONGEST_PAUSE, reading.LONGEST_BODY) == (30, 300)
+    assert (server_protocol.HEAD_SECONDS, server_protocol.READER_SECONDS, server_protocol.MAX_OVERHEAD) == (
+        15,
+        30,
+        64 * 1024,
+    )
+    assert (request_body.LONGEST_PAUSE, request_body.LONGEST_BODY) == (30, 300)

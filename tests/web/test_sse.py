@@ -15,7 +15,7 @@ from service.domain.task import Result, Source, State, Task, Update
 from service.flows.apply import News, settle
 from service.flows.signals_postgres import listening
 from service.store.database import StoreUnavailable
-from service.web import sse as streams_module
+from service.web import sse as sse_module
 from service.web.sse import PORTION, Streams
 from tests.conftest import run_sql
 from tests.support.reader import Reader
@@ -59,7 +59,7 @@ def plain(events: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
 @pytest.fixture
 def quick_heart(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let heartbeats come every 150 ms."""
-    monkeypatch.setattr(streams_module.Streams.__init__, "__kwdefaults__", {"heartbeat": 0.15})
+    monkeypatch.setattr(sse_module.Streams.__init__, "__kwdefaults__", {"heartbeat": 0.15})
 
 
 # ── a task ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -99,14 +99,14 @@ async def test_who_comes_back_after_the_end_is_told_not_to(world: World) -> None
 async def test_a_late_result_is_told_to_who_comes_back_for_it(world: World) -> None:
     task = await world.submit("[drop] a dove", callback_url=None)
     await world.work()
-    await settle(world.runtime, News(task_id=task.id, source=Source.SWEEP, update=Update(state=State.EXPIRED)))
+    await settle(world.context, News(task_id=task.id, source=Source.SWEEP, update=Update(state=State.EXPIRED)))
     async with task_stream(world, task) as reader:
         await asyncio.wait_for(reader.ended.wait(), 5)
     assert [each["type"] for each in reader.events] == ["task.submitted", "task.expired"]
     last = reader.events[-1]["id"]
     video = (Result("video", url="https://cdn.example.com/late.mp4"),)
     late = Update(state=State.SUCCEEDED, results=video)
-    await settle(world.runtime, News(task_id=task.id, source=Source.CALLBACK, update=late))
+    await settle(world.context, News(task_id=task.id, source=Source.CALLBACK, update=late))
     async with task_stream(world, task, last_event_id=last) as reader:
         await asyncio.wait_for(reader.ended.wait(), 5)
     assert [each["type"] for each in reader.events] == ["task.late_result"]
@@ -185,7 +185,7 @@ async def test_whoever_drops_and_resumes_sees_each_event_once_and_in_order(world
 async def test_two_processes_wake_each_others_streams(postgresql_url: str) -> None:
     """Without the look for all that wakes who missed a bell: only LISTEN and NOTIFY can have woken them."""
     async with World.opened(postgresql_url) as here, World.opened(postgresql_url) as there:  # noqa: SIM117 - it is too long
-        async with listening(here.runtime), listening(there.runtime), feed(there, "after=0") as reader:
+        async with listening(here.context), listening(there.context), feed(there, "after=0") as reader:
             await asyncio.sleep(0.3)  # both listen by now
             task = await here.submit()
             async with task_stream(there, task) as single:
@@ -200,8 +200,8 @@ async def test_two_processes_wake_each_others_streams(postgresql_url: str) -> No
 async def test_whoever_waits_is_woken_when_the_line_to_the_others_is_up_again(postgresql_url: str) -> None:
     """What rang while it was down, nobody heard."""
     async with World.opened(postgresql_url) as world:
-        with world.runtime.bells.watching("anything") as woken:
-            async with listening(world.runtime):
+        with world.context.signals.watching("anything") as woken:
+            async with listening(world.context):
                 await asyncio.wait_for(woken.wait(), 5)
                 woken.clear()
                 await run_sql(
@@ -209,7 +209,7 @@ async def test_whoever_waits_is_woken_when_the_line_to_the_others_is_up_again(po
                     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
                     "WHERE query LIKE 'LISTEN%' AND datname = current_database()",
                 )
-                world.runtime.bells.ring("poll")  # it is noticed when something is to be told
+                world.context.signals.wake("poll")  # it is noticed when something is to be told
                 await asyncio.wait_for(woken.wait(), 5)
 
 
@@ -241,7 +241,7 @@ async def test_a_slow_reader_is_read_for_no_faster_than_it_reads(world: World) -
     assert len(everything) > 2 * PORTION
     statements: list[str] = []
     sql_event.listen(
-        world.runtime.database.reader.sync_engine, "before_cursor_execute", lambda *given: statements.append(given[2])
+        world.context.database.reader.sync_engine, "before_cursor_execute", lambda *given: statements.append(given[2])
     )
     async with feed(world, "after=0") as reader:
         await reader.until(lambda: reader.blocks)
@@ -249,7 +249,7 @@ async def test_a_slow_reader_is_read_for_no_faster_than_it_reads(world: World) -
         await asyncio.sleep(0.1)
         asked = len(statements)
         for _ in range(20):
-            world.runtime.bells.tell_all()
+            world.context.signals.notify_all()
         await asyncio.sleep(0.1)
         assert reader.waiting <= 1  # one piece waits for the reader, and nothing is read behind it
         assert len(statements) == asked
@@ -260,12 +260,12 @@ async def test_a_slow_reader_is_read_for_no_faster_than_it_reads(world: World) -
 async def test_an_idle_stream_asks_the_database_nothing_and_shows_that_it_lives(
     world: World, quick_heart: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    app_of(world).app.state.streams = Streams(world.runtime)  # type: ignore[attr-defined]
+    app_of(world).app.state.streams = Streams(world.context)  # type: ignore[attr-defined]
     async with feed(world) as reader, feed(world) as other:
         await asyncio.sleep(0.05)
         statements: list[str] = []
         sql_event.listen(
-            world.runtime.database.reader.sync_engine,
+            world.context.database.reader.sync_engine,
             "before_cursor_execute",
             lambda *given: statements.append(given[2]),
         )
@@ -277,12 +277,12 @@ async def test_an_idle_stream_asks_the_database_nothing_and_shows_that_it_lives(
         assert clock is not None
         assert not clock.done()
     assert (streams_of(world).open, streams_of(world)._clock) == (0, None)
-    assert not world.runtime.bells.watched
+    assert not world.context.signals.watched
 
 
 async def test_a_stream_outlives_a_database_that_is_away(world: World, quick_heart: None) -> None:
-    app_of(world).app.state.streams = Streams(world.runtime)  # type: ignore[attr-defined]
-    reading = world.runtime.database.reading
+    app_of(world).app.state.streams = Streams(world.context)  # type: ignore[attr-defined]
+    reading = world.context.database.reading
     async with feed(world) as reader:
         await reader.until(lambda: reader.blocks)
         await asyncio.sleep(0.05)
@@ -292,15 +292,15 @@ async def test_a_stream_outlives_a_database_that_is_away(world: World, quick_hea
             raise StoreUnavailable("away")
             yield
 
-        world.runtime.database.reading = away  # type: ignore[method-assign,assignment]
-        world.runtime.bells.changed(uuid4(), "default")
+        world.context.database.reading = away  # type: ignore[method-assign,assignment]
+        world.context.signals.changed(uuid4(), "default")
         await asyncio.sleep(0.05)
-        world.runtime.database.reading = reading  # type: ignore[method-assign]
-        bells, world.runtime.bells.changed = world.runtime.bells.changed, lambda *_: None  # type: ignore[method-assign]
+        world.context.database.reading = reading  # type: ignore[method-assign]
+        signals, world.context.signals.changed = world.context.signals.changed, lambda *_: None  # type: ignore[method-assign]
         await world.submit()
         await world.work()
         assert (await reader.have(1))[0]["type"] == "task.submitted"  # the heartbeat has looked again
-        world.runtime.bells.changed = bells  # type: ignore[method-assign]
+        world.context.signals.changed = signals  # type: ignore[method-assign]
 
 
 async def test_there_are_no_more_streams_than_may_be(database_url: str) -> None:
@@ -317,7 +317,7 @@ async def test_there_are_no_more_streams_than_may_be(database_url: str) -> None:
 
 async def test_streams_end_with_the_process_and_none_begins(world: World) -> None:
     async with feed(world) as reader, feed(world) as other:
-        world.runtime.bells.close()
+        world.context.signals.close()
         async with asyncio.timeout(2):
             await reader.ended.wait()
             await other.ended.wait()

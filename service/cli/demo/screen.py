@@ -103,7 +103,7 @@ class Moving:
 def _row(task: Document | None, *, wide: bool) -> list[RenderableType]:
     if task is None:
         return [""] * (4 if wide else 3)
-    row: list[RenderableType] = [state_text(task["state"]), percent(task), task["learned_by"] or ""]
+    row: list[RenderableType] = [state_text(task["state"]), percent(task), task["outcome_source"] or ""]
     return [*row, one_line(task["explanation"], "dim")] if wide else row
 
 
@@ -124,7 +124,7 @@ def _fates(seen: Seen) -> Table:
     for scene in SCENES:
         task = seen.tasks.get(scene.name)
         fate = Text(" → ").join([_step(step, len(list(times))) for step, times in itertools.groupby(seen.fate(scene))])
-        table.add_row(scene.title, fate, (task or {}).get("learned_by") or "")
+        table.add_row(scene.title, fate, (task or {}).get("outcome_source") or "")
     return table
 
 

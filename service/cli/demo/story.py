@@ -37,7 +37,7 @@ class Scene:
     state: State = State.SUCCEEDED
     code: str | None = None
     """Why it failed, where it is to fail."""
-    learned_by: frozenset[Source] = _EITHER
+    outcome_source: frozenset[Source] = _EITHER
     """How its end can have been learned."""
     proven_by: Source | None = None
     """Who must have brought the job's id, where the answer to the submit could not."""
@@ -56,18 +56,18 @@ class Scene:
     @property
     def drops(self) -> bool:
         """Whether only polls can tell of it."""
-        return self.learned_by == _BY_POLL
+        return self.outcome_source == _BY_POLL
 
 
 SCENES: Final[tuple[Scene, ...]] = (
     Scene(name="fine", title="nothing goes wrong"),
-    Scene(name="lost", title="the callback never comes", words="[drop]", callbacks=0, learned_by=_BY_POLL),
+    Scene(name="lost", title="the callback never comes", words="[drop]", callbacks=0, outcome_source=_BY_POLL),
     Scene(name="twice", title="every callback comes twice", words="[twice]", callbacks=4),
     Scene(
         name="early",
         title="the callback comes before the answer",
         words="[early] [seconds=0]",
-        learned_by=_BY_CALLBACK,
+        outcome_source=_BY_CALLBACK,
     ),
     Scene(name="late", title="callbacks come late and out of order", words="[late=3] [disorder]"),
     Scene(
@@ -89,7 +89,7 @@ SCENES: Final[tuple[Scene, ...]] = (
         title="the gateway has no channel: HTTP 503",
         words="[503=3]",
         callbacks=0,
-        learned_by=_BY_POLL,
+        outcome_source=_BY_POLL,
         through="upstream_unavailable",
         refusals=3,
         then=("POST /v1/text_to_video",),
@@ -104,7 +104,7 @@ SCENES: Final[tuple[Scene, ...]] = (
         title="task_not_exist for a while, no callback",
         words=f"[ghost={JOB_SECONDS + 3:g}] [drop]",
         callbacks=0,
-        learned_by=_BY_POLL,
+        outcome_source=_BY_POLL,
     ),
     Scene(
         name="contradicting",
@@ -120,7 +120,7 @@ SCENES: Final[tuple[Scene, ...]] = (
         route="POST /mj/submit/imagine",
         words="[drop]",
         callbacks=0,
-        learned_by=_BY_POLL,
+        outcome_source=_BY_POLL,
     ),
     Scene(
         name="song",

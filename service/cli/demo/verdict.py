@@ -51,7 +51,7 @@ def _fate(seen: Seen, scene: Scene) -> dict[str, Any]:
         "id": task["id"],
         "state": task["state"],
         "failure": task["failure"],
-        "learned_by": task["learned_by"],
+        "outcome_source": task["outcome_source"],
         "fate": seen.fate(scene),
         "explanation": task["explanation"],
     }
@@ -59,7 +59,10 @@ def _fate(seen: Seen, scene: Scene) -> dict[str, Any]:
 
 def _fates(seen: Seen) -> Check:
     broken = [f"{scene.title}: {reason}" for scene in SCENES for reason in _wrong_with(seen, scene)]
-    by = {source: sum(task["learned_by"] == source for task in seen.ended) for source in (Source.CALLBACK, Source.POLL)}
+    by = {
+        source: sum(task["outcome_source"] == source for task in seen.ended)
+        for source in (Source.CALLBACK, Source.POLL)
+    }
     return Check(
         f"every task ended as it should: {len(seen.ended)} of {len(SCENES)}, "
         f"{by[Source.CALLBACK]} learned by callback, {by[Source.POLL]} by poll",
@@ -76,8 +79,8 @@ def _wrong_with(seen: Seen, scene: Scene) -> list[str]:
         wrong.append(f"should be {scene.state}, is {task['state']}: {task['explanation']}")
     if task["upstream"] != scene.served_by:
         wrong.append(f"should be served by {scene.served_by}, is by {task['upstream']}")
-    if task["learned_by"] not in scene.learned_by:
-        wrong.append(f"learned by {task['learned_by']}, which cannot be")
+    if task["outcome_source"] not in scene.outcome_source:
+        wrong.append(f"learned by {task['outcome_source']}, which cannot be")
     if scene.proven_by not in {None, seen.proven_by(scene)}:
         wrong.append(f"its id came by {seen.proven_by(scene)}, not by {scene.proven_by}")
     if scene.through is not None and scene.through not in seen.fate(scene):

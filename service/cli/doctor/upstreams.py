@@ -10,16 +10,16 @@ from service.cli.doctor.finding import Finding, mistake, ok, warning
 from service.domain.callback_token import Tokens
 from service.domain.circuit_breaker import Circuit
 from service.domain.errors import AccountProblem, NotFound, Unavailable, UpstreamError
-from service.domain.statistics import COLLAPSED_SHARE
-from service.flows import statistics as learn
-from service.flows.context import Runtime, Upstream, upstreams_of
+from service.domain.statistics import UNRELIABLE_SHARE
+from service.flows import statistics as statistics_module
+from service.flows.context import Context, Upstream, upstreams_of
 from service.flows.upstreams.check import REDIRECTS, Seen, look
 from service.flows.upstreams.credit import is_low
 from service.http.client import Http
 from service.http.ssrf.guard import Guard
 from service.providers import PROVIDERS
 from service.settings.model import Settings
-from service.store import upstreams as gates
+from service.store import upstreams as upstream_store
 from service.store.database import Database
 from service.store.tasks import recent_endings
 from service.store.writer import Writer
@@ -34,7 +34,7 @@ async def upstreams(settings: Settings, database: Database | None) -> list[Findi
     """Ask all upstreams at once, and say of each how it is. Nothing is bought, and nothing is written."""
     http = Http.real(Guard(settings.webhook_rules))
     store = database or Database(NEVER_OPENED)
-    runtime = Runtime(
+    context = Context(
         settings=settings,
         database=store,
         writer=Writer(store),
@@ -44,24 +44,26 @@ async def upstreams(settings: Settings, database: Database | None) -> list[Findi
         upstreams=upstreams_of(settings),
     )
     try:
-        circuits = await _known(runtime) if database is not None else []
-        seen = await asyncio.gather(*(look(runtime, each) for each in runtime.upstreams.values()))
+        circuits = await _known(context) if database is not None else []
+        seen = await asyncio.gather(*(look(context, each) for each in context.upstreams.values()))
     finally:
         await http.close()
-    found = [finding for each in seen for finding in _of(runtime, each, circuits)]
+    found = [finding for each in seen for finding in _of(context, each, circuits)]
     return [*found, *_clock(seen)]
 
 
-async def _known(runtime: Runtime) -> Sequence[Circuit]:
+async def _known(context: Context) -> Sequence[Circuit]:
     """Read what the server has learned."""
-    async with runtime.database.reading() as connection:
-        endings = await recent_endings(connection, since=runtime.now() - learn.WINDOW, most=learn.MOST)
-        circuits = await gates.all_circuits(connection)
-    runtime.observed.learn(endings)
+    async with context.database.reading() as connection:
+        endings = await recent_endings(
+            connection, since=context.now() - statistics_module.WINDOW, most=statistics_module.MOST
+        )
+        circuits = await upstream_store.all_circuits(connection)
+    context.statistics.learn(endings)
     return list(circuits.values())
 
 
-def _of(runtime: Runtime, seen: Seen, circuits: Sequence[Circuit]) -> Iterator[Finding]:
+def _of(context: Context, seen: Seen, circuits: Sequence[Circuit]) -> Iterator[Finding]:
     name = seen.upstream.name
     if not seen.upstream.dialects:
         yield mistake(name, "speaks no dialect", f"say what it speaks: upstreams.{name}.dialects")
@@ -73,9 +75,9 @@ def _of(runtime: Runtime, seen: Seen, circuits: Sequence[Circuit]) -> Iterator[F
         says = f"does not show the account's list of jobs: {_words(seen.jobs_error)}"
         wrong = isinstance(seen.jobs_error, AccountProblem)
         yield (mistake if wrong else warning)(name, says, "look at account_token and account_user" if wrong else None)
-    yield _callbacks(runtime, seen.upstream)
+    yield _callbacks(context, seen.upstream)
     for circuit in circuits:
-        if circuit.upstream == name and circuit.standing(runtime.now()) != "closed" and circuit.opened_at is not None:
+        if circuit.upstream == name and circuit.standing(context.now()) != "closed" and circuit.opened_at is not None:
             since = circuit.opened_at.astimezone(dt.UTC).strftime("%Y-%m-%d %H:%M:%S")
             yield warning(
                 name, f"keeps failing in {circuit.dialect}: left alone since {since} UTC", "it is tried again by itself"
@@ -147,18 +149,18 @@ def _credit(seen: Seen) -> Iterator[Finding]:
         yield ok(name, f"{seen.balance.left:g} {seen.balance.unit} left")
 
 
-def _callbacks(runtime: Runtime, upstream: Upstream) -> Finding:
+def _callbacks(context: Context, upstream: Upstream) -> Finding:
     """Say whether callbacks can come, and whether they do."""
     calling = [dialect for dialect in upstream.dialects if dialect.callbacks]
     if not calling:
         return ok(upstream.name, "has no callbacks: it is polled")
     if upstream.settings.callbacks == "off":
         return ok(upstream.name, "callbacks are switched off: it is polled")
-    if runtime.settings.public_url is None:
+    if context.settings.public_url is None:
         return ok(upstream.name, "could call back, and is polled: there is no public_url")
-    shares = {each.key: runtime.observed.callback_share(upstream.name, each.key) for each in calling}
+    shares = {each.key: context.statistics.callback_share(upstream.name, each.key) for each in calling}
     worst = min(shares, key=lambda key: shares[key])
-    if shares[worst] < COLLAPSED_SHARE:
+    if shares[worst] < UNRELIABLE_SHARE:
         says = f"callbacks have all but stopped coming: {shares[worst]:.0%} of the last tasks in {worst}"
         return warning(upstream.name, says, "does /callbacks/ get through to Dovecote?")
     return ok(upstream.name, f"callbacks are on ({upstream.settings.callbacks})")

@@ -11,17 +11,17 @@ from uuid import UUID
 import orjson
 
 from service.domain.task import State, Task
-from service.domain.validation import MOST_MISTAKES, Mistake, Schema, nearest
+from service.domain.validation import MAX_MISTAKES, Mistake, Schema, nearest
 from service.domain.webhook_events import TYPES
-from service.flows.context import Runtime
+from service.flows.context import Context
 from service.http.ssrf.url import Unreadable, read_url
 from service.providers import DIALECTS, FAMILIES, PROVIDERS, Provider
 from service.providers.dialect import Family, Operation
 from service.store import tasks as task_store
 
 DEADLINE_SECONDS = (10, 7 * 86_400)
-MOST_LABELS = 20
-MOST_VALUES = 100_000
+MAX_LABELS = 20
+MAX_VALUES = 100_000
 DEEPEST = 50
 """Levels of nesting that a wish may have."""
 
@@ -60,7 +60,7 @@ WISH: dict[str, Any] = {
         },
         "labels": {
             "type": "object",
-            "maxProperties": MOST_LABELS,
+            "maxProperties": MAX_LABELS,
             "propertyNames": {"type": "string", "pattern": "^[A-Za-z0-9_.-]{1,64}$"},
             "additionalProperties": {"type": "string", "maxLength": 256},
             "description": "Your own names for the task; lists can be filtered by them.",
@@ -130,7 +130,7 @@ class KeyReused(Exception):
 
 
 async def accept(
-    runtime: Runtime, wish: Any, *, client: str, idempotency_key: str | None = None
+    context: Context, wish: Any, *, client: str, idempotency_key: str | None = None
 ) -> task_store.Accepted:
     """Make a task of a wish, or find the one that the same wish with the same key has made before.
 
@@ -140,29 +140,29 @@ async def accept(
     :raises StoreUnavailable: when it could not be written; nothing has been accepted
     """
     try:
-        parent = await _parent(runtime, wish, client)
-        task = make(runtime, wish, client=client, idempotency_key=idempotency_key, parent=parent)
+        parent = await _parent(context, wish, client)
+        task = make(context, wish, client=client, idempotency_key=idempotency_key, parent=parent)
     except Invalid:
         # What was accepted once stays accepted, though its deadline has passed or its upstream is gone.
-        known = await _known(runtime, client, idempotency_key)
+        known = await _known(context, client, idempotency_key)
         if known is None or known.request_hash != _hash(wish):
             raise
         return task_store.Accepted(known, new=False)
-    accepted = await runtime.writer.do_first(task_store.accept, task)
+    accepted = await context.writer.do_first(task_store.accept, task)
     if accepted.new:
-        runtime.bells.ring("submit")
+        context.signals.wake("submit")
     elif accepted.task.request_hash != task.request_hash:
         raise KeyReused(accepted.task)
     return accepted
 
 
-def make(runtime: Runtime, wish: Any, *, client: str, idempotency_key: str | None, parent: Task | None = None) -> Task:
+def make(context: Context, wish: Any, *, client: str, idempotency_key: str | None, parent: Task | None = None) -> Task:
     """Check a wish and make the task; nothing is written yet.
 
     :param parent: the client's task that ``parent_id`` names
     :raises Invalid: with every mistake
     """
-    mistakes = list(itertools.islice(_unstorable(wish), MOST_MISTAKES)) or _too_many_labels(wish)
+    mistakes = list(itertools.islice(_unstorable(wish), MAX_MISTAKES)) or _too_many_labels(wish)
     if mistakes:
         raise Invalid(mistakes)
     mistakes = _SCHEMA.mistakes(wish)
@@ -173,15 +173,15 @@ def make(runtime: Runtime, wish: Any, *, client: str, idempotency_key: str | Non
     family, operation = _find(wish, mistakes)
     if family is None or operation is None:
         raise Invalid(mistakes)
-    now = runtime.now()
+    now = context.now()
     given = wish.get("input", {})
     mistakes += _INPUTS[family.name, operation.name].mistakes(given, below="input")
     deadline = _deadline(wish.get("deadline"), operation, now, mistakes)
-    check_callback_url(runtime, wish.get("callback_url"), mistakes)
+    check_callback_url(context, wish.get("callback_url"), mistakes)
     if "callback_events" in wish and "callback_url" not in wish:
         mistakes.append(Mistake("callback_events", "means nothing without a callback_url"))
     task = Task(
-        id=runtime.new_id(),
+        id=context.new_id(),
         client=client,
         family=family.name,
         operation=operation.name,
@@ -189,7 +189,7 @@ def make(runtime: Runtime, wish: Any, *, client: str, idempotency_key: str | Non
         options=wish.get("options", {}),
         labels=wish.get("labels", {}),
         callback_url=wish.get("callback_url"),
-        on_uncertain=wish.get("on_uncertain") or runtime.settings.policy_of(client),
+        on_uncertain=wish.get("on_uncertain") or context.settings.policy_of(client),
         callback_events=tuple(wish.get("callback_events", ())),
         idempotency_key=idempotency_key,
         request_hash=_hash(wish),
@@ -201,22 +201,22 @@ def make(runtime: Runtime, wish: Any, *, client: str, idempotency_key: str | Non
     )
     _check_parent(wish, operation, parent, mistakes)
     if not mistakes and parent is not None:
-        task = _follow(runtime, task, parent, _wished_route(wish, mistakes), mistakes)
+        task = _follow(context, task, parent, _wished_route(wish, mistakes), mistakes)
     elif not mistakes:
-        route, passed_over = _route(runtime, task, _wished_route(wish, mistakes), mistakes)
-        task = dataclasses.replace(task, route=route, passed_over=passed_over)
+        route, skipped_upstreams = _route(context, task, _wished_route(wish, mistakes), mistakes)
+        task = dataclasses.replace(task, route=route, skipped_upstreams=skipped_upstreams)
     if mistakes:
         raise Invalid(mistakes)
     return task
 
 
-async def _parent(runtime: Runtime, wish: Any, client: str) -> Task | None:
+async def _parent(context: Context, wish: Any, client: str) -> Task | None:
     """Read the task that a follow-up goes on from, if it is the client's."""
     try:
         parent_id = UUID(wish["parent_id"])
     except (KeyError, TypeError, ValueError, AttributeError):
         return None
-    async with runtime.database.reading() as connection:
+    async with context.database.reading() as connection:
         return await task_store.find(connection, parent_id, client)
 
 
@@ -244,10 +244,10 @@ def _wished_route(wish: Mapping[str, Any], mistakes: list[Mistake]) -> tuple[str
 
 
 def _follow(
-    runtime: Runtime, task: Task, parent: Task, wished: tuple[str, ...] | None, mistakes: list[Mistake]
+    context: Context, task: Task, parent: Task, wished: tuple[str, ...] | None, mistakes: list[Mistake]
 ) -> Task:
     """Send a follow-up where its parent is: ids and buttons mean nothing elsewhere."""
-    upstream, dialect = runtime.upstreams.get(parent.upstream or ""), runtime.dialect(parent)
+    upstream, dialect = context.upstreams.get(parent.upstream or ""), context.dialect(parent)
     if upstream is None or dialect is None:
         mistakes.append(Mistake("parent_id", f"its upstream {parent.upstream!r} is not configured any more"))
         return task
@@ -261,19 +261,19 @@ def _follow(
             Mistake("operation", f"{parent.dialect}, by which the parent was served, has no {task.operation}")
         )
         return task
-    inherited = dialect.inherit(task, parent)
+    inherited = dialect.from_parent(task, parent)
     if isinstance(inherited, list):
         mistakes += inherited
         return task
     task = dataclasses.replace(task, inherited=inherited)
-    mistakes += dialect.check(task)
+    mistakes += dialect.validate(task)
     return task
 
 
-async def _known(runtime: Runtime, client: str, idempotency_key: str | None) -> Task | None:
+async def _known(context: Context, client: str, idempotency_key: str | None) -> Task | None:
     if idempotency_key is None:
         return None
-    async with runtime.database.reading() as connection:
+    async with context.database.reading() as connection:
         return await task_store.find_by_key(connection, client, idempotency_key)
 
 
@@ -291,8 +291,8 @@ def _unstorable(wish: Any) -> Iterator[Mistake]:
     while waiting:
         path, depth, value = waiting.pop()
         seen += 1
-        if seen > MOST_VALUES:
-            yield Mistake("", f"holds more than {MOST_VALUES} values")
+        if seen > MAX_VALUES:
+            yield Mistake("", f"holds more than {MAX_VALUES} values")
             return
         if isinstance(value, str) and "\x00" in value:
             yield Mistake(path, "holds a NUL character: leave it out")
@@ -302,8 +302,8 @@ def _unstorable(wish: Any) -> Iterator[Mistake]:
             waiting += [(f"{path}.{name}".strip("."), depth, name) for name in value]
             waiting += [(f"{path}.{name}".strip("."), depth + 1, item) for name, item in value.items()]
         elif isinstance(value, list):
-            if len(value) > MOST_VALUES:
-                yield Mistake(path, f"holds more than {MOST_VALUES} values")
+            if len(value) > MAX_VALUES:
+                yield Mistake(path, f"holds more than {MAX_VALUES} values")
                 return
             waiting += [(f"{path}.{number}", depth + 1, item) for number, item in enumerate(value)]
 
@@ -311,8 +311,8 @@ def _unstorable(wish: Any) -> Iterator[Mistake]:
 def _too_many_labels(wish: Any) -> list[Mistake]:
     """Count labels before each is checked by its name: the checker keeps a copy of all of them for each mistake."""
     labels = wish.get("labels") if isinstance(wish, dict) else None
-    if isinstance(labels, dict) and len(labels) > MOST_LABELS:
-        return [Mistake("labels", f"has {len(labels)} labels; {MOST_LABELS} are allowed")]
+    if isinstance(labels, dict) and len(labels) > MAX_LABELS:
+        return [Mistake("labels", f"has {len(labels)} labels; {MAX_LABELS} are allowed")]
     return []
 
 
@@ -347,7 +347,7 @@ def _deadline(wished: Any, operation: Operation, now: dt.datetime, mistakes: lis
     return now + dt.timedelta(seconds=wished if isinstance(wished, int | float) else operation.deadline)
 
 
-def check_callback_url(runtime: Runtime, url: Any, mistakes: list[Mistake], *, where: str = "callback_url") -> None:
+def check_callback_url(context: Context, url: Any, mistakes: list[Mistake], *, where: str = "callback_url") -> None:
     """Find out whether messages may be sent to a URL that a client gave.
 
     :param where: the field that it stands in
@@ -355,7 +355,7 @@ def check_callback_url(runtime: Runtime, url: Any, mistakes: list[Mistake], *, w
     if not isinstance(url, str):
         return
     try:
-        objections = runtime.settings.webhook_rules.objections(read_url(url))
+        objections = context.settings.webhook_rules.objections(read_url(url))
     except Unreadable as error:
         mistakes.append(Mistake(where, str(error)))
         return
@@ -366,21 +366,21 @@ def check_callback_url(runtime: Runtime, url: Any, mistakes: list[Mistake], *, w
 
 
 def _route(
-    runtime: Runtime, task: Task, wished: tuple[str, ...] | None, mistakes: list[Mistake]
+    context: Context, task: Task, wished: tuple[str, ...] | None, mistakes: list[Mistake]
 ) -> tuple[tuple[str, ...], dict[str, str]]:
     """Name the upstreams that can serve a task, in order, and say of the others why they cannot."""
     if wished is not None:
-        mistakes += [_not_configured(runtime, name) for name in wished if name not in runtime.upstreams]
+        mistakes += [_not_configured(context, name) for name in wished if name not in context.upstreams]
         if mistakes:
             return (), {}
-    names = wished or runtime.settings.routes.get(task.family) or tuple(runtime.upstreams)
-    candidates = [runtime.upstreams[name] for name in names if name in runtime.upstreams]
+    names = wished or context.settings.routes.get(task.family) or tuple(context.upstreams)
+    candidates = [context.upstreams[name] for name in names if name in context.upstreams]
     speaking = [(each, each.dialect_for(task.family, task.operation)) for each in candidates]
     able = [(upstream, dialect) for upstream, dialect in speaking if dialect is not None]
     if not able:
         mistakes.append(_nobody_serves(task, names, wished=wished is not None))
         return (), {}
-    complaints = {upstream.name: dialect.check(task) for upstream, dialect in able}
+    complaints = {upstream.name: dialect.validate(task) for upstream, dialect in able}
     route = tuple(name for name, found in complaints.items() if not found)
     if not route:
         mistakes += next(iter(complaints.values()))
@@ -391,12 +391,12 @@ def _complaint(found: list[Mistake]) -> str:
     return "; ".join(f"{mistake.path}: {mistake.message}" for mistake in found)
 
 
-def _not_configured(runtime: Runtime, name: str) -> Mistake:
+def _not_configured(context: Context, name: str) -> Mistake:
     known = PROVIDERS.get(name)
     hint = (
         f"; it is known, and switched on by its key: set {known.key_variable}"
         if known
-        else nearest(name, runtime.upstreams)
+        else nearest(name, context.upstreams)
     )
     return Mistake("upstream", f"no upstream {name!r} is configured{hint}")
 

@@ -4,11 +4,11 @@ from service.domain.errors import NotFound, UpstreamError
 from service.domain.schedules import may_be_invisible
 from service.domain.task import Failure, Source, State, Task, Update
 from service.flows.apply import Applied, News, settle
-from service.flows.context import Runtime
-from service.flows.conversation import converse
+from service.flows.context import Context
+from service.flows.conversation import run_exchange
 
 
-async def cancel(runtime: Runtime, task: Task) -> Applied:
+async def cancel(context: Context, task: Task) -> Applied:
     """Cancel an open task as far as that can be done now.
 
     A task on its way to an upstream is marked; what may be running there is looked for and cancelled once its id is known.
@@ -18,18 +18,18 @@ async def cancel(runtime: Runtime, task: Task) -> Applied:
     if task.state is State.QUEUED:
         update = Update(state=State.CANCELLED, failure=unsent(task))
         applied = await settle(
-            runtime, News(task_id=task.id, source=Source.CLIENT, update=update, expects=frozenset({State.QUEUED}))
+            context, News(task_id=task.id, source=Source.CLIENT, update=update, expects=frozenset({State.QUEUED}))
         )
         if applied.decision == "applied":
             return applied
     wish = News(
         task_id=task.id,
         source=Source.CLIENT,
-        set={} if task.cancel_requested_at else {"cancel_requested_at": runtime.now()},
+        set={} if task.cancel_requested_at else {"cancel_requested_at": context.now()},
         remark=None if task.cancel_requested_at else "cancel_requested",
     )
-    applied = await settle(runtime, wish)
-    return await _at_provider(runtime, applied.task) if applied.task is not None else applied
+    applied = await settle(context, wish)
+    return await _at_provider(context, applied.task) if applied.task is not None else applied
 
 
 def unsent(task: Task) -> Failure:
@@ -40,20 +40,20 @@ def unsent(task: Task) -> Failure:
     return Failure("cancelled", words)
 
 
-async def _at_provider(runtime: Runtime, task: Task) -> Applied:
-    upstream, dialect = runtime.upstreams.get(task.upstream or ""), runtime.dialect(task)
+async def _at_provider(context: Context, task: Task) -> Applied:
+    upstream, dialect = context.upstreams.get(task.upstream or ""), context.dialect(task)
     if task.external_id is None or task.state.ended:
         return Applied("stale", task)
     if upstream is None or dialect is None or not dialect.cancels:
-        return await settle(runtime, _here(task))
+        return await settle(context, _here(task))
     try:
-        update = await converse(runtime, upstream, dialect, dialect.cancel(task))
+        update = await run_exchange(context, upstream, dialect, dialect.cancel(task))
     except NotFound as error:
-        if may_be_invisible(task, now=runtime.now()):
+        if may_be_invisible(task, now=context.now()):
             words = f"{task.upstream} does not know job {task.external_id} yet: it is cancelled as soon as it does"
-            return await settle(runtime, News(task_id=task.id, source=Source.CLIENT, set={"last_error": words}))
+            return await settle(context, News(task_id=task.id, source=Source.CLIENT, set={"last_error": words}))
         update = Update(state=State.CANCELLED, failure=Failure("cancelled", error.message))
-    return await settle(runtime, News(task_id=task.id, source=Source.POLL, update=update))
+    return await settle(context, News(task_id=task.id, source=Source.POLL, update=update))
 
 
 def _here(task: Task) -> News:
@@ -70,10 +70,10 @@ def to_be_cancelled(task: Task) -> bool:
     return task.cancel_requested_at is not None and task.external_id is not None and not task.state.ended
 
 
-async def follow_up(runtime: Runtime, task: Task) -> None:
+async def follow_up(context: Context, task: Task) -> None:
     """Carry out a wish to cancel that had to wait until the job's id was known."""
     if to_be_cancelled(task):
         try:
-            await _at_provider(runtime, task)
+            await _at_provider(context, task)
         except UpstreamError as error:
-            await settle(runtime, News(task_id=task.id, source=Source.CLIENT, set={"last_error": str(error)}))
+            await settle(context, News(task_id=task.id, source=Source.CLIENT, set={"last_error": str(error)}))

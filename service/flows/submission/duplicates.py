@@ -14,30 +14,30 @@ from service.domain.errors import NotFound, UpstreamError
 from service.domain.schedules import LEASE
 from service.domain.task import Source, State, Submission, Task, Update
 from service.flows.apply import News, apply, settle, unserved
-from service.flows.context import Runtime, Upstream, log
-from service.flows.conversation import converse
-from service.flows.task_pool import Underway
+from service.flows.concurrency import TaskPool
+from service.flows.context import Context, Upstream, log
+from service.flows.conversation import run_exchange
 from service.providers import DIALECTS
 from service.providers.dialect import Dialect
 from service.store import queue, submissions
 from service.store import tasks as task_store
 
-MOST_UNDER_WAY = 20
+MAX_CONCURRENT = 20
 FIRST_WAIT = 10.0
 LONGEST_WAIT = 600.0
 GIVEN_UP_AFTER = 86_400.0
 """Seconds after which a job that never ends is left to itself."""
 
 
-async def run_due(runtime: Runtime, underway: Underway) -> int:
+async def run_due(context: Context, pool: TaskPool) -> int:
     """Take the extra jobs that are due and start to look after them; answer how many were taken."""
-    room = min(underway.room, MOST_UNDER_WAY)
+    room = min(pool.free, MAX_CONCURRENT)
     if not room:
         return 0
-    now = runtime.now()
-    claimed = await runtime.writer.do(_claim, (now, now + dt.timedelta(seconds=LEASE), room))
+    now = context.now()
+    claimed = await context.writer.do(_claim, (now, now + dt.timedelta(seconds=LEASE), room))
     for row in claimed:
-        underway.start(look_after(runtime, submissions.submission_of(row)))
+        pool.start(look_after(context, submissions.submission_of(row)))
     return len(claimed)
 
 
@@ -50,17 +50,17 @@ async def _claim(
     ]
 
 
-async def look_after(runtime: Runtime, extra: Submission) -> None:
+async def look_after(context: Context, extra: Submission) -> None:
     """Stop an extra job, or see where it stands."""
-    async with runtime.database.reading() as connection:
+    async with context.database.reading() as connection:
         task = await task_store.find(connection, extra.task_id)
     wanted = task is not None and unserved(task)
-    upstream, dialect = runtime.upstreams.get(extra.upstream), DIALECTS.get(extra.dialect)
+    upstream, dialect = context.upstreams.get(extra.upstream), DIALECTS.get(extra.dialect)
     update: Update | None = None
     error: str | None = None
     if task is not None and upstream is not None and dialect is not None:
         try:
-            update = await _ask(runtime, task, extra, upstream, dialect, wanted=wanted)
+            update = await _ask(context, task, extra, upstream, dialect, wanted=wanted)
         except NotFound:
             update = Update(state=State.CANCELLED)  # whatever it was, it is no more
         except UpstreamError as problem:
@@ -70,13 +70,13 @@ async def look_after(runtime: Runtime, extra: Submission) -> None:
             error = type(problem).__name__
     if wanted and update is not None and update.state not in {None, State.FAILED, State.CANCELLED}:
         named = dataclasses.replace(update, external_id=update.external_id or extra.external_id)
-        await settle(runtime, News(task_id=extra.task_id, source=Source.POLL, update=named, proves=extra))
+        await settle(context, News(task_id=extra.task_id, source=Source.POLL, update=named, proves=extra))
     else:
-        await runtime.writer.do(runtime.once(_write), (extra, update, error))
+        await context.writer.do(context.once(_write), (extra, update, error))
 
 
 async def _ask(
-    runtime: Runtime, task: Task, extra: Submission, upstream: Upstream, dialect: Dialect, *, wanted: bool
+    context: Context, task: Task, extra: Submission, upstream: Upstream, dialect: Dialect, *, wanted: bool
 ) -> Update:
     """Ask as if the task were served by the extra job. A cancel looks first: it must not destroy what has been paid.
 
@@ -86,11 +86,11 @@ async def _ask(
         task, upstream=extra.upstream, dialect=extra.dialect, external_id=extra.external_id, results=()
     )
     asked = dialect.cancel(stand_in) if dialect.cancels and not wanted else dialect.poll(stand_in)
-    return await converse(runtime, upstream, dialect, asked)
+    return await run_exchange(context, upstream, dialect, asked)
 
 
 async def _write(
-    runtime: Runtime, connection: AsyncConnection, found: Sequence[tuple[Submission, Update | None, str | None]]
+    context: Context, connection: AsyncConnection, found: Sequence[tuple[Submission, Update | None, str | None]]
 ) -> list[None]:
     await task_store.lock(connection, [extra.task_id for extra, _, _ in found])
     known = await submissions.by_id(connection, [extra.id for extra, _, _ in found])
@@ -105,7 +105,7 @@ async def _write(
             job_state=state,
             cost=None if update is None else update.cost,
             refunded=None if update is None else update.refunded,
-            due_at=None if ended else _next_look(runtime, extra),
+            due_at=None if ended else _next_look(context, extra),
         )
         details: dict[str, Any] = {
             "upstream": extra.upstream,
@@ -117,12 +117,12 @@ async def _write(
             details["job_results"] = [result.as_json() for result in update.results]
         remark = "extra_job_ended" if ended or after.due_at is None else None
         news = News(task_id=extra.task_id, source=Source.POLL, settles=after, remark=remark, details=details)
-        await apply(runtime, connection, [news])
+        await apply(context, connection, [news])
     return [None] * len(found)
 
 
-def _next_look(runtime: Runtime, extra: Submission) -> dt.datetime | None:
-    now = runtime.now()
+def _next_look(context: Context, extra: Submission) -> dt.datetime | None:
+    now = context.now()
     age = (now - (extra.superseded_at or extra.sent_at)).total_seconds()
     if age > GIVEN_UP_AFTER:
         return None

@@ -13,12 +13,12 @@ from service.domain.errors import UpstreamError
 from service.domain.schedules import reconciliation_ends
 from service.domain.task import Failure, Source, State, Submission, Task, Update
 from service.flows.apply import Applied, News, announce, apply, settle
-from service.flows.context import Runtime, log
-from service.flows.conversation import converse
+from service.flows.context import Context, log
+from service.flows.conversation import run_exchange
 from service.providers.dialect import Listed
 from service.store import submissions
 from service.store import tasks as task_store
-from service.store import upstreams as gates
+from service.store import upstreams as upstream_store
 
 AROUND = dt.timedelta(seconds=60)
 """How far a provider's clock may be off ours: a job may seem to be from so long before its submit, or after its end."""
@@ -26,7 +26,7 @@ AROUND = dt.timedelta(seconds=60)
 
 ON_ITS_WAY = dt.timedelta(minutes=15)
 """How long after its submission was begun a job may have been made, at the utmost: a synchronous one takes so long."""
-MOST_OTHERS = 200
+MAX_OTHERS = 200
 """So many other submissions whose job may be the one that is listed are too many to look at."""
 
 
@@ -41,23 +41,23 @@ class _Case:
     error: str | None = None
 
 
-async def reconcile(runtime: Runtime, task: Task) -> Applied:
+async def reconcile(context: Context, task: Task) -> Applied:
     """Look once for the job of a claimed task that is unconfirmed, and write what came of it."""
-    case = await _search(runtime, task)
-    applied = await runtime.writer.do(runtime.once(_decide), case)
-    announce(runtime, [applied])
+    case = await _search(context, task)
+    applied = await context.writer.do(context.once(_decide), case)
+    announce(context, [applied])
     if applied.task is not None and applied.task.state is State.QUEUED:
-        runtime.bells.ring("submit")
+        context.signals.wake("submit")
     return applied
 
 
-async def _search(runtime: Runtime, task: Task) -> _Case:
+async def _search(context: Context, task: Task) -> _Case:
     """Ask the provider for its list, where it has one."""
-    upstream, dialect = runtime.upstreams.get(task.upstream or ""), runtime.dialect(task)
-    if upstream is None or dialect is None or not runtime.lists(task):
+    upstream, dialect = context.upstreams.get(task.upstream or ""), context.dialect(task)
+    if upstream is None or dialect is None or not context.lists(task):
         return _Case(task)
     try:
-        listed = await converse(runtime, upstream, dialect, dialect.recall(task))
+        listed = await run_exchange(context, upstream, dialect, dialect.find_lost_jobs(task))
     except UpstreamError as error:
         return _Case(task, error=f"{task.upstream} does not show its list: {error}")
     except Exception as error:  # noqa: BLE001 - a mistake of ours while reading: it is looked at again
@@ -66,18 +66,18 @@ async def _search(runtime: Runtime, task: Task) -> _Case:
     return _Case(task, listed)
 
 
-async def _decide(runtime: Runtime, connection: AsyncConnection, cases: Sequence[_Case]) -> list[Applied]:
+async def _decide(context: Context, connection: AsyncConnection, cases: Sequence[_Case]) -> list[Applied]:
     decided: list[Applied] = []
     # While these are locked no other process adopts a job of the same list.
-    await gates.lock(connection, {case.task.upstream for case in cases if case.listed and case.task.upstream})
+    await upstream_store.lock(connection, {case.task.upstream for case in cases if case.listed and case.task.upstream})
     for case in cases:
-        news = await _news(runtime, connection, case)
-        decided += await apply(runtime, connection, [news])
+        news = await _news(context, connection, case)
+        decided += await apply(context, connection, [news])
     return decided
 
 
-async def _news(runtime: Runtime, connection: AsyncConnection, case: _Case) -> News:
-    task, now = case.task, runtime.now()
+async def _news(context: Context, connection: AsyncConnection, case: _Case) -> News:
+    task, now = case.task, context.now()
     history = (await submissions.of_tasks(connection, [task.id]))[task.id]
     current = next((each for each in history if each.id == task.submission_id), None)
     if current is None:
@@ -93,8 +93,8 @@ async def _news(runtime: Runtime, connection: AsyncConnection, case: _Case) -> N
         error = f"a job in the list of {current.upstream} may be it, or that of another task whose answer is not there"
     if len(unclaimed) > 1:
         error = f"{len(unclaimed)} jobs in the list of {current.upstream} may be it, and none is certain"
-    lookup = runtime.lists(task)
-    if now >= reconciliation_ends(task, median=runtime.typical_seconds(task), lookup=lookup):
+    lookup = context.lists(task)
+    if now >= reconciliation_ends(task, median=context.typical_seconds(task), lookup=lookup):
         decided = _by_policy(task, current, now)
         if decided is not None:
             return decided
@@ -106,8 +106,8 @@ async def _may_be_anothers(connection: AsyncConnection, found: Listed, submissio
     """Whether a job may as well be that of another submission whose answer got lost, or is on its way."""
     at = dt.datetime.fromtimestamp(found.created_at, dt.UTC)
     span = {"since": at - ON_ITS_WAY, "until": at + AROUND}
-    others = await submissions.at_large(connection, submission, **span, most=MOST_OTHERS)
-    if len(others) == MOST_OTHERS:
+    others = await submissions.at_large(connection, submission, **span, most=MAX_OTHERS)
+    if len(others) == MAX_OTHERS:
         return True
     for task_id in others:
         other = await task_store.find(connection, task_id)
@@ -189,18 +189,18 @@ def _again(task: Task, submission: Submission, now: dt.datetime, source: Source,
     )
 
 
-async def retry(runtime: Runtime, task: Task) -> Applied:
+async def retry(context: Context, task: Task) -> Applied:
     """Buy an unconfirmed task again, because an operator accepts that it may be paid twice.
 
     :raises NotUnconfirmed: when it is known what became of it, by now
     """
-    async with runtime.database.reading() as connection:
+    async with context.database.reading() as connection:
         history = (await submissions.of_tasks(connection, [task.id]))[task.id]
     current = next((each for each in history if each.id == task.submission_id), None)
     if task.state is not State.UNCONFIRMED or current is None or task.external_id is not None:
         raise NotUnconfirmed(f"the task is {task.state}")
-    applied = await settle(runtime, _again(task, current, runtime.now(), Source.CLIENT, "retried"))
+    applied = await settle(context, _again(task, current, context.now(), Source.CLIENT, "retried"))
     if applied.decision != "applied":
         raise NotUnconfirmed("it has become known meanwhile what became of it")
-    runtime.bells.ring("submit")
+    context.signals.wake("submit")
     return applied

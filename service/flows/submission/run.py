@@ -13,19 +13,19 @@ from service.domain.routing import ranked, rests_until
 from service.domain.schedules import LEASE, SUBMIT_LEASE_MARGIN
 from service.domain.task import Failure, Source, State, Submission, Task, Update
 from service.flows.apply import Applied, News, announce, apply, settle_surely
-from service.flows.context import Runtime, Upstream, log
+from service.flows.concurrency import TaskPool
+from service.flows.context import Context, Upstream, log
 from service.flows.submission.cancel import unsent
 from service.flows.submission.send import Handover, found_sending, hand_over, went_wrong, who_ends
-from service.flows.task_pool import Underway
 from service.flows.upstreams.admission import Gates, Wait, claim_probes, look, take_turns, write_down
 from service.http.client import CONNECT_TIMEOUT, WRITE_TIMEOUT
 from service.providers import DIALECTS
 from service.providers.dialect import Dialect
 from service.store import queue, submissions
-from service.store import upstreams as gate_store
+from service.store import upstreams as upstream_store
 from service.store.database import StoreUnavailable
 
-MOST_UNDER_WAY = 512
+MAX_CONCURRENT = 512
 """Purchases under way at once from one process; each upstream has fewer places."""
 AT_ONCE = 64
 """Tasks that are planned in one transaction."""
@@ -51,44 +51,44 @@ class Round:
     """Seconds until the next submit fits, where tasks wait for that."""
 
 
-async def run_due(runtime: Runtime, underway: Underway) -> int:
+async def run_due(context: Context, pool: TaskPool) -> int:
     """Take the tasks that are due or whose turn it is, and start to hand them over; answer how many were taken."""
-    room = min(underway.room, AT_ONCE)
+    room = min(pool.free, AT_ONCE)
     if not room:
         return 0
-    now = runtime.now()
+    now = context.now()
     until = now + dt.timedelta(seconds=LEASE)
-    claimed: list[Task] = await runtime.writer.do(_claim, (now, until, room))
+    claimed: list[Task] = await context.writer.do(_claim, (now, until, room))
     planned = Round(claimed, 0)
     try:
-        lines = await _lines(runtime)
+        lines = await _lines(context)
         if not claimed and not lines:
             return 0
         planned.most = room if lines else 0
-        await _begin(runtime, planned)
+        await _begin(context, planned)
     except StoreUnavailable:
         # Perhaps it was written and only the answer got lost. We know that nothing was sent, and say so.
         away = Unavailable("overloaded", "the database went away before anything was sent")
         for handover in planned.handovers:
-            underway.start(_take_back(runtime, handover, away))
+            pool.start(_take_back(context, handover, away))
         begun = {handover.task.id for handover in planned.handovers}
         for task in claimed:
             if task.id not in begun:
-                underway.start(_let_go(runtime, task))
+                pool.start(_let_go(context, task))
         raise
-    announce(runtime, planned.applied)
+    announce(context, planned.applied)
     for handover in planned.handovers:
-        handover.upstream.places.take()
-        underway.start(serve(runtime, handover))
+        handover.upstream.slots.try_acquire()
+        pool.start(serve(context, handover))
     if planned.again_in is not None:
-        asyncio.get_running_loop().call_later(planned.again_in, runtime.bells.journeys["submit"].set)
+        asyncio.get_running_loop().call_later(planned.again_in, context.signals.journeys["submit"].set)
     return len(claimed) + planned.taken
 
 
-async def _lines(runtime: Runtime) -> set[str]:
+async def _lines(context: Context) -> set[str]:
     """Name the lines in which somebody stands, and that may move."""
-    async with runtime.database.reading() as connection:
-        return await gate_store.lines(connection, [line.key for line in runtime.lines])
+    async with context.database.reading() as connection:
+        return await upstream_store.lines(connection, [line.key for line in context.lines])
 
 
 async def _claim(
@@ -99,25 +99,25 @@ async def _claim(
     ]
 
 
-async def _begin(runtime: Runtime, planned: Round) -> None:
+async def _begin(context: Context, planned: Round) -> None:
     """Plan a round and write it; where it cannot be written, each task by itself, so that one costs no other."""
     try:
-        await runtime.writer.do(runtime.once(_plan_and_write), planned)
+        await context.writer.do(context.once(_plan_and_write), planned)
     except StoreUnavailable:
         raise
     except Exception:  # noqa: BLE001 - one that cannot be written waits for its lease and stops no other
         log.exception("tasks cannot be handed over together; each is by itself")
-        await _begin_one_by_one(runtime, planned)
+        await _begin_one_by_one(context, planned)
 
 
-async def _begin_one_by_one(runtime: Runtime, planned: Round) -> None:
+async def _begin_one_by_one(context: Context, planned: Round) -> None:
     together = Round(planned.claimed, planned.most)
     planned.handovers.clear()
     planned.applied.clear()
     for task in together.claimed:
         alone = Round([task], 0)
         try:
-            await runtime.writer.do(runtime.once(_plan_and_write), alone)
+            await context.writer.do(context.once(_plan_and_write), alone)
         except StoreUnavailable:
             raise
         except Exception:  # noqa: BLE001 - it comes back after its lease
@@ -127,23 +127,23 @@ async def _begin_one_by_one(runtime: Runtime, planned: Round) -> None:
         planned.applied += alone.applied
 
 
-async def _plan_and_write(runtime: Runtime, connection: AsyncConnection, rounds: Sequence[Round]) -> list[None]:
+async def _plan_and_write(context: Context, connection: AsyncConnection, rounds: Sequence[Round]) -> list[None]:
     for planned in rounds:
-        await _plan_round(runtime, connection, planned)
+        await _plan_round(context, connection, planned)
     return [None] * len(rounds)
 
 
-async def _plan_round(runtime: Runtime, connection: AsyncConnection, planned: Round) -> None:
+async def _plan_round(context: Context, connection: AsyncConnection, planned: Round) -> None:
     """See what may pass, take whose turn it is, and write what becomes of each."""
     planned.handovers.clear()
-    until = runtime.now() + dt.timedelta(seconds=LEASE)
-    lines = await gate_store.lines(connection, [line.key for line in runtime.lines])
-    gates = await look(runtime, connection, lines)
-    taken = await take_turns(runtime, connection, gates, lines, until=until, most=planned.most)
+    until = context.now() + dt.timedelta(seconds=LEASE)
+    lines = await upstream_store.lines(connection, [line.key for line in context.lines])
+    gates = await look(context, connection, lines)
+    taken = await take_turns(context, connection, gates, lines, until=until, most=planned.most)
     planned.taken = len(taken)
     tasks: list[tuple[Task, str | None]] = [*taken, *((task, None) for task in planned.claimed)]
     histories = await submissions.of_tasks(connection, [task.id for task, _ in tasks])
-    plans = [_planned(runtime, task, histories[task.id], gates, line) for task, line in tasks]
+    plans = [_planned(context, task, histories[task.id], gates, line) for task, line in tasks]
     answered_by = gates.now + dt.timedelta(seconds=PROBE_LEASE)
     lost = await claim_probes(connection, gates, sorted(gates.probes), until=answered_by)
     for number, (task, line) in enumerate(tasks):
@@ -151,9 +151,9 @@ async def _plan_round(runtime: Runtime, connection: AsyncConnection, planned: Ro
         if found is not None and found[1] is not None and found[1].key in lost:
             gates.probes.discard(found[1].key)
             gates.lose_probe(found[1].upstream, found[1].dialect)
-            plans[number] = _planned(runtime, task, histories[task.id], gates, line)
+            plans[number] = _planned(context, task, histories[task.id], gates, line)
     written = [each for each in plans if each is not None]
-    planned.applied = await apply(runtime, connection, [news for news, _ in written])
+    planned.applied = await apply(context, connection, [news for news, _ in written])
     await write_down(connection, gates)
     planned.handovers += [
         handover
@@ -166,22 +166,22 @@ async def _plan_round(runtime: Runtime, connection: AsyncConnection, planned: Ro
 
 
 def _planned(
-    runtime: Runtime, task: Task, history: Sequence[Submission], gates: Gates, line: str | None
+    context: Context, task: Task, history: Sequence[Submission], gates: Gates, line: str | None
 ) -> Plan | None:
     try:
-        return plan(runtime, task, history, gates, line=line)
+        return plan(context, task, history, gates, line=line)
     except Exception:  # noqa: BLE001 - one that cannot be planned waits for its lease and stops no other
         log.exception("task %s cannot be planned", task.id)
         return None
 
 
-def plan(runtime: Runtime, task: Task, history: Sequence[Submission], gates: Gates, *, line: str | None = None) -> Plan:
+def plan(context: Context, task: Task, history: Sequence[Submission], gates: Gates, *, line: str | None = None) -> Plan:
     """Decide what to do with a claimed task; no I/O but for the clock and the id.
 
     :param line: what it has stood in line for
     """
-    needless = _needless(task, history, runtime.now())
-    return (needless, None) if needless is not None else _ask_around(runtime, task, history, gates, line)
+    needless = _needless(task, history, context.now())
+    return (needless, None) if needless is not None else _ask_around(context, task, history, gates, line)
 
 
 def _needless(task: Task, history: Sequence[Submission], now: dt.datetime) -> News | None:
@@ -197,14 +197,14 @@ def _needless(task: Task, history: Sequence[Submission], now: dt.datetime) -> Ne
     return None if made is None else _adopt(task, made)
 
 
-def _ask_around(runtime: Runtime, task: Task, history: Sequence[Submission], gates: Gates, line: str | None) -> Plan:
+def _ask_around(context: Context, task: Task, history: Sequence[Submission], gates: Gates, line: str | None) -> Plan:
     """Hand a task to the best upstream that lets it pass, or say what it waits for."""
-    now = runtime.now()
+    now = context.now()
     wait: Wait | None = None
     rest: dt.datetime | None = None
-    for name in ranked([name for name in task.route if name in runtime.upstreams], history, now=now):
-        upstream = runtime.upstreams[name]
-        dialect = _dialect(runtime, task, upstream)
+    for name in ranked([name for name in task.route if name in context.upstreams], history, now=now):
+        upstream = context.upstreams[name]
+        dialect = _dialect(context, task, upstream)
         if dialect is None:
             continue
         until = rests_until(name, history)
@@ -213,7 +213,7 @@ def _ask_around(runtime: Runtime, task: Task, history: Sequence[Submission], gat
             continue
         met = gates.enter(upstream, dialect, client=task.client, comes_from=line)
         if met is None:
-            return _hand_over(runtime, task, history, upstream, dialect, probe=gates.is_probe(upstream, dialect))
+            return _hand_over(context, task, history, upstream, dialect, probe=gates.is_probe(upstream, dialect))
         if wait is None or (wait.recovery and not met.recovery):
             wait = met
         if not met.elsewhere:
@@ -244,18 +244,18 @@ def _is_left_running(made: Submission) -> bool:
 
 
 def _hand_over(
-    runtime: Runtime, task: Task, history: Sequence[Submission], upstream: Upstream, dialect: Dialect, *, probe: bool
+    context: Context, task: Task, history: Sequence[Submission], upstream: Upstream, dialect: Dialect, *, probe: bool
 ) -> Plan:
-    now = runtime.now()
+    now = context.now()
     submission = Submission(
-        id=runtime.new_id(), task_id=task.id, upstream=upstream.name, dialect=dialect.key, sent_at=now
+        id=context.new_id(), task_id=task.id, upstream=upstream.name, dialect=dialect.key, sent_at=now
     )
     lease = CONNECT_TIMEOUT + WRITE_TIMEOUT + dialect.patience(task.operation) + SUBMIT_LEASE_MARGIN
     fields: dict[str, Any] = {
         "upstream": upstream.name,
         "dialect": submission.dialect,
         "submission_id": submission.id,
-        "callback_expected": runtime.callback_url(upstream, dialect, task, submission.id) is not None,
+        "callback_expected": context.callback_url(upstream, dialect, task, submission.id) is not None,
     }
     news = News(
         task_id=task.id,
@@ -303,39 +303,39 @@ def _put_back(task: Task, *, until: dt.datetime) -> News:
     )
 
 
-def _dialect(runtime: Runtime, task: Task, upstream: Upstream) -> Dialect | None:
+def _dialect(context: Context, task: Task, upstream: Upstream) -> Dialect | None:
     """Choose the dialect: a follow-up speaks that of its parent, whose ids it uses."""
-    return runtime.dialect(task) if task.parent_id is not None else upstream.dialect_for(task.family, task.operation)
+    return context.dialect(task) if task.parent_id is not None else upstream.dialect_for(task.family, task.operation)
 
 
-async def serve(runtime: Runtime, handover: Handover) -> None:
+async def serve(context: Context, handover: Handover) -> None:
     """Hand a task over, and give its place at the upstream back."""
     try:
-        await hand_over(runtime, handover)
+        await hand_over(context, handover)
     finally:
-        handover.upstream.places.give()
+        handover.upstream.slots.release()
 
 
-async def _take_back(runtime: Runtime, handover: Handover, away: Unavailable) -> None:
-    applied = await settle_surely(runtime, went_wrong(runtime, handover, away))
+async def _take_back(context: Context, handover: Handover, away: Unavailable) -> None:
+    applied = await settle_surely(context, went_wrong(context, handover, away))
     if applied.decision != "applied":  # it had not been written
-        await _let_go(runtime, handover.task)
+        await _let_go(context, handover.task)
 
 
-async def _let_go(runtime: Runtime, task: Task) -> None:
+async def _let_go(context: Context, task: Task) -> None:
     """Leave a claimed task to whoever looks next, instead of until its lease ends."""
     await settle_surely(
-        runtime,
+        context,
         News(
             task_id=task.id,
             source=Source.SUBMIT,
             attempt=task.attempts,
             holder_only=True,
             expects=frozenset({State.QUEUED}),
-            retry_at=runtime.now(),
+            retry_at=context.now(),
         ),
     )
-    runtime.bells.ring("submit")
+    context.signals.wake("submit")
 
 
 def _nobody_left(task: Task, history: Sequence[Submission]) -> News:

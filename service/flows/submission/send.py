@@ -9,11 +9,11 @@ from service.domain.routing import TRIES, choose, tries
 from service.domain.schedules import RETRY_AFTER_CAP, retry_submit
 from service.domain.task import Failure, Source, State, Submission, Task, Update
 from service.flows.apply import News, settle_surely
-from service.flows.context import Runtime, Upstream, log
-from service.flows.conversation import converse
+from service.flows.context import Context, Upstream, log
+from service.flows.conversation import run_exchange
 from service.flows.submission.cancel import follow_up
 from service.providers.dialect import Dialect
-from service.store import upstreams as gate_store
+from service.store import upstreams as upstream_store
 from service.store.database import StoreUnavailable
 
 LONGEST_REST = 3600.0
@@ -33,50 +33,50 @@ class Handover:
     """Whether it tries an upstream that has been left alone."""
 
     @property
-    def key(self) -> gate_store.Key:
+    def key(self) -> upstream_store.Key:
         """Name its circuit."""
         return self.upstream.name, self.dialect.key
 
 
-async def hand_over(runtime: Runtime, handover: Handover) -> None:
+async def hand_over(context: Context, handover: Handover) -> None:
     """Send the one request that creates, and write down how it went."""
     task, submission = handover.task, handover.submission
-    url = runtime.callback_url(handover.upstream, handover.dialect, task, submission.id)
+    url = context.callback_url(handover.upstream, handover.dialect, task, submission.id)
     error: UpstreamError | None = None
     try:
         exchange = handover.dialect.submit(task, url)
         hidden = [] if url is None else [url.rpartition("/")[2]]
-        update = await converse(runtime, handover.upstream, handover.dialect, exchange, hidden=hidden)
-        news = _taken(runtime, handover, update)
+        update = await run_exchange(context, handover.upstream, handover.dialect, exchange, hidden=hidden)
+        news = _taken(context, handover, update)
     except UpstreamError as raised:
         error = raised
     except Exception as raised:  # noqa: BLE001 - a mistake of ours while reading: the job may run all the same
         log.exception("the answer to submission %s could not be read", submission.id)
         error = Uncertain("unreadable", f"the answer could not be read: {raised!r}"[:300])
     if error is not None:
-        news = went_wrong(runtime, handover, error)
-    applied = await settle_surely(runtime, news)
-    await _report(runtime, handover, error)
+        news = went_wrong(context, handover, error)
+    applied = await settle_surely(context, news)
+    await _report(context, handover, error)
     if applied.task is not None and applied.task.state is State.QUEUED:
-        runtime.bells.ring("submit")
+        context.signals.wake("submit")
     if error is not None and perhaps_bought(handover.history):
-        runtime.bells.ring("extras")
+        context.signals.wake("duplicates")
     if applied.task is not None and applied.task.cancel_requested_at is not None:
-        await follow_up(runtime, applied.task)
+        await follow_up(context, applied.task)
 
 
-async def _report(runtime: Runtime, handover: Handover, error: UpstreamError | None) -> None:
+async def _report(context: Context, handover: Handover, error: UpstreamError | None) -> None:
     """Let the circuit know how it went. It is a hint: where it cannot be written, nothing waits for it."""
     failed = error is not None and (error.broken or isinstance(error, Uncertain))
     try:
         if failed:
-            opened = await runtime.writer.do(gate_store.record_failures, (*handover.key, runtime.now()))
+            opened = await context.writer.do(upstream_store.record_failures, (*handover.key, context.now()))
             if opened:
                 log.error("upstream %s (%s) keeps failing and is left alone for a while", *handover.key)
         elif handover.probe:
-            await runtime.writer.do(gate_store.close_circuits, handover.key)
+            await context.writer.do(upstream_store.close_circuits, handover.key)
             log.warning("upstream %s (%s) is back", *handover.key)
-            runtime.bells.ring("submit")
+            context.signals.wake("submit")
     except StoreUnavailable as away:
         log.warning("the circuit of %s (%s) cannot be written: %s", *handover.key, away)
 
@@ -87,9 +87,9 @@ def _settled(handover: Handover, outcome: str, now: dt.datetime, error: Upstream
     )
 
 
-def _taken(runtime: Runtime, handover: Handover, update: Update) -> News:
+def _taken(context: Context, handover: Handover, update: Update) -> News:
     if update.external_id is None and (update.state is None or not update.state.ended):
-        return went_wrong(runtime, handover, Uncertain("unreadable", "the answer has no job id"))
+        return went_wrong(context, handover, Uncertain("unreadable", "the answer has no job id"))
     return News(
         task_id=handover.task.id,
         source=Source.SUBMIT,
@@ -111,9 +111,9 @@ def who_ends(history: Sequence[Submission]) -> Source:
     return Source.SWEEP if perhaps_bought(history) else Source.SUBMIT
 
 
-def went_wrong(runtime: Runtime, handover: Handover, error: UpstreamError) -> News:
+def went_wrong(context: Context, handover: Handover, error: UpstreamError) -> News:
     """Turn a failure into what may be done next."""
-    now = runtime.now()
+    now = context.now()
     task, upstream = handover.task, handover.upstream.name
     news = News(
         task_id=task.id,
@@ -132,7 +132,7 @@ def went_wrong(runtime: Runtime, handover: Handover, error: UpstreamError) -> Ne
         case AccountProblem():
             return _turned_away(news, handover, error, failure, now)
         case Unavailable():
-            return _unavailable(runtime, news, handover, error)
+            return _unavailable(context, news, handover, error)
         case _:
             unknown = Update(state=State.UNCONFIRMED)
             return dataclasses.replace(news, update=unknown, settles=_settled(handover, "uncertain", now, error))
@@ -155,16 +155,16 @@ def _turned_away(news: News, handover: Handover, error: AccountProblem, failure:
     )
 
 
-def _unavailable(runtime: Runtime, news: News, handover: Handover, error: Unavailable) -> News:
+def _unavailable(context: Context, news: News, handover: Handover, error: Unavailable) -> News:
     """Try again later, or at the next upstream."""
-    now = runtime.now()
+    now = context.now()
     settled = _settled(handover, "unavailable", now, error)
     met = tries(settled.upstream, [*handover.history, settled])
-    again_at = retry_submit(max(met, 1), retry_after=error.retry_after, chance=runtime.chance(), now=now)
+    again_at = retry_submit(max(met, 1), retry_after=error.retry_after, chance=context.chance(), now=now)
     asked = now + dt.timedelta(seconds=min(error.retry_after or 0.0, LONGEST_REST))
     settled = dataclasses.replace(settled, retry_at=max(again_at, asked))
     if met == TRIES or (error.retry_after or 0.0) > RETRY_AFTER_CAP:
-        route = [name for name in handover.task.route if name in runtime.upstreams]
+        route = [name for name in handover.task.route if name in context.upstreams]
         if choose(route, [*handover.history, settled], now=now) != settled.upstream:
             again_at = now  # by another one
     return dataclasses.replace(

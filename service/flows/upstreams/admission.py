@@ -10,10 +10,10 @@ from service.domain.circuit_breaker import Circuit
 from service.domain.fair_share import turns
 from service.domain.rate_limit import Rate
 from service.domain.task import Task
-from service.flows.context import Line, Runtime, Upstream
+from service.flows.context import Context, Line, Upstream
 from service.providers.dialect import Dialect
 from service.store import queue
-from service.store import upstreams as gate_store
+from service.store import upstreams as upstream_store
 
 PROBE_UNSEEN = dt.timedelta(seconds=1)
 """How long a round takes for granted that another process tries an upstream."""
@@ -37,14 +37,14 @@ class Gates:
     """What may still pass in one round. Each task that enters takes what it needs."""
 
     now: dt.datetime
-    circuits: dict[gate_store.Key, Circuit]
+    circuits: dict[upstream_store.Key, Circuit]
     served: dict[str, dict[str, int]]
     free: dict[str, int]
-    """Places by upstream."""
+    """Slots by upstream."""
     rates: dict[str, Rate]
     crowded: set[str] = dataclasses.field(default_factory=set)
     """Lines in which others still stand: whoever comes now goes behind them."""
-    probes: set[gate_store.Key] = dataclasses.field(default_factory=set)
+    probes: set[upstream_store.Key] = dataclasses.field(default_factory=set)
     """Circuits that a task of this round tries."""
 
     def enter(self, upstream: Upstream, dialect: Dialect, *, client: str, comes_from: str | None) -> Wait | None:
@@ -119,13 +119,13 @@ def _full(upstream: Upstream, served: int) -> str:
     return f"as many submits to {upstream.name} are under way as may be at once"
 
 
-async def look(runtime: Runtime, connection: AsyncConnection, lines: set[str]) -> Gates:
+async def look(context: Context, connection: AsyncConnection, lines: set[str]) -> Gates:
     """Read what may pass now, and keep other processes from letting anything pass where places are counted."""
-    limited = [each for each in runtime.upstreams.values() if each.limited]
-    lined_up = {line.upstream for line in runtime.lines if line.key in lines}
-    kept = await gate_store.lock(connection, {each.name for each in limited} | lined_up)
-    served = await gate_store.served(connection, set(kept))
-    free = {name: upstream.places.free for name, upstream in runtime.upstreams.items()}
+    limited = [each for each in context.upstreams.values() if each.limited]
+    lined_up = {line.upstream for line in context.lines if line.key in lines}
+    kept = await upstream_store.lock(connection, {each.name for each in limited} | lined_up)
+    served = await upstream_store.served(connection, set(kept))
+    free = {name: upstream.slots.free for name, upstream in context.upstreams.items()}
     rates: dict[str, Rate] = {}
     for upstream in limited:
         if upstream.settings.open_tasks is not None:
@@ -133,23 +133,23 @@ async def look(runtime: Runtime, connection: AsyncConnection, lines: set[str]) -
             free[upstream.name] = min(free[upstream.name], left)
         if upstream.settings.submits_per_second is not None:
             rates[upstream.name] = Rate(upstream.settings.submits_per_second, kept[upstream.name].submit_slot_at)
-    circuits = await gate_store.all_circuits(connection)
-    return Gates(now=runtime.now(), circuits=circuits, served=served, free=free, rates=rates)
+    circuits = await upstream_store.all_circuits(connection)
+    return Gates(now=context.now(), circuits=circuits, served=served, free=free, rates=rates)
 
 
 async def take_turns(
-    runtime: Runtime, connection: AsyncConnection, gates: Gates, lines: set[str], *, until: dt.datetime, most: int
+    context: Context, connection: AsyncConnection, gates: Gates, lines: set[str], *, until: dt.datetime, most: int
 ) -> list[tuple[Task, str]]:
     """Take those out of the lines whose turn it is, with the line in which each stood."""
     taken: list[tuple[Task, str]] = []
-    for line in runtime.lines:
+    for line in context.lines:
         if line.key not in lines:
             continue
         free = gates.passing(line, most=most - len(taken))
         if not free:
             gates.crowded.add(line.key)
             continue
-        waiting = await gate_store.in_line(connection, line.key, most=free)
+        waiting = await upstream_store.in_line(connection, line.key, most=free)
         chosen = turns(gates.served.get(line.upstream, {}), waiting, free=free)
         claimed = await queue.claim_waiting(connection, [task_id for _, task_id in chosen], until=until)
         taken += [(task, line.key) for task in claimed]
@@ -162,15 +162,15 @@ async def write_down(connection: AsyncConnection, gates: Gates) -> None:
     """Write what was taken of the submits per second."""
     for name, rate in gates.rates.items():
         if rate.slot_at is not None:
-            await gate_store.move_submit_slot(connection, name, rate.slot_at)
+            await upstream_store.move_submit_slot(connection, name, rate.slot_at)
 
 
 async def claim_probes(
-    connection: AsyncConnection, gates: Gates, wanted: Sequence[gate_store.Key], *, until: dt.datetime
-) -> set[gate_store.Key]:
+    connection: AsyncConnection, gates: Gates, wanted: Sequence[upstream_store.Key], *, until: dt.datetime
+) -> set[upstream_store.Key]:
     """Take the right to try upstreams that were left alone; answer which of them were not to be had."""
-    lost: set[gate_store.Key] = set()
+    lost: set[upstream_store.Key] = set()
     for key in wanted:
-        if not await gate_store.claim_probe(connection, gates.circuits[key], now=gates.now, until=until):
+        if not await upstream_store.claim_probe(connection, gates.circuits[key], now=gates.now, until=until):
             lost.add(key)
     return lost

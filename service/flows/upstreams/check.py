@@ -6,8 +6,8 @@ import datetime as dt
 from collections.abc import Generator
 
 from service.domain.errors import AccountProblem, UpstreamError
-from service.flows.context import Runtime, Upstream
-from service.flows.conversation import converse
+from service.flows.context import Context, Upstream
+from service.flows.conversation import run_exchange
 from service.flows.upstreams import credit
 from service.providers.dialect import NOTHING, Balance, Call, Dialect, Reply, http_date
 from service.providers.newapi import account
@@ -48,55 +48,55 @@ class Seen:
         return reply.status in REDIRECTS or page or (reply.status == _NO_SUCH_ROUTE and reply.document is NOTHING)
 
 
-async def look(runtime: Runtime, upstream: Upstream) -> Seen:
+async def look(context: Context, upstream: Upstream) -> Seen:
     """Ask an upstream the cheapest questions that want the key. Nothing is bought."""
     seen = Seen(upstream)
     if not upstream.dialects:
         return seen
     try:
         async with asyncio.timeout(PATIENCE):
-            await _ask(runtime, seen)
+            await _ask(context, seen)
     except TimeoutError:
         seen.error = seen.error or UpstreamError("provider_timeout", f"no answer within {PATIENCE:g} s", broken=True)
     return seen
 
 
-async def _ask(runtime: Runtime, seen: Seen) -> None:
-    upstream, began = seen.upstream, runtime.now()
+async def _ask(context: Context, seen: Seen) -> None:
+    upstream, began = seen.upstream, context.now()
     telling = next((each for each in upstream.dialects if type(each).balance is not Dialect.balance), None)
 
     def note(call: Call, reply: Reply) -> None:
         """Note the first answer, and the time by the other's clock."""
         if seen.reply is None:
             seen.asked, seen.reply = f"{call.method} {call.path}", reply
-            seen.skew = _skew(reply, began, runtime.now())
+            seen.skew = _skew(reply, began, context.now())
 
     try:
         if telling is not None:
-            seen.balance = await converse(runtime, upstream, telling, telling.balance(), heard=note)
+            seen.balance = await run_exchange(context, upstream, telling, telling.balance(), heard=note)
         else:
-            await converse(runtime, upstream, upstream.dialects[0], _models(), heard=note)
+            await run_exchange(context, upstream, upstream.dialects[0], _models(), heard=note)
     except UpstreamError as error:
         seen.error = error
         return
     if telling is None:
-        await _ask_for_credit(runtime, seen)
+        await _ask_for_credit(context, seen)
     if upstream.settings.account_token is not None:
-        await _ask_for_jobs(runtime, seen)
+        await _ask_for_jobs(context, seen)
 
 
-async def _ask_for_credit(runtime: Runtime, seen: Seen) -> None:
+async def _ask_for_credit(context: Context, seen: Seen) -> None:
     try:
-        seen.balance = await credit.ask(runtime, seen.upstream)
+        seen.balance = await credit.ask(context, seen.upstream)
     except UpstreamError as error:
         seen.balance_error = error
 
 
-async def _ask_for_jobs(runtime: Runtime, seen: Seen) -> None:
-    now = runtime.now().timestamp()
+async def _ask_for_jobs(context: Context, seen: Seen) -> None:
+    now = context.now().timestamp()
     listing = account.jobs(platform="suno", since=now - 1, until=now)
     try:
-        await converse(runtime, seen.upstream, seen.upstream.dialects[0], listing)
+        await run_exchange(context, seen.upstream, seen.upstream.dialects[0], listing)
     except UpstreamError as error:
         seen.jobs_error = error
 

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.domain.errors import UpstreamError
-from service.flows.context import Runtime, Upstream, log
-from service.flows.conversation import converse
+from service.flows.context import Context, Upstream, log
+from service.flows.conversation import run_exchange
 from service.providers.dialect import Balance, BalanceExchange, Dialect
 from service.providers.newapi import account
-from service.store import upstreams as gates
+from service.store import upstreams as upstream_store
 
 EVERY = 600.0
 """Seconds between questions, over all processes together."""
@@ -35,50 +35,52 @@ def question(upstream: Upstream) -> tuple[Dialect, BalanceExchange] | None:
     return next(((dialect, dialect.balance()) for dialect in telling), None)
 
 
-async def ask(runtime: Runtime, upstream: Upstream) -> Balance | None:
+async def ask(context: Context, upstream: Upstream) -> Balance | None:
     """Ask one upstream; None where there is nothing to ask.
 
     :raises UpstreamError: when it does not say
     """
     asked = question(upstream)
-    return None if asked is None else await converse(runtime, upstream, *asked)
+    return None if asked is None else await run_exchange(context, upstream, *asked)
 
 
-async def ask_due(runtime: Runtime, *, after: float = DUE) -> int:
+async def ask_due(context: Context, *, after: float = DUE) -> int:
     """Ask those upstreams that nobody has asked for a while; answer how many there were.
 
     :param after: seconds
     :raises StoreUnavailable: when the database is out of reach
     """
-    names = [name for name, upstream in runtime.upstreams.items() if question(upstream) is not None]
+    names = [name for name, upstream in context.upstreams.items() if question(upstream) is not None]
     if not names:
         return 0
-    now = runtime.now()
+    now = context.now()
     wish = (names, now, now - dt.timedelta(seconds=after))
-    claimed: list[gates.Upstream] = await runtime.writer.do(_claim, wish)
-    found = await asyncio.gather(*(_learn(runtime, known) for known in claimed))
-    await asyncio.gather(*(runtime.writer.do(gates.keep_credit, each) for each in found))
+    claimed: list[upstream_store.Upstream] = await context.writer.do(_claim, wish)
+    found = await asyncio.gather(*(_learn(context, known) for known in claimed))
+    await asyncio.gather(*(context.writer.do(upstream_store.keep_credit, each) for each in found))
     return len(claimed)
 
 
 async def _claim(
     connection: AsyncConnection, wishes: Sequence[tuple[list[str], dt.datetime, dt.datetime]]
-) -> list[list[gates.Upstream]]:
-    return [await gates.claim_credit(connection, names, now=now, before=before) for names, now, before in wishes]
+) -> list[list[upstream_store.Upstream]]:
+    return [
+        await upstream_store.claim_credit(connection, names, now=now, before=before) for names, now, before in wishes
+    ]
 
 
-async def _learn(runtime: Runtime, known: gates.Upstream) -> gates.Upstream:
+async def _learn(context: Context, known: upstream_store.Upstream) -> upstream_store.Upstream:
     """Ask, and say in the log what somebody has to know. What was known stays where there is no answer."""
-    upstream = runtime.upstreams[known.name]
+    upstream = context.upstreams[known.name]
     error: str | None = None
     balance: Balance | None = None
     try:
-        balance = await ask(runtime, upstream)
+        balance = await ask(context, upstream)
     except UpstreamError as refusal:
         error = str(refusal)[:300]
     except Exception as mistake:  # noqa: BLE001 - a mistake of ours while reading: it is asked again
         error = f"the answer could not be read: {type(mistake).__name__}"
-    now = runtime.now()
+    now = context.now()
     if balance is None:
         if error != known.credit_error:
             log.warning("upstream %s does not say what is left on the account: %s", known.name, error)

@@ -10,9 +10,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.domain.schedules import FAILING_LONG, UNWATCHED, next_delivery
 from service.domain.webhook_events import TEST
-from service.flows.context import Runtime
+from service.flows.context import Context
 from service.store import queue
-from service.store.webhooks import attempts as deliveries
+from service.store.webhooks import attempts as attempt_store
 from service.store.webhooks import endpoints
 from service.store.webhooks.attempts import Delivery
 from service.store.webhooks.endpoints import Endpoint, Health
@@ -67,10 +67,10 @@ class Settlement:
     health: Health | None
 
 
-def settlement_of(runtime: Runtime, claimed: Claimed, attempt: Attempt) -> Settlement:
+def settlement_of(context: Context, claimed: Claimed, attempt: Attempt) -> Settlement:
     """Decide what becomes of a message after an attempt, and what the attempt says about the endpoint."""
-    message, now = claimed.message, runtime.now()
-    state, due = _state_after(message, attempt, chance=runtime.chance(), now=now)
+    message, now = claimed.message, context.now()
+    state, due = _state_after(message, attempt, chance=context.chance(), now=now)
     row = {
         "of_row": message.id,
         "of_attempt": message.attempts,
@@ -116,11 +116,11 @@ def _health(claimed: Claimed, attempt: Attempt) -> Health | None:
     return Health(endpoint.id, succeeded=attempt.delivered, gone=attempt.gone)
 
 
-async def settle(runtime: Runtime, connection: AsyncConnection, settled: Sequence[Settlement]) -> list[str | None]:
+async def settle(context: Context, connection: AsyncConnection, settled: Sequence[Settlement]) -> list[str | None]:
     """Write how attempts went, and give for each the reason for which its endpoint is disabled now, if it is."""
     await queue.settle_outbox(connection, sorted((each.row for each in settled), key=lambda row: row["of_row"]))
-    await deliveries.record(connection, [each.delivery for each in settled if each.delivery is not None])
-    now = runtime.now()
+    await attempt_store.record(connection, [each.delivery for each in settled if each.delivery is not None])
+    now = context.now()
     disabled = await endpoints.note_health(
         connection,
         [each.health for each in settled if each.health is not None],

@@ -11,9 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.domain.schedules import FAILING_LONG, LEASE
 from service.domain.webhook_events import TEST
-from service.flows.concurrency import EACH
-from service.flows.context import Runtime, log
-from service.flows.task_pool import Underway
+from service.flows.concurrency import EACH, TaskPool
+from service.flows.context import Context, log
 from service.flows.webhooks.attempt import SUCCESSES, Attempt, Claimed, settle, settlement_of
 from service.flows.webhooks.signing import dressed
 from service.http.client import post_briefly
@@ -22,7 +21,7 @@ from service.store import queue
 from service.store.webhooks import endpoints
 from service.store.webhooks.messages import message_of
 
-MOST_UNDER_WAY = 100
+MAX_CONCURRENT = 100
 ATTEMPT_TIMEOUT = 15.0
 """Seconds that one attempt may take altogether."""
 ANSWER_CAP = 64 * 1024
@@ -35,17 +34,17 @@ _NO_ADDRESS = (httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeError)
 """A URL that nothing can be sent to, today or later."""
 
 
-async def run_due(runtime: Runtime, underway: Underway) -> int:
+async def run_due(context: Context, pool: TaskPool) -> int:
     """Take the messages that are due and start to deliver them; answer how many were taken."""
-    room = min(underway.room, MOST_UNDER_WAY)
+    room = min(pool.free, MAX_CONCURRENT)
     if not room:
         return 0
-    now = runtime.now()
-    wish = _Wish(now, now + dt.timedelta(seconds=LEASE), room, runtime.lanes.places())
-    claimed = await runtime.writer.do(_claim, wish)
+    now = context.now()
+    wish = _Wish(now, now + dt.timedelta(seconds=LEASE), room, context.destination_slots.limits())
+    claimed = await context.writer.do(_claim, wish)
     for each in claimed:
-        runtime.lanes.take(each.message.destination)
-        underway.start(deliver(runtime, each))
+        context.destination_slots.acquire(each.message.destination)
+        pool.start(deliver(context, each))
     return len(claimed)
 
 
@@ -71,19 +70,19 @@ async def _claim_one(connection: AsyncConnection, wish: _Wish) -> list[Claimed]:
     return [Claimed(each, None if each.endpoint_id is None else found.get(each.endpoint_id)) for each in messages]
 
 
-async def deliver(runtime: Runtime, claimed: Claimed) -> None:
+async def deliver(context: Context, claimed: Claimed) -> None:
     """Make one attempt to deliver a claimed message that has a place in its lane."""
     message = claimed.message
     try:
-        attempt = _refused(runtime, claimed) or await _post(runtime, claimed)
-        settlement = settlement_of(runtime, claimed, attempt)
-        disabled = await runtime.writer.do(runtime.once(settle), settlement)
+        attempt = _refused(context, claimed) or await _post(context, claimed)
+        settlement = settlement_of(context, claimed, attempt)
+        disabled = await context.writer.do(context.once(settle), settlement)
         _say(claimed, attempt, settlement.row["state"], disabled)
     finally:
-        runtime.lanes.give(message.destination)
+        context.destination_slots.release(message.destination)
 
 
-def _refused(runtime: Runtime, claimed: Claimed) -> Attempt | None:
+def _refused(context: Context, claimed: Claimed) -> Attempt | None:
     """Find out whether there is nobody to send to."""
     message, endpoint = claimed.message, claimed.endpoint
     if message.endpoint_id is None:
@@ -94,18 +93,18 @@ def _refused(runtime: Runtime, claimed: Claimed) -> Attempt | None:
         reason = f"the endpoint was disabled ({endpoint.disabled_reason}) when its time came"
     else:
         return None
-    return Attempt(at=runtime.now(), error=reason, hopeless=True, made=False)
+    return Attempt(at=context.now(), error=reason, hopeless=True, made=False)
 
 
-async def _post(runtime: Runtime, claimed: Claimed) -> Attempt:
-    message, endpoint, at, since = claimed.message, claimed.endpoint, runtime.now(), _clock()
+async def _post(context: Context, claimed: Claimed) -> Attempt:
+    message, endpoint, at, since = claimed.message, claimed.endpoint, context.now(), _clock()
     url = message.url if endpoint is None else endpoint.url
     try:
         headers, body = dressed(
-            message, endpoint, at=at, secret=runtime.webhook_secret, source=runtime.settings.public_url
+            message, endpoint, at=at, secret=context.webhook_secret, source=context.settings.public_url
         )
         answer = await post_briefly(
-            runtime.http.messages,
+            context.http.messages,
             url,
             headers={**headers, "Accept-Encoding": "identity"},
             content=body.encode(),
@@ -113,19 +112,19 @@ async def _post(runtime: Runtime, claimed: Claimed) -> Attempt:
             cap=ANSWER_CAP,
         )
     except Exception as error:  # noqa: BLE001 - whatever a client's URL leads to, the schedule goes on and ends
-        runtime.lanes.answered(message.destination, in_time=not isinstance(error, httpx.TimeoutException))
+        context.destination_slots.answered(message.destination, in_time=not isinstance(error, httpx.TimeoutException))
         refused = error if isinstance(error, ForbiddenAddress) else forbidden(error)
         words = str(refused) if refused is not None else f"{type(error).__name__} {error}".strip()
         hopeless = refused is not None or isinstance(error, _NO_ADDRESS)
         return Attempt(at=at, seconds=_clock() - since, error=_storable(words)[:ERROR_KEPT], hopeless=hopeless)
-    runtime.lanes.answered(message.destination, in_time=True)
+    context.destination_slots.answered(message.destination, in_time=True)
     return Attempt(
         at=at,
         seconds=_clock() - since,
         status=answer.status,
         error=None if answer.status in SUCCESSES else f"HTTP {answer.status}",
         answer=_storable(answer.body[:ANSWER_KEPT].decode("utf-8", "replace")) or None,
-        retry_after=_asked_to_wait(answer.headers, runtime.now()),
+        retry_after=_asked_to_wait(answer.headers, context.now()),
     )
 
 

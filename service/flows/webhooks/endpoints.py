@@ -12,18 +12,18 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.domain.schedules import LEASE
 from service.domain.validation import Mistake, Schema
 from service.domain.webhook_events import TEST, TYPES
-from service.flows.context import Runtime
-from service.flows.render import instant
+from service.flows.context import Context
+from service.flows.render import rfc3339
 from service.flows.submission.accept import Invalid, check_callback_url
 from service.flows.webhooks.attempt import Claimed
 from service.flows.webhooks.dispatch import deliver
 from service.flows.webhooks.enqueue import lane_of
 from service.store.webhooks import endpoints
-from service.store.webhooks import messages as outbox
+from service.store.webhooks import messages as message_store
 from service.store.webhooks.endpoints import Endpoint
 from service.store.webhooks.messages import Message
 
-MOST_ENDPOINTS = 50
+MAX_ENDPOINTS = 50
 """Endpoints that a client may have: every change of its tasks is held against all of them."""
 OLD_SECRET_SIGNS = 24 * 3600.0
 """Seconds for which a secret still signs after its rotation."""
@@ -86,16 +86,16 @@ def new_secret() -> str:
     return "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
 
 
-async def register(runtime: Runtime, document: Any, *, client: str) -> Endpoint:
+async def register(context: Context, document: Any, *, client: str) -> Endpoint:
     """Make an endpoint of what a client sent.
 
     :raises Invalid: with every mistake
     :raises TooMany: when there is no room for another
     """
-    _check(runtime, _WISH, document)
-    now = runtime.now()
+    _check(context, _WISH, document)
+    now = context.now()
     endpoint = Endpoint(
-        id=runtime.new_id(),
+        id=context.new_id(),
         client=client,
         url=document["url"],
         description=document.get("description", ""),
@@ -105,46 +105,46 @@ async def register(runtime: Runtime, document: Any, *, client: str) -> Endpoint:
         created_at=now,
         updated_at=now,
     )
-    if not await runtime.writer.do_first(_register, endpoint):
-        raise TooMany(f"{MOST_ENDPOINTS} endpoints are allowed: delete one, or let one listen to more")
+    if not await context.writer.do_first(_register, endpoint):
+        raise TooMany(f"{MAX_ENDPOINTS} endpoints are allowed: delete one, or let one listen to more")
     return endpoint
 
 
-async def change(runtime: Runtime, endpoint: Endpoint, document: Any) -> Endpoint | None:
+async def change(context: Context, endpoint: Endpoint, document: Any) -> Endpoint | None:
     """Change what a client wants changed of its endpoint; None when it is gone meanwhile.
 
     To enable one that was disabled gives it a new start: its failures are forgotten.
 
     :raises Invalid: with every mistake
     """
-    _check(runtime, _CHANGE, document)
-    now = runtime.now()
+    _check(context, _CHANGE, document)
+    now = context.now()
     values = {name: document[name] for name in _FIELDS if name in document}
     match document.get("enabled"):
         case True:
             values |= {"disabled_at": None, "disabled_reason": None, "failing_since": None, "failed_at": None}
         case False if endpoint.disabled_at is None:
             values |= {"disabled_at": now, "disabled_reason": "client"}
-    return await runtime.writer.do_first(_change, (endpoint, {**values, "updated_at": now}))
+    return await context.writer.do_first(_change, (endpoint, {**values, "updated_at": now}))
 
 
-async def rotate(runtime: Runtime, endpoint: Endpoint) -> Endpoint | None:
+async def rotate(context: Context, endpoint: Endpoint) -> Endpoint | None:
     """Give an endpoint a new secret; the one it has signs as well for a day. None when it is gone meanwhile."""
-    return await runtime.writer.do_first(runtime.once(_rotate), endpoint)
+    return await context.writer.do_first(context.once(_rotate), endpoint)
 
 
-async def remove(runtime: Runtime, endpoint: Endpoint) -> Endpoint | None:
+async def remove(context: Context, endpoint: Endpoint) -> Endpoint | None:
     """Delete an endpoint; None when it is gone already. What waits for it is discarded when its time comes."""
-    return await runtime.writer.do_first(_remove, endpoint)
+    return await context.writer.do_first(_remove, endpoint)
 
 
-async def try_out(runtime: Runtime, endpoint: Endpoint) -> Message:
+async def try_out(context: Context, endpoint: Endpoint) -> Message:
     """Send an endpoint a message to try it with, at once if it has a place; give the message as it was written."""
-    now, lane = runtime.now(), lane_of(endpoint.id)
-    at_once = runtime.lanes.room(lane) > 0
+    now, lane = context.now(), lane_of(endpoint.id)
+    at_once = context.destination_slots.free(lane) > 0
     data = {"endpoint_id": str(endpoint.id), "url": endpoint.url, "description": endpoint.description}
     message = Message(
-        id=runtime.new_id(),
+        id=context.new_id(),
         client=endpoint.client,
         task_id=None,
         endpoint_id=endpoint.id,
@@ -152,30 +152,30 @@ async def try_out(runtime: Runtime, endpoint: Endpoint) -> Message:
         sequence=0,
         type=TEST,
         url=endpoint.url,
-        body=orjson.dumps({"type": TEST, "timestamp": instant(now), "sequence": 0, "data": data}).decode(),
+        body=orjson.dumps({"type": TEST, "timestamp": rfc3339(now), "sequence": 0, "data": data}).decode(),
         created_at=now,
         due_at=now + dt.timedelta(seconds=LEASE) if at_once else now,
         attempts=int(at_once),  # it is claimed as it is written
     )
-    await runtime.writer.do_first(_owe, message)
+    await context.writer.do_first(_owe, message)
     if at_once:
-        runtime.lanes.take(lane)
-        await deliver(runtime, Claimed(message, endpoint))
+        context.destination_slots.acquire(lane)
+        await deliver(context, Claimed(message, endpoint))
     else:
-        runtime.bells.ring("outbox")
+        context.signals.wake("webhooks")
     return message
 
 
-def _check(runtime: Runtime, schema: Schema, document: Any) -> None:
+def _check(context: Context, schema: Schema, document: Any) -> None:
     mistakes: list[Mistake] = schema.mistakes(document)
     if isinstance(document, dict):
-        check_callback_url(runtime, document.get("url"), mistakes, where="url")
+        check_callback_url(context, document.get("url"), mistakes, where="url")
     if mistakes:
         raise Invalid(mistakes)
 
 
 async def _register(connection: AsyncConnection, wished: Sequence[Endpoint]) -> list[bool]:
-    return await endpoints.register(connection, wished, most=MOST_ENDPOINTS)
+    return await endpoints.register(connection, wished, most=MAX_ENDPOINTS)
 
 
 async def _change(
@@ -184,8 +184,8 @@ async def _change(
     return [await endpoints.change(connection, each.id, each.client, values) for each, values in changes]
 
 
-async def _rotate(runtime: Runtime, connection: AsyncConnection, wished: Sequence[Endpoint]) -> list[Endpoint | None]:
-    now = runtime.now()
+async def _rotate(context: Context, connection: AsyncConnection, wished: Sequence[Endpoint]) -> list[Endpoint | None]:
+    now = context.now()
     until = now + dt.timedelta(seconds=OLD_SECRET_SIGNS)
     return [
         await endpoints.rotate(connection, each.id, each.client, secret=new_secret(), until=until, now=now)
@@ -198,5 +198,5 @@ async def _remove(connection: AsyncConnection, wished: Sequence[Endpoint]) -> li
 
 
 async def _owe(connection: AsyncConnection, messages: Sequence[Message]) -> list[None]:
-    await outbox.owe(connection, messages)
+    await message_store.owe(connection, messages)
     return [None] * len(messages)

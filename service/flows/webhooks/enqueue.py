@@ -10,10 +10,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.domain.task import Task
 from service.domain.webhook_events import ENDS, PROGRESS, told_by_callback, told_to_endpoint
-from service.flows.context import Runtime
+from service.flows.context import Context
 from service.flows.webhooks.payload import body_of
 from service.store.webhooks import endpoints
-from service.store.webhooks import messages as outbox
+from service.store.webhooks import messages as message_store
 from service.store.webhooks.endpoints import Endpoint
 from service.store.webhooks.messages import Message
 
@@ -30,7 +30,7 @@ class Change:
     """As it is after the change."""
 
 
-async def tell(runtime: Runtime, connection: AsyncConnection, changes: Sequence[Change], now: dt.datetime) -> set[UUID]:
+async def tell(context: Context, connection: AsyncConnection, changes: Sequence[Change], now: dt.datetime) -> set[UUID]:
     """Write the messages that are owed, and give the tasks that they are about.
 
     The endpoints of the clients concerned are read once; where nobody listens nothing is written.
@@ -41,27 +41,27 @@ async def tell(runtime: Runtime, connection: AsyncConnection, changes: Sequence[
     for endpoint in await endpoints.listening(connection, {each.task.client for each in changes}):
         listening.setdefault(endpoint.client, []).append(endpoint)
     owed = [
-        message for each in changes for message in _messages(runtime, each, listening.get(each.task.client, ()), now)
+        message for each in changes for message in _messages(context, each, listening.get(each.task.client, ()), now)
     ]
-    await outbox.owe(connection, [message for message in owed if message.type != PROGRESS])
+    await message_store.owe(connection, [message for message in owed if message.type != PROGRESS])
     ended = {each.task.id for each in changes if each.type in ENDS and _wants_progress(each.task, listening)}
     latest = {(each.task_id, each.destination): each for each in owed if each.type == PROGRESS}
     waiting = [message for message in latest.values() if message.task_id not in ended]
-    await outbox.owe_progress(connection, waiting, ended=sorted(ended))
+    await message_store.owe_progress(connection, waiting, ended=sorted(ended))
     return {message.task_id for message in owed if message.task_id is not None}
 
 
-def _messages(runtime: Runtime, change: Change, listening: Collection[Endpoint], now: dt.datetime) -> Iterator[Message]:
+def _messages(context: Context, change: Change, listening: Collection[Endpoint], now: dt.datetime) -> Iterator[Message]:
     """Make a message for each who is to be told, all with the same body."""
     task = change.task
     to: list[tuple[UUID | None, str, str]] = []
     if task.callback_url is not None and told_by_callback(task.callback_events, change.type):
         to.append((None, host_of(task.callback_url), task.callback_url))
     to += [(each.id, lane_of(each.id), each.url) for each in listening if told_to_endpoint(each.events, change.type)]
-    body = body_of(change.type, task, now, public_url=runtime.settings.public_url) if to else ""
+    body = body_of(change.type, task, now, public_url=context.settings.public_url) if to else ""
     for endpoint_id, destination, url in to:
         yield Message(
-            id=runtime.new_id(),
+            id=context.new_id(),
             client=task.client,
             task_id=task.id,
             endpoint_id=endpoint_id,

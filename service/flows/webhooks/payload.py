@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 
 from service.domain.task import Task
-from service.flows.render import instant, show_task
+from service.flows.render import rfc3339, show_task
 
 LARGEST = 20_000
 """Bytes that a body may have."""
@@ -21,14 +21,14 @@ def body_of(kind: str, task: Task, at: dt.datetime, *, public_url: str | None) -
     """Write the body of a message.
 
     :param kind: the message's type
-    :param public_url: where this Dovecote is reached; without it the link of a thin body is a path
+    :param public_url: where this Dovecote is reached; without it the link of a truncated body is a path
     """
-    head = {"type": kind, "timestamp": instant(at), "sequence": task.sequence}
+    head = {"type": kind, "timestamp": rfc3339(at), "sequence": task.sequence}
     if not _is_bulky(task):
         body = orjson.dumps({**head, "data": show_task(task, now=at)})
         if len(body) <= LARGEST:
             return body.decode()
-    head |= {"thin": True, "url": f"{public_url or ''}/v1/tasks/{task.id}"}
+    head |= {"truncated": True, "url": f"{public_url or ''}/v1/tasks/{task.id}"}
     shown = show_task(task, now=at)
     body = orjson.dumps({**head, "data": _without(shown, BULKY)})
     if len(body) > LARGEST:

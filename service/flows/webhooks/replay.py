@@ -8,10 +8,10 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.domain.webhook_events import PROGRESS, TYPES
-from service.flows.context import Runtime
+from service.flows.context import Context
 from service.store import queue
 from service.store.webhooks import endpoints
-from service.store.webhooks import messages as outbox
+from service.store.webhooks import messages as message_store
 from service.store.webhooks.messages import Filter, Message
 
 MOST = 1000
@@ -65,7 +65,7 @@ class Disabled(Exception):
     """The endpoint is disabled or deleted: enable it, and replay then."""
 
 
-async def replay_one(runtime: Runtime, message: Message) -> None:
+async def replay_one(context: Context, message: Message) -> None:
     """Deliver a message again, or now if it waits for its turn.
 
     :raises NotReplayable: for progress, and for what an endpoint was tried with
@@ -73,37 +73,37 @@ async def replay_one(runtime: Runtime, message: Message) -> None:
     """
     if message.type not in REPLAYED:
         raise NotReplayable(f"{message.type} is of its moment: it cannot be replayed")
-    if not await runtime.writer.do_first(runtime.once(_replay_one), message):
+    if not await context.writer.do_first(context.once(_replay_one), message):
         raise Disabled("the endpoint is disabled or deleted: enable it first")
-    runtime.bells.ring("outbox")
+    context.signals.wake("webhooks")
 
 
-async def replay_many(runtime: Runtime, wanted: Filter, *, most: int) -> tuple[int, UUID | None]:
+async def replay_many(context: Context, wanted: Filter, *, most: int) -> tuple[int, UUID | None]:
     """Deliver settled messages again, oldest first; give how many, and where to go on if there are more."""
-    count, following = await runtime.writer.do_first(runtime.once(_replay_many), (wanted, most))
+    count, following = await context.writer.do_first(context.once(_replay_many), (wanted, most))
     if count:
-        runtime.bells.ring("outbox")
+        context.signals.wake("webhooks")
     return count, following
 
 
-async def _replay_one(runtime: Runtime, connection: AsyncConnection, wished: Sequence[Message]) -> list[bool]:
+async def _replay_one(context: Context, connection: AsyncConnection, wished: Sequence[Message]) -> list[bool]:
     ids = {message.endpoint_id for message in wished if message.endpoint_id is not None}
     found = await endpoints.of_ids(connection, ids)
     enabled = {each.id for each in found.values() if each.disabled_at is None}
     sent = [message.endpoint_id is None or message.endpoint_id in enabled for message in wished]
     ids_to_send = [message.id for message, able in zip(wished, sent, strict=True) if able]
-    await queue.replay(connection, ids_to_send, now=runtime.now())
+    await queue.replay(connection, ids_to_send, now=context.now())
     return sent
 
 
 async def _replay_many(
-    runtime: Runtime, connection: AsyncConnection, wished: Sequence[tuple[Filter, int]]
+    context: Context, connection: AsyncConnection, wished: Sequence[tuple[Filter, int]]
 ) -> list[tuple[int, UUID | None]]:
-    return [await _replay(connection, wanted, most, runtime.now()) for wanted, most in wished]
+    return [await _replay(connection, wanted, most, context.now()) for wanted, most in wished]
 
 
 async def _replay(connection: AsyncConnection, wanted: Filter, most: int, now: dt.datetime) -> tuple[int, UUID | None]:
-    found = await outbox.replayable(connection, wanted, most=most + 1)
+    found = await message_store.replayable(connection, wanted, most=most + 1)
     chosen = found[:most]
     await queue.replay(connection, chosen, now=now)
     return len(chosen), chosen[-1] if len(found) > most else None

@@ -61,8 +61,8 @@ def cloud_event(message: Message, source: str | None) -> str:
     }
     if message.task_id is not None:
         event["subject"] = f"tasks/{message.task_id}"
-    if body.get("thin"):
-        event |= {"thin": True, "taskurl": body["url"]}  # names of extensions have no capitals and no dashes
+    if body.get("truncated"):
+        event |= {"truncated": True, "taskurl": body["url"]}  # names of extensions have no capitals and no dashes
     return orjson.dumps(event).decode()
 
 

@@ -15,7 +15,7 @@ UNLIMITED_LIMIT = 100_000_000.0
 """``hard_limit_usd`` of a key without a limit (new-api, GET /v1/dashboard/billing/subscription)."""
 PAGE_SIZE = 100
 """More rows are not given at once."""
-MOST_PAGES = 20
+MAX_PAGES = 20
 """Lists that go on are not read to the end, and so prove nothing."""
 _MILLISECONDS = 1e11
 """Unix times above this are milliseconds: some builds keep them so."""
@@ -78,7 +78,7 @@ def jobs(*, platform: str, since: float, until: float) -> Generator[Call, Reply,
     span = {"start_timestamp": int(since), "end_timestamp": int(until) + 1, "platform": platform}
     found: dict[str, Row] = {}
     seen, total = 0, None
-    for page in (1, 0, *range(2, MOST_PAGES)):
+    for page in (1, 0, *range(2, MAX_PAGES)):
         if page == 0 and total is not None:
             continue  # the first page is 1, and 0 in older builds, which do not say how many there are
         asked = urlencode({"p": page, "page_size": PAGE_SIZE, **span})
@@ -89,7 +89,7 @@ def jobs(*, platform: str, since: float, until: float) -> Generator[Call, Reply,
         seen += len(rows)
         if over or (total is not None and seen >= total):
             return list(found.values())
-    raise UpstreamError("unreadable", f"the list goes on after {MOST_PAGES} pages")
+    raise UpstreamError("unreadable", f"the list goes on after {MAX_PAGES} pages")
 
 
 def _listed(reply: Reply) -> tuple[Sequence[Any], int | None]:

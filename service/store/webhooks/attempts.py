@@ -1,4 +1,4 @@
-"""Statements on deliveries: every attempt to hand a message over, and how it went."""
+"""Statements on webhook_attempts: every attempt to hand a message over, and how it went."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy import bindparam, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.store.tables import deliveries
+from service.store.tables import webhook_attempts
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,14 +27,18 @@ class Delivery:
     error: str | None
 
 
-_OF_MESSAGE = select(deliveries).where(deliveries.c.message_id == bindparam("message")).order_by(deliveries.c.attempt)
+_OF_MESSAGE = (
+    select(webhook_attempts)
+    .where(webhook_attempts.c.message_id == bindparam("message"))
+    .order_by(webhook_attempts.c.attempt)
+)
 _FIELDS = tuple(field.name for field in dataclasses.fields(Delivery))
 
 
 async def record(connection: AsyncConnection, made: Sequence[Delivery]) -> None:
     """Append attempts."""
     if made:
-        await connection.execute(deliveries.insert(), [dataclasses.asdict(each) for each in made])
+        await connection.execute(webhook_attempts.insert(), [dataclasses.asdict(each) for each in made])
 
 
 async def of_message(connection: AsyncConnection, message_id: UUID) -> list[Delivery]:

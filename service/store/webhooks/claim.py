@@ -9,21 +9,25 @@ from uuid import UUID
 from sqlalchemy import bindparam, func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.store.tables import outbox
+from service.store.tables import webhook_messages
 
 DUE = text("due_at IS NOT NULL")
 
 _HEAD = (
-    select(outbox.c.id, outbox.c.destination)
-    .where(DUE, outbox.c.due_at <= bindparam("now"))
-    .order_by(outbox.c.due_at)
+    select(webhook_messages.c.id, webhook_messages.c.destination)
+    .where(DUE, webhook_messages.c.due_at <= bindparam("now"))
+    .order_by(webhook_messages.c.due_at)
     .limit(bindparam("most"))
     .with_for_update(skip_locked=True)
 )
 _OF_DESTINATION = (
-    select(outbox.c.id)
-    .where(DUE, outbox.c.due_at <= bindparam("now"), outbox.c.destination == bindparam("of_destination"))
-    .order_by(outbox.c.due_at)
+    select(webhook_messages.c.id)
+    .where(
+        DUE,
+        webhook_messages.c.due_at <= bindparam("now"),
+        webhook_messages.c.destination == bindparam("of_destination"),
+    )
+    .order_by(webhook_messages.c.due_at)
     .limit(bindparam("most"))
     .with_for_update(skip_locked=True)
 )
@@ -31,21 +35,27 @@ _OF_DESTINATION = (
 
 def _waiting() -> Any:
     """Select each destination that something is due for, longest due first, by one step into the index for each."""
-    waiting = text("outbox.due_at IS NOT NULL")
-    first = select(outbox.c.destination).where(waiting).order_by(outbox.c.destination).limit(1).scalar_subquery()
+    waiting = text("webhook_messages.due_at IS NOT NULL")
+    first = (
+        select(webhook_messages.c.destination)
+        .where(waiting)
+        .order_by(webhook_messages.c.destination)
+        .limit(1)
+        .scalar_subquery()
+    )
     found = select(first.label("destination")).cte("found", recursive=True)
     after = (
-        select(outbox.c.destination)
-        .where(waiting, outbox.c.destination > found.c.destination)
-        .order_by(outbox.c.destination)
+        select(webhook_messages.c.destination)
+        .where(waiting, webhook_messages.c.destination > found.c.destination)
+        .order_by(webhook_messages.c.destination)
         .limit(1)
         .correlate(found)
         .scalar_subquery()
     )
     found = found.union_all(select(after).where(found.c.destination.is_not(None)))
     since = (
-        select(func.min(outbox.c.due_at))
-        .where(waiting, outbox.c.destination == found.c.destination)
+        select(func.min(webhook_messages.c.due_at))
+        .where(waiting, webhook_messages.c.destination == found.c.destination)
         .correlate(found)
         .scalar_subquery()
     )

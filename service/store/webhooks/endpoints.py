@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import Row, and_, bindparam, case, delete, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.store.tables import endpoints
+from service.store.tables import webhook_endpoints
 
 Format = Literal["standard", "cloudevents"]
 
@@ -47,17 +47,21 @@ def _endpoint_of(row: Row[Any]) -> Endpoint:
     return Endpoint(**kept)
 
 
-_LISTENING = select(endpoints).where(
-    endpoints.c.client.in_(bindparam("clients", expanding=True)), endpoints.c.disabled_at.is_(None)
+_LISTENING = select(webhook_endpoints).where(
+    webhook_endpoints.c.client.in_(bindparam("clients", expanding=True)), webhook_endpoints.c.disabled_at.is_(None)
 )
-_OF_IDS = select(endpoints).where(endpoints.c.id.in_(bindparam("ids", expanding=True)))
-_OF_CLIENT = select(endpoints).where(endpoints.c.client == bindparam("client")).order_by(endpoints.c.id)
-_ONE = select(endpoints).where(endpoints.c.id == bindparam("id"), endpoints.c.client == bindparam("client"))
-_COUNT = select(func.count()).select_from(endpoints).where(endpoints.c.client == bindparam("client"))
+_OF_IDS = select(webhook_endpoints).where(webhook_endpoints.c.id.in_(bindparam("ids", expanding=True)))
+_OF_CLIENT = (
+    select(webhook_endpoints).where(webhook_endpoints.c.client == bindparam("client")).order_by(webhook_endpoints.c.id)
+)
+_ONE = select(webhook_endpoints).where(
+    webhook_endpoints.c.id == bindparam("id"), webhook_endpoints.c.client == bindparam("client")
+)
+_COUNT = select(func.count()).select_from(webhook_endpoints).where(webhook_endpoints.c.client == bindparam("client"))
 _DELETE = (
-    delete(endpoints)
-    .where(endpoints.c.id == bindparam("id"), endpoints.c.client == bindparam("client"))
-    .returning(*endpoints.c)
+    delete(webhook_endpoints)
+    .where(webhook_endpoints.c.id == bindparam("id"), webhook_endpoints.c.client == bindparam("client"))
+    .returning(*webhook_endpoints.c)
 )
 
 
@@ -87,13 +91,13 @@ async def find(connection: AsyncConnection, endpoint_id: UUID, client: str) -> E
 
 
 async def register(connection: AsyncConnection, wished: Sequence[Endpoint], *, most: int) -> list[bool]:
-    """Insert endpoints, and say of each whether there was room for it: a client may have so many and no more."""
+    """Insert endpoints; return for each whether it was inserted: a client may have a limited number."""
     registered = []
     for endpoint in wished:
         room = (await connection.scalar(_COUNT, {"client": endpoint.client}) or 0) < most
         if room:
             row = {**dataclasses.asdict(endpoint), "events": list(endpoint.events)}
-            await connection.execute(endpoints.insert(), row)
+            await connection.execute(webhook_endpoints.insert(), row)
         registered.append(room)
     return registered
 
@@ -103,10 +107,10 @@ async def change(
 ) -> Endpoint | None:
     """Write columns of an endpoint, if it is the client's, and give it as it is then."""
     statement = (
-        update(endpoints)
-        .where(endpoints.c.id == endpoint_id, endpoints.c.client == client)
+        update(webhook_endpoints)
+        .where(webhook_endpoints.c.id == endpoint_id, webhook_endpoints.c.client == client)
         .values(dict(values))
-        .returning(*endpoints.c)
+        .returning(*webhook_endpoints.c)
     )
     row = (await connection.execute(statement)).first()
     return None if row is None else _endpoint_of(row)
@@ -117,7 +121,7 @@ async def rotate(
 ) -> Endpoint | None:
     """Give an endpoint a new secret; the one it has signs as well until a time."""
     values = {
-        "previous_secret": endpoints.c.secret,
+        "previous_secret": webhook_endpoints.c.secret,
         "secret": secret,
         "previous_until": until,
         "updated_at": now,
@@ -132,45 +136,50 @@ async def remove(connection: AsyncConnection, endpoint_id: UUID, client: str) ->
 
 
 _CONCERNED = (
-    select(endpoints.c.id)
+    select(webhook_endpoints.c.id)
     .where(
         or_(
-            endpoints.c.id.in_(bindparam("others", expanding=True)),
-            and_(endpoints.c.id.in_(bindparam("well", expanding=True)), endpoints.c.failing_since.is_not(None)),
+            webhook_endpoints.c.id.in_(bindparam("others", expanding=True)),
+            and_(
+                webhook_endpoints.c.id.in_(bindparam("well", expanding=True)),
+                webhook_endpoints.c.failing_since.is_not(None),
+            ),
         )
     )
-    .order_by(endpoints.c.id)
+    .order_by(webhook_endpoints.c.id)
     .with_for_update()
 )
 """The endpoints that an attempt changes, locked in order, so that no two processes wait for each other."""
 _SUCCEEDED = (
-    update(endpoints)
-    .where(endpoints.c.id == bindparam("of_endpoint"), endpoints.c.failing_since.is_not(None))
+    update(webhook_endpoints)
+    .where(webhook_endpoints.c.id == bindparam("of_endpoint"), webhook_endpoints.c.failing_since.is_not(None))
     .values(failing_since=None, failed_at=None)
 )
 _FAILED = (
-    update(endpoints)
-    .where(endpoints.c.id == bindparam("of_endpoint"))
+    update(webhook_endpoints)
+    .where(webhook_endpoints.c.id == bindparam("of_endpoint"))
     .values(
         failing_since=case(
             (
-                or_(endpoints.c.failing_since.is_(None), endpoints.c.failed_at < bindparam("unwatched")),
-                bindparam("now", type_=endpoints.c.failed_at.type),
+                or_(
+                    webhook_endpoints.c.failing_since.is_(None), webhook_endpoints.c.failed_at < bindparam("unwatched")
+                ),
+                bindparam("now", type_=webhook_endpoints.c.failed_at.type),
             ),
-            else_=endpoints.c.failing_since,
+            else_=webhook_endpoints.c.failing_since,
         ),
-        failed_at=bindparam("now", type_=endpoints.c.failed_at.type),
+        failed_at=bindparam("now", type_=webhook_endpoints.c.failed_at.type),
     )
 )
 _GIVEN_UP = (
-    update(endpoints)
+    update(webhook_endpoints)
     .where(
-        endpoints.c.id == bindparam("of_endpoint"),
-        endpoints.c.disabled_at.is_(None),
-        or_(endpoints.c.failing_since <= bindparam("too_long"), bindparam("reason") == "gone"),
+        webhook_endpoints.c.id == bindparam("of_endpoint"),
+        webhook_endpoints.c.disabled_at.is_(None),
+        or_(webhook_endpoints.c.failing_since <= bindparam("too_long"), bindparam("reason") == "gone"),
     )
     .values(disabled_at=bindparam("now"), updated_at=bindparam("now"), disabled_reason=bindparam("reason"))
-    .returning(endpoints.c.id)
+    .returning(webhook_endpoints.c.id)
 )
 
 

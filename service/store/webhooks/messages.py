@@ -1,4 +1,4 @@
-"""Statements on the outbox: messages owed to clients."""
+"""Statements on the webhook_messages: messages owed to clients."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from sqlalchemy import Row, Select, bindparam, func, or_, select, text, union_al
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.store import queue
-from service.store.tables import endpoints, outbox
+from service.store.tables import webhook_endpoints, webhook_messages
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,20 +54,22 @@ def message_of(row: Row[Any]) -> Message:
 async def owe(connection: AsyncConnection, messages: Sequence[Message]) -> None:
     """Insert messages, in the transaction of the change that they tell of."""
     if messages:
-        await connection.execute(outbox.insert(), [dataclasses.asdict(message) for message in messages])
+        await connection.execute(webhook_messages.insert(), [dataclasses.asdict(message) for message in messages])
 
 
 _PROGRESS_PENDING = (
-    select(outbox.c.id, outbox.c.task_id, outbox.c.destination, outbox.c.attempts)
-    .where(outbox.c.task_id.in_(bindparam("tasks", expanding=True)))
+    select(
+        webhook_messages.c.id, webhook_messages.c.task_id, webhook_messages.c.destination, webhook_messages.c.attempts
+    )
+    .where(webhook_messages.c.task_id.in_(bindparam("tasks", expanding=True)))
     .where(text("type = 'task.progress' AND state = 'pending'"))
-    .order_by(outbox.c.id)
+    .order_by(webhook_messages.c.id)
     .with_for_update()
 )
 _RENEWED = ("sequence", "body", "created_at")
 _RENEW = (
-    update(outbox)
-    .where(outbox.c.id == bindparam("of_row"))
+    update(webhook_messages)
+    .where(webhook_messages.c.id == bindparam("of_row"))
     .values({name: bindparam(f"new_{name}") for name in _RENEWED})
 )
 
@@ -102,12 +104,18 @@ async def owe_progress(connection: AsyncConnection, messages: Sequence[Message],
 
 async def of_task(connection: AsyncConnection, task_id: UUID) -> list[Message]:
     """Read the messages about a task, oldest first."""
-    statement = select(outbox).where(outbox.c.task_id == task_id).order_by(outbox.c.sequence, outbox.c.id)
+    statement = (
+        select(webhook_messages)
+        .where(webhook_messages.c.task_id == task_id)
+        .order_by(webhook_messages.c.sequence, webhook_messages.c.id)
+    )
     rows = await connection.execute(statement)
     return [message_of(row) for row in rows]
 
 
-_ONE = select(outbox).where(outbox.c.id == bindparam("id"), outbox.c.client == bindparam("client"))
+_ONE = select(webhook_messages).where(
+    webhook_messages.c.id == bindparam("id"), webhook_messages.c.client == bindparam("client")
+)
 
 
 async def find(connection: AsyncConnection, message_id: UUID, client: str) -> Message | None:
@@ -139,9 +147,12 @@ async def page(connection: AsyncConnection, wanted: Filter, *, most: int) -> lis
 
 async def replayable(connection: AsyncConnection, wanted: Filter, *, most: int) -> list[UUID]:
     """Choose settled messages that could be delivered again, oldest first."""
-    enabled = select(endpoints.c.id).where(endpoints.c.client == wanted.client, endpoints.c.disabled_at.is_(None))
+    enabled = select(webhook_endpoints.c.id).where(
+        webhook_endpoints.c.client == wanted.client, webhook_endpoints.c.disabled_at.is_(None)
+    )
     able = _matching(wanted).where(
-        outbox.c.state != "pending", or_(outbox.c.endpoint_id.is_(None), outbox.c.endpoint_id.in_(enabled))
+        webhook_messages.c.state != "pending",
+        or_(webhook_messages.c.endpoint_id.is_(None), webhook_messages.c.endpoint_id.in_(enabled)),
     )
     rows = await connection.execute(_ordered(able, wanted, most, newest=False))
     return [row.id for row in rows]
@@ -149,7 +160,7 @@ async def replayable(connection: AsyncConnection, wanted: Filter, *, most: int) 
 
 def _ordered(statement: Select[Any], wanted: Filter, most: int, *, newest: bool) -> Select[Any]:
     """Select a page; of several states a page of each, of which the first are taken: so an index serves every one."""
-    key = outbox.c.id.desc() if newest else outbox.c.id
+    key = webhook_messages.c.id.desc() if newest else webhook_messages.c.id
     pages = [
         statement.where(*_in_state(state)).order_by(key).limit(most).subquery() for state in sorted(set(wanted.states))
     ]
@@ -161,22 +172,22 @@ def _ordered(statement: Select[Any], wanted: Filter, most: int, *, newest: bool)
 
 def _in_state(state: str) -> list[Any]:
     among = [] if state == "delivered" else [text("state <> 'delivered'")]  # the words of the partial index
-    return [outbox.c.state == state, *among]
+    return [webhook_messages.c.state == state, *among]
 
 
 def _matching(wanted: Filter) -> Select[Any]:
-    statement = select(outbox)
+    statement = select(webhook_messages)
     if wanted.task_id is None:
-        statement = statement.where(outbox.c.client == wanted.client)
+        statement = statement.where(webhook_messages.c.client == wanted.client)
     else:  # a task has few messages and a client many: the planner is kept from going by the client
-        whose = func.coalesce(outbox.c.client, "")
-        statement = statement.where(outbox.c.task_id == wanted.task_id, whose == wanted.client)
+        whose = func.coalesce(webhook_messages.c.client, "")
+        statement = statement.where(webhook_messages.c.task_id == wanted.task_id, whose == wanted.client)
     if wanted.types:
-        statement = statement.where(outbox.c.type.in_(wanted.types))
+        statement = statement.where(webhook_messages.c.type.in_(wanted.types))
     if wanted.endpoint_id is not None:
-        statement = statement.where(outbox.c.endpoint_id == wanted.endpoint_id)
+        statement = statement.where(webhook_messages.c.endpoint_id == wanted.endpoint_id)
     if wanted.after is not None:
-        statement = statement.where(outbox.c.id > wanted.after)
+        statement = statement.where(webhook_messages.c.id > wanted.after)
     if wanted.before is not None:
-        statement = statement.where(outbox.c.id < wanted.before)
+        statement = statement.where(webhook_messages.c.id < wanted.before)
     return statement

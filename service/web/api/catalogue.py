@@ -4,30 +4,30 @@ from starlette.responses import Response
 
 from service.domain.api_key import Scope
 from service.domain.circuit_breaker import Circuit
-from service.flows.context import Runtime, Upstream
-from service.flows.render import instant
-from service.flows.upstreams import status as standing
+from service.flows.context import Context, Upstream
+from service.flows.render import rfc3339
+from service.flows.upstreams import status as upstream_status
 from service.flows.upstreams.credit import is_low
 from service.providers import FAMILIES
 from service.providers.dialect import Family
-from service.store import upstreams as gates
+from service.store import upstreams as upstream_store
 from service.web.api.models import ref
 from service.web.api.route import Answers, Asked, Endpoint, answer_json
 
 
 async def families(asked: Asked) -> Response:
     """List what can be asked for."""
-    return answer_json({"families": [_family(asked.runtime, family) for family in FAMILIES.values()]})
+    return answer_json({"families": [_family(asked.context, family) for family in FAMILIES.values()]})
 
 
 async def upstreams(asked: Asked) -> Response:
     """List who serves."""
-    standings = await standing.of_upstreams(asked.runtime)
-    shown = [_upstream(asked.runtime, each, standings[name]) for name, each in asked.runtime.upstreams.items()]
+    standings = await upstream_status.of_upstreams(asked.context)
+    shown = [_upstream(asked.context, each, standings[name]) for name, each in asked.context.upstreams.items()]
     return answer_json({"upstreams": shown})
 
 
-def _family(runtime: Runtime, family: Family) -> dict[str, object]:
+def _family(context: Context, family: Family) -> dict[str, object]:
     return {
         "name": family.name,
         "title": family.title,
@@ -42,7 +42,7 @@ def _family(runtime: Runtime, family: Family) -> dict[str, object]:
                 "answer": operation.answer,
                 "upstreams": [
                     name
-                    for name, upstream in runtime.upstreams.items()
+                    for name, upstream in context.upstreams.items()
                     if upstream.dialect_for(family.name, operation.name) is not None
                 ],
                 "input": operation.input,
@@ -52,17 +52,17 @@ def _family(runtime: Runtime, family: Family) -> dict[str, object]:
     }
 
 
-def _upstream(runtime: Runtime, upstream: Upstream, stands: standing.Standing) -> dict[str, object]:
+def _upstream(context: Context, upstream: Upstream, stands: upstream_status.Standing) -> dict[str, object]:
     dialects = [dialect.key for dialect in upstream.dialects]
     can_call = any(dialect.callbacks for dialect in upstream.dialects) and upstream.settings.callbacks != "off"
-    share = min((runtime.observed.callback_share(upstream.name, dialect) for dialect in dialects), default=None)
+    share = min((context.statistics.callback_share(upstream.name, dialect) for dialect in dialects), default=None)
     return {
         "name": upstream.name,
         "base_url": upstream.settings.base_url,
         "dialects": dialects,
-        "callbacks": can_call and runtime.settings.public_url is not None,
+        "callbacks": can_call and context.settings.public_url is not None,
         "callback_share": share,
-        "circuits": [_circuit(runtime, circuit) for circuit in stands.circuits],
+        "circuits": [_circuit(context, circuit) for circuit in stands.circuits],
         "open_tasks": stands.open_tasks,
         "waiting": stands.waiting,
         "limits": {
@@ -74,17 +74,17 @@ def _upstream(runtime: Runtime, upstream: Upstream, stands: standing.Standing) -
     }
 
 
-def _circuit(runtime: Runtime, circuit: Circuit) -> dict[str, object]:
+def _circuit(context: Context, circuit: Circuit) -> dict[str, object]:
     return {
         "dialect": circuit.dialect,
-        "state": circuit.standing(runtime.now()),
-        "failures": standing.recent_failures(runtime, circuit),
-        "opened_at": instant(circuit.opened_at),
-        "open_until": instant(circuit.open_until),
+        "state": circuit.standing(context.now()),
+        "failures": upstream_status.recent_failures(context, circuit),
+        "opened_at": rfc3339(circuit.opened_at),
+        "open_until": rfc3339(circuit.open_until),
     }
 
 
-def _credit(upstream: Upstream, kept: gates.Upstream) -> dict[str, object] | None:
+def _credit(upstream: Upstream, kept: upstream_store.Upstream) -> dict[str, object] | None:
     if kept.credit_unit is None and kept.credit_error is None:
         return None  # nobody has asked, or there is no answer yet
     return {
@@ -92,7 +92,7 @@ def _credit(upstream: Upstream, kept: gates.Upstream) -> dict[str, object] | Non
         "unit": kept.credit_unit,
         "low": is_low(upstream, kept.credit),
         "error": kept.credit_error,
-        "at": instant(kept.credit_at),
+        "at": rfc3339(kept.credit_at),
     }
 
 

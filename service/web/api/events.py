@@ -12,7 +12,7 @@ from service.flows import feed
 from service.flows.signals import feed_of
 from service.web.api.models import ref
 from service.web.api.route import Answers, Asked, Endpoint, Parameter, answer_json, invalid
-from service.web.api.tasks import LONGEST_WAIT, MOST_ON_PAGE
+from service.web.api.tasks import LONGEST_WAIT, MAX_ON_PAGE
 from service.web.problems import Problem
 from service.web.sse import HEARTBEAT, MEDIA_TYPE, PORTION, Stream, Streams
 
@@ -23,14 +23,14 @@ LARGEST = 2**63 - 1
 async def page(asked: Asked) -> Response:
     """Give a page of the client's feed."""
     found = await feed.wait_for_client(
-        asked.runtime,
+        asked.context,
         asked.client,
         after=_cursor(asked.query.get("after"), "after") or 0,
         most=asked.query.get("limit", 50),
         types=asked.query.get("type", []),
         seconds=asked.query.get("wait", 0),
     )
-    now = asked.runtime.now()
+    now = asked.context.now()
     events = [feed.show_told(each, at=now) for each in found.told]
     return answer_json({"events": events, "next": str(found.next)})
 
@@ -40,12 +40,12 @@ async def stream_feed(asked: Asked) -> Response:
     after = _resumed(asked)
     types = asked.query.get("type", [])
     look = functools.partial(_look_at_feed, asked, types)
-    begin = await feed.now(asked.runtime) if after is None else after
+    begin = await feed.now(asked.context) if after is None else after
     return _streamed(asked, Stream(_streams(asked), feed_of(asked.client), look, after=begin, announce=after is None))
 
 
 async def _look_at_feed(asked: Asked, types: list[str], after: int) -> feed.Page:
-    return await feed.of_client(asked.runtime, asked.client, after=after, most=PORTION, types=types)
+    return await feed.of_client(asked.context, asked.client, after=after, most=PORTION, types=types)
 
 
 async def stream_task(asked: Asked) -> Response:
@@ -53,7 +53,7 @@ async def stream_task(asked: Asked) -> Response:
     after = _resumed(asked) or 0
     task_id = _task_id(asked)
     first = (
-        None if task_id is None else await feed.of_task(asked.runtime, task_id, asked.sees_only, after=after, most=1)
+        None if task_id is None else await feed.of_task(asked.context, task_id, asked.sees_only, after=after, most=1)
     )
     if task_id is None or first is None:
         raise Problem(404, "not_found", "there is no task with this id")
@@ -64,7 +64,7 @@ async def stream_task(asked: Asked) -> Response:
 
 
 async def _look_at_task(asked: Asked, task_id: UUID, after: int) -> feed.Page | None:
-    return await feed.of_task(asked.runtime, task_id, asked.sees_only, after=after, most=PORTION)
+    return await feed.of_task(asked.context, task_id, asked.sees_only, after=after, most=PORTION)
 
 
 def _streams(asked: Asked) -> Streams:
@@ -145,7 +145,7 @@ ENDPOINTS = (
             Parameter(
                 name="limit",
                 place="query",
-                schema={"type": "integer", "minimum": 1, "maximum": MOST_ON_PAGE, "default": 50},
+                schema={"type": "integer", "minimum": 1, "maximum": MAX_ON_PAGE, "default": 50},
                 description="How many at most.",
             ),
             _TYPE,

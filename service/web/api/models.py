@@ -6,7 +6,7 @@ from service.domain.errors import CODES
 from service.domain.task import Source, State
 from service.domain.webhook_events import TYPES
 from service.flows.submission.accept import WISH
-from service.web.api import webhook_models as message_schemas
+from service.web.api import webhook_models
 from service.web.problems import TITLES
 
 
@@ -66,7 +66,7 @@ TASK = _closed(
         },
         "failure": {"anyOf": [{"$ref": "#/components/schemas/Failure"}, {"type": "null"}]},
         "route": {"type": "array", "items": TEXT, "description": "The upstreams that may serve it, in order."},
-        "passed_over": {
+        "skipped_upstreams": {
             "type": "object",
             "additionalProperties": TEXT,
             "description": "The upstreams that cannot say its input, with the reason.",
@@ -84,8 +84,8 @@ TASK = _closed(
             "type": ["boolean", "null"],
             "description": "Whether the provider says that it has given the price back.",
         },
-        "learned_by": {"type": ["string", "null"], "enum": [*(str(source) for source in Source), None]},
-        "place_in_line": {
+        "outcome_source": {"type": ["string", "null"], "enum": [*(str(source) for source in Source), None]},
+        "queue_position": {
             "type": "integer",
             "minimum": 1,
             "description": "Of a task that stands in line, as an answer to `GET /v1/tasks/{id}`: 1 is next.",
@@ -110,14 +110,14 @@ TASK = _closed(
         "submitted_at": _nullable(TIME),
         "finished_at": _nullable(TIME),
         "deadline_at": TIME,
-        "next_attention_at": {**_nullable(TIME), "description": "When Dovecote looks after it next; null: never."},
-        "thin": {
+        "next_check_at": {**_nullable(TIME), "description": "When Dovecote looks after it next; null: never."},
+        "truncated": {
             "type": "boolean",
             "description": "Where it is told of: whether something large was left out. `GET /v1/tasks/{id}` has all of it.",
         },
-        "client": {**TEXT, "description": "Whose it is; shown to those who see the tasks of all (scope `operate`)."},
+        "client": {**TEXT, "description": "Whose it is; shown to those who see the tasks of all (scope `admin`)."},
     },
-    optional=frozenset({"place_in_line", "thin", "client"}),
+    optional=frozenset({"queue_position", "truncated", "client"}),
 )
 EVENT = _closed(
     "Event",
@@ -249,8 +249,8 @@ COMPONENTS: dict[str, Any] = {
     "Family": FAMILY,
     "Operation": OPERATION,
     "Upstream": UPSTREAM,
-    "ThinTask": message_schemas.thin(TASK),
-    **message_schemas.COMPONENTS,
+    "TruncatedTask": webhook_models.truncated(TASK),
+    **webhook_models.COMPONENTS,
 }
 
 

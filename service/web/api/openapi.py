@@ -63,7 +63,7 @@ def document() -> dict[str, Any]:
                     "scheme": "bearer",
                     "description": (
                         "A key of `DOVECOTE_API_KEYS` or of `dovecote keys create`. Each operation says which scope it "
-                        "needs: `read`, `submit`, or `operate`, which implies both and sees the rows of every client. "
+                        "needs: `read`, `submit`, or `admin`, which implies both and sees the rows of every client. "
                         "Not asked for on a loopback Dovecote without keys."
                     ),
                 }
@@ -142,12 +142,12 @@ _WEBHOOK: dict[str, Any] = {
                         "type": {"type": "string", "enum": list(TYPES)},
                         "timestamp": TIME,
                         "sequence": {"type": "integer", "description": "Of the task: the higher one is the newer one."},
-                        "thin": {
+                        "truncated": {
                             "const": True,
                             "description": f"There where the whole would have more than {LARGEST} bytes.",
                         },
-                        "url": {"type": "string", "description": "Of a thin message: where the whole task is."},
-                        "data": {"anyOf": [ref("Task"), ref("ThinTask")]},
+                        "url": {"type": "string", "description": "Of a truncated message: where the whole task is."},
+                        "data": {"anyOf": [ref("Task"), ref("TruncatedTask")]},
                     },
                 }
             }

@@ -11,7 +11,7 @@ from starlette.routing import Route
 
 from service.domain.api_key import Scope
 from service.domain.validation import Mistake, Schema, nearest
-from service.flows.context import Runtime
+from service.flows.context import Context
 from service.web.auth.bearer import Access
 from service.web.problems import Problem
 
@@ -48,7 +48,7 @@ class Asked:
     """A request that has passed its checks."""
 
     request: Request
-    runtime: Runtime
+    context: Context
     client: str
     """Who asks, and whose is what it makes."""
     sees_only: str | None
@@ -86,7 +86,7 @@ class Endpoint:
             query = read_query(self.parameters, request)
             asked = Asked(
                 request=request,
-                runtime=request.app.state.runtime,
+                context=request.app.state.context,
                 client=caller.client,
                 sees_only=caller.sees_only,
                 query=query,

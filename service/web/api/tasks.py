@@ -12,12 +12,12 @@ from service.domain.api_key import Scope
 from service.domain.errors import Refused, UpstreamError
 from service.domain.task import State, Task
 from service.domain.validation import Mistake
-from service.flows import polling as poll
-from service.flows.context import Runtime
+from service.flows import polling
+from service.flows.context import Context
 from service.flows.render import show_event, show_task
 from service.flows.submission import accept, cancel, reconcile
-from service.flows.submission import input as answer
-from service.flows.upstreams import status as standing
+from service.flows.submission import input as task_input
+from service.flows.upstreams import status as upstream_status
 from service.store import events as event_store
 from service.store import tasks as task_store
 from service.web.api.models import STATE, TIME, ref
@@ -27,7 +27,7 @@ from service.web.request_body import read_json
 
 LONGEST_WAIT = 60
 LONGEST_KEY = 255
-MOST_ON_PAGE = 100
+MAX_ON_PAGE = 100
 
 
 async def submit(asked: Asked) -> Response:
@@ -36,12 +36,12 @@ async def submit(asked: Asked) -> Response:
     wait = _preferred_wait(asked)
     wish = await read_json(asked.request, BODY_CAP)
     try:
-        accepted = await accept.accept(asked.runtime, wish, client=asked.client, idempotency_key=key)
+        accepted = await accept.accept(asked.context, wish, client=asked.client, idempotency_key=key)
     except accept.Invalid as error:
         raise invalid(error.mistakes) from None
     except accept.KeyReused as error:
         raise Problem(422, "idempotency_key_reused", str(error)) from None
-    task = accepted.task if not wait else await _ended(asked.runtime, accepted.task, wait)
+    task = accepted.task if not wait else await _ended(asked.context, accepted.task, wait)
     headers = {"Location": f"/v1/tasks/{task.id}"}
     if not accepted.new:
         headers["Idempotency-Replayed"] = "true"
@@ -53,17 +53,17 @@ async def get(asked: Asked) -> Response:
     task = await _find(asked)
     wait = asked.query.get("wait", 0)
     if wait:
-        task = await _ended(asked.runtime, task, wait)
+        task = await _ended(asked.context, task, wait)
     shown = _shown(asked, task)
-    place = await standing.place_in_line(asked.runtime, task)
-    return answer_json(shown if place is None else {**shown, "place_in_line": place})
+    place = await upstream_status.queue_position(asked.context, task)
+    return answer_json(shown if place is None else {**shown, "queue_position": place})
 
 
 async def page(asked: Asked) -> Response:
     """List tasks."""
     wanted = _filter(asked)
     most = asked.query.get("limit", 50)
-    async with asked.runtime.database.reading() as connection:
+    async with asked.context.database.reading() as connection:
         found = await task_store.page(connection, wanted, most=most + 1)
     shown = found[:most]
     following = str(shown[-1].id) if len(found) > most else None
@@ -74,7 +74,7 @@ async def history(asked: Asked) -> Response:
     """Show what happened to a task."""
     task = await _find(asked)
     after = asked.query.get("after", 0)
-    async with asked.runtime.database.reading() as connection:
+    async with asked.context.database.reading() as connection:
         found = await event_store.of_task(connection, task.id, after=after)
     return answer_json({"events": [show_event(event) for event in found]})
 
@@ -87,7 +87,7 @@ async def stop(asked: Asked) -> Response:
     if task.state.ended:
         raise Problem(409, "already_ended", f"the task is {task.state}: there is nothing left to cancel")
     try:
-        await cancel.cancel(asked.runtime, task)
+        await cancel.cancel(asked.context, task)
     except UpstreamError as error:
         raise _unasked(task, error) from error
     task = await _find(asked)
@@ -97,8 +97,8 @@ async def stop(asked: Asked) -> Response:
 async def refresh(asked: Asked) -> Response:
     """Ask the provider now."""
     task = await _find(asked)
-    if task.verdict_by != "provider" and task.external_id is not None:
-        await poll.look_now(asked.runtime, task)
+    if task.decided_by != "provider" and task.external_id is not None:
+        await polling.look_now(asked.context, task)
         task = await _find(asked)
     return answer_json(_shown(asked, task))
 
@@ -108,10 +108,10 @@ async def give_input(asked: Asked) -> Response:
     task = await _find(asked)
     given = await read_json(asked.request, BODY_CAP)
     try:
-        await answer.answer(asked.runtime, task, given)
+        await task_input.answer(asked.context, task, given)
     except accept.Invalid as error:
         raise invalid(error.mistakes) from None
-    except answer.NotAwaited as error:
+    except task_input.NotAwaited as error:
         raise Problem(409, "not_awaited", str(error)) from None
     except Refused as error:
         detail = f"{task.upstream} refuses the input: {error.message or error.code}"
@@ -132,7 +132,7 @@ async def retry(asked: Asked) -> Response:
         says = "nobody knows whether the job was bought: to buy it again, perhaps for the second time, send true"
         raise invalid([Mistake("confirm_double_payment", says)])
     try:
-        await reconcile.retry(asked.runtime, task)
+        await reconcile.retry(asked.context, task)
     except reconcile.NotUnconfirmed as error:
         detail = f"{error}: only a task whose submit got no usable answer can be bought again; submit a new one"
         raise Problem(409, "not_unconfirmed", detail) from None
@@ -145,7 +145,7 @@ async def _find(asked: Asked) -> Task:
     except ValueError:
         task_id = None
     if task_id is not None:
-        async with asked.runtime.database.reading() as connection:
+        async with asked.context.database.reading() as connection:
             task = await task_store.find(connection, task_id, asked.sees_only)
         if task is not None:
             return task
@@ -155,19 +155,19 @@ async def _find(asked: Asked) -> Task:
 def _shown(asked: Asked, task: Task) -> dict[str, Any]:
     """Write a task; to who sees the tasks of all, with whose it is."""
     whose = {"client": task.client} if asked.sees_only is None else {}
-    return {**show_task(task, now=asked.runtime.now()), **whose}
+    return {**show_task(task, now=asked.context.now()), **whose}
 
 
-async def _ended(runtime: Runtime, task: Task, seconds: float) -> Task:
+async def _ended(context: Context, task: Task, seconds: float) -> Task:
     """Wait until a task has ended, at most for some seconds, and give it as it is then."""
     until = asyncio.get_running_loop().time() + seconds
-    with runtime.bells.watching(task.id) as changed:
+    with context.signals.watching(task.id) as changed:
         while True:
             changed.clear()
-            async with runtime.database.reading() as connection:
+            async with context.database.reading() as connection:
                 task = await task_store.find(connection, task.id) or task
             left = until - asyncio.get_running_loop().time()
-            if task.state.ended or left <= 0 or runtime.bells.closed:
+            if task.state.ended or left <= 0 or context.signals.closed:
                 return task
             try:  # whoever misses a bell is woken by flows/lookout.py
                 await asyncio.wait_for(changed.wait(), left)
@@ -194,8 +194,8 @@ def _filter(asked: Asked) -> task_store.Filter:
     query = asked.query
     mistakes: list[Mistake] = []
     labels: dict[str, str] = {}
-    if len(query.get("label", [])) > accept.MOST_LABELS:
-        raise invalid([Mistake("label", f"no task has more than {accept.MOST_LABELS} labels")])
+    if len(query.get("label", [])) > accept.MAX_LABELS:
+        raise invalid([Mistake("label", f"no task has more than {accept.MAX_LABELS} labels")])
     for label in query.get("label", []):
         name, equals, value = label.partition("=")
         if not equals:
@@ -222,7 +222,7 @@ def _whose(asked: Asked) -> str | None:
     """Say whose tasks are listed: the caller's, or those that an operator asks for."""
     wished: str | None = asked.query.get("client", asked.sees_only)
     if asked.sees_only not in {None, wished}:
-        raise Problem(403, "forbidden", f"to see the tasks of others needs a key with the scope `{Scope.OPERATE}`")
+        raise Problem(403, "forbidden", f"to see the tasks of others needs a key with the scope `{Scope.ADMIN}`")
     return wished
 
 
@@ -325,7 +325,7 @@ ENDPOINTS = (
             Parameter(
                 name="limit",
                 place="query",
-                schema={"type": "integer", "minimum": 1, "maximum": MOST_ON_PAGE, "default": 50},
+                schema={"type": "integer", "minimum": 1, "maximum": MAX_ON_PAGE, "default": 50},
                 description="How many at most.",
             ),
             Parameter(

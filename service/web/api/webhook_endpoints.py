@@ -6,10 +6,10 @@ from starlette.responses import Response
 
 from service.domain.api_key import Scope
 from service.flows.submission import accept
-from service.flows.webhooks import endpoints as flow
-from service.store.webhooks import attempts as delivery_store
+from service.flows.webhooks import endpoints as endpoints_flow
+from service.store.webhooks import attempts as attempt_store
 from service.store.webhooks import endpoints as endpoint_store
-from service.store.webhooks import messages as outbox_store
+from service.store.webhooks import messages as message_store
 from service.store.webhooks.endpoints import Endpoint as Registered
 from service.web.api.models import ref
 from service.web.api.route import Answers, Asked, Endpoint, Parameter, answer_json, invalid
@@ -24,17 +24,17 @@ async def register(asked: Asked) -> Response:
     """Register an endpoint, and show its secret once."""
     document = await read_json(asked.request, BODY_CAP)
     try:
-        endpoint = await flow.register(asked.runtime, document, client=asked.client)
+        endpoint = await endpoints_flow.register(asked.context, document, client=asked.client)
     except accept.Invalid as error:
         raise invalid(error.mistakes) from None
-    except flow.TooMany as error:
+    except endpoints_flow.TooMany as error:
         raise Problem(409, "too_many_endpoints", str(error)) from None
     return _with_secret(endpoint, 201)
 
 
 async def listing(asked: Asked) -> Response:
     """List the client's endpoints."""
-    async with asked.runtime.database.reading() as connection:
+    async with asked.context.database.reading() as connection:
         found = await endpoint_store.of_client(connection, asked.client)
     return answer_json({"endpoints": [show_endpoint(each) for each in found]})
 
@@ -49,7 +49,7 @@ async def change(asked: Asked) -> Response:
     endpoint = await _find(asked)
     document = await read_json(asked.request, BODY_CAP)
     try:
-        changed = await flow.change(asked.runtime, endpoint, document)
+        changed = await endpoints_flow.change(asked.context, endpoint, document)
     except accept.Invalid as error:
         raise invalid(error.mistakes) from None
     return answer_json(show_endpoint(_there(changed)))
@@ -57,20 +57,20 @@ async def change(asked: Asked) -> Response:
 
 async def rotate(asked: Asked) -> Response:
     """Give an endpoint a new secret."""
-    return _with_secret(_there(await flow.rotate(asked.runtime, await _find(asked))))
+    return _with_secret(_there(await endpoints_flow.rotate(asked.context, await _find(asked))))
 
 
 async def remove(asked: Asked) -> Response:
     """Delete an endpoint."""
-    return answer_json(show_endpoint(_there(await flow.remove(asked.runtime, await _find(asked)))))
+    return answer_json(show_endpoint(_there(await endpoints_flow.remove(asked.context, await _find(asked)))))
 
 
 async def try_out(asked: Asked) -> Response:
     """Send a message to try an endpoint with, and say how it went."""
-    sent = await flow.try_out(asked.runtime, await _find(asked))
-    async with asked.runtime.database.reading() as connection:
-        message = await outbox_store.find(connection, sent.id, asked.client) or sent
-        made = await delivery_store.of_message(connection, sent.id)
+    sent = await endpoints_flow.try_out(asked.context, await _find(asked))
+    async with asked.context.database.reading() as connection:
+        message = await message_store.find(connection, sent.id, asked.client) or sent
+        made = await attempt_store.of_message(connection, sent.id)
     return answer_json(show_whole_message(message, made), 202 if message.state == "pending" else 200)
 
 
@@ -79,7 +79,7 @@ async def _find(asked: Asked) -> Registered:
         endpoint_id = UUID(asked.request.path_params["id"])
     except ValueError:
         return _there(None)
-    async with asked.runtime.database.reading() as connection:
+    async with asked.context.database.reading() as connection:
         return _there(await endpoint_store.find(connection, endpoint_id, asked.client))
 
 
@@ -107,7 +107,7 @@ ENDPOINTS = (
         scope=Scope.SUBMIT,
         tag=_TAG,
         summary="Register an endpoint",
-        description=f"For the messages of all tasks from now on. At most {flow.MOST_ENDPOINTS} for a client.",
+        description=f"For the messages of all tasks from now on. At most {endpoints_flow.MAX_ENDPOINTS} for a client.",
         body=ref("EndpointWish"),
         answers={
             201: Answers(

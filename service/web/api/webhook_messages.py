@@ -8,12 +8,12 @@ from starlette.responses import Response
 from service.domain.api_key import Scope
 from service.domain.validation import Mistake, Schema
 from service.flows.webhooks import replay
-from service.store.webhooks import attempts as delivery_store
-from service.store.webhooks import messages as outbox_store
+from service.store.webhooks import attempts as attempt_store
+from service.store.webhooks import messages as message_store
 from service.store.webhooks.messages import Filter, Message
 from service.web.api.models import ref
 from service.web.api.route import Answers, Asked, Endpoint, Parameter, answer_json, invalid
-from service.web.api.tasks import MOST_ON_PAGE, first_id_at
+from service.web.api.tasks import MAX_ON_PAGE, first_id_at
 from service.web.api.webhook_models import MESSAGE_STATE, MESSAGE_TYPE, show_message, show_whole_message
 from service.web.problems import Problem
 from service.web.request_body import read_json
@@ -34,8 +34,8 @@ async def page(asked: Asked) -> Response:
         task_id=_id(query.get("task")),
         before=_id(query.get("cursor")),
     )
-    async with asked.runtime.database.reading() as connection:
-        found = await outbox_store.page(connection, wanted, most=most + 1)
+    async with asked.context.database.reading() as connection:
+        found = await message_store.page(connection, wanted, most=most + 1)
     shown = found[:most]
     following = str(shown[-1].id) if len(found) > most else None
     return answer_json({"messages": [show_message(message) for message in shown], "next": following})
@@ -50,7 +50,7 @@ async def replay_one(asked: Asked) -> Response:
     """Deliver a message again."""
     message = await _find(asked)
     try:
-        await replay.replay_one(asked.runtime, message)
+        await replay.replay_one(asked.context, message)
     except replay.NotReplayable as error:
         raise Problem(409, "not_replayable", str(error)) from None
     except replay.Disabled as error:
@@ -65,7 +65,7 @@ async def replay_many(asked: Asked) -> Response:
     if mistakes:
         raise invalid(mistakes)
     wanted = _wanted(asked, document)
-    count, following = await replay.replay_many(asked.runtime, wanted, most=int(document.get("limit", replay.MOST)))
+    count, following = await replay.replay_many(asked.context, wanted, most=int(document.get("limit", replay.MOST)))
     return answer_json({"replayed": count, "next": None if following is None else str(following)}, 202)
 
 
@@ -86,9 +86,9 @@ def _wanted(asked: Asked, document: dict[str, Any]) -> Filter:
 
 
 async def _show(asked: Asked, message_id: UUID, status: int = 200) -> Response:
-    async with asked.runtime.database.reading() as connection:
-        message = _there(await outbox_store.find(connection, message_id, asked.client))
-        made = await delivery_store.of_message(connection, message_id)
+    async with asked.context.database.reading() as connection:
+        message = _there(await message_store.find(connection, message_id, asked.client))
+        made = await attempt_store.of_message(connection, message_id)
     return answer_json(show_whole_message(message, made), status)
 
 
@@ -97,8 +97,8 @@ async def _find(asked: Asked) -> Message:
         message_id = UUID(asked.request.path_params["id"])
     except ValueError:
         return _there(None)
-    async with asked.runtime.database.reading() as connection:
-        return _there(await outbox_store.find(connection, message_id, asked.client))
+    async with asked.context.database.reading() as connection:
+        return _there(await message_store.find(connection, message_id, asked.client))
 
 
 def _there(message: Message | None) -> Message:
@@ -154,7 +154,7 @@ ENDPOINTS = (
             Parameter(
                 name="limit",
                 place="query",
-                schema={"type": "integer", "minimum": 1, "maximum": MOST_ON_PAGE, "default": 50},
+                schema={"type": "integer", "minimum": 1, "maximum": MAX_ON_PAGE, "default": 50},
                 description="How many at most.",
             ),
             Parameter(

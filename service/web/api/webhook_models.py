@@ -5,7 +5,7 @@ from typing import Any
 import orjson
 
 from service.domain.webhook_events import TEST, TYPES
-from service.flows.render import instant
+from service.flows.render import rfc3339
 from service.flows.webhooks import endpoints, replay
 from service.flows.webhooks.payload import BULKY, BULKY_IN_WORDS
 from service.store.webhooks.attempts import Delivery
@@ -96,11 +96,11 @@ COMPONENTS: dict[str, Any] = {
 }
 
 
-def thin(task: dict[str, Any]) -> dict[str, Any]:
-    """Make the schema of a thin task of the schema of a task: some fields are not there."""
+def truncated(task: dict[str, Any]) -> dict[str, Any]:
+    """Make the schema of a truncated task of the schema of a task: some fields are not there."""
     fields = {name: schema for name, schema in task["properties"].items() if name not in BULKY}
     optional = frozenset(fields) - frozenset(task["required"])
-    return _object("ThinTask", fields, without=optional | frozenset(BULKY_IN_WORDS))
+    return _object("TruncatedTask", fields, without=optional | frozenset(BULKY_IN_WORDS))
 
 
 def show_endpoint(endpoint: Endpoint) -> dict[str, Any]:
@@ -112,12 +112,12 @@ def show_endpoint(endpoint: Endpoint) -> dict[str, Any]:
         "events": list(endpoint.events),
         "format": endpoint.format,
         "enabled": endpoint.disabled_at is None,
-        "disabled_at": instant(endpoint.disabled_at),
+        "disabled_at": rfc3339(endpoint.disabled_at),
         "disabled_reason": endpoint.disabled_reason,
-        "failing_since": instant(endpoint.failing_since),
-        "previous_secret_until": instant(endpoint.previous_until),
-        "created_at": instant(endpoint.created_at),
-        "updated_at": instant(endpoint.updated_at),
+        "failing_since": rfc3339(endpoint.failing_since),
+        "previous_secret_until": rfc3339(endpoint.previous_until),
+        "created_at": rfc3339(endpoint.created_at),
+        "updated_at": rfc3339(endpoint.updated_at),
     }
 
 
@@ -134,10 +134,10 @@ def show_message(message: Message) -> dict[str, Any]:
         "attempts": message.attempts,
         "last_status": message.last_status,
         "last_error": message.last_error,
-        "created_at": instant(message.created_at),
-        "delivered_at": instant(message.delivered_at),
-        "replayed_at": instant(message.replayed_at),
-        "next_attempt_at": instant(message.due_at),
+        "created_at": rfc3339(message.created_at),
+        "delivered_at": rfc3339(message.delivered_at),
+        "replayed_at": rfc3339(message.replayed_at),
+        "next_attempt_at": rfc3339(message.due_at),
     }
 
 
@@ -149,7 +149,7 @@ def show_whole_message(message: Message, made: list[Delivery]) -> dict[str, Any]
         "deliveries": [
             {
                 "attempt": each.attempt,
-                "at": instant(each.at),
+                "at": rfc3339(each.at),
                 "status": each.status,
                 "duration_ms": each.duration_ms,
                 "answer": each.answer,

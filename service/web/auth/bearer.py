@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from starlette.requests import Request
 
 from service.domain.api_key import ALL, OWN, ApiKey, Scope, allowed, hash_key, looks_like_one
-from service.flows.context import Runtime
+from service.flows.context import Context
 from service.settings.model import Settings, is_loopback
 from service.web.auth.key_cache import KeyRing
 from service.web.auth.rate_limit import Allowance, Rates
@@ -30,7 +30,7 @@ class Caller:
     @property
     def sees_only(self) -> str | None:
         """Whose rows alone may be seen; None: everybody's."""
-        return None if Scope.OPERATE in self.scopes else self.client
+        return None if Scope.ADMIN in self.scopes else self.client
 
 
 class Access:
@@ -49,10 +49,10 @@ class Access:
         self._rates = None if settings.rate_limit is None else Rates(settings.rate_limit)
         self._ring: KeyRing | None = None
 
-    def ring(self, runtime: Runtime) -> KeyRing:
+    def ring(self, context: Context) -> KeyRing:
         """Give what is remembered of the database's keys."""
         if self._ring is None:
-            self._ring = KeyRing(runtime)
+            self._ring = KeyRing(context)
         return self._ring
 
     async def admit(self, request: Request, scope: Scope) -> Caller:
@@ -80,7 +80,7 @@ class Access:
         caller = self._callers.get(hash_key(key))
         if caller is not None:
             return caller
-        ring = self.ring(request.app.state.runtime)
+        ring = self.ring(request.app.state.context)
         if looks_like_one(key):
             return await self._by_database(ring, key, request)
         if self._open_to_this_machine and await ring.is_empty():
@@ -89,17 +89,17 @@ class Access:
         raise _unauthorized("send Authorization: Bearer <key>, with a key that the operator of this Dovecote gave you")
 
     async def _by_database(self, ring: KeyRing, key: str, request: Request) -> Caller:
-        runtime: Runtime = request.app.state.runtime
+        context: Context = request.app.state.context
         found: ApiKey | None = await ring.find(hash_key(key))
-        fault = "is not known here" if found is None else found.fault(now=runtime.now())
+        fault = "is not known here" if found is None else found.fault(now=context.now())
         if found is None or fault is not None:
             raise _unauthorized(f"this key {fault}: ask the operator of this Dovecote for another")
         ring.note_use(found)
         return Caller(found.client, allowed(found.scopes), str(found.id))
 
     def _count(self, rates: Rates, caller: Caller, request: Request) -> None:
-        runtime: Runtime = request.app.state.runtime
-        allowance: Allowance = rates.take(caller.key, at=runtime.now().timestamp())
+        context: Context = request.app.state.context
+        allowance: Allowance = rates.take(caller.key, at=context.now().timestamp())
         # The headers are written where every answer passes, a problem's as well: in the doorway.
         request.state.allowance = allowance
         if allowance.wait is not None:

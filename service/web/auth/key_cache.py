@@ -8,15 +8,15 @@ from typing import Final
 from uuid import UUID
 
 from service.domain.api_key import ApiKey
-from service.flows.context import Runtime, log
-from service.store import api_keys as keys
+from service.flows.context import Context, log
+from service.store import api_keys
 from service.store.database import StoreUnavailable
 
 LIFETIME: Final = dt.timedelta(seconds=5)
 """For how long an answer of the database counts: so long a revoked key may still open."""
-MOST_REMEMBERED: Final = 10_000
+MAX_REMEMBERED: Final = 10_000
 """Answers of each kind that are kept: strangers' guesses never push out the keys that are used."""
-MOST_AT_ONCE: Final = 500
+MAX_AT_ONCE: Final = 500
 NOTED_EVERY: Final = dt.timedelta(minutes=1)
 """How exact ``last_used_at`` is."""
 
@@ -30,9 +30,9 @@ class _Read:
 class KeyRing:
     """Finds keys by their hash."""
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, context: Context) -> None:
         """Start with nothing known."""
-        self._runtime = runtime
+        self._context = context
         self._known: OrderedDict[bytes, _Read] = OrderedDict()
         self._unknown: OrderedDict[bytes, _Read] = OrderedDict()
         self._wanted: dict[bytes, asyncio.Future[ApiKey | None]] = {}
@@ -64,14 +64,14 @@ class KeyRing:
         """
         # Keys are revoked and never deleted: once there is one, there always is.
         if not self._any and (self._any is None or not self._fresh(self._any_at)):
-            async with self._runtime.database.reading() as connection:
-                self._any = await keys.are_there(connection)
-            self._any_at = self._runtime.now()
+            async with self._context.database.reading() as connection:
+                self._any = await api_keys.are_there(connection)
+            self._any_at = self._context.now()
         return not self._any
 
     def note_use(self, key: ApiKey) -> None:
         """Have it written down that a key was used: soon, beside other writes, and at most once a minute."""
-        now = self._runtime.now()
+        now = self._context.now()
         last = max(filter(None, (key.last_used_at, self._noted.get(key.id))), default=None)
         if last is not None and now - last < NOTED_EVERY:
             return
@@ -86,32 +86,32 @@ class KeyRing:
 
     async def _note(self, key_id: UUID, at: dt.datetime) -> None:
         try:
-            await self._runtime.writer.do(keys.touch, (key_id, at))
+            await self._context.writer.do(api_keys.touch, (key_id, at))
         except StoreUnavailable as error:
             log.debug("the use of a key was not noted: %s", error)
 
     def _fresh(self, at: dt.datetime) -> bool:
         # A clock that was set back makes nothing live longer.
-        return dt.timedelta(0) <= self._runtime.now() - at < LIFETIME
+        return dt.timedelta(0) <= self._context.now() - at < LIFETIME
 
     async def _look_up(self) -> None:
         """Look up what is wanted, all of it in one query at a time: a flood of guesses takes one connection."""
         try:
             while self._wanted:
-                await self._look_up_some(list(self._wanted)[:MOST_AT_ONCE])
+                await self._look_up_some(list(self._wanted)[:MAX_AT_ONCE])
         finally:
             self._looking = None
 
     async def _look_up_some(self, digests: list[bytes]) -> None:
         try:
-            async with self._runtime.database.reading() as connection:
-                found = await keys.by_hash(connection, digests)
+            async with self._context.database.reading() as connection:
+                found = await api_keys.by_hash(connection, digests)
         except BaseException as error:
             self._answer(digests, error)
             if isinstance(error, Exception):
                 return
             raise
-        now = self._runtime.now()
+        now = self._context.now()
         for digest in digests:
             self._remember(digest, _Read(found.get(digest), now))
         self._answer(digests, found)
@@ -132,5 +132,5 @@ class KeyRing:
         other.pop(digest, None)
         kept[digest] = read
         kept.move_to_end(digest)
-        if len(kept) > MOST_REMEMBERED:
+        if len(kept) > MAX_REMEMBERED:
             kept.popitem(last=False)

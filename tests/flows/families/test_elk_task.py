@@ -48,7 +48,7 @@ def check_song(task: Task) -> None:
 async def test_a_song_comes_home_by_its_callback(world: World) -> None:
     task = await ended(world, "a dove", **SONG)
     check_song(task)
-    assert task.learned_by is Source.CALLBACK
+    assert task.outcome_source is Source.CALLBACK
     assert [event.type for event in await world.events(task)] == [
         "accepted",
         "submitting",
@@ -56,7 +56,7 @@ async def test_a_song_comes_home_by_its_callback(world: World) -> None:
         "running",
         "succeeded",
     ]
-    assert [received.decision for received in await world.inbox(task)] == ["applied", "applied"]
+    assert [received.decision for received in await world.callbacks(task)] == ["applied", "applied"]
     assert [(each.state, each.verified) for each in world.receiver.received] == [("succeeded", True)]
     assert world.sandbox.ledger.requests == {SUBMIT: 1}
     [job] = world.sandbox.ledger.jobs
@@ -67,14 +67,14 @@ async def test_a_song_comes_home_by_its_callback(world: World) -> None:
 async def test_a_song_whose_callback_is_lost_is_found_by_polling(world: World) -> None:
     task = await ended(world, "[drop] a dove", **SONG)
     check_song(task)
-    assert task.learned_by is Source.POLL
+    assert task.outcome_source is Source.POLL
     assert world.sandbox.ledger.requests[SUBMIT] == 1
     assert world.sandbox.ledger.requests[POLL] > 0
     assert len(world.receiver.received) == 1
 
 
 @pytest.mark.parametrize(
-    ("words", "state", "learned_by", "code"),
+    ("words", "state", "outcome_source", "code"),
     [
         ("[early][seconds=0]", State.SUCCEEDED, Source.CALLBACK, None),
         ("[twice][disorder]", State.SUCCEEDED, Source.CALLBACK, None),
@@ -93,10 +93,10 @@ async def test_a_song_whose_callback_is_lost_is_found_by_polling(world: World) -
     ],
 )
 async def test_whatever_the_upstream_does_a_song_is_paid_once_and_told_once(
-    world: World, words: str, state: State, learned_by: Source, code: str | None
+    world: World, words: str, state: State, outcome_source: Source, code: str | None
 ) -> None:
     task = await ended(world, f"{words} a dove", **SONG)
-    assert (task.state, task.learned_by) == (state, learned_by)
+    assert (task.state, task.outcome_source) == (state, outcome_source)
     assert (None if task.failure is None else task.failure.code) == code
     assert world.sandbox.ledger.paid() == 1
     assert len({received.id for received in world.receiver.received}) == 1
@@ -122,7 +122,7 @@ async def test_a_refusal_costs_nothing_and_says_why(world: World, words: str, co
 async def test_a_runway_task_is_served_under_the_model_that_the_client_names(world: World) -> None:
     given = {"prompt": "a dove", "model": "runway/text-to-video", "duration": 5}
     task = await ended(world, "a dove", input=given)
-    assert (task.state, task.learned_by, task.dialect) == (State.SUCCEEDED, Source.CALLBACK, "any/elk-task")
+    assert (task.state, task.outcome_source, task.dialect) == (State.SUCCEEDED, Source.CALLBACK, "any/elk-task")
     assert [(result.kind, result.role) for result in task.results] == [("video", "result")]
     [job] = world.sandbox.ledger.jobs
     assert job.order.document["model"] == "runway/text-to-video"
@@ -139,7 +139,7 @@ async def test_a_runway_task_without_a_model_is_not_accepted(world: World) -> No
 async def test_a_broken_callback_is_kept_and_harms_nothing(world: World) -> None:
     task = await ended(world, "[garbage] a dove", **SONG)
     check_song(task)
-    assert sorted(str(received.decision) for received in await world.inbox(task)) == [
+    assert sorted(str(received.decision) for received in await world.callbacks(task)) == [
         "applied",
         "applied",
         "unreadable",

@@ -77,13 +77,13 @@ def asked(world: World) -> int:
 
 async def test_a_task_comes_home_by_its_callback(world: World) -> None:
     task = await over(world, await imagine(world))
-    assert (task.state, task.learned_by, task.progress) == (State.SUCCEEDED, Source.CALLBACK, 100)
+    assert (task.state, task.outcome_source, task.progress) == (State.SUCCEEDED, Source.CALLBACK, 100)
     assert [(result.kind, result.role) for result in task.results] == [("image", "result")]
     assert [action.label for action in task.next_actions] == ["U1", "U2", "U3", "U4", "🔄", "V1", "V2", "V3", "V4"]
     # Besides these the first look may bring the gateway's own address of the preview.
     types = [event.type for event in await world.events(task) if event.type != "details"]
     assert types == ["accepted", "submitting", "submitted", "running", "succeeded"]
-    assert [received.decision for received in await world.inbox(task)] == ["applied", "applied"]
+    assert [received.decision for received in await world.callbacks(task)] == ["applied", "applied"]
     assert [(each.state, each.verified) for each in world.receiver.received] == [("succeeded", True)]
     assert world.sandbox.ledger.paid() == 1
     assert task.due_at is None
@@ -94,7 +94,7 @@ async def test_the_token_that_the_callback_echoes_is_kept_nowhere(world: World) 
     [job] = world.sandbox.ledger.jobs
     assert job.callback_url is not None
     token = job.callback_url.rpartition("/")[2]
-    kept = [received.body for received in await world.inbox(task)]
+    kept = [received.body for received in await world.callbacks(task)]
     assert len(kept) == 3
     assert all(b"notifyHook" in body and b"[redacted]" in body for body in kept)
     everything = [*kept, repr(task), repr(await world.events(task)), repr(await world.messages(task))]
@@ -106,17 +106,17 @@ async def test_a_lost_callback_is_found_by_polling_and_a_preview_is_never_a_resu
     task = await imagine(world, "[drop] a dove")
     await over(world, task, 7)
     running = await world.task(task)
-    assert (running.state, running.learned_by) == (State.RUNNING, None)
+    assert (running.state, running.outcome_source) == (State.RUNNING, None)
     assert [(result.role, "/mj/image/" in (result.url or "")) for result in running.results] == [("preview", True)]
     task = await over(world, task)
-    assert (task.state, task.learned_by) == (State.SUCCEEDED, Source.POLL)
+    assert (task.state, task.outcome_source) == (State.SUCCEEDED, Source.POLL)
     assert [result.role for result in task.results] == ["result"]
-    assert await world.inbox(task) == []
+    assert await world.callbacks(task) == []
     assert len(world.receiver.received) == 1
 
 
 @pytest.mark.parametrize(
-    ("words", "state", "learned_by"),
+    ("words", "state", "outcome_source"),
     [
         ("[twice]", State.SUCCEEDED, Source.CALLBACK),
         ("[disorder]", State.SUCCEEDED, Source.CALLBACK),
@@ -141,10 +141,10 @@ async def test_a_lost_callback_is_found_by_polling_and_a_preview_is_never_a_resu
     ],
 )
 async def test_whatever_the_gateway_does_the_task_is_paid_once_and_told_once(
-    world: World, words: str, state: State, learned_by: Source
+    world: World, words: str, state: State, outcome_source: Source
 ) -> None:
     task = await over(world, await imagine(world, f"{words} a dove"))
-    assert (task.state, task.learned_by) == (state, learned_by)
+    assert (task.state, task.outcome_source) == (state, outcome_source)
     assert world.sandbox.ledger.paid() == 1
     assert len({received.id for received in world.receiver.received}) == 1
     terminal = [event for event in await world.events(task) if event.data.get("state") in {"succeeded", "failed"}]
@@ -154,7 +154,7 @@ async def test_whatever_the_gateway_does_the_task_is_paid_once_and_told_once(
 async def test_the_end_twice_and_progress_after_it_change_nothing(world: World) -> None:
     """Engines send the same end again, as it is or with other details, and older news after it."""
     task = await over(world, await imagine(world, "[twice] a dove"))
-    ended = [row for row in await world.inbox(task) if b'"SUCCESS"' in row.body]
+    ended = [row for row in await world.callbacks(task) if b'"SUCCESS"' in row.body]
     assert [(row.decision, row.copies) for row in ended] == [("applied", 2)]
     hook = urlsplit(world.sandbox.ledger.jobs[0].callback_url or "").path
     again = json.loads(ended[0].body) | {"finishTime": 1690343542381}
@@ -162,7 +162,7 @@ async def test_the_end_twice_and_progress_after_it_change_nothing(world: World) 
     for body, decision in ((again, "duplicate"), (older, "stale")):
         assert (await world.client.post(hook, json=body)).status_code == 200
         await world.pass_time(1)
-        assert (await world.inbox(task))[-1].decision == decision
+        assert (await world.callbacks(task))[-1].decision == decision
     assert await world.task(task) == task
     assert len(world.receiver.received) == 1
 
@@ -212,7 +212,7 @@ async def test_every_operation_comes_home(
     world: World, operation: str, given: dict[str, Any], kinds: list[str]
 ) -> None:
     task = await over(world, await submit(world, operation, given))
-    assert (task.state, task.learned_by) == (State.SUCCEEDED, Source.CALLBACK)
+    assert (task.state, task.outcome_source) == (State.SUCCEEDED, Source.CALLBACK)
     assert [result.kind for result in task.results if result.role == "result"] == kinds
 
 
@@ -224,7 +224,7 @@ async def test_what_is_answered_at_once_is_done_at_once(world: World) -> None:
     seed = await submit(world, "image_seed", {}, parent_id=str(grid.id))
     await world.work()
     for task in (await world.task(upload), await world.task(seed)):
-        assert (task.state, task.learned_by) == (State.SUCCEEDED, Source.SUBMIT)
+        assert (task.state, task.outcome_source) == (State.SUCCEEDED, Source.SUBMIT)
         assert (task.external_id, task.callback_expected, task.due_at) == (None, False, None)
     assert [result.kind for result in (await world.task(upload)).results] == ["image", "image"]
     [seeded] = (await world.task(seed)).results
@@ -360,7 +360,7 @@ async def test_a_window_is_shown_and_answered_and_the_same_task_goes_on(world: W
     assert (again.status_code, again.json()["code"]) == (409, "not_awaited")
     task = await over(world, task)
     assert task.state is State.SUCCEEDED
-    assert "applied" in {received.decision for received in await world.inbox(task)}
+    assert "applied" in {received.decision for received in await world.callbacks(task)}
     assert (await give(world, task, prompt="once more")).status_code == 409
     assert world.sandbox.ledger.requests[MODAL] == 1
     assert world.sandbox.ledger.paid() == 3
@@ -416,7 +416,7 @@ async def test_an_answer_that_may_have_arrived_is_not_sent_again(world: World, w
     task = await over(world, await imagine(world, "[modal][drop] a dove"))
     assert (await give(world, task, prompt=f"[{word}] a dove")).status_code == 200
     task = await over(world, task, JOB_SECONDS * 4)
-    assert (task.state, task.learned_by) == (State.SUCCEEDED, Source.POLL)
+    assert (task.state, task.outcome_source) == (State.SUCCEEDED, Source.POLL)
     assert world.sandbox.ledger.requests[MODAL] == 1
 
 
@@ -478,7 +478,7 @@ async def test_a_callback_of_one_family_never_matches_a_task_of_another(world: W
     await over(world, drawing, 5)
     for task in (drawing, film):
         assert (await world.task(task)).state is State.RUNNING
-        assert [received.decision for received in await world.inbox(task)] in (["hastened"], ["unreadable"])
+        assert [received.decision for received in await world.callbacks(task)] in (["hastened"], ["unreadable"])
 
 
 async def test_jobs_with_one_id_at_two_upstreams_are_two_tasks(database_url: str) -> None:
@@ -524,12 +524,12 @@ async def test_a_task_that_is_several_jobs_is_done_when_all_are(world: World) ->
         assert (await world.client.post(hook, json=job)).status_code == 200
         await world.pass_time(5)
     task = await world.task(task)
-    assert (task.state, task.learned_by, task.external_id) == (State.SUCCEEDED, Source.POLL, "1,2")
+    assert (task.state, task.outcome_source, task.external_id) == (State.SUCCEEDED, Source.POLL, "1,2")
     assert [(result.url, result.item) for result in task.results] == [
         ("https://x/1.png", "1"),
         ("https://x/2.png", "2"),
     ]
-    assert {received.decision for received in await world.inbox(task)} == {"hastened"}
+    assert {received.decision for received in await world.callbacks(task)} == {"hastened"}
     world.edge.hosts["sandbox.test"] = there
     follow_up = await act(world, task, "2: u1")
     assert follow_up.inherited["external_id"] == "2"
@@ -572,7 +572,7 @@ async def test_five_hundred_tasks_without_a_callback_are_found_by_few_questions(
             {"family": "midjourney", "operation": "imagine", "input": {"prompt": f"[seconds={seconds}] a dove"}}
             for seconds in takes
         ]
-        accepted = await asyncio.gather(*(accept(world.runtime, wish, client="default") for wish in wishes))
+        accepted = await asyncio.gather(*(accept(world.context, wish, client="default") for wish in wishes))
         tasks = [each.task for each in accepted]
         await world.work()
         assert world.sandbox.ledger.paid() == count
@@ -581,10 +581,10 @@ async def test_five_hundred_tasks_without_a_callback_are_found_by_few_questions(
         for second in range(1, most + 60):
             await world.pass_time(1)
             if second % 30 == 0:  # as the worker does
-                await learn(world.runtime)
+                await learn(world.context)
         ended = {job.id: job.life for job in world.sandbox.ledger.jobs}
         found = [await world.task(task) for task in tasks]
-        assert {(task.state, task.learned_by) for task in found} == {(State.SUCCEEDED, Source.POLL)}
+        assert {(task.state, task.outcome_source) for task in found} == {(State.SUCCEEDED, Source.POLL)}
         lives = [(task, ended[task.external_id or ""]) for task in found]
         delays = [task.finished_at.timestamp() - life.ended_at for task, life in lives if task.finished_at]
         median = statistics.median(life.ended_at - life.created_at for life in ended.values())
@@ -598,7 +598,9 @@ async def test_five_hundred_tasks_without_a_callback_are_found_by_few_questions(
         assert len(delays) == count
         assert min(delays) >= 0
         assert statistics.fmean(delays) < 0.25 * median + 5
-        assert world.runtime.observed.collapsed("elkapi", "midjourney/proxy"), "the plan without callbacks took over"
+        assert world.context.statistics.callbacks_unreliable("elkapi", "midjourney/proxy"), (
+            "the plan without callbacks took over"
+        )
         assert looks > 2 * count
         assert lists + fetches < looks / 20, "far fewer questions than looks"
 
@@ -633,9 +635,9 @@ async def test_journeys_over_real_sockets(database_url: str) -> None:
             None,
         )
         async with (
-            opened(settings) as runtime,
-            working(runtime),
-            running(SimpleNamespace(app=application(runtime)), port=port) as url,
+            opened(settings) as context,
+            working(context),
+            running(SimpleNamespace(app=application(context)), port=port) as url,
             httpx.AsyncClient(base_url=url, timeout=30, trust_env=False) as client,
         ):
 
@@ -656,7 +658,7 @@ async def test_journeys_over_real_sockets(database_url: str) -> None:
                 answer = await client.post(f"/v1/tasks/{waiting['id']}/input", json={"prompt": "a dove --zoom 2"})
                 assert answer.status_code == 200, answer.text
             fates = [await ends(client, task) for task in [*orders, hidden, zoom]]
-    assert [(task["state"], task["learned_by"]) for task in fates] == [
+    assert [(task["state"], task["outcome_source"]) for task in fates] == [
         ("succeeded", "callback"),
         ("succeeded", "poll"),
         ("succeeded", "callback"),

@@ -81,13 +81,13 @@ async def test_a_song_comes_home_at_once_by_its_callback_and_a_poll(world: World
     task = await over(world, await music(world, upstream=at))
     [job] = world.sandbox.ledger.jobs
     clips = [f"{job.id}-1", f"{job.id}-2"]
-    assert (task.state, task.learned_by, task.progress) == (State.SUCCEEDED, Source.POLL, 100)
+    assert (task.state, task.outcome_source, task.progress) == (State.SUCCEEDED, Source.POLL, 100)
     assert outputs(task, "result") == [("audio", "result", clip) for clip in clips]
     assert outputs(task, "cover") == [("image", "cover", clip) for clip in clips]
     assert outputs(task, "preview") == []
     assert task.finished_at is not None
     assert task.finished_at.timestamp() == job.life.ended_at, "no poll of the schedule was as quick"
-    assert {received.decision for received in await world.inbox(task)} == {"hastened"}
+    assert {received.decision for received in await world.callbacks(task)} == {"hastened"}
     assert [(each.state, each.verified) for each in world.receiver.received] == [("succeeded", True)]
     assert [message.state for message in await world.messages(task)] == ["delivered"]
     assert world.sandbox.ledger.paid() == 1
@@ -97,8 +97,8 @@ async def test_a_song_comes_home_at_once_by_its_callback_and_a_poll(world: World
 @pytest.mark.parametrize(("at", "asked"), [("elkapi", FETCH_ONE), ("kie", RECORD)])
 async def test_a_lost_callback_is_found_by_polling(world: World, at: str, asked: str) -> None:
     task = await over(world, await music(world, "[drop] a dove", upstream=at))
-    assert (task.state, task.learned_by) == (State.SUCCEEDED, Source.POLL)
-    assert await world.inbox(task) == []
+    assert (task.state, task.outcome_source) == (State.SUCCEEDED, Source.POLL)
+    assert await world.callbacks(task) == []
     assert world.sandbox.ledger.requests[asked] > 0
     assert len(world.receiver.received) == 1
 
@@ -163,7 +163,7 @@ async def test_whatever_the_upstream_does_the_song_is_paid_once_and_told_once(
 async def test_an_early_callback_names_the_job_and_has_it_asked_for(world: World, at: str) -> None:
     """The answer to the submit is lost: what is left is the callback, and it is enough to be sure by a poll."""
     task = await over(world, await music(world, "[early][cut][seconds=0] a dove", upstream=at), 1)
-    assert (task.state, task.learned_by) == (State.SUCCEEDED, Source.POLL)
+    assert (task.state, task.outcome_source) == (State.SUCCEEDED, Source.POLL)
     assert [each.outcome for each in await world.submissions(task)] == ["taken"]
     assert task.external_id == world.sandbox.ledger.jobs[0].id
 
@@ -332,7 +332,7 @@ async def test_what_is_answered_at_once_goes_through_the_same_lifecycle(world: W
     ]
     await world.work()
     for task in [await world.task(task) for task in asked]:
-        assert (task.state, task.learned_by, task.external_id) == (State.SUCCEEDED, Source.SUBMIT, None)
+        assert (task.state, task.outcome_source, task.external_id) == (State.SUCCEEDED, Source.SUBMIT, None)
         assert [(result.kind, result.role) for result in task.results] == [("text", "result")]
         assert [event.type for event in await world.events(task)] == ["accepted", "submitting", "succeeded"]
         assert [message.state for message in await world.messages(task)] == ["delivered"]
@@ -350,7 +350,7 @@ async def test_a_file_that_is_not_ready_is_waited_for(world: World, operation: s
     waiting = await world.task(task)
     assert (waiting.state, waiting.external_id) == (State.RUNNING, f"{song.external_id}-1")
     task = await over(world, task)
-    assert (task.state, task.learned_by) == (State.SUCCEEDED, Source.POLL)
+    assert (task.state, task.outcome_source) == (State.SUCCEEDED, Source.POLL)
     assert [(result.kind, (result.url or "").rpartition(".")[2]) for result in task.results] == [(kind, operation)]
     assert world.sandbox.ledger.paid() == 1
 
@@ -389,7 +389,7 @@ async def test_a_callback_is_not_believed_it_only_hastens_a_poll(world: World) -
     seen = await world.task(task)
     assert (seen.state, outputs(seen, "result")) == (State.RUNNING, [])
     assert world.sandbox.ledger.requests[RECORD] == asked + 1
-    assert [received.decision for received in await world.inbox(task)] == ["hastened"]
+    assert [received.decision for received in await world.callbacks(task)] == ["hastened"]
     done = await over(world, task)
     assert done.state is State.SUCCEEDED
     assert not any("evil" in (result.url or "") for result in done.results)
@@ -397,7 +397,7 @@ async def test_a_callback_is_not_believed_it_only_hastens_a_poll(world: World) -
 
 async def test_a_callback_that_cannot_be_read_is_a_hint_all_the_same(world: World) -> None:
     task = await over(world, await music(world, "[garbage] a dove", upstream="elkapi"))
-    read = {received.detail: received.decision for received in await world.inbox(task)}
+    read = {received.detail: received.decision for received in await world.callbacks(task)}
     assert read == {"a poll is to confirm it": "hastened", "no task in it": "hastened"}
 
 
@@ -405,8 +405,8 @@ async def test_an_upstream_that_is_not_trusted_still_proves_a_job(database_url: 
     """Of any family: the answer to the submit is lost, and all that a callback says is to be confirmed."""
     async with World.opened(database_url, DOVECOTE_UPSTREAMS__ELKAPI__CALLBACKS="confirm") as world:
         task = await over(world, await world.submit("[cut] a dove"))
-        assert (task.state, task.learned_by) == (State.SUCCEEDED, Source.POLL)
-        assert {received.decision for received in await world.inbox(task)} == {"hastened"}
+        assert (task.state, task.outcome_source) == (State.SUCCEEDED, Source.POLL)
+        assert {received.decision for received in await world.callbacks(task)} == {"hastened"}
         assert [each.outcome for each in await world.submissions(task)] == ["taken"]
 
 
@@ -428,14 +428,16 @@ async def test_a_signature_that_is_not_kies_is_a_forgery(database_url: str) -> N
             body = claimed(job, f"https://evil.example/{number}.mp3")
             assert (await world.client.post(address, json=body, headers=headers)).status_code == 200
         await world.work()
-        assert [received.decision for received in await world.inbox(task)] == ["forged"] * len(forged)
+        assert [received.decision for received in await world.callbacks(task)] == ["forged"] * len(forged)
         assert world.sandbox.ledger.requests[RECORD] == asked
         await world.client.post(address, json=claimed(job), headers=signature(job, at))
         await world.work()
-        assert sorted(str(received.decision) for received in await world.inbox(task)) == ["forged"] * 5 + ["hastened"]
+        assert sorted(str(received.decision) for received in await world.callbacks(task)) == ["forged"] * 5 + [
+            "hastened"
+        ]
         assert world.sandbox.ledger.requests[RECORD] == asked + 1
         done = await over(world, task)
-        assert (done.state, done.learned_by) == (State.SUCCEEDED, Source.POLL)
+        assert (done.state, done.outcome_source) == (State.SUCCEEDED, Source.POLL)
         assert not any("evil" in (result.url or "") for result in done.results)
 
 
@@ -446,21 +448,21 @@ async def test_callbacks_that_hasten_count_as_come_and_lost_ones_do_not(world: W
         await music(world, f"dove {number}", upstream=at)
     await world.work()
     await world.pass_time(JOB_SECONDS * 2)
-    await learn(world.runtime)
-    assert world.runtime.observed.callback_share(at, dialect) == 1.0
+    await learn(world.context)
+    assert world.context.statistics.callback_share(at, dialect) == 1.0
     for number in range(20):
         await music(world, f"[drop] dove {number}", upstream=at)
     await world.work()
     await world.pass_time(JOB_SECONDS * 3)
-    await learn(world.runtime)
-    assert world.runtime.observed.callback_share(at, dialect) == 0.0
-    assert world.runtime.observed.collapsed(at, dialect)
+    await learn(world.context)
+    assert world.context.statistics.callback_share(at, dialect) == 0.0
+    assert world.context.statistics.callbacks_unreliable(at, dialect)
 
 
 async def test_the_token_that_a_callback_echoes_is_kept_nowhere(world: World) -> None:
     task = await over(world, await music(world, upstream="elkapi"))
     token = hook(world, "/suno/submit/music", "notify_hook").rpartition("/")[2]
-    kept = [received.body for received in await world.inbox(task)]
+    kept = [received.body for received in await world.callbacks(task)]
     assert kept
     assert all(b"notify_hook" in body and b"[redacted]" in body for body in kept)
     everything = [*kept, repr(task), repr(await world.events(task)), repr(await world.messages(task))]
@@ -502,9 +504,9 @@ async def test_journeys_over_real_sockets(database_url: str) -> None:
             None,
         )
         async with (
-            opened(settings) as runtime,
-            working(runtime),
-            running(SimpleNamespace(app=application(runtime)), port=port) as url,
+            opened(settings) as context,
+            working(context),
+            running(SimpleNamespace(app=application(context)), port=port) as url,
             httpx.AsyncClient(base_url=url, timeout=30, trust_env=False) as client,
         ):
 
@@ -523,7 +525,7 @@ async def test_journeys_over_real_sockets(database_url: str) -> None:
             wave = await ends(client, await order("wav", {}, parent_id=whole["id"]))
             fates = [await ends(client, task) for task in orders]
     assert [task["state"] for task in fates] == [*["succeeded"] * 4, *["failed"] * 3] * 2
-    assert {task["learned_by"] for task in fates} == {"poll"}
+    assert {task["outcome_source"] for task in fates} == {"poll"}
     assert [task["failure"] and task["failure"]["code"] for task in fates[5:7]] == ["content_policy", "provider_error"]
     assert [[result["role"] for result in task["results"]].count("result") for task in fates[:7]] == [
         2,

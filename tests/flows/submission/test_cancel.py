@@ -9,8 +9,8 @@ import httpx
 import pytest
 
 from service.domain.task import Source, State, Task
-from service.flows.submission import run as submit
-from service.flows.task_pool import Underway
+from service.flows.concurrency import TaskPool
+from service.flows.submission import run as submission_run
 from tests.support.contract import CONTRACT
 from tests.support.world import JOB_SECONDS, World
 
@@ -71,16 +71,16 @@ class Held(httpx.AsyncBaseTransport):
 async def test_what_is_on_its_way_is_cancelled_when_its_id_is_known(both: World, upstream: str, cancelled: int) -> None:
     held = both.edge.hosts["sandbox.test"] = Held(both.edge.hosts["sandbox.test"])
     task = await both.submit(upstream=upstream)
-    underway = Underway(1)
-    await submit.run_due(both.runtime, underway)
+    pool = TaskPool(1)
+    await submission_run.run_due(both.context, pool)
     await held.answered.wait()
     status, shown = await cancel(both, task)
     assert (status, shown["state"]) == (202, "submitting")
     assert (await cancel(both, task))[0] == 202
     held.go_on.set()
-    await underway.finish()
+    await pool.finish()
     ended = await both.task(task)
-    assert (ended.state, ended.verdict_by) == (State.CANCELLED, "provider" if cancelled else "dovecote")
+    assert (ended.state, ended.decided_by) == (State.CANCELLED, "provider" if cancelled else "dovecote")
     assert jobs(both, "cancelled") == cancelled
     assert [event.type for event in await both.events(task)].count("cancel_requested") == 1
 
@@ -90,10 +90,10 @@ async def test_at_the_provider_where_it_can_be_done(both: World, seconds: float)
     task = await both.submit(upstream="runwayml")
     await both.pass_time(seconds + 1)
     status, shown = await cancel(both, task)
-    assert (status, shown["state"], shown["learned_by"]) == (200, "cancelled", "poll")
+    assert (status, shown["state"], shown["outcome_source"]) == (200, "cancelled", "poll")
     assert jobs(both, "cancelled") == 1
     ended = await both.task(task)
-    assert (ended.verdict_by, ended.due_at) == ("provider", None)
+    assert (ended.decided_by, ended.due_at) == ("provider", None)
     assert (await cancel(both, task))[0] == 200
     assert both.sandbox.ledger.requests["DELETE /v1/tasks/{id}"] == 1
 
@@ -103,11 +103,11 @@ async def test_where_it_cannot_be_done_the_truth_is_told_and_a_result_is_kept(bo
     task = await both.submit(f"{words} a dove", upstream="elkapi")
     await both.work()
     status, shown = await cancel(both, task)
-    assert (status, shown["state"], shown["learned_by"]) == (200, "cancelled", "client")
+    assert (status, shown["state"], shown["outcome_source"]) == (200, "cancelled", "client")
     assert "may run on there and be charged" in shown["failure"]["message"]
     await both.until(600)
     late = await both.task(task)
-    assert (late.state, late.verdict_by) == (State.SUCCEEDED, "provider")
+    assert (late.state, late.decided_by) == (State.SUCCEEDED, "provider")
     assert [received.state for received in both.receiver.received] == ["cancelled", "succeeded"]
 
 
@@ -181,7 +181,7 @@ async def test_refresh_asks_now_and_leaves_the_schedule_alone(world: World, api:
     assert (await world.task(task)).due_at == due
     world.clock.forward(30)
     ended = (await api.post(f"/v1/tasks/{task.id}/refresh")).json()
-    assert (ended["state"], ended["learned_by"]) == ("succeeded", Source.POLL)
+    assert (ended["state"], ended["outcome_source"]) == ("succeeded", Source.POLL)
     for _ in range(2):
         assert (await api.post(f"/v1/tasks/{task.id}/refresh")).json()["state"] == "succeeded"
     assert world.sandbox.ledger.requests["POST /runway/feed"] == 2

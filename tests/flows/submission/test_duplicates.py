@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from service.domain.task import State, Submission, Task
-from service.flows import callbacks as inbox
-from service.flows.submission import duplicates as extras
-from service.flows.submission import run as submit
-from service.flows.task_pool import Underway
+from service.flows import callbacks as callbacks_flow
+from service.flows.concurrency import TaskPool
+from service.flows.submission import duplicates
+from service.flows.submission import run as submission_run
 from service.sandbox import Faults
 from tests.flows.submission.test_failover import Route, route
 from tests.support.stage import Moody
@@ -31,11 +31,11 @@ async def test_two_callbacks_at_once_of_a_job_that_was_denied_tell_of_one_job(da
     async with route(database_url, DOVECOTE_ROUTES__RUNWAY="elkapi") as three:
         moody(three, "lie")
         task = await three.world.submit("[early][seconds=0] a dove", **WISH)
-        underway = Underway(1)
-        await submit.run_due(three.world.runtime, underway)
-        await underway.finish()
+        pool = TaskPool(1)
+        await submission_run.run_due(three.world.context, pool)
+        await pool.finish()
         assert await three.history(task) == [("elkapi", "unavailable")]
-        assert await inbox.run_due(three.world.runtime) == 2
+        assert await callbacks_flow.run_due(three.world.context) == 2
         assert (await three.world.task(task)).state is State.SUCCEEDED
         [submission] = await three.world.submissions(task)
         assert (submission.outcome, submission.superseded_at, submission.job_state) == ("taken", None, None)
@@ -46,8 +46,8 @@ async def test_an_answer_that_comes_after_a_retry_serves_the_task_and_is_no_extr
     async with route(database_url, DOVECOTE_ROUTES__RUNWAY="elkapi") as three:
         host = moody(three, "hold")
         task = await three.world.submit("[drop] a dove", **WISH)
-        sleeper = Underway(1)
-        await submit.run_due(three.world.runtime, sleeper)
+        sleeper = TaskPool(1)
+        await submission_run.run_due(three.world.context, sleeper)
         await host.holds.wait()
         three.world.clock.forward(LONGEST_LEASE)
         await three.world.work()
@@ -72,23 +72,23 @@ async def test_a_job_that_is_adopted_while_it_is_looked_after_stays_adopted(data
         await world.work()
         other.mood, three.comet.faults = "detain", Faults.named(["503=99"])
         await world.client.post(f"/v1/tasks/{task.id}/retry", json=AGAIN)
-        buying = Underway(1)
-        await submit.run_due(world.runtime, buying)
+        buying = TaskPool(1)
+        await submission_run.run_due(world.context, buying)
         await other.holds.wait()
         world.clock.forward(JOB_SECONDS * 0.3)
         await three.elk.deliver_due()
-        await inbox.run_due(world.runtime)
+        await callbacks_flow.run_due(world.context)
         assert (await world.submissions(task))[0].job_state == "running"
         host.mood = "hold"
-        looking = Underway(1)
-        await extras.run_due(world.runtime, looking)
+        looking = TaskPool(1)
+        await duplicates.run_due(world.context, looking)
         await host.holds.wait()
         other.let_go()
         await buying.finish()
         assert (await world.task(task)).state is State.QUEUED
         world.clock.forward(JOB_SECONDS)
         await three.elk.deliver_due()
-        await inbox.run_due(world.runtime)
+        await callbacks_flow.run_due(world.context)
         host.let_go()
         await looking.finish()
         assert (await world.task(task)).state is State.SUCCEEDED
@@ -112,7 +112,7 @@ async def test_what_is_known_of_an_extra_job_only_grows(database_url: str) -> No
         for status in ("1", "3", "1"):
             world.clock.forward(JOB_SECONDS)
             told = {"task_id": job.id, "status": status, "video_url": job.file_url if status == "3" else None}
-            await world.client.post(f"/callbacks/{world.runtime.tokens.make(first.id)}", json={**told, "msg": status})
+            await world.client.post(f"/callbacks/{world.context.tokens.make(first.id)}", json={**told, "msg": status})
             await world.work()
         first, _ = await world.submissions(task)
         assert (first.job_state, first.due_at) == ("succeeded", None)
@@ -147,9 +147,9 @@ async def test_who_waits_for_a_place_is_not_looked_at_without_a_pause(database_u
             await three.world.submit("[stuck] a dove", **WISH)
         await three.world.work()
         three.world.clock.forward(10)
-        bell = three.world.runtime.bells.journeys["submit"]
+        bell = three.world.context.signals.journeys["submit"]
         bell.clear()
-        assert await submit.run_due(three.world.runtime, Underway(1)) == 0
+        assert await submission_run.run_due(three.world.context, TaskPool(1)) == 0
         await asyncio.sleep(0.05)
         assert not bell.is_set()
 
@@ -161,26 +161,26 @@ async def test_a_callback_with_an_id_proves_the_job_whatever_its_word(database_u
         world = three.world
         host = moody(three, "hold" if state is State.SUBMITTING else "cut")
         task = await world.submit("[drop] a dove", **WISH)
-        underway = Underway(1)
-        await submit.run_due(world.runtime, underway)
+        pool = TaskPool(1)
+        await submission_run.run_due(world.context, pool)
         if state is State.SUBMITTING:
             await host.holds.wait()
         else:
-            await underway.finish()
+            await pool.finish()
         if state is State.QUEUED:
             await world.client.post(f"/v1/tasks/{task.id}/retry", json=AGAIN)
         assert (await world.task(task)).state is state
         [submission], [job] = await world.submissions(task), three.elk.ledger.jobs
-        path = f"/callbacks/{world.runtime.tokens.make(submission.id)}"
+        path = f"/callbacks/{world.context.tokens.make(submission.id)}"
         await world.client.post(path, json={"task_id": job.id, "status": "hatching", "msg": None})
-        await inbox.run_due(world.runtime)
+        await callbacks_flow.run_due(world.context)
         after = await world.task(task)
         assert (after.state, after.external_id) == (State.SUBMITTED, job.id)
         [submission] = await world.submissions(task)
         assert (submission.outcome, submission.external_id, submission.superseded_at) == ("taken", job.id, None)
         host.mood = "well"
         host.let_go()
-        await underway.finish()
+        await pool.finish()
         await world.until(JOB_SECONDS * 10)
         assert (await world.task(task)).state is State.SUCCEEDED
         assert three.jobs == [1, 0, 0]
@@ -197,12 +197,12 @@ async def bought_twice(three: Route, answer: str) -> tuple[Task, list[Submission
     other.mood, three.comet.faults = "detain", Faults.named([answer])
     await world.client.post(f"/v1/tasks/{task.id}/retry", json=AGAIN)
     moody(three, "well")
-    buying = Underway(1)
-    await submit.run_due(world.runtime, buying)
+    buying = TaskPool(1)
+    await submission_run.run_due(world.context, buying)
     await other.holds.wait()
     world.clock.forward(JOB_SECONDS * 0.3)
     await three.elk.deliver_due()
-    await inbox.run_due(world.runtime)
+    await callbacks_flow.run_due(world.context)
     submissions: list[Submission] = await world.submissions(task)
     assert [(each.outcome, each.job_state) for each in submissions] == [("taken", "running"), ("sending", None)]
     other.let_go()
@@ -237,15 +237,15 @@ async def test_that_nobody_else_takes_it_does_not_bury_what_was_paid_for(databas
         task, _ = await bought_twice(three, answer)
         if answer == "refuse":
             told = await three.world.task(task)
-            assert (told.state, told.verdict_by) == (State.FAILED, "dovecote")
+            assert (told.state, told.decided_by) == (State.FAILED, "dovecote")
         await three.world.until(JOB_SECONDS * 5)
         after = await three.world.task(task)
-        assert (after.state, after.verdict_by, after.upstream) == (State.SUCCEEDED, "provider", "elkapi")
+        assert (after.state, after.decided_by, after.upstream) == (State.SUCCEEDED, "provider", "elkapi")
         assert three.jobs == [1, 0, 0]
 
 
 async def test_who_can_have_a_place_does_not_wait_for_an_upstream_that_fails(database_url: str) -> None:
-    """Places become free all the time; an upstream may be down for hours, and is tried by one task in half a minute."""
+    """Slots become free all the time; an upstream may be down for hours, and is tried by one task in half a minute."""
     limits = {"OPEN_TASKS": "2", "TYPICAL_SECONDS": str(JOB_SECONDS)}
     more = {f"DOVECOTE_UPSTREAMS__COMETAPI__{name}": value for name, value in limits.items()}
     more["DOVECOTE_ROUTES__RUNWAY"] = "elkapi,cometapi"

@@ -102,11 +102,11 @@ async def test_an_upstream_that_cannot_say_the_input_is_passed_over_with_the_rea
     async with route(database_url) as three:
         task = await three.world.submit(**WISH, input={"prompt": "a dove", "seed": 7})
         assert task.route == ("runwayml",)
-        assert set(task.passed_over) == {"elkapi", "cometapi"}
+        assert set(task.skipped_upstreams) == {"elkapi", "cometapi"}
         [accepted] = await three.world.events(task)
-        assert "input.seed" in accepted.data["passed_over"]["elkapi"]
+        assert "input.seed" in accepted.data["skipped_upstreams"]["elkapi"]
         shown = (await three.world.client.get(f"/v1/tasks/{task.id}")).json()
-        assert shown["passed_over"] == dict(task.passed_over)
+        assert shown["skipped_upstreams"] == dict(task.skipped_upstreams)
 
 
 @pytest.mark.parametrize("date", [False, True])
@@ -182,7 +182,7 @@ async def test_places_are_counted_shared_fairly_and_waited_for_in_line(database_
         await world.work()
         assert three.jobs == [2, 0, 0]
         shown = (await world.client.get(f"/v1/tasks/{greedy[4].id}")).json()
-        assert (shown["state"], shown["waits_for"], shown["place_in_line"]) == ("queued", "elkapi", 3)
+        assert (shown["state"], shown["waits_for"], shown["queue_position"]) == ("queued", "elkapi", 3)
         assert "may be given 2 at once" in shown["explanation"]
         modest = await world.submit_as("modest", "[drop] modest", **WISH)
         await world.work()

@@ -17,13 +17,13 @@ import pytest
 
 from service.domain.errors import Unavailable, Uncertain
 from service.domain.task import State
-from service.flows import polling as poll
-from service.flows.submission import run as submit
-from service.flows.task_pool import Underway
+from service.flows import polling
+from service.flows.concurrency import TaskPool
+from service.flows.submission import run as submission_run
 from service.http.client import ANSWER_CAP, NEVER_SENT, AiohttpTransport, Http
 from service.http.network_errors import FAILURES, meaning_of, named
 from service.sandbox import InProcessTransport
-from service.store import upstreams as gates
+from service.store import upstreams as upstream_store
 from tests.support.breakage import (
     ANSWER,
     CHUNKED,
@@ -70,12 +70,12 @@ async def real_network(world: World, *, soon: bool) -> AsyncIterator[None]:
         httpx.AsyncClient(transport=Impatient(soon=soon, reuse=reuse), trust_env=False, timeout=PATIENCE)
         for reuse in (False, True)
     ]
-    pretended = world.runtime.http
-    world.runtime.http = Http(purchases=clients[0], questions=clients[1], messages=clients[0])
+    pretended = world.context.http
+    world.context.http = Http(purchases=clients[0], questions=clients[1], messages=clients[0])
     try:
         yield
     finally:
-        world.runtime.http = pretended
+        world.context.http = pretended
         for client in clients:
             await client.aclose()
 
@@ -156,13 +156,13 @@ async def bought(url: str, base: str, *, soon: bool, size: int = 1) -> tuple[Ver
     more = {"DOVECOTE_UPSTREAMS__ELKAPI__BASE_URL": base, "DOVECOTE_ROUTES__RUNWAY": "elkapi"}
     async with World.opened(url, **more) as world, real_network(world, soon=soon):
         task = await world.submit(callback_url=None, options={"note": "a" * size})
-        underway = Underway(1)
-        await submit.run_due(world.runtime, underway)
-        await underway.finish()
+        pool = TaskPool(1)
+        await submission_run.run_due(world.context, pool)
+        await pool.finish()
         after = await world.task(task)
         [submission] = await world.submissions(task)
-        async with world.runtime.database.reading() as connection:
-            circuits = await gates.all_circuits(connection)
+        async with world.context.database.reading() as connection:
+            circuits = await upstream_store.all_circuits(connection)
     counted = len(circuits["elkapi", "runway/aggregator"].failures) if circuits else 0
     assert counted in {0, 1}
     assert "sandbox-key" not in str(after.last_error)
@@ -263,12 +263,12 @@ async def test_a_question_that_fails_ends_nothing_and_is_asked_again(sqlite_url:
             assert (await world.task(task)).state is State.SUBMITTED
             world.clock.forward(100)
             async with real_network(world, soon="hang" in how or "silence" in how):
-                underway = Underway(1)
-                assert await poll.run_due(world.runtime, underway) == 1
-                await underway.finish()
+                pool = TaskPool(1)
+                assert await polling.run_due(world.context, pool) == 1
+                await pool.finish()
             after = await world.task(task)
-            async with world.runtime.database.reading() as connection:
-                assert await gates.all_circuits(connection) == {}, "only what is bought counts"
+            async with world.context.database.reading() as connection:
+                assert await upstream_store.all_circuits(connection) == {}, "only what is bought counts"
             assert (after.state, _still(after.last_error)) == (State.SUBMITTED, True)
             assert after.due_at is not None
             assert after.due_at > world.clock.now

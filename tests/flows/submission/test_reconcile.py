@@ -53,7 +53,7 @@ async def test_a_job_whose_answer_was_cut_is_found_in_the_list_and_ends_as_any_o
         assert re.search("Dovecote looks for it in 1[0-5] s", await explained(world, task))
         await world.until(JOB_SECONDS * 6)
         assert await stands(world, task) == [("succeeded", jobs(world)[0])]
-        assert (await world.task(task)).learned_by is Source.POLL
+        assert (await world.task(task)).outcome_source is Source.POLL
         assert (await events(world, task)).count("found_in_list") == 1
         assert [(each.outcome, each.external_id) for each in await world.submissions(task)] == [
             ("taken", jobs(world)[0])
@@ -87,7 +87,7 @@ async def test_an_api_key_is_not_shown_the_list(database_url: str) -> None:
         await world.until(300)
         assert await stands(world, task) == [("unconfirmed", None)]
         assert world.sandbox.ledger.requests[LIST] == 0
-        answer = await world.runtime.http.questions.get(
+        answer = await world.context.http.questions.get(
             "http://sandbox.test/api/task/self", headers={"Authorization": "Bearer sandbox-key"}
         )
         assert answer.json()["success"] is False
@@ -159,7 +159,7 @@ async def test_a_job_made_by_somebody_else_on_the_account_is_told_by_its_words(d
         world.edge.hosts["sandbox.test"] = _Deaf()
         await world.work()
         world.edge.hosts["sandbox.test"] = sandbox
-        await world.runtime.http.questions.post(
+        await world.context.http.questions.post(
             "http://sandbox.test/suno/submit/music",
             json={"gpt_description_prompt": "a raven"},
             headers={"Authorization": "Bearer sandbox-key"},

@@ -10,8 +10,8 @@ import pytest
 
 from service.domain.schedules import SUBMIT_LEASE_MARGIN
 from service.domain.task import State, Task
-from service.flows.submission import run as submit
-from service.flows.task_pool import Underway
+from service.flows.concurrency import TaskPool
+from service.flows.submission import run as submission_run
 from service.http.client import CONNECT_TIMEOUT, WRITE_TIMEOUT
 from service.providers import DIALECTS, FAMILIES
 from service.sandbox import Faults, InProcessTransport, Sandbox
@@ -50,7 +50,7 @@ async def test_the_answer_is_the_result(database_url: str) -> None:
         task = await tags(world)
         await world.work()
         after = await world.task(task)
-        assert (after.state, after.verdict_by, after.external_id) == (State.SUCCEEDED, "provider", None)
+        assert (after.state, after.decided_by, after.external_id) == (State.SUCCEEDED, "provider", None)
         assert [result.text for result in after.results] == ["folk, spelt out at length"]
         assert [event.type for event in await world.events(task)] == ["accepted", "submitting", "succeeded"]
         assert await history(world, task) == [("elkapi", "taken")]
@@ -141,10 +141,10 @@ async def test_a_refusal_of_the_input_is_final(database_url: str) -> None:
 async def test_work_may_take_ten_minutes_and_is_not_taken_up_by_another_process_meanwhile(database_url: str) -> None:
     async with two(database_url) as (world, _):
         task = await tags(world)
-        underway = Underway(1)
+        pool = TaskPool(1)
         world.edge.hosts["sandbox.test"] = _Sees(world)
-        await submit.run_due(world.runtime, underway)
-        await underway.finish()
+        await submission_run.run_due(world.context, pool)
+        await pool.finish()
         [(read_timeout, lease)] = world.edge.hosts["sandbox.test"].seen
         assert read_timeout == 600
         assert lease == dt.timedelta(seconds=CONNECT_TIMEOUT + WRITE_TIMEOUT + 600 + SUBMIT_LEASE_MARGIN)
@@ -160,7 +160,7 @@ class _Sees:
 
     async def handle_async_request(self, request: Any) -> Any:
         [listed] = (await self.world.client.get("/v1/tasks")).json()["tasks"]
-        due = dt.datetime.fromisoformat(listed["next_attention_at"])
+        due = dt.datetime.fromisoformat(listed["next_check_at"])
         self.seen.append((request.extensions["timeout"]["read"], due - self.world.clock()))
         raise httpx.ReadTimeout("too long", request=request)
 

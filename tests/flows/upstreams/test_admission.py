@@ -10,12 +10,12 @@ from sqlalchemy import text
 from service.domain.circuit_breaker import OPEN_FOR, Circuit
 from service.domain.fair_share import turns
 from service.domain.task import State, Task
-from service.flows.submission import run as submit
-from service.flows.task_pool import Underway
+from service.flows.concurrency import TaskPool
+from service.flows.submission import run as submission_run
 from service.flows.upstreams.admission import Gates, look, take_turns
-from service.flows.upstreams.status import place_in_line
+from service.flows.upstreams.status import queue_position
 from service.sandbox import Faults
-from service.store import upstreams as store
+from service.store import upstreams as upstream_store
 from service.store.database import Database
 from tests.flows.submission.test_failover import route
 from tests.support.stage import Moody
@@ -51,8 +51,8 @@ async def test_those_count_as_served_that_an_upstream_works_on(database: Databas
     await keep(database, *(served(ELK, "ada", state) for state in State if state is not State.QUEUED))
     await keep(database, a_task(), served(ELK, "ben"), served("cometapi", "ada"))
     async with database.reading() as connection:
-        assert await store.served(connection, [ELK, "nobody"]) == {ELK: {"ada": len(counting), "ben": 1}}
-        assert await store.served(connection, []) == {}
+        assert await upstream_store.served(connection, [ELK, "nobody"]) == {ELK: {"ada": len(counting), "ben": 1}}
+        assert await upstream_store.served(connection, []) == {}
 
 
 async def test_lines_are_read_client_by_client_the_oldest_first(database: Database) -> None:
@@ -60,14 +60,17 @@ async def test_lines_are_read_client_by_client_the_oldest_first(database: Databa
     other = waiting(LINE, "ada")
     await keep(database, *reversed([*ada, *ben, other]), a_task(client="ada"))
     async with database.reading() as connection:
-        assert await store.lines(connection, [ELK, LINE, "cometapi"]) == {ELK, LINE}
-        assert await store.lines(connection, []) == set()
-        line = await store.in_line(connection, ELK, most=3)
+        assert await upstream_store.lines(connection, [ELK, LINE, "cometapi"]) == {ELK, LINE}
+        assert await upstream_store.lines(connection, []) == set()
+        line = await upstream_store.in_line(connection, ELK, most=3)
         assert line == {"ada": [task.id for task in ada[:3]], "ben": [task.id for task in ben]}
-        assert await store.in_line(connection, "cometapi", most=3) == {}
-        assert await store.line_lengths(connection, ELK) == {"ada": 4, "ben": 2}
-        assert [await store.own_before(connection, ELK, "ada", task.id) for task in ada] == [0, 1, 2, 3]
-        assert [await store.nth_in_line(connection, ELK, "ada", n) for n in range(5)] == [*(t.id for t in ada), None]
+        assert await upstream_store.in_line(connection, "cometapi", most=3) == {}
+        assert await upstream_store.line_lengths(connection, ELK) == {"ada": 4, "ben": 2}
+        assert [await upstream_store.own_before(connection, ELK, "ada", task.id) for task in ada] == [0, 1, 2, 3]
+        assert [await upstream_store.nth_in_line(connection, ELK, "ada", n) for n in range(5)] == [
+            *(t.id for t in ada),
+            None,
+        ]
 
 
 async def test_five_failures_open_a_circuit_once_one_process_may_try_and_an_answer_closes_it(
@@ -75,37 +78,41 @@ async def test_five_failures_open_a_circuit_once_one_process_may_try_and_an_answ
 ) -> None:
     until = later(OPEN_FOR)
     async with database.writing() as connection:
-        assert await store.record_failures(connection, [(*KEY, NOW)] * 3) == [False] * 3
-        assert await store.record_failures(connection, [(*KEY, NOW)] * 4) == [False, True, False, False]
-        await store.close_circuits(connection, [("cometapi", KEY[1])])
-        circuit = (await store.all_circuits(connection))[KEY]
+        assert await upstream_store.record_failures(connection, [(*KEY, NOW)] * 3) == [False] * 3
+        assert await upstream_store.record_failures(connection, [(*KEY, NOW)] * 4) == [False, True, False, False]
+        await upstream_store.close_circuits(connection, [("cometapi", KEY[1])])
+        circuit = (await upstream_store.all_circuits(connection))[KEY]
         assert (circuit.standing(NOW), circuit.opened_at, circuit.open_until) == ("open", NOW, until)
-        assert not await store.claim_probe(connection, circuit, now=NOW, until=later(90))
-        assert await store.claim_probe(connection, circuit, now=until, until=later(90))
-        assert not await store.claim_probe(connection, circuit, now=later(89), until=later(150))
-        assert await store.claim_probe(connection, circuit, now=later(90), until=later(150))
-        await store.close_circuits(connection, [KEY])
-        assert await store.all_circuits(connection) == {}
+        assert not await upstream_store.claim_probe(connection, circuit, now=NOW, until=later(90))
+        assert await upstream_store.claim_probe(connection, circuit, now=until, until=later(90))
+        assert not await upstream_store.claim_probe(connection, circuit, now=later(89), until=later(150))
+        assert await upstream_store.claim_probe(connection, circuit, now=later(90), until=later(150))
+        await upstream_store.close_circuits(connection, [KEY])
+        assert await upstream_store.all_circuits(connection) == {}
 
 
 async def test_a_circuit_that_is_not_open_keeps_its_failures_when_somebody_is_answered(database: Database) -> None:
     async with database.writing() as connection:
-        await store.record_failures(connection, [(*KEY, NOW)] * 4)
-        await store.close_circuits(connection, [KEY])
-        assert await store.record_failures(connection, [(*KEY, NOW)]) == [True]
+        await upstream_store.record_failures(connection, [(*KEY, NOW)] * 4)
+        await upstream_store.close_circuits(connection, [KEY])
+        assert await upstream_store.record_failures(connection, [(*KEY, NOW)]) == [True]
 
 
 async def test_what_all_share_about_an_upstream_is_kept_side_by_side(database: Database) -> None:
     async with database.writing() as connection:
-        assert await store.lock(connection, []) == {}
-        assert await store.lock(connection, [ELK]) == {ELK: store.Upstream(name=ELK)}
-        await store.move_submit_slot(connection, ELK, later(1))
-        await store.move_poll_slot(connection, ELK, later(2))
-        await store.keep_credit(connection, [store.Upstream(name=ELK, credit=7.5, credit_unit="$", credit_at=NOW)])
-        await store.keep_credit(connection, [store.Upstream(name="cometapi", credit_error="no route")])
-        known = await store.all_known(connection)
+        assert await upstream_store.lock(connection, []) == {}
+        assert await upstream_store.lock(connection, [ELK]) == {ELK: upstream_store.Upstream(name=ELK)}
+        await upstream_store.move_submit_slot(connection, ELK, later(1))
+        await upstream_store.move_poll_slot(connection, ELK, later(2))
+        await upstream_store.keep_credit(
+            connection, [upstream_store.Upstream(name=ELK, credit=7.5, credit_unit="$", credit_at=NOW)]
+        )
+        await upstream_store.keep_credit(
+            connection, [upstream_store.Upstream(name="cometapi", credit_error="no route")]
+        )
+        known = await upstream_store.all_known(connection)
     slots = {"submit_slot_at": later(1), "poll_slot_at": later(2)}
-    assert known[ELK] == store.Upstream(name=ELK, credit=7.5, credit_unit="$", credit_at=NOW, **slots)
+    assert known[ELK] == upstream_store.Upstream(name=ELK, credit=7.5, credit_unit="$", credit_at=NOW, **slots)
     assert known["cometapi"].credit_error == "no route"
 
 
@@ -117,13 +124,13 @@ async def test_lines_and_places_are_read_by_their_indexes(database: Database) ->
         if not database.sqlite:
             await connection.execute(text("ANALYZE tasks"))
     reads: list[tuple[str, Any]] = [
-        ("ix_tasks_waiting", lambda connection: store.lines(connection, [ELK, LINE, "cometapi"])),
-        ("ix_tasks_waiting", lambda connection: store.in_line(connection, "cometapi", most=3)),
-        ("ix_tasks_waiting", lambda connection: store.in_line(connection, ELK, most=3)),
-        ("ix_tasks_waiting", lambda connection: store.nth_in_line(connection, ELK, "another", 2)),
-        ("ix_tasks_waiting", lambda connection: store.own_before(connection, ELK, "another", a_task().id)),
-        ("ix_tasks_waiting", lambda connection: store.line_lengths(connection, ELK)),
-        ("ix_tasks_served", lambda connection: store.served(connection, ["cometapi"])),
+        ("ix_tasks_waiting", lambda connection: upstream_store.lines(connection, [ELK, LINE, "cometapi"])),
+        ("ix_tasks_waiting", lambda connection: upstream_store.in_line(connection, "cometapi", most=3)),
+        ("ix_tasks_waiting", lambda connection: upstream_store.in_line(connection, ELK, most=3)),
+        ("ix_tasks_waiting", lambda connection: upstream_store.nth_in_line(connection, ELK, "another", 2)),
+        ("ix_tasks_waiting", lambda connection: upstream_store.own_before(connection, ELK, "another", a_task().id)),
+        ("ix_tasks_waiting", lambda connection: upstream_store.line_lengths(connection, ELK)),
+        ("ix_tasks_served", lambda connection: upstream_store.served(connection, ["cometapi"])),
     ]
     for index, act in reads:
         async with database.writing() as connection:
@@ -140,15 +147,15 @@ def limited(**limits: str) -> dict[str, str]:
 
 
 async def looked(world: World) -> Gates:
-    runtime = world.runtime
-    async with runtime.database.writing() as connection:
-        lines = await store.lines(connection, [line.key for line in runtime.lines])
-        return await look(runtime, connection, lines)
+    context = world.context
+    async with context.database.writing() as connection:
+        lines = await upstream_store.lines(connection, [line.key for line in context.lines])
+        return await look(context, connection, lines)
 
 
 def enter(world: World, gates: Gates, comes_from: str | None = None) -> str | None:
     """Try to pass, and give the line in which to stand."""
-    upstream = world.runtime.upstreams[ELK]
+    upstream = world.context.upstreams[ELK]
     wait = gates.enter(upstream, upstream.dialects[0], client="ada", comes_from=comes_from)
     return None if wait is None else wait.line
 
@@ -156,7 +163,7 @@ def enter(world: World, gates: Gates, comes_from: str | None = None) -> str | No
 async def test_places_of_all_processes_and_of_this_one_are_counted(database_url: str) -> None:
     async with World.opened(database_url, **limited(open_tasks="3", concurrency="2")) as world:
         assert [enter(world, gates) for gates in [await looked(world)] for _ in range(3)] == [None, None, ELK]
-        await keep(world.runtime.database, *(served(ELK, "ben") for _ in range(2)))
+        await keep(world.context.database, *(served(ELK, "ben") for _ in range(2)))
         gates = await looked(world)
         assert [enter(world, gates), enter(world, gates)] == [None, ELK]
         assert gates.served[ELK] == {"ben": 2, "ada": 1}
@@ -164,9 +171,9 @@ async def test_places_of_all_processes_and_of_this_one_are_counted(database_url:
 
 async def test_submits_of_a_second_are_shared_by_all_processes(database_url: str) -> None:
     async with World.opened(database_url, **limited(submits_per_second="2")) as world:
-        async with world.runtime.database.writing() as connection:
-            await store.lock(connection, [ELK])
-            await store.move_submit_slot(connection, ELK, world.clock() + dt.timedelta(seconds=0.5))
+        async with world.context.database.writing() as connection:
+            await upstream_store.lock(connection, [ELK])
+            await upstream_store.move_submit_slot(connection, ELK, world.clock() + dt.timedelta(seconds=0.5))
         assert [enter(world, gates) for gates in [await looked(world)] for _ in range(3)] == [None, ELK, ELK]
         world.clock.forward(10)
         assert [enter(world, gates) for gates in [await looked(world)] for _ in range(3)] == [None, None, ELK]
@@ -174,13 +181,13 @@ async def test_submits_of_a_second_are_shared_by_all_processes(database_url: str
 
 async def test_whoever_comes_now_goes_behind_those_who_stand_in_line(database_url: str) -> None:
     async with World.opened(database_url, **limited(open_tasks="1")) as world:
-        runtime = world.runtime
+        context = world.context
         first, second = waiting(ELK, "ada"), waiting(ELK, "ada")
-        await keep(runtime.database, first, second)
-        async with runtime.database.writing() as connection:
-            lines = await store.lines(connection, [ELK])
-            gates = await look(runtime, connection, lines)
-            taken = await take_turns(runtime, connection, gates, lines, until=later(60), most=9)
+        await keep(context.database, first, second)
+        async with context.database.writing() as connection:
+            lines = await upstream_store.lines(connection, [ELK])
+            gates = await look(context, connection, lines)
+            taken = await take_turns(context, connection, gates, lines, until=later(60), most=9)
         assert [(task.id, line, task.waits_for) for task, line in taken] == [(first.id, ELK, None)]
         assert enter(world, gates) == ELK, "a newcomer, although there is a place"
         assert enter(world, gates, comes_from=ELK) is None
@@ -192,8 +199,8 @@ async def test_an_open_circuit_lets_nobody_pass_and_then_one(
     database_url: str, seconds: int, expected: list[str | None]
 ) -> None:
     async with World.opened(database_url, **limited()) as world:
-        async with world.runtime.database.writing() as connection:
-            await store.record_failures(connection, [(*KEY, world.clock())] * 5)
+        async with world.context.database.writing() as connection:
+            await upstream_store.record_failures(connection, [(*KEY, world.clock())] * 5)
         world.clock.forward(seconds)
         gates = await looked(world)
         assert [enter(world, gates), enter(world, gates)] == expected
@@ -229,10 +236,10 @@ async def test_the_place_in_line_is_the_turn_that_comes_were_the_places_given_no
         wished = ["zoe", "ben", "zoe", "ada", "ben", "ada", "ada"]
         tasks = [await world.submit_as(client, **WISH) for client in wished]
         await world.work()
-        places = {task.id: await place_in_line(world.runtime, await world.task(task)) for task in tasks}
-        async with world.runtime.database.reading() as connection:
-            line = await store.in_line(connection, ELK, most=99)
-            having = (await store.served(connection, [ELK]))[ELK]
+        places = {task.id: await queue_position(world.context, await world.task(task)) for task in tasks}
+        async with world.context.database.reading() as connection:
+            line = await upstream_store.in_line(connection, ELK, most=99)
+            having = (await upstream_store.served(connection, [ELK]))[ELK]
         order = [task_id for _, task_id in turns(having, line, free=99)]
         assert sorted(places, key=lambda each: places[each] or 0) == order
         assert [wished[[task.id for task in tasks].index(each)] for each in order[:3]] == ["ben", "ada", "zoe"]
@@ -250,11 +257,11 @@ async def test_a_probe_that_dies_is_followed_by_another(database_url: str) -> No
         host.mood = "detain"
         world.edge.hosts["sandbox.test"] = host
         world.clock.forward(OPEN_FOR)
-        asleep = Underway(1)
-        await submit.run_due(world.runtime, asleep)
+        asleep = TaskPool(1)
+        await submission_run.run_due(world.context, asleep)
         await host.holds.wait()
         host.mood = "well"
-        world.clock.forward(submit.PROBE_LEASE - 1)
+        world.clock.forward(submission_run.PROBE_LEASE - 1)
         await world.work()
         assert three.jobs == [0, 0, 0], "one tries, and the others wait for it"
         world.clock.forward(1)
@@ -277,5 +284,5 @@ async def test_refusals_close_a_circuit_too(database_url: str) -> None:
         three.elk.faults = Faults.named(["refuse"])
         world.clock.forward(OPEN_FOR)
         await world.work()
-        async with world.runtime.database.reading() as connection:
-            assert await store.all_circuits(connection) == {}
+        async with world.context.database.reading() as connection:
+            assert await upstream_store.all_circuits(connection) == {}

@@ -55,7 +55,7 @@ def told(credit_: dict[str, Any]) -> tuple[Any, ...]:
 async def test_every_kind_of_upstream_tells_what_is_left(database_url: str) -> None:
     async with world_with(database_url, **GATEWAY, **OTHERS) as world:
         assert set((await shown(world)).values()) == {None}
-        assert await credit.ask_due(world.runtime) == 3
+        assert await credit.ask_due(world.context) == 3
         left = {name: told(each) for name, each in (await shown(world)).items()}
         assert left == {
             "elkapi": (500.0, "USD", False, None),
@@ -65,26 +65,26 @@ async def test_every_kind_of_upstream_tells_what_is_left(database_url: str) -> N
         await world.submit(upstream="runwayml", operation="text_to_video")
         await world.work()
         world.clock.forward(credit.EVERY)
-        await credit.ask_due(world.runtime)
+        await credit.ask_due(world.context)
         assert told((await shown(world))["runwayml"])[0] == 99_975.0
 
 
 async def test_without_a_key_for_it_a_gateway_is_not_asked(database_url: str) -> None:
     async with world_with(database_url) as world:
-        assert await credit.ask_due(world.runtime) == 0
+        assert await credit.ask_due(world.context) == 0
         assert (await shown(world)) == {"elkapi": None}
         assert world.edge.requests == []
 
 
 async def test_billing_routes_are_asked_where_the_settings_say_so(database_url: str) -> None:
     async with world_with(database_url, DOVECOTE_UPSTREAMS__ELKAPI__BILLING="true") as world:
-        await credit.ask_due(world.runtime)
+        await credit.ask_due(world.context)
         assert told((await shown(world))["elkapi"]) == (500.0, "USD", False, None)
 
 
 async def test_the_key_for_balances_goes_to_that_host_and_the_api_key_does_not(database_url: str) -> None:
     async with world_with(database_url, **GATEWAY) as world:
-        await credit.ask_due(world.runtime)
+        await credit.ask_due(world.context)
         [request] = world.edge.requests
         assert (request.url.host, str(request.url)) == ("query.test", "http://query.test/user/quota")
         assert "authorization" not in request.headers
@@ -93,13 +93,13 @@ async def test_the_key_for_balances_goes_to_that_host_and_the_api_key_does_not(d
 
 async def test_one_process_asks_and_the_others_leave_it_alone(database_url: str) -> None:
     async with world_with(database_url, **GATEWAY) as world:
-        asked = await asyncio.gather(*(credit.ask_due(world.runtime) for _ in range(5)))
+        asked = await asyncio.gather(*(credit.ask_due(world.context) for _ in range(5)))
         assert sorted(asked) == [0, 0, 0, 0, 1]
         world.clock.forward(credit.EVERY / 2)
-        assert await credit.ask_due(world.runtime) == 0
-        assert await credit.ask_due(world.runtime, after=credit.AT_START) == 1
+        assert await credit.ask_due(world.context) == 0
+        assert await credit.ask_due(world.context, after=credit.AT_START) == 1
         world.clock.forward(credit.EVERY)
-        assert await credit.ask_due(world.runtime) == 1
+        assert await credit.ask_due(world.context) == 1
         assert world.sandbox.ledger.requests[QUOTA] == 3
 
 
@@ -111,17 +111,17 @@ async def test_it_warns_once_each_time_it_falls_below(database_url: str, caplog:
             if spend:
                 await world.submit(upstream="runwayml")
                 await world.work()
-            await credit.ask_due(world.runtime)
+            await credit.ask_due(world.context)
             world.clock.forward(credit.EVERY)
             low = told((await shown(world))["runwayml"])[2]
             seen.append((low, sum("left on the account" in line for line in caplog.messages)))
         assert seen == [(False, 0), (True, 1), (True, 1)]
         world.sandbox.ledger.clear()
-        await credit.ask_due(world.runtime)
+        await credit.ask_due(world.context)
         await world.submit(upstream="runwayml")
         await world.work()
         world.clock.forward(credit.EVERY)
-        await credit.ask_due(world.runtime)
+        await credit.ask_due(world.context)
         assert [line for line in caplog.messages if "left on" in line][1:] == [
             "upstream runwayml: 99975 credits left on the account"
         ]
@@ -129,23 +129,23 @@ async def test_it_warns_once_each_time_it_falls_below(database_url: str, caplog:
 
 async def test_what_was_known_stays_while_nobody_answers(database_url: str, caplog: pytest.LogCaptureFixture) -> None:
     async with world_with(database_url, **GATEWAY) as world:
-        await credit.ask_due(world.runtime)
+        await credit.ask_due(world.context)
         world.edge.down.add("query.test")
         for _ in range(2):
             world.clock.forward(credit.EVERY)
-            await credit.ask_due(world.runtime)
+            await credit.ask_due(world.context)
         left, unit, _, error = told((await shown(world))["elkapi"])
         assert (left, unit) == (500.0, "USD")
         assert "no connection to query.test" in error
         assert sum("does not say what is left" in line for line in caplog.messages) == 1
         world.edge.down.clear()
         world.clock.forward(credit.EVERY)
-        await credit.ask_due(world.runtime)
+        await credit.ask_due(world.context)
         assert told((await shown(world))["elkapi"])[3] is None
 
 
 async def test_the_worker_asks_when_it_starts_and_waits_for_nobody(database_url: str) -> None:
-    async with world_with(database_url, **GATEWAY) as world, working(world.runtime), asyncio.timeout(10):
+    async with world_with(database_url, **GATEWAY) as world, working(world.context), asyncio.timeout(10):
         while world.sandbox.ledger.requests[QUOTA] == 0:  # noqa: ASYNC110 - the sandbox tells no event
             await asyncio.sleep(0.01)
         while (await shown(world))["elkapi"] is None:  # noqa: ASYNC110
@@ -207,24 +207,24 @@ async def test_the_key_in_the_query_string_is_told_to_nobody_else(
         else:
             url = await stack.enter_async_context(nowhere(how))
         world = await stack.enter_async_context(World.opened(sqlite_url))
-        runtime = world.runtime
-        runtime.settings = settings_for(sqlite_url)
+        context = world.context
+        context.settings = settings_for(sqlite_url)
         asking = {
             "query_url": url,
             "query_key": SecretStr(CANARY),
         }  # the settings themselves would refuse some of these
-        elkapi = runtime.settings.upstreams["elkapi"].model_copy(update=asking)
-        runtime.upstreams = {"elkapi": dataclasses.replace(runtime.upstreams["elkapi"], settings=elkapi)}
-        runtime.http = Http.real(Guard(Rules(private=True)))
-        await credit.ask_due(runtime)
+        elkapi = context.settings.upstreams["elkapi"].model_copy(update=asking)
+        context.upstreams = {"elkapi": dataclasses.replace(context.upstreams["elkapi"], settings=elkapi)}
+        context.http = Http.real(Guard(Rules(private=True)))
+        await credit.ask_due(context)
         [kept] = (await world.client.get("/v1/upstreams")).json()["upstreams"]
         assert kept["credit"]["error"]
         assert_silent(str(kept))
         with pytest.raises(Exception) as caught:  # noqa: PT011 - whichever it is, it keeps the secret
-            await credit.ask(runtime, runtime.upstreams["elkapi"])
+            await credit.ask(context, context.upstreams["elkapi"])
         assert_silent("".join(traceback.format_exception(caught.value)))
         assert_silent(everything(caught.value))
-        await runtime.http.close()
+        await context.http.close()
         await asyncio.sleep(0)
     if how in BREAKAGE and how != "close":
         assert QUOTED.encode() in b"".join(seen), "it was asked with the key"

@@ -13,14 +13,14 @@ from typing import Any
 import pytest
 
 from service.domain.task import State
-from service.flows.task_pool import Underway
-from service.flows.webhooks import dispatch as journey
+from service.flows.concurrency import TaskPool
+from service.flows.webhooks import dispatch
 from service.flows.webhooks.enqueue import lane_of
 from service.http.client import Http
 from service.http.ssrf.guard import Guard
-from service.store.webhooks import attempts as deliveries
+from service.store.webhooks import attempts as attempt_store
 from service.store.webhooks import endpoints
-from service.store.webhooks import messages as outbox
+from service.store.webhooks import messages as message_store
 from service.store.webhooks.attempts import Delivery
 from service.store.webhooks.endpoints import Endpoint
 from service.store.webhooks.messages import Message
@@ -114,8 +114,8 @@ async def outgoing(sqlite_url: str, *, allow: bool) -> AsyncIterator[World]:
     """Open a world whose messages really go out."""
     more = {"DOVECOTE_ALLOW_PRIVATE_WEBHOOKS": str(allow), "DOVECOTE_ALLOW_HTTP_WEBHOOKS": "true"}
     async with World.opened(sqlite_url, **more) as world:
-        http = Http.real(Guard(world.runtime.settings.webhook_rules))
-        world.runtime.http = dataclasses.replace(world.runtime.http, messages=http.messages)
+        http = Http.real(Guard(world.context.settings.webhook_rules))
+        world.context.http = dataclasses.replace(world.context.http, messages=http.messages)
         yield world
         await http.close()
 
@@ -125,16 +125,16 @@ async def sent(world: World, url: str, *, registered: bool) -> tuple[Message, li
     task, now = a_task(state=State.SUCCEEDED), world.clock()
     endpoint = Endpoint(id=new_id(), client="default", url=url, secret="whsec_QUFB", created_at=now, updated_at=now)
     where: dict[str, Any] = {"endpoint_id": endpoint.id, "destination": lane_of(endpoint.id)} if registered else {}
-    await keep(world.runtime.database, task)
-    async with world.runtime.database.writing() as connection:
+    await keep(world.context.database, task)
+    async with world.context.database.writing() as connection:
         await endpoints.register(connection, [endpoint], most=9)
-        await outbox.owe(connection, [a_message(task, url=url, due_at=now, **where)])
-    underway = Underway(1)
-    await journey.run_due(world.runtime, underway)
-    await underway.finish()
+        await message_store.owe(connection, [a_message(task, url=url, due_at=now, **where)])
+    pool = TaskPool(1)
+    await dispatch.run_due(world.context, pool)
+    await pool.finish()
     [message] = await world.messages(task)
-    async with world.runtime.database.reading() as connection:
-        made = await deliveries.of_message(connection, message.id)
+    async with world.context.database.reading() as connection:
+        made = await attempt_store.of_message(connection, message.id)
         found = await endpoints.find(connection, endpoint.id, "default")
     return message, made, found if registered else None
 
@@ -148,7 +148,7 @@ def test_every_case_that_is_known_is_in_the_table() -> None:
 async def test_what_becomes_of_a_message_is_what_the_page_says(
     sqlite_url: str, monkeypatch: pytest.MonkeyPatch, case: str, *, registered: bool
 ) -> None:
-    monkeypatch.setattr(journey, "ATTEMPT_TIMEOUT", PATIENCE)
+    monkeypatch.setattr(dispatch, "ATTEMPT_TIMEOUT", PATIENCE)
     decision, health = DECISIONS[case]
     began = asyncio.get_running_loop().time()
     async with receiver(case) as (url, server), outgoing(sqlite_url, allow=case != GUARDED) as world:
@@ -210,23 +210,23 @@ async def test_a_message_to_an_endpoint_that_is_gone_or_off_is_discarded_unsent(
             disabled_at=now,
             disabled_reason="client",
         )
-        await keep(world.runtime.database, task)
-        async with world.runtime.database.writing() as connection:
+        await keep(world.context.database, task)
+        async with world.context.database.writing() as connection:
             await endpoints.register(connection, [off], most=9)
             for sequence, to in ((2, off.id), (3, new_id())):
                 owed = a_message(
                     task, endpoint_id=to, destination=lane_of(to), url=server.url, due_at=now, sequence=sequence
                 )
-                await outbox.owe(connection, [owed])
-        underway = Underway(9)
-        await journey.run_due(world.runtime, underway)
-        await underway.finish()
+                await message_store.owe(connection, [owed])
+        pool = TaskPool(9)
+        await dispatch.run_due(world.context, pool)
+        await pool.finish()
         found = await world.messages(task)
         assert [(each.state, each.last_error) for each in found] == [
             ("discarded", "the endpoint was disabled (client) when its time came"),
             ("discarded", "the endpoint was deleted"),
         ]
-        async with world.runtime.database.reading() as connection:
-            assert [await deliveries.of_message(connection, each.id) for each in found] == [[], []]
+        async with world.context.database.reading() as connection:
+            assert [await attempt_store.of_message(connection, each.id) for each in found] == [[], []]
         assert server.connections == 0
-        assert world.runtime.lanes.places() == {}
+        assert world.context.destination_slots.limits() == {}

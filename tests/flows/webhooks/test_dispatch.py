@@ -12,9 +12,9 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 from service.domain.schedules import MESSAGE_SCHEDULE
 from service.domain.task import State, Task
-from service.flows.task_pool import Underway
-from service.flows.webhooks import dispatch as journey
-from service.store.webhooks import messages as outbox
+from service.flows.concurrency import TaskPool
+from service.flows.webhooks import dispatch
+from service.store.webhooks import messages as message_store
 from service.store.webhooks.messages import Message
 from tests.support.values import a_message, a_task, keep
 from tests.support.world import JOB_SECONDS, WEBHOOK_SECRET, World
@@ -50,9 +50,9 @@ async def blocks(many: int) -> AsyncIterator[bytes]:
 
 async def deliver(world: World) -> None:
     """Make the attempts that are due now."""
-    underway = Underway(100)
-    await journey.run_due(world.runtime, underway)
-    await underway.finish()
+    pool = TaskPool(100)
+    await dispatch.run_due(world.context, pool)
+    await pool.finish()
 
 
 async def until_settled(world: World, task: Task) -> Message:
@@ -73,10 +73,10 @@ async def ended(world: World, prompt: str = "[drop] a dove") -> Task:
     await world.pass_time(JOB_SECONDS * 2.5, step=5)
     world.edge.down.discard("client.test")
     [message] = await world.messages(task)
-    async with world.runtime.database.writing() as connection:  # as if it had never been tried
+    async with world.context.database.writing() as connection:  # as if it had never been tried
         fresh = dataclasses.replace(message, due_at=world.clock(), attempts=0, last_error=None)
-        await connection.execute(outbox.outbox.delete())
-        await outbox.owe(connection, [fresh])
+        await connection.execute(message_store.webhook_messages.delete())
+        await message_store.owe(connection, [fresh])
     return await world.task(task)
 
 
@@ -152,15 +152,15 @@ async def test_a_receiver_that_hangs_holds_up_nobody_else(world: World) -> None:
     slow = await owed(world, "http://hanging.test/")
     world.clock.forward(1)
     quick = await owed(world, CLIENT)
-    underway = Underway(100)
-    await journey.run_due(world.runtime, underway)
+    pool = TaskPool(100)
+    await dispatch.run_due(world.context, pool)
     async with asyncio.timeout(5):
         while (await world.messages(quick))[0].state != "delivered":  # noqa: ASYNC110 - it tells nobody
             await asyncio.sleep(0.01)
     assert len(attempts) == 1
     assert (await world.messages(slow))[0].state == "pending"
     let_go.set()
-    await underway.finish()
+    await pool.finish()
     [message] = await world.messages(slow)
     assert message.last_error == "ReadTimeout no complete answer"
 
@@ -168,9 +168,9 @@ async def test_a_receiver_that_hangs_holds_up_nobody_else(world: World) -> None:
 async def owed(world: World, url: str) -> Task:
     """Keep a task that has ended, and a message about it that is due now."""
     task = a_task(state=State.SUCCEEDED)
-    await keep(world.runtime.database, task)
-    async with world.runtime.database.writing() as connection:
-        await outbox.owe(connection, [a_message(task, url=url, due_at=world.clock())])
+    await keep(world.context.database, task)
+    async with world.context.database.writing() as connection:
+        await message_store.owe(connection, [a_message(task, url=url, due_at=world.clock())])
     return task
 
 

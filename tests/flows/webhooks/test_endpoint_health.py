@@ -16,7 +16,7 @@ from service.domain.task import State, Task
 from service.flows.webhooks.enqueue import lane_of
 from service.store import queue
 from service.store.webhooks import endpoints
-from service.store.webhooks import messages as outbox
+from service.store.webhooks import messages as message_store
 from service.store.webhooks.endpoints import Endpoint, Health
 from tests.support.values import NOW, a_message, a_task, keep, later, new_id, opened
 from tests.support.world import World
@@ -64,8 +64,8 @@ class Owing:
     async def made(cls, world: World) -> "Owing":
         answer = await world.client.post("/v1/endpoints", json={"url": "http://client.test/hook"})
         task = a_task(state=State.SUCCEEDED)
-        await keep(world.runtime.database, task)
-        async with world.runtime.database.reading() as connection:
+        await keep(world.context.database, task)
+        async with world.context.database.reading() as connection:
             found = await endpoints.find(connection, UUID(answer.json()["id"]), "default")
         assert found is not None
         return cls(world, found, task)
@@ -82,11 +82,11 @@ class Owing:
                 due_at=self.world.clock(),
                 body='{"type":"task.succeeded","timestamp":"…","sequence":2,"data":{}}',
             )
-            async with self.world.runtime.database.writing() as connection:
-                await outbox.owe(connection, [message])
+            async with self.world.context.database.writing() as connection:
+                await message_store.owe(connection, [message])
 
     async def now(self) -> Endpoint:
-        async with self.world.runtime.database.reading() as connection:
+        async with self.world.context.database.reading() as connection:
             return (await endpoints.of_ids(connection, [self.endpoint.id]))[self.endpoint.id]
 
     async def states(self) -> list[str]:
@@ -98,8 +98,8 @@ async def live(owing: Owing, seconds: float, *, every: float) -> None:
     clock = owing.world.clock
     end, following = clock() + dt.timedelta(seconds=seconds), clock()
     while True:
-        async with owing.world.runtime.database.reading() as connection:
-            due = (await queue.next_due(connection))["outbox"]
+        async with owing.world.context.database.reading() as connection:
+            due = (await queue.next_due(connection))["webhook_messages"]
         moment = min(each for each in (due, following, end) if each is not None)
         clock.now = max(clock.now, moment)
         if clock.now >= end:

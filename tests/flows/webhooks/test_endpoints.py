@@ -11,7 +11,7 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 from service.domain.webhook_events import TYPES
 from service.flows.concurrency import EACH
-from service.flows.webhooks.endpoints import MOST_ENDPOINTS
+from service.flows.webhooks.endpoints import MAX_ENDPOINTS
 from service.flows.webhooks.enqueue import lane_of
 from service.store.webhooks import endpoints as endpoint_store
 from service.store.webhooks.endpoints import Endpoint
@@ -50,7 +50,7 @@ async def registered(api: httpx.AsyncClient, **wish: Any) -> dict[str, Any]:
 
 
 async def kept(world: World, made: dict[str, Any]) -> Endpoint:
-    async with world.runtime.database.reading() as connection:
+    async with world.context.database.reading() as connection:
         found = await endpoint_store.find(connection, UUID(made["id"]), "default")
     assert found is not None
     return found
@@ -136,8 +136,8 @@ async def test_private_addresses_are_refused_as_for_a_callback_url(database_url:
 
 
 async def test_there_is_room_for_so_many_and_no_more(world: World, api: httpx.AsyncClient) -> None:
-    answers = await asyncio.gather(*(api.post("/v1/endpoints", json={"url": HOOK}) for _ in range(MOST_ENDPOINTS + 5)))
-    assert sorted(answer.status_code for answer in answers) == [201] * MOST_ENDPOINTS + [409] * 5
+    answers = await asyncio.gather(*(api.post("/v1/endpoints", json={"url": HOOK}) for _ in range(MAX_ENDPOINTS + 5)))
+    assert sorted(answer.status_code for answer in answers) == [201] * MAX_ENDPOINTS + [409] * 5
     assert {answer.json()["code"] for answer in answers if answer.status_code == 409} == {"too_many_endpoints"}
     one = answers[0].json()["id"]
     await api.delete(f"/v1/endpoints/{one}")
@@ -255,7 +255,7 @@ async def test_an_endpoint_is_tried_and_the_answer_says_how_it_went(world: World
     assert len(heard) == 4
     refused = await api.post(f"/v1/messages/{went['id']}/replay")
     assert (refused.status_code, refused.json()["code"]) == (409, "not_replayable")
-    assert world.runtime.lanes.places() == {}
+    assert world.context.destination_slots.limits() == {}
 
 
 async def test_where_many_are_under_way_a_test_waits_its_turn(world: World, api: httpx.AsyncClient) -> None:
@@ -263,11 +263,11 @@ async def test_where_many_are_under_way_a_test_waits_its_turn(world: World, api:
     made = await registered(api)
     lane = lane_of(UUID(made["id"]))
     for _ in range(EACH):
-        world.runtime.lanes.take(lane)
+        world.context.destination_slots.acquire(lane)
     answer = await api.post(f"/v1/endpoints/{made['id']}/test")
     assert (answer.status_code, answer.json()["state"], heard) == (202, "pending", [])
     for _ in range(EACH):
-        world.runtime.lanes.give(lane)
+        world.context.destination_slots.release(lane)
     await world.work()
     message = (await api.get(f"/v1/messages/{answer.json()['id']}")).json()
     assert (message["state"], len(heard)) == ("delivered", 1)

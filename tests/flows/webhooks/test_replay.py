@@ -15,7 +15,7 @@ from service.domain.task import State, Task
 from service.domain.webhook_events import PROGRESS, TEST
 from service.flows.webhooks import replay
 from service.flows.webhooks.enqueue import lane_of
-from service.store.webhooks import messages as outbox
+from service.store.webhooks import messages as message_store
 from service.store.webhooks.messages import Message
 from tests.support.values import a_message, a_task, keep, new_id
 from tests.support.world import World
@@ -46,19 +46,19 @@ def settled(world: World, task: Task, **more: Any) -> Message:
         fitting = {"due_at": None, "attempts": 1, "delivered_at": world.clock()}
     if state == "pending":
         fitting = {"due_at": world.clock() + dt.timedelta(hours=1), "attempts": 4}
-    identity = world.runtime.new_id()
+    identity = world.context.new_id()
     plain = {"id": identity, "url": HOOK, "state": state, "created_at": world.clock()}
     return a_message(task, **{**plain, **fitting, **more})
 
 
 async def kept(world: World, *messages: Message) -> None:
-    async with world.runtime.database.writing() as connection:
-        await outbox.owe(connection, messages)
+    async with world.context.database.writing() as connection:
+        await message_store.owe(connection, messages)
 
 
 async def ended(world: World, client: str = "default") -> Task:
     task = a_task(state=State.SUCCEEDED, client=client)
-    await keep(world.runtime.database, task)
+    await keep(world.context.database, task)
     return task
 
 
@@ -135,7 +135,7 @@ async def test_a_replay_is_the_same_message_by_the_whole_schedule_anew(
     shown = answer.json()
     assert (answer.status_code, shown["state"], shown["delivered_at"]) == (202, "pending", None)
     assert shown["replayed_at"] == shown["next_attempt_at"]
-    assert world.runtime.bells.journeys["outbox"].is_set()
+    assert world.context.signals.journeys["webhooks"].is_set()
     await world.until(sum(MESSAGE_SCHEDULE) * 1.2 + 1)
     shown = (await api.get(f"/v1/messages/{message.id}")).json()
     assert (shown["state"], shown["attempts"]) == ("delivered", message.attempts + 10)
@@ -210,9 +210,11 @@ async def test_many_are_replayed_by_time_type_and_state(world: World, api: httpx
         after = {each.id: each.replayed_at for each in await world.messages(task)}
         names = {name for name, message in made.items() if before[message.id] != after[message.id]}
         assert answer.json() == {"replayed": len(names), "next": None}
-        async with world.runtime.database.writing() as connection:  # as they were
-            await connection.execute(outbox.outbox.delete().where(outbox.outbox.c.task_id == task.id))
-            await outbox.owe(connection, list(made.values()))
+        async with world.context.database.writing() as connection:  # as they were
+            await connection.execute(
+                message_store.webhook_messages.delete().where(message_store.webhook_messages.c.task_id == task.id)
+            )
+            await message_store.owe(connection, list(made.values()))
         return names
 
     assert await replayed() == {"early", "exhausted", "discarded", "failed", "late"}

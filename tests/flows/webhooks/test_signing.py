@@ -100,7 +100,7 @@ def test_a_callback_url_is_signed_by_the_secret_of_the_installation() -> None:
 
 @pytest.mark.parametrize("source", ["https://dovecote.example.com", None])
 def test_a_cloud_event_is_one_and_is_signed_as_it_is_sent(source: str | None) -> None:
-    message = a_told(thin=True, url="/v1/tasks/7")
+    message = a_told(truncated=True, url="/v1/tasks/7")
     headers, body = dressed(message, an_endpoint(format="cloudevents"), at=NOW, secret=OLD, source=source)
     assert headers["Content-Type"] == CLOUDEVENTS == "application/cloudevents+json"
     assert json.loads(body) == {
@@ -112,7 +112,7 @@ def test_a_cloud_event_is_one_and_is_signed_as_it_is_sent(source: str | None) ->
         "time": "2026-03-01T12:30:15.250Z",
         "datacontenttype": "application/json",
         "sequence": "7",
-        "thin": True,
+        "truncated": True,
         "taskurl": "/v1/tasks/7",
         "data": {"id": "…"},
     }
@@ -125,4 +125,4 @@ def test_a_cloud_event_is_one_and_is_signed_as_it_is_sent(source: str | None) ->
 def test_a_cloud_event_of_no_task_has_no_subject() -> None:
     message = dataclasses.replace(a_told(), task_id=None)
     _, body = dressed(message, an_endpoint(format="cloudevents"), at=NOW, secret=OLD, source=None)
-    assert not {"subject", "thin", "taskurl"} & set(json.loads(body))
+    assert not {"subject", "truncated", "taskurl"} & set(json.loads(body))

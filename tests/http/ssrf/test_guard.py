@@ -12,12 +12,12 @@ import orjson
 import pytest
 
 from service.domain.task import State
-from service.flows.webhooks import dispatch as journey
+from service.flows.webhooks import dispatch
 from service.http.client import AiohttpTransport, guarded
 from service.http.ssrf.guard import ForbiddenAddress, Guard, forbidden
 from service.http.ssrf.policy import Rules
 from service.http.ssrf.url import Destination, read_url
-from service.store.webhooks import messages as outbox
+from service.store.webhooks import messages as message_store
 from tests.support.breakage import Server, hang, request_of
 from tests.support.disguises import LEADS_TO, ODD_HOSTS, PRIVATE_HOSTS, spellings
 from tests.support.edges import (
@@ -164,10 +164,10 @@ async def test_every_attempt_is_checked_anew(sqlite_url: str, canary: Canary, ea
     busy = b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n"
     async with telling(sqlite_url, names, **settings) as world, neighbour(canary, busy) as requests:
         task = a_task(state=State.SUCCEEDED)
-        await keep(world.runtime.database, task)
+        await keep(world.context.database, task)
         url = f"http://rebinding.example:{canary.port}/"
-        async with world.runtime.database.writing() as connection:
-            await outbox.owe(connection, [a_message(task, url=url, due_at=world.clock())])
+        async with world.context.database.writing() as connection:
+            await message_store.owe(connection, [a_message(task, url=url, due_at=world.clock())])
         first = await attempt(world, task)
         world.clock.forward(10)
         second = await attempt(world, task)
@@ -405,7 +405,7 @@ async def test_what_nobody_waits_for_any_more_is_not_looked_up(monkeypatch: pyte
 
 async def test_a_receiver_has_its_time_and_no_more_of_ours(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Looking up, connecting and answering together."""
-    monkeypatch.setattr(journey, "ATTEMPT_TIMEOUT", 0.15)
+    monkeypatch.setattr(dispatch, "ATTEMPT_TIMEOUT", 0.15)
     async with (
         Server.running(hang) as server,
         telling(sqlite_url, Names({}), allow_private_webhooks="true") as world,

@@ -127,7 +127,7 @@ def test_a_list_without_a_total_may_begin_at_page_0():
 def test_a_list_that_has_no_end_proves_nothing():
     exchange = account.jobs(platform="suno", since=AT, until=AT)
     next(exchange)
-    for number in range(account.MOST_PAGES - 2):
+    for number in range(account.MAX_PAGES - 2):
         exchange.send(newer(10_000, number))
     with pytest.raises(UpstreamError, match="goes on"):
         exchange.send(newer(10_000, 999))

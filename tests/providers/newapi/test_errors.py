@@ -7,7 +7,7 @@ import pytest
 from service.domain.errors import CODES, OUTCOMES, Unreadable
 from service.domain.task import State
 from service.providers.dialect import NOTHING, Reply
-from service.providers.newapi import errors as gateway
+from service.providers.newapi import errors as newapi_errors
 
 RELAY = "relay"
 TASK = "task"
@@ -152,8 +152,8 @@ ROWS = [
 def test_class_by_status_word_and_text(status, body, submit, poll):
     """What may be done next is not the same for a submit and a poll."""
     answer = reply(status, body)
-    assert say(gateway.refusal_in(answer, creating=True)) == submit
-    assert say(gateway.refusal_in(answer, creating=False)) == poll
+    assert say(newapi_errors.refusal_in(answer, creating=True)) == submit
+    assert say(newapi_errors.refusal_in(answer, creating=False)) == poll
 
 
 @pytest.mark.parametrize(
@@ -174,8 +174,8 @@ def test_class_by_status_word_and_text(status, body, submit, poll):
 )
 def test_fail_to_fetch_task_is_classified_by_the_status_of_the_gateways_upstream(status, submit, poll):
     answer = reply(status, task("fail_to_fetch_task", "upstream said no"))
-    assert gateway.refusal_in(answer, creating=True).outcome == submit
-    assert gateway.refusal_in(answer, creating=False).outcome == poll
+    assert newapi_errors.refusal_in(answer, creating=True).outcome == submit
+    assert newapi_errors.refusal_in(answer, creating=False).outcome == poll
 
 
 @pytest.mark.parametrize("creating", [True, False])
@@ -183,7 +183,7 @@ def test_fail_to_fetch_task_is_classified_by_the_status_of_the_gateways_upstream
 def test_every_status_has_a_class(body, creating):
     """No status falls through, and nothing but a complete refusal says that a submit created nothing."""
     for status in range(200, 600):
-        found = gateway.refusal_in(reply(status, body), creating=creating)
+        found = newapi_errors.refusal_in(reply(status, body), creating=creating)
         assert found.code in CODES
         assert isinstance(found, (Unreadable, *OUTCOMES.values()))
         if creating and (status in {408, 499, 500, 502, 504, *range(520, 525)} or status < 400):
@@ -208,11 +208,11 @@ def test_every_status_has_a_class(body, creating):
     ],
 )
 def test_messages_stay_as_the_provider_said_them(body, message):
-    assert gateway.refusal_in(reply(400, body), creating=True).message == message
+    assert newapi_errors.refusal_in(reply(400, body), creating=True).message == message
 
 
 def test_a_long_page_is_cut():
-    message = gateway.refusal_in(reply(502, "x" * 10_000), creating=True).message
+    message = newapi_errors.refusal_in(reply(502, "x" * 10_000), creating=True).message
     assert message is not None
     assert len(message) <= 200
 
@@ -220,7 +220,7 @@ def test_a_long_page_is_cut():
 @pytest.mark.parametrize(("stated", "seconds"), [("7", 7.0), ("Wed, 21 Oct 2026 07:28:00 GMT", None), ("", None)])
 def test_retry_after_is_handed_on(stated, seconds):
     answer = reply(429, relay("slow"), **{"Retry-After": stated})
-    assert gateway.refusal_in(answer, creating=True).retry_after == seconds
+    assert newapi_errors.refusal_in(answer, creating=True).retry_after == seconds
 
 
 @pytest.mark.parametrize(
@@ -267,37 +267,40 @@ def test_retry_after_is_handed_on(stated, seconds):
     ],
 )
 def test_failure_texts(text, code, retryable):
-    failure = gateway.failure_from_text(text)
+    failure = newapi_errors.failure_from_text(text)
     assert (failure.code, failure.message, failure.retryable) == (code, text, retryable)
 
 
 @pytest.mark.parametrize("text", [None, ""])
 def test_no_text_is_unknown(text):
-    failure = gateway.failure_from_text(text)
+    failure = newapi_errors.failure_from_text(text)
     assert (failure.code, failure.message, failure.retryable) == ("unknown", None, False)
 
 
 def test_the_words_of_the_gateways_task_record():
-    said = {word: gateway.STATES[word.lower()] for word in ("NOT_START", "SUBMITTED", "QUEUED", "IN_PROGRESS")}
+    said = {word: newapi_errors.STATES[word.lower()] for word in ("NOT_START", "SUBMITTED", "QUEUED", "IN_PROGRESS")}
     assert said == {
         **dict.fromkeys(("NOT_START", "SUBMITTED", "QUEUED"), State.SUBMITTED),
         "IN_PROGRESS": State.RUNNING,
     }
-    assert (gateway.STATES["success"], gateway.STATES["failure"]) == (State.SUCCEEDED, State.FAILED)
-    assert gateway.STATES["unknown"] is None
+    assert (newapi_errors.STATES["success"], newapi_errors.STATES["failure"]) == (State.SUCCEEDED, State.FAILED)
+    assert newapi_errors.STATES["unknown"] is None
 
 
 def test_a_complaint_is_none_without_an_envelope():
-    assert gateway.complaint(NOTHING).message is None
-    assert gateway.complaint([1]).message is None
+    assert newapi_errors.complaint(NOTHING).message is None
+    assert newapi_errors.complaint([1]).message is None
 
 
 def test_what_runway_lists_as_wrong_is_said_with_the_field() -> None:
     body = (
         b'{"error":"Validation of body failed","issues":[{"message":"too long","path":["videoUri"]},{"message":"odd"}]}'
     )
-    error = gateway.refusal_in(Reply(400, {}, body), creating=True)
+    error = newapi_errors.refusal_in(Reply(400, {}, body), creating=True)
     assert error.message == "Validation of body failed"
     assert str(error) == "Validation of body failed; videoUri: too long; odd"
     for issues in (b"null", b"7", b"[7]", b'[{"path":"x"}]', b'[{"path":[],"message":null}]'):
-        assert gateway.refusal_in(Reply(400, {}, b'{"error":"no","issues":%s}' % issues), creating=True).details == ()
+        assert (
+            newapi_errors.refusal_in(Reply(400, {}, b'{"error":"no","issues":%s}' % issues), creating=True).details
+            == ()
+        )

@@ -11,12 +11,11 @@ import pytest
 from sqlalchemy import text
 
 from service.domain.task import State
-from service.flows.concurrency import EACH, TROUBLED, Lanes
-from service.flows.task_pool import Underway
-from service.flows.webhooks import dispatch as journey
+from service.flows.concurrency import EACH, TROUBLED, DestinationSlots, TaskPool
+from service.flows.webhooks import dispatch
 from service.store import queue
 from service.store.database import Database
-from service.store.webhooks import messages as outbox
+from service.store.webhooks import messages as message_store
 from tests.support.values import NOW, a_message, a_task, keep, later, opened
 from tests.support.world import World
 
@@ -35,7 +34,7 @@ async def owe(database: Database, destination: str, many: int, *, due: float = 0
     await keep(database, task)
     messages = [a_message(task, destination=destination, sequence=n, due_at=later(due)) for n in range(many)]
     async with database.writing() as connection:
-        await outbox.owe(connection, messages)
+        await message_store.owe(connection, messages)
 
 
 async def claim(
@@ -76,12 +75,14 @@ async def test_whoever_stands_behind_a_great_backlog_has_a_turn_at_once(database
     copy = "WITH RECURSIVE series(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM series WHERE n < :many) "
     async with database.writing() as connection:
         new_id = "lower(hex(randomblob(16)))" if database.sqlite else "gen_random_uuid()"
-        names = [column.name for column in outbox.outbox.columns]
+        names = [column.name for column in message_store.webhook_messages.columns]
         values = ", ".join({"id": new_id, "sequence": "n + 10"}.get(name, name) for name in names)
-        insert = f"INSERT INTO outbox ({', '.join(names)}) {copy} SELECT {values} FROM outbox, series"  # noqa: S608
+        insert = (
+            f"INSERT INTO webhook_messages ({', '.join(names)}) {copy} SELECT {values} FROM webhook_messages, series"  # noqa: S608
+        )
         await connection.execute(text(insert), {"many": BACKLOG})
         if not database.sqlite:
-            await connection.execute(text("ANALYZE outbox"))
+            await connection.execute(text("ANALYZE webhook_messages"))
     await owe(database, "single", 1)
     await owe(database, "few", 3)
     began = time.monotonic()
@@ -100,21 +101,21 @@ async def test_two_claimers_never_get_the_same_message(database: Database, datab
 
 
 def test_places_are_given_back() -> None:
-    lanes = Lanes()
+    slots = DestinationSlots()
     for _ in range(EACH):
-        lanes.take("a")
-    lanes.take("b")
-    assert lanes.places() == {"a": 0, "b": EACH - 1}
-    lanes.give("a")
-    assert (lanes.room("a"), lanes.room("c")) == (1, EACH)
-    lanes.answered("a", in_time=False)
-    assert lanes.places() == {"a": 0, "b": EACH - 1}
+        slots.acquire("a")
+    slots.acquire("b")
+    assert slots.limits() == {"a": 0, "b": EACH - 1}
+    slots.release("a")
+    assert (slots.free("a"), slots.free("c")) == (1, EACH)
+    slots.answered("a", in_time=False)
+    assert slots.limits() == {"a": 0, "b": EACH - 1}
     for _ in range(EACH - 1):
-        lanes.give("a")
-    lanes.give("b")
-    assert lanes.places() == {"a": TROUBLED}
-    lanes.answered("a", in_time=True)
-    assert lanes.places() == {}
+        slots.release("a")
+    slots.release("b")
+    assert slots.limits() == {"a": TROUBLED}
+    slots.answered("a", in_time=True)
+    assert slots.limits() == {}
 
 
 class Hanging:
@@ -149,31 +150,31 @@ async def test_one_that_hangs_with_a_backlog_does_not_slow_another(world: World)
         "quick.test": httpx.MockTransport(answer),
     }
     task = a_task(state=State.SUCCEEDED)
-    await keep(world.runtime.database, task)
-    async with world.runtime.database.writing() as connection:
+    await keep(world.context.database, task)
+    async with world.context.database.writing() as connection:
         for host, many in (("hanging.test", 500), ("quick.test", 30)):
             url = f"http://{host}/"
             due = NOW if host == "hanging.test" else later(1)
-            await outbox.owe(connection, [a_message(task, url=url, sequence=n, due_at=due) for n in range(many)])
-    underway = Underway(100)
+            await message_store.owe(connection, [a_message(task, url=url, sequence=n, due_at=due) for n in range(many)])
+    pool = TaskPool(100)
     for _ in range(200):
-        await journey.run_due(world.runtime, underway)
+        await dispatch.run_due(world.context, pool)
         await asyncio.sleep(0.005)
         if answered["quick.test"] == 30:
             break
     assert (answered["quick.test"], hanging.most_at_once) == (30, EACH)
-    assert world.runtime.lanes.room("http://hanging.test") == 0
+    assert world.context.destination_slots.free("http://hanging.test") == 0
     hanging.let_go.set()
-    await underway.finish()
+    await pool.finish()
     hanging.let_go.clear()
     hanging.most_at_once = 0
-    await journey.run_due(world.runtime, underway)  # now it is known to hang
+    await dispatch.run_due(world.context, pool)  # now it is known to hang
     async with asyncio.timeout(5):
         while hanging.at_once < TROUBLED:  # noqa: ASYNC110 - it tells nobody
             await asyncio.sleep(0.005)
-    await journey.run_due(world.runtime, underway)
+    await dispatch.run_due(world.context, pool)
     await asyncio.sleep(0.02)
     assert hanging.most_at_once == TROUBLED
     hanging.let_go.set()
-    await underway.finish()
-    assert world.runtime.lanes.places() == {"http://hanging.test": TROUBLED}
+    await pool.finish()
+    assert world.context.destination_slots.limits() == {"http://hanging.test": TROUBLED}

@@ -13,7 +13,7 @@ import pytest
 from service.domain.task import Result, Source, State, Task
 from service.domain.webhook_events import TYPES
 from service.flows import feed as feed_flow
-from service.flows import signals_catchup as lookout
+from service.flows import signals_catchup
 from service.flows.render import BRIEF, show_task, show_task_briefly
 from service.flows.signals import feed_of
 from service.store import events as event_store
@@ -185,10 +185,10 @@ async def test_what_is_large_is_left_out_and_it_says_so(world: World, api: httpx
     optional = (await api.post("/v1/tasks", json={**WISH, "options": {"image": LARGE["image"]}})).json()
     await world.work()
     shown = {event["task_id"]: event["data"] for event in await all_of(api)}
-    assert "thin" not in shown[small["id"]]
+    assert "truncated" not in shown[small["id"]]
     assert shown[small["id"]]["input"] == WISH["input"]
-    assert (shown[large["id"]]["thin"], shown[large["id"]]["input"]) == (True, {})
-    assert (shown[optional["id"]]["thin"], shown[optional["id"]]["options"]) == (True, {})
+    assert (shown[large["id"]]["truncated"], shown[large["id"]]["input"]) == (True, {})
+    assert (shown[optional["id"]]["truncated"], shown[optional["id"]]["options"]) == (True, {})
     assert shown[optional["id"]]["input"] == WISH["input"]
     assert all(len(orjson.dumps(data)) < BRIEF for data in shown.values())
     assert (await api.get(f"/v1/tasks/{large['id']}")).json()["input"]["image"] == LARGE["image"]
@@ -206,7 +206,7 @@ async def test_what_is_large_is_not_even_read(database: Database) -> None:
             await feed_store.of_task(connection, task.id, after=0, most=1),
         ]
     assert of_client == of_task
-    assert (of_client.thin, of_client.task) == (True, dataclasses.replace(task, input={}))
+    assert (of_client.truncated, of_client.task) == (True, dataclasses.replace(task, input={}))
 
 
 def test_a_task_is_written_briefly_in_any_case() -> None:
@@ -215,11 +215,11 @@ def test_a_task_is_written_briefly_in_any_case() -> None:
     results = tuple(Result("image", url="data:image/png;base64," + "A" * 5_000) for _ in range(5))
     large = a_task(state=State.SUCCEEDED, input=LARGE, options={"seed": 1}, results=results)
     shown = show_task_briefly(large, now=NOW)
-    assert (shown["thin"], shown["input"], shown["results"]) == (True, {}, [])
+    assert (shown["truncated"], shown["input"], shown["results"]) == (True, {}, [])
     assert len(orjson.dumps(shown)) < BRIEF
     fitting = show_task_briefly(dataclasses.replace(large, results=results[:1]), now=NOW)
     assert (fitting["input"], fitting["options"], len(fitting["results"])) == ({}, {"seed": 1}, 1)
-    assert show_task_briefly(small, now=NOW, thin=True) == {**show_task(small, now=NOW), "thin": True}
+    assert show_task_briefly(small, now=NOW, truncated=True) == {**show_task(small, now=NOW), "truncated": True}
     schema = {**DOCUMENT["components"]["schemas"]["Task"], "components": DOCUMENT["components"]}
     assert jsonschema_rs.Draft202012Validator(schema).is_valid(shown)
 
@@ -253,7 +253,7 @@ async def test_the_largest_cursor_is_one(api: httpx.AsyncClient) -> None:
 
 async def waiting_at(world: World, topic: Any, count: int = 1) -> None:
     async with asyncio.timeout(10):
-        while len(world.runtime.bells._watchers.get(topic, ())) < count:  # noqa: ASYNC110 - they tell nobody
+        while len(world.context.signals._watchers.get(topic, ())) < count:  # noqa: ASYNC110 - they tell nobody
             await asyncio.sleep(0.005)
 
 
@@ -277,19 +277,19 @@ async def test_a_long_poll_in_vain_ends_in_time(api: httpx.AsyncClient) -> None:
 async def test_whoever_missed_a_bell_is_woken_by_the_look_for_all(world: World, api: httpx.AsyncClient) -> None:
     task = await world.submit()
     await world.work()
-    seen = await lookout.look(world.runtime, None)
-    bells = world.runtime.bells
+    seen = await signals_catchup.look(world.context, None)
+    signals = world.context.signals
     asks = [
         asyncio.create_task(api.get(f"/v1/tasks/{task.id}", params={"wait": 30})),
         asyncio.create_task(api.get("/v1/events", params={"wait": 30, "type": "task.succeeded"})),
     ]
     for topic in (task.id, feed_of("default")):
         await waiting_at(world, topic)
-    bells.changed = lambda *_: None  # type: ignore[method-assign] - as if another process had written it, unheard
+    signals.changed = lambda *_: None  # type: ignore[method-assign] - as if another process had written it, unheard
     await world.until(JOB_SECONDS * 2)
     await asyncio.sleep(0.05)
     assert not any(ask.done() for ask in asks)
-    assert await lookout.look(world.runtime, seen) > seen
+    assert await signals_catchup.look(world.context, seen) > seen
     async with asyncio.timeout(5):
         single, page = [(await ask).json() for ask in asks]
     assert single["state"] == "succeeded"
@@ -297,12 +297,12 @@ async def test_whoever_missed_a_bell_is_woken_by_the_look_for_all(world: World, 
 
 
 async def test_of_too_much_news_everybody_is_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = await lookout.look(world.runtime, None)
+    seen = await signals_catchup.look(world.context, None)
     await world.submit()
     await world.until(JOB_SECONDS * 2)
-    monkeypatch.setattr(lookout, "MOST", 1)
-    with world.runtime.bells.watching("anything") as told_of:
-        await lookout.look(world.runtime, seen)
+    monkeypatch.setattr(signals_catchup, "MOST", 1)
+    with world.context.signals.watching("anything") as told_of:
+        await signals_catchup.look(world.context, seen)
         assert told_of.is_set()
 
 
@@ -317,7 +317,7 @@ async def test_many_who_wait_do_not_ask_the_database_while_nothing_happens(
     await asyncio.sleep(0.2)
     statements: list[str] = []
     event.listen(
-        world.runtime.database.reader.sync_engine, "before_cursor_execute", lambda *given: statements.append(given[2])
+        world.context.database.reader.sync_engine, "before_cursor_execute", lambda *given: statements.append(given[2])
     )
     await asyncio.sleep(0.2)
     assert statements == []
@@ -334,6 +334,6 @@ async def test_all_who_wait_are_let_go_at_the_end(world: World, api: httpx.Async
     ]
     for topic in (task.id, feed_of("default")):
         await waiting_at(world, topic)
-    world.runtime.bells.close()
+    world.context.signals.close()
     async with asyncio.timeout(5):
         assert [answer.status_code for answer in await asyncio.gather(*asks)] == [200, 200]

@@ -101,7 +101,7 @@ def application_of(world: World) -> Any:
 
 async def dump(world: World) -> dict[str, list[str]]:
     """Write down every row of every table."""
-    async with world.runtime.database.reading() as connection:
+    async with world.context.database.reading() as connection:
         return {
             table.name: sorted(str(tuple(row)) for row in await connection.execute(select(table)))
             for table in tables.metadata.sorted_tables
@@ -111,7 +111,7 @@ async def dump(world: World) -> dict[str, list[str]]:
 async def ids_of_everything(world: World) -> list[str]:
     """Give every id in the database, whatever it is of: a new kind of thing is found here by itself."""
     found: set[str] = set()
-    async with world.runtime.database.reading() as connection:
+    async with world.context.database.reading() as connection:
         for table in tables.metadata.sorted_tables:
             for row in await connection.execute(select(*table.primary_key.columns)):
                 found |= {str(value) for value in row if isinstance(value, UUID | int)}
@@ -224,7 +224,7 @@ async def test_nothing_goes_on_from_what_is_anothers(world: World) -> None:
         if operation.parent is not None
     ]
     assert follow_ups
-    async with world.runtime.database.reading() as connection:
+    async with world.context.database.reading() as connection:
         parents = [str(each) for each in (await connection.execute(select(tables.tasks.c.id))).scalars()]
     for family, operation in follow_ups[:6]:
         told = set()
@@ -251,7 +251,7 @@ async def test_a_key_of_anothers_request_makes_a_task_of_ones_own(world: World) 
 
 
 async def _careless(asked: Asked) -> Any:
-    async with asked.runtime.database.reading() as connection:
+    async with asked.context.database.reading() as connection:
         found = await connection.execute(
             select(tables.tasks.c.id).where(tables.tasks.c.id == UUID(asked.request.path_params["id"]))
         )
@@ -282,7 +282,7 @@ async def test_a_careless_endpoint_and_one_that_cannot_be_tried_are_found(
     )
     monkeypatch.setattr("service.app.ENDPOINTS", (*ENDPOINTS, endpoint))
     async with World.opened(sqlite_url, DOVECOTE_API_KEYS=f"alice={ALICE},bob={BOB}") as opened:
-        assert application(opened.runtime) is not None
+        assert application(opened.context) is not None
         await wish(opened, MARK)
         with pytest.raises(AssertionError, match=words):
             await trespass(opened, endpoint)

@@ -11,15 +11,15 @@ from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.domain.task import State, Task
-from service.store import callbacks as inbox
+from service.store import callbacks as callback_store
 from service.store import queue, tables
 from service.store import tasks as task_store
 from service.store.database import Database
 from service.store.tasks import Filter
-from service.store.webhooks import attempts as deliveries
-from service.store.webhooks import claim as fair
+from service.store.webhooks import attempts as attempt_store
+from service.store.webhooks import claim as claim_module
 from service.store.webhooks import endpoints
-from service.store.webhooks import messages as outbox
+from service.store.webhooks import messages as message_store
 from service.store.webhooks.attempts import Delivery
 from service.store.webhooks.endpoints import Endpoint
 from tests.support.values import NOW, a_callback, a_message, a_task, keep, later, new_id, opened
@@ -108,12 +108,12 @@ async def fill(connection: AsyncConnection) -> None:
     random_id = "lower(hex(randomblob(16)))" if sqlite else "gen_random_uuid()"
     task = a_task(state=State.RUNNING, due_at=later(10_000), idempotency_key="seed", labels={"project": "a"})
     await task_store.accept(connection, [task])
-    await inbox.receive(connection, [a_callback(due_at=later(10_000))])
-    await outbox.owe(connection, [a_message(task, due_at=later(10_000))])
+    await callback_store.receive(connection, [a_callback(due_at=later(10_000))])
+    await message_store.owe(connection, [a_message(task, due_at=later(10_000))])
     endpoint = Endpoint(id=new_id(), client="seed", url="http://x", secret="s", created_at=NOW, updated_at=NOW)
     await endpoints.register(connection, [endpoint], most=9)
-    [message] = await outbox.of_task(connection, task.id)
-    await deliveries.record(
+    [message] = await message_store.of_task(connection, task.id)
+    await attempt_store.record(
         connection,
         [Delivery(message_id=message.id, attempt=1, at=NOW, status=200, duration_ms=1, answer=None, error=None)],
     )
@@ -123,12 +123,17 @@ async def fill(connection: AsyncConnection) -> None:
             "family": "CASE n % 2 WHEN 0 THEN 'runway' ELSE 'suno' END",
             "client": "CASE n % 10 WHEN 0 THEN 'another' ELSE 'default' END",
         },
-        tables.inbox: {"submission_id": random_id},
-        tables.outbox: {"sequence": "n + 10", "state": "'delivered'", "delivered_at": "created_at", "due_at": "NULL"},
+        tables.callbacks: {"submission_id": random_id},
+        tables.webhook_messages: {
+            "sequence": "n + 10",
+            "state": "'delivered'",
+            "delivered_at": "created_at",
+            "due_at": "NULL",
+        },
     }
     spread |= {
-        tables.endpoints: {"client": "'client-' || n"},
-        tables.deliveries: {"id": "-n", "attempt": "n + 10"},
+        tables.webhook_endpoints: {"client": "'client-' || n"},
+        tables.webhook_attempts: {"id": "-n", "attempt": "n + 10"},
     }
     for table, changes in spread.items():
         names = [column.name for column in table.columns]
@@ -167,7 +172,7 @@ def listing(**wanted: Any) -> Act:
 
 def claiming(journey: str) -> Act:
     claim: Any = queue.claim_tasks if journey in {"submit", "poll"} else queue.claim_rows
-    if journey == "outbox":
+    if journey == "webhook_messages":
         return lambda connection: queue.claim_messages(
             connection, now=NOW, until=later(60), most=50, each=10, places={}
         )
@@ -175,12 +180,12 @@ def claiming(journey: str) -> Act:
 
 
 def messages(**wanted: Any) -> Act:
-    return lambda connection: outbox.page(connection, outbox.Filter(client="default", **wanted), most=51)
+    return lambda connection: message_store.page(connection, message_store.Filter(client="default", **wanted), most=51)
 
 
 def replaying() -> Act:
-    wanted = outbox.Filter(client="default", states=("exhausted", "discarded"), types=("task.failed",))
-    return lambda connection: outbox.replayable(connection, wanted, most=1001)
+    wanted = message_store.Filter(client="default", states=("exhausted", "discarded"), types=("task.failed",))
+    return lambda connection: message_store.replayable(connection, wanted, most=1001)
 
 
 READS: list[tuple[str, Act]] = [
@@ -196,21 +201,27 @@ READS: list[tuple[str, Act]] = [
     ("ix_tasks_due_submit", claiming("submit")),
     ("ix_tasks_due_poll", claiming("poll")),
     ("ix_tasks_finished", lambda connection: task_store.recent_endings(connection, since=NOW, most=100)),
-    ("ix_inbox_due", claiming("inbox")),
-    ("uq_inbox_submission", lambda connection: inbox.of_submissions(connection, [UUID(int=1)])),
-    ("ix_outbox_due", claiming("outbox")),
-    ("ix_outbox_client", messages()),
-    ("ix_outbox_client", messages(types=("task.failed",), before=a_task().id)),
-    ("ix_outbox_client_state", messages(states=("exhausted",))),
-    ("ix_outbox_client_state", messages(states=("exhausted", "discarded"), before=a_task().id)),
-    ("ix_outbox_endpoint", messages(endpoint_id=UUID(int=1))),
-    ("uq_outbox_task", messages(task_id=UUID(int=1))),
-    ("ix_outbox_client_state", replaying()),
-    ("ix_outbox_(?:destination|due)", lambda connection: connection.execute(fair._WAITING, {"now": NOW})),
-    ("ix_endpoints_client", lambda connection: endpoints.listening(connection, ["default", "another"])),
-    ("uq_outbox_progress", lambda connection: outbox.owe_progress(connection, [], ended=[UUID(int=1)])),
-    ("uq_deliveries_message", lambda connection: deliveries.of_message(connection, UUID(int=1))),
-    ("uq_outbox_task", lambda connection: outbox.of_task(connection, UUID(int=1))),
+    ("ix_callbacks_due", claiming("callbacks")),
+    ("uq_callbacks_submission", lambda connection: callback_store.of_submissions(connection, [UUID(int=1)])),
+    ("ix_webhook_messages_due", claiming("webhook_messages")),
+    ("ix_webhook_messages_client", messages()),
+    ("ix_webhook_messages_client", messages(types=("task.failed",), before=a_task().id)),
+    ("ix_webhook_messages_client_state", messages(states=("exhausted",))),
+    ("ix_webhook_messages_client_state", messages(states=("exhausted", "discarded"), before=a_task().id)),
+    ("ix_webhook_messages_endpoint", messages(endpoint_id=UUID(int=1))),
+    ("uq_webhook_messages_task", messages(task_id=UUID(int=1))),
+    ("ix_webhook_messages_client_state", replaying()),
+    (
+        "ix_webhook_messages_(?:destination|due)",
+        lambda connection: connection.execute(claim_module._WAITING, {"now": NOW}),
+    ),
+    ("ix_webhook_endpoints_client", lambda connection: endpoints.listening(connection, ["default", "another"])),
+    (
+        "uq_webhook_messages_progress",
+        lambda connection: message_store.owe_progress(connection, [], ended=[UUID(int=1)]),
+    ),
+    ("uq_webhook_attempts_message", lambda connection: attempt_store.of_message(connection, UUID(int=1))),
+    ("uq_webhook_messages_task", lambda connection: message_store.of_task(connection, UUID(int=1))),
 ]
 
 
@@ -229,7 +240,8 @@ async def test_every_filter_and_every_claim_uses_its_index(database: Database) -
 def uses(plan: str, index: str) -> bool:
     """Whether a plan finds rows by an index, and reads none of the big tables whole."""
     whole = re.search(
-        r"Seq Scan on (tasks|inbox|outbox)|SCAN (tasks|inbox|outbox)(?! USING (COVERING )?INDEX ix_)", plan
+        r"Seq Scan on (tasks|callbacks|webhook_messages)|SCAN (tasks|callbacks|webhook_messages)(?! USING (COVERING )?INDEX ix_)",
+        plan,
     )
     unique = re.sub(r"^uq_([a-z]+).*|^pk_([a-z_]+)", r"sqlite_autoindex_\1\2", index)
     return whole is None and re.search(rf"\b{index}\b|\b{index}_|{unique}_", plan) is not None

@@ -99,7 +99,7 @@ async def test_every_success_of_every_operation_is_as_promised(world: World, api
     assert {family["name"] for family in families} == set(FAMILIES)
     [upstream] = (await api.get("/v1/upstreams")).json()["upstreams"]
     assert (upstream["name"], upstream["callbacks"]) == ("elkapi", True)
-    world.runtime.bells.close()  # only that ends the feed's stream
+    world.context.signals.close()  # only that ends the feed's stream
     assert (await stream).status_code == 200
     succeeded = {(method, path) for method, path, status in CONTRACT.kept if status < 300}
     assert {(each.method, each.path) for each in ENDPOINTS} - succeeded == {("POST", "/v1/tasks/{id}/input")}
@@ -124,12 +124,12 @@ async def messages_and_endpoints(world: World, api: httpx.AsyncClient) -> None:
     assert (await api.delete(where)).status_code == 200
 
 
-@pytest.mark.parametrize("bulk", [{}, {"image": "A" * 30_000}], ids=["whole", "thin"])
+@pytest.mark.parametrize("bulk", [{}, {"image": "A" * 30_000}], ids=["whole", "truncated"])
 async def test_the_message_to_a_client_is_as_promised(world: World, bulk: dict[str, str]) -> None:
     task = await world.submit(options=bulk)
     await world.until(JOB_SECONDS * 2)
     [message] = await world.messages(task)
-    assert orjson.loads(message.body).get("thin", False) == bool(bulk)
+    assert orjson.loads(message.body).get("truncated", False) == bool(bulk)
     [hook] = DOCUMENT["webhooks"].values()
     schema = hook["post"]["requestBody"]["content"]["application/json"]["schema"]
     validator = jsonschema_rs.Draft202012Validator(
@@ -143,7 +143,7 @@ async def test_nothing_that_is_shown_holds_a_secret(world: World, api: httpx.Asy
     task = await world.submit()
     await world.until(JOB_SECONDS * 2)
     [submission] = await world.submissions(task)
-    token = world.runtime.tokens.make(submission.id)
+    token = world.context.tokens.make(submission.id)
     shown = str(show_task(await world.task(task), now=world.clock()))
     paths = (
         f"/v1/tasks/{task.id}",

@@ -15,9 +15,9 @@ from sqlalchemy import event, func, select
 from service.domain.task import Failure, Result, Source, State, Task, Update
 from service.domain.webhook_events import ENDS, LATE, PROGRESS, TYPES
 from service.flows.apply import News, announce, apply
+from service.flows.concurrency import TaskPool
 from service.flows.render import show_task
-from service.flows.task_pool import Underway
-from service.flows.webhooks import dispatch as journey
+from service.flows.webhooks import dispatch
 from service.flows.webhooks.enqueue import LONGEST_DESTINATION, host_of
 from service.flows.webhooks.payload import BULKY, BULKY_IN_WORDS, LARGEST, body_of
 from service.store import tables
@@ -35,7 +35,7 @@ async def listening(world: World, *events: str, client: str = "default", **more:
     endpoint = Endpoint(
         id=new_id(), client=client, url=HOOK, events=events, secret="whsec_QUFB", created_at=now, updated_at=now, **more
     )
-    async with world.runtime.database.writing() as connection:
+    async with world.context.database.writing() as connection:
         await endpoints.register(connection, [endpoint], most=100)
     return endpoint
 
@@ -43,15 +43,15 @@ async def listening(world: World, *events: str, client: str = "default", **more:
 async def change(world: World, task: Task, *updates: Update, source: Source = Source.POLL) -> None:
     """Take in what a provider says, all of it in one transaction."""
     news = [News(task_id=task.id, source=source, update=update) for update in updates]
-    async with world.runtime.database.writing() as connection:
-        applied = await apply(world.runtime, connection, news)
-    announce(world.runtime, applied)
+    async with world.context.database.writing() as connection:
+        applied = await apply(world.context, connection, news)
+    announce(world.context, applied)
 
 
 async def begun(world: World, **more: Any) -> Task:
     """Keep a task that a provider has taken."""
     task = a_task(state=State.SUBMITTED, external_id=str(new_id()), **more)
-    await keep(world.runtime.database, task)
+    await keep(world.context.database, task)
     return task
 
 
@@ -124,9 +124,9 @@ async def test_what_comes_late_is_told_as_such(world: World) -> None:
     endpoint = await listening(world, LATE)
     now = world.clock()
     task = await begun(world, callback_url=RECEIVER_URL, deadline_at=now + dt.timedelta(seconds=1))
-    async with world.runtime.database.writing() as connection:
+    async with world.context.database.writing() as connection:
         await apply(
-            world.runtime, connection, [News(task_id=task.id, source=Source.SWEEP, update=Update(state=State.EXPIRED))]
+            world.context, connection, [News(task_id=task.id, source=Source.SWEEP, update=Update(state=State.EXPIRED))]
         )
     await change(world, task, DONE)
     first, *late = [(kind, to) for kind, to, _ in await told(world, task)]
@@ -149,9 +149,9 @@ async def test_the_history_and_the_messages_tell_the_same_story(world: World) ->
 
 
 async def world_delivers(world: World) -> None:
-    underway = Underway(100)
-    await journey.run_due(world.runtime, underway)
-    await underway.finish()
+    pool = TaskPool(100)
+    await dispatch.run_due(world.context, pool)
+    await pool.finish()
 
 
 # ── how often ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -192,10 +192,12 @@ async def test_progress_under_way_that_was_given_up_stays_given_up(world: World)
     task = await begun(world)
     await change(world, task, RUNNING, at(10))
     now = world.clock()
-    [claimed] = await world.runtime.writer.do(journey._claim, journey._Wish(now, now + dt.timedelta(minutes=1), 9, {}))
+    [claimed] = await world.context.writer.do(
+        dispatch._claim, dispatch._Wish(now, now + dt.timedelta(minutes=1), 9, {})
+    )
     await change(world, task, at(20))
-    world.runtime.lanes.take(claimed.message.destination)
-    await journey.deliver(world.runtime, claimed)
+    world.context.destination_slots.acquire(claimed.message.destination)
+    await dispatch.deliver(world.context, claimed)
     assert [each.state for each in await world.messages(task)] == ["discarded", "pending"]
 
 
@@ -229,24 +231,24 @@ async def test_of_two_changes_at_once_both_are_told(world: World) -> None:
 async def test_where_nobody_listens_nothing_is_written_and_little_is_asked(world: World) -> None:
     tasks = [await begun(world) for _ in range(20)]
     asked: list[str] = []
-    for engine in {world.runtime.database.writer, world.runtime.database.reader}:
+    for engine in {world.context.database.writer, world.context.database.reader}:
         event.listen(engine.sync_engine, "before_cursor_execute", lambda *heard: asked.append(heard[2]))
-    async with world.runtime.database.writing() as connection:
+    async with world.context.database.writing() as connection:
         await apply(
-            world.runtime, connection, [News(task_id=task.id, source=Source.POLL, update=at(10)) for task in tasks]
+            world.context, connection, [News(task_id=task.id, source=Source.POLL, update=at(10)) for task in tasks]
         )
-    assert sum("FROM endpoints" in statement for statement in asked) == 1
-    assert not any("outbox" in statement for statement in asked)
+    assert sum("FROM webhook_endpoints" in statement for statement in asked) == 1
+    assert not any("webhook_messages" in statement for statement in asked)
     asked.clear()
-    async with world.runtime.database.writing() as connection:
-        await apply(world.runtime, connection, [News(task_id=tasks[0].id, source=Source.POLL, update=Update())])
-        assert await connection.scalar(select(func.count()).select_from(tables.outbox)) == 0
-    assert not any("endpoints" in statement for statement in asked)
+    async with world.context.database.writing() as connection:
+        await apply(world.context, connection, [News(task_id=tasks[0].id, source=Source.POLL, update=Update())])
+        assert await connection.scalar(select(func.count()).select_from(tables.webhook_messages)) == 0
+    assert not any("webhook_endpoints" in statement for statement in asked)
 
 
 async def test_the_bell_rings_when_something_is_owed_and_only_then(world: World) -> None:
     task = await begun(world)
-    bell = world.runtime.bells.journeys["outbox"]
+    bell = world.context.signals.journeys["webhooks"]
     await change(world, task, RUNNING)
     assert not bell.is_set()
     await listening(world, PROGRESS)
@@ -288,11 +290,11 @@ def test_a_body_is_the_task_as_the_api_shows_it() -> None:
 )
 def test_what_is_too_large_is_thin_and_says_where_the_rest_is(bulk: dict[str, Any], public_url: str | None) -> None:
     task = a_task(state=State.FAILED, sequence=5, labels={"a": "b"}, failure=Failure("content_policy", "no"), **bulk)
-    thin = body(task, public_url=public_url)
-    assert (thin["thin"], thin["url"]) == (True, f"{public_url or ''}/v1/tasks/{task.id}")
+    truncated = body(task, public_url=public_url)
+    assert (truncated["truncated"], truncated["url"]) == (True, f"{public_url or ''}/v1/tasks/{task.id}")
     whole = show_task(task, now=NOW)
-    assert thin["data"] == {name: value for name, value in whole.items() if name not in BULKY}
-    assert thin["data"]["failure"] == {"code": "content_policy", "message": "no", "retryable": False}
+    assert truncated["data"] == {name: value for name, value in whole.items() if name not in BULKY}
+    assert truncated["data"]["failure"] == {"code": "content_policy", "message": "no", "retryable": False}
 
 
 def test_what_is_still_too_large_is_thinner() -> None:
@@ -300,9 +302,9 @@ def test_what_is_still_too_large_is_thinner() -> None:
     task = a_task(
         state=State.FAILED, labels=labels, failure=Failure("unknown", "x" * 30_000), input={"a": "b" * 30_000}
     )
-    thin = body(task)
-    assert set(thin["data"]) == set(show_task(task, now=NOW)) - {*BULKY, *BULKY_IN_WORDS}
-    assert thin["data"]["failure"] == {"code": "unknown", "message": None, "retryable": False}
+    truncated = body(task)
+    assert set(truncated["data"]) == set(show_task(task, now=NOW)) - {*BULKY, *BULKY_IN_WORDS}
+    assert truncated["data"]["failure"] == {"code": "unknown", "message": None, "retryable": False}
 
 
 def test_a_picture_is_never_written_to_find_out_that_it_is_too_large(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,11 +15,11 @@ from sqlalchemy.exc import IntegrityError
 
 from service.app import NoKey, refuse_strangers
 from service.domain.api_key import ApiKey, Scope, allowed, hash_key, looks_like_one, prefix_of, write_key
-from service.store import api_keys as keys
+from service.store import api_keys as api_keys_module
 from service.store import tables
 from service.store.database import Database
 from service.web.api import ENDPOINTS
-from service.web.auth import key_cache as keyring
+from service.web.auth import key_cache as key_cache_module
 from service.web.auth.key_cache import KeyRing
 from service.web.auth.rate_limit import WINDOW, Rates
 from tests.support.contract import CONTRACT
@@ -43,26 +43,26 @@ def a_key(text: str = A_KEY, **more: Any) -> ApiKey:
 async def give_key(world: World, **more: Any) -> str:
     """Make a key as the command does: in the database, beside the server."""
     text = write_key(secrets.token_bytes(4), secrets.token_bytes(32))
-    async with world.runtime.database.writing() as connection:
-        await keys.add(connection, a_key(text, **more))
+    async with world.context.database.writing() as connection:
+        await api_keys_module.add(connection, a_key(text, **more))
     return text
 
 
 async def revoke(world: World, text: str) -> None:
-    async with world.runtime.database.writing() as connection:
-        await keys.revoke(connection, prefix_of(text), now=world.clock())
+    async with world.context.database.writing() as connection:
+        await api_keys_module.revoke(connection, prefix_of(text), now=world.clock())
 
 
 def selects(world: World) -> list[str]:
     """Collect the questions about keys that the database is asked from now on."""
     seen: list[str] = []
 
-    def hear(_: Any, __: Any, statement: str, *___: Any) -> None:
+    def note(_: Any, __: Any, statement: str, *___: Any) -> None:
         if "api_keys" in statement:
             seen.append(statement)
 
-    for engine in {world.runtime.database.writer, world.runtime.database.reader}:
-        event.listen(engine.sync_engine, "before_cursor_execute", hear)
+    for engine in {world.context.database.writer, world.context.database.reader}:
+        event.listen(engine.sync_engine, "before_cursor_execute", note)
     return seen
 
 
@@ -101,7 +101,7 @@ def test_a_key_is_made_of_enough_chance() -> None:
 
 
 def test_operate_implies_the_others_and_nothing_else_implies_anything() -> None:
-    assert allowed({Scope.OPERATE}) == set(Scope)
+    assert allowed({Scope.ADMIN}) == set(Scope)
     assert allowed({Scope.READ}) == {Scope.READ}
     assert allowed({Scope.SUBMIT}) == {Scope.SUBMIT}
     assert allowed(()) == set()
@@ -132,13 +132,13 @@ async def database(database_url: str) -> AsyncIterator[Database]:
 
 async def test_a_key_is_read_as_it_was_written(database: Database) -> None:
     full = a_key(name="shop", expires_at=later(9), revoked_at=later(5), last_used_at=later(3))
-    other = a_key(write_key(b"abcd", bytes(32)), scopes=frozenset({Scope.OPERATE}))
+    other = a_key(write_key(b"abcd", bytes(32)), scopes=frozenset({Scope.ADMIN}))
     async with database.writing() as connection:
-        await keys.add(connection, full)
-        await keys.add(connection, other)
+        await api_keys_module.add(connection, full)
+        await api_keys_module.add(connection, other)
     async with database.reading() as connection:
-        assert await keys.every(connection) == [other, full]
-        found = await keys.by_hash(connection, [full.hash, hash_key("nothing"), other.hash])
+        assert await api_keys_module.every(connection) == [other, full]
+        found = await api_keys_module.by_hash(connection, [full.hash, hash_key("nothing"), other.hash])
         assert found == {full.hash: full, other.hash: other}
         kept = str((await connection.execute(select(tables.api_keys))).all())
     assert A_KEY not in kept
@@ -148,12 +148,12 @@ async def test_a_key_is_read_as_it_was_written(database: Database) -> None:
 async def test_revoking_keeps_its_first_time_and_finds_nothing_where_nothing_is(database: Database) -> None:
     key = a_key()
     async with database.writing() as connection:
-        await keys.add(connection, key)
+        await api_keys_module.add(connection, key)
         for seconds in (1, 2):
-            revoked = await keys.revoke(connection, key.prefix, now=later(seconds))
+            revoked = await api_keys_module.revoke(connection, key.prefix, now=later(seconds))
             assert revoked is not None
             assert revoked.revoked_at == later(1)
-        assert await keys.revoke(connection, "dove_nothing", now=NOW) is None
+        assert await api_keys_module.revoke(connection, "dove_nothing", now=NOW) is None
 
 
 @pytest.mark.parametrize(
@@ -164,24 +164,24 @@ async def test_whether_a_key_is_good_is_known_to_the_database_too(
     database: Database, more: dict[str, Any], *, good: bool
 ) -> None:
     async with database.writing() as connection:
-        assert not await keys.are_there(connection)
-        assert not await keys.is_one_good(connection, now=NOW)
-        await keys.add(connection, a_key(**more))
-        assert await keys.is_one_good(connection, now=NOW) is good
-        assert await keys.are_there(connection)
+        assert not await api_keys_module.are_there(connection)
+        assert not await api_keys_module.is_one_good(connection, now=NOW)
+        await api_keys_module.add(connection, a_key(**more))
+        assert await api_keys_module.is_one_good(connection, now=NOW) is good
+        assert await api_keys_module.are_there(connection)
 
 
 @pytest.mark.parametrize("same", ["prefix", "hash"])
 async def test_no_two_keys_are_alike(database: Database, same: str) -> None:
     async with database.writing() as connection:
-        await keys.add(connection, a_key())
+        await api_keys_module.add(connection, a_key())
     again = a_key(write_key(b"abcd", bytes(32)), **{same: getattr(a_key(), same)})
     with pytest.raises(IntegrityError):
         async with database.writing() as connection:
-            await keys.add(connection, again)
+            await api_keys_module.add(connection, again)
 
 
-async def test_a_key_belongs_to_somebody(database: Database) -> None:
+async def test_a_key_client_not_empty(database: Database) -> None:
     with pytest.raises(IntegrityError):
         async with database.writing() as connection:
             await connection.execute(insert(tables.api_keys), {**vars_of(a_key()), "client": ""})
@@ -194,10 +194,13 @@ def vars_of(key: ApiKey) -> dict[str, Any]:
 async def test_use_is_noted_once_for_many_and_never_back_in_time(database: Database) -> None:
     key = a_key()
     async with database.writing() as connection:
-        await keys.add(connection, key)
-        assert await keys.touch(connection, [(key.id, later(2)), (key.id, later(5)), (new_id(), NOW)]) == [None] * 3
-        await keys.touch(connection, [(key.id, later(1))])
-        [kept] = await keys.every(connection)
+        await api_keys_module.add(connection, key)
+        assert (
+            await api_keys_module.touch(connection, [(key.id, later(2)), (key.id, later(5)), (new_id(), NOW)])
+            == [None] * 3
+        )
+        await api_keys_module.touch(connection, [(key.id, later(1))])
+        [kept] = await api_keys_module.every(connection)
     assert kept.last_used_at == later(5)
 
 
@@ -244,7 +247,7 @@ async def test_an_operator_sees_all_and_is_told_whose_it_is(keyed: World) -> Non
     for client in ("alice", "bob"):
         key = await give_key(keyed, client=client)
         made[client] = (await keyed.client.post("/v1/tasks", json=WISH, headers=bearer(key))).json()["id"]
-    in_database = await give_key(keyed, client="ops", scopes=frozenset({Scope.OPERATE}))
+    in_database = await give_key(keyed, client="ops", scopes=frozenset({Scope.ADMIN}))
     for operator in (OPERATOR, in_database):
         listed = (await keyed.client.get("/v1/tasks", headers=bearer(operator))).json()["tasks"]
         assert {task["client"]: task["id"] for task in listed} == made
@@ -266,7 +269,7 @@ async def test_who_is_no_operator_may_ask_for_its_own_list_only(keyed: World) ->
     for other in ("bob", "ops", ""):
         answer = await keyed.client.get("/v1/tasks", params={"client": other}, headers=bearer(ALICE))
         assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
-        assert "`operate`" in answer.json()["detail"]
+        assert "`admin`" in answer.json()["detail"]
 
 
 async def status(world: World, key: str) -> int:
@@ -278,7 +281,7 @@ async def test_a_revoked_key_opens_nothing_within_seconds(keyed: World) -> None:
     assert await status(keyed, key) == 200
     await revoke(keyed, key)
     assert await status(keyed, key) == 200  # remembered
-    keyed.clock.forward(keyring.LIFETIME.total_seconds())
+    keyed.clock.forward(key_cache_module.LIFETIME.total_seconds())
     answer = await keyed.client.get("/v1/tasks", headers=bearer(key))
     assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
     assert "has been revoked" in answer.json()["detail"]
@@ -299,9 +302,9 @@ async def test_a_key_expires_to_the_moment_though_it_is_remembered(keyed: World)
 async def test_a_key_that_is_made_after_it_was_tried_works_within_seconds(keyed: World) -> None:
     text = write_key(b"late", bytes(32))
     assert await status(keyed, text) == 401
-    async with keyed.runtime.database.writing() as connection:
-        await keys.add(connection, a_key(text))
-    keyed.clock.forward(keyring.LIFETIME.total_seconds())
+    async with keyed.context.database.writing() as connection:
+        await api_keys_module.add(connection, a_key(text))
+    keyed.clock.forward(key_cache_module.LIFETIME.total_seconds())
     assert await status(keyed, text) == 200
 
 
@@ -323,7 +326,7 @@ async def test_a_key_is_asked_about_once_in_its_lifetime_however_often_it_is_use
         assert set(await asyncio.gather(*(status(keyed, key) for _ in range(50)))) == {200}
         assert set(await asyncio.gather(*(status(keyed, stranger) for _ in range(50)))) == {401}
     assert [statement.split()[0] for statement in asked].count("SELECT") == 2
-    keyed.clock.forward(keyring.LIFETIME.total_seconds())
+    keyed.clock.forward(key_cache_module.LIFETIME.total_seconds())
     assert await status(keyed, key) == 200
     assert [statement.split()[0] for statement in asked].count("SELECT") == 3
 
@@ -341,7 +344,7 @@ async def test_keys_of_the_settings_ask_the_database_nothing(keyed: World) -> No
 async def test_a_flood_of_guesses_shares_its_queries_and_pushes_out_no_key(
     keyed: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keyring, "MOST_REMEMBERED", 100)
+    monkeypatch.setattr(key_cache_module, "MAX_REMEMBERED", 100)
     key = await give_key(keyed)
     assert await status(keyed, key) == 200
     asked = selects(keyed)
@@ -354,8 +357,8 @@ async def test_a_flood_of_guesses_shares_its_queries_and_pushes_out_no_key(
 
 
 async def test_a_ring_forgets_the_oldest_first(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keyring, "MOST_REMEMBERED", 2)
-    ring = KeyRing(world.runtime)
+    monkeypatch.setattr(key_cache_module, "MAX_REMEMBERED", 2)
+    ring = KeyRing(world.context)
     for number in range(4):
         assert await ring.find(bytes([number])) is None
     asked = selects(world)
@@ -377,8 +380,8 @@ async def test_when_the_database_is_away_it_is_503_and_no_verdict() -> None:
 
 
 async def last_used(world: World) -> dt.datetime | None:
-    async with world.runtime.database.reading() as connection:
-        [key] = await keys.every(connection)
+    async with world.context.database.reading() as connection:
+        [key] = await api_keys_module.every(connection)
     return key.last_used_at
 
 
@@ -387,13 +390,13 @@ async def test_use_is_written_down_once_a_minute_and_by_nobody_who_waits(
 ) -> None:
     key = await give_key(keyed)
     free = asyncio.Event()
-    do = keyed.runtime.writer.do
+    do = keyed.context.writer.do
 
     async def held_up(*wish: Any) -> Any:
         await free.wait()
         return await do(*wish)
 
-    monkeypatch.setattr(keyed.runtime.writer, "do", held_up)
+    monkeypatch.setattr(keyed.context.writer, "do", held_up)
     began = keyed.clock()
     assert await status(keyed, key) == 200  # though nothing is written
     assert await last_used(keyed) is None
@@ -414,8 +417,8 @@ async def until_written() -> None:
 
 
 async def test_a_use_that_cannot_be_noted_is_no_failure(world: World) -> None:
-    ring, key = KeyRing(world.runtime), a_key()
-    world.runtime.writer._closing = True
+    ring, key = KeyRing(world.context), a_key()
+    world.context.writer._closing = True
     ring.note_use(key)
     await ring.settle()
 
@@ -429,7 +432,7 @@ async def test_the_first_key_ends_the_time_without_keys_for_good(world: World) -
 
     assert await asks() == 200
     key = await give_key(world, expires_at=world.clock() + dt.timedelta(seconds=20))
-    world.clock.forward(keyring.LIFETIME.total_seconds())
+    world.clock.forward(key_cache_module.LIFETIME.total_seconds())
     assert (await asks(), await asks(**bearer(key))) == (401, 200)
     world.clock.forward(20)
     await revoke(world, key)
@@ -447,19 +450,19 @@ async def test_without_keys_no_foreign_page_may_ask(api: httpx.AsyncClient, orig
 async def test_whoever_can_be_reached_needs_a_key(database_url: str, host: str) -> None:
     async with World.opened(database_url, DOVECOTE_HOST=host) as world:
         with pytest.raises(NoKey, match="anybody could spend your credit"):
-            await refuse_strangers(world.runtime)
+            await refuse_strangers(world.context)
         assert (await world.client.get("/v1/tasks", headers={"Host": "localhost"})).status_code == 401
         key = await give_key(world)
-        await refuse_strangers(world.runtime)
+        await refuse_strangers(world.context)
         assert await status(world, key) == 200
         await revoke(world, key)
         with pytest.raises(NoKey, match=f"host: {host} can be reached by others"):
-            await refuse_strangers(world.runtime)
+            await refuse_strangers(world.context)
 
 
 async def test_loopback_and_keys_of_the_settings_are_enough(world: World, keyed: World) -> None:
-    await refuse_strangers(world.runtime)
-    await refuse_strangers(keyed.runtime)
+    await refuse_strangers(world.context)
+    await refuse_strangers(keyed.context)
 
 
 # ── how often ──────────────────────────────────────────────────────────────────────────────────────────────────────
