@@ -157,7 +157,7 @@ async def judge(world: World, task: Task, *, cancelled: bool) -> None:
 async def another_process(world: World, url: str) -> AsyncIterator[World]:
     """Work on the same database, with the same sandbox and clock, through connections and a writer of its own."""
     async with opened(url) as database, Writer(database).running() as writer:
-        own = {"database": database, "writer": writer, "signals": Signals(), "observed": Statistics(), "_batches": {}}
+        own = {"database": database, "writer": writer, "signals": Signals(), "statistics": Statistics(), "_batches": {}}
         yield dataclasses.replace(world, context=dataclasses.replace(world.context, **own))
 
 
