@@ -193,7 +193,7 @@ async def test_nothing_is_bought_for_a_task_that_was_told_dead(world: World) -> 
     ``hand_over``; ``_ask`` does not take it again for submits), and give up the claim when it has run out by then.
     """
     provider = meet(world, TAKEN)
-    places = world.context.upstreams["elkapi"].places
+    places = world.context.upstreams["elkapi"].slots
     taken = [places.take() for _ in range(places.free)]
     task = await world.submit(deadline=60)
     await world.pass_time(240, step=5)
@@ -292,7 +292,7 @@ async def test_one_callback_that_cannot_be_written_does_not_stop_the_others(
     hear = dialect.hear
     broken = Update(state=State.RUNNING, results=(Result("video", url="https://x/\ud800", role="preview"),))
     monkeypatch.setattr(
-        type(dialect), "hear", lambda _, callback: [broken] if b"poison" in callback.body else hear(callback)
+        type(dialect), "read_callback", lambda _, callback: [broken] if b"poison" in callback.body else hear(callback)
     )
     provider = meet(world, answering(500, {}))
     tasks = [await world.submit(), await world.submit()]
@@ -341,7 +341,7 @@ async def test_a_task_whose_news_cannot_be_written_ends_at_its_deadline(
     ``set={"last_error": …}`` in its place, and go on to the expiry.
     """
     broken = Update(state=State.RUNNING, results=(Result("video", url="https://x/\ud800", role="preview"),))
-    monkeypatch.setattr(type(DIALECTS["runway/aggregator"]), "polled", lambda *_: broken)
+    monkeypatch.setattr(type(DIALECTS["runway/aggregator"]), "read_status", lambda *_: broken)
     meet(world, TAKEN)
     task = await world.submit(deadline=30)
     await world.work()
