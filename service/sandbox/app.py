@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from service.sandbox import account, elk_task, midjourney, runway, runwayml, suno
+from service.sandbox import account, midjourney, play, protocol, suno
 from service.sandbox.callbacks import Courier, HttpSender, Send
 from service.sandbox.desk import Desk
 from service.sandbox.faults import FAULTS, NO_FAULTS, Faults
@@ -58,11 +58,9 @@ class Sandbox:
         self._desk = Desk(ledger=self.ledger, courier=courier, clock=clock, seconds=seconds, key=key, faults=faults)
         self.app = Starlette(
             routes=[
-                *runway.routes(self._desk),
-                *runwayml.routes(self._desk),
+                *(route for each in protocol.load().values() for route in play.routes(self._desk, each)),
                 *midjourney.routes(self._desk),
                 *suno.routes(self._desk),
-                *elk_task.routes(self._desk),
                 *account.routes(self._desk),
                 *self._own_routes(),
             ],
