@@ -193,13 +193,13 @@ async def test_nothing_is_bought_for_a_task_that_was_told_dead(world: World) -> 
     ``hand_over``; ``_ask`` does not take it again for submits), and give up the claim when it has run out by then.
     """
     provider = meet(world, TAKEN)
-    places = world.context.upstreams["elkapi"].slots
-    taken = [places.take() for _ in range(places.free)]
+    slots = world.context.upstreams["elkapi"].slots
+    taken = [slots.try_acquire() for _ in range(slots.free)]
     task = await world.submit(deadline=60)
     await world.pass_time(240, step=5)
     told = (await world.task(task)).state
     for _ in taken:
-        places.give()
+        slots.release()
     await world.pass_time(10)
     assert (told, len(provider.bought)) == (State.EXPIRED, 0)
 
@@ -289,7 +289,7 @@ async def test_one_callback_that_cannot_be_written_does_not_stop_the_others(
     ``retry_inbox`` (parked in the end), its error as the detail.
     """
     dialect = DIALECTS["runway/aggregator"]
-    hear = dialect.hear
+    hear = dialect.read_callback
     broken = Update(state=State.RUNNING, results=(Result("video", url="https://x/\ud800", role="preview"),))
     monkeypatch.setattr(
         type(dialect), "read_callback", lambda _, callback: [broken] if b"poison" in callback.body else hear(callback)
