@@ -1,5 +1,6 @@
 """Plays a protocol from data: reads orders, answers queries and renders callbacks by its templates."""
 
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -157,7 +158,7 @@ class _Player:
             return self._show(query.shapes.get(job.faults.feed_shape or "", query.message))
 
         async def serve(request: Request) -> Response:
-            return self._desk.poll(str(await _argument(request, query.id)), self._provider, show)
+            return self._desk.poll(await _job_id(request, query), self._provider, show)
 
         return serve
 
@@ -178,7 +179,7 @@ class _Player:
         """Cancel a running job. A finished one is deleted, unless the protocol says that it is too late."""
 
         async def serve(request: Request) -> Response:
-            job = self._desk.ledger.find(str(await _argument(request, cancel.id)), self._provider.account)
+            job = self._desk.ledger.find(await _job_id(request, cancel), self._provider.account)
             if job is None or job.gone:
                 return self._provider.unknown.response()
             now = self._desk.clock()
@@ -267,6 +268,11 @@ async def _argument(request: Request, where: str) -> Any:
     if kind == "path":
         return request.path_params[name]
     return request.query_params.get(name, "") if kind == "query" else find(await read_object(request), name)
+
+
+async def _job_id(request: Request, about: Query | Cancel) -> str:
+    found = re.fullmatch(about.id_pattern, str(await _argument(request, about.id)))
+    return "" if found is None else found[1]
 
 
 def _utf16(text: str) -> int:

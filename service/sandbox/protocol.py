@@ -1,5 +1,6 @@
 """The format of a protocol that the sandbox plays from data: see README.md beside this file."""
 
+import functools
 from importlib.resources import files
 from typing import Any, Final, Self
 
@@ -99,13 +100,19 @@ class Creation(_Data):
     reply: Any
 
 
-class Query(_Data):
-    """A route that shows a job."""
+class _Job(_Data):
+    """Where a request names the job that it is about."""
 
     method: str = "GET"
     path: str
     headers: dict[str, str] = Field(default_factory=dict)
     id: str = "path:id"
+    id_pattern: str = "(.*)"
+
+
+class Query(_Job):
+    """A route that shows a job."""
+
     message: str
     shapes: dict[str, str] = Field(default_factory=dict)
 
@@ -121,13 +128,9 @@ class QueryMany(_Data):
     body: Any = "${jobs}"
 
 
-class Cancel(_Data):
+class Cancel(_Job):
     """A route that cancels a running job."""
 
-    method: str
-    path: str
-    headers: dict[str, str] = Field(default_factory=dict)
-    id: str = "path:id"
     reply: Reply
     too_late: Reply | None = None
 
@@ -197,6 +200,7 @@ def _check_states(name: str, states: dict[str, Any]) -> None:
         raise ValueError(f"message {name!r} lacks the state {absent[0]!r}")
 
 
+@functools.cache
 def load() -> dict[str, Protocol]:
     """Read every protocol that is packaged with the sandbox, by the name of its file."""
     folder = files("service.sandbox") / "protocols"

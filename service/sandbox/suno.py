@@ -13,7 +13,7 @@ from service.sandbox.gateway import FAILURE, GATEWAY, MODERATED, task_error
 from service.sandbox.jobs import Job, Order, State
 
 SUNO: Final = replace(GATEWAY, account="suno")
-DIALECTS: Final = ("suno/newapi", "suno/newapi-raw", "suno/sunoapi")
+DIALECTS: Final = ("suno/newapi", "suno/sunoapi")
 
 # The words of Suno-API's tasks, and of a clip that is as far as its task.
 WORDS: Final[dict[State, str]] = {
