@@ -189,7 +189,7 @@ def test_the_polling_is_as_the_page_says():
     assert PollPlan(first=0.5, growth=0.08, shortest=2, longest=60) == POLLING
     assert PollPlan(first=1, growth=0.15, shortest=5, longest=120) == EXPECTING
     assert "8 % of the task's age, 2 to 60 s apart" in " ".join(page("callbacks").split())
-    assert "steps of 15 %, 5 to 120 s" in page("callbacks")
+    assert "every 15 % of the task's age, 5 to 120 s apart" in page("callbacks")
 
 
 @pytest.mark.parametrize("outcome", [*OUTCOMES, "unreadable"])
