@@ -192,7 +192,13 @@ RULES: dict[str, tuple[Act, str, set[str]]] = {
     "speaks HTTP": (
         imports("httpx", "aiohttp"),
         "",
-        {"http/network_errors.py", "http/ssrf/guard.py", "http/client.py", "flows/webhooks/dispatch.py"},
+        {
+            "http/network_errors.py",
+            "http/ssrf/guard.py",
+            "http/client.py",
+            "http/transport.py",
+            "flows/webhooks/dispatch.py",
+        },
     ),
     "sends to URLs from outside": (uses("http", "messages"), "", {"flows/webhooks/dispatch.py"}),
     "sends to upstreams": (uses("http", "purchases", "questions"), "", {"flows/conversation.py"}),
@@ -231,6 +237,7 @@ def test_it_is_done_in_one_place(rule: str) -> None:
 
 CONNECTIONS = {
     "http/ssrf/guard.py": "looks up, and opens sockets, for URLs from outside",
+    "http/transport.py": "opens connections for the clients of http/client.py",
     "http/client.py": "makes the three clients of a process; the one for URLs from outside has the guard",
     "cli/api_client.py": "speaks to the server that its user names",
     "cli/doctor/address.py": "asks the public address of this installation whether it leads here",
