@@ -65,7 +65,7 @@ class Streams:
         :param heartbeat: seconds
         """
         self.context = context
-        self.limit = stream_limit(context.settings.most_streams)
+        self.limit = stream_limit(context.settings.max_streams)
         self.client_limit = max(self.limit - self.limit // 2, 1)
         """Streams of one client: no client occupies all of them."""
         self.reads = asyncio.Semaphore(_MAX_READS["sqlite" if context.database.sqlite else "postgresql"])
@@ -77,11 +77,11 @@ class Streams:
         self._reported = False
         self.open = 0
         """Number of open streams."""
-        if self.limit < context.settings.most_streams:
+        if self.limit < context.settings.max_streams:
             log.warning(
-                "stream limit lowered to %d (most_streams=%d): raise the process's limit of open files",
+                "stream limit lowered to %d (max_streams=%d): raise the process's limit of open files",
                 self.limit,
-                context.settings.most_streams,
+                context.settings.max_streams,
             )
 
     @contextmanager
@@ -133,7 +133,7 @@ class Streams:
             log.warning("stream refused client=%s open=%d limit=%d scope=%s", client, self.open, limit, scope)
             self._reported = True
         detail = (
-            f"{limit} streams are open, the limit of {scope} (most_streams): use GET /v1/events?wait=50 or "
+            f"{limit} streams are open, the limit of {scope} (max_streams): use GET /v1/events?wait=50 or "
             "GET /v1/tasks/{id}?wait=50 instead, or connect later"
         )
         return Problem(503, "unavailable", detail, headers={"Retry-After": RETRY_AFTER})

@@ -7,9 +7,9 @@ from starlette.responses import Response
 from service.domain.api_key import Scope
 from service.domain.errors import Refused, UpstreamError
 from service.domain.task import State, Task
-from service.domain.validation import Mistake
+from service.domain.validation import Invalid, Mistake
 from service.flows import polling
-from service.flows.submission import accept, cancel, reconcile
+from service.flows.submission import cancel, reconcile
 from service.flows.submission import input as task_input
 from service.web.api.models import ref
 from service.web.api.route import MAX_BODY, ApiRequest, Endpoint, ResponseSpec, invalid, json_response
@@ -51,7 +51,7 @@ async def send_input(request: ApiRequest) -> Response:
     document = await read_json(request.http, MAX_BODY)
     try:
         await task_input.answer(request.context, task, document)
-    except accept.Invalid as error:
+    except Invalid as error:
         raise invalid(error.mistakes) from None
     except task_input.NotAwaited as error:
         raise Problem(409, "not_awaited", str(error)) from None

@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from service.domain.api_key import Scope
 from service.domain.task import State, Task
-from service.domain.validation import Mistake, quote
+from service.domain.validation import Invalid, Mistake, quote
 from service.flows.context import Context
 from service.flows.render import show_event, show_task
 from service.flows.submission import accept
@@ -49,7 +49,7 @@ async def submit(request: ApiRequest) -> Response:
     document = await read_json(request.http, MAX_BODY)
     try:
         accepted = await accept.accept(request.context, document, client=request.client, idempotency_key=key)
-    except accept.Invalid as error:
+    except Invalid as error:
         raise invalid(error.mistakes) from None
     except accept.KeyReused as error:
         raise Problem(422, "idempotency_key_reused", str(error)) from None

@@ -5,7 +5,7 @@ from typing import Final
 from starlette.responses import Response
 
 from service.domain.api_key import Scope
-from service.flows.submission import accept
+from service.domain.validation import Invalid
 from service.flows.webhooks import endpoints as endpoints_flow
 from service.store.webhooks import attempts as attempt_store
 from service.store.webhooks import endpoints as endpoint_store
@@ -35,7 +35,7 @@ async def register(request: ApiRequest) -> Response:
     document = await read_json(request.http, MAX_BODY)
     try:
         endpoint = await endpoints_flow.register(request.context, document, client=request.client)
-    except accept.Invalid as error:
+    except Invalid as error:
         raise invalid(error.mistakes) from None
     except endpoints_flow.TooMany as error:
         raise Problem(409, "too_many_endpoints", str(error)) from None
@@ -60,7 +60,7 @@ async def change(request: ApiRequest) -> Response:
     document = await read_json(request.http, MAX_BODY)
     try:
         changed = await endpoints_flow.change(request.context, endpoint, document)
-    except accept.Invalid as error:
+    except Invalid as error:
         raise invalid(error.mistakes) from None
     return json_response(render_endpoint(_existing(changed)))
 

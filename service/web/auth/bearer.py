@@ -10,7 +10,8 @@ from starlette.requests import Request
 from service.domain.api_key import ALL, OWN, ApiKey, Scope, allowed, hash_key, looks_like_one
 from service.domain.validation import quote
 from service.flows.context import Context
-from service.settings.model import Settings, is_loopback
+from service.settings.model import Settings
+from service.settings.values import is_loopback
 from service.web.auth.key_cache import KeyCache
 from service.web.auth.rate_limit import Allowance, RateLimiter
 from service.web.problems import Problem
