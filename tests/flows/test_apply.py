@@ -277,7 +277,7 @@ async def test_who_waits_for_an_upstream_that_is_removed_goes_to_the_next(databa
         without = {name: each for name, each in context.upstreams.items() if name != "elkapi"}
         world.context = dataclasses.replace(context, upstreams=without, _batches={})
         async with context.database.writing() as connection:  # as a starting process does
-            known = [line.key for line in world.context.lines]
+            known = [each.key for each in world.context.waits]
             await queue.leave_unknown_lines(connection, known, now=world.clock())
         await world.until(300)
         assert {(await world.task(task)).state for task in waits} == {State.SUCCEEDED}
