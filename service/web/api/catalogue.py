@@ -4,8 +4,8 @@ from starlette.responses import Response
 
 from service.domain.api_key import Scope
 from service.domain.circuit_breaker import Circuit
+from service.domain.events import rfc3339
 from service.flows.context import Context, Upstream
-from service.flows.render import rfc3339
 from service.flows.upstreams import status as upstream_status
 from service.flows.upstreams.credit import is_low
 from service.providers import FAMILIES
@@ -23,7 +23,7 @@ async def list_families(request: ApiRequest) -> Response:
 
 async def list_upstreams(request: ApiRequest) -> Response:
     """Return the configured upstreams."""
-    standings = await upstream_status.of_upstreams(request.context)
+    standings = await upstream_status.snapshot(request.context)
     shown = [_upstream(request.context, each, standings[name]) for name, each in request.context.upstreams.items()]
     return json_response({"upstreams": shown})
 
@@ -53,7 +53,7 @@ def _family(context: Context, family: Family) -> models.Family:
     }
 
 
-def _upstream(context: Context, upstream: Upstream, stands: upstream_status.Standing) -> models.Upstream:
+def _upstream(context: Context, upstream: Upstream, stands: upstream_status.Status) -> models.Upstream:
     dialects = [dialect.key for dialect in upstream.dialects]
     can_call = any(dialect.callbacks for dialect in upstream.dialects) and upstream.settings.callbacks != "off"
     share = min((context.statistics.callback_share(upstream.name, dialect) for dialect in dialects), default=None)

@@ -8,7 +8,7 @@ from typing_extensions import TypedDict
 from service.domain.errors import CODES
 from service.domain.task import Policy, ResultKind, ResultRole, Source, State
 from service.domain.webhook_events import TYPES
-from service.flows.submission.accept import WISH
+from service.flows.submission.request import REQUEST
 from service.web.api import webhook_models
 from service.web.api.schema import Id, Time, about, components, one_of, ref
 from service.web.problems import TITLES
@@ -255,7 +255,7 @@ class UpstreamList(TypedDict):
 
 _SCHEMAS = components(TaskList, EventList, FeedPage, FamilyList, UpstreamList, Problem, *webhook_models.MODELS)
 COMPONENTS: dict[str, Any] = {
-    "TaskRequest": {"title": "TaskRequest", **WISH},
+    "TaskRequest": {"title": "TaskRequest", **REQUEST},
     **webhook_models.REQUESTS,
     **_SCHEMAS,
     "TruncatedTask": webhook_models.truncated(_SCHEMAS["Task"]),

@@ -40,7 +40,7 @@ async def refresh(request: ApiRequest) -> Response:
     """Query the provider now."""
     task = await find(request)
     if task.decided_by != "provider" and task.external_id is not None:
-        await polling.look_now(request.context, task)
+        await polling.poll_now(request.context, task)
         task = await find(request)
     return json_response(render(request, task))
 
@@ -50,7 +50,7 @@ async def send_input(request: ApiRequest) -> Response:
     task = await find(request)
     document = await read_json(request.http, MAX_BODY)
     try:
-        await task_input.answer(request.context, task, document)
+        await task_input.send_input(request.context, task, document)
     except Invalid as error:
         raise invalid(error.mistakes) from None
     except task_input.NotAwaited as error:

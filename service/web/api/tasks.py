@@ -13,6 +13,7 @@ from service.domain.validation import Invalid, Mistake, quote
 from service.flows.context import Context
 from service.flows.render import show_event, show_task
 from service.flows.submission import accept
+from service.flows.submission.request import MAX_LABELS
 from service.flows.upstreams import status as upstream_status
 from service.store import events as event_store
 from service.store import tasks as task_store
@@ -152,8 +153,8 @@ def _filter(request: ApiRequest) -> task_store.Filter:
     query = request.query
     mistakes: list[Mistake] = []
     labels: dict[str, str] = {}
-    if len(query.get("label", [])) > accept.MAX_LABELS:
-        raise invalid([Mistake("label", f"is repeated too often: a task has at most {accept.MAX_LABELS} labels")])
+    if len(query.get("label", [])) > MAX_LABELS:
+        raise invalid([Mistake("label", f"is repeated too often: a task has at most {MAX_LABELS} labels")])
     for label in query.get("label", []):
         name, equals, value = label.partition("=")
         if not equals:

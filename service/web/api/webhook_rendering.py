@@ -5,7 +5,7 @@ from typing import Literal, cast
 
 import orjson
 
-from service.flows.render import rfc3339
+from service.domain.events import rfc3339
 from service.store.webhooks.attempts import Delivery
 from service.store.webhooks.endpoints import Endpoint
 from service.store.webhooks.messages import Message
