@@ -12,7 +12,8 @@ from dovecote import AsyncClient, Event
 from service.cli.practice import SANDBOX_KEY
 from service.cli.processes import Troupe
 from service.sandbox import Sandbox, running
-from tests.support.processes import PATIENCE, dovecote, started, until
+from tests.support.processes import dovecote, started, until
+from tests.support.waiting import LIMIT
 from tests.support.world import JOB_SECONDS, Clock
 
 pytestmark = pytest.mark.xdist_group("demo")
@@ -43,15 +44,15 @@ async def test_whoever_waits_or_streams_outlives_a_restart(database_url: str, tm
                 assert served.process is not None
                 began = time.monotonic()
                 served.process.send_signal(signal.SIGTERM)
-                assert await asyncio.to_thread(served.process.wait, PATIENCE) == 0
+                assert await asyncio.to_thread(served.process.wait, LIMIT) == 0
                 assert time.monotonic() - began < QUICKLY
                 assert not waiting.done()
                 assert not streaming.done()
                 await started(troupe, served)
                 clock.forward(JOB_SECONDS * 2)
                 await sandbox.deliver_due()
-                assert (await asyncio.wait_for(waiting, PATIENCE)).succeeded
-                await asyncio.wait_for(streaming, PATIENCE)
+                assert (await asyncio.wait_for(waiting, LIMIT)).succeeded
+                await asyncio.wait_for(streaming, LIMIT)
                 everything = [event.id async for event in client.events()]
                 await until(lambda: same(feed, everything))
                 following.cancel()
@@ -87,7 +88,7 @@ async def test_two_processes_serve_one_feed(postgresql_url: str, tmp_path: Path)
                 submitting = asyncio.create_task(submit(one, other, count))
                 seen: list[Event] = []
                 after, turn = "0", 0
-                async with asyncio.timeout(PATIENCE):
+                async with asyncio.timeout(LIMIT):
                     while sum(event.type == "task.succeeded" for event in seen) < count:
                         turn += 1
                         stream = (one, other)[turn % 2].stream(after=after)
