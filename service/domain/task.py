@@ -43,6 +43,12 @@ class State(StrEnum):
 
 ENDED = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED, State.EXPIRED})
 OPEN = frozenset(State) - ENDED
+TO_SUBMIT = frozenset({State.QUEUED, State.SUBMITTING})
+"""The submission journey claims these; polling claims every other task that is due."""
+AT_UPSTREAM = frozenset({State.SUBMITTED, State.RUNNING, State.AWAITING_INPUT})
+"""An upstream is known to have the job."""
+OCCUPYING_SLOT = frozenset({State.SUBMITTING, State.SUBMITTED, State.RUNNING})
+"""The task counts against the limit of open tasks of its upstream."""
 
 
 class Source(StrEnum):

@@ -6,6 +6,7 @@ Callback, poll, sweep and client all end here, in one transaction for a whole ba
 import asyncio
 import dataclasses
 import datetime as dt
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 from uuid import UUID
@@ -17,6 +18,7 @@ from service.domain.transitions import advance
 from service.domain.webhook_events import BEGINNINGS, LATE, PROGRESS
 from service.flows.context import Context, log
 from service.flows.render import rfc3339
+from service.flows.statistics import count_unknown_word, next_poll
 from service.flows.webhooks.enqueue import Change, tell
 from service.store import events as event_store
 from service.store import queue, submissions
@@ -227,7 +229,7 @@ async def apply(context: Context, connection: AsyncConnection, news: Sequence[Ne
 
 async def settle(context: Context, news: News) -> Applied:
     """Write one piece of news through the batching writer, and tell whoever waits for it."""
-    applied = await context.writer.do(context.once(apply), news)
+    applied = await context.writers.journeys.batch(functools.partial(apply, context), news)
     announce(context, [applied])
     return applied
 
@@ -292,7 +294,7 @@ def _take_in(context: Context, tasks: dict[UUID, Task], news: News, written: _Wr
     if news.holder_only and not holds:
         return Applied("stale", before)
     if news.update.unknown_word is not None:
-        context.met_unknown_word(before.dialect or "", news.update.unknown_word)
+        count_unknown_word(context, before.dialect or "", news.update.unknown_word)
     now = context.now()
     if news.proves is not None:
         news = weigh(before, news, written.known.get(news.proves.id, news.proves), now=now)
@@ -375,7 +377,7 @@ def _schedule(context: Context, before: Task, after: Task, news: News, *, holds:
     elif holds and news.look_at is not None:
         due = news.look_at
     elif holds or before.state is not after.state or before.external_id != after.external_id:
-        due = context.next_poll(after)
+        due = next_poll(context, after)
         if due is not None and news.not_before is not None:
             due = max(due, news.not_before)
     else:

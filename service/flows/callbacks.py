@@ -57,17 +57,18 @@ async def receive(context: Context, token: str, submission_id: UUID, headers: Ma
         received_at=now,
         due_at=now,
     )
-    await context.writer.do_first(callback_store.receive, received)
+    await context.writers.requests.batch(callback_store.receive, received)
     context.signals.wake("callbacks")
 
 
 async def run_due(context: Context) -> int:
     """Take the callbacks that are due and take in what they say; answer how many were taken."""
     now = context.now()
-    claimed = await context.writer.do(_claim, (now, now + dt.timedelta(seconds=LEASE), MAX_AT_ONCE))
+    until = now + dt.timedelta(seconds=LEASE)
+    claimed = await context.writers.journeys.run(queue.claim_rows, "callbacks", now=now, until=until, most=MAX_AT_ONCE)
     if claimed:
         try:
-            announce(context, await context.writer.do(context.once(_take_in), claimed))
+            announce(context, await context.writers.journeys.run(_take_in, context, claimed))
         except StoreUnavailable:
             raise
         except Exception:  # noqa: BLE001 - one that cannot be written must not stop the others
@@ -80,36 +81,17 @@ async def run_due(context: Context) -> int:
 async def _take_in_alone(context: Context, row: Row[Any]) -> None:
     """Take in one callback, so that one that cannot be written costs no other; it is tried again, and parked in the end."""
     try:
-        announce(context, await context.writer.do(context.once(_take_in), [row]))
+        announce(context, await context.writers.journeys.run(_take_in, context, [row]))
     except StoreUnavailable:
         raise
     except Exception as error:  # noqa: BLE001 - it is tried again, and parked in the end
         log.exception("callback %s cannot be written", row.id)
         failed = _Heard(detail=f"cannot be written: {type(error).__name__}", retry=True)
-        await context.writer.do(_settle, _settlement(context, row, failed, ()))
+        await context.writers.journeys.run(queue.settle_inbox, [_settlement(context, row, failed, ())])
 
 
-async def _settle(connection: AsyncConnection, settled: Sequence[dict[str, Any]]) -> list[None]:
-    await queue.settle_inbox(connection, settled)
-    return [None] * len(settled)
-
-
-async def _claim(
-    connection: AsyncConnection, wishes: Sequence[tuple[dt.datetime, dt.datetime, int]]
-) -> list[Sequence[Row[Any]]]:
-    return [
-        await queue.claim_rows(connection, "callbacks", now=now, until=until, most=most) for now, until, most in wishes
-    ]
-
-
-async def _take_in(
-    context: Context, connection: AsyncConnection, batches: Sequence[Sequence[Row[Any]]]
-) -> list[list[Applied]]:
+async def _take_in(connection: AsyncConnection, context: Context, rows: Sequence[Row[Any]]) -> list[Applied]:
     """Understand claimed callbacks and apply them, with the decision on each, in one transaction."""
-    return [await _take_in_one(context, connection, rows) for rows in batches]
-
-
-async def _take_in_one(context: Context, connection: AsyncConnection, rows: Sequence[Row[Any]]) -> list[Applied]:
     known = await submissions.by_id(connection, [row.submission_id for row in rows])
     heard = [_understand(context, row, known.get(row.submission_id)) for row in rows]
     applied = iter(await apply(context, connection, [news for each in heard for news in each.news]))

@@ -37,7 +37,7 @@ from service.store.tasks import task_of
 from service.store.webhooks.messages import Message
 from tests.support.replay import Kept
 from tests.support.world import JOB_SECONDS, World
-from tests.system.test_crashes import Crash, Door, Fate, MortalNetwork, MortalWriter
+from tests.system.test_crashes import Crash, Door, Fate, MortalNetwork, mortal
 
 START = dt.datetime(2026, 3, 1, 12, tzinfo=dt.UTC)
 KEYS = {"ada": "ada-has-a-key-of-her-own", "ben": "ben-has-a-key-of-his-own"}
@@ -259,11 +259,10 @@ class Stage:
         client = httpx.AsyncClient(transport=MortalNetwork(self.world.edge, self.fate), follow_redirects=False)
         context = dataclasses.replace(
             self._immortal,
-            writer=MortalWriter(self._immortal.writer, self.fate),
+            writers=mortal(self._immortal.writers, self.fate),
             http=Http(client, client, client),
             upstreams=upstreams_of(self._immortal.settings),
             _last_id=last,
-            _batches={},
         )
         self.world.context = context
         self.world.edge.hosts["dovecote.test"] = Door(context, self.fate)

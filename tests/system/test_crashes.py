@@ -25,8 +25,9 @@ from service.http.client import Http
 from service.sandbox import Job, Receiver
 from service.store import tasks as task_store
 from service.store.tasks import Filter
-from service.store.writer import Batch, Writer
+from service.store.writer import Batch, Submit, Writers
 from tests.support.world import JOB_SECONDS, World
+from tests.support.writers import intercepted
 
 DEADLINE = 400
 LONGEST_LEASE = 250
@@ -56,20 +57,17 @@ class Fate:
         self.live()
 
 
-class MortalWriter(Writer):
-    """Commits, and may die right after."""
+def mortal(writers: Writers, fate: Fate) -> Writers:
+    """Return writers whose process may die right after a commit."""
 
-    def __init__(self, writer: Writer, fate: Fate) -> None:
-        self._writer, self._fate = writer, fate
-
-    async def do(self, batch: Batch[Any, Any], item: Any) -> Any:
-        self._fate.live()
-        answer = await self._writer.do(batch, item)
+    async def around(submit: Submit, function: Batch[Any, Any], item: Any) -> Any:
+        fate.live()
+        answer = await submit(function, item)
         if answer != []:  # a claim that found nothing is no step
-            self._fate.step()
+            fate.step()
         return answer
 
-    do_first = do
+    return intercepted(writers, around)
 
 
 class MortalNetwork(httpx.AsyncBaseTransport):
@@ -103,8 +101,8 @@ class Door(httpx.AsyncBaseTransport):
 def process(world: World, immortal: Context, fate: Fate) -> None:
     """Start a process with this fate over the same database, network and clock."""
     client = httpx.AsyncClient(transport=MortalNetwork(world.edge, fate), follow_redirects=False)
-    writer = MortalWriter(immortal.writer, fate)
-    world.context = dataclasses.replace(immortal, writer=writer, http=Http(client, client, client), _batches={})
+    writers = mortal(immortal.writers, fate)
+    world.context = dataclasses.replace(immortal, writers=writers, http=Http(client, client, client))
     world.edge.hosts["dovecote.test"] = Door(world.context, fate)
 
 

@@ -4,10 +4,8 @@ what they cost in the books.
 
 import dataclasses
 import datetime as dt
-from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.domain.errors import NotFound, UpstreamError
@@ -35,19 +33,11 @@ async def run_due(context: Context, pool: TaskPool) -> int:
     if not room:
         return 0
     now = context.now()
-    claimed = await context.writer.do(_claim, (now, now + dt.timedelta(seconds=LEASE), room))
+    until = now + dt.timedelta(seconds=LEASE)
+    claimed = await context.writers.journeys.run(queue.claim_rows, "submissions", now=now, until=until, most=room)
     for row in claimed:
         pool.start(look_after(context, submissions.submission_of(row)))
     return len(claimed)
-
-
-async def _claim(
-    connection: AsyncConnection, wishes: Sequence[tuple[dt.datetime, dt.datetime, int]]
-) -> list[Sequence[Row[Any]]]:
-    return [
-        await queue.claim_rows(connection, "submissions", now=now, until=until, most=most)
-        for now, until, most in wishes
-    ]
 
 
 async def look_after(context: Context, extra: Submission) -> None:
@@ -72,7 +62,7 @@ async def look_after(context: Context, extra: Submission) -> None:
         named = dataclasses.replace(update, external_id=update.external_id or extra.external_id)
         await settle(context, News(task_id=extra.task_id, source=Source.POLL, update=named, proves=extra))
     else:
-        await context.writer.do(context.once(_write), (extra, update, error))
+        await context.writers.journeys.run(_write, context, extra, update, error)
 
 
 async def _ask(
@@ -90,35 +80,32 @@ async def _ask(
 
 
 async def _write(
-    context: Context, connection: AsyncConnection, found: Sequence[tuple[Submission, Update | None, str | None]]
-) -> list[None]:
-    await task_store.lock(connection, [extra.task_id for extra, _, _ in found])
-    known = await submissions.by_id(connection, [extra.id for extra, _, _ in found])
-    for asked, update, error in found:
-        extra = known[asked.id]
-        if extra.superseded_at is None or extra.attempts != asked.attempts:
-            continue  # it serves its task by now, or another looks after it
-        state = str(update.state) if update is not None and update.state is not None else extra.job_state
-        ended = update is not None and update.state is not None and update.state.ended
-        after = dataclasses.replace(
-            extra,
-            job_state=state,
-            cost=None if update is None else update.cost,
-            refunded=None if update is None else update.refunded,
-            due_at=None if ended else _next_look(context, extra),
-        )
-        details: dict[str, Any] = {
-            "upstream": extra.upstream,
-            "external_id": extra.external_id,
-            "job_state": state,
-            "error": error,
-        }
-        if update is not None and update.results:
-            details["job_results"] = [result.as_json() for result in update.results]
-        remark = "extra_job_ended" if ended or after.due_at is None else None
-        news = News(task_id=extra.task_id, source=Source.POLL, settles=after, remark=remark, details=details)
-        await apply(context, connection, [news])
-    return [None] * len(found)
+    connection: AsyncConnection, context: Context, asked: Submission, update: Update | None, error: str | None
+) -> None:
+    await task_store.lock(connection, [asked.task_id])
+    extra = (await submissions.by_id(connection, [asked.id]))[asked.id]
+    if extra.superseded_at is None or extra.attempts != asked.attempts:
+        return  # it serves its task by now, or another looks after it
+    state = str(update.state) if update is not None and update.state is not None else extra.job_state
+    ended = update is not None and update.state is not None and update.state.ended
+    after = dataclasses.replace(
+        extra,
+        job_state=state,
+        cost=None if update is None else update.cost,
+        refunded=None if update is None else update.refunded,
+        due_at=None if ended else _next_look(context, extra),
+    )
+    details: dict[str, Any] = {
+        "upstream": extra.upstream,
+        "external_id": extra.external_id,
+        "job_state": state,
+        "error": error,
+    }
+    if update is not None and update.results:
+        details["job_results"] = [result.as_json() for result in update.results]
+    remark = "extra_job_ended" if ended or after.due_at is None else None
+    news = News(task_id=extra.task_id, source=Source.POLL, settles=after, remark=remark, details=details)
+    await apply(context, connection, [news])
 
 
 def _next_look(context: Context, extra: Submission) -> dt.datetime | None:

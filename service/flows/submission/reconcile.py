@@ -15,6 +15,7 @@ from service.domain.task import Failure, Source, State, Submission, Task, Update
 from service.flows.apply import Applied, News, announce, apply, settle
 from service.flows.context import Context, log
 from service.flows.conversation import run_exchange
+from service.flows.statistics import can_list_jobs, typical_seconds
 from service.providers.dialect import Listed
 from service.store import submissions
 from service.store import tasks as task_store
@@ -44,7 +45,7 @@ class _Case:
 async def reconcile(context: Context, task: Task) -> Applied:
     """Look once for the job of a claimed task that is unconfirmed, and write what came of it."""
     case = await _search(context, task)
-    applied = await context.writer.do(context.once(_decide), case)
+    applied = await context.writers.journeys.run(_decide, context, case)
     announce(context, [applied])
     if applied.task is not None and applied.task.state is State.QUEUED:
         context.signals.wake("submit")
@@ -54,7 +55,7 @@ async def reconcile(context: Context, task: Task) -> Applied:
 async def _search(context: Context, task: Task) -> _Case:
     """Ask the provider for its list, where it has one."""
     upstream, dialect = context.upstreams.get(task.upstream or ""), context.dialect(task)
-    if upstream is None or dialect is None or not context.lists(task):
+    if upstream is None or dialect is None or not can_list_jobs(context, task):
         return _Case(task)
     try:
         listed = await run_exchange(context, upstream, dialect, dialect.find_lost_jobs(task))
@@ -66,14 +67,12 @@ async def _search(context: Context, task: Task) -> _Case:
     return _Case(task, listed)
 
 
-async def _decide(context: Context, connection: AsyncConnection, cases: Sequence[_Case]) -> list[Applied]:
-    decided: list[Applied] = []
-    # While these are locked no other process adopts a job of the same list.
-    await upstream_store.lock(connection, {case.task.upstream for case in cases if case.listed and case.task.upstream})
-    for case in cases:
-        news = await _news(context, connection, case)
-        decided += await apply(context, connection, [news])
-    return decided
+async def _decide(connection: AsyncConnection, context: Context, case: _Case) -> Applied:
+    if case.listed and case.task.upstream:
+        # While this row is locked no other process adopts a job of the same list.
+        await upstream_store.lock(connection, [case.task.upstream])
+    [applied] = await apply(context, connection, [await _news(context, connection, case)])
+    return applied
 
 
 async def _news(context: Context, connection: AsyncConnection, case: _Case) -> News:
@@ -93,8 +92,8 @@ async def _news(context: Context, connection: AsyncConnection, case: _Case) -> N
         error = f"a job in the list of {current.upstream} may be it, or that of another task whose answer is not there"
     if len(unclaimed) > 1:
         error = f"{len(unclaimed)} jobs in the list of {current.upstream} may be it, and none is certain"
-    lookup = context.lists(task)
-    if now >= reconciliation_ends(task, median=context.typical_seconds(task), lookup=lookup):
+    lookup = can_list_jobs(context, task)
+    if now >= reconciliation_ends(task, median=typical_seconds(context, task), lookup=lookup):
         decided = _by_policy(task, current, now)
         if decided is not None:
             return decided

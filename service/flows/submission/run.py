@@ -16,13 +16,13 @@ from service.flows.apply import Applied, News, announce, apply, settle_surely
 from service.flows.concurrency import TaskPool
 from service.flows.context import Context, Upstream, log
 from service.flows.submission.cancel import unsent
-from service.flows.submission.send import Handover, found_sending, hand_over, went_wrong, who_ends
+from service.flows.submission.send import Handover, callback_url, found_sending, hand_over, went_wrong, who_ends
 from service.flows.upstreams.admission import Gates, Wait, claim_probes, look, take_turns, write_down
 from service.http.client import CONNECT_TIMEOUT, WRITE_TIMEOUT
 from service.providers import DIALECTS
 from service.providers.dialect import Dialect
 from service.store import queue, submissions
-from service.store import upstreams as upstream_store
+from service.store import waiting as waiting_store
 from service.store.database import StoreUnavailable
 
 MAX_CONCURRENT = 512
@@ -58,7 +58,7 @@ async def run_due(context: Context, pool: TaskPool) -> int:
         return 0
     now = context.now()
     until = now + dt.timedelta(seconds=LEASE)
-    claimed: list[Task] = await context.writer.do(_claim, (now, until, room))
+    claimed = await context.writers.journeys.run(queue.claim_tasks, "submit", now=now, until=until, most=room)
     planned = Round(claimed, 0)
     try:
         lines = await _lines(context)
@@ -88,21 +88,13 @@ async def run_due(context: Context, pool: TaskPool) -> int:
 async def _lines(context: Context) -> set[str]:
     """Name the lines in which somebody stands, and that may move."""
     async with context.database.reading() as connection:
-        return await upstream_store.lines(connection, [line.key for line in context.lines])
-
-
-async def _claim(
-    connection: AsyncConnection, wishes: Sequence[tuple[dt.datetime, dt.datetime, int]]
-) -> list[list[Task]]:
-    return [
-        await queue.claim_tasks(connection, "submit", now=now, until=until, most=most) for now, until, most in wishes
-    ]
+        return await waiting_store.awaited(connection, [line.key for line in context.lines])
 
 
 async def _begin(context: Context, planned: Round) -> None:
     """Plan a round and write it; where it cannot be written, each task by itself, so that one costs no other."""
     try:
-        await context.writer.do(context.once(_plan_and_write), planned)
+        await context.writers.journeys.run(_plan_and_write, context, planned)
     except StoreUnavailable:
         raise
     except Exception:  # noqa: BLE001 - one that cannot be written waits for its lease and stops no other
@@ -117,7 +109,7 @@ async def _begin_one_by_one(context: Context, planned: Round) -> None:
     for task in together.claimed:
         alone = Round([task], 0)
         try:
-            await context.writer.do(context.once(_plan_and_write), alone)
+            await context.writers.journeys.run(_plan_and_write, context, alone)
         except StoreUnavailable:
             raise
         except Exception:  # noqa: BLE001 - it comes back after its lease
@@ -127,17 +119,11 @@ async def _begin_one_by_one(context: Context, planned: Round) -> None:
         planned.applied += alone.applied
 
 
-async def _plan_and_write(context: Context, connection: AsyncConnection, rounds: Sequence[Round]) -> list[None]:
-    for planned in rounds:
-        await _plan_round(context, connection, planned)
-    return [None] * len(rounds)
-
-
-async def _plan_round(context: Context, connection: AsyncConnection, planned: Round) -> None:
+async def _plan_and_write(connection: AsyncConnection, context: Context, planned: Round) -> None:
     """See what may pass, take whose turn it is, and write what becomes of each."""
     planned.handovers.clear()
     until = context.now() + dt.timedelta(seconds=LEASE)
-    lines = await upstream_store.lines(connection, [line.key for line in context.lines])
+    lines = await waiting_store.awaited(connection, [line.key for line in context.lines])
     gates = await look(context, connection, lines)
     taken = await take_turns(context, connection, gates, lines, until=until, most=planned.most)
     planned.taken = len(taken)
@@ -255,7 +241,7 @@ def _hand_over(
         "upstream": upstream.name,
         "dialect": submission.dialect,
         "submission_id": submission.id,
-        "callback_expected": context.callback_url(upstream, dialect, task, submission.id) is not None,
+        "callback_expected": callback_url(context, upstream, dialect, task, submission.id) is not None,
     }
     news = News(
         task_id=task.id,

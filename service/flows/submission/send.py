@@ -3,6 +3,7 @@
 import dataclasses
 import datetime as dt
 from collections.abc import Sequence
+from uuid import UUID
 
 from service.domain.errors import AccountProblem, NotFound, Refused, Unavailable, Uncertain, UpstreamError
 from service.domain.routing import TRIES, choose, tries
@@ -13,7 +14,7 @@ from service.flows.context import Context, Upstream, log
 from service.flows.conversation import run_exchange
 from service.flows.submission.cancel import follow_up
 from service.providers.dialect import Dialect
-from service.store import upstreams as upstream_store
+from service.store import circuits as circuit_store
 from service.store.database import StoreUnavailable
 
 LONGEST_REST = 3600.0
@@ -33,7 +34,7 @@ class Handover:
     """Whether it tries an upstream that has been left alone."""
 
     @property
-    def key(self) -> upstream_store.Key:
+    def key(self) -> circuit_store.Key:
         """Name its circuit."""
         return self.upstream.name, self.dialect.key
 
@@ -41,7 +42,7 @@ class Handover:
 async def hand_over(context: Context, handover: Handover) -> None:
     """Send the one request that creates, and write down how it went."""
     task, submission = handover.task, handover.submission
-    url = context.callback_url(handover.upstream, handover.dialect, task, submission.id)
+    url = callback_url(context, handover.upstream, handover.dialect, task, submission.id)
     error: UpstreamError | None = None
     try:
         exchange = handover.dialect.submit(task, url)
@@ -65,16 +66,24 @@ async def hand_over(context: Context, handover: Handover) -> None:
         await follow_up(context, applied.task)
 
 
+def callback_url(context: Context, upstream: Upstream, dialect: Dialect, task: Task, submission_id: UUID) -> str | None:
+    """Return the URL that the provider may call for a submission; None when no callback can come."""
+    calls = dialect.callbacks and task.operation not in dialect.synchronous
+    if context.settings.public_url is None or not calls or upstream.settings.callbacks == "off":
+        return None
+    return f"{context.settings.public_url}/callbacks/{context.tokens.make(submission_id)}"
+
+
 async def _report(context: Context, handover: Handover, error: UpstreamError | None) -> None:
     """Let the circuit know how it went. It is a hint: where it cannot be written, nothing waits for it."""
     failed = error is not None and (error.broken or isinstance(error, Uncertain))
     try:
         if failed:
-            opened = await context.writer.do(upstream_store.record_failures, (*handover.key, context.now()))
+            opened = await context.writers.journeys.batch(circuit_store.record_failures, (*handover.key, context.now()))
             if opened:
                 log.error("upstream %s (%s) keeps failing and is left alone for a while", *handover.key)
         elif handover.probe:
-            await context.writer.do(upstream_store.close_circuits, handover.key)
+            await context.writers.journeys.batch(circuit_store.close, handover.key)
             log.warning("upstream %s (%s) is back", *handover.key)
             context.signals.wake("submit")
     except StoreUnavailable as away:

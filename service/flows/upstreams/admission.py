@@ -12,8 +12,10 @@ from service.domain.rate_limit import Rate
 from service.domain.task import Task
 from service.flows.context import Context, Line, Upstream
 from service.providers.dialect import Dialect
+from service.store import circuits as circuit_store
 from service.store import queue
 from service.store import upstreams as upstream_store
+from service.store import waiting as waiting_store
 
 PROBE_UNSEEN = dt.timedelta(seconds=1)
 """How long a round takes for granted that another process tries an upstream."""
@@ -37,14 +39,14 @@ class Gates:
     """What may still pass in one round. Each task that enters takes what it needs."""
 
     now: dt.datetime
-    circuits: dict[upstream_store.Key, Circuit]
+    circuits: dict[circuit_store.Key, Circuit]
     served: dict[str, dict[str, int]]
     free: dict[str, int]
     """Slots by upstream."""
     rates: dict[str, Rate]
     crowded: set[str] = dataclasses.field(default_factory=set)
     """Lines in which others still stand: whoever comes now goes behind them."""
-    probes: set[upstream_store.Key] = dataclasses.field(default_factory=set)
+    probes: set[circuit_store.Key] = dataclasses.field(default_factory=set)
     """Circuits that a task of this round tries."""
 
     def enter(self, upstream: Upstream, dialect: Dialect, *, client: str, comes_from: str | None) -> Wait | None:
@@ -124,7 +126,7 @@ async def look(context: Context, connection: AsyncConnection, lines: set[str]) -
     limited = [each for each in context.upstreams.values() if each.limited]
     lined_up = {line.upstream for line in context.lines if line.key in lines}
     kept = await upstream_store.lock(connection, {each.name for each in limited} | lined_up)
-    served = await upstream_store.served(connection, set(kept))
+    served = await waiting_store.served_by_client(connection, set(kept))
     free = {name: upstream.slots.free for name, upstream in context.upstreams.items()}
     rates: dict[str, Rate] = {}
     for upstream in limited:
@@ -133,7 +135,7 @@ async def look(context: Context, connection: AsyncConnection, lines: set[str]) -
             free[upstream.name] = min(free[upstream.name], left)
         if upstream.settings.submits_per_second is not None:
             rates[upstream.name] = Rate(upstream.settings.submits_per_second, kept[upstream.name].submit_slot_at)
-    circuits = await upstream_store.all_circuits(connection)
+    circuits = await circuit_store.all_known(connection)
     return Gates(now=context.now(), circuits=circuits, served=served, free=free, rates=rates)
 
 
@@ -149,7 +151,7 @@ async def take_turns(
         if not free:
             gates.crowded.add(line.key)
             continue
-        waiting = await upstream_store.in_line(connection, line.key, most=free)
+        waiting = await waiting_store.first_of_each_client(connection, line.key, most=free)
         chosen = turns(gates.served.get(line.upstream, {}), waiting, free=free)
         claimed = await queue.claim_waiting(connection, [task_id for _, task_id in chosen], until=until)
         taken += [(task, line.key) for task in claimed]
@@ -166,11 +168,11 @@ async def write_down(connection: AsyncConnection, gates: Gates) -> None:
 
 
 async def claim_probes(
-    connection: AsyncConnection, gates: Gates, wanted: Sequence[upstream_store.Key], *, until: dt.datetime
-) -> set[upstream_store.Key]:
+    connection: AsyncConnection, gates: Gates, wanted: Sequence[circuit_store.Key], *, until: dt.datetime
+) -> set[circuit_store.Key]:
     """Take the right to try upstreams that were left alone; answer which of them were not to be had."""
-    lost: set[upstream_store.Key] = set()
+    lost: set[circuit_store.Key] = set()
     for key in wanted:
-        if not await upstream_store.claim_probe(connection, gates.circuits[key], now=gates.now, until=until):
+        if not await circuit_store.claim_probe(connection, gates.circuits[key], now=gates.now, until=until):
             lost.add(key)
     return lost

@@ -7,7 +7,9 @@ from service.domain.circuit_breaker import WINDOW, Circuit
 from service.domain.fair_share import ahead, rivals
 from service.domain.task import Task
 from service.flows.context import Context
+from service.store import circuits as circuit_store
 from service.store import upstreams as upstream_store
+from service.store import waiting as waiting_store
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,11 +28,11 @@ async def of_upstreams(context: Context) -> dict[str, Standing]:
     :raises StoreUnavailable: when the database is out of reach
     """
     async with context.database.reading() as connection:
-        circuits = await upstream_store.all_circuits(connection)
-        served = await upstream_store.served(connection, set(context.upstreams))
+        circuits = await circuit_store.all_known(connection)
+        served = await waiting_store.served_by_client(connection, set(context.upstreams))
         kept = await upstream_store.all_known(connection)
-        busy = await upstream_store.lines(connection, [line.key for line in context.lines])
-        lengths = {key: sum((await upstream_store.line_lengths(connection, key)).values()) for key in sorted(busy)}
+        busy = await waiting_store.awaited(connection, [line.key for line in context.lines])
+        lengths = {key: sum((await waiting_store.count_by_client(connection, key)).values()) for key in sorted(busy)}
     waiting: dict[str, int] = defaultdict(int)
     for line in context.lines:
         waiting[line.upstream] += lengths.get(line.key, 0)
@@ -59,12 +61,12 @@ async def queue_position(context: Context, task: Task) -> int | None:
         return None
     upstream = task.waits_for.partition(" ")[0]
     async with context.database.reading() as connection:
-        served = await upstream_store.served(connection, {upstream})
-        lengths = await upstream_store.line_lengths(connection, task.waits_for)
-        before = await upstream_store.own_before(connection, task.waits_for, task.client, task.id)
+        served = await waiting_store.served_by_client(connection, {upstream})
+        lengths = await waiting_store.count_by_client(connection, task.waits_for)
+        before = await waiting_store.count_before(connection, task.waits_for, task.client, task.id)
         tied = rivals(served[upstream], lengths, client=task.client, before=before)
         at = {
-            other: await upstream_store.nth_in_line(connection, task.waits_for, other, each)
+            other: await waiting_store.nth_of_client(connection, task.waits_for, other, each)
             for other, each in tied.items()
         }
     older = {other for other, rival in at.items() if rival is not None and rival < task.id}

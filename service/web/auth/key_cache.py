@@ -86,7 +86,7 @@ class KeyRing:
 
     async def _note(self, key_id: UUID, at: dt.datetime) -> None:
         try:
-            await self._context.writer.do(api_keys.touch, (key_id, at))
+            await self._context.writers.journeys.batch(api_keys.touch, (key_id, at))
         except StoreUnavailable as error:
             log.debug("the use of a key was not noted: %s", error)
 
