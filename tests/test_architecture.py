@@ -303,3 +303,30 @@ def test_a_breach_would_be_seen(rule: str, breach: str, tmp_path: Path) -> None:
     (tmp_path / name).parent.mkdir()
     (tmp_path / name).write_text(f"async def wrong():\n    {breach}\n")
     assert doing(act, tmp_path, within) == {name}
+
+
+# ── tests ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def imported_test_modules(tree: ast.Module) -> set[str]:
+    """Return the test modules that a module imports."""
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module or ""}
+    return {name for name in names if name.startswith("tests.") and name.rpartition(".")[2].startswith("test_")}
+
+
+def test_no_module_imports_a_test_module() -> None:
+    found = {name: imported_test_modules(tree) for name, tree in _all_trees(ROOT / "tests")}
+    assert {name: modules for name, modules in found.items() if modules} == {}
+
+
+@pytest.mark.parametrize(
+    "breach",
+    ["import tests.web.test_sse", "from tests.web import test_sse", "from tests.web.test_sse import feed"],
+)
+def test_import_of_a_test_module_is_detected(breach: str) -> None:
+    assert imported_test_modules(ast.parse(breach)) == {"tests.web.test_sse"}

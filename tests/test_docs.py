@@ -247,10 +247,10 @@ def test_the_numbers_of_the_page_are_those_of_the_code():
 
 
 async def test_the_endpoint_of_the_page_can_be_registered(sqlite_url):
-    wish = json.loads(re.search(r"-d '(.*?)'", example("webhooks", "sh", 4), re.DOTALL)[1])
+    request = json.loads(re.search(r"-d '(.*?)'", example("webhooks", "sh", 4), re.DOTALL)[1])
     async with World.opened(sqlite_url) as world:
-        answer = await world.client.post("/v1/endpoints", json=wish)
-    assert (answer.status_code, answer.json()["events"]) == (201, wish["events"])
+        answer = await world.client.post("/v1/endpoints", json=request)
+    assert (answer.status_code, answer.json()["events"]) == (201, request["events"])
     assert all(
         f"`{each.path}`" in page("webhooks") or f"{each.method} {each.path}" in page("webhooks")
         for each in ENDPOINTS
@@ -259,9 +259,9 @@ async def test_the_endpoint_of_the_page_can_be_registered(sqlite_url):
 
 
 async def test_the_request_of_the_page_is_accepted(sqlite_url):
-    wish = json.loads(re.search(r"-d '(.*?)'", example("webhooks", "sh"), re.DOTALL)[1])
+    request = json.loads(re.search(r"-d '(.*?)'", example("webhooks", "sh"), re.DOTALL)[1])
     async with World.opened(sqlite_url) as world:
-        answer = await world.client.post("/v1/tasks", json=wish)
+        answer = await world.client.post("/v1/tasks", json=request)
     assert (answer.status_code, answer.json()["callback_url"]) == (202, "https://example.com/done")
 
 

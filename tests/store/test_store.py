@@ -99,9 +99,9 @@ async def test_every_field_that_may_change_is_written_back(database: Database) -
     async with database.writing() as connection:
         await queue.settle_tasks(connection, [FULL])
         found = await task_store.find(connection, task.id)
-    wish = ("client", "family", "operation", "input", "options", "labels", "callback_url", "idempotency_key")
+    given = ("client", "family", "operation", "input", "options", "labels", "callback_url", "idempotency_key")
     once = (
-        *wish,
+        *given,
         "callback_events",
         "request_hash",
         "route",

@@ -211,7 +211,7 @@ async def test_the_id_of_a_paid_job_outlives_an_exhausted_pool(world: World) -> 
     """``settle_surely`` gives up: the id of a job that was paid for is lost when all 20 connections are lent for 10 s.
 
     ``store/database.py`` ``out_of_reach`` knows the built-in TimeoutError only; ``sqlalchemy.exc.TimeoutError`` is a
-    SQLAlchemyError. It is also a 500 for readers, and ``Writer._commit`` then tries each of 256 wishes alone, ten
+    SQLAlchemyError. It is also a 500 for readers, and ``Writer._commit`` then tries each of 256 requests alone, ten
     seconds each. Mend: add ``sqlalchemy.exc.TimeoutError`` to the first isinstance. Also keep connections apart:
     a pool of its own for the writer on PostgreSQL, as on SQLite.
     """
@@ -394,13 +394,13 @@ async def test_tasks_come_home_although_the_batch_query_is_refused(world: World)
             return await sandbox.handle_async_request(request)
 
     world.edge.hosts["sandbox.test"] = Refusing()
-    wish: dict[str, Any] = {
+    request: dict[str, Any] = {
         "family": "midjourney",
         "operation": "imagine",
         "input": {"prompt": "[drop] a dove"},
         "deadline": 600,
     }
-    tasks = [await world.submit(**wish) for _ in range(3)]
+    tasks = [await world.submit(**request) for _ in range(3)]
     await world.work()
     await world.pass_time(300, step=5)
     assert {(await world.task(task)).state for task in tasks} == {State.SUCCEEDED}
@@ -498,8 +498,8 @@ async def test_a_client_is_not_told_to_repeat_what_may_have_been_accepted(
         raise StoreUnavailable("the connection was reset")
 
     monkeypatch.setattr(database, "writing", losing_the_answer)
-    wish = {"family": "runway", "operation": "text_to_video", "input": {"prompt": "a dove"}}
-    answer = await world.client.post("/v1/tasks", json=wish)
+    request = {"family": "runway", "operation": "text_to_video", "input": {"prompt": "a dove"}}
+    answer = await world.client.post("/v1/tasks", json=request)
     accepted = (await world.client.get("/v1/tasks")).json()["tasks"]
     assert answer.status_code == 503
     assert len(accepted) == 1
@@ -562,8 +562,8 @@ def test_the_mistakes_of_a_request_are_bounded() -> None:
     difflib), at most 50 in ``_unstorable``; and check ``maxProperties`` before ``propertyNames``.
     """
     labels = {f"wrong name {number}": "x" for number in range(300)}
-    wish = {"family": "runway", "operation": "text_to_video", "labels": labels}
-    assert len(accept_module._SCHEMA.mistakes(wish)) <= 100
+    request = {"family": "runway", "operation": "text_to_video", "labels": labels}
+    assert len(accept_module._SCHEMA.mistakes(request)) <= 100
 
 
 async def test_a_list_is_asked_for_with_few_labels(world: World) -> None:
