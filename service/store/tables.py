@@ -29,7 +29,8 @@ from sqlalchemy.dialects.postgresql import insert as insert_postgresql
 from sqlalchemy.dialects.sqlite import insert as insert_sqlite
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-from service.domain.task import AT_UPSTREAM, ENDED, OCCUPYING_SLOT, TO_SUBMIT, Source, State
+from service.domain import task as sets
+from service.domain.task import AT_PROVIDER, ENDED, OCCUPYING, TO_SUBMIT, Outcome, Source, State
 
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _MICROSECOND = dt.timedelta(microseconds=1)
@@ -98,8 +99,8 @@ DUE = text("due_at IS NOT NULL")
 DUE_SUBMIT = text(_one_of("state", TO_SUBMIT))
 DUE_POLL = text(f"{_none_of('state', TO_SUBMIT)} AND due_at IS NOT NULL")
 WAITING = text("waits_for IS NOT NULL")
-OCCUPIES_SLOT = text(_one_of("state", OCCUPYING_SLOT))
-MAY_HAVE_JOB = text(f"{_one_of('outcome', ['sending', 'taken', 'uncertain'])} AND superseded_at IS NULL")
+OCCUPIES_SLOT = text(_one_of("state", OCCUPYING))
+MAY_HAVE_JOB = text(f"{_one_of('outcome', sets.MAY_HAVE_JOB)} AND superseded_at IS NULL")
 PENDING_PROGRESS = text("type = 'task.progress' AND state = 'pending'")
 NOT_DELIVERED = text("state <> 'delivered'")
 
@@ -164,7 +165,7 @@ tasks = Table(
     CheckConstraint(f"({_ENDED}) OR due_at IS NOT NULL", name="open_requires_due_at"),
     CheckConstraint("decided_by IS NULL OR decided_by <> 'provider' OR due_at IS NULL", name="provider_outcome_forbids_due_at"),
     CheckConstraint("state <> 'failed' OR failure IS NOT NULL", name="failed_requires_failure"),
-    CheckConstraint(f"{_none_of('state', AT_UPSTREAM)} OR upstream IS NOT NULL", name="submitted_requires_upstream"),
+    CheckConstraint(f"{_none_of('state', AT_PROVIDER)} OR upstream IS NOT NULL", name="submitted_requires_upstream"),
     _partial("uq_tasks_idempotency", "client", "idempotency_key", where=text("idempotency_key IS NOT NULL"), unique=True),
     # Due rows, one index for each journey that claims them; finished rows are in neither.
     _partial("ix_tasks_due_submit", "due_at", where=DUE_SUBMIT),
@@ -212,7 +213,7 @@ submissions = Table(
     Column("due_at", Instant),
     Column("attempts", Integer, nullable=False, server_default="0"),
     CheckConstraint(
-        _one_of("outcome", ["sending", "taken", "refused", "account", "unavailable", "uncertain"]), name="outcome"
+        _one_of("outcome", Outcome), name="outcome"
     ),
     CheckConstraint("(outcome = 'sending') = (settled_at IS NULL)", name="settled_requires_settled_at"),
     # Never pay twice: a task has at most one submission that may have created a job, unless somebody who may has said

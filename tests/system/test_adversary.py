@@ -17,7 +17,7 @@ import pytest
 from pydantic import SecretStr
 
 from service.domain.errors import Uncertain
-from service.domain.task import Result, Source, State, Task, Update
+from service.domain.task import Outcome, Result, Source, State, Task, Update
 from service.flows import callbacks as callbacks_flow
 from service.flows import polling
 from service.flows.apply import News, settle_surely
@@ -32,7 +32,7 @@ from service.http.ssrf.policy import Rules
 from service.providers import DIALECTS
 from service.providers.dialect import Reply
 from service.providers.newapi import errors as newapi_errors
-from service.settings.model import SettingsError
+from service.settings.load import SettingsError
 from service.store import callbacks as callback_store
 from service.store import queue
 from service.store import submissions as submission_store
@@ -657,7 +657,7 @@ async def test_a_submission_keeps_the_id_that_it_was_settled_with(database_url: 
         await keep(database, task)
         async with database.writing() as connection:
             await submission_store.begin(connection, [begun])
-            taken = dataclasses.replace(begun, outcome="taken", external_id="job-7", settled_at=NOW)
+            taken = dataclasses.replace(begun, outcome=Outcome.TAKEN, external_id="job-7", settled_at=NOW)
             await submission_store.settle(connection, [taken, dataclasses.replace(taken, external_id=other)])
             [kept] = (await submission_store.of_tasks(connection, [task.id]))[task.id]
     assert kept.external_id == "job-7"

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from service.domain.task import Source, State, Task
-from service.flows.submission.accept import Invalid
+from service.domain.validation import Invalid
 from service.sandbox import InProcessTransport, Sandbox
 from tests.support.world import JOB_SECONDS, World
 

@@ -13,7 +13,7 @@ from service.domain.circuit_breaker import FAILURES, OPEN_FOR, WINDOW, Circuit
 from service.domain.fair_share import ahead, rivals, turns
 from service.domain.rate_limit import Rate
 from service.domain.routing import TRIES, choose, ranked, tries
-from service.domain.task import Submission
+from service.domain.task import Outcome, Submission
 
 NOW = dt.datetime(2026, 3, 1, tzinfo=dt.UTC)
 OUTCOMES = ("sending", "taken", "refused", "account", "unavailable", "uncertain")
@@ -30,7 +30,7 @@ def submission(upstream: str, outcome: str, retry_in: float | None = None) -> Su
         task_id=UUID(int=2),
         upstream=upstream,
         dialect="d",
-        outcome=outcome,
+        outcome=Outcome(outcome),
         sent_at=NOW,
         retry_at=retry_at,
     )

@@ -13,10 +13,11 @@ import pytest
 
 from service.domain.task import State
 from service.flows.webhooks import dispatch
-from service.http.client import AiohttpTransport, guarded
+from service.http.client import guarded
 from service.http.ssrf.guard import ForbiddenAddress, Guard, forbidden
 from service.http.ssrf.policy import Rules
 from service.http.ssrf.url import Destination, read_url
+from service.http.transport import AiohttpTransport
 from service.store.webhooks import messages as message_store
 from tests.support.breakage import Server, hang, request_of
 from tests.support.disguises import LEADS_TO, ODD_HOSTS, PRIVATE_HOSTS, spellings

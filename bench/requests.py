@@ -1,0 +1,116 @@
+"""Measure callbacks acknowledged and submits accepted, by Dovecote and by what it is compared with."""
+
+import contextlib
+import dataclasses
+import functools
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from bench import load, seeds, upstream
+from bench.databases import Databases, Fill, Kind
+from bench.servers import Server, free_port, running, uvicorn
+
+TASKS = 15_000
+"""Tasks that wait for callbacks in a fresh database: enough for 45,000 callbacks that are news."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Contestant:
+    """One of those that are measured."""
+
+    name: str
+    kind: Kind | None
+    """Its database; None for the ceiling, which has none."""
+    role: str = ""
+    """Dovecote's role; empty for the others."""
+    hands_over: bool = False
+    """Whether tasks are also handed to the upstream, where they are submitted."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Shown:
+    """What one round showed of one contestant."""
+
+    seen: load.Seen
+    done: float | None
+    """Work done meanwhile, per second: callbacks applied, or tasks handed to the upstream."""
+
+
+def contestants(requests: str, kinds: tuple[Kind, ...]) -> list[Contestant]:
+    """List who is measured with ``callbacks`` or with ``submits``, those that are compared side by side."""
+    listed: list[Contestant] = []
+    for kind in kinds:
+        listed += [Contestant("dovecote", kind, "all", hands_over=True), Contestant("dovecote web", kind, "web")]
+        listed.append(Contestant("obvious", kind))
+        if requests == "submits":
+            listed.append(Contestant("obvious, handing over", kind, hands_over=True))
+    return listed if requests == "submits" else [*listed, Contestant("ceiling", None)]
+
+
+def measure(
+    contestant: Contestant, databases: Databases, upstream_port: int, *, requests: str, seconds: float
+) -> Shown:
+    """Start a server over a fresh database, load it, and stop it."""
+    jobs_before = upstream.jobs_taken(upstream_port)
+    with _serving(contestant, databases, upstream_port) as (server, url):
+        waiting = seeds.seeds(TASKS)
+        plan = load.Plan(
+            kind=requests,
+            port=server.port,
+            pid=server.pid,
+            tokens=tuple(seed.token for seed in waiting),
+            external_ids=tuple(seed.external_id for seed in waiting),
+            api_key=seeds.API_KEY,
+            seconds=seconds,
+        )
+        seen = load.measure(plan)
+        if requests == "submits":
+            done = upstream.jobs_taken(upstream_port) - jobs_before if contestant.hands_over else None
+        else:
+            done = databases.count(url, _TAKEN_IN) if contestant.role == "all" else None
+        return Shown(seen, None if done is None else done / (plan.warm_up + plan.seconds))
+
+
+_TAKEN_IN = "SELECT count(*) FROM callbacks WHERE decision IS NOT NULL"
+
+
+@contextlib.contextmanager
+def _serving(contestant: Contestant, databases: Databases, upstream_port: int) -> Iterator[tuple[Server, str]]:
+    port = free_port()
+    upstream_url = f"http://127.0.0.1:{upstream_port}"
+    if contestant.kind is None:
+        with running(uvicorn("bench.ceiling:app", port), {}, port=port) as server:
+            yield server, ""
+        return
+    name, fill = _filling(contestant)
+    with databases.copy(contestant.kind, name, fill) as url:
+        if contestant.role:
+            command = [str(Path(sys.executable).with_name("dovecote")), "serve", "--role", contestant.role]
+            environment = _dovecote(url, port, upstream_url)
+        else:
+            command = uvicorn("bench.obvious:app", port)
+            environment = {"OBVIOUS_DATABASE_URL": url, "OBVIOUS_API_KEY": seeds.API_KEY}
+            environment |= {"OBVIOUS_UPSTREAM": upstream_url} if contestant.hands_over else {}
+        with running(command, environment, port=port) as server:
+            yield server, url
+
+
+def _filling(contestant: Contestant) -> tuple[str, Fill]:
+    if contestant.role:
+        return "dovecote", functools.partial(seeds.fill_dovecote, count=TASKS)
+    return "obvious", functools.partial(seeds.fill_obvious, count=TASKS)
+
+
+def _dovecote(url: str, port: int, upstream_url: str) -> dict[str, str]:
+    return {
+        "DOVECOTE_DATABASE_URL": url,
+        "DOVECOTE_PORT": str(port),
+        "DOVECOTE_PUBLIC_URL": f"http://127.0.0.1:{port}",
+        "DOVECOTE_CALLBACK_SECRET": seeds.CALLBACK_SECRET,
+        "DOVECOTE_API_KEYS": f"bench={seeds.API_KEY}",
+        "DOVECOTE_LOG_LEVEL": "warning",
+        "ELKAPI_KEY": "stand-in-key",
+        "DOVECOTE_UPSTREAMS__ELKAPI__BASE_URL": upstream_url,
+        "DOVECOTE_UPSTREAMS__ELKAPI__CONCURRENCY": "64",
+    }
