@@ -12,9 +12,8 @@ from uuid import UUID
 import uuid_utils.compat as uuid_utils
 
 from service.domain.callback_token import Tokens
-from service.domain.circuit_breaker import Circuit
 from service.domain.statistics import Statistics
-from service.domain.task import Task
+from service.domain.task import Task, WaitingFor
 from service.flows.concurrency import DestinationSlots, Slots
 from service.flows.signals import Signals
 from service.http.client import Http
@@ -56,17 +55,6 @@ class Upstream:
         return next(fitting, None)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Line:
-    """Something that queued tasks wait for in order."""
-
-    key: str
-    """As in ``Task.waits_for``."""
-    upstream: str
-    dialect: str | None = None
-    """None: a place at the upstream; else its recovery in this dialect."""
-
-
 @dataclasses.dataclass(slots=True, kw_only=True)
 class Context:
     """What the journeys of a process share. Tests pass their own clock, randomness and network."""
@@ -84,15 +72,15 @@ class Context:
     unknown_words: Counter[tuple[str, str]] = dataclasses.field(default_factory=Counter)
     clock: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC)
     chance: Callable[[], float] = random.random
-    lines: tuple[Line, ...] = ()
-    """Everything that can be waited for."""
+    waits: tuple[WaitingFor, ...] = ()
+    """Everything that a queued task can wait for."""
     limited: frozenset[str] = frozenset()
-    """Upstreams whose places are counted over all processes."""
+    """Upstreams whose slots are counted over all processes."""
     _last_id: UUID = _NO_ID
 
     def __post_init__(self) -> None:
-        """Derive the lines, and the upstreams that have limits."""
-        self.lines = tuple(_lines(self.upstreams))
+        """Derive what can be waited for, and the upstreams that have limits."""
+        self.waits = tuple(_waits(self.upstreams))
         self.limited = frozenset(name for name, upstream in self.upstreams.items() if upstream.limited)
 
     def now(self) -> dt.datetime:
@@ -110,12 +98,11 @@ class Context:
         return DIALECTS.get(task.dialect or "")
 
 
-def _lines(upstreams: Mapping[str, Upstream]) -> Iterator[Line]:
+def _waits(upstreams: Mapping[str, Upstream]) -> Iterator[WaitingFor]:
     for name, upstream in upstreams.items():
-        yield Line(name, name)
+        yield WaitingFor(name)
         for dialect in upstream.dialects:
-            circuit = Circuit(upstream=name, dialect=dialect.key)
-            yield Line(circuit.line, name, dialect.key)
+            yield WaitingFor(name, dialect.key)
 
 
 def upstreams_of(settings: Settings) -> dict[str, Upstream]:

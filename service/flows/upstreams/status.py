@@ -1,10 +1,10 @@
-"""How upstreams stand, for people: circuits, places and lines, as all processes together see them."""
+"""The status of upstreams: circuits, occupied slots and waiting tasks, over all processes together."""
 
 import dataclasses
 from collections import defaultdict
 
 from service.domain.circuit_breaker import WINDOW, Circuit
-from service.domain.fair_share import ahead, rivals
+from service.domain.fair_share import position, tied_clients
 from service.domain.task import Task
 from service.flows.context import Context
 from service.store import circuits as circuit_store
@@ -13,8 +13,8 @@ from service.store import waiting as waiting_store
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
-    """How one upstream stands."""
+class Status:
+    """The status of one upstream."""
 
     circuits: tuple[Circuit, ...]
     open_tasks: int
@@ -22,8 +22,8 @@ class Standing:
     kept: upstream_store.Upstream
 
 
-async def of_upstreams(context: Context) -> dict[str, Standing]:
-    """Read how every configured upstream stands.
+async def snapshot(context: Context) -> dict[str, Status]:
+    """Return the status of every configured upstream.
 
     :raises StoreUnavailable: when the database is out of reach
     """
@@ -31,13 +31,13 @@ async def of_upstreams(context: Context) -> dict[str, Standing]:
         circuits = await circuit_store.all_known(connection)
         served = await waiting_store.served_by_client(connection, set(context.upstreams))
         kept = await upstream_store.all_known(connection)
-        busy = await waiting_store.awaited(connection, [line.key for line in context.lines])
+        busy = await waiting_store.awaited(connection, [line.key for line in context.waits])
         lengths = {key: sum((await waiting_store.count_by_client(connection, key)).values()) for key in sorted(busy)}
     waiting: dict[str, int] = defaultdict(int)
-    for line in context.lines:
+    for line in context.waits:
         waiting[line.upstream] += lengths.get(line.key, 0)
     return {
-        name: Standing(
+        name: Status(
             circuits=tuple(circuit for (upstream, _), circuit in sorted(circuits.items()) if upstream == name),
             open_tasks=sum(served[name].values()),
             waiting=waiting[name],
@@ -48,26 +48,23 @@ async def of_upstreams(context: Context) -> dict[str, Standing]:
 
 
 def recent_failures(context: Context, circuit: Circuit) -> int:
-    """Count the failures that still count."""
+    """Return how many failures are recent enough to count."""
     return sum(at > context.now().timestamp() - WINDOW for at in circuit.failures)
 
 
 async def queue_position(context: Context, task: Task) -> int | None:
-    """Say how many places from the front a task stands in line; None where it stands in none. 1 is next.
+    """Return the position of a waiting task, 1 for the next one; None where the task does not wait.
 
     :raises StoreUnavailable: when the database is out of reach
     """
     if task.waits_for is None:
         return None
-    upstream = task.waits_for.partition(" ")[0]
+    upstream, key = task.waits_for.upstream, task.waits_for.key
     async with context.database.reading() as connection:
         served = await waiting_store.served_by_client(connection, {upstream})
-        lengths = await waiting_store.count_by_client(connection, task.waits_for)
-        before = await waiting_store.count_before(connection, task.waits_for, task.client, task.id)
-        tied = rivals(served[upstream], lengths, client=task.client, before=before)
-        at = {
-            other: await waiting_store.nth_of_client(connection, task.waits_for, other, each)
-            for other, each in tied.items()
-        }
+        lengths = await waiting_store.count_by_client(connection, key)
+        before = await waiting_store.count_before(connection, key, task.client, task.id)
+        tied = tied_clients(served[upstream], lengths, client=task.client, before=before)
+        at = {other: await waiting_store.nth_of_client(connection, key, other, each) for other, each in tied.items()}
     older = {other for other, rival in at.items() if rival is not None and rival < task.id}
-    return 1 + ahead(served[upstream], lengths, client=task.client, before=before, older=older)
+    return 1 + position(served[upstream], lengths, client=task.client, before=before, older=older)
