@@ -19,6 +19,7 @@ from typing import Any
 import httpx
 from sqlalchemy import delete
 
+from service.domain.changes import Change, SubmissionFailed
 from service.domain.task import ENDED, State, Submission, Task
 from service.http.client import Http
 from service.sandbox import Faults, InProcessTransport, Sandbox
@@ -193,8 +194,8 @@ def staged(writers: Writers, stage: "Stage") -> Writers:
     return intercepted(writers, around)
 
 
-def _is_answer(news: Any) -> bool:
-    return news.proves is not None or news.settles is not None
+def _is_answer(change: Change) -> bool:
+    return change.evidence is not None or isinstance(change, SubmissionFailed)
 
 
 _AT_DOVECOTE = frozenset({"dies unwritten", "dies unsent", "dies answered", "no database"})
