@@ -148,9 +148,7 @@ async def test_keys_in_the_database_are_counted(tmp_path: Path) -> None:
     async with opened(load(environment)):
         pass
     says(await found(environment, "API keys"), "warning", "none: every program on this machine")
-    made = await asyncio.to_thread(
-        CliRunner().invoke, main, ["keys", "create", "shop", "--json"], env=environment
-    )
+    made = await asyncio.to_thread(CliRunner().invoke, main, ["keys", "create", "shop", "--json"], env=environment)
     assert made.exit_code == 0, made.output
     says(await found(environment, "API keys"), "ok", "1 in the database")
     revoked = await asyncio.to_thread(
