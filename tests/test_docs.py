@@ -16,6 +16,7 @@ import pytest
 
 from service.cli.reference import SECTIONS, main, rewritten
 from service.domain.api_key import Scope
+from service.domain.decision import Decision
 from service.domain.errors import OUTCOMES
 from service.domain.schedules import (
     EXPECTING,
@@ -30,7 +31,6 @@ from service.domain.task import Task
 from service.domain.webhook_events import TEST, TYPES, told_by_callback, told_to_endpoint
 from service.flows import callbacks as callbacks_flow
 from service.flows import concurrency
-from service.flows.apply import Decision
 from service.flows.render import show_task
 from service.flows.webhooks import dispatch, endpoints, replay
 from service.flows.webhooks.payload import BULKY, BULKY_IN_WORDS, LARGEST

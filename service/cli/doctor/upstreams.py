@@ -13,7 +13,7 @@ from service.domain.errors import AccountProblem, NotFound, Unavailable, Upstrea
 from service.domain.statistics import UNRELIABLE_SHARE
 from service.flows import statistics as statistics_module
 from service.flows.context import Context, Upstream, upstreams_of
-from service.flows.upstreams.check import REDIRECTS, Seen, look
+from service.flows.upstreams.check import REDIRECTS, Checked, check
 from service.flows.upstreams.credit import is_low
 from service.http.client import Http
 from service.http.ssrf.guard import Guard
@@ -45,7 +45,7 @@ async def check_upstreams(settings: Settings, database: Database | None) -> list
     )
     try:
         circuits = await _stored_circuits(context) if database is not None else []
-        seen = await asyncio.gather(*(look(context, each) for each in context.upstreams.values()))
+        seen = await asyncio.gather(*(check(context, each) for each in context.upstreams.values()))
     finally:
         await http.close()
     found = [finding for each in seen for finding in _of(context, each, circuits)]
@@ -63,7 +63,7 @@ async def _stored_circuits(context: Context) -> Sequence[Circuit]:
     return list(circuits.values())
 
 
-def _of(context: Context, seen: Seen, circuits: Sequence[Circuit]) -> Iterator[Finding]:
+def _of(context: Context, seen: Checked, circuits: Sequence[Circuit]) -> Iterator[Finding]:
     name = seen.upstream.name
     if not seen.upstream.dialects:
         yield error(name, "has no dialect", f"set upstreams.{name}.dialects")
@@ -86,7 +86,7 @@ def _of(context: Context, seen: Seen, circuits: Sequence[Circuit]) -> Iterator[F
             )
 
 
-def _key(seen: Seen) -> Finding:
+def _key(seen: Checked) -> Finding:
     """Report whether the host is right and accepts the key."""
     name, problem = seen.upstream.name, seen.error
     base = seen.upstream.settings.base_url
@@ -104,7 +104,7 @@ def _key(seen: Seen) -> Finding:
     return error(name, message, f"is {base} its API?")
 
 
-def _wrong_host(seen: Seen, problem: UpstreamError) -> Finding:
+def _wrong_host(seen: Checked, problem: UpstreamError) -> Finding:
     reply = seen.reply
     if reply is None:
         host = urlsplit(seen.upstream.settings.base_url).hostname
@@ -117,7 +117,7 @@ def _wrong_host(seen: Seen, problem: UpstreamError) -> Finding:
     return error(seen.upstream.name, message, f"base_url is the bare host of the API, without a path{right}")
 
 
-def _account_refused(seen: Seen, problem: AccountProblem) -> Finding:
+def _account_refused(seen: Checked, problem: AccountProblem) -> Finding:
     name, known = seen.upstream.name, PROVIDERS.get(seen.upstream.name)
     if problem.code == "unauthorized":
         where = f"{known.key_variable}, or upstreams.{name}.key" if known else f"upstreams.{name}.key"
@@ -126,14 +126,14 @@ def _account_refused(seen: Seen, problem: AccountProblem) -> Finding:
     return error(name, f"refuses the account: {_words(problem)}", advice)
 
 
-def _redirect_target(seen: Seen) -> str:
+def _redirect_target(seen: Checked) -> str:
     """Return the scheme and host to which a redirect leads."""
     headers = {} if seen.reply is None else {key.lower(): value for key, value in seen.reply.headers.items()}
     there = urlsplit(headers.get("location", ""))
     return f" (to {there.scheme}://{there.hostname})" if there.hostname else ""
 
 
-def _credit(seen: Seen) -> Iterator[Finding]:
+def _credit(seen: Checked) -> Iterator[Finding]:
     upstream, name = seen.upstream, seen.upstream.name
     if seen.balance_error is not None:
         wrong = isinstance(seen.balance_error, AccountProblem)
@@ -166,7 +166,7 @@ def _callbacks(context: Context, upstream: Upstream) -> Finding:
     return ok(upstream.name, f"callbacks are on ({upstream.settings.callbacks})")
 
 
-def _clock(seen: Sequence[Seen]) -> Iterator[Finding]:
+def _clock(seen: Sequence[Checked]) -> Iterator[Finding]:
     """Compare this machine's clock with those of the upstreams."""
     told = [(each.upstream.name, each.skew) for each in seen if each.skew is not None]
     odd = [(name, skew) for name, skew in told if abs(skew) > SKEW_WARNING]
