@@ -294,8 +294,8 @@ async def test_an_idle_stream_asks_the_database_nothing_and_shows_that_it_lives(
     assert not world.context.signals.watched
 
 
-async def test_a_stream_outlives_a_database_that_is_away(world: World, quick_heart: None) -> None:
-    app_of(world).app.state.streams = Streams(world.context)  # type: ignore[attr-defined]
+async def test_a_stream_outlives_a_database_that_is_away(world: World) -> None:
+    app_of(world).app.state.streams = streams = Streams(world.context, heartbeat=3600)  # type: ignore[attr-defined]
     reading = world.context.database.reading
     async with feed(world) as reader:
         await reader.until(lambda: reader.blocks)
@@ -317,7 +317,11 @@ async def test_a_stream_outlives_a_database_that_is_away(world: World, quick_hea
         signals, world.context.signals.changed = world.context.signals.changed, lambda *_: None  # type: ignore[method-assign]
         await world.submit()
         await world.work()
-        assert (await reader.have(1))[0]["type"] == "task.submitted"  # the heartbeat has looked again
+        await until_idle(world.context.database)
+        assert reader.events == []
+        for stream in (stream for turn in streams._turns for stream in turn):
+            stream.beat()
+        assert (await reader.have(1))[0]["type"] == "task.submitted"  # a heartbeat after a failure reads again
         world.context.signals.changed = signals  # type: ignore[method-assign]
 
 
