@@ -22,8 +22,9 @@ from service.domain.task import Task
 from service.flows.concurrency import DestinationSlots, Slots
 from service.flows.signals import Signals
 from service.http.client import Http
-from service.providers import DIALECTS
+from service.providers.capabilities import CanListJobs, CanPollMany
 from service.providers.dialect import Dialect
+from service.providers.registry import DIALECTS
 from service.settings.model import Settings, UpstreamSettings
 from service.store.database import Database
 from service.store.writer import Answer, Batch, Item, Writer
@@ -131,7 +132,7 @@ class Context:
 
     def callback_url(self, upstream: Upstream, dialect: Dialect, task: Task, submission_id: UUID) -> str | None:
         """Give the URL that the provider may call for a submission; None when no callback can come."""
-        calls = dialect.callbacks and task.operation not in dialect.synchronous
+        calls = dialect.facts.callbacks and task.operation not in dialect.facts.synchronous
         if self.settings.public_url is None or not calls or upstream.settings.callbacks == "off":
             return None
         return f"{self.settings.public_url}/callbacks/{self.tokens.make(submission_id)}"
@@ -145,18 +146,18 @@ class Context:
             EXPECTING if expecting else POLLING,
             median=self.typical_seconds(task),
             lookup=self.lists(task),
-            first_look=None if dialect is None else dialect.first_look,
+            first_look=None if dialect is None else dialect.facts.first_poll,
             now=self.now(),
         )
-        in_batches = due is not None and dialect is not None and dialect.batch_size > 1
+        in_batches = due is not None and isinstance(dialect, CanPollMany)
         return in_step(due) if due is not None and in_batches else due
 
     def lists(self, task: Task) -> bool:
         """Whether the upstream of a task shows a list, in which a job without an id can be found."""
         upstream, dialect = self.upstreams.get(task.upstream or ""), self.dialect(task)
-        if upstream is None or dialect is None or dialect.lists is None or task.operation in dialect.synchronous:
+        if upstream is None or not isinstance(dialect, CanListJobs) or task.operation in dialect.facts.synchronous:
             return False
-        return dialect.lists == "key" or upstream.settings.account_token is not None
+        return dialect.facts.jobs_listed_by == "key" or upstream.settings.account_token is not None
 
     def typical_seconds(self, task: Task) -> float:
         """Say how long a task of this kind usually takes: learned, else set, else the dialect's own table."""
@@ -167,15 +168,15 @@ class Context:
         if upstream is not None and upstream.settings.typical_seconds is not None:
             return upstream.settings.typical_seconds
         dialect = self.dialect(task)
-        return dialect.typical_seconds.get(task.operation, 60.0) if dialect is not None else 60.0
+        return dialect.facts.typical_seconds.get(task.operation, 60.0) if dialect is not None else 60.0
 
 
 def _lines(upstreams: Mapping[str, Upstream]) -> Iterator[Line]:
     for name, upstream in upstreams.items():
         yield Line(name, name)
         for dialect in upstream.dialects:
-            circuit = Circuit(upstream=name, dialect=dialect.key)
-            yield Line(circuit.line, name, dialect.key)
+            circuit = Circuit(upstream=name, dialect=dialect.facts.key)
+            yield Line(circuit.line, name, dialect.facts.key)
 
 
 def upstreams_of(settings: Settings) -> dict[str, Upstream]:

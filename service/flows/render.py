@@ -7,7 +7,7 @@ import orjson
 
 from service.domain.explanation import explain
 from service.domain.task import State, Task
-from service.providers import FAMILIES
+from service.providers.registry import FAMILIES
 from service.store.events import Event
 
 

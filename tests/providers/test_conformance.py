@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from service.domain.errors import CODES, NotFound, Uncertain, Unreadable, UpstreamError
 from service.domain.task import ENDED, State, Task, Update
 from service.domain.validation import Schema
-from service.providers import DIALECTS, FAMILIES, PROVIDERS
-from service.providers.dialect import Callback, Reply
+from service.providers.registry import DIALECTS, FAMILIES, PROVIDERS
+from service.providers.wire import Callback, Reply
 
 RECORDINGS = Path(__file__).parents[1] / "recordings"
 NOW = dt.datetime(2026, 5, 1, 12, tzinfo=dt.UTC)

@@ -12,8 +12,8 @@ from service.cli.explain import explain
 from service.domain.errors import AccountProblem, NotFound, Refused, Unavailable, Uncertain, Unreadable, UpstreamError
 from service.domain.task import Action, Failure, Result, State, Task, Update
 from service.domain.validation import Mistake, Schema
-from service.providers.dialect import Callback, Reply
 from service.providers.midjourney import DEADLINE, FAMILY, Proxy
+from service.providers.wire import Callback, Reply
 
 RECORDINGS = Path(__file__).parents[1] / "recordings" / "midjourney" / "proxy"
 MESSAGES = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(RECORDINGS.glob("*.json"))}

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.providers.dialect import Reply
+from service.providers.wire import Reply
 
 NOW = dt.datetime(2026, 3, 1, 12, tzinfo=dt.UTC)
 

@@ -11,8 +11,8 @@ from service.cli.explain import explain
 from service.domain.errors import NotFound, Unavailable, UpstreamError
 from service.domain.task import Result, State, Task, Update
 from service.domain.validation import Schema
-from service.providers.dialect import Balance, Call, Callback, Reply
 from service.providers.runway import FAMILY, Aggregator, AggregatorOfficial, Official
+from service.providers.wire import Balance, Call, Callback, Reply
 
 RECORDINGS = Path(__file__).parents[1] / "recordings" / "runway"
 MESSAGES = {

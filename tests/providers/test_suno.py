@@ -15,8 +15,8 @@ from service.cli.explain import explain
 from service.domain.errors import UpstreamError
 from service.domain.task import Result, State, Task, Update
 from service.domain.validation import Mistake, Schema
-from service.providers.dialect import Balance, Callback, Reply
 from service.providers.suno import FAMILY, NewApi, NewApiRaw, SunoApi
+from service.providers.wire import Balance, Callback, Reply
 
 RECORDINGS = Path(__file__).parents[1] / "recordings" / "suno"
 MESSAGES = {

@@ -9,7 +9,7 @@ from typing import Any
 from service.domain.schedules import LATE_WATCH, LEASE
 from service.domain.task import ENDED, State, Submission, Task
 from service.flows.render import rfc3339
-from service.providers import DIALECTS
+from service.providers.registry import DIALECTS
 from service.store.callbacks import Received
 from service.store.events import Event
 from service.store.tasks import row_of

@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError
 
 from service.cli.doctor.finding import Finding, mistake, ok, warning
 from service.cli.installation import shown_database
-from service.providers import PROVIDERS
+from service.providers.registry import PROVIDERS
 from service.settings.model import Settings
 from service.store import secrets
 from service.store.database import Database, StoreUnavailable, parse_url

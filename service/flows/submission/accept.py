@@ -15,8 +15,8 @@ from service.domain.validation import MAX_MISTAKES, Mistake, Schema, nearest
 from service.domain.webhook_events import TYPES
 from service.flows.context import Context
 from service.http.ssrf.url import Unreadable, read_url
-from service.providers import DIALECTS, FAMILIES, PROVIDERS, Provider
-from service.providers.dialect import Family, Operation
+from service.providers.operation import Family, Operation
+from service.providers.registry import DIALECTS, FAMILIES, PROVIDERS, Provider
 from service.store import tasks as task_store
 
 DEADLINE_SECONDS = (10, 7 * 86_400)

@@ -17,8 +17,9 @@ from service.flows.apply import News, apply, settle, unserved
 from service.flows.concurrency import TaskPool
 from service.flows.context import Context, Upstream, log
 from service.flows.conversation import run_exchange
-from service.providers import DIALECTS
+from service.providers.capabilities import CanCancel
 from service.providers.dialect import Dialect
+from service.providers.registry import DIALECTS
 from service.store import queue, submissions
 from service.store import tasks as task_store
 
@@ -85,7 +86,7 @@ async def _ask(
     stand_in = dataclasses.replace(
         task, upstream=extra.upstream, dialect=extra.dialect, external_id=extra.external_id, results=()
     )
-    asked = dialect.cancel(stand_in) if dialect.cancels and not wanted else dialect.poll(stand_in)
+    asked = dialect.cancel(stand_in) if isinstance(dialect, CanCancel) and not wanted else dialect.poll(stand_in)
     return await run_exchange(context, upstream, dialect, asked)
 
 

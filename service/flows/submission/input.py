@@ -10,7 +10,8 @@ from service.flows.apply import Applied, News, settle, settle_surely
 from service.flows.context import Context
 from service.flows.conversation import run_exchange
 from service.flows.submission.accept import Invalid
-from service.providers import FAMILIES
+from service.providers.capabilities import TakesInput
+from service.providers.registry import FAMILIES
 
 
 class NotAwaited(Exception):
@@ -26,8 +27,10 @@ async def answer(context: Context, task: Task, given: Any) -> Applied:
     """
     operation = FAMILIES[task.family].operations[task.operation]
     upstream, dialect = context.upstreams.get(task.upstream or ""), context.dialect(task)
-    if task.state is not State.AWAITING_INPUT or operation.answer is None or upstream is None or dialect is None:
+    if task.state is not State.AWAITING_INPUT or operation.answer is None or upstream is None:
         raise NotAwaited(f"the task is {task.state} and waits for no input")
+    if not isinstance(dialect, TakesInput):
+        raise NotAwaited(f"{task.dialect} takes no input")
     mistakes = Schema(operation.answer).mistakes(given, below="input")
     if mistakes:
         raise Invalid(mistakes)
@@ -35,7 +38,7 @@ async def answer(context: Context, task: Task, given: Any) -> Applied:
     if taken.task is None or taken.decision != "applied":
         raise NotAwaited("another request has answered already")
     try:
-        update = await run_exchange(context, upstream, dialect, dialect.answer(task, given))
+        update = await run_exchange(context, upstream, dialect, dialect.send_input(task, given))
     except Uncertain as error:
         return await settle_surely(context, _news(task, {"last_error": str(error)}, Update()))
     except UpstreamError as error:

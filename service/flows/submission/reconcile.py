@@ -15,7 +15,8 @@ from service.domain.task import Failure, Source, State, Submission, Task, Update
 from service.flows.apply import Applied, News, announce, apply, settle
 from service.flows.context import Context, log
 from service.flows.conversation import run_exchange
-from service.providers.dialect import Listed
+from service.providers.capabilities import CanListJobs
+from service.providers.wire import ListedJob
 from service.store import submissions
 from service.store import tasks as task_store
 from service.store import upstreams as upstream_store
@@ -37,7 +38,7 @@ class NotUnconfirmed(Exception):
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Case:
     task: Task
-    listed: Sequence[Listed] = ()
+    listed: Sequence[ListedJob] = ()
     error: str | None = None
 
 
@@ -54,7 +55,7 @@ async def reconcile(context: Context, task: Task) -> Applied:
 async def _search(context: Context, task: Task) -> _Case:
     """Ask the provider for its list, where it has one."""
     upstream, dialect = context.upstreams.get(task.upstream or ""), context.dialect(task)
-    if upstream is None or dialect is None or not context.lists(task):
+    if upstream is None or not isinstance(dialect, CanListJobs) or not context.lists(task):
         return _Case(task)
     try:
         listed = await run_exchange(context, upstream, dialect, dialect.find_lost_jobs(task))
@@ -102,7 +103,7 @@ async def _news(context: Context, connection: AsyncConnection, case: _Case) -> N
     return News(task_id=task.id, source=Source.POLL, attempt=task.attempts, set=seen)
 
 
-async def _may_be_anothers(connection: AsyncConnection, found: Listed, submission: Submission) -> bool:
+async def _may_be_anothers(connection: AsyncConnection, found: ListedJob, submission: Submission) -> bool:
     """Whether a job may as well be that of another submission whose answer got lost, or is on its way."""
     at = dt.datetime.fromtimestamp(found.created_at, dt.UTC)
     span = {"since": at - ON_ITS_WAY, "until": at + AROUND}
@@ -116,13 +117,13 @@ async def _may_be_anothers(connection: AsyncConnection, found: Listed, submissio
     return False
 
 
-def _in_time(listed: Listed, submission: Submission, task: Task, now: dt.datetime) -> bool:
+def _in_time(listed: ListedJob, submission: Submission, task: Task, now: dt.datetime) -> bool:
     """Whether a job is from the time at which the submission was on its way."""
     at = dt.datetime.fromtimestamp(listed.created_at, dt.UTC)
     return submission.sent_at - AROUND <= at <= (task.unconfirmed_since or now) + AROUND
 
 
-def _adoption(task: Task, submission: Submission, found: Listed) -> News:
+def _adoption(task: Task, submission: Submission, found: ListedJob) -> News:
     return News(
         task_id=task.id,
         source=Source.POLL,

@@ -19,8 +19,9 @@ from service.flows.submission.cancel import unsent
 from service.flows.submission.send import Handover, found_sending, hand_over, went_wrong, who_ends
 from service.flows.upstreams.admission import Gates, Wait, claim_probes, look, take_turns, write_down
 from service.http.client import CONNECT_TIMEOUT, WRITE_TIMEOUT
-from service.providers import DIALECTS
-from service.providers.dialect import Dialect
+from service.providers.capabilities import CanCancel
+from service.providers.dialect import SUBMIT_TIMEOUT, Dialect
+from service.providers.registry import DIALECTS
 from service.store import queue, submissions
 from service.store import upstreams as upstream_store
 from service.store.database import StoreUnavailable
@@ -30,7 +31,7 @@ MAX_CONCURRENT = 512
 AT_ONCE = 64
 """Tasks that are planned in one transaction."""
 
-PROBE_LEASE = CONNECT_TIMEOUT + WRITE_TIMEOUT + Dialect.submit_timeout + SUBMIT_LEASE_MARGIN
+PROBE_LEASE = CONNECT_TIMEOUT + WRITE_TIMEOUT + SUBMIT_TIMEOUT + SUBMIT_LEASE_MARGIN
 """Seconds for which the one submit that tries an upstream is waited for."""
 
 Plan = tuple[News, Handover | None]
@@ -240,7 +241,7 @@ def _adopt(task: Task, made: Submission) -> News:
 def _is_left_running(made: Submission) -> bool:
     """Whether a job too many goes on: one that can be stopped is stopped as soon as it is known."""
     dialect = DIALECTS.get(made.dialect)
-    return made.job_state in {None, State.SUCCEEDED} or (dialect is not None and not dialect.cancels)
+    return made.job_state in {None, State.SUCCEEDED} or (dialect is not None and not isinstance(dialect, CanCancel))
 
 
 def _hand_over(
@@ -248,9 +249,9 @@ def _hand_over(
 ) -> Plan:
     now = context.now()
     submission = Submission(
-        id=context.new_id(), task_id=task.id, upstream=upstream.name, dialect=dialect.key, sent_at=now
+        id=context.new_id(), task_id=task.id, upstream=upstream.name, dialect=dialect.facts.key, sent_at=now
     )
-    lease = CONNECT_TIMEOUT + WRITE_TIMEOUT + dialect.patience(task.operation) + SUBMIT_LEASE_MARGIN
+    lease = CONNECT_TIMEOUT + WRITE_TIMEOUT + dialect.facts.read_timeout(task.operation) + SUBMIT_LEASE_MARGIN
     fields: dict[str, Any] = {
         "upstream": upstream.name,
         "dialect": submission.dialect,

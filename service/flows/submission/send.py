@@ -35,7 +35,7 @@ class Handover:
     @property
     def key(self) -> upstream_store.Key:
         """Name its circuit."""
-        return self.upstream.name, self.dialect.key
+        return self.upstream.name, self.dialect.facts.key
 
 
 async def hand_over(context: Context, handover: Handover) -> None:

@@ -64,7 +64,7 @@ class Gates:
             if upstream.name in self.rates:
                 self.rates[upstream.name] = self.rates[upstream.name].taken(self.now)
             if standing == "half_open":
-                self.probes.add((upstream.name, dialect.key))
+                self.probes.add((upstream.name, dialect.facts.key))
         return wait
 
     def _place(self, upstream: Upstream, comes_from: str | None) -> Wait | None:
@@ -83,11 +83,13 @@ class Gates:
         """Take back that a task has passed: another process tries this upstream already."""
         circuit = self._circuit(upstream, dialect)
         self.free[upstream.name] += 1
-        self.circuits[upstream.name, dialect.key] = dataclasses.replace(circuit, probe_until=self.now + PROBE_UNSEEN)
+        self.circuits[upstream.name, dialect.facts.key] = dataclasses.replace(
+            circuit, probe_until=self.now + PROBE_UNSEEN
+        )
 
     def is_probe(self, upstream: Upstream, dialect: Dialect) -> bool:
         """Whether the task that has passed here is the one that tries whether the upstream is back."""
-        return (upstream.name, dialect.key) in self.probes
+        return (upstream.name, dialect.facts.key) in self.probes
 
     def passing(self, line: Line, *, most: int) -> int:
         """Say how many of those who stand in a line may go on."""
@@ -100,8 +102,8 @@ class Gates:
         return {"closed": most, "half_open": 1}.get(standing, 0)
 
     def _circuit(self, upstream: Upstream, dialect: Dialect) -> Circuit:
-        known = self.circuits.get((upstream.name, dialect.key))
-        return known or Circuit(upstream=upstream.name, dialect=dialect.key)
+        known = self.circuits.get((upstream.name, dialect.facts.key))
+        return known or Circuit(upstream=upstream.name, dialect=dialect.facts.key)
 
 
 def _left_alone(circuit: Circuit, now: dt.datetime) -> Wait:

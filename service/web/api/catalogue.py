@@ -8,8 +8,8 @@ from service.flows.context import Context, Upstream
 from service.flows.render import rfc3339
 from service.flows.upstreams import status as upstream_status
 from service.flows.upstreams.credit import is_low
-from service.providers import FAMILIES
-from service.providers.dialect import Family
+from service.providers.operation import Family
+from service.providers.registry import FAMILIES
 from service.store import upstreams as upstream_store
 from service.web.api.models import ref
 from service.web.api.route import Answers, Asked, Endpoint, answer_json
@@ -53,8 +53,8 @@ def _family(context: Context, family: Family) -> dict[str, object]:
 
 
 def _upstream(context: Context, upstream: Upstream, stands: upstream_status.Standing) -> dict[str, object]:
-    dialects = [dialect.key for dialect in upstream.dialects]
-    can_call = any(dialect.callbacks for dialect in upstream.dialects) and upstream.settings.callbacks != "off"
+    dialects = [dialect.facts.key for dialect in upstream.dialects]
+    can_call = any(dialect.facts.callbacks for dialect in upstream.dialects) and upstream.settings.callbacks != "off"
     share = min((context.statistics.callback_share(upstream.name, dialect) for dialect in dialects), default=None)
     return {
         "name": upstream.name,

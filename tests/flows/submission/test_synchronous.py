@@ -13,7 +13,7 @@ from service.domain.task import State, Task
 from service.flows.concurrency import TaskPool
 from service.flows.submission import run as submission_run
 from service.http.client import CONNECT_TIMEOUT, WRITE_TIMEOUT
-from service.providers import DIALECTS, FAMILIES
+from service.providers.registry import DIALECTS, FAMILIES
 from service.sandbox import Faults, InProcessTransport, Sandbox
 from tests.flows.submission.test_failover import another
 from tests.support.world import JOB_SECONDS, World
