@@ -10,7 +10,7 @@ import httpx
 import uvloop
 
 from bench import upstream
-from service.http.client import AiohttpTransport
+from service.http.transport import AiohttpTransport
 
 CLIENTS = {
     "dovecote": lambda: httpx.AsyncClient(transport=AiohttpTransport(), trust_env=False),

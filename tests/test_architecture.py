@@ -192,7 +192,14 @@ RULES: dict[str, tuple[Act, str, set[str]]] = {
     "speaks HTTP": (
         imports("httpx", "aiohttp"),
         "",
-        {"http/network_errors.py", "http/ssrf/guard.py", "http/client.py", "flows/webhooks/dispatch.py", *CLIENT},
+        {
+            "http/network_errors.py",
+            "http/ssrf/guard.py",
+            "http/client.py",
+            "http/transport.py",
+            "flows/webhooks/dispatch.py",
+            *CLIENT,
+        },
     ),
     "sends to URLs from outside": (uses("http", "messages"), "", {"flows/webhooks/dispatch.py"}),
     "sends to upstreams": (uses("http", "purchases", "questions"), "", {"flows/conversation.py"}),
@@ -231,6 +238,7 @@ def test_it_is_done_in_one_place(rule: str) -> None:
 
 CONNECTIONS = {
     "http/ssrf/guard.py": "looks up, and opens sockets, for URLs from outside",
+    "http/transport.py": "opens connections for the clients of http/client.py",
     "http/client.py": "makes the three clients of a process; the one for URLs from outside has the guard",
     "cli/api.py": "speaks to the server that its user names",
     "client/asynchronous.py": "speaks to the server that its user names",
@@ -303,3 +311,30 @@ def test_a_breach_would_be_seen(rule: str, breach: str, tmp_path: Path) -> None:
     (tmp_path / name).parent.mkdir()
     (tmp_path / name).write_text(f"async def wrong():\n    {breach}\n")
     assert doing(act, tmp_path, within) == {name}
+
+
+# ── tests ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def imported_test_modules(tree: ast.Module) -> set[str]:
+    """Return the test modules that a module imports."""
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module or ""}
+    return {name for name in names if name.startswith("tests.") and name.rpartition(".")[2].startswith("test_")}
+
+
+def test_no_module_imports_a_test_module() -> None:
+    found = {name: imported_test_modules(tree) for name, tree in _all_trees(ROOT / "tests")}
+    assert {name: modules for name, modules in found.items() if modules} == {}
+
+
+@pytest.mark.parametrize(
+    "breach",
+    ["import tests.web.test_sse", "from tests.web import test_sse", "from tests.web.test_sse import feed"],
+)
+def test_import_of_a_test_module_is_detected(breach: str) -> None:
+    assert imported_test_modules(ast.parse(breach)) == {"tests.web.test_sse"}

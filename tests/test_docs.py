@@ -188,7 +188,7 @@ def test_the_polling_is_as_the_page_says():
     assert PollPlan(first=0.5, growth=0.08, shortest=2, longest=60) == POLLING
     assert PollPlan(first=1, growth=0.15, shortest=5, longest=120) == EXPECTING
     assert "8 % of the task's age, 2 to 60 s apart" in " ".join(page("callbacks").split())
-    assert "steps of 15 %, 5 to 120 s" in page("callbacks")
+    assert "every 15 % of the task's age, 5 to 120 s apart" in page("callbacks")
 
 
 @pytest.mark.parametrize("outcome", [*OUTCOMES, "unreadable"])
@@ -247,10 +247,10 @@ def test_the_numbers_of_the_page_are_those_of_the_code():
 
 
 async def test_the_endpoint_of_the_page_can_be_registered(sqlite_url):
-    wish = json.loads(re.search(r"-d '(.*?)'", example("webhooks", "sh", 4), re.DOTALL)[1])
+    request = json.loads(re.search(r"-d '(.*?)'", example("webhooks", "sh", 4), re.DOTALL)[1])
     async with World.opened(sqlite_url) as world:
-        answer = await world.client.post("/v1/endpoints", json=wish)
-    assert (answer.status_code, answer.json()["events"]) == (201, wish["events"])
+        answer = await world.client.post("/v1/endpoints", json=request)
+    assert (answer.status_code, answer.json()["events"]) == (201, request["events"])
     assert all(
         f"`{each.path}`" in page("webhooks") or f"{each.method} {each.path}" in page("webhooks")
         for each in ENDPOINTS
@@ -259,9 +259,9 @@ async def test_the_endpoint_of_the_page_can_be_registered(sqlite_url):
 
 
 async def test_the_request_of_the_page_is_accepted(sqlite_url):
-    wish = json.loads(re.search(r"-d '(.*?)'", example("webhooks", "sh"), re.DOTALL)[1])
+    request = json.loads(re.search(r"-d '(.*?)'", example("webhooks", "sh"), re.DOTALL)[1])
     async with World.opened(sqlite_url) as world:
-        answer = await world.client.post("/v1/tasks", json=wish)
+        answer = await world.client.post("/v1/tasks", json=request)
     assert (answer.status_code, answer.json()["callback_url"]) == (202, "https://example.com/done")
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from service.domain.schedules import RETRY_AFTER_CAP, SUBMIT_BACKOFF
-from service.domain.task import Submission
+from service.domain.task import Outcome, Submission
 
 TRIES = len(SUBMIT_BACKOFF)
 """Submissions that may meet an unavailable upstream before the next one is tried."""
@@ -16,8 +16,8 @@ def ranked(route: Sequence[str], submissions: Sequence[Submission], *, now: date
     Each upstream is tried :data:`TRIES` times before the next; once all are used up, the least tried comes first. One
     that asked not to be asked again for long waits behind the others, and so does one that perhaps has the task already.
     """
-    turned_away = {each.upstream for each in submissions if each.outcome == "account"}
-    perhaps = {each.upstream for each in submissions if each.outcome == "uncertain"}
+    turned_away = {each.upstream for each in submissions if each.outcome is Outcome.ACCOUNT}
+    perhaps = {each.upstream for each in submissions if each.outcome is Outcome.UNCERTAIN}
     resting = {each.upstream for each in submissions if each.retry_at is not None and each.retry_at > now}
     left = [name for name in route if name not in turned_away]
 
@@ -46,4 +46,4 @@ def rests_until(upstream: str, submissions: Sequence[Submission]) -> datetime | 
 
 def tries(upstream: str, submissions: Sequence[Submission]) -> int:
     """Count the submissions that found an upstream unavailable."""
-    return sum(each.upstream == upstream and each.outcome == "unavailable" for each in submissions)
+    return sum(each.upstream == upstream and each.outcome is Outcome.UNAVAILABLE for each in submissions)

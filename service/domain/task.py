@@ -1,4 +1,4 @@
-"""The nouns: a task, what a provider says of it, and what came out."""
+"""The values: a task, its submissions, what a provider reports, and the named sets of states."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -10,39 +10,74 @@ from uuid import UUID
 ResultKind = Literal["video", "image", "audio", "text", "model"]
 ResultRole = Literal["result", "cover", "last_frame", "preview", "extra"]
 Policy = Literal["hold", "fail", "resubmit_once"]
-"""What becomes of a task of which nobody knows whether it was bought, once there is no way left to find out: it waits for
-its deadline, fails, or is bought again, once and perhaps for the second time."""
+"""What happens to an unconfirmed task once no way is left to find out whether a job exists: it waits for its deadline,
+fails, or is submitted again, once, at the risk of a second charge."""
 
 
 class State(StrEnum):
-    """Where a task stands. The moves between states are the table in ``lifecycle.py``."""
+    """The state of a task. ``transitions.py`` has the table of moves."""
 
     QUEUED = "queued"
-    """Ours; not yet handed over, or waiting for an upstream to recover."""
+    """Not handed over yet, or waiting for an upstream to recover."""
     SUBMITTING = "submitting"
     """A submission is in flight."""
     UNCONFIRMED = "unconfirmed"
-    """Sent, and no usable answer: the provider may have it. Never sent again by itself."""
+    """Sent without a usable answer: the provider may have a job. Never sent again by itself."""
     SUBMITTED = "submitted"
-    """The provider took it and gave it an id."""
+    """The provider accepted it and named an id."""
     RUNNING = "running"
     """The provider works on it."""
     AWAITING_INPUT = "awaiting_input"
-    """The provider wants something from the client."""
+    """The provider needs input from the client."""
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELLED = "cancelled"
     EXPIRED = "expired"
-    """We stopped waiting. A verdict of the provider that comes later still counts."""
+    """Dovecote stopped waiting. A later outcome from the provider still counts."""
 
     @property
     def ended(self) -> bool:
-        """Whether a client has been told the end of it."""
+        """Whether the task is over for its client."""
         return self in ENDED
 
 
 ENDED = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED, State.EXPIRED})
 OPEN = frozenset(State) - ENDED
+TO_SUBMIT = frozenset({State.QUEUED, State.SUBMITTING})
+"""States that the submission journey claims."""
+AT_PROVIDER = frozenset({State.SUBMITTED, State.RUNNING, State.AWAITING_INPUT})
+"""Open states in which the provider is known to have the job."""
+OCCUPYING = frozenset({State.SUBMITTING, State.SUBMITTED, State.RUNNING})
+"""States in which a task occupies a slot at its upstream."""
+WITHOUT_JOB = frozenset({State.QUEUED, State.UNCONFIRMED})
+"""States in which no upstream is known to work on the task."""
+WITHOUT_RESULT = frozenset({State.FAILED, State.CANCELLED})
+"""Ends of a job that produce nothing."""
+
+
+class Outcome(StrEnum):
+    """What came of a submission."""
+
+    SENDING = "sending"
+    """In flight."""
+    TAKEN = "taken"
+    """A job exists."""
+    REFUSED = "refused"
+    """No job exists: this input is not accepted."""
+    ACCOUNT = "account"
+    """No job exists: the account may not or cannot submit."""
+    UNAVAILABLE = "unavailable"
+    """No job exists: the upstream could not serve it at that moment."""
+    UNCERTAIN = "uncertain"
+    """A job may exist."""
+
+
+MAY_HAVE_JOB = frozenset({Outcome.SENDING, Outcome.TAKEN, Outcome.UNCERTAIN})
+"""Outcomes of a submission that has created a job, or may have."""
+UNANSWERED = frozenset({Outcome.SENDING, Outcome.UNCERTAIN})
+"""Outcomes of a submission of which no answer is known."""
+WITHOUT_PURCHASE = frozenset(Outcome) - MAY_HAVE_JOB
+"""Outcomes of a submission that created no job, as far as the upstream says."""
 
 
 class Source(StrEnum):
@@ -231,8 +266,7 @@ class Submission:
     task_id: UUID
     upstream: str
     dialect: str
-    outcome: str = "sending"
-    """``sending``, ``taken``, or the error class: ``refused``, ``account``, ``unavailable``, ``uncertain``."""
+    outcome: Outcome = Outcome.SENDING
     external_id: str | None = None
     code: str | None = None
     message: str | None = None
@@ -256,11 +290,9 @@ class Submission:
     @property
     def may_serve(self) -> bool:
         """Whether it made a job that may still have a result, or has one."""
-        return (
-            self.outcome == "taken" and self.external_id is not None and self.job_state not in {"failed", "cancelled"}
-        )
+        return self.outcome is Outcome.TAKEN and self.external_id is not None and self.job_state not in WITHOUT_RESULT
 
     @property
     def denied(self) -> bool:
         """Whether the upstream has said that it made no job."""
-        return self.outcome in {"refused", "account", "unavailable"}
+        return self.outcome in WITHOUT_PURCHASE

@@ -24,6 +24,15 @@ class Mistake:
     """What is wrong and what to do."""
 
 
+class Invalid(Exception):
+    """A request that cannot be accepted, with everything that is wrong with it."""
+
+    def __init__(self, mistakes: Sequence[Mistake]) -> None:
+        """Keep every mistake."""
+        super().__init__("; ".join(f"{mistake.path}: {mistake.message}" for mistake in mistakes))
+        self.mistakes = list(mistakes)
+
+
 @functools.lru_cache(maxsize=512)
 def _validator(schema: bytes) -> Any:
     return jsonschema_rs.Draft202012Validator(orjson.loads(schema), validate_formats=True)

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.domain.task import ENDED, Failure, Result, Source, State, Submission, Task, Update
+from service.domain.task import ENDED, Failure, Outcome, Result, Source, State, Submission, Task, Update
 from service.domain.transitions import advance
 from service.domain.webhook_events import BEGINNINGS, LATE, PROGRESS
 from service.flows.context import Context, log
@@ -85,7 +85,7 @@ def weigh(task: Task, news: News, submission: Submission, *, now: dt.datetime) -
         news = dataclasses.replace(news, update=update)
     proven = dataclasses.replace(
         submission,
-        outcome="taken",
+        outcome=Outcome.TAKEN,
         external_id=update.external_id,
         settled_at=now,
         code=None,
@@ -95,7 +95,7 @@ def weigh(task: Task, news: News, submission: Submission, *, now: dt.datetime) -
     )
     given_up = submission.denied or submission.superseded_at is not None
     if task.submission_id in {None, submission.id} and not given_up:
-        tells = submission.outcome != "taken" and update.state is not None
+        tells = submission.outcome is not Outcome.TAKEN and update.state is not None
         return dataclasses.replace(news, settles=proven if tells or news.source is Source.SUBMIT else None)
     details = {"upstream": submission.upstream, "submission": str(submission.id), "external_id": update.external_id}
     if unserved(task) and not {update.state, submission.job_state} & _FAILURES:
@@ -190,7 +190,7 @@ class _Written:
                 self.answered.add(news.settles.id)
             if news.alone:
                 self.alone.append(news.settles)
-            if task.unconfirmed_since is not None and news.settles.outcome != "taken":
+            if task.unconfirmed_since is not None and news.settles.outcome is not Outcome.TAKEN:
                 self.unserved.add(task.id)
         if news.begins is not None:
             self.begun.append(news.begins)

@@ -9,13 +9,13 @@ from uuid import UUID
 from sqlalchemy import Boolean, Row, and_, bindparam, case, func, null, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.domain.task import Submission
+from service.domain.task import Outcome, Submission
 from service.store.tables import Instant, submissions
 
 
 def submission_of(row: Row[Any]) -> Submission:
     """Read a row into a submission."""
-    return Submission(**row._mapping)  # noqa: SLF001 - the documented way to a row's names
+    return Submission(**{**row._mapping, "outcome": Outcome(row.outcome)})  # noqa: SLF001 - the documented way to a row's names
 
 
 _OF_TASKS = (
@@ -80,7 +80,9 @@ async def supersede_others(connection: AsyncConnection, kept: Sequence[Submissio
 async def begin(connection: AsyncConnection, started: Sequence[Submission]) -> None:
     """Insert submissions that are about to be sent. Fails where a task already has one that may have created a job."""
     if started:
-        await connection.execute(submissions.insert(), [dataclasses.asdict(submission) for submission in started])
+        await connection.execute(
+            submissions.insert(), [{**dataclasses.asdict(each), "outcome": str(each.outcome)} for each in started]
+        )
 
 
 async def settle(
@@ -101,10 +103,10 @@ async def settle(
             [
                 {
                     "of_submission": submission.id,
-                    "taken": submission.outcome == "taken",
+                    "taken": submission.outcome is Outcome.TAKEN,
                     "by_answer": submission.id in answered,
                     "revived": submission.id in revived,
-                    "outcome": submission.outcome,
+                    "outcome": str(submission.outcome),
                     "external_id": submission.external_id,
                     "code": submission.code,
                     "message": submission.message,

@@ -230,9 +230,9 @@ def test_a_submit_whose_answer_was_lost_is_sent_again_with_its_key(stub: Stub) -
     result = stub.run("submit", "runway", "text_to_video", "prompt=x")
     assert (result.exit_code, result.stdout) == (0, "t1\n")
     assert "trying again in 0.2 s" in result.stderr
-    (first, wish), (second, again) = stub.posted
+    (first, request), (second, again) = stub.posted
     assert first["idempotency-key"] == second["idempotency-key"]
-    assert wish == again == {"family": "runway", "operation": "text_to_video", "input": {"prompt": "x"}}
+    assert request == again == {"family": "runway", "operation": "text_to_video", "input": {"prompt": "x"}}
 
 
 def test_two_submits_have_two_keys_unless_the_user_gives_one(stub: Stub) -> None:
@@ -250,9 +250,9 @@ def test_everything_that_is_said_is_sent(stub: Stub) -> None:
         DOVECOTE_API_KEY=" secret-of-mine \n",
     )
     assert result.exit_code == 0, result.stderr
-    headers, wish = stub.posted[0]
+    headers, request = stub.posted[0]
     assert headers["authorization"] == "Bearer secret-of-mine"
-    assert wish == {
+    assert request == {
         "family": "runway",
         "operation": "text_to_video",
         "input": {"prompt": "x"},

@@ -293,8 +293,8 @@ def test_the_demo_holds_and_what_is_kept_can_be_tried(
     assert time.monotonic() - began < LIMIT
     assert sum("serve" in arguments for arguments in processes_in(tmp_path).values()) == 1
     curl = next(line for line in said.splitlines() if "curl -s http" in line)
-    address, wish = curl.split()[2], curl.partition("-d '")[2].rstrip("'")
-    tried = httpx.post(address, content=wish, headers={"Content-Type": "application/json"}, trust_env=False)
+    address, request = curl.split()[2], curl.partition("-d '")[2].rstrip("'")
+    tried = httpx.post(address, content=request, headers={"Content-Type": "application/json"}, trust_env=False)
     assert (tried.status_code, tried.json()["state"]) == (202, "queued")
 
     playing.send_signal(signal.SIGINT)

@@ -17,8 +17,8 @@ from service.cli import exits, main
 from service.cli.processes import LOOPBACK, Troupe, free_ports
 from service.domain.api_key import looks_like_one
 from service.store.migrate import newest
-from tests.support.world import WISH
-from tests.system.test_processes import client_of, dovecote, run, started
+from tests.support.processes import client_of, dovecote, run, started
+from tests.support.world import TASK_REQUEST
 
 pytestmark = pytest.mark.xdist_group("demo")
 
@@ -174,7 +174,7 @@ async def test_keys_are_made_beside_a_busy_server_and_open_it_at_once(database_u
                 count = 0
                 while not done.is_set():
                     headers = bearer("a-key-that-is-long-enough")
-                    assert (await client.post("/v1/tasks", json=WISH, headers=headers)).status_code == 202
+                    assert (await client.post("/v1/tasks", json=TASK_REQUEST, headers=headers)).status_code == 202
                     count += 1
                 return count
 
@@ -182,7 +182,7 @@ async def test_keys_are_made_beside_a_busy_server_and_open_it_at_once(database_u
             for number in range(3):
                 code, out, said = await run(tmp_path, database_url, "keys", "create", f"client-{number}")
                 assert code == 0, said
-                answer = await client.post("/v1/tasks", json=WISH, headers=bearer(out.strip()))
+                answer = await client.post("/v1/tasks", json=TASK_REQUEST, headers=bearer(out.strip()))
                 assert answer.status_code == 202, answer.text
                 listed = await client.get("/v1/tasks", headers=bearer(out.strip()))
                 assert [task["id"] for task in listed.json()["tasks"]] == [answer.json()["id"]]

@@ -27,7 +27,7 @@ from service.sandbox import running
 from tests.support.breakage import Server, answering, close_at_once, request_of, reset
 from tests.support.world import JOB_SECONDS, RECEIVER_URL, WEBHOOK_SECRET, World
 
-WISH = ("runway", "text_to_video")
+TASK_REQUEST = ("runway", "text_to_video")
 DOVE = {"prompt": "a dove"}
 
 
@@ -83,7 +83,7 @@ async def call(kind: str, url: str) -> AsyncIterator[Caller]:
 
 
 async def test_a_task_is_submitted_waited_for_and_found_again(world: World, call: Caller) -> None:
-    task = await call("submit", *WISH, input=DOVE, labels={"project": "intro"}, callback_url=RECEIVER_URL)
+    task = await call("submit", *TASK_REQUEST, input=DOVE, labels={"project": "intro"}, callback_url=RECEIVER_URL)
     assert (task.state, task.input, task.labels, task.ended) == ("queued", DOVE, {"project": "intro"}, False)
     waiting = asyncio.create_task(call("wait", task, timeout=20))
     await world.until(JOB_SECONDS * 2)
@@ -93,7 +93,7 @@ async def test_a_task_is_submitted_waited_for_and_found_again(world: World, call
     assert done.finished_at is not None
     assert done.document["state"] == "succeeded"
     assert await call("get", task.id) == done
-    other = await call("submit", *WISH, input=DOVE)
+    other = await call("submit", *TASK_REQUEST, input=DOVE)
     assert [each.id for each in await call("list")] == sorted([other.id, task.id], reverse=True)
     assert [each.id for each in await call("list", labels={"project": "intro"}, state=["succeeded", "failed"])] == [
         task.id
@@ -102,7 +102,7 @@ async def test_a_task_is_submitted_waited_for_and_found_again(world: World, call
 
 
 async def test_a_list_is_gone_through_page_by_page(call: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
-    ids = [(await call("submit", *WISH, input=DOVE)).id for _ in range(5)]
+    ids = [(await call("submit", *TASK_REQUEST, input=DOVE)).id for _ in range(5)]
     ask = conversation.page_of_tasks
     monkeypatch.setattr(
         conversation, "page_of_tasks", lambda clock, filters, cursor: ask(clock, {**filters, "limit": 2}, cursor)
@@ -111,7 +111,7 @@ async def test_a_list_is_gone_through_page_by_page(call: Caller, monkeypatch: py
 
 
 async def test_events_are_given_once_and_in_order_in_both_ways(world: World, call: Caller) -> None:
-    first, second = [await call("submit", *WISH, input=DOVE) for _ in range(2)]
+    first, second = [await call("submit", *TASK_REQUEST, input=DOVE) for _ in range(2)]
     await world.until(JOB_SECONDS * 2)
     everything = await call("events")
     assert [int(each.id) for each in everything] == sorted({int(each.id) for each in everything})
@@ -126,7 +126,7 @@ async def test_events_are_given_once_and_in_order_in_both_ways(world: World, cal
 
 
 async def test_a_stream_brings_news_as_they_happen(world: World, call: Caller) -> None:
-    task = await call("submit", *WISH, input=DOVE)
+    task = await call("submit", *TASK_REQUEST, input=DOVE)
     streaming = asyncio.create_task(call("stream", task))
     while not world.context.signals.watched:  # noqa: ASYNC110 - it tells nobody
         await asyncio.sleep(0.01)
@@ -144,7 +144,7 @@ async def test_the_feed_is_followed(world: World, kind: str, url: str) -> None:
                 taking = asyncio.create_task(asyncio.to_thread(take, call.client, method, named, got))
             else:
                 taking = asyncio.create_task(take_async(call.client, method, named, got))
-            await call("submit", *WISH, input=DOVE)
+            await call("submit", *TASK_REQUEST, input=DOVE)
             await world.until(JOB_SECONDS * 2)
             await asyncio.wait_for(taking, 10)
             assert [each.id for each in got] == [each.id for each in (await call("events"))[:2]]
@@ -165,9 +165,9 @@ async def take_async(client: AsyncClient, method: str, named: dict[str, Any], go
 
 
 async def test_a_task_is_cancelled(world: World, call: Caller) -> None:
-    task = await call("submit", *WISH, input=DOVE)
+    task = await call("submit", *TASK_REQUEST, input=DOVE)
     assert (await call("cancel", task)).state == "cancelled"
-    done = await call("submit", *WISH, input=DOVE)
+    done = await call("submit", *TASK_REQUEST, input=DOVE)
     await world.until(JOB_SECONDS * 2)
     with pytest.raises(Problem) as caught:
         await call("cancel", done.id)
@@ -176,7 +176,7 @@ async def test_a_task_is_cancelled(world: World, call: Caller) -> None:
 
 async def test_every_mistake_is_told(call: Caller) -> None:
     with pytest.raises(Problem) as caught:
-        await call("submit", *WISH, input={"promt": "x", "duration": "long"})
+        await call("submit", *TASK_REQUEST, input={"promt": "x", "duration": "long"})
     assert caught.value.code == "invalid_request"
     assert {each.path for each in caught.value.errors} >= {"input.promt", "input.duration"}
     with pytest.raises(Problem, match="not_found"):
@@ -186,15 +186,15 @@ async def test_every_mistake_is_told(call: Caller) -> None:
 
 
 async def test_the_same_wish_is_one_task(call: Caller) -> None:
-    first, second = [await call("submit", *WISH, input=DOVE, idempotency_key="intro-1") for _ in range(2)]
+    first, second = [await call("submit", *TASK_REQUEST, input=DOVE, idempotency_key="intro-1") for _ in range(2)]
     assert first.id == second.id
     with pytest.raises(Problem, match="idempotency_key_reused"):
-        await call("submit", *WISH, input={"prompt": "another"}, idempotency_key="intro-1")
+        await call("submit", *TASK_REQUEST, input={"prompt": "another"}, idempotency_key="intro-1")
     assert len(await call("list")) == 1
 
 
 async def test_what_takes_longer_goes_on_without_you(call: Caller) -> None:
-    task = await call("submit", *WISH, input=DOVE)
+    task = await call("submit", *TASK_REQUEST, input=DOVE)
     began = time.monotonic()
     with pytest.raises(StillOpen) as caught:
         await call("wait", task, timeout=0.2)
@@ -231,7 +231,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("handle", [close_at_once, reset, answering(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx")])
 async def test_no_answer_is_told_apart_after_some_tries(impatient: None, kind: str, handle: Any) -> None:
     async with Server.running(handle) as server, calling(kind, server.url) as call:
-        for asked in (call("get", "01a1fdfb-6590-78b2-9217-c49a4ce509c0"), call("submit", *WISH)):
+        for asked in (call("get", "01a1fdfb-6590-78b2-9217-c49a4ce509c0"), call("submit", *TASK_REQUEST)):
             server.connections = 0
             with pytest.raises(Unreachable, match=server.url):
                 await asked
@@ -262,7 +262,7 @@ async def test_a_submit_whose_answer_is_lost_on_the_way_is_one_task(world: World
         behind.close()
 
     async with Server.running(proxy) as server, calling(kind, server.url) as call:
-        task = await call("submit", *WISH, input=DOVE)
+        task = await call("submit", *TASK_REQUEST, input=DOVE)
         assert server.connections == 2
     [only] = (await world.client.get("/v1/tasks")).json()["tasks"]
     assert only["id"] == task.id

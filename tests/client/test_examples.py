@@ -18,8 +18,8 @@ from service.flows.render import BRIEF
 from service.flows.webhooks.signing import signed_headers
 from service.sandbox import Sandbox, running
 from service.web.sse import HEARTBEAT, RETRY
+from tests.support.processes import dovecote, started
 from tests.support.world import WEBHOOK_SECRET, World
-from tests.system.test_processes import dovecote, started
 
 pytestmark = pytest.mark.xdist_group("demo")
 

@@ -12,8 +12,8 @@ from service.cli.practice import SANDBOX_KEY
 from service.cli.processes import Troupe
 from service.client import AsyncClient, Event
 from service.sandbox import Sandbox, running
+from tests.support.processes import PATIENCE, dovecote, started, until
 from tests.support.world import JOB_SECONDS, Clock
-from tests.system.test_processes import PATIENCE, dovecote, started, until
 
 pytestmark = pytest.mark.xdist_group("demo")
 

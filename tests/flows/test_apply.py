@@ -23,7 +23,7 @@ from service.sandbox import Faults, InProcessTransport
 from service.store import queue
 from service.store.database import Database, StoreUnavailable
 from service.store.writer import Writer
-from tests.flows.submission.test_failover import WISH, Route, route
+from tests.support.routes import WITHOUT_WEBHOOK, Route, three_upstreams
 from tests.support.world import World
 
 ALONE = {"DOVECOTE_ROUTES__RUNWAY": "elkapi"}
@@ -63,7 +63,7 @@ async def bought_again(three: Route, then: Callable[[httpx.Request], Any]) -> tu
     world = three.world
     held = world.edge.hosts["comet.test"] = Held(then)
     three.elk.faults = Faults.named(["cut", "late=125"])
-    task = await world.submit(**WISH, on_uncertain="resubmit_once")
+    task = await world.submit(**WITHOUT_WEBHOOK, on_uncertain="resubmit_once")
     await world.work()
     world.clock.forward(121)
     looks, purchases = TaskPool(1), TaskPool(1)
@@ -85,7 +85,7 @@ async def test_a_job_that_was_one_too_many_serves_where_the_second_purchase_fail
     database_url: str, then: Callable[[httpx.Request], Any]
 ) -> None:
     """Its callbacks came while the second purchase was on its way, and none comes again."""
-    async with route(database_url, **TWO) as three:
+    async with three_upstreams(database_url, **TWO) as three:
         task, held, purchases = await bought_again(three, then)
         assert (await three.world.task(task)).state is State.SUBMITTING
         held.go_on.set()
@@ -100,9 +100,9 @@ async def test_a_job_that_was_one_too_many_serves_where_the_second_purchase_fail
 
 
 async def test_a_first_job_that_failed_does_not_end_what_was_bought_again(database_url: str) -> None:
-    async with route(database_url, **TWO) as three:
+    async with three_upstreams(database_url, **TWO) as three:
         three.elk.faults = Faults.named(["cut", "fail", "disorder", "late=150"])
-        task = await three.world.submit(**WISH, on_uncertain="resubmit_once")
+        task = await three.world.submit(**WITHOUT_WEBHOOK, on_uncertain="resubmit_once")
         await three.world.work()
         three.elk.faults = three.comet.faults = Faults.named(["503=999"])
         await three.world.until(170)
@@ -116,9 +116,9 @@ async def test_a_first_job_that_failed_does_not_end_what_was_bought_again(databa
 
 
 async def test_what_is_cancelled_is_not_bought_again_and_ends_when_nobody_can_find_out(database_url: str) -> None:
-    async with route(database_url, **ALONE) as three:
+    async with three_upstreams(database_url, **ALONE) as three:
         three.elk.faults = Faults.named(["cut", "drop"])
-        task = await three.world.submit(**WISH, on_uncertain="resubmit_once")
+        task = await three.world.submit(**WITHOUT_WEBHOOK, on_uncertain="resubmit_once")
         await three.world.work()
         shown = await three.world.client.post(f"/v1/tasks/{task.id}/cancel")
         assert (shown.status_code, shown.json()["state"]) == (202, "unconfirmed")
@@ -132,10 +132,10 @@ async def test_what_is_cancelled_is_not_bought_again_and_ends_when_nobody_can_fi
 
 @pytest.mark.parametrize("when", ["waiting", "decided"])
 async def test_a_cancel_after_a_first_purchase_does_not_say_that_nothing_was_paid(database_url: str, when: str) -> None:
-    async with route(database_url, **TWO) as three:
+    async with three_upstreams(database_url, **TWO) as three:
         three.elk.faults = Faults.named(["cut", "drop"])
         three.comet.faults = Faults.named(["503=99"])
-        task = await three.world.submit(**WISH, on_uncertain="resubmit_once")
+        task = await three.world.submit(**WITHOUT_WEBHOOK, on_uncertain="resubmit_once")
         await three.world.work()
         three.elk.faults = Faults.named(["503=99"])
         three.world.clock.forward(121)
@@ -165,14 +165,14 @@ class Busy(httpx.AsyncBaseTransport):
 
 async def test_who_asks_for_rest_gets_it_although_nobody_else_can_serve(database_url: str) -> None:
     """The next upstream's circuit is open: the task must not go back to the one that has just asked for rest."""
-    async with route(database_url, **TWO) as three:
+    async with three_upstreams(database_url, **TWO) as three:
         world = three.world
         world.edge.down.add("comet.test")
         for _ in range(5):
-            await world.submit(**WISH, route=["cometapi"])
+            await world.submit(**WITHOUT_WEBHOOK, route=["cometapi"])
         await world.work()
         busy = world.edge.hosts["sandbox.test"] = Busy()
-        task = await world.submit(**WISH)
+        task = await world.submit(**WITHOUT_WEBHOOK)
         await world.work()
         assert busy.asked == 1
         assert (await world.task(task)).waits_for == "cometapi runway/aggregator"
@@ -184,10 +184,10 @@ async def test_who_asks_for_rest_gets_it_although_nobody_else_can_serve(database
 
 
 async def test_all_who_ask_for_rest_get_it(database_url: str) -> None:
-    async with route(database_url, **TWO) as three:
+    async with three_upstreams(database_url, **TWO) as three:
         elk, comet = Busy(), Busy()
         three.world.edge.hosts |= {"sandbox.test": elk, "comet.test": comet}
-        await three.world.submit(**WISH)
+        await three.world.submit(**WITHOUT_WEBHOOK)
         await three.world.until(119)
         assert (elk.asked, comet.asked) == (1, 1)
         await three.world.until(2)
@@ -195,8 +195,8 @@ async def test_all_who_ask_for_rest_get_it(database_url: str) -> None:
 
 
 async def test_an_upstream_that_is_not_configured_any_more_is_no_reason_to_ask_at_once(database_url: str) -> None:
-    async with route(database_url, **TWO) as three:
-        task = await three.world.submit(**WISH)
+    async with three_upstreams(database_url, **TWO) as three:
+        task = await three.world.submit(**WITHOUT_WEBHOOK)
         assert task.route == ("elkapi", "cometapi")
         context = three.world.context
         context.upstreams = {"elkapi": context.upstreams["elkapi"]}
@@ -207,10 +207,10 @@ async def test_an_upstream_that_is_not_configured_any_more_is_no_reason_to_ask_a
 
 async def test_what_came_too_late_leaves_no_trace_in_the_history(database_url: str) -> None:
     """An operator retries while the callback that settles it is taken in: the history must not say that it was retried."""
-    async with route(database_url, **ALONE) as three:
+    async with three_upstreams(database_url, **ALONE) as three:
         world = three.world
         three.elk.faults = Faults.named(["cut"])
-        task = await world.submit(**WISH)
+        task = await world.submit(**WITHOUT_WEBHOOK)
         await world.work()
         known = await world.task(task)
         world.clock.forward(3)
@@ -223,10 +223,10 @@ async def test_what_came_too_late_leaves_no_trace_in_the_history(database_url: s
 
 
 async def test_a_proof_that_was_read_before_the_task_was_given_up_revives_its_submission(database_url: str) -> None:
-    async with route(database_url, **ALONE) as three:
+    async with three_upstreams(database_url, **ALONE) as three:
         world = three.world
         three.elk.faults = Faults.named(["cut", "drop"])
-        task = await world.submit(**WISH)
+        task = await world.submit(**WITHOUT_WEBHOOK)
         await world.work()
         [read] = await world.submissions(task)
         await reconcile.retry(world.context, await world.task(task))
@@ -246,7 +246,7 @@ ONE_PLACE = {**ALONE, "DOVECOTE_UPSTREAMS__ELKAPI__OPEN_TASKS": "1"}
 
 
 async def test_a_deadline_or_a_cancel_ends_who_stands_in_line_and_nobody_else(database_url: str) -> None:
-    async with route(database_url, **ONE_PLACE) as three:
+    async with three_upstreams(database_url, **ONE_PLACE) as three:
         world = three.world
         first = await world.submit("[drop][seconds=60] first", callback_url=None)
         await world.work()
@@ -266,7 +266,7 @@ async def test_a_deadline_or_a_cancel_ends_who_stands_in_line_and_nobody_else(da
 
 
 async def test_who_waits_for_an_upstream_that_is_removed_goes_to_the_next(database_url: str) -> None:
-    async with route(database_url, **{**TWO, "DOVECOTE_UPSTREAMS__ELKAPI__OPEN_TASKS": "1"}) as three:
+    async with three_upstreams(database_url, **{**TWO, "DOVECOTE_UPSTREAMS__ELKAPI__OPEN_TASKS": "1"}) as three:
         world = three.world
         await world.submit("[drop][seconds=500] first", callback_url=None)
         await world.work()
@@ -285,7 +285,7 @@ async def test_who_waits_for_an_upstream_that_is_removed_goes_to_the_next(databa
 
 
 async def test_a_probe_whose_process_dies_keeps_nobody_waiting_for_long(database_url: str) -> None:
-    async with route(database_url, **ALONE) as three:
+    async with three_upstreams(database_url, **ALONE) as three:
         world = three.world
         world.edge.down.add("sandbox.test")
         tasks = [await world.submit(f"[drop] {number}", callback_url=None) for number in range(6)]
@@ -350,7 +350,7 @@ async def test_processes_together_give_no_more_than_the_places_and_lose_nothing(
     """Three processes over one PostgreSQL, at the same time: never more open than there are places, each bought once."""
     places = 2
     more = {**ALONE, "DOVECOTE_UPSTREAMS__ELKAPI__OPEN_TASKS": str(places)}
-    async with route(postgresql_url, **more) as three, processes(three.world, 3) as several:
+    async with three_upstreams(postgresql_url, **more) as three, processes(three.world, 3) as several:
         world, wanted = three.world, []
         clashes.clear()
         for burst in range(6):  # each finds all places free, and every process has tasks in hand
@@ -370,7 +370,7 @@ async def test_processes_together_give_no_more_than_the_places_and_lose_nothing(
 
 
 async def test_processes_together_send_one_probe(postgresql_url: str) -> None:
-    async with route(postgresql_url, **ALONE) as three, processes(three.world, 3) as several:
+    async with three_upstreams(postgresql_url, **ALONE) as three, processes(three.world, 3) as several:
         world = three.world
         world.edge.down.add("sandbox.test")
         clashes.clear()

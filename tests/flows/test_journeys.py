@@ -6,9 +6,9 @@ from service.domain.task import Source, State
 from tests.support.world import JOB_SECONDS, World
 
 
-async def ended(world: World, prompt: str, **wish: object):
+async def ended(world: World, prompt: str, **fields: object):
     """Submit a task and let time pass until it has ended."""
-    task = await world.submit(prompt, **wish)
+    task = await world.submit(prompt, **fields)
     await world.work()
     await world.pass_time(JOB_SECONDS * 3)
     return await world.task(task)

@@ -15,7 +15,7 @@ from service.flows import ledger as ledger_module
 from service.sandbox import Faults
 from service.store import ledger, submissions
 from service.store.database import Database
-from tests.flows.submission.test_failover import Route, route
+from tests.support.routes import Route, three_upstreams
 from tests.support.values import a_submission, a_task, keep, opened
 from tests.support.world import JOB_SECONDS, World
 
@@ -46,22 +46,22 @@ def counts(account: dict[str, Any]) -> tuple[int, ...]:
 @contextlib.asynccontextmanager
 async def day_at_the_loft(url: str) -> AsyncIterator[Route]:
     """Let everything happen that costs money, or does not: what is paid is in the sandboxes' own books."""
-    async with route(url, DOVECOTE_ROUTES__RUNWAY="elkapi,cometapi,runwayml") as three:
+    async with three_upstreams(url, DOVECOTE_ROUTES__RUNWAY="elkapi,cometapi,runwayml") as three:
         world = three.world
-        wish: dict[str, Any] = {"callback_url": None}
+        request: dict[str, Any] = {"callback_url": None}
         three.elk.faults = Faults.named(["cut", "late=300"])
         again = {"on_uncertain": "resubmit_once", "route": ["elkapi", "runwayml"]}
-        twice = await world.submit("bought twice", **wish, **again)
+        twice = await world.submit("bought twice", **request, **again)
         await world.work()
         three.elk.faults = Faults()
-        await world.submit("[drop] plain", **wish)
-        await world.submit("[drop][fail] given back", **wish)
-        await world.submit("[drop] of another client", **wish, upstream="runwayml")
-        await world.submit_as("shop", "[fail] credits given back", **wish, upstream="runwayml")
-        await world.submit_as("shop", "[moderate] credits kept", **wish, upstream="runwayml")
-        await world.submit("[refuse] refused", **wish)
-        await world.submit("[429=2] busy", **wish)
-        await world.submit("[cut][drop] lost", **wish)
+        await world.submit("[drop] plain", **request)
+        await world.submit("[drop][fail] given back", **request)
+        await world.submit("[drop] of another client", **request, upstream="runwayml")
+        await world.submit_as("shop", "[fail] credits given back", **request, upstream="runwayml")
+        await world.submit_as("shop", "[moderate] credits kept", **request, upstream="runwayml")
+        await world.submit("[refuse] refused", **request)
+        await world.submit("[429=2] busy", **request)
+        await world.submit("[cut][drop] lost", **request)
         await world.work()
         await world.until(700)
         assert (await world.task(twice)).upstream == "runwayml"

@@ -11,9 +11,10 @@ from typing import Any
 import httpx
 import pytest
 
-from service.http.client import NEVER_SENT, AiohttpTransport, AnswerTooLarge, Http, send
+from service.http.client import AnswerTooLarge, Http, send
 from service.http.ssrf.guard import Guard
 from service.http.ssrf.policy import Rules
+from service.http.transport import NEVER_SENT, AiohttpTransport
 from tests.support.breakage import ANSWER, CHUNKED, HEAD, NOWHERE, PERHAPS_SENT, Server, answering, nowhere, request_of
 
 

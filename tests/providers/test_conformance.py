@@ -349,10 +349,10 @@ def test_check_and_create_survive_the_least_that_the_schema_allows(name, operati
     schema = schema_of(operation)
     examples = schema["examples"][0]
     least = {field: examples[field] for field in schema["required"]}
-    for wish in (task(name, operation), task(name, operation, given=least)):
-        assert Schema(schema).mistakes(wish.input) == []
-        DIALECTS[name].validate(wish)
-        json.dumps(DIALECTS[name].create(wish, None).json)
+    for wanted in (task(name, operation), task(name, operation, given=least)):
+        assert Schema(schema).mistakes(wanted.input) == []
+        DIALECTS[name].validate(wanted)
+        json.dumps(DIALECTS[name].create(wanted, None).json)
 
 
 @pytest.mark.parametrize("name", DIALECTS)

@@ -169,17 +169,17 @@ SHOT = {"prompt": "A cat playing piano", "aspect_ratio": "16:9"}
 def test_the_recorded_request_is_what_is_sent():
     """ElkAPI shows a model of Kling; there it wants the duration as a text, which only the client can know."""
     recorded = MESSAGES["submit_request.kling-v3"]
-    wish = task("runway", "text_to_video", {**SHOT, "model": "kling-v3/text-to-video"}, {"input": {"duration": "5"}})
-    call = ELK.create(wish, HOOK)
+    wanted = task("runway", "text_to_video", {**SHOT, "model": "kling-v3/text-to-video"}, {"input": {"duration": "5"}})
+    call = ELK.create(wanted, HOOK)
     assert f"{call.method} {call.path}" == recorded["endpoint"]
     assert call.json == recorded["body"]
-    assert ELK.validate(wish) == []
+    assert ELK.validate(wanted) == []
 
 
 def test_where_no_model_is_known_the_client_names_it():
-    wish = task("runway", "text_to_video", SHOT)
-    assert [mistake.path for mistake in ELK.validate(wish)] == ["input.model"]
-    assert "model" not in ELK.create(wish, HOOK).json
+    wanted = task("runway", "text_to_video", SHOT)
+    assert [mistake.path for mistake in ELK.validate(wanted)] == ["input.model"]
+    assert "model" not in ELK.create(wanted, HOOK).json
     named = task("runway", "text_to_video", SHOT, {"model": "runway/gen-5"})
     assert ELK.validate(named) == []
     assert ELK.create(named, None).json == {"model": "runway/gen-5", "input": SHOT}
@@ -201,14 +201,14 @@ def test_where_no_model_is_known_the_client_names_it():
     ],
 )  # fmt: skip
 def test_a_song_is_said_in_the_vendors_fields_under_its_known_model(given, sent):
-    wish = task("suno", "music", given)
-    assert ELK.validate(wish) == []
-    assert ELK.create(wish, HOOK).json == {"model": "suno/music", "input": sent, "callback_url": HOOK}
+    wanted = task("suno", "music", given)
+    assert ELK.validate(wanted) == []
+    assert ELK.create(wanted, HOOK).json == {"model": "suno/music", "input": sent, "callback_url": HOOK}
 
 
 def test_a_model_of_the_api_can_be_named_for_a_song_too():
-    wish = task("suno", "music", {"prompt": "a dove", "model": "chirp-crow"}, {"model": "suno/music-5"})
-    body = ELK.create(wish, HOOK).json
+    wanted = task("suno", "music", {"prompt": "a dove", "model": "chirp-crow"}, {"model": "suno/music-5"})
+    body = ELK.create(wanted, HOOK).json
     assert (body["model"], body["input"]["mv"]) == ("suno/music-5", "chirp-crow")
 
 
@@ -239,8 +239,8 @@ def test_options_win_within_the_input_too():
 
 
 def test_the_task_is_asked_for_by_its_id_whatever_is_in_it():
-    wish = task("runway", "text_to_video", SHOT, external_id="a/b?c")
-    assert ELK.query(wish) == Call(method="GET", path="/v1/task/a%2Fb%3Fc")
+    wanted = task("runway", "text_to_video", SHOT, external_id="a/b?c")
+    assert ELK.query(wanted) == Call(method="GET", path="/v1/task/a%2Fb%3Fc")
 
 
 # Whom it serves --------------------------------------------------------------------------------------------------

@@ -545,7 +545,7 @@ def test_every_recorded_request_is_sent_by_something():
 
 
 @pytest.mark.parametrize(
-    ("wish", "path", "body"),
+    ("wanted", "path", "body"),
     [
         (task("imagine", {"prompt": "p", "images": [DATA, PICTURE], "negative_prompt": "dogs, cats", "seed": 0, "bot": "niji"}), "/mj/submit/imagine", {"prompt": f"{PICTURE} p --no dogs, cats --seed 0", "base64Array": [DATA], "botType": "NIJI_JOURNEY"}),
         (task("imagine", {"prompt": "p", "speed": "turbo"}), "/mj-turbo/mj/submit/imagine", {"prompt": "p"}),
@@ -565,11 +565,11 @@ def test_every_recorded_request_is_sent_by_something():
         (task("face_swap", {"image": PICTURE, "target_image": DATA}), "/mj/insight-face/swap", {"sourceUrl": PICTURE, "targetBase64": DATA}),
     ],
 )  # fmt: skip
-def test_what_is_sent(wish, path, body):
-    assert MJ.validate(wish) == []
-    assert (MJ.create(wish, None).path, MJ.create(wish, None).json) == (path, body)
-    hook = {} if wish.operation == "upload" else {"notifyHook": HOOK}
-    assert MJ.create(wish, HOOK).json == body | hook
+def test_what_is_sent(wanted, path, body):
+    assert MJ.validate(wanted) == []
+    assert (MJ.create(wanted, None).path, MJ.create(wanted, None).json) == (path, body)
+    hook = {} if wanted.operation == "upload" else {"notifyHook": HOOK}
+    assert MJ.create(wanted, HOOK).json == body | hook
 
 
 def test_a_seed_is_asked_for_once_by_a_question():

@@ -547,11 +547,11 @@ SPARSE = {
 def test_recorded_requests_can_be_said_in_our_names(name):
     message, dialect = MESSAGES[name], DIALECTS[MESSAGES[name]["dialect"]]
     operation, given, options = (REQUESTS | SPARSE)[name]
-    wish = task(operation, given, options)
+    wanted = task(operation, given, options)
     assert Schema(FAMILY.operations[operation].input).mistakes(given) == []
     http_only = MESSAGES[name]["dialect"] != "aggregator" and "http://" in json.dumps(given)
-    assert dialect.validate(wish) == [] or http_only
-    call = dialect.create(wish, HOOK)
+    assert dialect.validate(wanted) == [] or http_only
+    call = dialect.create(wanted, HOOK)
     assert f"{call.method} {call.path}" == message["endpoint"]
     assert call.headers == {"X-Runway-Version": "2024-11-06"}
     expected = message["body"]
@@ -648,8 +648,8 @@ def test_the_rest_of_our_names_has_its_place():
     ],
 )
 def test_a_ratio_is_said_as_the_model_wants_it(dialect, operation, model, given, said):
-    wish = {"prompt": "p", "image": "i", "model": model, "aspect_ratio": given}
-    body = body_of(dialect, operation, {name: value for name, value in wish.items() if value is not None})
+    wanted = {"prompt": "p", "image": "i", "model": model, "aspect_ratio": given}
+    body = body_of(dialect, operation, {name: value for name, value in wanted.items() if value is not None})
     assert body.get("ratio") == said
 
 

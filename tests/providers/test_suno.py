@@ -709,15 +709,15 @@ def test_recorded_requests_can_be_said_in_our_names(name):
         return
     if name in FOLLOW_UPS:
         operation, given, earlier = FOLLOW_UPS[name]
-        wish = task(operation, given)
-        inherited = dialect.from_parent(wish, parent([earlier["item"]], external_id=earlier["external_id"]))
-        wish = dataclasses.replace(wish, inherited=inherited)
+        wanted = task(operation, given)
+        inherited = dialect.from_parent(wanted, parent([earlier["item"]], external_id=earlier["external_id"]))
+        wanted = dataclasses.replace(wanted, inherited=inherited)
     else:
         operation, given, options = REQUESTS[name]
-        wish = task(operation, given, options)
+        wanted = task(operation, given, options)
     assert Schema(FAMILY.operations[operation].input).mistakes(given) == []
-    assert dialect.validate(wish) == []
-    call = dialect.create(wish, HOOK)
+    assert dialect.validate(wanted) == []
+    call = dialect.create(wanted, HOOK)
     assert f"{call.method} {call.path}" == message["endpoint"].rstrip("/")
     expected = said(message)
     if operation not in dialect.synchronous and dialect.name == "newapi":
@@ -778,11 +778,11 @@ def test_a_model_is_passed_on_as_it_is(model):
     ],
 )  # fmt: skip
 def test_what_goes_on_from_a_clip(operation, given, part):
-    wish = task(operation, given)
-    inherited = NewApi().from_parent(wish, parent())
-    body = NewApi().create(dataclasses.replace(wish, inherited=inherited), None).json
+    wanted = task(operation, given)
+    inherited = NewApi().from_parent(wanted, parent())
+    body = NewApi().create(dataclasses.replace(wanted, inherited=inherited), None).json
     assert body.items() >= part.items()
-    assert NewApi().validate(dataclasses.replace(wish, inherited=inherited)) == []
+    assert NewApi().validate(dataclasses.replace(wanted, inherited=inherited)) == []
 
 
 @pytest.mark.parametrize(
@@ -795,9 +795,9 @@ def test_what_goes_on_from_a_clip(operation, given, part):
     ],
 )
 def test_the_parent_tells_what_it_was(operation, earlier, part):
-    wish = task(operation)
-    inherited = NewApi().from_parent(wish, earlier)
-    body = NewApi().create(dataclasses.replace(wish, inherited=inherited), None).json
+    wanted = task(operation)
+    inherited = NewApi().from_parent(wanted, earlier)
+    body = NewApi().create(dataclasses.replace(wanted, inherited=inherited), None).json
     assert body.items() >= part.items()
     assert body.get("task_id") == ("t0" if operation == "extend" and "," not in earlier.external_id else None)
 
@@ -805,15 +805,15 @@ def test_the_parent_tells_what_it_was(operation, earlier, part):
 def test_a_persona_brings_its_voice_and_its_clip():
     made = (Result("text", text="p1", item="c9"),)
     persona = task("persona", state=State.SUCCEEDED, results=made)
-    wish = task("persona_music", {"lyrics": "coo"})
-    wish = dataclasses.replace(wish, inherited=NewApi().from_parent(wish, persona))
-    body = NewApi().create(wish, None).json
+    wanted = task("persona_music", {"lyrics": "coo"})
+    wanted = dataclasses.replace(wanted, inherited=NewApi().from_parent(wanted, persona))
+    body = NewApi().create(wanted, None).json
     assert (body["persona_id"], body["artist_clip_id"], "task_id" in body) == ("p1", "c9", False)
     bare_persona = dataclasses.replace(persona, results=(Result("text", text="p1"),))
     song = {"lyrics": "coo", "style": "folk", "title": "t"}
-    wish = task("persona_music", song, inherited=SunoApi().from_parent(task("persona_music", song), bare_persona))
-    assert SunoApi().create(wish, None).json["personaId"] == "p1"
-    assert SunoApi().validate(wish) == []
+    wanted = task("persona_music", song, inherited=SunoApi().from_parent(task("persona_music", song), bare_persona))
+    assert SunoApi().create(wanted, None).json["personaId"] == "p1"
+    assert SunoApi().validate(wanted) == []
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
@@ -837,8 +837,8 @@ def test_the_raw_protocol_takes_the_same_bodies_by_other_routes():
     assert calls["lyrics"].path == "/suno/generate/lyrics/"
     assert calls["persona"].path == "/suno/persona/create/"
     assert not any("notify_hook" in (call.json or {}) for call in calls.values())
-    wish = task("extend", inherited=NewApiRaw().from_parent(task("extend"), parent(external_id="c1")))
-    assert "task_id" not in NewApiRaw().create(wish, None).json, "there are none"
+    wanted = task("extend", inherited=NewApiRaw().from_parent(task("extend"), parent(external_id="c1")))
+    assert "task_id" not in NewApiRaw().create(wanted, None).json, "there are none"
 
 
 @pytest.mark.parametrize(
@@ -856,14 +856,14 @@ def test_the_raw_protocol_takes_the_same_bodies_by_other_routes():
     ],
 )  # fmt: skip
 def test_what_the_vendors_are_told(operation, given, expected):
-    wish = task(operation, given)
+    wanted = task(operation, given)
     if FAMILY.operations[operation].parent:
-        wish = dataclasses.replace(wish, inherited=SunoApi().from_parent(wish, parent(given={"model": "V5"})))
-    assert SunoApi().validate(wish) == []
-    body = SunoApi().create(wish, None).json
+        wanted = dataclasses.replace(wanted, inherited=SunoApi().from_parent(wanted, parent(given={"model": "V5"})))
+    assert SunoApi().validate(wanted) == []
+    body = SunoApi().create(wanted, None).json
     assert body.pop("callBackUrl") == "https://callback.invalid/"
     assert body == expected
-    assert SunoApi().create(wish, HOOK).json["callBackUrl"] == HOOK
+    assert SunoApi().create(wanted, HOOK).json["callBackUrl"] == HOOK
 
 
 @pytest.mark.parametrize(
@@ -879,10 +879,10 @@ def test_what_the_vendors_are_told(operation, given, expected):
     ],
 )
 def test_what_is_answered_at_once_has_no_callback(operation, given, expected):
-    wish = task(operation, given)
+    wanted = task(operation, given)
     if FAMILY.operations[operation].parent:
-        wish = dataclasses.replace(wish, inherited=SunoApi().from_parent(wish, parent()))
-    assert SunoApi().create(wish, HOOK).json == expected
+        wanted = dataclasses.replace(wanted, inherited=SunoApi().from_parent(wanted, parent()))
+    assert SunoApi().create(wanted, HOOK).json == expected
 
 
 WRONG = [
@@ -1060,20 +1060,20 @@ def test_an_answer_for_many_that_knows_none(answer, outcome):
 )  # fmt: skip
 def test_a_question_about_a_clip_may_be_asked_again(dialect, answer, found):
     """It buys nothing: no answer to it leaves a task unconfirmed."""
-    wish = task("wav", {"clip": "c 1"}, external_id="c 1")
-    for exchange in (DIALECTS[dialect].submit(wish, HOOK), DIALECTS[dialect].poll(wish)):
+    wanted = task("wav", {"clip": "c 1"}, external_id="c 1")
+    for exchange in (DIALECTS[dialect].submit(wanted, HOOK), DIALECTS[dialect].poll(wanted)):
         (call,), came = drive(exchange, answer)
         assert (call.method, call.path) == ("GET", "/suno/act/wav/c%201")
         assert (came.outcome if isinstance(came, UpstreamError) else came) == found
 
 
 def test_a_clip_that_is_missing_from_the_feed_keeps_the_rest_from_deciding():
-    wish = task("music", external_id="c1,c2")
-    _, update = drive(NewApiRaw().poll(wish), reply([clip()]))
+    wanted = task("music", external_id="c1,c2")
+    _, update = drive(NewApiRaw().poll(wanted), reply([clip()]))
     assert (update.state, [result.role for result in update.results]) == (State.RUNNING, ["preview"])
-    _, update = drive(NewApiRaw().poll(wish), reply([broken("c1")]))
+    _, update = drive(NewApiRaw().poll(wanted), reply([broken("c1")]))
     assert (update.state, update.failure) == (State.RUNNING, None)
-    _, update = drive(NewApiRaw().poll(wish), reply([clip("c2", audio=OTHER), clip()]))
+    _, update = drive(NewApiRaw().poll(wanted), reply([clip("c2", audio=OTHER), clip()]))
     assert update.state is State.SUCCEEDED
     _, update = drive(NewApiRaw().poll(task("lyrics", external_id="l1")), reply(LYRICS))
     assert update.state is State.SUCCEEDED
@@ -1175,8 +1175,8 @@ def test_a_listed_job_tells_whether_it_may_be_anothers():
 
 
 def test_the_list_is_asked_for_the_tasks_own_time_with_the_accounts_token():
-    wish = task("music", DESCRIBED, unconfirmed_since=NOW + dt.timedelta(seconds=30))
-    (call,), _ = drive(NewApi().find_lost_jobs(wish), listed())
+    wanted = task("music", DESCRIBED, unconfirmed_since=NOW + dt.timedelta(seconds=30))
+    (call,), _ = drive(NewApi().find_lost_jobs(wanted), listed())
     start, end = int(NOW.timestamp()) - 120, int(NOW.timestamp()) + 30 + 120 + 1
     assert call.path == f"/api/task/self?p=1&page_size=100&start_timestamp={start}&end_timestamp={end}&platform=suno"
     assert (call.account, call.creates) == (True, False)

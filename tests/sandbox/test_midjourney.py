@@ -268,7 +268,7 @@ async def test_refusals_are_new_apis_word_for_word(visit: Visit) -> None:
     grid = await visit.done()
     running = await visit.job(prompt="[stuck]")
     upscale = button(grid, "U1")
-    wishes = {
+    requests = {
         "prompt_is_required": ("imagine", {}),
         "base64_is_required": ("describe", {}),
         "custom_id_is_required": ("action", {"taskId": grid["id"]}),
@@ -278,7 +278,7 @@ async def test_refusals_are_new_apis_word_for_word(visit: Visit) -> None:
         "quota_not_enough": ("imagine", {"prompt": "[nocredit]"}),
         "bind_request_body_failed": ("imagine", {"prompt": "[refuse]"}),
     }
-    for description, (verb, body) in wishes.items():
+    for description, (verb, body) in requests.items():
         answer = await visit.post(f"/mj/submit/{verb}", **body)
         expected = {"description": f"{description} ", "type": "upstream_error", "code": 4}
         assert (answer.status_code, answer.json()) == (400, expected)

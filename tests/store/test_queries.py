@@ -8,11 +8,11 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from tests.support.world import JOB_SECONDS, WISH, World
+from tests.support.world import JOB_SECONDS, TASK_REQUEST, World
 
 
 async def submitted(api: httpx.AsyncClient, prompt: str = "[drop] a dove", **more: Any) -> dict[str, Any]:
-    answer = await api.post("/v1/tasks", json={**WISH, "input": {"prompt": prompt}, **more})
+    answer = await api.post("/v1/tasks", json={**TASK_REQUEST, "input": {"prompt": prompt}, **more})
     assert answer.status_code == 202, answer.text
     return dict(answer.json())
 
@@ -29,7 +29,7 @@ async def test_a_request_that_waits_is_answered_when_the_task_ends(
             waiting = asyncio.create_task(
                 api.post(
                     "/v1/tasks",
-                    json={**WISH, "input": {"prompt": "a dove"}},
+                    json={**TASK_REQUEST, "input": {"prompt": "a dove"}},
                     headers={"Prefer": "respond-async, wait=60"},
                 )
             )

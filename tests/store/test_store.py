@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Table, insert, select
 from sqlalchemy.exc import IntegrityError
 
-from service.domain.task import Action, Failure, Result, Source, State, Submission, Task
+from service.domain.task import Action, Failure, Outcome, Result, Source, State, Submission, Task
 from service.store import callbacks as callback_store
 from service.store import events, queue, submissions, tables
 from service.store import tasks as task_store
@@ -99,9 +99,9 @@ async def test_every_field_that_may_change_is_written_back(database: Database) -
     async with database.writing() as connection:
         await queue.settle_tasks(connection, [FULL])
         found = await task_store.find(connection, task.id)
-    wish = ("client", "family", "operation", "input", "options", "labels", "callback_url", "idempotency_key")
+    given = ("client", "family", "operation", "input", "options", "labels", "callback_url", "idempotency_key")
     once = (
-        *wish,
+        *given,
         "callback_events",
         "request_hash",
         "route",
@@ -314,7 +314,7 @@ async def test_a_late_answer_may_prove_a_job_and_nothing_may_unprove_it(database
     sent = a_submission(task)
 
     async def settled(outcome: str, external_id: str | None = None) -> Submission:
-        news = dataclasses.replace(sent, outcome=outcome, external_id=external_id, settled_at=NOW)
+        news = dataclasses.replace(sent, outcome=Outcome(outcome), external_id=external_id, settled_at=NOW)
         async with database.writing() as connection:
             await submissions.settle(connection, [news])
             return (await submissions.by_id(connection, [sent.id]))[sent.id]

@@ -110,8 +110,8 @@ def prompts(count: int, chance: random.Random) -> list[str]:
 class Clients:
     """Submit tasks as clients do that want each exactly once: again with the same key until there is an answer."""
 
-    def __init__(self, client: httpx.AsyncClient, hook: str, wanted: Sequence[str], **wish: Any) -> None:
-        self._client, self._hook, self._wish = client, hook, wish
+    def __init__(self, client: httpx.AsyncClient, hook: str, wanted: Sequence[str], **fields: Any) -> None:
+        self._client, self._hook, self._request = client, hook, fields
         self._left: Iterator[str] = iter(wanted)
         self.wanted = wanted
         self.accepted: dict[str, str] = {}
@@ -130,9 +130,9 @@ class Clients:
                 await asyncio.sleep(0.02)
 
     async def _submit(self, prompt: str) -> None:
-        wish = {"family": "runway", "operation": "text_to_video", "input": {"prompt": prompt}, **self._wish}
+        request = {"family": "runway", "operation": "text_to_video", "input": {"prompt": prompt}, **self._request}
         answer = await self._client.post(
-            "/v1/tasks", json={**wish, "callback_url": f"{self._hook}/done"}, headers={"Idempotency-Key": prompt}
+            "/v1/tasks", json={**request, "callback_url": f"{self._hook}/done"}, headers={"Idempotency-Key": prompt}
         )
         if answer.status_code == 503:
             assert (answer.json()["code"], answer.headers["retry-after"]) == ("unavailable", "5")

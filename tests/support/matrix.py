@@ -33,7 +33,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "fault-matrix.md"
 DEADLINE = 400
 NAMES = ("elkapi", "cometapi", "runwayml")
 HOSTS = {"sandbox.test": "elkapi", "comet.test": "cometapi", "runwayml.test": "runwayml"}
-THREE = {
+THREE_UPSTREAMS = {
     "COMETAPI_KEY": "comet-key",
     "DOVECOTE_UPSTREAMS__COMETAPI__BASE_URL": "http://comet.test",
     "RUNWAYML_API_SECRET": "runway-key",
@@ -228,7 +228,7 @@ class Stage:
     @contextlib.asynccontextmanager
     async def opened(cls, url: str, order: str) -> AsyncIterator["Stage"]:
         """Open one over a migrated database."""
-        more = {**THREE, "DOVECOTE_ROUTES__RUNWAY": ",".join(ORDERS[order])}
+        more = {**THREE_UPSTREAMS, "DOVECOTE_ROUTES__RUNWAY": ",".join(ORDERS[order])}
         async with World.opened(url, **more) as world:
             yield cls(world)
 

@@ -35,9 +35,9 @@ from service.store.events import Event
 from service.store.submissions import submission_of
 from service.store.tasks import task_of
 from service.store.webhooks.messages import Message
+from tests.support.crashes import Crash, CrashingNetwork, CrashingServer, CrashingWriter, CrashPoint
 from tests.support.replay import Kept
 from tests.support.world import JOB_SECONDS, World
-from tests.system.test_crashes import Crash, Door, Fate, MortalNetwork, MortalWriter
 
 START = dt.datetime(2026, 3, 1, 12, tzinfo=dt.UTC)
 KEYS = {"ada": "ada-has-a-key-of-her-own", "ben": "ben-has-a-key-of-his-own"}
@@ -184,11 +184,11 @@ class OneByOne:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Known:
-    """What a client knows of a task that it wished for."""
+    """What a client knows of a task that it submitted."""
 
     client: str
     prompt: str
-    wish: Mapping[str, Any]
+    request: Mapping[str, Any]
     key: str
 
 
@@ -207,8 +207,8 @@ class Stage:
         self.mail: list[Letter] = []
         """Every callback that an upstream has wanted delivered so far."""
         self.acknowledged: list[tuple[UUID, bytes, Letter]] = []
-        self.wishes: list[Known] = []
-        self.fate = Fate(FOREVER)
+        self.requests: list[Known] = []
+        self.fate = CrashPoint(FOREVER)
         self._immortal = world.context
         self.reader = _plain_reader(world.context.database)
         self._background: set[asyncio.Task[Any]] = set()
@@ -255,18 +255,18 @@ class Stage:
     def begin(self) -> None:
         """Start a process over the same database, network and clock."""
         last = self.world.context._last_id
-        self.fate = Fate(FOREVER)
-        client = httpx.AsyncClient(transport=MortalNetwork(self.world.edge, self.fate), follow_redirects=False)
+        self.fate = CrashPoint(FOREVER)
+        client = httpx.AsyncClient(transport=CrashingNetwork(self.world.edge, self.fate), follow_redirects=False)
         context = dataclasses.replace(
             self._immortal,
-            writer=MortalWriter(self._immortal.writer, self.fate),
+            writer=CrashingWriter(self._immortal.writer, self.fate),
             http=Http(client, client, client),
             upstreams=upstreams_of(self._immortal.settings),
             _last_id=last,
             _batches={},
         )
         self.world.context = context
-        self.world.edge.hosts["dovecote.test"] = Door(context, self.fate)
+        self.world.edge.hosts["dovecote.test"] = CrashingServer(context, self.fate)
 
     async def restart(self) -> None:
         """Do what a starting process does."""
@@ -343,18 +343,18 @@ class Stage:
 
     # ── the client ──
 
-    async def wish(self, client: str, words: str, **more: Any) -> None:
-        number = len(self.wishes)
+    async def request(self, client: str, words: str, **more: Any) -> None:
+        number = len(self.requests)
         prompt = f"{words} dove {number}"
         document = {"family": "runway", "operation": "text_to_video", "input": {"prompt": prompt}, **more}
-        self.wishes.append(Known(client, prompt, document, f"key {number}"))
+        self.requests.append(Known(client, prompt, document, f"key {number}"))
         await self.insist(number)
 
     async def insist(self, number: int) -> None:
-        """Send a wish, perhaps once more."""
-        wished = self.wishes[number]
-        headers = {"Idempotency-Key": wished.key}
-        await self.ask(wished.client, "/v1/tasks", wished.wish, headers, expected={202})
+        """Send a request, perhaps once more."""
+        requested = self.requests[number]
+        headers = {"Idempotency-Key": requested.key}
+        await self.ask(requested.client, "/v1/tasks", requested.request, headers, expected={202})
 
     async def act(self, number: int, verb: str) -> None:
         """Cancel, refresh or retry a task."""
@@ -377,7 +377,9 @@ class Stage:
         assert status in expected or status in {0, None}, (path, status)
 
     async def of(self, number: int) -> Kept | None:
-        found = [kept for kept in (await self.read()).tasks if kept.task.input["prompt"] == self.wishes[number].prompt]
+        found = [
+            kept for kept in (await self.read()).tasks if kept.task.input["prompt"] == self.requests[number].prompt
+        ]
         return found[0] if found else None
 
     # ── the providers ──

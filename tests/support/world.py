@@ -23,7 +23,8 @@ from service.flows.submission import duplicates
 from service.flows.submission import run as submission_run
 from service.flows.submission.accept import accept
 from service.flows.webhooks import dispatch
-from service.http.client import SECRET_QUERY, Http, on_the_wire
+from service.http.client import Http
+from service.http.transport import SECRET_QUERY, on_the_wire
 from service.sandbox import Faults, InProcessTransport, Receiver, Sandbox
 from service.settings.model import Settings, load
 from service.store import callbacks as callback_store
@@ -38,7 +39,7 @@ WEBHOOK_SECRET = "whsec_" + "c2VjcmV0LW9mLXRoZS10ZXN0cy1zZWNyZXQ="
 PUBLIC_URL = "http://dovecote.test"
 RECEIVER_URL = "http://receiver.test/done"
 JOB_SECONDS = 10.0
-WISH = {"family": "runway", "operation": "text_to_video", "input": {"prompt": "[drop] a dove"}}
+TASK_REQUEST = {"family": "runway", "operation": "text_to_video", "input": {"prompt": "[drop] a dove"}}
 """The document of a task that nobody calls back about."""
 
 
@@ -174,18 +175,18 @@ class World:
             async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
                 yield cls(context, clock, sandbox, receiver, edge, client)
 
-    async def submit(self, prompt: str = "a dove", **wish: Any) -> Task:
+    async def submit(self, prompt: str = "a dove", **fields: Any) -> Task:
         """Accept a Runway task."""
-        return await self.submit_as("default", prompt, **wish)
+        return await self.submit_as("default", prompt, **fields)
 
-    async def submit_as(self, client: str, prompt: str = "a dove", **wish: Any) -> Task:
+    async def submit_as(self, client: str, prompt: str = "a dove", **fields: Any) -> Task:
         """Accept a Runway task of a client."""
         document = {
             "family": "runway",
             "operation": "text_to_video",
             "input": {"prompt": prompt},
             "callback_url": RECEIVER_URL,
-            **wish,
+            **fields,
         }
         given = {name: value for name, value in document.items() if value is not None}
         return (await accept(self.context, given, client=client)).task

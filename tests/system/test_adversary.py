@@ -17,7 +17,7 @@ import pytest
 from pydantic import SecretStr
 
 from service.domain.errors import Uncertain
-from service.domain.task import Result, Source, State, Task, Update
+from service.domain.task import Outcome, Result, Source, State, Task, Update
 from service.flows import callbacks as callbacks_flow
 from service.flows import polling
 from service.flows.apply import News, settle_surely
@@ -193,13 +193,13 @@ async def test_nothing_is_bought_for_a_task_that_was_told_dead(world: World) -> 
     ``hand_over``; ``_ask`` does not take it again for submits), and give up the claim when it has run out by then.
     """
     provider = meet(world, TAKEN)
-    places = world.context.upstreams["elkapi"].slots
-    taken = [places.take() for _ in range(places.free)]
+    slots = world.context.upstreams["elkapi"].slots
+    taken = [slots.try_acquire() for _ in range(slots.free)]
     task = await world.submit(deadline=60)
     await world.pass_time(240, step=5)
     told = (await world.task(task)).state
     for _ in taken:
-        places.give()
+        slots.release()
     await world.pass_time(10)
     assert (told, len(provider.bought)) == (State.EXPIRED, 0)
 
@@ -211,7 +211,7 @@ async def test_the_id_of_a_paid_job_outlives_an_exhausted_pool(world: World) -> 
     """``settle_surely`` gives up: the id of a job that was paid for is lost when all 20 connections are lent for 10 s.
 
     ``store/database.py`` ``out_of_reach`` knows the built-in TimeoutError only; ``sqlalchemy.exc.TimeoutError`` is a
-    SQLAlchemyError. It is also a 500 for readers, and ``Writer._commit`` then tries each of 256 wishes alone, ten
+    SQLAlchemyError. It is also a 500 for readers, and ``Writer._commit`` then tries each of 256 requests alone, ten
     seconds each. Mend: add ``sqlalchemy.exc.TimeoutError`` to the first isinstance. Also keep connections apart:
     a pool of its own for the writer on PostgreSQL, as on SQLite.
     """
@@ -289,7 +289,7 @@ async def test_one_callback_that_cannot_be_written_does_not_stop_the_others(
     ``retry_inbox`` (parked in the end), its error as the detail.
     """
     dialect = DIALECTS["runway/aggregator"]
-    hear = dialect.hear
+    hear = dialect.read_callback
     broken = Update(state=State.RUNNING, results=(Result("video", url="https://x/\ud800", role="preview"),))
     monkeypatch.setattr(
         type(dialect), "read_callback", lambda _, callback: [broken] if b"poison" in callback.body else hear(callback)
@@ -394,13 +394,13 @@ async def test_tasks_come_home_although_the_batch_query_is_refused(world: World)
             return await sandbox.handle_async_request(request)
 
     world.edge.hosts["sandbox.test"] = Refusing()
-    wish: dict[str, Any] = {
+    request: dict[str, Any] = {
         "family": "midjourney",
         "operation": "imagine",
         "input": {"prompt": "[drop] a dove"},
         "deadline": 600,
     }
-    tasks = [await world.submit(**wish) for _ in range(3)]
+    tasks = [await world.submit(**request) for _ in range(3)]
     await world.work()
     await world.pass_time(300, step=5)
     assert {(await world.task(task)).state for task in tasks} == {State.SUCCEEDED}
@@ -498,8 +498,8 @@ async def test_a_client_is_not_told_to_repeat_what_may_have_been_accepted(
         raise StoreUnavailable("the connection was reset")
 
     monkeypatch.setattr(database, "writing", losing_the_answer)
-    wish = {"family": "runway", "operation": "text_to_video", "input": {"prompt": "a dove"}}
-    answer = await world.client.post("/v1/tasks", json=wish)
+    request = {"family": "runway", "operation": "text_to_video", "input": {"prompt": "a dove"}}
+    answer = await world.client.post("/v1/tasks", json=request)
     accepted = (await world.client.get("/v1/tasks")).json()["tasks"]
     assert answer.status_code == 503
     assert len(accepted) == 1
@@ -562,8 +562,8 @@ def test_the_mistakes_of_a_request_are_bounded() -> None:
     difflib), at most 50 in ``_unstorable``; and check ``maxProperties`` before ``propertyNames``.
     """
     labels = {f"wrong name {number}": "x" for number in range(300)}
-    wish = {"family": "runway", "operation": "text_to_video", "labels": labels}
-    assert len(accept_module._SCHEMA.mistakes(wish)) <= 100
+    request = {"family": "runway", "operation": "text_to_video", "labels": labels}
+    assert len(accept_module._SCHEMA.mistakes(request)) <= 100
 
 
 async def test_a_list_is_asked_for_with_few_labels(world: World) -> None:
@@ -657,7 +657,7 @@ async def test_a_submission_keeps_the_id_that_it_was_settled_with(database_url: 
         await keep(database, task)
         async with database.writing() as connection:
             await submission_store.begin(connection, [begun])
-            taken = dataclasses.replace(begun, outcome="taken", external_id="job-7", settled_at=NOW)
+            taken = dataclasses.replace(begun, outcome=Outcome.TAKEN, external_id="job-7", settled_at=NOW)
             await submission_store.settle(connection, [taken, dataclasses.replace(taken, external_id=other)])
             [kept] = (await submission_store.of_tasks(connection, [task.id]))[task.id]
     assert kept.external_id == "job-7"

@@ -5,107 +5,24 @@ comes through without dying; what has died writes and sends nothing more.
 """
 
 import asyncio
-import dataclasses
 import itertools
 from collections import Counter
-from typing import Any
 
 import httpx
 import orjson
 import pytest
 
-from service.app import application
 from service.domain.schedules import LEASE
 from service.domain.task import State, Task
 from service.flows import polling
 from service.flows.concurrency import TaskPool
 from service.flows.context import Context
 from service.flows.submission import run as submission_run
-from service.http.client import Http
 from service.sandbox import Job, Receiver
 from service.store import tasks as task_store
 from service.store.tasks import Filter
-from service.store.writer import Batch, Writer
+from tests.support.crashes import DEADLINE, LONGEST_LEASE, Crash, CrashPoint, start_process
 from tests.support.world import JOB_SECONDS, World
-
-DEADLINE = 400
-LONGEST_LEASE = 250
-
-
-class Crash(BaseException):
-    """The process is gone: no handler of ours sees it."""
-
-
-class Fate:
-    """Counts steps, and ends the process at one of them."""
-
-    def __init__(self, last_step: int) -> None:
-        self._last = last_step
-        self.steps = 0
-
-    @property
-    def dead(self) -> bool:
-        return self.steps >= self._last
-
-    def live(self) -> None:
-        if self.dead:
-            raise Crash
-
-    def step(self) -> None:
-        self.steps += 1
-        self.live()
-
-
-class MortalWriter(Writer):
-    """Commits, and may die right after."""
-
-    def __init__(self, writer: Writer, fate: Fate) -> None:
-        self._writer, self._fate = writer, fate
-
-    async def do(self, batch: Batch[Any, Any], item: Any) -> Any:
-        self._fate.live()
-        answer = await self._writer.do(batch, item)
-        if answer != []:  # a claim that found nothing is no step
-            self._fate.step()
-        return answer
-
-    do_first = do
-
-
-class MortalNetwork(httpx.AsyncBaseTransport):
-    """Lets requests arrive, and may die before the answer is read."""
-
-    def __init__(self, network: httpx.AsyncBaseTransport, fate: Fate) -> None:
-        self._network, self._fate = network, fate
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        self._fate.live()
-        response = await self._network.handle_async_request(request)
-        self._fate.step()
-        return response
-
-
-class Door(httpx.AsyncBaseTransport):
-    """The way to a process from outside: nobody answers when it is dead, or dies while answering."""
-
-    def __init__(self, context: Context, fate: Fate) -> None:
-        self._app, self._fate = httpx.ASGITransport(application(context)), fate
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        if self._fate.dead:
-            raise httpx.ConnectError("nobody is there", request=request)
-        try:
-            return await self._app.handle_async_request(request)
-        except Crash:
-            raise httpx.ReadError("it died", request=request) from None
-
-
-def process(world: World, immortal: Context, fate: Fate) -> None:
-    """Start a process with this fate over the same database, network and clock."""
-    client = httpx.AsyncClient(transport=MortalNetwork(world.edge, fate), follow_redirects=False)
-    writer = MortalWriter(immortal.writer, fate)
-    world.context = dataclasses.replace(immortal, writer=writer, http=Http(client, client, client), _batches={})
-    world.edge.hosts["dovecote.test"] = Door(world.context, fate)
 
 
 async def live(world: World, prompt: str) -> None:
@@ -114,8 +31,8 @@ async def live(world: World, prompt: str) -> None:
     await world.until(DEADLINE + 1)
 
 
-async def restart(world: World, immortal: Context) -> None:
-    process(world, immortal, Fate(10**9))
+async def restart(world: World, healthy: Context) -> None:
+    start_process(world, healthy, CrashPoint(10**9))
     if world.context.database.sqlite:
         await world.release_leases()
     await world.until(DEADLINE + LONGEST_LEASE)
@@ -133,18 +50,18 @@ async def task_of(world: World, prompt: str) -> Task:
     "words", ["", "[drop]", "[twice][disorder][early]", "[fail]", "[429]", "[cut]", "[drop][cut]", "[refuse]"]
 )
 async def test_whenever_the_process_dies_the_task_ends_right_and_is_paid_once(world: World, words: str) -> None:
-    immortal = world.context
+    healthy = world.context
     world.edge.hosts["receiver.test"] = httpx.ASGITransport((receiver := Receiver()).app)
     for last_step in itertools.count(1):
-        prompt, fate = f"{words} a dove, until step {last_step}", Fate(last_step)
-        process(world, immortal, fate)
+        prompt, crash_point = f"{words} a dove, until step {last_step}", CrashPoint(last_step)
+        start_process(world, healthy, crash_point)
         try:
             await live(world, prompt)
         except Crash:
-            assert fate.dead
-        await restart(world, immortal)
+            assert crash_point.dead
+        await restart(world, healthy)
         await judge(world, prompt, receiver)
-        if not fate.dead:
+        if not crash_point.dead:
             break
     assert last_step > 6, "too few steps: something did not happen at all"
 

@@ -20,9 +20,9 @@ from service.sandbox import Faults, Job, Receiver
 from service.store import tasks as task_store
 from service.store import upstreams as upstream_store
 from service.store.tasks import Filter
-from tests.flows.submission.test_failover import THREE, Route
+from tests.support.crashes import DEADLINE, LONGEST_LEASE, Crash, CrashPoint, start_process
+from tests.support.routes import THREE_UPSTREAMS, Route
 from tests.support.world import World
-from tests.system.test_crashes import DEADLINE, LONGEST_LEASE, Crash, Fate, process
 
 pytestmark = pytest.mark.long
 
@@ -37,7 +37,7 @@ class Story:
     words: tuple[str, ...] = ("", "")
     """One task each, with these words in its prompt."""
     settings: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    wish: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    request: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     first: Faults = NO_FAULTS
     """What goes wrong at the first upstream, besides."""
     before: Callable[[Route], Awaitable[None]] | None = None
@@ -66,11 +66,11 @@ STORIES = {
     "an open circuit and its probe": Story(
         settings={"DOVECOTE_ROUTES__RUNWAY": "elkapi"}, before=keeps_failing, least_steps=10
     ),
-    "a policy that gives up": Story(words=("[cut][drop]",), wish={"on_uncertain": "fail"}, least_steps=5),
+    "a policy that gives up": Story(words=("[cut][drop]",), request={"on_uncertain": "fail"}, least_steps=5),
     "a policy that buys again, and a job too many": Story(
         words=("[cut][late=200]",),
         settings={"DOVECOTE_ROUTES__RUNWAY": "elkapi,runwayml"},
-        wish={"on_uncertain": "resubmit_once"},
+        request={"on_uncertain": "resubmit_once"},
         most_jobs=2,
         least_steps=12,
     ),
@@ -79,27 +79,27 @@ STORIES = {
 
 @pytest.mark.parametrize("story", STORIES.values(), ids=STORIES.keys())
 async def test_whenever_the_process_dies_on_a_route_the_tasks_end_right(database_url: str, story: Story) -> None:
-    async with World.opened(database_url, **{**THREE, **story.settings}) as world:
-        immortal, route = world.context, Route(world)
+    async with World.opened(database_url, **{**THREE_UPSTREAMS, **story.settings}) as world:
+        healthy, route = world.context, Route(world)
         route.elk.faults = story.first
         world.edge.hosts["receiver.test"] = httpx.ASGITransport((receiver := Receiver()).app)
         for last_step in itertools.count(1):
             if story.before is not None:
                 await story.before(route)
-            fate = Fate(last_step)
-            process(world, immortal, fate)
+            crash_point = CrashPoint(last_step)
+            start_process(world, healthy, crash_point)
             prompts = [f"{word} {last_step}.{number} dove" for number, word in enumerate(story.words)]
             with contextlib.suppress(Crash):
                 for prompt in prompts:
-                    await world.submit(prompt, deadline=DEADLINE, operation="text_to_video", **story.wish)
+                    await world.submit(prompt, deadline=DEADLINE, operation="text_to_video", **story.request)
                 await world.until(DEADLINE + 1)
-            process(world, immortal, Fate(10**9))
+            start_process(world, healthy, CrashPoint(10**9))
             if world.context.database.sqlite:
                 await world.release_leases()
             await world.until(DEADLINE + LONGEST_LEASE)
             for prompt in prompts:
                 await judge(route, receiver, prompt, story)
-            if not fate.dead:
+            if not crash_point.dead:
                 break
         assert last_step > story.least_steps, "too few steps: something did not happen at all"
 

@@ -1,84 +1,24 @@
 """The service as real processes on one database: two roles, a restart, and what a start refuses."""
 
 import asyncio
-import contextlib
 import json
 import signal
-import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 
 from service.cli import exits
-from service.cli.practice import SANDBOX_KEY, plug
-from service.cli.processes import LOOPBACK, Served, Troupe, clean_environment, free_ports
+from service.cli.practice import SANDBOX_KEY
+from service.cli.processes import LOOPBACK, Served, Troupe, free_ports
 from service.flows.signals_catchup import LOOK_AGAIN
 from service.sandbox import Receiver, Sandbox, running
 from service.store.migrate import _LOCK
 from tests.support.breakage import ANSWER, HEAD, Server, request_of
+from tests.support.processes import PATIENCE, client_of, dovecote, run, started, submit, task_in, until
 from tests.support.world import JOB_SECONDS, WEBHOOK_SECRET, Clock
 
 pytestmark = pytest.mark.xdist_group("demo")
-
-NEVER_POLLED = 3600.0
-"""What a task is said to take usually: no poll brings news before a callback does."""
-PATIENCE = 20.0
-
-
-def dovecote(folder: Path, database_url: str, upstream: str, role: str = "all", *, public: str = "") -> Served:
-    """Plan a server; it is not started yet."""
-    (port,) = free_ports(1)
-    settings = {
-        **plug(upstream, NEVER_POLLED, "elkapi"),
-        "DOVECOTE_DATABASE_URL": database_url,
-        "DOVECOTE_HOST": LOOPBACK,
-        "DOVECOTE_PORT": str(port),
-        "DOVECOTE_PUBLIC_URL": public or f"http://{LOOPBACK}:{port}",
-        "DOVECOTE_WEBHOOK_SECRET": WEBHOOK_SECRET,
-        "DOVECOTE_ALLOW_PRIVATE_WEBHOOKS": "true",
-    }
-    return Served(role, ("serve", "--role", role), {**clean_environment(), **settings}, port, folder, "/readyz")
-
-
-async def started(troupe: Troupe, *served: Served) -> None:
-    for each in served:
-        troupe.start(each)
-    for each in served:
-        await asyncio.to_thread(each.wait_ready)
-
-
-@contextlib.asynccontextmanager
-async def client_of(served: Served) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=served.url, timeout=PATIENCE, trust_env=False) as client:
-        yield client
-
-
-async def submit(client: httpx.AsyncClient, **more: str) -> str:
-    wish = {"family": "runway", "operation": "text_to_video", "input": {"prompt": "a dove", "duration": 5}, **more}
-    answer = await client.post("/v1/tasks", json=wish)
-    assert answer.status_code == 202, answer.text
-    return str(answer.json()["id"])
-
-
-async def until(true: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(PATIENCE):
-        while not await true():  # noqa: ASYNC110 - what is waited for happens in another process
-            await asyncio.sleep(0.02)
-
-
-async def task_in(client: httpx.AsyncClient, task_id: str, state: str) -> dict[str, Any]:
-    """Wait until a task is in a state, and give it."""
-    found: dict[str, Any] = {}
-
-    async def there() -> bool:
-        found.update((await client.get(f"/v1/tasks/{task_id}")).json())
-        return bool(found["state"] == state)
-
-    await until(there)
-    return found
 
 
 async def test_two_roles_on_one_database_bring_a_task_home_and_wake_who_waits_for_it(
@@ -110,8 +50,8 @@ async def test_two_roles_on_one_database_bring_a_task_home_and_wake_who_waits_fo
 
 async def left_alone(client: httpx.AsyncClient) -> bool:
     """Submit a task and wait a second for its end: a process at work would have handed it over at once."""
-    wish = {"family": "runway", "operation": "text_to_video", "input": {"prompt": "a patient dove"}}
-    answer = await client.post("/v1/tasks", json=wish, headers={"Prefer": "wait=1"})
+    request = {"family": "runway", "operation": "text_to_video", "input": {"prompt": "a patient dove"}}
+    answer = await client.post("/v1/tasks", json=request, headers={"Prefer": "wait=1"})
     return bool(answer.json()["state"] == "queued")
 
 
@@ -180,27 +120,6 @@ async def door_is_shut(served: Served) -> bool:
 
 
 # ── what a start refuses ───────────────────────────────────────────────────────────────────────────────────────────
-
-
-async def run(folder: Path, database_url: str, *arguments: str) -> tuple[int, str, str]:
-    """Run a command to its end: its exit code, and what it said."""
-    (port,) = free_ports(1)
-    settings = {"DOVECOTE_DATABASE_URL": database_url, "DOVECOTE_PORT": str(port)}
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "service.cli", *arguments),
-        cwd=folder,
-        env={**clean_environment(), **settings},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    try:
-        out, said = await asyncio.wait_for(process.communicate(), PATIENCE)
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    assert process.returncode is not None
-    return process.returncode, out.decode(), said.decode()
 
 
 async def test_a_database_that_nobody_has_migrated_is_refused(empty_postgresql_url: str, tmp_path: Path) -> None:

@@ -23,16 +23,15 @@ from service.store import api_keys, tables
 from service.store import tasks as task_store
 from service.web.api import ENDPOINTS
 from service.web.api import tasks as tasks_module
+from tests.support.clients import BOB, a_key
+from tests.support.serving import served
 from tests.support.values import a_task
 from tests.support.world import JOB_SECONDS, WEBHOOK_SECRET, Hasty, World
-from tests.web.auth.test_api_keys import a_key
-from tests.web.test_server_protocol import served
 
 PROVIDER_KEY, CALLBACK_SECRET = "sandbox-key", "callback-secret-of-the-tests"
 """The secrets that every world has."""
 API_KEY = "canary-api-key-77e0-long-enough"
 DATABASE_KEY = write_key(b"cana", b"canary-database-key-".ljust(32, b"y"))
-BOB = "bob-key-that-is-long-enough"
 INPUT = {"prompt": "canary-prompt-e2f5", "negative_prompt": "canary-negative-09b3"}
 OPTION, LABEL, HOOK = "canary-option-5d7c", "canary-label-f3a8", "canary-hook-61d2"
 OF_THE_TASK = (*INPUT.values(), OPTION, LABEL)
@@ -87,7 +86,7 @@ def bearer(key: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {key}"}
 
 
-async def wish(world: World, words: str = "", *, key: str = API_KEY, **more: Any) -> httpx.Response:
+async def submit(world: World, words: str = "", *, key: str = API_KEY, **more: Any) -> httpx.Response:
     document = {
         "family": "runway",
         "operation": "text_to_video",
@@ -103,7 +102,7 @@ async def wish(world: World, words: str = "", *, key: str = API_KEY, **more: Any
 async def imagine(world: World, words: str = "") -> httpx.Response:
     """Wish for something with a negative prompt."""
     given = {**INPUT, "prompt": f"{words} {INPUT['prompt']}"}
-    return await wish(world, family="midjourney", operation="imagine", input=given)
+    return await submit(world, family="midjourney", operation="imagine", input=given)
 
 
 async def tokens(world: World) -> list[str]:
@@ -136,9 +135,9 @@ async def everything_for(world: World, key: str, ids: list[str]) -> str:
 
 async def test_success_and_every_fault_of_a_provider_tell_nothing(marked: World, log: Heard) -> None:
     for fault in sorted(FAULTS.keys() - SLOW_IN_FACT):
-        assert (await wish(marked, f"[{fault}]")).status_code == 202
+        assert (await submit(marked, f"[{fault}]")).status_code == 202
         assert (await imagine(marked, f"[{fault}]")).status_code == 202
-    assert (await wish(marked, key=DATABASE_KEY)).status_code == 202
+    assert (await submit(marked, key=DATABASE_KEY)).status_code == 202
     marked.edge.down.add("receiver.test")
     await marked.until(JOB_SECONDS * 3)
     marked.edge.down.clear()
@@ -186,7 +185,7 @@ async def test_an_upstream_that_repeats_what_it_was_sent_tells_the_log_nothing(
             return answer
 
     marked.edge.hosts["sandbox.test"] = Echo()
-    made = [(await each(marked)).json()["id"] for each in (wish, imagine)]
+    made = [(await each(marked)).json()["id"] for each in (submit, imagine)]
     await marked.until(JOB_SECONDS * 4)
     for task_id in made:
         await marked.client.post(f"/v1/tasks/{task_id}/refresh", headers=bearer(API_KEY))
@@ -205,7 +204,7 @@ def _broken_by(*said: str) -> Callable[..., Any]:
 async def test_mistakes_of_our_own_tell_where_and_not_with_what(
     marked: World, log: Heard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = (await wish(marked, "[drop]")).json()
+    made = (await submit(marked, "[drop]")).json()
     await marked.work()
     [submission] = await marked.submissions(await marked.task(UUID(made["id"])))
     token = marked.context.tokens.make(submission.id)
@@ -215,7 +214,7 @@ async def test_mistakes_of_our_own_tell_where_and_not_with_what(
             if hasattr(dialect, method):
                 broken.setattr(dialect, method, _broken_by(*everything))
         await marked.client.post(f"/callbacks/{token}", json={"task_id": INPUT["prompt"], "status": token})
-        await wish(marked)
+        await submit(marked)
         await marked.until(JOB_SECONDS * 3)
     with monkeypatch.context() as broken:
         broken.setattr(tasks_module, "show_task", _broken_by(*everything))
@@ -226,7 +225,7 @@ async def test_mistakes_of_our_own_tell_where_and_not_with_what(
         await marked.until(JOB_SECONDS * 3)
     with monkeypatch.context() as broken:
         broken.setattr(task_store, "row_of", _broken_by(*everything))
-        assert (await wish(marked)).status_code == 500
+        assert (await submit(marked)).status_code == 500
         broken.setattr(marked.context.database, "reading", _broken_by(*everything))
         foreign = await everything_for(marked, BOB, [made["id"]])
     assert [canary for canary in everything if canary in foreign] == []
@@ -238,7 +237,7 @@ async def test_mistakes_of_our_own_tell_where_and_not_with_what(
 async def test_the_web_server_tells_nothing_either(marked: World, log: Heard, monkeypatch: pytest.MonkeyPatch) -> None:
     """The server logs an exception once more, and loop and sockets speak for themselves."""
     asyncio.get_running_loop().set_debug(True)
-    made = (await wish(marked, "[drop]")).json()
+    made = (await submit(marked, "[drop]")).json()
     await marked.work()
     [token] = await tokens(marked)
     monkeypatch.setattr(tasks_module, "show_task", _broken_by(*OF_THE_TASK, API_KEY, token))

@@ -108,7 +108,7 @@ class Dovecote(RuleBasedStateMachine):
 
     # ── clients ──
 
-    @precondition(lambda self: len(self.stage.wishes) < MAX_TASKS)
+    @precondition(lambda self: len(self.stage.requests) < MAX_TASKS)
     @rule(
         client=st.sampled_from(["ada", "ben"]),
         words=st.sampled_from(WORDS),
@@ -117,10 +117,10 @@ class Dovecote(RuleBasedStateMachine):
         told=st.booleans(),
         mood=st.none() | moods,
     )
-    def wish(self, client: str, words: str, policy: str, deadline: int, *, told: bool, mood: str | None) -> None:
+    def request(self, client: str, words: str, policy: str, deadline: int, *, told: bool, mood: str | None) -> None:
         """Wish for something; with a mood, it is handed over while all upstreams are in it."""
         more = {"callback_url": RECEIVER_URL} if told else {}
-        self.run(self.stage.wish(client, words, on_uncertain=policy, deadline=deadline, **more))
+        self.run(self.stage.request(client, words, on_uncertain=policy, deadline=deadline, **more))
         if mood is not None:
             self._hand_over(mood)
 
@@ -136,19 +136,19 @@ class Dovecote(RuleBasedStateMachine):
     @when(*State)
     @rule(task=tasks)
     def insist(self, task: int) -> None:
-        self.run(self.stage.insist(task % len(self.stage.wishes)))
+        self.run(self.stage.insist(task % len(self.stage.requests)))
 
     @alive
     @when(*OPEN)
     @rule(task=tasks, verb=st.sampled_from(["cancel", "refresh"]))
     def act(self, task: int, verb: str) -> None:
-        self.run(self.stage.act(task % len(self.stage.wishes), verb))
+        self.run(self.stage.act(task % len(self.stage.requests), verb))
 
     @alive
     @when(State.UNCONFIRMED)
     @rule(task=tasks, mood=st.none() | moods)
     def retry(self, task: int, mood: str | None) -> None:
-        self.run(self.stage.act(task % len(self.stage.wishes), "retry"))
+        self.run(self.stage.act(task % len(self.stage.requests), "retry"))
         if mood is not None:
             self._hand_over(mood)
 

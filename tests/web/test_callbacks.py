@@ -21,24 +21,11 @@ from service.store import tables
 from service.store.callbacks import Received
 from service.web.api import ENDPOINTS
 from tests.support.contract import CONTRACT
-from tests.support.world import JOB_SECONDS, WISH, World
+from tests.support.provider_callbacks import callback_body, submitted_task
+from tests.support.world import JOB_SECONDS, TASK_REQUEST, World
 
 TOKENS = Tokens("a secret")
 MEBIBYTE = 1024 * 1024
-
-
-async def handed_over(world: World, prompt: str = "[drop] a dove") -> tuple[Task, str]:
-    """Hand a task over, and give it with the path that its provider was told to call."""
-    task = await world.submit(prompt)
-    await world.work()
-    [submission] = await world.submissions(task)
-    return await world.task(task), f"/callbacks/{world.context.tokens.make(submission.id)}"
-
-
-def record(task: Task, status: str = "3") -> bytes:
-    """Write the gateway's callback about a task."""
-    result = {"video_url": "https://cdn.example/dove.mp4"} if status == "3" else {}
-    return orjson.dumps({"task_id": task.external_id, "status": status, **result})
 
 
 async def kept(world: World) -> int:
@@ -65,7 +52,7 @@ def statements(world: World) -> list[str]:
 
 
 async def test_a_forged_token_is_404_and_asks_the_database_nothing(world: World) -> None:
-    _, path = await handed_over(world)
+    _, path = await submitted_task(world)
     asked = statements(world)
     other = Tokens("another secret").make(uuid4())
     swapped = path[:-1] + ("A" if path[-1] != "A" else "B")
@@ -103,7 +90,7 @@ async def test_a_true_token_of_nothing_that_is_there_is_kept_and_unmatched(world
 
 async def test_the_door_is_open_without_a_key_and_only_for_posts(database_url: str) -> None:
     async with World.opened(database_url, DOVECOTE_API_KEYS="alice=a-key-that-is-long-enough") as world:
-        _, path = await handed_over(world)
+        _, path = await submitted_task(world)
         assert (await world.client.get(path)).status_code == 405
         assert (await world.client.post(path, content=b"{}", headers={"Host": "any.example"})).status_code == 200
 
@@ -143,8 +130,8 @@ async def test_a_callback_that_comes_before_the_answer_to_the_submit_is_applied(
 
 
 async def test_a_thousand_equal_callbacks_at_once_make_one_row_and_one_transition(world: World) -> None:
-    task, path = await handed_over(world)
-    body = record(task)
+    task, path = await submitted_task(world)
+    body = callback_body(task)
     answers = await asyncio.gather(*(world.client.post(path, content=body) for _ in range(1000)))
     assert {answer.status_code for answer in answers} == {200}
     received = await decided(world, task)
@@ -161,10 +148,10 @@ async def test_a_thousand_equal_callbacks_at_once_make_one_row_and_one_transitio
     [("13", ["applied", "applied"]), ("31", ["applied", "stale"]), ("32", ["applied", "late"])],
 )
 async def test_each_callback_keeps_the_decision_on_it(world: World, statuses: str, decisions: list[str]) -> None:
-    task, path = await handed_over(world)
+    task, path = await submitted_task(world)
     for status in statuses:
         world.clock.forward(1)
-        await world.client.post(path, content=record(task, status))
+        await world.client.post(path, content=callback_body(task, status))
         await callbacks_flow.run_due(world.context)
     assert [received.decision for received in await world.callbacks(task)] == decisions
     assert (await world.task(task)).state is State.SUCCEEDED
@@ -172,14 +159,14 @@ async def test_each_callback_keeps_the_decision_on_it(world: World, statuses: st
 
 async def test_a_callback_that_is_only_to_hasten_a_poll_is_not_believed(database_url: str) -> None:
     async with World.opened(database_url, DOVECOTE_UPSTREAMS__ELKAPI__CALLBACKS="confirm") as world:
-        task, path = await handed_over(world)
-        await world.client.post(path, content=record(task))
+        task, path = await submitted_task(world)
+        await world.client.post(path, content=callback_body(task))
         assert (await decided(world, task)).decision == "hastened"
         assert (await world.task(task)).state is State.SUBMITTED
         await world.work()
         assert (await world.task(task)).state is State.SUBMITTED  # the poll knows better
         world.clock.forward(JOB_SECONDS)
-        await world.client.post(path, content=record(task) + b" ")
+        await world.client.post(path, content=callback_body(task) + b" ")
         await world.work()
         ended = await world.task(task)
         assert (ended.state, ended.outcome_source) == (State.SUCCEEDED, Source.POLL)
@@ -195,7 +182,7 @@ async def pieces(size: int) -> AsyncIterator[bytes]:
 
 
 async def test_a_body_may_have_one_mebibyte_and_no_more(world: World) -> None:
-    _, path = await handed_over(world)
+    _, path = await submitted_task(world)
     for size, status in ((MEBIBYTE, 200), (MEBIBYTE + 1, 413)):
         told = await world.client.post(path, content=bytes(size))
         untold = await world.client.post(path, content=pieces(size))
@@ -229,7 +216,7 @@ async def test_a_body_may_have_one_mebibyte_and_no_more(world: World) -> None:
     ids=range(16),
 )
 async def test_whatever_comes_is_stored_answered_and_called_unreadable(world: World, body: bytes) -> None:
-    task, path = await handed_over(world)
+    task, path = await submitted_task(world)
     answer = await world.client.post(path, content=body)
     assert (answer.status_code, answer.json()) == (200, {"received": True})
     received = await decided(world, task)
@@ -240,7 +227,7 @@ async def test_whatever_comes_is_stored_answered_and_called_unreadable(world: Wo
 
 
 async def test_only_harmless_headers_are_kept(world: World) -> None:
-    task, path = await handed_over(world)
+    task, path = await submitted_task(world)
     headers = {
         "Content-Type": "text/plain; grüß".encode("latin-1"),
         "User-Agent": b"x" * 60_000,
@@ -258,9 +245,9 @@ async def test_only_harmless_headers_are_kept(world: World) -> None:
 
 
 async def test_a_token_in_the_body_is_not_kept(world: World) -> None:
-    task, path = await handed_over(world)
+    task, path = await submitted_task(world)
     token = path.rpartition("/")[2]
-    body = orjson.dumps({**orjson.loads(record(task)), "callback_url": f"http://dovecote.test{path}"})
+    body = orjson.dumps({**orjson.loads(callback_body(task)), "callback_url": f"http://dovecote.test{path}"})
     await world.client.post(path, content=body)
     received = await decided(world, task)
     assert token.encode() not in received.body
@@ -283,7 +270,7 @@ async def test_a_database_that_is_down_is_503_and_a_time_to_come_again() -> None
 
 
 BODIES = {("POST", "/v1/endpoints"): {"url": "http://client.test/"}, ("POST", "/v1/messages/replay"): {}}
-"""What is taken where it is not a wish for a task."""
+"""What is taken where it is not a request for a task."""
 
 
 async def test_without_its_database_the_api_says_when_to_come_again() -> None:
@@ -292,7 +279,7 @@ async def test_without_its_database_the_api_says_when_to_come_again() -> None:
         for endpoint in ENDPOINTS:
             if endpoint.tag == "Catalogue":  # what could be asked for is known all the same
                 continue
-            body = BODIES.get((endpoint.method, endpoint.path), WISH)
+            body = BODIES.get((endpoint.method, endpoint.path), TASK_REQUEST)
             answer = await world.client.request(endpoint.method, endpoint.path.replace("{id}", str(uuid4())), json=body)
             assert (answer.status_code, answer.json()["code"], answer.headers["retry-after"]) == (
                 503,

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import socket
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import Any
@@ -16,27 +15,13 @@ from service.app import application, callback_application
 from service.cli.serve import _server
 from service.flows.signals import Signals
 from service.web import request_body, server_protocol
+from tests.support.provider_callbacks import callback_body, submitted_task
+from tests.support.serving import served
 from tests.support.world import World
-from tests.web.test_callbacks import handed_over, record
 
 PATIENCE = 5.0
 SHORT = 0.15
 """What seconds are made of here."""
-
-
-@contextlib.asynccontextmanager
-async def served(app: Any) -> AsyncIterator[int]:
-    """Serve an application as `dovecote serve` does; gives its port."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = _server(app, Signals())
-        serving = asyncio.create_task(server.serve(sockets=[listener]))
-        while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
-            await asyncio.sleep(0.005)
-        try:
-            yield listener.getsockname()[1]
-        finally:
-            server.should_exit = True
-            await serving
 
 
 @pytest.fixture
@@ -171,7 +156,7 @@ async def test_a_body_has_to_end(port: int, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 async def test_a_callback_has_to_come_and_small(world: World, port: int) -> None:
-    _, path = await handed_over(world)
+    _, path = await submitted_task(world)
     start = b"POST %s HTTP/1.1\r\nHost: x\r\n" % path.encode()
     async with Line.to(port) as line:
         line.writer.write(start + b"Content-Length: 100\r\n\r\n{")
@@ -246,11 +231,11 @@ async def test_a_request_that_waits_is_not_cut(world: World, port: int) -> None:
 
 async def test_each_port_answers_what_is_its_own(sqlite_url: str) -> None:
     async with World.opened(sqlite_url, DOVECOTE_CALLBACK_PORT="0") as world:
-        task, path = await handed_over(world)
+        task, path = await submitted_task(world)
         app, alone = application(world.context), callback_application(world.context)
         async with served(app) as port, served(alone) as callback_port, httpx.AsyncClient(trust_env=False) as client:
             main, door = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{callback_port}"
-            assert (await client.post(f"{main}{path}", content=record(task))).status_code == 404
+            assert (await client.post(f"{main}{path}", content=callback_body(task))).status_code == 404
             for closed in ("/", "/docs", "/openapi.json", "/readyz", "/v1/tasks", f"/v1/tasks/{task.id}", "/callbacks"):
                 for method in ("GET", "POST", "PUT", "DELETE", "PATCH"):
                     answer = await client.request(method, f"{door}{closed}")
@@ -260,7 +245,7 @@ async def test_each_port_answers_what_is_its_own(sqlite_url: str) -> None:
             assert (await client.get(f"{main}{path}")).status_code == 404
             assert (await client.get(f"{door}/healthz")).json() == {"status": "ok"}
             assert (await client.get(f"{main}/v1/tasks")).status_code == 200
-            taken = await client.post(f"{door}{path}", content=record(task))
+            taken = await client.post(f"{door}{path}", content=callback_body(task))
             assert (taken.status_code, taken.json()) == (200, {"received": True})
             assert (await client.post(f"{door}/callbacks/{uuid4()}", content=b"{}")).status_code == 404
         await world.work()

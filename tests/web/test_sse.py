@@ -18,6 +18,7 @@ from service.store.database import StoreUnavailable
 from service.web import sse as sse_module
 from service.web.sse import PORTION, Streams
 from tests.conftest import run_sql
+from tests.support.clients import ALICE, BOB
 from tests.support.reader import Reader
 from tests.support.world import JOB_SECONDS, World
 
@@ -214,10 +215,9 @@ async def test_whoever_waits_is_woken_when_the_line_to_the_others_is_up_again(po
 
 
 async def test_a_client_streams_its_own_only(database_url: str) -> None:
-    alice, bob = "alice-key-that-is-long-enough", "bob-key-that-is-long-enough"
-    async with World.opened(database_url, DOVECOTE_API_KEYS=f"alice={alice},bob={bob}") as world:
-        async with feed(world, "after=0", authorization=f"Bearer {alice}") as reader:
-            for key in (bob, alice):
+    async with World.opened(database_url, DOVECOTE_API_KEYS=f"alice={ALICE},bob={BOB}") as world:
+        async with feed(world, "after=0", authorization=f"Bearer {ALICE}") as reader:
+            for key in (BOB, ALICE):
                 answer = await world.client.post(
                     "/v1/tasks",
                     json={"family": "runway", "operation": "text_to_video", "input": {"prompt": "a dove"}},
@@ -227,7 +227,7 @@ async def test_a_client_streams_its_own_only(database_url: str) -> None:
             events = await reader.have(1)
             assert {each["task_id"] for each in events} == {answer.json()["id"]}
         async with Reader.opened(
-            app_of(world), f"/v1/tasks/{answer.json()['id']}/stream", authorization=f"Bearer {bob}"
+            app_of(world), f"/v1/tasks/{answer.json()['id']}/stream", authorization=f"Bearer {BOB}"
         ) as other:
             assert other.status == 404
 

@@ -11,10 +11,10 @@ from uuid import UUID
 import orjson
 
 from service.domain.task import State, Task
-from service.domain.validation import MAX_MISTAKES, Mistake, Schema, nearest
+from service.domain.validation import MAX_MISTAKES, Invalid, Mistake, Schema, nearest
 from service.domain.webhook_events import TYPES
 from service.flows.context import Context
-from service.http.ssrf.url import Unreadable, read_url
+from service.flows.webhooks.url_check import url_mistakes
 from service.providers.operation import Family, Operation
 from service.providers.registry import DIALECTS, FAMILIES, PROVIDERS, Provider
 from service.store import tasks as task_store
@@ -109,15 +109,6 @@ _INPUTS = {
 }
 
 
-class Invalid(Exception):
-    """A wish that cannot be accepted, with everything that is wrong with it."""
-
-    def __init__(self, mistakes: list[Mistake]) -> None:
-        """Keep every mistake."""
-        super().__init__("; ".join(f"{mistake.path}: {mistake.message}" for mistake in mistakes))
-        self.mistakes = mistakes
-
-
 class KeyReused(Exception):
     """The idempotency key belongs to another request."""
 
@@ -177,7 +168,7 @@ def make(context: Context, wish: Any, *, client: str, idempotency_key: str | Non
     given = wish.get("input", {})
     mistakes += _INPUTS[family.name, operation.name].mistakes(given, below="input")
     deadline = _deadline(wish.get("deadline"), operation, now, mistakes)
-    check_callback_url(context, wish.get("callback_url"), mistakes)
+    mistakes += url_mistakes(context.settings.webhook_rules, wish.get("callback_url"), field="callback_url")
     if "callback_events" in wish and "callback_url" not in wish:
         mistakes.append(Mistake("callback_events", "means nothing without a callback_url"))
     task = Task(
@@ -345,24 +336,6 @@ def _deadline(wished: Any, operation: Operation, now: dt.datetime, mistakes: lis
             return now
         return deadline.astimezone(dt.UTC)
     return now + dt.timedelta(seconds=wished if isinstance(wished, int | float) else operation.deadline)
-
-
-def check_callback_url(context: Context, url: Any, mistakes: list[Mistake], *, where: str = "callback_url") -> None:
-    """Find out whether messages may be sent to a URL that a client gave.
-
-    :param where: the field that it stands in
-    """
-    if not isinstance(url, str):
-        return
-    try:
-        objections = context.settings.webhook_rules.objections(read_url(url))
-    except Unreadable as error:
-        mistakes.append(Mistake(where, str(error)))
-        return
-    for each in objections:
-        settings = " or ".join(f"DOVECOTE_{name.upper()}" for name in each.settings)
-        hint = f"; an operator can allow it with {settings}" if settings else ""
-        mistakes.append(Mistake(where, f"{each.reason}{hint}"))
 
 
 def _route(

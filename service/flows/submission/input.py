@@ -5,11 +5,10 @@ from typing import Any
 
 from service.domain.errors import Uncertain, UpstreamError
 from service.domain.task import Source, State, Task, Update
-from service.domain.validation import Schema
+from service.domain.validation import Invalid, Schema
 from service.flows.apply import Applied, News, settle, settle_surely
 from service.flows.context import Context
 from service.flows.conversation import run_exchange
-from service.flows.submission.accept import Invalid
 from service.providers.capabilities import TakesInput
 from service.providers.registry import FAMILIES
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from service.domain.errors import AccountProblem, NotFound, Refused, Unavailable, Uncertain, UpstreamError
 from service.domain.routing import TRIES, choose, tries
 from service.domain.schedules import RETRY_AFTER_CAP, retry_submit
-from service.domain.task import Failure, Source, State, Submission, Task, Update
+from service.domain.task import MAY_HAVE_JOB, Failure, Outcome, Source, State, Submission, Task, Update
 from service.flows.apply import News, settle_surely
 from service.flows.context import Context, Upstream, log
 from service.flows.conversation import run_exchange
@@ -81,7 +81,7 @@ async def _report(context: Context, handover: Handover, error: UpstreamError | N
         log.warning("the circuit of %s (%s) cannot be written: %s", *handover.key, away)
 
 
-def _settled(handover: Handover, outcome: str, now: dt.datetime, error: UpstreamError) -> Submission:
+def _settled(handover: Handover, outcome: Outcome, now: dt.datetime, error: UpstreamError) -> Submission:
     return dataclasses.replace(
         handover.submission, outcome=outcome, code=error.code, message=str(error), settled_at=now
     )
@@ -103,7 +103,7 @@ def _taken(context: Context, handover: Handover, update: Update) -> News:
 
 def perhaps_bought(history: Sequence[Submission]) -> bool:
     """Whether one of these submissions may have made a job, although it was given up."""
-    return any(each.outcome in {"sending", "uncertain", "taken"} for each in history)
+    return any(each.outcome in MAY_HAVE_JOB for each in history)
 
 
 def who_ends(history: Sequence[Submission]) -> Source:
@@ -128,21 +128,21 @@ def went_wrong(context: Context, handover: Handover, error: UpstreamError) -> Ne
         case Refused() | NotFound():
             refused = Update(state=State.FAILED, failure=failure)
             news = dataclasses.replace(news, source=who_ends(handover.history), update=refused)
-            return dataclasses.replace(news, settles=_settled(handover, "refused", now, error))
+            return dataclasses.replace(news, settles=_settled(handover, Outcome.REFUSED, now, error))
         case AccountProblem():
             return _turned_away(news, handover, error, failure, now)
         case Unavailable():
             return _unavailable(context, news, handover, error)
         case _:
             unknown = Update(state=State.UNCONFIRMED)
-            return dataclasses.replace(news, update=unknown, settles=_settled(handover, "uncertain", now, error))
+            return dataclasses.replace(news, update=unknown, settles=_settled(handover, Outcome.UNCERTAIN, now, error))
 
 
 def _turned_away(news: News, handover: Handover, error: AccountProblem, failure: Failure, now: dt.datetime) -> News:
     """Alert, and go to the next upstream; where there is none the task has failed."""
     # Its own words are in the submission: they may repeat what was sent.
     log.error("upstream %s turns the account away (%s)", handover.upstream.name, error.code)
-    settled = _settled(handover, "account", now, error)
+    settled = _settled(handover, Outcome.ACCOUNT, now, error)
     another = choose(handover.task.route, [*handover.history, settled], now=now) is not None
     return dataclasses.replace(
         news,
@@ -158,7 +158,7 @@ def _turned_away(news: News, handover: Handover, error: AccountProblem, failure:
 def _unavailable(context: Context, news: News, handover: Handover, error: Unavailable) -> News:
     """Try again later, or at the next upstream."""
     now = context.now()
-    settled = _settled(handover, "unavailable", now, error)
+    settled = _settled(handover, Outcome.UNAVAILABLE, now, error)
     met = tries(settled.upstream, [*handover.history, settled])
     again_at = retry_submit(max(met, 1), retry_after=error.retry_after, chance=context.chance(), now=now)
     asked = now + dt.timedelta(seconds=min(error.retry_after or 0.0, LONGEST_REST))
@@ -179,12 +179,12 @@ def _unavailable(context: Context, news: News, handover: Handover, error: Unavai
 
 def found_sending(task: Task, history: Sequence[Submission], now: dt.datetime) -> News:
     """Deal with a submission whose process died while it was in flight: nobody knows whether it arrived."""
-    sending = next((each for each in history if each.outcome == "sending"), None)
+    sending = next((each for each in history if each.outcome is Outcome.SENDING), None)
     error = "Dovecote stopped while the request was on its way"
     settled = (
         None
         if sending is None
-        else dataclasses.replace(sending, outcome="uncertain", code="unknown", message=error, settled_at=now)
+        else dataclasses.replace(sending, outcome=Outcome.UNCERTAIN, code="unknown", message=error, settled_at=now)
     )
     return News(
         task_id=task.id,

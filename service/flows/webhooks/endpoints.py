@@ -10,14 +10,14 @@ import orjson
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.domain.schedules import LEASE
-from service.domain.validation import Mistake, Schema
+from service.domain.validation import Invalid, Schema
 from service.domain.webhook_events import TEST, TYPES
 from service.flows.context import Context
 from service.flows.render import rfc3339
-from service.flows.submission.accept import Invalid, check_callback_url
 from service.flows.webhooks.attempt import Claimed
 from service.flows.webhooks.dispatch import deliver
 from service.flows.webhooks.enqueue import lane_of
+from service.flows.webhooks.url_check import url_mistakes
 from service.store.webhooks import endpoints
 from service.store.webhooks import messages as message_store
 from service.store.webhooks.endpoints import Endpoint
@@ -167,9 +167,9 @@ async def try_out(context: Context, endpoint: Endpoint) -> Message:
 
 
 def _check(context: Context, schema: Schema, document: Any) -> None:
-    mistakes: list[Mistake] = schema.mistakes(document)
+    mistakes = schema.mistakes(document)
     if isinstance(document, dict):
-        check_callback_url(context, document.get("url"), mistakes, where="url")
+        mistakes += url_mistakes(context.settings.webhook_rules, document.get("url"), field="url")
     if mistakes:
         raise Invalid(mistakes)
 

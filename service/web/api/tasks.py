@@ -11,7 +11,7 @@ from starlette.responses import Response
 from service.domain.api_key import Scope
 from service.domain.errors import Refused, UpstreamError
 from service.domain.task import State, Task
-from service.domain.validation import Mistake
+from service.domain.validation import Invalid, Mistake
 from service.flows import polling
 from service.flows.context import Context
 from service.flows.render import show_event, show_task
@@ -37,7 +37,7 @@ async def submit(asked: Asked) -> Response:
     wish = await read_json(asked.request, BODY_CAP)
     try:
         accepted = await accept.accept(asked.context, wish, client=asked.client, idempotency_key=key)
-    except accept.Invalid as error:
+    except Invalid as error:
         raise invalid(error.mistakes) from None
     except accept.KeyReused as error:
         raise Problem(422, "idempotency_key_reused", str(error)) from None
@@ -109,7 +109,7 @@ async def give_input(asked: Asked) -> Response:
     given = await read_json(asked.request, BODY_CAP)
     try:
         await task_input.answer(asked.context, task, given)
-    except accept.Invalid as error:
+    except Invalid as error:
         raise invalid(error.mistakes) from None
     except task_input.NotAwaited as error:
         raise Problem(409, "not_awaited", str(error)) from None

@@ -5,7 +5,7 @@ from uuid import UUID
 from starlette.responses import Response
 
 from service.domain.api_key import Scope
-from service.flows.submission import accept
+from service.domain.validation import Invalid
 from service.flows.webhooks import endpoints as endpoints_flow
 from service.store.webhooks import attempts as attempt_store
 from service.store.webhooks import endpoints as endpoint_store
@@ -25,7 +25,7 @@ async def register(asked: Asked) -> Response:
     document = await read_json(asked.request, BODY_CAP)
     try:
         endpoint = await endpoints_flow.register(asked.context, document, client=asked.client)
-    except accept.Invalid as error:
+    except Invalid as error:
         raise invalid(error.mistakes) from None
     except endpoints_flow.TooMany as error:
         raise Problem(409, "too_many_endpoints", str(error)) from None
@@ -50,7 +50,7 @@ async def change(asked: Asked) -> Response:
     document = await read_json(asked.request, BODY_CAP)
     try:
         changed = await endpoints_flow.change(asked.context, endpoint, document)
-    except accept.Invalid as error:
+    except Invalid as error:
         raise invalid(error.mistakes) from None
     return answer_json(show_endpoint(_there(changed)))
 

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from service.domain.task import Source, State, Task
-from service.flows.submission.accept import Invalid
+from service.domain.validation import Invalid
 from service.sandbox import InProcessTransport, Sandbox
 from tests.support.world import JOB_SECONDS, World
 
@@ -25,9 +25,9 @@ async def world(database_url: str) -> AsyncIterator[World]:
         yield opened
 
 
-async def ended(world: World, prompt: str, **wish: object) -> Task:
+async def ended(world: World, prompt: str, **fields: object) -> Task:
     """Submit a task and let time pass until it has ended."""
-    task = await world.submit(prompt, **wish)
+    task = await world.submit(prompt, **fields)
     await world.work()
     await world.pass_time(JOB_SECONDS * 3)
     return await world.task(task)

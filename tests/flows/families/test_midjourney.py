@@ -21,8 +21,9 @@ from starlette.routing import Route
 
 from service.app import application, opened
 from service.domain.task import Source, State, Task
+from service.domain.validation import Invalid
 from service.flows.statistics import learn
-from service.flows.submission.accept import Invalid, accept
+from service.flows.submission.accept import accept
 from service.sandbox import Faults, InProcessTransport, Sandbox, running
 from service.settings.model import load
 from service.worker import working
@@ -33,17 +34,17 @@ MODAL, ACTION = "POST /mj/submit/modal", "POST /mj/submit/action"
 DATA = "data:image/png;base64,iVBORw0KGgo="
 
 
-async def submit(world: World, operation: str, given: dict[str, Any], **wish: Any) -> Task:
+async def submit(world: World, operation: str, given: dict[str, Any], **fields: Any) -> Task:
     """Accept a Midjourney task."""
-    return await world.submit(family="midjourney", operation=operation, input=given, **wish)
+    return await world.submit(family="midjourney", operation=operation, input=given, **fields)
 
 
-async def imagine(world: World, prompt: str = "a dove", **wish: Any) -> Task:
-    return await submit(world, "imagine", {"prompt": prompt}, **wish)
+async def imagine(world: World, prompt: str = "a dove", **fields: Any) -> Task:
+    return await submit(world, "imagine", {"prompt": prompt}, **fields)
 
 
-async def act(world: World, parent: Task, action: str, **wish: Any) -> Task:
-    return await submit(world, "action", {"action": action}, parent_id=str(parent.id), **wish)
+async def act(world: World, parent: Task, action: str, **fields: Any) -> Task:
+    return await submit(world, "action", {"action": action}, parent_id=str(parent.id), **fields)
 
 
 async def over(world: World, task: Task, seconds: float = JOB_SECONDS * 3) -> Task:
@@ -273,28 +274,28 @@ async def test_the_other_ways_to_go_on(
 
 async def test_an_action_that_is_not_there_is_a_clear_422(world: World) -> None:
     grid = await over(world, await imagine(world))
-    wish = {"family": "midjourney", "operation": "action", "parent_id": str(grid.id), "input": {"action": "U9"}}
-    answer = await world.client.post("/v1/tasks", json=wish)
+    request = {"family": "midjourney", "operation": "action", "parent_id": str(grid.id), "input": {"action": "U9"}}
+    answer = await world.client.post("/v1/tasks", json=request)
     assert answer.status_code == 422
     [mistake] = answer.json()["errors"]
     assert mistake["path"] == "input.action"
     assert "no action 'U9'; there are U1, U2, U3, U4, V1" in mistake["message"]
-    by_hand = {**wish, "input": {"action": "U1"}, "options": {"customId": "MJ::JOB::upsample::9::x", "taskId": "1"}}
+    by_hand = {**request, "input": {"action": "U1"}, "options": {"customId": "MJ::JOB::upsample::9::x", "taskId": "1"}}
     answer = await world.client.post("/v1/tasks", json=by_hand)
     assert [mistake["path"] for mistake in answer.json()["errors"]] == ["options.customId", "options.taskId"]
     assert world.sandbox.ledger.requests[ACTION] == 0
 
 
 async def test_a_parent_that_has_not_succeeded_is_a_clear_422(world: World) -> None:
-    wish = {"family": "midjourney", "operation": "action", "input": {"action": "U1"}}
+    request = {"family": "midjourney", "operation": "action", "input": {"action": "U1"}}
     for words, state in (("[stuck]", "running"), ("[fail]", "failed")):
         parent = await over(world, await imagine(world, f"{words} a dove"))
-        answer = await world.client.post("/v1/tasks", json={**wish, "parent_id": str(parent.id)})
+        answer = await world.client.post("/v1/tasks", json={**request, "parent_id": str(parent.id)})
         assert answer.status_code == 422
         [mistake] = answer.json()["errors"]
         assert mistake == {"path": "parent_id", "message": f"the task has not succeeded: it is {state}"}
     for parent_id, words in ((str(UUID(int=7)), "there is no task with this id"), (None, "is required")):
-        answer = await world.client.post("/v1/tasks", json=wish | ({"parent_id": parent_id} if parent_id else {}))
+        answer = await world.client.post("/v1/tasks", json=request | ({"parent_id": parent_id} if parent_id else {}))
         assert (answer.status_code, words in answer.json()["detail"]) == (422, True)
 
 
@@ -568,11 +569,11 @@ async def test_five_hundred_tasks_without_a_callback_are_found_by_few_questions(
     usual = {"DOVECOTE_UPSTREAMS__ELKAPI__TYPICAL_SECONDS": ""}
     async with World.opened(database_url, faults=Faults(drop=True), **usual) as world:
         takes = [least + (most - least) * number / count for number in range(count)]
-        wishes = [
+        requests = [
             {"family": "midjourney", "operation": "imagine", "input": {"prompt": f"[seconds={seconds}] a dove"}}
             for seconds in takes
         ]
-        accepted = await asyncio.gather(*(accept(world.context, wish, client="default") for wish in wishes))
+        accepted = await asyncio.gather(*(accept(world.context, request, client="default") for request in requests))
         tasks = [each.task for each in accepted]
         await world.work()
         assert world.sandbox.ledger.paid() == count
@@ -641,9 +642,9 @@ async def test_journeys_over_real_sockets(database_url: str) -> None:
             httpx.AsyncClient(base_url=url, timeout=30, trust_env=False) as client,
         ):
 
-            async def order(operation: str, given: dict[str, Any], **wish: Any) -> dict[str, Any]:
-                wish |= {"family": "midjourney", "operation": operation, "input": given}
-                answer = await client.post("/v1/tasks", json=wish)
+            async def order(operation: str, given: dict[str, Any], **fields: Any) -> dict[str, Any]:
+                fields |= {"family": "midjourney", "operation": operation, "input": given}
+                answer = await client.post("/v1/tasks", json=fields)
                 assert answer.status_code == 202, answer.text
                 return dict(answer.json())
 

@@ -15,8 +15,8 @@ import pytest
 
 from service.app import application, opened
 from service.domain.task import Source, State, Task
+from service.domain.validation import Invalid
 from service.flows.statistics import learn
-from service.flows.submission.accept import Invalid
 from service.sandbox import Sandbox, running
 from service.settings.model import load
 from service.worker import working
@@ -40,13 +40,13 @@ async def world(database_url: str) -> AsyncIterator[World]:
         yield opened
 
 
-async def submit(world: World, operation: str, given: dict[str, Any], **wish: Any) -> Task:
+async def submit(world: World, operation: str, given: dict[str, Any], **fields: Any) -> Task:
     """Accept a Suno task."""
-    return await world.submit(family="suno", operation=operation, input=given, **wish)
+    return await world.submit(family="suno", operation=operation, input=given, **fields)
 
 
-async def music(world: World, prompt: str = "a dove", **wish: Any) -> Task:
-    return await submit(world, "music", {"prompt": prompt}, **wish)
+async def music(world: World, prompt: str = "a dove", **fields: Any) -> Task:
+    return await submit(world, "music", {"prompt": prompt}, **fields)
 
 
 async def over(world: World, task: Task, seconds: float = JOB_SECONDS * 3) -> Task:
@@ -105,8 +105,8 @@ async def test_a_lost_callback_is_found_by_polling(world: World, at: str, asked:
 
 async def test_songs_whose_callbacks_are_lost_are_asked_about_together(world: World) -> None:
     """One request for each action; a gateway that does not list an id is asked about that one singly."""
-    wishes = [await music(world, f"[drop] dove {number}", upstream="elkapi") for number in range(5)]
-    wishes.append(await music(world, "[drop][ghost=25] a ghost", upstream="elkapi"))
+    requests = [await music(world, f"[drop] dove {number}", upstream="elkapi") for number in range(5)]
+    requests.append(await music(world, "[drop][ghost=25] a ghost", upstream="elkapi"))
     words = await submit(world, "lyrics", {"prompt": "[drop] a dove"}, upstream="elkapi")
     await world.work()
     await world.pass_time(20)
@@ -116,7 +116,7 @@ async def test_songs_whose_callbacks_are_lost_are_asked_about_together(world: Wo
     assert {len(body["ids"]) for body in together if body["action"] == "LYRICS"} == {1}
     assert singly >= len([body for body in together if body["action"] == "MUSIC"]), "the ghost alone"
     await world.pass_time(40)
-    assert {(await world.task(task)).state for task in [*wishes, words]} == {State.SUCCEEDED}
+    assert {(await world.task(task)).state for task in [*requests, words]} == {State.SUCCEEDED}
     assert [result.text for result in (await world.task(words)).results] == ["[Verse]\n[drop] a dove"]
 
 
@@ -299,9 +299,9 @@ async def test_what_cannot_be_gone_on_from_is_said_before_anything_is_sent(world
         ({}, failed, "the task has not succeeded: it is failed"),
         ({}, None, "input.clip: is required here"),
     ):
-        wish = {} if parent is None else {"parent_id": str(parent.id)}
+        request = {} if parent is None else {"parent_id": str(parent.id)}
         with pytest.raises(Invalid, match=complaint):
-            await submit(world, "extend", given, **wish)
+            await submit(world, "extend", given, **request)
     playable = next(result.item for result in failed.results if result.role == "result")
     task = await over(world, await submit(world, "extend", {"clip": playable}, upstream="elkapi"))
     assert task.state is State.SUCCEEDED, "the clip that was saved can be named by itself"
@@ -510,9 +510,9 @@ async def test_journeys_over_real_sockets(database_url: str) -> None:
             httpx.AsyncClient(base_url=url, timeout=30, trust_env=False) as client,
         ):
 
-            async def order(operation: str, given: dict[str, Any], **wish: Any) -> dict[str, Any]:
-                wish |= {"family": "suno", "operation": operation, "input": given}
-                answer = await client.post("/v1/tasks", json=wish)
+            async def order(operation: str, given: dict[str, Any], **fields: Any) -> dict[str, Any]:
+                fields |= {"family": "suno", "operation": operation, "input": given}
+                answer = await client.post("/v1/tasks", json=fields)
                 assert answer.status_code == 202, answer.text
                 return dict(answer.json())
 

@@ -11,12 +11,12 @@ from service.flows.concurrency import TaskPool
 from service.flows.submission import duplicates
 from service.flows.submission import run as submission_run
 from service.sandbox import Faults
-from tests.flows.submission.test_failover import Route, route
+from tests.support.crashes import LONGEST_LEASE
+from tests.support.routes import Route, three_upstreams
 from tests.support.stage import Moody
 from tests.support.world import JOB_SECONDS
-from tests.system.test_crashes import LONGEST_LEASE
 
-WISH: dict[str, Any] = {"operation": "text_to_video", "callback_url": None}
+TASK_REQUEST: dict[str, Any] = {"operation": "text_to_video", "callback_url": None}
 AGAIN = {"confirm_double_payment": True}
 
 
@@ -28,9 +28,9 @@ def moody(three: Route, mood: str) -> Moody:
 
 
 async def test_two_callbacks_at_once_of_a_job_that_was_denied_tell_of_one_job(database_url: str) -> None:
-    async with route(database_url, DOVECOTE_ROUTES__RUNWAY="elkapi") as three:
+    async with three_upstreams(database_url, DOVECOTE_ROUTES__RUNWAY="elkapi") as three:
         moody(three, "lie")
-        task = await three.world.submit("[early][seconds=0] a dove", **WISH)
+        task = await three.world.submit("[early][seconds=0] a dove", **TASK_REQUEST)
         pool = TaskPool(1)
         await submission_run.run_due(three.world.context, pool)
         await pool.finish()
@@ -43,9 +43,9 @@ async def test_two_callbacks_at_once_of_a_job_that_was_denied_tell_of_one_job(da
 
 
 async def test_an_answer_that_comes_after_a_retry_serves_the_task_and_is_no_extra_job(database_url: str) -> None:
-    async with route(database_url, DOVECOTE_ROUTES__RUNWAY="elkapi") as three:
+    async with three_upstreams(database_url, DOVECOTE_ROUTES__RUNWAY="elkapi") as three:
         host = moody(three, "hold")
-        task = await three.world.submit("[drop] a dove", **WISH)
+        task = await three.world.submit("[drop] a dove", **TASK_REQUEST)
         sleeper = TaskPool(1)
         await submission_run.run_due(three.world.context, sleeper)
         await host.holds.wait()
@@ -64,11 +64,11 @@ async def test_an_answer_that_comes_after_a_retry_serves_the_task_and_is_no_extr
 
 
 async def test_a_job_that_is_adopted_while_it_is_looked_after_stays_adopted(database_url: str) -> None:
-    async with route(database_url, DOVECOTE_ROUTES__RUNWAY="elkapi,cometapi") as three:
+    async with three_upstreams(database_url, DOVECOTE_ROUTES__RUNWAY="elkapi,cometapi") as three:
         world = three.world
         host, other = moody(three, "cut"), Moody(three.comet)
         world.edge.hosts["comet.test"] = other
-        task = await world.submit(**WISH)
+        task = await world.submit(**TASK_REQUEST)
         await world.work()
         other.mood, three.comet.faults = "detain", Faults.named(["503=99"])
         await world.client.post(f"/v1/tasks/{task.id}/retry", json=AGAIN)
@@ -99,10 +99,10 @@ async def test_a_job_that_is_adopted_while_it_is_looked_after_stays_adopted(data
 
 async def test_what_is_known_of_an_extra_job_only_grows(database_url: str) -> None:
     """A callback that says 'running' comes last: the end that has been seen stays, and nobody looks again."""
-    async with route(database_url, DOVECOTE_ROUTES__RUNWAY="elkapi,cometapi") as three:
+    async with three_upstreams(database_url, DOVECOTE_ROUTES__RUNWAY="elkapi,cometapi") as three:
         world = three.world
         three.elk.faults = Faults.named(["cut", "drop"])
-        task = await world.submit(**WISH)
+        task = await world.submit(**TASK_REQUEST)
         await world.work()
         await world.client.post(f"/v1/tasks/{task.id}/retry", json=AGAIN)
         await world.work()
@@ -124,9 +124,9 @@ async def test_what_is_known_of_an_extra_job_only_grows(database_url: str) -> No
 async def test_what_the_client_wants_cancelled_is_neither_bought_again_nor_looked_at_for_ever(
     database_url: str, *, cancelled: bool
 ) -> None:
-    async with route(database_url, DOVECOTE_ROUTES__RUNWAY="elkapi") as three, asyncio.timeout(30):
+    async with three_upstreams(database_url, DOVECOTE_ROUTES__RUNWAY="elkapi") as three, asyncio.timeout(30):
         three.elk.faults = Faults.named(["cut", "drop"])
-        task = await three.world.submit(**WISH, on_uncertain="resubmit_once", deadline=400)
+        task = await three.world.submit(**TASK_REQUEST, on_uncertain="resubmit_once", deadline=400)
         await three.world.work()
         if cancelled:
             await three.world.client.post(f"/v1/tasks/{task.id}/cancel")
@@ -142,9 +142,9 @@ async def test_who_waits_for_a_place_is_not_looked_at_without_a_pause(database_u
     """A submit would fit into the second, and there is no place: no timer ends that, but a place that is given back."""
     limits = {"OPEN_TASKS": "1", "SUBMITS_PER_SECOND": "5"}
     more = {f"DOVECOTE_UPSTREAMS__ELKAPI__{name}": value for name, value in limits.items()}
-    async with route(database_url, DOVECOTE_ROUTES__RUNWAY="elkapi", **more) as three:
+    async with three_upstreams(database_url, DOVECOTE_ROUTES__RUNWAY="elkapi", **more) as three:
         for _ in range(2):
-            await three.world.submit("[stuck] a dove", **WISH)
+            await three.world.submit("[stuck] a dove", **TASK_REQUEST)
         await three.world.work()
         three.world.clock.forward(10)
         bell = three.world.context.signals.journeys["submit"]
@@ -157,10 +157,10 @@ async def test_who_waits_for_a_place_is_not_looked_at_without_a_pause(database_u
 @pytest.mark.parametrize("state", [State.SUBMITTING, State.UNCONFIRMED, State.QUEUED])
 async def test_a_callback_with_an_id_proves_the_job_whatever_its_word(database_url: str, state: State) -> None:
     """Else it would be bought again, although its id is known."""
-    async with route(database_url, DOVECOTE_ROUTES__RUNWAY="elkapi,cometapi") as three:
+    async with three_upstreams(database_url, DOVECOTE_ROUTES__RUNWAY="elkapi,cometapi") as three:
         world = three.world
         host = moody(three, "hold" if state is State.SUBMITTING else "cut")
-        task = await world.submit("[drop] a dove", **WISH)
+        task = await world.submit("[drop] a dove", **TASK_REQUEST)
         pool = TaskPool(1)
         await submission_run.run_due(world.context, pool)
         if state is State.SUBMITTING:
@@ -190,7 +190,7 @@ async def bought_twice(three: Route, answer: str) -> tuple[Task, list[Submission
     """Let a second submission be on its way when the job of the first one is heard of; then it is answered."""
     world = three.world
     moody(three, "cut")
-    task = await world.submit("a dove", **WISH)
+    task = await world.submit("a dove", **TASK_REQUEST)
     await world.work()
     other = Moody(three.comet)
     world.edge.hosts["comet.test"] = other
@@ -212,7 +212,7 @@ async def bought_twice(three: Route, answer: str) -> tuple[Task, list[Submission
 
 @pytest.mark.parametrize("answer", ["503=99", "cut"])
 async def test_a_job_that_is_known_serves_the_task_before_another_is_bought(database_url: str, answer: str) -> None:
-    async with route(database_url, DOVECOTE_ROUTES__RUNWAY="elkapi,cometapi") as three:
+    async with three_upstreams(database_url, DOVECOTE_ROUTES__RUNWAY="elkapi,cometapi") as three:
         task, _ = await bought_twice(three, answer)
         state = (await three.world.task(task)).state
         assert state is (State.UNCONFIRMED if answer == "cut" else State.QUEUED)
@@ -233,7 +233,7 @@ async def test_a_job_that_is_known_serves_the_task_before_another_is_bought(data
 @pytest.mark.parametrize("answer", ["refuse", "nocredit"])
 async def test_that_nobody_else_takes_it_does_not_bury_what_was_paid_for(database_url: str, answer: str) -> None:
     """The second submission is turned down, and the first one's job goes on: its result is delivered, late."""
-    async with route(database_url, DOVECOTE_ROUTES__RUNWAY="elkapi,cometapi") as three:
+    async with three_upstreams(database_url, DOVECOTE_ROUTES__RUNWAY="elkapi,cometapi") as three:
         task, _ = await bought_twice(three, answer)
         if answer == "refuse":
             told = await three.world.task(task)
@@ -249,13 +249,13 @@ async def test_who_can_have_a_place_does_not_wait_for_an_upstream_that_fails(dat
     limits = {"OPEN_TASKS": "2", "TYPICAL_SECONDS": str(JOB_SECONDS)}
     more = {f"DOVECOTE_UPSTREAMS__COMETAPI__{name}": value for name, value in limits.items()}
     more["DOVECOTE_ROUTES__RUNWAY"] = "elkapi,cometapi"
-    async with route(database_url, **more) as three:
+    async with three_upstreams(database_url, **more) as three:
         world = three.world
         world.edge.down.add("sandbox.test")
         for _ in range(5):  # they find elkapi down, and open its circuit
-            await world.submit(**WISH, route=["elkapi"], deadline=10)
+            await world.submit(**TASK_REQUEST, route=["elkapi"], deadline=10)
         await world.work()
-        tasks = [await world.submit(**WISH) for _ in range(8)]
+        tasks = [await world.submit(**TASK_REQUEST) for _ in range(8)]
         await world.work()
         waiting = [task for task in [await world.task(each) for each in tasks] if task.waits_for is not None]
         assert {task.waits_for for task in waiting} == {"cometapi"}

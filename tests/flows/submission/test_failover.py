@@ -1,65 +1,21 @@
 """Routes, retries, circuits, limits and lost answers, on a clock that the test holds."""
 
-import contextlib
 import datetime as dt
 from collections import Counter
-from collections.abc import AsyncIterator
-from typing import Any
 
 import httpx
 import pytest
 
-from service.domain.task import State, Task
-from service.sandbox import Faults, InProcessTransport, Sandbox
-from tests.support.world import JOB_SECONDS, World
-
-THREE = {
-    "COMETAPI_KEY": "comet-key",
-    "DOVECOTE_UPSTREAMS__COMETAPI__BASE_URL": "http://comet.test",
-    "RUNWAYML_API_SECRET": "runway-key",
-    "DOVECOTE_UPSTREAMS__RUNWAYML__BASE_URL": "http://runwayml.test",
-}
-
-
-def another(world: World, key: str, faults: Faults | None = None) -> Sandbox:
-    async def nobody(_url: str, _body: bytes) -> int:
-        return 0
-
-    return Sandbox(seconds=JOB_SECONDS, key=key, clock=world.clock.seconds, faults=faults or Faults(), send=nobody)
-
-
-class Route:
-    """A world with three upstreams for Runway."""
-
-    def __init__(self, world: World) -> None:
-        self.world = world
-        self.elk, self.comet, self.runway = world.sandbox, another(world, "comet-key"), another(world, "runway-key")
-        world.edge.hosts |= {
-            "comet.test": InProcessTransport(self.comet.app),
-            "runwayml.test": InProcessTransport(self.runway.app),
-        }
-
-    @property
-    def jobs(self) -> list[int]:
-        return [len(each.ledger.jobs) for each in (self.elk, self.comet, self.runway)]
-
-    async def history(self, task: Task) -> list[tuple[str, str]]:
-        return [(each.upstream, each.outcome) for each in await self.world.submissions(task)]
-
-
-@contextlib.asynccontextmanager
-async def route(url: str, **more: str) -> AsyncIterator[Route]:
-    async with World.opened(url, **{**THREE, **more}) as world:
-        yield Route(world)
-
-
-WISH: dict[str, Any] = {"operation": "text_to_video", "callback_url": None}
+from service.domain.task import State
+from service.sandbox import Faults
+from tests.support.routes import WITHOUT_WEBHOOK, three_upstreams
+from tests.support.world import JOB_SECONDS
 
 
 async def test_each_upstream_is_tried_three_times_and_then_the_next(database_url: str) -> None:
-    async with route(database_url) as three:
+    async with three_upstreams(database_url) as three:
         three.elk.faults = three.comet.faults = Faults.named(["503=99"])
-        task = await three.world.submit(**WISH)
+        task = await three.world.submit(**WITHOUT_WEBHOOK)
         await three.world.until(60)
         assert await three.history(task) == [
             *[("elkapi", "unavailable")] * 3,
@@ -73,23 +29,26 @@ async def test_each_upstream_is_tried_three_times_and_then_the_next(database_url
 
 
 async def test_an_account_problem_goes_on_at_once_and_a_refusal_never(database_url: str) -> None:
-    async with route(database_url) as three:
+    async with three_upstreams(database_url) as three:
         three.elk.faults = Faults.named(["nocredit"])
-        task = await three.world.submit(**WISH)
+        task = await three.world.submit(**WITHOUT_WEBHOOK)
         await three.world.work()
         assert await three.history(task) == [("elkapi", "account"), ("cometapi", "taken")]
         three.comet.faults = Faults.named(["refuse"])
-        refused = await three.world.submit(**WISH)
+        refused = await three.world.submit(**WITHOUT_WEBHOOK)
         await three.world.work()
         assert await three.history(refused) == [("elkapi", "account"), ("cometapi", "refused")]
         assert (await three.world.task(refused)).state is State.FAILED
 
 
 async def test_a_route_names_who_serves_and_in_which_order(database_url: str) -> None:
-    async with route(database_url, DOVECOTE_ROUTES__RUNWAY="runwayml,elkapi") as three:
-        assert (await three.world.submit(**WISH)).route == ("runwayml", "elkapi")
-        assert (await three.world.submit(**WISH, route=["cometapi", "runwayml"])).route == ("cometapi", "runwayml")
-        assert (await three.world.submit(**WISH, upstream="cometapi")).route == ("cometapi",)
+    async with three_upstreams(database_url, DOVECOTE_ROUTES__RUNWAY="runwayml,elkapi") as three:
+        assert (await three.world.submit(**WITHOUT_WEBHOOK)).route == ("runwayml", "elkapi")
+        assert (await three.world.submit(**WITHOUT_WEBHOOK, route=["cometapi", "runwayml"])).route == (
+            "cometapi",
+            "runwayml",
+        )
+        assert (await three.world.submit(**WITHOUT_WEBHOOK, upstream="cometapi")).route == ("cometapi",)
         answer = await three.world.client.post(
             "/v1/tasks",
             json={"family": "runway", "operation": "text_to_video", "input": {"prompt": "a"}, "route": ["elk"]},
@@ -99,8 +58,8 @@ async def test_a_route_names_who_serves_and_in_which_order(database_url: str) ->
 
 
 async def test_an_upstream_that_cannot_say_the_input_is_passed_over_with_the_reason(database_url: str) -> None:
-    async with route(database_url) as three:
-        task = await three.world.submit(**WISH, input={"prompt": "a dove", "seed": 7})
+    async with three_upstreams(database_url) as three:
+        task = await three.world.submit(**WITHOUT_WEBHOOK, input={"prompt": "a dove", "seed": 7})
         assert task.route == ("runwayml",)
         assert set(task.skipped_upstreams) == {"elkapi", "cometapi"}
         [accepted] = await three.world.events(task)
@@ -111,7 +70,7 @@ async def test_an_upstream_that_cannot_say_the_input_is_passed_over_with_the_rea
 
 @pytest.mark.parametrize("date", [False, True])
 async def test_retry_after_is_honoured_and_one_that_is_too_long_goes_on(database_url: str, *, date: bool) -> None:
-    async with route(database_url, DOVECOTE_ROUTES__RUNWAY="elkapi,cometapi") as three:
+    async with three_upstreams(database_url, DOVECOTE_ROUTES__RUNWAY="elkapi,cometapi") as three:
         asked = 90
         now = three.world.clock()
 
@@ -126,7 +85,7 @@ async def test_retry_after_is_honoured_and_one_that_is_too_long_goes_on(database
                 return httpx.Response(429, headers=headers, stream=stream)
 
         three.world.edge.hosts["sandbox.test"] = Busy()
-        task = await three.world.submit(**WISH)
+        task = await three.world.submit(**WITHOUT_WEBHOOK)
         await three.world.work()
         waits = (await three.world.task(task)).due_at
         assert waits == now + dt.timedelta(seconds=90)
@@ -136,10 +95,10 @@ async def test_retry_after_is_honoured_and_one_that_is_too_long_goes_on(database
 
 
 async def test_a_circuit_opens_after_five_failures_and_closes_after_one_answer(database_url: str) -> None:
-    async with route(database_url, DOVECOTE_ROUTES__RUNWAY="elkapi") as three:
+    async with three_upstreams(database_url, DOVECOTE_ROUTES__RUNWAY="elkapi") as three:
         world = three.world
         world.edge.down.add("sandbox.test")
-        first = [await world.submit(**WISH) for _ in range(5)]
+        first = [await world.submit(**WITHOUT_WEBHOOK) for _ in range(5)]
         await world.work()
         [upstream, *_] = (await world.client.get("/v1/upstreams")).json()["upstreams"]
         assert [(each["dialect"], each["state"]) for each in upstream["circuits"]] == [("runway/aggregator", "open")]
@@ -158,33 +117,33 @@ async def test_a_circuit_opens_after_five_failures_and_closes_after_one_answer(d
 
 
 async def test_an_open_circuit_is_passed_over_and_refusals_never_open_one(database_url: str) -> None:
-    async with route(database_url) as three:
+    async with three_upstreams(database_url) as three:
         world = three.world
         three.elk.faults = Faults.named(["refuse"])
         for _ in range(6):
-            await world.submit(**WISH)
+            await world.submit(**WITHOUT_WEBHOOK)
         await world.work()
         three.elk.faults = Faults()
         world.edge.down.add("sandbox.test")
         for _ in range(5):
-            await world.submit(**WISH)
+            await world.submit(**WITHOUT_WEBHOOK)
         await world.work()
-        task = await world.submit(**WISH)
+        task = await world.submit(**WITHOUT_WEBHOOK)
         await world.work()
         assert await three.history(task) == [("cometapi", "taken")]
 
 
 async def test_places_are_counted_shared_fairly_and_waited_for_in_line(database_url: str) -> None:
     more = {"DOVECOTE_UPSTREAMS__ELKAPI__OPEN_TASKS": "2", "DOVECOTE_ROUTES__RUNWAY": "elkapi"}
-    async with route(database_url, **more) as three:
+    async with three_upstreams(database_url, **more) as three:
         world = three.world
-        greedy = [await world.submit(**WISH, prompt=f"[drop] greedy {n}") for n in range(5)]
+        greedy = [await world.submit(**WITHOUT_WEBHOOK, prompt=f"[drop] greedy {n}") for n in range(5)]
         await world.work()
         assert three.jobs == [2, 0, 0]
         shown = (await world.client.get(f"/v1/tasks/{greedy[4].id}")).json()
         assert (shown["state"], shown["waits_for"], shown["queue_position"]) == ("queued", "elkapi", 3)
         assert "may be given 2 at once" in shown["explanation"]
-        modest = await world.submit_as("modest", "[drop] modest", **WISH)
+        modest = await world.submit_as("modest", "[drop] modest", **WITHOUT_WEBHOOK)
         await world.work()
         await world.until(JOB_SECONDS * 1.6)
         assert (await world.task(modest)).state is not State.QUEUED, "it has fewer places, so its turn comes first"
@@ -197,9 +156,9 @@ async def test_places_are_counted_shared_fairly_and_waited_for_in_line(database_
 
 async def test_submits_per_second_are_held(database_url: str) -> None:
     more = {"DOVECOTE_UPSTREAMS__ELKAPI__SUBMITS_PER_SECOND": "2", "DOVECOTE_ROUTES__RUNWAY": "elkapi"}
-    async with route(database_url, **more) as three:
+    async with three_upstreams(database_url, **more) as three:
         for _ in range(9):
-            await three.world.submit(**WISH)
+            await three.world.submit(**WITHOUT_WEBHOOK)
         seen = []
         for _ in range(5):
             await three.world.work()
@@ -210,18 +169,18 @@ async def test_submits_per_second_are_held(database_url: str) -> None:
 
 @pytest.mark.parametrize(("policy", "state", "jobs"), [("hold", "unconfirmed", 1), ("fail", "failed", 1)])
 async def test_a_lost_answer_is_settled_by_the_policy(database_url: str, policy: str, state: str, jobs: int) -> None:
-    async with route(database_url, DOVECOTE_ROUTES__RUNWAY="elkapi") as three:
+    async with three_upstreams(database_url, DOVECOTE_ROUTES__RUNWAY="elkapi") as three:
         three.elk.faults = Faults.named(["cut", "drop"])
-        task = await three.world.submit(**WISH, on_uncertain=policy)
+        task = await three.world.submit(**WITHOUT_WEBHOOK, on_uncertain=policy)
         await three.world.until(200)
         assert (await three.world.task(task)).state == state
         assert three.jobs == [jobs, 0, 0]
 
 
 async def test_resubmit_once_buys_once_more_and_keeps_the_first_job_in_the_books(database_url: str) -> None:
-    async with route(database_url, DOVECOTE_ROUTES__RUNWAY="elkapi,runwayml") as three:
+    async with three_upstreams(database_url, DOVECOTE_ROUTES__RUNWAY="elkapi,runwayml") as three:
         three.elk.faults = Faults.named(["cut", "late=300"])
-        task = await three.world.submit(**WISH, on_uncertain="resubmit_once")
+        task = await three.world.submit(**WITHOUT_WEBHOOK, on_uncertain="resubmit_once")
         await three.world.until(130)
         assert await three.history(task) == [("elkapi", "uncertain"), ("runwayml", "taken")]
         await three.world.until(400)
@@ -238,10 +197,10 @@ async def test_resubmit_once_buys_once_more_and_keeps_the_first_job_in_the_books
 
 
 async def test_a_job_that_turns_up_while_nothing_serves_the_task_is_adopted(database_url: str) -> None:
-    async with route(database_url, DOVECOTE_ROUTES__RUNWAY="elkapi,cometapi") as three:
+    async with three_upstreams(database_url, DOVECOTE_ROUTES__RUNWAY="elkapi,cometapi") as three:
         three.elk.faults = Faults.named(["cut", "late=150"])
         three.comet.faults = Faults.named(["cut"])
-        task = await three.world.submit(**WISH, on_uncertain="resubmit_once")
+        task = await three.world.submit(**WITHOUT_WEBHOOK, on_uncertain="resubmit_once")
         await three.world.until(400)
         after = await three.world.task(task)
         assert (after.state, after.upstream) == (State.SUCCEEDED, "elkapi")
@@ -251,9 +210,9 @@ async def test_a_job_that_turns_up_while_nothing_serves_the_task_is_adopted(data
 
 
 async def test_an_operator_can_buy_again_and_only_what_is_unconfirmed(database_url: str) -> None:
-    async with route(database_url, DOVECOTE_ROUTES__RUNWAY="elkapi") as three:
+    async with three_upstreams(database_url, DOVECOTE_ROUTES__RUNWAY="elkapi") as three:
         three.elk.faults = Faults.named(["cut", "drop"])
-        task = await three.world.submit(**WISH)
+        task = await three.world.submit(**WITHOUT_WEBHOOK)
         await three.world.work()
         path = f"/v1/tasks/{task.id}/retry"
         assert (await three.world.client.post(path, json={})).status_code == 422

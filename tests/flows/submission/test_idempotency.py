@@ -34,8 +34,8 @@ class Twins:
     database_url: str
 
     async def submit(self, twin: int, key: str, prompt: str = "a dove") -> httpx.Response:
-        wish = {"family": "runway", "operation": "text_to_video", "input": {"prompt": prompt}}
-        return await self.clients[twin % 2].post("/v1/tasks", json=wish, headers={"Idempotency-Key": key})
+        request = {"family": "runway", "operation": "text_to_video", "input": {"prompt": prompt}}
+        return await self.clients[twin % 2].post("/v1/tasks", json=request, headers={"Idempotency-Key": key})
 
     @contextlib.asynccontextmanager
     async def held_back(self) -> AsyncIterator[None]:

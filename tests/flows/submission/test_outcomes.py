@@ -20,8 +20,9 @@ from service.domain.task import State
 from service.flows import polling
 from service.flows.concurrency import TaskPool
 from service.flows.submission import run as submission_run
-from service.http.client import ANSWER_CAP, NEVER_SENT, AiohttpTransport, Http
+from service.http.client import MAX_ANSWER, Http
 from service.http.network_errors import FAILURES, meaning_of, named
+from service.http.transport import NEVER_SENT, AiohttpTransport
 from service.sandbox import InProcessTransport
 from service.store import upstreams as upstream_store
 from tests.support.breakage import (
@@ -140,7 +141,7 @@ BROKEN: dict[str, tuple[Handle, Verdict]] = {
     "100 and silence": (answering(b"HTTP/1.1 100 Continue\r\n\r\n", then=hang), SILENT),
     "103 and then the answer": (answering(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n", HEAD, ANSWER), TAKEN),
     "100 before the body was read": (say_continue_first, TAKEN),
-    "more than the cap": (answering(http("200 OK", bytes(ANSWER_CAP + 1))), UNREADABLE),
+    "more than the cap": (answering(http("200 OK", bytes(MAX_ANSWER + 1))), UNREADABLE),
     "a chunk that lies about its size": (answering(CHUNKED[:-1] + b"zz\r\n"), UNREADABLE),
     "gzip cut short": (answering(http("200 OK", b"\x1f\x8b\x08\x00\x00", GZIP)), UNREADABLE),
     "two lengths": (

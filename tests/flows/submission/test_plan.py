@@ -13,7 +13,7 @@ from service.domain.circuit_breaker import FAILURES, OPEN_FOR, WINDOW, Circuit
 from service.domain.fair_share import ahead, rivals, turns
 from service.domain.rate_limit import Rate
 from service.domain.routing import TRIES, choose, ranked, tries
-from service.domain.task import Submission
+from service.domain.task import Outcome, Submission
 
 NOW = dt.datetime(2026, 3, 1, tzinfo=dt.UTC)
 OUTCOMES = ("sending", "taken", "refused", "account", "unavailable", "uncertain")
@@ -30,7 +30,7 @@ def submission(upstream: str, outcome: str, retry_in: float | None = None) -> Su
         task_id=UUID(int=2),
         upstream=upstream,
         dialect="d",
-        outcome=outcome,
+        outcome=Outcome(outcome),
         sent_at=NOW,
         retry_at=retry_at,
     )
@@ -149,11 +149,11 @@ rates = st.sampled_from([0.1, 0.5, 1.0, 1.5, 2.0, 3.0, 7.0, 10.0, 100.0])
 
 @given(rates, st.lists(st.tuples(st.integers(0, 3_000_000), st.integers(0, 300)), max_size=40))
 def test_no_window_holds_more_than_its_time_allows_and_one_second_in_advance(
-    per_second: float, wishes: list[tuple[int, int]]
+    per_second: float, requests: list[tuple[int, int]]
 ) -> None:
     """Whenever somebody wants some, as many as fit are taken."""
     rate, now, taken = Rate(per_second), NOW, []
-    for microseconds, wanted in wishes:
+    for microseconds, wanted in requests:
         now += dt.timedelta(microseconds=microseconds)
         count = min(rate.free(now), wanted)
         assert (rate.free(now) >= 1) == (rate.wait(now) <= 1e-6)

@@ -29,8 +29,8 @@ async def gateway(url: str, **more: str) -> AsyncIterator[World]:
 
 
 async def song(world: World, prompt: str, **more: Any) -> Task:
-    wish = {"family": "suno", "operation": "music", "input": {"prompt": prompt}, "callback_url": None, **more}
-    return await world.submit(**wish)
+    request = {"family": "suno", "operation": "music", "input": {"prompt": prompt}, "callback_url": None, **more}
+    return await world.submit(**request)
 
 
 async def stands(world: World, *tasks: Task) -> list[tuple[str, str | None]]:

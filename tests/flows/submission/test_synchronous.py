@@ -15,7 +15,7 @@ from service.flows.submission import run as submission_run
 from service.http.client import CONNECT_TIMEOUT, WRITE_TIMEOUT
 from service.providers.registry import DIALECTS, FAMILIES
 from service.sandbox import Faults, InProcessTransport, Sandbox
-from tests.flows.submission.test_failover import another
+from tests.support.routes import another_sandbox
 from tests.support.world import JOB_SECONDS, World
 
 COMET = {"COMETAPI_KEY": "comet-key", "DOVECOTE_UPSTREAMS__COMETAPI__BASE_URL": "http://comet.test"}
@@ -26,7 +26,7 @@ TAGS: dict[str, Any] = {"family": "suno", "operation": "style_tags", "callback_u
 async def two(url: str, **more: str) -> AsyncIterator[tuple[World, Sandbox]]:
     """Open a world with two gateways."""
     async with World.opened(url, **COMET, **more) as world:
-        comet = another(world, "comet-key")
+        comet = another_sandbox(world, "comet-key")
         world.edge.hosts["comet.test"] = InProcessTransport(comet.app)
         yield world, comet
 

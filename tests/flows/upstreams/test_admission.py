@@ -17,13 +17,13 @@ from service.flows.upstreams.status import queue_position
 from service.sandbox import Faults
 from service.store import upstreams as upstream_store
 from service.store.database import Database
-from tests.flows.submission.test_failover import route
+from tests.support.query_plans import fill, plan_of, uses
+from tests.support.routes import three_upstreams
 from tests.support.stage import Moody
 from tests.support.values import NOW, a_task, keep, later, opened
 from tests.support.world import JOB_SECONDS, World
-from tests.web.api.test_lists import fill, plan_of, uses
 
-WISH: dict[str, Any] = {"operation": "text_to_video", "callback_url": None}
+TASK_REQUEST: dict[str, Any] = {"operation": "text_to_video", "callback_url": None}
 ELK = "elkapi"
 KEY = (ELK, "runway/aggregator")
 LINE = "elkapi runway/aggregator"
@@ -229,12 +229,12 @@ def test_a_place_that_a_lost_probe_had_taken_is_free_again() -> None:
 
 
 async def test_the_place_in_line_is_the_turn_that_comes_were_the_places_given_now(database_url: str) -> None:
-    async with route(database_url, **limited(open_tasks="1")) as three:
+    async with three_upstreams(database_url, **limited(open_tasks="1")) as three:
         world = three.world
-        await world.submit_as("zoe", "[stuck] first", **WISH)
+        await world.submit_as("zoe", "[stuck] first", **TASK_REQUEST)
         await world.work()
-        wished = ["zoe", "ben", "zoe", "ada", "ben", "ada", "ada"]
-        tasks = [await world.submit_as(client, **WISH) for client in wished]
+        requested = ["zoe", "ben", "zoe", "ada", "ben", "ada", "ada"]
+        tasks = [await world.submit_as(client, **TASK_REQUEST) for client in requested]
         await world.work()
         places = {task.id: await queue_position(world.context, await world.task(task)) for task in tasks}
         async with world.context.database.reading() as connection:
@@ -242,15 +242,15 @@ async def test_the_place_in_line_is_the_turn_that_comes_were_the_places_given_no
             having = (await upstream_store.served(connection, [ELK]))[ELK]
         order = [task_id for _, task_id in turns(having, line, free=99)]
         assert sorted(places, key=lambda each: places[each] or 0) == order
-        assert [wished[[task.id for task in tasks].index(each)] for each in order[:3]] == ["ben", "ada", "zoe"]
+        assert [requested[[task.id for task in tasks].index(each)] for each in order[:3]] == ["ben", "ada", "zoe"]
 
 
 async def test_a_probe_that_dies_is_followed_by_another(database_url: str) -> None:
-    async with route(database_url, **limited()) as three:
+    async with three_upstreams(database_url, **limited()) as three:
         world = three.world
         world.edge.down.add("sandbox.test")
         for _ in range(5):
-            await world.submit(**WISH)
+            await world.submit(**TASK_REQUEST)
         await world.work()
         world.edge.down.clear()
         host = Moody(three.elk)
@@ -274,11 +274,11 @@ async def test_a_probe_that_dies_is_followed_by_another(database_url: str) -> No
 
 
 async def test_refusals_close_a_circuit_too(database_url: str) -> None:
-    async with route(database_url, **limited()) as three:
+    async with three_upstreams(database_url, **limited()) as three:
         world = three.world
         world.edge.down.add("sandbox.test")
         for _ in range(5):
-            await world.submit(**WISH)
+            await world.submit(**TASK_REQUEST)
         await world.work()
         world.edge.down.clear()
         three.elk.faults = Faults.named(["refuse"])

@@ -43,8 +43,8 @@ class Stage:
     """Where the last one is served, when it is."""
 
     async def submit(self, upstream: str, prompt: str) -> str:
-        wish = {"family": "runway", "operation": "text_to_video", "upstream": upstream, "input": {"prompt": prompt}}
-        answer = await self.client.post("/v1/tasks", json=wish)
+        request = {"family": "runway", "operation": "text_to_video", "upstream": upstream, "input": {"prompt": prompt}}
+        answer = await self.client.post("/v1/tasks", json=request)
         assert answer.status_code == 202, answer.text
         return str(answer.json()["id"])
 

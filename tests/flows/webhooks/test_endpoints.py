@@ -15,12 +15,12 @@ from service.flows.webhooks.endpoints import MAX_ENDPOINTS
 from service.flows.webhooks.enqueue import lane_of
 from service.store.webhooks import endpoints as endpoint_store
 from service.store.webhooks.endpoints import Endpoint
+from tests.support.clients import ALICE, BOB, bearer
 from tests.support.contract import CONTRACT
 from tests.support.world import JOB_SECONDS, World
-from tests.support.world import WISH as QUIET
-from tests.web.auth.test_bearer import ALICE, BOB, bearer
+from tests.support.world import TASK_REQUEST as QUIET
 
-WISH = {**QUIET, "input": {"prompt": "a dove"}}
+TASK_REQUEST = {**QUIET, "input": {"prompt": "a dove"}}
 HOOK = "http://client.test/hook"
 
 
@@ -41,8 +41,8 @@ async def words() -> AsyncIterator[bytes]:
     yield b"you"
 
 
-async def registered(api: httpx.AsyncClient, **wish: Any) -> dict[str, Any]:
-    answer = await api.post("/v1/endpoints", json={"url": HOOK, **wish})
+async def registered(api: httpx.AsyncClient, **fields: Any) -> dict[str, Any]:
+    answer = await api.post("/v1/endpoints", json={"url": HOOK, **fields})
     assert answer.status_code == 201, answer.text
     made: dict[str, Any] = answer.json()
     assert answer.headers["location"] == f"/v1/endpoints/{made['id']}"
@@ -79,14 +79,14 @@ async def test_an_endpoint_is_told_of_what_comes_and_of_nothing_after_it_was_del
 ) -> None:
     heard = answering(world, 200)
     made = await registered(api, events=["task.running", "task.succeeded"])
-    await api.post("/v1/tasks", json=WISH)
+    await api.post("/v1/tasks", json=TASK_REQUEST)
     await world.pass_time(JOB_SECONDS * 2)
     sent = [Webhook(made["secret"]).verify(each.content, dict(each.headers)) for each in heard]
     assert [each["type"] for each in sent] == ["task.running", "task.succeeded"]
     assert [each["sequence"] for each in sent] == [each["data"]["sequence"] for each in sent]
     gone = await api.delete(f"/v1/endpoints/{made['id']}")
     assert (gone.status_code, gone.json()["id"]) == (200, made["id"])
-    await api.post("/v1/tasks", json=WISH)
+    await api.post("/v1/tasks", json=TASK_REQUEST)
     await world.pass_time(JOB_SECONDS * 2)
     assert len(heard) == 2
     for method, path in (("GET", ""), ("DELETE", ""), ("POST", "/test"), ("POST", "/rotate"), ("PATCH", "")):
@@ -95,7 +95,7 @@ async def test_an_endpoint_is_told_of_what_comes_and_of_nothing_after_it_was_del
 
 
 @pytest.mark.parametrize(
-    ("wish", "path"),
+    ("document", "path"),
     [
         ({}, "url"),
         ({"url": 5}, "url"),
@@ -115,13 +115,13 @@ async def test_an_endpoint_is_told_of_what_comes_and_of_nothing_after_it_was_del
         ([], ""),
     ],
 )
-async def test_a_mistake_is_named(api: httpx.AsyncClient, wish: Any, path: str) -> None:
-    answer = await api.post("/v1/endpoints", json=wish)
+async def test_a_mistake_is_named(api: httpx.AsyncClient, document: Any, path: str) -> None:
+    answer = await api.post("/v1/endpoints", json=document)
     assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
     assert path in [error["path"] for error in answer.json()["errors"]]
     made = await registered(api)
-    if wish and "enabled" not in wish:
-        answer = await api.patch(f"/v1/endpoints/{made['id']}", json=wish)
+    if document and "enabled" not in document:
+        answer = await api.patch(f"/v1/endpoints/{made['id']}", json=document)
         assert (answer.status_code, answer.json()["errors"][0]["path"]) == (422, path)
     assert (await api.patch(f"/v1/endpoints/{made['id']}", json={})).status_code == 422
 
@@ -152,7 +152,7 @@ async def test_what_is_changed_counts_from_then_on(world: World, api: httpx.Asyn
     changed = (await api.patch(f"/v1/endpoints/{made['id']}", json=elsewhere)).json()
     assert {name: changed[name] for name in elsewhere} == elsewhere
     assert changed["updated_at"] > made["updated_at"]
-    await api.post("/v1/tasks", json=WISH)
+    await api.post("/v1/tasks", json=TASK_REQUEST)
     await world.pass_time(JOB_SECONDS * 2)
     [request] = heard
     assert (request.url.path, request.headers["content-type"]) == ("/other", "application/cloudevents+json")
@@ -162,7 +162,7 @@ async def test_what_is_changed_counts_from_then_on(world: World, api: httpx.Asyn
 
 async def test_a_message_that_waits_goes_where_the_endpoint_is_then(world: World, api: httpx.AsyncClient) -> None:
     made = await registered(api, url="http://nowhere.test/", events=["task.succeeded"])
-    await api.post("/v1/tasks", json=WISH)
+    await api.post("/v1/tasks", json=TASK_REQUEST)
     await world.pass_time(JOB_SECONDS * 2)
     heard = answering(world, 200)
     await api.patch(f"/v1/endpoints/{made['id']}", json={"url": HOOK})
@@ -175,14 +175,14 @@ async def test_one_that_is_switched_off_is_told_nothing_until_it_is_on_again(
 ) -> None:
     heard = answering(world, 500, 200)
     made = await registered(api, events=["task.succeeded"])
-    await api.post("/v1/tasks", json=WISH)
+    await api.post("/v1/tasks", json=TASK_REQUEST)
     await world.pass_time(JOB_SECONDS * 1.5)
     assert len(heard) == 1
     off = (await api.patch(f"/v1/endpoints/{made['id']}", json={"enabled": False})).json()
     assert (off["enabled"], off["disabled_reason"]) == (False, "client")
     again = (await api.patch(f"/v1/endpoints/{made['id']}", json={"enabled": False})).json()
     assert again["disabled_at"] == off["disabled_at"]
-    await api.post("/v1/tasks", json=WISH)
+    await api.post("/v1/tasks", json=TASK_REQUEST)
     await world.until(3600)
     [message] = (await api.get("/v1/messages")).json()["messages"]
     assert (message["state"], message["last_error"]) == (
@@ -288,7 +288,7 @@ async def test_endpoints_and_messages_are_their_clients_alone(keyed: World) -> N
     api, alice, bob = keyed.client, bearer(ALICE), bearer(BOB)
     made = (await api.post("/v1/endpoints", json={"url": HOOK}, headers=alice)).json()
     theirs = (await api.post("/v1/endpoints", json={"url": "http://bob.test/"}, headers=bob)).json()
-    await api.post("/v1/tasks", json=WISH, headers=alice)
+    await api.post("/v1/tasks", json=TASK_REQUEST, headers=alice)
     await keyed.pass_time(JOB_SECONDS * 2)
     assert len(heard) == 3
     messages = (await api.get("/v1/messages", headers=alice)).json()["messages"]
@@ -312,8 +312,8 @@ async def test_endpoints_and_messages_are_their_clients_alone(keyed: World) -> N
         assert (answer.status_code, answer.json()["code"]) == (404, "not_found"), path
         nowhere = path.replace(made["id"], str(uuid4())).replace(messages[0]["id"], str(uuid4()))
         assert (await api.request(method, nowhere, headers=bob, json={})).json() == answer.json()
-    wish = {"state": ["delivered"], "endpoint": made["id"]}
-    assert (await api.post("/v1/messages/replay", json=wish, headers=bob)).json()["replayed"] == 0
+    request = {"state": ["delivered"], "endpoint": made["id"]}
+    assert (await api.post("/v1/messages/replay", json=request, headers=bob)).json()["replayed"] == 0
     assert (await api.get(f"/v1/endpoints/{made['id']}", headers=alice)).json() == before
     await keyed.work()
     assert len(heard) == 3

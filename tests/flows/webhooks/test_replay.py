@@ -202,10 +202,10 @@ async def test_many_are_replayed_by_time_type_and_state(world: World, api: httpx
         "before": made["late"].created_at.isoformat(),
     }
 
-    async def replayed(**wish: Any) -> set[str]:
+    async def replayed(**document: Any) -> set[str]:
         before = {each.id: each.replayed_at for each in await world.messages(task)}
         world.clock.forward(1)
-        answer = await api.post("/v1/messages/replay", json=wish)
+        answer = await api.post("/v1/messages/replay", json=document)
         assert answer.status_code == 202, answer.text
         after = {each.id: each.replayed_at for each in await world.messages(task)}
         names = {name for name, message in made.items() if before[message.id] != after[message.id]}
@@ -235,8 +235,8 @@ async def test_many_are_replayed_in_bounded_numbers_and_each_once(world: World, 
     await kept(world, *messages)
     counts, cursor = [], {}
     while True:
-        wish = {"state": ["delivered"], "limit": 10, **cursor}
-        answer = (await api.post("/v1/messages/replay", json=wish)).json()
+        document = {"state": ["delivered"], "limit": 10, **cursor}
+        answer = (await api.post("/v1/messages/replay", json=document)).json()
         counts.append(answer["replayed"])
         listen(world, 200)
         await world.work()  # delivered again, they fit again: the cursor goes on behind them
@@ -248,7 +248,7 @@ async def test_many_are_replayed_in_bounded_numbers_and_each_once(world: World, 
 
 
 @pytest.mark.parametrize(
-    ("wish", "path"),
+    ("document", "path"),
     [
         ({"after": "yesterday"}, "after"),
         ({"before": "2026-01-01T00:00:00"}, "before"),
@@ -263,8 +263,8 @@ async def test_many_are_replayed_in_bounded_numbers_and_each_once(world: World, 
         (5, ""),
     ],
 )
-async def test_a_wish_that_cannot_be_met_is_refused(api: httpx.AsyncClient, wish: Any, path: str) -> None:
-    answer = await api.post("/v1/messages/replay", json=wish)
+async def test_invalid_request_is_refused(api: httpx.AsyncClient, document: Any, path: str) -> None:
+    answer = await api.post("/v1/messages/replay", json=document)
     assert (answer.status_code, [each["path"] for each in answer.json()["errors"]]) == (422, [path])
 
 

@@ -13,10 +13,11 @@ import pytest
 
 from service.domain.task import State
 from service.flows.webhooks import dispatch
-from service.http.client import AiohttpTransport, guarded
+from service.http.client import guarded
 from service.http.ssrf.guard import ForbiddenAddress, Guard, forbidden
 from service.http.ssrf.policy import Rules
 from service.http.ssrf.url import Destination, read_url
+from service.http.transport import AiohttpTransport
 from service.store.webhooks import messages as message_store
 from tests.support.breakage import Server, hang, request_of
 from tests.support.disguises import LEADS_TO, ODD_HOSTS, PRIVATE_HOSTS, spellings
@@ -36,7 +37,7 @@ from tests.support.edges import (
 from tests.support.values import a_message, a_task, keep
 from tests.support.world import World
 
-WISH: dict[str, Any] = {"family": "runway", "operation": "text_to_video", "input": {"prompt": "a dove"}}
+TASK_REQUEST: dict[str, Any] = {"family": "runway", "operation": "text_to_video", "input": {"prompt": "a dove"}}
 
 
 @pytest.fixture
@@ -64,11 +65,13 @@ async def test_no_task_is_accepted_with_such_a_callback_url(sqlite_url: str, can
     answered: dict[str, Any] = {}
     async with telling(sqlite_url, names, **open_to_all_but_addresses(canary)) as world:
         for url in spellings(canary.port):
-            answer = await world.client.post("/v1/tasks", json={**WISH, "callback_url": url})
+            answer = await world.client.post("/v1/tasks", json={**TASK_REQUEST, "callback_url": url})
             paths = {each["path"] for each in answer.json().get("errors", ())}
             if (answer.status_code, paths) != (422, {"callback_url"}):
                 answered[url] = answer.json()
-        accepted = await world.client.post("/v1/tasks", json={**WISH, "callback_url": "https://client.example/"})
+        accepted = await world.client.post(
+            "/v1/tasks", json={**TASK_REQUEST, "callback_url": "https://client.example/"}
+        )
     assert answered == {}
     assert accepted.status_code == 202
     assert (canary.connections, ears.connects, names.asked) == (0, [], [])
@@ -95,7 +98,7 @@ async def test_no_message_goes_where_a_name_leads_astray(sqlite_url: str, canary
     async with telling(sqlite_url, names, **open_to_all_but_addresses(canary)) as world:
         for name in LEADS_TO:
             url = f"http://{name}:{canary.port}/"
-            answer = await world.client.post("/v1/tasks", json={**WISH, "callback_url": url})
+            answer = await world.client.post("/v1/tasks", json={**TASK_REQUEST, "callback_url": url})
             message = await tell(world, url)
             refused = re.search(r"leads to \S+, which is not a public address", message.last_error or "")
             if (answer.status_code, message.state, message.due_at) != (202, "discarded", None) or not refused:
@@ -270,7 +273,7 @@ async def test_scheme_and_port_are_held_to_when_a_message_is_sent_as_well(
 )
 async def test_the_door_says_what_is_wrong_and_what_would_allow_it(sqlite_url: str, url: str, hints: list[str]) -> None:
     async with World.opened(sqlite_url, DOVECOTE_ALLOW_PRIVATE_WEBHOOKS="false") as world:
-        answer = await world.client.post("/v1/tasks", json={**WISH, "callback_url": url})
+        answer = await world.client.post("/v1/tasks", json={**TASK_REQUEST, "callback_url": url})
     errors = orjson.loads(answer.content)["errors"]
     assert answer.status_code == 422
     assert [each["path"] for each in errors] == ["callback_url"] * len(hints)

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from service.http.client import NEVER_SENT, guarded, send
+from service.http.client import guarded, send
 from service.http.ssrf.guard import Guard
 from service.http.ssrf.policy import Rules
+from service.http.transport import NEVER_SENT
 from tests.support.breakage import request_of
 from tests.support.certificates import Authority
 from tests.support.edges import OK, Names

@@ -22,7 +22,7 @@ from service.store.database import Database
 from service.store.events import Event
 from tests.support.contract import DOCUMENT
 from tests.support.values import NOW, a_task, keep, opened
-from tests.support.world import JOB_SECONDS, WISH, World
+from tests.support.world import JOB_SECONDS, TASK_REQUEST, World
 
 LARGE = {"prompt": "a dove", "image": "data:image/png;base64," + "A" * (2 * feed_store.HEAVY)}
 
@@ -180,16 +180,16 @@ async def test_it_can_be_narrowed_to_types_and_its_cursor_moves_on_all_the_same(
 
 
 async def test_what_is_large_is_left_out_and_it_says_so(world: World, api: httpx.AsyncClient) -> None:
-    small = (await api.post("/v1/tasks", json=WISH)).json()
-    large = (await api.post("/v1/tasks", json={**WISH, "operation": "image_to_video", "input": LARGE})).json()
-    optional = (await api.post("/v1/tasks", json={**WISH, "options": {"image": LARGE["image"]}})).json()
+    small = (await api.post("/v1/tasks", json=TASK_REQUEST)).json()
+    large = (await api.post("/v1/tasks", json={**TASK_REQUEST, "operation": "image_to_video", "input": LARGE})).json()
+    optional = (await api.post("/v1/tasks", json={**TASK_REQUEST, "options": {"image": LARGE["image"]}})).json()
     await world.work()
     shown = {event["task_id"]: event["data"] for event in await all_of(api)}
     assert "truncated" not in shown[small["id"]]
-    assert shown[small["id"]]["input"] == WISH["input"]
+    assert shown[small["id"]]["input"] == TASK_REQUEST["input"]
     assert (shown[large["id"]]["truncated"], shown[large["id"]]["input"]) == (True, {})
     assert (shown[optional["id"]]["truncated"], shown[optional["id"]]["options"]) == (True, {})
-    assert shown[optional["id"]]["input"] == WISH["input"]
+    assert shown[optional["id"]]["input"] == TASK_REQUEST["input"]
     assert all(len(orjson.dumps(data)) < BRIEF for data in shown.values())
     assert (await api.get(f"/v1/tasks/{large['id']}")).json()["input"]["image"] == LARGE["image"]
 
@@ -230,7 +230,7 @@ async def test_a_client_sees_its_own_only(database_url: str) -> None:
         ids = {}
         for name, key in keys.items():
             world.client.headers["Authorization"] = f"Bearer {key}"
-            ids[name] = (await world.client.post("/v1/tasks", json=WISH)).json()["id"]
+            ids[name] = (await world.client.post("/v1/tasks", json=TASK_REQUEST)).json()["id"]
         await world.work()
         for name, key in keys.items():
             world.client.headers["Authorization"] = f"Bearer {key}"

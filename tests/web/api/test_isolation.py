@@ -20,10 +20,9 @@ from service.store import tables
 from service.web.api import ENDPOINTS
 from service.web.api.openapi import document
 from service.web.api.route import Answers, Asked, Endpoint, answer_json
-from tests.support.world import JOB_SECONDS, WISH, World
+from tests.support.clients import ALICE, BOB, MARK, submit_as_alice
+from tests.support.world import JOB_SECONDS, TASK_REQUEST, World
 
-ALICE, BOB = "alice-key-that-is-long-enough", "bob-key-that-is-long-enough"
-MARK = "only-alice-knows"
 DOCUMENT = document()
 WITH_IDS = [endpoint for endpoint in ENDPOINTS if "{" in endpoint.path]
 PATIENCE = 0.2
@@ -35,21 +34,14 @@ async def world(database_url: str) -> AsyncIterator[World]:
     """Give Alice something of everything, in as many states as can be; Bob has nothing."""
     async with World.opened(database_url, DOVECOTE_API_KEYS=f"alice={ALICE},bob={BOB}") as opened:
         for words in ("[drop]", "[fail]", "[refuse]", "[cut][drop]", "[stuck]"):
-            await wish(opened, f"{words} {MARK}")
-        await wish(opened, f"[modal] {MARK}", family="midjourney", operation="imagine")
+            await submit_as_alice(opened, f"{words} {MARK}")
+        await submit_as_alice(opened, f"[modal] {MARK}", family="midjourney", operation="imagine")
         endpoint = {"url": f"http://receiver.test/{MARK}", "description": MARK}
         answer = await opened.client.post("/v1/endpoints", json=endpoint, headers={"Authorization": f"Bearer {ALICE}"})
         assert answer.status_code == 201, answer.text
         await opened.until(JOB_SECONDS * 3)
-        await wish(opened, MARK)  # waits in the queue
+        await submit_as_alice(opened, MARK)  # waits in the queue
         yield opened
-
-
-async def wish(world: World, prompt: str, **more: Any) -> None:
-    given = {**WISH, "input": {"prompt": prompt}, "labels": {"project": MARK}, **more}
-    given["callback_url"] = f"http://receiver.test/{MARK}"
-    answer = await world.client.post("/v1/tasks", json=given, headers={"Authorization": f"Bearer {ALICE}"})
-    assert answer.status_code == 202, answer.text
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -242,7 +234,7 @@ async def test_a_key_of_anothers_request_makes_a_task_of_ones_own(world: World) 
     ids = []
     for key in (ALICE, BOB, ALICE):
         headers = {"Authorization": f"Bearer {key}", "Idempotency-Key": "same"}
-        answer = await world.client.post("/v1/tasks", json=WISH, headers=headers)
+        answer = await world.client.post("/v1/tasks", json=TASK_REQUEST, headers=headers)
         ids.append(answer.json()["id"])
     assert ids[0] == ids[2] != ids[1]
 
@@ -283,6 +275,6 @@ async def test_a_careless_endpoint_and_one_that_cannot_be_tried_are_found(
     monkeypatch.setattr("service.app.ENDPOINTS", (*ENDPOINTS, endpoint))
     async with World.opened(sqlite_url, DOVECOTE_API_KEYS=f"alice={ALICE},bob={BOB}") as opened:
         assert application(opened.context) is not None
-        await wish(opened, MARK)
+        await submit_as_alice(opened, MARK)
         with pytest.raises(AssertionError, match=words):
             await trespass(opened, endpoint)

@@ -1,18 +1,15 @@
 """Lists and claims: pages are complete and never repeat, and every filter that is offered is served by an index."""
 
 import itertools
-import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import event, text
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.domain.task import State, Task
 from service.store import callbacks as callback_store
-from service.store import queue, tables
+from service.store import queue
 from service.store import tasks as task_store
 from service.store.database import Database
 from service.store.tasks import Filter
@@ -20,12 +17,8 @@ from service.store.webhooks import attempts as attempt_store
 from service.store.webhooks import claim as claim_module
 from service.store.webhooks import endpoints
 from service.store.webhooks import messages as message_store
-from service.store.webhooks.attempts import Delivery
-from service.store.webhooks.endpoints import Endpoint
-from tests.support.values import NOW, a_callback, a_message, a_task, keep, later, new_id, opened
-
-MANY = 4000
-Act = Callable[[AsyncConnection], Awaitable[Any]]
+from tests.support.query_plans import Act, fill, plan_of, uses
+from tests.support.values import NOW, a_task, keep, later, opened
 
 
 @pytest.fixture
@@ -102,70 +95,6 @@ async def test_a_window_of_time_is_a_window_of_ids(database: Database) -> None:
 # ── indexes ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def fill(connection: AsyncConnection) -> None:
-    """Make tables that no planner would rather read whole: thousands of rows, and few of them due."""
-    sqlite = connection.dialect.name == "sqlite"
-    random_id = "lower(hex(randomblob(16)))" if sqlite else "gen_random_uuid()"
-    task = a_task(state=State.RUNNING, due_at=later(10_000), idempotency_key="seed", labels={"project": "a"})
-    await task_store.accept(connection, [task])
-    await callback_store.receive(connection, [a_callback(due_at=later(10_000))])
-    await message_store.owe(connection, [a_message(task, due_at=later(10_000))])
-    endpoint = Endpoint(id=new_id(), client="seed", url="http://x", secret="s", created_at=NOW, updated_at=NOW)
-    await endpoints.register(connection, [endpoint], most=9)
-    [message] = await message_store.of_task(connection, task.id)
-    await attempt_store.record(
-        connection,
-        [Delivery(message_id=message.id, attempt=1, at=NOW, status=200, duration_ms=1, answer=None, error=None)],
-    )
-    spread = {
-        tables.tasks: {
-            "idempotency_key": "'key-' || n",
-            "family": "CASE n % 2 WHEN 0 THEN 'runway' ELSE 'suno' END",
-            "client": "CASE n % 10 WHEN 0 THEN 'another' ELSE 'default' END",
-        },
-        tables.callbacks: {"submission_id": random_id},
-        tables.webhook_messages: {
-            "sequence": "n + 10",
-            "state": "'delivered'",
-            "delivered_at": "created_at",
-            "due_at": "NULL",
-        },
-    }
-    spread |= {
-        tables.webhook_endpoints: {"client": "'client-' || n"},
-        tables.webhook_attempts: {"id": "-n", "attempt": "n + 10"},
-    }
-    for table, changes in spread.items():
-        names = [column.name for column in table.columns]
-        values = ", ".join({"id": random_id, **changes}.get(name, name) for name in names)
-        series = "WITH RECURSIVE series(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM series WHERE n < :many)"
-        copies = f"{series} SELECT {values} FROM {table.name}, series"  # noqa: S608 - names of ours
-        await connection.execute(text(f"INSERT INTO {table.name} ({', '.join(names)}) {copies}"), {"many": MANY})
-    label = "INSERT INTO task_labels SELECT client, 'project', id, id FROM tasks"
-    await connection.execute(text(label if sqlite else label.replace("id, id", "id::text, id")))
-    if not sqlite:  # its own autovacuum does it; SQLite plans without statistics, here as in use
-        await connection.execute(text("ANALYZE"))
-
-
-async def plan_of(connection: AsyncConnection, act: Act) -> str:
-    """Run something and give the database's plan for its last statement."""
-    ran: list[tuple[str, Any]] = []
-
-    def note(*heard: Any) -> None:
-        ran.append((heard[2], heard[3]))
-
-    engine = connection.engine.sync_engine
-    event.listen(engine, "before_cursor_execute", note)
-    try:
-        await act(connection)
-    finally:
-        event.remove(engine, "before_cursor_execute", note)
-    statement, parameters = ran[-1]
-    explain = "EXPLAIN QUERY PLAN" if connection.dialect.name == "sqlite" else "EXPLAIN"
-    rows = await connection.exec_driver_sql(f"{explain} {statement}", parameters)
-    return "\n".join(str(row[-1]) for row in rows)
-
-
 def listing(**wanted: Any) -> Act:
     return lambda connection: task_store.page(connection, Filter(client="default", **wanted), most=51)
 
@@ -235,13 +164,3 @@ async def test_every_filter_and_every_claim_uses_its_index(database: Database) -
         if not uses(plan, index):
             without.append(f"not by {index}:\n{plan}")
     assert not without, "\n\n".join(without)
-
-
-def uses(plan: str, index: str) -> bool:
-    """Whether a plan finds rows by an index, and reads none of the big tables whole."""
-    whole = re.search(
-        r"Seq Scan on (tasks|callbacks|webhook_messages)|SCAN (tasks|callbacks|webhook_messages)(?! USING (COVERING )?INDEX ix_)",
-        plan,
-    )
-    unique = re.sub(r"^uq_([a-z]+).*|^pk_([a-z_]+)", r"sqlite_autoindex_\1\2", index)
-    return whole is None and re.search(rf"\b{index}\b|\b{index}_|{unique}_", plan) is not None

@@ -20,7 +20,7 @@ from service.web.api.openapi import document
 from service.web.docs import page
 from service.web.problems import TITLES
 from tests.support.contract import CONTRACT, DOCUMENT
-from tests.support.world import JOB_SECONDS, RECEIVER_URL, WEBHOOK_SECRET, WISH, World
+from tests.support.world import JOB_SECONDS, RECEIVER_URL, TASK_REQUEST, WEBHOOK_SECRET, World
 
 OPERATIONS = [
     (path, method, operation) for path, methods in DOCUMENT["paths"].items() for method, operation in methods.items()
@@ -73,7 +73,7 @@ def test_operations_are_named_once_described_and_say_what_may_go_wrong() -> None
 async def test_every_success_of_every_operation_is_as_promised(world: World, api: httpx.AsyncClient) -> None:
     """Walk through the whole API with a task of every kind of end; the contract is checked at every answer."""
     for words in ("[drop]", "[drop][fail]", "[drop][stuck]", "[cut]", "[cut][drop]", "[refuse]"):
-        await api.post("/v1/tasks", json={**WISH, "input": {"prompt": f"{words} a dove"}, "labels": {"a": "b"}})
+        await api.post("/v1/tasks", json={**TASK_REQUEST, "input": {"prompt": f"{words} a dove"}, "labels": {"a": "b"}})
     for _ in range(3):
         for task in (await api.get("/v1/tasks")).json()["tasks"]:
             for path in ("", "/events"):
@@ -109,7 +109,7 @@ async def messages_and_endpoints(world: World, api: httpx.AsyncClient) -> None:
     """Walk through what tells clients: an endpoint's whole life, and the messages that it was sent."""
     made = (await api.post("/v1/endpoints", json={"url": RECEIVER_URL})).json()
     where = f"/v1/endpoints/{made['id']}"
-    await api.post("/v1/tasks", json=WISH)
+    await api.post("/v1/tasks", json=TASK_REQUEST)
     await world.until(JOB_SECONDS * 3)
     for method, path in (("GET", ""), ("PATCH", ""), ("POST", "/rotate"), ("POST", "/test")):
         assert (await api.request(method, f"{where}{path}", json={"events": []})).status_code == 200

@@ -1,7 +1,7 @@
 """The API asked whatever its document allows, and what it does not, with the keys of two clients: no 5xx, nothing undocumented.
 
 Requests come from the document (schemathesis), answers are held against it. They are helped along a little: half of the ids
-are of tasks that there are, and half of the wishes are for something that there is.
+are of tasks that there are, and half of the requests are for something that there is.
 """
 
 import asyncio
@@ -26,9 +26,9 @@ from schemathesis.specs.openapi.checks import (
 
 from service.providers.registry import FAMILIES
 from service.web.docs import _example
+from tests.support.clients import ALICE, BOB, MARK, submit_as_alice
 from tests.support.contract import DOCUMENT
-from tests.support.world import JOB_SECONDS, WISH, Hasty, World
-from tests.web.api.test_isolation import ALICE, BOB, MARK, wish
+from tests.support.world import JOB_SECONDS, TASK_REQUEST, Hasty, World
 
 pytestmark = pytest.mark.long
 
@@ -47,7 +47,7 @@ WANTED = [
     {"family": family.name, "operation": operation.name, "input": _example(operation.input)}
     for family in FAMILIES.values()
     for operation in family.operations.values()
-] + [WISH] * 20
+] + [TASK_REQUEST] * 20
 EXAMPLES = 80
 """Of each operation and each kind, allowed and not."""
 
@@ -56,8 +56,8 @@ EXAMPLES = 80
 async def world(sqlite_url: str) -> AsyncIterator[World]:
     async with World.opened(sqlite_url, DOVECOTE_API_KEYS=f"alice={ALICE},bob={BOB}") as opened:
         for words in ("[drop]", "[fail]", "[drop][stuck]"):
-            await wish(opened, f"{words} {MARK}")
-        await wish(opened, f"[modal] {MARK}", family="midjourney", operation="imagine")
+            await submit_as_alice(opened, f"{words} {MARK}")
+        await submit_as_alice(opened, f"[modal] {MARK}", family="midjourney", operation="imagine")
         await opened.until(JOB_SECONDS * 3)
         opened.client._transport = Hasty(opened.client._transport.app)  # type: ignore[attr-defined]
         yield opened

@@ -11,11 +11,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.support.contract import CONTRACT
-from tests.support.world import JOB_SECONDS, RECEIVER_URL, WISH, World
+from tests.support.world import JOB_SECONDS, RECEIVER_URL, TASK_REQUEST, World
 
 
 async def test_a_task_is_accepted_and_found_at_its_address(api: httpx.AsyncClient) -> None:
-    answer = await api.post("/v1/tasks", json={**WISH, "labels": {"project": "intro"}, "callback_url": RECEIVER_URL})
+    answer = await api.post(
+        "/v1/tasks", json={**TASK_REQUEST, "labels": {"project": "intro"}, "callback_url": RECEIVER_URL}
+    )
     task = answer.json()
     assert (answer.status_code, answer.headers["location"]) == (202, f"/v1/tasks/{task['id']}")
     assert (task["state"], task["labels"], task["callback_url"]) == ("queued", {"project": "intro"}, RECEIVER_URL)
@@ -27,29 +29,35 @@ async def test_a_task_is_accepted_and_found_at_its_address(api: httpx.AsyncClien
 
 async def test_the_same_key_and_body_give_the_same_task(api: httpx.AsyncClient) -> None:
     key = {"Idempotency-Key": "order 7/ü"}
-    first = await api.post("/v1/tasks", json=WISH, headers={"Idempotency-Key": "order 7"})
+    first = await api.post("/v1/tasks", json=TASK_REQUEST, headers={"Idempotency-Key": "order 7"})
     again = await api.post(
         "/v1/tasks",
-        content=orjson.dumps(dict(reversed(WISH.items()))),
+        content=orjson.dumps(dict(reversed(TASK_REQUEST.items()))),
         headers={"Idempotency-Key": "order 7", "Content-Type": "application/json"},
     )
     assert (first.status_code, again.status_code, again.json()["id"]) == (202, 202, first.json()["id"])
     assert (first.headers.get("idempotency-replayed"), again.headers.get("idempotency-replayed")) == (None, "true")
-    other = await api.post("/v1/tasks", json={**WISH, "labels": {"a": "b"}}, headers={"Idempotency-Key": "order 7"})
+    other = await api.post(
+        "/v1/tasks", json={**TASK_REQUEST, "labels": {"a": "b"}}, headers={"Idempotency-Key": "order 7"}
+    )
     assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
-    assert (await api.post("/v1/tasks", json=WISH, headers={k: v.encode() for k, v in key.items()})).status_code == 202  # type: ignore[misc, arg-type]
+    assert (
+        await api.post("/v1/tasks", json=TASK_REQUEST, headers={k: v.encode() for k, v in key.items()})
+    ).status_code == 202  # type: ignore[misc, arg-type]
 
 
 @pytest.mark.parametrize("key", ["", "a" * 256, "a\x01b", "a\tb"])
 async def test_a_key_is_a_short_printable_text(api: httpx.AsyncClient, key: str) -> None:
-    answer = await api.post("/v1/tasks", json=WISH, headers={"Idempotency-Key": key})
+    answer = await api.post("/v1/tasks", json=TASK_REQUEST, headers={"Idempotency-Key": key})
     assert (answer.status_code, answer.json()["errors"][0]["path"]) == (422, "Idempotency-Key")
 
 
 async def test_a_hundred_duplicates_at_once_are_one_task_and_one_job(world: World, api: httpx.AsyncClient) -> None:
     key = {"Idempotency-Key": "the one"}
-    wishes = [WISH if number % 10 else {**WISH, "labels": {"another": "body"}} for number in range(100)]
-    answers = await asyncio.gather(*(api.post("/v1/tasks", json=wish, headers=key) for wish in wishes))
+    requests = [
+        TASK_REQUEST if number % 10 else {**TASK_REQUEST, "labels": {"another": "body"}} for number in range(100)
+    ]
+    answers = await asyncio.gather(*(api.post("/v1/tasks", json=request, headers=key) for request in requests))
     accepted = [answer for answer in answers if answer.status_code == 202]
     assert {answer.status_code for answer in answers} == {202, 422}
     assert len({answer.json()["id"] for answer in accepted}) == 1
@@ -62,16 +70,16 @@ async def test_a_hundred_duplicates_at_once_are_one_task_and_one_job(world: Worl
 async def test_what_was_accepted_stays_accepted_although_its_deadline_has_passed(
     world: World, api: httpx.AsyncClient
 ) -> None:
-    wish = {**WISH, "deadline": (world.clock() + dt.timedelta(seconds=30)).isoformat()}
-    first = await api.post("/v1/tasks", json=wish, headers={"Idempotency-Key": "k"})
+    request = {**TASK_REQUEST, "deadline": (world.clock() + dt.timedelta(seconds=30)).isoformat()}
+    first = await api.post("/v1/tasks", json=request, headers={"Idempotency-Key": "k"})
     world.clock.forward(60)
-    again = await api.post("/v1/tasks", json=wish, headers={"Idempotency-Key": "k"})
+    again = await api.post("/v1/tasks", json=request, headers={"Idempotency-Key": "k"})
     assert (again.status_code, again.json()["id"]) == (202, first.json()["id"])
-    assert (await api.post("/v1/tasks", json=wish, headers={"Idempotency-Key": "other"})).status_code == 422
+    assert (await api.post("/v1/tasks", json=request, headers={"Idempotency-Key": "other"})).status_code == 422
 
 
 async def test_every_mistake_is_said_at_once_with_the_nearest_right_name(api: httpx.AsyncClient) -> None:
-    wish = {
+    request = {
         "family": "runway",
         "operation": "text_to_video",
         "input": {"promt": "a dove", "aspect_ratio": "wide", "duration": "long"},
@@ -80,7 +88,7 @@ async def test_every_mistake_is_said_at_once_with_the_nearest_right_name(api: ht
         "callback_url": "gopher://x",
         "deadline": 1,
     }
-    answer = await api.post("/v1/tasks", json=wish)
+    answer = await api.post("/v1/tasks", json=request)
     said = {error["path"]: error["message"] for error in answer.json()["errors"]}
     assert answer.status_code == 422
     hints = {
@@ -117,7 +125,7 @@ async def test_every_mistake_is_said_at_once_with_the_nearest_right_name(api: ht
 async def test_a_mistake_is_named_and_helped(
     api: httpx.AsyncClient, change: dict[str, Any], path: str, hint: str
 ) -> None:
-    answer = await api.post("/v1/tasks", json={**WISH, **change})
+    answer = await api.post("/v1/tasks", json={**TASK_REQUEST, **change})
     assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
     said = {error["path"]: error["message"] for error in answer.json()["errors"]}
     assert hint in said[path]
@@ -165,11 +173,11 @@ fields = st.sampled_from(
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
-@given(anything | st.dictionaries(fields, anything).map(lambda changes: {**WISH, **changes}))
-async def test_no_document_makes_us_stumble(sqlite_url: str, wish: Any) -> None:
+@given(anything | st.dictionaries(fields, anything).map(lambda changes: {**TASK_REQUEST, **changes}))
+async def test_no_document_makes_us_stumble(sqlite_url: str, document: Any) -> None:
     async with World.opened(sqlite_url) as world:
         world.client.event_hooks["response"].append(CONTRACT.check)
         answer = await world.client.post(
-            "/v1/tasks", content=orjson.dumps(wish), headers={"Content-Type": "application/json"}
+            "/v1/tasks", content=orjson.dumps(document), headers={"Content-Type": "application/json"}
         )
         assert answer.status_code in {202, 422}

@@ -105,9 +105,10 @@ async def test_a_task_may_name_what_its_callback_url_is_told(world: World) -> No
 
 
 async def test_the_wish_says_what_the_callback_url_is_told(world: World) -> None:
-    wish = {"family": "runway", "operation": "text_to_video", "input": {"prompt": "a dove"}}
+    request = {"family": "runway", "operation": "text_to_video", "input": {"prompt": "a dove"}}
     answer = await world.client.post(
-        "/v1/tasks", json={**wish, "callback_url": RECEIVER_URL, "callback_events": ["task.running", "task.succeeded"]}
+        "/v1/tasks",
+        json={**request, "callback_url": RECEIVER_URL, "callback_events": ["task.running", "task.succeeded"]},
     )
     assert (answer.status_code, answer.json()["callback_events"]) == (202, ["task.running", "task.succeeded"])
     await world.pass_time(JOB_SECONDS * 2)
@@ -115,7 +116,7 @@ async def test_the_wish_says_what_the_callback_url_is_told(world: World) -> None
     assert [kind for kind, _, _ in await told(world, task)] == ["task.running", "task.succeeded"]
     assert [each.type for each in world.receiver.received] == ["task.running", "task.succeeded"]
     for mistake in ({"callback_events": ["task.running"]}, {"callback_url": RECEIVER_URL, "callback_events": ["x"]}):
-        answer = await world.client.post("/v1/tasks", json={**wish, **mistake})
+        answer = await world.client.post("/v1/tasks", json={**request, **mistake})
         assert answer.status_code == 422
         assert answer.json()["errors"][0]["path"].startswith("callback_events")
 

@@ -22,22 +22,17 @@ from service.web.api import ENDPOINTS
 from service.web.auth import key_cache as key_cache_module
 from service.web.auth.key_cache import KeyRing
 from service.web.auth.rate_limit import WINDOW, Rates
+from tests.support.clients import A_KEY, ALICE, a_key
 from tests.support.contract import CONTRACT
 from tests.support.values import NOW, later, new_id
 from tests.support.values import opened as database_at
-from tests.support.world import WISH, Hasty, World
+from tests.support.world import TASK_REQUEST, Hasty, World
 
-ALICE, OPERATOR = "alice-key-that-is-long-enough", "operator-key-that-is-long-enough"
-A_KEY = write_key(bytes(4), bytes(32))
+OPERATOR = "operator-key-that-is-long-enough"
 
 
 def bearer(key: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {key}"}
-
-
-def a_key(text: str = A_KEY, **more: Any) -> ApiKey:
-    plain = {"id": new_id(), "client": "alice", "name": "", "prefix": prefix_of(text), "hash": hash_key(text)}
-    return ApiKey(**{**plain, "scopes": frozenset({Scope.READ, Scope.SUBMIT}), "created_at": NOW, **more})
 
 
 async def give_key(world: World, **more: Any) -> str:
@@ -209,7 +204,7 @@ async def test_use_is_noted_once_for_many_and_never_back_in_time(database: Datab
 
 async def test_a_key_of_the_database_is_one_of_its_client(keyed: World) -> None:
     key = await give_key(keyed)
-    task = (await keyed.client.post("/v1/tasks", json=WISH, headers=bearer(key))).json()
+    task = (await keyed.client.post("/v1/tasks", json=TASK_REQUEST, headers=bearer(key))).json()
     assert "client" not in task
     for same in (key, ALICE):
         answer = await keyed.client.get(f"/v1/tasks/{task['id']}", headers=bearer(same))
@@ -246,7 +241,7 @@ async def test_an_operator_sees_all_and_is_told_whose_it_is(keyed: World) -> Non
     made = {}
     for client in ("alice", "bob"):
         key = await give_key(keyed, client=client)
-        made[client] = (await keyed.client.post("/v1/tasks", json=WISH, headers=bearer(key))).json()["id"]
+        made[client] = (await keyed.client.post("/v1/tasks", json=TASK_REQUEST, headers=bearer(key))).json()["id"]
     in_database = await give_key(keyed, client="ops", scopes=frozenset({Scope.ADMIN}))
     for operator in (OPERATOR, in_database):
         listed = (await keyed.client.get("/v1/tasks", headers=bearer(operator))).json()["tasks"]
@@ -258,12 +253,12 @@ async def test_an_operator_sees_all_and_is_told_whose_it_is(keyed: World) -> Non
         assert (await keyed.client.get(f"/v1/tasks/{made['bob']}/events", headers=bearer(operator))).status_code == 200
     cancelled = await keyed.client.post(f"/v1/tasks/{made['bob']}/cancel", headers=bearer(OPERATOR))
     assert (cancelled.json()["state"], cancelled.json()["client"]) == ("cancelled", "bob")
-    own = await keyed.client.post("/v1/tasks", json=WISH, headers=bearer(OPERATOR))
+    own = await keyed.client.post("/v1/tasks", json=TASK_REQUEST, headers=bearer(OPERATOR))
     assert own.json()["client"] == "ops"
 
 
 async def test_who_is_no_operator_may_ask_for_its_own_list_only(keyed: World) -> None:
-    await keyed.client.post("/v1/tasks", json=WISH, headers=bearer(ALICE))
+    await keyed.client.post("/v1/tasks", json=TASK_REQUEST, headers=bearer(ALICE))
     own = await keyed.client.get("/v1/tasks", params={"client": "alice"}, headers=bearer(ALICE))
     assert len(own.json()["tasks"]) == 1
     for other in ("bob", "ops", ""):
@@ -392,9 +387,9 @@ async def test_use_is_written_down_once_a_minute_and_by_nobody_who_waits(
     free = asyncio.Event()
     do = keyed.context.writer.do
 
-    async def held_up(*wish: Any) -> Any:
+    async def held_up(*request: Any) -> Any:
         await free.wait()
-        return await do(*wish)
+        return await do(*request)
 
     monkeypatch.setattr(keyed.context.writer, "do", held_up)
     began = keyed.clock()
@@ -441,7 +436,7 @@ async def test_the_first_key_ends_the_time_without_keys_for_good(world: World) -
 
 @pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://localhost:3000", "https://localhost.evil"])
 async def test_without_keys_no_foreign_page_may_ask(api: httpx.AsyncClient, origin: str) -> None:
-    answer = await api.post("/v1/tasks", json=WISH, headers={"Origin": origin})
+    answer = await api.post("/v1/tasks", json=TASK_REQUEST, headers={"Origin": origin})
     assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
     assert (await api.get("/v1/tasks", headers={"Origin": "http://localhost"})).json()["tasks"] == []
 

@@ -8,10 +8,9 @@ import httpx
 import pytest
 
 from service.web.api import ENDPOINTS
+from tests.support.clients import ALICE, BOB, bearer
 from tests.support.contract import CONTRACT
-from tests.support.world import WISH, World
-
-ALICE, BOB = "alice-key-that-is-long-enough", "bob-key-that-is-long-enough"
+from tests.support.world import TASK_REQUEST, World
 
 
 @pytest.fixture
@@ -21,13 +20,9 @@ async def keyed(database_url: str) -> AsyncIterator[World]:
         yield world
 
 
-def bearer(key: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {key}"}
-
-
 @pytest.mark.parametrize("endpoint", ENDPOINTS, ids=lambda endpoint: endpoint.name)
 async def test_no_endpoint_answers_without_a_key_or_to_another_client(keyed: World, endpoint: Any) -> None:
-    task = await keyed.client.post("/v1/tasks", json=WISH, headers=bearer(ALICE))
+    task = await keyed.client.post("/v1/tasks", json=TASK_REQUEST, headers=bearer(ALICE))
     path = endpoint.path.replace("{id}", task.json()["id"])
     for headers in ({}, bearer("wrong"), {"Authorization": ALICE}, {"Authorization": f"Basic {ALICE}"}, bearer("")):
         answer = await keyed.client.request(endpoint.method, path, headers=headers)
@@ -49,7 +44,9 @@ async def test_no_endpoint_answers_without_a_key_or_to_another_client(keyed: Wor
 async def test_a_key_of_one_client_is_not_one_of_another(keyed: World) -> None:
     ids = set()
     for key in (ALICE, BOB):
-        answer = await keyed.client.post("/v1/tasks", json=WISH, headers={**bearer(key), "Idempotency-Key": "same"})
+        answer = await keyed.client.post(
+            "/v1/tasks", json=TASK_REQUEST, headers={**bearer(key), "Idempotency-Key": "same"}
+        )
         assert "idempotency-replayed" not in answer.headers
         ids.add(answer.json()["id"])
     assert len(ids) == 2

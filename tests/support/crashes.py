@@ -1,0 +1,93 @@
+"""A process that dies at a chosen step: after a commit, or after an answer from the network."""
+
+import dataclasses
+from typing import Any
+
+import httpx
+
+from service.app import application
+from service.flows.context import Context
+from service.http.client import Http
+from service.store.writer import Batch, Writer
+from tests.support.world import World
+
+DEADLINE = 400
+"""Seconds after which a task of these tests expires."""
+LONGEST_LEASE = 250
+"""Seconds after which every lease of a dead process has ended."""
+
+
+class Crash(BaseException):
+    """The process is dead: no handler of the product sees it."""
+
+
+class CrashPoint:
+    """Count steps and end the process at one of them."""
+
+    def __init__(self, last_step: int) -> None:
+        self._last = last_step
+        self.steps = 0
+
+    @property
+    def dead(self) -> bool:
+        return self.steps >= self._last
+
+    def check(self) -> None:
+        if self.dead:
+            raise Crash
+
+    def step(self) -> None:
+        self.steps += 1
+        self.check()
+
+
+class CrashingWriter(Writer):
+    """Commit, and die right after when that step is the last."""
+
+    def __init__(self, writer: Writer, crash_point: CrashPoint) -> None:
+        self._writer, self._fate = writer, crash_point
+
+    async def do(self, batch: Batch[Any, Any], item: Any) -> Any:
+        self._fate.check()
+        answer = await self._writer.do(batch, item)
+        if answer != []:  # a claim that found nothing is no step
+            self._fate.step()
+        return answer
+
+    do_first = do
+
+
+class CrashingNetwork(httpx.AsyncBaseTransport):
+    """Deliver a request, and die before the answer is read when that step is the last."""
+
+    def __init__(self, network: httpx.AsyncBaseTransport, crash_point: CrashPoint) -> None:
+        self._network, self._fate = network, crash_point
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        self._fate.check()
+        response = await self._network.handle_async_request(request)
+        self._fate.step()
+        return response
+
+
+class CrashingServer(httpx.AsyncBaseTransport):
+    """The process as a caller sees it: a dead one refuses connections, one that dies while answering resets them."""
+
+    def __init__(self, context: Context, crash_point: CrashPoint) -> None:
+        self._app, self._fate = httpx.ASGITransport(application(context)), crash_point
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if self._fate.dead:
+            raise httpx.ConnectError("connection refused", request=request)
+        try:
+            return await self._app.handle_async_request(request)
+        except Crash:
+            raise httpx.ReadError("connection reset", request=request) from None
+
+
+def start_process(world: World, healthy: Context, crash_point: CrashPoint) -> None:
+    """Start a process with this crash_point over the same database, network and clock."""
+    client = httpx.AsyncClient(transport=CrashingNetwork(world.edge, crash_point), follow_redirects=False)
+    writer = CrashingWriter(healthy.writer, crash_point)
+    world.context = dataclasses.replace(healthy, writer=writer, http=Http(client, client, client), _batches={})
+    world.edge.hosts["dovecote.test"] = CrashingServer(world.context, crash_point)
