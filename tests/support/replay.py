@@ -9,6 +9,7 @@ from typing import Any
 from service.domain.schedules import LATE_WATCH, LEASE
 from service.domain.task import ENDED, State, Submission, Task
 from service.flows.render import rfc3339
+from service.providers.capabilities import CanCancel
 from service.providers.registry import DIALECTS
 from service.store.callbacks import Received
 from service.store.events import Event
@@ -173,7 +174,7 @@ _ALIVE = frozenset({State.SUBMITTED, State.RUNNING, State.SUCCEEDED})
 
 def _is_stopped(extra: Submission) -> bool:
     """Whether an extra job is cancelled where it runs as soon as it is known."""
-    return DIALECTS[extra.dialect].cancels
+    return isinstance(DIALECTS[extra.dialect], CanCancel)
 
 
 def may_have_bought(events: Sequence[Event]) -> int:

@@ -195,7 +195,7 @@ class _Breaks:
 @pytest.mark.parametrize("name", DIALECTS)
 def test_how_long_an_answer_is_waited_for(name: str) -> None:
     dialect = DIALECTS[name]
-    for operation in dialect.operations:
-        at_once = operation in dialect.synchronous and operation not in dialect.free
-        assert dialect.patience(operation) == (600 if at_once else dialect.submit_timeout)
-    assert dialect.free <= dialect.synchronous
+    for operation in dialect.facts.operations:
+        at_once = operation in dialect.facts.synchronous and operation not in dialect.facts.free
+        assert dialect.facts.read_timeout(operation) == (600 if at_once else dialect.facts.submit_timeout)
+    assert dialect.facts.free <= dialect.facts.synchronous
