@@ -20,7 +20,8 @@ from service.flows.signals_catchup import looking_out
 from service.flows.signals_postgres import listening
 from service.http.client import Http
 from service.http.ssrf.guard import Guard
-from service.settings.model import Settings, is_loopback
+from service.settings.model import Settings
+from service.settings.values import is_loopback
 from service.store import api_keys as api_keys_module
 from service.store import queue, secrets
 from service.store.database import Database
@@ -110,7 +111,7 @@ async def at_work(context: Context) -> AsyncIterator[None]:
         async with context.database.writing() as connection:
             await queue.release_leases(connection, now=context.now())
     async with context.database.writing() as connection:
-        await queue.leave_unknown_lines(connection, [line.key for line in context.lines], now=context.now())
+        await queue.leave_unknown_lines(connection, [each.key for each in context.waits], now=context.now())
     async with working(context):
         # What is alive now stays: collections need not look at it again, and long pauses go away.
         gc.collect()

@@ -14,6 +14,7 @@ import httpx
 
 from service.app import application
 from service.domain.callback_token import Tokens
+from service.domain.events import Event
 from service.domain.task import Task
 from service.flows import callbacks as callbacks_flow
 from service.flows import polling
@@ -26,7 +27,8 @@ from service.flows.webhooks import dispatch
 from service.http.client import Http
 from service.http.transport import SECRET_QUERY, on_the_wire
 from service.sandbox import Faults, InProcessTransport, Receiver, Sandbox
-from service.settings.model import Settings, load
+from service.settings.load import load
+from service.settings.model import Settings
 from service.store import callbacks as callback_store
 from service.store import events, queue
 from service.store import submissions as submission_store
@@ -242,7 +244,7 @@ class World:
         assert found is not None
         return found
 
-    async def events(self, task: Task) -> list[events.Event]:
+    async def events(self, task: Task) -> list[Event]:
         """Read a task's history."""
         async with self.context.database.reading() as connection:
             return await events.of_task(connection, task.id)

@@ -6,8 +6,9 @@ from typing import Any
 
 import orjson
 
+from service.domain.events import rfc3339
 from service.domain.task import Task
-from service.flows.render import rfc3339, show_task
+from service.flows.render import show_task
 
 LARGEST = 20_000
 """Bytes that a body may have."""
