@@ -82,13 +82,10 @@ def decoded(body: bytes, headers: Mapping[str, str]) -> str:
     detected = json.detect_encoding(body)
     if detected != "utf-8" or body.startswith(codecs.BOM_UTF8):
         return body.decode(detected, "replace")
-    declared = _charset(headers)
-    if declared is not None:
-        try:
-            return body.decode(declared)
-        except UnicodeError:
-            pass
-    return body.decode("utf-8", "replace")
+    try:
+        return body.decode(_charset(headers) or "utf-8")
+    except UnicodeError:
+        return body.decode("utf-8", "replace")
 
 
 def _charset(headers: Mapping[str, str]) -> str | None:
