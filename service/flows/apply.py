@@ -17,7 +17,7 @@ from service.domain.transitions import advance
 from service.domain.webhook_events import BEGINNINGS, LATE, PROGRESS
 from service.flows.context import Context, log
 from service.flows.render import rfc3339
-from service.flows.webhooks.enqueue import Change, tell
+from service.flows.webhooks.enqueue import Change, enqueue
 from service.store import events as event_store
 from service.store import queue, submissions
 from service.store import tasks as task_store
@@ -221,7 +221,7 @@ async def apply(context: Context, connection: AsyncConnection, news: Sequence[Ne
     await submissions.begin(connection, written.begun)
     await queue.settle_tasks(connection, list(written.changed.values()))
     await event_store.record(connection, written.events)
-    owed = await tell(context, connection, written.told, context.now())
+    owed = await enqueue(context, connection, written.told, context.now())
     return [dataclasses.replace(each, owes=each.task is not None and each.task.id in owed) for each in applied]
 
 

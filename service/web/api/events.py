@@ -30,8 +30,7 @@ async def page(asked: Asked) -> Response:
         types=asked.query.get("type", []),
         seconds=asked.query.get("wait", 0),
     )
-    now = asked.context.now()
-    events = [feed.show_told(each, at=now) for each in found.told]
+    events = [feed.render_item(asked.context, each) for each in found.items]
     return answer_json({"events": events, "next": str(found.next)})
 
 
@@ -57,7 +56,7 @@ async def stream_task(asked: Asked) -> Response:
     )
     if task_id is None or first is None:
         raise Problem(404, "not_found", "there is no task with this id")
-    if first.state is not None and not first.told:
+    if first.state is not None and not first.items:
         return Response(status_code=204)  # by which a browser knows that it need not come again
     look = functools.partial(_look_at_task, asked, task_id)
     return _streamed(asked, Stream(_streams(asked), task_id, look, after=after))

@@ -5,6 +5,7 @@ from typing import Any
 from service.domain.errors import CODES
 from service.domain.task import Source, State
 from service.domain.webhook_events import TYPES
+from service.flows.render import MAX_BRIEF
 from service.flows.submission.accept import WISH
 from service.web.api import webhook_models
 from service.web.problems import TITLES
@@ -113,11 +114,12 @@ TASK = _closed(
         "next_check_at": {**_nullable(TIME), "description": "When Dovecote looks after it next; null: never."},
         "truncated": {
             "type": "boolean",
-            "description": "Where it is told of: whether something large was left out. `GET /v1/tasks/{id}` has all of it.",
+            "description": f"In feeds, streams and webhooks: `true` when the task takes more than {MAX_BRIEF} bytes. Large fields are empty then.",
         },
+        "url": {**TEXT, "description": "Of a truncated task: the address of the whole task."},
         "client": {**TEXT, "description": "Whose it is; shown to those who see the tasks of all (scope `admin`)."},
     },
-    optional=frozenset({"queue_position", "truncated", "client"}),
+    optional=frozenset({"queue_position", "truncated", "url", "client"}),
 )
 EVENT = _closed(
     "Event",
@@ -249,7 +251,6 @@ COMPONENTS: dict[str, Any] = {
     "Family": FAMILY,
     "Operation": OPERATION,
     "Upstream": UPSTREAM,
-    "TruncatedTask": webhook_models.truncated(TASK),
     **webhook_models.COMPONENTS,
 }
 

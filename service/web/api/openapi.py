@@ -5,7 +5,6 @@ from typing import Any
 from service import __version__
 from service.domain.webhook_events import TYPES
 from service.flows.webhooks.dispatch import ATTEMPT_TIMEOUT
-from service.flows.webhooks.payload import LARGEST
 from service.web.api import ENDPOINTS
 from service.web.api.models import COMPONENTS, TIME, ref
 from service.web.api.route import Answers, Endpoint
@@ -142,12 +141,7 @@ _WEBHOOK: dict[str, Any] = {
                         "type": {"type": "string", "enum": list(TYPES)},
                         "timestamp": TIME,
                         "sequence": {"type": "integer", "description": "Of the task: the higher one is the newer one."},
-                        "truncated": {
-                            "const": True,
-                            "description": f"There where the whole would have more than {LARGEST} bytes.",
-                        },
-                        "url": {"type": "string", "description": "Of a truncated message: where the whole task is."},
-                        "data": {"anyOf": [ref("Task"), ref("TruncatedTask")]},
+                        "data": ref("Task"),
                     },
                 }
             }

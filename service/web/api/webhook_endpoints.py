@@ -67,7 +67,7 @@ async def remove(asked: Asked) -> Response:
 
 async def try_out(asked: Asked) -> Response:
     """Send a message to try an endpoint with, and say how it went."""
-    sent = await endpoints_flow.try_out(asked.context, await _find(asked))
+    sent = await endpoints_flow.send_test(asked.context, await _find(asked))
     async with asked.context.database.reading() as connection:
         message = await message_store.find(connection, sent.id, asked.client) or sent
         made = await attempt_store.of_message(connection, sent.id)

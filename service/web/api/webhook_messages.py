@@ -19,7 +19,7 @@ from service.web.problems import Problem
 from service.web.request_body import read_json
 
 BODY_CAP = 64 * 1024
-_REPLAY = Schema(replay.WISH)
+_REPLAY = Schema(replay.REQUEST)
 
 
 async def page(asked: Asked) -> Response:
@@ -35,7 +35,7 @@ async def page(asked: Asked) -> Response:
         before=_id(query.get("cursor")),
     )
     async with asked.context.database.reading() as connection:
-        found = await message_store.page(connection, wanted, most=most + 1)
+        found = await message_store.list_messages(connection, wanted, most=most + 1)
     shown = found[:most]
     following = str(shown[-1].id) if len(found) > most else None
     return answer_json({"messages": [show_message(message) for message in shown], "next": following})
@@ -65,7 +65,9 @@ async def replay_many(asked: Asked) -> Response:
     if mistakes:
         raise invalid(mistakes)
     wanted = _wanted(asked, document)
-    count, following = await replay.replay_many(asked.context, wanted, most=int(document.get("limit", replay.MOST)))
+    count, following = await replay.replay_many(
+        asked.context, wanted, most=int(document.get("limit", replay.MAX_REPLAYED))
+    )
     return answer_json({"replayed": count, "next": None if following is None else str(following)}, 202)
 
 
@@ -78,7 +80,7 @@ def _wanted(asked: Asked, document: dict[str, Any]) -> Filter:
     return Filter(
         client=asked.client,
         types=tuple(document.get("type", replay.REPLAYED)),
-        states=tuple(document.get("state", replay.UNHEARD)),
+        states=tuple(document.get("state", replay.UNDELIVERED)),
         endpoint_id=_id(document.get("endpoint")),
         after=max(filter(None, (after, cursor)), default=None),
         before=before,
@@ -188,7 +190,7 @@ ENDPOINTS = (
         tag=_TAG,
         summary="Deliver many messages again",
         description=(
-            f"Oldest first, at most {replay.MOST} at a time; those to disabled endpoints are left out. `next` is the "
+            f"Oldest first, at most {replay.MAX_REPLAYED} at a time; those to disabled endpoints are left out. `next` is the "
             "`cursor` to go on with."
         ),
         body=ref("ReplayWish"),

@@ -7,7 +7,6 @@ import orjson
 from service.domain.webhook_events import TEST, TYPES
 from service.flows.render import rfc3339
 from service.flows.webhooks import endpoints, replay
-from service.flows.webhooks.payload import BULKY, BULKY_IN_WORDS
 from service.store.webhooks.attempts import Delivery
 from service.store.webhooks.endpoints import Endpoint
 from service.store.webhooks.messages import Message
@@ -75,14 +74,14 @@ _DELIVERY: dict[str, Any] = {
 }
 
 COMPONENTS: dict[str, Any] = {
-    "EndpointWish": {"title": "EndpointWish", **endpoints.WISH},
-    "EndpointChange": {"title": "EndpointChange", **endpoints.CHANGE},
+    "EndpointWish": {"title": "EndpointWish", **endpoints.REQUEST},
+    "EndpointChange": {"title": "EndpointChange", **endpoints.CHANGES},
     "Endpoint": _object("Endpoint", _ENDPOINT),
     "EndpointWithSecret": _object(
         "EndpointWithSecret",
         {**_ENDPOINT, "secret": {**_TEXT, "description": "Verifies its messages. Shown here, and never again."}},
     ),
-    "ReplayWish": {"title": "ReplayWish", **replay.WISH},
+    "ReplayWish": {"title": "ReplayWish", **replay.REQUEST},
     "Message": _object("Message", _MESSAGE),
     "MessageWithDeliveries": _object(
         "MessageWithDeliveries",
@@ -94,13 +93,6 @@ COMPONENTS: dict[str, Any] = {
     ),
     "Delivery": _object("Delivery", _DELIVERY),
 }
-
-
-def truncated(task: dict[str, Any]) -> dict[str, Any]:
-    """Make the schema of a truncated task of the schema of a task: some fields are not there."""
-    fields = {name: schema for name, schema in task["properties"].items() if name not in BULKY}
-    optional = frozenset(fields) - frozenset(task["required"])
-    return _object("TruncatedTask", fields, without=optional | frozenset(BULKY_IN_WORDS))
 
 
 def show_endpoint(endpoint: Endpoint) -> dict[str, Any]:
