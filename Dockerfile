@@ -5,9 +5,10 @@ RUN python -m venv /opt/dovecote
 COPY requirements.lock ./
 RUN /opt/dovecote/bin/python -m pip install --no-cache-dir --disable-pip-version-check --require-hashes -r requirements.lock
 COPY pyproject.toml README.md LICENSE ./
+COPY clients clients
 COPY service service
 COPY migrations migrations
-RUN python -m pip wheel --no-cache-dir --disable-pip-version-check --no-deps --wheel-dir dist . \
+RUN python -m pip wheel --no-cache-dir --disable-pip-version-check --no-deps --wheel-dir dist clients/python . \
  && /opt/dovecote/bin/python -m pip install --no-cache-dir --disable-pip-version-check --no-deps dist/*.whl
 
 FROM python:3.13-slim

@@ -9,11 +9,11 @@ BIN    := $(VENV)/bin
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-$(VENV)/.installed: requirements-dev.lock pyproject.toml
+$(VENV)/.installed: requirements-dev.lock pyproject.toml clients/python/pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; try: make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable clients/python --editable .
 	@touch $@
 
 install: $(VENV)/.installed ## create .venv from the lock (the other targets do it too)
@@ -40,8 +40,8 @@ bench: $(VENV)/.installed ## measure against the obvious version, side by side, 
 	$(BIN)/python -m bench $(ARGS)
 
 lock: ## write the locks anew (needs uv)
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml -o requirements.lock
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml --group dev -c requirements.lock -o requirements-dev.lock
+	uv pip compile --system-certs --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-package dovecote-client pyproject.toml -o requirements.lock
+	uv pip compile --system-certs --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-package dovecote-client pyproject.toml --group dev -c requirements.lock -o requirements-dev.lock
 
 clean: ## remove what the targets made
 	rm -rf $(VENV) .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -24,7 +24,7 @@ import time
 from pathlib import Path
 from typing import get_args
 
-from bench import databases, doors, outgoing, streams, upstream
+from bench import databases, outgoing, requests, streams, upstream
 from bench.report import Figures, Run, show_calls, show_doors, show_streams
 
 NAMES = ("callbacks", "submits", "outgoing", "streams")
@@ -66,11 +66,11 @@ def main() -> None:
             for name in names:
                 print(f"round {run.rounds + 1} of {given.rounds}: {name}", file=sys.stderr, flush=True)
                 if name == "outgoing":
-                    _call(run, upstream_port)
+                    _measure_outgoing(run, upstream_port)
                 elif name == "streams":
-                    _listen(run, opened, upstream_port, streams.possible(given.streams))
+                    _measure_streams(run, opened, upstream_port, streams.possible(given.streams))
                 else:
-                    _knock(run, name, kinds, opened, upstream_port)
+                    _measure_requests(run, name, kinds, opened, upstream_port)
             run.rounds += 1
     print("\n".join(run.conditions()), end="\n\n")
     for name in names:
@@ -84,11 +84,11 @@ def _time_for_another(run: Run, took: float, most: float) -> bool:
     return run.rounds == 0 or took * (run.rounds + 1) / run.rounds <= most
 
 
-def _knock(
+def _measure_requests(
     run: Run, name: str, kinds: tuple[databases.Kind, ...], opened: databases.Databases, upstream_port: int
 ) -> None:
-    for contestant in doors.contestants(name, kinds):
-        shown = doors.measure(contestant, opened, upstream_port, requests=name, seconds=run.seconds)
+    for contestant in requests.contestants(name, kinds):
+        shown = requests.measure(contestant, opened, upstream_port, requests=name, seconds=run.seconds)
         figures = Figures(
             per_second=shown.seen.per_second,
             p99=shown.seen.p99,
@@ -99,13 +99,13 @@ def _knock(
         run.add(name, contestant.kind or "none", contestant.name, figures)
 
 
-def _call(run: Run, upstream_port: int) -> None:
+def _measure_outgoing(run: Run, upstream_port: int) -> None:
     for client, at_once in outgoing.MEASURED:
         per_second = outgoing.measure(client, at_once, upstream_port, seconds=run.seconds)
         run.add("outgoing", "none", f"{client}, {at_once} at once", Figures(per_second=per_second))
 
 
-def _listen(run: Run, opened: databases.Databases, upstream_port: int, count: int) -> None:
+def _measure_streams(run: Run, opened: databases.Databases, upstream_port: int, count: int) -> None:
     if run.rounds >= STEADY:
         return
     for contestant in streams.MEASURED:
@@ -114,7 +114,7 @@ def _listen(run: Run, opened: databases.Databases, upstream_port: int, count: in
 
 
 SHOW = {"outgoing": show_calls, "streams": show_streams}
-"""How the tables are drawn that are not a door's."""
+"""Renderers of the tables that are not about requests."""
 
 if __name__ == "__main__":
     main()

@@ -24,7 +24,7 @@ class Figures:
     cpu: float | None = None
     """Microseconds of the server for each request."""
     done: float | None = None
-    """What is done behind the door, a second: callbacks taken in, or tasks handed over."""
+    """Work done meanwhile, per second: callbacks applied, or tasks handed over."""
     memory: float | None = None
     """Kilobytes of the server for each connection."""
     errors: int = 0
@@ -93,7 +93,7 @@ RIVALS = {"dovecote": ("obvious, handing over", "obvious"), "dovecote web": ("ob
 
 
 def show_doors(run: Run, name: str) -> str:
-    """Draw the table of a door."""
+    """Return the table of one kind of request."""
     medians = run.of(name)
     behind = "taken in/s" if name == "callbacks" else "handed over/s"
     rows = [[name, "per second", "p99 ms", "CPU µs each", behind, "rate", "p99", "CPU"]]

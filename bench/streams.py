@@ -57,7 +57,7 @@ def _serving(contestant: str, databases: Databases, upstream_port: int, streams:
             "DOVECOTE_PORT": str(port),
             "DOVECOTE_API_KEYS": f"bench={seeds.API_KEY}",
             "DOVECOTE_LOG_LEVEL": "warning",
-            "DOVECOTE_MOST_STREAMS": str(streams + WARM_UP),
+            "DOVECOTE_MAX_STREAMS": str(streams + WARM_UP),
             "ELKAPI_KEY": "stand-in-key",
             "DOVECOTE_UPSTREAMS__ELKAPI__BASE_URL": f"http://127.0.0.1:{upstream_port}",
         }

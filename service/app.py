@@ -20,7 +20,8 @@ from service.flows.signals_catchup import looking_out
 from service.flows.signals_postgres import listening
 from service.http.client import Http
 from service.http.ssrf.guard import Guard
-from service.settings.model import Settings, is_loopback
+from service.settings.model import Settings
+from service.settings.values import is_loopback
 from service.store import api_keys as api_keys_module
 from service.store import queue, secrets
 from service.store.database import Database

@@ -36,7 +36,8 @@ from service.flows.webhooks import dispatch, endpoints, replay
 from service.flows.webhooks.signing import signed_headers
 from service.providers.dialect import Dialect
 from service.sandbox import Receiver, running
-from service.settings.model import ELSEWHERE, Settings, UpstreamSettings, load
+from service.settings.load import OTHER_VARIABLES, load
+from service.settings.model import Settings, UpstreamSettings
 from service.web import request_body, server_protocol
 from service.web.api import ENDPOINTS, route
 from service.web.auth import key_cache, rate_limit
@@ -119,7 +120,7 @@ def test_a_setting_is_documented_with_its_variable_and_default(name, field, vari
 
 def test_no_setting_is_documented_that_there_is_not():
     variables = re.findall(r"DOVECOTE_\w+", page("configuration"))
-    known = {f"DOVECOTE_{name.upper()}" for name in Settings.model_fields} | ELSEWHERE
+    known = {f"DOVECOTE_{name.upper()}" for name in Settings.model_fields} | OTHER_VARIABLES
     assert {name.partition("__")[0] for name in variables} <= known
     assert known <= {*(name.partition("__")[0] for name in variables), "DOVECOTE_UPSTREAMS"}
 
@@ -180,7 +181,7 @@ def test_what_is_stored_of_a_callback_is_said():
 def test_every_way_to_trust_a_callback_is_explained(mode):
     assert re.search(rf"^\| `{mode}`.* \|", page("callbacks"), re.MULTILINE)
     example_of_it = tomllib.loads(example("callbacks", "toml"))["upstreams"]["elkapi"]
-    assert UpstreamSettings(key="k", **example_of_it).callbacks == "confirm"
+    assert UpstreamSettings(key="upstream-key", **example_of_it).callbacks == "confirm"
 
 
 def test_the_polling_is_as_the_page_says():

@@ -20,24 +20,27 @@ COMMANDS: Final[Mapping[str, str]] = {
     "receiver": "service.cli.practice:receiver",
     "submit": "service.cli.submit:command",
     "tasks": "service.cli.tasks:command",
+    "families": "service.cli.catalogue:families",
+    "upstreams": "service.cli.catalogue:upstreams",
+    "endpoints": "service.cli.endpoints:command",
     "messages": "service.cli.messages:command",
     "explain": "service.cli.explain:command",
     "ledger": "service.cli.ledger:command",
     "doctor": "service.cli.doctor:command",
 }
-"""Each command and where it is: looked up when it is asked for, so that none waits for what only others need."""
+"""The module and function of each command: imported only when the command runs, so that every command starts fast."""
 
 
 class _Commands(click.Group):
     """The commands of the table, in its order."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Name them."""
+        """Return the names."""
         del ctx
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import one."""
+        """Import a command and return it; None where there is none."""
         del ctx
         if cmd_name not in COMMANDS:
             return None
@@ -45,8 +48,17 @@ class _Commands(click.Group):
         command: click.Command = getattr(importlib.import_module(module), name)
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command that the arguments name; the error about an unknown one suggests the nearest."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.NoSuchCommand as error:
+            raise click.NoSuchCommand(error.command_name, possibilities=COMMANDS, ctx=ctx) from None
+
     def invoke(self, ctx: click.Context) -> Any:
-        """Run one; an interrupt has a code of its own, or it would pass for a task that did not succeed."""
+        """Run a command; an interrupt has its own exit code, different from that of a failed task."""
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
@@ -60,7 +72,7 @@ class _Commands(click.Group):
             formatter.write_dl([(str(code), meaning) for code, meaning in exits.MEANINGS.items()])
         formatter.write_paragraph()
         formatter.write_text(
-            "Commands that ask a server find it by DOVECOTE_URL and take their key from DOVECOTE_API_KEY."
+            "Commands that call a server read its URL from DOVECOTE_URL and the API key from DOVECOTE_API_KEY."
         )
 
 

@@ -12,7 +12,8 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.cli import exits
-from service.settings.model import Settings, SettingsError, load
+from service.settings.load import SettingsError, load
+from service.settings.model import Settings
 from service.store import secrets
 from service.store.database import Database, StoreUnavailable, parse_url
 from service.store.health import reason_of
@@ -21,10 +22,13 @@ from service.store.migrate import newest, revision
 _NONE_YET = "this database has no webhook secret yet: it is made when `dovecote serve` starts for the first time"
 
 
-def read_settings(config: Path | None) -> Settings:
-    """Read the settings or end the process with every mistake in them."""
+def read_settings(config: Path | None, **given: Any) -> Settings:
+    """Read the settings or end the process with every mistake in them.
+
+    :param given: settings from the command line; None is not set
+    """
     try:
-        return load(os.environ, config)
+        return load(os.environ, config, given=given)
     except SettingsError as error:
         print(
             "The settings have mistakes:", *(f"  - {mistake}" for mistake in error.mistakes), sep="\n", file=sys.stderr

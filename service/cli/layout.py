@@ -1,4 +1,4 @@
-"""Lays tasks and their histories out for people: as tables and sheets."""
+"""Tables and sheets of tasks and their events."""
 
 import datetime as dt
 import json
@@ -13,7 +13,7 @@ from service.cli.printing import clean
 from service.domain.task import ENDED, State
 
 WIDE_ENOUGH: Final = 120
-"""Columns from which a table has room to say where each task stands."""
+"""Columns from which a table has room for the explanation of each task."""
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 _STYLES: Final[Mapping[str, str]] = {
     State.SUBMITTED: "blue",
@@ -30,28 +30,40 @@ Document = Mapping[str, Any]
 
 
 def shown(value: Any, style: str = "") -> Text:
-    """Make a value of an answer printable."""
+    """Return a value of a response as printable text."""
     return Text(clean(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)), style)
 
 
 def one_line(value: str, style: str = "") -> Text:
-    """Make a text of an answer printable on one line."""
+    """Return a text of a response as printable text on one line."""
     return Text(" ".join(clean(value).split()), style)
 
 
 def state_text(state: str) -> Text:
-    """Write a state in its colour."""
+    """Return a state in its colour."""
     return Text(clean(state), _STYLES.get(state, ""))
 
 
 def percent(task: Document) -> str:
-    """Write a task's progress."""
+    """Return the progress of a task as text."""
     return "" if task.get("progress") is None else f"{task['progress']} %"
 
 
 def age(moment: str, *, now: dt.datetime) -> str:
-    """Say how long ago a moment of the API was."""
-    seconds = max(round((now - dt.datetime.fromisoformat(moment)).total_seconds()), 0)
+    """Return how long ago a moment of the API was."""
+    return _span((now - dt.datetime.fromisoformat(moment)).total_seconds())
+
+
+def until(moment: str | None, *, now: dt.datetime) -> str:
+    """Return how far in the future a moment of the API is; empty where there is none."""
+    if moment is None:
+        return ""
+    seconds = (dt.datetime.fromisoformat(moment) - now).total_seconds()
+    return "now" if seconds <= 0 else f"in {_span(seconds)}"
+
+
+def _span(exact: float) -> str:
+    seconds = max(round(exact), 0)
     if seconds < _MINUTE:
         return f"{seconds} s"
     if seconds < _HOUR:
@@ -60,12 +72,12 @@ def age(moment: str, *, now: dt.datetime) -> str:
 
 
 def tasks_table(tasks: Iterable[Document], *, now: dt.datetime, wide: bool) -> Table:
-    """Lay tasks out, one a line.
+    """Return a table of tasks, one a line.
 
-    :param wide: whether there is room to say where each stands
+    :param wide: whether there is room for the explanations
     """
     table = plain_table("id", "age", "state", "%", *(["task"] if wide else []))
-    add_last_column(table, "where it stands" if wide else "task")
+    add_last_column(table, "explanation" if wide else "task")
     for task in tasks:
         row: list[RenderableType] = [
             shown(task["id"]),
@@ -79,9 +91,9 @@ def tasks_table(tasks: Iterable[Document], *, now: dt.datetime, wide: bool) -> T
 
 
 def events_table(events: Sequence[Document]) -> Table:
-    """Lay a task's history out, oldest first; dates are left out where all happened on one day."""
-    table = plain_table("#", "at", "event", "by")
-    table.add_column("what", overflow="fold")
+    """Return a table of the events of a task, oldest first; without dates where all are of one day."""
+    table = plain_table("#", "at", "event", "source")
+    table.add_column("details", overflow="fold")
     days = {_local(event["at"]).partition(" ")[0] for event in events}
     one_day = f"{min(days)} " if len(days) == 1 else ""
     for event in events:
@@ -99,18 +111,23 @@ def events_table(events: Sequence[Document]) -> Table:
 
 
 def task_sheet(task: Document, *, now: dt.datetime) -> Table:
-    """Lay out everything about one task; what there is nothing of is left out."""
-    sheet = Table.grid(padding=(0, 2))
-    sheet.add_column(style="dim", no_wrap=True)
-    sheet.add_column(overflow="fold")
-    for name, value in _sheet_rows(task, now):
+    """Return a sheet of everything about one task."""
+    return sheet(_sheet_rows(task, now))
+
+
+def sheet(rows: Iterable[tuple[str, Any]]) -> Table:
+    """Return a sheet of names and values; empty values are left out."""
+    laid_out = Table.grid(padding=(0, 2))
+    laid_out.add_column(style="dim", no_wrap=True)
+    laid_out.add_column(overflow="fold")
+    for name, value in rows:
         if value not in (None, "", {}, []):
-            sheet.add_row(name, value if isinstance(value, Text) else shown(value))
-    return sheet
+            laid_out.add_row(name, value if isinstance(value, Text) else shown(value))
+    return laid_out
 
 
 def result_lines(task: Document, *, with_roles: bool) -> list[str]:
-    """Give a task's results, one a line: the URL or the text, after what it is where a person reads it."""
+    """Return the results of a task, one a line: the URL or the text, and before it the kind and role where wanted."""
     kinds = [f"{result['kind']} {result['role']}" for result in task["results"]]
     width = max(map(len, kinds), default=0)
     values = [clean(str(result.get("url") or result.get("text") or "")) for result in task["results"]]
@@ -122,31 +139,38 @@ def _sheet_rows(task: Document, now: dt.datetime) -> list[tuple[str, Any]]:
     failure = task["failure"]
     return [
         ("task", task["id"]),
-        ("what", f"{task['family']} {task['operation']}"),
+        ("operation", f"{task['family']} {task['operation']}"),
         ("state", state),
         ("", task["explanation"]),
+        ("awaits", _awaited(task)),
         ("results", "\n".join(result_lines(task, with_roles=True))),
         (
             "failure",
             failure and failure["code"] + (", may succeed when submitted again" if failure["retryable"] else ""),
         ),
         ("upstream", task["upstream"] and f"{task['upstream']} ({task['dialect']})"),
-        ("its id there", task["external_id"]),
+        ("external id", task["external_id"]),
         ("cost", task["cost"]),
-        ("learned by", task["outcome_source"]),
+        ("outcome source", task["outcome_source"]),
         ("input", task["input"]),
         ("options", task["options"]),
         ("labels", ", ".join(f"{name}={value}" for name, value in task["labels"].items())),
         ("callback_url", task["callback_url"]),
         ("accepted", _when(task["created_at"], now)),
-        ("handed over", _when(task["submitted_at"], now)),
+        ("submitted", _when(task["submitted_at"], now)),
         ("ended", _when(task["finished_at"], now)),
         ("deadline", None if task["state"] in ENDED else _local(task["deadline_at"])),
     ]
 
 
+def _awaited(task: Document) -> str | None:
+    """Return the fields of the input that a task waits for."""
+    schema = (task.get("awaits") or {}).get("input") or {}
+    return ", ".join(schema.get("properties", {})) or None
+
+
 def plain_table(*names: str) -> Table:
-    """Begin a table without lines, of columns that stay as wide as what is in them."""
+    """Return a table without lines whose columns are as wide as their content."""
     table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
     for name in names:
         table.add_column(name, justify="right" if name in {"%", "#"} else "left", no_wrap=True)
@@ -154,7 +178,7 @@ def plain_table(*names: str) -> Table:
 
 
 def add_last_column(table: Table, name: str) -> None:
-    """Give a table a last column that takes the room that the others leave, a line a row."""
+    """Add a last column that takes the remaining width."""
     table.expand = True
     table.add_column(name, no_wrap=True, overflow="ellipsis", ratio=1)
 
@@ -168,7 +192,7 @@ def _local(moment: str) -> str:
 
 
 def _brief(value: Any) -> str:
-    """Say a value of an event on one line."""
+    """Return a value of an event on one line."""
     if isinstance(value, list):
         return ", ".join(value) if all(isinstance(each, str) for each in value) else f"({len(value)})"
     if isinstance(value, dict):

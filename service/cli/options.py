@@ -1,4 +1,4 @@
-"""Options that several commands have, so that they are spelled and explained the same everywhere."""
+"""Options that several commands share."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +14,7 @@ AS_JSON = click.option(
     "--json",
     "as_json",
     is_flag=True,
-    help="Write JSON to standard output, and nothing else there.",
+    help="Print JSON to standard output, and nothing else there.",
 )
 CONFIG = click.option(
     "--config",
@@ -22,10 +22,10 @@ CONFIG = click.option(
     help="Settings file.  [env var: DOVECOTE_CONFIG; default: dovecote.toml]",
 )
 URL = click.option(
-    "--url", envvar="DOVECOTE_URL", default=DEFAULT_URL, show_default=True, show_envvar=True, help="Where Dovecote is."
+    "--url", envvar="DOVECOTE_URL", default=DEFAULT_URL, show_default=True, show_envvar=True, help="URL of Dovecote."
 )
 
 
-def asks_a_server(function: Decorated) -> Decorated:
-    """Give a command what it takes to ask a server: ``--url`` and ``--json``."""
+def server_options(function: Decorated) -> Decorated:
+    """Add the options of every command that calls a server: ``--url`` and ``--json``."""
     return URL(AS_JSON(function))

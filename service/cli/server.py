@@ -22,12 +22,14 @@ if TYPE_CHECKING:
     show_default=True,
     help="What this process does.",
 )
-def serve(config: Path | None, role: "Role") -> None:
+@click.option("--host", help="Address to listen at.  [default: the setting host]")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on.  [default: the setting port]")
+def serve(config: Path | None, role: "Role", host: str | None, port: int | None) -> None:
     """Run the server."""
     from service.cli.installation import read_settings
     from service.cli.serve import run
 
-    run(read_settings(config), role)
+    run(read_settings(config, host=host, port=port), role)
 
 
 @click.command()
@@ -48,10 +50,16 @@ def migrate(config: Path | None, *, as_json: bool) -> None:
 @click.command()
 @CONFIG
 @AS_JSON
-def settings(config: Path | None, *, as_json: bool) -> None:
+@click.option("--example", is_flag=True, help="Write an example file with every setting instead.")
+def settings(config: Path | None, *, as_json: bool, example: bool) -> None:
     """Check the settings and show them, without secrets."""
     from service.cli.installation import read_settings, shown_settings
 
+    if example:
+        from service.settings.example import example as example_file
+
+        click.echo(example_file(), nl=False)
+        return
     shown = shown_settings(read_settings(config))
     if as_json:
         print_json(shown)

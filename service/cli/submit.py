@@ -1,14 +1,14 @@
-"""``dovecote submit``: hand a task to a running Dovecote, exactly once."""
+"""``dovecote submit``: submit a task to a running Dovecote, exactly once."""
 
-import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
 
-from service.cli.api import AGAIN, Api, Reply
+from dovecote import Client, Family, Task
+from service.cli.api_client import open_client
 from service.cli.arguments import read_input, read_options, read_seconds
-from service.cli.options import asks_a_server
+from service.cli.options import server_options
 from service.cli.printing import print_json, say
 from service.cli.watching import wait_for_end
 
@@ -18,15 +18,22 @@ from service.cli.watching import wait_for_end
 @click.argument("operation")
 @click.argument("values", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option(
-    "--option", "options", multiple=True, metavar="KEY=VALUE", help="A field of the provider's own body, sent as it is."
+    "--option",
+    "options",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="A field that goes to the provider unchanged; may be repeated.",
 )
-@click.option("--label", "labels", multiple=True, metavar="KEY=VALUE", help="A name of your own, to find the task by.")
-@click.option("--callback-url", metavar="URL", help="Where Dovecote posts a signed message when the task ends.")
-@click.option("--upstream", metavar="NAME", help="The one upstream that may serve it.")
+@click.option(
+    "--label", "labels", multiple=True, metavar="KEY=VALUE", help="A label to find the task by; may be repeated."
+)
+@click.option("--callback-url", metavar="URL", help="The URL that gets a signed webhook when the task ends.")
+@click.option("--parent", "parent_id", metavar="ID", type=click.UUID, help="The task that this one continues.")
+@click.option("--upstream", metavar="NAME", help="The only upstream that may serve it.")
 @click.option("--deadline", metavar="SPAN|TIME", help="When to stop waiting: 90, 15m, 2h, 1d, or a time.")
-@click.option("--idempotency-key", metavar="KEY", help="Your own name for this request: with it, it can be repeated.")
+@click.option("--idempotency-key", metavar="KEY", help="Your own id of this request: with it, repeating it is safe.")
 @click.option("--wait", is_flag=True, help="Wait for the end, and print the results.")
-@asks_a_server
+@server_options
 def command(
     *,
     family: str,
@@ -34,56 +41,50 @@ def command(
     values: tuple[str, ...],
     options: tuple[str, ...],
     labels: tuple[str, ...],
-    callback_url: str | None,
-    upstream: str | None,
     deadline: str | None,
     idempotency_key: str | None,
     url: str,
     wait: bool,
     as_json: bool,
+    **more: Any,
 ) -> None:
-    """Submit a task, such as: runway text_to_video prompt="a dove comes home" duration=5
+    """Submit a task, for example: runway text_to_video prompt="a dove comes home" duration=5
 
-    Values become numbers, lists or texts as the operation wants them (GET /v1/families). KEY=@FILE reads a text from a
-    file, or from - for standard input; KEY:=JSON gives JSON; a list is a,b or KEY=a KEY=b. Options are texts unless
-    they are written KEY:=JSON.
+    `dovecote families FAMILY OPERATION` lists the fields of an operation. A value becomes a number, a list or a text as
+    the operation requires. KEY=@FILE reads a text from a file, or from standard input for -. KEY:=JSON passes JSON. A
+    list is a,b or KEY=a KEY=b. Options are texts unless they are written KEY:=JSON.
 
-    Prints the task's id; with --wait its results, one a line.
+    Prints the id of the task. With --wait, prints the id to standard error and the results to standard output, one a line.
     """
-    with Api.at(url) as api:
-        families = api.get("/v1/families", again=AGAIN)["families"]
-        wish: dict[str, Any] = {
-            "family": family,
-            "operation": operation,
-            "input": read_input(values, _schema(families, family, operation)),
-            "options": read_options(options),
-            "labels": read_options(labels),
-            "callback_url": callback_url,
-            "upstream": upstream,
-            "deadline": _deadline(deadline),
-        }
-        # Without a key, a request whose answer was lost could not be repeated: it might make a second task.
-        key = idempotency_key or str(uuid.uuid4())
-        said = {name: value for name, value in wish.items() if value not in (None, {})}
-        reply = api.ask(
-            "POST", "/v1/tasks", document={"input": {}, **said}, headers={"Idempotency-Key": key}, again=AGAIN
+    with open_client(url) as client:
+        task = client.submit(
+            family,
+            operation,
+            input=read_input(values, _schema(client.families(), family, operation)),
+            options=read_options(options) or None,
+            labels=read_options(labels) or None,
+            deadline=_deadline(deadline),
+            idempotency_key=idempotency_key,
+            **{name: str(value) for name, value in more.items() if value is not None},
         )
-        if idempotency_key is not None and reply.headers.get("idempotency-replayed") == "true":
-            say("This idempotency key was used before: it is the same task.")
+        if idempotency_key is not None and task.replayed:
+            say("This idempotency key was used before: the task is that of the earlier request.")
         if wait:
-            wait_for_end(api, reply.document, as_json=as_json)
+            _wait(client, task, as_json=as_json)
         else:
-            _print_accepted(reply, as_json=as_json)
+            _print_accepted(task, as_json=as_json)
 
 
-def _schema(families: Iterable[Mapping[str, Any]], family: str, operation: str) -> Mapping[str, Any]:
-    """Find an operation's input schema; where there is none the server will say what there is."""
-    for each in families:
-        for known in each["operations"]:
-            if each["name"] == family and operation in (known["name"], *known["aliases"]):
-                schema: Mapping[str, Any] = known["input"]
-                return schema
-    return {}
+def _wait(client: Client, task: Task, *, as_json: bool) -> None:
+    if not as_json:
+        say(f"Task {task.id}")
+    wait_for_end(client, task, as_json=as_json)
+
+
+def _schema(families: Sequence[Family], family: str, operation: str) -> Mapping[str, Any]:
+    """Return the input schema of an operation; an empty one where there is none, so that the server reports it."""
+    found = next((each.operation(operation) for each in families if each.name == family), None)
+    return {} if found is None else found.input
 
 
 def _deadline(written: str | None) -> float | str | None:
@@ -91,11 +92,10 @@ def _deadline(written: str | None) -> float | str | None:
     return written if seconds is None else seconds
 
 
-def _print_accepted(reply: Reply, *, as_json: bool) -> None:
-    task = reply.document
+def _print_accepted(task: Task, *, as_json: bool) -> None:
     if as_json:
-        print_json(task)
+        print_json(task.document)
         return
-    click.echo(task["id"])
-    say(task["explanation"])
-    say(f"Wait for its end: dovecote tasks show {task['id']} --wait")
+    click.echo(task.id)
+    say(task.explanation)
+    say(f"Wait for its end: dovecote tasks show {task.id} --wait")

@@ -1,136 +1,174 @@
-"""``dovecote tasks``: look at tasks, and ask for something to be done about one."""
+"""``dovecote tasks``: list, show, cancel, refresh and retry tasks, and send the input that one waits for."""
 
 import datetime as dt
+import functools
 import uuid
+from collections.abc import Mapping
 from typing import Any, Final
 
 import click
 
-from service.cli.api import Api
-from service.cli.arguments import read_moment
+from dovecote import Task
+from service.cli.api_client import collect, open_client
+from service.cli.arguments import read_input, read_moment
 from service.cli.layout import WIDE_ENOUGH, events_table, task_sheet, tasks_table
-from service.cli.options import asks_a_server
+from service.cli.options import server_options
 from service.cli.printing import console, print_json, print_out, say
 from service.cli.watching import wait_for_end
 from service.domain.task import State
 
 _STATE: Final = click.Choice([str(state) for state in State])
-_PAGE: Final = 100
-_ACCEPTED: Final = 202
 _ID: Final = click.argument("task_id", metavar="ID", type=click.UUID)
 
 
 @click.group("tasks")
 def command() -> None:
-    """Look at tasks, cancel or refresh one."""
+    """List, show, cancel, refresh and retry tasks."""
 
 
 @command.command("list")
 @click.option(
     "--state", "states", multiple=True, type=_STATE, metavar="STATE", help=f"Only {', '.join(State)}; may be repeated."
 )
-@click.option("--family", metavar="NAME", help="Only of this family.")
-@click.option("--label", "labels", multiple=True, metavar="KEY=VALUE", help="Only with this label; all must match.")
-@click.option("--since", metavar="SPAN|TIME", help="Only accepted since: 15m, 2h, 1d, or a time.")
-@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="How many at most.")
-@asks_a_server
+@click.option("--family", metavar="NAME", help="Only tasks of this family.")
+@click.option(
+    "--label",
+    "labels",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Only tasks with this label; repeated: with all of them.",
+)
+@click.option("--client", metavar="NAME", help="Only tasks of this client; needs an API key with the scope admin.")
+@click.option("--since", metavar="SPAN|TIME", help="Only tasks accepted since: 15m, 2h, 1d, or a time.")
+@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="Maximum number of tasks.")
+@server_options
 def list_tasks(
     *,
     states: tuple[str, ...],
     family: str | None,
     labels: tuple[str, ...],
+    client: str | None,
     since: str | None,
     limit: int,
     url: str,
     as_json: bool,
 ) -> None:
     """List tasks, newest first."""
-    wanted = {
-        "state": list(states),
+    filters: dict[str, Any] = {
+        "state": list(states) or None,
         "family": family,
-        "label": list(labels),
+        "client": client,
+        "labels": _labels(labels),
         "created_after": None if since is None else read_moment(since, now=_now()),
     }
-    with Api.at(url) as api:
-        tasks, following = gather(api, wanted, limit)
+    with open_client(url) as api:
+        tasks, cursor = collect(functools.partial(api.page, **filters), limit)
     if as_json:
-        print_json({"tasks": tasks, "next": following})
+        print_json({"tasks": tasks, "next": cursor})
     elif tasks:
         print_out(tasks_table(tasks, now=_now(), wide=console().width >= WIDE_ENOUGH))
-        if following is not None:
-            say(
-                f"There are more than these {len(tasks)}: ask for more with --limit, or for fewer with --state or --since."
-            )
+        if cursor is not None:
+            say(f"There are more than {len(tasks)} tasks. Show more with --limit, or fewer with --state or --since.")
     else:
-        say("There are no such tasks.")
+        say("No tasks found.")
 
 
 @command.command()
 @_ID
 @click.option("--wait", is_flag=True, help="Wait for the end, and print the results.")
-@asks_a_server
+@server_options
 def show(task_id: uuid.UUID, url: str, *, wait: bool, as_json: bool) -> None:
-    """Show a task: where it stands, and why it is not finished yet."""
-    with Api.at(url) as api:
-        task = api.get(f"/v1/tasks/{task_id}")
+    """Show a task: its state, and why it is not finished yet."""
+    with open_client(url) as client:
+        task = client.get(task_id)
         if wait:
-            wait_for_end(api, task, as_json=as_json)
+            wait_for_end(client, task, as_json=as_json)
         else:
             _print(task, as_json=as_json)
 
 
 @command.command()
 @_ID
-@asks_a_server
+@server_options
 def events(task_id: uuid.UUID, url: str, *, as_json: bool) -> None:
-    """Show what happened to a task, oldest first."""
-    with Api.at(url) as api:
-        found = api.get(f"/v1/tasks/{task_id}/events")
+    """Show the events of a task, oldest first."""
+    with open_client(url) as client:
+        found = [event.document for event in client.history(task_id)]
     if as_json:
-        print_json(found)
+        print_json({"events": found})
     else:
-        print_out(events_table(found["events"]))
+        print_out(events_table(found))
 
 
 @command.command()
 @_ID
-@asks_a_server
+@server_options
 def cancel(task_id: uuid.UUID, url: str, *, as_json: bool) -> None:
-    """Cancel a task: at the provider where that can be done, else here."""
-    with Api.at(url) as api:
-        reply = api.ask("POST", f"/v1/tasks/{task_id}/cancel")
-    if reply.status == _ACCEPTED:
-        say("Noted: it is carried out as soon as the provider's id for the task is known.")
-    _print(reply.document, as_json=as_json)
+    """Cancel a task, at the provider where the provider supports it."""
+    with open_client(url) as client:
+        task = client.cancel(task_id)
+    if not task.ended:
+        say("The cancellation is accepted. It is carried out as soon as the provider's id of the task is known.")
+    _print(task, as_json=as_json)
 
 
 @command.command()
 @_ID
-@asks_a_server
+@server_options
 def refresh(task_id: uuid.UUID, url: str, *, as_json: bool) -> None:
-    """Ask the provider now, outside the schedule."""
-    with Api.at(url) as api:
-        reply = api.ask("POST", f"/v1/tasks/{task_id}/refresh")
-    _print(reply.document, as_json=as_json)
+    """Query the provider now, outside the schedule."""
+    with open_client(url) as client:
+        task = client.refresh(task_id)
+    _print(task, as_json=as_json)
 
 
-def gather(api: Api, wanted: dict[str, Any], limit: int) -> tuple[list[dict[str, Any]], str | None]:
-    """Turn pages until there are enough tasks, or no more."""
-    tasks: list[dict[str, Any]] = []
-    cursor: str | None = None
-    while True:
-        page = api.get("/v1/tasks", {**wanted, "limit": min(limit - len(tasks), _PAGE), "cursor": cursor})
-        tasks += page["tasks"]
-        cursor = page["next"]
-        if cursor is None or len(tasks) >= limit:
-            return tasks, cursor
+@command.command()
+@_ID
+@click.option("--confirm-double-payment", is_flag=True, help="Accept that the task may be paid for twice. Required.")
+@server_options
+def retry(task_id: uuid.UUID, url: str, *, confirm_double_payment: bool, as_json: bool) -> None:
+    """Submit an unconfirmed task again.
+
+    A task is unconfirmed when its submission got no usable response: the provider may have the job, and may charge for
+    it. Submitting it again can therefore pay twice.
+    """
+    if not confirm_double_payment:
+        raise click.UsageError(
+            "the provider may have this job already, so a retry can pay for it twice: "
+            "repeat the command with --confirm-double-payment to accept that"
+        )
+    with open_client(url) as client:
+        task = client.retry(task_id, confirm_double_payment=True)
+    _print(task, as_json=as_json)
 
 
-def _print(task: dict[str, Any], *, as_json: bool) -> None:
+@command.command("input")
+@_ID
+@click.argument("values", nargs=-1, required=True, metavar="KEY=VALUE...")
+@server_options
+def send_input(task_id: uuid.UUID, values: tuple[str, ...], url: str, *, as_json: bool) -> None:
+    """Send the input that a task in awaiting_input waits for.
+
+    `dovecote tasks show ID` lists the fields. Values are written as for `dovecote submit`.
+    """
+    with open_client(url) as client:
+        awaits = client.get(task_id).awaits or {}
+        task = client.send_input(task_id, read_input(values, awaits.get("input") or {}))
+    _print(task, as_json=as_json)
+
+
+def _labels(written: tuple[str, ...]) -> Mapping[str, str] | None:
+    for each in written:
+        if "=" not in each:
+            raise click.UsageError(f"{each[:80]!r} is not of the form key=value")
+    return dict(each.split("=", 1) for each in written) or None
+
+
+def _print(task: Task, *, as_json: bool) -> None:
     if as_json:
-        print_json(task)
+        print_json(task.document)
     else:
-        print_out(task_sheet(task, now=_now()))
+        print_out(task_sheet(task.document, now=_now()))
 
 
 def _now() -> dt.datetime:

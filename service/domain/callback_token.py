@@ -1,4 +1,4 @@
-"""Callback tokens: a submission's id and a MAC of it, so that a forgery is known without asking the database."""
+"""Callback tokens: a submission's id and a MAC of it. A forged token is detected without a database query."""
 
 import base64
 import binascii
@@ -8,22 +8,22 @@ from uuid import UUID
 
 _ID = 16
 _MAC = 16
-"""128 bits of HMAC-SHA256: more than anybody guesses, and the URL stays short."""
+"""128 bits of HMAC-SHA256: infeasible to guess, and the URL stays short."""
 
 
 class Tokens:
-    """Makes and reads the tokens of one installation."""
+    """Creates and verifies the tokens of one installation."""
 
     def __init__(self, secret: str) -> None:
-        """Keep the installation's callback secret."""
+        """Store the installation's callback secret."""
         self._secret = secret.encode()
 
     def make(self, submission_id: UUID) -> str:
-        """Make the token of a submission: 43 characters that are safe in a path."""
+        """Return the token of a submission: 43 characters that are safe in a path."""
         return base64.urlsafe_b64encode(submission_id.bytes + self._mac(submission_id.bytes)).rstrip(b"=").decode()
 
     def read(self, token: str) -> UUID | None:
-        """Give the submission that a token belongs to; None when we did not make it."""
+        """Return the submission that a token belongs to, or None when the token is forged."""
         try:
             raw = base64.b64decode(token.encode("ascii") + b"=" * (-len(token) % 4), altchars=b"-_", validate=True)
         except (UnicodeEncodeError, binascii.Error):
@@ -35,7 +35,7 @@ class Tokens:
         return submission_id if hmac.compare_digest(token, self.make(submission_id)) else None
 
     def prove(self, nonce: str) -> str:
-        """Answer a question that only this installation can: so ``dovecote doctor`` knows whom it has reached."""
+        """Return a proof that only this installation can compute. ``dovecote doctor`` uses it to identify the server."""
         return hmac.digest(self._secret, b"dovecote proof " + nonce.encode("utf-8", "replace"), hashlib.sha256).hex()
 
     def _mac(self, raw: bytes) -> bytes:

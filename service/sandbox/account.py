@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from service.sandbox import elk_task, midjourney, suno
+from service.sandbox import midjourney, suno
 from service.sandbox.desk import Answer, Desk
 from service.sandbox.gateway import GATEWAY
 from service.sandbox.jobs import Job
@@ -22,7 +22,7 @@ USER: Final = "7"
 _QUOTA: Final = 500.0  # US dollars at the start
 _POINTS_A_DOLLAR: Final = 100
 _PAGE: Final = 100  # rows at most
-_ACCOUNTS: Final = {each.account for each in (GATEWAY, midjourney.MIDJOURNEY, suno.SUNO, elk_task.ELKAPI)}
+_ACCOUNTS: Final = {each.account for each in (GATEWAY, midjourney.MIDJOURNEY, suno.SUNO)} | {"elk-task", "suno-raw"}
 _LISTED: Final = suno.SUNO.account
 _AT_ONCE: Final = ("persona/create", "act/tags")  # no jobs
 _OFFICE: Final = replace(  # who answers behind the dashboard's door

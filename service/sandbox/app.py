@@ -4,7 +4,7 @@ import asyncio
 import base64
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from typing import Final
 
 from starlette.applications import Starlette
@@ -12,12 +12,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from service.sandbox import account, elk_task, midjourney, runway, runwayml, suno
+from service.sandbox import account, midjourney, play, suno
 from service.sandbox.callbacks import Courier, HttpSender, Send
 from service.sandbox.desk import Desk
 from service.sandbox.faults import FAULTS, NO_FAULTS, Faults
 from service.sandbox.gateway import relay_error
 from service.sandbox.jobs import Ledger
+from service.sandbox.protocol import Protocol, load
 
 # The least that passes for a file of its kind: an empty MP4, one transparent pixel, an MP3 tag without sound.
 _FILES: Final[dict[str, tuple[str, bytes]]] = {
@@ -38,7 +39,8 @@ class Sandbox:
 
     `seconds` is how long a job takes, `key` what a client must show as Bearer, `clock` gives Unix seconds and moves
     every job, `faults` hold for every job (see FAULTS for the words that a prompt may bear), and `send` carries
-    callbacks: it is given a URL and JSON bytes, and returns the HTTP status of the answer.
+    callbacks: it is given a URL and JSON bytes, and returns the HTTP status of the answer. `protocols` are spoken
+    besides those that are packaged.
 
     Served by `serve` or `running`, callbacks go out by themselves. Run in-process, where no lifespan runs, call
     `deliver_due`; the in-process transport is `InProcessTransport(sandbox.app)`.
@@ -51,6 +53,8 @@ class Sandbox:
         clock: Callable[[], float] = time.time,
         faults: Faults = NO_FAULTS,
         send: Send | None = None,
+        *,
+        protocols: Iterable[Protocol] = (),
     ) -> None:
         self.ledger = Ledger(clock)
         self._sender = HttpSender()
@@ -58,17 +62,21 @@ class Sandbox:
         self._desk = Desk(ledger=self.ledger, courier=courier, clock=clock, seconds=seconds, key=key, faults=faults)
         self.app = Starlette(
             routes=[
-                *runway.routes(self._desk),
-                *runwayml.routes(self._desk),
+                *(route for each in (*load().values(), *protocols) for route in play.routes(self._desk, each)),
                 *midjourney.routes(self._desk),
                 *suno.routes(self._desk),
-                *elk_task.routes(self._desk),
                 *account.routes(self._desk),
                 *self._own_routes(),
             ],
             exception_handlers={404: _no_such_route, 405: _no_such_route},
             lifespan=self._lifespan,
         )
+
+    @staticmethod
+    def base_paths() -> Mapping[str, str]:
+        """Return the dialects that the sandbox speaks, each with the path that ends the base URL of its upstream."""
+        played = {dialect: each.prefix for each in load().values() for dialect in each.dialects}
+        return dict.fromkeys((*midjourney.DIALECTS, *suno.DIALECTS), "") | played
 
     @property
     def faults(self) -> Faults:

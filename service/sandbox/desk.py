@@ -45,6 +45,8 @@ class Provider:
     errors: Mapping[str, Answer]  # by the words of faults.py, and `moderate` for a refusal of the content
     unknown200: Answer | None = None  # the same as `unknown` with HTTP 200, where that was seen
     new_id: Callable[[], str] = lambda: str(uuid.uuid4())
+    key_header: str = "Authorization"
+    key_prefix: str = "Bearer "
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,14 +93,14 @@ class Desk:
 
         async def admit(request: Request) -> Response:
             self.ledger.requests[f"{method} {path}"] += 1
-            if not (self._shows_key if admits is None else admits)(request):
+            if not (self._shows_key(request, provider) if admits is None else admits(request)):
                 return provider.unauthorized.response()
             return await serve(request)
 
         return Route(path, admit, methods=[method])
 
-    def _shows_key(self, request: Request) -> bool:
-        return request.headers.get("authorization") == f"Bearer {self.key}"
+    def _shows_key(self, request: Request, provider: Provider) -> bool:
+        return request.headers.get(provider.key_header) == f"{provider.key_prefix}{self.key}"
 
     def creation(self, provider: Provider, creation: Creation) -> Route:
         async def serve(request: Request) -> Response:

@@ -5,6 +5,8 @@ from typing import Final
 from service.sandbox.desk import Answer, Provider
 
 ACCOUNT: Final = "gateway"
+FAILURE: Final = "An unexpected error occurred."
+MODERATED: Final = "The prompt was flagged by content moderation."
 
 _REQUEST_ID: Final = " (request id: sandbox)"  # gateways end their messages so
 

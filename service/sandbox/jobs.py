@@ -76,6 +76,7 @@ class Order:
     callback_url: str | None = None
     awaits_input: bool = False  # the job starts only when more has been said about it …
     resumes: str | None = None  # … by such an order: no new job, this one goes on
+    facts: Mapping[str, str] = field(default_factory=dict)  # texts that its messages contain
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from service.sandbox.gateway import relay_error
 from service.sandbox.jobs import Job, Media, Order, State
 
 ACCOUNT: Final = "midjourney"
+DIALECTS: Final = ("midjourney/proxy",)
 MODES: Final = ("", "/mj-fast", "/mj-turbo", "/mj-relax")
 
 WORDS: Final[dict[State, str]] = {

@@ -9,11 +9,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from service.sandbox.desk import Answer, Creation, Desk, Provider, Serve, read_object
-from service.sandbox.gateway import GATEWAY, task_error
+from service.sandbox.gateway import FAILURE, GATEWAY, MODERATED, task_error
 from service.sandbox.jobs import Job, Order, State
-from service.sandbox.runwayml import failure
 
 SUNO: Final = replace(GATEWAY, account="suno")
+DIALECTS: Final = ("suno/newapi", "suno/sunoapi")
 
 # The words of Suno-API's tasks, and of a clip that is as far as its task.
 WORDS: Final[dict[State, str]] = {
@@ -128,6 +128,10 @@ def clip_id(job: Job, number: int) -> str:
     return f"{job.id}-{number}"
 
 
+def _failure(job: Job) -> str:
+    return MODERATED if job.faults.moderate else FAILURE
+
+
 def _clip_state(job: Job, number: int, state: State, at: float) -> State:
     """Tell how far a clip is: the first is finished before the others, and may be when the job fails."""
     if number == 1 and state == "running" and job.life.progress_at(at) >= _FIRST_READY:
@@ -157,7 +161,7 @@ def _clip(job: Job, number: int, state: State, at: float) -> dict[str, Any]:
             "gpt_description_prompt": document.get("gpt_description_prompt"),
             "duration": 120.0 if done else None,
             "error_type": "generation_error" if state == "failed" else None,
-            "error_message": failure(job)[0] if state == "failed" else None,
+            "error_message": _failure(job) if state == "failed" else None,
         },
     }
 
@@ -173,7 +177,7 @@ def row(job: Job, state: State, at: float) -> dict[str, Any]:
         "notify_hook": job.callback_url or "",
         "action": "LYRICS" if lyrics else "MUSIC",
         "status": WORDS[state],
-        "fail_reason": failure(job)[0] if state == "failed" and not job.faults.halffail else "",
+        "fail_reason": _failure(job) if state == "failed" and not job.faults.halffail else "",
         "submit_time": int(job.created_at),
         "start_time": int(life.started_at) if at >= life.started_at else 0,
         "finish_time": int(life.ended_at) if ended else 0,
@@ -321,7 +325,7 @@ def _stage(job: Job, state: State, at: float) -> dict[str, Any]:
     tracks = _tracks(job, state, at)
     if state == "failed":
         data = {"callbackType": "error", "task_id": job.id, "data": None}
-        return _said(400 if job.faults.moderate else 501, failure(job)[0], data)
+        return _said(400 if job.faults.moderate else 501, _failure(job), data)
     kind = "complete" if state == "succeeded" else "first" if tracks else "text"
     return _said(200, f"{kind} generated", {"callbackType": kind, "task_id": job.id, "data": tracks})
 
@@ -347,7 +351,7 @@ def _record(job: Job, state: State, at: float) -> dict[str, Any]:
             "status": words[state],
             "type": "GENERATE",
             "errorCode": 501 if failed and not job.faults.moderate else None,
-            "errorMessage": failure(job)[0] if failed else None,
+            "errorMessage": _failure(job) if failed else None,
         },
     )
 

@@ -1,1 +1,1 @@
-"""Settings: the model, and how it is loaded from the environment and a TOML file."""
+"""Settings: the model, the loader for the environment and a TOML file, and the example file made from the model."""

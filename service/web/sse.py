@@ -51,7 +51,7 @@ class Streams:
         :param heartbeat: seconds
         """
         self.context = context
-        self.most = context.settings.most_streams
+        self.most = context.settings.max_streams
         self.looks = asyncio.Semaphore(_LOOKS_AT_ONCE["sqlite" if context.database.sqlite else "postgresql"])
         self._heartbeat = heartbeat
         self._turns: tuple[set[Stream], ...] = tuple(set() for _ in range(_BEATS))
@@ -92,7 +92,7 @@ class Streams:
             return Problem(503, "unavailable", "shutting down", headers={"Retry-After": RETRY_AFTER})
         if self.open >= self.most:
             detail = (
-                f"{self.open} streams are open and this process holds no more (most_streams): ask "
+                f"{self.open} streams are open and this process holds no more (max_streams): ask "
                 "GET /v1/events?wait=60 or GET /v1/tasks/{id}?wait=60 instead, or come again"
             )
             return Problem(503, "unavailable", detail, headers={"Retry-After": RETRY_AFTER})

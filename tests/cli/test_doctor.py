@@ -25,7 +25,7 @@ from service.domain.callback_token import Tokens
 from service.domain.task import Source, State
 from service.sandbox import Sandbox, running
 from service.sandbox.account import QUERY_KEY, TOKEN
-from service.settings.model import load
+from service.settings.load import load
 from service.store import queue
 from service.store import upstreams as upstream_store
 from service.store.migrate import newest

@@ -1,4 +1,4 @@
-"""The examples of docs/client.md and of the README do what they say, against a real server."""
+"""The examples of docs/client.md and the README run against a real server."""
 
 import asyncio
 import contextlib
@@ -32,7 +32,7 @@ def examples(path: str) -> list[str]:
 
 
 def run(code: str, given: dict[str, Any]) -> str:
-    """Run an example as a reader would, and give what it prints."""
+    """Run an example as a reader would, and return its output."""
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
         exec(code, given)  # noqa: S102 - the page's own code
@@ -49,7 +49,7 @@ async def server(sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
             yield
 
 
-async def test_the_readme_begins_with_an_example_that_works(server: None) -> None:
+async def test_first_example_of_the_readme_works(server: None) -> None:
     first, *_ = examples("README.md")
     said = (await asyncio.to_thread(run, first, {})).splitlines()
     assert said[0].startswith("task.submitted ")
@@ -57,7 +57,7 @@ async def test_the_readme_begins_with_an_example_that_works(server: None) -> Non
     assert re.fullmatch(r"\('http://\S+',\)", said[-1])
 
 
-async def test_the_pages_examples_work_one_after_the_other(server: None, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_examples_of_the_client_page_work_in_order(server: None, monkeypatch: pytest.MonkeyPatch) -> None:
     waiting, keyed, streaming, feed, wrong, webhook, concurrent = examples("docs/client.md")
     given: dict[str, Any] = {}
 
@@ -81,7 +81,9 @@ async def test_the_pages_examples_work_one_after_the_other(server: None, monkeyp
     await said(webhook)
 
 
-async def test_the_pages_receiver_takes_what_is_genuine(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_receiver_of_the_client_page_accepts_genuine_webhooks_only(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     task = await world.submit()
     await world.until(60)
     [message] = await world.messages(task)
@@ -93,7 +95,7 @@ async def test_the_pages_receiver_takes_what_is_genuine(world: World, monkeypatc
     assert given["receive"](headers, message.body.encode() + b" ") == 401
 
 
-def test_the_page_on_streams_says_what_the_code_does() -> None:
+def test_streams_page_matches_the_code() -> None:
     assert set(re.findall(r"`(task\.\w+)`", STREAMS)) == set(TYPES)
     assert f"after {HEARTBEAT:.0f} s without news" in STREAMS
     assert f"retry: {RETRY * 1000:.0f}\n" in STREAMS

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from dovecote import AsyncClient, Event
 from service.cli.practice import SANDBOX_KEY
 from service.cli.processes import Troupe
-from service.client import AsyncClient, Event
 from service.sandbox import Sandbox, running
 from tests.support.processes import PATIENCE, dovecote, started, until
 from tests.support.world import JOB_SECONDS, Clock

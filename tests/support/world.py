@@ -26,7 +26,8 @@ from service.flows.webhooks import dispatch
 from service.http.client import Http
 from service.http.transport import SECRET_QUERY, on_the_wire
 from service.sandbox import Faults, InProcessTransport, Receiver, Sandbox
-from service.settings.model import Settings, load
+from service.settings.load import load
+from service.settings.model import Settings
 from service.store import callbacks as callback_store
 from service.store import events, queue
 from service.store import submissions as submission_store

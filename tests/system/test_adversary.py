@@ -32,7 +32,7 @@ from service.http.ssrf.policy import Rules
 from service.providers import DIALECTS
 from service.providers.dialect import Reply
 from service.providers.newapi import errors as newapi_errors
-from service.settings.model import SettingsError
+from service.settings.load import SettingsError
 from service.store import callbacks as callback_store
 from service.store import queue
 from service.store import submissions as submission_store

@@ -304,11 +304,11 @@ async def test_a_stream_outlives_a_database_that_is_away(world: World, quick_hea
 
 
 async def test_there_are_no_more_streams_than_may_be(database_url: str) -> None:
-    async with World.opened(database_url, DOVECOTE_MOST_STREAMS="2") as world:
+    async with World.opened(database_url, DOVECOTE_MAX_STREAMS="2") as world:
         async with feed(world), feed(world):
             answer = await world.client.get("/v1/events/stream")
             assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
-            assert "most_streams" in answer.json()["detail"]
+            assert "max_streams" in answer.json()["detail"]
             assert int(answer.headers["retry-after"]) > 0
             assert (await world.client.get("/v1/tasks")).status_code == 200
         async with feed(world) as reader:

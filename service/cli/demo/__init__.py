@@ -9,8 +9,8 @@ from pathlib import Path
 
 import click
 
+from dovecote import DovecoteError
 from service.cli import exits
-from service.cli.api import ApiProblem
 from service.cli.demo.play import Play
 from service.cli.demo.screen import print_summary, showing
 from service.cli.demo.stage import Stage
@@ -37,7 +37,7 @@ def command(*, keep: bool, as_json: bool) -> None:
             stage.open(troupe)
             with showing(err=as_json) as show:
                 seen = Play(stage, show, began=began).run()
-        except (NotStarted, ApiProblem) as error:
+        except (NotStarted, DovecoteError) as error:
             say(f"The demo could not be played: {error}")
             folder.keep(troupe.members)
             click.get_current_context().exit(exits.NOT_SUCCEEDED)

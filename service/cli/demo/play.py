@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import httpx
 
-from service.cli.api import Api
+from dovecote import Client
 from service.cli.demo.seen import Seen, settled, worst_moment
 from service.cli.demo.stage import Stage
 from service.cli.demo.story import KILLED, SCENES, Scene
@@ -37,7 +37,7 @@ class Play:
         self._stage = stage
         self._show = show
         self._began = began
-        self._api = Api(stage.dovecote.url)
+        self._api = Client(stage.dovecote.url, api_key="")
         self._others = httpx.Client(trust_env=False, timeout=5.0)
         self._ids: dict[str, str] = {}
         self._seen = Seen()
@@ -47,7 +47,7 @@ class Play:
         """Play until all is settled, or the time is up; give what is to be seen then.
 
         :raises NotStarted: when a process ends that should not
-        :raises ApiProblem: when Dovecote refuses a task
+        :raises DovecoteError: when Dovecote refuses a task
         """
         with self._api, self._others:
             for scene in SCENES:
@@ -63,15 +63,15 @@ class Play:
             return dataclasses.replace(self._seen, histories=self._histories())
 
     def _submit(self, scene: Scene) -> None:
-        wish = {
-            "family": scene.family,
-            "operation": scene.operation,
-            "input": {"prompt": scene.prompt, **scene.more},
-            "labels": {"scene": scene.name},
-            "callback_url": f"{self._stage.receiver.url}/done",
-        }
-        reply = self._api.ask("POST", "/v1/tasks", document=wish, headers={"Idempotency-Key": scene.name})
-        self._ids[reply.document["id"]] = scene.name
+        task = self._api.submit(
+            scene.family,
+            scene.operation,
+            input={"prompt": scene.prompt, **scene.more},
+            labels={"scene": scene.name},
+            callback_url=f"{self._stage.receiver.url}/done",
+            idempotency_key=scene.name,
+        )
+        self._ids[task.id] = scene.name
 
     def _kill(self) -> None:
         self._stage.dovecote.kill()
@@ -90,8 +90,8 @@ class Play:
         up = self._dead_until is None and self._stage.dovecote.ready(_QUICK)
         tasks = dict(self._seen.tasks)
         if up:
-            for task in self._api.get("/v1/tasks", {"limit": 100})["tasks"]:
-                tasks[self._ids[task["id"]]] = task
+            for task in self._api.page(limit=100).items:
+                tasks[self._ids[task.id]] = task.document
         messages = self._fetch(self._stage.receiver, "/receiver/received")
         back_at = self._seen.back_at
         if up and self._seen.killed_at is not None and back_at is None:
@@ -105,7 +105,7 @@ class Play:
     def _histories(self) -> dict[str, Any]:
         if not self._seen.up:
             return {}
-        return {name: self._api.get(f"/v1/tasks/{of_task}/events")["events"] for of_task, name in self._ids.items()}
+        return {name: [event.document for event in self._api.history(task_id)] for task_id, name in self._ids.items()}
 
     def _fetch(self, served: Served, path: str) -> Any:
         try:

@@ -39,7 +39,7 @@ async def examine(environment: Mapping[str, str], config: Path | None) -> list["
     from service.cli.doctor import address, house
     from service.cli.doctor.finding import mistake, ok, secrets_of, without
     from service.cli.doctor.upstreams import upstreams
-    from service.settings.model import SettingsError, load
+    from service.settings.load import SettingsError, load
 
     try:
         settings = load(environment, config)

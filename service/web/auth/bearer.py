@@ -7,7 +7,8 @@ from starlette.requests import Request
 
 from service.domain.api_key import ALL, OWN, ApiKey, Scope, allowed, hash_key, looks_like_one
 from service.flows.context import Context
-from service.settings.model import Settings, is_loopback
+from service.settings.model import Settings
+from service.settings.values import is_loopback
 from service.web.auth.key_cache import KeyRing
 from service.web.auth.rate_limit import Allowance, Rates
 from service.web.problems import Problem

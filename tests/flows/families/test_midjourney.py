@@ -25,7 +25,7 @@ from service.domain.validation import Invalid
 from service.flows.statistics import learn
 from service.flows.submission.accept import accept
 from service.sandbox import Faults, InProcessTransport, Sandbox, running
-from service.settings.model import load
+from service.settings.load import load
 from service.worker import working
 from tests.support.world import JOB_SECONDS, World
 

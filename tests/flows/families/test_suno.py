@@ -18,7 +18,7 @@ from service.domain.task import Source, State, Task
 from service.domain.validation import Invalid
 from service.flows.statistics import learn
 from service.sandbox import Sandbox, running
-from service.settings.model import load
+from service.settings.load import load
 from service.worker import working
 from tests.support.world import JOB_SECONDS, World
 

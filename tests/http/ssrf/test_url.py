@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from service.http.ssrf.policy import Rules
 from service.http.ssrf.url import Destination, Unreadable, read_url
-from service.settings.model import Settings, SettingsError, load
+from service.settings.load import SettingsError, load
+from service.settings.model import Settings
 from tests.support.disguises import LEADS_TO, ODD_HOSTS, ODD_URLS, PRIVATE_HOSTS
 
 READINGS = {

@@ -1,4 +1,4 @@
-"""The doors, measured: callbacks acknowledged and submits accepted, by Dovecote and by what it is compared with."""
+"""Measure callbacks acknowledged and submits accepted, by Dovecote and by what it is compared with."""
 
 import contextlib
 import dataclasses
@@ -34,7 +34,7 @@ class Shown:
 
     seen: load.Seen
     done: float | None
-    """What was done behind the door meanwhile, a second: callbacks taken in, or tasks handed to the upstream."""
+    """Work done meanwhile, per second: callbacks applied, or tasks handed to the upstream."""
 
 
 def contestants(requests: str, kinds: tuple[Kind, ...]) -> list[Contestant]:

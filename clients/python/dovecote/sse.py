@@ -1,34 +1,34 @@
-"""Server-sent events, read piece by piece as they come, without a network in sight."""
+"""Parse server-sent events incrementally, without doing I/O."""
 
 import dataclasses
 from collections.abc import Iterator
 from typing import Final
 
-LARGEST: Final = 4 * 1024 * 1024
-"""Bytes that one event may take."""
-LONGEST_RETRY: Final = 60.0
-"""Seconds that a server may ask us to stay away."""
+MAX_EVENT: Final = 4 * 1024 * 1024
+"""Maximum bytes of one event."""
+MAX_RETRY: Final = 60.0
+"""Maximum seconds before a reconnection that a server may ask for."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Block:
-    """One event as it stands in the stream."""
+    """One event of a stream."""
 
     type: str
     data: str
     id: str | None
-    """The cursor after it; None where none has been given so far."""
+    """The cursor behind it; None where the stream has sent none so far."""
 
 
 class TooLarge(ValueError):
-    """One event takes more than any event does."""
+    """An event exceeds :data:`MAX_EVENT`."""
 
 
 class Parser:
-    """Reads a stream by the rules of the HTML standard: lines end with LF, CR or both, and nothing else ends a line."""
+    """Parses a stream by the rules of the HTML standard: a line ends with LF, CR or CRLF, and with nothing else."""
 
     def __init__(self, last_id: str | None = None, retry: float | None = None) -> None:
-        """Begin, perhaps with what was seen on another connection."""
+        """Start, with the state of an earlier connection where there was one."""
         self.last_id = last_id
         self.retry = retry
         """Seconds to wait before connecting again, where the server has said so."""
@@ -37,23 +37,23 @@ class Parser:
         self._type = ""
         self._data: list[str] = []
         self._id = last_id
-        """Counts once its event is complete: what was cut off is to be sent again."""
+        """Takes effect when its event is complete: an event that was cut off has to come again."""
 
     def feed(self, piece: bytes) -> Iterator[Block]:
-        """Take in a piece, and give the events that are complete with it.
+        """Parse a piece and yield the events that it completes.
 
-        :raises TooLarge: when one takes more than :data:`LARGEST` bytes
+        :raises TooLarge: when an event exceeds :data:`MAX_EVENT` bytes
         """
         *lines, self._rest = _lines(self._rest + piece)
         for line in lines:
             self._size += len(line)
-            block = self._take(line.decode("utf-8", "replace"))
+            block = self._process(line.decode("utf-8", "replace"))
             if block is not None:
                 yield block
-        if self._size + len(self._rest) > LARGEST:
-            raise TooLarge(f"an event takes more than {LARGEST} bytes")
+        if self._size + len(self._rest) > MAX_EVENT:
+            raise TooLarge(f"an event exceeds {MAX_EVENT} bytes")
 
-    def _take(self, line: str) -> Block | None:
+    def _process(self, line: str) -> Block | None:
         if not line:
             return self._dispatch()
         name, _, value = line.partition(":")
@@ -65,7 +65,7 @@ class Parser:
         elif name == "id" and "\x00" not in value:
             self._id = value
         elif name == "retry" and value.isascii() and value.isdecimal():
-            self.retry = min(int(value[:9]) / 1000, LONGEST_RETRY)
+            self.retry = min(int(value[:9]) / 1000, MAX_RETRY)
         return None
 
     def _dispatch(self) -> Block | None:
@@ -76,8 +76,8 @@ class Parser:
 
 
 def _lines(text: bytes) -> list[bytes]:
-    """Split into lines; the last is what no line end follows yet. A CR at the very end may be half of a line end."""
-    held = b"\r" if text.endswith(b"\r") else b""
-    lines = text.removesuffix(held).replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
-    lines[-1] += held
+    """Split into lines; the last item is the incomplete line. A final CR stays in it: it may be half of a CRLF."""
+    pending = b"\r" if text.endswith(b"\r") else b""
+    lines = text.removesuffix(pending).replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
+    lines[-1] += pending
     return lines

@@ -1,0 +1,61 @@
+"""The Python client of Dovecote: submit tasks, wait for them, follow events, verify webhooks.
+
+::
+
+    from dovecote import Client
+
+    with Client() as dovecote:
+        task = dovecote.submit("runway", "text_to_video", input={"prompt": "a dove comes home", "duration": 5})
+        print(dovecote.wait(task).urls)
+"""
+
+from dovecote.async_client import AsyncClient
+from dovecote.catalogue import Circuit, Credit, Family, Limits, Operation, Upstream
+from dovecote.client import Client
+from dovecote.errors import (
+    ConfigurationError,
+    DovecoteError,
+    FieldError,
+    InvalidWebhook,
+    Problem,
+    UnexpectedResponse,
+    Unreachable,
+    WaitTimeout,
+)
+from dovecote.messages import Delivery, Endpoint, Message
+from dovecote.tasks import Action, Event, Failure, Result, Task, TaskEvent
+from dovecote.values import Page
+from dovecote.version import __version__
+from dovecote.webhooks import Webhook, verify_webhook
+
+__all__ = [
+    "Action",
+    "AsyncClient",
+    "Circuit",
+    "Client",
+    "ConfigurationError",
+    "Credit",
+    "Delivery",
+    "DovecoteError",
+    "Endpoint",
+    "Event",
+    "Failure",
+    "Family",
+    "FieldError",
+    "InvalidWebhook",
+    "Limits",
+    "Message",
+    "Operation",
+    "Page",
+    "Problem",
+    "Result",
+    "Task",
+    "TaskEvent",
+    "UnexpectedResponse",
+    "Unreachable",
+    "Upstream",
+    "WaitTimeout",
+    "Webhook",
+    "__version__",
+    "verify_webhook",
+]

@@ -1,0 +1,89 @@
+"""The families, their operations, and the upstreams that serve them."""
+
+import dataclasses
+import datetime as dt
+from collections.abc import Mapping
+from typing import Any
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """An operation of a family."""
+
+    name: str
+    title: str = ""
+    aliases: tuple[str, ...] = ()
+    produces: str = ""
+    deadline_seconds: float | None = None
+    parent: str | None = None
+    """Whether it takes a ``parent_id``: ``required``, ``optional`` or None."""
+    upstreams: tuple[str, ...] = ()
+    """The configured upstreams that serve it, in order."""
+    input: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """JSON Schema of the task's input."""
+    document: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False, compare=False)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Family:
+    """A kind of media job, such as ``runway``."""
+
+    name: str
+    title: str = ""
+    operations: tuple[Operation, ...] = ()
+    document: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False, compare=False)
+
+    def operation(self, name: str) -> Operation | None:
+        """Return the operation with this name or alias; None where there is none."""
+        return next((each for each in self.operations if name in (each.name, *each.aliases)), None)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Circuit:
+    """The circuit breaker of one dialect of an upstream."""
+
+    dialect: str
+    state: str
+    """``closed``, ``open``, ``half_open`` or ``probing``."""
+    failures: int = 0
+    opened_at: dt.datetime | None = None
+    open_until: dt.datetime | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """The limits of an upstream; None stands for no limit."""
+
+    open_tasks: int | None = None
+    submits_per_second: float | None = None
+    polls_per_second: float | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Credit:
+    """The credit that is left on an account."""
+
+    left: float | None = None
+    unit: str | None = None
+    low: bool = False
+    error: str | None = None
+    """Why the last query failed."""
+    at: dt.datetime | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Upstream:
+    """A configured account of a provider."""
+
+    name: str
+    base_url: str = ""
+    dialects: tuple[str, ...] = ()
+    callbacks: bool = False
+    """Whether callbacks can arrive from it."""
+    callback_share: float | None = None
+    circuits: tuple[Circuit, ...] = ()
+    open_tasks: int = 0
+    waiting: int = 0
+    limits: Limits = Limits()
+    credit: Credit | None = None
+    document: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False, compare=False)

@@ -1,0 +1,274 @@
+"""The synchronous client."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Self, TypeVar
+
+import httpx
+
+from dovecote import calls
+from dovecote.calls import LONGEST_POLL, TaskOrId
+from dovecote.catalogue import Family, Upstream
+from dovecote.errors import DovecoteError, Unreachable
+from dovecote.exchange import RETRY_FOR, Call, Pause, Request, Response, Session
+from dovecote.resources import Endpoints, Messages
+from dovecote.settings import TIMEOUT, Settings, response_of
+from dovecote.streaming import EventStream
+from dovecote.tasks import Event, Task, TaskEvent
+from dovecote.values import Page
+from dovecote.webhooks import Webhook, verify_webhook
+
+Result = TypeVar("Result")
+
+
+class Client:
+    """A client of one Dovecote. Threads may share it. Close it, or use it in a ``with`` statement.
+
+    A request that is safe to repeat is repeated while the server is away or busy. Every submit has an idempotency key.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        api_key: str | None = None,
+        *,
+        timeout: float = TIMEOUT,
+        retry_for: float = RETRY_FOR,
+        on_retry: Callable[[DovecoteError, float], None] | None = None,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        """Create a client. Nothing is sent yet.
+
+        :param url: default: ``DOVECOTE_URL``, else ``http://127.0.0.1:8080``
+        :param api_key: default: ``DOVECOTE_API_KEY``; an empty text for none
+        :param timeout: seconds to wait for a response
+        :param retry_for: seconds for which a request is repeated; 0 for a single attempt
+        :param on_retry: called before each repetition with the error and the seconds until then
+        :param transport: an httpx transport, for tests
+        :raises ConfigurationError: when the URL or the API key is not usable
+        """
+        self._settings = Settings.resolve(url, api_key, timeout)
+        self._session = Session(time.monotonic, retry_for)
+        self._on_retry = on_retry
+        self._http = httpx.Client(transport=transport, **self._settings.client_arguments())
+        self.endpoints = Endpoints(self._session, self._run)
+        """The webhook endpoints."""
+        self.messages = Messages(self._session, self._run)
+        """The messages to clients: what was delivered, and what was not."""
+
+    def __enter__(self) -> Self:
+        """Return the client."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the client."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    # ── tasks ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def submit(
+        self,
+        family: str,
+        operation: str,
+        *,
+        input: Mapping[str, Any] | None = None,  # noqa: A002 - the API's word
+        options: Mapping[str, Any] | None = None,
+        callback_url: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        idempotency_key: str | None = None,
+        **more: Any,
+    ) -> Task:
+        """Submit a task. It is one task and one purchase, however often the request has to be repeated.
+
+        :param input: the fields of the operation; :meth:`families` describes them
+        :param options: fields that go to the provider unchanged
+        :param callback_url: the URL that gets a signed webhook when the task ends
+        :param idempotency_key: your own id of this request, if your program may repeat it; default: a new one
+        :param more: further fields of the API, such as ``parent_id``, ``upstream``, ``deadline``
+        :raises Problem: when the server refuses the request; ``errors`` has every mistake
+        """
+        document = {"family": family, "operation": operation, "input": input or {}, "options": options}
+        document |= {"callback_url": callback_url, "labels": labels, **more}
+        return self._run(calls.submit(self._session, document, idempotency_key))
+
+    def get(self, task: TaskOrId, *, wait: int = 0) -> Task:
+        """Get a task.
+
+        :param wait: seconds (up to 60) to wait for its end before the server responds
+        """
+        return self._run(calls.get(self._session, task, wait))
+
+    def wait(self, task: TaskOrId, *, timeout: float | None = None) -> Task:
+        """Wait until a task has ended, across restarts of the server.
+
+        :param timeout: seconds; default: no limit
+        :raises WaitTimeout: when the task has not ended by then
+        """
+        return self._run(calls.wait(self._session, task, timeout))
+
+    def watch(self, task: TaskOrId, *, interval: int = 1) -> Iterator[Task]:
+        """Yield a task now and after every change of its state, progress or explanation, until it has ended.
+
+        :param interval: seconds after which a change is noticed at the latest
+        """
+        seen: Task | None = None
+        while seen is None or not seen.ended:
+            now = self._run(calls.get(self._session, task, interval if seen else 0))
+            if calls.differs(now, seen):
+                yield now
+            seen = now
+
+    def cancel(self, task: TaskOrId) -> Task:
+        """Cancel a task and return it. It may end a little later, or may have ended already."""
+        return self._run(calls.cancel(self._session, task))
+
+    def refresh(self, task: TaskOrId) -> Task:
+        """Query the provider about a task now, outside the schedule, and return the task."""
+        return self._run(calls.refresh(self._session, task))
+
+    def send_input(self, task: TaskOrId, input: Mapping[str, Any]) -> Task:  # noqa: A002 - the API's word
+        """Send the input that a task in ``awaiting_input`` waits for.
+
+        :param input: as the schema in ``task.awaits["input"]`` describes it
+        """
+        return self._run(calls.send_input(self._session, task, input))
+
+    def retry(self, task: TaskOrId, *, confirm_double_payment: bool) -> Task:
+        """Submit an ``unconfirmed`` task again.
+
+        :param confirm_double_payment: that you accept that the task may be paid for twice
+        """
+        return self._run(calls.retry(self._session, task, confirm_double_payment=confirm_double_payment))
+
+    def history(self, task: TaskOrId, *, after: int = 0) -> Sequence[TaskEvent]:
+        """List the events of a task, oldest first, at most 1000.
+
+        :param after: only events with a higher sequence
+        """
+        return self._run(calls.history(self._session, task, after)).items
+
+    def list(self, **filters: Any) -> Iterator[Task]:
+        """Yield tasks, newest first. Further pages are loaded as needed; the filters are those of :meth:`page`."""
+        cursor = None
+        while True:
+            page = self.page(cursor=cursor, **filters)
+            yield from page.items
+            cursor = page.next
+            if cursor is None:
+                return
+
+    def page(
+        self,
+        *,
+        state: str | Sequence[str] | None = None,
+        family: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        created_after: str | None = None,
+        created_before: str | None = None,
+        client: str | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> Page[Task]:
+        """List one page of tasks, newest first.
+
+        :param labels: only tasks with all of these labels
+        :param created_after: RFC 3339, as ``created_before``
+        :param client: only tasks of this client; for API keys with the scope ``admin``
+        :param limit: size of the page, at most 100
+        :param cursor: ``next`` of the page before
+        """
+        filters: dict[str, Any] = {"state": state, "family": family, "labels": labels, "created_after": created_after}
+        filters |= {"created_before": created_before, "client": client, "limit": limit}
+        return self._run(calls.list_tasks(self._session, filters, cursor))
+
+    # ── events ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def events(self, after: str = "0", *, types: Sequence[str] = (), follow: bool = False) -> Iterator[Event]:
+        """Yield the events of all tasks, oldest first, each once.
+
+        :param after: the ``id`` of the last event that you have processed; default: from the beginning
+        :param types: only events of these types
+        :param follow: whether to wait for further events at the end, without ever stopping
+        """
+        wait = LONGEST_POLL if follow else 0
+        while True:
+            page = self._run(calls.list_events(self._session, after, types=types, limit=100, wait=wait))
+            yield from page.items
+            after = page.next or after
+            if not page.items and not follow:
+                return
+
+    def stream(
+        self, task: TaskOrId | None = None, *, after: str | None = None, types: Sequence[str] = ()
+    ) -> Iterator[Event]:
+        """Yield events as they happen: of one task from its beginning to its end, else of all tasks from now on.
+
+        A lost connection is made again. No event is lost or repeated.
+
+        :param after: the ``id`` of the event to continue after
+        :param types: only events of these types; for all tasks only
+        """
+        stream = EventStream(self._session, task, after, types)
+        while not stream.ended:
+            pause: float | None = None
+            error: Unreachable | None = None
+            try:
+                with self._http.stream(**self._settings.request_arguments(stream.request())) as response:
+                    pause = stream.opened(self._head(response))
+                    if pause is None:
+                        for piece in response.iter_bytes():
+                            yield from stream.feed(piece)
+                            if stream.ended:
+                                return
+            except httpx.TransportError as failure:
+                error, pause = self._settings.unreachable(failure), None
+            time.sleep(stream.closed(error) if pause is None else pause)
+
+    # ── the catalogue ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    def families(self) -> Sequence[Family]:
+        """List the families, their operations, and the JSON Schema of each operation's input."""
+        return self._run(calls.families(self._session))
+
+    def upstreams(self) -> Sequence[Upstream]:
+        """List the configured upstreams with their health, load and credit."""
+        return self._run(calls.upstreams(self._session))
+
+    # ── webhooks ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def verify_webhook(self, headers: Mapping[str, str], body: bytes | str, secret: str | Sequence[str]) -> Webhook:
+        """Verify a webhook: see :func:`dovecote.verify_webhook`."""
+        return verify_webhook(headers, body, secret)
+
+    def _head(self, response: httpx.Response) -> Response:
+        """Return the response to a stream's request, with its body where it is not a stream."""
+        if response.headers.get("content-type", "").startswith("text/event-stream"):
+            return response_of(response, with_body=False)
+        response.read()
+        return response_of(response)
+
+    def _run(self, call: Call[Result]) -> Result:
+        """Execute a call and return its result."""
+        outcome: Response | Unreachable | None = None
+        while True:
+            try:
+                step = call.send(outcome)
+            except StopIteration as end:
+                result: Result = end.value
+                return result
+            outcome = self._do(step)
+
+    def _do(self, step: Request | Pause) -> Response | Unreachable | None:
+        if isinstance(step, Pause):
+            if step.reason is not None and self._on_retry is not None:
+                self._on_retry(step.reason, step.seconds)
+            time.sleep(step.seconds)
+            return None
+        try:
+            return response_of(self._http.request(**self._settings.request_arguments(step)))
+        except httpx.TransportError as error:
+            return self._settings.unreachable(error)

@@ -1,0 +1,147 @@
+"""Tasks and their events. Fields that this version does not know are kept in ``document``."""
+
+import dataclasses
+import datetime as dt
+from collections.abc import Mapping
+from typing import Any, Final
+
+ENDED: Final = frozenset({"succeeded", "failed", "cancelled", "expired"})
+"""The states in which a task has ended."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """One output of a task."""
+
+    kind: str
+    """``video``, ``image``, ``audio``, ``text`` or ``model``."""
+    role: str
+    """``result``, or ``cover``, ``last_frame``, ``preview``, ``extra``."""
+    url: str | None = None
+    """Stored by the provider for a limited time: download it soon."""
+    text: str | None = None
+    item: str | None = None
+    """Which of several outputs it belongs to."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Why a task failed."""
+
+    code: str
+    message: str | None = None
+    """The provider's message: for diagnosis, not for end users."""
+    retryable: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Action:
+    """An action that a finished task offers."""
+
+    id: str
+    label: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """A task as the API shows it."""
+
+    id: str
+    family: str
+    operation: str
+    state: str
+    explanation: str = ""
+    """One sentence: the task's state, and why it is not finished yet."""
+    progress: int | None = None
+    results: tuple[Result, ...] = ()
+    next_actions: tuple[Action, ...] = ()
+    awaits: Mapping[str, Any] | None = None
+    """In ``awaiting_input``: under ``input``, the JSON Schema of what :meth:`Client.send_input` sends."""
+    failure: Failure | None = None
+    route: tuple[str, ...] = ()
+    """The upstreams that may serve it, in order."""
+    skipped_upstreams: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """The upstreams that do not support its input, with the reason."""
+    on_uncertain: str | None = None
+    upstream: str | None = None
+    """The upstream of the last submission."""
+    dialect: str | None = None
+    external_id: str | None = None
+    """The provider's id of the job."""
+    cost: float | None = None
+    """In the provider's own unit."""
+    refunded: bool | None = None
+    outcome_source: str | None = None
+    queue_position: int | None = None
+    """1 is next. Only :meth:`Client.get` fills it, for a task that waits for an upstream."""
+    input: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    parent_id: str | None = None
+    callback_url: str | None = None
+    callback_events: tuple[str, ...] = ()
+    sequence: int = 0
+    """Number of its last event: of two copies of a task, the one with the higher number is the newer."""
+    truncated: bool = False
+    """Whether large fields were left out, as in events and webhooks. :meth:`Client.get` returns all of them."""
+    client: str | None = None
+    """The owner; shown to API keys with the scope ``admin`` only."""
+    created_at: dt.datetime | None = None
+    updated_at: dt.datetime | None = None
+    submitted_at: dt.datetime | None = None
+    finished_at: dt.datetime | None = None
+    deadline_at: dt.datetime | None = None
+    next_check_at: dt.datetime | None = None
+    replayed: bool = dataclasses.field(default=False, compare=False, metadata={"local": True})
+    """Returned by ``submit``: whether the idempotency key was known, so that this is the task of an earlier request."""
+    document: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False, compare=False)
+    """The whole task as JSON."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether the task has ended."""
+        return self.state in ENDED
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether the task has ended with success."""
+        return self.state == "succeeded"
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """The URLs of the results, without covers, previews and other extras."""
+        return tuple(result.url for result in self.results if result.role == "result" and result.url is not None)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class TaskEvent:
+    """One entry of a task's history."""
+
+    sequence: int
+    type: str
+    source: str
+    """Where it came from: ``api``, ``callback``, ``poll`` …"""
+    at: dt.datetime
+    data: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    document: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False, compare=False)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One event of the feed."""
+
+    id: str
+    """Its cursor in the feed: pass it as ``after`` to continue behind it."""
+    type: str
+    """``task.submitted``, ``task.running``, ``task.progress``, ``task.succeeded`` …"""
+    timestamp: dt.datetime | None = None
+    sequence: int
+    """Number of the event in the task's own history."""
+    task_id: str | None = None
+    data: Task
+    """The task when the event was read; it may be newer than the event."""
+
+    @property
+    def task(self) -> Task:
+        """The task when the event was read; it may be newer than the event."""
+        return self.data

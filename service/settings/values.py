@@ -1,0 +1,104 @@
+"""Checks of single values of the settings. No message repeats a value: it may be a secret."""
+
+import base64
+import binascii
+import ipaddress
+import re
+import unicodedata
+from urllib.parse import SplitResult, urlsplit
+
+from pydantic import SecretStr
+
+MIN_API_KEY = 16
+MIN_CALLBACK_SECRET = 16
+MIN_UPSTREAM_KEY = 8
+"""A shorter key would be redacted out of ordinary words."""
+
+_QUOTES = {'"': '"', "'": "'", "`": "`", "“": "”", "‘": "’", "«": "»"}
+_INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+"""Unicode categories of control, formatting and separator characters."""
+
+
+def fault_in(text: str, *, blanks_allowed: bool = False) -> str | None:
+    """Return what is wrong with the spelling of a value, or None.
+
+    :param text: the value without blanks at its ends
+    :param blanks_allowed: whether it may contain blanks, as a file's path may
+    """
+    if any(unicodedata.category(each) in _INVISIBLE for each in text):
+        return "contains a line break or another invisible character; remove it"
+    if len(text) > 1 and _QUOTES.get(text[0]) == text[-1]:
+        return "is enclosed in quotes, which would become part of the value; remove them"
+    if not blanks_allowed and any(each.isspace() for each in text):
+        return "contains a blank; remove it"
+    return None
+
+
+def check_secret(secret: SecretStr, least: int) -> SecretStr:
+    """Return a secret that can stand in an HTTP header and is long enough.
+
+    :raises ValueError: for any other
+    """
+    text = secret.get_secret_value()
+    if not re.fullmatch(r"[\x21-\x7e]*", text):
+        raise ValueError(
+            "contains characters that no key has: blanks, the dots of an abbreviation (…), or letters beyond ASCII"
+        )
+    if len(text) < least:
+        raise ValueError(f"is shorter than {least} characters")
+    return secret
+
+
+def check_webhook_secret(secret: SecretStr) -> SecretStr:
+    """Return a secret in the form of Standard Webhooks.
+
+    :raises ValueError: for any other
+    """
+    form = re.fullmatch(r"whsec_([A-Za-z0-9+/]{32,}={0,2})", secret.get_secret_value())
+    try:
+        base64.b64decode(form[1] if form else "?", validate=True)
+    except binascii.Error:
+        raise ValueError('is not of the form whsec_…; try: echo "whsec_$(openssl rand -base64 24)"') from None
+    return secret
+
+
+def check_http_url(url: str) -> str:
+    """Return a URL that paths can be added to, without the slash at its end.
+
+    :raises ValueError: for any other
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or not _has_port(parts):
+        raise ValueError("is not an http(s) URL, such as https://dovecote.example.com")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise ValueError("contains a user, a password, a query or a fragment; remove it")
+    if not url.isascii():
+        raise ValueError("contains letters beyond ASCII; write the host as xn--… and the path with %-escapes")
+    return url.rstrip("/")
+
+
+def check_bare_host(url: str) -> str:
+    """Return the URL of an API's host, to which every dialect adds its own path.
+
+    :raises ValueError: for any other
+    """
+    if urlsplit(url).path.rstrip("/").endswith("/v1"):
+        raise ValueError("ends with /v1: leave out /v1; every dialect adds its own path")
+    return check_http_url(url)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address to listen at is reached from this machine only."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _has_port(parts: SplitResult) -> bool:
+    try:
+        return parts.port != 0
+    except ValueError:  # its message repeats the port, which may be part of a password
+        return False
