@@ -111,7 +111,7 @@ async def at_work(context: Context) -> AsyncIterator[None]:
         async with context.database.writing() as connection:
             await queue.release_leases(connection, now=context.now())
     async with context.database.writing() as connection:
-        await queue.leave_unknown_lines(connection, [line.key for line in context.lines], now=context.now())
+        await queue.leave_unknown_lines(connection, [each.key for each in context.waits], now=context.now())
     async with working(context):
         # What is alive now stays: collections need not look at it again, and long pauses go away.
         gc.collect()

@@ -23,6 +23,7 @@ BREACHES = {
     "service/store/tasks.py": "import service.flows.apply",
     "service/store/queue.py": "import aiohttp",
     "service/flows/apply.py": "import service.web.auth.bearer",
+    "service/flows/upstreams/credit.py": "import service.flows.polling",
     "service/web/auth/bearer.py": "import service.app",
     "service/web/docs.py": "import httpx",
     "service/sandbox/jobs.py": "import service.domain.task",
@@ -181,12 +182,17 @@ def _name(node: ast.expr) -> str:
 
 
 RULES: dict[str, tuple[Act, str, set[str]]] = {
-    "advances a task": (calls("advance"), "", {"flows/apply.py"}),
+    "advances a task": (calls("advance"), "", {"domain/decision.py"}),
+    "decides a change": (calls("decide"), "", {"flows/apply.py"}),
     "writes changed tasks": (calls("settle_tasks"), "", {"flows/apply.py"}),
     "updates rows of tasks": (calls_on_tasks("update"), "", {"store/queue.py"}),
     "inserts rows of tasks": (calls_on_tasks("insert"), "", {"store/tasks.py"}),
     "deletes rows of tasks": (calls_on_tasks("delete"), "", set()),
-    "sets when a row is due": (replaces("due_at"), "", {"flows/apply.py", "flows/submission/duplicates.py"}),
+    "sets when a row is due": (
+        replaces("due_at"),
+        "",
+        {"domain/decision.py", "domain/evidence.py", "flows/submission/duplicates.py"},
+    ),
     "ends a task": (replaces("decided_by"), "", {"domain/transitions.py"}),
     "moves a row's due time": (writes("due_at"), "", {"store/queue.py"}),
     "speaks HTTP": (

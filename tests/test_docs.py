@@ -16,6 +16,7 @@ import pytest
 
 from service.cli.reference import SECTIONS, main, rewritten
 from service.domain.api_key import Scope
+from service.domain.decision import Decision
 from service.domain.errors import OUTCOMES
 from service.domain.schedules import (
     EXPECTING,
@@ -30,7 +31,6 @@ from service.domain.task import Task
 from service.domain.webhook_events import TEST, TYPES, callback_url_wants, endpoint_wants
 from service.flows import callbacks as callbacks_flow
 from service.flows import concurrency
-from service.flows.apply import Decision
 from service.flows.render import LEFT_OUT, MAX_BRIEF, show_task
 from service.flows.webhooks import dispatch, endpoints, replay
 from service.flows.webhooks.signing import signed_headers
@@ -239,7 +239,7 @@ def test_the_numbers_of_the_page_are_those_of_the_code():
     assert f"a pause of {UNWATCHED / 3600:g} hours" in said
     assert f"up to {endpoints.MAX_ENDPOINTS} endpoints" in said
     assert f"for {endpoints.OVERLAP / 3600:g} hours the one before signs" in said
-    assert f"up to {replay.MAX_REPLAYED:,} at a time" in said
+    assert f"up to {replay.MOST:,} at a time" in said
     assert f"the first {dispatch.MAX_ANSWER_KEPT // 1024} kB of the answer" in said
     assert RECEIVER_MAY_ASK == 3600
     assert "up to an hour" in said

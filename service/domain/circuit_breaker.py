@@ -27,11 +27,6 @@ class Circuit:
     probe_until: datetime | None = None
     """Until when the one submission that tries it is waited for."""
 
-    @property
-    def line(self) -> str:
-        """Name what stands in line until it is closed again, as in ``Task.waits_for``."""
-        return f"{self.upstream} {self.dialect}"
-
     def standing(self, now: datetime) -> Standing:
         """Say whether submissions may pass: all, none, or one."""
         if self.open_until is None:

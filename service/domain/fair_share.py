@@ -1,4 +1,4 @@
-"""Whose turn it is, where several clients stand in line for the places of one upstream. Pure."""
+"""Which client is served next, where several wait for the slots of one upstream. Pure."""
 
 import heapq
 from collections.abc import Collection, Mapping, Sequence
@@ -7,27 +7,27 @@ from typing import TypeVar
 Waiting = TypeVar("Waiting")
 
 
-def turns(
+def allocate(
     served: Mapping[str, int], waiting: Mapping[str, Sequence[Waiting]], *, free: int
 ) -> list[tuple[str, Waiting]]:
-    """Fill free places: each goes to the client that has the fewest, and of those with equally few to the longest waiting.
+    """Return who gets the free slots: each goes to the client with the fewest, and among equals to the longest waiting.
 
-    :param served: how many places each client has now
+    :param served: how many slots each client has now
     :param waiting: what each client waits with, oldest first
     """
-    line = [(served.get(client, 0), own[0], client, 0) for client, own in waiting.items() if own]
-    heapq.heapify(line)
+    queue = [(served.get(client, 0), own[0], client, 0) for client, own in waiting.items() if own]
+    heapq.heapify(queue)
     chosen: list[tuple[str, Waiting]] = []
-    while line and len(chosen) < free:
-        places, first, client, at = heapq.heappop(line)
+    while queue and len(chosen) < free:
+        slots, first, client, at = heapq.heappop(queue)
         chosen.append((client, first))
         if at + 1 < len(waiting[client]):
-            heapq.heappush(line, (places + 1, waiting[client][at + 1], client, at + 1))
+            heapq.heappush(queue, (slots + 1, waiting[client][at + 1], client, at + 1))
     return chosen
 
 
-def rivals(served: Mapping[str, int], waiting: Mapping[str, int], *, client: str, before: int) -> dict[str, int]:
-    """Name the tasks of other clients that would get their place at the same count as a client's: the older one goes first.
+def tied_clients(served: Mapping[str, int], waiting: Mapping[str, int], *, client: str, before: int) -> dict[str, int]:
+    """Return the clients whose task would get its slot at the same count as a client's task: the older task goes first.
 
     :param waiting: how many tasks of each client wait
     :param before: how many of the client's own tasks wait before this one
@@ -38,7 +38,7 @@ def rivals(served: Mapping[str, int], waiting: Mapping[str, int], *, client: str
     return {other: at for other, at in level.items() if 0 <= at < waiting[other]}
 
 
-def ahead(
+def position(
     served: Mapping[str, int],
     waiting: Mapping[str, int],
     *,
@@ -46,11 +46,11 @@ def ahead(
     before: int,
     older: Collection[str] = (),
 ) -> int:
-    """Count who comes before a client's task in line, were the places filled one by one from now on.
+    """Return how many tasks come before a client's task, if the slots were filled one by one from now on.
 
     :param waiting: how many tasks of each client wait
     :param before: how many of the client's own tasks wait before this one
-    :param older: the clients whose task of :func:`rivals` is older than this one
+    :param older: the clients whose task of :func:`tied_clients` is older than this one
     """
     mine = served.get(client, 0) + before
     others = (

@@ -181,6 +181,26 @@ class Update:
     """A status word that no table knows: counted and logged, never acted on."""
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class WaitingFor:
+    """What a queued task waits for: a slot at an upstream, or the upstream's recovery in one dialect."""
+
+    upstream: str
+    dialect: str | None = None
+    """None: a slot."""
+
+    @property
+    def key(self) -> str:
+        """The text in the database and in the API: ``elkapi``, or ``elkapi runway/aggregator``."""
+        return self.upstream if self.dialect is None else f"{self.upstream} {self.dialect}"
+
+    @classmethod
+    def from_key(cls, key: str) -> "WaitingFor":
+        """Read a :attr:`key`."""
+        upstream, _, dialect = key.partition(" ")
+        return cls(upstream, dialect or None)
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
     """A client's wish, followed from acceptance to outcome. All times are aware, UTC."""
@@ -233,9 +253,8 @@ class Task:
     """Since when the provider has said, without a break, that it does not know the task."""
     last_error: str | None = None
     """What went wrong last on the way to an answer; None once one came."""
-    waits_for: str | None = None
-    """What it stands in line for while it is queued: a place at an upstream (``elkapi``), or an upstream's recovery in
-    one dialect (``elkapi runway/aggregator``)."""
+    waits_for: WaitingFor | None = None
+    """What it waits for while it is queued."""
     unconfirmed_since: datetime | None = None
     """Since when nobody knows whether an upstream has it; kept while it is bought again all the same."""
     sequence: int = 0

@@ -1,4 +1,4 @@
-"""Callbacks: stored at the door before they are understood, then matched by their token and taken in."""
+"""The callbacks journey: a callback is stored before it is read, then matched by its token, read and applied."""
 
 import dataclasses
 import datetime as dt
@@ -10,12 +10,13 @@ from uuid import UUID
 from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from service.domain.changes import StatusReported
 from service.domain.errors import UpstreamError
 from service.domain.schedules import LEASE, retry_inbox
 from service.domain.task import Source, State, Submission, Update
-from service.flows.apply import Applied, News, announce, apply
+from service.flows.apply import Applied, announce, apply
 from service.flows.context import Context, Upstream, log
-from service.flows.submission.cancel import to_be_cancelled
+from service.flows.submission.cancel import is_cancel_pending
 from service.providers import DIALECTS
 from service.providers.dialect import Callback
 from service.store import callbacks as callback_store
@@ -23,7 +24,7 @@ from service.store import queue, submissions
 from service.store.callbacks import Received
 from service.store.database import StoreUnavailable
 
-MAX_AT_ONCE = 50
+MAX_CLAIMED = 50
 
 _KEPT_HEADERS = frozenset({"content-type", "user-agent", "date"})
 _KEPT_PREFIXES = ("webhook-", "svix-", "x-webhook-")
@@ -31,7 +32,7 @@ _KEPT_PREFIXES = ("webhook-", "svix-", "x-webhook-")
 
 
 def kept_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    """Choose what is stored of a callback's headers."""
+    """Return the headers of a callback that are stored."""
     return {
         name: value.replace("\x00", "")
         for name, value in headers.items()
@@ -40,11 +41,11 @@ def kept_headers(headers: Mapping[str, str]) -> dict[str, str]:
 
 
 async def receive(context: Context, token: str, submission_id: UUID, headers: Mapping[str, str], body: bytes) -> None:
-    """Store a callback whose token has been verified; returns after the commit.
+    """Store a callback whose token has been verified; return after the commit.
 
-    Some providers echo the address that they call: the token in it is a secret and is not stored.
+    Some providers echo the URL that they call. The token in it is a secret and is not stored.
 
-    :raises StoreUnavailable: when it could not be stored: the provider must be told to come again
+    :raises StoreUnavailable: when it could not be stored: the provider must be asked to send it again
     """
     now = context.now()
     body = body.replace(token.encode(), b"[redacted]")
@@ -62,30 +63,30 @@ async def receive(context: Context, token: str, submission_id: UUID, headers: Ma
 
 
 async def run_due(context: Context) -> int:
-    """Take the callbacks that are due and take in what they say; answer how many were taken."""
+    """Claim the callbacks that are due and apply them; return how many were claimed."""
     now = context.now()
-    claimed = await context.writer.do(_claim, (now, now + dt.timedelta(seconds=LEASE), MAX_AT_ONCE))
+    claimed = await context.writer.do(_claim, (now, now + dt.timedelta(seconds=LEASE), MAX_CLAIMED))
     if claimed:
         try:
-            announce(context, await context.writer.do(context.once(_take_in), claimed))
+            announce(context, await context.writer.do(context.once(_process), claimed))
         except StoreUnavailable:
             raise
         except Exception:  # noqa: BLE001 - one that cannot be written must not stop the others
-            log.exception("a callback cannot be written; each is taken in by itself")
+            log.exception("callbacks cannot be written in one transaction; each is written by itself")
             for row in claimed:
-                await _take_in_alone(context, row)
+                await _process_alone(context, row)
     return len(claimed)
 
 
-async def _take_in_alone(context: Context, row: Row[Any]) -> None:
-    """Take in one callback, so that one that cannot be written costs no other; it is tried again, and parked in the end."""
+async def _process_alone(context: Context, row: Row[Any]) -> None:
+    """Process one callback, so that one that cannot be written costs no other."""
     try:
-        announce(context, await context.writer.do(context.once(_take_in), [row]))
+        announce(context, await context.writer.do(context.once(_process), [row]))
     except StoreUnavailable:
         raise
     except Exception as error:  # noqa: BLE001 - it is tried again, and parked in the end
-        log.exception("callback %s cannot be written", row.id)
-        failed = _Heard(detail=f"cannot be written: {type(error).__name__}", retry=True)
+        log.exception("callback cannot be written callback=%s", row.id)
+        failed = _Read(detail=f"cannot be written: {type(error).__name__}", retry=True)
         await context.writer.do(_settle, _settlement(context, row, failed, ()))
 
 
@@ -95,58 +96,60 @@ async def _settle(connection: AsyncConnection, settled: Sequence[dict[str, Any]]
 
 
 async def _claim(
-    connection: AsyncConnection, wishes: Sequence[tuple[dt.datetime, dt.datetime, int]]
+    connection: AsyncConnection, requests: Sequence[tuple[dt.datetime, dt.datetime, int]]
 ) -> list[Sequence[Row[Any]]]:
     return [
-        await queue.claim_rows(connection, "callbacks", now=now, until=until, most=most) for now, until, most in wishes
+        await queue.claim_rows(connection, "callbacks", now=now, until=until, most=most)
+        for now, until, most in requests
     ]
 
 
-async def _take_in(
+async def _process(
     context: Context, connection: AsyncConnection, batches: Sequence[Sequence[Row[Any]]]
 ) -> list[list[Applied]]:
-    """Understand claimed callbacks and apply them, with the decision on each, in one transaction."""
-    return [await _take_in_one(context, connection, rows) for rows in batches]
+    """Read claimed callbacks and apply them, with the decision on each, in one transaction."""
+    return [await _process_batch(context, connection, rows) for rows in batches]
 
 
-async def _take_in_one(context: Context, connection: AsyncConnection, rows: Sequence[Row[Any]]) -> list[Applied]:
+async def _process_batch(context: Context, connection: AsyncConnection, rows: Sequence[Row[Any]]) -> list[Applied]:
     known = await submissions.by_id(connection, [row.submission_id for row in rows])
-    heard = [_understand(context, row, known.get(row.submission_id)) for row in rows]
-    applied = iter(await apply(context, connection, [news for each in heard for news in each.news]))
+    read = [_read(context, row, known.get(row.submission_id)) for row in rows]
+    outcomes = iter(await apply(context, connection, [change for each in read for change in each.changes]))
     hastened = [
-        known[row.submission_id].task_id for row, each in zip(rows, heard, strict=True) if each.decision == "hastened"
+        known[row.submission_id].task_id for row, each in zip(rows, read, strict=True) if each.decision == "hastened"
     ]
     settled: list[dict[str, Any]] = []
-    told: list[Applied] = []
-    for row, each in zip(rows, heard, strict=True):
-        came_of = [next(applied) for _ in each.news]
-        told += came_of
-        settled.append(_settlement(context, row, each, came_of))
+    applied: list[Applied] = []
+    for row, each in zip(rows, read, strict=True):
+        own = [next(outcomes) for _ in each.changes]
+        applied += own
+        settled.append(_settlement(context, row, each, own))
     await queue.settle_inbox(connection, settled)
-    # A wish to cancel that waited for the job's id is carried out by the poll.
-    hastened += [each.task.id for each in told if each.task is not None and to_be_cancelled(each.task)]
+    # A cancel that waited for the job's id is carried out by the poll.
+    hastened += [each.task.id for each in applied if each.task is not None and is_cancel_pending(each.task)]
     await queue.hasten(connection, hastened, now=context.now())
     if hastened:
         context.signals.wake("poll")
-    if any(news.proves is not None and news.proves.superseded_at is not None for each in heard for news in each.news):
+    proven = [change.submission for each in read for change in each.changes]
+    if any(each is not None and each.superseded_at is not None for each in proven):
         context.signals.wake("duplicates")
-    return told
+    return applied
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class _Heard:
-    """What a callback says: news, or a decision without any."""
+class _Read:
+    """What a callback says: changes, or a decision without any."""
 
-    news: Sequence[News] = ()
+    changes: Sequence[StatusReported] = ()
     decision: str | None = None
     detail: str | None = None
     retry: bool = False
 
 
-def _understand(context: Context, row: Row[Any], submission: Submission | None) -> _Heard:
+def _read(context: Context, row: Row[Any], submission: Submission | None) -> _Read:
     dialect = None if submission is None else DIALECTS.get(submission.dialect)
     if submission is None or dialect is None:
-        return _Heard(
+        return _Read(
             decision="unmatched", detail="this database has no such submission, or this version no such dialect"
         )
     upstream = context.upstreams.get(submission.upstream)
@@ -154,37 +157,35 @@ def _understand(context: Context, row: Row[Any], submission: Submission | None) 
     confirms = dialect.confirms or (upstream is not None and upstream.settings.callbacks == "confirm")
     try:
         if dialect.verify_signature(callback, _callback_key(upstream)) is False:
-            return _Heard(decision="forged", detail="the signature is not the provider's")
+            return _Read(decision="forged", detail="the signature is not the provider's")
         updates = dialect.read_callback(callback)
     except UpstreamError as error:
-        # Where a poll tells all, whoever knows our token has given hint enough.
-        return _Heard(decision="hastened" if confirms else "unreadable", detail=error.message or error.code)
-    except Exception as error:  # noqa: BLE001 - a mistake of ours must not cost the callback
-        log.exception("callback %s could not be read", row.id)
-        return _Heard(detail=f"{type(error).__name__}: {error}"[:500], retry=True)
+        # Where a poll confirms every callback, the token alone is reason enough to poll.
+        return _Read(decision="hastened" if confirms else "unreadable", detail=error.message or error.code)
+    except Exception as error:  # noqa: BLE001 - our own fault must not cost the callback
+        log.exception("callback cannot be read callback=%s", row.id)
+        return _Read(detail=f"{type(error).__name__}: {error}"[:500], retry=True)
     if confirms:
-        return _Heard(_proof(submission, updates), "hastened", "a poll is to confirm it")
-    return _heard_of_ours(submission, updates)
+        return _Read(_proof_of_job(submission, updates), "hastened", "a poll is to confirm it")
+    return _about_our_job(submission, updates)
 
 
-def _proof(submission: Submission, updates: Sequence[Update]) -> Sequence[News]:
-    """Take from a callback that is to be confirmed what no poll can tell: that there is a job, and which."""
+def _proof_of_job(submission: Submission, updates: Sequence[Update]) -> Sequence[StatusReported]:
+    """Take from a callback that a poll confirms what no poll can find out: that there is a job, and its id."""
     job = next((update.external_id for update in updates if update.external_id is not None), None)
     if submission.external_id is not None or job is None:
         return ()
-    return [_news(submission, Update(state=State.SUBMITTED, external_id=job))]
+    return [_change(submission, Update(state=State.SUBMITTED, external_id=job))]
 
 
-def _heard_of_ours(submission: Submission, updates: Sequence[Update]) -> _Heard:
-    """Take what is said of our job. A callback about another is one of several behind our id, or names the vendor's id."""
+def _about_our_job(submission: Submission, updates: Sequence[Update]) -> _Read:
+    """Take what is said about our job. Another id is one of several jobs behind ours, or the vendor's own id."""
     ours = [
         update for update in updates if submission.external_id in {None, update.external_id or submission.external_id}
     ]
     if updates and not ours:
-        return _Heard(
-            decision="hastened", detail=f"it is about job {updates[0].external_id}: a poll is to tell of ours"
-        )
-    return _Heard([_news(submission, update) for update in ours])
+        return _Read(decision="hastened", detail=f"it is about job {updates[0].external_id}: a poll is to tell of ours")
+    return _Read([_change(submission, update) for update in ours])
 
 
 def _callback_key(upstream: Upstream | None) -> str | None:
@@ -192,20 +193,14 @@ def _callback_key(upstream: Upstream | None) -> str | None:
     return None if key is None else key.get_secret_value()
 
 
-def _news(submission: Submission, update: Update) -> News:
-    return News(
-        task_id=submission.task_id,
-        source=Source.CALLBACK,
-        update=update,
-        set={"last_error": None} if update.state is not None else {},
-        proves=submission,
-    )
+def _change(submission: Submission, update: Update) -> StatusReported:
+    return StatusReported(task_id=submission.task_id, source=Source.CALLBACK, update=update, submission=submission)
 
 
-def _settlement(context: Context, row: Row[Any], heard: _Heard, applied: Sequence[Applied]) -> dict[str, Any]:
+def _settlement(context: Context, row: Row[Any], read: _Read, applied: Sequence[Applied]) -> dict[str, Any]:
     now = context.now()
-    decision, detail, due = heard.decision, heard.detail, None
-    if heard.retry:
+    decision, detail, due = read.decision, read.detail, None
+    if read.retry:
         due = retry_inbox(row.attempts, now=now)
         decision = None if due is not None else "parked"
     elif decision is None:

@@ -15,10 +15,9 @@ import uuid_utils.compat as uuid_utils
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.domain.callback_token import Tokens
-from service.domain.circuit_breaker import Circuit
 from service.domain.schedules import EXPECTING, POLLING, in_step, next_poll
 from service.domain.statistics import Statistics
-from service.domain.task import Task
+from service.domain.task import Task, WaitingFor
 from service.flows.concurrency import DestinationSlots, Slots
 from service.flows.signals import Signals
 from service.http.client import Http
@@ -60,17 +59,6 @@ class Upstream:
         return next(fitting, None)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Line:
-    """Something that queued tasks wait for in order."""
-
-    key: str
-    """As in ``Task.waits_for``."""
-    upstream: str
-    dialect: str | None = None
-    """None: a place at the upstream; else its recovery in this dialect."""
-
-
 @dataclasses.dataclass(slots=True, kw_only=True)
 class Context:
     """One process's hands and eyes. Tests give their own clock, chance and network."""
@@ -88,16 +76,16 @@ class Context:
     unknown_words: Counter[tuple[str, str]] = dataclasses.field(default_factory=Counter)
     clock: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC)
     chance: Callable[[], float] = random.random
-    lines: tuple[Line, ...] = ()
-    """Everything that can be waited for."""
+    waits: tuple[WaitingFor, ...] = ()
+    """Everything that a queued task can wait for."""
     limited: frozenset[str] = frozenset()
     """Upstreams whose places are counted over all processes."""
     _last_id: UUID = _NO_ID
     _batches: dict[Any, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Name the lines, and the upstreams that have limits."""
-        self.lines = tuple(_lines(self.upstreams))
+        """Name what can be waited for, and the upstreams that have limits."""
+        self.waits = tuple(_waits(self.upstreams))
         self.limited = frozenset(name for name, upstream in self.upstreams.items() if upstream.limited)
 
     def now(self) -> dt.datetime:
@@ -170,12 +158,11 @@ class Context:
         return dialect.typical_seconds.get(task.operation, 60.0) if dialect is not None else 60.0
 
 
-def _lines(upstreams: Mapping[str, Upstream]) -> Iterator[Line]:
+def _waits(upstreams: Mapping[str, Upstream]) -> Iterator[WaitingFor]:
     for name, upstream in upstreams.items():
-        yield Line(name, name)
+        yield WaitingFor(name)
         for dialect in upstream.dialects:
-            circuit = Circuit(upstream=name, dialect=dialect.key)
-            yield Line(circuit.line, name, dialect.key)
+            yield WaitingFor(name, dialect.key)
 
 
 def upstreams_of(settings: Settings) -> dict[str, Upstream]:

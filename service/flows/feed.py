@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import Any, Final
 from uuid import UUID
 
+from service.domain.events import rfc3339
 from service.domain.task import State
 from service.flows.context import Context
-from service.flows.render import rfc3339, show_task_briefly
+from service.flows.render import show_task_briefly
 from service.flows.signals import feed_of
 from service.store import feed as feed_store
 from service.store.feed import FeedItem

@@ -6,15 +6,10 @@ from typing import Any, Final
 
 import orjson
 
+from service.domain.events import Event, rfc3339
 from service.domain.explanation import explain
 from service.domain.task import State, Task
 from service.providers import FAMILIES
-from service.store.events import Event
-
-
-def rfc3339(at: dt.datetime | None) -> str | None:
-    """Write a time as RFC 3339, UTC, to the millisecond."""
-    return None if at is None else at.astimezone(dt.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def show_task(task: Task, *, now: dt.datetime) -> dict[str, Any]:
@@ -39,7 +34,7 @@ def show_task(task: Task, *, now: dt.datetime) -> dict[str, Any]:
         "cost": task.cost,
         "refunded": task.refunded,
         "outcome_source": task.outcome_source,
-        "waits_for": task.waits_for,
+        "waits_for": None if task.waits_for is None else task.waits_for.key,
         "input": dict(task.input),
         "options": dict(task.options),
         "labels": dict(task.labels),

@@ -1,34 +1,16 @@
 """Statements on events: the history of a task."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
-from datetime import datetime
-from typing import Any
+from collections.abc import Sequence
 from uuid import UUID
 
 from sqlalchemy import bindparam, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from service.domain.events import Event
 from service.domain.task import Source
 from service.store import feed
 from service.store.tables import events
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
-    """One line of a task's history."""
-
-    task_id: UUID
-    client: str
-    sequence: int
-    type: str
-    message: str | None = None
-    """Type of the message that tells clients of it, such as ``task.succeeded``; None where it is the operator's business."""
-    source: Source
-    at: datetime
-    data: Mapping[str, Any]
-    """What changed, by the task's field names; or what was tried and why it did not work."""
-
 
 _OF_TASK = (
     select(events)

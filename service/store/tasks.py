@@ -12,7 +12,7 @@ from sqlalchemy.dialects.sqlite import insert as insert_sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.domain.statistics import Ending
-from service.domain.task import Action, Failure, Result, Source, State, Task
+from service.domain.task import Action, Failure, Result, Source, State, Task, WaitingFor
 from service.store.tables import callbacks, events, submissions, task_labels, tasks
 
 _NAMES = tuple(field.name for field in dataclasses.fields(Task))
@@ -27,6 +27,7 @@ def task_of(row: Row[Any] | Mapping[str, Any]) -> Task:
     kept["results"] = tuple(Result.from_json(result) for result in kept["results"])
     kept["next_actions"] = tuple(Action.from_json(action) for action in kept["next_actions"])
     kept["failure"] = None if kept["failure"] is None else Failure.from_json(kept["failure"])
+    kept["waits_for"] = None if kept["waits_for"] is None else WaitingFor.from_key(kept["waits_for"])
     kept["outcome_source"] = None if kept["outcome_source"] is None else Source(kept["outcome_source"])
     return Task(**kept)
 
@@ -40,6 +41,7 @@ def row_of(task: Task) -> dict[str, Any]:
     row["results"] = [result.as_json() for result in task.results]
     row["next_actions"] = [action.as_json() for action in task.next_actions]
     row["failure"] = None if task.failure is None else task.failure.as_json()
+    row["waits_for"] = None if task.waits_for is None else task.waits_for.key
     row["outcome_source"] = None if task.outcome_source is None else str(task.outcome_source)
     return row
 

@@ -10,10 +10,11 @@ from typing import Any
 import httpx
 import pytest
 
-from service.domain.task import Source, State, Task, Update
+from service.domain.changes import StatusReported
+from service.domain.task import Source, State, Task, Update, WaitingFor
 from service.flows import callbacks as callbacks_flow
 from service.flows import polling
-from service.flows.apply import News, settle
+from service.flows.apply import settle
 from service.flows.concurrency import TaskPool
 from service.flows.context import Context, upstreams_of
 from service.flows.signals import Signals
@@ -175,7 +176,7 @@ async def test_who_asks_for_rest_gets_it_although_nobody_else_can_serve(database
         task = await world.submit(**WITHOUT_WEBHOOK)
         await world.work()
         assert busy.asked == 1
-        assert (await world.task(task)).waits_for == "cometapi runway/aggregator"
+        assert (await world.task(task)).waits_for == WaitingFor("cometapi", "runway/aggregator")
         await world.until(80)
         assert busy.asked == 1
         world.edge.down.clear()
@@ -232,7 +233,9 @@ async def test_a_proof_that_was_read_before_the_task_was_given_up_revives_its_su
         await reconcile.retry(world.context, await world.task(task))
         job = three.elk.ledger.jobs[0]
         update = Update(state=State.RUNNING, external_id=job.id)
-        await settle(world.context, News(task_id=task.id, source=Source.CALLBACK, update=update, proves=read))
+        await settle(
+            world.context, StatusReported(task_id=task.id, source=Source.CALLBACK, update=update, submission=read)
+        )
         [first] = await world.submissions(task)
         assert (first.outcome, first.superseded_at) == ("taken", None)
         await world.until(100)
@@ -272,12 +275,12 @@ async def test_who_waits_for_an_upstream_that_is_removed_goes_to_the_next(databa
         await world.work()
         waits = [await world.submit(f"waits {number}", callback_url=None) for number in range(2)]
         await world.work()
-        assert {(await world.task(task)).waits_for for task in waits} == {"elkapi"}
+        assert {(await world.task(task)).waits_for for task in waits} == {WaitingFor("elkapi")}
         context = world.context
         without = {name: each for name, each in context.upstreams.items() if name != "elkapi"}
         world.context = dataclasses.replace(context, upstreams=without, _batches={})
         async with context.database.writing() as connection:  # as a starting process does
-            known = [line.key for line in world.context.lines]
+            known = [each.key for each in world.context.waits]
             await queue.leave_unknown_lines(connection, known, now=world.clock())
         await world.until(300)
         assert {(await world.task(task)).state for task in waits} == {State.SUCCEEDED}

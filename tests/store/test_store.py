@@ -10,9 +10,10 @@ import pytest
 from sqlalchemy import Table, insert, select
 from sqlalchemy.exc import IntegrityError
 
-from service.domain.task import Action, Failure, Outcome, Result, Source, State, Submission, Task
+from service.domain.events import Event
+from service.domain.task import Action, Failure, Outcome, Result, Source, State, Submission, Task, WaitingFor
 from service.store import callbacks as callback_store
-from service.store import events, queue, submissions, tables
+from service.store import queue, submissions, tables
 from service.store import tasks as task_store
 from service.store.database import Database
 from service.store.webhooks import attempts as attempt_store
@@ -39,7 +40,7 @@ async def database(database_url: str) -> AsyncIterator[Database]:
         (tables.webhook_messages, message_store.Message, set()),
         (tables.webhook_attempts, attempt_store.Delivery, {"id"}),
         (tables.webhook_endpoints, endpoints.Endpoint, set()),
-        (tables.events, events.Event, {"id"}),
+        (tables.events, Event, {"id"}),
     ],
 )
 def test_columns_are_named_as_the_fields_of_the_values_they_hold(table: Table, value: Any, ours: set[str]) -> None:
@@ -76,7 +77,7 @@ FULL = a_task(
     on_uncertain="fail",
     submission_id=UUID(int=8),
     refunded=True,
-    waits_for="elkapi",
+    waits_for=WaitingFor("elkapi"),
     unconfirmed_since=later(3),
     submitted_at=later(0.000001),
     inherited={"external_id": "6"},

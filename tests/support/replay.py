@@ -6,12 +6,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from service.domain.events import Event, rfc3339
 from service.domain.schedules import LATE_WATCH, LEASE
 from service.domain.task import ENDED, State, Submission, Task
-from service.flows.render import rfc3339
 from service.providers import DIALECTS
 from service.store.callbacks import Received
-from service.store.events import Event
 from service.store.tasks import row_of
 from service.store.webhooks.messages import Message
 

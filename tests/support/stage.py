@@ -18,6 +18,7 @@ import httpx
 import orjson
 from sqlalchemy import Engine, Row, Select, create_engine, event, exists, literal, select, union_all
 
+from service.domain.events import Event
 from service.domain.task import Source, Submission
 from service.flows import callbacks as callbacks_flow
 from service.flows import polling
@@ -31,7 +32,6 @@ from service.sandbox import InProcessTransport, Receiver, Sandbox
 from service.store import queue, tables
 from service.store.callbacks import Received
 from service.store.database import Database
-from service.store.events import Event
 from service.store.submissions import submission_of
 from service.store.tasks import task_of
 from service.store.webhooks.messages import Message
@@ -276,7 +276,7 @@ class Stage:
         if self._immortal.database.sqlite:
             await self.world.release_leases()
         async with self._immortal.database.writing() as connection:
-            known = [line.key for line in self.world.context.lines]
+            known = [each.key for each in self.world.context.waits]
             await queue.leave_unknown_lines(connection, known, now=self.now)
 
     def kill(self) -> None:

@@ -14,6 +14,7 @@ import httpx
 
 from service.app import application
 from service.domain.callback_token import Tokens
+from service.domain.events import Event
 from service.domain.task import Task
 from service.flows import callbacks as callbacks_flow
 from service.flows import polling
@@ -243,7 +244,7 @@ class World:
         assert found is not None
         return found
 
-    async def events(self, task: Task) -> list[events.Event]:
+    async def events(self, task: Task) -> list[Event]:
         """Read a task's history."""
         async with self.context.database.reading() as connection:
             return await events.of_task(connection, task.id)

@@ -16,14 +16,15 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
+from service.domain.changes import CancelRequested
 from service.domain.errors import Uncertain
-from service.domain.task import Outcome, Result, Source, State, Task, Update
+from service.domain.task import Outcome, Result, State, Task, Update
 from service.flows import callbacks as callbacks_flow
 from service.flows import polling
-from service.flows.apply import News, settle_surely
+from service.flows.apply import settle_surely
 from service.flows.concurrency import TaskPool
 from service.flows.statistics import learn
-from service.flows.submission import accept as accept_module
+from service.flows.submission import request as request_module
 from service.flows.submission import run as submission_run
 from service.http import client as http_client
 from service.http.client import Http, send
@@ -221,9 +222,7 @@ async def test_the_id_of_a_paid_job_outlives_an_exhausted_pool(world: World) -> 
     async with contextlib.AsyncExitStack() as lent:
         for _ in range(1 if database.sqlite else 20):
             await lent.enter_async_context(database.writer.connect())
-        settling = asyncio.create_task(
-            settle_surely(world.context, News(task_id=task.id, source=Source.POLL, remark="paid"))
-        )
+        settling = asyncio.create_task(settle_surely(world.context, CancelRequested(task_id=task.id, at=world.clock())))
         await asyncio.sleep(0.2)
     await asyncio.wait_for(settling, 5)
 
@@ -563,7 +562,7 @@ def test_the_mistakes_of_a_request_are_bounded() -> None:
     """
     labels = {f"wrong name {number}": "x" for number in range(300)}
     request = {"family": "runway", "operation": "text_to_video", "labels": labels}
-    assert len(accept_module._SCHEMA.mistakes(request)) <= 100
+    assert len(request_module._SCHEMA.mistakes(request)) <= 100
 
 
 async def test_a_list_is_asked_for_with_few_labels(world: World) -> None:

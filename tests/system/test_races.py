@@ -15,12 +15,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from service.app import application
+from service.domain.changes import StatusReported
 from service.domain.errors import UpstreamError
 from service.domain.statistics import Statistics
 from service.domain.task import ENDED, Source, State, Task, Update
 from service.flows import callbacks as callbacks_flow
 from service.flows import polling
-from service.flows.apply import News, settle
+from service.flows.apply import settle
 from service.flows.concurrency import TaskPool
 from service.flows.signals import Signals
 from service.flows.submission import run as submission_run
@@ -168,7 +169,7 @@ async def test_two_processes_take_in_news_of_the_same_tasks_at_once(postgresql_u
         await world.work()
 
         def told(by: World, task: Task, update: Update) -> Awaitable[object]:
-            return settle(by.context, News(task_id=task.id, source=Source.CALLBACK, update=update))
+            return settle(by.context, StatusReported(task_id=task.id, source=Source.CALLBACK, update=update))
 
         for step in range(1, 6):
             more = [told(world, task, Update(state=State.RUNNING, progress=step)) for task in tasks]

@@ -11,8 +11,9 @@ import pytest
 from sqlalchemy import event as sql_event
 from starlette.types import ASGIApp
 
-from service.domain.task import Result, Source, State, Task, Update
-from service.flows.apply import News, settle
+from service.domain.changes import Ended, StatusReported
+from service.domain.task import Failure, Result, Source, State, Task, Update
+from service.flows.apply import settle
 from service.flows.signals_postgres import listening
 from service.store.database import StoreUnavailable
 from service.web import sse as sse_module
@@ -100,14 +101,14 @@ async def test_who_comes_back_after_the_end_is_told_not_to(world: World) -> None
 async def test_a_late_result_is_told_to_who_comes_back_for_it(world: World) -> None:
     task = await world.submit("[drop] a dove", callback_url=None)
     await world.work()
-    await settle(world.context, News(task_id=task.id, source=Source.SWEEP, update=Update(state=State.EXPIRED)))
+    await settle(world.context, Ended(task_id=task.id, state=State.EXPIRED, failure=Failure("provider_timeout")))
     async with task_stream(world, task) as reader:
         await asyncio.wait_for(reader.ended.wait(), 5)
     assert [each["type"] for each in reader.events] == ["task.submitted", "task.expired"]
     last = reader.events[-1]["id"]
     video = (Result("video", url="https://cdn.example.com/late.mp4"),)
     late = Update(state=State.SUCCEEDED, results=video)
-    await settle(world.context, News(task_id=task.id, source=Source.CALLBACK, update=late))
+    await settle(world.context, StatusReported(task_id=task.id, source=Source.CALLBACK, update=late))
     async with task_stream(world, task, last_event_id=last) as reader:
         await asyncio.wait_for(reader.ended.wait(), 5)
     assert [each["type"] for each in reader.events] == ["task.late_result"]

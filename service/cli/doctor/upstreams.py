@@ -13,7 +13,7 @@ from service.domain.errors import AccountProblem, NotFound, Unavailable, Upstrea
 from service.domain.statistics import UNRELIABLE_SHARE
 from service.flows import statistics as statistics_module
 from service.flows.context import Context, Upstream, upstreams_of
-from service.flows.upstreams.check import REDIRECTS, Seen, look
+from service.flows.upstreams.check import REDIRECTS, Checked, check
 from service.flows.upstreams.credit import is_low
 from service.http.client import Http
 from service.http.ssrf.guard import Guard
@@ -45,7 +45,7 @@ async def upstreams(settings: Settings, database: Database | None) -> list[Findi
     )
     try:
         circuits = await _known(context) if database is not None else []
-        seen = await asyncio.gather(*(look(context, each) for each in context.upstreams.values()))
+        seen = await asyncio.gather(*(check(context, each) for each in context.upstreams.values()))
     finally:
         await http.close()
     found = [finding for each in seen for finding in _of(context, each, circuits)]
@@ -63,7 +63,7 @@ async def _known(context: Context) -> Sequence[Circuit]:
     return list(circuits.values())
 
 
-def _of(context: Context, seen: Seen, circuits: Sequence[Circuit]) -> Iterator[Finding]:
+def _of(context: Context, seen: Checked, circuits: Sequence[Circuit]) -> Iterator[Finding]:
     name = seen.upstream.name
     if not seen.upstream.dialects:
         yield mistake(name, "speaks no dialect", f"say what it speaks: upstreams.{name}.dialects")
@@ -84,7 +84,7 @@ def _of(context: Context, seen: Seen, circuits: Sequence[Circuit]) -> Iterator[F
             )
 
 
-def _key(seen: Seen) -> Finding:
+def _key(seen: Checked) -> Finding:
     """Say whether the key is taken, at the right host."""
     name, error = seen.upstream.name, seen.error
     base = seen.upstream.settings.base_url
@@ -102,7 +102,7 @@ def _key(seen: Seen) -> Finding:
     return mistake(name, says, f"is {base} its API?")
 
 
-def _elsewhere(seen: Seen, error: UpstreamError) -> Finding:
+def _elsewhere(seen: Checked, error: UpstreamError) -> Finding:
     reply = seen.reply
     if reply is None:
         host = urlsplit(seen.upstream.settings.base_url).hostname
@@ -115,7 +115,7 @@ def _elsewhere(seen: Seen, error: UpstreamError) -> Finding:
     return mistake(seen.upstream.name, says, f"base_url is the bare host of the API, without a path{right}")
 
 
-def _turned_away(seen: Seen, error: AccountProblem) -> Finding:
+def _turned_away(seen: Checked, error: AccountProblem) -> Finding:
     name, known = seen.upstream.name, PROVIDERS.get(seen.upstream.name)
     if error.code == "unauthorized":
         where = f"{known.key_variable}, or upstreams.{name}.key" if known else f"upstreams.{name}.key"
@@ -124,14 +124,14 @@ def _turned_away(seen: Seen, error: AccountProblem) -> Finding:
     return mistake(name, f"turns the account away: {_words(error)}", advice)
 
 
-def _whither(seen: Seen) -> str:
+def _whither(seen: Checked) -> str:
     """Say where a redirect leads, as far as that holds no path."""
     headers = {} if seen.reply is None else {key.lower(): value for key, value in seen.reply.headers.items()}
     there = urlsplit(headers.get("location", ""))
     return f" (it leads to {there.scheme}://{there.hostname})" if there.hostname else ""
 
 
-def _credit(seen: Seen) -> Iterator[Finding]:
+def _credit(seen: Checked) -> Iterator[Finding]:
     upstream, name = seen.upstream, seen.upstream.name
     if seen.balance_error is not None:
         wrong = isinstance(seen.balance_error, AccountProblem)
@@ -166,7 +166,7 @@ def _callbacks(context: Context, upstream: Upstream) -> Finding:
     return ok(upstream.name, f"callbacks are on ({upstream.settings.callbacks})")
 
 
-def _clock(seen: Sequence[Seen]) -> Iterator[Finding]:
+def _clock(seen: Sequence[Checked]) -> Iterator[Finding]:
     """Hold this machine's clock against those of the upstreams."""
     told = [(each.upstream.name, each.skew) for each in seen if each.skew is not None]
     odd = [(name, skew) for name, skew in told if abs(skew) > ODD_CLOCK]

@@ -1,6 +1,7 @@
-"""Find out whether a task was bought whose answer got lost; and where nobody can, do what its policy says.
+"""Find out whether an unconfirmed task has a job; where that is impossible, follow its policy.
 
-A callback with the submission's token settles it by itself. What is left is the provider's list, where it has one.
+A callback with the submission's token settles the task by itself. The other way is the provider's list of jobs, where
+it has one.
 """
 
 import dataclasses
@@ -9,10 +10,11 @@ from collections.abc import Sequence
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from service.domain.changes import Change, CheckFailed, Ended, LostJobFound, ResubmissionAllowed
 from service.domain.errors import UpstreamError
 from service.domain.schedules import reconciliation_ends
-from service.domain.task import Failure, Source, State, Submission, Task, Update
-from service.flows.apply import Applied, News, announce, apply, settle
+from service.domain.task import Failure, Source, State, Submission, Task
+from service.flows.apply import Applied, announce, apply, settle
 from service.flows.context import Context, log
 from service.flows.conversation import run_exchange
 from service.providers.dialect import Listed
@@ -20,18 +22,18 @@ from service.store import submissions
 from service.store import tasks as task_store
 from service.store import upstreams as upstream_store
 
-AROUND = dt.timedelta(seconds=60)
-"""How far a provider's clock may be off ours: a job may seem to be from so long before its submit, or after its end."""
-
-
-ON_ITS_WAY = dt.timedelta(minutes=15)
-"""How long after its submission was begun a job may have been made, at the utmost: a synchronous one takes so long."""
+CLOCK_TOLERANCE = dt.timedelta(seconds=60)
+"""How far a provider's clock may differ from ours: a job may seem to be that much older or newer than its submission."""
+MAX_FLIGHT = dt.timedelta(minutes=15)
+"""How long after its submission began a job may be created at most: a synchronous submission takes that long."""
 MAX_OTHERS = 200
-"""So many other submissions whose job may be the one that is listed are too many to look at."""
+"""With so many other submissions that may own a listed job, none is examined."""
+
+_UNCONFIRMED = frozenset({State.UNCONFIRMED})
 
 
 class NotUnconfirmed(Exception):
-    """It is known what became of the task's submission: there is nothing to retry."""
+    """The outcome of the task's submission is known: there is nothing to retry."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -42,7 +44,7 @@ class _Case:
 
 
 async def reconcile(context: Context, task: Task) -> Applied:
-    """Look once for the job of a claimed task that is unconfirmed, and write what came of it."""
+    """Search once for the job of a claimed unconfirmed task, and write what was found."""
     case = await _search(context, task)
     applied = await context.writer.do(context.once(_decide), case)
     announce(context, [applied])
@@ -52,7 +54,7 @@ async def reconcile(context: Context, task: Task) -> Applied:
 
 
 async def _search(context: Context, task: Task) -> _Case:
-    """Ask the provider for its list, where it has one."""
+    """Ask the provider for its list of jobs, where it has one."""
     upstream, dialect = context.upstreams.get(task.upstream or ""), context.dialect(task)
     if upstream is None or dialect is None or not context.lists(task):
         return _Case(task)
@@ -60,28 +62,28 @@ async def _search(context: Context, task: Task) -> _Case:
         listed = await run_exchange(context, upstream, dialect, dialect.find_lost_jobs(task))
     except UpstreamError as error:
         return _Case(task, error=f"{task.upstream} does not show its list: {error}")
-    except Exception as error:  # noqa: BLE001 - a mistake of ours while reading: it is looked at again
-        log.exception("the list of %s could not be read", task.upstream)
+    except Exception as error:  # noqa: BLE001 - our own fault while reading; it is asked again
+        log.exception("list of jobs cannot be read upstream=%s", task.upstream)
         return _Case(task, error=f"the list could not be read: {type(error).__name__}")
     return _Case(task, listed)
 
 
 async def _decide(context: Context, connection: AsyncConnection, cases: Sequence[_Case]) -> list[Applied]:
     decided: list[Applied] = []
-    # While these are locked no other process adopts a job of the same list.
+    # While these rows are locked no other process adopts a job of the same list.
     await upstream_store.lock(connection, {case.task.upstream for case in cases if case.listed and case.task.upstream})
     for case in cases:
-        news = await _news(context, connection, case)
-        decided += await apply(context, connection, [news])
+        change = await _change(context, connection, case)
+        decided += await apply(context, connection, [change])
     return decided
 
 
-async def _news(context: Context, connection: AsyncConnection, case: _Case) -> News:
+async def _change(context: Context, connection: AsyncConnection, case: _Case) -> Change:
     task, now = case.task, context.now()
     history = (await submissions.of_tasks(connection, [task.id]))[task.id]
     current = next((each for each in history if each.id == task.submission_id), None)
     if current is None:
-        return News(task_id=task.id, source=Source.POLL, attempt=task.attempts)
+        return CheckFailed(task_id=task.id, attempt=task.attempts)
     fitting = [listed for listed in case.listed if _in_time(listed, current, task, now)]
     unclaimed = [
         listed for listed in fitting if not await submissions.is_known(connection, current.upstream, listed.external_id)
@@ -89,7 +91,9 @@ async def _news(context: Context, connection: AsyncConnection, case: _Case) -> N
     error = case.error
     if len(unclaimed) == 1:
         if not await _may_be_anothers(connection, unclaimed[0], current):
-            return _adoption(task, current, unclaimed[0])
+            return LostJobFound(
+                task_id=task.id, attempt=task.attempts, submission=current, external_id=unclaimed[0].external_id
+            )
         error = f"a job in the list of {current.upstream} may be it, or that of another task whose answer is not there"
     if len(unclaimed) > 1:
         error = f"{len(unclaimed)} jobs in the list of {current.upstream} may be it, and none is certain"
@@ -98,14 +102,13 @@ async def _news(context: Context, connection: AsyncConnection, case: _Case) -> N
         decided = _by_policy(task, current, now)
         if decided is not None:
             return decided
-    seen = {} if error is None else {"last_error": error}
-    return News(task_id=task.id, source=Source.POLL, attempt=task.attempts, set=seen)
+    return CheckFailed(task_id=task.id, attempt=task.attempts, error=error)
 
 
 async def _may_be_anothers(connection: AsyncConnection, found: Listed, submission: Submission) -> bool:
-    """Whether a job may as well be that of another submission whose answer got lost, or is on its way."""
+    """Whether a job may belong to another submission whose answer was lost or is on its way."""
     at = dt.datetime.fromtimestamp(found.created_at, dt.UTC)
-    span = {"since": at - ON_ITS_WAY, "until": at + AROUND}
+    span = {"since": at - MAX_FLIGHT, "until": at + CLOCK_TOLERANCE}
     others = await submissions.at_large(connection, submission, **span, most=MAX_OTHERS)
     if len(others) == MAX_OTHERS:
         return True
@@ -117,90 +120,72 @@ async def _may_be_anothers(connection: AsyncConnection, found: Listed, submissio
 
 
 def _in_time(listed: Listed, submission: Submission, task: Task, now: dt.datetime) -> bool:
-    """Whether a job is from the time at which the submission was on its way."""
+    """Whether a job was created while the submission was in flight."""
     at = dt.datetime.fromtimestamp(listed.created_at, dt.UTC)
-    return submission.sent_at - AROUND <= at <= (task.unconfirmed_since or now) + AROUND
+    return submission.sent_at - CLOCK_TOLERANCE <= at <= (task.unconfirmed_since or now) + CLOCK_TOLERANCE
 
 
-def _adoption(task: Task, submission: Submission, found: Listed) -> News:
-    return News(
-        task_id=task.id,
-        source=Source.POLL,
-        attempt=task.attempts,
-        expects=frozenset({State.UNCONFIRMED}),
-        update=Update(state=State.SUBMITTED, external_id=found.external_id),
-        set={"last_error": None},
-        remark="found_in_list",
-        details={"upstream": submission.upstream},
-        proves=submission,
-    )
-
-
-def _by_policy(task: Task, submission: Submission, now: dt.datetime) -> News | None:
-    """Do what the client wants where nobody can find out; None where that is to wait."""
+def _by_policy(task: Task, submission: Submission, now: dt.datetime) -> Change | None:
+    """Return what the client's policy demands; None where it is to wait."""
     if task.on_uncertain == "fail":
         words = (
-            f"nobody can find out whether {submission.upstream} has it: {task.last_error or 'no usable answer came'}"
+            f"it cannot be found out whether {submission.upstream} has it: {task.last_error or 'no usable answer came'}"
         )
-        failure = Failure(submission.code or "unknown", words)
-        return News(
+        return Ended(
             task_id=task.id,
-            source=Source.SWEEP,
             attempt=task.attempts,
-            expects=frozenset({State.UNCONFIRMED}),
-            update=Update(state=State.FAILED, failure=failure),
+            expects=_UNCONFIRMED,
+            state=State.FAILED,
+            failure=Failure(submission.code or "unknown", words),
             details={"policy": "fail"},
         )
     if task.on_uncertain == "hold" or task.external_id is not None or now >= task.deadline_at:
         return None
     if task.cancel_requested_at is not None:
         return _cancelled(task, submission)
-    return _again(task, submission, now, Source.SWEEP, "resubmitted")
+    return _resubmission(task, submission, now, Source.SWEEP, "resubmitted")
 
 
-def _cancelled(task: Task, submission: Submission) -> News:
-    """Carry out a wish to cancel what would be bought again."""
+def _cancelled(task: Task, submission: Submission) -> Ended:
+    """Return the end of a task that would be submitted again and whose client asked to cancel."""
     words = (
-        f"it is not bought again; {submission.upstream} may have it: the job may run on there and be charged, and should "
-        "a result come all the same, it is kept"
+        f"it is not submitted again; {submission.upstream} may have it: the job may run on there and be charged, and "
+        "should a result come all the same, it is kept"
     )
-    return News(
+    return Ended(
         task_id=task.id,
-        source=Source.CLIENT,
         attempt=task.attempts,
-        expects=frozenset({State.UNCONFIRMED}),
-        update=Update(state=State.CANCELLED, failure=Failure("cancelled", words)),
+        expects=_UNCONFIRMED,
+        state=State.CANCELLED,
+        failure=Failure("cancelled", words),
+        source=Source.CLIENT,
     )
 
 
-def _again(task: Task, submission: Submission, now: dt.datetime, source: Source, remark: str) -> News:
-    """Let the task be bought once more, although it may have been bought."""
-    words = f"{submission.upstream} may have it already: bought again, perhaps for the second time"
-    return News(
+def _resubmission(
+    task: Task, submission: Submission, now: dt.datetime, source: Source, event_type: str
+) -> ResubmissionAllowed:
+    return ResubmissionAllowed(
         task_id=task.id,
+        submission=dataclasses.replace(submission, superseded_at=now),
+        at=now,
         source=source,
-        expects=frozenset({State.UNCONFIRMED}),
-        update=Update(state=State.QUEUED),
-        set={"last_error": words, "on_uncertain": "hold"},
-        settles=dataclasses.replace(submission, superseded_at=now),
-        remark=remark,
-        details={"submission": str(submission.id), "upstream": submission.upstream},
-        retry_at=now,
+        event_type=event_type,
     )
 
 
 async def retry(context: Context, task: Task) -> Applied:
-    """Buy an unconfirmed task again, because an operator accepts that it may be paid twice.
+    """Submit an unconfirmed task again, because an operator accepts a possible second charge.
 
-    :raises NotUnconfirmed: when it is known what became of it, by now
+    :raises NotUnconfirmed: when the outcome is known by now
     """
     async with context.database.reading() as connection:
         history = (await submissions.of_tasks(connection, [task.id]))[task.id]
     current = next((each for each in history if each.id == task.submission_id), None)
     if task.state is not State.UNCONFIRMED or current is None or task.external_id is not None:
         raise NotUnconfirmed(f"the task is {task.state}")
-    applied = await settle(context, _again(task, current, context.now(), Source.CLIENT, "retried"))
+    applied = await settle(context, _resubmission(task, current, context.now(), Source.CLIENT, "retried"))
     if applied.decision != "applied":
-        raise NotUnconfirmed("it has become known meanwhile what became of it")
+        raise NotUnconfirmed("the outcome of the submission has become known meanwhile")
     context.signals.wake("submit")
     return applied

@@ -1,4 +1,4 @@
-"""What may pass to each upstream at this moment: circuits, places and submits per second, agreed over the database."""
+"""What may pass to each upstream now: circuits, slots and submissions per second, agreed over the database."""
 
 import dataclasses
 import datetime as dt
@@ -7,95 +7,97 @@ from collections.abc import Sequence
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.domain.circuit_breaker import Circuit
-from service.domain.fair_share import turns
+from service.domain.fair_share import allocate
 from service.domain.rate_limit import Rate
-from service.domain.task import Task
-from service.flows.context import Context, Line, Upstream
+from service.domain.task import Task, WaitingFor
+from service.flows.context import Context, Upstream
 from service.providers.dialect import Dialect
 from service.store import queue
 from service.store import upstreams as upstream_store
 
 PROBE_UNSEEN = dt.timedelta(seconds=1)
-"""How long a round takes for granted that another process tries an upstream."""
+"""How long a round assumes that another process probes an upstream."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Wait:
-    """Why a task cannot be handed to an upstream now, and what it stands in line for until it can."""
+class Rejection:
+    """Why a task cannot be handed to an upstream now, and what it waits for."""
 
-    line: str
-    """As in ``Task.waits_for``."""
+    waits_for: WaitingFor
     reason: str
     elsewhere: bool
     """Whether the next upstream of its route may take it meanwhile."""
-    recovery: bool = False
-    """Whether it waits for an upstream that fails, which may take for ever, and not for a place."""
+
+    @property
+    def recovery(self) -> bool:
+        """Whether it waits for a failing upstream, which may take for ever, and not for a slot."""
+        return self.waits_for.dialect is not None
 
 
 @dataclasses.dataclass(slots=True, kw_only=True)
-class Gates:
-    """What may still pass in one round. Each task that enters takes what it needs."""
+class Admission:
+    """What may still pass in one round. Each admitted task takes what it needs."""
 
     now: dt.datetime
     circuits: dict[upstream_store.Key, Circuit]
     served: dict[str, dict[str, int]]
+    """Occupied slots by upstream and client."""
     free: dict[str, int]
-    """Slots by upstream."""
+    """Free slots by upstream."""
     rates: dict[str, Rate]
-    crowded: set[str] = dataclasses.field(default_factory=set)
-    """Lines in which others still stand: whoever comes now goes behind them."""
+    backlogged: set[WaitingFor] = dataclasses.field(default_factory=set)
+    """What others still wait for: a task that comes now queues behind them."""
     probes: set[upstream_store.Key] = dataclasses.field(default_factory=set)
-    """Circuits that a task of this round tries."""
+    """Circuits that a task of this round probes."""
 
-    def enter(self, upstream: Upstream, dialect: Dialect, *, client: str, comes_from: str | None) -> Wait | None:
-        """Let a client's task pass, or say what it has to wait for.
+    def rejection(self, upstream: Upstream, dialect: Dialect, *, waited_for: WaitingFor | None) -> Rejection | None:
+        """Return why an upstream admits no further task now; None when it admits one.
 
-        :param comes_from: the line in which it stood before its turn came
+        :param waited_for: what the task waited for before its turn came
         """
         circuit = self._circuit(upstream, dialect)
-        standing = circuit.standing(self.now)
-        if standing in {"open", "probing"} or self.is_probe(upstream, dialect):
-            return _left_alone(circuit, self.now)
-        wait = self._place(upstream, comes_from)
-        if wait is None:
-            self.free[upstream.name] -= 1
-            places = self.served.setdefault(upstream.name, {})
-            places[client] = places.get(client, 0) + 1
-            if upstream.name in self.rates:
-                self.rates[upstream.name] = self.rates[upstream.name].taken(self.now)
-            if standing == "half_open":
-                self.probes.add((upstream.name, dialect.key))
-        return wait
-
-    def _place(self, upstream: Upstream, comes_from: str | None) -> Wait | None:
+        if circuit.standing(self.now) in {"open", "probing"} or self.is_probe(upstream, dialect):
+            return _recovering(circuit, self.now)
         name, rate = upstream.name, self.rates.get(upstream.name)
+        slot = WaitingFor(name)
         if rate is not None and rate.free(self.now) < 1:
             reason = f"{name} is given {rate.per_second:g} submits per second"
         elif self.free[name] < 1:
             reason = _full(upstream, sum(self.served.get(name, {}).values()))
-        elif name in self.crowded and comes_from != name:
+        elif slot in self.backlogged and waited_for != slot:
             reason = f"others have waited longer for {name}"
         else:
             return None
-        return Wait(name, reason, elsewhere=upstream.settings.when_full == "next")
+        return Rejection(slot, reason, elsewhere=upstream.settings.when_full == "next")
+
+    def admit(self, upstream: Upstream, dialect: Dialect, *, client: str) -> None:
+        """Take what one task of a client needs."""
+        self.free[upstream.name] -= 1
+        slots = self.served.setdefault(upstream.name, {})
+        slots[client] = slots.get(client, 0) + 1
+        if upstream.name in self.rates:
+            self.rates[upstream.name] = self.rates[upstream.name].taken(self.now)
+        if self._circuit(upstream, dialect).standing(self.now) == "half_open":
+            self.probes.add((upstream.name, dialect.key))
 
     def lose_probe(self, upstream: Upstream, dialect: Dialect) -> None:
-        """Take back that a task has passed: another process tries this upstream already."""
+        """Undo an admission: another process probes this upstream already."""
         circuit = self._circuit(upstream, dialect)
+        self.probes.discard((upstream.name, dialect.key))
         self.free[upstream.name] += 1
         self.circuits[upstream.name, dialect.key] = dataclasses.replace(circuit, probe_until=self.now + PROBE_UNSEEN)
 
     def is_probe(self, upstream: Upstream, dialect: Dialect) -> bool:
-        """Whether the task that has passed here is the one that tries whether the upstream is back."""
+        """Whether the task that was admitted here is the one that tests whether the upstream is back."""
         return (upstream.name, dialect.key) in self.probes
 
-    def passing(self, line: Line, *, most: int) -> int:
-        """Say how many of those who stand in a line may go on."""
-        if line.dialect is None:
-            rate = self.rates.get(line.upstream)
-            free = min(self.free[line.upstream], most if rate is None else rate.free(self.now))
+    def room_for(self, waits_for: WaitingFor, *, most: int) -> int:
+        """Return how many of the tasks that wait for the same may go on."""
+        if waits_for.dialect is None:
+            rate = self.rates.get(waits_for.upstream)
+            free = min(self.free[waits_for.upstream], most if rate is None else rate.free(self.now))
             return max(min(free, most), 0)
-        circuit = self.circuits.get((line.upstream, line.dialect))
+        circuit = self.circuits.get((waits_for.upstream, waits_for.dialect))
         standing = "closed" if circuit is None else circuit.standing(self.now)
         return {"closed": most, "half_open": 1}.get(standing, 0)
 
@@ -104,12 +106,13 @@ class Gates:
         return known or Circuit(upstream=upstream.name, dialect=dialect.key)
 
 
-def _left_alone(circuit: Circuit, now: dt.datetime) -> Wait:
+def _recovering(circuit: Circuit, now: dt.datetime) -> Rejection:
     if circuit.standing(now) == "open" and circuit.open_until is not None:
         what = f"is left alone until {circuit.open_until:%H:%M:%S} UTC, since it kept failing"
     else:
         what = "kept failing, and another task tries whether it is back"
-    return Wait(circuit.line, f"{circuit.upstream} ({circuit.dialect}) {what}", elsewhere=True, recovery=True)
+    reason = f"{circuit.upstream} ({circuit.dialect}) {what}"
+    return Rejection(WaitingFor(circuit.upstream, circuit.dialect), reason, elsewhere=True)
 
 
 def _full(upstream: Upstream, served: int) -> str:
@@ -119,11 +122,14 @@ def _full(upstream: Upstream, served: int) -> str:
     return f"as many submits to {upstream.name} are under way as may be at once"
 
 
-async def look(context: Context, connection: AsyncConnection, lines: set[str]) -> Gates:
-    """Read what may pass now, and keep other processes from letting anything pass where places are counted."""
+async def read_admission(context: Context, connection: AsyncConnection, waited_for: set[str]) -> Admission:
+    """Read what may pass now, and keep other processes from admitting anything where slots are counted together.
+
+    :param waited_for: keys of what tasks wait for
+    """
     limited = [each for each in context.upstreams.values() if each.limited]
-    lined_up = {line.upstream for line in context.lines if line.key in lines}
-    kept = await upstream_store.lock(connection, {each.name for each in limited} | lined_up)
+    awaited = {each.upstream for each in context.waits if each.key in waited_for}
+    kept = await upstream_store.lock(connection, {each.name for each in limited} | awaited)
     served = await upstream_store.served(connection, set(kept))
     free = {name: upstream.slots.free for name, upstream in context.upstreams.items()}
     rates: dict[str, Rate] = {}
@@ -134,43 +140,49 @@ async def look(context: Context, connection: AsyncConnection, lines: set[str]) -
         if upstream.settings.submits_per_second is not None:
             rates[upstream.name] = Rate(upstream.settings.submits_per_second, kept[upstream.name].submit_slot_at)
     circuits = await upstream_store.all_circuits(connection)
-    return Gates(now=context.now(), circuits=circuits, served=served, free=free, rates=rates)
+    return Admission(now=context.now(), circuits=circuits, served=served, free=free, rates=rates)
 
 
-async def take_turns(
-    context: Context, connection: AsyncConnection, gates: Gates, lines: set[str], *, until: dt.datetime, most: int
-) -> list[tuple[Task, str]]:
-    """Take those out of the lines whose turn it is, with the line in which each stood."""
-    taken: list[tuple[Task, str]] = []
-    for line in context.lines:
-        if line.key not in lines:
+async def claim_next(
+    context: Context,
+    connection: AsyncConnection,
+    admission: Admission,
+    waited_for: set[str],
+    *,
+    until: dt.datetime,
+    most: int,
+) -> list[tuple[Task, WaitingFor]]:
+    """Claim the waiting tasks whose turn it is, with what each waited for."""
+    claimed: list[tuple[Task, WaitingFor]] = []
+    for each in context.waits:
+        if each.key not in waited_for:
             continue
-        free = gates.passing(line, most=most - len(taken))
+        free = admission.room_for(each, most=most - len(claimed))
         if not free:
-            gates.crowded.add(line.key)
+            admission.backlogged.add(each)
             continue
-        waiting = await upstream_store.in_line(connection, line.key, most=free)
-        chosen = turns(gates.served.get(line.upstream, {}), waiting, free=free)
-        claimed = await queue.claim_waiting(connection, [task_id for _, task_id in chosen], until=until)
-        taken += [(task, line.key) for task in claimed]
+        waiting = await upstream_store.in_line(connection, each.key, most=free)
+        chosen = allocate(admission.served.get(each.upstream, {}), waiting, free=free)
+        tasks = await queue.claim_waiting(connection, [task_id for _, task_id in chosen], until=until)
+        claimed += [(task, each) for task in tasks]
         if len(chosen) == free:
-            gates.crowded.add(line.key)
-    return taken
+            admission.backlogged.add(each)
+    return claimed
 
 
-async def write_down(connection: AsyncConnection, gates: Gates) -> None:
-    """Write what was taken of the submits per second."""
-    for name, rate in gates.rates.items():
+async def save(connection: AsyncConnection, admission: Admission) -> None:
+    """Write what was taken of the submissions per second."""
+    for name, rate in admission.rates.items():
         if rate.slot_at is not None:
             await upstream_store.move_submit_slot(connection, name, rate.slot_at)
 
 
 async def claim_probes(
-    connection: AsyncConnection, gates: Gates, wanted: Sequence[upstream_store.Key], *, until: dt.datetime
+    connection: AsyncConnection, admission: Admission, wanted: Sequence[upstream_store.Key], *, until: dt.datetime
 ) -> set[upstream_store.Key]:
-    """Take the right to try upstreams that were left alone; answer which of them were not to be had."""
+    """Claim the right to probe upstreams; return those that another process has claimed."""
     lost: set[upstream_store.Key] = set()
     for key in wanted:
-        if not await upstream_store.claim_probe(connection, gates.circuits[key], now=gates.now, until=until):
+        if not await upstream_store.claim_probe(connection, admission.circuits[key], now=admission.now, until=until):
             lost.add(key)
     return lost

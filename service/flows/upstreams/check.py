@@ -1,4 +1,4 @@
-"""Look at the upstreams as a new operator would: is the key accepted, the host right, the clock, the credit."""
+"""Check an upstream: whether its key is accepted, its host right, its clock in time, and what credit is left."""
 
 import asyncio
 import dataclasses
@@ -13,16 +13,16 @@ from service.providers.dialect import NOTHING, Balance, Call, Dialect, Reply, ht
 from service.providers.newapi import account
 from service.providers.newapi.errors import refusal_in
 
-PATIENCE = 20.0
-"""Seconds that one upstream is waited for."""
+TIMEOUT = 20.0
+"""Seconds for the check of one upstream."""
 _OK = range(200, 300)
 REDIRECTS = range(300, 400)
 _NO_SUCH_ROUTE = 404
 
 
 @dataclasses.dataclass(slots=True)
-class Seen:
-    """What was seen of one upstream."""
+class Checked:
+    """What a check found out about one upstream."""
 
     upstream: Upstream
     asked: str = ""
@@ -48,61 +48,63 @@ class Seen:
         return reply.status in REDIRECTS or page or (reply.status == _NO_SUCH_ROUTE and reply.document is NOTHING)
 
 
-async def look(context: Context, upstream: Upstream) -> Seen:
-    """Ask an upstream the cheapest questions that want the key. Nothing is bought."""
-    seen = Seen(upstream)
+async def check(context: Context, upstream: Upstream) -> Checked:
+    """Ask an upstream the cheapest questions that need the key. Nothing is bought."""
+    checked = Checked(upstream)
     if not upstream.dialects:
-        return seen
+        return checked
     try:
-        async with asyncio.timeout(PATIENCE):
-            await _ask(context, seen)
+        async with asyncio.timeout(TIMEOUT):
+            await _ask(context, checked)
     except TimeoutError:
-        seen.error = seen.error or UpstreamError("provider_timeout", f"no answer within {PATIENCE:g} s", broken=True)
-    return seen
+        checked.error = checked.error or UpstreamError(
+            "provider_timeout", f"no answer within {TIMEOUT:g} s", broken=True
+        )
+    return checked
 
 
-async def _ask(context: Context, seen: Seen) -> None:
-    upstream, began = seen.upstream, context.now()
+async def _ask(context: Context, checked: Checked) -> None:
+    upstream, began = checked.upstream, context.now()
     telling = next((each for each in upstream.dialects if type(each).balance is not Dialect.balance), None)
 
     def note(call: Call, reply: Reply) -> None:
         """Note the first answer, and the time by the other's clock."""
-        if seen.reply is None:
-            seen.asked, seen.reply = f"{call.method} {call.path}", reply
-            seen.skew = _skew(reply, began, context.now())
+        if checked.reply is None:
+            checked.asked, checked.reply = f"{call.method} {call.path}", reply
+            checked.skew = _skew(reply, began, context.now())
 
     try:
         if telling is not None:
-            seen.balance = await run_exchange(context, upstream, telling, telling.balance(), heard=note)
+            checked.balance = await run_exchange(context, upstream, telling, telling.balance(), heard=note)
         else:
             await run_exchange(context, upstream, upstream.dialects[0], _models(), heard=note)
     except UpstreamError as error:
-        seen.error = error
+        checked.error = error
         return
     if telling is None:
-        await _ask_for_credit(context, seen)
+        await _ask_for_credit(context, checked)
     if upstream.settings.account_token is not None:
-        await _ask_for_jobs(context, seen)
+        await _ask_for_jobs(context, checked)
 
 
-async def _ask_for_credit(context: Context, seen: Seen) -> None:
+async def _ask_for_credit(context: Context, checked: Checked) -> None:
     try:
-        seen.balance = await credit.ask(context, seen.upstream)
+        checked.balance = await credit.ask(context, checked.upstream)
     except UpstreamError as error:
-        seen.balance_error = error
+        checked.balance_error = error
 
 
-async def _ask_for_jobs(context: Context, seen: Seen) -> None:
+async def _ask_for_jobs(context: Context, checked: Checked) -> None:
     now = context.now().timestamp()
     listing = account.jobs(platform="suno", since=now - 1, until=now)
     try:
-        await run_exchange(context, seen.upstream, seen.upstream.dialects[0], listing)
+        await run_exchange(context, checked.upstream, checked.upstream.dialects[0], listing)
     except UpstreamError as error:
-        seen.jobs_error = error
+        checked.jobs_error = error
 
 
 def _models() -> Generator[Call, Reply, None]:
-    """Ask a gateway for its models: the cheapest question that wants the key."""
+    """Ask a gateway for its models: the cheapest question that needs the key."""
     reply = yield Call(method="GET", path="/v1/models")
     document = reply.document
     if reply.status in _OK and isinstance(document, dict) and isinstance(document.get("data"), list):
@@ -113,7 +115,7 @@ def _models() -> Generator[Call, Reply, None]:
 
 
 def _skew(reply: Reply, began: dt.datetime, ended: dt.datetime) -> float | None:
-    """Say how far the other's clock is ahead, counted from the nearest moment at which it may have answered."""
+    """Return by how much the upstream's clock is ahead, counted from the nearest moment at which it may have answered."""
     headers = {name.lower(): value for name, value in reply.headers.items()}
     stated = http_date(headers.get("date", ""))
     if stated is None:

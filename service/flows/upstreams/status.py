@@ -1,18 +1,18 @@
-"""How upstreams stand, for people: circuits, places and lines, as all processes together see them."""
+"""The status of upstreams: circuits, occupied slots and waiting tasks, over all processes together."""
 
 import dataclasses
 from collections import defaultdict
 
 from service.domain.circuit_breaker import WINDOW, Circuit
-from service.domain.fair_share import ahead, rivals
+from service.domain.fair_share import position, tied_clients
 from service.domain.task import Task
 from service.flows.context import Context
 from service.store import upstreams as upstream_store
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
-    """How one upstream stands."""
+class Status:
+    """The status of one upstream."""
 
     circuits: tuple[Circuit, ...]
     open_tasks: int
@@ -20,8 +20,8 @@ class Standing:
     kept: upstream_store.Upstream
 
 
-async def of_upstreams(context: Context) -> dict[str, Standing]:
-    """Read how every configured upstream stands.
+async def snapshot(context: Context) -> dict[str, Status]:
+    """Return the status of every configured upstream.
 
     :raises StoreUnavailable: when the database is out of reach
     """
@@ -29,13 +29,13 @@ async def of_upstreams(context: Context) -> dict[str, Standing]:
         circuits = await upstream_store.all_circuits(connection)
         served = await upstream_store.served(connection, set(context.upstreams))
         kept = await upstream_store.all_known(connection)
-        busy = await upstream_store.lines(connection, [line.key for line in context.lines])
+        busy = await upstream_store.lines(connection, [line.key for line in context.waits])
         lengths = {key: sum((await upstream_store.line_lengths(connection, key)).values()) for key in sorted(busy)}
     waiting: dict[str, int] = defaultdict(int)
-    for line in context.lines:
+    for line in context.waits:
         waiting[line.upstream] += lengths.get(line.key, 0)
     return {
-        name: Standing(
+        name: Status(
             circuits=tuple(circuit for (upstream, _), circuit in sorted(circuits.items()) if upstream == name),
             open_tasks=sum(served[name].values()),
             waiting=waiting[name],
@@ -46,26 +46,23 @@ async def of_upstreams(context: Context) -> dict[str, Standing]:
 
 
 def recent_failures(context: Context, circuit: Circuit) -> int:
-    """Count the failures that still count."""
+    """Return how many failures are recent enough to count."""
     return sum(at > context.now().timestamp() - WINDOW for at in circuit.failures)
 
 
 async def queue_position(context: Context, task: Task) -> int | None:
-    """Say how many places from the front a task stands in line; None where it stands in none. 1 is next.
+    """Return the position of a waiting task, 1 for the next one; None where the task does not wait.
 
     :raises StoreUnavailable: when the database is out of reach
     """
     if task.waits_for is None:
         return None
-    upstream = task.waits_for.partition(" ")[0]
+    upstream, key = task.waits_for.upstream, task.waits_for.key
     async with context.database.reading() as connection:
         served = await upstream_store.served(connection, {upstream})
-        lengths = await upstream_store.line_lengths(connection, task.waits_for)
-        before = await upstream_store.own_before(connection, task.waits_for, task.client, task.id)
-        tied = rivals(served[upstream], lengths, client=task.client, before=before)
-        at = {
-            other: await upstream_store.nth_in_line(connection, task.waits_for, other, each)
-            for other, each in tied.items()
-        }
+        lengths = await upstream_store.line_lengths(connection, key)
+        before = await upstream_store.own_before(connection, key, task.client, task.id)
+        tied = tied_clients(served[upstream], lengths, client=task.client, before=before)
+        at = {other: await upstream_store.nth_in_line(connection, key, other, each) for other, each in tied.items()}
     older = {other for other, rival in at.items() if rival is not None and rival < task.id}
-    return 1 + ahead(served[upstream], lengths, client=task.client, before=before, older=older)
+    return 1 + position(served[upstream], lengths, client=task.client, before=before, older=older)

@@ -9,11 +9,11 @@ from typing import Any
 import orjson
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from service.domain.events import rfc3339
 from service.domain.schedules import LEASE
 from service.domain.validation import Invalid, Schema
 from service.domain.webhook_events import TEST, TYPES
 from service.flows.context import Context
-from service.flows.render import rfc3339
 from service.flows.webhooks.attempt import Claimed
 from service.flows.webhooks.dispatch import deliver
 from service.flows.webhooks.enqueue import endpoint_destination

@@ -4,8 +4,9 @@ import datetime as dt
 
 import orjson
 
+from service.domain.events import rfc3339
 from service.domain.task import Task
-from service.flows.render import rfc3339, show_task_briefly
+from service.flows.render import show_task_briefly
 
 
 def payload_of(kind: str, task: Task, at: dt.datetime, *, api_url: str | None) -> str:

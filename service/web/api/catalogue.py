@@ -4,8 +4,8 @@ from starlette.responses import Response
 
 from service.domain.api_key import Scope
 from service.domain.circuit_breaker import Circuit
+from service.domain.events import rfc3339
 from service.flows.context import Context, Upstream
-from service.flows.render import rfc3339
 from service.flows.upstreams import status as upstream_status
 from service.flows.upstreams.credit import is_low
 from service.providers import FAMILIES
@@ -22,7 +22,7 @@ async def families(asked: Asked) -> Response:
 
 async def upstreams(asked: Asked) -> Response:
     """List who serves."""
-    standings = await upstream_status.of_upstreams(asked.context)
+    standings = await upstream_status.snapshot(asked.context)
     shown = [_upstream(asked.context, each, standings[name]) for name, each in asked.context.upstreams.items()]
     return answer_json({"upstreams": shown})
 
@@ -52,7 +52,7 @@ def _family(context: Context, family: Family) -> dict[str, object]:
     }
 
 
-def _upstream(context: Context, upstream: Upstream, stands: upstream_status.Standing) -> dict[str, object]:
+def _upstream(context: Context, upstream: Upstream, stands: upstream_status.Status) -> dict[str, object]:
     dialects = [dialect.key for dialect in upstream.dialects]
     can_call = any(dialect.callbacks for dialect in upstream.dialects) and upstream.settings.callbacks != "off"
     share = min((context.statistics.callback_share(upstream.name, dialect) for dialect in dialects), default=None)

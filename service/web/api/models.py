@@ -6,7 +6,7 @@ from service.domain.errors import CODES
 from service.domain.task import Source, State
 from service.domain.webhook_events import TYPES
 from service.flows.render import MAX_BRIEF
-from service.flows.submission.accept import WISH
+from service.flows.submission.request import REQUEST
 from service.web.api import webhook_models
 from service.web.problems import TITLES
 
@@ -239,7 +239,7 @@ UPSTREAM = _closed(
 )
 
 COMPONENTS: dict[str, Any] = {
-    "Wish": {"title": "Wish", **WISH},
+    "Wish": {"title": "Wish", **REQUEST},
     "Task": TASK,
     "Result": RESULT,
     "Action": ACTION,

@@ -15,7 +15,7 @@ from service.domain.validation import Invalid, Mistake
 from service.flows import polling
 from service.flows.context import Context
 from service.flows.render import show_event, show_task
-from service.flows.submission import accept, cancel, reconcile
+from service.flows.submission import accept, cancel, reconcile, request
 from service.flows.submission import input as task_input
 from service.flows.upstreams import status as upstream_status
 from service.store import events as event_store
@@ -98,7 +98,7 @@ async def refresh(asked: Asked) -> Response:
     """Ask the provider now."""
     task = await _find(asked)
     if task.decided_by != "provider" and task.external_id is not None:
-        await polling.look_now(asked.context, task)
+        await polling.poll_now(asked.context, task)
         task = await _find(asked)
     return answer_json(_shown(asked, task))
 
@@ -108,7 +108,7 @@ async def give_input(asked: Asked) -> Response:
     task = await _find(asked)
     given = await read_json(asked.request, BODY_CAP)
     try:
-        await task_input.answer(asked.context, task, given)
+        await task_input.send_input(asked.context, task, given)
     except Invalid as error:
         raise invalid(error.mistakes) from None
     except task_input.NotAwaited as error:
@@ -194,8 +194,8 @@ def _filter(asked: Asked) -> task_store.Filter:
     query = asked.query
     mistakes: list[Mistake] = []
     labels: dict[str, str] = {}
-    if len(query.get("label", [])) > accept.MAX_LABELS:
-        raise invalid([Mistake("label", f"no task has more than {accept.MAX_LABELS} labels")])
+    if len(query.get("label", [])) > request.MAX_LABELS:
+        raise invalid([Mistake("label", f"no task has more than {request.MAX_LABELS} labels")])
     for label in query.get("label", []):
         name, equals, value = label.partition("=")
         if not equals:

@@ -4,8 +4,8 @@ from typing import Any
 
 import orjson
 
+from service.domain.events import rfc3339
 from service.domain.webhook_events import TEST, TYPES
-from service.flows.render import rfc3339
 from service.flows.webhooks import endpoints, replay
 from service.store.webhooks.attempts import Delivery
 from service.store.webhooks.endpoints import Endpoint

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from service.domain.task import State, Submission, Task
+from service.domain.task import State, Submission, Task, WaitingFor
 from service.flows import callbacks as callbacks_flow
 from service.flows.concurrency import TaskPool
 from service.flows.submission import duplicates
@@ -258,7 +258,7 @@ async def test_who_can_have_a_place_does_not_wait_for_an_upstream_that_fails(dat
         tasks = [await world.submit(**TASK_REQUEST) for _ in range(8)]
         await world.work()
         waiting = [task for task in [await world.task(each) for each in tasks] if task.waits_for is not None]
-        assert {task.waits_for for task in waiting} == {"cometapi"}
+        assert {task.waits_for for task in waiting} == {WaitingFor("cometapi")}
         assert len(waiting) == 6
         await world.pass_time(JOB_SECONDS * 8)
         assert three.jobs == [0, 8, 0]

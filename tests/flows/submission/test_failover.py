@@ -6,7 +6,7 @@ from collections import Counter
 import httpx
 import pytest
 
-from service.domain.task import State
+from service.domain.task import State, WaitingFor
 from service.sandbox import Faults
 from tests.support.routes import WITHOUT_WEBHOOK, three_upstreams
 from tests.support.world import JOB_SECONDS
@@ -106,7 +106,7 @@ async def test_a_circuit_opens_after_five_failures_and_closes_after_one_answer(d
         await world.pass_time(29)
         assert len(world.edge.requests) == sent, "it is left alone"
         waiting = [await world.task(task) for task in first]
-        assert {task.waits_for for task in waiting} == {"elkapi runway/aggregator"}
+        assert {task.waits_for for task in waiting} == {WaitingFor("elkapi", "runway/aggregator")}
         await world.pass_time(2)
         assert len(world.edge.requests) == sent + 1, "one task tries"
         world.edge.down.clear()

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.domain.circuit_breaker import FAILURES, OPEN_FOR, WINDOW, Circuit
-from service.domain.fair_share import ahead, rivals, turns
+from service.domain.fair_share import allocate, position, tied_clients
 from service.domain.rate_limit import Rate
 from service.domain.routing import TRIES, choose, ranked, tries
 from service.domain.task import Outcome, Submission
@@ -84,7 +84,7 @@ def test_of_equals_the_first_of_the_route_is_asked_until_its_tries_are_used_up(
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
-def test_three_tries_each_and_then_in_turns(count: int) -> None:
+def test_three_tries_each_and_then_in_allocate(count: int) -> None:
     route, history = list("abc")[:count], []
     asked = []
     for _ in range(5 * count):
@@ -201,7 +201,7 @@ def test_places_are_filled_and_each_client_keeps_its_order(
     line: tuple[dict[str, int], dict[str, list[int]]], free: int
 ) -> None:
     served, waiting = line
-    chosen = turns(served, waiting, free=free)
+    chosen = allocate(served, waiting, free=free)
     assert len(chosen) == min(free, sum(map(len, waiting.values())))
     for client, own in waiting.items():
         mine = [number for of, number in chosen if of == client]
@@ -215,7 +215,7 @@ def test_nobody_is_given_a_place_while_one_that_waits_has_fewer(
     served, waiting = line
     has = {client: served.get(client, 0) for client in waiting}
     left = {client: len(own) for client, own in waiting.items()}
-    for client, _ in turns(served, waiting, free=free):
+    for client, _ in allocate(served, waiting, free=free):
         assert has[client] == min(has[other] for other in waiting if left[other])
         has[client] += 1
         left[client] -= 1
@@ -224,7 +224,7 @@ def test_nobody_is_given_a_place_while_one_that_waits_has_fewer(
 @given(st.lists(clients, min_size=1, unique=True), st.integers(0, 30))
 def test_where_all_wait_nobody_has_two_places_more_than_another(waiting: list[str], free: int) -> None:
     line = {client: list(range(100 * number, 100 * number + 30)) for number, client in enumerate(waiting)}
-    chosen = [client for client, _ in turns({}, line, free=free)]
+    chosen = [client for client, _ in allocate({}, line, free=free)]
     counts = [chosen.count(client) for client in waiting]
     assert max(counts) - min(counts) <= 1
 
@@ -232,11 +232,11 @@ def test_where_all_wait_nobody_has_two_places_more_than_another(waiting: list[st
 @given(lines())
 def test_the_place_in_line_is_the_turn_that_comes(line: tuple[dict[str, int], dict[str, list[int]]]) -> None:
     served, waiting = line
-    order = turns(served, waiting, free=100)
+    order = allocate(served, waiting, free=100)
     counts = {client: len(own) for client, own in waiting.items()}
     for client, own in waiting.items():
         for before, number in enumerate(own):
-            tied = rivals(served, counts, client=client, before=before)
+            tied = tied_clients(served, counts, client=client, before=before)
             older = {other for other, at in tied.items() if waiting[other][at] < number}
-            place = ahead(served, counts, client=client, before=before, older=older)
+            place = position(served, counts, client=client, before=before, older=older)
             assert order[place] == (client, number)

@@ -8,11 +8,11 @@ import pytest
 from sqlalchemy import text
 
 from service.domain.circuit_breaker import OPEN_FOR, Circuit
-from service.domain.fair_share import turns
-from service.domain.task import State, Task
+from service.domain.fair_share import allocate
+from service.domain.task import State, Task, WaitingFor
 from service.flows.concurrency import TaskPool
 from service.flows.submission import run as submission_run
-from service.flows.upstreams.admission import Gates, look, take_turns
+from service.flows.upstreams.admission import Admission, claim_next, read_admission
 from service.flows.upstreams.status import queue_position
 from service.sandbox import Faults
 from service.store import upstreams as upstream_store
@@ -27,6 +27,8 @@ TASK_REQUEST: dict[str, Any] = {"operation": "text_to_video", "callback_url": No
 ELK = "elkapi"
 KEY = (ELK, "runway/aggregator")
 LINE = "elkapi runway/aggregator"
+SLOT = WaitingFor(ELK)
+RECOVERY = WaitingFor(*KEY)
 
 
 @pytest.fixture
@@ -40,7 +42,7 @@ def served(upstream: str, client: str, state: State = State.RUNNING) -> Task:
 
 
 def waiting(line: str, client: str) -> Task:
-    return a_task(waits_for=line, client=client)
+    return a_task(waits_for=WaitingFor.from_key(line), client=client)
 
 
 # ── statements ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -146,27 +148,34 @@ def limited(**limits: str) -> dict[str, str]:
     return {"DOVECOTE_ROUTES__RUNWAY": "elkapi", **more}
 
 
-async def looked(world: World) -> Gates:
+async def admission_of(world: World) -> Admission:
     context = world.context
     async with context.database.writing() as connection:
-        lines = await upstream_store.lines(connection, [line.key for line in context.lines])
-        return await look(context, connection, lines)
+        lines = await upstream_store.lines(connection, [each.key for each in context.waits])
+        return await read_admission(context, connection, lines)
 
 
-def enter(world: World, gates: Gates, comes_from: str | None = None) -> str | None:
-    """Try to pass, and give the line in which to stand."""
+def try_admit(world: World, admission: Admission, waited_for: WaitingFor | None = None) -> WaitingFor | None:
+    """Admit a task, or return what it has to wait for."""
     upstream = world.context.upstreams[ELK]
-    wait = gates.enter(upstream, upstream.dialects[0], client="ada", comes_from=comes_from)
-    return None if wait is None else wait.line
+    rejection = admission.rejection(upstream, upstream.dialects[0], waited_for=waited_for)
+    if rejection is not None:
+        return rejection.waits_for
+    admission.admit(upstream, upstream.dialects[0], client="ada")
+    return None
 
 
 async def test_places_of_all_processes_and_of_this_one_are_counted(database_url: str) -> None:
     async with World.opened(database_url, **limited(open_tasks="3", concurrency="2")) as world:
-        assert [enter(world, gates) for gates in [await looked(world)] for _ in range(3)] == [None, None, ELK]
+        assert [try_admit(world, admission) for admission in [await admission_of(world)] for _ in range(3)] == [
+            None,
+            None,
+            SLOT,
+        ]
         await keep(world.context.database, *(served(ELK, "ben") for _ in range(2)))
-        gates = await looked(world)
-        assert [enter(world, gates), enter(world, gates)] == [None, ELK]
-        assert gates.served[ELK] == {"ben": 2, "ada": 1}
+        admission = await admission_of(world)
+        assert [try_admit(world, admission), try_admit(world, admission)] == [None, SLOT]
+        assert admission.served[ELK] == {"ben": 2, "ada": 1}
 
 
 async def test_submits_of_a_second_are_shared_by_all_processes(database_url: str) -> None:
@@ -174,9 +183,17 @@ async def test_submits_of_a_second_are_shared_by_all_processes(database_url: str
         async with world.context.database.writing() as connection:
             await upstream_store.lock(connection, [ELK])
             await upstream_store.move_submit_slot(connection, ELK, world.clock() + dt.timedelta(seconds=0.5))
-        assert [enter(world, gates) for gates in [await looked(world)] for _ in range(3)] == [None, ELK, ELK]
+        assert [try_admit(world, admission) for admission in [await admission_of(world)] for _ in range(3)] == [
+            None,
+            SLOT,
+            SLOT,
+        ]
         world.clock.forward(10)
-        assert [enter(world, gates) for gates in [await looked(world)] for _ in range(3)] == [None, None, ELK]
+        assert [try_admit(world, admission) for admission in [await admission_of(world)] for _ in range(3)] == [
+            None,
+            None,
+            SLOT,
+        ]
 
 
 async def test_whoever_comes_now_goes_behind_those_who_stand_in_line(database_url: str) -> None:
@@ -186,30 +203,32 @@ async def test_whoever_comes_now_goes_behind_those_who_stand_in_line(database_ur
         await keep(context.database, first, second)
         async with context.database.writing() as connection:
             lines = await upstream_store.lines(connection, [ELK])
-            gates = await look(context, connection, lines)
-            taken = await take_turns(context, connection, gates, lines, until=later(60), most=9)
-        assert [(task.id, line, task.waits_for) for task, line in taken] == [(first.id, ELK, None)]
-        assert enter(world, gates) == ELK, "a newcomer, although there is a place"
-        assert enter(world, gates, comes_from=ELK) is None
-        assert enter(world, gates, comes_from=ELK) == ELK
+            admission = await read_admission(context, connection, lines)
+            taken = await claim_next(context, connection, admission, lines, until=later(60), most=9)
+        assert [(task.id, waited_for, task.waits_for) for task, waited_for in taken] == [(first.id, SLOT, None)]
+        assert try_admit(world, admission) == SLOT, "a newcomer waits although a slot is free"
+        assert try_admit(world, admission, waited_for=SLOT) is None
+        assert try_admit(world, admission, waited_for=SLOT) == SLOT
 
 
-@pytest.mark.parametrize(("seconds", "expected"), [(0, [LINE, LINE]), (29, [LINE, LINE]), (30, [None, LINE])])
+@pytest.mark.parametrize(
+    ("seconds", "expected"), [(0, [RECOVERY, RECOVERY]), (29, [RECOVERY, RECOVERY]), (30, [None, RECOVERY])]
+)
 async def test_an_open_circuit_lets_nobody_pass_and_then_one(
-    database_url: str, seconds: int, expected: list[str | None]
+    database_url: str, seconds: int, expected: list[WaitingFor | None]
 ) -> None:
     async with World.opened(database_url, **limited()) as world:
         async with world.context.database.writing() as connection:
             await upstream_store.record_failures(connection, [(*KEY, world.clock())] * 5)
         world.clock.forward(seconds)
-        gates = await looked(world)
-        assert [enter(world, gates), enter(world, gates)] == expected
-        assert gates.probes == ({KEY} if None in expected else set())
+        admission = await admission_of(world)
+        assert [try_admit(world, admission), try_admit(world, admission)] == expected
+        assert admission.probes == ({KEY} if None in expected else set())
 
 
 def test_a_place_that_a_lost_probe_had_taken_is_free_again() -> None:
     circuit = Circuit(upstream=ELK, dialect=KEY[1], opened_at=NOW, open_until=NOW)
-    gates = Gates(now=NOW, circuits={KEY: circuit}, served={}, free={ELK: 1}, rates={})
+    admission = Admission(now=NOW, circuits={KEY: circuit}, served={}, free={ELK: 1}, rates={})
 
     class Elk:
         name = ELK
@@ -217,12 +236,12 @@ def test_a_place_that_a_lost_probe_had_taken_is_free_again() -> None:
     class Dialect:
         key = KEY[1]
 
-    assert gates.enter(Elk(), Dialect(), client="ada", comes_from=None) is None  # type: ignore[arg-type]
-    assert gates.free == {ELK: 0}
-    gates.probes.discard(KEY)
-    gates.lose_probe(Elk(), Dialect())  # type: ignore[arg-type]
-    assert gates.free == {ELK: 1}
-    assert gates.circuits[KEY].standing(NOW) == "probing"
+    assert admission.rejection(Elk(), Dialect(), waited_for=None) is None  # type: ignore[arg-type]
+    admission.admit(Elk(), Dialect(), client="ada")  # type: ignore[arg-type]
+    assert admission.free == {ELK: 0}
+    admission.lose_probe(Elk(), Dialect())  # type: ignore[arg-type]
+    assert admission.free == {ELK: 1}
+    assert admission.circuits[KEY].standing(NOW) == "probing"
 
 
 # ── journeys ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -240,7 +259,7 @@ async def test_the_place_in_line_is_the_turn_that_comes_were_the_places_given_no
         async with world.context.database.reading() as connection:
             line = await upstream_store.in_line(connection, ELK, most=99)
             having = (await upstream_store.served(connection, [ELK]))[ELK]
-        order = [task_id for _, task_id in turns(having, line, free=99)]
+        order = [task_id for _, task_id in allocate(having, line, free=99)]
         assert sorted(places, key=lambda each: places[each] or 0) == order
         assert [requested[[task.id for task in tasks].index(each)] for each in order[:3]] == ["ben", "ada", "zoe"]
 

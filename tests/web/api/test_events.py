@@ -10,6 +10,7 @@ import jsonschema_rs
 import orjson
 import pytest
 
+from service.domain.events import Event
 from service.domain.task import Result, Source, State, Task
 from service.domain.webhook_events import TYPES
 from service.flows import feed as feed_flow
@@ -19,7 +20,6 @@ from service.flows.signals import feed_of
 from service.store import events as event_store
 from service.store import feed as feed_store
 from service.store.database import Database
-from service.store.events import Event
 from tests.support.contract import DOCUMENT
 from tests.support.values import NOW, a_task, keep, opened
 from tests.support.world import JOB_SECONDS, TASK_REQUEST, World

@@ -13,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import event, func, select
 
+from service.domain.changes import Ended, StatusReported
 from service.domain.task import Failure, Result, Source, State, Task, Update
 from service.domain.webhook_events import ENDS, LATE, PROGRESS, TYPES
-from service.flows.apply import News, announce, apply
+from service.flows.apply import announce, apply
 from service.flows.concurrency import TaskPool
 from service.flows.render import LEFT_OUT, MAX_BRIEF, show_task
 from service.flows.webhooks import dispatch
@@ -44,9 +45,9 @@ async def listening(world: World, *events: str, client: str = "default", **more:
 
 async def change(world: World, task: Task, *updates: Update, source: Source = Source.POLL) -> None:
     """Take in what a provider says, all of it in one transaction."""
-    news = [News(task_id=task.id, source=source, update=update) for update in updates]
+    changes = [StatusReported(task_id=task.id, source=source, update=update) for update in updates]
     async with world.context.database.writing() as connection:
-        applied = await apply(world.context, connection, news)
+        applied = await apply(world.context, connection, changes)
     announce(world.context, applied)
 
 
@@ -129,7 +130,9 @@ async def test_late_result_makes_a_late_result_message(world: World) -> None:
     task = await begun(world, callback_url=RECEIVER_URL, deadline_at=now + dt.timedelta(seconds=1))
     async with world.context.database.writing() as connection:
         await apply(
-            world.context, connection, [News(task_id=task.id, source=Source.SWEEP, update=Update(state=State.EXPIRED))]
+            world.context,
+            connection,
+            [Ended(task_id=task.id, state=State.EXPIRED, failure=Failure("provider_timeout"))],
         )
     await change(world, task, DONE)
     first, *late = [(kind, to) for kind, to, _ in await told(world, task)]
@@ -242,13 +245,17 @@ async def test_change_without_receivers_writes_nothing(world: World) -> None:
         event.listen(engine.sync_engine, "before_cursor_execute", lambda *heard: asked.append(heard[2]))
     async with world.context.database.writing() as connection:
         await apply(
-            world.context, connection, [News(task_id=task.id, source=Source.POLL, update=at(10)) for task in tasks]
+            world.context,
+            connection,
+            [StatusReported(task_id=task.id, source=Source.POLL, update=at(10)) for task in tasks],
         )
     assert sum("FROM webhook_endpoints" in statement for statement in asked) == 1
     assert not any("webhook_messages" in statement for statement in asked)
     asked.clear()
     async with world.context.database.writing() as connection:
-        await apply(world.context, connection, [News(task_id=tasks[0].id, source=Source.POLL, update=Update())])
+        await apply(
+            world.context, connection, [StatusReported(task_id=tasks[0].id, source=Source.POLL, update=Update())]
+        )
         assert await connection.scalar(select(func.count()).select_from(tables.webhook_messages)) == 0
     assert not any("webhook_endpoints" in statement for statement in asked)
 

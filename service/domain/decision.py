@@ -1,0 +1,124 @@
+"""Decide what a change means for a task: evidence, then the table of moves, then events and the next check. Pure."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Literal
+from uuid import UUID
+
+from service.domain.changes import Change
+from service.domain.effects import Effect
+from service.domain.events import Event, changed_fields, event_type, is_event, message_type
+from service.domain.evidence import assess
+from service.domain.task import TO_SUBMIT, Outcome, Source, State, Submission, Task, Update
+from service.domain.transitions import advance
+
+Decision = Literal["applied", "duplicate", "ignored", "stale", "late", "unmatched"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What is known besides the task while it is locked."""
+
+    submissions: Mapping[UUID, Submission]
+    """The submissions that changes speak of, as they are now."""
+    next_check: Callable[[Task], datetime | None]
+    """When to poll a task next, by the statistics of its kind."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Decided:
+    """What came of a change, and what is to be written."""
+
+    decision: Decision
+    task: Task
+    """As it is after the change."""
+    event: Event | None = None
+    begins: Submission | None = None
+    settles: Submission | None = None
+    answered: bool = False
+    """Whether the answer to the settled submission came: it alone may replace an id that a callback has named."""
+    supersedes_others: bool = False
+    unknown_word: str | None = None
+    """A status word that no table knows."""
+    recheck_duplicates: bool = False
+    """Whether a resubmission created no job, so that a duplicate may serve the task after all."""
+
+
+def decide(task: Task, change: Change, facts: Facts, *, now: datetime) -> Decided:
+    """Return what a change means for a task."""
+    lease_held = change.attempt is not None and change.attempt == task.attempts
+    if change.only_if_lease_held and not lease_held:
+        return Decided(decision="stale", task=task)
+    effect = change.effect()
+    unknown_word = effect.update.unknown_word
+    if change.evidence is not None:
+        effect = assess(task, effect, facts.submissions.get(change.evidence.id, change.evidence), now=now)
+    lease_held = lease_held and not effect.is_duplicate
+    if task.state not in change.expects and not effect.is_duplicate:
+        effect = _without_effect(effect)
+    changed = dataclasses.replace(task, **effect.fields)
+    after = advance(changed, effect.update, now=now, source=effect.source) or changed
+    moved = is_event(task, after)
+    event = None
+    if moved or effect.event_type is not None:
+        after = dataclasses.replace(after, sequence=task.sequence + 1, updated_at=now)
+        event = _event(task, after, effect, now)
+    after = dataclasses.replace(after, due_at=_due_at(task, after, effect, facts, lease_held=lease_held))
+    settles = effect.settles
+    return Decided(
+        decision="applied" if moved else _why_unchanged(task, effect.update),
+        task=after,
+        event=event,
+        begins=effect.begins,
+        settles=settles,
+        answered=settles is not None and effect.source is Source.SUBMIT,
+        supersedes_others=effect.supersedes_others,
+        unknown_word=unknown_word,
+        recheck_duplicates=settles is not None
+        and settles.outcome is not Outcome.TAKEN
+        and task.unconfirmed_since is not None,
+    )
+
+
+def _without_effect(effect: Effect) -> Effect:
+    """Return an effect that moves no more than the time of the next check."""
+    return Effect(source=effect.source, details=effect.details, poll_at=effect.poll_at, not_before=effect.not_before)
+
+
+def _event(before: Task, after: Task, effect: Effect, now: datetime) -> Event:
+    return Event(
+        task_id=after.id,
+        client=after.client,
+        sequence=after.sequence,
+        type=effect.event_type or event_type(before, after),
+        message=message_type(before, after) if is_event(before, after) else None,
+        source=effect.source,
+        at=now,
+        data={**changed_fields(before, after), **effect.details},
+    )
+
+
+def _due_at(before: Task, after: Task, effect: Effect, facts: Facts, *, lease_held: bool) -> datetime | None:
+    """Return when the task is claimed next."""
+    queued = State.QUEUED in {before.state, after.state}
+    if after.decided_by == "provider":
+        return None
+    if effect.submit_at is not None and (lease_held or queued):
+        return effect.submit_at
+    if after.state in TO_SUBMIT:
+        return before.due_at
+    if lease_held and effect.poll_at is not None:
+        return effect.poll_at
+    if lease_held or before.state is not after.state or before.external_id != after.external_id:
+        due_at = facts.next_check(after)
+        return due_at if due_at is None or effect.not_before is None else max(due_at, effect.not_before)
+    return before.due_at
+
+
+def _why_unchanged(task: Task, update: Update) -> Decision:
+    if update.state is None:
+        return "ignored"
+    if update.state is task.state:
+        return "duplicate"
+    return "late" if task.state.ended and update.state.ended else "stale"

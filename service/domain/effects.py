@@ -1,0 +1,76 @@
+"""What a change does to its task: the effect, and the fields that all changes share."""
+
+import dataclasses
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Self
+from uuid import UUID
+
+from service.domain.task import WITHOUT_RESULT, Failure, Result, Source, State, Submission, Update
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Effect:
+    """What a change does to its task, before the evidence is assessed and the table of moves is asked."""
+
+    source: Source
+    update: Update = dataclasses.field(default_factory=Update)
+    fields: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """Fields of the task besides those that the update carries."""
+    event_type: str | None = None
+    """Type of an event that is written even where nothing else changes."""
+    details: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """What the event says besides the changed fields."""
+    begins: Submission | None = None
+    settles: Submission | None = None
+    supersedes_others: bool = False
+    """Whether the settled submission serves the task from now on, in place of every other one."""
+    is_duplicate: bool = False
+    """Whether this is about a job that does not serve the task."""
+    submit_at: datetime | None = None
+    """When a queued task is claimed next, or when the lease of a submission ends."""
+    poll_at: datetime | None = None
+    """When to poll next, where the claimed task was not polled now."""
+    not_before: datetime | None = None
+    """The earliest next poll, where the upstream asked for a pause."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ChangeOfTask:
+    """The fields that all changes share."""
+
+    task_id: UUID
+    attempt: int | None = None
+    """The claim that this completes. The schedule changes only while the claim is held; what a provider said counts
+    whoever brings it."""
+    only_if_lease_held: bool = False
+    """Whether the change is dropped once the claim is lost."""
+    expects: frozenset[State] = frozenset(State)
+    """The states in which the change counts. In any other state something stronger is known already."""
+
+    @property
+    def evidence(self) -> Submission | None:
+        """The submission of which this proves that it created a job."""
+        return None
+
+    def effect(self) -> Effect:
+        """Return what the change does to its task."""
+        raise NotImplementedError
+
+    def essential(self) -> Self:
+        """Return the change without anything that a database may refuse and that can be done without."""
+        return self
+
+
+def essential_update(update: Update) -> Update:
+    """Return an update with state, id and storable results only."""
+    results = tuple(each for each in update.results if _storable(each))
+    if update.state in WITHOUT_RESULT:
+        update = dataclasses.replace(update, failure=Failure("unknown"))
+    return dataclasses.replace(update, results=results, actions=(), unknown_word=None)
+
+
+def _storable(result: Result) -> bool:
+    """Whether every text of a result can be written to any database."""
+    texts = (text for text in (result.url, result.text, result.item) if text is not None)
+    return all("\x00" not in text and text.encode("utf-8", "ignore").decode() == text for text in texts)

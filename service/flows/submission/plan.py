@@ -1,0 +1,168 @@
+"""Decide what to do with a claimed task: send it to an upstream, let it wait, or finish it. Pure."""
+
+import dataclasses
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Literal
+
+from service.domain.changes import (
+    Ended,
+    KnownJobAdopted,
+    SubmissionInterrupted,
+    SubmissionPostponed,
+    WaitingForUpstream,
+)
+from service.domain.evidence import decides_end
+from service.domain.routing import ranked, rests_until
+from service.domain.task import Failure, Outcome, Source, State, Submission, Task, WaitingFor
+from service.flows.context import Upstream
+from service.flows.submission.outcome import interrupted
+from service.flows.upstreams.admission import Rejection
+from service.providers import DIALECTS
+from service.providers.dialect import Dialect
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Candidate:
+    """An upstream of a task's route, and whether it may be given the task now."""
+
+    upstream: Upstream
+    dialect: Dialect
+    rejection: Rejection | None = None
+    """Why it may not be given the task now; None: it is admitted."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Send:
+    """Hand the task to an upstream."""
+
+    upstream: Upstream
+    dialect: Dialect
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Wait:
+    """Leave the task queued."""
+
+    change: WaitingForUpstream | SubmissionPostponed
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Finish:
+    """Send nothing: the task is over, or its job is known or may exist."""
+
+    change: Ended | KnownJobAdopted | SubmissionInterrupted
+
+
+def plan(
+    task: Task,
+    history: Sequence[Submission],
+    candidates: Sequence[Candidate],
+    *,
+    now: datetime,
+    waited_for: WaitingFor | None = None,
+) -> Send | Wait | Finish:
+    """Decide what to do with a claimed task.
+
+    :param history: its submissions so far, oldest first
+    :param candidates: the configured upstreams of its route that offer its operation
+    :param waited_for: what it waited for before it was claimed
+    """
+    return _finish(task, history, now) or _choose(task, history, candidates, now, waited_for)
+
+
+def _finish(task: Task, history: Sequence[Submission], now: datetime) -> Finish | None:
+    """Return the end of a task that is not to be sent now, or never again."""
+    if task.state is State.SUBMITTING:
+        sending = next((each for each in history if each.outcome is Outcome.SENDING), None)
+        return Finish(interrupted(task, sending, now=now))
+    if task.cancel_requested_at is not None:
+        return _end(task, State.CANCELLED, cancelled_before_sending(task), Source.CLIENT)
+    if now >= task.deadline_at:
+        failure = Failure("provider_timeout", task.last_error or "not handed over before the deadline")
+        return _end(task, State.EXPIRED, failure, Source.SWEEP)
+    made = next((each for each in history if each.may_serve and _keeps_running(each)), None)
+    if made is None:
+        return None
+    return Finish(KnownJobAdopted(task_id=task.id, attempt=task.attempts, submission=made))
+
+
+def _choose(
+    task: Task,
+    history: Sequence[Submission],
+    candidates: Sequence[Candidate],
+    now: datetime,
+    waited_for: WaitingFor | None,
+) -> Send | Wait | Finish:
+    """Return the best upstream that admits the task, or what the task waits for."""
+    rejection: Rejection | None = None
+    rests: list[datetime] = []
+    by_name = {each.upstream.name: each for each in candidates}
+    for candidate in (by_name[name] for name in ranked(list(by_name), history, now=now)):
+        until = rests_until(candidate.upstream.name, history)
+        if until is not None and until > now:
+            rests.append(until)
+            continue
+        met = candidate.rejection
+        if met is None:
+            return Send(candidate.upstream, candidate.dialect)
+        if rejection is None or (rejection.recovery and not met.recovery):
+            rejection = met
+        if not met.elsewhere:
+            break
+    resume_at = min([*rests, task.deadline_at])
+    if rejection is not None:
+        return Wait(_waiting(task, rejection, resume_at, waited_for))
+    if rests:
+        return Wait(SubmissionPostponed(task_id=task.id, attempt=task.attempts, until=resume_at))
+    return _refused_by_all(task, history)
+
+
+def _waiting(task: Task, rejection: Rejection, retry_at: datetime, waited_for: WaitingFor | None) -> WaitingForUpstream:
+    return WaitingForUpstream(
+        task_id=task.id,
+        attempt=task.attempts,
+        waits_for=rejection.waits_for,
+        reason=rejection.reason,
+        retry_at=retry_at,
+        waited_already=rejection.waits_for == waited_for,
+    )
+
+
+def _refused_by_all(task: Task, history: Sequence[Submission]) -> Finish:
+    last = history[-1] if history else None
+    failure = (
+        Failure(last.code or "unknown", last.message)
+        if last is not None
+        else Failure("unauthorized", f"none of {', '.join(task.route)} is configured any more", retryable=True)
+    )
+    return _end(task, State.FAILED, failure, decides_end(history))
+
+
+def _end(
+    task: Task, state: Literal[State.FAILED, State.CANCELLED, State.EXPIRED], failure: Failure, source: Source
+) -> Finish:
+    return Finish(
+        Ended(
+            task_id=task.id,
+            attempt=task.attempts,
+            only_if_lease_held=True,
+            state=state,
+            failure=failure,
+            source=source,
+        )
+    )
+
+
+def _keeps_running(made: Submission) -> bool:
+    """Whether a duplicate goes on: one that can be cancelled is cancelled as soon as it is known."""
+    dialect = DIALECTS.get(made.dialect)
+    return made.job_state in {None, State.SUCCEEDED} or (dialect is not None and not dialect.cancels)
+
+
+def cancelled_before_sending(task: Task) -> Failure:
+    """Return what a cancel means for the money while a task is queued."""
+    if task.unconfirmed_since is None:
+        return Failure("cancelled", "before it was handed over; nothing was paid")
+    words = "before it was handed over once more; the job of an earlier submission may run and be charged"
+    return Failure("cancelled", words)

@@ -1,0 +1,335 @@
+"""Check a client's request, report every mistake at once, and make the task."""
+
+import dataclasses
+import datetime as dt
+import hashlib
+import itertools
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import orjson
+
+from service.domain.task import State, Task
+from service.domain.validation import MAX_MISTAKES, Invalid, Mistake, Schema, nearest
+from service.domain.webhook_events import TYPES
+from service.flows.context import Context
+from service.flows.webhooks.url_check import url_mistakes
+from service.providers import DIALECTS, FAMILIES, PROVIDERS, Provider
+from service.providers.dialect import Family, Operation
+
+DEADLINE_SECONDS = (10, 7 * 86_400)
+MAX_LABELS = 20
+MAX_VALUES = 100_000
+MAX_DEPTH = 50
+"""Levels of nesting that a request may have."""
+
+REQUEST: dict[str, Any] = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["family", "operation"],
+    "properties": {
+        "family": {
+            "type": "string",
+            "description": "The family; see `GET /v1/families`.",
+            "examples": ["runway"],
+        },
+        "operation": {"type": "string", "description": "The verb within the family.", "examples": ["text_to_video"]},
+        "input": {
+            "type": "object",
+            "description": "What the operation works on, in Dovecote's names; `GET /v1/families` has the schema of every operation.",
+            "examples": [{"prompt": "a dove comes home at dusk", "duration": 5}],
+        },
+        "options": {
+            "type": "object",
+            "description": "Fields of the provider's own body. They are sent as they are and win over what `input` maps to.",
+        },
+        "callback_url": {
+            "type": "string",
+            "maxLength": 2048,
+            "description": "Where Dovecote posts a signed message when the task ends: an https URL of a public host, "
+            "unless the operator allows more.",
+        },
+        "callback_events": {
+            "type": "array",
+            "minItems": 1,
+            "uniqueItems": True,
+            "items": {"type": "string", "enum": list(TYPES)},
+            "description": "The messages to post there; default: the end, and a result that comes late.",
+        },
+        "labels": {
+            "type": "object",
+            "maxProperties": MAX_LABELS,
+            "propertyNames": {"type": "string", "pattern": "^[A-Za-z0-9_.-]{1,64}$"},
+            "additionalProperties": {"type": "string", "maxLength": 256},
+            "description": "Your own names for the task; lists can be filtered by them.",
+        },
+        "parent_id": {
+            "type": "string",
+            "format": "uuid",
+            "description": "The succeeded task that a follow-up continues; it is served by the upstream of that task.",
+        },
+        "upstream": {
+            "type": "string",
+            "description": "The one upstream that may serve it; default: those of the family's route, in order.",
+        },
+        "route": {
+            "type": "array",
+            "minItems": 1,
+            "uniqueItems": True,
+            "maxItems": 20,
+            "items": {"type": "string"},
+            "description": "The upstreams that may serve it, in this order, instead of `upstream`.",
+        },
+        "on_uncertain": {
+            "type": "string",
+            "enum": ["hold", "fail", "resubmit_once"],
+            "description": (
+                "What to do when a submit got no usable answer and it cannot be found out whether a job exists: wait for the "
+                "deadline, fail, or submit it again, once, at the risk of a second charge."
+            ),
+        },
+        "deadline": {
+            "description": "When Dovecote stops waiting: seconds from now, or a time (RFC 3339).",
+            "anyOf": [
+                {"type": "number", "minimum": DEADLINE_SECONDS[0], "maximum": DEADLINE_SECONDS[1]},
+                {"type": "string", "format": "date-time"},
+            ],
+        },
+    },
+}
+"""JSON Schema of the body of ``POST /v1/tasks``."""
+
+_SCHEMA = Schema(REQUEST)
+_INPUTS = {
+    (family.name, operation.name): Schema(operation.input)
+    for family in FAMILIES.values()
+    for operation in family.operations.values()
+}
+
+
+def task_of_request(
+    context: Context, request: Any, *, client: str, idempotency_key: str | None, parent: Task | None = None
+) -> Task:
+    """Check a request and return its task; nothing is written yet.
+
+    :param parent: the client's task that ``parent_id`` names
+    :raises Invalid: with every mistake
+    """
+    mistakes = list(itertools.islice(_unstorable(request), MAX_MISTAKES)) or _too_many_labels(request)
+    if mistakes:
+        raise Invalid(mistakes)
+    mistakes = _SCHEMA.mistakes(request)
+    if not isinstance(request, dict) or any(
+        mistake.path in {"family", "operation", "input", "options"} for mistake in mistakes
+    ):
+        raise Invalid(mistakes)
+    family, operation = _find(request, mistakes)
+    if family is None or operation is None:
+        raise Invalid(mistakes)
+    now = context.now()
+    given = request.get("input", {})
+    mistakes += _INPUTS[family.name, operation.name].mistakes(given, below="input")
+    deadline = _deadline(request.get("deadline"), operation, now, mistakes)
+    mistakes += url_mistakes(context.settings.webhook_rules, request.get("callback_url"), field="callback_url")
+    if "callback_events" in request and "callback_url" not in request:
+        mistakes.append(Mistake("callback_events", "means nothing without a callback_url"))
+    task = Task(
+        id=context.new_id(),
+        client=client,
+        family=family.name,
+        operation=operation.name,
+        input=given,
+        options=request.get("options", {}),
+        labels=request.get("labels", {}),
+        callback_url=request.get("callback_url"),
+        on_uncertain=request.get("on_uncertain") or context.settings.policy_of(client),
+        callback_events=tuple(request.get("callback_events", ())),
+        idempotency_key=idempotency_key,
+        request_hash=request_hash(request),
+        sequence=1,
+        created_at=now,
+        updated_at=now,
+        deadline_at=deadline,
+        due_at=now,
+    )
+    _check_parent(request, operation, parent, mistakes)
+    if not mistakes and parent is not None:
+        task = _follow(context, task, parent, _requested_route(request, mistakes), mistakes)
+    elif not mistakes:
+        route, skipped_upstreams = _route(context, task, _requested_route(request, mistakes), mistakes)
+        task = dataclasses.replace(task, route=route, skipped_upstreams=skipped_upstreams)
+    if mistakes:
+        raise Invalid(mistakes)
+    return task
+
+
+def _check_parent(
+    request: Mapping[str, Any], operation: Operation, parent: Task | None, mistakes: list[Mistake]
+) -> None:
+    if "parent_id" not in request:
+        if operation.parent == "required":
+            mistakes.append(Mistake("parent_id", f"is required: {operation.name} continues another task"))
+    elif operation.parent is None:
+        mistakes.append(Mistake("parent_id", f"does not fit: {operation.name} continues no other task"))
+    elif parent is None:
+        mistakes.append(Mistake("parent_id", "there is no task with this id"))
+    elif parent.family != request["family"]:
+        mistakes.append(Mistake("parent_id", f"is a task of {parent.family}, not of {request['family']}"))
+    elif parent.state is not State.SUCCEEDED:
+        mistakes.append(Mistake("parent_id", f"the task has not succeeded: it is {parent.state}"))
+
+
+def _requested_route(request: Mapping[str, Any], mistakes: list[Mistake]) -> tuple[str, ...] | None:
+    """Return the upstreams that the client requests; None where it leaves the choice."""
+    if "upstream" in request and "route" in request:
+        mistakes.append(Mistake("route", "leave out either upstream or route: they set the same"))
+    if "upstream" in request:
+        return (request["upstream"],)
+    return tuple(request["route"]) if "route" in request else None
+
+
+def _follow(
+    context: Context, task: Task, parent: Task, requested: tuple[str, ...] | None, mistakes: list[Mistake]
+) -> Task:
+    """Route a follow-up to the upstream of its parent: ids and buttons mean nothing elsewhere."""
+    upstream, dialect = context.upstreams.get(parent.upstream or ""), context.dialect(parent)
+    if upstream is None or dialect is None:
+        mistakes.append(Mistake("parent_id", f"its upstream {parent.upstream!r} is not configured any more"))
+        return task
+    if requested is not None and upstream.name not in requested:
+        mistakes.append(
+            Mistake("upstream", f"leave it out: the parent is at {upstream.name}, and its follow-ups are served there")
+        )
+    task = dataclasses.replace(task, parent_id=parent.id, dialect=parent.dialect, route=(upstream.name,))
+    if not dialect.offers(task.family, task.operation):
+        mistakes.append(Mistake("operation", f"{parent.dialect}, which served the parent, has no {task.operation}"))
+        return task
+    inherited = dialect.from_parent(task, parent)
+    if isinstance(inherited, list):
+        mistakes += inherited
+        return task
+    task = dataclasses.replace(task, inherited=inherited)
+    mistakes += dialect.validate(task)
+    return task
+
+
+def request_hash(request: Any) -> str:
+    """Return a hash that is equal for equal requests."""
+    try:
+        return hashlib.sha256(orjson.dumps(request, option=orjson.OPT_SORT_KEYS)).hexdigest()
+    except TypeError:  # nested too deeply: equal to nothing that was accepted
+        return ""
+
+
+def _unstorable(request: Any) -> Iterator[Mistake]:
+    """Yield what cannot be stored: texts with a NUL, excessive nesting, and too many values."""
+    seen = 0
+    waiting: list[tuple[str, int, Any]] = [("", 0, request)]
+    while waiting:
+        path, depth, value = waiting.pop()
+        seen += 1
+        if seen > MAX_VALUES:
+            yield Mistake("", f"holds more than {MAX_VALUES} values")
+            return
+        if isinstance(value, str) and "\x00" in value:
+            yield Mistake(path, "holds a NUL character: leave it out")
+        elif isinstance(value, dict | list) and depth >= MAX_DEPTH:
+            yield Mistake(path, f"is nested deeper than {MAX_DEPTH} levels")
+        elif isinstance(value, dict):
+            waiting += [(f"{path}.{name}".strip("."), depth, name) for name in value]
+            waiting += [(f"{path}.{name}".strip("."), depth + 1, item) for name, item in value.items()]
+        elif isinstance(value, list):
+            if len(value) > MAX_VALUES:
+                yield Mistake(path, f"holds more than {MAX_VALUES} values")
+                return
+            waiting += [(f"{path}.{number}", depth + 1, item) for number, item in enumerate(value)]
+
+
+def _too_many_labels(request: Any) -> list[Mistake]:
+    """Count labels before each name is checked: the checker keeps a copy of all labels for each mistake."""
+    labels = request.get("labels") if isinstance(request, dict) else None
+    if isinstance(labels, dict) and len(labels) > MAX_LABELS:
+        return [Mistake("labels", f"has {len(labels)} labels; {MAX_LABELS} are allowed")]
+    return []
+
+
+def _find(request: Mapping[str, Any], mistakes: list[Mistake]) -> tuple[Family | None, Operation | None]:
+    family = FAMILIES.get(request["family"])
+    if family is None:
+        mistakes.append(
+            Mistake("family", f"unknown family {request['family']!r}{nearest(request['family'], FAMILIES)}")
+        )
+        return None, None
+    names = {
+        alias: operation for operation in family.operations.values() for alias in (operation.name, *operation.aliases)
+    }
+    operation = names.get(request["operation"])
+    if operation is None:
+        hint = nearest(request["operation"], family.operations)
+        mistakes.append(Mistake("operation", f"{family.name} has no operation {request['operation']!r}{hint}"))
+    return family, operation
+
+
+def _deadline(requested: Any, operation: Operation, now: dt.datetime, mistakes: list[Mistake]) -> dt.datetime:
+    if isinstance(requested, str):
+        try:
+            deadline = dt.datetime.fromisoformat(requested)
+            seconds = (deadline - now).total_seconds()
+        except (ValueError, TypeError):
+            seconds = -1.0
+        if not DEADLINE_SECONDS[0] <= seconds <= DEADLINE_SECONDS[1]:
+            mistakes.append(
+                Mistake("deadline", f"is a time from {DEADLINE_SECONDS[0]} s to 7 days from now, with its zone (…Z)")
+            )
+            return now
+        return deadline.astimezone(dt.UTC)
+    return now + dt.timedelta(seconds=requested if isinstance(requested, int | float) else operation.deadline)
+
+
+def _route(
+    context: Context, task: Task, requested: tuple[str, ...] | None, mistakes: list[Mistake]
+) -> tuple[tuple[str, ...], dict[str, str]]:
+    """Return the upstreams that can serve a task, in order, and why the others cannot."""
+    if requested is not None:
+        mistakes += [_not_configured(context, name) for name in requested if name not in context.upstreams]
+        if mistakes:
+            return (), {}
+    names = requested or context.settings.routes.get(task.family) or tuple(context.upstreams)
+    candidates = [context.upstreams[name] for name in names if name in context.upstreams]
+    speaking = [(each, each.dialect_for(task.family, task.operation)) for each in candidates]
+    able = [(upstream, dialect) for upstream, dialect in speaking if dialect is not None]
+    if not able:
+        mistakes.append(_not_served(task, names, requested=requested is not None))
+        return (), {}
+    complaints = {upstream.name: dialect.validate(task) for upstream, dialect in able}
+    route = tuple(name for name, found in complaints.items() if not found)
+    if not route:
+        mistakes += next(iter(complaints.values()))
+    return route, {name: _complaint(found) for name, found in complaints.items() if found}
+
+
+def _complaint(found: list[Mistake]) -> str:
+    return "; ".join(f"{mistake.path}: {mistake.message}" for mistake in found)
+
+
+def _not_configured(context: Context, name: str) -> Mistake:
+    known = PROVIDERS.get(name)
+    hint = (
+        f"; it is known, and switched on by its key: set {known.key_variable}"
+        if known
+        else nearest(name, context.upstreams)
+    )
+    return Mistake("upstream", f"no upstream {name!r} is configured{hint}")
+
+
+def _not_served(task: Task, names: tuple[str, ...], *, requested: bool) -> Mistake:
+    keys = ", ".join(provider.key_variable for provider in PROVIDERS.values() if _could_serve(provider, task))
+    hint = f"set one of {keys}" if keys else "give an upstream a dialect that does"
+    which = f"upstream {', '.join(map(repr, names))}" if requested else "none of the configured upstreams"
+    verb = "serves" if not requested else "does not serve" if len(names) == 1 else "do not serve"
+    where = "upstream" if requested else "operation"
+    return Mistake(where, f"{which} {verb} {task.family} {task.operation}; {hint}")
+
+
+def _could_serve(provider: Provider, task: Task) -> bool:
+    return any(DIALECTS[name].offers(task.family, task.operation) for name in provider.dialects)
