@@ -26,7 +26,7 @@ from service.store import api_keys as api_keys_module
 from service.store import queue, secrets
 from service.store.database import Database
 from service.store.migrate import migrate, newest, revision
-from service.store.writer import Writer
+from service.store.writer import Writers
 from service.web import callbacks, docs, health
 from service.web.api import ENDPOINTS
 from service.web.auth.bearer import Authenticator
@@ -56,15 +56,15 @@ async def opened(settings: Settings) -> AsyncIterator[Context]:
     """
     database = Database(settings.database_url)
     with database.held():
-        writer = Writer(database)
+        writers = Writers(database)
         http = Http.real(Guard(settings.webhook_rules))
         try:
             await _prepare(database)
-            async with writer.running():
+            async with writers.running():
                 context = Context(
                     settings=settings,
                     database=database,
-                    writer=writer,
+                    writers=writers,
                     http=http,
                     tokens=Tokens(await _secret(database, settings, "callback_secret")),
                     webhook_secret=await _secret(database, settings, "webhook_secret"),

@@ -1,10 +1,10 @@
 """Deliver webhook messages: claim those that are due, post each, and record the attempt."""
 
 import asyncio
-import dataclasses
 import datetime as dt
 import email.utils
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Mapping
 
 import httpx
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -41,30 +41,18 @@ async def run_due(context: Context, pool: TaskPool) -> int:
     if not free:
         return 0
     now = context.now()
-    request = _ClaimRequest(now, now + dt.timedelta(seconds=LEASE), free, context.destination_slots.limits())
-    claimed = await context.writer.do(_claim, request)
+    until, limits = now + dt.timedelta(seconds=LEASE), context.destination_slots.limits()
+    claimed = await context.writers.journeys.run(_claim, now=now, until=until, most=free, slots=limits)
     for each in claimed:
         context.destination_slots.acquire(each.message.destination)
         pool.start(deliver(context, each))
     return len(claimed)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _ClaimRequest:
-    now: dt.datetime
-    until: dt.datetime
-    most: int
-    slots: Mapping[str, int]
-
-
-async def _claim(connection: AsyncConnection, requests: Sequence[_ClaimRequest]) -> list[list[Claimed]]:
-    return [await _claim_one(connection, request) for request in requests]
-
-
-async def _claim_one(connection: AsyncConnection, request: _ClaimRequest) -> list[Claimed]:
-    rows = await queue.claim_messages(
-        connection, now=request.now, until=request.until, most=request.most, each=EACH, slots=request.slots
-    )
+async def _claim(
+    connection: AsyncConnection, *, now: dt.datetime, until: dt.datetime, most: int, slots: Mapping[str, int]
+) -> list[Claimed]:
+    rows = await queue.claim_messages(connection, now=now, until=until, most=most, each=EACH, slots=slots)
     messages = [message_of(row) for row in rows]
     ids = {message.endpoint_id for message in messages if message.endpoint_id is not None}
     found = await endpoints.of_ids(connection, ids)
@@ -77,7 +65,7 @@ async def deliver(context: Context, claimed: Claimed) -> None:
     try:
         attempt = _undeliverable(context, claimed) or await _post(context, claimed)
         settlement = settlement_after(context, claimed, attempt)
-        disabled = await context.writer.do(context.once(settle), settlement)
+        disabled = await context.writers.journeys.batch(functools.partial(settle, context), settlement)
         _log(claimed, attempt, settlement.row["state"], disabled)
     finally:
         context.destination_slots.release(message.destination)

@@ -129,7 +129,7 @@ async def sent(world: World, url: str, *, registered: bool) -> tuple[Message, li
     )
     await keep(world.context.database, task)
     async with world.context.database.writing() as connection:
-        await endpoints.register(connection, [endpoint], most=9)
+        await endpoints.register(connection, endpoint, most=9)
         await message_store.insert(connection, [a_message(task, url=url, due_at=now, **where)])
     pool = TaskPool(1)
     await dispatch.run_due(world.context, pool)
@@ -214,7 +214,7 @@ async def test_message_to_a_deleted_or_disabled_endpoint_is_discarded_unsent(sql
         )
         await keep(world.context.database, task)
         async with world.context.database.writing() as connection:
-            await endpoints.register(connection, [off], most=9)
+            await endpoints.register(connection, off, most=9)
             for sequence, to in ((2, off.id), (3, new_id())):
                 owed = a_message(
                     task,
