@@ -2,14 +2,15 @@
 
 import asyncio
 import datetime as dt
-import email.utils
 import functools
 from collections.abc import Mapping
 
 import httpx
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from service.domain.http_dates import retry_after
 from service.domain.schedules import FAILING_LONG, LEASE
+from service.domain.text import storable
 from service.domain.webhook_events import TEST
 from service.flows.concurrency import EACH, TaskPool
 from service.flows.context import Context, log
@@ -105,28 +106,16 @@ async def _post(context: Context, claimed: Claimed) -> Attempt:
         refused = error if isinstance(error, ForbiddenAddress) else forbidden(error)
         reason = str(refused) if refused is not None else f"{type(error).__name__} {error}".strip()
         hopeless = refused is not None or isinstance(error, _NO_ADDRESS)
-        return Attempt(at=at, seconds=_clock() - since, error=_storable(reason)[:MAX_ERROR_KEPT], hopeless=hopeless)
+        return Attempt(at=at, seconds=_clock() - since, error=storable(reason)[:MAX_ERROR_KEPT], hopeless=hopeless)
     context.destination_slots.answered(message.destination, in_time=True)
     return Attempt(
         at=at,
         seconds=_clock() - since,
         status=answer.status,
         error=None if answer.status in SUCCESSES else f"HTTP {answer.status}",
-        answer=_storable(answer.body[:MAX_ANSWER_KEPT].decode("utf-8", "replace")) or None,
-        retry_after=_retry_after(answer.headers, context.now()),
+        answer=storable(answer.body[:MAX_ANSWER_KEPT].decode("utf-8", "replace")) or None,
+        retry_after=retry_after(answer.headers, now=context.now()),
     )
-
-
-def _retry_after(headers: Mapping[str, str], now: dt.datetime) -> float | None:
-    """Return the seconds that ``Retry-After`` states, as a number or as a date."""
-    value = headers.get("retry-after", "").strip()
-    if value.isdecimal():
-        return float(value[:9])
-    try:
-        at = email.utils.parsedate_to_datetime(value)
-        return max((at.replace(tzinfo=at.tzinfo or dt.UTC) - now).total_seconds(), 0.0)
-    except (ValueError, TypeError, OverflowError):
-        return None
 
 
 def _log(claimed: Claimed, attempt: Attempt, state: str, disabled: str | None) -> None:
@@ -144,11 +133,6 @@ def _log(claimed: Claimed, attempt: Attempt, state: str, disabled: str | None) -
     if disabled is not None:
         why = "answered 410 Gone" if disabled == "gone" else f"only failures for {FAILING_LONG / 3600:g} h"
         log.warning("endpoint disabled endpoint=%s client=%s reason=%r", message.endpoint_id, message.client, why)
-
-
-def _storable(text: str) -> str:
-    """Return a text without the characters that no database stores."""
-    return text.encode("utf-8", "replace").decode().replace("\x00", "")
 
 
 def _clock() -> float:
