@@ -12,7 +12,7 @@ MOVES: dict[State, frozenset[State]] = {
     # Back to queued from submitting when the upstream is known to have created nothing, and from unconfirmed by the
     # task's policy or an operator who accepts that it may be paid twice: only by ourselves.
     # A callback may prove a job of which the upstream had said that it did not exist.
-    State.QUEUED: frozenset({State.SUBMITTING, State.SUBMITTED}) | _AFTER_TAKEN,
+    State.QUEUED: frozenset({State.SUBMITTING, State.UNCONFIRMED, State.SUBMITTED}) | _AFTER_TAKEN,
     State.SUBMITTING: frozenset({State.QUEUED, State.UNCONFIRMED, State.SUBMITTED}) | _AFTER_TAKEN,
     State.UNCONFIRMED: frozenset({State.QUEUED, State.SUBMITTED}) | _AFTER_TAKEN,
     State.SUBMITTED: _AFTER_TAKEN,
@@ -101,6 +101,8 @@ def _move(task: Task, update: Update, *, now: datetime, source: Source) -> Task:
         results=_final(merge_results(task.results, update.results)),
         failure=None if state is State.SUCCEEDED else failure,
         progress=100 if state is State.SUCCEEDED else moved.progress,
+        # An earlier report of failure may have said that the price was given back.
+        refunded=update.refunded if state is State.SUCCEEDED else moved.refunded,
         decided_by="dovecote" if source in _OURS else "provider",
         outcome_source=source,
         finished_at=now,

@@ -6,6 +6,7 @@ import datetime as dt
 import functools
 import logging
 import random
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -59,6 +60,11 @@ class Upstream:
         return next(fitting, None)
 
 
+def _elapsed() -> float:
+    """Return seconds since the machine started, including those in which it was suspended."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
+
+
 @dataclasses.dataclass(slots=True, kw_only=True)
 class Context:
     """One process's hands and eyes. Tests give their own clock, chance and network."""
@@ -76,6 +82,8 @@ class Context:
     unknown_words: Counter[tuple[str, str]] = dataclasses.field(default_factory=Counter)
     clock: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC)
     chance: Callable[[], float] = random.random
+    monotonic: Callable[[], float] = _elapsed
+    """Seconds that no change of the wall clock affects, for the age of a claim."""
     waits: tuple[WaitingFor, ...] = ()
     """Everything that a queued task can wait for."""
     limited: frozenset[str] = frozenset()

@@ -26,6 +26,8 @@ from service.store import upstreams as upstream_store
 from service.store.database import StoreUnavailable
 
 MAX_CONCURRENT = 100
+ASK_WITHIN = LEASE / 2
+"""Seconds after their claim within which tasks are polled; later another process may have claimed them."""
 SLOT_WAIT = 2.0
 """Seconds until a task is polled again whose upstream had no free slot."""
 
@@ -38,7 +40,7 @@ async def run_due(context: Context, pool: TaskPool) -> int:
     room = min(pool.free, MAX_CONCURRENT)
     if not room:
         return 0
-    now = context.now()
+    now, claimed_at = context.now(), context.monotonic()
     claimed: list[Task] = await context.writer.do(_claim, (now, now + dt.timedelta(seconds=LEASE), room))
     groups: dict[tuple[str, str], list[Task]] = defaultdict(list)
     for task in claimed:
@@ -55,7 +57,7 @@ async def run_due(context: Context, pool: TaskPool) -> int:
         if fits < 1:
             pool.start(_postpone(context, batch, (1 - fits) * wait))
         elif upstream.polls.try_acquire():
-            pool.start(_poll_in_slot(context, upstream, batch))
+            pool.start(_poll_in_slot(context, upstream, batch, ask_before=claimed_at + ASK_WITHIN))
         else:
             pool.start(_postpone(context, batch, SLOT_WAIT))
     return len(claimed)
@@ -99,9 +101,12 @@ async def _take_slots(
     return answers
 
 
-async def _poll_in_slot(context: Context, upstream: Upstream, tasks: list[Task]) -> None:
+async def _poll_in_slot(context: Context, upstream: Upstream, tasks: list[Task], *, ask_before: float) -> None:
     try:
-        await poll(context, tasks)
+        if context.monotonic() <= ask_before:
+            await poll(context, tasks)
+        else:  # the process was paused, and another may poll them by now
+            await _release(context, tasks)
     except StoreUnavailable as error:
         log.warning("poll cannot be written and is repeated upstream=%s error=%s", upstream.name, error)
         await _release(context, tasks)
