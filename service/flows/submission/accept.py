@@ -40,7 +40,7 @@ async def accept(
         if known is None or known.request_hash != request_hash(request):
             raise
         return task_store.Accepted(known, new=False)
-    accepted = await context.writer.do_first(task_store.accept, task)
+    accepted = await context.writers.requests.batch(task_store.accept, task)
     if accepted.new:
         context.signals.wake("submit")
     elif accepted.task.request_hash != task.request_hash:

@@ -12,7 +12,7 @@ from service.flows.concurrency import TaskPool
 from service.flows.submission import run as submission_run
 from service.flows.submission.send import SEND_WITHIN
 from service.sandbox import Faults
-from service.store import upstreams as upstream_store
+from service.store import circuits as circuit_store
 from tests.support.routes import three_upstreams
 from tests.support.world import World
 
@@ -120,7 +120,7 @@ async def test_probe_that_was_not_sent_leaves_the_circuit_open(
         paused.resume()
         await pool.finish()
         async with world.context.database.reading() as connection:
-            [circuit] = (await upstream_store.all_circuits(connection)).values()
+            [circuit] = (await circuit_store.all_known(connection)).values()
         assert circuit.standing(world.clock()) == "probing"
 
 
