@@ -3,8 +3,11 @@
 import asyncio
 import dataclasses
 import datetime as dt
+import enum
+import math
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from typing import Final, Literal, TypeVar
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -20,7 +23,7 @@ from service.flows.context import Context, Upstream, log
 from service.flows.conversation import run_exchange
 from service.flows.submission.cancel import cancel_if_pending
 from service.flows.submission.reconcile import reconcile
-from service.providers.dialect import Dialect
+from service.providers.dialect import Call, Dialect, Reply
 from service.store import queue
 from service.store import upstreams as upstream_store
 from service.store.database import StoreUnavailable
@@ -31,8 +34,19 @@ ASK_WITHIN = LEASE / 2
 SLOT_WAIT = 2.0
 """Seconds until a task is polled again whose upstream had no free slot."""
 
-Found = Update | UpstreamError | None
+SINGLY_FOR = 600.0
+"""Seconds for which tasks are polled singly after the batch query of their upstream failed."""
+
+
+class _AtOnce(enum.Enum):
+    AT_ONCE = enum.auto()
+
+
+AT_ONCE: Final = _AtOnce.AT_ONCE
+"""The task was not asked about, and is to be polled singly at once."""
+Found = Update | UpstreamError | Literal[_AtOnce.AT_ONCE] | None
 """What the provider said, why it said nothing, or None: there was nothing to ask."""
+Answer = TypeVar("Answer")
 
 
 async def run_due(context: Context, pool: TaskPool) -> int:
@@ -123,8 +137,9 @@ async def _postpone(context: Context, tasks: list[Task], wait: float) -> None:
 
 
 def _batches(context: Context, tasks: list[Task]) -> list[list[Task]]:
-    dialect = context.dialect(tasks[0])
-    size = dialect.batch_size if dialect is not None else 1
+    upstream, dialect = context.upstreams.get(tasks[0].upstream or ""), context.dialect(tasks[0])
+    batched = upstream is not None and dialect is not None and not _polls_singly(context, upstream, dialect)
+    size = dialect.batch_size if dialect is not None and batched else 1
     known = [task for task in tasks if task.external_id is not None]
     unknown = [[task] for task in tasks if task.external_id is None]
     return unknown + [known[start : start + size] for start in range(0, len(known), size)]
@@ -171,37 +186,73 @@ async def _ask(context: Context, tasks: list[Task]) -> Mapping[UUID, Found]:
     first = tasks[0]
     upstream, dialect = context.upstreams.get(first.upstream or ""), context.dialect(first)
     if upstream is None or dialect is None or first.external_id is None:
-        return {task.id: None for task in tasks}
-    try:
-        if len(tasks) > 1:
-            return await _ask_many(context, upstream, dialect, tasks)
-        return {first.id: await run_exchange(context, upstream, dialect, dialect.poll(first))}
-    except UpstreamError as error:
-        if len(tasks) > 1 and not isinstance(error, Unavailable | AccountProblem):
-            # One bad id, or a gateway without the route, must not hide the state of all tasks.
-            return await _ask_each(context, tasks)
-        return {task.id: error for task in tasks}
-    except Exception as error:  # noqa: BLE001 - our own fault while reading; the task is polled again
-        log.exception("poll cannot be read task=%s", first.id)
-        failed = UpstreamError("unreadable", f"the answer could not be read: {error!r}"[:300])
-        return {task.id: failed for task in tasks}
-
-
-async def _ask_each(context: Context, tasks: list[Task]) -> Mapping[UUID, Found]:
-    found: dict[UUID, Found] = {}
+        return dict.fromkeys((task.id for task in tasks), None)
+    if len(tasks) == 1:
+        return {first.id: await _ask_one(context, upstream, dialect, first)}
+    found = dict(await _ask_many(context, upstream, dialect, tasks))
     for task in tasks:
-        found |= await _ask(context, [task])
+        # The batch query may be stale or broken: no task expires on its word alone.
+        if context.now() >= task.deadline_at and not _is_end(found[task.id]):
+            found[task.id] = await _ask_one(context, upstream, dialect, task)
     return found
+
+
+def _is_end(found: Found) -> bool:
+    return isinstance(found, Update) and found.state in ENDED
+
+
+async def _ask_one(context: Context, upstream: Upstream, dialect: Dialect, task: Task) -> Found:
+    return await _answer_to(context, upstream, dialect, dialect.poll(task))
+
+
+async def _answer_to(
+    context: Context, upstream: Upstream, dialect: Dialect, exchange: Generator[Call, Reply, Answer]
+) -> Answer | UpstreamError:
+    """Run an exchange and return its answer, or why there is none."""
+    try:
+        return await run_exchange(context, upstream, dialect, exchange)
+    except UpstreamError as error:
+        return error
+    except Exception as error:  # noqa: BLE001 - our own fault while reading; the task is polled again
+        log.exception("poll cannot be read upstream=%s dialect=%s", upstream.name, dialect.key)
+        return UpstreamError("unreadable", f"the answer could not be read: {error!r}"[:300])
 
 
 async def _ask_many(context: Context, upstream: Upstream, dialect: Dialect, tasks: list[Task]) -> Mapping[UUID, Found]:
     """Ask in one request; an id that is missing from the answer is asked about singly before that counts."""
-    answers = await run_exchange(context, upstream, dialect, dialect.poll_many(tasks))
+    answers = await _answer_to(context, upstream, dialect, dialect.poll_many(tasks))
+    if isinstance(answers, UpstreamError):
+        return await _without_batch(context, upstream, dialect, tasks, answers)
     found: dict[UUID, Found] = {}
     for task in tasks:
         answer = answers.get(task.external_id or "")
-        found |= {task.id: answer} if answer is not None else await _ask(context, [task])
+        found[task.id] = answer if answer is not None else await _ask_one(context, upstream, dialect, task)
     return found
+
+
+async def _without_batch(
+    context: Context, upstream: Upstream, dialect: Dialect, tasks: list[Task], error: UpstreamError
+) -> Mapping[UUID, Found]:
+    """Ask about one task singly after a batch query failed. If that works, the others are polled singly, too.
+
+    Single polls then go on for a while: a gateway without the batch query, or one bad id, must not hide all tasks.
+    """
+    first, *others = tasks
+    answer = await _ask_one(context, upstream, dialect, first)
+    single_works = not isinstance(answer, UpstreamError) or isinstance(answer, NotFound)
+    if not single_works and isinstance(error, Unavailable | AccountProblem):
+        return {first.id: answer, **dict.fromkeys((task.id for task in others), error)}
+    if not _polls_singly(context, upstream, dialect):
+        log.warning(
+            "batch query failed; polling singly upstream=%s dialect=%s error=%s", upstream.name, dialect.key, error
+        )
+    upstream.batch_retry_at[dialect.key] = context.monotonic() + SINGLY_FOR
+    return {first.id: answer, **dict.fromkeys((task.id for task in others), AT_ONCE)}
+
+
+def _polls_singly(context: Context, upstream: Upstream, dialect: Dialect) -> bool:
+    """Whether the batch query of a dialect failed a short while ago, and single polls are used instead."""
+    return context.monotonic() < upstream.batch_retry_at.get(dialect.key, -math.inf)
 
 
 def _change(context: Context, task: Task, found: Found, *, attempt: int | None) -> Change:
@@ -210,6 +261,8 @@ def _change(context: Context, task: Task, found: Found, *, attempt: int | None) 
     match found:
         case None:
             return CheckPostponed(task_id=task.id, attempt=attempt)
+        case _AtOnce():
+            return CheckPostponed(task_id=task.id, attempt=attempt, until=now)
         case NotFound():
             return _not_found(task, found, attempt, now)
         case UpstreamError():
