@@ -39,7 +39,10 @@ class StatusReported(ChangeOfTask):
     def effect(self) -> Effect:
         """Return the report; an answer ends any trouble that was noted."""
         fields: dict[str, Any] = {}
-        if self.source is Source.POLL or self.update.state is not None:
+        word = self.update.unknown_word
+        if word is not None:
+            fields["last_error"] = f"the provider reports the status {word[:80]!r}, which Dovecote does not know"
+        elif self.source is Source.POLL or self.update.state is not None:
             fields["last_error"] = None
         if self.source is Source.POLL:
             fields["missing_since"] = None

@@ -87,8 +87,9 @@ def _move(task: Task, update: Update, *, now: datetime, source: Source) -> Task:
     """Make an allowed move."""
     state = update.state
     assert state is not None  # noqa: S101 - for the type checker: the caller has looked
-    since = now if state is State.UNCONFIRMED else task.unconfirmed_since if state in _BOUGHT_AGAIN else None
-    moved = dataclasses.replace(task, state=state, waits_for=None, unconfirmed_since=since)
+    moved = dataclasses.replace(
+        task, state=state, waits_for=None, unconfirmed_since=_unconfirmed_since(task, state, now, source)
+    )
     if state in _TAKEN and task.submitted_at is None:
         moved = dataclasses.replace(moved, submitted_at=now)
     if state not in ENDED:
@@ -107,6 +108,13 @@ def _move(task: Task, update: Update, *, now: datetime, source: Source) -> Task:
         outcome_source=source,
         finished_at=now,
     )
+
+
+def _unconfirmed_since(task: Task, state: State, now: datetime, source: Source) -> datetime | None:
+    """Return since when a job may exist of which nothing is known: until the provider proves or denies it."""
+    if state is State.UNCONFIRMED:
+        return now
+    return task.unconfirmed_since if state in _BOUGHT_AGAIN or (state in ENDED and source in _OURS) else None
 
 
 def _complete(task: Task, update: Update, *, now: datetime) -> Task | None:
