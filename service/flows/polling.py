@@ -23,7 +23,9 @@ from service.flows.context import Context, Upstream, log
 from service.flows.conversation import run_exchange
 from service.flows.submission.cancel import cancel_if_pending
 from service.flows.submission.reconcile import reconcile
-from service.providers.dialect import Call, Dialect, Reply
+from service.providers.capabilities import CanPollMany
+from service.providers.dialect import Dialect
+from service.providers.wire import Call, ManyExchange, Reply
 from service.store import queue
 from service.store import upstreams as upstream_store
 from service.store.database import StoreUnavailable
@@ -138,8 +140,9 @@ async def _postpone(context: Context, tasks: list[Task], wait: float) -> None:
 
 def _batches(context: Context, tasks: list[Task]) -> list[list[Task]]:
     upstream, dialect = context.upstreams.get(tasks[0].upstream or ""), context.dialect(tasks[0])
-    batched = upstream is not None and dialect is not None and not _polls_singly(context, upstream, dialect)
-    size = dialect.batch_size if dialect is not None and batched else 1
+    size = 1
+    if upstream is not None and isinstance(dialect, CanPollMany) and not _polls_singly(context, upstream, dialect):
+        size = dialect.facts.batch_size
     known = [task for task in tasks if task.external_id is not None]
     unknown = [[task] for task in tasks if task.external_id is None]
     return unknown + [known[start : start + size] for start in range(0, len(known), size)]
@@ -187,9 +190,9 @@ async def _ask(context: Context, tasks: list[Task]) -> Mapping[UUID, Found]:
     upstream, dialect = context.upstreams.get(first.upstream or ""), context.dialect(first)
     if upstream is None or dialect is None or first.external_id is None:
         return dict.fromkeys((task.id for task in tasks), None)
-    if len(tasks) == 1:
-        return {first.id: await _ask_one(context, upstream, dialect, first)}
-    found = dict(await _ask_many(context, upstream, dialect, tasks))
+    if len(tasks) == 1 or not isinstance(dialect, CanPollMany):
+        return {task.id: await _ask_one(context, upstream, dialect, task) for task in tasks}
+    found = dict(await _ask_many(context, upstream, dialect, dialect.poll_many(tasks), tasks))
     for task in tasks:
         # The batch query may be stale or broken: no task expires on its word alone.
         if context.now() >= task.deadline_at and not _is_end(found[task.id]):
@@ -214,13 +217,15 @@ async def _answer_to(
     except UpstreamError as error:
         return error
     except Exception as error:  # noqa: BLE001 - our own fault while reading; the task is polled again
-        log.exception("poll cannot be read upstream=%s dialect=%s", upstream.name, dialect.key)
+        log.exception("poll cannot be read upstream=%s dialect=%s", upstream.name, dialect.facts.key)
         return UpstreamError("unreadable", f"the answer could not be read: {error!r}"[:300])
 
 
-async def _ask_many(context: Context, upstream: Upstream, dialect: Dialect, tasks: list[Task]) -> Mapping[UUID, Found]:
+async def _ask_many(
+    context: Context, upstream: Upstream, dialect: Dialect, query: ManyExchange, tasks: list[Task]
+) -> Mapping[UUID, Found]:
     """Ask in one request; an id that is missing from the answer is asked about singly before that counts."""
-    answers = await _answer_to(context, upstream, dialect, dialect.poll_many(tasks))
+    answers = await _answer_to(context, upstream, dialect, query)
     if isinstance(answers, UpstreamError):
         return await _without_batch(context, upstream, dialect, tasks, answers)
     found: dict[UUID, Found] = {}
@@ -244,15 +249,18 @@ async def _without_batch(
         return {first.id: answer, **dict.fromkeys((task.id for task in others), error)}
     if not _polls_singly(context, upstream, dialect):
         log.warning(
-            "batch query failed; polling singly upstream=%s dialect=%s error=%s", upstream.name, dialect.key, error
+            "batch query failed; polling singly upstream=%s dialect=%s error=%s",
+            upstream.name,
+            dialect.facts.key,
+            error,
         )
-    upstream.batch_retry_at[dialect.key] = context.monotonic() + SINGLY_FOR
+    upstream.batch_retry_at[dialect.facts.key] = context.monotonic() + SINGLY_FOR
     return {first.id: answer, **dict.fromkeys((task.id for task in others), AT_ONCE)}
 
 
 def _polls_singly(context: Context, upstream: Upstream, dialect: Dialect) -> bool:
     """Whether the batch query of a dialect failed a short while ago, and single polls are used instead."""
-    return context.monotonic() < upstream.batch_retry_at.get(dialect.key, -math.inf)
+    return context.monotonic() < upstream.batch_retry_at.get(dialect.facts.key, -math.inf)
 
 
 def _change(context: Context, task: Task, found: Found, *, attempt: int | None) -> Change:

@@ -10,7 +10,8 @@ import pytest
 
 from service.domain.task import State, Task
 from service.flows.polling import SINGLY_FOR
-from service.providers import DIALECTS
+from service.providers.capabilities import CanPollMany
+from service.providers.registry import DIALECTS
 from service.sandbox import Faults, InProcessTransport
 from tests.support.world import JOB_SECONDS, World
 
@@ -184,7 +185,7 @@ async def test_single_polls_keep_the_rate_of_the_upstream(sqlite_url: str) -> No
 
 def test_every_dialect_with_a_batch_query_is_known() -> None:
     """A new one is to be played here, too."""
-    assert {name for name, dialect in DIALECTS.items() if dialect.batch_size > 1} == {
+    assert {name for name, dialect in DIALECTS.items() if isinstance(dialect, CanPollMany)} == {
         "midjourney/proxy",
         "suno/newapi",
     }

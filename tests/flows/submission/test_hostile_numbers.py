@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from service.providers import FAMILIES
+from service.providers.registry import FAMILIES
 from tests.support.world import World
 
 NUMBERS: dict[str, str] = {
