@@ -319,7 +319,7 @@ async def test_a_stream_outlives_a_database_that_is_away(world: World) -> None:
         await world.work()
         await until_idle(world.context.database)
         assert reader.events == []
-        for stream in (stream for turn in streams._turns for stream in turn):
+        for stream in (stream for group in streams._groups for stream in group):
             stream.beat()
         assert (await reader.have(1))[0]["type"] == "task.submitted"  # a heartbeat after a failure reads again
         world.context.signals.changed = signals  # type: ignore[method-assign]
