@@ -13,7 +13,7 @@ from service.flows.context import Context
 from service.flows.render import show_task_briefly
 from service.flows.signals import feed_of
 from service.store import feed as feed_store
-from service.store.feed import Told
+from service.store.feed import FeedItem
 
 HELD_BACK: Final = 0.05
 """Seconds until another look where a transaction under way holds news back."""
@@ -23,7 +23,7 @@ HELD_BACK: Final = 0.05
 class Page:
     """Some of what a client is told, in order."""
 
-    told: Sequence[Told]
+    told: Sequence[FeedItem]
     next: int
     """The cursor to go on from. Nothing will ever appear at or before it."""
     more: bool = False
@@ -38,7 +38,7 @@ async def of_client(context: Context, client: str, *, after: int, most: int, typ
     """Read a page of a client's feed."""
     async with context.database.reading() as connection:
         until = await feed_store.horizon(connection)
-        found = await feed_store.to_client(connection, client, after=after, most=most, types=types)
+        found = await feed_store.of_client(connection, client, after=after, most=most, types=types)
     told = [each for each in found if each.id <= until]
     full = len(told) == most
     return Page(told=told, next=told[-1].id if full else max(after, until), more=full, held_back=len(told) < len(found))
@@ -86,7 +86,7 @@ async def now(context: Context) -> int:
         return await feed_store.horizon(connection)
 
 
-def show_told(told: Told, *, at: dt.datetime) -> dict[str, Any]:
+def show_told(told: FeedItem, *, at: dt.datetime) -> dict[str, Any]:
     """Write one piece of news as the feed and the streams show it."""
     return {
         "id": str(told.id),
