@@ -31,6 +31,7 @@ from service.web import callbacks, docs, health
 from service.web.api import ENDPOINTS
 from service.web.auth.bearer import Authenticator
 from service.web.problems import HANDLERS
+from service.web.request_body import BodyBudget
 from service.web.security_headers import SecurityHeaders
 from service.web.sse import Streams
 from service.worker import working
@@ -136,6 +137,7 @@ def callback_application(context: Context) -> ASGIApp:
 def _around(context: Context, app: Starlette) -> ASGIApp:
     app.state.context = context
     app.state.streams = Streams(context)
+    app.state.bodies = BodyBudget(context.settings.max_body)
     return SecurityHeaders(app)
 
 
@@ -168,4 +170,4 @@ def routes(settings: Settings, role: Role = "all") -> list[Route]:
 
 
 async def _to_docs(_: Request) -> Response:
-    return RedirectResponse("/docs")
+    return RedirectResponse("docs")  # relative: it keeps the path prefix of a proxy

@@ -13,7 +13,7 @@ from starlette.routing import Route
 
 from service.app import routes
 from service.flows.render import show_task
-from service.providers import FAMILIES
+from service.providers.registry import FAMILIES
 from service.settings.model import Settings
 from service.web.api import ENDPOINTS
 from service.web.api.openapi import document
@@ -204,7 +204,7 @@ def test_what_is_written_on_the_page_is_escaped() -> None:
 async def test_both_are_served_to_anybody_on_this_machine(api: httpx.AsyncClient) -> None:
     assert (await api.get("/openapi.json")).json() == orjson.loads(orjson.dumps(DOCUMENT))
     root = await api.get("/")
-    assert (root.status_code, root.headers["location"]) == (307, "/docs")
+    assert (root.status_code, root.headers["location"]) == (307, "docs")
 
 
 @pytest.mark.parametrize(
