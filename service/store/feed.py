@@ -17,8 +17,8 @@ from service.domain.task import State, Task
 from service.store.tables import events, tasks
 from service.store.tasks import task_of
 
-MAX_FIELD_CHARACTERS: Final = 20_000
-"""Characters of JSON above which a field of a task is not read: an input may contain whole images."""
+MAX_FIELD: Final = 20_000
+"""Characters of JSON above which a field of a task is not read: an input may hold whole pictures."""
 
 _EMPTY: Final[dict[str, Any]] = {"input": {}, "options": {}, "results": [], "next_actions": []}
 """Fields that may be large, and their values where they are not read."""
@@ -26,10 +26,10 @@ _EMPTY: Final[dict[str, Any]] = {"input": {}, "options": {}, "results": [], "nex
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class FeedItem:
-    """An item of a client's feed."""
+    """One entry of a feed: an event that is announced, with its task."""
 
     id: int
-    """Its position in the feeds of all clients."""
+    """Its position in the one order of all items."""
     type: str
     at: datetime
     sequence: int
@@ -43,7 +43,7 @@ def _unless_large(name: str) -> Any:
     column = tasks.c[name]
     if name not in _EMPTY:
         return column
-    return case((func.length(cast(column, Text)) <= MAX_FIELD_CHARACTERS, column), else_=None).label(name)
+    return case((func.length(cast(column, Text)) <= MAX_FIELD, column), else_=None).label(name)
 
 
 _ITEMS = (
@@ -52,16 +52,16 @@ _ITEMS = (
         events.c.message.label("item_type"),
         events.c.at.label("item_at"),
         events.c.sequence.label("item_sequence"),
-        *(_unless_large(column.name) for column in tasks.columns),
+        *(_light(column.name) for column in tasks.columns),
     )
     .join(tasks, tasks.c.id == events.c.task_id)
     .where(events.c.message.is_not(None), events.c.id > bindparam("after"))
     .order_by(events.c.id)
     .limit(bindparam("most"))
 )
-_OF_CLIENT = _ITEMS.where(events.c.client == bindparam("of_client"))
-_OF_TYPES = _OF_CLIENT.where(events.c.message.in_(bindparam("types", expanding=True)))
-_OF_TASK = _ITEMS.where(events.c.task_id == bindparam("of_task"))
+_ITEMS_OF_CLIENT = _ITEMS.where(events.c.client == bindparam("of_client"))
+_ITEMS_OF_TYPES = _ITEMS_OF_CLIENT.where(events.c.message.in_(bindparam("types", expanding=True)))
+_ITEMS_OF_TASK = _ITEMS.where(events.c.task_id == bindparam("of_task"))
 
 
 def _item_of(row: Row[Any]) -> FeedItem:
@@ -75,18 +75,18 @@ def _item_of(row: Row[Any]) -> FeedItem:
 async def of_client(
     connection: AsyncConnection, client: str, *, after: int, most: int, types: Sequence[str] = ()
 ) -> list[FeedItem]:
-    """Read a client's feed, oldest first. It is complete only up to a :func:`horizon` that was read before."""
+    """Read what a client is told, oldest first. Only up to :func:`horizon`, asked for before, is it complete."""
     given: dict[str, Any] = {"of_client": client, "after": after, "most": most}
     if types:
-        rows = await connection.execute(_OF_TYPES, {**given, "types": list(types)})
+        rows = await connection.execute(_ITEMS_OF_TYPES, {**given, "types": list(types)})
     else:
-        rows = await connection.execute(_OF_CLIENT, given)
+        rows = await connection.execute(_ITEMS_OF_CLIENT, given)
     return [_item_of(row) for row in rows]
 
 
 async def of_task(connection: AsyncConnection, task_id: UUID, *, after: int, most: int) -> list[FeedItem]:
-    """Read the feed of one task, oldest first. It is complete: events of a task are written under its row lock."""
-    rows = await connection.execute(_OF_TASK, {"of_task": task_id, "after": after, "most": most})
+    """Read what is told of one task, oldest first. It is complete: who writes of a task holds its row until the commit."""
+    rows = await connection.execute(_ITEMS_OF_TASK, {"of_task": task_id, "after": after, "most": most})
     return [_item_of(row) for row in rows]
 
 

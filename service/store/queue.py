@@ -81,14 +81,14 @@ _CLAIM_MESSAGES = (
 
 
 async def claim_messages(
-    connection: AsyncConnection, *, now: datetime, until: datetime, most: int, each: int, places: Mapping[str, int]
+    connection: AsyncConnection, *, now: datetime, until: datetime, most: int, each: int, slots: Mapping[str, int]
 ) -> Sequence[Row[Any]]:
-    """Claim the messages that are due, the longest due first, as far as their destinations have free slots.
+    """Take the messages that are longest due, until a time, as far as their destinations have slots.
 
-    :param each: free slots of a destination by default
-    :param places: destinations with another number of free slots
+    :param each: how many slots a destination has
+    :param slots: those that have another number of slots left
     """
-    chosen = await claim_module.choose(connection, now=now, most=most, each=each, places=places)
+    chosen = await claim_module.choose(connection, now=now, most=most, each=each, slots=slots)
     if not chosen:
         return []
     rows = await connection.execute(_CLAIM_MESSAGES, {"ids": chosen, "until": until})
