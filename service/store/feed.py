@@ -52,7 +52,7 @@ _ITEMS = (
         events.c.message.label("item_type"),
         events.c.at.label("item_at"),
         events.c.sequence.label("item_sequence"),
-        *(_light(column.name) for column in tasks.columns),
+        *(_unless_large(column.name) for column in tasks.columns),
     )
     .join(tasks, tasks.c.id == events.c.task_id)
     .where(events.c.message.is_not(None), events.c.id > bindparam("after"))

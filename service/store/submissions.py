@@ -32,7 +32,7 @@ _SETTLE = (
         # another submission.
         or_(
             submissions.c.outcome == "sending",
-            and_(submissions.c.outcome == "uncertain", bindparam("superseded_at", type_=Instant).is_not(None)),
+            and_(submissions.c.outcome == "uncertain", bindparam("superseded_at", type_=UtcTime).is_not(None)),
             and_(submissions.c.outcome == "uncertain", bindparam("certain", type_=Boolean)),
             bindparam("taken", type_=Boolean),
         ),

@@ -70,7 +70,7 @@ async def test_nothing_appears_behind_a_reader_although_a_later_number_is_commit
         async def seen(after: int) -> feed_flow.Page:
             async with database.reading() as connection:
                 until = await feed_store.horizon(connection)
-                found = await feed_store.to_client(connection, "default", after=after, most=10)
+                found = await feed_store.of_client(connection, "default", after=after, most=10)
             return feed_flow.Page(items=[each for each in found if each.id <= until], next=until)
 
         async with database.writing() as first:
