@@ -43,9 +43,7 @@ CALLS: dict[str, Callable[[Client, Query, Body], Any]] = {
     "POST /v1/tasks/{id}/input": lambda client, _, body: client.send_input(ID, body),
     "POST /v1/tasks/{id}/retry": lambda client, _, body: client.retry(ID, **body),
     "POST /v1/tasks/{id}/refresh": lambda client, *_: client.refresh(ID),
-    "GET /v1/events": lambda client, query, _: next(
-        client.events(query["after"], types=query["type"], follow=True)
-    ),
+    "GET /v1/events": lambda client, query, _: next(client.events(query["after"], types=query["type"], follow=True)),
     "GET /v1/events/stream": lambda client, query, _: list(client.stream(after=query["after"], types=query["type"])),
     "GET /v1/tasks/{id}/stream": lambda client, query, _: list(client.stream(ID, after=query["after"])),
     "POST /v1/endpoints": lambda client, _, body: client.endpoints.create(body.pop("url"), **body),

@@ -68,7 +68,5 @@ def _sample_of(kind: str, schema: Mapping[str, Any], text: str) -> Any:
             return (schema.get("examples") or ["1"])[0] if "pattern" in schema else text
         case "integer" | "number":
             return max(schema.get("minimum", 1), 1)
-        case "boolean":
-            return True
         case _:
-            return None
+            return kind == "boolean" or None
