@@ -7,7 +7,7 @@ import pytest
 
 from service.domain.validation import Schema
 from service.flows.submission.request import REQUEST
-from service.providers import FAMILIES
+from service.providers.registry import FAMILIES
 
 SCHEMA = {
     "properties": {
