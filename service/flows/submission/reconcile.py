@@ -10,9 +10,10 @@ from collections.abc import Sequence
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.domain.changes import Change, CheckFailed, Ended, LostJobFound, ResubmissionAllowed
+from service.domain.changes import Change, CheckFailed, Ended
 from service.domain.errors import UpstreamError
 from service.domain.schedules import reconciliation_ends
+from service.domain.submission_changes import LostJobFound, ResubmissionAllowed
 from service.domain.task import Failure, Source, State, Submission, Task
 from service.flows.apply import Applied, announce, apply, settle
 from service.flows.context import Context, log
