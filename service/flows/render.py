@@ -13,7 +13,7 @@ from service.providers import FAMILIES
 
 def show_task(task: Task, *, now: dt.datetime) -> dict[str, Any]:
     """Write a task as the API shows it."""
-    return {
+    shown = {
         "id": str(task.id),
         "family": task.family,
         "operation": task.operation,
@@ -48,6 +48,7 @@ def show_task(task: Task, *, now: dt.datetime) -> dict[str, Any]:
         "deadline_at": rfc3339(task.deadline_at),
         "next_check_at": rfc3339(task.due_at),
     }
+    return {**shown, "truncated": True} if task.large_input else shown
 
 
 BRIEF: Final = 20_000

@@ -259,7 +259,7 @@ async def test_the_web_server_tells_nothing_either(marked: World, log: Heard, mo
             with contextlib.suppress(ConnectionError):
                 await writer.wait_closed()
     asyncio.get_running_loop().set_debug(False)
-    assert "Exception in ASGI application" in log.text
+    assert "request failed status=500" in log.text
     assert "Invalid HTTP request" in log.text
     await assert_nothing_told(marked, log)
 

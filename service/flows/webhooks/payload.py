@@ -25,7 +25,7 @@ def body_of(kind: str, task: Task, at: dt.datetime, *, public_url: str | None) -
     :param public_url: where this Dovecote is reached; without it the link of a truncated body is a path
     """
     head = {"type": kind, "timestamp": rfc3339(at), "sequence": task.sequence}
-    if not _is_bulky(task):
+    if not (task.large_input or _is_bulky(task)):
         body = orjson.dumps({**head, "data": show_task(task, now=at)})
         if len(body) <= LARGEST:
             return body.decode()
