@@ -28,8 +28,8 @@ from service.domain.validation import (
 from service.domain.webhook_events import TYPES
 from service.flows.context import Context
 from service.flows.webhooks.url_check import url_mistakes
-from service.providers import DIALECTS, FAMILIES, PROVIDERS, Provider
-from service.providers.dialect import Family, Operation
+from service.providers.operation import Family, Operation
+from service.providers.registry import DIALECTS, FAMILIES, PROVIDERS, Provider
 
 MAX_CHECKED: Final = 20_000
 """Characters of a text that are checked against a schema: media are longer, and no schema has a larger limit."""
@@ -303,19 +303,24 @@ def _find(request: Mapping[str, Any], mistakes: list[Mistake]) -> tuple[Family |
 
 
 def _deadline(requested: Any, operation: Operation, now: dt.datetime, mistakes: list[Mistake]) -> dt.datetime:
+    """Return when to stop waiting. A number out of its range is a mistake of the schema already."""
     if isinstance(requested, str):
-        try:
-            deadline = dt.datetime.fromisoformat(requested)
-            seconds = (deadline - now).total_seconds()
-        except (ValueError, TypeError):
-            seconds = -1.0
-        if not DEADLINE_SECONDS[0] <= seconds <= DEADLINE_SECONDS[1]:
-            mistakes.append(
-                Mistake("deadline", f"is a time from {DEADLINE_SECONDS[0]} s to 7 days from now, with its zone (…Z)")
-            )
-            return now
+        return _deadline_at(requested, now, mistakes)
+    seconds = operation.deadline if requested is None or mistakes else requested
+    return now + dt.timedelta(seconds=seconds)
+
+
+def _deadline_at(requested: str, now: dt.datetime, mistakes: list[Mistake]) -> dt.datetime:
+    try:
+        deadline = dt.datetime.fromisoformat(requested)
+        seconds = (deadline - now).total_seconds()
+    except (ValueError, TypeError, OverflowError):
+        seconds = -1.0
+    if DEADLINE_SECONDS[0] <= seconds <= DEADLINE_SECONDS[1]:
         return deadline.astimezone(dt.UTC)
-    return now + dt.timedelta(seconds=requested if isinstance(requested, int | float) else operation.deadline)
+    words = f"is a time from {DEADLINE_SECONDS[0]} s to 7 days from now, with its zone (…Z)"
+    mistakes.append(Mistake("deadline", words))
+    return now
 
 
 def _route(
