@@ -298,10 +298,10 @@ async def take(connection: Any, table: str, seconds: float) -> Any:
 async def settle(connection: Any, table: str, row: UUID, *, attempt: int) -> None:
     which = {"of_row": row, "of_attempt": attempt, "due_at": None}
     if table == "callbacks":
-        await queue.settle_inbox(connection, [{**which, "decision": "applied", "detail": None, "decided_at": NOW}])
+        await queue.settle_callbacks(connection, [{**which, "decision": "applied", "detail": None, "decided_at": NOW}])
     else:
         done = {"state": "delivered", "delivered_at": NOW, "last_status": 200, "last_error": None}
-        await queue.settle_outbox(connection, [{**which, **done}])
+        await queue.settle_messages(connection, [{**which, **done}])
 
 
 async def undecided(connection: Any, table: str) -> int:

@@ -320,7 +320,7 @@ async def test_a_callback_that_comes_again_is_looked_at_again_if_it_was_not_take
         async with database.writing() as connection:
             await callback_store.receive(connection, [callback])
             settled = {"decision": decision, "detail": None, "decided_at": NOW, "due_at": None}
-            await queue.settle_inbox(connection, [{"of_row": callback.id, "of_attempt": 0, **settled}])
+            await queue.settle_callbacks(connection, [{"of_row": callback.id, "of_attempt": 0, **settled}])
         async with database.writing() as connection:
             await callback_store.receive(connection, [callback])
         async with database.reading() as connection:

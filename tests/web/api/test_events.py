@@ -70,7 +70,7 @@ async def test_nothing_appears_behind_a_reader_although_a_later_number_is_commit
         async def seen(after: int) -> feed_flow.Page:
             async with database.reading() as connection:
                 until = await feed_store.horizon(connection)
-                found = await feed_store.to_client(connection, "default", after=after, most=10)
+                found = await feed_store.of_client(connection, "default", after=after, most=10)
             return feed_flow.Page(items=[each for each in found if each.id <= until], next=until)
 
         async with database.writing() as first:
@@ -80,7 +80,7 @@ async def test_nothing_appears_behind_a_reader_although_a_later_number_is_commit
             early = await seen(0)
             assert early.items == []  # the second is committed, and must wait for the first
             async with database.reading() as connection:
-                [committed] = await feed_store.to_client(connection, "default", after=0, most=10)
+                [committed] = await feed_store.of_client(connection, "default", after=0, most=10)
             assert committed.task.id == quick.id
             assert early.next < committed.id
         late = await seen(early.next)
@@ -98,7 +98,7 @@ async def test_what_is_rolled_back_holds_nobody_back(database: Database) -> None
         await event_store.record(connection, [told(task, 2)])
     async with database.reading() as connection:
         until = await feed_store.horizon(connection)
-        [found] = await feed_store.to_client(connection, "default", after=0, most=10)
+        [found] = await feed_store.of_client(connection, "default", after=0, most=10)
     assert found.id == until
 
 
@@ -126,7 +126,7 @@ async def test_readers_see_each_event_once_and_in_order_while_several_write(data
             last = not writing
             async with database.reading() as connection:
                 until = await feed_store.horizon(connection)
-                rows = await feed_store.to_client(connection, "default", after=after, most=1000)
+                rows = await feed_store.of_client(connection, "default", after=after, most=1000)
             found += [(each.id, str(each.task.id), each.sequence) for each in rows if each.id <= until]
             after = max(after, until)
             if last:
@@ -202,7 +202,7 @@ async def test_large_fields_are_not_read_for_the_feed(database: Database) -> Non
         await event_store.record(connection, [told(task, 2)])
     async with database.reading() as connection:
         [[of_client], [of_task]] = [
-            await feed_store.to_client(connection, "default", after=0, most=1),
+            await feed_store.of_client(connection, "default", after=0, most=1),
             await feed_store.of_task(connection, task.id, after=0, most=1),
         ]
     assert of_client == of_task
@@ -281,7 +281,7 @@ async def test_a_long_poll_in_vain_ends_in_time(api: httpx.AsyncClient) -> None:
 async def test_whoever_missed_a_bell_is_woken_by_the_look_for_all(world: World, api: httpx.AsyncClient) -> None:
     task = await world.submit()
     await world.work()
-    seen = await signals_catchup.look(world.context, None)
+    seen = await signals_catchup.catch_up(world.context, None)
     signals = world.context.signals
     asks = [
         asyncio.create_task(api.get(f"/v1/tasks/{task.id}", params={"wait": 30})),
@@ -293,7 +293,7 @@ async def test_whoever_missed_a_bell_is_woken_by_the_look_for_all(world: World, 
     await world.until(JOB_SECONDS * 2)
     await asyncio.sleep(0.05)
     assert not any(ask.done() for ask in asks)
-    assert await signals_catchup.look(world.context, seen) > seen
+    assert await signals_catchup.catch_up(world.context, seen) > seen
     async with asyncio.timeout(5):
         single, page = [(await ask).json() for ask in asks]
     assert single["state"] == "succeeded"
@@ -301,12 +301,12 @@ async def test_whoever_missed_a_bell_is_woken_by_the_look_for_all(world: World, 
 
 
 async def test_of_too_much_news_everybody_is_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = await signals_catchup.look(world.context, None)
+    seen = await signals_catchup.catch_up(world.context, None)
     await world.submit()
     await world.until(JOB_SECONDS * 2)
-    monkeypatch.setattr(signals_catchup, "MOST", 1)
+    monkeypatch.setattr(signals_catchup, "MAX_CHANGES", 1)
     with world.context.signals.watching("anything") as told_of:
-        await signals_catchup.look(world.context, seen)
+        await signals_catchup.catch_up(world.context, seen)
         assert told_of.is_set()
 
 
