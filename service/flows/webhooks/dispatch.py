@@ -111,6 +111,8 @@ async def _post(context: Context, claimed: Claimed) -> Attempt:
             total_timeout=ATTEMPT_TIMEOUT,
             cap=ANSWER_CAP,
         )
+    except asyncio.CancelledError:
+        return Attempt(at=at, seconds=_clock() - since, error="Dovecote stopped before the answer arrived")
     except Exception as error:  # noqa: BLE001 - whatever a client's URL leads to, the schedule goes on and ends
         context.destination_slots.answered(message.destination, in_time=not isinstance(error, httpx.TimeoutException))
         refused = error if isinstance(error, ForbiddenAddress) else forbidden(error)
