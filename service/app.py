@@ -29,9 +29,9 @@ from service.store.migrate import migrate, newest, revision
 from service.store.writer import Writer
 from service.web import callbacks, docs, health
 from service.web.api import ENDPOINTS
-from service.web.auth.bearer import Access
+from service.web.auth.bearer import Authenticator
 from service.web.problems import HANDLERS
-from service.web.security_headers import Doorway
+from service.web.security_headers import SecurityHeaders
 from service.web.sse import Streams
 from service.worker import working
 
@@ -136,7 +136,7 @@ def callback_application(context: Context) -> ASGIApp:
 def _around(context: Context, app: Starlette) -> ASGIApp:
     app.state.context = context
     app.state.streams = Streams(context)
-    return Doorway(app)
+    return SecurityHeaders(app)
 
 
 async def refuse_strangers(context: Context) -> None:
@@ -161,8 +161,8 @@ def routes(settings: Settings, role: Role = "all") -> list[Route]:
     """List the doors that are open in a role."""
     if role == "worker":
         return health.ROUTES
-    access = Access(settings)
-    api = [endpoint.route(access) for endpoint in ENDPOINTS]
+    authenticator = Authenticator(settings)
+    api = [endpoint.route(authenticator) for endpoint in ENDPOINTS]
     heard_here = callbacks.ROUTES if settings.callback_port is None else []
     return [*heard_here, *api, *health.ROUTES, *docs.ROUTES, Route("/", _to_docs)]
 

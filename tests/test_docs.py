@@ -42,7 +42,7 @@ from service.settings.model import Settings, UpstreamSettings
 from service.web import request_body, server_protocol
 from service.web.api import ENDPOINTS, route
 from service.web.auth import key_cache, rate_limit
-from service.web.callbacks import BODY_CAP
+from service.web.callbacks import MAX_BODY
 from tests.support.world import World
 
 ROOT = Path(__file__).parents[1]
@@ -140,11 +140,11 @@ def test_every_scope_and_limit_is_as_the_page_says():
     assert {f"{scope}" for scope in Scope} <= rows("access").keys()
     text = page("access")
     for limit in (
-        f"| {server_protocol.HEAD_SECONDS:.0f} s | for a request's head",
+        f"| {server_protocol.HEAD_TIMEOUT:.0f} s | for a request's head",
         f"| {server_protocol.MAX_OVERHEAD // 1024} kB | for a head",
-        f"| {request_body.LONGEST_PAUSE:.0f} s | between two pieces of a body, and {request_body.LONGEST_BODY:.0f} s for all",
-        f"| {route.BODY_CAP // 2**20} MiB | for a body; a callback {BODY_CAP // 2**20} MiB",
-        f"| {server_protocol.READER_SECONDS:.0f} s | for which an answer may be left unread",
+        f"| {request_body.MAX_PAUSE:.0f} s | between two parts of a body, and {request_body.MAX_DURATION:.0f} s for all",
+        f"| {route.MAX_BODY // 2**20} MiB | for a body; a callback {MAX_BODY // 2**20} MiB",
+        f"| {server_protocol.WRITE_TIMEOUT:.0f} s | for which a client may leave a response unread",
     ):
         assert limit in text
     assert dt.timedelta(seconds=5) == key_cache.LIFETIME
@@ -174,7 +174,7 @@ def test_what_is_stored_of_a_callback_is_said():
         f"`{name}`" for name in (*callbacks_flow._KEPT_HEADERS, *(f"{name}*" for name in callbacks_flow._KEPT_PREFIXES))
     )
     assert set(kept.split()) <= set(re.findall(r"`[\w*-]+`", page("callbacks")))
-    assert BODY_CAP == 1024 * 1024
+    assert MAX_BODY == 1024 * 1024
     assert "over 1 MiB" in page("callbacks")
 
 

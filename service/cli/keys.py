@@ -160,7 +160,7 @@ def _table(found: list[ApiKey], now: dt.datetime) -> Table:
 def _state(key: ApiKey, now: dt.datetime) -> str:
     fault = key.fault(now=now)
     if fault is not None:
-        return fault.removeprefix("has been ").removeprefix("has ")
+        return fault
     return "good" if key.expires_at is None else f"good until {key.expires_at:%Y-%m-%d}"
 
 

@@ -20,7 +20,7 @@ from service.providers import PROVIDERS
 from service.settings.model import Settings
 from service.store.database import AlreadyRunning, Database, StoreUnavailable
 from service.store.migrate import migrate
-from service.web.server_protocol import PatientProtocol
+from service.web.server_protocol import HttpProtocol
 
 
 class _Server(uvicorn.Server):
@@ -105,7 +105,7 @@ def _server(app: ASGIApp, signals: Signals) -> _Server:
     return _Server(
         uvicorn.Config(
             app,
-            http=PatientProtocol,
+            http=HttpProtocol,
             ws="none",
             lifespan="off",
             access_log=False,  # paths hold callback tokens

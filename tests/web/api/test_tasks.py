@@ -19,11 +19,12 @@ async def test_a_task_is_accepted_and_found_at_its_address(api: httpx.AsyncClien
         "/v1/tasks", json={**TASK_REQUEST, "labels": {"project": "intro"}, "callback_url": RECEIVER_URL}
     )
     task = answer.json()
-    assert (answer.status_code, answer.headers["location"]) == (202, f"/v1/tasks/{task['id']}")
+    assert (answer.status_code, answer.headers["location"]) == (202, f"tasks/{task['id']}")
     assert (task["state"], task["labels"], task["callback_url"]) == ("queued", {"project": "intro"}, RECEIVER_URL)
-    found = await api.get(answer.headers["location"])
+    address = answer.url.join(answer.headers["location"])
+    found = await api.get(address)
     assert (found.status_code, found.json()) == (200, task)
-    events = (await api.get(f"{answer.headers['location']}/events")).json()["events"]
+    events = (await api.get(f"{address}/events")).json()["events"]
     assert [(event["sequence"], event["type"], event["source"]) for event in events] == [(1, "accepted", "client")]
 
 
