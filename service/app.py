@@ -14,6 +14,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from service.clock import Clock, ClockGuard
 from service.domain.callback_token import Tokens
 from service.flows.context import Context, log, upstreams_of
 from service.flows.signals_catchup import looking_out
@@ -33,7 +34,7 @@ from service.web.auth.bearer import Authenticator
 from service.web.problems import HANDLERS
 from service.web.security_headers import SecurityHeaders
 from service.web.sse import Streams
-from service.worker import working
+from service.worker import Worker, working
 
 Role = Literal["all", "web", "worker"]
 
@@ -61,8 +62,10 @@ async def opened(settings: Settings) -> AsyncIterator[Context]:
         try:
             await _prepare(database)
             async with writer.running():
+                clock = Clock()
                 context = Context(
                     settings=settings,
+                    clock=clock,
                     database=database,
                     writer=writer,
                     http=http,
@@ -70,7 +73,9 @@ async def opened(settings: Settings) -> AsyncIterator[Context]:
                     webhook_secret=await _secret(database, settings, "webhook_secret"),
                     upstreams=upstreams_of(settings),
                 )
-                async with listening(context), looking_out(context):
+                guard = ClockGuard(clock, database, context.signals)
+                await guard.start()
+                async with listening(context), looking_out(context), guard.running():
                     yield context
         finally:
             await http.close()
@@ -105,19 +110,19 @@ def _now() -> dt.datetime:
 
 
 @contextlib.asynccontextmanager
-async def at_work(context: Context) -> AsyncIterator[None]:
-    """Run the worker, after taking up what a dead process had in hand."""
+async def at_work(context: Context) -> AsyncIterator[Worker]:
+    """Run the worker, after the release of what a dead process had claimed."""
     if context.database.sqlite:
         async with context.database.writing() as connection:
             await queue.release_leases(connection, now=context.now())
     async with context.database.writing() as connection:
         await queue.leave_unknown_lines(connection, [each.key for each in context.waits], now=context.now())
-    async with working(context):
+    async with working(context) as worker:
         # What is alive now stays: collections need not look at it again, and long pauses go away.
         gc.collect()
         gc.freeze()
         gc.set_threshold(50_000, 20, 20)
-        yield
+        yield worker
 
 
 def application(context: Context, role: Role = "all") -> ASGIApp:

@@ -98,7 +98,7 @@ def check_ca_file(path: Path) -> Path:
         ssl.create_default_context(cafile=path)
     except OSError as error:  # SSLError is one
         reason = error.strerror if not isinstance(error, ssl.SSLError) else "it holds no certificate in PEM format"
-        raise ValueError(f"{str(path)[:80]!r} cannot be used: {reason}") from None
+        raise ValueError(f"the file cannot be used: {reason}") from None
     return path
 
 

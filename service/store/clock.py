@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from typing import Final
 
 from sqlalchemy import bindparam, select, text
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.store.tables import Instant, events, insert_for, secrets
+from service.store.tables import Instant, events, secrets
 
 _MARK: Final = "clock_jump"
 _SAME_JUMP: Final = dt.timedelta(minutes=5)
@@ -32,10 +33,9 @@ _AGES: Final[Mapping[str, tuple[str, str]]] = {
 _DATABASE_TIME = text("SELECT extract(epoch FROM clock_timestamp())")
 _NEWEST_EVENT = select(events.c.at).order_by(events.c.id.desc()).limit(1)
 _READ_MARK = select(secrets.c.created_at).where(secrets.c.name == _MARK)
-_WRITE_MARK = insert_for(
-    lambda insert: insert(secrets).on_conflict_do_update(
-        index_elements=["name"], set_={"value": "", "created_at": insert(secrets).excluded.created_at}
-    )
+_WRITE_MARK = insert(secrets)
+_WRITE_MARK = _WRITE_MARK.on_conflict_do_update(
+    index_elements=["name"], set_={"created_at": _WRITE_MARK.excluded.created_at}
 )
 _LOCK = text("SELECT pg_advisory_xact_lock(:number)")
 _LOCK_NUMBER: Final = 0x0D0_C10C4
@@ -67,12 +67,12 @@ async def shift(connection: AsyncConnection, *, before: dt.datetime, after: dt.d
         if handled is not None and abs(handled - after) < _SAME_JUMP:
             return False
         row = {"name": _MARK, "value": "", "created_at": after}
-        await connection.execute(_WRITE_MARK["postgresql"], row)
+        await connection.execute(_WRITE_MARK, row)
     for table, names in _WAITS.items():
         for name in names.split():
             await _shift_waits(connection, table, name, before, after)
     for table, (names, rows) in _AGES.items():
-        moved = ", ".join(f"{name} = {_moved(connection, name)}" for name in names.split())
+        moved = ", ".join(f"{name} = {_moved(connection.dialect.name, name)}" for name in names.split())
         await connection.execute(text(f"UPDATE {table} SET {moved} WHERE {rows}"), {"by": _by(before, after)})  # noqa: S608 - our own names
     return True
 
@@ -81,7 +81,7 @@ async def _shift_waits(
     connection: AsyncConnection, table: str, name: str, before: dt.datetime, after: dt.datetime
 ) -> None:
     """Move the times after ``before`` by the jump. After a jump back, make due what was due before it."""
-    moved = _moved(connection, name)
+    moved = _moved(connection.dialect.name, name)
     if after < before:
         moved = f"CASE WHEN {name} <= :before THEN :after ELSE {moved} END"
     statement = text(f"UPDATE {table} SET {name} = {moved} WHERE {name} > :least").bindparams(  # noqa: S608 - our own names
@@ -90,8 +90,9 @@ async def _shift_waits(
     times = {"before": before, "after": after} if after < before else {}
     await connection.execute(statement, {**times, "least": min(before, after), "by": _by(before, after)})
 
-def _moved(connection: AsyncConnection, name: str) -> str:
-    if connection.dialect.name == "postgresql":
+
+def _moved(dialect: str, name: str) -> str:
+    if dialect == "postgresql":
         return f"{name} + make_interval(secs => :by)"
     return f"{name} + CAST(:by * 1000000 AS INTEGER)"
 
