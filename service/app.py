@@ -27,11 +27,12 @@ from service.store import api_keys as api_keys_module
 from service.store import queue, secrets
 from service.store.database import Database
 from service.store.migrate import migrate, newest, revision
-from service.store.writer import Writer
+from service.store.writer import Writers
 from service.web import callbacks, docs, health
 from service.web.api import ENDPOINTS
 from service.web.auth.bearer import Authenticator
 from service.web.problems import HANDLERS
+from service.web.request_body import BodyBudget
 from service.web.security_headers import SecurityHeaders
 from service.web.sse import Streams
 from service.worker import Worker, working
@@ -57,17 +58,17 @@ async def opened(settings: Settings) -> AsyncIterator[Context]:
     """
     database = Database(settings.database_url)
     with database.held():
-        writer = Writer(database)
+        writers = Writers(database)
         http = Http.real(Guard(settings.webhook_rules))
         try:
             await _prepare(database)
-            async with writer.running():
+            async with writers.running():
                 clock = Clock()
                 context = Context(
                     settings=settings,
                     clock=clock,
                     database=database,
-                    writer=writer,
+                    writers=writers,
                     http=http,
                     tokens=Tokens(await _secret(database, settings, "callback_secret")),
                     webhook_secret=await _secret(database, settings, "webhook_secret"),
@@ -141,6 +142,7 @@ def callback_application(context: Context) -> ASGIApp:
 def _around(context: Context, app: Starlette) -> ASGIApp:
     app.state.context = context
     app.state.streams = Streams(context)
+    app.state.bodies = BodyBudget(context.settings.max_body)
     return SecurityHeaders(app)
 
 
@@ -173,4 +175,4 @@ def routes(settings: Settings, role: Role = "all") -> list[Route]:
 
 
 async def _to_docs(_: Request) -> Response:
-    return RedirectResponse("/docs")
+    return RedirectResponse("docs")  # relative: it keeps the path prefix of a proxy

@@ -251,6 +251,7 @@ CONNECTIONS = {
     "cli/demo/play.py": "speaks to what the demo has started",
     "cli/processes.py": "waits for what it has started",
     "cli/listening.py": "listens",
+    "cli/serve.py": "serves on the sockets of listening.py",
     "sandbox/callbacks.py": "plays a provider: calls whom a practising Dovecote names",
     "sandbox/connections.py": "breaks the connections that it accepted",
     "sandbox/server.py": "listens",

@@ -40,7 +40,7 @@ from service.sandbox import Receiver, running
 from service.settings.load import OTHER_VARIABLES, load
 from service.settings.model import Settings, UpstreamSettings
 from service.web import request_body, server_protocol
-from service.web.api import ENDPOINTS, route
+from service.web.api import ENDPOINTS
 from service.web.auth import key_cache, rate_limit
 from service.web.callbacks import MAX_BODY
 from tests.support.world import World
@@ -143,7 +143,7 @@ def test_every_scope_and_limit_is_as_the_page_says():
         f"| {server_protocol.HEAD_TIMEOUT:.0f} s | for a request's head",
         f"| {server_protocol.MAX_OVERHEAD // 1024} kB | for a head",
         f"| {request_body.MAX_PAUSE:.0f} s | between two parts of a body, and {request_body.MAX_DURATION:.0f} s for all",
-        f"| {route.MAX_BODY // 2**20} MiB | for a body; a callback {MAX_BODY // 2**20} MiB",
+        f"| {Settings().max_body // 2**20} MiB | for a body",
         f"| {server_protocol.WRITE_TIMEOUT:.0f} s | for which a client may leave a response unread",
     ):
         assert limit in text

@@ -144,12 +144,12 @@ def _servers(
     context: Context, role: Role, listener: socket.socket | None, callback_listener: socket.socket | None
 ) -> Iterator[tuple[_Server, socket.socket]]:
     if listener is not None:
-        yield _server(application(context, role), context.signals), listener
+        yield _server(application(context, role), context), listener
     if callback_listener is not None:
-        yield _server(callback_application(context), context.signals), callback_listener
+        yield _server(callback_application(context), context), callback_listener
 
 
-def _server(app: ASGIApp, signals: Signals) -> _Server:
+def _server(app: ASGIApp, context: Context) -> _Server:
     return _Server(
         uvicorn.Config(
             app,
@@ -160,8 +160,9 @@ def _server(app: ASGIApp, signals: Signals) -> _Server:
             log_config=None,
             server_header=False,
             timeout_graceful_shutdown=REQUESTS_TIMEOUT,
+            timeout_keep_alive=context.settings.keep_alive,
         ),
-        signals,
+        context.signals,
     )
 
 

@@ -137,16 +137,40 @@ def without_nulls(document: Any, schema: Mapping[str, Any]) -> Any:
     if not isinstance(document, dict):
         return document
     properties = schema.get("properties", {})
+    others = schema.get("additionalProperties", True)
+    schemas = {name: properties.get(name, others) for name in document}
     return {
-        name: without_nulls(value, properties[name]) if name in properties else value
+        name: without_nulls(value, schemas[name]) if isinstance(schemas[name], Mapping) else value
         for name, value in document.items()
-        if value is not None or name not in properties or _allows_null(properties[name])
+        if value is not None or not isinstance(schemas[name], Mapping) or _allows_null(schemas[name])
     }
 
 
-def _allows_null(schema: Mapping[str, Any]) -> bool:
+def _allows_null(schema: Any) -> bool:
+    """Return whether a schema can accept null."""
+    if not isinstance(schema, Mapping):
+        return bool(schema)
     kind = schema.get("type")
-    return kind == "null" or (isinstance(kind, list) and "null" in kind) or None in schema.get("enum", ())
+    if kind is not None:
+        return kind == "null" or (isinstance(kind, list) and "null" in kind)
+    return any(_allows_null(each) for each in schema.get("anyOf", schema.get("oneOf", ()))) or None in schema.get(
+        "enum", ()
+    )
+
+
+def cut_texts(document: Any, limit: int) -> Any:
+    """Return a document in which every text has at most some characters. It is the same one if none is longer."""
+    match document:
+        case str():
+            return document if len(document) <= limit else document[:limit]
+        case dict():
+            cut = {name[:limit]: cut_texts(value, limit) for name, value in document.items()}
+            return cut if any(cut.get(name) is not value for name, value in document.items()) else document
+        case list():
+            items = [cut_texts(value, limit) for value in document]
+            return items if any(new is not old for new, old in zip(items, document, strict=True)) else document
+        case _:
+            return document
 
 
 def _value_at(document: Any, path: Sequence[Any]) -> Any:

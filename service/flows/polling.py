@@ -4,7 +4,7 @@ import asyncio
 import dataclasses
 import datetime as dt
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -39,7 +39,8 @@ async def run_due(context: Context, pool: TaskPool) -> int:
     if not room:
         return 0
     now = context.now()
-    claimed: list[Task] = await context.writer.do(_claim, (now, now + dt.timedelta(seconds=LEASE), room))
+    until = now + dt.timedelta(seconds=LEASE)
+    claimed = await context.writers.journeys.run(queue.claim_tasks, "poll", now=now, until=until, most=room)
     groups: dict[tuple[str, str], list[Task]] = defaultdict(list)
     for task in claimed:
         groups[task.upstream or "", task.dialect or ""].append(task)
@@ -74,29 +75,22 @@ async def _allowance(context: Context, batches: list[list[Task]]) -> dict[str, t
     }
     if not rates:
         return {}
-    requests = [(name, rate, wanted[name]) for name, rate in rates.items()]
-    fits: dict[str, int] = await context.writer.do(context.once(_take_slots), requests)
+    fits = await context.writers.journeys.run(_take_slots, context.now(), rates, wanted)
     return {name: (fits[name], 1 / rate) for name, rate in rates.items()}
 
 
 async def _take_slots(
-    context: Context, connection: AsyncConnection, requests: Sequence[list[tuple[str, float, int]]]
-) -> list[dict[str, int]]:
-    now = context.now()
-    known = await upstream_store.lock(connection, {name for request in requests for name, *_ in request})
-    slots = {name: each.poll_slot_at for name, each in known.items()}
-    answers: list[dict[str, int]] = []
-    for request in requests:
-        taken: dict[str, int] = {}
-        for name, per_second, count in request:
-            rate = Rate(per_second, slots[name])
-            taken[name] = min(rate.free(now), count)
-            slots[name] = rate.taken(now, taken[name]).slot_at
-        answers.append(taken)
-    for name, slot_at in slots.items():
+    connection: AsyncConnection, now: dt.datetime, rates: Mapping[str, float], wanted: Mapping[str, int]
+) -> dict[str, int]:
+    """Reserve polls of upstreams within their rates, and return how many each upstream gets now."""
+    taken: dict[str, int] = {}
+    for name, known in (await upstream_store.lock(connection, rates)).items():
+        rate = Rate(rates[name], known.poll_slot_at)
+        taken[name] = min(rate.free(now), wanted[name])
+        slot_at = rate.taken(now, taken[name]).slot_at
         if slot_at is not None:
             await upstream_store.move_poll_slot(connection, name, slot_at)
-    return answers
+    return taken
 
 
 async def _poll_in_slot(context: Context, upstream: Upstream, tasks: list[Task]) -> None:
@@ -124,14 +118,6 @@ async def _postpone(context: Context, tasks: list[Task], wait: float) -> None:
     later = context.now() + dt.timedelta(seconds=wait)
     changes = (CheckPostponed(task_id=task.id, attempt=task.attempts, until=later) for task in tasks)
     await asyncio.gather(*(settle(context, each) for each in changes))
-
-
-async def _claim(
-    connection: AsyncConnection, requests: Sequence[tuple[dt.datetime, dt.datetime, int]]
-) -> list[list[Task]]:
-    return [
-        await queue.claim_tasks(connection, "poll", now=now, until=until, most=most) for now, until, most in requests
-    ]
 
 
 def _batches(context: Context, tasks: list[Task]) -> list[list[Task]]:

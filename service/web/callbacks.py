@@ -34,7 +34,7 @@ async def receive(request: Request) -> Response:
         return Problem(404, "not_found", "this is not a callback URL of this Dovecote").response()
     try:
         body = await read_body(request, MAX_BODY)
-        await callbacks_flow.receive(context, token, submission_id, request.headers, body)
+        await callbacks_flow.receive(context, token, submission_id, request.headers, bytes(body))
     except Problem as problem:
         return problem.response()
     except ClientDisconnect:

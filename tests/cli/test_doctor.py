@@ -26,8 +26,8 @@ from service.domain.task import Source, State
 from service.sandbox import Sandbox, running
 from service.sandbox.account import QUERY_KEY, TOKEN
 from service.settings.load import load
+from service.store import circuits as circuit_store
 from service.store import queue
-from service.store import upstreams as upstream_store
 from service.store.migrate import newest
 from tests.support.breakage import Server, answering, close_at_once, nowhere
 from tests.support.values import a_task, keep
@@ -413,7 +413,7 @@ async def spoil(database_url: str) -> None:
         }  # fmt: skip
         async with database.writing() as connection:
             await queue.settle_tasks(connection, [dataclasses.replace(task, **ended) for task in tasks])
-            await upstream_store.record_failures(connection, [("elkapi", "runway/aggregator", now)] * 5)
+            await circuit_store.record_failures(connection, [("elkapi", "runway/aggregator", now)] * 5)
 
 
 @pytest.mark.parametrize(

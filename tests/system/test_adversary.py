@@ -513,7 +513,7 @@ async def test_a_task_that_was_cancelled_in_time_has_no_submission(world: World)
     """
     task = await world.submit()
     now = world.clock()
-    [claimed] = await world.context.writer.do(submission_run._claim, (now, now, 1))
+    [claimed] = await world.context.writers.journeys.run(queue.claim_tasks, "submit", now=now, until=now, most=1)
     assert (await world.client.post(f"/v1/tasks/{task.id}/cancel")).status_code == 200
     planned = submission_run.Round([claimed], 0)
     await submission_run._begin(world.context, planned)

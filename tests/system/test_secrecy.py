@@ -279,7 +279,7 @@ async def refusals(world: World, broken: Any) -> list[BaseException]:
     """Have the database refuse a row by a rule, a value by its type, and a statement."""
 
     async def by_rule() -> None:
-        await world.context.writer.do(task_store.accept, broken)
+        await world.context.writers.requests.batch(task_store.accept, broken)
 
     async def by_type() -> None:
         async with world.context.database.writing() as connection:

@@ -19,10 +19,10 @@ from service.http.client import Http
 from service.http.ssrf.guard import Guard
 from service.providers import PROVIDERS
 from service.settings.model import Settings
-from service.store import upstreams as upstream_store
+from service.store import circuits as circuit_store
 from service.store.database import Database
 from service.store.tasks import recent_endings
-from service.store.writer import Writer
+from service.store.writer import Writers
 
 SKEW_WARNING: Final = 30.0
 SKEW_ERROR: Final = 300.0
@@ -37,7 +37,7 @@ async def check_upstreams(settings: Settings, database: Database | None) -> list
     context = Context(
         settings=settings,
         database=store,
-        writer=Writer(store),
+        writers=Writers(store),
         http=http,
         tokens=Tokens(""),
         webhook_secret="",
@@ -56,9 +56,9 @@ async def _stored_circuits(context: Context) -> Sequence[Circuit]:
     """Read the statistics and the circuits that the server has stored."""
     async with context.database.reading() as connection:
         endings = await recent_endings(
-            connection, since=context.now() - statistics_module.WINDOW, most=statistics_module.MOST
+            connection, since=context.now() - statistics_module.WINDOW, most=statistics_module.MAX_ENDINGS
         )
-        circuits = await upstream_store.all_circuits(connection)
+        circuits = await circuit_store.all_known(connection)
     context.statistics.learn(endings)
     return list(circuits.values())
 

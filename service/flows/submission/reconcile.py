@@ -17,6 +17,7 @@ from service.domain.task import Failure, Source, State, Submission, Task
 from service.flows.apply import Applied, announce, apply, settle
 from service.flows.context import Context, log
 from service.flows.conversation import run_exchange
+from service.flows.statistics import can_list_jobs, typical_seconds
 from service.providers.dialect import Listed
 from service.store import submissions
 from service.store import tasks as task_store
@@ -46,7 +47,7 @@ class _Case:
 async def reconcile(context: Context, task: Task) -> Applied:
     """Search once for the job of a claimed unconfirmed task, and write what was found."""
     case = await _search(context, task)
-    applied = await context.writer.do(context.once(_decide), case)
+    applied = await context.writers.journeys.run(_decide, context, case)
     announce(context, [applied])
     if applied.task is not None and applied.task.state is State.QUEUED:
         context.signals.wake("submit")
@@ -56,7 +57,7 @@ async def reconcile(context: Context, task: Task) -> Applied:
 async def _search(context: Context, task: Task) -> _Case:
     """Ask the provider for its list of jobs, where it has one."""
     upstream, dialect = context.upstreams.get(task.upstream or ""), context.dialect(task)
-    if upstream is None or dialect is None or not context.lists(task):
+    if upstream is None or dialect is None or not can_list_jobs(context, task):
         return _Case(task)
     try:
         listed = await run_exchange(context, upstream, dialect, dialect.find_lost_jobs(task))
@@ -68,14 +69,12 @@ async def _search(context: Context, task: Task) -> _Case:
     return _Case(task, listed)
 
 
-async def _decide(context: Context, connection: AsyncConnection, cases: Sequence[_Case]) -> list[Applied]:
-    decided: list[Applied] = []
-    # While these rows are locked no other process adopts a job of the same list.
-    await upstream_store.lock(connection, {case.task.upstream for case in cases if case.listed and case.task.upstream})
-    for case in cases:
-        change = await _change(context, connection, case)
-        decided += await apply(context, connection, [change])
-    return decided
+async def _decide(connection: AsyncConnection, context: Context, case: _Case) -> Applied:
+    if case.listed and case.task.upstream:
+        # While this row is locked no other process adopts a job of the same list.
+        await upstream_store.lock(connection, [case.task.upstream])
+    [applied] = await apply(context, connection, [await _change(context, connection, case)])
+    return applied
 
 
 async def _change(context: Context, connection: AsyncConnection, case: _Case) -> Change:
@@ -97,8 +96,8 @@ async def _change(context: Context, connection: AsyncConnection, case: _Case) ->
         error = f"a job in the list of {current.upstream} may be it, or that of another task whose answer is not there"
     if len(unclaimed) > 1:
         error = f"{len(unclaimed)} jobs in the list of {current.upstream} may be it, and none is certain"
-    lookup = context.lists(task)
-    if now >= reconciliation_ends(task, median=context.typical_seconds(task), lookup=lookup):
+    lookup = can_list_jobs(context, task)
+    if now >= reconciliation_ends(task, median=typical_seconds(context, task), lookup=lookup):
         decided = _by_policy(task, current, now)
         if decided is not None:
             return decided

@@ -15,12 +15,12 @@ from service.flows.apply import Applied, announce, apply, settle_surely
 from service.flows.concurrency import TaskPool
 from service.flows.context import Context, Upstream, log
 from service.flows.submission.plan import Candidate, Send, plan
-from service.flows.submission.send import Handover, change_for, hand_over
+from service.flows.submission.send import Handover, callback_url, change_for, hand_over
 from service.flows.upstreams.admission import Admission, claim_next, claim_probes, read_admission, save
 from service.http.client import CONNECT_TIMEOUT, WRITE_TIMEOUT
 from service.providers.dialect import Dialect
 from service.store import queue, submissions
-from service.store import upstreams as upstream_store
+from service.store import waiting as waiting_store
 from service.store.database import StoreUnavailable
 
 MAX_CONCURRENT = 512
@@ -56,7 +56,7 @@ async def run_due(context: Context, pool: TaskPool) -> int:
         return 0
     now = context.now()
     until = now + dt.timedelta(seconds=LEASE)
-    claimed: list[Task] = await context.writer.do(_claim, (now, until, room))
+    claimed = await context.writers.journeys.run(queue.claim_tasks, "submit", now=now, until=until, most=room)
     planned = Round(claimed, 0)
     try:
         waited_for = await _read_waited_for(context)
@@ -86,21 +86,13 @@ async def run_due(context: Context, pool: TaskPool) -> int:
 async def _read_waited_for(context: Context) -> set[str]:
     """Return the keys of everything that tasks wait for."""
     async with context.database.reading() as connection:
-        return await upstream_store.lines(connection, [each.key for each in context.waits])
-
-
-async def _claim(
-    connection: AsyncConnection, requests: Sequence[tuple[dt.datetime, dt.datetime, int]]
-) -> list[list[Task]]:
-    return [
-        await queue.claim_tasks(connection, "submit", now=now, until=until, most=most) for now, until, most in requests
-    ]
+        return await waiting_store.awaited(connection, [each.key for each in context.waits])
 
 
 async def _begin(context: Context, planned: Round) -> None:
     """Plan a round and write it; if it cannot be written, each task by itself, so that one costs no other."""
     try:
-        await context.writer.do(context.once(_plan_and_write), planned)
+        await context.writers.journeys.run(_plan_and_write, context, planned)
     except StoreUnavailable:
         raise
     except Exception:  # noqa: BLE001 - one that cannot be written waits for its lease and stops no other
@@ -115,7 +107,7 @@ async def _begin_one_by_one(context: Context, planned: Round) -> None:
     for task in together.claimed:
         alone = Round([task], 0)
         try:
-            await context.writer.do(context.once(_plan_and_write), alone)
+            await context.writers.journeys.run(_plan_and_write, context, alone)
         except StoreUnavailable:
             raise
         except Exception:  # noqa: BLE001 - it comes back after its lease
@@ -125,17 +117,11 @@ async def _begin_one_by_one(context: Context, planned: Round) -> None:
         planned.applied += alone.applied
 
 
-async def _plan_and_write(context: Context, connection: AsyncConnection, rounds: Sequence[Round]) -> list[None]:
-    for planned in rounds:
-        await _plan_round(context, connection, planned)
-    return [None] * len(rounds)
-
-
-async def _plan_round(context: Context, connection: AsyncConnection, planned: Round) -> None:
+async def _plan_and_write(connection: AsyncConnection, context: Context, planned: Round) -> None:
     """Read what upstreams admit, claim the waiting tasks whose turn it is, and write what becomes of each task."""
     planned.handovers.clear()
     until = context.now() + dt.timedelta(seconds=LEASE)
-    waited_for = await upstream_store.lines(connection, [each.key for each in context.waits])
+    waited_for = await waiting_store.awaited(connection, [each.key for each in context.waits])
     admission = await read_admission(context, connection, waited_for)
     taken = await claim_next(context, connection, admission, waited_for, until=until, most=planned.most)
     planned.taken = len(taken)
@@ -206,7 +192,7 @@ def _start(context: Context, task: Task, history: Sequence[Submission], chosen: 
         task_id=task.id,
         attempt=task.attempts,
         submission=submission,
-        callback_expected=context.callback_url(upstream, dialect, task, submission.id) is not None,
+        callback_expected=callback_url(context, upstream, dialect, task, submission.id) is not None,
         lease_until=now + dt.timedelta(seconds=lease),
     )
     return change, Handover(task, submission, upstream, dialect, history, probe)

@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 from collections.abc import Sequence
+from uuid import UUID
 
 from service.domain.changes import Change
 from service.domain.errors import AccountProblem, Uncertain, UpstreamError
@@ -14,7 +15,7 @@ from service.flows.conversation import run_exchange
 from service.flows.submission.cancel import cancel_if_pending
 from service.flows.submission.outcome import answered, failed
 from service.providers.dialect import Dialect
-from service.store import upstreams as upstream_store
+from service.store import circuits as circuit_store
 from service.store.database import StoreUnavailable
 
 
@@ -31,7 +32,7 @@ class Handover:
     """Whether it tests an upstream whose circuit is open."""
 
     @property
-    def key(self) -> upstream_store.Key:
+    def key(self) -> circuit_store.Key:
         """The key of its circuit."""
         return self.upstream.name, self.dialect.key
 
@@ -63,9 +64,17 @@ async def hand_over(context: Context, handover: Handover) -> None:
         await cancel_if_pending(context, applied.task)
 
 
+def callback_url(context: Context, upstream: Upstream, dialect: Dialect, task: Task, submission_id: UUID) -> str | None:
+    """Return the URL that the provider may call for a submission; None when no callback can come."""
+    calls = dialect.callbacks and task.operation not in dialect.synchronous
+    if context.settings.public_url is None or not calls or upstream.settings.callbacks == "off":
+        return None
+    return f"{context.settings.public_url}/callbacks/{context.tokens.make(submission_id)}"
+
+
 async def _send(context: Context, handover: Handover) -> Change:
     task, submission = handover.task, handover.submission
-    url = context.callback_url(handover.upstream, handover.dialect, task, submission.id)
+    url = callback_url(context, handover.upstream, handover.dialect, task, submission.id)
     exchange = handover.dialect.submit(task, url)
     hidden = [] if url is None else [url.rpartition("/")[2]]
     update = await run_exchange(context, handover.upstream, handover.dialect, exchange, hidden=hidden)
@@ -93,11 +102,11 @@ async def _report(context: Context, handover: Handover, error: UpstreamError | N
     is_failure = error is not None and (error.broken or isinstance(error, Uncertain))
     try:
         if is_failure:
-            opened = await context.writer.do(upstream_store.record_failures, (*handover.key, context.now()))
+            opened = await context.writers.journeys.batch(circuit_store.record_failures, (*handover.key, context.now()))
             if opened:
                 log.error("circuit opened upstream=%s dialect=%s", *handover.key)
         elif handover.probe:
-            await context.writer.do(upstream_store.close_circuits, handover.key)
+            await context.writers.journeys.batch(circuit_store.close, handover.key)
             log.warning("circuit closed upstream=%s dialect=%s", *handover.key)
             context.signals.wake("submit")
     except StoreUnavailable as away:

@@ -12,8 +12,10 @@ from service.domain.rate_limit import Rate
 from service.domain.task import Task, WaitingFor
 from service.flows.context import Context, Upstream
 from service.providers.dialect import Dialect
+from service.store import circuits as circuit_store
 from service.store import queue
 from service.store import upstreams as upstream_store
+from service.store import waiting as waiting_store
 
 PROBE_UNSEEN = dt.timedelta(seconds=1)
 """How long a round assumes that another process probes an upstream."""
@@ -39,7 +41,7 @@ class Admission:
     """What may still pass in one round. Each admitted task takes what it needs."""
 
     now: dt.datetime
-    circuits: dict[upstream_store.Key, Circuit]
+    circuits: dict[circuit_store.Key, Circuit]
     served: dict[str, dict[str, int]]
     """Occupied slots by upstream and client."""
     free: dict[str, int]
@@ -47,7 +49,7 @@ class Admission:
     rates: dict[str, Rate]
     backlogged: set[WaitingFor] = dataclasses.field(default_factory=set)
     """What others still wait for: a task that comes now queues behind them."""
-    probes: set[upstream_store.Key] = dataclasses.field(default_factory=set)
+    probes: set[circuit_store.Key] = dataclasses.field(default_factory=set)
     """Circuits that a task of this round probes."""
 
     def rejection(self, upstream: Upstream, dialect: Dialect, *, waited_for: WaitingFor | None) -> Rejection | None:
@@ -130,7 +132,7 @@ async def read_admission(context: Context, connection: AsyncConnection, waited_f
     limited = [each for each in context.upstreams.values() if each.limited]
     awaited = {each.upstream for each in context.waits if each.key in waited_for}
     kept = await upstream_store.lock(connection, {each.name for each in limited} | awaited)
-    served = await upstream_store.served(connection, set(kept))
+    served = await waiting_store.served_by_client(connection, set(kept))
     free = {name: upstream.slots.free for name, upstream in context.upstreams.items()}
     rates: dict[str, Rate] = {}
     for upstream in limited:
@@ -139,7 +141,7 @@ async def read_admission(context: Context, connection: AsyncConnection, waited_f
             free[upstream.name] = min(free[upstream.name], left)
         if upstream.settings.submits_per_second is not None:
             rates[upstream.name] = Rate(upstream.settings.submits_per_second, kept[upstream.name].submit_slot_at)
-    circuits = await upstream_store.all_circuits(connection)
+    circuits = await circuit_store.all_known(connection)
     return Admission(now=context.now(), circuits=circuits, served=served, free=free, rates=rates)
 
 
@@ -161,7 +163,7 @@ async def claim_next(
         if not free:
             admission.backlogged.add(each)
             continue
-        waiting = await upstream_store.in_line(connection, each.key, most=free)
+        waiting = await waiting_store.first_of_each_client(connection, each.key, most=free)
         chosen = allocate(admission.served.get(each.upstream, {}), waiting, free=free)
         tasks = await queue.claim_waiting(connection, [task_id for _, task_id in chosen], until=until)
         claimed += [(task, each) for task in tasks]
@@ -178,11 +180,11 @@ async def save(connection: AsyncConnection, admission: Admission) -> None:
 
 
 async def claim_probes(
-    connection: AsyncConnection, admission: Admission, wanted: Sequence[upstream_store.Key], *, until: dt.datetime
-) -> set[upstream_store.Key]:
+    connection: AsyncConnection, admission: Admission, wanted: Sequence[circuit_store.Key], *, until: dt.datetime
+) -> set[circuit_store.Key]:
     """Claim the right to probe upstreams; return those that another process has claimed."""
-    lost: set[upstream_store.Key] = set()
+    lost: set[circuit_store.Key] = set()
     for key in wanted:
-        if not await upstream_store.claim_probe(connection, admission.circuits[key], now=admission.now, until=until):
+        if not await circuit_store.claim_probe(connection, admission.circuits[key], now=admission.now, until=until):
             lost.add(key)
     return lost

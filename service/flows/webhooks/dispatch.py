@@ -1,10 +1,10 @@
 """Tell the clients: claim the messages that are due, sign and post each, and write down how it went."""
 
 import asyncio
-import dataclasses
 import datetime as dt
 import email.utils
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Mapping
 
 import httpx
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -40,30 +40,18 @@ async def run_due(context: Context, pool: TaskPool) -> int:
     if not room:
         return 0
     now = context.now()
-    wish = _Wish(now, now + dt.timedelta(seconds=LEASE), room, context.destination_slots.limits())
-    claimed = await context.writer.do(_claim, wish)
+    until, limits = now + dt.timedelta(seconds=LEASE), context.destination_slots.limits()
+    claimed = await context.writers.journeys.run(_claim, now=now, until=until, most=room, places=limits)
     for each in claimed:
         context.destination_slots.acquire(each.message.destination)
         pool.start(deliver(context, each))
     return len(claimed)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Wish:
-    now: dt.datetime
-    until: dt.datetime
-    most: int
-    places: Mapping[str, int]
-
-
-async def _claim(connection: AsyncConnection, wishes: Sequence[_Wish]) -> list[list[Claimed]]:
-    return [await _claim_one(connection, wish) for wish in wishes]
-
-
-async def _claim_one(connection: AsyncConnection, wish: _Wish) -> list[Claimed]:
-    rows = await queue.claim_messages(
-        connection, now=wish.now, until=wish.until, most=wish.most, each=EACH, places=wish.places
-    )
+async def _claim(
+    connection: AsyncConnection, *, now: dt.datetime, until: dt.datetime, most: int, places: Mapping[str, int]
+) -> list[Claimed]:
+    rows = await queue.claim_messages(connection, now=now, until=until, most=most, each=EACH, places=places)
     messages = [message_of(row) for row in rows]
     ids = {message.endpoint_id for message in messages if message.endpoint_id is not None}
     found = await endpoints.of_ids(connection, ids)
@@ -76,7 +64,7 @@ async def deliver(context: Context, claimed: Claimed) -> None:
     try:
         attempt = _refused(context, claimed) or await _post(context, claimed)
         settlement = settlement_of(context, claimed, attempt)
-        disabled = await context.writer.do(context.once(settle), settlement)
+        disabled = await context.writers.journeys.batch(functools.partial(settle, context), settlement)
         _say(claimed, attempt, settlement.row["state"], disabled)
     finally:
         context.destination_slots.release(message.destination)

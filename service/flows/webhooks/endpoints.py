@@ -3,11 +3,9 @@
 import base64
 import datetime as dt
 import secrets
-from collections.abc import Sequence
 from typing import Any
 
 import orjson
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.domain.events import rfc3339
 from service.domain.schedules import LEASE
@@ -105,7 +103,7 @@ async def register(context: Context, document: Any, *, client: str) -> Endpoint:
         created_at=now,
         updated_at=now,
     )
-    if not await context.writer.do_first(_register, endpoint):
+    if not await context.writers.requests.run(endpoints.register, endpoint, most=MAX_ENDPOINTS):
         raise TooMany(f"{MAX_ENDPOINTS} endpoints are allowed: delete one, or let one listen to more")
     return endpoint
 
@@ -125,17 +123,22 @@ async def change(context: Context, endpoint: Endpoint, document: Any) -> Endpoin
             values |= {"disabled_at": None, "disabled_reason": None, "failing_since": None, "failed_at": None}
         case False if endpoint.disabled_at is None:
             values |= {"disabled_at": now, "disabled_reason": "client"}
-    return await context.writer.do_first(_change, (endpoint, {**values, "updated_at": now}))
+    values["updated_at"] = now
+    return await context.writers.requests.run(endpoints.change, endpoint.id, endpoint.client, values)
 
 
 async def rotate(context: Context, endpoint: Endpoint) -> Endpoint | None:
     """Give an endpoint a new secret; the one it has signs as well for a day. None when it is gone meanwhile."""
-    return await context.writer.do_first(context.once(_rotate), endpoint)
+    now = context.now()
+    until = now + dt.timedelta(seconds=OLD_SECRET_SIGNS)
+    return await context.writers.requests.run(
+        endpoints.rotate, endpoint.id, endpoint.client, secret=new_secret(), until=until, now=now
+    )
 
 
 async def remove(context: Context, endpoint: Endpoint) -> Endpoint | None:
     """Delete an endpoint; None when it is gone already. What waits for it is discarded when its time comes."""
-    return await context.writer.do_first(_remove, endpoint)
+    return await context.writers.requests.run(endpoints.remove, endpoint.id, endpoint.client)
 
 
 async def try_out(context: Context, endpoint: Endpoint) -> Message:
@@ -157,7 +160,7 @@ async def try_out(context: Context, endpoint: Endpoint) -> Message:
         due_at=now + dt.timedelta(seconds=LEASE) if at_once else now,
         attempts=int(at_once),  # it is claimed as it is written
     )
-    await context.writer.do_first(_owe, message)
+    await context.writers.requests.run(message_store.owe, [message])
     if at_once:
         context.destination_slots.acquire(lane)
         await deliver(context, Claimed(message, endpoint))
@@ -172,31 +175,3 @@ def _check(context: Context, schema: Schema, document: Any) -> None:
         mistakes += url_mistakes(context.settings.webhook_rules, document.get("url"), field="url")
     if mistakes:
         raise Invalid(mistakes)
-
-
-async def _register(connection: AsyncConnection, wished: Sequence[Endpoint]) -> list[bool]:
-    return await endpoints.register(connection, wished, most=MAX_ENDPOINTS)
-
-
-async def _change(
-    connection: AsyncConnection, changes: Sequence[tuple[Endpoint, dict[str, Any]]]
-) -> list[Endpoint | None]:
-    return [await endpoints.change(connection, each.id, each.client, values) for each, values in changes]
-
-
-async def _rotate(context: Context, connection: AsyncConnection, wished: Sequence[Endpoint]) -> list[Endpoint | None]:
-    now = context.now()
-    until = now + dt.timedelta(seconds=OLD_SECRET_SIGNS)
-    return [
-        await endpoints.rotate(connection, each.id, each.client, secret=new_secret(), until=until, now=now)
-        for each in wished
-    ]
-
-
-async def _remove(connection: AsyncConnection, wished: Sequence[Endpoint]) -> list[Endpoint | None]:
-    return [await endpoints.remove(connection, each.id, each.client) for each in wished]
-
-
-async def _owe(connection: AsyncConnection, messages: Sequence[Message]) -> list[None]:
-    await message_store.owe(connection, messages)
-    return [None] * len(messages)

@@ -58,7 +58,7 @@ def _messages(context: Context, change: Change, listening: Collection[Endpoint],
     if task.callback_url is not None and told_by_callback(task.callback_events, change.type):
         to.append((None, host_of(task.callback_url), task.callback_url))
     to += [(each.id, lane_of(each.id), each.url) for each in listening if told_to_endpoint(each.events, change.type)]
-    body = body_of(change.type, task, now, public_url=context.settings.public_url) if to else ""
+    body = body_of(change.type, task, now, public_url=context.settings.links_url) if to else ""
     for endpoint_id, destination, url in to:
         yield Message(
             id=context.new_id(),

@@ -1,7 +1,6 @@
 """Deliver messages again: the same message under the same id, signed by what is the secret now."""
 
 import datetime as dt
-from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -73,36 +72,31 @@ async def replay_one(context: Context, message: Message) -> None:
     """
     if message.type not in REPLAYED:
         raise NotReplayable(f"{message.type} is of its moment: it cannot be replayed")
-    if not await context.writer.do_first(context.once(_replay_one), message):
+    if not await context.writers.requests.run(_replay_one, message, now=context.now()):
         raise Disabled("the endpoint is disabled or deleted: enable it first")
     context.signals.wake("webhooks")
 
 
 async def replay_many(context: Context, wanted: Filter, *, most: int) -> tuple[int, UUID | None]:
     """Deliver settled messages again, oldest first; give how many, and where to go on if there are more."""
-    count, following = await context.writer.do_first(context.once(_replay_many), (wanted, most))
+    count, following = await context.writers.requests.run(_replay_many, wanted, most=most, now=context.now())
     if count:
         context.signals.wake("webhooks")
     return count, following
 
 
-async def _replay_one(context: Context, connection: AsyncConnection, wished: Sequence[Message]) -> list[bool]:
-    ids = {message.endpoint_id for message in wished if message.endpoint_id is not None}
-    found = await endpoints.of_ids(connection, ids)
-    enabled = {each.id for each in found.values() if each.disabled_at is None}
-    sent = [message.endpoint_id is None or message.endpoint_id in enabled for message in wished]
-    ids_to_send = [message.id for message, able in zip(wished, sent, strict=True) if able]
-    await queue.replay(connection, ids_to_send, now=context.now())
-    return sent
+async def _replay_one(connection: AsyncConnection, message: Message, *, now: dt.datetime) -> bool:
+    if message.endpoint_id is not None:
+        endpoint = (await endpoints.of_ids(connection, [message.endpoint_id])).get(message.endpoint_id)
+        if endpoint is None or endpoint.disabled_at is not None:
+            return False
+    await queue.replay(connection, [message.id], now=now)
+    return True
 
 
 async def _replay_many(
-    context: Context, connection: AsyncConnection, wished: Sequence[tuple[Filter, int]]
-) -> list[tuple[int, UUID | None]]:
-    return [await _replay(connection, wanted, most, context.now()) for wanted, most in wished]
-
-
-async def _replay(connection: AsyncConnection, wanted: Filter, most: int, now: dt.datetime) -> tuple[int, UUID | None]:
+    connection: AsyncConnection, wanted: Filter, *, most: int, now: dt.datetime
+) -> tuple[int, UUID | None]:
     found = await message_store.replayable(connection, wanted, most=most + 1)
     chosen = found[:most]
     await queue.replay(connection, chosen, now=now)

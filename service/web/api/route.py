@@ -10,15 +10,20 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import Receive, Send
+from starlette.types import Scope as AsgiScope
 
 from service.domain.api_key import Scope
 from service.domain.validation import Mistake, Schema, mistake_at, nearest, shorten
 from service.flows.context import Context
 from service.web.auth.bearer import Authenticator, Caller
 from service.web.problems import Problem
+from service.web.request_body import BodyBudget, Lease, read_json
 
-MAX_BODY: Final = 32 * 1024 * 1024
-"""Bytes of a request body: media may be sent as data URIs."""
+MAX_SMALL_BODY: Final = 64 * 1024
+"""Bytes of a request body that carries no media."""
+LARGE_RESPONSE: Final = 1024 * 1024
+"""Bytes from which on the memory of a response is counted."""
 MAX_PAGE: Final = 100
 """Items of a page."""
 MAX_PARAMETERS: Final = 100
@@ -59,6 +64,8 @@ class ApiRequest:
     context: Context
     caller: Caller
     authenticator: Authenticator
+    lease: Lease
+    """The memory of the request's body."""
     query: Mapping[str, Any]
     """Valid parameters by name; a list where repetition is allowed. Parameters that were not sent are missing."""
 
@@ -67,10 +74,38 @@ class ApiRequest:
         """The client that sent the request and owns what it creates."""
         return self.caller.client
 
+    async def read_json(self, limit: int | None = None) -> Any:
+        """Return the parsed body.
+
+        :param limit: bytes; default: the setting ``max_body``, as media may be sent as data URIs
+        :raises Problem: 400, 408, 413, 415 or 503
+        """
+        return await read_json(self.http, limit or self.context.settings.max_body, self.lease)
+
     @property
     def sees_only(self) -> str | None:
         """The client whose rows alone are visible; None, for an operator: every client's."""
         return self.caller.sees_only
+
+
+class CountedResponse(Response):
+    """A large response whose memory is counted until the client has read it."""
+
+    def __init__(self, response: Response, bodies: BodyBudget, client: str) -> None:
+        """Wrap a response."""
+        self.background = None
+        self._response = response
+        self._bodies = bodies
+        self._client = client
+
+    async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
+        """Send the response, or 503 when too many large bodies are in memory."""
+        with self._bodies.lease(self._client) as lease:
+            try:
+                lease.grow(len(self._response.body))
+            except Problem as problem:
+                self._response = problem.response()
+            await self._response(scope, receive, send)
 
 
 Handler = Callable[[ApiRequest], Awaitable[Response]]
@@ -99,15 +134,25 @@ class Endpoint:
 
         async def answer(request: Request) -> Response:
             caller = await authenticator.authorize(request, self.scope)
-            return await self.handler(
-                ApiRequest(
-                    http=request,
-                    context=request.app.state.context,
-                    caller=caller,
-                    authenticator=authenticator,
-                    query=read_query(self.parameters, request),
-                )
-            )
+            query = read_query(self.parameters, request)
+            bodies: BodyBudget = request.app.state.bodies
+            with bodies.lease(caller.client) as lease:
+                try:
+                    response = await self.handler(
+                        ApiRequest(
+                            http=request,
+                            context=request.app.state.context,
+                            caller=caller,
+                            authenticator=authenticator,
+                            lease=lease,
+                            query=query,
+                        )
+                    )
+                finally:
+                    await lease.end_turn()
+            if len(getattr(response, "body", b"")) > LARGE_RESPONSE:
+                return CountedResponse(response, bodies, caller.client)
+            return response
 
         return Route(self.path, answer, methods=[self.method], name=self.name)
 

@@ -1,7 +1,5 @@
 """Act on one task: cancel, refresh, send input, submit again."""
 
-from typing import Final
-
 from starlette.responses import Response
 
 from service.domain.api_key import Scope
@@ -12,13 +10,9 @@ from service.flows import polling
 from service.flows.submission import cancel, reconcile
 from service.flows.submission import input as task_input
 from service.web.api.models import ref
-from service.web.api.route import MAX_BODY, ApiRequest, Endpoint, ResponseSpec, invalid, json_response
+from service.web.api.route import MAX_SMALL_BODY, ApiRequest, Endpoint, ResponseSpec, invalid, json_response
 from service.web.api.tasks import ID, LATEST, TAG, find, render
 from service.web.problems import RETRY_AFTER, Problem
-from service.web.request_body import read_json
-
-MAX_CONFIRMATION: Final = 64 * 1024
-"""Bytes of the body of a retry."""
 
 
 async def cancel_task(request: ApiRequest) -> Response:
@@ -48,7 +42,7 @@ async def refresh(request: ApiRequest) -> Response:
 async def send_input(request: ApiRequest) -> Response:
     """Send the input that a task waits for."""
     task = await find(request)
-    document = await read_json(request.http, MAX_BODY)
+    document = await request.read_json()
     try:
         await task_input.send_input(request.context, task, document)
     except Invalid as error:
@@ -67,7 +61,7 @@ async def send_input(request: ApiRequest) -> Response:
 async def retry(request: ApiRequest) -> Response:
     """Submit an unconfirmed task again."""
     task = await find(request)
-    document = await read_json(request.http, MAX_CONFIRMATION)
+    document = await request.read_json(MAX_SMALL_BODY)
     if not isinstance(document, dict) or document.get("confirm_double_payment") is not True or len(document) > 1:
         message = "must be true and the only field: the job may exist already, and a second one may be charged as well"
         raise invalid([Mistake("confirm_double_payment", message)])

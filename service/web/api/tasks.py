@@ -22,7 +22,6 @@ from service.web.api.route import (
     CURSOR,
     ID_SCHEMA,
     LIMIT,
-    MAX_BODY,
     ApiRequest,
     Endpoint,
     Parameter,
@@ -33,7 +32,6 @@ from service.web.api.route import (
     path_id,
 )
 from service.web.problems import Problem
-from service.web.request_body import read_json
 
 MAX_WAIT: Final = 60
 """Seconds that a request may ask to wait."""
@@ -47,9 +45,11 @@ async def submit(request: ApiRequest) -> Response:
     """Accept a task."""
     key = _idempotency_key(request)
     wait = _preferred_wait(request)
-    document = await read_json(request.http, MAX_BODY)
+    document = await request.read_json()
     try:
-        accepted = await accept.accept(request.context, document, client=request.client, idempotency_key=key)
+        accepted = await accept.accept(
+            request.context, document, client=request.client, idempotency_key=key, large=request.lease.size > 0
+        )
     except Invalid as error:
         raise invalid(error.mistakes) from None
     except accept.KeyReused as error:
@@ -113,7 +113,12 @@ def render(request: ApiRequest, task: Task) -> dict[str, Any]:
 
 
 def _location(request: ApiRequest, task: Task) -> str:
-    """Return the address of a task relative to the request's: it stays right behind a proxy that adds a path prefix."""
+    """Return the address of a task: absolute where the setting ``api_url`` is given, else relative to the request.
+
+    A relative one is right behind a proxy that adds a path prefix.
+    """
+    if request.context.settings.api_url is not None:
+        return f"{request.context.settings.api_url}/v1/tasks/{task.id}"
     return f"{task.id}" if getattr(request.http.state, "trailing_slash", False) else f"tasks/{task.id}"
 
 
@@ -228,7 +233,7 @@ ENDPOINTS = (
                 description="Accepted: the new task, or the task that has the idempotency key.",
                 schema=ref("Task"),
                 headers={
-                    "Location": "The task's address, relative to this request's address.",
+                    "Location": "The task's address: relative to this request, or absolute with the setting `api_url`.",
                     "Idempotency-Replayed": "`true` when a task already had the key.",
                 },
             )

@@ -14,6 +14,7 @@ from service.store.webhooks.endpoints import Endpoint as Registered
 from service.web.api.models import ref
 from service.web.api.route import (
     ID_SCHEMA,
+    MAX_SMALL_BODY,
     ApiRequest,
     Endpoint,
     Parameter,
@@ -24,15 +25,11 @@ from service.web.api.route import (
 )
 from service.web.api.webhook_rendering import render_endpoint, render_whole_message
 from service.web.problems import Problem
-from service.web.request_body import read_json
-
-MAX_BODY: Final = 64 * 1024
-"""Bytes of a request body."""
 
 
 async def register(request: ApiRequest) -> Response:
     """Register an endpoint. Only this response shows its secret."""
-    document = await read_json(request.http, MAX_BODY)
+    document = await request.read_json(MAX_SMALL_BODY)
     try:
         endpoint = await endpoints_flow.register(request.context, document, client=request.client)
     except Invalid as error:
@@ -57,7 +54,7 @@ async def get(request: ApiRequest) -> Response:
 async def change(request: ApiRequest) -> Response:
     """Change an endpoint."""
     endpoint = await _find(request)
-    document = await read_json(request.http, MAX_BODY)
+    document = await request.read_json(MAX_SMALL_BODY)
     try:
         changed = await endpoints_flow.change(request.context, endpoint, document)
     except Invalid as error:

@@ -16,6 +16,7 @@ from service.web.api.route import (
     CURSOR,
     ID_SCHEMA,
     LIMIT,
+    MAX_SMALL_BODY,
     ApiRequest,
     Endpoint,
     Parameter,
@@ -28,10 +29,7 @@ from service.web.api.route import (
 from service.web.api.webhook_models import MESSAGE_STATE, MESSAGE_TYPE
 from service.web.api.webhook_rendering import render_message, render_whole_message
 from service.web.problems import Problem
-from service.web.request_body import read_json
 
-MAX_BODY: Final = 64 * 1024
-"""Bytes of a request body."""
 _REPLAY = Schema(replay.WISH)
 
 
@@ -73,7 +71,7 @@ async def replay_one(request: ApiRequest) -> Response:
 
 async def replay_many(request: ApiRequest) -> Response:
     """Deliver many messages again."""
-    document = await read_json(request.http, MAX_BODY)
+    document = await request.read_json(MAX_SMALL_BODY)
     mistakes = _REPLAY.mistakes(document)
     if mistakes:
         raise invalid(mistakes)

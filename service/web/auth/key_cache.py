@@ -89,7 +89,7 @@ class KeyCache:
 
     async def _touch(self, key_id: UUID, at: dt.datetime) -> None:
         try:
-            await self._context.writer.do(api_keys.touch, (key_id, at))
+            await self._context.writers.journeys.batch(api_keys.touch, (key_id, at))
         except StoreUnavailable as error:
             log.debug("the use of a key was not written: %s", error)
 

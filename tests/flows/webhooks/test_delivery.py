@@ -127,7 +127,7 @@ async def sent(world: World, url: str, *, registered: bool) -> tuple[Message, li
     where: dict[str, Any] = {"endpoint_id": endpoint.id, "destination": lane_of(endpoint.id)} if registered else {}
     await keep(world.context.database, task)
     async with world.context.database.writing() as connection:
-        await endpoints.register(connection, [endpoint], most=9)
+        await endpoints.register(connection, endpoint, most=9)
         await message_store.owe(connection, [a_message(task, url=url, due_at=now, **where)])
     pool = TaskPool(1)
     await dispatch.run_due(world.context, pool)
@@ -212,7 +212,7 @@ async def test_a_message_to_an_endpoint_that_is_gone_or_off_is_discarded_unsent(
         )
         await keep(world.context.database, task)
         async with world.context.database.writing() as connection:
-            await endpoints.register(connection, [off], most=9)
+            await endpoints.register(connection, off, most=9)
             for sequence, to in ((2, off.id), (3, new_id())):
                 owed = a_message(
                     task, endpoint_id=to, destination=lane_of(to), url=server.url, due_at=now, sequence=sequence

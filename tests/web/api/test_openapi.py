@@ -204,7 +204,7 @@ def test_what_is_written_on_the_page_is_escaped() -> None:
 async def test_both_are_served_to_anybody_on_this_machine(api: httpx.AsyncClient) -> None:
     assert (await api.get("/openapi.json")).json() == orjson.loads(orjson.dumps(DOCUMENT))
     root = await api.get("/")
-    assert (root.status_code, root.headers["location"]) == (307, "/docs")
+    assert (root.status_code, root.headers["location"]) == (307, "docs")
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ async def listening(world: World, *events: str, client: str = "default", **more:
         id=new_id(), client=client, url=HOOK, events=events, secret="whsec_QUFB", created_at=now, updated_at=now, **more
     )
     async with world.context.database.writing() as connection:
-        await endpoints.register(connection, [endpoint], most=100)
+        await endpoints.register(connection, endpoint, most=100)
     return endpoint
 
 
@@ -196,8 +196,8 @@ async def test_progress_under_way_that_was_given_up_stays_given_up(world: World)
     task = await begun(world)
     await change(world, task, RUNNING, at(10))
     now = world.clock()
-    [claimed] = await world.context.writer.do(
-        dispatch._claim, dispatch._Wish(now, now + dt.timedelta(minutes=1), 9, {})
+    [claimed] = await world.context.writers.journeys.run(
+        dispatch._claim, now=now, until=now + dt.timedelta(minutes=1), most=9, places={}
     )
     await change(world, task, at(20))
     world.context.destination_slots.acquire(claimed.message.destination)

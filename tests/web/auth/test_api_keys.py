@@ -385,13 +385,13 @@ async def test_use_is_written_down_once_a_minute_and_by_nobody_who_waits(
 ) -> None:
     key = await give_key(keyed)
     free = asyncio.Event()
-    do = keyed.context.writer.do
+    batch = keyed.context.writers.journeys.batch
 
-    async def held_up(*request: Any) -> Any:
+    async def held_up(*write: Any) -> Any:
         await free.wait()
-        return await do(*request)
+        return await batch(*write)
 
-    monkeypatch.setattr(keyed.context.writer, "do", held_up)
+    monkeypatch.setattr(keyed.context.writers.journeys, "batch", held_up)
     began = keyed.clock()
     assert await status(keyed, key) == 200  # though nothing is written
     assert await last_used(keyed) is None
@@ -413,7 +413,7 @@ async def until_written() -> None:
 
 async def test_a_use_that_cannot_be_noted_is_no_failure(world: World) -> None:
     ring, key = KeyCache(world.context), a_key()
-    world.context.writer._closing = True
+    world.context.writers.close()
     ring.note_use(key)
     await ring.settle()
 
