@@ -12,7 +12,7 @@ import click
 from service.cli import exits
 from service.cli.options import AS_JSON
 from service.cli.printing import say
-from service.providers import PROVIDERS
+from service.providers.registry import PROVIDERS
 
 if TYPE_CHECKING:
     from service.sandbox.server import Served

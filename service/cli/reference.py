@@ -11,9 +11,12 @@ from uuid import UUID
 from service.domain.errors import Unavailable, UpstreamError
 from service.domain.task import Task
 from service.http.network_errors import FAILURES
-from service.providers import DIALECTS, FAMILIES, PROVIDERS, Provider
-from service.providers.dialect import Dialect, Family, Operation, Reply
+from service.providers.capabilities import CanCancel, CanPollMany
+from service.providers.dialect import Dialect
 from service.providers.newapi import errors as newapi_errors
+from service.providers.operation import Family, Operation
+from service.providers.registry import DIALECTS, FAMILIES, PROVIDERS, Provider
+from service.providers.wire import Reply
 
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
@@ -100,24 +103,24 @@ def _operation(family: Family, operation: Operation) -> Iterator[tuple[str, ...]
     for name, dialect in DIALECTS.items():
         if not dialect.offers(family.name, operation.name):
             continue
-        at_once = operation.name in dialect.synchronous
+        at_once = operation.name in dialect.facts.synchronous
         yield (
             title,
             f"`{name}`{_needs(dialect, family, operation)}",
             ", ".join(_upstreams(name, family, operation)) or "–",
             _callback(dialect, operation),
             "at once" if at_once else "yes",
-            f"{dialect.batch_size}" if dialect.batch_size > 1 and not at_once else "–",
-            _mark(dialect.cancels and not at_once),
+            f"{dialect.facts.batch_size}" if isinstance(dialect, CanPollMany) and not at_once else "–",
+            _mark(isinstance(dialect, CanCancel) and not at_once),
             deadline,
         )
         title = deadline = ""
 
 
 def _callback(dialect: Dialect, operation: Operation) -> str:
-    if not dialect.callbacks or operation.name in dialect.synchronous:
+    if not dialect.facts.callbacks or operation.name in dialect.facts.synchronous:
         return "–"
-    return "a hint" if dialect.confirms else "yes"
+    return "a hint" if dialect.facts.confirms else "yes"
 
 
 def _upstreams(name: str, family: Family, operation: Operation) -> Iterator[str]:

@@ -9,7 +9,7 @@ import click
 import pytest
 
 from service.cli.arguments import read_input, read_moment, read_options, read_seconds, typed
-from service.providers import FAMILIES
+from service.providers.registry import FAMILIES
 
 NOW = dt.datetime(2026, 1, 31, 12, 0, tzinfo=dt.UTC)
 SCHEMA: dict[str, Any] = {
