@@ -1,6 +1,7 @@
 """The documentation says what the code does: its tables are made anew, its settings counted, its examples run."""
 
 import asyncio
+import dataclasses
 import datetime as dt
 import json
 import re
@@ -35,7 +36,8 @@ from service.flows.render import show_task
 from service.flows.webhooks import dispatch, endpoints, replay
 from service.flows.webhooks.payload import BULKY, BULKY_IN_WORDS, LARGEST
 from service.flows.webhooks.signing import signed_headers
-from service.providers.dialect import Dialect
+from service.providers import capabilities
+from service.providers.dialect import Dialect, Facts
 from service.sandbox import Receiver, running
 from service.settings.load import OTHER_VARIABLES, load
 from service.settings.model import Settings, UpstreamSettings
@@ -199,11 +201,14 @@ def test_every_class_of_error_says_what_may_be_done_next(outcome):
 
 def test_every_hook_of_a_dialect_is_in_the_glossary():
     glossary = (ROOT / "service" / "providers" / "README.md").read_text(encoding="utf-8").partition("## Glossary")[2]
-    explained = {
-        name for line in re.findall(r"^\| (`.*?) \|", glossary, re.MULTILINE) for name in re.findall(r"`(\w+)`", line)
-    }
-    hooks = {name for name in {*vars(Dialect), *Dialect.__annotations__} if not name.startswith("_")}
-    assert explained == hooks
+    first_cells = re.findall(r"^\| (`.*?) \|", glossary, re.MULTILINE)
+    first_cells += re.findall(r"^\| `(?:Can|Takes)\w+` \| (`.*?) \|", glossary, re.MULTILINE)
+    explained = {name for cell in first_cells for name in re.findall(r"`(\w+)`", cell)}
+    methods = {name for name in vars(Dialect) if not name.startswith("_")}
+    named = {"CanCancel", "CanPollMany", "CanListJobs", "CanTellBalance", "TakesInput"}
+    able = {method for each in named for method in vars(getattr(capabilities, each)) if not method.startswith("_")}
+    facts = {field.name for field in dataclasses.fields(Facts)}
+    assert explained == methods | named | able | facts
 
 
 # Webhooks --------------------------------------------------------------------------------------------------------

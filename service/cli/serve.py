@@ -18,7 +18,7 @@ from service.cli.stopping import Stop
 from service.flows.context import Context
 from service.flows.signals import Signals
 from service.logs import log_to_standard_error
-from service.providers import PROVIDERS
+from service.providers.registry import PROVIDERS
 from service.settings.model import Settings
 from service.store.database import AlreadyRunning, Database, StoreUnavailable
 from service.store.migrate import migrate

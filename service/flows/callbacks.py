@@ -17,8 +17,8 @@ from service.domain.task import Source, State, Submission, Update
 from service.flows.apply import Applied, announce, apply
 from service.flows.context import Context, Upstream, log
 from service.flows.submission.cancel import is_cancel_pending
-from service.providers import DIALECTS
-from service.providers.dialect import Callback
+from service.providers.registry import DIALECTS
+from service.providers.wire import Callback
 from service.store import callbacks as callback_store
 from service.store import queue, submissions
 from service.store.callbacks import Received
@@ -135,7 +135,7 @@ def _read(context: Context, row: Row[Any], submission: Submission | None) -> _Re
         )
     upstream = context.upstreams.get(submission.upstream)
     callback = Callback(row.headers, row.body, row.received_at.timestamp())
-    confirms = dialect.confirms or (upstream is not None and upstream.settings.callbacks == "confirm")
+    confirms = dialect.facts.confirms or (upstream is not None and upstream.settings.callbacks == "confirm")
     try:
         if dialect.verify_signature(callback, _callback_key(upstream)) is False:
             return _Read(decision="forged", detail="the signature is not the provider's")

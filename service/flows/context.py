@@ -17,8 +17,8 @@ from service.domain.task import Task, WaitingFor
 from service.flows.concurrency import DestinationSlots, Slots
 from service.flows.signals import Signals
 from service.http.client import Http
-from service.providers import DIALECTS
 from service.providers.dialect import Dialect
+from service.providers.registry import DIALECTS
 from service.settings.model import Settings, UpstreamSettings
 from service.store.database import Database
 from service.store.writer import Writers
@@ -102,7 +102,7 @@ def _waits(upstreams: Mapping[str, Upstream]) -> Iterator[WaitingFor]:
     for name, upstream in upstreams.items():
         yield WaitingFor(name)
         for dialect in upstream.dialects:
-            yield WaitingFor(name, dialect.key)
+            yield WaitingFor(name, dialect.facts.key)
 
 
 def upstreams_of(settings: Settings) -> dict[str, Upstream]:

@@ -12,7 +12,8 @@ from service.domain.errors import Unavailable, UpstreamError
 from service.flows.context import Context, Upstream
 from service.http.client import CONNECT_TIMEOUT, WRITE_TIMEOUT, send
 from service.http.network_errors import named
-from service.providers.dialect import Call, Dialect, Reply
+from service.providers.dialect import Dialect
+from service.providers.wire import Call, Reply
 
 Outcome = TypeVar("Outcome")
 

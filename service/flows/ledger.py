@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
-from service.providers import DIALECTS
+from service.providers.registry import DIALECTS
 from service.store.ledger import Entry
 
 Kind = Literal["paid", "perhaps_paid", "refunded", "perhaps_refunded", "unpaid"]
@@ -38,7 +38,7 @@ class Account:
         kind, dialect = kind_of(entry), DIALECTS.get(entry.dialect)
         setattr(self, kind, getattr(self, kind) + entry.count)
         if entry.cost and kind not in {"refunded", "unpaid"}:
-            self.cost["units" if dialect is None else dialect.cost_unit] += entry.cost
+            self.cost["units" if dialect is None else dialect.facts.cost_unit] += entry.cost
 
     def as_json(self) -> dict[str, Any]:
         """Give the JSON object that the command writes."""
@@ -54,11 +54,11 @@ class Account:
 def kind_of(entry: Entry) -> Kind:
     """Say what submissions came to."""
     dialect = DIALECTS.get(entry.dialect)
-    if entry.outcome in {"refused", "account", "unavailable"} or (dialect and entry.operation in dialect.free):
+    if entry.outcome in {"refused", "account", "unavailable"} or (dialect and entry.operation in dialect.facts.free):
         return "unpaid"
     if entry.refunded:
         return "refunded"
-    if entry.came_to_nothing and entry.refunded is None and dialect is not None and dialect.refunds:
+    if entry.came_to_nothing and entry.refunded is None and dialect is not None and dialect.facts.refunds:
         return "perhaps_refunded"
     return "paid" if entry.outcome == "taken" and entry.serves else "perhaps_paid"
 

@@ -20,7 +20,9 @@ from service.flows.context import Context, Upstream, log
 from service.flows.conversation import run_exchange
 from service.flows.submission.cancel import cancel_if_pending
 from service.flows.submission.reconcile import reconcile
+from service.providers.capabilities import CanPollMany
 from service.providers.dialect import Dialect
+from service.providers.wire import ManyExchange
 from service.store import queue
 from service.store import upstreams as upstream_store
 from service.store.database import StoreUnavailable
@@ -122,7 +124,7 @@ async def _postpone(context: Context, tasks: list[Task], wait: float) -> None:
 
 def _batches(context: Context, tasks: list[Task]) -> list[list[Task]]:
     dialect = context.dialect(tasks[0])
-    size = dialect.batch_size if dialect is not None else 1
+    size = dialect.facts.batch_size if dialect is not None and isinstance(dialect, CanPollMany) else 1
     known = [task for task in tasks if task.external_id is not None]
     unknown = [[task] for task in tasks if task.external_id is None]
     return unknown + [known[start : start + size] for start in range(0, len(known), size)]
@@ -171,8 +173,8 @@ async def _ask(context: Context, tasks: list[Task]) -> Mapping[UUID, Found]:
     if upstream is None or dialect is None or first.external_id is None:
         return {task.id: None for task in tasks}
     try:
-        if len(tasks) > 1:
-            return await _ask_many(context, upstream, dialect, tasks)
+        if len(tasks) > 1 and isinstance(dialect, CanPollMany):
+            return await _ask_many(context, upstream, dialect, dialect.poll_many(tasks), tasks)
         return {first.id: await run_exchange(context, upstream, dialect, dialect.poll(first))}
     except UpstreamError as error:
         if len(tasks) > 1 and not isinstance(error, Unavailable | AccountProblem):
@@ -192,9 +194,11 @@ async def _ask_each(context: Context, tasks: list[Task]) -> Mapping[UUID, Found]
     return found
 
 
-async def _ask_many(context: Context, upstream: Upstream, dialect: Dialect, tasks: list[Task]) -> Mapping[UUID, Found]:
+async def _ask_many(
+    context: Context, upstream: Upstream, dialect: Dialect, query: ManyExchange, tasks: list[Task]
+) -> Mapping[UUID, Found]:
     """Ask in one request; an id that is missing from the answer is asked about singly before that counts."""
-    answers = await run_exchange(context, upstream, dialect, dialect.poll_many(tasks))
+    answers = await run_exchange(context, upstream, dialect, query)
     found: dict[UUID, Found] = {}
     for task in tasks:
         answer = answers.get(task.external_id or "")

@@ -6,6 +6,7 @@ from service.domain.schedules import EXPECTING, POLLING, in_step
 from service.domain.schedules import next_poll as next_poll_by_plan
 from service.domain.task import Task
 from service.flows.context import Context, log
+from service.providers.capabilities import CanListJobs, CanPollMany
 from service.store.tasks import recent_endings
 
 WINDOW = dt.timedelta(days=7)
@@ -38,15 +39,15 @@ def typical_seconds(context: Context, task: Task) -> float:
     if upstream is not None and upstream.settings.typical_seconds is not None:
         return upstream.settings.typical_seconds
     dialect = context.dialect(task)
-    return dialect.typical_seconds.get(task.operation, 60.0) if dialect is not None else 60.0
+    return dialect.facts.typical_seconds.get(task.operation, 60.0) if dialect is not None else 60.0
 
 
 def can_list_jobs(context: Context, task: Task) -> bool:
     """Return whether the task's upstream has a list in which a job without an id can be found."""
     upstream, dialect = context.upstreams.get(task.upstream or ""), context.dialect(task)
-    if upstream is None or dialect is None or dialect.lists is None or task.operation in dialect.synchronous:
+    if upstream is None or not isinstance(dialect, CanListJobs) or task.operation in dialect.facts.synchronous:
         return False
-    return dialect.lists == "key" or upstream.settings.account_token is not None
+    return dialect.facts.jobs_listed_by == "key" or upstream.settings.account_token is not None
 
 
 def next_poll(context: Context, task: Task) -> dt.datetime | None:
@@ -58,10 +59,10 @@ def next_poll(context: Context, task: Task) -> dt.datetime | None:
         EXPECTING if expecting else POLLING,
         median=typical_seconds(context, task),
         lookup=can_list_jobs(context, task),
-        first_look=None if dialect is None else dialect.first_look,
+        first_look=None if dialect is None else dialect.facts.first_poll,
         now=context.now(),
     )
-    in_batches = due is not None and dialect is not None and dialect.batch_size > 1
+    in_batches = due is not None and isinstance(dialect, CanPollMany)
     return in_step(due) if due is not None and in_batches else due
 
 

@@ -19,7 +19,7 @@ from pydantic import (
 from service.domain.task import Policy
 from service.domain.validation import nearest
 from service.http.ssrf.policy import Rules, read_allowed, rules_of
-from service.providers import DIALECTS, FAMILIES, PROVIDERS
+from service.providers.registry import DIALECTS, FAMILIES, PROVIDERS
 from service.settings import values
 from service.store.database import parse_url
 

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from service.providers import FAMILIES
+from service.providers.registry import FAMILIES
 from service.web.api.openapi import document
 from service.web.problems import TITLES
 

@@ -14,7 +14,7 @@ from service.flows.conversation import run_exchange
 from service.http.client import Http
 from service.http.ssrf.guard import Guard
 from service.http.ssrf.policy import Rules
-from service.providers import DIALECTS
+from service.providers.registry import DIALECTS
 from service.store.database import Database
 from service.store.writer import Writers
 from tests.support.breakage import ANSWER, HEAD, PERHAPS_SENT, Server, answering, nowhere, request_of

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from service.domain.task import Source, State, Task
+from service.providers.capabilities import CanCancel
 from service.providers.dialect import Dialect
 from service.sandbox import Faults, Sandbox
 from tests.support.dialects import DIALECTS, example_of, world_of
@@ -74,7 +75,7 @@ async def submit(world: World, dialect: Dialect, faults: tuple[str, ...] = (), *
 async def test_journey_ends_as_expected_and_is_paid_at_most_once(sqlite_url: str, name: str, journey: str) -> None:
     expected, dialect = JOURNEYS[journey], DIALECTS[name]
     state, failure = expected.state, REFUSAL_CODES.get((name, journey), expected.failure)
-    if expected.callback_needed and not dialect.callbacks:
+    if expected.callback_needed and not dialect.facts.callbacks:
         state, failure = State.EXPIRED, "provider_timeout"
     async with world_of(name, sqlite_url) as world:
         task = await submit(world, dialect, expected.faults)
@@ -96,11 +97,11 @@ def check_result(world: World, task: Task, dialect: Dialect, *, came_by_callback
     main = [result for result in task.results if result.role == "result"]
     assert main
     assert all(result.text or job.id in (result.url or "") for result in main)
-    trusted = dialect.callbacks and not dialect.confirms and came_by_callback
+    trusted = dialect.facts.callbacks and not dialect.facts.confirms and came_by_callback
     assert task.outcome_source is (Source.CALLBACK if trusted else Source.POLL)
 
 
-CANCELLING = [name for name, dialect in DIALECTS.items() if dialect.cancels]
+CANCELLING = [name for name, dialect in DIALECTS.items() if isinstance(dialect, CanCancel)]
 
 
 @pytest.mark.parametrize("name", CANCELLING)

@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any
 
 from service.domain.task import Task
-from service.providers import DIALECTS, FAMILIES
 from service.providers.dialect import Dialect
+from service.providers.registry import DIALECTS, FAMILIES
 from service.sandbox import Sandbox
 from tests.support.values import a_task
 from tests.support.world import World
@@ -32,7 +32,7 @@ def example_of(dialect: Dialect) -> Mapping[str, Any]:
 def _examples(dialect: Dialect) -> Iterator[Task]:
     for family in FAMILIES.values():
         for operation in family.operations.values():
-            served = dialect.offers(family.name, operation.name) and operation.name not in dialect.synchronous
+            served = dialect.offers(family.name, operation.name) and operation.name not in dialect.facts.synchronous
             if served and operation.parent != "required":
                 for example in operation.input["examples"]:
                     yield a_task(family=family.name, operation=operation.name, input=example)

@@ -27,7 +27,7 @@ from service.flows.submission import duplicates
 from service.flows.submission import run as submission_run
 from service.flows.webhooks import dispatch
 from service.http.client import Http
-from service.providers.dialect import UNREACHABLE_CALLBACK
+from service.providers.wire import UNREACHABLE_CALLBACK
 from service.sandbox import InProcessTransport, Receiver, Sandbox
 from service.store import queue, tables
 from service.store.callbacks import Received

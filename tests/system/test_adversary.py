@@ -30,9 +30,9 @@ from service.http import client as http_client
 from service.http.client import Http, send
 from service.http.ssrf.guard import Guard
 from service.http.ssrf.policy import Rules
-from service.providers import DIALECTS
-from service.providers.dialect import Reply
 from service.providers.newapi import errors as newapi_errors
+from service.providers.registry import DIALECTS
+from service.providers.wire import Reply
 from service.settings.load import SettingsError
 from service.store import callbacks as callback_store
 from service.store import queue

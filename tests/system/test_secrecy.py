@@ -17,7 +17,7 @@ from service.domain.api_key import write_key
 from service.flows import render
 from service.flows.webhooks import payload
 from service.logs import SafeFormatter, log_to_standard_error
-from service.providers import DIALECTS
+from service.providers.registry import DIALECTS
 from service.sandbox.faults import FAULTS
 from service.store import api_keys, tables
 from service.store import tasks as task_store

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Final
 
 from service.cli.doctor.finding import Finding, error, ok, warning
-from service.providers import PROVIDERS
+from service.providers.registry import PROVIDERS
 from service.settings.model import Settings
 from service.settings.values import is_loopback
 from service.store import api_keys, secrets

@@ -17,7 +17,7 @@ from service.flows.upstreams.check import REDIRECTS, Checked, check
 from service.flows.upstreams.credit import is_low
 from service.http.client import Http
 from service.http.ssrf.guard import Guard
-from service.providers import PROVIDERS
+from service.providers.registry import PROVIDERS
 from service.settings.model import Settings
 from service.store import circuits as circuit_store
 from service.store.database import Database
@@ -151,14 +151,15 @@ def _credit(seen: Checked) -> Iterator[Finding]:
 
 def _callbacks(context: Context, upstream: Upstream) -> Finding:
     """Report whether callbacks can arrive, and whether they do."""
-    calling = [dialect for dialect in upstream.dialects if dialect.callbacks]
+    calling = [dialect for dialect in upstream.dialects if dialect.facts.callbacks]
     if not calling:
         return ok(upstream.name, "has no callbacks: it is polled")
     if upstream.settings.callbacks == "off":
         return ok(upstream.name, "callbacks are switched off: it is polled")
     if context.settings.public_url is None:
         return ok(upstream.name, "could call back, but there is no public_url: it is polled")
-    shares = {each.key: context.statistics.callback_share(upstream.name, each.key) for each in calling}
+    keys = [each.facts.key for each in calling]
+    shares = {key: context.statistics.callback_share(upstream.name, key) for key in keys}
     worst = min(shares, key=lambda key: shares[key])
     if shares[worst] < UNRELIABLE_SHARE:
         message = f"callbacks hardly arrive: {shares[worst]:.0%} of the last tasks in {worst}"

@@ -16,8 +16,9 @@ from service.flows.apply import apply, settle
 from service.flows.concurrency import TaskPool
 from service.flows.context import Context, Upstream, log
 from service.flows.conversation import run_exchange
-from service.providers import DIALECTS
+from service.providers.capabilities import CanCancel
 from service.providers.dialect import Dialect
+from service.providers.registry import DIALECTS
 from service.store import queue, submissions
 from service.store import tasks as task_store
 
@@ -83,7 +84,7 @@ async def _ask(
         external_id=duplicate.external_id,
         results=(),
     )
-    exchange = dialect.cancel(stand_in) if dialect.cancels and not wanted else dialect.poll(stand_in)
+    exchange = dialect.cancel(stand_in) if isinstance(dialect, CanCancel) and not wanted else dialect.poll(stand_in)
     return await run_exchange(context, upstream, dialect, exchange)
 
 

@@ -18,7 +18,8 @@ from service.flows.apply import Applied, announce, apply, settle
 from service.flows.context import Context, log
 from service.flows.conversation import run_exchange
 from service.flows.statistics import can_list_jobs, typical_seconds
-from service.providers.dialect import Listed
+from service.providers.capabilities import CanListJobs
+from service.providers.wire import ListedJob
 from service.store import submissions
 from service.store import tasks as task_store
 from service.store import upstreams as upstream_store
@@ -40,7 +41,7 @@ class NotUnconfirmed(Exception):
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Case:
     task: Task
-    listed: Sequence[Listed] = ()
+    listed: Sequence[ListedJob] = ()
     error: str | None = None
 
 
@@ -57,7 +58,7 @@ async def reconcile(context: Context, task: Task) -> Applied:
 async def _search(context: Context, task: Task) -> _Case:
     """Ask the provider for its list of jobs, where it has one."""
     upstream, dialect = context.upstreams.get(task.upstream or ""), context.dialect(task)
-    if upstream is None or dialect is None or not can_list_jobs(context, task):
+    if upstream is None or not isinstance(dialect, CanListJobs) or not can_list_jobs(context, task):
         return _Case(task)
     try:
         listed = await run_exchange(context, upstream, dialect, dialect.find_lost_jobs(task))
@@ -104,7 +105,7 @@ async def _change(context: Context, connection: AsyncConnection, case: _Case) ->
     return CheckFailed(task_id=task.id, attempt=task.attempts, error=error)
 
 
-async def _may_be_anothers(connection: AsyncConnection, found: Listed, submission: Submission) -> bool:
+async def _may_be_anothers(connection: AsyncConnection, found: ListedJob, submission: Submission) -> bool:
     """Whether a job may belong to another submission whose answer was lost or is on its way."""
     at = dt.datetime.fromtimestamp(found.created_at, dt.UTC)
     span = {"since": at - MAX_FLIGHT, "until": at + CLOCK_TOLERANCE}
@@ -118,7 +119,7 @@ async def _may_be_anothers(connection: AsyncConnection, found: Listed, submissio
     return False
 
 
-def _in_time(listed: Listed, submission: Submission, task: Task, now: dt.datetime) -> bool:
+def _in_time(listed: ListedJob, submission: Submission, task: Task, now: dt.datetime) -> bool:
     """Whether a job was created while the submission was in flight."""
     at = dt.datetime.fromtimestamp(listed.created_at, dt.UTC)
     return submission.sent_at - CLOCK_TOLERANCE <= at <= (task.unconfirmed_since or now) + CLOCK_TOLERANCE

@@ -27,8 +27,8 @@ from service.domain.validation import (
 from service.domain.webhook_events import TYPES
 from service.flows.context import Context
 from service.flows.webhooks.url_check import url_mistakes
-from service.providers import DIALECTS, FAMILIES, PROVIDERS, Provider
-from service.providers.dialect import Family, Operation
+from service.providers.operation import Family, Operation
+from service.providers.registry import DIALECTS, FAMILIES, PROVIDERS, Provider
 
 MAX_CHECKED: Final = 20_000
 """Characters of a text that are checked against a schema: media are longer, and no schema has a larger limit."""

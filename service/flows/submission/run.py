@@ -18,7 +18,7 @@ from service.flows.submission.plan import Candidate, Send, plan
 from service.flows.submission.send import Handover, callback_url, change_for, hand_over
 from service.flows.upstreams.admission import Admission, claim_next, claim_probes, read_admission, save
 from service.http.client import CONNECT_TIMEOUT, WRITE_TIMEOUT
-from service.providers.dialect import Dialect
+from service.providers.dialect import SUBMIT_TIMEOUT, Dialect
 from service.store import queue, submissions
 from service.store import waiting as waiting_store
 from service.store.database import StoreUnavailable
@@ -28,7 +28,7 @@ MAX_CONCURRENT = 512
 MAX_PLANNED = 64
 """Tasks that are planned in one transaction."""
 
-PROBE_LEASE = CONNECT_TIMEOUT + WRITE_TIMEOUT + Dialect.submit_timeout + SUBMIT_LEASE_MARGIN
+PROBE_LEASE = CONNECT_TIMEOUT + WRITE_TIMEOUT + SUBMIT_TIMEOUT + SUBMIT_LEASE_MARGIN
 """Seconds that one probe of an upstream may take."""
 
 Planned = tuple[Change, Handover | None]
@@ -185,9 +185,9 @@ def _start(context: Context, task: Task, history: Sequence[Submission], chosen: 
     now = context.now()
     upstream, dialect = chosen.upstream, chosen.dialect
     submission = Submission(
-        id=context.new_id(), task_id=task.id, upstream=upstream.name, dialect=dialect.key, sent_at=now
+        id=context.new_id(), task_id=task.id, upstream=upstream.name, dialect=dialect.facts.key, sent_at=now
     )
-    lease = CONNECT_TIMEOUT + WRITE_TIMEOUT + dialect.patience(task.operation) + SUBMIT_LEASE_MARGIN
+    lease = CONNECT_TIMEOUT + WRITE_TIMEOUT + dialect.facts.read_timeout(task.operation) + SUBMIT_LEASE_MARGIN
     change = SubmissionStarted(
         task_id=task.id,
         attempt=task.attempts,

@@ -34,7 +34,7 @@ class Handover:
     @property
     def key(self) -> circuit_store.Key:
         """The key of its circuit."""
-        return self.upstream.name, self.dialect.key
+        return self.upstream.name, self.dialect.facts.key
 
 
 async def hand_over(context: Context, handover: Handover) -> None:
@@ -66,7 +66,7 @@ async def hand_over(context: Context, handover: Handover) -> None:
 
 def callback_url(context: Context, upstream: Upstream, dialect: Dialect, task: Task, submission_id: UUID) -> str | None:
     """Return the URL that the provider may call for a submission; None when no callback can come."""
-    calls = dialect.callbacks and task.operation not in dialect.synchronous
+    calls = dialect.facts.callbacks and task.operation not in dialect.facts.synchronous
     if context.settings.public_url is None or not calls or upstream.settings.callbacks == "off":
         return None
     return f"{context.settings.public_url}/callbacks/{context.tokens.make(submission_id)}"

@@ -80,18 +80,20 @@ class Admission:
         if upstream.name in self.rates:
             self.rates[upstream.name] = self.rates[upstream.name].taken(self.now)
         if self._circuit(upstream, dialect).standing(self.now) == "half_open":
-            self.probes.add((upstream.name, dialect.key))
+            self.probes.add((upstream.name, dialect.facts.key))
 
     def lose_probe(self, upstream: Upstream, dialect: Dialect) -> None:
         """Undo an admission: another process probes this upstream already."""
         circuit = self._circuit(upstream, dialect)
-        self.probes.discard((upstream.name, dialect.key))
+        self.probes.discard((upstream.name, dialect.facts.key))
         self.free[upstream.name] += 1
-        self.circuits[upstream.name, dialect.key] = dataclasses.replace(circuit, probe_until=self.now + PROBE_UNSEEN)
+        self.circuits[upstream.name, dialect.facts.key] = dataclasses.replace(
+            circuit, probe_until=self.now + PROBE_UNSEEN
+        )
 
     def is_probe(self, upstream: Upstream, dialect: Dialect) -> bool:
         """Whether the task that was admitted here is the one that tests whether the upstream is back."""
-        return (upstream.name, dialect.key) in self.probes
+        return (upstream.name, dialect.facts.key) in self.probes
 
     def room_for(self, waits_for: WaitingFor, *, most: int) -> int:
         """Return how many of the tasks that wait for the same may go on."""
@@ -104,8 +106,8 @@ class Admission:
         return {"closed": most, "half_open": 1}.get(standing, 0)
 
     def _circuit(self, upstream: Upstream, dialect: Dialect) -> Circuit:
-        known = self.circuits.get((upstream.name, dialect.key))
-        return known or Circuit(upstream=upstream.name, dialect=dialect.key)
+        known = self.circuits.get((upstream.name, dialect.facts.key))
+        return known or Circuit(upstream=upstream.name, dialect=dialect.facts.key)
 
 
 def _recovering(circuit: Circuit, now: dt.datetime) -> Rejection:

@@ -7,8 +7,10 @@ import datetime as dt
 from service.domain.errors import UpstreamError
 from service.flows.context import Context, Upstream, log
 from service.flows.conversation import run_exchange
-from service.providers.dialect import Balance, BalanceExchange, Dialect
+from service.providers.capabilities import CanTellBalance
+from service.providers.dialect import Dialect
 from service.providers.newapi import account
+from service.providers.wire import Balance, BalanceExchange
 from service.store import upstreams as upstream_store
 
 EVERY = 600.0
@@ -28,7 +30,7 @@ def question(upstream: Upstream) -> tuple[Dialect, BalanceExchange] | None:
         return upstream.dialects[0], account.quota(settings.key_name)
     if settings.billing:
         return upstream.dialects[0], account.billing()
-    telling = (each for each in upstream.dialects if type(each).balance is not Dialect.balance)
+    telling = (each for each in upstream.dialects if isinstance(each, CanTellBalance))
     return next(((dialect, dialect.balance()) for dialect in telling), None)
 
 

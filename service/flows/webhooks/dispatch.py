@@ -2,14 +2,15 @@
 
 import asyncio
 import datetime as dt
-import email.utils
 import functools
 from collections.abc import Mapping
 
 import httpx
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from service.domain.http_dates import retry_after
 from service.domain.schedules import FAILING_LONG, LEASE
+from service.domain.text import storable
 from service.domain.webhook_events import TEST
 from service.flows.concurrency import EACH, TaskPool
 from service.flows.context import Context, log
@@ -106,28 +107,16 @@ async def _post(context: Context, claimed: Claimed) -> Attempt:
         refused = error if isinstance(error, ForbiddenAddress) else forbidden(error)
         words = str(refused) if refused is not None else f"{type(error).__name__} {error}".strip()
         hopeless = refused is not None or isinstance(error, _NO_ADDRESS)
-        return Attempt(at=at, seconds=_clock() - since, error=_storable(words)[:ERROR_KEPT], hopeless=hopeless)
+        return Attempt(at=at, seconds=_clock() - since, error=storable(words)[:ERROR_KEPT], hopeless=hopeless)
     context.destination_slots.answered(message.destination, in_time=True)
     return Attempt(
         at=at,
         seconds=_clock() - since,
         status=answer.status,
         error=None if answer.status in SUCCESSES else f"HTTP {answer.status}",
-        answer=_storable(answer.body[:ANSWER_KEPT].decode("utf-8", "replace")) or None,
-        retry_after=_asked_to_wait(answer.headers, context.now()),
+        answer=storable(answer.body[:ANSWER_KEPT].decode("utf-8", "replace")) or None,
+        retry_after=retry_after(answer.headers, now=context.now()),
     )
-
-
-def _asked_to_wait(headers: Mapping[str, str], now: dt.datetime) -> float | None:
-    """Read ``Retry-After``: seconds, or a date."""
-    stated = headers.get("retry-after", "").strip()
-    if stated.isdecimal():
-        return float(stated[:9])
-    try:
-        at = email.utils.parsedate_to_datetime(stated)
-        return max((at.replace(tzinfo=at.tzinfo or dt.UTC) - now).total_seconds(), 0.0)
-    except (ValueError, TypeError, OverflowError):
-        return None
 
 
 def _say(claimed: Claimed, attempt: Attempt, state: str, disabled: str | None) -> None:
@@ -144,11 +133,6 @@ def _say(claimed: Claimed, attempt: Attempt, state: str, disabled: str | None) -
     if disabled is not None:
         why = "it answered 410 Gone" if disabled == "gone" else f"nothing but failures for {FAILING_LONG / 3600:g} h"
         log.warning("endpoint %s of client %s is disabled: %s", message.endpoint_id, message.client, why)
-
-
-def _storable(text: str) -> str:
-    """Leave out what no database keeps."""
-    return text.encode("utf-8", "replace").decode().replace("\x00", "")
 
 
 def _clock() -> float:

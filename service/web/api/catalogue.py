@@ -8,8 +8,8 @@ from service.domain.events import rfc3339
 from service.flows.context import Context, Upstream
 from service.flows.upstreams import status as upstream_status
 from service.flows.upstreams.credit import is_low
-from service.providers import FAMILIES
-from service.providers.dialect import Family
+from service.providers.operation import Family
+from service.providers.registry import FAMILIES
 from service.store import upstreams as upstream_store
 from service.web.api import models
 from service.web.api.models import ref
@@ -54,8 +54,8 @@ def _family(context: Context, family: Family) -> models.Family:
 
 
 def _upstream(context: Context, upstream: Upstream, stands: upstream_status.Status) -> models.Upstream:
-    dialects = [dialect.key for dialect in upstream.dialects]
-    can_call = any(dialect.callbacks for dialect in upstream.dialects) and upstream.settings.callbacks != "off"
+    dialects = [dialect.facts.key for dialect in upstream.dialects]
+    can_call = any(dialect.facts.callbacks for dialect in upstream.dialects) and upstream.settings.callbacks != "off"
     share = min((context.statistics.callback_share(upstream.name, dialect) for dialect in dialects), default=None)
     return {
         "name": upstream.name,

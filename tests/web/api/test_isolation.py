@@ -15,7 +15,7 @@ from sqlalchemy import select
 
 from service.app import application
 from service.domain.api_key import Scope
-from service.providers import FAMILIES
+from service.providers.registry import FAMILIES
 from service.store import tables
 from service.web.api import ENDPOINTS
 from service.web.api.openapi import document

@@ -13,7 +13,7 @@ from starlette.routing import Route
 
 from service.app import routes
 from service.flows.render import show_task
-from service.providers import FAMILIES
+from service.providers.registry import FAMILIES
 from service.settings.model import Settings
 from service.web.api import ENDPOINTS
 from service.web.api.openapi import document

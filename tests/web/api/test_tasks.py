@@ -115,7 +115,7 @@ async def test_every_mistake_is_said_at_once_with_the_nearest_right_name(api: ht
         ({"upstream": "elkapy"}, "upstream", "did you mean 'elkapi'?"),
         ({"upstream": "cometapi"}, "upstream", "set COMETAPI_KEY"),
         ({"operation": "voice_isolation", "input": {"audio": "https://x/a.mp3"}}, "operation", "set one of"),
-        ({"options": {"callback_url": "https://evil.example"}}, "options.callback_url", "Dovecote's to fill"),
+        ({"options": {"callback_url": "https://evil.example"}}, "options.callback_url", "Dovecote fills it"),
         ({"input": {"prompt": "a\x00b"}}, "input.prompt", "NUL"),
         ({"labels": {"a": "\x00"}}, "labels.a", "NUL"),
         ({"deadline": "2020-01-01T00:00:00Z"}, "deadline", "from now"),
