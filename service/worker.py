@@ -165,7 +165,7 @@ def drain_timeout(context: Context) -> float:
     if context.settings.shutdown_timeout is not None:
         return context.settings.shutdown_timeout
     dialects = [dialect for upstream in context.upstreams.values() for dialect in upstream.dialects]
-    longest = max((each.patience(operation) for each in dialects for operation in each.operations), default=0.0)
+    longest = max((each.facts.read_timeout(name) for each in dialects for name in each.facts.operations), default=0.0)
     return CONNECT_TIMEOUT + WRITE_TIMEOUT + longest + DRAIN_MARGIN
 
 
