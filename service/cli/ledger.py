@@ -43,12 +43,12 @@ def command(config: Path | None, since: str | None, until: str | None, groups: s
     reads the database: the server may run meanwhile.
     """
     from service.cli.installation import read_settings
-    from service.flows.ledger import books
+    from service.flows.ledger import summarize
 
     by = _groups(groups)
     now = dt.datetime.now(dt.UTC)
     span = [None if when is None else dt.datetime.fromisoformat(read_moment(when, now=now)) for when in (since, until)]
-    accounts, total = books(_entries(read_settings(config), by, *span))
+    accounts, total = summarize(_entries(read_settings(config), by, *span))
     if as_json:
         rows = [{**dict(zip(by, group, strict=True)), **each.as_json()} for group, each in accounts.items()]
         written = {
@@ -76,7 +76,7 @@ def _entries(
 
     async def read() -> list["Entry"]:
         async with read_connection(settings) as connection:
-            await ledger.only_read(connection)
+            await ledger.make_read_only(connection)
             return await ledger.entries(connection, by=by, since=since, until=until)
 
     try:

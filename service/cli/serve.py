@@ -10,7 +10,7 @@ from typing import Final
 import uvicorn
 from starlette.types import ASGIApp
 
-from service.app import NoKey, Role, WrongSchema, application, at_work, callback_application, opened, refuse_strangers
+from service.app import NoKey, Role, WrongSchema, application, at_work, callback_application, opened, require_key
 from service.cli import exits
 from service.cli.installation import give_up, shown_database
 from service.cli.listening import listen, raise_descriptor_limit, reason_of
@@ -108,7 +108,7 @@ async def _serve(
         async with contextlib.AsyncExitStack() as stack:
             context = await stack.enter_async_context(opened(settings))
             if role != "worker":
-                await refuse_strangers(context)
+                await require_key(context)
             worker = None if role == "web" else await stack.enter_async_context(at_work(context))
             watch.cancel()
             servers = list(_servers(context, role, listener, callback_listener))

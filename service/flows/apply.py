@@ -86,8 +86,9 @@ async def _write(
     answered = {each.settles.id for each in decided if each.settles is not None and each.answered}
     serving = [each.settles for each in decided if each.settles is not None and each.supersedes_others]
     revived = {each.id for each in serving}
+    certain = {each.settles.id for each in decided if each.settles is not None and each.certain}
     await submissions.supersede_others(connection, serving, at=now)
-    await submissions.settle(connection, settled, answered=answered, revived=revived)
+    await submissions.settle(connection, settled, answered=answered, revived=revived, certain=certain)
     await queue.watch_jobs(connection, [each for each in settled if each.job_state or each.id in revived])
     await queue.watch_jobs_again(connection, {each.task.id for each in decided if each.recheck_duplicates}, now=now)
     await submissions.begin(connection, [each.begins for each in decided if each.begins is not None])
@@ -103,7 +104,7 @@ async def _enqueue(context: Context, connection: AsyncConnection, decided: Seque
         for each in decided
         if each.event is not None and each.event.message is not None
     ]
-    return await enqueue.tell(context, connection, changes, context.now())
+    return await enqueue.enqueue(context, connection, changes, context.now())
 
 
 def _applied(decided: Decided, owed: set[UUID]) -> Applied:

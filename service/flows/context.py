@@ -5,6 +5,7 @@ import dataclasses
 import datetime as dt
 import logging
 import random
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from uuid import UUID
@@ -43,6 +44,8 @@ class Upstream:
     """Bounds the polls in flight or waiting, so that an upstream that hangs does not delay polls of others."""
     questions: asyncio.Semaphore
     """Bounds the other requests in flight, so that slow submits delay none of them."""
+    batch_retry_at: dict[str, float] = dataclasses.field(default_factory=dict)
+    """By dialect, until when tasks are polled singly because the batch query failed, on the monotonic clock."""
 
     @property
     def limited(self) -> bool:
@@ -53,6 +56,11 @@ class Upstream:
         """Return the first of its dialects that offers an operation."""
         fitting = (each for each in self.dialects if each.offers(family, operation))
         return next(fitting, None)
+
+
+def _elapsed() -> float:
+    """Return seconds since the machine started, including those in which it was suspended."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
 
 
 @dataclasses.dataclass(slots=True, kw_only=True)
@@ -72,6 +80,8 @@ class Context:
     unknown_words: Counter[tuple[str, str]] = dataclasses.field(default_factory=Counter)
     clock: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC)
     chance: Callable[[], float] = random.random
+    monotonic: Callable[[], float] = _elapsed
+    """Seconds that no change of the wall clock affects, for the age of a claim."""
     waits: tuple[WaitingFor, ...] = ()
     """Everything that a queued task can wait for."""
     limited: frozenset[str] = frozenset()

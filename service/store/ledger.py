@@ -1,21 +1,22 @@
-"""Statements for the books: what was handed over, what became of it, and what it cost. They only read."""
+"""SQL for the ledger: submissions, their outcomes and costs. Read only."""
 
 import dataclasses
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Boolean, Select, Text, and_, case, func, select, text
+from sqlalchemy import Boolean, Select, Text, and_, case, func, or_, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.expression import literal
 from sqlalchemy.sql.functions import FunctionElement
 
+from service.domain.task import WITHOUT_RESULT, State
 from service.store.tables import submissions, tasks
 
 
 class Day(FunctionElement[str]):
-    """The day of an :class:`Instant`, in UTC, as ``2026-05-01``."""
+    """The day of an :class:`UtcTime`, in UTC, as ``2026-05-01``."""
 
     type = Text()
     inherit_cache = True
@@ -38,13 +39,17 @@ _GROUPS: Final[dict[str, Any]] = {
     "client": tasks.c.client,
 }
 GROUPS: Final = tuple(_GROUPS)
-"""What can be grouped by."""
+"""The fields that entries can be grouped by."""
 
 _SERVES = tasks.c.submission_id == submissions.c.id
 """Whether a submission is the one that serves its task. Of any other, a job that it made is one too many."""
+_SUCCEEDED = or_(
+    and_(_SERVES, tasks.c.state == str(State.SUCCEEDED)),
+    func.coalesce(submissions.c.job_state == str(State.SUCCEEDED), literal(value=False, type_=Boolean)),
+)
 _CAME_TO_NOTHING = case(
-    (_SERVES, and_(tasks.c.state.in_(["failed", "cancelled"]), tasks.c.decided_by == "provider")),
-    else_=func.coalesce(submissions.c.job_state.in_(["failed", "cancelled"]), literal(value=False, type_=Boolean)),
+    (_SERVES, and_(tasks.c.state.in_(sorted(WITHOUT_RESULT)), tasks.c.decided_by == "provider")),
+    else_=func.coalesce(submissions.c.job_state.in_(sorted(WITHOUT_RESULT)), literal(value=False, type_=Boolean)),
 )
 _REFUNDED = case((_SERVES, tasks.c.refunded), else_=submissions.c.refunded)
 _COST = case((_SERVES, tasks.c.cost), else_=submissions.c.cost)
@@ -52,21 +57,23 @@ _COST = case((_SERVES, tasks.c.cost), else_=submissions.c.cost)
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """So many submissions that are alike in all that counts."""
+    """A count of submissions that are alike in all other fields."""
 
     group: tuple[str, ...]
-    """What they are grouped by, in the order that was asked for."""
+    """Values of the grouping fields, in the requested order."""
     dialect: str
     operation: str
     outcome: str
     serves: bool
     """Whether they serve their tasks; a job that another one made is one too many."""
+    succeeded: bool
+    """Whether their job is known to have succeeded."""
     came_to_nothing: bool
-    """Whether the provider says that their job failed, or was cancelled."""
+    """Whether the provider says that the job failed or was cancelled."""
     refunded: bool | None
     count: int
     cost: float | None
-    """What they cost together, as far as the provider told it."""
+    """The sum of their costs, as far as the provider states them."""
 
 
 async def entries(
@@ -84,6 +91,7 @@ async def entries(
             operation=row.operation,
             outcome=row.outcome,
             serves=bool(row.serves),
+            succeeded=bool(row.succeeded),
             came_to_nothing=bool(row.came_to_nothing),
             refunded=None if row.given_back is None else bool(row.given_back),
             count=row.count_of,
@@ -100,6 +108,7 @@ def _statement(by: tuple[str, ...], since: datetime | None, until: datetime | No
         tasks.c.operation,
         submissions.c.outcome,
         func.coalesce(_SERVES, literal(value=False, type_=Boolean)).label("serves"),
+        func.coalesce(_SUCCEEDED, literal(value=False, type_=Boolean)).label("succeeded"),
         func.coalesce(_CAME_TO_NOTHING, literal(value=False, type_=Boolean)).label("came_to_nothing"),
         _REFUNDED.label("given_back"),
     ]
@@ -114,7 +123,7 @@ def _statement(by: tuple[str, ...], since: datetime | None, until: datetime | No
     return statement.group_by(*numbers).order_by(*numbers)
 
 
-async def only_read(connection: AsyncConnection) -> None:
-    """Keep this connection from writing: the database is perhaps a running server's."""
+async def make_read_only(connection: AsyncConnection) -> None:
+    """Make this connection read-only: a server may be using the database."""
     sqlite = connection.dialect.name == "sqlite"
     await connection.execute(text("PRAGMA query_only = ON" if sqlite else "SET TRANSACTION READ ONLY"))

@@ -320,7 +320,7 @@ async def test_a_callback_that_comes_again_is_looked_at_again_if_it_was_not_take
         async with database.writing() as connection:
             await callback_store.receive(connection, [callback])
             settled = {"decision": decision, "detail": None, "decided_at": NOW, "due_at": None}
-            await queue.settle_inbox(connection, [{"of_row": callback.id, "of_attempt": 0, **settled}])
+            await queue.settle_callbacks(connection, [{"of_row": callback.id, "of_attempt": 0, **settled}])
         async with database.writing() as connection:
             await callback_store.receive(connection, [callback])
         async with database.reading() as connection:
@@ -689,10 +689,10 @@ async def test_a_task_that_cannot_be_planned_stops_no_other(world: World, monkey
     tasks = sorted([await world.submit(), await world.submit()], key=lambda task: task.id)
     plan = submission_run.plan
 
-    def planned(context: Any, task: Task, *how: Any, **more: Any) -> Any:
+    def planned(task: Task, *how: Any, **more: Any) -> Any:
         if task.id == tasks[0].id:
             raise KeyError(task.family)
-        return plan(context, task, *how, **more)
+        return plan(task, *how, **more)
 
     monkeypatch.setattr(submission_run, "plan", planned)
     for _ in range(3):

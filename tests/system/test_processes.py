@@ -11,7 +11,7 @@ import pytest
 from service.cli import exits
 from service.cli.practice import SANDBOX_KEY
 from service.cli.processes import LOOPBACK, Served, Troupe, free_ports
-from service.flows.signals_catchup import LOOK_AGAIN
+from service.flows.signals_catchup import INTERVAL
 from service.sandbox import Receiver, Sandbox, running
 from service.store.migrate import _LOCK
 from tests.support.breakage import ANSWER, HEAD, Server, request_of
@@ -41,9 +41,9 @@ async def test_two_roles_on_one_database_bring_a_task_home_and_wake_who_waits_fo
                     return len(receiver.received) == len(waits)
 
                 await until(told)
-    # Who waits is woken by a look of its process every LOOK_AGAIN seconds: what is quicker each time was woken from abroad.
+    # Who waits is woken by a look of its process every INTERVAL seconds: what is quicker each time was woken from abroad.
     # The median of three, since a busy machine may be slow once.
-    assert sorted(waits)[1] < LOOK_AGAIN / 2
+    assert sorted(waits)[1] < INTERVAL / 2
     assert sandbox.ledger.paid() == 1 + len(waits)
     assert {(each.state, each.verified) for each in receiver.received} == {("succeeded", True)}
 

@@ -5,15 +5,15 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Literal
 
-from service.domain.changes import (
-    Ended,
+from service.domain.changes import Ended
+from service.domain.evidence import decides_end
+from service.domain.routing import ranked, rests_until
+from service.domain.submission_changes import (
     KnownJobAdopted,
     SubmissionInterrupted,
     SubmissionPostponed,
     WaitingForUpstream,
 )
-from service.domain.evidence import decides_end
-from service.domain.routing import ranked, rests_until
 from service.domain.task import Failure, Outcome, Source, State, Submission, Task, WaitingFor
 from service.flows.context import Upstream
 from service.flows.submission.outcome import interrupted

@@ -82,7 +82,7 @@ REQUEST: dict[str, Any] = {
             "maxProperties": MAX_LABELS,
             "propertyNames": {"type": "string", "pattern": "^[A-Za-z0-9_.-]{1,64}$"},
             "additionalProperties": {"type": "string", "maxLength": 256},
-            "description": "Your own names for the task; lists can be filtered by them.",
+            "description": "Your own names for the task, of 1 to 64 letters, digits, `_`, `.` or `-`; lists can be filtered by them.",
         },
         "parent_id": {
             "type": "string",
@@ -301,19 +301,24 @@ def _find(request: Mapping[str, Any], mistakes: list[Mistake]) -> tuple[Family |
 
 
 def _deadline(requested: Any, operation: Operation, now: dt.datetime, mistakes: list[Mistake]) -> dt.datetime:
+    """Return when to stop waiting. A number out of its range is a mistake of the schema already."""
     if isinstance(requested, str):
-        try:
-            deadline = dt.datetime.fromisoformat(requested)
-            seconds = (deadline - now).total_seconds()
-        except (ValueError, TypeError):
-            seconds = -1.0
-        if not DEADLINE_SECONDS[0] <= seconds <= DEADLINE_SECONDS[1]:
-            mistakes.append(
-                Mistake("deadline", f"is a time from {DEADLINE_SECONDS[0]} s to 7 days from now, with its zone (…Z)")
-            )
-            return now
+        return _deadline_at(requested, now, mistakes)
+    seconds = operation.deadline if requested is None or mistakes else requested
+    return now + dt.timedelta(seconds=seconds)
+
+
+def _deadline_at(requested: str, now: dt.datetime, mistakes: list[Mistake]) -> dt.datetime:
+    try:
+        deadline = dt.datetime.fromisoformat(requested)
+        seconds = (deadline - now).total_seconds()
+    except (ValueError, TypeError, OverflowError):
+        seconds = -1.0
+    if DEADLINE_SECONDS[0] <= seconds <= DEADLINE_SECONDS[1]:
         return deadline.astimezone(dt.UTC)
-    return now + dt.timedelta(seconds=requested if isinstance(requested, int | float) else operation.deadline)
+    words = f"is a time from {DEADLINE_SECONDS[0]} s to 7 days from now, with its zone (…Z)"
+    mistakes.append(Mistake("deadline", words))
+    return now
 
 
 def _route(

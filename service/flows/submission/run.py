@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.domain.changes import Change, SubmissionPostponed, SubmissionStarted
+from service.domain.changes import Change
 from service.domain.errors import Unavailable
 from service.domain.schedules import LEASE, SUBMIT_LEASE_MARGIN
+from service.domain.submission_changes import SubmissionPostponed, SubmissionStarted
 from service.domain.task import Submission, Task, WaitingFor
 from service.flows.apply import Applied, announce, apply, settle_surely
 from service.flows.concurrency import TaskPool
@@ -41,6 +42,8 @@ class Round:
     claimed: Sequence[Task]
     most: int
     """How many waiting tasks may be claimed besides."""
+    claimed_at: float = 0.0
+    """When they were claimed, on the monotonic clock."""
     taken: int = 0
     """How many were."""
     handovers: list[Handover] = dataclasses.field(default_factory=list)
@@ -54,10 +57,10 @@ async def run_due(context: Context, pool: TaskPool) -> int:
     room = min(pool.free, MAX_PLANNED)
     if not room:
         return 0
-    now = context.now()
+    now, claimed_at = context.now(), context.monotonic()
     until = now + dt.timedelta(seconds=LEASE)
     claimed = await context.writers.journeys.run(queue.claim_tasks, "submit", now=now, until=until, most=room)
-    planned = Round(claimed, 0)
+    planned = Round(claimed, 0, claimed_at)
     try:
         waited_for = await _read_waited_for(context)
         if not claimed and not waited_for:
@@ -105,7 +108,7 @@ async def _begin_one_by_one(context: Context, planned: Round) -> None:
     planned.handovers.clear()
     planned.applied.clear()
     for task in together.claimed:
-        alone = Round([task], 0)
+        alone = Round([task], 0, planned.claimed_at)
         try:
             await context.writers.journeys.run(_plan_and_write, context, alone)
         except StoreUnavailable:
@@ -139,7 +142,7 @@ async def _plan_and_write(connection: AsyncConnection, context: Context, planned
     planned.applied = await apply(context, connection, [change for change, _ in written])
     await save(connection, admission)
     planned.handovers += [
-        handover
+        dataclasses.replace(handover, claimed_at=planned.claimed_at)
         for (_, handover), applied in zip(written, planned.applied, strict=True)
         if handover is not None and applied.decision == "applied"
     ]

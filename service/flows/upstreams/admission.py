@@ -59,7 +59,7 @@ class Admission:
         """
         circuit = self._circuit(upstream, dialect)
         if circuit.standing(self.now) in {"open", "probing"} or self.is_probe(upstream, dialect):
-            return _recovering(circuit, self.now)
+            return _recovering(circuit)
         name, rate = upstream.name, self.rates.get(upstream.name)
         slot = WaitingFor(name)
         if rate is not None and rate.free(self.now) < 1:
@@ -67,7 +67,7 @@ class Admission:
         elif self.free[name] < 1:
             reason = _full(upstream, sum(self.served.get(name, {}).values()))
         elif slot in self.backlogged and waited_for != slot:
-            reason = f"others have waited longer for {name}"
+            reason = f"earlier tasks wait for {name}"
         else:
             return None
         return Rejection(slot, reason, elsewhere=upstream.settings.when_full == "next")
@@ -110,20 +110,17 @@ class Admission:
         return known or Circuit(upstream=upstream.name, dialect=dialect.facts.key)
 
 
-def _recovering(circuit: Circuit, now: dt.datetime) -> Rejection:
-    if circuit.standing(now) == "open" and circuit.open_until is not None:
-        what = f"is left alone until {circuit.open_until:%H:%M:%S} UTC, since it kept failing"
-    else:
-        what = "kept failing, and another task tries whether it is back"
-    reason = f"{circuit.upstream} ({circuit.dialect}) {what}"
+def _recovering(circuit: Circuit) -> Rejection:
+    # The text is stored and read later: it names no time.
+    reason = f"{circuit.upstream} ({circuit.dialect}) kept failing; one task at a time tests whether it is back"
     return Rejection(WaitingFor(circuit.upstream, circuit.dialect), reason, elsewhere=True)
 
 
 def _full(upstream: Upstream, served: int) -> str:
     most = upstream.settings.open_tasks
     if most is not None and served >= most:
-        return f"{upstream.name} works on {served} tasks, and may be given {most} at once"
-    return f"as many submits to {upstream.name} are under way as may be at once"
+        return f"{upstream.name} may be given {most} tasks at once"
+    return f"Dovecote sends a limited number of submits to {upstream.name} at once"
 
 
 async def read_admission(context: Context, connection: AsyncConnection, waited_for: set[str]) -> Admission:

@@ -89,7 +89,7 @@ async def test_an_answer_that_gets_lost_is_uncertain_and_is_not_sent_again(
         if policy == "hold":
             said = (await world.client.get(f"/v1/tasks/{task.id}")).json()
             assert said["state"] == "unconfirmed"
-            for honest in ("may be running and paid for", "not sent again", "no way to look it up"):
+            for honest in ("may be running and paid for", "not submitted again", "no way to look it up"):
                 assert honest in said["explanation"]
         await world.until(FAMILIES["suno"].operations["style_tags"].deadline + 60)
         assert (await world.task(task)).state is state
