@@ -138,7 +138,7 @@ async def spans(database: Database, now: dt.datetime) -> dict[str, list[float]]:
     found: dict[str, list[float]] = {}
     async with database.reading() as connection:
         for name, statement in COLUMNS.items():
-            values = (await connection.execute(text(statement).columns(at=tables.Instant))).scalars().all()
+            values = (await connection.execute(text(statement).columns(at=tables.UtcTime))).scalars().all()
             found[name] = [round((value - now).total_seconds(), 3) for value in values]
     return found
 

@@ -8,7 +8,7 @@ from sqlalchemy import bindparam, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.store.tables import Instant, events, secrets
+from service.store.tables import UtcTime, events, secrets
 
 _MARK: Final = "clock_jump"
 _SAME_JUMP: Final = dt.timedelta(minutes=5)
@@ -85,7 +85,7 @@ async def _shift_waits(
     if after < before:
         moved = f"CASE WHEN {name} <= :before THEN :after ELSE {moved} END"
     statement = text(f"UPDATE {table} SET {name} = {moved} WHERE {name} > :least").bindparams(  # noqa: S608 - our own names
-        *(bindparam(each, type_=Instant) for each in (("before", "after", "least") if after < before else ("least",)))
+        *(bindparam(each, type_=UtcTime) for each in (("before", "after", "least") if after < before else ("least",)))
     )
     times = {"before": before, "after": after} if after < before else {}
     await connection.execute(statement, {**times, "least": min(before, after), "by": _by(before, after)})

@@ -12,7 +12,7 @@ from service.cli.practice import SANDBOX_KEY
 from service.cli.processes import Served, Troupe
 from service.sandbox import Receiver, Sandbox, running
 from service.store.database import Database
-from service.store.tables import Instant
+from service.store.tables import UtcTime
 from tests.support.fleet import Books, Clients, client_of, dovecote, left_over, plugged
 from tests.support.world import WEBHOOK_SECRET
 
@@ -39,9 +39,9 @@ async def claimed(database_url: str) -> dict[str, int]:
     """Count the rows of each queue that are due later than any schedule says: those of a lease."""
     database, found = Database(database_url), {}
     async with database.reading() as connection:
-        now = (await connection.execute(text("SELECT max(at) AS at FROM events").columns(at=Instant))).scalar_one()
+        now = (await connection.execute(text("SELECT max(at) AS at FROM events").columns(at=UtcTime))).scalar_one()
         for name, statement in CLAIMED.items():
-            due = (await connection.execute(text(statement).columns(due_at=Instant))).scalars().all()
+            due = (await connection.execute(text(statement).columns(due_at=UtcTime))).scalars().all()
             found[name] = sum((each - now).total_seconds() > LONGEST_WAIT for each in due)
     await database.close()
     return found
