@@ -110,7 +110,7 @@ async def _post(context: Context, claimed: Claimed) -> Attempt:
             headers={**headers, "Accept-Encoding": "identity"},
             content=body.encode(),
             total_timeout=ATTEMPT_TIMEOUT,
-            cap=MAX_ANSWER,
+            limit=MAX_ANSWER,
         )
     except Exception as error:  # noqa: BLE001 - whatever the failure, the schedule continues
         context.destination_slots.answered(message.destination, in_time=not isinstance(error, httpx.TimeoutException))
@@ -124,7 +124,7 @@ async def _post(context: Context, claimed: Claimed) -> Attempt:
         seconds=_clock() - since,
         status=answer.status,
         error=None if answer.status in SUCCESSES else f"HTTP {answer.status}",
-        answer=_storable(answer.body[:MAX_ANSWER_KEPT].decode("utf-8", "replace")) or None,
+        answer=None if answer.private else _storable(answer.body[:MAX_ANSWER_KEPT].decode("utf-8", "replace")) or None,
         retry_after=_retry_after(answer.headers, context.now()),
     )
 

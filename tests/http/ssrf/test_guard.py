@@ -14,10 +14,10 @@ import pytest
 from service.domain.task import State
 from service.flows.webhooks import dispatch
 from service.http.client import guarded
+from service.http.single import SingleTransport
 from service.http.ssrf.guard import ForbiddenAddress, Guard, forbidden
 from service.http.ssrf.policy import Rules
 from service.http.ssrf.url import Destination, read_url
-from service.http.transport import AiohttpTransport
 from service.store.webhooks import messages as message_store
 from tests.support.breakage import Server, hang, request_of
 from tests.support.disguises import LEADS_TO, ODD_HOSTS, PRIVATE_HOSTS, spellings
@@ -314,7 +314,7 @@ async def test_socket_is_limited_to_the_checked_host() -> None:
 
 
 async def test_transport_checks_urls_without_the_guarded_client(canary: Canary, ears: Ears) -> None:
-    transport = AiohttpTransport(reuse=False, guard=Guard(Rules(), Names(LEADS_TO)))
+    transport = SingleTransport(guard=Guard(Rules(), Names(LEADS_TO)))
     async with httpx.AsyncClient(transport=transport, trust_env=False) as client:
         for url in (f"http://127.0.0.1:{canary.port}/", "http://a.example/", f"https://localtest.me:{canary.port}/"):
             with pytest.raises(ForbiddenAddress):
