@@ -26,12 +26,13 @@ from service.store import api_keys as api_keys_module
 from service.store import queue, secrets
 from service.store.database import Database
 from service.store.migrate import migrate, newest, revision
-from service.store.writer import Writer
+from service.store.writer import Writers
 from service.web import callbacks, docs, health
 from service.web.api import ENDPOINTS
-from service.web.auth.bearer import Access
+from service.web.auth.bearer import Authenticator
 from service.web.problems import HANDLERS
-from service.web.security_headers import Doorway
+from service.web.request_body import BodyBudget
+from service.web.security_headers import SecurityHeaders
 from service.web.sse import Streams
 from service.worker import working
 
@@ -56,15 +57,15 @@ async def opened(settings: Settings) -> AsyncIterator[Context]:
     """
     database = Database(settings.database_url)
     with database.held():
-        writer = Writer(database)
+        writers = Writers(database)
         http = Http.real(Guard(settings.webhook_rules))
         try:
             await _prepare(database)
-            async with writer.running():
+            async with writers.running():
                 context = Context(
                     settings=settings,
                     database=database,
-                    writer=writer,
+                    writers=writers,
                     http=http,
                     tokens=Tokens(await _secret(database, settings, "callback_secret")),
                     webhook_secret=await _secret(database, settings, "webhook_secret"),
@@ -136,7 +137,8 @@ def callback_application(context: Context) -> ASGIApp:
 def _around(context: Context, app: Starlette) -> ASGIApp:
     app.state.context = context
     app.state.streams = Streams(context)
-    return Doorway(app)
+    app.state.bodies = BodyBudget(context.settings.max_body)
+    return SecurityHeaders(app)
 
 
 async def refuse_strangers(context: Context) -> None:
@@ -161,11 +163,11 @@ def routes(settings: Settings, role: Role = "all") -> list[Route]:
     """List the doors that are open in a role."""
     if role == "worker":
         return health.ROUTES
-    access = Access(settings)
-    api = [endpoint.route(access) for endpoint in ENDPOINTS]
+    authenticator = Authenticator(settings)
+    api = [endpoint.route(authenticator) for endpoint in ENDPOINTS]
     heard_here = callbacks.ROUTES if settings.callback_port is None else []
     return [*heard_here, *api, *health.ROUTES, *docs.ROUTES, Route("/", _to_docs)]
 
 
 async def _to_docs(_: Request) -> Response:
-    return RedirectResponse("/docs")
+    return RedirectResponse("docs")  # relative: it keeps the path prefix of a proxy

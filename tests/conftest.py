@@ -12,7 +12,7 @@ import httpx
 import hypothesis
 import pytest
 
-from service.providers import PROVIDERS
+from service.providers.registry import PROVIDERS
 from service.store.database import Database
 from service.store.migrate import migrate
 from service.store.tables import metadata

@@ -1,6 +1,7 @@
 """The documentation says what the code does: its tables are made anew, its settings counted, its examples run."""
 
 import asyncio
+import dataclasses
 import datetime as dt
 import json
 import re
@@ -34,14 +35,15 @@ from service.flows import concurrency
 from service.flows.render import LEFT_OUT, MAX_BRIEF, show_task
 from service.flows.webhooks import dispatch, endpoints, replay
 from service.flows.webhooks.signing import signed_headers
-from service.providers.dialect import Dialect
+from service.providers import capabilities
+from service.providers.dialect import Dialect, Facts
 from service.sandbox import Receiver, running
 from service.settings.load import OTHER_VARIABLES, load
 from service.settings.model import Settings, UpstreamSettings
 from service.web import request_body, server_protocol
-from service.web.api import ENDPOINTS, route
+from service.web.api import ENDPOINTS
 from service.web.auth import key_cache, rate_limit
-from service.web.callbacks import BODY_CAP
+from service.web.callbacks import MAX_BODY
 from tests.support.world import World
 
 ROOT = Path(__file__).parents[1]
@@ -139,11 +141,11 @@ def test_every_scope_and_limit_is_as_the_page_says():
     assert {f"{scope}" for scope in Scope} <= rows("access").keys()
     text = page("access")
     for limit in (
-        f"| {server_protocol.HEAD_SECONDS:.0f} s | for a request's head",
+        f"| {server_protocol.HEAD_TIMEOUT:.0f} s | for a request's head",
         f"| {server_protocol.MAX_OVERHEAD // 1024} kB | for a head",
-        f"| {request_body.LONGEST_PAUSE:.0f} s | between two pieces of a body, and {request_body.LONGEST_BODY:.0f} s for all",
-        f"| {route.BODY_CAP // 2**20} MiB | for a body; a callback {BODY_CAP // 2**20} MiB",
-        f"| {server_protocol.READER_SECONDS:.0f} s | for which an answer may be left unread",
+        f"| {request_body.MAX_PAUSE:.0f} s | between two parts of a body, and {request_body.MAX_DURATION:.0f} s for all",
+        f"| {Settings().max_body // 2**20} MiB | for a body",
+        f"| {server_protocol.WRITE_TIMEOUT:.0f} s | for which a client may leave a response unread",
     ):
         assert limit in text
     assert dt.timedelta(seconds=5) == key_cache.LIFETIME
@@ -173,7 +175,7 @@ def test_what_is_stored_of_a_callback_is_said():
         f"`{name}`" for name in (*callbacks_flow._KEPT_HEADERS, *(f"{name}*" for name in callbacks_flow._KEPT_PREFIXES))
     )
     assert set(kept.split()) <= set(re.findall(r"`[\w*-]+`", page("callbacks")))
-    assert BODY_CAP == 1024 * 1024
+    assert MAX_BODY == 1024 * 1024
     assert "over 1 MiB" in page("callbacks")
 
 
@@ -198,11 +200,14 @@ def test_every_class_of_error_says_what_may_be_done_next(outcome):
 
 def test_every_hook_of_a_dialect_is_in_the_glossary():
     glossary = (ROOT / "service" / "providers" / "README.md").read_text(encoding="utf-8").partition("## Glossary")[2]
-    explained = {
-        name for line in re.findall(r"^\| (`.*?) \|", glossary, re.MULTILINE) for name in re.findall(r"`(\w+)`", line)
-    }
-    hooks = {name for name in {*vars(Dialect), *Dialect.__annotations__} if not name.startswith("_")}
-    assert explained == hooks
+    first_cells = re.findall(r"^\| (`.*?) \|", glossary, re.MULTILINE)
+    first_cells += re.findall(r"^\| `(?:Can|Takes)\w+` \| (`.*?) \|", glossary, re.MULTILINE)
+    explained = {name for cell in first_cells for name in re.findall(r"`(\w+)`", cell)}
+    methods = {name for name in vars(Dialect) if not name.startswith("_")}
+    named = {"CanCancel", "CanPollMany", "CanListJobs", "CanTellBalance", "TakesInput"}
+    able = {method for each in named for method in vars(getattr(capabilities, each)) if not method.startswith("_")}
+    facts = {field.name for field in dataclasses.fields(Facts)}
+    assert explained == methods | named | able | facts
 
 
 # Webhooks --------------------------------------------------------------------------------------------------------

@@ -163,7 +163,7 @@ def upgrade() -> None:
             name=op.f("ck_tasks_state"),
         ),
         sa.CheckConstraint(
-            "state NOT IN ('submitted', 'running', 'awaiting_input') OR upstream IS NOT NULL",
+            "state NOT IN ('awaiting_input', 'running', 'submitted') OR upstream IS NOT NULL",
             name=op.f("ck_tasks_submitted_requires_upstream"),
         ),
         sa.CheckConstraint("progress BETWEEN 0 AND 100", name=op.f("ck_tasks_progress")),
@@ -203,8 +203,8 @@ def upgrade() -> None:
             "ix_tasks_served",
             ["upstream", "client"],
             unique=False,
-            sqlite_where=sa.text("state IN ('submitting', 'submitted', 'running')"),
-            postgresql_where=sa.text("state IN ('submitting', 'submitted', 'running')"),
+            sqlite_where=sa.text("state IN ('running', 'submitted', 'submitting')"),
+            postgresql_where=sa.text("state IN ('running', 'submitted', 'submitting')"),
         )
         batch_op.create_index(
             "ix_tasks_waiting",
@@ -541,8 +541,8 @@ def downgrade() -> None:
         )
         batch_op.drop_index(
             "ix_tasks_served",
-            sqlite_where=sa.text("state IN ('submitting', 'submitted', 'running')"),
-            postgresql_where=sa.text("state IN ('submitting', 'submitted', 'running')"),
+            sqlite_where=sa.text("state IN ('running', 'submitted', 'submitting')"),
+            postgresql_where=sa.text("state IN ('running', 'submitted', 'submitting')"),
         )
         batch_op.drop_index(batch_op.f("ix_tasks_parent_id"))
         batch_op.drop_index(

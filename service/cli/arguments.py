@@ -1,4 +1,4 @@
-"""Reads what people write after a command: ``key=value`` pairs typed by a schema, spans and moments."""
+"""Parse the arguments of a command: ``key=value`` pairs typed by a schema, spans and moments."""
 
 import dataclasses
 import datetime as dt
@@ -19,22 +19,22 @@ _BOOLEANS: Final = {"true": True, "false": False, "yes": True, "no": False}
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Pair:
-    """One ``key=value`` as it was written; a file is read already."""
+    """One ``key=value`` argument; the text of ``@file`` is that of the file."""
 
     name: str
     text: str
     is_json: bool
-    """Whether it was written ``key:=value``."""
+    """Whether it was written ``key:=value``: then the text is JSON."""
 
 
 def read_pair(written: str) -> Pair:
-    """Take ``key=text``, ``key=@file``, ``key:=json`` or ``key:=@file`` apart.
+    """Parse ``key=text``, ``key=@file``, ``key:=json`` or ``key:=@file``.
 
     :raises click.UsageError: for anything else
     """
     found = _PAIR.fullmatch(written)
     if found is None:
-        raise click.UsageError(f"{written!r} is not of the form key=value")
+        raise click.UsageError(f"{written[:80]!r} is not of the form key=value")
     name, text = found["name"].strip(), found["text"]
     if text.startswith("@"):
         text = _file(name, text.removeprefix("@"))
@@ -42,12 +42,12 @@ def read_pair(written: str) -> Pair:
 
 
 def read_input(written: Iterable[str], schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Read an operation's input: each value as its schema wants it, and what is written several times as a list.
+    """Parse the input of an operation: each value as its schema requires, and a repeated key as a list.
 
-    What does not fit stays text: the server knows best what is wrong with it, and says so with everything else.
+    A value that does not fit stays text, so that the server reports it together with every other mistake.
 
     :param schema: JSON Schema of the input; an empty one makes everything text
-    :raises click.UsageError: for what is not ``key=value``, or is said twice and is no list
+    :raises click.UsageError: for an argument that is not ``key=value``, and for a repeated key that takes no list
     """
     properties: Mapping[str, Any] = schema.get("properties", {})
     read: dict[str, Any] = {}
@@ -64,12 +64,12 @@ def read_input(written: Iterable[str], schema: Mapping[str, Any]) -> dict[str, A
 
 
 def read_options(written: Iterable[str]) -> dict[str, Any]:
-    """Read pairs that no schema describes: ``key=text`` is text and ``key:=json`` is JSON, nothing is guessed."""
+    """Parse pairs without a schema: ``key=text`` is text and ``key:=json`` is JSON."""
     return read_input(written, {})
 
 
 def typed(text: str, schema: Mapping[str, Any]) -> Any:
-    """Read a text as the first of a schema's types that it fits; else it stays text."""
+    """Convert a text to the first type of a schema that it fits; else return it unchanged."""
     types = _types(schema)
     if "boolean" in types and text.lower() in _BOOLEANS:
         return _BOOLEANS[text.lower()]
@@ -83,13 +83,13 @@ def typed(text: str, schema: Mapping[str, Any]) -> Any:
 
 
 def read_seconds(written: str) -> float | None:
-    """Read a span as seconds: ``90``, ``90s``, ``15m``, ``2h``, ``1d``; None for anything else."""
+    """Parse a span to seconds: ``90``, ``90s``, ``15m``, ``2h``, ``1d``; return None for anything else."""
     found = _SPAN.fullmatch(written.strip())
     return None if found is None else float(found["number"]) * _UNITS[found["unit"].lower()]
 
 
 def read_moment(written: str, *, now: dt.datetime) -> str:
-    """Read a moment as RFC 3339: a span before now (``2h``), or a time; one without a zone is local.
+    """Parse a moment to RFC 3339: a span before now (``2h``), or a time; a time without a zone is local.
 
     :raises click.UsageError: for anything else
     """
@@ -98,7 +98,7 @@ def read_moment(written: str, *, now: dt.datetime) -> str:
         moment = dt.datetime.fromisoformat(written) if seconds is None else now - dt.timedelta(seconds=seconds)
         return moment.astimezone(dt.UTC).isoformat().replace("+00:00", "Z")
     except (ValueError, OverflowError):
-        raise click.UsageError(f"{written!r} is neither a span, such as 15m, 2h or 1d, nor a time") from None
+        raise click.UsageError(f"{written[:80]!r} is neither a span, such as 15m, 2h or 1d, nor a time") from None
 
 
 def _by_name(written: Iterable[str]) -> dict[str, list[Pair]]:
@@ -109,13 +109,13 @@ def _by_name(written: Iterable[str]) -> dict[str, list[Pair]]:
 
 
 def _file(name: str, path: str) -> str:
-    """Read a file, or standard input for ``-``, without the line end that editors put last."""
+    """Return the text of a file, or of standard input for ``-``, without a final line end."""
     try:
         text = sys.stdin.read() if path == "-" else Path(path).expanduser().read_text(encoding="utf-8")
     except OSError as error:
         raise click.UsageError(f"{name}: {path} cannot be read ({error.strerror})") from None
     except UnicodeDecodeError:
-        raise click.UsageError(f"{name}: {path} is not text; media go by URL") from None
+        raise click.UsageError(f"{name}: {path} is not text: pass media as a URL") from None
     return text.removesuffix("\n").removesuffix("\r")
 
 
@@ -127,7 +127,7 @@ def _json_of(pair: Pair) -> Any:
 
 
 def _types(schema: Mapping[str, Any]) -> set[str]:
-    """Name the types that a schema takes, itself or in any of its alternatives."""
+    """Return the types that a schema accepts, itself or in any of its alternatives."""
     stated = schema.get("type", ())
     types = {stated} if isinstance(stated, str) else set(stated)
     return types.union(*(_types(each) for each in _alternatives(schema)))
@@ -144,14 +144,14 @@ def _number(text: str) -> int | float | None:
             number = kind(text)
         except ValueError:
             continue
-        return number if number == number and abs(number) != float("inf") else None  # noqa: PLR0124 - nan alone is not
+        return number if number == number and abs(number) != float("inf") else None  # noqa: PLR0124 - only NaN differs from itself
     return None
 
 
 def _list(text: str, items: Mapping[str, Any]) -> Any:
     if text.lstrip().startswith("["):
         return _parsed(text, otherwise=text)
-    if text.lower().startswith("data:"):  # the one kind of URL with a comma in every case
+    if text.lower().startswith("data:"):  # a data URI always has a comma
         return [text]
     return [typed(part.strip(), items) for part in text.split(",") if part.strip()]
 

@@ -8,8 +8,11 @@ import click
 
 from service.domain.errors import UpstreamError
 from service.domain.validation import nearest
-from service.providers import DIALECTS
-from service.providers.dialect import Callback, Dialect, MessageKind, Reply, fields, number, reading, refusal
+from service.providers.dialect import Dialect
+from service.providers.read import fields, number
+from service.providers.recordings import read_message, reading, refusal
+from service.providers.registry import DIALECTS
+from service.providers.wire import Callback, MessageKind, Reply
 
 KINDS: tuple[MessageKind, ...] = get_args(MessageKind)
 _ASSUMED_OK = 200
@@ -89,9 +92,10 @@ def _explain(message: Mapping[str, Any], body: bytes) -> dict[str, Any]:
     endpoint = message.get("endpoint") or ""
     if not isinstance(headers, Mapping):
         raise ValueError("headers is an object of texts")  # noqa: TRY004 - a mistake in the input, not in our code
-    reply = Reply(_status(message, kind), {str(name): str(value) for name, value in headers.items()}, body)
+    told = {str(name): str(value) for name, value in headers.items()}
+    reply = Reply(_status(message, kind), told, body, str(endpoint))
     try:
-        shown = reading(dialect.read(kind, str(endpoint), reply))
+        shown = reading(read_message(dialect, kind, reply))
     except UpstreamError as error:
         shown = refusal(error)
     secret = message.get("secret")
@@ -102,11 +106,11 @@ def _explain(message: Mapping[str, Any], body: bytes) -> dict[str, Any]:
 
 def _dialect(message: Mapping[str, Any]) -> Dialect:
     family, name = (str(message.get(key) or "") for key in ("family", "dialect"))
-    families = sorted({dialect.family for dialect in DIALECTS.values()})
+    families = sorted({dialect.facts.family for dialect in DIALECTS.values()})
     if family not in families:
         raise ValueError(f"unknown family {family!r}{nearest(family, families)}")
     if f"{family}/{name}" not in DIALECTS:
-        names = [dialect.name for dialect in DIALECTS.values() if dialect.family == family]
+        names = [dialect.facts.name for dialect in DIALECTS.values() if dialect.facts.family == family]
         raise ValueError(f"unknown dialect {name!r} of {family}{nearest(name, names)}")
     return DIALECTS[f"{family}/{name}"]
 

@@ -1,4 +1,4 @@
-"""What an installation has been set up with: its settings and its secrets, read without getting in a server's way."""
+"""Read the settings and secrets of an installation, beside a server that may be running."""
 
 import asyncio
 import contextlib
@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.cli import exits
+from service.cli.printing import clean
 from service.settings.load import SettingsError, load
 from service.settings.model import Settings
 from service.store import secrets
@@ -19,7 +20,7 @@ from service.store.database import Database, StoreUnavailable, parse_url
 from service.store.health import reason_of
 from service.store.migrate import newest, revision
 
-_NONE_YET = "this database has no webhook secret yet: it is made when `dovecote serve` starts for the first time"
+_NONE_YET = "this database has no webhook secret yet: the first start of `dovecote serve` creates it"
 
 
 def read_settings(config: Path | None, **given: Any) -> Settings:
@@ -37,18 +38,18 @@ def read_settings(config: Path | None, **given: Any) -> Settings:
 
 
 def shown_settings(settings: Settings) -> Mapping[str, Any]:
-    """Give the settings by their dotted names, with stars for secrets."""
+    """Return the settings by their dotted names, with stars for secrets."""
     return dict(_flat(settings.model_dump(mode="json") | {"database_url": shown_database(settings)}))
 
 
 def shown_database(settings: Settings) -> str:
-    """Give the database's URL without a password, wherever in it one may stand."""
+    """Return the URL of the database without any password."""
     url = parse_url(settings.database_url)
     return url.set(drivername=url.get_backend_name(), query={}).render_as_string()
 
 
 def read_webhook_secret(settings: Settings) -> str:
-    """Find out what messages are signed with, or end the process with the reason why nobody knows yet."""
+    """Return the secret that signs webhooks, or end the process with the reason where there is none."""
     if settings.webhook_secret is not None:
         return settings.webhook_secret.get_secret_value()
     try:
@@ -59,19 +60,19 @@ def read_webhook_secret(settings: Settings) -> str:
 
 
 def give_up(reason: str, code: int = exits.UNAVAILABLE) -> NoReturn:
-    """End the process, by default because something that it needs is not available."""
-    print(f"dovecote: {reason}", file=sys.stderr)
+    """End the process with a reason; by default with the exit code for something that is not available."""
+    print(clean(f"dovecote: {reason}"), file=sys.stderr)
     sys.exit(code)
 
 
 def has_database(settings: Settings) -> bool:
-    """Whether there is a database to ask: to open a SQLite file that is not there would make it."""
+    """Return whether the database exists. Opening a missing SQLite file would create it."""
     url = parse_url(settings.database_url)
     return url.get_backend_name() != "sqlite" or Path(url.database or "").exists()
 
 
 async def _kept(settings: Settings) -> str | None:
-    """Read the secret that the database keeps. It takes no lock: on SQLite the server's is for those who write."""
+    """Return the secret that the database stores. A read needs no lock file."""
     database = Database(settings.database_url)
     try:
         if await revision(database) is None:
@@ -83,13 +84,13 @@ async def _kept(settings: Settings) -> str | None:
 
 
 @contextlib.asynccontextmanager
-async def looking(settings: Settings) -> AsyncIterator[AsyncConnection]:
-    """Lend a connection for reads, beside a server that may be running.
+async def read_connection(settings: Settings) -> AsyncIterator[AsyncConnection]:
+    """Yield a connection for reads, beside a server that may be running.
 
-    :raises LookupError: with the reason, when there is no database of this version to look at
+    :raises LookupError: with the reason, when there is no database of this version
     """
     if not has_database(settings):
-        raise LookupError("there is no database yet: it is made when `dovecote serve` starts for the first time")
+        raise LookupError("there is no database yet: the first start of `dovecote serve` creates it")
     database = Database(settings.database_url)
     try:
         found = await revision(database)

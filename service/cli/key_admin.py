@@ -1,10 +1,11 @@
-"""The API keys of an installation: a short read or write in its database, which a server may have open meanwhile.
+"""Create, list and revoke the API keys of an installation, in its database, while a server may have it open.
 
-On SQLite that takes no lock of ours: the server's keeps a second *server* away, which would take up the same work. For
-a row written beside it SQLite's own locks are enough: the writer that comes second waits, for some seconds at most.
+On SQLite this does not take Dovecote's lock file: that keeps a second server away, which would execute the same work.
+SQLite's own locks suffice for a single row: the second writer waits for a few seconds at most.
 """
 
 import asyncio
+import dataclasses
 import secrets
 from collections.abc import Awaitable, Callable
 from datetime import datetime
@@ -26,6 +27,16 @@ Outcome = TypeVar("Outcome")
 _FIRST = "run `dovecote migrate` first"
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class CreatedKey:
+    """A key that was just created."""
+
+    text: str = dataclasses.field(repr=False)
+    stored: ApiKey
+    is_first: bool
+    """Whether this installation had no key before, so that it was open to its own machine without one."""
+
+
 def make_key(
     settings: Settings,
     *,
@@ -34,8 +45,8 @@ def make_key(
     scopes: frozenset[Scope],
     expires_at: datetime | None,
     now: datetime,
-) -> tuple[str, ApiKey]:
-    """Make a key and keep its hash; give it with what is kept. It cannot be had again."""
+) -> CreatedKey:
+    """Create a key and store its hash. The key itself is not stored."""
     text = write_key(secrets.token_bytes(PREFIX_BYTES), secrets.token_bytes(SECRET_BYTES))
     key = ApiKey(
         id=uuid_utils.uuid7(),
@@ -47,22 +58,28 @@ def make_key(
         created_at=now,
         expires_at=expires_at,
     )
-    _in_database(settings, lambda connection: api_keys.add(connection, key))
-    return text, key
+
+    async def add(connection: AsyncConnection) -> bool:
+        is_first = not await api_keys.are_there(connection)
+        await api_keys.add(connection, key)
+        return is_first
+
+    is_first = _in_database(settings, add) and not settings.api_keys
+    return CreatedKey(text, key, is_first)
 
 
 def every_key(settings: Settings) -> list[ApiKey]:
-    """Read all keys, newest first."""
+    """Return all keys, newest first."""
     return _in_database(settings, api_keys.every)
 
 
 def revoke_key(settings: Settings, prefix: str, *, now: datetime) -> ApiKey | None:
-    """Revoke a key; None when there is none with this visible part."""
+    """Revoke the key with this prefix and return it; None where there is none."""
     return _in_database(settings, lambda connection: api_keys.revoke(connection, prefix, now=now))
 
 
 def _in_database(settings: Settings, work: Callable[[AsyncConnection], Awaitable[Outcome]]) -> Outcome:
-    """Do something in a transaction, or end the process with the reason why that cannot be done."""
+    """Run a function in a transaction; end the process with the reason where the database cannot be used."""
     if not has_database(settings):
         give_up(f"there is no database yet: {_FIRST}")
     try:

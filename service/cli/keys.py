@@ -1,4 +1,4 @@
-"""``dovecote keys``: who may ask this installation, and for what."""
+"""``dovecote keys``: create, list and revoke the API keys of this installation."""
 
 import datetime as dt
 from pathlib import Path
@@ -14,47 +14,51 @@ from service.cli.printing import print_json, print_out, say
 from service.domain.api_key import OWN, ApiKey, Scope
 
 _SCOPES: Final = click.Choice([str(scope) for scope in Scope])
-_LONGEST_NAME: Final = 200
+_MAX_NAME: Final = 200
+_FIRST_KEY: Final = (
+    "This is the first API key. From now on, and permanently, every request needs a key, also from this machine: "
+    "put it into DOVECOTE_API_KEY for the other commands."
+)
 
 
 @click.group("keys")
 def command() -> None:
-    """Make, list and revoke API keys.
+    """Create, list and revoke API keys.
 
-    They are kept in the database, as hashes, beside those of the settings (api_keys). The server may run meanwhile: it
-    takes a new key at once, and a revoked one for five seconds at most.
+    The database stores the hashes of the keys. Further keys may stand in the settings (api_keys). The server may run
+    meanwhile: it accepts a new key at once, and a revoked one for five seconds at most.
     """
 
 
 def _text(_: click.Context, parameter: click.Parameter, value: str) -> str:
     value = value.strip()
-    if not value.isprintable() or len(value) > _LONGEST_NAME or (not value and parameter.required):
-        raise click.BadParameter(f"is a text of 1 to {_LONGEST_NAME} printable characters")
+    if not value.isprintable() or len(value) > _MAX_NAME or (not value and parameter.required):
+        raise click.BadParameter(f"must have 1 to {_MAX_NAME} printable characters")
     return value
 
 
 @command.command()
 @click.argument("client", callback=_text)
-@click.option("--name", default="", callback=_text, help="What it is for, as the list shows it.")
+@click.option("--name", default="", callback=_text, help="The purpose of the key, shown in the list.")
 @click.option(
     "--scope",
     "scopes",
     multiple=True,
     type=_SCOPES,
-    help="What it may do; may be repeated.  [default: read, submit]  admin sees and does all, for every client.",
+    help="A permission; may be repeated.  [default: read, submit]  admin: read and change the tasks of every client.",
 )
-@click.option("--expires", metavar="SPAN|TIME", help="When it stops to open anything: 12h, 90d, or a time.")
+@click.option("--expires", metavar="SPAN|TIME", help="When the key expires: 12h, 90d, or a time.")
 @CONFIG
 @AS_JSON
 def create(
     *, client: str, name: str, scopes: tuple[str, ...], expires: str | None, config: Path | None, as_json: bool
 ) -> None:
-    """Make a key for a client, and print it: this once, it is kept nowhere."""
+    """Create a key for a client and print it. It is not stored and not shown again."""
     from service.cli.installation import read_settings
     from service.cli.key_admin import make_key
 
     now = _now()
-    text, key = make_key(
+    created = make_key(
         read_settings(config),
         client=client,
         name=name,
@@ -62,20 +66,23 @@ def create(
         expires_at=None if expires is None else _future(expires, now),
         now=now,
     )
+    key = created.stored
+    if created.is_first:
+        say(_FIRST_KEY)
     if as_json:
-        print_json({"key": text, **_document(key, now)})
+        print_json({"key": created.text, **_document(key, now)})
         return
-    click.echo(text)
+    click.echo(created.text)
     until = "" if key.expires_at is None else f", until {key.expires_at:%Y-%m-%d %H:%M} UTC"
-    say(f"For {client}: {', '.join(sorted(key.scopes))}{until}. It is shown this once: keep it now.")
+    say(f"For {client}: {', '.join(sorted(key.scopes))}{until}. It is shown this once: store it now.")
 
 
 @command.command("list")
-@click.option("--client", help="Only of this client.")
+@click.option("--client", help="Only keys of this client.")
 @CONFIG
 @AS_JSON
 def list_keys(*, client: str | None, config: Path | None, as_json: bool) -> None:
-    """List the keys of the database, newest first; of each its visible beginning."""
+    """List the keys of the database, newest first, each by its prefix."""
     from service.cli.installation import read_settings
     from service.cli.key_admin import every_key
 
@@ -87,7 +94,7 @@ def list_keys(*, client: str | None, config: Path | None, as_json: bool) -> None
     if found:
         print_out(_table(found, now))
     else:
-        say("There are no such keys in the database.")
+        say("No keys found in the database.")
     if settings.api_keys:
         say(f"In the settings: {', '.join(settings.api_keys)}.")
 
@@ -97,22 +104,19 @@ def list_keys(*, client: str | None, config: Path | None, as_json: bool) -> None
 @CONFIG
 @AS_JSON
 def revoke(*, prefix: str, config: Path | None, as_json: bool) -> None:
-    """Revoke a key by its visible beginning, such as dove_ab12cd34. A running server lets it in for five seconds more."""
+    """Revoke a key by its prefix, such as dove_ab12cd34. A running server accepts it for at most five more seconds."""
     from service.cli.installation import read_settings
     from service.cli.key_admin import revoke_key
 
     now = _now()
-    # Whoever has the whole key at hand may give that: its beginning is taken, and nothing repeats the rest.
-    beginning = "_".join(prefix.split("_")[:2])
-    key = revoke_key(read_settings(config), beginning, now=now)
+    stated = "_".join(prefix.split("_")[:2])  # the whole key is accepted, too; its secret part is never printed
+    key = revoke_key(read_settings(config), stated, now=now)
     if key is None:
-        raise click.BadParameter(
-            "no key in the database begins like this; see: dovecote keys list", param_hint="PREFIX"
-        )
+        raise click.BadParameter("no key in the database has this prefix; see: dovecote keys list", param_hint="PREFIX")
     if as_json:
         print_json(_document(key, now))
     else:
-        say(f"{key.prefix} of {key.client} opens nothing any more.")
+        say(f"{key.prefix} of {key.client} is revoked.")
 
 
 def _future(written: str, now: dt.datetime) -> dt.datetime:
@@ -123,7 +127,7 @@ def _future(written: str, now: dt.datetime) -> dt.datetime:
     except (ValueError, OverflowError):
         raise click.UsageError(f"{written!r} is neither a span, such as 12h or 90d, nor a time") from None
     if moment <= now:
-        raise click.UsageError(f"{written!r} is over already")
+        raise click.UsageError(f"{written!r} is in the past")
     return moment
 
 
@@ -135,13 +139,13 @@ def _document(key: ApiKey, now: dt.datetime) -> dict[str, Any]:
         "name": key.name,
         "prefix": key.prefix,
         "scopes": sorted(map(str, key.scopes)),
-        "good": key.fault(now=now) is None,
+        "valid": key.fault(now=now) is None,
         **{name: None if (at := getattr(key, name)) is None else at.isoformat() for name in moments},
     }
 
 
 def _table(found: list[ApiKey], now: dt.datetime) -> Table:
-    table = Table("key", "client", "for", "scopes", "made", "last used", "state", box=None, pad_edge=False)
+    table = Table("key", "client", "name", "scopes", "created", "last used", "state", box=None, pad_edge=False)
     for key in found:
         used = "never" if key.last_used_at is None else f"{age(key.last_used_at.isoformat(), now=now)} ago"
         cells = (
@@ -160,8 +164,8 @@ def _table(found: list[ApiKey], now: dt.datetime) -> Table:
 def _state(key: ApiKey, now: dt.datetime) -> str:
     fault = key.fault(now=now)
     if fault is not None:
-        return fault.removeprefix("has been ").removeprefix("has ")
-    return "good" if key.expires_at is None else f"good until {key.expires_at:%Y-%m-%d}"
+        return fault
+    return "valid" if key.expires_at is None else f"valid until {key.expires_at:%Y-%m-%d}"
 
 
 def _now() -> dt.datetime:

@@ -1,4 +1,4 @@
-"""``dovecote ledger``: what was bought, and what for, read from the database itself."""
+"""``dovecote ledger``: which submissions were paid for, read from the database."""
 
 import asyncio
 import datetime as dt
@@ -19,36 +19,36 @@ if TYPE_CHECKING:
     from service.store.ledger import Entry
 
 _CHOICES: Final = ("upstream", "family", "day", "client")
-_COLUMNS: Final = ("submissions", "paid", "perhaps", "refunded", "perhaps", "unpaid")
+_COLUMNS: Final = ("submissions", "paid", "perhaps paid", "refunded", "perhaps refunded", "unpaid")
 
 
 @click.command("ledger", short_help="Show what was paid for.")
 @CONFIG
-@click.option("--since", metavar="WHEN", help="Only what was sent since then: 2h, 7d, or a time.")
-@click.option("--until", metavar="WHEN", help="Only what was sent before then.")
+@click.option("--since", metavar="WHEN", help="Only submissions sent since then: 2h, 7d, or a time.")
+@click.option("--until", metavar="WHEN", help="Only submissions sent before then.")
 @click.option(
     "--by",
     "groups",
     metavar="GROUP,…",
     default="upstream",
     show_default=True,
-    help=f"What to group by, in this order: {', '.join(_CHOICES)}. Days are in UTC.",
+    help=f"The groups, in this order: {', '.join(_CHOICES)}. Days are in UTC.",
 )
 @AS_JSON
 def command(config: Path | None, since: str | None, until: str | None, groups: str, *, as_json: bool) -> None:
-    """Show the books: submissions, and which of them were paid for, perhaps paid for, or given back.
+    """Show how many submissions were paid for, perhaps paid for, or refunded.
 
-    Every submission counts in one column. "Perhaps" after "paid" are submissions whose answer got lost, and jobs made
-    besides the one that serves their task; after "refunded" jobs that failed, where only the provider's pages say that
-    the price is given back. The database is only read: the server may run meanwhile.
+    Every submission counts in one column. "Perhaps paid" are submissions without a response, and duplicate jobs.
+    "Perhaps refunded" are failed jobs whose refund follows only from the provider's documentation. The command only
+    reads the database: the server may run meanwhile.
     """
     from service.cli.installation import read_settings
-    from service.flows.ledger import books
+    from service.flows.ledger import summarize
 
     by = _groups(groups)
     now = dt.datetime.now(dt.UTC)
     span = [None if when is None else dt.datetime.fromisoformat(read_moment(when, now=now)) for when in (since, until)]
-    accounts, total = books(_entries(read_settings(config), by, *span))
+    accounts, total = summarize(_entries(read_settings(config), by, *span))
     if as_json:
         rows = [{**dict(zip(by, group, strict=True)), **each.as_json()} for group, each in accounts.items()]
         written = {
@@ -63,19 +63,19 @@ def _groups(written: str) -> list[str]:
     names = [name.strip() for name in written.split(",") if name.strip()]
     unknown = [name for name in names if name not in _CHOICES]
     if unknown or not names or len(set(names)) < len(names):
-        raise click.UsageError(f"--by takes each of {', '.join(_CHOICES)} at most once, and one of them at least")
+        raise click.UsageError(f"--by takes one or more of {', '.join(_CHOICES)}, each at most once")
     return names
 
 
 def _entries(
     settings: "Settings", by: Sequence[str], since: dt.datetime | None, until: dt.datetime | None
 ) -> list["Entry"]:
-    """Read the database, or end the process with the reason why it cannot be."""
-    from service.cli.installation import give_up, looking
+    """Return the entries of the database, or end the process with the reason where it cannot be read."""
+    from service.cli.installation import give_up, read_connection
     from service.store import ledger
 
     async def read() -> list["Entry"]:
-        async with looking(settings) as connection:
+        async with read_connection(settings) as connection:
             await ledger.only_read(connection)
             return await ledger.entries(connection, by=by, since=since, until=until)
 
@@ -96,14 +96,14 @@ def _print(by: Sequence[str], accounts: Mapping[tuple[str, ...], "Account"], tot
 
 
 def _cells(account: "Account") -> list[str]:
-    told: dict[str, Any] = account.as_json()
+    document: dict[str, Any] = account.as_json()
     counts = [
-        told["submissions"],
-        told["paid"]["known"],
-        told["paid"]["probable"],
-        told["refunded"]["known"],
-        told["refunded"]["probable"],
-        told["unpaid"],
+        document["submissions"],
+        document["paid"]["known"],
+        document["paid"]["probable"],
+        document["refunded"]["known"],
+        document["refunded"]["probable"],
+        document["unpaid"],
     ]
-    cost = ", ".join(f"{amount:g} {unit}" for unit, amount in told["cost"].items())
+    cost = ", ".join(f"{amount:g} {unit}" for unit, amount in document["cost"].items())
     return [*map(str, counts), cost or "–"]

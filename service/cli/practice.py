@@ -1,4 +1,4 @@
-"""``dovecote sandbox`` and ``dovecote receiver``: the other two sides of Dovecote, to practise with on one machine."""
+"""``dovecote sandbox`` and ``dovecote receiver``: a provider and a client to practise with on one machine."""
 
 import asyncio
 import json
@@ -12,7 +12,7 @@ import click
 from service.cli import exits
 from service.cli.options import AS_JSON
 from service.cli.printing import say
-from service.providers import PROVIDERS
+from service.providers.registry import PROVIDERS
 
 if TYPE_CHECKING:
     from service.sandbox.server import Served
@@ -22,10 +22,10 @@ SECRET_VARIABLE: Final = "DOVECOTE_WEBHOOK_SECRET"  # noqa: S105 - its name
 
 
 class _WithFaults(click.Command):
-    """A command whose help ends with the table of faults."""
+    """A command whose help ends with a table of faults."""
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the table. The sandbox is imported only now."""
+        """Write the table. Only this imports the sandbox."""
         from service.sandbox.faults import FAULTS
 
         del ctx
@@ -33,21 +33,19 @@ class _WithFaults(click.Command):
             formatter.write_dl(list(FAULTS.items()))
 
 
-@click.command(cls=_WithFaults, short_help="Run providers to practise with.")
+@click.command(cls=_WithFaults, short_help="Run a sandbox of the providers.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=8090, show_default=True, help="Port; 0 takes a free one."
 )
 @click.option("--seconds", type=click.FloatRange(min=0), default=5.0, show_default=True, help="How long a job takes.")
-@click.option(
-    "--fault", "faults", multiple=True, metavar="WORD[=V]", help="What goes wrong with every job; may be repeated."
-)
+@click.option("--fault", "faults", multiple=True, metavar="WORD[=V]", help="A fault of every job; may be repeated.")
 @AS_JSON
 def sandbox(host: str, port: int, seconds: float, faults: tuple[str, ...], *, as_json: bool) -> None:
-    """Run providers to practise with: they speak the real protocols, cost nothing, and misbehave on demand.
+    """Run a sandbox of the providers. It speaks their protocols, costs nothing, and produces faults on demand.
 
-    A fault is also a word in a task's prompt, in brackets: "a cat [drop]", "a cat [late=3]".
-    GET /sandbox/ledger shows the jobs that were paid for.
+    A task's prompt can name a fault in brackets: "a cat [drop]", "a cat [late=3]". GET /sandbox/ledger lists the jobs that
+    were paid for.
     """
     from service.sandbox import Faults, Sandbox
 
@@ -61,10 +59,10 @@ def sandbox(host: str, port: int, seconds: float, faults: tuple[str, ...], *, as
         if as_json:
             click.echo(json.dumps({"url": url, "ledger": f"{url}/sandbox/ledger", "environment": plugged}))
             return
-        click.echo(f"Sandbox at {url}, its ledger at {url}/sandbox/ledger. Plug it into Dovecote with\n")
+        click.echo(f"Sandbox at {url}, its ledger at {url}/sandbox/ledger. Settings of Dovecote for it:\n")
         for name, value in plugged.items():
             click.echo(f"export {name}={value}")
-        click.echo("\nand for its callbacks: export DOVECOTE_PUBLIC_URL=http://127.0.0.1:8080")
+        click.echo("\nFor its callbacks: export DOVECOTE_PUBLIC_URL=http://127.0.0.1:8080")
 
     _run(Sandbox(seconds=seconds, key=SANDBOX_KEY, faults=wanted), host, port, announce)
 
@@ -76,10 +74,10 @@ def sandbox(host: str, port: int, seconds: float, faults: tuple[str, ...], *, as
 )
 @AS_JSON
 def receiver(host: str, port: int, *, as_json: bool) -> None:
-    """Run a receiver of completion webhooks, to see and verify what arrives.
+    """Run a receiver of completion webhooks. It verifies and lists them.
 
-    It verifies by the secret in DOVECOTE_WEBHOOK_SECRET (see: dovecote secret webhook). A task is sent here with
-    --callback-url and the address that is printed; GET /receiver/received lists what came. Dovecote sends to this
+    It verifies with the secret in DOVECOTE_WEBHOOK_SECRET (see: dovecote secret webhook). Submit a task with
+    --callback-url and the printed URL. GET /receiver/received lists the webhooks that arrived. Dovecote sends to this
     machine only with DOVECOTE_ALLOW_PRIVATE_WEBHOOKS=true.
     """
     from service.sandbox import Receiver
@@ -90,10 +88,10 @@ def receiver(host: str, port: int, *, as_json: bool) -> None:
         if as_json:
             click.echo(json.dumps({"url": url, "received": f"{url}/receiver/received", "verifies": secret is not None}))
             return
-        click.echo(f"Receiver at {url}, what came at {url}/receiver/received")
+        click.echo(f"Receiver at {url}, its webhooks at {url}/receiver/received")
         if secret is None:
             click.echo(
-                f"It verifies nothing: there is no {SECRET_VARIABLE}. Try: export {SECRET_VARIABLE}=$(dovecote secret webhook)"
+                f"It verifies nothing, because {SECRET_VARIABLE} is not set. Try: export {SECRET_VARIABLE}=$(dovecote secret webhook)"
             )
 
     try:
@@ -104,10 +102,10 @@ def receiver(host: str, port: int, *, as_json: bool) -> None:
 
 
 def plug(url: str, seconds: float, *upstreams: str) -> Mapping[str, str]:
-    """Give the environment in which Dovecote takes the sandbox for its providers.
+    """Return the environment in which Dovecote uses the sandbox as its providers.
 
-    :param seconds: how long a job takes there; polls begin a little later
-    :param upstreams: names of the upstreams to plug in, of those that are known by name
+    :param seconds: duration of a job there; polls start a little later
+    :param upstreams: names of the upstreams that the sandbox stands for
     """
     environment: dict[str, str] = {}
     for name in upstreams:
@@ -118,7 +116,7 @@ def plug(url: str, seconds: float, *upstreams: str) -> Mapping[str, str]:
 
 
 def plug_account(url: str, upstream: str) -> Mapping[str, str]:
-    """Give the environment in which Dovecote also asks the sandbox what the owner of a gateway's account may ask."""
+    """Return the environment in which Dovecote queries the sandbox with the credentials of the account's owner, too."""
     from service.sandbox.account import QUERY_KEY, TOKEN, USER
 
     given = {"QUERY_URL": url, "QUERY_KEY": QUERY_KEY, "ACCOUNT_TOKEN": TOKEN, "ACCOUNT_USER": USER}

@@ -1,20 +1,38 @@
-"""Writes for people and for programs: results to standard output, everything else to standard error."""
+"""Print for people and for programs: results to standard output, everything else to standard error.
+
+Texts of servers, providers and other people reach a terminal only with every invisible character escaped: control and
+escape sequences, bidirectional overrides, zero-width characters, and unassigned or private ones.
+"""
 
 import json
-import re
 import sys
+import unicodedata
 from typing import Any, Final
 
 import click
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.segment import Segment
 
 _WIDE: Final = 250
-"""Columns of a table that no terminal shows: a line a row, for whatever reads it."""
-_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+"""Columns of a table that no terminal shows: one line a row, for whatever reads it."""
+_KEPT: Final = "\n\t"
+_INVISIBLE_CATEGORIES: Final = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"})
+_INVISIBLE_RANGES: Final = (
+    (0x034F, 0x034F),  # combining grapheme joiner
+    (0x115F, 0x1160),  # Hangul fillers
+    (0x17B4, 0x17B5),  # Khmer inherent vowels
+    (0x180B, 0x180F),  # Mongolian variation selectors
+    (0x2800, 0x2800),  # blank Braille pattern
+    (0x3164, 0x3164),  # Hangul filler
+    (0xFE00, 0xFE0F),  # variation selectors
+    (0xFFA0, 0xFFA0),  # halfwidth Hangul filler
+    (0xE0000, 0xE0FFF),  # tags and further variation selectors
+)
+"""Characters that Unicode defines as ignorable, or that are blank, outside of the categories above."""
 
 
 def console(*, err: bool = False) -> Console:
-    """Open the screen: as wide as it is, or as wide as it takes where there is none."""
+    """Return the console of a stream: as wide as its terminal, or as wide as necessary where there is none."""
     stream = sys.stderr if err else sys.stdout
     return Console(
         stderr=err,
@@ -27,33 +45,68 @@ def console(*, err: bool = False) -> Console:
 
 
 def print_json(document: Any, *, err: bool = False) -> None:
-    """Write a document as JSON, with escapes for what would command a terminal."""
-    text = _storable(json.dumps(document, indent=2, ensure_ascii=False))
-    click.echo(_CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text), err=err)
+    """Print a document as JSON."""
+    click.echo(json_text(document, indent=2), err=err)
+
+
+def json_text(document: Any, *, indent: int | None = None) -> str:
+    """Return a document as JSON, with every invisible character escaped. Parsing it returns the same document."""
+    return _escaped(json.dumps(document, indent=indent, ensure_ascii=False), _json_escape)
 
 
 def say(sentence: str) -> None:
-    """Tell the person at the keyboard something that is not the result: on standard error."""
+    """Print something that is not the result to standard error."""
     click.echo(clean(sentence), err=True)
 
 
 def clean(text: str) -> str:
-    """Take out what would command a terminal: some of the texts come from far away."""
-    return _CONTROL.sub("�", _storable(text.replace("\r\n", "\n")))
+    r"""Return a text with every invisible character escaped, such as ``\u202e``; lines and tabs stay."""
+    return _escaped(text.replace("\r\n", "\n"), _text_escape)
+
+
+def is_invisible(character: str) -> bool:
+    """Return whether a character has no visible form of its own, or commands a terminal."""
+    if character in _KEPT:
+        return False
+    code = ord(character)
+    return unicodedata.category(character) in _INVISIBLE_CATEGORIES or any(
+        first <= code <= last for first, last in _INVISIBLE_RANGES
+    )
 
 
 def print_out(renderable: RenderableType) -> None:
-    """Write to standard output; where that is no terminal, without the blanks that fill a screen's lines."""
+    """Print to standard output; where that is no terminal, without the blanks that fill the lines of a screen."""
     screen = console()
     if screen.is_terminal:
-        screen.print(renderable)
+        screen.print(_Visible(renderable))
         return
     with screen.capture() as captured:
-        screen.print(renderable)
+        screen.print(_Visible(renderable))
     for line in captured.get().splitlines():
         click.echo(line.rstrip())
 
 
-def _storable(text: str) -> str:
-    """Replace halves of characters, which JSON can name and no output can take."""
-    return text.encode("utf-8", "replace").decode()
+class _Visible:
+    """Escapes invisible characters in a renderable. The last line of defence: cells are escaped when they are made."""
+
+    def __init__(self, renderable: RenderableType) -> None:
+        self._renderable = renderable
+
+    def __rich_console__(self, screen: Console, options: ConsoleOptions) -> RenderResult:
+        for segment in screen.render(self._renderable, options):
+            yield segment if segment.control else Segment(clean(segment.text), segment.style)
+
+
+def _escaped(text: str, escape: Any) -> str:
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(escape(each) if is_invisible(each) else each for each in text)
+
+
+def _json_escape(character: str) -> str:
+    return json.dumps(character)[1:-1] if ord(character) > 0x7F else f"\\u{ord(character):04x}"  # noqa: PLR2004 - ASCII
+
+
+def _text_escape(character: str) -> str:
+    code = ord(character)
+    return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"  # noqa: PLR2004 - the Basic Multilingual Plane

@@ -16,7 +16,7 @@ from types import FrameType
 from typing import Final, NoReturn, Self
 
 from service.cli.exits import INTERRUPTED
-from service.providers import PROVIDERS
+from service.providers.registry import PROVIDERS
 
 LOOPBACK: Final = "127.0.0.1"
 START_TIMEOUT: Final = 25.0

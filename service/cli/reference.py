@@ -1,4 +1,4 @@
-"""The tables of the documentation that follow from the code: ``python -m service.cli.reference docs/*.md`` writes them anew."""
+"""Write the generated tables of the documentation: ``python -m service.cli.reference docs/*.md``."""
 
 import datetime as dt
 import re
@@ -11,20 +11,23 @@ from uuid import UUID
 from service.domain.errors import Unavailable, UpstreamError
 from service.domain.task import Task
 from service.http.network_errors import FAILURES
-from service.providers import DIALECTS, FAMILIES, PROVIDERS, Provider
-from service.providers.dialect import Dialect, Family, Operation, Reply
+from service.providers.capabilities import CanCancel, CanPollMany
+from service.providers.dialect import Dialect
 from service.providers.newapi import errors as newapi_errors
+from service.providers.operation import Family, Operation
+from service.providers.registry import DIALECTS, FAMILIES, PROVIDERS, Provider
+from service.providers.wire import Reply
 
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
 def support() -> str:
-    """Say who serves what, and how: a table for each family."""
+    """Return a table for each family: its operations, dialects and upstreams."""
     return "\n".join(part for family in FAMILIES.values() for part in _family(family))
 
 
 def upstreams() -> str:
-    """List the providers that are known by name."""
+    """Return the table of the built-in providers."""
     rows = (
         (f"`{each.name}`", each.title, f"`{each.key_variable}`", each.base_url, _names(each.dialects))
         for each in PROVIDERS.values()
@@ -33,7 +36,7 @@ def upstreams() -> str:
 
 
 def refusals() -> str:
-    """Say what every refusal of a gateway is taken for, in the order in which it is decided."""
+    """Return the table of a gateway's refusals and their classes, in the order of the rules."""
     rows = [
         (_statuses(rule.statuses), _said(rule), *map(_verdict, (rule.submit, rule.poll)))
         for rule in newapi_errors.RULES
@@ -46,13 +49,13 @@ def refusals() -> str:
 
 
 def texts() -> str:
-    """Say what a failure's text is taken for."""
+    """Return the table of failure texts and their codes."""
     rows = ((f"`{code}`", ", ".join(_quoted(part) for part in parts)) for code, parts in newapi_errors.FAILURE_TEXTS)
     return _table(("code", "a text with"), [*rows, ("`provider_error`", "any other text"), ("`unknown`", "no text")])
 
 
 def failures() -> str:
-    """Say what every failure of the network is taken for, in the order in which it is decided."""
+    """Return the table of network failures and their classes, in the order of the rules."""
     rows = [
         (
             "any other" if each.error is Exception else f"`{each.error.__name__}`",
@@ -73,15 +76,15 @@ SECTIONS: Final[Mapping[str, Callable[[], str]]] = {
     "texts": texts,
     "failures": failures,
 }
-"""What can stand between ``<!-- made: NAME -->`` and ``<!-- end -->`` in a page."""
+"""The content of each ``<!-- made: NAME -->`` … ``<!-- end -->`` section of a page."""
 
 _SECTION: Final = re.compile(r"(<!-- made: (?P<name>[\w-]+) -->).*?(<!-- end -->)", re.DOTALL)
 
 
 def rewritten(page: str) -> str:
-    """Give a page with every section that it holds as the code has it now.
+    """Return a page with every generated section up to date.
 
-    :raises KeyError: when a page wants a section that there is not
+    :raises KeyError: when a page names an unknown section
     """
     return _SECTION.sub(lambda found: f"{found[1]}\n\n{SECTIONS[found['name']]().strip()}\n\n{found[3]}", page)
 
@@ -95,33 +98,33 @@ def _family(family: Family) -> Iterator[str]:
 
 
 def _operation(family: Family, operation: Operation) -> Iterator[tuple[str, ...]]:
-    """Give a row for each dialect that serves an operation; only the first one says whose they are."""
+    """Yield a row for each dialect that serves an operation; only the first row names the operation."""
     title, deadline = f"`{operation.name}`", f"{operation.deadline / 60:g} min"
     for name, dialect in DIALECTS.items():
         if not dialect.offers(family.name, operation.name):
             continue
-        at_once = operation.name in dialect.synchronous
+        at_once = operation.name in dialect.facts.synchronous
         yield (
             title,
             f"`{name}`{_needs(dialect, family, operation)}",
             ", ".join(_upstreams(name, family, operation)) or "–",
             _callback(dialect, operation),
             "at once" if at_once else "yes",
-            f"{dialect.batch_size}" if dialect.batch_size > 1 and not at_once else "–",
-            _mark(dialect.cancels and not at_once),
+            f"{dialect.facts.batch_size}" if isinstance(dialect, CanPollMany) and not at_once else "–",
+            _mark(isinstance(dialect, CanCancel) and not at_once),
             deadline,
         )
         title = deadline = ""
 
 
 def _callback(dialect: Dialect, operation: Operation) -> str:
-    if not dialect.callbacks or operation.name in dialect.synchronous:
+    if not dialect.facts.callbacks or operation.name in dialect.facts.synchronous:
         return "–"
-    return "a hint" if dialect.confirms else "yes"
+    return "a hint" if dialect.facts.confirms else "yes"
 
 
 def _upstreams(name: str, family: Family, operation: Operation) -> Iterator[str]:
-    """Name the providers that speak a dialect; in parentheses where they serve the operation by another one."""
+    """Yield the providers that speak a dialect; in parentheses where they serve the operation by another dialect."""
     for provider in PROVIDERS.values():
         if name in provider.dialects:
             yield provider.name if _chosen(provider, family, operation) == name else f"({provider.name})"
@@ -132,7 +135,7 @@ def _chosen(provider: Provider, family: Family, operation: Operation) -> str | N
 
 
 def _needs(dialect: Dialect, family: Family, operation: Operation) -> str:
-    """Name what a dialect wants beside what the operation's own example has."""
+    """Return the fields that a dialect requires and the operation's own example lacks."""
     example = Task(
         id=UUID(int=0),
         client="",
@@ -156,7 +159,7 @@ def _mark(there: bool) -> str:  # noqa: FBT001 - what it marks is its only argum
 
 
 def _statuses(statuses: Collection[int] | None) -> str:
-    """Write HTTP statuses shortly: a whole class as 5xx."""
+    """Return HTTP statuses in short form: a whole class as 5xx."""
     if statuses is None:
         return "any"
     left, written = set(statuses), []
@@ -197,7 +200,7 @@ def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 
 def main(pages: Sequence[str]) -> None:
-    """Write the sections of the pages that are named anew."""
+    """Update the generated sections of the named pages."""
     for path in map(Path, pages):
         path.write_text(rewritten(path.read_text(encoding="utf-8")), encoding="utf-8")
 

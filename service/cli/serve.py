@@ -16,11 +16,11 @@ from service.cli.installation import give_up, shown_database
 from service.flows.context import Context
 from service.flows.signals import Signals
 from service.logs import log_to_standard_error
-from service.providers import PROVIDERS
+from service.providers.registry import PROVIDERS
 from service.settings.model import Settings
 from service.store.database import AlreadyRunning, Database, StoreUnavailable
 from service.store.migrate import migrate
-from service.web.server_protocol import PatientProtocol
+from service.web.server_protocol import HttpProtocol
 
 
 class _Server(uvicorn.Server):
@@ -86,9 +86,10 @@ async def _serve(
     async with opened(settings) as context:
         if role != "worker":
             await refuse_strangers(context)
-        doors = [(_server(application(context, role), context.signals), listener)]
+        doors = [(_server(application(context, role), context.signals, settings.keep_alive), listener)]
         if callback_listener is not None:
-            doors.append((_server(callback_application(context), context.signals), callback_listener))
+            server = _server(callback_application(context), context.signals, settings.keep_alive)
+            doors.append((server, callback_listener))
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, _close, [server for server, _ in doors])
@@ -101,17 +102,18 @@ async def _serve(
                     serving.create_task(server.serve(sockets=[door]))
 
 
-def _server(app: ASGIApp, signals: Signals) -> _Server:
+def _server(app: ASGIApp, signals: Signals, keep_alive: int = 75) -> _Server:
     return _Server(
         uvicorn.Config(
             app,
-            http=PatientProtocol,
+            http=HttpProtocol,
             ws="none",
             lifespan="off",
             access_log=False,  # paths hold callback tokens
             log_config=None,
             server_header=False,
             timeout_graceful_shutdown=10,
+            timeout_keep_alive=keep_alive,
         ),
         signals,
     )

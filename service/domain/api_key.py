@@ -1,4 +1,4 @@
-"""API keys: their format, their scopes, and the hash by which a key is found."""
+"""API keys: their form, their scopes, and their hash. The key itself is never stored."""
 
 import dataclasses
 import datetime as dt
@@ -6,8 +6,10 @@ import enum
 import hashlib
 import re
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, Literal
 from uuid import UUID
+
+KeyFault = Literal["revoked", "expired"]
 
 SECRET_BYTES: Final = 32
 PREFIX_BYTES: Final = 4
@@ -20,49 +22,49 @@ class Scope(enum.StrEnum):
     READ = "read"
     """Read the client's own rows."""
     SUBMIT = "submit"
-    """Submit tasks, cancel them, send input: every change of the client's own rows."""
+    """Change the client's own rows: submit, cancel, send input."""
     ADMIN = "admin"
     """Read and change the rows of every client."""
 
 
 OWN: Final = frozenset({Scope.READ, Scope.SUBMIT})
-"""The scopes for a client's own rows."""
+"""Every permission on the client's own rows."""
 ALL: Final = frozenset(Scope)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class ApiKey:
-    """A key as stored in the database: everything except the key itself."""
+    """A key as the database stores it: without the secret."""
 
     id: UUID
     client: str
     name: str
-    """Its purpose, as its creator wrote it."""
+    """A description by the operator."""
     prefix: str
-    """Its visible beginning, such as ``dove_ab12cd34``: it identifies the key and grants nothing."""
+    """Its visible beginning, such as ``dove_ab12cd34``. It identifies the key and is not secret."""
     hash: bytes
     scopes: frozenset[Scope]
     created_at: dt.datetime
     expires_at: dt.datetime | None = None
     revoked_at: dt.datetime | None = None
     last_used_at: dt.datetime | None = None
-    """Exact to the minute; None when it was never used."""
+    """Precise to a minute; None when it was never used."""
 
-    def fault(self, *, now: dt.datetime) -> str | None:
-        """Return why the key is invalid, or None when it is valid."""
+    def fault(self, *, now: dt.datetime) -> "KeyFault | None":
+        """Return why the key is not valid; None when it is."""
         if self.revoked_at is not None:
-            return "has been revoked"
-        return "has expired" if self.expires_at is not None and now >= self.expires_at else None
+            return "revoked"
+        return "expired" if self.expires_at is not None and now >= self.expires_at else None
 
 
 def write_key(prefix: bytes, secret: bytes) -> str:
-    """Return a new key: a prefix that secret scanners recognise, the visible part, and the secret.
+    """Return the text of a key: a prefix that secret scanners recognise, the visible part, and the secret.
 
     :param prefix: 4 random bytes
     :param secret: 32 random bytes
     """
     if (len(prefix), len(secret)) != (PREFIX_BYTES, SECRET_BYTES):
-        raise ValueError("a key is made of 4 and 32 bytes")
+        raise ValueError("a key needs 4 and 32 bytes")
     return f"dove_{prefix.hex()}_{secret.hex()}"
 
 
@@ -77,10 +79,10 @@ def looks_like_one(text: str) -> bool:
 
 
 def hash_key(key: str) -> bytes:
-    """Return the hash of a key for look-ups. One round of SHA-256 is enough for 256 random bits."""
+    """Return the hash by which a key is looked up. One round of SHA-256 is enough for 256 random bits."""
     return hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()
 
 
 def allowed(held: Iterable[Scope]) -> frozenset[Scope]:
-    """Return all scopes that a set of scopes grants: ``admin`` implies the others."""
+    """Return all scopes that the held ones imply: ``admin`` implies the others."""
     return ALL if Scope.ADMIN in held else frozenset(held)

@@ -38,6 +38,8 @@ class Decided:
     settles: Submission | None = None
     answered: bool = False
     """Whether the answer to the settled submission came: it alone may replace an id that a callback has named."""
+    certain: bool = False
+    """Whether the settled submission is known to have created no job, whatever was concluded before."""
     supersedes_others: bool = False
     unknown_word: str | None = None
     """A status word that no table knows."""
@@ -55,7 +57,8 @@ def decide(task: Task, change: Change, facts: Facts, *, now: datetime) -> Decide
     if change.evidence is not None:
         effect = assess(task, effect, facts.submissions.get(change.evidence.id, change.evidence), now=now)
     lease_held = lease_held and not effect.is_duplicate
-    if task.state not in change.expects and not effect.is_duplicate:
+    of_another = effect.is_certain and effect.settles is not None and effect.settles.id != task.submission_id
+    if (task.state not in change.expects or of_another) and not effect.is_duplicate:
         effect = _without_effect(effect)
     changed = dataclasses.replace(task, **effect.fields)
     after = advance(changed, effect.update, now=now, source=effect.source) or changed
@@ -73,6 +76,7 @@ def decide(task: Task, change: Change, facts: Facts, *, now: datetime) -> Decide
         begins=effect.begins,
         settles=settles,
         answered=settles is not None and effect.source is Source.SUBMIT,
+        certain=effect.is_certain,
         supersedes_others=effect.supersedes_others,
         unknown_word=unknown_word,
         recheck_duplicates=settles is not None
@@ -82,8 +86,15 @@ def decide(task: Task, change: Change, facts: Facts, *, now: datetime) -> Decide
 
 
 def _without_effect(effect: Effect) -> Effect:
-    """Return an effect that moves no more than the time of the next check."""
-    return Effect(source=effect.source, details=effect.details, poll_at=effect.poll_at, not_before=effect.not_before)
+    """Return an effect that moves the time of the next check, and keeps what is certain of a submission."""
+    return Effect(
+        source=effect.source,
+        details=effect.details,
+        settles=effect.settles if effect.is_certain else None,
+        is_certain=effect.is_certain,
+        poll_at=effect.poll_at,
+        not_before=effect.not_before,
+    )
 
 
 def _event(before: Task, after: Task, effect: Effect, now: datetime) -> Event:

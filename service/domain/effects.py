@@ -25,6 +25,8 @@ class Effect:
     settles: Submission | None = None
     supersedes_others: bool = False
     """Whether the settled submission serves the task from now on, in place of every other one."""
+    is_certain: bool = False
+    """Whether the settled submission is known to have created no job, whatever was concluded before."""
     is_duplicate: bool = False
     """Whether this is about a job that does not serve the task."""
     submit_at: datetime | None = None

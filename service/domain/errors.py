@@ -70,6 +70,14 @@ class Unavailable(UpstreamError):
     outcome = "unavailable"
 
 
+class NotSent(Unavailable):
+    """Nothing was sent: the claim that the call belongs to was too old."""
+
+    def __init__(self) -> None:
+        """Say that nothing was sent."""
+        super().__init__("overloaded", "not sent in time: the process was paused or overloaded")
+
+
 class Uncertain(UpstreamError):
     """It may have been created: never send again, reconcile."""
 

@@ -69,7 +69,7 @@ def event_type(before: Task, after: Task) -> str:
         late = before.state.ended and after.state.ended
         return "late_result" if late else str(after.state)
     if before.decided_by != after.decided_by:
-        return "confirmed"
+        return "confirmed" if after.decided_by == "provider" else "job_found"
     return "progress" if before.progress != after.progress else "details"
 
 

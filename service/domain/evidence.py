@@ -23,7 +23,14 @@ _UNPROVEN = WITHOUT_JOB | {State.SUBMITTING}
 
 def has_no_job(task: Task) -> bool:
     """Whether no job serves a task, so that any job of it may be adopted."""
-    return task.state in WITHOUT_JOB or (task.decided_by == "dovecote" and task.external_id is None)
+    if task.state in WITHOUT_JOB:
+        return True
+    return task.external_id is None and (task.decided_by == "dovecote" or _was_refused(task))
+
+
+def _was_refused(task: Task) -> bool:
+    """Whether a task failed because every submission was refused: a job that exists all the same proves that wrong."""
+    return task.state is State.FAILED and task.outcome_source is Source.SUBMIT
 
 
 def may_have_job(history: Sequence[Submission]) -> bool:
@@ -68,13 +75,16 @@ def assess(task: Task, effect: Effect, submission: Submission, *, now: datetime)
         is_proof = submission.outcome is not Outcome.TAKEN and update.state is not None
         return dataclasses.replace(effect, settles=proven if is_proof or effect.source is Source.SUBMIT else None)
     if has_no_job(task) and not {update.state, submission.job_state} & WITHOUT_RESULT:
-        return _adopted(effect, proven)
+        return _adopted(task, effect, proven)
     return _duplicate(effect, proven, submission, now)
 
 
-def _adopted(effect: Effect, proven: Submission) -> Effect:
+def _adopted(task: Task, effect: Effect, proven: Submission) -> Effect:
     """Make the proven submission the one that serves the task."""
+    # A refusal that a job contradicts was no decision of the provider about that job: the job's own end still counts.
+    refuted = {"decided_by": "dovecote"} if task.decided_by is not None else {}
     fields = {
+        **refuted,
         "upstream": proven.upstream,
         "dialect": proven.dialect,
         "submission_id": proven.id,

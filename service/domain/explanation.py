@@ -1,10 +1,15 @@
-"""In one sentence: where a task stands, and why it is not finished yet."""
+"""The explanation: one sentence on where a task stands and why it is not finished, computed when it is read.
 
+A sentence names a time as future only if it is, and never says that something was sent or is under way unless that is
+certain. Texts that are stored, such as the last error, name no times.
+"""
+
+import math
 from datetime import datetime
 
 from service.domain.task import Source, State, Task
 
-_LEARNED = {
+_HOW = {
     Source.CALLBACK: "its callback said so",
     Source.POLL: "a poll found out",
     Source.SUBMIT: "the answer to the submit said so",
@@ -14,11 +19,11 @@ _LEARNED = {
 
 
 def explain(task: Task, *, now: datetime) -> str:
-    """Say where a task stands, for a person."""
+    """Return one sentence on where a task stands."""
     if task.state is State.QUEUED:
         return _queued(task, now)
     if task.state is State.SUBMITTING:
-        return f"Being handed to {task.upstream} right now."
+        return _submitting(task, now)
     if task.state is State.UNCONFIRMED:
         return _unconfirmed(task, now)
     if task.state.ended:
@@ -30,57 +35,67 @@ def _queued(task: Task, now: datetime) -> str:
     paid = "Nothing has been paid."
     if task.unconfirmed_since is not None:
         paid = "An earlier submission of it may have been paid."
+    reason = "" if task.last_error is None else f": {task.last_error}"
     if task.waits_for is not None:
-        return f"Standing in line: {task.last_error}. {paid}"
-    reason = "" if task.last_error is None else f" {_when(task.due_at, now)}: {task.last_error}"
-    return f"Waiting to be handed over{reason}. {paid}"
+        what = "a slot at" if task.waits_for.dialect is None else "the recovery of"
+        return f"Waiting for {what} {task.waits_for.upstream}{reason}. {paid}"
+    return f"Waiting to be submitted, {_due(task.due_at, now)}{reason}. {paid}"
+
+
+def _submitting(task: Task, now: datetime) -> str:
+    if task.due_at is not None and task.due_at <= now:
+        return f"Being submitted to {task.upstream}; no answer came in time, and Dovecote is to find out why."
+    return f"Being submitted to {task.upstream}."
 
 
 def _unconfirmed(task: Task, now: datetime) -> str:
-    looking = task.due_at is not None and task.due_at < task.deadline_at
+    who = task.upstream or "An upstream"
     if task.callback_expected:
         way_out = "a callback can settle it"
-    elif looking:
-        way_out = f"Dovecote looks for it {_when(task.due_at, now)}"
+    elif task.due_at is not None and task.due_at < task.deadline_at:
+        way_out = f"Dovecote looks for it, {_due(task.due_at, now)}"
     else:
-        way_out = f"{task.upstream} offers no way to look it up without an id"
-    else_what = {
-        "hold": f"else it expires at {task.deadline_at:%H:%M:%S} UTC",
+        way_out = f"{task.upstream or 'it'} offers no way to look it up without an id"
+    otherwise = {
+        "hold": f"else it expires {_deadline(task, now)}",
         "fail": "else it fails, as its client wants it",
-        "resubmit_once": "else it is bought again, as its client wants it",
+        "resubmit_once": "else it is submitted again, as its client wants it",
     }[task.on_uncertain]
+    reason = task.last_error or "the process stopped"
     return (
-        f"Sent to {task.upstream}, but no usable answer came ({task.last_error or 'the process stopped'}), so it may be "
-        f"running and paid for; it is not sent again by itself: {way_out}, {else_what}."
+        f"{who} may have it, but no usable answer came ({reason}), so it may be running and paid for; "
+        f"it is not submitted again by itself: {way_out}, {otherwise}."
     )
 
 
 def _open(task: Task, now: datetime) -> str:
-    doing = {
-        State.SUBMITTED: "has it in its queue",
-        State.RUNNING: "is working on it",
-        State.AWAITING_INPUT: "waits for your input",
-    }[task.state]
+    check = f"Dovecote asks, {_due(task.due_at, now)}"
+    waiting = f"its callback may come at any time, and {check}" if task.callback_expected else check
+    trouble = f"; last problem: {task.last_error}" if task.last_error else ""
+    return f"{task.upstream} {_doing(task)}; {waiting}{trouble}."
+
+
+def _doing(task: Task) -> str:
+    """Return what the provider does with the job, by its last report."""
+    if task.state is State.AWAITING_INPUT:
+        return "waits for your input"
+    if task.progress == 100:  # noqa: PLR2004 - percent
+        return "says that it is done, but shows no output yet"
+    if task.state is State.SUBMITTED:
+        return "has it in its queue"
     progress = f" ({task.progress} %)" if task.progress else ""
-    waiting = "its callback may come at any time, and Dovecote asks" if task.callback_expected else "Dovecote asks"
-    trouble = f"; the last try failed: {task.last_error}" if task.last_error else ""
-    return f"{task.upstream} {doing}{progress}; {waiting} {_when(task.due_at, now)}{trouble}."
+    return f"is working on it{progress}"
 
 
 def _ended(task: Task) -> str:
-    how = _LEARNED[task.outcome_source] if task.outcome_source is not None else "nobody wrote down how"
+    how = _HOW[task.outcome_source] if task.outcome_source is not None else "how is not recorded"
     if task.state is State.SUCCEEDED:
         return f"Succeeded at {task.upstream}; {how}."
     words = "" if task.failure is None else (task.failure.message or task.failure.code).strip().rstrip(".")
     reason = f": {words}" if words else ""
     place = f" at {task.upstream}" if task.upstream else ""
     if task.state is State.EXPIRED:
-        late = (
-            f"should {task.upstream} still deliver, the result will be kept and told"
-            if place
-            else "nothing has been paid"
-        )
-        return f"Dovecote stopped waiting at the deadline{reason}; {late}."
+        return f"Dovecote stopped waiting at the deadline{reason}; {_after_expiry(task)}."
     if task.state is State.CANCELLED and task.cancel_requested_at is not None and task.decided_by == "provider":
         return f"Cancelled{place}, as the client asked ({how})."
     if task.state is State.CANCELLED and task.decided_by == "dovecote":
@@ -88,8 +103,26 @@ def _ended(task: Task) -> str:
     return f"{task.state.capitalize()}{place}{reason} ({how})."
 
 
-def _when(due: datetime | None, now: datetime) -> str:
+def _after_expiry(task: Task) -> str:
+    """Return what an expired task may have cost, and what may still come."""
+    if task.upstream:
+        return f"should {task.upstream} still deliver, the result will be kept and told"
+    if task.unconfirmed_since is not None:
+        return "it may have been submitted and paid for"
+    return "nothing has been paid"
+
+
+def _due(due: datetime | None, now: datetime) -> str:
+    """Return when something that is due happens: at the latest, since it may be under way already."""
     if due is None:
-        return "no more"
-    seconds = round((due - now).total_seconds())
-    return "now" if seconds <= 0 else f"in {seconds} s"
+        return "which is not planned"
+    seconds = math.ceil((due - now).total_seconds())
+    return f"within {seconds} s" if seconds > 0 else f"due since {_at(due)}"
+
+
+def _deadline(task: Task, now: datetime) -> str:
+    return f"at {_at(task.deadline_at)}" if task.deadline_at > now else "with the next check"
+
+
+def _at(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S} UTC"

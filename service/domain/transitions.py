@@ -12,7 +12,7 @@ MOVES: dict[State, frozenset[State]] = {
     # Back to queued from submitting when the upstream is known to have created nothing, and from unconfirmed by the
     # task's policy or an operator who accepts that it may be paid twice: only by ourselves.
     # A callback may prove a job of which the upstream had said that it did not exist.
-    State.QUEUED: frozenset({State.SUBMITTING, State.SUBMITTED}) | _AFTER_TAKEN,
+    State.QUEUED: frozenset({State.SUBMITTING, State.UNCONFIRMED, State.SUBMITTED}) | _AFTER_TAKEN,
     State.SUBMITTING: frozenset({State.QUEUED, State.UNCONFIRMED, State.SUBMITTED}) | _AFTER_TAKEN,
     State.UNCONFIRMED: frozenset({State.QUEUED, State.SUBMITTED}) | _AFTER_TAKEN,
     State.SUBMITTED: _AFTER_TAKEN,
@@ -87,8 +87,9 @@ def _move(task: Task, update: Update, *, now: datetime, source: Source) -> Task:
     """Make an allowed move."""
     state = update.state
     assert state is not None  # noqa: S101 - for the type checker: the caller has looked
-    since = now if state is State.UNCONFIRMED else task.unconfirmed_since if state in _BOUGHT_AGAIN else None
-    moved = dataclasses.replace(task, state=state, waits_for=None, unconfirmed_since=since)
+    moved = dataclasses.replace(
+        task, state=state, waits_for=None, unconfirmed_since=_unconfirmed_since(task, state, now, source)
+    )
     if state in _TAKEN and task.submitted_at is None:
         moved = dataclasses.replace(moved, submitted_at=now)
     if state not in ENDED:
@@ -101,10 +102,19 @@ def _move(task: Task, update: Update, *, now: datetime, source: Source) -> Task:
         results=_final(merge_results(task.results, update.results)),
         failure=None if state is State.SUCCEEDED else failure,
         progress=100 if state is State.SUCCEEDED else moved.progress,
+        # An earlier report of failure may have said that the price was given back.
+        refunded=update.refunded if state is State.SUCCEEDED else moved.refunded,
         decided_by="dovecote" if source in _OURS else "provider",
         outcome_source=source,
         finished_at=now,
     )
+
+
+def _unconfirmed_since(task: Task, state: State, now: datetime, source: Source) -> datetime | None:
+    """Return since when a job may exist of which nothing is known: until the provider proves or denies it."""
+    if state is State.UNCONFIRMED:
+        return now
+    return task.unconfirmed_since if state in _BOUGHT_AGAIN or (state in ENDED and source in _OURS) else None
 
 
 def _complete(task: Task, update: Update, *, now: datetime) -> Task | None:

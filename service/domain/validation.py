@@ -1,25 +1,35 @@
-"""Check a document against a JSON Schema and say everything that is wrong with it, in words that help."""
+"""Check a document against a JSON Schema and report every mistake in words that help."""
 
 import dataclasses
 import difflib
 import functools
 import itertools
+import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import jsonschema_rs
 import orjson
 
-MAX_MISTAKES = 50
-"""How many mistakes of a document are said at most: whoever makes more is not helped by the rest."""
+MAX_MISTAKES: Final = 50
+"""Mistakes of one document that are reported."""
+MAX_QUOTED: Final = 80
+"""Characters of a client's value that a message repeats."""
+MAX_NAME: Final = 128
+"""Characters of a name that is compared with known names. Longer ones get no suggestion."""
+MAX_PATH: Final = 200
+"""Characters of a mistake's path."""
+
+_MASK: Final = "\ue000"
+"""Stands for the rejected value in a validator's message, which would otherwise repeat all of it."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Mistake:
-    """One thing wrong with a request, at one place in it."""
+    """One error in a request, at one place in it."""
 
     path: str
-    """Where, as a dotted path: ``input.duration``."""
+    """The place, as a dotted path: ``input.duration``."""
     message: str
     """What is wrong and what to do."""
 
@@ -35,69 +45,148 @@ class Invalid(Exception):
 
 @functools.lru_cache(maxsize=512)
 def _validator(schema: bytes) -> Any:
-    return jsonschema_rs.Draft202012Validator(orjson.loads(schema), validate_formats=True)
+    return jsonschema_rs.Draft202012Validator(orjson.loads(schema), validate_formats=True, mask=_MASK)
 
 
 class Schema:
     """A JSON Schema, ready to check documents."""
 
     def __init__(self, schema: Mapping[str, Any]) -> None:
-        """Prepare."""
+        """Compile the schema."""
         self.document = schema
         self._validator = _validator(orjson.dumps(schema))
 
     def mistakes(self, document: Any, *, below: str = "") -> list[Mistake]:
-        """Say everything that is wrong with a document.
+        """Return the mistakes of a document, up to :data:`MAX_MISTAKES`, ordered by path.
 
-        :param below: where the document stands in the request, such as ``input``
+        :param below: the place of the document in the request, such as ``input``
         """
         if self._validator.is_valid(document):
             return []
         errors = itertools.islice(self._validator.iter_errors(document), MAX_MISTAKES)
-        found = [mistake for error in errors for mistake in self._say(error, below)]
-        return sorted(found, key=lambda mistake: mistake.path)
+        found = (mistake for error in errors for mistake in self._describe(error, document, below))
+        return sorted(itertools.islice(found, MAX_MISTAKES), key=lambda mistake: mistake.path)
 
-    def _say(self, error: Any, below: str) -> Iterable[Mistake]:
-        path = ".".join(str(part) for part in [*([below] if below else []), *error.instance_path])
+    def _describe(self, error: Any, document: Any, below: str) -> Iterable[Mistake]:
+        parts = [str(part) for part in error.instance_path]
+        path = ".".join([*([below] if below else []), *parts])
         match error.kind.name:
             case "additionalProperties":
+                known = self._properties_at(error)
                 for name in error.kind.unexpected[:MAX_MISTAKES]:
-                    known = self._properties_at(error)
-                    yield Mistake(_join(path, name), f"unknown field{nearest(name, known)}")
+                    yield mistake_at(_join(path, name), f"unknown field{nearest(name, known)}")
             case "required":
                 missing = str(error.message).split('"')[1]
-                yield Mistake(_join(path, missing), "is required")
+                yield mistake_at(_join(path, missing), "is required")
             case "anyOf" | "oneOfNotValid":
                 wanted = self._schema_at(error).get("description", "see its schema")
-                yield Mistake(path, f"does not fit. {wanted}")
+                yield mistake_at(path, f"does not fit. {wanted}")
             case "falseSchema" if "dependentSchemas" in error.schema_path:
-                yield Mistake(path, f"does not go with {_other(error.schema_path)!r}: give one or the other")
+                other = _other(error.schema_path)
+                yield mistake_at(path, f"cannot be combined with {other!r}: send one of the two")
             case _:
-                yield Mistake(path, str(error.message)[:500])
+                message = str(error.message)[:500]
+                yield mistake_at(path, message.replace(_MASK, quote(_value_at(document, error.instance_path)), 1))
 
     def _properties_at(self, error: Any) -> list[str]:
         return list(self._schema_at(error).get("properties", {}))
 
     def _schema_at(self, error: Any) -> Any:
-        """Find the part of the schema that the error is about."""
+        """Return the part of the schema that an error is about."""
         schema: Any = self.document
         for part in list(error.schema_path)[:-1]:
             schema = schema[int(part)] if isinstance(schema, list) else schema[part]
         return schema
 
 
+def mistake_at(path: str, message: str) -> Mistake:
+    """Return a mistake whose path is cut to :data:`MAX_PATH` characters."""
+    return Mistake(shorten(path, MAX_PATH), message)
+
+
+def quote(value: Any) -> str:
+    """Return a short JSON text of a client's value, for a message."""
+    match value:
+        case str():
+            return json.dumps(shorten(value, MAX_QUOTED), ensure_ascii=False)
+        case list() | tuple():
+            return f"a list of {len(value)}"
+        case Mapping():
+            return "an object"
+        case _:
+            return shorten(json.dumps(value), MAX_QUOTED)
+
+
+def shorten(text: str, limit: int) -> str:
+    """Return a text of at most ``limit`` characters; a longer one is cut and ends in ``…``."""
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return the end of a message about an unknown name: the nearest known name, or all of them."""
+    names = list(known)
+    close = difflib.get_close_matches(word.lower(), names, n=1, cutoff=0.5) if len(word) <= MAX_NAME else []
+    return f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(sorted(names)) or 'none'}"
+
+
+def without_nulls(document: Any, schema: Mapping[str, Any]) -> Any:
+    """Return a document without the optional fields that are null: null means absent.
+
+    A field keeps its null where the schema allows null.
+    """
+    if not isinstance(document, dict):
+        return document
+    properties = schema.get("properties", {})
+    others = schema.get("additionalProperties", True)
+    schemas = {name: properties.get(name, others) for name in document}
+    return {
+        name: without_nulls(value, schemas[name]) if isinstance(schemas[name], Mapping) else value
+        for name, value in document.items()
+        if value is not None or not isinstance(schemas[name], Mapping) or _allows_null(schemas[name])
+    }
+
+
+def _allows_null(schema: Any) -> bool:
+    """Return whether a schema can accept null."""
+    if not isinstance(schema, Mapping):
+        return bool(schema)
+    kind = schema.get("type")
+    if kind is not None:
+        return kind == "null" or (isinstance(kind, list) and "null" in kind)
+    return any(_allows_null(each) for each in schema.get("anyOf", schema.get("oneOf", ()))) or None in schema.get(
+        "enum", ()
+    )
+
+
+def cut_texts(document: Any, limit: int) -> Any:
+    """Return a document in which every text has at most some characters. It is the same one if none is longer."""
+    match document:
+        case str():
+            return document if len(document) <= limit else document[:limit]
+        case dict():
+            cut = {name[:limit]: cut_texts(value, limit) for name, value in document.items()}
+            return cut if any(cut.get(name) is not value for name, value in document.items()) else document
+        case list():
+            items = [cut_texts(value, limit) for value in document]
+            return items if any(new is not old for new, old in zip(items, document, strict=True)) else document
+        case _:
+            return document
+
+
+def _value_at(document: Any, path: Sequence[Any]) -> Any:
+    for part in path:
+        try:
+            document = document[part]
+        except (KeyError, IndexError, TypeError):  # a property's name was rejected, not a value
+            return part
+    return document
+
+
 def _other(schema_path: Sequence[Any]) -> str:
-    """Name the field that rules another one out."""
+    """Return the name of the field that excludes another one."""
     where = list(schema_path)
     return str(where[where.index("dependentSchemas") + 1])
 
 
 def _join(path: str, name: str) -> str:
     return f"{path}.{name}" if path else name
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """End a sentence about an unknown word: with the nearest right one, or with all of them."""
-    names = list(known)
-    close = difflib.get_close_matches(word.lower(), names, n=1, cutoff=0.5)
-    return f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(sorted(names)) or 'none'}"

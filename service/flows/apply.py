@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import functools
 from collections.abc import Sequence
 from uuid import UUID
 
@@ -11,6 +12,7 @@ from service.domain.changes import Change
 from service.domain.decision import Decided, Decision, Facts, decide
 from service.domain.task import OCCUPYING, Submission, Task
 from service.flows.context import Context, log
+from service.flows.statistics import count_unknown_word, next_poll
 from service.flows.webhooks import enqueue
 from service.store import events as event_store
 from service.store import queue, submissions
@@ -39,7 +41,7 @@ async def apply(context: Context, connection: AsyncConnection, changes: Sequence
     # The submission of a proof may have been superseded or adopted since the caller read it.
     proven = [change.evidence.id for change in changes if change.evidence is not None]
     known = await submissions.by_id(connection, proven) if proven else {}
-    facts = Facts(submissions=known, next_check=context.next_poll)
+    facts = Facts(submissions=known, next_check=functools.partial(next_poll, context))
     before = dict(tasks)
     decided = [_decide(context, tasks, known, change, facts) for change in changes if change.task_id in tasks]
     await _write(context, connection, before, decided)
@@ -58,7 +60,7 @@ def _decide(
     task = tasks[change.task_id]
     decided = decide(task, change, facts, now=context.now())
     if decided.unknown_word is not None:
-        context.met_unknown_word(task.dialect or "", decided.unknown_word)
+        count_unknown_word(context, task.dialect or "", decided.unknown_word)
     tasks[task.id] = decided.task
     settled = decided.settles
     if settled is not None:
@@ -84,8 +86,9 @@ async def _write(
     answered = {each.settles.id for each in decided if each.settles is not None and each.answered}
     serving = [each.settles for each in decided if each.settles is not None and each.supersedes_others]
     revived = {each.id for each in serving}
+    certain = {each.settles.id for each in decided if each.settles is not None and each.certain}
     await submissions.supersede_others(connection, serving, at=now)
-    await submissions.settle(connection, settled, answered=answered, revived=revived)
+    await submissions.settle(connection, settled, answered=answered, revived=revived, certain=certain)
     await queue.watch_jobs(connection, [each for each in settled if each.job_state or each.id in revived])
     await queue.watch_jobs_again(connection, {each.task.id for each in decided if each.recheck_duplicates}, now=now)
     await submissions.begin(connection, [each.begins for each in decided if each.begins is not None])
@@ -110,7 +113,7 @@ def _applied(decided: Decided, owed: set[UUID]) -> Applied:
 
 async def settle(context: Context, change: Change) -> Applied:
     """Apply one change through the batching writer, and wake everything that waits for it."""
-    applied = await context.writer.do(context.once(apply), change)
+    applied = await context.writers.journeys.batch(functools.partial(apply, context), change)
     announce(context, [applied])
     return applied
 

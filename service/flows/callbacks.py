@@ -17,8 +17,8 @@ from service.domain.task import Source, State, Submission, Update
 from service.flows.apply import Applied, announce, apply
 from service.flows.context import Context, Upstream, log
 from service.flows.submission.cancel import is_cancel_pending
-from service.providers import DIALECTS
-from service.providers.dialect import Callback
+from service.providers.registry import DIALECTS
+from service.providers.wire import Callback
 from service.store import callbacks as callback_store
 from service.store import queue, submissions
 from service.store.callbacks import Received
@@ -58,17 +58,18 @@ async def receive(context: Context, token: str, submission_id: UUID, headers: Ma
         received_at=now,
         due_at=now,
     )
-    await context.writer.do_first(callback_store.receive, received)
+    await context.writers.requests.batch(callback_store.receive, received)
     context.signals.wake("callbacks")
 
 
 async def run_due(context: Context) -> int:
     """Claim the callbacks that are due and apply them; return how many were claimed."""
     now = context.now()
-    claimed = await context.writer.do(_claim, (now, now + dt.timedelta(seconds=LEASE), MAX_CLAIMED))
+    until = now + dt.timedelta(seconds=LEASE)
+    claimed = await context.writers.journeys.run(queue.claim_rows, "callbacks", now=now, until=until, most=MAX_CLAIMED)
     if claimed:
         try:
-            announce(context, await context.writer.do(context.once(_process), claimed))
+            announce(context, await context.writers.journeys.run(_process, context, claimed))
         except StoreUnavailable:
             raise
         except Exception:  # noqa: BLE001 - one that cannot be written must not stop the others
@@ -81,37 +82,17 @@ async def run_due(context: Context) -> int:
 async def _process_alone(context: Context, row: Row[Any]) -> None:
     """Process one callback, so that one that cannot be written costs no other."""
     try:
-        announce(context, await context.writer.do(context.once(_process), [row]))
+        announce(context, await context.writers.journeys.run(_process, context, [row]))
     except StoreUnavailable:
         raise
     except Exception as error:  # noqa: BLE001 - it is tried again, and parked in the end
         log.exception("callback cannot be written callback=%s", row.id)
         failed = _Read(detail=f"cannot be written: {type(error).__name__}", retry=True)
-        await context.writer.do(_settle, _settlement(context, row, failed, ()))
+        await context.writers.journeys.run(queue.settle_inbox, [_settlement(context, row, failed, ())])
 
 
-async def _settle(connection: AsyncConnection, settled: Sequence[dict[str, Any]]) -> list[None]:
-    await queue.settle_inbox(connection, settled)
-    return [None] * len(settled)
-
-
-async def _claim(
-    connection: AsyncConnection, requests: Sequence[tuple[dt.datetime, dt.datetime, int]]
-) -> list[Sequence[Row[Any]]]:
-    return [
-        await queue.claim_rows(connection, "callbacks", now=now, until=until, most=most)
-        for now, until, most in requests
-    ]
-
-
-async def _process(
-    context: Context, connection: AsyncConnection, batches: Sequence[Sequence[Row[Any]]]
-) -> list[list[Applied]]:
+async def _process(connection: AsyncConnection, context: Context, rows: Sequence[Row[Any]]) -> list[Applied]:
     """Read claimed callbacks and apply them, with the decision on each, in one transaction."""
-    return [await _process_batch(context, connection, rows) for rows in batches]
-
-
-async def _process_batch(context: Context, connection: AsyncConnection, rows: Sequence[Row[Any]]) -> list[Applied]:
     known = await submissions.by_id(connection, [row.submission_id for row in rows])
     read = [_read(context, row, known.get(row.submission_id)) for row in rows]
     outcomes = iter(await apply(context, connection, [change for each in read for change in each.changes]))
@@ -154,7 +135,7 @@ def _read(context: Context, row: Row[Any], submission: Submission | None) -> _Re
         )
     upstream = context.upstreams.get(submission.upstream)
     callback = Callback(row.headers, row.body, row.received_at.timestamp())
-    confirms = dialect.confirms or (upstream is not None and upstream.settings.callbacks == "confirm")
+    confirms = dialect.facts.confirms or (upstream is not None and upstream.settings.callbacks == "confirm")
     try:
         if dialect.verify_signature(callback, _callback_key(upstream)) is False:
             return _Read(decision="forged", detail="the signature is not the provider's")

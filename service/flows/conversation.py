@@ -8,11 +8,12 @@ from urllib.parse import quote, urlsplit
 
 import orjson
 
-from service.domain.errors import Unavailable, UpstreamError
+from service.domain.errors import NotSent, Unavailable, UpstreamError
 from service.flows.context import Context, Upstream
 from service.http.client import CONNECT_TIMEOUT, WRITE_TIMEOUT, Answer, send
 from service.http.network_errors import named
-from service.providers.dialect import Call, Dialect, Reply
+from service.providers.dialect import Dialect
+from service.providers.wire import Call, Reply
 
 Outcome = TypeVar("Outcome")
 
@@ -24,17 +25,21 @@ async def run_exchange(
     exchange: Generator[Call, Reply, Outcome],
     *,
     hidden: Sequence[str] = (),
+    send_before: float | None = None,
     heard: Callable[[Call, Reply], None] | None = None,
 ) -> Outcome:
     """Send what the exchange yields until it returns.
 
     :param hidden: secrets besides the key that the upstream may repeat in its answers; they are not read
+    :param send_before: the time on the monotonic clock after which a creating call is not sent any more
     :param heard: is told of every answer before it is read
     :raises UpstreamError: by what may be done next; after a creating call that may have arrived always Uncertain
     """
     try:
         call = _first(exchange)
         while True:
+            if call.creates and send_before is not None and context.monotonic() > send_before:
+                raise NotSent
             reply = await _ask(context, upstream, dialect, call, hidden)
             if heard is not None:
                 heard(call, reply)

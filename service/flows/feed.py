@@ -96,6 +96,6 @@ def render_item(context: Context, item: FeedItem) -> dict[str, Any]:
         "sequence": item.sequence,
         "task_id": str(item.task.id),
         "data": show_task_briefly(
-            item.task, now=context.now(), api_url=context.settings.public_url, truncated=item.truncated
+            item.task, now=context.now(), api_url=context.settings.links_url, truncated=item.truncated
         ),
     }

@@ -1,11 +1,12 @@
-"""The books: which jobs were paid for, which perhaps, which were given back, and what that cost. Pure."""
+"""The ledger: which jobs were paid, which perhaps, which were refunded, and what they cost. Pure."""
 
 import dataclasses
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
-from service.providers import DIALECTS
+from service.domain.task import WITHOUT_PURCHASE, Outcome
+from service.providers.registry import DIALECTS
 from service.store.ledger import Entry
 
 Kind = Literal["paid", "perhaps_paid", "refunded", "perhaps_refunded", "unpaid"]
@@ -34,14 +35,14 @@ class Account:
         return self.paid + self.perhaps_paid + self.refunded + self.perhaps_refunded + self.unpaid
 
     def add(self, entry: Entry) -> None:
-        """Take in some submissions."""
+        """Add some submissions."""
         kind, dialect = kind_of(entry), DIALECTS.get(entry.dialect)
         setattr(self, kind, getattr(self, kind) + entry.count)
         if entry.cost and kind not in {"refunded", "unpaid"}:
-            self.cost["units" if dialect is None else dialect.cost_unit] += entry.cost
+            self.cost["units" if dialect is None else dialect.facts.cost_unit] += entry.cost
 
     def as_json(self) -> dict[str, Any]:
-        """Give the JSON object that the command writes."""
+        """Return the JSON object that the command writes."""
         return {
             "submissions": self.submissions,
             "paid": {"known": self.paid, "probable": self.perhaps_paid},
@@ -52,19 +53,25 @@ class Account:
 
 
 def kind_of(entry: Entry) -> Kind:
-    """Say what submissions came to."""
+    """Return what submissions came to."""
     dialect = DIALECTS.get(entry.dialect)
-    if entry.outcome in {"refused", "account", "unavailable"} or (dialect and entry.operation in dialect.free):
+    if entry.outcome in WITHOUT_PURCHASE or (dialect and entry.operation in dialect.facts.free):
         return "unpaid"
+    if entry.succeeded:  # whatever an earlier report said of its price
+        return _paid(entry)
     if entry.refunded:
         return "refunded"
-    if entry.came_to_nothing and entry.refunded is None and dialect is not None and dialect.refunds:
+    if entry.came_to_nothing and entry.refunded is None and dialect is not None and dialect.facts.refunds:
         return "perhaps_refunded"
-    return "paid" if entry.outcome == "taken" and entry.serves else "perhaps_paid"
+    return _paid(entry)
 
 
-def books(entries: Iterable[Entry]) -> tuple[Mapping[tuple[str, ...], Account], Account]:
-    """Close the books: an account for each group, in order, and one for all."""
+def _paid(entry: Entry) -> Kind:
+    return "paid" if entry.outcome == Outcome.TAKEN and entry.serves else "perhaps_paid"
+
+
+def summarize(entries: Iterable[Entry]) -> tuple[Mapping[tuple[str, ...], Account], Account]:
+    """Return an account for each group, in order, and one for all."""
     groups: dict[tuple[str, ...], Account] = defaultdict(Account)
     total = Account()
     for entry in entries:

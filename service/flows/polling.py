@@ -3,8 +3,11 @@
 import asyncio
 import dataclasses
 import datetime as dt
+import enum
+import math
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping
+from typing import Final, Literal, TypeVar
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -20,17 +23,32 @@ from service.flows.context import Context, Upstream, log
 from service.flows.conversation import run_exchange
 from service.flows.submission.cancel import cancel_if_pending
 from service.flows.submission.reconcile import reconcile
+from service.providers.capabilities import CanPollMany
 from service.providers.dialect import Dialect
+from service.providers.wire import Call, ManyExchange, Reply
 from service.store import queue
 from service.store import upstreams as upstream_store
 from service.store.database import StoreUnavailable
 
 MAX_CONCURRENT = 100
+ASK_WITHIN = LEASE / 2
+"""Seconds after their claim within which tasks are polled; later another process may have claimed them."""
 SLOT_WAIT = 2.0
 """Seconds until a task is polled again whose upstream had no free slot."""
 
-Found = Update | UpstreamError | None
+SINGLY_FOR = 600.0
+"""Seconds for which tasks are polled singly after the batch query of their upstream failed."""
+
+
+class _AtOnce(enum.Enum):
+    AT_ONCE = enum.auto()
+
+
+AT_ONCE: Final = _AtOnce.AT_ONCE
+"""The task was not asked about, and is to be polled singly at once."""
+Found = Update | UpstreamError | Literal[_AtOnce.AT_ONCE] | None
 """What the provider said, why it said nothing, or None: there was nothing to ask."""
+Answer = TypeVar("Answer")
 
 
 async def run_due(context: Context, pool: TaskPool) -> int:
@@ -38,8 +56,9 @@ async def run_due(context: Context, pool: TaskPool) -> int:
     room = min(pool.free, MAX_CONCURRENT)
     if not room:
         return 0
-    now = context.now()
-    claimed: list[Task] = await context.writer.do(_claim, (now, now + dt.timedelta(seconds=LEASE), room))
+    now, claimed_at = context.now(), context.monotonic()
+    until = now + dt.timedelta(seconds=LEASE)
+    claimed = await context.writers.journeys.run(queue.claim_tasks, "poll", now=now, until=until, most=room)
     groups: dict[tuple[str, str], list[Task]] = defaultdict(list)
     for task in claimed:
         groups[task.upstream or "", task.dialect or ""].append(task)
@@ -55,7 +74,7 @@ async def run_due(context: Context, pool: TaskPool) -> int:
         if fits < 1:
             pool.start(_postpone(context, batch, (1 - fits) * wait))
         elif upstream.polls.try_acquire():
-            pool.start(_poll_in_slot(context, upstream, batch))
+            pool.start(_poll_in_slot(context, upstream, batch, ask_before=claimed_at + ASK_WITHIN))
         else:
             pool.start(_postpone(context, batch, SLOT_WAIT))
     return len(claimed)
@@ -74,34 +93,30 @@ async def _allowance(context: Context, batches: list[list[Task]]) -> dict[str, t
     }
     if not rates:
         return {}
-    requests = [(name, rate, wanted[name]) for name, rate in rates.items()]
-    fits: dict[str, int] = await context.writer.do(context.once(_take_slots), requests)
+    fits = await context.writers.journeys.run(_take_slots, context.now(), rates, wanted)
     return {name: (fits[name], 1 / rate) for name, rate in rates.items()}
 
 
 async def _take_slots(
-    context: Context, connection: AsyncConnection, requests: Sequence[list[tuple[str, float, int]]]
-) -> list[dict[str, int]]:
-    now = context.now()
-    known = await upstream_store.lock(connection, {name for request in requests for name, *_ in request})
-    slots = {name: each.poll_slot_at for name, each in known.items()}
-    answers: list[dict[str, int]] = []
-    for request in requests:
-        taken: dict[str, int] = {}
-        for name, per_second, count in request:
-            rate = Rate(per_second, slots[name])
-            taken[name] = min(rate.free(now), count)
-            slots[name] = rate.taken(now, taken[name]).slot_at
-        answers.append(taken)
-    for name, slot_at in slots.items():
+    connection: AsyncConnection, now: dt.datetime, rates: Mapping[str, float], wanted: Mapping[str, int]
+) -> dict[str, int]:
+    """Reserve polls of upstreams within their rates, and return how many each upstream gets now."""
+    taken: dict[str, int] = {}
+    for name, known in (await upstream_store.lock(connection, rates)).items():
+        rate = Rate(rates[name], known.poll_slot_at)
+        taken[name] = min(rate.free(now), wanted[name])
+        slot_at = rate.taken(now, taken[name]).slot_at
         if slot_at is not None:
             await upstream_store.move_poll_slot(connection, name, slot_at)
-    return answers
+    return taken
 
 
-async def _poll_in_slot(context: Context, upstream: Upstream, tasks: list[Task]) -> None:
+async def _poll_in_slot(context: Context, upstream: Upstream, tasks: list[Task], *, ask_before: float) -> None:
     try:
-        await poll(context, tasks)
+        if context.monotonic() <= ask_before:
+            await poll(context, tasks)
+        else:  # the process was paused, and another may poll them by now
+            await _release(context, tasks)
     except StoreUnavailable as error:
         log.warning("poll cannot be written and is repeated upstream=%s error=%s", upstream.name, error)
         await _release(context, tasks)
@@ -123,17 +138,11 @@ async def _postpone(context: Context, tasks: list[Task], wait: float) -> None:
     await asyncio.gather(*(settle(context, each) for each in changes))
 
 
-async def _claim(
-    connection: AsyncConnection, requests: Sequence[tuple[dt.datetime, dt.datetime, int]]
-) -> list[list[Task]]:
-    return [
-        await queue.claim_tasks(connection, "poll", now=now, until=until, most=most) for now, until, most in requests
-    ]
-
-
 def _batches(context: Context, tasks: list[Task]) -> list[list[Task]]:
-    dialect = context.dialect(tasks[0])
-    size = dialect.batch_size if dialect is not None else 1
+    upstream, dialect = context.upstreams.get(tasks[0].upstream or ""), context.dialect(tasks[0])
+    size = 1
+    if upstream is not None and isinstance(dialect, CanPollMany) and not _polls_singly(context, upstream, dialect):
+        size = dialect.facts.batch_size
     known = [task for task in tasks if task.external_id is not None]
     unknown = [[task] for task in tasks if task.external_id is None]
     return unknown + [known[start : start + size] for start in range(0, len(known), size)]
@@ -180,37 +189,78 @@ async def _ask(context: Context, tasks: list[Task]) -> Mapping[UUID, Found]:
     first = tasks[0]
     upstream, dialect = context.upstreams.get(first.upstream or ""), context.dialect(first)
     if upstream is None or dialect is None or first.external_id is None:
-        return {task.id: None for task in tasks}
-    try:
-        if len(tasks) > 1:
-            return await _ask_many(context, upstream, dialect, tasks)
-        return {first.id: await run_exchange(context, upstream, dialect, dialect.poll(first))}
-    except UpstreamError as error:
-        if len(tasks) > 1 and not isinstance(error, Unavailable | AccountProblem):
-            # One bad id, or a gateway without the route, must not hide the state of all tasks.
-            return await _ask_each(context, tasks)
-        return {task.id: error for task in tasks}
-    except Exception as error:  # noqa: BLE001 - our own fault while reading; the task is polled again
-        log.exception("poll cannot be read task=%s", first.id)
-        failed = UpstreamError("unreadable", f"the answer could not be read: {error!r}"[:300])
-        return {task.id: failed for task in tasks}
-
-
-async def _ask_each(context: Context, tasks: list[Task]) -> Mapping[UUID, Found]:
-    found: dict[UUID, Found] = {}
+        return dict.fromkeys((task.id for task in tasks), None)
+    if len(tasks) == 1 or not isinstance(dialect, CanPollMany):
+        return {task.id: await _ask_one(context, upstream, dialect, task) for task in tasks}
+    found = dict(await _ask_many(context, upstream, dialect, dialect.poll_many(tasks), tasks))
     for task in tasks:
-        found |= await _ask(context, [task])
+        # The batch query may be stale or broken: no task expires on its word alone.
+        if context.now() >= task.deadline_at and not _is_end(found[task.id]):
+            found[task.id] = await _ask_one(context, upstream, dialect, task)
     return found
 
 
-async def _ask_many(context: Context, upstream: Upstream, dialect: Dialect, tasks: list[Task]) -> Mapping[UUID, Found]:
+def _is_end(found: Found) -> bool:
+    return isinstance(found, Update) and found.state in ENDED
+
+
+async def _ask_one(context: Context, upstream: Upstream, dialect: Dialect, task: Task) -> Found:
+    return await _answer_to(context, upstream, dialect, dialect.poll(task))
+
+
+async def _answer_to(
+    context: Context, upstream: Upstream, dialect: Dialect, exchange: Generator[Call, Reply, Answer]
+) -> Answer | UpstreamError:
+    """Run an exchange and return its answer, or why there is none."""
+    try:
+        return await run_exchange(context, upstream, dialect, exchange)
+    except UpstreamError as error:
+        return error
+    except Exception as error:  # noqa: BLE001 - our own fault while reading; the task is polled again
+        log.exception("poll cannot be read upstream=%s dialect=%s", upstream.name, dialect.facts.key)
+        return UpstreamError("unreadable", f"the answer could not be read: {error!r}"[:300])
+
+
+async def _ask_many(
+    context: Context, upstream: Upstream, dialect: Dialect, query: ManyExchange, tasks: list[Task]
+) -> Mapping[UUID, Found]:
     """Ask in one request; an id that is missing from the answer is asked about singly before that counts."""
-    answers = await run_exchange(context, upstream, dialect, dialect.poll_many(tasks))
+    answers = await _answer_to(context, upstream, dialect, query)
+    if isinstance(answers, UpstreamError):
+        return await _without_batch(context, upstream, dialect, tasks, answers)
     found: dict[UUID, Found] = {}
     for task in tasks:
         answer = answers.get(task.external_id or "")
-        found |= {task.id: answer} if answer is not None else await _ask(context, [task])
+        found[task.id] = answer if answer is not None else await _ask_one(context, upstream, dialect, task)
     return found
+
+
+async def _without_batch(
+    context: Context, upstream: Upstream, dialect: Dialect, tasks: list[Task], error: UpstreamError
+) -> Mapping[UUID, Found]:
+    """Ask about one task singly after a batch query failed. If that works, the others are polled singly, too.
+
+    Single polls then go on for a while: a gateway without the batch query, or one bad id, must not hide all tasks.
+    """
+    first, *others = tasks
+    answer = await _ask_one(context, upstream, dialect, first)
+    single_works = not isinstance(answer, UpstreamError) or isinstance(answer, NotFound)
+    if not single_works and isinstance(error, Unavailable | AccountProblem):
+        return {first.id: answer, **dict.fromkeys((task.id for task in others), error)}
+    if not _polls_singly(context, upstream, dialect):
+        log.warning(
+            "batch query failed; polling singly upstream=%s dialect=%s error=%s",
+            upstream.name,
+            dialect.facts.key,
+            error,
+        )
+    upstream.batch_retry_at[dialect.facts.key] = context.monotonic() + SINGLY_FOR
+    return {first.id: answer, **dict.fromkeys((task.id for task in others), AT_ONCE)}
+
+
+def _polls_singly(context: Context, upstream: Upstream, dialect: Dialect) -> bool:
+    """Whether the batch query of a dialect failed a short while ago, and single polls are used instead."""
+    return context.monotonic() < upstream.batch_retry_at.get(dialect.facts.key, -math.inf)
 
 
 def _change(context: Context, task: Task, found: Found, *, attempt: int | None) -> Change:
@@ -219,6 +269,8 @@ def _change(context: Context, task: Task, found: Found, *, attempt: int | None) 
     match found:
         case None:
             return CheckPostponed(task_id=task.id, attempt=attempt)
+        case _AtOnce():
+            return CheckPostponed(task_id=task.id, attempt=attempt, until=now)
         case NotFound():
             return _not_found(task, found, attempt, now)
         case UpstreamError():

@@ -9,7 +9,7 @@ import orjson
 from service.domain.events import Event, rfc3339
 from service.domain.explanation import explain
 from service.domain.task import State, Task
-from service.providers import FAMILIES
+from service.providers.registry import FAMILIES
 
 
 def show_task(task: Task, *, now: dt.datetime) -> dict[str, Any]:

@@ -1,22 +1,26 @@
-"""Learn from how the last tasks ended: what a kind takes, and whether callbacks still come."""
+"""Statistics of finished tasks, and what the poll schedule derives from them: usual durations and next checks."""
 
 import datetime as dt
 
+from service.domain.schedules import EXPECTING, POLLING, in_step
+from service.domain.schedules import next_poll as next_poll_by_plan
+from service.domain.task import Task
 from service.flows.context import Context, log
+from service.providers.capabilities import CanListJobs, CanPollMany
 from service.store.tasks import recent_endings
 
 WINDOW = dt.timedelta(days=7)
-MOST = 2000
-"""Endings that are read at most."""
+MAX_ENDINGS = 2000
+"""Maximum number of finished tasks that are read."""
 
 
 async def learn(context: Context) -> int:
-    """Read the last endings and take them in; answer how many there were.
+    """Update the statistics from the last finished tasks; return how many there were.
 
     :raises StoreUnavailable: when the database is out of reach
     """
     async with context.database.reading() as connection:
-        endings = await recent_endings(connection, since=context.now() - WINDOW, most=MOST)
+        endings = await recent_endings(connection, since=context.now() - WINDOW, most=MAX_ENDINGS)
     before = context.statistics.unreliable_callbacks()
     context.statistics.learn(endings)
     for upstream, dialect in context.statistics.unreliable_callbacks() - before:
@@ -24,3 +28,46 @@ async def learn(context: Context) -> int:
             "callbacks of %s (%s) have all but stopped coming: polling as if there were none", upstream, dialect
         )
     return len(endings)
+
+
+def typical_seconds(context: Context, task: Task) -> float:
+    """Return how long a task of this kind usually takes: measured, else configured, else the dialect's default."""
+    measured = context.statistics.median(task)
+    if measured is not None:
+        return measured
+    upstream = context.upstreams.get(task.upstream or "")
+    if upstream is not None and upstream.settings.typical_seconds is not None:
+        return upstream.settings.typical_seconds
+    dialect = context.dialect(task)
+    return dialect.facts.typical_seconds.get(task.operation, 60.0) if dialect is not None else 60.0
+
+
+def can_list_jobs(context: Context, task: Task) -> bool:
+    """Return whether the task's upstream has a list in which a job without an id can be found."""
+    upstream, dialect = context.upstreams.get(task.upstream or ""), context.dialect(task)
+    if upstream is None or not isinstance(dialect, CanListJobs) or task.operation in dialect.facts.synchronous:
+        return False
+    return dialect.facts.jobs_listed_by == "key" or upstream.settings.account_token is not None
+
+
+def next_poll(context: Context, task: Task) -> dt.datetime | None:
+    """Return when to poll a task next, by what is known of its kind; None when there is nothing left to ask."""
+    expecting = task.callback_expected and not context.statistics.callbacks_unreliable(task.upstream, task.dialect)
+    dialect = context.dialect(task)
+    due = next_poll_by_plan(
+        task,
+        EXPECTING if expecting else POLLING,
+        median=typical_seconds(context, task),
+        lookup=can_list_jobs(context, task),
+        first_look=None if dialect is None else dialect.facts.first_poll,
+        now=context.now(),
+    )
+    in_batches = due is not None and isinstance(dialect, CanPollMany)
+    return in_step(due) if due is not None and in_batches else due
+
+
+def count_unknown_word(context: Context, dialect: str, word: str) -> None:
+    """Count a status word that the dialect's table does not contain, and log its first occurrence."""
+    context.unknown_words[dialect, word] += 1
+    if context.unknown_words[dialect, word] == 1:
+        log.warning("unknown status word; state kept: dialect=%s word=%r", dialect, word[:80])

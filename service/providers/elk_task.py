@@ -2,14 +2,16 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 from urllib.parse import quote
 
 from service.domain.errors import Unreadable
 from service.domain.task import ENDED, Failure, Result, State, Task, Update
 from service.domain.validation import Mistake
-from service.providers.dialect import Call, Callback, Dialect, Reply, fields, identifier, kind_of, links, merge, word
+from service.providers.dialect import Dialect, Facts, merge
 from service.providers.newapi import errors as newapi_errors
+from service.providers.read import fields, identifier, kind_of, links, word
+from service.providers.wire import Call, Callback, Reply
 
 STATES: Mapping[str, State] = {
     "queued": State.SUBMITTED,
@@ -28,9 +30,9 @@ MODELS: Mapping[tuple[str, str], str | None] = {
     ("runway", "text_to_image"): None,
     ("runway", "video_upscale"): None,
 }
-"""What it serves, by family and operation, and under which model: a path of model and operation.
+"""The operations that it serves, by family and operation, with their model.
 
-ElkAPI lists Runway without a model's name: there the client must know one. ``suno/music`` is from ePhone, a sibling of
+ElkAPI lists Runway without a model's name: there the client must name one. ``suno/music`` is from ePhone, a sibling of
 ElkAPI with the same API.
 """
 
@@ -45,54 +47,56 @@ NAMES: Mapping[str, Mapping[str, str]] = {
         "model": "mv",
     },
 }
-"""By family, our names of input fields and the vendor's, which this API takes. Where none are known ours are sent."""
+"""The vendor's names of our input fields, by family. Where none are known ours are sent."""
 
-_NAMELESS = "ElkAPI's pages name no model for it: name one, as its list of models has it, or choose another upstream."
-_UNSAID = (
-    "ElkAPI's task API is not known to have it: leave it out, say it by options.input, or choose another upstream."
+_NO_MODEL = "ElkAPI's pages name no model for it: name one from its list of models, or choose another upstream."
+_UNKNOWN_FIELD = (
+    "ElkAPI's task API is not known to have it: leave it out, set it by options.input, or choose another upstream."
 )
 _NO_SUBJECT = "is required here, unless there are lyrics, or a style"
 _SUBJECTS = frozenset({"gpt_description_prompt", "prompt", "tags"})
 _PATH = "/v1/task/submit"
-_OK = range(200, 300)
 
 
 class ElkTask(Dialect):
     """POST /v1/task/submit and GET /v1/task/{id} of ElkAPI, which calls back at every change with the body of a poll."""
 
-    family = "any"
-    name = "elk-task"
-    operations: ClassVar[Mapping[str, str]] = {operation: _PATH for _, operation in MODELS}
-    callbacks = True
-    refunds = True
-    typical_seconds: ClassVar[Mapping[str, float]] = {"music": 150.0, "text_to_image": 60.0} | dict.fromkeys(
-        ("text_to_video", "image_to_video", "video_to_video", "character_performance", "video_upscale"), 240.0
+    facts = Facts(
+        family="any",
+        name="elk-task",
+        operations={operation: _PATH for _, operation in MODELS},
+        callbacks=True,
+        refunds=True,
+        typical_seconds={"music": 150.0, "text_to_image": 60.0}
+        | dict.fromkeys(
+            ("text_to_video", "image_to_video", "video_to_video", "character_performance", "video_upscale"), 240.0
+        ),
     )
 
     def create(self, task: Task, callback_url: str | None) -> Call:
-        """Say which call creates the job."""
+        """Return the call that creates the job."""
         body = merge({**_body(task), "callback_url": callback_url}, task.options)
-        return Call(method="POST", path=self.operations[task.operation], json=body)
+        return Call(method="POST", path=self.facts.operations[task.operation], json=body)
 
     def query(self, task: Task) -> Call:
-        """Ask for the task."""
+        """Return the call that asks for the task."""
         return Call(method="GET", path=f"/v1/task/{quote(task.external_id or '', safe='')}")
 
     def read_created(self, reply: Reply) -> Update:
-        """Read the answer to a submit: the task as it is then. Where there is an id the job may exist."""
+        """Read the answer to a submit: the task in its first state. Where there is an id the job may exist."""
         update = _read(reply.document)
-        if reply.status not in _OK or update.external_id is None:
+        if not reply.ok or update.external_id is None:
             raise newapi_errors.refusal_in(reply, creating=True)
         return dataclasses.replace(update, state=update.state or State.SUBMITTED)
 
     def read_status(self, reply: Reply) -> Update:
         """Read the task."""
-        if reply.status not in _OK or not _is_task(reply.document):
+        if not reply.ok or not _is_task(reply.document):
             raise newapi_errors.refusal_in(reply, creating=False)
         return _read(reply.document)
 
     def offers(self, family: str, operation: str) -> bool:
-        """Whether it serves an operation: of whichever family."""
+        """Return whether it serves an operation, of any family."""
         return (family, operation) in MODELS
 
     def read_callback(self, callback: Callback) -> list[Update]:
@@ -102,28 +106,28 @@ class ElkTask(Dialect):
         return [_read(callback.document)]
 
     def validate(self, task: Task) -> list[Mistake]:
-        """Say what is missing, such as the name of a model where none is known, and what cannot be said."""
+        """Return what is missing, such as a model where none is known, and fields that this API does not have."""
         found = super().validate(task)
         if not self.offers(task.family, task.operation):
             return found
         body, names = merge(_body(task), task.options), NAMES.get(task.family, task.input)
-        found += [Mistake(f"input.{field}", _UNSAID) for field in task.input if field not in names]
+        found += [Mistake(f"input.{field}", _UNKNOWN_FIELD) for field in task.input if field not in names]
         if body.get("model") is None:
-            found.append(Mistake("input.model", _NAMELESS))
+            found.append(Mistake("input.model", _NO_MODEL))
         if task.operation == "music" and fields(body["input"]).keys().isdisjoint(_SUBJECTS):
             found.append(Mistake("input.prompt", _NO_SUBJECT))
         return found
 
 
 def _body(task: Task) -> dict[str, Any]:
-    """Say a task: under which model, and with which of the vendor's fields."""
+    """Return the model and the vendor's fields of a task."""
     given, model, names = dict(task.input), MODELS[task.family, task.operation], NAMES.get(task.family, {})
     if model is None:
         model = given.pop("model", None)
-    said = {names.get(field, field): value for field, value in given.items()}
+    body = {names.get(field, field): value for field, value in given.items()}
     if task.operation == "music":
-        said |= {"custom": "prompt" not in given, "instrumental": given.get("instrumental", False)}
-    return {"model": model, "input": said}
+        body |= {"custom": "prompt" not in given, "instrumental": given.get("instrumental", False)}
+    return {"model": model, "input": body}
 
 
 def _is_task(document: Any) -> bool:
@@ -137,7 +141,7 @@ def _read(document: Any) -> Update:
     state = STATES.get(said.lower()) if said is not None else None
     results = _results(task)
     if state is State.SUCCEEDED and not results:
-        state = None  # they will come; a success without an output settles nothing
+        state = None  # a success without an output settles nothing
     return Update(
         state=state,
         external_id=identifier(task.get("id")),
@@ -148,7 +152,7 @@ def _read(document: Any) -> Update:
 
 
 def _results(task: Mapping[str, Any]) -> tuple[Result, ...]:
-    """Tell the outputs of a flat list apart: images beside a song or a video are its covers, which come first there."""
+    """Return the outputs of a flat list: images beside a song or a video are its covers, which come first there."""
     found = [Result(kind_of(url, "video"), url) for url in links(task.get("outputs"))]
     mains = [result for result in found if result.kind != "image"]
     if not mains:
@@ -158,6 +162,6 @@ def _results(task: Mapping[str, Any]) -> tuple[Result, ...]:
 
 
 def _failure(error: Any) -> Failure:
-    """Say why: the page shows a text, other answers of this host an object with a message."""
+    """Return why it failed: the page shows a text, other answers of this host an object with a message."""
     said = fields(error)
     return newapi_errors.failure_from_text(word(error) or word(said.get("message")) or word(said.get("code")))

@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 from pydantic.fields import FieldInfo
 
-from service.providers import PROVIDERS
+from service.providers.registry import PROVIDERS
 from service.settings.model import Settings, UpstreamSettings
 
 _WIDTH = 100

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from service.providers import PROVIDERS
+from service.providers.registry import PROVIDERS
 from service.settings.model import Settings, UpstreamSettings
 from service.settings.values import fault_in
 

@@ -18,7 +18,7 @@ from pydantic import (
 from service.domain.task import Policy
 from service.domain.validation import nearest
 from service.http.ssrf.policy import Rules, read_allowed, rules_of
-from service.providers import DIALECTS, FAMILIES, PROVIDERS
+from service.providers.registry import DIALECTS, FAMILIES, PROVIDERS
 from service.settings import values
 from service.store.database import parse_url
 
@@ -173,6 +173,13 @@ class Settings(_Strict):
         default=(), examples=[["10.1.0.0/16", "hooks.internal"]]
     )
     """Private networks, addresses and host names that completion webhooks may go to."""
+    api_url: str | None = Field(default=None, examples=["https://api.example.com/dovecote"])
+    """Where clients reach the API, with a path prefix if a proxy adds one. Links in webhooks and the Location of a
+    submit begin with it. Default: public_url, unless callbacks have a port of their own."""
+    keep_alive: int = Field(default=75, ge=1, le=3600)
+    """Seconds that an idle connection stays open. Set more than the proxy in front, which often keeps them for 60 s."""
+    max_body: int = Field(default=32 * 2**20, ge=2**20, le=256 * 2**20)
+    """Bytes of a request body. More than 1 MiB is allowed for media only."""
     max_streams: int = Field(default=5000, ge=0, le=100_000)
     """How many event streams one process holds open at once."""
     on_uncertain: Policy = "hold"
@@ -208,7 +215,12 @@ class Settings(_Strict):
             raise ValueError("contains a blank; remove it")
         return url
 
-    @field_validator("public_url")
+    @property
+    def links_url(self) -> str | None:
+        """The address that links to the API begin with; None where it is unknown."""
+        return self.api_url or (self.public_url if self.callback_port is None else None)
+
+    @field_validator("public_url", "api_url")
     @classmethod
     def _is_reachable(cls, url: str | None) -> str | None:
         return values.check_http_url(url) if url else None

@@ -7,11 +7,9 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Table, case, literal, null, or_, select
-from sqlalchemy.dialects.postgresql import insert as insert_postgresql
-from sqlalchemy.dialects.sqlite import insert as insert_sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.store.tables import callbacks
+from service.store.tables import callbacks, insert_for
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +60,7 @@ def _receiving(insert: Callable[[Table], Any]) -> Any:
     )
 
 
-_RECEIVE = {"sqlite": _receiving(insert_sqlite), "postgresql": _receiving(insert_postgresql)}
+_RECEIVE = insert_for(_receiving)
 
 
 async def receive(connection: AsyncConnection, received: Sequence[Received]) -> list[None]:

@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Boolean, Select, Text, and_, case, func, select, text
+from sqlalchemy import Boolean, Select, Text, and_, case, func, or_, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.expression import literal
 from sqlalchemy.sql.functions import FunctionElement
 
+from service.domain.task import WITHOUT_RESULT, State
 from service.store.tables import submissions, tasks
 
 
@@ -42,9 +43,13 @@ GROUPS: Final = tuple(_GROUPS)
 
 _SERVES = tasks.c.submission_id == submissions.c.id
 """Whether a submission is the one that serves its task. Of any other, a job that it made is one too many."""
+_SUCCEEDED = or_(
+    and_(_SERVES, tasks.c.state == str(State.SUCCEEDED)),
+    func.coalesce(submissions.c.job_state == str(State.SUCCEEDED), literal(value=False, type_=Boolean)),
+)
 _CAME_TO_NOTHING = case(
-    (_SERVES, and_(tasks.c.state.in_(["failed", "cancelled"]), tasks.c.decided_by == "provider")),
-    else_=func.coalesce(submissions.c.job_state.in_(["failed", "cancelled"]), literal(value=False, type_=Boolean)),
+    (_SERVES, and_(tasks.c.state.in_(sorted(WITHOUT_RESULT)), tasks.c.decided_by == "provider")),
+    else_=func.coalesce(submissions.c.job_state.in_(sorted(WITHOUT_RESULT)), literal(value=False, type_=Boolean)),
 )
 _REFUNDED = case((_SERVES, tasks.c.refunded), else_=submissions.c.refunded)
 _COST = case((_SERVES, tasks.c.cost), else_=submissions.c.cost)
@@ -61,6 +66,8 @@ class Entry:
     outcome: str
     serves: bool
     """Whether they serve their tasks; a job that another one made is one too many."""
+    succeeded: bool
+    """Whether their job is known to have succeeded."""
     came_to_nothing: bool
     """Whether the provider says that their job failed, or was cancelled."""
     refunded: bool | None
@@ -84,6 +91,7 @@ async def entries(
             operation=row.operation,
             outcome=row.outcome,
             serves=bool(row.serves),
+            succeeded=bool(row.succeeded),
             came_to_nothing=bool(row.came_to_nothing),
             refunded=None if row.given_back is None else bool(row.given_back),
             count=row.count_of,
@@ -100,6 +108,7 @@ def _statement(by: tuple[str, ...], since: datetime | None, until: datetime | No
         tasks.c.operation,
         submissions.c.outcome,
         func.coalesce(_SERVES, literal(value=False, type_=Boolean)).label("serves"),
+        func.coalesce(_SUCCEEDED, literal(value=False, type_=Boolean)).label("succeeded"),
         func.coalesce(_CAME_TO_NOTHING, literal(value=False, type_=Boolean)).label("came_to_nothing"),
         _REFUNDED.label("given_back"),
     ]

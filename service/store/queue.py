@@ -5,22 +5,17 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, Table, bindparam, func, select, text, update
+from sqlalchemy import Row, Table, bindparam, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.domain.schedules import LEASE
-from service.domain.task import Submission, Task
-from service.store.tables import callbacks, submissions, tasks, webhook_messages
+from service.domain.task import State, Submission, Task
+from service.store.tables import DUE, DUE_POLL, DUE_SUBMIT, WAITING, callbacks, submissions, tasks, webhook_messages
 from service.store.tasks import row_of, task_of
 from service.store.webhooks import claim as claim_module
 
-TO_SUBMIT = text("state IN ('queued', 'submitting')")
-TO_POLL = text("state NOT IN ('queued', 'submitting') AND due_at IS NOT NULL")
-DUE = text("due_at IS NOT NULL")
-
 
 def _claim(table: Table, which: Any) -> Any:
-    # The words of `which` are those of the partial index, so that the planner can use it.
     due = (
         select(table.c.id)
         .where(which, table.c.due_at <= bindparam("now"))
@@ -38,8 +33,8 @@ def _claim(table: Table, which: Any) -> Any:
 
 
 _CLAIMS = {
-    "submit": _claim(tasks, TO_SUBMIT),
-    "poll": _claim(tasks, TO_POLL),
+    "submit": _claim(tasks, DUE_SUBMIT),
+    "poll": _claim(tasks, DUE_POLL),
     "callbacks": _claim(callbacks, DUE),
     "submissions": _claim(submissions, DUE),
 }
@@ -55,7 +50,7 @@ async def claim_tasks(
 
 _CLAIM_WAITING = (
     update(tasks)
-    .where(tasks.c.id.in_(bindparam("ids", expanding=True)), text("waits_for IS NOT NULL"))
+    .where(tasks.c.id.in_(bindparam("ids", expanding=True)), WAITING)
     .values(due_at=bindparam("until"), attempts=tasks.c.attempts + 1, waits_for=None)
     .returning(*tasks.c)
 )
@@ -209,7 +204,9 @@ async def release_leases(connection: AsyncConnection, *, now: datetime) -> None:
     run out by themselves. A row that is due within a lease anyway is looked at a little early; that does no harm.
     """
     soon = now + timedelta(seconds=LEASE)
-    await connection.execute(update(tasks).where(text("state = 'submitting'"), tasks.c.due_at > now).values(due_at=now))
+    await connection.execute(
+        update(tasks).where(tasks.c.state == str(State.SUBMITTING), tasks.c.due_at > now).values(due_at=now)
+    )
     for table in (tasks, callbacks, webhook_messages, submissions):
         claimed = (table.c.attempts > 0, table.c.due_at > now, table.c.due_at <= soon)
         await connection.execute(update(table).where(*claimed).values(due_at=now))
@@ -242,7 +239,7 @@ async def watch_jobs_again(connection: AsyncConnection, ids: Iterable[UUID], *, 
 
 _LEFT_IN_LINE = (
     update(tasks)
-    .where(text("waits_for IS NOT NULL"), tasks.c.waits_for.not_in(bindparam("known", expanding=True)))
+    .where(WAITING, tasks.c.waits_for.not_in(bindparam("known", expanding=True)))
     .values(due_at=bindparam("now"), waits_for=None)
 )
 
@@ -255,7 +252,7 @@ async def leave_unknown_lines(connection: AsyncConnection, known: Sequence[str],
 _HASTEN = (
     update(tasks)
     .where(tasks.c.id == bindparam("of_task"), tasks.c.due_at > bindparam("now"))
-    .where(text("state NOT IN ('queued', 'submitting')"))
+    .where(DUE_POLL)
     .values(due_at=bindparam("now"))
 )
 

@@ -33,6 +33,7 @@ _SETTLE = (
         or_(
             submissions.c.outcome == "sending",
             and_(submissions.c.outcome == "uncertain", bindparam("superseded_at", type_=Instant).is_not(None)),
+            and_(submissions.c.outcome == "uncertain", bindparam("certain", type_=Boolean)),
             bindparam("taken", type_=Boolean),
         ),
     )
@@ -91,10 +92,12 @@ async def settle(
     *,
     answered: Collection[UUID] = (),
     revived: Collection[UUID] = (),
+    certain: Collection[UUID] = (),
 ) -> None:
     """Write how submissions went.
 
     :param answered: those whose answer came; it alone may replace an id that a callback had named
+    :param certain: those that are known to have created no job, whatever was concluded before
     :param revived: those that serve their task from now on, although they had been superseded
     """
     if settled:
@@ -106,6 +109,7 @@ async def settle(
                     "taken": submission.outcome is Outcome.TAKEN,
                     "by_answer": submission.id in answered,
                     "revived": submission.id in revived,
+                    "certain": submission.id in certain,
                     "outcome": str(submission.outcome),
                     "external_id": submission.external_id,
                     "code": submission.code,

@@ -1,6 +1,7 @@
 """The tables, and the rules that no code can get around: checks, unique and partial indexes."""
 
 import datetime as dt
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from sqlalchemy import (
@@ -18,14 +19,18 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
+    TextClause,
     UniqueConstraint,
     Uuid,
     text,
 )
 from sqlalchemy.dialects.postgresql import TIMESTAMP
+from sqlalchemy.dialects.postgresql import insert as insert_postgresql
+from sqlalchemy.dialects.sqlite import insert as insert_sqlite
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-from service.domain.task import ENDED, Source, State
+from service.domain import task as sets
+from service.domain.task import AT_PROVIDER, ENDED, OCCUPYING, TO_SUBMIT, Outcome, Source, State
 
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _MICROSECOND = dt.timedelta(microseconds=1)
@@ -70,11 +75,39 @@ metadata = MetaData(
 )
 
 
-def _one_of(column: str, words: Any) -> str:
+def _one_of(column: str, words: Iterable[str]) -> str:
     return f"{column} IN ({', '.join(repr(str(word)) for word in sorted(words))})"
 
 
+def _none_of(column: str, words: Iterable[str]) -> str:
+    return _one_of(column, words).replace(" IN ", " NOT IN ", 1)
+
+
+def insert_for(statement: Callable[[Callable[[Table], Any]], Any]) -> dict[str, Any]:
+    """Build a statement that begins with INSERT for each database, by the name of its dialect.
+
+    :param statement: receives SQLAlchemy's ``insert`` of one database, which knows ON CONFLICT
+    """
+    return {"sqlite": statement(insert_sqlite), "postgresql": statement(insert_postgresql)}
+
+
 _ENDED = _one_of("state", ENDED)
+
+# Predicates of the partial indexes. A query that is to use such an index repeats its predicate literally: a bound
+# parameter would keep PostgreSQL's planner from it. So claims and counts use these same objects.
+DUE = text("due_at IS NOT NULL")
+DUE_SUBMIT = text(_one_of("state", TO_SUBMIT))
+DUE_POLL = text(f"{_none_of('state', TO_SUBMIT)} AND due_at IS NOT NULL")
+WAITING = text("waits_for IS NOT NULL")
+OCCUPIES_SLOT = text(_one_of("state", OCCUPYING))
+MAY_HAVE_JOB = text(f"{_one_of('outcome', sets.MAY_HAVE_JOB)} AND superseded_at IS NULL")
+PENDING_PROGRESS = text("type = 'task.progress' AND state = 'pending'")
+NOT_DELIVERED = text("state <> 'delivered'")
+
+
+def _partial(name: str, *columns: str, where: TextClause, unique: bool = False) -> Index:
+    return Index(name, *columns, unique=unique, sqlite_where=where, postgresql_where=where)
+
 
 tasks = Table(
     "tasks",
@@ -132,21 +165,21 @@ tasks = Table(
     CheckConstraint(f"({_ENDED}) OR due_at IS NOT NULL", name="open_requires_due_at"),
     CheckConstraint("decided_by IS NULL OR decided_by <> 'provider' OR due_at IS NULL", name="provider_outcome_forbids_due_at"),
     CheckConstraint("state <> 'failed' OR failure IS NOT NULL", name="failed_requires_failure"),
-    CheckConstraint("state NOT IN ('submitted', 'running', 'awaiting_input') OR upstream IS NOT NULL", name="submitted_requires_upstream"),
-    Index("uq_tasks_idempotency", "client", "idempotency_key", unique=True, sqlite_where=text("idempotency_key IS NOT NULL"), postgresql_where=text("idempotency_key IS NOT NULL")),
+    CheckConstraint(f"{_none_of('state', AT_PROVIDER)} OR upstream IS NOT NULL", name="submitted_requires_upstream"),
+    _partial("uq_tasks_idempotency", "client", "idempotency_key", where=text("idempotency_key IS NOT NULL"), unique=True),
     # Due rows, one index for each journey that claims them; finished rows are in neither.
-    Index("ix_tasks_due_submit", "due_at", sqlite_where=text("state IN ('queued', 'submitting')"), postgresql_where=text("state IN ('queued', 'submitting')")),
-    Index("ix_tasks_due_poll", "due_at", sqlite_where=text("state NOT IN ('queued', 'submitting') AND due_at IS NOT NULL"), postgresql_where=text("state NOT IN ('queued', 'submitting') AND due_at IS NOT NULL")),
+    _partial("ix_tasks_due_submit", "due_at", where=DUE_SUBMIT),
+    _partial("ix_tasks_due_poll", "due_at", where=DUE_POLL),
     # Who stands in line for what, and who is being served: to be fair, and to count places.
-    Index("ix_tasks_waiting", "waits_for", "client", "id", sqlite_where=text("waits_for IS NOT NULL"), postgresql_where=text("waits_for IS NOT NULL")),
-    Index("ix_tasks_served", "upstream", "client", sqlite_where=text("state IN ('submitting', 'submitted', 'running')"), postgresql_where=text("state IN ('submitting', 'submitted', 'running')")),
+    _partial("ix_tasks_waiting", "waits_for", "client", "id", where=WAITING),
+    _partial("ix_tasks_served", "upstream", "client", where=OCCUPIES_SLOT),
     # Lists: newest first by id (a uuid of version 7 begins with its time), under each filter that the API offers.
     Index("ix_tasks_client", "client", "id"),
     Index("ix_tasks_client_state", "client", "state", "id"),
     Index("ix_tasks_client_family", "client", "family", "id"),
     Index("ix_tasks_client_family_state", "client", "family", "state", "id"),
     # What the poll plan learns from: the last endings of a kind.
-    Index("ix_tasks_finished", "finished_at", sqlite_where=text("finished_at IS NOT NULL"), postgresql_where=text("finished_at IS NOT NULL")),
+    _partial("ix_tasks_finished", "finished_at", where=text("finished_at IS NOT NULL")),
 )  # fmt: skip
 
 task_labels = Table(
@@ -158,8 +191,6 @@ task_labels = Table(
     Column("task_id", Uuid, ForeignKey("tasks.id", ondelete="CASCADE"), primary_key=True),
     Index("ix_task_labels_task", "task_id"),
 )
-
-_MAY_HAVE_MADE_IT = "outcome IN ('sending', 'taken', 'uncertain') AND superseded_at IS NULL"
 
 submissions = Table(
     "submissions",
@@ -182,15 +213,15 @@ submissions = Table(
     Column("due_at", Instant),
     Column("attempts", Integer, nullable=False, server_default="0"),
     CheckConstraint(
-        _one_of("outcome", ["sending", "taken", "refused", "account", "unavailable", "uncertain"]), name="outcome"
+        _one_of("outcome", Outcome), name="outcome"
     ),
     CheckConstraint("(outcome = 'sending') = (settled_at IS NULL)", name="settled_requires_settled_at"),
     # Never pay twice: a task has at most one submission that may have created a job, unless somebody who may has said
     # that another shall be made all the same.
-    Index("uq_submissions_one_job", "task_id", unique=True, sqlite_where=text(_MAY_HAVE_MADE_IT), postgresql_where=text(_MAY_HAVE_MADE_IT)),
-    Index("ix_submissions_due", "due_at", sqlite_where=text("due_at IS NOT NULL"), postgresql_where=text("due_at IS NOT NULL")),
+    _partial("uq_submissions_one_job", "task_id", where=MAY_HAVE_JOB, unique=True),
+    _partial("ix_submissions_due", "due_at", where=DUE),
     # Whose job is it that an upstream's list shows.
-    Index("ix_submissions_job", "upstream", "external_id", sqlite_where=text("external_id IS NOT NULL"), postgresql_where=text("external_id IS NOT NULL")),
+    _partial("ix_submissions_job", "upstream", "external_id", where=text("external_id IS NOT NULL")),
 )  # fmt: skip
 
 events = Table(
@@ -207,7 +238,7 @@ events = Table(
     Column("data", Json, nullable=False),
     UniqueConstraint("task_id", "sequence"),
     # A client's feed: what it is told of, in the order in which it happened.
-    Index("ix_events_feed", "client", "id", sqlite_where=text("message IS NOT NULL"), postgresql_where=text("message IS NOT NULL")),
+    _partial("ix_events_feed", "client", "id", where=text("message IS NOT NULL")),
 )  # fmt: skip
 
 callbacks = Table(
@@ -246,12 +277,7 @@ callbacks = Table(
     ),
     CheckConstraint("(decision IS NULL) = (due_at IS NOT NULL)", name="undecided_requires_due_at"),
     UniqueConstraint("submission_id", "dedupe_key"),
-    Index(
-        "ix_callbacks_due",
-        "due_at",
-        sqlite_where=text("due_at IS NOT NULL"),
-        postgresql_where=text("due_at IS NOT NULL"),
-    ),
+    _partial("ix_callbacks_due", "due_at", where=DUE),
 )
 
 webhook_messages = Table(
@@ -281,14 +307,14 @@ webhook_messages = Table(
     CheckConstraint("(state = 'delivered') = (delivered_at IS NOT NULL)", name="delivered_requires_delivered_at"),
     UniqueConstraint("task_id", "sequence", "destination"),
     # Only the latest progress is worth telling: of what has not been delivered there is one.
-    Index("uq_webhook_messages_progress", "task_id", "destination", unique=True, sqlite_where=text("type = 'task.progress' AND state = 'pending'"), postgresql_where=text("type = 'task.progress' AND state = 'pending'")),
-    Index("ix_webhook_messages_due", "due_at", sqlite_where=text("due_at IS NOT NULL"), postgresql_where=text("due_at IS NOT NULL")),
+    _partial("uq_webhook_messages_progress", "task_id", "destination", where=PENDING_PROGRESS, unique=True),
+    _partial("ix_webhook_messages_due", "due_at", where=DUE),
     # By whom, then by time: to pass over a destination that has a thousand due without reading them.
-    Index("ix_webhook_messages_destination", "destination", "due_at", sqlite_where=text("due_at IS NOT NULL"), postgresql_where=text("due_at IS NOT NULL")),
+    _partial("ix_webhook_messages_destination", "destination", "due_at", where=DUE),
     Index("ix_webhook_messages_client", "client", "id"),
     # Most are delivered, and few ask for those.
-    Index("ix_webhook_messages_client_state", "client", "state", "id", sqlite_where=text("state <> 'delivered'"), postgresql_where=text("state <> 'delivered'")),
-    Index("ix_webhook_messages_endpoint", "endpoint_id", "id", sqlite_where=text("endpoint_id IS NOT NULL"), postgresql_where=text("endpoint_id IS NOT NULL")),
+    _partial("ix_webhook_messages_client_state", "client", "state", "id", where=NOT_DELIVERED),
+    _partial("ix_webhook_messages_endpoint", "endpoint_id", "id", where=text("endpoint_id IS NOT NULL")),
 )  # fmt: skip
 
 webhook_attempts = Table(

@@ -1,19 +1,17 @@
 """Statements on tasks: accept, read, list, learn."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, Select, Table, and_, bindparam, exists, func, or_, select, union_all
-from sqlalchemy.dialects.postgresql import insert as insert_postgresql
-from sqlalchemy.dialects.sqlite import insert as insert_sqlite
+from sqlalchemy import Row, Select, and_, bindparam, exists, func, or_, select, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.domain.statistics import Ending
 from service.domain.task import Action, Failure, Result, Source, State, Task, WaitingFor
-from service.store.tables import callbacks, events, submissions, task_labels, tasks
+from service.store.tables import callbacks, events, insert_for, submissions, task_labels, tasks
 
 _NAMES = tuple(field.name for field in dataclasses.fields(Task))
 
@@ -54,14 +52,15 @@ class Accepted:
     new: bool
 
 
-def _accepting(insert: Callable[[Table], Any]) -> Any:
-    statement = insert(tasks).on_conflict_do_nothing(
-        index_elements=["client", "idempotency_key"], index_where=tasks.c.idempotency_key.is_not(None)
+_ACCEPT = insert_for(
+    lambda insert: (
+        insert(tasks)
+        .on_conflict_do_nothing(
+            index_elements=["client", "idempotency_key"], index_where=tasks.c.idempotency_key.is_not(None)
+        )
+        .returning(tasks.c.id)
     )
-    return statement.returning(tasks.c.id)
-
-
-_ACCEPT = {"sqlite": _accepting(insert_sqlite), "postgresql": _accepting(insert_postgresql)}
+)
 
 
 async def accept(connection: AsyncConnection, wished: Sequence[Task]) -> list[Accepted]:

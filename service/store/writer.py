@@ -1,19 +1,20 @@
-"""The batching writer: requests that write one row share a transaction, and each is answered after its commit.
+"""The batching writers: small writes share a transaction, and each caller gets its answer after the commit.
 
-While one transaction commits the next requests gather; there is no timer, the commit before is the wait. One writer
-per process also means that no two transactions of a process wait for each other's rows.
+While one transaction commits, the next writes gather. There is no timer: the commit before is the wait.
 
-A provider or a client that waits for an answer goes first; the journeys, whose rows are due whether we look now or in
-a moment, wait for a pause, or for their turn after :data:`PATIENCE`. So a burst is answered quickly and digested steadily.
+A process has two writers. Requests (providers and clients who wait for an answer) use one, journeys use the other.
+SQLite has one connection that writes, so both share it: requests go first, and journeys get a turn at least every
+:data:`JOURNEYS_WAIT`. On PostgreSQL each writer has transactions of its own, so that a slow journey holds up no request.
 """
 
 import asyncio
 import contextlib
 import dataclasses
+import functools
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Sequence
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -21,139 +22,222 @@ from service.store.database import Database, StoreBusy, StoreContended, StoreUna
 
 log = logging.getLogger("dovecote")
 
+Arguments = ParamSpec("Arguments")
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 Batch = Callable[[AsyncConnection, Sequence[Item]], Awaitable[Sequence[Answer]]]
 """Writes many items in the transaction that it is given and answers each, in order."""
+Submit = Callable[[Batch[Any, Any], Any], Awaitable[Any]]
+"""Enqueues one item for a batch function and waits for the commit."""
 
 BATCH_SIZE = 256
 MAX_WAITING = 10_000
-MAX_CONTENDED = 5
-"""How often a transaction is made that others stand in the way of."""
-PATIENCE = 0.025
-"""Seconds for which requests at the doors may go before the journeys."""
-
-
-@dataclasses.dataclass(slots=True)
-class _Wish:
-    batch: Batch[Any, Any]
-    item: Any
-    answer: asyncio.Future[Any]
-    since: float
-    """When it came, by the event loop's clock."""
-
-    def waited(self) -> float:
-        """Say for how many seconds it has been waiting."""
-        return asyncio.get_running_loop().time() - self.since
+MAX_TRIES = 5
+"""How often a transaction is tried that conflicts with others."""
+JOURNEYS_WAIT = 0.025
+"""Seconds for which requests may go before journeys where both share a connection."""
 
 
 class Writer:
-    """Gathers writes and commits them together."""
+    """Writes for one kind of caller: requests, or journeys."""
 
-    def __init__(self, database: Database) -> None:
-        """Prepare; :meth:`run` does the work."""
-        self._database = database
-        self._at_the_door: deque[_Wish] = deque()
-        self._waiting: deque[_Wish] = deque()
-        self._doors_had_their_turn = False
-        self._wake = asyncio.Event()
-        self._closing = False
+    def __init__(self, submit: Submit) -> None:
+        """Keep the function that enqueues a write."""
+        self.submit = submit
 
-    async def do(self, batch: Batch[Item, Answer], item: Item) -> Answer:
-        """Write one item and wait for the commit.
+    async def run(
+        self,
+        function: Callable[Concatenate[AsyncConnection, Arguments], Awaitable[Answer]],
+        *arguments: Arguments.args,
+        **named: Arguments.kwargs,
+    ) -> Answer:
+        """Call a function with a connection and the arguments, and return its answer after the commit.
 
-        :raises StoreUnavailable: when the database does not answer; it may have been written all the same
+        :raises StoreUnavailable: when the database does not answer; the write may have been committed all the same
         :raises StoreBusy: when too many writes are waiting already
         """
-        return await self._do(self._waiting, batch, item)
-
-    async def do_first(self, batch: Batch[Item, Answer], item: Item) -> Answer:
-        """Write one item that somebody outside waits for, before those that can wait; else as :meth:`do`."""
-        return await self._do(self._at_the_door, batch, item)
-
-    async def _do(self, line: deque[_Wish], batch: Batch[Item, Answer], item: Item) -> Answer:
-        if self._closing or len(line) >= MAX_WAITING:
-            raise StoreBusy("shutting down" if self._closing else "too many writes are waiting")
-        loop = asyncio.get_running_loop()
-        wish = _Wish(batch, item, loop.create_future(), loop.time())
-        line.append(wish)
-        self._wake.set()
-        answer: Answer = await wish.answer
+        answer: Answer = await self.submit(Each(function), (arguments, named))
         return answer
 
-    async def run(self) -> None:
-        """Commit batch after batch until closed; then commit what is left."""
-        while not self._closing:
-            await self._wake.wait()
-            self._wake.clear()
-            await self._commit_all()
+    async def batch(self, function: Batch[Item, Answer], item: Item) -> Answer:
+        """Write one item together with others that wait for the same function; else as :meth:`run`.
 
-    async def _commit_all(self) -> None:
-        while self._at_the_door or self._waiting:
-            await self._commit(self._gather())
+        Partial objects of one function with the same arguments count as the same function.
+        """
+        answer: Answer = await self.submit(function, item)
+        return answer
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Each:
+    """A batch function that calls another one for each item."""
+
+    function: Callable[..., Awaitable[Any]]
+
+    async def __call__(self, connection: AsyncConnection, items: Sequence[tuple[Any, Any]]) -> list[Any]:
+        """Call the function for each item, one after the other."""
+        return [await self.function(connection, *arguments, **named) for arguments, named in items]
+
+
+def name_of(function: Callable[..., Any]) -> str:
+    """Return the name of the function behind a batch function, for logs and tests."""
+    while isinstance(function, Each | functools.partial):
+        function = function.function if isinstance(function, Each) else function.func
+    return getattr(function, "__name__", type(function).__name__)
+
+
+class Writers:
+    """The two writers of a process, and the loops that commit for them."""
+
+    def __init__(self, database: Database) -> None:
+        """Prepare; :meth:`running` starts to commit."""
+        self._requests, self._journeys = _Line(), _Line()
+        lines = [(self._requests, self._journeys)] if database.sqlite else [(self._requests,), (self._journeys,)]
+        self._loops = [_CommitLoop(database, each) for each in lines]
+        self.requests = Writer(self._requests.submit)
+        self.journeys = Writer(self._journeys.submit)
 
     @contextlib.asynccontextmanager
-    async def running(self) -> Any:
-        """Run in the background for the length of a ``with``; what is under way or waits at the end is still committed."""
-        task = asyncio.create_task(self.run(), name="writer")
+    async def running(self) -> AsyncIterator["Writers"]:
+        """Commit in the background for the length of a ``with``; commit at its end what is still waiting."""
+        tasks = [asyncio.create_task(loop.run(), name="writer") for loop in self._loops]
         try:
             yield self
         finally:
-            self._closing = True
-            self._wake.set()
-            await task
+            self.close()
+            await asyncio.gather(*tasks)
 
-    def _gather(self) -> list[_Wish]:
-        line = self._at_the_door or self._waiting
-        # By turns even when both lines never end: neither starves the other.
-        if self._doors_had_their_turn and self._waiting and self._waiting[0].waited() > PATIENCE:
-            line = self._waiting
-        self._doors_had_their_turn = line is self._at_the_door
-        wishes = (line.popleft() for _ in range(min(len(line), BATCH_SIZE)))
-        return [wish for wish in wishes if not wish.answer.done()]
+    def close(self) -> None:
+        """Refuse new writes."""
+        for line in (self._requests, self._journeys):
+            line.close()
 
-    async def _commit(self, wishes: list[_Wish]) -> None:
-        """Write all wishes in one transaction; when a statement is wrong, each in its own, so that one cannot spoil the rest."""
+
+@dataclasses.dataclass(slots=True)
+class _Write:
+    function: Batch[Any, Any]
+    item: Any
+    answer: asyncio.Future[Any]
+    since: float
+    """When it was enqueued, by the event loop's clock."""
+
+    @property
+    def group(self) -> Hashable:
+        """Equal for writes that one call of the function can serve."""
+        function = self.function
+        if isinstance(function, functools.partial):
+            named = ((name, id(value)) for name, value in sorted(function.keywords.items()))
+            return (function.func, *map(id, function.args), *named)
+        return function
+
+
+class _Line:
+    """Writes that wait for a transaction."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[_Write] = deque()
+        self.wake = asyncio.Event()
+        self.closed = False
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    async def submit(self, function: Batch[Any, Any], item: Any) -> Any:
+        if self.closed or len(self._waiting) >= MAX_WAITING:
+            raise StoreBusy("shutting down" if self.closed else "too many writes are waiting")
+        loop = asyncio.get_running_loop()
+        write = _Write(function, item, loop.create_future(), loop.time())
+        self._waiting.append(write)
+        self.wake.set()
+        return await write.answer
+
+    def close(self) -> None:
+        self.closed = True
+        self.wake.set()
+
+    def waited(self) -> float:
+        """Return for how many seconds the oldest write has been waiting."""
+        return asyncio.get_running_loop().time() - self._waiting[0].since if self._waiting else 0.0
+
+    def take(self) -> list[_Write]:
+        """Remove up to a batch from the line; leave out writes whose caller has gone away."""
+        taken = (self._waiting.popleft() for _ in range(min(len(self._waiting), BATCH_SIZE)))
+        return [write for write in taken if not write.answer.done()]
+
+
+class _CommitLoop:
+    """Commits batch after batch for one line, or for several that share a connection, the first with priority."""
+
+    def __init__(self, database: Database, lines: Sequence[_Line]) -> None:
+        self._database = database
+        self._lines = lines
+        self._last: _Line | None = None
+        wake = asyncio.Event()
+        for line in lines:
+            line.wake = wake
+        self._wake = wake
+
+    async def run(self) -> None:
+        """Commit until closed; then commit what is left."""
+        while not all(line.closed for line in self._lines):
+            await self._wake.wait()
+            self._wake.clear()
+            while any(self._lines):
+                if writes := self._choose().take():
+                    await self._commit(writes)
+
+    def _choose(self) -> _Line:
+        first, *others = [line for line in self._lines if line]
+        # Alternate even when no line is ever empty: neither starves the other.
+        if first is self._last and others and others[0].waited() > JOURNEYS_WAIT:
+            first = others[0]
+        self._last = first
+        return first
+
+    async def _commit(self, writes: list[_Write]) -> None:
+        """Commit all writes in one transaction; when a statement is wrong, each in its own, so that the others succeed."""
         try:
-            await self._write(wishes)
+            await self._write(writes)
         except asyncio.CancelledError:
-            _fail(wishes, StoreUnavailable("shutting down"))
+            _fail(writes, StoreUnavailable("shutting down"))
             raise
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is handed to those who wait
-            if out_of_reach(error) or len(wishes) == 1:
-                _fail(wishes, error)
+        except Exception as error:  # noqa: BLE001 - the callers get it, whatever it is
+            if out_of_reach(error) or len(writes) == 1:
+                _fail(writes, error)
                 return
-            log.warning(
-                "%d writes cannot be made together, so each is made by itself: %s", len(wishes), type(error).__name__
-            )
-            for wish in wishes:
-                await self._commit([wish])
+            log.warning("batch refused; committing each write alone: writes=%d error=%s", len(writes), _name(error))
+            for write in writes:
+                await self._commit([write])
 
-    async def _write(self, wishes: list[_Wish]) -> None:
-        for _ in range(MAX_CONTENDED - 1):
+    async def _write(self, writes: list[_Write]) -> None:
+        for _ in range(MAX_TRIES - 1):
             try:
-                await self._write_once(wishes)
+                await self._write_once(writes)
             except StoreContended as error:
-                log.info("%d writes are made again: %s", len(wishes), error)
+                log.info("transaction repeated: writes=%d error=%s", len(writes), error)
             else:
                 return
-        await self._write_once(wishes)
+        await self._write_once(writes)
 
-    async def _write_once(self, wishes: list[_Wish]) -> None:
-        groups: dict[Batch[Any, Any], list[_Wish]] = {}
-        for wish in wishes:
-            groups.setdefault(wish.batch, []).append(wish)
-        answers: list[tuple[_Wish, Any]] = []
+    async def _write_once(self, writes: list[_Write]) -> None:
+        groups: dict[Hashable, list[_Write]] = {}
+        for write in writes:
+            groups.setdefault(write.group, []).append(write)
+        answers: list[tuple[_Write, Any]] = []
         async with self._database.writing() as connection:
-            for batch, group in groups.items():
-                given = await batch(connection, [wish.item for wish in group])
+            for group in groups.values():
+                given = await group[0].function(connection, [write.item for write in group])
                 answers += zip(group, given, strict=True)
-        for wish, answer in answers:
-            if not wish.answer.done():
-                wish.answer.set_result(answer)
+        for write, answer in answers:
+            if not write.answer.done():
+                write.answer.set_result(answer)
 
 
-def _fail(wishes: list[_Wish], error: BaseException) -> None:
-    for wish in wishes:
-        if not wish.answer.done():
-            wish.answer.set_exception(error)
+def _name(error: BaseException) -> str:
+    return type(error).__name__
+
+
+def _fail(writes: list[_Write], error: BaseException) -> None:
+    for write in writes:
+        if not write.answer.done():
+            write.answer.set_exception(error)

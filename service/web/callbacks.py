@@ -1,6 +1,7 @@
-"""The door for providers: store what came and answer after the commit. Understanding it comes later."""
+"""Receive the providers' callbacks: store each one and answer after the commit. They are read later."""
 
 import re
+from typing import Final
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -14,58 +15,58 @@ from service.web.health import alive
 from service.web.problems import Problem, unavailable
 from service.web.request_body import read_body
 
-BODY_CAP = 1024 * 1024
-"""Bytes of a callback that are taken."""
-NONCE = re.compile(r"[0-9a-f]{32}", re.ASCII)
-"""A question of `dovecote doctor`. No token is of this form."""
+MAX_BODY: Final = 1024 * 1024
+"""Bytes of a callback."""
+NONCE: Final = re.compile(r"[0-9a-f]{32}", re.ASCII)
+"""The challenge that `dovecote doctor` sends. No token has this form."""
 
 
 async def receive(request: Request) -> Response:
-    """Take one callback.
+    """Store one callback.
 
-    404 for a token that is not ours, without asking the database; 413 above the cap; else 200, or 503 when it could not
-    be stored, and then the provider may come again. Broken bodies are stored too: they are evidence.
+    404 for a token that Dovecote did not issue, without a query; 413 above the size limit; else 200, or 503 when it could
+    not be stored and the provider must send it again. A body that is not valid is stored too: it is evidence.
     """
     context: Context = request.app.state.context
     token = request.path_params["token"]
     submission_id = context.tokens.read(token)
     if submission_id is None:
-        return Problem(404, "not_found", "this is not a callback address of this Dovecote").response()
+        return Problem(404, "not_found", "this is not a callback URL of this Dovecote").response()
     try:
-        body = await read_body(request, BODY_CAP)
-        await callbacks_flow.receive(context, token, submission_id, request.headers, body)
+        body = await read_body(request, MAX_BODY)
+        await callbacks_flow.receive(context, token, submission_id, request.headers, bytes(body))
     except Problem as problem:
         return problem.response()
     except ClientDisconnect:
-        return Response(status_code=400)  # nobody is there to read it
-    except Exception as error:  # noqa: BLE001 - whatever it is: a 4xx would tell the provider not to come again
-        log.warning("a callback could not be stored: %s", error, exc_info=not isinstance(error, StoreUnavailable))
+        return Response(status_code=400)  # nothing reads it
+    except Exception as error:  # noqa: BLE001 - after a 4xx the provider would not send it again
+        log.warning("callback not stored: %s", error, exc_info=not isinstance(error, StoreUnavailable))
         return unavailable("the callback could not be stored; send it again").response()
     return Response(b'{"received":true}', media_type="application/json")
 
 
 async def prove(request: Request) -> Response:
-    """Say who answers here, to somebody who knows the secret of the callback addresses; `dovecote doctor` asks it.
+    """Answer the challenge of `dovecote doctor`: only a holder of the callback secret can.
 
-    It stands behind this door because a proxy often passes on nothing else.
+    The route is beside the callbacks because a proxy often forwards nothing else.
     """
     context: Context = request.app.state.context
     nonce = request.path_params["nonce"]
     if not NONCE.fullmatch(nonce):
-        raise HTTPException(405, headers={"Allow": "POST"})  # of a callback's address it is no use to ask
+        raise HTTPException(405, headers={"Allow": "POST, PUT"})  # a callback URL cannot be read
     proof = context.tokens.prove(nonce)
     return Response(f'{{"dovecote":"{proof}"}}', media_type="application/json", headers={"Cache-Control": "no-store"})
 
 
 async def nothing_else(_: Request) -> Response:
-    """Answer on the callbacks' own port what is none."""
-    return Problem(404, "not_found", "only callbacks are served here").response()
+    """Answer 404 on the callback port to any other request."""
+    return Problem(404, "not_found", "only callbacks are served on this port").response()
 
 
 ROUTES = [
-    Route("/callbacks/{token}", receive, methods=["POST"]),
+    Route("/callbacks/{token}", receive, methods=["POST", "PUT"]),
     Route("/callbacks/{nonce}", prove, methods=["GET"]),
 ]
-_OTHER_METHODS = ["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"]
-ALONE = [*ROUTES, Route("/healthz", alive), Route("/{path:path}", nothing_else, methods=_OTHER_METHODS)]
-"""For a port of their own."""
+_ALL_METHODS = ["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"]
+ALONE = [*ROUTES, Route("/healthz", alive), Route("/{path:path}", nothing_else, methods=_ALL_METHODS)]
+"""The routes of the callback port."""

@@ -1,6 +1,6 @@
-"""The API's documentation as one page without scripts or foreign files: it works offline and under any content policy.
+"""The API documentation as one page without scripts and external files: it works offline and under any content policy.
 
-The ready-made bundle of Swagger UI on the package index stopped before OpenAPI 3.1; see docs/decisions/0003.
+Why not Swagger UI: docs/decisions/0003.
 """
 
 import base64
@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from service.providers import FAMILIES
+from service.providers.registry import FAMILIES
 from service.web.api.openapi import document
 from service.web.problems import TITLES
 
@@ -37,14 +37,15 @@ _POLICY = {
 }
 
 
-def page(openapi: Mapping[str, Any]) -> str:
-    """Render an OpenAPI document and the catalogue as HTML."""
+def render(openapi: Mapping[str, Any]) -> str:
+    """Return an OpenAPI document and the catalogue as HTML."""
     parts = [
         "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>",
         f"<title>Dovecote API</title><style>{_STYLE}</style>",
         f"<h1>Dovecote API <small>{_text(openapi['info']['version'])}</small></h1>",
-        f"<p>{_text(openapi['info']['summary'])} The same as a document: <a href='openapi.json'>openapi.json</a>.</p>",
+        f"<p>{_text(openapi['info']['summary'])} The OpenAPI document: <a href='openapi.json'>openapi.json</a>.</p>",
     ]
+    parts.append(_AUTHENTICATION)
     for tag in openapi["tags"]:
         parts += [f"<h2>{_text(tag['name'])}</h2><p>{_text(tag['description'])}</p>"]
         parts += [_operation(openapi, *each) for each in _operations(openapi) if tag["name"] in each[2]["tags"]]
@@ -53,10 +54,23 @@ def page(openapi: Mapping[str, Any]) -> str:
     parts.append("<h2>Families and operations</h2>")
     parts += list(_families())
     parts.append("<h2>Schemas</h2>")
-    parts += [_details(name, _properties(schema)) for name, schema in openapi["components"]["schemas"].items()]
+    parts += [
+        _details(name, _about(schema) + _properties(schema))
+        for name, schema in openapi["components"]["schemas"].items()
+    ]
     rows = "".join(f"<tr><td><code>{_text(code)}</code><td>{_text(title)}" for code, title in TITLES.items())
     parts.append(f"<h2>Problem codes</h2><table>{rows}</table></html>")
     return "\n".join(parts)
+
+
+_AUTHENTICATION = """<h2 id=authentication>Authentication</h2>
+<p>Send an API key with every request to <code>/v1/…</code>, in the header <code>Authorization: Bearer &lt;key&gt;</code>.
+The operator of this Dovecote creates keys: <code>dovecote keys create &lt;client&gt;</code>. A key belongs to a client, and a
+client sees only its own tasks. Each operation below names the scope that a key needs.</p>
+<pre>export DOVECOTE_KEY=dove_…
+curl -H "Authorization: Bearer $DOVECOTE_KEY" http://127.0.0.1:8080/v1/tasks</pre>
+<p>A missing, unknown, expired or revoked key gets 401; <code>code</code> says which. A key without the scope gets 403. A
+Dovecote on loopback for which no key exists accepts requests from this machine without a key.</p>"""
 
 
 def _operations(openapi: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
@@ -66,7 +80,7 @@ def _operations(openapi: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[
 
 
 def _operation(openapi: Mapping[str, Any], method: str, path: str, operation: Mapping[str, Any]) -> str:
-    inside = [_prose(operation.get("description", ""))]
+    inside = [f"<p>{_prose(operation['description'])}</p>" if operation.get("description") else ""]
     if operation.get("parameters"):
         rows = "".join(
             f"<tr><td><code>{_text(each['name'])}</code> <span class=dim>{_text(each['in'])}</span>"
@@ -77,13 +91,21 @@ def _operation(openapi: Mapping[str, Any], method: str, path: str, operation: Ma
     if "requestBody" in operation:
         schema = operation["requestBody"]["content"]["application/json"]["schema"]
         inside.append(f"<p>Body: {_type(schema)}</p>" + ("" if "$ref" in schema else _properties(schema)))
-    answers = "".join(
-        f"<tr><td>{_text(status)}<td>{_prose(_resolve(openapi, answer)['description'])}"
-        for status, answer in operation["responses"].items()
-    )
-    inside.append(f"<table>{answers}</table>")
+    if "security" in operation:
+        scopes = ", ".join(f"<code>{_text(scope)}</code>" for each in operation["security"] for scope in each["key"])
+        inside.append(f"<p>Scope: {scopes}. <a href='#authentication'>Authentication</a>.</p>")
+    rows = "".join(_response_row(status, _resolve(openapi, each)) for status, each in operation["responses"].items())
+    inside.append(f"<table>{rows}</table>")
     title = f"<b>{method}</b> <code>{_text(path)}</code> — {_text(operation['summary'])}"
     return f"<details id='{_text(operation['operationId'])}'><summary>{title}</summary>{''.join(inside)}</details>"
+
+
+def _response_row(status: str, response: Mapping[str, Any]) -> str:
+    shown = " or ".join(
+        f"{_type(each['schema'])} <span class=dim>{_text(kind)}</span>"
+        for kind, each in response.get("content", {}).items()
+    )
+    return f"<tr><td>{_text(status)}<td>{_prose(response['description'])}<td>{shown}"
 
 
 def _families() -> Iterator[str]:
@@ -98,7 +120,7 @@ def _families() -> Iterator[str]:
 
 
 def _example(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Make an input of what is required, from the examples of its fields."""
+    """Return an input with the required fields, from their examples."""
     fields = schema.get("properties", {})
     return {
         name: next(iter(fields[name].get("examples", ["…"]))) for name in schema.get("required", []) if name in fields
@@ -109,6 +131,10 @@ def _details(name: str, inside: str, title: str = "") -> str:
     anchor = _text(name.replace(" ", "-"))
     shown = f" — {_text(title)}" if title else ""
     return f"<details id='{anchor}'><summary><code>{_text(name)}</code>{shown}</summary>{inside}</details>"
+
+
+def _about(schema: Mapping[str, Any]) -> str:
+    return f"<p>{_prose(schema['description'])}</p>" if "description" in schema else ""
 
 
 def _properties(schema: Mapping[str, Any]) -> str:
@@ -128,28 +154,28 @@ def _type(schema: Mapping[str, Any]) -> str:
         if several in schema:
             return " or ".join(_type(each) for each in schema[several])
     kind = schema.get("type", "any")
-    said = " or ".join(kind) if isinstance(kind, list) else str(kind)
+    name = " or ".join(kind) if isinstance(kind, list) else str(kind)
     if "items" in schema:
-        return f"{_text(said)} of {_type(schema['items'])}"
+        return f"{_text(name)} of {_type(schema['items'])}"
     if "enum" in schema:
         return ", ".join(f"<code>{_text(json.dumps(value))}</code>" for value in schema["enum"])
     limits = [
-        f"{name} {schema[name]}"
-        for name in ("minimum", "maximum", "maxLength", "maxItems", "default")
-        if name in schema
+        f"{limit} {schema[limit]}"
+        for limit in ("minimum", "maximum", "maxLength", "maxItems", "default")
+        if limit in schema
     ]
-    return _text(said) + (f" <span class=dim>({_text(', '.join(limits))})</span>" if limits else "")
+    return _text(name) + (f" <span class=dim>({_text(', '.join(limits))})</span>" if limits else "")
 
 
-def _resolve(openapi: Mapping[str, Any], answer: Mapping[str, Any]) -> Mapping[str, Any]:
-    if "$ref" not in answer:
-        return answer
-    found: Mapping[str, Any] = openapi["components"]["responses"][answer["$ref"].rpartition("/")[2]]
+def _resolve(openapi: Mapping[str, Any], response: Mapping[str, Any]) -> Mapping[str, Any]:
+    if "$ref" not in response:
+        return response
+    found: Mapping[str, Any] = openapi["components"]["responses"][response["$ref"].rpartition("/")[2]]
     return found
 
 
 def _prose(text: str) -> str:
-    """Render text in which `code` stands between backticks."""
+    """Return text as HTML, with `code` for text between backticks."""
     parts = _text(text).split("`")
     return "".join(f"<code>{part}</code>" if number % 2 else part for number, part in enumerate(parts))
 
@@ -159,13 +185,13 @@ def _text(text: Any) -> str:
 
 
 async def serve_document(_: Request) -> Response:
-    """Serve the OpenAPI document."""
+    """Return the OpenAPI document."""
     return Response(json.dumps(document(), ensure_ascii=False), media_type="application/json")
 
 
 async def serve_page(_: Request) -> Response:
-    """Serve the page."""
-    return Response(page(document()), headers=_POLICY, media_type="text/html; charset=utf-8")
+    """Return the page."""
+    return Response(render(document()), headers=_POLICY, media_type="text/html; charset=utf-8")
 
 
 ROUTES = [Route("/openapi.json", serve_document), Route("/docs", serve_page)]

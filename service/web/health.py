@@ -1,4 +1,4 @@
-"""For load balancers: is the process alive, and can it do its work."""
+"""Health checks for load balancers."""
 
 import orjson
 from starlette.requests import Request
@@ -11,7 +11,7 @@ from service.store.migrate import newest, revision
 
 
 async def alive(_: Request) -> Response:
-    """Answer as long as the event loop turns."""
+    """Answer 200 while the event loop runs."""
     return Response(b'{"status":"ok"}', media_type="application/json")
 
 

@@ -1,59 +1,223 @@
-"""Read request bodies, never more than is allowed."""
+"""Read request bodies within limits of size, time and memory."""
 
 import asyncio
+import contextlib
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
 from typing import Any, Final
 
 import orjson
 from starlette.requests import Request
 
-from service.web.problems import Problem
+from service.domain.validation import quote
+from service.web.problems import Problem, unavailable
 
-LONGEST_PAUSE: Final = 30.0
-"""Seconds that may pass between two pieces of a body."""
-LONGEST_BODY: Final = 300.0
-"""Seconds that a whole body may take."""
+MAX_PAUSE: Final = 30.0
+"""Seconds between two parts of a body."""
+MAX_DURATION: Final = 300.0
+"""Seconds for a whole body."""
+SMALL: Final = 64 * 1024
+"""Bytes of a body that is not counted, and that is parsed in the event loop."""
+MAX_WITHOUT_MEDIA: Final = 1024 * 1024
+"""Bytes of a body besides the media in it."""
+MIN_MEDIA: Final = 4096
+"""Characters from which on a text counts as media."""
+MAX_TURN: Final = 20.0
+"""Seconds that a large body waits for its turn to be parsed."""
+
+_MEDIA: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=_-\\%"
+"""The characters of base64, also as JSON and URLs escape them."""
+_MAX_OTHER: Final = 256
+"""Other characters in a medium: those of ``data:image/png;base64,`` and the like."""
+_MAX_TEXTS: Final = 200_000
 
 
-async def read_body(request: Request, cap: int) -> bytes:
-    """Read a request's body.
+class BodyBudget:
+    """Limits the memory of the bodies that a process holds at once, and each client's share of it."""
 
-    :param cap: bytes
-    :raises Problem: 413 when it is larger, as soon as that is known; 408 when it comes too slowly
+    def __init__(self, max_body: int) -> None:
+        """Start empty.
+
+        :param max_body: bytes of the largest body, of which two fit
+        """
+        self.limit = max(2 * max_body, 64 * 1024 * 1024)
+        self.client_limit = self.limit // 2
+        self.used = 0
+        self._by_client: Counter[str] = Counter()
+        self._turns: dict[str, asyncio.Lock] = {}
+        self._parsing = asyncio.Semaphore(1)
+
+    @contextlib.contextmanager
+    def lease(self, client: str) -> Iterator["Lease"]:
+        """Yield a lease of a client, and return at the end what it has taken."""
+        lease = Lease(self, client)
+        try:
+            yield lease
+        finally:
+            lease.release()
+
+    def take(self, client: str, size: int) -> None:
+        """Count some bytes.
+
+        :raises Problem: 503 when the process or the client holds too many
+        """
+        if self.used + size > self.limit or self._by_client[client] + size > self.client_limit:
+            raise unavailable("too many large bodies are being processed; repeat the request later")
+        self.used += size
+        self._by_client[client] += size
+
+    def give_back(self, client: str, size: int) -> None:
+        """Stop counting some bytes."""
+        self.used -= size
+        self._by_client[client] -= size
+        if not self._by_client[client]:
+            del self._by_client[client]
+
+    @contextlib.asynccontextmanager
+    async def turn(self, client: str) -> AsyncIterator[None]:
+        """Wait until no other large body is being processed: first those of the client, then those of all.
+
+        :raises Problem: 503 when that takes too long
+        """
+        lock = self._turns.setdefault(client, asyncio.Lock())
+        async with contextlib.AsyncExitStack() as held:
+            try:
+                async with asyncio.timeout(MAX_TURN):
+                    await held.enter_async_context(lock)
+                    await held.enter_async_context(self._parsing)
+            except TimeoutError:
+                raise unavailable("other large bodies are being processed; repeat the request later") from None
+            yield
+        if not lock.locked():
+            self._turns.pop(client, None)
+
+
+class Lease:
+    """The memory that the bodies of one request occupy."""
+
+    def __init__(self, budget: BodyBudget, client: str) -> None:
+        """Start with nothing taken."""
+        self._budget = budget
+        self._client = client
+        self._turn: contextlib.AsyncExitStack | None = None
+        self.size = 0
+
+    def grow(self, size: int) -> None:
+        """Take memory until the lease has some bytes.
+
+        :raises Problem: 503 when there is not enough
+        """
+        if size > max(self.size, SMALL):
+            self._budget.take(self._client, size - self.size)
+            self.size = size
+
+    async def wait_for_turn(self) -> None:
+        """Wait until no other large body is being processed. The turn ends with the lease.
+
+        :raises Problem: 503 when that takes too long
+        """
+        if self._turn is None:
+            turn = contextlib.AsyncExitStack()
+            await turn.enter_async_context(self._budget.turn(self._client))
+            self._turn = turn
+
+    async def end_turn(self) -> None:
+        """Let another large body be processed."""
+        turn, self._turn = self._turn, None
+        if turn is not None:
+            await turn.aclose()
+
+    def release(self) -> None:
+        """Return the memory."""
+        self._budget.give_back(self._client, self.size)
+        self.size = 0
+
+
+async def read_body(request: Request, limit: int, lease: Lease | None = None) -> bytearray:
+    """Return a request's body.
+
+    :param limit: bytes
+    :param lease: counts the bytes
+    :raises Problem: 413 when it is larger, as soon as that is known; 408 when it arrives too slowly; 503 when too many
+        bodies are being received
     """
     stated = request.headers.get("content-length", "0")
-    if stated.isdigit() and int(stated) > cap:
-        raise _too_large(cap)
+    if stated.isascii() and stated.isdecimal():
+        if int(stated[:20]) > limit:
+            raise _too_large(limit)
+        if lease is not None:
+            lease.grow(int(stated))
     body = bytearray()
     now = asyncio.get_running_loop().time
-    end = now() + LONGEST_BODY
+    end = now() + MAX_DURATION
     try:
-        async with asyncio.timeout(LONGEST_PAUSE) as patience:
+        async with asyncio.timeout(MAX_PAUSE) as timeout:
             async for chunk in request.stream():
-                patience.reschedule(min(now() + LONGEST_PAUSE, end))
+                timeout.reschedule(min(now() + MAX_PAUSE, end))
                 body += chunk
-                if len(body) > cap:
-                    raise _too_large(cap)
+                if len(body) > limit:
+                    raise _too_large(limit)
+                if lease is not None:
+                    lease.grow(len(body))
     except TimeoutError:
-        detail = f"at most {LONGEST_PAUSE:.0f} s may pass without a byte, and {LONGEST_BODY:.0f} s for all of it"
+        detail = f"send the body without pauses over {MAX_PAUSE:.0f} s, within {MAX_DURATION:.0f} s"
         raise Problem(408, "too_slow", detail, headers={"Connection": "close"}) from None
-    return bytes(body)
+    return body
 
 
-async def read_json(request: Request, cap: int) -> Any:
-    """Read a JSON body.
+async def read_json(request: Request, limit: int, lease: Lease) -> Any:
+    """Return a parsed JSON body. A large one is parsed outside the event loop, when it is its turn.
 
-    :raises Problem: 408, 413, 415, or 400 with the place where it stops to be JSON
+    :raises Problem: 408, 413, 415, 503, or 400 with the position of the syntax error
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json" and not kind.endswith("+json"):
-        raise Problem(415, "unsupported_media_type", f"send it as application/json, not {kind or 'without a type'}")
-    body = await read_body(request, cap)
+        stated = quote(kind) if kind else "no type"
+        raise Problem(415, "unsupported_media_type", f"send Content-Type: application/json (got {stated})")
+    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    if encoding not in {"", "identity"}:
+        detail = f"send the body without Content-Encoding (got {quote(encoding)})"
+        raise Problem(415, "unsupported_media_type", detail, headers={"Accept-Encoding": "identity"})
+    body = await read_body(request, limit, lease)
+    if len(body) <= SMALL:
+        return _parse(body)
+    await lease.wait_for_turn()
+    return await asyncio.to_thread(_parse, body)
+
+
+def _parse(body: bytearray) -> Any:
+    if body[:2] == b"\x1f\x8b":
+        raise Problem(415, "unsupported_media_type", "the body is compressed with gzip: send it uncompressed")
+    if len(body) > MAX_WITHOUT_MEDIA:
+        _check_media(body)
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise Problem(400, "not_json", str(error)) from None
 
 
-def _too_large(cap: int) -> Problem:
-    # The rest is not read: the connection cannot go on.
-    return Problem(413, "too_large", f"at most {cap} bytes are taken", headers={"Connection": "close"})
+def _check_media(body: bytearray) -> None:
+    """Check that a large body is large because of its media, before it is parsed.
+
+    :raises Problem: 413
+    """
+    if body.count(b'"') > _MAX_TEXTS:
+        raise _without_media()
+    rest = 0
+    for text in body.split(b'"'):
+        if len(text) < MIN_MEDIA or len(text.translate(None, _MEDIA)) > _MAX_OTHER:
+            rest += len(text)
+            if rest > MAX_WITHOUT_MEDIA:
+                raise _without_media()
+
+
+def _without_media() -> Problem:
+    detail = (
+        f"a body may have more than {MAX_WITHOUT_MEDIA} bytes only for media, as base64 or data URIs: send less text"
+    )
+    return Problem(413, "too_large", detail)
+
+
+def _too_large(limit: int) -> Problem:
+    # The rest of the body is not read, so the connection cannot be used again.
+    return Problem(413, "too_large", f"send at most {limit} bytes", headers={"Connection": "close"})

@@ -1,4 +1,4 @@
-"""Ends connections that only hold on: uvicorn waits without end for a request's head, and for a reader that does not read."""
+"""End idle and slow connections: uvicorn waits without limit for a request's head, and for a client that does not read."""
 
 import asyncio
 from collections.abc import Callable
@@ -6,114 +6,126 @@ from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-HEAD_SECONDS: Final = 15.0
-"""From the first byte, or from the beginning of a connection, to the end of a request's head."""
-READER_SECONDS: Final = 30.0
-"""For which the other side may leave an answer unread."""
+HEAD_TIMEOUT: Final = 15.0
+"""Seconds for a request's head, from the first byte or from the start of the connection."""
+WRITE_TIMEOUT: Final = 30.0
+"""Seconds for which a client may leave a response unread."""
 MAX_OVERHEAD: Final = 64 * 1024
-"""Bytes of a request that are no body: its head, what stands between its chunks, what comes after them."""
+"""Bytes of a request that are not body: the head, the framing of chunks, and trailers."""
 
-_SLOW: Final = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
-_LARGE: Final = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+_TIMEOUT: Final = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+_TOO_LARGE: Final = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 
-class PatientProtocol(HttpToolsProtocol):
-    """uvicorn's protocol, with an end to its patience. The time for a body is limited where it is read."""
+class HttpProtocol(HttpToolsProtocol):
+    """uvicorn's protocol with time limits, and without trailers. The time for a body is limited where it is read."""
 
-    def __init__(self, *given: Any, **named: Any) -> None:
-        """Wait for nothing yet."""
-        super().__init__(*given, **named)
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        """Start without timers."""
+        super().__init__(*arguments, **options)
         self._head = _Timer(self.loop)
-        self._reader = _Timer(self.loop)
-        self._end = _Timer(self.loop)
+        self._write = _Timer(self.loop)
+        self._close = _Timer(self.loop)
         self._overhead = 0
         self._body = 0
+        self._in_body = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin to wait for a head."""
+        """Start the timer of the head."""
         super().connection_made(transport)  # type: ignore[arg-type]
-        self._head.start(HEAD_SECONDS, self._give_up, _SLOW)
+        self._head.start(HEAD_TIMEOUT, self._end, _TIMEOUT)
 
     def data_received(self, data: bytes) -> None:
-        """Take bytes; those of a head do not come for ever."""
+        """Process bytes, and limit the size and time of what is not body."""
         self._overhead += len(data)
         super().data_received(data)
         if self.transport.is_closing():
             return
         if self._overhead > MAX_OVERHEAD + self._body:
-            self._give_up(_LARGE)
+            self._end(_TOO_LARGE)
         elif self._is_idle():
-            # Also bytes after a body that nobody wanted, and empty lines: they stop uvicorn's own clock.
-            self._head.start(HEAD_SECONDS, self._give_up, _SLOW)
+            # Also for bytes after an unread body, and for empty lines: they stop uvicorn's own timer.
+            self._head.start(HEAD_TIMEOUT, self._end, _TIMEOUT)
+
+    def on_message_begin(self) -> None:
+        """Accept header fields."""
+        self._in_body = False
+        super().on_message_begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Collect a header field. A field of the trailer is ignored: nothing has checked the request with it."""
+        if not self._in_body:
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """Stop waiting for the head."""
+        """Stop the timer of the head."""
         self._head.stop()
+        self._in_body = True
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        """Count what is body."""
+        """Count the body."""
         self._overhead -= len(body)
         self._body += len(body)
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """Count anew for the next request."""
+        """Reset the counters for the next request."""
         self._overhead = self._body = 0
         super().on_message_complete()
 
     def pause_writing(self) -> None:
-        """Begin to wait for the reader."""
+        """Start the timer of the reader."""
         super().pause_writing()
-        self._reader.start(READER_SECONDS, self.transport.abort)
+        self._write.start(WRITE_TIMEOUT, self.transport.abort)
 
     def resume_writing(self) -> None:
-        """Stop waiting for the reader."""
-        self._reader.stop()
+        """Stop the timer of the reader."""
+        self._write.stop()
         super().resume_writing()
 
     def on_response_complete(self) -> None:
-        """See a connection to its end that is closed after an answer."""
+        """Limit the time to close a connection after its last response."""
         super().on_response_complete()
-        self._hurry_if_closing()
+        self._limit_close()
 
     def timeout_keep_alive_handler(self) -> None:
-        """See a connection to its end that is closed because nobody asks any more."""
+        """Limit the time to close an idle connection."""
         super().timeout_keep_alive_handler()
-        self._hurry_if_closing()
+        self._limit_close()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Wait for nothing more."""
-        for timer in (self._head, self._reader, self._end):
+        """Stop all timers."""
+        for timer in (self._head, self._write, self._close):
             timer.stop()
         super().connection_lost(exc)
 
     def _is_idle(self) -> bool:
         return self.cycle is None or self.cycle.response_complete  # type: ignore[redundant-expr]  # it begins as None
 
-    def _give_up(self, answer: bytes) -> None:
-        """Say why, to those who listen, and hang up."""
+    def _end(self, response: bytes) -> None:
+        """Answer, if no response is under way, and close the connection."""
         if self._is_idle() and not self.transport.is_closing():
-            self.transport.write(answer)
+            self.transport.write(response)
         self.transport.close()
-        self._hurry_if_closing()
+        self._limit_close()
 
-    def _hurry_if_closing(self) -> None:
-        # A connection is closed when all is read that was written: by some never.
+    def _limit_close(self) -> None:
+        # A closing connection waits until the client has read everything. Some clients never do.
         if self.transport.is_closing():
-            self._end.start(READER_SECONDS, self.transport.abort)
+            self._close.start(WRITE_TIMEOUT, self.transport.abort)
 
 
 class _Timer:
-    """Calls back once, unless it is stopped before; started twice it goes on as it was."""
+    """Calls a function once after some seconds. A second start changes nothing."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._handle: asyncio.TimerHandle | None = None
 
-    def start(self, seconds: float, call: Callable[..., None], *given: Any) -> None:
+    def start(self, seconds: float, function: Callable[..., None], *arguments: Any) -> None:
         if self._handle is None:
-            self._handle = self._loop.call_later(seconds, call, *given)
+            self._handle = self._loop.call_later(seconds, function, *arguments)
 
     def stop(self) -> None:
         if self._handle is not None:

@@ -1,11 +1,13 @@
-"""Server-sent events: what clients are told, as it happens, at the price of little more than an open connection.
+"""Server-sent events at the cost of little more than an open connection.
 
-A stream that waits is one suspended call and a line in a table: one clock beats for all of them, and the database is asked
-only by those that a bell has woken. What is to be sent is read from the stream's cursor, a few at a time and not before
-the ones before are on their way: so a slow reader holds no more than these.
+A stream that waits is one suspended call and an entry in a table. One clock sends the heartbeats of all streams, and only a
+stream that a signal has woken queries the database. A stream reads a few events after its cursor, and the next ones only
+when those are sent: a slow reader occupies no more memory than that.
 """
 
 import asyncio
+import resource
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -22,50 +24,73 @@ from service.web.problems import RETRY_AFTER, Problem
 
 MEDIA_TYPE: Final = "text/event-stream"
 HEARTBEAT: Final = 15.0
-"""Seconds after which a stream that has nothing to say shows that it is alive."""
+"""Seconds without an event after which a stream sends a comment."""
 RETRY: Final = 1.0
-"""Seconds that a client is asked to wait before it connects again."""
-PORTION: Final = 10
-"""How many pieces of news a stream has in hand at most."""
+"""Seconds that a client waits before it reconnects."""
+MAX_PAGE: Final = 10
+"""Events that a stream holds in memory."""
+RESERVED_DESCRIPTORS: Final = 256
+"""File descriptors that streams leave free, for callbacks, other requests, outgoing requests and the database."""
 
-_BEATS: Final = 15
-"""Turns into which the streams are divided, so that their heartbeats do not all come at once."""
-_LOOKS_AT_ONCE: Final = {"sqlite": 2, "postgresql": 6}
-"""Streams of a process that may ask the database at once; the others of its connections are for requests."""
+_GROUPS: Final = 15
+"""Groups of streams. Their heartbeats are spread over the interval."""
+_MAX_READS: Final = {"sqlite": 2, "postgresql": 6}
+"""Streams of a process that query the database at once. The other connections are for requests."""
 _HEADERS: Final = [
     (b"content-type", MEDIA_TYPE.encode()),
     (b"cache-control", b"no-store"),
-    (b"x-accel-buffering", b"no"),  # nginx would keep news back until it has enough of them
+    (b"x-accel-buffering", b"no"),  # nginx would buffer the events
 ]
 
-Look = Callable[[int], Awaitable[Page | None]]
-"""Reads what follows a cursor; None where there is nothing to be seen any more."""
+ReadPage = Callable[[int], Awaitable[Page | None]]
+"""Reads the events after a cursor; None when they are no longer visible."""
+IsValid = Callable[[], Awaitable[bool]]
+"""Returns whether the stream's key is still valid."""
+
+
+def stream_limit(wanted: int) -> int:
+    """Return how many streams the process can hold: half of its descriptors after the reserve, at most."""
+    descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if descriptors == resource.RLIM_INFINITY:
+        return wanted
+    return max(min(wanted, descriptors - RESERVED_DESCRIPTORS, descriptors // 2), min(wanted, 1))
 
 
 class Streams:
     """The open streams of a process."""
 
     def __init__(self, context: Context, *, heartbeat: float = HEARTBEAT) -> None:
-        """Begin with none.
+        """Start without streams.
 
         :param heartbeat: seconds
         """
         self.context = context
-        self.most = context.settings.max_streams
-        self.looks = asyncio.Semaphore(_LOOKS_AT_ONCE["sqlite" if context.database.sqlite else "postgresql"])
+        self.limit = stream_limit(context.settings.max_streams)
+        self.client_limit = max(self.limit - self.limit // 2, 1)
+        """Streams of one client: no client occupies all of them."""
+        self.reads = asyncio.Semaphore(_MAX_READS["sqlite" if context.database.sqlite else "postgresql"])
         self._heartbeat = heartbeat
-        self._turns: tuple[set[Stream], ...] = tuple(set() for _ in range(_BEATS))
-        self._turn = 0
+        self._groups: tuple[set[Stream], ...] = tuple(set() for _ in range(_GROUPS))
+        self._group = 0
         self._clock: asyncio.Task[None] | None = None
+        self._by_client: Counter[str | None] = Counter()
+        self._reported = False
         self.open = 0
-        """How many there are."""
+        """Number of open streams."""
+        if self.limit < context.settings.max_streams:
+            log.warning(
+                "stream limit lowered to %d (max_streams=%d): raise the process's limit of open files",
+                self.limit,
+                context.settings.max_streams,
+            )
 
     @contextmanager
     def holding(self, stream: "Stream") -> Iterator[None]:
-        """Count a stream, and wake it at its turns."""
-        turn = self._turns[self._turn - 1]  # the turn that is over just now: its next one is a whole round away
-        turn.add(stream)
+        """Count a stream, and wake it for its heartbeats."""
+        group = self._groups[self._group - 1]  # this group's next heartbeat is a whole interval away
+        group.add(stream)
         self.open += 1
+        self._by_client[stream.client] += 1
         if self._clock is None:
             self._clock = asyncio.create_task(self._beat(), name="heartbeats")
         self.context.signals.watch(stream.topic, stream.wake)
@@ -73,131 +98,168 @@ class Streams:
             yield
         finally:
             self.context.signals.unwatch(stream.topic, stream.wake)
-            turn.discard(stream)
+            group.discard(stream)
             self.open -= 1
+            self._by_client[stream.client] -= 1
+            if not self._by_client[stream.client]:
+                del self._by_client[stream.client]
+            if self.open < self.limit:
+                self._reported = False
             if not self.open:
                 self._clock.cancel()
                 self._clock = None
 
     async def _beat(self) -> None:
         while True:
-            await asyncio.sleep(self._heartbeat / _BEATS)
-            for stream in tuple(self._turns[self._turn]):
+            await asyncio.sleep(self._heartbeat / _GROUPS)
+            for stream in tuple(self._groups[self._group]):
                 stream.beat()
-            self._turn = (self._turn + 1) % _BEATS
+            self._group = (self._group + 1) % _GROUPS
 
-    def full(self) -> Problem | None:
-        """Say why there is no place for another stream."""
+    def refusal(self, client: str | None) -> Problem | None:
+        """Return the error for another stream of a client; None when there is room.
+
+        :param client: None for the only client there is, who may use all of them
+        """
         if self.context.signals.closed:
-            return Problem(503, "unavailable", "shutting down", headers={"Retry-After": RETRY_AFTER})
-        if self.open >= self.most:
-            detail = (
-                f"{self.open} streams are open and this process holds no more (max_streams): ask "
-                "GET /v1/events?wait=60 or GET /v1/tasks/{id}?wait=60 instead, or come again"
-            )
-            return Problem(503, "unavailable", detail, headers={"Retry-After": RETRY_AFTER})
-        return None
+            return Problem(503, "unavailable", "the server is stopping", headers={"Retry-After": RETRY_AFTER})
+        if self.open >= self.limit:
+            scope, limit = "this process", self.limit
+        elif client is not None and self._by_client[client] >= self.client_limit:
+            scope, limit = "this client", self.client_limit
+        else:
+            return None
+        if not self._reported:
+            log.warning("stream refused client=%s open=%d limit=%d scope=%s", client, self.open, limit, scope)
+            self._reported = True
+        detail = (
+            f"{limit} streams are open, the limit of {scope} (max_streams): use GET /v1/events?wait=50 or "
+            "GET /v1/tasks/{id}?wait=50 instead, or connect later"
+        )
+        return Problem(503, "unavailable", detail, headers={"Retry-After": RETRY_AFTER})
 
 
 class Stream(Response):
     """One client's open stream."""
 
-    def __init__(self, streams: Streams, topic: Topic, look: Look, *, after: int, announce: bool = False) -> None:
-        """Prepare; it opens when it is called.
+    def __init__(
+        self,
+        streams: Streams,
+        topic: Topic,
+        read: ReadPage,
+        *,
+        client: str | None,
+        is_valid: IsValid,
+        after: int,
+        announce: bool = False,
+    ) -> None:
+        """Prepare a stream. It opens when it is called.
 
-        :param after: the cursor to begin at
-        :param announce: whether to tell the client that cursor, so that it can go on from there before any news came
+        :param after: the cursor to start after
+        :param announce: whether to send that cursor first, so that the client can resume before any event arrived
         """
         self.background = None
         self.status_code = 200
         self.raw_headers = list(_HEADERS)
         self.topic = topic
+        self.client = client
         self._streams = streams
-        self._look = look
+        self._read = read
+        self._is_valid = is_valid
         self._after = after
         self._announce = announce
         self._send: Send
-        self._pump: asyncio.Task[None] | None = None
-        """Sends what is to be sent; there is none while there is nothing."""
+        self._worker: asyncio.Task[None] | None = None
+        """Sends events or a heartbeat; None while there is nothing to send."""
         self._woken = False
-        self._beating = False
+        self._heartbeat_due = False
         self._stale = False
-        """Whether the last look failed, so that the next heartbeat is a look."""
+        """Whether the last read failed, so that the next heartbeat reads again."""
         self._over = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve the stream until either side ends it."""
-        full = self._streams.full()
-        if full is not None:
-            await full.response()(scope, receive, send)
+        refusal = self._streams.refusal(self.client)
+        if refusal is not None:
+            await refusal.response()(scope, receive, send)
             return
         with self._streams.holding(self):
             self._send = send
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-            await self._say(self._opening())
+            await self._write(self._opening())
             self.wake()
             try:
-                # Also when we have ended it: nothing but a disconnect can come after that.
+                # After the end of the stream as well: only a disconnect can follow.
                 while (await receive())["type"] != "http.disconnect":
                     pass
             finally:
                 self._over = True
-                if self._pump is not None:
-                    self._pump.cancel()
+                if self._worker is not None:
+                    self._worker.cancel()
 
     def _opening(self) -> bytes:
         cursor = b"id: %d\n" % self._after if self._announce else b""
         return b"retry: %d\n%b\n" % (RETRY * 1000, cursor)
 
     def wake(self) -> None:
-        """Say that there may be news."""
+        """Read new events."""
         self._woken = True
         self._start()
 
     def beat(self) -> None:
-        """Show that the stream is alive; one that is sending, or has a reader that does not read, needs no sign of life."""
-        if self._pump is None:
-            self._beating, self._woken = not self._stale, self._stale
+        """Send a heartbeat. A stream that is sending needs none."""
+        if self._worker is None:
+            self._heartbeat_due, self._woken = not self._stale, self._stale
             self._start()
 
     def _start(self) -> None:
-        if self._pump is None and not self._over:
-            self._pump = asyncio.create_task(self._work())
+        if self._worker is None and not self._over:
+            self._worker = asyncio.create_task(self._work())
 
     async def _work(self) -> None:
         try:
-            while (self._woken or self._beating) and not self._over:
-                if self._beating:
-                    self._beating = False
-                    await self._say(b":\n\n")
+            while (self._woken or self._heartbeat_due) and not self._over:
+                if not await self._may_continue():
+                    await self._end(b"")
+                elif self._heartbeat_due:
+                    self._heartbeat_due = False
+                    await self._write(b":\n\n")
                 else:
                     self._woken = False
-                    await self._tell()
+                    await self._send_events()
         except StoreUnavailable as error:
             self._stale = True
-            log.debug("a stream waits for the database: %s", error)
-        except OSError as error:  # the reader is gone: its disconnect is on the way
-            log.debug("a stream broke: %s", error)
-        except Exception:  # noqa: BLE001 - the stream goes on, and looks again at its next heartbeat
+            log.debug("stream waits for the database: %s", error)
+        except OSError as error:  # the reader is gone: its disconnect follows
+            log.debug("stream broken: %s", error)
+        except Exception:  # noqa: BLE001 - the stream stays open, and reads again at its next heartbeat
             self._stale = True
-            log.exception("a stream could not be served")
+            log.exception("stream failed")
         finally:
-            self._pump = None
+            self._worker = None
 
-    async def _tell(self) -> None:
-        """Send what there is, from the cursor on."""
+    async def _may_continue(self) -> bool:
+        """Return whether the process serves on and the key is still valid. A heartbeat does not wait for the database."""
         if self._streams.context.signals.closed:
-            await self._end(b"")
-            return
-        async with self._streams.looks:
-            page = await self._look(self._after)
+            return False
+        try:
+            return await self._is_valid()
+        except StoreUnavailable:
+            if self._woken:
+                raise
+            return True
+
+    async def _send_events(self) -> None:
+        """Send the events after the cursor."""
+        async with self._streams.reads:
+            page = await self._read(self._after)
         self._stale = False
         if page is None:
             await self._end(b"")
             return
         for item in page.items:
             document = orjson.dumps(render_item(self._streams.context, item))
-            await self._say(b"id: %d\nevent: %b\ndata: %b\n\n" % (item.id, item.type.encode(), document))
+            await self._write(b"id: %d\nevent: %b\ndata: %b\n\n" % (item.id, item.type.encode(), document))
             self._after = item.id
         self._after = page.next
         if page.state is not None:
@@ -208,8 +270,8 @@ class Stream(Response):
         elif page.more:
             self._woken = True
 
-    async def _say(self, text: bytes) -> None:
-        """Send some text; waits while the connection is full."""
+    async def _write(self, text: bytes) -> None:
+        """Send some text; wait while the connection's buffer is full."""
         await self._send({"type": "http.response.body", "body": text, "more_body": True})
 
     async def _end(self, last: bytes) -> None:

@@ -13,7 +13,7 @@ import httpx
 import pytest
 from click.testing import CliRunner
 
-from dovecote import Client, exchange
+from dovecote import Client, protocol
 from service.cli import exits, main
 from service.cli.api_client import Refused, Unavailable, collect, open_client, render_problem
 
@@ -101,7 +101,7 @@ def connected(server: Server, url: str = "http://dovecote.test/", **more: Any) -
 
 
 def test_retry_is_announced(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(exchange, "PAUSES", (0.01, 0.02))
+    monkeypatch.setattr(protocol, "PAUSES", (0.01, 0.02))
     server = Server(
         httpx.ConnectError("refused"),
         httpx.ReadError("reset"),

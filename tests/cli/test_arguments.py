@@ -1,4 +1,4 @@
-"""What people write after a command becomes what they mean."""
+"""Arguments of commands are parsed as their schema requires."""
 
 import datetime as dt
 import io
@@ -9,7 +9,7 @@ import click
 import pytest
 
 from service.cli.arguments import read_input, read_moment, read_options, read_seconds, typed
-from service.providers import FAMILIES
+from service.providers.registry import FAMILIES
 
 NOW = dt.datetime(2026, 1, 31, 12, 0, tzinfo=dt.UTC)
 SCHEMA: dict[str, Any] = {
@@ -54,25 +54,25 @@ SCHEMA: dict[str, Any] = {
         ("unheard_of=5", "5"),
     ],
 )
-def test_values_are_read_as_the_schema_wants_them(written: str, read: object) -> None:
+def test_value_is_converted_to_the_type_of_its_schema(written: str, read: object) -> None:
     name = written.partition("=")[0].rstrip(":")
     given = read_input([written], SCHEMA)
     assert given == {name: read}
     assert type(given[name]) is type(read)
 
 
-def test_what_is_written_twice_is_a_list_where_one_is_wanted() -> None:
+def test_repeated_key_is_a_list_where_the_schema_has_one() -> None:
     assert read_input(["images=a,b", "images=c"], SCHEMA) == {"images": ["a,b", "c"]}
     assert read_input(["sizes=1", "sizes:=2"], SCHEMA) == {"sizes": [1, 2]}
     with pytest.raises(click.UsageError, match="prompt is given 2 times"):
         read_input(["prompt=a", "prompt=b"], SCHEMA)
 
 
-def test_options_are_texts_unless_they_are_written_as_json() -> None:
+def test_option_is_text_unless_written_as_json() -> None:
     assert read_options(["seconds=10", "hd:=true", "n:=3"]) == {"seconds": "10", "hd": True, "n": 3}
 
 
-def test_values_come_from_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_value_is_read_from_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "prompt.txt").write_text("two\nlines\n", encoding="utf-8")
     (tmp_path / "motion.json").write_text('{"x": 1}', encoding="utf-8")
     (tmp_path / "picture.png").write_bytes(b"\x89PNG\xff")
@@ -88,18 +88,18 @@ def test_values_come_from_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize("written", ["prompt", "=x", ":=x", ""])
-def test_what_is_no_pair_is_refused(written: str) -> None:
+def test_argument_that_is_no_pair_is_refused(written: str) -> None:
     with pytest.raises(click.UsageError, match="not of the form key=value"):
         read_input([written], SCHEMA)
 
 
-def test_broken_json_is_refused_where_json_was_promised() -> None:
+def test_invalid_json_is_refused() -> None:
     with pytest.raises(click.UsageError, match="seed: not JSON"):
         read_input(["seed:={"], SCHEMA)
 
 
-def test_every_field_of_every_operation_can_be_written() -> None:
-    """What the catalogue gives as an example can be written on a command line and is the same again."""
+def test_example_of_every_field_can_be_written() -> None:
+    """Every example of the catalogue can be written on a command line and parses to the same value."""
     tried = 0
     for family in FAMILIES.values():
         for operation in family.operations.values():
@@ -115,11 +115,11 @@ def test_every_field_of_every_operation_can_be_written() -> None:
     ("written", "seconds"),
     [("90", 90), ("1.5", 1.5), ("90s", 90), ("15m", 900), ("2H", 7200), ("1 d", 86_400), ("soon", None), ("-5", None)],
 )
-def test_spans(written: str, seconds: float | None) -> None:
+def test_span_is_parsed_to_seconds(written: str, seconds: float | None) -> None:
     assert read_seconds(written) == seconds
 
 
-def test_moments() -> None:
+def test_moment_is_parsed_to_rfc3339() -> None:
     assert read_moment("2h", now=NOW) == "2026-01-31T10:00:00Z"
     assert read_moment("2026-01-31T13:00:00+02:00", now=NOW) == "2026-01-31T11:00:00Z"
     assert read_moment("2026-01-31", now=NOW).endswith("Z")

@@ -1,4 +1,4 @@
-"""The commands against a real server with the sandbox plugged in, as a user types them."""
+"""The commands against a real server with the sandbox as its provider."""
 
 import json
 import sqlite3
@@ -22,7 +22,7 @@ Run = Callable[..., Result]
 
 
 class Installation:
-    """Dovecote with its sandbox, and a receiver that has asked for the secret, all as real processes."""
+    """Dovecote, its sandbox and a receiver that knows the secret, as real processes."""
 
     def __init__(self, folder: Path) -> None:
         ports = free_ports(3)
@@ -84,13 +84,13 @@ def until(true: Callable[[], bool]) -> None:
 
 
 def shown(run: Run, *arguments: str) -> Any:
-    """Run a command with --json: standard output is one JSON document, and there is nothing else anywhere."""
+    """Run a command with --json: its only output is one JSON document."""
     result = run(*arguments, "--json")
     assert (result.exit_code, result.stderr) == (0, ""), result.output
     return json.loads(result.stdout)
 
 
-def test_submit_and_wait_prints_the_results_and_nothing_else(run: Run, installation: Installation) -> None:
+def test_submit_with_wait_prints_only_the_results_to_standard_output(run: Run, installation: Installation) -> None:
     result = run("submit", "runway", "text_to_video", "prompt=a dove", "duration=5", "--wait")
     assert result.exit_code == exits.OK
     lines = result.stdout.splitlines()
@@ -100,25 +100,25 @@ def test_submit_and_wait_prints_the_results_and_nothing_else(run: Run, installat
     assert "succeeded 100 %: Succeeded at elkapi" in result.stderr
 
 
-def test_a_task_that_fails_has_a_code_of_its_own(run: Run) -> None:
+def test_failed_task_has_its_own_exit_code(run: Run) -> None:
     result = run("submit", "runway", "text_to_video", "prompt=a dove [moderate]", "duration=5", "--wait")
     assert (result.exit_code, result.stdout) == (exits.NOT_SUCCEEDED, "")
     assert "content moderation" in result.stderr
 
 
-def test_waiting_with_json_ends_with_the_task(run: Run) -> None:
+def test_wait_with_json_prints_the_ended_task(run: Run) -> None:
     result = run("submit", "runway", "text_to_video", "prompt=a dove [fail]", "duration=5", "--wait", "--json")
     assert result.exit_code == exits.NOT_SUCCEEDED
     assert json.loads(result.stdout)["failure"]["code"] == "provider_error"
 
 
-def test_values_are_typed_by_the_operation(run: Run) -> None:
+def test_values_get_the_types_of_the_operation(run: Run) -> None:
     result = run("submit", "runway", "text2video", "prompt=5", "duration=10", 'motion={"x":1}', "--json")
     assert result.exit_code == 0, result.stderr
     assert json.loads(result.stdout)["input"] == {"prompt": "5", "duration": 10, "motion": {"x": 1}}
 
 
-def test_mistakes_are_all_said(run: Run) -> None:
+def test_every_mistake_is_reported(run: Run) -> None:
     result = run("submit", "runway", "text_to_video", "promt=x", "duration=long")
     assert (result.exit_code, result.stdout) == (exits.REFUSED, "")
     for words in ("input.duration", "input.promt", "did you mean 'prompt'?", "input.prompt  ", "is required"):
@@ -127,13 +127,13 @@ def test_mistakes_are_all_said(run: Run) -> None:
     assert "did you mean 'runway'?" in nearest.stderr
 
 
-def test_mistakes_in_json_are_json_and_not_on_standard_output(run: Run) -> None:
+def test_problem_is_printed_as_json_to_standard_error(run: Run) -> None:
     result = run("submit", "runway", "text_to_video", "promt=x", "--json")
     assert (result.exit_code, result.stdout) == (exits.REFUSED, "")
     assert {error["path"] for error in json.loads(result.stderr)["errors"]} == {"input.promt", "input.prompt"}
 
 
-def test_an_idempotency_key_makes_one_task(run: Run) -> None:
+def test_idempotency_key_makes_one_task(run: Run) -> None:
     first = submit(run, "once", "--idempotency-key", "once")
     assert submit(run, "once", "--idempotency-key", "once") == first
     other = run("submit", "runway", "text_to_video", "prompt=other", "duration=5", "--idempotency-key", "once")
@@ -141,14 +141,14 @@ def test_an_idempotency_key_makes_one_task(run: Run) -> None:
     assert "belongs to another request" in other.stderr
 
 
-def test_without_the_right_key_nothing_is_told(run: Run) -> None:
+def test_wrong_key_is_refused_and_not_printed(run: Run) -> None:
     result = run("tasks", "list", key="a-key-that-is-wrong-here")
     assert (result.exit_code, result.stdout) == (exits.REFUSED, "")
     assert "DOVECOTE_API_KEY" in result.stderr
     assert "a-key-that-is-wrong-here" not in result.output
 
 
-def test_list_is_newest_first_and_filtered(run: Run) -> None:
+def test_list_is_filtered_and_newest_first(run: Run) -> None:
     ids = [submit(run, f"listed {number}", "--label", "shelf=list") for number in range(3)]
     document = shown(run, "tasks", "list", "--label", "shelf=list", "--since", "1h")
     assert [task["id"] for task in document["tasks"]] == ids[::-1]
@@ -168,7 +168,7 @@ def test_list_is_newest_first_and_filtered(run: Run) -> None:
     assert run("tasks", "list", "--label", "shelf=empty").stdout == ""
 
 
-def test_show_events_refresh_and_cancel(run: Run) -> None:
+def test_task_is_shown_refreshed_and_cancelled(run: Run) -> None:
     task = submit(run, "a dove [stuck]", "--label", "project=intro", "--option", "seed:=7")
     until(lambda: shown(run, "tasks", "show", task)["state"] == "running")
     sheet = run("tasks", "show", task).stdout
@@ -185,7 +185,7 @@ def test_show_events_refresh_and_cancel(run: Run) -> None:
     assert (waited.exit_code, json.loads(waited.stdout)["state"]) == (exits.NOT_SUCCEEDED, "cancelled")
 
 
-def test_what_has_ended_cannot_be_cancelled(run: Run) -> None:
+def test_ended_task_cannot_be_cancelled(run: Run) -> None:
     task = submit(run, "to the end")
     assert run("tasks", "show", task, "--wait").exit_code == exits.OK
     result = run("tasks", "cancel", task)
@@ -193,13 +193,13 @@ def test_what_has_ended_cannot_be_cancelled(run: Run) -> None:
     assert "nothing left to cancel" in result.stderr
 
 
-def test_a_task_that_is_not_there(run: Run) -> None:
+def test_unknown_task_is_refused(run: Run) -> None:
     for command in ("show", "events", "cancel", "refresh"):
         assert run("tasks", command, "01a1fdef-7d11-7b12-a2d3-c67916bf8132").exit_code == exits.REFUSED
         assert run("tasks", command, "nonsense").exit_code == exits.USAGE
 
 
-def test_the_secret_is_what_messages_are_signed_with(run: Run, installation: Installation) -> None:
+def test_secret_command_prints_the_signing_secret(run: Run, installation: Installation) -> None:
     secret = installation.secret()
     with sqlite3.connect(f"file:{installation.database}?mode=ro", uri=True) as connection:
         kept = connection.execute("SELECT value FROM secrets WHERE name = 'webhook_secret'").fetchone()
@@ -208,37 +208,37 @@ def test_the_secret_is_what_messages_are_signed_with(run: Run, installation: Ins
     task = submit(run, "tell me", "--callback-url", f"{installation.receiver.url}/done")
     assert run("tasks", "show", task, "--wait").exit_code == exits.OK
 
-    def told() -> list[dict[str, Any]]:
+    def received() -> list[dict[str, Any]]:
         answer = httpx.get(f"{installation.receiver.url}/receiver/received", trust_env=False)
         return [message for message in answer.json() if message["task_id"] == task]
 
-    until(lambda: bool(told()))
-    assert [(message["state"], message["verified"]) for message in told()] == [("succeeded", True)]
+    until(lambda: bool(received()))
+    assert [(message["state"], message["verified"]) for message in received()] == [("succeeded", True)]
 
 
-def test_the_books_and_the_doctor_beside_the_running_server(run: Run, installation: Installation) -> None:
-    task = submit(run, "for the books")
+def test_ledger_and_doctor_run_beside_the_server(run: Run, installation: Installation) -> None:
+    task = submit(run, "for the ledger")
     assert run("tasks", "show", task, "--wait").exit_code == exits.OK
-    books = CliRunner().invoke(main, ["ledger", "--by", "client", "--json"], env=installation.settings)
-    told = json.loads(books.stdout)
+    printed = CliRunner().invoke(main, ["ledger", "--by", "client", "--json"], env=installation.settings)
+    document = json.loads(printed.stdout)
     ledger = httpx.get(f"{installation.sandbox.url}/sandbox/ledger", trust_env=False).json()
-    total = told["total"]
+    total = document["total"]
     assert sum((*total["paid"].values(), *total["refunded"].values())) == ledger["paid"]
-    assert [row["client"] for row in told["rows"]] == ["tester"]
+    assert [row["client"] for row in document["rows"]] == ["tester"]
     doctor = CliRunner().invoke(main, ["doctor"], env=installation.settings)
     assert (doctor.exit_code, doctor.stderr) == (exits.OK, "")
     assert "leads to this Dovecote" in doctor.stdout
-    assert KEY not in doctor.stdout + books.stdout
+    assert KEY not in doctor.stdout + printed.stdout
 
 
-def test_the_secret_of_the_settings_wins(installation: Installation) -> None:
+def test_secret_of_the_settings_takes_precedence(installation: Installation) -> None:
     given = "whsec_" + "A" * 32
     environment = {**installation.settings, "DOVECOTE_WEBHOOK_SECRET": given}
     result = CliRunner().invoke(main, ["secret", "webhook", "--json"], env=environment)
     assert json.loads(result.stdout) == {"webhook_secret": given}
 
 
-def test_a_database_that_is_not_there_is_not_made(tmp_path: Path) -> None:
+def test_missing_database_is_not_created(tmp_path: Path) -> None:
     environment = {"DOVECOTE_DATABASE_URL": f"sqlite:///{tmp_path / 'none.db'}"}
     result = CliRunner().invoke(main, ["secret", "webhook"], env=environment)
     assert (result.exit_code, result.stdout) == (exits.UNAVAILABLE, "")
@@ -246,19 +246,19 @@ def test_a_database_that_is_not_there_is_not_made(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_second_server_says_why_it_cannot_run(installation: Installation) -> None:
+def test_second_server_reports_why_it_cannot_run(installation: Installation) -> None:
     for more, words in ({}, "cannot listen on"), ({"DOVECOTE_PORT": "0"}, "another Dovecote process"):
         result = CliRunner().invoke(main, ["serve"], env={**installation.settings, **more})
         assert result.exit_code == exits.UNAVAILABLE
         assert words in result.stderr
 
 
-def test_migrate_while_the_server_runs_is_refused(installation: Installation) -> None:
+def test_migrate_beside_a_running_server_is_refused(installation: Installation) -> None:
     result = CliRunner().invoke(main, ["migrate", "--json"], env=installation.settings)
     assert (result.exit_code, result.stdout) == (exits.UNAVAILABLE, "")
 
 
-def test_migrate_says_what_it_did(tmp_path: Path) -> None:
+def test_migrate_reports_the_schema(tmp_path: Path) -> None:
     environment = {"DOVECOTE_DATABASE_URL": f"sqlite:///{tmp_path / 'new.db'}"}
     first = json.loads(CliRunner().invoke(main, ["migrate", "--json"], env=environment).stdout)
     assert first["was"] is None
@@ -276,7 +276,7 @@ def test_settings_are_shown_without_secrets(installation: Installation) -> None:
             assert secret not in result.output
 
 
-def test_settings_with_mistakes_have_a_code_of_their_own() -> None:
+def test_invalid_settings_have_their_own_exit_code() -> None:
     environment = {"DOVECOTE_PORT": "high", "DOVECOTE_HOSTT": "x"}
     for command in (["settings"], ["serve"], ["migrate"], ["secret", "webhook"]):
         result = CliRunner().invoke(main, command, env=environment)
@@ -285,7 +285,7 @@ def test_settings_with_mistakes_have_a_code_of_their_own() -> None:
         assert "port" in result.stderr
 
 
-def test_the_sandbox_says_how_to_plug_it_in(installation: Installation) -> None:
+def test_sandbox_prints_the_settings_for_it(installation: Installation) -> None:
     said = installation.sandbox.tail()
     for line in (
         f"Sandbox at {installation.sandbox.url}",
@@ -296,32 +296,32 @@ def test_the_sandbox_says_how_to_plug_it_in(installation: Installation) -> None:
 
 
 @pytest.mark.parametrize("command", ["sandbox", "receiver"])
-def test_a_port_that_is_taken(command: str, installation: Installation) -> None:
+def test_port_in_use_is_reported(command: str, installation: Installation) -> None:
     result = CliRunner().invoke(main, [command, "--port", str(installation.dovecote.port)])
     assert result.exit_code == exits.UNAVAILABLE
     assert "cannot listen on" in result.stderr
 
 
-def test_a_fault_that_there_is_not() -> None:
+def test_unknown_fault_is_refused() -> None:
     result = CliRunner().invoke(main, ["sandbox", "--fault", "dropp"])
     assert result.exit_code == exits.USAGE
     assert "there is no fault 'dropp'" in result.stderr
 
 
-def test_the_sandbox_lists_its_faults() -> None:
+def test_help_of_sandbox_lists_its_faults() -> None:
     said = CliRunner().invoke(main, ["sandbox", "--help"]).stdout
     assert "drop " in said
     assert "no callback is sent" in said
 
 
-def test_a_secret_that_is_none() -> None:
+def test_invalid_webhook_secret_is_refused() -> None:
     result = CliRunner().invoke(main, ["receiver"], env={"DOVECOTE_WEBHOOK_SECRET": "whsec_ä"})
     assert result.exit_code == exits.USAGE
     assert "DOVECOTE_WEBHOOK_SECRET" in result.stderr
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_explains_itself(name: str) -> None:
+def test_every_command_and_option_has_help(name: str) -> None:
     result = CliRunner().invoke(main, [name, "--help"])
     assert result.exit_code == 0
     command = main.get_command(main.make_context("dovecote", ["--help"], resilient_parsing=True), name)
@@ -338,18 +338,18 @@ def test_help_lists_commands_and_exit_codes() -> None:
     assert all(f"\n  {code} " in said for code in exits.MEANINGS)
 
 
-def test_an_unknown_command_is_a_usage_mistake() -> None:
+def test_unknown_command_is_a_usage_error() -> None:
     assert CliRunner().invoke(main, ["nonsense"]).exit_code == exits.USAGE
 
 
-def test_explain_is_there() -> None:
+def test_explain_reads_a_callback() -> None:
     body = '{"task_id": "t1", "status": "3", "video_url": "https://example.com/a.mp4"}'
     arguments = ["explain", "--family", "runway", "--dialect", "aggregator", "--kind", "callback"]
     result = CliRunner().invoke(main, arguments, input=body)
     assert json.loads(result.stdout)["state"] == "succeeded"
 
 
-def test_messages_are_listed_shown_and_replayed(run: Run, installation: Installation) -> None:
+def test_message_is_listed_shown_and_replayed(run: Run, installation: Installation) -> None:
     hook = f"{installation.receiver.url}/hook"
     task = submit(run, "to be told of", "--callback-url", hook)
     until(
@@ -375,7 +375,7 @@ def test_messages_are_listed_shown_and_replayed(run: Run, installation: Installa
     assert [(each["attempts"], each["verified"]) for each in taken if each["id"] == message["id"]] == [(3, True)]
 
 
-def test_what_is_to_be_replayed_must_be_said(run: Run) -> None:
+def test_replay_needs_ids_or_a_time(run: Run) -> None:
     nowhere = "01a1fdef-7d11-7b12-a2d3-c67916bf8132"
     assert run("messages", "replay").exit_code == exits.USAGE
     assert run("messages", "replay", nowhere, "--since", "1h").exit_code == exits.USAGE

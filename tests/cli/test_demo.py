@@ -1,4 +1,4 @@
-"""The demo: played once over real processes; and its judgement, which must not be blind."""
+"""The demo over real processes, and the checks of its promises."""
 
 import dataclasses
 import io
@@ -104,7 +104,7 @@ def one_more_message(**changed: Any) -> Change:
     return lambda seen: dataclasses.replace(seen, messages=[*seen.messages, {**seen.messages[0], **changed}])
 
 
-def test_what_is_flawless_holds() -> None:
+def test_flawless_run_keeps_every_promise() -> None:
     checks = judge(FLAWLESS)
     assert all(check.held for check in checks), checks
     assert settled(FLAWLESS)
@@ -119,7 +119,7 @@ def test_what_is_flawless_holds() -> None:
         (task("fine", state="running", explanation="elkapi is working on it."), 0, "still running: elkapi is working"),
         (task("fine", state="failed"), 0, "should be succeeded, is failed"),
         (task("moderated", failure={"code": "provider_error"}), 0, "should be failed"),
-        (task("lost", outcome_source="callback"), 0, "learned by callback, which cannot be"),
+        (task("lost", outcome_source="callback"), 0, "its outcome came by callback, which is not possible"),
         (
             history("cut", {"type": "submitted", "source": "submit", "data": {"external_id": "x"}}),
             0,
@@ -129,17 +129,17 @@ def test_what_is_flawless_holds() -> None:
         (one_more_job, 1, "nothing goes wrong: 2 jobs paid"),
         (job("cut", paid=False), 1, "0 jobs paid"),
         (one_more_submit, 1, f"{REFUSED + 1 + len(SCENES)} submits were sent for {len(SCENES)} tasks"),
-        (one_more_message(), 2, "the client was told ['succeeded', 'succeeded']"),
+        (one_more_message(), 2, "the client got ['succeeded', 'succeeded']"),
         (one_more_message(verified=False), 2, "1 messages could not be verified"),
-        (lambda seen: dataclasses.replace(seen, messages=seen.messages[1:]), 2, "the client was told nothing"),
-        (task("fine", state="failed"), 2, "it is failed, and the client was told ['succeeded']"),
-        (lambda seen: dataclasses.replace(seen, killed_at=None), 3, "the moment never came"),
+        (lambda seen: dataclasses.replace(seen, messages=seen.messages[1:]), 2, "the client got nothing"),
+        (task("fine", state="failed"), 2, "it is failed, and the client got ['succeeded']"),
+        (lambda seen: dataclasses.replace(seen, killed_at=None), 3, "the right moment never came"),
         (lambda seen: dataclasses.replace(seen, back_at=None), 3, "it did not come back"),
         (job("twice", callbacks_sent=2), 4, "every callback comes twice: 2 callbacks sent, 4 planned"),
         (lambda seen: dataclasses.replace(seen, at=LIMIT + 1), 5, "it took 41 s"),
     ],
 )
-def test_every_broken_promise_is_seen(change: Change, promise: int, reason: str) -> None:
+def test_broken_promise_is_reported(change: Change, promise: int, reason: str) -> None:
     seen = change(FLAWLESS)
     check = judge(seen)[promise]
     assert not check.held
@@ -149,7 +149,7 @@ def test_every_broken_promise_is_seen(change: Change, promise: int, reason: str)
     assert document["checks"][promise]["broken"] == list(check.broken)
 
 
-def test_nothing_at_all_holds_nothing() -> None:
+def test_empty_run_keeps_no_promise() -> None:
     checks = judge(Seen(at=LIMIT + 1))
     assert not any(check.held for check in checks)
     assert not settled(Seen())
@@ -172,7 +172,7 @@ BEFORE = task(KILLED, state="submitting")(FLAWLESS)
         (lambda seen: dataclasses.replace(seen, up=False), False),
     ],
 )
-def test_the_worst_moment_is_while_a_purchase_is_on_its_way(change: Change, *, worst: bool) -> None:
+def test_worst_moment_is_during_a_purchase(change: Change, *, worst: bool) -> None:
     assert worst_moment(change(BEFORE), BY_NAME[KILLED]) is worst
 
 
@@ -184,16 +184,16 @@ def test_the_worst_moment_is_while_a_purchase_is_on_its_way(change: Change, *, w
         lambda seen: dataclasses.replace(seen, messages=seen.messages[1:]),
     ],
 )
-def test_as_long_as_something_is_to_come_it_is_not_settled(change: Change) -> None:
+def test_run_is_not_settled_while_something_is_pending(change: Change) -> None:
     assert not settled(change(FLAWLESS))
 
 
-def test_no_two_scenes_ask_for_the_same() -> None:
+def test_every_scene_has_its_own_prompt() -> None:
     assert len({scene.prompt for scene in SCENES}) == len({scene.name for scene in SCENES}) == len(SCENES)
 
 
 @pytest.mark.parametrize("width", [80, 150])
-def test_the_moving_table_fits(width: int) -> None:
+def test_live_table_fits_the_terminal(width: int) -> None:
     screen = Console(file=io.StringIO(), width=width, force_terminal=False, markup=False)
     moving = Moving(screen)
     for seen in (Seen(), dataclasses.replace(BEFORE, up=False, back_at=None), FLAWLESS):
@@ -207,7 +207,7 @@ def test_the_moving_table_fits(width: int) -> None:
     assert "…" not in written
 
 
-def test_lines_say_every_change_once(capsys: pytest.CaptureFixture[str]) -> None:
+def test_lines_report_every_change_once(capsys: pytest.CaptureFixture[str]) -> None:
     with showing(err=False) as show:
         for seen in (Seen(), BEFORE, BEFORE, FLAWLESS):
             show(seen)
@@ -217,12 +217,12 @@ def test_lines_say_every_change_once(capsys: pytest.CaptureFixture[str]) -> None
     assert written.count("Dovecote was killed") == 1
 
 
-def test_the_summary_says_what_did_not_hold(capsys: pytest.CaptureFixture[str]) -> None:
+def test_summary_names_the_broken_promise(capsys: pytest.CaptureFixture[str]) -> None:
     seen = task("lost", outcome_source="callback")(FLAWLESS)
     print_summary(seen, judge(seen))
     written = capsys.readouterr().out
     assert "✗ every task ended as it should" in written
-    assert "    the callback never comes: learned by callback, which cannot be" in written
+    assert "    the callback never comes: its outcome came by callback, which is not possible" in written
     assert written.count("✓") == 5
     assert "unconfirmed → succeeded" in written
 
@@ -284,9 +284,7 @@ sees_processes = pytest.mark.skipif(not Path("/proc/self/cwd").exists(), reason=
 @sees_processes
 @pytest.mark.long
 @pytest.mark.xdist_group("demo")
-def test_the_demo_holds_and_what_is_kept_can_be_tried(
-    demo: Callable[..., subprocess.Popen[str]], tmp_path: Path
-) -> None:
+def test_demo_holds_and_can_be_tried_afterwards(demo: Callable[..., subprocess.Popen[str]], tmp_path: Path) -> None:
     began = time.monotonic()
     playing = demo("--keep", "--json")
     said = read_until(playing.stderr, "Ctrl-C stops everything")
@@ -315,7 +313,7 @@ def test_the_demo_holds_and_what_is_kept_can_be_tried(
 @sees_processes
 @pytest.mark.xdist_group("demo")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_an_interrupted_demo_leaves_nothing_behind(
+def test_interrupted_demo_leaves_nothing_behind(
     demo: Callable[..., subprocess.Popen[str]], tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
     playing = demo()
@@ -330,7 +328,7 @@ def test_an_interrupted_demo_leaves_nothing_behind(
 
 @sees_processes
 @pytest.mark.xdist_group("demo")
-def test_a_demo_that_cannot_be_played_says_why_and_keeps_the_logs(
+def test_failed_demo_reports_the_reason_and_keeps_the_logs(
     demo: Callable[..., subprocess.Popen[str]], tmp_path: Path
 ) -> None:
     playing = demo()
@@ -340,7 +338,7 @@ def test_a_demo_that_cannot_be_played_says_why_and_keeps_the_logs(
             os.kill(pid, signal.SIGKILL)
     _, said = playing.communicate(timeout=20)
     assert playing.returncode == 1
-    assert "The demo could not be played" in said
+    assert "The demo could not run" in said
     assert "Logs and database are kept in" in said
     (folder,) = (path for path in tmp_path.iterdir() if path.is_dir())
     assert {"sandbox.log", "receiver.log", "dovecote.log", "dovecote.db"} <= {path.name for path in folder.iterdir()}

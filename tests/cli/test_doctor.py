@@ -19,15 +19,15 @@ from click.testing import CliRunner, Result
 
 from service.app import application, opened
 from service.cli import exits, main
-from service.cli.doctor import house
+from service.cli.doctor import database as database_checks
 from service.cli.practice import SANDBOX_KEY, plug, plug_account
 from service.domain.callback_token import Tokens
 from service.domain.task import Source, State
 from service.sandbox import Sandbox, running
 from service.sandbox.account import QUERY_KEY, TOKEN
 from service.settings.load import load
+from service.store import circuits as circuit_store
 from service.store import queue
-from service.store import upstreams as upstream_store
 from service.store.migrate import newest
 from tests.support.breakage import Server, answering, close_at_once, nowhere
 from tests.support.values import a_task, keep
@@ -46,23 +46,23 @@ async def doctor(environment: dict[str, str], *arguments: str) -> Result:
 
 
 async def found(environment: dict[str, str], topic: str | None = None) -> list[tuple[str, str, str | None]]:
-    """Give what is said of a topic: verdict, words, advice."""
+    """Give what is said of a topic: status, words, advice."""
     result = await doctor(environment, "--json")
     document = json.loads(result.stdout)
     assert result.stderr == ""
-    assert result.exit_code == (exits.OK if document["well"] else exits.NOT_SUCCEEDED)
-    assert document["well"] is all(each["verdict"] != "mistake" for each in document["findings"])
+    assert result.exit_code == (exits.OK if document["ok"] else exits.NOT_SUCCEEDED)
+    assert document["ok"] is all(each["status"] != "error" for each in document["findings"])
     return [
-        (each["verdict"], each["says"], each["advice"])
+        (each["status"], each["message"], each["advice"])
         for each in document["findings"]
-        if topic is None or each["topic"] == topic
+        if topic is None or each["check"] == topic
     ]
 
 
-def says(findings: list[tuple[str, str, str | None]], verdict: str, *words: str) -> None:
+def says(findings: list[tuple[str, str, str | None]], status: str, *words: str) -> None:
     """Hold that there is a finding with these words."""
-    texts = [f"{said} → {advice}" for found_verdict, said, advice in findings if found_verdict == verdict]
-    assert any(all(word in text for word in words) for text in texts), (verdict, words, findings)
+    texts = [f"{said} → {advice}" for found_status, said, advice in findings if found_status == status]
+    assert any(all(word in text for word in words) for text in texts), (status, words, findings)
 
 
 @contextlib.asynccontextmanager
@@ -85,65 +85,96 @@ class _Served:
         self.app = app
 
 
-async def test_a_well_installation(database_url: str) -> None:
+async def test_working_installation_has_no_errors(database_url: str) -> None:
     async with installation(database_url) as environment:
         result = await doctor(environment)
         assert result.exit_code == exits.OK, result.output
         lines = result.stdout.splitlines()
-        assert {line[0] for line in lines} == {"✓", "!"}
+        assert {line[0] for line in lines} <= {"✓", "!", " "}
         for words in (
             "no mistakes",
-            "1, each long enough",
+            "1 in the settings",
             f"answers, schema {newest()}",
-            "takes the key (GET /v1/models)",
-            "takes the key (GET /v1/organization)",
+            "accepts the key (GET /v1/models)",
+            "accepts the key (GET /v1/organization)",
             "500 USD left",
             "100000 credits left",
-            "leads to this Dovecote",
+            "is served by this Dovecote",
             "agrees with those of the upstreams",
             "callbacks are on (apply)",
             "`dovecote secret webhook` prints it",
             "server          answers at",
         ):
             assert words in result.stdout, words
-        assert "127.0.0.1 is not an address of the internet" in result.stdout
+        assert "127.0.0.1 is not a public address" in result.stdout
 
 
 # ── settings, keys, server ─────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_mistakes_in_the_settings_are_all_said() -> None:
+async def test_all_mistakes_in_settings_are_reported() -> None:
     environment = {"DOVECOTE_PORT": "high", "DOVECOTE_HOSTT": "x", "DOVECOTE_DATABASE_URL": "mysql://me:hunter2@db/x"}
     mistakes = await found(environment, "settings")
-    assert [verdict for verdict, *_ in mistakes] == ["mistake"] * 3
-    says(mistakes, "mistake", "did you mean DOVECOTE_HOST?")
-    says(mistakes, "mistake", "neither sqlite nor postgresql")
+    assert [status for status, *_ in mistakes] == ["error"] * 3
+    says(mistakes, "error", "did you mean DOVECOTE_HOST?")
+    says(mistakes, "error", "neither sqlite nor postgresql")
 
 
-async def test_before_the_first_start(tmp_path: Path) -> None:
+async def test_new_installation_lacks_only_an_upstream(tmp_path: Path) -> None:
     """Nothing is there yet: nothing is wrong but that there is no upstream, and nothing is made by looking."""
     everything = await found(
         {"DOVECOTE_DATABASE_URL": f"sqlite:///{tmp_path / 'deep' / 'new.db'}", "DOVECOTE_PORT": "1"}
     )
-    says(everything, "mistake", "none is configured", "ELKAPI_KEY")
-    says(everything, "warning", "is not there yet", "`dovecote serve` makes it")
-    says(everything, "warning", "whoever is on this machine is the client 'default'", "DOVECOTE_API_KEYS")
+    says(everything, "error", "none is configured", "ELKAPI_KEY")
+    says(everything, "warning", "does not exist yet", "`dovecote serve` creates it")
+    says(everything, "warning", "every program on this machine is the client 'default'", "DOVECOTE_API_KEYS")
     says(everything, "warning", "not set: providers cannot call back", "DOVECOTE_PUBLIC_URL")
     says(everything, "warning", "none answers at http://127.0.0.1:1", "dovecote serve")
     says(everything, "warning", "none yet", "dovecote serve")
-    assert [verdict for verdict, *_ in everything].count("mistake") == 1
+    assert [status for status, *_ in everything].count("error") == 1
     assert os.listdir(tmp_path) == []  # noqa: PTH208 - pathlib blocks, as ruff has it
 
 
 @pytest.mark.parametrize("key", ["aaaaaaaaaaaaaaaaaaaaaaaa", "my-secret-password-12", "abcabcabcabcabcabc"])
-async def test_keys_that_are_easily_guessed(tmp_path: Path, key: str) -> None:
+async def test_weak_api_key_is_a_warning(tmp_path: Path, key: str) -> None:
     environment = {"DOVECOTE_DATABASE_URL": f"sqlite:///{tmp_path / 'new.db'}", "DOVECOTE_API_KEYS": f"shop={key}"}
     result = await found(environment, "API keys")
-    says(result, "warning", "easily guessed: that of shop", "openssl rand")
+    says(result, "warning", "easily guessed: shop", "openssl rand")
     assert key not in str(result)
 
 
-async def test_more_of_the_settings(sqlite_url: str) -> None:
+async def test_keys_in_the_database_are_counted(tmp_path: Path) -> None:
+    environment = {"DOVECOTE_DATABASE_URL": f"sqlite:///{tmp_path / 'kept.db'}"}
+    async with opened(load(environment)):
+        pass
+    says(await found(environment, "API keys"), "warning", "none: every program on this machine")
+    made = await asyncio.to_thread(CliRunner().invoke, main, ["keys", "create", "shop", "--json"], env=environment)
+    assert made.exit_code == 0, made.output
+    says(await found(environment, "API keys"), "ok", "1 in the database")
+    revoked = await asyncio.to_thread(
+        CliRunner().invoke, main, ["keys", "revoke", json.loads(made.stdout)["prefix"]], env=environment
+    )
+    assert revoked.exit_code == 0, revoked.output
+    says(await found(environment, "API keys"), "error", "revoked or expired", "dovecote keys create")
+
+
+async def test_public_host_without_a_key_is_an_error(tmp_path: Path) -> None:
+    environment = {"DOVECOTE_DATABASE_URL": f"sqlite:///{tmp_path / 'new.db'}", "DOVECOTE_HOST": "0.0.0.0"}  # noqa: S104
+    says(await found(environment, "API keys"), "error", "can be reached by others", "DOVECOTE_API_KEYS")
+
+
+@pytest.mark.parametrize(("mode", "warned"), [(0o644, True), (0o640, True), (0o600, False)])
+async def test_database_file_that_others_can_read_is_a_warning(tmp_path: Path, mode: int, *, warned: bool) -> None:
+    file = tmp_path / "shared.db"
+    environment = {"DOVECOTE_DATABASE_URL": f"sqlite:///{file}"}
+    async with opened(load(environment)):
+        pass
+    file.chmod(mode)
+    messages = [message for status, message, _ in await found(environment, "database") if status == "warning"]
+    assert [message for message in messages if "can read shared.db" in message] != [] if warned else messages == []
+
+
+async def test_route_without_key_and_private_webhooks_are_warnings(sqlite_url: str) -> None:
     environment = {
         "DOVECOTE_DATABASE_URL": sqlite_url,
         "DOVECOTE_ROUTES__RUNWAY": "cometapi,runwayml",
@@ -153,46 +184,46 @@ async def test_more_of_the_settings(sqlite_url: str) -> None:
     says(
         everything,
         "warning",
-        "runway names cometapi, runwayml, which is switched off",
+        "runway names cometapi, runwayml, which has no key",
         "COMETAPI_KEY, RUNWAYML_API_SECRET",
     )
     says(everything, "warning", "private addresses")
 
 
-async def test_a_port_where_something_else_listens(sqlite_url: str) -> None:
+async def test_other_program_on_the_port_is_an_error(sqlite_url: str) -> None:
     page = answering(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nhey!")
     async with Server.running(page) as server:
         environment = {"DOVECOTE_DATABASE_URL": sqlite_url, "DOVECOTE_PORT": server.url.rpartition(":")[2]}
-        says(await found(environment, "server"), "mistake", "something else than Dovecote")
+        says(await found(environment, "server"), "error", "another program answers")
 
 
-async def test_a_server_that_cannot_work(sqlite_url: str) -> None:
+async def test_server_with_wrong_schema_is_an_error(sqlite_url: str) -> None:
     async with installation(sqlite_url) as environment:
         path = sqlite_url.removeprefix("sqlite:///")
         with contextlib.closing(sqlite3.connect(path)) as connection, connection:
             connection.execute("UPDATE alembic_version SET version_num = '0000'")
-        says(await found(environment, "server"), "mistake", "run dovecote migrate")
+        says(await found(environment, "server"), "error", "run dovecote migrate")
         says(await found(environment, "database"), "warning", "has schema 0000", "migrates it when it starts")
 
 
 # ── database and disk ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_databases_that_cannot_be_worked_with(empty_postgresql_url: str, tmp_path: Path) -> None:
+async def test_unusable_database_is_an_error(empty_postgresql_url: str, tmp_path: Path) -> None:
     says(
         await found({"DOVECOTE_DATABASE_URL": empty_postgresql_url}, "database"),
-        "mistake",
+        "error",
         "schema none",
         "run `dovecote migrate`",
     )
     away = await found({"DOVECOTE_DATABASE_URL": "postgresql://me:hunter2@127.0.0.1:1/none"}, "database")
-    says(away, "mistake", "postgresql://me:***@127.0.0.1:1/none", "does not answer", "user and password")
+    says(away, "error", "postgresql://me:***@127.0.0.1:1/none", "does not answer", "user and password")
     file = tmp_path / "no.db"
     file.write_text("this is no database, but a text that is longer than the head of one " * 9)
-    says(await found({"DOVECOTE_DATABASE_URL": f"sqlite:///{file}"}, "database"), "mistake", "")
+    says(await found({"DOVECOTE_DATABASE_URL": f"sqlite:///{file}"}, "database"), "error", "")
 
 
-async def test_a_postgresql_that_may_only_be_read(postgresql_url: str) -> None:
+async def test_read_only_postgresql_is_an_error(postgresql_url: str) -> None:
     owner = await asyncpg.connect(postgresql_url, server_settings={"default_transaction_read_only": "off"})
     try:
         await owner.execute("ALTER DATABASE dovecote SET default_transaction_read_only = on")
@@ -200,76 +231,79 @@ async def test_a_postgresql_that_may_only_be_read(postgresql_url: str) -> None:
     finally:
         await owner.execute("ALTER DATABASE dovecote RESET default_transaction_read_only")
         await owner.close()
-    says(result, "mistake", "cannot be written", "read-only")
+    says(result, "error", "cannot be written", "read-only")
 
 
-async def test_a_sqlite_that_somebody_keeps_locked(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_locked_sqlite_is_an_error(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("service.store.database.BUSY_TIMEOUT", 0.1)
     with contextlib.closing(sqlite3.connect(sqlite_url.removeprefix("sqlite:///"), isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
-        says(await found({"DOVECOTE_DATABASE_URL": sqlite_url}, "database"), "mistake", "cannot be written", "locked")
+        says(await found({"DOVECOTE_DATABASE_URL": sqlite_url}, "database"), "error", "cannot be written", "locked")
 
 
 @pytest.mark.parametrize(
-    ("free", "verdict"), [(house.NO_SPACE - 1, "mistake"), (house.LITTLE_SPACE - 1, "warning"), (1 << 40, "ok")]
+    ("free", "status"),
+    [(database_checks.NO_SPACE - 1, "error"), (database_checks.LITTLE_SPACE - 1, "warning"), (1 << 40, "ok")],
 )
-async def test_disk_space(sqlite_url: str, monkeypatch: pytest.MonkeyPatch, free: int, verdict: str) -> None:
+async def test_little_disk_space_is_reported(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch, free: int, status: str
+) -> None:
     usage = shutil.disk_usage("/")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=free))
-    says(await found({"DOVECOTE_DATABASE_URL": sqlite_url}, "disk"), verdict, f"{free >> 20} MiB free")
+    says(await found({"DOVECOTE_DATABASE_URL": sqlite_url}, "disk"), status, f"{free >> 20} MiB free")
 
 
 # ── the public address ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_an_address_that_leads_to_another_dovecote(sqlite_url: str, tmp_path: Path) -> None:
+async def test_public_url_of_another_dovecote_is_an_error(sqlite_url: str, tmp_path: Path) -> None:
     async with installation(sqlite_url) as here, installation(f"sqlite:///{tmp_path / 'other.db'}") as there:
         environment = {**here, "DOVECOTE_PUBLIC_URL": there["DOVECOTE_PUBLIC_URL"]}
-        says(await found(environment, "public_url"), "mistake", "another Dovecote", "callback_secret")
+        says(await found(environment, "public_url"), "error", "another Dovecote", "callback_secret")
 
 
-async def test_the_secret_may_be_in_the_settings(sqlite_url: str) -> None:
+async def test_callback_secret_of_the_settings_is_used(sqlite_url: str) -> None:
     async with installation(sqlite_url) as environment:
         given = {**environment, "DOVECOTE_CALLBACK_SECRET": "another-secret-of-callbacks"}
-        says(await found(given, "public_url"), "mistake", "another Dovecote")
+        says(await found(given, "public_url"), "error", "another Dovecote")
 
 
 ADDRESSES = {
-    "404": (b"HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n", "something else than Dovecote (HTTP 404)"),
-    "page": (b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<html>", "something else than Dovecote (HTTP 200)"),
-    "list": (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]", "something else than Dovecote"),
+    "404": (b"HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n", "is not served by Dovecote (HTTP 404)"),
+    "page": (b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<html>", "is not served by Dovecote (HTTP 200)"),
+    "list": (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]", "is not served by Dovecote"),
     "liar": (b'HTTP/1.1 200 OK\r\nContent-Length: 18\r\n\r\n{"dovecote":"yes"}', "another Dovecote"),
     "moved": (
         b"HTTP/1.1 301 M\r\nLocation: https://www.loft.example/callbacks/x\r\nContent-Length: 0\r\n\r\n",
-        "answers with a redirect → providers may not follow: set public_url to where it leads (https://www.loft.example)",
+        "answers with a redirect → providers may not follow it: set public_url to its target (https://www.loft.example)",
     ),
 }
 
 
 @pytest.mark.parametrize("how", ADDRESSES)
-async def test_an_address_where_something_else_answers(sqlite_url: str, how: str) -> None:
+async def test_public_url_served_by_another_program_is_an_error(sqlite_url: str, how: str) -> None:
     answer, words = ADDRESSES[how]
     async with installation(sqlite_url) as environment, Server.running(answering(answer)) as server:
         result = await found({**environment, "DOVECOTE_PUBLIC_URL": server.url}, "public_url")
-        says(result, "mistake", words)
+        says(result, "error", words)
 
 
 @pytest.mark.parametrize("how", ["refused", "unresolvable", "TLS with a plain server"])
-async def test_an_address_that_cannot_be_reached(sqlite_url: str, how: str) -> None:
+async def test_unreachable_public_url_is_an_error(sqlite_url: str, how: str) -> None:
     async with installation(sqlite_url) as environment, nowhere(how) as url:
         says(
             await found({**environment, "DOVECOTE_PUBLIC_URL": url}, "public_url"),
-            "mistake",
+            "error",
             "cannot be reached from here",
         )
 
 
-async def test_what_is_wrong_with_an_address_by_itself(sqlite_url: str) -> None:
+async def test_plain_http_or_private_public_url_is_a_warning(sqlite_url: str) -> None:
     async with installation(sqlite_url) as environment:
         plain = await found({**environment, "DOVECOTE_PUBLIC_URL": "http://loft.invalid"}, "public_url")
         says(plain, "warning", "plain http", "https")
         near = await found({**environment, "DOVECOTE_PUBLIC_URL": "https://loft.local"}, "public_url")
-        says(near, "warning", "loft.local is not an address of the internet")
+        says(near, "warning", "loft.local is not a public address")
 
 
 # ── upstreams ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -281,10 +315,10 @@ async def at(url: str, database_url: str, upstream: str = "elkapi", **more: str)
 
 
 @pytest.mark.parametrize(("upstream", "variable"), [("elkapi", "ELKAPI_KEY"), ("runwayml", "RUNWAYML_API_SECRET")])
-async def test_a_key_that_is_not_taken(sqlite_url: str, upstream: str, variable: str) -> None:
+async def test_rejected_key_is_an_error(sqlite_url: str, upstream: str, variable: str) -> None:
     async with running(Sandbox(key="another")) as url:
         result = await at(url, sqlite_url, upstream, **{variable: "wrong-key-of-the-test"})
-        says(result, "mistake", "does not take the key", variable)
+        says(result, "error", "rejects the key", variable)
 
 
 def http(status: str, body: bytes = b"", *headers: bytes) -> bytes:
@@ -292,17 +326,17 @@ def http(status: str, body: bytes = b"", *headers: bytes) -> bytes:
     return f"HTTP/1.1 {status}\r\n".encode() + head + b"\r\n" + body
 
 
-PAGE = "with a web page: that is no API → base_url is the bare host"
-MOVED = "with a redirect: that is no API (it leads to https://www.elk.example)"
+PAGE = "with a web page, so it is not an API → base_url is the bare host"
+MOVED = "with a redirect, so it is not an API (to https://www.elk.example)"
 HOSTS = {
-    "page": (http("200 OK", b"<html>"), "mistake", PAGE, "that of ElkAPI is https://api.elkapi.com"),
+    "page": (http("200 OK", b"<html>"), "error", PAGE, "for ElkAPI it is https://api.elkapi.com"),
     "moved": (
         http("301 M", b"", b"Location: https://www.elk.example/v1/models?key=sandbox-key"),
-        "mistake",
+        "error",
         MOVED,
         "bare host",
     ),
-    "plain 404": (http("404 N", b"not found"), "mistake", "with a web page", "bare host"),
+    "plain 404": (http("404 N", b"not found"), "error", "with a web page", "bare host"),
     "no such route": (
         http("404 N", b'{"error":{"message":"Invalid URL (GET /v1/models)"}}'),
         "warning",
@@ -311,50 +345,50 @@ HOSTS = {
     ),
     "no credit": (
         http("403 N", b'{"error":{"code":"insufficient_user_quota"}}'),
-        "mistake",
-        "turns the account away",
+        "error",
+        "refuses the account",
         "its credit",
     ),
-    "busy": (http("429 B", b"{}"), "warning", "is in trouble", "try again"),
-    "broken": (http("502 B"), "warning", "is in trouble", "try again"),
-    "odd": (http("200 OK", b"{}"), "mistake", "cannot be read", "is http"),
+    "busy": (http("429 B", b"{}"), "warning", "is unavailable", "try again"),
+    "broken": (http("502 B"), "warning", "is unavailable", "try again"),
+    "odd": (http("200 OK", b"{}"), "error", "unreadable answer", "is http"),
 }
 
 
 @pytest.mark.parametrize("how", HOSTS)
-async def test_a_host_that_answers_otherwise(sqlite_url: str, how: str) -> None:
-    answer, verdict, *words = HOSTS[how]
+async def test_unexpected_answer_of_an_upstream_is_reported(sqlite_url: str, how: str) -> None:
+    answer, status, *words = HOSTS[how]
     async with Server.running(answering(answer)) as server:
-        says(await at(server.url, sqlite_url), verdict, *words)
+        says(await at(server.url, sqlite_url), status, *words)
 
 
 @pytest.mark.parametrize("how", ["refused", "unresolvable", "TLS with a plain server", "TLS cut short"])
-async def test_a_host_that_cannot_be_reached(sqlite_url: str, how: str) -> None:
+async def test_unreachable_upstream_is_an_error(sqlite_url: str, how: str) -> None:
     async with nowhere(how) as url:
-        says(await at(url, sqlite_url), "mistake", "no connection to", "DNS, firewall")
+        says(await at(url, sqlite_url), "error", "no connection to", "DNS and firewall")
 
 
-async def test_a_host_that_breaks_the_line(sqlite_url: str) -> None:
+async def test_upstream_that_closes_the_connection_is_an_error(sqlite_url: str) -> None:
     async with Server.running(close_at_once) as server:
-        says(await at(server.url, sqlite_url), "mistake", "no usable answer came", "firewall")
+        says(await at(server.url, sqlite_url), "error", "no usable answer came", "firewall")
 
 
-async def test_credit(sqlite_url: str) -> None:
+async def test_credit_is_reported(sqlite_url: str) -> None:
     async with running(Sandbox(key=SANDBOX_KEY)) as url:
         account = plug_account(url, "elkapi")
         low = {"DOVECOTE_UPSTREAMS__ELKAPI__LOW_CREDIT": "501"}
-        says(await at(url, sqlite_url, **account, **low), "warning", "only 500 USD left", "charge the account")
-        says(await at(url, sqlite_url), "ok", "credit is not asked for: that takes a query_key")
+        says(await at(url, sqlite_url, **account, **low), "warning", "only 500 USD left", "top up the account")
+        says(await at(url, sqlite_url), "ok", "credit is not checked: that needs a query_key")
         wrong = {**account, "DOVECOTE_UPSTREAMS__ELKAPI__QUERY_KEY": "wrong-key-of-the-test"}
-        says(await at(url, sqlite_url, **wrong), "mistake", "does not say what is left", "query_url and query_key")
+        says(await at(url, sqlite_url, **wrong), "error", "does not report the credit", "query_url and query_key")
         wrong = {**account, "DOVECOTE_UPSTREAMS__ELKAPI__ACCOUNT_TOKEN": "wrong-key-of-the-test"}
-        says(await at(url, sqlite_url, **wrong), "mistake", "list of jobs", "account_token and account_user")
+        says(await at(url, sqlite_url, **wrong), "error", "list of jobs", "account_token and account_user")
         async with nowhere("refused") as away:
             wrong = {**account, "DOVECOTE_UPSTREAMS__ELKAPI__QUERY_URL": away}
-            says(await at(url, sqlite_url, **wrong), "warning", "does not say what is left", "no connection")
+            says(await at(url, sqlite_url, **wrong), "warning", "does not report the credit", "no connection")
 
 
-async def test_callbacks_and_circuits(database_url: str) -> None:
+async def test_missing_callbacks_and_open_circuits_are_warnings(database_url: str) -> None:
     sandbox = Sandbox(key=SANDBOX_KEY)
     async with installation(database_url, sandbox) as environment:
         off = {**environment, "DOVECOTE_UPSTREAMS__ELKAPI__CALLBACKS": "off"}
@@ -363,8 +397,8 @@ async def test_callbacks_and_circuits(database_url: str) -> None:
         says(await found(environment, "runwayml"), "ok", "has no callbacks")
         await spoil(database_url)
         result = await found(environment, "elkapi")
-        says(result, "warning", "callbacks have all but stopped coming: 0%", "runway/aggregator", "/callbacks/")
-        says(result, "warning", "keeps failing in runway/aggregator", "tried again by itself")
+        says(result, "warning", "callbacks hardly arrive: 0%", "runway/aggregator", "/callbacks/")
+        says(result, "warning", "keeps failing in runway/aggregator", "tries it again by itself")
 
 
 async def spoil(database_url: str) -> None:
@@ -379,14 +413,14 @@ async def spoil(database_url: str) -> None:
         }  # fmt: skip
         async with database.writing() as connection:
             await queue.settle_tasks(connection, [dataclasses.replace(task, **ended) for task in tasks])
-            await upstream_store.record_failures(connection, [("elkapi", "runway/aggregator", now)] * 5)
+            await circuit_store.record_failures(connection, [("elkapi", "runway/aggregator", now)] * 5)
 
 
 @pytest.mark.parametrize(
-    ("seconds", "verdict", "words"),
-    [(90, "warning", "s ahead of this"), (-90, "warning", "s behind"), (4000, "mistake", "ahead"), (0, "ok", "agrees")],
+    ("seconds", "status", "words"),
+    [(90, "warning", "s ahead of this"), (-90, "warning", "s behind"), (4000, "error", "ahead"), (0, "ok", "agrees")],
 )
-async def test_clocks(sqlite_url: str, seconds: float, verdict: str, words: str) -> None:
+async def test_clock_skew_of_an_upstream_is_reported(sqlite_url: str, seconds: float, status: str, words: str) -> None:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         now = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=seconds)
         date = now.strftime("%a, %d %b %Y %H:%M:%S GMT").encode()
@@ -397,13 +431,13 @@ async def test_clocks(sqlite_url: str, seconds: float, verdict: str, words: str)
 
     async with Server.running(answer) as server:
         environment = {"DOVECOTE_DATABASE_URL": sqlite_url, **plug(server.url, 1.0, "elkapi")}
-        says(await found(environment, "clock"), verdict, words)
+        says(await found(environment, "clock"), status, words)
 
 
 # ── the proof ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_the_proof_is_no_oracle(sqlite_url: str) -> None:
+async def test_callback_proof_is_not_a_token(sqlite_url: str) -> None:
     """It answers nothing but a nonce, and what it says is no token."""
     tokens = Tokens("secret")
     assert tokens.prove("a" * 32) != tokens.prove("b" * 32)

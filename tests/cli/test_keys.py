@@ -1,4 +1,4 @@
-"""``dovecote keys`` as a user types it, and beside a server that runs: what it makes opens at once, on both databases."""
+"""``dovecote keys`` by itself and beside a running server, on both databases."""
 
 import asyncio
 import dataclasses
@@ -35,7 +35,8 @@ def made(url: str, *arguments: str) -> str:
 
 def shown(url: str, *arguments: str) -> Any:
     result = keys(url, *arguments, "--json")
-    assert (result.exit_code, result.stderr) == (0, ""), result.output
+    said = "" if arguments[0] != "create" else result.stderr
+    assert (result.exit_code, result.stderr) == (0, said), result.output
     return json.loads(result.stdout)
 
 
@@ -44,12 +45,12 @@ def database_file(url: str) -> bytes:
     return b"".join(each.read_bytes() for each in path.parent.glob("dovecote.db*"))
 
 
-def test_a_key_is_printed_this_once_and_kept_nowhere(sqlite_url: str) -> None:
+def test_created_key_is_printed_once_and_not_stored(sqlite_url: str) -> None:
     result = keys(sqlite_url, "create", "shop", "--name", "web shop")
     text = result.stdout.strip()
     assert looks_like_one(text)
     assert result.stdout.count("\n") == 1
-    assert "For shop: read, submit. It is shown this once" in result.stderr
+    assert "For shop: read, submit. It is shown this once: store it now" in result.stderr
     assert text not in result.stderr
     assert text.rpartition("_")[2].encode() not in database_file(sqlite_url)
     assert text[:13].encode() in database_file(sqlite_url)
@@ -59,10 +60,10 @@ def test_a_key_is_printed_this_once_and_kept_nowhere(sqlite_url: str) -> None:
     assert text[14:] not in listed.output
 
 
-def test_keys_are_made_with_scopes_and_an_end(sqlite_url: str) -> None:
+def test_key_has_the_given_scopes_and_expiry(sqlite_url: str) -> None:
     document = shown(sqlite_url, "create", "ops", "--scope", "admin", "--scope", "read", "--expires", "90d")
     assert looks_like_one(document["key"])
-    assert (document["client"], document["scopes"], document["good"]) == ("ops", ["admin", "read"], True)
+    assert (document["client"], document["scopes"], document["valid"]) == ("ops", ["admin", "read"], True)
     until = dt.datetime.fromisoformat(document["expires_at"]) - dt.datetime.now(dt.UTC)
     assert dt.timedelta(days=89, hours=23) < until < dt.timedelta(days=90)
     later = shown(sqlite_url, "create", "ops", "--expires", "2999-12-31T00:00:00Z")
@@ -74,43 +75,56 @@ def test_keys_are_made_with_scopes_and_an_end(sqlite_url: str) -> None:
     )
 
 
+def test_first_key_of_an_installation_comes_with_a_warning(sqlite_url: str) -> None:
+    """O28: it ends the access without a key, also from this machine."""
+    first, second = (keys(sqlite_url, "create", "shop") for _ in range(2))
+    assert "This is the first API key" in first.stderr
+    assert "DOVECOTE_API_KEY" in first.stderr
+    assert "first API key" not in second.stderr
+
+
+def test_first_key_beside_a_key_of_the_settings_needs_no_warning(sqlite_url: str) -> None:
+    result = keys(sqlite_url, "create", "shop", DOVECOTE_API_KEYS="old=a-key-that-is-long-enough")
+    assert "first API key" not in result.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (["create"], "Missing argument 'CLIENT'"),
-        (["create", " "], "is a text of 1 to 200"),
-        (["create", "a\nb"], "is a text of 1 to 200"),
-        (["create", "a", "--name", "x" * 201], "is a text of 1 to 200"),
+        (["create", " "], "must have 1 to 200 printable characters"),
+        (["create", "a\nb"], "must have 1 to 200 printable characters"),
+        (["create", "a", "--name", "x" * 201], "must have 1 to 200 printable characters"),
         (["create", "a", "--scope", "root"], "'root' is not one of 'read', 'submit', 'admin'"),
         (["create", "a", "--expires", "tomorrow"], "neither a span"),
-        (["create", "a", "--expires", "2020-01-01"], "is over already"),
-        (["create", "a", "--expires", "0"], "is over already"),
+        (["create", "a", "--expires", "2020-01-01"], "is in the past"),
+        (["create", "a", "--expires", "0"], "is in the past"),
         (["create", "a", "--expires", "999999999999d"], "neither a span"),
-        (["revoke", "dove_00000000"], "no key in the database begins like this"),
+        (["revoke", "dove_00000000"], "no key in the database has this prefix"),
     ],
 )
-def test_mistakes_are_said_and_make_nothing(sqlite_url: str, arguments: list[str], words: str) -> None:
+def test_mistake_is_reported_and_creates_no_key(sqlite_url: str, arguments: list[str], words: str) -> None:
     result = keys(sqlite_url, *arguments)
     assert result.exit_code == exits.USAGE
     assert words in " ".join(re.sub("[│╭╰─╮╯]", " ", result.stderr).split())
     assert shown(sqlite_url, "list") == {"keys": []}
 
 
-def test_a_key_is_revoked_by_its_beginning_or_the_whole_of_it(sqlite_url: str) -> None:
+def test_key_is_revoked_by_its_prefix_or_the_whole_key(sqlite_url: str) -> None:
     first, second = made(sqlite_url, "shop"), made(sqlite_url, "shop")
     for given in (first[:13], second):
         result = keys(sqlite_url, "revoke", given)
         assert (result.exit_code, result.stdout) == (0, "")
-        assert f"{given[:13]} of shop opens nothing any more" in result.stderr
+        assert f"{given[:13]} of shop is revoked" in result.stderr
         assert given[14:] not in result.output or given == first[:13]
     once = shown(sqlite_url, "list")["keys"]
-    assert [key["good"] for key in once] == [False, False]
+    assert [key["valid"] for key in once] == [False, False]
     assert shown(sqlite_url, "revoke", first)["revoked_at"] == once[1]["revoked_at"]  # and stays so
     assert keys(sqlite_url, "list").stdout.count("revoked") == 2
 
 
-def test_the_list_is_of_one_client_if_asked_for_and_names_those_of_the_settings(sqlite_url: str) -> None:
-    assert "There are no such keys" in keys(sqlite_url, "list").stderr
+def test_list_filters_by_client_and_names_the_keys_of_the_settings(sqlite_url: str) -> None:
+    assert "No keys found" in keys(sqlite_url, "list").stderr
     for client in ("shop", "studio"):
         made(sqlite_url, client)
     result = keys(sqlite_url, "list", "--client", "shop", DOVECOTE_API_KEYS="old=a-key-that-is-long-enough")
@@ -119,7 +133,7 @@ def test_the_list_is_of_one_client_if_asked_for_and_names_those_of_the_settings(
     assert "long-enough" not in result.output
 
 
-def test_without_a_database_none_is_made(tmp_path: Path) -> None:
+def test_missing_database_is_not_created(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'nothing' / 'dovecote.db'}"
     for arguments in (["create", "shop"], ["list"], ["revoke", "dove_00000000"]):
         result = keys(url, *arguments)
@@ -128,7 +142,7 @@ def test_without_a_database_none_is_made(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_old_schema_is_left_alone(sqlite_url: str) -> None:
+def test_old_schema_is_refused(sqlite_url: str) -> None:
     connection = sqlite3.connect(sqlite_url.removeprefix("sqlite:///"))
     connection.execute("UPDATE alembic_version SET version_num = '0000'")
     connection.commit()
@@ -139,7 +153,7 @@ def test_an_old_schema_is_left_alone(sqlite_url: str) -> None:
     connection.close()
 
 
-def test_a_database_out_of_reach_is_said() -> None:
+def test_unreachable_database_is_reported() -> None:
     (port,) = free_ports(1)
     result = keys(f"postgresql://dovecote:hunter2@{LOOPBACK}:{port}/dovecote", "list")
     assert (result.exit_code, result.stdout) == (exits.UNAVAILABLE, "")
@@ -154,7 +168,7 @@ def bearer(key: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {key}"}
 
 
-async def test_keys_are_made_beside_a_busy_server_and_open_it_at_once(database_url: str, tmp_path: Path) -> None:
+async def test_key_created_beside_a_busy_server_is_valid_at_once(database_url: str, tmp_path: Path) -> None:
     (callback_port,) = free_ports(1)
     served = dovecote(tmp_path, database_url, "http://127.0.0.1:9", "web")
     served = dataclasses.replace(
@@ -203,9 +217,7 @@ def stopped(served: Any) -> int:
     return int(served.process.wait(20))
 
 
-async def test_a_server_that_others_reach_starts_with_a_key_of_the_database_and_not_without(
-    sqlite_url: str, tmp_path: Path
-) -> None:
+async def test_server_on_a_public_address_starts_only_with_a_key(sqlite_url: str, tmp_path: Path) -> None:
     # A spelling of loopback that does not look like it: nobody else is let in by this test.
     reached = {"DOVECOTE_HOST": "127.1"}
     served = dovecote(tmp_path, sqlite_url, "http://127.0.0.1:9", "web")

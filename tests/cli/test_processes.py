@@ -1,4 +1,4 @@
-"""Real processes are started, watched, killed, and ended whatever happens."""
+"""Real processes are started, watched, killed, and ended in every case."""
 
 import contextlib
 import http.client
@@ -34,7 +34,7 @@ def answers(served: Served) -> bool:
         return connection.getresponse().status == 200
 
 
-def test_all_end_although_the_block_breaks(tmp_path: Path) -> None:
+def test_processes_end_when_the_block_raises(tmp_path: Path) -> None:
     served = receiver(tmp_path)
     with contextlib.suppress(ZeroDivisionError), Troupe() as troupe:
         troupe.start(served)
@@ -47,7 +47,7 @@ def test_all_end_although_the_block_breaks(tmp_path: Path) -> None:
     assert "Receiver at" in served.tail()
 
 
-def test_what_was_killed_can_start_again_on_its_port(tmp_path: Path) -> None:
+def test_killed_process_can_restart_on_its_port(tmp_path: Path) -> None:
     served = receiver(tmp_path)
     with Troupe() as troupe:
         troupe.start(served)
@@ -61,7 +61,7 @@ def test_what_was_killed_can_start_again_on_its_port(tmp_path: Path) -> None:
     assert not answers(served)
 
 
-def test_what_does_not_start_says_so(tmp_path: Path) -> None:
+def test_process_that_does_not_start_is_reported(tmp_path: Path) -> None:
     served = receiver(tmp_path, "--nonsense")
     with Troupe() as troupe:
         troupe.start(served)
@@ -71,7 +71,7 @@ def test_what_does_not_start_says_so(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
-def test_signals_unwind_the_stack(number: signal.Signals, code: int) -> None:
+def test_signal_unwinds_the_stack(number: signal.Signals, code: int) -> None:
     before = signal.getsignal(number)
     with ended_by_signals(), pytest.raises(SystemExit) as caught:
         signal.raise_signal(number)
@@ -79,7 +79,7 @@ def test_signals_unwind_the_stack(number: signal.Signals, code: int) -> None:
     assert signal.getsignal(number) is before
 
 
-def test_nothing_of_the_users_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_of_the_user_is_not_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("DOVECOTE_DATABASE_URL", "DOVECOTE_API_KEY", "ELKAPI_KEY", "COMETAPI_KEY", "RUNWAYML_API_SECRET"):
         monkeypatch.setenv(name, "real")
     given = clean_environment()
@@ -87,7 +87,7 @@ def test_nothing_of_the_users_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> N
     assert given["PATH"] == os.environ["PATH"]
 
 
-def test_ports_differ_and_nobody_has_them() -> None:
+def test_free_ports_differ_and_are_not_in_use() -> None:
     ports = free_ports(20)
     assert len(set(ports)) == 20
     assert all(20_000 <= port < 32_000 for port in ports)

@@ -24,7 +24,7 @@ from dovecote import (
     WaitTimeout,
     async_resources,
     calls,
-    exchange,
+    protocol,
     resources,
     verify_webhook,
 )
@@ -316,7 +316,7 @@ async def test_api_key_comes_from_the_environment(
 
 @pytest.fixture
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exchange, "PAUSES", (0.01, 0.02))
+    monkeypatch.setattr(protocol, "PAUSES", (0.01, 0.02))
 
 
 @pytest.mark.parametrize(
@@ -342,7 +342,7 @@ async def test_refused_connection_raises_without_a_long_retry(
     kind: str, method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """O33: the pauses are counted, so the test needs no clock."""
-    monkeypatch.setattr(exchange, "PAUSES", (0.01, 0.6, 0.6, 5.0))
+    monkeypatch.setattr(protocol, "PAUSES", (0.01, 0.6, 0.6, 5.0))
     with socket.create_server(("127.0.0.1", 0)) as free:
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
     given = {"submit": TASK_REQUEST, "list": (), "events": (), "families": ()}.get(method, (TASK_ID,))

@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime as dt
+import re
 from uuid import UUID
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.domain.explanation import explain
-from service.domain.task import ENDED, Failure, Source, State, Task
+from service.domain.task import ENDED, Failure, Source, State, Task, WaitingFor
 
 NOW = dt.datetime(2026, 3, 1, tzinfo=dt.UTC)
 SECRET = "hunter2"
@@ -41,29 +42,29 @@ def say(state: State, **more: object) -> str:
 @pytest.mark.parametrize(
     ("sentence", "parts"),
     [
-        (say(State.QUEUED), ["Waiting to be handed over", "Nothing has been paid"]),
+        (say(State.QUEUED), ["Waiting to be submitted, within 42 s", "Nothing has been paid"]),
         (
             say(State.QUEUED, last_error="elkapi: no channel"),
-            ["in 42 s", "elkapi: no channel", "Nothing has been paid"],
+            ["within 42 s", "elkapi: no channel", "Nothing has been paid"],
         ),
-        (say(State.SUBMITTING), ["elkapi", "right now"]),
+        (say(State.SUBMITTING), ["Being submitted to elkapi."]),
         (
             say(State.UNCONFIRMED, last_error="elkapi: reset", callback_expected=True),
             [
                 "elkapi",
                 "elkapi: reset",
                 "may be running and paid",
-                "not sent again",
+                "not submitted again",
                 "a callback can settle it",
-                "expires at",
+                "expires at 2026-03-01 01:00:00 UTC",
             ],
         ),
-        (say(State.UNCONFIRMED), ["elkapi", "Dovecote looks for it in 42 s"]),
+        (say(State.UNCONFIRMED), ["elkapi", "Dovecote looks for it, within 42 s"]),
         (say(State.UNCONFIRMED, due_at=TASK.deadline_at), ["elkapi", "no way to look it up"]),
-        (say(State.SUBMITTED), ["elkapi has it in its queue", "Dovecote asks in 42 s"]),
-        (say(State.SUBMITTED, due_at=NOW), ["Dovecote asks now"]),
+        (say(State.SUBMITTED), ["elkapi has it in its queue", "Dovecote asks, within 42 s"]),
+        (say(State.SUBMITTED, due_at=NOW), ["Dovecote asks, due since 2026-03-01 00:00:00 UTC"]),
         (say(State.RUNNING, progress=40, callback_expected=True), ["elkapi", "40 %", "callback may come"]),
-        (say(State.RUNNING, last_error="elkapi: HTTP 502"), ["the last try failed: elkapi: HTTP 502"]),
+        (say(State.RUNNING, last_error="elkapi: HTTP 502"), ["last problem: elkapi: HTTP 502"]),
         (say(State.AWAITING_INPUT), ["elkapi waits for your input"]),
         (say(State.SUCCEEDED), ["Succeeded at elkapi", "a poll found out"]),
         (say(State.SUCCEEDED, outcome_source=Source.CALLBACK), ["its callback said so"]),
@@ -131,6 +132,10 @@ def tasks(draw: st.DrawFn) -> Task:
         callback_expected=draw(st.booleans()),
         due_at=None if due is None else NOW + dt.timedelta(seconds=due),
         last_error=draw(st.sampled_from([None, "elkapi: HTTP 500"])),
+        deadline_at=NOW + dt.timedelta(seconds=draw(st.integers(-100, 10_000))),
+        on_uncertain=draw(st.sampled_from(["hold", "fail", "resubmit_once"])),
+        waits_for=draw(st.sampled_from([None, WaitingFor("elkapi"), WaitingFor("elkapi", "runway/aggregator")])),
+        unconfirmed_since=draw(st.sampled_from([None, NOW])),
     )
 
 
@@ -141,3 +146,63 @@ def test_there_is_always_one_sentence_and_never_a_secret(task: Task) -> None:
     assert sentence.endswith(".")
     assert "None" not in sentence
     assert SECRET not in sentence
+
+
+MOMENT = re.compile(r"(due since |at )?(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) UTC")
+
+
+@given(tasks(), st.integers(0, 20_000))
+def test_no_time_in_the_past_is_named_as_future(task: Task, passed: int) -> None:
+    """Read at any time after the task was written."""
+    now = NOW + dt.timedelta(seconds=passed)
+    sentence = explain(task, now=now)
+    for prefix, written in MOMENT.findall(sentence):
+        moment = dt.datetime.fromisoformat(written).replace(tzinfo=dt.UTC)
+        assert prefix in {"due since ", "at "}
+        assert (moment <= now) is (prefix == "due since ")
+    for seconds in re.findall(r"within (-?\d+) s", sentence):
+        assert int(seconds) >= 1
+        assert task.due_at is not None
+        assert dt.timedelta() <= now + dt.timedelta(seconds=int(seconds)) - task.due_at < dt.timedelta(seconds=1)
+
+
+@given(tasks(), st.integers(0, 20_000))
+def test_nothing_is_said_to_be_sent_or_to_happen_now(task: Task, passed: int) -> None:
+    sentence = explain(task, now=NOW + dt.timedelta(seconds=passed)).lower()
+    assert not re.search(r"\b(now|right now|at once)\b", sentence)
+    if task.state not in {State.SUBMITTED, State.RUNNING, State.AWAITING_INPUT, State.SUCCEEDED}:
+        assert not re.search(r"\bsent\b", sentence)
+
+
+@given(tasks(), st.integers(0, 5_000), st.integers(1, 5_000))
+def test_two_readings_without_an_attempt_between_name_the_same_moment(task: Task, first: int, later: int) -> None:
+    """A check that is overdue stays overdue: it is not announced anew."""
+    readings = [explain(task, now=NOW + dt.timedelta(seconds=each)) for each in (first, first + later)]
+    if "due since" in readings[0]:
+        assert re.findall(r"due since [^,;.(]*", readings[0]) == re.findall(r"due since [^,;.(]*", readings[1])
+    if "within" not in readings[0]:
+        assert "within" not in readings[1]
+
+
+def test_nothing_is_called_unpaid_that_may_have_been_paid() -> None:
+    words = Failure("provider_timeout", "no result")
+    restored = {"decided_by": "dovecote", "upstream": None, "external_id": None, "failure": words}
+    assert "nothing has been paid" in say(State.EXPIRED, **restored)
+    assert "may have been submitted and paid for" in say(State.EXPIRED, **restored, unconfirmed_since=NOW)
+    assert "Nothing has been paid" not in say(State.QUEUED, unconfirmed_since=NOW)
+
+
+@pytest.mark.parametrize("state", [State.SUBMITTED, State.RUNNING])
+def test_done_without_output_is_said(state: State) -> None:
+    sentence = say(state, progress=100)
+    assert "elkapi says that it is done, but shows no output yet" in sentence
+    assert "queue" not in sentence
+    assert "%" not in sentence
+
+
+def test_progress_is_not_named_beside_the_queue() -> None:
+    assert "40" not in say(State.SUBMITTED, progress=40)
+
+
+def test_submission_whose_lease_has_ended_is_not_said_to_go_on() -> None:
+    assert "no answer came in time" in say(State.SUBMITTING, due_at=NOW)

@@ -23,7 +23,7 @@ from service.flows.submission import run as submission_run
 from service.sandbox import Faults, InProcessTransport
 from service.store import queue
 from service.store.database import Database, StoreUnavailable
-from service.store.writer import Writer
+from service.store.writer import Writers
 from tests.support.routes import WITHOUT_WEBHOOK, Route, three_upstreams
 from tests.support.world import World
 
@@ -278,7 +278,7 @@ async def test_who_waits_for_an_upstream_that_is_removed_goes_to_the_next(databa
         assert {(await world.task(task)).waits_for for task in waits} == {WaitingFor("elkapi")}
         context = world.context
         without = {name: each for name, each in context.upstreams.items() if name != "elkapi"}
-        world.context = dataclasses.replace(context, upstreams=without, _batches={})
+        world.context = dataclasses.replace(context, upstreams=without)
         async with context.database.writing() as connection:  # as a starting process does
             known = [each.key for each in world.context.waits]
             await queue.leave_unknown_lines(connection, known, now=world.clock())
@@ -320,10 +320,10 @@ async def processes(world: World, count: int) -> AsyncIterator[list[Context]]:
         for _ in range(count):
             database = Database(world.context.settings.database_url)
             opened.push_async_callback(database.close)
-            writer = await opened.enter_async_context(Writer(database).running())
+            writers = await opened.enter_async_context(Writers(database).running())
             upstreams = upstreams_of(world.context.settings)
             own = dataclasses.replace(
-                world.context, database=database, writer=writer, upstreams=upstreams, signals=Signals(), _batches={}
+                world.context, database=database, writers=writers, upstreams=upstreams, signals=Signals()
             )
             made.append(own)
         yield made

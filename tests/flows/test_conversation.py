@@ -14,9 +14,9 @@ from service.flows.conversation import run_exchange
 from service.http.client import Http
 from service.http.ssrf.guard import Guard
 from service.http.ssrf.policy import Rules
-from service.providers import DIALECTS
+from service.providers.registry import DIALECTS
 from service.store.database import Database
-from service.store.writer import Writer
+from service.store.writer import Writers
 from tests.support.breakage import ANSWER, HEAD, PERHAPS_SENT, Server, answering, nowhere, request_of
 from tests.support.values import a_task
 from tests.support.world import settings_for
@@ -32,7 +32,7 @@ async def runtime_for(url: str) -> AsyncIterator[Context]:
         yield Context(
             settings=settings,
             database=database,
-            writer=Writer(database),
+            writers=Writers(database),
             http=http,
             tokens=Tokens("secret"),
             webhook_secret="",

@@ -154,7 +154,7 @@ async def test_questions_that_buy_nothing_cost_nothing(database_url: str) -> Non
 
 ENTRY = ledger.Entry(
     group=("x",), dialect="runway/aggregator", operation="text_to_video", outcome="taken", serves=True,
-    came_to_nothing=False, refunded=None, count=1, cost=10.0,
+    succeeded=False, came_to_nothing=False, refunded=None, count=1, cost=10.0,
 )  # fmt: skip
 
 
@@ -168,6 +168,9 @@ ENTRY = ledger.Entry(
         ({"came_to_nothing": True, "refunded": False}, "paid"),
         ({"came_to_nothing": True, "dialect": "runway/official"}, "paid"),
         ({"came_to_nothing": True, "dialect": "gone/for-good"}, "paid"),
+        ({"succeeded": True, "refunded": True}, "paid"),
+        ({"succeeded": True, "came_to_nothing": True}, "paid"),
+        ({"succeeded": True, "serves": False, "refunded": True}, "perhaps_paid"),
         ({"serves": False}, "perhaps_paid"),
         ({"serves": False, "refunded": True}, "refunded"),
         ({"serves": False, "came_to_nothing": True}, "perhaps_refunded"),
@@ -185,7 +188,7 @@ def test_what_a_submission_came_to(more: dict[str, Any], kind: str) -> None:
 
     entry = dataclasses.replace(ENTRY, **more)
     assert ledger_module.kind_of(entry) == kind
-    _, total = ledger_module.books([entry, dataclasses.replace(entry, group=("y",), count=3)])
+    _, total = ledger_module.summarize([entry, dataclasses.replace(entry, group=("y",), count=3)])
     assert (getattr(total, kind), total.submissions) == (4, 4)
     assert bool(total.cost) is (kind not in {"refunded", "unpaid"})
 

@@ -9,7 +9,7 @@ import pytest
 
 from service.domain.schedules import LATE_WATCH
 from service.domain.task import Source, State, Task
-from service.flows.statistics import learn
+from service.flows.statistics import learn, typical_seconds
 from service.sandbox import Faults
 from tests.support.values import a_task, keep
 from tests.support.world import JOB_SECONDS, World
@@ -117,11 +117,11 @@ async def test_what_a_kind_takes_is_learned_from_thirty_ends(world: World) -> No
     await keep(world.context.database, *(an_end(1, operation="image_to_video") for _ in range(29)))
     asked = a_task(state=State.RUNNING)
     assert await learn(world.context) == 87
-    assert world.context.typical_seconds(asked) == MEDIAN
+    assert typical_seconds(world.context, asked) == MEDIAN
     await keep(world.context.database, an_end(1000))
     await learn(world.context)
-    assert world.context.typical_seconds(asked) == 34.5
-    assert world.context.typical_seconds(a_task(state=State.RUNNING, input={"model": "gen4_turbo"})) == MEDIAN
+    assert typical_seconds(world.context, asked) == 34.5
+    assert typical_seconds(world.context, a_task(state=State.RUNNING, input={"model": "gen4_turbo"})) == MEDIAN
 
 
 async def test_what_is_old_is_forgotten(world: World) -> None:

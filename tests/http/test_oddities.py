@@ -154,7 +154,8 @@ async def test_request_target_is_sent_byte_by_byte() -> None:
 
     async def keep(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while True:
-            targets.append((await request_of(reader)).split(b" ")[1].decode())
+            request = await request_of(reader)
+            targets.append(request.split(b" ")[1].decode())
             writer.write(sized(BODY))
 
     async with clients() as opened, Server.running(keep) as server:

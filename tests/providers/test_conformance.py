@@ -14,8 +14,11 @@ from hypothesis import strategies as st
 from service.domain.errors import CODES, NotFound, Uncertain, Unreadable, UpstreamError
 from service.domain.task import ENDED, State, Task, Update
 from service.domain.validation import Schema
-from service.providers import DIALECTS, FAMILIES, PROVIDERS
-from service.providers.dialect import Callback, Reply
+from service.providers.capabilities import CanCancel, CanListJobs, CanPollMany, CanTellBalance
+from service.providers.dialect import Dialect
+from service.providers.recordings import read_message
+from service.providers.registry import DIALECTS, FAMILIES, PROVIDERS
+from service.providers.wire import Callback, Reply
 
 RECORDINGS = Path(__file__).parents[1] / "recordings"
 NOW = dt.datetime(2026, 5, 1, 12, tzinfo=dt.UTC)
@@ -76,8 +79,8 @@ def read(name, message, body):
     """Read a message with another body; an UpstreamError is an answer like any other."""
     status = message["http_status"] or (400 if message["kind"] == "error" else 200)
     try:
-        reply = Reply(status, message.get("headers", {}), body)
-        return DIALECTS[name].read(message["kind"], message["endpoint"], reply)
+        reply = Reply(status, message.get("headers", {}), body, message["endpoint"])
+        return read_message(DIALECTS[name], message["kind"], reply)
     except UpstreamError as error:
         return error
 
@@ -145,7 +148,7 @@ GARBAGE = [
 @pytest.mark.parametrize("status", [200, 204, 301, 400, 401, 404, 429, 500, 503, 524])
 def test_garbage_is_survived_and_is_no_verdict(name, kind, status):
     dialect = DIALECTS[name]
-    route = f"POST {next(iter(dialect.operations.values()))}"
+    route = f"POST {next(iter(dialect.facts.operations.values()))}"
     for body in GARBAGE:
         endpoint = route if kind in {"submit_response", "error"} else "GET /"
         found = read(name, {"kind": kind, "endpoint": endpoint, "http_status": status}, body)
@@ -233,7 +236,7 @@ def test_a_word_that_nobody_knows_is_no_verdict_and_is_handed_up(name, message):
 # The same news ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", [name for name, dialect in DIALECTS.items() if dialect.callbacks])
+@pytest.mark.parametrize("name", [name for name, dialect in DIALECTS.items() if dialect.facts.callbacks])
 def test_callback_and_poll_of_the_same_news_give_the_same_update(name):
     dialect, told = DIALECTS[name], recorded(name, "callback", "poll_response")
     assert any(message["kind"] == "callback" for message in told)
@@ -282,9 +285,14 @@ def exchanges(name, operation):
     for answer in (*ANSWER_ANYTHING, *yes):
         yield "submit", drive(dialect.submit(one, HOOK), answer)
         yield "poll", drive(dialect.poll(one), answer)
-        yield "cancel", drive(dialect.cancel(one), answer)
-        yield "balance", drive(dialect.balance(), answer)
-        yield "recall", drive(dialect.find_lost_jobs(one), answer)
+        if isinstance(dialect, CanCancel):
+            yield "cancel", drive(dialect.cancel(one), answer)
+        if isinstance(dialect, CanPollMany):
+            yield "batch", drive(dialect.poll_many([one]), answer)
+        if isinstance(dialect, CanTellBalance):
+            yield "balance", drive(dialect.balance(), answer)
+        if isinstance(dialect, CanListJobs):
+            yield "lost jobs", drive(dialect.find_lost_jobs(one), answer)
 
 
 @pytest.mark.parametrize(("name", "operation"), OPERATIONS)
@@ -293,9 +301,9 @@ def test_the_call_that_buys_is_the_last_of_a_submit_and_of_nothing_else(name, op
         assert [call.creates for call in calls[:-1]] == [False] * len(calls[:-1])
         if verb == "submit":
             kind = operation.split()[1]
-            assert calls[-1].creates is (kind not in DIALECTS[name].free)
-            at_once = kind in DIALECTS[name].synchronous - DIALECTS[name].free
-            assert calls[-1].read_timeout == (600 if at_once else DIALECTS[name].submit_timeout) >= 60
+            assert calls[-1].creates is (kind not in DIALECTS[name].facts.free)
+            at_once = kind in DIALECTS[name].facts.synchronous - DIALECTS[name].facts.free
+            assert calls[-1].read_timeout == (600 if at_once else DIALECTS[name].facts.submit_timeout) >= 60
         elif calls:
             assert not calls[-1].creates
 
@@ -316,7 +324,9 @@ def test_credentials_enter_by_authorize_alone(name, operation):
 def test_a_callback_url_is_said_where_it_can_be(name, operation):
     dialect = DIALECTS[name]
     call = dialect.create(task(name, operation), HOOK)
-    assert (HOOK in json.dumps(call.json)) == (dialect.callbacks and operation.split()[1] not in dialect.synchronous)
+    assert (HOOK in json.dumps(call.json)) == (
+        dialect.facts.callbacks and operation.split()[1] not in dialect.facts.synchronous
+    )
     json.dumps(dialect.create(task(name, operation), None).json)
 
 
@@ -329,7 +339,7 @@ def test_options_win(name, operation):
         mistakes = dialect.validate(task(name, operation, options={"field_of_tomorrow": 1}))
         assert [mistake.path for mistake in mistakes] == ["options"]
         return
-    for field in {*mapped, "field_of_tomorrow"} - dialect.reserved:
+    for field in {*mapped, "field_of_tomorrow"} - dialect.facts.reserved:
         body = dialect.create(task(name, operation, options={field: "as said"}), HOOK).json
         assert body[field] == "as said"
 
@@ -337,8 +347,8 @@ def test_options_win(name, operation):
 @pytest.mark.parametrize(("name", "operation"), OPERATIONS)
 def test_what_is_ours_to_fill_is_refused_in_options(name, operation):
     dialect = DIALECTS[name]
-    assert "callback_url" in dialect.reserved
-    for field in dialect.reserved:
+    assert "callback_url" in dialect.facts.reserved
+    for field in dialect.facts.reserved:
         mistakes = dialect.validate(task(name, operation, options={field: "https://evil.example/"}))
         assert f"options.{field}" in [mistake.path for mistake in mistakes]
 
@@ -363,7 +373,7 @@ def test_an_operation_that_a_dialect_has_not_is_a_mistake(name):
 
 # What the provider lists -----------------------------------------------------------------------------------------
 
-LISTS = [name for name, dialect in DIALECTS.items() if dialect.lists is not None]
+LISTS = [name for name, dialect in DIALECTS.items() if isinstance(dialect, CanListJobs)]
 ROW = {"task_id": "t1", "platform": "suno", "action": "MUSIC", "submit_time": NOW.timestamp(), "data": None}
 LIST = {"success": True, "message": "", "data": {"page": 1, "page_size": 100, "total": 1, "items": [ROW]}}
 
@@ -382,13 +392,10 @@ def recalled(name, answer):
     raise AssertionError("a list without an end")
 
 
-@pytest.mark.parametrize("name", DIALECTS)
-def test_only_a_dialect_that_says_so_has_a_list(name):
+@pytest.mark.parametrize("name", LISTS)
+def test_listed_job_is_read(name):
     found = recalled(name, Reply(200, {}, raw(LIST)))
-    if name in LISTS:
-        assert [(each.external_id, each.created_at) for each in found] == [("t1", NOW.timestamp())]
-    else:
-        assert isinstance(found, UpstreamError)
+    assert [(each.external_id, each.created_at) for each in found] == [("t1", NOW.timestamp())]
 
 
 @pytest.mark.parametrize("name", LISTS)
@@ -423,15 +430,24 @@ def test_wrong_types_anywhere_in_a_list_are_survived(name, data):
         dt.datetime.fromtimestamp(each.created_at, dt.UTC)  # a time that there is
 
 
+# The base --------------------------------------------------------------------------------------------------------
+
+
+def test_dialect_has_at_most_twelve_methods():
+    methods = [name for name in vars(Dialect) if not name.startswith("_")]
+    assert len(methods) <= 12, methods
+    assert Dialect.__annotations__.keys() == {"facts"}
+
+
 # The list --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", DIALECTS)
 def test_a_dialect_is_whole(name):
     dialect = DIALECTS[name]
-    assert dialect.operations.keys() == {operation.split()[1] for other, operation in OPERATIONS if other == name}
-    assert dialect.typical_seconds.keys() <= dialect.operations.keys()
-    assert dialect.batch_size >= 1
+    assert dialect.facts.operations.keys() == {operation.split()[1] for other, operation in OPERATIONS if other == name}
+    assert dialect.facts.typical_seconds.keys() <= dialect.facts.operations.keys()
+    assert dialect.facts.batch_size >= 1
     assert len(type(dialect).__mro__) == 3, "depth of inheritance: one"
     assert recorded(name), "no recordings: record before you code"
 
@@ -455,8 +471,8 @@ def test_a_deadline_leaves_time_for_the_work(family):
     for name, operation in family.operations.items():
         serving = [dialect for dialect in DIALECTS.values() if dialect.offers(family.name, name)]
         for dialect in serving:
-            assert operation.deadline >= 5 * dialect.typical_seconds.get(name, 60.0)
-            assert operation.deadline > dialect.patience(name) + 60
+            assert operation.deadline >= 5 * dialect.facts.typical_seconds.get(name, 60.0)
+            assert operation.deadline > dialect.facts.read_timeout(name) + 60
         assert 600 < operation.deadline <= 2 * 3600
 
 

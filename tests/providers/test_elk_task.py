@@ -10,9 +10,9 @@ import pytest
 from service.cli.explain import explain
 from service.domain.errors import UpstreamError
 from service.domain.task import Failure, Result, State, Task, Update
-from service.providers import DIALECTS, FAMILIES, PROVIDERS
-from service.providers.dialect import Call, Callback, Reply
 from service.providers.elk_task import MODELS, ElkTask
+from service.providers.registry import DIALECTS, FAMILIES, PROVIDERS
+from service.providers.wire import Call, Callback, Reply
 
 RECORDINGS = Path(__file__).parents[1] / "recordings" / "any" / "elk-task"
 MESSAGES = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(RECORDINGS.glob("*.json"))}

@@ -12,8 +12,10 @@ from service.cli.explain import explain
 from service.domain.errors import AccountProblem, NotFound, Refused, Unavailable, Uncertain, Unreadable, UpstreamError
 from service.domain.task import Action, Failure, Result, State, Task, Update
 from service.domain.validation import Mistake, Schema
-from service.providers.dialect import Callback, Reply
-from service.providers.midjourney import DEADLINE, FAMILY, Proxy
+from service.providers.capabilities import CanCancel
+from service.providers.midjourney.family import DEADLINE, FAMILY
+from service.providers.midjourney.proxy import Proxy
+from service.providers.wire import Callback, Reply
 
 RECORDINGS = Path(__file__).parents[1] / "recordings" / "midjourney" / "proxy"
 MESSAGES = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(RECORDINGS.glob("*.json"))}
@@ -643,10 +645,10 @@ def test_operations_say_what_they_go_on_from_and_how_long_they_may_take():
         "image_seed": "required",
         "video": "optional",
     }
-    jobs = {known.deadline for name, known in FAMILY.operations.items() if name not in Proxy.synchronous}
+    jobs = {known.deadline for name, known in FAMILY.operations.items() if name not in Proxy.facts.synchronous}
     assert jobs == {DEADLINE} == {75 * 60}
-    assert {name for name, known in FAMILY.operations.items() if known.answer is None} == MJ.synchronous
-    assert MJ.typical_seconds.keys() == FAMILY.operations.keys() - MJ.synchronous
+    assert {name for name, known in FAMILY.operations.items() if known.answer is None} == MJ.facts.synchronous
+    assert MJ.facts.typical_seconds.keys() == FAMILY.operations.keys() - MJ.facts.synchronous
 
 
 # Follow-ups ------------------------------------------------------------------------------------------------------
@@ -707,7 +709,7 @@ def waiting(given=None, **more):
 def test_the_answer_to_a_window_is_sent_as_it_was_recorded(name):
     recorded = MESSAGES[f"submit_request.{name}"]
     given = {"prompt": "Cat"} | ({"mask": DATA} if "maskBase64" in recorded["body"] else {})
-    (call,), update = drive(MJ.answer(waiting(), given), reply(said(1, result="1689228047868174")))
+    (call,), update = drive(MJ.send_input(waiting(), given), reply(said(1, result="1689228047868174")))
     assert (f"{call.method} {call.path}", call.json) == (recorded["endpoint"], recorded["body"])
     assert call.creates
     assert update == Update(state=State.SUBMITTED, external_id="1689228047868174")
@@ -715,12 +717,12 @@ def test_the_answer_to_a_window_is_sent_as_it_was_recorded(name):
 
 def test_a_prompt_always_goes_along():
     handed_down = waiting({"action": "x", "speed": "fast"}, inherited={"prompt": "a cat"})
-    (call,), _ = drive(MJ.answer(handed_down, {"mask": DATA}), reply(said(1, result="1")))
+    (call,), _ = drive(MJ.send_input(handed_down, {"mask": DATA}), reply(said(1, result="1")))
     assert (call.path, call.json["prompt"]) == ("/mj-fast/mj/submit/modal", "a cat")
     own = task("imagine", {"prompt": "a dog"}, external_id="1")
-    (call,), _ = drive(MJ.answer(own, {}), reply(said(1, result="1")))
+    (call,), _ = drive(MJ.send_input(own, {}), reply(said(1, result="1")))
     assert call.json == {"taskId": "1", "prompt": "a dog"}
-    calls, error = drive(MJ.answer(waiting(), {"mask": DATA}))
+    calls, error = drive(MJ.send_input(waiting(), {"mask": DATA}))
     assert calls == []
     assert isinstance(error, Refused)
 
@@ -736,7 +738,7 @@ def test_a_prompt_always_goes_along():
     ],
 )
 def test_the_answer_to_a_window_can_be_refused_like_any_submit(answer, outcome):
-    _, error = drive(MJ.answer(waiting(), {"prompt": "p"}), answer)
+    _, error = drive(MJ.send_input(waiting(), {"prompt": "p"}), answer)
     assert isinstance(error, outcome)
 
 
@@ -751,7 +753,7 @@ def test_one_is_asked_about_by_itself_and_many_in_one_question():
     (call,), update = drive(MJ.poll(known("a/b ?1")), reply(row(id="a/b ?1")))
     assert (call.method, call.path, call.creates) == ("GET", "/mj/task/a%2Fb%20%3F1/fetch", False)
     assert update.state is State.RUNNING
-    many = [known(str(number)) for number in range(MJ.batch_size)]
+    many = [known(str(number)) for number in range(MJ.facts.batch_size)]
     rows = [row("SUCCESS", id=each.external_id, imageUrl=PICTURE) for each in reversed(many)]
     (call,), found = drive(MJ.poll_many(many), reply(rows))
     assert (call.method, call.path, call.creates) == ("POST", "/mj/task/list-by-condition", False)
@@ -856,11 +858,8 @@ def test_an_action_on_one_of_several_jobs_goes_to_that_one():
     assert mistake.path == "parent_id"
 
 
-def test_a_gateway_has_no_cancel():
-    calls, error = drive(MJ.cancel(known("1")))
-    assert calls == []
-    assert isinstance(error, Refused)
-    assert not MJ.cancels
+def test_gateway_has_no_cancel():
+    assert not isinstance(MJ, CanCancel)
 
 
 def test_the_same_news_twice_is_the_same_update():

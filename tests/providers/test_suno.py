@@ -15,8 +15,11 @@ from service.cli.explain import explain
 from service.domain.errors import UpstreamError
 from service.domain.task import Result, State, Task, Update
 from service.domain.validation import Mistake, Schema
-from service.providers.dialect import Balance, Callback, Reply
-from service.providers.suno import FAMILY, NewApi, NewApiRaw, SunoApi
+from service.providers.suno.family import FAMILY
+from service.providers.suno.newapi import NewApi
+from service.providers.suno.newapi_raw import NewApiRaw
+from service.providers.suno.sunoapi import SunoApi
+from service.providers.wire import Balance, Callback, Reply
 
 RECORDINGS = Path(__file__).parents[1] / "recordings" / "suno"
 MESSAGES = {
@@ -562,7 +565,7 @@ def test_kies_signature_is_of_the_id_and_the_time_and_of_nothing_else():
         SunoApi().verify_signature(signed(stage("complete", [{"audio_url": "https://evil.example/a.mp3"}])), KEY)
         is True
     )
-    assert SunoApi().confirms, "and so it is never believed"
+    assert SunoApi().facts.confirms, "and so it is never believed"
     assert SunoApi().verify_signature(signed({"data": {"taskId": "t1", "callbackType": "complete"}}), KEY) is True
     assert SunoApi().verify_signature(dataclasses.replace(genuine, received_at=None), KEY) is True
 
@@ -705,7 +708,7 @@ def said(message):
 def test_recorded_requests_can_be_said_in_our_names(name):
     message, dialect = MESSAGES[name], DIALECTS[MESSAGES[name]["dialect"]]
     if name in NOT_OURS:
-        assert "upload" not in dialect.operations
+        assert "upload" not in dialect.facts.operations
         return
     if name in FOLLOW_UPS:
         operation, given, earlier = FOLLOW_UPS[name]
@@ -720,7 +723,7 @@ def test_recorded_requests_can_be_said_in_our_names(name):
     call = dialect.create(wanted, HOOK)
     assert f"{call.method} {call.path}" == message["endpoint"].rstrip("/")
     expected = said(message)
-    if operation not in dialect.synchronous and dialect.name == "newapi":
+    if operation not in dialect.facts.synchronous and dialect.facts.name == "newapi":
         expected["notify_hook"] = HOOK
     assert call.json == expected
 
@@ -822,14 +825,15 @@ def test_a_clip_is_one_of_the_parents(dialect):
     assert inherit(task("extend"), parent())["clip"] == "c1"
     assert inherit(task("extend", {"clip": "c2"}), parent())["clip"] == "c2"
     [mistake] = inherit(task("extend", {"clip": "c0"}), parent())
-    assert mistake == Mistake("input.clip", "is none of the parent's clips: it has c1, c2")
+    assert mistake == Mistake("input.clip", "is not one of the parent's clips: it has c1, c2")
     [mistake] = inherit(task("extend"), task("lyrics", results=(Result("text", text="coo"),)))
-    assert mistake == Mistake("parent_id", "a task of lyrics has no clip to go on from")
+    assert mistake == Mistake("parent_id", "a task of lyrics has no clip to continue")
 
 
 def test_the_raw_protocol_takes_the_same_bodies_by_other_routes():
     calls = {
-        operation: NewApiRaw().create(task(operation, {"clip": "c1"}), HOOK) for operation in NewApiRaw().operations
+        operation: NewApiRaw().create(task(operation, {"clip": "c1"}), HOOK)
+        for operation in NewApiRaw().facts.operations
     }
     assert calls["music"].path == "/suno/generate"
     assert NewApiRaw().create(task("music", {"prompt": "p"}), None).path == "/suno/generate/description-mode"
@@ -1098,8 +1102,8 @@ def test_a_wait_that_the_vendor_asks_for_is_handed_on():
 
 
 def test_who_calls_back_and_who_is_believed():
-    assert [name for name, dialect in DIALECTS.items() if dialect.callbacks] == ["newapi", "sunoapi"]
-    assert all(dialect.confirms for dialect in DIALECTS.values() if dialect.callbacks)
+    assert [name for name, dialect in DIALECTS.items() if dialect.facts.callbacks] == ["newapi", "sunoapi"]
+    assert all(dialect.facts.confirms for dialect in DIALECTS.values() if dialect.facts.callbacks)
 
 
 def test_names_that_users_know_from_elsewhere():

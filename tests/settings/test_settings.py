@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr, ValidationError
 
-from service.providers import PROVIDERS
+from service.providers.registry import PROVIDERS
 from service.settings.example import example
 from service.settings.load import OTHER_VARIABLES, SettingsError, load
 from service.settings.model import Settings, UpstreamSettings

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.domain.task import Task
 from service.store import tasks as task_store
 from service.store.database import Database
-from service.store.writer import Writer
+from service.store.writer import Writers
 from tests.support.values import a_task, opened
 
 LOCKED = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
@@ -40,8 +40,8 @@ async def test_a_transaction_that_loses_in_a_ring_is_made_again(postgresql_url: 
     await other.execute(
         "SET deadlock_timeout = '60s'; BEGIN; UPDATE upstreams SET credit = credit + 1 WHERE name = 'b'"
     )
-    async with opened(postgresql_url) as database, Writer(database).running() as writer:
-        doing = asyncio.create_task(writer.do(slow_down, "x"))
+    async with opened(postgresql_url) as database, Writers(database).running() as writers:
+        doing = asyncio.create_task(writers.journeys.batch(slow_down, "x"))
         await waiting(watcher, 1)
         await other.execute("UPDATE upstreams SET credit = credit + 1 WHERE name = 'a'")
         await other.execute("COMMIT")

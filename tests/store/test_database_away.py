@@ -11,21 +11,20 @@ from service.flows import polling
 from service.flows.concurrency import TaskPool
 from service.flows.submission import run as submission_run
 from service.store.database import Database, StoreUnavailable
-from service.store.writer import Batch, Writer
+from service.store.writer import Batch, Submit, name_of
 from tests.support.world import JOB_SECONDS, World
+from tests.support.writers import intercepted
 
 
-class Away(Writer):
+class Away:
     """Breaks off one kind of write: before it begins, before its commit, or after it."""
 
-    def __init__(self, writer: Writer) -> None:
-        self._writer = writer
+    def __init__(self) -> None:
         self.breaks: tuple[str, str] | None = None
         """The name of the function, and ``before``, ``undone`` or ``after``."""
 
-    async def do(self, batch: Batch[Any, Any], item: Any) -> Any:
-        name = getattr(batch, "func", batch).__name__
-        when = self.breaks[1] if self.breaks is not None and self.breaks[0] == name else None
+    async def around(self, submit: Submit, function: Batch[Any, Any], item: Any) -> Any:
+        when = self.breaks[1] if self.breaks is not None and self.breaks[0] == name_of(function) else None
         if when is not None:
             self.breaks = None
         if when == "before":
@@ -33,21 +32,20 @@ class Away(Writer):
         if when == "undone":
 
             async def undone(connection: AsyncConnection, items: Sequence[Any]) -> Sequence[Any]:
-                await batch(connection, items)
+                await function(connection, items)
                 raise StoreUnavailable("away")
 
-            return await self._writer.do(undone, item)
-        answer = await self._writer.do(batch, item)
+            return await submit(undone, item)
+        answer = await submit(function, item)
         if when == "after":
             raise StoreUnavailable("away")
         return answer
 
-    do_first = do
-
 
 @pytest.fixture
 def away(world: World) -> Away:
-    found = world.context.writer = Away(world.context.writer)
+    found = Away()
+    world.context.writers = intercepted(world.context.writers, found.around)
     return found
 
 

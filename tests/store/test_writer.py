@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.domain.task import Task
 from service.store import tasks as task_store
 from service.store.database import Database, StoreBusy, StoreUnavailable, out_of_reach
-from service.store.writer import BATCH_SIZE, MAX_WAITING, Writer
+from service.store.writer import BATCH_SIZE, MAX_WAITING, Writers
 from tests.conftest import run_sql
 from tests.support.values import a_task, opened
 
@@ -45,12 +45,12 @@ async def stored(database: Database) -> int:
 async def test_many_writes_share_a_commit_and_are_answered_after_it(database: Database) -> None:
     noted = happenings(database)
 
-    async def write(writer: Writer) -> None:
-        await writer.do(task_store.accept, a_task())
+    async def write(writers: Writers) -> None:
+        await writers.requests.batch(task_store.accept, a_task())
         noted.append("answer")
 
-    async with Writer(database).running() as writer:
-        await asyncio.gather(*(write(writer) for _ in range(BATCH_SIZE)))
+    async with Writers(database).running() as writers:
+        await asyncio.gather(*(write(writers) for _ in range(BATCH_SIZE)))
     assert noted == ["commit", *["answer"] * BATCH_SIZE]
     assert await stored(database) == BATCH_SIZE
 
@@ -62,22 +62,24 @@ async def test_a_batch_is_bounded(database: Database) -> None:
         sizes.append(len(items))
         return list(items)
 
-    async with Writer(database).running() as writer:
-        answers = await asyncio.gather(*(writer.do(count, number) for number in range(3 * BATCH_SIZE + 1)))
+    async with Writers(database).running() as writers:
+        answers = await asyncio.gather(*(writers.requests.batch(count, number) for number in range(3 * BATCH_SIZE + 1)))
     assert answers == list(range(3 * BATCH_SIZE + 1))
     assert sizes == [BATCH_SIZE, BATCH_SIZE, BATCH_SIZE, 1]
 
 
 async def test_a_poisonous_item_fails_alone(database: Database) -> None:
     noted = happenings(database)
-    async with Writer(database).running() as writer:
+    async with Writers(database).running() as writers:
         items = [a_task(), a_task(), BROKEN, a_task()]
-        answers = await asyncio.gather(*(writer.do(task_store.accept, each) for each in items), return_exceptions=True)
+        answers = await asyncio.gather(
+            *(writers.requests.batch(task_store.accept, each) for each in items), return_exceptions=True
+        )
         assert isinstance(answers[2], IntegrityError)
         assert [answers[number].task.id for number in (0, 1, 3)] == [items[number].id for number in (0, 1, 3)]  # type: ignore[union-attr]
         assert await stored(database) == 3
         assert noted[:5] == ["rollback", "commit", "commit", "rollback", "commit"]  # the batch, then each in its own
-        assert (await writer.do(task_store.accept, a_task())).new
+        assert (await writers.requests.batch(task_store.accept, a_task())).new
 
 
 async def test_different_writes_share_a_transaction_and_fail_together_before_they_are_tried_apart(
@@ -87,9 +89,11 @@ async def test_different_writes_share_a_transaction_and_fail_together_before_the
         await connection.execute(text("SELECT nonsense FROM nowhere"))
         return [None]
 
-    async with Writer(database).running() as writer:
+    async with Writers(database).running() as writers:
         answers = await asyncio.gather(
-            writer.do(task_store.accept, a_task()), writer.do(nonsense, 1), return_exceptions=True
+            writers.requests.batch(task_store.accept, a_task()),
+            writers.requests.batch(nonsense, 1),
+            return_exceptions=True,
         )
     assert isinstance(answers[1], Exception)
     assert not isinstance(answers[0], Exception)
@@ -97,15 +101,15 @@ async def test_different_writes_share_a_transaction_and_fail_together_before_the
 
 
 async def test_more_than_may_wait_are_sent_away_at_once(database: Database) -> None:
-    writer = Writer(database)  # it does not run: nothing is taken off the line
-    waiting = [asyncio.create_task(writer.do(task_store.accept, BROKEN)) for _ in range(MAX_WAITING)]
+    writers = Writers(database)  # it does not run: nothing is taken off the line
+    waiting = [asyncio.create_task(writers.requests.batch(task_store.accept, BROKEN)) for _ in range(MAX_WAITING)]
     await asyncio.sleep(0)
     with pytest.raises(StoreBusy):
-        await asyncio.wait_for(writer.do(task_store.accept, BROKEN), 1)
+        await asyncio.wait_for(writers.requests.batch(task_store.accept, BROKEN), 1)
     for each in waiting:
         each.cancel()
     await asyncio.gather(*waiting, return_exceptions=True)
-    async with writer.running():  # whoever has gone away is not written for
+    async with writers.running():  # whoever has gone away is not written for
         pass
     assert await stored(database) == 0
 
@@ -124,10 +128,10 @@ class Slow:
 
 async def test_a_waiter_that_goes_away_takes_nobody_along(database: Database) -> None:
     slow, noted = Slow(), happenings(database)
-    async with Writer(database).running() as writer:
-        under_way = [asyncio.create_task(writer.do(slow.accept, a_task())) for _ in range(2)]
+    async with Writers(database).running() as writers:
+        under_way = [asyncio.create_task(writers.requests.batch(slow.accept, a_task())) for _ in range(2)]
         await slow.begun.wait()
-        waiting = [asyncio.create_task(writer.do(task_store.accept, a_task())) for _ in range(3)]
+        waiting = [asyncio.create_task(writers.requests.batch(task_store.accept, a_task())) for _ in range(3)]
         await asyncio.sleep(0)
         under_way[0].cancel()
         waiting[0].cancel()
@@ -139,38 +143,40 @@ async def test_a_waiter_that_goes_away_takes_nobody_along(database: Database) ->
 
 
 async def test_what_is_under_way_or_waits_at_the_end_is_committed(database: Database) -> None:
-    slow, writer = Slow(), Writer(database)
-    async with writer.running():
-        under_way = asyncio.create_task(writer.do(slow.accept, a_task()))
+    slow, writers = Slow(), Writers(database)
+    async with writers.running():
+        under_way = asyncio.create_task(writers.requests.batch(slow.accept, a_task()))
         await slow.begun.wait()
-        waiting = [asyncio.create_task(writer.do(task_store.accept, a_task())) for _ in range(BATCH_SIZE + 1)]
+        waiting = [
+            asyncio.create_task(writers.requests.batch(task_store.accept, a_task())) for _ in range(BATCH_SIZE + 1)
+        ]
         await asyncio.sleep(0)
         asyncio.get_running_loop().call_soon(slow.go_on.set)
     answers = await asyncio.gather(under_way, *waiting)
     assert all(each.new for each in answers)
     assert await stored(database) == BATCH_SIZE + 2
     with pytest.raises(StoreBusy, match="shutting down"):
-        await writer.do(task_store.accept, a_task())
+        await writers.requests.batch(task_store.accept, a_task())
 
 
 async def test_a_database_that_is_away_fails_everybody_once_and_is_found_again(postgresql_url: str) -> None:
-    async with opened(postgresql_url) as database, Writer(database).running() as writer:
-        await writer.do(task_store.accept, a_task())
+    async with opened(postgresql_url) as database, Writers(database).running() as writers:
+        await writers.requests.batch(task_store.accept, a_task())
         noted = happenings(database)
         others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
         await run_sql(postgresql_url, others)
-        writes = (writer.do(task_store.accept, a_task()) for _ in range(20))
+        writes = (writers.requests.batch(task_store.accept, a_task()) for _ in range(20))
         answers = await asyncio.gather(*writes, return_exceptions=True)
         assert {type(each) for each in answers} == {StoreUnavailable}
         assert "commit" not in noted
-        assert (await writer.do(task_store.accept, a_task())).new
+        assert (await writers.requests.batch(task_store.accept, a_task())).new
         assert await stored(database) == 2
 
 
 async def test_a_database_that_never_was_there_is_said_to_be_away() -> None:
-    async with opened("postgresql://nobody@127.0.0.1:1/nothing") as database, Writer(database).running() as writer:
+    async with opened("postgresql://nobody@127.0.0.1:1/nothing") as database, Writers(database).running() as writers:
         with pytest.raises(StoreUnavailable):
-            await writer.do(task_store.accept, a_task())
+            await writers.requests.batch(task_store.accept, a_task())
 
 
 def test_what_sqlite_calls_operational_is_told_apart(tmp_path: Path) -> None:

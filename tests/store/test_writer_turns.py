@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.store import callbacks as callback_store
 from service.store import tasks as task_store
 from service.store.database import Database
-from service.store.writer import PATIENCE, Batch, Writer
+from service.store.writer import JOURNEYS_WAIT, Batch, Writers
 from tests.support.values import a_callback, a_task, new_id, opened
 
 SOON = 2.0
@@ -62,9 +62,9 @@ async def never_empty(ask: Ask, batch: Batch[None, None], lines: Lines) -> Async
 
 
 @pytest.fixture
-async def writer(sqlite_url: str) -> AsyncIterator[Writer]:
+async def writers(sqlite_url: str) -> AsyncIterator[Writers]:
     database = Database(sqlite_url)
-    yield Writer(database)
+    yield Writers(database)
     await database.close()
 
 
@@ -98,39 +98,39 @@ async def test_whoever_waits_at_a_door_shares_a_commit(database_url: str, door: 
     commits: list[object] = []
     async with opened(database_url) as database:
         event.listen(database.writer.sync_engine, "commit", commits.append)
-        writer = Writer(database)
-        asked = [asyncio.ensure_future(writer.do_first(batch, made())) for _ in range(64)]
+        writers = Writers(database)
+        asked = [asyncio.ensure_future(writers.requests.batch(batch, made())) for _ in range(64)]
         await asyncio.sleep(0)
-        async with writer.running():
+        async with writers.running():
             await asyncio.gather(*asked)
     assert len(commits) == 1
 
 
-async def test_who_waits_at_a_door_goes_before_a_journey_that_came_earlier(writer: Writer) -> None:
+async def test_who_waits_at_a_door_goes_before_a_journey_that_came_earlier(writers: Writers) -> None:
     lines = Lines()
     asked = [
-        asyncio.ensure_future(writer.do(lines.journey, None)),
-        asyncio.ensure_future(writer.do_first(lines.door, None)),
+        asyncio.ensure_future(writers.journeys.batch(lines.journey, None)),
+        asyncio.ensure_future(writers.requests.batch(lines.door, None)),
     ]
     await asyncio.sleep(0)
-    async with writer.running():
+    async with writers.running():
         await asyncio.gather(*asked)
     assert lines.happened == ["door", "journey"]
 
 
-async def test_doors_that_never_rest_do_not_starve_a_journey(writer: Writer) -> None:
-    lines = Lines(seconds=PATIENCE / 10)
-    async with writer.running(), never_empty(writer.do_first, lines.door, lines):
+async def test_doors_that_never_rest_do_not_starve_a_journey(writers: Writers) -> None:
+    lines = Lines(seconds=JOURNEYS_WAIT / 10)
+    async with writers.running(), never_empty(writers.requests.batch, lines.door, lines):
         before = len(lines.happened)
-        await asyncio.wait_for(writer.do(lines.journey, None), SOON)
+        await asyncio.wait_for(writers.journeys.batch(lines.journey, None), SOON)
         doors_before_it = lines.happened.index("journey") - before
     assert doors_before_it > 2
 
 
-async def test_journeys_that_are_always_late_do_not_starve_a_door(writer: Writer) -> None:
-    lines = Lines(seconds=PATIENCE * 1.2)
-    async with writer.running(), never_empty(writer.do, lines.journey, lines):
-        await asyncio.wait_for(writer.do(lines.journey, None), SOON)
+async def test_journeys_that_are_always_late_do_not_starve_a_door(writers: Writers) -> None:
+    lines = Lines(seconds=JOURNEYS_WAIT * 1.2)
+    async with writers.running(), never_empty(writers.journeys.batch, lines.journey, lines):
+        await asyncio.wait_for(writers.journeys.batch(lines.journey, None), SOON)
         before = len(lines.happened)
-        await asyncio.wait_for(writer.do_first(lines.door, None), SOON)
+        await asyncio.wait_for(writers.requests.batch(lines.door, None), SOON)
     assert "door" in lines.happened[before : before + 2]

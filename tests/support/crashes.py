@@ -8,8 +8,9 @@ import httpx
 from service.app import application
 from service.flows.context import Context
 from service.http.client import Http
-from service.store.writer import Batch, Writer
+from service.store.writer import Batch, Submit, Writers
 from tests.support.world import World
+from tests.support.writers import intercepted
 
 DEADLINE = 400
 """Seconds after which a task of these tests expires."""
@@ -41,20 +42,17 @@ class CrashPoint:
         self.check()
 
 
-class CrashingWriter(Writer):
-    """Commit, and die right after when that step is the last."""
+def crashing(writers: Writers, crash_point: CrashPoint) -> Writers:
+    """Return writers that commit, and die right after when that step is the last."""
 
-    def __init__(self, writer: Writer, crash_point: CrashPoint) -> None:
-        self._writer, self._fate = writer, crash_point
-
-    async def do(self, batch: Batch[Any, Any], item: Any) -> Any:
-        self._fate.check()
-        answer = await self._writer.do(batch, item)
+    async def around(submit: Submit, function: Batch[Any, Any], item: Any) -> Any:
+        crash_point.check()
+        answer = await submit(function, item)
         if answer != []:  # a claim that found nothing is no step
-            self._fate.step()
+            crash_point.step()
         return answer
 
-    do_first = do
+    return intercepted(writers, around)
 
 
 class CrashingNetwork(httpx.AsyncBaseTransport):
@@ -88,6 +86,6 @@ class CrashingServer(httpx.AsyncBaseTransport):
 def start_process(world: World, healthy: Context, crash_point: CrashPoint) -> None:
     """Start a process with this crash_point over the same database, network and clock."""
     client = httpx.AsyncClient(transport=CrashingNetwork(world.edge, crash_point), follow_redirects=False)
-    writer = CrashingWriter(healthy.writer, crash_point)
-    world.context = dataclasses.replace(healthy, writer=writer, http=Http(client, client, client), _batches={})
+    writers = crashing(healthy.writers, crash_point)
+    world.context = dataclasses.replace(healthy, writers=writers, http=Http(client, client, client))
     world.edge.hosts["dovecote.test"] = CrashingServer(world.context, crash_point)

@@ -19,6 +19,7 @@ from typing import Any
 import httpx
 from sqlalchemy import delete
 
+from service.domain.changes import Change, SubmissionFailed
 from service.domain.task import ENDED, State, Submission, Task
 from service.http.client import Http
 from service.sandbox import Faults, InProcessTransport, Sandbox
@@ -26,8 +27,9 @@ from service.store import queue
 from service.store.database import Database, StoreUnavailable
 from service.store.migrate import migrate
 from service.store.tables import metadata
-from service.store.writer import Batch, Writer
+from service.store.writer import Batch, Submit, Writers, name_of
 from tests.support.world import JOB_SECONDS, World, _post
+from tests.support.writers import arguments_of, intercepted
 
 PAGE = Path(__file__).parents[2] / "docs" / "fault-matrix.md"
 DEADLINE = 400
@@ -173,30 +175,27 @@ class Network(httpx.AsyncBaseTransport):
         return response
 
 
-class Scribe(Writer):
-    """Writes, unless the process is to die or the database to be away just then."""
+def staged(writers: Writers, stage: "Stage") -> Writers:
+    """Return writers whose process may die, or whose database may be away, at a moment of the stage's choice."""
 
-    def __init__(self, writer: Writer, stage: "Stage") -> None:
-        self._writer, self._stage = writer, stage
-
-    async def do(self, batch: Batch[Any, Any], item: Any) -> Any:
-        what = batch.func.__name__ if isinstance(batch, functools.partial) else ""
-        planning, answered = what == "_plan_and_write" and bool(item.claimed), what == "apply" and _is_answer(item)
-        if (planning and self._stage.now("dies unwritten")) or (answered and self._stage.now("dies answered")):
-            raise self._stage.death()
-        if answered and self._stage.now("no database"):
+    async def around(submit: Submit, function: Batch[Any, Any], item: Any) -> Any:
+        name = name_of(function)
+        planned = arguments_of(item)[1] if name == "_plan_and_write" else None
+        planning, answered = planned is not None and bool(planned.claimed), name == "apply" and _is_answer(item)
+        if (planning and stage.now("dies unwritten")) or (answered and stage.now("dies answered")):
+            raise stage.death()
+        if answered and stage.now("no database"):
             raise StoreUnavailable("away")
-        answer = await self._writer.do(batch, item)
-        if planning and item.handovers and self._stage.now("dies unsent"):
-            raise self._stage.death()
+        answer = await submit(function, item)
+        if planned is not None and planning and planned.handovers and stage.now("dies unsent"):
+            raise stage.death()
         return answer
 
-    async def do_first(self, batch: Batch[Any, Any], item: Any) -> Any:
-        return await self._writer.do_first(batch, item)
+    return intercepted(writers, around)
 
 
-def _is_answer(news: Any) -> bool:
-    return news.proves is not None or news.settles is not None
+def _is_answer(change: Change) -> bool:
+    return change.evidence is not None or isinstance(change, SubmissionFailed)
 
 
 _AT_DOVECOTE = frozenset({"dies unwritten", "dies unsent", "dies answered", "no database"})
@@ -221,7 +220,7 @@ class Stage:
         for host, name in HOSTS.items():
             world.edge.hosts[host] = Network(self, self.sandboxes[name])
         world.context = dataclasses.replace(
-            world.context, writer=Scribe(world.context.writer, self), http=Http(outside, outside, outside), _batches={}
+            world.context, writers=staged(world.context.writers, self), http=Http(outside, outside, outside)
         )
 
     @classmethod

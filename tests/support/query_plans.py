@@ -31,7 +31,7 @@ async def fill(connection: AsyncConnection) -> None:
     await callback_store.receive(connection, [a_callback(due_at=later(10_000))])
     await message_store.insert(connection, [a_message(task, due_at=later(10_000))])
     endpoint = Endpoint(id=new_id(), client="seed", url="http://x", secret="s", created_at=NOW, updated_at=NOW)
-    await endpoints.register(connection, [endpoint], most=9)
+    await endpoints.register(connection, endpoint, most=9)
     [message] = await message_store.of_task(connection, task.id)
     await attempt_store.record(
         connection,

@@ -9,7 +9,8 @@ from typing import Any
 from service.domain.events import Event, rfc3339
 from service.domain.schedules import LATE_WATCH, LEASE
 from service.domain.task import ENDED, State, Submission, Task
-from service.providers import DIALECTS
+from service.providers.capabilities import CanCancel
+from service.providers.registry import DIALECTS
 from service.store.callbacks import Received
 from service.store.tasks import row_of
 from service.store.webhooks.messages import Message
@@ -172,7 +173,7 @@ _ALIVE = frozenset({State.SUBMITTED, State.RUNNING, State.SUCCEEDED})
 
 def _is_stopped(extra: Submission) -> bool:
     """Whether an extra job is cancelled where it runs as soon as it is known."""
-    return DIALECTS[extra.dialect].cancels
+    return isinstance(DIALECTS[extra.dialect], CanCancel)
 
 
 def may_have_bought(events: Sequence[Event]) -> int:

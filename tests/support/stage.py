@@ -27,7 +27,7 @@ from service.flows.submission import duplicates
 from service.flows.submission import run as submission_run
 from service.flows.webhooks import dispatch
 from service.http.client import Http
-from service.providers.dialect import UNREACHABLE_CALLBACK
+from service.providers.wire import UNREACHABLE_CALLBACK
 from service.sandbox import InProcessTransport, Receiver, Sandbox
 from service.store import queue, tables
 from service.store.callbacks import Received
@@ -35,7 +35,7 @@ from service.store.database import Database
 from service.store.submissions import submission_of
 from service.store.tasks import task_of
 from service.store.webhooks.messages import Message
-from tests.support.crashes import Crash, CrashingNetwork, CrashingServer, CrashingWriter, CrashPoint
+from tests.support.crashes import Crash, CrashingNetwork, CrashingServer, CrashPoint, crashing
 from tests.support.replay import Kept
 from tests.support.world import JOB_SECONDS, World
 
@@ -259,11 +259,10 @@ class Stage:
         client = httpx.AsyncClient(transport=CrashingNetwork(self.world.edge, self.fate), follow_redirects=False)
         context = dataclasses.replace(
             self._immortal,
-            writer=CrashingWriter(self._immortal.writer, self.fate),
+            writers=crashing(self._immortal.writers, self.fate),
             http=Http(client, client, client),
             upstreams=upstreams_of(self._immortal.settings),
             _last_id=last,
-            _batches={},
         )
         self.world.context = context
         self.world.edge.hosts["dovecote.test"] = CrashingServer(context, self.fate)

@@ -35,7 +35,7 @@ from service.store import submissions as submission_store
 from service.store import tasks as task_store
 from service.store.database import Database
 from service.store.webhooks import messages as message_store
-from service.store.writer import Writer
+from service.store.writer import Writers
 
 WEBHOOK_SECRET = "whsec_" + "c2VjcmV0LW9mLXRoZS10ZXN0cy1zZWNyZXQ="
 PUBLIC_URL = "http://dovecote.test"
@@ -154,12 +154,12 @@ class World:
         receiver = Receiver(WEBHOOK_SECRET)
         configured = settings_for(database_url, **settings)
         database = Database(configured.database_url)
-        writer = Writer(database)
-        async with outside, _closing(database), writer.running():
+        writers = Writers(database)
+        async with outside, _closing(database), writers.running():
             context = Context(
                 settings=configured,
                 database=database,
-                writer=writer,
+                writers=writers,
                 http=Http(purchases=outside, questions=outside, messages=outside),
                 tokens=Tokens("callback-secret-of-the-tests"),
                 webhook_secret=WEBHOOK_SECRET,

@@ -30,9 +30,9 @@ from service.http import client as http_client
 from service.http.client import Http, send
 from service.http.ssrf.guard import Guard
 from service.http.ssrf.policy import Rules
-from service.providers import DIALECTS
-from service.providers.dialect import Reply
 from service.providers.newapi import errors as newapi_errors
+from service.providers.registry import DIALECTS
+from service.providers.wire import Reply
 from service.settings.load import SettingsError
 from service.store import callbacks as callback_store
 from service.store import queue
@@ -513,7 +513,7 @@ async def test_a_task_that_was_cancelled_in_time_has_no_submission(world: World)
     """
     task = await world.submit()
     now = world.clock()
-    [claimed] = await world.context.writer.do(submission_run._claim, (now, now, 1))
+    [claimed] = await world.context.writers.journeys.run(queue.claim_tasks, "submit", now=now, until=now, most=1)
     assert (await world.client.post(f"/v1/tasks/{task.id}/cancel")).status_code == 200
     planned = submission_run.Round([claimed], 0)
     await submission_run._begin(world.context, planned)
@@ -689,10 +689,10 @@ async def test_a_task_that_cannot_be_planned_stops_no_other(world: World, monkey
     tasks = sorted([await world.submit(), await world.submit()], key=lambda task: task.id)
     plan = submission_run.plan
 
-    def planned(context: Any, task: Task, *how: Any, **more: Any) -> Any:
+    def planned(task: Task, *how: Any, **more: Any) -> Any:
         if task.id == tasks[0].id:
             raise KeyError(task.family)
-        return plan(context, task, *how, **more)
+        return plan(task, *how, **more)
 
     monkeypatch.setattr(submission_run, "plan", planned)
     for _ in range(3):

@@ -17,8 +17,8 @@ import pytest
 
 from service.domain.task import State, Task
 from service.sandbox import Faults, Job, Receiver
+from service.store import circuits as circuit_store
 from service.store import tasks as task_store
-from service.store import upstreams as upstream_store
 from service.store.tasks import Filter
 from tests.support.crashes import DEADLINE, LONGEST_LEASE, Crash, CrashPoint, start_process
 from tests.support.routes import THREE_UPSTREAMS, Route
@@ -50,7 +50,7 @@ async def keeps_failing(route: Route) -> None:
     """Open the circuit of the only upstream."""
     at = route.world.clock()
     async with route.world.context.database.writing() as connection:
-        await upstream_store.record_failures(connection, [("elkapi", AGGREGATOR, at)] * 5)
+        await circuit_store.record_failures(connection, [("elkapi", AGGREGATOR, at)] * 5)
 
 
 STORIES = {

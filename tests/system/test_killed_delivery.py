@@ -69,7 +69,7 @@ async def owe(url: str, hook: str) -> list[Message]:
         messages.append(dataclasses.replace(message, **more))
     await keep(database, task)
     async with database.writing() as connection:
-        await endpoints.register(connection, [endpoint], most=9)
+        await endpoints.register(connection, endpoint, most=9)
         await message_store.insert(connection, messages)
     await database.close()
     return messages

@@ -28,7 +28,7 @@ from service.flows.submission import run as submission_run
 from service.flows.submission.cancel import cancel
 from service.flows.webhooks import dispatch
 from service.sandbox import Receiver
-from service.store.writer import Writer
+from service.store.writer import Writers
 from tests.support.values import opened
 from tests.support.world import JOB_SECONDS, World
 
@@ -157,8 +157,8 @@ async def judge(world: World, task: Task, *, cancelled: bool) -> None:
 @contextlib.asynccontextmanager
 async def another_process(world: World, url: str) -> AsyncIterator[World]:
     """Work on the same database, with the same sandbox and clock, through connections and a writer of its own."""
-    async with opened(url) as database, Writer(database).running() as writer:
-        own = {"database": database, "writer": writer, "signals": Signals(), "statistics": Statistics(), "_batches": {}}
+    async with opened(url) as database, Writers(database).running() as writers:
+        own = {"database": database, "writers": writers, "signals": Signals(), "statistics": Statistics()}
         yield dataclasses.replace(world, context=dataclasses.replace(world.context, **own))
 
 

@@ -16,8 +16,8 @@ from service.app import application
 from service.domain.api_key import write_key
 from service.flows import render
 from service.flows.webhooks import payload
-from service.logs import Discreet, log_to_standard_error
-from service.providers import DIALECTS
+from service.logs import SafeFormatter, log_to_standard_error
+from service.providers.registry import DIALECTS
 from service.sandbox.faults import FAULTS
 from service.store import api_keys, tables
 from service.store import tasks as task_store
@@ -47,7 +47,7 @@ class Heard(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__()
-        self.setFormatter(Discreet())
+        self.setFormatter(SafeFormatter())
         self.lines: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -279,7 +279,7 @@ async def refusals(world: World, broken: Any) -> list[BaseException]:
     """Have the database refuse a row by a rule, a value by its type, and a statement."""
 
     async def by_rule() -> None:
-        await world.context.writer.do(task_store.accept, broken)
+        await world.context.writers.requests.batch(task_store.accept, broken)
 
     async def by_type() -> None:
         async with world.context.database.writing() as connection:
@@ -323,7 +323,7 @@ def test_a_traceback_tells_the_kinds_the_places_and_the_order_of_errors() -> Non
         except SimpleError as error:
             raise ExceptionGroup(INPUT["prompt"], [error, ValueError(INPUT["prompt"])]) from None
     except ExceptionGroup as group:
-        told = Discreet().formatException((type(group), group, group.__traceback__))
+        told = SafeFormatter().formatException((type(group), group, group.__traceback__))
     lines = told.splitlines()
     assert INPUT["prompt"] not in told
     assert "in first" in told
@@ -332,7 +332,7 @@ def test_a_traceback_tells_the_kinds_the_places_and_the_order_of_errors() -> Non
     )
     assert lines.count("one of several:") == 2
     assert lines[-1] == "ValueError"
-    assert Discreet().formatException((None, None, None)) == ""
+    assert SafeFormatter().formatException((None, None, None)) == ""
 
 
 class SimpleError(Exception):

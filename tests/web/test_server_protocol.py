@@ -32,9 +32,9 @@ async def world(sqlite_url: str) -> AsyncIterator[World]:
 
 @pytest.fixture
 async def port(world: World, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[int]:
-    monkeypatch.setattr(server_protocol, "HEAD_SECONDS", SHORT)
-    monkeypatch.setattr(server_protocol, "READER_SECONDS", SHORT)
-    monkeypatch.setattr(request_body, "LONGEST_PAUSE", SHORT)
+    monkeypatch.setattr(server_protocol, "HEAD_TIMEOUT", SHORT)
+    monkeypatch.setattr(server_protocol, "WRITE_TIMEOUT", SHORT)
+    monkeypatch.setattr(request_body, "MAX_PAUSE", SHORT)
     async with served(application(world.context)) as number:
         yield number
 
@@ -116,7 +116,7 @@ async def test_a_head_has_to_end(port: int, pieces: tuple[bytes, ...], answer: b
 
 @pytest.mark.parametrize("endless", [b"X: " + b"y" * 8000 + b"\r\n", b"y" * 8000], ids=["headers", "one header"])
 async def test_a_head_has_to_be_small(port: int, monkeypatch: pytest.MonkeyPatch, endless: bytes) -> None:
-    monkeypatch.setattr(server_protocol, "HEAD_SECONDS", PATIENCE)
+    monkeypatch.setattr(server_protocol, "HEAD_TIMEOUT", PATIENCE)
     async with Line.to(port) as line:
         line.writer.write(HEAD + b"X-Long: ")
         said = await until_let_go(line, endless)
@@ -125,7 +125,7 @@ async def test_a_head_has_to_be_small(port: int, monkeypatch: pytest.MonkeyPatch
 
 async def test_what_is_no_body_has_to_be_small_within_one_too(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Extensions of chunks and trailers grow beside the body, which alone is counted where it is read."""
-    monkeypatch.setattr(request_body, "LONGEST_PAUSE", PATIENCE)
+    monkeypatch.setattr(request_body, "MAX_PAUSE", PATIENCE)
     for endless in (b"1;" + b"x" * 9000 + b"\r\na\r\n", b"0\r\n" + b"X: " + b"y" * 9000 + b"\r\n"):
         async with Line.to(port) as line:
             line.writer.write(HEAD + b"Transfer-Encoding: chunked\r\n\r\n")
@@ -147,7 +147,7 @@ async def test_a_body_has_to_come(port: int) -> None:
 
 
 async def test_a_body_has_to_end(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(request_body, "LONGEST_BODY", SHORT * 3)
+    monkeypatch.setattr(request_body, "MAX_DURATION", SHORT * 3)
     async with Line.to(port) as line:
         line.writer.write(HEAD + b"Content-Length: 100000\r\n\r\n")
         said = await until_let_go(line, b" ")
@@ -178,7 +178,7 @@ async def test_a_body_that_nobody_wants_holds_nothing(port: int) -> None:
 
 
 async def test_an_answer_has_to_be_read(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server_protocol, "READER_SECONDS", SHORT)
+    monkeypatch.setattr(server_protocol, "WRITE_TIMEOUT", SHORT)
     ended = asyncio.Event()
 
     async def endless(_: Any, __: Any, send: Any) -> None:
@@ -197,7 +197,7 @@ async def test_an_answer_has_to_be_read(world: World, monkeypatch: pytest.Monkey
 
 
 async def test_who_is_merely_slow_is_served(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(request_body, "LONGEST_PAUSE", SHORT * 4)
+    monkeypatch.setattr(request_body, "MAX_PAUSE", SHORT * 4)
     body = b'{"family": "runway", "operation": "text_to_video", "input": {"prompt": "a slow dove"}}'
     async with Line.to(port) as line:
         await line._send(HEAD[:20], SHORT / 4)
@@ -302,14 +302,14 @@ def test_uvicorn_is_told_what_the_page_on_access_says() -> None:
     config = _server(SimpleNamespace(), Signals()).config
     assert isinstance(config, uvicorn.Config)
     assert (
-        config.http_protocol_class is server_protocol.PatientProtocol
+        config.http_protocol_class is server_protocol.HttpProtocol
         if config.loaded
-        else config.http is server_protocol.PatientProtocol
+        else config.http is server_protocol.HttpProtocol
     )
     assert (config.access_log, config.server_header, config.timeout_keep_alive) == (False, False, 5)
-    assert (server_protocol.HEAD_SECONDS, server_protocol.READER_SECONDS, server_protocol.MAX_OVERHEAD) == (
+    assert (server_protocol.HEAD_TIMEOUT, server_protocol.WRITE_TIMEOUT, server_protocol.MAX_OVERHEAD) == (
         15,
         30,
         64 * 1024,
     )
-    assert (request_body.LONGEST_PAUSE, request_body.LONGEST_BODY) == (30, 300)
+    assert (request_body.MAX_PAUSE, request_body.MAX_DURATION) == (30, 300)

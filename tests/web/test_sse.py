@@ -17,7 +17,7 @@ from service.flows.apply import settle
 from service.flows.signals_postgres import listening
 from service.store.database import StoreUnavailable
 from service.web import sse as sse_module
-from service.web.sse import PORTION, Streams
+from service.web.sse import MAX_PAGE, Streams
 from tests.conftest import run_sql
 from tests.support.clients import ALICE, BOB
 from tests.support.reader import Reader
@@ -237,9 +237,9 @@ async def test_a_client_streams_its_own_only(database_url: str) -> None:
 
 
 async def test_a_slow_reader_is_read_for_no_faster_than_it_reads(world: World) -> None:
-    await finished(world, PORTION)
+    await finished(world, MAX_PAGE)
     everything = await told(world)
-    assert len(everything) > 2 * PORTION
+    assert len(everything) > 2 * MAX_PAGE
     statements: list[str] = []
     sql_event.listen(
         world.context.database.reader.sync_engine, "before_cursor_execute", lambda *given: statements.append(given[2])
@@ -288,14 +288,18 @@ async def test_a_stream_outlives_a_database_that_is_away(world: World, quick_hea
         await reader.until(lambda: reader.blocks)
         await asyncio.sleep(0.05)
 
+        refused = asyncio.Event()
+
         @contextlib.asynccontextmanager
         async def away() -> AsyncIterator[None]:
+            refused.set()
             raise StoreUnavailable("away")
             yield
 
         world.context.database.reading = away  # type: ignore[method-assign,assignment]
         world.context.signals.changed(uuid4(), "default")
-        await asyncio.sleep(0.05)
+        async with asyncio.timeout(60):
+            await refused.wait()
         world.context.database.reading = reading  # type: ignore[method-assign]
         signals, world.context.signals.changed = world.context.signals.changed, lambda *_: None  # type: ignore[method-assign]
         await world.submit()

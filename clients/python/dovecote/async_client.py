@@ -12,7 +12,7 @@ from dovecote.async_resources import AsyncEndpoints, AsyncMessages
 from dovecote.calls import LONGEST_POLL, TaskOrId
 from dovecote.catalogue import Family, Upstream
 from dovecote.errors import DovecoteError, Unreachable
-from dovecote.exchange import RETRY_FOR, Call, Pause, Request, Response, Session
+from dovecote.protocol import RETRY_FOR, Call, Pause, Request, Response, Session
 from dovecote.settings import TIMEOUT, Settings, response_of
 from dovecote.streaming import EventStream
 from dovecote.tasks import Event, Task, TaskEvent

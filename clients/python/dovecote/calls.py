@@ -1,4 +1,4 @@
-"""Every call to the API about tasks, the feed and the catalogue, as generators (see :mod:`dovecote.exchange`)."""
+"""Every call to the API about tasks, the feed and the catalogue, as generators (see :mod:`dovecote.protocol`)."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 
 from dovecote.catalogue import Family, Upstream
 from dovecote.errors import DovecoteError, UnexpectedResponse, WaitTimeout
-from dovecote.exchange import (
+from dovecote.protocol import (
     RETRY_WAITING_FOR,
     Call,
     Pause,

@@ -10,7 +10,7 @@ from dovecote import calls
 from dovecote.calls import LONGEST_POLL, TaskOrId
 from dovecote.catalogue import Family, Upstream
 from dovecote.errors import DovecoteError, Unreachable
-from dovecote.exchange import RETRY_FOR, Call, Pause, Request, Response, Session
+from dovecote.protocol import RETRY_FOR, Call, Pause, Request, Response, Session
 from dovecote.resources import Endpoints, Messages
 from dovecote.settings import TIMEOUT, Settings, response_of
 from dovecote.streaming import EventStream

@@ -5,8 +5,8 @@ from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
 from dovecote import webhook_calls
-from dovecote.exchange import Call, Session
 from dovecote.messages import Endpoint, Message
+from dovecote.protocol import Call, Session
 from dovecote.values import Page
 from dovecote.webhook_calls import EndpointOrId, MessageOrId
 

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from dovecote.errors import ConfigurationError, Unreachable
-from dovecote.exchange import Request, Response
+from dovecote.protocol import Request, Response
 from dovecote.version import __version__
 
 DEFAULT_URL: Final = "http://127.0.0.1:8080"

@@ -6,7 +6,7 @@ from typing import Final
 
 from dovecote.calls import TaskOrId, id_of
 from dovecote.errors import DovecoteError, UnexpectedResponse, Unreachable
-from dovecote.exchange import (
+from dovecote.protocol import (
     MAX_RETRY_AFTER,
     PAUSES,
     RETRY_CONNECTING_FOR,

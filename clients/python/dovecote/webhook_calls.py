@@ -1,12 +1,12 @@
-"""Every call to the API about webhook endpoints and messages, as generators (see :mod:`dovecote.exchange`)."""
+"""Every call to the API about webhook endpoints and messages, as generators (see :mod:`dovecote.protocol`)."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
 from dovecote.calls import given, id_of, page_of, value_of
-from dovecote.exchange import Call, Request, Session, read_document, send, unexpected
 from dovecote.messages import Endpoint, Message
+from dovecote.protocol import Call, Request, Session, read_document, send, unexpected
 from dovecote.values import Page
 
 EndpointOrId = Endpoint | str | UUID

@@ -1,4 +1,4 @@
-"""``dovecote demo``: the main job, live, against a provider that does everything wrong. No key, no network, no cost."""
+"""``dovecote demo``: Dovecote at work against a provider with every fault. It needs no key and no network."""
 
 import contextlib
 import shutil
@@ -20,15 +20,15 @@ from service.cli.printing import print_json, say
 from service.cli.processes import NotStarted, Served, Troupe, ended_by_signals
 
 
-@click.command("demo", short_help="See the main job at work, against a provider that does everything wrong.")
-@click.option("--keep", is_flag=True, help="Leave everything running afterwards, to be tried by hand.")
+@click.command("demo", short_help="See Dovecote at work against a faulty provider.")
+@click.option("--keep", is_flag=True, help="Leave everything running afterwards, to try it by hand.")
 @AS_JSON
 def command(*, keep: bool, as_json: bool) -> None:
-    """See the main job at work: a Runway task for each thing that goes wrong, and Midjourney and Suno beside them.
+    """See Dovecote at work: one Runway task for each fault, and tasks of Midjourney and Suno.
 
-    Starts a sandbox as provider, a receiver of completion webhooks, and Dovecote on SQLite, each a process of its own on
-    free ports of this machine. No key is needed, and none that is set is used. Ends with 0 only if every task came home,
-    each was paid for once, and its client was told once.
+    Starts a sandbox as provider, a receiver of completion webhooks, and Dovecote on SQLite, each as its own process on a
+    free port of this machine. It needs no API key and uses none that is set. The exit code is 0 only if every task ended
+    as expected, was paid for once, and was reported to its client once.
     """
     began = time.monotonic()
     with ended_by_signals(), _folder() as folder, Troupe() as troupe:
@@ -38,7 +38,7 @@ def command(*, keep: bool, as_json: bool) -> None:
             with showing(err=as_json) as show:
                 seen = Play(stage, show, began=began).run()
         except (NotStarted, DovecoteError) as error:
-            say(f"The demo could not be played: {error}")
+            say(f"The demo could not run: {error}")
             folder.keep(troupe.members)
             click.get_current_context().exit(exits.NOT_SUCCEEDED)
         checks = judge(seen)
@@ -55,14 +55,14 @@ def command(*, keep: bool, as_json: bool) -> None:
 
 
 class _Folder:
-    """Where logs and database are: removed in the end, unless somebody must look into it."""
+    """The folder of the logs and the database. It is removed at the end, unless the demo failed."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.kept = False
 
     def keep(self, members: Sequence[Served]) -> None:
-        """Keep it, and show the end of every log."""
+        """Keep the folder, and print the end of every log."""
         self.kept = True
         for served in members:
             say(f"\n--- {served.log}\n{served.tail()}")
@@ -80,20 +80,20 @@ def _folder() -> Iterator[_Folder]:
 
 
 def _leave_running(stage: Stage) -> None:
-    """Say what can be tried, and wait for Ctrl-C."""
+    """Print what can be tried, and wait for Ctrl-C."""
     url = stage.dovecote.url
-    wish = '{"family":"runway","operation":"text_to_video","input":{"prompt":"a dove [drop]","duration":5}}'
+    request = '{"family":"runway","operation":"text_to_video","input":{"prompt":"a dove [drop]","duration":5}}'
     say(
         f"""
-Everything is left running. Try:
+Everything keeps running. Try:
 
-  curl -s {url}/v1/tasks -H 'Content-Type: application/json' -d '{wish}'
+  curl -s {url}/v1/tasks -H 'Content-Type: application/json' -d '{request}'
   curl -s '{url}/v1/tasks?limit=1'
   DOVECOTE_URL={url} dovecote submit runway text_to_video prompt='a dove [late=3]' duration=5 --wait
 
 The API: {url}/docs
-What the provider was paid for: {stage.sandbox.url}/sandbox/ledger
-What the client was told: {stage.receiver.url}/receiver/received
+The jobs that were paid for: {stage.sandbox.url}/sandbox/ledger
+The webhooks that the client got: {stage.receiver.url}/receiver/received
 Logs and database: {stage.folder}
 
 Ctrl-C stops everything."""
@@ -101,4 +101,4 @@ Ctrl-C stops everything."""
     with contextlib.suppress(KeyboardInterrupt):
         while all(served.alive for served in (stage.sandbox, stage.receiver, stage.dovecote)):
             time.sleep(0.5)
-        say("One of the processes has ended by itself.")
+        say("One of the processes has ended.")

@@ -1,4 +1,4 @@
-"""Plays the story on the stage: submits the tasks, watches them, and kills Dovecote once, at the worst moment."""
+"""Run the demo: submit the tasks, watch them, and kill Dovecote once, at the worst moment."""
 
 import dataclasses
 import time
@@ -14,25 +14,25 @@ from service.cli.demo.story import KILLED, SCENES, Scene
 from service.cli.processes import NotStarted, Served
 
 LIMIT: Final = 40.0
-"""Seconds that all of it may take."""
-_LOOK_EVERY: Final = 0.15
+"""Seconds that the whole demo may take."""
+_INTERVAL: Final = 0.15
 _QUIET: Final = 0.5
-"""Seconds after the end in which nothing more may come."""
+"""Seconds after the end in which no further message may come."""
 _QUICK: Final = 0.2
 _DEAD: Final = 1.0
-"""Seconds until somebody starts it again, as a supervisor would: callbacks that come meanwhile find nobody."""
+"""Seconds until Dovecote is started again, as a supervisor would: callbacks that arrive meanwhile are refused."""
 
 Show = Callable[[Seen], None]
 
 
 class Play:
-    """One performance."""
+    """One run of the demo."""
 
     def __init__(self, stage: Stage, show: Show, *, began: float) -> None:
         """Prepare.
 
-        :param show: is given what is to be seen, again and again
-        :param began: the monotonic clock when the demo began
+        :param show: called with every new observation
+        :param began: the monotonic time of the start
         """
         self._stage = stage
         self._show = show
@@ -44,22 +44,22 @@ class Play:
         self._dead_until: float | None = None
 
     def run(self) -> Seen:
-        """Play until all is settled, or the time is up; give what is to be seen then.
+        """Run until everything has settled or the time is up, and return the last observation.
 
-        :raises NotStarted: when a process ends that should not
+        :raises NotStarted: when a process ends unexpectedly
         :raises DovecoteError: when Dovecote refuses a task
         """
         with self._api, self._others:
             for scene in SCENES:
                 self._submit(scene)
             killed = next(scene for scene in SCENES if scene.name == KILLED)
-            while self._look().at < LIMIT and not settled(self._seen):
+            while self._observe().at < LIMIT and not settled(self._seen):
                 if self._seen.killed_at is None and worst_moment(self._seen, killed):
                     self._kill()
                 self._revive()
-                time.sleep(_LOOK_EVERY)
+                time.sleep(_INTERVAL)
             time.sleep(_QUIET)
-            self._look()
+            self._observe()
             return dataclasses.replace(self._seen, histories=self._histories())
 
     def _submit(self, scene: Scene) -> None:
@@ -84,8 +84,8 @@ class Play:
             self._dead_until = None
             self._stage.dovecote.start()
 
-    def _look(self) -> Seen:
-        """Look at all three. The ledger comes before the tasks, and the messages after them: see worst_moment."""
+    def _observe(self) -> Seen:
+        """Observe all three processes: the ledger before the tasks, and the messages after them (see worst_moment)."""
         ledger = self._fetch(self._stage.sandbox, "/sandbox/ledger")
         up = self._dead_until is None and self._stage.dovecote.ready(_QUICK)
         tasks = dict(self._seen.tasks)
@@ -111,7 +111,7 @@ class Play:
         try:
             return self._others.get(served.url + path).raise_for_status().json()
         except httpx.HTTPError as error:
-            raise NotStarted(f"{served.name} does not answer any more: {error}") from error
+            raise NotStarted(f"{served.name} does not respond any more: {error}") from error
 
     def _now(self) -> float:
         return time.monotonic() - self._began

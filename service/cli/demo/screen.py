@@ -1,4 +1,4 @@
-"""Shows the play: a table that moves on a terminal, lines elsewhere; and the summary at the end."""
+"""Show the demo: a live table on a terminal, lines elsewhere, and the summary at the end."""
 
 import contextlib
 import itertools
@@ -22,9 +22,9 @@ Show = Callable[[Seen], None]
 
 @contextlib.contextmanager
 def showing(*, err: bool) -> Iterator[Show]:
-    """Lend a way to show what is to be seen.
+    """Yield a function that shows an observation.
 
-    :param err: on standard error, because standard output is for JSON
+    :param err: write to standard error, because standard output is for JSON
     """
     screen = console(err=err)
     if not screen.is_terminal:
@@ -40,7 +40,7 @@ def showing(*, err: bool) -> Iterator[Show]:
 
 
 def print_summary(seen: Seen, checks: Sequence[Check]) -> None:
-    """Write every task's fate and how it was learned, and whether the promises held."""
+    """Print the events and the outcome source of every task, and whether each promise held."""
     print_out(Group(Text(), _fates(seen), Text()))
     for check in checks:
         sign = Text("✓ ", "green") if check.held else Text("✗ ", "bold red")
@@ -50,7 +50,7 @@ def print_summary(seen: Seen, checks: Sequence[Check]) -> None:
 
 
 class _Lines:
-    """A line for every change of a state, and for what happens to Dovecote itself."""
+    """Writes a line for every change of a state, and for every event of Dovecote itself."""
 
     def __init__(self, *, err: bool) -> None:
         self._err = err
@@ -73,7 +73,7 @@ class _Lines:
 
 
 class Moving:
-    """The table of all tasks, with what happens to Dovecote above it."""
+    """The live table of all tasks, below the last event of Dovecote itself."""
 
     def __init__(self, screen: Console) -> None:
         self._screen = screen
@@ -82,9 +82,9 @@ class Moving:
 
     def __call__(self, seen: Seen) -> RenderableType:
         wide = self._screen.width >= WIDE_ENOUGH
-        table = plain_table("what goes wrong", "state", "%", "learned by")
+        table = plain_table("fault", "state", "%", "outcome source")
         if wide:
-            add_last_column(table, "where it stands")
+            add_last_column(table, "explanation")
         for scene in SCENES:
             task = seen.tasks.get(scene.name)
             self._notice(scene, task)
@@ -108,19 +108,19 @@ def _row(task: Document | None, *, wide: bool) -> list[RenderableType]:
 
 
 def _happenings(seen: Seen) -> list[str]:
-    """Say what has happened to Dovecote itself so far; the last is what holds now."""
-    said = ["Dovecote runs, on SQLite"]
+    """Return the events of Dovecote itself so far."""
+    events = ["Dovecote runs, on SQLite"]
     if seen.killed_at is not None:
-        said.append(
-            f"Dovecote was killed (kill -9) at {seen.killed_at:.1f} s, with a purchase on its way; it starts again"
+        events.append(
+            f"Dovecote was killed (kill -9) at {seen.killed_at:.1f} s, with a purchase in flight; it restarts"
         )
     if seen.back_at is not None:
-        said.append(f"Dovecote is back, after {seen.back_at - (seen.killed_at or 0):.1f} s")
-    return said
+        events.append(f"Dovecote is back, after {seen.back_at - (seen.killed_at or 0):.1f} s")
+    return events
 
 
 def _fates(seen: Seen) -> Table:
-    table = plain_table("what went wrong", "its fate", "learned by")
+    table = plain_table("fault", "events", "outcome source")
     for scene in SCENES:
         task = seen.tasks.get(scene.name)
         fate = Text(" → ").join([_step(step, len(list(times))) for step, times in itertools.groupby(seen.fate(scene))])
@@ -129,5 +129,5 @@ def _fates(seen: Seen) -> Table:
 
 
 def _step(step: str, times: int) -> Text:
-    """Show an event, and how often it came in a row."""
+    """Return an event, and how often it came in a row."""
     return state_text(step) if times == 1 else state_text(step) + f" ×{times}"

@@ -1,4 +1,4 @@
-"""The processes that take part: the sandbox as provider, a receiver as client, and Dovecote between them."""
+"""The processes of the demo: the sandbox as provider, a receiver as client, and Dovecote."""
 
 import base64
 import secrets
@@ -11,10 +11,10 @@ from service.cli.processes import LOOPBACK, Served, Troupe, clean_environment, f
 
 
 class Stage:
-    """Three processes on free ports of this machine; everything that they write is in one folder."""
+    """Three processes on free ports of this machine. All their files are in one folder."""
 
     def __init__(self, folder: Path) -> None:
-        """Plan them; nothing is started yet."""
+        """Prepare the processes. Nothing starts yet."""
         self.folder = folder
         environment = clean_environment()
         ports = free_ports(3)
@@ -54,9 +54,9 @@ class Stage:
         }
 
     def open(self, troupe: Troupe) -> None:
-        """Start them all, and wait until they serve.
+        """Start all processes, and wait until they serve.
 
-        :raises NotStarted: when one of them does not
+        :raises NotStarted: when one of them does not serve in time
         """
         for served in (self.sandbox, self.receiver, self.dovecote):
             troupe.start(served)

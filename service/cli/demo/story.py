@@ -1,4 +1,4 @@
-"""What is played: a Runway task for each way in which a provider, a network or a machine goes wrong, and other families."""
+"""The tasks of the demo: a Runway task for each fault of a provider, a network or a machine, and other families."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from service.domain.task import Source, State
 
 JOB_SECONDS: Final = 5.0
 _LONGER: Final = "[seconds=11]"
-"""For jobs whose callback is the only proof of them, or whose first word must be heard: Dovecote is back by then."""
+"""For jobs that only a callback proves, and whose first callback must arrive: Dovecote is back by then."""
 KILLED: Final = "killed"
 
 _EITHER: Final = frozenset({Source.CALLBACK, Source.POLL})
@@ -18,44 +18,44 @@ _BY_POLL: Final = frozenset({Source.POLL})
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Scene:
-    """One task: what goes wrong with it, and how it must end all the same."""
+    """One task: its fault, and its expected end."""
 
     name: str
     title: str
     family: str = "runway"
     operation: str = "text_to_video"
     route: str = "POST /runway/pro/generate"
-    """Where its submit arrives at the provider."""
+    """The route of its submission at the provider."""
     then: tuple[str, ...] = ()
-    """Where it arrives after that, at the next upstream."""
+    """The routes of further submissions, at the next upstreams."""
     more: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    """What its input has besides the prompt."""
+    """Fields of its input besides the prompt."""
     words: str = ""
-    """The sandbox's words for it."""
+    """The fault in the sandbox's notation."""
     callbacks: int = 2
-    """How many the sandbox sends for it: usually one when the job begins and one when it ends."""
+    """Number of callbacks that the sandbox sends: usually one at the start and one at the end of the job."""
     state: State = State.SUCCEEDED
     code: str | None = None
-    """Why it failed, where it is to fail."""
+    """The expected failure code; None where it must succeed."""
     outcome_source: frozenset[Source] = _EITHER
-    """How its end can have been learned."""
+    """The possible sources of its outcome."""
     proven_by: Source | None = None
-    """Who must have brought the job's id, where the answer to the submit could not."""
+    """The required source of the job's id, where the response to the submission is lost."""
     through: str | None = None
-    """An event that its history must have."""
+    """An event that its history must contain."""
     refusals: int = 0
-    """How many submits are refused before one is taken."""
+    """Number of submissions that are refused before one is accepted."""
     served_by: str = "elkapi"
-    """The upstream that it must have come to in the end."""
+    """The upstream that must serve it in the end."""
 
     @property
     def prompt(self) -> str:
-        """What the provider is asked for; no two scenes ask for the same."""
+        """The prompt; it differs for every scene."""
         return f"a dove comes home, {self.name} {self.words}".strip()
 
     @property
     def drops(self) -> bool:
-        """Whether only polls can tell of it."""
+        """Whether only polls can bring its outcome."""
         return self.outcome_source == _BY_POLL
 
 
@@ -65,14 +65,14 @@ SCENES: Final[tuple[Scene, ...]] = (
     Scene(name="twice", title="every callback comes twice", words="[twice]", callbacks=4),
     Scene(
         name="early",
-        title="the callback comes before the answer",
+        title="the callback comes before the response",
         words="[early] [seconds=0]",
         outcome_source=_BY_CALLBACK,
     ),
     Scene(name="late", title="callbacks come late and out of order", words="[late=3] [disorder]"),
     Scene(
         name="cut",
-        title="the line is cut once the job is taken",
+        title="the connection breaks after the job is accepted",
         words=f"[cut] {_LONGER}",
         proven_by=Source.CALLBACK,
         through=State.UNCONFIRMED,

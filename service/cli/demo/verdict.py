@@ -1,4 +1,4 @@
-"""Whether the promises held: each is a sentence with its numbers, and false with a reason."""
+"""Check the promises of the demo: each is a sentence with its numbers, and the reasons why it did not hold."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -16,21 +16,21 @@ class Check:
 
     sentence: str
     broken: Sequence[str] = ()
-    """What did not hold, one reason each."""
+    """The reasons why it did not hold."""
 
     @property
     def held(self) -> bool:
-        """Whether it held."""
+        """Whether the promise held."""
         return not self.broken
 
 
 def judge(seen: Seen) -> list[Check]:
-    """Judge what was to be seen in the end; pure."""
-    return [_fates(seen), _paid(seen), _told(seen), _killed(seen), _misbehaved(seen), _in_time(seen)]
+    """Check every promise against the last observation. Pure."""
+    return [_fates(seen), _paid(seen), _reported(seen), _killed(seen), _misbehaved(seen), _in_time(seen)]
 
 
 def as_document(seen: Seen, checks: Sequence[Check]) -> dict[str, Any]:
-    """Give the summary for programs."""
+    """Return the summary as JSON."""
     return {
         "held": all(check.held for check in checks),
         "checks": [{"promise": check.sentence, "held": check.held, "broken": list(check.broken)} for check in checks],
@@ -65,7 +65,7 @@ def _fates(seen: Seen) -> Check:
     }
     return Check(
         f"every task ended as it should: {len(seen.ended)} of {len(SCENES)}, "
-        f"{by[Source.CALLBACK]} learned by callback, {by[Source.POLL]} by poll",
+        f"{by[Source.CALLBACK]} by callback, {by[Source.POLL]} by poll",
         broken,
     )
 
@@ -80,7 +80,7 @@ def _wrong_with(seen: Seen, scene: Scene) -> list[str]:
     if task["upstream"] != scene.served_by:
         wrong.append(f"should be served by {scene.served_by}, is by {task['upstream']}")
     if task["outcome_source"] not in scene.outcome_source:
-        wrong.append(f"learned by {task['outcome_source']}, which cannot be")
+        wrong.append(f"its outcome came by {task['outcome_source']}, which is not possible")
     if scene.proven_by not in {None, seen.proven_by(scene)}:
         wrong.append(f"its id came by {seen.proven_by(scene)}, not by {scene.proven_by}")
     if scene.through is not None and scene.through not in seen.fate(scene):
@@ -92,31 +92,31 @@ def _paid(seen: Seen) -> Check:
     paid, refused = seen.paid, sum(scene.refusals for scene in SCENES)
     broken = [f"{scene.title}: {paid[scene.prompt]} jobs paid" for scene in SCENES if paid[scene.prompt] != 1]
     if seen.submits != len(SCENES) + refused:
-        broken.append(f"{seen.submits} submits were sent for {len(SCENES)} tasks, of which {refused} was to be refused")
+        broken.append(f"{seen.submits} submits were sent for {len(SCENES)} tasks, of which {refused} had to be refused")
     return Check(f"jobs paid for = tasks submitted: {paid.total()} = {len(seen.tasks)}", broken)
 
 
-def _told(seen: Seen) -> Check:
+def _reported(seen: Seen) -> Check:
     verified = seen.verified
     broken = [f"{len(seen.messages) - sum(map(len, verified.values()))} messages could not be verified"]
     if all(message["verified"] for message in seen.messages):
         broken = []
     for scene in SCENES:
         task = seen.tasks.get(scene.name, {})
-        told = [message["state"] for message in verified.get(task.get("id", ""), ())]
-        if told != [task.get("state")]:
-            broken.append(f"{scene.title}: it is {task.get('state')}, and the client was told {told or 'nothing'}")
+        reported = [message["state"] for message in verified.get(task.get("id", ""), ())]
+        if reported != [task.get("state")]:
+            broken.append(f"{scene.title}: it is {task.get('state')}, and the client got {reported or 'nothing'}")
     count = sum(map(len, verified.values()))
     return Check(f"completion webhooks received and verified = tasks ended: {count} = {len(seen.ended)}", broken)
 
 
 def _killed(seen: Seen) -> Check:
     if seen.killed_at is None or seen.back_at is None:
-        never = "the moment never came" if seen.killed_at is None else "it did not come back"
+        never = "the right moment never came" if seen.killed_at is None else "it did not come back"
         return Check("Dovecote was killed and started again", [never])
     return Check(
-        f"killed with kill -9 at {seen.killed_at:.1f} s, with a purchase on its way, and back at {seen.back_at:.1f} s: "
-        f"{seen.callbacks_lost} callbacks found nobody there, and nothing was lost"
+        f"killed with kill -9 at {seen.killed_at:.1f} s, with a purchase in flight, and back at {seen.back_at:.1f} s: "
+        f"{seen.callbacks_lost} callbacks were not received, and nothing was lost"
     )
 
 

@@ -1,4 +1,4 @@
-"""``dovecote doctor``: everything that a new operator gets wrong, looked at in one go, each with what to do."""
+"""``dovecote doctor``: check an installation and report what is wrong and what to do."""
 
 import asyncio
 import os
@@ -16,59 +16,61 @@ if TYPE_CHECKING:
     from service.cli.doctor.finding import Finding
 
 
-@click.command("doctor", short_help="Look for mistakes in this installation.")
+@click.command("doctor", short_help="Check this installation.")
 @CONFIG
 @AS_JSON
 def command(config: Path | None, *, as_json: bool) -> None:
-    """Look for what is wrong with this installation, and say what to do.
+    """Check this installation and report what is wrong and what to do.
 
-    Settings, keys, database, disk, public address, and every upstream: host, key, credit, callbacks, clock. Nothing is
-    bought or changed, and the server may run meanwhile. Ends with 1 when there is a mistake (✗); a warning (!) is none.
+    Checks settings, keys, database, disk, server, public address, and every upstream: host, key, credit, callbacks,
+    clock. It buys and changes nothing, and the server may run meanwhile. The exit code is 1 when there is an error (✗);
+    a warning (!) does not count.
     """
-    found = asyncio.run(examine(os.environ, config))
-    well = all(each.verdict != "mistake" for each in found)
+    findings = asyncio.run(examine(os.environ, config))
+    well = all(each.status != "error" for each in findings)
     if as_json:
-        print_json({"well": well, "findings": [each.as_json() for each in found]})
+        print_json({"ok": well, "findings": [each.as_json() for each in findings]})
     else:
-        _print(found)
+        _print(findings)
     click.get_current_context().exit(exits.OK if well else exits.NOT_SUCCEEDED)
 
 
 async def examine(environment: Mapping[str, str], config: Path | None) -> list["Finding"]:
-    """Look at everything; where the settings have mistakes, at nothing else."""
-    from service.cli.doctor import address, house
-    from service.cli.doctor.finding import mistake, ok, secrets_of, without
-    from service.cli.doctor.upstreams import upstreams
+    """Run every check. Where the settings have mistakes, report these alone."""
+    from service.cli.doctor import database, keys, server
+    from service.cli.doctor.finding import error, ok, redacted, secrets_of
+    from service.cli.doctor.public_url import check_public_url
+    from service.cli.doctor.upstreams import check_upstreams
     from service.settings.load import SettingsError, load
 
     try:
         settings = load(environment, config)
-    except SettingsError as error:
-        return [mistake("settings", said) for said in error.mistakes]
-    found = [ok("settings", "no mistakes"), *house.keys(settings), *house.routes(settings)]
-    of_database, database = await house.database(settings)
-    found += of_database
+    except SettingsError as mistakes:
+        return [error("settings", mistake) for mistake in mistakes.mistakes]
+    findings = [ok("settings", "no mistakes"), *keys.check_routes(settings)]
+    about_database, opened = await database.check_database(settings)
     try:
+        findings += [*await keys.check_api_keys(settings, opened), *about_database]
         webhook_secret, callback_secret = [
-            await house.kept_secret(settings, database, name) for name in ("webhook_secret", "callback_secret")
+            await keys.kept_secret(settings, opened, name) for name in ("webhook_secret", "callback_secret")
         ]
-        found += [house.webhook_secret(settings, webhook_secret), await house.server(settings)]
-        found += await address.public_url(settings, callback_secret)
-        found += await upstreams(settings, database)
+        findings += [keys.check_webhook_secret(settings, webhook_secret), await server.check_server(settings)]
+        findings += await check_public_url(settings, callback_secret)
+        findings += await check_upstreams(settings, opened)
     finally:
-        if database is not None:
-            await database.close()
+        if opened is not None:
+            await opened.close()
     kept = [secret for secret in (webhook_secret, callback_secret) if secret is not None]
-    return without(found, [*secrets_of(settings), *kept])
+    return redacted(findings, [*secrets_of(settings), *kept])
 
 
-def _print(found: Sequence["Finding"]) -> None:
+def _print(findings: Sequence["Finding"]) -> None:
     from service.cli.doctor.finding import SIGNS
 
-    width = max(len(each.topic) for each in found)
-    for each in found:
-        sign, colour = SIGNS[each.verdict]
-        click.echo(f"{click.style(sign, fg=colour)} {clean(each.topic):<{width}}  {_one_line(each.says)}")
+    width = max(len(each.check) for each in findings)
+    for each in findings:
+        sign, colour = SIGNS[each.status]
+        click.echo(f"{click.style(sign, fg=colour)} {clean(each.check):<{width}}  {_one_line(each.message)}")
         if each.advice is not None:
             click.echo(f"  {'':<{width}}  → {_one_line(each.advice)}")
 

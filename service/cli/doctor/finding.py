@@ -1,4 +1,4 @@
-"""What the doctor found: one line each, and what to do about it."""
+"""A finding of the doctor: one check, its result, and what to do."""
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
@@ -6,54 +6,56 @@ from typing import Final, Literal
 
 from service.settings.model import Settings
 
-Verdict = Literal["ok", "warning", "mistake"]
-SIGNS: Final[Mapping[Verdict, tuple[str, str]]] = {
+Status = Literal["ok", "warning", "error"]
+SIGNS: Final[Mapping[Status, tuple[str, str]]] = {
     "ok": ("✓", "green"),
     "warning": ("!", "yellow"),
-    "mistake": ("✗", "red"),
+    "error": ("✗", "red"),
 }
+"""The sign and the colour of each status."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at."""
+    """The result of one check."""
 
-    topic: str
-    verdict: Verdict
-    says: str
+    check: str
+    """What was checked: ``settings``, ``database``, the name of an upstream."""
+    status: Status
+    message: str
     advice: str | None = None
     """What to do."""
 
     def as_json(self) -> dict[str, str | None]:
-        """Give the JSON object that the command writes."""
+        """Return the JSON object that the command writes."""
         return dataclasses.asdict(self)
 
 
-def ok(topic: str, says: str) -> Finding:
-    """Say that all is well."""
-    return Finding(topic, "ok", says)
+def ok(check: str, message: str) -> Finding:
+    """Return a finding that needs no action."""
+    return Finding(check, "ok", message)
 
 
-def warning(topic: str, says: str, advice: str | None = None) -> Finding:
-    """Say what works, and somebody should know."""
-    return Finding(topic, "warning", says, advice)
+def warning(check: str, message: str, advice: str | None = None) -> Finding:
+    """Return a finding that the operator should know, although the installation works."""
+    return Finding(check, "warning", message, advice)
 
 
-def mistake(topic: str, says: str, advice: str | None = None) -> Finding:
-    """Say what does not work."""
-    return Finding(topic, "mistake", says, advice)
+def error(check: str, message: str, advice: str | None = None) -> Finding:
+    """Return a finding about something that does not work."""
+    return Finding(check, "error", message, advice)
 
 
 def secrets_of(settings: Settings) -> list[str]:
-    """List the secrets of the settings, but for the database's password, which nothing here repeats."""
+    """Return the secrets of the settings, except the database's password, which no finding contains."""
     upstreams = settings.upstreams.values()
     kept = [settings.webhook_secret, settings.callback_secret, *settings.api_keys.values()]
     kept += [key for each in upstreams for key in (each.key, each.query_key, each.account_token, each.callback_key)]
     return [secret.get_secret_value() for secret in kept if secret is not None]
 
 
-def without(findings: Iterable[Finding], secrets: Sequence[str]) -> list[Finding]:
-    """Take secrets out: the last net below many that should have let none through."""
+def redacted(findings: Iterable[Finding], secrets: Sequence[str]) -> list[Finding]:
+    """Return the findings without secrets. The checks leave them out already; this is the last safeguard."""
 
     def clean(text: str) -> str:
         for secret in secrets:
@@ -61,6 +63,8 @@ def without(findings: Iterable[Finding], secrets: Sequence[str]) -> list[Finding
         return text
 
     return [
-        dataclasses.replace(each, says=clean(each.says), advice=None if each.advice is None else clean(each.advice))
+        dataclasses.replace(
+            each, message=clean(each.message), advice=None if each.advice is None else clean(each.advice)
+        )
         for each in findings
     ]

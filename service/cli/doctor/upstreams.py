@@ -1,4 +1,4 @@
-"""What the upstreams say, and how they stand."""
+"""Check every upstream: host, key, credit, callbacks, circuits and clock."""
 
 import asyncio
 import datetime as dt
@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 from urllib.parse import urlsplit
 
-from service.cli.doctor.finding import Finding, mistake, ok, warning
+from service.cli.doctor.finding import Finding, error, ok, warning
 from service.domain.callback_token import Tokens
 from service.domain.circuit_breaker import Circuit
 from service.domain.errors import AccountProblem, NotFound, Unavailable, UpstreamError
@@ -17,34 +17,34 @@ from service.flows.upstreams.check import REDIRECTS, Checked, check
 from service.flows.upstreams.credit import is_low
 from service.http.client import Http
 from service.http.ssrf.guard import Guard
-from service.providers import PROVIDERS
+from service.providers.registry import PROVIDERS
 from service.settings.model import Settings
-from service.store import upstreams as upstream_store
+from service.store import circuits as circuit_store
 from service.store.database import Database
 from service.store.tasks import recent_endings
-from service.store.writer import Writer
+from service.store.writer import Writers
 
-ODD_CLOCK: Final = 30.0
-WRONG_CLOCK: Final = 300.0
-"""Seconds: signatures of callbacks and messages are refused beyond."""
-NEVER_OPENED: Final = "sqlite:///never-opened.db"
+SKEW_WARNING: Final = 30.0
+SKEW_ERROR: Final = 300.0
+"""Seconds beyond which signatures are refused."""
+UNUSED_DATABASE: Final = "sqlite:///unused.db"
 
 
-async def upstreams(settings: Settings, database: Database | None) -> list[Finding]:
-    """Ask all upstreams at once, and say of each how it is. Nothing is bought, and nothing is written."""
+async def check_upstreams(settings: Settings, database: Database | None) -> list[Finding]:
+    """Check all upstreams at once. Nothing is bought, and nothing is written."""
     http = Http.real(Guard(settings.webhook_rules))
-    store = database or Database(NEVER_OPENED)
+    store = database or Database(UNUSED_DATABASE)
     context = Context(
         settings=settings,
         database=store,
-        writer=Writer(store),
+        writers=Writers(store),
         http=http,
         tokens=Tokens(""),
         webhook_secret="",
         upstreams=upstreams_of(settings),
     )
     try:
-        circuits = await _known(context) if database is not None else []
+        circuits = await _stored_circuits(context) if database is not None else []
         seen = await asyncio.gather(*(check(context, each) for each in context.upstreams.values()))
     finally:
         await http.close()
@@ -52,13 +52,13 @@ async def upstreams(settings: Settings, database: Database | None) -> list[Findi
     return [*found, *_clock(seen)]
 
 
-async def _known(context: Context) -> Sequence[Circuit]:
-    """Read what the server has learned."""
+async def _stored_circuits(context: Context) -> Sequence[Circuit]:
+    """Read the statistics and the circuits that the server has stored."""
     async with context.database.reading() as connection:
         endings = await recent_endings(
-            connection, since=context.now() - statistics_module.WINDOW, most=statistics_module.MOST
+            connection, since=context.now() - statistics_module.WINDOW, most=statistics_module.MAX_ENDINGS
         )
-        circuits = await upstream_store.all_circuits(connection)
+        circuits = await circuit_store.all_known(connection)
     context.statistics.learn(endings)
     return list(circuits.values())
 
@@ -66,117 +66,118 @@ async def _known(context: Context) -> Sequence[Circuit]:
 def _of(context: Context, seen: Checked, circuits: Sequence[Circuit]) -> Iterator[Finding]:
     name = seen.upstream.name
     if not seen.upstream.dialects:
-        yield mistake(name, "speaks no dialect", f"say what it speaks: upstreams.{name}.dialects")
+        yield error(name, "has no dialect", f"set upstreams.{name}.dialects")
         return
     yield _key(seen)
     if seen.error is None:
         yield from _credit(seen)
     if seen.jobs_error is not None:
-        says = f"does not show the account's list of jobs: {_words(seen.jobs_error)}"
+        message = f"does not return the account's list of jobs: {_words(seen.jobs_error)}"
         wrong = isinstance(seen.jobs_error, AccountProblem)
-        yield (mistake if wrong else warning)(name, says, "look at account_token and account_user" if wrong else None)
+        yield (error if wrong else warning)(name, message, "check account_token and account_user" if wrong else None)
     yield _callbacks(context, seen.upstream)
     for circuit in circuits:
         if circuit.upstream == name and circuit.standing(context.now()) != "closed" and circuit.opened_at is not None:
             since = circuit.opened_at.astimezone(dt.UTC).strftime("%Y-%m-%d %H:%M:%S")
             yield warning(
-                name, f"keeps failing in {circuit.dialect}: left alone since {since} UTC", "it is tried again by itself"
+                name,
+                f"keeps failing in {circuit.dialect}: not used since {since} UTC",
+                "Dovecote tries it again by itself",
             )
 
 
 def _key(seen: Checked) -> Finding:
-    """Say whether the key is taken, at the right host."""
-    name, error = seen.upstream.name, seen.error
+    """Report whether the host is right and accepts the key."""
+    name, problem = seen.upstream.name, seen.error
     base = seen.upstream.settings.base_url
-    if error is None:
-        return ok(name, f"takes the key ({seen.asked})")
+    if problem is None:
+        return ok(name, f"accepts the key ({seen.asked})")
     if seen.reply is None or seen.elsewhere:
-        return _elsewhere(seen, error)
-    if isinstance(error, NotFound) or error.code == "not_found":
-        return warning(name, f"does not know {seen.asked}: whether it takes the key shows with the first task")
-    if isinstance(error, AccountProblem):
-        return _turned_away(seen, error)
-    if isinstance(error, Unavailable):
-        return warning(name, f"is in trouble: {_words(error)}", "try again in a while")
-    says = f"answers {seen.asked} in a way that cannot be read: {_words(error)}"
-    return mistake(name, says, f"is {base} its API?")
+        return _wrong_host(seen, problem)
+    if isinstance(problem, NotFound) or problem.code == "not_found":
+        return warning(name, f"does not know {seen.asked}: the first task will show whether it accepts the key")
+    if isinstance(problem, AccountProblem):
+        return _account_refused(seen, problem)
+    if isinstance(problem, Unavailable):
+        return warning(name, f"is unavailable: {_words(problem)}", "try again in a while")
+    message = f"sends an unreadable answer to {seen.asked}: {_words(problem)}"
+    return error(name, message, f"is {base} its API?")
 
 
-def _elsewhere(seen: Checked, error: UpstreamError) -> Finding:
+def _wrong_host(seen: Checked, problem: UpstreamError) -> Finding:
     reply = seen.reply
     if reply is None:
         host = urlsplit(seen.upstream.settings.base_url).hostname
-        advice = f"can this machine reach {host}? Look at base_url, DNS, firewall"
-        return mistake(seen.upstream.name, _words(error), advice)
+        advice = f"can this machine reach {host}? Check base_url, DNS and firewall"
+        return error(seen.upstream.name, _words(problem), advice)
     known = PROVIDERS.get(seen.upstream.name)
-    right = f"; that of {known.title} is {known.base_url}" if known else ""
+    right = f"; for {known.title} it is {known.base_url}" if known else ""
     what = "a redirect" if reply.status in REDIRECTS else "a web page"
-    says = f"{seen.upstream.settings.base_url} answers {seen.asked} with {what}: that is no API{_whither(seen)}"
-    return mistake(seen.upstream.name, says, f"base_url is the bare host of the API, without a path{right}")
+    message = f"{seen.upstream.settings.base_url} answers {seen.asked} with {what}, so it is not an API{_redirect_target(seen)}"
+    return error(seen.upstream.name, message, f"base_url is the bare host of the API, without a path{right}")
 
 
-def _turned_away(seen: Checked, error: AccountProblem) -> Finding:
+def _account_refused(seen: Checked, problem: AccountProblem) -> Finding:
     name, known = seen.upstream.name, PROVIDERS.get(seen.upstream.name)
-    if error.code == "unauthorized":
+    if problem.code == "unauthorized":
         where = f"{known.key_variable}, or upstreams.{name}.key" if known else f"upstreams.{name}.key"
-        return mistake(name, f"does not take the key: {_words(error)}", f"look at {where}")
-    advice = "look at the account there: its credit, and what the key may do"
-    return mistake(name, f"turns the account away: {_words(error)}", advice)
+        return error(name, f"rejects the key: {_words(problem)}", f"check {where}")
+    advice = "check the account there: its credit, and the permissions of the key"
+    return error(name, f"refuses the account: {_words(problem)}", advice)
 
 
-def _whither(seen: Checked) -> str:
-    """Say where a redirect leads, as far as that holds no path."""
+def _redirect_target(seen: Checked) -> str:
+    """Return the scheme and host to which a redirect leads."""
     headers = {} if seen.reply is None else {key.lower(): value for key, value in seen.reply.headers.items()}
     there = urlsplit(headers.get("location", ""))
-    return f" (it leads to {there.scheme}://{there.hostname})" if there.hostname else ""
+    return f" (to {there.scheme}://{there.hostname})" if there.hostname else ""
 
 
 def _credit(seen: Checked) -> Iterator[Finding]:
     upstream, name = seen.upstream, seen.upstream.name
     if seen.balance_error is not None:
         wrong = isinstance(seen.balance_error, AccountProblem)
-        advice = "look at query_url and query_key" if upstream.settings.query_key is not None else None
-        yield (mistake if wrong else warning)(
-            name, f"does not say what is left on the account: {_words(seen.balance_error)}", advice
-        )
+        advice = "check query_url and query_key" if upstream.settings.query_key is not None else None
+        yield (error if wrong else warning)(name, f"does not report the credit: {_words(seen.balance_error)}", advice)
     elif seen.balance is None:
-        yield ok(name, "credit is not asked for: that takes a query_key")
+        yield ok(name, "credit is not checked: that needs a query_key")
     elif seen.balance.left is None:
-        yield ok(name, "credit without a limit")
+        yield ok(name, "unlimited credit")
     elif is_low(upstream, seen.balance.left) or seen.balance.left <= 0:
-        yield warning(name, f"only {seen.balance.left:g} {seen.balance.unit} left", "charge the account")
+        yield warning(name, f"only {seen.balance.left:g} {seen.balance.unit} left", "top up the account")
     else:
         yield ok(name, f"{seen.balance.left:g} {seen.balance.unit} left")
 
 
 def _callbacks(context: Context, upstream: Upstream) -> Finding:
-    """Say whether callbacks can come, and whether they do."""
-    calling = [dialect for dialect in upstream.dialects if dialect.callbacks]
+    """Report whether callbacks can arrive, and whether they do."""
+    calling = [dialect for dialect in upstream.dialects if dialect.facts.callbacks]
     if not calling:
         return ok(upstream.name, "has no callbacks: it is polled")
     if upstream.settings.callbacks == "off":
         return ok(upstream.name, "callbacks are switched off: it is polled")
     if context.settings.public_url is None:
-        return ok(upstream.name, "could call back, and is polled: there is no public_url")
-    shares = {each.key: context.statistics.callback_share(upstream.name, each.key) for each in calling}
+        return ok(upstream.name, "could call back, but there is no public_url: it is polled")
+    keys = [each.facts.key for each in calling]
+    shares = {key: context.statistics.callback_share(upstream.name, key) for key in keys}
     worst = min(shares, key=lambda key: shares[key])
     if shares[worst] < UNRELIABLE_SHARE:
-        says = f"callbacks have all but stopped coming: {shares[worst]:.0%} of the last tasks in {worst}"
-        return warning(upstream.name, says, "does /callbacks/ get through to Dovecote?")
+        message = f"callbacks hardly arrive: {shares[worst]:.0%} of the last tasks in {worst}"
+        return warning(upstream.name, message, "does the proxy forward /callbacks/ to Dovecote?")
     return ok(upstream.name, f"callbacks are on ({upstream.settings.callbacks})")
 
 
 def _clock(seen: Sequence[Checked]) -> Iterator[Finding]:
-    """Hold this machine's clock against those of the upstreams."""
+    """Compare this machine's clock with those of the upstreams."""
     told = [(each.upstream.name, each.skew) for each in seen if each.skew is not None]
-    odd = [(name, skew) for name, skew in told if abs(skew) > ODD_CLOCK]
+    odd = [(name, skew) for name, skew in told if abs(skew) > SKEW_WARNING]
     for name, skew in odd:
-        says = f"that of {name} is {abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} this machine's"
-        verdict = mistake if abs(skew) > WRONG_CLOCK else warning
-        yield verdict("clock", says, "let this machine keep time (NTP): signatures bear it")
+        message = f"the clock of {name} is {abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} this machine's"
+        report = error if abs(skew) > SKEW_ERROR else warning
+        yield report("clock", message, "synchronise this machine's clock (NTP): signatures contain the time")
     if told and not odd:
         yield ok("clock", "agrees with those of the upstreams")
 
 
-def _words(error: UpstreamError) -> str:
-    return " ".join(str(error).split())[:300]
+def _words(problem: UpstreamError) -> str:
+    return " ".join(str(problem).split())[:300]

@@ -1,5 +1,7 @@
 """Accept a client's request: make its task, or find the task that the same request has made before."""
 
+import asyncio
+import functools
 from typing import Any
 from uuid import UUID
 
@@ -22,25 +24,36 @@ class KeyReused(Exception):
 
 
 async def accept(
-    context: Context, request: Any, *, client: str, idempotency_key: str | None = None
+    context: Context, request: Any, *, client: str, idempotency_key: str | None = None, large: bool = False
 ) -> task_store.Accepted:
     """Store the task of a request, or return the one that the same request with the same key has made before.
 
     :param request: the document that a client sent
+    :param large: whether to check it in a thread, so that the event loop is not blocked
     :raises Invalid: with every mistake
     :raises KeyReused: when the key came with another body before
     :raises StoreUnavailable: when it could not be written; nothing has been accepted
     """
     try:
         parent = await _find_parent(context, request, client)
-        task = task_of_request(context, request, client=client, idempotency_key=idempotency_key, parent=parent)
+        task_id = context.new_id()
+        check = functools.partial(
+            task_of_request,
+            context,
+            request,
+            client=client,
+            idempotency_key=idempotency_key,
+            parent=parent,
+            task_id=task_id,
+        )
+        task = await asyncio.to_thread(check) if large else check()
     except Invalid:
         # A request that was accepted once stays accepted, even if its deadline has passed or its upstream is gone.
         known = await _find_by_key(context, client, idempotency_key)
         if known is None or known.request_hash != request_hash(request):
             raise
         return task_store.Accepted(known, new=False)
-    accepted = await context.writer.do_first(task_store.accept, task)
+    accepted = await context.writers.requests.batch(task_store.accept, task)
     if accepted.new:
         context.signals.wake("submit")
     elif accepted.task.request_hash != task.request_hash:

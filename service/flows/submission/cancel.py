@@ -8,6 +8,7 @@ from service.flows.apply import Applied, settle
 from service.flows.context import Context
 from service.flows.conversation import run_exchange
 from service.flows.submission.plan import cancelled_before_sending
+from service.providers.capabilities import CanCancel
 
 
 async def cancel(context: Context, task: Task) -> Applied:
@@ -40,7 +41,7 @@ async def _cancel_at_provider(context: Context, task: Task) -> Applied:
     upstream, dialect = context.upstreams.get(task.upstream or ""), context.dialect(task)
     if task.external_id is None or task.state.ended:
         return Applied("stale", task)
-    if upstream is None or dialect is None or not dialect.cancels:
+    if upstream is None or not isinstance(dialect, CanCancel):
         return await settle(context, _cancelled_here_only(task))
     try:
         update = await run_exchange(context, upstream, dialect, dialect.cancel(task))

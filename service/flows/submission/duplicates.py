@@ -2,10 +2,8 @@
 
 import dataclasses
 import datetime as dt
-from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.domain.changes import DuplicateChecked, StatusReported
@@ -17,8 +15,9 @@ from service.flows.apply import apply, settle
 from service.flows.concurrency import TaskPool
 from service.flows.context import Context, Upstream, log
 from service.flows.conversation import run_exchange
-from service.providers import DIALECTS
+from service.providers.capabilities import CanCancel
 from service.providers.dialect import Dialect
+from service.providers.registry import DIALECTS
 from service.store import queue, submissions
 from service.store import tasks as task_store
 
@@ -35,19 +34,11 @@ async def run_due(context: Context, pool: TaskPool) -> int:
     if not room:
         return 0
     now = context.now()
-    claimed = await context.writer.do(_claim, (now, now + dt.timedelta(seconds=LEASE), room))
+    until = now + dt.timedelta(seconds=LEASE)
+    claimed = await context.writers.journeys.run(queue.claim_rows, "submissions", now=now, until=until, most=room)
     for row in claimed:
         pool.start(check(context, submissions.submission_of(row)))
     return len(claimed)
-
-
-async def _claim(
-    connection: AsyncConnection, requests: Sequence[tuple[dt.datetime, dt.datetime, int]]
-) -> list[Sequence[Row[Any]]]:
-    return [
-        await queue.claim_rows(connection, "submissions", now=now, until=until, most=most)
-        for now, until, most in requests
-    ]
 
 
 async def check(context: Context, duplicate: Submission) -> None:
@@ -73,7 +64,7 @@ async def check(context: Context, duplicate: Submission) -> None:
         reported = StatusReported(task_id=duplicate.task_id, source=Source.POLL, update=named, submission=duplicate)
         await settle(context, reported)
     else:
-        await context.writer.do(context.once(_write), (duplicate, update, error))
+        await context.writers.journeys.run(_write, context, duplicate, update, error)
 
 
 async def _ask(
@@ -90,21 +81,18 @@ async def _ask(
         external_id=duplicate.external_id,
         results=(),
     )
-    exchange = dialect.cancel(stand_in) if dialect.cancels and not wanted else dialect.poll(stand_in)
+    exchange = dialect.cancel(stand_in) if isinstance(dialect, CanCancel) and not wanted else dialect.poll(stand_in)
     return await run_exchange(context, upstream, dialect, exchange)
 
 
 async def _write(
-    context: Context, connection: AsyncConnection, checked: Sequence[tuple[Submission, Update | None, str | None]]
-) -> list[None]:
-    await task_store.lock(connection, [duplicate.task_id for duplicate, _, _ in checked])
-    known = await submissions.by_id(connection, [duplicate.id for duplicate, _, _ in checked])
-    for asked, update, error in checked:
-        duplicate = known[asked.id]
-        if duplicate.superseded_at is None or duplicate.attempts != asked.attempts:
-            continue  # it serves its task by now, or another process checks it
+    connection: AsyncConnection, context: Context, checked: Submission, update: Update | None, error: str | None
+) -> None:
+    await task_store.lock(connection, [checked.task_id])
+    duplicate = (await submissions.by_id(connection, [checked.id]))[checked.id]
+    if duplicate.superseded_at is not None and duplicate.attempts == checked.attempts:
         await apply(context, connection, [_change(context, duplicate, update, error)])
-    return [None] * len(checked)
+    # Else it serves its task by now, or another process checks it.
 
 
 def _change(context: Context, duplicate: Submission, update: Update | None, error: str | None) -> DuplicateChecked:

@@ -9,7 +9,8 @@ from service.domain.validation import Invalid, Schema
 from service.flows.apply import Applied, settle, settle_surely
 from service.flows.context import Context
 from service.flows.conversation import run_exchange
-from service.providers import FAMILIES
+from service.providers.capabilities import TakesInput
+from service.providers.registry import FAMILIES
 
 
 class NotAwaited(Exception):
@@ -25,8 +26,10 @@ async def send_input(context: Context, task: Task, given: Any) -> Applied:
     """
     operation = FAMILIES[task.family].operations[task.operation]
     upstream, dialect = context.upstreams.get(task.upstream or ""), context.dialect(task)
-    if task.state is not State.AWAITING_INPUT or operation.answer is None or upstream is None or dialect is None:
+    if task.state is not State.AWAITING_INPUT or operation.answer is None or upstream is None:
         raise NotAwaited(f"the task is {task.state} and awaits no input")
+    if not isinstance(dialect, TakesInput):
+        raise NotAwaited(f"{task.dialect} takes no input")
     mistakes = Schema(operation.answer).mistakes(given, below="input")
     if mistakes:
         raise Invalid(mistakes)
@@ -34,7 +37,7 @@ async def send_input(context: Context, task: Task, given: Any) -> Applied:
     if sending.task is None or sending.decision != "applied":
         raise NotAwaited("another request has sent the input already")
     try:
-        update = await run_exchange(context, upstream, dialect, dialect.answer(task, given))
+        update = await run_exchange(context, upstream, dialect, dialect.send_input(task, given))
     except Uncertain as error:
         return await settle_surely(context, InputSent(task_id=task.id, error=str(error)))
     except UpstreamError as error:

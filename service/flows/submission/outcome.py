@@ -4,11 +4,17 @@ import dataclasses
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 
-from service.domain.changes import SubmissionAccepted, SubmissionFailed, SubmissionInterrupted
-from service.domain.errors import AccountProblem, NotFound, Refused, Unavailable, Uncertain, UpstreamError
-from service.domain.evidence import decides_end
+from service.domain.errors import AccountProblem, NotFound, NotSent, Refused, Unavailable, Uncertain, UpstreamError
+from service.domain.evidence import decides_end, may_have_job
 from service.domain.routing import TRIES, choose, tries
 from service.domain.schedules import RETRY_AFTER_CAP, retry_submit
+from service.domain.submission_changes import (
+    INTERRUPTED,
+    SubmissionAccepted,
+    SubmissionFailed,
+    SubmissionInterrupted,
+    SubmissionNotSent,
+)
 from service.domain.task import Failure, Outcome, State, Submission, Task, Update
 
 MAX_REST = 3600.0
@@ -109,6 +115,19 @@ def _retried(
     )
 
 
+def not_sent(
+    task: Task, submission: Submission, history: Sequence[Submission], error: NotSent, *, now: datetime
+) -> SubmissionNotSent:
+    """Return the change for a submission that was written and never sent."""
+    return SubmissionNotSent(
+        task_id=task.id,
+        attempt=task.attempts,
+        submission=_settled(submission, Outcome.UNAVAILABLE, error, now),
+        paid_before=may_have_job(history),
+        retry_at=now,
+    )
+
+
 def interrupted(task: Task, sending: Submission | None, *, now: datetime) -> SubmissionInterrupted:
     """Return the change for a submission whose process stopped while it was in flight."""
     settled = None
@@ -117,7 +136,7 @@ def interrupted(task: Task, sending: Submission | None, *, now: datetime) -> Sub
             sending,
             outcome=Outcome.UNCERTAIN,
             code="unknown",
-            message="Dovecote stopped while the request was on its way",
+            message=INTERRUPTED,
             settled_at=now,
         )
     return SubmissionInterrupted(task_id=task.id, attempt=task.attempts, submission=settled)

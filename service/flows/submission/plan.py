@@ -5,21 +5,22 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Literal
 
-from service.domain.changes import (
-    Ended,
+from service.domain.changes import Ended
+from service.domain.evidence import decides_end
+from service.domain.routing import ranked, rests_until
+from service.domain.submission_changes import (
     KnownJobAdopted,
     SubmissionInterrupted,
     SubmissionPostponed,
     WaitingForUpstream,
 )
-from service.domain.evidence import decides_end
-from service.domain.routing import ranked, rests_until
 from service.domain.task import Failure, Outcome, Source, State, Submission, Task, WaitingFor
 from service.flows.context import Upstream
 from service.flows.submission.outcome import interrupted
 from service.flows.upstreams.admission import Rejection
-from service.providers import DIALECTS
+from service.providers.capabilities import CanCancel
 from service.providers.dialect import Dialect
+from service.providers.registry import DIALECTS
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -157,7 +158,7 @@ def _end(
 def _keeps_running(made: Submission) -> bool:
     """Whether a duplicate goes on: one that can be cancelled is cancelled as soon as it is known."""
     dialect = DIALECTS.get(made.dialect)
-    return made.job_state in {None, State.SUCCEEDED} or (dialect is not None and not dialect.cancels)
+    return made.job_state in {None, State.SUCCEEDED} or (dialect is not None and not isinstance(dialect, CanCancel))
 
 
 def cancelled_before_sending(task: Task) -> Failure:

@@ -10,14 +10,17 @@ from collections.abc import Sequence
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.domain.changes import Change, CheckFailed, Ended, LostJobFound, ResubmissionAllowed
+from service.domain.changes import Change, CheckFailed, Ended
 from service.domain.errors import UpstreamError
 from service.domain.schedules import reconciliation_ends
+from service.domain.submission_changes import LostJobFound, ResubmissionAllowed
 from service.domain.task import Failure, Source, State, Submission, Task
 from service.flows.apply import Applied, announce, apply, settle
 from service.flows.context import Context, log
 from service.flows.conversation import run_exchange
-from service.providers.dialect import Listed
+from service.flows.statistics import can_list_jobs, typical_seconds
+from service.providers.capabilities import CanListJobs
+from service.providers.wire import ListedJob
 from service.store import submissions
 from service.store import tasks as task_store
 from service.store import upstreams as upstream_store
@@ -39,14 +42,14 @@ class NotUnconfirmed(Exception):
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Case:
     task: Task
-    listed: Sequence[Listed] = ()
+    listed: Sequence[ListedJob] = ()
     error: str | None = None
 
 
 async def reconcile(context: Context, task: Task) -> Applied:
     """Search once for the job of a claimed unconfirmed task, and write what was found."""
     case = await _search(context, task)
-    applied = await context.writer.do(context.once(_decide), case)
+    applied = await context.writers.journeys.run(_decide, context, case)
     announce(context, [applied])
     if applied.task is not None and applied.task.state is State.QUEUED:
         context.signals.wake("submit")
@@ -56,7 +59,7 @@ async def reconcile(context: Context, task: Task) -> Applied:
 async def _search(context: Context, task: Task) -> _Case:
     """Ask the provider for its list of jobs, where it has one."""
     upstream, dialect = context.upstreams.get(task.upstream or ""), context.dialect(task)
-    if upstream is None or dialect is None or not context.lists(task):
+    if upstream is None or not isinstance(dialect, CanListJobs) or not can_list_jobs(context, task):
         return _Case(task)
     try:
         listed = await run_exchange(context, upstream, dialect, dialect.find_lost_jobs(task))
@@ -68,14 +71,12 @@ async def _search(context: Context, task: Task) -> _Case:
     return _Case(task, listed)
 
 
-async def _decide(context: Context, connection: AsyncConnection, cases: Sequence[_Case]) -> list[Applied]:
-    decided: list[Applied] = []
-    # While these rows are locked no other process adopts a job of the same list.
-    await upstream_store.lock(connection, {case.task.upstream for case in cases if case.listed and case.task.upstream})
-    for case in cases:
-        change = await _change(context, connection, case)
-        decided += await apply(context, connection, [change])
-    return decided
+async def _decide(connection: AsyncConnection, context: Context, case: _Case) -> Applied:
+    if case.listed and case.task.upstream:
+        # While this row is locked no other process adopts a job of the same list.
+        await upstream_store.lock(connection, [case.task.upstream])
+    [applied] = await apply(context, connection, [await _change(context, connection, case)])
+    return applied
 
 
 async def _change(context: Context, connection: AsyncConnection, case: _Case) -> Change:
@@ -97,15 +98,15 @@ async def _change(context: Context, connection: AsyncConnection, case: _Case) ->
         error = f"a job in the list of {current.upstream} may be it, or that of another task whose answer is not there"
     if len(unclaimed) > 1:
         error = f"{len(unclaimed)} jobs in the list of {current.upstream} may be it, and none is certain"
-    lookup = context.lists(task)
-    if now >= reconciliation_ends(task, median=context.typical_seconds(task), lookup=lookup):
+    lookup = can_list_jobs(context, task)
+    if now >= reconciliation_ends(task, median=typical_seconds(context, task), lookup=lookup):
         decided = _by_policy(task, current, now)
         if decided is not None:
             return decided
     return CheckFailed(task_id=task.id, attempt=task.attempts, error=error)
 
 
-async def _may_be_anothers(connection: AsyncConnection, found: Listed, submission: Submission) -> bool:
+async def _may_be_anothers(connection: AsyncConnection, found: ListedJob, submission: Submission) -> bool:
     """Whether a job may belong to another submission whose answer was lost or is on its way."""
     at = dt.datetime.fromtimestamp(found.created_at, dt.UTC)
     span = {"since": at - MAX_FLIGHT, "until": at + CLOCK_TOLERANCE}
@@ -119,7 +120,7 @@ async def _may_be_anothers(connection: AsyncConnection, found: Listed, submissio
     return False
 
 
-def _in_time(listed: Listed, submission: Submission, task: Task, now: dt.datetime) -> bool:
+def _in_time(listed: ListedJob, submission: Submission, task: Task, now: dt.datetime) -> bool:
     """Whether a job was created while the submission was in flight."""
     at = dt.datetime.fromtimestamp(listed.created_at, dt.UTC)
     return submission.sent_at - CLOCK_TOLERANCE <= at <= (task.unconfirmed_since or now) + CLOCK_TOLERANCE

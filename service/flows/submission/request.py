@@ -5,18 +5,33 @@ import datetime as dt
 import hashlib
 import itertools
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Final
+from uuid import UUID
 
 import orjson
 
 from service.domain.task import State, Task
-from service.domain.validation import MAX_MISTAKES, Invalid, Mistake, Schema, nearest
+from service.domain.validation import (
+    MAX_MISTAKES,
+    MAX_NAME,
+    MAX_QUOTED,
+    Invalid,
+    Mistake,
+    Schema,
+    cut_texts,
+    mistake_at,
+    nearest,
+    shorten,
+    without_nulls,
+)
 from service.domain.webhook_events import TYPES
 from service.flows.context import Context
 from service.flows.webhooks.url_check import url_mistakes
-from service.providers import DIALECTS, FAMILIES, PROVIDERS, Provider
-from service.providers.dialect import Family, Operation
+from service.providers.operation import Family, Operation
+from service.providers.registry import DIALECTS, FAMILIES, PROVIDERS, Provider
 
+MAX_CHECKED: Final = 20_000
+"""Characters of a text that are checked against a schema: media are longer, and no schema has a larger limit."""
 DEADLINE_SECONDS = (10, 7 * 86_400)
 MAX_LABELS = 20
 MAX_VALUES = 100_000
@@ -30,10 +45,16 @@ REQUEST: dict[str, Any] = {
     "properties": {
         "family": {
             "type": "string",
+            "maxLength": MAX_NAME,
             "description": "The family; see `GET /v1/families`.",
             "examples": ["runway"],
         },
-        "operation": {"type": "string", "description": "The verb within the family.", "examples": ["text_to_video"]},
+        "operation": {
+            "type": "string",
+            "maxLength": MAX_NAME,
+            "description": "The verb within the family.",
+            "examples": ["text_to_video"],
+        },
         "input": {
             "type": "object",
             "description": "What the operation works on, in Dovecote's names; `GET /v1/families` has the schema of every operation.",
@@ -70,6 +91,7 @@ REQUEST: dict[str, Any] = {
         },
         "upstream": {
             "type": "string",
+            "maxLength": MAX_NAME,
             "description": "The one upstream that may serve it; default: those of the family's route, in order.",
         },
         "route": {
@@ -77,7 +99,7 @@ REQUEST: dict[str, Any] = {
             "minItems": 1,
             "uniqueItems": True,
             "maxItems": 20,
-            "items": {"type": "string"},
+            "items": {"type": "string", "maxLength": MAX_NAME},
             "description": "The upstreams that may serve it, in this order, instead of `upstream`.",
         },
         "on_uncertain": {
@@ -108,17 +130,25 @@ _INPUTS = {
 
 
 def task_of_request(
-    context: Context, request: Any, *, client: str, idempotency_key: str | None, parent: Task | None = None
+    context: Context,
+    request: Any,
+    *,
+    client: str,
+    idempotency_key: str | None,
+    parent: Task | None = None,
+    task_id: UUID | None = None,
 ) -> Task:
     """Check a request and return its task; nothing is written yet.
 
     :param parent: the client's task that ``parent_id`` names
+    :param task_id: default: a new id
     :raises Invalid: with every mistake
     """
+    request = without_nulls(request, REQUEST)
     mistakes = list(itertools.islice(_unstorable(request), MAX_MISTAKES)) or _too_many_labels(request)
     if mistakes:
         raise Invalid(mistakes)
-    mistakes = _SCHEMA.mistakes(request)
+    mistakes = _SCHEMA.mistakes(cut_texts(request, MAX_CHECKED))
     if not isinstance(request, dict) or any(
         mistake.path in {"family", "operation", "input", "options"} for mistake in mistakes
     ):
@@ -127,14 +157,14 @@ def task_of_request(
     if family is None or operation is None:
         raise Invalid(mistakes)
     now = context.now()
-    given = request.get("input", {})
-    mistakes += _INPUTS[family.name, operation.name].mistakes(given, below="input")
+    given = without_nulls(request.get("input", {}), operation.input)
+    mistakes += _INPUTS[family.name, operation.name].mistakes(cut_texts(given, MAX_CHECKED), below="input")
     deadline = _deadline(request.get("deadline"), operation, now, mistakes)
     mistakes += url_mistakes(context.settings.webhook_rules, request.get("callback_url"), field="callback_url")
     if "callback_events" in request and "callback_url" not in request:
         mistakes.append(Mistake("callback_events", "means nothing without a callback_url"))
     task = Task(
-        id=context.new_id(),
+        id=task_id or context.new_id(),
         client=client,
         family=family.name,
         operation=operation.name,
@@ -216,7 +246,7 @@ def _follow(
 def request_hash(request: Any) -> str:
     """Return a hash that is equal for equal requests."""
     try:
-        return hashlib.sha256(orjson.dumps(request, option=orjson.OPT_SORT_KEYS)).hexdigest()
+        return hashlib.sha256(orjson.dumps(without_nulls(request, REQUEST), option=orjson.OPT_SORT_KEYS)).hexdigest()
     except TypeError:  # nested too deeply: equal to nothing that was accepted
         return ""
 
@@ -232,15 +262,15 @@ def _unstorable(request: Any) -> Iterator[Mistake]:
             yield Mistake("", f"holds more than {MAX_VALUES} values")
             return
         if isinstance(value, str) and "\x00" in value:
-            yield Mistake(path, "holds a NUL character: leave it out")
+            yield mistake_at(path, "holds a NUL character: leave it out")
         elif isinstance(value, dict | list) and depth >= MAX_DEPTH:
-            yield Mistake(path, f"is nested deeper than {MAX_DEPTH} levels")
+            yield mistake_at(path, f"is nested deeper than {MAX_DEPTH} levels")
         elif isinstance(value, dict):
             waiting += [(f"{path}.{name}".strip("."), depth, name) for name in value]
             waiting += [(f"{path}.{name}".strip("."), depth + 1, item) for name, item in value.items()]
         elif isinstance(value, list):
             if len(value) > MAX_VALUES:
-                yield Mistake(path, f"holds more than {MAX_VALUES} values")
+                yield mistake_at(path, f"holds more than {MAX_VALUES} values")
                 return
             waiting += [(f"{path}.{number}", depth + 1, item) for number, item in enumerate(value)]
 
@@ -257,7 +287,7 @@ def _find(request: Mapping[str, Any], mistakes: list[Mistake]) -> tuple[Family |
     family = FAMILIES.get(request["family"])
     if family is None:
         mistakes.append(
-            Mistake("family", f"unknown family {request['family']!r}{nearest(request['family'], FAMILIES)}")
+            Mistake("family", f"unknown family {_name(request['family'])}{nearest(request['family'], FAMILIES)}")
         )
         return None, None
     names = {
@@ -266,24 +296,29 @@ def _find(request: Mapping[str, Any], mistakes: list[Mistake]) -> tuple[Family |
     operation = names.get(request["operation"])
     if operation is None:
         hint = nearest(request["operation"], family.operations)
-        mistakes.append(Mistake("operation", f"{family.name} has no operation {request['operation']!r}{hint}"))
+        mistakes.append(Mistake("operation", f"{family.name} has no operation {_name(request['operation'])}{hint}"))
     return family, operation
 
 
 def _deadline(requested: Any, operation: Operation, now: dt.datetime, mistakes: list[Mistake]) -> dt.datetime:
+    """Return when to stop waiting. A number out of its range is a mistake of the schema already."""
     if isinstance(requested, str):
-        try:
-            deadline = dt.datetime.fromisoformat(requested)
-            seconds = (deadline - now).total_seconds()
-        except (ValueError, TypeError):
-            seconds = -1.0
-        if not DEADLINE_SECONDS[0] <= seconds <= DEADLINE_SECONDS[1]:
-            mistakes.append(
-                Mistake("deadline", f"is a time from {DEADLINE_SECONDS[0]} s to 7 days from now, with its zone (…Z)")
-            )
-            return now
+        return _deadline_at(requested, now, mistakes)
+    seconds = operation.deadline if requested is None or mistakes else requested
+    return now + dt.timedelta(seconds=seconds)
+
+
+def _deadline_at(requested: str, now: dt.datetime, mistakes: list[Mistake]) -> dt.datetime:
+    try:
+        deadline = dt.datetime.fromisoformat(requested)
+        seconds = (deadline - now).total_seconds()
+    except (ValueError, TypeError, OverflowError):
+        seconds = -1.0
+    if DEADLINE_SECONDS[0] <= seconds <= DEADLINE_SECONDS[1]:
         return deadline.astimezone(dt.UTC)
-    return now + dt.timedelta(seconds=requested if isinstance(requested, int | float) else operation.deadline)
+    words = f"is a time from {DEADLINE_SECONDS[0]} s to 7 days from now, with its zone (…Z)"
+    mistakes.append(Mistake("deadline", words))
+    return now
 
 
 def _route(
@@ -308,6 +343,11 @@ def _route(
     return route, {name: _complaint(found) for name, found in complaints.items() if found}
 
 
+def _name(name: str) -> str:
+    """Return a client's name in quotes, for a message."""
+    return shorten(repr(name), MAX_QUOTED)
+
+
 def _complaint(found: list[Mistake]) -> str:
     return "; ".join(f"{mistake.path}: {mistake.message}" for mistake in found)
 
@@ -319,7 +359,7 @@ def _not_configured(context: Context, name: str) -> Mistake:
         if known
         else nearest(name, context.upstreams)
     )
-    return Mistake("upstream", f"no upstream {name!r} is configured{hint}")
+    return Mistake("upstream", f"no upstream {_name(name)} is configured{hint}")
 
 
 def _not_served(task: Task, names: tuple[str, ...], *, requested: bool) -> Mistake:

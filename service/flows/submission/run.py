@@ -7,20 +7,21 @@ from collections.abc import Sequence
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.domain.changes import Change, SubmissionPostponed, SubmissionStarted
+from service.domain.changes import Change
 from service.domain.errors import Unavailable
 from service.domain.schedules import LEASE, SUBMIT_LEASE_MARGIN
+from service.domain.submission_changes import SubmissionPostponed, SubmissionStarted
 from service.domain.task import Submission, Task, WaitingFor
 from service.flows.apply import Applied, announce, apply, settle_surely
 from service.flows.concurrency import TaskPool
 from service.flows.context import Context, Upstream, log
 from service.flows.submission.plan import Candidate, Send, plan
-from service.flows.submission.send import Handover, change_for, hand_over
+from service.flows.submission.send import Handover, callback_url, change_for, hand_over
 from service.flows.upstreams.admission import Admission, claim_next, claim_probes, read_admission, save
 from service.http.client import CONNECT_TIMEOUT, WRITE_TIMEOUT
-from service.providers.dialect import Dialect
+from service.providers.dialect import SUBMIT_TIMEOUT, Dialect
 from service.store import queue, submissions
-from service.store import upstreams as upstream_store
+from service.store import waiting as waiting_store
 from service.store.database import StoreUnavailable
 
 MAX_CONCURRENT = 512
@@ -28,7 +29,7 @@ MAX_CONCURRENT = 512
 MAX_PLANNED = 64
 """Tasks that are planned in one transaction."""
 
-PROBE_LEASE = CONNECT_TIMEOUT + WRITE_TIMEOUT + Dialect.submit_timeout + SUBMIT_LEASE_MARGIN
+PROBE_LEASE = CONNECT_TIMEOUT + WRITE_TIMEOUT + SUBMIT_TIMEOUT + SUBMIT_LEASE_MARGIN
 """Seconds that one probe of an upstream may take."""
 
 Planned = tuple[Change, Handover | None]
@@ -41,6 +42,8 @@ class Round:
     claimed: Sequence[Task]
     most: int
     """How many waiting tasks may be claimed besides."""
+    claimed_at: float = 0.0
+    """When they were claimed, on the monotonic clock."""
     taken: int = 0
     """How many were."""
     handovers: list[Handover] = dataclasses.field(default_factory=list)
@@ -54,10 +57,10 @@ async def run_due(context: Context, pool: TaskPool) -> int:
     room = min(pool.free, MAX_PLANNED)
     if not room:
         return 0
-    now = context.now()
+    now, claimed_at = context.now(), context.monotonic()
     until = now + dt.timedelta(seconds=LEASE)
-    claimed: list[Task] = await context.writer.do(_claim, (now, until, room))
-    planned = Round(claimed, 0)
+    claimed = await context.writers.journeys.run(queue.claim_tasks, "submit", now=now, until=until, most=room)
+    planned = Round(claimed, 0, claimed_at)
     try:
         waited_for = await _read_waited_for(context)
         if not claimed and not waited_for:
@@ -86,21 +89,13 @@ async def run_due(context: Context, pool: TaskPool) -> int:
 async def _read_waited_for(context: Context) -> set[str]:
     """Return the keys of everything that tasks wait for."""
     async with context.database.reading() as connection:
-        return await upstream_store.lines(connection, [each.key for each in context.waits])
-
-
-async def _claim(
-    connection: AsyncConnection, requests: Sequence[tuple[dt.datetime, dt.datetime, int]]
-) -> list[list[Task]]:
-    return [
-        await queue.claim_tasks(connection, "submit", now=now, until=until, most=most) for now, until, most in requests
-    ]
+        return await waiting_store.awaited(connection, [each.key for each in context.waits])
 
 
 async def _begin(context: Context, planned: Round) -> None:
     """Plan a round and write it; if it cannot be written, each task by itself, so that one costs no other."""
     try:
-        await context.writer.do(context.once(_plan_and_write), planned)
+        await context.writers.journeys.run(_plan_and_write, context, planned)
     except StoreUnavailable:
         raise
     except Exception:  # noqa: BLE001 - one that cannot be written waits for its lease and stops no other
@@ -113,9 +108,9 @@ async def _begin_one_by_one(context: Context, planned: Round) -> None:
     planned.handovers.clear()
     planned.applied.clear()
     for task in together.claimed:
-        alone = Round([task], 0)
+        alone = Round([task], 0, planned.claimed_at)
         try:
-            await context.writer.do(context.once(_plan_and_write), alone)
+            await context.writers.journeys.run(_plan_and_write, context, alone)
         except StoreUnavailable:
             raise
         except Exception:  # noqa: BLE001 - it comes back after its lease
@@ -125,17 +120,11 @@ async def _begin_one_by_one(context: Context, planned: Round) -> None:
         planned.applied += alone.applied
 
 
-async def _plan_and_write(context: Context, connection: AsyncConnection, rounds: Sequence[Round]) -> list[None]:
-    for planned in rounds:
-        await _plan_round(context, connection, planned)
-    return [None] * len(rounds)
-
-
-async def _plan_round(context: Context, connection: AsyncConnection, planned: Round) -> None:
+async def _plan_and_write(connection: AsyncConnection, context: Context, planned: Round) -> None:
     """Read what upstreams admit, claim the waiting tasks whose turn it is, and write what becomes of each task."""
     planned.handovers.clear()
     until = context.now() + dt.timedelta(seconds=LEASE)
-    waited_for = await upstream_store.lines(connection, [each.key for each in context.waits])
+    waited_for = await waiting_store.awaited(connection, [each.key for each in context.waits])
     admission = await read_admission(context, connection, waited_for)
     taken = await claim_next(context, connection, admission, waited_for, until=until, most=planned.most)
     planned.taken = len(taken)
@@ -153,7 +142,7 @@ async def _plan_round(context: Context, connection: AsyncConnection, planned: Ro
     planned.applied = await apply(context, connection, [change for change, _ in written])
     await save(connection, admission)
     planned.handovers += [
-        handover
+        dataclasses.replace(handover, claimed_at=planned.claimed_at)
         for (_, handover), applied in zip(written, planned.applied, strict=True)
         if handover is not None and applied.decision == "applied"
     ]
@@ -199,14 +188,14 @@ def _start(context: Context, task: Task, history: Sequence[Submission], chosen: 
     now = context.now()
     upstream, dialect = chosen.upstream, chosen.dialect
     submission = Submission(
-        id=context.new_id(), task_id=task.id, upstream=upstream.name, dialect=dialect.key, sent_at=now
+        id=context.new_id(), task_id=task.id, upstream=upstream.name, dialect=dialect.facts.key, sent_at=now
     )
-    lease = CONNECT_TIMEOUT + WRITE_TIMEOUT + dialect.patience(task.operation) + SUBMIT_LEASE_MARGIN
+    lease = CONNECT_TIMEOUT + WRITE_TIMEOUT + dialect.facts.read_timeout(task.operation) + SUBMIT_LEASE_MARGIN
     change = SubmissionStarted(
         task_id=task.id,
         attempt=task.attempts,
         submission=submission,
-        callback_expected=context.callback_url(upstream, dialect, task, submission.id) is not None,
+        callback_expected=callback_url(context, upstream, dialect, task, submission.id) is not None,
         lease_until=now + dt.timedelta(seconds=lease),
     )
     return change, Handover(task, submission, upstream, dialect, history, probe)

@@ -2,19 +2,24 @@
 
 import dataclasses
 from collections.abc import Sequence
+from uuid import UUID
 
 from service.domain.changes import Change
-from service.domain.errors import AccountProblem, Uncertain, UpstreamError
+from service.domain.errors import AccountProblem, NotSent, Uncertain, UpstreamError
 from service.domain.evidence import may_have_job
+from service.domain.schedules import SUBMIT_LEASE_MARGIN
 from service.domain.task import State, Submission, Task
 from service.flows.apply import settle_surely
 from service.flows.context import Context, Upstream, log
 from service.flows.conversation import run_exchange
 from service.flows.submission.cancel import cancel_if_pending
-from service.flows.submission.outcome import answered, failed
+from service.flows.submission.outcome import answered, failed, not_sent
 from service.providers.dialect import Dialect
-from service.store import upstreams as upstream_store
+from service.store import circuits as circuit_store
 from service.store.database import StoreUnavailable
+
+SEND_WITHIN = SUBMIT_LEASE_MARGIN
+"""Seconds after its claim within which a submission is sent: then its answer comes before the lease ends."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -28,11 +33,13 @@ class Handover:
     history: Sequence[Submission]
     probe: bool = False
     """Whether it tests an upstream whose circuit is open."""
+    claimed_at: float = 0.0
+    """When its task was claimed, on the monotonic clock."""
 
     @property
-    def key(self) -> upstream_store.Key:
+    def key(self) -> circuit_store.Key:
         """The key of its circuit."""
-        return self.upstream.name, self.dialect.key
+        return self.upstream.name, self.dialect.facts.key
 
 
 async def hand_over(context: Context, handover: Handover) -> None:
@@ -57,12 +64,27 @@ async def hand_over(context: Context, handover: Handover) -> None:
         await cancel_if_pending(context, applied.task)
 
 
+def callback_url(context: Context, upstream: Upstream, dialect: Dialect, task: Task, submission_id: UUID) -> str | None:
+    """Return the URL that the provider may call for a submission; None when no callback can come."""
+    calls = dialect.facts.callbacks and task.operation not in dialect.facts.synchronous
+    if context.settings.public_url is None or not calls or upstream.settings.callbacks == "off":
+        return None
+    return f"{context.settings.public_url}/callbacks/{context.tokens.make(submission_id)}"
+
+
 async def _send(context: Context, handover: Handover) -> Change:
     task, submission = handover.task, handover.submission
-    url = context.callback_url(handover.upstream, handover.dialect, task, submission.id)
+    url = callback_url(context, handover.upstream, handover.dialect, task, submission.id)
     exchange = handover.dialect.submit(task, url)
     hidden = [] if url is None else [url.rpartition("/")[2]]
-    update = await run_exchange(context, handover.upstream, handover.dialect, exchange, hidden=hidden)
+    update = await run_exchange(
+        context,
+        handover.upstream,
+        handover.dialect,
+        exchange,
+        hidden=hidden,
+        send_before=handover.claimed_at + SEND_WITHIN,
+    )
     return answered(task, submission, update)
 
 
@@ -71,6 +93,11 @@ def change_for(context: Context, handover: Handover, error: UpstreamError) -> Ch
     if isinstance(error, AccountProblem):
         # Its own words are in the submission: they may repeat what was sent.
         log.error("account refused upstream=%s code=%s", handover.upstream.name, error.code)
+    if isinstance(error, NotSent):
+        log.warning(
+            "submission not sent in time submission=%s upstream=%s", handover.submission.id, handover.upstream.name
+        )
+        return not_sent(handover.task, handover.submission, handover.history, error, now=context.now())
     return failed(
         handover.task,
         handover.submission,
@@ -87,11 +114,11 @@ async def _report(context: Context, handover: Handover, error: UpstreamError | N
     is_failure = error is not None and (error.broken or isinstance(error, Uncertain))
     try:
         if is_failure:
-            opened = await context.writer.do(upstream_store.record_failures, (*handover.key, context.now()))
+            opened = await context.writers.journeys.batch(circuit_store.record_failures, (*handover.key, context.now()))
             if opened:
                 log.error("circuit opened upstream=%s dialect=%s", *handover.key)
-        elif handover.probe:
-            await context.writer.do(upstream_store.close_circuits, handover.key)
+        elif handover.probe and not isinstance(error, NotSent):
+            await context.writers.journeys.batch(circuit_store.close, handover.key)
             log.warning("circuit closed upstream=%s dialect=%s", *handover.key)
             context.signals.wake("submit")
     except StoreUnavailable as away:

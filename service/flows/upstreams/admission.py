@@ -12,8 +12,10 @@ from service.domain.rate_limit import Rate
 from service.domain.task import Task, WaitingFor
 from service.flows.context import Context, Upstream
 from service.providers.dialect import Dialect
+from service.store import circuits as circuit_store
 from service.store import queue
 from service.store import upstreams as upstream_store
+from service.store import waiting as waiting_store
 
 PROBE_UNSEEN = dt.timedelta(seconds=1)
 """How long a round assumes that another process probes an upstream."""
@@ -39,7 +41,7 @@ class Admission:
     """What may still pass in one round. Each admitted task takes what it needs."""
 
     now: dt.datetime
-    circuits: dict[upstream_store.Key, Circuit]
+    circuits: dict[circuit_store.Key, Circuit]
     served: dict[str, dict[str, int]]
     """Occupied slots by upstream and client."""
     free: dict[str, int]
@@ -47,7 +49,7 @@ class Admission:
     rates: dict[str, Rate]
     backlogged: set[WaitingFor] = dataclasses.field(default_factory=set)
     """What others still wait for: a task that comes now queues behind them."""
-    probes: set[upstream_store.Key] = dataclasses.field(default_factory=set)
+    probes: set[circuit_store.Key] = dataclasses.field(default_factory=set)
     """Circuits that a task of this round probes."""
 
     def rejection(self, upstream: Upstream, dialect: Dialect, *, waited_for: WaitingFor | None) -> Rejection | None:
@@ -57,7 +59,7 @@ class Admission:
         """
         circuit = self._circuit(upstream, dialect)
         if circuit.standing(self.now) in {"open", "probing"} or self.is_probe(upstream, dialect):
-            return _recovering(circuit, self.now)
+            return _recovering(circuit)
         name, rate = upstream.name, self.rates.get(upstream.name)
         slot = WaitingFor(name)
         if rate is not None and rate.free(self.now) < 1:
@@ -65,7 +67,7 @@ class Admission:
         elif self.free[name] < 1:
             reason = _full(upstream, sum(self.served.get(name, {}).values()))
         elif slot in self.backlogged and waited_for != slot:
-            reason = f"others have waited longer for {name}"
+            reason = f"earlier tasks wait for {name}"
         else:
             return None
         return Rejection(slot, reason, elsewhere=upstream.settings.when_full == "next")
@@ -78,18 +80,20 @@ class Admission:
         if upstream.name in self.rates:
             self.rates[upstream.name] = self.rates[upstream.name].taken(self.now)
         if self._circuit(upstream, dialect).standing(self.now) == "half_open":
-            self.probes.add((upstream.name, dialect.key))
+            self.probes.add((upstream.name, dialect.facts.key))
 
     def lose_probe(self, upstream: Upstream, dialect: Dialect) -> None:
         """Undo an admission: another process probes this upstream already."""
         circuit = self._circuit(upstream, dialect)
-        self.probes.discard((upstream.name, dialect.key))
+        self.probes.discard((upstream.name, dialect.facts.key))
         self.free[upstream.name] += 1
-        self.circuits[upstream.name, dialect.key] = dataclasses.replace(circuit, probe_until=self.now + PROBE_UNSEEN)
+        self.circuits[upstream.name, dialect.facts.key] = dataclasses.replace(
+            circuit, probe_until=self.now + PROBE_UNSEEN
+        )
 
     def is_probe(self, upstream: Upstream, dialect: Dialect) -> bool:
         """Whether the task that was admitted here is the one that tests whether the upstream is back."""
-        return (upstream.name, dialect.key) in self.probes
+        return (upstream.name, dialect.facts.key) in self.probes
 
     def room_for(self, waits_for: WaitingFor, *, most: int) -> int:
         """Return how many of the tasks that wait for the same may go on."""
@@ -102,24 +106,21 @@ class Admission:
         return {"closed": most, "half_open": 1}.get(standing, 0)
 
     def _circuit(self, upstream: Upstream, dialect: Dialect) -> Circuit:
-        known = self.circuits.get((upstream.name, dialect.key))
-        return known or Circuit(upstream=upstream.name, dialect=dialect.key)
+        known = self.circuits.get((upstream.name, dialect.facts.key))
+        return known or Circuit(upstream=upstream.name, dialect=dialect.facts.key)
 
 
-def _recovering(circuit: Circuit, now: dt.datetime) -> Rejection:
-    if circuit.standing(now) == "open" and circuit.open_until is not None:
-        what = f"is left alone until {circuit.open_until:%H:%M:%S} UTC, since it kept failing"
-    else:
-        what = "kept failing, and another task tries whether it is back"
-    reason = f"{circuit.upstream} ({circuit.dialect}) {what}"
+def _recovering(circuit: Circuit) -> Rejection:
+    # The text is stored and read later: it names no time.
+    reason = f"{circuit.upstream} ({circuit.dialect}) kept failing; one task at a time tests whether it is back"
     return Rejection(WaitingFor(circuit.upstream, circuit.dialect), reason, elsewhere=True)
 
 
 def _full(upstream: Upstream, served: int) -> str:
     most = upstream.settings.open_tasks
     if most is not None and served >= most:
-        return f"{upstream.name} works on {served} tasks, and may be given {most} at once"
-    return f"as many submits to {upstream.name} are under way as may be at once"
+        return f"{upstream.name} may be given {most} tasks at once"
+    return f"Dovecote sends a limited number of submits to {upstream.name} at once"
 
 
 async def read_admission(context: Context, connection: AsyncConnection, waited_for: set[str]) -> Admission:
@@ -130,7 +131,7 @@ async def read_admission(context: Context, connection: AsyncConnection, waited_f
     limited = [each for each in context.upstreams.values() if each.limited]
     awaited = {each.upstream for each in context.waits if each.key in waited_for}
     kept = await upstream_store.lock(connection, {each.name for each in limited} | awaited)
-    served = await upstream_store.served(connection, set(kept))
+    served = await waiting_store.served_by_client(connection, set(kept))
     free = {name: upstream.slots.free for name, upstream in context.upstreams.items()}
     rates: dict[str, Rate] = {}
     for upstream in limited:
@@ -139,7 +140,7 @@ async def read_admission(context: Context, connection: AsyncConnection, waited_f
             free[upstream.name] = min(free[upstream.name], left)
         if upstream.settings.submits_per_second is not None:
             rates[upstream.name] = Rate(upstream.settings.submits_per_second, kept[upstream.name].submit_slot_at)
-    circuits = await upstream_store.all_circuits(connection)
+    circuits = await circuit_store.all_known(connection)
     return Admission(now=context.now(), circuits=circuits, served=served, free=free, rates=rates)
 
 
@@ -161,7 +162,7 @@ async def claim_next(
         if not free:
             admission.backlogged.add(each)
             continue
-        waiting = await upstream_store.in_line(connection, each.key, most=free)
+        waiting = await waiting_store.first_of_each_client(connection, each.key, most=free)
         chosen = allocate(admission.served.get(each.upstream, {}), waiting, free=free)
         tasks = await queue.claim_waiting(connection, [task_id for _, task_id in chosen], until=until)
         claimed += [(task, each) for task in tasks]
@@ -178,11 +179,11 @@ async def save(connection: AsyncConnection, admission: Admission) -> None:
 
 
 async def claim_probes(
-    connection: AsyncConnection, admission: Admission, wanted: Sequence[upstream_store.Key], *, until: dt.datetime
-) -> set[upstream_store.Key]:
+    connection: AsyncConnection, admission: Admission, wanted: Sequence[circuit_store.Key], *, until: dt.datetime
+) -> set[circuit_store.Key]:
     """Claim the right to probe upstreams; return those that another process has claimed."""
-    lost: set[upstream_store.Key] = set()
+    lost: set[circuit_store.Key] = set()
     for key in wanted:
-        if not await upstream_store.claim_probe(connection, admission.circuits[key], now=admission.now, until=until):
+        if not await circuit_store.claim_probe(connection, admission.circuits[key], now=admission.now, until=until):
             lost.add(key)
     return lost

@@ -6,12 +6,15 @@ import datetime as dt
 from collections.abc import Generator
 
 from service.domain.errors import AccountProblem, UpstreamError
+from service.domain.http_dates import http_date
 from service.flows.context import Context, Upstream
 from service.flows.conversation import run_exchange
 from service.flows.upstreams import credit
-from service.providers.dialect import NOTHING, Balance, Call, Dialect, Reply, http_date
+from service.providers.capabilities import CanTellBalance
 from service.providers.newapi import account
 from service.providers.newapi.errors import refusal_in
+from service.providers.read import NOTHING
+from service.providers.wire import Balance, Call, Reply
 
 TIMEOUT = 20.0
 """Seconds for the check of one upstream."""
@@ -65,7 +68,7 @@ async def check(context: Context, upstream: Upstream) -> Checked:
 
 async def _ask(context: Context, checked: Checked) -> None:
     upstream, began = checked.upstream, context.now()
-    telling = next((each for each in upstream.dialects if type(each).balance is not Dialect.balance), None)
+    telling = next((each for each in upstream.dialects if isinstance(each, CanTellBalance)), None)
 
     def note(call: Call, reply: Reply) -> None:
         """Note the first answer, and the time by the other's clock."""

@@ -3,15 +3,14 @@
 import asyncio
 import dataclasses
 import datetime as dt
-from collections.abc import Sequence
-
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.domain.errors import UpstreamError
 from service.flows.context import Context, Upstream, log
 from service.flows.conversation import run_exchange
-from service.providers.dialect import Balance, BalanceExchange, Dialect
+from service.providers.capabilities import CanTellBalance
+from service.providers.dialect import Dialect
 from service.providers.newapi import account
+from service.providers.wire import Balance, BalanceExchange
 from service.store import upstreams as upstream_store
 
 EVERY = 600.0
@@ -31,7 +30,7 @@ def question(upstream: Upstream) -> tuple[Dialect, BalanceExchange] | None:
         return upstream.dialects[0], account.quota(settings.key_name)
     if settings.billing:
         return upstream.dialects[0], account.billing()
-    telling = (each for each in upstream.dialects if type(each).balance is not Dialect.balance)
+    telling = (each for each in upstream.dialects if isinstance(each, CanTellBalance))
     return next(((dialect, dialect.balance()) for dialect in telling), None)
 
 
@@ -54,19 +53,11 @@ async def ask_due(context: Context, *, after: float = DUE) -> int:
     if not names:
         return 0
     now = context.now()
-    wish = (names, now, now - dt.timedelta(seconds=after))
-    claimed: list[upstream_store.Upstream] = await context.writer.do(_claim, wish)
+    before = now - dt.timedelta(seconds=after)
+    claimed = await context.writers.journeys.run(upstream_store.claim_credit, names, now=now, before=before)
     found = await asyncio.gather(*(_learn(context, known) for known in claimed))
-    await asyncio.gather(*(context.writer.do(upstream_store.keep_credit, each) for each in found))
+    await context.writers.journeys.run(upstream_store.save_credit, found)
     return len(claimed)
-
-
-async def _claim(
-    connection: AsyncConnection, wishes: Sequence[tuple[list[str], dt.datetime, dt.datetime]]
-) -> list[list[upstream_store.Upstream]]:
-    return [
-        await upstream_store.claim_credit(connection, names, now=now, before=before) for names, now, before in wishes
-    ]
 
 
 async def _learn(context: Context, known: upstream_store.Upstream) -> upstream_store.Upstream:

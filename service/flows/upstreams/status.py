@@ -7,7 +7,9 @@ from service.domain.circuit_breaker import WINDOW, Circuit
 from service.domain.fair_share import position, tied_clients
 from service.domain.task import Task
 from service.flows.context import Context
+from service.store import circuits as circuit_store
 from service.store import upstreams as upstream_store
+from service.store import waiting as waiting_store
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,11 +28,11 @@ async def snapshot(context: Context) -> dict[str, Status]:
     :raises StoreUnavailable: when the database is out of reach
     """
     async with context.database.reading() as connection:
-        circuits = await upstream_store.all_circuits(connection)
-        served = await upstream_store.served(connection, set(context.upstreams))
+        circuits = await circuit_store.all_known(connection)
+        served = await waiting_store.served_by_client(connection, set(context.upstreams))
         kept = await upstream_store.all_known(connection)
-        busy = await upstream_store.lines(connection, [line.key for line in context.waits])
-        lengths = {key: sum((await upstream_store.line_lengths(connection, key)).values()) for key in sorted(busy)}
+        busy = await waiting_store.awaited(connection, [line.key for line in context.waits])
+        lengths = {key: sum((await waiting_store.count_by_client(connection, key)).values()) for key in sorted(busy)}
     waiting: dict[str, int] = defaultdict(int)
     for line in context.waits:
         waiting[line.upstream] += lengths.get(line.key, 0)
@@ -59,10 +61,10 @@ async def queue_position(context: Context, task: Task) -> int | None:
         return None
     upstream, key = task.waits_for.upstream, task.waits_for.key
     async with context.database.reading() as connection:
-        served = await upstream_store.served(connection, {upstream})
-        lengths = await upstream_store.line_lengths(connection, key)
-        before = await upstream_store.own_before(connection, key, task.client, task.id)
+        served = await waiting_store.served_by_client(connection, {upstream})
+        lengths = await waiting_store.count_by_client(connection, key)
+        before = await waiting_store.count_before(connection, key, task.client, task.id)
         tied = tied_clients(served[upstream], lengths, client=task.client, before=before)
-        at = {other: await upstream_store.nth_in_line(connection, key, other, each) for other, each in tied.items()}
+        at = {other: await waiting_store.nth_of_client(connection, key, other, each) for other, each in tied.items()}
     older = {other for other, rival in at.items() if rival is not None and rival < task.id}
     return 1 + position(served[upstream], lengths, client=task.client, before=before, older=older)

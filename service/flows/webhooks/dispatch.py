@@ -1,15 +1,16 @@
 """Deliver webhook messages: claim those that are due, post each, and record the attempt."""
 
 import asyncio
-import dataclasses
 import datetime as dt
-import email.utils
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Mapping
 
 import httpx
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from service.domain.http_dates import retry_after
 from service.domain.schedules import FAILING_LONG, LEASE
+from service.domain.text import storable
 from service.domain.webhook_events import TEST
 from service.flows.concurrency import EACH, TaskPool
 from service.flows.context import Context, log
@@ -41,30 +42,18 @@ async def run_due(context: Context, pool: TaskPool) -> int:
     if not free:
         return 0
     now = context.now()
-    request = _ClaimRequest(now, now + dt.timedelta(seconds=LEASE), free, context.destination_slots.limits())
-    claimed = await context.writer.do(_claim, request)
+    until, limits = now + dt.timedelta(seconds=LEASE), context.destination_slots.limits()
+    claimed = await context.writers.journeys.run(_claim, now=now, until=until, most=free, slots=limits)
     for each in claimed:
         context.destination_slots.acquire(each.message.destination)
         pool.start(deliver(context, each))
     return len(claimed)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _ClaimRequest:
-    now: dt.datetime
-    until: dt.datetime
-    most: int
-    slots: Mapping[str, int]
-
-
-async def _claim(connection: AsyncConnection, requests: Sequence[_ClaimRequest]) -> list[list[Claimed]]:
-    return [await _claim_one(connection, request) for request in requests]
-
-
-async def _claim_one(connection: AsyncConnection, request: _ClaimRequest) -> list[Claimed]:
-    rows = await queue.claim_messages(
-        connection, now=request.now, until=request.until, most=request.most, each=EACH, slots=request.slots
-    )
+async def _claim(
+    connection: AsyncConnection, *, now: dt.datetime, until: dt.datetime, most: int, slots: Mapping[str, int]
+) -> list[Claimed]:
+    rows = await queue.claim_messages(connection, now=now, until=until, most=most, each=EACH, slots=slots)
     messages = [message_of(row) for row in rows]
     ids = {message.endpoint_id for message in messages if message.endpoint_id is not None}
     found = await endpoints.of_ids(connection, ids)
@@ -77,7 +66,7 @@ async def deliver(context: Context, claimed: Claimed) -> None:
     try:
         attempt = _undeliverable(context, claimed) or await _post(context, claimed)
         settlement = settlement_after(context, claimed, attempt)
-        disabled = await context.writer.do(context.once(settle), settlement)
+        disabled = await context.writers.journeys.batch(functools.partial(settle, context), settlement)
         _log(claimed, attempt, settlement.row["state"], disabled)
     finally:
         context.destination_slots.release(message.destination)
@@ -117,50 +106,41 @@ async def _post(context: Context, claimed: Claimed) -> Attempt:
         refused = error if isinstance(error, ForbiddenAddress) else forbidden(error)
         reason = str(refused) if refused is not None else f"{type(error).__name__} {error}".strip()
         hopeless = refused is not None or isinstance(error, _NO_ADDRESS)
-        return Attempt(at=at, seconds=_clock() - since, error=_storable(reason)[:MAX_ERROR_KEPT], hopeless=hopeless)
+        return Attempt(
+            at=at,
+            seconds=_clock() - since,
+            error=storable(reason)[:MAX_ERROR_KEPT],
+            detail="" if refused is None else refused.detail,
+            hopeless=hopeless,
+            made=not isinstance(error, httpx.PoolTimeout),  # a lack of descriptors here says nothing about the receiver
+        )
     context.destination_slots.answered(message.destination, in_time=True)
     return Attempt(
         at=at,
         seconds=_clock() - since,
         status=answer.status,
         error=None if answer.status in SUCCESSES else f"HTTP {answer.status}",
-        answer=None if answer.private else _storable(answer.body[:MAX_ANSWER_KEPT].decode("utf-8", "replace")) or None,
-        retry_after=_retry_after(answer.headers, context.now()),
+        answer=None if answer.private else storable(answer.body[:MAX_ANSWER_KEPT].decode("utf-8", "replace")) or None,
+        retry_after=retry_after(answer.headers, now=context.now()),
     )
-
-
-def _retry_after(headers: Mapping[str, str], now: dt.datetime) -> float | None:
-    """Return the seconds that ``Retry-After`` states, as a number or as a date."""
-    value = headers.get("retry-after", "").strip()
-    if value.isdecimal():
-        return float(value[:9])
-    try:
-        at = email.utils.parsedate_to_datetime(value)
-        return max((at.replace(tzinfo=at.tzinfo or dt.UTC) - now).total_seconds(), 0.0)
-    except (ValueError, TypeError, OverflowError):
-        return None
 
 
 def _log(claimed: Claimed, attempt: Attempt, state: str, disabled: str | None) -> None:
     message = claimed.message
     if state != "delivered":
         log.warning(
-            "webhook attempt failed message=%s task=%s client=%s attempt=%d state=%s error=%r",
+            "webhook attempt failed message=%s task=%s client=%s attempt=%d state=%s error=%r detail=%r",
             message.id,
             message.task_id,
             message.client,
             message.attempts,
             state,
             attempt.error,
+            attempt.detail,
         )
     if disabled is not None:
         why = "answered 410 Gone" if disabled == "gone" else f"only failures for {FAILING_LONG / 3600:g} h"
         log.warning("endpoint disabled endpoint=%s client=%s reason=%r", message.endpoint_id, message.client, why)
-
-
-def _storable(text: str) -> str:
-    """Return a text without the characters that no database stores."""
-    return text.encode("utf-8", "replace").decode().replace("\x00", "")
 
 
 def _clock() -> float:

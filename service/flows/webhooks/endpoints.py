@@ -3,11 +3,9 @@
 import base64
 import datetime as dt
 import secrets
-from collections.abc import Sequence
 from typing import Any
 
 import orjson
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.domain.events import rfc3339
 from service.domain.schedules import LEASE
@@ -107,7 +105,7 @@ async def register(context: Context, document: Any, *, client: str) -> Endpoint:
         created_at=now,
         updated_at=now,
     )
-    if not await context.writer.do_first(_register, endpoint):
+    if not await context.writers.requests.run(endpoints.register, endpoint, most=MAX_ENDPOINTS):
         raise TooMany(f"{MAX_ENDPOINTS} endpoints are allowed: delete one, or add event types to another")
     return endpoint
 
@@ -127,17 +125,22 @@ async def change(context: Context, endpoint: Endpoint, document: Any) -> Endpoin
             values |= {"disabled_at": None, "disabled_reason": None, "failing_since": None, "failed_at": None}
         case False if endpoint.disabled_at is None:
             values |= {"disabled_at": now, "disabled_reason": "client"}
-    return await context.writer.do_first(_change, (endpoint, {**values, "updated_at": now}))
+    values["updated_at"] = now
+    return await context.writers.requests.run(endpoints.change, endpoint.id, endpoint.client, values)
 
 
 async def rotate(context: Context, endpoint: Endpoint) -> Endpoint | None:
     """Set a new secret and return the endpoint; None when it was deleted meanwhile. The old secret still signs for a day."""
-    return await context.writer.do_first(context.once(_rotate), endpoint)
+    now = context.now()
+    until = now + dt.timedelta(seconds=OVERLAP)
+    return await context.writers.requests.run(
+        endpoints.rotate, endpoint.id, endpoint.client, secret=new_secret(), until=until, now=now
+    )
 
 
 async def remove(context: Context, endpoint: Endpoint) -> Endpoint | None:
     """Delete an endpoint and return it; None when it was deleted already. Its pending messages are discarded when due."""
-    return await context.writer.do_first(_remove, endpoint)
+    return await context.writers.requests.run(endpoints.remove, endpoint.id, endpoint.client)
 
 
 async def send_test(context: Context, endpoint: Endpoint) -> Message:
@@ -159,7 +162,7 @@ async def send_test(context: Context, endpoint: Endpoint) -> Message:
         due_at=now + dt.timedelta(seconds=LEASE) if at_once else now,
         attempts=int(at_once),  # a message that is sent at once is claimed as it is written
     )
-    await context.writer.do_first(_insert, message)
+    await context.writers.requests.run(message_store.insert, [message])
     if at_once:
         context.destination_slots.acquire(destination)
         await deliver(context, Claimed(message, endpoint))
@@ -174,31 +177,3 @@ def _check(context: Context, schema: Schema, document: Any) -> None:
         mistakes += url_mistakes(context.settings.webhook_rules, document.get("url"), field="url")
     if mistakes:
         raise Invalid(mistakes)
-
-
-async def _register(connection: AsyncConnection, new: Sequence[Endpoint]) -> list[bool]:
-    return await endpoints.register(connection, new, most=MAX_ENDPOINTS)
-
-
-async def _change(
-    connection: AsyncConnection, changes: Sequence[tuple[Endpoint, dict[str, Any]]]
-) -> list[Endpoint | None]:
-    return [await endpoints.change(connection, each.id, each.client, values) for each, values in changes]
-
-
-async def _rotate(context: Context, connection: AsyncConnection, new: Sequence[Endpoint]) -> list[Endpoint | None]:
-    now = context.now()
-    until = now + dt.timedelta(seconds=OVERLAP)
-    return [
-        await endpoints.rotate(connection, each.id, each.client, secret=new_secret(), until=until, now=now)
-        for each in new
-    ]
-
-
-async def _remove(connection: AsyncConnection, new: Sequence[Endpoint]) -> list[Endpoint | None]:
-    return [await endpoints.remove(connection, each.id, each.client) for each in new]
-
-
-async def _insert(connection: AsyncConnection, messages: Sequence[Message]) -> list[None]:
-    await message_store.insert(connection, messages)
-    return [None] * len(messages)

@@ -66,7 +66,7 @@ def _messages(context: Context, change: Change, enabled: Collection[Endpoint], n
     ]
     if not receivers:
         return
-    body = payload_of(change.type, task, now, api_url=context.settings.public_url)
+    body = payload_of(change.type, task, now, api_url=context.settings.links_url)
     for endpoint_id, destination, url in receivers:
         yield Message(
             id=context.new_id(),

@@ -1,7 +1,6 @@
 """Replay messages: deliver them again under the same id, signed with the current secret."""
 
 import datetime as dt
-from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -77,36 +76,31 @@ async def replay_one(context: Context, message: Message) -> None:
     """
     if message.type not in REPLAYED:
         raise NotReplayable(f"messages of type {message.type} cannot be replayed: read the task instead")
-    if not await context.writer.do_first(context.once(_replay_one), message):
+    if not await context.writers.requests.run(_replay_one, message, now=context.now()):
         raise Disabled("the endpoint is disabled or deleted: enable it first")
     context.signals.wake("webhooks")
 
 
 async def replay_many(context: Context, wanted: Filter, *, most: int) -> tuple[int, UUID | None]:
     """Replay settled messages, oldest first. Return their number, and the cursor for more, if there are more."""
-    count, following = await context.writer.do_first(context.once(_replay_many), (wanted, most))
+    count, following = await context.writers.requests.run(_replay_many, wanted, most=most, now=context.now())
     if count:
         context.signals.wake("webhooks")
     return count, following
 
 
-async def _replay_one(context: Context, connection: AsyncConnection, requests: Sequence[Message]) -> list[bool]:
-    ids = {message.endpoint_id for message in requests if message.endpoint_id is not None}
-    found = await endpoints.of_ids(connection, ids)
-    enabled = {each.id for each in found.values() if each.disabled_at is None}
-    sent = [message.endpoint_id is None or message.endpoint_id in enabled for message in requests]
-    ids_to_send = [message.id for message, able in zip(requests, sent, strict=True) if able]
-    await queue.replay(connection, ids_to_send, now=context.now())
-    return sent
+async def _replay_one(connection: AsyncConnection, message: Message, *, now: dt.datetime) -> bool:
+    if message.endpoint_id is not None:
+        endpoint = (await endpoints.of_ids(connection, [message.endpoint_id])).get(message.endpoint_id)
+        if endpoint is None or endpoint.disabled_at is not None:
+            return False
+    await queue.replay(connection, [message.id], now=now)
+    return True
 
 
 async def _replay_many(
-    context: Context, connection: AsyncConnection, requests: Sequence[tuple[Filter, int]]
-) -> list[tuple[int, UUID | None]]:
-    return [await _replay(connection, wanted, most, context.now()) for wanted, most in requests]
-
-
-async def _replay(connection: AsyncConnection, wanted: Filter, most: int, now: dt.datetime) -> tuple[int, UUID | None]:
+    connection: AsyncConnection, wanted: Filter, *, most: int, now: dt.datetime
+) -> tuple[int, UUID | None]:
     found = await message_store.replayable(connection, wanted, most=most + 1)
     chosen = found[:most]
     await queue.replay(connection, chosen, now=now)

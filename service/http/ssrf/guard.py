@@ -27,6 +27,11 @@ LookUp = Callable[..., Found]
 class ForbiddenAddress(OSError):
     """A URL of a client leads to a destination that is not allowed."""
 
+    def __init__(self, reason: str, detail: str = "") -> None:
+        """Keep the reason, which clients may see, and the detail, which is for the operator's log."""
+        super().__init__(reason)
+        self.detail = detail
+
 
 def forbidden(error: BaseException | None) -> ForbiddenAddress | None:
     """Return the refusal that caused a failure to connect, or None."""
@@ -120,9 +125,10 @@ class Guard:
 
 
 def _refuse(rules: Rules, address: str, host: str) -> None:
-    objection = rules.objection_to(address_of(address), host or address)
+    read = address_of(address)
+    objection = rules.objection_to(read, host or str(read))
     if objection is not None:
-        raise ForbiddenAddress(objection.reason)
+        raise ForbiddenAddress(objection.reason, objection.detail)
 
 
 @dataclasses.dataclass(slots=True)

@@ -6,8 +6,9 @@ from typing import Any
 from urllib.parse import urlencode
 
 from service.domain.errors import AccountProblem, UpstreamError
-from service.providers.dialect import Balance, BalanceExchange, Call, Reply, fields, number, word
 from service.providers.newapi.errors import refusal_in
+from service.providers.read import fields, number, word
+from service.providers.wire import Balance, BalanceExchange, Call, Reply
 
 UNLIMITED_KEYS = frozenset({-1.0, 999_999_999.0})
 """``remain_quota`` of a key without a limit of its own, in the newer and the older sample (CometAPI, GET /user/quota)."""

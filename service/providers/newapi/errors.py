@@ -7,7 +7,8 @@ from typing import Any
 
 from service.domain.errors import AccountProblem, NotFound, Refused, Unavailable, Uncertain, Unreadable, UpstreamError
 from service.domain.task import Failure, State
-from service.providers.dialect import Reply, fields, word
+from service.providers.read import fields, word
+from service.providers.wire import Reply
 
 STATES: Mapping[str, State | None] = {
     "not_start": State.SUBMITTED,

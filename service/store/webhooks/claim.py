@@ -6,12 +6,10 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import bindparam, func, select, text
+from sqlalchemy import bindparam, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.store.tables import webhook_messages
-
-DUE = text("due_at IS NOT NULL")
+from service.store.tables import DUE, webhook_messages
 
 _HEAD = (
     select(webhook_messages.c.id, webhook_messages.c.destination)
@@ -35,10 +33,9 @@ _OF_DESTINATION = (
 
 def _waiting() -> Any:
     """Select the destinations with due messages, longest due first, with one index lookup for each."""
-    waiting = text("webhook_messages.due_at IS NOT NULL")
     first = (
         select(webhook_messages.c.destination)
-        .where(waiting)
+        .where(DUE)
         .order_by(webhook_messages.c.destination)
         .limit(1)
         .scalar_subquery()
@@ -46,7 +43,7 @@ def _waiting() -> Any:
     found = select(first.label("destination")).cte("found", recursive=True)
     after = (
         select(webhook_messages.c.destination)
-        .where(waiting, webhook_messages.c.destination > found.c.destination)
+        .where(DUE, webhook_messages.c.destination > found.c.destination)
         .order_by(webhook_messages.c.destination)
         .limit(1)
         .correlate(found)
@@ -55,7 +52,7 @@ def _waiting() -> Any:
     found = found.union_all(select(after).where(found.c.destination.is_not(None)))
     since = (
         select(func.min(webhook_messages.c.due_at))
-        .where(waiting, webhook_messages.c.destination == found.c.destination)
+        .where(DUE, webhook_messages.c.destination == found.c.destination)
         .correlate(found)
         .scalar_subquery()
     )

@@ -90,16 +90,13 @@ async def find(connection: AsyncConnection, endpoint_id: UUID, client: str) -> E
     return None if row is None else _endpoint_of(row)
 
 
-async def register(connection: AsyncConnection, new: Sequence[Endpoint], *, most: int) -> list[bool]:
-    """Insert endpoints. Return for each whether it was inserted; a client has at most ``most``."""
-    registered = []
-    for endpoint in new:
-        has_room = (await connection.scalar(_COUNT, {"client": endpoint.client}) or 0) < most
-        if has_room:
-            row = {**dataclasses.asdict(endpoint), "events": list(endpoint.events)}
-            await connection.execute(webhook_endpoints.insert(), row)
-        registered.append(has_room)
-    return registered
+async def register(connection: AsyncConnection, endpoint: Endpoint, *, most: int) -> bool:
+    """Insert an endpoint; return whether it was inserted: a client has at most ``most``."""
+    if (await connection.scalar(_COUNT, {"client": endpoint.client}) or 0) >= most:
+        return False
+    row = {**dataclasses.asdict(endpoint), "events": list(endpoint.events)}
+    await connection.execute(webhook_endpoints.insert(), row)
+    return True
 
 
 async def change(

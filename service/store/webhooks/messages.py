@@ -6,11 +6,11 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, Select, bindparam, func, or_, select, text, union_all, update
+from sqlalchemy import Row, Select, bindparam, func, or_, select, union_all, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.store import queue
-from service.store.tables import webhook_endpoints, webhook_messages
+from service.store.tables import NOT_DELIVERED, PENDING_PROGRESS, webhook_endpoints, webhook_messages
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +62,7 @@ _PROGRESS_PENDING = (
         webhook_messages.c.id, webhook_messages.c.task_id, webhook_messages.c.destination, webhook_messages.c.attempts
     )
     .where(webhook_messages.c.task_id.in_(bindparam("tasks", expanding=True)))
-    .where(text("type = 'task.progress' AND state = 'pending'"))
+    .where(PENDING_PROGRESS)
     .order_by(webhook_messages.c.id)
     .with_for_update()
 )
@@ -171,7 +171,7 @@ def _ordered(statement: Select[Any], wanted: Filter, most: int, *, newest: bool)
 
 
 def _in_state(state: str) -> list[Any]:
-    among = [] if state == "delivered" else [text("state <> 'delivered'")]  # the words of the partial index
+    among = [] if state == "delivered" else [NOT_DELIVERED]
     return [webhook_messages.c.state == state, *among]
 
 

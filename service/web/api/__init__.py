@@ -1,10 +1,11 @@
-"""The REST API: a list of Endpoint values, from which the routes and the OpenAPI document are both made."""
+"""The REST API: a list of endpoints, from which both the routes and the OpenAPI document are made."""
 
-from service.web.api import catalogue, events, tasks, webhook_endpoints, webhook_messages
+from service.web.api import catalogue, events, task_actions, tasks, webhook_endpoints, webhook_messages
 from service.web.api.route import Endpoint
 
 ENDPOINTS: tuple[Endpoint, ...] = (
     *tasks.ENDPOINTS,
+    *task_actions.ENDPOINTS,
     *events.ENDPOINTS,
     *webhook_endpoints.ENDPOINTS,
     *webhook_messages.ENDPOINTS,

@@ -1,4 +1,4 @@
-"""What can be asked for, and who serves it."""
+"""List the families, and the upstreams that serve them."""
 
 from starlette.responses import Response
 
@@ -8,26 +8,27 @@ from service.domain.events import rfc3339
 from service.flows.context import Context, Upstream
 from service.flows.upstreams import status as upstream_status
 from service.flows.upstreams.credit import is_low
-from service.providers import FAMILIES
-from service.providers.dialect import Family
+from service.providers.operation import Family
+from service.providers.registry import FAMILIES
 from service.store import upstreams as upstream_store
+from service.web.api import models
 from service.web.api.models import ref
-from service.web.api.route import Answers, Asked, Endpoint, answer_json
+from service.web.api.route import ApiRequest, Endpoint, ResponseSpec, json_response
 
 
-async def families(asked: Asked) -> Response:
-    """List what can be asked for."""
-    return answer_json({"families": [_family(asked.context, family) for family in FAMILIES.values()]})
+async def list_families(request: ApiRequest) -> Response:
+    """Return all families."""
+    return json_response({"families": [_family(request.context, family) for family in FAMILIES.values()]})
 
 
-async def upstreams(asked: Asked) -> Response:
-    """List who serves."""
-    standings = await upstream_status.snapshot(asked.context)
-    shown = [_upstream(asked.context, each, standings[name]) for name, each in asked.context.upstreams.items()]
-    return answer_json({"upstreams": shown})
+async def list_upstreams(request: ApiRequest) -> Response:
+    """Return the configured upstreams."""
+    standings = await upstream_status.snapshot(request.context)
+    shown = [_upstream(request.context, each, standings[name]) for name, each in request.context.upstreams.items()]
+    return json_response({"upstreams": shown})
 
 
-def _family(context: Context, family: Family) -> dict[str, object]:
+def _family(context: Context, family: Family) -> models.Family:
     return {
         "name": family.name,
         "title": family.title,
@@ -52,9 +53,9 @@ def _family(context: Context, family: Family) -> dict[str, object]:
     }
 
 
-def _upstream(context: Context, upstream: Upstream, stands: upstream_status.Status) -> dict[str, object]:
-    dialects = [dialect.key for dialect in upstream.dialects]
-    can_call = any(dialect.callbacks for dialect in upstream.dialects) and upstream.settings.callbacks != "off"
+def _upstream(context: Context, upstream: Upstream, stands: upstream_status.Status) -> models.Upstream:
+    dialects = [dialect.facts.key for dialect in upstream.dialects]
+    can_call = any(dialect.facts.callbacks for dialect in upstream.dialects) and upstream.settings.callbacks != "off"
     share = min((context.statistics.callback_share(upstream.name, dialect) for dialect in dialects), default=None)
     return {
         "name": upstream.name,
@@ -74,7 +75,7 @@ def _upstream(context: Context, upstream: Upstream, stands: upstream_status.Stat
     }
 
 
-def _circuit(context: Context, circuit: Circuit) -> dict[str, object]:
+def _circuit(context: Context, circuit: Circuit) -> models.Circuit:
     return {
         "dialect": circuit.dialect,
         "state": circuit.standing(context.now()),
@@ -84,9 +85,9 @@ def _circuit(context: Context, circuit: Circuit) -> dict[str, object]:
     }
 
 
-def _credit(upstream: Upstream, kept: upstream_store.Upstream) -> dict[str, object] | None:
+def _credit(upstream: Upstream, kept: upstream_store.Upstream) -> models.Credit | None:
     if kept.credit_unit is None and kept.credit_error is None:
-        return None  # nobody has asked, or there is no answer yet
+        return None  # not queried yet, or not answered
     return {
         "left": kept.credit,
         "unit": kept.credit_unit,
@@ -96,36 +97,28 @@ def _credit(upstream: Upstream, kept: upstream_store.Upstream) -> dict[str, obje
     }
 
 
-def _list_of(name: str, component: str) -> dict[str, object]:
-    return {"type": "object", "required": [name], "properties": {name: {"type": "array", "items": ref(component)}}}
-
-
 ENDPOINTS = (
     Endpoint(
         method="GET",
         path="/v1/families",
-        handler=families,
+        handler=list_families,
         scope=Scope.READ,
         name="listFamilies",
         tag="Catalogue",
         summary="List families and operations",
-        description="With the input schema of every operation.",
-        answers={200: Answers(description="Families.", schema=_list_of("families", "Family"))},
+        description="Each operation has the JSON Schema of its input.",
+        responses={200: ResponseSpec(description="All families.", schema=ref("FamilyList"))},
         problems=(422,),
     ),
     Endpoint(
         method="GET",
         path="/v1/upstreams",
-        handler=upstreams,
+        handler=list_upstreams,
         scope=Scope.READ,
         name="listUpstreams",
         tag="Catalogue",
         summary="List the configured upstreams",
-        answers={
-            200: Answers(
-                description="Upstreams, in the order in which they serve.", schema=_list_of("upstreams", "Upstream")
-            )
-        },
+        responses={200: ResponseSpec(description="Upstreams, in routing order.", schema=ref("UpstreamList"))},
         problems=(422,),
     ),
 )

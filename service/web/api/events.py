@@ -1,6 +1,7 @@
-"""Follow what happens: a client's feed, and streams of it and of single tasks."""
+"""Follow events: a client's feed, and streams of it and of single tasks."""
 
 import functools
+from typing import Final
 from uuid import UUID
 
 from starlette.responses import Response
@@ -9,118 +10,120 @@ from service.domain.api_key import Scope
 from service.domain.validation import Mistake
 from service.domain.webhook_events import TYPES
 from service.flows import feed
-from service.flows.signals import feed_of
+from service.flows.signals import Topic, feed_of
 from service.web.api.models import ref
-from service.web.api.route import Answers, Asked, Endpoint, Parameter, answer_json, invalid
-from service.web.api.tasks import LONGEST_WAIT, MAX_ON_PAGE
+from service.web.api.route import (
+    ID_SCHEMA,
+    LIMIT,
+    ApiRequest,
+    Endpoint,
+    Parameter,
+    ResponseSpec,
+    invalid,
+    json_response,
+    path_id,
+)
+from service.web.api.tasks import LONGEST_WAIT, MAX_WAIT
 from service.web.problems import Problem
-from service.web.sse import HEARTBEAT, MEDIA_TYPE, PORTION, Stream, Streams
+from service.web.sse import HEARTBEAT, MAX_PAGE, MEDIA_TYPE, ReadPage, Stream, Streams
 
-LARGEST = 2**63 - 1
-"""The last number that a database counts to."""
+MAX_CURSOR: Final = 2**63 - 1
+"""The highest number of an event."""
 
 
-async def page(asked: Asked) -> Response:
-    """Give a page of the client's feed."""
-    found = await feed.wait_for_client(
-        asked.context,
-        asked.client,
-        after=_cursor(asked.query.get("after"), "after") or 0,
-        most=asked.query.get("limit", 50),
-        types=asked.query.get("type", []),
-        seconds=asked.query.get("wait", 0),
+async def list_feed(request: ApiRequest) -> Response:
+    """Return a page of the client's feed."""
+    page = await feed.wait_for_client(
+        request.context,
+        request.client,
+        after=_cursor(request.query.get("after"), "after") or 0,
+        most=request.query.get("limit", 50),
+        types=request.query.get("type", []),
+        seconds=min(request.query.get("wait", 0), LONGEST_WAIT),
     )
-    events = [feed.render_item(asked.context, each) for each in found.items]
-    return answer_json({"events": events, "next": str(found.next)})
+    events = [feed.render_item(request.context, each) for each in page.items]
+    return json_response({"events": events, "next": str(page.next)})
 
 
-async def stream_feed(asked: Asked) -> Response:
+async def stream_feed(request: ApiRequest) -> Response:
     """Stream the client's feed."""
-    after = _resumed(asked)
-    types = asked.query.get("type", [])
-    look = functools.partial(_look_at_feed, asked, types)
-    begin = await feed.now(asked.context) if after is None else after
-    return _streamed(asked, Stream(_streams(asked), feed_of(asked.client), look, after=begin, announce=after is None))
+    after = _resume_after(request)
+    read = functools.partial(_read_feed, request, request.query.get("type", []))
+    start = await feed.now(request.context) if after is None else after
+    return _stream(request, feed_of(request.client), read, after=start, announce=after is None)
 
 
-async def _look_at_feed(asked: Asked, types: list[str], after: int) -> feed.Page:
-    return await feed.of_client(asked.context, asked.client, after=after, most=PORTION, types=types)
+async def _read_feed(request: ApiRequest, types: list[str], after: int) -> feed.Page:
+    return await feed.of_client(request.context, request.client, after=after, most=MAX_PAGE, types=types)
 
 
-async def stream_task(asked: Asked) -> Response:
-    """Stream what a task goes through, to its end."""
-    after = _resumed(asked) or 0
-    task_id = _task_id(asked)
-    first = (
-        None if task_id is None else await feed.of_task(asked.context, task_id, asked.sees_only, after=after, most=1)
-    )
+async def stream_task(request: ApiRequest) -> Response:
+    """Stream a task's events until it ends."""
+    after = _resume_after(request) or 0
+    task_id = path_id(request)
+    first = None
+    if task_id is not None:
+        first = await feed.of_task(request.context, task_id, request.sees_only, after=after, most=1)
     if task_id is None or first is None:
-        raise Problem(404, "not_found", "there is no task with this id")
+        raise Problem(404, "not_found", "no task has this id")
     if first.state is not None and not first.items:
-        return Response(status_code=204)  # by which a browser knows that it need not come again
-    look = functools.partial(_look_at_task, asked, task_id)
-    return _streamed(asked, Stream(_streams(asked), task_id, look, after=after))
+        return Response(status_code=204)  # tells a browser not to connect again
+    return _stream(request, task_id, functools.partial(_read_task, request, task_id), after=after)
 
 
-async def _look_at_task(asked: Asked, task_id: UUID, after: int) -> feed.Page | None:
-    return await feed.of_task(asked.context, task_id, asked.sees_only, after=after, most=PORTION)
+async def _read_task(request: ApiRequest, task_id: UUID, after: int) -> feed.Page | None:
+    return await feed.of_task(request.context, task_id, request.sees_only, after=after, most=MAX_PAGE)
 
 
-def _streams(asked: Asked) -> Streams:
-    streams: Streams = asked.request.app.state.streams
-    return streams
+def _stream(request: ApiRequest, topic: Topic, read: ReadPage, *, after: int, announce: bool = False) -> Response:
+    """Return a stream; for a HEAD request only its header."""
+    if request.http.method != "GET":
+        return Response(media_type=MEDIA_TYPE)
+    streams: Streams = request.http.app.state.streams
+    is_valid = functools.partial(request.authenticator.is_valid, request.context, request.caller)
+    client = None if request.caller.is_sole else request.client
+    return Stream(streams, topic, read, client=client, is_valid=is_valid, after=after, announce=announce)
 
 
-def _streamed(asked: Asked, stream: Stream) -> Response:
-    """Answer with a stream; who asks for its head only gets that."""
-    return stream if asked.request.method == "GET" else Response(media_type=MEDIA_TYPE)
+def _resume_after(request: ApiRequest) -> int | None:
+    """Return the cursor to resume after. The header wins: a client that reconnects repeats its first query."""
+    header = _cursor(request.http.headers.get("last-event-id") or None, "Last-Event-ID")
+    return _cursor(request.query.get("after"), "after") if header is None else header
 
 
-def _task_id(asked: Asked) -> UUID | None:
-    try:
-        return UUID(asked.request.path_params["id"])
-    except ValueError:
+def _cursor(text: str | None, name: str) -> int | None:
+    if text is None:
         return None
+    digits = text.isascii() and text.isdecimal() and len(text) <= len(str(MAX_CURSOR))
+    if not digits or int(text) > MAX_CURSOR:
+        raise invalid([Mistake(name, "is not a cursor: send an `id` or a `next` from an earlier response")])
+    return int(text)
 
 
-def _resumed(asked: Asked) -> int | None:
-    """Read where to go on. The header counts more: whoever reconnects by himself repeats the query of the first time."""
-    header = _cursor(asked.request.headers.get("last-event-id") or None, "Last-Event-ID")
-    return _cursor(asked.query.get("after"), "after") if header is None else header
-
-
-def _cursor(given: str | None, name: str) -> int | None:
-    if given is None:
-        return None
-    if not (given.isascii() and given.isdecimal() and int(given[:20]) <= LARGEST and len(given) <= len(str(LARGEST))):
-        raise invalid([Mistake(name, "is no cursor: give an `id` or a `next` that you were given")])
-    return int(given)
-
-
-_TAG = "Feed"
-_AFTER = Parameter(
+_TAG: Final = "Feed"
+_AFTER: Final = Parameter(
     name="after",
     place="query",
     schema={"type": "string", "pattern": "^[0-9]{1,19}$", "examples": ["4711"]},
-    description="Only what comes after this cursor: an event's `id`, or `next` of the page before. `0` is the beginning.",
+    description="Only events after this cursor: an event's `id`, or `next` of the previous page. `0` is the beginning.",
 )
-_TYPE = Parameter(
+_TYPE: Final = Parameter(
     name="type",
     place="query",
     schema={"type": "string", "enum": list(TYPES)},
-    description="Only events of this type; may be repeated.",
+    description="Only events of this type. May be repeated.",
     many=True,
 )
-_LAST = Parameter(
+_LAST_EVENT_ID: Final = Parameter(
     name="Last-Event-ID",
     place="header",
     schema={"type": "string", "examples": ["4711"]},
-    description="The `id` of the last event that was received; counts more than `after`. Browsers send it by themselves.",
+    description="The `id` of the last event that you received. It wins over `after`. Browsers send it when they reconnect.",
 )
-_STREAM = Answers(
+_STREAM: Final = ResponseSpec(
     description=(
-        f"Server-sent events. Each has an `id`, an `event` (its type) and a line of `data`: a FeedEvent as JSON. A comment "
-        f"comes after {HEARTBEAT:.0f} s without news."
+        "Server-sent events. Each has an `id`, an `event` (its type) and one line of `data`: a FeedEvent as JSON. After "
+        f"{HEARTBEAT:.0f} s without an event a comment follows. A stream ends when its key is no longer valid."
     ),
     schema={"type": "string"},
     media_type=MEDIA_TYPE,
@@ -130,43 +133,30 @@ ENDPOINTS = (
     Endpoint(
         method="GET",
         path="/v1/events",
-        handler=page,
+        handler=list_feed,
         name="listEvents",
         scope=Scope.READ,
         tag=_TAG,
-        summary="Get what happened to all tasks",
+        summary="List the events of all tasks",
         description=(
-            "Everything that webhooks tell, oldest first, each once and without gaps: keep `next`, and ask with `after` "
-            "for what follows. With `wait` it is a long poll."
+            "The events that webhooks report, oldest first, each once and without gaps. Keep `next`, and send it as `after` to "
+            "get what follows. With `wait` the request is a long poll."
         ),
         parameters=(
             _AFTER,
-            Parameter(
-                name="limit",
-                place="query",
-                schema={"type": "integer", "minimum": 1, "maximum": MAX_ON_PAGE, "default": 50},
-                description="How many at most.",
-            ),
+            LIMIT,
             _TYPE,
             Parameter(
                 name="wait",
                 place="query",
-                schema={"type": "integer", "minimum": 0, "maximum": LONGEST_WAIT},
-                description="Seconds to wait for an event where there is none yet.",
+                schema={"type": "integer", "minimum": 0, "maximum": MAX_WAIT},
+                description=(
+                    f"Seconds to wait for an event where there is none. The answer comes after {LONGEST_WAIT:.0f} s at most."
+                ),
             ),
         ),
-        answers={
-            200: Answers(
-                description="A page of events, and the cursor behind them.",
-                schema={
-                    "type": "object",
-                    "required": ["events", "next"],
-                    "properties": {
-                        "events": {"type": "array", "items": ref("FeedEvent")},
-                        "next": {"type": "string"},
-                    },
-                },
-            )
+        responses={
+            200: ResponseSpec(description="A page of events, and the cursor behind them.", schema=ref("FeedPage"))
         },
         problems=(422,),
     ),
@@ -177,10 +167,13 @@ ENDPOINTS = (
         name="streamEvents",
         scope=Scope.READ,
         tag=_TAG,
-        summary="Stream what happens to all tasks",
-        description="Without a cursor it begins now, and says so with an `id` of its own; `after=0` begins at the beginning.",
-        parameters=(_AFTER, _TYPE, _LAST),
-        answers={200: _STREAM},
+        summary="Stream the events of all tasks",
+        description=(
+            "Without a cursor the stream starts at the present, and its first line has the `id` of that position. `after=0` "
+            "starts at the beginning."
+        ),
+        parameters=(_AFTER, _TYPE, _LAST_EVENT_ID),
+        responses={200: _STREAM},
         problems=(422,),
     ),
     Endpoint(
@@ -190,18 +183,18 @@ ENDPOINTS = (
         name="streamTask",
         scope=Scope.READ,
         tag=_TAG,
-        summary="Stream what happens to a task, to its end",
-        description="From its beginning. When the task has ended, an `end` event follows and the stream ends.",
+        summary="Stream a task's events until it ends",
+        description="Starts with the task's first event. When the task has ended, an `end` event follows and the stream ends.",
         parameters=(
-            Parameter(
-                name="id", place="path", schema={"type": "string", "format": "uuid"}, description="The task's id."
-            ),
+            Parameter(name="id", place="path", schema=ID_SCHEMA, description="The task's id."),
             _AFTER,
-            _LAST,
+            _LAST_EVENT_ID,
         ),
-        answers={
+        responses={
             200: _STREAM,
-            204: Answers(description="The task has ended, and you know all of it: do not connect again.", schema=None),
+            204: ResponseSpec(
+                description="The task has ended, and you have received every event: do not connect again.", schema=None
+            ),
         },
         problems=(404, 422),
     ),

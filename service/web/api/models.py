@@ -1,260 +1,271 @@
-"""What the API shows, as JSON Schema: the components of the OpenAPI document."""
+"""The responses of the API as types. Their JSON Schema is published in the OpenAPI document."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Annotated, Any, NotRequired
+
+from typing_extensions import TypedDict
 
 from service.domain.errors import CODES
-from service.domain.task import Source, State
+from service.domain.task import Policy, ResultKind, ResultRole, Source, State
 from service.domain.webhook_events import TYPES
 from service.flows.render import MAX_BRIEF
 from service.flows.submission.request import REQUEST
 from service.web.api import webhook_models
+from service.web.api.schema import Id, Time, about, components, one_of, ref
 from service.web.problems import TITLES
 
-
-def _nullable(schema: dict[str, Any]) -> dict[str, Any]:
-    return {**schema, "type": [schema["type"], "null"]}
-
-
-def _closed(title: str, properties: dict[str, Any], *, optional: frozenset[str] = frozenset()) -> dict[str, Any]:
-    required = [name for name in properties if name not in optional]
-    return {"type": "object", "title": title, "properties": properties, "required": required}
-
-
-TEXT: dict[str, Any] = {"type": "string"}
-TIME: dict[str, Any] = {"type": "string", "format": "date-time"}
-ANYTHING: dict[str, Any] = {"type": "object"}
 STATE: dict[str, Any] = {"type": "string", "enum": [str(state) for state in State]}
+"""JSON Schema of a task's state."""
 
-RESULT = _closed(
-    "Result",
-    {
-        "kind": {"type": "string", "enum": ["video", "image", "audio", "text", "model"]},
-        "role": {"type": "string", "enum": ["result", "cover", "last_frame", "preview", "extra"]},
-        "url": {**TEXT, "description": "At the provider, and temporary: copy it soon."},
-        "text": TEXT,
-        "item": {**TEXT, "description": "Which of several outputs it belongs to, such as a clip's id."},
-    },
-    optional=frozenset({"url", "text", "item"}),
-)
-ACTION = _closed("Action", {"id": TEXT, "label": TEXT})
-FAILURE = _closed(
-    "Failure",
-    {
-        "code": {"type": "string", "enum": sorted(CODES)},
-        "message": {**_nullable(TEXT), "description": "The provider's own words: diagnostic, not for end users."},
-        "retryable": {"type": "boolean", "description": "Whether the same input may succeed when submitted again."},
-    },
-)
-TASK = _closed(
-    "Task",
-    {
-        "id": {"type": "string", "format": "uuid"},
-        "family": TEXT,
-        "operation": TEXT,
-        "state": STATE,
-        "explanation": {**TEXT, "description": "In one sentence: where it stands, and why it is not finished yet."},
-        "progress": {"type": ["integer", "null"], "minimum": 0, "maximum": 100},
-        "results": {"type": "array", "items": {"$ref": "#/components/schemas/Result"}},
-        "next_actions": {
-            "type": "array",
-            "items": {"$ref": "#/components/schemas/Action"},
-            "description": "What can be done next with a finished task; an `action` task takes one of their ids.",
-        },
-        "awaits": {
-            "type": ["object", "null"],
-            "properties": {"input": ANYTHING},
-            "description": "In `awaiting_input`: the JSON Schema of what `POST /v1/tasks/{id}/input` takes.",
-        },
-        "failure": {"anyOf": [{"$ref": "#/components/schemas/Failure"}, {"type": "null"}]},
-        "route": {"type": "array", "items": TEXT, "description": "The upstreams that may serve it, in order."},
-        "skipped_upstreams": {
-            "type": "object",
-            "additionalProperties": TEXT,
-            "description": "The upstreams that cannot say its input, with the reason.",
-        },
-        "on_uncertain": {
-            "type": "string",
-            "enum": ["hold", "fail", "resubmit_once"],
-            "description": "What becomes of it when nobody can find out whether its job was bought.",
-        },
-        "upstream": {**_nullable(TEXT), "description": "The one that it was handed to last."},
-        "dialect": _nullable(TEXT),
-        "external_id": {**_nullable(TEXT), "description": "The provider's id of the job."},
-        "cost": {**_nullable({"type": "number"}), "description": "In the provider's own unit (points, credits)."},
-        "refunded": {
-            "type": ["boolean", "null"],
-            "description": "Whether the provider says that it has given the price back.",
-        },
-        "outcome_source": {"type": ["string", "null"], "enum": [*(str(source) for source in Source), None]},
-        "queue_position": {
-            "type": "integer",
-            "minimum": 1,
-            "description": "Of a task that stands in line, as an answer to `GET /v1/tasks/{id}`: 1 is next.",
-        },
-        "waits_for": {
-            **_nullable(TEXT),
-            "description": "What it stands in line for: a place at an upstream, or an upstream's recovery in one dialect.",
-        },
-        "input": ANYTHING,
-        "options": ANYTHING,
-        "labels": {"type": "object", "additionalProperties": TEXT},
-        "parent_id": {"type": ["string", "null"], "format": "uuid", "description": "The task that it goes on from."},
-        "callback_url": _nullable(TEXT),
-        "callback_events": {
-            "type": "array",
-            "items": TEXT,
-            "description": "Types of the messages that go to the `callback_url`; none: its end, and what comes late.",
-        },
-        "sequence": {"type": "integer", "description": "Number of its last event."},
-        "created_at": TIME,
-        "updated_at": TIME,
-        "submitted_at": _nullable(TIME),
-        "finished_at": _nullable(TIME),
-        "deadline_at": TIME,
-        "next_check_at": {**_nullable(TIME), "description": "When Dovecote looks after it next; null: never."},
-        "truncated": {
-            "type": "boolean",
-            "description": f"In feeds, streams and webhooks: `true` when the task takes more than {MAX_BRIEF} bytes. Large fields are empty then.",
-        },
-        "url": {**TEXT, "description": "Of a truncated task: the address of the whole task."},
-        "client": {**TEXT, "description": "Whose it is; shown to those who see the tasks of all (scope `admin`)."},
-    },
-    optional=frozenset({"queue_position", "truncated", "url", "client"}),
-)
-EVENT = _closed(
-    "Event",
-    {
-        "sequence": {"type": "integer"},
-        "type": TEXT,
-        "source": {"type": "string", "enum": [str(source) for source in Source]},
-        "at": TIME,
-        "data": ANYTHING,
-    },
-)
-FEED_EVENT = _closed(
-    "FeedEvent",
-    {
-        "id": {**TEXT, "description": "Its place in the feed: a cursor."},
-        "type": {"type": "string", "enum": list(TYPES)},
-        "timestamp": TIME,
-        "sequence": {"type": "integer", "description": "Number of the event in the task's own history."},
-        "task_id": {"type": "string", "format": "uuid"},
-        "data": {"$ref": "#/components/schemas/Task"},
-    },
-)
-MISTAKE = _closed("Mistake", {"path": TEXT, "message": TEXT})
-PROBLEM = _closed(
-    "Problem",
-    {
-        "type": {"type": "string", "const": "about:blank"},
-        "title": TEXT,
-        "status": {"type": "integer"},
-        "code": {"type": "string", "enum": sorted(TITLES)},
-        "detail": TEXT,
-        "errors": {"type": "array", "items": {"$ref": "#/components/schemas/Mistake"}},
-        "task_id": {"type": "string", "format": "uuid"},
-    },
-    optional=frozenset({"errors", "task_id"}),
-)
-OPERATION = _closed(
-    "Operation",
-    {
-        "name": TEXT,
-        "title": TEXT,
-        "aliases": {"type": "array", "items": TEXT},
-        "produces": TEXT,
-        "deadline_seconds": {"type": "number"},
-        "parent": {
-            "type": ["string", "null"],
-            "enum": ["required", "optional", None],
-            "description": "Whether `parent_id` is taken.",
-        },
-        "answer": {
-            "type": ["object", "null"],
-            "description": "JSON Schema of the input that it may ask for on the way.",
-        },
-        "upstreams": {"type": "array", "items": TEXT, "description": "Configured upstreams that serve it, in order."},
-        "input": {**ANYTHING, "description": "JSON Schema of the task's input."},
-    },
-)
-FAMILY = _closed(
-    "Family",
-    {"name": TEXT, "title": TEXT, "operations": {"type": "array", "items": {"$ref": "#/components/schemas/Operation"}}},
-)
-UPSTREAM = _closed(
-    "Upstream",
-    {
-        "name": TEXT,
-        "base_url": TEXT,
-        "dialects": {"type": "array", "items": TEXT},
-        "callbacks": {"type": "boolean", "description": "Whether callbacks can come from it now."},
-        "callback_share": {
-            "type": ["number", "null"],
-            "description": "Share of its last ends that were learned by callback, where one was expected.",
-        },
-        "circuits": {
-            "type": "array",
-            "description": "The dialects in which it has failed lately; those that are not `closed` are passed over.",
-            "items": _closed(
-                "Circuit",
-                {
-                    "dialect": TEXT,
-                    "state": {"type": "string", "enum": ["closed", "open", "half_open", "probing"]},
-                    "failures": {"type": "integer", "description": "In the last minute."},
-                    "opened_at": _nullable(TIME),
-                    "open_until": _nullable(TIME),
-                },
+
+class Result(TypedDict):
+    """One output of a task: a URL or a text."""
+
+    kind: ResultKind
+    role: ResultRole
+    url: NotRequired[Annotated[str, about("The output at the provider. The URL is temporary: download it soon.")]]
+    text: NotRequired[str]
+    item: NotRequired[
+        Annotated[
+            str, about("Groups outputs that belong together, such as a song and its cover: for example a clip's id.")
+        ]
+    ]
+
+
+class Action(TypedDict):
+    """A follow-up that a finished task offers."""
+
+    id: str
+    label: str
+
+
+class Failure(TypedDict):
+    """The reason why a task did not succeed."""
+
+    code: Annotated[str, one_of(sorted(CODES))]
+    message: Annotated[str | None, about("The provider's message, for diagnosis. Do not show it to end users.")]
+    retryable: Annotated[bool, about("Whether the same input may succeed when it is submitted again.")]
+
+
+class AwaitedInput(TypedDict):
+    """The input that a task waits for."""
+
+    input: Annotated[dict[str, Any], about("JSON Schema of the body of `POST /v1/tasks/{id}/input`.")]
+
+
+class Task(TypedDict):
+    """A media generation job, from acceptance to outcome."""
+
+    id: Id
+    family: str
+    operation: str
+    state: Annotated[str, one_of(State)]
+    explanation: Annotated[str, about("One sentence: the state of the task, and why it is not finished yet.")]
+    progress: Annotated[int | None, about("Percent, as the provider reports it.")]
+    results: list[Result]
+    next_actions: Annotated[
+        list[Action], about("Follow-ups of a finished task. Submit an `action` task with one of these ids.")
+    ]
+    awaits: Annotated[AwaitedInput | None, about("Set in `awaiting_input`: the input that the provider wants.")]
+    failure: Failure | None
+    route: Annotated[list[str], about("The upstreams that may serve the task, in order.")]
+    skipped_upstreams: Annotated[
+        dict[str, str], about("The upstreams that cannot express the task's input, with the reason.")
+    ]
+    on_uncertain: Annotated[
+        Policy, about("The policy for a submit without a usable answer, when no lookup can resolve it.")
+    ]
+    upstream: Annotated[str | None, about("The upstream of the latest submission.")]
+    dialect: Annotated[str | None, about("The protocol of the latest submission.")]
+    external_id: Annotated[str | None, about("The provider's id of the job.")]
+    cost: Annotated[float | None, about("The price in the provider's own unit (points, credits).")]
+    refunded: Annotated[bool | None, about("Whether the provider reports that it refunded the price.")]
+    outcome_source: Annotated[str | None, one_of([*Source, None], "How Dovecote learned the outcome.")]
+    queue_position: NotRequired[
+        Annotated[
+            int,
+            about("Position in the queue, in answers to `GET /v1/tasks/{id}` for a task that waits: 1 is next."),
+        ]
+    ]
+    waits_for: Annotated[
+        str | None, about("The queue that the task waits in: an upstream's free slot, or its recovery in one dialect.")
+    ]
+    input: dict[str, Any]
+    options: dict[str, Any]
+    labels: dict[str, str]
+    parent_id: Annotated[Id | None, about("The task that this one continues.")]
+    callback_url: str | None
+    callback_events: Annotated[
+        list[str],
+        about("Event types that are sent to the `callback_url`. Empty: the outcome, and a result that arrives late."),
+    ]
+    sequence: Annotated[int, about("Sequence number of the task's latest event.")]
+    created_at: Time
+    updated_at: Time
+    submitted_at: Time | None
+    finished_at: Time | None
+    deadline_at: Time
+    next_check_at: Annotated[Time | None, about("When Dovecote processes the task next. Null: never.")]
+    truncated: NotRequired[
+        Annotated[
+            bool,
+            about(
+                f"In feeds, streams and webhooks: true when the task exceeds {MAX_BRIEF} bytes. Large fields are empty."
             ),
-        },
-        "open_tasks": {"type": "integer", "description": "Tasks that are being handed to it or that it works on."},
-        "waiting": {"type": "integer", "description": "Tasks that stand in line for it."},
-        "limits": _closed(
-            "Limits",
-            {
-                "open_tasks": _nullable({"type": "integer"}),
-                "submits_per_second": _nullable({"type": "number"}),
-                "polls_per_second": _nullable({"type": "number"}),
-            },
-        ),
-        "credit": {
-            "anyOf": [
-                _closed(
-                    "Credit",
-                    {
-                        "left": {
-                            **_nullable({"type": "number"}),
-                            "description": "Null: there is no limit, or (with `error`) it was never told.",
-                        },
-                        "unit": _nullable(TEXT),
-                        "low": {"type": "boolean", "description": "Whether it is below `low_credit`."},
-                        "error": {**_nullable(TEXT), "description": "Why it could not be asked for the last time."},
-                        "at": TIME,
-                    },
-                ),
-                {"type": "null"},
-            ],
-            "description": "What is left on the account, where the provider tells it; null: not known.",
-        },
-    },
-)
+        ]
+    ]
+    url: NotRequired[Annotated[str, about("The address of the whole task, in a truncated task.")]]
+    client: NotRequired[Annotated[str, about("The client that owns the task. Shown to keys with the scope `admin`.")]]
 
+
+class Event(TypedDict):
+    """One entry of a task's history."""
+
+    sequence: int
+    type: str
+    source: Annotated[str, one_of(Source)]
+    at: Time
+    data: dict[str, Any]
+
+
+class FeedEvent(TypedDict):
+    """One event of a client's feed."""
+
+    id: Annotated[str, about("The event's position in the feed. It is a cursor.")]
+    type: Annotated[str, one_of(TYPES)]
+    timestamp: Time
+    sequence: Annotated[int, about("Sequence number of the event in the task's history.")]
+    task_id: Id
+    data: Task
+
+
+class Mistake(TypedDict):
+    """One error in a request."""
+
+    path: Annotated[str, about("The field, as a dotted path.")]
+    message: str
+
+
+class Problem(TypedDict):
+    """An error as RFC 9457 defines it."""
+
+    type: Annotated[str, one_of(["about:blank"])]
+    title: str
+    status: int
+    code: Annotated[str, one_of(sorted(TITLES))]
+    detail: Annotated[str, about("What is wrong, and what to do.")]
+    errors: NotRequired[Annotated[list[Mistake], about("The errors of the request, up to 50.")]]
+
+
+class Operation(TypedDict):
+    """An operation of a family."""
+
+    name: str
+    title: str
+    aliases: list[str]
+    produces: str
+    deadline_seconds: float
+    parent: Annotated[str | None, one_of(["required", "optional", None], "Whether it takes a `parent_id`.")]
+    answer: Annotated[Mapping[str, Any] | None, about("JSON Schema of the input that it may request while it runs.")]
+    upstreams: Annotated[list[str], about("Configured upstreams that serve it, in order.")]
+    input: Annotated[Mapping[str, Any], about("JSON Schema of the task's input.")]
+
+
+class Family(TypedDict):
+    """A kind of media model, with its operations."""
+
+    name: str
+    title: str
+    operations: list[Operation]
+
+
+class Circuit(TypedDict):
+    """The circuit breaker of an upstream for one dialect."""
+
+    dialect: str
+    state: Annotated[str, one_of(["closed", "open", "half_open", "probing"])]
+    failures: Annotated[int, about("Failures in the last minute.")]
+    opened_at: Time | None
+    open_until: Time | None
+
+
+class Limits(TypedDict):
+    """The configured limits of an upstream."""
+
+    open_tasks: int | None
+    submits_per_second: float | None
+    polls_per_second: float | None
+
+
+class Credit(TypedDict):
+    """The balance of the account at an upstream."""
+
+    left: Annotated[
+        float | None, about("The balance. Null: the account has no limit, or (with `error`) it is unknown.")
+    ]
+    unit: str | None
+    low: Annotated[bool, about("Whether the balance is below `low_credit`.")]
+    error: Annotated[str | None, about("Why the latest query failed.")]
+    at: Time | None
+
+
+class Upstream(TypedDict):
+    """An account at a provider or gateway."""
+
+    name: str
+    base_url: str
+    dialects: list[str]
+    callbacks: Annotated[bool, about("Whether callbacks can arrive from it at present.")]
+    callback_share: Annotated[
+        float | None, about("Share of its recent outcomes that arrived by callback, where a callback was expected.")
+    ]
+    circuits: Annotated[
+        list[Circuit], about("Dialects that failed recently. Dovecote skips those that are not `closed`.")
+    ]
+    open_tasks: Annotated[int, about("Tasks that are being submitted to it or that it works on.")]
+    waiting: Annotated[int, about("Tasks that wait for it.")]
+    limits: Limits
+    credit: Annotated[Credit | None, about("The balance. Null: the provider does not report it, or not yet.")]
+
+
+class TaskList(TypedDict):
+    """A page of tasks, newest first."""
+
+    tasks: list[Task]
+    next: Annotated[str | None, about("The cursor of the next page. Null: this is the last one.")]
+
+
+class EventList(TypedDict):
+    """Events of a task, oldest first."""
+
+    events: list[Event]
+
+
+class FeedPage(TypedDict):
+    """A page of a client's feed, oldest first."""
+
+    events: list[FeedEvent]
+    next: Annotated[str, about("The cursor behind these events.")]
+
+
+class FamilyList(TypedDict):
+    """All families."""
+
+    families: list[Family]
+
+
+class UpstreamList(TypedDict):
+    """The configured upstreams, in routing order."""
+
+    upstreams: list[Upstream]
+
+
+_SCHEMAS = components(TaskList, EventList, FeedPage, FamilyList, UpstreamList, Problem, *webhook_models.MODELS)
 COMPONENTS: dict[str, Any] = {
-    "Wish": {"title": "Wish", **REQUEST},
-    "Task": TASK,
-    "Result": RESULT,
-    "Action": ACTION,
-    "Failure": FAILURE,
-    "Event": EVENT,
-    "FeedEvent": FEED_EVENT,
-    "Problem": PROBLEM,
-    "Mistake": MISTAKE,
-    "Family": FAMILY,
-    "Operation": OPERATION,
-    "Upstream": UPSTREAM,
-    **webhook_models.COMPONENTS,
+    "TaskRequest": {"title": "TaskRequest", **REQUEST},
+    **webhook_models.REQUESTS,
+    **_SCHEMAS,
 }
+"""The components of the OpenAPI document."""
 
-
-def ref(name: str) -> dict[str, str]:
-    """Point to a component."""
-    return {"$ref": f"#/components/schemas/{name}"}
+__all__ = ["COMPONENTS", "STATE", "Problem", "Task", "ref"]

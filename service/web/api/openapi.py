@@ -1,4 +1,4 @@
-"""The OpenAPI document, made of the same values as the routes."""
+"""The OpenAPI document, built from the same values as the routes."""
 
 from typing import Any
 
@@ -6,31 +6,31 @@ from service import __version__
 from service.domain.webhook_events import TYPES
 from service.flows.webhooks.dispatch import ATTEMPT_TIMEOUT
 from service.web.api import ENDPOINTS
-from service.web.api.models import COMPONENTS, TIME, ref
-from service.web.api.route import Answers, Endpoint
+from service.web.api.models import COMPONENTS, ref
+from service.web.api.route import Endpoint, ResponseSpec
 from service.web.problems import MEDIA_TYPE
 
 _PROBLEMS = {
-    400: "The body is not JSON.",
-    401: "No valid API key.",
-    403: "The key lacks the scope that this needs; `detail` names it.",
-    404: "There is no such thing, or it belongs to another client.",
-    408: "The body came too slowly.",
-    409: "It is in no state for this.",
+    400: "The request is not valid HTTP, or the body is not JSON.",
+    401: "The API key is missing, unknown, expired or revoked; `code` says which.",
+    403: "The key lacks the required scope; `detail` names it.",
+    404: "It does not exist, or it belongs to another client.",
+    408: "The body arrived too slowly.",
+    409: "Its state does not allow this.",
     413: "The body is too large.",
-    415: "The body is not declared as JSON.",
-    421: "Without API keys only loopback names are served.",
-    422: "The request has mistakes: `errors` has all of them.",
-    429: "The key has used up what `RateLimit-Policy` allows: see `Retry-After`.",
-    503: "It would work later: see `Retry-After`.",
+    415: "The body is not declared as JSON, or it is compressed.",
+    421: "Without API keys only direct requests to a loopback name are served.",
+    422: "The request has errors; `errors` lists them.",
+    429: "The key has used its rate limit (`RateLimit-Policy`); see `Retry-After`.",
+    503: "Temporarily unavailable; see `Retry-After`.",
 }
 _ALWAYS = (401, 403, 421, 429, 503)
-_WITH_A_BODY = (408,)
-_LATER = frozenset({429, 503})
+_WITH_BODY = (408,)
+_RETRYABLE = frozenset({429, 503})
 
 
 def document() -> dict[str, Any]:
-    """Make the OpenAPI 3.1 document."""
+    """Return the OpenAPI 3.1 document."""
     paths: dict[str, dict[str, Any]] = {}
     for endpoint in ENDPOINTS:
         paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = _operation(endpoint)
@@ -39,17 +39,22 @@ def document() -> dict[str, Any]:
         "info": {
             "title": "Dovecote",
             "version": __version__,
-            "summary": "Media generation tasks that always come home.",
+            "summary": "Submit media generation tasks, follow them, and receive their results by webhook.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
-        "servers": [{"url": "/"}],
+        "servers": [
+            {"url": ".", "description": "Relative to this document, so that a path prefix of a proxy is kept."}
+        ],
         "security": [{"key": []}],
         "tags": [
-            {"name": "Tasks", "description": "Submit media jobs and follow them."},
-            {"name": "Feed", "description": "Follow what happens to all tasks, or to one, as it happens."},
-            {"name": "Endpoints", "description": "Where you want to be told, besides the `callback_url` of each task."},
-            {"name": "Messages", "description": "What you were told, how it was delivered, and how to have it again."},
-            {"name": "Catalogue", "description": "What can be asked for, and who serves it."},
+            {"name": "Tasks", "description": "Submit media generation tasks and follow them."},
+            {"name": "Feed", "description": "Follow the events of all tasks, or of one."},
+            {
+                "name": "Endpoints",
+                "description": "Webhook endpoints for the events of all tasks, besides the `callback_url` of each task.",
+            },
+            {"name": "Messages", "description": "Webhook messages and their deliveries. Messages can be replayed."},
+            {"name": "Catalogue", "description": "Families with their operations, and the upstreams that serve them."},
         ],
         "paths": paths,
         "webhooks": {"taskChanged": {"post": _WEBHOOK}},
@@ -61,9 +66,9 @@ def document() -> dict[str, Any]:
                     "type": "http",
                     "scheme": "bearer",
                     "description": (
-                        "A key of `DOVECOTE_API_KEYS` or of `dovecote keys create`. Each operation says which scope it "
-                        "needs: `read`, `submit`, or `admin`, which implies both and sees the rows of every client. "
-                        "Not asked for on a loopback Dovecote without keys."
+                        "A key from `DOVECOTE_API_KEYS` or from `dovecote keys create`. Each operation needs a scope: "
+                        "`read`, `submit`, or `admin`, which implies both and covers every client. A Dovecote on loopback "
+                        "without any key needs no authentication."
                     ),
                 }
             },
@@ -88,10 +93,10 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
             for parameter in endpoint.parameters
         ],
         "responses": {
-            **{str(status): _answer(answer) for status, answer in endpoint.answers.items()},
+            **{str(status): _response(spec) for status, spec in endpoint.responses.items()},
             **{
                 str(status): {"$ref": f"#/components/responses/{status}"}
-                for status in sorted({*endpoint.problems, *_ALWAYS, *(() if endpoint.body is None else _WITH_A_BODY)})
+                for status in sorted({*endpoint.problems, *_ALWAYS, *(() if endpoint.body is None else _WITH_BODY)})
             },
         },
     }
@@ -102,33 +107,37 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
     return operation
 
 
-def _answer(answer: Answers) -> dict[str, Any]:
-    shown: dict[str, Any] = {"description": answer.description}
-    if answer.schema is not None:
-        shown["content"] = {answer.media_type: {"schema": answer.schema}}
-    if answer.headers:
+def _response(spec: ResponseSpec) -> dict[str, Any]:
+    shown: dict[str, Any] = {"description": spec.description}
+    if spec.schema is not None:
+        shown["content"] = {spec.media_type: {"schema": spec.schema}}
+    if spec.headers:
         shown["headers"] = {
-            name: {"description": text, "schema": {"type": "string"}} for name, text in answer.headers.items()
+            name: {"description": text, "schema": {"type": "string"}} for name, text in spec.headers.items()
         }
     return shown
 
 
 def _problem(status: int, description: str) -> dict[str, Any]:
-    answer: dict[str, Any] = {"description": description, "content": {MEDIA_TYPE: {"schema": ref("Problem")}}}
-    if status in _LATER:
-        answer["headers"] = {
-            "Retry-After": {"description": "Seconds until it may work.", "schema": {"type": "integer", "minimum": 1}}
+    response: dict[str, Any] = {"description": description, "content": {MEDIA_TYPE: {"schema": ref("Problem")}}}
+    if status in _RETRYABLE:
+        response["headers"] = {
+            "Retry-After": {
+                "description": "Seconds to wait before the request is repeated.",
+                "schema": {"type": "integer", "minimum": 1},
+            }
         }
-    return answer
+    return response
 
 
 _WEBHOOK: dict[str, Any] = {
     "operationId": "taskChanged",
     "summary": "A task has changed",
     "description": (
-        "Posted to the task's `callback_url` and to your endpoints, signed as Standard Webhooks say (`webhook-id`, `webhook-timestamp`, "
-        f"`webhook-signature`), until it is answered 2xx within {ATTEMPT_TIMEOUT:.0f} s or the schedule is used up. The id "
-        "is the same for every attempt: at-least-once, so ignore what you know already."
+        "Posted to the task's `callback_url` and to your endpoints, with a signature as Standard Webhooks defines it "
+        f"(`webhook-id`, `webhook-timestamp`, `webhook-signature`). An answer 2xx within {ATTEMPT_TIMEOUT:.0f} s ends the "
+        "delivery; else it is retried until the schedule ends. Delivery is at least once: every attempt has the same id, so "
+        "ignore an id that you know."
     ),
     "requestBody": {
         "required": True,
@@ -139,13 +148,16 @@ _WEBHOOK: dict[str, Any] = {
                     "required": ["type", "timestamp", "sequence", "data"],
                     "properties": {
                         "type": {"type": "string", "enum": list(TYPES)},
-                        "timestamp": TIME,
-                        "sequence": {"type": "integer", "description": "Of the task: the higher one is the newer one."},
+                        "timestamp": {"type": "string", "format": "date-time"},
+                        "sequence": {
+                            "type": "integer",
+                            "description": "Sequence number of the task's event: a higher number is newer.",
+                        },
                         "data": ref("Task"),
                     },
                 }
             }
         },
     },
-    "responses": {"2XX": {"description": "Taken. Anything else: Dovecote comes again."}},
+    "responses": {"2XX": {"description": "Delivered. Any other status is retried."}},
 }

@@ -1,6 +1,6 @@
-"""Register endpoints for messages, change, rotate, try and delete them."""
+"""Register, change, rotate, test and delete webhook endpoints."""
 
-from uuid import UUID
+from typing import Final
 
 from starlette.responses import Response
 
@@ -12,19 +12,26 @@ from service.store.webhooks import endpoints as endpoint_store
 from service.store.webhooks import messages as message_store
 from service.store.webhooks.endpoints import Endpoint as Registered
 from service.web.api.models import ref
-from service.web.api.route import Answers, Asked, Endpoint, Parameter, answer_json, invalid
-from service.web.api.webhook_models import show_endpoint, show_whole_message
+from service.web.api.route import (
+    ID_SCHEMA,
+    MAX_SMALL_BODY,
+    ApiRequest,
+    Endpoint,
+    Parameter,
+    ResponseSpec,
+    invalid,
+    json_response,
+    path_id,
+)
+from service.web.api.webhook_rendering import render_endpoint, render_whole_message
 from service.web.problems import Problem
-from service.web.request_body import read_json
-
-BODY_CAP = 64 * 1024
 
 
-async def register(asked: Asked) -> Response:
-    """Register an endpoint, and show its secret once."""
-    document = await read_json(asked.request, BODY_CAP)
+async def register(request: ApiRequest) -> Response:
+    """Register an endpoint. Only this response shows its secret."""
+    document = await request.read_json(MAX_SMALL_BODY)
     try:
-        endpoint = await endpoints_flow.register(asked.context, document, client=asked.client)
+        endpoint = await endpoints_flow.register(request.context, document, client=request.client)
     except Invalid as error:
         raise invalid(error.mistakes) from None
     except endpoints_flow.TooMany as error:
@@ -32,71 +39,70 @@ async def register(asked: Asked) -> Response:
     return _with_secret(endpoint, 201)
 
 
-async def listing(asked: Asked) -> Response:
-    """List the client's endpoints."""
-    async with asked.context.database.reading() as connection:
-        found = await endpoint_store.of_client(connection, asked.client)
-    return answer_json({"endpoints": [show_endpoint(each) for each in found]})
+async def list_endpoints(request: ApiRequest) -> Response:
+    """Return the client's endpoints."""
+    async with request.context.database.reading() as connection:
+        found = await endpoint_store.of_client(connection, request.client)
+    return json_response({"endpoints": [render_endpoint(each) for each in found]})
 
 
-async def get(asked: Asked) -> Response:
-    """Show an endpoint."""
-    return answer_json(show_endpoint(await _find(asked)))
+async def get(request: ApiRequest) -> Response:
+    """Return an endpoint."""
+    return json_response(render_endpoint(await _find(request)))
 
 
-async def change(asked: Asked) -> Response:
+async def change(request: ApiRequest) -> Response:
     """Change an endpoint."""
-    endpoint = await _find(asked)
-    document = await read_json(asked.request, BODY_CAP)
+    endpoint = await _find(request)
+    document = await request.read_json(MAX_SMALL_BODY)
     try:
-        changed = await endpoints_flow.change(asked.context, endpoint, document)
+        changed = await endpoints_flow.change(request.context, endpoint, document)
     except Invalid as error:
         raise invalid(error.mistakes) from None
-    return answer_json(show_endpoint(_there(changed)))
+    return json_response(render_endpoint(_existing(changed)))
 
 
-async def rotate(asked: Asked) -> Response:
-    """Give an endpoint a new secret."""
-    return _with_secret(_there(await endpoints_flow.rotate(asked.context, await _find(asked))))
+async def rotate(request: ApiRequest) -> Response:
+    """Replace an endpoint's secret."""
+    return _with_secret(_existing(await endpoints_flow.rotate(request.context, await _find(request))))
 
 
-async def remove(asked: Asked) -> Response:
+async def remove(request: ApiRequest) -> Response:
     """Delete an endpoint."""
-    return answer_json(show_endpoint(_there(await endpoints_flow.remove(asked.context, await _find(asked)))))
+    return json_response(render_endpoint(_existing(await endpoints_flow.remove(request.context, await _find(request)))))
 
 
-async def try_out(asked: Asked) -> Response:
-    """Send a message to try an endpoint with, and say how it went."""
-    sent = await endpoints_flow.send_test(asked.context, await _find(asked))
-    async with asked.context.database.reading() as connection:
-        message = await message_store.find(connection, sent.id, asked.client) or sent
+async def test(request: ApiRequest) -> Response:
+    """Send a test message to an endpoint, and return the outcome."""
+    sent = await endpoints_flow.send_test(request.context, await _find(request))
+    async with request.context.database.reading() as connection:
+        message = await message_store.find(connection, sent.id, request.client) or sent
         made = await attempt_store.of_message(connection, sent.id)
-    return answer_json(show_whole_message(message, made), 202 if message.state == "pending" else 200)
+    return json_response(render_whole_message(message, made), 202 if message.state == "pending" else 200)
 
 
-async def _find(asked: Asked) -> Registered:
-    try:
-        endpoint_id = UUID(asked.request.path_params["id"])
-    except ValueError:
-        return _there(None)
-    async with asked.context.database.reading() as connection:
-        return _there(await endpoint_store.find(connection, endpoint_id, asked.client))
+async def _find(request: ApiRequest) -> Registered:
+    endpoint_id = path_id(request)
+    if endpoint_id is None:
+        return _existing(None)
+    async with request.context.database.reading() as connection:
+        return _existing(await endpoint_store.find(connection, endpoint_id, request.client))
 
 
-def _there(endpoint: Registered | None) -> Registered:
+def _existing(endpoint: Registered | None) -> Registered:
     if endpoint is None:
-        raise Problem(404, "not_found", "there is no endpoint with this id")
+        raise Problem(404, "not_found", "no endpoint has this id")
     return endpoint
 
 
 def _with_secret(endpoint: Registered, status: int = 200) -> Response:
     headers = {"Location": f"/v1/endpoints/{endpoint.id}"} if status == 201 else {}  # noqa: PLR2004 - Created
-    return answer_json({**show_endpoint(endpoint), "secret": endpoint.secret}, status, headers)
+    return json_response({**render_endpoint(endpoint), "secret": endpoint.secret}, status, headers)
 
 
-_ID = Parameter(name="id", place="path", schema={"type": "string", "format": "uuid"}, description="The endpoint's id.")
-_SHOWN = Answers(description="The endpoint as it is now.", schema=ref("Endpoint"))
-_TAG = "Endpoints"
+_ID: Final = Parameter(name="id", place="path", schema=ID_SCHEMA, description="The endpoint's id.")
+_LATEST: Final = ResponseSpec(description="The endpoint in its latest version.", schema=ref("Endpoint"))
+_TAG: Final = "Endpoints"
 
 ENDPOINTS = (
     Endpoint(
@@ -107,11 +113,13 @@ ENDPOINTS = (
         scope=Scope.SUBMIT,
         tag=_TAG,
         summary="Register an endpoint",
-        description=f"For the messages of all tasks from now on. At most {endpoints_flow.MAX_ENDPOINTS} for a client.",
-        body=ref("EndpointWish"),
-        answers={
-            201: Answers(
-                description="Registered. The secret is shown here, and never again.",
+        description=(
+            f"It receives the messages of all later events. A client has at most {endpoints_flow.MAX_ENDPOINTS} endpoints."
+        ),
+        body=ref("EndpointRequest"),
+        responses={
+            201: ResponseSpec(
+                description="Registered. Only this response shows the secret.",
                 schema=ref("EndpointWithSecret"),
                 headers={"Location": "The endpoint's address."},
             )
@@ -121,21 +129,12 @@ ENDPOINTS = (
     Endpoint(
         method="GET",
         path="/v1/endpoints",
-        handler=listing,
+        handler=list_endpoints,
         name="listEndpoints",
         scope=Scope.READ,
         tag=_TAG,
         summary="List endpoints",
-        answers={
-            200: Answers(
-                description="All of them, oldest first.",
-                schema={
-                    "type": "object",
-                    "required": ["endpoints"],
-                    "properties": {"endpoints": {"type": "array", "items": ref("Endpoint")}},
-                },
-            )
-        },
+        responses={200: ResponseSpec(description="All endpoints, oldest first.", schema=ref("EndpointList"))},
         problems=(422,),
     ),
     Endpoint(
@@ -147,7 +146,7 @@ ENDPOINTS = (
         tag=_TAG,
         summary="Get an endpoint",
         parameters=(_ID,),
-        answers={200: _SHOWN},
+        responses={200: _LATEST},
         problems=(404, 422),
     ),
     Endpoint(
@@ -158,10 +157,10 @@ ENDPOINTS = (
         scope=Scope.SUBMIT,
         tag=_TAG,
         summary="Change, disable or enable an endpoint",
-        description="Messages that wait for it go where it is then. To enable it makes it forget its failures.",
+        description="Pending messages go to the new address. Enabling an endpoint resets its record of failures.",
         parameters=(_ID,),
         body=ref("EndpointChange"),
-        answers={200: _SHOWN},
+        responses={200: _LATEST},
         problems=(400, 404, 413, 415, 422),
     ),
     Endpoint(
@@ -172,9 +171,9 @@ ENDPOINTS = (
         scope=Scope.SUBMIT,
         tag=_TAG,
         summary="Delete an endpoint",
-        description="Messages that wait for it are discarded when their time comes.",
+        description="Pending messages are discarded when they become due.",
         parameters=(_ID,),
-        answers={200: Answers(description="The endpoint as it was.", schema=ref("Endpoint"))},
+        responses={200: ResponseSpec(description="The deleted endpoint.", schema=ref("Endpoint"))},
         problems=(404, 422),
     ),
     Endpoint(
@@ -184,31 +183,31 @@ ENDPOINTS = (
         name="rotateEndpointSecret",
         scope=Scope.SUBMIT,
         tag=_TAG,
-        summary="Give an endpoint a new secret",
-        description="For 24 hours every message has two signatures: by the new secret, and by the one before.",
+        summary="Replace an endpoint's secret",
+        description="For 24 hours every message has two signatures, one by the new secret and one by the previous.",
         parameters=(_ID,),
-        answers={
-            200: Answers(description="The new secret is shown here, and never again.", schema=ref("EndpointWithSecret"))
+        responses={
+            200: ResponseSpec(description="Only this response shows the new secret.", schema=ref("EndpointWithSecret"))
         },
         problems=(404, 422),
     ),
     Endpoint(
         method="POST",
         path="/v1/endpoints/{id}/test",
-        handler=try_out,
+        handler=test,
         name="testEndpoint",
         scope=Scope.SUBMIT,
         tag=_TAG,
         summary="Send a test message",
         description=(
-            "An `endpoint.test`, tried once, also where the endpoint is disabled. How it goes says nothing about the "
-            "endpoint's health."
+            "Sends an `endpoint.test` once, to a disabled endpoint as well. The outcome does not change the endpoint's record "
+            "of failures."
         ),
         parameters=(_ID,),
-        answers={
-            200: Answers(description="How it went.", schema=ref("MessageWithDeliveries")),
-            202: Answers(
-                description="Many messages are under way to it: this one waits. Look at it under its id.",
+        responses={
+            200: ResponseSpec(description="The message with its delivery.", schema=ref("MessageWithDeliveries")),
+            202: ResponseSpec(
+                description="Many messages to the endpoint are in delivery, so this one waits. Get it by its id.",
                 schema=ref("MessageWithDeliveries"),
             ),
         },

@@ -1,6 +1,6 @@
-"""Look at the messages that clients are owed, and have some delivered again."""
+"""List webhook messages and replay them."""
 
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from starlette.responses import Response
@@ -12,73 +12,84 @@ from service.store.webhooks import attempts as attempt_store
 from service.store.webhooks import messages as message_store
 from service.store.webhooks.messages import Filter, Message
 from service.web.api.models import ref
-from service.web.api.route import Answers, Asked, Endpoint, Parameter, answer_json, invalid
-from service.web.api.tasks import MAX_ON_PAGE, first_id_at
-from service.web.api.webhook_models import MESSAGE_STATE, MESSAGE_TYPE, show_message, show_whole_message
+from service.web.api.route import (
+    CURSOR,
+    ID_SCHEMA,
+    LIMIT,
+    MAX_SMALL_BODY,
+    ApiRequest,
+    Endpoint,
+    Parameter,
+    ResponseSpec,
+    first_id_at,
+    invalid,
+    json_response,
+    path_id,
+)
+from service.web.api.webhook_models import MESSAGE_STATE, MESSAGE_TYPE
+from service.web.api.webhook_rendering import render_message, render_whole_message
 from service.web.problems import Problem
-from service.web.request_body import read_json
 
-BODY_CAP = 64 * 1024
 _REPLAY = Schema(replay.REQUEST)
 
 
-async def page(asked: Asked) -> Response:
-    """List messages."""
-    query = asked.query
+async def list_messages(request: ApiRequest) -> Response:
+    """Return a page of messages."""
+    query = request.query
     most = query.get("limit", 50)
     wanted = Filter(
-        client=asked.client,
+        client=request.client,
         types=tuple(query.get("type", ())),
         states=tuple(query.get("state", ())),
         endpoint_id=_id(query.get("endpoint")),
         task_id=_id(query.get("task")),
         before=_id(query.get("cursor")),
     )
-    async with asked.context.database.reading() as connection:
+    async with request.context.database.reading() as connection:
         found = await message_store.list_messages(connection, wanted, most=most + 1)
     shown = found[:most]
     following = str(shown[-1].id) if len(found) > most else None
-    return answer_json({"messages": [show_message(message) for message in shown], "next": following})
+    return json_response({"messages": [render_message(message) for message in shown], "next": following})
 
 
-async def get(asked: Asked) -> Response:
-    """Show a message with every attempt to deliver it."""
-    return await _show(asked, (await _find(asked)).id)
+async def get(request: ApiRequest) -> Response:
+    """Return a message with every attempt to deliver it."""
+    return await _render(request, (await _find(request)).id)
 
 
-async def replay_one(asked: Asked) -> Response:
+async def replay_one(request: ApiRequest) -> Response:
     """Deliver a message again."""
-    message = await _find(asked)
+    message = await _find(request)
     try:
-        await replay.replay_one(asked.context, message)
+        await replay.replay_one(request.context, message)
     except replay.NotReplayable as error:
         raise Problem(409, "not_replayable", str(error)) from None
     except replay.Disabled as error:
         raise Problem(409, "endpoint_disabled", str(error)) from None
-    return await _show(asked, message.id, 202)
+    return await _render(request, message.id, 202)
 
 
-async def replay_many(asked: Asked) -> Response:
+async def replay_many(request: ApiRequest) -> Response:
     """Deliver many messages again."""
-    document = await read_json(asked.request, BODY_CAP)
+    document = await request.read_json(MAX_SMALL_BODY)
     mistakes = _REPLAY.mistakes(document)
     if mistakes:
         raise invalid(mistakes)
-    wanted = _wanted(asked, document)
+    wanted = _wanted(request, document)
     count, following = await replay.replay_many(
-        asked.context, wanted, most=int(document.get("limit", replay.MAX_REPLAYED))
+        request.context, wanted, most=int(document.get("limit", replay.MAX_REPLAYED))
     )
-    return answer_json({"replayed": count, "next": None if following is None else str(following)}, 202)
+    return json_response({"replayed": count, "next": None if following is None else str(following)}, 202)
 
 
-def _wanted(asked: Asked, document: dict[str, Any]) -> Filter:
+def _wanted(request: ApiRequest, document: dict[str, Any]) -> Filter:
     mistakes: list[Mistake] = []
     after, before = (first_id_at(document.get(name), name, mistakes) for name in ("after", "before"))
     if mistakes:
         raise invalid(mistakes)
     cursor = _id(document.get("cursor"))
     return Filter(
-        client=asked.client,
+        client=request.client,
         types=tuple(document.get("type", replay.REPLAYED)),
         states=tuple(document.get("state", replay.UNDELIVERED)),
         endpoint_id=_id(document.get("endpoint")),
@@ -87,25 +98,24 @@ def _wanted(asked: Asked, document: dict[str, Any]) -> Filter:
     )
 
 
-async def _show(asked: Asked, message_id: UUID, status: int = 200) -> Response:
-    async with asked.context.database.reading() as connection:
-        message = _there(await message_store.find(connection, message_id, asked.client))
+async def _render(request: ApiRequest, message_id: UUID, status: int = 200) -> Response:
+    async with request.context.database.reading() as connection:
+        message = _existing(await message_store.find(connection, message_id, request.client))
         made = await attempt_store.of_message(connection, message_id)
-    return answer_json(show_whole_message(message, made), status)
+    return json_response(render_whole_message(message, made), status)
 
 
-async def _find(asked: Asked) -> Message:
-    try:
-        message_id = UUID(asked.request.path_params["id"])
-    except ValueError:
-        return _there(None)
-    async with asked.context.database.reading() as connection:
-        return _there(await message_store.find(connection, message_id, asked.client))
+async def _find(request: ApiRequest) -> Message:
+    message_id = path_id(request)
+    if message_id is None:
+        return _existing(None)
+    async with request.context.database.reading() as connection:
+        return _existing(await message_store.find(connection, message_id, request.client))
 
 
-def _there(message: Message | None) -> Message:
+def _existing(message: Message | None) -> Message:
     if message is None:
-        raise Problem(404, "not_found", "there is no message with this id")
+        raise Problem(404, "not_found", "no message has this id")
     return message
 
 
@@ -113,72 +123,50 @@ def _id(stated: str | None) -> UUID | None:
     return None if stated is None else UUID(stated)
 
 
-_ID = Parameter(name="id", place="path", schema={"type": "string", "format": "uuid"}, description="The message's id.")
-_TAG = "Messages"
+_ID: Final = Parameter(name="id", place="path", schema=ID_SCHEMA, description="The message's id.")
+_TAG: Final = "Messages"
 
 ENDPOINTS = (
     Endpoint(
         method="GET",
         path="/v1/messages",
-        handler=page,
+        handler=list_messages,
         name="listMessages",
         scope=Scope.READ,
         tag=_TAG,
         summary="List messages",
-        description="Newest first. `next` is the cursor of the following page.",
+        description="Newest first. `next` is the cursor of the next page.",
         parameters=(
             Parameter(
                 name="type",
                 place="query",
                 schema=MESSAGE_TYPE,
-                description="Only of this type; may be repeated.",
+                description="Only of this type. May be repeated.",
                 many=True,
             ),
             Parameter(
                 name="state",
                 place="query",
                 schema=MESSAGE_STATE,
-                description="Only in this state; may be repeated.",
+                description="Only in this state. May be repeated.",
                 many=True,
             ),
             Parameter(
                 name="endpoint",
                 place="query",
-                schema={"type": "string", "format": "uuid"},
+                schema=ID_SCHEMA,
                 description="Only to this endpoint.",
             ),
             Parameter(
                 name="task",
                 place="query",
-                schema={"type": "string", "format": "uuid"},
+                schema=ID_SCHEMA,
                 description="Only about this task.",
             ),
-            Parameter(
-                name="limit",
-                place="query",
-                schema={"type": "integer", "minimum": 1, "maximum": MAX_ON_PAGE, "default": 50},
-                description="How many at most.",
-            ),
-            Parameter(
-                name="cursor",
-                place="query",
-                schema={"type": "string", "format": "uuid"},
-                description="`next` of the page before.",
-            ),
+            LIMIT,
+            CURSOR,
         ),
-        answers={
-            200: Answers(
-                description="A page of messages.",
-                schema={
-                    "type": "object",
-                    "required": ["messages", "next"],
-                    "properties": {
-                        "messages": {"type": "array", "items": ref("Message")},
-                        "next": {"type": ["string", "null"]},
-                    },
-                },
-            )
-        },
+        responses={200: ResponseSpec(description="A page of messages.", schema=ref("MessageList"))},
         problems=(422,),
     ),
     Endpoint(
@@ -190,20 +178,11 @@ ENDPOINTS = (
         tag=_TAG,
         summary="Deliver many messages again",
         description=(
-            f"Oldest first, at most {replay.MAX_REPLAYED} at a time; those to disabled endpoints are left out. `next` is the "
-            "`cursor` to go on with."
+            f"Oldest first, at most {replay.MAX_REPLAYED} for each request. Messages to disabled endpoints are skipped. `next` is "
+            "the `cursor` of the next request."
         ),
-        body=ref("ReplayWish"),
-        answers={
-            202: Answers(
-                description="They are due now.",
-                schema={
-                    "type": "object",
-                    "required": ["replayed", "next"],
-                    "properties": {"replayed": {"type": "integer"}, "next": {"type": ["string", "null"]}},
-                },
-            )
-        },
+        body=ref("ReplayRequest"),
+        responses={202: ResponseSpec(description="The messages are due.", schema=ref("ReplayResult"))},
         problems=(400, 413, 415, 422),
     ),
     Endpoint(
@@ -215,7 +194,7 @@ ENDPOINTS = (
         tag=_TAG,
         summary="Get a message with its deliveries",
         parameters=(_ID,),
-        answers={200: Answers(description="The message.", schema=ref("MessageWithDeliveries"))},
+        responses={200: ResponseSpec(description="The message.", schema=ref("MessageWithDeliveries"))},
         problems=(404, 422),
     ),
     Endpoint(
@@ -227,11 +206,11 @@ ENDPOINTS = (
         tag=_TAG,
         summary="Deliver a message again",
         description=(
-            "Under the same `webhook-id`, signed by the secret of now, by the whole schedule anew. One that waits for its "
-            "turn goes now. The endpoint's health is left alone."
+            "With the same `webhook-id`, signed with the current secret, and with the whole retry schedule again. A pending "
+            "message becomes due. The endpoint's record of failures does not change."
         ),
         parameters=(_ID,),
-        answers={202: Answers(description="It is due now.", schema=ref("MessageWithDeliveries"))},
+        responses={202: ResponseSpec(description="The message is due.", schema=ref("MessageWithDeliveries"))},
         problems=(404, 409, 422),
     ),
 )

@@ -1,152 +1,112 @@
-"""What the API shows of endpoints and messages, as JSON Schema, and how it is written."""
+"""The responses about webhook endpoints and messages as types."""
 
-from typing import Any
+from typing import Annotated, Any, Final, Literal
 
-import orjson
+from typing_extensions import TypedDict
 
-from service.domain.events import rfc3339
 from service.domain.webhook_events import TEST, TYPES
 from service.flows.webhooks import endpoints, replay
-from service.store.webhooks.attempts import Delivery
-from service.store.webhooks.endpoints import Endpoint
-from service.store.webhooks.messages import Message
+from service.web.api.schema import Id, Time, about, one_of
 
-_TEXT: dict[str, Any] = {"type": "string"}
-_ID: dict[str, Any] = {"type": "string", "format": "uuid"}
-_TIME: dict[str, Any] = {"type": "string", "format": "date-time"}
-_ID_OR_NONE: dict[str, Any] = {"type": ["string", "null"], "format": "uuid"}
-_TIME_OR_NONE: dict[str, Any] = {"type": ["string", "null"], "format": "date-time"}
-_TEXT_OR_NONE: dict[str, Any] = {"type": ["string", "null"]}
-_NUMBER_OR_NONE: dict[str, Any] = {"type": ["integer", "null"]}
-MESSAGE_TYPE: dict[str, Any] = {"type": "string", "enum": [*TYPES, TEST]}
-MESSAGE_STATE: dict[str, Any] = {"type": "string", "enum": ["pending", "delivered", "exhausted", "discarded"]}
+MESSAGE_TYPE: Final[dict[str, Any]] = {"type": "string", "enum": [*TYPES, TEST]}
+MESSAGE_STATE: Final[dict[str, Any]] = {"type": "string", "enum": ["pending", "delivered", "exhausted", "discarded"]}
 
 
-def _object(title: str, properties: dict[str, Any], *, without: frozenset[str] = frozenset()) -> dict[str, Any]:
-    required = [name for name in properties if name not in without]
-    return {"type": "object", "title": title, "required": required, "properties": properties}
+class Endpoint(TypedDict):
+    """A registered webhook endpoint."""
+
+    id: Id
+    url: str
+    description: str
+    events: Annotated[list[str], about("Event types that it receives. Empty: all but `task.progress`.")]
+    format: Annotated[str, one_of(["standard", "cloudevents"])]
+    enabled: bool
+    disabled_at: Time | None
+    disabled_reason: Annotated[
+        str | None,
+        one_of(
+            ["client", "gone", "failing", None],
+            "`client`: by `PATCH`. `gone`: the endpoint answered 410. `failing`: every delivery failed for 120 hours.",
+        ),
+    ]
+    failing_since: Annotated[Time | None, about("The first failed delivery since the last successful one.")]
+    previous_secret_until: Annotated[
+        Time | None, about("Until this time the secret from before the last rotation signs as well.")
+    ]
+    created_at: Time
+    updated_at: Time
 
 
-_ENDPOINT: dict[str, Any] = {
-    "id": _ID,
-    "url": _TEXT,
-    "description": _TEXT,
-    "events": {"type": "array", "items": _TEXT, "description": "Empty: all but `task.progress`."},
-    "format": {"type": "string", "enum": ["standard", "cloudevents"]},
-    "enabled": {"type": "boolean"},
-    "disabled_at": _TIME_OR_NONE,
-    "disabled_reason": {
-        "type": ["string", "null"],
-        "enum": ["client", "gone", "failing", None],
-        "description": "`client`: by `PATCH`; `gone`: it answered 410; `failing`: nothing but failures for 120 hours.",
-    },
-    "failing_since": {**_TIME_OR_NONE, "description": "The first failure since the last success."},
-    "previous_secret_until": {
-        **_TIME_OR_NONE,
-        "description": "Until when the secret before the last rotation signs, too.",
-    },
-    "created_at": _TIME,
-    "updated_at": _TIME,
-}
-_MESSAGE: dict[str, Any] = {
-    "id": {**_ID, "description": "Also its `webhook-id`."},
-    "type": MESSAGE_TYPE,
-    "state": MESSAGE_STATE,
-    "task_id": _ID_OR_NONE,
-    "endpoint_id": {**_ID_OR_NONE, "description": "null: it goes to the task's `callback_url`."},
-    "url": _TEXT,
-    "sequence": {"type": "integer", "description": "Of the task, as it was then."},
-    "attempts": {"type": "integer"},
-    "last_status": _NUMBER_OR_NONE,
-    "last_error": {**_TEXT_OR_NONE, "description": "Why it was not taken; of a discarded one, why it never will be."},
-    "created_at": _TIME,
-    "delivered_at": _TIME_OR_NONE,
-    "replayed_at": _TIME_OR_NONE,
-    "next_attempt_at": _TIME_OR_NONE,
-}
-_DELIVERY: dict[str, Any] = {
-    "attempt": {"type": "integer", "description": "A number that is missing was under way when its process died."},
-    "at": _TIME,
-    "status": {**_NUMBER_OR_NONE, "description": "HTTP status; null: none came."},
-    "duration_ms": {"type": "integer"},
-    "answer": {**_TEXT_OR_NONE, "description": "The first 2 kB of what the receiver said."},
-    "error": _TEXT_OR_NONE,
-}
+class EndpointWithSecret(Endpoint):
+    """A registered webhook endpoint with its signing secret."""
 
-COMPONENTS: dict[str, Any] = {
-    "EndpointWish": {"title": "EndpointWish", **endpoints.REQUEST},
+    secret: Annotated[str, about("Verifies the endpoint's messages. Only this response contains it.")]
+
+
+class Message(TypedDict):
+    """A webhook message to a client."""
+
+    id: Annotated[Id, about("Also the message's `webhook-id`.")]
+    type: Annotated[str, one_of([*TYPES, TEST])]
+    state: Annotated[Literal["pending", "delivered", "exhausted", "discarded"], about("State of the delivery.")]
+    task_id: Id | None
+    endpoint_id: Annotated[Id | None, about("Null: the message goes to the task's `callback_url`.")]
+    url: str
+    sequence: Annotated[int, about("Sequence number of the task's event.")]
+    attempts: int
+    last_status: Annotated[int | None, about("HTTP status of the latest attempt.")]
+    last_error: Annotated[
+        str | None, about("Why the latest attempt failed. For a discarded message: why it was discarded.")
+    ]
+    created_at: Time
+    delivered_at: Time | None
+    replayed_at: Time | None
+    next_attempt_at: Time | None
+
+
+class Delivery(TypedDict):
+    """One attempt to deliver a message."""
+
+    attempt: Annotated[int, about("A missing number is an attempt whose process ended before it finished.")]
+    at: Time
+    status: Annotated[int | None, about("HTTP status. Null: no response arrived.")]
+    duration_ms: int
+    answer: Annotated[str | None, about("The first 2 kB of the receiver's response.")]
+    error: str | None
+
+
+class MessageWithDeliveries(Message):
+    """A webhook message with its body and its deliveries."""
+
+    body: Annotated[dict[str, Any], about("The body, before the endpoint's format is applied.")]
+    deliveries: list[Delivery]
+
+
+class EndpointList(TypedDict):
+    """All endpoints of a client, oldest first."""
+
+    endpoints: list[Endpoint]
+
+
+class MessageList(TypedDict):
+    """A page of messages, newest first."""
+
+    messages: list[Message]
+    next: Annotated[str | None, about("The cursor of the next page. Null: this is the last one.")]
+
+
+class ReplayResult(TypedDict):
+    """The result of a replay."""
+
+    replayed: Annotated[int, about("Messages that are due for delivery again.")]
+    next: Annotated[str | None, about("The `cursor` of the next replay request. Null: there are no more messages.")]
+
+
+MODELS: Final = (EndpointList, EndpointWithSecret, MessageList, MessageWithDeliveries, ReplayResult)
+
+REQUESTS: Final[dict[str, Any]] = {
+    "EndpointRequest": {"title": "EndpointRequest", **endpoints.REQUEST},
     "EndpointChange": {"title": "EndpointChange", **endpoints.CHANGES},
-    "Endpoint": _object("Endpoint", _ENDPOINT),
-    "EndpointWithSecret": _object(
-        "EndpointWithSecret",
-        {**_ENDPOINT, "secret": {**_TEXT, "description": "Verifies its messages. Shown here, and never again."}},
-    ),
-    "ReplayWish": {"title": "ReplayWish", **replay.REQUEST},
-    "Message": _object("Message", _MESSAGE),
-    "MessageWithDeliveries": _object(
-        "MessageWithDeliveries",
-        {
-            **_MESSAGE,
-            "body": {"type": "object", "description": "What is sent, before an endpoint's format is applied."},
-            "deliveries": {"type": "array", "items": {"$ref": "#/components/schemas/Delivery"}},
-        },
-    ),
-    "Delivery": _object("Delivery", _DELIVERY),
+    "ReplayRequest": {"title": "ReplayRequest", **replay.REQUEST},
 }
-
-
-def show_endpoint(endpoint: Endpoint) -> dict[str, Any]:
-    """Write an endpoint as the API shows it: without its secrets."""
-    return {
-        "id": str(endpoint.id),
-        "url": endpoint.url,
-        "description": endpoint.description,
-        "events": list(endpoint.events),
-        "format": endpoint.format,
-        "enabled": endpoint.disabled_at is None,
-        "disabled_at": rfc3339(endpoint.disabled_at),
-        "disabled_reason": endpoint.disabled_reason,
-        "failing_since": rfc3339(endpoint.failing_since),
-        "previous_secret_until": rfc3339(endpoint.previous_until),
-        "created_at": rfc3339(endpoint.created_at),
-        "updated_at": rfc3339(endpoint.updated_at),
-    }
-
-
-def show_message(message: Message) -> dict[str, Any]:
-    """Write a message as the API lists it."""
-    return {
-        "id": str(message.id),
-        "type": message.type,
-        "state": message.state,
-        "task_id": None if message.task_id is None else str(message.task_id),
-        "endpoint_id": None if message.endpoint_id is None else str(message.endpoint_id),
-        "url": message.url,
-        "sequence": message.sequence,
-        "attempts": message.attempts,
-        "last_status": message.last_status,
-        "last_error": message.last_error,
-        "created_at": rfc3339(message.created_at),
-        "delivered_at": rfc3339(message.delivered_at),
-        "replayed_at": rfc3339(message.replayed_at),
-        "next_attempt_at": rfc3339(message.due_at),
-    }
-
-
-def show_whole_message(message: Message, made: list[Delivery]) -> dict[str, Any]:
-    """Write a message with its body and every attempt to deliver it."""
-    return {
-        **show_message(message),
-        "body": orjson.loads(message.body),
-        "deliveries": [
-            {
-                "attempt": each.attempt,
-                "at": rfc3339(each.at),
-                "status": each.status,
-                "duration_ms": each.duration_ms,
-                "answer": each.answer,
-                "error": each.error,
-            }
-            for each in made
-        ],
-    }
+"""JSON Schema of request bodies by component name."""

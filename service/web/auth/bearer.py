@@ -1,126 +1,171 @@
-"""Who is asking, and what may they do: API keys as Bearer tokens, one client each."""
+"""Authenticate and authorize requests: API keys as Bearer tokens, each of one client."""
 
 import dataclasses
+import re
 from collections.abc import Mapping
+from typing import Final
 
 from starlette.requests import Request
 
 from service.domain.api_key import ALL, OWN, ApiKey, Scope, allowed, hash_key, looks_like_one
+from service.domain.validation import quote
 from service.flows.context import Context
 from service.settings.model import Settings
 from service.settings.values import is_loopback
-from service.web.auth.key_cache import KeyRing
-from service.web.auth.rate_limit import Allowance, Rates
+from service.web.auth.key_cache import KeyCache
+from service.web.auth.rate_limit import Allowance, RateLimiter
 from service.web.problems import Problem
 
-SOLE_CLIENT = "default"
-"""Whom everything belongs to where there are no keys at all, which is allowed on loopback only."""
+SOLE_CLIENT: Final = "default"
+"""The client of every request where no key exists. This mode is for loopback only."""
 
-_LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
+_NO_KEY: Final = "no key"
+_LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
+_HOST: Final = re.compile(r"(?P<name>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{1,5}))?", re.ASCII)
+_FORWARDING: Final = frozenset({"forwarded", "via", "x-real-ip", "cf-connecting-ip", "true-client-ip"})
+"""Headers that a proxy adds, beside those that begin with ``x-forwarded-``."""
+
+_ASK: Final = "ask the operator of this Dovecote for a new key"
+_FAULTS: Final = {"expired": f"the API key has expired: {_ASK}", "revoked": f"the API key was revoked: {_ASK}"}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks."""
+    """The sender of a request."""
 
     client: str
     scopes: frozenset[Scope]
     key: str
-    """Names the key among all: what its requests are counted by."""
+    """Identifies the key among all keys. Requests are counted by it."""
+    digest: bytes | None = None
+    """The hash of a key of the database; None for a key of the settings, which is valid until the process ends."""
+
+    @property
+    def is_sole(self) -> bool:
+        """Whether no key exists, and so no other client."""
+        return self.key == _NO_KEY
 
     @property
     def sees_only(self) -> str | None:
-        """Whose rows alone may be seen; None: everybody's."""
+        """The client whose rows alone are visible; None: every client's."""
         return None if Scope.ADMIN in self.scopes else self.client
 
 
-class Access:
-    """Tells who a request comes from, and whether it may go on."""
+class Authenticator:
+    """Finds out who sent a request and whether it is allowed."""
 
     def __init__(self, settings: Settings) -> None:
-        """Keep hashes of the settings' keys: a look-up by hash takes as long for a near miss as for any other."""
+        """Store hashes of the settings' keys: a lookup by hash takes the same time for a near miss."""
         self._callers: Mapping[bytes, Caller] = {
             hash_key(key.get_secret_value()): Caller(
                 client, ALL if client in settings.operators else OWN, f"settings {client}"
             )
             for client, key in settings.api_keys.items()
         }
-        self._open_to_this_machine = not self._callers and is_loopback(settings.host)
-        self._hosts = _LOOPBACK | {settings.host}
-        self._rates = None if settings.rate_limit is None else Rates(settings.rate_limit)
-        self._ring: KeyRing | None = None
+        self._keyless = not self._callers and is_loopback(settings.host)
+        self._hosts = _LOOPBACK | {settings.host.lower()}
+        self._limiter = None if settings.rate_limit is None else RateLimiter(settings.rate_limit)
+        self._cache: KeyCache | None = None
 
-    def ring(self, context: Context) -> KeyRing:
-        """Give what is remembered of the database's keys."""
-        if self._ring is None:
-            self._ring = KeyRing(context)
-        return self._ring
+    def cache(self, context: Context) -> KeyCache:
+        """Return the cache of the database's keys."""
+        if self._cache is None:
+            self._cache = KeyCache(context)
+        return self._cache
 
-    async def admit(self, request: Request, scope: Scope) -> Caller:
-        """Let a request go on, and say who asks.
+    async def authorize(self, request: Request, scope: Scope) -> Caller:
+        """Return the caller of a request that is allowed.
 
-        :raises Problem: 401 without a good key; 403 when the key does not have the scope; 429 when it asks too often;
-            421 and 403 where a Dovecote without keys is asked in the name of a foreign page
+        :raises Problem: 401 without a valid key; 403 when the key lacks the scope; 429 above the rate limit; 421 and 403
+            where no key exists and the request is not a direct one from this machine
         """
-        caller = await self.caller_of(request)
-        if self._rates is not None:
-            self._count(self._rates, caller, request)
+        caller = await self.authenticate(request)
+        if self._limiter is not None:
+            self._count(self._limiter, caller, request)
         if scope not in caller.scopes:
             held = ", ".join(f"`{each}`" for each in sorted(caller.scopes)) or "none"
-            raise Problem(403, "forbidden", f"this needs a key with the scope `{scope}`; the scopes of yours: {held}")
+            raise Problem(403, "forbidden", f"a key with the scope `{scope}` is required; scopes of this key: {held}")
         return caller
 
-    async def caller_of(self, request: Request) -> Caller:
-        """Say who asks.
+    async def authenticate(self, request: Request) -> Caller:
+        """Return the caller of a request.
 
-        :raises Problem: 401, 421 or 403, as :meth:`admit`
-        :raises StoreUnavailable: when only the database knows, and does not answer
+        :raises Problem: 401, 421 or 403, as :meth:`authorize`
+        :raises StoreUnavailable: when the database is needed and does not answer
         """
-        scheme, _, given = request.headers.get("authorization", "").partition(" ")
-        key = given.strip() if scheme.lower() == "bearer" else ""
+        scheme, _, credentials = request.headers.get("authorization", "").partition(" ")
+        key = credentials.strip() if scheme.lower() == "bearer" else ""
         caller = self._callers.get(hash_key(key))
         if caller is not None:
             return caller
-        ring = self.ring(request.app.state.context)
+        cache = self.cache(request.app.state.context)
         if looks_like_one(key):
-            return await self._by_database(ring, key, request)
-        if self._open_to_this_machine and await ring.is_empty():
-            self._refuse_foreign_page(request)
-            return Caller(SOLE_CLIENT, ALL, "no key")
-        raise _unauthorized("send Authorization: Bearer <key>, with a key that the operator of this Dovecote gave you")
+            return await self._find_in_database(cache, key, request)
+        if self._keyless and await cache.is_empty():
+            self._refuse_indirect(request)
+            return Caller(SOLE_CLIENT, ALL, _NO_KEY)
+        if key:
+            raise _unauthorized("unknown_key", f"the API key is unknown: check it, or {_ASK}")
+        detail = "send the header Authorization: Bearer <key>, with a key from the operator of this Dovecote"
+        raise _unauthorized("unauthorized", detail)
 
-    async def _by_database(self, ring: KeyRing, key: str, request: Request) -> Caller:
-        context: Context = request.app.state.context
-        found: ApiKey | None = await ring.find(hash_key(key))
-        fault = "is not known here" if found is None else found.fault(now=context.now())
-        if found is None or fault is not None:
-            raise _unauthorized(f"this key {fault}: ask the operator of this Dovecote for another")
-        ring.note_use(found)
-        return Caller(found.client, allowed(found.scopes), str(found.id))
+    async def is_valid(self, context: Context, caller: Caller) -> bool:
+        """Return whether the key of an open stream is still valid.
 
-    def _count(self, rates: Rates, caller: Caller, request: Request) -> None:
+        :raises StoreUnavailable: when the database is needed and does not answer
+        """
+        cache = self.cache(context)
+        if caller.digest is None:
+            return not self._keyless or await cache.is_empty()
+        found = await cache.find(caller.digest)
+        return found is not None and found.fault(now=context.now()) is None
+
+    async def _find_in_database(self, cache: KeyCache, key: str, request: Request) -> Caller:
         context: Context = request.app.state.context
-        allowance: Allowance = rates.take(caller.key, at=context.now().timestamp())
-        # The headers are written where every answer passes, a problem's as well: in the doorway.
+        digest = hash_key(key)
+        found: ApiKey | None = await cache.find(digest)
+        if found is None:
+            raise _unauthorized("unknown_key", f"the API key is unknown: check it, or {_ASK}")
+        fault = found.fault(now=context.now())
+        if fault is not None:
+            raise _unauthorized(f"{fault}_key", _FAULTS[fault])
+        cache.note_use(found)
+        return Caller(found.client, allowed(found.scopes), str(found.id), digest)
+
+    def _count(self, limiter: RateLimiter, caller: Caller, request: Request) -> None:
+        context: Context = request.app.state.context
+        allowance: Allowance = limiter.take(caller.key, at=context.now().timestamp())
+        # SecurityHeaders writes the header fields, so that an error response has them too.
         request.state.allowance = allowance
         if allowance.wait is not None:
             raise Problem(
                 429,
                 "rate_limited",
-                f"{rates.limit} requests a minute are allowed with this key; try again in {allowance.wait} s",
+                f"this key allows {limiter.limit} requests a minute; repeat the request in {allowance.wait} s",
                 headers={"Retry-After": str(allowance.wait)},
             )
 
-    def _refuse_foreign_page(self, request: Request) -> None:
-        """Keep out web pages that reach loopback, under a name of their own or ours, and a proxy that passes all on."""
+    def _refuse_indirect(self, request: Request) -> None:
+        """Refuse web pages and proxies where no key exists: then only programs on this machine are allowed.
+
+        :raises Problem: 421 for another host name or a proxy, 403 for another origin
+        """
         host = request.headers.get("host", "")
-        name = host if host.endswith("]") else host.rpartition(":")[0] or host
-        if name.lower() not in self._hosts:
-            raise Problem(421, "misdirected", "without API keys only loopback names are served; set DOVECOTE_API_KEYS")
+        form = _HOST.fullmatch(host)
+        if form is None or form["name"].lower() not in self._hosts:
+            detail = f"without API keys only loopback names are served (got {quote(host)}); set DOVECOTE_API_KEYS"
+            raise Problem(421, "misdirected", detail)
+        if any(name in _FORWARDING or name.startswith("x-forwarded-") for name in request.headers):
+            detail = "the request passed a proxy, and without API keys only direct requests are served; set DOVECOTE_API_KEYS"
+            raise Problem(421, "misdirected", detail)
+        if request.scope.get("http_version") == "1.0":
+            detail = "HTTP/1.0 is used by proxies, and without API keys only direct requests are served; set DOVECOTE_API_KEYS"
+            raise Problem(421, "misdirected", detail)
         origin = request.headers.get("origin")
         if origin is not None and origin.partition("://")[2].lower() != host.lower():
-            raise Problem(403, "forbidden", "without API keys no page of another origin may ask; set DOVECOTE_API_KEYS")
+            detail = "without API keys no page of another origin is allowed; set DOVECOTE_API_KEYS"
+            raise Problem(403, "forbidden", detail)
 
 
-def _unauthorized(detail: str) -> Problem:
-    return Problem(401, "unauthorized", detail, headers={"WWW-Authenticate": "Bearer"})
+def _unauthorized(code: str, detail: str) -> Problem:
+    return Problem(401, code, detail, headers={"WWW-Authenticate": "Bearer"})

@@ -1,4 +1,4 @@
-"""The keys of the database, remembered for a few seconds: no request waits for a query that another has just made."""
+"""A cache of the database's API keys: a request rarely waits for a query."""
 
 import asyncio
 import dataclasses
@@ -13,124 +13,127 @@ from service.store import api_keys
 from service.store.database import StoreUnavailable
 
 LIFETIME: Final = dt.timedelta(seconds=5)
-"""For how long an answer of the database counts: so long a revoked key may still open."""
-MAX_REMEMBERED: Final = 10_000
-"""Answers of each kind that are kept: strangers' guesses never push out the keys that are used."""
-MAX_AT_ONCE: Final = 500
-NOTED_EVERY: Final = dt.timedelta(minutes=1)
-"""How exact ``last_used_at`` is."""
+"""How long an entry is valid, and so how long a revoked key is still accepted."""
+MAX_ENTRIES: Final = 10_000
+"""Entries of each kind. Known and unknown keys are kept apart, so that guesses evict no key that is in use."""
+MAX_IN_QUERY: Final = 500
+TOUCH_INTERVAL: Final = dt.timedelta(minutes=1)
+"""Precision of ``last_used_at``."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class _Read:
+class _Entry:
     key: ApiKey | None
     at: dt.datetime
 
 
-class KeyRing:
+class KeyCache:
     """Finds keys by their hash."""
 
     def __init__(self, context: Context) -> None:
-        """Start with nothing known."""
+        """Start empty."""
         self._context = context
-        self._known: OrderedDict[bytes, _Read] = OrderedDict()
-        self._unknown: OrderedDict[bytes, _Read] = OrderedDict()
-        self._wanted: dict[bytes, asyncio.Future[ApiKey | None]] = {}
-        self._looking: asyncio.Task[None] | None = None
+        self._known: OrderedDict[bytes, _Entry] = OrderedDict()
+        self._unknown: OrderedDict[bytes, _Entry] = OrderedDict()
+        self._requested: dict[bytes, asyncio.Future[ApiKey | None]] = {}
+        self._query: asyncio.Task[None] | None = None
         self._any: bool | None = None
         self._any_at = dt.datetime.min.replace(tzinfo=dt.UTC)
-        self._noted: dict[UUID, dt.datetime] = {}
-        self._noting: set[asyncio.Task[None]] = set()
+        self._touched: dict[UUID, dt.datetime] = {}
+        self._touching: set[asyncio.Task[None]] = set()
 
     async def find(self, digest: bytes) -> ApiKey | None:
-        """Give the key with a hash, good still or not, as the database had it at most :data:`LIFETIME` ago.
+        """Return the key with a hash, valid or not, as the database had it at most :data:`LIFETIME` ago.
 
-        :raises StoreUnavailable: when the database has to be asked and does not answer
+        :raises StoreUnavailable: when the database is needed and does not answer
         """
-        remembered = self._known.get(digest) or self._unknown.get(digest)
-        if remembered is not None and self._fresh(remembered.at):
-            return remembered.key
-        wanted = self._wanted.get(digest)
-        if wanted is None:
-            wanted = self._wanted[digest] = asyncio.get_running_loop().create_future()
-        if self._looking is None:
-            self._looking = asyncio.create_task(self._look_up(), name="keys")
-        return await asyncio.shield(wanted)
+        entry = self._known.get(digest) or self._unknown.get(digest)
+        if entry is not None and self._is_fresh(entry.at):
+            return entry.key
+        requested = self._requested.get(digest)
+        if requested is None:
+            requested = self._requested[digest] = asyncio.get_running_loop().create_future()
+        if self._query is None:
+            self._query = asyncio.create_task(self._run_queries(), name="keys")
+        return await asyncio.shield(requested)
 
     async def is_empty(self) -> bool:
-        """Whether no key was ever made here.
+        """Return whether the database has never had a key.
 
-        :raises StoreUnavailable: when the database has to be asked and does not answer
+        :raises StoreUnavailable: when the database is needed and does not answer
         """
         # Keys are revoked and never deleted: once there is one, there always is.
-        if not self._any and (self._any is None or not self._fresh(self._any_at)):
+        if not self._any and (self._any is None or not self._is_fresh(self._any_at)):
+            before = self._any
             async with self._context.database.reading() as connection:
                 self._any = await api_keys.are_there(connection)
             self._any_at = self._context.now()
+            if before is False and self._any:
+                log.warning("first API key created: requests without a key are refused from now on")
         return not self._any
 
     def note_use(self, key: ApiKey) -> None:
-        """Have it written down that a key was used: soon, beside other writes, and at most once a minute."""
+        """Write in the background that a key was used, at most once a minute."""
         now = self._context.now()
-        last = max(filter(None, (key.last_used_at, self._noted.get(key.id))), default=None)
-        if last is not None and now - last < NOTED_EVERY:
+        last = max(filter(None, (key.last_used_at, self._touched.get(key.id))), default=None)
+        if last is not None and now - last < TOUCH_INTERVAL:
             return
-        self._noted[key.id] = now
-        task = asyncio.create_task(self._note(key.id, now), name="key used")
-        self._noting.add(task)
-        task.add_done_callback(self._noting.discard)
+        self._touched[key.id] = now
+        task = asyncio.create_task(self._touch(key.id, now), name="key used")
+        self._touching.add(task)
+        task.add_done_callback(self._touching.discard)
 
     async def settle(self) -> None:
-        """Wait until what is under way has ended; for the end of a process, and for tests."""
-        await asyncio.gather(*self._noting, *filter(None, [self._looking]), return_exceptions=True)
+        """Wait for the work in the background; for the end of a process, and for tests."""
+        await asyncio.gather(*self._touching, *filter(None, [self._query]), return_exceptions=True)
 
-    async def _note(self, key_id: UUID, at: dt.datetime) -> None:
+    async def _touch(self, key_id: UUID, at: dt.datetime) -> None:
         try:
-            await self._context.writer.do(api_keys.touch, (key_id, at))
+            await self._context.writers.journeys.batch(api_keys.touch, (key_id, at))
         except StoreUnavailable as error:
-            log.debug("the use of a key was not noted: %s", error)
+            log.debug("the use of a key was not written: %s", error)
 
-    def _fresh(self, at: dt.datetime) -> bool:
-        # A clock that was set back makes nothing live longer.
+    def _is_fresh(self, at: dt.datetime) -> bool:
+        # A clock that is set back makes no entry live longer.
         return dt.timedelta(0) <= self._context.now() - at < LIFETIME
 
-    async def _look_up(self) -> None:
-        """Look up what is wanted, all of it in one query at a time: a flood of guesses takes one connection."""
+    async def _run_queries(self) -> None:
+        """Look up the requested keys, one query at a time: a flood of guesses takes one connection."""
         try:
-            while self._wanted:
-                await self._look_up_some(list(self._wanted)[:MAX_AT_ONCE])
+            while self._requested:
+                await self._run_query(list(self._requested)[:MAX_IN_QUERY])
         finally:
-            self._looking = None
+            self._query = None
 
-    async def _look_up_some(self, digests: list[bytes]) -> None:
+    async def _run_query(self, digests: list[bytes]) -> None:
         try:
             async with self._context.database.reading() as connection:
                 found = await api_keys.by_hash(connection, digests)
         except BaseException as error:
-            self._answer(digests, error)
+            self._resolve(digests, error)
             if isinstance(error, Exception):
                 return
             raise
         now = self._context.now()
         for digest in digests:
-            self._remember(digest, _Read(found.get(digest), now))
-        self._answer(digests, found)
+            self._store(digest, _Entry(found.get(digest), now))
+        self._resolve(digests, found)
 
-    def _answer(self, digests: list[bytes], outcome: dict[bytes, ApiKey] | BaseException) -> None:
+    def _resolve(self, digests: list[bytes], outcome: dict[bytes, ApiKey] | BaseException) -> None:
         for digest in digests:
-            wanted = self._wanted.pop(digest)
-            if wanted.done():
+            requested = self._requested.pop(digest)
+            if requested.done():
                 continue
             if isinstance(outcome, dict):
-                wanted.set_result(outcome.get(digest))
+                requested.set_result(outcome.get(digest))
                 continue
-            wanted.set_exception(outcome if isinstance(outcome, Exception) else StoreUnavailable("shutting down"))
-            wanted.exception()  # heard: whoever asked may be gone
+            requested.set_exception(outcome if isinstance(outcome, Exception) else StoreUnavailable("shutting down"))
+            requested.exception()  # marked as retrieved: the request may be gone
 
-    def _remember(self, digest: bytes, read: _Read) -> None:
-        kept, other = (self._unknown, self._known) if read.key is None else (self._known, self._unknown)
+    def _store(self, digest: bytes, entry: _Entry) -> None:
+        kept, other = (self._unknown, self._known) if entry.key is None else (self._known, self._unknown)
         other.pop(digest, None)
-        kept[digest] = read
+        kept[digest] = entry
         kept.move_to_end(digest)
-        if len(kept) > MAX_REMEMBERED:
+        if len(kept) > MAX_ENTRIES:
             kept.popitem(last=False)

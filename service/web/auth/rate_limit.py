@@ -1,28 +1,28 @@
-"""How often a key may ask: a bucket of tokens for each, kept in this process."""
+"""Limit the requests of each key with a token bucket. Each process counts for itself."""
 
 import dataclasses
 import math
 from typing import Final
 
 WINDOW: Final = 60
-"""Seconds in which an empty bucket is full again."""
+"""Seconds in which an empty bucket fills."""
 _POLICY: Final = "per-key"
 _ROUNDING: Final = 1e-6
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Allowance:
-    """What a key has left after a request."""
+    """The requests that a key has left."""
 
     limit: int
     left: int
     full_in: int
-    """Seconds until everything is allowed again."""
+    """Seconds until the bucket is full."""
     wait: int | None
-    """Seconds until the next request is allowed, when this one was not."""
+    """Seconds until the next request is allowed; None when this one was allowed."""
 
     def headers(self) -> list[tuple[bytes, bytes]]:
-        """Write the fields of the IETF's draft on RateLimit header fields (-08 and later)."""
+        """Return the fields of the IETF draft on RateLimit header fields (-08 and later)."""
         return [
             (b"ratelimit-policy", f'"{_POLICY}";q={self.limit};w={WINDOW}'.encode()),
             (b"ratelimit", f'"{_POLICY}";r={self.left};t={self.full_in}'.encode()),
@@ -35,13 +35,13 @@ class _Bucket:
     at: float
 
 
-class Rates:
-    """Counts requests by key. Only keys that are good are counted, so there are as many buckets as keys."""
+class RateLimiter:
+    """Counts requests by key. Only valid keys are counted, so there is one bucket for each key at most."""
 
     def __init__(self, limit: int) -> None:
-        """Give every key a full bucket.
+        """Start with full buckets.
 
-        :param limit: requests a minute, and how many may come at once
+        :param limit: requests a minute, and the size of a burst
         """
         self.limit = limit
         self._buckets: dict[str, _Bucket] = {}
@@ -49,7 +49,7 @@ class Rates:
     def take(self, key: str, *, at: float) -> Allowance:
         """Take a token for a request, if there is one.
 
-        :param at: seconds, of any clock; one that goes back gives nothing and takes nothing
+        :param at: seconds of any clock; a clock that goes back changes nothing
         """
         bucket = self._buckets.setdefault(key, _Bucket(self.limit, at))
         gained = max(at - bucket.at, 0) * self.limit / WINDOW

@@ -231,7 +231,7 @@ async def test_what_is_answered_at_once_is_done_at_once(world: World) -> None:
     [seeded] = (await world.task(seed)).results
     assert (seeded.text or "").isdigit()
     assert asked(world) == before
-    with pytest.raises(Invalid, match="leaves no job at Midjourney's to go on from"):
+    with pytest.raises(Invalid, match="leaves no job at Midjourney that could be continued"):
         await act(world, await world.task(upload), "U1")
 
 

@@ -295,7 +295,7 @@ async def test_what_cannot_be_gone_on_from_is_said_before_anything_is_sent(world
     paid = world.sandbox.ledger.paid()
     for given, parent, complaint in (
         ({"clip": "another"}, song, f"it has {song.external_id}-1, {song.external_id}-2"),
-        ({}, words, "a task of lyrics has no clip to go on from"),
+        ({}, words, "a task of lyrics has no clip to continue"),
         ({}, failed, "the task has not succeeded: it is failed"),
         ({}, None, "input.clip: is required here"),
     ):

@@ -142,7 +142,7 @@ async def test_places_are_counted_shared_fairly_and_waited_for_in_line(database_
         assert three.jobs == [2, 0, 0]
         shown = (await world.client.get(f"/v1/tasks/{greedy[4].id}")).json()
         assert (shown["state"], shown["waits_for"], shown["queue_position"]) == ("queued", "elkapi", 3)
-        assert "may be given 2 at once" in shown["explanation"]
+        assert "may be given 2 tasks at once" in shown["explanation"]
         modest = await world.submit_as("modest", "[drop] modest", **WITHOUT_WEBHOOK)
         await world.work()
         await world.until(JOB_SECONDS * 1.6)

@@ -25,7 +25,7 @@ from service.http.network_errors import FAILURES, meaning_of, named
 from service.http.single import SingleTransport
 from service.http.transport import NEVER_SENT, PooledTransport
 from service.sandbox import InProcessTransport
-from service.store import upstreams as upstream_store
+from service.store import circuits as circuit_store
 from tests.support.breakage import (
     ANSWER,
     CHUNKED,
@@ -164,7 +164,7 @@ async def bought(url: str, base: str, *, soon: bool, size: int = 1) -> tuple[Ver
         after = await world.task(task)
         [submission] = await world.submissions(task)
         async with world.context.database.reading() as connection:
-            circuits = await upstream_store.all_circuits(connection)
+            circuits = await circuit_store.all_known(connection)
     counted = len(circuits["elkapi", "runway/aggregator"].failures) if circuits else 0
     assert counted in {0, 1}
     assert "sandbox-key" not in str(after.last_error)
@@ -270,7 +270,7 @@ async def test_a_question_that_fails_ends_nothing_and_is_asked_again(sqlite_url:
                 await pool.finish()
             after = await world.task(task)
             async with world.context.database.reading() as connection:
-                assert await upstream_store.all_circuits(connection) == {}, "only what is bought counts"
+                assert await circuit_store.all_known(connection) == {}, "only what is bought counts"
             assert (after.state, _still(after.last_error)) == (State.SUBMITTED, True)
             assert after.due_at is not None
             assert after.due_at > world.clock.now

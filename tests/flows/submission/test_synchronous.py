@@ -13,7 +13,7 @@ from service.domain.task import State, Task
 from service.flows.concurrency import TaskPool
 from service.flows.submission import run as submission_run
 from service.http.client import CONNECT_TIMEOUT, WRITE_TIMEOUT
-from service.providers import DIALECTS, FAMILIES
+from service.providers.registry import DIALECTS, FAMILIES
 from service.sandbox import Faults, InProcessTransport, Sandbox
 from tests.support.routes import another_sandbox
 from tests.support.world import JOB_SECONDS, World
@@ -89,7 +89,7 @@ async def test_an_answer_that_gets_lost_is_uncertain_and_is_not_sent_again(
         if policy == "hold":
             said = (await world.client.get(f"/v1/tasks/{task.id}")).json()
             assert said["state"] == "unconfirmed"
-            for honest in ("may be running and paid for", "not sent again", "no way to look it up"):
+            for honest in ("may be running and paid for", "not submitted again", "no way to look it up"):
                 assert honest in said["explanation"]
         await world.until(FAMILIES["suno"].operations["style_tags"].deadline + 60)
         assert (await world.task(task)).state is state
@@ -195,7 +195,7 @@ class _Breaks:
 @pytest.mark.parametrize("name", DIALECTS)
 def test_how_long_an_answer_is_waited_for(name: str) -> None:
     dialect = DIALECTS[name]
-    for operation in dialect.operations:
-        at_once = operation in dialect.synchronous and operation not in dialect.free
-        assert dialect.patience(operation) == (600 if at_once else dialect.submit_timeout)
-    assert dialect.free <= dialect.synchronous
+    for operation in dialect.facts.operations:
+        at_once = operation in dialect.facts.synchronous and operation not in dialect.facts.free
+        assert dialect.facts.read_timeout(operation) == (600 if at_once else dialect.facts.submit_timeout)
+    assert dialect.facts.free <= dialect.facts.synchronous

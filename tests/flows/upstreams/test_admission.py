@@ -15,7 +15,9 @@ from service.flows.submission import run as submission_run
 from service.flows.upstreams.admission import Admission, claim_next, read_admission
 from service.flows.upstreams.status import queue_position
 from service.sandbox import Faults
+from service.store import circuits as circuit_store
 from service.store import upstreams as upstream_store
+from service.store import waiting as waiting_store
 from service.store.database import Database
 from tests.support.query_plans import fill, plan_of, uses
 from tests.support.routes import three_upstreams
@@ -53,8 +55,10 @@ async def test_those_count_as_served_that_an_upstream_works_on(database: Databas
     await keep(database, *(served(ELK, "ada", state) for state in State if state is not State.QUEUED))
     await keep(database, a_task(), served(ELK, "ben"), served("cometapi", "ada"))
     async with database.reading() as connection:
-        assert await upstream_store.served(connection, [ELK, "nobody"]) == {ELK: {"ada": len(counting), "ben": 1}}
-        assert await upstream_store.served(connection, []) == {}
+        assert await waiting_store.served_by_client(connection, [ELK, "nobody"]) == {
+            ELK: {"ada": len(counting), "ben": 1}
+        }
+        assert await waiting_store.served_by_client(connection, []) == {}
 
 
 async def test_lines_are_read_client_by_client_the_oldest_first(database: Database) -> None:
@@ -62,14 +66,14 @@ async def test_lines_are_read_client_by_client_the_oldest_first(database: Databa
     other = waiting(LINE, "ada")
     await keep(database, *reversed([*ada, *ben, other]), a_task(client="ada"))
     async with database.reading() as connection:
-        assert await upstream_store.lines(connection, [ELK, LINE, "cometapi"]) == {ELK, LINE}
-        assert await upstream_store.lines(connection, []) == set()
-        line = await upstream_store.in_line(connection, ELK, most=3)
+        assert await waiting_store.awaited(connection, [ELK, LINE, "cometapi"]) == {ELK, LINE}
+        assert await waiting_store.awaited(connection, []) == set()
+        line = await waiting_store.first_of_each_client(connection, ELK, most=3)
         assert line == {"ada": [task.id for task in ada[:3]], "ben": [task.id for task in ben]}
-        assert await upstream_store.in_line(connection, "cometapi", most=3) == {}
-        assert await upstream_store.line_lengths(connection, ELK) == {"ada": 4, "ben": 2}
-        assert [await upstream_store.own_before(connection, ELK, "ada", task.id) for task in ada] == [0, 1, 2, 3]
-        assert [await upstream_store.nth_in_line(connection, ELK, "ada", n) for n in range(5)] == [
+        assert await waiting_store.first_of_each_client(connection, "cometapi", most=3) == {}
+        assert await waiting_store.count_by_client(connection, ELK) == {"ada": 4, "ben": 2}
+        assert [await waiting_store.count_before(connection, ELK, "ada", task.id) for task in ada] == [0, 1, 2, 3]
+        assert [await waiting_store.nth_of_client(connection, ELK, "ada", n) for n in range(5)] == [
             *(t.id for t in ada),
             None,
         ]
@@ -80,24 +84,24 @@ async def test_five_failures_open_a_circuit_once_one_process_may_try_and_an_answ
 ) -> None:
     until = later(OPEN_FOR)
     async with database.writing() as connection:
-        assert await upstream_store.record_failures(connection, [(*KEY, NOW)] * 3) == [False] * 3
-        assert await upstream_store.record_failures(connection, [(*KEY, NOW)] * 4) == [False, True, False, False]
-        await upstream_store.close_circuits(connection, [("cometapi", KEY[1])])
-        circuit = (await upstream_store.all_circuits(connection))[KEY]
+        assert await circuit_store.record_failures(connection, [(*KEY, NOW)] * 3) == [False] * 3
+        assert await circuit_store.record_failures(connection, [(*KEY, NOW)] * 4) == [False, True, False, False]
+        await circuit_store.close(connection, [("cometapi", KEY[1])])
+        circuit = (await circuit_store.all_known(connection))[KEY]
         assert (circuit.standing(NOW), circuit.opened_at, circuit.open_until) == ("open", NOW, until)
-        assert not await upstream_store.claim_probe(connection, circuit, now=NOW, until=later(90))
-        assert await upstream_store.claim_probe(connection, circuit, now=until, until=later(90))
-        assert not await upstream_store.claim_probe(connection, circuit, now=later(89), until=later(150))
-        assert await upstream_store.claim_probe(connection, circuit, now=later(90), until=later(150))
-        await upstream_store.close_circuits(connection, [KEY])
-        assert await upstream_store.all_circuits(connection) == {}
+        assert not await circuit_store.claim_probe(connection, circuit, now=NOW, until=later(90))
+        assert await circuit_store.claim_probe(connection, circuit, now=until, until=later(90))
+        assert not await circuit_store.claim_probe(connection, circuit, now=later(89), until=later(150))
+        assert await circuit_store.claim_probe(connection, circuit, now=later(90), until=later(150))
+        await circuit_store.close(connection, [KEY])
+        assert await circuit_store.all_known(connection) == {}
 
 
 async def test_a_circuit_that_is_not_open_keeps_its_failures_when_somebody_is_answered(database: Database) -> None:
     async with database.writing() as connection:
-        await upstream_store.record_failures(connection, [(*KEY, NOW)] * 4)
-        await upstream_store.close_circuits(connection, [KEY])
-        assert await upstream_store.record_failures(connection, [(*KEY, NOW)]) == [True]
+        await circuit_store.record_failures(connection, [(*KEY, NOW)] * 4)
+        await circuit_store.close(connection, [KEY])
+        assert await circuit_store.record_failures(connection, [(*KEY, NOW)]) == [True]
 
 
 async def test_what_all_share_about_an_upstream_is_kept_side_by_side(database: Database) -> None:
@@ -106,10 +110,10 @@ async def test_what_all_share_about_an_upstream_is_kept_side_by_side(database: D
         assert await upstream_store.lock(connection, [ELK]) == {ELK: upstream_store.Upstream(name=ELK)}
         await upstream_store.move_submit_slot(connection, ELK, later(1))
         await upstream_store.move_poll_slot(connection, ELK, later(2))
-        await upstream_store.keep_credit(
+        await upstream_store.save_credit(
             connection, [upstream_store.Upstream(name=ELK, credit=7.5, credit_unit="$", credit_at=NOW)]
         )
-        await upstream_store.keep_credit(
+        await upstream_store.save_credit(
             connection, [upstream_store.Upstream(name="cometapi", credit_error="no route")]
         )
         known = await upstream_store.all_known(connection)
@@ -126,13 +130,13 @@ async def test_lines_and_places_are_read_by_their_indexes(database: Database) ->
         if not database.sqlite:
             await connection.execute(text("ANALYZE tasks"))
     reads: list[tuple[str, Any]] = [
-        ("ix_tasks_waiting", lambda connection: upstream_store.lines(connection, [ELK, LINE, "cometapi"])),
-        ("ix_tasks_waiting", lambda connection: upstream_store.in_line(connection, "cometapi", most=3)),
-        ("ix_tasks_waiting", lambda connection: upstream_store.in_line(connection, ELK, most=3)),
-        ("ix_tasks_waiting", lambda connection: upstream_store.nth_in_line(connection, ELK, "another", 2)),
-        ("ix_tasks_waiting", lambda connection: upstream_store.own_before(connection, ELK, "another", a_task().id)),
-        ("ix_tasks_waiting", lambda connection: upstream_store.line_lengths(connection, ELK)),
-        ("ix_tasks_served", lambda connection: upstream_store.served(connection, ["cometapi"])),
+        ("ix_tasks_waiting", lambda connection: waiting_store.awaited(connection, [ELK, LINE, "cometapi"])),
+        ("ix_tasks_waiting", lambda connection: waiting_store.first_of_each_client(connection, "cometapi", most=3)),
+        ("ix_tasks_waiting", lambda connection: waiting_store.first_of_each_client(connection, ELK, most=3)),
+        ("ix_tasks_waiting", lambda connection: waiting_store.nth_of_client(connection, ELK, "another", 2)),
+        ("ix_tasks_waiting", lambda connection: waiting_store.count_before(connection, ELK, "another", a_task().id)),
+        ("ix_tasks_waiting", lambda connection: waiting_store.count_by_client(connection, ELK)),
+        ("ix_tasks_served", lambda connection: waiting_store.served_by_client(connection, ["cometapi"])),
     ]
     for index, act in reads:
         async with database.writing() as connection:
@@ -151,7 +155,7 @@ def limited(**limits: str) -> dict[str, str]:
 async def admission_of(world: World) -> Admission:
     context = world.context
     async with context.database.writing() as connection:
-        lines = await upstream_store.lines(connection, [each.key for each in context.waits])
+        lines = await waiting_store.awaited(connection, [each.key for each in context.waits])
         return await read_admission(context, connection, lines)
 
 
@@ -202,7 +206,7 @@ async def test_whoever_comes_now_goes_behind_those_who_stand_in_line(database_ur
         first, second = waiting(ELK, "ada"), waiting(ELK, "ada")
         await keep(context.database, first, second)
         async with context.database.writing() as connection:
-            lines = await upstream_store.lines(connection, [ELK])
+            lines = await waiting_store.awaited(connection, [ELK])
             admission = await read_admission(context, connection, lines)
             taken = await claim_next(context, connection, admission, lines, until=later(60), most=9)
         assert [(task.id, waited_for, task.waits_for) for task, waited_for in taken] == [(first.id, SLOT, None)]
@@ -219,7 +223,7 @@ async def test_an_open_circuit_lets_nobody_pass_and_then_one(
 ) -> None:
     async with World.opened(database_url, **limited()) as world:
         async with world.context.database.writing() as connection:
-            await upstream_store.record_failures(connection, [(*KEY, world.clock())] * 5)
+            await circuit_store.record_failures(connection, [(*KEY, world.clock())] * 5)
         world.clock.forward(seconds)
         admission = await admission_of(world)
         assert [try_admit(world, admission), try_admit(world, admission)] == expected
@@ -257,8 +261,8 @@ async def test_the_place_in_line_is_the_turn_that_comes_were_the_places_given_no
         await world.work()
         places = {task.id: await queue_position(world.context, await world.task(task)) for task in tasks}
         async with world.context.database.reading() as connection:
-            line = await upstream_store.in_line(connection, ELK, most=99)
-            having = (await upstream_store.served(connection, [ELK]))[ELK]
+            line = await waiting_store.first_of_each_client(connection, ELK, most=99)
+            having = (await waiting_store.served_by_client(connection, [ELK]))[ELK]
         order = [task_id for _, task_id in allocate(having, line, free=99)]
         assert sorted(places, key=lambda each: places[each] or 0) == order
         assert [requested[[task.id for task in tasks].index(each)] for each in order[:3]] == ["ben", "ada", "zoe"]
@@ -304,4 +308,4 @@ async def test_refusals_close_a_circuit_too(database_url: str) -> None:
         world.clock.forward(OPEN_FOR)
         await world.work()
         async with world.context.database.reading() as connection:
-            assert await upstream_store.all_circuits(connection) == {}
+            assert await circuit_store.all_known(connection) == {}

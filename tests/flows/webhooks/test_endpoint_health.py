@@ -238,7 +238,7 @@ async def test_pause_without_attempts_resets_the_failing_time(database_url: str)
     async with opened(database_url) as database:
         endpoint = Endpoint(id=new_id(), client="c", url="http://x", secret="s", created_at=NOW, updated_at=NOW)
         async with database.writing() as connection:
-            await endpoints.register(connection, [endpoint], most=1)
+            await endpoints.register(connection, endpoint, most=1)
         bad, good = Health(endpoint.id, succeeded=False), Health(endpoint.id, succeeded=True)
         for hours in (0, 40, 80):
             disabled, found = await noted(database, endpoint.id, bad, bad, hours=hours)

@@ -7,8 +7,8 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from service.domain.errors import UpstreamError
-from service.providers.dialect import Balance, Reply
 from service.providers.newapi import account
+from service.providers.wire import Balance, Reply
 
 QUOTA = {"username": "u", "total_quota": 42.5, "total_used_quota": 7.5, "request_count": 3, "keys": []}
 AT = dt.datetime(2026, 5, 1, tzinfo=dt.UTC).timestamp()

@@ -6,8 +6,9 @@ import pytest
 
 from service.domain.errors import CODES, OUTCOMES, Unreadable
 from service.domain.task import State
-from service.providers.dialect import NOTHING, Reply
 from service.providers.newapi import errors as newapi_errors
+from service.providers.read import NOTHING
+from service.providers.wire import Reply
 
 RELAY = "relay"
 TASK = "task"

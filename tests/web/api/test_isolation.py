@@ -15,11 +15,11 @@ from sqlalchemy import select
 
 from service.app import application
 from service.domain.api_key import Scope
-from service.providers import FAMILIES
+from service.providers.registry import FAMILIES
 from service.store import tables
 from service.web.api import ENDPOINTS
 from service.web.api.openapi import document
-from service.web.api.route import Answers, Asked, Endpoint, answer_json
+from service.web.api.route import ApiRequest, Endpoint, ResponseSpec, json_response
 from tests.support.clients import ALICE, BOB, MARK, submit_as_alice
 from tests.support.world import JOB_SECONDS, TASK_REQUEST, World
 
@@ -242,17 +242,17 @@ async def test_a_key_of_anothers_request_makes_a_task_of_ones_own(world: World) 
 # ── the test itself ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def _careless(asked: Asked) -> Any:
-    async with asked.context.database.reading() as connection:
+async def _careless(request: ApiRequest) -> Any:
+    async with request.context.database.reading() as connection:
         found = await connection.execute(
-            select(tables.tasks.c.id).where(tables.tasks.c.id == UUID(asked.request.path_params["id"]))
+            select(tables.tasks.c.id).where(tables.tasks.c.id == UUID(request.http.path_params["id"]))
         )
-    return answer_json({"id": str(found.scalar())})
+    return json_response({"id": str(found.scalar())})
 
 
-async def _of_nothing(asked: Asked) -> Any:
-    del asked
-    return answer_json({}, 404)
+async def _of_nothing(request: ApiRequest) -> Any:
+    del request
+    return json_response({}, 404)
 
 
 @pytest.mark.parametrize(
@@ -270,7 +270,7 @@ async def test_a_careless_endpoint_and_one_that_cannot_be_tried_are_found(
         name=handler.__name__,
         tag="Tasks",
         summary="Something new",
-        answers={200: Answers(description="It.", schema={})},
+        responses={200: ResponseSpec(description="It.", schema={})},
     )
     monkeypatch.setattr("service.app.ENDPOINTS", (*ENDPOINTS, endpoint))
     async with World.opened(sqlite_url, DOVECOTE_API_KEYS=f"alice={ALICE},bob={BOB}") as opened:

@@ -13,11 +13,11 @@ from starlette.routing import Route
 
 from service.app import routes
 from service.flows.render import show_task
-from service.providers import FAMILIES
+from service.providers.registry import FAMILIES
 from service.settings.model import Settings
 from service.web.api import ENDPOINTS
 from service.web.api.openapi import document
-from service.web.docs import page
+from service.web.docs import render
 from service.web.problems import TITLES
 from tests.support.contract import CONTRACT, DOCUMENT
 from tests.support.world import JOB_SECONDS, RECEIVER_URL, TASK_REQUEST, WEBHOOK_SECRET, World
@@ -198,13 +198,13 @@ async def test_the_page_shows_every_operation_and_needs_nothing_from_elsewhere(a
 def test_what_is_written_on_the_page_is_escaped() -> None:
     changed = document()
     changed["paths"]["/v1/tasks"]["get"]["summary"] = "<script>alert(1)</script>"
-    assert "<script>" not in page(changed)
+    assert "<script>" not in render(changed)
 
 
 async def test_both_are_served_to_anybody_on_this_machine(api: httpx.AsyncClient) -> None:
     assert (await api.get("/openapi.json")).json() == orjson.loads(orjson.dumps(DOCUMENT))
     root = await api.get("/")
-    assert (root.status_code, root.headers["location"]) == (307, "/docs")
+    assert (root.status_code, root.headers["location"]) == (307, "docs")
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from service.providers import FAMILIES
+from service.providers.registry import FAMILIES
 from service.web.docs import _example
 from tests.support.clients import ALICE, BOB, MARK, submit_as_alice
 from tests.support.contract import DOCUMENT

@@ -19,11 +19,12 @@ async def test_a_task_is_accepted_and_found_at_its_address(api: httpx.AsyncClien
         "/v1/tasks", json={**TASK_REQUEST, "labels": {"project": "intro"}, "callback_url": RECEIVER_URL}
     )
     task = answer.json()
-    assert (answer.status_code, answer.headers["location"]) == (202, f"/v1/tasks/{task['id']}")
+    assert (answer.status_code, answer.headers["location"]) == (202, f"tasks/{task['id']}")
     assert (task["state"], task["labels"], task["callback_url"]) == ("queued", {"project": "intro"}, RECEIVER_URL)
-    found = await api.get(answer.headers["location"])
+    address = answer.url.join(answer.headers["location"])
+    found = await api.get(address)
     assert (found.status_code, found.json()) == (200, task)
-    events = (await api.get(f"{answer.headers['location']}/events")).json()["events"]
+    events = (await api.get(f"{address}/events")).json()["events"]
     assert [(event["sequence"], event["type"], event["source"]) for event in events] == [(1, "accepted", "client")]
 
 
@@ -114,7 +115,7 @@ async def test_every_mistake_is_said_at_once_with_the_nearest_right_name(api: ht
         ({"upstream": "elkapy"}, "upstream", "did you mean 'elkapi'?"),
         ({"upstream": "cometapi"}, "upstream", "set COMETAPI_KEY"),
         ({"operation": "voice_isolation", "input": {"audio": "https://x/a.mp3"}}, "operation", "set one of"),
-        ({"options": {"callback_url": "https://evil.example"}}, "options.callback_url", "Dovecote's to fill"),
+        ({"options": {"callback_url": "https://evil.example"}}, "options.callback_url", "Dovecote fills it"),
         ({"input": {"prompt": "a\x00b"}}, "input.prompt", "NUL"),
         ({"labels": {"a": "\x00"}}, "labels.a", "NUL"),
         ({"deadline": "2020-01-01T00:00:00Z"}, "deadline", "from now"),

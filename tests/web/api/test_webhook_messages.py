@@ -39,7 +39,7 @@ async def listening(world: World, *events: str, client: str = "default", **more:
         id=new_id(), client=client, url=HOOK, events=events, secret="whsec_QUFB", created_at=now, updated_at=now, **more
     )
     async with world.context.database.writing() as connection:
-        await endpoints.register(connection, [endpoint], most=100)
+        await endpoints.register(connection, endpoint, most=100)
     return endpoint
 
 
@@ -202,8 +202,8 @@ async def test_superseded_progress_under_way_stays_discarded(world: World) -> No
     task = await begun(world)
     await change(world, task, RUNNING, at(10))
     now = world.clock()
-    [claimed] = await world.context.writer.do(
-        dispatch._claim, dispatch._ClaimRequest(now, now + dt.timedelta(minutes=1), 9, {})
+    [claimed] = await world.context.writers.journeys.run(
+        dispatch._claim, now=now, until=now + dt.timedelta(minutes=1), most=9, slots={}
     )
     await change(world, task, at(20))
     world.context.destination_slots.acquire(claimed.message.destination)

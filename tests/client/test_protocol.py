@@ -21,7 +21,7 @@ from dovecote import (
     webhook_calls,
 )
 from dovecote.calls import LONGEST_POLL
-from dovecote.exchange import (
+from dovecote.protocol import (
     PAUSES,
     RETRY_CONNECTING_FOR,
     RETRY_FOR,

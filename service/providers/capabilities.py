@@ -1,0 +1,50 @@
+"""What a dialect may be able to do besides creating and querying a job. Callers ask with ``isinstance``."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+from service.domain.task import Task, Update
+from service.providers.wire import BalanceExchange, Exchange, JobsExchange, ManyExchange, Reply
+
+
+@runtime_checkable
+class CanCancel(Protocol):
+    """A running job can be cancelled at the provider."""
+
+    def cancel(self, task: Task) -> Exchange:
+        """Ask the provider to stop the job. The exchange must not destroy a result that is already there."""
+
+    def read_cancelled(self, reply: Reply) -> Update:
+        """Read the answer to the call that cancels."""
+
+
+@runtime_checkable
+class CanPollMany(Protocol):
+    """One query asks for several jobs, at most ``facts.batch_size``."""
+
+    def poll_many(self, tasks: Sequence[Task]) -> ManyExchange:
+        """Ask for the state of several tasks of one upstream."""
+
+
+@runtime_checkable
+class CanListJobs(Protocol):
+    """The provider lists the account's jobs. ``facts.jobs_listed_by`` tells what key that takes."""
+
+    def find_lost_jobs(self, task: Task) -> JobsExchange:
+        """List the jobs that may be the task's, by its operation, model and prompt as far as the list shows them."""
+
+
+@runtime_checkable
+class CanTellBalance(Protocol):
+    """The account can be asked what is left on it."""
+
+    def balance(self) -> BalanceExchange:
+        """Ask for the balance."""
+
+
+@runtime_checkable
+class TakesInput(Protocol):
+    """The provider may ask for input on the way (``State.AWAITING_INPUT``)."""
+
+    def send_input(self, task: Task, given: Mapping[str, Any]) -> Exchange:
+        """Send the input that a task waits for."""

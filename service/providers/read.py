@@ -1,0 +1,252 @@
+"""Safe reading of what a provider sent. A value of the wrong type reads as None or as empty, and never raises."""
+
+import codecs
+import json
+import math
+import urllib.parse
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+from service.domain.task import ResultKind
+from service.domain.text import one_line, shortened, storable
+
+MAX_BODY = 8 * 1024 * 1024
+"""Bytes that a packed body may unpack to."""
+MAX_URL = 2048
+"""Characters of a URL that is no ``data:`` URL."""
+_MAX_TEXT = 4000
+_MAX_LAYERS = 2
+"""How many layers of packing are taken off."""
+_GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
+_RAW_DEFLATE = -zlib.MAX_WBITS
+_ZLIB_HEADERS = frozenset(b"\x78" + bytes([level]) for level in (0x01, 0x5E, 0x9C, 0xDA))
+_FALLBACK_CHARSET = "gb18030"
+_CHARSETS = ("utf-8", "utf-16", "utf-32", "ascii", "gb18030", "big5", "iso8859", "cp125", "shift_jis", "euc_", "koi8")
+"""The charsets that are honoured, by the start of Python's name for them."""
+_FORM = "application/x-www-form-urlencoded"
+_MEDIA: Mapping[ResultKind, frozenset[str]] = {
+    "video": frozenset({"mp4", "mov", "webm", "mkv", "m4v"}),
+    "image": frozenset({"png", "jpg", "jpeg", "webp", "gif", "avif"}),
+    "audio": frozenset({"mp3", "wav", "m4a", "ogg", "opus", "flac", "aac"}),
+    "model": frozenset({"glb", "gltf", "obj", "fbx", "usdz", "stl", "ply"}),
+}
+
+
+class _Nothing:
+    """The type of :data:`NOTHING`."""
+
+    def __bool__(self) -> bool:
+        return False
+
+
+NOTHING = _Nothing()
+"""Stands for a body that is not JSON. It differs from JSON's null."""
+
+
+# Bodies ----------------------------------------------------------------------------------------------------------
+
+
+def unpacked(body: bytes, headers: Mapping[str, str]) -> bytes:
+    """Return a body without its packing, which is known by its first bytes or by ``Content-Encoding``.
+
+    A body that cannot be unpacked, or that would be larger than :data:`MAX_BODY`, is returned as it came.
+    """
+    raw_deflate = "deflate" in _header(headers, "content-encoding").lower()
+    for _ in range(_MAX_LAYERS):
+        if body[:2] == b"\x1f\x8b" or body[:2] in _ZLIB_HEADERS:
+            window = _GZIP_OR_ZLIB
+        elif raw_deflate and body[:1] not in b"{[":
+            window = _RAW_DEFLATE
+        else:
+            break
+        inner = _inflated(body, window)
+        if inner is None:
+            break
+        body, raw_deflate = inner, False
+    return body
+
+
+def _inflated(body: bytes, window: int) -> bytes | None:
+    packed = zlib.decompressobj(window)
+    try:
+        inner = packed.decompress(body, MAX_BODY + 1)
+    except zlib.error:
+        return None
+    return inner if inner and len(inner) <= MAX_BODY else None
+
+
+def decoded(body: bytes, headers: Mapping[str, str]) -> str:
+    """Return a body as text: by its byte order mark or declared charset, else as UTF-8 with replacements."""
+    body = unpacked(body, headers)
+    detected = json.detect_encoding(body)
+    if detected != "utf-8" or body.startswith(codecs.BOM_UTF8):
+        return body.decode(detected, "replace")
+    try:
+        return body.decode(_charset(headers) or "utf-8")
+    except UnicodeError:
+        return body.decode("utf-8", "replace")
+
+
+def _charset(headers: Mapping[str, str]) -> str | None:
+    for part in _header(headers, "content-type").split(";")[1:]:
+        name, _, value = part.partition("=")
+        if name.strip().lower() == "charset":
+            return _text_codec(value.strip().strip("\"'"))
+    return None
+
+
+def _text_codec(name: str) -> str | None:
+    """Return the name of a codec for a declared charset; GBK and its subset read as their superset."""
+    try:
+        found = codecs.lookup(name[:40]).name
+    except (LookupError, ValueError):
+        return None
+    if found in {"gb2312", "gbk"}:
+        return _FALLBACK_CHARSET
+    return found if found.startswith(_CHARSETS) else None
+
+
+def document(body: bytes, headers: Mapping[str, str]) -> Any:
+    """Return the first JSON value of a body, or :data:`NOTHING`.
+
+    Old gateways append a second object to the same body, declare JSON as text, or wrap it in a form or in a JSON text.
+    """
+    found = first_json(decoded(body, headers))
+    if found is NOTHING and body:
+        found = first_json(unpacked(body, headers).decode(_FALLBACK_CHARSET, "replace"))
+    if found is NOTHING and _FORM in _header(headers, "content-type").lower():
+        found = _form(decoded(body, headers))
+    inner = first_json(found) if isinstance(found, str) else NOTHING
+    return inner if isinstance(inner, dict | list) else found
+
+
+def first_json(text: str) -> Any:
+    """Return the first JSON value of a text; NOTHING when there is none, or when it is nested too deeply."""
+    try:
+        return json.JSONDecoder().raw_decode(text.lstrip("\ufeff \t\r\n"))[0]
+    except (ValueError, RecursionError):
+        return NOTHING
+
+
+def _form(text: str) -> Any:
+    """Return the fields of a form as an object, or the document that a single field holds."""
+    try:
+        given = dict(urllib.parse.parse_qsl(text, keep_blank_values=True, max_num_fields=200))
+    except ValueError:
+        return NOTHING
+    parsed = {name: nested(value) for name, value in given.items()}
+    if len(parsed) == 1:
+        [only] = parsed.values()
+        return only if isinstance(only, dict | list) else parsed
+    return parsed or NOTHING
+
+
+def _header(headers: Mapping[str, str], name: str) -> str:
+    return next((value for stated, value in headers.items() if stated.lower() == name), "")
+
+
+# Values ----------------------------------------------------------------------------------------------------------
+
+
+def nested(value: Any) -> Any:
+    """Return the object or list that a text holds as JSON; any other value as it is."""
+    if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
+        found = first_json(value)
+        return found if isinstance(found, dict | list) else value
+    return value
+
+
+def fields(value: Any) -> Mapping[str, Any]:
+    """Return an object, also one that stands as JSON in a text or alone in a list; else an empty one."""
+    value = nested(value)
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    return value if isinstance(value, dict) else {}
+
+
+def items(value: Any) -> list[Any]:
+    """Return a list, also one that stands as JSON in a text; a single value as a list of one, and null as none."""
+    value = nested(value)
+    if value is None:
+        return []
+    return value if isinstance(value, list) else [value]
+
+
+def word(value: Any) -> str | None:
+    """Return a text or number as a storable text of at most 4,000 characters; None for anything else, or if empty."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return None
+    return shortened(storable(str(value)).strip(), _MAX_TEXT) or None
+
+
+def line(value: Any) -> str | None:
+    """Return what :func:`word` does, as one line: for messages."""
+    found = word(value)
+    return None if found is None else one_line(found) or None
+
+
+def prose(value: Any) -> str | None:
+    """Return a text that is an output, in its full length; None where there is none."""
+    found = storable(value) if isinstance(value, str) else ""
+    return found if found.strip() else None
+
+
+def compact(value: Any) -> str:
+    """Return a document that is an output as JSON text."""
+    return storable(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
+
+
+def identifier(value: Any) -> str | None:
+    """Return a job id: a text or a whole number; None for a container, for nothing, and for the 0 of an unset column."""
+    return None if value == 0 or isinstance(value, float) else word(value)
+
+
+def percent(value: Any, *, fraction: bool = False) -> int | None:
+    """Return a progress of 0 to 100: ``45``, ``"45%"``, or 0.45 where the protocol states fractions."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return None
+    try:
+        stated = float(str(value).strip().removesuffix("%")) * (100 if fraction else 1)
+        return min(max(round(stated), 0), 100)
+    except (ValueError, OverflowError):  # not a number, or NaN and infinity
+        return None
+
+
+def number(value: Any) -> float | None:
+    """Return a finite amount: ``320`` or ``"320"``."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return None
+    try:
+        amount = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return amount if math.isfinite(amount) else None
+
+
+# Outputs ---------------------------------------------------------------------------------------------------------
+
+
+def link(value: Any) -> str | None:
+    """Return the URL of an output, or of an object with a ``url``; None for anything that is not http(s) or data."""
+    value = nested(value)
+    if isinstance(value, dict):
+        value = value.get("url")
+    if not isinstance(value, str):
+        return None
+    text = storable(value).strip()
+    return text if text.startswith(("http://", "https://", "data:")) else None
+
+
+def links(value: Any) -> list[str]:
+    """Return the URLs of outputs in a list, or the one that stands alone."""
+    return [url for item in items(value) if (url := link(item)) is not None]
+
+
+def kind_of(url: str, default: ResultKind) -> ResultKind:
+    """Return the kind of an output, by the extension or the media type in its URL."""
+    if url.startswith("data:"):
+        family = url[5:].partition("/")[0]
+        return next((kind for kind in _MEDIA if kind == family), default)
+    extension = url.partition("?")[0].partition("#")[0].rpartition(".")[2].lower()
+    return next((kind for kind, extensions in _MEDIA.items() if extension in extensions), default)

@@ -1,0 +1,99 @@
+"""The only list of families, dialects and known hosts. A new provider is added here and nowhere else."""
+
+import dataclasses
+from collections.abc import Mapping
+
+from service.providers import elk_task
+from service.providers.dialect import Dialect
+from service.providers.midjourney import family as midjourney
+from service.providers.midjourney import proxy
+from service.providers.operation import Family
+from service.providers.runway import family as runway
+from service.providers.runway import gateway, official
+from service.providers.suno import family as suno
+from service.providers.suno import newapi, newapi_raw, sunoapi
+
+FAMILIES: Mapping[str, Family] = {family.name: family for family in (runway.FAMILY, midjourney.FAMILY, suno.FAMILY)}
+"""Every family that can be asked for."""
+
+DIALECTS: Mapping[str, Dialect] = {
+    dialect.facts.key: dialect
+    for dialect in (
+        gateway.Aggregator(),
+        gateway.AggregatorOfficial(),
+        official.Official(),
+        proxy.Proxy(),
+        newapi.NewApi(),
+        newapi_raw.NewApiRaw(),
+        sunoapi.SunoApi(),
+        elk_task.ElkTask(),
+    )
+}
+"""Every wire protocol, by family and name."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Provider:
+    """A host that is known by name. It becomes an upstream when its key is set."""
+
+    name: str
+    title: str
+    base_url: str
+    """The bare host: every dialect adds its own path."""
+    key_variable: str
+    """The environment variable that holds the key."""
+    dialects: tuple[str, ...]
+    """Its dialects, best first: the first that has the operation serves it."""
+    query_url: str = ""
+    """The host that answers for balances, where that is another one."""
+
+
+PROVIDERS: Mapping[str, Provider] = {
+    provider.name: provider
+    for provider in (
+        Provider(
+            name="elkapi",
+            title="ElkAPI",
+            base_url="https://api.elkapi.com",
+            key_variable="ELKAPI_KEY",
+            dialects=(
+                "runway/aggregator",
+                "runway/aggregator-official",
+                "midjourney/proxy",
+                "suno/newapi",
+                "any/elk-task",
+            ),
+            query_url="https://query.elkapi.com",
+        ),
+        Provider(
+            name="cometapi",
+            title="CometAPI",
+            base_url="https://api.cometapi.com",
+            key_variable="COMETAPI_KEY",
+            dialects=("runway/aggregator", "runway/aggregator-official", "midjourney/proxy", "suno/newapi"),
+            query_url="https://query.cometapi.com",
+        ),
+        Provider(
+            name="runwayml",
+            title="Runway",
+            base_url="https://api.dev.runwayml.com",
+            key_variable="RUNWAYML_API_SECRET",
+            dialects=("runway/official",),
+        ),
+        Provider(
+            name="sunoapi",
+            title="SunoAPI",
+            base_url="https://api.sunoapi.org",
+            key_variable="SUNOAPI_KEY",
+            dialects=("suno/sunoapi",),
+        ),
+        Provider(
+            name="kie",
+            title="Kie.ai",
+            base_url="https://api.kie.ai",
+            key_variable="KIE_KEY",
+            dialects=("suno/sunoapi",),
+        ),
+    )
+}
+"""Gateways first, then the providers' own APIs, then resellers of one family: the default order of a route."""

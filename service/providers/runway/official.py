@@ -1,0 +1,77 @@
+"""Runway by its own API (https://api.dev.runwayml.com/v1). It has no callbacks."""
+
+import dataclasses
+from collections.abc import Mapping
+from urllib.parse import quote
+
+from service.domain.errors import NotFound
+from service.domain.task import ResultKind, State, Task, Update
+from service.domain.validation import Mistake
+from service.providers.dialect import Dialect, Facts
+from service.providers.newapi import errors as newapi_errors
+from service.providers.read import fields, number
+from service.providers.runway.family import FAMILY
+from service.providers.runway.native import MODELS, VERSION, native_body, native_mistakes
+from service.providers.runway.record import OWN_WORDS, read_created, read_status
+from service.providers.wire import Balance, BalanceExchange, Call, Exchange, Reply
+
+_TYPICAL: Mapping[ResultKind, float] = {"video": 90.0, "image": 30.0, "audio": 15.0}
+"""A first guess: nothing is published, and medians of our own take over."""
+
+
+class Official(Dialect):
+    """Runway's own API: https://api.dev.runwayml.com/v1. It has no callbacks."""
+
+    facts = Facts(
+        family="runway",
+        name="official",
+        operations={name: f"/v1/{name}" for name in MODELS},
+        typical_seconds={known.name: _TYPICAL[known.produces] for known in FAMILY.operations.values()},
+        cost_unit="credits",
+    )
+
+    def create(self, task: Task, callback_url: str | None) -> Call:
+        """Return the call that creates the job."""
+        del callback_url
+        body = native_body(task, MODELS)
+        return Call(method="POST", path=self.facts.operations[task.operation], json=body, headers=VERSION)
+
+    def query(self, task: Task) -> Call:
+        """Return the call that asks for the task."""
+        return Call(method="GET", path=f"/v1/tasks/{quote(task.external_id or '', safe='')}", headers=VERSION)
+
+    def read_created(self, reply: Reply) -> Update:
+        """Read the answer to a submit: a bare id, in newer versions with an estimate of the cost."""
+        return read_created(reply, OWN_WORDS)
+
+    def read_status(self, reply: Reply) -> Update:
+        """Read the task."""
+        return read_status(reply, OWN_WORDS)
+
+    def cancel(self, task: Task) -> Exchange:
+        """Stop the task. It is queried first: a DELETE of a finished one would destroy its outputs."""
+        seen = self.read_status((yield self.query(task)))
+        if seen.state not in {State.SUBMITTED, State.RUNNING}:
+            return seen
+        reply = yield dataclasses.replace(self.query(task), method="DELETE")
+        return dataclasses.replace(self.read_cancelled(reply), external_id=task.external_id)
+
+    def read_cancelled(self, reply: Reply) -> Update:
+        """Read the answer to a DELETE: 204 without a body. From then on the task is unknown, hardly ever CANCELLED."""
+        refusal = newapi_errors.refusal_in(reply, creating=False)
+        if not reply.ok and not isinstance(refusal, NotFound):
+            raise refusal
+        return Update(state=State.CANCELLED)
+
+    def balance(self) -> BalanceExchange:
+        """Ask for the organization's credits; one is worth US$0.01."""
+        reply = yield Call(method="GET", path="/v1/organization", headers=VERSION)
+        credit = number(fields(reply.document).get("creditBalance"))
+        if not reply.ok or credit is None:
+            raise newapi_errors.refusal_in(reply, creating=False)
+        return Balance(credit, self.facts.cost_unit)
+
+    def validate(self, task: Task) -> list[Mistake]:
+        """Return what Runway's reference rules out."""
+        found = super().validate(task)
+        return found + native_mistakes(task, MODELS) if task.operation in self.facts.operations else found

@@ -1,0 +1,116 @@
+"""The values that a dialect exchanges with the journeys: calls, replies, callbacks, and the exchanges made of them."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Generator, Mapping, Sequence
+from typing import Any, Literal
+
+from service.domain.http_dates import retry_after
+from service.domain.task import Task, Update
+from service.providers import read
+
+UNREACHABLE_CALLBACK = "https://callback.invalid/"
+"""Fills a required callback field where no callback is wanted: ``.invalid`` is reserved and never resolves."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One HTTP request that a dialect wants sent. It carries no credentials: ``authorize`` adds them."""
+
+    method: Literal["GET", "POST", "PUT", "DELETE"]
+    path: str
+    """Below the upstream's base URL, with a leading slash."""
+    json: Any = None
+    headers: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    creates: bool = False
+    """Whether it buys a job. Such a call is never repeated by itself, and is the last of its exchange."""
+    read_timeout: float = 30.0
+    """Seconds without a byte from the upstream."""
+    account: bool = False
+    """Whether it is made with the account's own token instead of the API key."""
+    asks_quota: bool = False
+    """Whether it goes to the upstream's host for balances, with the key for that in the query string."""
+
+    @property
+    def endpoint(self) -> str:
+        """The method and path: ``POST /v1/text_to_video``."""
+        return f"{self.method} {self.path}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Reply:
+    """An upstream's answer: complete, within the size limit, redirects not followed."""
+
+    status: int
+    headers: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    body: bytes = b""
+    endpoint: str = ""
+    """What it answers, as :attr:`Call.endpoint`; blank where that is not known."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether the HTTP status says that the request went well."""
+        return 200 <= self.status < 300  # noqa: PLR2004 - the class 2xx
+
+    @functools.cached_property
+    def document(self) -> Any:
+        """The first JSON value of the body, or :data:`read.NOTHING`."""
+        return read.document(self.body, self.headers)
+
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds that the upstream asks us to wait, by its own clock."""
+        return retry_after(self.headers)
+
+
+@dataclasses.dataclass(frozen=True)
+class Callback:
+    """A provider's request to our callback URL, as it was stored."""
+
+    headers: Mapping[str, str]
+    body: bytes
+    received_at: float | None = None
+    """Unix seconds; None where that is not known, and the time that the signature states is believed."""
+
+    @functools.cached_property
+    def document(self) -> Any:
+        """The first JSON value of the body, or :data:`read.NOTHING`."""
+        return read.document(self.body, self.headers)
+
+
+Exchange = Generator[Call, Reply, Update]
+"""A conversation with an upstream: yield a Call, be sent a Reply, return an Update or raise an UpstreamError."""
+ManyExchange = Generator[Call, Reply, Mapping[str, Update]]
+"""The same for a batch query: updates by external id. An id that is missing was not in the answer."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Balance:
+    """What is left on an account."""
+
+    left: float | None
+    """None: there is no limit."""
+    unit: str
+    """The provider's own: ``credits``, ``USD``."""
+
+
+BalanceExchange = Generator[Call, Reply, Balance]
+"""The same for the account's balance."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ListedJob:
+    """A job in a provider's list. It may be the job of a submission whose answer was lost."""
+
+    external_id: str
+    created_at: float
+    """Unix seconds, by the provider's clock."""
+    may_be: Callable[[Task], bool] = lambda _: True
+    """Whether it may be the job of another task of the same dialect, by all that the list shows of it."""
+
+
+JobsExchange = Generator[Call, Reply, Sequence[ListedJob]]
+"""The same for the jobs in the provider's list that may be a task's."""
+
+MessageKind = Literal["submit_response", "poll_response", "callback", "error", "cancel_response"]
+"""What a recorded message is."""

@@ -1,0 +1,98 @@
+"""SQL for queued tasks that wait for an upstream, in order: who waits for what, and whom each upstream serves now."""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Integer, Select, bindparam, cast, func, literal, select, union_all
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.store.tables import OCCUPIES_SLOT, WAITING, tasks
+
+
+def _key_if_awaited(key: str) -> Select[Any]:
+    # Not "exists": PostgreSQL would read the table for it, through all that has ended, sure to find one soon.
+    first = select(func.min(tasks.c.client)).where(tasks.c.waits_for == key, WAITING)
+    return select(literal(key)).where(first.scalar_subquery().is_not(None))
+
+
+async def awaited(connection: AsyncConnection, keys: Iterable[str]) -> set[str]:
+    """Return those of the keys that some task waits for."""
+    asked = list(keys)
+    if not asked:
+        return set()
+    return set((await connection.scalars(union_all(*map(_key_if_awaited, asked)))).all())
+
+
+_FIRST_CLIENT = select(func.min(tasks.c.client).label("client")).where(tasks.c.waits_for == bindparam("key"), WAITING)
+_CLIENTS = _FIRST_CLIENT.cte("clients", recursive=True)
+_NEXT_CLIENT = (
+    select(func.min(tasks.c.client))
+    .where(tasks.c.waits_for == bindparam("key"), WAITING, tasks.c.client > _CLIENTS.c.client)
+    .correlate(_CLIENTS)
+    .scalar_subquery()
+)
+# Step from one client to the next in the index, however many tasks wait.
+_CLIENTS = _CLIENTS.union_all(select(_NEXT_CLIENT).where(_CLIENTS.c.client.is_not(None)))
+_ALL_CLIENTS = select(_CLIENTS.c.client).where(_CLIENTS.c.client.is_not(None))
+_FIRST_OF_CLIENT = (
+    select(tasks.c.id)
+    .where(tasks.c.waits_for == bindparam("key"), WAITING, tasks.c.client == bindparam("of_client"))
+    .order_by(tasks.c.id)
+    .limit(bindparam("most"))
+)
+_NTH_OF_CLIENT = _FIRST_OF_CLIENT.with_only_columns(tasks.c.id).limit(1).offset(bindparam("before"))
+_WAITING_BY_CLIENT = (
+    select(tasks.c.client, func.count()).where(tasks.c.waits_for == bindparam("key"), WAITING).group_by(tasks.c.client)
+)
+_BEFORE = select(func.count()).where(
+    tasks.c.waits_for == bindparam("key"),
+    WAITING,
+    tasks.c.client == bindparam("of_client"),
+    tasks.c.id < bindparam("task_id"),
+)
+
+
+async def first_of_each_client(connection: AsyncConnection, key: str, *, most: int) -> dict[str, list[UUID]]:
+    """Read the first waiting tasks of every client, oldest first."""
+    clients = (await connection.scalars(_ALL_CLIENTS, {"key": key})).all()
+    return {
+        client: list(
+            (await connection.scalars(_FIRST_OF_CLIENT, {"key": key, "of_client": client, "most": most})).all()
+        )
+        for client in clients
+    }
+
+
+async def nth_of_client(connection: AsyncConnection, key: str, client: str, before: int) -> UUID | None:
+    """Read the waiting task of a client that has so many of its own before it."""
+    found: UUID | None = await connection.scalar(_NTH_OF_CLIENT, {"key": key, "of_client": client, "before": before})
+    return found
+
+
+async def count_by_client(connection: AsyncConnection, key: str) -> dict[str, int]:
+    """Count the waiting tasks of each client."""
+    return {row[0]: row[1] for row in await connection.execute(_WAITING_BY_CLIENT, {"key": key})}
+
+
+async def count_before(connection: AsyncConnection, key: str, client: str, task_id: UUID) -> int:
+    """Count the client's own tasks that wait before one."""
+    where = {"key": key, "of_client": client, "task_id": task_id}
+    return int(await connection.scalar(_BEFORE, where) or 0)
+
+
+_SERVED = (
+    select(tasks.c.upstream, tasks.c.client, cast(func.count(), Integer))
+    .where(OCCUPIES_SLOT, tasks.c.upstream.in_(bindparam("names", expanding=True)))
+    .group_by(tasks.c.upstream, tasks.c.client)
+)
+
+
+async def served_by_client(connection: AsyncConnection, names: Collection[str]) -> dict[str, dict[str, int]]:
+    """Count the tasks that occupy a slot, by upstream and client."""
+    counted: dict[str, dict[str, int]] = defaultdict(dict)
+    if names:
+        for upstream, client, count in await connection.execute(_SERVED, {"names": sorted(names)}):
+            counted[upstream][client] = count
+    return counted

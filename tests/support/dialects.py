@@ -1,0 +1,41 @@
+"""Every dialect of the registry with a world whose only upstream speaks it, and a task that it can serve."""
+
+import contextlib
+from collections.abc import AsyncIterator, Iterator, Mapping
+from typing import Any
+
+from service.domain.task import Task
+from service.providers.dialect import Dialect
+from service.providers.registry import DIALECTS, FAMILIES
+from service.sandbox import Sandbox
+from tests.support.values import a_task
+from tests.support.world import World
+
+
+@contextlib.asynccontextmanager
+async def world_of(dialect: str, database_url: str) -> AsyncIterator[World]:
+    """Open a world whose only upstream speaks one dialect."""
+    base_url = f"http://sandbox.test{Sandbox.base_paths()[dialect]}"
+    upstream = {"DOVECOTE_UPSTREAMS__ELKAPI__DIALECTS": dialect, "DOVECOTE_UPSTREAMS__ELKAPI__BASE_URL": base_url}
+    async with World.opened(database_url, **upstream) as world:
+        yield world
+
+
+def example_of(dialect: Dialect) -> Mapping[str, Any]:
+    """Return the first example of the published schemas that a dialect serves as a job of its own."""
+    for task in _examples(dialect):
+        if dialect.validate(task) == []:
+            return {"family": task.family, "operation": task.operation, "input": task.input}
+    raise AssertionError(f"no schema has an example that {dialect} serves")
+
+
+def _examples(dialect: Dialect) -> Iterator[Task]:
+    for family in FAMILIES.values():
+        for operation in family.operations.values():
+            served = dialect.offers(family.name, operation.name) and operation.name not in dialect.facts.synchronous
+            if served and operation.parent != "required":
+                for example in operation.input["examples"]:
+                    yield a_task(family=family.name, operation=operation.name, input=example)
+
+
+__all__ = ["DIALECTS", "example_of", "world_of"]
