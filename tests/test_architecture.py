@@ -37,7 +37,7 @@ def lint_imports(folder: Path) -> str:
     return done.stdout + done.stderr
 
 
-def test_the_layers_hold_and_a_planted_breach_of_each_rule_is_seen(tmp_path: Path) -> None:
+def test_layers_hold_and_planted_breaches_are_detected(tmp_path: Path) -> None:
     assert ", 0 broken" in lint_imports(ROOT)
     shutil.copytree(ROOT / "service", tmp_path / "service", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(ROOT / "clients/python/dovecote", tmp_path / "dovecote")
@@ -238,7 +238,7 @@ def _trees(folder: Path) -> list[tuple[str, ast.Module]]:
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_it_is_done_in_one_place(rule: str) -> None:
+def test_act_is_done_in_allowed_files_only(rule: str) -> None:
     act, within, allowed = RULES[rule]
     assert doing(act, ROOT / "service", within) == allowed
 
@@ -262,7 +262,7 @@ CONNECTIONS = {
 """Every file of the product that can open a connection, and why it may; docs/decisions/0007 goes through them."""
 
 
-def test_whatever_can_open_a_connection_is_known() -> None:
+def test_files_that_open_connections_are_listed() -> None:
     folder = ROOT / "service"
     found = {name for name, tree in _all_trees(folder) if any(map(opens_connections, ast.walk(tree)))}
     assert found == set(CONNECTIONS)
@@ -284,7 +284,7 @@ def test_whatever_can_open_a_connection_is_known() -> None:
         "SingleTransport()",
     ],
 )
-def test_a_new_one_would_be_seen(breach: str) -> None:
+def test_new_connection_is_detected(breach: str) -> None:
     tree = ast.parse(f"async def wrong():\n    {breach}\n")
     assert any(map(opens_connections, ast.walk(tree)))
 
@@ -312,7 +312,7 @@ def test_a_new_one_would_be_seen(breach: str) -> None:
         ("waits for nobody with a connection in hand", "def find(connection: AsyncConnection): ..."),
     ],
 )
-def test_a_breach_would_be_seen(rule: str, breach: str, tmp_path: Path) -> None:
+def test_breach_is_detected(rule: str, breach: str, tmp_path: Path) -> None:
     act, within, _ = RULES[rule]
     name = f"{within or 'flows/'}elsewhere.py"
     (tmp_path / name).parent.mkdir()
