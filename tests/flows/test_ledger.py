@@ -232,8 +232,10 @@ async def test_a_table_for_people(sqlite_url: str) -> None:
         "submissions",
         "paid",
         "perhaps",
+        "paid",
         "refunded",
         "perhaps",
+        "refunded",
         "unpaid",
         "cost",
     ]
