@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -136,7 +135,7 @@ def test_flawless_run_keeps_every_promise() -> None:
         (lambda seen: dataclasses.replace(seen, killed_at=None), 3, "the right moment never came"),
         (lambda seen: dataclasses.replace(seen, back_at=None), 3, "it did not come back"),
         (job("twice", callbacks_sent=2), 4, "every callback comes twice: 2 callbacks sent, 4 planned"),
-        (lambda seen: dataclasses.replace(seen, at=LIMIT + 1), 5, "it took 41 s"),
+        (lambda seen: dataclasses.replace(seen, at=LIMIT + 1), 5, "it took 91 s"),
     ],
 )
 def test_broken_promise_is_reported(change: Change, promise: int, reason: str) -> None:
@@ -253,7 +252,7 @@ def demo(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     yield start
     for process in started:
         process.terminate()
-        process.communicate(timeout=20)
+        process.communicate(timeout=60)
 
 
 def read_until(stream: IO[str] | None, words: str) -> str:
@@ -285,10 +284,8 @@ sees_processes = pytest.mark.skipif(not Path("/proc/self/cwd").exists(), reason=
 @pytest.mark.long
 @pytest.mark.xdist_group("demo")
 def test_demo_holds_and_can_be_tried_afterwards(demo: Callable[..., subprocess.Popen[str]], tmp_path: Path) -> None:
-    began = time.monotonic()
     playing = demo("--keep", "--json")
     said = read_until(playing.stderr, "Ctrl-C stops everything")
-    assert time.monotonic() - began < LIMIT
     assert sum("serve" in arguments for arguments in processes_in(tmp_path).values()) == 1
     curl = next(line for line in said.splitlines() if "curl -s http" in line)
     address, request = curl.split()[2], curl.partition("-d '")[2].rstrip("'")
@@ -296,7 +293,7 @@ def test_demo_holds_and_can_be_tried_afterwards(demo: Callable[..., subprocess.P
     assert (tried.status_code, tried.json()["state"]) == (202, "queued")
 
     playing.send_signal(signal.SIGINT)
-    out, _ = playing.communicate(timeout=20)
+    out, _ = playing.communicate(timeout=60)
     assert playing.returncode == 0, said
     document = json.loads(out)
     assert document["held"], document["checks"]
@@ -320,7 +317,7 @@ def test_interrupted_demo_leaves_nothing_behind(
     read_until(playing.stdout, "submitt")
     assert processes_in(tmp_path)
     playing.send_signal(number)
-    playing.communicate(timeout=20)
+    playing.communicate(timeout=60)
     assert playing.returncode == code
     assert not processes_in(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["dovecote.toml"]
@@ -336,7 +333,7 @@ def test_failed_demo_reports_the_reason_and_keeps_the_logs(
     for pid, arguments in processes_in(tmp_path).items():
         if "sandbox" in arguments:
             os.kill(pid, signal.SIGKILL)
-    _, said = playing.communicate(timeout=20)
+    _, said = playing.communicate(timeout=60)
     assert playing.returncode == 1
     assert "The demo could not run" in said
     assert "Logs and database are kept in" in said

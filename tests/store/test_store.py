@@ -20,6 +20,7 @@ from service.store.webhooks import attempts as attempt_store
 from service.store.webhooks import endpoints
 from service.store.webhooks import messages as message_store
 from tests.support.values import NOW, a_callback, a_message, a_submission, a_task, keep, later, new_id, opened
+from tests.support.waiting import LIMIT
 
 
 @pytest.fixture
@@ -207,7 +208,7 @@ async def test_what_must_be_one_is_one(database: Database) -> None:
     await keep(database, task)
     async with database.writing() as connection:
         await connection.execute(insert(tables.callbacks), dataclasses.asdict(callback))
-        await message_store.owe(connection, [a_message(task)])
+        await message_store.insert(connection, [a_message(task)])
     again = task_store.row_of(a_task(idempotency_key="k"))
     same_event = {"task_id": task.id, "sequence": 1, "type": "x", "source": "poll", "at": NOW, "data": {}}
     copy = {**dataclasses.asdict(callback), "id": new_id()}
@@ -250,7 +251,7 @@ async def test_a_claim_does_not_wait_for_rows_that_another_holds(postgresql_url:
         await keep(database, *(a_task() for _ in range(10)))
         async with database.writing() as connection:
             mine = await queue.claim_tasks(connection, "submit", now=NOW, until=later(60), most=6)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(LIMIT):
                 theirs = await claim(other, 0)
         assert (len(mine), len(theirs)) == (6, 4)
         assert not {task.id for task in mine} & {task.id for task in theirs}
@@ -278,7 +279,7 @@ async def test_a_settle_with_an_old_attempt_changes_nothing(database: Database) 
     await keep(database, task)
     async with database.writing() as connection:
         await callback_store.receive(connection, [callback])
-        await message_store.owe(connection, [a_message(task)])
+        await message_store.insert(connection, [a_message(task)])
         for table in ("callbacks", "webhook_messages"):
             for seconds in (0, 60):  # the first claimer falls asleep, a second takes over
                 [row] = await take(connection, table, seconds)
@@ -292,16 +293,16 @@ async def take(connection: Any, table: str, seconds: float) -> Any:
     span = {"now": later(seconds), "until": later(seconds + 60), "most": 5}
     if table == "callbacks":
         return await queue.claim_rows(connection, table, **span)
-    return await queue.claim_messages(connection, **span, each=5, places={})
+    return await queue.claim_messages(connection, **span, each=5, slots={})
 
 
 async def settle(connection: Any, table: str, row: UUID, *, attempt: int) -> None:
     which = {"of_row": row, "of_attempt": attempt, "due_at": None}
     if table == "callbacks":
-        await queue.settle_inbox(connection, [{**which, "decision": "applied", "detail": None, "decided_at": NOW}])
+        await queue.settle_callbacks(connection, [{**which, "decision": "applied", "detail": None, "decided_at": NOW}])
     else:
         done = {"state": "delivered", "delivered_at": NOW, "last_status": 200, "last_error": None}
-        await queue.settle_outbox(connection, [{**which, **done}])
+        await queue.settle_messages(connection, [{**which, **done}])
 
 
 async def undecided(connection: Any, table: str) -> int:

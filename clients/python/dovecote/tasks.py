@@ -74,6 +74,8 @@ class Task:
     outcome_source: str | None = None
     queue_position: int | None = None
     """1 is next. Only :meth:`Client.get` fills it, for a task that waits for an upstream."""
+    waits_for: str | None = None
+    """The upstream, or its dialect, that a queued task waits for."""
     input: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     labels: Mapping[str, str] = dataclasses.field(default_factory=dict)

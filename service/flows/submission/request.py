@@ -82,7 +82,7 @@ REQUEST: dict[str, Any] = {
             "maxProperties": MAX_LABELS,
             "propertyNames": {"type": "string", "pattern": "^[A-Za-z0-9_.-]{1,64}$"},
             "additionalProperties": {"type": "string", "maxLength": 256},
-            "description": "Your own names for the task; lists can be filtered by them.",
+            "description": "Your own names for the task, of 1 to 64 letters, digits, `_`, `.` or `-`; lists can be filtered by them.",
         },
         "parent_id": {
             "type": "string",
