@@ -29,12 +29,11 @@ from service.domain.schedules import (
     PollPlan,
 )
 from service.domain.task import Task
-from service.domain.webhook_events import TEST, TYPES, told_by_callback, told_to_endpoint
+from service.domain.webhook_events import TEST, TYPES, callback_url_wants, endpoint_wants
 from service.flows import callbacks as callbacks_flow
 from service.flows import concurrency
-from service.flows.render import show_task
+from service.flows.render import LEFT_OUT, MAX_BRIEF, show_task
 from service.flows.webhooks import dispatch, endpoints, replay
-from service.flows.webhooks.payload import BULKY, BULKY_IN_WORDS, LARGEST
 from service.flows.webhooks.signing import signed_headers
 from service.providers import capabilities
 from service.providers.dialect import Dialect, Facts
@@ -226,16 +225,15 @@ def test_the_message_of_the_page_is_one():
 def test_every_message_is_explained_and_who_is_told():
     for kind in (*TYPES, TEST):
         _, _, who = rows("webhooks")[kind]
-        assert ("endpoints" in who) == told_to_endpoint((), kind) or kind == TEST
-        assert ("`callback_url`" in who) == told_by_callback((), kind)
+        assert ("endpoints" in who) == endpoint_wants((), kind) or kind == TEST
+        assert ("`callback_url`" in who) == callback_url_wants((), kind)
 
 
-def test_what_a_thin_message_leaves_out_is_said():
-    said = " ".join(page("webhooks").split())
-    for names in (BULKY, BULKY_IN_WORDS):
-        listed = ", ".join(f"`{name}`" for name in names[:-1])
-        assert f"without {listed} and `{names[-1]}`" in said
-    assert f"at most {LARGEST // 1000} kB" in said
+def test_fields_of_a_truncated_task_are_documented():
+    text = " ".join(page("webhooks").split())
+    *names, last = (f"`{name}`" for name in LEFT_OUT)
+    assert f"in this order: {', '.join(names)} and {last}" in text
+    assert f"more than {MAX_BRIEF // 1000} kB" in text
 
 
 def test_the_numbers_of_the_page_are_those_of_the_code():
@@ -245,9 +243,9 @@ def test_the_numbers_of_the_page_are_those_of_the_code():
     assert f"nothing but fail for {FAILING_LONG / 3600:g} hours" in said
     assert f"a pause of {UNWATCHED / 3600:g} hours" in said
     assert f"up to {endpoints.MAX_ENDPOINTS} endpoints" in said
-    assert f"for {endpoints.OLD_SECRET_SIGNS / 3600:g} hours the one before signs" in said
+    assert f"for {endpoints.OVERLAP / 3600:g} hours the one before signs" in said
     assert f"up to {replay.MOST:,} at a time" in said
-    assert f"the first {dispatch.ANSWER_KEPT // 1024} kB of the answer" in said
+    assert f"the first {dispatch.MAX_ANSWER_KEPT // 1024} kB of the answer" in said
     assert RECEIVER_MAY_ASK == 3600
     assert "up to an hour" in said
 

@@ -17,7 +17,7 @@ from service.domain.task import State, Task
 from service.store.tables import events, tasks
 from service.store.tasks import task_of
 
-HEAVY: Final = 20_000
+MAX_FIELD: Final = 20_000
 """Characters of JSON above which a field of a task is not read: an input may hold whole pictures."""
 
 _EMPTY: Final[dict[str, Any]] = {"input": {}, "options": {}, "results": [], "next_actions": []}
@@ -25,11 +25,11 @@ _EMPTY: Final[dict[str, Any]] = {"input": {}, "options": {}, "results": [], "nex
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
-    """Something that a client is told."""
+class FeedItem:
+    """One entry of a feed: an event that is announced, with its task."""
 
     id: int
-    """Its place among all that clients are told."""
+    """Its position in the one order of all items."""
     type: str
     at: datetime
     sequence: int
@@ -43,15 +43,15 @@ def _light(name: str) -> Any:
     column = tasks.c[name]
     if name not in _EMPTY:
         return column
-    return case((func.length(cast(column, Text)) <= HEAVY, column), else_=None).label(name)
+    return case((func.length(cast(column, Text)) <= MAX_FIELD, column), else_=None).label(name)
 
 
-_TOLD = (
+_ITEMS = (
     select(
-        events.c.id.label("told_id"),
-        events.c.message.label("told_type"),
-        events.c.at.label("told_at"),
-        events.c.sequence.label("told_sequence"),
+        events.c.id.label("item_id"),
+        events.c.message.label("item_type"),
+        events.c.at.label("item_at"),
+        events.c.sequence.label("item_sequence"),
         *(_light(column.name) for column in tasks.columns),
     )
     .join(tasks, tasks.c.id == events.c.task_id)
@@ -59,35 +59,35 @@ _TOLD = (
     .order_by(events.c.id)
     .limit(bindparam("most"))
 )
-_TOLD_TO_CLIENT = _TOLD.where(events.c.client == bindparam("of_client"))
-_TOLD_OF_TYPES = _TOLD_TO_CLIENT.where(events.c.message.in_(bindparam("types", expanding=True)))
-_TOLD_OF_TASK = _TOLD.where(events.c.task_id == bindparam("of_task"))
+_ITEMS_OF_CLIENT = _ITEMS.where(events.c.client == bindparam("of_client"))
+_ITEMS_OF_TYPES = _ITEMS_OF_CLIENT.where(events.c.message.in_(bindparam("types", expanding=True)))
+_ITEMS_OF_TASK = _ITEMS.where(events.c.task_id == bindparam("of_task"))
 
 
-def _told(row: Row[Any]) -> Told:
+def _item_of(row: Row[Any]) -> FeedItem:
     kept = dict(row._mapping)  # noqa: SLF001 - the documented way to a row's names
-    own = {name: kept.pop(f"told_{name}") for name in ("id", "type", "at", "sequence")}
+    own = {name: kept.pop(f"item_{name}") for name in ("id", "type", "at", "sequence")}
     left_out = [name for name in _EMPTY if kept[name] is None]
     task = task_of({**kept, **{name: _EMPTY[name] for name in left_out}})
-    return Told(**own, task=task, truncated=bool(left_out))
+    return FeedItem(**own, task=task, truncated=bool(left_out))
 
 
 async def to_client(
     connection: AsyncConnection, client: str, *, after: int, most: int, types: Sequence[str] = ()
-) -> list[Told]:
+) -> list[FeedItem]:
     """Read what a client is told, oldest first. Only up to :func:`horizon`, asked for before, is it complete."""
     given: dict[str, Any] = {"of_client": client, "after": after, "most": most}
     if types:
-        rows = await connection.execute(_TOLD_OF_TYPES, {**given, "types": list(types)})
+        rows = await connection.execute(_ITEMS_OF_TYPES, {**given, "types": list(types)})
     else:
-        rows = await connection.execute(_TOLD_TO_CLIENT, given)
-    return [_told(row) for row in rows]
+        rows = await connection.execute(_ITEMS_OF_CLIENT, given)
+    return [_item_of(row) for row in rows]
 
 
-async def of_task(connection: AsyncConnection, task_id: UUID, *, after: int, most: int) -> list[Told]:
+async def of_task(connection: AsyncConnection, task_id: UUID, *, after: int, most: int) -> list[FeedItem]:
     """Read what is told of one task, oldest first. It is complete: who writes of a task holds its row until the commit."""
-    rows = await connection.execute(_TOLD_OF_TASK, {"of_task": task_id, "after": after, "most": most})
-    return [_told(row) for row in rows]
+    rows = await connection.execute(_ITEMS_OF_TASK, {"of_task": task_id, "after": after, "most": most})
+    return [_item_of(row) for row in rows]
 
 
 _STATE = select(tasks.c.state, tasks.c.client).where(tasks.c.id == bindparam("of_task"))

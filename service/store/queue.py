@@ -81,14 +81,14 @@ _CLAIM_MESSAGES = (
 
 
 async def claim_messages(
-    connection: AsyncConnection, *, now: datetime, until: datetime, most: int, each: int, places: Mapping[str, int]
+    connection: AsyncConnection, *, now: datetime, until: datetime, most: int, each: int, slots: Mapping[str, int]
 ) -> Sequence[Row[Any]]:
-    """Take the messages that are longest due, until a time, as far as their destinations have places.
+    """Take the messages that are longest due, until a time, as far as their destinations have slots.
 
-    :param each: how many places a destination has
-    :param places: those that have another number of places left
+    :param each: how many slots a destination has
+    :param slots: those that have another number of slots left
     """
-    chosen = await claim_module.choose(connection, now=now, most=most, each=each, places=places)
+    chosen = await claim_module.choose(connection, now=now, most=most, each=each, slots=slots)
     if not chosen:
         return []
     rows = await connection.execute(_CLAIM_MESSAGES, {"ids": chosen, "until": until})

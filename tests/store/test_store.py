@@ -207,7 +207,7 @@ async def test_what_must_be_one_is_one(database: Database) -> None:
     await keep(database, task)
     async with database.writing() as connection:
         await connection.execute(insert(tables.callbacks), dataclasses.asdict(callback))
-        await message_store.owe(connection, [a_message(task)])
+        await message_store.insert(connection, [a_message(task)])
     again = task_store.row_of(a_task(idempotency_key="k"))
     same_event = {"task_id": task.id, "sequence": 1, "type": "x", "source": "poll", "at": NOW, "data": {}}
     copy = {**dataclasses.asdict(callback), "id": new_id()}
@@ -278,7 +278,7 @@ async def test_a_settle_with_an_old_attempt_changes_nothing(database: Database) 
     await keep(database, task)
     async with database.writing() as connection:
         await callback_store.receive(connection, [callback])
-        await message_store.owe(connection, [a_message(task)])
+        await message_store.insert(connection, [a_message(task)])
         for table in ("callbacks", "webhook_messages"):
             for seconds in (0, 60):  # the first claimer falls asleep, a second takes over
                 [row] = await take(connection, table, seconds)
@@ -292,7 +292,7 @@ async def take(connection: Any, table: str, seconds: float) -> Any:
     span = {"now": later(seconds), "until": later(seconds + 60), "most": 5}
     if table == "callbacks":
         return await queue.claim_rows(connection, table, **span)
-    return await queue.claim_messages(connection, **span, each=5, places={})
+    return await queue.claim_messages(connection, **span, each=5, slots={})
 
 
 async def settle(connection: Any, table: str, row: UUID, *, attempt: int) -> None:

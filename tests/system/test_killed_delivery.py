@@ -13,7 +13,7 @@ import pytest
 
 from service.cli.processes import LOOPBACK, Served, Troupe, clean_environment, free_ports
 from service.domain.task import State
-from service.flows.webhooks.enqueue import host_of, lane_of
+from service.flows.webhooks.enqueue import callback_destination, endpoint_destination
 from service.sandbox import Receiver, running
 from service.store.database import Database
 from service.store.webhooks import endpoints
@@ -57,20 +57,20 @@ async def owe(url: str, hook: str) -> list[Message]:
         message = a_message(task, sequence=number + 2, url=f"{hook}/done", due_at=now, created_at=now, body=body)
         match number % 20:
             case 0 | 1 | 2 | 3 | 4 | 5:
-                more = {"endpoint_id": endpoint.id, "destination": lane_of(endpoint.id)}
+                more = {"endpoint_id": endpoint.id, "destination": endpoint_destination(endpoint.id)}
             case 6:  # nobody listens, and the schedule is at its end
                 where = f"http://127.0.0.1:{nowhere}/"
-                more = {"url": where, "destination": host_of(where), "attempts": 9}
+                more = {"url": where, "destination": callback_destination(where), "attempts": 9}
             case 7:  # its endpoint was deleted
                 gone = new_id()
-                more = {"endpoint_id": gone, "destination": lane_of(gone)}
+                more = {"endpoint_id": gone, "destination": endpoint_destination(gone)}
             case _:
                 more = {}
         messages.append(dataclasses.replace(message, **more))
     await keep(database, task)
     async with database.writing() as connection:
         await endpoints.register(connection, endpoint, most=9)
-        await message_store.owe(connection, messages)
+        await message_store.insert(connection, messages)
     await database.close()
     return messages
 

@@ -15,7 +15,7 @@ from service.domain.task import Result, Source, State, Task
 from service.domain.webhook_events import TYPES
 from service.flows import feed as feed_flow
 from service.flows import signals_catchup
-from service.flows.render import BRIEF, show_task, show_task_briefly
+from service.flows.render import MAX_BRIEF, show_task, show_task_briefly
 from service.flows.signals import feed_of
 from service.store import events as event_store
 from service.store import feed as feed_store
@@ -24,7 +24,7 @@ from tests.support.contract import DOCUMENT
 from tests.support.values import NOW, a_task, keep, opened
 from tests.support.world import JOB_SECONDS, TASK_REQUEST, World
 
-LARGE = {"prompt": "a dove", "image": "data:image/png;base64," + "A" * (2 * feed_store.HEAVY)}
+LARGE = {"prompt": "a dove", "image": "data:image/png;base64," + "A" * (2 * feed_store.MAX_FIELD)}
 
 
 @pytest.fixture
@@ -71,20 +71,20 @@ async def test_nothing_appears_behind_a_reader_although_a_later_number_is_commit
             async with database.reading() as connection:
                 until = await feed_store.horizon(connection)
                 found = await feed_store.to_client(connection, "default", after=after, most=10)
-            return feed_flow.Page(told=[each for each in found if each.id <= until], next=until)
+            return feed_flow.Page(items=[each for each in found if each.id <= until], next=until)
 
         async with database.writing() as first:
             await event_store.record(first, [told(slow, 2)])
             async with database.writing() as second:
                 await event_store.record(second, [told(quick, 2)])
             early = await seen(0)
-            assert early.told == []  # the second is committed, and must wait for the first
+            assert early.items == []  # the second is committed, and must wait for the first
             async with database.reading() as connection:
                 [committed] = await feed_store.to_client(connection, "default", after=0, most=10)
             assert committed.task.id == quick.id
             assert early.next < committed.id
         late = await seen(early.next)
-        assert [each.task.id for each in late.told] == [slow.id, quick.id]
+        assert [each.task.id for each in late.items] == [slow.id, quick.id]
         assert late.next == committed.id
 
 
@@ -179,7 +179,7 @@ async def test_it_can_be_narrowed_to_types_and_its_cursor_moves_on_all_the_same(
     assert nothing == {"events": [], "next": events[-1]["id"]}
 
 
-async def test_what_is_large_is_left_out_and_it_says_so(world: World, api: httpx.AsyncClient) -> None:
+async def test_large_fields_are_left_out_of_the_feed(world: World, api: httpx.AsyncClient) -> None:
     small = (await api.post("/v1/tasks", json=TASK_REQUEST)).json()
     large = (await api.post("/v1/tasks", json={**TASK_REQUEST, "operation": "image_to_video", "input": LARGE})).json()
     optional = (await api.post("/v1/tasks", json={**TASK_REQUEST, "options": {"image": LARGE["image"]}})).json()
@@ -190,11 +190,11 @@ async def test_what_is_large_is_left_out_and_it_says_so(world: World, api: httpx
     assert (shown[large["id"]]["truncated"], shown[large["id"]]["input"]) == (True, {})
     assert (shown[optional["id"]]["truncated"], shown[optional["id"]]["options"]) == (True, {})
     assert shown[optional["id"]]["input"] == TASK_REQUEST["input"]
-    assert all(len(orjson.dumps(data)) < BRIEF for data in shown.values())
+    assert all(len(orjson.dumps(data)) < MAX_BRIEF for data in shown.values())
     assert (await api.get(f"/v1/tasks/{large['id']}")).json()["input"]["image"] == LARGE["image"]
 
 
-async def test_what_is_large_is_not_even_read(database: Database) -> None:
+async def test_large_fields_are_not_read_for_the_feed(database: Database) -> None:
     """A page of inputs of 32 MiB each would be more than a process has."""
     task = a_task(input=LARGE, options={"seed": 1})
     await keep(database, task)
@@ -209,17 +209,21 @@ async def test_what_is_large_is_not_even_read(database: Database) -> None:
     assert (of_client.truncated, of_client.task) == (True, dataclasses.replace(task, input={}))
 
 
-def test_a_task_is_written_briefly_in_any_case() -> None:
+def test_large_task_is_truncated_and_small_one_is_not() -> None:
     small = a_task()
     assert show_task_briefly(small, now=NOW) == show_task(small, now=NOW)
     results = tuple(Result("image", url="data:image/png;base64," + "A" * 5_000) for _ in range(5))
     large = a_task(state=State.SUCCEEDED, input=LARGE, options={"seed": 1}, results=results)
     shown = show_task_briefly(large, now=NOW)
     assert (shown["truncated"], shown["input"], shown["results"]) == (True, {}, [])
-    assert len(orjson.dumps(shown)) < BRIEF
+    assert len(orjson.dumps(shown)) < MAX_BRIEF
     fitting = show_task_briefly(dataclasses.replace(large, results=results[:1]), now=NOW)
     assert (fitting["input"], fitting["options"], len(fitting["results"])) == ({}, {"seed": 1}, 1)
-    assert show_task_briefly(small, now=NOW, truncated=True) == {**show_task(small, now=NOW), "truncated": True}
+    assert show_task_briefly(small, now=NOW, truncated=True) == {
+        **show_task(small, now=NOW),
+        "truncated": True,
+        "url": f"/v1/tasks/{small.id}",
+    }
     schema = {**DOCUMENT["components"]["schemas"]["Task"], "components": DOCUMENT["components"]}
     assert jsonschema_rs.Draft202012Validator(schema).is_valid(shown)
 

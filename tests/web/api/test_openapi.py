@@ -129,7 +129,7 @@ async def test_the_message_to_a_client_is_as_promised(world: World, bulk: dict[s
     task = await world.submit(options=bulk)
     await world.until(JOB_SECONDS * 2)
     [message] = await world.messages(task)
-    assert orjson.loads(message.body).get("truncated", False) == bool(bulk)
+    assert orjson.loads(message.body)["data"].get("truncated", False) == bool(bulk)
     [hook] = DOCUMENT["webhooks"].values()
     schema = hook["post"]["requestBody"]["content"]["application/json"]["schema"]
     validator = jsonschema_rs.Draft202012Validator(
