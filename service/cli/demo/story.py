@@ -96,9 +96,7 @@ SCENES: Final[tuple[Scene, ...]] = (
         served_by="runwayml",
     ),
     Scene(name="failing", title="job fails", words="[fail]", state=State.FAILED, code="provider_error"),
-    Scene(
-        name="moderated", title="content is rejected", words="[moderate]", state=State.FAILED, code="content_policy"
-    ),
+    Scene(name="moderated", title="content is rejected", words="[moderate]", state=State.FAILED, code="content_policy"),
     Scene(
         name="ghost",
         title="task_not_exist at first, no callback",
