@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 import uvicorn
 from starlette.types import ASGIApp
 
-from service.app import NoKey, Role, WrongSchema, application, at_work, callback_application, opened, refuse_strangers
+from service.app import NoKey, Role, WrongSchema, application, at_work, callback_application, opened, require_key
 from service.cli import exits
 from service.cli.installation import give_up, shown_database
 from service.flows.context import Context
@@ -85,7 +85,7 @@ async def _serve(
 ) -> None:
     async with opened(settings) as context:
         if role != "worker":
-            await refuse_strangers(context)
+            await require_key(context)
         doors = [(_server(application(context, role), context.signals, settings.keep_alive), listener)]
         if callback_listener is not None:
             server = _server(callback_application(context), context.signals, settings.keep_alive)

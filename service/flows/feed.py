@@ -37,7 +37,7 @@ async def of_client(context: Context, client: str, *, after: int, most: int, typ
     """Read a page of a client's feed."""
     async with context.database.reading() as connection:
         until = await feed_store.horizon(connection)
-        found = await feed_store.to_client(connection, client, after=after, most=most, types=types)
+        found = await feed_store.of_client(connection, client, after=after, most=most, types=types)
     items = [each for each in found if each.id <= until]
     full = len(items) == most
     return Page(

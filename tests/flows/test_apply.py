@@ -281,7 +281,7 @@ async def test_who_waits_for_an_upstream_that_is_removed_goes_to_the_next(databa
         world.context = dataclasses.replace(context, upstreams=without)
         async with context.database.writing() as connection:  # as a starting process does
             known = [each.key for each in world.context.waits]
-            await queue.leave_unknown_lines(connection, known, now=world.clock())
+            await queue.release_unknown_waits(connection, known, now=world.clock())
         await world.until(300)
         assert {(await world.task(task)).state for task in waits} == {State.SUCCEEDED}
         assert three.jobs == [1, 2, 0]

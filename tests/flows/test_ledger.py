@@ -204,7 +204,7 @@ async def test_it_only_reads(database_url: str) -> None:
 
 async def _write_after_only_read(database: Database) -> None:
     async with database.reading() as connection:
-        await ledger.only_read(connection)
+        await ledger.make_read_only(connection)
         await connection.exec_driver_sql("DELETE FROM tasks")
 
 

@@ -17,6 +17,7 @@ from service.store.database import AlreadyRunning, Database
 from service.store.migrate import _config, migrate, newest, revision
 from service.store.tables import metadata
 from tests.support.values import opened as database_at
+from tests.support.waiting import LIMIT
 from tests.support.world import settings_for
 
 
@@ -139,7 +140,7 @@ async def test_a_second_process_on_the_same_sqlite_is_refused_with_a_way_out(sql
             stdout=pipe,
             stderr=pipe,
         )
-        _, complaint = await asyncio.wait_for(second.communicate(), 20)
+        _, complaint = await asyncio.wait_for(second.communicate(), LIMIT)
         assert second.returncode == 69
         said = complaint.decode()
         assert str(tmp_path / "dovecote.db") in said

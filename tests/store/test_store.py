@@ -20,6 +20,7 @@ from service.store.webhooks import attempts as attempt_store
 from service.store.webhooks import endpoints
 from service.store.webhooks import messages as message_store
 from tests.support.values import NOW, a_callback, a_message, a_submission, a_task, keep, later, new_id, opened
+from tests.support.waiting import LIMIT
 
 
 @pytest.fixture
@@ -250,7 +251,7 @@ async def test_a_claim_does_not_wait_for_rows_that_another_holds(postgresql_url:
         await keep(database, *(a_task() for _ in range(10)))
         async with database.writing() as connection:
             mine = await queue.claim_tasks(connection, "submit", now=NOW, until=later(60), most=6)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(LIMIT):
                 theirs = await claim(other, 0)
         assert (len(mine), len(theirs)) == (6, 4)
         assert not {task.id for task in mine} & {task.id for task in theirs}
@@ -298,10 +299,10 @@ async def take(connection: Any, table: str, seconds: float) -> Any:
 async def settle(connection: Any, table: str, row: UUID, *, attempt: int) -> None:
     which = {"of_row": row, "of_attempt": attempt, "due_at": None}
     if table == "callbacks":
-        await queue.settle_inbox(connection, [{**which, "decision": "applied", "detail": None, "decided_at": NOW}])
+        await queue.settle_callbacks(connection, [{**which, "decision": "applied", "detail": None, "decided_at": NOW}])
     else:
         done = {"state": "delivered", "delivered_at": NOW, "last_status": 200, "last_error": None}
-        await queue.settle_outbox(connection, [{**which, **done}])
+        await queue.settle_messages(connection, [{**which, **done}])
 
 
 async def undecided(connection: Any, table: str) -> int:

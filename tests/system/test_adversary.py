@@ -42,6 +42,7 @@ from tests.conftest import run_sql
 from tests.support.breakage import ANSWER, HEAD, Server
 from tests.support.breakage import answering as answering_at_once
 from tests.support.values import NOW, a_callback, a_submission, a_task, keep, opened
+from tests.support.waiting import LIMIT
 from tests.support.world import World, settings_for
 
 Answer = Callable[[httpx.Request], Awaitable[httpx.Response]]
@@ -224,7 +225,7 @@ async def test_the_id_of_a_paid_job_outlives_an_exhausted_pool(world: World) -> 
             await lent.enter_async_context(database.writer.connect())
         settling = asyncio.create_task(settle_surely(world.context, CancelRequested(task_id=task.id, at=world.clock())))
         await asyncio.sleep(0.2)
-    await asyncio.wait_for(settling, 5)
+    await asyncio.wait_for(settling, LIMIT)
 
 
 async def test_the_id_of_a_paid_job_outlives_a_failover(postgresql_url: str, postgresql: Callable[[str], str]) -> None:
@@ -251,7 +252,7 @@ async def test_the_id_of_a_paid_job_outlives_a_failover(postgresql_url: str, pos
         finally:
             await run_sql(postgresql("postgres"), read_only + "off")
         await world.context.database.writer.dispose()
-        await pool.finish(within=5)
+        await pool.finish(within=LIMIT)
         assert (await world.task(task)).external_id == "job-7"
 
 
@@ -320,7 +321,7 @@ async def test_a_callback_that_comes_again_is_looked_at_again_if_it_was_not_take
         async with database.writing() as connection:
             await callback_store.receive(connection, [callback])
             settled = {"decision": decision, "detail": None, "decided_at": NOW, "due_at": None}
-            await queue.settle_inbox(connection, [{"of_row": callback.id, "of_attempt": 0, **settled}])
+            await queue.settle_callbacks(connection, [{"of_row": callback.id, "of_attempt": 0, **settled}])
         async with database.writing() as connection:
             await callback_store.receive(connection, [callback])
         async with database.reading() as connection:
@@ -428,7 +429,7 @@ async def test_an_upstream_that_stops_reading_is_given_up(monkeypatch: pytest.Mo
         sending = asyncio.create_task(
             send(http.purchases, "POST", server.url, headers={}, content=picture, read_timeout=0.1)
         )
-        ended, _ = await asyncio.wait({sending}, timeout=1.0)
+        ended, _ = await asyncio.wait({sending}, timeout=LIMIT)
         let_go.set()
         sending.cancel()
         await asyncio.gather(sending, return_exceptions=True)
@@ -462,7 +463,7 @@ async def test_an_upstream_that_hangs_does_not_stop_the_others(database_url: str
             await asyncio.sleep(0.1)
         reached = len(well.bought)
         hanging.set()
-        await begun.finish(within=5)
+        await begun.finish(within=LIMIT)
         assert reached == 1
 
 
@@ -592,7 +593,7 @@ async def test_names_that_never_resolve_do_not_stop_purchases(monkeypatch: pytes
 
     def silent(host: Any, *rest: Any, **more: Any) -> Any:
         if "silent" in str(host):
-            let_go.wait(3)
+            let_go.wait(LIMIT)
         return resolve(host, *rest, **more)
 
     monkeypatch.setattr(socket, "getaddrinfo", silent)
@@ -600,12 +601,12 @@ async def test_names_that_never_resolve_do_not_stop_purchases(monkeypatch: pytes
     async with Server.running(answering_at_once(HEAD, ANSWER)) as server:
         hosts = [f"http://silent{number}.invalid/" for number in range(40)]
         messages = [
-            asyncio.create_task(send(http.messages, "POST", host, headers={}, read_timeout=1)) for host in hosts
+            asyncio.create_task(send(http.messages, "POST", host, headers={}, read_timeout=LIMIT)) for host in hosts
         ]
         await asyncio.sleep(0.05)
         url = server.url.replace("127.0.0.1", "localhost")
-        buying = asyncio.create_task(send(http.purchases, "POST", url, headers={}, content=b"{}", read_timeout=1))
-        bought, _ = await asyncio.wait({buying}, timeout=0.5)
+        buying = asyncio.create_task(send(http.purchases, "POST", url, headers={}, content=b"{}", read_timeout=LIMIT))
+        bought, _ = await asyncio.wait({buying}, timeout=LIMIT / 2)
         let_go.set()
         await asyncio.gather(buying, *messages, return_exceptions=True)
     await http.close()
@@ -737,7 +738,7 @@ async def test_an_upstream_that_hangs_does_not_stop_the_polls_of_others(database
             await asyncio.sleep(0.1)
         reached = len(asked)
         hanging.set()
-        await looks.finish(within=5)
+        await looks.finish(within=LIMIT)
         assert reached == 1
 
 

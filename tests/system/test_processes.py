@@ -11,11 +11,12 @@ import pytest
 from service.cli import exits
 from service.cli.practice import SANDBOX_KEY
 from service.cli.processes import LOOPBACK, Served, Troupe, free_ports
-from service.flows.signals_catchup import LOOK_AGAIN
+from service.flows.signals_catchup import INTERVAL
 from service.sandbox import Receiver, Sandbox, running
 from service.store.migrate import _LOCK
 from tests.support.breakage import ANSWER, HEAD, Server, request_of
-from tests.support.processes import PATIENCE, client_of, dovecote, run, started, submit, task_in, until
+from tests.support.processes import client_of, dovecote, run, started, submit, task_in, until
+from tests.support.waiting import LIMIT
 from tests.support.world import JOB_SECONDS, WEBHOOK_SECRET, Clock
 
 pytestmark = pytest.mark.xdist_group("demo")
@@ -41,9 +42,9 @@ async def test_two_roles_on_one_database_bring_a_task_home_and_wake_who_waits_fo
                     return len(receiver.received) == len(waits)
 
                 await until(told)
-    # Who waits is woken by a look of its process every LOOK_AGAIN seconds: what is quicker each time was woken from abroad.
+    # Who waits is woken by a look of its process every INTERVAL seconds: what is quicker each time was woken from abroad.
     # The median of three, since a busy machine may be slow once.
-    assert sorted(waits)[1] < LOOK_AGAIN / 2
+    assert sorted(waits)[1] < INTERVAL / 2
     assert sandbox.ledger.paid() == 1 + len(waits)
     assert {(each.state, each.verified) for each in receiver.received} == {("succeeded", True)}
 
@@ -89,7 +90,7 @@ async def test_a_purchase_under_way_ends_in_order_before_the_process_does(databa
         served = dovecote(tmp_path, database_url, upstream.url)
         with Troupe() as troupe:
             await started(troupe, served)
-            async with client_of(served) as client, asyncio.timeout(PATIENCE):
+            async with client_of(served) as client, asyncio.timeout(LIMIT):
                 task_id = await submit(client)
                 await came.wait()
             assert served.process is not None
@@ -99,7 +100,7 @@ async def test_a_purchase_under_way_ends_in_order_before_the_process_does(databa
                 await asyncio.wait_for(hung_up.wait(), 0.3)
             assert served.alive
             answer.set()
-            assert await asyncio.to_thread(served.process.wait, PATIENCE) == 0
+            assert await asyncio.to_thread(served.process.wait, LIMIT) == 0
             await started(troupe, served)
             async with client_of(served) as client:
                 task = await task_in(client, task_id, "submitted")

@@ -26,6 +26,7 @@ from service.web.api import tasks as tasks_module
 from tests.support.clients import BOB, a_key
 from tests.support.serving import served
 from tests.support.values import a_task
+from tests.support.waiting import LIMIT
 from tests.support.world import JOB_SECONDS, WEBHOOK_SECRET, Hasty, World
 
 PROVIDER_KEY, CALLBACK_SECRET = "sandbox-key", "callback-secret-of-the-tests"
@@ -121,7 +122,7 @@ async def assert_nothing_told(world: World, log: Heard, *, by: int = 1) -> None:
 async def everything_for(world: World, key: str, ids: list[str]) -> str:
     """Ask every door, with every id, and give all that was said."""
     said = []
-    hasty = Hasty(world.client._transport.app, patience=0.02)  # type: ignore[attr-defined]
+    hasty = Hasty(world.client._transport.app)  # type: ignore[attr-defined]
     async with httpx.AsyncClient(transport=hasty, base_url="http://localhost") as client:
         for endpoint in ENDPOINTS:
             for each in ids if "{id}" in endpoint.path else ids[:1]:
@@ -254,7 +255,7 @@ async def test_the_web_server_tells_nothing_either(marked: World, log: Heard, mo
         ):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.write(raw.encode())
-            assert b" 400 " in await asyncio.wait_for(reader.readline(), 5)
+            assert b" 400 " in await asyncio.wait_for(reader.readline(), LIMIT)
             writer.close()
             with contextlib.suppress(ConnectionError):
                 await writer.wait_closed()

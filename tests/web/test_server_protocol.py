@@ -17,9 +17,9 @@ from service.flows.signals import Signals
 from service.web import request_body, server_protocol
 from tests.support.provider_callbacks import callback_body, submitted_task
 from tests.support.serving import served
+from tests.support.waiting import LIMIT
 from tests.support.world import World
 
-PATIENCE = 5.0
 SHORT = 0.15
 """What seconds are made of here."""
 
@@ -74,7 +74,7 @@ class Line:
         """Read until the other side hangs up, or breaks off because we went on sending."""
         said = bytearray()
         with contextlib.suppress(ConnectionError):
-            while piece := await asyncio.wait_for(self.reader.read(65536), PATIENCE):
+            while piece := await asyncio.wait_for(self.reader.read(65536), LIMIT):
                 said += piece
         return bytes(said)
 
@@ -89,7 +89,7 @@ async def until_let_go(line: Line, *pieces: bytes) -> bytes:
     said = await line.rest()
     dripping.cancel()
     await asyncio.gather(dripping, return_exceptions=True)
-    assert line.held < PATIENCE
+    assert line.held < LIMIT
     return said
 
 
@@ -116,7 +116,7 @@ async def test_a_head_has_to_end(port: int, pieces: tuple[bytes, ...], answer: b
 
 @pytest.mark.parametrize("endless", [b"X: " + b"y" * 8000 + b"\r\n", b"y" * 8000], ids=["headers", "one header"])
 async def test_a_head_has_to_be_small(port: int, monkeypatch: pytest.MonkeyPatch, endless: bytes) -> None:
-    monkeypatch.setattr(server_protocol, "HEAD_TIMEOUT", PATIENCE)
+    monkeypatch.setattr(server_protocol, "HEAD_TIMEOUT", LIMIT)
     async with Line.to(port) as line:
         line.writer.write(HEAD + b"X-Long: ")
         said = await until_let_go(line, endless)
@@ -125,14 +125,14 @@ async def test_a_head_has_to_be_small(port: int, monkeypatch: pytest.MonkeyPatch
 
 async def test_what_is_no_body_has_to_be_small_within_one_too(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Extensions of chunks and trailers grow beside the body, which alone is counted where it is read."""
-    monkeypatch.setattr(request_body, "MAX_PAUSE", PATIENCE)
+    monkeypatch.setattr(request_body, "MAX_PAUSE", LIMIT)
     for endless in (b"1;" + b"x" * 9000 + b"\r\na\r\n", b"0\r\n" + b"X: " + b"y" * 9000 + b"\r\n"):
         async with Line.to(port) as line:
             line.writer.write(HEAD + b"Transfer-Encoding: chunked\r\n\r\n")
             dripping = asyncio.create_task(line.drip(endless, endless[3:], every=0.001))
             await line.rest()
             dripping.cancel()
-            assert line.held < PATIENCE / 2
+            assert line.held < LIMIT / 2
 
 
 async def test_a_body_has_to_come(port: int) -> None:
@@ -190,7 +190,7 @@ async def test_an_answer_has_to_be_read(world: World, monkeypatch: pytest.Monkey
     async with served(endless) as port, Line.to(port) as line:
         line.writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         line.reader._transport.pause_reading()  # type: ignore[attr-defined]
-        await asyncio.wait_for(ended.wait(), PATIENCE)
+        await asyncio.wait_for(ended.wait(), LIMIT)
         line.reader._transport.resume_reading()  # type: ignore[attr-defined]
         said = await line.rest()
     assert len(said) < 1000 << 16
@@ -204,7 +204,7 @@ async def test_who_is_merely_slow_is_served(port: int, monkeypatch: pytest.Monke
         await line._send(HEAD[20:] + b"Content-Length: %d\r\n\r\n" % len(body), SHORT)
         for place in range(0, len(body), 30):
             await line._send(body[place : place + 30], SHORT / 2)
-        head = await asyncio.wait_for(line.reader.readuntil(b"\r\n\r\n"), PATIENCE)
+        head = await asyncio.wait_for(line.reader.readuntil(b"\r\n\r\n"), LIMIT)
         assert head.startswith(b"HTTP/1.1 202 ")
         assert line.held > SHORT * 2
 

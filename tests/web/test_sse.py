@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 from uuid import uuid4
 
+import asyncpg
 import httpx
 import pytest
 from sqlalchemy import event as sql_event
@@ -21,6 +22,7 @@ from service.web.sse import MAX_PAGE, Streams
 from tests.conftest import run_sql
 from tests.support.clients import ALICE, BOB
 from tests.support.reader import Reader
+from tests.support.waiting import LIMIT, until, until_idle
 from tests.support.world import JOB_SECONDS, World
 
 
@@ -47,6 +49,16 @@ async def finished(world: World, count: int = 1) -> list[Task]:
     tasks = [await world.submit(f"dove {number}") for number in range(count)]
     await world.until(JOB_SECONDS * 2)
     return tasks
+
+
+async def until_listening(url: str, count: int) -> None:
+    """Wait until so many connections to a PostgreSQL listen for notifications."""
+    connection = await asyncpg.connect(url)
+    listening = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'LISTEN%' AND datname = current_database()"
+    async with asyncio.timeout(LIMIT):
+        while await connection.fetchval(listening) < count:  # noqa: ASYNC110 - it happens in PostgreSQL
+            await asyncio.sleep(0.01)
+    await connection.close()
 
 
 async def told(world: World, query: str = "limit=100") -> list[dict[str, Any]]:
@@ -77,7 +89,7 @@ async def test_a_task_is_streamed_from_its_beginning_to_its_end(world: World) ->
         assert first["type"] == "task.submitted"
         assert not reader.ended.is_set()
         await world.until(JOB_SECONDS * 2)
-        await asyncio.wait_for(reader.ended.wait(), 5)
+        await asyncio.wait_for(reader.ended.wait(), LIMIT)
     assert plain(reader.events) == plain(await told(world))
     assert reader.events[-1] == (await told(world))[-1]
     assert reader.blocks[0] == {"retry": "1000"}
@@ -90,11 +102,11 @@ async def test_who_comes_back_after_the_end_is_told_not_to(world: World) -> None
     [task] = await finished(world)
     async with task_stream(world, task) as reader:
         events = await reader.have(3)
-        await asyncio.wait_for(reader.ended.wait(), 5)
+        await asyncio.wait_for(reader.ended.wait(), LIMIT)
     async with task_stream(world, task, last_event_id=events[-1]["id"]) as again:
         assert (again.status, again.text) == (204, "")
     async with task_stream(world, task, last_event_id=events[-2]["id"]) as again:
-        await asyncio.wait_for(again.ended.wait(), 5)
+        await asyncio.wait_for(again.ended.wait(), LIMIT)
     assert again.events == events[-1:]
 
 
@@ -103,14 +115,14 @@ async def test_a_late_result_is_told_to_who_comes_back_for_it(world: World) -> N
     await world.work()
     await settle(world.context, Ended(task_id=task.id, state=State.EXPIRED, failure=Failure("provider_timeout")))
     async with task_stream(world, task) as reader:
-        await asyncio.wait_for(reader.ended.wait(), 5)
+        await asyncio.wait_for(reader.ended.wait(), LIMIT)
     assert [each["type"] for each in reader.events] == ["task.submitted", "task.expired"]
     last = reader.events[-1]["id"]
     video = (Result("video", url="https://cdn.example.com/late.mp4"),)
     late = Update(state=State.SUCCEEDED, results=video)
     await settle(world.context, StatusReported(task_id=task.id, source=Source.CALLBACK, update=late))
     async with task_stream(world, task, last_event_id=last) as reader:
-        await asyncio.wait_for(reader.ended.wait(), 5)
+        await asyncio.wait_for(reader.ended.wait(), LIMIT)
     assert [each["type"] for each in reader.events] == ["task.late_result"]
     assert reader.blocks[-1]["data"] == '{"state":"succeeded"}'
 
@@ -170,14 +182,14 @@ async def test_whoever_drops_and_resumes_sees_each_event_once_and_in_order(world
     happening = asyncio.create_task(happen())
     seen: list[dict[str, Any]] = []
     connections = 0
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(LIMIT):
         while not happening.done() or len(seen) < len(await told(world)):
             connections += 1
             after = {"last_event_id": seen[-1]["id"]} if seen else {}
             async with feed(world, "after=0", **after) as reader:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(reader.have(1 + connections % 3), 0.1)
-            seen += reader.events
+            seen += reader.events[: 1 + connections % 3]
     everything = await told(world)
     assert [each["id"] for each in seen] == [each["id"] for each in everything]
     assert len(everything) >= 24
@@ -188,14 +200,14 @@ async def test_two_processes_wake_each_others_streams(postgresql_url: str) -> No
     """Without the look for all that wakes who missed a bell: only LISTEN and NOTIFY can have woken them."""
     async with World.opened(postgresql_url) as here, World.opened(postgresql_url) as there:  # noqa: SIM117 - it is too long
         async with listening(here.context), listening(there.context), feed(there, "after=0") as reader:
-            await asyncio.sleep(0.3)  # both listen by now
+            await until_listening(postgresql_url, 2)
             task = await here.submit()
             async with task_stream(there, task) as single:
                 here.clock.forward(1)
                 await here.until(JOB_SECONDS * 2)
                 events = await told(here)
                 assert plain(await reader.have(len(events))) == plain(events)
-                await asyncio.wait_for(single.ended.wait(), 5)
+                await asyncio.wait_for(single.ended.wait(), LIMIT)
             assert plain(single.events) == plain(events)
 
 
@@ -204,7 +216,7 @@ async def test_whoever_waits_is_woken_when_the_line_to_the_others_is_up_again(po
     async with World.opened(postgresql_url) as world:
         with world.context.signals.watching("anything") as woken:
             async with listening(world.context):
-                await asyncio.wait_for(woken.wait(), 5)
+                await asyncio.wait_for(woken.wait(), LIMIT)
                 woken.clear()
                 await run_sql(
                     postgresql_url,
@@ -212,7 +224,7 @@ async def test_whoever_waits_is_woken_when_the_line_to_the_others_is_up_again(po
                     "WHERE query LIKE 'LISTEN%' AND datname = current_database()",
                 )
                 world.context.signals.wake("poll")  # it is noticed when something is to be told
-                await asyncio.wait_for(woken.wait(), 5)
+                await asyncio.wait_for(woken.wait(), LIMIT)
 
 
 async def test_a_client_streams_its_own_only(database_url: str) -> None:
@@ -247,7 +259,8 @@ async def test_a_slow_reader_is_read_for_no_faster_than_it_reads(world: World) -
     async with feed(world, "after=0") as reader:
         await reader.until(lambda: reader.blocks)
         reader.reads.clear()
-        await asyncio.sleep(0.1)
+        await until(lambda: reader.waiting)
+        await until_idle(world.context.database)
         asked = len(statements)
         for _ in range(20):
             world.context.signals.notify_all()
@@ -263,7 +276,7 @@ async def test_an_idle_stream_asks_the_database_nothing_and_shows_that_it_lives(
 ) -> None:
     app_of(world).app.state.streams = Streams(world.context)  # type: ignore[attr-defined]
     async with feed(world) as reader, feed(world) as other:
-        await asyncio.sleep(0.05)
+        await until_idle(world.context.database)
         statements: list[str] = []
         sql_event.listen(
             world.context.database.reader.sync_engine,
@@ -281,8 +294,8 @@ async def test_an_idle_stream_asks_the_database_nothing_and_shows_that_it_lives(
     assert not world.context.signals.watched
 
 
-async def test_a_stream_outlives_a_database_that_is_away(world: World, quick_heart: None) -> None:
-    app_of(world).app.state.streams = Streams(world.context)  # type: ignore[attr-defined]
+async def test_a_stream_outlives_a_database_that_is_away(world: World) -> None:
+    app_of(world).app.state.streams = streams = Streams(world.context, heartbeat=3600)  # type: ignore[attr-defined]
     reading = world.context.database.reading
     async with feed(world) as reader:
         await reader.until(lambda: reader.blocks)
@@ -298,13 +311,17 @@ async def test_a_stream_outlives_a_database_that_is_away(world: World, quick_hea
 
         world.context.database.reading = away  # type: ignore[method-assign,assignment]
         world.context.signals.changed(uuid4(), "default")
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(LIMIT):
             await refused.wait()
         world.context.database.reading = reading  # type: ignore[method-assign]
         signals, world.context.signals.changed = world.context.signals.changed, lambda *_: None  # type: ignore[method-assign]
         await world.submit()
         await world.work()
-        assert (await reader.have(1))[0]["type"] == "task.submitted"  # the heartbeat has looked again
+        await until_idle(world.context.database)
+        assert reader.events == []
+        for stream in (stream for group in streams._groups for stream in group):
+            stream.beat()
+        assert (await reader.have(1))[0]["type"] == "task.submitted"  # a heartbeat after a failure reads again
         world.context.signals.changed = signals  # type: ignore[method-assign]
 
 
@@ -323,7 +340,7 @@ async def test_there_are_no_more_streams_than_may_be(database_url: str) -> None:
 async def test_streams_end_with_the_process_and_none_begins(world: World) -> None:
     async with feed(world) as reader, feed(world) as other:
         world.context.signals.close()
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(LIMIT):
             await reader.ended.wait()
             await other.ended.wait()
         assert "event: end" not in reader.text  # so that the client comes back, to the next process
@@ -331,7 +348,7 @@ async def test_streams_end_with_the_process_and_none_begins(world: World) -> Non
 
 
 async def test_the_head_of_a_stream_is_no_stream(world: World) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(LIMIT):
         answer = await world.client.head("/v1/events/stream")
     assert (answer.status_code, answer.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
     assert streams_of(world).open == 0

@@ -110,7 +110,7 @@ async def _may_be_anothers(connection: AsyncConnection, found: ListedJob, submis
     """Whether a job may belong to another submission whose answer was lost or is on its way."""
     at = dt.datetime.fromtimestamp(found.created_at, dt.UTC)
     span = {"since": at - MAX_FLIGHT, "until": at + CLOCK_TOLERANCE}
-    others = await submissions.at_large(connection, submission, **span, most=MAX_OTHERS)
+    others = await submissions.without_known_job(connection, submission, **span, most=MAX_OTHERS)
     if len(others) == MAX_OTHERS:
         return True
     for task_id in others:

@@ -118,7 +118,7 @@ def _health(claimed: Claimed, attempt: Attempt) -> Health | None:
 
 async def settle(context: Context, connection: AsyncConnection, settled: Sequence[Settlement]) -> list[str | None]:
     """Write settlements. Return for each the reason for which its endpoint was disabled by it, or None."""
-    await queue.settle_outbox(connection, sorted((each.row for each in settled), key=lambda row: row["of_row"]))
+    await queue.settle_messages(connection, sorted((each.row for each in settled), key=lambda row: row["of_row"]))
     await attempt_store.record(connection, [each.delivery for each in settled if each.delivery is not None])
     now = context.now()
     disabled = await endpoints.record_health(

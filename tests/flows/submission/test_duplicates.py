@@ -14,6 +14,7 @@ from service.sandbox import Faults
 from tests.support.crashes import LONGEST_LEASE
 from tests.support.routes import Route, three_upstreams
 from tests.support.stage import Moody
+from tests.support.waiting import LIMIT
 from tests.support.world import JOB_SECONDS
 
 TASK_REQUEST: dict[str, Any] = {"operation": "text_to_video", "callback_url": None}
@@ -124,7 +125,7 @@ async def test_what_is_known_of_an_extra_job_only_grows(database_url: str) -> No
 async def test_what_the_client_wants_cancelled_is_neither_bought_again_nor_looked_at_for_ever(
     database_url: str, *, cancelled: bool
 ) -> None:
-    async with three_upstreams(database_url, DOVECOTE_ROUTES__RUNWAY="elkapi") as three, asyncio.timeout(30):
+    async with three_upstreams(database_url, DOVECOTE_ROUTES__RUNWAY="elkapi") as three, asyncio.timeout(LIMIT):
         three.elk.faults = Faults.named(["cut", "drop"])
         task = await three.world.submit(**TASK_REQUEST, on_uncertain="resubmit_once", deadline=400)
         await three.world.work()

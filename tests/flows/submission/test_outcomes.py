@@ -39,11 +39,11 @@ from tests.support.breakage import (
     read_nothing,
     request_of,
 )
+from tests.support.waiting import LIMIT
 from tests.support.world import World
 
 SOON = 0.15
 """Seconds until silence counts, where a server is silent."""
-PATIENCE = 5.0
 LARGE = 12_000_000
 """Bytes that the buffers of a connection do not hold."""
 
@@ -53,11 +53,11 @@ class Impatient(httpx.AsyncBaseTransport):
 
     def __init__(self, *, soon: bool, reuse: bool = False) -> None:
         self._real = AiohttpTransport(reuse=reuse)
-        self._patience = SOON if soon else PATIENCE
+        self._limit = SOON if soon else LIMIT
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        names = ("connect", "write", "read") if self._patience is SOON else ("read",)
-        request.extensions["timeout"] = {**request.extensions["timeout"], **dict.fromkeys(names, self._patience)}
+        names = ("connect", "write", "read") if self._limit is SOON else ("read",)
+        request.extensions["timeout"] = {**request.extensions["timeout"], **dict.fromkeys(names, self._limit)}
         return await self._real.handle_async_request(request)
 
     async def aclose(self) -> None:
@@ -68,7 +68,7 @@ class Impatient(httpx.AsyncBaseTransport):
 async def real_network(world: World, *, soon: bool) -> AsyncIterator[None]:
     """Let a world's requests leave by real connections."""
     clients = [
-        httpx.AsyncClient(transport=Impatient(soon=soon, reuse=reuse), trust_env=False, timeout=PATIENCE)
+        httpx.AsyncClient(transport=Impatient(soon=soon, reuse=reuse), trust_env=False, timeout=LIMIT)
         for reuse in (False, True)
     ]
     pretended = world.context.http

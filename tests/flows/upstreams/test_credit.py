@@ -20,6 +20,7 @@ from service.http.ssrf.policy import Rules
 from service.sandbox.account import QUERY_KEY
 from service.worker import working
 from tests.support.breakage import Server, answering, close_at_once, nowhere, request_of, reset
+from tests.support.waiting import LIMIT
 from tests.support.world import World, settings_for
 
 QUOTA = "GET /user/quota"
@@ -145,7 +146,7 @@ async def test_what_was_known_stays_while_nobody_answers(database_url: str, capl
 
 
 async def test_the_worker_asks_when_it_starts_and_waits_for_nobody(database_url: str) -> None:
-    async with world_with(database_url, **GATEWAY) as world, working(world.context), asyncio.timeout(10):
+    async with world_with(database_url, **GATEWAY) as world, working(world.context), asyncio.timeout(LIMIT):
         while world.sandbox.ledger.requests[QUOTA] == 0:  # noqa: ASYNC110 - the sandbox tells no event
             await asyncio.sleep(0.01)
         while (await shown(world))["elkapi"] is None:  # noqa: ASYNC110

@@ -22,6 +22,7 @@ from service.store import feed as feed_store
 from service.store.database import Database
 from tests.support.contract import DOCUMENT
 from tests.support.values import NOW, a_task, keep, opened
+from tests.support.waiting import LIMIT, until_idle
 from tests.support.world import JOB_SECONDS, TASK_REQUEST, World
 
 LARGE = {"prompt": "a dove", "image": "data:image/png;base64," + "A" * (2 * feed_store.MAX_FIELD)}
@@ -70,7 +71,7 @@ async def test_nothing_appears_behind_a_reader_although_a_later_number_is_commit
         async def seen(after: int) -> feed_flow.Page:
             async with database.reading() as connection:
                 until = await feed_store.horizon(connection)
-                found = await feed_store.to_client(connection, "default", after=after, most=10)
+                found = await feed_store.of_client(connection, "default", after=after, most=10)
             return feed_flow.Page(items=[each for each in found if each.id <= until], next=until)
 
         async with database.writing() as first:
@@ -80,7 +81,7 @@ async def test_nothing_appears_behind_a_reader_although_a_later_number_is_commit
             early = await seen(0)
             assert early.items == []  # the second is committed, and must wait for the first
             async with database.reading() as connection:
-                [committed] = await feed_store.to_client(connection, "default", after=0, most=10)
+                [committed] = await feed_store.of_client(connection, "default", after=0, most=10)
             assert committed.task.id == quick.id
             assert early.next < committed.id
         late = await seen(early.next)
@@ -98,7 +99,7 @@ async def test_what_is_rolled_back_holds_nobody_back(database: Database) -> None
         await event_store.record(connection, [told(task, 2)])
     async with database.reading() as connection:
         until = await feed_store.horizon(connection)
-        [found] = await feed_store.to_client(connection, "default", after=0, most=10)
+        [found] = await feed_store.of_client(connection, "default", after=0, most=10)
     assert found.id == until
 
 
@@ -126,7 +127,7 @@ async def test_readers_see_each_event_once_and_in_order_while_several_write(data
             last = not writing
             async with database.reading() as connection:
                 until = await feed_store.horizon(connection)
-                rows = await feed_store.to_client(connection, "default", after=after, most=1000)
+                rows = await feed_store.of_client(connection, "default", after=after, most=1000)
             found += [(each.id, str(each.task.id), each.sequence) for each in rows if each.id <= until]
             after = max(after, until)
             if last:
@@ -202,7 +203,7 @@ async def test_large_fields_are_not_read_for_the_feed(database: Database) -> Non
         await event_store.record(connection, [told(task, 2)])
     async with database.reading() as connection:
         [[of_client], [of_task]] = [
-            await feed_store.to_client(connection, "default", after=0, most=1),
+            await feed_store.of_client(connection, "default", after=0, most=1),
             await feed_store.of_task(connection, task.id, after=0, most=1),
         ]
     assert of_client == of_task
@@ -256,32 +257,32 @@ async def test_the_largest_cursor_is_one(api: httpx.AsyncClient) -> None:
 
 
 async def waiting_at(world: World, topic: Any, count: int = 1) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(LIMIT):
         while len(world.context.signals._watchers.get(topic, ())) < count:  # noqa: ASYNC110 - they tell nobody
             await asyncio.sleep(0.005)
 
 
 async def test_a_long_poll_is_answered_by_the_first_event(world: World, api: httpx.AsyncClient) -> None:
-    started = asyncio.get_running_loop().time()
     asked = asyncio.create_task(api.get("/v1/events", params={"wait": 30, "type": "task.succeeded"}))
     await waiting_at(world, feed_of("default"))
     await world.submit()
     await world.until(JOB_SECONDS * 2)
-    page = (await asked).json()
+    async with asyncio.timeout(LIMIT / 3):  # the long poll itself would end later, with an empty answer
+        page = (await asked).json()
     assert [event["type"] for event in page["events"]] == ["task.succeeded"]
-    assert asyncio.get_running_loop().time() - started < 10
 
 
 async def test_a_long_poll_in_vain_ends_in_time(api: httpx.AsyncClient) -> None:
     started = asyncio.get_running_loop().time()
-    assert (await api.get("/v1/events", params={"wait": 1})).json()["events"] == []
-    assert 0.9 < asyncio.get_running_loop().time() - started < 5
+    async with asyncio.timeout(LIMIT):
+        assert (await api.get("/v1/events", params={"wait": 1})).json()["events"] == []
+    assert asyncio.get_running_loop().time() - started > 0.9
 
 
 async def test_whoever_missed_a_bell_is_woken_by_the_look_for_all(world: World, api: httpx.AsyncClient) -> None:
     task = await world.submit()
     await world.work()
-    seen = await signals_catchup.look(world.context, None)
+    seen = await signals_catchup.catch_up(world.context, None)
     signals = world.context.signals
     asks = [
         asyncio.create_task(api.get(f"/v1/tasks/{task.id}", params={"wait": 30})),
@@ -293,20 +294,20 @@ async def test_whoever_missed_a_bell_is_woken_by_the_look_for_all(world: World, 
     await world.until(JOB_SECONDS * 2)
     await asyncio.sleep(0.05)
     assert not any(ask.done() for ask in asks)
-    assert await signals_catchup.look(world.context, seen) > seen
-    async with asyncio.timeout(5):
+    assert await signals_catchup.catch_up(world.context, seen) > seen
+    async with asyncio.timeout(LIMIT):
         single, page = [(await ask).json() for ask in asks]
     assert single["state"] == "succeeded"
     assert page["events"][0]["data"]["state"] == "succeeded"
 
 
 async def test_of_too_much_news_everybody_is_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = await signals_catchup.look(world.context, None)
+    seen = await signals_catchup.catch_up(world.context, None)
     await world.submit()
     await world.until(JOB_SECONDS * 2)
-    monkeypatch.setattr(signals_catchup, "MOST", 1)
+    monkeypatch.setattr(signals_catchup, "MAX_CHANGES", 1)
     with world.context.signals.watching("anything") as told_of:
-        await signals_catchup.look(world.context, seen)
+        await signals_catchup.catch_up(world.context, seen)
         assert told_of.is_set()
 
 
@@ -316,9 +317,9 @@ async def test_many_who_wait_do_not_ask_the_database_while_nothing_happens(
     from sqlalchemy import event
 
     task = await world.submit()
-    asks = [asyncio.create_task(api.get(f"/v1/tasks/{task.id}", params={"wait": 3})) for _ in range(100)]
+    asks = [asyncio.create_task(api.get(f"/v1/tasks/{task.id}", params={"wait": 50})) for _ in range(100)]
     await waiting_at(world, task.id, count=100)
-    await asyncio.sleep(0.2)
+    await until_idle(world.context.database)
     statements: list[str] = []
     event.listen(
         world.context.database.reader.sync_engine, "before_cursor_execute", lambda *given: statements.append(given[2])
@@ -339,5 +340,5 @@ async def test_all_who_wait_are_let_go_at_the_end(world: World, api: httpx.Async
     for topic in (task.id, feed_of("default")):
         await waiting_at(world, topic)
     world.context.signals.close()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(LIMIT):
         assert [answer.status_code for answer in await asyncio.gather(*asks)] == [200, 200]

@@ -21,12 +21,13 @@ from service.web.api import ENDPOINTS
 from service.web.api.openapi import document
 from service.web.api.route import ApiRequest, Endpoint, ResponseSpec, json_response
 from tests.support.clients import ALICE, BOB, MARK, submit_as_alice
+from tests.support.waiting import LIMIT, until
 from tests.support.world import JOB_SECONDS, TASK_REQUEST, World
 
 DOCUMENT = document()
 WITH_IDS = [endpoint for endpoint in ENDPOINTS if "{" in endpoint.path]
-PATIENCE = 0.2
-"""Seconds for an answer that does not end by itself: a stream of events."""
+STREAM_SECONDS = 0.2
+"""Seconds for which a stream is read after it has begun: it does not end by itself."""
 
 
 @pytest.fixture
@@ -80,7 +81,11 @@ async def ask(world: World, key: str, method: str, path: str, body: Any = None) 
         "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
     }
     asking = asyncio.create_task(application_of(world)(scope, receive, send))
-    await asyncio.wait({asking}, timeout=PATIENCE if path.endswith("/stream") else 10)
+    if path.endswith("/stream"):
+        await until(lambda: asking.done() or status)
+        await asyncio.wait({asking}, timeout=STREAM_SECONDS)
+    else:
+        await asyncio.wait({asking}, timeout=LIMIT)
     asking.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await asking

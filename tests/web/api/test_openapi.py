@@ -20,6 +20,7 @@ from service.web.api.openapi import document
 from service.web.docs import render
 from service.web.problems import TITLES
 from tests.support.contract import CONTRACT, DOCUMENT
+from tests.support.waiting import until
 from tests.support.world import JOB_SECONDS, RECEIVER_URL, TASK_REQUEST, WEBHOOK_SECRET, World
 
 OPERATIONS = [
@@ -93,7 +94,7 @@ async def test_every_success_of_every_operation_is_as_promised(world: World, api
         204,
     }
     stream = asyncio.create_task(api.get("/v1/events/stream"))
-    await asyncio.sleep(0.1)
+    await until(lambda: world.context.signals.watched)
     await messages_and_endpoints(world, api)
     families = (await api.get("/v1/families")).json()["families"]
     assert {family["name"] for family in families} == set(FAMILIES)

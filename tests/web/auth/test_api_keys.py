@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sqlalchemy import event, insert, select
 from sqlalchemy.exc import IntegrityError
 
-from service.app import NoKey, refuse_strangers
+from service.app import NoKey, require_key
 from service.domain.api_key import ApiKey, Scope, allowed, hash_key, looks_like_one, prefix_of, write_key
 from service.store import api_keys as api_keys_module
 from service.store import tables
@@ -159,11 +159,11 @@ async def test_whether_a_key_is_good_is_known_to_the_database_too(
     database: Database, more: dict[str, Any], *, good: bool
 ) -> None:
     async with database.writing() as connection:
-        assert not await api_keys_module.are_there(connection)
-        assert not await api_keys_module.is_one_good(connection, now=NOW)
+        assert not await api_keys_module.any_created(connection)
+        assert not await api_keys_module.any_valid(connection, now=NOW)
         await api_keys_module.add(connection, a_key(**more))
-        assert await api_keys_module.is_one_good(connection, now=NOW) is good
-        assert await api_keys_module.are_there(connection)
+        assert await api_keys_module.any_valid(connection, now=NOW) is good
+        assert await api_keys_module.any_created(connection)
 
 
 @pytest.mark.parametrize("same", ["prefix", "hash"])
@@ -445,19 +445,19 @@ async def test_without_keys_no_foreign_page_may_ask(api: httpx.AsyncClient, orig
 async def test_whoever_can_be_reached_needs_a_key(database_url: str, host: str) -> None:
     async with World.opened(database_url, DOVECOTE_HOST=host) as world:
         with pytest.raises(NoKey, match="anybody could spend your credit"):
-            await refuse_strangers(world.context)
+            await require_key(world.context)
         assert (await world.client.get("/v1/tasks", headers={"Host": "localhost"})).status_code == 401
         key = await give_key(world)
-        await refuse_strangers(world.context)
+        await require_key(world.context)
         assert await status(world, key) == 200
         await revoke(world, key)
         with pytest.raises(NoKey, match=f"host: {host} can be reached by others"):
-            await refuse_strangers(world.context)
+            await require_key(world.context)
 
 
 async def test_loopback_and_keys_of_the_settings_are_enough(world: World, keyed: World) -> None:
-    await refuse_strangers(world.context)
-    await refuse_strangers(keyed.context)
+    await require_key(world.context)
+    await require_key(keyed.context)
 
 
 # ── how often ──────────────────────────────────────────────────────────────────────────────────────────────────────
