@@ -455,8 +455,7 @@ async def test_whoever_can_be_reached_needs_a_key(database_url: str, host: str) 
             await require_key(world.context)
 
 
-async def test_loopback_and_keys_of_the_settings_are_enough(world: World, keyed: World) -> None:
-    await require_key(world.context)
+async def test_keys_of_the_settings_are_enough(keyed: World) -> None:
     await require_key(keyed.context)
 
 
