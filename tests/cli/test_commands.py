@@ -506,7 +506,7 @@ def test_input_is_sent_to_a_task_that_waits_for_it(run: Run) -> None:
 
 def test_messages_show_the_next_attempt(run: Run) -> None:
     (closed,) = free_ports(1)
-    task = submit(run, "nobody listens", "--callback-url", f"http://127.0.0.1:{closed}/hook")
+    task = submit(run, "refused webhook", "--callback-url", f"http://127.0.0.1:{closed}/hook")
 
     def failed_once() -> bool:
         messages = shown(run, "messages", "list", "--task", task)["messages"]

@@ -52,7 +52,7 @@ class AsyncEndpoints:
         return await self._run(webhook_calls.delete_endpoint(self._session, endpoint))
 
     async def rotate_secret(self, endpoint: EndpointOrId) -> Endpoint:
-        """Give an endpoint a new secret, shown this once. For a day the old secret signs as well."""
+        """Rotate the secret of an endpoint. The new one is shown this once; for a day the old one signs as well."""
         return await self._run(webhook_calls.rotate_endpoint_secret(self._session, endpoint))
 
     async def test(self, endpoint: EndpointOrId) -> Message:
