@@ -121,8 +121,9 @@ def _described(kind: str, schema: Mapping[str, Any]) -> str:
         form = {"uri": "URL", "uuid": "id", "date-time": "time"}.get(schema.get("format", ""), "text")
         longer_than_one = {name: value for name, value in schema.items() if (name, value) != ("minLength", 1)}
         return " ".join([form, *_range(longer_than_one, "minLength", "maxLength", unit=" characters")])
-    names = {"integer": "whole number", "boolean": "true or false", "object": "JSON object", "null": "none"}
-    return " ".join([names.get(kind, kind), *_range(schema, "minimum", "maximum")])
+    if kind in {"integer", "number"}:
+        return " ".join(["whole number" if kind == "integer" else kind, *_range(schema, "minimum", "maximum")])
+    return {"boolean": "true or false", "object": "JSON object", "null": "none"}.get(kind, kind)
 
 
 def _range(schema: Mapping[str, Any], low: str, high: str, *, unit: str = "") -> Iterator[str]:
