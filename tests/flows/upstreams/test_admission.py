@@ -2,6 +2,7 @@
 
 import datetime as dt
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -238,7 +239,7 @@ def test_slot_of_a_lost_probe_is_released() -> None:
         name = ELK
 
     class Dialect:
-        key = KEY[1]
+        facts = SimpleNamespace(key=KEY[1])
 
     assert admission.rejection(Elk(), Dialect(), waited_for=None) is None  # type: ignore[arg-type]
     admission.admit(Elk(), Dialect(), client="ada")  # type: ignore[arg-type]
