@@ -82,8 +82,11 @@ def decoded(body: bytes, headers: Mapping[str, str]) -> str:
     """Return a body as text: by its byte order mark or declared charset, else as UTF-8 with replacements."""
     body = unpacked(body, headers)
     detected = json.detect_encoding(body)
-    if detected != "utf-8" or body.startswith(codecs.BOM_UTF8):
-        return body.decode(detected, "replace")
+    marked = body.startswith((codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    if marked or detected != "utf-8":
+        text = body.decode(detected, "replace")
+        if marked or text.lstrip()[:1] in {"{", "[", '"'}:
+            return text
     try:
         return body.decode(_charset(headers) or "utf-8")
     except UnicodeError:

@@ -226,9 +226,19 @@ def refusal_in(reply: Reply, *, creating: bool) -> UpstreamError:
     message = _without_html(said.message, status) if said.message else _excerpt(reply)
     if error is Unreadable:
         return Unreadable(message)
-    code = code or failure_from_text(said.message).code
+    code = code or _code_of(said)
     broken = status in _SERVER
     return error(code, message, retry_after=reply.retry_after, details=_issues(reply.document), broken=broken)
+
+
+def _code_of(said: Complaint) -> str:
+    """Return the code that the message means, or else the machine-readable words beside it."""
+    by_message = failure_from_text(said.message).code
+    if by_message not in {"unknown", "provider_error"}:
+        return by_message
+    words = sorted(said.words - {_SAYS_NO, _NO_OBJECT})
+    by_words = failure_from_text(" ".join(words)).code
+    return by_words if by_words not in {"unknown", "provider_error"} else by_message
 
 
 def _redirect(reply: Reply) -> UpstreamError:

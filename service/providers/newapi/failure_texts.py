@@ -145,6 +145,7 @@ FAILURE_TEXTS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "拦截",
         ),
     ),
+    ("invalid_input", ("invalid & param", "invalid & form", "invalid & link", "参数错误")),
     (
         "insufficient_credit",
         (
@@ -265,6 +266,7 @@ FAILURE_TEXTS: tuple[tuple[str, tuple[str, ...]], ...] = (
         ),
     ),
     ("rate_limited", ("limit & reached", "maximum number of", "达上限")),
+    ("content_policy", ("blocked",)),
 )
 """The first row with a part of the text names the code. Case is ignored, and ``-`` and ``_`` count as spaces.
 

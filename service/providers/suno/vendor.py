@@ -163,6 +163,8 @@ def _converted(data: Record) -> tuple[Result, ...]:
     listed = links(response.get("resultUrls"))
     named = [link(url) for name, url in {**response, **split}.items() if name.endswith(("Url", "_url"))]
     own = [link(data.get(name)) for name in _FILES]
+    if listed:
+        named = []  # frames and covers beside the list
     origins = {link(holder.get(name)) for holder in (response, split) for name in ("originUrl", "origin_url")}
     found = dict.fromkeys(url for url in [*listed, *named, *own] if url is not None and url not in origins)
     return tuple(file_result(url) for url in found)
