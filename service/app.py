@@ -1,4 +1,4 @@
-"""Put a process together: the database, its secrets, the writer, the worker, and the doors."""
+"""Assemble a process: database, secrets, writers, worker and web application."""
 
 import base64
 import contextlib
@@ -14,10 +14,12 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from service.clock import Clock, ClockGuard
 from service.domain.callback_token import Tokens
 from service.flows.context import Context, log, upstreams_of
-from service.flows.signals_catchup import looking_out
+from service.flows.signals_catchup import catching_up
 from service.flows.signals_postgres import listening
+from service.flows.submission.restored import settle_if_restored
 from service.http.client import Http
 from service.http.ssrf.guard import Guard
 from service.settings.model import Settings
@@ -26,6 +28,7 @@ from service.store import api_keys as api_keys_module
 from service.store import queue, secrets
 from service.store.database import Database
 from service.store.migrate import migrate, newest, revision
+from service.store.restoration import Mark
 from service.store.writer import Writers
 from service.web import callbacks, docs, health
 from service.web.api import ENDPOINTS
@@ -34,22 +37,22 @@ from service.web.problems import HANDLERS
 from service.web.request_body import BodyBudget
 from service.web.security_headers import SecurityHeaders
 from service.web.sse import Streams
-from service.worker import working
+from service.worker import Worker, working
 
 Role = Literal["all", "web", "worker"]
 
 
 class WrongSchema(Exception):
-    """The database has another schema than this version needs."""
+    """The schema of the database is not the one that this version needs."""
 
 
 class NoKey(Exception):
-    """Others reach this server, and there is no key to tell them apart from strangers."""
+    """The server listens on a public address and no API key is configured."""
 
 
 @contextlib.asynccontextmanager
 async def opened(settings: Settings) -> AsyncIterator[Context]:
-    """Open everything that the journeys need.
+    """Open the database, the network and the secrets, and yield the context of this process.
 
     :raises AlreadyRunning: when another process has the SQLite database
     :raises StoreUnavailable: when the database is out of reach
@@ -62,16 +65,21 @@ async def opened(settings: Settings) -> AsyncIterator[Context]:
         try:
             await _prepare(database)
             async with writers.running():
+                clock = Clock()
                 context = Context(
                     settings=settings,
+                    clock=clock,
                     database=database,
                     writers=writers,
                     http=http,
                     tokens=Tokens(await _secret(database, settings, "callback_secret")),
                     webhook_secret=await _secret(database, settings, "webhook_secret"),
                     upstreams=upstreams_of(settings),
+                    mark=Mark(database.url.database or "") if database.sqlite else None,
                 )
-                async with listening(context), looking_out(context):
+                guard = ClockGuard(clock, database, context.signals)
+                await guard.start()
+                async with listening(context), catching_up(context), guard.running():
                     yield context
         finally:
             await http.close()
@@ -79,7 +87,7 @@ async def opened(settings: Settings) -> AsyncIterator[Context]:
 
 
 async def _prepare(database: Database) -> None:
-    """Migrate SQLite, which nobody else has open; of PostgreSQL demand that somebody has."""
+    """Migrate a SQLite database; check that a PostgreSQL database has been migrated."""
     if database.sqlite:
         before, after = await migrate(database)
         if before != after:
@@ -91,7 +99,7 @@ async def _prepare(database: Database) -> None:
 
 
 async def _secret(database: Database, settings: Settings, name: Literal["callback_secret", "webhook_secret"]) -> str:
-    """Take a secret from the settings, else the one that this database keeps, else make it."""
+    """Return a secret from the settings, else the stored one; generate and store it if there is none."""
     given = getattr(settings, name)
     if given is not None:
         value: str = given.get_secret_value()
@@ -106,31 +114,32 @@ def _now() -> dt.datetime:
 
 
 @contextlib.asynccontextmanager
-async def at_work(context: Context) -> AsyncIterator[None]:
-    """Run the worker, after taking up what a dead process had in hand."""
+async def at_work(context: Context) -> AsyncIterator[Worker]:
+    """Run the worker, after ending the leases of a dead process."""
     if context.database.sqlite:
         async with context.database.writing() as connection:
             await queue.release_leases(connection, now=context.now())
+    await settle_if_restored(context)
     async with context.database.writing() as connection:
-        await queue.leave_unknown_lines(connection, [each.key for each in context.waits], now=context.now())
-    async with working(context):
-        # What is alive now stays: collections need not look at it again, and long pauses go away.
+        await queue.release_unknown_waits(connection, [each.key for each in context.waits], now=context.now())
+    async with working(context) as worker:
+        # Objects that are alive now stay: collections skip them, which avoids long pauses.
         gc.collect()
         gc.freeze()
         gc.set_threshold(50_000, 20, 20)
-        yield
+        yield worker
 
 
 def application(context: Context, role: Role = "all") -> ASGIApp:
     """Build the web application over an open context.
 
-    :param role: ``all``; ``web`` serves and leaves the work to others; ``worker`` works and serves health only
+    :param role: ``all``; ``web`` serves requests only; ``worker`` runs the journeys and serves health only
     """
     return _around(context, Starlette(routes=routes(context.settings, role), exception_handlers=HANDLERS))
 
 
 def callback_application(context: Context) -> ASGIApp:
-    """Build what is served on the port for callbacks: they and ``/healthz``, and nothing else."""
+    """Build the application of the callback port: callbacks and ``/healthz`` only."""
     return _around(context, Starlette(routes=callbacks.ALONE, exception_handlers=HANDLERS))
 
 
@@ -141,17 +150,17 @@ def _around(context: Context, app: Starlette) -> ASGIApp:
     return SecurityHeaders(app)
 
 
-async def refuse_strangers(context: Context) -> None:
-    """Stop a server that anybody could ask and nobody has a key for.
+async def require_key(context: Context) -> None:
+    """Refuse to start a server on a public address without an API key.
 
-    :raises NoKey: when it is reached by others and neither the settings nor the database have a key that is good
+    :raises NoKey: when the address is public and neither the settings nor the database have a valid key
     :raises StoreUnavailable: when the database is out of reach
     """
     settings = context.settings
     if settings.api_keys or is_loopback(settings.host):
         return
     async with context.database.reading() as connection:
-        if await api_keys_module.is_one_good(connection, now=context.now()):
+        if await api_keys_module.any_valid(connection, now=context.now()):
             return
     raise NoKey(
         f"host: {settings.host} can be reached by others and there is no API key: anybody could spend your credit. "
@@ -160,13 +169,13 @@ async def refuse_strangers(context: Context) -> None:
 
 
 def routes(settings: Settings, role: Role = "all") -> list[Route]:
-    """List the doors that are open in a role."""
+    """Return the routes of a role."""
     if role == "worker":
         return health.ROUTES
     authenticator = Authenticator(settings)
     api = [endpoint.route(authenticator) for endpoint in ENDPOINTS]
-    heard_here = callbacks.ROUTES if settings.callback_port is None else []
-    return [*heard_here, *api, *health.ROUTES, *docs.ROUTES, Route("/", _to_docs)]
+    with_callbacks = callbacks.ROUTES if settings.callback_port is None else []
+    return [*with_callbacks, *api, *health.ROUTES, *docs.ROUTES, Route("/", _to_docs)]
 
 
 async def _to_docs(_: Request) -> Response:

@@ -31,7 +31,7 @@ def words(text: str) -> frozenset[str]:
 
 
 RETIRED_NAMES = words(
-    "bell bells abroad lookout lane lanes underway rivals gates checkup dressed extras doorway keyring rates keybox patience"
+    "bell bells abroad lookout lane lanes underway rivals gates checkup signed_request extras doorway keyring rates keybox patience"
     " wish holder_only write_down try_out books"
 )
 """Names of anything: functions, classes, variables, parameters."""
@@ -86,8 +86,6 @@ NOT_YET: Mapping[str, Mapping[str, set[str]]] = {
         "service/flows/callbacks.py": {"wish", "wishes"},
         "service/flows/ledger.py": {"books"},
         "service/flows/polling.py": {"look", "look_at", "rates", "wish", "wishes"},
-        "service/flows/signals_catchup.py": {"bell", "look", "lookout"},
-        "service/flows/signals_postgres.py": {"tell"},
         "service/flows/statistics.py": {"learn"},
         "service/flows/submission/accept.py": {"WISH", "wish", "wished", "wishes"},
         "service/flows/submission/cancel.py": {"wish"},
@@ -103,18 +101,14 @@ NOT_YET: Mapping[str, Mapping[str, set[str]]] = {
         "service/flows/webhooks/endpoints.py": {"WISH", "_WISH", "_owe", "lane", "try_out", "wished"},
         "service/flows/webhooks/enqueue.py": {"tell"},
         "service/flows/webhooks/replay.py": {"WISH", "wished"},
-        "service/flows/webhooks/signing.py": {"dressed"},
+        "service/flows/webhooks/signing.py": {"signed_request"},
         "service/logs.py": {"_told"},
         "service/providers/dialect.py": {"patience"},
         "service/providers/suno.py": {"_asked", "wished"},
         "service/sandbox/callbacks.py": {"_PATIENCE"},
         "service/sandbox/connections.py": {"patience"},
-        "service/store/feed.py": {"Told", "_told"},
-        "service/store/tables.py": {"Instant"},
-        "service/store/tasks.py": {"wished"},
         "service/store/webhooks/endpoints.py": {"wished"},
         "service/store/webhooks/messages.py": {"owe"},
-        "service/store/writer.py": {"PATIENCE", "_Wish", "wish", "wishes"},
         "service/web/api/catalogue.py": {"Asked"},
         "service/web/api/events.py": {"Asked"},
         "service/web/api/route.py": {"Asked"},

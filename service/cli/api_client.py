@@ -1,6 +1,7 @@
 """Open the Python client for a command, and turn its errors into messages and exit codes."""
 
 import contextlib
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
@@ -111,7 +112,12 @@ def render_problem(document: Mapping[str, Any]) -> str:
     width = max((len(path) for path, _ in errors), default=0)
     lines += [f"  {path:<{width}}  {message}" for path, message in errors]
     if document.get("status") == _UNAUTHORIZED:
-        lines.append(f"  This command reads the API key from {KEY_VARIABLE}.")
+        is_set = bool(os.environ.get(KEY_VARIABLE, "").strip())
+        lines.append(
+            f"  The command sent the API key of {KEY_VARIABLE}."
+            if is_set
+            else f"  The command sent no API key: put one into {KEY_VARIABLE}."
+        )
     return clean("\n".join(lines))
 
 

@@ -6,6 +6,7 @@ from typing import Any, BinaryIO, get_args
 
 import click
 
+from service.cli.printing import clean, json_text
 from service.domain.errors import UpstreamError
 from service.domain.validation import nearest
 from service.providers.dialect import Dialect
@@ -80,10 +81,26 @@ def command(
         if any(described.values()):
             shown = _explain({**described, "http_status": status, "endpoint": endpoint}, body)
         else:
-            shown = explain(_object(body))
+            shown = explain(_described(body))
     except (ValueError, RecursionError) as error:
-        raise click.UsageError(str(error)) from error
+        raise click.UsageError(clean(str(error))) from error
     click.echo(_json(shown))
+
+
+def _described(body: bytes) -> Mapping[str, Any]:
+    """Parse a body that says itself what it is.
+
+    :raises ValueError: for a plain body, which the options have to describe
+    """
+    advice = "give --family, --dialect and --kind, or a JSON object with family, dialect, kind and body"
+    try:
+        message = _object(body)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"FILE does not say what kind of message it is ({str(error)[:80]}): {advice}") from error
+    missing = [name for name in ("family", "dialect", "kind") if not message.get(name)]
+    if missing:
+        raise ValueError(f"FILE has no {', '.join(missing)}, so it seems to be a plain body: {advice}")
+    return message
 
 
 def _explain(message: Mapping[str, Any], body: bytes) -> dict[str, Any]:
@@ -105,13 +122,16 @@ def _explain(message: Mapping[str, Any], body: bytes) -> dict[str, Any]:
 
 
 def _dialect(message: Mapping[str, Any]) -> Dialect:
+    missing = [name for name in ("family", "dialect", "kind") if not message.get(name)]
+    if missing:
+        raise ValueError(f"missing: {', '.join(f'--{name}' for name in missing)}")
     family, name = (str(message.get(key) or "") for key in ("family", "dialect"))
     families = sorted({dialect.facts.family for dialect in DIALECTS.values()})
     if family not in families:
-        raise ValueError(f"unknown family {family!r}{nearest(family, families)}")
+        raise ValueError(f"unknown family {family[:80]!r}{nearest(family, families)}")
     if f"{family}/{name}" not in DIALECTS:
         names = [dialect.facts.name for dialect in DIALECTS.values() if dialect.facts.family == family]
-        raise ValueError(f"unknown dialect {name!r} of {family}{nearest(name, names)}")
+        raise ValueError(f"unknown dialect {name[:80]!r} of {family}{nearest(name, names)}")
     return DIALECTS[f"{family}/{name}"]
 
 
@@ -119,7 +139,7 @@ def _kind(message: Mapping[str, Any]) -> MessageKind:
     stated = str(message.get("kind") or "")
     found = next((kind for kind in KINDS if kind == stated), None)
     if found is None:
-        raise ValueError(f"unknown kind {stated!r}{nearest(stated, KINDS)}")
+        raise ValueError(f"unknown kind {stated[:80]!r}{nearest(stated, KINDS)}")
     return found
 
 
@@ -149,4 +169,4 @@ def _object(text: str | bytes) -> Mapping[str, Any]:
 
 
 def _json(shown: Mapping[str, Any]) -> str:
-    return json.dumps(shown, ensure_ascii=False)
+    return json_text(shown)

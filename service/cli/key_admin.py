@@ -60,7 +60,7 @@ def make_key(
     )
 
     async def add(connection: AsyncConnection) -> bool:
-        is_first = not await api_keys.are_there(connection)
+        is_first = not await api_keys.any_created(connection)
         await api_keys.add(connection, key)
         return is_first
 

@@ -76,7 +76,7 @@ def _entries(
 
     async def read() -> list["Entry"]:
         async with read_connection(settings) as connection:
-            await ledger.only_read(connection)
+            await ledger.make_read_only(connection)
             return await ledger.entries(connection, by=by, since=since, until=until)
 
     try:

@@ -84,9 +84,24 @@ class Schema:
             case "falseSchema" if "dependentSchemas" in error.schema_path:
                 other = _other(error.schema_path)
                 yield mistake_at(path, f"cannot be combined with {other!r}: send one of the two")
+            case "pattern":
+                value = quote(_value_at(document, error.instance_path))
+                yield mistake_at(path, f"{value} does not have the required form{self._form(error)}")
+            case "propertyNames":
+                yield mistake_at(path, f"{quote(error.kind.error.instance)} is not a valid name{self._form(error)}")
             case _:
                 message = str(error.message)[:500]
                 yield mistake_at(path, message.replace(_MASK, quote(_value_at(document, error.instance_path)), 1))
+
+    def _form(self, error: Any) -> str:
+        """Return the nearest description of a value, as the end of a message: people do not read regular expressions."""
+        found = ""
+        schema: Any = self.document
+        for part in list(error.schema_path)[:-1]:
+            schema = schema[int(part)] if isinstance(schema, list) else schema[part]
+            if isinstance(schema, Mapping) and isinstance(schema.get("description"), str):
+                found = schema["description"]
+        return f". {found}" if found else ""
 
     def _properties_at(self, error: Any) -> list[str]:
         return list(self._schema_at(error).get("properties", {}))

@@ -1,4 +1,4 @@
-"""What clients are told of, and by whose wish. Pure."""
+"""The types of webhook messages, and which receiver wants which. Pure."""
 
 from collections.abc import Collection
 
@@ -7,27 +7,27 @@ from service.domain.task import ENDED, State
 PROGRESS = "task.progress"
 LATE = "task.late_result"
 TEST = "endpoint.test"
-"""What an endpoint is sent when its client asks for a message to try it with; it is of no task."""
+"""The message that a client requests to test an endpoint. It belongs to no task."""
 
 BEGINNINGS = frozenset({State.SUBMITTED, State.RUNNING, State.AWAITING_INPUT})
-"""States before the end whose beginning is a client's business."""
+"""The states before the end whose beginning is announced."""
 ENDS = frozenset({*(f"task.{state}" for state in ENDED), LATE})
-"""What a ``callback_url`` is told unless its task names something else."""
+"""The types that a ``callback_url`` receives unless its task names others."""
 TYPES = (*(f"task.{state}" for state in State if state in BEGINNINGS | ENDED), LATE, PROGRESS)
-"""Every message about a task."""
+"""Every type of a message about a task."""
 
 
-def told_by_callback(wanted: Collection[str], message: str) -> bool:
-    """Whether a task's ``callback_url`` is told of a message.
+def callback_url_wants(wanted: Collection[str], kind: str) -> bool:
+    """Return whether a task's ``callback_url`` receives a type of message.
 
-    :param wanted: the task's ``callback_events``; empty: its end, and what comes late
+    :param wanted: the task's ``callback_events``; empty means its end and late results
     """
-    return message in (wanted or ENDS)
+    return kind in (wanted or ENDS)
 
 
-def told_to_endpoint(wanted: Collection[str], message: str) -> bool:
-    """Whether an endpoint is told of a message.
+def endpoint_wants(wanted: Collection[str], kind: str) -> bool:
+    """Return whether an endpoint receives a type of message.
 
-    :param wanted: the endpoint's ``events``; empty: everything but progress, which has to be asked for by name
+    :param wanted: the endpoint's ``events``; empty means every type except progress
     """
-    return message in wanted if wanted else message != PROGRESS
+    return kind in wanted if wanted else kind != PROGRESS

@@ -104,7 +104,7 @@ async def _enqueue(context: Context, connection: AsyncConnection, decided: Seque
         for each in decided
         if each.event is not None and each.event.message is not None
     ]
-    return await enqueue.tell(context, connection, changes, context.now())
+    return await enqueue.enqueue(context, connection, changes, context.now())
 
 
 def _applied(decided: Decided, owed: set[UUID]) -> Applied:

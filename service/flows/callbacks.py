@@ -90,7 +90,7 @@ async def _process_alone(context: Context, row: Row[Any]) -> None:
     except Exception as error:  # noqa: BLE001 - it is tried again, and parked in the end
         log.exception("callback cannot be written callback=%s", row.id)
         failed = _Read(detail=f"cannot be written: {type(error).__name__}", retry=True)
-        await context.writers.journeys.run(queue.settle_inbox, [_settlement(context, row, failed, ())])
+        await context.writers.journeys.run(queue.settle_callbacks, [_settlement(context, row, failed, ())])
 
 
 async def _process(connection: AsyncConnection, context: Context, rows: Sequence[Row[Any]]) -> list[Applied]:
@@ -107,7 +107,7 @@ async def _process(connection: AsyncConnection, context: Context, rows: Sequence
         own = [next(outcomes) for _ in each.changes]
         applied += own
         settled.append(_settlement(context, row, each, own))
-    await queue.settle_inbox(connection, settled)
+    await queue.settle_callbacks(connection, settled)
     # A cancel that waited for the job's id is carried out by the poll.
     hastened += [each.task.id for each in applied if each.task is not None and is_cancel_pending(each.task)]
     await queue.hasten(connection, hastened, now=context.now())
@@ -132,6 +132,7 @@ class _Read:
 def _read(context: Context, row: Row[Any], submission: Submission | None) -> _Read:
     dialect = None if submission is None else DIALECTS.get(submission.dialect)
     if submission is None or dialect is None:
+        log.warning("callback of an unknown submission kept callback=%s submission=%s", row.id, row.submission_id)
         return _Read(
             decision="unmatched", detail="this database has no such submission, or this version no such dialect"
         )

@@ -1,8 +1,7 @@
-"""What a client is told, page by page: the same news in the pull feed, in streams and in webhooks."""
+"""Read the feed of a client or of a task, page by page. The pull feed and the streams show the same items."""
 
 import asyncio
 import dataclasses
-import datetime as dt
 from collections.abc import Sequence
 from typing import Any, Final
 from uuid import UUID
@@ -13,49 +12,51 @@ from service.flows.context import Context
 from service.flows.render import show_task_briefly
 from service.flows.signals import feed_of
 from service.store import feed as feed_store
-from service.store.feed import Told
+from service.store.feed import FeedItem
 
 HELD_BACK: Final = 0.05
-"""Seconds until another look where a transaction under way holds news back."""
+"""Seconds until the next read where an open transaction holds items back."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """Some of what a client is told, in order."""
+    """Some items of a feed, in order."""
 
-    told: Sequence[Told]
+    items: Sequence[FeedItem]
     next: int
-    """The cursor to go on from. Nothing will ever appear at or before it."""
+    """The cursor after this page. Nothing will ever appear at or before it."""
     more: bool = False
-    """Whether there is more already."""
+    """Whether there are more items already."""
     held_back: bool = False
-    """Whether news are written already that must wait for others which come before them."""
+    """Whether items are written already that must wait for items before them."""
     state: State | None = None
-    """In which the task is over: nothing more is to be expected. None while there is."""
+    """The state in which the task has ended, once no more items are expected; else None."""
 
 
 async def of_client(context: Context, client: str, *, after: int, most: int, types: Sequence[str] = ()) -> Page:
     """Read a page of a client's feed."""
     async with context.database.reading() as connection:
         until = await feed_store.horizon(connection)
-        found = await feed_store.to_client(connection, client, after=after, most=most, types=types)
-    told = [each for each in found if each.id <= until]
-    full = len(told) == most
-    return Page(told=told, next=told[-1].id if full else max(after, until), more=full, held_back=len(told) < len(found))
+        found = await feed_store.of_client(connection, client, after=after, most=most, types=types)
+    items = [each for each in found if each.id <= until]
+    full = len(items) == most
+    return Page(
+        items=items, next=items[-1].id if full else max(after, until), more=full, held_back=len(items) < len(found)
+    )
 
 
 async def of_task(context: Context, task_id: UUID, client: str | None, *, after: int, most: int) -> Page | None:
-    """Read a page of what is told of a task; None where there is none, or where it is not the client's that is named."""
+    """Read a page of a task's feed. Return None when the task does not exist or belongs to another client."""
     async with context.database.reading() as connection:
-        # The state first: what ended the task is then among what is read afterwards.
+        # The state is read first, so that the item that ended the task is among those read afterwards.
         state = await feed_store.state_of(connection, task_id, client)
         if state is None:
             return None
-        told = await feed_store.of_task(connection, task_id, after=after, most=most)
-    full = len(told) == most
+        items = await feed_store.of_task(connection, task_id, after=after, most=most)
+    full = len(items) == most
     return Page(
-        told=told,
-        next=told[-1].id if told else after,
+        items=items,
+        next=items[-1].id if items else after,
         more=full,
         state=state if state.ended and not full else None,
     )
@@ -64,14 +65,14 @@ async def of_task(context: Context, task_id: UUID, client: str | None, *, after:
 async def wait_for_client(
     context: Context, client: str, *, after: int, most: int, types: Sequence[str], seconds: float
 ) -> Page:
-    """Read a page of a client's feed; where there is none yet, wait for it, at most for some seconds."""
+    """Read a page of a client's feed; wait for the first item for at most some seconds."""
     until = asyncio.get_running_loop().time() + seconds
     with context.signals.watching(feed_of(client)) as changed:
         while True:
             changed.clear()
             page = await of_client(context, client, after=after, most=most, types=types)
             left = until - asyncio.get_running_loop().time()
-            if page.told or left <= 0 or context.signals.closed:
+            if page.items or left <= 0 or context.signals.closed:
                 return page
             after = page.next
             try:
@@ -81,18 +82,20 @@ async def wait_for_client(
 
 
 async def now(context: Context) -> int:
-    """Give the cursor behind everything that clients have been told so far."""
+    """Return the cursor after the newest item."""
     async with context.database.reading() as connection:
         return await feed_store.horizon(connection)
 
 
-def show_told(told: Told, *, at: dt.datetime) -> dict[str, Any]:
-    """Write one piece of news as the feed and the streams show it."""
+def render_item(context: Context, item: FeedItem) -> dict[str, Any]:
+    """Return an item as the feed and the streams show it."""
     return {
-        "id": str(told.id),
-        "type": told.type,
-        "timestamp": rfc3339(told.at),
-        "sequence": told.sequence,
-        "task_id": str(told.task.id),
-        "data": show_task_briefly(told.task, now=at, truncated=told.truncated),
+        "id": str(item.id),
+        "type": item.type,
+        "timestamp": rfc3339(item.at),
+        "sequence": item.sequence,
+        "task_id": str(item.task.id),
+        "data": show_task_briefly(
+            item.task, now=context.now(), api_url=context.settings.links_url, truncated=item.truncated
+        ),
     }

@@ -1,6 +1,7 @@
 """A task as everybody outside sees it: in the API, in messages and in the command."""
 
 import datetime as dt
+from collections.abc import Mapping
 from typing import Any, Final
 
 import orjson
@@ -13,7 +14,7 @@ from service.providers.registry import FAMILIES
 
 def show_task(task: Task, *, now: dt.datetime) -> dict[str, Any]:
     """Write a task as the API shows it."""
-    return {
+    shown = {
         "id": str(task.id),
         "family": task.family,
         "operation": task.operation,
@@ -48,26 +49,67 @@ def show_task(task: Task, *, now: dt.datetime) -> dict[str, Any]:
         "deadline_at": rfc3339(task.deadline_at),
         "next_check_at": rfc3339(task.due_at),
     }
+    return {**shown, "truncated": True} if task.large_input else shown
 
 
-BRIEF: Final = 20_000
-"""Bytes of JSON that a task may take where it is told of: in messages, feeds and streams."""
-_LEFT_OUT: Final[dict[str, Any]] = {"input": {}, "options": {}, "awaits": None, "next_actions": [], "results": []}
-"""What is left out of a task that is too large, in this order, and what stands there instead."""
+MAX_BRIEF: Final = 20_000
+"""Bytes of JSON that a task may take in a message, a feed or a stream."""
+_MAX_TEXT: Final = 500
+LEFT_OUT: Final[dict[str, Any]] = {
+    "input": {},
+    "options": {},
+    "awaits": None,
+    "next_actions": [],
+    "results": [],
+    "labels": {},
+    "skipped_upstreams": {},
+    "callback_url": None,
+    "external_id": None,
+}
+"""The fields that are left out of a task that is too large, in this order, and the values that stand there instead."""
 
 
-def show_task_briefly(task: Task, *, now: dt.datetime, truncated: bool = False) -> dict[str, Any]:
-    """Write a task as the API shows it, and leave out what is large: then it says so with ``truncated``.
+def show_task_briefly(
+    task: Task, *, now: dt.datetime, api_url: str | None = None, truncated: bool = False
+) -> dict[str, Any]:
+    """Return a task as the API shows it, truncated to :data:`MAX_BRIEF` bytes.
 
-    :param truncated: whether the task was read without something already
+    A truncated task has every field of a task. Fields that are left out are empty; ``truncated`` is true, and ``url`` leads
+    to the whole task.
+
+    :param api_url: address of this installation's API; without it ``url`` is a path
+    :param truncated: whether the task was read without some of its fields already
     """
     shown = show_task(task, now=now)
-    for name, empty in _LEFT_OUT.items():
-        if len(orjson.dumps(shown)) <= BRIEF:
-            break
-        truncated = truncated or shown[name] != empty
+    if not (truncated or task.large_input) and _fits(shown):
+        return shown
+    shown |= {"truncated": True, "url": f"{api_url or ''}/v1/tasks/{task.id}"}
+    for name, empty in LEFT_OUT.items():
+        if _fits(shown):
+            return shown
         shown[name] = empty
-    return {**shown, "truncated": True} if truncated else shown
+    if not _fits(shown):
+        shown["explanation"] = shown["explanation"][:_MAX_TEXT]
+        if task.failure is not None:
+            shown["failure"] = {**shown["failure"], "message": (task.failure.message or "")[:_MAX_TEXT]}
+    return shown
+
+
+def _fits(shown: dict[str, Any]) -> bool:
+    """Return whether a document is small enough. A picture of many MiB is never encoded to find out."""
+    room = MAX_BRIEF
+    values: list[Any] = [shown]
+    while values and room >= 0:
+        value = values.pop()
+        if isinstance(value, str):
+            room -= len(value)
+        elif isinstance(value, Mapping):
+            values += value.values()
+            room -= len(value)
+        elif isinstance(value, list | tuple):
+            values += value
+            room -= len(value)
+    return room >= 0 and len(orjson.dumps(shown)) <= MAX_BRIEF
 
 
 def _awaited(task: Task) -> dict[str, Any] | None:

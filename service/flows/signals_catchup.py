@@ -1,4 +1,4 @@
-"""One look for all who wait: whoever missed a bell is woken a little later, however many there are."""
+"""Wake waiters whose signal from another process was lost: one query for all of them, every :data:`INTERVAL` seconds."""
 
 import asyncio
 import contextlib
@@ -9,16 +9,16 @@ from service.flows.signals import feed_of
 from service.store import feed
 from service.store.database import StoreUnavailable
 
-LOOK_AGAIN = 2.0
-"""Seconds between looks: a bell of another process may have been missed."""
-MOST = 5_000
-"""Changes that are looked at one by one; of more, everybody is told."""
+INTERVAL = 2.0
+"""Seconds between queries."""
+MAX_CHANGES = 5_000
+"""Changes that are signalled one by one. If there are more, every waiter is woken."""
 
 
 @contextlib.asynccontextmanager
-async def looking_out(context: Context) -> AsyncIterator[None]:
-    """Look for news that nobody rang for, for the length of a ``with``."""
-    task = asyncio.create_task(_look_again_and_again(context), name="lookout")
+async def catching_up(context: Context) -> AsyncIterator[None]:
+    """Wake waiters whose signal was lost, for the length of a ``with``."""
+    task = asyncio.create_task(_run(context), name="signals-catchup")
     try:
         yield
     finally:
@@ -26,29 +26,29 @@ async def looking_out(context: Context) -> AsyncIterator[None]:
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def _look_again_and_again(context: Context) -> None:
+async def _run(context: Context) -> None:
     seen: int | None = None
     while True:
         try:
-            seen = await look(context, seen)
+            seen = await catch_up(context, seen)
         except StoreUnavailable as error:
-            log.debug("nobody looks for missed news for now: %s", error)
-        except Exception:  # noqa: BLE001 - who waits would wait in vain
-            log.exception("a look for missed news broke off; will look again")
-        await asyncio.sleep(LOOK_AGAIN)
+            log.debug("signal catch-up failed; retrying: error=%s", error)
+        except Exception:  # noqa: BLE001 - waiters depend on it
+            log.exception("signal catch-up failed; retrying")
+        await asyncio.sleep(INTERVAL)
 
 
-async def look(context: Context, seen: int | None) -> int:
-    """Wake those whom the events after a number concern, and give the number to look from next.
+async def catch_up(context: Context, seen: int | None) -> int:
+    """Wake the waiters that the events after a number concern, and return the number to continue from.
 
-    :param seen: what the look before gave; None at the first one, which begins with what comes now
+    :param seen: the number that the call before returned; None for the first call, which wakes nothing
     """
     async with context.database.reading() as connection:
         until = await feed.horizon(connection)
         missed = []
         if seen is not None and context.signals.watched:
-            missed = await feed.changes(connection, after=seen, most=MOST)
-    if len(missed) == MOST:
+            missed = await feed.changes(connection, after=seen, most=MAX_CHANGES)
+    if len(missed) == MAX_CHANGES:
         context.signals.notify_all()
     else:
         for topic in {topic for each in missed for topic in (each.task_id, feed_of(each.client))}:

@@ -1,4 +1,4 @@
-"""Signals between processes: on PostgreSQL by LISTEN and NOTIFY. Hints only; whoever misses one looks a second later."""
+"""Signals between processes: on PostgreSQL by LISTEN and NOTIFY. They are hints; a lost one costs a second or two."""
 
 import asyncio
 import contextlib
@@ -13,19 +13,19 @@ RECONNECT = 1.0
 
 @contextlib.asynccontextmanager
 async def listening(context: Context) -> AsyncIterator[None]:
-    """Tell the other processes of a PostgreSQL database what rings here, and hear what rings there."""
+    """Publish signals to the other processes of a PostgreSQL database, and receive theirs, for the length of a ``with``."""
     if context.database.sqlite:
         yield
         return
-    waiting: set[str] = set()
+    unsent: set[str] = set()
     wake = asyncio.Event()
 
-    def tell(hint: str) -> None:
-        waiting.add(hint)
+    def publish(hint: str) -> None:
+        unsent.add(hint)
         wake.set()
 
-    context.signals.publish = tell
-    task = asyncio.create_task(_stay_connected(context, waiting, wake), name="abroad")
+    context.signals.publish = publish
+    task = asyncio.create_task(_stay_connected(context, unsent, wake), name="signals-postgres")
     try:
         yield
     finally:
@@ -33,17 +33,17 @@ async def listening(context: Context) -> AsyncIterator[None]:
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def _stay_connected(context: Context, waiting: set[str], wake: asyncio.Event) -> None:
+async def _stay_connected(context: Context, unsent: set[str], wake: asyncio.Event) -> None:
     while True:
         try:
             async with Listener(context.database.url).connected(context.signals.received) as listener:
-                context.signals.notify_all()  # who waits may have missed something meanwhile
+                context.signals.notify_all()  # signals may have been lost meanwhile
                 while True:
                     await wake.wait()
                     wake.clear()
-                    hints = sorted(waiting)
-                    waiting.clear()
+                    hints = sorted(unsent)
+                    unsent.clear()
                     await listener.notify(hints)
         except StoreUnavailable as error:
-            log.info("no signals to and from other processes for now: %s", error)
+            log.info("LISTEN/NOTIFY connection lost; retrying: error=%s", error)
             await asyncio.sleep(RECONNECT)

@@ -1,1 +1,1 @@
-"""How it is kept. All the SQL is here: one function is one named statement."""
+"""All SQL: one function is one named statement or a few that belong together."""

@@ -1,4 +1,4 @@
-"""Statements on API keys. The keys themselves are never here: only their hashes are."""
+"""SQL for API keys. Only hashes of the keys are stored."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ _BY_HASH = select(api_keys).where(api_keys.c.hash.in_(bindparam("hashes", expand
 
 
 async def by_hash(connection: AsyncConnection, hashes: Sequence[bytes]) -> dict[bytes, ApiKey]:
-    """Read the keys of some hashes, whether they are good still or not; what is unknown is left out."""
+    """Read keys by hash, valid or not; unknown hashes are left out."""
     rows = await connection.execute(_BY_HASH, {"hashes": list(hashes)})
     return {row.hash: _key_of(row) for row in rows}
 
@@ -37,15 +37,15 @@ _NEWEST_FIRST = select(api_keys).order_by(api_keys.c.id.desc())
 
 
 async def every(connection: AsyncConnection) -> list[ApiKey]:
-    """Read all keys, newest first: for the operator's list."""
+    """Read all keys, newest first."""
     return [_key_of(row) for row in await connection.execute(_NEWEST_FIRST)]
 
 
 _ANY = select(exists().select_from(api_keys))
 
 
-async def are_there(connection: AsyncConnection) -> bool:
-    """Whether a key was ever made here, good still or not."""
+async def any_created(connection: AsyncConnection) -> bool:
+    """Return whether a key was ever created, valid or not."""
     return bool((await connection.execute(_ANY)).scalar_one())
 
 
@@ -59,8 +59,8 @@ _GOOD = select(
 )
 
 
-async def is_one_good(connection: AsyncConnection, *, now: datetime) -> bool:
-    """Whether there is a key by which somebody can ask now."""
+async def any_valid(connection: AsyncConnection, *, now: datetime) -> bool:
+    """Return whether any key is valid now."""
     return bool((await connection.execute(_GOOD, {"now": now})).scalar_one())
 
 
@@ -73,7 +73,7 @@ _BY_PREFIX = select(api_keys).where(api_keys.c.prefix == bindparam("of_prefix"))
 
 
 async def revoke(connection: AsyncConnection, prefix: str, *, now: datetime) -> ApiKey | None:
-    """Revoke a key by its visible part and give it; one that was revoked before keeps its time. None: there is none."""
+    """Revoke a key by its prefix and return it; None if there is none. A key that was revoked before keeps its time."""
     await connection.execute(_REVOKE, {"of_prefix": prefix, "now": now})
     row = (await connection.execute(_BY_PREFIX, {"of_prefix": prefix})).first()
     return None if row is None else _key_of(row)
@@ -90,7 +90,7 @@ _TOUCH = (
 
 
 async def touch(connection: AsyncConnection, used: Sequence[tuple[UUID, datetime]]) -> list[None]:
-    """Note when keys were used last. A batch of the writer; in id order, so that no two processes wait crosswise."""
+    """Write when keys were last used. A batch function; in id order, so that two processes cannot deadlock."""
     latest: dict[UUID, datetime] = {}
     for key_id, at in used:
         latest[key_id] = max(at, latest.get(key_id, at))

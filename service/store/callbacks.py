@@ -1,4 +1,4 @@
-"""Statements on the callbacks: callbacks, stored raw before they are understood."""
+"""SQL for provider callbacks, stored as they came before they are read."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
@@ -14,14 +14,14 @@ from service.store.tables import callbacks, insert_for
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Received:
-    """A callback as it came in, and what became of it."""
+    """A callback as it was received, and the decision on it."""
 
     id: UUID
     submission_id: UUID
     headers: Mapping[str, str]
     body: bytes
     dedupe_key: bytes
-    """Equal for equal news: a copy raises ``copies`` and makes no second row."""
+    """Equal for equal bodies: a copy raises ``copies`` and makes no second row."""
     copies: int = 1
     received_at: datetime
     decision: str | None = None
@@ -34,15 +34,15 @@ class Received:
 _NAMES = tuple(field.name for field in dataclasses.fields(Received))
 
 
-_NOT_TAKEN_IN = ("forged", "unreadable", "unmatched", "parked")
-"""Decisions that may fall otherwise when the same comes again: with a fresh signature, after an update or a repair."""
+_NOT_USED = ("forged", "unreadable", "unmatched", "parked")
+"""Decisions that a later copy may change: with a fresh signature, or after an update of Dovecote."""
 
 
 def _receiving(insert: Callable[[Table], Any]) -> Any:
     statement = insert(callbacks)
     new = statement.excluded
-    # Spelt out: a list that expands is refused where many rows are written at once.
-    again = or_(*(callbacks.c.decision == decision for decision in _NOT_TAKEN_IN))
+    # An OR chain: SQLAlchemy refuses an expanding list where many rows are written at once.
+    again = or_(*(callbacks.c.decision == decision for decision in _NOT_USED))
     renewed = {
         "headers": new.headers,  # with them the signature
         "received_at": new.received_at,
@@ -64,7 +64,7 @@ _RECEIVE = insert_for(_receiving)
 
 
 async def receive(connection: AsyncConnection, received: Sequence[Received]) -> list[None]:
-    """Store callbacks; one that is there already is counted as a copy, and looked at again if it was not taken in."""
+    """Insert callbacks. A copy is counted; it is processed again if the first one was not used."""
     rows: dict[tuple[UUID, bytes], dict[str, Any]] = {}
     for callback in received:
         key = (callback.submission_id, callback.dedupe_key)
@@ -76,8 +76,16 @@ async def receive(connection: AsyncConnection, received: Sequence[Received]) -> 
     return [None] * len(received)
 
 
+async def decided(connection: AsyncConnection, decision: str, *, most: int) -> list[Received]:
+    """Read the last callbacks with a decision, newest first. It reads the whole table: for operators."""
+    rows = await connection.execute(
+        select(callbacks).where(callbacks.c.decision == decision).order_by(callbacks.c.id.desc()).limit(most)
+    )
+    return [Received(**row._mapping) for row in rows]  # noqa: SLF001 - the documented way to a row's names
+
+
 async def of_submissions(connection: AsyncConnection, ids: Sequence[UUID]) -> list[Received]:
-    """Read the callbacks that came for some submissions, oldest first."""
+    """Read the callbacks of some submissions, oldest first."""
     rows = await connection.execute(
         select(callbacks).where(callbacks.c.submission_id.in_(list(ids))).order_by(callbacks.c.id)
     )

@@ -1,4 +1,4 @@
-"""Statements on events: the history of a task."""
+"""SQL for events: the history of a task."""
 
 import dataclasses
 from collections.abc import Sequence

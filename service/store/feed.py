@@ -1,7 +1,7 @@
-"""Statements on what clients are told, in one order in which nothing ever appears behind a reader.
+"""SQL for the feed of client events, in one order in which nothing appears behind a reader.
 
-On PostgreSQL several processes write events at the same time, and numbers become visible in another order than they are
-given out in: see docs/decisions/0008.
+On PostgreSQL several processes write events at the same time, and numbers become visible in another order than that of
+their assignment: see docs/decisions/0008.
 """
 
 import dataclasses
@@ -17,91 +17,91 @@ from service.domain.task import State, Task
 from service.store.tables import events, tasks
 from service.store.tasks import task_of
 
-HEAVY: Final = 20_000
+MAX_FIELD: Final = 20_000
 """Characters of JSON above which a field of a task is not read: an input may hold whole pictures."""
 
 _EMPTY: Final[dict[str, Any]] = {"input": {}, "options": {}, "results": [], "next_actions": []}
-"""Fields that may be heavy, and what stands for them where they are not read."""
+"""Fields that may be large, and their values where they are not read."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
-    """Something that a client is told."""
+class FeedItem:
+    """One entry of a feed: an event that is announced, with its task."""
 
     id: int
-    """Its place among all that clients are told."""
+    """Its position in the one order of all items."""
     type: str
     at: datetime
     sequence: int
     task: Task
-    """As it is now, without what is heavy."""
+    """As it is now, without large fields."""
     truncated: bool
-    """Whether something was left out."""
+    """Whether a large field was left out."""
 
 
-def _light(name: str) -> Any:
+def _unless_large(name: str) -> Any:
     column = tasks.c[name]
     if name not in _EMPTY:
         return column
-    return case((func.length(cast(column, Text)) <= HEAVY, column), else_=None).label(name)
+    return case((func.length(cast(column, Text)) <= MAX_FIELD, column), else_=None).label(name)
 
 
-_TOLD = (
+_ITEMS = (
     select(
-        events.c.id.label("told_id"),
-        events.c.message.label("told_type"),
-        events.c.at.label("told_at"),
-        events.c.sequence.label("told_sequence"),
-        *(_light(column.name) for column in tasks.columns),
+        events.c.id.label("item_id"),
+        events.c.message.label("item_type"),
+        events.c.at.label("item_at"),
+        events.c.sequence.label("item_sequence"),
+        *(_unless_large(column.name) for column in tasks.columns),
     )
     .join(tasks, tasks.c.id == events.c.task_id)
     .where(events.c.message.is_not(None), events.c.id > bindparam("after"))
     .order_by(events.c.id)
     .limit(bindparam("most"))
 )
-_TOLD_TO_CLIENT = _TOLD.where(events.c.client == bindparam("of_client"))
-_TOLD_OF_TYPES = _TOLD_TO_CLIENT.where(events.c.message.in_(bindparam("types", expanding=True)))
-_TOLD_OF_TASK = _TOLD.where(events.c.task_id == bindparam("of_task"))
+_ITEMS_OF_CLIENT = _ITEMS.where(events.c.client == bindparam("of_client"))
+_ITEMS_OF_TYPES = _ITEMS_OF_CLIENT.where(events.c.message.in_(bindparam("types", expanding=True)))
+_ITEMS_OF_TASK = _ITEMS.where(events.c.task_id == bindparam("of_task"))
 
 
-def _told(row: Row[Any]) -> Told:
+def _item_of(row: Row[Any]) -> FeedItem:
     kept = dict(row._mapping)  # noqa: SLF001 - the documented way to a row's names
-    own = {name: kept.pop(f"told_{name}") for name in ("id", "type", "at", "sequence")}
+    own = {name: kept.pop(f"item_{name}") for name in ("id", "type", "at", "sequence")}
     left_out = [name for name in _EMPTY if kept[name] is None]
     task = task_of({**kept, **{name: _EMPTY[name] for name in left_out}})
-    return Told(**own, task=task, truncated=bool(left_out))
+    return FeedItem(**own, task=task, truncated=bool(left_out))
 
 
-async def to_client(
+async def of_client(
     connection: AsyncConnection, client: str, *, after: int, most: int, types: Sequence[str] = ()
-) -> list[Told]:
+) -> list[FeedItem]:
     """Read what a client is told, oldest first. Only up to :func:`horizon`, asked for before, is it complete."""
     given: dict[str, Any] = {"of_client": client, "after": after, "most": most}
     if types:
-        rows = await connection.execute(_TOLD_OF_TYPES, {**given, "types": list(types)})
+        rows = await connection.execute(_ITEMS_OF_TYPES, {**given, "types": list(types)})
     else:
-        rows = await connection.execute(_TOLD_TO_CLIENT, given)
-    return [_told(row) for row in rows]
+        rows = await connection.execute(_ITEMS_OF_CLIENT, given)
+    return [_item_of(row) for row in rows]
 
 
-async def of_task(connection: AsyncConnection, task_id: UUID, *, after: int, most: int) -> list[Told]:
+async def of_task(connection: AsyncConnection, task_id: UUID, *, after: int, most: int) -> list[FeedItem]:
     """Read what is told of one task, oldest first. It is complete: who writes of a task holds its row until the commit."""
-    rows = await connection.execute(_TOLD_OF_TASK, {"of_task": task_id, "after": after, "most": most})
-    return [_told(row) for row in rows]
+    rows = await connection.execute(_ITEMS_OF_TASK, {"of_task": task_id, "after": after, "most": most})
+    return [_item_of(row) for row in rows]
 
 
 _STATE = select(tasks.c.state, tasks.c.client).where(tasks.c.id == bindparam("of_task"))
 
 
 async def state_of(connection: AsyncConnection, task_id: UUID, client: str | None) -> State | None:
-    """Read the state of a task; None where there is none, or where it is not the client's that is named."""
+    """Read the state of a task; None if there is none, or if it belongs to another client."""
     row = (await connection.execute(_STATE, {"of_task": task_id})).first()
     return None if row is None or client not in {None, row.client} else State(row.state)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Change:
-    """Who is concerned by an event that clients are told of."""
+    """The task and the client of an event in the feed."""
 
     task_id: UUID
     client: str
@@ -116,20 +116,20 @@ _CHANGES = (
 
 
 async def changes(connection: AsyncConnection, *, after: int, most: int) -> list[Change]:
-    """Read whom the newest events concern."""
+    """Read the tasks and clients of the newest events."""
     rows = await connection.execute(_CHANGES, {"after": after, "most": most})
     return [Change(row.task_id, row.client) for row in rows]
 
 
-# ── the order ──────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── order ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 _MARK = 0x0D0E
-"""Tells our marks from other advisory locks: the upper 16 bits of a lock's number."""
+"""Distinguishes these advisory locks from others: the upper 16 bits of a lock's number."""
 _MARKING = text(
     f"SELECT pg_advisory_xact_lock_shared(({_MARK}::bigint << 48) | CASE WHEN is_called THEN last_value ELSE 0 END) "  # noqa: S608 - a number of ours
     "FROM events_id_seq"
 )
-# The marks are looked at after the number is: the condition on `given.out` keeps any plan from turning that round.
+# The locks must be read after the number: the condition on `given.out` keeps any plan from reversing that.
 _HORIZON = {
     "sqlite": text("SELECT coalesce(max(id), 0) FROM events"),
     "postgresql": text(
@@ -148,14 +148,14 @@ _HORIZON = {
 
 
 async def mark(connection: AsyncConnection) -> None:
-    """Say that this transaction is about to write what clients are told, with numbers above the last one given out.
+    """Mark this transaction as one that writes feed events, with numbers above the last one assigned.
 
-    Until it ends, :func:`horizon` stays below them. Nobody waits for anybody: the lock is shared and only looked at.
+    Until it ends, :func:`horizon` stays below them. The lock is shared and is only read, so nothing waits for it.
     """
     if connection.dialect.name == "postgresql":
         await connection.execute(_MARKING)
 
 
 async def horizon(connection: AsyncConnection) -> int:
-    """Give the number up to which all is visible to the statements that follow: nothing will appear at or below it."""
+    """Return the number up to which the feed is complete for later statements: nothing will appear at or below it."""
     return int(await connection.scalar(_HORIZON[connection.dialect.name]) or 0)

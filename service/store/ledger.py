@@ -1,4 +1,4 @@
-"""Statements for the books: what was handed over, what became of it, and what it cost. They only read."""
+"""SQL for the ledger: submissions, their outcomes and costs. Read only."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from service.store.tables import submissions, tasks
 
 
 class Day(FunctionElement[str]):
-    """The day of an :class:`Instant`, in UTC, as ``2026-05-01``."""
+    """The day of an :class:`UtcTime`, in UTC, as ``2026-05-01``."""
 
     type = Text()
     inherit_cache = True
@@ -39,7 +39,7 @@ _GROUPS: Final[dict[str, Any]] = {
     "client": tasks.c.client,
 }
 GROUPS: Final = tuple(_GROUPS)
-"""What can be grouped by."""
+"""The fields that entries can be grouped by."""
 
 _SERVES = tasks.c.submission_id == submissions.c.id
 """Whether a submission is the one that serves its task. Of any other, a job that it made is one too many."""
@@ -57,10 +57,10 @@ _COST = case((_SERVES, tasks.c.cost), else_=submissions.c.cost)
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """So many submissions that are alike in all that counts."""
+    """A count of submissions that are alike in all other fields."""
 
     group: tuple[str, ...]
-    """What they are grouped by, in the order that was asked for."""
+    """Values of the grouping fields, in the requested order."""
     dialect: str
     operation: str
     outcome: str
@@ -69,11 +69,11 @@ class Entry:
     succeeded: bool
     """Whether their job is known to have succeeded."""
     came_to_nothing: bool
-    """Whether the provider says that their job failed, or was cancelled."""
+    """Whether the provider says that the job failed or was cancelled."""
     refunded: bool | None
     count: int
     cost: float | None
-    """What they cost together, as far as the provider told it."""
+    """The sum of their costs, as far as the provider states them."""
 
 
 async def entries(
@@ -123,7 +123,7 @@ def _statement(by: tuple[str, ...], since: datetime | None, until: datetime | No
     return statement.group_by(*numbers).order_by(*numbers)
 
 
-async def only_read(connection: AsyncConnection) -> None:
-    """Keep this connection from writing: the database is perhaps a running server's."""
+async def make_read_only(connection: AsyncConnection) -> None:
+    """Make this connection read-only: a server may be using the database."""
     sqlite = connection.dialect.name == "sqlite"
     await connection.execute(text("PRAGMA query_only = ON" if sqlite else "SET TRANSACTION READ ONLY"))

@@ -1,4 +1,4 @@
-"""The only queue there is: rows with a due time. To claim one is to push its time forward by a lease."""
+"""The queues: rows with a due time. A claim moves the time of a row forward by a lease."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -43,7 +43,7 @@ _CLAIMS = {
 async def claim_tasks(
     connection: AsyncConnection, journey: str, *, now: datetime, until: datetime, most: int
 ) -> list[Task]:
-    """Take the tasks that are longest due for a journey, ``submit`` or ``poll``, until a time."""
+    """Claim the tasks that are due for a journey, ``submit`` or ``poll``, the longest due first, until a time."""
     rows = await connection.execute(_CLAIMS[journey], {"now": now, "until": until, "most": most})
     return sorted((task_of(row) for row in rows), key=lambda task: task.id)
 
@@ -57,7 +57,7 @@ _CLAIM_WAITING = (
 
 
 async def claim_waiting(connection: AsyncConnection, ids: Sequence[UUID], *, until: datetime) -> list[Task]:
-    """Take tasks out of the lines that they stand in, until a time."""
+    """Claim tasks that wait for an upstream, until a time; they wait no longer."""
     if not ids:
         return []
     rows = await connection.execute(_CLAIM_WAITING, {"ids": list(ids), "until": until})
@@ -67,7 +67,7 @@ async def claim_waiting(connection: AsyncConnection, ids: Sequence[UUID], *, unt
 async def claim_rows(
     connection: AsyncConnection, table: str, *, now: datetime, until: datetime, most: int
 ) -> Sequence[Row[Any]]:
-    """Take the rows of ``callbacks`` or ``submissions`` that are longest due, until a time."""
+    """Claim rows of ``callbacks`` or ``submissions`` that are due, the longest due first, until a time."""
     rows = await connection.execute(_CLAIMS[table], {"now": now, "until": until, "most": most})
     return sorted(rows.all(), key=lambda row: row.id)
 
@@ -81,14 +81,14 @@ _CLAIM_MESSAGES = (
 
 
 async def claim_messages(
-    connection: AsyncConnection, *, now: datetime, until: datetime, most: int, each: int, places: Mapping[str, int]
+    connection: AsyncConnection, *, now: datetime, until: datetime, most: int, each: int, slots: Mapping[str, int]
 ) -> Sequence[Row[Any]]:
-    """Take the messages that are longest due, until a time, as far as their destinations have places.
+    """Take the messages that are longest due, until a time, as far as their destinations have slots.
 
-    :param each: how many places a destination has
-    :param places: those that have another number of places left
+    :param each: how many slots a destination has
+    :param slots: those that have another number of slots left
     """
-    chosen = await claim_module.choose(connection, now=now, most=most, each=each, places=places)
+    chosen = await claim_module.choose(connection, now=now, most=most, each=each, slots=slots)
     if not chosen:
         return []
     rows = await connection.execute(_CLAIM_MESSAGES, {"ids": chosen, "until": until})
@@ -103,6 +103,7 @@ _ACCEPTED_ONCE = frozenset(
         "operation",
         "input",
         "options",
+        "large_input",
         "labels",
         "parent_id",
         "inherited",
@@ -124,7 +125,7 @@ _SETTLE_TASK = (
 
 
 async def settle_tasks(connection: AsyncConnection, changed: Sequence[Task]) -> None:
-    """Write changed tasks back, with the time at which each is due next. The caller holds their row locks."""
+    """Write changed tasks, with their next due times. The caller holds their row locks."""
     if changed:
         rows = ((task.id, row_of(task)) for task in changed)
         await connection.execute(
@@ -140,22 +141,22 @@ def _settle(table: Table, names: str) -> Any:
     )
 
 
-_SETTLE_INBOX = _settle(callbacks, "decision detail decided_at due_at")
-_SETTLE_OUTBOX = _settle(webhook_messages, "state delivered_at last_status last_error due_at").where(
+_SETTLE_CALLBACKS = _settle(callbacks, "decision detail decided_at due_at")
+_SETTLE_MESSAGES = _settle(webhook_messages, "state delivered_at last_status last_error due_at").where(
     webhook_messages.c.state == "pending"
 )
 
 
-async def settle_inbox(connection: AsyncConnection, settled: Sequence[dict[str, Any]]) -> None:
-    """Write the decisions on callbacks; one whose attempt is no longer ours stays as it is."""
+async def settle_callbacks(connection: AsyncConnection, settled: Sequence[dict[str, Any]]) -> None:
+    """Write the decisions on callbacks, unless another claim has been made since."""
     if settled:
-        await connection.execute(_SETTLE_INBOX, list(settled))
+        await connection.execute(_SETTLE_CALLBACKS, list(settled))
 
 
-async def settle_outbox(connection: AsyncConnection, settled: Sequence[dict[str, Any]]) -> None:
-    """Write how webhook_attempts went; one whose attempt is no longer ours stays as it is."""
+async def settle_messages(connection: AsyncConnection, settled: Sequence[dict[str, Any]]) -> None:
+    """Write the outcomes of delivery attempts, unless another claim has been made since."""
     if settled:
-        await connection.execute(_SETTLE_OUTBOX, list(settled))
+        await connection.execute(_SETTLE_MESSAGES, list(settled))
 
 
 _DISCARD = (
@@ -166,7 +167,7 @@ _DISCARD = (
 
 
 async def discard(connection: AsyncConnection, ids: Sequence[UUID], *, reason: str) -> None:
-    """Give up messages that wait to be sent."""
+    """Discard messages that are pending."""
     if ids:
         await connection.execute(_DISCARD, {"ids": list(ids), "reason": reason})
 
@@ -191,17 +192,17 @@ _HASTEN_MESSAGES = (
 
 
 async def replay(connection: AsyncConnection, ids: Sequence[UUID], *, now: datetime) -> None:
-    """Let messages be delivered again: those that are settled begin their schedule anew, those that wait go now."""
+    """Make messages due now. Settled ones are pending again and begin their schedule anew."""
     if ids:
         await connection.execute(_HASTEN_MESSAGES, {"ids": list(ids), "now": now})
         await connection.execute(_AGAIN, {"ids": list(ids), "now": now})
 
 
 async def release_leases(connection: AsyncConnection, *, now: datetime) -> None:
-    """Let what a dead process had in hand be taken up at once.
+    """End the leases of a dead process.
 
-    Only for the one process of a SQLite database, at its start: whoever held a lease there is gone. Elsewhere leases
-    run out by themselves. A row that is due within a lease anyway is looked at a little early; that does no harm.
+    Only for the one process of a SQLite database, at its start: no other process can hold a lease. On PostgreSQL leases
+    run out by themselves. A row that is due within a lease anyway becomes due a little early, which is harmless.
     """
     soon = now + timedelta(seconds=LEASE)
     await connection.execute(
@@ -218,7 +219,7 @@ _WATCH_JOB = (
 
 
 async def watch_jobs(connection: AsyncConnection, extra: Sequence[Submission]) -> None:
-    """Write when extra jobs are looked after next."""
+    """Write when duplicate jobs are checked next."""
     if extra:
         await connection.execute(_WATCH_JOB, [{"of_submission": each.id, "due_at": each.due_at} for each in extra])
 
@@ -232,21 +233,21 @@ _WATCH_AGAIN = (
 
 
 async def watch_jobs_again(connection: AsyncConnection, ids: Iterable[UUID], *, now: datetime) -> None:
-    """Let the extra jobs of tasks be looked after now, also those that have ended."""
+    """Make the duplicate jobs of tasks due now, also those that have ended."""
     if wanted := [{"of_task": task_id, "now": now} for task_id in sorted(ids)]:
         await connection.execute(_WATCH_AGAIN, wanted)
 
 
-_LEFT_IN_LINE = (
+_RELEASE_UNKNOWN = (
     update(tasks)
     .where(WAITING, tasks.c.waits_for.not_in(bindparam("known", expanding=True)))
     .values(due_at=bindparam("now"), waits_for=None)
 )
 
 
-async def leave_unknown_lines(connection: AsyncConnection, known: Sequence[str], *, now: datetime) -> None:
-    """Let tasks that stand in line for what is no longer configured be planned anew."""
-    await connection.execute(_LEFT_IN_LINE, {"known": list(known), "now": now})
+async def release_unknown_waits(connection: AsyncConnection, known: Sequence[str], *, now: datetime) -> None:
+    """Make tasks due now that wait for an upstream that is no longer configured."""
+    await connection.execute(_RELEASE_UNKNOWN, {"known": list(known), "now": now})
 
 
 _HASTEN = (
@@ -258,13 +259,13 @@ _HASTEN = (
 
 
 async def hasten(connection: AsyncConnection, ids: Sequence[UUID], *, now: datetime) -> None:
-    """Let the next look at tasks that were handed over happen now."""
+    """Make the next poll of submitted tasks due now."""
     if ids:
         await connection.execute(_HASTEN, [{"of_task": of_task, "now": now} for of_task in ids])
 
 
 async def next_due(connection: AsyncConnection) -> dict[str, datetime | None]:
-    """Say when each queue has its next row due; for health checks and tests."""
+    """Return the earliest due time of each queue; for tests."""
     return {
         table.name: await connection.scalar(select(func.min(table.c.due_at)))
         for table in (tasks, callbacks, webhook_messages)

@@ -1,4 +1,4 @@
-"""Statements on submissions: begin one before anything is sent, and write down how it went."""
+"""SQL for submissions: a row is written before anything is sent, and settled with the outcome."""
 
 import dataclasses
 from collections.abc import Collection, Sequence
@@ -10,11 +10,11 @@ from sqlalchemy import Boolean, Row, and_, bindparam, case, func, null, or_, sel
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.domain.task import Outcome, Submission
-from service.store.tables import Instant, submissions
+from service.store.tables import UtcTime, submissions
 
 
 def submission_of(row: Row[Any]) -> Submission:
-    """Read a row into a submission."""
+    """Return the submission of a row."""
     return Submission(**{**row._mapping, "outcome": Outcome(row.outcome)})  # noqa: SLF001 - the documented way to a row's names
 
 
@@ -28,11 +28,11 @@ _SETTLE = (
     update(submissions)
     .where(
         submissions.c.id == bindparam("of_submission"),
-        # Proof that a job exists counts whatever was known before; anything else only while nothing is known, or to
-        # let another submission be made all the same.
+        # Proof that a job exists always counts. Anything else counts only while the outcome is unknown, or to allow
+        # another submission.
         or_(
             submissions.c.outcome == "sending",
-            and_(submissions.c.outcome == "uncertain", bindparam("superseded_at", type_=Instant).is_not(None)),
+            and_(submissions.c.outcome == "uncertain", bindparam("superseded_at", type_=UtcTime).is_not(None)),
             and_(submissions.c.outcome == "uncertain", bindparam("certain", type_=Boolean)),
             bindparam("taken", type_=Boolean),
         ),
@@ -71,7 +71,7 @@ _SUPERSEDE_OTHERS = (
 
 
 async def supersede_others(connection: AsyncConnection, kept: Sequence[Submission], *, at: datetime) -> None:
-    """Let each of these be the only one of its task that may have made its job."""
+    """Supersede every other submission of each task that may have created a job."""
     if kept:
         await connection.execute(
             _SUPERSEDE_OTHERS, [{"of_task": each.task_id, "keep": each.id, "at": at} for each in kept]
@@ -79,7 +79,7 @@ async def supersede_others(connection: AsyncConnection, kept: Sequence[Submissio
 
 
 async def begin(connection: AsyncConnection, started: Sequence[Submission]) -> None:
-    """Insert submissions that are about to be sent. Fails where a task already has one that may have created a job."""
+    """Insert submissions that are about to be sent. The unique index refuses a second one that may have created a job."""
     if started:
         await connection.execute(
             submissions.insert(), [{**dataclasses.asdict(each), "outcome": str(each.outcome)} for each in started]
@@ -94,7 +94,7 @@ async def settle(
     revived: Collection[UUID] = (),
     certain: Collection[UUID] = (),
 ) -> None:
-    """Write how submissions went.
+    """Write the outcomes of submissions.
 
     :param answered: those whose answer came; it alone may replace an id that a callback had named
     :param certain: those that are known to have created no job, whatever was concluded before
@@ -127,7 +127,7 @@ async def settle(
 
 
 async def of_tasks(connection: AsyncConnection, ids: Sequence[UUID]) -> dict[UUID, list[Submission]]:
-    """Read all submissions of some tasks, in the order in which they were begun."""
+    """Read all submissions of some tasks, in the order in which they began."""
     found: dict[UUID, list[Submission]] = {task_id: [] for task_id in ids}
     for row in await connection.execute(_OF_TASKS, {"ids": list(ids)}):
         found[row.task_id].append(submission_of(row))
@@ -140,13 +140,13 @@ _IS_KNOWN = select(submissions.c.id).where(
 
 
 async def is_known(connection: AsyncConnection, upstream: str, external_id: str) -> bool:
-    """Whether a job of an upstream belongs to a submission already."""
+    """Return whether a job of an upstream belongs to a submission already."""
     return (await connection.execute(_IS_KNOWN, {"at_upstream": upstream, "job": external_id})).first() is not None
 
 
 _ID_MARGIN = 60_000
 """Milliseconds by which an id and the time of its row may differ."""
-_AT_LARGE = (
+_WITHOUT_KNOWN_JOB = (
     select(submissions.c.task_id)
     .where(
         submissions.c.id >= bindparam("first_id"),
@@ -162,12 +162,12 @@ _AT_LARGE = (
 )
 
 
-async def at_large(
+async def without_known_job(
     connection: AsyncConnection, besides: Submission, *, since: datetime, until: datetime, most: int
 ) -> list[UUID]:
-    """Name the tasks with another submission of a time to the same upstream, of whose job nobody knows the id."""
+    """Return the tasks with another submission to the same upstream in a period whose job id is unknown."""
     where = {
-        # Ids begin with their time, to the millisecond: so the key finds the time, and nothing else is looked at.
+        # Ids begin with their time, so the primary key serves the period.
         "first_id": UUID(int=int(since.timestamp() * 1000 - _ID_MARGIN) << 80),
         "besides": besides.id,
         "at_upstream": besides.upstream,
@@ -176,10 +176,10 @@ async def at_large(
         "until": until,
         "most": most,
     }
-    return list((await connection.scalars(_AT_LARGE, where)).all())
+    return list((await connection.scalars(_WITHOUT_KNOWN_JOB, where)).all())
 
 
 async def by_id(connection: AsyncConnection, ids: Sequence[UUID]) -> dict[UUID, Submission]:
-    """Read submissions by id; what is not there is left out."""
+    """Read submissions by id; unknown ids are left out."""
     rows = await connection.execute(_BY_ID, {"ids": sorted(set(ids))})
     return {row.id: submission_of(row) for row in rows}

@@ -36,7 +36,7 @@ _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _MICROSECOND = dt.timedelta(microseconds=1)
 
 
-class Instant(TypeDecorator[dt.datetime]):
+class UtcTime(TypeDecorator[dt.datetime]):
     """An aware UTC time: ``timestamptz`` on PostgreSQL, microseconds since 1970 on SQLite, which has no such type."""
 
     impl = BigInteger
@@ -118,6 +118,7 @@ tasks = Table(
     Column("operation", Text, nullable=False),
     Column("input", Json, nullable=False),
     Column("options", Json, nullable=False),
+    Column("large_input", Boolean, nullable=False),
     Column("labels", Json, nullable=False),
     Column("parent_id", Uuid, ForeignKey("tasks.id", ondelete="SET NULL"), index=True),
     Column("inherited", Json, nullable=False),
@@ -141,20 +142,20 @@ tasks = Table(
     Column("refunded", Boolean),
     Column("decided_by", Text),
     Column("outcome_source", Text),
-    Column("cancel_requested_at", Instant),
-    Column("answered_at", Instant),
+    Column("cancel_requested_at", UtcTime),
+    Column("answered_at", UtcTime),
     Column("callback_expected", Boolean, nullable=False),
-    Column("missing_since", Instant),
+    Column("missing_since", UtcTime),
     Column("last_error", Text),
     Column("waits_for", Text),
-    Column("unconfirmed_since", Instant),
+    Column("unconfirmed_since", UtcTime),
     Column("sequence", Integer, nullable=False),
-    Column("created_at", Instant, nullable=False),
-    Column("updated_at", Instant, nullable=False),
-    Column("submitted_at", Instant),
-    Column("finished_at", Instant),
-    Column("deadline_at", Instant, nullable=False),
-    Column("due_at", Instant),
+    Column("created_at", UtcTime, nullable=False),
+    Column("updated_at", UtcTime, nullable=False),
+    Column("submitted_at", UtcTime),
+    Column("finished_at", UtcTime),
+    Column("deadline_at", UtcTime, nullable=False),
+    Column("due_at", UtcTime),
     Column("attempts", Integer, nullable=False),
     CheckConstraint(_one_of("state", State), name="state"),
     CheckConstraint(_one_of("outcome_source", Source), name="outcome_source"),
@@ -192,6 +193,15 @@ task_labels = Table(
     Index("ix_task_labels_task", "task_id"),
 )
 
+# The whole input of a task whose own row has a shortened one: lists, claims and locks never read it.
+large_inputs = Table(
+    "large_inputs",
+    metadata,
+    Column("task_id", Uuid, ForeignKey("tasks.id", ondelete="CASCADE"), primary_key=True),
+    Column("input", Json, nullable=False),
+    Column("options", Json, nullable=False),
+)
+
 submissions = Table(
     "submissions",
     metadata,
@@ -203,14 +213,14 @@ submissions = Table(
     Column("external_id", Text),
     Column("code", Text),
     Column("message", Text),
-    Column("sent_at", Instant, nullable=False),
-    Column("settled_at", Instant),
-    Column("retry_at", Instant),
-    Column("superseded_at", Instant),
+    Column("sent_at", UtcTime, nullable=False),
+    Column("settled_at", UtcTime),
+    Column("retry_at", UtcTime),
+    Column("superseded_at", UtcTime),
     Column("job_state", Text),
     Column("cost", Double),
     Column("refunded", Boolean),
-    Column("due_at", Instant),
+    Column("due_at", UtcTime),
     Column("attempts", Integer, nullable=False, server_default="0"),
     CheckConstraint(
         _one_of("outcome", Outcome), name="outcome"
@@ -234,7 +244,7 @@ events = Table(
     Column("type", Text, nullable=False),
     Column("message", Text),
     Column("source", Text, nullable=False),
-    Column("at", Instant, nullable=False),
+    Column("at", UtcTime, nullable=False),
     Column("data", Json, nullable=False),
     UniqueConstraint("task_id", "sequence"),
     # A client's feed: what it is told of, in the order in which it happened.
@@ -251,11 +261,11 @@ callbacks = Table(
     Column("body", LargeBinary, nullable=False),
     Column("dedupe_key", LargeBinary, nullable=False),
     Column("copies", Integer, nullable=False),
-    Column("received_at", Instant, nullable=False),
+    Column("received_at", UtcTime, nullable=False),
     Column("decision", Text),
     Column("detail", Text),
-    Column("decided_at", Instant),
-    Column("due_at", Instant),
+    Column("decided_at", UtcTime),
+    Column("due_at", UtcTime),
     Column("attempts", Integer, nullable=False),
     CheckConstraint(
         _one_of(
@@ -294,12 +304,12 @@ webhook_messages = Table(
     Column("url", Text, nullable=False),
     Column("body", Text, nullable=False),
     Column("state", Text, nullable=False),
-    Column("created_at", Instant, nullable=False),
-    Column("delivered_at", Instant),
-    Column("replayed_at", Instant),
+    Column("created_at", UtcTime, nullable=False),
+    Column("delivered_at", UtcTime),
+    Column("replayed_at", UtcTime),
     Column("last_status", Integer),
     Column("last_error", Text),
-    Column("due_at", Instant),
+    Column("due_at", UtcTime),
     Column("attempts", Integer, nullable=False),
     Column("schedule_from", Integer, nullable=False, server_default="0"),
     CheckConstraint(_one_of("state", ["pending", "delivered", "exhausted", "discarded"]), name="state"),
@@ -323,7 +333,7 @@ webhook_attempts = Table(
     Column("id", Serial, primary_key=True),
     Column("message_id", Uuid, ForeignKey("webhook_messages.id", ondelete="CASCADE"), nullable=False),
     Column("attempt", Integer, nullable=False),
-    Column("at", Instant, nullable=False),
+    Column("at", UtcTime, nullable=False),
     Column("status", Integer),
     Column("duration_ms", Integer, nullable=False),
     Column("answer", Text),
@@ -342,13 +352,13 @@ webhook_endpoints = Table(
     Column("format", Text, nullable=False),
     Column("secret", Text, nullable=False),
     Column("previous_secret", Text),
-    Column("previous_until", Instant),
-    Column("disabled_at", Instant),
+    Column("previous_until", UtcTime),
+    Column("disabled_at", UtcTime),
     Column("disabled_reason", Text),
-    Column("failing_since", Instant),
-    Column("failed_at", Instant),
-    Column("created_at", Instant, nullable=False),
-    Column("updated_at", Instant, nullable=False),
+    Column("failing_since", UtcTime),
+    Column("failed_at", UtcTime),
+    Column("created_at", UtcTime, nullable=False),
+    Column("updated_at", UtcTime, nullable=False),
     CheckConstraint(_one_of("format", ["standard", "cloudevents"]), name="format"),
     CheckConstraint(_one_of("disabled_reason", ["client", "gone", "failing"]), name="disabled_reason"),
     CheckConstraint("(disabled_at IS NULL) = (disabled_reason IS NULL)", name="disabled_requires_reason"),
@@ -362,12 +372,12 @@ upstreams = Table(
     metadata,
     Column("name", Text, primary_key=True),
     # When the next submit and the next poll fit into what may be asked of it in a second.
-    Column("submit_slot_at", Instant),
-    Column("poll_slot_at", Instant),
+    Column("submit_slot_at", UtcTime),
+    Column("poll_slot_at", UtcTime),
     Column("credit", Double),
     Column("credit_unit", Text),
     Column("credit_error", Text),
-    Column("credit_at", Instant),
+    Column("credit_at", UtcTime),
 )
 
 circuits = Table(
@@ -376,9 +386,9 @@ circuits = Table(
     Column("upstream", Text, primary_key=True),
     Column("dialect", Text, primary_key=True),
     Column("failures", Json, nullable=False),
-    Column("opened_at", Instant),
-    Column("open_until", Instant),
-    Column("probe_until", Instant),
+    Column("opened_at", UtcTime),
+    Column("open_until", UtcTime),
+    Column("probe_until", UtcTime),
     CheckConstraint("(opened_at IS NULL) = (open_until IS NULL)", name="open_requires_open_until"),
 )
 
@@ -387,7 +397,7 @@ secrets = Table(
     metadata,
     Column("name", Text, primary_key=True),
     Column("value", Text, nullable=False),
-    Column("created_at", Instant, nullable=False),
+    Column("created_at", UtcTime, nullable=False),
 )
 
 api_keys = Table(
@@ -400,9 +410,9 @@ api_keys = Table(
     # SHA-256 of the whole key, which is kept nowhere.
     Column("hash", LargeBinary, nullable=False, unique=True),
     Column("scopes", Json, nullable=False),
-    Column("created_at", Instant, nullable=False),
-    Column("expires_at", Instant),
-    Column("revoked_at", Instant),
-    Column("last_used_at", Instant),
+    Column("created_at", UtcTime, nullable=False),
+    Column("expires_at", UtcTime),
+    Column("revoked_at", UtcTime),
+    Column("last_used_at", UtcTime),
     CheckConstraint("client <> ''", name="client_not_empty"),
 )

@@ -1,4 +1,4 @@
-"""Statements on tasks: accept, read, list, learn."""
+"""SQL for tasks: accept, read, lock, list."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -9,15 +9,16 @@ from uuid import UUID
 from sqlalchemy import Row, Select, and_, bindparam, exists, func, or_, select, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from service.domain.large_input import shortened
 from service.domain.statistics import Ending
 from service.domain.task import Action, Failure, Result, Source, State, Task, WaitingFor
-from service.store.tables import callbacks, events, insert_for, submissions, task_labels, tasks
+from service.store.tables import callbacks, events, insert_for, large_inputs, submissions, task_labels, tasks
 
 _NAMES = tuple(field.name for field in dataclasses.fields(Task))
 
 
 def task_of(row: Row[Any] | Mapping[str, Any]) -> Task:
-    """Read a row into a task."""
+    """Return the task of a row."""
     kept = dict(row if isinstance(row, Mapping) else row._mapping)  # noqa: SLF001 - the documented way to a row's names
     kept["state"] = State(kept["state"])
     kept["route"] = tuple(kept["route"])
@@ -31,7 +32,7 @@ def task_of(row: Row[Any] | Mapping[str, Any]) -> Task:
 
 
 def row_of(task: Task) -> dict[str, Any]:
-    """Write a task as a row."""
+    """Return the row of a task."""
     row = {name: getattr(task, name) for name in _NAMES}
     row["state"] = str(task.state)
     row["route"] = list(task.route)
@@ -46,7 +47,7 @@ def row_of(task: Task) -> dict[str, Any]:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Accepted:
-    """The answer to a submit: the task that stands for it, and whether it is new."""
+    """The answer to a submit: the task, and whether it is new."""
 
     task: Task
     new: bool
@@ -63,13 +64,16 @@ _ACCEPT = insert_for(
 )
 
 
-async def accept(connection: AsyncConnection, wished: Sequence[Task]) -> list[Accepted]:
-    """Insert new tasks with their first event; where the client's idempotency key is taken, give the task that has it."""
+async def accept(connection: AsyncConnection, requested: Sequence[Task]) -> list[Accepted]:
+    """Insert new tasks with their first event. Where the client's idempotency key exists, return the task that has it."""
     statement = _ACCEPT[connection.dialect.name]
-    # In the order of the keys, so that two processes that are given the same ones do not wait for each other in a ring.
-    in_order = sorted(wished, key=lambda task: (task.client, task.idempotency_key or ""))
-    inserted = set((await connection.scalars(statement, [row_of(task) for task in in_order])).all())
-    new = [task for task in wished if task.id in inserted]
+    # In the order of the keys, so that two processes with the same keys cannot deadlock.
+    in_order = sorted(requested, key=lambda task: (task.client, task.idempotency_key or ""))
+    inserted = set((await connection.scalars(statement, [row_of(stored(task)) for task in in_order])).all())
+    new = [task for task in requested if task.id in inserted]
+    large = [task for task in new if task.large_input]
+    if large:
+        await connection.execute(large_inputs.insert(), [_whole_input(task) for task in large])
     if new:
         await connection.execute(events.insert(), [_acceptance(task) for task in new])
     labels = [
@@ -80,14 +84,38 @@ async def accept(connection: AsyncConnection, wished: Sequence[Task]) -> list[Ac
     if labels:
         await connection.execute(task_labels.insert(), labels)
     known = {(task.client, task.idempotency_key): task for task in new}
-    missing = [task for task in wished if task.id not in inserted and (task.client, task.idempotency_key) not in known]
+    missing = [
+        task for task in requested if task.id not in inserted and (task.client, task.idempotency_key) not in known
+    ]
     known |= await _by_idempotency_key(connection, missing)
     return [
-        Accepted(task, new=True)
+        Accepted(stored(task), new=True)
         if task.id in inserted
         else Accepted(known[task.client, task.idempotency_key], new=False)
-        for task in wished
+        for task in requested
     ]
+
+
+def stored(task: Task) -> Task:
+    """Return a new task as its row has it: with a large input shortened."""
+    if not task.large_input:
+        return task
+    return dataclasses.replace(task, input=shortened(task.input), options=shortened(task.options))
+
+
+def _whole_input(task: Task) -> dict[str, Any]:
+    return {"task_id": task.id, "input": task.input, "options": task.options}
+
+
+_WHOLE_INPUT = select(large_inputs).where(large_inputs.c.task_id == bindparam("of_task"))
+
+
+async def with_whole_input(connection: AsyncConnection, task: Task) -> Task:
+    """Return a task with its whole input and options."""
+    if not task.large_input:
+        return task
+    row = (await connection.execute(_WHOLE_INPUT, {"of_task": task.id})).one()
+    return dataclasses.replace(task, input=row.input, options=row.options)
 
 
 def _acceptance(task: Task) -> dict[str, Any]:
@@ -105,12 +133,12 @@ def _acceptance(task: Task) -> dict[str, Any]:
 
 
 async def _by_idempotency_key(
-    connection: AsyncConnection, wished: Sequence[Task]
+    connection: AsyncConnection, requested: Sequence[Task]
 ) -> dict[tuple[str, str | None], Task]:
-    if not wished:
+    if not requested:
         return {}
     same = or_(
-        *(and_(tasks.c.client == task.client, tasks.c.idempotency_key == task.idempotency_key) for task in wished)
+        *(and_(tasks.c.client == task.client, tasks.c.idempotency_key == task.idempotency_key) for task in requested)
     )
     found = [task_of(row) for row in await connection.execute(select(tasks).where(same))]
     return {(task.client, task.idempotency_key): task for task in found}
@@ -134,13 +162,13 @@ _BY_KEY = select(tasks).where(tasks.c.client == bindparam("client"), tasks.c.ide
 
 
 async def find_by_key(connection: AsyncConnection, client: str, idempotency_key: str) -> Task | None:
-    """Read the task that a client's idempotency key stands for."""
+    """Read the task of a client's idempotency key."""
     row = (await connection.execute(_BY_KEY, {"client": client, "key": idempotency_key})).first()
     return None if row is None else task_of(row)
 
 
 async def lock(connection: AsyncConnection, ids: Sequence[UUID]) -> dict[UUID, Task]:
-    """Read tasks and keep others from changing them until the transaction ends; in id order, so that none deadlocks."""
+    """Read tasks and lock their rows until the transaction ends; in id order, so that two processes cannot deadlock."""
     rows = await connection.execute(_LOCKED, {"ids": sorted(set(ids))})
     return {row.id: task_of(row) for row in rows}
 
@@ -154,7 +182,7 @@ class Filter:
     family: str | None = None
     labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
     after: UUID | None = None
-    """Only ids above this one: a uuid of version 7 begins with its time, so this is the filter by time, too."""
+    """Only ids above this one. A UUIDv7 begins with its time, so this is also the filter by time."""
     before: UUID | None = None
     """Only ids below this one: the keyset cursor."""
 
@@ -166,7 +194,7 @@ async def page(connection: AsyncConnection, wanted: Filter, *, most: int) -> lis
 
 
 def _page(wanted: Filter, most: int) -> Select[Any]:
-    """Select a page; of several states a page of each, from which the newest are taken: so an index serves every one."""
+    """Select a page. For several states, select a page of each and merge them, so that an index serves every one."""
     if len(wanted.states) <= 1:
         return _newest(wanted, most)
     pages = [_newest(dataclasses.replace(wanted, states=(state,)), most).subquery() for state in set(wanted.states)]
@@ -206,7 +234,7 @@ _HASTENED = (
     .where(callbacks.c.submission_id == submissions.c.id, submissions.c.task_id == tasks.c.id)
     .where(callbacks.c.decision == "hastened")
 )
-# The model that the client named, as Task.model has it. Only this is read of inputs, which may hold whole pictures.
+# As Task.model. Nothing else of the input is read: it may contain whole images.
 _MODEL = func.coalesce(tasks.c.options["model"].as_string(), tasks.c.input["model"].as_string())
 _ENDINGS = (
     select(
@@ -233,7 +261,7 @@ _ENDINGS = (
 
 
 async def recent_endings(connection: AsyncConnection, *, since: datetime, most: int) -> list[Ending]:
-    """Read how the last tasks ended, newest first: what the poll plan learns from."""
+    """Read the last finished tasks, newest first: the input of the statistics."""
     return [
         Ending(
             family=row.family,

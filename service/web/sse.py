@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from service.flows.context import Context, log
-from service.flows.feed import HELD_BACK, Page, show_told
+from service.flows.feed import HELD_BACK, Page, render_item
 from service.flows.signals import Topic
 from service.store.database import StoreUnavailable
 from service.web.problems import RETRY_AFTER, Problem
@@ -257,8 +257,8 @@ class Stream(Response):
         if page is None:
             await self._end(b"")
             return
-        for item in page.told:
-            document = orjson.dumps(show_told(item, at=self._streams.context.now()))
+        for item in page.items:
+            document = orjson.dumps(render_item(self._streams.context, item))
             await self._write(b"id: %d\nevent: %b\ndata: %b\n\n" % (item.id, item.type.encode(), document))
             self._after = item.id
         self._after = page.next

@@ -1,6 +1,7 @@
 """The commands against a real server with the sandbox as its provider."""
 
 import json
+import re
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -77,9 +78,9 @@ def submit(run: Run, prompt: str, *more: str) -> str:
 
 
 def until(true: Callable[[], bool]) -> None:
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while not true():
-        assert time.monotonic() < end, "waited for 10 s"
+        assert time.monotonic() < end, "waited for 60 s"
         time.sleep(0.02)
 
 
@@ -98,6 +99,8 @@ def test_submit_with_wait_prints_only_the_results_to_standard_output(run: Run, i
     assert all(line.startswith(f"{installation.sandbox.url}/sandbox/files/") for line in lines)
     assert lines[0].endswith(".mp4")
     assert "succeeded 100 %: Succeeded at elkapi" in result.stderr
+    task = result.stderr.splitlines()[0]
+    assert run("tasks", "show", task).exit_code == exits.OK
 
 
 def test_failed_task_has_its_own_exit_code(run: Run) -> None:
@@ -190,7 +193,7 @@ def test_ended_task_cannot_be_cancelled(run: Run) -> None:
     assert run("tasks", "show", task, "--wait").exit_code == exits.OK
     result = run("tasks", "cancel", task)
     assert result.exit_code == exits.REFUSED
-    assert "nothing left to cancel" in result.stderr
+    assert "already_ended" in result.stderr
 
 
 def test_unknown_task_is_refused(run: Run) -> None:
@@ -227,7 +230,7 @@ def test_ledger_and_doctor_run_beside_the_server(run: Run, installation: Install
     assert [row["client"] for row in document["rows"]] == ["tester"]
     doctor = CliRunner().invoke(main, ["doctor"], env=installation.settings)
     assert (doctor.exit_code, doctor.stderr) == (exits.OK, "")
-    assert "leads to this Dovecote" in doctor.stdout
+    assert "is served by this Dovecote" in doctor.stdout
     assert KEY not in doctor.stdout + printed.stdout
 
 
@@ -342,6 +345,24 @@ def test_unknown_command_is_a_usage_error() -> None:
     assert CliRunner().invoke(main, ["nonsense"]).exit_code == exits.USAGE
 
 
+@pytest.mark.parametrize(
+    ("arguments", "nearest"),
+    [
+        (["sumbit"], "submit"),
+        (["task"], "tasks"),
+        (["tasks", "lst"], "list"),
+        (["messages", "rplay"], "replay"),
+        (["endpoints", "crate"], "create"),
+        (["keys", "revok"], "revoke"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else value,
+)
+def test_mistyped_command_gets_a_suggestion(arguments: list[str], nearest: str) -> None:
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == exits.USAGE
+    assert f"'{nearest}'" in result.stderr
+
+
 def test_explain_reads_a_callback() -> None:
     body = '{"task_id": "t1", "status": "3", "video_url": "https://example.com/a.mp4"}'
     arguments = ["explain", "--family", "runway", "--dialect", "aggregator", "--kind", "callback"]
@@ -383,3 +404,96 @@ def test_replay_needs_ids_or_a_time(run: Run) -> None:
     assert run("messages", "replay", nowhere).exit_code == exits.REFUSED
     assert run("messages", "replay", "--since", "1h", "--type", "nonsense").exit_code == exits.REFUSED
     assert "No messages found" in run("messages", "list", "--endpoint", nowhere).stderr
+
+
+def test_families_lists_operations_and_fields(run: Run) -> None:
+    listed = run("families").stdout
+    assert "runway" in listed
+    assert "text_to_video" in listed
+    fields = run("families", "runway", "text2video")
+    assert any(line.split()[:1] == ["prompt"] and "required" in line for line in fields.stdout.splitlines())
+    assert "Served by elkapi" in fields.stderr
+    document = shown(run, "families", "runway", "text_to_video")
+    assert "prompt" in document["input"]["properties"]
+    assert {each["name"] for each in shown(run, "families", "suno")["families"]} == {"suno"}
+    for arguments, nearest in ((["runwy"], "runway"), (["runway", "text_to_vido"], "text_to_video")):
+        result = run("families", *arguments)
+        assert result.exit_code == exits.USAGE
+        assert f"did you mean '{nearest}'?" in result.stderr
+
+
+def test_upstreams_lists_health_and_load(run: Run) -> None:
+    lines = run("upstreams").stdout.splitlines()
+    assert [line.split()[0] for line in lines] == ["upstream", "elkapi", "runwayml"]
+    assert all(line.split()[-1] == "ok" for line in lines[1:])
+    assert [each["name"] for each in shown(run, "upstreams")["upstreams"]] == ["elkapi", "runwayml"]
+
+
+def test_endpoint_is_registered_tested_changed_and_deleted(run: Run, installation: Installation) -> None:
+    hook = f"{installation.receiver.url}/endpoint"
+    made = run("endpoints", "create", hook, "--event", "task.failed", "--description", "shop")
+    assert made.exit_code == 0, made.output
+    rows = dict(line.split(maxsplit=1) for line in made.stdout.splitlines())
+    assert (rows["url"], rows["events"], rows["state"]) == (hook, "task.failed", "enabled")
+    assert rows["secret"].startswith("whsec_")
+    assert "shown this once" in made.stderr
+    endpoint = rows["endpoint"]
+    assert "secret" not in run("endpoints", "show", endpoint).stdout
+    assert endpoint in run("endpoints", "list").stdout
+    tested = run("endpoints", "test", endpoint)
+    assert "endpoint.test" in tested.stdout
+    assert "disabled (client)" in run("endpoints", "update", endpoint, "--disable").stdout
+    changed = shown(run, "endpoints", "update", endpoint, "--enable", "--all-events", "--to", f"{hook}/2")
+    assert (changed["enabled"], changed["events"], changed["url"]) == (True, [], f"{hook}/2")
+    assert run("endpoints", "update", endpoint).exit_code == exits.USAGE
+    rotated = shown(run, "endpoints", "rotate", endpoint)
+    assert rotated["secret"] != rows["secret"]
+    assert "Deleted the endpoint" in run("endpoints", "delete", endpoint).stderr
+    assert run("endpoints", "show", endpoint).exit_code == exits.REFUSED
+
+
+def test_retry_needs_a_confirmation_and_an_unconfirmed_task(run: Run) -> None:
+    task = submit(run, "not to be retried")
+    refused = run("tasks", "retry", task)
+    assert refused.exit_code == exits.USAGE
+    assert "--confirm-double-payment" in refused.stderr
+    result = run("tasks", "retry", task, "--confirm-double-payment")
+    assert result.exit_code == exits.REFUSED
+    assert "not_unconfirmed" in result.stderr
+
+
+def test_unconfirmed_task_is_retried(run: Run) -> None:
+    task = submit(run, "a dove [cut] [drop] [seconds=60]")
+    until(lambda: shown(run, "tasks", "show", task)["state"] == "unconfirmed")
+    result = run("tasks", "retry", task, "--confirm-double-payment")
+    assert result.exit_code == 0, result.output
+    events = [event["type"] for event in shown(run, "tasks", "events", task)["events"]]
+    assert "unconfirmed" in events[:-1]
+
+
+def test_input_is_sent_to_a_task_that_waits_for_it(run: Run) -> None:
+    given = run("submit", "midjourney", "imagine", "prompt=[modal] a dove")
+    assert given.exit_code == 0, given.output
+    task = given.stdout.strip()
+    until(lambda: shown(run, "tasks", "show", task)["state"] == "awaiting_input")
+    assert "awaits" in run("tasks", "show", task).stdout
+    sent = run("tasks", "input", task, "prompt=a white dove")
+    assert sent.exit_code == 0, sent.output
+    assert run("tasks", "show", task, "--wait").exit_code == exits.OK
+    again = run("tasks", "input", task, "prompt=x")
+    assert again.exit_code == exits.REFUSED
+    assert "not_awaited" in again.stderr
+
+
+def test_messages_show_the_next_attempt(run: Run) -> None:
+    (closed,) = free_ports(1)
+    task = submit(run, "nobody listens", "--callback-url", f"http://127.0.0.1:{closed}/hook")
+
+    def failed_once() -> bool:
+        messages = shown(run, "messages", "list", "--task", task)["messages"]
+        return bool(messages) and messages[0]["attempts"] > 0 and messages[0]["last_error"] is not None
+
+    until(failed_once)
+    head, line = run("messages", "list", "--task", task).stdout.splitlines()
+    assert "next attempt" in head
+    assert re.search(r" pending +\d+ +(in \d+ (s|min)|now) ", line), line

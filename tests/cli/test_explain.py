@@ -56,8 +56,11 @@ def test_a_recording_says_itself_what_it_is(tmp_path):
         (["--family", "runwey", "--dialect", "x", "--kind", "callback"], "{}", "did you mean 'runway'?"),
         (["--family", "runway", "--dialect", "agregator", "--kind", "callback"], "{}", "did you mean 'aggregator'?"),
         ([*AGGREGATOR, "--kind", "polled_response"], "{}", "did you mean 'poll_response'?"),
-        ([*AGGREGATOR], "{}", "unknown kind ''"),
-        ([], "<html>", "not JSON"),
+        ([*AGGREGATOR], "{}", "missing: --kind"),
+        (["--kind", "callback"], "{}", "missing: --family, --dialect"),
+        ([], json.dumps(FAILED), "FILE has no family, dialect, kind, so it seems to be a plain body: give --family"),
+        ([], json.dumps({**FAILED, "kind": "callback"}), "FILE has no family, dialect"),
+        ([], "<html>", "(not JSON: Expecting value: line 1 column 1 (char 0)): give --family, --dialect and --kind"),
         ([], "[]", "a message is a JSON object"),
     ],
 )

@@ -214,7 +214,7 @@ async def test_key_created_beside_a_busy_server_is_valid_at_once(database_url: s
 
 def stopped(served: Any) -> int:
     served.process.terminate()
-    return int(served.process.wait(20))
+    return int(served.process.wait(60))
 
 
 async def test_server_on_a_public_address_starts_only_with_a_key(sqlite_url: str, tmp_path: Path) -> None:
@@ -225,7 +225,7 @@ async def test_server_on_a_public_address_starts_only_with_a_key(sqlite_url: str
     with Troupe() as troupe:
         troupe.start(served)
         assert served.process is not None
-        assert await asyncio.to_thread(served.process.wait, 20) == exits.SETTINGS
+        assert await asyncio.to_thread(served.process.wait, 60) == exits.SETTINGS
         said = served.tail()
         assert "127.1 can be reached by others and there is no API key: anybody could spend your credit" in said
         assert "Traceback" not in said

@@ -14,7 +14,7 @@ import pytest
 from service.cli.practice import SANDBOX_KEY
 from service.cli.processes import Troupe
 from service.domain.webhook_events import TYPES
-from service.flows.render import BRIEF
+from service.flows.render import MAX_BRIEF
 from service.flows.webhooks.signing import signed_headers
 from service.sandbox import Sandbox, running
 from service.web.sse import HEARTBEAT, RETRY
@@ -99,4 +99,4 @@ def test_streams_page_matches_the_code() -> None:
     assert set(re.findall(r"`(task\.\w+)`", STREAMS)) == set(TYPES)
     assert f"after {HEARTBEAT:.0f} s without news" in STREAMS
     assert f"retry: {RETRY * 1000:.0f}\n" in STREAMS
-    assert f"more than {BRIEF // 1000} kB" in STREAMS
+    assert f"than {MAX_BRIEF // 1000} kB of JSON" in STREAMS

@@ -16,6 +16,7 @@ from service.http.ssrf.guard import Guard
 from service.http.ssrf.policy import Rules
 from service.http.transport import NEVER_SENT, AiohttpTransport
 from tests.support.breakage import ANSWER, CHUNKED, HEAD, NOWHERE, PERHAPS_SENT, Server, answering, nowhere, request_of
+from tests.support.waiting import LIMIT
 
 
 @contextlib.asynccontextmanager
@@ -24,31 +25,30 @@ async def client_of(transport: AiohttpTransport) -> AsyncIterator[httpx.AsyncCli
         yield client
 
 
-PATIENCE = 5.0
 SOON = 0.15
 """Seconds until silence counts, where a server is silent."""
 
 
-async def ask(client: httpx.AsyncClient, url: str, *, connect: float = PATIENCE, read: float = PATIENCE) -> Any:
-    timeout = httpx.Timeout(PATIENCE, connect=connect, read=read)
+async def ask(client: httpx.AsyncClient, url: str, *, connect: float = LIMIT, read: float = LIMIT) -> Any:
+    timeout = httpx.Timeout(LIMIT, connect=connect, read=read)
     return await client.post(url, content=b'{"prompt":"a dove"}', timeout=timeout)
 
 
 @pytest.mark.parametrize("how", PERHAPS_SENT)
-async def test_after_these_the_request_may_have_arrived(how: str) -> None:
+async def test_failure_after_the_request_was_written_is_perhaps_sent(how: str) -> None:
     handle, expected = PERHAPS_SENT[how]
     async with Server.running(handle) as server, client_of(AiohttpTransport(reuse=False)) as client:
         with pytest.raises(httpx.TransportError if how != "broken compression" else httpx.DecodingError) as raised:
-            await ask(client, server.url, read=SOON if "hang" in how else PATIENCE)
+            await ask(client, server.url, read=SOON if "hang" in how else LIMIT)
     assert isinstance(raised.value, expected)
     assert not isinstance(raised.value, NEVER_SENT)
 
 
 @pytest.mark.parametrize("how", NOWHERE)
-async def test_after_these_it_is_certain_that_nothing_arrived(how: str) -> None:
+async def test_failure_before_the_request_was_written_is_never_sent(how: str) -> None:
     async with nowhere(how) as url, client_of(AiohttpTransport(reuse=False)) as client:
         with pytest.raises(NOWHERE[how]) as raised:
-            await ask(client, url, connect=SOON if "never" in how else PATIENCE)
+            await ask(client, url, connect=SOON if "never" in how else LIMIT)
     assert isinstance(raised.value, NEVER_SENT)
 
 
@@ -58,14 +58,14 @@ def test_certificates_are_verified() -> None:
     assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
 
 
-async def test_redirects_are_an_answer_like_any_other() -> None:
+async def test_redirect_is_returned_as_an_answer() -> None:
     moved = b"HTTP/1.1 301 Moved\r\nLocation: http://127.0.0.1:1/\r\nSet-Cookie: a=b\r\nContent-Length: 0\r\n\r\n"
     async with Server.running(answering(moved)) as server, client_of(AiohttpTransport(reuse=False)) as client:
         assert (await ask(client, server.url)).status_code == 301
         assert server.connections == 1
 
 
-async def test_the_environments_proxies_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_proxies_of_the_environment_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     async with Server.running(answering(HEAD, ANSWER)) as canary, Server.running(answering(HEAD, ANSWER)) as server:
         for variable in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
             monkeypatch.setenv(variable, canary.url)
@@ -86,7 +86,7 @@ async def keep_answering(reader: asyncio.StreamReader, writer: asyncio.StreamWri
 
 
 @pytest.mark.parametrize(("errand", "connections"), [("questions", 1), ("purchases", 3), ("messages", 3)])
-async def test_purchases_have_a_connection_each_and_questions_share(errand: str, connections: int) -> None:
+async def test_purchases_use_a_connection_each_and_questions_share_one(errand: str, connections: int) -> None:
     http = Http.real(Guard(Rules(private=True)))
     async with Server.running(keep_answering) as server:
         for _ in range(3):
@@ -95,7 +95,7 @@ async def test_purchases_have_a_connection_each_and_questions_share(errand: str,
         await http.close()
 
 
-async def test_a_kept_connection_that_died_meanwhile_is_not_taken_for_a_refusal() -> None:
+async def test_request_on_a_broken_kept_connection_is_perhaps_sent() -> None:
     """The server read the second request on the old connection before it broke: nobody can tell it from a lost answer."""
 
     async def answer_once_then_break(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -109,7 +109,7 @@ async def test_a_kept_connection_that_died_meanwhile_is_not_taken_for_a_refusal(
             await ask(client, server.url)
 
 
-async def test_a_kept_connection_that_was_closed_in_the_pause_is_replaced() -> None:
+async def test_kept_connection_that_was_closed_is_replaced() -> None:
     async with Server.running(answering(HEAD, ANSWER)) as server, client_of(AiohttpTransport()) as client:
         for _ in range(3):
             assert (await ask(client, server.url)).status_code == 200
@@ -144,9 +144,9 @@ GZIP = b"Content-Encoding: gzip"
         (with_body(b"raw", b"Content-Encoding: br"), 3),  # nobody asked for it; whoever reads it will say so
     ],
 )
-async def test_an_answer_is_read_up_to_its_cap(answer: bytes, expected: Any) -> None:
+async def test_answer_is_read_up_to_its_limit(answer: bytes, expected: Any) -> None:
     async with Server.running(answering(answer)) as server, client_of(AiohttpTransport(reuse=False)) as client:
-        asked = send(client, "GET", server.url, headers={}, read_timeout=PATIENCE, cap=1000)
+        asked = send(client, "GET", server.url, headers={}, read_timeout=LIMIT, cap=1000)
         if isinstance(expected, int):
             assert len((await asked).body) == expected
         else:
@@ -154,13 +154,13 @@ async def test_an_answer_is_read_up_to_its_cap(answer: bytes, expected: Any) -> 
                 await asked
 
 
-async def test_an_answer_is_not_unpacked_beyond_its_cap() -> None:
+async def test_compressed_answer_is_not_unpacked_beyond_its_limit() -> None:
     bomb = with_body(compressed(30_000_000), GZIP)
     async with Server.running(answering(bomb)) as server, client_of(AiohttpTransport(reuse=False)) as client:
         tracemalloc.start()
         try:
             with pytest.raises(AnswerTooLarge):
-                await send(client, "GET", server.url, headers={}, read_timeout=PATIENCE, cap=100_000)
+                await send(client, "GET", server.url, headers={}, read_timeout=LIMIT, cap=100_000)
             assert tracemalloc.get_traced_memory()[1] < 3_000_000
         finally:
             tracemalloc.stop()
@@ -173,9 +173,9 @@ async def drip(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await asyncio.sleep(0.01)
 
 
-async def test_an_answer_that_never_ends_is_given_up() -> None:
+async def test_endless_answer_ends_at_the_total_timeout() -> None:
     endless = answering(CHUNKED, then=drip)
     async with Server.running(endless) as server, client_of(AiohttpTransport(reuse=False)) as client:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(LIMIT):
             with pytest.raises(httpx.ReadTimeout):
-                await send(client, "GET", server.url, headers={}, read_timeout=PATIENCE, total_timeout=SOON)
+                await send(client, "GET", server.url, headers={}, read_timeout=LIMIT, total_timeout=SOON)

@@ -135,12 +135,12 @@ async def telling(sqlite_url: str, names: LookUp, **settings: str) -> AsyncItera
         await messages.aclose()
 
 
-async def tell(world: World, url: str) -> Message:
+async def deliver_to(world: World, url: str) -> Message:
     """Owe a message to a URL, past the door that would have refused it, and try to deliver it once."""
     task = a_task(state=State.SUCCEEDED)
     await keep(world.context.database, task)
     async with world.context.database.writing() as connection:
-        await message_store.owe(connection, [a_message(task, url=url, due_at=world.clock())])
+        await message_store.insert(connection, [a_message(task, url=url, due_at=world.clock())])
     return await attempt(world, task)
 
 

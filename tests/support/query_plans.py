@@ -29,7 +29,7 @@ async def fill(connection: AsyncConnection) -> None:
     task = a_task(state=State.RUNNING, due_at=later(10_000), idempotency_key="seed", labels={"project": "a"})
     await task_store.accept(connection, [task])
     await callback_store.receive(connection, [a_callback(due_at=later(10_000))])
-    await message_store.owe(connection, [a_message(task, due_at=later(10_000))])
+    await message_store.insert(connection, [a_message(task, due_at=later(10_000))])
     endpoint = Endpoint(id=new_id(), client="seed", url="http://x", secret="s", created_at=NOW, updated_at=NOW)
     await endpoints.register(connection, endpoint, most=9)
     [message] = await message_store.of_task(connection, task.id)

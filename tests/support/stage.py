@@ -276,7 +276,7 @@ class Stage:
             await self.world.release_leases()
         async with self._immortal.database.writing() as connection:
             known = [each.key for each in self.world.context.waits]
-            await queue.leave_unknown_lines(connection, known, now=self.now)
+            await queue.release_unknown_waits(connection, known, now=self.now)
 
     def kill(self) -> None:
         """Let the process be gone at once."""

@@ -9,7 +9,7 @@ from uuid import UUID
 import uuid_utils.compat as uuid_utils
 
 from service.domain.task import Failure, State, Submission, Task
-from service.flows.webhooks.enqueue import host_of
+from service.flows.webhooks.enqueue import callback_destination
 from service.store import callbacks as callback_store
 from service.store import tasks as task_store
 from service.store.database import Database
@@ -64,7 +64,7 @@ def a_message(task: Task, **more: Any) -> message_store.Message:
         "id": new_id(),
         "client": task.client,
         "task_id": task.id,
-        "destination": host_of(more.get("url", "http://x")),
+        "destination": callback_destination(more.get("url", "http://x")),
         "sequence": 2,
         "type": "task.succeeded",
         "url": "http://x",

@@ -13,7 +13,7 @@ import pytest
 
 from service.cli.processes import LOOPBACK, Served, Troupe, clean_environment, free_ports
 from service.domain.task import State
-from service.flows.webhooks.enqueue import host_of, lane_of
+from service.flows.webhooks.enqueue import callback_destination, endpoint_destination
 from service.sandbox import Receiver, running
 from service.store.database import Database
 from service.store.webhooks import endpoints
@@ -22,13 +22,12 @@ from service.store.webhooks.endpoints import Endpoint
 from service.store.webhooks.messages import Message
 from tests.conftest import migrated
 from tests.support.values import a_message, a_task, keep, new_id
+from tests.support.waiting import LIMIT
 from tests.support.world import WEBHOOK_SECRET
 
 pytestmark = [pytest.mark.long, pytest.mark.xdist_group("demo")]
 
 MANY = 1000
-PATIENCE = 60
-"""Seconds for everything: retries come after five of them."""
 
 
 def dovecote(folder: Path) -> Served:
@@ -57,36 +56,36 @@ async def owe(url: str, hook: str) -> list[Message]:
         message = a_message(task, sequence=number + 2, url=f"{hook}/done", due_at=now, created_at=now, body=body)
         match number % 20:
             case 0 | 1 | 2 | 3 | 4 | 5:
-                more = {"endpoint_id": endpoint.id, "destination": lane_of(endpoint.id)}
+                more = {"endpoint_id": endpoint.id, "destination": endpoint_destination(endpoint.id)}
             case 6:  # nobody listens, and the schedule is at its end
                 where = f"http://127.0.0.1:{nowhere}/"
-                more = {"url": where, "destination": host_of(where), "attempts": 9}
+                more = {"url": where, "destination": callback_destination(where), "attempts": 9}
             case 7:  # its endpoint was deleted
                 gone = new_id()
-                more = {"endpoint_id": gone, "destination": lane_of(gone)}
+                more = {"endpoint_id": gone, "destination": endpoint_destination(gone)}
             case _:
                 more = {}
         messages.append(dataclasses.replace(message, **more))
     await keep(database, task)
     async with database.writing() as connection:
         await endpoints.register(connection, endpoint, most=9)
-        await message_store.owe(connection, messages)
+        await message_store.insert(connection, messages)
     await database.close()
     return messages
 
 
-async def test_a_server_that_is_killed_while_it_delivers_loses_no_message(tmp_path: Path) -> None:
+async def test_server_killed_during_delivery_loses_no_message(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'dovecote.db'}"
     await migrated(url)
     receiver = Receiver(WEBHOOK_SECRET)
     async with running(receiver) as hook:
         messages = await owe(url, hook)
         server = dovecote(tmp_path)
-        until = time.monotonic() + PATIENCE
+        until = time.monotonic() + LIMIT
         with Troupe() as troupe:
             troupe.start(server)
             for killed_at in (150, 400):
-                async with asyncio.timeout(PATIENCE):
+                async with asyncio.timeout(LIMIT):
                     while len(receiver.received) < killed_at:  # noqa: ASYNC110 - it comes from another process
                         await asyncio.sleep(0.002)
                 server.kill()

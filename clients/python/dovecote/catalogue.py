@@ -17,6 +17,8 @@ class Operation:
     deadline_seconds: float | None = None
     parent: str | None = None
     """Whether it takes a ``parent_id``: ``required``, ``optional`` or None."""
+    answer: Mapping[str, Any] | None = None
+    """JSON Schema of the input that it may wait for before it ends; None where it never does."""
     upstreams: tuple[str, ...] = ()
     """The configured upstreams that serve it, in order."""
     input: Mapping[str, Any] = dataclasses.field(default_factory=dict)

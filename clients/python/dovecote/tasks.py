@@ -74,6 +74,8 @@ class Task:
     outcome_source: str | None = None
     queue_position: int | None = None
     """1 is next. Only :meth:`Client.get` fills it, for a task that waits for an upstream."""
+    waits_for: str | None = None
+    """The upstream, or its dialect, that a queued task waits for."""
     input: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -84,6 +86,8 @@ class Task:
     """Number of its last event: of two copies of a task, the one with the higher number is the newer."""
     truncated: bool = False
     """Whether large fields were left out, as in events and webhooks. :meth:`Client.get` returns all of them."""
+    url: str | None = None
+    """In a truncated task: the address of the whole task."""
     client: str | None = None
     """The owner; shown to API keys with the scope ``admin`` only."""
     created_at: dt.datetime | None = None

@@ -13,7 +13,7 @@ from service.cli.demo.stage import Stage
 from service.cli.demo.story import KILLED, SCENES, Scene
 from service.cli.processes import NotStarted, Served
 
-LIMIT: Final = 40.0
+LIMIT: Final = 90.0
 """Seconds that the whole demo may take."""
 _INTERVAL: Final = 0.15
 _QUIET: Final = 0.5

@@ -70,7 +70,7 @@ async def _any_key(opened: Database | None) -> bool:
     if opened is None:
         return False
     async with opened.reading() as connection:
-        return await api_keys.are_there(connection)
+        return await api_keys.any_created(connection)
 
 
 async def kept_secret(settings: Settings, opened: Database | None, name: str) -> str | None:

@@ -10,6 +10,7 @@ from uuid import UUID
 
 import orjson
 
+from service.domain.large_input import is_large
 from service.domain.task import State, Task
 from service.domain.validation import (
     MAX_MISTAKES,
@@ -82,7 +83,7 @@ REQUEST: dict[str, Any] = {
             "maxProperties": MAX_LABELS,
             "propertyNames": {"type": "string", "pattern": "^[A-Za-z0-9_.-]{1,64}$"},
             "additionalProperties": {"type": "string", "maxLength": 256},
-            "description": "Your own names for the task; lists can be filtered by them.",
+            "description": "Your own names for the task, of 1 to 64 letters, digits, `_`, `.` or `-`; lists can be filtered by them.",
         },
         "parent_id": {
             "type": "string",
@@ -170,6 +171,7 @@ def task_of_request(
         operation=operation.name,
         input=given,
         options=request.get("options", {}),
+        large_input=is_large(given, request.get("options", {})),
         labels=request.get("labels", {}),
         callback_url=request.get("callback_url"),
         on_uncertain=request.get("on_uncertain") or context.settings.policy_of(client),

@@ -1,1 +1,1 @@
-"""The journey of client webhooks."""
+"""Webhooks to clients: enqueue, sign, deliver, replay."""

@@ -1,4 +1,4 @@
-"""How an attempt to deliver went, and what becomes of the message and of its endpoint."""
+"""Decide what an attempt to deliver means for its message and for its endpoint, and record it."""
 
 import dataclasses
 import datetime as dt
@@ -19,21 +19,21 @@ from service.store.webhooks.endpoints import Endpoint, Health
 from service.store.webhooks.messages import Message
 
 SUCCESSES = range(200, 300)
-"""Statuses by which a receiver says that it has the message."""
+"""Statuses by which a receiver accepts a message."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Claimed:
-    """A message that is ours until its lease ends."""
+    """A message that this process holds until its lease ends."""
 
     message: Message
     endpoint: Endpoint | None
-    """Where it goes; None: to a ``callback_url``, or the endpoint was deleted."""
+    """The endpoint of the message; None when it goes to a ``callback_url``, or when the endpoint was deleted."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """How one attempt to deliver went."""
+    """The outcome of one attempt to deliver."""
 
     at: dt.datetime
     seconds: float = 0.0
@@ -41,34 +41,34 @@ class Attempt:
     error: str | None = None
     answer: str | None = None
     retry_after: float | None = None
-    """Seconds that the receiver asked us to wait."""
+    """Seconds for which the receiver asked to wait."""
     hopeless: bool = False
-    """Whether it can go no better another time."""
+    """Whether every further attempt would fail as well."""
     made: bool = True
-    """Whether anything was tried at all."""
+    """Whether a request was tried."""
 
     @property
     def delivered(self) -> bool:
-        """Whether the receiver has it."""
+        """Whether the receiver accepted the message."""
         return self.status in SUCCESSES
 
     @property
     def gone(self) -> bool:
-        """Whether the receiver says that it is gone for good."""
+        """Whether the receiver says that it is gone permanently."""
         return self.status == HTTPStatus.GONE
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Settlement:
-    """What is to be written after an attempt."""
+    """The changes to write after an attempt."""
 
     row: dict[str, Any]
     delivery: Delivery | None
     health: Health | None
 
 
-def settlement_of(context: Context, claimed: Claimed, attempt: Attempt) -> Settlement:
-    """Decide what becomes of a message after an attempt, and what the attempt says about the endpoint."""
+def settlement_after(context: Context, claimed: Claimed, attempt: Attempt) -> Settlement:
+    """Return the changes of a message and of its endpoint after an attempt."""
     message, now = claimed.message, context.now()
     state, due = _state_after(message, attempt, chance=context.chance(), now=now)
     row = {
@@ -102,14 +102,14 @@ def _state_after(
     if attempt.hopeless or attempt.gone:
         return "discarded", None
     if message.type == TEST:
-        return "exhausted", None  # whoever tries an endpoint looks at once
+        return "exhausted", None  # the client sees the result at once
     made = message.attempts - message.schedule_from
     due = next_delivery(made, chance=chance, now=now, retry_after=attempt.retry_after)
     return ("exhausted", None) if due is None else ("pending", due)
 
 
 def _health(claimed: Claimed, attempt: Attempt) -> Health | None:
-    """Say what an attempt says about its endpoint: nothing, where somebody only tried or asked for it again."""
+    """Return what an attempt means for the health of its endpoint. Tests and replays mean nothing."""
     message, endpoint = claimed.message, claimed.endpoint
     if endpoint is None or message.type == TEST or message.replayed_at is not None:
         return None
@@ -117,16 +117,16 @@ def _health(claimed: Claimed, attempt: Attempt) -> Health | None:
 
 
 async def settle(context: Context, connection: AsyncConnection, settled: Sequence[Settlement]) -> list[str | None]:
-    """Write how attempts went, and give for each the reason for which its endpoint is disabled now, if it is."""
-    await queue.settle_outbox(connection, sorted((each.row for each in settled), key=lambda row: row["of_row"]))
+    """Write settlements. Return for each the reason for which its endpoint was disabled by it, or None."""
+    await queue.settle_messages(connection, sorted((each.row for each in settled), key=lambda row: row["of_row"]))
     await attempt_store.record(connection, [each.delivery for each in settled if each.delivery is not None])
     now = context.now()
-    disabled = await endpoints.note_health(
+    disabled = await endpoints.record_health(
         connection,
         [each.health for each in settled if each.health is not None],
         now=now,
         unwatched=now - dt.timedelta(seconds=UNWATCHED),
         too_long=now - dt.timedelta(seconds=FAILING_LONG),
     )
-    # Said once, however many attempts of the batch went there.
+    # Reported once for each endpoint, even when several attempts of the batch went to it.
     return [None if each.health is None else disabled.pop(each.health.endpoint_id, None) for each in settled]

@@ -1,4 +1,4 @@
-"""Endpoints: check what a client wants, make and change them, and try one."""
+"""Register, change, rotate, test and delete the endpoints of clients."""
 
 import base64
 import datetime as dt
@@ -14,7 +14,7 @@ from service.domain.webhook_events import TEST, TYPES
 from service.flows.context import Context
 from service.flows.webhooks.attempt import Claimed
 from service.flows.webhooks.dispatch import deliver
-from service.flows.webhooks.enqueue import lane_of
+from service.flows.webhooks.enqueue import endpoint_destination
 from service.flows.webhooks.url_check import url_mistakes
 from service.store.webhooks import endpoints
 from service.store.webhooks import messages as message_store
@@ -22,9 +22,9 @@ from service.store.webhooks.endpoints import Endpoint
 from service.store.webhooks.messages import Message
 
 MAX_ENDPOINTS = 50
-"""Endpoints that a client may have: every change of its tasks is held against all of them."""
-OLD_SECRET_SIGNS = 24 * 3600.0
-"""Seconds for which a secret still signs after its rotation."""
+"""Endpoints of one client. Every change of its tasks is compared with all of them."""
+OVERLAP = 24 * 3600.0
+"""Seconds for which the previous secret still signs after a rotation."""
 
 _FIELDS: dict[str, Any] = {
     "url": {
@@ -38,13 +38,13 @@ _FIELDS: dict[str, Any] = {
         "type": "string",
         "maxLength": 256,
         "pattern": r"^[^\x00]*$",
-        "description": "Your own words for it.",
+        "description": "Your own description.",
     },
     "events": {
         "type": "array",
         "uniqueItems": True,
         "items": {"type": "string", "enum": list(TYPES)},
-        "description": "The messages that it wants; empty: all but `task.progress`, which has to be named.",
+        "description": "The types of messages to receive. Empty: all types except `task.progress`.",
     },
     "format": {
         "type": "string",
@@ -52,14 +52,14 @@ _FIELDS: dict[str, Any] = {
         "description": "`cloudevents`: each body is a structured CloudEvent 1.0.",
     },
 }
-WISH: dict[str, Any] = {
+REQUEST: dict[str, Any] = {
     "type": "object",
     "additionalProperties": False,
     "required": ["url"],
     "properties": _FIELDS,
 }
 """JSON Schema of the body of ``POST /v1/endpoints``."""
-CHANGE: dict[str, Any] = {
+CHANGES: dict[str, Any] = {
     "type": "object",
     "additionalProperties": False,
     "minProperties": 1,
@@ -67,30 +67,32 @@ CHANGE: dict[str, Any] = {
         **_FIELDS,
         "enabled": {
             "type": "boolean",
-            "description": "`false`: no messages are written for it, and those that wait are discarded when their time comes.",
+            "description": "`false`: no messages are written for the endpoint, and pending ones are discarded when they are due.",
         },
     },
 }
 """JSON Schema of the body of ``PATCH /v1/endpoints/{id}``."""
-_WISH, _CHANGE = Schema(WISH), Schema(CHANGE)
+_REQUEST, _CHANGES = Schema(REQUEST), Schema(CHANGES)
 
 
 class TooMany(Exception):
-    """The client has as many endpoints as it may have."""
+    """The client has the maximum number of endpoints."""
 
 
 def new_secret() -> str:
-    """Make a secret that signs messages."""
+    """Return a new secret for signing messages."""
     return "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
 
 
 async def register(context: Context, document: Any, *, client: str) -> Endpoint:
-    """Make an endpoint of what a client sent.
+    """Register an endpoint.
+
+    :param document: the body of the request
 
     :raises Invalid: with every mistake
-    :raises TooMany: when there is no room for another
+    :raises TooMany: when the client has the maximum number of endpoints
     """
-    _check(context, _WISH, document)
+    _check(context, _REQUEST, document)
     now = context.now()
     endpoint = Endpoint(
         id=context.new_id(),
@@ -104,18 +106,18 @@ async def register(context: Context, document: Any, *, client: str) -> Endpoint:
         updated_at=now,
     )
     if not await context.writers.requests.run(endpoints.register, endpoint, most=MAX_ENDPOINTS):
-        raise TooMany(f"{MAX_ENDPOINTS} endpoints are allowed: delete one, or let one listen to more")
+        raise TooMany(f"{MAX_ENDPOINTS} endpoints are allowed: delete one, or add event types to another")
     return endpoint
 
 
 async def change(context: Context, endpoint: Endpoint, document: Any) -> Endpoint | None:
-    """Change what a client wants changed of its endpoint; None when it is gone meanwhile.
+    """Change an endpoint and return it; None when it was deleted meanwhile.
 
-    To enable one that was disabled gives it a new start: its failures are forgotten.
+    Enabling a disabled endpoint resets its failures.
 
     :raises Invalid: with every mistake
     """
-    _check(context, _CHANGE, document)
+    _check(context, _CHANGES, document)
     now = context.now()
     values = {name: document[name] for name in _FIELDS if name in document}
     match document.get("enabled"):
@@ -128,41 +130,41 @@ async def change(context: Context, endpoint: Endpoint, document: Any) -> Endpoin
 
 
 async def rotate(context: Context, endpoint: Endpoint) -> Endpoint | None:
-    """Give an endpoint a new secret; the one it has signs as well for a day. None when it is gone meanwhile."""
+    """Set a new secret and return the endpoint; None when it was deleted meanwhile. The old secret still signs for a day."""
     now = context.now()
-    until = now + dt.timedelta(seconds=OLD_SECRET_SIGNS)
+    until = now + dt.timedelta(seconds=OVERLAP)
     return await context.writers.requests.run(
         endpoints.rotate, endpoint.id, endpoint.client, secret=new_secret(), until=until, now=now
     )
 
 
 async def remove(context: Context, endpoint: Endpoint) -> Endpoint | None:
-    """Delete an endpoint; None when it is gone already. What waits for it is discarded when its time comes."""
+    """Delete an endpoint and return it; None when it was deleted already. Its pending messages are discarded when due."""
     return await context.writers.requests.run(endpoints.remove, endpoint.id, endpoint.client)
 
 
-async def try_out(context: Context, endpoint: Endpoint) -> Message:
-    """Send an endpoint a message to try it with, at once if it has a place; give the message as it was written."""
-    now, lane = context.now(), lane_of(endpoint.id)
-    at_once = context.destination_slots.free(lane) > 0
+async def send_test(context: Context, endpoint: Endpoint) -> Message:
+    """Send a test message to an endpoint, at once when it has a free slot. Return the message as it was written."""
+    now, destination = context.now(), endpoint_destination(endpoint.id)
+    at_once = context.destination_slots.free(destination) > 0
     data = {"endpoint_id": str(endpoint.id), "url": endpoint.url, "description": endpoint.description}
     message = Message(
         id=context.new_id(),
         client=endpoint.client,
         task_id=None,
         endpoint_id=endpoint.id,
-        destination=lane,
+        destination=destination,
         sequence=0,
         type=TEST,
         url=endpoint.url,
         body=orjson.dumps({"type": TEST, "timestamp": rfc3339(now), "sequence": 0, "data": data}).decode(),
         created_at=now,
         due_at=now + dt.timedelta(seconds=LEASE) if at_once else now,
-        attempts=int(at_once),  # it is claimed as it is written
+        attempts=int(at_once),  # a message that is sent at once is claimed as it is written
     )
-    await context.writers.requests.run(message_store.owe, [message])
+    await context.writers.requests.run(message_store.insert, [message])
     if at_once:
-        context.destination_slots.acquire(lane)
+        context.destination_slots.acquire(destination)
         await deliver(context, Claimed(message, endpoint))
     else:
         context.signals.wake("webhooks")

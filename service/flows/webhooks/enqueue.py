@@ -1,4 +1,4 @@
-"""Who is told of a change: the task's ``callback_url`` and the client's endpoints, in the transaction of the change."""
+"""Enqueue webhook messages about changes of tasks, in the transaction of the change."""
 
 import dataclasses
 import datetime as dt
@@ -9,57 +9,65 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.domain.task import Task
-from service.domain.webhook_events import ENDS, PROGRESS, told_by_callback, told_to_endpoint
+from service.domain.webhook_events import ENDS, PROGRESS, callback_url_wants, endpoint_wants
 from service.flows.context import Context
-from service.flows.webhooks.payload import body_of
+from service.flows.webhooks.payload import payload_of
 from service.store.webhooks import endpoints
 from service.store.webhooks import messages as message_store
 from service.store.webhooks.endpoints import Endpoint
 from service.store.webhooks.messages import Message
 
-LONGEST_DESTINATION = 200
-"""Characters: it stands in an index, whose entries are bounded."""
+MAX_DESTINATION = 200
+"""Characters of a destination. It stands in an index, whose entries are bounded."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Change:
-    """A change that clients may be told of."""
+    """A change of a task that may be announced."""
 
     type: str
     task: Task
-    """As it is after the change."""
+    """The task after the change."""
 
 
-async def tell(context: Context, connection: AsyncConnection, changes: Sequence[Change], now: dt.datetime) -> set[UUID]:
-    """Write the messages that are owed, and give the tasks that they are about.
+async def enqueue(
+    context: Context, connection: AsyncConnection, changes: Sequence[Change], now: dt.datetime
+) -> set[UUID]:
+    """Write the messages about some changes and return the ids of their tasks.
 
-    The endpoints of the clients concerned are read once; where nobody listens nothing is written.
+    The endpoints of the clients are read once. A change that no receiver wants writes nothing.
     """
     if not changes:
         return set()
-    listening: dict[str, list[Endpoint]] = {}
-    for endpoint in await endpoints.listening(connection, {each.task.client for each in changes}):
-        listening.setdefault(endpoint.client, []).append(endpoint)
-    owed = [
-        message for each in changes for message in _messages(context, each, listening.get(each.task.client, ()), now)
+    enabled: dict[str, list[Endpoint]] = {}
+    for endpoint in await endpoints.enabled_of(connection, {each.task.client for each in changes}):
+        enabled.setdefault(endpoint.client, []).append(endpoint)
+    messages = [
+        message for each in changes for message in _messages(context, each, enabled.get(each.task.client, ()), now)
     ]
-    await message_store.owe(connection, [message for message in owed if message.type != PROGRESS])
-    ended = {each.task.id for each in changes if each.type in ENDS and _wants_progress(each.task, listening)}
-    latest = {(each.task_id, each.destination): each for each in owed if each.type == PROGRESS}
-    waiting = [message for message in latest.values() if message.task_id not in ended]
-    await message_store.owe_progress(connection, waiting, ended=sorted(ended))
-    return {message.task_id for message in owed if message.task_id is not None}
+    await message_store.insert(connection, [message for message in messages if message.type != PROGRESS])
+    ended = {each.task.id for each in changes if each.type in ENDS and _wants_progress(each.task, enabled)}
+    latest = {(each.task_id, each.destination): each for each in messages if each.type == PROGRESS}
+    progress = [message for message in latest.values() if message.task_id not in ended]
+    await message_store.insert_progress(connection, progress, ended=sorted(ended))
+    return {message.task_id for message in messages if message.task_id is not None}
 
 
-def _messages(context: Context, change: Change, listening: Collection[Endpoint], now: dt.datetime) -> Iterator[Message]:
-    """Make a message for each who is to be told, all with the same body."""
+def _messages(context: Context, change: Change, enabled: Collection[Endpoint], now: dt.datetime) -> Iterator[Message]:
+    """Make a message for each receiver of a change. All of them have the same body."""
     task = change.task
-    to: list[tuple[UUID | None, str, str]] = []
-    if task.callback_url is not None and told_by_callback(task.callback_events, change.type):
-        to.append((None, host_of(task.callback_url), task.callback_url))
-    to += [(each.id, lane_of(each.id), each.url) for each in listening if told_to_endpoint(each.events, change.type)]
-    body = body_of(change.type, task, now, public_url=context.settings.links_url) if to else ""
-    for endpoint_id, destination, url in to:
+    receivers: list[tuple[UUID | None, str, str]] = []
+    if task.callback_url is not None and callback_url_wants(task.callback_events, change.type):
+        receivers.append((None, callback_destination(task.callback_url), task.callback_url))
+    receivers += [
+        (each.id, endpoint_destination(each.id), each.url)
+        for each in enabled
+        if endpoint_wants(each.events, change.type)
+    ]
+    if not receivers:
+        return
+    body = payload_of(change.type, task, now, api_url=context.settings.links_url)
+    for endpoint_id, destination, url in receivers:
         yield Message(
             id=context.new_id(),
             client=task.client,
@@ -75,20 +83,20 @@ def _messages(context: Context, change: Change, listening: Collection[Endpoint],
         )
 
 
-def _wants_progress(task: Task, listening: Mapping[str, Sequence[Endpoint]]) -> bool:
-    return PROGRESS in task.callback_events or any(PROGRESS in each.events for each in listening.get(task.client, ()))
+def _wants_progress(task: Task, enabled: Mapping[str, Sequence[Endpoint]]) -> bool:
+    return PROGRESS in task.callback_events or any(PROGRESS in each.events for each in enabled.get(task.client, ()))
 
 
-def lane_of(endpoint_id: UUID) -> str:
-    """Name the destination that an endpoint is."""
+def endpoint_destination(endpoint_id: UUID) -> str:
+    """Return the destination of messages to an endpoint."""
     return f"endpoint {endpoint_id}"
 
 
-def host_of(url: str) -> str:
-    """Name the destination that a ``callback_url`` leads to: its scheme, host and port."""
+def callback_destination(url: str) -> str:
+    """Return the destination of messages to a ``callback_url``: its scheme, host and port."""
     try:
         parts = urlsplit(url)
         port = "" if parts.port is None else f":{parts.port}"
-        return f"{parts.scheme}://{parts.hostname}{port}"[:LONGEST_DESTINATION]
-    except ValueError:  # one that was accepted has a host; whatever has none gets places of its own
-        return url[:LONGEST_DESTINATION]
+        return f"{parts.scheme}://{parts.hostname}{port}"[:MAX_DESTINATION]
+    except ValueError:  # an accepted URL has a host; any other is a destination of its own
+        return url[:MAX_DESTINATION]

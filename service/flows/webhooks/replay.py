@@ -1,4 +1,4 @@
-"""Deliver messages again: the same message under the same id, signed by what is the secret now."""
+"""Replay messages: deliver them again under the same id, signed with the current secret."""
 
 import datetime as dt
 from typing import Any
@@ -13,43 +13,47 @@ from service.store.webhooks import endpoints
 from service.store.webhooks import messages as message_store
 from service.store.webhooks.messages import Filter, Message
 
-MOST = 1000
+MAX_REPLAYED = 1000
 """Messages that one request replays."""
 REPLAYED = tuple(kind for kind in TYPES if kind != PROGRESS)
-"""What can be replayed: progress is of its moment, and so is a message that somebody tried an endpoint with."""
-UNHEARD = ("exhausted", "discarded")
-"""The states of messages that nobody took."""
+"""Types that can be replayed. Progress and test messages mean nothing later."""
+UNDELIVERED = ("exhausted", "discarded")
+"""States of messages that no receiver accepted."""
 
-WISH: dict[str, Any] = {
+REQUEST: dict[str, Any] = {
     "type": "object",
     "additionalProperties": False,
     "properties": {
-        "after": {"type": "string", "format": "date-time", "description": "Only messages written at or after this."},
-        "before": {"type": "string", "format": "date-time", "description": "Only messages written before this."},
+        "after": {
+            "type": "string",
+            "format": "date-time",
+            "description": "Only messages written at or after this time.",
+        },
+        "before": {"type": "string", "format": "date-time", "description": "Only messages written before this time."},
         "type": {
             "type": "array",
             "minItems": 1,
             "items": {"type": "string", "enum": list(REPLAYED)},
-            "description": "Only of these types; default: every one that can be replayed.",
+            "description": "Only messages of these types. Default: all types that can be replayed.",
         },
         "state": {
             "type": "array",
             "minItems": 1,
-            "items": {"type": "string", "enum": [*UNHEARD, "delivered"]},
-            "description": "Only in these states; default: `exhausted` and `discarded`.",
+            "items": {"type": "string", "enum": [*UNDELIVERED, "delivered"]},
+            "description": "Only messages in these states. Default: `exhausted` and `discarded`.",
         },
-        "endpoint": {"type": "string", "format": "uuid", "description": "Only to this endpoint."},
+        "endpoint": {"type": "string", "format": "uuid", "description": "Only messages to this endpoint."},
         "limit": {
             "type": "integer",
             "minimum": 1,
-            "maximum": MOST,
-            "default": MOST,
-            "description": "How many at most.",
+            "maximum": MAX_REPLAYED,
+            "default": MAX_REPLAYED,
+            "description": "Maximum number of messages.",
         },
         "cursor": {
             "type": "string",
             "format": "uuid",
-            "description": "`next` of the request before: goes on behind it.",
+            "description": "`next` of the previous answer.",
         },
     },
 }
@@ -57,28 +61,28 @@ WISH: dict[str, Any] = {
 
 
 class NotReplayable(Exception):
-    """A message of this type is of its moment: what the task is now says more."""
+    """Messages of this type cannot be replayed."""
 
 
 class Disabled(Exception):
-    """The endpoint is disabled or deleted: enable it, and replay then."""
+    """The endpoint is disabled or deleted."""
 
 
 async def replay_one(context: Context, message: Message) -> None:
-    """Deliver a message again, or now if it waits for its turn.
+    """Replay a message, or send it now when it is pending.
 
-    :raises NotReplayable: for progress, and for what an endpoint was tried with
-    :raises Disabled: when nobody would be sent to
+    :raises NotReplayable: for progress and test messages
+    :raises Disabled: when its endpoint is disabled or deleted
     """
     if message.type not in REPLAYED:
-        raise NotReplayable(f"{message.type} is of its moment: it cannot be replayed")
+        raise NotReplayable(f"messages of type {message.type} cannot be replayed: read the task instead")
     if not await context.writers.requests.run(_replay_one, message, now=context.now()):
         raise Disabled("the endpoint is disabled or deleted: enable it first")
     context.signals.wake("webhooks")
 
 
 async def replay_many(context: Context, wanted: Filter, *, most: int) -> tuple[int, UUID | None]:
-    """Deliver settled messages again, oldest first; give how many, and where to go on if there are more."""
+    """Replay settled messages, oldest first. Return their number, and the cursor for more, if there are more."""
     count, following = await context.writers.requests.run(_replay_many, wanted, most=most, now=context.now())
     if count:
         context.signals.wake("webhooks")

@@ -1,4 +1,4 @@
-"""What a message looks like on its way: signed as Standard Webhooks say, in the format that its endpoint wants."""
+"""Sign webhook messages as Standard Webhooks define it, in the format that the endpoint has chosen."""
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ CLOUDEVENTS = "application/cloudevents+json"
 def signed_headers(
     secret: str, message_id: str, at: dt.datetime, body: str, *, also: Sequence[str] = ()
 ) -> dict[str, str]:
-    """Sign a message as Standard Webhooks say.
+    """Return the headers of a signed message.
 
     :param also: other secrets that are still valid: each adds a signature
     """
@@ -29,13 +29,13 @@ def signed_headers(
     }
 
 
-def dressed(
+def signed_request(
     message: Message, endpoint: Endpoint | None, *, at: dt.datetime, secret: str, source: str | None
 ) -> tuple[dict[str, str], str]:
-    """Give the headers and the body of an attempt.
+    """Return the headers and the body of an attempt.
 
-    :param secret: what signs where there is no endpoint
-    :param source: where this Dovecote is reached, for whoever wants CloudEvents
+    :param secret: signs a message that goes to no endpoint
+    :param source: address of this installation, the ``source`` of CloudEvents
     """
     if endpoint is None:
         return signed_headers(secret, str(message.id), at, message.body), message.body
@@ -47,7 +47,7 @@ def dressed(
 
 
 def cloud_event(message: Message, source: str | None) -> str:
-    """Write a message as a structured CloudEvent 1.0."""
+    """Return a message as a structured CloudEvent 1.0."""
     body: Mapping[str, Any] = orjson.loads(message.body)
     event = {
         "specversion": "1.0",
@@ -61,8 +61,6 @@ def cloud_event(message: Message, source: str | None) -> str:
     }
     if message.task_id is not None:
         event["subject"] = f"tasks/{message.task_id}"
-    if body.get("truncated"):
-        event |= {"truncated": True, "taskurl": body["url"]}  # names of extensions have no capitals and no dashes
     return orjson.dumps(event).decode()
 
 

@@ -1,4 +1,4 @@
-"""Which addresses are public: tables of our own, since Python's change with its version and know no disguises."""
+"""Decide which addresses are public. The tables are our own: those of Python differ by version and ignore embedded addresses."""
 
 import ipaddress
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ METADATA = frozenset(
         "fd00:42::42",  # Scaleway
     )
 )
-"""Where clouds hand out credentials to whoever asks from within. No message ever has business there."""
+"""Addresses at which clouds hand out credentials to every caller from within. Messages never go there."""
 
 _SPECIAL_IPV4 = tuple(
     ipaddress.IPv4Network(each)
@@ -49,14 +49,14 @@ _SPECIAL_IPV4 = tuple(
     )
 )
 _GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
-"""What IANA hands out. Outside of it lie loopback, link-local, unique local, multicast and all that is reserved."""
+"""The range that IANA assigns. Loopback, link-local, unique local, multicast and reserved addresses lie outside."""
 _SPECIAL_IPV6 = tuple(
     ipaddress.IPv6Network(each)
     for each in (
         "2001::/23",  # protocols, among them Teredo (2001::/32), benchmarks and ORCHID
         "2001:db8::/32",  # documentation
         "2002::/16",  # 6to4
-        "3ffe::/16",  # the 6bone that was
+        "3ffe::/16",  # the former 6bone
         "3fff::/20",  # documentation
     )
 )
@@ -66,19 +66,19 @@ _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _LOCAL_NAT64 = ipaddress.IPv6Network("64:ff9b:1::/48")
 _LOW_32 = 0xFFFFFFFF
 _ISATAP = 0x00005EFE
-_ISATAP_MASK = 0xFDFFFFFF  # but for the bit that says whether it is unique
+_ISATAP_MASK = 0xFDFFFFFF  # without the bit that says whether it is unique
 
 
 def address_of(text: str) -> Address:
-    """Read an address in the way of a socket: a zone (``%eth0``) is of no account.
+    """Parse an address as a socket does: a zone (``%eth0``) is ignored.
 
-    :raises ValueError: when it is none
+    :raises ValueError: when it is no address
     """
     return ipaddress.ip_address(text.partition("%")[0])
 
 
 def meant(address: Address) -> Address:
-    """Say who is reached by an address: an IPv4 address behind a mapping or the well-known NAT64, else itself."""
+    """Return the address that is reached: the IPv4 address in a mapped or NAT64 address, else the address itself."""
     if isinstance(address, ipaddress.IPv6Address):
         if address.ipv4_mapped is not None:
             return address.ipv4_mapped
@@ -88,7 +88,7 @@ def meant(address: Address) -> Address:
 
 
 def is_public(address: Address) -> bool:
-    """Whether an address is one of the public internet. Tunnels are not, whatever they hold: nobody serves there."""
+    """Return whether an address belongs to the public internet. Tunnel addresses do not, because no server uses them."""
     address = meant(address)
     if isinstance(address, ipaddress.IPv4Address):
         return not any(address in network for network in _SPECIAL_IPV4)
@@ -98,12 +98,12 @@ def is_public(address: Address) -> bool:
 
 
 def is_metadata(address: Address) -> bool:
-    """Whether an address is one of :data:`METADATA`, in whatever disguise."""
+    """Return whether an address is, or contains, one of :data:`METADATA`."""
     return address in METADATA or any(each in METADATA for each in _within(address))
 
 
 def _within(address: Address) -> Iterator[ipaddress.IPv4Address]:
-    """Unpack the IPv4 addresses that may be within an IPv6 address."""
+    """Yield the IPv4 addresses that an IPv6 address may contain."""
     if isinstance(address, ipaddress.IPv4Address):
         return
     if address.ipv4_mapped is not None:
@@ -114,7 +114,7 @@ def _within(address: Address) -> Iterator[ipaddress.IPv4Address]:
         yield from address.teredo
     if _is_isatap(address) or any(address in each for each in (_COMPATIBLE, _TRANSLATED, _NAT64, _LOCAL_NAT64)):
         yield _last_32(address)
-    if address in _LOCAL_NAT64:  # RFC 6052 cuts it in two behind a prefix of 48 bits
+    if address in _LOCAL_NAT64:  # RFC 6052 splits it in two behind a prefix of 48 bits
         yield ipaddress.IPv4Address((int(address) >> 64 & 0xFFFF) << 16 | int(address) >> 40 & 0xFFFF)
 
 

@@ -1,4 +1,4 @@
-"""The guard of every URL that comes from outside: read once, looked up once, and connected to as it was checked."""
+"""Guard requests to URLs from clients: parse and resolve each once, and connect only to the checked addresses."""
 
 import asyncio
 import contextlib
@@ -17,20 +17,19 @@ from service.http.ssrf.policy import Rules
 from service.http.ssrf.url import Destination, Unreadable, read_url
 
 RESOLVING_THREADS = 32
-"""Look-ups under way at once. A name server that is silent keeps one of them for each name, for as long as the system's
-resolver waits."""
+"""Concurrent look-ups. A silent name server occupies one for each name until the system's resolver gives up."""
 
 Found = Sequence[tuple[Any, Any, int, str, Any]]
 LookUp = Callable[..., Found]
-"""What :func:`socket.getaddrinfo` is; tests give their own."""
+"""A function like :func:`socket.getaddrinfo`."""
 
 
 class ForbiddenAddress(OSError):
-    """A URL given by a client leads where messages may not go; trying again would change nothing."""
+    """A URL of a client leads to a destination that is not allowed."""
 
 
 def forbidden(error: BaseException | None) -> ForbiddenAddress | None:
-    """Find out whether a failure to connect was our own refusal."""
+    """Return the refusal that caused a failure to connect, or None."""
     while error is not None:
         inner = getattr(error, "os_error", None)
         for candidate in (error, inner, *getattr(inner, "exceptions", ())):
@@ -44,10 +43,10 @@ _bound_for: contextvars.ContextVar[str] = contextvars.ContextVar("host of the re
 
 
 class Guard:
-    """The gates that a request to a URL from outside passes: the URL, what its name leads to, the socket."""
+    """Checks a request to a URL from a client three times: its URL, the addresses of its host, and each socket."""
 
     def __init__(self, rules: Rules, look_up: LookUp | None = None) -> None:
-        """Prepare; threads start on first use.
+        """Create the guard. Its threads start on first use.
 
         :param look_up: resolves names, default :func:`socket.getaddrinfo`
         """
@@ -55,7 +54,7 @@ class Guard:
         self.resolver = CheckedResolver(rules, look_up or socket.getaddrinfo)
 
     def admit(self, url: str) -> Destination:
-        """Read a URL and refuse what can be refused without looking its name up.
+        """Parse a URL and check it without resolving its host.
 
         :raises ForbiddenAddress: with every reason
         """
@@ -70,7 +69,7 @@ class Guard:
 
     @contextlib.contextmanager
     def towards(self, url: str) -> Iterator[None]:
-        """Bind what is done meanwhile, and the sockets that it opens, to the host of a URL.
+        """Limit the sockets that are opened in this context to the host of a URL.
 
         :raises ForbiddenAddress: see :meth:`admit`
         """
@@ -81,9 +80,9 @@ class Guard:
             _bound_for.reset(token)
 
     def open_socket(self, information: Any) -> socket.socket:
-        """Open a socket for an address, if it may be connected to. Literal addresses pass by the resolver, none by here.
+        """Open a socket for an allowed address. Literal addresses are checked only here, because they are not resolved.
 
-        :param information: as :func:`socket.getaddrinfo` gives it
+        :param information: an entry of :func:`socket.getaddrinfo`
         :raises ForbiddenAddress: with the reason
         """
         family, kind, protocol, _, where = information
@@ -98,25 +97,25 @@ def _refuse(rules: Rules, address: str, host: str) -> None:
 
 
 @dataclasses.dataclass(slots=True)
-class _Question:
+class _LookUp:
     answer: "asyncio.Future[Found]"
     waiting: int = 0
 
 
 class CheckedResolver(AbstractResolver):
-    """Looks a name up once for a connection, and refuses it when any of its addresses may not be connected to."""
+    """Resolves a name once for each connection, and refuses it when any of its addresses is not allowed."""
 
     def __init__(self, rules: Rules, look_up: LookUp) -> None:
-        """Take threads of its own: names that never resolve must not keep those that purchases resolve by."""
+        """Use threads of its own, so that names that never resolve do not occupy those of other look-ups."""
         self._rules = rules
         self._ask = look_up
         self._threads = ThreadPoolExecutor(RESOLVING_THREADS, thread_name_prefix="resolve")
-        self._under_way: dict[tuple[str, int], _Question] = {}
+        self._running: dict[tuple[str, int], _LookUp] = {}
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        """Give the addresses that will be connected to.
+        """Return the addresses of a host.
 
         :raises ForbiddenAddress: when any of them is refused
         :raises OSError: when there are none
@@ -133,24 +132,24 @@ class CheckedResolver(AbstractResolver):
         ]
 
     async def _look_up(self, host: str, family: int) -> Found:
-        """Ask; who asks for a name that is being looked up waits for the same answer, and takes no further thread."""
-        question = self._under_way.get((host, family))
-        if question is None or question.answer.done():
+        """Resolve a name. Concurrent look-ups of one name share one thread and one answer."""
+        look_up = self._running.get((host, family))
+        if look_up is None or look_up.answer.done():
             call = functools.partial(
                 self._ask, host, None, family=family, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG
             )
-            question = _Question(asyncio.get_running_loop().run_in_executor(self._threads, call))
-            self._under_way[host, family] = question
-        question.waiting += 1
+            look_up = _LookUp(asyncio.get_running_loop().run_in_executor(self._threads, call))
+            self._running[host, family] = look_up
+        look_up.waiting += 1
         try:
-            return await asyncio.shield(question.answer)
+            return await asyncio.shield(look_up.answer)
         finally:
-            question.waiting -= 1
-            if not question.waiting:
-                question.answer.cancel()  # it need not start any more; does nothing to one that is answered
-                if self._under_way.get((host, family)) is question:
-                    del self._under_way[host, family]
+            look_up.waiting -= 1
+            if not look_up.waiting:
+                look_up.answer.cancel()  # it need not start any more; no effect on a finished one
+                if self._running.get((host, family)) is look_up:
+                    del self._running[host, family]
 
     async def close(self) -> None:
-        """Let the threads go."""
+        """Stop the threads."""
         self._threads.shutdown(wait=False, cancel_futures=True)

@@ -1,4 +1,4 @@
-"""What messages may reach: public addresses over HTTPS, and what an operator allows beside them."""
+"""The rules for destinations of messages: public addresses over HTTPS, and what an operator allows besides."""
 
 import dataclasses
 import ipaddress
@@ -9,45 +9,45 @@ from service.http.ssrf.url import Destination, Unreadable, read_host
 
 HTTPS_PORTS = frozenset({443, 8443})
 HTTP_PORTS = frozenset({80, 8080})
-"""Ports that messages go to unless others are set; these only where http is allowed."""
+"""The default ports. Those of http apply only when http is allowed."""
 
 _PRIVATE_NAMES = (".local", ".internal", ".home.arpa", ".localdomain")
-"""Ends of names that stand for something in a private network only."""
+"""Suffixes of names that exist in private networks only."""
 
 _ALLOWING = ("webhook_allow", "allow_private_webhooks")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Objection:
-    """Why nothing is sent to a destination."""
+    """A reason why no message is sent to a destination."""
 
     reason: str
     settings: tuple[str, ...] = ()
-    """Those by which an operator can allow it; none when nothing does."""
+    """The settings that would allow it; empty when none does."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """What messages may reach besides public addresses over HTTPS."""
+    """What is allowed besides public addresses over HTTPS."""
 
     private: bool = False
-    """Everything but what hands out credentials: on any port, over http, too."""
+    """Allow every address except those that hand out credentials, on every port, over http, too."""
     http: bool = False
     ports: frozenset[int] = frozenset()
-    """None of them: the usual ones."""
+    """Empty: the default ports."""
     hosts: frozenset[str] = frozenset()
-    """Names that may lead to private addresses, in their normal form."""
+    """Names that may resolve to private addresses, in their normal form."""
     networks: tuple[Network, ...] = ()
 
     def objections(self, destination: Destination) -> list[Objection]:
-        """Say everything against a destination that can be said before its name is looked up."""
+        """Return every objection to a destination that is known before its name is resolved."""
         found: list[Objection] = []
         if destination.scheme == "http" and not (self.http or self.private):
-            found.append(Objection("http lets others read the message: https is wanted", ("allow_http_webhooks",)))
+            found.append(Objection("http is not encrypted: https is wanted", ("allow_http_webhooks",)))
         ports = self._ports()
         if ports and destination.port not in ports:
             allowed = ", ".join(map(str, sorted(ports)))
-            reason = f"port {destination.port} is not one that messages go to ({allowed})"
+            reason = f"port {destination.port} is not allowed for messages (allowed: {allowed})"
             found.append(Objection(reason, ("webhook_ports",)))
         if destination.address is not None:
             against = self.objection_to(destination.address, destination.host)
@@ -56,7 +56,7 @@ class Rules:
         return found if against is None else [*found, against]
 
     def objection_to(self, address: Address, host: str) -> Objection | None:
-        """Say what is against an address that a host is or leads to."""
+        """Return the objection to an address that a host is or resolves to."""
         where = host if host == str(address) else f"{host} leads to {address}, which"
         if is_metadata(address):
             return Objection(f"{where} is not a public address: clouds hand out credentials there")
@@ -67,7 +67,7 @@ class Rules:
         return Objection(f"{where} is not a public address", _ALLOWING)
 
     def _objection_to_name(self, host: str) -> Objection | None:
-        """Refuse early what can only lead to private addresses, unless some are allowed: then they decide."""
+        """Return an objection to a name that can only be private. When private networks are allowed, its addresses decide."""
         if self.private or self.networks or host in self.hosts:
             return None
         if host == "localhost" or host.endswith(".localhost"):
@@ -77,14 +77,14 @@ class Rules:
         return None
 
     def _ports(self) -> frozenset[int]:
-        """Give the ports that messages may go to; an empty set stands for all."""
+        """Return the allowed ports; an empty set means all ports."""
         if self.ports or self.private:
             return self.ports
         return HTTPS_PORTS | HTTP_PORTS if self.http else HTTPS_PORTS
 
 
 def read_allowed(entry: str) -> Network | str:
-    """Read what an operator allows: a network, an address, or the name of a host.
+    """Parse an entry of ``webhook_allow``: a network, an address, or the name of a host.
 
     :raises Unreadable: when it is none of them, or would allow nothing
     """
@@ -93,11 +93,11 @@ def read_allowed(entry: str) -> Network | str:
     except ValueError:
         return _read_allowed_name(entry)
     if "%" in entry:
-        raise Unreadable("an address with a zone means something on one machine only: leave the zone out")
+        raise Unreadable("an address with a zone is valid on one machine only: omit the zone")
     if "/" in entry and str(network.network_address) != str(address_of(entry.partition("/")[0])):
-        raise Unreadable("the address of a network ends where its prefix does: 10.1.0.0/16, not 10.1.2.3/16")
+        raise Unreadable("the network has host bits set: write 10.1.0.0/16, not 10.1.2.3/16")
     if network.num_addresses == 1 and network.network_address in METADATA:
-        raise Unreadable("clouds hand out credentials there: it is never allowed")
+        raise Unreadable("clouds hand out credentials at this address: it is never allowed")
     if meant(network.network_address) != network.network_address:
         raise Unreadable("an IPv4 address within an IPv6 address: write the IPv4 address")
     return network
@@ -114,7 +114,7 @@ def _read_allowed_name(entry: str) -> str:
 
 
 def rules_of(allowed: Iterable[str], *, private: bool, http: bool, ports: Iterable[int]) -> Rules:
-    """Make the rules that an operator has set.
+    """Return the rules of the settings.
 
     :raises Unreadable: see :func:`read_allowed`
     """

@@ -1,4 +1,4 @@
-"""Statements on webhook_attempts: every attempt to hand a message over, and how it went."""
+"""Statements on webhook_attempts: every attempt to deliver a message, and its outcome."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -13,17 +13,17 @@ from service.store.tables import webhook_attempts
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """One attempt."""
+    """One attempt to deliver."""
 
     message_id: UUID
     attempt: int
-    """Number of the message's attempt, from 1. One that is missing was under way when its process died."""
+    """Number of the attempt, from 1. A missing number was under way when its process died."""
     at: datetime
     """When it began."""
     status: int | None
     duration_ms: int
     answer: str | None
-    """The first of what the receiver said."""
+    """The beginning of the receiver's answer."""
     error: str | None
 
 
@@ -36,7 +36,7 @@ _FIELDS = tuple(field.name for field in dataclasses.fields(Delivery))
 
 
 async def record(connection: AsyncConnection, made: Sequence[Delivery]) -> None:
-    """Append attempts."""
+    """Insert attempts."""
     if made:
         await connection.execute(webhook_attempts.insert(), [dataclasses.asdict(each) for each in made])
 

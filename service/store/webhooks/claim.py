@@ -1,4 +1,4 @@
-"""Claim messages fairly: no destination takes more than its places, however many of its rows are due before others'."""
+"""Choose the messages to claim, fairly: no destination gets more than its free slots."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -32,7 +32,7 @@ _OF_DESTINATION = (
 
 
 def _waiting() -> Any:
-    """Select each destination that something is due for, longest due first, by one step into the index for each."""
+    """Select the destinations with due messages, longest due first, with one index lookup for each."""
     first = (
         select(webhook_messages.c.destination)
         .where(DUE)
@@ -64,21 +64,21 @@ _WAITING = _waiting()
 
 
 async def choose(
-    connection: AsyncConnection, *, now: datetime, most: int, each: int, places: Mapping[str, int]
+    connection: AsyncConnection, *, now: datetime, most: int, each: int, slots: Mapping[str, int]
 ) -> list[UUID]:
-    """Choose due messages, and keep them locked: the longest due, as far as their destinations have places.
+    """Choose and lock the messages that are longest due, as far as their destinations have free slots.
 
-    :param each: how many places a destination has
-    :param places: those that have another number of places left
+    :param each: slots of a destination
+    :param slots: free slots of destinations that have fewer
     """
     head = (await connection.execute(_HEAD, {"now": now, "most": most})).all()
-    chosen = _within(head, each, places)
+    chosen = _within(head, each, slots)
     if len(chosen) == len(head) or len(head) < most:
         return chosen
-    # Somebody's rows fill the head, so that others' may stand behind them: go by destination.
+    # Rows of full destinations fill the head, and rows of others may follow: choose by destination.
     chosen = []
     for destination in (await connection.scalars(_WAITING, {"now": now})).all():
-        room = min(places.get(destination, each), most - len(chosen))
+        room = min(slots.get(destination, each), most - len(chosen))
         if room > 0:
             wanted = {"of_destination": destination, "now": now, "most": room}
             chosen += (await connection.scalars(_OF_DESTINATION, wanted)).all()
@@ -87,11 +87,11 @@ async def choose(
     return chosen
 
 
-def _within(rows: Sequence[Any], each: int, places: Mapping[str, int]) -> list[UUID]:
+def _within(rows: Sequence[Any], each: int, slots: Mapping[str, int]) -> list[UUID]:
     taken: Counter[str] = Counter()
     chosen = []
     for row in rows:
-        if taken[row.destination] < places.get(row.destination, each):
+        if taken[row.destination] < slots.get(row.destination, each):
             taken[row.destination] += 1
             chosen.append(row.id)
     return chosen

@@ -1,4 +1,4 @@
-"""Statements on endpoints: where clients want to be told, and how it goes there."""
+"""Statements on webhook_endpoints: the endpoints of clients and their health."""
 
 import dataclasses
 from collections.abc import Collection, Mapping, Sequence
@@ -23,20 +23,20 @@ class Endpoint:
     url: str
     description: str = ""
     events: tuple[str, ...] = ()
-    """Types of the messages that it wants; none named: all but progress."""
+    """Types of the messages that it receives. Empty: all types except progress."""
     format: str = "standard"
-    """``standard``, or ``cloudevents``: the body as a structured CloudEvent."""
+    """``standard``, or ``cloudevents`` for structured CloudEvents."""
     secret: str
     previous_secret: str | None = None
     previous_until: datetime | None = None
-    """Until when the previous secret signs as well."""
+    """Until when the previous secret signs, too."""
     disabled_at: datetime | None = None
     disabled_reason: str | None = None
-    """``client``, ``gone`` (it answered 410), ``failing`` (nothing but failures for too long)."""
+    """``client``, ``gone`` (it answered 410), ``failing`` (only failures for too long)."""
     failing_since: datetime | None = None
     """The first failure since the last success."""
     failed_at: datetime | None = None
-    """The last failure, where there was no success since."""
+    """The last failure, when no success followed."""
     created_at: datetime
     updated_at: datetime
 
@@ -47,7 +47,7 @@ def _endpoint_of(row: Row[Any]) -> Endpoint:
     return Endpoint(**kept)
 
 
-_LISTENING = select(webhook_endpoints).where(
+_ENABLED = select(webhook_endpoints).where(
     webhook_endpoints.c.client.in_(bindparam("clients", expanding=True)), webhook_endpoints.c.disabled_at.is_(None)
 )
 _OF_IDS = select(webhook_endpoints).where(webhook_endpoints.c.id.in_(bindparam("ids", expanding=True)))
@@ -65,9 +65,9 @@ _DELETE = (
 )
 
 
-async def listening(connection: AsyncConnection, clients: Collection[str]) -> list[Endpoint]:
-    """Read the endpoints of some clients that are enabled."""
-    rows = await connection.execute(_LISTENING, {"clients": sorted(clients)})
+async def enabled_of(connection: AsyncConnection, clients: Collection[str]) -> list[Endpoint]:
+    """Read the enabled endpoints of some clients."""
+    rows = await connection.execute(_ENABLED, {"clients": sorted(clients)})
     return [_endpoint_of(row) for row in rows]
 
 
@@ -85,13 +85,13 @@ async def of_client(connection: AsyncConnection, client: str) -> list[Endpoint]:
 
 
 async def find(connection: AsyncConnection, endpoint_id: UUID, client: str) -> Endpoint | None:
-    """Read an endpoint, if it is the client's."""
+    """Read an endpoint of a client."""
     row = (await connection.execute(_ONE, {"id": endpoint_id, "client": client})).first()
     return None if row is None else _endpoint_of(row)
 
 
 async def register(connection: AsyncConnection, endpoint: Endpoint, *, most: int) -> bool:
-    """Insert an endpoint; return whether it was inserted: a client may have a limited number."""
+    """Insert an endpoint; return whether it was inserted: a client has at most ``most``."""
     if (await connection.scalar(_COUNT, {"client": endpoint.client}) or 0) >= most:
         return False
     row = {**dataclasses.asdict(endpoint), "events": list(endpoint.events)}
@@ -102,7 +102,7 @@ async def register(connection: AsyncConnection, endpoint: Endpoint, *, most: int
 async def change(
     connection: AsyncConnection, endpoint_id: UUID, client: str, values: Mapping[str, Any]
 ) -> Endpoint | None:
-    """Write columns of an endpoint, if it is the client's, and give it as it is then."""
+    """Write columns of a client's endpoint and return the endpoint; None when there is none."""
     statement = (
         update(webhook_endpoints)
         .where(webhook_endpoints.c.id == endpoint_id, webhook_endpoints.c.client == client)
@@ -116,7 +116,7 @@ async def change(
 async def rotate(
     connection: AsyncConnection, endpoint_id: UUID, client: str, *, secret: str, until: datetime, now: datetime
 ) -> Endpoint | None:
-    """Give an endpoint a new secret; the one it has signs as well until a time."""
+    """Set a new secret of an endpoint. The previous one signs until a time, too."""
     values = {
         "previous_secret": webhook_endpoints.c.secret,
         "secret": secret,
@@ -127,12 +127,12 @@ async def rotate(
 
 
 async def remove(connection: AsyncConnection, endpoint_id: UUID, client: str) -> Endpoint | None:
-    """Delete an endpoint, if it is the client's, and give it as it was."""
+    """Delete a client's endpoint and return it; None when there is none."""
     row = (await connection.execute(_DELETE, {"id": endpoint_id, "client": client})).first()
     return None if row is None else _endpoint_of(row)
 
 
-_CONCERNED = (
+_AFFECTED = (
     select(webhook_endpoints.c.id)
     .where(
         or_(
@@ -146,7 +146,7 @@ _CONCERNED = (
     .order_by(webhook_endpoints.c.id)
     .with_for_update()
 )
-"""The endpoints that an attempt changes, locked in order, so that no two processes wait for each other."""
+"""The endpoints that attempts change, locked in one order, so that no two processes deadlock."""
 _SUCCEEDED = (
     update(webhook_endpoints)
     .where(webhook_endpoints.c.id == bindparam("of_endpoint"), webhook_endpoints.c.failing_since.is_not(None))
@@ -182,35 +182,35 @@ _GIVEN_UP = (
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Health:
-    """What an attempt says about an endpoint."""
+    """The result of an attempt for the health of an endpoint."""
 
     endpoint_id: UUID
     succeeded: bool
     gone: bool = False
-    """Whether it said that it is gone for good."""
+    """Whether it answered that it is gone permanently."""
 
 
-async def note_health(
-    connection: AsyncConnection, heard: Sequence[Health], *, now: datetime, unwatched: datetime, too_long: datetime
+async def record_health(
+    connection: AsyncConnection, results: Sequence[Health], *, now: datetime, unwatched: datetime, too_long: datetime
 ) -> dict[UUID, str]:
-    """Take in how attempts went, and give the endpoints that are disabled for it, with the reason.
+    """Record the results of attempts. Return the endpoints that are disabled by them, with the reasons.
 
-    :param unwatched: an endpoint that failed last before this time may have been well in between
-    :param too_long: an endpoint that has done nothing but fail since this time or longer is disabled
+    :param unwatched: an endpoint whose last failure is before this time may have recovered in between
+    :param too_long: an endpoint with only failures since this time or longer is disabled
     """
-    well = {each.endpoint_id for each in heard if each.succeeded}
-    gone = {each.endpoint_id for each in heard if each.gone}
-    failed = {each.endpoint_id for each in heard} - well
+    well = {each.endpoint_id for each in results if each.succeeded}
+    gone = {each.endpoint_id for each in results if each.gone}
+    failed = {each.endpoint_id for each in results} - well
     given = {"well": sorted(well), "others": sorted(failed | gone)}
-    concerned = (await connection.scalars(_CONCERNED, given)).all() if heard else []
-    recovered = [{"of_endpoint": each} for each in concerned if each in well]
-    failing = [{"of_endpoint": each, "now": now, "unwatched": unwatched} for each in concerned if each in failed]
+    affected = (await connection.scalars(_AFFECTED, given)).all() if results else []
+    recovered = [{"of_endpoint": each} for each in affected if each in well]
+    failing = [{"of_endpoint": each, "now": now, "unwatched": unwatched} for each in affected if each in failed]
     if recovered:
         await connection.execute(_SUCCEEDED, recovered)
     if failing:
         await connection.execute(_FAILED, failing)
     disabled = {}
-    for each in concerned:
+    for each in affected:
         if each in well and each not in gone:
             continue
         reason = "gone" if each in gone else "failing"

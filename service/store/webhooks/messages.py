@@ -1,4 +1,4 @@
-"""Statements on the webhook_messages: messages owed to clients."""
+"""Statements on webhook_messages: the messages to clients."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -15,44 +15,44 @@ from service.store.tables import NOT_DELIVERED, PENDING_PROGRESS, webhook_endpoi
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """A notice that is owed to a client."""
+    """A message to a client."""
 
     id: UUID
     """Also its ``webhook-id``, the same for every attempt."""
     client: str
     task_id: UUID | None
-    """None: it is of no task, such as one to try an endpoint with."""
+    """None: the message belongs to no task, such as a test of an endpoint."""
     endpoint_id: UUID | None = None
-    """None: it goes to the task's ``callback_url``."""
+    """None: the message goes to the task's ``callback_url``."""
     destination: str
-    """Whose places it takes while it is under way: an endpoint, or the host of a ``callback_url``."""
+    """Whose slots it uses while it is under way: an endpoint, or the host of a ``callback_url``."""
     sequence: int
-    """Of the event that it tells of."""
+    """The sequence of its event."""
     type: str
     url: str
-    """Where it goes; of an endpoint, where that was when the message was written."""
+    """The URL of the receiver; for an endpoint, its URL when the message was written."""
     body: str
     state: str = "pending"
     """``pending``, ``delivered``, ``exhausted`` (the schedule is used up), ``discarded`` (can never be delivered)."""
     created_at: datetime
     delivered_at: datetime | None = None
     replayed_at: datetime | None = None
-    """When it was last asked for again. What becomes of it then says nothing about the endpoint's health."""
+    """When it was last replayed. Attempts after that do not count for the endpoint's health."""
     last_status: int | None = None
     last_error: str | None = None
     due_at: datetime | None
     attempts: int = 0
     schedule_from: int = 0
-    """Attempts that were made before it was asked for again: the schedule begins anew there."""
+    """Attempts before the last replay. The schedule starts again there."""
 
 
 def message_of(row: Row[Any]) -> Message:
-    """Read a row into a message."""
+    """Return the message of a row."""
     return Message(**row._mapping)  # noqa: SLF001 - the documented way to a row's names
 
 
-async def owe(connection: AsyncConnection, messages: Sequence[Message]) -> None:
-    """Insert messages, in the transaction of the change that they tell of."""
+async def insert(connection: AsyncConnection, messages: Sequence[Message]) -> None:
+    """Insert messages, in the transaction of the change that they announce."""
     if messages:
         await connection.execute(webhook_messages.insert(), [dataclasses.asdict(message) for message in messages])
 
@@ -74,19 +74,19 @@ _RENEW = (
 )
 
 
-async def owe_progress(connection: AsyncConnection, messages: Sequence[Message], *, ended: Sequence[UUID]) -> None:
-    """Insert progress messages, so that of each task at most one waits for each destination: the latest.
+async def insert_progress(connection: AsyncConnection, messages: Sequence[Message], *, ended: Sequence[UUID]) -> None:
+    """Insert progress messages. Of each task at most one is pending for each destination: the latest.
 
-    One that was never sent is given the newer body. One that was tried is discarded: it is known by its id, and what has
-    an id never changes. Of tasks that have ended none waits any more.
+    A pending message that was never sent gets the newer body. One that was tried is discarded, because its receiver may
+    know its id. Pending progress of ended tasks is discarded.
 
-    :param messages: at most one of each task and destination
-    :param ended: tasks whose progress is of no interest any more
+    :param messages: at most one for each task and destination
+    :param ended: tasks that have ended
     """
-    concerned = {*ended, *(message.task_id for message in messages)}
-    if not concerned:
+    task_ids = {*ended, *(message.task_id for message in messages)}
+    if not task_ids:
         return
-    rows = (await connection.execute(_PROGRESS_PENDING, {"tasks": sorted(filter(None, concerned))})).all()
+    rows = (await connection.execute(_PROGRESS_PENDING, {"tasks": sorted(filter(None, task_ids))})).all()
     newer = {(message.task_id, message.destination): message for message in messages}
     renewed, superseded = [], []
     for row in rows:
@@ -98,8 +98,8 @@ async def owe_progress(connection: AsyncConnection, messages: Sequence[Message],
             superseded.append(row.id)
     if renewed:
         await connection.execute(_RENEW, renewed)
-    await queue.discard(connection, superseded, reason="superseded by newer news of the task")
-    await owe(connection, list(newer.values()))
+    await queue.discard(connection, superseded, reason="superseded by a newer message of the task")
+    await insert(connection, list(newer.values()))
 
 
 async def of_task(connection: AsyncConnection, task_id: UUID) -> list[Message]:
@@ -119,14 +119,14 @@ _ONE = select(webhook_messages).where(
 
 
 async def find(connection: AsyncConnection, message_id: UUID, client: str) -> Message | None:
-    """Read a message, if it is the client's."""
+    """Read a message of a client."""
     row = (await connection.execute(_ONE, {"id": message_id, "client": client})).first()
     return None if row is None else message_of(row)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Filter:
-    """Which of a client's messages to list."""
+    """Which messages of a client to list."""
 
     client: str
     types: tuple[str, ...] = ()
@@ -134,19 +134,19 @@ class Filter:
     endpoint_id: UUID | None = None
     task_id: UUID | None = None
     after: UUID | None = None
-    """Only ids above this one: a uuid of version 7 begins with its time, so this is the filter by time, too."""
+    """Only ids above this one. A uuid of version 7 begins with its time, so this also filters by time."""
     before: UUID | None = None
     """Only ids below this one."""
 
 
-async def page(connection: AsyncConnection, wanted: Filter, *, most: int) -> list[Message]:
+async def list_messages(connection: AsyncConnection, wanted: Filter, *, most: int) -> list[Message]:
     """List messages, newest first."""
     rows = await connection.execute(_ordered(_matching(wanted), wanted, most, newest=True))
     return [message_of(row) for row in rows]
 
 
 async def replayable(connection: AsyncConnection, wanted: Filter, *, most: int) -> list[UUID]:
-    """Choose settled messages that could be delivered again, oldest first."""
+    """Return the ids of settled messages that can be replayed, oldest first."""
     enabled = select(webhook_endpoints.c.id).where(
         webhook_endpoints.c.client == wanted.client, webhook_endpoints.c.disabled_at.is_(None)
     )
@@ -159,7 +159,7 @@ async def replayable(connection: AsyncConnection, wanted: Filter, *, most: int) 
 
 
 def _ordered(statement: Select[Any], wanted: Filter, most: int, *, newest: bool) -> Select[Any]:
-    """Select a page; of several states a page of each, of which the first are taken: so an index serves every one."""
+    """Select a page. For several states, select a page of each and merge them, so that an index serves each."""
     key = webhook_messages.c.id.desc() if newest else webhook_messages.c.id
     pages = [
         statement.where(*_in_state(state)).order_by(key).limit(most).subquery() for state in sorted(set(wanted.states))

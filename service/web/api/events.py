@@ -41,8 +41,7 @@ async def list_feed(request: ApiRequest) -> Response:
         types=request.query.get("type", []),
         seconds=min(request.query.get("wait", 0), LONGEST_WAIT),
     )
-    now = request.context.now()
-    events = [feed.show_told(each, at=now) for each in page.told]
+    events = [feed.render_item(request.context, each) for each in page.items]
     return json_response({"events": events, "next": str(page.next)})
 
 
@@ -67,7 +66,7 @@ async def stream_task(request: ApiRequest) -> Response:
         first = await feed.of_task(request.context, task_id, request.sees_only, after=after, most=1)
     if task_id is None or first is None:
         raise Problem(404, "not_found", "no task has this id")
-    if first.state is not None and not first.told:
+    if first.state is not None and not first.items:
         return Response(status_code=204)  # tells a browser not to connect again
     return _stream(request, task_id, functools.partial(_read_task, request, task_id), after=after)
 

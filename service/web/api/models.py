@@ -8,6 +8,7 @@ from typing_extensions import TypedDict
 from service.domain.errors import CODES
 from service.domain.task import Policy, ResultKind, ResultRole, Source, State
 from service.domain.webhook_events import TYPES
+from service.flows.render import MAX_BRIEF
 from service.flows.submission.request import REQUEST
 from service.web.api import webhook_models
 from service.web.api.schema import Id, Time, about, components, one_of, ref
@@ -106,8 +107,14 @@ class Task(TypedDict):
     deadline_at: Time
     next_check_at: Annotated[Time | None, about("When Dovecote processes the task next. Null: never.")]
     truncated: NotRequired[
-        Annotated[bool, about("Whether large fields were left out. `GET /v1/tasks/{id}` returns the whole task.")]
+        Annotated[
+            bool,
+            about(
+                f"True when the task exceeds {MAX_BRIEF} bytes: then large fields are shortened or empty. Never in `getTask`."
+            ),
+        ]
     ]
+    url: NotRequired[Annotated[str, about("The address of the whole task, in a truncated task.")]]
     client: NotRequired[Annotated[str, about("The client that owns the task. Shown to keys with the scope `admin`.")]]
 
 
@@ -258,7 +265,6 @@ COMPONENTS: dict[str, Any] = {
     "TaskRequest": {"title": "TaskRequest", **REQUEST},
     **webhook_models.REQUESTS,
     **_SCHEMAS,
-    "TruncatedTask": webhook_models.truncated(_SCHEMAS["Task"]),
 }
 """The components of the OpenAPI document."""
 

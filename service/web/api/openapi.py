@@ -5,7 +5,6 @@ from typing import Any
 from service import __version__
 from service.domain.webhook_events import TYPES
 from service.flows.webhooks.dispatch import ATTEMPT_TIMEOUT
-from service.flows.webhooks.payload import LARGEST
 from service.web.api import ENDPOINTS
 from service.web.api.models import COMPONENTS, ref
 from service.web.api.route import Endpoint, ResponseSpec
@@ -154,15 +153,7 @@ _WEBHOOK: dict[str, Any] = {
                             "type": "integer",
                             "description": "Sequence number of the task's event: a higher number is newer.",
                         },
-                        "truncated": {
-                            "const": True,
-                            "description": f"Present where the whole body would exceed {LARGEST} bytes.",
-                        },
-                        "url": {
-                            "type": "string",
-                            "description": "The address of the whole task, in a truncated message.",
-                        },
-                        "data": {"anyOf": [ref("Task"), ref("TruncatedTask")]},
+                        "data": ref("Task"),
                     },
                 }
             }

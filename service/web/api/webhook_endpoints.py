@@ -74,7 +74,7 @@ async def remove(request: ApiRequest) -> Response:
 
 async def test(request: ApiRequest) -> Response:
     """Send a test message to an endpoint, and return the outcome."""
-    sent = await endpoints_flow.try_out(request.context, await _find(request))
+    sent = await endpoints_flow.send_test(request.context, await _find(request))
     async with request.context.database.reading() as connection:
         message = await message_store.find(connection, sent.id, request.client) or sent
         made = await attempt_store.of_message(connection, sent.id)

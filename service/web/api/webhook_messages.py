@@ -30,7 +30,7 @@ from service.web.api.webhook_models import MESSAGE_STATE, MESSAGE_TYPE
 from service.web.api.webhook_rendering import render_message, render_whole_message
 from service.web.problems import Problem
 
-_REPLAY = Schema(replay.WISH)
+_REPLAY = Schema(replay.REQUEST)
 
 
 async def list_messages(request: ApiRequest) -> Response:
@@ -46,7 +46,7 @@ async def list_messages(request: ApiRequest) -> Response:
         before=_id(query.get("cursor")),
     )
     async with request.context.database.reading() as connection:
-        found = await message_store.page(connection, wanted, most=most + 1)
+        found = await message_store.list_messages(connection, wanted, most=most + 1)
     shown = found[:most]
     following = str(shown[-1].id) if len(found) > most else None
     return json_response({"messages": [render_message(message) for message in shown], "next": following})
@@ -76,7 +76,9 @@ async def replay_many(request: ApiRequest) -> Response:
     if mistakes:
         raise invalid(mistakes)
     wanted = _wanted(request, document)
-    count, following = await replay.replay_many(request.context, wanted, most=int(document.get("limit", replay.MOST)))
+    count, following = await replay.replay_many(
+        request.context, wanted, most=int(document.get("limit", replay.MAX_REPLAYED))
+    )
     return json_response({"replayed": count, "next": None if following is None else str(following)}, 202)
 
 
@@ -89,7 +91,7 @@ def _wanted(request: ApiRequest, document: dict[str, Any]) -> Filter:
     return Filter(
         client=request.client,
         types=tuple(document.get("type", replay.REPLAYED)),
-        states=tuple(document.get("state", replay.UNHEARD)),
+        states=tuple(document.get("state", replay.UNDELIVERED)),
         endpoint_id=_id(document.get("endpoint")),
         after=max(filter(None, (after, cursor)), default=None),
         before=before,
@@ -176,7 +178,7 @@ ENDPOINTS = (
         tag=_TAG,
         summary="Deliver many messages again",
         description=(
-            f"Oldest first, at most {replay.MOST} for each request. Messages to disabled endpoints are skipped. `next` is "
+            f"Oldest first, at most {replay.MAX_REPLAYED} for each request. Messages to disabled endpoints are skipped. `next` is "
             "the `cursor` of the next request."
         ),
         body=ref("ReplayRequest"),

@@ -6,7 +6,6 @@ from typing_extensions import TypedDict
 
 from service.domain.webhook_events import TEST, TYPES
 from service.flows.webhooks import endpoints, replay
-from service.flows.webhooks.payload import BULKY, BULKY_IN_WORDS
 from service.web.api.schema import Id, Time, about, one_of
 
 MESSAGE_TYPE: Final[dict[str, Any]] = {"type": "string", "enum": [*TYPES, TEST]}
@@ -106,15 +105,8 @@ class ReplayResult(TypedDict):
 MODELS: Final = (EndpointList, EndpointWithSecret, MessageList, MessageWithDeliveries, ReplayResult)
 
 REQUESTS: Final[dict[str, Any]] = {
-    "EndpointRequest": {"title": "EndpointRequest", **endpoints.WISH},
-    "EndpointChange": {"title": "EndpointChange", **endpoints.CHANGE},
-    "ReplayRequest": {"title": "ReplayRequest", **replay.WISH},
+    "EndpointRequest": {"title": "EndpointRequest", **endpoints.REQUEST},
+    "EndpointChange": {"title": "EndpointChange", **endpoints.CHANGES},
+    "ReplayRequest": {"title": "ReplayRequest", **replay.REQUEST},
 }
 """JSON Schema of request bodies by component name."""
-
-
-def truncated(task: dict[str, Any]) -> dict[str, Any]:
-    """Return the schema of a truncated task: the schema of a task without its large fields."""
-    fields = {name: schema for name, schema in task["properties"].items() if name not in BULKY}
-    required = [name for name in task["required"] if name in fields and name not in BULKY_IN_WORDS]
-    return {"type": "object", "title": "TruncatedTask", "required": required, "properties": fields}

@@ -66,7 +66,7 @@ class KeyCache:
         if not self._any and (self._any is None or not self._is_fresh(self._any_at)):
             before = self._any
             async with self._context.database.reading() as connection:
-                self._any = await api_keys.are_there(connection)
+                self._any = await api_keys.any_created(connection)
             self._any_at = self._context.now()
             if before is False and self._any:
                 log.warning("first API key created: requests without a key are refused from now on")

@@ -17,6 +17,7 @@ from service.flows.webhooks import dispatch
 from service.store.webhooks import messages as message_store
 from service.store.webhooks.messages import Message
 from tests.support.values import a_message, a_task, keep
+from tests.support.waiting import LIMIT
 from tests.support.world import JOB_SECONDS, WEBHOOK_SECRET, World
 
 CLIENT = "http://client.test/hook"
@@ -76,11 +77,11 @@ async def ended(world: World, prompt: str = "[drop] a dove") -> Task:
     async with world.context.database.writing() as connection:  # as if it had never been tried
         fresh = dataclasses.replace(message, due_at=world.clock(), attempts=0, last_error=None)
         await connection.execute(message_store.webhook_messages.delete())
-        await message_store.owe(connection, [fresh])
+        await message_store.insert(connection, [fresh])
     return await world.task(task)
 
 
-async def test_the_schedule_to_its_end(world: World) -> None:
+async def test_failing_message_follows_the_schedule_and_is_exhausted(world: World) -> None:
     task = await ended(world)
     begin = world.clock()
     attempts = listen(world, 500, 404, 302, 409, 503)
@@ -104,7 +105,7 @@ async def test_the_schedule_to_its_end(world: World) -> None:
     assert len(attempts) == 10
 
 
-async def test_a_message_that_was_taken_is_not_sent_again(world: World) -> None:
+async def test_delivered_message_is_not_sent_again(world: World) -> None:
     task = await ended(world)
     attempts = listen(world, 500, 503, 204)
     message = await until_settled(world, task)
@@ -113,7 +114,7 @@ async def test_a_message_that_was_taken_is_not_sent_again(world: World) -> None:
     assert {each.headers["webhook-id"] for each in attempts} == {str(message.id)}
 
 
-async def test_the_signature_is_true_and_only_with_the_secret(world: World) -> None:
+async def test_signature_verifies_with_the_secret_only(world: World) -> None:
     task = await ended(world)
     [attempt] = await one_attempt(world)
     headers = dict(attempt.headers)
@@ -134,13 +135,13 @@ async def one_attempt(world: World) -> list[Attempt]:
     return attempts
 
 
-async def test_a_receiver_may_talk_as_long_as_it_likes(world: World) -> None:
+async def test_long_answer_body_does_not_matter(world: World) -> None:
     task = await ended(world)
     listen(world, 200, body=10**9)
     assert (await until_settled(world, task)).state == "delivered"
 
 
-async def test_a_receiver_that_hangs_holds_up_nobody_else(world: World) -> None:
+async def test_hanging_receiver_does_not_delay_others(world: World) -> None:
     """The one that hangs is given up after its 15 seconds; here, when the test lets go."""
     attempts, let_go = listen(world, 200), asyncio.Event()
 
@@ -154,7 +155,7 @@ async def test_a_receiver_that_hangs_holds_up_nobody_else(world: World) -> None:
     quick = await owed(world, CLIENT)
     pool = TaskPool(100)
     await dispatch.run_due(world.context, pool)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(LIMIT):
         while (await world.messages(quick))[0].state != "delivered":  # noqa: ASYNC110 - it tells nobody
             await asyncio.sleep(0.01)
     assert len(attempts) == 1
@@ -170,12 +171,12 @@ async def owed(world: World, url: str) -> Task:
     task = a_task(state=State.SUCCEEDED)
     await keep(world.context.database, task)
     async with world.context.database.writing() as connection:
-        await message_store.owe(connection, [a_message(task, url=url, due_at=world.clock())])
+        await message_store.insert(connection, [a_message(task, url=url, due_at=world.clock())])
     return task
 
 
 @pytest.mark.parametrize("status", [300, 301, 302, 303, 307, 308])
-async def test_a_redirect_is_a_failure_and_leads_nowhere(world: World, status: int) -> None:
+async def test_redirect_is_a_failure_and_is_not_followed(world: World, status: int) -> None:
     there = listen(world, 200)
 
     async def move(_: httpx.Request) -> httpx.Response:
@@ -188,7 +189,7 @@ async def test_a_redirect_is_a_failure_and_leads_nowhere(world: World, status: i
     assert (message.state, message.last_status, there) == ("pending", status, [])
 
 
-async def test_a_task_without_a_callback_url_owes_nothing(world: World) -> None:
+async def test_task_without_a_callback_url_has_no_message(world: World) -> None:
     task = await world.submit(callback_url=None)
     await world.pass_time(JOB_SECONDS * 2, step=5)
     assert (await world.task(task)).state == "succeeded"

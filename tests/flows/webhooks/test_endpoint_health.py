@@ -13,7 +13,7 @@ from standardwebhooks import Webhook
 
 from service.domain.schedules import FAILING_LONG, MESSAGE_SCHEDULE, UNWATCHED
 from service.domain.task import State, Task
-from service.flows.webhooks.enqueue import lane_of
+from service.flows.webhooks.enqueue import endpoint_destination
 from service.store import queue
 from service.store.webhooks import endpoints
 from service.store.webhooks import messages as message_store
@@ -77,13 +77,13 @@ class Owing:
             message = a_message(
                 self.task,
                 endpoint_id=self.endpoint.id,
-                destination=lane_of(self.endpoint.id),
+                destination=endpoint_destination(self.endpoint.id),
                 sequence=self._sequence,
                 due_at=self.world.clock(),
                 body='{"type":"task.succeeded","timestamp":"…","sequence":2,"data":{}}',
             )
             async with self.world.context.database.writing() as connection:
-                await message_store.owe(connection, [message])
+                await message_store.insert(connection, [message])
 
     async def now(self) -> Endpoint:
         async with self.world.context.database.reading() as connection:
@@ -120,7 +120,7 @@ SPORADIC: dict[str, Callable[[float], int]] = {
 
 
 @pytest.mark.parametrize("how", SPORADIC)
-async def test_sporadic_failures_never_disable(world: World, how: str) -> None:
+async def test_sporadic_failures_do_not_disable_an_endpoint(world: World, how: str) -> None:
     hook = Hook.opened(world, SPORADIC[how])
     owing = await Owing.made(world)
     await live(owing, WEEK, every=6 * HOUR)
@@ -132,7 +132,7 @@ async def test_sporadic_failures_never_disable(world: World, how: str) -> None:
     assert len(await owing.states()) == 28
 
 
-async def test_five_days_of_nothing_but_failures_disable_and_say_so(
+async def test_endpoint_with_only_failures_for_five_days_is_disabled(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
     hook = Hook.opened(world, lambda _: 500)
@@ -145,8 +145,8 @@ async def test_five_days_of_nothing_but_failures_disable_and_say_so(
     after = (endpoint.disabled_at - hook.began).total_seconds()
     assert FAILING_LONG <= after <= FAILING_LONG + 6 * HOUR
     assert max(hours for hours, _, _ in hook.heard) * HOUR == after  # nobody is bothered any more
-    said = [each.getMessage() for each in caplog.records if "is disabled" in each.getMessage()]
-    assert said == [f"endpoint {endpoint.id} of client default is disabled: nothing but failures for 120 h"]
+    said = [each.getMessage() for each in caplog.records if "endpoint disabled" in each.getMessage()]
+    assert said == [f"endpoint disabled endpoint={endpoint.id} client=default reason='only failures for 120 h'"]
     shown = (await world.client.get(f"/v1/endpoints/{endpoint.id}")).json()
     assert (shown["enabled"], shown["disabled_reason"]) == (False, "failing")
     await live(owing, WEEK, every=WEEK * 2)  # whatever waits is given up when its time comes
@@ -161,7 +161,7 @@ async def test_five_days_of_nothing_but_failures_disable_and_say_so(
     assert set(await owing.states()) == {"delivered"}
 
 
-async def test_gone_disables_at_once(world: World, caplog: pytest.LogCaptureFixture) -> None:
+async def test_answer_410_disables_an_endpoint_at_once(world: World, caplog: pytest.LogCaptureFixture) -> None:
     hook = Hook.opened(world, lambda _: 410)
     owing = await Owing.made(world)
     await owing.owe()
@@ -171,11 +171,11 @@ async def test_gone_disables_at_once(world: World, caplog: pytest.LogCaptureFixt
     assert (endpoint.disabled_reason, endpoint.disabled_at) == ("gone", hook.began)
     assert len(hook.heard) == 3  # those that were under way together
     assert set(await owing.states()) == {"discarded"}
-    said = [each.getMessage() for each in caplog.records if "is disabled" in each.getMessage()]
-    assert said == [f"endpoint {endpoint.id} of client default is disabled: it answered 410 Gone"]
+    said = [each.getMessage() for each in caplog.records if "endpoint disabled" in each.getMessage()]
+    assert said == [f"endpoint disabled endpoint={endpoint.id} client=default reason='answered 410 Gone'"]
 
 
-async def test_a_replay_that_fails_leaves_health_alone(world: World) -> None:
+async def test_failed_replay_does_not_change_the_health(world: World) -> None:
     hook = Hook.opened(world, lambda _: 200)
     owing = await Owing.made(world)
     await owing.owe()
@@ -193,7 +193,7 @@ async def test_a_replay_that_fails_leaves_health_alone(world: World) -> None:
     assert [status for _, _, status in hook.heard] == [200, 500, 410, 200]
 
 
-async def test_a_rotation_between_retries_verifies_with_old_and_new(world: World) -> None:
+async def test_retry_after_a_rotation_verifies_with_both_secrets(world: World) -> None:
     """The first attempts are signed by the old secret, those of the next day by both, those after it by the new one."""
     hook = Hook.opened(world, lambda hours: 500 if hours < 60 else 200)
     owing = await Owing.made(world)
@@ -224,7 +224,7 @@ async def test_a_rotation_between_retries_verifies_with_old_and_new(world: World
 async def noted(database: Any, endpoint: UUID, *outcomes: Health, hours: float) -> tuple[dict[UUID, str], Endpoint]:
     now = later(hours * HOUR)
     async with database.writing() as connection:
-        disabled = await endpoints.note_health(
+        disabled = await endpoints.record_health(
             connection,
             outcomes,
             now=now,
@@ -234,7 +234,7 @@ async def noted(database: Any, endpoint: UUID, *outcomes: Health, hours: float) 
         return disabled, (await endpoints.of_ids(connection, [endpoint]))[endpoint]
 
 
-async def test_a_pause_in_which_nobody_looked_sets_the_clock_back(database_url: str) -> None:
+async def test_pause_without_attempts_resets_the_failing_time(database_url: str) -> None:
     async with opened(database_url) as database:
         endpoint = Endpoint(id=new_id(), client="c", url="http://x", secret="s", created_at=NOW, updated_at=NOW)
         async with database.writing() as connection:

@@ -12,7 +12,7 @@ from standardwebhooks import Webhook, WebhookVerificationError
 from service.domain.webhook_events import TYPES
 from service.flows.concurrency import EACH
 from service.flows.webhooks.endpoints import MAX_ENDPOINTS
-from service.flows.webhooks.enqueue import lane_of
+from service.flows.webhooks.enqueue import endpoint_destination
 from service.store.webhooks import endpoints as endpoint_store
 from service.store.webhooks.endpoints import Endpoint
 from tests.support.clients import ALICE, BOB, bearer
@@ -56,7 +56,7 @@ async def kept(world: World, made: dict[str, Any]) -> Endpoint:
     return found
 
 
-async def test_an_endpoint_is_registered_and_its_secret_shown_once(world: World, api: httpx.AsyncClient) -> None:
+async def test_registered_endpoint_shows_its_secret_once(world: World, api: httpx.AsyncClient) -> None:
     made = await registered(api, description="the studio", events=["task.failed"], format="cloudevents")
     secret = made.pop("secret")
     assert secret.startswith("whsec_")
@@ -74,9 +74,7 @@ async def test_an_endpoint_is_registered_and_its_secret_shown_once(world: World,
         assert '"secret"' not in answer.text
 
 
-async def test_an_endpoint_is_told_of_what_comes_and_of_nothing_after_it_was_deleted(
-    world: World, api: httpx.AsyncClient
-) -> None:
+async def test_endpoint_receives_messages_until_it_is_deleted(world: World, api: httpx.AsyncClient) -> None:
     heard = answering(world, 200)
     made = await registered(api, events=["task.running", "task.succeeded"])
     await api.post("/v1/tasks", json=TASK_REQUEST)
@@ -115,7 +113,7 @@ async def test_an_endpoint_is_told_of_what_comes_and_of_nothing_after_it_was_del
         ([], ""),
     ],
 )
-async def test_a_mistake_is_named(api: httpx.AsyncClient, document: Any, path: str) -> None:
+async def test_invalid_endpoint_is_refused_with_the_reason(api: httpx.AsyncClient, document: Any, path: str) -> None:
     answer = await api.post("/v1/endpoints", json=document)
     assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
     assert path in [error["path"] for error in answer.json()["errors"]]
@@ -126,7 +124,7 @@ async def test_a_mistake_is_named(api: httpx.AsyncClient, document: Any, path: s
     assert (await api.patch(f"/v1/endpoints/{made['id']}", json={})).status_code == 422
 
 
-async def test_private_addresses_are_refused_as_for_a_callback_url(database_url: str) -> None:
+async def test_endpoint_with_a_private_url_is_refused(database_url: str) -> None:
     async with World.opened(database_url, DOVECOTE_ALLOW_PRIVATE_WEBHOOKS="false") as world:
         made = await world.client.post("/v1/endpoints", json={"url": "https://example.com/"})
         for url in ("http://127.0.0.1/", "http://localhost/", "http://169.254.169.254/"):
@@ -135,7 +133,7 @@ async def test_private_addresses_are_refused_as_for_a_callback_url(database_url:
                 assert (answer.status_code, answer.json()["errors"][0]["path"]) == (422, "url")
 
 
-async def test_there_is_room_for_so_many_and_no_more(world: World, api: httpx.AsyncClient) -> None:
+async def test_endpoint_beyond_the_maximum_is_refused(world: World, api: httpx.AsyncClient) -> None:
     answers = await asyncio.gather(*(api.post("/v1/endpoints", json={"url": HOOK}) for _ in range(MAX_ENDPOINTS + 5)))
     assert sorted(answer.status_code for answer in answers) == [201] * MAX_ENDPOINTS + [409] * 5
     assert {answer.json()["code"] for answer in answers if answer.status_code == 409} == {"too_many_endpoints"}
@@ -144,7 +142,7 @@ async def test_there_is_room_for_so_many_and_no_more(world: World, api: httpx.As
     await registered(api)
 
 
-async def test_what_is_changed_counts_from_then_on(world: World, api: httpx.AsyncClient) -> None:
+async def test_changed_endpoint_receives_by_its_new_settings(world: World, api: httpx.AsyncClient) -> None:
     heard = answering(world, 200)
     made = await registered(api, events=["task.failed"])
     elsewhere = {"url": "http://client.test/other", "events": ["task.succeeded"], "format": "cloudevents"}
@@ -160,7 +158,7 @@ async def test_what_is_changed_counts_from_then_on(world: World, api: httpx.Asyn
     assert (event["specversion"], event["type"], event["source"]) == ("1.0", "task.succeeded", "http://dovecote.test")
 
 
-async def test_a_message_that_waits_goes_where_the_endpoint_is_then(world: World, api: httpx.AsyncClient) -> None:
+async def test_pending_message_goes_to_the_new_url_of_its_endpoint(world: World, api: httpx.AsyncClient) -> None:
     made = await registered(api, url="http://nowhere.test/", events=["task.succeeded"])
     await api.post("/v1/tasks", json=TASK_REQUEST)
     await world.pass_time(JOB_SECONDS * 2)
@@ -170,9 +168,7 @@ async def test_a_message_that_waits_goes_where_the_endpoint_is_then(world: World
     assert len(heard) == 1
 
 
-async def test_one_that_is_switched_off_is_told_nothing_until_it_is_on_again(
-    world: World, api: httpx.AsyncClient
-) -> None:
+async def test_disabled_endpoint_receives_nothing_until_enabled(world: World, api: httpx.AsyncClient) -> None:
     heard = answering(world, 500, 200)
     made = await registered(api, events=["task.succeeded"])
     await api.post("/v1/tasks", json=TASK_REQUEST)
@@ -187,7 +183,7 @@ async def test_one_that_is_switched_off_is_told_nothing_until_it_is_on_again(
     [message] = (await api.get("/v1/messages")).json()["messages"]
     assert (message["state"], message["last_error"]) == (
         "discarded",
-        "the endpoint was disabled (client) when its time came",
+        "the endpoint was disabled (client) when the message was due",
     )
     refused = await api.post(f"/v1/messages/{message['id']}/replay")
     assert (refused.status_code, refused.json()["code"]) == (409, "endpoint_disabled")
@@ -214,7 +210,7 @@ def signers(request: httpx.Request, *secrets: str) -> list[bool]:
     return [verifies(secret) for secret in secrets]
 
 
-async def test_after_a_rotation_both_secrets_sign_for_a_day(world: World, api: httpx.AsyncClient) -> None:
+async def test_both_secrets_sign_for_a_day_after_a_rotation(world: World, api: httpx.AsyncClient) -> None:
     heard = answering(world, 200)
     made = await registered(api)
     rotated = (await api.post(f"/v1/endpoints/{made['id']}/rotate")).json()
@@ -233,7 +229,7 @@ async def test_after_a_rotation_both_secrets_sign_for_a_day(world: World, api: h
     assert signers(heard[3], old, new, third) == [False, True, True]
 
 
-async def test_an_endpoint_is_tried_and_the_answer_says_how_it_went(world: World, api: httpx.AsyncClient) -> None:
+async def test_test_message_is_sent_at_once_and_its_result_shown(world: World, api: httpx.AsyncClient) -> None:
     heard = answering(world, 200, 410, 500)
     made = await registered(api, events=["task.failed"])
     went = (await api.post(f"/v1/endpoints/{made['id']}/test")).json()
@@ -258,10 +254,10 @@ async def test_an_endpoint_is_tried_and_the_answer_says_how_it_went(world: World
     assert world.context.destination_slots.limits() == {}
 
 
-async def test_where_many_are_under_way_a_test_waits_its_turn(world: World, api: httpx.AsyncClient) -> None:
+async def test_test_message_waits_for_a_free_slot(world: World, api: httpx.AsyncClient) -> None:
     heard = answering(world, 200)
     made = await registered(api)
-    lane = lane_of(UUID(made["id"]))
+    lane = endpoint_destination(UUID(made["id"]))
     for _ in range(EACH):
         world.context.destination_slots.acquire(lane)
     answer = await api.post(f"/v1/endpoints/{made['id']}/test")
@@ -283,7 +279,7 @@ async def keyed(database_url: str) -> AsyncIterator[World]:
         yield world
 
 
-async def test_endpoints_and_messages_are_their_clients_alone(keyed: World) -> None:
+async def test_endpoints_and_messages_are_visible_to_their_client_only(keyed: World) -> None:
     heard = answering(keyed, 200)
     api, alice, bob = keyed.client, bearer(ALICE), bearer(BOB)
     made = (await api.post("/v1/endpoints", json={"url": HOOK}, headers=alice)).json()
@@ -319,7 +315,7 @@ async def test_endpoints_and_messages_are_their_clients_alone(keyed: World) -> N
     assert len(heard) == 3
 
 
-async def test_every_type_can_be_asked_for(world: World, api: httpx.AsyncClient) -> None:
+async def test_endpoint_can_name_every_type(world: World, api: httpx.AsyncClient) -> None:
     made = await registered(api, events=list(TYPES))
     assert made["events"] == list(TYPES)
     for kind in TYPES:

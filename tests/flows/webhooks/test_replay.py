@@ -14,7 +14,7 @@ from service.domain.schedules import MESSAGE_SCHEDULE
 from service.domain.task import State, Task
 from service.domain.webhook_events import PROGRESS, TEST
 from service.flows.webhooks import replay
-from service.flows.webhooks.enqueue import lane_of
+from service.flows.webhooks.enqueue import endpoint_destination
 from service.store.webhooks import messages as message_store
 from service.store.webhooks.messages import Message
 from tests.support.values import a_message, a_task, keep, new_id
@@ -53,7 +53,7 @@ def settled(world: World, task: Task, **more: Any) -> Message:
 
 async def kept(world: World, *messages: Message) -> None:
     async with world.context.database.writing() as connection:
-        await message_store.owe(connection, messages)
+        await message_store.insert(connection, messages)
 
 
 async def ended(world: World, client: str = "default") -> Task:
@@ -75,7 +75,7 @@ async def listed(api: httpx.AsyncClient, **query: Any) -> list[str]:
     raise AssertionError("the pages have no end")
 
 
-async def test_messages_are_found_by_what_is_asked_for(world: World, api: httpx.AsyncClient) -> None:
+async def test_messages_are_listed_by_filter(world: World, api: httpx.AsyncClient) -> None:
     one, two, foreign = await ended(world), await ended(world), await ended(world, "another")
     endpoint = (await api.post("/v1/endpoints", json={"url": HOOK})).json()["id"]
     messages: list[Message] = []
@@ -103,7 +103,7 @@ async def test_messages_are_found_by_what_is_asked_for(world: World, api: httpx.
         assert (await api.get("/v1/messages", params=query)).status_code == 422
 
 
-async def test_a_message_is_shown_with_its_body_and_every_attempt(world: World, api: httpx.AsyncClient) -> None:
+async def test_message_shows_its_body_and_every_attempt(world: World, api: httpx.AsyncClient) -> None:
     listen(world, 500, 429, 204)
     task = await ended(world)
     message = settled(world, task, state="pending", attempts=0, due_at=world.clock(), body='{"type":"x"}')
@@ -125,7 +125,7 @@ async def test_a_message_is_shown_with_its_body_and_every_attempt(world: World, 
 
 
 @pytest.mark.parametrize("state", ["delivered", "exhausted", "discarded"])
-async def test_a_replay_is_the_same_message_by_the_whole_schedule_anew(
+async def test_replay_sends_the_same_message_by_a_new_schedule(
     world: World, api: httpx.AsyncClient, state: str
 ) -> None:
     heard = listen(world, *[500] * 9, 200)
@@ -144,7 +144,7 @@ async def test_a_replay_is_the_same_message_by_the_whole_schedule_anew(
     assert {request.content for request in heard} == {message.body.encode()}
 
 
-async def test_a_replay_that_nobody_takes_is_exhausted_again(world: World, api: httpx.AsyncClient) -> None:
+async def test_failing_replay_is_exhausted_again(world: World, api: httpx.AsyncClient) -> None:
     heard = listen(world, 500)
     message = settled(world, await ended(world), state="delivered")
     await kept(world, message)
@@ -154,7 +154,7 @@ async def test_a_replay_that_nobody_takes_is_exhausted_again(world: World, api: 
     assert len(heard) == len(MESSAGE_SCHEDULE)
 
 
-async def test_one_that_waits_goes_now_and_keeps_its_schedule(world: World, api: httpx.AsyncClient) -> None:
+async def test_replay_of_a_pending_message_sends_it_now(world: World, api: httpx.AsyncClient) -> None:
     heard = listen(world, 500)
     message = settled(world, await ended(world), state="pending", attempts=4)
     await kept(world, message)
@@ -168,7 +168,7 @@ async def test_one_that_waits_goes_now_and_keeps_its_schedule(world: World, api:
 
 
 @pytest.mark.parametrize("kind", [PROGRESS, TEST])
-async def test_what_is_of_its_moment_is_not_replayed(world: World, api: httpx.AsyncClient, kind: str) -> None:
+async def test_progress_and_test_messages_are_not_replayed(world: World, api: httpx.AsyncClient, kind: str) -> None:
     task = await ended(world)
     old, waiting = settled(world, task, type=kind), settled(world, task, type=kind, state="pending", sequence=9)
     await kept(world, old, waiting)
@@ -178,7 +178,7 @@ async def test_what_is_of_its_moment_is_not_replayed(world: World, api: httpx.As
     assert (await api.post("/v1/messages/replay", json={})).json()["replayed"] == 0
 
 
-async def test_many_are_replayed_by_time_type_and_state(world: World, api: httpx.AsyncClient) -> None:
+async def test_messages_are_replayed_by_time_type_and_state(world: World, api: httpx.AsyncClient) -> None:
     task, foreign = await ended(world), await ended(world, "another")
     made: dict[str, Message] = {}
     for number, (name, more) in enumerate(
@@ -189,7 +189,7 @@ async def test_many_are_replayed_by_time_type_and_state(world: World, api: httpx
             "delivered": {"state": "delivered"},
             "pending": {"state": "pending"},
             "failed": {"type": "task.failed"},
-            "to nobody": {"endpoint_id": new_id(), "destination": lane_of(new_id())},
+            "to nobody": {"endpoint_id": new_id(), "destination": endpoint_destination(new_id())},
             "late": {},
         }.items()
     ):
@@ -214,7 +214,7 @@ async def test_many_are_replayed_by_time_type_and_state(world: World, api: httpx
             await connection.execute(
                 message_store.webhook_messages.delete().where(message_store.webhook_messages.c.task_id == task.id)
             )
-            await message_store.owe(connection, list(made.values()))
+            await message_store.insert(connection, list(made.values()))
         return names
 
     assert await replayed() == {"early", "exhausted", "discarded", "failed", "late"}
@@ -226,7 +226,7 @@ async def test_many_are_replayed_by_time_type_and_state(world: World, api: httpx
     assert [each.replayed_at for each in await world.messages(foreign)] == [None]
 
 
-async def test_many_are_replayed_in_bounded_numbers_and_each_once(world: World, api: httpx.AsyncClient) -> None:
+async def test_replay_is_paged_and_replays_each_message_once(world: World, api: httpx.AsyncClient) -> None:
     task = await ended(world)
     messages = []
     for number in range(25):
@@ -255,7 +255,7 @@ async def test_many_are_replayed_in_bounded_numbers_and_each_once(world: World, 
         ({"type": [PROGRESS]}, "type.0"),
         ({"type": []}, "type"),
         ({"state": ["pending"]}, "state.0"),
-        ({"limit": replay.MOST + 1}, "limit"),
+        ({"limit": replay.MAX_REPLAYED + 1}, "limit"),
         ({"limit": 0}, "limit"),
         ({"endpoint": "x"}, "endpoint"),
         ({"cursor": "x"}, "cursor"),
@@ -268,7 +268,7 @@ async def test_invalid_request_is_refused(api: httpx.AsyncClient, document: Any,
     assert (answer.status_code, [each["path"] for each in answer.json()["errors"]]) == (422, [path])
 
 
-async def test_the_secret_of_now_signs_a_replay(world: World, api: httpx.AsyncClient) -> None:
+async def test_replay_is_signed_by_the_current_secret(world: World, api: httpx.AsyncClient) -> None:
     heard = listen(world, 200)
     made = (await api.post("/v1/endpoints", json={"url": HOOK})).json()
     await api.post(f"/v1/endpoints/{made['id']}/rotate")
@@ -277,7 +277,7 @@ async def test_the_secret_of_now_signs_a_replay(world: World, api: httpx.AsyncCl
     world.clock.forward(25 * 3600)
     task = await ended(world)
     identity = UUID(made["id"])
-    message = settled(world, task, endpoint_id=identity, destination=lane_of(identity))
+    message = settled(world, task, endpoint_id=identity, destination=endpoint_destination(identity))
     await kept(world, message)
     await api.post(f"/v1/messages/{message.id}/replay")
     await world.work()

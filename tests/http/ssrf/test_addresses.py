@@ -31,12 +31,12 @@ PRIVATE = """
 @pytest.mark.parametrize(
     ("address", "public"), [*((each, True) for each in PUBLIC), *((each, False) for each in PRIVATE)]
 )
-def test_what_is_public(address: str, public: bool) -> None:  # noqa: FBT001 - a column of the table
+def test_is_public_classifies_addresses(address: str, public: bool) -> None:  # noqa: FBT001 - a column of the table
     assert is_public(address_of(address)) is public
 
 
 @pytest.mark.parametrize("text", ["", "127.1", "0x7f000001", "localhost", "1.1.1.1/32", "010.0.0.1", "[::1]", "::1]"])
-def test_what_is_no_address_is_none(text: str) -> None:
+def test_text_that_is_no_address_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="IPv4 or IPv6"):
         address_of(text)
 
@@ -47,7 +47,7 @@ ADDRESSES = st.one_of(st.ip_addresses(v=4), st.ip_addresses(v=6))
 @given(ADDRESSES)
 @example(address_of("2001:1::1"))
 @example(address_of("192.88.99.1"))
-def test_no_address_is_public_that_python_takes_for_none(address: ipaddress.IPv4Address) -> None:
+def test_address_that_python_calls_private_is_not_public(address: ipaddress.IPv4Address) -> None:
     """Its tables change with its version, and have gaps: ours are never wider than today's."""
     if is_public(address):
         assert meant(address).is_global
@@ -57,7 +57,7 @@ def test_no_address_is_public_that_python_takes_for_none(address: ipaddress.IPv4
 @given(st.ip_addresses(v=4))
 @example(ipaddress.IPv4Address("127.0.0.1"))
 @example(ipaddress.IPv4Address("1.1.1.1"))
-def test_a_disguise_never_makes_public_what_is_not(address: ipaddress.IPv4Address) -> None:
+def test_embedded_private_address_is_not_public(address: ipaddress.IPv4Address) -> None:
     number = int(address)
     same = [f"::ffff:{address}", f"64:ff9b::{address}"]
     tunnels = [f"::{address}", f"::ffff:0:{address}", f"64:ff9b:1::{address}", f"2a00::5efe:{address}"]
@@ -67,7 +67,7 @@ def test_a_disguise_never_makes_public_what_is_not(address: ipaddress.IPv4Addres
     assert not any(is_public(address_of(each)) for each in tunnels)
 
 
-def test_where_clouds_hand_out_credentials_is_never_public_and_known_in_every_disguise() -> None:
+def test_metadata_address_is_recognised_in_every_form() -> None:
     documented = """
         169.254.169.254 169.254.169.253 169.254.169.123 169.254.170.2 169.254.170.23 168.63.129.16 100.100.100.200
         192.0.0.192 fd00:ec2::254 fd00:ec2::253 fd00:ec2::123 fd00:ec2::23 fd20:ce::254 fd00:42::42

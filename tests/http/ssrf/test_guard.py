@@ -28,13 +28,14 @@ from tests.support.edges import (
     Names,
     Slow,
     attempt,
+    deliver_to,
     listening_ears,
     open_to_all_but_addresses,
     singing_canary,
-    tell,
     telling,
 )
 from tests.support.values import a_message, a_task, keep
+from tests.support.waiting import LIMIT, until
 from tests.support.world import World
 
 TASK_REQUEST: dict[str, Any] = {"family": "runway", "operation": "text_to_video", "input": {"prompt": "a dove"}}
@@ -55,12 +56,12 @@ async def canary() -> AsyncIterator[Canary]:
 # ── nobody comes ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_there_are_enough_of_them() -> None:
+def test_refused_hosts_are_at_least_sixty() -> None:
     assert len(PRIVATE_HOSTS) + len(ODD_HOSTS) >= 60
     assert len(set(spellings(1))) == len(spellings(1))
 
 
-async def test_no_task_is_accepted_with_such_a_callback_url(sqlite_url: str, canary: Canary, ears: Ears) -> None:
+async def test_task_with_a_private_callback_url_is_refused(sqlite_url: str, canary: Canary, ears: Ears) -> None:
     names = Names({})
     answered: dict[str, Any] = {}
     async with telling(sqlite_url, names, **open_to_all_but_addresses(canary)) as world:
@@ -77,7 +78,9 @@ async def test_no_task_is_accepted_with_such_a_callback_url(sqlite_url: str, can
     assert (canary.connections, ears.connects, names.asked) == (0, [], [])
 
 
-async def test_no_message_goes_to_such_a_url(sqlite_url: str, canary: Canary, ears: Ears) -> None:
+async def test_message_to_a_private_url_is_discarded_without_a_connection(
+    sqlite_url: str, canary: Canary, ears: Ears
+) -> None:
     """However it came into the database. By a name server that leads everything to the canary, for what is read as a name."""
     reached: dict[str, Any] = {}
     names = Names(
@@ -85,21 +88,23 @@ async def test_no_message_goes_to_such_a_url(sqlite_url: str, canary: Canary, ea
     )
     async with telling(sqlite_url, names, **open_to_all_but_addresses(canary)) as world:
         for url in spellings(canary.port):
-            message = await tell(world, url)
+            message = await deliver_to(world, url)
             if (message.state, message.due_at) != ("discarded", None) or not message.last_error:
                 reached[url] = message
     assert reached == {}
     assert (canary.connections, ears.connects, names.asked) == (0, [], [])
 
 
-async def test_no_message_goes_where_a_name_leads_astray(sqlite_url: str, canary: Canary, ears: Ears) -> None:
+async def test_message_to_a_name_with_a_private_address_is_discarded(
+    sqlite_url: str, canary: Canary, ears: Ears
+) -> None:
     reached: dict[str, Any] = {}
     names = Names(LEADS_TO)
     async with telling(sqlite_url, names, **open_to_all_but_addresses(canary)) as world:
         for name in LEADS_TO:
             url = f"http://{name}:{canary.port}/"
             answer = await world.client.post("/v1/tasks", json={**TASK_REQUEST, "callback_url": url})
-            message = await tell(world, url)
+            message = await deliver_to(world, url)
             refused = re.search(r"leads to \S+, which is not a public address", message.last_error or "")
             if (answer.status_code, message.state, message.due_at) != (202, "discarded", None) or not refused:
                 reached[name] = (answer.json(), message)
@@ -107,22 +112,22 @@ async def test_no_message_goes_where_a_name_leads_astray(sqlite_url: str, canary
     assert (canary.connections, ears.connects, len(names.asked)) == (0, [], len(LEADS_TO))
 
 
-async def test_the_canary_and_the_ears_would_hear_of_it(sqlite_url: str, canary: Canary, ears: Ears) -> None:
+async def test_connections_are_observed_when_private_addresses_are_allowed(
+    sqlite_url: str, canary: Canary, ears: Ears
+) -> None:
     """Or the tests above would show nothing."""
     async with telling(sqlite_url, Names(LEADS_TO), allow_private_webhooks="true") as world:
         for host in ("127.0.0.1", "localtest.me", "both.localtest.me"):
-            assert (await tell(world, f"http://{host}:{canary.port}/")).state == "delivered"
+            assert (await deliver_to(world, f"http://{host}:{canary.port}/")).state == "delivered"
     assert canary.connections == 3
     assert [where[:2] for where in ears.connects] == [("127.0.0.1", canary.port)] * 3
 
 
 @pytest.mark.parametrize("name", [socket.gethostname(), f"{socket.gethostname().upper()}."])
-async def test_a_message_never_comes_to_this_machine_by_its_own_name(
-    sqlite_url: str, canary: Canary, name: str
-) -> None:
+async def test_message_to_the_own_host_name_is_not_delivered(sqlite_url: str, canary: Canary, name: str) -> None:
     """By the real resolver. Where that name leads differs from machine to machine: what counts is that nobody comes."""
     async with telling(sqlite_url, socket.getaddrinfo, **open_to_all_but_addresses(canary)) as world:
-        assert (await tell(world, f"http://{name}:{canary.port}/")).state != "delivered"
+        assert (await deliver_to(world, f"http://{name}:{canary.port}/")).state != "delivered"
     assert canary.connections == 0
 
 
@@ -148,20 +153,20 @@ def taking_turns(*answers: Sequence[str]) -> Callable[[], Sequence[str]]:
     return lambda: next(left)
 
 
-async def test_a_name_is_looked_up_once_and_what_was_checked_is_what_is_connected_to(
+async def test_name_is_resolved_once_and_the_checked_address_is_used(
     sqlite_url: str, canary: Canary, ears: Ears
 ) -> None:
     names = Names({"rebinding.example": taking_turns(["127.0.0.2"], ["127.0.0.1"])})
     settings = {**open_to_all_but_addresses(canary), "webhook_allow": "127.0.0.2"}
     async with telling(sqlite_url, names, **settings) as world, neighbour(canary, OK) as requests:
-        message = await tell(world, f"http://rebinding.example:{canary.port}/done")
+        message = await deliver_to(world, f"http://rebinding.example:{canary.port}/done")
     assert (message.state, len(requests), canary.connections) == ("delivered", 1, 0)
     assert (names.asked, ears.connects) == (["rebinding.example"], [("127.0.0.2", canary.port)])
     assert requests[0].startswith(b"POST /done HTTP/1.1\r\n")
     assert f"host: rebinding.example:{canary.port}\r\n".encode() in requests[0].lower()
 
 
-async def test_every_attempt_is_checked_anew(sqlite_url: str, canary: Canary, ears: Ears) -> None:
+async def test_each_attempt_is_checked(sqlite_url: str, canary: Canary, ears: Ears) -> None:
     names = Names({"rebinding.example": taking_turns(["127.0.0.2"], ["127.0.0.1"])})
     settings = {**open_to_all_but_addresses(canary), "webhook_allow": "127.0.0.2"}
     busy = b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n"
@@ -170,7 +175,7 @@ async def test_every_attempt_is_checked_anew(sqlite_url: str, canary: Canary, ea
         await keep(world.context.database, task)
         url = f"http://rebinding.example:{canary.port}/"
         async with world.context.database.writing() as connection:
-            await message_store.owe(connection, [a_message(task, url=url, due_at=world.clock())])
+            await message_store.insert(connection, [a_message(task, url=url, due_at=world.clock())])
         first = await attempt(world, task)
         world.clock.forward(10)
         second = await attempt(world, task)
@@ -180,22 +185,22 @@ async def test_every_attempt_is_checked_anew(sqlite_url: str, canary: Canary, ea
     assert ears.connects == [("127.0.0.2", canary.port)]
 
 
-async def test_a_name_that_leads_nowhere_today_follows_the_schedule(sqlite_url: str) -> None:
+async def test_unresolvable_name_is_retried_by_the_schedule(sqlite_url: str) -> None:
     async with telling(sqlite_url, Names({})) as world:
-        message = await tell(world, "https://nothing.example/")
+        message = await deliver_to(world, "https://nothing.example/")
         assert message.state == "pending"
         assert message.due_at is not None
         assert 4 <= (message.due_at - world.clock()).total_seconds() <= 6
 
 
 @pytest.mark.parametrize("status", [300, 301, 302, 303, 304, 307, 308])
-async def test_a_redirect_leads_nowhere(sqlite_url: str, canary: Canary, ears: Ears, status: int) -> None:
+async def test_redirect_is_not_followed(sqlite_url: str, canary: Canary, ears: Ears, status: int) -> None:
     for where in ("http://169.254.169.254/latest/meta-data/", f"http://127.0.0.1:{canary.port}/"):
         ears.connects.clear()
         moved = f"HTTP/1.1 {status} Moved\r\nLocation: {where}\r\nContent-Length: 0\r\n\r\n".encode()
         settings = {**open_to_all_but_addresses(canary), "webhook_allow": "127.0.0.2"}
         async with telling(sqlite_url, Names({}), **settings) as world, neighbour(canary, moved) as requests:
-            message = await tell(world, f"http://127.0.0.2:{canary.port}/")
+            message = await deliver_to(world, f"http://127.0.0.2:{canary.port}/")
         assert (message.state, message.last_status, len(requests)) == ("pending", status, 1)
         assert (canary.connections, ears.connects) == (0, [("127.0.0.2", canary.port)])
 
@@ -225,11 +230,11 @@ HOOKS = {"hooks.internal": ["127.0.0.1"], "other.internal": ["127.0.0.1"], "far.
         ({"allow_private_webhooks": "true"}, "far.internal", "discarded"),
     ],
 )
-async def test_what_is_allowed_is_delivered_and_nothing_else(  # noqa: PLR0917 - fixtures, and the columns of the table
+async def test_only_allowed_destinations_receive_messages(  # noqa: PLR0917 - fixtures, and the columns of the table
     sqlite_url: str, canary: Canary, ears: Ears, settings: dict[str, str], host: str, state: str
 ) -> None:
     async with telling(sqlite_url, Names(HOOKS), **{**open_to_all_but_addresses(canary), **settings}) as world:
-        message = await tell(world, f"http://{host}:{canary.port}/")
+        message = await deliver_to(world, f"http://{host}:{canary.port}/")
     assert message.state == state
     assert (canary.connections, len(ears.connects)) == ((1, 1) if state == "delivered" else (0, 0))
 
@@ -242,12 +247,12 @@ async def test_what_is_allowed_is_delivered_and_nothing_else(  # noqa: PLR0917 -
         ({"allow_http_webhooks": "true"}, "http://client.example:9000/", "port 9000"),
     ],
 )
-async def test_scheme_and_port_are_held_to_when_a_message_is_sent_as_well(
+async def test_scheme_and_port_are_checked_again_when_a_message_is_sent(
     sqlite_url: str, ears: Ears, settings: dict[str, str], url: str, said: str
 ) -> None:
     names = Names({"client.example": ["127.0.0.1"]})
     async with telling(sqlite_url, names, **settings) as world:
-        message = await tell(world, url)
+        message = await deliver_to(world, url)
     assert message.state == "discarded"
     assert said in (message.last_error or "")
     assert (names.asked, ears.connects) == ([], [])
@@ -260,7 +265,7 @@ async def test_scheme_and_port_are_held_to_when_a_message_is_sent_as_well(
             "http://10.0.0.1:9000/",
             [
                 "https is wanted; an operator can allow it with DOVECOTE_ALLOW_HTTP_WEBHOOKS",
-                "port 9000 is not one that messages go to (443, 8443); an operator can allow it with DOVECOTE_WEBHOOK_PORTS",
+                "port 9000 is not allowed for messages (allowed: 443, 8443); an operator can allow it with DOVECOTE_WEBHOOK_PORTS",
                 "10.0.0.1 is not a public address; an operator can allow it with DOVECOTE_WEBHOOK_ALLOW or DOVECOTE_ALLOW_PRIVATE",
             ],
         ),
@@ -271,7 +276,7 @@ async def test_scheme_and_port_are_held_to_when_a_message_is_sent_as_well(
         ("https://127.1/", ["four numbers from 0 to 255"]),
     ],
 )
-async def test_the_door_says_what_is_wrong_and_what_would_allow_it(sqlite_url: str, url: str, hints: list[str]) -> None:
+async def test_error_names_the_setting_that_allows_a_url(sqlite_url: str, url: str, hints: list[str]) -> None:
     async with World.opened(sqlite_url, DOVECOTE_ALLOW_PRIVATE_WEBHOOKS="false") as world:
         answer = await world.client.post("/v1/tasks", json={**TASK_REQUEST, "callback_url": url})
     errors = orjson.loads(answer.content)["errors"]
@@ -287,7 +292,7 @@ async def test_the_door_says_what_is_wrong_and_what_would_allow_it(sqlite_url: s
 # ── the gates, each on its own ─────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_no_socket_is_opened_for_a_private_address() -> None:
+def test_socket_for_a_private_address_is_refused() -> None:
     guard = Guard(Rules())
     for address in ("127.0.0.1", "::1", "fe80::1%lo", "169.254.169.254"):
         with pytest.raises(ForbiddenAddress, match="is not a public address"):
@@ -295,7 +300,7 @@ def test_no_socket_is_opened_for_a_private_address() -> None:
     guard.open_socket((socket.AF_INET, socket.SOCK_STREAM, 6, "", ("1.1.1.1", 80))).close()
 
 
-async def test_a_socket_is_bound_to_the_host_that_was_checked_and_to_no_other() -> None:
+async def test_socket_is_limited_to_the_checked_host() -> None:
     guard = Guard(Rules(hosts=frozenset({"hooks.internal"})), Names({"evil.example": ["1.1.1.1"]}))
     private = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("10.0.0.1", 80))
     with guard.towards("https://hooks.internal/"):
@@ -309,7 +314,7 @@ async def test_a_socket_is_bound_to_the_host_that_was_checked_and_to_no_other() 
     await guard.resolver.close()
 
 
-async def test_the_transport_is_guarded_without_the_client_too(canary: Canary, ears: Ears) -> None:
+async def test_transport_checks_urls_without_the_guarded_client(canary: Canary, ears: Ears) -> None:
     transport = AiohttpTransport(reuse=False, guard=Guard(Rules(), Names(LEADS_TO)))
     async with httpx.AsyncClient(transport=transport, trust_env=False) as client:
         for url in (f"http://127.0.0.1:{canary.port}/", "http://a.example/", f"https://localtest.me:{canary.port}/"):
@@ -330,9 +335,7 @@ class Lenient(Guard):
         return read_url(url)
 
 
-async def test_a_literal_address_that_passed_the_first_gate_is_stopped_at_the_socket(
-    canary: Canary, ears: Ears
-) -> None:
+async def test_literal_address_is_refused_at_the_socket(canary: Canary, ears: Ears) -> None:
     """A resolver is not asked for it."""
     async with guarded(Lenient(Rules(), Names({}))) as client:
         for host in ("127.0.0.1", "[::1]", "[::ffff:127.0.0.1]"):
@@ -342,7 +345,7 @@ async def test_a_literal_address_that_passed_the_first_gate_is_stopped_at_the_so
     assert (canary.connections, ears.connects) == (0, [])
 
 
-async def test_a_closed_client_lets_its_threads_go() -> None:
+async def test_closed_client_stops_its_threads() -> None:
     guard = Guard(Rules(), Names({"a.example": ["1.1.1.1"]}))
     assert await guard.resolver.resolve("a.example", 443)
     await guarded(guard).aclose()
@@ -350,7 +353,7 @@ async def test_a_closed_client_lets_its_threads_go() -> None:
         await guard.resolver.resolve("a.example", 443)
 
 
-def test_a_failure_of_another_kind_is_no_refusal() -> None:
+def test_other_failure_is_no_refusal() -> None:
     assert forbidden(None) is None
     assert forbidden(OSError("refused")) is None
     wrapped = httpx.ConnectError("no")
@@ -361,12 +364,12 @@ def test_a_failure_of_another_kind_is_no_refusal() -> None:
 # ── name servers that are slow ─────────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_a_hundred_messages_to_a_name_that_hangs_take_one_thread() -> None:
+async def test_concurrent_lookups_of_one_name_share_a_thread() -> None:
     names = Slow("1.1.1.1")
     resolver = Guard(Rules(), names).resolver
     waiting = [asyncio.create_task(resolver.resolve("slow.example", 443)) for _ in range(100)]
-    await asyncio.sleep(0.01)
-    [found] = await asyncio.wait_for(resolver.resolve("quick.example", 8443), 1)
+    await until(lambda: names.asked)
+    [found] = await asyncio.wait_for(resolver.resolve("quick.example", 8443), LIMIT)
     assert (found["host"], found["port"]) == ("1.1.1.1", 8443)
     assert not any(task.done() for task in waiting)
     waiting[0].cancel()  # one that gives up takes nothing from the others
@@ -379,40 +382,45 @@ async def test_a_hundred_messages_to_a_name_that_hangs_take_one_thread() -> None
     await resolver.close()
 
 
-async def test_who_comes_after_all_have_given_up_is_not_given_up_with_them() -> None:
+async def test_lookup_after_cancelled_ones_is_not_cancelled() -> None:
     names = Slow("1.1.1.1")
     resolver = Guard(Rules(), names).resolver
-    with pytest.raises(TimeoutError):
-        await asyncio.wait_for(resolver.resolve("slow.example", 443), 0.05)
+    first = asyncio.create_task(resolver.resolve("slow.example", 443))
+    await until(lambda: names.asked)
+    first.cancel()
+    await asyncio.wait({first})
     again = asyncio.create_task(resolver.resolve("slow.example", 443))
-    await asyncio.sleep(0.01)
+    await until(lambda: len(names.asked) == 2)
     names.let_go.set()
     assert (await again)[0]["host"] == "1.1.1.1"
     assert names.asked == ["slow.example"] * 2
-    assert resolver._under_way == {}
+    assert resolver._running == {}
     await resolver.close()
 
 
-async def test_what_nobody_waits_for_any_more_is_not_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_lookup_without_waiters_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("service.http.ssrf.guard.RESOLVING_THREADS", 1)
     names = Slow("1.1.1.1")
     resolver = Guard(Rules(), names).resolver
     for name in ("slow.example", "in-the-queue.example"):
-        with pytest.raises(TimeoutError):
-            await asyncio.wait_for(resolver.resolve(name, 443), 0.05)
+        waiting = asyncio.create_task(resolver.resolve(name, 443))
+        await until(lambda: names.asked)
+        await asyncio.sleep(0.01)
+        waiting.cancel()
+        await asyncio.wait({waiting})
     names.let_go.set()
     assert await resolver.resolve("next.example", 443)
     assert names.asked == ["slow.example", "next.example"]
     await resolver.close()
 
 
-async def test_a_receiver_has_its_time_and_no_more_of_ours(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_attempt_ends_at_the_total_timeout(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Looking up, connecting and answering together."""
     monkeypatch.setattr(dispatch, "ATTEMPT_TIMEOUT", 0.15)
     async with (
         Server.running(hang) as server,
         telling(sqlite_url, Names({}), allow_private_webhooks="true") as world,
     ):
-        message = await tell(world, server.url)
+        message = await deliver_to(world, server.url)
     assert message.state == "pending"
     assert "no answer within 0.15 s" in (message.last_error or "")

@@ -75,7 +75,7 @@ async def post(host: str, server: Secure, names: Names, tls: ssl.SSLContext | No
         ("127.0.0.1", "IP:127.0.0.1", None),
     ],
 )
-async def test_a_checked_address_is_spoken_to_by_the_name_of_the_url(
+async def test_tls_uses_the_name_of_the_url_at_the_checked_address(
     authority: Authority, host: str, certified: str, shown: str | None
 ) -> None:
     names = Names({host: ["127.0.0.1"]})
@@ -95,7 +95,7 @@ async def test_a_checked_address_is_spoken_to_by_the_name_of_the_url(
         ("127.0.0.1", "IP:127.0.0.2"),
     ],
 )
-async def test_a_certificate_for_somebody_else_is_refused(authority: Authority, host: str, certified: str) -> None:
+async def test_certificate_for_another_host_is_refused(authority: Authority, host: str, certified: str) -> None:
     names = Names({host: ["127.0.0.1"]})
     async with secure(authority.serving(certified)) as server:
         with pytest.raises(NEVER_SENT, match=r"(?i)certificate verify failed"):
@@ -104,7 +104,7 @@ async def test_a_certificate_for_somebody_else_is_refused(authority: Authority, 
 
 
 @pytest.mark.parametrize("host", ["hooks.example", "127.0.0.1"])
-async def test_a_certificate_that_nobody_known_vouches_for_is_refused(authority: Authority, host: str) -> None:
+async def test_certificate_of_an_unknown_authority_is_refused(authority: Authority, host: str) -> None:
     """Not even where the operator lets messages go to private addresses."""
     names = Names({"hooks.example": ["127.0.0.1"]})
     async with secure(authority.serving("DNS:hooks.example", "IP:127.0.0.1")) as server:
@@ -113,7 +113,7 @@ async def test_a_certificate_that_nobody_known_vouches_for_is_refused(authority:
     assert server.requests == []
 
 
-async def test_the_host_is_named_without_the_port_where_it_is_the_usual_one() -> None:
+async def test_host_header_omits_the_default_port() -> None:
     async with guarded(Guard(Rules())) as client:
         for url in ("https://Hooks.Example.", "https://hooks.example:443/"):
             request = client.build_request("POST", url, headers={"a": "b", "Host": "other.example"})

@@ -56,7 +56,7 @@ async def pages(database: Database, wanted: dict[str, Any], *, meanwhile: Callab
         {"client": "nobody"},
     ],
 )
-async def test_pages_are_complete_and_never_repeat_while_rows_come(database: Database, wanted: dict[str, Any]) -> None:
+async def test_pages_are_complete_while_rows_are_added(database: Database, wanted: dict[str, Any]) -> None:
     kinds = itertools.product(
         ("default", "another"),
         ("runway", "suno"),
@@ -82,7 +82,7 @@ def matches(task: Task, wanted: dict[str, Any]) -> bool:
     return same and labelled and task.state in wanted.get("states", tuple(State))
 
 
-async def test_a_window_of_time_is_a_window_of_ids(database: Database) -> None:
+async def test_time_filter_is_an_id_range(database: Database) -> None:
     tasks = [a_task() for _ in range(5)]
     await keep(database, *tasks)
     async with database.reading() as connection:
@@ -102,14 +102,14 @@ def listing(**wanted: Any) -> Act:
 def claiming(journey: str) -> Act:
     claim: Any = queue.claim_tasks if journey in {"submit", "poll"} else queue.claim_rows
     if journey == "webhook_messages":
-        return lambda connection: queue.claim_messages(
-            connection, now=NOW, until=later(60), most=50, each=10, places={}
-        )
+        return lambda connection: queue.claim_messages(connection, now=NOW, until=later(60), most=50, each=10, slots={})
     return lambda connection: claim(connection, journey, now=NOW, until=later(60), most=50)
 
 
 def messages(**wanted: Any) -> Act:
-    return lambda connection: message_store.page(connection, message_store.Filter(client="default", **wanted), most=51)
+    return lambda connection: message_store.list_messages(
+        connection, message_store.Filter(client="default", **wanted), most=51
+    )
 
 
 def replaying() -> Act:
@@ -144,17 +144,17 @@ READS: list[tuple[str, Act]] = [
         "ix_webhook_messages_(?:destination|due)",
         lambda connection: connection.execute(claim_module._WAITING, {"now": NOW}),
     ),
-    ("ix_webhook_endpoints_client", lambda connection: endpoints.listening(connection, ["default", "another"])),
+    ("ix_webhook_endpoints_client", lambda connection: endpoints.enabled_of(connection, ["default", "another"])),
     (
         "uq_webhook_messages_progress",
-        lambda connection: message_store.owe_progress(connection, [], ended=[UUID(int=1)]),
+        lambda connection: message_store.insert_progress(connection, [], ended=[UUID(int=1)]),
     ),
     ("uq_webhook_attempts_message", lambda connection: attempt_store.of_message(connection, UUID(int=1))),
     ("uq_webhook_messages_task", lambda connection: message_store.of_task(connection, UUID(int=1))),
 ]
 
 
-async def test_every_filter_and_every_claim_uses_its_index(database: Database) -> None:
+async def test_every_filter_and_claim_uses_its_index(database: Database) -> None:
     async with database.writing() as connection:
         await fill(connection)
     without = []

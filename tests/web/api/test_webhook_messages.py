@@ -6,6 +6,7 @@ import datetime as dt
 from typing import Any
 from uuid import UUID
 
+import jsonschema_rs
 import orjson
 import pytest
 from hypothesis import given
@@ -17,13 +18,14 @@ from service.domain.task import Failure, Result, Source, State, Task, Update
 from service.domain.webhook_events import ENDS, LATE, PROGRESS, TYPES
 from service.flows.apply import announce, apply
 from service.flows.concurrency import TaskPool
-from service.flows.render import show_task
+from service.flows.render import LEFT_OUT, MAX_BRIEF, show_task
 from service.flows.webhooks import dispatch
-from service.flows.webhooks.enqueue import LONGEST_DESTINATION, host_of
-from service.flows.webhooks.payload import BULKY, BULKY_IN_WORDS, LARGEST, body_of
+from service.flows.webhooks.enqueue import MAX_DESTINATION, callback_destination
+from service.flows.webhooks.payload import payload_of
 from service.store import tables
 from service.store.webhooks import endpoints
 from service.store.webhooks.endpoints import Endpoint
+from tests.support.contract import DOCUMENT
 from tests.support.values import NOW, a_task, keep, new_id
 from tests.support.world import JOB_SECONDS, RECEIVER_URL, World
 
@@ -71,7 +73,7 @@ def at(percent: int) -> Update:
 # ── who ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_every_change_goes_to_whoever_wants_it_and_to_nobody_else(world: World) -> None:
+async def test_change_goes_to_the_receivers_that_want_it(world: World) -> None:
     everything = await listening(world)
     ends = await listening(world, "task.succeeded", "task.failed")
     moves = await listening(world, PROGRESS)
@@ -92,7 +94,7 @@ async def test_every_change_goes_to_whoever_wants_it_and_to_nobody_else(world: W
     }
 
 
-async def test_a_task_may_name_what_its_callback_url_is_told(world: World) -> None:
+async def test_task_can_name_the_types_for_its_callback_url(world: World) -> None:
     plain = await begun(world, callback_url=RECEIVER_URL)
     named = await begun(world, callback_url=RECEIVER_URL, callback_events=("task.running", PROGRESS))
     for task in (plain, named):
@@ -105,7 +107,7 @@ async def test_a_task_may_name_what_its_callback_url_is_told(world: World) -> No
     ]
 
 
-async def test_the_wish_says_what_the_callback_url_is_told(world: World) -> None:
+async def test_request_names_the_types_for_the_callback_url(world: World) -> None:
     request = {"family": "runway", "operation": "text_to_video", "input": {"prompt": "a dove"}}
     answer = await world.client.post(
         "/v1/tasks",
@@ -122,7 +124,7 @@ async def test_the_wish_says_what_the_callback_url_is_told(world: World) -> None
         assert answer.json()["errors"][0]["path"].startswith("callback_events")
 
 
-async def test_what_comes_late_is_told_as_such(world: World) -> None:
+async def test_late_result_makes_a_late_result_message(world: World) -> None:
     endpoint = await listening(world, LATE)
     now = world.clock()
     task = await begun(world, callback_url=RECEIVER_URL, deadline_at=now + dt.timedelta(seconds=1))
@@ -140,7 +142,7 @@ async def test_what_comes_late_is_told_as_such(world: World) -> None:
     assert orjson.loads(message.body)["data"]["state"] == "succeeded"
 
 
-async def test_the_history_and_the_messages_tell_the_same_story(world: World) -> None:
+async def test_messages_match_the_events_of_a_task(world: World) -> None:
     """What a client reads in the feed, by ``events.message``, is what a client that wants everything is sent."""
     await listening(world, *TYPES)
     task = await begun(world)
@@ -161,7 +163,7 @@ async def world_delivers(world: World) -> None:
 # ── how often ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_of_progress_only_the_latest_waits(world: World) -> None:
+async def test_only_the_latest_progress_is_pending(world: World) -> None:
     endpoint = await listening(world, PROGRESS)
     task, other = await begun(world), await begun(world)
     await change(world, task, RUNNING, at(10), at(20))
@@ -179,25 +181,29 @@ async def test_of_progress_only_the_latest_waits(world: World) -> None:
     assert orjson.loads(alone.body)["data"]["progress"] == 5
 
 
-async def test_progress_that_was_tried_keeps_its_id_and_body_and_gives_way_to_another(world: World) -> None:
+async def test_tried_progress_is_superseded_and_keeps_its_body(world: World) -> None:
     await listening(world, PROGRESS)
     task = await begun(world)
     await change(world, task, RUNNING, at(10))
     await world_delivers(world)  # nobody listens at client.test
     await change(world, task, at(20))
     first, second = await world.messages(task)
-    assert (first.state, first.last_error, first.attempts) == ("discarded", "superseded by newer news of the task", 1)
+    assert (first.state, first.last_error, first.attempts) == (
+        "discarded",
+        "superseded by a newer message of the task",
+        1,
+    )
     assert (second.state, second.attempts) == ("pending", 0)
     assert [orjson.loads(each.body)["data"]["progress"] for each in (first, second)] == [10, 20]
 
 
-async def test_progress_under_way_that_was_given_up_stays_given_up(world: World) -> None:
+async def test_superseded_progress_under_way_stays_discarded(world: World) -> None:
     await listening(world, PROGRESS)
     task = await begun(world)
     await change(world, task, RUNNING, at(10))
     now = world.clock()
     [claimed] = await world.context.writers.journeys.run(
-        dispatch._claim, now=now, until=now + dt.timedelta(minutes=1), most=9, places={}
+        dispatch._claim, now=now, until=now + dt.timedelta(minutes=1), most=9, slots={}
     )
     await change(world, task, at(20))
     world.context.destination_slots.acquire(claimed.message.destination)
@@ -206,7 +212,7 @@ async def test_progress_under_way_that_was_given_up_stays_given_up(world: World)
 
 
 @pytest.mark.parametrize("together", [True, False])
-async def test_an_end_makes_progress_pointless(world: World, together: bool) -> None:  # noqa: FBT001
+async def test_end_of_a_task_discards_pending_progress(world: World, together: bool) -> None:  # noqa: FBT001
     endpoint = await listening(world, *TYPES)
     task = await begun(world, callback_url=RECEIVER_URL, callback_events=TYPES)
     if together:
@@ -221,7 +227,7 @@ async def test_an_end_makes_progress_pointless(world: World, together: bool) -> 
     assert sorted(left, key=str) == sorted(ends + begins, key=str)
 
 
-async def test_of_two_changes_at_once_both_are_told(world: World) -> None:
+async def test_two_changes_at_once_make_two_messages(world: World) -> None:
     """Two workers change one task's progress at the same time: whoever comes second finds what the first has written."""
     await listening(world, PROGRESS)
     tasks = [await begun(world) for _ in range(5)]
@@ -232,7 +238,7 @@ async def test_of_two_changes_at_once_both_are_told(world: World) -> None:
         assert orjson.loads(message.body)["data"]["progress"] == 30
 
 
-async def test_where_nobody_listens_nothing_is_written_and_little_is_asked(world: World) -> None:
+async def test_change_without_receivers_writes_nothing(world: World) -> None:
     tasks = [await begun(world) for _ in range(20)]
     asked: list[str] = []
     for engine in {world.context.database.writer, world.context.database.reader}:
@@ -254,7 +260,7 @@ async def test_where_nobody_listens_nothing_is_written_and_little_is_asked(world
     assert not any("webhook_endpoints" in statement for statement in asked)
 
 
-async def test_the_bell_rings_when_something_is_owed_and_only_then(world: World) -> None:
+async def test_delivery_is_woken_only_when_a_message_was_written(world: World) -> None:
     task = await begun(world)
     bell = world.context.signals.journeys["webhooks"]
     await change(world, task, RUNNING)
@@ -264,17 +270,19 @@ async def test_the_bell_rings_when_something_is_owed_and_only_then(world: World)
     assert bell.is_set()
 
 
-# ── in how many words ──────────────────────────────────────────────────────────────────────────────────────────────
+# ── the size of a body ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def body(task: Task, **more: Any) -> dict[str, Any]:
-    written = body_of("task.succeeded", task, NOW, public_url=more.get("public_url"))
-    assert len(written.encode()) <= LARGEST
+    written = payload_of("task.succeeded", task, NOW, api_url=more.get("api_url"))
+    assert len(written.encode()) <= MAX_BRIEF + 200
     read: dict[str, Any] = orjson.loads(written)
+    schema = {**DOCUMENT["components"]["schemas"]["Task"], "components": DOCUMENT["components"]}
+    assert jsonschema_rs.Draft202012Validator(schema).is_valid(read["data"])
     return read
 
 
-def test_a_body_is_the_task_as_the_api_shows_it() -> None:
+def test_body_of_a_small_task_holds_the_task_as_the_api_shows_it() -> None:
     task = a_task(state=State.SUCCEEDED, sequence=5, labels={"a": "b"})
     assert body(task) == {
         "type": "task.succeeded",
@@ -284,43 +292,51 @@ def test_a_body_is_the_task_as_the_api_shows_it() -> None:
     }
 
 
-@pytest.mark.parametrize("public_url", [None, "https://dovecote.example.com"])
+@pytest.mark.parametrize("api_url", [None, "https://dovecote.example.com"])
 @pytest.mark.parametrize(
-    "bulk",
+    ("bulk", "left_out"),
     [
-        {"input": {"image": "data:image/png;base64," + "A" * 30_000}},
-        {"options": {"deep": [{"images": ["A" * 10_000, "B" * 10_001]}]}},
-        {"input": {"many": list(range(20_001))}},
-        {"input": {"text": "🕊" * 6000}},  # few characters, many bytes
-        {"results": tuple(Result("image", url=f"https://x/{'a' * 500}/{number}") for number in range(60))},
+        ({"input": {"image": "data:image/png;base64," + "A" * 30_000}}, {"input"}),
+        ({"options": {"deep": [{"images": ["A" * 10_000, "B" * 10_001]}]}}, {"input", "options"}),
+        ({"input": {"many": list(range(20_001))}}, {"input"}),
+        ({"input": {"text": "🕊" * 6000}}, {"input"}),  # few characters, many bytes
+        (
+            {"results": tuple(Result("image", url=f"https://x/{'a' * 500}/{number}") for number in range(60))},
+            {"input", "options", "awaits", "next_actions", "results"},
+        ),
+        (
+            {"labels": {f"label-{number}": "🕊" * 256 for number in range(20)}},
+            {"input", "options", "awaits", "next_actions", "results", "labels"},
+        ),
     ],
-    ids=["input", "options", "numbers", "bytes", "results"],
+    ids=["input", "options", "numbers", "bytes", "results", "labels"],
 )
-def test_what_is_too_large_is_thin_and_says_where_the_rest_is(bulk: dict[str, Any], public_url: str | None) -> None:
-    task = a_task(state=State.FAILED, sequence=5, labels={"a": "b"}, failure=Failure("content_policy", "no"), **bulk)
-    truncated = body(task, public_url=public_url)
-    assert (truncated["truncated"], truncated["url"]) == (True, f"{public_url or ''}/v1/tasks/{task.id}")
-    whole = show_task(task, now=NOW)
-    assert truncated["data"] == {name: value for name, value in whole.items() if name not in BULKY}
-    assert truncated["data"]["failure"] == {"code": "content_policy", "message": "no", "retryable": False}
+def test_body_of_a_large_task_leaves_out_fields_and_links_to_the_task(
+    bulk: dict[str, Any], left_out: set[str], api_url: str | None
+) -> None:
+    given: dict[str, Any] = {"input": {"prompt": "a dove"}, "labels": {"a": "b"}, **bulk}
+    task = a_task(state=State.FAILED, sequence=5, failure=Failure("content_policy", "no"), **given)
+    expected = {name: LEFT_OUT[name] if name in left_out else value for name, value in show_task(task, now=NOW).items()}
+    assert body(task, api_url=api_url)["data"] == {
+        **expected,
+        "truncated": True,
+        "url": f"{api_url or ''}/v1/tasks/{task.id}",
+    }
 
 
-def test_what_is_still_too_large_is_thinner() -> None:
-    labels = {f"label-{number}": "🕊" * 256 for number in range(20)}
-    task = a_task(
-        state=State.FAILED, labels=labels, failure=Failure("unknown", "x" * 30_000), input={"a": "b" * 30_000}
-    )
-    truncated = body(task)
-    assert set(truncated["data"]) == set(show_task(task, now=NOW)) - {*BULKY, *BULKY_IN_WORDS}
-    assert truncated["data"]["failure"] == {"code": "unknown", "message": None, "retryable": False}
+def test_long_failure_message_is_cut_in_a_body() -> None:
+    task = a_task(state=State.FAILED, failure=Failure("unknown", "x" * 30_000), callback_url="http://" + "y" * 30_000)
+    data = body(task)["data"]
+    assert data["failure"] == {"code": "unknown", "message": "x" * 500, "retryable": False}
+    assert data["callback_url"] is None
 
 
-def test_a_picture_is_never_written_to_find_out_that_it_is_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_input_is_not_encoded_to_measure_it(monkeypatch: pytest.MonkeyPatch) -> None:
     written: list[int] = []
     real = orjson.dumps
     monkeypatch.setattr(orjson, "dumps", lambda *given: written.append(len(real(*given))) or real(*given))
     body(a_task(input={"image": "A" * 1_000_000}))
-    assert max(written) < LARGEST
+    assert max(written) < MAX_BRIEF
 
 
 json_values = st.recursive(
@@ -336,7 +352,7 @@ json_values = st.recursive(
     st.dictionaries(st.text(st.characters(codec="utf-8"), max_size=64), st.text(max_size=256), max_size=20),
     st.text(st.characters(codec="utf-8"), max_size=5000),
 )
-def test_no_task_makes_a_body_too_large(given: dict[str, Any], labels: dict[str, str], words: str) -> None:
+def test_body_of_any_task_stays_below_the_limit(given: dict[str, Any], labels: dict[str, str], words: str) -> None:
     labels = {name: value.encode("utf-8", "ignore").decode() for name, value in labels.items()}
     body(a_task(state=State.FAILED, input=given, labels=labels, failure=Failure("unknown", words), callback_url=words))
 
@@ -351,15 +367,15 @@ def test_no_task_makes_a_body_too_large(given: dict[str, Any], labels: dict[str,
         ("http://example.com:99999/", "http://example.com:99999/"),
     ],
 )
-def test_a_destination_is_a_host(url: str, host: str) -> None:
-    assert host_of(url) == host
+def test_destination_of_a_callback_url_is_its_origin(url: str, host: str) -> None:
+    assert callback_destination(url) == host
 
 
-def test_a_destination_fits_an_index() -> None:
-    assert len(host_of("http://" + "ü" * 2000 + "/")) == LONGEST_DESTINATION
+def test_destination_is_cut_to_the_index_limit() -> None:
+    assert len(callback_destination("http://" + "ü" * 2000 + "/")) == MAX_DESTINATION
 
 
-def test_what_a_callback_url_is_told_by_itself_is_the_ends() -> None:
+def test_default_types_of_a_callback_url_are_the_ends() -> None:
     ends = {f"task.{state}" for state in (State.SUCCEEDED, State.FAILED, State.CANCELLED, State.EXPIRED)}
     assert ends | {LATE} == ENDS
     assert set(TYPES) > ENDS
