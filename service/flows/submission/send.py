@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from service.domain.changes import Change
-from service.domain.errors import AccountProblem, NotSent, Uncertain, UpstreamError
+from service.domain.errors import AccountProblem, NotSent, Unavailable, Uncertain, UpstreamError
 from service.domain.evidence import may_have_job
 from service.domain.schedules import SUBMIT_LEASE_MARGIN
 from service.domain.task import State, Submission, Task
@@ -17,6 +17,7 @@ from service.flows.submission.cancel import cancel_if_pending
 from service.flows.submission.outcome import answered, failed, not_sent
 from service.providers.dialect import Dialect
 from service.store import circuits as circuit_store
+from service.store import tasks as task_store
 from service.store.database import StoreUnavailable
 
 SEND_WITHIN = SUBMIT_LEASE_MARGIN
@@ -79,7 +80,7 @@ def callback_url(context: Context, upstream: Upstream, dialect: Dialect, task: T
 
 
 async def _send(context: Context, handover: Handover) -> Change:
-    task, submission = handover.task, handover.submission
+    task, submission = await _with_whole_input(context, handover.task), handover.submission
     url = callback_url(context, handover.upstream, handover.dialect, task, submission.id)
     exchange = handover.dialect.submit(task, url)
     hidden = [] if url is None else [url.rpartition("/")[2]]
@@ -92,6 +93,20 @@ async def _send(context: Context, handover: Handover) -> Change:
         send_before=handover.claimed_at + SEND_WITHIN,
     )
     return answered(task, submission, update)
+
+
+async def _with_whole_input(context: Context, task: Task) -> Task:
+    """Return a task with its whole input.
+
+    :raises Unavailable: when it cannot be read; nothing was sent then
+    """
+    if not task.large_input:
+        return task
+    try:
+        async with context.database.reading() as connection:
+            return await task_store.with_whole_input(connection, task)
+    except StoreUnavailable as away:
+        raise Unavailable("overloaded", f"the input could not be read from the database: {away}"[:300]) from away
 
 
 def change_for(context: Context, handover: Handover, error: UpstreamError) -> Change:
