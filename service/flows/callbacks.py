@@ -112,12 +112,11 @@ async def _process(connection: AsyncConnection, context: Context, rows: Sequence
     for row, kept in zip(rows, settled, strict=True):
         submission = known.get(row.submission_id)
         log.info(
-            "callback processed callback=%s task=%s upstream=%s decision=%s detail=%s attempt=%d",
+            "callback processed callback=%s task=%s upstream=%s decision=%s attempt=%d",
             row.id,
             None if submission is None else submission.task_id,
             None if submission is None else submission.upstream,
             kept["decision"],
-            kept["detail"],
             row.attempts,
         )
     # A cancel that waited for the job's id is carried out by the poll.
