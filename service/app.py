@@ -25,7 +25,7 @@ from service.settings.values import is_loopback
 from service.store import api_keys as api_keys_module
 from service.store import queue, secrets
 from service.store.database import Database
-from service.store.migrate import migrate, newest, revision
+from service.store.migrate import check_known, migrate, newest, revision
 from service.store.writer import Writers
 from service.web import callbacks, docs, health
 from service.web.api import ENDPOINTS
@@ -54,6 +54,7 @@ async def opened(settings: Settings) -> AsyncIterator[Context]:
     :raises AlreadyRunning: when another process has the SQLite database
     :raises StoreUnavailable: when the database is out of reach
     :raises WrongSchema: when a PostgreSQL database has not been migrated
+    :raises NewerSchema: when a newer version has migrated the database
     """
     database = Database(settings.database_url)
     with database.held():
@@ -87,6 +88,7 @@ async def _prepare(database: Database) -> None:
         return
     found = await revision(database)
     if found != newest():
+        check_known(found)
         raise WrongSchema(f"the database has schema {found}, this version needs {newest()}: run `dovecote migrate`")
 
 

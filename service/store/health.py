@@ -1,26 +1,24 @@
-"""Statements that only want to know whether the database could be worked with."""
+"""Queries that check whether the database can be used."""
 
 from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError
 
-from service.store.database import Database
+from service.store import faults
+from service.store.database import Database, StoreUnavailable
 
 _NO_ROW = text("UPDATE secrets SET value = value WHERE name = ''")
 
 
 async def why_not_writable(database: Database) -> str | None:
-    """Try to change nothing; None when that could have been a change, else the database's reason."""
+    """Update no row and roll back; return None if a write is possible, else the reason."""
     try:
-        async with database.writer.connect() as connection:
+        async with database.writing() as connection:
             await connection.execute(_NO_ROW)
             await connection.rollback()
-    except (DBAPIError, OSError, TimeoutError) as error:
-        return reason_of(error)
+    except StoreUnavailable as error:
+        return str(error)
     return None
 
 
 def reason_of(error: BaseException) -> str:
-    """Say in the database's own words what went wrong, on one line."""
-    reason = getattr(error, "orig", None)
-    words = str(error) if reason is None else f"{type(reason).__name__}: {reason}"
-    return words.partition("\n")[0][:200]
+    """Return in one sentence what went wrong with the database."""
+    return str(error) if isinstance(error, StoreUnavailable) else faults.explain(error).sentence

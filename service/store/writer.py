@@ -18,7 +18,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.store.database import Database, StoreBusy, StoreContended, StoreUnavailable, out_of_reach
+from service.store.database import Database, StoreBusy, StoreContended, StoreLocked, StoreUnavailable, out_of_reach
 
 log = logging.getLogger("dovecote")
 
@@ -32,6 +32,8 @@ Submit = Callable[[Batch[Any, Any], Any], Awaitable[Any]]
 
 BATCH_SIZE = 256
 MAX_WAITING = 10_000
+LOCK_TIMEOUT_ALONE = 0.1
+"""Seconds that a write waits for a locked row after its whole batch has waited in vain."""
 MAX_TRIES = 5
 """How often a transaction is tried that conflicts with others."""
 JOURNEYS_WAIT = 0.025
@@ -194,37 +196,38 @@ class _CommitLoop:
         self._last = first
         return first
 
-    async def _commit(self, writes: list[_Write]) -> None:
-        """Commit all writes in one transaction; when a statement is wrong, each in its own, so that the others succeed."""
+    async def _commit(self, writes: list[_Write], *, lock_timeout: float | None = None) -> None:
+        """Commit all writes in one transaction; if that fails for one of them, each alone, so that the others succeed."""
         try:
-            await self._write(writes)
+            await self._write(writes, lock_timeout)
         except asyncio.CancelledError:
             _fail(writes, StoreUnavailable("shutting down"))
             raise
         except Exception as error:  # noqa: BLE001 - the callers get it, whatever it is
-            if out_of_reach(error) or len(writes) == 1:
+            locked = isinstance(error, StoreLocked)
+            if len(writes) == 1 or (out_of_reach(error) and not locked):
                 _fail(writes, error)
                 return
-            log.warning("batch refused; committing each write alone: writes=%d error=%s", len(writes), _name(error))
+            log.warning("batch refused; committing each write alone writes=%d error=%s", len(writes), _name(error))
             for write in writes:
-                await self._commit([write])
+                await self._commit([write], lock_timeout=LOCK_TIMEOUT_ALONE if locked else lock_timeout)
 
-    async def _write(self, writes: list[_Write]) -> None:
+    async def _write(self, writes: list[_Write], lock_timeout: float | None) -> None:
         for _ in range(MAX_TRIES - 1):
             try:
-                await self._write_once(writes)
+                await self._write_once(writes, lock_timeout)
             except StoreContended as error:
-                log.info("transaction repeated: writes=%d error=%s", len(writes), error)
+                log.info("transaction repeated writes=%d error=%s", len(writes), error)
             else:
                 return
-        await self._write_once(writes)
+        await self._write_once(writes, lock_timeout)
 
-    async def _write_once(self, writes: list[_Write]) -> None:
+    async def _write_once(self, writes: list[_Write], lock_timeout: float | None) -> None:
         groups: dict[Hashable, list[_Write]] = {}
         for write in writes:
             groups.setdefault(write.group, []).append(write)
         answers: list[tuple[_Write, Any]] = []
-        async with self._database.writing() as connection:
+        async with self._database.writing(lock_timeout=lock_timeout) as connection:
             for group in groups.values():
                 given = await group[0].function(connection, [write.item for write in group])
                 answers += zip(group, given, strict=True)
