@@ -11,7 +11,8 @@ from dovecote import AsyncClient, Event
 from service.cli.practice import SANDBOX_KEY
 from service.cli.processes import Troupe
 from service.sandbox import Sandbox, running
-from tests.support.processes import PATIENCE, dovecote, started, until
+from tests.support.processes import dovecote, started, until
+from tests.support.waiting import LIMIT
 from tests.support.world import JOB_SECONDS, Clock
 
 pytestmark = pytest.mark.xdist_group("demo")
@@ -38,14 +39,14 @@ async def test_wait_and_streams_outlive_a_restart(database_url: str, tmp_path: P
                 await until(submitted)
                 assert served.process is not None
                 served.process.send_signal(signal.SIGTERM)
-                assert await asyncio.to_thread(served.process.wait, PATIENCE) == 0
+                assert await asyncio.to_thread(served.process.wait, LIMIT) == 0
                 assert not waiting.done()
                 assert not streaming.done()
                 await started(troupe, served)
                 clock.forward(JOB_SECONDS * 2)
                 await sandbox.deliver_due()
-                assert (await asyncio.wait_for(waiting, PATIENCE)).succeeded
-                await asyncio.wait_for(streaming, PATIENCE)
+                assert (await asyncio.wait_for(waiting, LIMIT)).succeeded
+                await asyncio.wait_for(streaming, LIMIT)
                 everything = [event.id async for event in client.events()]
                 await until(lambda: same(feed, everything))
                 following.cancel()
@@ -81,7 +82,7 @@ async def test_two_processes_serve_one_feed(postgresql_url: str, tmp_path: Path)
                 submitting = asyncio.create_task(submit(one, other, count))
                 seen: list[Event] = []
                 after, count_of_streams = "0", 0
-                async with asyncio.timeout(PATIENCE):
+                async with asyncio.timeout(LIMIT):
                     while sum(event.type == "task.succeeded" for event in seen) < count:
                         count_of_streams += 1
                         stream = (one, other)[count_of_streams % 2].stream(after=after)

@@ -16,6 +16,7 @@ from service.http.ssrf.guard import Guard
 from service.http.ssrf.policy import Rules
 from service.http.transport import NEVER_SENT, AiohttpTransport
 from tests.support.breakage import ANSWER, CHUNKED, HEAD, NOWHERE, PERHAPS_SENT, Server, answering, nowhere, request_of
+from tests.support.waiting import LIMIT
 
 
 @contextlib.asynccontextmanager
@@ -24,13 +25,12 @@ async def client_of(transport: AiohttpTransport) -> AsyncIterator[httpx.AsyncCli
         yield client
 
 
-PATIENCE = 5.0
 SOON = 0.15
 """Seconds until silence counts, where a server is silent."""
 
 
-async def ask(client: httpx.AsyncClient, url: str, *, connect: float = PATIENCE, read: float = PATIENCE) -> Any:
-    timeout = httpx.Timeout(PATIENCE, connect=connect, read=read)
+async def ask(client: httpx.AsyncClient, url: str, *, connect: float = LIMIT, read: float = LIMIT) -> Any:
+    timeout = httpx.Timeout(LIMIT, connect=connect, read=read)
     return await client.post(url, content=b'{"prompt":"a dove"}', timeout=timeout)
 
 
@@ -39,7 +39,7 @@ async def test_failure_after_the_request_was_written_is_perhaps_sent(how: str) -
     handle, expected = PERHAPS_SENT[how]
     async with Server.running(handle) as server, client_of(AiohttpTransport(reuse=False)) as client:
         with pytest.raises(httpx.TransportError if how != "broken compression" else httpx.DecodingError) as raised:
-            await ask(client, server.url, read=SOON if "hang" in how else PATIENCE)
+            await ask(client, server.url, read=SOON if "hang" in how else LIMIT)
     assert isinstance(raised.value, expected)
     assert not isinstance(raised.value, NEVER_SENT)
 
@@ -48,7 +48,7 @@ async def test_failure_after_the_request_was_written_is_perhaps_sent(how: str) -
 async def test_failure_before_the_request_was_written_is_never_sent(how: str) -> None:
     async with nowhere(how) as url, client_of(AiohttpTransport(reuse=False)) as client:
         with pytest.raises(NOWHERE[how]) as raised:
-            await ask(client, url, connect=SOON if "never" in how else PATIENCE)
+            await ask(client, url, connect=SOON if "never" in how else LIMIT)
     assert isinstance(raised.value, NEVER_SENT)
 
 
@@ -146,7 +146,7 @@ GZIP = b"Content-Encoding: gzip"
 )
 async def test_answer_is_read_up_to_its_limit(answer: bytes, expected: Any) -> None:
     async with Server.running(answering(answer)) as server, client_of(AiohttpTransport(reuse=False)) as client:
-        asked = send(client, "GET", server.url, headers={}, read_timeout=PATIENCE, cap=1000)
+        asked = send(client, "GET", server.url, headers={}, read_timeout=LIMIT, cap=1000)
         if isinstance(expected, int):
             assert len((await asked).body) == expected
         else:
@@ -160,7 +160,7 @@ async def test_compressed_answer_is_not_unpacked_beyond_its_limit() -> None:
         tracemalloc.start()
         try:
             with pytest.raises(AnswerTooLarge):
-                await send(client, "GET", server.url, headers={}, read_timeout=PATIENCE, cap=100_000)
+                await send(client, "GET", server.url, headers={}, read_timeout=LIMIT, cap=100_000)
             assert tracemalloc.get_traced_memory()[1] < 3_000_000
         finally:
             tracemalloc.stop()
@@ -176,6 +176,6 @@ async def drip(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
 async def test_endless_answer_ends_at_the_total_timeout() -> None:
     endless = answering(CHUNKED, then=drip)
     async with Server.running(endless) as server, client_of(AiohttpTransport(reuse=False)) as client:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(LIMIT):
             with pytest.raises(httpx.ReadTimeout):
-                await send(client, "GET", server.url, headers={}, read_timeout=PATIENCE, total_timeout=SOON)
+                await send(client, "GET", server.url, headers={}, read_timeout=LIMIT, total_timeout=SOON)

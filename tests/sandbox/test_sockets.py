@@ -13,6 +13,7 @@ import pytest
 import uvloop
 
 from service.sandbox import Receiver, Sandbox, running
+from tests.support.waiting import LIMIT
 
 HEADERS = {"Authorization": "Bearer sandbox-key", "X-Runway-Version": "2024-11-06"}
 
@@ -27,7 +28,7 @@ async def generate(url: str, prompt: str, callback_url: str = "http://127.0.0.1:
 
 
 async def until(true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(LIMIT):
         while not true():  # noqa: ASYNC110 - the sandbox tells nobody when it has called back
             await asyncio.sleep(0.01)
 
@@ -49,7 +50,7 @@ async def test_cutbody_closes_the_connection_in_the_middle_of_the_answer() -> No
         body = orjson.dumps(order("[cutbody]"))
         head = "POST /runway/pro/generate HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer sandbox-key\r\n"
         writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(LIMIT):
             answer = await reader.read()
         writer.close()
         await writer.wait_closed()
@@ -145,7 +146,7 @@ async def test_serve_prints_its_url_and_serves() -> None:
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", program, stdout=subprocess.PIPE)
     try:
         assert process.stdout is not None
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(LIMIT):
             line = (await process.stdout.readline()).decode().strip()
         name, _, url = line.rpartition(" at ")
         assert name == "Sandbox"
@@ -153,4 +154,4 @@ async def test_serve_prints_its_url_and_serves() -> None:
         assert (await generate(url, "a cat")).status_code == 400
     finally:
         process.terminate()
-        await asyncio.wait_for(process.wait(), 10)
+        await asyncio.wait_for(process.wait(), LIMIT)

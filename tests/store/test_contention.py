@@ -14,18 +14,19 @@ from service.store import tasks as task_store
 from service.store.database import Database
 from service.store.writer import Writers
 from tests.support.values import a_task, opened
+from tests.support.waiting import LIMIT
 
 LOCKED = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 
 
 async def waiting(connection: Any, count: int) -> None:
     """Wait until so many statements wait for a lock."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(LIMIT):
         while await connection.fetchval(LOCKED) < count:  # noqa: ASYNC110 - it happens in PostgreSQL
             await asyncio.sleep(0.01)
 
 
-async def test_a_transaction_that_loses_in_a_ring_is_made_again(postgresql_url: str) -> None:
+async def test_transaction_is_retried_after_a_deadlock(postgresql_url: str) -> None:
     tries: list[int] = []
 
     async def slow_down(connection: AsyncConnection, names: Sequence[str]) -> list[str]:
@@ -45,7 +46,7 @@ async def test_a_transaction_that_loses_in_a_ring_is_made_again(postgresql_url: 
         await waiting(watcher, 1)
         await other.execute("UPDATE upstreams SET credit = credit + 1 WHERE name = 'a'")
         await other.execute("COMMIT")
-        assert await asyncio.wait_for(doing, 20) == "x"
+        assert await asyncio.wait_for(doing, LIMIT) == "x"
     assert [row["credit"] for row in await watcher.fetch("SELECT credit FROM upstreams ORDER BY name")] == [2, 2]
     assert len(tries) == 2
     await asyncio.gather(other.close(), watcher.close())
@@ -60,7 +61,7 @@ def with_key(key: str) -> Task:
     return dataclasses.replace(a_task(), idempotency_key=key)
 
 
-async def test_the_same_keys_in_opposite_orders_are_no_ring(postgresql_url: str) -> None:
+async def test_opposite_key_orders_do_not_deadlock(postgresql_url: str) -> None:
     watcher = await asyncpg.connect(postgresql_url)
     async with opened(postgresql_url) as database:
         for number in range(4):  # who comes first after the lock is chance

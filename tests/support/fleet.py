@@ -20,10 +20,8 @@ from service.sandbox import Job, Receiver
 from service.store import queue
 from service.store.database import Database
 from service.store.tables import circuits
+from tests.support.waiting import LIMIT
 from tests.support.world import WEBHOOK_SECRET
-
-PATIENCE = 90.0
-"""Seconds that anything may take on a machine that has other work to do, too."""
 
 
 def dovecote(
@@ -52,14 +50,14 @@ def plugged(seconds: float, **urls: str) -> dict[str, str]:
 
 def client_of(served: Served) -> httpx.AsyncClient:
     """Speak to a server."""
-    return httpx.AsyncClient(base_url=served.url, timeout=PATIENCE, trust_env=False)
+    return httpx.AsyncClient(base_url=served.url, timeout=LIMIT, trust_env=False)
 
 
 async def until(
     true: Callable[[], Awaitable[bool]], why: Callable[[], object] = lambda: None, *, pause: float = 0.05
 ) -> None:
     """Wait for something that happens in another process."""
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + LIMIT
     while not await true():
         assert time.monotonic() < end, why()
         await asyncio.sleep(pause)

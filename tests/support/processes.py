@@ -11,11 +11,11 @@ import httpx
 
 from service.cli.practice import plug
 from service.cli.processes import LOOPBACK, Served, Troupe, clean_environment, free_ports
+from tests.support.waiting import LIMIT
 from tests.support.world import WEBHOOK_SECRET
 
 NEVER_POLLED = 3600.0
 """What a task is said to take usually: no poll brings news before a callback does."""
-PATIENCE = 20.0
 
 
 def dovecote(folder: Path, database_url: str, upstream: str, role: str = "all", *, public: str = "") -> Served:
@@ -42,7 +42,7 @@ async def started(troupe: Troupe, *served: Served) -> None:
 
 @contextlib.asynccontextmanager
 async def client_of(served: Served) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=served.url, timeout=PATIENCE, trust_env=False) as client:
+    async with httpx.AsyncClient(base_url=served.url, timeout=LIMIT, trust_env=False) as client:
         yield client
 
 
@@ -54,7 +54,7 @@ async def submit(client: httpx.AsyncClient, **more: str) -> str:
 
 
 async def until(true: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(LIMIT):
         while not await true():  # noqa: ASYNC110 - what is waited for happens in another process
             await asyncio.sleep(0.02)
 
@@ -83,7 +83,7 @@ async def run(folder: Path, database_url: str, *arguments: str) -> tuple[int, st
         stderr=asyncio.subprocess.PIPE,
     )
     try:
-        out, said = await asyncio.wait_for(process.communicate(), PATIENCE)
+        out, said = await asyncio.wait_for(process.communicate(), LIMIT)
     finally:
         if process.returncode is None:
             process.kill()

@@ -8,7 +8,7 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message
 
-PATIENCE = 10.0
+from tests.support.waiting import LIMIT
 
 
 class Reader:
@@ -50,7 +50,7 @@ class Reader:
         finally:
             reader._gone.set()
             reader.reads.set()
-            await asyncio.wait_for(task, PATIENCE)
+            await asyncio.wait_for(task, LIMIT)
 
     async def _receive(self) -> Message:
         done = [asyncio.create_task(each.wait()) for each in (self._gone, self.ended)]
@@ -77,7 +77,7 @@ class Reader:
 
     async def until(self, true: Any, task: asyncio.Task[None] | None = None) -> None:
         """Wait until something is true of what came."""
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(LIMIT):
             while not true():
                 assert task is None or not task.done() or task.exception() is None
                 self._more.clear()

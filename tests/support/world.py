@@ -36,6 +36,7 @@ from service.store import tasks as task_store
 from service.store.database import Database
 from service.store.webhooks import messages as message_store
 from service.store.writer import Writers
+from tests.support.waiting import LIMIT
 
 WEBHOOK_SECRET = "whsec_" + "c2VjcmV0LW9mLXRoZS10ZXN0cy1zZWNyZXQ="
 PUBLIC_URL = "http://dovecote.test"
@@ -62,10 +63,10 @@ class Clock:
 
 
 class Hasty(httpx.AsyncBaseTransport):
-    """Asks the application, and hangs up on a stream after a moment: httpx's own transport waits for its end."""
+    """Ask the application, and hang up on a stream a moment after it began: httpx's own transport waits for its end."""
 
-    def __init__(self, app: Any, *, patience: float = 0.05) -> None:
-        self._app, self._patience = app, patience
+    def __init__(self, app: Any, *, stream_seconds: float = 0.05) -> None:
+        self._app, self._stream_seconds = app, stream_seconds
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         hasty = request.url.path.endswith("/stream")
@@ -73,19 +74,22 @@ class Hasty(httpx.AsyncBaseTransport):
         return await asked.handle_async_request(request)
 
     async def _hang_up(self, scope: Any, receive: Any, send: Any) -> None:
-        begun, ended = False, False
+        begun, ended = asyncio.Event(), False
 
-        async def heard(message: Any) -> None:
-            nonlocal begun, ended
-            begun = True
+        async def sent(message: Any) -> None:
+            nonlocal ended
+            begun.set()
             ended = ended or (message["type"] == "http.response.body" and not message.get("more_body", False))
             await send(message)
 
-        asking = asyncio.create_task(self._app(scope, receive, heard))
-        await asyncio.wait({asking}, timeout=self._patience)
+        asking = asyncio.create_task(self._app(scope, receive, sent))
+        beginning = asyncio.create_task(begun.wait())
+        await asyncio.wait({asking, beginning}, return_when=asyncio.FIRST_COMPLETED, timeout=LIMIT)
+        await asyncio.wait({asking}, timeout=self._stream_seconds)
+        beginning.cancel()
         asking.cancel()
         await asyncio.gather(asking, return_exceptions=True)
-        if begun and not ended:
+        if begun.is_set() and not ended:
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 

@@ -22,13 +22,12 @@ from service.store.webhooks.endpoints import Endpoint
 from service.store.webhooks.messages import Message
 from tests.conftest import migrated
 from tests.support.values import a_message, a_task, keep, new_id
+from tests.support.waiting import LIMIT
 from tests.support.world import WEBHOOK_SECRET
 
 pytestmark = [pytest.mark.long, pytest.mark.xdist_group("demo")]
 
 MANY = 1000
-PATIENCE = 60
-"""Seconds for everything: retries come after five of them."""
 
 
 def dovecote(folder: Path) -> Served:
@@ -75,18 +74,18 @@ async def owe(url: str, hook: str) -> list[Message]:
     return messages
 
 
-async def test_a_server_that_is_killed_while_it_delivers_loses_no_message(tmp_path: Path) -> None:
+async def test_server_killed_during_delivery_loses_no_message(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'dovecote.db'}"
     await migrated(url)
     receiver = Receiver(WEBHOOK_SECRET)
     async with running(receiver) as hook:
         messages = await owe(url, hook)
         server = dovecote(tmp_path)
-        until = time.monotonic() + PATIENCE
+        until = time.monotonic() + LIMIT
         with Troupe() as troupe:
             troupe.start(server)
             for killed_at in (150, 400):
-                async with asyncio.timeout(PATIENCE):
+                async with asyncio.timeout(LIMIT):
                     while len(receiver.received) < killed_at:  # noqa: ASYNC110 - it comes from another process
                         await asyncio.sleep(0.002)
                 server.kill()

@@ -15,15 +15,14 @@ from service.flows.signals_catchup import INTERVAL
 from service.sandbox import Receiver, Sandbox, running
 from service.store.migrate import _LOCK
 from tests.support.breakage import ANSWER, HEAD, Server, request_of
-from tests.support.processes import PATIENCE, client_of, dovecote, run, started, submit, task_in, until
+from tests.support.processes import client_of, dovecote, run, started, submit, task_in, until
+from tests.support.waiting import LIMIT
 from tests.support.world import JOB_SECONDS, WEBHOOK_SECRET, Clock
 
 pytestmark = pytest.mark.xdist_group("demo")
 
 
-async def test_two_roles_on_one_database_bring_a_task_home_and_wake_who_waits_for_it(
-    postgresql_url: str, tmp_path: Path
-) -> None:
+async def test_web_and_worker_roles_complete_a_task_together(postgresql_url: str, tmp_path: Path) -> None:
     clock, receiver = Clock(), Receiver(WEBHOOK_SECRET)
     sandbox = Sandbox(seconds=JOB_SECONDS, clock=clock.seconds, key=SANDBOX_KEY)
     async with running(sandbox) as upstream, running(receiver) as hook:
@@ -70,7 +69,7 @@ async def woken_after(client: httpx.AsyncClient, sandbox: Sandbox, clock: Clock,
     return asyncio.get_running_loop().time() - began
 
 
-async def test_a_purchase_under_way_ends_in_order_before_the_process_does(database_url: str, tmp_path: Path) -> None:
+async def test_submit_in_flight_ends_before_the_process(database_url: str, tmp_path: Path) -> None:
     came, answer, hung_up = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     async def think(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -89,7 +88,7 @@ async def test_a_purchase_under_way_ends_in_order_before_the_process_does(databa
         served = dovecote(tmp_path, database_url, upstream.url)
         with Troupe() as troupe:
             await started(troupe, served)
-            async with client_of(served) as client, asyncio.timeout(PATIENCE):
+            async with client_of(served) as client, asyncio.timeout(LIMIT):
                 task_id = await submit(client)
                 await came.wait()
             assert served.process is not None
@@ -99,7 +98,7 @@ async def test_a_purchase_under_way_ends_in_order_before_the_process_does(databa
                 await asyncio.wait_for(hung_up.wait(), 0.3)
             assert served.alive
             answer.set()
-            assert await asyncio.to_thread(served.process.wait, PATIENCE) == 0
+            assert await asyncio.to_thread(served.process.wait, LIMIT) == 0
             await started(troupe, served)
             async with client_of(served) as client:
                 task = await task_in(client, task_id, "submitted")
@@ -122,14 +121,14 @@ async def door_is_shut(served: Served) -> bool:
 # ── what a start refuses ───────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_a_database_that_nobody_has_migrated_is_refused(empty_postgresql_url: str, tmp_path: Path) -> None:
+async def test_unmigrated_database_is_refused(empty_postgresql_url: str, tmp_path: Path) -> None:
     code, _, said = await run(tmp_path, empty_postgresql_url, "serve")
     assert code == exits.UNAVAILABLE
     assert "run `dovecote migrate`" in said
     assert "Traceback" not in said
 
 
-async def test_two_may_migrate_at_once(empty_postgresql_url: str, tmp_path: Path) -> None:
+async def test_two_processes_may_migrate_at_once(empty_postgresql_url: str, tmp_path: Path) -> None:
     import asyncpg
 
     gate = await asyncpg.connect(empty_postgresql_url)
@@ -152,7 +151,7 @@ async def test_two_may_migrate_at_once(empty_postgresql_url: str, tmp_path: Path
     assert second["was"] == second["schema"]
 
 
-async def test_a_database_out_of_reach_is_said(tmp_path: Path) -> None:
+async def test_unreachable_database_is_reported(tmp_path: Path) -> None:
     (port,) = free_ports(1)
     code, _, said = await run(tmp_path, f"postgresql://dovecote:hunter2@{LOOPBACK}:{port}/dovecote", "serve")
     assert code == exits.UNAVAILABLE
@@ -160,7 +159,7 @@ async def test_a_database_out_of_reach_is_said(tmp_path: Path) -> None:
     assert "hunter2" not in said
 
 
-async def test_a_sqlite_database_is_for_one_process(sqlite_url: str, tmp_path: Path) -> None:
+async def test_sqlite_database_serves_one_process(sqlite_url: str, tmp_path: Path) -> None:
     served = dovecote(tmp_path, sqlite_url, "http://127.0.0.1:9")
     with Troupe() as troupe:
         await started(troupe, served)

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 from uuid import uuid4
 
+import asyncpg
 import httpx
 import pytest
 from sqlalchemy import event as sql_event
@@ -21,6 +22,7 @@ from service.web.sse import MAX_PAGE, Streams
 from tests.conftest import run_sql
 from tests.support.clients import ALICE, BOB
 from tests.support.reader import Reader
+from tests.support.waiting import LIMIT, until, until_idle
 from tests.support.world import JOB_SECONDS, World
 
 
@@ -49,6 +51,16 @@ async def finished(world: World, count: int = 1) -> list[Task]:
     return tasks
 
 
+async def until_listening(url: str, count: int) -> None:
+    """Wait until so many connections to a PostgreSQL listen for notifications."""
+    connection = await asyncpg.connect(url)
+    listening = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'LISTEN%' AND datname = current_database()"
+    async with asyncio.timeout(LIMIT):
+        while await connection.fetchval(listening) < count:  # noqa: ASYNC110 - it happens in PostgreSQL
+            await asyncio.sleep(0.01)
+    await connection.close()
+
+
 async def told(world: World, query: str = "limit=100") -> list[dict[str, Any]]:
     return list((await world.client.get(f"/v1/events?{query}")).json()["events"])
 
@@ -67,7 +79,7 @@ def quick_heart(monkeypatch: pytest.MonkeyPatch) -> None:
 # ── a task ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_a_task_is_streamed_from_its_beginning_to_its_end(world: World) -> None:
+async def test_task_stream_has_all_events(world: World) -> None:
     task = await world.submit()
     async with task_stream(world, task) as reader:
         assert (reader.status, reader.headers["content-type"]) == (200, "text/event-stream")
@@ -77,7 +89,7 @@ async def test_a_task_is_streamed_from_its_beginning_to_its_end(world: World) ->
         assert first["type"] == "task.submitted"
         assert not reader.ended.is_set()
         await world.until(JOB_SECONDS * 2)
-        await asyncio.wait_for(reader.ended.wait(), 5)
+        await asyncio.wait_for(reader.ended.wait(), LIMIT)
     assert plain(reader.events) == plain(await told(world))
     assert reader.events[-1] == (await told(world))[-1]
     assert reader.blocks[0] == {"retry": "1000"}
@@ -86,36 +98,36 @@ async def test_a_task_is_streamed_from_its_beginning_to_its_end(world: World) ->
         assert (block["id"], block["event"]) == (shown["id"], shown["type"])
 
 
-async def test_who_comes_back_after_the_end_is_told_not_to(world: World) -> None:
+async def test_resume_after_the_end_is_204(world: World) -> None:
     [task] = await finished(world)
     async with task_stream(world, task) as reader:
         events = await reader.have(3)
-        await asyncio.wait_for(reader.ended.wait(), 5)
+        await asyncio.wait_for(reader.ended.wait(), LIMIT)
     async with task_stream(world, task, last_event_id=events[-1]["id"]) as again:
         assert (again.status, again.text) == (204, "")
     async with task_stream(world, task, last_event_id=events[-2]["id"]) as again:
-        await asyncio.wait_for(again.ended.wait(), 5)
+        await asyncio.wait_for(again.ended.wait(), LIMIT)
     assert again.events == events[-1:]
 
 
-async def test_a_late_result_is_told_to_who_comes_back_for_it(world: World) -> None:
+async def test_late_result_is_streamed_after_resume(world: World) -> None:
     task = await world.submit("[drop] a dove", callback_url=None)
     await world.work()
     await settle(world.context, Ended(task_id=task.id, state=State.EXPIRED, failure=Failure("provider_timeout")))
     async with task_stream(world, task) as reader:
-        await asyncio.wait_for(reader.ended.wait(), 5)
+        await asyncio.wait_for(reader.ended.wait(), LIMIT)
     assert [each["type"] for each in reader.events] == ["task.submitted", "task.expired"]
     last = reader.events[-1]["id"]
     video = (Result("video", url="https://cdn.example.com/late.mp4"),)
     late = Update(state=State.SUCCEEDED, results=video)
     await settle(world.context, StatusReported(task_id=task.id, source=Source.CALLBACK, update=late))
     async with task_stream(world, task, last_event_id=last) as reader:
-        await asyncio.wait_for(reader.ended.wait(), 5)
+        await asyncio.wait_for(reader.ended.wait(), LIMIT)
     assert [each["type"] for each in reader.events] == ["task.late_result"]
     assert reader.blocks[-1]["data"] == '{"state":"succeeded"}'
 
 
-async def test_there_is_no_stream_of_what_is_not_there(world: World, api: httpx.AsyncClient) -> None:
+async def test_stream_of_a_missing_task_is_404(world: World, api: httpx.AsyncClient) -> None:
     for path in ("00000000-0000-7000-8000-000000000000", "nonsense"):
         assert (await api.get(f"/v1/tasks/{path}/stream")).status_code == 404
 
@@ -123,7 +135,7 @@ async def test_there_is_no_stream_of_what_is_not_there(world: World, api: httpx.
 # ── the feed ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_the_feed_begins_now_and_says_where_that_is(world: World) -> None:
+async def test_feed_stream_starts_now_with_a_cursor(world: World) -> None:
     await finished(world)
     before = (await told(world))[-1]["id"]
     async with feed(world) as reader:
@@ -136,7 +148,7 @@ async def test_the_feed_begins_now_and_says_where_that_is(world: World) -> None:
         assert await reader.have(len(news)) == news
 
 
-async def test_the_feed_can_begin_at_the_beginning_and_be_narrowed(world: World) -> None:
+async def test_feed_stream_can_start_at_zero_and_filter(world: World) -> None:
     await finished(world, 2)
     everything = await told(world)
     async with feed(world, "after=0") as reader:
@@ -145,7 +157,7 @@ async def test_the_feed_can_begin_at_the_beginning_and_be_narrowed(world: World)
         assert await reader.have(2) == [each for each in everything if each["type"] == "task.succeeded"]
 
 
-async def test_the_header_counts_more_than_the_query(world: World) -> None:
+async def test_last_event_id_overrides_after(world: World) -> None:
     await finished(world)
     everything = await told(world)
     async with feed(world, "after=0", last_event_id=everything[0]["id"]) as reader:
@@ -153,12 +165,12 @@ async def test_the_header_counts_more_than_the_query(world: World) -> None:
 
 
 @pytest.mark.parametrize("given", ["-1", "x", "9" * 19 + "9"])
-async def test_what_is_no_cursor_is_a_mistake(world: World, api: httpx.AsyncClient, given: str) -> None:
+async def test_invalid_cursor_is_rejected(world: World, api: httpx.AsyncClient, given: str) -> None:
     answer = await api.get("/v1/events/stream", headers={"Last-Event-ID": given})
     assert (answer.status_code, answer.json()["errors"][0]["path"]) == (422, "Last-Event-ID")
 
 
-async def test_whoever_drops_and_resumes_sees_each_event_once_and_in_order(world: World) -> None:
+async def test_resumed_stream_has_each_event_once(world: World) -> None:
     """Tasks come and end while a client drops its stream after every few events."""
 
     async def happen() -> None:
@@ -170,41 +182,41 @@ async def test_whoever_drops_and_resumes_sees_each_event_once_and_in_order(world
     happening = asyncio.create_task(happen())
     seen: list[dict[str, Any]] = []
     connections = 0
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(LIMIT):
         while not happening.done() or len(seen) < len(await told(world)):
             connections += 1
             after = {"last_event_id": seen[-1]["id"]} if seen else {}
             async with feed(world, "after=0", **after) as reader:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(reader.have(1 + connections % 3), 0.1)
-            seen += reader.events
+            seen += reader.events[: 1 + connections % 3]
     everything = await told(world)
     assert [each["id"] for each in seen] == [each["id"] for each in everything]
     assert len(everything) >= 24
     assert connections > 8
 
 
-async def test_two_processes_wake_each_others_streams(postgresql_url: str) -> None:
+async def test_streams_are_woken_across_processes(postgresql_url: str) -> None:
     """Without the look for all that wakes who missed a bell: only LISTEN and NOTIFY can have woken them."""
     async with World.opened(postgresql_url) as here, World.opened(postgresql_url) as there:  # noqa: SIM117 - it is too long
         async with listening(here.context), listening(there.context), feed(there, "after=0") as reader:
-            await asyncio.sleep(0.3)  # both listen by now
+            await until_listening(postgresql_url, 2)
             task = await here.submit()
             async with task_stream(there, task) as single:
                 here.clock.forward(1)
                 await here.until(JOB_SECONDS * 2)
                 events = await told(here)
                 assert plain(await reader.have(len(events))) == plain(events)
-                await asyncio.wait_for(single.ended.wait(), 5)
+                await asyncio.wait_for(single.ended.wait(), LIMIT)
             assert plain(single.events) == plain(events)
 
 
-async def test_whoever_waits_is_woken_when_the_line_to_the_others_is_up_again(postgresql_url: str) -> None:
+async def test_watchers_are_woken_after_listen_reconnects(postgresql_url: str) -> None:
     """What rang while it was down, nobody heard."""
     async with World.opened(postgresql_url) as world:
         with world.context.signals.watching("anything") as woken:
             async with listening(world.context):
-                await asyncio.wait_for(woken.wait(), 5)
+                await asyncio.wait_for(woken.wait(), LIMIT)
                 woken.clear()
                 await run_sql(
                     postgresql_url,
@@ -212,10 +224,10 @@ async def test_whoever_waits_is_woken_when_the_line_to_the_others_is_up_again(po
                     "WHERE query LIKE 'LISTEN%' AND datname = current_database()",
                 )
                 world.context.signals.wake("poll")  # it is noticed when something is to be told
-                await asyncio.wait_for(woken.wait(), 5)
+                await asyncio.wait_for(woken.wait(), LIMIT)
 
 
-async def test_a_client_streams_its_own_only(database_url: str) -> None:
+async def test_stream_is_isolated_by_client(database_url: str) -> None:
     async with World.opened(database_url, DOVECOTE_API_KEYS=f"alice={ALICE},bob={BOB}") as world:
         async with feed(world, "after=0", authorization=f"Bearer {ALICE}") as reader:
             for key in (BOB, ALICE):
@@ -236,7 +248,7 @@ async def test_a_client_streams_its_own_only(database_url: str) -> None:
 # ── many, slow, idle ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_a_slow_reader_is_read_for_no_faster_than_it_reads(world: World) -> None:
+async def test_slow_reader_is_not_read_ahead_of(world: World) -> None:
     await finished(world, MAX_PAGE)
     everything = await told(world)
     assert len(everything) > 2 * MAX_PAGE
@@ -247,7 +259,8 @@ async def test_a_slow_reader_is_read_for_no_faster_than_it_reads(world: World) -
     async with feed(world, "after=0") as reader:
         await reader.until(lambda: reader.blocks)
         reader.reads.clear()
-        await asyncio.sleep(0.1)
+        await until(lambda: reader.waiting)
+        await until_idle(world.context.database)
         asked = len(statements)
         for _ in range(20):
             world.context.signals.notify_all()
@@ -258,12 +271,12 @@ async def test_a_slow_reader_is_read_for_no_faster_than_it_reads(world: World) -
         assert await reader.have(len(everything)) == everything
 
 
-async def test_an_idle_stream_asks_the_database_nothing_and_shows_that_it_lives(
+async def test_idle_stream_sends_heartbeats_without_queries(
     world: World, quick_heart: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app_of(world).app.state.streams = Streams(world.context)  # type: ignore[attr-defined]
     async with feed(world) as reader, feed(world) as other:
-        await asyncio.sleep(0.05)
+        await until_idle(world.context.database)
         statements: list[str] = []
         sql_event.listen(
             world.context.database.reader.sync_engine,
@@ -281,8 +294,8 @@ async def test_an_idle_stream_asks_the_database_nothing_and_shows_that_it_lives(
     assert not world.context.signals.watched
 
 
-async def test_a_stream_outlives_a_database_that_is_away(world: World, quick_heart: None) -> None:
-    app_of(world).app.state.streams = Streams(world.context)  # type: ignore[attr-defined]
+async def test_stream_survives_a_database_outage(world: World) -> None:
+    app_of(world).app.state.streams = streams = Streams(world.context, heartbeat=3600)  # type: ignore[attr-defined]
     reading = world.context.database.reading
     async with feed(world) as reader:
         await reader.until(lambda: reader.blocks)
@@ -298,17 +311,21 @@ async def test_a_stream_outlives_a_database_that_is_away(world: World, quick_hea
 
         world.context.database.reading = away  # type: ignore[method-assign,assignment]
         world.context.signals.changed(uuid4(), "default")
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(LIMIT):
             await refused.wait()
         world.context.database.reading = reading  # type: ignore[method-assign]
         signals, world.context.signals.changed = world.context.signals.changed, lambda *_: None  # type: ignore[method-assign]
         await world.submit()
         await world.work()
-        assert (await reader.have(1))[0]["type"] == "task.submitted"  # the heartbeat has looked again
+        await until_idle(world.context.database)
+        assert reader.events == []
+        for stream in (stream for group in streams._groups for stream in group):
+            stream.beat()
+        assert (await reader.have(1))[0]["type"] == "task.submitted"  # a heartbeat after a failure reads again
         world.context.signals.changed = signals  # type: ignore[method-assign]
 
 
-async def test_there_are_no_more_streams_than_may_be(database_url: str) -> None:
+async def test_number_of_streams_is_limited(database_url: str) -> None:
     async with World.opened(database_url, DOVECOTE_MAX_STREAMS="2") as world:
         async with feed(world), feed(world):
             answer = await world.client.get("/v1/events/stream")
@@ -320,18 +337,18 @@ async def test_there_are_no_more_streams_than_may_be(database_url: str) -> None:
             assert reader.status == 200
 
 
-async def test_streams_end_with_the_process_and_none_begins(world: World) -> None:
+async def test_streams_end_at_shutdown(world: World) -> None:
     async with feed(world) as reader, feed(world) as other:
         world.context.signals.close()
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(LIMIT):
             await reader.ended.wait()
             await other.ended.wait()
         assert "event: end" not in reader.text  # so that the client comes back, to the next process
         assert (await world.client.get("/v1/events/stream")).status_code == 503
 
 
-async def test_the_head_of_a_stream_is_no_stream(world: World) -> None:
-    async with asyncio.timeout(5):
+async def test_head_request_opens_no_stream(world: World) -> None:
+    async with asyncio.timeout(LIMIT):
         answer = await world.client.head("/v1/events/stream")
     assert (answer.status_code, answer.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
     assert streams_of(world).open == 0

@@ -39,11 +39,11 @@ from tests.support.breakage import (
     read_nothing,
     request_of,
 )
+from tests.support.waiting import LIMIT
 from tests.support.world import World
 
 SOON = 0.15
 """Seconds until silence counts, where a server is silent."""
-PATIENCE = 5.0
 LARGE = 12_000_000
 """Bytes that the buffers of a connection do not hold."""
 
@@ -53,11 +53,11 @@ class Impatient(httpx.AsyncBaseTransport):
 
     def __init__(self, *, soon: bool, reuse: bool = False) -> None:
         self._real = AiohttpTransport(reuse=reuse)
-        self._patience = SOON if soon else PATIENCE
+        self._limit = SOON if soon else LIMIT
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        names = ("connect", "write", "read") if self._patience is SOON else ("read",)
-        request.extensions["timeout"] = {**request.extensions["timeout"], **dict.fromkeys(names, self._patience)}
+        names = ("connect", "write", "read") if self._limit is SOON else ("read",)
+        request.extensions["timeout"] = {**request.extensions["timeout"], **dict.fromkeys(names, self._limit)}
         return await self._real.handle_async_request(request)
 
     async def aclose(self) -> None:
@@ -68,7 +68,7 @@ class Impatient(httpx.AsyncBaseTransport):
 async def real_network(world: World, *, soon: bool) -> AsyncIterator[None]:
     """Let a world's requests leave by real connections."""
     clients = [
-        httpx.AsyncClient(transport=Impatient(soon=soon, reuse=reuse), trust_env=False, timeout=PATIENCE)
+        httpx.AsyncClient(transport=Impatient(soon=soon, reuse=reuse), trust_env=False, timeout=LIMIT)
         for reuse in (False, True)
     ]
     pretended = world.context.http
@@ -171,7 +171,7 @@ async def bought(url: str, base: str, *, soon: bool, size: int = 1) -> tuple[Ver
 
 
 @pytest.mark.parametrize("how", BROKEN)
-async def test_what_a_purchase_comes_to(sqlite_url: str, how: str) -> None:
+async def test_creating_request_is_classified_by_its_answer(sqlite_url: str, how: str) -> None:
     handle, expected = BROKEN[how]
     silent = "hang" in how or "silence" in how
     async with Server.running(handle) as server:
@@ -186,7 +186,7 @@ async def test_what_a_purchase_comes_to(sqlite_url: str, how: str) -> None:
 @pytest.mark.parametrize(
     "how", ["refused", "unresolvable", "TLS with a plain server", "TLS cut short", "TLS never answered"]
 )
-async def test_a_purchase_that_never_left_waits_for_its_next_try(sqlite_url: str, how: str) -> None:
+async def test_unsent_creating_request_is_retried_later(sqlite_url: str, how: str) -> None:
     async with nowhere(how) as url:
         verdict, error = await bought(sqlite_url, url, soon="never" in how)
     assert verdict == NOT_SENT
@@ -212,7 +212,7 @@ def _certificate(openssl: str, folder: Path) -> ssl.SSLContext:
     return context
 
 
-async def test_a_purchase_is_not_handed_to_a_stranger(sqlite_url: str, stranger: ssl.SSLContext) -> None:
+async def test_creating_request_is_not_sent_to_an_unverified_host(sqlite_url: str, stranger: ssl.SSLContext) -> None:
     asked: list[bytes] = []
 
     async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -254,7 +254,7 @@ QUESTIONS = [
 
 
 @pytest.mark.parametrize("how", QUESTIONS)
-async def test_a_question_that_fails_ends_nothing_and_is_asked_again(sqlite_url: str, how: str) -> None:
+async def test_failed_poll_ends_nothing_and_is_repeated(sqlite_url: str, how: str) -> None:
     async with somewhere(how) as url:
         host = httpx.URL(url).host
         async with World.opened(sqlite_url, DOVECOTE_UPSTREAMS__ELKAPI__BASE_URL=url) as world:
@@ -285,7 +285,7 @@ def _kinds(root: type[Exception]) -> set[type[Exception]]:
     return below or {root}
 
 
-def test_every_failure_of_the_network_has_a_row_of_its_own() -> None:
+def test_every_network_error_has_its_row() -> None:
     rows = {row.error for row in FAILURES}
     assert _kinds(httpx.TransportError) <= rows
     assert {row.error for row in FAILURES if not row.sent} == set(NEVER_SENT)
@@ -293,7 +293,7 @@ def test_every_failure_of_the_network_has_a_row_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("row", FAILURES, ids=lambda row: row.error.__name__)
-def test_a_row_decides_by_what_it_is_about(row: Any) -> None:
+def test_network_error_row_decides_by_type(row: Any) -> None:
     error = row.error(200, 7) if row.error.__name__ == "AnswerTooLarge" else row.error("words")
     assert meaning_of(error) is row
     bought, asked = (named(error, creating=creating, host="api.test") for creating in (True, False))
@@ -302,5 +302,5 @@ def test_a_row_decides_by_what_it_is_about(row: Any) -> None:
 
 
 @pytest.mark.parametrize("make", [lambda: ValueError("what?"), lambda: httpx.TooManyRedirects("round"), KeyError])
-def test_what_no_row_names_may_have_been_sent(make: Callable[[], Exception]) -> None:
+def test_unlisted_network_error_is_uncertain(make: Callable[[], Exception]) -> None:
     assert type(named(make(), creating=True, host=None)) is Uncertain

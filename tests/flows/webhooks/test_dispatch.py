@@ -17,6 +17,7 @@ from service.flows.webhooks import dispatch
 from service.store.webhooks import messages as message_store
 from service.store.webhooks.messages import Message
 from tests.support.values import a_message, a_task, keep
+from tests.support.waiting import LIMIT
 from tests.support.world import JOB_SECONDS, WEBHOOK_SECRET, World
 
 CLIENT = "http://client.test/hook"
@@ -154,7 +155,7 @@ async def test_hanging_receiver_does_not_delay_others(world: World) -> None:
     quick = await owed(world, CLIENT)
     pool = TaskPool(100)
     await dispatch.run_due(world.context, pool)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(LIMIT):
         while (await world.messages(quick))[0].state != "delivered":  # noqa: ASYNC110 - it tells nobody
             await asyncio.sleep(0.01)
     assert len(attempts) == 1

@@ -35,6 +35,7 @@ from tests.support.edges import (
     telling,
 )
 from tests.support.values import a_message, a_task, keep
+from tests.support.waiting import LIMIT, until
 from tests.support.world import World
 
 TASK_REQUEST: dict[str, Any] = {"family": "runway", "operation": "text_to_video", "input": {"prompt": "a dove"}}
@@ -367,8 +368,8 @@ async def test_concurrent_lookups_of_one_name_share_a_thread() -> None:
     names = Slow("1.1.1.1")
     resolver = Guard(Rules(), names).resolver
     waiting = [asyncio.create_task(resolver.resolve("slow.example", 443)) for _ in range(100)]
-    await asyncio.sleep(0.01)
-    [found] = await asyncio.wait_for(resolver.resolve("quick.example", 8443), 1)
+    await until(lambda: names.asked)
+    [found] = await asyncio.wait_for(resolver.resolve("quick.example", 8443), LIMIT)
     assert (found["host"], found["port"]) == ("1.1.1.1", 8443)
     assert not any(task.done() for task in waiting)
     waiting[0].cancel()  # one that gives up takes nothing from the others
@@ -384,10 +385,12 @@ async def test_concurrent_lookups_of_one_name_share_a_thread() -> None:
 async def test_lookup_after_cancelled_ones_is_not_cancelled() -> None:
     names = Slow("1.1.1.1")
     resolver = Guard(Rules(), names).resolver
-    with pytest.raises(TimeoutError):
-        await asyncio.wait_for(resolver.resolve("slow.example", 443), 0.05)
+    first = asyncio.create_task(resolver.resolve("slow.example", 443))
+    await until(lambda: names.asked)
+    first.cancel()
+    await asyncio.wait({first})
     again = asyncio.create_task(resolver.resolve("slow.example", 443))
-    await asyncio.sleep(0.01)
+    await until(lambda: len(names.asked) == 2)
     names.let_go.set()
     assert (await again)[0]["host"] == "1.1.1.1"
     assert names.asked == ["slow.example"] * 2
@@ -400,8 +403,11 @@ async def test_lookup_without_waiters_is_dropped(monkeypatch: pytest.MonkeyPatch
     names = Slow("1.1.1.1")
     resolver = Guard(Rules(), names).resolver
     for name in ("slow.example", "in-the-queue.example"):
-        with pytest.raises(TimeoutError):
-            await asyncio.wait_for(resolver.resolve(name, 443), 0.05)
+        waiting = asyncio.create_task(resolver.resolve(name, 443))
+        await until(lambda: names.asked)
+        await asyncio.sleep(0.01)
+        waiting.cancel()
+        await asyncio.wait({waiting})
     names.let_go.set()
     assert await resolver.resolve("next.example", 443)
     assert names.asked == ["slow.example", "next.example"]
