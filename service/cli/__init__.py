@@ -26,6 +26,9 @@ COMMANDS: Final[Mapping[str, str]] = {
     "messages": "service.cli.messages:command",
     "explain": "service.cli.explain:command",
     "ledger": "service.cli.ledger:command",
+    "callbacks": "service.cli.backup:callbacks",
+    "backup": "service.cli.backup:backup",
+    "restored": "service.cli.backup:restored",
     "doctor": "service.cli.doctor:command",
 }
 """The module and function of each command: imported only when the command runs, so that every command starts fast."""

@@ -26,7 +26,7 @@ from service.store.database import StoreUnavailable
 
 MAX_CLAIMED = 50
 
-_KEPT_HEADERS = frozenset({"content-type", "user-agent", "date"})
+_KEPT_HEADERS = frozenset({"content-encoding", "content-type", "user-agent", "date"})
 _KEPT_PREFIXES = ("webhook-", "svix-", "x-webhook-")
 """Signature headers are kept, since they are verified later. Credentials, cookies and addresses are not."""
 
@@ -130,6 +130,7 @@ class _Read:
 def _read(context: Context, row: Row[Any], submission: Submission | None) -> _Read:
     dialect = None if submission is None else DIALECTS.get(submission.dialect)
     if submission is None or dialect is None:
+        log.warning("callback of an unknown submission kept callback=%s submission=%s", row.id, row.submission_id)
         return _Read(
             decision="unmatched", detail="this database has no such submission, or this version no such dialect"
         )
