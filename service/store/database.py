@@ -19,8 +19,8 @@ from sqlalchemy.util import await_only
 from service.store import connections, faults, postgresql, sqlite_file
 
 POOL_SIZE = 20
-POOL_TIMEOUT = 3.0
-"""Seconds that a caller waits for a connection of the pool."""
+POOL_TIMEOUT = 4.0
+"""Seconds that a caller waits for a connection to PostgreSQL."""
 COMMAND_TIMEOUT = 5.0
 """Seconds for one statement of a server on PostgreSQL. Callers get 503 soon after, and try again."""
 BUSY_TIMEOUT = 5.0
@@ -150,7 +150,7 @@ class Database:
             self.url,
             pool_size=size,
             max_overflow=0,
-            pool_timeout=POOL_TIMEOUT,
+            pool_timeout=2 * BUSY_TIMEOUT,
             connect_args={"timeout": BUSY_TIMEOUT},
             **_common(),
         )

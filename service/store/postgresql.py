@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 import asyncpg
 
-CONNECT_TIMEOUT: Final = 5.0
+CONNECT_TIMEOUT: Final = 4.0
 """Seconds for connecting to a server, unless the URL has ``connect_timeout``."""
 LOCK_TIMEOUT: Final = 1.5
 """Seconds that a transaction waits for a row that another transaction has locked."""
