@@ -164,7 +164,7 @@ def _unpacked(response: httpx.Response, body: bytes, cap: int) -> bytes:
 async def post_briefly(
     client: httpx.AsyncClient, url: str, *, headers: Mapping[str, str], content: bytes, total_timeout: float, cap: int
 ) -> Answer:
-    """Post something, and take the status for an answer, whatever becomes of the body.
+    """Post a request and return the status, even if the body cannot be read.
 
     :param total_timeout: seconds for everything; what has come of the body by then is given
     :param cap: bytes of the body after which no more is read

@@ -18,7 +18,7 @@ class Meaning:
     meaning: str
     """What happened, in a sentence for the documentation."""
     counts: bool = True
-    """Whether it speaks of an upstream in trouble, and not of this machine. Whatever is uncertain does."""
+    """Whether the upstream is in trouble, and not this machine. Every uncertain error counts."""
 
     @property
     def sent(self) -> bool:
@@ -65,7 +65,7 @@ def meaning_of(error: Exception) -> Meaning:
 
 
 def named(error: Exception, *, creating: bool, host: str | None) -> UpstreamError:
-    """Name a failure by what may be done next.
+    """Return the error class of a network failure.
 
     :param creating: whether the request that failed buys a job
     """

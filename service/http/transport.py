@@ -115,13 +115,13 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
 
 
 def on_the_wire(request: httpx.Request) -> str:
-    """Give the URL that a request is really sent to."""
+    """Return the URL that a request is sent to."""
     secret = request.extensions.get(SECRET_QUERY)
     return str(request.url) if secret is None else f"{request.url}?{secret}"
 
 
 def _body(content: bytes) -> bytes | io.BytesIO | None:
-    """Let a large body, such as a picture in a data URI, be written in pieces: at once it would hold up everything else."""
+    """Write a large body, such as a picture in a data URI, in pieces: at once it would hold up everything else."""
     return io.BytesIO(content) if len(content) > WRITE_AT_ONCE else content or None
 
 

@@ -18,7 +18,7 @@ SUBMIT_TIMEOUT = 120.0
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """What is fixed about a dialect."""
+    """The fixed properties of a dialect."""
 
     family: str
     """``any`` where the dialect serves several families."""
@@ -121,7 +121,7 @@ class Dialect:
         return self.read_created(dataclasses.replace(reply, endpoint=call.endpoint))
 
     def poll(self, task: Task) -> Exchange:
-        """Ask for the task's state."""
+        """Request the state of the task."""
         reply = yield self.query(task)
         return self.read_status(reply)
 

@@ -22,7 +22,7 @@ BUSY_TIMEOUT = 5.0
 
 
 class StoreUnavailable(Exception):
-    """The database cannot be reached or cannot answer now. Of a write nobody knows whether it was committed."""
+    """The database cannot be reached or cannot answer now. A write may have been committed."""
 
 
 class StoreBusy(StoreUnavailable):
@@ -127,7 +127,7 @@ class Database:
             yield connection
 
     async def ping(self) -> None:
-        """Ask for anything.
+        """Run any query.
 
         :raises StoreUnavailable: when there is no answer
         """

@@ -20,7 +20,7 @@ async def why_not_writable(database: Database) -> str | None:
 
 
 def reason_of(error: BaseException) -> str:
-    """Say in the database's own words what went wrong, on one line."""
+    """Return the database's own error text, on one line."""
     reason = getattr(error, "orig", None)
     words = str(error) if reason is None else f"{type(reason).__name__}: {reason}"
     return words.partition("\n")[0][:200]

@@ -69,7 +69,7 @@ def _upgrade(connection: Connection) -> tuple[str | None, str]:
 
 
 def newest() -> str:
-    """Name the revision that this version of the code expects."""
+    """Return the revision that this version of the code expects."""
     head = ScriptDirectory.from_config(_config()).get_current_head()
     if head is None:
         raise RuntimeError(f"no migrations in {SCRIPTS}")

@@ -95,10 +95,10 @@ async def test_tasks_end_although_the_clock_jumps(database_url: str, tmp_path: P
                 clock.set(jump)
                 await until(lambda: home(client), lambda: (served.tail(),))
 
-                async def told() -> bool:
+                async def received() -> bool:
                     return len(receiver.received) >= TASKS
 
-                await until(told)
+                await until(received)
                 log = served.log.read_text()
     assert elk.ledger.paid() == TASKS
     assert len({each.task_id for each in receiver.received}) == TASKS
@@ -135,10 +135,10 @@ async def test_two_workers_with_different_clocks_pay_and_tell_once(postgresql_ur
                 await submit(client, hook, TASKS * 3)
                 await until(lambda: home(client), lambda: (right.tail(), skewed.tail()))
 
-                async def told() -> bool:
+                async def received() -> bool:
                     return len({each.task_id for each in receiver.received}) >= TASKS * 3
 
-                await until(told)
+                await until(received)
             log = skewed.log.read_text()
         database = Database(postgresql_url)
         async with database.reading() as connection:

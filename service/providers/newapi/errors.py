@@ -1,4 +1,4 @@
-"""What ElkAPI, CometAPI and every new-api gateway share whatever the family: their refusals and their words."""
+"""Refusals and status words that ElkAPI, CometAPI and every new-api gateway share for all families."""
 
 import dataclasses
 import re
@@ -38,7 +38,7 @@ RETRYABLE = frozenset({"provider_error", "provider_timeout", "rate_limited", "ov
 
 
 def failure_from_text(text: str | None) -> Failure:
-    """Name the failure that a free text reports; no text at all is ``unknown``."""
+    """Return the failure code that a free text reports; no text at all is ``unknown``."""
     if not text:
         return Failure("unknown")
     lower = text.lower()
@@ -106,7 +106,7 @@ class Rule:
     """The code that the message must read as, by :data:`FAILURE_TEXTS`."""
 
     def holds(self, status: int, said: Complaint) -> bool:
-        """Tell whether this row is the one."""
+        """Return whether this row matches."""
         if self.statuses is not None and status not in self.statuses:
             return False
         message = (said.message or "").lower()
@@ -237,7 +237,7 @@ def refusal_in(reply: Reply, *, creating: bool) -> UpstreamError:
 
 
 def _issues(document: Any) -> tuple[str, ...]:
-    """Say each of Runway's ``issues``: the field, and what is wrong with it (POST /v1/*, HTTP 400)."""
+    """Return each of Runway's ``issues``: the field, and its problem (POST /v1/*, HTTP 400)."""
     listed = fields(document).get("issues")
     found = [fields(issue) for issue in (listed if isinstance(listed, list) else [])[:20]]
     said = [(issue.get("path"), word(issue.get("message"))) for issue in found]

@@ -84,7 +84,7 @@ class NewApi(Dialect):
 
     def submit(self, task: Task, callback_url: str | None) -> Exchange:
         """Submit the task; a question about a clip is repeated until there is an answer."""
-        return gateway.asked(
+        return gateway.free_request(
             self, task, self.facts.creating(task.operation, self.create(task, callback_url)), self.read_created
         )
 
@@ -93,11 +93,11 @@ class NewApi(Dialect):
         return inherited_from(task, parent)
 
     def poll(self, task: Task) -> Exchange:
-        """Ask for the task."""
-        return gateway.asked(self, task, self.query(task), self.read_status)
+        """Request the task."""
+        return gateway.free_request(self, task, self.query(task), self.read_status)
 
     def poll_many(self, tasks: Sequence[Task]) -> ManyExchange:
-        """Ask for several tasks: one request for each action, as CometAPI wants it. Files are asked for one by one."""
+        """Request several tasks: one request for each action, as CometAPI requires. Files are requested one by one."""
         by_action: dict[str, list[str]] = defaultdict(list)
         for task in tasks:
             if task.operation not in LOOKUPS and task.external_id is not None and "," not in task.external_id:

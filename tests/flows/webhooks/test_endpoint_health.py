@@ -70,7 +70,7 @@ class Owing:
         assert found is not None
         return cls(world, found, task)
 
-    async def owe(self) -> None:
+    async def enqueue(self) -> None:
         """Owe one more message, as apply does: only while the endpoint is enabled."""
         self._sequence += 1
         if (await self.now()).disabled_at is None:
