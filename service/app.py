@@ -19,6 +19,7 @@ from service.domain.callback_token import Tokens
 from service.flows.context import Context, log, upstreams_of
 from service.flows.signals_catchup import catching_up
 from service.flows.signals_postgres import listening
+from service.flows.submission.restored import settle_if_restored
 from service.http.client import Http
 from service.http.ssrf.guard import Guard
 from service.settings.model import Settings
@@ -27,6 +28,7 @@ from service.store import api_keys as api_keys_module
 from service.store import queue, secrets
 from service.store.database import Database
 from service.store.migrate import migrate, newest, revision
+from service.store.restoration import Mark
 from service.store.writer import Writers
 from service.web import callbacks, docs, health
 from service.web.api import ENDPOINTS
@@ -73,6 +75,7 @@ async def opened(settings: Settings) -> AsyncIterator[Context]:
                     tokens=Tokens(await _secret(database, settings, "callback_secret")),
                     webhook_secret=await _secret(database, settings, "webhook_secret"),
                     upstreams=upstreams_of(settings),
+                    mark=Mark(database.url.database or "") if database.sqlite else None,
                 )
                 guard = ClockGuard(clock, database, context.signals)
                 await guard.start()
@@ -116,6 +119,7 @@ async def at_work(context: Context) -> AsyncIterator[Worker]:
     if context.database.sqlite:
         async with context.database.writing() as connection:
             await queue.release_leases(connection, now=context.now())
+    await settle_if_restored(context)
     async with context.database.writing() as connection:
         await queue.release_unknown_waits(connection, [each.key for each in context.waits], now=context.now())
     async with working(context) as worker:

@@ -130,6 +130,7 @@ class _Read:
 def _read(context: Context, row: Row[Any], submission: Submission | None) -> _Read:
     dialect = None if submission is None else DIALECTS.get(submission.dialect)
     if submission is None or dialect is None:
+        log.warning("callback of an unknown submission kept callback=%s submission=%s", row.id, row.submission_id)
         return _Read(
             decision="unmatched", detail="this database has no such submission, or this version no such dialect"
         )

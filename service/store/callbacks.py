@@ -76,6 +76,14 @@ async def receive(connection: AsyncConnection, received: Sequence[Received]) -> 
     return [None] * len(received)
 
 
+async def decided(connection: AsyncConnection, decision: str, *, most: int) -> list[Received]:
+    """Read the last callbacks with a decision, newest first. It reads the whole table: for operators."""
+    rows = await connection.execute(
+        select(callbacks).where(callbacks.c.decision == decision).order_by(callbacks.c.id.desc()).limit(most)
+    )
+    return [Received(**row._mapping) for row in rows]  # noqa: SLF001 - the documented way to a row's names
+
+
 async def of_submissions(connection: AsyncConnection, ids: Sequence[UUID]) -> list[Received]:
     """Read the callbacks of some submissions, oldest first."""
     rows = await connection.execute(
