@@ -10,10 +10,10 @@ from typing import Any
 from service.domain.errors import NotFound, Unreadable
 from service.domain.task import State, Task, Update
 from service.domain.validation import Mistake
-from service.providers.dialect import Dialect, Facts, merge
+from service.providers.dialect import Dialect, Facts, about, merge
 from service.providers.newapi import account
 from service.providers.newapi import errors as newapi_errors
-from service.providers.read import fields, identifier, link
+from service.providers.read import fields, identifier, link, nested
 from service.providers.suno import gateway
 from service.providers.suno.clips import (
     agrees,
@@ -93,11 +93,11 @@ class NewApi(Dialect):
         return inherited_from(task, parent)
 
     def poll(self, task: Task) -> Exchange:
-        """Request the task."""
-        return gateway.free_request(self, task, self.query(task), self.read_status)
+        """Ask for the task."""
+        return gateway.free_request(self, task, self.query(task), lambda reply: about(task, self.read_status(reply)))
 
     def poll_many(self, tasks: Sequence[Task]) -> ManyExchange:
-        """Request several tasks: one request for each action, as CometAPI requires. Files are requested one by one."""
+        """Ask for several tasks: one request for each action, as CometAPI wants it. Files are asked for one by one."""
         by_action: dict[str, list[str]] = defaultdict(list)
         for task in tasks:
             if task.operation not in LOOKUPS and task.external_id is not None and "," not in task.external_id:
@@ -195,7 +195,7 @@ def _taken(document: Any) -> Update | None:
 def _rows(reply: Reply) -> dict[str, Update]:
     """Read the answer for several. Unknown ids are missing; when none is known the answer is null, or an error."""
     document = reply.document
-    data = document.get("data") if isinstance(document, dict) and agrees(document) else document
+    data = nested(document.get("data")) if isinstance(document, dict) and agrees(document) else document
     if not reply.ok or not isinstance(data, list | None):
         refusal = newapi_errors.refusal_in(reply, creating=False)
         if isinstance(refusal, NotFound):
