@@ -29,7 +29,7 @@ class Ears:
     def __init__(self) -> None:
         self.connects: list[Any] = []
 
-    def on_event(self, event: str, arguments: tuple[Any, ...]) -> None:
+    def note(self, event: str, arguments: tuple[Any, ...]) -> None:
         if event == "socket.connect":
             self.connects.append(arguments[1])
 
@@ -37,12 +37,12 @@ class Ears:
 _LISTENING: list[Ears] = []
 
 
-def _on_audit_event(event: str, arguments: tuple[Any, ...]) -> None:
+def _note_event(event: str, arguments: tuple[Any, ...]) -> None:
     for each in _LISTENING:
-        each.on_event(event, arguments)
+        each.note(event, arguments)
 
 
-sys.addaudithook(_on_audit_event)  # there is no way to take it back: it is idle where nobody listens
+sys.addaudithook(_note_event)  # there is no way to take it back: it is idle where nobody listens
 
 
 @contextlib.contextmanager
