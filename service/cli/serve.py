@@ -12,7 +12,7 @@ from starlette.types import ASGIApp
 
 from service.app import NoKey, Role, WrongSchema, application, at_work, callback_application, opened, require_key
 from service.cli import exits
-from service.cli.installation import give_up, shown_database
+from service.cli.installation import database_fault, give_up, shown_database
 from service.cli.listening import listen, raise_descriptor_limit, reason_of
 from service.cli.stopping import Stop
 from service.flows.context import Context
@@ -22,7 +22,7 @@ from service.memory import return_large_blocks
 from service.providers.registry import PROVIDERS
 from service.settings.model import Settings
 from service.store.database import AlreadyRunning, Database, StoreUnavailable
-from service.store.migrate import migrate
+from service.store.migrate import NewerSchema, migrate
 from service.web.server_protocol import HttpProtocol
 
 REQUESTS_TIMEOUT: Final = 10
@@ -72,7 +72,11 @@ def run(settings: Settings, role: Role, stop: Stop, *, listens: bool = True) -> 
                 runner.run(_serve(settings, role, stop, main, callbacks))
         except NoKey as error:
             give_up(str(error), exits.SETTINGS)
-        except (AlreadyRunning, StoreUnavailable, WrongSchema) as error:
+        except StoreUnavailable as error:
+            give_up(database_fault(settings, error), error.fault.exit_code)
+        except NewerSchema as error:
+            give_up(str(error), exits.SETTINGS)
+        except (AlreadyRunning, WrongSchema) as error:
             give_up(str(error))
 
 
@@ -198,7 +202,7 @@ def run_migrations(settings: Settings) -> tuple[str | None, str]:
     """Bring the database to this version's schema; return the revision before and after."""
 
     async def go() -> tuple[str | None, str]:
-        database = Database(settings.database_url)
+        database = Database(settings.database_url, command_timeout=None)
         try:
             with database.held():
                 return await migrate(database)
@@ -207,5 +211,9 @@ def run_migrations(settings: Settings) -> tuple[str | None, str]:
 
     try:
         return asyncio.run(go())
-    except (AlreadyRunning, StoreUnavailable) as error:
+    except StoreUnavailable as error:
+        give_up(database_fault(settings, error), error.fault.exit_code)
+    except NewerSchema as error:
+        give_up(str(error), exits.SETTINGS)
+    except AlreadyRunning as error:
         give_up(str(error))

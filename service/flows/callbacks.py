@@ -1,5 +1,6 @@
 """The callbacks journey: a callback is stored before it is read, then matched by its token, read and applied."""
 
+import asyncio
 import dataclasses
 import datetime as dt
 import hashlib
@@ -24,7 +25,7 @@ from service.providers.wire import Callback
 from service.store import callbacks as callback_store
 from service.store import queue, submissions
 from service.store.callbacks import Received
-from service.store.database import StoreUnavailable
+from service.store.database import StoreLocked, StoreUnavailable
 
 MAX_CLAIMED = 50
 
@@ -72,6 +73,8 @@ async def run_due(context: Context) -> int:
     if claimed:
         try:
             announce(context, await context.writers.journeys.run(_process, context, claimed))
+        except StoreLocked:
+            await asyncio.gather(*(_process_alone(context, row) for row in claimed))
         except StoreUnavailable:
             raise
         except Exception:  # noqa: BLE001 - one that cannot be written must not stop the others
@@ -85,6 +88,8 @@ async def _process_alone(context: Context, row: Row[Any]) -> None:
     """Process one callback, so that one that cannot be written costs no other."""
     try:
         announce(context, await context.writers.journeys.run(_process, context, [row]))
+    except StoreLocked as error:
+        log.warning("callback waits for its lease callback=%s error=%s", row.id, error)
     except StoreUnavailable:
         raise
     except Exception as error:  # noqa: BLE001 - it is tried again, and parked in the end
