@@ -62,6 +62,7 @@ async def receive(context: Context, token: str, submission_id: UUID, headers: Ma
         due_at=now,
     )
     await context.writers.requests.batch(callback_store.receive, received)
+    log.info("callback stored callback=%s submission=%s bytes=%d", received.id, submission_id, len(body))
     context.signals.wake("callbacks")
 
 
@@ -113,6 +114,16 @@ async def _process(connection: AsyncConnection, context: Context, rows: Sequence
         applied += own
         settled.append(_settlement(context, row, each, own))
     await queue.settle_callbacks(connection, settled)
+    for row, kept in zip(rows, settled, strict=True):
+        submission = known.get(row.submission_id)
+        log.info(
+            "callback processed callback=%s task=%s upstream=%s decision=%s attempt=%d",
+            row.id,
+            None if submission is None else submission.task_id,
+            None if submission is None else submission.upstream,
+            kept["decision"],
+            row.attempts,
+        )
     # A cancel that waited for the job's id is carried out by the poll.
     hastened += [each.task.id for each in applied if each.task is not None and is_cancel_pending(each.task)]
     await queue.hasten(connection, hastened, now=context.now())
