@@ -73,7 +73,7 @@ async def test_orderly_stop_under_load_leaves_nothing_claimed_or_unsent(
     elk, receiver = Sandbox(seconds=JOB_SECONDS, key=SANDBOX_KEY), Receiver(WEBHOOK_SECRET)
     async with running(elk) as upstream, running(receiver) as hook:
         settings = plugged(JOB_SECONDS, elkapi=upstream)
-        accounts = Books(receiver, [lambda: elk.ledger.jobs])
+        accounts = Ledger(receiver, [lambda: elk.ledger.jobs])
         web = worker = dovecote(tmp_path, database_url, "web", role="all", **settings)
         if not database_url.startswith("sqlite"):
             web = dovecote(tmp_path, database_url, "web", role="web", **settings)
