@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import logging
 from collections.abc import Callable, Generator, Sequence
 from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
@@ -92,6 +93,7 @@ async def _ask(context: Context, upstream: Upstream, dialect: Dialect, call: Cal
         client.build_request(authorized.method, url, headers=headers)
     except Exception as error:  # noqa: BLE001 - nothing has been sent, and the text may hold the key
         raise Unavailable("unknown", f"the request cannot be made: {type(error).__name__}") from None
+    began = context.monotonic()
     try:
         async with contextlib.nullcontext() if call.creates else upstream.questions:
             answer = _usable(
@@ -107,9 +109,25 @@ async def _ask(context: Context, upstream: Upstream, dialect: Dialect, call: Cal
                 )
             )
     except Exception as error:  # whatever it is: the table's last row assumes the worst
+        _log_call(upstream, call, context.monotonic() - began, None, type(error).__name__)
         raise named(error, creating=call.creates, host=urlsplit(base).hostname) from error
+    _log_call(upstream, call, context.monotonic() - began, answer.status, None)
     secrets = (*secrets_of(upstream), *hidden)
     return Reply(answer.status, answer.headers, answer.body, call.endpoint, secrets)
+
+
+def _log_call(upstream: Upstream, call: Call, seconds: float, status: int | None, error: str | None) -> None:
+    """Log one call. Its path stays out: some protocols name jobs, prompts or tokens in it."""
+    log.log(
+        logging.INFO if call.creates or error is not None else logging.DEBUG,
+        "upstream called upstream=%s method=%s creates=%s status=%s seconds=%.3f error=%s",
+        upstream.name,
+        call.method,
+        call.creates,
+        status,
+        seconds,
+        error,
+    )
 
 
 def _usable(answer: Answer) -> Answer:
