@@ -18,6 +18,7 @@ from service.cli.stopping import Stop
 from service.flows.context import Context
 from service.flows.signals import Signals
 from service.logs import log_to_standard_error
+from service.memory import return_large_blocks
 from service.providers.registry import PROVIDERS
 from service.settings.model import Settings
 from service.store.database import AlreadyRunning, Database, StoreUnavailable
@@ -55,6 +56,7 @@ def run(settings: Settings, role: Role, stop: Stop, *, listens: bool = True) -> 
     """
     log_to_standard_error(settings.log_level, settings.log_format)
     raise_descriptor_limit()
+    return_large_blocks()
     with contextlib.ExitStack() as open_sockets:
         # Before anything is opened: a second server on the same port would otherwise begin to work, and then stop.
         main = callbacks = None
