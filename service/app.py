@@ -34,6 +34,7 @@ from service.store.migrate import check_known, migrate, newest, revision
 from service.store.restoration import Mark
 from service.store.writer import Writers
 from service.web import callbacks, docs, health
+from service.web.access_log import AccessLog
 from service.web.api import ENDPOINTS
 from service.web.auth.bearer import Authenticator
 from service.web.callback_limits import CallbackLimits
@@ -177,7 +178,7 @@ def _around(context: Context, app: Starlette) -> ASGIApp:
     app.state.streams = Streams(context)
     app.state.callback_limits = CallbackLimits(context)
     app.state.bodies = BodyBudget(context.settings.max_body)
-    return SecurityHeaders(app)
+    return AccessLog(SecurityHeaders(app))
 
 
 async def require_key(context: Context) -> None:

@@ -109,8 +109,13 @@ def _event(before: Task, after: Task, effect: Effect, now: datetime) -> Event:
         message=message_type(before, after) if is_event(before, after) else None,
         source=effect.source,
         at=now,
-        data={**changed_fields(before, after), **effect.details},
+        data={**changed_fields(before, after), **effect.details, **_omitted(effect)},
     )
+
+
+def _omitted(effect: Effect) -> dict[str, int]:
+    """Return how many results and actions of an answer were left out, where some were."""
+    return {"omitted": effect.update.omitted} if effect.update.omitted else {}
 
 
 def _due_at(before: Task, after: Task, effect: Effect, facts: Facts, *, lease_held: bool) -> datetime | None:

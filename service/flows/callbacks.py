@@ -17,9 +17,8 @@ from service.domain.schedules import LEASE, retry_inbox
 from service.domain.task import Source, State, Submission, Update
 from service.flows.apply import Applied, announce, apply
 from service.flows.context import Context, Upstream, log
-from service.flows.conversation import secrets_of
+from service.flows.conversation import complete, secrets_of
 from service.flows.submission.cancel import is_cancel_pending
-from service.providers.outputs import completed
 from service.providers.registry import DIALECTS
 from service.providers.wire import Callback
 from service.store import callbacks as callback_store
@@ -62,6 +61,7 @@ async def receive(context: Context, token: str, submission_id: UUID, headers: Ma
         due_at=now,
     )
     await context.writers.requests.batch(callback_store.receive, received)
+    log.info("callback stored callback=%s submission=%s bytes=%d", received.id, submission_id, len(body))
     context.signals.wake("callbacks")
 
 
@@ -113,6 +113,16 @@ async def _process(connection: AsyncConnection, context: Context, rows: Sequence
         applied += own
         settled.append(_settlement(context, row, each, own))
     await queue.settle_callbacks(connection, settled)
+    for row, kept in zip(rows, settled, strict=True):
+        submission = known.get(row.submission_id)
+        log.info(
+            "callback processed callback=%s task=%s upstream=%s decision=%s attempt=%d",
+            row.id,
+            None if submission is None else submission.task_id,
+            None if submission is None else submission.upstream,
+            kept["decision"],
+            row.attempts,
+        )
     # A cancel that waited for the job's id is carried out by the poll.
     hastened += [each.task.id for each in applied if each.task is not None and is_cancel_pending(each.task)]
     await queue.hasten(connection, hastened, now=context.now())
@@ -151,7 +161,7 @@ def _read(context: Context, row: Row[Any], submission: Submission | None) -> _Re
             return _Read(decision="forged", detail="the signature is not the provider's")
         updates = dialect.read_callback(callback)
         if upstream is not None:
-            updates = [completed(update, upstream.settings.base_url) for update in updates]
+            updates = [complete(update, upstream) for update in updates]
     except UpstreamError as error:
         # Where a poll confirms every callback, the token alone is reason enough to poll.
         return _Read(decision="hastened" if confirms else "unreadable", detail=error.message or error.code)
