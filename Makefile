@@ -4,11 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-<<<<<<< HEAD
-.PHONY: help install demo serve test test-busy test-long check bench lock clean
-=======
-.PHONY: help install demo serve practice test test-long check bench lock clean
->>>>>>> main
+.PHONY: help install demo serve practice test test-busy test-long check bench lock clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

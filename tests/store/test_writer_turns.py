@@ -71,6 +71,7 @@ async def never_empty(ask: Ask, batch: Batch[None, None], lines: Lines) -> Async
 @pytest.fixture(autouse=True)
 def _long_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writer_module, "JOURNEYS_WAIT", JOURNEYS_WAIT)
+    monkeypatch.setattr(writer_module, "MAX_STALL", JOURNEYS_WAIT * MAX_WRITES)
 
 
 @pytest.fixture
