@@ -367,6 +367,15 @@ webhook_endpoints = Table(
     Index("ix_webhook_endpoints_client", "client", "id"),
 )
 
+webhook_secrets = Table(
+    "webhook_secrets",
+    metadata,
+    Column("client", Text, primary_key=True),
+    Column("version", Integer, nullable=False),
+    Column("previous_until", Instant),
+    Column("rotated_at", Instant, nullable=False),
+)
+
 upstreams = Table(
     "upstreams",
     metadata,

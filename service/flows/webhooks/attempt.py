@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.domain.schedules import FAILING_LONG, UNWATCHED, next_delivery
 from service.domain.webhook_events import TEST
+from service.domain.webhook_secret import SecretVersion
 from service.flows.context import Context
 from service.store import queue
 from service.store.webhooks import attempts as attempt_store
@@ -27,8 +28,10 @@ class Claimed:
     """A message that this process holds until its lease ends."""
 
     message: Message
-    endpoint: Endpoint | None
+    endpoint: Endpoint | None = None
     """The endpoint of the message; None when it goes to a ``callback_url``, or when the endpoint was deleted."""
+    secret: SecretVersion | None = None
+    """Which secret of the client signs; None: the endpoint's own."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

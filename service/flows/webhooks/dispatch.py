@@ -12,6 +12,7 @@ from service.domain.http_dates import retry_after
 from service.domain.schedules import FAILING_LONG, LEASE
 from service.domain.text import storable
 from service.domain.webhook_events import TEST
+from service.domain.webhook_secret import SecretVersion, valid_secrets
 from service.flows.concurrency import TaskPool
 from service.flows.context import Context, log
 from service.flows.webhooks.attempt import SUCCESSES, Attempt, Claimed, settle, settlement_after
@@ -19,7 +20,7 @@ from service.flows.webhooks.signing import signed_request
 from service.http.client import post_briefly
 from service.http.ssrf.guard import ForbiddenAddress, forbidden
 from service.store import queue
-from service.store.webhooks import endpoints
+from service.store.webhooks import endpoints, secrets
 from service.store.webhooks.claim import destination_of
 from service.store.webhooks.messages import message_of
 
@@ -59,7 +60,13 @@ async def _claim(
     messages = [message_of(row) for row in rows]
     ids = {message.endpoint_id for message in messages if message.endpoint_id is not None}
     found = await endpoints.of_ids(connection, ids)
-    return [Claimed(each, None if each.endpoint_id is None else found.get(each.endpoint_id)) for each in messages]
+    versions = await secrets.of_clients(connection, {each.client for each in messages if each.endpoint_id is None})
+    return [
+        Claimed(each, secret=versions[each.client])
+        if each.endpoint_id is None
+        else Claimed(each, found.get(each.endpoint_id))
+        for each in messages
+    ]
 
 
 async def deliver(context: Context, claimed: Claimed, *, claimed_at: float) -> None:
@@ -97,8 +104,13 @@ async def _post(context: Context, claimed: Claimed) -> Attempt:
     message, endpoint, at, since = claimed.message, claimed.endpoint, context.now(), _clock()
     url = message.url if endpoint is None else endpoint.url
     try:
+        version = claimed.secret or SecretVersion(message.client)
         headers, body = signed_request(
-            message, endpoint, at=at, secret=context.webhook_secret, source=context.settings.public_url
+            message,
+            endpoint,
+            at=at,
+            secrets=valid_secrets(context.webhook_secret, version, now=at),
+            source=context.settings.public_url,
         )
         answer = await post_briefly(
             context.http.messages,
