@@ -10,6 +10,7 @@ import orjson
 
 from service.domain.errors import NotSent, Unavailable, UpstreamError
 from service.flows.context import Context, Upstream
+from service.flows.redaction import Redactor
 from service.http.client import CONNECT_TIMEOUT, WRITE_TIMEOUT, Answer, send
 from service.http.network_errors import named
 from service.providers.dialect import Dialect
@@ -35,18 +36,22 @@ async def run_exchange(
     :param heard: is told of every answer before it is read
     :raises UpstreamError: by what may be done next; after a creating call that may have arrived always Uncertain
     """
+    redactor = Redactor(context.tokens, [*upstream_secrets(upstream), *hidden])
     try:
         call = _first(exchange)
         while True:
             if call.creates and send_before is not None and context.monotonic() > send_before:
                 raise NotSent
-            reply = await _ask(context, upstream, dialect, call, hidden)
+            reply = await _ask(context, upstream, dialect, call, redactor)
             if heard is not None:
                 heard(call, reply)
             call = exchange.send(reply)
     except StopIteration as done:
         outcome: Outcome = done.value
-        return outcome
+        return redactor.value(outcome)
+    except UpstreamError as error:
+        redactor.error(error)
+        raise
 
 
 def _first(exchange: Generator[Call, Reply, Outcome]) -> Call:
@@ -58,7 +63,7 @@ def _first(exchange: Generator[Call, Reply, Outcome]) -> Call:
         raise Unavailable("unknown", f"the request cannot be made: {error!r}"[:300]) from error
 
 
-async def _ask(context: Context, upstream: Upstream, dialect: Dialect, call: Call, hidden: Sequence[str]) -> Reply:
+async def _ask(context: Context, upstream: Upstream, dialect: Dialect, call: Call, redactor: Redactor) -> Reply:
     client = context.http.purchases if call.creates else context.http.questions
     try:
         base, secret_query, authorized = _authorized(upstream, dialect, call)
@@ -85,9 +90,8 @@ async def _ask(context: Context, upstream: Upstream, dialect: Dialect, call: Cal
             )
     except Exception as error:  # whatever it is: the table's last row assumes the worst
         raise named(error, creating=call.creates, host=urlsplit(base).hostname) from error
-    secrets = [*_secrets(upstream), *hidden]
-    told = {name: _without(value.encode(), secrets).decode() for name, value in answer.headers.items()}
-    return Reply(answer.status, told, _without(answer.body, secrets))
+    headers = {name: redactor.text(value) for name, value in answer.headers.items()}
+    return Reply(answer.status, headers, redactor.body(answer.body))
 
 
 def _usable(answer: Answer) -> Answer:
@@ -123,15 +127,8 @@ def _bearer(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
 
 
-def _secrets(upstream: Upstream) -> list[str]:
+def upstream_secrets(upstream: Upstream) -> list[str]:
+    """Return the credentials of an upstream."""
     settings = upstream.settings
-    keys = (settings.key, settings.query_key, settings.account_token)
+    keys = (settings.key, settings.query_key, settings.account_token, settings.callback_key)
     return [key.get_secret_value() for key in keys if key is not None]
-
-
-def _without(told: bytes, secrets: Sequence[str]) -> bytes:
-    """Leave out what an upstream repeats of our secrets: error messages of gateways quote keys and addresses."""
-    for secret in secrets:
-        for spelling in {secret, quote(secret, safe=""), quote(secret)} if secret else ():
-            told = told.replace(spelling.encode(), b"[redacted]")
-    return told

@@ -219,7 +219,7 @@ async def test_internal_error_is_logged_without_values(
         broken.setattr(tasks_module, "show_task", _broken_by(*everything))
         answer = await marked.client.get("/v1/tasks", headers=bearer(API_KEY))
         assert (answer.status_code, answer.json()["code"]) == (500, "internal_error")
-        broken.setattr(payload, "show_task", _broken_by(*everything))
+        broken.setattr(payload, "show_task_briefly", _broken_by(*everything))
         broken.setattr(render, "explain", _broken_by(*everything))
         await marked.until(JOB_SECONDS * 3)
     with monkeypatch.context() as broken:
