@@ -423,7 +423,7 @@ def upgrade() -> None:
         )
         batch_op.create_index(
             "ix_webhook_messages_destination",
-            ["destination", "due_at"],
+            ["client", "destination", "due_at"],
             unique=False,
             sqlite_where=sa.text("due_at IS NOT NULL"),
             postgresql_where=sa.text("due_at IS NOT NULL"),

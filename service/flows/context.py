@@ -13,9 +13,10 @@ from uuid import UUID
 import uuid_utils.compat as uuid_utils
 
 from service.domain.callback_token import Tokens
+from service.domain.destination_slots import DestinationSlots
 from service.domain.statistics import Statistics
 from service.domain.task import Task, WaitingFor
-from service.flows.concurrency import DestinationSlots, Slots
+from service.flows.concurrency import Slots
 from service.flows.signals import Signals
 from service.http.client import Http
 from service.providers.dialect import Dialect

@@ -320,7 +320,7 @@ webhook_messages = Table(
     _partial("uq_webhook_messages_progress", "task_id", "destination", where=PENDING_PROGRESS, unique=True),
     _partial("ix_webhook_messages_due", "due_at", where=DUE),
     # By whom, then by time: to pass over a destination that has a thousand due without reading them.
-    _partial("ix_webhook_messages_destination", "destination", "due_at", where=DUE),
+    _partial("ix_webhook_messages_destination", "client", "destination", "due_at", where=DUE),
     Index("ix_webhook_messages_client", "client", "id"),
     # Most are delivered, and few ask for those.
     _partial("ix_webhook_messages_client_state", "client", "state", "id", where=NOT_DELIVERED),
