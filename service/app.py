@@ -7,6 +7,7 @@ import gc
 import secrets as chance
 from collections.abc import AsyncIterator
 from typing import Literal
+from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -14,10 +15,12 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from service.clock import Clock, ClockGuard
 from service.domain.callback_token import Tokens
 from service.flows.context import Context, log, upstreams_of
 from service.flows.signals_catchup import catching_up
 from service.flows.signals_postgres import listening
+from service.flows.submission.restored import settle_if_restored
 from service.http.client import Http
 from service.http.ssrf.guard import Guard
 from service.settings.model import Settings
@@ -26,15 +29,17 @@ from service.store import api_keys as api_keys_module
 from service.store import queue, secrets
 from service.store.database import Database
 from service.store.migrate import migrate, newest, revision
+from service.store.restoration import Mark
 from service.store.writer import Writers
 from service.web import callbacks, docs, health
 from service.web.api import ENDPOINTS
 from service.web.auth.bearer import Authenticator
+from service.web.callback_limits import CallbackLimits
 from service.web.problems import HANDLERS
 from service.web.request_body import BodyBudget
 from service.web.security_headers import SecurityHeaders
 from service.web.sse import Streams
-from service.worker import working
+from service.worker import Worker, working
 
 Role = Literal["all", "web", "worker"]
 
@@ -62,16 +67,21 @@ async def opened(settings: Settings) -> AsyncIterator[Context]:
         try:
             await _prepare(database)
             async with writers.running():
+                clock = Clock()
                 context = Context(
                     settings=settings,
+                    clock=clock,
                     database=database,
                     writers=writers,
                     http=http,
                     tokens=Tokens(await _secret(database, settings, "callback_secret")),
                     webhook_secret=await _secret(database, settings, "webhook_secret"),
                     upstreams=upstreams_of(settings),
+                    mark=Mark(database.url.database or "") if database.sqlite else None,
                 )
-                async with listening(context), catching_up(context):
+                guard = ClockGuard(clock, database, context.signals)
+                await guard.start()
+                async with listening(context), catching_up(context), guard.running():
                     yield context
         finally:
             await http.close()
@@ -106,19 +116,20 @@ def _now() -> dt.datetime:
 
 
 @contextlib.asynccontextmanager
-async def at_work(context: Context) -> AsyncIterator[None]:
+async def at_work(context: Context) -> AsyncIterator[Worker]:
     """Run the worker, after ending the leases of a dead process."""
     if context.database.sqlite:
         async with context.database.writing() as connection:
             await queue.release_leases(connection, now=context.now())
+    await settle_if_restored(context)
     async with context.database.writing() as connection:
         await queue.release_unknown_waits(connection, [each.key for each in context.waits], now=context.now())
-    async with working(context):
+    async with working(context) as worker:
         # Objects that are alive now stay: collections skip them, which avoids long pauses.
         gc.collect()
         gc.freeze()
         gc.set_threshold(50_000, 20, 20)
-        yield
+        yield worker
 
 
 def application(context: Context, role: Role = "all") -> ASGIApp:
@@ -137,6 +148,7 @@ def callback_application(context: Context) -> ASGIApp:
 def _around(context: Context, app: Starlette) -> ASGIApp:
     app.state.context = context
     app.state.streams = Streams(context)
+    app.state.callback_limits = CallbackLimits(context)
     app.state.bodies = BodyBudget(context.settings.max_body)
     return SecurityHeaders(app)
 
@@ -144,19 +156,29 @@ def _around(context: Context, app: Starlette) -> ASGIApp:
 async def require_key(context: Context) -> None:
     """Refuse to start a server on a public address without an API key.
 
-    :raises NoKey: when the address is public and neither the settings nor the database have a valid key
+    :raises NoKey: when the address that it listens at, or the address that callbacks share with the API, is public, and neither the settings nor the database have a valid key
     :raises StoreUnavailable: when the database is out of reach
     """
     settings = context.settings
-    if settings.api_keys or is_loopback(settings.host):
+    listens_publicly = not is_loopback(settings.host)
+    if settings.api_keys or not (listens_publicly or _is_forwarded(settings)):
         return
     async with context.database.reading() as connection:
         if await api_keys_module.any_valid(connection, now=context.now()):
             return
+    reached = f"host: {settings.host}" if listens_publicly else f"public_url: {settings.public_url}"
+    instead = "keep host = 127.0.0.1" if listens_publicly else "give callbacks a port of their own (callback_port)"
     raise NoKey(
-        f"host: {settings.host} can be reached by others and there is no API key: anybody could spend your credit. "
-        "Set DOVECOTE_API_KEYS=name=$(openssl rand -hex 24), make one with `dovecote keys create`, or keep host = 127.0.0.1"
+        f"{reached} can be reached by others and there is no API key: anybody could spend your credit. "
+        f"Set DOVECOTE_API_KEYS=name=$(openssl rand -hex 24), make one with `dovecote keys create`, or {instead}"
     )
+
+
+def _is_forwarded(settings: Settings) -> bool:
+    """Return whether a proxy forwards a public address to the port of the API: to the API it looks like this machine."""
+    if settings.public_url is None or settings.callback_port is not None:
+        return False
+    return not is_loopback((urlsplit(settings.public_url).hostname or "").strip("[]"))
 
 
 def routes(settings: Settings, role: Role = "all") -> list[Route]:

@@ -244,7 +244,7 @@ def test_numbers_of_the_webhook_page_match_the_code():
     assert f"a pause of {UNWATCHED / 3600:g} hours" in said
     assert f"up to {endpoints.MAX_ENDPOINTS} endpoints" in said
     assert f"for {endpoints.OVERLAP / 3600:g} hours the one before signs" in said
-    assert f"up to {replay.MOST:,} at a time" in said
+    assert f"up to {replay.MAX_REPLAYED:,} at a time" in said
     assert f"the first {dispatch.MAX_ANSWER_KEPT // 1024} kB of the answer" in said
     assert RECEIVER_MAY_ASK == 3600
     assert "up to an hour" in said

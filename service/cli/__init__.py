@@ -26,6 +26,9 @@ COMMANDS: Final[Mapping[str, str]] = {
     "messages": "service.cli.messages:command",
     "explain": "service.cli.explain:command",
     "ledger": "service.cli.ledger:command",
+    "callbacks": "service.cli.backup:callbacks",
+    "backup": "service.cli.backup:backup",
+    "restored": "service.cli.backup:restored",
     "doctor": "service.cli.doctor:command",
 }
 """The module and function of each command: imported only when the command runs, so that every command starts fast."""
@@ -79,4 +82,4 @@ class _Commands(click.Group):
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="dovecote")
 def main() -> None:
-    """Media generation tasks that always come home."""
+    """Submit media generation tasks, follow them, and receive their results by webhook."""

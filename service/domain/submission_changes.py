@@ -202,8 +202,8 @@ class LostJobFound(ChangeOfTask):
 class ResubmissionAllowed(ChangeOfTask):
     """An unconfirmed task may be submitted again, by its policy or by an operator, at the risk of a second charge."""
 
-    submission: Submission
-    """The one whose job may exist, as superseded."""
+    submission: Submission | None
+    """The one whose job may exist, as superseded; None where it is not known, after a restore."""
     at: datetime
     source: Source
     event_type: str
@@ -213,14 +213,16 @@ class ResubmissionAllowed(ChangeOfTask):
     def effect(self) -> Effect:
         """Queue the task again; the policy allows it once."""
         submission = self.submission
-        words = f"{submission.upstream} may have it already: submitted again, perhaps at a second charge"
+        who = "an upstream" if submission is None else submission.upstream
+        words = f"{who} may have it already: submitted again, perhaps at a second charge"
+        details = {} if submission is None else {"submission": str(submission.id), "upstream": submission.upstream}
         return Effect(
             source=self.source,
             update=Update(state=State.QUEUED),
             fields={"last_error": words, "on_uncertain": "hold"},
             settles=submission,
             event_type=self.event_type,
-            details={"submission": str(submission.id), "upstream": submission.upstream},
+            details=details,
             submit_at=self.at,
         )
 

@@ -17,9 +17,10 @@ from service.domain.schedules import LEASE, retry_inbox
 from service.domain.task import Source, State, Submission, Update
 from service.flows.apply import Applied, announce, apply
 from service.flows.context import Context, Upstream, log
-from service.flows.conversation import upstream_secrets
+from service.flows.conversation import secrets_of
 from service.flows.redaction import Redactor
 from service.flows.submission.cancel import is_cancel_pending
+from service.providers.outputs import completed
 from service.providers.registry import DIALECTS
 from service.providers.wire import Callback
 from service.store import callbacks as callback_store
@@ -31,7 +32,7 @@ MAX_CLAIMED = 50
 MAX_UNPACKED = 8 * 1024 * 1024
 """Bytes of an unpacked body that are searched for tokens."""
 
-_KEPT_HEADERS = frozenset({"content-type", "user-agent", "date"})
+_KEPT_HEADERS = frozenset({"content-encoding", "content-type", "user-agent", "date"})
 _KEPT_PREFIXES = ("webhook-", "svix-", "x-webhook-")
 """Signature headers are kept, since they are verified later. Credentials, cookies and addresses are not."""
 
@@ -146,17 +147,21 @@ class _Read:
 def _read(context: Context, row: Row[Any], submission: Submission | None) -> _Read:
     dialect = None if submission is None else DIALECTS.get(submission.dialect)
     if submission is None or dialect is None:
+        log.warning("callback of an unknown submission kept callback=%s submission=%s", row.id, row.submission_id)
         return _Read(
             decision="unmatched", detail="this database has no such submission, or this version no such dialect"
         )
     upstream = context.upstreams.get(submission.upstream)
-    callback = Callback(row.headers, row.body, row.received_at.timestamp())
-    redactor = Redactor(context.tokens, () if upstream is None else upstream_secrets(upstream))
+    secrets = () if upstream is None else secrets_of(upstream)
+    redactor = Redactor(context.tokens, secrets)
+    callback = Callback(row.headers, row.body, row.received_at.timestamp(), secrets)
     confirms = dialect.facts.confirms or (upstream is not None and upstream.settings.callbacks == "confirm")
     try:
         if dialect.verify_signature(callback, _callback_key(upstream)) is False:
             return _Read(decision="forged", detail="the signature is not the provider's")
         updates = redactor.value(dialect.read_callback(callback))
+        if upstream is not None:
+            updates = [completed(update, upstream.settings.base_url) for update in updates]
     except UpstreamError as error:
         redactor.error(error)
         # Where a poll confirms every callback, the token alone is reason enough to poll.

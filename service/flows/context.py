@@ -23,6 +23,7 @@ from service.providers.dialect import Dialect
 from service.providers.registry import DIALECTS
 from service.settings.model import Settings, UpstreamSettings
 from service.store.database import Database
+from service.store.restoration import Mark
 from service.store.writer import Writers
 
 log = logging.getLogger("dovecote")
@@ -83,6 +84,8 @@ class Context:
     chance: Callable[[], float] = random.random
     monotonic: Callable[[], float] = _elapsed
     """Seconds that no change of the wall clock affects, for the age of a claim."""
+    mark: Mark | None = None
+    """Beside a SQLite database: by it a restore is detected."""
     waits: tuple[WaitingFor, ...] = ()
     """Everything that a queued task can wait for."""
     limited: frozenset[str] = frozenset()

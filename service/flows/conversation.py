@@ -3,17 +3,19 @@
 import contextlib
 import dataclasses
 from collections.abc import Callable, Generator, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
 
 import orjson
 
 from service.domain.errors import NotSent, Unavailable, UpstreamError
+from service.domain.task import Update
 from service.flows.context import Context, Upstream
 from service.flows.redaction import Redactor
 from service.http.client import CONNECT_TIMEOUT, WRITE_TIMEOUT, Answer, send
 from service.http.network_errors import named
 from service.providers.dialect import Dialect
+from service.providers.outputs import completed
 from service.providers.wire import Call, Reply
 
 Outcome = TypeVar("Outcome")
@@ -36,7 +38,7 @@ async def run_exchange(
     :param heard: is told of every answer before it is read
     :raises UpstreamError: by what may be done next; after a creating call that may have arrived always Uncertain
     """
-    redactor = Redactor(context.tokens, [*upstream_secrets(upstream), *hidden])
+    redactor = Redactor(context.tokens, [*secrets_of(upstream), *hidden])
     try:
         call = _first(exchange)
         while True:
@@ -47,11 +49,21 @@ async def run_exchange(
                 heard(call, reply)
             call = exchange.send(reply)
     except StopIteration as done:
-        outcome: Outcome = done.value
-        return redactor.value(outcome)
+        outcome: Outcome = redactor.value(_completed(done.value, upstream))
+        return outcome
     except UpstreamError as error:
         redactor.error(error)
         raise
+
+
+def _completed(outcome: Any, upstream: Upstream) -> Any:
+    """Return the outcome of an exchange; updates with absolute addresses and a bounded number of results."""
+    base_url = upstream.settings.base_url
+    if isinstance(outcome, Update):
+        return completed(outcome, base_url)
+    if isinstance(outcome, dict):
+        return {name: completed(each, base_url) if isinstance(each, Update) else each for name, each in outcome.items()}
+    return outcome
 
 
 def _first(exchange: Generator[Call, Reply, Outcome]) -> Call:
@@ -91,7 +103,7 @@ async def _ask(context: Context, upstream: Upstream, dialect: Dialect, call: Cal
     except Exception as error:  # whatever it is: the table's last row assumes the worst
         raise named(error, creating=call.creates, host=urlsplit(base).hostname) from error
     headers = {name: redactor.text(value) for name, value in answer.headers.items()}
-    return Reply(answer.status, headers, redactor.body(answer.body))
+    return Reply(answer.status, headers, redactor.body(answer.body), call.endpoint, redactor.secrets)
 
 
 def _usable(answer: Answer) -> Answer:
@@ -127,8 +139,8 @@ def _bearer(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
 
 
-def upstream_secrets(upstream: Upstream) -> list[str]:
-    """Return the credentials of an upstream."""
+def secrets_of(upstream: Upstream) -> tuple[str, ...]:
+    """Return the upstream's credentials, which its answers may repeat."""
     settings = upstream.settings
     keys = (settings.key, settings.query_key, settings.account_token, settings.callback_key)
-    return [key.get_secret_value() for key in keys if key is not None]
+    return tuple(key.get_secret_value() for key in keys if key is not None)

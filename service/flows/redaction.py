@@ -36,6 +36,7 @@ class Redactor:
         """
         self._tokens = tokens
         self._secrets = sorted({each for each in secrets if len(each) >= _MIN_SECRET}, key=len, reverse=True)
+        self.secrets = tuple(self._secrets)
         self._spelled = re.compile("|".join(map(_every_spelling, self._secrets))) if self._secrets else None
 
     def text(self, text: str) -> str:

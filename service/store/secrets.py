@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.store.tables import insert_for, secrets
@@ -15,6 +15,12 @@ async def keep(connection: AsyncConnection, name: str, value: str, *, now: datet
     await connection.execute(_ADD[connection.dialect.name], {"name": name, "value": value, "created_at": now})
     kept: str = (await connection.execute(select(secrets.c.value).where(secrets.c.name == name))).scalar_one()
     return kept
+
+
+async def replace(connection: AsyncConnection, name: str, value: str, *, now: datetime) -> None:
+    """Keep another value under a name."""
+    await keep(connection, name, value, now=now)
+    await connection.execute(update(secrets).where(secrets.c.name == name).values(value=value, created_at=now))
 
 
 async def find(connection: AsyncConnection, name: str) -> str | None:

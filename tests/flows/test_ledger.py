@@ -230,8 +230,10 @@ async def test_ledger_prints_a_table(sqlite_url: str) -> None:
         "submissions",
         "paid",
         "perhaps",
+        "paid",
         "refunded",
         "perhaps",
+        "refunded",
         "unpaid",
         "cost",
     ]

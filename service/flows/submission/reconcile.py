@@ -83,8 +83,8 @@ async def _change(context: Context, connection: AsyncConnection, case: _Case) ->
     task, now = case.task, context.now()
     history = (await submissions.of_tasks(connection, [task.id]))[task.id]
     current = next((each for each in history if each.id == task.submission_id), None)
-    if current is None:
-        return CheckFailed(task_id=task.id, attempt=task.attempts)
+    if current is None:  # the submission is younger than the backup that the database was restored from
+        return _by_policy(task, None, now) or CheckFailed(task_id=task.id, attempt=task.attempts)
     fitting = [listed for listed in case.listed if _in_time(listed, current, task, now)]
     unclaimed = [
         listed for listed in fitting if not await submissions.is_known(connection, current.upstream, listed.external_id)
@@ -126,31 +126,30 @@ def _in_time(listed: ListedJob, submission: Submission, task: Task, now: dt.date
     return submission.sent_at - CLOCK_TOLERANCE <= at <= (task.unconfirmed_since or now) + CLOCK_TOLERANCE
 
 
-def _by_policy(task: Task, submission: Submission, now: dt.datetime) -> Change | None:
+def _by_policy(task: Task, submission: Submission | None, now: dt.datetime) -> Change | None:
     """Return what the client's policy demands; None where it is to wait."""
+    who = "an upstream" if submission is None else submission.upstream
     if task.on_uncertain == "fail":
-        words = (
-            f"it cannot be found out whether {submission.upstream} has it: {task.last_error or 'no usable answer came'}"
-        )
+        words = f"it cannot be found out whether {who} has it: {task.last_error or 'no usable answer came'}"
         return Ended(
             task_id=task.id,
             attempt=task.attempts,
             expects=_UNCONFIRMED,
             state=State.FAILED,
-            failure=Failure(submission.code or "unknown", words),
+            failure=Failure((submission and submission.code) or "unknown", words),
             details={"policy": "fail"},
         )
     if task.on_uncertain == "hold" or task.external_id is not None or now >= task.deadline_at:
         return None
     if task.cancel_requested_at is not None:
-        return _cancelled(task, submission)
+        return _cancelled(task, who)
     return _resubmission(task, submission, now, Source.SWEEP, "resubmitted")
 
 
-def _cancelled(task: Task, submission: Submission) -> Ended:
+def _cancelled(task: Task, who: str) -> Ended:
     """Return the end of a task that would be submitted again and whose client asked to cancel."""
     words = (
-        f"it is not submitted again; {submission.upstream} may have it: the job may run on there and be charged, and "
+        f"it is not submitted again; {who} may have it: the job may run on there and be charged, and "
         "should a result come all the same, it is kept"
     )
     return Ended(
@@ -164,11 +163,11 @@ def _cancelled(task: Task, submission: Submission) -> Ended:
 
 
 def _resubmission(
-    task: Task, submission: Submission, now: dt.datetime, source: Source, event_type: str
+    task: Task, submission: Submission | None, now: dt.datetime, source: Source, event_type: str
 ) -> ResubmissionAllowed:
     return ResubmissionAllowed(
         task_id=task.id,
-        submission=dataclasses.replace(submission, superseded_at=now),
+        submission=None if submission is None else dataclasses.replace(submission, superseded_at=now),
         at=now,
         source=source,
         event_type=event_type,
@@ -183,7 +182,8 @@ async def retry(context: Context, task: Task) -> Applied:
     async with context.database.reading() as connection:
         history = (await submissions.of_tasks(connection, [task.id]))[task.id]
     current = next((each for each in history if each.id == task.submission_id), None)
-    if task.state is not State.UNCONFIRMED or current is None or task.external_id is not None:
+    unknown = task.submission_id is None  # after a restore
+    if task.state is not State.UNCONFIRMED or not (current or unknown) or task.external_id is not None:
         raise NotUnconfirmed(f"the task is {task.state}")
     applied = await settle(context, _resubmission(task, current, context.now(), Source.CLIENT, "retried"))
     if applied.decision != "applied":

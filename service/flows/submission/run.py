@@ -78,6 +78,8 @@ async def run_due(context: Context, pool: TaskPool) -> int:
                 pool.start(_release(context, task))
         raise
     announce(context, planned.applied)
+    if context.mark is not None and planned.handovers:
+        context.mark.note(max(handover.submission.id for handover in planned.handovers))
     for handover in planned.handovers:
         handover.upstream.slots.try_acquire()
         pool.start(serve(context, handover))

@@ -1,5 +1,6 @@
 """Send the one request that creates a job, and write what came of it."""
 
+import asyncio
 import dataclasses
 from collections.abc import Sequence
 from uuid import UUID
@@ -46,8 +47,12 @@ class Handover:
 async def hand_over(context: Context, handover: Handover) -> None:
     """Send the one request that creates a job, and write what came of it."""
     error: UpstreamError | None = None
+    stopped = False
     try:
         change: Change = await _send(context, handover)
+    except asyncio.CancelledError:
+        stopped = True
+        error = Uncertain("unknown", "Dovecote stopped before the answer arrived")
     except UpstreamError as raised:
         error = raised
     except Exception as raised:  # noqa: BLE001 - our own fault while reading; the job may run all the same
@@ -56,7 +61,8 @@ async def hand_over(context: Context, handover: Handover) -> None:
     if error is not None:
         change = change_for(context, handover, error)
     applied = await settle_surely(context, change)
-    await _report(context, handover, error)
+    if not stopped:  # a stop says nothing about the upstream
+        await _report(context, handover, error)
     if applied.task is not None and applied.task.state is State.QUEUED:
         context.signals.wake("submit")
     if error is not None and may_have_job(handover.history):

@@ -120,6 +120,8 @@ async def _post(context: Context, claimed: Claimed) -> Attempt:
             total_timeout=ATTEMPT_TIMEOUT,
             limit=MAX_ANSWER,
         )
+    except asyncio.CancelledError:
+        return Attempt(at=at, seconds=_clock() - since, error="Dovecote stopped before the answer arrived")
     except Exception as error:  # noqa: BLE001 - whatever the failure, the schedule continues
         context.destination_slots.answered(
             destination_of(message), in_time=not isinstance(error, httpx.TimeoutException)

@@ -1,13 +1,13 @@
 """Register, change, rotate, test and delete the endpoints of clients."""
 
 import base64
-import dataclasses
 import datetime as dt
 import secrets
 from typing import Any
 
 import orjson
 
+from service.domain.destination_slots import Destination
 from service.domain.events import rfc3339
 from service.domain.schedules import LEASE
 from service.domain.validation import Invalid, Schema
@@ -19,7 +19,7 @@ from service.flows.webhooks.enqueue import endpoint_destination
 from service.flows.webhooks.url_check import url_mistakes
 from service.store.webhooks import endpoints
 from service.store.webhooks import messages as message_store
-from service.store.webhooks.claim import destination_of
+from service.store.webhooks.claim import host_of
 from service.store.webhooks.endpoints import Endpoint
 from service.store.webhooks.messages import Message
 
@@ -148,29 +148,29 @@ async def remove(context: Context, endpoint: Endpoint) -> Endpoint | None:
 async def send_test(context: Context, endpoint: Endpoint) -> Message:
     """Send a test message to an endpoint, at once when it has a free slot. Return the message as it was written."""
     now, claimed_at = context.now(), context.monotonic()
+    destination = Destination(endpoint.client, endpoint_destination(endpoint.id), host_of(endpoint.url))
+    at_once = context.destination_slots.is_free(destination)
     data = {"endpoint_id": str(endpoint.id), "url": endpoint.url, "description": endpoint.description}
-    waiting = Message(
+    message = Message(
         id=context.new_id(),
         client=endpoint.client,
         task_id=None,
         endpoint_id=endpoint.id,
-        destination=endpoint_destination(endpoint.id),
+        destination=destination.name,
         sequence=0,
         type=TEST,
         url=endpoint.url,
         body=orjson.dumps({"type": TEST, "timestamp": rfc3339(now), "sequence": 0, "data": data}).decode(),
         created_at=now,
-        due_at=now,
+        due_at=now + dt.timedelta(seconds=LEASE) if at_once else now,
+        attempts=int(at_once),  # a message that is sent at once is claimed as it is written
     )
-    if not context.destination_slots.is_free(destination_of(waiting)):
-        await context.writers.requests.run(message_store.insert, [waiting])
-        context.signals.wake("webhooks")
-        return waiting
-    # A message that is sent at once is claimed as it is written.
-    message = dataclasses.replace(waiting, due_at=now + dt.timedelta(seconds=LEASE), attempts=1)
     await context.writers.requests.run(message_store.insert, [message])
-    context.destination_slots.acquire(destination_of(message))
-    await deliver(context, Claimed(message, endpoint), claimed_at=claimed_at)
+    if at_once:
+        context.destination_slots.acquire(destination)
+        await deliver(context, Claimed(message, endpoint), claimed_at=claimed_at)
+    else:
+        context.signals.wake("webhooks")
     return message
 
 

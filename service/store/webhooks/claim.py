@@ -78,11 +78,15 @@ _WAITING = _waiting()
 
 def destination_of(row: Any) -> Destination:
     """Return the destination of a message."""
+    return Destination(row.client, row.destination, host_of(row.url))
+
+
+def host_of(url: str) -> str:
+    """Return the host and port of a URL."""
     try:
-        host = urlsplit(row.url).netloc.rpartition("@")[2].lower()
+        return urlsplit(url).netloc.rpartition("@")[2].lower()
     except ValueError:
-        host = row.url
-    return Destination(row.client, row.destination, host)
+        return url
 
 
 async def choose(connection: AsyncConnection, *, now: datetime, most: int, slots: DestinationSlots) -> list[UUID]:
