@@ -56,7 +56,9 @@ def shown_database(settings: Settings) -> str:
 def read_webhook_secret(settings: Settings, client: str) -> str:
     """Return the secret that signs a client's webhooks, or end the process with the reason where there is none."""
     try:
-        kept, version = asyncio.run(_kept(settings, client)) if has_database(settings) else (None, SecretVersion(client))
+        kept, version = (
+            asyncio.run(_kept(settings, client)) if has_database(settings) else (None, SecretVersion(client))
+        )
     except StoreUnavailable as error:
         give_up(str(error))
     if settings.webhook_secret is not None:

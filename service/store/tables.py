@@ -372,8 +372,8 @@ webhook_secrets = Table(
     metadata,
     Column("client", Text, primary_key=True),
     Column("version", Integer, nullable=False),
-    Column("previous_until", Instant),
-    Column("rotated_at", Instant, nullable=False),
+    Column("previous_until", UtcTime),
+    Column("rotated_at", UtcTime, nullable=False),
 )
 
 upstreams = Table(

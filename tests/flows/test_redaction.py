@@ -3,6 +3,7 @@
 import gzip
 import html
 import json
+from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import quote, quote_plus
 from uuid import uuid4
@@ -130,6 +131,10 @@ def test_every_text_of_an_error_is_redacted() -> None:
 UPSTREAM_KEY = "sk-live/key+with&signs"
 
 
+async def streamed(text: str) -> AsyncIterator[bytes]:
+    yield text.encode()
+
+
 async def shown(world: World, task: Any) -> str:
     """Return everything that is stored about a task or shown of it."""
     pages = [(await world.client.get(f"/v1/tasks/{task.id}{more}")).text for more in ("", "/events")]
@@ -142,33 +147,38 @@ async def shown(world: World, task: Any) -> str:
     return "\n".join([*pages, *rows])
 
 
-@pytest.mark.parametrize("journey", ["submit refused", "submit uncertain", "poll", "poll failed"])
+@pytest.mark.parametrize("journey", ["submit refused", "submit unavailable", "poll succeeded", "poll refused"])
 async def test_key_and_token_echoed_by_an_upstream_are_shown_nowhere(sqlite_url: str, journey: str) -> None:
     """The gateway escapes the key as JSON and PHP do, and repeats the callback URL."""
     async with World.opened(sqlite_url, ELKAPI_KEY=UPSTREAM_KEY) as world:
         tokens: list[str] = []
 
         def answer(request: httpx.Request) -> httpx.Response:
-            if request.method == "POST":
-                tokens.append(orjson.loads(request.content)["callback_url"].rpartition("/")[2])
-            echoed = f"key {json.dumps(UPSTREAM_KEY)[1:-1]} for https://x/callbacks/{escaped(tokens[0])}"
-            message = f'"{echoed}"'.replace("/key", "\\/key")
-            if request.method == "POST" and journey == "submit refused":
-                return httpx.Response(400, content=f'{{"code":"bad","message":{message}}}'.encode())
-            if request.method == "POST" and journey == "submit uncertain":
-                return httpx.Response(500, content=f"<html>{message}</html>".encode())
-            if request.method == "POST":
-                return httpx.Response(200, json={"code": 200, "data": {"task_id": "7"}})
-            if journey == "poll failed":
-                return httpx.Response(403, content=f'{{"code":"bad","message":{message}}}'.encode())
-            record = f'{{"code":200,"data":{{"task_id":"7","status":"4","fail_reason":{message},"msg":{message}}}}}'
-            return httpx.Response(200, content=record.encode())
+            document = orjson.loads(request.content)
+            submits = "callback_url" in document
+            if submits:
+                tokens.append(document["callback_url"].rpartition("/")[2])
+            key = json.dumps(UPSTREAM_KEY)[1:-1].replace("/", "\\/")
+            message = f'"key {key} for https://x/callbacks/{escaped(tokens[0])}"'
+            if submits and journey == "submit refused":
+                return httpx.Response(400, content=streamed(f'{{"code":"bad","message":{message}}}'))
+            if submits and journey == "submit unavailable":
+                return httpx.Response(503, content=streamed(f'{{"error":{{"message":{message}}}}}'))
+            if submits:
+                return httpx.Response(200, content=streamed('{"code":200,"data":{"task_id":"7"}}'))
+            if journey == "poll refused":
+                return httpx.Response(403, content=streamed(f'{{"error":{{"message":{message}}}}}'))
+            video = f"https://cdn.example/v.mp4?hook=callbacks%2F{tokens[0]}&key={quote(UPSTREAM_KEY, safe='')}"
+            record = f'{{"task_id":"7","status":"3","video_url":"{video}","msg":{message}}}'
+            return httpx.Response(200, content=streamed(f'{{"code":200,"data":{record}}}'))
 
         world.edge.hosts["sandbox.test"] = httpx.MockTransport(answer)
         task = await world.submit()
         await world.until(60)
         everything = await shown(world, task)
     assert tokens
+    if journey != "poll refused":  # of a failed poll only the code is kept
+        assert REDACTED in everything
     for secret in (UPSTREAM_KEY, UPSTREAM_KEY.replace("/", "\\/"), quote(UPSTREAM_KEY, safe=""), *tokens):
         assert secret not in everything
 

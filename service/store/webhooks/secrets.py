@@ -13,16 +13,18 @@ _OF_CLIENTS = select(webhook_secrets.c.client, webhook_secrets.c.version, webhoo
     webhook_secrets.c.client.in_(bindparam("clients", expanding=True))
 )
 _ROTATE = insert_for(
-    lambda insert: insert(webhook_secrets)
-    .on_conflict_do_update(
-        index_elements=["client"],
-        set_={
-            "version": webhook_secrets.c.version + 1,
-            "previous_until": bindparam("until", type_=webhook_secrets.c.previous_until.type),
-            "rotated_at": bindparam("now", type_=webhook_secrets.c.rotated_at.type),
-        },
+    lambda insert: (
+        insert(webhook_secrets)
+        .on_conflict_do_update(
+            index_elements=["client"],
+            set_={
+                "version": webhook_secrets.c.version + 1,
+                "previous_until": bindparam("until", type_=webhook_secrets.c.previous_until.type),
+                "rotated_at": bindparam("now", type_=webhook_secrets.c.rotated_at.type),
+            },
+        )
+        .returning(webhook_secrets.c.version)
     )
-    .returning(webhook_secrets.c.version)
 )
 
 
