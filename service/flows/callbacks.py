@@ -1,5 +1,6 @@
 """The callbacks journey: a callback is stored before it is read, then matched by its token, read and applied."""
 
+import asyncio
 import dataclasses
 import datetime as dt
 import hashlib
@@ -26,7 +27,7 @@ from service.providers.wire import Callback
 from service.store import callbacks as callback_store
 from service.store import queue, submissions
 from service.store.callbacks import Received
-from service.store.database import StoreUnavailable
+from service.store.database import StoreLocked, StoreUnavailable
 
 MAX_CLAIMED = 50
 MAX_UNPACKED = 8 * 1024 * 1024
@@ -66,6 +67,7 @@ async def receive(context: Context, token: str, submission_id: UUID, headers: Ma
         due_at=now,
     )
     await context.writers.requests.batch(callback_store.receive, received)
+    log.info("callback stored callback=%s submission=%s bytes=%d", received.id, submission_id, len(body))
     context.signals.wake("callbacks")
 
 
@@ -87,6 +89,8 @@ async def run_due(context: Context) -> int:
     if claimed:
         try:
             announce(context, await context.writers.journeys.run(_process, context, claimed))
+        except StoreLocked:
+            await asyncio.gather(*(_process_alone(context, row) for row in claimed))
         except StoreUnavailable:
             raise
         except Exception:  # noqa: BLE001 - one that cannot be written must not stop the others
@@ -100,6 +104,8 @@ async def _process_alone(context: Context, row: Row[Any]) -> None:
     """Process one callback, so that one that cannot be written costs no other."""
     try:
         announce(context, await context.writers.journeys.run(_process, context, [row]))
+    except StoreLocked as error:
+        log.warning("callback waits for its lease callback=%s error=%s", row.id, error)
     except StoreUnavailable:
         raise
     except Exception as error:  # noqa: BLE001 - it is tried again, and parked in the end
@@ -123,6 +129,16 @@ async def _process(connection: AsyncConnection, context: Context, rows: Sequence
         applied += own
         settled.append(_settlement(context, row, each, own))
     await queue.settle_callbacks(connection, settled)
+    for row, kept in zip(rows, settled, strict=True):
+        submission = known.get(row.submission_id)
+        log.info(
+            "callback processed callback=%s task=%s upstream=%s decision=%s attempt=%d",
+            row.id,
+            None if submission is None else submission.task_id,
+            None if submission is None else submission.upstream,
+            kept["decision"],
+            row.attempts,
+        )
     # A cancel that waited for the job's id is carried out by the poll.
     hastened += [each.task.id for each in applied if each.task is not None and is_cancel_pending(each.task)]
     await queue.hasten(connection, hastened, now=context.now())

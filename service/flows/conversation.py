@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import logging
 from collections.abc import Callable, Generator, Sequence
 from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
@@ -10,7 +11,7 @@ import orjson
 
 from service.domain.errors import NotSent, Unavailable, UpstreamError
 from service.domain.task import Update
-from service.flows.context import Context, Upstream
+from service.flows.context import Context, Upstream, log
 from service.flows.redaction import Redactor
 from service.http.client import CONNECT_TIMEOUT, WRITE_TIMEOUT, Answer, send
 from service.http.network_errors import named
@@ -86,6 +87,7 @@ async def _ask(context: Context, upstream: Upstream, dialect: Dialect, call: Cal
         client.build_request(authorized.method, url, headers=headers)
     except Exception as error:  # noqa: BLE001 - nothing has been sent, and the text may hold the key
         raise Unavailable("unknown", f"the request cannot be made: {type(error).__name__}") from None
+    began = context.monotonic()
     try:
         async with contextlib.nullcontext() if call.creates else upstream.questions:
             answer = _usable(
@@ -101,9 +103,25 @@ async def _ask(context: Context, upstream: Upstream, dialect: Dialect, call: Cal
                 )
             )
     except Exception as error:  # whatever it is: the table's last row assumes the worst
+        _log_call(upstream, call, context.monotonic() - began, None, type(error).__name__)
         raise named(error, creating=call.creates, host=urlsplit(base).hostname) from error
+    _log_call(upstream, call, context.monotonic() - began, answer.status, None)
     headers = {name: redactor.text(value) for name, value in answer.headers.items()}
     return Reply(answer.status, headers, redactor.body(answer.body), call.endpoint, redactor.secrets)
+
+
+def _log_call(upstream: Upstream, call: Call, seconds: float, status: int | None, error: str | None) -> None:
+    """Log one call. Its path stays out: some protocols name jobs, prompts or tokens in it."""
+    log.log(
+        logging.INFO if call.creates or error is not None else logging.DEBUG,
+        "upstream called upstream=%s method=%s creates=%s status=%s seconds=%.3f error=%s",
+        upstream.name,
+        call.method,
+        call.creates,
+        status,
+        seconds,
+        error,
+    )
 
 
 def _usable(answer: Answer) -> Answer:

@@ -47,6 +47,8 @@ class Admission:
     free: dict[str, int]
     """Free slots by upstream."""
     rates: dict[str, Rate]
+    locked: frozenset[str] = frozenset()
+    """Upstreams whose row another transaction has locked: they admit nothing in this round."""
     backlogged: set[WaitingFor] = dataclasses.field(default_factory=set)
     """What others still wait for: a task that comes now queues behind them."""
     probes: set[circuit_store.Key] = dataclasses.field(default_factory=set)
@@ -64,6 +66,8 @@ class Admission:
         slot = WaitingFor(name)
         if rate is not None and rate.free(self.now) < 1:
             reason = f"{name} is given {rate.per_second:g} submits per second"
+        elif name in self.locked:
+            reason = f"another transaction of the database has locked {name}"
         elif self.free[name] < 1:
             reason = _full(upstream, sum(self.served.get(name, {}).values()))
         elif slot in self.backlogged and waited_for != slot:
@@ -123,25 +127,31 @@ def _full(upstream: Upstream, served: int) -> str:
     return f"Dovecote sends a limited number of submits to {upstream.name} at once"
 
 
-async def read_admission(context: Context, connection: AsyncConnection, waited_for: set[str]) -> Admission:
+async def read_admission(
+    context: Context, connection: AsyncConnection, waited_for: set[str], *, skip_locked: bool = False
+) -> Admission:
     """Read what may pass now, and keep other processes from admitting anything where slots are counted together.
 
     :param waited_for: keys of what tasks wait for
+    :param skip_locked: admit nothing to an upstream whose row another transaction has locked, instead of waiting for it
     """
     limited = [each for each in context.upstreams.values() if each.limited]
     awaited = {each.upstream for each in context.waits if each.key in waited_for}
-    kept = await upstream_store.lock(connection, {each.name for each in limited} | awaited)
+    names = {each.name for each in limited} | awaited
+    kept = await upstream_store.lock(connection, names, skip_locked=skip_locked)
+    locked = frozenset(names - kept.keys())
     served = await waiting_store.served_by_client(connection, set(kept))
     free = {name: upstream.slots.free for name, upstream in context.upstreams.items()}
     rates: dict[str, Rate] = {}
-    for upstream in limited:
+    for upstream in (each for each in limited if each.name in kept):
         if upstream.settings.open_tasks is not None:
             left = upstream.settings.open_tasks - sum(served[upstream.name].values())
             free[upstream.name] = min(free[upstream.name], left)
         if upstream.settings.submits_per_second is not None:
             rates[upstream.name] = Rate(upstream.settings.submits_per_second, kept[upstream.name].submit_slot_at)
     circuits = await circuit_store.all_known(connection)
-    return Admission(now=context.now(), circuits=circuits, served=served, free=free, rates=rates)
+    free |= dict.fromkeys(locked, 0)
+    return Admission(now=context.now(), circuits=circuits, served=served, free=free, rates=rates, locked=locked)
 
 
 async def claim_next(

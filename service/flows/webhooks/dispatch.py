@@ -154,7 +154,17 @@ def _log(claimed: Claimed, attempt: Attempt, state: str, disabled: str | None) -
         log.warning(
             "webhook not sent in time message=%s task=%s client=%s", message.id, message.task_id, message.client
         )
-    elif state != "delivered":
+    elif state == "delivered":
+        log.info(
+            "webhook delivered message=%s task=%s client=%s attempt=%d status=%s seconds=%.3f",
+            message.id,
+            message.task_id,
+            message.client,
+            message.attempts,
+            attempt.status,
+            attempt.seconds,
+        )
+    else:
         log.warning(
             "webhook attempt failed message=%s task=%s client=%s attempt=%d state=%s error=%r detail=%r",
             message.id,

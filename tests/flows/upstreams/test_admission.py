@@ -238,7 +238,8 @@ def test_slot_of_a_lost_probe_is_released() -> None:
         name = ELK
 
     class Dialect:
-        key = KEY[1]
+        class facts:  # noqa: N801 - as a dialect has it
+            key = KEY[1]
 
     assert admission.rejection(Elk(), Dialect(), waited_for=None) is None  # type: ignore[arg-type]
     admission.admit(Elk(), Dialect(), client="ada")  # type: ignore[arg-type]

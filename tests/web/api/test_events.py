@@ -34,7 +34,7 @@ async def database(database_url: str) -> AsyncIterator[Database]:
         yield found
 
 
-def told(task: Task, sequence: int, message: str | None = "task.running") -> Event:
+def event_of(task: Task, sequence: int, message: str | None = "task.running") -> Event:
     return Event(
         task_id=task.id,
         client=task.client,
@@ -75,9 +75,9 @@ async def test_feed_never_shows_events_behind_a_cursor(postgresql_url: str) -> N
             return feed_flow.Page(items=[each for each in found if each.id <= until], next=until)
 
         async with database.writing() as first:
-            await event_store.record(first, [told(slow, 2)])
+            await event_store.record(first, [event_of(slow, 2)])
             async with database.writing() as second:
-                await event_store.record(second, [told(quick, 2)])
+                await event_store.record(second, [event_of(quick, 2)])
             early = await seen(0)
             assert early.items == []  # the second is committed, and must wait for the first
             async with database.reading() as connection:
@@ -93,10 +93,10 @@ async def test_rolled_back_event_does_not_block_the_feed(database: Database) -> 
     task = a_task()
     await keep(database, task)
     async with database.writing() as connection:
-        await event_store.record(connection, [told(task, 2)])
+        await event_store.record(connection, [event_of(task, 2)])
         await connection.rollback()
     async with database.writing() as connection:
-        await event_store.record(connection, [told(task, 2)])
+        await event_store.record(connection, [event_of(task, 2)])
     async with database.reading() as connection:
         until = await feed_store.horizon(connection)
         [found] = await feed_store.of_client(connection, "default", after=0, most=10)
@@ -118,7 +118,7 @@ async def test_concurrent_readers_see_each_event_once_in_order(database: Databas
     async def write(task: Task) -> None:
         for sequence in range(2, 22):
             async with database.writing() as connection:
-                await event_store.record(connection, [told(task, sequence)])
+                await event_store.record(connection, [event_of(task, sequence)])
                 await asyncio.sleep(0.001 * (sequence % 3))
 
     async def read() -> list[tuple[int, str, int]]:
@@ -198,7 +198,7 @@ async def test_large_fields_are_not_read_for_the_feed(database: Database) -> Non
     task = a_task(input=LARGE, options={"seed": 1})
     await keep(database, task)
     async with database.writing() as connection:
-        await event_store.record(connection, [told(task, 2)])
+        await event_store.record(connection, [event_of(task, 2)])
     async with database.reading() as connection:
         [[of_client], [of_task]] = [
             await feed_store.of_client(connection, "default", after=0, most=1),
@@ -246,9 +246,19 @@ async def test_invalid_cursor_is_rejected(api: httpx.AsyncClient, after: str) ->
     assert (answer.status_code, answer.json()["errors"][0]["path"]) == (422, "after")
 
 
-async def test_largest_cursor_is_valid(api: httpx.AsyncClient) -> None:
-    largest = str(2**63 - 1)
-    assert (await api.get("/v1/events", params={"after": largest})).json() == {"events": [], "next": largest}
+@pytest.mark.parametrize("path", ["/v1/events", "/v1/events/stream"])
+async def test_cursor_ahead_of_the_newest_event_is_an_error_that_names_the_newest(
+    world: World, api: httpx.AsyncClient, path: str
+) -> None:
+    """As after a restore: such a client would wait for ever, and miss what is written until then."""
+    await world.submit()
+    await world.work()
+    newest = int((await api.get("/v1/events")).json()["next"])
+    for ahead in (newest + 1, newest + 1_000_000, 2**63 - 1):
+        answer = await api.get(path, params={"after": str(ahead)})
+        assert (answer.status_code, answer.json()["code"]) == (409, "cursor_ahead")
+        assert f"after {newest}," in answer.json()["detail"]
+    assert (await api.get("/v1/events", params={"after": str(newest)})).json() == {"events": [], "next": str(newest)}
 
 
 # ── waiting ────────────────────────────────────────────────────────────────────────────────────────────────────────
