@@ -18,10 +18,9 @@ from service.domain.schedules import LEASE, retry_inbox
 from service.domain.task import Source, State, Submission, Update
 from service.flows.apply import Applied, announce, apply
 from service.flows.context import Context, Upstream, log
-from service.flows.conversation import secrets_of
+from service.flows.conversation import complete, secrets_of
 from service.flows.redaction import Redactor
 from service.flows.submission.cancel import is_cancel_pending
-from service.providers.outputs import completed
 from service.providers.registry import DIALECTS
 from service.providers.wire import Callback
 from service.store import callbacks as callback_store
@@ -177,7 +176,7 @@ def _read(context: Context, row: Row[Any], submission: Submission | None) -> _Re
             return _Read(decision="forged", detail="the signature is not the provider's")
         updates = redactor.value(dialect.read_callback(callback))
         if upstream is not None:
-            updates = [completed(update, upstream.settings.base_url) for update in updates]
+            updates = [complete(update, upstream) for update in updates]
     except UpstreamError as error:
         redactor.error(error)
         # Where a poll confirms every callback, the token alone is reason enough to poll.

@@ -10,13 +10,13 @@ from urllib.parse import quote, urlsplit
 import orjson
 
 from service.domain.errors import NotSent, Unavailable, UpstreamError
-from service.domain.task import Update
+from service.domain.task import State, Update
 from service.flows.context import Context, Upstream, log
 from service.flows.redaction import Redactor
 from service.http.client import CONNECT_TIMEOUT, WRITE_TIMEOUT, Answer, send
 from service.http.network_errors import named
 from service.providers.dialect import Dialect
-from service.providers.outputs import completed
+from service.providers.outputs import completed, is_internal
 from service.providers.wire import Call, Reply
 
 Outcome = TypeVar("Outcome")
@@ -58,13 +58,24 @@ async def run_exchange(
 
 
 def _completed(outcome: Any, upstream: Upstream) -> Any:
-    """Return the outcome of an exchange; updates with absolute addresses and a bounded number of results."""
-    base_url = upstream.settings.base_url
+    """Return the outcome of an exchange, with every update completed."""
     if isinstance(outcome, Update):
-        return completed(outcome, base_url)
+        return complete(outcome, upstream)
     if isinstance(outcome, dict):
-        return {name: completed(each, base_url) if isinstance(each, Update) else each for name, each in outcome.items()}
+        return {name: complete(each, upstream) if isinstance(each, Update) else each for name, each in outcome.items()}
     return outcome
+
+
+def complete(update: Update, upstream: Upstream) -> Update:
+    """Return an update with absolute addresses and a bounded number of results. An internal address is logged."""
+    base_url = upstream.settings.base_url
+    whole = completed(update, base_url)
+    own = urlsplit(base_url).hostname
+    internal = (urlsplit(each.url).hostname for each in whole.results if each.url is not None and is_internal(each.url))
+    host = next((name for name in internal if name != own), None)
+    if host is not None and update.state is State.SUCCEEDED:
+        log.warning("result has an internal address upstream=%s host=%s", upstream.name, host)
+    return whole
 
 
 def _first(exchange: Generator[Call, Reply, Outcome]) -> Call:
