@@ -89,7 +89,7 @@ _CLAIM_MESSAGES = (
 async def claim_messages(
     connection: AsyncConnection, *, now: datetime, until: datetime, most: int, each: int, slots: Mapping[str, int]
 ) -> Sequence[Row[Any]]:
-    """Take the messages that are longest due, until a time, as far as their destinations have slots.
+    """Claim the messages that are longest due, until a time, as far as their destinations have slots.
 
     :param each: how many slots a destination has
     :param slots: those that have another number of slots left
