@@ -12,7 +12,7 @@ from service.flows import callbacks, polling
 from service.flows.concurrency import TaskPool
 from service.flows.context import Context, log
 from service.flows.signals import Journey
-from service.flows.statistics import learn
+from service.flows.statistics import update_statistics
 from service.flows.submission import duplicates
 from service.flows.submission import run as submission_run
 from service.flows.upstreams import credit
@@ -43,14 +43,14 @@ async def working(context: Context) -> AsyncIterator[None]:
     for journey, bell in context.signals.journeys.items():
         scheduler.add_job(bell.set, IntervalTrigger(seconds=TICK, timezone=dt.UTC), id=journey, **_TICKING)
     scheduler.add_job(
-        learn, IntervalTrigger(seconds=LEARN_EVERY, timezone=dt.UTC), args=[context], id="learn", **_TICKING
+        update_statistics, IntervalTrigger(seconds=LEARN_EVERY, timezone=dt.UTC), args=[context], id="learn", **_TICKING
     )
     scheduler.add_job(_look_at_credit, args=[context, credit.AT_START], id="credit at start", misfire_grace_time=None)
     scheduler.add_job(
         _look_at_credit, IntervalTrigger(seconds=credit.EVERY, timezone=dt.UTC), args=[context], id="credit", **_TICKING
     )
     pumps = [asyncio.create_task(_pump(context, journey, work), name=journey) for journey, work in rounds.items()]
-    await _quietly("learn", learn(context))
+    await _quietly("learn", update_statistics(context))
     scheduler.start()
     try:
         yield

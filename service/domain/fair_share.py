@@ -78,8 +78,8 @@ def position(
     mine = precedence(served, served_at, client)
     slots = served.get(client, 0) + before
 
-    def ahead(other: str) -> int:
+    def tasks_before(other: str) -> int:
         goes_first = precedence(served, served_at, other) < mine or other in older
         return min(max(slots - served.get(other, 0) + goes_first, 0), waiting[other])
 
-    return before + sum(ahead(other) for other in waiting if other != client)
+    return before + sum(tasks_before(other) for other in waiting if other != client)

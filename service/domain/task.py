@@ -203,7 +203,7 @@ class WaitingFor:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """A client's wish, followed from acceptance to outcome. All times are aware, UTC."""
+    """A client's request, followed from acceptance to outcome. All times are aware, UTC."""
 
     id: UUID
     client: str

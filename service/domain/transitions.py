@@ -1,4 +1,4 @@
-"""How a task may change: one table of moves and one pure function."""
+"""How a task may change: one table of moves, and one pure function that makes them."""
 
 import dataclasses
 from collections import Counter
@@ -9,42 +9,42 @@ from service.domain.task import ENDED, OPEN, Failure, Result, Source, State, Tas
 _AFTER_TAKEN = frozenset({State.RUNNING, State.AWAITING_INPUT}) | ENDED
 
 MOVES: dict[State, frozenset[State]] = {
-    # Back to queued from submitting when the upstream is known to have created nothing, and from unconfirmed by the
-    # task's policy or an operator who accepts that it may be paid twice: only by ourselves.
-    # A callback may prove a job of which the upstream had said that it did not exist.
+    # Back to queued: from submitting when the upstream created nothing; from unconfirmed only by Dovecote, by the
+    # policy of the task or an operator who accepts a second charge.
+    # A callback may prove a job that the upstream had denied.
     State.QUEUED: frozenset({State.SUBMITTING, State.UNCONFIRMED, State.SUBMITTED}) | _AFTER_TAKEN,
     State.SUBMITTING: frozenset({State.QUEUED, State.UNCONFIRMED, State.SUBMITTED}) | _AFTER_TAKEN,
     State.UNCONFIRMED: frozenset({State.QUEUED, State.SUBMITTED}) | _AFTER_TAKEN,
     State.SUBMITTED: _AFTER_TAKEN,
     State.RUNNING: frozenset({State.AWAITING_INPUT}) | ENDED,
     State.AWAITING_INPUT: frozenset({State.SUBMITTED, State.RUNNING}) | ENDED,
-    # Our own verdicts give way to one of the provider, and to nothing else.
+    # An outcome of Dovecote gives way to one of the provider, and to nothing else.
     State.EXPIRED: frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED}),
     State.CANCELLED: frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED}),
     State.FAILED: frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED}),
     State.SUCCEEDED: frozenset(),
 }
-"""The moves that are allowed at all. A state ended by the provider's verdict allows none, whatever stands here."""
+"""The allowed moves. A task that the provider has ended makes none of them."""
 
 ANSWER_GRACE = 120.0
-"""Seconds for which a provider that was given its input may still say that it waits for it (gateways lag some 15 s)."""
+"""Seconds for which a provider may still report that it awaits input that was sent (gateways lag about 15 s)."""
 
 _OURS = frozenset({Source.SWEEP, Source.CLIENT})
 _TAKEN = frozenset({State.SUBMITTED, State.RUNNING, State.AWAITING_INPUT})
 _BOUGHT_AGAIN = frozenset({State.QUEUED, State.SUBMITTING})
 _OURS_TO_SAY = frozenset({State.QUEUED, State.SUBMITTING, State.UNCONFIRMED, State.EXPIRED})
-"""What no callback and no poll can say of a job. Least of all ``queued``: a task put back is submitted again."""
+"""States that no callback and no poll can report. A task that returns to ``queued`` is submitted again."""
 
 
 def advance(task: Task, update: Update, *, now: datetime, source: Source) -> Task | None:
-    """Take in the news, or answer None when there is none.
+    """Return the task after an update; None where nothing changes.
 
-    Never backward; progress and results only grow; a provider's verdict is final for every sender, and our own
-    verdicts give way to it. The sequence number is the caller's to raise: it belongs to the event.
+    A task never moves backward, and progress and results only grow. The provider's outcome is final for every source;
+    an outcome of Dovecote gives way to it. The caller raises the sequence number, which belongs to the event.
     """
     if task.decided_by == "provider":
         return None if source in _OURS else _complete(task, update, now=now)
-    changed = _learn(task, update, source)
+    changed = _merge(task, update, source)
     if update.state is not None and _may_move(task, update.state, source, now):
         changed = _move(changed, update, now=now, source=source)
     return None if changed == task else dataclasses.replace(changed, updated_at=now)
@@ -54,23 +54,23 @@ def _may_move(task: Task, state: State, source: Source, now: datetime) -> bool:
     if state not in MOVES[task.state] or (task.state in ENDED and source in _OURS):
         return False
     if (task.state, state) == (State.UNCONFIRMED, State.QUEUED) and source not in _OURS:
-        return False  # it may have been bought: no answer puts it back, only who may accept a second purchase
+        return False  # a job may exist: no answer queues it again
     if state in _OURS_TO_SAY and source in {Source.CALLBACK, Source.POLL}:
         return False
     if state is State.AWAITING_INPUT and task.answered_at is not None:
-        # What was wanted has been sent; gateways repeat the old state for a while, and only then mean it again.
+        # The input was sent. Gateways repeat the old state for a while.
         return (now - task.answered_at).total_seconds() > ANSWER_GRACE
     if task.state is State.AWAITING_INPUT and state is State.SUBMITTED:
         return task.answered_at is not None
     return True
 
 
-def _learn(task: Task, update: Update, source: Source) -> Task:
-    """Fill what was empty, and let progress grow."""
+def _merge(task: Task, update: Update, source: Source) -> Task:
+    """Fill empty fields, and raise the progress."""
     progress = task.progress
     if task.state in OPEN and update.progress is not None:
         progress = max(update.progress, progress or 0)
-    # The answer to the submit names the id that can be asked about; an earlier callback may have borne the vendor's.
+    # The answer to the submit names the id that can be polled; an earlier callback may have named the vendor's.
     named = update.external_id if source is Source.SUBMIT and update.external_id else task.external_id
     return dataclasses.replace(
         task,
@@ -84,7 +84,7 @@ def _learn(task: Task, update: Update, source: Source) -> Task:
 
 
 def _move(task: Task, update: Update, *, now: datetime, source: Source) -> Task:
-    """Make an allowed move."""
+    """Return the task after an allowed move."""
     state = update.state
     assert state is not None  # noqa: S101 - for the type checker: the caller has looked
     moved = dataclasses.replace(
@@ -118,7 +118,7 @@ def _unconfirmed_since(task: Task, state: State, now: datetime, source: Source) 
 
 
 def _complete(task: Task, update: Update, *, now: datetime) -> Task | None:
-    """Let a task that the provider has ended gain what the first verdict lacked, and nothing else."""
+    """Add what the first report of the end lacked to a task that the provider has ended."""
     if update.state is not task.state:
         return None
     unsaid = task.failure is None or task.failure == Failure("unknown")
@@ -135,16 +135,16 @@ def _complete(task: Task, update: Update, *, now: datetime) -> Task | None:
 
 
 def merge_results(known: tuple[Result, ...], told: tuple[Result, ...]) -> tuple[Result, ...]:
-    """Let what is told replace what is known of the same thing, and lose nothing: later snapshots may lack a field."""
+    """Return the known results, replaced where the reported ones are about the same output. Later reports may lack one."""
     if not told or not known:
         return told or known
-    replaced = set(_places(told))
-    kept = [result for place, result in zip(_places(known), known, strict=True) if place not in replaced]
+    replaced = set(_keys(told))
+    kept = [result for place, result in zip(_keys(known), known, strict=True) if place not in replaced]
     return told + tuple(kept)
 
 
-def _places(results: tuple[Result, ...]) -> list[tuple[object, ...]]:
-    """Name the place of each result: what it is of, its kind and role, and its number among those."""
+def _keys(results: tuple[Result, ...]) -> list[tuple[object, ...]]:
+    """Return a key for each result: its item, kind and role, and its number among those."""
     counted: Counter[tuple[object, ...]] = Counter()
     places: list[tuple[object, ...]] = []
     for result in results:
@@ -155,6 +155,6 @@ def _places(results: tuple[Result, ...]) -> list[tuple[object, ...]]:
 
 
 def _final(results: tuple[Result, ...]) -> tuple[Result, ...]:
-    """Leave previews out once there is something better."""
+    """Return the results without previews, once there are others."""
     finals = tuple(result for result in results if result.role != "preview")
     return finals if any(result.role == "result" for result in finals) else results

@@ -149,7 +149,7 @@ async def _plan_and_write(connection: AsyncConnection, context: Context, planned
         if handover is not None and applied.decision == "applied"
     ]
     # A waiting task is woken when a slot is released; only a rate limit needs a timer.
-    waits = [rate.wait(admission.now) for name, rate in admission.rates.items() if name in waited_for]
+    waits = [rate.wait(admission.now) for name, rate in admission.limits.items() if name in waited_for]
     planned.again_in = min((wait for wait in waits if wait > 0), default=None)
 
 

@@ -46,7 +46,8 @@ class Admission:
     """Occupied slots by upstream and client."""
     free: dict[str, int]
     """Free slots by upstream."""
-    rates: dict[str, Rate]
+    limits: dict[str, Rate]
+    """Rate limits by upstream."""
     shared: frozenset[str] = frozenset()
     """Upstreams that are locked, since clients compete for their slots."""
     backlogged: set[WaitingFor] = dataclasses.field(default_factory=set)
@@ -62,9 +63,9 @@ class Admission:
         :param waited_for: what the task waited for before its turn came
         """
         circuit = self._circuit(upstream, dialect)
-        if circuit.standing(self.now) in {"open", "probing"} or self.is_probe(upstream, dialect):
+        if circuit.status_at(self.now) in {"open", "probing"} or self.is_probe(upstream, dialect):
             return _recovering(circuit)
-        name, rate = upstream.name, self.rates.get(upstream.name)
+        name, rate = upstream.name, self.limits.get(upstream.name)
         slot = WaitingFor(name)
         if rate is not None and rate.free(self.now) < 1:
             reason = f"{name} is given {rate.per_second:g} submits per second"
@@ -83,9 +84,9 @@ class Admission:
         slots[client] = slots.get(client, 0) + 1
         if upstream.name in self.shared:
             self.admitted.add((upstream.name, client))
-        if upstream.name in self.rates:
-            self.rates[upstream.name] = self.rates[upstream.name].taken(self.now)
-        if self._circuit(upstream, dialect).standing(self.now) == "half_open":
+        if upstream.name in self.limits:
+            self.limits[upstream.name] = self.limits[upstream.name].taken(self.now)
+        if self._circuit(upstream, dialect).status_at(self.now) == "half_open":
             self.probes.add((upstream.name, dialect.facts.key))
 
     def lose_probe(self, upstream: Upstream, dialect: Dialect, *, client: str) -> None:
@@ -106,12 +107,12 @@ class Admission:
     def room_for(self, waits_for: WaitingFor, *, most: int) -> int:
         """Return how many of the tasks that wait for the same may go on."""
         if waits_for.dialect is None:
-            rate = self.rates.get(waits_for.upstream)
+            rate = self.limits.get(waits_for.upstream)
             free = min(self.free[waits_for.upstream], most if rate is None else rate.free(self.now))
             return max(min(free, most), 0)
         circuit = self.circuits.get((waits_for.upstream, waits_for.dialect))
-        standing = "closed" if circuit is None else circuit.standing(self.now)
-        return {"closed": most, "half_open": 1}.get(standing, 0)
+        status = "closed" if circuit is None else circuit.status_at(self.now)
+        return {"closed": most, "half_open": 1}.get(status, 0)
 
     def _circuit(self, upstream: Upstream, dialect: Dialect) -> Circuit:
         known = self.circuits.get((upstream.name, dialect.facts.key))
@@ -141,16 +142,16 @@ async def read_admission(context: Context, connection: AsyncConnection, waited_f
     kept = await upstream_store.lock(connection, {each.name for each in limited} | awaited)
     served = await waiting_store.served_by_client(connection, set(kept))
     free = {name: upstream.slots.free for name, upstream in context.upstreams.items()}
-    rates: dict[str, Rate] = {}
+    limits: dict[str, Rate] = {}
     for upstream in limited:
         if upstream.settings.open_tasks is not None:
             left = upstream.settings.open_tasks - sum(served[upstream.name].values())
             free[upstream.name] = min(free[upstream.name], left)
         if upstream.settings.submits_per_second is not None:
-            rates[upstream.name] = Rate(upstream.settings.submits_per_second, kept[upstream.name].submit_slot_at)
+            limits[upstream.name] = Rate(upstream.settings.submits_per_second, kept[upstream.name].submit_slot_at)
     circuits = await circuit_store.all_known(connection)
     return Admission(
-        now=context.now(), circuits=circuits, served=served, free=free, rates=rates, shared=frozenset(kept)
+        now=context.now(), circuits=circuits, served=served, free=free, limits=limits, shared=frozenset(kept)
     )
 
 
@@ -185,7 +186,7 @@ async def claim_next(
 async def save(connection: AsyncConnection, admission: Admission) -> None:
     """Write what was taken of the submissions per second, and which clients were served."""
     await waiting_store.record_served(connection, admission.admitted, at=admission.now)
-    for name, rate in admission.rates.items():
+    for name, rate in admission.limits.items():
         if rate.slot_at is not None:
             await upstream_store.move_submit_slot(connection, name, rate.slot_at)
 

@@ -34,24 +34,24 @@ async def take(context: Context, wanted: Mapping[str, int]) -> dict[str, tuple[i
     :param wanted: how many requests there are, by upstream
     :returns: how many of them fit now, and the seconds between those that do not, by upstream with a limit
     """
-    rates = {
+    limits = {
         name: each.settings.polls_per_second
         for name, each in context.upstreams.items()
         if each.settings.polls_per_second is not None and wanted.get(name)
     }
-    if not rates:
+    if not limits:
         return {}
-    fits = await context.writers.journeys.run(_take_slots, context.now(), rates, wanted)
-    return {name: (fits[name], 1 / rate) for name, rate in rates.items()}
+    fits = await context.writers.journeys.run(_take_slots, context.now(), limits, wanted)
+    return {name: (fits[name], 1 / rate) for name, rate in limits.items()}
 
 
 async def _take_slots(
-    connection: AsyncConnection, now: dt.datetime, rates: Mapping[str, float], wanted: Mapping[str, int]
+    connection: AsyncConnection, now: dt.datetime, limits: Mapping[str, float], wanted: Mapping[str, int]
 ) -> dict[str, int]:
     """Reserve polls of upstreams within their rates, and return how many each upstream gets now."""
     taken: dict[str, int] = {}
-    for name, known in (await upstream_store.lock(connection, rates)).items():
-        rate = Rate(rates[name], known.poll_slot_at)
+    for name, known in (await upstream_store.lock(connection, limits)).items():
+        rate = Rate(limits[name], known.poll_slot_at)
         taken[name] = min(rate.free(now), wanted[name])
         slot_at = rate.taken(now, taken[name]).slot_at
         if slot_at is not None:

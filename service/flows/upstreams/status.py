@@ -71,5 +71,5 @@ async def queue_position(context: Context, task: Task) -> int | None:
         }
     mine = oldest[task.client] or task.id
     older = {other for other in tied if (first := oldest[other]) is not None and first < mine}
-    ahead = position(served[upstream], lengths, client=task.client, before=before, served_at=served_at, older=older)
-    return 1 + ahead
+    before_it = position(served[upstream], lengths, client=task.client, before=before, served_at=served_at, older=older)
+    return 1 + before_it

@@ -22,7 +22,7 @@ from starlette.routing import Route
 from service.app import application, opened
 from service.domain.task import Source, State, Task
 from service.domain.validation import Invalid
-from service.flows.statistics import learn
+from service.flows.statistics import update_statistics
 from service.flows.submission.accept import accept
 from service.sandbox import Faults, InProcessTransport, Sandbox, running
 from service.settings.load import load
@@ -68,7 +68,7 @@ async def give(world: World, task: Task, **given: Any) -> httpx.Response:
     return await world.client.post(f"/v1/tasks/{task.id}/input", json=given)
 
 
-def asked(world: World) -> int:
+def polls_of(world: World) -> int:
     """Count the questions about tasks."""
     return world.sandbox.ledger.requests[LIST] + world.sandbox.ledger.requests[FETCH]
 
@@ -220,7 +220,7 @@ async def test_every_operation_comes_home(
 async def test_what_is_answered_at_once_is_done_at_once(world: World) -> None:
     """There is no job to ask about, and no callback to wait for."""
     grid = await over(world, await imagine(world))
-    before = asked(world)
+    before = polls_of(world)
     upload = await submit(world, "upload", {"images": [DATA, DATA]})
     seed = await submit(world, "image_seed", {}, parent_id=str(grid.id))
     await world.work()
@@ -230,7 +230,7 @@ async def test_what_is_answered_at_once_is_done_at_once(world: World) -> None:
     assert [result.kind for result in (await world.task(upload)).results] == ["image", "image"]
     [seeded] = (await world.task(seed)).results
     assert (seeded.text or "").isdigit()
-    assert asked(world) == before
+    assert polls_of(world) == before
     with pytest.raises(Invalid, match="leaves no job at Midjourney that could be continued"):
         await act(world, await world.task(upload), "U1")
 
@@ -428,7 +428,7 @@ async def test_a_hidden_window_is_found_by_the_first_look(world: World) -> None:
     assert (await world.task(task)).state is State.SUBMITTED
     await world.pass_time(7)
     assert (await world.task(task)).state is State.AWAITING_INPUT
-    assert asked(world) == 1
+    assert polls_of(world) == 1
     assert (await give(world, task, prompt="a dove")).status_code == 200
     assert (await over(world, task)).state is State.SUCCEEDED
 
@@ -437,20 +437,20 @@ async def test_a_copy_that_is_late_does_not_ask_for_the_answer_again(world: Worl
     task = await over(world, await imagine(world, "[hidemodal][lag=15][drop] a dove"))
     assert task.state is State.AWAITING_INPUT
     assert (await give(world, task, prompt="a dove")).status_code == 200
-    states, before = [], asked(world)
+    states, before = [], polls_of(world)
     for second in range(40):
         await world.pass_time(1)
         states.append((await world.task(task)).state)
-        assert asked(world) > before or second < 14, "asked while the copy still shows the window"
+        assert polls_of(world) > before or second < 14, "asked while the copy still shows the window"
     assert State.AWAITING_INPUT not in states
     assert states[-1] is State.SUCCEEDED
 
 
 async def test_a_task_that_waits_for_somebody_is_asked_about_rarely(world: World) -> None:
     task = await over(world, await imagine(world, "[modal] a dove"), 30)
-    before = asked(world)
+    before = polls_of(world)
     await world.pass_time(1200, step=5)
-    assert asked(world) - before <= 10
+    assert polls_of(world) - before <= 10
     await world.pass_time(3600, step=60)
     task = await world.task(task)
     assert (task.state, task.failure and task.failure.code) == (State.EXPIRED, "provider_timeout")
@@ -582,7 +582,7 @@ async def test_five_hundred_tasks_without_a_callback_are_found_by_few_questions(
         for second in range(1, most + 60):
             await world.pass_time(1)
             if second % 30 == 0:  # as the worker does
-                await learn(world.context)
+                await update_statistics(world.context)
         ended = {job.id: job.life for job in world.sandbox.ledger.jobs}
         found = [await world.task(task) for task in tasks]
         assert {(task.state, task.outcome_source) for task in found} == {(State.SUCCEEDED, Source.POLL)}

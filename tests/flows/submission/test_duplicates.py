@@ -148,11 +148,11 @@ async def test_who_waits_for_a_place_is_not_looked_at_without_a_pause(database_u
             await three.world.submit("[stuck] a dove", **TASK_REQUEST)
         await three.world.work()
         three.world.clock.forward(10)
-        bell = three.world.context.signals.journeys["submit"]
-        bell.clear()
+        wake = three.world.context.signals.journeys["submit"]
+        wake.clear()
         assert await submission_run.run_due(three.world.context, TaskPool(1)) == 0
         await asyncio.sleep(0.05)
-        assert not bell.is_set()
+        assert not wake.is_set()
 
 
 @pytest.mark.parametrize("state", [State.SUBMITTING, State.UNCONFIRMED, State.QUEUED])

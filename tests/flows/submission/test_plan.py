@@ -114,22 +114,24 @@ def test_a_circuit_opens_with_the_fifth_failure_of_a_minute_and_not_before(momen
         circuit = circuit.failed(later(moment))
         counted = [each for each in counted if each > moment - WINDOW] + [moment]
         if len(counted) >= FAILURES:
-            assert circuit.standing(later(moment)) == "open"
+            assert circuit.status_at(later(moment)) == "open"
             assert (circuit.opened_at, circuit.open_until) == (later(moment), later(moment + OPEN_FOR))
             return
-        assert circuit.standing(later(moment)) == "closed"
+        assert circuit.status_at(later(moment)) == "closed"
 
 
 @given(st.floats(0, OPEN_FOR - 0.001), st.floats(0, 1000))
 def test_it_is_open_for_half_a_minute_and_then_one_may_try(within: float, after: float) -> None:
     circuit = failing(0, 0, 0, 0, 0)
-    assert circuit.standing(later(within)) == "open"
+    assert circuit.status_at(later(within)) == "open"
     assert circuit.failed(later(within)) == circuit, "what was sent before it opened says nothing new"
     tried = later(OPEN_FOR + after)
-    assert circuit.standing(tried) == "half_open"
+    assert circuit.status_at(tried) == "half_open"
     probing = dataclasses.replace(circuit, probe_until=tried + dt.timedelta(seconds=60))
-    assert probing.standing(tried) == "probing"
-    assert probing.standing(tried + dt.timedelta(seconds=60)) == "half_open", "whoever tried is not waited for for ever"
+    assert probing.status_at(tried) == "probing"
+    assert probing.status_at(tried + dt.timedelta(seconds=60)) == "half_open", (
+        "whoever tried is not waited for for ever"
+    )
 
 
 @given(after=st.floats(OPEN_FOR, 1000), claimed=st.booleans())
@@ -137,17 +139,17 @@ def test_what_the_probe_meets_decides(after: float, *, claimed: bool) -> None:
     circuit = failing(0, 0, 0, 0, 0)
     probing = dataclasses.replace(circuit, probe_until=later(after + 60) if claimed else None)
     again = probing.failed(later(after))
-    assert again.standing(later(after)) == "open"
+    assert again.status_at(later(after)) == "open"
     assert (again.opened_at, again.open_until, again.probe_until) == (NOW, later(after + OPEN_FOR), None)
     assert probing.answered() == CLOSED
 
 
-# ── rates ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── rate limits ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-rates = st.sampled_from([0.1, 0.5, 1.0, 1.5, 2.0, 3.0, 7.0, 10.0, 100.0])
+rate_limits = st.sampled_from([0.1, 0.5, 1.0, 1.5, 2.0, 3.0, 7.0, 10.0, 100.0])
 
 
-@given(rates, st.lists(st.tuples(st.integers(0, 3_000_000), st.integers(0, 300)), max_size=40))
+@given(rate_limits, st.lists(st.tuples(st.integers(0, 3_000_000), st.integers(0, 300)), max_size=40))
 def test_no_window_holds_more_than_its_time_allows_and_one_second_in_advance(
     per_second: float, requests: list[tuple[int, int]]
 ) -> None:
@@ -165,7 +167,7 @@ def test_no_window_holds_more_than_its_time_allows_and_one_second_in_advance(
         assert sum(count for _, count in taken[start : end + 1]) <= per_second * seconds + burst + 1e-3
 
 
-@given(rates, st.integers(1, 20), st.floats(0, 5))
+@given(rate_limits, st.integers(1, 20), st.floats(0, 5))
 def test_whoever_waits_as_long_as_it_says_finds_that_one_fits(per_second: float, takes: int, after: float) -> None:
     rate, now = Rate(per_second), later(after)
     for _ in range(takes):

@@ -89,7 +89,7 @@ async def test_five_failures_open_a_circuit_once_one_process_may_try_and_an_answ
         assert await circuit_store.record_failures(connection, [(*KEY, NOW)] * 4) == [False, True, False, False]
         await circuit_store.close(connection, [("cometapi", KEY[1])])
         circuit = (await circuit_store.all_known(connection))[KEY]
-        assert (circuit.standing(NOW), circuit.opened_at, circuit.open_until) == ("open", NOW, until)
+        assert (circuit.status_at(NOW), circuit.opened_at, circuit.open_until) == ("open", NOW, until)
         assert not await circuit_store.claim_probe(connection, circuit, now=NOW, until=later(90))
         assert await circuit_store.claim_probe(connection, circuit, now=until, until=later(90))
         assert not await circuit_store.claim_probe(connection, circuit, now=later(89), until=later(150))
@@ -233,7 +233,7 @@ async def test_an_open_circuit_lets_nobody_pass_and_then_one(
 
 def test_a_place_that_a_lost_probe_had_taken_is_free_again() -> None:
     circuit = Circuit(upstream=ELK, dialect=KEY[1], opened_at=NOW, open_until=NOW)
-    admission = Admission(now=NOW, circuits={KEY: circuit}, served={}, free={ELK: 1}, rates={})
+    admission = Admission(now=NOW, circuits={KEY: circuit}, served={}, free={ELK: 1}, limits={})
 
     class Elk:
         name = ELK
@@ -244,7 +244,7 @@ def test_a_place_that_a_lost_probe_had_taken_is_free_again() -> None:
     assert admission.free == {ELK: 0}
     admission.lose_probe(Elk(), dialect, client="ada")  # type: ignore[arg-type]
     assert (admission.free, admission.served) == ({ELK: 1}, {ELK: {"ada": 0}})
-    assert admission.circuits[KEY].standing(NOW) == "probing"
+    assert admission.circuits[KEY].status_at(NOW) == "probing"
 
 
 # ── journeys ───────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -49,7 +49,7 @@ async def shown(world: World) -> dict[str, Any]:
     return {each["name"]: each["credit"] for each in listed}
 
 
-def told(credit_: dict[str, Any]) -> tuple[Any, ...]:
+def credit_of(credit_: dict[str, Any]) -> tuple[Any, ...]:
     return credit_["left"], credit_["unit"], credit_["low"], credit_["error"]
 
 
@@ -57,7 +57,7 @@ async def test_every_kind_of_upstream_tells_what_is_left(database_url: str) -> N
     async with world_with(database_url, **GATEWAY, **OTHERS) as world:
         assert set((await shown(world)).values()) == {None}
         assert await credit.ask_due(world.context) == 3
-        left = {name: told(each) for name, each in (await shown(world)).items()}
+        left = {name: credit_of(each) for name, each in (await shown(world)).items()}
         assert left == {
             "elkapi": (500.0, "USD", False, None),
             "runwayml": (100_000.0, "credits", False, None),
@@ -67,7 +67,7 @@ async def test_every_kind_of_upstream_tells_what_is_left(database_url: str) -> N
         await world.work()
         world.clock.forward(credit.EVERY)
         await credit.ask_due(world.context)
-        assert told((await shown(world))["runwayml"])[0] == 99_975.0
+        assert credit_of((await shown(world))["runwayml"])[0] == 99_975.0
 
 
 async def test_without_a_key_for_it_a_gateway_is_not_asked(database_url: str) -> None:
@@ -80,7 +80,7 @@ async def test_without_a_key_for_it_a_gateway_is_not_asked(database_url: str) ->
 async def test_billing_routes_are_asked_where_the_settings_say_so(database_url: str) -> None:
     async with world_with(database_url, DOVECOTE_UPSTREAMS__ELKAPI__BILLING="true") as world:
         await credit.ask_due(world.context)
-        assert told((await shown(world))["elkapi"]) == (500.0, "USD", False, None)
+        assert credit_of((await shown(world))["elkapi"]) == (500.0, "USD", False, None)
 
 
 async def test_the_key_for_balances_goes_to_that_host_and_the_api_key_does_not(database_url: str) -> None:
@@ -114,7 +114,7 @@ async def test_it_warns_once_each_time_it_falls_below(database_url: str, caplog:
                 await world.work()
             await credit.ask_due(world.context)
             world.clock.forward(credit.EVERY)
-            low = told((await shown(world))["runwayml"])[2]
+            low = credit_of((await shown(world))["runwayml"])[2]
             seen.append((low, sum("left on the account" in line for line in caplog.messages)))
         assert seen == [(False, 0), (True, 1), (True, 1)]
         world.sandbox.ledger.clear()
@@ -135,14 +135,14 @@ async def test_what_was_known_stays_while_nobody_answers(database_url: str, capl
         for _ in range(2):
             world.clock.forward(credit.EVERY)
             await credit.ask_due(world.context)
-        left, unit, _, error = told((await shown(world))["elkapi"])
+        left, unit, _, error = credit_of((await shown(world))["elkapi"])
         assert (left, unit) == (500.0, "USD")
         assert "no connection to query.test" in error
         assert sum("does not say what is left" in line for line in caplog.messages) == 1
         world.edge.down.clear()
         world.clock.forward(credit.EVERY)
         await credit.ask_due(world.context)
-        assert told((await shown(world))["elkapi"])[3] is None
+        assert credit_of((await shown(world))["elkapi"])[3] is None
 
 
 async def test_the_worker_asks_when_it_starts_and_waits_for_nobody(database_url: str) -> None:
