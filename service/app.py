@@ -14,6 +14,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from service.clock import Clock, ClockGuard
 from service.domain.callback_token import Tokens
 from service.flows.context import Context, log, upstreams_of
 from service.flows.signals_catchup import catching_up
@@ -36,7 +37,7 @@ from service.web.problems import HANDLERS
 from service.web.request_body import BodyBudget
 from service.web.security_headers import SecurityHeaders
 from service.web.sse import Streams
-from service.worker import working
+from service.worker import Worker, working
 
 Role = Literal["all", "web", "worker"]
 
@@ -64,8 +65,10 @@ async def opened(settings: Settings) -> AsyncIterator[Context]:
         try:
             await _prepare(database)
             async with writers.running():
+                clock = Clock()
                 context = Context(
                     settings=settings,
+                    clock=clock,
                     database=database,
                     writers=writers,
                     http=http,
@@ -74,7 +77,9 @@ async def opened(settings: Settings) -> AsyncIterator[Context]:
                     upstreams=upstreams_of(settings),
                     mark=Mark(database.url.database or "") if database.sqlite else None,
                 )
-                async with listening(context), catching_up(context):
+                guard = ClockGuard(clock, database, context.signals)
+                await guard.start()
+                async with listening(context), catching_up(context), guard.running():
                     yield context
         finally:
             await http.close()
@@ -109,7 +114,7 @@ def _now() -> dt.datetime:
 
 
 @contextlib.asynccontextmanager
-async def at_work(context: Context) -> AsyncIterator[None]:
+async def at_work(context: Context) -> AsyncIterator[Worker]:
     """Run the worker, after ending the leases of a dead process."""
     if context.database.sqlite:
         async with context.database.writing() as connection:
@@ -117,12 +122,12 @@ async def at_work(context: Context) -> AsyncIterator[None]:
     await settle_if_restored(context)
     async with context.database.writing() as connection:
         await queue.release_unknown_waits(connection, [each.key for each in context.waits], now=context.now())
-    async with working(context):
+    async with working(context) as worker:
         # Objects that are alive now stay: collections skip them, which avoids long pauses.
         gc.collect()
         gc.freeze()
         gc.set_threshold(50_000, 20, 20)
-        yield
+        yield worker
 
 
 def application(context: Context, role: Role = "all") -> ASGIApp:

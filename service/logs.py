@@ -27,7 +27,6 @@ MAX_VALUE = 500
 request_id: contextvars.ContextVar[str | None] = contextvars.ContextVar("request_id", default=None)
 """The id of the request that is being served. It becomes the field ``request`` of every line."""
 
-_OURS = ("dovecote", "uvicorn")
 _SPECIFIER = re.compile(
     r"(?:(?<=\s)|^)(?P<name>[a-z][a-z0-9_]*)=(?P<field>%[-#0 +]*\d*(?:\.\d+)?[sdrfgx])|%[-#0 +]*\d*(?:\.\d+)?[sdrfgx]|%%"
 )
@@ -35,7 +34,7 @@ _PLAIN = re.compile(r"[^\s\"=\\]+")
 
 
 def log_to_standard_error(level: str, form: Form = "text", *, stream: TextIO | None = None) -> logging.Handler:
-    """Write the log of Dovecote and its web server at a level, and of everything else warnings only.
+    """Write the log of Dovecote at a level, and of everything else warnings only.
 
     Libraries log what passes through them: URLs with tokens, statements, rows. None is let in by name.
 
@@ -45,8 +44,7 @@ def log_to_standard_error(level: str, form: Form = "text", *, stream: TextIO | N
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
-    for name in _OURS:
-        logging.getLogger(name).setLevel(level.upper())
+    logging.getLogger("dovecote").setLevel(level.upper())
     return handler
 
 

@@ -1,98 +1,195 @@
-"""The clocks: APScheduler ticks, signals ring in between, and the journeys do the work."""
+"""The worker: APScheduler ticks, signals wake in between, and each journey works off its queue in rounds.
+
+A stop never cancels a round. It starts no new ones, waits for those that run and for what they started, and settles
+what does not end in time as what it is by then.
+"""
 
 import asyncio
 import contextlib
 import datetime as dt
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Final
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.interval import IntervalTrigger
 
+from service.clock import JUMP
 from service.flows import callbacks, polling
 from service.flows.concurrency import TaskPool
 from service.flows.context import Context, log
-from service.flows.signals import Journey
 from service.flows.statistics import update_statistics
 from service.flows.submission import duplicates
 from service.flows.submission import run as submission_run
 from service.flows.upstreams import credit
 from service.flows.webhooks import dispatch
+from service.http.client import CONNECT_TIMEOUT, WRITE_TIMEOUT
 from service.store.database import StoreUnavailable
 
-TICK = 1.0
-"""Seconds between looks at a queue when no bell rings."""
-LEARN_EVERY = 30.0
-DRAIN = 25.0
-"""Seconds that conversations under way get to end when the process is stopped."""
+TICK: Final = 1.0
+"""Seconds between two rounds of a journey that no signal wakes."""
+LEARN_EVERY: Final = 30.0
+DRAIN_MARGIN: Final = 15.0
+
+Round = Callable[[], Awaitable[int]]
+"""Does what is due, and returns how much it was."""
+
+_UNLIMITED = {"max_instances": 1, "coalesce": True, "misfire_grace_time": None}
+
+
+class Worker:
+    """Runs the journeys of a process."""
+
+    def __init__(self, context: Context) -> None:
+        """Prepare the journeys; :meth:`start` begins to work."""
+        signals = context.signals.journeys
+        self._context = context
+        self._stopping = asyncio.Event()
+        self._scheduler = AsyncIOScheduler(timezone=dt.UTC)
+        submits = TaskPool(submission_run.MAX_CONCURRENT, when_free=signals["submit"].set)
+        polls = TaskPool(polling.MAX_CONCURRENT, when_free=signals["poll"].set)
+        messages = TaskPool(dispatch.MAX_CONCURRENT, when_free=signals["webhooks"].set)
+        duplicate_jobs = TaskPool(duplicates.MAX_CONCURRENT, when_free=signals["duplicates"].set)
+        self._pools = (submits, polls, messages, duplicate_jobs)
+        self._journeys: tuple[_Journey, ...] = (
+            _Journey("submit", signals["submit"], lambda: submission_run.run_due(context, submits), TICK),
+            _Journey("poll", signals["poll"], lambda: polling.run_due(context, polls), TICK),
+            _Journey("callbacks", signals["callbacks"], lambda: callbacks.run_due(context), TICK),
+            _Journey("webhooks", signals["webhooks"], lambda: dispatch.run_due(context, messages), TICK),
+            _Journey("duplicates", signals["duplicates"], lambda: duplicates.run_due(context, duplicate_jobs), TICK),
+            _Journey("learn", asyncio.Event(), lambda: _once(update_statistics(context)), LEARN_EVERY),
+            _Journey("credit", asyncio.Event(), self._credit_round(), credit.EVERY),
+        )
+        self._running: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Read the statistics once, then let the clock tick and the journeys run."""
+        await _attempt("learn", update_statistics(self._context))
+        for journey in self._journeys:
+            trigger = IntervalTrigger(seconds=journey.every, timezone=dt.UTC)
+            self._scheduler.add_job(journey.tick, trigger, id=journey.name, **_UNLIMITED)
+        self._scheduler.start()
+        self._running = [asyncio.create_task(each.run(self._stopping), name=each.name) for each in self._journeys]
+        self._running.append(asyncio.create_task(self._watch_clock(), name="scheduler guard"))
+        next(each for each in self._journeys if each.name == "credit").wake.set()
+
+    def stop(self) -> None:
+        """Start no more rounds."""
+        if self._stopping.is_set():
+            return
+        self._stopping.set()
+        if self._scheduler.running:
+            self._scheduler.pause()
+        for journey in self._journeys:
+            journey.wake.set()
+
+    async def finish(self, within: float) -> None:
+        """Wait until all rounds and all that they started have ended; cancel what has not ended in time.
+
+        :param within: seconds
+        """
+        self.stop()
+        loop = asyncio.get_running_loop()
+        end = loop.time() + within
+        late = [each for each in self._running if not each.done()]
+        if late:
+            _, pending = await asyncio.wait(late, timeout=within)
+            for task in pending:
+                log.warning("round cancelled at the end of the drain journey=%s", task.get_name())
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+        left = max(end - loop.time(), 0.0)
+        cancelled = await asyncio.gather(*(each.finish(within=left) for each in self._pools))
+        if sum(cancelled):
+            log.warning("work cancelled at the end of the drain count=%d", sum(cancelled))
+        if self._scheduler.running:
+            self._scheduler.shutdown(wait=False)
+
+    def plan_again(self) -> None:
+        """Make every job of the scheduler due now: it plans by a clock that has jumped."""
+        if not self._stopping.is_set() and self._scheduler.running:
+            now = dt.datetime.now(dt.UTC)
+            for job in self._scheduler.get_jobs():
+                job.modify(next_run_time=now)
+
+    async def _watch_clock(self) -> None:
+        """Plan every job again after this machine's clock has jumped. It waits by the monotonic clock."""
+        loop = asyncio.get_running_loop()
+        offset = time.time() - loop.time()
+        while not await _is_set_within(self._stopping, TICK):
+            before, offset = offset, time.time() - loop.time()
+            if abs(offset - before) > JUMP:
+                self.plan_again()
+
+    def _credit_round(self) -> Round:
+        """Ask for the credit of accounts; the first time also where another process has asked recently."""
+        after = iter([credit.AT_START])
+        return lambda: _once(credit.ask_due(self._context, after=next(after, credit.DUE)))
+
+
+class _Journey:
+    """One journey: the event that wakes it, and its rounds."""
+
+    def __init__(self, name: str, wake: asyncio.Event, work: Round, every: float) -> None:
+        self.name = name
+        self.wake = wake
+        self.every = every
+        self._work = work
+
+    async def tick(self) -> None:
+        """Wake the journey. A coroutine, so that the scheduler runs it in the event loop and not in a thread."""
+        self.wake.set()
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Do rounds when woken, one after the other, until the worker stops."""
+        while not stopping.is_set():
+            await self.wake.wait()
+            self.wake.clear()
+            while not stopping.is_set() and await _attempt(self.name, self._work()):
+                pass
 
 
 @contextlib.asynccontextmanager
-async def working(context: Context) -> AsyncIterator[None]:
-    """Run all journeys in the background for the length of a ``with``."""
-    submits, polls, messages, chases = (
-        TaskPool(most, when_free=context.signals.journeys[journey].set) for journey, most in _BOUNDS.items()
-    )
-    rounds: dict[Journey, Callable[[], Awaitable[int]]] = {
-        "submit": lambda: submission_run.run_due(context, submits),
-        "poll": lambda: polling.run_due(context, polls),
-        "callbacks": lambda: callbacks.run_due(context),
-        "webhooks": lambda: dispatch.run_due(context, messages),
-        "duplicates": lambda: duplicates.run_due(context, chases),
-    }
-    scheduler = AsyncIOScheduler(timezone=dt.UTC)
-    for journey, bell in context.signals.journeys.items():
-        scheduler.add_job(bell.set, IntervalTrigger(seconds=TICK, timezone=dt.UTC), id=journey, **_TICKING)
-    scheduler.add_job(
-        update_statistics, IntervalTrigger(seconds=LEARN_EVERY, timezone=dt.UTC), args=[context], id="learn", **_TICKING
-    )
-    scheduler.add_job(_look_at_credit, args=[context, credit.AT_START], id="credit at start", misfire_grace_time=None)
-    scheduler.add_job(
-        _look_at_credit, IntervalTrigger(seconds=credit.EVERY, timezone=dt.UTC), args=[context], id="credit", **_TICKING
-    )
-    pumps = [asyncio.create_task(_pump(context, journey, work), name=journey) for journey, work in rounds.items()]
-    await _quietly("learn", update_statistics(context))
-    scheduler.start()
+async def working(context: Context) -> AsyncIterator[Worker]:
+    """Run a worker for the length of a ``with``, and end it in order."""
+    worker = Worker(context)
+    await worker.start()
     try:
-        yield
+        yield worker
     finally:
-        scheduler.shutdown(wait=False)
-        for pump in pumps:
-            pump.cancel()
-        await asyncio.gather(*pumps, return_exceptions=True)
-        # Purchases first: an answer that is not waited for leaves a task unconfirmed.
-        await asyncio.gather(*(each.finish(within=DRAIN) for each in (submits, polls, messages, chases)))
+        await worker.finish(within=drain_timeout(context))
 
 
-_BOUNDS: dict[Journey, int] = {
-    "submit": submission_run.MAX_CONCURRENT,
-    "poll": polling.MAX_CONCURRENT,
-    "webhooks": dispatch.MAX_CONCURRENT,
-    "duplicates": duplicates.MAX_CONCURRENT,
-}
-_TICKING = {"max_instances": 1, "coalesce": True, "misfire_grace_time": None}
+def drain_timeout(context: Context) -> float:
+    """Return the seconds that work in flight gets at a stop: the setting, else as long as a submit may take."""
+    if context.settings.shutdown_timeout is not None:
+        return context.settings.shutdown_timeout
+    dialects = [dialect for upstream in context.upstreams.values() for dialect in upstream.dialects]
+    longest = max((each.facts.read_timeout(name) for each in dialects for name in each.facts.operations), default=0.0)
+    return CONNECT_TIMEOUT + WRITE_TIMEOUT + longest + DRAIN_MARGIN
 
 
-async def _look_at_credit(context: Context, after: float = credit.DUE) -> None:
-    """Ask what is left on the accounts. Nothing waits for it."""
-    await _quietly("credit", credit.ask_due(context, after=after))
-
-
-async def _pump(context: Context, journey: Journey, work: Callable[[], Awaitable[int]]) -> None:
-    """Work off a queue whenever its bell rings."""
-    bell = context.signals.journeys[journey]
-    while True:
-        await bell.wait()
-        bell.clear()
-        while await _quietly(journey, work()):
-            pass
-
-
-async def _quietly(what: str, work: Awaitable[int]) -> int:
-    """Do one round; what goes wrong is logged, and the next tick tries again."""
+async def _attempt(journey: str, work: Awaitable[int]) -> int:
+    """Do one round. A failure is logged, and the next tick tries again."""
     try:
         return await work
     except StoreUnavailable as error:
-        log.warning("%s: %s; will look again", what, error)
-    except Exception:  # noqa: BLE001 - a clock never stops
-        log.exception("%s: a round broke off; will look again", what)
+        log.warning("round failed; it is tried again journey=%s error=%s", journey, error)
+    except Exception:  # noqa: BLE001 - the loop goes on, whatever a round meets
+        log.exception("round failed; it is tried again journey=%s", journey)
     return 0
+
+
+async def _once(work: Awaitable[int]) -> int:
+    """Do work that leaves nothing behind for another round at once."""
+    await work
+    return 0
+
+
+async def _is_set_within(event: asyncio.Event, seconds: float) -> bool:
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return False
+    return True

@@ -72,17 +72,17 @@ def rows(name):
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
-def test_what_is_made_from_the_code_is_up_to_date(path):
+def test_generated_sections_are_current(path):
     text = path.read_text(encoding="utf-8")
     assert rewritten(text) == text, "stale: run .venv/bin/python -m service.cli.reference docs/*.md"
 
 
-def test_everything_that_is_made_from_the_code_stands_somewhere():
+def test_every_generated_section_is_used():
     made = re.findall("<!-- made: (.*) -->", "".join(path.read_text(encoding="utf-8") for path in PAGES))
     assert sorted(made) == sorted(SECTIONS)
 
 
-def test_a_page_is_written_anew_in_place(tmp_path):
+def test_page_is_rewritten_in_place(tmp_path):
     path = tmp_path / "page.md"
     path.write_text("before\n<!-- made: failures -->stale<!-- end -->\nafter\n", encoding="utf-8")
     main([str(path)])
@@ -110,7 +110,7 @@ def default_of(field):
         ),
     ],
 )
-def test_a_setting_is_documented_with_its_variable_and_default(name, field, variable):
+def test_setting_is_documented(name, field, variable):
     _, environment, default, meaning = rows("configuration")[name]
     elsewhere = {"upstreams": "see below", "routes": f"`{variable}__RUNWAY`, …"}
     elsewhere["on_uncertain_by_client"] = f"`{variable}__SHOP`, …"
@@ -120,14 +120,14 @@ def test_a_setting_is_documented_with_its_variable_and_default(name, field, vari
     assert default == f"`{stated}`" if stated is not None else "`" not in default
 
 
-def test_no_setting_is_documented_that_there_is_not():
+def test_documented_settings_exist():
     variables = re.findall(r"DOVECOTE_\w+", page("configuration"))
     known = {f"DOVECOTE_{name.upper()}" for name in Settings.model_fields} | OTHER_VARIABLES
     assert {name.partition("__")[0] for name in variables} <= known
     assert known <= {*(name.partition("__")[0] for name in variables), "DOVECOTE_UPSTREAMS"}
 
 
-def test_the_settings_file_of_the_page_is_one(tmp_path):
+def test_example_settings_file_loads(tmp_path):
     path = tmp_path / "dovecote.toml"
     path.write_text(example("configuration", "toml"), encoding="utf-8")
     settings = load({}, path)
@@ -137,7 +137,7 @@ def test_the_settings_file_of_the_page_is_one(tmp_path):
 # Access and security ---------------------------------------------------------------------------------------------
 
 
-def test_every_scope_and_limit_is_as_the_page_says():
+def test_scopes_and_limits_match_the_page():
     assert {f"{scope}" for scope in Scope} <= rows("access").keys()
     text = page("access")
     for limit in (
@@ -153,7 +153,7 @@ def test_every_scope_and_limit_is_as_the_page_says():
     assert f"w={rate_limit.WINDOW}" in text
 
 
-def test_what_the_threat_model_points_to_is_there():
+def test_threat_model_names_existing_tests():
     text = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
     named = set(re.findall(r"`(test_\w+)`", text))
     assert len(named) > 8
@@ -163,14 +163,14 @@ def test_what_the_threat_model_points_to_is_there():
 # Callbacks and errors --------------------------------------------------------------------------------------------
 
 
-def test_every_decision_on_a_callback_is_explained():
+def test_callback_decisions_are_documented():
     of_inbox = set(
         re.findall(r'decision="(\w+)"|"(parked)"', Path(callbacks_flow.__file__).read_text(encoding="utf-8"))
     )
     assert {*get_args(Decision), *(name for pair in of_inbox for name in pair if name)} <= rows("callbacks").keys()
 
 
-def test_what_is_stored_of_a_callback_is_said():
+def test_stored_callback_headers_are_documented():
     kept = " ".join(
         f"`{name}`" for name in (*callbacks_flow._KEPT_HEADERS, *(f"{name}*" for name in callbacks_flow._KEPT_PREFIXES))
     )
@@ -180,13 +180,13 @@ def test_what_is_stored_of_a_callback_is_said():
 
 
 @pytest.mark.parametrize("mode", get_args(UpstreamSettings.model_fields["callbacks"].annotation))
-def test_every_way_to_trust_a_callback_is_explained(mode):
+def test_callback_trust_levels_are_documented(mode):
     assert re.search(rf"^\| `{mode}`.* \|", page("callbacks"), re.MULTILINE)
     example_of_it = tomllib.loads(example("callbacks", "toml"))["upstreams"]["elkapi"]
     assert UpstreamSettings(key="upstream-key", **example_of_it).callbacks == "confirm"
 
 
-def test_the_polling_is_as_the_page_says():
+def test_poll_plans_match_the_page():
     assert PollPlan(first=0.5, growth=0.08, shortest=2, longest=60) == POLLING
     assert PollPlan(first=1, growth=0.15, shortest=5, longest=120) == EXPECTING
     assert "8 % of the task's age, 2 to 60 s apart" in " ".join(page("callbacks").split())
@@ -194,11 +194,11 @@ def test_the_polling_is_as_the_page_says():
 
 
 @pytest.mark.parametrize("outcome", [*OUTCOMES, "unreadable"])
-def test_every_class_of_error_says_what_may_be_done_next(outcome):
+def test_error_classes_are_documented(outcome):
     assert len(rows("upstream-errors")[outcome]) == 4
 
 
-def test_every_hook_of_a_dialect_is_in_the_glossary():
+def test_dialect_members_are_in_the_glossary():
     glossary = (ROOT / "service" / "providers" / "README.md").read_text(encoding="utf-8").partition("## Glossary")[2]
     first_cells = re.findall(r"^\| (`.*?) \|", glossary, re.MULTILINE)
     first_cells += re.findall(r"^\| `(?:Can|Takes)\w+` \| (`.*?) \|", glossary, re.MULTILINE)
@@ -213,7 +213,7 @@ def test_every_hook_of_a_dialect_is_in_the_glossary():
 # Webhooks --------------------------------------------------------------------------------------------------------
 
 
-def test_the_message_of_the_page_is_one():
+def test_example_message_has_the_fields_of_a_task():
     message, task = json.loads(example("webhooks", "json")), {}
     times = {"created_at": NOW, "updated_at": NOW, "deadline_at": NOW}
     task = Task(id=UUID(int=1), client="c", family="runway", operation="text_to_video", input={}, **times)
@@ -222,7 +222,7 @@ def test_the_message_of_the_page_is_one():
     assert message["sequence"] == message["data"]["sequence"]
 
 
-def test_every_message_is_explained_and_who_is_told():
+def test_message_types_are_documented():
     for kind in (*TYPES, TEST):
         _, _, who = rows("webhooks")[kind]
         assert ("endpoints" in who) == endpoint_wants((), kind) or kind == TEST
@@ -236,7 +236,7 @@ def test_fields_of_a_truncated_task_are_documented():
     assert f"more than {MAX_BRIEF // 1000} kB" in text
 
 
-def test_the_numbers_of_the_page_are_those_of_the_code():
+def test_numbers_of_the_webhook_page_match_the_code():
     said = " ".join(page("webhooks").split())
     assert f"At most {concurrency.EACH} messages are under way to one receiver" in said
     assert f"{concurrency.TROUBLED} while it does not answer in time" in said
@@ -244,13 +244,13 @@ def test_the_numbers_of_the_page_are_those_of_the_code():
     assert f"a pause of {UNWATCHED / 3600:g} hours" in said
     assert f"up to {endpoints.MAX_ENDPOINTS} endpoints" in said
     assert f"for {endpoints.OVERLAP / 3600:g} hours the one before signs" in said
-    assert f"up to {replay.MOST:,} at a time" in said
+    assert f"up to {replay.MAX_REPLAYED:,} at a time" in said
     assert f"the first {dispatch.MAX_ANSWER_KEPT // 1024} kB of the answer" in said
     assert RECEIVER_MAY_ASK == 3600
     assert "up to an hour" in said
 
 
-async def test_the_endpoint_of_the_page_can_be_registered(sqlite_url):
+async def test_example_endpoint_can_be_registered(sqlite_url):
     request = json.loads(re.search(r"-d '(.*?)'", example("webhooks", "sh", 4), re.DOTALL)[1])
     async with World.opened(sqlite_url) as world:
         answer = await world.client.post("/v1/endpoints", json=request)
@@ -262,7 +262,7 @@ async def test_the_endpoint_of_the_page_can_be_registered(sqlite_url):
     )
 
 
-async def test_the_request_of_the_page_is_accepted(sqlite_url):
+async def test_example_request_is_accepted(sqlite_url):
     request = json.loads(re.search(r"-d '(.*?)'", example("webhooks", "sh"), re.DOTALL)[1])
     async with World.opened(sqlite_url) as world:
         answer = await world.client.post("/v1/tasks", json=request)
@@ -274,7 +274,7 @@ def seconds(span):
     return float(number) * {"s": 1, "min": 60, "h": 3600}[unit]
 
 
-def test_the_schedule_of_the_page_is_the_schedule():
+def test_documented_schedule_matches_the_code():
     waits = re.search(r"^\| after \|(.*)\|$", page("webhooks"), re.MULTILINE)[1].split("|")
     assert tuple(seconds(wait.strip()) for wait in waits) == MESSAGE_SCHEDULE
     assert f"{dispatch.ATTEMPT_TIMEOUT:g} seconds" in page("webhooks")
@@ -362,7 +362,7 @@ READERS = pytest.mark.parametrize("read", [python_reads, node_reads, go_reads], 
 
 
 @READERS
-def test_a_message_is_read_by_the_code_of_the_page(tmp_path, read):
+def test_example_code_verifies_a_message(tmp_path, read):
     assert read(tmp_path, signed(), BODY) == json.loads(BODY)
     rotated = signed() | {"webhook-signature": f"v1,AAAA {signed()['webhook-signature']}"}
     assert read(tmp_path, rotated, BODY) == json.loads(BODY)
@@ -370,7 +370,7 @@ def test_a_message_is_read_by_the_code_of_the_page(tmp_path, read):
 
 @READERS
 @pytest.mark.parametrize("forgery", FORGERIES)
-def test_a_forgery_is_not(tmp_path, read, forgery):
+def test_example_code_rejects_a_forgery(tmp_path, read, forgery):
     assert read(tmp_path, *FORGERIES[forgery]) is None
 
 
@@ -382,13 +382,13 @@ def shell(tmp_path, script, **environment):
     return run(["/bin/sh", "-euc", script], cwd=tmp_path, environment=environment)
 
 
-def test_the_shell_of_the_page_makes_the_same_signature(tmp_path):
+def test_example_shell_makes_the_same_signature(tmp_path):
     headers = signed()
     where = {"ID": headers["webhook-id"], "TIMESTAMP": headers["webhook-timestamp"]}
     assert shell(tmp_path, example("webhooks", "sh", 2), **where) == headers["webhook-signature"]
 
 
-async def test_curl_sends_a_message_that_a_receiver_takes(tmp_path):
+async def test_example_curl_sends_a_valid_message(tmp_path):
     script = "ID=test-1 TIMESTAMP=$(date +%s)\n" + example("webhooks", "sh", 2) + example("webhooks", "sh", 3)
     receiver = Receiver(SECRET)
     async with running(receiver, "127.0.0.1", 0) as url:
@@ -406,7 +406,7 @@ def anchors(path):
 
 
 @pytest.mark.parametrize("path", [*PAGES, ROOT / "SECURITY.md"], ids=lambda path: path.name)
-def test_links_lead_somewhere(path):
+def test_links_resolve(path):
     for target in re.findall(r"\]\(([^)]+)\)", path.read_text(encoding="utf-8")):
         if target.startswith("https://"):
             continue

@@ -106,6 +106,7 @@ def upgrade() -> None:
         sa.Column("operation", sa.Text(), nullable=False),
         sa.Column("input", sa.JSON(), nullable=False),
         sa.Column("options", sa.JSON(), nullable=False),
+        sa.Column("large_input", sa.Boolean(), nullable=False),
         sa.Column("labels", sa.JSON(), nullable=False),
         sa.Column("parent_id", sa.Uuid(), nullable=True),
         sa.Column("inherited", sa.JSON(), nullable=False),
@@ -301,6 +302,16 @@ def upgrade() -> None:
             postgresql_where=sa.text("message IS NOT NULL"),
         )
 
+    op.create_table(
+        "large_inputs",
+        sa.Column("task_id", sa.Uuid(), nullable=False),
+        sa.Column("input", sa.JSON(), nullable=False),
+        sa.Column("options", sa.JSON(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["task_id"], ["tasks.id"], name=op.f("fk_large_inputs_task_id_tasks"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("task_id", name=op.f("pk_large_inputs")),
+    )
     op.create_table(
         "submissions",
         sa.Column("id", sa.Uuid(), nullable=False),
@@ -529,6 +540,7 @@ def downgrade() -> None:
             postgresql_where=sa.text("message IS NOT NULL"),
         )
 
+    op.drop_table("large_inputs")
     op.drop_table("events")
     with op.batch_alter_table("webhook_endpoints", schema=None) as batch_op:
         batch_op.drop_index("ix_webhook_endpoints_client")

@@ -82,4 +82,4 @@ class _Commands(click.Group):
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="dovecote")
 def main() -> None:
-    """Media generation tasks that always come home."""
+    """Submit media generation tasks, follow them, and receive their results by webhook."""

@@ -3,9 +3,9 @@
 import asyncio
 import contextlib
 import logging
-import signal
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
+from typing import Final
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -13,6 +13,8 @@ from starlette.types import ASGIApp
 from service.app import NoKey, Role, WrongSchema, application, at_work, callback_application, opened, require_key
 from service.cli import exits
 from service.cli.installation import give_up, shown_database
+from service.cli.listening import listen, raise_descriptor_limit, reason_of
+from service.cli.stopping import Stop
 from service.flows.context import Context
 from service.flows.signals import Signals
 from service.logs import log_to_standard_error
@@ -22,17 +24,22 @@ from service.store.database import AlreadyRunning, Database, StoreUnavailable
 from service.store.migrate import migrate
 from service.web.server_protocol import HttpProtocol
 
+REQUESTS_TIMEOUT: Final = 10
+"""Seconds that requests in flight get at a stop."""
+
+log = logging.getLogger("dovecote")
+
 
 class _Server(uvicorn.Server):
-    """A uvicorn that leaves signals to us: its own handling ends the process before work under way could end."""
+    """A uvicorn that leaves signals to us: its own handling ends the process before work in flight could end."""
 
     def __init__(self, config: uvicorn.Config, signals: Signals) -> None:
         super().__init__(config)
-        self._bells = signals
+        self._signals = signals
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Have streams and waiting requests end: uvicorn would wait for them."""
-        self._bells.close()
+        """End streams and waiting requests first: uvicorn would wait for them."""
+        self._signals.close()
         await super().shutdown(sockets)
 
     @contextlib.contextmanager
@@ -40,36 +47,41 @@ class _Server(uvicorn.Server):
         yield
 
 
-def run(settings: Settings, role: Role) -> None:
-    """Serve until SIGTERM or SIGINT; then finish what is under way."""
-    log_to_standard_error(settings.log_level)
-    # Before anything is opened: a second server on the same port would otherwise begin to work, and then stop.
-    with contextlib.ExitStack() as open_doors:
-        main = open_doors.enter_context(_listening(settings.host, settings.port))
-        callbacks = None
+def run(settings: Settings, role: Role, stop: Stop, *, listens: bool = True) -> None:
+    """Serve until SIGTERM or SIGINT; then finish what is in flight.
+
+    :param stop: handles the signals already
+    :param listens: whether to listen; a worker can do without, and goes on where its port is in use
+    """
+    log_to_standard_error(settings.log_level, settings.log_format)
+    raise_descriptor_limit()
+    with contextlib.ExitStack() as open_sockets:
+        # Before anything is opened: a second server on the same port would otherwise begin to work, and then stop.
+        main = callbacks = None
+        if listens:
+            main = _listen(settings.host, settings.port, needed=role != "worker")
+        if main is not None:
+            open_sockets.enter_context(main)
         if settings.callback_port is not None and role != "worker":
-            at = settings.callback_host or settings.host
-            callbacks = open_doors.enter_context(_listening(at, settings.callback_port))
+            callbacks = _listen(settings.callback_host or settings.host, settings.callback_port)
+            open_sockets.enter_context(callbacks or contextlib.nullcontext())
         try:
             with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-                runner.run(_serve(settings, role, main, callbacks))
+                runner.run(_serve(settings, role, stop, main, callbacks))
         except NoKey as error:
             give_up(str(error), exits.SETTINGS)
         except (AlreadyRunning, StoreUnavailable, WrongSchema) as error:
             give_up(str(error))
 
 
-def _listening(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+def _listen(host: str, port: int, *, needed: bool = True) -> socket.socket | None:
     try:
-        return socket.create_server((host, port), family=family, backlog=2048)
+        return listen(host, port)
     except OSError as error:
-        give_up(f"cannot listen on {host}:{port}: {_reason(error)}")
-
-
-def _reason(error: OSError) -> str:
-    """Say why, without the address that Python adds."""
-    return (error.strerror or str(error)).partition(" (")[0]
+        if needed:
+            give_up(f"cannot listen on {host}:{port}: {reason_of(error)}")
+        log.warning("port not available, no health is served host=%s port=%d error=%s", host, port, reason_of(error))
+        return None
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -81,76 +93,107 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 async def _serve(
-    settings: Settings, role: Role, listener: socket.socket, callback_listener: socket.socket | None
+    settings: Settings,
+    role: Role,
+    stop: Stop,
+    listener: socket.socket | None,
+    callback_listener: socket.socket | None,
 ) -> None:
-    async with opened(settings) as context:
-        if role != "worker":
-            await require_key(context)
-        doors = [(_server(application(context, role), context.signals, settings.keep_alive), listener)]
-        if callback_listener is not None:
-            server = _server(callback_application(context), context.signals, settings.keep_alive)
-            doors.append((server, callback_listener))
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, _close, [server for server, _ in doors])
-        _greet(context, role, listener, callback_listener)
-        async with contextlib.AsyncExitStack() as work:
-            if role != "web":
-                await work.enter_async_context(at_work(context))
+    """Start everything, serve until a stop is requested, and end everything in order. A stop cuts the start short."""
+    loop, requested = asyncio.get_running_loop(), asyncio.Event()
+    stop.when_requested(lambda: _set_soon(loop, requested))
+    starting = asyncio.current_task()
+    watch = asyncio.create_task(_cancel_when(requested, starting))
+    try:
+        async with contextlib.AsyncExitStack() as stack:
+            context = await stack.enter_async_context(opened(settings))
+            if role != "worker":
+                await require_key(context)
+            worker = None if role == "web" else await stack.enter_async_context(at_work(context))
+            watch.cancel()
+            servers = list(_servers(context, role, listener, callback_listener))
+            _log_start(context, role, listener, callback_listener)
             async with asyncio.TaskGroup() as serving:
-                for server, door in doors:
-                    serving.create_task(server.serve(sockets=[door]))
+                for server, sock in servers:
+                    serving.create_task(server.serve(sockets=[sock]))
+                await requested.wait()
+                log.info("stopping role=%s", role)
+                if worker is not None:
+                    worker.stop()
+                for server, _ in servers:
+                    server.should_exit = True
+        log.info("stopped role=%s", role)
+    except asyncio.CancelledError:
+        if not requested.is_set():
+            raise
+    finally:
+        watch.cancel()
 
 
-def _server(app: ASGIApp, signals: Signals, keep_alive: int = 75) -> _Server:
+def _set_soon(loop: asyncio.AbstractEventLoop, event: asyncio.Event) -> None:
+    loop.call_soon_threadsafe(event.set)
+
+
+async def _cancel_when(requested: asyncio.Event, task: asyncio.Task[None] | None) -> None:
+    await requested.wait()
+    if task is not None:
+        task.cancel()
+
+
+def _servers(
+    context: Context, role: Role, listener: socket.socket | None, callback_listener: socket.socket | None
+) -> Iterator[tuple[_Server, socket.socket]]:
+    if listener is not None:
+        yield _server(application(context, role), context), listener
+    if callback_listener is not None:
+        yield _server(callback_application(context), context), callback_listener
+
+
+def _server(app: ASGIApp, context: Context) -> _Server:
     return _Server(
         uvicorn.Config(
             app,
             http=HttpProtocol,
             ws="none",
             lifespan="off",
-            access_log=False,  # paths hold callback tokens
+            access_log=False,  # paths hold callback tokens; see service.web.access_log
             log_config=None,
             server_header=False,
-            timeout_graceful_shutdown=10,
-            timeout_keep_alive=keep_alive,
+            timeout_graceful_shutdown=REQUESTS_TIMEOUT,
+            timeout_keep_alive=context.settings.keep_alive,
         ),
-        signals,
+        context.signals,
     )
-
-
-def _close(servers: Sequence[_Server]) -> None:
-    for server in servers:
-        server.should_exit = True
 
 
 def _address(host: str, listener: socket.socket) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
 
 
-def _greet(context: Context, role: Role, listener: socket.socket, callback_listener: socket.socket | None) -> None:
-    log = logging.getLogger("dovecote")
+def _log_start(
+    context: Context, role: Role, listener: socket.socket | None, callback_listener: socket.socket | None
+) -> None:
     settings = context.settings
-    log.info("%s on %s, docs at /docs, database %s", role, _address(settings.host, listener), shown_database(settings))
+    url = None if listener is None else _address(settings.host, listener)
+    log.info("started role=%s url=%s database=%s", role, url, shown_database(settings))
     if callback_listener is not None:
-        log.info("callbacks alone on %s", _address(settings.callback_host or settings.host, callback_listener))
+        at = _address(settings.callback_host or settings.host, callback_listener)
+        log.info("callback port open url=%s", at)
     if context.upstreams:
-        log.info("upstreams: %s", ", ".join(context.upstreams))
+        log.info("upstreams configured names=%s", ",".join(context.upstreams))
     else:
-        log.warning(
-            "no upstream is configured: set one of %s (or try `dovecote demo`)",
-            ", ".join(provider.key_variable for provider in PROVIDERS.values()),
-        )
+        variables = ", ".join(provider.key_variable for provider in PROVIDERS.values())
+        log.warning("no upstream is configured: set one of %s, or try `dovecote demo`", variables)
     if settings.public_url is None:
         log.warning(
-            "no public_url: providers cannot call back, so Dovecote polls. Set DOVECOTE_PUBLIC_URL to get callbacks"
+            "no public_url: providers cannot call back, so Dovecote polls. Set DOVECOTE_PUBLIC_URL for callbacks"
         )
     else:
-        log.info("callbacks at %s/callbacks/…", settings.public_url)
+        log.info("callbacks expected url=%s", f"{settings.public_url}/callbacks/…")
 
 
 def run_migrations(settings: Settings) -> tuple[str | None, str]:
-    """Bring the database to this version's schema, and give the revision before and after."""
+    """Bring the database to this version's schema; return the revision before and after."""
 
     async def go() -> tuple[str | None, str]:
         database = Database(settings.database_url)

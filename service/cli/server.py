@@ -1,6 +1,7 @@
 """The commands of the machine that Dovecote runs on: they read its settings, and no key of a client."""
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,11 +26,21 @@ if TYPE_CHECKING:
 @click.option("--host", help="Address to listen at.  [default: the setting host]")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on.  [default: the setting port]")
 def serve(config: Path | None, role: "Role", host: str | None, port: int | None) -> None:
-    """Run the server."""
+    """Run the server.
+
+    SIGTERM or Ctrl-C stops it in order: running work ends first. A second signal stops it at once. A worker listens, for
+    health checks only, where --port or DOVECOTE_PORT is given.
+    """
+    from service.cli.stopping import Stop
+
+    stop = Stop()
+    stop.install()
+
     from service.cli.installation import read_settings
     from service.cli.serve import run
 
-    run(read_settings(config, host=host, port=port), role)
+    listens = role != "worker" or port is not None or os.environ.get("DOVECOTE_PORT", "").strip().isdecimal()
+    run(read_settings(config, host=host, port=port), role, stop, listens=listens)
 
 
 @click.command()

@@ -77,7 +77,7 @@ def command(
 
 def _wait(client: Client, task: Task, *, as_json: bool) -> None:
     if not as_json:
-        say(f"Task {task.id}")
+        say(task.id)
     wait_for_end(client, task, as_json=as_json)
 
 

@@ -211,6 +211,9 @@ class Task:
     operation: str
     input: Mapping[str, Any]
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    large_input: bool = False
+    """Whether ``input`` and ``options`` are too large to be stored with the task. Read from the database they are
+    shortened, and the whole ones are read only where they are needed."""
     labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
     parent_id: UUID | None = None
     """The task that this one goes on from. It is served where its parent was, and nowhere else."""

@@ -75,6 +75,10 @@ class DestinationSlots:
             self._troubled.add(destination)
 
 
+SETTLE_TIMEOUT = 10.0
+"""Seconds that cancelled work gets to write its result."""
+
+
 class TaskPool:
     """A bounded set of running coroutines of one journey."""
 
@@ -99,18 +103,28 @@ class TaskPool:
         self._running.add(task)
         task.add_done_callback(self._ended)
 
-    async def finish(self, *, within: float | None = None) -> None:
-        """Wait until all have ended; cancel those that have not ended in time.
+    async def finish(self, *, within: float | None = None, settle: float = SETTLE_TIMEOUT) -> int:
+        """Wait until all have ended; cancel those that have not ended in time, and return how many these were.
+
+        Cancelled work settles its row as what it is by then.
 
         :param within: seconds; None waits without a limit
+        :param settle: seconds that cancelled work gets for that
         """
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(within):
                 while self._running:
                     await asyncio.wait(set(self._running))
-        for task in self._running:
+        await asyncio.sleep(0)  # work that was started last has begun by now, and can settle
+        late = set(self._running)
+        for task in late:
             task.cancel()
-        await asyncio.gather(*self._running, return_exceptions=True)
+        if late:
+            _, stuck = await asyncio.wait(late, timeout=settle)
+            for task in stuck:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+        return len(late)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)

@@ -86,6 +86,9 @@ async def _poll_in_slot(context: Context, upstream: Upstream, tasks: list[Task],
     except StoreUnavailable as error:
         log.warning("poll cannot be written and is repeated upstream=%s error=%s", upstream.name, error)
         await _release(context, tasks)
+    except asyncio.CancelledError:
+        await _release(context, tasks)
+        raise
     finally:
         upstream.polls.release()
 

@@ -14,7 +14,7 @@ from service.providers.registry import FAMILIES
 
 def show_task(task: Task, *, now: dt.datetime) -> dict[str, Any]:
     """Write a task as the API shows it."""
-    return {
+    shown = {
         "id": str(task.id),
         "family": task.family,
         "operation": task.operation,
@@ -49,6 +49,7 @@ def show_task(task: Task, *, now: dt.datetime) -> dict[str, Any]:
         "deadline_at": rfc3339(task.deadline_at),
         "next_check_at": rfc3339(task.due_at),
     }
+    return {**shown, "truncated": True} if task.large_input else shown
 
 
 MAX_BRIEF: Final = 20_000
@@ -80,7 +81,7 @@ def show_task_briefly(
     :param truncated: whether the task was read without some of its fields already
     """
     shown = show_task(task, now=now)
-    if not truncated and _fits(shown):
+    if not (truncated or task.large_input) and _fits(shown):
         return shown
     shown |= {"truncated": True, "url": f"{api_url or ''}/v1/tasks/{task.id}"}
     for name, empty in LEFT_OUT.items():

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -22,7 +23,7 @@ from service.providers.registry import DIALECTS, FAMILIES, PROVIDERS
 from service.settings import values
 from service.store.database import parse_url
 
-BLANKS_ALLOWED = frozenset({"database_url", "key_name"})
+BLANKS_ALLOWED = frozenset({"ca_file", "database_url", "key_name", "webhook_ca_file"})
 """Settings whose value may contain blanks: paths and names of others."""
 
 
@@ -82,6 +83,8 @@ class UpstreamSettings(_Strict):
     """The gateway's access token of the account, which is not an API key. With account_user it finds a job whose answer was lost."""
     account_user: str | None = Field(default=None, coerce_numbers_to_str=True, examples=["1207"])
     """The number of that account at the gateway."""
+    ca_file: Path | None = Field(default=None, examples=["/etc/ssl/internal-ca.pem"])
+    """A file with CA certificates in PEM format that are trusted for this upstream, besides the usual ones."""
     query_url: str = Field(default="", examples=["https://query.elkapi.com"])
     """The gateway's host for balances. ElkAPI and CometAPI have one already, unless base_url is another."""
     query_key: SecretStr | None = Field(default=None, examples=["sk-key-with-a-quota-of-0"])
@@ -121,6 +124,11 @@ class UpstreamSettings(_Strict):
     @classmethod
     def _is_a_bare_host(cls, url: str) -> str:
         return values.check_bare_host(url) if url else url
+
+    @field_validator("ca_file")
+    @classmethod
+    def _holds_certificates(cls, path: Path | None) -> Path | None:
+        return None if path is None else values.check_ca_file(path)
 
     @field_validator("dialects")
     @classmethod
@@ -187,6 +195,12 @@ class Settings(_Strict):
     "fail" ends it, "resubmit_once" buys it again, perhaps for the second time."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """What is logged: this level and those above it."""
+    log_format: Literal["text", "json"] = "text"
+    """How a line of the log is written: "text" with key=value fields, or one "json" object."""
+    shutdown_timeout: float | None = Field(default=None, ge=0, le=3600, examples=[150])
+    """Seconds that work in flight gets at a stop. Default: as long as the slowest submit to a configured upstream may take."""
+    webhook_ca_file: Path | None = Field(default=None, examples=["/etc/ssl/internal-ca.pem"])
+    """A file with CA certificates in PEM format that are trusted for completion webhooks, besides the usual ones."""
     routes: Mapping[str, tuple[str, ...]] = Field(default_factory=dict, examples=[{"runway": ["elkapi", "runwayml"]}])
     """Family and the upstreams that may serve it, in order. Default: all that are configured, gateways first."""
     on_uncertain_by_client: Mapping[str, Policy] = Field(default_factory=dict, examples=[{"shop": "fail"}])
@@ -250,6 +264,11 @@ class Settings(_Strict):
         if unknown:  # counted and not named, as above
             raise ValueError(f"{unknown} of {len(names)} is no name in api_keys: an operator needs a key there")
         return names
+
+    @field_validator("webhook_ca_file")
+    @classmethod
+    def _holds_certificates(cls, path: Path | None) -> Path | None:
+        return None if path is None else values.check_ca_file(path)
 
     @field_validator("webhook_secret")
     @classmethod

@@ -4,7 +4,9 @@ import base64
 import binascii
 import ipaddress
 import re
+import ssl
 import unicodedata
+from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
 from pydantic import SecretStr
@@ -85,6 +87,19 @@ def check_bare_host(url: str) -> str:
     if urlsplit(url).path.rstrip("/").endswith("/v1"):
         raise ValueError("ends with /v1: leave out /v1; every dialect adds its own path")
     return check_http_url(url)
+
+
+def check_ca_file(path: Path) -> Path:
+    """Return the path of a file that holds CA certificates in PEM format.
+
+    :raises ValueError: for any other
+    """
+    try:
+        ssl.create_default_context(cafile=path)
+    except OSError as error:  # SSLError is one
+        reason = error.strerror if not isinstance(error, ssl.SSLError) else "it holds no certificate in PEM format"
+        raise ValueError(f"the file cannot be used: {reason}") from None
+    return path
 
 
 def is_loopback(host: str) -> bool:

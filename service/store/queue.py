@@ -103,6 +103,7 @@ _ACCEPTED_ONCE = frozenset(
         "operation",
         "input",
         "options",
+        "large_input",
         "labels",
         "parent_id",
         "inherited",

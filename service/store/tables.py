@@ -118,6 +118,7 @@ tasks = Table(
     Column("operation", Text, nullable=False),
     Column("input", Json, nullable=False),
     Column("options", Json, nullable=False),
+    Column("large_input", Boolean, nullable=False),
     Column("labels", Json, nullable=False),
     Column("parent_id", Uuid, ForeignKey("tasks.id", ondelete="SET NULL"), index=True),
     Column("inherited", Json, nullable=False),
@@ -190,6 +191,15 @@ task_labels = Table(
     Column("value", Text, primary_key=True),
     Column("task_id", Uuid, ForeignKey("tasks.id", ondelete="CASCADE"), primary_key=True),
     Index("ix_task_labels_task", "task_id"),
+)
+
+# The whole input of a task whose own row has a shortened one: lists, claims and locks never read it.
+large_inputs = Table(
+    "large_inputs",
+    metadata,
+    Column("task_id", Uuid, ForeignKey("tasks.id", ondelete="CASCADE"), primary_key=True),
+    Column("input", Json, nullable=False),
+    Column("options", Json, nullable=False),
 )
 
 submissions = Table(

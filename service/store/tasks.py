@@ -9,9 +9,10 @@ from uuid import UUID
 from sqlalchemy import Row, Select, and_, bindparam, exists, func, or_, select, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from service.domain.large_input import shortened
 from service.domain.statistics import Ending
 from service.domain.task import Action, Failure, Result, Source, State, Task, WaitingFor
-from service.store.tables import callbacks, events, insert_for, submissions, task_labels, tasks
+from service.store.tables import callbacks, events, insert_for, large_inputs, submissions, task_labels, tasks
 
 _NAMES = tuple(field.name for field in dataclasses.fields(Task))
 
@@ -68,8 +69,11 @@ async def accept(connection: AsyncConnection, requested: Sequence[Task]) -> list
     statement = _ACCEPT[connection.dialect.name]
     # In the order of the keys, so that two processes with the same keys cannot deadlock.
     in_order = sorted(requested, key=lambda task: (task.client, task.idempotency_key or ""))
-    inserted = set((await connection.scalars(statement, [row_of(task) for task in in_order])).all())
+    inserted = set((await connection.scalars(statement, [row_of(stored(task)) for task in in_order])).all())
     new = [task for task in requested if task.id in inserted]
+    large = [task for task in new if task.large_input]
+    if large:
+        await connection.execute(large_inputs.insert(), [_whole_input(task) for task in large])
     if new:
         await connection.execute(events.insert(), [_acceptance(task) for task in new])
     labels = [
@@ -85,11 +89,33 @@ async def accept(connection: AsyncConnection, requested: Sequence[Task]) -> list
     ]
     known |= await _by_idempotency_key(connection, missing)
     return [
-        Accepted(task, new=True)
+        Accepted(stored(task), new=True)
         if task.id in inserted
         else Accepted(known[task.client, task.idempotency_key], new=False)
         for task in requested
     ]
+
+
+def stored(task: Task) -> Task:
+    """Return a new task as its row has it: with a large input shortened."""
+    if not task.large_input:
+        return task
+    return dataclasses.replace(task, input=shortened(task.input), options=shortened(task.options))
+
+
+def _whole_input(task: Task) -> dict[str, Any]:
+    return {"task_id": task.id, "input": task.input, "options": task.options}
+
+
+_WHOLE_INPUT = select(large_inputs).where(large_inputs.c.task_id == bindparam("of_task"))
+
+
+async def with_whole_input(connection: AsyncConnection, task: Task) -> Task:
+    """Return a task with its whole input and options."""
+    if not task.large_input:
+        return task
+    row = (await connection.execute(_WHOLE_INPUT, {"of_task": task.id})).one()
+    return dataclasses.replace(task, input=row.input, options=row.options)
 
 
 def _acceptance(task: Task) -> dict[str, Any]:

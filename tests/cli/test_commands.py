@@ -99,7 +99,7 @@ def test_submit_with_wait_prints_only_the_results_to_standard_output(run: Run, i
     assert all(line.startswith(f"{installation.sandbox.url}/sandbox/files/") for line in lines)
     assert lines[0].endswith(".mp4")
     assert "succeeded 100 %: Succeeded at elkapi" in result.stderr
-    task = result.stderr.splitlines()[0].removeprefix("Task ")
+    task = result.stderr.splitlines()[0]
     assert run("tasks", "show", task).exit_code == exits.OK
 
 

@@ -125,7 +125,7 @@ def test_flawless_run_keeps_every_promise() -> None:
             "its id came by submit",
         ),
         (history("busy"), 0, "was never upstream_unavailable"),
-        (one_more_job, 1, "nothing goes wrong: 2 jobs paid"),
+        (one_more_job, 1, "no failure: 2 jobs paid"),
         (job("cut", paid=False), 1, "0 jobs paid"),
         (one_more_submit, 1, f"{REFUSED + 1 + len(SCENES)} submits were sent for {len(SCENES)} tasks"),
         (one_more_message(), 2, "the client got ['succeeded', 'succeeded']"),
@@ -134,7 +134,7 @@ def test_flawless_run_keeps_every_promise() -> None:
         (task("fine", state="failed"), 2, "it is failed, and the client got ['succeeded']"),
         (lambda seen: dataclasses.replace(seen, killed_at=None), 3, "the right moment never came"),
         (lambda seen: dataclasses.replace(seen, back_at=None), 3, "it did not come back"),
-        (job("twice", callbacks_sent=2), 4, "every callback comes twice: 2 callbacks sent, 4 planned"),
+        (job("twice", callbacks_sent=2), 4, "every callback arrives twice: 2 callbacks sent, 4 planned"),
         (lambda seen: dataclasses.replace(seen, at=LIMIT + 1), 5, "it took 91 s"),
     ],
 )
@@ -211,8 +211,8 @@ def test_lines_report_every_change_once(capsys: pytest.CaptureFixture[str]) -> N
         for seen in (Seen(), BEFORE, BEFORE, FLAWLESS):
             show(seen)
     written = capsys.readouterr().out
-    assert written.count("kill -9 in the middle of the submit: ") == 2  # submitting, succeeded
-    assert written.count("nothing goes wrong: succeeded. It is succeeded.") == 1
+    assert written.count("kill -9 during the submit: ") == 2  # submitting, succeeded
+    assert written.count("no failure: succeeded. It is succeeded.") == 1
     assert written.count("Dovecote was killed") == 1
 
 
@@ -220,8 +220,8 @@ def test_summary_names_the_broken_promise(capsys: pytest.CaptureFixture[str]) ->
     seen = task("lost", outcome_source="callback")(FLAWLESS)
     print_summary(seen, judge(seen))
     written = capsys.readouterr().out
-    assert "✗ every task ended as it should" in written
-    assert "    the callback never comes: its outcome came by callback, which is not possible" in written
+    assert "✗ every task ended as expected" in written
+    assert "    callback never arrives: its outcome came by callback, which is not possible" in written
     assert written.count("✓") == 5
     assert "unconfirmed → succeeded" in written
 

@@ -447,7 +447,7 @@ async def test_webhook_is_verified_and_forgeries_are_refused(world: World) -> No
     ]
     forgeries += [
         (signed_headers(WEBHOOK_SECRET, "1", world.clock(), body), body, WEBHOOK_SECRET)
-        for body in ("[]", "{}", '{"type":"x","data":{}}', "null")
+        for body in ("[]", "{}", '{"type":"task.succeeded","data":{}}', "null")
     ]
     for forged in forgeries:
         with pytest.raises(InvalidWebhook):
@@ -455,6 +455,30 @@ async def test_webhook_is_verified_and_forgeries_are_refused(world: World) -> No
     for secret in ("", "whsec_x", "whsec_"):
         with pytest.raises(ValueError, match="whsec_…"):
             verify_webhook(headers, message.body, secret)
+
+
+@pytest.mark.parametrize("body_format", ["standard", "cloudevents"])
+async def test_webhook_of_an_endpoint_is_read_in_both_formats(world: World, call: Caller, body_format: str) -> None:
+    requests: list[httpx.Request] = []
+
+    def receive(request: httpx.Request) -> httpx.Response:
+        requests.append(request)
+        return httpx.Response(204)
+
+    world.edge.hosts["receiver.test"] = httpx.MockTransport(receive)
+    endpoint = await call("endpoints.create", RECEIVER_URL, format=body_format, events=["task.succeeded"])
+    task = await call("submit", *TASK_REQUEST, input=DOVE)
+    await world.until(JOB_SECONDS * 2)
+    await call("endpoints.test", endpoint)
+    assert endpoint.secret is not None
+    read = [verify_webhook(dict(request.headers), request.content, endpoint.secret) for request in requests]
+    finished, tested = sorted(read, key=lambda each: each.type, reverse=True)
+    assert (finished.type, tested.type) == ("task.succeeded", "endpoint.test")
+    assert finished.task is not None
+    assert (finished.task.id, finished.task.succeeded) == (task.id, True)
+    assert finished.timestamp is not None
+    assert finished.sequence == finished.task.sequence
+    assert (tested.task, tested.document["data"]["endpoint_id"]) == (None, endpoint.id)
 
 
 def test_both_clients_have_the_same_methods() -> None:

@@ -97,18 +97,18 @@ def say(state: State, **more: object) -> str:
         ),
     ],
 )
-def test_it_names_the_upstream_the_reason_and_what_comes_next(sentence: str, parts: list[str]) -> None:
+def test_explanation_contains_upstream_reason_and_next_step(sentence: str, parts: list[str]) -> None:
     assert [part for part in parts if part not in sentence] == []
 
 
-def test_a_job_that_was_lost_is_not_called_late() -> None:
+def test_lost_job_is_not_explained_as_late() -> None:
     lost = Failure("not_found", "elkapi does not know job job-7")
     sentence = say(State.FAILED, decided_by="dovecote", outcome_source=Source.SWEEP, failure=lost)
     assert "elkapi does not know job job-7" in sentence
     assert "deadline" not in sentence
 
 
-def test_what_was_never_handed_over_is_not_awaited() -> None:
+def test_task_that_was_never_submitted_promises_no_late_result() -> None:
     failure = Failure("provider_timeout", "not handed over before the deadline")
     sentence = say(State.EXPIRED, decided_by="dovecote", upstream=None, external_id=None, failure=failure)
     assert "not handed over" in sentence
@@ -140,7 +140,7 @@ def tasks(draw: st.DrawFn) -> Task:
 
 
 @given(tasks())
-def test_there_is_always_one_sentence_and_never_a_secret(task: Task) -> None:
+def test_explanation_is_one_sentence_without_secrets(task: Task) -> None:
     sentence = explain(task, now=NOW)
     assert sentence[0].isupper() or sentence.startswith("elkapi")
     assert sentence.endswith(".")
@@ -184,7 +184,7 @@ def test_two_readings_without_an_attempt_between_name_the_same_moment(task: Task
         assert "within" not in readings[1]
 
 
-def test_nothing_is_called_unpaid_that_may_have_been_paid() -> None:
+def test_task_that_may_have_been_paid_is_not_called_unpaid() -> None:
     words = Failure("provider_timeout", "no result")
     restored = {"decided_by": "dovecote", "upstream": None, "external_id": None, "failure": words}
     assert "nothing has been paid" in say(State.EXPIRED, **restored)
@@ -193,16 +193,16 @@ def test_nothing_is_called_unpaid_that_may_have_been_paid() -> None:
 
 
 @pytest.mark.parametrize("state", [State.SUBMITTED, State.RUNNING])
-def test_done_without_output_is_said(state: State) -> None:
+def test_success_without_output_is_explained(state: State) -> None:
     sentence = say(state, progress=100)
     assert "elkapi says that it is done, but shows no output yet" in sentence
     assert "queue" not in sentence
     assert "%" not in sentence
 
 
-def test_progress_is_not_named_beside_the_queue() -> None:
+def test_queued_job_shows_no_progress() -> None:
     assert "40" not in say(State.SUBMITTED, progress=40)
 
 
-def test_submission_whose_lease_has_ended_is_not_said_to_go_on() -> None:
+def test_submission_with_ended_lease_is_not_explained_as_in_flight() -> None:
     assert "no answer came in time" in say(State.SUBMITTING, due_at=NOW)

@@ -86,18 +86,18 @@ def wait(task: Task, plan: PollPlan, age: float, **more: float) -> float:
         (POLLING, 1000, 60),  # … at most 60 s
     ],
 )
-def test_the_poll_plan(plan: PollPlan, age: float, expected: float) -> None:
+def test_poll_plan_gives_the_expected_waits(plan: PollPlan, age: float, expected: float) -> None:
     assert wait(TASK, plan, age) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(("plan", "shortest"), [(EXPECTING, 5.0), (POLLING, 2.0)])
-def test_a_quick_kind_is_not_asked_about_in_a_tight_loop(plan: PollPlan, shortest: float) -> None:
+def test_short_durations_are_polled_at_the_shortest_interval(plan: PollPlan, shortest: float) -> None:
     found = next_poll(TASK, plan, median=1.0, now=after(3))
     assert seconds(found, after(3)) == shortest
 
 
 @given(st.sampled_from([EXPECTING, POLLING]), st.integers(1, 2000), st.integers(0, int(DEADLINE) - 1))
-def test_waits_are_bounded_and_never_go_beyond_the_deadline(plan: PollPlan, median: int, age: int) -> None:
+def test_poll_waits_are_bounded_by_plan_and_deadline(plan: PollPlan, median: int, age: int) -> None:
     found = next_poll(TASK, plan, median=median, now=after(age))
     assert after(age) < found <= TASK.deadline_at
     assert age < plan.first * median or seconds(found, after(age)) <= plan.longest
@@ -106,23 +106,23 @@ def test_waits_are_bounded_and_never_go_beyond_the_deadline(plan: PollPlan, medi
 
 
 @pytest.mark.parametrize("age", [DEADLINE, DEADLINE + 100])
-def test_at_the_deadline_it_is_looked_at_at_once(age: float) -> None:
+def test_task_at_its_deadline_is_due_at_once(age: float) -> None:
     assert wait(TASK, EXPECTING, age) == 0
 
 
 @pytest.mark.parametrize("age", [0, 500, DEADLINE + 1])
-def test_without_an_id_there_is_nothing_to_ask_before_the_deadline(age: float) -> None:
+def test_task_without_external_id_is_due_at_its_deadline(age: float) -> None:
     unconfirmed = dataclasses.replace(TASK, state=State.UNCONFIRMED, external_id=None, submitted_at=None)
     assert next_poll(unconfirmed, EXPECTING, median=MEDIAN, now=after(age)) == max(TASK.deadline_at, after(age))
 
 
-def test_a_first_look_is_made_once_whatever_the_plan() -> None:
+def test_first_poll_of_a_dialect_is_made_once() -> None:
     assert wait(TASK, EXPECTING, 0, first_look=8) == 8
     assert wait(TASK, EXPECTING, 8, first_look=8) == 92
 
 
 @given(st.floats(0, 1e6))
-def test_batches_fall_due_together(offset: float) -> None:
+def test_batch_polls_are_aligned_to_steps(offset: float) -> None:
     due = after(offset)
     moved = in_step(due)
     assert due <= moved < due + dt.timedelta(seconds=STEP)
@@ -130,12 +130,12 @@ def test_batches_fall_due_together(offset: float) -> None:
 
 
 @pytest.mark.parametrize("state", sorted(ENDED - {State.EXPIRED}))
-def test_nobody_looks_for_what_the_provider_has_ended(state: State) -> None:
+def test_task_ended_by_the_provider_is_not_polled(state: State) -> None:
     task = dataclasses.replace(TASK, state=state, decided_by="provider", finished_at=START)
     assert next_poll(task, POLLING, median=MEDIAN, now=after(10)) is None
 
 
-def test_an_end_of_ours_is_watched_for_a_day_and_ever_more_rarely() -> None:
+def test_expired_task_is_polled_for_a_day_at_growing_intervals() -> None:
     looks, now = [], after(DEADLINE)
     while (found := next_poll(EXPIRED, EXPECTING, median=MEDIAN, now=now)) is not None:
         looks.append(seconds(found, now))
@@ -148,48 +148,48 @@ def test_an_end_of_ours_is_watched_for_a_day_and_ever_more_rarely() -> None:
     assert wait(young, EXPECTING, 10) == EXPECTING.longest
 
 
-def test_an_end_of_ours_without_an_id_is_not_watched() -> None:
+def test_expired_task_without_external_id_is_not_polled() -> None:
     lost = dataclasses.replace(EXPIRED, external_id=None)
     assert next_poll(lost, EXPECTING, median=MEDIAN, now=after(DEADLINE)) is None
 
 
 @given(st.integers(1, 10), st.floats(0, 1))
-def test_a_submit_is_tried_again_with_full_jitter(tries: int, chance: float) -> None:
+def test_submit_retry_uses_full_jitter(tries: int, chance: float) -> None:
     bound = {1: 1.0, 2: 2.0, 3: 4.0}.get(tries, 60.0)
     waited = seconds(retry_submit(tries, retry_after=None, chance=chance, now=START), START)
     assert waited == pytest.approx(bound * chance, abs=1e-5)
 
 
 @given(st.integers(1, 5), st.floats(0, 1), st.floats(0, 1000))
-def test_an_upstream_that_says_when_is_heard_up_to_two_minutes(tries: int, chance: float, stated: float) -> None:
+def test_retry_after_of_an_upstream_is_honoured_up_to_two_minutes(tries: int, chance: float, stated: float) -> None:
     waited = seconds(retry_submit(tries, retry_after=stated, chance=chance, now=START), START)
     assert min(stated, 120) - 1e-5 <= waited <= max(60, min(stated, 120)) + 1e-5
 
 
-def test_a_message_is_tried_ten_times_over_three_days() -> None:
+def test_message_has_ten_attempts_over_three_days() -> None:
     planned = [5, MINUTE, 5 * MINUTE, 30 * MINUTE, 2 * HOUR, 5 * HOUR, 10 * HOUR, 20 * HOUR, 36 * HOUR]
     assert [seconds(next_delivery(n, chance=0.5, now=START), START) for n in range(10)] == [0, *planned]
     assert next_delivery(10, chance=0.5, now=START) is None
 
 
 @given(st.integers(1, len(MESSAGE_SCHEDULE) - 1), st.floats(0, 1))
-def test_messages_spread_by_a_fifth_either_way(attempts: int, chance: float) -> None:
+def test_message_retry_varies_by_a_fifth(attempts: int, chance: float) -> None:
     waited = seconds(next_delivery(attempts, chance=chance, now=START), START)
     assert 0.8 - 1e-6 <= waited / MESSAGE_SCHEDULE[attempts] <= 1.2 + 1e-6
 
 
-def test_messages_use_the_whole_spread() -> None:
+def test_message_retry_uses_the_whole_spread() -> None:
     assert [seconds(next_delivery(1, chance=chance, now=START), START) for chance in (0, 1)] == [4.0, 6.0]
 
 
-def test_a_callback_that_we_fail_to_read_is_tried_five_times_more_and_parked() -> None:
+def test_failed_callback_is_retried_five_times_then_parked() -> None:
     waits = [retry_inbox(attempts, now=START) for attempts in range(1, 8)]
     assert [seconds(found, START) for found in waits[:5]] == [1, 5, 30, 120, 600]
     assert waits[5:] == [None, None]
 
 
 @given(st.floats(0, 1000), st.floats(0, 1000))
-def test_an_unknown_id_counts_only_when_the_job_is_old_and_it_was_unknown_for_a_while(age: float, since: float) -> None:
+def test_unknown_id_counts_after_grace_and_confirmation(age: float, since: float) -> None:
     assume(since <= age)
     missing = dataclasses.replace(TASK, missing_since=after(since))
     believed = counts_as_missing(missing, now=after(age))
@@ -222,7 +222,7 @@ lost = st.builds(
         (False, 100.0, False, 0.0),
     ],
 )
-def test_it_may_come_out_for_as_long_as_there_is_a_way(
+def test_reconciliation_ends_after_callback_or_list_time(
     *, callback_expected: bool, median: float, lookup: bool, expected: float
 ) -> None:
     task = dataclasses.replace(LOST, callback_expected=callback_expected)
@@ -230,7 +230,7 @@ def test_it_may_come_out_for_as_long_as_there_is_a_way(
 
 
 @given(task=lost, lookup=st.booleans(), median=st.floats(1, 2000), age=st.floats(0, 2 * DEADLINE))
-def test_a_lost_answer_is_looked_for_later_unless_something_is_done_about_it_now(
+def test_next_reconciliation_is_later_unless_policy_or_deadline_is_due(
     task: Task, *, lookup: bool, median: float, age: float
 ) -> None:
     """Never in a busy loop: what is due at once is the policy's to decide, or the deadline's."""
@@ -243,9 +243,7 @@ def test_a_lost_answer_is_looked_for_later_unless_something_is_done_about_it_now
 
 
 @given(task=lost, lookup=st.booleans(), median=st.floats(1, 2000))
-def test_a_policy_that_acts_is_asked_as_soon_as_nothing_can_come_out_any_more(
-    task: Task, *, lookup: bool, median: float
-) -> None:
+def test_policy_applies_when_reconciliation_ends(task: Task, *, lookup: bool, median: float) -> None:
     now, looks = START, 0
     ends = reconciliation_ends(task, median=median, lookup=lookup)
     while now < min(ends, task.deadline_at):
@@ -256,7 +254,7 @@ def test_a_policy_that_acts_is_asked_as_soon_as_nothing_can_come_out_any_more(
     assert looks <= (400 if lookup else 1)
 
 
-def test_the_list_is_looked_at_soon_and_then_ever_more_rarely() -> None:
+def test_job_list_is_polled_at_growing_intervals() -> None:
     now, waits = START, []
     for _ in range(12):
         found = next_reconciliation(LOST, median=MEDIAN, lookup=True, now=now)

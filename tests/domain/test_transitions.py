@@ -54,7 +54,7 @@ def in_state(state: State, *, decided_by: str | None = None, **more: object) -> 
     return dataclasses.replace(QUEUED, state=state, failure=failure, **ended, **more)
 
 
-def advanced(task: Task, update: Update, source: Source = Source.POLL, *, later: float = 1.0) -> Task:
+def told(task: Task, update: Update, source: Source = Source.POLL, *, later: float = 1.0) -> Task:
     return advance(task, update, now=START + dt.timedelta(seconds=later), source=source) or task
 
 
@@ -63,67 +63,67 @@ def advanced(task: Task, update: Update, source: Source = Source.POLL, *, later:
 
 @pytest.mark.parametrize("after", list(State))
 @pytest.mark.parametrize("before", [state for state in State if state not in ENDED])
-def test_an_open_task_makes_the_moves_of_the_table_and_no_others(before: State, after: State) -> None:
+def test_open_task_makes_exactly_the_allowed_moves(before: State, after: State) -> None:
     source = Source.SUBMIT if after in OURS_TO_SAY else Source.POLL
     source = Source.SWEEP if (before, after) == (State.UNCONFIRMED, State.QUEUED) else source
-    moved = advanced(in_state(before), Update(state=after), source)
+    moved = told(in_state(before), Update(state=after), source)
     needs_an_answer = before is State.AWAITING_INPUT and after is State.SUBMITTED
     allowed = after in MOVES[before] and not needs_an_answer
     assert moved.state is (after if allowed else before)
 
 
 @pytest.mark.parametrize("source", [Source.SUBMIT, Source.CALLBACK, Source.POLL])
-def test_what_may_have_been_bought_is_put_back_by_no_answer(source: Source) -> None:
+def test_unconfirmed_task_is_not_requeued_by_an_answer(source: Source) -> None:
     task = in_state(State.UNCONFIRMED)
-    assert advanced(task, Update(state=State.QUEUED), source) == task
+    assert told(task, Update(state=State.QUEUED), source) == task
 
 
 @pytest.mark.parametrize("after", list(State))
 @pytest.mark.parametrize("before", sorted(ENDED))
-def test_nothing_leaves_a_verdict_of_the_provider(before: State, after: State) -> None:
+def test_outcome_of_the_provider_is_final(before: State, after: State) -> None:
     task = in_state(before, decided_by="provider")
     for source in Source:
-        moved = advanced(task, Update(state=after, progress=3, results=(VIDEO,), failure=Failure("unknown")), source)
+        moved = told(task, Update(state=after, progress=3, results=(VIDEO,), failure=Failure("unknown")), source)
         assert (moved.state, moved.decided_by, moved.finished_at) == (before, "provider", START)
         assert after is before or moved == task
 
 
 @pytest.mark.parametrize("after", [State.SUCCEEDED, State.FAILED, State.CANCELLED])
 @pytest.mark.parametrize("before", [State.EXPIRED, State.CANCELLED, State.FAILED])
-def test_a_verdict_of_ours_gives_way_to_one_of_the_provider_only(before: State, after: State) -> None:
+def test_own_outcome_gives_way_to_the_provider_only(before: State, after: State) -> None:
     task = in_state(before, decided_by="dovecote")
     for source in OURS:
-        assert advanced(task, Update(state=after), source) == task
+        assert told(task, Update(state=after), source) == task
     for source in PROVIDER:
-        moved = advanced(task, Update(state=after, results=(VIDEO,)), source)
+        moved = told(task, Update(state=after, results=(VIDEO,)), source)
         assert (moved.state, moved.decided_by, moved.outcome_source) == (after, "provider", source)
         assert moved.results == (VIDEO,)
 
 
 @pytest.mark.parametrize("after", [state for state in State if state not in ENDED])
 @pytest.mark.parametrize("before", [State.EXPIRED, State.CANCELLED, State.FAILED])
-def test_a_verdict_of_ours_never_gives_way_to_an_open_state(before: State, after: State) -> None:
+def test_own_outcome_never_returns_to_an_open_state(before: State, after: State) -> None:
     answered = START - dt.timedelta(seconds=ANSWER_GRACE * 2)
     for task in (
         in_state(before, decided_by="dovecote"),
         in_state(before, decided_by="dovecote", answered_at=answered),
     ):
-        assert all(advanced(task, Update(state=after), source).state is before for source in Source)
+        assert all(told(task, Update(state=after), source).state is before for source in Source)
 
 
 @pytest.mark.parametrize("said", OURS_TO_SAY)
 @pytest.mark.parametrize("source", [Source.CALLBACK, Source.POLL])
 @pytest.mark.parametrize("before", list(State))
-def test_no_provider_can_say_what_is_ours_to_say(before: State, source: Source, said: State) -> None:
+def test_provider_cannot_set_states_of_dovecote(before: State, source: Source, said: State) -> None:
     """Least of all `queued`: a task that was handed over and is queued again would be paid for again."""
-    assert advanced(in_state(before), Update(state=said), source).state is before
+    assert told(in_state(before), Update(state=said), source).state is before
 
 
 @pytest.mark.parametrize("answered", [None, 10.0, ANSWER_GRACE + 10])
-def test_an_old_wish_for_input_counts_again_only_after_a_while(answered: float | None) -> None:
+def test_repeated_input_request_is_ignored_during_grace(answered: float | None) -> None:
     answered_at = None if answered is None else START - dt.timedelta(seconds=answered)
     task = in_state(State.RUNNING, answered_at=answered_at)
-    moved = advanced(task, Update(state=State.AWAITING_INPUT), later=0)
+    moved = told(task, Update(state=State.AWAITING_INPUT), later=0)
     assert moved.state is (State.RUNNING if answered == 10 else State.AWAITING_INPUT)
 
 
@@ -135,31 +135,28 @@ def test_an_old_wish_for_input_counts_again_only_after_a_while(answered: float |
         (Update(state=State.SUCCEEDED, failure=Failure("unknown")), None),
     ],
 )
-def test_an_end_says_why_and_a_success_needs_no_reason(update: Update, failure: Failure | None) -> None:
-    task = advanced(in_state(State.RUNNING, progress=40), update)
+def test_failed_task_has_a_failure_and_succeeded_task_has_none(update: Update, failure: Failure | None) -> None:
+    task = told(in_state(State.RUNNING, progress=40), update)
     assert task.failure == failure
     assert task.progress == (100 if update.state is State.SUCCEEDED else 40)
     assert (task.finished_at, task.outcome_source) == (START + dt.timedelta(seconds=1), Source.POLL)
 
 
-def test_a_verdict_gains_what_the_first_message_of_it_lacked() -> None:
-    bare = advanced(in_state(State.RUNNING), Update(state=State.SUCCEEDED))
-    full = advanced(bare, Update(state=State.SUCCEEDED, results=(VIDEO,), external_id="7", cost=5.0), Source.CALLBACK)
+def test_final_task_gains_missing_fields_from_later_messages() -> None:
+    bare = told(in_state(State.RUNNING), Update(state=State.SUCCEEDED))
+    full = told(bare, Update(state=State.SUCCEEDED, results=(VIDEO,), external_id="7", cost=5.0), Source.CALLBACK)
     assert (full.results, full.external_id, full.cost) == ((VIDEO,), "7", 5.0)
     assert (full.outcome_source, full.finished_at) == (bare.outcome_source, bare.finished_at)
-    failed = advanced(in_state(State.RUNNING), Update(state=State.FAILED))
+    failed = told(in_state(State.RUNNING), Update(state=State.FAILED))
     reason = Failure("content_policy", "no such thing")
-    assert advanced(failed, Update(state=State.FAILED, failure=reason)).failure == reason
-    assert (
-        advanced(advanced(failed, Update(state=State.FAILED, failure=reason)), Update(state=State.FAILED)).failure
-        == reason
-    )
+    assert told(failed, Update(state=State.FAILED, failure=reason)).failure == reason
+    assert told(told(failed, Update(state=State.FAILED, failure=reason)), Update(state=State.FAILED)).failure == reason
 
 
-def test_an_unknown_word_moves_nothing_and_progress_alone_is_no_success() -> None:
+def test_unknown_status_and_full_progress_do_not_end_a_task() -> None:
     task = in_state(State.RUNNING, progress=10)
     assert advance(task, Update(unknown_word="weird"), now=START, source=Source.POLL) is None
-    assert advanced(task, Update(progress=100)).state is State.RUNNING
+    assert told(task, Update(progress=100)).state is State.RUNNING
 
 
 # ── the properties ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -187,12 +184,12 @@ def after_all(task: Task, history: Sequence[tuple[Update, Source]]) -> list[Task
     """Give every value that a task takes on the way."""
     values = [task]
     for seconds, (update, source) in enumerate(history):
-        values.append(advanced(values[-1], update, source, later=seconds))
+        values.append(told(values[-1], update, source, later=seconds))
     return values
 
 
 @given(beginnings, histories)
-def test_never_backward_and_never_less(begins: Task, history: list[tuple[Update, Source]]) -> None:
+def test_state_and_progress_never_go_backward(begins: Task, history: list[tuple[Update, Source]]) -> None:
     values = after_all(begins, history)
     for (before, after), (_, source) in zip(itertools.pairwise(values), history, strict=True):
         put_back = State.UNCONFIRMED if source in OURS else State.SUBMITTING
@@ -208,7 +205,7 @@ def test_never_backward_and_never_less(begins: Task, history: list[tuple[Update,
 
 
 @given(beginnings, histories)
-def test_the_rules_of_the_schema_hold_for_every_value(begins: Task, history: list[tuple[Update, Source]]) -> None:
+def test_every_reachable_task_satisfies_the_schema_checks(begins: Task, history: list[tuple[Update, Source]]) -> None:
     for task in after_all(begins, history):
         assert (task.state in ENDED) == (task.finished_at is not None) == (task.decided_by is not None)
         assert (task.state in ENDED) == (task.outcome_source is not None)
@@ -217,19 +214,21 @@ def test_the_rules_of_the_schema_hold_for_every_value(begins: Task, history: lis
 
 
 @given(beginnings, histories, messages)
-def test_twice_is_once(begins: Task, history: list[tuple[Update, Source]], message: tuple[Update, Source]) -> None:
+def test_repeated_update_changes_nothing(
+    begins: Task, history: list[tuple[Update, Source]], message: tuple[Update, Source]
+) -> None:
     update, source = message
-    once = advanced(after_all(begins, history)[-1], update, source)
+    once = told(after_all(begins, history)[-1], update, source)
     assert advance(once, update, now=START + dt.timedelta(seconds=1), source=source) is None
 
 
 @given(beginnings, histories, messages)
-def test_silence_and_unknown_words_never_move(
+def test_update_without_state_never_moves_a_task(
     begins: Task, history: list[tuple[Update, Source]], message: tuple[Update, Source]
 ) -> None:
     task = after_all(begins, history)[-1]
     update, source = message
-    assert advanced(task, dataclasses.replace(update, state=None, unknown_word="weird"), source).state is task.state
+    assert told(task, dataclasses.replace(update, state=None, unknown_word="weird"), source).state is task.state
 
 
 ENDINGS = {
@@ -260,7 +259,7 @@ def stories(draw: st.DrawFn) -> tuple[State, list[tuple[Update, Source]]]:
 
 @given(stories(), st.sampled_from([State.SUBMITTING, State.UNCONFIRMED, State.SUBMITTED]))
 @example((State.FAILED, [(dataclasses.replace(ENDINGS[State.FAILED], **BARE), Source.POLL)]), State.SUBMITTED)
-def test_any_order_of_the_same_messages_ends_in_the_same(
+def test_final_state_is_independent_of_message_order(
     story: tuple[State, list[tuple[Update, Source]]], begins: State
 ) -> None:
     end, history = story
@@ -278,11 +277,11 @@ def test_any_order_of_the_same_messages_ends_in_the_same(
 
 
 @pytest.mark.parametrize("source", list(Source))
-def test_what_may_have_been_bought_is_put_back_by_ourselves_only(source: Source) -> None:
+def test_unconfirmed_task_is_requeued_by_policy_or_admin_only(source: Source) -> None:
     """Whatever a callback or a poll says: it is a policy, or an operator, that buys a second time."""
     since = START - dt.timedelta(seconds=5)
     task = in_state(State.UNCONFIRMED, unconfirmed_since=since)
-    again = advanced(task, Update(state=State.QUEUED), source)
+    again = told(task, Update(state=State.QUEUED), source)
     assert again.state is (State.QUEUED if source in OURS else State.UNCONFIRMED)
     assert again.unconfirmed_since == since, "it is not forgotten that it may be paid twice"
-    assert advanced(again, Update(state=State.RUNNING), Source.CALLBACK).unconfirmed_since is None
+    assert told(again, Update(state=State.RUNNING), Source.CALLBACK).unconfirmed_since is None

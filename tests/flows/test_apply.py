@@ -82,7 +82,7 @@ async def bought_again(three: Route, then: Callable[[httpx.Request], Any]) -> tu
 @pytest.mark.parametrize(
     "then", [answering(400), answering(402), answering(503), silent], ids=["refused", "no credit", "503", "silent"]
 )
-async def test_a_job_that_was_one_too_many_serves_where_the_second_purchase_fails(
+async def test_duplicate_job_serves_the_task_when_the_resubmit_fails(
     database_url: str, then: Callable[[httpx.Request], Any]
 ) -> None:
     """Its callbacks came while the second purchase was on its way, and none comes again."""
@@ -100,7 +100,7 @@ async def test_a_job_that_was_one_too_many_serves_where_the_second_purchase_fail
         assert second.outcome != "taken"
 
 
-async def test_a_first_job_that_failed_does_not_end_what_was_bought_again(database_url: str) -> None:
+async def test_failed_first_job_does_not_end_a_resubmitted_task(database_url: str) -> None:
     async with three_upstreams(database_url, **TWO) as three:
         three.elk.faults = Faults.named(["cut", "fail", "disorder", "late=150"])
         task = await three.world.submit(**WITHOUT_WEBHOOK, on_uncertain="resubmit_once")
@@ -116,7 +116,7 @@ async def test_a_first_job_that_failed_does_not_end_what_was_bought_again(databa
         assert sum(three.jobs) == 2
 
 
-async def test_what_is_cancelled_is_not_bought_again_and_ends_when_nobody_can_find_out(database_url: str) -> None:
+async def test_cancelled_task_is_not_resubmitted_and_expires_if_unresolved(database_url: str) -> None:
     async with three_upstreams(database_url, **ALONE) as three:
         three.elk.faults = Faults.named(["cut", "drop"])
         task = await three.world.submit(**WITHOUT_WEBHOOK, on_uncertain="resubmit_once")
@@ -132,7 +132,9 @@ async def test_what_is_cancelled_is_not_bought_again_and_ends_when_nobody_can_fi
 
 
 @pytest.mark.parametrize("when", ["waiting", "decided"])
-async def test_a_cancel_after_a_first_purchase_does_not_say_that_nothing_was_paid(database_url: str, when: str) -> None:
+async def test_cancel_after_a_first_submission_does_not_claim_that_nothing_was_paid(
+    database_url: str, when: str
+) -> None:
     async with three_upstreams(database_url, **TWO) as three:
         three.elk.faults = Faults.named(["cut", "drop"])
         three.comet.faults = Faults.named(["503=99"])
@@ -164,7 +166,7 @@ class Busy(httpx.AsyncBaseTransport):
         return response
 
 
-async def test_who_asks_for_rest_gets_it_although_nobody_else_can_serve(database_url: str) -> None:
+async def test_retry_after_is_honoured_without_another_upstream(database_url: str) -> None:
     """The next upstream's circuit is open: the task must not go back to the one that has just asked for rest."""
     async with three_upstreams(database_url, **TWO) as three:
         world = three.world
@@ -184,7 +186,7 @@ async def test_who_asks_for_rest_gets_it_although_nobody_else_can_serve(database
         assert await three.history(task) == [("elkapi", "unavailable"), ("cometapi", "taken")]
 
 
-async def test_all_who_ask_for_rest_get_it(database_url: str) -> None:
+async def test_retry_after_of_every_upstream_is_honoured(database_url: str) -> None:
     async with three_upstreams(database_url, **TWO) as three:
         elk, comet = Busy(), Busy()
         three.world.edge.hosts |= {"sandbox.test": elk, "comet.test": comet}
@@ -195,7 +197,7 @@ async def test_all_who_ask_for_rest_get_it(database_url: str) -> None:
         assert elk.asked + comet.asked == 3
 
 
-async def test_an_upstream_that_is_not_configured_any_more_is_no_reason_to_ask_at_once(database_url: str) -> None:
+async def test_removed_upstream_does_not_cut_a_wait_short(database_url: str) -> None:
     async with three_upstreams(database_url, **TWO) as three:
         task = await three.world.submit(**WITHOUT_WEBHOOK)
         assert task.route == ("elkapi", "cometapi")
@@ -206,7 +208,7 @@ async def test_an_upstream_that_is_not_configured_any_more_is_no_reason_to_ask_a
         assert elk.asked == 1
 
 
-async def test_what_came_too_late_leaves_no_trace_in_the_history(database_url: str) -> None:
+async def test_stale_change_writes_no_event(database_url: str) -> None:
     """An operator retries while the callback that settles it is taken in: the history must not say that it was retried."""
     async with three_upstreams(database_url, **ALONE) as three:
         world = three.world
@@ -223,7 +225,7 @@ async def test_what_came_too_late_leaves_no_trace_in_the_history(database_url: s
         assert three.jobs == [1, 0, 0]
 
 
-async def test_a_proof_that_was_read_before_the_task_was_given_up_revives_its_submission(database_url: str) -> None:
+async def test_proof_read_before_supersession_revives_its_submission(database_url: str) -> None:
     async with three_upstreams(database_url, **ALONE) as three:
         world = three.world
         three.elk.faults = Faults.named(["cut", "drop"])
@@ -248,7 +250,7 @@ async def test_a_proof_that_was_read_before_the_task_was_given_up_revives_its_su
 ONE_PLACE = {**ALONE, "DOVECOTE_UPSTREAMS__ELKAPI__OPEN_TASKS": "1"}
 
 
-async def test_a_deadline_or_a_cancel_ends_who_stands_in_line_and_nobody_else(database_url: str) -> None:
+async def test_deadline_or_cancel_ends_a_waiting_task_only(database_url: str) -> None:
     async with three_upstreams(database_url, **ONE_PLACE) as three:
         world = three.world
         first = await world.submit("[drop][seconds=60] first", callback_url=None)
@@ -268,7 +270,7 @@ async def test_a_deadline_or_a_cancel_ends_who_stands_in_line_and_nobody_else(da
         assert three.jobs == [2, 0, 0]
 
 
-async def test_who_waits_for_an_upstream_that_is_removed_goes_to_the_next(database_url: str) -> None:
+async def test_task_waiting_for_a_removed_upstream_uses_the_next(database_url: str) -> None:
     async with three_upstreams(database_url, **{**TWO, "DOVECOTE_UPSTREAMS__ELKAPI__OPEN_TASKS": "1"}) as three:
         world = three.world
         await world.submit("[drop][seconds=500] first", callback_url=None)
@@ -287,7 +289,7 @@ async def test_who_waits_for_an_upstream_that_is_removed_goes_to_the_next(databa
         assert three.jobs == [1, 2, 0]
 
 
-async def test_a_probe_whose_process_dies_keeps_nobody_waiting_for_long(database_url: str) -> None:
+async def test_probe_of_a_dead_process_is_replaced(database_url: str) -> None:
     async with three_upstreams(database_url, **ALONE) as three:
         world = three.world
         world.edge.down.add("sandbox.test")
@@ -349,7 +351,7 @@ async def round_of(context: Context) -> None:
 clashes: list[str] = []
 
 
-async def test_processes_together_give_no_more_than_the_places_and_lose_nothing(postgresql_url: str) -> None:
+async def test_processes_share_the_slots_of_an_upstream(postgresql_url: str) -> None:
     """Three processes over one PostgreSQL, at the same time: never more open than there are places, each bought once."""
     places = 2
     more = {**ALONE, "DOVECOTE_UPSTREAMS__ELKAPI__OPEN_TASKS": str(places)}
@@ -372,7 +374,7 @@ async def test_processes_together_give_no_more_than_the_places_and_lose_nothing(
         assert clashes == []
 
 
-async def test_processes_together_send_one_probe(postgresql_url: str) -> None:
+async def test_processes_send_one_probe_together(postgresql_url: str) -> None:
     async with three_upstreams(postgresql_url, **ALONE) as three, processes(three.world, 3) as several:
         world = three.world
         world.edge.down.add("sandbox.test")

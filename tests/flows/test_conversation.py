@@ -54,27 +54,27 @@ async def outcome(url: str, *, creating: bool) -> Update | UpstreamError:
 
 
 @pytest.mark.parametrize("how", [how for how in PERHAPS_SENT if "hang" not in how])
-async def test_a_purchase_that_may_have_arrived_is_uncertain_and_a_question_is_asked_again(how: str) -> None:
+async def test_request_that_may_have_arrived_is_uncertain_only_if_it_creates(how: str) -> None:
     async with Server.running(PERHAPS_SENT[how][0]) as server:
         assert type(await outcome(server.url, creating=True)) is Uncertain
         assert type(await outcome(server.url, creating=False)) is Unavailable
 
 
 @pytest.mark.parametrize("how", ["refused", "unresolvable", "TLS with a plain server", "TLS cut short"])
-async def test_a_purchase_that_never_left_may_be_tried_again(how: str) -> None:
+async def test_creating_request_that_was_not_sent_may_be_retried(how: str) -> None:
     async with nowhere(how) as url:
         error = await outcome(url, creating=True)
     assert type(error) is Unavailable
     assert "sandbox-key" not in str(error)
 
 
-async def test_a_purchase_that_is_redirected_is_uncertain() -> None:
+async def test_redirected_creating_request_is_uncertain() -> None:
     moved = b"HTTP/1.1 307 Moved\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n"
     async with Server.running(answering(moved)) as server:
         assert type(await outcome(server.url, creating=True)) is Uncertain
 
 
-async def test_a_purchase_that_is_answered_has_an_id() -> None:
+async def test_answered_creating_request_has_an_id() -> None:
     async with Server.running(answering(HEAD, ANSWER)) as server:
         update = await outcome(server.url, creating=True)
     assert isinstance(update, Update)
@@ -82,7 +82,7 @@ async def test_a_purchase_that_is_answered_has_an_id() -> None:
 
 
 @pytest.mark.parametrize(("creating", "connections"), [(True, 3), (False, 1)])
-async def test_every_purchase_goes_over_a_connection_of_its_own(creating: bool, connections: int) -> None:  # noqa: FBT001 - a column of the table
+async def test_each_creating_request_uses_its_own_connection(creating: bool, connections: int) -> None:  # noqa: FBT001 - a column of the table
     async def keep_answering(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while True:
             await request_of(reader)

@@ -14,7 +14,7 @@ async def ended(world: World, prompt: str, **fields: object):
     return await world.task(task)
 
 
-async def test_a_task_comes_home_by_its_callback(world: World) -> None:
+async def test_task_succeeds_by_callback(world: World) -> None:
     task = await ended(world, "a dove")
     assert (task.state, task.outcome_source, task.progress) == (State.SUCCEEDED, Source.CALLBACK, 100)
     assert [result.role for result in task.results] == ["result", "cover", "last_frame"]
@@ -32,7 +32,7 @@ async def test_a_task_comes_home_by_its_callback(world: World) -> None:
     assert task.due_at is None
 
 
-async def test_a_lost_callback_is_found_by_polling(world: World) -> None:
+async def test_lost_callback_is_replaced_by_polling(world: World) -> None:
     task = await ended(world, "[drop] a dove")
     assert (task.state, task.outcome_source) == (State.SUCCEEDED, Source.POLL)
     assert await world.callbacks(task) == []
@@ -62,7 +62,7 @@ async def test_a_lost_callback_is_found_by_polling(world: World) -> None:
         ("[moderate]", State.FAILED, Source.CALLBACK),
     ],
 )
-async def test_whatever_the_upstream_does_the_task_is_paid_once_and_told_once(
+async def test_upstream_faults_lead_to_one_payment_and_one_message(
     world: World, words: str, state: State, outcome_source: Source
 ) -> None:
     task = await ended(world, f"{words} a dove")
@@ -74,7 +74,7 @@ async def test_whatever_the_upstream_does_the_task_is_paid_once_and_told_once(
 
 
 @pytest.mark.parametrize(("words", "code"), [("[refuse]", "invalid_input"), ("[nocredit]", "insufficient_credit")])
-async def test_a_refusal_costs_nothing_and_says_why(world: World, words: str, code: str) -> None:
+async def test_refused_task_fails_with_the_reason_and_costs_nothing(world: World, words: str, code: str) -> None:
     task = await ended(world, f"{words} a dove")
     assert task.state is State.FAILED
     assert task.failure is not None

@@ -68,7 +68,7 @@ async def day_at_the_loft(url: str) -> AsyncIterator[Route]:
         yield three
 
 
-async def test_every_submission_counts_once_and_every_paid_job_is_there(database_url: str) -> None:
+async def test_ledger_counts_each_submission_once(database_url: str) -> None:
     async with day_at_the_loft(database_url) as three:
         told = await written(database_url)
         rows = {row["upstream"]: row for row in told["rows"]}
@@ -83,7 +83,7 @@ async def test_every_submission_counts_once_and_every_paid_job_is_there(database
         assert told["total"]["cost"].keys() == {"credits", "points"}
 
 
-async def test_groups_and_times(database_url: str) -> None:
+async def test_ledger_groups_and_filters_by_time(database_url: str) -> None:
     async with day_at_the_loft(database_url) as three:
         by = await written(database_url, "--by", "client,upstream")
         assert [(row["client"], row["upstream"], row["submissions"]) for row in by["rows"]] == [
@@ -114,7 +114,7 @@ async def all_tasks(world: World) -> list[list[Any]]:
     return list(found.values())
 
 
-async def test_the_day_is_the_one_of_utc(database_url: str) -> None:
+async def test_ledger_day_is_utc(database_url: str) -> None:
     async with opened(database_url) as database:
         midnight = dt.datetime(2026, 3, 2, tzinfo=dt.UTC)
         moments = [midnight - dt.timedelta(microseconds=1), midnight]
@@ -128,7 +128,7 @@ async def test_the_day_is_the_one_of_utc(database_url: str) -> None:
     assert sorted((entry.group, entry.count) for entry in found) == [(("2026-03-01",), 1), (("2026-03-02",), 1)]
 
 
-async def test_failed_jobs_of_gateways_are_perhaps_given_back(database_url: str) -> None:
+async def test_failed_gateway_jobs_count_as_perhaps_refunded(database_url: str) -> None:
     async with World.opened(database_url) as world:
         world.sandbox.faults = Faults.named(["fail"])
         for operation, given in (("music", {"prompt": "a dove"}), ("lyrics", {"prompt": "a dove"})):
@@ -142,7 +142,7 @@ async def test_failed_jobs_of_gateways_are_perhaps_given_back(database_url: str)
         }
 
 
-async def test_questions_that_buy_nothing_cost_nothing(database_url: str) -> None:
+async def test_free_operations_cost_nothing(database_url: str) -> None:
     async with World.opened(database_url) as world:
         song = await world.submit(family="suno", operation="music", input={"prompt": "a dove"}, callback_url=None)
         await world.until(JOB_SECONDS * 6)
@@ -183,7 +183,7 @@ ENTRY = ledger.Entry(
         ({"dialect": "suno/sunoapi", "operation": "wav"}, "paid"),
     ],
 )
-def test_what_a_submission_came_to(more: dict[str, Any], kind: str) -> None:
+def test_submission_is_classified_by_outcome_and_refund(more: dict[str, Any], kind: str) -> None:
     import dataclasses
 
     entry = dataclasses.replace(ENTRY, **more)
@@ -193,7 +193,7 @@ def test_what_a_submission_came_to(more: dict[str, Any], kind: str) -> None:
     assert bool(total.cost) is (kind not in {"refunded", "unpaid"})
 
 
-async def test_it_only_reads(database_url: str) -> None:
+async def test_ledger_only_reads(database_url: str) -> None:
     async with opened(database_url) as database:
         await keep(database, a_task())
         with pytest.raises(Exception, match=r"(?i)read.?only|does not answer|query_only"):
@@ -208,9 +208,7 @@ async def _write_after_only_read(database: Database) -> None:
         await connection.exec_driver_sql("DELETE FROM tasks")
 
 
-async def test_a_database_that_is_not_there_or_of_another_version_is_said(
-    empty_postgresql_url: str, tmp_path: Any
-) -> None:
+async def test_ledger_reports_a_missing_or_outdated_database(empty_postgresql_url: str, tmp_path: Any) -> None:
     for url, words in (
         (f"sqlite:///{tmp_path / 'none.db'}", "there is no database yet"),
         (empty_postgresql_url, "run `dovecote migrate`"),
@@ -223,7 +221,7 @@ async def test_a_database_that_is_not_there_or_of_another_version_is_said(
     assert list(tmp_path.iterdir()) == []
 
 
-async def test_a_table_for_people(sqlite_url: str) -> None:
+async def test_ledger_prints_a_table(sqlite_url: str) -> None:
     async with day_at_the_loft(sqlite_url):
         said = (await command(sqlite_url, "--by", "upstream,client")).stdout.splitlines()
     assert said[0].split() == [
@@ -245,13 +243,13 @@ async def test_a_table_for_people(sqlite_url: str) -> None:
 
 
 @pytest.mark.parametrize("groups", ["", "upstream,upstream", "model", ","])
-def test_groups_that_there_are_not(groups: str) -> None:
+def test_unknown_ledger_group_is_rejected(groups: str) -> None:
     result = CliRunner().invoke(main, ["ledger", "--by", groups])
     assert result.exit_code == exits.USAGE
     assert "upstream, family, day, client" in result.stderr
 
 
-def test_a_choice_for_every_group() -> None:
+def test_every_ledger_group_is_offered() -> None:
     from service.cli.ledger import _CHOICES
 
     assert _CHOICES == ledger.GROUPS

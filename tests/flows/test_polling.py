@@ -9,7 +9,7 @@ import pytest
 
 from service.domain.schedules import LATE_WATCH
 from service.domain.task import Source, State, Task
-from service.flows.statistics import learn, typical_seconds
+from service.flows.statistics import typical_seconds, update_statistics
 from service.sandbox import Faults
 from tests.support.values import a_task, keep
 from tests.support.world import JOB_SECONDS, World
@@ -55,7 +55,7 @@ def age_at_end(task: Task) -> float:
 
 
 @pytest.mark.parametrize(("public_url", "plan"), [("http://dovecote.test", expecting), ("", polling)])
-async def test_fifty_tasks_without_a_callback_come_home_by_the_plan(
+async def test_fifty_tasks_without_callbacks_are_polled_by_the_plan(
     database_url: str, public_url: str, plan: type[list[float]]
 ) -> None:
     async with mute(database_url, DOVECOTE_PUBLIC_URL=public_url) as world:
@@ -71,14 +71,14 @@ async def test_fifty_tasks_without_a_callback_come_home_by_the_plan(
         assert len({received.task_id for received in world.receiver.received}) == 50
 
 
-async def test_a_callback_that_comes_spares_the_polls(world: World) -> None:
+async def test_callback_makes_polls_unnecessary(world: World) -> None:
     task = await world.submit()
     await world.until(60)
     home = await world.task(task)
     assert (home.outcome_source, polls(world, home)) == (Source.CALLBACK, 0)
 
 
-async def test_when_callbacks_stop_coming_the_plan_changes_and_changes_back(database_url: str) -> None:
+async def test_poll_plan_follows_the_share_of_callbacks(database_url: str) -> None:
     async with mute(database_url) as world:
 
         async def one_more(*, after: int) -> list[float]:
@@ -86,7 +86,7 @@ async def test_when_callbacks_stop_coming_the_plan_changes_and_changes_back(data
             for _ in range(after):
                 await world.submit()
             await world.until(60)
-            await learn(world.context)
+            await update_statistics(world.context)
             begun = world.clock()
             task = await world.submit("[drop][seconds=30] a dove")
             await world.work()
@@ -102,7 +102,7 @@ async def test_when_callbacks_stop_coming_the_plan_changes_and_changes_back(data
         assert await one_more(after=11) == expecting(0)  # of the last twenty, fourteen came by callback
 
 
-async def test_what_a_kind_takes_is_learned_from_thirty_ends(world: World) -> None:
+async def test_usual_duration_is_learned_from_thirty_tasks(world: World) -> None:
     now = world.clock()
 
     def an_end(seconds: float, **more: object) -> Task:
@@ -116,15 +116,15 @@ async def test_what_a_kind_takes_is_learned_from_thirty_ends(world: World) -> No
     await keep(world.context.database, *(an_end(1, input={"model": "gen4_turbo"}) for _ in range(29)))
     await keep(world.context.database, *(an_end(1, operation="image_to_video") for _ in range(29)))
     asked = a_task(state=State.RUNNING)
-    assert await learn(world.context) == 87
+    assert await update_statistics(world.context) == 87
     assert typical_seconds(world.context, asked) == MEDIAN
     await keep(world.context.database, an_end(1000))
-    await learn(world.context)
+    await update_statistics(world.context)
     assert typical_seconds(world.context, asked) == 34.5
     assert typical_seconds(world.context, a_task(state=State.RUNNING, input={"model": "gen4_turbo"})) == MEDIAN
 
 
-async def test_what_is_old_is_forgotten(world: World) -> None:
+async def test_old_durations_are_forgotten(world: World) -> None:
     began = world.clock()
     ends = (
         a_task(state=State.SUCCEEDED, submitted_at=began, finished_at=began + dt.timedelta(seconds=40))
@@ -132,13 +132,13 @@ async def test_what_is_old_is_forgotten(world: World) -> None:
     )
     await keep(world.context.database, *ends)
     world.clock.forward(7 * 86_400 + 60)
-    assert await learn(world.context) == 0
+    assert await update_statistics(world.context) == 0
 
 
 # ── what is unknown, unreachable or too late ───────────────────────────────────────────────────────────────────────
 
 
-async def test_an_id_that_is_not_visible_yet_is_no_failure(database_url: str) -> None:
+async def test_id_that_is_not_visible_yet_is_not_a_failure(database_url: str) -> None:
     async with mute(database_url) as world:
         task = await world.submit("[ghost=200] a dove")
         await world.until(150)
@@ -149,7 +149,7 @@ async def test_an_id_that_is_not_visible_yet_is_no_failure(database_url: str) ->
         assert (await world.task(task)).state is State.SUCCEEDED
 
 
-async def test_a_job_that_stays_unknown_fails_and_is_still_looked_for(database_url: str) -> None:
+async def test_unknown_job_fails_and_is_still_polled(database_url: str) -> None:
     async with mute(database_url) as world:
         task = await world.submit("[ghost=1000] a dove")
         await world.until(299)
@@ -166,7 +166,7 @@ async def test_a_job_that_stays_unknown_fails_and_is_still_looked_for(database_u
 
 
 @pytest.mark.parametrize(("words", "by"), [("", Source.CALLBACK), ("[drop]", Source.POLL)])
-async def test_a_result_that_comes_after_the_deadline_is_kept_and_told(world: World, words: str, by: Source) -> None:
+async def test_late_result_is_kept_and_sent(world: World, words: str, by: Source) -> None:
     task = await world.submit(f"{words}[seconds=60] a dove", deadline=20)
     await world.until(21)
     expired = await world.task(task)
@@ -182,7 +182,7 @@ async def test_a_result_that_comes_after_the_deadline_is_kept_and_told(world: Wo
     assert len({received.id for received in told}) == 2
 
 
-async def test_what_never_ends_is_watched_for_a_day_and_left_alone(database_url: str) -> None:
+async def test_expired_job_is_polled_for_a_day_only(database_url: str) -> None:
     async with mute(database_url) as world:
         task = await world.submit("[stuck] a dove", deadline=60)
         await world.until(LATE_WATCH + 3600)
@@ -192,7 +192,7 @@ async def test_what_never_ends_is_watched_for_a_day_and_left_alone(database_url:
 
 
 @pytest.mark.parametrize("trouble", ["down", "html", "502"])
-async def test_trouble_on_the_way_never_fails_a_task(database_url: str, trouble: str) -> None:
+async def test_poll_errors_never_fail_a_task(database_url: str, trouble: str) -> None:
     async with mute(database_url) as world:
         task = await world.submit()
         await world.work()
@@ -216,7 +216,7 @@ async def html() -> AsyncIterator[bytes]:
 
 
 @pytest.mark.parametrize(("stated", "waited"), [("90", 90), ("1000", 120), ("soon", 5), ("1", 5)])
-async def test_a_provider_that_asks_to_wait_is_heard(database_url: str, stated: str, waited: float) -> None:
+async def test_retry_after_delays_the_next_poll(database_url: str, stated: str, waited: float) -> None:
     async with mute(database_url) as world:
         task = await world.submit("[seconds=1000] a dove")
         await world.work()
@@ -229,7 +229,7 @@ async def test_a_provider_that_asks_to_wait_is_heard(database_url: str, stated: 
         assert (due - world.clock()).total_seconds() == waited
 
 
-async def test_without_an_id_nobody_is_asked_and_the_deadline_decides(database_url: str) -> None:
+async def test_task_without_external_id_expires_at_its_deadline(database_url: str) -> None:
     async with mute(database_url) as world:
         task = await world.submit("[cut] a dove", deadline=60)
         await world.until(59)

@@ -146,7 +146,7 @@ GARBAGE = [
 @pytest.mark.parametrize("name", DIALECTS)
 @pytest.mark.parametrize("kind", ["submit_response", "poll_response", "callback", "error"])
 @pytest.mark.parametrize("status", [200, 204, 301, 400, 401, 404, 429, 500, 503, 524])
-def test_garbage_is_survived_and_is_no_verdict(name, kind, status):
+def test_garbage_raises_no_foreign_error_and_ends_no_task(name, kind, status):
     dialect = DIALECTS[name]
     route = f"POST {next(iter(dialect.facts.operations.values()))}"
     for body in GARBAGE:
@@ -158,7 +158,7 @@ def test_garbage_is_survived_and_is_no_verdict(name, kind, status):
 
 
 @pytest.mark.parametrize(("name", "message"), MESSAGES, ids=itertools.starmap(case, MESSAGES))
-def test_a_cut_off_body_is_no_news(name, message):
+def test_truncated_body_reports_nothing(name, message):
     body = raw(message["body"])
     for end in range(0, len(body), 7):
         found = read(name, message, body[:end])
@@ -206,7 +206,7 @@ def changed(document, path, value, *, removed):
 
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
-def test_wrong_types_anywhere_are_survived_and_make_no_verdict(data):
+def test_wrong_types_end_no_task(data):
     """Whatever one field turns into: nothing breaks, and a task that had not ended does not end by it."""
     name, message = data.draw(st.sampled_from(MESSAGES))
     document = message["body"]
@@ -219,7 +219,7 @@ def test_wrong_types_anywhere_are_survived_and_make_no_verdict(data):
 
 
 @pytest.mark.parametrize(("name", "message"), MESSAGES, ids=itertools.starmap(case, MESSAGES))
-def test_a_word_that_nobody_knows_is_no_verdict_and_is_handed_up(name, message):
+def test_unknown_status_ends_no_task_and_is_reported(name, message):
     document, found = message["body"], 0
     for path in places(document):
         if path and path[-1] in {"status", "state", "task_status", "taskStatus"} and document:
@@ -237,7 +237,7 @@ def test_a_word_that_nobody_knows_is_no_verdict_and_is_handed_up(name, message):
 
 
 @pytest.mark.parametrize("name", [name for name, dialect in DIALECTS.items() if dialect.facts.callbacks])
-def test_callback_and_poll_of_the_same_news_give_the_same_update(name):
+def test_callback_and_poll_of_the_same_state_give_the_same_update(name):
     dialect, told = DIALECTS[name], recorded(name, "callback", "poll_response")
     assert any(message["kind"] == "callback" for message in told)
     for message in told:
@@ -248,7 +248,7 @@ def test_callback_and_poll_of_the_same_news_give_the_same_update(name):
 
 
 @pytest.mark.parametrize("name", DIALECTS)
-def test_a_forged_signature_is_not_authentic(name):
+def test_forged_signature_is_rejected(name):
     dialect = DIALECTS[name]
     assert dialect.verify_signature(Callback({}, b"{}"), "a secret") is not True
     for message in recorded(name, "callback"):
@@ -296,7 +296,7 @@ def exchanges(name, operation):
 
 
 @pytest.mark.parametrize(("name", "operation"), OPERATIONS)
-def test_the_call_that_buys_is_the_last_of_a_submit_and_of_nothing_else(name, operation):
+def test_creating_call_is_the_last_of_a_submit_only(name, operation):
     for verb, calls in exchanges(name, operation):
         assert [call.creates for call in calls[:-1]] == [False] * len(calls[:-1])
         if verb == "submit":
@@ -309,7 +309,7 @@ def test_the_call_that_buys_is_the_last_of_a_submit_and_of_nothing_else(name, op
 
 
 @pytest.mark.parametrize(("name", "operation"), OPERATIONS)
-def test_credentials_enter_by_authorize_alone(name, operation):
+def test_credentials_are_added_by_authorize_only(name, operation):
     dialect = DIALECTS[name]
     for _, calls in exchanges(name, operation):
         for call in calls:
@@ -321,7 +321,7 @@ def test_credentials_enter_by_authorize_alone(name, operation):
 
 
 @pytest.mark.parametrize(("name", "operation"), OPERATIONS)
-def test_a_callback_url_is_said_where_it_can_be(name, operation):
+def test_callback_url_is_sent_where_supported(name, operation):
     dialect = DIALECTS[name]
     call = dialect.create(task(name, operation), HOOK)
     assert (HOOK in json.dumps(call.json)) == (
@@ -331,7 +331,7 @@ def test_a_callback_url_is_said_where_it_can_be(name, operation):
 
 
 @pytest.mark.parametrize(("name", "operation"), OPERATIONS)
-def test_options_win(name, operation):
+def test_options_override_the_mapped_input(name, operation):
     """Where there is a body; where there is none, they are refused rather than dropped."""
     dialect = DIALECTS[name]
     mapped = dialect.create(task(name, operation), HOOK).json
@@ -345,7 +345,7 @@ def test_options_win(name, operation):
 
 
 @pytest.mark.parametrize(("name", "operation"), OPERATIONS)
-def test_what_is_ours_to_fill_is_refused_in_options(name, operation):
+def test_reserved_options_are_refused(name, operation):
     dialect = DIALECTS[name]
     assert "callback_url" in dialect.facts.reserved
     for field in dialect.facts.reserved:
@@ -354,7 +354,7 @@ def test_what_is_ours_to_fill_is_refused_in_options(name, operation):
 
 
 @pytest.mark.parametrize(("name", "operation"), OPERATIONS)
-def test_check_and_create_survive_the_least_that_the_schema_allows(name, operation):
+def test_minimal_input_is_validated_and_created(name, operation):
     """An input that the schema takes is never our own exception, complete or not."""
     schema = schema_of(operation)
     examples = schema["examples"][0]
@@ -366,7 +366,7 @@ def test_check_and_create_survive_the_least_that_the_schema_allows(name, operati
 
 
 @pytest.mark.parametrize("name", DIALECTS)
-def test_an_operation_that_a_dialect_has_not_is_a_mistake(name):
+def test_unsupported_operation_is_rejected(name):
     stranger = dataclasses.replace(task(name), operation="levitate")
     assert [mistake.path for mistake in DIALECTS[name].validate(stranger)] == ["operation"]
 
@@ -400,7 +400,7 @@ def test_listed_job_is_read(name):
 
 @pytest.mark.parametrize("name", LISTS)
 @pytest.mark.parametrize("status", [200, 204, 301, 400, 401, 403, 404, 429, 500, 503, 524])
-def test_a_list_that_cannot_be_read_is_an_error_and_never_an_empty_list(name, status):
+def test_unreadable_list_is_an_error(name, status):
     """An empty list would say that nothing was bought."""
     for body in GARBAGE:
         found = recalled(name, Reply(status, {}, body))
@@ -410,7 +410,7 @@ def test_a_list_that_cannot_be_read_is_an_error_and_never_an_empty_list(name, st
 
 
 @pytest.mark.parametrize("name", LISTS)
-def test_a_list_that_is_cut_off_is_an_error(name):
+def test_truncated_list_is_an_error(name):
     body = raw(LIST)
     for end in range(len(body)):
         assert isinstance(recalled(name, Reply(200, {}, body[:end])), UpstreamError)
@@ -419,7 +419,7 @@ def test_a_list_that_is_cut_off_is_an_error(name):
 @pytest.mark.parametrize("name", LISTS)
 @settings(max_examples=200, deadline=None)
 @given(st.data())
-def test_wrong_types_anywhere_in_a_list_are_survived(name, data):
+def test_wrong_types_in_a_list_raise_no_foreign_error(name, data):
     document = LIST
     for _ in range(data.draw(st.integers(1, 3))):
         path = data.draw(st.sampled_from(places(document)))
@@ -443,7 +443,7 @@ def test_dialect_has_at_most_twelve_methods():
 
 
 @pytest.mark.parametrize("name", DIALECTS)
-def test_a_dialect_is_whole(name):
+def test_dialect_is_complete(name):
     dialect = DIALECTS[name]
     assert dialect.facts.operations.keys() == {operation.split()[1] for other, operation in OPERATIONS if other == name}
     assert dialect.facts.typical_seconds.keys() <= dialect.facts.operations.keys()
@@ -453,7 +453,7 @@ def test_a_dialect_is_whole(name):
 
 
 @pytest.mark.parametrize("family", FAMILIES.values(), ids=lambda family: family.name)
-def test_a_family_describes_its_operations(family):
+def test_family_describes_its_operations(family):
     names = [name for each in family.operations.values() for name in (each.name, *each.aliases)]
     assert len(names) == len(set(names))
     served = {operation for _, operation in OPERATIONS}
@@ -466,7 +466,7 @@ def test_a_family_describes_its_operations(family):
 
 
 @pytest.mark.parametrize("family", FAMILIES.values(), ids=lambda family: family.name)
-def test_a_deadline_leaves_time_for_the_work(family):
+def test_deadline_exceeds_the_usual_duration(family):
     """Several times what it usually takes, and longer than an answer is waited for that is the work itself."""
     for name, operation in family.operations.items():
         serving = [dialect for dialect in DIALECTS.values() if dialect.offers(family.name, name)]
@@ -476,7 +476,7 @@ def test_a_deadline_leaves_time_for_the_work(family):
         assert 600 < operation.deadline <= 2 * 3600
 
 
-def test_a_provider_speaks_dialects_that_there_are():
+def test_host_lists_known_dialects_only():
     for provider in PROVIDERS.values():
         assert set(provider.dialects) <= DIALECTS.keys()
         assert not provider.base_url.endswith("/")

@@ -44,7 +44,7 @@ def reply(body, status=200):
 
 
 @pytest.mark.parametrize("name", [name for name, message in MESSAGES.items() if "reading" in message])
-def test_recordings_are_read_as_they_should(name):
+def test_recording_gets_its_reading(name):
     assert explain(MESSAGES[name]) == MESSAGES[name]["reading"]
 
 
@@ -84,7 +84,7 @@ def read(**said):
         ),
     ],
 )
-def test_a_status_is_a_state_and_nothing_else_is(said, update):
+def test_status_word_maps_to_a_state(said, update):
     assert read(**said) == update
 
 
@@ -101,7 +101,7 @@ def test_a_status_is_a_state_and_nothing_else_is(said, update):
         (SONG, [("audio", SONG, "result")]),
     ],
 )
-def test_mixed_outputs_are_told_apart_by_type(outputs, results):
+def test_mixed_outputs_are_distinguished_by_type(outputs, results):
     found = read(status="completed", outputs=outputs).results
     assert [(result.kind, result.url, result.role) for result in found] == results
 
@@ -118,7 +118,7 @@ def test_mixed_outputs_are_told_apart_by_type(outputs, results):
         ([], Failure("unknown")),
     ],
 )
-def test_an_error_is_a_text_or_an_object(error, failure):
+def test_error_may_be_a_text_or_an_object(error, failure):
     assert read(status="failed", error=error).failure == failure
 
 
@@ -140,14 +140,14 @@ REFUSALS = [
 
 
 @pytest.mark.parametrize(("status", "body", "submit", "poll"), REFUSALS)
-def test_an_answer_without_a_task_is_named_by_what_may_be_done_next(status, body, submit, poll):
+def test_answer_without_a_task_is_classified(status, body, submit, poll):
     for hear, expected in ((ELK.read_created, submit), (ELK.read_status, poll)):
         with pytest.raises(UpstreamError) as caught:
             hear(reply(body, status))
         assert f"{caught.value.outcome}/{caught.value.code}" == expected
 
 
-def test_where_there_is_an_id_the_job_may_exist():
+def test_answer_with_an_id_means_that_the_job_may_exist():
     assert ELK.read_created(reply({"id": "t1"})) == Update(state=State.SUBMITTED, external_id="t1")
     assert ELK.read_created(reply({"id": 7, "status": "paused"}, 201)).external_id == "7"
     failed = ELK.read_created(reply({"id": "t1", "status": "failed", "error": "blocked"}))
@@ -155,7 +155,7 @@ def test_where_there_is_an_id_the_job_may_exist():
 
 
 @pytest.mark.parametrize("body", [{}, None, [], {"id": "t1"}, {"status": "completed", "outputs": [VIDEO]}, "pong"])
-def test_a_callback_without_a_task_is_unreadable(body):
+def test_callback_without_a_task_is_unreadable(body):
     with pytest.raises(UpstreamError) as caught:
         ELK.read_callback(Callback({}, json.dumps(body).encode()))
     assert caught.value.outcome == "unreadable"
@@ -166,7 +166,7 @@ def test_a_callback_without_a_task_is_unreadable(body):
 SHOT = {"prompt": "A cat playing piano", "aspect_ratio": "16:9"}
 
 
-def test_the_recorded_request_is_what_is_sent():
+def test_request_matches_the_recording():
     """ElkAPI shows a model of Kling; there it wants the duration as a text, which only the client can know."""
     recorded = MESSAGES["submit_request.kling-v3"]
     wanted = task("runway", "text_to_video", {**SHOT, "model": "kling-v3/text-to-video"}, {"input": {"duration": "5"}})
@@ -176,7 +176,7 @@ def test_the_recorded_request_is_what_is_sent():
     assert ELK.validate(wanted) == []
 
 
-def test_where_no_model_is_known_the_client_names_it():
+def test_unknown_model_must_be_named_by_the_client():
     wanted = task("runway", "text_to_video", SHOT)
     assert [mistake.path for mistake in ELK.validate(wanted)] == ["input.model"]
     assert "model" not in ELK.create(wanted, HOOK).json
@@ -200,13 +200,13 @@ def test_where_no_model_is_known_the_client_names_it():
         ({"style": "ambient", "instrumental": True}, {"tags": "ambient", "custom": True, "instrumental": True}),
     ],
 )  # fmt: skip
-def test_a_song_is_said_in_the_vendors_fields_under_its_known_model(given, sent):
+def test_song_is_sent_in_the_vendors_fields(given, sent):
     wanted = task("suno", "music", given)
     assert ELK.validate(wanted) == []
     assert ELK.create(wanted, HOOK).json == {"model": "suno/music", "input": sent, "callback_url": HOOK}
 
 
-def test_a_model_of_the_api_can_be_named_for_a_song_too():
+def test_song_may_name_a_model():
     wanted = task("suno", "music", {"prompt": "a dove", "model": "chirp-crow"}, {"model": "suno/music-5"})
     body = ELK.create(wanted, HOOK).json
     assert (body["model"], body["input"]["mv"]) == ("suno/music-5", "chirp-crow")
@@ -223,11 +223,11 @@ def test_a_model_of_the_api_can_be_named_for_a_song_too():
         ({"prompt": "a dove"}, {"model": None}, ["input.model"]),
     ],
 )
-def test_what_cannot_be_said_of_a_song_is_named(given, options, mistakes):
+def test_unsupported_song_fields_are_rejected(given, options, mistakes):
     assert [mistake.path for mistake in ELK.validate(task("suno", "music", given, options))] == mistakes
 
 
-def test_options_win_within_the_input_too():
+def test_options_override_fields_inside_the_input():
     options = {"model": "runway/gen-5", "input": {"prompt": "A dog", "promptText": "A dog"}, "priority": 1}
     body = ELK.create(task("runway", "text_to_video", {**SHOT, "model": "runway/gen-4"}, options), HOOK).json
     assert body == {
@@ -238,7 +238,7 @@ def test_options_win_within_the_input_too():
     }
 
 
-def test_the_task_is_asked_for_by_its_id_whatever_is_in_it():
+def test_poll_escapes_the_task_id():
     wanted = task("runway", "text_to_video", SHOT, external_id="a/b?c")
     assert ELK.query(wanted) == Call(method="GET", path="/v1/task/a%2Fb%3Fc")
 
@@ -246,19 +246,19 @@ def test_the_task_is_asked_for_by_its_id_whatever_is_in_it():
 # Whom it serves --------------------------------------------------------------------------------------------------
 
 
-def test_it_serves_operations_of_several_families_and_no_others():
+def test_elk_task_offers_operations_of_several_families():
     assert all(ELK.offers(family, operation) for family, operation in MODELS)
     assert not ELK.offers("suno", "text_to_video")
     assert not ELK.offers("runway", "music")
     assert [mistake.path for mistake in ELK.validate(task("runway", "music", {}))] == ["operation"]
 
 
-def test_nothing_that_goes_on_from_a_task_is_served():
+def test_follow_ups_are_not_offered():
     """Its outputs are URLs: to send a follow-up without what it follows would buy something else."""
     assert {FAMILIES[family].operations[operation].parent for family, operation in MODELS} == {None}
 
 
-def test_it_is_the_last_that_elkapi_speaks():
+def test_elk_task_is_the_last_dialect_of_elkapi():
     assert PROVIDERS["elkapi"].dialects[-1] == "any/elk-task"
     assert [name for name, each in PROVIDERS.items() if "any/elk-task" in each.dialects] == ["elkapi"]
     assert isinstance(DIALECTS["any/elk-task"], ElkTask)

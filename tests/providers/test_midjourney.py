@@ -72,7 +72,7 @@ def drive(exchange, *replies):
 
 
 @pytest.mark.parametrize("name", [name for name, recorded in MESSAGES.items() if "reading" in recorded])
-def test_recordings_are_read_as_they_should(name):
+def test_recording_gets_its_reading(name):
     assert explain(MESSAGES[name]) == MESSAGES[name]["reading"]
 
 
@@ -177,7 +177,7 @@ POLLS = [
 
 
 @pytest.mark.parametrize(("body", "reading"), POLLS)
-def test_polls_and_callbacks_read_the_same(body, reading):
+def test_poll_and_callback_are_read_alike(body, reading):
     fetch = "GET /mj/task/{id}/fetch"
     assert explain(message("poll_response", fetch, 200, body)) == reading
     assert (
@@ -217,7 +217,7 @@ def test_polls_and_callbacks_read_the_same(body, reading):
         ("", "unknown", False),
     ],
 )
-def test_a_failure_is_named_by_its_text(text, code, retryable):
+def test_failure_is_classified_by_its_text(text, code, retryable):
     update = MJ.read_status(reply(row("FAILURE", failReason=text)))
     assert (update.state, update.failure) == (State.FAILED, Failure(code, text or None, retryable=retryable))
 
@@ -332,13 +332,13 @@ ANSWERS = [
 
 
 @pytest.mark.parametrize(("endpoint", "status", "body", "reading"), ANSWERS)
-def test_answers_that_take_refuse_or_leave_it_open(endpoint, status, body, reading):
+def test_submit_answer_is_classified(endpoint, status, body, reading):
     assert explain(message("submit_response", endpoint, status, body)) == reading
     if "error" in reading:
         assert explain(message("error", endpoint, status, body)) == reading
 
 
-def test_a_submit_is_told_from_a_question_though_its_route_is_not_stated():
+def test_submit_is_distinguished_from_a_poll_without_its_route():
     told = {
         endpoint: explain(message("error", endpoint, 502, HTML))["error"]
         for endpoint in (
@@ -385,7 +385,7 @@ SILENCE = [
 
 
 @pytest.mark.parametrize(("endpoint", "status", "body", "reading"), SILENCE)
-def test_a_poll_without_a_task_is_no_verdict(endpoint, status, body, reading):
+def test_poll_without_a_task_ends_nothing(endpoint, status, body, reading):
     got = explain(message("poll_response", endpoint, status, body))
     if reading["message"] is None and status == 503:
         got["message"] = None  # the excerpt of a body that counts for nothing
@@ -393,7 +393,7 @@ def test_a_poll_without_a_task_is_no_verdict(endpoint, status, body, reading):
     assert explain(message("error", endpoint, status, body))["error"] == reading["error"]
 
 
-def test_a_callback_without_a_task_is_unreadable():
+def test_callback_without_a_task_is_unreadable():
     for body in ("", "null", "[]", HTML, "{}", '{"status":"SUCCESS"}', json.dumps(said(1, result="t1"))):
         with pytest.raises(Unreadable):
             MJ.read_callback(Callback({}, body.encode()))
@@ -402,7 +402,7 @@ def test_a_callback_without_a_task_is_unreadable():
 @pytest.mark.parametrize(
     ("wait", "headers"), [(5.0, {}), (9.0, {"retry-after": "9"})], ids=["of our own", "of the gateway"]
 )
-def test_a_parent_that_the_gateway_does_not_know_to_be_done_is_tried_again_soon(wait, headers):
+def test_parent_unknown_to_the_gateway_is_retried_soon(wait, headers):
     """Its copy is up to 15 s late."""
     follow_up = task("action", {"action": "U1"}, inherited={"external_id": "p1", "action": "MJ::1"})
     _, error = drive(MJ.submit(follow_up, HOOK), reply(relay("task_status_not_success"), 400, **headers))
@@ -410,7 +410,7 @@ def test_a_parent_that_the_gateway_does_not_know_to_be_done_is_tried_again_soon(
     assert error.retry_after == wait
 
 
-def test_the_callback_url_is_in_no_error_that_is_kept():
+def test_stored_errors_contain_no_callback_url():
     """It is echoed with its token, and what cannot be read is shown in an excerpt."""
     shy = {"properties": {"notifyHook": HOOK}}
     escaped = "bad request: " + json.dumps({"notifyHook": HOOK}).replace('"', '\\"')
@@ -421,7 +421,7 @@ def test_the_callback_url_is_in_no_error_that_is_kept():
                 assert "secret-token" not in told, (kind, status, body)
 
 
-def test_an_unknown_word_is_handed_up_as_it_is_compared():
+def test_unknown_status_is_reported_as_compared():
     assert MJ.read_status(reply(row("Dreaming"))).unknown_word == "dreaming"
     assert MJ.read_status(reply(row("unknown"))).unknown_word is None
     assert MJ.read_created(reply(said(21, result="t1", status="Dreaming"))).unknown_word == "dreaming"
@@ -434,7 +434,7 @@ def results(status, **fields):
     return MJ.read_status(reply(row(status, **fields))).results
 
 
-def test_the_picture_of_a_running_task_is_a_preview():
+def test_picture_of_a_running_task_is_a_preview():
     assert results("IN_PROGRESS", imageUrl=PICTURE) == (Result("image", PICTURE, role="preview"),)
     assert results("IN_PROGRESS", imageUrl="") == ()
     assert results("SUBMITTED", imageUrl=PICTURE) == ()
@@ -443,7 +443,7 @@ def test_the_picture_of_a_running_task_is_a_preview():
     assert results("IN_PROGRESS", action="DESCRIBE", imageUrl=PICTURE) == (), "the picture that was given"
 
 
-def test_a_preview_under_another_address_is_no_news():
+def test_preview_with_another_url_changes_nothing():
     """new-api puts a number that changes with every look behind the address."""
     looks = [results("IN_PROGRESS", imageUrl=f"https://x/mj/image/t1?rand={number}") for number in (17, 18)]
     assert looks[0] == looks[1] == (Result("image", "https://x/mj/image/t1", role="preview"),)
@@ -451,7 +451,7 @@ def test_a_preview_under_another_address_is_no_news():
     assert results("IN_PROGRESS", imageUrl=signed)[0].url == signed
 
 
-def test_what_goes_with_the_outputs_comes_after_them():
+def test_secondary_outputs_follow_the_main_outputs():
     grid, single, small = "https://x/grid.webp", "https://x/0.png", "https://x/0_s.webp"
     pictures = results("SUCCESS", imageUrl=grid, imageUrls=[{"url": single, "thumbnail": small}])
     assert [(each.kind, each.role, each.url) for each in pictures] == [
@@ -477,7 +477,7 @@ def actions(status="SUCCESS", **fields):
     return MJ.read_status(reply(row(status, imageUrl=PICTURE, **fields))).actions
 
 
-def test_buttons_are_actions_in_the_providers_order():
+def test_buttons_become_actions_in_order():
     shown = [*buttons("U1", "V1"), {"customId": "MJ::R", "emoji": "🔄", "label": ""}, {"customId": "MJ::X"}]
     assert actions(buttons=shown) == (
         Action("MJ::U1", "U1"),
@@ -533,7 +533,7 @@ REQUESTS = {
 
 
 @pytest.mark.parametrize("name", REQUESTS)
-def test_a_task_is_sent_as_it_was_recorded(name):
+def test_task_is_sent_as_recorded(name):
     recorded = MESSAGES[f"submit_request.{name}"]
     hook = recorded["body"].get("notifyHook")
     assert MJ.validate(REQUESTS[name]) == []
@@ -541,7 +541,7 @@ def test_a_task_is_sent_as_it_was_recorded(name):
     assert (f"{call.method} {call.path}", call.json) == (recorded["endpoint"], recorded["body"])
 
 
-def test_every_recorded_request_is_sent_by_something():
+def test_every_recorded_request_is_covered():
     recorded = {name.removeprefix("submit_request.") for name in MESSAGES if name.startswith("submit_request.")}
     assert recorded == {*REQUESTS, "modal-prompt", "modal-inpaint-mask", "modal-blank"}
 
@@ -567,20 +567,20 @@ def test_every_recorded_request_is_sent_by_something():
         (task("face_swap", {"image": PICTURE, "target_image": DATA}), "/mj/insight-face/swap", {"sourceUrl": PICTURE, "targetBase64": DATA}),
     ],
 )  # fmt: skip
-def test_what_is_sent(wanted, path, body):
+def test_request_body_is_mapped(wanted, path, body):
     assert MJ.validate(wanted) == []
     assert (MJ.create(wanted, None).path, MJ.create(wanted, None).json) == (path, body)
     hook = {} if wanted.operation == "upload" else {"notifyHook": HOOK}
     assert MJ.create(wanted, HOOK).json == body | hook
 
 
-def test_a_seed_is_asked_for_once_by_a_question():
+def test_seed_is_requested_once_by_a_free_call():
     (call,), update = drive(MJ.submit(follow_up("image_seed", {}, parent="a/b 1"), HOOK), reply(said(1, result="7")))
     assert (call.method, call.path, call.json) == ("GET", "/mj/task/a%2Fb%201/image-seed", None)
     assert update == Update(state=State.SUCCEEDED, results=(Result("text", text="7"),))
 
 
-def test_an_answer_is_read_by_what_was_asked():
+def test_answer_is_read_by_its_operation():
     _, update = drive(MJ.submit(task("upload", {"images": [DATA]}), None), reply(said(1, result=[PICTURE])))
     assert update == Update(state=State.SUCCEEDED, results=(Result("image", PICTURE),))
     _, error = drive(MJ.submit(follow_up("action", {}, action="x"), HOOK), reply(said(3, "任务不存在")))
@@ -589,7 +589,7 @@ def test_an_answer_is_read_by_what_was_asked():
     assert isinstance(error, Unavailable)
 
 
-def test_the_key_goes_where_gateways_and_engines_look_for_it():
+def test_key_is_sent_in_both_headers():
     sent = MJ.authorize(MJ.create(task("imagine", {"prompt": "p"}), None), "sk-1").headers
     assert sent == {"Authorization": "Bearer sk-1", "mj-api-secret": "sk-1"}
 
@@ -611,7 +611,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("operation", "given", "options", "paths"), WRONG)
-def test_what_is_known_to_be_wrong_is_said_before_it_is_sent(operation, given, options, paths):
+def test_invalid_input_is_rejected_before_sending(operation, given, options, paths):
     assert [mistake.path for mistake in MJ.validate(task(operation, given, options))] == paths
 
 
@@ -632,12 +632,12 @@ def test_what_is_known_to_be_wrong_is_said_before_it_is_sent(operation, given, o
         ("face_swap", {"image": PICTURE}, ["input.target_image"]),
     ],
 )
-def test_schemas_say_what_goes(operation, given, paths):
+def test_schema_accepts_valid_input_only(operation, given, paths):
     found = Schema(FAMILY.operations[operation].input).mistakes(given, below="input")
     assert [mistake.path for mistake in found] == paths
 
 
-def test_operations_say_what_they_go_on_from_and_how_long_they_may_take():
+def test_operations_state_parent_and_deadline():
     assert {name: known.parent for name, known in FAMILY.operations.items() if known.parent} == {
         "action": "required",
         "change": "required",
@@ -664,7 +664,7 @@ def parent(**more):
 @pytest.mark.parametrize(
     ("wanted", "action"), [("MJ::U2", "MJ::U2"), ("U2", "MJ::U2"), ("u2", "MJ::U2"), ("🔄", "MJ::R"), ("b", "b")]
 )
-def test_an_action_is_one_of_the_parents_buttons(wanted, action):
+def test_action_must_be_a_button_of_the_parent(wanted, action):
     inherited = MJ.from_parent(task("action", {"action": wanted}), parent())
     assert inherited == {"external_id": "p1", "prompt": "a cat", "action": action}
 
@@ -678,14 +678,14 @@ def test_an_action_is_one_of_the_parents_buttons(wanted, action):
         ("U1", (), "there are none"),
     ],
 )
-def test_an_action_that_is_not_there_is_named_with_what_there_is(wanted, offered, words):
+def test_unknown_action_lists_the_known_ones(wanted, offered, words):
     (mistake,) = MJ.from_parent(task("action", {"action": wanted}), parent(next_actions=offered))
     assert isinstance(mistake, Mistake)
     assert mistake.path == "input.action"
     assert words in mistake.message
 
 
-def test_the_prompt_is_handed_down_from_follow_up_to_follow_up():
+def test_follow_up_inherits_the_prompt():
     first = MJ.from_parent(task("change", {"change": "upscale"}), parent())
     second = task("change", {"change": "upscale"}, external_id="p2", inherited=first)
     assert MJ.from_parent(task("image_seed"), second) == {"external_id": "p2", "prompt": "a cat"}
@@ -693,7 +693,7 @@ def test_the_prompt_is_handed_down_from_follow_up_to_follow_up():
     assert MJ.from_parent(task("image_seed"), wide) == {"external_id": "p1", "prompt": "a cat --ar 16:9"}
 
 
-def test_nothing_goes_on_from_what_left_no_job():
+def test_parent_without_a_job_is_rejected():
     (mistake,) = MJ.from_parent(task("action", {"action": "U1"}), parent(external_id=None))
     assert mistake.path == "parent_id"
 
@@ -706,7 +706,7 @@ def waiting(given=None, **more):
 
 
 @pytest.mark.parametrize("name", ["modal-prompt", "modal-inpaint-mask"])
-def test_the_answer_to_a_window_is_sent_as_it_was_recorded(name):
+def test_modal_input_is_sent_as_recorded(name):
     recorded = MESSAGES[f"submit_request.{name}"]
     given = {"prompt": "Cat"} | ({"mask": DATA} if "maskBase64" in recorded["body"] else {})
     (call,), update = drive(MJ.send_input(waiting(), given), reply(said(1, result="1689228047868174")))
@@ -715,7 +715,7 @@ def test_the_answer_to_a_window_is_sent_as_it_was_recorded(name):
     assert update == Update(state=State.SUBMITTED, external_id="1689228047868174")
 
 
-def test_a_prompt_always_goes_along():
+def test_prompt_is_always_sent():
     handed_down = waiting({"action": "x", "speed": "fast"}, inherited={"prompt": "a cat"})
     (call,), _ = drive(MJ.send_input(handed_down, {"mask": DATA}), reply(said(1, result="1")))
     assert (call.path, call.json["prompt"]) == ("/mj-fast/mj/submit/modal", "a cat")
@@ -737,7 +737,7 @@ def test_a_prompt_always_goes_along():
         (reply(HTML), Uncertain),
     ],
 )
-def test_the_answer_to_a_window_can_be_refused_like_any_submit(answer, outcome):
+def test_modal_input_can_be_refused(answer, outcome):
     _, error = drive(MJ.send_input(waiting(), {"prompt": "p"}), answer)
     assert isinstance(error, outcome)
 
@@ -749,7 +749,7 @@ def known(external_id):
     return task("imagine", {"prompt": "p"}, external_id=external_id)
 
 
-def test_one_is_asked_about_by_itself_and_many_in_one_question():
+def test_single_task_is_polled_alone_and_many_in_one_request():
     (call,), update = drive(MJ.poll(known("a/b ?1")), reply(row(id="a/b ?1")))
     assert (call.method, call.path, call.creates) == ("GET", "/mj/task/a%2Fb%20%3F1/fetch", False)
     assert update.state is State.RUNNING
@@ -763,7 +763,7 @@ def test_one_is_asked_about_by_itself_and_many_in_one_question():
     }
 
 
-def test_what_is_missing_from_a_list_is_not_in_the_answer():
+def test_task_missing_from_a_list_is_not_reported():
     _, found = drive(MJ.poll_many([known("1"), known("2")]), reply([row(id="2"), row(id="3"), {}, None, "x"]))
     assert list(found) == ["2"]
 
@@ -772,20 +772,20 @@ def test_what_is_missing_from_a_list_is_not_in_the_answer():
     "answer",
     [reply([]), reply("null"), reply(""), reply("", 204), reply(refused_by_gateway("Invalid URL (POST /mj)"), 404)],
 )
-def test_a_list_that_knows_nobody_leaves_each_to_a_question_of_its_own(answer):
+def test_empty_list_reports_no_task(answer):
     _, found = drive(MJ.poll_many([known("1"), known("2")]), answer)
     assert found == {}
 
 
 @pytest.mark.parametrize("answer", [reply(HTML), reply(HTML, 502), reply("", 401), reply({"code": 1})])
-def test_a_list_that_cannot_be_read_is_no_news(answer):
+def test_unreadable_list_reports_nothing(answer):
     _, error = drive(MJ.poll_many([known("1"), known("2")]), answer)
     assert isinstance(error, UpstreamError)
     assert not isinstance(error, NotFound)
 
 
 @pytest.mark.parametrize("order", [1, -1])
-def test_of_two_rows_with_one_id_the_furthest_counts(order):
+def test_most_advanced_row_of_an_id_counts(order):
     """new-api writes a second row when a window is answered, and keeps the first one as it was."""
     rows = [row("MODAL"), row("SUBMITTED", progress="0%")][::order]
     _, found = drive(MJ.poll_many([known("t1"), known("t2")]), reply(rows))
@@ -804,7 +804,7 @@ def together(*rows):
     return update
 
 
-def test_several_jobs_behind_one_id_are_done_when_all_are():
+def test_jobs_behind_one_id_end_when_all_end():
     one = row("SUCCESS", id="1", imageUrl=PICTURE, progress="100%", buttons=buttons("U1"))
     other = row("SUCCESS", id="2", imageUrl=PICTURE + "?2", progress="100%", buttons=buttons("U1"))
     half = together(one, row(id="2", progress="40%", imageUrl="https://x/preview.png"))
@@ -829,19 +829,19 @@ def test_several_jobs_behind_one_id_are_done_when_all_are():
         ([row("CANCEL", id="1"), row("CANCEL", id="2")], State.CANCELLED),
     ],
 )
-def test_what_several_jobs_say_in_one(rows, state):
+def test_updates_of_several_jobs_are_combined(rows, state):
     update = together(*rows)
     assert update.state is state
     assert (update.failure is not None) == (state is State.FAILED)
     assert len([each for each in update.results if each.role == "result"]) == (state is State.SUCCEEDED)
 
 
-def test_several_jobs_that_nobody_knows_are_not_found():
+def test_several_unknown_jobs_are_not_found():
     _, error = drive(MJ.poll(FOUR), reply([]))
     assert isinstance(error, NotFound)
 
 
-def test_several_jobs_are_asked_about_among_others():
+def test_several_jobs_are_part_of_a_batch_query():
     (call,), found = drive(MJ.poll_many([known("7"), FOUR]), reply([row(id="2"), row(id="7"), row(id="1")]))
     assert call.json == {"ids": ["7", "1", "2"]}
     assert {external_id: update.state for external_id, update in found.items()} == {
@@ -850,7 +850,7 @@ def test_several_jobs_are_asked_about_among_others():
     }
 
 
-def test_an_action_on_one_of_several_jobs_goes_to_that_one():
+def test_action_on_one_of_several_jobs_targets_it():
     several = parent(external_id="1,2", next_actions=(Action("1 MJ::U1", "1: U1"), Action("2 MJ::U1", "2: U1")))
     inherited = MJ.from_parent(task("action", {"action": "2: u1"}), several)
     assert inherited == {"external_id": "2", "prompt": "a cat", "action": "MJ::U1"}
@@ -862,7 +862,7 @@ def test_gateway_has_no_cancel():
     assert not isinstance(MJ, CanCancel)
 
 
-def test_the_same_news_twice_is_the_same_update():
+def test_same_message_twice_gives_the_same_update():
     done = reply(row("SUCCESS", imageUrl=PICTURE, buttons=buttons("U1")))
     assert MJ.read_status(done) == dataclasses.replace(MJ.read_status(done))
     assert MJ.read_callback(Callback({}, done.body)) == [MJ.read_status(done)]

@@ -58,7 +58,7 @@ def body_of(dialect, operation, given, options=None, hook=HOOK):
 
 
 @pytest.mark.parametrize("name", [name for name, message in MESSAGES.items() if "reading" in message])
-def test_recordings_are_read_as_they_should(name):
+def test_recording_gets_its_reading(name):
     assert explain(MESSAGES[name]) == MESSAGES[name]["reading"]
 
 
@@ -178,14 +178,14 @@ POLLS = [
 
 @pytest.mark.parametrize("dialect", ["aggregator", "aggregator-official"])
 @pytest.mark.parametrize(("body", "reading"), POLLS)
-def test_one_reader_for_every_shape_of_a_poll(dialect, body, reading):
+def test_every_poll_shape_is_read(dialect, body, reading):
     """One task may be served by both of the gateways' protocols, so both read the same."""
     message = {"family": "runway", "dialect": dialect, "kind": "poll_response", "http_status": 200, "body": body}
     assert explain(message) == reading
 
 
 @pytest.mark.parametrize(("body", "reading"), POLLS)
-def test_a_callback_reads_as_the_same_poll(body, reading):
+def test_callback_is_read_like_the_same_poll(body, reading):
     """Callbacks come as the bare record, and perhaps in an envelope."""
     message = {"family": "runway", "dialect": "aggregator", "kind": "callback", "body": body}
     assert explain(message) == reading
@@ -227,7 +227,7 @@ OFFICIAL = [
 
 
 @pytest.mark.parametrize(("body", "reading"), OFFICIAL)
-def test_runways_own_object(body, reading):
+def test_official_task_object_is_read(body, reading):
     """The numbers of the gateways mean nothing here."""
     message = {"family": "runway", "dialect": "official", "kind": "poll_response", "http_status": 200, "body": body}
     assert explain(message) == reading
@@ -245,7 +245,7 @@ def test_runways_own_object(body, reading):
         (None, True),
     ],
 )
-def test_what_a_failure_code_allows(stated, retryable):
+def test_failure_code_is_classified(stated, retryable):
     update = Official().read_status(reply(own("FAILED", failureCode=stated)))
     assert update.failure is not None
     assert update.failure.retryable is retryable
@@ -326,7 +326,7 @@ ANSWERS = [
 
 @pytest.mark.parametrize("dialect", ["aggregator", "aggregator-official"])
 @pytest.mark.parametrize(("kind", "status", "body", "reading"), ANSWERS)
-def test_answers_that_take_refuse_or_leave_it_open(dialect, kind, status, body, reading):
+def test_submit_answer_is_classified(dialect, kind, status, body, reading):
     if kind is POLL and dialect == "aggregator-official":
         kind = ("poll_response", "GET /runwayml/v1/tasks/{id}")
     message = {"family": "runway", "dialect": dialect, "kind": kind[0], "endpoint": kind[1], "http_status": status}
@@ -352,7 +352,7 @@ def test_answers_that_take_refuse_or_leave_it_open(dialect, kind, status, body, 
         (200, {"estimatedCost": {"credits": 5}}, "uncertain/unreadable", "unreadable/unreadable"),
     ],
 )
-def test_runways_own_errors(status, body, submit, poll):
+def test_official_errors_are_classified(status, body, submit, poll):
     for read, expected in ((Official().read_created, submit), (Official().read_status, poll)):
         with pytest.raises(UpstreamError) as caught:
             read(reply(body, status))
@@ -360,12 +360,12 @@ def test_runways_own_errors(status, body, submit, poll):
 
 
 @pytest.mark.parametrize("body", [{}, None, [], 7, "text", {"message": "ping"}, {"status": "failed"}, {"code": 200}])
-def test_a_callback_without_a_task_is_unreadable(body):
+def test_callback_without_a_task_is_unreadable(body):
     message = {"family": "runway", "dialect": "aggregator", "kind": "callback", "body": body}
     assert explain(message)["error"] == "unreadable"
 
 
-def test_an_unknown_word_is_handed_up():
+def test_unknown_status_is_reported():
     assert Aggregator().read_status(reply(feed(record(status="Moderating")))).unknown_word == "moderating"
     assert Official().read_status(reply(own("PAUSED"))).unknown_word == "paused"
     for known in (
@@ -377,7 +377,7 @@ def test_an_unknown_word_is_handed_up():
         assert Aggregator().read_status(reply(known)).unknown_word is None
 
 
-def test_what_goes_with_a_video_comes_after_it_in_a_role_of_its_own():
+def test_secondary_outputs_of_a_video_have_their_roles():
     urls = {"video_url": VIDEO, "poster": "https://x/p.png", "last_frame": "https://x/l.png"}
     more = {"raw_video_url": "https://x/raw.mp4", "image_url": "https://x/i.png"}
     update = Aggregator().read_status(reply(feed(record(status="3", **urls, **more))))
@@ -405,7 +405,7 @@ def test_what_goes_with_a_video_comes_after_it_in_a_role_of_its_own():
         ("https://[broken", "video"),
     ],
 )
-def test_the_kind_of_an_output_is_told_by_its_url(url, kind):
+def test_output_kind_follows_its_url(url, kind):
     assert Official().read_status(reply(own("SUCCEEDED", output=[url]))).results == (Result(kind, url),)
 
 
@@ -426,7 +426,7 @@ def test_the_kind_of_an_output_is_told_by_its_url(url, kind):
         ("official", own("RUNNING", estimatedCost={"credits": 63}), None),
     ],
 )
-def test_cost(dialect, body, cost):
+def test_cost_is_read(dialect, body, cost):
     assert DIALECTS[dialect].read_status(reply(body)).cost == cost
 
 
@@ -448,7 +448,7 @@ def test_cost(dialect, body, cost):
         ("official", own("SUCCEEDED", output=[VIDEO], cost={"credits": 0}), None),
     ],
 )
-def test_whether_the_price_was_given_back_is_said_of_what_came_to_nothing(dialect, body, refunded):
+def test_refund_of_a_failed_job_is_read(dialect, body, refunded):
     assert DIALECTS[dialect].read_status(reply(body)).refunded is refunded
 
 
@@ -547,7 +547,7 @@ SPARSE = {
 
 
 @pytest.mark.parametrize("name", [name for name, message in MESSAGES.items() if "reading" not in message])
-def test_recorded_requests_can_be_said_in_our_names(name):
+def test_recorded_request_is_built_from_task_input(name):
     message, dialect = MESSAGES[name], DIALECTS[MESSAGES[name]["dialect"]]
     operation, given, options = (REQUESTS | SPARSE)[name]
     wanted = task(operation, given, options)
@@ -564,7 +564,7 @@ def test_recorded_requests_can_be_said_in_our_names(name):
     assert call.json == expected
 
 
-def test_what_a_gateway_requires_is_filled_in():
+def test_fields_required_by_the_gateway_are_filled():
     assert body_of("aggregator", "text_to_video", {"prompt": "a cat"}, hook=None) == {
         "callback_url": "https://callback.invalid/",
         "prompt": "a cat",
@@ -585,7 +585,7 @@ def test_what_a_gateway_requires_is_filled_in():
     }
 
 
-def test_what_runway_requires_is_filled_in():
+def test_fields_required_by_runway_are_filled():
     """Each with the fields that Runway's reference stars, and no other."""
     voice = {"type": "runway-preset", "presetId": "Maya"}
     expected = {
@@ -611,7 +611,7 @@ def test_what_runway_requires_is_filled_in():
         assert body_of("official", name, given) == expected[name]
 
 
-def test_the_rest_of_our_names_has_its_place():
+def test_other_input_fields_are_mapped():
     character = {"video": "v", "image": "i"}
     assert body_of("official", "character_performance", character)["character"] == {"type": "image", "uri": "i"}
     tagged = {"prompt": "@cat", "reference_images": ["u", {"url": "w", "tag": "cat"}]}
@@ -650,23 +650,23 @@ def test_the_rest_of_our_names_has_its_place():
         ("official", "image_to_video", "hailuo3", None, None),
     ],
 )
-def test_a_ratio_is_said_as_the_model_wants_it(dialect, operation, model, given, said):
+def test_ratio_is_sent_in_the_form_of_the_model(dialect, operation, model, given, said):
     wanted = {"prompt": "p", "image": "i", "model": model, "aspect_ratio": given}
     body = body_of(dialect, operation, {name: value for name, value in wanted.items() if value is not None})
     assert body.get("ratio") == said
 
 
 @pytest.mark.parametrize(("given", "said"), [("16:9", "16:9"), ("720:1280", "9:16"), ("1104:832", "4:3")])
-def test_aleph2_has_a_word_of_its_own_for_the_ratio(given, said):
+def test_aleph2_uses_its_own_ratio_field(given, said):
     assert body_of("official", "video_to_video", {"video": "v", "aspect_ratio": given})["targetAspectRatio"] == said
 
 
-def test_whole_seconds_are_said_without_a_point():
+def test_whole_seconds_are_sent_as_integers():
     assert '"seconds": 10}' in json.dumps(body_of("aggregator", "image_to_video", {"image": "i", "duration": 10.0}))
     assert '"duration": 4,' in json.dumps(body_of("official", "text_to_video", {"prompt": "p", "duration": 4.0}))
 
 
-def test_options_win_and_reach_into_objects():
+def test_options_override_nested_fields():
     given = {"prompt": "a cat", "duration": 5}
     options = {"ratio": "1:1", "model": "gen4.5", "options": {"seconds": 10, "flip": True}, "unheard_of": [1]}
     body = body_of("aggregator", "text_to_video", given, options)
@@ -720,7 +720,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("dialect", "operation", "given", "options", "paths"), WRONG)
-def test_what_is_known_to_be_wrong_is_said_before_it_is_sent(dialect, operation, given, options, paths):
+def test_invalid_input_is_rejected_before_sending(dialect, operation, given, options, paths):
     assert [mistake.path for mistake in DIALECTS[dialect].validate(task(operation, given, options))] == paths
 
 
@@ -751,7 +751,7 @@ def drive(exchange, *replies):
         ("official", Call(method="GET", path="/v1/tasks/a%2Fb%20%3F1")),
     ],
 )
-def test_a_poll_names_the_task_and_buys_nothing(dialect, call):
+def test_poll_names_the_task_and_creates_nothing(dialect, call):
     (asked,), update = drive(DIALECTS[dialect].poll(ONE), reply(own("RUNNING")))
     assert (asked.method, asked.path, asked.json, asked.creates) == (call.method, call.path, call.json, False)
     assert asked.headers["X-Runway-Version"] == "2024-11-06"
@@ -760,7 +760,7 @@ def test_a_poll_names_the_task_and_buys_nothing(dialect, call):
 
 @pytest.mark.parametrize("status", ["PENDING", "THROTTLED", "RUNNING"])
 @pytest.mark.parametrize("answer", [reply("", 204), reply("{}", 200), reply({"error": "Could not find Task"}, 404)])
-def test_cancel_looks_before_it_deletes(status, answer):
+def test_cancel_checks_the_state_before_deleting(status, answer):
     calls, update = drive(Official().cancel(ONE), reply(own(status)), answer)
     assert [(call.method, call.path) for call in calls] == [
         ("GET", "/v1/tasks/a%2Fb%20%3F1"),
@@ -779,26 +779,26 @@ def test_cancel_looks_before_it_deletes(status, answer):
         (own("STRANGE"), None),
     ],
 )
-def test_cancel_never_deletes_what_is_not_known_to_be_unfinished(seen, state):
+def test_cancel_deletes_only_unfinished_jobs(seen, state):
     calls, update = drive(Official().cancel(ONE), reply(seen))
     assert [call.method for call in calls] == ["GET"]
     assert update.state is state
 
 
-def test_cancel_of_a_task_that_nobody_knows_deletes_nothing():
+def test_cancel_of_an_unknown_task_deletes_nothing():
     calls, error = drive(Official().cancel(ONE), reply({"error": "Could not find Task"}, 404))
     assert [call.method for call in calls] == ["GET"]
     assert isinstance(error, NotFound)
 
 
 @pytest.mark.parametrize("answer", [reply("", 503), reply(HTML, 404), reply({"error": "x"}, 401)])
-def test_a_delete_that_failed_is_no_cancel(answer):
+def test_failed_delete_is_not_a_cancel(answer):
     _, error = drive(Official().cancel(ONE), reply(own("RUNNING")), answer)
     assert isinstance(error, UpstreamError)
     assert not isinstance(error, NotFound)
 
 
-def test_the_answer_to_a_cancel_can_be_explained():
+def test_cancel_answer_can_be_explained():
     message = {
         "family": "runway",
         "dialect": "official",
@@ -815,7 +815,7 @@ def test_gateway_has_no_cancel_and_no_balance(dialect):
     assert not isinstance(DIALECTS[dialect], CanCancel | CanTellBalance)
 
 
-def test_balance_is_the_organisations_credits():
+def test_balance_is_read_from_the_organization():
     (call,), credit = drive(Official().balance(), reply({"creditBalance": 1234, "tier": {}}))
     assert (call.method, call.path, credit) == ("GET", "/v1/organization", Balance(1234.0, "credits"))
     _, error = drive(Official().balance(), reply({"error": "Bad key"}, 401))
@@ -824,19 +824,19 @@ def test_balance_is_the_organisations_credits():
     assert error.outcome == "unreadable"
 
 
-def test_a_wait_that_the_provider_asks_for_is_handed_on():
+def test_retry_after_is_passed_on():
     _, error = drive(Aggregator().submit(ONE, HOOK), reply("", 429, **{"retry-after": "9"}))
     assert isinstance(error, Unavailable)
     assert error.retry_after == 9.0
 
 
-def test_only_the_aggregator_takes_callbacks():
+def test_only_the_aggregator_has_callbacks():
     assert [name for name, dialect in DIALECTS.items() if dialect.facts.callbacks] == ["aggregator"]
     (update,) = Aggregator().read_callback(Callback({}, json.dumps(record(status="1")).encode()))
     assert update == Update(state=State.RUNNING, external_id="t1", cost=320.0)
 
 
-def test_names_that_users_know_from_elsewhere():
+def test_operation_aliases_are_accepted():
     aliases = {alias: operation.name for operation in FAMILY.operations.values() for alias in operation.aliases}
     assert aliases["act_one"] == aliases["act_two"] == "character_performance"
     assert (aliases["text2video"], aliases["image2video"], aliases["video2video"]) == (

@@ -63,7 +63,7 @@ def body_of(dialect, operation, given, options=None, hook=None, **more):
 
 
 @pytest.mark.parametrize("name", [name for name, message in MESSAGES.items() if "reading" in message])
-def test_recordings_are_read_as_they_should(name):
+def test_recording_gets_its_reading(name):
     assert explain(MESSAGES[name]) == MESSAGES[name]["reading"]
 
 
@@ -211,7 +211,7 @@ POLLS = [
 
 @pytest.mark.parametrize("kind", ["poll_response", "callback"])
 @pytest.mark.parametrize(("body", "reading"), POLLS)
-def test_every_shape_of_a_gateways_task(kind, body, reading):
+def test_every_gateway_task_shape_is_read(kind, body, reading):
     """A callback reads as the same poll: no page tells what it holds."""
     message = {"family": "suno", "dialect": "newapi", "kind": kind, "http_status": 200, "body": body}
     assert explain(message) == reading
@@ -226,12 +226,12 @@ def test_every_shape_of_a_gateways_task(kind, body, reading):
         ("error", None, news("failed", progress=None, failure=failure("unknown"))),
     ],
 )
-def test_a_gateway_may_hand_the_vendors_callback_on(stage, tracks, reading):
+def test_vendor_callback_relayed_by_a_gateway_is_read(stage, tracks, reading):
     body = {"code": 200, "msg": "ok", "data": {"callbackType": stage, "task_id": "t1", "data": tracks}}
     assert explain({"family": "suno", "dialect": "newapi", "kind": "callback", "body": body}) == reading
 
 
-def test_what_goes_with_a_clip_bears_its_name():
+def test_secondary_outputs_name_their_clip():
     pictures = {"image_url": "https://x/i.png", "image_large_url": "https://x/l.png"}
     done = clip(video_url="https://x/v.mp4", **pictures)
     update = NewApi().read_status(
@@ -246,7 +246,7 @@ def test_what_goes_with_a_clip_bears_its_name():
     )
 
 
-def test_what_can_be_heard_of_a_running_task_is_a_preview():
+def test_audio_of_a_running_task_is_a_preview():
     running = row(data=[clip("c1", "streaming", STREAM, image_url="https://x/i.png"), clip("c2", audio=OTHER)])
     assert NewApi().read_status(reply(ok(running))).results == (
         Result("audio", STREAM, role="preview", item="c1"),
@@ -256,14 +256,14 @@ def test_what_can_be_heard_of_a_running_task_is_a_preview():
 
 
 @pytest.mark.parametrize("said", ["Remixing", "remixing "])
-def test_an_unknown_word_is_handed_up(said):
+def test_unknown_status_is_reported(said):
     for document in (ok(row(said)), ok([clip("c1", said)]), row(said)):
         assert NewApi().read_status(reply(document)).unknown_word == "remixing"
     assert NewApi().read_status(reply(ok(row("UNKNOWN")))).unknown_word is None
     assert SunoApi().read_status(reply({"data": {"status": said}})).unknown_word == "remixing"
 
 
-def test_the_document_of_timings_keeps_every_letter():
+def test_timing_document_is_kept_whole():
     document = {"aligned_words": [{"word": "回家 " * 3000}]}
     [result] = NewApi().read_status(reply(document)).results
     assert json.loads(result.text) == document
@@ -287,7 +287,7 @@ RAW = [
 
 
 @pytest.mark.parametrize(("body", "reading"), RAW)
-def test_the_raw_protocol_names_a_job_by_its_clips(body, reading):
+def test_raw_protocol_identifies_a_job_by_its_clips(body, reading):
     message = {"family": "suno", "dialect": "newapi-raw", "kind": "poll_response", "http_status": 200, "body": body}
     assert explain(message) == reading
 
@@ -357,7 +357,7 @@ SUBMITS = [
 
 
 @pytest.mark.parametrize(("status", "body", "reading"), SUBMITS)
-def test_answers_that_take_refuse_or_leave_it_open(status, body, reading):
+def test_submit_answer_is_classified(status, body, reading):
     message = {"family": "suno", "dialect": "newapi", "kind": "submit_response", "endpoint": "POST /suno/submit/music"}
     body = body.decode() if isinstance(body, bytes) else body
     assert explain({**message, "http_status": status, "body": body}) == reading
@@ -380,7 +380,7 @@ def test_answers_that_take_refuse_or_leave_it_open(status, body, reading):
         ("GET /suno/fetch/{id}", 404, HTML, "account"),
     ],
 )
-def test_a_poll_without_news_changes_nothing(endpoint, status, body, outcome):
+def test_poll_without_changes_gives_an_empty_update(endpoint, status, body, outcome):
     for kind in ("poll_response", "error"):
         message = {"family": "suno", "dialect": "newapi", "kind": kind, "endpoint": endpoint, "http_status": status}
         assert explain({**message, "body": body})["error"] == outcome
@@ -390,7 +390,7 @@ def test_a_poll_without_news_changes_nothing(endpoint, status, body, outcome):
     "body", [None, 7, "text", {}, {"message": "ping"}, {"code": "error"}, [{}], {"code": "x", "data": {"taskId": "t1"}}]
 )
 @pytest.mark.parametrize("dialect", ["newapi", "sunoapi"])
-def test_a_callback_without_a_task_is_unreadable(dialect, body):
+def test_callback_without_a_task_is_unreadable(dialect, body):
     message = {"family": "suno", "dialect": dialect, "kind": "callback", "body": body}
     assert explain(message)["error"] == "unreadable"
 
@@ -459,19 +459,19 @@ VENDOR = [
 
 @pytest.mark.parametrize("kind", ["poll_response", "callback"])
 @pytest.mark.parametrize(("body", "reading"), VENDOR)
-def test_records_and_callbacks_are_read_by_one_reader(kind, body, reading):
+def test_record_and_callback_are_read_alike(kind, body, reading):
     message = {"family": "suno", "dialect": "sunoapi", "kind": kind, "http_status": 200, "body": body}
     assert explain(message) == reading
 
 
 @pytest.mark.parametrize(("code", "retryable"), [(501, True), (408, True), (400, False), (413, False)])
-def test_what_a_failure_allows(code, retryable):
+def test_failure_is_classified(code, retryable):
     update = SunoApi().read_status(reply(record("GENERATE_AUDIO_FAILED", errorCode=code)))
     assert update.failure is not None
     assert update.failure.retryable is retryable
 
 
-def test_the_first_track_is_a_preview_and_so_is_the_stream_of_the_second():
+def test_tracks_of_a_running_song_are_previews():
     update = SunoApi().read_status(reply(record("FIRST_SUCCESS", [track(), track("c2", "")])))
     assert update.results == (
         Result("audio", SONG, role="preview", item="c1"),
@@ -506,7 +506,7 @@ def test_the_first_track_is_a_preview_and_so_is_the_stream_of_the_second():
         (429, None, "unavailable/rate_limited", "unavailable/rate_limited"),
     ],
 )
-def test_the_code_in_the_body_counts_whatever_the_status(status, code, message, submit, poll):
+def test_code_in_the_body_overrides_the_status(status, code, message, submit, poll):
     answer = reply({"code": code, "msg": message, "data": None}, status)
     for read, expected in ((SunoApi().read_created, submit), (SunoApi().read_status, poll)):
         with pytest.raises(UpstreamError) as caught:
@@ -528,7 +528,7 @@ def test_the_code_in_the_body_counts_whatever_the_status(status, code, message, 
         (500, {"code": 200, "data": {"taskId": "t1"}}, "uncertain"),
     ],
 )
-def test_what_is_no_answer_of_the_vendors_is_read_by_its_status(status, body, outcome):
+def test_foreign_answer_is_read_by_its_status(status, body, outcome):
     with pytest.raises(UpstreamError) as caught:
         SunoApi().read_created(reply(body, status))
     assert caught.value.outcome == outcome
@@ -542,7 +542,7 @@ def test_what_is_no_answer_of_the_vendors_is_read_by_its_status(status, body, ou
         ({"taskId": "t1", "param": "{}", "result": "slow folk"}, "slow folk"),
     ],
 )
-def test_the_vendors_answer_some_things_at_once(data, text):
+def test_synchronous_vendor_answers_are_read(data, text):
     update = SunoApi().read_created(reply({"code": 200, "msg": "success", "data": data}))
     assert update == Update(state=State.SUCCEEDED, results=(Result("text", text=text),))
 
@@ -556,7 +556,7 @@ def signed(body, key=KEY, job="t1", at=AT, **headers):
     return Callback(stated, json.dumps(body).encode(), received_at=AT + 299)
 
 
-def test_kies_signature_is_of_the_id_and_the_time_and_of_nothing_else():
+def test_kie_signature_covers_id_and_time():
     body = stage("complete", [{"id": "c1", "audio_url": SONG}])
     genuine = signed(body)
     assert SunoApi().verify_signature(genuine, KEY) is True
@@ -585,11 +585,11 @@ def test_kies_signature_is_of_the_id_and_the_time_and_of_nothing_else():
         Callback({}, json.dumps(stage("complete")).encode()),
     ],
 )
-def test_anything_else_is_a_forgery(forged):
+def test_other_signature_is_forged(forged):
     assert SunoApi().verify_signature(forged, KEY) is False
 
 
-def test_an_explanation_verifies_a_signature_at_the_moment_of_receipt():
+def test_explain_verifies_a_signature_at_receipt_time():
     genuine = signed(stage("complete", []))
     message = {"family": "suno", "dialect": "sunoapi", "kind": "callback", "headers": genuine.headers, "secret": KEY}
     message["raw_body"] = genuine.body.decode()
@@ -705,7 +705,7 @@ def said(message):
 
 
 @pytest.mark.parametrize("name", [name for name, message in MESSAGES.items() if "reading" not in message])
-def test_recorded_requests_can_be_said_in_our_names(name):
+def test_recorded_request_is_built_from_task_input(name):
     message, dialect = MESSAGES[name], DIALECTS[MESSAGES[name]["dialect"]]
     if name in NOT_OURS:
         assert "upload" not in dialect.facts.operations
@@ -728,7 +728,7 @@ def test_recorded_requests_can_be_said_in_our_names(name):
     assert call.json == expected
 
 
-def test_a_song_is_said_whole():
+def test_song_request_is_complete():
     given = {
         "lyrics": "coo",
         "style": "folk",
@@ -761,7 +761,7 @@ def test_a_song_is_said_whole():
 
 
 @pytest.mark.parametrize("model", ["chirp-v5", "V4_5PLUS", "suno-next"])
-def test_a_model_is_passed_on_as_it_is(model):
+def test_model_is_passed_through(model):
     assert body_of("newapi", "music", {"prompt": "p", "model": model})["mv"] == model
     assert body_of("sunoapi", "music", {"prompt": "p", "model": model})["model"] == model
 
@@ -780,7 +780,7 @@ def test_a_model_is_passed_on_as_it_is(model):
         ("persona", {"name": "n"}, {"root_clip_id": "c1", "clips": ["c1"], "is_public": False}),
     ],
 )  # fmt: skip
-def test_what_goes_on_from_a_clip(operation, given, part):
+def test_follow_up_of_a_clip_is_built(operation, given, part):
     wanted = task(operation, given)
     inherited = NewApi().from_parent(wanted, parent())
     body = NewApi().create(dataclasses.replace(wanted, inherited=inherited), None).json
@@ -797,7 +797,7 @@ def test_what_goes_on_from_a_clip(operation, given, part):
         ("extend", parent(external_id="c1,c2"), {"continue_clip_id": "c1"}),
     ],
 )
-def test_the_parent_tells_what_it_was(operation, earlier, part):
+def test_parent_provides_its_facts(operation, earlier, part):
     wanted = task(operation)
     inherited = NewApi().from_parent(wanted, earlier)
     body = NewApi().create(dataclasses.replace(wanted, inherited=inherited), None).json
@@ -805,7 +805,7 @@ def test_the_parent_tells_what_it_was(operation, earlier, part):
     assert body.get("task_id") == ("t0" if operation == "extend" and "," not in earlier.external_id else None)
 
 
-def test_a_persona_brings_its_voice_and_its_clip():
+def test_persona_provides_voice_and_clip():
     made = (Result("text", text="p1", item="c9"),)
     persona = task("persona", state=State.SUCCEEDED, results=made)
     wanted = task("persona_music", {"lyrics": "coo"})
@@ -820,7 +820,7 @@ def test_a_persona_brings_its_voice_and_its_clip():
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
-def test_a_clip_is_one_of_the_parents(dialect):
+def test_clip_must_belong_to_the_parent(dialect):
     inherit = DIALECTS[dialect].from_parent
     assert inherit(task("extend"), parent())["clip"] == "c1"
     assert inherit(task("extend", {"clip": "c2"}), parent())["clip"] == "c2"
@@ -830,7 +830,7 @@ def test_a_clip_is_one_of_the_parents(dialect):
     assert mistake == Mistake("parent_id", "a task of lyrics has no clip to continue")
 
 
-def test_the_raw_protocol_takes_the_same_bodies_by_other_routes():
+def test_raw_protocol_uses_the_same_bodies():
     calls = {
         operation: NewApiRaw().create(task(operation, {"clip": "c1"}), HOOK)
         for operation in NewApiRaw().facts.operations
@@ -859,7 +859,7 @@ def test_the_raw_protocol_takes_the_same_bodies_by_other_routes():
         ("mp4", {}, {"taskId": "t0", "audioId": "c1"}),
     ],
 )  # fmt: skip
-def test_what_the_vendors_are_told(operation, given, expected):
+def test_vendor_request_is_mapped(operation, given, expected):
     wanted = task(operation, given)
     if FAMILY.operations[operation].parent:
         wanted = dataclasses.replace(wanted, inherited=SunoApi().from_parent(wanted, parent(given={"model": "V5"})))
@@ -882,7 +882,7 @@ def test_what_the_vendors_are_told(operation, given, expected):
         ("style_tags", {"style": "folk"}, {"content": "folk"}),
     ],
 )
-def test_what_is_answered_at_once_has_no_callback(operation, given, expected):
+def test_synchronous_operation_sends_no_callback_url(operation, given, expected):
     wanted = task(operation, given)
     if FAMILY.operations[operation].parent:
         wanted = dataclasses.replace(wanted, inherited=SunoApi().from_parent(wanted, parent()))
@@ -932,11 +932,11 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("dialect", "operation", "given", "options", "paths"), WRONG)
-def test_what_is_known_to_be_wrong_is_said_before_it_is_sent(dialect, operation, given, options, paths):
+def test_invalid_input_is_rejected_before_sending(dialect, operation, given, options, paths):
     assert [mistake.path for mistake in DIALECTS[dialect].validate(task(operation, given, options))] == paths
 
 
-def test_a_description_and_words_of_ones_own_do_not_go_together():
+def test_description_excludes_own_lyrics():
     schema = Schema(FAMILY.operations["music"].input)
     found = schema.mistakes({"prompt": "a dove", "lyrics": "coo", "title": "t", "instrumental": True}, below="input")
     assert found == [
@@ -948,12 +948,12 @@ def test_a_description_and_words_of_ones_own_do_not_go_together():
         assert NewApi().validate(task("music", example)) == SunoApi().validate(task("music", example)) == []
 
 
-def test_a_persona_is_ones_own_unless_one_says_otherwise():
+def test_persona_defaults_to_the_own_account():
     shown = FAMILY.operations["persona"].input["properties"]["public"]
     assert shown["default"] is body_of("newapi", "persona", {"clip": "c", "name": "n"})["is_public"] is False
 
 
-def test_what_goes_on_from_a_clip_may_go_on_from_a_task():
+def test_clip_follow_up_accepts_a_parent_task():
     parents = {name: operation.parent for name, operation in FAMILY.operations.items()}
     alone = {"music", "lyrics", "upload", "style_tags"}
     assert parents == {name: None if name in alone else "optional" for name in FAMILY.operations}
@@ -991,12 +991,12 @@ def drive(exchange, *replies):
         ("sunoapi", "wav", "t1", "/api/v1/wav/record-info?taskId=t1"),
     ],
 )
-def test_a_poll_names_the_task_and_buys_nothing(dialect, operation, external_id, path):
+def test_poll_names_the_task_and_creates_nothing(dialect, operation, external_id, path):
     call = DIALECTS[dialect].query(task(operation, external_id=external_id))
     assert (call.method, call.path, call.json, call.creates) == ("GET", path, None, False)
 
 
-def test_many_are_asked_about_at_once_by_action():
+def test_batch_query_groups_by_action():
     tasks = [task("music", external_id=f"t{number}") for number in range(4)]
     tasks += [
         task("lyrics", external_id="t4"),
@@ -1042,7 +1042,7 @@ def test_many_are_asked_about_at_once_by_action():
         (reply({"error": {"message": "Invalid Token"}}, 401), "account"),
     ],
 )
-def test_an_answer_for_many_that_knows_none(answer, outcome):
+def test_batch_answer_without_tasks_reports_none(answer, outcome):
     _, found = drive(NewApi().poll_many([task("music", external_id="t1")]), answer)
     assert (found if isinstance(found, dict) else found.outcome) == outcome
 
@@ -1062,7 +1062,7 @@ def test_an_answer_for_many_that_knows_none(answer, outcome):
         (reply("", 401), "account"),
     ],
 )  # fmt: skip
-def test_a_question_about_a_clip_may_be_asked_again(dialect, answer, found):
+def test_clip_query_may_be_repeated(dialect, answer, found):
     """It buys nothing: no answer to it leaves a task unconfirmed."""
     wanted = task("wav", {"clip": "c 1"}, external_id="c 1")
     for exchange in (DIALECTS[dialect].submit(wanted, HOOK), DIALECTS[dialect].poll(wanted)):
@@ -1071,7 +1071,7 @@ def test_a_question_about_a_clip_may_be_asked_again(dialect, answer, found):
         assert (came.outcome if isinstance(came, UpstreamError) else came) == found
 
 
-def test_a_clip_that_is_missing_from_the_feed_keeps_the_rest_from_deciding():
+def test_missing_clip_keeps_the_song_open():
     wanted = task("music", external_id="c1,c2")
     _, update = drive(NewApiRaw().poll(wanted), reply([clip()]))
     assert (update.state, [result.role for result in update.results]) == (State.RUNNING, ["preview"])
@@ -1083,7 +1083,7 @@ def test_a_clip_that_is_missing_from_the_feed_keeps_the_rest_from_deciding():
     assert update.state is State.SUCCEEDED
 
 
-def test_credits():
+def test_credits_are_read():
     (call,), credit = drive(SunoApi().balance(), reply({"code": 200, "msg": "success", "data": 98.5}))
     assert (call.method, call.path, credit) == ("GET", "/api/v1/generate/credit", Balance(98.5, "credits"))
     for answer, outcome in (
@@ -1095,18 +1095,18 @@ def test_credits():
         assert error.outcome == outcome
 
 
-def test_a_wait_that_the_vendor_asks_for_is_handed_on():
+def test_retry_after_of_the_vendor_is_passed_on():
     for body in ({"code": 430, "msg": "slowly"}, {"code": 429, "msg": "slowly"}):
         _, error = drive(SunoApi().submit(task("music", {"prompt": "p"}), HOOK), reply(body, **{"retry-after": "9"}))
         assert (error.outcome, error.retry_after) == ("unavailable", 9.0)
 
 
-def test_who_calls_back_and_who_is_believed():
+def test_callback_facts_of_the_dialects():
     assert [name for name, dialect in DIALECTS.items() if dialect.facts.callbacks] == ["newapi", "sunoapi"]
     assert all(dialect.facts.confirms for dialect in DIALECTS.values() if dialect.facts.callbacks)
 
 
-def test_names_that_users_know_from_elsewhere():
+def test_operation_aliases_are_accepted():
     aliases = {alias: operation.name for operation in FAMILY.operations.values() for alias in operation.aliases}
     assert (aliases["continue"], aliases["upload_extend"], aliases["gen_stem"]) == ("extend", "extend", "stems")
     assert (aliases["artist_consistency"], aliases["replace_section"]) == ("persona_music", "infill")
@@ -1164,12 +1164,12 @@ SUNG = {"lyrics": "[Verse]\nhome  again", "style": "folk, waltz", "title": "Homi
         ("music", {"style": "folk", "instrumental": True}, job_in_list(data=[clip_of(prompt="[Instrumental]")]), True),
     ],
 )
-def test_a_listed_job_may_be_a_tasks_unless_it_shows_otherwise(operation, given, job, may_be):
+def test_listed_job_matches_unless_it_differs(operation, given, job, may_be):
     _, found = drive(NewApi().find_lost_jobs(task(operation, given)), listed(job))
     assert [each.external_id for each in found] == (["t1"] if may_be else [])
 
 
-def test_a_listed_job_tells_whether_it_may_be_anothers():
+def test_listed_job_is_compared_with_other_tasks():
     mine, other = task("music", DESCRIBED), task("music", {"prompt": "quite another"})
     _, (silent,) = drive(NewApi().find_lost_jobs(mine), listed(job_in_list()))
     _, (telling,) = drive(
@@ -1178,7 +1178,7 @@ def test_a_listed_job_tells_whether_it_may_be_anothers():
     assert [(each.may_be(mine), each.may_be(other)) for each in (silent, telling)] == [(True, True), (True, False)]
 
 
-def test_the_list_is_asked_for_the_tasks_own_time_with_the_accounts_token():
+def test_list_request_uses_task_time_and_account_token():
     wanted = task("music", DESCRIBED, unconfirmed_since=NOW + dt.timedelta(seconds=30))
     (call,), _ = drive(NewApi().find_lost_jobs(wanted), listed())
     start, end = int(NOW.timestamp()) - 120, int(NOW.timestamp()) + 30 + 120 + 1

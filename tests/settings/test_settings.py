@@ -14,6 +14,7 @@ from service.settings.example import example
 from service.settings.load import OTHER_VARIABLES, SettingsError, load
 from service.settings.model import Settings, UpstreamSettings
 from service.settings.values import is_loopback
+from tests.support.certificates import Authority
 
 KEY = "a-key-that-is-long-enough"
 UPSTREAM_KEY = "upstream-key"
@@ -313,6 +314,36 @@ def test_name_of_an_upstream_is_plain() -> None:
     assert line.startswith("upstreams: 1 has a name with other characters")
 
 
+CA_FILES = ["DOVECOTE_WEBHOOK_CA_FILE", "DOVECOTE_UPSTREAMS__ELKAPI__CA_FILE"]
+
+
+def ca_file(folder: Path) -> Path:
+    path = folder / "a ca.pem"
+    Authority(folder)
+    (folder / "ca.pem").rename(path)
+    return path
+
+
+@pytest.mark.parametrize("variable", CA_FILES)
+def test_ca_file_is_a_file_with_certificates(variable: str, tmp_path: Path) -> None:
+    path = ca_file(tmp_path)
+    settings = load({"ELKAPI_KEY": UPSTREAM_KEY, variable: str(path)})
+    assert path in {settings.webhook_ca_file, settings.upstreams["elkapi"].ca_file}
+    empty = file("", "empty.pem")
+    for wrong, hint in ((NOWHERE, "No such file"), (empty, "no certificate in PEM format"), (tmp_path, "")):
+        [line] = mistakes({"ELKAPI_KEY": UPSTREAM_KEY, variable: str(wrong)})
+        assert "ca_file: " in line
+        assert "cannot be used" in line
+        assert hint in line
+
+
+@pytest.mark.parametrize("value", ["-1", "nan", "inf", "3601", "soon"])
+def test_shutdown_timeout_is_a_number_of_seconds(value: str) -> None:
+    assert load({"DOVECOTE_SHUTDOWN_TIMEOUT": "0"}).shutdown_timeout == 0
+    [line] = mistakes({"DOVECOTE_SHUTDOWN_TIMEOUT": value})
+    assert line.startswith("shutdown_timeout: ")
+
+
 # ── the example file ───────────────────────────────────────────────────────────────────────────────────────────────
 
 EXAMPLE = Path(__file__).parents[2] / "dovecote.example.toml"
@@ -332,6 +363,7 @@ def test_example_file_is_valid_with_every_line_set() -> None:
     document = tomllib.loads(text)
     assert set(document) == set(Settings.model_fields)
     assert set(document["upstreams"]["elkapi"]) == set(UpstreamSettings.model_fields)
+    text = text.replace("/etc/ssl/internal-ca.pem", str(ca_file(Path.cwd())))
     load({"ELKAPI_KEY": UPSTREAM_KEY, "RUNWAYML_API_SECRET": UPSTREAM_KEY}, file(text))
 
 

@@ -26,7 +26,7 @@ async def waiting(connection: Any, count: int) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_a_transaction_that_loses_in_a_ring_is_made_again(postgresql_url: str) -> None:
+async def test_transaction_is_retried_after_a_deadlock(postgresql_url: str) -> None:
     tries: list[int] = []
 
     async def slow_down(connection: AsyncConnection, names: Sequence[str]) -> list[str]:
@@ -61,7 +61,7 @@ def with_key(key: str) -> Task:
     return dataclasses.replace(a_task(), idempotency_key=key)
 
 
-async def test_the_same_keys_in_opposite_orders_are_no_ring(postgresql_url: str) -> None:
+async def test_opposite_key_orders_do_not_deadlock(postgresql_url: str) -> None:
     watcher = await asyncpg.connect(postgresql_url)
     async with opened(postgresql_url) as database:
         for number in range(4):  # who comes first after the lock is chance

@@ -57,7 +57,7 @@ async def once(journey: Any, world: World) -> None:
 
 
 @pytest.mark.parametrize("when", ["before", "undone", "after"])
-async def test_a_round_that_cannot_be_written_is_begun_again_at_once(world: World, away: Away, when: str) -> None:
+async def test_submission_round_is_retried_after_a_failed_write(world: World, away: Away, when: str) -> None:
     task = await world.submit()
     away.breaks = ("_plan_and_write", when)
     await once(submission_run, world)
@@ -68,9 +68,7 @@ async def test_a_round_that_cannot_be_written_is_begun_again_at_once(world: Worl
     assert world.sandbox.ledger.paid() == 1
 
 
-async def test_a_round_that_cannot_read_its_lines_is_begun_again_at_once(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_submission_round_is_retried_after_a_failed_read(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     task = await world.submit()
 
     def gone(_: Database) -> Any:
@@ -84,7 +82,7 @@ async def test_a_round_that_cannot_read_its_lines_is_begun_again_at_once(
     assert world.sandbox.ledger.paid() == 1
 
 
-async def test_a_look_that_cannot_be_written_is_taken_again_at_once(world: World, away: Away) -> None:
+async def test_poll_is_repeated_after_a_failed_write(world: World, away: Away) -> None:
     task = await world.submit("[drop] a dove")
     await world.work()
     world.clock.forward(JOB_SECONDS * 1.5)

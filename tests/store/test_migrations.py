@@ -65,7 +65,7 @@ def _parts(row: tuple[str, ...]) -> list[tuple[str, ...]]:
     return [(*row[:3], part.strip()) for part in [*columns.split(", "), *constraints]]
 
 
-async def test_upgrade_makes_what_the_models_say(empty: Database) -> None:
+async def test_upgrade_creates_the_schema_of_the_models(empty: Database) -> None:
     before, after = await migrate(empty)
     assert (before, after) == (None, newest())
     assert await revision(empty) == newest()
@@ -83,7 +83,7 @@ def _compare(connection: Connection) -> list[Any]:
     return list(compare_metadata(MigrationContext.configure(connection, opts={"compare_type": True}), metadata))
 
 
-async def test_the_way_back_leaves_nothing_and_the_way_forth_makes_the_same(empty: Database) -> None:
+async def test_downgrade_removes_all_and_upgrade_recreates_the_same(empty: Database) -> None:
     await migrate(empty)
     first = await schema_of(empty)
     async with empty.writing() as connection:
@@ -100,25 +100,25 @@ def _downgrade(connection: Connection) -> None:
     command.downgrade(config, "base")
 
 
-async def test_two_starters_at_once_are_safe(empty: Database, empty_url: str) -> None:
+async def test_concurrent_migrations_are_safe(empty: Database, empty_url: str) -> None:
     async with database_at(empty_url) as other:
         outcomes = await asyncio.gather(migrate(empty), migrate(other))
     assert sorted(before is None for before, _ in outcomes) == [False, True]
     assert {after for _, after in outcomes} == {newest()}
 
 
-async def test_what_is_there_is_left_alone(empty: Database) -> None:
+async def test_migration_of_a_current_database_changes_nothing(empty: Database) -> None:
     await migrate(empty)
     assert await migrate(empty) == (newest(), newest())
 
 
-async def test_a_postgresql_that_nobody_migrated_is_not_served(empty_postgresql_url: str) -> None:
+async def test_unmigrated_postgresql_is_refused(empty_postgresql_url: str) -> None:
     with pytest.raises(WrongSchema, match="dovecote migrate"):
         async with opened(settings_for(empty_postgresql_url)):
             pytest.fail("it must not open")
 
 
-async def test_a_sqlite_database_is_made_on_the_way(tmp_path: Path) -> None:
+async def test_missing_sqlite_database_is_created(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'deep' / 'down' / 'dovecote.db'}"
     async with opened(settings_for(url)) as context:
         assert await revision(context.database) == newest()
@@ -127,7 +127,7 @@ async def test_a_sqlite_database_is_made_on_the_way(tmp_path: Path) -> None:
 _HOLD = "import sys; from service.store.database import Database\nwith Database(sys.argv[1]).held(): print('held', flush=True); sys.stdin.read()"
 
 
-async def test_a_second_process_on_the_same_sqlite_is_refused_with_a_way_out(sqlite_url: str, tmp_path: Path) -> None:
+async def test_second_process_on_sqlite_is_refused_with_advice(sqlite_url: str, tmp_path: Path) -> None:
     pipe = asyncio.subprocess.PIPE
     first = await asyncio.create_subprocess_exec(sys.executable, "-c", _HOLD, sqlite_url, stdin=pipe, stdout=pipe)
     assert first.stdin is not None

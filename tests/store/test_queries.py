@@ -19,9 +19,7 @@ async def submitted(api: httpx.AsyncClient, prompt: str = "[drop] a dove", **mor
 
 
 @pytest.mark.parametrize("how", ["wait", "prefer"])
-async def test_a_request_that_waits_is_answered_when_the_task_ends(
-    world: World, api: httpx.AsyncClient, how: str
-) -> None:
+async def test_waiting_request_is_answered_when_the_task_ends(world: World, api: httpx.AsyncClient, how: str) -> None:
     async with asyncio.timeout(LIMIT):
         if how == "wait":
             task = await submitted(api, "a dove")
@@ -45,7 +43,7 @@ async def test_a_request_that_waits_is_answered_when_the_task_ends(
     assert answer.json()["state"] == "succeeded"
 
 
-async def test_a_wait_ends_and_an_ended_task_is_not_waited_for(world: World, api: httpx.AsyncClient) -> None:
+async def test_wait_ends_in_time_and_at_once_for_an_ended_task(world: World, api: httpx.AsyncClient) -> None:
     task = await submitted(api)
     async with asyncio.timeout(LIMIT / 2):
         assert (await api.get(f"/v1/tasks/{task['id']}?wait=1")).json()["state"] == "queued"
@@ -53,7 +51,7 @@ async def test_a_wait_ends_and_an_ended_task_is_not_waited_for(world: World, api
         assert (await api.get(f"/v1/tasks/{task['id']}?wait=60")).json()["state"] == "succeeded"
 
 
-async def test_pages_lead_through_everything_once(world: World, api: httpx.AsyncClient) -> None:
+async def test_pages_list_every_task_once(world: World, api: httpx.AsyncClient) -> None:
     made = []
     for number in range(9):
         world.clock.forward(0.001)
@@ -73,7 +71,7 @@ async def test_pages_lead_through_everything_once(world: World, api: httpx.Async
     assert {task["id"] for task in halves} == set(made[1::2])
 
 
-async def test_filters_find_what_they_say(world: World, api: httpx.AsyncClient) -> None:
+async def test_filters_select_matching_tasks(world: World, api: httpx.AsyncClient) -> None:
     early = (await submitted(api, labels={"a": "1", "b": "2"}))["id"]
     noon = world.clock() + dt.timedelta(seconds=50)
     world.clock.forward(100)
@@ -113,14 +111,14 @@ async def test_filters_find_what_they_say(world: World, api: httpx.AsyncClient) 
         ("label=%00=1&family=%00", ["family", "label"]),
     ],
 )
-async def test_a_query_that_means_nothing_is_a_mistake(api: httpx.AsyncClient, query: str, paths: list[str]) -> None:
+async def test_invalid_query_is_rejected(api: httpx.AsyncClient, query: str, paths: list[str]) -> None:
     answer = await api.get(f"/v1/tasks?{query}")
     assert answer.status_code == 422
     assert sorted(error["path"] for error in answer.json()["errors"]) == paths
 
 
 @pytest.mark.parametrize("wait", ["-1", "61", "soon", "1.5"])
-async def test_a_wait_is_a_number_of_seconds_up_to_a_minute(api: httpx.AsyncClient, wait: str) -> None:
+async def test_invalid_wait_is_rejected(api: httpx.AsyncClient, wait: str) -> None:
     assert (await api.get(f"/v1/tasks/{uuid4()}?wait={wait}")).status_code in {404, 422}
     task = await submitted(api)
     assert (await api.get(f"/v1/tasks/{task['id']}?wait={wait}")).status_code == 422

@@ -44,7 +44,7 @@ async def database(database_url: str) -> AsyncIterator[Database]:
         (tables.events, Event, {"id"}),
     ],
 )
-def test_columns_are_named_as_the_fields_of_the_values_they_hold(table: Table, value: Any, ours: set[str]) -> None:
+def test_columns_match_the_fields_of_their_values(table: Table, value: Any, ours: set[str]) -> None:
     fields = {field.name: field for field in dataclasses.fields(value)}
     columns = {column.name: column for column in table.columns if column.name not in ours}
     assert list(columns) == list(fields)
@@ -85,17 +85,17 @@ FULL = a_task(
 )
 
 
-async def test_a_task_comes_back_as_it_was_kept(database: Database) -> None:
+async def test_task_round_trips_through_the_database(database: Database) -> None:
     await keep(database, FULL)
     async with database.reading() as connection:
         assert await task_store.find(connection, FULL.id) == FULL
         assert await task_store.find(connection, FULL.id, "somebody else") is None
         assert await task_store.find_by_key(connection, "default", "k") == FULL
     unset = {field.name for field in dataclasses.fields(Task) if getattr(FULL, field.name) in (None, (), {}, 0)}
-    assert unset == {"parent_id", "due_at", "attempts"}  # what this test cannot see
+    assert unset == {"parent_id", "due_at", "attempts", "large_input"}  # what this test cannot see
 
 
-async def test_every_field_that_may_change_is_written_back(database: Database) -> None:
+async def test_settle_writes_every_mutable_field(database: Database) -> None:
     task = a_task(id=FULL.id)
     await keep(database, task)
     async with database.writing() as connection:
@@ -138,7 +138,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("changes", "rule"), REFUSED)
-async def test_a_task_that_breaks_a_rule_is_refused(database: Database, changes: dict[str, Any], rule: str) -> None:
+async def test_task_that_violates_a_check_is_refused(database: Database, changes: dict[str, Any], rule: str) -> None:
     await refuses(database, tables.tasks, {**task_store.row_of(a_task()), **changes}, f"ck_tasks_{rule}")
 
 
@@ -151,7 +151,7 @@ async def test_a_task_that_breaks_a_rule_is_refused(database: Database, changes:
         ({"task_id": UUID(int=9)}, "FOREIGN KEY"),
     ],
 )
-async def test_a_submission_that_breaks_a_rule_is_refused(
+async def test_submission_that_violates_a_check_is_refused(
     database: Database, changes: dict[str, Any], rule: str
 ) -> None:
     task = a_task()
@@ -161,7 +161,7 @@ async def test_a_submission_that_breaks_a_rule_is_refused(
 
 @pytest.mark.parametrize("first", ["sending", "taken", "uncertain"])
 @pytest.mark.parametrize("second", ["sending", "taken", "uncertain"])
-async def test_a_task_has_one_submission_that_may_have_created_a_job(
+async def test_task_has_at_most_one_submission_that_may_have_created_a_job(
     database: Database, first: str, second: str
 ) -> None:
     task = a_task()
@@ -182,7 +182,9 @@ async def test_a_task_has_one_submission_that_may_have_created_a_job(
         ({"decision": "applied"}, "ck_callbacks_undecided_requires_due_at"),
     ],
 )
-async def test_a_callback_that_breaks_a_rule_is_refused(database: Database, changes: dict[str, Any], rule: str) -> None:
+async def test_callback_that_violates_a_check_is_refused(
+    database: Database, changes: dict[str, Any], rule: str
+) -> None:
     await refuses(database, tables.callbacks, {**dataclasses.asdict(a_callback()), **changes}, rule)
 
 
@@ -197,13 +199,13 @@ async def test_a_callback_that_breaks_a_rule_is_refused(database: Database, chan
         ({"task_id": UUID(int=9)}, "FOREIGN KEY"),
     ],
 )
-async def test_a_message_that_breaks_a_rule_is_refused(database: Database, changes: dict[str, Any], rule: str) -> None:
+async def test_message_that_violates_a_check_is_refused(database: Database, changes: dict[str, Any], rule: str) -> None:
     task = a_task()
     await keep(database, task)
     await refuses(database, tables.webhook_messages, {**dataclasses.asdict(a_message(task)), **changes}, rule)
 
 
-async def test_what_must_be_one_is_one(database: Database) -> None:
+async def test_unique_rows_cannot_be_inserted_twice(database: Database) -> None:
     task, callback = a_task(idempotency_key="k"), a_callback()
     await keep(database, task)
     async with database.writing() as connection:
@@ -237,7 +239,7 @@ async def claim(database: Database, at: float, *, most: int = 10, lease: float =
         return await queue.claim_tasks(connection, "submit", now=later(at), until=later(at + lease), most=most)
 
 
-async def test_claimers_never_get_the_same_row(database: Database, database_url: str) -> None:
+async def test_concurrent_claims_return_distinct_rows(database: Database, database_url: str) -> None:
     tasks = [a_task() for _ in range(60)]
     await keep(database, *tasks)
     async with opened(database_url) as other:
@@ -246,7 +248,7 @@ async def test_claimers_never_get_the_same_row(database: Database, database_url:
     assert sorted(claimed) == sorted(task.id for task in tasks)
 
 
-async def test_a_claim_does_not_wait_for_rows_that_another_holds(postgresql_url: str) -> None:
+async def test_claim_skips_locked_rows(postgresql_url: str) -> None:
     async with opened(postgresql_url) as database, opened(postgresql_url) as other:
         await keep(database, *(a_task() for _ in range(10)))
         async with database.writing() as connection:
@@ -257,7 +259,7 @@ async def test_a_claim_does_not_wait_for_rows_that_another_holds(postgresql_url:
         assert not {task.id for task in mine} & {task.id for task in theirs}
 
 
-async def test_the_longest_due_come_first_and_what_is_not_due_does_not_come(database: Database) -> None:
+async def test_claim_returns_due_rows_longest_due_first(database: Database) -> None:
     early, late, not_yet = a_task(due_at=later(-9)), a_task(due_at=later(-1)), a_task(due_at=later(1))
     await keep(database, late, not_yet, early, a_task(state=State.RUNNING), a_task(state=State.SUCCEEDED))
     assert [task.id for task in await claim(database, 0, most=1)] == [early.id]
@@ -265,7 +267,7 @@ async def test_the_longest_due_come_first_and_what_is_not_due_does_not_come(data
     assert await claim(database, 0) == []
 
 
-async def test_a_lease_that_runs_out_gives_the_row_to_the_next(database: Database) -> None:
+async def test_row_is_claimable_again_after_its_lease(database: Database) -> None:
     await keep(database, a_task())
     first = await claim(database, 0, lease=60)
     assert await claim(database, 59) == []
@@ -274,7 +276,7 @@ async def test_a_lease_that_runs_out_gives_the_row_to_the_next(database: Databas
     assert again[0].due_at == later(120)
 
 
-async def test_a_settle_with_an_old_attempt_changes_nothing(database: Database) -> None:
+async def test_settle_with_an_old_attempt_changes_nothing(database: Database) -> None:
     task, callback = a_task(), a_callback()
     await keep(database, task)
     async with database.writing() as connection:
@@ -310,7 +312,7 @@ async def undecided(connection: Any, table: str) -> int:
     return len((await connection.scalars(select(column).where(column.is_not(None)))).all())
 
 
-async def test_a_late_answer_may_prove_a_job_and_nothing_may_unprove_it(database: Database) -> None:
+async def test_late_answer_can_prove_a_job_but_not_unprove_it(database: Database) -> None:
     task = a_task()
     await keep(database, task)
     sent = a_submission(task)

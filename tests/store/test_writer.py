@@ -42,7 +42,7 @@ async def stored(database: Database) -> int:
         return sum((await task_store.count_by_state(connection)).values())
 
 
-async def test_many_writes_share_a_commit_and_are_answered_after_it(database: Database) -> None:
+async def test_concurrent_writes_share_a_commit(database: Database) -> None:
     noted = happenings(database)
 
     async def write(writers: Writers) -> None:
@@ -55,7 +55,7 @@ async def test_many_writes_share_a_commit_and_are_answered_after_it(database: Da
     assert await stored(database) == BATCH_SIZE
 
 
-async def test_a_batch_is_bounded(database: Database) -> None:
+async def test_batch_size_is_bounded(database: Database) -> None:
     sizes: list[int] = []
 
     async def count(_: AsyncConnection, items: Sequence[int]) -> list[int]:
@@ -68,7 +68,7 @@ async def test_a_batch_is_bounded(database: Database) -> None:
     assert sizes == [BATCH_SIZE, BATCH_SIZE, BATCH_SIZE, 1]
 
 
-async def test_a_poisonous_item_fails_alone(database: Database) -> None:
+async def test_failing_item_does_not_fail_its_batch(database: Database) -> None:
     noted = happenings(database)
     async with Writers(database).running() as writers:
         items = [a_task(), a_task(), BROKEN, a_task()]
@@ -82,7 +82,7 @@ async def test_a_poisonous_item_fails_alone(database: Database) -> None:
         assert (await writers.requests.batch(task_store.accept, a_task())).new
 
 
-async def test_different_writes_share_a_transaction_and_fail_together_before_they_are_tried_apart(
+async def test_mixed_batch_is_retried_item_by_item_after_a_failure(
     database: Database,
 ) -> None:
     async def nonsense(connection: AsyncConnection, _: Sequence[int]) -> list[None]:
@@ -100,7 +100,7 @@ async def test_different_writes_share_a_transaction_and_fail_together_before_the
     assert await stored(database) == 1
 
 
-async def test_more_than_may_wait_are_sent_away_at_once(database: Database) -> None:
+async def test_write_is_refused_when_the_queue_is_full(database: Database) -> None:
     writers = Writers(database)  # it does not run: nothing is taken off the line
     waiting = [asyncio.create_task(writers.requests.batch(task_store.accept, BROKEN)) for _ in range(MAX_WAITING)]
     await asyncio.sleep(0)
@@ -126,7 +126,7 @@ class Slow:
         return await task_store.accept(connection, items)
 
 
-async def test_a_waiter_that_goes_away_takes_nobody_along(database: Database) -> None:
+async def test_cancelled_waiter_does_not_affect_others(database: Database) -> None:
     slow, noted = Slow(), happenings(database)
     async with Writers(database).running() as writers:
         under_way = [asyncio.create_task(writers.requests.batch(slow.accept, a_task())) for _ in range(2)]
@@ -142,7 +142,7 @@ async def test_a_waiter_that_goes_away_takes_nobody_along(database: Database) ->
     assert await stored(database) == 4  # what was under way could not be taken back
 
 
-async def test_what_is_under_way_or_waits_at_the_end_is_committed(database: Database) -> None:
+async def test_pending_writes_are_committed_at_shutdown(database: Database) -> None:
     slow, writers = Slow(), Writers(database)
     async with writers.running():
         under_way = asyncio.create_task(writers.requests.batch(slow.accept, a_task()))
@@ -159,7 +159,7 @@ async def test_what_is_under_way_or_waits_at_the_end_is_committed(database: Data
         await writers.requests.batch(task_store.accept, a_task())
 
 
-async def test_a_database_that_is_away_fails_everybody_once_and_is_found_again(postgresql_url: str) -> None:
+async def test_writer_recovers_after_lost_connections(postgresql_url: str) -> None:
     async with opened(postgresql_url) as database, Writers(database).running() as writers:
         await writers.requests.batch(task_store.accept, a_task())
         noted = happenings(database)
@@ -173,13 +173,13 @@ async def test_a_database_that_is_away_fails_everybody_once_and_is_found_again(p
         assert await stored(database) == 2
 
 
-async def test_a_database_that_never_was_there_is_said_to_be_away() -> None:
+async def test_unreachable_database_is_reported_as_unavailable() -> None:
     async with opened("postgresql://nobody@127.0.0.1:1/nothing") as database, Writers(database).running() as writers:
         with pytest.raises(StoreUnavailable):
             await writers.requests.batch(task_store.accept, a_task())
 
 
-def test_what_sqlite_calls_operational_is_told_apart(tmp_path: Path) -> None:
+def test_sqlite_operational_errors_are_distinguished(tmp_path: Path) -> None:
     """A file that cannot be opened or is locked is away; a statement that is wrong will be wrong again."""
     path = tmp_path / "some.db"
     with (

@@ -92,7 +92,7 @@ DOORS = {
 
 
 @pytest.mark.parametrize("door", DOORS)
-async def test_whoever_waits_at_a_door_shares_a_commit(database_url: str, door: str) -> None:
+async def test_concurrent_requests_share_a_commit(database_url: str, door: str) -> None:
     """Not one by one: a statement that is refused for many rows and not for one would only be slow, and never fail."""
     batch, made = DOORS[door]
     commits: list[object] = []
@@ -106,7 +106,7 @@ async def test_whoever_waits_at_a_door_shares_a_commit(database_url: str, door: 
     assert len(commits) == 1
 
 
-async def test_who_waits_at_a_door_goes_before_a_journey_that_came_earlier(writers: Writers) -> None:
+async def test_request_is_written_before_an_earlier_journey(writers: Writers) -> None:
     lines = Lines()
     asked = [
         asyncio.ensure_future(writers.journeys.batch(lines.journey, None)),
@@ -118,7 +118,7 @@ async def test_who_waits_at_a_door_goes_before_a_journey_that_came_earlier(write
     assert lines.happened == ["door", "journey"]
 
 
-async def test_doors_that_never_rest_do_not_starve_a_journey(writers: Writers) -> None:
+async def test_constant_requests_do_not_starve_a_journey(writers: Writers) -> None:
     lines = Lines(seconds=JOURNEYS_WAIT / 10)
     async with writers.running(), never_empty(writers.requests.batch, lines.door, lines):
         before = len(lines.happened)
@@ -127,7 +127,7 @@ async def test_doors_that_never_rest_do_not_starve_a_journey(writers: Writers) -
     assert doors_before_it > 2
 
 
-async def test_journeys_that_are_always_late_do_not_starve_a_door(writers: Writers) -> None:
+async def test_constant_journeys_do_not_starve_a_request(writers: Writers) -> None:
     lines = Lines(seconds=JOURNEYS_WAIT * 1.2)
     async with writers.running(), never_empty(writers.journeys.batch, lines.journey, lines):
         await asyncio.wait_for(writers.journeys.batch(lines.journey, None), SOON)

@@ -111,7 +111,7 @@ RUNNING = {"status": "1"}
 
 
 @pytest.mark.parametrize("record", [RUNNING, SUCCEEDED], ids=["running", "succeeded"])
-async def test_a_job_that_calls_back_is_not_bought_again(world: World, record: dict[str, str]) -> None:
+async def test_job_with_a_callback_is_not_resubmitted(world: World, record: dict[str, str]) -> None:
     """503 although the job was made; its callback, with our token, comes before the next try; the next try buys another.
 
     ``flows/callbacks.py`` ``_news`` turns it into the remark ``extra_job`` whatever the task's state. While the task is
@@ -131,7 +131,7 @@ async def test_a_job_that_calls_back_is_not_bought_again(world: World, record: d
     assert len(provider.bought) == 1
 
 
-async def test_a_cancelled_task_is_not_handed_over_again(world: World) -> None:
+async def test_cancelled_task_is_not_resubmitted(world: World) -> None:
     """The client cancels (202, noted) while the submit is in flight; the answer is 503; the next try buys the job.
 
     ``flows/submit.py`` ``plan`` never looks at ``cancel_requested_at``, and ``follow_up`` does nothing without an id.
@@ -152,7 +152,7 @@ async def test_a_cancelled_task_is_not_handed_over_again(world: World) -> None:
     assert (await world.task(task)).state is State.CANCELLED
 
 
-async def test_a_wish_to_cancel_is_carried_out_when_a_callback_names_the_job(world: World) -> None:
+async def test_cancel_is_executed_when_a_callback_names_the_job(world: World) -> None:
     """202 promises 'carried out once the provider's id is known'. Only ``hand_over`` keeps that promise.
 
     An unconfirmed task gets its id from a callback, and ``flows/callbacks.py`` never calls ``cancel.follow_up`` (nor does a
@@ -176,7 +176,7 @@ async def test_a_wish_to_cancel_is_carried_out_when_a_callback_names_the_job(wor
     ],
     ids=["envoy", "html"],
 )
-def test_the_503_of_a_proxy_proves_nothing(body: bytes) -> None:
+def test_503_of_a_proxy_is_uncertain(body: bytes) -> None:
     """Envoy (Istio, many gateways' ingress) answers 503 when the backend broke off *after* it had the request.
 
     ``providers/gateway.py`` ``_rule(_OVERLOADED, statuses=(503,))`` resubmits it, against DESIGN ('5xx without a
@@ -186,7 +186,7 @@ def test_the_503_of_a_proxy_proves_nothing(body: bytes) -> None:
     assert isinstance(newapi_errors.refusal_in(Reply(503, {}, body), creating=True), Uncertain)
 
 
-async def test_nothing_is_bought_for_a_task_that_was_told_dead(world: World) -> None:
+async def test_failed_task_is_not_submitted(world: World) -> None:
     """64 submits are begun, the upstream's gate lets 20 through: the rest wait inside their lease, without end.
 
     With answers of 120 s the fourth score waits longer than the lease of 190 s: the task becomes ``unconfirmed`` ('Dovecote stopped
@@ -209,7 +209,7 @@ async def test_nothing_is_bought_for_a_task_that_was_told_dead(world: World) -> 
 # What was paid for is lost ----------------------------------------------------------------------------------------
 
 
-async def test_the_id_of_a_paid_job_outlives_an_exhausted_pool(world: World) -> None:
+async def test_paid_job_id_survives_an_exhausted_pool(world: World) -> None:
     """``settle_surely`` gives up: the id of a job that was paid for is lost when all 20 connections are lent for 10 s.
 
     ``store/database.py`` ``out_of_reach`` knows the built-in TimeoutError only; ``sqlalchemy.exc.TimeoutError`` is a
@@ -228,7 +228,7 @@ async def test_the_id_of_a_paid_job_outlives_an_exhausted_pool(world: World) -> 
     await asyncio.wait_for(settling, LIMIT)
 
 
-async def test_the_id_of_a_paid_job_outlives_a_failover(postgresql_url: str, postgresql: Callable[[str], str]) -> None:
+async def test_paid_job_id_survives_a_database_failover(postgresql_url: str, postgresql: Callable[[str], str]) -> None:
     """After a failover a connection may reach a standby: 'cannot execute … in a read-only transaction' (25006).
 
     ``_no_service`` knows classes 08, 53 and 57 only; 25006, 40001, 40P01 and 55P03 pass too. ``settle_surely`` lets the
@@ -256,7 +256,7 @@ async def test_the_id_of_a_paid_job_outlives_a_failover(postgresql_url: str, pos
         assert (await world.task(task)).external_id == "job-7"
 
 
-async def test_the_answer_to_the_submit_names_the_job(world: World) -> None:
+async def test_submit_answer_names_the_job(world: World) -> None:
     """A callback that names the vendor's id comes before the answer that names the gateway's: polls ask for the wrong one.
 
     After 300 s of 'unknown' the task fails as ``not_found``, though it was paid for. ``_heard_of_ours`` knows of such callbacks, but only
@@ -279,9 +279,7 @@ async def test_the_answer_to_the_submit_names_the_job(world: World) -> None:
 # Callbacks that were answered 2xx ---------------------------------------------------------------------------------
 
 
-async def test_one_callback_that_cannot_be_written_does_not_stop_the_others(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_unwritable_callback_does_not_stop_others(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever a dialect lets through that the database refuses: 50 callbacks fail together, every 60 s, for ever.
 
     Nothing is parked, since the schedule is settled in the same transaction. ``flows/callbacks.py`` ``run_due``. Mend: on
@@ -307,9 +305,7 @@ async def test_one_callback_that_cannot_be_written_does_not_stop_the_others(
 
 
 @pytest.mark.parametrize("decision", ["forged", "unreadable", "unmatched", "parked"])
-async def test_a_callback_that_comes_again_is_looked_at_again_if_it_was_not_taken_in(
-    database_url: str, decision: str
-) -> None:
+async def test_repeated_callback_is_processed_if_the_first_failed(database_url: str, decision: str) -> None:
     """Signed too long ago, a rotated key, an older version: the provider sends the same body again and is answered 200.
 
     ``store/callbacks.py`` only raises ``copies``, although headers (and so the signature) may differ. Mend: in
@@ -332,9 +328,7 @@ async def test_a_callback_that_comes_again_is_looked_at_again_if_it_was_not_take
 # Tasks without an end ---------------------------------------------------------------------------------------------
 
 
-async def test_a_task_whose_news_cannot_be_written_ends_at_its_deadline(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_task_with_unwritable_updates_ends_at_its_deadline(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """``flows/poll.py`` ``_take_in``: when ``settle`` refuses the news, the expiry below it is never reached.
 
     The task is claimed again every 60 s, for ever. Mend: catch what is not StoreUnavailable, log it, settle
@@ -349,7 +343,7 @@ async def test_a_task_whose_news_cannot_be_written_ends_at_its_deadline(
     assert (await world.task(task)).state is State.EXPIRED
 
 
-async def test_a_refusal_with_an_odd_character_is_a_refusal(world: World) -> None:
+async def test_refusal_with_unstorable_text_is_a_refusal(world: World) -> None:
     """``providers/gateway.py`` ``_issues`` joins ``path`` unwashed: a lone surrogate, or on PostgreSQL a NUL, fails the write.
 
     The task then hangs in ``submitting``, becomes ``unconfirmed`` and expires. Mend: ``word(part)`` for every part of the
@@ -361,7 +355,7 @@ async def test_a_refusal_with_an_odd_character_is_a_refusal(world: World) -> Non
     assert (await world.task(task)).state is State.FAILED
 
 
-async def test_a_key_that_no_header_can_hold_is_not_a_purchase(database_url: str) -> None:
+async def test_key_that_fits_no_header_sends_nothing(database_url: str) -> None:
     """A key with '…' or 'é' in it cannot be sent: UnicodeEncodeError before a connection is made, and every task is 'unconfirmed'.
 
     ``flows/submit.py`` ``hand_over`` calls every other exception Uncertain. Mend: in ``exchange._ask`` build the request
@@ -379,7 +373,7 @@ async def test_a_key_that_no_header_can_hold_is_not_a_purchase(database_url: str
         assert (await world.task(task)).state is State.QUEUED
 
 
-async def test_tasks_come_home_although_the_batch_query_is_refused(world: World) -> None:
+async def test_tasks_succeed_when_the_batch_query_is_refused(world: World) -> None:
     """One bad id, or a gateway without the route: HTTP 400 for the batch, for ever; asked for one by one all are well.
 
     ``flows/poll.py`` ``_ask`` gives the batch's error to every task. Mend: where the error of a batch is not Unavailable (or
@@ -407,7 +401,7 @@ async def test_tasks_come_home_although_the_batch_query_is_refused(world: World)
 
 
 @pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning")
-async def test_an_upstream_that_stops_reading_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_upstream_that_stops_reading_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """Under aiohttp there is no write time-out, and the read time-out starts after the write: nobody keeps WRITE_TIMEOUT.
 
     A purchase with a picture in it (more than the socket's buffers) then hangs for ever and keeps its place of the gate
@@ -437,7 +431,7 @@ async def test_an_upstream_that_stops_reading_is_given_up(monkeypatch: pytest.Mo
     assert ended
 
 
-async def test_an_upstream_that_hangs_does_not_stop_the_others(database_url: str) -> None:
+async def test_hanging_upstream_does_not_stop_others(database_url: str) -> None:
     """64 submits to an upstream that answers nothing, and for up to 120 s each nothing goes to any other; polls likewise.
 
     ``flows/submit.py`` ``run_due`` bounds the sum, not the share. Mend: claim per upstream (route[0]/upstream as a column
@@ -470,7 +464,7 @@ async def test_an_upstream_that_hangs_does_not_stop_the_others(database_url: str
 # Telling the client -----------------------------------------------------------------------------------------------
 
 
-def test_a_webhook_secret_that_cannot_sign_is_refused_at_the_start() -> None:
+def test_unusable_webhook_secret_is_refused_at_start() -> None:
     """33 characters pass the pattern and are no base64: ``signed_headers`` raises outside ``_post``'s ``try``.
 
     No message is ever delivered, none is exhausted, and all are claimed again every 60 s. Mend: ``base64.b64decode(…,
@@ -480,9 +474,7 @@ def test_a_webhook_secret_that_cannot_sign_is_refused_at_the_start() -> None:
         settings_for("sqlite:///x.db", DOVECOTE_WEBHOOK_SECRET="whsec_" + "A" * 33)
 
 
-async def test_a_client_is_not_told_to_repeat_what_may_have_been_accepted(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_client_is_not_told_to_repeat_an_accepted_submit(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """The commit succeeded, its answer was lost: 503 'nothing was changed, try again', and whoever believes it pays twice.
 
     ``web/problems.py`` ``on_store_unavailable``. Mend: 'it may have been accepted; trying again is safe with an
@@ -506,7 +498,7 @@ async def test_a_client_is_not_told_to_repeat_what_may_have_been_accepted(
     assert "nothing was changed" not in answer.json()["detail"]
 
 
-async def test_a_task_that_was_cancelled_in_time_has_no_submission(world: World) -> None:
+async def test_task_cancelled_in_time_has_no_submission(world: World) -> None:
     """Cancelled between claim and begin: nothing is sent, and the history shows a submission that is 'sending' for ever.
 
     ``flows/apply.py`` ``_take_in`` takes ``begins`` (and ``settles``) in before it looks at ``expects``. To the question
@@ -526,9 +518,7 @@ async def test_a_task_that_was_cancelled_in_time_has_no_submission(world: World)
 
 
 @pytest.mark.parametrize("status", [400, 401, 500])
-async def test_a_key_or_token_that_is_echoed_is_not_kept(
-    world: World, caplog: pytest.LogCaptureFixture, status: int
-) -> None:
+async def test_echoed_key_or_token_is_not_stored(world: World, caplog: pytest.LogCaptureFixture, status: int) -> None:
     """Gateways repeat the key ('Incorrect API key provided: …') and the callback URL in errors: both reach clients.
 
     They stand in last_error, submissions.message, failure, events, the explanation, messages to clients and the log. The callbacks redacts its
@@ -554,7 +544,7 @@ async def test_a_key_or_token_that_is_echoed_is_not_kept(
 # Falling over -----------------------------------------------------------------------------------------------------
 
 
-def test_the_mistakes_of_a_request_are_bounded() -> None:
+def test_number_of_reported_mistakes_is_bounded() -> None:
     """20,000 wrong label names in a body of 400 kB: each error of the validator holds all of them; the process is killed for memory.
 
     Measured: 250 → 95 MB, 500 → 137 MB, 1,000 → 303 MB, 2,000 → 960 MB and 5 s of a blocked event loop; 20,000 → dead.
@@ -566,7 +556,7 @@ def test_the_mistakes_of_a_request_are_bounded() -> None:
     assert len(request_module._SCHEMA.mistakes(request)) <= 100
 
 
-async def test_a_list_is_asked_for_with_few_labels(world: World) -> None:
+async def test_number_of_label_filters_is_bounded(world: World) -> None:
     """SQLite joins 64 tables at most: 500. PostgreSQL plans thousands of joins (64 kB of query) for as long as it may.
 
     ``web/api/tasks.py`` ``_filter``. Mend: 422 above MAX_LABELS labels, which no task can have.
@@ -576,13 +566,13 @@ async def test_a_list_is_asked_for_with_few_labels(world: World) -> None:
 
 
 @pytest.mark.parametrize("query", ["family=%00", "label=a%00=x", "label=a=%00"])
-async def test_a_nul_in_a_query_is_a_mistake_of_the_client(postgresql_url: str, query: str) -> None:
+async def test_nul_in_a_query_is_rejected(postgresql_url: str, query: str) -> None:
     """``web/api/endpoint.py`` ``read_query``: 500 and a traceback in the log for each. Mend: refuse NUL in any parameter."""
     async with World.opened(postgresql_url) as world:
         assert (await world.client.get(f"/v1/tasks?{query}")).status_code in {200, 422}
 
 
-async def test_names_that_never_resolve_do_not_stop_purchases(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_unresolvable_names_do_not_stop_submits(monkeypatch: pytest.MonkeyPatch) -> None:
     """A client's callback URLs whose name server is silent take every thread of the resolver: nothing else resolves.
 
     Six threads on two cores (uvloop: four), each for as long as the system's resolver waits, 10 s and more, although the attempt was
@@ -621,7 +611,7 @@ def traced() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("traced")
-async def test_learning_reads_no_inputs(world: World) -> None:
+async def test_statistics_do_not_read_inputs(world: World) -> None:
     """Every 30 s up to 2,000 whole tasks, with inputs of up to 32 MiB each (data URIs), at once: gigabytes.
 
     ``store/tasks.py`` ``recent_endings``. Mend: select the few columns that an Ending has; the model by
@@ -644,7 +634,7 @@ HOUR, SECOND = dt.timedelta(hours=1), dt.timedelta(seconds=1)
 
 
 @pytest.mark.parametrize("other", [None, "vendor-1"])
-async def test_a_submission_keeps_the_id_that_it_was_settled_with(database_url: str, other: str | None) -> None:
+async def test_submission_keeps_its_external_id(database_url: str, other: str | None) -> None:
     """Two callbacks of one claim both see 'sending' (as does one that is read before another process settles it).
 
     ``store/submissions.py`` ``_SETTLE`` writes every 'taken': the later one leaves None or the vendor's id, and callbacks that
@@ -663,7 +653,7 @@ async def test_a_submission_keeps_the_id_that_it_was_settled_with(database_url: 
     assert kept.external_id == "job-7"
 
 
-async def test_a_job_that_calls_back_in_unknown_words_is_adopted_too(world: World) -> None:
+async def test_job_with_an_unknown_status_is_adopted(world: World) -> None:
     """503, then a callback with our token and a word that no table knows: 'taken' is written, the task stays queued.
 
     Every further try breaks on the index of one job (IntegrityError, every 60 s) until the task expires, never asked about.
@@ -681,7 +671,7 @@ async def test_a_job_that_calls_back_in_unknown_words_is_adopted_too(world: Worl
     assert (await world.task(task)).state is State.SUBMITTED
 
 
-async def test_a_task_that_cannot_be_planned_stops_no_other(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_unplannable_task_does_not_stop_others(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """``flows/submit.py`` ``run_due`` calls ``plan`` outside of what is isolated: those after it wait for the lease, every time.
 
     Mend: ``plan`` and the taking of a place in a ``try`` of their own for each task; log, and leave that one to its lease.
@@ -705,7 +695,7 @@ async def test_a_task_that_cannot_be_planned_stops_no_other(world: World, monkey
     assert (await world.task(tasks[1])).state is State.SUBMITTED
 
 
-async def test_an_upstream_that_hangs_does_not_stop_the_polls_of_others(database_url: str) -> None:
+async def test_hanging_upstream_does_not_stop_polls_of_others(database_url: str) -> None:
     """100 looks at an upstream that answers nothing fill ``TaskPool``; 20 are asked at once, 70 s each: 350 s of silence.
 
     ``flows/poll.py`` ``run_due``; the lease of 60 s runs out meanwhile, and the same tasks are asked about again. Mend as for
@@ -742,7 +732,7 @@ async def test_an_upstream_that_hangs_does_not_stop_the_polls_of_others(database
         assert reached == 1
 
 
-async def test_a_big_wish_does_not_stop_the_event_loop(world: World) -> None:
+async def test_large_request_does_not_block_the_event_loop(world: World) -> None:
     r"""8 MB of ``[0,0,…]`` keep the loop for 1 to 2 s on this kind of machine, the 32 MiB that are taken for 5 to 9 s: no callback is answered.
 
     ``flows/accept.py`` ``_unstorable``. Mend: look for the two bytes first (``b"\u0000" in body`` says whether there can be a NUL

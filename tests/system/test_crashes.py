@@ -49,7 +49,7 @@ async def task_of(world: World, prompt: str) -> Task:
 @pytest.mark.parametrize(
     "words", ["", "[drop]", "[twice][disorder][early]", "[fail]", "[429]", "[cut]", "[drop][cut]", "[refuse]"]
 )
-async def test_whenever_the_process_dies_the_task_ends_right_and_is_paid_once(world: World, words: str) -> None:
+async def test_crash_at_any_step_leads_to_one_payment(world: World, words: str) -> None:
     healthy = world.context
     world.edge.hosts["receiver.test"] = httpx.ASGITransport((receiver := Receiver()).app)
     for last_step in itertools.count(1):
@@ -106,7 +106,7 @@ def expected(task: Task, jobs: list[Job], *, refused: bool) -> State:
 
 
 @pytest.mark.parametrize("words", ["", "[429]", "[503]", "[refuse]", "[cut]"])
-async def test_who_slept_past_its_lease_buys_nothing_more_and_takes_nothing_back(world: World, words: str) -> None:
+async def test_worker_past_its_lease_submits_nothing(world: World, words: str) -> None:
     """The answer comes when others have long given the submission up: an id still counts, anything else does not."""
     arrived, go_on = asyncio.Event(), asyncio.Event()
     sandbox = world.edge.hosts["sandbox.test"]
@@ -136,7 +136,7 @@ async def test_who_slept_past_its_lease_buys_nothing_more_and_takes_nothing_back
     assert ended.state is (State.SUCCEEDED if world.sandbox.ledger.paid() else State.EXPIRED)
 
 
-async def test_who_slept_while_another_polled_changes_nothing(world: World) -> None:
+async def test_worker_past_its_lease_changes_no_poll(world: World) -> None:
     """Two polls of one task: the later claim's schedule stands, whoever answers last."""
     arrived, go_on = asyncio.Event(), asyncio.Event()
     sandbox = world.edge.hosts["sandbox.test"]

@@ -78,7 +78,7 @@ STORIES = {
 
 
 @pytest.mark.parametrize("story", STORIES.values(), ids=STORIES.keys())
-async def test_whenever_the_process_dies_on_a_route_the_tasks_end_right(database_url: str, story: Story) -> None:
+async def test_crash_during_failover_leads_to_the_right_end(database_url: str, story: Story) -> None:
     async with World.opened(database_url, **{**THREE_UPSTREAMS, **story.settings}) as world:
         healthy, route = world.context, Route(world)
         route.elk.faults = story.first

@@ -48,7 +48,7 @@ async def nothing_left(database_url: str) -> bool:
     return not any((await left_over(database_url)).values())
 
 
-async def test_a_database_that_dies_under_load_costs_no_task_and_no_money(cluster: Cluster, tmp_path: Path) -> None:
+async def test_database_crash_under_load_loses_nothing(cluster: Cluster, tmp_path: Path) -> None:
     await migrated(cluster.url)
     sandbox, receiver = Sandbox(seconds=JOB_SECONDS, key=SANDBOX_KEY), Receiver(WEBHOOK_SECRET)
     books = Books(receiver, [lambda: sandbox.ledger.jobs])

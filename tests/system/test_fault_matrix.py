@@ -13,7 +13,7 @@ STALE = "stale: run .venv/bin/python -m tests.support.matrix"
 
 
 @pytest.mark.parametrize("order", ORDERS)
-async def test_nothing_is_paid_twice_and_everything_ends_and_is_delivered(sqlite_url: str, order: str) -> None:
+async def test_fault_matrix_pays_once_and_ends_every_task(sqlite_url: str, order: str) -> None:
     endings = await play_all(sqlite_url, [cell for cell in cells() if cell.order == order])
     wrong = [f"{cell}: {what}" for cell, ending in endings.items() for what in ending.contradictions(cell)]
     assert wrong == []
@@ -32,20 +32,20 @@ ON_POSTGRESQL = [
 ]
 
 
-async def test_it_is_the_same_on_postgresql(postgresql_url: str) -> None:
+async def test_fault_matrix_is_the_same_on_postgresql(postgresql_url: str) -> None:
     page, endings = read(), await play_all(postgresql_url, ON_POSTGRESQL)
     assert [what for cell, ending in endings.items() for what in ending.contradictions(cell)] == []
     assert {cell: str(ending) for cell, ending in endings.items()} == {cell: page[cell] for cell in ON_POSTGRESQL}
 
 
-def test_the_page_has_the_cases_that_are_played_and_says_what_each_fault_is() -> None:
+def test_fault_matrix_page_is_current() -> None:
     page = read()
     assert list(page) == sorted(cells(), key=list(page).index), STALE
     assert written(page) in PAGE.read_text(encoding="utf-8"), STALE
     assert faults() in PAGE.read_text(encoding="utf-8"), STALE
 
 
-async def test_a_contradiction_is_seen(sqlite_url: str) -> None:
+async def test_fault_matrix_detects_a_contradiction(sqlite_url: str) -> None:
     """The judge is not blind: each thing that must not be is said of an ending in which it is."""
     cell = Cell("none", "first", "hold", callbacks=True, order="one upstream")
     ending = (await play_all(sqlite_url, [cell]))[cell]

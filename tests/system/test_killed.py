@@ -54,7 +54,7 @@ async def reached(books: Books, jobs: int, chance: random.Random) -> None:
 
 
 @pytest.mark.parametrize("seed", [20])
-async def test_a_worker_that_is_killed_again_and_again_loses_nothing_and_pays_once(
+async def test_repeatedly_killed_worker_loses_nothing_and_pays_once(
     database_url: str, tmp_path: Path, seed: int
 ) -> None:
     chance, under_way = random.Random(seed), 0

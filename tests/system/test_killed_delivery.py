@@ -74,7 +74,7 @@ async def owe(url: str, hook: str) -> list[Message]:
     return messages
 
 
-async def test_a_server_that_is_killed_while_it_delivers_loses_no_message(tmp_path: Path) -> None:
+async def test_server_killed_during_delivery_loses_no_message(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'dovecote.db'}"
     await migrated(url)
     receiver = Receiver(WEBHOOK_SECRET)

@@ -22,9 +22,7 @@ from tests.support.world import JOB_SECONDS, WEBHOOK_SECRET, Clock
 pytestmark = pytest.mark.xdist_group("demo")
 
 
-async def test_two_roles_on_one_database_bring_a_task_home_and_wake_who_waits_for_it(
-    postgresql_url: str, tmp_path: Path
-) -> None:
+async def test_web_and_worker_roles_complete_a_task_together(postgresql_url: str, tmp_path: Path) -> None:
     clock, receiver = Clock(), Receiver(WEBHOOK_SECRET)
     sandbox = Sandbox(seconds=JOB_SECONDS, clock=clock.seconds, key=SANDBOX_KEY)
     async with running(sandbox) as upstream, running(receiver) as hook:
@@ -71,7 +69,7 @@ async def woken_after(client: httpx.AsyncClient, sandbox: Sandbox, clock: Clock,
     return asyncio.get_running_loop().time() - began
 
 
-async def test_a_purchase_under_way_ends_in_order_before_the_process_does(database_url: str, tmp_path: Path) -> None:
+async def test_submit_in_flight_ends_before_the_process(database_url: str, tmp_path: Path) -> None:
     came, answer, hung_up = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     async def think(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -123,14 +121,14 @@ async def door_is_shut(served: Served) -> bool:
 # ── what a start refuses ───────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_a_database_that_nobody_has_migrated_is_refused(empty_postgresql_url: str, tmp_path: Path) -> None:
+async def test_unmigrated_database_is_refused(empty_postgresql_url: str, tmp_path: Path) -> None:
     code, _, said = await run(tmp_path, empty_postgresql_url, "serve")
     assert code == exits.UNAVAILABLE
     assert "run `dovecote migrate`" in said
     assert "Traceback" not in said
 
 
-async def test_two_may_migrate_at_once(empty_postgresql_url: str, tmp_path: Path) -> None:
+async def test_two_processes_may_migrate_at_once(empty_postgresql_url: str, tmp_path: Path) -> None:
     import asyncpg
 
     gate = await asyncpg.connect(empty_postgresql_url)
@@ -153,7 +151,7 @@ async def test_two_may_migrate_at_once(empty_postgresql_url: str, tmp_path: Path
     assert second["was"] == second["schema"]
 
 
-async def test_a_database_out_of_reach_is_said(tmp_path: Path) -> None:
+async def test_unreachable_database_is_reported(tmp_path: Path) -> None:
     (port,) = free_ports(1)
     code, _, said = await run(tmp_path, f"postgresql://dovecote:hunter2@{LOOPBACK}:{port}/dovecote", "serve")
     assert code == exits.UNAVAILABLE
@@ -161,7 +159,7 @@ async def test_a_database_out_of_reach_is_said(tmp_path: Path) -> None:
     assert "hunter2" not in said
 
 
-async def test_a_sqlite_database_is_for_one_process(sqlite_url: str, tmp_path: Path) -> None:
+async def test_sqlite_database_serves_one_process(sqlite_url: str, tmp_path: Path) -> None:
     served = dovecote(tmp_path, sqlite_url, "http://127.0.0.1:9")
     with Troupe() as troupe:
         await started(troupe, served)

@@ -117,7 +117,7 @@ def fresh(sqlite_template: Path, tmp_path: Path) -> Callable[[], str]:
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
 @given(st.sampled_from(WORDS), steps, st.none() | st.integers(0, 13))
-async def test_any_interleaving_ends_right(
+async def test_every_interleaving_ends_correctly(
     fresh: Callable[[], str], words: str, plan: list[list[str]], cancelled_after: int | None
 ) -> None:
     async with World.opened(fresh()) as world:
@@ -162,7 +162,7 @@ async def another_process(world: World, url: str) -> AsyncIterator[World]:
         yield dataclasses.replace(world, context=dataclasses.replace(world.context, **own))
 
 
-async def test_two_processes_take_in_news_of_the_same_tasks_at_once(postgresql_url: str) -> None:
+async def test_two_processes_apply_updates_of_the_same_tasks(postgresql_url: str) -> None:
     """Whoever comes second sees what the first has written: no news is lost, and none is written over."""
     async with World.opened(postgresql_url) as world, another_process(world, postgresql_url) as other:
         tasks = [await world.submit(f"[drop][stuck] a dove, {number}") for number in range(80)]
@@ -186,7 +186,7 @@ async def test_two_processes_take_in_news_of_the_same_tasks_at_once(postgresql_u
             assert sum(event.data.get("state") in ENDED for event in events) == 1
 
 
-async def test_two_processes_on_one_database_share_the_work_and_nothing_is_done_twice(postgresql_url: str) -> None:
+async def test_two_processes_share_the_work_without_duplicates(postgresql_url: str) -> None:
     async with World.opened(postgresql_url) as world, another_process(world, postgresql_url) as other:
         doors = itertools.cycle([httpx.ASGITransport(application(each.context)) for each in (world, other)])
         world.edge.hosts["receiver.test"] = httpx.ASGITransport((receiver := Receiver()).app)

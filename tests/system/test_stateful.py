@@ -347,7 +347,7 @@ def explore(url: Callable[[], str], *, examples: int, steps: int) -> None:
 
 
 @pytest.mark.usefixtures("quiet")
-def test_six_things_always_hold(sqlite_template: Path, tmp_path: Path) -> None:
+def test_invariants_hold_in_any_order(sqlite_template: Path, tmp_path: Path) -> None:
     path = tmp_path / "dovecote.db"
 
     def fresh() -> str:
@@ -360,7 +360,7 @@ def test_six_things_always_hold(sqlite_template: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("quiet")
-def test_six_things_always_hold_on_postgresql(postgresql: Callable[[str], str]) -> None:
+def test_invariants_hold_in_any_order_on_postgresql(postgresql: Callable[[str], str]) -> None:
     url = postgresql("dovecote")
     leave = [f"DELETE FROM {table.name}" for table in reversed(metadata.sorted_tables)]  # noqa: S608 - names of ours
 

@@ -51,7 +51,7 @@ def statements(world: World) -> list[str]:
     return seen
 
 
-async def test_a_forged_token_is_404_and_asks_the_database_nothing(world: World) -> None:
+async def test_forged_token_is_404_without_a_query(world: World) -> None:
     _, path = await submitted_task(world)
     asked = statements(world)
     other = Tokens("another secret").make(uuid4())
@@ -66,7 +66,7 @@ async def test_a_forged_token_is_404_and_asks_the_database_nothing(world: World)
 
 
 @given(st.uuids(), st.integers(0, 42), st.sampled_from(string.ascii_letters + string.digits + "-_+/= \n"))
-def test_no_character_of_a_token_may_change(submission: object, place: int, other: str) -> None:
+def test_changed_token_is_rejected(submission: object, place: int, other: str) -> None:
     token = TOKENS.make(submission)  # type: ignore[arg-type]
     assert TOKENS.read(token) == submission
     changed = token[:place] + other + token[place + 1 :]
@@ -74,11 +74,11 @@ def test_no_character_of_a_token_may_change(submission: object, place: int, othe
 
 
 @given(st.text() | st.text(string.ascii_letters + string.digits + "-_", min_size=43, max_size=43))
-def test_no_text_is_a_token(text: str) -> None:
+def test_arbitrary_text_is_not_a_token(text: str) -> None:
     assert TOKENS.read(text) is None
 
 
-async def test_a_true_token_of_nothing_that_is_there_is_kept_and_unmatched(world: World) -> None:
+async def test_callback_of_an_unknown_submission_is_unmatched(world: World) -> None:
     submission = uuid4()
     answer = await world.client.post(f"/callbacks/{world.context.tokens.make(submission)}", content=b"{}")
     assert answer.status_code == 200
@@ -88,7 +88,7 @@ async def test_a_true_token_of_nothing_that_is_there_is_kept_and_unmatched(world
     assert (row.submission_id, row.decision, row.due_at) == (submission, "unmatched", None)
 
 
-async def test_the_door_is_open_without_a_key_and_only_for_posts(database_url: str) -> None:
+async def test_callback_route_needs_no_key(database_url: str) -> None:
     async with World.opened(database_url, DOVECOTE_API_KEYS="alice=a-key-that-is-long-enough") as world:
         _, path = await submitted_task(world)
         assert (await world.client.get(path)).status_code == 405
@@ -98,7 +98,7 @@ async def test_the_door_is_open_without_a_key_and_only_for_posts(database_url: s
 # ── when it comes, and how often ───────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_a_callback_that_comes_before_the_answer_to_the_submit_is_applied(world: World) -> None:
+async def test_callback_before_the_submit_answer_is_applied(world: World) -> None:
     taken, go_on = asyncio.Event(), asyncio.Event()
     sandbox = world.edge.hosts["sandbox.test"]
 
@@ -129,7 +129,7 @@ async def test_a_callback_that_comes_before_the_answer_to_the_submit_is_applied(
     assert world.sandbox.ledger.paid() == 1
 
 
-async def test_a_thousand_equal_callbacks_at_once_make_one_row_and_one_transition(world: World) -> None:
+async def test_thousand_equal_callbacks_make_one_row(world: World) -> None:
     task, path = await submitted_task(world)
     body = callback_body(task)
     answers = await asyncio.gather(*(world.client.post(path, content=body) for _ in range(1000)))
@@ -147,7 +147,7 @@ async def test_a_thousand_equal_callbacks_at_once_make_one_row_and_one_transitio
     ("statuses", "decisions"),
     [("13", ["applied", "applied"]), ("31", ["applied", "stale"]), ("32", ["applied", "late"])],
 )
-async def test_each_callback_keeps_the_decision_on_it(world: World, statuses: str, decisions: list[str]) -> None:
+async def test_callback_row_keeps_its_decision(world: World, statuses: str, decisions: list[str]) -> None:
     task, path = await submitted_task(world)
     for status in statuses:
         world.clock.forward(1)
@@ -157,7 +157,7 @@ async def test_each_callback_keeps_the_decision_on_it(world: World, statuses: st
     assert (await world.task(task)).state is State.SUCCEEDED
 
 
-async def test_a_callback_that_is_only_to_hasten_a_poll_is_not_believed(database_url: str) -> None:
+async def test_hastening_callback_is_not_applied(database_url: str) -> None:
     async with World.opened(database_url, DOVECOTE_UPSTREAMS__ELKAPI__CALLBACKS="confirm") as world:
         task, path = await submitted_task(world)
         await world.client.post(path, content=callback_body(task))
@@ -181,7 +181,7 @@ async def pieces(size: int) -> AsyncIterator[bytes]:
     yield bytes(size % 1024)
 
 
-async def test_a_body_may_have_one_mebibyte_and_no_more(world: World) -> None:
+async def test_callback_body_is_limited_to_one_mebibyte(world: World) -> None:
     _, path = await submitted_task(world)
     for size, status in ((MEBIBYTE, 200), (MEBIBYTE + 1, 413)):
         told = await world.client.post(path, content=bytes(size))
@@ -215,7 +215,7 @@ async def test_a_body_may_have_one_mebibyte_and_no_more(world: World) -> None:
     ],
     ids=range(16),
 )
-async def test_whatever_comes_is_stored_answered_and_called_unreadable(world: World, body: bytes) -> None:
+async def test_unreadable_callback_is_stored_and_acknowledged(world: World, body: bytes) -> None:
     task, path = await submitted_task(world)
     answer = await world.client.post(path, content=body)
     assert (answer.status_code, answer.json()) == (200, {"received": True})
@@ -226,7 +226,7 @@ async def test_whatever_comes_is_stored_answered_and_called_unreadable(world: Wo
     assert (after.state, after.external_id) == (State.SUBMITTED, task.external_id)
 
 
-async def test_only_harmless_headers_are_kept(world: World) -> None:
+async def test_only_harmless_headers_are_stored(world: World) -> None:
     task, path = await submitted_task(world)
     headers = {
         "Content-Type": "text/plain; grüß".encode("latin-1"),
@@ -244,7 +244,7 @@ async def test_only_harmless_headers_are_kept(world: World) -> None:
     assert "hunter2" not in str(received)
 
 
-async def test_a_token_in_the_body_is_not_kept(world: World) -> None:
+async def test_token_in_the_body_is_not_stored(world: World) -> None:
     task, path = await submitted_task(world)
     token = path.rpartition("/")[2]
     body = orjson.dumps({**orjson.loads(callback_body(task)), "callback_url": f"http://dovecote.test{path}"})
@@ -257,7 +257,7 @@ async def test_a_token_in_the_body_is_not_kept(world: World) -> None:
 # ── when we cannot keep it ─────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_a_database_that_is_down_is_503_and_a_time_to_come_again() -> None:
+async def test_callback_without_database_is_503_with_retry_after() -> None:
     async with World.opened("postgresql://nobody@127.0.0.1:1/nothing") as world:
         path = f"/callbacks/{world.context.tokens.make(uuid4())}"
         answer = await world.client.post(path, content=b"{}")
@@ -273,7 +273,7 @@ BODIES = {("POST", "/v1/endpoints"): {"url": "http://client.test/"}, ("POST", "/
 """What is taken where it is not a request for a task."""
 
 
-async def test_without_its_database_the_api_says_when_to_come_again() -> None:
+async def test_api_without_database_is_503_with_retry_after() -> None:
     async with World.opened("postgresql://nobody@127.0.0.1:1/nothing") as world:
         world.client.event_hooks["response"].append(CONTRACT.check)
         for endpoint in ENDPOINTS:

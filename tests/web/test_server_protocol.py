@@ -107,7 +107,7 @@ HEAD = b"POST /v1/tasks HTTP/1.1\r\nHost: localhost\r\nContent-Type: application
     ],
     ids=["nothing", "empty lines", "no end of a method", "a header at a time", "a byte at a time"],
 )
-async def test_a_head_has_to_end(port: int, pieces: tuple[bytes, ...], answer: bytes) -> None:
+async def test_unfinished_head_times_out(port: int, pieces: tuple[bytes, ...], answer: bytes) -> None:
     async with Line.to(port) as line:
         said = await (until_let_go(line, *pieces) if pieces else line.rest())
         assert said.split()[1].startswith(answer), said
@@ -115,7 +115,7 @@ async def test_a_head_has_to_end(port: int, pieces: tuple[bytes, ...], answer: b
 
 
 @pytest.mark.parametrize("endless", [b"X: " + b"y" * 8000 + b"\r\n", b"y" * 8000], ids=["headers", "one header"])
-async def test_a_head_has_to_be_small(port: int, monkeypatch: pytest.MonkeyPatch, endless: bytes) -> None:
+async def test_large_head_is_refused(port: int, monkeypatch: pytest.MonkeyPatch, endless: bytes) -> None:
     monkeypatch.setattr(server_protocol, "HEAD_TIMEOUT", LIMIT)
     async with Line.to(port) as line:
         line.writer.write(HEAD + b"X-Long: ")
@@ -123,7 +123,7 @@ async def test_a_head_has_to_be_small(port: int, monkeypatch: pytest.MonkeyPatch
         assert said.startswith(b"HTTP/1.1 431 ")
 
 
-async def test_what_is_no_body_has_to_be_small_within_one_too(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_large_overhead_of_a_body_is_refused(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Extensions of chunks and trailers grow beside the body, which alone is counted where it is read."""
     monkeypatch.setattr(request_body, "MAX_PAUSE", LIMIT)
     for endless in (b"1;" + b"x" * 9000 + b"\r\na\r\n", b"0\r\n" + b"X: " + b"y" * 9000 + b"\r\n"):
@@ -135,7 +135,7 @@ async def test_what_is_no_body_has_to_be_small_within_one_too(port: int, monkeyp
             assert line.held < LIMIT / 2
 
 
-async def test_a_body_has_to_come(port: int) -> None:
+async def test_missing_body_times_out(port: int) -> None:
     for framing in (b"Content-Length: 100\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\n5\r\n{"):
         async with Line.to(port) as line:
             line.writer.write(HEAD + framing)
@@ -146,7 +146,7 @@ async def test_a_body_has_to_come(port: int) -> None:
             assert line.held > SHORT * 0.9
 
 
-async def test_a_body_has_to_end(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_unfinished_body_times_out(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(request_body, "MAX_DURATION", SHORT * 3)
     async with Line.to(port) as line:
         line.writer.write(HEAD + b"Content-Length: 100000\r\n\r\n")
@@ -155,7 +155,7 @@ async def test_a_body_has_to_end(port: int, monkeypatch: pytest.MonkeyPatch) -> 
         assert line.held > SHORT * 2.5
 
 
-async def test_a_callback_has_to_come_and_small(world: World, port: int) -> None:
+async def test_slow_or_large_callback_is_refused(world: World, port: int) -> None:
     _, path = await submitted_task(world)
     start = b"POST %s HTTP/1.1\r\nHost: x\r\n" % path.encode()
     async with Line.to(port) as line:
@@ -169,7 +169,7 @@ async def test_a_callback_has_to_come_and_small(world: World, port: int) -> None
         assert (await until_let_go(line, b"40000\r\n" + bytes(0x40000) + b"\r\n")).startswith(b"HTTP/1.1 413 ")
 
 
-async def test_a_body_that_nobody_wants_holds_nothing(port: int) -> None:
+async def test_unread_body_is_not_buffered(port: int) -> None:
     """It stops the server's clock for idle connections with every byte."""
     async with Line.to(port) as line:
         line.writer.write(b"POST /nothing HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n")
@@ -177,7 +177,7 @@ async def test_a_body_that_nobody_wants_holds_nothing(port: int) -> None:
         assert said.startswith(b"HTTP/1.1 404 ")
 
 
-async def test_an_answer_has_to_be_read(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_unread_answer_closes_the_connection(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server_protocol, "WRITE_TIMEOUT", SHORT)
     ended = asyncio.Event()
 
@@ -196,7 +196,7 @@ async def test_an_answer_has_to_be_read(world: World, monkeypatch: pytest.Monkey
     assert len(said) < 1000 << 16
 
 
-async def test_who_is_merely_slow_is_served(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_slow_client_is_served(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(request_body, "MAX_PAUSE", SHORT * 4)
     body = b'{"family": "runway", "operation": "text_to_video", "input": {"prompt": "a slow dove"}}'
     async with Line.to(port) as line:
@@ -209,7 +209,7 @@ async def test_who_is_merely_slow_is_served(port: int, monkeypatch: pytest.Monke
         assert line.held > SHORT * 2
 
 
-async def test_an_idle_connection_is_kept_for_another_request(port: int) -> None:
+async def test_idle_connection_is_kept_alive(port: int) -> None:
     """The clock for a head stands still between requests: there uvicorn's own is the one that counts."""
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
         for _ in range(3):
@@ -219,7 +219,7 @@ async def test_an_idle_connection_is_kept_for_another_request(port: int) -> None
         assert len(pool._pool.connections) == 1
 
 
-async def test_a_request_that_waits_is_not_cut(world: World, port: int) -> None:
+async def test_waiting_request_is_not_cut(world: World, port: int) -> None:
     task = await world.submit()
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
         answer = await client.get(f"/v1/tasks/{task.id}", params={"wait": 1})
@@ -229,7 +229,7 @@ async def test_a_request_that_waits_is_not_cut(world: World, port: int) -> None:
 # ── a port for callbacks alone ─────────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_each_port_answers_what_is_its_own(sqlite_url: str) -> None:
+async def test_each_port_serves_its_routes_only(sqlite_url: str) -> None:
     async with World.opened(sqlite_url, DOVECOTE_CALLBACK_PORT="0") as world:
         task, path = await submitted_task(world)
         app, alone = application(world.context), callback_application(world.context)
@@ -266,7 +266,7 @@ ALWAYS = {
     ("path", "status"),
     [("/v1/tasks", 200), ("/v1/tasks/x", 404), ("/v1/x", 404), ("/docs", 200), ("/openapi.json", 200), ("/healthz", 200), ("/", 307), ("/readyz", 200)],
 )  # fmt: skip
-async def test_every_answer_has_the_headers(world: World, path: str, status: int) -> None:
+async def test_every_answer_has_the_security_headers(world: World, path: str, status: int) -> None:
     answer = await world.client.get(path)
     assert answer.status_code == status
     assert {name: answer.headers.get_list(name) for name in ALWAYS} == {name: [value] for name, value in ALWAYS.items()}
@@ -276,7 +276,7 @@ async def test_every_answer_has_the_headers(world: World, path: str, status: int
     assert "unsafe" not in policy
 
 
-async def test_an_answer_to_a_mistake_of_ours_has_them_too(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_internal_error_has_the_security_headers(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken() -> Any:
         raise ZeroDivisionError
 
@@ -286,7 +286,7 @@ async def test_an_answer_to_a_mistake_of_ours_has_them_too(world: World, monkeyp
     assert {name: answer.headers.get(name) for name in ALWAYS} == ALWAYS
 
 
-async def test_the_page_is_allowed_its_style_by_its_hash_and_nothing_else(world: World) -> None:
+async def test_docs_page_allows_only_its_style(world: World) -> None:
     import base64
     import hashlib
     import re
@@ -298,7 +298,7 @@ async def test_the_page_is_allowed_its_style_by_its_hash_and_nothing_else(world:
     assert " style=" not in answer.text
 
 
-def test_uvicorn_is_told_what_the_page_on_access_says() -> None:
+def test_server_limits_match_the_documentation() -> None:
     config = _server(SimpleNamespace(), Signals()).config
     assert isinstance(config, uvicorn.Config)
     assert (

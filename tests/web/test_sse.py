@@ -79,7 +79,7 @@ def quick_heart(monkeypatch: pytest.MonkeyPatch) -> None:
 # ── a task ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_a_task_is_streamed_from_its_beginning_to_its_end(world: World) -> None:
+async def test_task_stream_has_all_events(world: World) -> None:
     task = await world.submit()
     async with task_stream(world, task) as reader:
         assert (reader.status, reader.headers["content-type"]) == (200, "text/event-stream")
@@ -98,7 +98,7 @@ async def test_a_task_is_streamed_from_its_beginning_to_its_end(world: World) ->
         assert (block["id"], block["event"]) == (shown["id"], shown["type"])
 
 
-async def test_who_comes_back_after_the_end_is_told_not_to(world: World) -> None:
+async def test_resume_after_the_end_is_204(world: World) -> None:
     [task] = await finished(world)
     async with task_stream(world, task) as reader:
         events = await reader.have(3)
@@ -110,7 +110,7 @@ async def test_who_comes_back_after_the_end_is_told_not_to(world: World) -> None
     assert again.events == events[-1:]
 
 
-async def test_a_late_result_is_told_to_who_comes_back_for_it(world: World) -> None:
+async def test_late_result_is_streamed_after_resume(world: World) -> None:
     task = await world.submit("[drop] a dove", callback_url=None)
     await world.work()
     await settle(world.context, Ended(task_id=task.id, state=State.EXPIRED, failure=Failure("provider_timeout")))
@@ -127,7 +127,7 @@ async def test_a_late_result_is_told_to_who_comes_back_for_it(world: World) -> N
     assert reader.blocks[-1]["data"] == '{"state":"succeeded"}'
 
 
-async def test_there_is_no_stream_of_what_is_not_there(world: World, api: httpx.AsyncClient) -> None:
+async def test_stream_of_a_missing_task_is_404(world: World, api: httpx.AsyncClient) -> None:
     for path in ("00000000-0000-7000-8000-000000000000", "nonsense"):
         assert (await api.get(f"/v1/tasks/{path}/stream")).status_code == 404
 
@@ -135,7 +135,7 @@ async def test_there_is_no_stream_of_what_is_not_there(world: World, api: httpx.
 # ── the feed ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_the_feed_begins_now_and_says_where_that_is(world: World) -> None:
+async def test_feed_stream_starts_now_with_a_cursor(world: World) -> None:
     await finished(world)
     before = (await told(world))[-1]["id"]
     async with feed(world) as reader:
@@ -148,7 +148,7 @@ async def test_the_feed_begins_now_and_says_where_that_is(world: World) -> None:
         assert await reader.have(len(news)) == news
 
 
-async def test_the_feed_can_begin_at_the_beginning_and_be_narrowed(world: World) -> None:
+async def test_feed_stream_can_start_at_zero_and_filter(world: World) -> None:
     await finished(world, 2)
     everything = await told(world)
     async with feed(world, "after=0") as reader:
@@ -157,7 +157,7 @@ async def test_the_feed_can_begin_at_the_beginning_and_be_narrowed(world: World)
         assert await reader.have(2) == [each for each in everything if each["type"] == "task.succeeded"]
 
 
-async def test_the_header_counts_more_than_the_query(world: World) -> None:
+async def test_last_event_id_overrides_after(world: World) -> None:
     await finished(world)
     everything = await told(world)
     async with feed(world, "after=0", last_event_id=everything[0]["id"]) as reader:
@@ -165,12 +165,12 @@ async def test_the_header_counts_more_than_the_query(world: World) -> None:
 
 
 @pytest.mark.parametrize("given", ["-1", "x", "9" * 19 + "9"])
-async def test_what_is_no_cursor_is_a_mistake(world: World, api: httpx.AsyncClient, given: str) -> None:
+async def test_invalid_cursor_is_rejected(world: World, api: httpx.AsyncClient, given: str) -> None:
     answer = await api.get("/v1/events/stream", headers={"Last-Event-ID": given})
     assert (answer.status_code, answer.json()["errors"][0]["path"]) == (422, "Last-Event-ID")
 
 
-async def test_whoever_drops_and_resumes_sees_each_event_once_and_in_order(world: World) -> None:
+async def test_resumed_stream_has_each_event_once(world: World) -> None:
     """Tasks come and end while a client drops its stream after every few events."""
 
     async def happen() -> None:
@@ -196,7 +196,7 @@ async def test_whoever_drops_and_resumes_sees_each_event_once_and_in_order(world
     assert connections > 8
 
 
-async def test_two_processes_wake_each_others_streams(postgresql_url: str) -> None:
+async def test_streams_are_woken_across_processes(postgresql_url: str) -> None:
     """Without the look for all that wakes who missed a bell: only LISTEN and NOTIFY can have woken them."""
     async with World.opened(postgresql_url) as here, World.opened(postgresql_url) as there:  # noqa: SIM117 - it is too long
         async with listening(here.context), listening(there.context), feed(there, "after=0") as reader:
@@ -211,7 +211,7 @@ async def test_two_processes_wake_each_others_streams(postgresql_url: str) -> No
             assert plain(single.events) == plain(events)
 
 
-async def test_whoever_waits_is_woken_when_the_line_to_the_others_is_up_again(postgresql_url: str) -> None:
+async def test_watchers_are_woken_after_listen_reconnects(postgresql_url: str) -> None:
     """What rang while it was down, nobody heard."""
     async with World.opened(postgresql_url) as world:
         with world.context.signals.watching("anything") as woken:
@@ -227,7 +227,7 @@ async def test_whoever_waits_is_woken_when_the_line_to_the_others_is_up_again(po
                 await asyncio.wait_for(woken.wait(), LIMIT)
 
 
-async def test_a_client_streams_its_own_only(database_url: str) -> None:
+async def test_stream_is_isolated_by_client(database_url: str) -> None:
     async with World.opened(database_url, DOVECOTE_API_KEYS=f"alice={ALICE},bob={BOB}") as world:
         async with feed(world, "after=0", authorization=f"Bearer {ALICE}") as reader:
             for key in (BOB, ALICE):
@@ -248,7 +248,7 @@ async def test_a_client_streams_its_own_only(database_url: str) -> None:
 # ── many, slow, idle ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_a_slow_reader_is_read_for_no_faster_than_it_reads(world: World) -> None:
+async def test_slow_reader_is_not_read_ahead_of(world: World) -> None:
     await finished(world, MAX_PAGE)
     everything = await told(world)
     assert len(everything) > 2 * MAX_PAGE
@@ -271,7 +271,7 @@ async def test_a_slow_reader_is_read_for_no_faster_than_it_reads(world: World) -
         assert await reader.have(len(everything)) == everything
 
 
-async def test_an_idle_stream_asks_the_database_nothing_and_shows_that_it_lives(
+async def test_idle_stream_sends_heartbeats_without_queries(
     world: World, quick_heart: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app_of(world).app.state.streams = Streams(world.context)  # type: ignore[attr-defined]
@@ -294,7 +294,7 @@ async def test_an_idle_stream_asks_the_database_nothing_and_shows_that_it_lives(
     assert not world.context.signals.watched
 
 
-async def test_a_stream_outlives_a_database_that_is_away(world: World) -> None:
+async def test_stream_survives_a_database_outage(world: World) -> None:
     app_of(world).app.state.streams = streams = Streams(world.context, heartbeat=3600)  # type: ignore[attr-defined]
     reading = world.context.database.reading
     async with feed(world) as reader:
@@ -325,7 +325,7 @@ async def test_a_stream_outlives_a_database_that_is_away(world: World) -> None:
         world.context.signals.changed = signals  # type: ignore[method-assign]
 
 
-async def test_there_are_no_more_streams_than_may_be(database_url: str) -> None:
+async def test_number_of_streams_is_limited(database_url: str) -> None:
     async with World.opened(database_url, DOVECOTE_MAX_STREAMS="2") as world:
         async with feed(world), feed(world):
             answer = await world.client.get("/v1/events/stream")
@@ -337,7 +337,7 @@ async def test_there_are_no_more_streams_than_may_be(database_url: str) -> None:
             assert reader.status == 200
 
 
-async def test_streams_end_with_the_process_and_none_begins(world: World) -> None:
+async def test_streams_end_at_shutdown(world: World) -> None:
     async with feed(world) as reader, feed(world) as other:
         world.context.signals.close()
         async with asyncio.timeout(LIMIT):
@@ -347,7 +347,7 @@ async def test_streams_end_with_the_process_and_none_begins(world: World) -> Non
         assert (await world.client.get("/v1/events/stream")).status_code == 503
 
 
-async def test_the_head_of_a_stream_is_no_stream(world: World) -> None:
+async def test_head_request_opens_no_stream(world: World) -> None:
     async with asyncio.timeout(LIMIT):
         answer = await world.client.head("/v1/events/stream")
     assert (answer.status_code, answer.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")

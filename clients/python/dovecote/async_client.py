@@ -232,7 +232,11 @@ class AsyncClient:
                                 return
             except httpx.TransportError as failure:
                 error, pause = self._settings.unreachable(failure), None
-            await asyncio.sleep(stream.closed(error) if pause is None else pause)
+            if pause is None:
+                pause = stream.closed(error)
+            if self._on_retry is not None and stream.error is not None:
+                self._on_retry(stream.error, pause)
+            await asyncio.sleep(pause)
 
     # ── the catalogue ──────────────────────────────────────────────────────────────────────────────────────────────
 

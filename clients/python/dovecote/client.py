@@ -226,7 +226,11 @@ class Client:
                                 return
             except httpx.TransportError as failure:
                 error, pause = self._settings.unreachable(failure), None
-            time.sleep(stream.closed(error) if pause is None else pause)
+            if pause is None:
+                pause = stream.closed(error)
+            if self._on_retry is not None and stream.error is not None:
+                self._on_retry(stream.error, pause)
+            time.sleep(pause)
 
     # ── the catalogue ──────────────────────────────────────────────────────────────────────────────────────────────
 

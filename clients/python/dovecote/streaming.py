@@ -49,6 +49,8 @@ class EventStream:
         self._failures = 0
         self.ended = False
         """Whether no further event can come."""
+        self.error: DovecoteError | None = None
+        """Why the next connection is necessary."""
 
     def request(self) -> Request:
         """Return the request that opens the next connection."""
@@ -90,6 +92,7 @@ class EventStream:
         if not error.transient or self._session.clock() - self._last_data + seconds > limit:
             raise error
         self._failures += 1
+        self.error = error
         return seconds
 
     def feed(self, piece: bytes) -> Iterator[Event]:

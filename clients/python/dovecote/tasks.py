@@ -86,6 +86,8 @@ class Task:
     """Number of its last event: of two copies of a task, the one with the higher number is the newer."""
     truncated: bool = False
     """Whether large fields were left out, as in events and webhooks. :meth:`Client.get` returns all of them."""
+    url: str | None = None
+    """In a truncated task: the address of the whole task."""
     client: str | None = None
     """The owner; shown to API keys with the scope ``admin`` only."""
     created_at: dt.datetime | None = None

@@ -22,7 +22,10 @@ class Webhook:
     type: str
     timestamp: dt.datetime | None
     sequence: int
-    task: Task
+    task: Task | None
+    """None for a webhook that is not about a task, such as ``endpoint.test``."""
+    document: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False, compare=False)
+    """The whole body as JSON."""
 
 
 def verify_webhook(headers: Mapping[str, str], body: bytes | str, secret: str | Sequence[str]) -> Webhook:
@@ -31,8 +34,8 @@ def verify_webhook(headers: Mapping[str, str], body: bytes | str, secret: str | 
     :param headers: of the request; the case of the names does not matter
     :param body: the raw body, exactly as it was received
     :param secret: ``whsec_…``; during a rotation, the old and the new secret
-    :raises InvalidWebhook: when none of the secrets signed it, when it is more than five minutes old, or when it is not
-        about a task
+    :raises InvalidWebhook: when none of the secrets signed it, when it is more than five minutes old, or when its content is
+        not that of Dovecote
     :raises ValueError: when a secret does not have the form ``whsec_…``
     """
     verifiers = [_verifier(each) for each in ([secret] if isinstance(secret, str) else secret)]
@@ -43,7 +46,7 @@ def verify_webhook(headers: Mapping[str, str], body: bytes | str, secret: str | 
         except WebhookVerificationError:
             continue
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise InvalidWebhook(f"the webhook is not about a task ({type(error).__name__})") from error
+            raise InvalidWebhook(f"the body is not that of a webhook of Dovecote ({type(error).__name__})") from error
     raise InvalidWebhook("the signature does not match this secret, or the webhook is too old")
 
 
@@ -55,14 +58,17 @@ def _verifier(secret: str) -> StandardWebhook:
 
 
 def _webhook(webhook_id: str, document: Mapping[str, Any]) -> Webhook:
-    task = read(Task, document["data"])
-    if document.get("truncated"):
+    """Build a webhook from a body in the standard format or from a CloudEvent."""
+    kind: str = document["type"]
+    task = read(Task, document["data"]) if kind.startswith("task.") else None
+    if task is not None and document.get("truncated"):
         task = dataclasses.replace(task, truncated=True)
-    timestamp = document.get("timestamp")
+    timestamp = document.get("timestamp", document.get("time"))
     return Webhook(
         id=webhook_id,
-        type=document["type"],
+        type=kind,
         timestamp=None if timestamp is None else dt.datetime.fromisoformat(timestamp),
-        sequence=document.get("sequence", task.sequence),
+        sequence=int(document.get("sequence", 0 if task is None else task.sequence)),
         task=task,
+        document=document,
     )

@@ -82,7 +82,7 @@ class Moving:
 
     def __call__(self, seen: Seen) -> RenderableType:
         wide = self._screen.width >= WIDE_ENOUGH
-        table = plain_table("fault", "state", "%", "outcome source")
+        table = plain_table("scenario", "state", "%", "reported by")
         if wide:
             add_last_column(table, "explanation")
         for scene in SCENES:
@@ -120,7 +120,7 @@ def _happenings(seen: Seen) -> list[str]:
 
 
 def _fates(seen: Seen) -> Table:
-    table = plain_table("fault", "events", "outcome source")
+    table = plain_table("scenario", "result", "reported by")
     for scene in SCENES:
         task = seen.tasks.get(scene.name)
         fate = Text(" → ").join([_step(step, len(list(times))) for step, times in itertools.groupby(seen.fate(scene))])

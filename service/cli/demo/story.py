@@ -60,33 +60,33 @@ class Scene:
 
 
 SCENES: Final[tuple[Scene, ...]] = (
-    Scene(name="fine", title="nothing goes wrong"),
-    Scene(name="lost", title="the callback never comes", words="[drop]", callbacks=0, outcome_source=_BY_POLL),
-    Scene(name="twice", title="every callback comes twice", words="[twice]", callbacks=4),
+    Scene(name="fine", title="no failure"),
+    Scene(name="lost", title="callback never arrives", words="[drop]", callbacks=0, outcome_source=_BY_POLL),
+    Scene(name="twice", title="every callback arrives twice", words="[twice]", callbacks=4),
     Scene(
         name="early",
-        title="the callback comes before the response",
+        title="callback arrives before the response",
         words="[early] [seconds=0]",
         outcome_source=_BY_CALLBACK,
     ),
-    Scene(name="late", title="callbacks come late and out of order", words="[late=3] [disorder]"),
+    Scene(name="late", title="callbacks arrive late and out of order", words="[late=3] [disorder]"),
     Scene(
         name="cut",
-        title="the connection breaks after the job is accepted",
+        title="connection lost after the job was taken",
         words=f"[cut] {_LONGER}",
         proven_by=Source.CALLBACK,
         through=State.UNCONFIRMED,
     ),
     Scene(
         name="busy",
-        title="busy at first: HTTP 429",
+        title="HTTP 429 at first",
         words="[429]",
         through="upstream_unavailable",
         refusals=1,
     ),
     Scene(
         name="away",
-        title="the gateway has no channel: HTTP 503",
+        title="HTTP 503, no channel at the gateway",
         words="[503=3]",
         callbacks=0,
         outcome_source=_BY_POLL,
@@ -95,26 +95,24 @@ SCENES: Final[tuple[Scene, ...]] = (
         then=("POST /v1/text_to_video",),
         served_by="runwayml",
     ),
-    Scene(name="failing", title="the job fails", words="[fail]", state=State.FAILED, code="provider_error"),
-    Scene(
-        name="moderated", title="the content is rejected", words="[moderate]", state=State.FAILED, code="content_policy"
-    ),
+    Scene(name="failing", title="job fails", words="[fail]", state=State.FAILED, code="provider_error"),
+    Scene(name="moderated", title="content is rejected", words="[moderate]", state=State.FAILED, code="content_policy"),
     Scene(
         name="ghost",
-        title="task_not_exist for a while, no callback",
+        title="task_not_exist at first, no callback",
         words=f"[ghost={JOB_SECONDS + 3:g}] [drop]",
         callbacks=0,
         outcome_source=_BY_POLL,
     ),
     Scene(
         name="contradicting",
-        title="it succeeds, then says it failed",
+        title="reported as succeeded, then as failed",
         words=f"[contradict=1] {_LONGER}",
         callbacks=3,
     ),
     Scene(
         name="picture",
-        title="Midjourney: callbacks never come",
+        title="Midjourney: callbacks never arrive",
         family="midjourney",
         operation="imagine",
         route="POST /mj/submit/imagine",
@@ -124,7 +122,7 @@ SCENES: Final[tuple[Scene, ...]] = (
     ),
     Scene(
         name="song",
-        title="Suno: a clip fails, the other is kept",
+        title="Suno: one clip fails, the other is kept",
         family="suno",
         operation="music",
         route="POST /suno/submit/music",
@@ -134,7 +132,7 @@ SCENES: Final[tuple[Scene, ...]] = (
     ),
     Scene(
         name=KILLED,
-        title="kill -9 in the middle of the submit",
+        title="kill -9 during the submit",
         words="[slow=20] [seconds=9] [late=2]",
         proven_by=Source.CALLBACK,
     ),

@@ -64,7 +64,7 @@ def _fates(seen: Seen) -> Check:
         for source in (Source.CALLBACK, Source.POLL)
     }
     return Check(
-        f"every task ended as it should: {len(seen.ended)} of {len(SCENES)}, "
+        f"every task ended as expected: {len(seen.ended)} of {len(SCENES)}, "
         f"{by[Source.CALLBACK]} by callback, {by[Source.POLL]} by poll",
         broken,
     )

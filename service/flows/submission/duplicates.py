@@ -1,5 +1,6 @@
 """Check jobs that were created besides the one that serves their task: cancel them where possible, and record their cost."""
 
+import asyncio
 import dataclasses
 import datetime as dt
 from typing import Any
@@ -56,6 +57,8 @@ async def check(context: Context, duplicate: Submission) -> None:
             update = Update(state=State.CANCELLED)  # the job is gone
         except UpstreamError as problem:
             error = str(problem)
+        except asyncio.CancelledError:
+            error = "Dovecote stopped before the answer arrived"
         except Exception as problem:  # noqa: BLE001 - our own fault while reading; it is checked again
             log.exception("duplicate job cannot be checked external_id=%s", duplicate.external_id)
             error = type(problem).__name__

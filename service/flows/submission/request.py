@@ -10,6 +10,7 @@ from uuid import UUID
 
 import orjson
 
+from service.domain.large_input import is_large
 from service.domain.task import State, Task
 from service.domain.validation import (
     MAX_MISTAKES,
@@ -170,6 +171,7 @@ def task_of_request(
         operation=operation.name,
         input=given,
         options=request.get("options", {}),
+        large_input=is_large(given, request.get("options", {})),
         labels=request.get("labels", {}),
         callback_url=request.get("callback_url"),
         on_uncertain=request.get("on_uncertain") or context.settings.policy_of(client),

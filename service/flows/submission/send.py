@@ -1,11 +1,12 @@
 """Send the one request that creates a job, and write what came of it."""
 
+import asyncio
 import dataclasses
 from collections.abc import Sequence
 from uuid import UUID
 
 from service.domain.changes import Change
-from service.domain.errors import AccountProblem, NotSent, Uncertain, UpstreamError
+from service.domain.errors import AccountProblem, NotSent, Unavailable, Uncertain, UpstreamError
 from service.domain.evidence import may_have_job
 from service.domain.schedules import SUBMIT_LEASE_MARGIN
 from service.domain.task import State, Submission, Task
@@ -16,6 +17,7 @@ from service.flows.submission.cancel import cancel_if_pending
 from service.flows.submission.outcome import answered, failed, not_sent
 from service.providers.dialect import Dialect
 from service.store import circuits as circuit_store
+from service.store import tasks as task_store
 from service.store.database import StoreUnavailable
 
 SEND_WITHIN = SUBMIT_LEASE_MARGIN
@@ -45,8 +47,12 @@ class Handover:
 async def hand_over(context: Context, handover: Handover) -> None:
     """Send the one request that creates a job, and write what came of it."""
     error: UpstreamError | None = None
+    stopped = False
     try:
         change: Change = await _send(context, handover)
+    except asyncio.CancelledError:
+        stopped = True
+        error = Uncertain("unknown", "Dovecote stopped before the answer arrived")
     except UpstreamError as raised:
         error = raised
     except Exception as raised:  # noqa: BLE001 - our own fault while reading; the job may run all the same
@@ -55,7 +61,8 @@ async def hand_over(context: Context, handover: Handover) -> None:
     if error is not None:
         change = change_for(context, handover, error)
     applied = await settle_surely(context, change)
-    await _report(context, handover, error)
+    if not stopped:  # a stop says nothing about the upstream
+        await _report(context, handover, error)
     if applied.task is not None and applied.task.state is State.QUEUED:
         context.signals.wake("submit")
     if error is not None and may_have_job(handover.history):
@@ -73,7 +80,7 @@ def callback_url(context: Context, upstream: Upstream, dialect: Dialect, task: T
 
 
 async def _send(context: Context, handover: Handover) -> Change:
-    task, submission = handover.task, handover.submission
+    task, submission = await _with_whole_input(context, handover.task), handover.submission
     url = callback_url(context, handover.upstream, handover.dialect, task, submission.id)
     exchange = handover.dialect.submit(task, url)
     hidden = [] if url is None else [url.rpartition("/")[2]]
@@ -86,6 +93,20 @@ async def _send(context: Context, handover: Handover) -> Change:
         send_before=handover.claimed_at + SEND_WITHIN,
     )
     return answered(task, submission, update)
+
+
+async def _with_whole_input(context: Context, task: Task) -> Task:
+    """Return a task with its whole input.
+
+    :raises Unavailable: when it cannot be read; nothing was sent then
+    """
+    if not task.large_input:
+        return task
+    try:
+        async with context.database.reading() as connection:
+            return await task_store.with_whole_input(connection, task)
+    except StoreUnavailable as away:
+        raise Unavailable("overloaded", f"the input could not be read from the database: {away}"[:300]) from away
 
 
 def change_for(context: Context, handover: Handover, error: UpstreamError) -> Change:

@@ -101,6 +101,8 @@ async def _post(context: Context, claimed: Claimed) -> Attempt:
             total_timeout=ATTEMPT_TIMEOUT,
             cap=MAX_ANSWER,
         )
+    except asyncio.CancelledError:
+        return Attempt(at=at, seconds=_clock() - since, error="Dovecote stopped before the answer arrived")
     except Exception as error:  # noqa: BLE001 - whatever the failure, the schedule continues
         context.destination_slots.answered(message.destination, in_time=not isinstance(error, httpx.TimeoutException))
         refused = error if isinstance(error, ForbiddenAddress) else forbidden(error)

@@ -110,7 +110,7 @@ class Task(TypedDict):
         Annotated[
             bool,
             about(
-                f"In feeds, streams and webhooks: true when the task exceeds {MAX_BRIEF} bytes. Large fields are empty."
+                f"True when the task exceeds {MAX_BRIEF} bytes: then large fields are shortened or empty. Never in `getTask`."
             ),
         ]
     ]

@@ -1,6 +1,7 @@
 """Submit tasks, read them, list them, and wait for them."""
 
 import asyncio
+import dataclasses
 import re
 from typing import Any, Final
 from uuid import UUID
@@ -67,9 +68,21 @@ async def get(request: ApiRequest) -> Response:
     wait = request.query.get("wait", 0)
     if wait:
         task = await _wait_for_end(request.context, task, wait)
+    if task.large_input:
+        return await _get_large(request, task)
     shown = render(request, task)
     position = await upstream_status.queue_position(request.context, task)
     return json_response(shown if position is None else {**shown, "queue_position": position})
+
+
+async def _get_large(request: ApiRequest, task: Task) -> Response:
+    """Return a task with its whole input, one large task at a time."""
+    await request.lease.wait_for_turn()
+    async with request.context.database.reading() as connection:
+        whole = await task_store.with_whole_input(connection, task)
+    shown = render(request, dataclasses.replace(whole, large_input=False))
+    position = await upstream_status.queue_position(request.context, task)
+    return await asyncio.to_thread(json_response, shown if position is None else {**shown, "queue_position": position})
 
 
 async def list_tasks(request: ApiRequest) -> Response:

@@ -45,7 +45,7 @@ def check_song(task: Task) -> None:
     assert [(result.url or "").rpartition(".")[2] for result in task.results] == ["mp3", "mp3", "png", "png"]
 
 
-async def test_a_song_comes_home_by_its_callback(world: World) -> None:
+async def test_song_succeeds_by_callback(world: World) -> None:
     task = await ended(world, "a dove", **SONG)
     check_song(task)
     assert task.outcome_source is Source.CALLBACK
@@ -64,7 +64,7 @@ async def test_a_song_comes_home_by_its_callback(world: World) -> None:
     assert job.order.document["input"] == {"gpt_description_prompt": "a dove", "custom": False, "instrumental": False}
 
 
-async def test_a_song_whose_callback_is_lost_is_found_by_polling(world: World) -> None:
+async def test_song_with_a_lost_callback_is_found_by_polling(world: World) -> None:
     task = await ended(world, "[drop] a dove", **SONG)
     check_song(task)
     assert task.outcome_source is Source.POLL
@@ -92,7 +92,7 @@ async def test_a_song_whose_callback_is_lost_is_found_by_polling(world: World) -
         ("[moderate]", State.FAILED, Source.CALLBACK, "content_policy"),
     ],
 )
-async def test_whatever_the_upstream_does_a_song_is_paid_once_and_told_once(
+async def test_upstream_faults_lead_to_one_paid_song_and_one_message(
     world: World, words: str, state: State, outcome_source: Source, code: str | None
 ) -> None:
     task = await ended(world, f"{words} a dove", **SONG)
@@ -111,7 +111,7 @@ async def test_whatever_the_upstream_does_a_song_is_paid_once_and_told_once(
         ("[nocredit]", "insufficient_credit"),
     ],
 )
-async def test_a_refusal_costs_nothing_and_says_why(world: World, words: str, code: str) -> None:
+async def test_refused_task_fails_with_the_reason_and_costs_nothing(world: World, words: str, code: str) -> None:
     task = await ended(world, f"{words} a dove", **SONG)
     assert task.state is State.FAILED
     assert task.failure is not None
@@ -119,7 +119,7 @@ async def test_a_refusal_costs_nothing_and_says_why(world: World, words: str, co
     assert world.sandbox.ledger.paid() == 0
 
 
-async def test_a_runway_task_is_served_under_the_model_that_the_client_names(world: World) -> None:
+async def test_runway_task_uses_the_named_model(world: World) -> None:
     given = {"prompt": "a dove", "model": "runway/text-to-video", "duration": 5}
     task = await ended(world, "a dove", input=given)
     assert (task.state, task.outcome_source, task.dialect) == (State.SUCCEEDED, Source.CALLBACK, "any/elk-task")
@@ -129,14 +129,14 @@ async def test_a_runway_task_is_served_under_the_model_that_the_client_names(wor
     assert job.order.document["input"] == {"prompt": "a dove", "duration": 5}
 
 
-async def test_a_runway_task_without_a_model_is_not_accepted(world: World) -> None:
+async def test_runway_task_without_a_model_is_rejected(world: World) -> None:
     with pytest.raises(Invalid) as refused:
         await world.submit("a dove")
     assert [mistake.path for mistake in refused.value.mistakes] == ["input.model"]
     assert world.sandbox.ledger.requests == {}
 
 
-async def test_a_broken_callback_is_kept_and_harms_nothing(world: World) -> None:
+async def test_broken_callback_is_stored_and_harmless(world: World) -> None:
     task = await ended(world, "[garbage] a dove", **SONG)
     check_song(task)
     assert sorted(str(received.decision) for received in await world.callbacks(task)) == [
@@ -146,7 +146,7 @@ async def test_a_broken_callback_is_kept_and_harms_nothing(world: World) -> None
     ]
 
 
-async def test_an_operation_that_nobody_here_serves_says_whose_key_would_help(world: World) -> None:
+async def test_unserved_operation_names_the_missing_key(world: World) -> None:
     with pytest.raises(Invalid) as refused:
         await world.submit("a dove", operation="sound_effect")
     [mistake] = refused.value.mistakes
@@ -162,7 +162,7 @@ def recorded(name: str) -> Any:
     return json.loads((RECORDINGS / f"{name}.json").read_text(encoding="utf-8"))["body"]
 
 
-async def test_the_sandbox_shows_a_song_as_the_recordings_do() -> None:
+async def test_sandbox_song_matches_the_recordings() -> None:
     now, came = 1_700_000_000.0, []
 
     async def take(_url: str, body: bytes) -> int:
@@ -205,7 +205,7 @@ async def test_the_sandbox_shows_a_song_as_the_recordings_do() -> None:
         ("GET", "/v1/task/none", None, 404, "task_not_exist"),
     ],
 )
-async def test_the_sandbox_refuses_as_rixapi_does(
+async def test_sandbox_refusal_matches_the_recordings(
     method: str, path: str, order: object, status: int, code: str
 ) -> None:
     sandbox = Sandbox()

@@ -76,7 +76,7 @@ def polls_of(world: World) -> int:
 # Coming home -----------------------------------------------------------------------------------------------------
 
 
-async def test_a_task_comes_home_by_its_callback(world: World) -> None:
+async def test_task_succeeds_by_callback(world: World) -> None:
     task = await over(world, await imagine(world))
     assert (task.state, task.outcome_source, task.progress) == (State.SUCCEEDED, Source.CALLBACK, 100)
     assert [(result.kind, result.role) for result in task.results] == [("image", "result")]
@@ -90,7 +90,7 @@ async def test_a_task_comes_home_by_its_callback(world: World) -> None:
     assert task.due_at is None
 
 
-async def test_the_token_that_the_callback_echoes_is_kept_nowhere(world: World) -> None:
+async def test_echoed_callback_token_is_not_stored(world: World) -> None:
     task = await over(world, await imagine(world, "[garbage] a dove"))
     [job] = world.sandbox.ledger.jobs
     assert job.callback_url is not None
@@ -103,7 +103,7 @@ async def test_the_token_that_the_callback_echoes_is_kept_nowhere(world: World) 
     assert not any(token in str(each) for each in everything)
 
 
-async def test_a_lost_callback_is_found_by_polling_and_a_preview_is_never_a_result(world: World) -> None:
+async def test_preview_is_never_a_result_when_polling(world: World) -> None:
     task = await imagine(world, "[drop] a dove")
     await over(world, task, 7)
     running = await world.task(task)
@@ -141,7 +141,7 @@ async def test_a_lost_callback_is_found_by_polling_and_a_preview_is_never_a_resu
         ("[moderate]", State.FAILED, Source.CALLBACK),
     ],
 )
-async def test_whatever_the_gateway_does_the_task_is_paid_once_and_told_once(
+async def test_gateway_faults_lead_to_one_payment_and_one_message(
     world: World, words: str, state: State, outcome_source: Source
 ) -> None:
     task = await over(world, await imagine(world, f"{words} a dove"))
@@ -152,7 +152,7 @@ async def test_whatever_the_gateway_does_the_task_is_paid_once_and_told_once(
     assert len(terminal) == 1
 
 
-async def test_the_end_twice_and_progress_after_it_change_nothing(world: World) -> None:
+async def test_repeated_end_and_late_progress_change_nothing(world: World) -> None:
     """Engines send the same end again, as it is or with other details, and older news after it."""
     task = await over(world, await imagine(world, "[twice] a dove"))
     ended = [row for row in await world.callbacks(task) if b'"SUCCESS"' in row.body]
@@ -168,7 +168,7 @@ async def test_the_end_twice_and_progress_after_it_change_nothing(world: World) 
     assert len(world.receiver.received) == 1
 
 
-async def test_why_a_drawing_failed(world: World) -> None:
+async def test_failed_drawing_has_the_reason(world: World) -> None:
     tasks = [await imagine(world, f"[{word}] a dove") for word in ("fail", "moderate")]
     failures = [(await over(world, task)).failure for task in tasks]
     assert [failure and failure.code for failure in failures] == ["provider_error", "content_policy"]
@@ -183,7 +183,7 @@ async def test_why_a_drawing_failed(world: World) -> None:
         ("[nocredit]", "insufficient_credit"),
     ],
 )
-async def test_a_refusal_costs_nothing_and_says_why(world: World, words: str, code: str) -> None:
+async def test_refused_task_fails_with_the_reason_and_costs_nothing(world: World, words: str, code: str) -> None:
     task = await over(world, await imagine(world, f"{words} a dove"))
     assert task.state is State.FAILED
     assert task.failure is not None
@@ -192,7 +192,7 @@ async def test_a_refusal_costs_nothing_and_says_why(world: World, words: str, co
     assert [each.state for each in world.receiver.received] == ["failed"]
 
 
-async def test_the_speed_is_a_path(world: World) -> None:
+async def test_speed_is_part_of_the_path(world: World) -> None:
     task = await over(world, await submit(world, "imagine", {"prompt": "a dove", "speed": "turbo"}))
     assert task.state is State.SUCCEEDED
     assert world.sandbox.ledger.requests["POST /mj-turbo/mj/submit/imagine"] == 1
@@ -209,15 +209,13 @@ async def test_the_speed_is_a_path(world: World) -> None:
         ("face_swap", {"image": DATA, "target_image": DATA}, ["image"]),
     ],
 )
-async def test_every_operation_comes_home(
-    world: World, operation: str, given: dict[str, Any], kinds: list[str]
-) -> None:
+async def test_every_operation_succeeds(world: World, operation: str, given: dict[str, Any], kinds: list[str]) -> None:
     task = await over(world, await submit(world, operation, given))
     assert (task.state, task.outcome_source) == (State.SUCCEEDED, Source.CALLBACK)
     assert [result.kind for result in task.results if result.role == "result"] == kinds
 
 
-async def test_what_is_answered_at_once_is_done_at_once(world: World) -> None:
+async def test_synchronous_operation_ends_at_once(world: World) -> None:
     """There is no job to ask about, and no callback to wait for."""
     grid = await over(world, await imagine(world))
     before = polls_of(world)
@@ -238,7 +236,7 @@ async def test_what_is_answered_at_once_is_done_at_once(world: World) -> None:
 # Follow-ups ------------------------------------------------------------------------------------------------------
 
 
-async def test_a_follow_up_of_a_follow_up(world: World) -> None:
+async def test_follow_up_of_a_follow_up_succeeds(world: World) -> None:
     grid = await over(world, await imagine(world))
     single = await over(world, await act(world, grid, "u2"))
     assert "Vary (Strong)" in [action.label for action in single.next_actions]
@@ -261,7 +259,7 @@ async def test_a_follow_up_of_a_follow_up(world: World) -> None:
         ("video", {"index": 2}, {"action": "VIDEO", "index": 1}),
     ],
 )
-async def test_the_other_ways_to_go_on(
+async def test_other_follow_ups_succeed(
     world: World, operation: str, given: dict[str, Any], sent: dict[str, Any]
 ) -> None:
     grid = await over(world, await imagine(world))
@@ -272,7 +270,7 @@ async def test_the_other_ways_to_go_on(
         assert document[name] == (value.format(grid.external_id) if isinstance(value, str) else value)
 
 
-async def test_an_action_that_is_not_there_is_a_clear_422(world: World) -> None:
+async def test_unknown_action_is_rejected(world: World) -> None:
     grid = await over(world, await imagine(world))
     request = {"family": "midjourney", "operation": "action", "parent_id": str(grid.id), "input": {"action": "U9"}}
     answer = await world.client.post("/v1/tasks", json=request)
@@ -286,7 +284,7 @@ async def test_an_action_that_is_not_there_is_a_clear_422(world: World) -> None:
     assert world.sandbox.ledger.requests[ACTION] == 0
 
 
-async def test_a_parent_that_has_not_succeeded_is_a_clear_422(world: World) -> None:
+async def test_unfinished_parent_is_rejected(world: World) -> None:
     request = {"family": "midjourney", "operation": "action", "input": {"action": "U1"}}
     for words, state in (("[stuck]", "running"), ("[fail]", "failed")):
         parent = await over(world, await imagine(world, f"{words} a dove"))
@@ -299,7 +297,7 @@ async def test_a_parent_that_has_not_succeeded_is_a_clear_422(world: World) -> N
         assert (answer.status_code, words in answer.json()["detail"]) == (422, True)
 
 
-async def test_a_button_that_the_gateway_cannot_press_is_refused(world: World) -> None:
+async def test_unsupported_button_is_refused(world: World) -> None:
     """Engines show some that stock new-api has no price for."""
     single = await picture(world)
     paid = world.sandbox.ledger.paid()
@@ -310,7 +308,7 @@ async def test_a_button_that_the_gateway_cannot_press_is_refused(world: World) -
     assert world.sandbox.ledger.paid() == paid
 
 
-async def test_a_follow_up_waits_for_the_gateways_copy_of_its_parent(world: World) -> None:
+async def test_follow_up_waits_until_the_gateway_knows_its_parent(world: World) -> None:
     """The callback is the engine's; the gateway learns of the end up to 15 s later, and refuses until then."""
     grid = await imagine(world, "[lag=15] a dove")
     await over(world, grid, JOB_SECONDS + 1)
@@ -325,7 +323,7 @@ async def test_a_follow_up_waits_for_the_gateways_copy_of_its_parent(world: Worl
     assert world.sandbox.ledger.paid() == 2
 
 
-async def test_a_follow_up_goes_where_its_parent_is(database_url: str) -> None:
+async def test_follow_up_uses_the_upstream_of_its_parent(database_url: str) -> None:
     there = {"COMETAPI_KEY": "sandbox-key", "DOVECOTE_UPSTREAMS__COMETAPI__BASE_URL": "http://comet.test"}
     async with World.opened(database_url, **there) as world:
         comet = Sandbox(seconds=JOB_SECONDS, clock=world.clock.seconds)
@@ -348,7 +346,7 @@ async def test_a_follow_up_goes_where_its_parent_is(database_url: str) -> None:
 # The window ------------------------------------------------------------------------------------------------------
 
 
-async def test_a_window_is_shown_and_answered_and_the_same_task_goes_on(world: World) -> None:
+async def test_modal_input_continues_the_same_task(world: World) -> None:
     single = await picture(world)
     task = await over(world, await act(world, single, "Custom Zoom"))
     assert task.state is State.AWAITING_INPUT
@@ -368,7 +366,7 @@ async def test_a_window_is_shown_and_answered_and_the_same_task_goes_on(world: W
     assert len({received.task_id for received in world.receiver.received}) == 3
 
 
-async def test_two_answers_at_once_are_one(world: World) -> None:
+async def test_concurrent_inputs_are_sent_once(world: World) -> None:
     task = await over(world, await imagine(world, "[modal] a dove"))
     assert task.state is State.AWAITING_INPUT
     statuses = []
@@ -387,7 +385,7 @@ async def test_two_answers_at_once_are_one(world: World) -> None:
     assert world.sandbox.ledger.jobs[0].prompt == "one"
 
 
-async def test_an_answer_that_does_not_do_is_refused_and_the_task_waits_on(world: World) -> None:
+async def test_invalid_input_is_rejected_and_the_task_keeps_waiting(world: World) -> None:
     single = await picture(world)
     task = await over(world, await act(world, single, "Vary (Region)"))
     unknown = await give(world, task, colour="red")
@@ -402,7 +400,7 @@ async def test_an_answer_that_does_not_do_is_refused_and_the_task_waits_on(world
     assert world.sandbox.ledger.jobs[2].prompt == "a dove", "the prompt so far goes along"
 
 
-async def test_a_gateway_that_cannot_be_reached_is_answered_later(world: World) -> None:
+async def test_input_is_kept_possible_while_the_gateway_is_unreachable(world: World) -> None:
     task = await over(world, await imagine(world, "[modal] a dove"))
     world.edge.down.add("sandbox.test")
     assert (await give(world, task, prompt="x")).status_code == 503
@@ -413,7 +411,7 @@ async def test_a_gateway_that_cannot_be_reached_is_answered_later(world: World) 
 
 
 @pytest.mark.parametrize("word", ["cut", "500", "htmlsubmit"])
-async def test_an_answer_that_may_have_arrived_is_not_sent_again(world: World, word: str) -> None:
+async def test_uncertain_input_is_not_sent_again(world: World, word: str) -> None:
     task = await over(world, await imagine(world, "[modal][drop] a dove"))
     assert (await give(world, task, prompt=f"[{word}] a dove")).status_code == 200
     task = await over(world, task, JOB_SECONDS * 4)
@@ -421,7 +419,7 @@ async def test_an_answer_that_may_have_arrived_is_not_sent_again(world: World, w
     assert world.sandbox.ledger.requests[MODAL] == 1
 
 
-async def test_a_hidden_window_is_found_by_the_first_look(world: World) -> None:
+async def test_hidden_modal_is_found_by_the_first_poll(world: World) -> None:
     """new-api says 1 where the engine said 21, and no callback tells of a window."""
     task = await imagine(world, "[hidemodal] a dove")
     await world.work()
@@ -433,7 +431,7 @@ async def test_a_hidden_window_is_found_by_the_first_look(world: World) -> None:
     assert (await over(world, task)).state is State.SUCCEEDED
 
 
-async def test_a_copy_that_is_late_does_not_ask_for_the_answer_again(world: World) -> None:
+async def test_stale_record_does_not_request_input_again(world: World) -> None:
     task = await over(world, await imagine(world, "[hidemodal][lag=15][drop] a dove"))
     assert task.state is State.AWAITING_INPUT
     assert (await give(world, task, prompt="a dove")).status_code == 200
@@ -446,7 +444,7 @@ async def test_a_copy_that_is_late_does_not_ask_for_the_answer_again(world: Worl
     assert states[-1] is State.SUCCEEDED
 
 
-async def test_a_task_that_waits_for_somebody_is_asked_about_rarely(world: World) -> None:
+async def test_task_awaiting_input_is_polled_rarely(world: World) -> None:
     task = await over(world, await imagine(world, "[modal] a dove"), 30)
     before = polls_of(world)
     await world.pass_time(1200, step=5)
@@ -465,7 +463,7 @@ def provider(answer: Callable[[Request], Awaitable[Response]]) -> httpx.AsyncBas
 # Whose callback it is --------------------------------------------------------------------------------------------
 
 
-async def test_a_callback_of_one_family_never_matches_a_task_of_another(world: World) -> None:
+async def test_callback_of_another_family_is_not_applied(world: World) -> None:
     drawing, film = await imagine(world, "[stuck][drop] a dove"), await world.submit("[stuck][drop] a dove")
     await over(world, drawing, 5)
     jobs = {job.account: job for job in world.sandbox.ledger.jobs}
@@ -482,7 +480,7 @@ async def test_a_callback_of_one_family_never_matches_a_task_of_another(world: W
         assert [received.decision for received in await world.callbacks(task)] in (["hastened"], ["unreadable"])
 
 
-async def test_jobs_with_one_id_at_two_upstreams_are_two_tasks(database_url: str) -> None:
+async def test_equal_ids_at_two_upstreams_are_two_jobs(database_url: str) -> None:
     """Ids are unique only per upstream, if there."""
     there = {"COMETAPI_KEY": "sandbox-key", "DOVECOTE_UPSTREAMS__COMETAPI__BASE_URL": "http://comet.test"}
 
@@ -500,7 +498,7 @@ async def test_jobs_with_one_id_at_two_upstreams_are_two_tasks(database_url: str
         assert [(await world.task(task)).state for task in (one, other)] == [State.SUBMITTED, State.SUCCEEDED]
 
 
-async def test_a_task_that_is_several_jobs_is_done_when_all_are(world: World) -> None:
+async def test_task_with_several_jobs_ends_when_all_end(world: World) -> None:
     """An answer may join ids by commas; each of the jobs calls back by itself, with its own id."""
     jobs = {number: {"id": number, "action": "IMAGINE", "status": "IN_PROGRESS", "imageUrl": ""} for number in "12"}
     there = world.edge.hosts["sandbox.test"]
@@ -539,7 +537,7 @@ async def test_a_task_that_is_several_jobs_is_done_when_all_are(world: World) ->
 # Many at once ----------------------------------------------------------------------------------------------------
 
 
-async def test_an_id_that_a_list_leaves_out_is_asked_about_by_itself(world: World) -> None:
+async def test_id_missing_from_a_batch_query_is_polled_singly(world: World) -> None:
     tasks = [await imagine(world, f"[drop]{words} a dove") for words in ("", "[ghost=25]")]
     await over(world, tasks[0], 7)
     assert world.sandbox.ledger.requests[LIST] == 1
@@ -561,7 +559,7 @@ class Slow(httpx.AsyncBaseTransport):
         return await self._inner.handle_async_request(request)
 
 
-async def test_five_hundred_tasks_without_a_callback_are_found_by_few_questions(
+async def test_five_hundred_tasks_are_polled_in_few_requests(
     database_url: str, record_property: Callable[[str, object], None]
 ) -> None:
     """All callbacks lost and 300 ms for an answer: every task is found soon after its end, asked about by the hundred."""
@@ -621,7 +619,7 @@ async def ends(client: httpx.AsyncClient, task: dict[str, Any]) -> dict[str, Any
 
 
 @pytest.mark.long
-async def test_journeys_over_real_sockets(database_url: str) -> None:
+async def test_journey_over_real_sockets_succeeds(database_url: str) -> None:
     """Two servers in this process, and nothing between them but HTTP: the clock is the real one."""
     port, sandbox = free_port(), Sandbox(seconds=0.3)
     async with running(sandbox) as gateway:

@@ -76,7 +76,7 @@ def outputs(task: Task, *roles: str) -> list[tuple[str, str, str | None]]:
 
 
 @pytest.mark.parametrize("at", AT)
-async def test_a_song_comes_home_at_once_by_its_callback_and_a_poll(world: World, at: str) -> None:
+async def test_song_succeeds_by_callback_and_poll(world: World, at: str) -> None:
     """What a callback says is not documented, or not signed: it is taken for a hint, and the task is asked for."""
     task = await over(world, await music(world, upstream=at))
     [job] = world.sandbox.ledger.jobs
@@ -95,7 +95,7 @@ async def test_a_song_comes_home_at_once_by_its_callback_and_a_poll(world: World
 
 
 @pytest.mark.parametrize(("at", "asked"), [("elkapi", FETCH_ONE), ("kie", RECORD)])
-async def test_a_lost_callback_is_found_by_polling(world: World, at: str, asked: str) -> None:
+async def test_lost_callback_is_replaced_by_polling(world: World, at: str, asked: str) -> None:
     task = await over(world, await music(world, "[drop] a dove", upstream=at))
     assert (task.state, task.outcome_source) == (State.SUCCEEDED, Source.POLL)
     assert await world.callbacks(task) == []
@@ -103,7 +103,7 @@ async def test_a_lost_callback_is_found_by_polling(world: World, at: str, asked:
     assert len(world.receiver.received) == 1
 
 
-async def test_songs_whose_callbacks_are_lost_are_asked_about_together(world: World) -> None:
+async def test_songs_with_lost_callbacks_are_polled_together(world: World) -> None:
     """One request for each action; a gateway that does not list an id is asked about that one singly."""
     requests = [await music(world, f"[drop] dove {number}", upstream="elkapi") for number in range(5)]
     requests.append(await music(world, "[drop][ghost=25] a ghost", upstream="elkapi"))
@@ -148,7 +148,7 @@ async def test_songs_whose_callbacks_are_lost_are_asked_about_together(world: Wo
         ("[halffail][drop]", State.FAILED),
     ],
 )
-async def test_whatever_the_upstream_does_the_song_is_paid_once_and_told_once(
+async def test_upstream_faults_lead_to_one_song_and_one_message(
     world: World, at: str, words: str, state: State
 ) -> None:
     task = await over(world, await music(world, f"{words} a dove", upstream=at))
@@ -160,7 +160,7 @@ async def test_whatever_the_upstream_does_the_song_is_paid_once_and_told_once(
 
 
 @pytest.mark.parametrize("at", AT)
-async def test_an_early_callback_names_the_job_and_has_it_asked_for(world: World, at: str) -> None:
+async def test_early_callback_names_the_job_and_triggers_a_poll(world: World, at: str) -> None:
     """The answer to the submit is lost: what is left is the callback, and it is enough to be sure by a poll."""
     task = await over(world, await music(world, "[early][cut][seconds=0] a dove", upstream=at), 1)
     assert (task.state, task.outcome_source) == (State.SUCCEEDED, Source.POLL)
@@ -173,7 +173,9 @@ async def test_an_early_callback_names_the_job_and_has_it_asked_for(world: World
     ("words", "code"),
     [("[refuse]", "invalid_input"), ("[refuse][moderate]", "content_policy"), ("[nocredit]", "insufficient_credit")],
 )
-async def test_a_refusal_costs_nothing_and_says_why(world: World, at: str, words: str, code: str) -> None:
+async def test_refused_task_fails_with_the_reason_and_costs_nothing(
+    world: World, at: str, words: str, code: str
+) -> None:
     task = await over(world, await music(world, f"{words} a dove", upstream=at), 5)
     assert task.state is State.FAILED
     assert task.failure is not None
@@ -184,7 +186,7 @@ async def test_a_refusal_costs_nothing_and_says_why(world: World, at: str, words
 
 @pytest.mark.parametrize("at", AT)
 @pytest.mark.parametrize(("words", "code"), [("[fail]", "provider_error"), ("[moderate]", "content_policy")])
-async def test_a_failure_says_why(world: World, at: str, words: str, code: str) -> None:
+async def test_failed_song_has_the_reason(world: World, at: str, words: str, code: str) -> None:
     task = await over(world, await music(world, f"{words} a dove", upstream=at))
     assert task.state is State.FAILED
     assert task.failure is not None
@@ -196,7 +198,7 @@ async def test_a_failure_says_why(world: World, at: str, words: str, code: str) 
 # Parts -----------------------------------------------------------------------------------------------------------
 
 
-async def test_a_clip_that_streams_is_shown_as_a_preview(world: World) -> None:
+async def test_streaming_clip_is_a_preview(world: World) -> None:
     task = await music(world, upstream="elkapi")
     await world.work()
     await world.pass_time(3)
@@ -211,7 +213,7 @@ async def test_a_clip_that_streams_is_shown_as_a_preview(world: World) -> None:
     assert not any("audiopipe" in (result.url or "") for result in task.results)
 
 
-async def test_the_first_track_can_be_heard_before_the_second(world: World) -> None:
+async def test_first_track_is_a_preview_before_the_second(world: World) -> None:
     task = await music(world, upstream="kie")
     await world.work()
     await world.pass_time(JOB_SECONDS * 0.6)
@@ -223,7 +225,7 @@ async def test_the_first_track_can_be_heard_before_the_second(world: World) -> N
 
 
 @pytest.mark.parametrize("at", AT)
-async def test_a_song_that_fails_keeps_the_clip_that_can_be_played(world: World, at: str) -> None:
+async def test_failed_song_keeps_its_playable_clip(world: World, at: str) -> None:
     task = await over(world, await music(world, "[halffail] a dove", upstream=at))
     [job] = world.sandbox.ledger.jobs
     assert task.state is State.FAILED
@@ -235,7 +237,7 @@ async def test_a_song_that_fails_keeps_the_clip_that_can_be_played(world: World,
     assert kept.as_json() in json.loads(message.body)["data"]["results"]
 
 
-async def test_a_last_snapshot_that_lacks_what_an_earlier_one_had_loses_nothing(world: World) -> None:
+async def test_incomplete_last_snapshot_loses_nothing(world: World) -> None:
     task = await over(world, await music(world, "[fade] a dove", upstream="elkapi"))
     clips = [f"{job.id}-{number}" for job in world.sandbox.ledger.jobs for number in (1, 2)]
     assert outputs(task, "result") == [("audio", "result", clip) for clip in clips]
@@ -247,7 +249,7 @@ async def test_a_last_snapshot_that_lacks_what_an_earlier_one_had_loses_nothing(
 # Follow-ups ------------------------------------------------------------------------------------------------------
 
 
-async def test_a_follow_up_of_a_follow_up_stays_with_its_clip(world: World) -> None:
+async def test_follow_up_of_a_follow_up_keeps_its_clip(world: World) -> None:
     song = await over(world, await music(world, upstream="elkapi"))
     assert song.external_id is not None
     longer = await submit(
@@ -277,7 +279,7 @@ async def test_a_follow_up_of_a_follow_up_stays_with_its_clip(world: World) -> N
     assert len({received.task_id for received in world.receiver.received}) == 3
 
 
-async def test_what_follows_a_song_of_kie_goes_to_kie_and_speaks_as_it_does(world: World) -> None:
+async def test_follow_up_of_a_kie_song_uses_kie(world: World) -> None:
     """The gateway comes first in the order of upstreams; the clip is not there."""
     song = await over(world, await music(world, upstream="kie"))
     longer = await over(world, await submit(world, "extend", {}, parent_id=str(song.id)))
@@ -288,7 +290,7 @@ async def test_what_follows_a_song_of_kie_goes_to_kie_and_speaks_as_it_does(worl
         await submit(world, "concat", {}, parent_id=str(longer.id))
 
 
-async def test_what_cannot_be_gone_on_from_is_said_before_anything_is_sent(world: World) -> None:
+async def test_invalid_follow_up_is_rejected_before_the_submit(world: World) -> None:
     song = await over(world, await music(world, upstream="elkapi"))
     words = await over(world, await submit(world, "lyrics", {"prompt": "a dove"}, upstream="elkapi"))
     failed = await over(world, await music(world, "[halffail] a dove", upstream="elkapi"))
@@ -308,7 +310,7 @@ async def test_what_cannot_be_gone_on_from_is_said_before_anything_is_sent(world
     assert world.sandbox.ledger.paid() == paid + 1
 
 
-async def test_a_persona_sings(world: World) -> None:
+async def test_persona_is_used_in_a_song(world: World) -> None:
     song = await over(world, await music(world, upstream="elkapi"))
     persona = await over(world, await submit(world, "persona", {"name": "The pigeon"}, parent_id=str(song.id)), 1)
     assert outputs(persona) == [("text", "result", f"{song.external_id}-1")]
@@ -322,7 +324,7 @@ async def test_a_persona_sings(world: World) -> None:
 # At once ---------------------------------------------------------------------------------------------------------
 
 
-async def test_what_is_answered_at_once_goes_through_the_same_lifecycle(world: World) -> None:
+async def test_synchronous_operation_has_the_same_lifecycle(world: World) -> None:
     song = await over(world, await music(world, upstream="elkapi"))
     world.receiver.received.clear()
     asked = [
@@ -343,7 +345,7 @@ async def test_what_is_answered_at_once_goes_through_the_same_lifecycle(world: W
 
 
 @pytest.mark.parametrize(("operation", "kind"), [("wav", "audio"), ("mp4", "video")])
-async def test_a_file_that_is_not_ready_is_waited_for(world: World, operation: str, kind: str) -> None:
+async def test_unready_file_is_polled(world: World, operation: str, kind: str) -> None:
     song = await over(world, await music(world, upstream="elkapi"))
     task = await submit(world, operation, {}, parent_id=str(song.id))
     await world.work()
@@ -375,7 +377,7 @@ def signature(job: str, at: int, key: str = "the-key-of-the-settings-page") -> d
     return {"X-Webhook-Timestamp": str(at), "X-Webhook-Signature": base64.b64encode(digest).decode()}
 
 
-async def test_a_callback_is_not_believed_it_only_hastens_a_poll(world: World) -> None:
+async def test_callback_only_hastens_a_poll(world: World) -> None:
     task = await music(world, "[drop] a dove", upstream="kie")
     await world.work()
     await world.pass_time(3)
@@ -395,13 +397,13 @@ async def test_a_callback_is_not_believed_it_only_hastens_a_poll(world: World) -
     assert not any("evil" in (result.url or "") for result in done.results)
 
 
-async def test_a_callback_that_cannot_be_read_is_a_hint_all_the_same(world: World) -> None:
+async def test_unreadable_callback_still_hastens_a_poll(world: World) -> None:
     task = await over(world, await music(world, "[garbage] a dove", upstream="elkapi"))
     read = {received.detail: received.decision for received in await world.callbacks(task)}
     assert read == {"a poll is to confirm it": "hastened", "no task in it": "hastened"}
 
 
-async def test_an_upstream_that_is_not_trusted_still_proves_a_job(database_url: str) -> None:
+async def test_untrusted_callback_still_proves_a_job(database_url: str) -> None:
     """Of any family: the answer to the submit is lost, and all that a callback says is to be confirmed."""
     async with World.opened(database_url, DOVECOTE_UPSTREAMS__ELKAPI__CALLBACKS="confirm") as world:
         task = await over(world, await world.submit("[cut] a dove"))
@@ -410,7 +412,7 @@ async def test_an_upstream_that_is_not_trusted_still_proves_a_job(database_url: 
         assert [each.outcome for each in await world.submissions(task)] == ["taken"]
 
 
-async def test_a_signature_that_is_not_kies_is_a_forgery(database_url: str) -> None:
+async def test_invalid_kie_signature_is_forged(database_url: str) -> None:
     async with World.opened(database_url, **KIE_SIGNS) as world:
         task = await music(world, "[drop] a dove", upstream="kie")
         await world.work()
@@ -442,7 +444,7 @@ async def test_a_signature_that_is_not_kies_is_a_forgery(database_url: str) -> N
 
 
 @pytest.mark.parametrize("at", AT)
-async def test_callbacks_that_hasten_count_as_come_and_lost_ones_do_not(world: World, at: str) -> None:
+async def test_hastening_callbacks_count_as_received(world: World, at: str) -> None:
     dialect = {"elkapi": "suno/newapi", "kie": "suno/sunoapi"}[at]
     for number in range(8):
         await music(world, f"dove {number}", upstream=at)
@@ -459,7 +461,7 @@ async def test_callbacks_that_hasten_count_as_come_and_lost_ones_do_not(world: W
     assert world.context.statistics.callbacks_unreliable(at, dialect)
 
 
-async def test_the_token_that_a_callback_echoes_is_kept_nowhere(world: World) -> None:
+async def test_token_echoed_by_a_callback_is_not_stored(world: World) -> None:
     task = await over(world, await music(world, upstream="elkapi"))
     token = hook(world, "/suno/submit/music", "notify_hook").rpartition("/")[2]
     kept = [received.body for received in await world.callbacks(task)]
@@ -484,7 +486,7 @@ async def ends(client: httpx.AsyncClient, task: dict[str, Any]) -> dict[str, Any
 
 
 @pytest.mark.long
-async def test_journeys_over_real_sockets(database_url: str) -> None:
+async def test_journey_over_real_sockets_succeeds(database_url: str) -> None:
     """Two servers in this process, and nothing between them but HTTP: the clock is the real one."""
     port, sandbox = free_port(), Sandbox(seconds=0.3)
     async with running(sandbox) as provider:

@@ -42,7 +42,7 @@ def jobs(world: World, state: str) -> int:
     return sum(job.state == state for job in world.sandbox.ledger.jobs)
 
 
-async def test_what_waits_is_cancelled_and_never_bought(both: World) -> None:
+async def test_queued_task_is_cancelled_without_a_submission(both: World) -> None:
     task = await both.submit()
     status, shown = await cancel(both, task)
     assert (status, shown["state"], shown["failure"]["code"]) == (200, "cancelled", "cancelled")
@@ -68,7 +68,7 @@ class Held(httpx.AsyncBaseTransport):
 
 
 @pytest.mark.parametrize(("upstream", "cancelled"), [("elkapi", 0), ("runwayml", 1)])
-async def test_what_is_on_its_way_is_cancelled_when_its_id_is_known(both: World, upstream: str, cancelled: int) -> None:
+async def test_task_in_flight_is_cancelled_once_its_id_is_known(both: World, upstream: str, cancelled: int) -> None:
     held = both.edge.hosts["sandbox.test"] = Held(both.edge.hosts["sandbox.test"])
     task = await both.submit(upstream=upstream)
     pool = TaskPool(1)
@@ -86,7 +86,7 @@ async def test_what_is_on_its_way_is_cancelled_when_its_id_is_known(both: World,
 
 
 @pytest.mark.parametrize("seconds", [0, JOB_SECONDS / 2])
-async def test_at_the_provider_where_it_can_be_done(both: World, seconds: float) -> None:
+async def test_job_is_cancelled_at_the_provider(both: World, seconds: float) -> None:
     task = await both.submit(upstream="runwayml")
     await both.pass_time(seconds + 1)
     status, shown = await cancel(both, task)
@@ -99,7 +99,7 @@ async def test_at_the_provider_where_it_can_be_done(both: World, seconds: float)
 
 
 @pytest.mark.parametrize("words", ["", "[drop]"])
-async def test_where_it_cannot_be_done_the_truth_is_told_and_a_result_is_kept(both: World, words: str) -> None:
+async def test_cancel_without_provider_support_keeps_a_late_result(both: World, words: str) -> None:
     task = await both.submit(f"{words} a dove", upstream="elkapi")
     await both.work()
     status, shown = await cancel(both, task)
@@ -111,7 +111,7 @@ async def test_where_it_cannot_be_done_the_truth_is_told_and_a_result_is_kept(bo
     assert [received.state for received in both.receiver.received] == ["cancelled", "succeeded"]
 
 
-async def test_a_finished_result_is_not_destroyed(both: World) -> None:
+async def test_cancel_does_not_destroy_a_finished_result(both: World) -> None:
     task = await both.submit(upstream="runwayml")
     await both.work()
     both.clock.forward(JOB_SECONDS)  # it is finished there, and nobody has looked yet
@@ -121,14 +121,14 @@ async def test_a_finished_result_is_not_destroyed(both: World) -> None:
 
 
 @pytest.mark.parametrize("words", ["", "[fail]"])
-async def test_what_has_ended_cannot_be_cancelled(both: World, words: str) -> None:
+async def test_ended_task_cannot_be_cancelled(both: World, words: str) -> None:
     task = await both.submit(f"{words} a dove")
     await both.until(JOB_SECONDS * 4)
     answer = await both.client.post(f"/v1/tasks/{task.id}/cancel")
     assert (answer.status_code, answer.json()["code"]) == (409, "already_ended")
 
 
-async def test_what_may_exist_is_noted_and_followed_up(both: World) -> None:
+async def test_cancel_of_an_unconfirmed_task_is_recorded_and_followed_up(both: World) -> None:
     task = await both.submit("[cut] a dove", upstream="elkapi")
     await both.work()
     assert (await cancel(both, task))[0] == 202
@@ -138,7 +138,7 @@ async def test_what_may_exist_is_noted_and_followed_up(both: World) -> None:
     assert both.sandbox.ledger.paid() == 1
 
 
-async def test_a_job_that_is_not_visible_yet_is_cancelled_once_it_is(both: World) -> None:
+async def test_invisible_job_is_cancelled_once_it_is_visible(both: World) -> None:
     """To take the provider's 'unknown' for a confirmation would leave a job running that nobody looks for any more."""
     task = await both.submit("[ghost=100][seconds=1000] a dove", upstream="runwayml")
     await both.work()
@@ -152,7 +152,7 @@ async def test_a_job_that_is_not_visible_yet_is_cancelled_once_it_is(both: World
     assert jobs(both, "cancelled") == 1
 
 
-async def test_a_provider_that_cannot_be_asked_keeps_the_wish(both: World) -> None:
+async def test_cancel_request_is_kept_while_the_provider_is_unreachable(both: World) -> None:
     task = await both.submit("[seconds=1000] a dove", upstream="runwayml")
     await both.work()
     both.edge.down.add("sandbox.test")
@@ -171,7 +171,7 @@ async def test_a_provider_that_cannot_be_asked_keeps_the_wish(both: World) -> No
 # ── refresh ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_refresh_asks_now_and_leaves_the_schedule_alone(world: World, api: httpx.AsyncClient) -> None:
+async def test_refresh_polls_now_and_keeps_the_schedule(world: World, api: httpx.AsyncClient) -> None:
     task = await world.submit("[drop][seconds=30] a dove")
     await world.work()
     due = (await world.task(task)).due_at
@@ -187,7 +187,7 @@ async def test_refresh_asks_now_and_leaves_the_schedule_alone(world: World, api:
     assert world.sandbox.ledger.requests["POST /runway/feed"] == 2
 
 
-async def test_refresh_without_an_answer_changes_nothing_but_the_note(world: World, api: httpx.AsyncClient) -> None:
+async def test_refresh_without_an_answer_changes_only_last_error(world: World, api: httpx.AsyncClient) -> None:
     queued = await world.submit()
     assert (await api.post(f"/v1/tasks/{queued.id}/refresh")).json()["state"] == "queued"
     await world.work()

@@ -28,7 +28,7 @@ def moody(three: Route, mood: str) -> Moody:
     return host
 
 
-async def test_two_callbacks_at_once_of_a_job_that_was_denied_tell_of_one_job(database_url: str) -> None:
+async def test_concurrent_callbacks_of_a_refused_job_record_one_job(database_url: str) -> None:
     async with three_upstreams(database_url, DOVECOTE_ROUTES__RUNWAY="elkapi") as three:
         moody(three, "lie")
         task = await three.world.submit("[early][seconds=0] a dove", **TASK_REQUEST)
@@ -43,7 +43,7 @@ async def test_two_callbacks_at_once_of_a_job_that_was_denied_tell_of_one_job(da
         assert "extra_job" not in [event.type for event in await three.world.events(task)]
 
 
-async def test_an_answer_that_comes_after_a_retry_serves_the_task_and_is_no_extra_job(database_url: str) -> None:
+async def test_answer_after_a_retry_serves_the_task(database_url: str) -> None:
     async with three_upstreams(database_url, DOVECOTE_ROUTES__RUNWAY="elkapi") as three:
         host = moody(three, "hold")
         task = await three.world.submit("[drop] a dove", **TASK_REQUEST)
@@ -64,7 +64,7 @@ async def test_an_answer_that_comes_after_a_retry_serves_the_task_and_is_no_extr
         assert three.jobs == [1, 0, 0]
 
 
-async def test_a_job_that_is_adopted_while_it_is_looked_after_stays_adopted(database_url: str) -> None:
+async def test_job_adopted_during_a_duplicate_check_stays_adopted(database_url: str) -> None:
     async with three_upstreams(database_url, DOVECOTE_ROUTES__RUNWAY="elkapi,cometapi") as three:
         world = three.world
         host, other = moody(three, "cut"), Moody(three.comet)
@@ -98,7 +98,7 @@ async def test_a_job_that_is_adopted_while_it_is_looked_after_stays_adopted(data
         assert second.outcome == "unavailable"
 
 
-async def test_what_is_known_of_an_extra_job_only_grows(database_url: str) -> None:
+async def test_facts_about_a_duplicate_job_only_grow(database_url: str) -> None:
     """A callback that says 'running' comes last: the end that has been seen stays, and nobody looks again."""
     async with three_upstreams(database_url, DOVECOTE_ROUTES__RUNWAY="elkapi,cometapi") as three:
         world = three.world
@@ -122,9 +122,7 @@ async def test_what_is_known_of_an_extra_job_only_grows(database_url: str) -> No
 
 
 @pytest.mark.parametrize("cancelled", [False, True])
-async def test_what_the_client_wants_cancelled_is_neither_bought_again_nor_looked_at_for_ever(
-    database_url: str, *, cancelled: bool
-) -> None:
+async def test_cancelled_unconfirmed_task_is_not_resubmitted_and_ends(database_url: str, *, cancelled: bool) -> None:
     async with three_upstreams(database_url, DOVECOTE_ROUTES__RUNWAY="elkapi") as three, asyncio.timeout(LIMIT):
         three.elk.faults = Faults.named(["cut", "drop"])
         task = await three.world.submit(**TASK_REQUEST, on_uncertain="resubmit_once", deadline=400)
@@ -139,7 +137,7 @@ async def test_what_the_client_wants_cancelled_is_neither_bought_again_nor_looke
         assert (await three.world.task(task)).state is (held if cancelled else State.EXPIRED)
 
 
-async def test_who_waits_for_a_place_is_not_looked_at_without_a_pause(database_url: str) -> None:
+async def test_waiting_task_is_not_claimed_repeatedly(database_url: str) -> None:
     """A submit would fit into the second, and there is no place: no timer ends that, but a place that is given back."""
     limits = {"OPEN_TASKS": "1", "SUBMITS_PER_SECOND": "5"}
     more = {f"DOVECOTE_UPSTREAMS__ELKAPI__{name}": value for name, value in limits.items()}
@@ -156,7 +154,7 @@ async def test_who_waits_for_a_place_is_not_looked_at_without_a_pause(database_u
 
 
 @pytest.mark.parametrize("state", [State.SUBMITTING, State.UNCONFIRMED, State.QUEUED])
-async def test_a_callback_with_an_id_proves_the_job_whatever_its_word(database_url: str, state: State) -> None:
+async def test_callback_with_an_id_proves_the_job_despite_an_unknown_status(database_url: str, state: State) -> None:
     """Else it would be bought again, although its id is known."""
     async with three_upstreams(database_url, DOVECOTE_ROUTES__RUNWAY="elkapi,cometapi") as three:
         world = three.world
@@ -212,7 +210,7 @@ async def bought_twice(three: Route, answer: str) -> tuple[Task, list[Submission
 
 
 @pytest.mark.parametrize("answer", ["503=99", "cut"])
-async def test_a_job_that_is_known_serves_the_task_before_another_is_bought(database_url: str, answer: str) -> None:
+async def test_known_job_is_adopted_before_a_resubmit(database_url: str, answer: str) -> None:
     async with three_upstreams(database_url, DOVECOTE_ROUTES__RUNWAY="elkapi,cometapi") as three:
         task, _ = await bought_twice(three, answer)
         state = (await three.world.task(task)).state
@@ -232,7 +230,7 @@ async def test_a_job_that_is_known_serves_the_task_before_another_is_bought(data
 
 
 @pytest.mark.parametrize("answer", ["refuse", "nocredit"])
-async def test_that_nobody_else_takes_it_does_not_bury_what_was_paid_for(database_url: str, answer: str) -> None:
+async def test_paid_job_is_adopted_when_all_other_upstreams_refuse(database_url: str, answer: str) -> None:
     """The second submission is turned down, and the first one's job goes on: its result is delivered, late."""
     async with three_upstreams(database_url, DOVECOTE_ROUTES__RUNWAY="elkapi,cometapi") as three:
         task, _ = await bought_twice(three, answer)
@@ -245,7 +243,7 @@ async def test_that_nobody_else_takes_it_does_not_bury_what_was_paid_for(databas
         assert three.jobs == [1, 0, 0]
 
 
-async def test_who_can_have_a_place_does_not_wait_for_an_upstream_that_fails(database_url: str) -> None:
+async def test_task_takes_a_free_slot_instead_of_waiting_for_a_failing_upstream(database_url: str) -> None:
     """Slots become free all the time; an upstream may be down for hours, and is tried by one task in half a minute."""
     limits = {"OPEN_TASKS": "2", "TYPICAL_SECONDS": str(JOB_SECONDS)}
     more = {f"DOVECOTE_UPSTREAMS__COMETAPI__{name}": value for name, value in limits.items()}

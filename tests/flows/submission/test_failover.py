@@ -12,7 +12,7 @@ from tests.support.routes import WITHOUT_WEBHOOK, three_upstreams
 from tests.support.world import JOB_SECONDS
 
 
-async def test_each_upstream_is_tried_three_times_and_then_the_next(database_url: str) -> None:
+async def test_next_upstream_is_used_after_three_tries(database_url: str) -> None:
     async with three_upstreams(database_url) as three:
         three.elk.faults = three.comet.faults = Faults.named(["503=99"])
         task = await three.world.submit(**WITHOUT_WEBHOOK)
@@ -28,7 +28,7 @@ async def test_each_upstream_is_tried_three_times_and_then_the_next(database_url
         assert events["upstream_unavailable"] == 6
 
 
-async def test_an_account_problem_goes_on_at_once_and_a_refusal_never(database_url: str) -> None:
+async def test_account_problem_fails_over_and_refusal_does_not(database_url: str) -> None:
     async with three_upstreams(database_url) as three:
         three.elk.faults = Faults.named(["nocredit"])
         task = await three.world.submit(**WITHOUT_WEBHOOK)
@@ -41,7 +41,7 @@ async def test_an_account_problem_goes_on_at_once_and_a_refusal_never(database_u
         assert (await three.world.task(refused)).state is State.FAILED
 
 
-async def test_a_route_names_who_serves_and_in_which_order(database_url: str) -> None:
+async def test_route_defines_the_upstreams_and_their_order(database_url: str) -> None:
     async with three_upstreams(database_url, DOVECOTE_ROUTES__RUNWAY="runwayml,elkapi") as three:
         assert (await three.world.submit(**WITHOUT_WEBHOOK)).route == ("runwayml", "elkapi")
         assert (await three.world.submit(**WITHOUT_WEBHOOK, route=["cometapi", "runwayml"])).route == (
@@ -57,7 +57,7 @@ async def test_a_route_names_who_serves_and_in_which_order(database_url: str) ->
         assert "did you mean 'elkapi'" in answer.text
 
 
-async def test_an_upstream_that_cannot_say_the_input_is_passed_over_with_the_reason(database_url: str) -> None:
+async def test_upstream_that_cannot_express_the_input_is_skipped_with_the_reason(database_url: str) -> None:
     async with three_upstreams(database_url) as three:
         task = await three.world.submit(**WITHOUT_WEBHOOK, input={"prompt": "a dove", "seed": 7})
         assert task.route == ("runwayml",)
@@ -69,7 +69,7 @@ async def test_an_upstream_that_cannot_say_the_input_is_passed_over_with_the_rea
 
 
 @pytest.mark.parametrize("date", [False, True])
-async def test_retry_after_is_honoured_and_one_that_is_too_long_goes_on(database_url: str, *, date: bool) -> None:
+async def test_retry_after_is_honoured_unless_it_is_too_long(database_url: str, *, date: bool) -> None:
     async with three_upstreams(database_url, DOVECOTE_ROUTES__RUNWAY="elkapi,cometapi") as three:
         asked = 90
         now = three.world.clock()
@@ -94,7 +94,7 @@ async def test_retry_after_is_honoured_and_one_that_is_too_long_goes_on(database
         assert await three.history(task) == [("elkapi", "unavailable")] * 2 + [("cometapi", "taken")]
 
 
-async def test_a_circuit_opens_after_five_failures_and_closes_after_one_answer(database_url: str) -> None:
+async def test_open_circuit_recovers_after_one_answer(database_url: str) -> None:
     async with three_upstreams(database_url, DOVECOTE_ROUTES__RUNWAY="elkapi") as three:
         world = three.world
         world.edge.down.add("sandbox.test")
@@ -116,7 +116,7 @@ async def test_a_circuit_opens_after_five_failures_and_closes_after_one_answer(d
         assert upstream["circuits"] == []
 
 
-async def test_an_open_circuit_is_passed_over_and_refusals_never_open_one(database_url: str) -> None:
+async def test_open_circuit_is_skipped_and_refusals_do_not_open_one(database_url: str) -> None:
     async with three_upstreams(database_url) as three:
         world = three.world
         three.elk.faults = Faults.named(["refuse"])
@@ -133,7 +133,7 @@ async def test_an_open_circuit_is_passed_over_and_refusals_never_open_one(databa
         assert await three.history(task) == [("cometapi", "taken")]
 
 
-async def test_places_are_counted_shared_fairly_and_waited_for_in_line(database_url: str) -> None:
+async def test_slots_are_shared_fairly_between_clients(database_url: str) -> None:
     more = {"DOVECOTE_UPSTREAMS__ELKAPI__OPEN_TASKS": "2", "DOVECOTE_ROUTES__RUNWAY": "elkapi"}
     async with three_upstreams(database_url, **more) as three:
         world = three.world
@@ -154,7 +154,7 @@ async def test_places_are_counted_shared_fairly_and_waited_for_in_line(database_
         assert {(await world.task(task)).state for task in (*greedy, modest)} == {State.SUCCEEDED}
 
 
-async def test_submits_per_second_are_held(database_url: str) -> None:
+async def test_submits_per_second_are_limited(database_url: str) -> None:
     more = {"DOVECOTE_UPSTREAMS__ELKAPI__SUBMITS_PER_SECOND": "2", "DOVECOTE_ROUTES__RUNWAY": "elkapi"}
     async with three_upstreams(database_url, **more) as three:
         for _ in range(9):
@@ -168,7 +168,7 @@ async def test_submits_per_second_are_held(database_url: str) -> None:
 
 
 @pytest.mark.parametrize(("policy", "state", "jobs"), [("hold", "unconfirmed", 1), ("fail", "failed", 1)])
-async def test_a_lost_answer_is_settled_by_the_policy(database_url: str, policy: str, state: str, jobs: int) -> None:
+async def test_lost_answer_is_settled_by_policy(database_url: str, policy: str, state: str, jobs: int) -> None:
     async with three_upstreams(database_url, DOVECOTE_ROUTES__RUNWAY="elkapi") as three:
         three.elk.faults = Faults.named(["cut", "drop"])
         task = await three.world.submit(**WITHOUT_WEBHOOK, on_uncertain=policy)
@@ -177,7 +177,7 @@ async def test_a_lost_answer_is_settled_by_the_policy(database_url: str, policy:
         assert three.jobs == [jobs, 0, 0]
 
 
-async def test_resubmit_once_buys_once_more_and_keeps_the_first_job_in_the_books(database_url: str) -> None:
+async def test_resubmit_once_submits_again_and_records_the_first_job(database_url: str) -> None:
     async with three_upstreams(database_url, DOVECOTE_ROUTES__RUNWAY="elkapi,runwayml") as three:
         three.elk.faults = Faults.named(["cut", "late=300"])
         task = await three.world.submit(**WITHOUT_WEBHOOK, on_uncertain="resubmit_once")
@@ -196,7 +196,7 @@ async def test_resubmit_once_buys_once_more_and_keeps_the_first_job_in_the_books
         assert three.jobs == [1, 0, 1]
 
 
-async def test_a_job_that_turns_up_while_nothing_serves_the_task_is_adopted(database_url: str) -> None:
+async def test_late_job_is_adopted_while_nothing_serves_the_task(database_url: str) -> None:
     async with three_upstreams(database_url, DOVECOTE_ROUTES__RUNWAY="elkapi,cometapi") as three:
         three.elk.faults = Faults.named(["cut", "late=150"])
         three.comet.faults = Faults.named(["cut"])
@@ -209,7 +209,7 @@ async def test_a_job_that_turns_up_while_nothing_serves_the_task_is_adopted(data
         assert (second.outcome, second.superseded_at is None) == ("uncertain", False)
 
 
-async def test_an_operator_can_buy_again_and_only_what_is_unconfirmed(database_url: str) -> None:
+async def test_admin_can_retry_an_unconfirmed_task_only(database_url: str) -> None:
     async with three_upstreams(database_url, DOVECOTE_ROUTES__RUNWAY="elkapi") as three:
         three.elk.faults = Faults.named(["cut", "drop"])
         task = await three.world.submit(**WITHOUT_WEBHOOK)

@@ -59,7 +59,7 @@ class Twins:
         await connection.close()
 
 
-async def test_a_hundred_equal_submits_to_two_processes_are_one_task_and_one_job(
+async def test_hundred_equal_submits_to_two_processes_create_one_task(
     empty_postgresql_url: str, tmp_path: Path
 ) -> None:
     url = empty_postgresql_url

@@ -171,7 +171,7 @@ async def bought(url: str, base: str, *, soon: bool, size: int = 1) -> tuple[Ver
 
 
 @pytest.mark.parametrize("how", BROKEN)
-async def test_what_a_purchase_comes_to(sqlite_url: str, how: str) -> None:
+async def test_creating_request_is_classified_by_its_answer(sqlite_url: str, how: str) -> None:
     handle, expected = BROKEN[how]
     silent = "hang" in how or "silence" in how
     async with Server.running(handle) as server:
@@ -186,7 +186,7 @@ async def test_what_a_purchase_comes_to(sqlite_url: str, how: str) -> None:
 @pytest.mark.parametrize(
     "how", ["refused", "unresolvable", "TLS with a plain server", "TLS cut short", "TLS never answered"]
 )
-async def test_a_purchase_that_never_left_waits_for_its_next_try(sqlite_url: str, how: str) -> None:
+async def test_unsent_creating_request_is_retried_later(sqlite_url: str, how: str) -> None:
     async with nowhere(how) as url:
         verdict, error = await bought(sqlite_url, url, soon="never" in how)
     assert verdict == NOT_SENT
@@ -212,7 +212,7 @@ def _certificate(openssl: str, folder: Path) -> ssl.SSLContext:
     return context
 
 
-async def test_a_purchase_is_not_handed_to_a_stranger(sqlite_url: str, stranger: ssl.SSLContext) -> None:
+async def test_creating_request_is_not_sent_to_an_unverified_host(sqlite_url: str, stranger: ssl.SSLContext) -> None:
     asked: list[bytes] = []
 
     async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -254,7 +254,7 @@ QUESTIONS = [
 
 
 @pytest.mark.parametrize("how", QUESTIONS)
-async def test_a_question_that_fails_ends_nothing_and_is_asked_again(sqlite_url: str, how: str) -> None:
+async def test_failed_poll_ends_nothing_and_is_repeated(sqlite_url: str, how: str) -> None:
     async with somewhere(how) as url:
         host = httpx.URL(url).host
         async with World.opened(sqlite_url, DOVECOTE_UPSTREAMS__ELKAPI__BASE_URL=url) as world:
@@ -285,7 +285,7 @@ def _kinds(root: type[Exception]) -> set[type[Exception]]:
     return below or {root}
 
 
-def test_every_failure_of_the_network_has_a_row_of_its_own() -> None:
+def test_every_network_error_has_its_row() -> None:
     rows = {row.error for row in FAILURES}
     assert _kinds(httpx.TransportError) <= rows
     assert {row.error for row in FAILURES if not row.sent} == set(NEVER_SENT)
@@ -293,7 +293,7 @@ def test_every_failure_of_the_network_has_a_row_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("row", FAILURES, ids=lambda row: row.error.__name__)
-def test_a_row_decides_by_what_it_is_about(row: Any) -> None:
+def test_network_error_row_decides_by_type(row: Any) -> None:
     error = row.error(200, 7) if row.error.__name__ == "AnswerTooLarge" else row.error("words")
     assert meaning_of(error) is row
     bought, asked = (named(error, creating=creating, host="api.test") for creating in (True, False))
@@ -302,5 +302,5 @@ def test_a_row_decides_by_what_it_is_about(row: Any) -> None:
 
 
 @pytest.mark.parametrize("make", [lambda: ValueError("what?"), lambda: httpx.TooManyRedirects("round"), KeyError])
-def test_what_no_row_names_may_have_been_sent(make: Callable[[], Exception]) -> None:
+def test_unlisted_network_error_is_uncertain(make: Callable[[], Exception]) -> None:
     assert type(named(make(), creating=True, host=None)) is Uncertain

@@ -47,7 +47,7 @@ histories = st.lists(
 
 
 @given(routes, histories)
-def test_all_are_named_once_but_those_that_turned_the_account_away(route: list[str], history: list[Submission]) -> None:
+def test_plan_ranks_each_upstream_once_without_account_failures(route: list[str], history: list[Submission]) -> None:
     away = {each.upstream for each in history if each.outcome == "account"}
     order = ranked(route, history, now=NOW)
     assert sorted(order) == sorted(set(route) - away)
@@ -55,14 +55,14 @@ def test_all_are_named_once_but_those_that_turned_the_account_away(route: list[s
 
 
 @given(routes, histories)
-def test_who_rests_comes_last_and_before_that_who_perhaps_has_it(route: list[str], history: list[Submission]) -> None:
+def test_resting_upstreams_are_ranked_last(route: list[str], history: list[Submission]) -> None:
     resting = {each.upstream for each in history if each.retry_at is not None and each.retry_at > NOW}
     perhaps = {each.upstream for each in history if each.outcome == "uncertain"}
     order = [(name in resting, name in perhaps) for name in ranked(route, history, now=NOW)]
     assert order == sorted(order)
 
 
-def test_one_that_perhaps_has_it_is_asked_before_one_that_wants_to_rest() -> None:
+def test_uncertain_upstream_is_ranked_before_a_resting_one() -> None:
     history = [
         submission("a", "unavailable", 10.0),
         submission("b", "uncertain"),
@@ -72,9 +72,7 @@ def test_one_that_perhaps_has_it_is_asked_before_one_that_wants_to_rest() -> Non
 
 
 @given(routes, histories)
-def test_of_equals_the_first_of_the_route_is_asked_until_its_tries_are_used_up(
-    route: list[str], history: list[Submission]
-) -> None:
+def test_first_upstream_is_used_until_its_tries_are_spent(route: list[str], history: list[Submission]) -> None:
     plain = [each for each in history if each.outcome not in {"account", "uncertain"} and each.retry_at is None]
     order = ranked(route, plain, now=NOW)
     fresh = [name for name in route if tries(name, plain) < TRIES]
@@ -84,7 +82,7 @@ def test_of_equals_the_first_of_the_route_is_asked_until_its_tries_are_used_up(
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
-def test_three_tries_each_and_then_in_allocate(count: int) -> None:
+def test_upstreams_alternate_after_three_tries_each(count: int) -> None:
     route, history = list("abc")[:count], []
     asked = []
     for _ in range(5 * count):
@@ -108,7 +106,7 @@ def failing(*seconds: float) -> Circuit:
 
 
 @given(st.lists(st.integers(0, 300), max_size=12))
-def test_a_circuit_opens_with_the_fifth_failure_of_a_minute_and_not_before(moments: list[int]) -> None:
+def test_circuit_opens_at_the_fifth_failure_within_a_minute(moments: list[int]) -> None:
     circuit, counted = CLOSED, []
     for moment in sorted(moments):
         circuit = circuit.failed(later(moment))
@@ -121,7 +119,7 @@ def test_a_circuit_opens_with_the_fifth_failure_of_a_minute_and_not_before(momen
 
 
 @given(st.floats(0, OPEN_FOR - 0.001), st.floats(0, 1000))
-def test_it_is_open_for_half_a_minute_and_then_one_may_try(within: float, after: float) -> None:
+def test_circuit_is_half_open_after_thirty_seconds(within: float, after: float) -> None:
     circuit = failing(0, 0, 0, 0, 0)
     assert circuit.status_at(later(within)) == "open"
     assert circuit.failed(later(within)) == circuit, "what was sent before it opened says nothing new"
@@ -135,7 +133,7 @@ def test_it_is_open_for_half_a_minute_and_then_one_may_try(within: float, after:
 
 
 @given(after=st.floats(OPEN_FOR, 1000), claimed=st.booleans())
-def test_what_the_probe_meets_decides(after: float, *, claimed: bool) -> None:
+def test_probe_outcome_closes_or_reopens_the_circuit(after: float, *, claimed: bool) -> None:
     circuit = failing(0, 0, 0, 0, 0)
     probing = dataclasses.replace(circuit, probe_until=later(after + 60) if claimed else None)
     again = probing.failed(later(after))
@@ -150,9 +148,7 @@ rate_limits = st.sampled_from([0.1, 0.5, 1.0, 1.5, 2.0, 3.0, 7.0, 10.0, 100.0])
 
 
 @given(rate_limits, st.lists(st.tuples(st.integers(0, 3_000_000), st.integers(0, 300)), max_size=40))
-def test_no_window_holds_more_than_its_time_allows_and_one_second_in_advance(
-    per_second: float, requests: list[tuple[int, int]]
-) -> None:
+def test_rate_limit_never_exceeds_its_window(per_second: float, requests: list[tuple[int, int]]) -> None:
     """Whenever somebody wants some, as many as fit are taken."""
     rate, now, taken = Rate(per_second), NOW, []
     for microseconds, wanted in requests:
@@ -168,7 +164,7 @@ def test_no_window_holds_more_than_its_time_allows_and_one_second_in_advance(
 
 
 @given(rate_limits, st.integers(1, 20), st.floats(0, 5))
-def test_whoever_waits_as_long_as_it_says_finds_that_one_fits(per_second: float, takes: int, after: float) -> None:
+def test_rate_limit_admits_after_the_stated_wait(per_second: float, takes: int, after: float) -> None:
     rate, now = Rate(per_second), later(after)
     for _ in range(takes):
         now += dt.timedelta(seconds=rate.wait(now), microseconds=1)
@@ -178,7 +174,7 @@ def test_whoever_waits_as_long_as_it_says_finds_that_one_fits(per_second: float,
         assert 0 < rate.wait(now) <= 1 / per_second + 1e-6
 
 
-def test_what_is_not_used_is_not_saved_up_beyond_a_second() -> None:
+def test_rate_limit_saves_up_one_second_only() -> None:
     rate = Rate(5.0).taken(NOW, 5)
     assert [rate.free(later(seconds)) for seconds in (0, 0.2, 1, 1000)] == [0, 1, 5, 5]
 
@@ -200,7 +196,7 @@ def queues(draw: st.DrawFn) -> tuple[dict[str, int], dict[str, list[int]]]:
 
 
 @given(queues(), served_times, st.integers(0, 20))
-def test_all_slots_are_filled_and_each_client_keeps_its_order(
+def test_allocation_keeps_the_order_of_each_client(
     queue: tuple[dict[str, int], dict[str, list[int]]], served_at: dict[str, dt.datetime], free: int
 ) -> None:
     served, waiting = queue
@@ -212,7 +208,7 @@ def test_all_slots_are_filled_and_each_client_keeps_its_order(
 
 
 @given(queues(), served_times, st.integers(0, 20))
-def test_slot_goes_to_a_client_with_the_fewest(
+def test_allocation_prefers_the_client_with_fewest_slots(
     queue: tuple[dict[str, int], dict[str, list[int]]], served_at: dict[str, dt.datetime], free: int
 ) -> None:
     served, waiting = queue
@@ -225,7 +221,7 @@ def test_slot_goes_to_a_client_with_the_fewest(
 
 
 @given(st.lists(clients, min_size=1, unique=True), st.integers(0, 30))
-def test_no_client_gets_two_slots_more_than_another_that_waits(waiting: list[str], free: int) -> None:
+def test_allocation_differs_by_at_most_one_slot(waiting: list[str], free: int) -> None:
     queue = {client: list(range(100 * number, 100 * number + 30)) for number, client in enumerate(waiting)}
     chosen = [client for client, _ in allocate({}, queue, free=free, served_at={})]
     counts = [chosen.count(client) for client in waiting]
@@ -251,7 +247,7 @@ def test_clients_take_turns_where_slots_are_fewer_than_clients(
 
 
 @given(queues(), served_times)
-def test_position_is_the_turn_that_comes(
+def test_position_matches_the_order_of_allocation(
     queue: tuple[dict[str, int], dict[str, list[int]]], served_at: dict[str, dt.datetime]
 ) -> None:
     served, waiting = queue

@@ -45,7 +45,7 @@ async def events(world: World, task: Task) -> list[str]:
     return [event.type for event in await world.events(task)]
 
 
-async def test_a_job_whose_answer_was_cut_is_found_in_the_list_and_ends_as_any_other(database_url: str) -> None:
+async def test_job_of_a_cut_answer_is_found_in_the_list(database_url: str) -> None:
     async with gateway(database_url) as world:
         task = await song(world, "[cut] a dove")
         await world.work()
@@ -65,7 +65,7 @@ async def explained(world: World, task: Task) -> str:
     return str((await world.client.get(f"/v1/tasks/{task.id}")).json()["explanation"])
 
 
-async def test_it_is_found_although_callbacks_could_come_and_are_lost(database_url: str) -> None:
+async def test_job_is_found_in_the_list_when_callbacks_are_lost(database_url: str) -> None:
     async with gateway(database_url, DOVECOTE_PUBLIC_URL="http://dovecote.test") as world:
         task = await song(world, "[cut][drop] a dove")
         await world.until(JOB_SECONDS * 6)
@@ -74,14 +74,14 @@ async def test_it_is_found_although_callbacks_could_come_and_are_lost(database_u
 
 
 @pytest.mark.parametrize("words", ["[cutbody]", "[500]", "[htmlsubmit]"])
-async def test_whatever_the_answer_was_lost_by(database_url: str, words: str) -> None:
+async def test_job_is_found_after_every_kind_of_lost_answer(database_url: str, words: str) -> None:
     async with gateway(database_url) as world:
         task = await song(world, f"{words} a dove")
         await world.until(JOB_SECONDS * 6)
         assert await stands(world, task) == [("succeeded", jobs(world)[0])]
 
 
-async def test_an_api_key_is_not_shown_the_list(database_url: str) -> None:
+async def test_list_is_not_requested_with_an_api_key(database_url: str) -> None:
     async with World.opened(database_url, DOVECOTE_PUBLIC_URL="") as world:
         task = await song(world, "[cut] a dove")
         await world.until(300)
@@ -93,7 +93,7 @@ async def test_an_api_key_is_not_shown_the_list(database_url: str) -> None:
         assert answer.json()["success"] is False
 
 
-async def test_the_token_goes_to_the_list_alone(database_url: str) -> None:
+async def test_account_token_is_sent_to_the_list_only(database_url: str) -> None:
     async with gateway(database_url) as world:
         await song(world, "[cut] a dove")
         await world.until(JOB_SECONDS * 6)
@@ -103,9 +103,7 @@ async def test_the_token_goes_to_the_list_alone(database_url: str) -> None:
 
 
 @pytest.mark.parametrize(("policy", "state", "paid"), [("hold", "unconfirmed", 2), ("fail", "failed", 2)])
-async def test_of_two_equal_jobs_none_is_adopted_and_the_policy_decides(
-    database_url: str, policy: str, state: str, paid: int
-) -> None:
+async def test_two_equal_jobs_are_not_adopted(database_url: str, policy: str, state: str, paid: int) -> None:
     async with gateway(database_url) as world:
         tasks = [await song(world, "[cut] a dove", on_uncertain=policy) for _ in range(2)]
         await world.until(UNCONFIRMED_SHORTEST + 60)
@@ -114,7 +112,7 @@ async def test_of_two_equal_jobs_none_is_adopted_and_the_policy_decides(
         assert "may be it, and none is certain" in str((await world.task(tasks[0])).last_error)
 
 
-async def test_jobs_that_differ_are_told_apart_once_the_list_shows_what_they_sing(database_url: str) -> None:
+async def test_different_jobs_are_distinguished_by_their_prompts(database_url: str) -> None:
     async with gateway(database_url) as world:
         tasks = [await song(world, f"[cut] dove {number}") for number in range(3)]
         await world.until(JOB_SECONDS * 8)
@@ -123,7 +121,7 @@ async def test_jobs_that_differ_are_told_apart_once_the_list_shows_what_they_sin
         assert [sung[job or ""] for _, job in await stands(world, *tasks)] == [f"[cut] dove {n}" for n in range(3)]
 
 
-async def test_a_job_that_belongs_to_another_task_is_never_adopted(database_url: str) -> None:
+async def test_job_of_another_task_is_never_adopted(database_url: str) -> None:
     """The answer of the first is lost before there is a job; the second has the only job that there is."""
     async with gateway(database_url) as world:
         lost = await song(world, "a dove")
@@ -135,7 +133,7 @@ async def test_a_job_that_belongs_to_another_task_is_never_adopted(database_url:
         assert await stands(world, lost, other) == [("unconfirmed", None), ("succeeded", jobs(world)[0])]
 
 
-async def test_a_job_whose_answer_is_still_on_its_way_is_not_taken_from_its_task(database_url: str) -> None:
+async def test_job_of_a_submission_in_flight_is_not_adopted(database_url: str) -> None:
     """The list shows the job of the second task before the answer to its submit is there."""
     async with gateway(database_url) as world:
         lost = await song(world, "a dove")
@@ -152,7 +150,7 @@ async def test_a_job_whose_answer_is_still_on_its_way_is_not_taken_from_its_task
         assert "or that of another task" in str((await world.task(lost)).last_error)
 
 
-async def test_a_job_made_by_somebody_else_on_the_account_is_told_by_its_words(database_url: str) -> None:
+async def test_foreign_job_of_the_account_is_distinguished_by_its_prompt(database_url: str) -> None:
     async with gateway(database_url) as world:
         lost = await song(world, "a dove")
         sandbox = world.edge.hosts["sandbox.test"]
@@ -176,7 +174,7 @@ class _Deaf:
         raise httpx.ReadError("reset", request=request)
 
 
-async def test_a_list_that_is_away_is_asked_for_again(database_url: str) -> None:
+async def test_unavailable_list_is_requested_again(database_url: str) -> None:
     async with gateway(database_url) as world:
         task = await song(world, "[cut] a dove")
         await world.work()
@@ -190,7 +188,7 @@ async def test_a_list_that_is_away_is_asked_for_again(database_url: str) -> None
         assert (await world.task(task)).last_error is None
 
 
-async def test_a_token_that_is_not_right_is_said_and_nothing_is_adopted(database_url: str) -> None:
+async def test_wrong_account_token_is_reported(database_url: str) -> None:
     async with gateway(database_url, DOVECOTE_UPSTREAMS__ELKAPI__ACCOUNT_TOKEN="wrong-token") as world:
         task = await song(world, "[cut] a dove")
         await world.until(300)
@@ -200,7 +198,7 @@ async def test_a_token_that_is_not_right_is_said_and_nothing_is_adopted(database
         assert "wrong-token" not in words
 
 
-async def test_a_job_that_shows_late_is_found_before_it_is_bought_again(database_url: str) -> None:
+async def test_late_listed_job_is_found_before_a_resubmit(database_url: str) -> None:
     async with gateway(database_url) as world:
         task = await song(world, "[cut][ghost=60] a dove", on_uncertain="resubmit_once")
         await world.until(300)
@@ -208,7 +206,7 @@ async def test_a_job_that_shows_late_is_found_before_it_is_bought_again(database
         assert world.sandbox.ledger.paid() == 1
 
 
-async def test_what_is_answered_at_once_has_no_job_to_look_for(database_url: str) -> None:
+async def test_synchronous_operation_has_no_job_to_find(database_url: str) -> None:
     async with gateway(database_url) as world:
         task = await world.submit(
             family="suno", operation="style_tags", input={"style": "[cut] folk"}, callback_url=None, upstream="elkapi"

@@ -45,7 +45,7 @@ async def history(world: World, task: Task) -> list[tuple[str, str]]:
     return [(each.upstream, each.outcome) for each in await world.submissions(task)]
 
 
-async def test_the_answer_is_the_result(database_url: str) -> None:
+async def test_synchronous_answer_is_the_result(database_url: str) -> None:
     async with two(database_url) as (world, _):
         task = await tags(world)
         await world.work()
@@ -58,7 +58,7 @@ async def test_the_answer_is_the_result(database_url: str) -> None:
         assert after.due_at is None
 
 
-async def test_so_is_that_of_a_follow_up(database_url: str) -> None:
+async def test_synchronous_follow_up_is_answered_with_the_result(database_url: str) -> None:
     async with two(database_url) as (world, _):
         made = await song(world)
         persona = {"name": "The homing pigeon"}
@@ -68,7 +68,7 @@ async def test_so_is_that_of_a_follow_up(database_url: str) -> None:
         assert (after.state, [result.kind for result in after.results]) == (State.SUCCEEDED, ["text"])
 
 
-async def test_midjourney_too(database_url: str) -> None:
+async def test_midjourney_synchronous_operation_succeeds(database_url: str) -> None:
     async with two(database_url) as (world, _):
         picture = {"images": ["data:image/png;base64,iVBORw0KGgo="]}
         task = await world.submit(family="midjourney", operation="upload", input=picture, callback_url=None)
@@ -80,9 +80,7 @@ async def test_midjourney_too(database_url: str) -> None:
 
 @pytest.mark.parametrize("words", ["cut", "cutbody", "500", "htmlsubmit"])
 @pytest.mark.parametrize(("policy", "state"), [("hold", State.EXPIRED), ("fail", State.FAILED)])
-async def test_an_answer_that_gets_lost_is_uncertain_and_is_not_sent_again(
-    database_url: str, words: str, policy: str, state: State
-) -> None:
+async def test_lost_synchronous_answer_is_not_resent(database_url: str, words: str, policy: str, state: State) -> None:
     async with two(database_url) as (world, comet):
         task = await tags(world, f"[{words}] folk", on_uncertain=policy)
         await world.work()
@@ -97,7 +95,7 @@ async def test_an_answer_that_gets_lost_is_uncertain_and_is_not_sent_again(
         assert (world.sandbox.ledger.paid(), comet.ledger.paid()) == (1, 0)
 
 
-async def test_resubmit_once_buys_it_once_more(database_url: str) -> None:
+async def test_resubmit_once_repeats_a_synchronous_operation(database_url: str) -> None:
     async with two(database_url) as (world, comet):
         world.sandbox.faults = Faults.named(["cut"])
         task = await tags(world, on_uncertain="resubmit_once")
@@ -107,7 +105,7 @@ async def test_resubmit_once_buys_it_once_more(database_url: str) -> None:
         assert (world.sandbox.ledger.paid(), comet.ledger.paid()) == (1, 1)
 
 
-async def test_before_anything_was_sent_the_next_upstream_is_tried(database_url: str) -> None:
+async def test_unsent_synchronous_operation_fails_over(database_url: str) -> None:
     async with two(database_url) as (world, comet):
         world.edge.down.add("sandbox.test")
         task = await tags(world)
@@ -118,9 +116,7 @@ async def test_before_anything_was_sent_the_next_upstream_is_tried(database_url:
 
 
 @pytest.mark.parametrize(("words", "tries"), [("429=2", 2), ("503=2", 2), ("nocredit", 1)])
-async def test_a_refusal_that_bought_nothing_goes_on_as_with_any_other(
-    database_url: str, words: str, tries: int
-) -> None:
+async def test_account_refusal_of_a_synchronous_operation_fails_over(database_url: str, words: str, tries: int) -> None:
     async with two(database_url) as (world, comet):
         world.sandbox.faults = Faults.named([words])
         task = await tags(world)
@@ -130,7 +126,7 @@ async def test_a_refusal_that_bought_nothing_goes_on_as_with_any_other(
         assert world.sandbox.ledger.paid() + comet.ledger.paid() == 1
 
 
-async def test_a_refusal_of_the_input_is_final(database_url: str) -> None:
+async def test_input_refusal_of_a_synchronous_operation_is_final(database_url: str) -> None:
     async with two(database_url) as (world, comet):
         task = await tags(world, "[refuse] folk")
         await world.until(60)
@@ -138,7 +134,7 @@ async def test_a_refusal_of_the_input_is_final(database_url: str) -> None:
         assert (world.sandbox.ledger.paid(), comet.ledger.paid()) == (0, 0)
 
 
-async def test_work_may_take_ten_minutes_and_is_not_taken_up_by_another_process_meanwhile(database_url: str) -> None:
+async def test_synchronous_lease_covers_ten_minutes(database_url: str) -> None:
     async with two(database_url) as (world, _):
         task = await tags(world)
         pool = TaskPool(1)
@@ -165,7 +161,7 @@ class _Sees:
         raise httpx.ReadTimeout("too long", request=request)
 
 
-async def test_a_question_that_buys_nothing_is_asked_again_whatever_happened(database_url: str) -> None:
+async def test_free_operation_is_repeated_after_any_failure(database_url: str) -> None:
     """A file of a clip: no answer to that costs anything."""
     async with two(database_url) as (world, _):
         made = await song(world)
@@ -193,7 +189,7 @@ class _Breaks:
 
 
 @pytest.mark.parametrize("name", DIALECTS)
-def test_how_long_an_answer_is_waited_for(name: str) -> None:
+def test_answer_timeout_depends_on_the_operation(name: str) -> None:
     dialect = DIALECTS[name]
     for operation in dialect.facts.operations:
         at_once = operation in dialect.facts.synchronous and operation not in dialect.facts.free

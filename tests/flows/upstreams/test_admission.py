@@ -51,7 +51,7 @@ def waiting(line: str, client: str) -> Task:
 # ── statements ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_those_count_as_served_that_an_upstream_works_on(database: Database) -> None:
+async def test_tasks_in_progress_count_as_served(database: Database) -> None:
     counting = (State.SUBMITTING, State.SUBMITTED, State.RUNNING)
     await keep(database, *(served(ELK, "ada", state) for state in State if state is not State.QUEUED))
     await keep(database, a_task(), served(ELK, "ben"), served("cometapi", "ada"))
@@ -62,7 +62,7 @@ async def test_those_count_as_served_that_an_upstream_works_on(database: Databas
         assert await waiting_store.served_by_client(connection, []) == {}
 
 
-async def test_lines_are_read_client_by_client_the_oldest_first(database: Database) -> None:
+async def test_waiting_tasks_are_read_per_client_oldest_first(database: Database) -> None:
     ada, ben = [waiting(ELK, "ada") for _ in range(4)], [waiting(ELK, "ben") for _ in range(2)]
     other = waiting(LINE, "ada")
     await keep(database, *reversed([*ada, *ben, other]), a_task(client="ada"))
@@ -80,7 +80,7 @@ async def test_lines_are_read_client_by_client_the_oldest_first(database: Databa
         ]
 
 
-async def test_five_failures_open_a_circuit_once_one_process_may_try_and_an_answer_closes_it(
+async def test_circuit_opens_after_five_failures_and_closes_after_an_answer(
     database: Database,
 ) -> None:
     until = later(OPEN_FOR)
@@ -98,14 +98,14 @@ async def test_five_failures_open_a_circuit_once_one_process_may_try_and_an_answ
         assert await circuit_store.all_known(connection) == {}
 
 
-async def test_a_circuit_that_is_not_open_keeps_its_failures_when_somebody_is_answered(database: Database) -> None:
+async def test_closed_circuit_keeps_its_failures_after_an_answer(database: Database) -> None:
     async with database.writing() as connection:
         await circuit_store.record_failures(connection, [(*KEY, NOW)] * 4)
         await circuit_store.close(connection, [KEY])
         assert await circuit_store.record_failures(connection, [(*KEY, NOW)]) == [True]
 
 
-async def test_what_all_share_about_an_upstream_is_kept_side_by_side(database: Database) -> None:
+async def test_shared_facts_of_an_upstream_do_not_overwrite_each_other(database: Database) -> None:
     async with database.writing() as connection:
         assert await upstream_store.lock(connection, []) == {}
         assert await upstream_store.lock(connection, [ELK]) == {ELK: upstream_store.Upstream(name=ELK)}
@@ -123,7 +123,7 @@ async def test_what_all_share_about_an_upstream_is_kept_side_by_side(database: D
     assert known["cometapi"].credit_error == "no route"
 
 
-async def test_lines_and_places_are_read_by_their_indexes(database: Database) -> None:
+async def test_waiting_and_served_queries_use_their_indexes(database: Database) -> None:
     in_line = text("UPDATE tasks SET state = 'queued', waits_for = 'elkapi' WHERE client = 'another'")
     async with database.writing() as connection:
         await fill(connection)
@@ -170,7 +170,7 @@ def try_admit(world: World, admission: Admission, waited_for: WaitingFor | None 
     return None
 
 
-async def test_places_of_all_processes_and_of_this_one_are_counted(database_url: str) -> None:
+async def test_slots_of_all_processes_are_counted(database_url: str) -> None:
     async with World.opened(database_url, **limited(open_tasks="3", concurrency="2")) as world:
         assert [try_admit(world, admission) for admission in [await admission_of(world)] for _ in range(3)] == [
             None,
@@ -183,7 +183,7 @@ async def test_places_of_all_processes_and_of_this_one_are_counted(database_url:
         assert admission.served[ELK] == {"ben": 2, "ada": 1}
 
 
-async def test_submits_of_a_second_are_shared_by_all_processes(database_url: str) -> None:
+async def test_submit_rate_is_shared_by_all_processes(database_url: str) -> None:
     async with World.opened(database_url, **limited(submits_per_second="2")) as world:
         async with world.context.database.writing() as connection:
             await upstream_store.lock(connection, [ELK])
@@ -201,7 +201,7 @@ async def test_submits_of_a_second_are_shared_by_all_processes(database_url: str
         ]
 
 
-async def test_whoever_comes_now_goes_behind_those_who_stand_in_line(database_url: str) -> None:
+async def test_new_task_queues_behind_waiting_tasks(database_url: str) -> None:
     async with World.opened(database_url, **limited(open_tasks="1")) as world:
         context = world.context
         first, second = waiting(ELK, "ada"), waiting(ELK, "ada")
@@ -219,7 +219,7 @@ async def test_whoever_comes_now_goes_behind_those_who_stand_in_line(database_ur
 @pytest.mark.parametrize(
     ("seconds", "expected"), [(0, [RECOVERY, RECOVERY]), (29, [RECOVERY, RECOVERY]), (30, [None, RECOVERY])]
 )
-async def test_an_open_circuit_lets_nobody_pass_and_then_one(
+async def test_open_circuit_admits_none_and_then_one(
     database_url: str, seconds: int, expected: list[WaitingFor | None]
 ) -> None:
     async with World.opened(database_url, **limited()) as world:
@@ -231,7 +231,7 @@ async def test_an_open_circuit_lets_nobody_pass_and_then_one(
         assert admission.probes == ({KEY} if None in expected else set())
 
 
-def test_a_place_that_a_lost_probe_had_taken_is_free_again() -> None:
+def test_slot_of_a_lost_probe_is_released() -> None:
     circuit = Circuit(upstream=ELK, dialect=KEY[1], opened_at=NOW, open_until=NOW)
     admission = Admission(now=NOW, circuits={KEY: circuit}, served={}, free={ELK: 1}, limits={})
 
@@ -250,7 +250,7 @@ def test_a_place_that_a_lost_probe_had_taken_is_free_again() -> None:
 # ── journeys ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_the_place_in_line_is_the_turn_that_comes_were_the_places_given_now(database_url: str) -> None:
+async def test_queue_position_matches_the_order_of_allocation(database_url: str) -> None:
     async with three_upstreams(database_url, **limited(open_tasks="1")) as three:
         world = three.world
         await world.submit_as("zoe", "[stuck] first", **TASK_REQUEST)
@@ -283,7 +283,7 @@ async def test_clients_take_turns_at_one_slot_also_after_a_restart(database_url:
     assert [client for _, client in sent] == ["ada", "ben", "zoe", "ada", "ben", "zoe", "ada", "ada"]
 
 
-async def test_a_probe_that_dies_is_followed_by_another(database_url: str) -> None:
+async def test_lost_probe_is_followed_by_another(database_url: str) -> None:
     async with three_upstreams(database_url, **limited()) as three:
         world = three.world
         world.edge.down.add("sandbox.test")
@@ -311,7 +311,7 @@ async def test_a_probe_that_dies_is_followed_by_another(database_url: str) -> No
         assert three.jobs == [5, 0, 0]
 
 
-async def test_refusals_close_a_circuit_too(database_url: str) -> None:
+async def test_refusal_closes_a_circuit(database_url: str) -> None:
     async with three_upstreams(database_url, **limited()) as three:
         world = three.world
         world.edge.down.add("sandbox.test")

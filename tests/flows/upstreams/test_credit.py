@@ -53,7 +53,7 @@ def credit_of(credit_: dict[str, Any]) -> tuple[Any, ...]:
     return credit_["left"], credit_["unit"], credit_["low"], credit_["error"]
 
 
-async def test_every_kind_of_upstream_tells_what_is_left(database_url: str) -> None:
+async def test_credit_is_read_from_every_kind_of_upstream(database_url: str) -> None:
     async with world_with(database_url, **GATEWAY, **OTHERS) as world:
         assert set((await shown(world)).values()) == {None}
         assert await credit.ask_due(world.context) == 3
@@ -70,20 +70,20 @@ async def test_every_kind_of_upstream_tells_what_is_left(database_url: str) -> N
         assert credit_of((await shown(world))["runwayml"])[0] == 99_975.0
 
 
-async def test_without_a_key_for_it_a_gateway_is_not_asked(database_url: str) -> None:
+async def test_credit_is_not_requested_without_a_query_key(database_url: str) -> None:
     async with world_with(database_url) as world:
         assert await credit.ask_due(world.context) == 0
         assert (await shown(world)) == {"elkapi": None}
         assert world.edge.requests == []
 
 
-async def test_billing_routes_are_asked_where_the_settings_say_so(database_url: str) -> None:
+async def test_billing_routes_are_used_when_configured(database_url: str) -> None:
     async with world_with(database_url, DOVECOTE_UPSTREAMS__ELKAPI__BILLING="true") as world:
         await credit.ask_due(world.context)
         assert credit_of((await shown(world))["elkapi"]) == (500.0, "USD", False, None)
 
 
-async def test_the_key_for_balances_goes_to_that_host_and_the_api_key_does_not(database_url: str) -> None:
+async def test_balance_host_receives_the_query_key_only(database_url: str) -> None:
     async with world_with(database_url, **GATEWAY) as world:
         await credit.ask_due(world.context)
         [request] = world.edge.requests
@@ -92,7 +92,7 @@ async def test_the_key_for_balances_goes_to_that_host_and_the_api_key_does_not(d
         assert QUERY_KEY not in repr(request) + str(request.headers)
 
 
-async def test_one_process_asks_and_the_others_leave_it_alone(database_url: str) -> None:
+async def test_one_process_requests_credit(database_url: str) -> None:
     async with world_with(database_url, **GATEWAY) as world:
         asked = await asyncio.gather(*(credit.ask_due(world.context) for _ in range(5)))
         assert sorted(asked) == [0, 0, 0, 0, 1]
@@ -104,7 +104,7 @@ async def test_one_process_asks_and_the_others_leave_it_alone(database_url: str)
         assert world.sandbox.ledger.requests[QUOTA] == 3
 
 
-async def test_it_warns_once_each_time_it_falls_below(database_url: str, caplog: pytest.LogCaptureFixture) -> None:
+async def test_low_credit_is_logged_once_per_drop(database_url: str, caplog: pytest.LogCaptureFixture) -> None:
     more = {"DOVECOTE_UPSTREAMS__RUNWAYML__LOW_CREDIT": "99990"}
     async with world_with(database_url, **OTHERS, **more) as world:
         seen = []
@@ -128,7 +128,7 @@ async def test_it_warns_once_each_time_it_falls_below(database_url: str, caplog:
         ]
 
 
-async def test_what_was_known_stays_while_nobody_answers(database_url: str, caplog: pytest.LogCaptureFixture) -> None:
+async def test_known_credit_is_kept_while_requests_fail(database_url: str, caplog: pytest.LogCaptureFixture) -> None:
     async with world_with(database_url, **GATEWAY) as world:
         await credit.ask_due(world.context)
         world.edge.down.add("query.test")
@@ -145,7 +145,7 @@ async def test_what_was_known_stays_while_nobody_answers(database_url: str, capl
         assert credit_of((await shown(world))["elkapi"])[3] is None
 
 
-async def test_the_worker_asks_when_it_starts_and_waits_for_nobody(database_url: str) -> None:
+async def test_worker_requests_credit_at_start_without_blocking(database_url: str) -> None:
     async with world_with(database_url, **GATEWAY) as world, working(world.context), asyncio.timeout(LIMIT):
         while world.sandbox.ledger.requests[QUOTA] == 0:  # noqa: ASYNC110 - the sandbox tells no event
             await asyncio.sleep(0.01)
@@ -190,7 +190,7 @@ def assert_silent(words: str) -> None:
 
 
 @pytest.mark.parametrize("how", [*BREAKAGE, *NOWHERE])
-async def test_the_key_in_the_query_string_is_told_to_nobody_else(
+async def test_query_key_is_not_leaked(
     sqlite_url: str, how: str, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Whatever breaks, with every logger there is at its most talkative: not in the log, a text, a row, an exception."""
@@ -259,7 +259,7 @@ def everything(error: BaseException | None, depth: int = 0) -> str:
     return "".join(parts) + everything(error.__cause__, depth + 1) + everything(error.__context__, depth + 1)
 
 
-async def test_a_transport_that_is_told_a_secret_still_tells_never_sent_from_perhaps_sent() -> None:
+async def test_secret_query_keeps_the_class_of_network_errors() -> None:
     http = Http.real(Guard(Rules(private=True)))
     try:
         async with nowhere("refused") as url:

@@ -110,7 +110,7 @@ class Closing:
         await self.database.close()
 
 
-async def test_two_workers_share_what_an_upstream_may_be_given(postgresql_url: str, tmp_path: Path) -> None:
+async def test_two_workers_share_the_limits_of_an_upstream(postgresql_url: str, tmp_path: Path) -> None:
     async with stage(postgresql_url, tmp_path) as shared:
         given = [shared.submit("elkapi", f"place {number}") for number in range(24)]
         given += [shared.submit("cometapi", f"rate {number}") for number in range(25)]

@@ -55,7 +55,7 @@ def key(name, left):
         ({**QUOTA, "keys": None}, "mine", 42.5),
     ],
 )
-def test_quota(document, name, left):
+def test_quota_is_read(document, name, left):
     (call,), balance = drive(account.quota(name), reply(document))
     assert (call.path, call.asks_quota, call.account, call.creates) == ("/user/quota", True, False, False)
     assert balance == Balance(left, "USD")
@@ -71,13 +71,13 @@ def test_quota(document, name, left):
         (reply(QUOTA, 502), "unavailable"),
     ],
 )
-def test_a_balance_that_is_not_told(answer, outcome):
+def test_missing_balance_is_an_error(answer, outcome):
     for exchange in (account.quota(), account.billing()):
         _, error = drive(exchange, answer)
         assert error.outcome == outcome
 
 
-def test_billing_counts_usage_in_cents():
+def test_billing_usage_is_in_cents():
     calls, balance = drive(account.billing(), reply({"hard_limit_usd": 50}), reply({"total_usage": 1234.5}))
     assert [call.path.rpartition("/")[2] for call in calls] == ["subscription", "usage"]
     assert balance == Balance(37.655, "USD")
@@ -111,20 +111,20 @@ def listing(*answers):
     return [int(page) for (page,) in pages(calls)], named
 
 
-def test_a_list_with_its_total_is_read_to_the_end_and_no_further():
+def test_list_with_total_is_read_to_its_end():
     assert listing(newer(0)) == ([1], [])
     assert listing(newer(2, 1, 2)) == ([1], ["t1", "t2"])
     assert listing(newer(3, 1, 2), newer(3, 3)) == ([1, 2], ["t1", "t2", "t3"])
     assert listing(newer(9, 1, 2), newer(9)) == ([1, 2], ["t1", "t2"])
 
 
-def test_a_list_without_a_total_may_begin_at_page_0():
+def test_list_without_total_may_start_at_page_zero():
     assert listing(older(1, 2), older(1, 2), older()) == ([1, 0, 2], ["t1", "t2"])
     assert listing(older(), older(7), older()) == ([1, 0, 2], ["t7"])
     assert listing(older(3, 4), older(1, 2), older(5), older(5)) == ([1, 0, 2, 3], ["t3", "t4", "t1", "t2", "t5"])
 
 
-def test_a_list_that_has_no_end_proves_nothing():
+def test_endless_list_is_an_error():
     exchange = account.jobs(platform="suno", since=AT, until=AT)
     next(exchange)
     for number in range(account.MAX_PAGES - 2):
@@ -133,7 +133,7 @@ def test_a_list_that_has_no_end_proves_nothing():
         exchange.send(newer(10_000, 999))
 
 
-def test_times_may_be_milliseconds_and_rows_may_lack_what_counts():
+def test_list_rows_may_use_milliseconds_and_lack_fields():
     answer = reply(
         {
             "success": True,
@@ -166,6 +166,6 @@ def test_times_may_be_milliseconds_and_rows_may_lack_what_counts():
         (reply(b"", 502), "unavailable"),
     ],
 )
-def test_a_list_that_is_not_shown_is_an_error(answer, outcome):
+def test_refused_list_is_an_error(answer, outcome):
     _, error = drive(account.jobs(platform="suno", since=AT, until=AT), answer)
     assert error.outcome == outcome

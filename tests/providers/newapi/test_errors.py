@@ -208,18 +208,18 @@ def test_every_status_has_a_class(body, creating):
         (b"\xff\x00gone", "\ufffdgone"),
     ],
 )
-def test_messages_stay_as_the_provider_said_them(body, message):
+def test_provider_messages_are_unchanged(body, message):
     assert newapi_errors.refusal_in(reply(400, body), creating=True).message == message
 
 
-def test_a_long_page_is_cut():
+def test_long_page_is_cut():
     message = newapi_errors.refusal_in(reply(502, "x" * 10_000), creating=True).message
     assert message is not None
     assert len(message) <= 200
 
 
 @pytest.mark.parametrize(("stated", "seconds"), [("7", 7.0), ("Wed, 21 Oct 2026 07:28:00 GMT", None), ("", None)])
-def test_retry_after_is_handed_on(stated, seconds):
+def test_retry_after_is_kept(stated, seconds):
     answer = reply(429, relay("slow"), **{"Retry-After": stated})
     assert newapi_errors.refusal_in(answer, creating=True).retry_after == seconds
 
@@ -267,18 +267,18 @@ def test_retry_after_is_handed_on(stated, seconds):
         ("生成失败", "provider_error", True),
     ],
 )
-def test_failure_texts(text, code, retryable):
+def test_failure_text_is_classified(text, code, retryable):
     failure = newapi_errors.failure_from_text(text)
     assert (failure.code, failure.message, failure.retryable) == (code, text, retryable)
 
 
 @pytest.mark.parametrize("text", [None, ""])
-def test_no_text_is_unknown(text):
+def test_missing_text_is_unknown(text):
     failure = newapi_errors.failure_from_text(text)
     assert (failure.code, failure.message, failure.retryable) == ("unknown", None, False)
 
 
-def test_the_words_of_the_gateways_task_record():
+def test_gateway_status_word_maps_to_a_state():
     said = {word: newapi_errors.STATES[word.lower()] for word in ("NOT_START", "SUBMITTED", "QUEUED", "IN_PROGRESS")}
     assert said == {
         **dict.fromkeys(("NOT_START", "SUBMITTED", "QUEUED"), State.SUBMITTED),
@@ -288,12 +288,12 @@ def test_the_words_of_the_gateways_task_record():
     assert newapi_errors.STATES["unknown"] is None
 
 
-def test_a_complaint_is_none_without_an_envelope():
+def test_error_needs_an_envelope():
     assert newapi_errors.complaint(NOTHING).message is None
     assert newapi_errors.complaint([1]).message is None
 
 
-def test_what_runway_lists_as_wrong_is_said_with_the_field() -> None:
+def test_runway_issues_name_their_field() -> None:
     body = (
         b'{"error":"Validation of body failed","issues":[{"message":"too long","path":["videoUri"]},{"message":"odd"}]}'
     )

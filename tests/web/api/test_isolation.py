@@ -183,14 +183,14 @@ async def trespass(world: World, endpoint: Endpoint) -> None:
 
 
 @pytest.mark.parametrize("endpoint", WITH_IDS, ids=lambda endpoint: endpoint.name)
-async def test_what_is_anothers_is_not_there(world: World, endpoint: Endpoint) -> None:
+async def test_resource_of_another_client_is_404(world: World, endpoint: Endpoint) -> None:
     await trespass(world, endpoint)
 
 
 @pytest.mark.parametrize(
     "endpoint", [each for each in ENDPOINTS if each not in WITH_IDS], ids=lambda endpoint: endpoint.name
 )
-async def test_where_no_id_is_asked_for_nothing_of_anothers_is_told(world: World, endpoint: Endpoint) -> None:
+async def test_lists_contain_no_foreign_rows(world: World, endpoint: Endpoint) -> None:
     ids, before = await ids_of_everything(world), await dump(world)
     said = await ask(world, BOB, endpoint.method, endpoint.path, body_of(endpoint))
     assert said.status < 500
@@ -203,7 +203,7 @@ async def test_where_no_id_is_asked_for_nothing_of_anothers_is_told(world: World
 
 
 @pytest.mark.parametrize("query", ["cursor={id}", "label=project=" + MARK, "state=succeeded", "client=alice"])
-async def test_no_filter_of_a_list_leads_to_anothers(world: World, query: str) -> None:
+async def test_filters_do_not_reach_foreign_rows(world: World, query: str) -> None:
     for each in [each for each in await ids_of_everything(world) if len(each) > 12]:
         said = await ask(world, BOB, "GET", f"/v1/tasks?{query.replace('{id}', each)}")
         assert said.status == (403 if query.startswith("client") else 200)
@@ -212,7 +212,7 @@ async def test_no_filter_of_a_list_leads_to_anothers(world: World, query: str) -
             assert orjson.loads(said.body) == {"tasks": [], "next": None}
 
 
-async def test_nothing_goes_on_from_what_is_anothers(world: World) -> None:
+async def test_follow_up_of_a_foreign_task_is_rejected(world: World) -> None:
     before = await dump(world)
     follow_ups = [
         (family.name, operation.name)
@@ -235,7 +235,7 @@ async def test_nothing_goes_on_from_what_is_anothers(world: World) -> None:
     assert await dump(world) == before
 
 
-async def test_a_key_of_anothers_request_makes_a_task_of_ones_own(world: World) -> None:
+async def test_foreign_idempotency_key_creates_a_new_task(world: World) -> None:
     ids = []
     for key in (ALICE, BOB, ALICE):
         headers = {"Authorization": f"Bearer {key}", "Idempotency-Key": "same"}
@@ -264,7 +264,7 @@ async def _of_nothing(request: ApiRequest) -> Any:
     ("handler", "words"),
     [(_careless, "_careless"), (_of_nothing, "none of the ids in the database is one that its own client finds")],
 )
-async def test_a_careless_endpoint_and_one_that_cannot_be_tried_are_found(
+async def test_isolation_check_detects_a_leaking_endpoint(
     sqlite_url: str, monkeypatch: pytest.MonkeyPatch, handler: Any, words: str
 ) -> None:
     endpoint = Endpoint(

@@ -56,7 +56,7 @@ async def pages(database: Database, wanted: dict[str, Any], *, meanwhile: Callab
         {"client": "nobody"},
     ],
 )
-async def test_pages_are_complete_and_never_repeat_while_rows_come(database: Database, wanted: dict[str, Any]) -> None:
+async def test_pages_are_complete_while_rows_are_added(database: Database, wanted: dict[str, Any]) -> None:
     kinds = itertools.product(
         ("default", "another"),
         ("runway", "suno"),
@@ -82,7 +82,7 @@ def matches(task: Task, wanted: dict[str, Any]) -> bool:
     return same and labelled and task.state in wanted.get("states", tuple(State))
 
 
-async def test_a_window_of_time_is_a_window_of_ids(database: Database) -> None:
+async def test_time_filter_is_an_id_range(database: Database) -> None:
     tasks = [a_task() for _ in range(5)]
     await keep(database, *tasks)
     async with database.reading() as connection:
@@ -154,7 +154,7 @@ READS: list[tuple[str, Act]] = [
 ]
 
 
-async def test_every_filter_and_every_claim_uses_its_index(database: Database) -> None:
+async def test_every_filter_and_claim_uses_its_index(database: Database) -> None:
     async with database.writing() as connection:
         await fill(connection)
     without = []

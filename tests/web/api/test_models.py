@@ -25,6 +25,7 @@ HIDDEN = {
     "decided_by",
     "idempotency_key",
     "inherited",
+    "large_input",
     "last_error",
     "missing_since",
     "request_hash",

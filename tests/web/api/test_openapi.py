@@ -28,7 +28,7 @@ OPERATIONS = [
 ]
 
 
-def test_the_document_is_valid() -> None:
+def test_openapi_document_is_valid() -> None:
     assert DOCUMENT["openapi"] == "3.1.0"
     assert [error.message for error in OpenAPIV31SpecValidator(DOCUMENT).iter_errors()] == []
     for name, schema in DOCUMENT["components"]["schemas"].items():
@@ -36,7 +36,7 @@ def test_the_document_is_valid() -> None:
         assert jsonschema_rs.meta.is_valid(schema), name
 
 
-def test_every_reference_leads_somewhere() -> None:
+def test_every_reference_resolves() -> None:
     references = set(re.findall(r'"\$ref":"#/([^"]+)"', orjson.dumps(DOCUMENT).decode()))
     assert references
     for reference in references:
@@ -46,7 +46,7 @@ def test_every_reference_leads_somewhere() -> None:
         assert found
 
 
-def test_every_route_is_documented_and_every_documented_operation_is_routed() -> None:
+def test_routes_and_documented_operations_match() -> None:
     served = {
         (route.path, method.lower())
         for route in routes(Settings())
@@ -57,7 +57,7 @@ def test_every_route_is_documented_and_every_documented_operation_is_routed() ->
     assert len(OPERATIONS) == len(ENDPOINTS)
 
 
-def test_operations_are_named_once_described_and_say_what_may_go_wrong() -> None:
+def test_operations_are_named_described_and_list_problems() -> None:
     names = [operation["operationId"] for _, _, operation in OPERATIONS]
     assert len(set(names)) == len(names)
     tags = {tag["name"] for tag in DOCUMENT["tags"]}
@@ -71,7 +71,7 @@ def test_operations_are_named_once_described_and_say_what_may_go_wrong() -> None
         assert all(parameter["description"] for parameter in operation["parameters"])
 
 
-async def test_every_success_of_every_operation_is_as_promised(world: World, api: httpx.AsyncClient) -> None:
+async def test_successful_responses_match_their_schemas(world: World, api: httpx.AsyncClient) -> None:
     """Walk through the whole API with a task of every kind of end; the contract is checked at every answer."""
     for words in ("[drop]", "[drop][fail]", "[drop][stuck]", "[cut]", "[cut][drop]", "[refuse]"):
         await api.post("/v1/tasks", json={**TASK_REQUEST, "input": {"prompt": f"{words} a dove"}, "labels": {"a": "b"}})
@@ -126,7 +126,7 @@ async def messages_and_endpoints(world: World, api: httpx.AsyncClient) -> None:
 
 
 @pytest.mark.parametrize("bulk", [{}, {"image": "A" * 30_000}], ids=["whole", "truncated"])
-async def test_the_message_to_a_client_is_as_promised(world: World, bulk: dict[str, str]) -> None:
+async def test_webhook_message_matches_its_schema(world: World, bulk: dict[str, str]) -> None:
     task = await world.submit(options=bulk)
     await world.until(JOB_SECONDS * 2)
     [message] = await world.messages(task)
@@ -140,7 +140,7 @@ async def test_the_message_to_a_client_is_as_promised(world: World, bulk: dict[s
     assert orjson.loads(message.body)["data"]["id"] == str(task.id)
 
 
-async def test_nothing_that_is_shown_holds_a_secret(world: World, api: httpx.AsyncClient) -> None:
+async def test_document_contains_no_secret(world: World, api: httpx.AsyncClient) -> None:
     task = await world.submit()
     await world.until(JOB_SECONDS * 2)
     [submission] = await world.submissions(task)
@@ -180,7 +180,7 @@ class _Links(html.parser.HTMLParser):
                 self.anchors.add(value or "")
 
 
-async def test_the_page_shows_every_operation_and_needs_nothing_from_elsewhere(api: httpx.AsyncClient) -> None:
+async def test_docs_page_lists_every_operation_offline(api: httpx.AsyncClient) -> None:
     answer = await api.get("/docs")
     assert answer.headers["content-type"] == "text/html; charset=utf-8"
     links = _Links()
@@ -196,13 +196,13 @@ async def test_the_page_shows_every_operation_and_needs_nothing_from_elsewhere(a
     assert "@import" not in answer.text
 
 
-def test_what_is_written_on_the_page_is_escaped() -> None:
+def test_docs_page_escapes_its_content() -> None:
     changed = document()
     changed["paths"]["/v1/tasks"]["get"]["summary"] = "<script>alert(1)</script>"
     assert "<script>" not in render(changed)
 
 
-async def test_both_are_served_to_anybody_on_this_machine(api: httpx.AsyncClient) -> None:
+async def test_document_and_page_are_served_without_a_key(api: httpx.AsyncClient) -> None:
     assert (await api.get("/openapi.json")).json() == orjson.loads(orjson.dumps(DOCUMENT))
     root = await api.get("/")
     assert (root.status_code, root.headers["location"]) == (307, "docs")
@@ -212,7 +212,7 @@ async def test_both_are_served_to_anybody_on_this_machine(api: httpx.AsyncClient
     ("method", "path", "status", "code"),
     [("GET", "/v1/nothing", 404, "not_found"), ("PUT", "/v1/tasks", 405, "method_not_allowed")],
 )
-async def test_what_is_not_served_is_a_problem_too(
+async def test_unknown_path_is_a_problem(
     api: httpx.AsyncClient, method: str, path: str, status: int, code: str
 ) -> None:
     answer = await api.request(method, path)

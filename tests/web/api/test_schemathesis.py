@@ -109,7 +109,7 @@ def asking(world: World, operation: Any, mode: GenerationMode, ids: list[str]) -
 
 @pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE], ids=["allowed", "not allowed"])
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.definition.raw["operationId"])
-async def test_it_answers_as_documented(world: World, operation: Any, mode: GenerationMode) -> None:
+async def test_generated_request_is_answered_as_documented(world: World, operation: Any, mode: GenerationMode) -> None:
     tasks = (await world.client.get("/v1/tasks", headers={"Authorization": f"Bearer {ALICE}"})).json()["tasks"]
     try:
         await asyncio.to_thread(asking(world, operation, mode, [task["id"] for task in tasks]))
@@ -117,5 +117,5 @@ async def test_it_answers_as_documented(world: World, operation: Any, mode: Gene
         assert mode is GenerationMode.NEGATIVE  # without parameters and body everything is allowed
 
 
-def test_every_operation_is_asked() -> None:
+def test_every_operation_is_covered() -> None:
     assert len(OPERATIONS) == sum(len(methods) for methods in DOCUMENT["paths"].values())

@@ -14,7 +14,7 @@ from tests.support.contract import CONTRACT
 from tests.support.world import JOB_SECONDS, RECEIVER_URL, TASK_REQUEST, World
 
 
-async def test_a_task_is_accepted_and_found_at_its_address(api: httpx.AsyncClient) -> None:
+async def test_accepted_task_is_found_at_its_location(api: httpx.AsyncClient) -> None:
     answer = await api.post(
         "/v1/tasks", json={**TASK_REQUEST, "labels": {"project": "intro"}, "callback_url": RECEIVER_URL}
     )
@@ -28,7 +28,7 @@ async def test_a_task_is_accepted_and_found_at_its_address(api: httpx.AsyncClien
     assert [(event["sequence"], event["type"], event["source"]) for event in events] == [(1, "accepted", "client")]
 
 
-async def test_the_same_key_and_body_give_the_same_task(api: httpx.AsyncClient) -> None:
+async def test_same_idempotency_key_and_body_return_the_same_task(api: httpx.AsyncClient) -> None:
     key = {"Idempotency-Key": "order 7/ü"}
     first = await api.post("/v1/tasks", json=TASK_REQUEST, headers={"Idempotency-Key": "order 7"})
     again = await api.post(
@@ -48,12 +48,12 @@ async def test_the_same_key_and_body_give_the_same_task(api: httpx.AsyncClient) 
 
 
 @pytest.mark.parametrize("key", ["", "a" * 256, "a\x01b", "a\tb"])
-async def test_a_key_is_a_short_printable_text(api: httpx.AsyncClient, key: str) -> None:
+async def test_invalid_idempotency_key_is_rejected(api: httpx.AsyncClient, key: str) -> None:
     answer = await api.post("/v1/tasks", json=TASK_REQUEST, headers={"Idempotency-Key": key})
     assert (answer.status_code, answer.json()["errors"][0]["path"]) == (422, "Idempotency-Key")
 
 
-async def test_a_hundred_duplicates_at_once_are_one_task_and_one_job(world: World, api: httpx.AsyncClient) -> None:
+async def test_hundred_concurrent_duplicates_create_one_task(world: World, api: httpx.AsyncClient) -> None:
     key = {"Idempotency-Key": "the one"}
     requests = [
         TASK_REQUEST if number % 10 else {**TASK_REQUEST, "labels": {"another": "body"}} for number in range(100)
@@ -68,9 +68,7 @@ async def test_a_hundred_duplicates_at_once_are_one_task_and_one_job(world: Worl
     assert len((await api.get("/v1/tasks")).json()["tasks"]) == 1
 
 
-async def test_what_was_accepted_stays_accepted_although_its_deadline_has_passed(
-    world: World, api: httpx.AsyncClient
-) -> None:
+async def test_repeated_submit_is_accepted_after_its_deadline(world: World, api: httpx.AsyncClient) -> None:
     request = {**TASK_REQUEST, "deadline": (world.clock() + dt.timedelta(seconds=30)).isoformat()}
     first = await api.post("/v1/tasks", json=request, headers={"Idempotency-Key": "k"})
     world.clock.forward(60)
@@ -79,7 +77,7 @@ async def test_what_was_accepted_stays_accepted_although_its_deadline_has_passed
     assert (await api.post("/v1/tasks", json=request, headers={"Idempotency-Key": "other"})).status_code == 422
 
 
-async def test_every_mistake_is_said_at_once_with_the_nearest_right_name(api: httpx.AsyncClient) -> None:
+async def test_all_mistakes_are_reported_with_suggestions(api: httpx.AsyncClient) -> None:
     request = {
         "family": "runway",
         "operation": "text_to_video",
@@ -123,7 +121,7 @@ async def test_every_mistake_is_said_at_once_with_the_nearest_right_name(api: ht
         ({"input": []}, "input", "object"),
     ],
 )
-async def test_a_mistake_is_named_and_helped(
+async def test_mistake_names_the_field_and_the_remedy(
     api: httpx.AsyncClient, change: dict[str, Any], path: str, hint: str
 ) -> None:
     answer = await api.post("/v1/tasks", json={**TASK_REQUEST, **change})
@@ -149,7 +147,7 @@ async def test_a_mistake_is_named_and_helped(
     ],
     ids=range(11),
 )
-async def test_a_body_that_is_no_wish(
+async def test_invalid_body_is_rejected(
     api: httpx.AsyncClient, content: bytes, content_type: str, status: int, code: str
 ) -> None:
     answer = await api.post("/v1/tasks", content=content, headers={"Content-Type": content_type})
@@ -175,7 +173,7 @@ fields = st.sampled_from(
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 @given(anything | st.dictionaries(fields, anything).map(lambda changes: {**TASK_REQUEST, **changes}))
-async def test_no_document_makes_us_stumble(sqlite_url: str, document: Any) -> None:
+async def test_arbitrary_document_causes_no_internal_error(sqlite_url: str, document: Any) -> None:
     async with World.opened(sqlite_url) as world:
         world.client.event_hooks["response"].append(CONTRACT.check)
         answer = await world.client.post(

@@ -73,7 +73,7 @@ async def keyed(database_url: str) -> AsyncIterator[World]:
 
 
 @given(st.binary(min_size=4, max_size=4), st.binary(min_size=32, max_size=32))
-def test_a_key_is_recognised_and_its_beginning_tells_nothing_of_the_rest(prefix: bytes, secret: bytes) -> None:
+def test_key_format_hides_the_secret(prefix: bytes, secret: bytes) -> None:
     key = write_key(prefix, secret)
     assert looks_like_one(key)
     assert prefix_of(key) == f"dove_{prefix.hex()}"
@@ -84,18 +84,18 @@ def test_a_key_is_recognised_and_its_beginning_tells_nothing_of_the_rest(prefix:
 @pytest.mark.parametrize(
     "text", ["", "dove_", A_KEY[:-1], A_KEY + "0", A_KEY.upper(), A_KEY + "\n", ALICE, "dove_\ud800", "é" * 78]
 )
-def test_what_has_not_the_form_of_a_key_is_not_looked_up(text: str) -> None:
+def test_malformed_key_is_not_looked_up(text: str) -> None:
     assert not looks_like_one(text)
     assert hash_key(text) != hash_key(A_KEY)
 
 
-def test_a_key_is_made_of_enough_chance() -> None:
+def test_key_has_enough_entropy() -> None:
     for prefix, secret in ((3, 32), (4, 31), (0, 0)):
         with pytest.raises(ValueError, match="4 and 32"):
             write_key(bytes(prefix), bytes(secret))
 
 
-def test_operate_implies_the_others_and_nothing_else_implies_anything() -> None:
+def test_admin_implies_the_other_scopes() -> None:
     assert allowed({Scope.ADMIN}) == set(Scope)
     assert allowed({Scope.READ}) == {Scope.READ}
     assert allowed({Scope.SUBMIT}) == {Scope.SUBMIT}
@@ -112,7 +112,7 @@ def test_operate_implies_the_others_and_nothing_else_implies_anything() -> None:
         ({"revoked_at": NOW, "expires_at": NOW}, "revoked"),
     ],
 )
-def test_a_key_says_why_it_opens_nothing(more: dict[str, Any], fault: str | None) -> None:
+def test_invalid_key_has_a_reason(more: dict[str, Any], fault: str | None) -> None:
     assert a_key(**more).fault(now=NOW) == fault
 
 
@@ -125,7 +125,7 @@ async def database(database_url: str) -> AsyncIterator[Database]:
         yield opened
 
 
-async def test_a_key_is_read_as_it_was_written(database: Database) -> None:
+async def test_key_round_trips_through_the_database(database: Database) -> None:
     full = a_key(name="shop", expires_at=later(9), revoked_at=later(5), last_used_at=later(3))
     other = a_key(write_key(b"abcd", bytes(32)), scopes=frozenset({Scope.ADMIN}))
     async with database.writing() as connection:
@@ -140,7 +140,7 @@ async def test_a_key_is_read_as_it_was_written(database: Database) -> None:
     assert A_KEY.rpartition("_")[2] not in kept
 
 
-async def test_revoking_keeps_its_first_time_and_finds_nothing_where_nothing_is(database: Database) -> None:
+async def test_revoke_keeps_the_first_time(database: Database) -> None:
     key = a_key()
     async with database.writing() as connection:
         await api_keys_module.add(connection, key)
@@ -155,9 +155,7 @@ async def test_revoking_keeps_its_first_time_and_finds_nothing_where_nothing_is(
     ("more", "good"),
     [({}, True), ({"expires_at": later(1)}, True), ({"expires_at": NOW}, False), ({"revoked_at": NOW}, False)],
 )
-async def test_whether_a_key_is_good_is_known_to_the_database_too(
-    database: Database, more: dict[str, Any], *, good: bool
-) -> None:
+async def test_database_and_code_agree_on_valid_keys(database: Database, more: dict[str, Any], *, good: bool) -> None:
     async with database.writing() as connection:
         assert not await api_keys_module.any_created(connection)
         assert not await api_keys_module.any_valid(connection, now=NOW)
@@ -167,7 +165,7 @@ async def test_whether_a_key_is_good_is_known_to_the_database_too(
 
 
 @pytest.mark.parametrize("same", ["prefix", "hash"])
-async def test_no_two_keys_are_alike(database: Database, same: str) -> None:
+async def test_keys_are_unique(database: Database, same: str) -> None:
     async with database.writing() as connection:
         await api_keys_module.add(connection, a_key())
     again = a_key(write_key(b"abcd", bytes(32)), **{same: getattr(a_key(), same)})
@@ -176,7 +174,7 @@ async def test_no_two_keys_are_alike(database: Database, same: str) -> None:
             await api_keys_module.add(connection, again)
 
 
-async def test_a_key_client_not_empty(database: Database) -> None:
+async def test_key_without_client_is_refused(database: Database) -> None:
     with pytest.raises(IntegrityError):
         async with database.writing() as connection:
             await connection.execute(insert(tables.api_keys), {**vars_of(a_key()), "client": ""})
@@ -186,7 +184,7 @@ def vars_of(key: ApiKey) -> dict[str, Any]:
     return {name: getattr(key, name) for name in ApiKey.__slots__} | {"scopes": sorted(key.scopes)}
 
 
-async def test_use_is_noted_once_for_many_and_never_back_in_time(database: Database) -> None:
+async def test_last_use_is_recorded_once_and_never_earlier(database: Database) -> None:
     key = a_key()
     async with database.writing() as connection:
         await api_keys_module.add(connection, key)
@@ -202,7 +200,7 @@ async def test_use_is_noted_once_for_many_and_never_back_in_time(database: Datab
 # ── at the door ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_a_key_of_the_database_is_one_of_its_client(keyed: World) -> None:
+async def test_database_key_authenticates_its_client(keyed: World) -> None:
     key = await give_key(keyed)
     task = (await keyed.client.post("/v1/tasks", json=TASK_REQUEST, headers=bearer(key))).json()
     assert "client" not in task
@@ -215,7 +213,7 @@ async def test_a_key_of_the_database_is_one_of_its_client(keyed: World) -> None:
 
 @pytest.mark.parametrize("held", [Scope.READ, Scope.SUBMIT, None])
 @pytest.mark.parametrize("endpoint", ENDPOINTS, ids=lambda endpoint: endpoint.name)
-async def test_no_endpoint_lets_in_a_key_without_its_scope(sqlite_url: str, endpoint: Any, held: Scope | None) -> None:
+async def test_endpoint_refuses_a_key_without_its_scope(sqlite_url: str, endpoint: Any, held: Scope | None) -> None:
     async with World.opened(sqlite_url) as world:
         world.client._transport = Hasty(world.client._transport.app)  # type: ignore[attr-defined]
         world.client.event_hooks["response"].append(CONTRACT.check)
@@ -230,14 +228,14 @@ async def test_no_endpoint_lets_in_a_key_without_its_scope(sqlite_url: str, endp
         assert f"`{endpoint.scope}`" in answer.json()["detail"]
 
 
-def test_every_endpoint_names_a_scope_and_who_changes_needs_more_than_read() -> None:
+def test_every_endpoint_has_a_scope() -> None:
     assert {endpoint.scope for endpoint in ENDPOINTS} <= set(Scope)
     only_look = {endpoint.name for endpoint in ENDPOINTS if endpoint.method == "POST" and endpoint.scope is Scope.READ}
     assert only_look == set()
     assert all(endpoint.scope is not Scope.SUBMIT for endpoint in ENDPOINTS if endpoint.method == "GET")
 
 
-async def test_an_operator_sees_all_and_is_told_whose_it_is(keyed: World) -> None:
+async def test_admin_sees_all_tasks_with_their_client(keyed: World) -> None:
     made = {}
     for client in ("alice", "bob"):
         key = await give_key(keyed, client=client)
@@ -257,7 +255,7 @@ async def test_an_operator_sees_all_and_is_told_whose_it_is(keyed: World) -> Non
     assert own.json()["client"] == "ops"
 
 
-async def test_who_is_no_operator_may_ask_for_its_own_list_only(keyed: World) -> None:
+async def test_other_keys_list_their_own_client_only(keyed: World) -> None:
     await keyed.client.post("/v1/tasks", json=TASK_REQUEST, headers=bearer(ALICE))
     own = await keyed.client.get("/v1/tasks", params={"client": "alice"}, headers=bearer(ALICE))
     assert len(own.json()["tasks"]) == 1
@@ -271,7 +269,7 @@ async def status(world: World, key: str) -> int:
     return (await world.client.get("/v1/tasks", headers=bearer(key))).status_code
 
 
-async def test_a_revoked_key_opens_nothing_within_seconds(keyed: World) -> None:
+async def test_revoked_key_is_refused_within_seconds(keyed: World) -> None:
     key = await give_key(keyed)
     assert await status(keyed, key) == 200
     await revoke(keyed, key)
@@ -283,7 +281,7 @@ async def test_a_revoked_key_opens_nothing_within_seconds(keyed: World) -> None:
     assert key not in answer.text
 
 
-async def test_a_key_expires_to_the_moment_though_it_is_remembered(keyed: World) -> None:
+async def test_cached_key_expires_on_time(keyed: World) -> None:
     key = await give_key(keyed, expires_at=keyed.clock() + dt.timedelta(seconds=2))
     assert await status(keyed, key) == 200
     keyed.clock.forward(1)
@@ -294,7 +292,7 @@ async def test_a_key_expires_to_the_moment_though_it_is_remembered(keyed: World)
     assert asked == []
 
 
-async def test_a_key_that_is_made_after_it_was_tried_works_within_seconds(keyed: World) -> None:
+async def test_key_created_after_a_miss_works_within_seconds(keyed: World) -> None:
     text = write_key(b"late", bytes(32))
     assert await status(keyed, text) == 401
     async with keyed.context.database.writing() as connection:
@@ -303,7 +301,7 @@ async def test_a_key_that_is_made_after_it_was_tried_works_within_seconds(keyed:
     assert await status(keyed, text) == 200
 
 
-async def test_a_clock_that_is_set_back_keeps_no_revoked_key_alive(keyed: World) -> None:
+async def test_clock_set_back_does_not_revive_a_revoked_key(keyed: World) -> None:
     key = await give_key(keyed)
     assert await status(keyed, key) == 200
     await revoke(keyed, key)
@@ -314,7 +312,7 @@ async def test_a_clock_that_is_set_back_keeps_no_revoked_key_alive(keyed: World)
 # ── what it costs ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_a_key_is_asked_about_once_in_its_lifetime_however_often_it_is_used(keyed: World) -> None:
+async def test_key_is_queried_once_per_cache_lifetime(keyed: World) -> None:
     key, stranger = await give_key(keyed), write_key(b"none", bytes(32))
     asked = selects(keyed)
     for _ in range(3):
@@ -326,7 +324,7 @@ async def test_a_key_is_asked_about_once_in_its_lifetime_however_often_it_is_use
     assert [statement.split()[0] for statement in asked].count("SELECT") == 3
 
 
-async def test_keys_of_the_settings_ask_the_database_nothing(keyed: World) -> None:
+async def test_settings_keys_cause_no_query(keyed: World) -> None:
     asked = selects(keyed)
     assert (await status(keyed, ALICE), await status(keyed, "not-of-the-form"), await status(keyed, "")) == (
         200,
@@ -336,9 +334,7 @@ async def test_keys_of_the_settings_ask_the_database_nothing(keyed: World) -> No
     assert asked == []
 
 
-async def test_a_flood_of_guesses_shares_its_queries_and_pushes_out_no_key(
-    keyed: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_guesses_do_not_evict_cached_keys(keyed: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(key_cache_module, "MAX_ENTRIES", 100)
     key = await give_key(keyed)
     assert await status(keyed, key) == 200
@@ -351,7 +347,7 @@ async def test_a_flood_of_guesses_shares_its_queries_and_pushes_out_no_key(
     assert asked == []
 
 
-async def test_a_ring_forgets_the_oldest_first(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_key_cache_evicts_the_oldest(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(key_cache_module, "MAX_ENTRIES", 2)
     ring = KeyCache(world.context)
     for number in range(4):
@@ -363,7 +359,7 @@ async def test_a_ring_forgets_the_oldest_first(world: World, monkeypatch: pytest
     assert len(asked) == 1
 
 
-async def test_when_the_database_is_away_it_is_503_and_no_verdict() -> None:
+async def test_key_check_without_database_is_503() -> None:
     settings = {"DOVECOTE_API_KEYS": f"alice={ALICE}"}
     async with World.opened("postgresql://nobody@127.0.0.1:1/nothing", **settings) as world:
         world.client.event_hooks["response"].append(CONTRACT.check)
@@ -380,9 +376,7 @@ async def last_used(world: World) -> dt.datetime | None:
     return key.last_used_at
 
 
-async def test_use_is_written_down_once_a_minute_and_by_nobody_who_waits(
-    keyed: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_last_use_is_written_in_the_background(keyed: World, monkeypatch: pytest.MonkeyPatch) -> None:
     key = await give_key(keyed)
     free = asyncio.Event()
     batch = keyed.context.writers.journeys.batch
@@ -411,7 +405,7 @@ async def until_written() -> None:
     await asyncio.gather(*others)
 
 
-async def test_a_use_that_cannot_be_noted_is_no_failure(world: World) -> None:
+async def test_failed_last_use_write_is_ignored(world: World) -> None:
     ring, key = KeyCache(world.context), a_key()
     world.context.writers.close()
     ring.note_use(key)
@@ -421,7 +415,7 @@ async def test_a_use_that_cannot_be_noted_is_no_failure(world: World) -> None:
 # ── without keys ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_the_first_key_ends_the_time_without_keys_for_good(world: World) -> None:
+async def test_first_key_ends_keyless_access(world: World) -> None:
     async def asks(**headers: str) -> int:
         return (await world.client.get("/v1/tasks", headers=headers)).status_code
 
@@ -435,14 +429,14 @@ async def test_the_first_key_ends_the_time_without_keys_for_good(world: World) -
 
 
 @pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://localhost:3000", "https://localhost.evil"])
-async def test_without_keys_no_foreign_page_may_ask(api: httpx.AsyncClient, origin: str) -> None:
+async def test_keyless_access_refuses_other_origins(api: httpx.AsyncClient, origin: str) -> None:
     answer = await api.post("/v1/tasks", json=TASK_REQUEST, headers={"Origin": origin})
     assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
     assert (await api.get("/v1/tasks", headers={"Origin": "http://localhost"})).json()["tasks"] == []
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "dovecote.example"])  # noqa: S104 - refused, which is what is tested
-async def test_whoever_can_be_reached_needs_a_key(database_url: str, host: str) -> None:
+async def test_public_address_needs_a_key(database_url: str, host: str) -> None:
     async with World.opened(database_url, DOVECOTE_HOST=host) as world:
         with pytest.raises(NoKey, match="anybody could spend your credit"):
             await require_key(world.context)
@@ -455,7 +449,7 @@ async def test_whoever_can_be_reached_needs_a_key(database_url: str, host: str) 
             await require_key(world.context)
 
 
-async def test_loopback_and_keys_of_the_settings_are_enough(world: World, keyed: World) -> None:
+async def test_loopback_or_settings_keys_allow_the_start(world: World, keyed: World) -> None:
     await require_key(world.context)
     await require_key(keyed.context)
 
@@ -471,7 +465,7 @@ async def limited(sqlite_url: str) -> AsyncIterator[World]:
         yield world
 
 
-async def test_a_key_may_ask_so_often_and_is_told(limited: World) -> None:
+async def test_rate_limit_is_enforced_and_reported(limited: World) -> None:
     told = []
     for path in ("/v1/tasks", "/v1/nothing", "/v1/tasks/x", "/v1/tasks?limit=0", "/v1/tasks"):
         answer = await limited.client.get(path, headers=bearer(ALICE))
@@ -492,14 +486,14 @@ async def test_a_key_may_ask_so_often_and_is_told(limited: World) -> None:
     assert (await status(limited, ALICE), await status(limited, ALICE)) == (200, 429)
 
 
-async def test_strangers_are_not_counted_and_callbacks_never(limited: World) -> None:
+async def test_rate_limit_excludes_unauthenticated_requests_and_callbacks(limited: World) -> None:
     answer = await limited.client.get("/v1/tasks", headers=bearer("stranger"))
     assert (answer.status_code, "ratelimit" in answer.headers) == (401, False)
     for _ in range(5):
         assert (await limited.client.post("/callbacks/x", content=b"{}")).status_code == 404
 
 
-async def test_without_a_limit_nothing_is_said_of_one(keyed: World) -> None:
+async def test_no_rate_limit_headers_without_a_limit(keyed: World) -> None:
     answer = await keyed.client.get("/v1/tasks", headers=bearer(ALICE))
     assert not {"ratelimit", "ratelimit-policy"} & set(answer.headers)
 
@@ -508,7 +502,7 @@ async def test_without_a_limit_nothing_is_said_of_one(keyed: World) -> None:
     st.integers(1, 500),
     st.lists(st.floats(-50, 200, allow_nan=False), min_size=1, max_size=60),
 )
-def test_no_more_is_let_through_than_a_full_bucket_and_what_flows_in(limit: int, steps: list[float]) -> None:
+def test_rate_limit_is_a_token_bucket(limit: int, steps: list[float]) -> None:
     rates, at, forward, let_in = RateLimiter(limit), 1000.0, 0.0, 0
     for step in steps:
         at += step
@@ -523,7 +517,7 @@ def test_no_more_is_let_through_than_a_full_bucket_and_what_flows_in(limit: int,
 
 
 @given(st.integers(1, 500))
-def test_who_waits_as_long_as_he_is_told_is_let_in(limit: int) -> None:
+def test_request_after_retry_after_is_admitted(limit: int) -> None:
     rates, at = RateLimiter(limit), 0.0
     for _ in range(limit):
         assert rates.take("key", at=at).wait is None

@@ -21,7 +21,7 @@ async def keyed(database_url: str) -> AsyncIterator[World]:
 
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS, ids=lambda endpoint: endpoint.name)
-async def test_no_endpoint_answers_without_a_key_or_to_another_client(keyed: World, endpoint: Any) -> None:
+async def test_endpoint_refuses_missing_and_foreign_keys(keyed: World, endpoint: Any) -> None:
     task = await keyed.client.post("/v1/tasks", json=TASK_REQUEST, headers=bearer(ALICE))
     path = endpoint.path.replace("{id}", task.json()["id"])
     for headers in ({}, bearer("wrong"), {"Authorization": ALICE}, {"Authorization": f"Basic {ALICE}"}, bearer("")):
@@ -41,7 +41,7 @@ async def test_no_endpoint_answers_without_a_key_or_to_another_client(keyed: Wor
     )
 
 
-async def test_a_key_of_one_client_is_not_one_of_another(keyed: World) -> None:
+async def test_key_belongs_to_one_client(keyed: World) -> None:
     ids = set()
     for key in (ALICE, BOB):
         answer = await keyed.client.post(
@@ -55,12 +55,12 @@ async def test_a_key_of_one_client_is_not_one_of_another(keyed: World) -> None:
 @pytest.mark.parametrize(
     "host", ["evil.example", "dovecote.test", "localhost.evil.example", "127.0.0.1.evil.example:80", "[::2]:80", ""]
 )
-async def test_without_keys_a_foreign_name_is_not_served(api: httpx.AsyncClient, host: str) -> None:
+async def test_keyless_access_refuses_foreign_host_names(api: httpx.AsyncClient, host: str) -> None:
     for endpoint in ENDPOINTS:
         answer = await api.request(endpoint.method, endpoint.path.replace("{id}", str(uuid4())), headers={"Host": host})
         assert (answer.status_code, answer.json()["code"]) == (421, "misdirected")
 
 
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST:8080", "127.0.0.1:1", "[::1]:8080", "[::1]"])
-async def test_loopback_is_served_by_its_names(api: httpx.AsyncClient, host: str) -> None:
+async def test_loopback_names_are_served(api: httpx.AsyncClient, host: str) -> None:
     assert (await api.get("/v1/tasks", headers={"Host": host})).status_code == 200

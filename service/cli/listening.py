@@ -1,0 +1,45 @@
+"""Sockets to listen on, and the number of files that a process may open."""
+
+import ipaddress
+import resource
+import socket
+from typing import Final
+
+BACKLOG: Final = 2048
+MAX_DESCRIPTORS: Final = 1 << 20
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket that listens. The address ``::`` takes IPv4 besides, where the system can do that.
+
+    :raises OSError: when nobody can listen there
+    """
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    family, *_, address = next((each for each in found if each[0] == socket.AF_INET), found[0])
+    both = family == socket.AF_INET6 and _is_unspecified(host) and socket.has_dualstack_ipv6()
+    return socket.create_server(address, family=family, backlog=BACKLOG, dualstack_ipv6=both)
+
+
+def reason_of(error: OSError) -> str:
+    """Return why nobody can listen, without the address that Python adds."""
+    return (error.strerror or str(error)).partition(" (")[0]
+
+
+def raise_descriptor_limit() -> int:
+    """Raise the number of files and sockets that this process may open as far as it may, and return it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MAX_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MAX_DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        except (OSError, ValueError):  # some systems allow less than they say
+            return soft
+        return wanted
+    return soft
+
+
+def _is_unspecified(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_unspecified
+    except ValueError:
+        return False
