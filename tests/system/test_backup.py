@@ -75,7 +75,13 @@ async def installation(
     await run_sql(postgresql("postgres"), f"DROP DATABASE {name} WITH (FORCE)")
 
 
-@pytest.mark.parametrize("command", [True, False], ids=["dovecote restored", "detected at the start"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        pytest.param(True, marks=pytest.mark.long, id="dovecote restored"),
+        pytest.param(False, id="detected at the start"),
+    ],
+)
 async def test_restored_database_pays_nothing_twice(
     installation: Installation, tmp_path: Path, *, command: bool
 ) -> None:
