@@ -10,10 +10,10 @@ import httpx
 import uvloop
 
 from bench import upstream
-from service.http.transport import AiohttpTransport
+from service.http.transport import PooledTransport
 
 CLIENTS = {
-    "dovecote": lambda: httpx.AsyncClient(transport=AiohttpTransport(), trust_env=False),
+    "dovecote": lambda: httpx.AsyncClient(transport=PooledTransport(), trust_env=False),
     "httpx": lambda: httpx.AsyncClient(trust_env=False),
     "httpx, 200 connections": lambda: httpx.AsyncClient(
         limits=httpx.Limits(max_connections=200, max_keepalive_connections=200), trust_env=False

@@ -7,6 +7,7 @@ import gc
 import secrets as chance
 from collections.abc import AsyncIterator
 from typing import Literal
+from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -33,6 +34,7 @@ from service.store.writer import Writers
 from service.web import callbacks, docs, health
 from service.web.api import ENDPOINTS
 from service.web.auth.bearer import Authenticator
+from service.web.callback_limits import CallbackLimits
 from service.web.problems import HANDLERS
 from service.web.request_body import BodyBudget
 from service.web.security_headers import SecurityHeaders
@@ -146,6 +148,7 @@ def callback_application(context: Context) -> ASGIApp:
 def _around(context: Context, app: Starlette) -> ASGIApp:
     app.state.context = context
     app.state.streams = Streams(context)
+    app.state.callback_limits = CallbackLimits(context)
     app.state.bodies = BodyBudget(context.settings.max_body)
     return SecurityHeaders(app)
 
@@ -153,19 +156,29 @@ def _around(context: Context, app: Starlette) -> ASGIApp:
 async def require_key(context: Context) -> None:
     """Refuse to start a server on a public address without an API key.
 
-    :raises NoKey: when the address is public and neither the settings nor the database have a valid key
+    :raises NoKey: when the address that it listens at, or the address that callbacks share with the API, is public, and neither the settings nor the database have a valid key
     :raises StoreUnavailable: when the database is out of reach
     """
     settings = context.settings
-    if settings.api_keys or is_loopback(settings.host):
+    listens_publicly = not is_loopback(settings.host)
+    if settings.api_keys or not (listens_publicly or _is_forwarded(settings)):
         return
     async with context.database.reading() as connection:
         if await api_keys_module.any_valid(connection, now=context.now()):
             return
+    reached = f"host: {settings.host}" if listens_publicly else f"public_url: {settings.public_url}"
+    instead = "keep host = 127.0.0.1" if listens_publicly else "give callbacks a port of their own (callback_port)"
     raise NoKey(
-        f"host: {settings.host} can be reached by others and there is no API key: anybody could spend your credit. "
-        "Set DOVECOTE_API_KEYS=name=$(openssl rand -hex 24), make one with `dovecote keys create`, or keep host = 127.0.0.1"
+        f"{reached} can be reached by others and there is no API key: anybody could spend your credit. "
+        f"Set DOVECOTE_API_KEYS=name=$(openssl rand -hex 24), make one with `dovecote keys create`, or {instead}"
     )
+
+
+def _is_forwarded(settings: Settings) -> bool:
+    """Return whether a proxy forwards a public address to the port of the API: to the API it looks like this machine."""
+    if settings.public_url is None or settings.callback_port is not None:
+        return False
+    return not is_loopback((urlsplit(settings.public_url).hostname or "").strip("[]"))
 
 
 def routes(settings: Settings, role: Role = "all") -> list[Route]:

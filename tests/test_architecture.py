@@ -133,7 +133,15 @@ _NETWORK = {
     "websockets",
 }
 _OPENING = {"AsyncClient", "Client", "ClientSession", "TCPConnector", "AsyncHTTPTransport", "HTTPTransport"}
-_OPENING |= {"AiohttpTransport", "open_connection", "create_connection", "sock_connect", "getaddrinfo"}
+_OPENING |= {
+    "SingleTransport",
+    "PooledTransport",
+    "open_connection",
+    "start_connection",
+    "create_connection",
+    "sock_connect",
+    "getaddrinfo",
+}
 _VERBS = {"get", "post", "put", "patch", "delete", "head", "options", "request", "stream"}
 
 
@@ -193,6 +201,9 @@ RULES: dict[str, tuple[Act, str, set[str]]] = {
             "http/network_errors.py",
             "http/ssrf/guard.py",
             "http/client.py",
+            "http/single.py",
+            "http/target.py",
+            "http/tls.py",
             "http/transport.py",
             "flows/webhooks/dispatch.py",
         },
@@ -234,7 +245,9 @@ def test_act_is_done_in_allowed_files_only(rule: str) -> None:
 
 CONNECTIONS = {
     "http/ssrf/guard.py": "looks up, and opens sockets, for URLs from outside",
-    "http/transport.py": "opens connections for the clients of http/client.py",
+    "http/transport.py": "opens the pooled connections of questions",
+    "http/single.py": "opens a connection for every purchase and every message",
+    "http/reasons.py": "recognises failures of name resolution, and opens nothing",
     "http/client.py": "makes the three clients of a process; the one for URLs from outside has the guard",
     "cli/api_client.py": "speaks to the server that its user names",
     "cli/doctor/public_url.py": "asks the public address of this installation whether it leads here",
@@ -269,7 +282,7 @@ def test_files_that_open_connections_are_listed() -> None:
         "await asyncio.open_connection(host, 80)",
         "aiohttp.ClientSession()",
         "await loop.getaddrinfo(host, 80)",
-        "AiohttpTransport(reuse=False)",
+        "SingleTransport()",
     ],
 )
 def test_new_connection_is_detected(breach: str) -> None:

@@ -119,21 +119,23 @@ def _described(kind: str, schema: Mapping[str, Any]) -> str:
         return " ".join(["list of", describe(schema.get("items", {})), *_range(schema, "minItems", "maxItems")])
     if kind == "string":
         form = {"uri": "URL", "uuid": "id", "date-time": "time"}.get(schema.get("format", ""), "text")
-        return " ".join([form, *(f"{part} characters" for part in _range(schema, "minLength", "maxLength"))])
-    names = {"integer": "whole number", "boolean": "true or false", "object": "JSON object", "null": "none"}
-    return " ".join([names.get(kind, kind), *_range(schema, "minimum", "maximum")])
+        longer_than_one = {name: value for name, value in schema.items() if (name, value) != ("minLength", 1)}
+        return " ".join([form, *_range(longer_than_one, "minLength", "maxLength", unit=" characters")])
+    if kind in {"integer", "number"}:
+        return " ".join(["whole number" if kind == "integer" else kind, *_range(schema, "minimum", "maximum")])
+    return {"boolean": "true or false", "object": "JSON object", "null": "none"}.get(kind, kind)
 
 
-def _range(schema: Mapping[str, Any], low: str, high: str) -> Iterator[str]:
+def _range(schema: Mapping[str, Any], low: str, high: str, *, unit: str = "") -> Iterator[str]:
     match schema.get(low), schema.get(high):
         case None, None:
             return
         case None, most:
-            yield f"(up to {most})"
+            yield f"(up to {most}{unit})"
         case least, None:
-            yield f"(from {least})"
+            yield f"(from {least}{unit})"
         case least, most:
-            yield f"({least} to {most})"
+            yield f"({least} to {most}{unit})"
 
 
 def _upstreams_table(upstreams: Sequence[Upstream]) -> Table:

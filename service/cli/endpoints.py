@@ -136,7 +136,7 @@ def delete(endpoint_id: uuid.UUID, *, url: str, as_json: bool) -> None:
 @_ID
 @server_options
 def rotate(endpoint_id: uuid.UUID, *, url: str, as_json: bool) -> None:
-    """Give an endpoint a new secret, and print it. The old secret stays valid for a day."""
+    """Rotate the secret of an endpoint, and print the new one. The old secret stays valid for a day."""
     with open_client(url) as client:
         rotated = client.endpoints.rotate_secret(endpoint_id)
     _print(rotated, as_json=as_json)

@@ -24,7 +24,7 @@ _NONE_YET = "this database has no webhook secret yet: the first start of `doveco
 
 
 def read_settings(config: Path | None, **given: Any) -> Settings:
-    """Read the settings or end the process with every mistake in them.
+    """Return the settings, or end the process and list every mistake in them.
 
     :param given: settings from the command line; None is not set
     """
@@ -32,7 +32,10 @@ def read_settings(config: Path | None, **given: Any) -> Settings:
         return load(os.environ, config, given=given)
     except SettingsError as error:
         print(
-            "The settings have mistakes:", *(f"  - {mistake}" for mistake in error.mistakes), sep="\n", file=sys.stderr
+            "The settings have mistakes:",
+            *(clean(f"  - {mistake}") for mistake in error.mistakes),
+            sep="\n",
+            file=sys.stderr,
         )
         sys.exit(exits.SETTINGS)
 

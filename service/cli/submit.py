@@ -1,5 +1,6 @@
 """``dovecote submit``: submit a task to a running Dovecote, exactly once."""
 
+import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -41,12 +42,14 @@ def command(
     values: tuple[str, ...],
     options: tuple[str, ...],
     labels: tuple[str, ...],
+    callback_url: str | None,
+    parent_id: uuid.UUID | None,
+    upstream: str | None,
     deadline: str | None,
     idempotency_key: str | None,
     url: str,
     wait: bool,
     as_json: bool,
-    **more: Any,
 ) -> None:
     """Submit a task, for example: runway text_to_video prompt="a dove comes home" duration=5
 
@@ -65,7 +68,9 @@ def command(
             labels=read_options(labels) or None,
             deadline=_deadline(deadline),
             idempotency_key=idempotency_key,
-            **{name: str(value) for name, value in more.items() if value is not None},
+            callback_url=callback_url,
+            parent_id=parent_id,
+            upstream=upstream,
         )
         if idempotency_key is not None and task.replayed:
             say("This idempotency key was used before: the task is that of the earlier request.")

@@ -26,7 +26,7 @@ from service.store.database import StoreUnavailable
 
 MAX_CLAIMED = 50
 
-_KEPT_HEADERS = frozenset({"content-type", "user-agent", "date"})
+_KEPT_HEADERS = frozenset({"content-encoding", "content-type", "user-agent", "date"})
 _KEPT_PREFIXES = ("webhook-", "svix-", "x-webhook-")
 """Signature headers are kept, since they are verified later. Credentials, cookies and addresses are not."""
 

@@ -10,7 +10,7 @@ import orjson
 
 from service.domain.errors import NotSent, Unavailable, UpstreamError
 from service.flows.context import Context, Upstream
-from service.http.client import CONNECT_TIMEOUT, WRITE_TIMEOUT, send
+from service.http.client import CONNECT_TIMEOUT, WRITE_TIMEOUT, Answer, send
 from service.http.network_errors import named
 from service.providers.dialect import Dialect
 from service.providers.wire import Call, Reply
@@ -71,21 +71,38 @@ async def _ask(context: Context, upstream: Upstream, dialect: Dialect, call: Cal
         raise Unavailable("unknown", f"the request cannot be made: {type(error).__name__}") from None
     try:
         async with contextlib.nullcontext() if call.creates else upstream.questions:
-            answer = await send(
-                client,
-                authorized.method,
-                url,
-                headers=headers,
-                content=content,
-                read_timeout=call.read_timeout,
-                total_timeout=CONNECT_TIMEOUT + WRITE_TIMEOUT + call.read_timeout,
-                secret_query=secret_query,
+            answer = _usable(
+                await send(
+                    client,
+                    authorized.method,
+                    url,
+                    headers=headers,
+                    content=content,
+                    read_timeout=call.read_timeout,
+                    total_timeout=CONNECT_TIMEOUT + WRITE_TIMEOUT + call.read_timeout,
+                    secret_query=secret_query,
+                )
             )
     except Exception as error:  # whatever it is: the table's last row assumes the worst
         raise named(error, creating=call.creates, host=urlsplit(base).hostname) from error
     secrets = [*_secrets(upstream), *hidden]
     told = {name: _without(value.encode(), secrets).decode() for name, value in answer.headers.items()}
     return Reply(answer.status, told, _without(answer.body, secrets))
+
+
+def _usable(answer: Answer) -> Answer:
+    """Return an answer that is complete, or that broke off after a complete JSON document.
+
+    :raises httpx.TransportError: the failure by which it broke off, when the document is not complete
+    """
+    if answer.failure is not None:
+        try:
+            complete = isinstance(orjson.loads(answer.body), dict | list)
+        except orjson.JSONDecodeError:
+            complete = False
+        if not complete:
+            raise answer.failure
+    return answer
 
 
 def _authorized(upstream: Upstream, dialect: Dialect, call: Call) -> tuple[str, str | None, Call]:

@@ -4,14 +4,18 @@ import asyncio
 import dataclasses
 import functools
 import ssl
-import zlib
 from collections.abc import Callable, Mapping
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
 
 import httpx
 
+from service.domain.compression import TooLarge, unpack
+from service.http.single import DEADLINE, PRIVATE, SingleTransport
 from service.http.ssrf.guard import Guard
-from service.http.transport import SECRET_QUERY, AiohttpTransport
+from service.http.target import SECRET_QUERY, TARGET, exact_target
+from service.http.tls import TLS, trusting
+from service.http.transport import PooledTransport
 
 CONNECT_TIMEOUT = 10.0
 WRITE_TIMEOUT = 30.0
@@ -19,46 +23,55 @@ MAX_ANSWER = 8 * 1024 * 1024
 """Bytes of an upstream's answer that are read."""
 
 
-class AnswerTooLarge(Exception):
-    """The answer is larger than the cap."""
+_GRACE = 1.0
+"""Seconds that a transport may take beyond a deadline that it keeps itself."""
 
-    def __init__(self, status: int, cap: int) -> None:
+
+class AnswerTooLarge(Exception):
+    """The answer is larger than the limit."""
+
+    def __init__(self, status: int, limit: int) -> None:
         """Keep the status: it came before the body."""
-        super().__init__(f"more than {cap} bytes")
+        super().__init__(f"more than {limit} bytes")
         self.status = status
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Answer:
-    """A complete answer."""
+    """An answer, as far as it could be read."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
+    failure: Exception | None = None
+    """Why the answer broke off after its status; None when it is complete."""
+    private: bool = False
+    """Whether it came from an address that is not public. Only known of guarded clients."""
 
 
 @dataclasses.dataclass(slots=True)
 class Http:
-    """The clients of a process, one for each kind of errand."""
+    """The clients of a process, one for each purpose."""
 
     purchases: httpx.AsyncClient
-    """Calls that create: every one on a connection of its own, since one that was kept may be dead, and a request lost
-    on a dead connection can not be told from one that arrived."""
+    """Calls that create. Each has a connection of its own: a kept one may be dead, and a request that is lost on a dead
+    connection cannot be told from one that arrived."""
     questions: httpx.AsyncClient
     """Calls that may be repeated."""
     messages: httpx.AsyncClient
-    """Calls to URLs that clients gave us."""
+    """Calls to URLs of clients."""
 
     @classmethod
-    def real(cls, guard: Guard) -> "Http":
-        """Open the real ones.
+    def real(cls, guard: Guard, *, webhook_tls: ssl.SSLContext | None = None) -> "Http":
+        """Open the clients of a process.
 
         :param guard: decides where messages may go
+        :param webhook_tls: the authorities that are trusted for messages; default: the usual ones
         """
         return cls(
-            purchases=_client(AiohttpTransport(reuse=False)),
-            questions=_client(AiohttpTransport()),
-            messages=guarded(guard),
+            purchases=_client(SingleTransport(tls=trusting())),
+            questions=_client(PooledTransport(tls=trusting())),
+            messages=guarded(guard, tls=webhook_tls),
         )
 
     async def close(self) -> None:
@@ -68,7 +81,7 @@ class Http:
 
 
 class _GuardedClient(httpx.AsyncClient):
-    """A client whose guard reads every URL as it was given, before httpx makes a form of its own of it."""
+    """A client whose guard parses every URL as it was given, before httpx normalises it."""
 
     def __init__(self, guard: Guard, **more: Any) -> None:
         super().__init__(**more)
@@ -77,16 +90,17 @@ class _GuardedClient(httpx.AsyncClient):
     def build_request(self, method: str, url: httpx.URL | str, **more: Any) -> httpx.Request:
         destination = self._guard.admit(str(url))
         headers = httpx.Headers(more.pop("headers", None))
-        headers["Host"] = destination.authority  # to make it itself, httpx would decode the name, and some it cannot
-        return super().build_request(method, str(destination), headers=headers, **more)
+        headers["Host"] = destination.authority  # httpx would decode the name to build it, and fails for some
+        extensions = {TARGET: exact_target(str(destination)), **(more.pop("extensions", None) or {})}
+        return super().build_request(method, str(destination), headers=headers, extensions=extensions, **more)
 
 
 def guarded(guard: Guard, *, tls: ssl.SSLContext | None = None) -> httpx.AsyncClient:
-    """Open a client for URLs that come from outside: every connection is a new one, and passes the guard.
+    """Open a client for URLs of clients: every connection is a new one and passes the guard.
 
-    :param tls: whom to trust, default the usual authorities
+    :param tls: the trusted authorities; default: the usual ones
     """
-    return _client(AiohttpTransport(reuse=False, guard=guard, tls=tls), functools.partial(_GuardedClient, guard))
+    return _client(SingleTransport(guard=guard, tls=tls or trusting()), functools.partial(_GuardedClient, guard))
 
 
 def _client(
@@ -96,9 +110,14 @@ def _client(
         transport=transport,
         trust_env=False,
         follow_redirects=False,
+        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),  # else httpx keeps them and sends them back
         headers={"User-Agent": "Dovecote", "Accept": "application/json", "Accept-Encoding": "gzip"},
-        timeout=httpx.Timeout(30.0, connect=CONNECT_TIMEOUT, write=WRITE_TIMEOUT, pool=None),
+        timeout=_timeouts(30.0),
     )
+
+
+def _timeouts(read: float) -> httpx.Timeout:
+    return httpx.Timeout(read, connect=CONNECT_TIMEOUT, write=WRITE_TIMEOUT, pool=None)
 
 
 async def send(
@@ -110,83 +129,101 @@ async def send(
     content: bytes | None = None,
     read_timeout: float,
     total_timeout: float | None = None,
-    cap: int = MAX_ANSWER,
+    limit: int = MAX_ANSWER,
     secret_query: str | None = None,
+    tls: ssl.SSLContext | None = None,
 ) -> Answer:
-    """Send a request and read the whole answer.
+    """Send a request and read the answer. Of an answer that breaks off, return the part that came.
 
     :param read_timeout: seconds without a byte
     :param total_timeout: seconds for everything
-    :param cap: bytes of the body that are read at most
+    :param limit: bytes of the body that are read at most, packed or unpacked
     :param secret_query: a query string that only the upstream gets to see
+    :param tls: the authorities that are trusted for this request; default: those of the client
     :raises AnswerTooLarge: when there are more
-    :raises httpx.TransportError: see :data:`NEVER_SENT`
+    :raises httpx.TransportError: when no status came; see ``NEVER_SENT``
     """
-    timeout = httpx.Timeout(read_timeout, connect=CONNECT_TIMEOUT, write=WRITE_TIMEOUT, pool=None)
+    extensions: dict[str, Any] = {TARGET: exact_target(url)}
+    extensions |= {} if secret_query is None else {SECRET_QUERY: secret_query}
+    extensions |= {} if tls is None else {TLS: tls}
+    return await _ask(
+        client,
+        client.build_request(
+            method, url, headers=dict(headers), content=content, timeout=_timeouts(read_timeout), extensions=extensions
+        ),
+        total_timeout=total_timeout,
+        limit=limit,
+    )
+
+
+async def _ask(client: httpx.AsyncClient, request: httpx.Request, *, total_timeout: float | None, limit: int) -> Answer:
+    head: httpx.Response | None = None
+    body = bytearray()
+    failure: Exception | None = None
     try:
-        async with (
-            asyncio.timeout(total_timeout),
-            client.stream(
-                method,
-                url,
-                headers=dict(headers),
-                content=content,
-                timeout=timeout,
-                extensions={} if secret_query is None else {SECRET_QUERY: secret_query},
-            ) as response,
-        ):
-            body = bytearray()
-            async for chunk in response.aiter_raw():
+        async with asyncio.timeout(total_timeout):
+            head = await client.send(request, stream=True)
+            async for chunk in head.aiter_raw():
                 body += chunk
-                if len(body) > cap:
-                    raise AnswerTooLarge(response.status_code, cap)
-            return Answer(response.status_code, dict(response.headers), _unpacked(response, bytes(body), cap))
-    except TimeoutError as error:
-        raise httpx.ReadTimeout(f"no complete answer within {total_timeout} s") from error
-
-
-_GZIP = 16 + zlib.MAX_WBITS
-
-
-def _unpacked(response: httpx.Response, body: bytes, cap: int) -> bytes:
-    """Undo the compression, but not beyond the cap: a small answer may unpack to a thousand times its size."""
-    if not body or response.headers.get("content-encoding", "").strip().lower() != "gzip":
-        return body
+                if len(body) > limit:
+                    raise AnswerTooLarge(head.status_code, limit)
+    except TimeoutError:
+        failure = httpx.ReadTimeout(f"no complete answer within {total_timeout:g} s")
+    except httpx.TransportError as error:
+        failure = error
+    finally:
+        if head is not None:
+            await head.aclose()
+    if head is None:
+        assert failure is not None  # noqa: S101 - for the type checker: without a failure there is a head
+        raise failure
+    codings = [head.headers.get(name, "") for name in ("content-encoding", "transfer-encoding")]
     try:
-        unpacked = zlib.decompressobj(_GZIP).decompress(body, cap + 1)
-    except zlib.error as error:
-        raise httpx.DecodingError(str(error), request=response.request) from error
-    if len(unpacked) > cap:
-        raise AnswerTooLarge(response.status_code, cap)
-    return unpacked
+        unpacked = unpack(bytes(body), codings, limit)
+    except TooLarge:
+        raise AnswerTooLarge(head.status_code, limit) from None
+    return Answer(head.status_code, dict(head.headers), unpacked, failure, private=head.extensions.get(PRIVATE, False))
 
 
 async def post_briefly(
-    client: httpx.AsyncClient, url: str, *, headers: Mapping[str, str], content: bytes, total_timeout: float, cap: int
+    client: httpx.AsyncClient, url: str, *, headers: Mapping[str, str], content: bytes, total_timeout: float, limit: int
 ) -> Answer:
-    """Post something, and take the status for an answer, whatever becomes of the body.
+    """Post a message. Its status is the answer, whatever follows the status line.
 
-    :param total_timeout: seconds for everything; what has come of the body by then is given
-    :param cap: bytes of the body after which no more is read
-    :raises httpx.TransportError: when no status came; see :data:`NEVER_SENT`
+    :param total_timeout: seconds for everything; the answer has what has come by then
+    :param limit: bytes of the body after which no more is read
+    :raises httpx.TransportError: when no status came; see ``NEVER_SENT``
     """
-    limits = httpx.Timeout(total_timeout, connect=CONNECT_TIMEOUT, write=WRITE_TIMEOUT, pool=None)
+    until = asyncio.get_running_loop().time() + total_timeout
+    request = client.build_request(
+        "POST",
+        url,
+        headers=dict(headers),
+        content=content,
+        timeout=_timeouts(total_timeout),
+        extensions={DEADLINE: until},
+    )
     head: httpx.Response | None = None
     body = bytearray()
+    failure: Exception | None = None
     try:
-        async with (
-            asyncio.timeout(total_timeout),
-            client.stream("POST", url, headers=dict(headers), content=content, timeout=limits) as response,
-        ):
-            head = response
-            async for chunk in response.aiter_raw():
+        # The transport keeps the deadline itself: it returns what has come by then.
+        async with asyncio.timeout_at(until + _GRACE):
+            head = await client.send(request, stream=True)
+        async with asyncio.timeout_at(until):
+            async for chunk in head.aiter_raw():
                 body += chunk
-                if len(body) >= cap:
+                if len(body) >= limit:
                     break
-    except TimeoutError as error:
-        if head is None:
-            raise httpx.ReadTimeout(f"no answer within {total_timeout:g} s") from error
-    except Exception:  # whatever it is: after the status it is about the body
-        if head is None:
-            raise
-    return Answer(head.status_code, dict(head.headers), bytes(body[:cap]))
+    except (TimeoutError, httpx.ReadTimeout):
+        failure = httpx.ReadTimeout(f"no answer within {total_timeout:g} s")
+    except httpx.TransportError as error:
+        failure = error
+    finally:
+        if head is not None:
+            await head.aclose()
+    if head is None:
+        assert failure is not None  # noqa: S101 - for the type checker: without a failure there is a head
+        raise failure
+    private = head.extensions.get(PRIVATE, False)
+    return Answer(head.status_code, dict(head.headers), bytes(body[:limit]), failure, private=private)

@@ -1,4 +1,4 @@
-"""What each failure of the network means for a purchase and for a question: one table, by exact exception."""
+"""Map each failure of the network to its meaning for a purchase and for a question: one table, by exception."""
 
 import dataclasses
 
@@ -10,15 +10,15 @@ from service.http.client import AnswerTooLarge
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Meaning:
-    """What may be done after a failure of the network."""
+    """The meaning of a failure of the network."""
 
     error: type[Exception]
     submit: type[UpstreamError]
     code: str
     meaning: str
-    """What happened, in a sentence for the documentation."""
+    """What happened, for the documentation."""
     counts: bool = True
-    """Whether it speaks of an upstream in trouble, and not of this machine. Whatever is uncertain does."""
+    """Whether the upstream, and not this machine, is in trouble."""
 
     @property
     def sent(self) -> bool:
@@ -27,7 +27,7 @@ class Meaning:
 
 
 FAILURES: tuple[Meaning, ...] = (
-    # Nothing was sent: these are the transport's promise (http.NEVER_SENT), and no others are.
+    # Nothing was sent: these are the transport's promise (``NEVER_SENT``), and no others are.
     Meaning(
         httpx.ConnectError,
         Unavailable,
@@ -35,42 +35,47 @@ FAILURES: tuple[Meaning, ...] = (
         "no connection: refused, no such host, no route, a TLS handshake or certificate that fails",
     ),
     Meaning(httpx.ConnectTimeout, Unavailable, "overloaded", "no connection, or no TLS handshake, in time"),
-    Meaning(httpx.PoolTimeout, Unavailable, "overloaded", "no place for another connection here", counts=False),
+    Meaning(
+        httpx.PoolTimeout,
+        Unavailable,
+        "overloaded",
+        "this machine has no resources for another connection",
+        counts=False,
+    ),
     Meaning(httpx.ProxyError, Unavailable, "overloaded", "no connection through a proxy (none is used)", counts=False),
     Meaning(httpx.UnsupportedProtocol, Unavailable, "overloaded", "a base URL to which no connection can be made"),
     # The request may have arrived, whatever broke.
     Meaning(httpx.ReadTimeout, Uncertain, "provider_timeout", "silence, or no complete answer in time"),
-    Meaning(httpx.WriteTimeout, Uncertain, "provider_timeout", "the request was not taken off our hands in time"),
-    Meaning(httpx.ReadError, Uncertain, "unreadable", "a reset, a broken pipe, no route any more"),
+    Meaning(httpx.WriteTimeout, Uncertain, "provider_timeout", "the request was not read in time"),
+    Meaning(httpx.ReadError, Uncertain, "unreadable", "a reset, a broken pipe, a lost route"),
     Meaning(httpx.WriteError, Uncertain, "unreadable", "the connection broke while the request was written"),
     Meaning(httpx.CloseError, Uncertain, "unreadable", "the connection could not be closed in order"),
     Meaning(
         httpx.RemoteProtocolError,
         Uncertain,
         "unreadable",
-        "closed without an answer or in the middle of one; or what came is no HTTP",
+        "closed without an answer or in the middle of one; or the answer is not HTTP",
     ),
-    Meaning(httpx.LocalProtocolError, Uncertain, "unreadable", "a request that is no HTTP"),
-    Meaning(httpx.DecodingError, Uncertain, "unreadable", "a compressed answer that cannot be unpacked"),
+    Meaning(httpx.LocalProtocolError, Uncertain, "unreadable", "a request that is not valid HTTP"),
     Meaning(AnswerTooLarge, Uncertain, "unreadable", "an answer of more than 8 MiB, packed or unpacked"),
-    # Whatever no row names: the worst is assumed.
+    # Every other failure: the worst is assumed.
     Meaning(Exception, Uncertain, "unreadable", "anything else"),
 )
-"""The first row that fits decides. A question (a poll, a list, a cancel) is always ``unavailable`` with the same code."""
+"""The first matching row decides. A question (a poll, a list, a cancel) is always ``unavailable`` with the same code."""
 
 
 def meaning_of(error: Exception) -> Meaning:
-    """Find the row of a failure."""
+    """Return the row of a failure."""
     return next(row for row in FAILURES if isinstance(error, row.error))
 
 
 def named(error: Exception, *, creating: bool, host: str | None) -> UpstreamError:
-    """Name a failure by what may be done next.
+    """Return the error for a failure, by what may be done next.
 
     :param creating: whether the request that failed buys a job
     """
     found = meaning_of(error)
-    # Its text holds hosts and reasons, never headers or bodies.
+    # The text holds a reason, never a URL, header or body: see http/reasons.py.
     words = f"{type(error).__name__} {error}".strip()[:300]
     what = f"the request to {host} went out and no usable answer came" if found.sent else f"no connection to {host}"
     return (found.submit if creating else Unavailable)(found.code, f"{what}: {words}", broken=found.counts)

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Table, case, literal, null, or_, select
+from sqlalchemy import Table, bindparam, case, func, literal, null, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.store.tables import callbacks, insert_for
@@ -90,3 +90,14 @@ async def of_submissions(connection: AsyncConnection, ids: Sequence[UUID]) -> li
         select(callbacks).where(callbacks.c.submission_id.in_(list(ids))).order_by(callbacks.c.id)
     )
     return [Received(**row._mapping) for row in rows]  # noqa: SLF001 - the documented way to a row's names
+
+
+_STORED = select(func.count(), func.coalesce(func.sum(func.length(callbacks.c.body)), 0)).where(
+    callbacks.c.submission_id == bindparam("of_submission")
+)
+
+
+async def stored_for(connection: AsyncConnection, submission_id: UUID) -> tuple[int, int]:
+    """Return the number of callbacks that are stored for a submission, and the bytes of their bodies."""
+    count, size = (await connection.execute(_STORED, {"of_submission": submission_id})).one()
+    return int(count), int(size)

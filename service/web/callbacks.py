@@ -24,7 +24,7 @@ NONCE: Final = re.compile(r"[0-9a-f]{32}", re.ASCII)
 async def receive(request: Request) -> Response:
     """Store one callback.
 
-    404 for a token that Dovecote did not issue, without a query; 413 above the size limit; else 200, or 503 when it could
+    404 for a token that Dovecote did not issue, without a query; 413 above the size limit; 429 for too many; else 200, or 503 when it could
     not be stored and the provider must send it again. A body that is not valid is stored too: it is evidence.
     """
     context: Context = request.app.state.context
@@ -33,8 +33,10 @@ async def receive(request: Request) -> Response:
     if submission_id is None:
         return Problem(404, "not_found", "this is not a callback URL of this Dovecote").response()
     try:
-        body = await read_body(request, MAX_BODY)
-        await callbacks_flow.receive(context, token, submission_id, request.headers, bytes(body))
+        with request.app.state.bodies.lease("callbacks") as lease:
+            body = await read_body(request, MAX_BODY, lease)
+            await request.app.state.callback_limits.check(submission_id, len(body))
+            await callbacks_flow.receive(context, token, submission_id, request.headers, bytes(body))
     except Problem as problem:
         return problem.response()
     except ClientDisconnect:

@@ -149,6 +149,25 @@ def test_wrong_key_is_refused_and_not_printed(run: Run) -> None:
     assert (result.exit_code, result.stdout) == (exits.REFUSED, "")
     assert "DOVECOTE_API_KEY" in result.stderr
     assert "a-key-that-is-wrong-here" not in result.output
+    assert "The command sent the API key of DOVECOTE_API_KEY" in result.stderr
+
+
+def test_missing_unknown_and_revoked_keys_are_told_apart(run: Run, installation: Installation) -> None:
+    """O28: the code of the problem, and what the command sent."""
+
+    def created(*more: str) -> str:
+        result = CliRunner().invoke(main, ["keys", "create", "shop", *more], env=installation.settings)
+        assert result.exit_code == 0, result.output
+        return str(result.stdout).strip()
+
+    revoked = created()
+    CliRunner().invoke(main, ["keys", "revoke", revoked], env=installation.settings)
+    missing = run("tasks", "list", key="")
+    assert missing.exit_code == exits.REFUSED
+    assert "unauthorized" in missing.stderr
+    assert "The command sent no API key" in missing.stderr
+    assert "unknown_key" in run("tasks", "list", key=created()[:-8] + "00000000").stderr
+    assert "revoked_key" in run("tasks", "list", key=revoked).stderr
 
 
 def test_list_is_filtered_and_newest_first(run: Run) -> None:
@@ -487,7 +506,7 @@ def test_input_is_sent_to_a_task_that_waits_for_it(run: Run) -> None:
 
 def test_messages_show_the_next_attempt(run: Run) -> None:
     (closed,) = free_ports(1)
-    task = submit(run, "nobody listens", "--callback-url", f"http://127.0.0.1:{closed}/hook")
+    task = submit(run, "refused webhook", "--callback-url", f"http://127.0.0.1:{closed}/hook")
 
     def failed_once() -> bool:
         messages = shown(run, "messages", "list", "--task", task)["messages"]

@@ -1,4 +1,4 @@
-"""``dovecote explain``: one message, many messages, and what is said of a message that cannot be used."""
+"""``dovecote explain``: one message, many messages, and messages that it cannot read."""
 
 import json
 from pathlib import Path
@@ -25,14 +25,14 @@ def run(*arguments, given=""):
     return CliRunner().invoke(command, list(arguments), input=given)
 
 
-def test_one_message_from_standard_input():
+def test_message_is_read_from_standard_input():
     ran = run(*AGGREGATOR, "--kind", "callback", given=json.dumps(FAILED))
     assert (ran.exit_code, json.loads(ran.stdout)) == (0, READ)
     assert ran.stdout.count("\n") == 1
     assert "内容违规" in ran.stdout
 
 
-def test_one_message_from_a_file(tmp_path):
+def test_message_is_read_from_a_file(tmp_path):
     path = tmp_path / "page.html"
     path.write_bytes(b"<html>\xff</html>")
     route = ("--endpoint", "POST /runway/pro/generate")
@@ -43,7 +43,7 @@ def test_one_message_from_a_file(tmp_path):
     assert submit.exit_code == poll.exit_code == 0
 
 
-def test_a_recording_says_itself_what_it_is(tmp_path):
+def test_recording_describes_itself(tmp_path):
     path = tmp_path / "recording.json"
     path.write_text(json.dumps(CALLBACK), encoding="utf-8")
     ran = run(str(path))
@@ -64,14 +64,14 @@ def test_a_recording_says_itself_what_it_is(tmp_path):
         ([], "[]", "a message is a JSON object"),
     ],
 )
-def test_a_question_that_cannot_be_answered_is_named(arguments, given, said):
+def test_unusable_input_is_a_usage_error(arguments, given, said):
     ran = run(*arguments, given=given)
     assert ran.exit_code == 2
     assert said in ran.stderr
     assert ran.stdout == ""
 
 
-def test_a_batch_has_a_reading_a_line_in_the_same_order():
+def test_batch_prints_one_reading_a_line_in_order():
     messages = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(RECORDINGS.rglob("*.json"))]
     told = [message for message in messages if "reading" in message and message["family"] == "runway"]
     ran = run("--batch", given="".join(json.dumps(message) + "\n" for message in told))
@@ -79,7 +79,7 @@ def test_a_batch_has_a_reading_a_line_in_the_same_order():
     assert [json.loads(line) for line in ran.stdout.splitlines()] == [message["reading"] for message in told]
 
 
-def test_a_batch_goes_on_after_a_line_that_cannot_be_used():
+def test_batch_continues_after_an_unusable_line():
     odd = ["nonsense", "[1]", json.dumps({**CALLBACK, "family": "x"}), json.dumps({**CALLBACK, "http_status": "?"})]
     odd += [json.dumps({**CALLBACK, "headers": [1]}), "[" * 100_000, json.dumps({**CALLBACK, "kind": "submit_request"})]
     lines = [json.dumps(CALLBACK), "", *odd, json.dumps(CALLBACK)]
@@ -90,7 +90,7 @@ def test_a_batch_goes_on_after_a_line_that_cannot_be_used():
     assert [list(line) for line in shown[1:-1]] == [["problem"]] * len(odd)
 
 
-def test_a_lone_surrogate_is_printed_somehow():
+def test_lone_surrogate_can_be_printed():
     (line,) = explain_lines([json.dumps({**CALLBACK, "family": "\ud800"})])
     line.encode()
     (line,) = explain_lines([json.dumps({**CALLBACK, "body": {**FAILED, "msg": "\ud800"}})])
@@ -110,14 +110,14 @@ def test_a_lone_surrogate_is_printed_somehow():
         ("submit_response", None, "uncertain"),
     ],
 )
-def test_an_untold_http_status_is_assumed(kind, body, error):
+def test_missing_http_status_is_assumed_by_kind(kind, body, error):
     route = "POST /runway/pro/generate"
     assert explain({**CALLBACK, "kind": kind, "endpoint": route, "http_status": None, "body": body})["error"] == error
 
 
-def test_where_nothing_is_signed_nothing_is_said_of_it():
+def test_unsigned_message_has_no_verification():
     assert "verified" not in explain({**CALLBACK, "secret": "s"})
 
 
-def test_raw_bytes_win_over_the_document():
+def test_raw_body_takes_precedence_over_the_document():
     assert explain({**CALLBACK, "body": {}, "raw_body": json.dumps(FAILED)}) == READ

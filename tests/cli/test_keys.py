@@ -218,7 +218,7 @@ def stopped(served: Any) -> int:
 
 
 async def test_server_on_a_public_address_starts_only_with_a_key(sqlite_url: str, tmp_path: Path) -> None:
-    # A spelling of loopback that does not look like it: nobody else is let in by this test.
+    # This spelling of loopback does not look like it, and no other machine can reach it.
     reached = {"DOVECOTE_HOST": "127.1"}
     served = dovecote(tmp_path, sqlite_url, "http://127.0.0.1:9", "web")
     served = dataclasses.replace(served, environment={**served.environment, **reached})

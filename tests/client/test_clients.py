@@ -145,7 +145,7 @@ async def test_stream_yields_events_as_they_happen(world: World, call: Caller) -
 
 
 async def test_feed_can_be_followed_without_end(world: World, kind: str, url: str) -> None:
-    """Take the first events of an endless iterator: by long polls and by a stream."""
+    """The first events of an endless iterator arrive by long polls and by a stream."""
     async with calling(kind, url) as call:
         for method, named in (("events", {"follow": True}), ("stream", {"after": "0"})):
             got: list[Any] = []

@@ -116,10 +116,6 @@ PERHAPS_SENT: dict[str, tuple[Handle, type[Exception]]] = {
     "no HTTP": (answering(b"220 mail.example.com ESMTP\r\n"), httpx.RemoteProtocolError),
     "hang": (answering(then=hang), httpx.ReadTimeout),
     "hang in the body": (answering(HEAD, ANSWER[:9], then=hang), httpx.ReadTimeout),
-    "broken compression": (
-        answering(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\nnope"),
-        httpx.DecodingError,
-    ),
 }
 
 

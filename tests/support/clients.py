@@ -1,8 +1,10 @@
 """Two clients of the API, their keys, and what they submit."""
 
+import secrets
 from typing import Any
 
 from service.domain.api_key import ApiKey, Scope, hash_key, prefix_of, write_key
+from service.store import api_keys
 from tests.support.values import NOW, new_id
 from tests.support.world import TASK_REQUEST, World
 
@@ -21,6 +23,14 @@ def a_key(text: str = A_KEY, **more: Any) -> ApiKey:
     """Return a valid API key of Alice, as the database stores it."""
     plain = {"id": new_id(), "client": "alice", "name": "", "prefix": prefix_of(text), "hash": hash_key(text)}
     return ApiKey(**{**plain, "scopes": frozenset({Scope.READ, Scope.SUBMIT}), "created_at": NOW, **more})
+
+
+async def add_key(world: World, **more: Any) -> str:
+    """Create a key in the database, as the command does beside a running server."""
+    text = write_key(secrets.token_bytes(4), secrets.token_bytes(32))
+    async with world.context.database.writing() as connection:
+        await api_keys.add(connection, a_key(text, **more))
+    return text
 
 
 async def submit_as_alice(world: World, prompt: str, **more: Any) -> None:

@@ -25,7 +25,7 @@ from service.flows.submission import run as submission_run
 from service.flows.submission.accept import accept
 from service.flows.webhooks import dispatch
 from service.http.client import Http
-from service.http.transport import SECRET_QUERY, on_the_wire
+from service.http.target import SECRET_QUERY, on_the_wire
 from service.sandbox import Faults, InProcessTransport, Receiver, Sandbox
 from service.settings.load import load
 from service.settings.model import Settings

@@ -406,7 +406,7 @@ async def test_upstream_that_stops_reading_times_out(monkeypatch: pytest.MonkeyP
 
     A purchase with a picture in it (more than the socket's buffers) then hangs for ever and keeps its place of the gate
     and of TaskPool: twenty of them, and neither a submit nor a poll reaches this upstream again. Mend: in
-    ``AiohttpTransport`` ``asyncio.timeout(connect + write + read)`` around ``session.request`` → ``httpx.WriteTimeout``
+    ``SingleTransport`` time-out around the writing → ``httpx.WriteTimeout``
     (perhaps sent); and always give ``send`` a ``total_timeout``.
     """
     monkeypatch.setattr(http_client, "WRITE_TIMEOUT", 0.1)

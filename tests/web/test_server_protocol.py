@@ -15,6 +15,7 @@ from service.app import application, callback_application
 from service.cli.serve import _server
 from service.flows.signals import Signals
 from service.web import request_body, server_protocol
+from tests.support.clients import ALICE
 from tests.support.provider_callbacks import callback_body, submitted_task
 from tests.support.serving import served
 from tests.support.waiting import LIMIT
@@ -313,3 +314,38 @@ def test_server_limits_match_the_documentation() -> None:
         64 * 1024,
     )
     assert (request_body.MAX_PAUSE, request_body.MAX_DURATION) == (30, 300)
+
+
+# ── trailers and idle connections ──────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_key_in_a_trailer_is_not_accepted(world: World) -> None:
+    async with (
+        World.opened(world.context.settings.database_url, DOVECOTE_API_KEYS=f"alice={ALICE}") as keyed,
+        served(application(keyed.context)) as number,
+        Line.to(number) as line,
+    ):
+        line.writer.write(
+            b"POST /v1/tasks HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            b"Connection: close\r\nTransfer-Encoding: chunked\r\nTrailer: Authorization\r\n\r\n"
+            b"2\r\n{}\r\n0\r\nAuthorization: Bearer " + ALICE.encode() + b"\r\n\r\n"
+        )
+        assert (await line.rest()).startswith(b"HTTP/1.1 401 ")
+
+
+async def test_header_of_the_next_request_is_read_after_a_trailer(world: World) -> None:
+    async with (
+        World.opened(world.context.settings.database_url, DOVECOTE_API_KEYS=f"alice={ALICE}") as keyed,
+        served(application(keyed.context)) as number,
+        Line.to(number) as line,
+    ):
+        chunked = b"POST /healthz HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: y\r\n\r\n"
+        line.writer.write(chunked)
+        line.writer.write(b"GET /v1/tasks HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n")
+        line.writer.write(b"Authorization: Bearer " + ALICE.encode() + b"\r\n\r\n")
+        assert b"HTTP/1.1 200 " in await line.rest()
+
+
+@pytest.mark.parametrize("seconds", [75, 5])
+def test_idle_connection_stays_open_as_long_as_the_setting_says(seconds: int) -> None:
+    assert _server(SimpleNamespace(), Signals(), seconds).config.timeout_keep_alive == seconds

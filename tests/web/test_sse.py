@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import datetime as dt
 from collections.abc import AsyncIterator
 from typing import Any
 from uuid import uuid4
@@ -12,15 +13,17 @@ import pytest
 from sqlalchemy import event as sql_event
 from starlette.types import ASGIApp
 
+from service.domain.api_key import prefix_of
 from service.domain.changes import Ended, StatusReported
 from service.domain.task import Failure, Result, Source, State, Task, Update
 from service.flows.apply import settle
 from service.flows.signals_postgres import listening
+from service.store import api_keys as api_keys_module
 from service.store.database import StoreUnavailable
 from service.web import sse as sse_module
 from service.web.sse import MAX_PAGE, Streams
 from tests.conftest import run_sql
-from tests.support.clients import ALICE, BOB
+from tests.support.clients import ALICE, BOB, add_key
 from tests.support.reader import Reader
 from tests.support.waiting import LIMIT, until, until_idle
 from tests.support.world import JOB_SECONDS, World
@@ -352,3 +355,67 @@ async def test_head_request_opens_no_stream(world: World) -> None:
         answer = await world.client.head("/v1/events/stream")
     assert (answer.status_code, answer.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
     assert streams_of(world).open == 0
+
+
+# ── keys and shares ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("change", ["revoked", "expired"])
+async def test_stream_ends_at_a_heartbeat_after_its_key_stopped_being_valid(
+    database_url: str, quick_heart: None, change: str
+) -> None:
+    async with World.opened(database_url, DOVECOTE_API_KEYS=f"bob={BOB}") as world:
+        app_of(world).app.state.streams = Streams(world.context)  # type: ignore[attr-defined]
+        expires = None if change == "revoked" else world.clock() + dt.timedelta(seconds=60)
+        key = await add_key(world, expires_at=expires)
+        async with feed(world, authorization=f"Bearer {key}") as reader:
+            await reader.until(lambda: reader.blocks)
+            assert not reader.ended.is_set()
+            if change == "revoked":
+                async with world.context.database.writing() as connection:
+                    await api_keys_module.revoke(connection, prefix_of(key), now=world.clock())
+            world.clock.forward(61)
+            async with asyncio.timeout(60):
+                await reader.ended.wait()
+
+
+async def test_stream_of_an_invalid_key_delivers_no_event(database_url: str) -> None:
+    async with World.opened(database_url, DOVECOTE_API_KEYS=f"bob={BOB}") as world:
+        key = await add_key(world)
+        async with feed(world, authorization=f"Bearer {key}") as reader:
+            await reader.until(lambda: reader.blocks)
+            async with world.context.database.writing() as connection:
+                await api_keys_module.revoke(connection, prefix_of(key), now=world.clock())
+            world.clock.forward(6)
+            await world.submit_as("alice")
+            await world.work()
+            async with asyncio.timeout(60):
+                await reader.ended.wait()
+            assert reader.events == []
+
+
+async def test_client_gets_half_of_the_streams_and_the_refusal_is_logged_once(
+    database_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = {"DOVECOTE_MAX_STREAMS": "4", "DOVECOTE_API_KEYS": f"alice={ALICE},bob={BOB}"}
+    alice, bob = ({"authorization": f"Bearer {key}"} for key in (ALICE, BOB))
+    async with World.opened(database_url, **settings) as world:
+        async with feed(world, **alice) as first, feed(world, **alice) as second:
+            for _ in range(3):
+                refused = await world.client.get("/v1/events/stream", headers=alice)
+                assert (refused.status_code, refused.json()["code"]) == (503, "unavailable")
+                assert "limit of this client" in refused.json()["detail"]
+            async with feed(world, **bob) as other:
+                assert (first.status, second.status, other.status) == (200, 200, 200)
+        assert len([each for each in caplog.records if "stream refused client=alice" in each.getMessage()]) == 1
+
+
+@pytest.mark.parametrize(
+    ("wanted", "descriptors", "limit"),
+    [(5000, 1024, 512), (5000, 100_000, 5000), (100, 1024, 100), (5000, 300, 44), (5000, 100, 1), (0, 1024, 0)],
+)
+def test_stream_limit_leaves_descriptors_for_everything_else(
+    monkeypatch: pytest.MonkeyPatch, wanted: int, descriptors: int, limit: int
+) -> None:
+    monkeypatch.setattr(sse_module.resource, "getrlimit", lambda _: (descriptors, descriptors))
+    assert sse_module.stream_limit(wanted) == limit

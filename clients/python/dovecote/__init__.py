@@ -22,6 +22,14 @@ from dovecote.errors import (
     Unreachable,
     WaitTimeout,
 )
+from dovecote.fields import (
+    EndpointChanges,
+    EndpointFields,
+    MessageFilters,
+    ReplayFilters,
+    SubmitFields,
+    TaskFilters,
+)
 from dovecote.messages import Delivery, Endpoint, Message
 from dovecote.tasks import Action, Event, Failure, Result, Task, TaskEvent
 from dovecote.values import Page
@@ -38,6 +46,8 @@ __all__ = [
     "Delivery",
     "DovecoteError",
     "Endpoint",
+    "EndpointChanges",
+    "EndpointFields",
     "Event",
     "Failure",
     "Family",
@@ -45,12 +55,16 @@ __all__ = [
     "InvalidWebhook",
     "Limits",
     "Message",
+    "MessageFilters",
     "Operation",
     "Page",
     "Problem",
+    "ReplayFilters",
     "Result",
+    "SubmitFields",
     "Task",
     "TaskEvent",
+    "TaskFilters",
     "UnexpectedResponse",
     "Unreachable",
     "Upstream",

@@ -34,7 +34,10 @@ TaskOrId = Task | str | UUID
 def submit(session: Session, document: Mapping[str, Any], idempotency_key: str | None) -> Call[Task]:
     """Submit a task. Without an idempotency key one is generated, so that a lost response makes no second task."""
     headers = {"Idempotency-Key": idempotency_key or str(uuid4())}
-    request = Request(method="POST", path="/v1/tasks", document=given(document), headers=headers)
+    body = given(document)
+    if "parent_id" in body:
+        body["parent_id"] = id_of(body["parent_id"])
+    request = Request(method="POST", path="/v1/tasks", document=body, headers=headers)
     response = yield from send(session, request)
     replayed = response.headers.get("idempotency-replayed") == "true"
     return dataclasses.replace(value_of(Task, response), replayed=replayed)

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, Unpack
 
 import httpx
 
@@ -10,6 +10,7 @@ from dovecote import calls
 from dovecote.calls import LONGEST_POLL, TaskOrId
 from dovecote.catalogue import Family, Upstream
 from dovecote.errors import DovecoteError, Unreachable
+from dovecote.fields import SubmitFields, TaskFilters
 from dovecote.protocol import RETRY_FOR, Call, Pause, Request, Response, Session
 from dovecote.resources import Endpoints, Messages
 from dovecote.settings import TIMEOUT, Settings, response_of
@@ -76,23 +77,17 @@ class Client:
         operation: str,
         *,
         input: Mapping[str, Any] | None = None,  # noqa: A002 - the API's word
-        options: Mapping[str, Any] | None = None,
-        callback_url: str | None = None,
-        labels: Mapping[str, str] | None = None,
         idempotency_key: str | None = None,
-        **more: Any,
+        **fields: Unpack[SubmitFields],
     ) -> Task:
         """Submit a task. It is one task and one purchase, however often the request has to be repeated.
 
         :param input: the fields of the operation; :meth:`families` describes them
-        :param options: fields that go to the provider unchanged
-        :param callback_url: the URL that gets a signed webhook when the task ends
         :param idempotency_key: your own id of this request, if your program may repeat it; default: a new one
-        :param more: further fields of the API, such as ``parent_id``, ``upstream``, ``deadline``
+        :param fields: see :class:`SubmitFields`: ``callback_url``, ``labels``, ``options``, ``parent_id``, ``deadline`` …
         :raises Problem: when the server refuses the request; ``errors`` has every mistake
         """
-        document = {"family": family, "operation": operation, "input": input or {}, "options": options}
-        document |= {"callback_url": callback_url, "labels": labels, **more}
+        document = {"family": family, "operation": operation, "input": input or {}, **fields}
         return self._run(calls.submit(self._session, document, idempotency_key))
 
     def get(self, task: TaskOrId, *, wait: int = 0) -> Task:
@@ -151,39 +146,30 @@ class Client:
         """
         return self._run(calls.history(self._session, task, after)).items
 
-    def list(self, **filters: Any) -> Iterator[Task]:
-        """Yield tasks, newest first. Further pages are loaded as needed; the filters are those of :meth:`page`."""
+    def list(self, *, limit: int | None = None, **filters: Unpack[TaskFilters]) -> Iterator[Task]:
+        """Yield tasks, newest first. Further pages are loaded as needed.
+
+        :param limit: size of a page, at most 100
+        :param filters: see :class:`TaskFilters`: ``state``, ``family``, ``labels``, ``created_after`` …
+        """
         cursor = None
         while True:
-            page = self.page(cursor=cursor, **filters)
+            page = self.page(limit=limit, cursor=cursor, **filters)
             yield from page.items
             cursor = page.next
             if cursor is None:
                 return
 
     def page(
-        self,
-        *,
-        state: str | Sequence[str] | None = None,
-        family: str | None = None,
-        labels: Mapping[str, str] | None = None,
-        created_after: str | None = None,
-        created_before: str | None = None,
-        client: str | None = None,
-        limit: int | None = None,
-        cursor: str | None = None,
+        self, *, limit: int | None = None, cursor: str | None = None, **filters: Unpack[TaskFilters]
     ) -> Page[Task]:
         """List one page of tasks, newest first.
 
-        :param labels: only tasks with all of these labels
-        :param created_after: RFC 3339, as ``created_before``
-        :param client: only tasks of this client; for API keys with the scope ``admin``
         :param limit: size of the page, at most 100
         :param cursor: ``next`` of the page before
+        :param filters: see :class:`TaskFilters`
         """
-        filters: dict[str, Any] = {"state": state, "family": family, "labels": labels, "created_after": created_after}
-        filters |= {"created_before": created_before, "client": client, "limit": limit}
-        return self._run(calls.list_tasks(self._session, filters, cursor))
+        return self._run(calls.list_tasks(self._session, {**filters, "limit": limit}, cursor))
 
     # ── events ─────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -1,10 +1,10 @@
 """The webhook endpoints and messages of the synchronous client."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol, TypeVar
-from uuid import UUID
+from typing import Protocol, TypeVar, Unpack
 
 from dovecote import webhook_calls
+from dovecote.fields import EndpointChanges, EndpointFields, MessageFilters, ReplayFilters
 from dovecote.messages import Endpoint, Message
 from dovecote.protocol import Call, Session
 from dovecote.values import Page
@@ -25,16 +25,12 @@ class Endpoints:
         self._session = session
         self._run = run
 
-    def create(
-        self, url: str, *, events: Sequence[str] | None = None, description: str | None = None, **more: Any
-    ) -> Endpoint:
+    def create(self, url: str, **fields: Unpack[EndpointFields]) -> Endpoint:
         """Register an endpoint. ``secret`` of the returned value is shown this once.
 
-        :param events: types of the events that it receives; default: all but ``task.progress``
-        :param more: further fields of the API, such as ``format``
+        :param fields: see :class:`EndpointFields`: ``events``, ``description``, ``format``
         """
-        document = {"url": url, "events": events, "description": description, **more}
-        return self._run(webhook_calls.create_endpoint(self._session, document))
+        return self._run(webhook_calls.create_endpoint(self._session, {"url": url, **fields}))
 
     def list(self) -> Sequence[Endpoint]:
         """List all endpoints, oldest first."""
@@ -44,19 +40,19 @@ class Endpoints:
         """Get an endpoint."""
         return self._run(webhook_calls.get_endpoint(self._session, endpoint))
 
-    def update(self, endpoint: EndpointOrId, **changes: Any) -> Endpoint:
+    def update(self, endpoint: EndpointOrId, **changes: Unpack[EndpointChanges]) -> Endpoint:
         """Change an endpoint.
 
-        :param changes: fields of the API: ``url``, ``events``, ``description``, ``format``, ``enabled``
+        :param changes: see :class:`EndpointChanges`: ``url``, ``events``, ``description``, ``format``, ``enabled``
         """
-        return self._run(webhook_calls.update_endpoint(self._session, endpoint, changes))
+        return self._run(webhook_calls.update_endpoint(self._session, endpoint, {**changes}))
 
     def delete(self, endpoint: EndpointOrId) -> Endpoint:
         """Delete an endpoint. Its pending messages are discarded."""
         return self._run(webhook_calls.delete_endpoint(self._session, endpoint))
 
     def rotate_secret(self, endpoint: EndpointOrId) -> Endpoint:
-        """Give an endpoint a new secret, shown this once. For a day the old secret signs as well."""
+        """Rotate the secret of an endpoint. The new one is shown this once; for a day the old one signs as well."""
         return self._run(webhook_calls.rotate_endpoint_secret(self._session, endpoint))
 
     def test(self, endpoint: EndpointOrId) -> Message:
@@ -72,33 +68,30 @@ class Messages:
         self._session = session
         self._run = run
 
-    def list(self, **filters: Any) -> Iterator[Message]:
-        """Yield messages, newest first. Further pages are loaded as needed; the filters are those of :meth:`page`."""
+    def list(self, *, limit: int | None = None, **filters: Unpack[MessageFilters]) -> Iterator[Message]:
+        """Yield messages, newest first. Further pages are loaded as needed.
+
+        :param limit: size of a page, at most 100
+        :param filters: see :class:`MessageFilters`: ``state``, ``type``, ``endpoint``, ``task``
+        """
         cursor = None
         while True:
-            page = self.page(cursor=cursor, **filters)
+            page = self.page(limit=limit, cursor=cursor, **filters)
             yield from page.items
             cursor = page.next
             if cursor is None:
                 return
 
     def page(
-        self,
-        *,
-        state: str | Sequence[str] | None = None,
-        type: str | Sequence[str] | None = None,  # noqa: A002 - the API's word
-        endpoint: EndpointOrId | None = None,
-        task: str | UUID | None = None,
-        limit: int | None = None,
-        cursor: str | None = None,
+        self, *, limit: int | None = None, cursor: str | None = None, **filters: Unpack[MessageFilters]
     ) -> Page[Message]:
         """List one page of messages, newest first.
 
         :param limit: size of the page, at most 100
         :param cursor: ``next`` of the page before
+        :param filters: see :class:`MessageFilters`
         """
-        filters = {"state": state, "type": type, "endpoint": endpoint, "task": task, "limit": limit}
-        return self._run(webhook_calls.list_messages(self._session, filters, cursor))
+        return self._run(webhook_calls.list_messages(self._session, {**filters, "limit": limit}, cursor))
 
     def get(self, message: MessageOrId) -> Message:
         """Get a message with its body and every attempt to deliver it."""
@@ -108,21 +101,9 @@ class Messages:
         """Deliver a message again, under the same ``webhook-id``."""
         return self._run(webhook_calls.replay_message(self._session, message))
 
-    def replay_all(
-        self,
-        *,
-        after: str | None = None,
-        before: str | None = None,
-        state: Sequence[str] | None = None,
-        type: Sequence[str] | None = None,  # noqa: A002 - the API's word
-        endpoint: EndpointOrId | None = None,
-        limit: int | None = None,
-    ) -> int:
+    def replay_all(self, **filters: Unpack[ReplayFilters]) -> int:
         """Deliver every message again that matches, and return their number.
 
-        :param after: RFC 3339, as ``before``: when the message was written
-        :param state: default: ``exhausted`` and ``discarded``
-        :param limit: messages of one request, at most 1000
+        :param filters: see :class:`ReplayFilters`: ``after``, ``before``, ``state``, ``type``, ``endpoint``
         """
-        filters = {"after": after, "before": before, "state": state, "type": type, "endpoint": endpoint, "limit": limit}
-        return self._run(webhook_calls.replay_messages(self._session, filters))
+        return self._run(webhook_calls.replay_messages(self._session, {**filters}))

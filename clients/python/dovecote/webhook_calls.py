@@ -42,7 +42,7 @@ def delete_endpoint(session: Session, endpoint: EndpointOrId) -> Call[Endpoint]:
 
 
 def rotate_endpoint_secret(session: Session, endpoint: EndpointOrId) -> Call[Endpoint]:
-    """Give an endpoint a new secret. The request is not repeated: a second rotation ends the validity of the old secret."""
+    """Rotate the secret of an endpoint. The request is not repeated: a second rotation would end the old secret at once."""
     request = Request(method="POST", path=f"{_endpoint(endpoint)}/rotate")
     return value_of(Endpoint, (yield from send(session, request, repeatable=False)))
 

@@ -42,6 +42,8 @@ class Attempt:
     answer: str | None = None
     retry_after: float | None = None
     """Seconds for which the receiver asked to wait."""
+    detail: str = ""
+    """More about the error, for the operator's log only."""
     hopeless: bool = False
     """Whether every further attempt would fail as well."""
     made: bool = True

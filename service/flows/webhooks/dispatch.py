@@ -99,7 +99,7 @@ async def _post(context: Context, claimed: Claimed) -> Attempt:
             headers={**headers, "Accept-Encoding": "identity"},
             content=body.encode(),
             total_timeout=ATTEMPT_TIMEOUT,
-            cap=MAX_ANSWER,
+            limit=MAX_ANSWER,
         )
     except asyncio.CancelledError:
         return Attempt(at=at, seconds=_clock() - since, error="Dovecote stopped before the answer arrived")
@@ -108,14 +108,21 @@ async def _post(context: Context, claimed: Claimed) -> Attempt:
         refused = error if isinstance(error, ForbiddenAddress) else forbidden(error)
         reason = str(refused) if refused is not None else f"{type(error).__name__} {error}".strip()
         hopeless = refused is not None or isinstance(error, _NO_ADDRESS)
-        return Attempt(at=at, seconds=_clock() - since, error=storable(reason)[:MAX_ERROR_KEPT], hopeless=hopeless)
+        return Attempt(
+            at=at,
+            seconds=_clock() - since,
+            error=storable(reason)[:MAX_ERROR_KEPT],
+            detail="" if refused is None else refused.detail,
+            hopeless=hopeless,
+            made=not isinstance(error, httpx.PoolTimeout),  # a lack of descriptors here says nothing about the receiver
+        )
     context.destination_slots.answered(message.destination, in_time=True)
     return Attempt(
         at=at,
         seconds=_clock() - since,
         status=answer.status,
         error=None if answer.status in SUCCESSES else f"HTTP {answer.status}",
-        answer=storable(answer.body[:MAX_ANSWER_KEPT].decode("utf-8", "replace")) or None,
+        answer=None if answer.private else storable(answer.body[:MAX_ANSWER_KEPT].decode("utf-8", "replace")) or None,
         retry_after=retry_after(answer.headers, now=context.now()),
     )
 
@@ -124,13 +131,14 @@ def _log(claimed: Claimed, attempt: Attempt, state: str, disabled: str | None) -
     message = claimed.message
     if state != "delivered":
         log.warning(
-            "webhook attempt failed message=%s task=%s client=%s attempt=%d state=%s error=%r",
+            "webhook attempt failed message=%s task=%s client=%s attempt=%d state=%s error=%r detail=%r",
             message.id,
             message.task_id,
             message.client,
             message.attempts,
             state,
             attempt.error,
+            attempt.detail,
         )
     if disabled is not None:
         why = "answered 410 Gone" if disabled == "gone" else f"only failures for {FAILING_LONG / 3600:g} h"

@@ -12,7 +12,7 @@ from typing import Any
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from service.http.ssrf.addresses import address_of
+from service.http.ssrf.addresses import address_of, is_public
 from service.http.ssrf.policy import Rules
 from service.http.ssrf.url import Destination, Unreadable, read_url
 
@@ -27,6 +27,11 @@ LookUp = Callable[..., Found]
 class ForbiddenAddress(OSError):
     """A URL of a client leads to a destination that is not allowed."""
 
+    def __init__(self, reason: str, detail: str = "") -> None:
+        """Keep the reason, which clients may see, and the detail, which is for the operator's log."""
+        super().__init__(reason)
+        self.detail = detail
+
 
 def forbidden(error: BaseException | None) -> ForbiddenAddress | None:
     """Return the refusal that caused a failure to connect, or None."""
@@ -39,7 +44,17 @@ def forbidden(error: BaseException | None) -> ForbiddenAddress | None:
     return None
 
 
-_bound_for: contextvars.ContextVar[str] = contextvars.ContextVar("host of the request under way", default="")
+@dataclasses.dataclass(slots=True)
+class Bound:
+    """The request that sockets are opened for."""
+
+    host: str = ""
+    """Empty: no request, and every host is checked by the rules alone."""
+    private: bool = False
+    """Whether a socket was opened for an address that is not public."""
+
+
+_bound: contextvars.ContextVar[Bound] = contextvars.ContextVar("the request that sockets are opened for")
 
 
 class Guard:
@@ -68,16 +83,33 @@ class Guard:
         return destination
 
     @contextlib.contextmanager
-    def towards(self, url: str) -> Iterator[None]:
+    def towards(self, url: str) -> Iterator[Bound]:
         """Limit the sockets that are opened in this context to the host of a URL.
 
         :raises ForbiddenAddress: see :meth:`admit`
         """
-        token = _bound_for.set(self.admit(url).host)
+        bound = Bound(self.admit(url).host)
+        token = _bound.set(bound)
         try:
-            yield
+            yield bound
         finally:
-            _bound_for.reset(token)
+            _bound.reset(token)
+
+    async def addresses(self, host: str, port: int) -> Found:
+        """Return the allowed addresses of a host, as :func:`socket.getaddrinfo` does.
+
+        :raises ForbiddenAddress: when any of them is refused
+        :raises OSError: when there are none
+        """
+        try:
+            address = address_of(host)
+        except ValueError:
+            found = await self.resolver.resolve(host, port)
+            return [
+                (each["family"], socket.SOCK_STREAM, each["proto"], "", (each["host"], each["port"])) for each in found
+            ]
+        family = socket.AF_INET6 if address.version == 6 else socket.AF_INET  # noqa: PLR2004 - IPv6
+        return [(family, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (str(address), port))]
 
     def open_socket(self, information: Any) -> socket.socket:
         """Open a socket for an allowed address. Literal addresses are checked only here, because they are not resolved.
@@ -86,14 +118,17 @@ class Guard:
         :raises ForbiddenAddress: with the reason
         """
         family, kind, protocol, _, where = information
-        _refuse(self._rules, str(where[0]), _bound_for.get())
+        bound = _bound.get(Bound())
+        _refuse(self._rules, str(where[0]), bound.host)
+        bound.private = bound.private or not is_public(address_of(str(where[0])))
         return socket.socket(family, kind, protocol)
 
 
 def _refuse(rules: Rules, address: str, host: str) -> None:
-    objection = rules.objection_to(address_of(address), host or address)
+    read = address_of(address)
+    objection = rules.objection_to(read, host or str(read))
     if objection is not None:
-        raise ForbiddenAddress(objection.reason)
+        raise ForbiddenAddress(objection.reason, objection.detail)
 
 
 @dataclasses.dataclass(slots=True)
@@ -120,7 +155,7 @@ class CheckedResolver(AbstractResolver):
         :raises ForbiddenAddress: when any of them is refused
         :raises OSError: when there are none
         """
-        if _bound_for.get() not in {"", host}:
+        if _bound.get(Bound()).host not in {"", host}:
             raise ForbiddenAddress(f"{host} is not the host that was checked")
         found = await self._look_up(host, family)
         for *_, where in found:

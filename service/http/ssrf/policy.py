@@ -24,6 +24,8 @@ class Objection:
     reason: str
     settings: tuple[str, ...] = ()
     """The settings that would allow it; empty when none does."""
+    detail: str = ""
+    """What only the operator may know: the private address that a name resolves to."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,14 +59,16 @@ class Rules:
 
     def objection_to(self, address: Address, host: str) -> Objection | None:
         """Return the objection to an address that a host is or resolves to."""
-        where = host if host == str(address) else f"{host} leads to {address}, which"
+        literal = host == str(address)
+        reason = f"{host} is not a public address" if literal else f"{host} does not lead to a public address"
+        detail = "" if literal else f"{host} resolves to {address}"
         if is_metadata(address):
-            return Objection(f"{where} is not a public address: clouds hand out credentials there")
+            return Objection(f"{reason}: clouds hand out credentials there" if literal else reason, detail=detail)
         if self.private or is_public(address) or host in self.hosts:
             return None
         if any(meant(address) in network for network in self.networks):
             return None
-        return Objection(f"{where} is not a public address", _ALLOWING)
+        return Objection(reason, _ALLOWING, detail)
 
     def _objection_to_name(self, host: str) -> Objection | None:
         """Return an objection to a name that can only be private. When private networks are allowed, its addresses decide."""

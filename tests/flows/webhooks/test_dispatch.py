@@ -163,7 +163,7 @@ async def test_hanging_receiver_does_not_delay_others(world: World) -> None:
     let_go.set()
     await pool.finish()
     [message] = await world.messages(slow)
-    assert message.last_error == "ReadTimeout no complete answer"
+    assert message.last_error == "ReadTimeout no answer within 15 s"
 
 
 async def owed(world: World, url: str) -> Task:

@@ -14,10 +14,10 @@ import pytest
 from service.domain.task import State
 from service.flows.webhooks import dispatch
 from service.http.client import guarded
+from service.http.single import SingleTransport
 from service.http.ssrf.guard import ForbiddenAddress, Guard, forbidden
 from service.http.ssrf.policy import Rules
 from service.http.ssrf.url import Destination, read_url
-from service.http.transport import AiohttpTransport
 from service.store.webhooks import messages as message_store
 from tests.support.breakage import Server, hang, request_of
 from tests.support.disguises import LEADS_TO, ODD_HOSTS, PRIVATE_HOSTS, spellings
@@ -105,7 +105,7 @@ async def test_message_to_a_name_with_a_private_address_is_discarded(
             url = f"http://{name}:{canary.port}/"
             answer = await world.client.post("/v1/tasks", json={**TASK_REQUEST, "callback_url": url})
             message = await deliver_to(world, url)
-            refused = re.search(r"leads to \S+, which is not a public address", message.last_error or "")
+            refused = re.search(r"^\S+ does not lead to a public address$", message.last_error or "")
             if (answer.status_code, message.state, message.due_at) != (202, "discarded", None) or not refused:
                 reached[name] = (answer.json(), message)
     assert reached == {}
@@ -181,7 +181,7 @@ async def test_each_attempt_is_checked(sqlite_url: str, canary: Canary, ears: Ea
         second = await attempt(world, task)
     assert (first.state, first.last_status, len(requests)) == ("pending", 503, 1)
     assert (second.state, second.due_at, canary.connections) == ("discarded", None, 0)
-    assert second.last_error == "rebinding.example leads to 127.0.0.1, which is not a public address"
+    assert second.last_error == "rebinding.example does not lead to a public address"
     assert ears.connects == [("127.0.0.2", canary.port)]
 
 
@@ -315,7 +315,7 @@ async def test_socket_is_limited_to_the_checked_host() -> None:
 
 
 async def test_transport_checks_urls_without_the_guarded_client(canary: Canary, ears: Ears) -> None:
-    transport = AiohttpTransport(reuse=False, guard=Guard(Rules(), Names(LEADS_TO)))
+    transport = SingleTransport(guard=Guard(Rules(), Names(LEADS_TO)))
     async with httpx.AsyncClient(transport=transport, trust_env=False) as client:
         for url in (f"http://127.0.0.1:{canary.port}/", "http://a.example/", f"https://localtest.me:{canary.port}/"):
             with pytest.raises(ForbiddenAddress):
@@ -324,7 +324,8 @@ async def test_transport_checks_urls_without_the_guarded_client(canary: Canary, 
             await client.get("https://localtest.me:8443/")
         refused = forbidden(raised.value)
         assert refused is not None
-        assert str(refused) == "localtest.me leads to 127.0.0.1, which is not a public address"
+        assert str(refused) == "localtest.me does not lead to a public address"
+        assert refused.detail == "localtest.me resolves to 127.0.0.1"
     assert (canary.connections, ears.connects) == (0, [])
 
 

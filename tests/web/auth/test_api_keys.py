@@ -449,8 +449,7 @@ async def test_public_address_needs_a_key(database_url: str, host: str) -> None:
             await require_key(world.context)
 
 
-async def test_loopback_or_settings_keys_allow_the_start(world: World, keyed: World) -> None:
-    await require_key(world.context)
+async def test_settings_keys_allow_the_start(keyed: World) -> None:
     await require_key(keyed.context)
 
 

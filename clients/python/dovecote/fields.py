@@ -1,0 +1,85 @@
+"""The optional arguments that several calls share."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypedDict
+from uuid import UUID
+
+from dovecote.messages import Endpoint
+from dovecote.tasks import Task
+
+
+class SubmitFields(TypedDict, total=False):
+    """The optional fields of a new task."""
+
+    options: Mapping[str, Any] | None
+    """Fields that go to the provider unchanged."""
+    callback_url: str | None
+    """The URL that gets a signed webhook when the task ends."""
+    callback_events: Sequence[str] | None
+    """The event types that go to the ``callback_url``; default: the end of the task, and a late result."""
+    labels: Mapping[str, str] | None
+    """Names of your own, to find the task by."""
+    parent_id: Task | str | UUID | None
+    """The task that this one continues."""
+    upstream: str | None
+    """The only upstream that may serve it."""
+    route: Sequence[str] | None
+    """The upstreams that may serve it, in order."""
+    on_uncertain: str | None
+    """What happens when nothing tells whether a submission was executed: ``hold``, ``fail`` or ``resubmit_once``."""
+    deadline: float | str | None
+    """When to stop waiting for it: seconds from now, or a time in RFC 3339."""
+
+
+class TaskFilters(TypedDict, total=False):
+    """Which tasks a list contains."""
+
+    state: str | Sequence[str] | None
+    family: str | None
+    labels: Mapping[str, str] | None
+    """Only tasks with all of these labels."""
+    created_after: str | None
+    """In RFC 3339, as ``created_before``."""
+    created_before: str | None
+    client: str | None
+    """Only tasks of this client; for API keys with the scope ``admin``."""
+
+
+class MessageFilters(TypedDict, total=False):
+    """Which messages a list contains."""
+
+    state: str | Sequence[str] | None
+    type: str | Sequence[str] | None
+    endpoint: Endpoint | str | UUID | None
+    task: Task | str | UUID | None
+
+
+class ReplayFilters(TypedDict, total=False):
+    """Which messages are delivered again."""
+
+    after: str | None
+    """Only messages written since; in RFC 3339, as ``before``."""
+    before: str | None
+    state: Sequence[str] | None
+    """Default: ``exhausted`` and ``discarded``."""
+    type: Sequence[str] | None
+    endpoint: Endpoint | str | UUID | None
+    limit: int | None
+    """Messages of one request, at most 1000."""
+
+
+class EndpointFields(TypedDict, total=False):
+    """The optional fields of a new endpoint."""
+
+    events: Sequence[str] | None
+    """The event types that it gets; default: all but ``task.progress``."""
+    description: str | None
+    format: str | None
+    """``standard`` or ``cloudevents``."""
+
+
+class EndpointChanges(EndpointFields, total=False):
+    """The fields of an endpoint that can change."""
+
+    url: str | None
+    enabled: bool | None

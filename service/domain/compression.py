@@ -1,0 +1,124 @@
+"""Unpack compressed bodies, whatever their headers say, and never beyond a limit."""
+
+import sys
+import zlib
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import brotli
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+MAX_LAYERS: Final = 3
+"""Codings that are removed one after the other."""
+
+_GZIP: Final = b"\x1f\x8b\x08"
+_ZSTD: Final = b"\x28\xb5\x2f\xfd"
+_ZLIB_SECOND: Final = (b"\x01", b"\x5e", b"\x9c", b"\xda")
+_ALIASES: Final = {"x-gzip": "gzip", "zlib": "deflate", "x-deflate": "deflate", "brotli": "br"}
+
+
+class TooLarge(Exception):
+    """The unpacked body is larger than its limit."""
+
+    def __init__(self, limit: int) -> None:
+        """Name the limit."""
+        super().__init__(f"more than {limit} bytes")
+
+
+def unpack(body: bytes, codings: Sequence[str], limit: int) -> bytes:
+    """Return a body without its compression.
+
+    The first bytes decide, because headers are often missing or wrong. A coding that they do not show (``br``, raw ``deflate``)
+    is tried when it is named. A body that cannot be unpacked is returned as it is, and one that is cut is unpacked as far as
+    it goes.
+
+    :param codings: the values of ``Content-Encoding`` and ``Transfer-Encoding``
+    :raises TooLarge: when there are more bytes than the limit, packed or unpacked
+    """
+    named = [name for value in codings for each in value.lower().split(",") if (name := _name(each)) in _UNPACK]
+    for _ in range(MAX_LAYERS):
+        if len(body) > limit:
+            raise TooLarge(limit)
+        coding: str | None = _shown(body) or (named[-1] if named else None)
+        if coding is None:
+            return body
+        if coding in named:
+            named.remove(coding)
+        unpacked = _UNPACK[coding](body, limit)
+        if unpacked is None:
+            return body
+        body = unpacked
+    if len(body) > limit:
+        raise TooLarge(limit)
+    return body
+
+
+def _name(coding: str) -> str:
+    return _ALIASES.get(coding.strip(), coding.strip())
+
+
+def _shown(body: bytes) -> str | None:
+    """Return the coding that the first bytes show."""
+    if body.startswith(_GZIP):
+        return "gzip"
+    if body.startswith(_ZSTD):
+        return "zstd"
+    if body[:1] == b"\x78" and body[1:2] in _ZLIB_SECOND:
+        return "deflate"
+    return None
+
+
+def _inflate(wbits: int) -> Callable[[bytes, int], bytes | None]:
+    def inflate(body: bytes, limit: int) -> bytes | None:
+        try:
+            return zlib.decompressobj(wbits).decompress(body, limit + 1) or None
+        except zlib.error:
+            return None
+
+    return inflate
+
+
+_GUNZIP, _INFLATE_ZLIB, _INFLATE_RAW = (
+    _inflate(16 + zlib.MAX_WBITS),
+    _inflate(zlib.MAX_WBITS),
+    _inflate(-zlib.MAX_WBITS),
+)
+
+
+def _deflate(body: bytes, limit: int) -> bytes | None:
+    """Unpack ``deflate`` in both of its forms: with the frame of zlib, and without it."""
+    return _INFLATE_ZLIB(body, limit) or _INFLATE_RAW(body, limit)
+
+
+def _brotli(body: bytes, limit: int) -> bytes | None:
+    decompressor, parts, size = brotli.Decompressor(), list[bytes](), 0
+    try:
+        part: bytes = decompressor.process(body, output_buffer_limit=limit + 1)
+        while part and size <= limit:
+            parts.append(part)
+            size += len(part)
+            if decompressor.is_finished() or decompressor.can_accept_more_data():
+                break
+            part = decompressor.process(b"", output_buffer_limit=limit + 1)
+    except brotli.error:
+        return b"".join(parts) or None
+    return b"".join(parts) or None
+
+
+def _zstd(body: bytes, limit: int) -> bytes | None:
+    try:
+        return zstd.ZstdDecompressor().decompress(body, limit + 1) or None
+    except zstd.ZstdError:
+        return None
+
+
+_UNPACK: Final[dict[str, Callable[[bytes, int], bytes | None]]] = {
+    "gzip": _GUNZIP,
+    "deflate": _deflate,
+    "br": _brotli,
+    "zstd": _zstd,
+}
