@@ -15,7 +15,11 @@ from service.store.tables import submissions, tasks
 LOCATION: Final = "database_location"
 """The name under which the database keeps where it was when it was last used."""
 
-_LOCATION_POSTGRESQL = text(
+_TELLS_LOCATION = text(
+    "SELECT NOT pg_is_in_recovery() AND has_function_privilege('pg_control_system()', 'EXECUTE')"
+    " AND has_function_privilege('pg_walfile_name(pg_lsn)', 'EXECUTE')"
+)
+_LOCATION = text(
     "SELECT (SELECT system_identifier FROM pg_control_system())"
     " || '/' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)"
     " || '/' || (SELECT oid FROM pg_database WHERE datname = current_database())"
@@ -71,9 +75,9 @@ async def location(connection: AsyncConnection) -> str | None:
 
     None where the server does not tell, or on SQLite.
     """
-    if connection.dialect.name != "postgresql":
+    if connection.dialect.name != "postgresql" or not await connection.scalar(_TELLS_LOCATION):
         return None
-    found: str | None = await connection.scalar(_LOCATION_POSTGRESQL)
+    found: str | None = await connection.scalar(_LOCATION)
     return found
 
 

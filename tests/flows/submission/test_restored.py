@@ -223,3 +223,17 @@ async def test_role_without_privileges_can_tell_where_the_database_is(
     finally:
         await database.close()
         await run_sql(postgresql("postgres"), f"DROP ROLE {role}")
+
+
+async def test_location_that_may_not_be_read_is_unknown(postgresql: Callable[[str], str], postgresql_url: str) -> None:
+    role = f"plain_{uuid.uuid4().hex}"
+    await run_sql(postgresql_url, f"CREATE ROLE {role}; REVOKE EXECUTE ON FUNCTION pg_control_system() FROM PUBLIC")
+    database = Database(postgresql_url)
+    try:
+        async with database.reading() as connection:
+            await connection.execute(text(f"SET LOCAL ROLE {role}"))
+            assert await restoration.location(connection) is None
+    finally:
+        await database.close()
+        restore = f"GRANT EXECUTE ON FUNCTION pg_control_system() TO PUBLIC; DROP ROLE {role}"
+        await run_sql(postgresql_url, restore)
