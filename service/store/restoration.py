@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.domain.task import TO_SUBMIT
+from service.domain.task import TO_SUBMIT, State
 from service.store.tables import submissions, tasks
 
 LOCATION: Final = "database_location"
@@ -84,11 +84,22 @@ async def location(connection: AsyncConnection) -> str | None:
 _UNSENT = (
     select(tasks.c.id).where(tasks.c.state.in_(sorted(map(str, TO_SUBMIT)))).order_by(tasks.c.id).with_for_update()
 )
+_RESUBMITTABLE = (
+    select(tasks.c.id)
+    .where(tasks.c.state == str(State.UNCONFIRMED), tasks.c.on_uncertain == "resubmit_once")
+    .order_by(tasks.c.id)
+    .with_for_update()
+)
 
 
 async def to_submit(connection: AsyncConnection, *, most: int) -> list[UUID]:
     """Return and lock tasks that are queued or being submitted, oldest first."""
     return list((await connection.scalars(_UNSENT.limit(most))).all())
+
+
+async def resubmittable(connection: AsyncConnection, *, most: int) -> list[UUID]:
+    """Return and lock unconfirmed tasks whose policy allows one resubmission, oldest first."""
+    return list((await connection.scalars(_RESUBMITTABLE.limit(most))).all())
 
 
 async def count_to_submit(connection: AsyncConnection) -> int:

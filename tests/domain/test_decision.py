@@ -20,6 +20,7 @@ from service.domain.changes import (
 )
 from service.domain.decision import Decided, Facts, decide
 from service.domain.evidence import has_no_job
+from service.domain.explanation import explain
 from service.domain.submission_changes import (
     DatabaseRestored,
     KnownJobAdopted,
@@ -302,6 +303,27 @@ def test_restored_task_may_have_been_submitted(state: State) -> None:
     assert (decided.task.waits_for, decided.task.due_at) == (None, NEXT_POLL)
     assert decided.event is not None
     assert decided.event.type == "restored"
+
+
+@pytest.mark.parametrize("was_unconfirmed", [False, True])
+def test_restored_task_loses_a_resubmission_that_may_have_been_used(*, was_unconfirmed: bool) -> None:
+    before = task(State.UNCONFIRMED if was_unconfirmed else State.QUEUED, on_uncertain="resubmit_once")
+    after = on(before, DatabaseRestored(task_id=TASK_ID, was_unconfirmed=was_unconfirmed)).task
+    assert after.state is State.UNCONFIRMED
+    assert after.on_uncertain == ("hold" if was_unconfirmed else "resubmit_once")
+
+
+@pytest.mark.parametrize("source", [Source.POLL, Source.CALLBACK])
+def test_unknown_status_word_is_named_until_the_next_known_one(source: Source) -> None:
+    before = task(State.RUNNING, external_id="job-7")
+    word = StatusReported(task_id=TASK_ID, source=source, update=Update(unknown_word="WEIRD" * 100))
+    decided = on(before, word)
+    assert (decided.task.state, decided.unknown_word) == (State.RUNNING, "WEIRD" * 100)
+    assert "WEIRDWEIRD" in str(decided.task.last_error)
+    assert len(str(decided.task.last_error)) < 200
+    assert "WEIRDWEIRD" in explain(decided.task, now=NOW)
+    known = StatusReported(task_id=TASK_ID, source=source, update=Update(state=State.RUNNING, progress=50))
+    assert on(decided.task, known).task.last_error is None
 
 
 # ── events ─────────────────────────────────────────────────────────────────────────────────────────────────────────

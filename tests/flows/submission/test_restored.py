@@ -171,6 +171,19 @@ async def test_submission_in_flight_in_the_backup_is_settled_and_its_callback_st
         assert len(world.sandbox.ledger.jobs) == 1
 
 
+async def test_resubmission_that_may_have_happened_since_the_backup_does_not_happen_again(database_url: str) -> None:
+    async with World.opened(database_url, faults=Faults.named(["cut", "drop"]), **ALONE) as world:
+        task = await world.submit(on_uncertain="resubmit_once")
+        await world.work()
+        assert (await world.task(task)).state is State.UNCONFIRMED
+        queued = await world.submit(on_uncertain="resubmit_once")
+        assert await settle_restored(world.context) == 2
+        assert [(await world.task(each)).on_uncertain for each in (task, queued)] == ["hold", "resubmit_once"]
+        await world.until(600)
+        assert (await world.task(task)).state is State.UNCONFIRMED
+        assert len(world.sandbox.ledger.jobs) == 2
+
+
 async def test_many_tasks_are_settled(database_url: str) -> None:
     async with World.opened(database_url, **ALONE) as world:
         for _ in range(3):
