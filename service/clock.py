@@ -8,6 +8,7 @@ no task expires by a jump.
 
 import asyncio
 import contextlib
+import dataclasses
 import datetime as dt
 import logging
 import time
@@ -25,6 +26,8 @@ JUMP: Final = 5.0
 CHECK_EVERY: Final = 1.0
 DATABASE_EVERY: Final = 20.0
 """Seconds between two looks at the database's clock."""
+LATE_FOR: Final = 60.0
+"""Seconds after a jump back in which work that began before it may write due times by the old clock."""
 MAX_ROUND_TRIP: Final = 1.0
 """Seconds: a slower answer of the database says too little about its clock."""
 SKEW_WARNING: Final = 5.0
@@ -82,6 +85,15 @@ class Clock:
         self._offset = offset
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class _JumpBack:
+    """A jump back, by the old and the new clock, and until when work in flight may write by the old one."""
+
+    before: dt.datetime
+    after: dt.datetime
+    until: float
+
+
 class ClockGuard:
     """Watches the clocks of a process and handles their jumps."""
 
@@ -95,6 +107,7 @@ class ClockGuard:
         self._signals = signals
         self._last_wall = clock.wall_offset()
         self._asked_at: float | None = None
+        self._jumped_back: _JumpBack | None = None
         self.on_jump: list[Callable[[], None]] = []
         """Called after this machine's clock has jumped: for timers that wait by it."""
 
@@ -154,6 +167,8 @@ class ClockGuard:
             return
         if abs(self._clock.jump_to(offset)) > JUMP:
             await self._move_stored_times(offset)
+        elif self._jumped_back is not None:
+            await self._pull_back(self._jumped_back)
         self._clock.accept(offset)
 
     async def _reference(self, wall: float, *, jumped: bool) -> float | None:
@@ -161,7 +176,8 @@ class ClockGuard:
         if self._database.sqlite:
             return wall
         now = self._clock.monotonic()
-        if self._asked_at is not None and now - self._asked_at < DATABASE_EVERY and not jumped:
+        every = DATABASE_EVERY if self._jumped_back is None else CHECK_EVERY
+        if self._asked_at is not None and now - self._asked_at < every and not jumped:
             return None
         self._asked_at = now
         return await self._database_offset()
@@ -173,10 +189,18 @@ class ClockGuard:
             ended = self._clock.monotonic()
         return None if ended - began > MAX_ROUND_TRIP else answer - (began + ended) / 2
 
+    async def _pull_back(self, jump: "_JumpBack") -> None:
+        """Repair what work in flight has written by the old clock since a jump back."""
+        async with self._database.writing() as connection:
+            await clock_store.pull_back(connection, before=jump.before, after=jump.after)
+        if self._clock.monotonic() > jump.until:
+            self._jumped_back = None
+
     async def _move_stored_times(self, offset: float) -> None:
         before, after = self._clock(), self._clock.at(offset)
         async with self._database.writing() as connection:
             moved = await clock_store.shift(connection, before=before, after=after)
+        self._jumped_back = _JumpBack(before, after, self._clock.monotonic() + LATE_FOR) if after < before else None
         if moved:
             log.warning("stored times moved with the clock seconds=%.1f", (after - before).total_seconds())
         self._clock.accept(offset)

@@ -242,6 +242,24 @@ async def test_clock_set_back_while_stopped_moves_stored_times(
     assert len([line for line in caplog.messages if line.startswith("clock was set back while stopped")]) >= 1
 
 
+async def test_time_written_by_the_old_clock_after_a_jump_back_is_repaired(database_url: str, machine: Machine) -> None:
+    clock = machine.clock()
+    async with stored(database_url, clock()) as database:
+        guard = await guard_of(clock, database)
+        old = clock()
+        machine.ahead -= HOUR
+        await guard.check()
+        before = await spans(database, clock())
+        async with database.writing() as connection:  # a poll that was in flight
+            running = tables.tasks.c.external_id == "1"
+            await connection.execute(tables.tasks.update().where(running).values(due_at=after(old, 7)))
+        machine.passed += 2
+        await guard.check()
+        found = await spans(database, clock())
+        assert [round(value) for value in found["task due"]] == [-2, 5, 698]
+        assert found["deadline"] == [value - 2 for value in before["deadline"]]
+
+
 async def test_processes_of_machines_with_different_clocks_agree(postgresql_url: str) -> None:
     ahead = Machine()
     ahead.ahead = dt.datetime.now(dt.UTC).timestamp() - ahead.passed + 90

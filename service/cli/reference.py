@@ -14,6 +14,7 @@ from service.http.network_errors import FAILURES
 from service.providers.capabilities import CanCancel, CanPollMany
 from service.providers.dialect import Dialect
 from service.providers.newapi import errors as newapi_errors
+from service.providers.newapi.failure_texts import FAILURE_TEXTS
 from service.providers.operation import Family, Operation
 from service.providers.registry import DIALECTS, FAMILIES, PROVIDERS, Provider
 from service.providers.wire import Reply
@@ -50,7 +51,7 @@ def refusals() -> str:
 
 def texts() -> str:
     """Return the table of failure texts and their codes."""
-    rows = ((f"`{code}`", ", ".join(_quoted(part) for part in parts)) for code, parts in newapi_errors.FAILURE_TEXTS)
+    rows = ((f"`{code}`", ", ".join(_quoted(part) for part in parts)) for code, parts in FAILURE_TEXTS)
     return _table(("code", "a text with"), [*rows, ("`provider_error`", "any other text"), ("`unknown`", "no text")])
 
 

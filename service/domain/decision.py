@@ -60,6 +60,9 @@ def decide(task: Task, change: Change, facts: Facts, *, now: datetime) -> Decide
     of_another = effect.is_certain and effect.settles is not None and effect.settles.id != task.submission_id
     if (task.state not in change.expects or of_another) and not effect.is_duplicate:
         effect = _without_effect(effect)
+    if effect.update.state is State.EXPIRED and now < task.deadline_at:
+        # The deadline has moved since the task was claimed: the clock jumped.
+        effect = dataclasses.replace(_without_effect(effect), submit_at=now)
     changed = dataclasses.replace(task, **effect.fields)
     after = advance(changed, effect.update, now=now, source=effect.source) or changed
     moved = is_event(task, after)

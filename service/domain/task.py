@@ -177,6 +177,8 @@ class Update:
     """In the provider's own unit (points, credits)."""
     refunded: bool | None = None
     """Whether the provider says that it has given the price back."""
+    omitted: int = 0
+    """How many results and actions were left out, because a task keeps no more."""
     unknown_word: str | None = None
     """A status word that no table knows: counted and logged, never acted on."""
 

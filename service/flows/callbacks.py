@@ -16,7 +16,9 @@ from service.domain.schedules import LEASE, retry_inbox
 from service.domain.task import Source, State, Submission, Update
 from service.flows.apply import Applied, announce, apply
 from service.flows.context import Context, Upstream, log
+from service.flows.conversation import secrets_of
 from service.flows.submission.cancel import is_cancel_pending
+from service.providers.outputs import completed
 from service.providers.registry import DIALECTS
 from service.providers.wire import Callback
 from service.store import callbacks as callback_store
@@ -135,12 +137,16 @@ def _read(context: Context, row: Row[Any], submission: Submission | None) -> _Re
             decision="unmatched", detail="this database has no such submission, or this version no such dialect"
         )
     upstream = context.upstreams.get(submission.upstream)
-    callback = Callback(row.headers, row.body, row.received_at.timestamp())
+    callback = Callback(
+        row.headers, row.body, row.received_at.timestamp(), () if upstream is None else secrets_of(upstream)
+    )
     confirms = dialect.facts.confirms or (upstream is not None and upstream.settings.callbacks == "confirm")
     try:
         if dialect.verify_signature(callback, _callback_key(upstream)) is False:
             return _Read(decision="forged", detail="the signature is not the provider's")
         updates = dialect.read_callback(callback)
+        if upstream is not None:
+            updates = [completed(update, upstream.settings.base_url) for update in updates]
     except UpstreamError as error:
         # Where a poll confirms every callback, the token alone is reason enough to poll.
         return _Read(decision="hastened" if confirms else "unreadable", detail=error.message or error.code)

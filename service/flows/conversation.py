@@ -3,16 +3,18 @@
 import contextlib
 import dataclasses
 from collections.abc import Callable, Generator, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
 
 import orjson
 
 from service.domain.errors import NotSent, Unavailable, UpstreamError
+from service.domain.task import Update
 from service.flows.context import Context, Upstream
 from service.http.client import CONNECT_TIMEOUT, WRITE_TIMEOUT, Answer, send
 from service.http.network_errors import named
 from service.providers.dialect import Dialect
+from service.providers.outputs import completed
 from service.providers.wire import Call, Reply
 
 Outcome = TypeVar("Outcome")
@@ -45,8 +47,18 @@ async def run_exchange(
                 heard(call, reply)
             call = exchange.send(reply)
     except StopIteration as done:
-        outcome: Outcome = done.value
+        outcome: Outcome = _completed(done.value, upstream)
         return outcome
+
+
+def _completed(outcome: Any, upstream: Upstream) -> Any:
+    """Return the outcome of an exchange; updates with absolute addresses and a bounded number of results."""
+    base_url = upstream.settings.base_url
+    if isinstance(outcome, Update):
+        return completed(outcome, base_url)
+    if isinstance(outcome, dict):
+        return {name: completed(each, base_url) if isinstance(each, Update) else each for name, each in outcome.items()}
+    return outcome
 
 
 def _first(exchange: Generator[Call, Reply, Outcome]) -> Call:
@@ -85,9 +97,8 @@ async def _ask(context: Context, upstream: Upstream, dialect: Dialect, call: Cal
             )
     except Exception as error:  # whatever it is: the table's last row assumes the worst
         raise named(error, creating=call.creates, host=urlsplit(base).hostname) from error
-    secrets = [*_secrets(upstream), *hidden]
-    told = {name: _without(value.encode(), secrets).decode() for name, value in answer.headers.items()}
-    return Reply(answer.status, told, _without(answer.body, secrets))
+    secrets = (*secrets_of(upstream), *hidden)
+    return Reply(answer.status, answer.headers, answer.body, call.endpoint, secrets)
 
 
 def _usable(answer: Answer) -> Answer:
@@ -123,15 +134,8 @@ def _bearer(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
 
 
-def _secrets(upstream: Upstream) -> list[str]:
+def secrets_of(upstream: Upstream) -> tuple[str, ...]:
+    """Return the upstream's keys, which its answers may repeat."""
     settings = upstream.settings
     keys = (settings.key, settings.query_key, settings.account_token)
-    return [key.get_secret_value() for key in keys if key is not None]
-
-
-def _without(told: bytes, secrets: Sequence[str]) -> bytes:
-    """Leave out what an upstream repeats of our secrets: error messages of gateways quote keys and addresses."""
-    for secret in secrets:
-        for spelling in {secret, quote(secret, safe=""), quote(secret)} if secret else ():
-            told = told.replace(spelling.encode(), b"[redacted]")
-    return told
+    return tuple(key.get_secret_value() for key in keys if key is not None)

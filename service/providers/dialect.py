@@ -7,9 +7,12 @@ from typing import Any, ClassVar, Literal
 
 from service.domain.errors import Unreadable
 from service.domain.task import Task, Update
+from service.domain.text import shortened
 from service.domain.validation import Mistake
 from service.providers.wire import Call, Callback, Exchange, Reply
 
+_SHOWN = 80
+"""Characters of an id that an error quotes."""
 SYNCHRONOUS_TIMEOUT = 600.0
 """Seconds to wait for an answer that is the finished work."""
 SUBMIT_TIMEOUT = 120.0
@@ -122,8 +125,9 @@ class Dialect:
 
     def poll(self, task: Task) -> Exchange:
         """Ask for the task's state."""
-        reply = yield self.query(task)
-        return self.read_status(reply)
+        call = self.query(task)
+        reply = yield call
+        return about(task, self.read_status(dataclasses.replace(reply, endpoint=call.endpoint)))
 
     def from_parent(self, task: Task, parent: Task) -> Mapping[str, Any] | list[Mistake]:
         """Return what a follow-up takes over from its parent, or what is wrong with that parent."""
@@ -145,6 +149,19 @@ class Dialect:
             return [Mistake("operation", f"{self.facts.key} has no {task.operation}.")]
         taken = sorted(self.facts.reserved & task.options.keys())
         return [Mistake(f"options.{name}", f"Leave {name} out: Dovecote fills it.") for name in taken]
+
+
+def about(task: Task, update: Update, *, stated: str | None = None) -> Update:
+    """Return an update that is about the task's own job. One about another job is no news.
+
+    :param stated: the job's id as the answer states it, where that differs from the update's
+    :raises Unreadable: when the answer states the id of another job
+    """
+    found = stated or update.external_id
+    if found is not None and task.external_id is not None and found != task.external_id:
+        asked, other = shortened(task.external_id, _SHOWN), shortened(found, _SHOWN)
+        raise Unreadable(f"asked about job {asked}, and answered about job {other}")
+    return update
 
 
 def merge(mapped: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,13 +10,15 @@ from service.domain.task import ENDED, Failure, Result, State, Task, Update
 from service.domain.validation import Mistake
 from service.providers.dialect import Dialect, Facts, merge
 from service.providers.newapi import errors as newapi_errors
-from service.providers.read import fields, identifier, kind_of, links, word
+from service.providers.newapi.failure_texts import failure_from_text
+from service.providers.read import fields, identifier, kind_of, line, links, word
 from service.providers.wire import Call, Callback, Reply
 
 STATES: Mapping[str, State] = {
     "queued": State.SUBMITTED,
     "in_progress": State.RUNNING,
     "completed": State.SUCCEEDED,
+    "partial_completed": State.SUCCEEDED,  # of a sibling: some outputs failed
     "failed": State.FAILED,
 }
 """The status words of ElkAPI's page on GET /v1/task/{id}."""
@@ -164,4 +166,4 @@ def _results(task: Mapping[str, Any]) -> tuple[Result, ...]:
 def _failure(error: Any) -> Failure:
     """Return why it failed: the page shows a text, other answers of this host an object with a message."""
     said = fields(error)
-    return newapi_errors.failure_from_text(word(error) or word(said.get("message")) or word(said.get("code")))
+    return failure_from_text((line(error) if not said else None) or line(said.get("message")) or line(said.get("code")))

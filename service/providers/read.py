@@ -15,6 +15,8 @@ MAX_BODY = 8 * 1024 * 1024
 """Bytes that a packed body may unpack to."""
 MAX_URL = 2048
 """Characters of a URL that is no ``data:`` URL."""
+MAX_ITEMS = 1000
+"""Items of a list that are read. A task keeps fewer."""
 _MAX_TEXT = 4000
 _MAX_LAYERS = 2
 """How many layers of packing are taken off."""
@@ -80,8 +82,11 @@ def decoded(body: bytes, headers: Mapping[str, str]) -> str:
     """Return a body as text: by its byte order mark or declared charset, else as UTF-8 with replacements."""
     body = unpacked(body, headers)
     detected = json.detect_encoding(body)
-    if detected != "utf-8" or body.startswith(codecs.BOM_UTF8):
-        return body.decode(detected, "replace")
+    marked = body.startswith((codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    if marked or detected != "utf-8":
+        text = body.decode(detected, "replace")
+        if marked or text.lstrip()[:1] in {"{", "[", '"'}:
+            return text
     try:
         return body.decode(_charset(headers) or "utf-8")
     except UnicodeError:
@@ -170,7 +175,7 @@ def items(value: Any) -> list[Any]:
     value = nested(value)
     if value is None:
         return []
-    return value if isinstance(value, list) else [value]
+    return value[:MAX_ITEMS] if isinstance(value, list) else [value]
 
 
 def word(value: Any) -> str | None:
@@ -227,15 +232,42 @@ def number(value: Any) -> float | None:
 # Outputs ---------------------------------------------------------------------------------------------------------
 
 
-def link(value: Any) -> str | None:
-    """Return the URL of an output, or of an object with a ``url``; None for anything that is not http(s) or data."""
+def link(value: Any, *, relative: bool = True) -> str | None:
+    """Return the URL of an output, also of an object with a ``url``; None for anything that is no output.
+
+    :param relative: whether an address without a host counts: it is below the upstream's origin
+    """
     value = nested(value)
     if isinstance(value, dict):
         value = value.get("url")
     if not isinstance(value, str):
         return None
-    text = storable(value).strip()
-    return text if text.startswith(("http://", "https://", "data:")) else None
+    text = storable(value[: MAX_BODY + 1]).strip()
+    if text[:5].lower() == "data:":
+        return text if is_output(text) else None
+    if len(text) > MAX_URL or any(character.isspace() for character in text):
+        return None
+    return text if is_output(text) and (relative or "://" in text[:8]) else None
+
+
+def is_output(url: str) -> bool:
+    """Return whether a URL leads to an output. Providers fill the fields of outputs with placeholders too."""
+    if url[:5].lower() == "data:":
+        return bool(url.partition(",")[2].strip())
+    try:
+        parts = urllib.parse.urlsplit(url)
+        host = (parts.hostname or "").lower()
+    except ValueError:
+        return False
+    name = urllib.parse.unquote(parts.path.rstrip("/").rpartition("/")[2]).lower()
+    stem = name.rpartition(".")[0] if "." in name else name
+    remote = parts.scheme.lower() in {"http", "https"} and bool(host)
+    local = not parts.scheme and url.startswith("/") and bool(name or host)
+    return (remote or local) and (bool(stem) or not name) and _PLACEHOLDERS.isdisjoint({host, stem})
+
+
+_PLACEHOLDERS = frozenset({"none", "null", "undefined", "nan", "forbidden", "placeholder", "sil-100"})
+"""Names that stand for a missing output: Suno's ``/api/forbidden``, ``None.mp3`` and its silence ``sil-100.mp3``."""
 
 
 def links(value: Any) -> list[str]:

@@ -11,7 +11,7 @@ from service.providers.operation import Family
 from service.providers.runway import family as runway
 from service.providers.runway import gateway, official
 from service.providers.suno import family as suno
-from service.providers.suno import newapi, newapi_raw, sunoapi
+from service.providers.suno import kie_jobs, newapi, newapi_raw, sunoapi
 
 FAMILIES: Mapping[str, Family] = {family.name: family for family in (runway.FAMILY, midjourney.FAMILY, suno.FAMILY)}
 """Every family that can be asked for."""
@@ -26,6 +26,7 @@ DIALECTS: Mapping[str, Dialect] = {
         newapi.NewApi(),
         newapi_raw.NewApiRaw(),
         sunoapi.SunoApi(),
+        kie_jobs.KieJobs(),
         elk_task.ElkTask(),
     )
 }
@@ -92,7 +93,7 @@ PROVIDERS: Mapping[str, Provider] = {
             title="Kie.ai",
             base_url="https://api.kie.ai",
             key_variable="KIE_KEY",
-            dialects=("suno/sunoapi",),
+            dialects=("suno/kie-jobs", "suno/sunoapi"),
         ),
     )
 }

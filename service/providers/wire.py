@@ -6,6 +6,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, Literal
 
 from service.domain.http_dates import retry_after
+from service.domain.redaction import redact, redact_document
 from service.domain.task import Task, Update
 from service.providers import read
 
@@ -45,7 +46,9 @@ class Reply:
     headers: Mapping[str, str] = dataclasses.field(default_factory=dict)
     body: bytes = b""
     endpoint: str = ""
-    """What it answers, as :attr:`Call.endpoint`; blank where that is not known."""
+    """The call that it answers, as :attr:`Call.endpoint`; blank where that is not known."""
+    secrets: tuple[str, ...] = ()
+    """Texts that must not be read from it, such as the API key."""
 
     @property
     def ok(self) -> bool:
@@ -53,9 +56,19 @@ class Reply:
         return 200 <= self.status < 300  # noqa: PLR2004 - the class 2xx
 
     @functools.cached_property
+    def text(self) -> str:
+        """The body as text, without secrets."""
+        return redact(read.decoded(self.body, self.headers), self.secrets)
+
+    @functools.cached_property
     def document(self) -> Any:
-        """The first JSON value of the body, or :data:`read.NOTHING`."""
-        return read.document(self.body, self.headers)
+        """The first JSON value of the body, without secrets; or :data:`read.NOTHING`."""
+        return _document(self.body, self.headers, self.secrets)
+
+    def header(self, name: str) -> str:
+        """Return a header's value by its name in lower case; blank where there is none."""
+        found = next((value for stated, value in self.headers.items() if stated.lower() == name), "")
+        return redact(found, self.secrets)
 
     @property
     def retry_after(self) -> float | None:
@@ -72,10 +85,25 @@ class Callback:
     received_at: float | None = None
     """Unix seconds; None where that is not known, and the time that the signature states is believed."""
 
+    secrets: tuple[str, ...] = ()
+    """Texts that must not be read from it, such as the API key."""
+
     @functools.cached_property
     def document(self) -> Any:
-        """The first JSON value of the body, or :data:`read.NOTHING`."""
-        return read.document(self.body, self.headers)
+        """The first JSON value of the body, without secrets; or :data:`read.NOTHING`."""
+        return _document(self.body, self.headers, self.secrets)
+
+
+def _document(body: bytes, headers: Mapping[str, str], secrets: tuple[str, ...]) -> Any:
+    """Return the first JSON value of a body, redacted where it may hold a secret, plain or escaped."""
+    text = read.decoded(body, headers)
+    found = read.document(body, headers)
+    if "\\u" not in text and redact(text, secrets) == text:
+        return found
+    try:
+        return redact_document(found, secrets)
+    except RecursionError:
+        return read.NOTHING
 
 
 Exchange = Generator[Call, Reply, Update]

@@ -79,14 +79,23 @@ def check_http_url(url: str) -> str:
     return url.rstrip("/")
 
 
+_ROUTE = re.compile(r"/(api/v\d+|v\d+|mj(-\w+)?|suno|runway|runwayml)(/|$)", re.IGNORECASE)
+"""The routes of gateways, whose pages tell people to try them as a base URL."""
+
+
 def check_bare_host(url: str) -> str:
     """Return the URL of an API's host, to which every dialect adds its own path.
 
     :raises ValueError: for any other
     """
-    if urlsplit(url).path.rstrip("/").endswith("/v1"):
-        raise ValueError("ends with /v1: leave out /v1; every dialect adds its own path")
-    return check_http_url(url)
+    checked = check_http_url(url)
+    parts = urlsplit(checked)
+    route = _ROUTE.search(parts.path)
+    if route is not None:
+        bare = parts._replace(path=parts.path[: route.start()]).geturl()
+        shown = parts.path[route.start() :][:80]
+        raise ValueError(f"leave out {shown} and set {bare}: every dialect adds its own path")
+    return checked
 
 
 def check_ca_file(path: Path) -> Path:

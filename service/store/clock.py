@@ -14,6 +14,9 @@ _MARK: Final = "clock_jump"
 _SAME_JUMP: Final = dt.timedelta(minutes=5)
 """Processes that notice one jump at different moments store it once."""
 
+LATE_WRITES: Final = dt.timedelta(minutes=2)
+"""How far beyond a jump back the old clock's due times lie that work in flight may still write."""
+
 _WAITS: Final[Mapping[str, str]] = {
     "tasks": "due_at",
     "callbacks": "due_at",
@@ -75,6 +78,20 @@ async def shift(connection: AsyncConnection, *, before: dt.datetime, after: dt.d
         moved = ", ".join(f"{name} = {_moved(connection.dialect.name, name)}" for name in names.split())
         await connection.execute(text(f"UPDATE {table} SET {moved} WHERE {rows}"), {"by": _by(before, after)})  # noqa: S608 - our own names
     return True
+
+
+async def pull_back(connection: AsyncConnection, *, before: dt.datetime, after: dt.datetime) -> None:
+    """After a jump back, move due times that work in flight has written by the old clock.
+
+    :param before: the time of the jump by the old clock
+    :param after: the same moment by the new clock
+    """
+    for table, names in _WAITS.items():
+        for name in names.split():
+            statement = f"UPDATE {table} SET {name} = {_moved(connection.dialect.name, name)} WHERE {name} BETWEEN :first AND :last"  # noqa: S608 - our own names
+            typed = text(statement).bindparams(bindparam("first", type_=UtcTime), bindparam("last", type_=UtcTime))
+            times = {"first": before, "last": before + LATE_WRITES, "by": _by(before, after)}
+            await connection.execute(typed, times)
 
 
 async def _shift_waits(

@@ -67,6 +67,7 @@ async def nothing_else(_: Request) -> Response:
 
 ROUTES = [
     Route("/callbacks/{token}", receive, methods=["POST", "PUT"]),
+    Route("/callbacks/{token}/", receive, methods=["POST", "PUT"]),
     Route("/callbacks/{nonce}", prove, methods=["GET"]),
 ]
 _ALL_METHODS = ["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"]

@@ -5,23 +5,22 @@ import datetime as dt
 import itertools
 import json
 from pathlib import Path
-from uuid import UUID
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from service.domain.errors import CODES, NotFound, Uncertain, Unreadable, UpstreamError
-from service.domain.task import ENDED, State, Task, Update
+from service.domain.task import ENDED, State, Update
 from service.domain.validation import Schema
 from service.providers.capabilities import CanCancel, CanListJobs, CanPollMany, CanTellBalance
 from service.providers.dialect import Dialect
 from service.providers.recordings import read_message
 from service.providers.registry import DIALECTS, FAMILIES, PROVIDERS
 from service.providers.wire import Callback, Reply
+from tests.support.dialects import NOW, OPERATIONS, schema_of, task
 
 RECORDINGS = Path(__file__).parents[1] / "recordings"
-NOW = dt.datetime(2026, 5, 1, 12, tzinfo=dt.UTC)
 KEY = "sk-a-very-secret-key"
 HOOK = "https://dovecote.example/callbacks/token"
 STATES = {"queued": State.SUBMITTED, None: None} | {str(state): state for state in State if state != State.QUEUED}
@@ -34,41 +33,11 @@ def recorded(name, *kinds):
 
 
 ANSWERS = ("submit_response", "poll_response", "callback", "error", "cancel_response")
-OPERATIONS = [
-    (name, f"{family.name} {operation}")
-    for name, dialect in DIALECTS.items()
-    for family in FAMILIES.values()
-    for operation in family.operations
-    if dialect.offers(family.name, operation)
-]
 MESSAGES = [(name, message) for name in DIALECTS for message in recorded(name)]
 
 
 def case(name, message):
     return f"{name}/{message['kind']}.{message['http_status']}"
-
-
-def schema_of(wanted):
-    family, operation = wanted.split()
-    return FAMILIES[family].operations[operation].input
-
-
-def task(name, wanted=None, *, given=None, options=None):
-    wanted = wanted or next(operation for dialect, operation in OPERATIONS if dialect == name)
-    example = schema_of(wanted)["examples"][0]
-    family, operation = wanted.split()
-    return Task(
-        id=UUID(int=1),
-        client="c",
-        family=family,
-        operation=operation,
-        input=example if given is None else given,
-        options=options or {},
-        external_id="job-1",
-        created_at=NOW,
-        updated_at=NOW,
-        deadline_at=NOW,
-    )
 
 
 def raw(document):
@@ -153,7 +122,7 @@ def test_garbage_raises_no_foreign_error_and_ends_no_task(name, kind, status):
         endpoint = route if kind in {"submit_response", "error"} else "GET /"
         found = read(name, {"kind": kind, "endpoint": endpoint, "http_status": status}, body)
         assert sound(found) not in ENDED
-        if endpoint == route and status in {200, 204, 301, 500, 524}:
+        if endpoint == route and status in {200, 204, 500, 524}:
             assert isinstance(found, Uncertain), (body[:40], found)
 
 
@@ -254,8 +223,10 @@ def test_forged_signature_is_rejected(name):
     for message in recorded(name, "callback"):
         if "secret" in message:
             body = message["raw_body"].encode()
-            assert dialect.verify_signature(Callback(message["headers"], body), message["secret"]) is True
-            assert dialect.verify_signature(Callback(message["headers"], body + b" "), message["secret"]) is False
+            right = message["reading"].get("verified", True)
+            assert dialect.verify_signature(Callback(message["headers"], body), message["secret"]) is right
+            if not dialect.facts.confirms:  # else the signature does not cover the body
+                assert dialect.verify_signature(Callback(message["headers"], body + b" "), message["secret"]) is False
             assert dialect.verify_signature(Callback(message["headers"], body), message["secret"] + "x") is False
 
 

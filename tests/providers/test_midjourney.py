@@ -25,8 +25,14 @@ PICTURE = "https://cdn.example.com/a.png"
 VIDEO = "https://cdn.example.com/a.mp4"
 DATA = "data:image/png;base64,xxx"
 HTML = "<!doctype html><title>Not here</title>"
+MOVED = "HTTP 301: base_url redirects to another path; check base_url"
 NO_NEWS = {"progress": None, "results": [], "failure": None}
 MJ = Proxy()
+
+
+def page(status):
+    """Return the message for the page."""
+    return f"HTTP {status}, an HTML page: Not here"
 
 
 def task(operation="imagine", given=None, options=None, **more):
@@ -323,11 +329,11 @@ ANSWERS = [
     (IMAGINE, 500, relay("readObjectStart: expect { or n, but found <"), no("uncertain", "provider_error", "readObjectStart: expect { or n, but found <")),
     (IMAGINE, 500, said(24, "x"), no("uncertain", "provider_error", "x")),
     (IMAGINE, 502, said(1, "x", "t1"), no("uncertain", "provider_error", "x")),
-    (IMAGINE, 504, HTML, no("uncertain", "provider_timeout", HTML)),
+    (IMAGINE, 504, HTML, no("uncertain", "provider_timeout", page(504))),
     (IMAGINE, 408, said(4, "x"), no("uncertain", "provider_timeout", "x")),
-    (IMAGINE, 200, HTML, no("uncertain", "unreadable", HTML)),
+    (IMAGINE, 200, HTML, no("uncertain", "unreadable", page(200))),
     (IMAGINE, 200, "", no("uncertain", "unreadable")),
-    (IMAGINE, 301, "", no("uncertain", "unreadable")),
+    (IMAGINE, 301, "", no("account", "not_found", MOVED)),
 ]  # fmt: skip
 
 
@@ -367,18 +373,18 @@ SILENCE = [
     (LIST, 200, [], no("not_found", "not_found")),
     ("GET /mj/image/{id}", 400, {"error": "midjourney_task_not_found"}, no("not_found", "not_found", "midjourney_task_not_found")),
     (FETCH, 404, refused_by_gateway("Invalid URL (GET /mj)"), no("account", "not_found", "Invalid URL (GET /mj)")),
-    (FETCH, 404, HTML, no("account", "not_found", HTML)),
-    (FETCH, 200, HTML, no("unreadable", "unreadable", HTML)),
+    (FETCH, 404, HTML, no("account", "not_found", page(404))),
+    (FETCH, 200, HTML, no("unreadable", "unreadable", page(200))),
     (FETCH, 200, {}, no("unreadable", "unreadable", "{}")),
     (FETCH, 200, [{}], no("unreadable", "unreadable", "[{}]")),
     (FETCH, 200, {"status": "FAILURE"}, no("unreadable", "unreadable", '{"status": "FAILURE"}')),
     (FETCH, 200, said(1, "x", "t1"), no("unreadable", "unreadable", "x")),
-    (FETCH, 301, HTML, no("unreadable", "unreadable", HTML)),
+    (FETCH, 301, HTML, no("account", "not_found", MOVED)),
     (FETCH, 401, "", no("account", "unauthorized")),
     (FETCH, 403, "Forbidden", no("account", "forbidden", "Forbidden")),
     (FETCH, 429, relay("later", 30), no("unavailable", "rate_limited", "later")),
     (FETCH, 500, relay("do_request_failed", 5), no("unavailable", "provider_error", "do_request_failed")),
-    (FETCH, 502, HTML, no("unavailable", "provider_error", HTML)),
+    (FETCH, 502, HTML, no("unavailable", "provider_error", page(502))),
     (FETCH, 524, "", no("unavailable", "provider_timeout")),
     (FETCH, 503, row("FAILURE"), no("unavailable", "overloaded", None)),
 ]  # fmt: skip

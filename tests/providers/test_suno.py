@@ -16,6 +16,7 @@ from service.domain.errors import UpstreamError
 from service.domain.task import Result, State, Task, Update
 from service.domain.validation import Mistake, Schema
 from service.providers.suno.family import FAMILY
+from service.providers.suno.kie_jobs import KieJobs
 from service.providers.suno.newapi import NewApi
 from service.providers.suno.newapi_raw import NewApiRaw
 from service.providers.suno.sunoapi import SunoApi
@@ -26,13 +27,19 @@ MESSAGES = {
     f"{path.parent.name}/{path.stem}": json.loads(path.read_text(encoding="utf-8"))
     for path in sorted(RECORDINGS.rglob("*.json"))
 }
-DIALECTS = {"newapi": NewApi(), "newapi-raw": NewApiRaw(), "sunoapi": SunoApi()}
+DIALECTS = {"newapi": NewApi(), "newapi-raw": NewApiRaw(), "sunoapi": SunoApi(), "kie-jobs": KieJobs()}
 NOW = dt.datetime(2026, 5, 1, 12, tzinfo=dt.UTC)
 HOOK = "https://app.example/api/suno/callback"
 SONG, OTHER = "https://cdn1.suno.ai/c1.mp3", "https://cdn1.suno.ai/c2.mp3"
 STREAM = "https://audiopipe.suno.ai/?item_id=c1"
 HTML = "<!doctype html><title>Not here</title>"
+MOVED = "HTTP 301: base_url redirects to another path; check base_url"
 NO_NEWS = {"progress": None, "results": [], "failure": None}
+
+
+def page(status):
+    """Return the message for the page."""
+    return f"HTTP {status}, an HTML page: Not here"
 
 
 def task(operation="music", given=None, options=None, **more):
@@ -325,11 +332,11 @@ SUBMITS = [
     (200, ok("please wait a moment"), no("uncertain", "unreadable", '{"code": "success", "message": "", "data": "please wait a moment"}')),
     (200, ok([{}]), no("uncertain", "unreadable", '{"code": "success", "message": "", "data": [{}]}')),
     (200, {"code": "odd", "message": "well", "data": "t1"}, no("uncertain", "provider_error", "well")),
-    (200, HTML, no("uncertain", "unreadable", HTML)),
+    (200, HTML, no("uncertain", "unreadable", page(200))),
     (200, "", no("uncertain", "unreadable")),
-    (301, "", no("uncertain", "unreadable")),
+    (301, "", no("account", "not_found", MOVED)),
     (502, ok("t1"), no("uncertain", "provider_error", '{"code": "success", "message": "", "data": "t1"}')),
-    (524, HTML, no("uncertain", "provider_timeout", HTML)),
+    (524, HTML, no("uncertain", "provider_timeout", page(524))),
     *((500, word_of(code), no("uncertain", "provider_error", code)) for code in ("do_request_failed", "read_response_body_failed", "unmarshal_response_body_failed", "insert_task_failed")),
     (502, word_of("fail_to_fetch_task", "请求上游地址失败"), no("uncertain", "provider_error", "请求上游地址失败")),
     # … and no
@@ -492,7 +499,7 @@ def test_tracks_of_a_running_song_are_previews():
         (402, "Buy more", "account/insufficient_credit", "account/insufficient_credit"),
         (404, "No such audio", "refused/not_found", "not_found/not_found"),
         (405, "Rate limit", "unavailable/rate_limited", "unavailable/rate_limited"),
-        (409, "There already", "refused/invalid_input", "refused/invalid_input"),
+        (409, "There already", "uncertain/provider_error", "unavailable/provider_error"),
         (413, "Too long", "refused/invalid_input", "refused/invalid_input"),
         (422, "Not valid", "refused/invalid_input", "refused/invalid_input"),
         (430, "Too frequent", "unavailable/rate_limited", "unavailable/rate_limited"),
@@ -606,6 +613,19 @@ _CUSTOM = {"title": "t", "style": "Classical", "lyrics": "lyrics", "model": "V4_
 _NO_TAGS = {"negative_tags": ""}
 
 REQUESTS = {
+    "kie-jobs/submit_request.suno-v6-custom": (
+        "music",
+        {
+            "lyrics": "[Verse] ropes and tar",
+            "style": "slow waltz",
+            "title": "Harbour",
+            "negative_prompt": "metal",
+            "vocal_gender": "f",
+            "style_weight": 0.6,
+            "duration": 120,
+        },
+        {"input": {"variety": "high"}},
+    ),
     "newapi/submit_request.act-tags": ("style_tags", {"style": "student"}, {}),
     "newapi/submit_request.concat": ("concat", {"clip": "extend song ID"}, {}),
     "newapi/submit_request.lyrics": ("lyrics", {"prompt": "dance"}, {}),
@@ -725,6 +745,8 @@ def test_recorded_request_is_built_from_task_input(name):
     expected = said(message)
     if operation not in dialect.facts.synchronous and dialect.facts.name == "newapi":
         expected["notify_hook"] = HOOK
+    if "callBackUrl" in expected:
+        expected["callBackUrl"] = HOOK
     assert call.json == expected
 
 
@@ -940,8 +962,8 @@ def test_description_excludes_own_lyrics():
     schema = Schema(FAMILY.operations["music"].input)
     found = schema.mistakes({"prompt": "a dove", "lyrics": "coo", "title": "t", "instrumental": True}, below="input")
     assert found == [
-        Mistake("input.lyrics", "does not go with 'prompt': give one or the other"),
-        Mistake("input.title", "does not go with 'prompt': give one or the other"),
+        Mistake("input.lyrics", "cannot be combined with 'prompt': send one of the two"),
+        Mistake("input.title", "cannot be combined with 'prompt': send one of the two"),
     ]
     for example in FAMILY.operations["music"].input["examples"]:
         assert schema.mistakes(example) == []
@@ -1102,7 +1124,7 @@ def test_retry_after_of_the_vendor_is_passed_on():
 
 
 def test_callback_facts_of_the_dialects():
-    assert [name for name, dialect in DIALECTS.items() if dialect.facts.callbacks] == ["newapi", "sunoapi"]
+    assert [name for name, dialect in DIALECTS.items() if dialect.facts.callbacks] == ["newapi", "sunoapi", "kie-jobs"]
     assert all(dialect.facts.confirms for dialect in DIALECTS.values() if dialect.facts.callbacks)
 
 

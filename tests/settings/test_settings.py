@@ -426,7 +426,16 @@ def test_known_upstreams_come_before_others() -> None:
     ]
 
 
-@pytest.mark.parametrize("url", ["https://api.elkapi.com/v1", "https://api.elkapi.com/v1/", "http://x/proxy/v1"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://api.elkapi.com/v1",
+        "https://api.elkapi.com/v1/",
+        "http://x/proxy/v1",
+        "https://api.elkapi.com/V1",
+        "https://api.elkapi.com/v1/chat/completions",
+    ],
+)
 def test_base_url_with_v1_is_a_mistake(url: str) -> None:
     [line] = mistakes({"ELKAPI_KEY": UPSTREAM_KEY, "DOVECOTE_UPSTREAMS__ELKAPI__BASE_URL": url})
     assert "leave out /v1" in line

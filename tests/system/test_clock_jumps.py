@@ -6,7 +6,9 @@ import dataclasses
 import datetime as dt
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 from sqlalchemy import text
 
@@ -65,16 +67,27 @@ async def outside() -> AsyncIterator[tuple[Sandbox, dict[str, str], Receiver, st
         yield elk, settings, receiver, hook
 
 
-async def submit(client, hook: str, count: int, **more: object) -> None:
+async def submit(client: httpx.AsyncClient, hook: str, count: int, **more: object) -> None:
     for number in range(count):
         request = {"family": "runway", "operation": "text_to_video", "input": {"prompt": f"dove {number}"}}
         answer = await client.post("/v1/tasks", json={**request, "callback_url": f"{hook}/done", **more})
         assert answer.status_code == 202, answer.text
 
 
-async def home(client) -> bool:
-    tasks = await all_tasks(client)
-    return len(tasks) > 0 and all(task["state"] == "succeeded" for task in tasks)
+class Tasks:
+    """The tasks of a server as they were seen last."""
+
+    def __init__(self, client: httpx.AsyncClient, *logs: Served) -> None:
+        self._client, self._logs = client, logs
+        self._seen: list[dict[str, Any]] = []
+
+    async def are_home(self) -> bool:
+        self._seen = await all_tasks(self._client)
+        return len(self._seen) > 0 and all(task["state"] == "succeeded" for task in self._seen)
+
+    def why_not(self) -> object:
+        open_ones = [task for task in self._seen if task["state"] != "succeeded"]
+        return [(task["state"], task["explanation"]) for task in open_ones], [each.tail() for each in self._logs]
 
 
 @pytest.mark.parametrize("jump", JUMPS.values(), ids=JUMPS.keys())
@@ -93,7 +106,8 @@ async def test_tasks_end_although_the_clock_jumps(database_url: str, tmp_path: P
 
                 await until(under_way)
                 clock.set(jump)
-                await until(lambda: home(client), lambda: (served.tail(),))
+                tasks = Tasks(client, served)
+                await until(tasks.are_home, tasks.why_not)
 
                 async def told() -> bool:
                     return len(receiver.received) >= TASKS
@@ -116,7 +130,8 @@ async def test_jump_ahead_does_not_expire_what_was_never_tried(database_url: str
             async with client_of(served) as client:
                 await submit(client, hook, 5, deadline=300)
                 clock.set(86_400)
-                await until(lambda: home(client), lambda: (served.tail(),))
+                tasks = Tasks(client, served)
+                await until(tasks.are_home, tasks.why_not)
     assert elk.ledger.paid() == 5
 
 
@@ -133,7 +148,8 @@ async def test_two_workers_with_different_clocks_pay_and_tell_once(postgresql_ur
                 await asyncio.to_thread(each.wait_ready)
             async with client_of(web) as client:
                 await submit(client, hook, TASKS * 3)
-                await until(lambda: home(client), lambda: (right.tail(), skewed.tail()))
+                tasks = Tasks(client, right, skewed)
+                await until(tasks.are_home, tasks.why_not)
 
                 async def told() -> bool:
                     return len({each.task_id for each in receiver.received}) >= TASKS * 3

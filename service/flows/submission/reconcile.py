@@ -80,7 +80,7 @@ async def _decide(connection: AsyncConnection, context: Context, case: _Case) ->
 
 
 async def _change(context: Context, connection: AsyncConnection, case: _Case) -> Change:
-    task, now = case.task, context.now()
+    task, now = await _with_current_times(connection, case.task), context.now()
     history = (await submissions.of_tasks(connection, [task.id]))[task.id]
     current = next((each for each in history if each.id == task.submission_id), None)
     if current is None:  # the submission is younger than the backup that the database was restored from
@@ -104,6 +104,14 @@ async def _change(context: Context, connection: AsyncConnection, case: _Case) ->
         if decided is not None:
             return decided
     return CheckFailed(task_id=task.id, attempt=task.attempts, error=error)
+
+
+async def _with_current_times(connection: AsyncConnection, task: Task) -> Task:
+    """Return a claimed task with the times as they are now: stored times move when the clock jumps."""
+    current = await task_store.find(connection, task.id)
+    if current is None:
+        return task
+    return dataclasses.replace(task, deadline_at=current.deadline_at, unconfirmed_since=current.unconfirmed_since)
 
 
 async def _may_be_anothers(connection: AsyncConnection, found: ListedJob, submission: Submission) -> bool:

@@ -7,7 +7,6 @@ from typing import Any, Literal
 from service.domain.task import ResultKind
 from service.providers.operation import FIELDS as SHARED
 from service.providers.operation import (
-    SOURCE,
     Operation,
     Schema,
     choice,
@@ -18,7 +17,9 @@ from service.providers.operation import (
     text,
 )
 
-_PICTURE: Schema = {"type": "string", "pattern": SOURCE}
+PICTURE = "^([Hh][Tt][Tt][Pp][Ss]?://[^/\\s]|data:image/[\\w.+-]+;base64,[A-Za-z0-9+/_-])"
+"""A URL of a picture, or the picture itself."""
+_PICTURE: Schema = {"type": "string", "pattern": PICTURE}
 _TWO_PICTURES = [["data:image/png;base64,iVBORw0KGgo=", "data:image/png;base64,iVBORw0KGgo="]]
 
 
@@ -32,11 +33,11 @@ _FIELDS: Mapping[str, Schema] = SHARED | {
         examples=["A paper boat on calm water at sunrise"],
     ),
     "negative_prompt": text("What is not wanted, in words: `--no`."),
-    "image": text("The image, as URL or `data:`.", pattern=SOURCE, examples=["https://example.com/boat.png"]),
+    "image": text("The image, as URL or `data:`.", pattern=PICTURE, examples=["https://example.com/boat.png"]),
     "images": _images("Images to go by. A URL is put before the prompt, `data:` is sent along."),
-    "target_image": text("The image that gets the face.", pattern=SOURCE, examples=["https://example.com/crew.png"]),
-    "last_image": text("The image to end on, as URL or `data:`.", pattern=SOURCE),
-    "mask": text("What is to be painted anew, as `data:`: white is, black stays.", pattern=SOURCE),
+    "target_image": text("The image that gets the face.", pattern=PICTURE, examples=["https://example.com/crew.png"]),
+    "last_image": text("The image to end on, as URL or `data:`.", pattern=PICTURE),
+    "mask": text("What is to be painted anew, as `data:`: white is, black stays.", pattern=PICTURE),
     "aspect_ratio": text(
         "Shape of the picture, as `16:9`: `--ar`.", pattern="^[1-9][0-9]{0,3}:[1-9][0-9]{0,3}$", examples=["16:9"]
     ),

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from service.domain.task import Action, Failure, Result, ResultRole, State, Update
-from service.providers.newapi import errors as newapi_errors
-from service.providers.read import fields, identifier, kind_of, link, links, percent, prose, word
+from service.providers.newapi.failure_texts import failure_from_text
+from service.providers.read import fields, identifier, items, kind_of, line, link, links, percent, prose, word
 
 WORDS: Mapping[str, State | None] = {
     "": State.SUBMITTED,  # a gateway's row before its first look at the engine, up to 15 s
@@ -105,8 +105,8 @@ def _makes_text(record: Record) -> bool:
 
 def _urls(value: Any, name: str) -> list[str]:
     """Return the URLs in a list of texts or of objects with such a field."""
-    items = value if isinstance(value, list) else [value]
-    return links([item.get(name) if isinstance(item, dict) else item if name == "url" else None for item in items])
+    found = [item.get(name) if isinstance(item, dict) else item if name == "url" else None for item in items(value)]
+    return links(found)
 
 
 def _preview(record: Record) -> list[Result]:
@@ -117,15 +117,14 @@ def _preview(record: Record) -> list[Result]:
 
 def _failure(record: Record, state: State | None) -> Failure | None:
     """Return why it failed, by the text: there is no code."""
-    text = word(record.get("failReason"))
+    text = line(record.get("failReason"))
     if state is State.FAILED:
-        return newapi_errors.failure_from_text(text)
+        return failure_from_text(text)
     return Failure("cancelled", text) if state is State.CANCELLED and text else None
 
 
 def _actions(record: Record) -> tuple[Action, ...]:
     """Return the buttons, in the provider's order. Some have an emoji for a label."""
-    buttons = record.get("buttons")
-    read = [fields(button) for button in buttons] if isinstance(buttons, list) else []
+    read = [fields(button) for button in items(record.get("buttons"))]
     named = [(word(button.get("customId")), word(button.get("label")) or word(button.get("emoji"))) for button in read]
     return tuple(Action(custom_id, label or custom_id) for custom_id, label in named if custom_id)

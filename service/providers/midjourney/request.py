@@ -1,5 +1,6 @@
 """How a task is put to Midjourney: the bodies of POST /mj/submit/*, and what is known to be refused."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ from service.providers.dialect import merge
 from service.providers.midjourney.family import DIMENSIONS
 
 _BOTS = {"midjourney": "MID_JOURNEY", "niji": "NIJI_JOURNEY"}
+_DASHES = re.compile("^[\u2013\u2014\u2015]")
 _PARAMETERS = {"aspect_ratio": ("--ar", "--aspect"), "negative_prompt": ("--no",), "seed": ("--seed",)}
 """Our fields that Midjourney takes as parameters in the prompt, with their spellings there."""
 
@@ -101,7 +103,8 @@ def video_mistakes(task: Task) -> list[Mistake]:
 
 def given_twice(task: Task) -> list[Mistake]:
     """Return a mistake for each field whose parameter stands in the prompt too."""
-    words = set(str(task.input.get("prompt", "")).split())
+    # Phones write "--" as a dash, and Midjourney takes "=" for a blank.
+    words = {_DASHES.sub("--", word).partition("=")[0] for word in str(task.input.get("prompt", "")).split()}
     return [
         Mistake(f"input.{ours}", f"The prompt has {names[0]} already: give it once.")
         for ours, names in _PARAMETERS.items()

@@ -10,6 +10,7 @@ from service.domain.errors import AccountProblem, NotFound, Refused, Unavailable
 from service.domain.task import Result, State, Update
 from service.providers.midjourney.record import read_state
 from service.providers.newapi import errors as newapi_errors
+from service.providers.newapi.failure_texts import failure_from_text
 from service.providers.read import fields, identifier, links, word
 from service.providers.wire import Reply
 
@@ -110,7 +111,7 @@ def _refusal(reply: Reply, code: int | None, verb: str) -> UpstreamError:
     if verdict is not None:
         error, reason = verdict
         wait = _LAG if error is Unavailable and _first_word(message) == "task_status_not_success" else None
-        reason = reason or newapi_errors.failure_from_text(message).code
+        reason = reason or failure_from_text(message).code
         return error(reason, message, retry_after=reply.retry_after or wait)
     shared = newapi_errors.refusal_in(reply, creating=True)
     if reply.ok and code is not None and isinstance(shared, Refused):

@@ -1,13 +1,17 @@
-"""What ElkAPI, CometAPI and every new-api gateway share whatever the family: their refusals and their words."""
+"""The status words and refusals that ElkAPI, CometAPI and every new-api gateway share."""
 
 import dataclasses
+import html
 import re
 from collections.abc import Collection, Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 from service.domain.errors import AccountProblem, NotFound, Refused, Unavailable, Uncertain, Unreadable, UpstreamError
-from service.domain.task import Failure, State
-from service.providers.read import fields, word
+from service.domain.task import State
+from service.domain.text import one_line, shortened
+from service.providers.newapi.failure_texts import failure_from_text
+from service.providers.read import fields, items, line, word
 from service.providers.wire import Reply
 
 STATES: Mapping[str, State | None] = {
@@ -21,37 +25,13 @@ STATES: Mapping[str, State | None] = {
 }
 """The status words of new-api's own task record (its model/task.go), in lower case; case is not to be relied on."""
 
-FAILURE_TEXTS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("content_policy", ("policy", "moderation", "safety", "sensitive", "risk control", "blocked", "rejected")),
-    ("content_policy", ("banned prompt", "image denied", "敏感", "违规", "审核")),
-    ("invalid_input", ("invalid", "参数")),
-    ("cancelled", ("取消", "cancel")),
-    ("provider_timeout", ("timeout", "time out", "timed out", "超时")),
-    ("insufficient_credit", ("quota", "balance", "credit", "余额", "额度")),
-    ("rate_limited", ("rate limit", "too many requests", "并发", "频率")),
-    ("overloaded", ("capacity", "busy", "overload", "queue full", "饱和", "负载", "队列已满")),
-)
-"""Gateways report failures as free text. The first row that has a part of the text names the code; case is ignored."""
-
-RETRYABLE = frozenset({"provider_error", "provider_timeout", "rate_limited", "overloaded"})
-"""The failure codes after which the same input may succeed."""
-
-
-def failure_from_text(text: str | None) -> Failure:
-    """Name the failure that a free text reports; no text at all is ``unknown``."""
-    if not text:
-        return Failure("unknown")
-    lower = text.lower()
-    code = next((code for code, parts in FAILURE_TEXTS if any(part in lower for part in parts)), "provider_error")
-    return Failure(code, text, retryable=code in RETRYABLE)
-
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Complaint:
-    """What an error envelope says, whichever of its spellings was used."""
+    """The content of an error envelope, in any of its spellings."""
 
     words: frozenset[str]
-    """Everything in it that reads as a machine's code, in lower case."""
+    """Its machine-readable codes, in lower case."""
     message: str | None
     number: int | None
     """The envelope's own code where that is a number."""
@@ -60,53 +40,55 @@ class Complaint:
 _NO_OBJECT = "(no object)"
 _SAYS_NO = "(says no)"
 _CODE = re.compile(r"[\w.\-]+", re.ASCII)
+_NUMBERS = ("code", "status_code", "statusCode", "error_code", "errorCode", "status")
 _MESSAGES = ("message", "msg", "description", "detail", "error_message")
 _AGREES = re.compile(r"success|true|0|1|2\d\d", re.ASCII | re.IGNORECASE)
-"""Such a code speaks of the query, which went well, and not of the task."""
+"""A code that says that the query went well. It says nothing about the task."""
 _STATUS = re.compile(r"\d{3}", re.ASCII)
 
 
 def complaint(document: Any) -> Complaint:
-    """Read an error envelope: nested, flat, with a text for an error, or none at all."""
+    """Return the content of an error envelope: nested, flat, or with a text as the error."""
     if not isinstance(document, dict):  # "404 page not found" begins with a JSON number
         return Complaint(frozenset({_NO_OBJECT}), None, None)
     inner = fields(document.get("error"))
-    plain = word(document.get("error"))
-    stated = [word(holder.get(name)) for holder in (inner, document) for name in _MESSAGES]
+    plain = line(document.get("error")) if not inner else None
+    stated = [line(holder.get(name)) for holder in (inner, document) for name in _MESSAGES]
     message = next((text for text in [*stated, plain] if text is not None), None)
     code = word(inner.get("code")) or word(document.get("code"))
     named = [code, plain, message, word(document.get("error_code")), word(document.get("error_type"))]
     words = {text.lower() for text in named if text is not None and _CODE.fullmatch(text)}
     if document.get("code") is False or (code is not None and not _AGREES.fullmatch(code)):
         words.add(_SAYS_NO)
-    number = int(code) if code and _STATUS.fullmatch(code) else None
+    numbers = [word(holder.get(name)) for holder in (inner, document) for name in _NUMBERS]
+    number = next((int(text) for text in numbers if text is not None and _STATUS.fullmatch(text)), None)
     return Complaint(frozenset(words), message, number)
 
 
 Verdict = tuple[type[UpstreamError], str]
-"""What may be done next, and the code that says why."""
+"""The class of error, which tells what may be done next, and the code that tells why."""
 
 _BY_TEXT = ""
-"""A code that stands for 'whatever the text says', by :data:`FAILURE_TEXTS`."""
+"""Stands for the code that the text means, by ``failure_texts``."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """One row of the table of refusals: when it holds, and what it means to a submit and to a poll."""
+    """One row of the table of refusals: when it holds, and what it means for a submit and for a poll."""
 
     submit: Verdict
     poll: Verdict
     statuses: Collection[int] | None = None
-    """None: whatever the HTTP status."""
+    """None: any HTTP status."""
     words: frozenset[str] = frozenset()
-    """Code words of which one must be there, or else one of ``parts``."""
+    """Code words. One of them, or of ``parts``, must be there."""
     parts: tuple[str, ...] = ()
     """Parts of the message, in lower case."""
     says: str | None = None
-    """The code that the message must read as, by :data:`FAILURE_TEXTS`."""
+    """The code that the message must read as, by ``failure_texts``."""
 
     def holds(self, status: int, said: Complaint) -> bool:
-        """Tell whether this row is the one."""
+        """Return whether this row holds."""
         if self.statuses is not None and status not in self.statuses:
             return False
         message = (said.message or "").lower()
@@ -124,7 +106,7 @@ def _rule(
     parts: tuple[str, ...] = (),
     says: str | None = None,
 ) -> Rule:
-    """Write a row; without a column of their own, polls read as submits do."""
+    """Return a row; without a verdict of their own, polls read as submits do."""
     return Rule(submit=submit, poll=poll or submit, statuses=statuses, words=frozenset(words), parts=parts, says=says)
 
 
@@ -158,6 +140,8 @@ RULES: tuple[Rule, ...] = (
     ),
     _rule((AccountProblem, "unauthorized"), statuses=(401,)),
     _rule((AccountProblem, "unauthorized"), statuses=(*_OK, 400), parts=("invalid token", "无效的令牌")),
+    # The edge did not reach the gateway: nothing was created.
+    _rule(_BROKEN, statuses=(521, 523, 525, 526, 530), words={_NO_OBJECT}),
     # Permanent for this upstream, and nothing was sent.
     _rule((AccountProblem, "provider_error"), _BROKEN, words={"convert_request_failed"}),
     _rule((AccountProblem, "provider_error"), _BROKEN, statuses=(500,), parts=("not implemented",)),
@@ -172,6 +156,8 @@ RULES: tuple[Rule, ...] = (
             "insert_task_failed",
         },
     ),
+    # The gateway quotes the vendor's success as an error: the vendor took the job.
+    _rule(_PERHAPS, _BROKEN, statuses=_OK, words={"fail_to_fetch_task"}),
     # The account behind an earlier task is gone: a follow-up of it can never work.
     _rule((Refused, "provider_error"), _BROKEN, words={"task_channel_disable", "channel_not_found"}),
     _rule(_OVERLOADED, words={"get_channel_failed"}),
@@ -185,10 +171,10 @@ RULES: tuple[Rule, ...] = (
     _rule((AccountProblem, "forbidden"), statuses=(403,)),
     # A wrong path or host must not read as 'task unknown': it would end tasks that are well.
     _rule((AccountProblem, "not_found"), statuses=(404,), words={_NO_OBJECT}, parts=("invalid url",)),
-    _rule(_GONE, _MISSING, statuses=(404,)),
+    _rule(_GONE, _MISSING, statuses=(404, 410)),
     _rule(_OVERLOADED, statuses=(429,), says="overloaded"),
     _rule(_LIMITED, statuses=(429,)),
-    # Without a reason of the provider's own it is a proxy's, and says nothing about what had been passed on before.
+    # Without a JSON object it is a proxy's answer, which does not tell what the proxy has passed on.
     _rule(_PERHAPS, _BROKEN, statuses=(503,), words={_NO_OBJECT}),
     _rule(_OVERLOADED, statuses=(503,)),
     _rule((Uncertain, "provider_timeout"), _TIMED_OUT, statuses=(408, 499, 504, 522, 524)),
@@ -197,7 +183,7 @@ RULES: tuple[Rule, ...] = (
     _rule(_NO_CREDIT, statuses=_CLIENT, says="insufficient_credit"),
     _rule(_POLICY, statuses=_CLIENT, says="content_policy"),
     _rule(_INVALID, statuses=_CLIENT),
-    # HTTP 200 that says no in so many words.
+    # HTTP 200 with a code that is no success.
     _rule((Refused, _BY_TEXT), (Unavailable, _BY_TEXT), statuses=_OK, words={_SAYS_NO}),
 )
 """What may be done next, by HTTP status, code word and text. The first row that holds decides.
@@ -209,46 +195,88 @@ version, so the status and the word decide, and the text only where they leave i
 _OTHERWISE = _rule((Uncertain, "unreadable"), (Unreadable, "unreadable"))
 """A redirect; or HTML, a cut-off body or JSON of another shape with a status that says well: a wrong path answers so."""
 
-_KEEPS_ITS_CLASS = frozenset({401, 402, 403, 404, 429, 503})
+_MEANS_A_STATUS = frozenset({401, 402, 403, 404, 408, 410, 425, 429, 499, 500, 502, 503, 504, *range(520, 527)})
 """Numeric codes that mean in an envelope with HTTP 200 what they mean as a status."""
 
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_CHALLENGE = re.compile(r"<title>\s*(just a moment|attention required)|cf-chl|challenge-platform", re.IGNORECASE)
+_PAGE = re.compile(r"<(!doctype|html|head|title|body)\b", re.IGNORECASE)
+_TITLE = re.compile(r"<title[^>]*>([^<]{1,200})", re.IGNORECASE)
 _EXCERPT = 200
+_SHORT = 80
 
 
 def refusal_in(reply: Reply, *, creating: bool) -> UpstreamError:
-    """Read what a reply without a task in it means, as the error to raise.
+    """Return what a reply without a task in it means, as the error to raise.
 
-    Its class says what may be done next, its message is the provider's own.
+    Its class tells what may be done next, its message is the provider's own, as one line.
 
     :param creating: whether the reply answers a call that creates a job
     """
+    if reply.status in _REDIRECTS:
+        return _redirect(reply)
     said = complaint(reply.document)
-    status = reply.status
-    if status in _OK and said.number in _KEEPS_ITS_CLASS:
-        status = said.number
+    if _is_challenge(reply, said):
+        return Unavailable(
+            "provider_error", "the edge of the host asks for a challenge that only browsers pass", broken=True
+        )
+    status = said.number if reply.ok and said.number in _MEANS_A_STATUS and said.number is not None else reply.status
     rule = next((rule for rule in RULES if rule.holds(status, said)), _OTHERWISE)
     error, code = rule.submit if creating else rule.poll
-    message = said.message or _excerpt(reply)
+    message = _without_html(said.message, status) if said.message else _excerpt(reply)
     if error is Unreadable:
         return Unreadable(message)
-    code = code or failure_from_text(said.message).code
+    code = code or _code_of(said)
     broken = status in _SERVER
     return error(code, message, retry_after=reply.retry_after, details=_issues(reply.document), broken=broken)
 
 
+def _code_of(said: Complaint) -> str:
+    """Return the code that the message means, or else the machine-readable words beside it."""
+    by_message = failure_from_text(said.message).code
+    if by_message not in {"unknown", "provider_error"}:
+        return by_message
+    words = sorted(said.words - {_SAYS_NO, _NO_OBJECT})
+    by_words = failure_from_text(" ".join(words)).code
+    return by_words if by_words not in {"unknown", "provider_error"} else by_message
+
+
+def _redirect(reply: Reply) -> UpstreamError:
+    """Return the error for a redirect, which is not followed: the configured address is not the API's."""
+    location = urlsplit(reply.header("location"))
+    if location.scheme.lower() in {"http", "https"} and location.hostname:
+        origin = shortened(one_line(f"{location.scheme.lower()}://{location.netloc.rpartition('@')[2]}"), _SHORT)
+        return AccountProblem("not_found", f"base_url redirects to {origin}: set base_url to that")
+    return AccountProblem("not_found", f"HTTP {reply.status}: base_url redirects to another path; check base_url")
+
+
+def _is_challenge(reply: Reply, said: Complaint) -> bool:
+    """Return whether the host's edge asks a browser to prove itself, in place of the gateway's answer."""
+    if reply.header("cf-mitigated").lower() == "challenge":
+        return True
+    return not reply.ok and _NO_OBJECT in said.words and _CHALLENGE.search(reply.text[:20_000]) is not None
+
+
 def _issues(document: Any) -> tuple[str, ...]:
-    """Say each of Runway's ``issues``: the field, and what is wrong with it (POST /v1/*, HTTP 400)."""
-    listed = fields(document).get("issues")
-    found = [fields(issue) for issue in (listed if isinstance(listed, list) else [])[:20]]
-    said = [(issue.get("path"), word(issue.get("message"))) for issue in found]
+    """Return each of Runway's ``issues``: the field, and what is wrong with it (POST /v1/*, HTTP 400)."""
+    found = [fields(issue) for issue in items(fields(document).get("issues"))[:20]]
+    stated = [(issue.get("path"), line(issue.get("message"))) for issue in found]
     return tuple(
         f"{'.'.join(word(part) or '' for part in path)}: {message}" if isinstance(path, list) and path else message
-        for path, message in said
+        for path, message in stated
         if message is not None
     )
 
 
 def _excerpt(reply: Reply) -> str | None:
-    """Show the start of a body that is no error envelope."""
-    text = word(reply.body[: 4 * _EXCERPT].decode("utf-8", "replace"))
-    return None if text is None else text[:_EXCERPT]
+    """Return the start of a body that is no error envelope, as one line; of a page only its title."""
+    return _without_html(one_line(reply.text[: 4 * _EXCERPT]), reply.status) or None
+
+
+def _without_html(text: str, status: int) -> str:
+    """Return a text of at most 200 characters; of an HTML page its status and title."""
+    if _PAGE.search(text) is None:
+        return shortened(text, _EXCERPT)
+    title = _TITLE.search(text)
+    named = f": {shortened(one_line(html.unescape(title[1])), _SHORT)}" if title is not None else ""
+    return f"HTTP {status}, an HTML page{named}"

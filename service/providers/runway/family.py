@@ -20,6 +20,17 @@ FIELDS: Mapping[str, Schema] = SHARED | {
         "Images to take people, places or a style from; a tag lets the prompt name one, as `@tag`.",
         {"anyOf": [text("URL of the image."), _REFERENCE]},
     ),
+    "keyframes": several(
+        "Pictures that the edited video is to show, at a `second`, or at a `position` from 0 to 1; for aleph2.",
+        closed(
+            "",
+            "image",
+            image=text("URL of the picture."),
+            second=number("Second of the video.", minimum=0),
+            position=number("Place in the video, 0 to 1.", minimum=0, maximum=1),
+        ),
+        maxItems=5,
+    ),
     "video": text(
         "URL of the video. Runway itself also takes `data:` and `runway://`.", examples=["https://example.com/cat.mp4"]
     ),
@@ -70,7 +81,7 @@ FAMILY = family(
     _operation(
         "video_to_video",
         "video",
-        "video* prompt+ reference_images aspect_ratio model seed strength duration",
+        "video* prompt+ reference_images keyframes aspect_ratio model seed strength duration",
         aliases=("video2video",),
         meanings={
             "prompt": "What is to be different, in words. Gateways need it.",
@@ -79,6 +90,7 @@ FAMILY = family(
     ),
     _image("text_to_image", "image", "prompt* reference_images aspect_ratio+ model seed", aliases=("text2image",)),
     _operation("video_upscale", "video", "video* resolution+ model"),
+    _operation("video_to_hdr", "video", "video* model"),
     _image("image_upscale", "image", "image* scale+ model"),
     _operation(
         "character_performance",

@@ -6,7 +6,7 @@ from urllib.parse import quote
 from service.domain.errors import Unreadable
 from service.domain.task import Task, Update
 from service.domain.validation import Mistake
-from service.providers.dialect import Dialect, Facts, merge
+from service.providers.dialect import Dialect, Facts, about, merge
 from service.providers.read import fields
 from service.providers.runway.family import missing, unsupported
 from service.providers.runway.native import (
@@ -18,8 +18,8 @@ from service.providers.runway.native import (
     shape,
     whole_seconds,
 )
-from service.providers.runway.record import GATEWAY_WORDS, is_task, read_created, read_status, read_task
-from service.providers.wire import UNREACHABLE_CALLBACK, Call, Callback, Reply
+from service.providers.runway.record import GATEWAY_WORDS, gateway_job, is_task, read_created, read_status, read_task
+from service.providers.wire import UNREACHABLE_CALLBACK, Call, Callback, Exchange, Reply
 
 _FEED_ROUTES = {
     "text_to_video": "/runway/pro/generate",
@@ -70,6 +70,10 @@ class Aggregator(Dialect):
         """Read the answer of the feed."""
         return read_status(reply, GATEWAY_WORDS)
 
+    def poll(self, task: Task) -> Exchange:
+        """Ask the feed. Only the gateway's own id is compared: a record may hold the vendor's id too."""
+        return _polled(self, task)
+
     def read_callback(self, callback: Callback) -> list[Update]:
         """Read a callback: the feed's record without its envelope, or with one."""
         if not is_task(callback.document):
@@ -119,10 +123,21 @@ class AggregatorOfficial(Dialect):
         """Read the task: in the gateway's wrapper by older pages, Runway's bare object by newer ones."""
         return read_status(reply, GATEWAY_WORDS)
 
+    def poll(self, task: Task) -> Exchange:
+        """Ask for the task. Only the gateway's own id is compared: the bare object may hold the vendor's."""
+        return _polled(self, task)
+
     def validate(self, task: Task) -> list[Mistake]:
         """Return what CometAPI's pages and Runway's reference rule out."""
         found = super().validate(task)
         return found + native_mistakes(task, GATEWAY_MODELS) if task.operation in self.facts.operations else found
+
+
+def _polled(dialect: Dialect, task: Task) -> Exchange:
+    reply = yield dialect.query(task)
+    update = dialect.read_status(reply)
+    about(task, Update(), stated=gateway_job(reply.document))
+    return update
 
 
 def _feed_body(task: Task) -> dict[str, Any]:

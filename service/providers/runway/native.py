@@ -18,6 +18,7 @@ MODELS = {
     "text_to_image": "gen4_image",
     "video_upscale": "magnific_video_upscaler_creative",
     "image_upscale": "magnific_precision_upscaler_v2",
+    "video_to_hdr": "ruby",
     "character_performance": "act_two",
     "text_to_speech": "eleven_multilingual_v2",
     "sound_effect": "eleven_text_to_sound_v2",
@@ -64,11 +65,39 @@ _SAME = {
     "expression_intensity": "expressionIntensity",
 }
 """Our names and Runway's, where the value is the same."""
+_RATIOS: tuple[tuple[str, Mapping[str, str]], ...] = (
+    ("hailuo3", {}),
+    ("grok_imagine_1_5_lite", {"16:9": "848:480"}),
+    ("grok_imagine_1_5", {}),
+    ("seedance2", {"4:3": "1112:834", "3:4": "834:1112", "21:9": "1470:630"}),
+    ("happyhorse", {"4:3": "1108:832", "3:4": "832:1108"}),
+    *(
+        (f"{name}_pro", {"16:9": "1920:1080", "9:16": "1080:1920", "1:1": "1440:1440"})
+        for name in ("klingO3", "kling3.0")
+    ),
+    *(
+        (f"{name}_4k", {"16:9": "3840:2160", "9:16": "2160:3840", "1:1": "2880:2880"})
+        for name in ("klingO3", "kling3.0")
+    ),
+    ("kling_4", {"1:1": "940:940"}),
+)
+"""By prefix of another vendor's model: its sizes that differ from Runway's. An empty row: it takes the shape itself."""
+
+_SHAPES_OF_ALEPH = ("16:9", "4:3", "3:2", "1:1", "2:3", "3:4", "9:16", "21:9")
+_PROMPT_VIDEO = ("klingO3", "hailuo3", "seedance2")
+"""The models that take the source video as ``promptVideo``."""
+_MAX_DATA_URI = 5 * 1024 * 1024
+"""Characters of a medium that is given as ``data:`` (Runway's SDK 5.24)."""
+_MEDIA = ("image", "last_image", "video", "character_video", "audio")
+
 _LIMITS: Mapping[str, tuple[int, tuple[int, ...]]] = {
     "gen3a_turbo": (512, (5, 10)),
     "gen4.5": (1000, tuple(range(2, 11))),
     "gen4": (1000, ()),
     "veo3.1": (1000, (4, 6, 8)),
+    "veo3": (1000, (8,)),
+    "seedance2_5": (15_000, ()),
+    "seedance2": (3500, ()),
     "eleven_multilingual_v2": (1000, ()),
 }
 """By prefix of the model: how many UTF-16 code units a prompt may have, and which durations it makes if that is known."""
@@ -80,11 +109,11 @@ def native_body(task: Task, models: Mapping[str, str]) -> dict[str, Any]:
     body: dict[str, Any] = {"model": model}
     makes_shots = task.operation in {"text_to_video", "image_to_video"} and model.startswith("gen4")
     body |= {theirs: given[ours] for ours, theirs in _SAME.items() if ours in given}
-    body["duration"] = whole_seconds(given, 5 if makes_shots else None)
-    return merge({**body, **_native_files(task), **_native_ratio(task, model)}, task.options)
+    body["duration"] = whole_seconds(given, 5 if makes_shots else 8 if model == "veo3" else None)
+    return merge({**body, **_native_files(task, model), **_native_ratio(task, model)}, task.options)
 
 
-def _native_files(task: Task) -> dict[str, Any]:
+def _native_files(task: Task, model: str) -> dict[str, Any]:
     """Return the fields of files. They have other names in nearly every operation."""
     given = task.input
     image, video, audio = given.get("image"), given.get("video"), given.get("audio")
@@ -97,8 +126,9 @@ def _native_files(task: Task) -> dict[str, Any]:
         "image_to_video": {"promptImage": frames if "last_image" in given else image},
         "text_to_image": {"referenceImages": tagged or None},
         "video_to_video": {
-            "videoUri": video,
+            "promptVideo" if model.startswith(_PROMPT_VIDEO) else "videoUri": video,
             "references": [{"type": "image", "uri": item["url"]} for item in references] or None,
+            "keyframes": _keyframes(given),
         },
         "character_performance": {
             "character": {"type": character[0], "uri": character[1]} if character[1] else None,
@@ -110,8 +140,15 @@ def _native_files(task: Task) -> dict[str, Any]:
     return by_operation.get(task.operation, {"imageUri": image, "videoUri": video, "audioUri": audio})
 
 
+def _keyframes(given: Mapping[str, Any]) -> list[dict[str, Any]] | None:
+    """Return the pictures that an edited video is to show at a time."""
+    renamed = {"image": "uri", "second": "seconds", "position": "at"}
+    frames = [{renamed[name]: value for name, value in frame.items()} for frame in given.get("keyframes", ())]
+    return frames or None
+
+
 def _native_ratio(task: Task, model: str) -> dict[str, str]:
-    """Return the ratio as Runway's own models want it; models of other vendors get it as given."""
+    """Return the ratio as the model wants it: a size in pixels for most, a shape for some."""
     required = task.operation in {"text_to_video", "image_to_video", "text_to_image"}
     ratio = task.input.get("aspect_ratio")
     if ratio is None and required and model.startswith(("gen4", "veo")):
@@ -120,7 +157,10 @@ def _native_ratio(task: Task, model: str) -> dict[str, str]:
         return {}
     if model.startswith("aleph"):
         return {"targetAspectRatio": shape(ratio)}
-    if not model.startswith(("gen", "veo", "act_")):
+    own = next((sizes for prefix, sizes in _RATIOS if model.startswith(prefix)), None)
+    if own is not None:
+        return {"ratio": own.get(ratio, SIZES.get(ratio, ratio)) if own else shape(ratio)}
+    if task.operation == "text_to_image" and not model.startswith("gen"):
         return {"ratio": ratio}
     sizes = _IMAGE_SIZES if task.operation == "text_to_image" else _GEN3_SIZES if model.startswith("gen3") else SIZES
     return {"ratio": sizes.get(ratio, ratio)}
@@ -144,9 +184,14 @@ def native_mistakes(task: Task, models: Mapping[str, str]) -> list[Mistake]:
         and "ratio" not in task.options
     ):
         found.append(Mistake("input.aspect_ratio", "gen4.5 makes 16:9 and 9:16 from words alone."))
-    for name in ("image", "last_image", "video", "character_video", "audio"):
-        if str(given.get(name, "")).startswith("http://"):
-            found.append(Mistake(f"input.{name}", "Runway fetches https:// only."))
+    found += _media_mistakes(given)
+    if model.startswith("aleph"):
+        if "reference_images" in given:
+            found.append(Mistake("input.reference_images", f"{model} takes keyframes instead."))
+        if body.get("targetAspectRatio") not in {None, *_SHAPES_OF_ALEPH} and "targetAspectRatio" not in task.options:
+            found.append(Mistake("input.aspect_ratio", f"{model} makes {', '.join(_SHAPES_OF_ALEPH)}."))
+    elif "keyframes" in given:
+        found.append(Mistake("input.keyframes", f"{model} takes none: use aleph2, or reference_images."))
     needed = {
         ("image_to_video", "gen4.5"): {"promptText": "prompt"},
         ("text_to_image", "gen4_image_turbo"): {"referenceImages": "reference_images"},
@@ -155,6 +200,18 @@ def native_mistakes(task: Task, models: Mapping[str, str]) -> list[Mistake]:
     if models is GATEWAY_MODELS:  # CometAPI: reference_images_empty, although Runway can do without
         needed["text_to_image", model] = {"referenceImages": "reference_images"}
     return found + missing(body, needed.get((task.operation, model), {}))
+
+
+def _media_mistakes(given: Mapping[str, Any]) -> list[Mistake]:
+    """Return a mistake for each medium that Runway does not fetch, or that is too large as ``data:``."""
+    found = []
+    for name in _MEDIA:
+        source = str(given.get(name, ""))
+        if source[:7].lower() == "http://":
+            found.append(Mistake(f"input.{name}", "Runway fetches https:// only."))
+        if source[:5].lower() == "data:" and len(source) > _MAX_DATA_URI:
+            found.append(Mistake(f"input.{name}", "Runway takes at most 5 MB as data:. Give a URL instead."))
+    return found
 
 
 def whole_seconds(given: Mapping[str, Any], default: int | None = None) -> float | None:

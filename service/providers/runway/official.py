@@ -7,7 +7,7 @@ from urllib.parse import quote
 from service.domain.errors import NotFound
 from service.domain.task import ResultKind, State, Task, Update
 from service.domain.validation import Mistake
-from service.providers.dialect import Dialect, Facts
+from service.providers.dialect import Dialect, Facts, about
 from service.providers.newapi import errors as newapi_errors
 from service.providers.read import fields, number
 from service.providers.runway.family import FAMILY
@@ -50,7 +50,7 @@ class Official(Dialect):
 
     def cancel(self, task: Task) -> Exchange:
         """Stop the task. It is queried first: a DELETE of a finished one would destroy its outputs."""
-        seen = self.read_status((yield self.query(task)))
+        seen = about(task, self.read_status((yield self.query(task))))
         if seen.state not in {State.SUBMITTED, State.RUNNING}:
             return seen
         reply = yield dataclasses.replace(self.query(task), method="DELETE")

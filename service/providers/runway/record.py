@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 from service.domain.task import Failure, Result, ResultKind, ResultRole, State, Update
 from service.providers.newapi import errors as newapi_errors
-from service.providers.read import fields, identifier, kind_of, link, links, number, percent, word
+from service.providers.newapi.failure_texts import RETRYABLE, failure_from_text
+from service.providers.read import fields, identifier, items, kind_of, link, links, number, percent, word
 from service.providers.wire import Reply
 
 
@@ -89,9 +90,9 @@ Record = Mapping[str, Any]
 def _chain(document: Any) -> list[Record]:
     """Return the objects that wrap one another as ``data``, outermost first: envelope, record, Runway's own object."""
     chain: list[Record] = []
-    while isinstance(document, dict) and len(chain) < _DEPTH:
-        chain.append(document)
-        document = document.get("data")
+    while len(chain) < _DEPTH and (record := fields(document)):
+        chain.append(record)
+        document = record.get("data")
     return chain
 
 
@@ -99,6 +100,15 @@ def _identifier(chain: list[Record]) -> str | None:
     """Return the job's id. A wrapper's id is the gateway's; the vendor's, deeper in, would be unknown to it."""
     named = (identifier(record.get(name)) for record in chain for name in ("task_id", "id"))
     return next((found for found in named if found is not None), None)
+
+
+def gateway_job(document: Any) -> str | None:
+    """Return the job's id as a gateway states it: around or in its record, and not in the vendor's object within."""
+    chain = _chain(document)
+    outer = chain[: next((depth for depth, record in enumerate(chain) if _speaks(record)), 0) + 1]
+    if len(outer) == 1:
+        return identifier(outer[0].get("task_id"))
+    return _identifier(outer)
 
 
 def _stated(record: Record, name: str) -> str | None:
@@ -130,7 +140,7 @@ def read_task(document: Any, words: Words) -> Update:
     records = chain[next((depth for depth, record in enumerate(chain) if _speaks(record)), len(chain) - 1) :]
     state, unknown_word = _state(records[0], words)
     outputs = _outputs(records)
-    if link(records[0].get("video_url")):
+    if link(records[0].get("video_url")) is not None:
         state, unknown_word = State.SUCCEEDED, None  # the safety net: there is no video of a failure
     elif not outputs and state is State.SUCCEEDED:
         state = None  # it will come; a success without an output settles nothing
@@ -169,8 +179,18 @@ def _outputs(records: list[Record]) -> list[str]:
     """Return the main outputs. Old gateways put the URL of a success into ``fail_reason``."""
     first = records[0]
     candidates = [first.get("video_url"), first.get("result_url"), *(record.get("output") for record in records)]
-    candidates += [*(record.get("video_url") for record in records[1:]), first.get("fail_reason")]
-    return next((found for candidate in candidates if (found := links(candidate))), [])
+    candidates += [record.get("video_url") for record in records[1:]]
+    found = next((found for candidate in candidates if (found := _addresses(candidate))), [])
+    reason = link(first.get("fail_reason"), relative=False)
+    return found or ([reason] if reason else [])
+
+
+def _addresses(output: Any) -> list[str]:
+    """Return the addresses in an output: a list, a single one, or those of a workflow's nodes in their order."""
+    found = links(output)
+    if not found and isinstance(output, dict):
+        found = [url for node in items(list(output.values())) for url in links(node)]
+    return found
 
 
 def _results(records: list[Record], outputs: list[str]) -> tuple[Result, ...]:
@@ -194,12 +214,12 @@ def _failure(records: list[Record], state: State | None) -> Failure | None:
     for record in reversed(records):
         if (stated := word(record.get("failureCode"))) is not None:
             code = next((ours for prefix, ours in FAILURE_CODES.items() if stated.startswith(prefix)), "provider_error")
-            return Failure(code, word(record.get("failure")) or text, retryable=code in newapi_errors.RETRYABLE)
+            return Failure(code, word(record.get("failure")) or text, retryable=code in RETRYABLE)
     if records[0].keys().isdisjoint({"task_id", "fail_reason", "msg"}):
         return Failure("provider_error", text, retryable=True)  # Runway's own object: no code counts as INTERNAL
     if text is None and any(_stated(record, "status") == "cancelled" for record in records[1:]):
         return Failure("cancelled")
-    return newapi_errors.failure_from_text(text)
+    return failure_from_text(text)
 
 
 def _cost(record: Record, state: State | None) -> float | None:

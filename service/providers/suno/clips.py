@@ -6,7 +6,21 @@ from typing import Any
 
 from service.domain.task import ENDED, Failure, Result, State, Update
 from service.providers.newapi import errors as newapi_errors
-from service.providers.read import compact, fields, identifier, kind_of, link, percent, prose, word
+from service.providers.newapi.failure_texts import failure_from_text
+from service.providers.read import (
+    MAX_ITEMS,
+    compact,
+    fields,
+    identifier,
+    items,
+    kind_of,
+    line,
+    link,
+    nested,
+    percent,
+    prose,
+    word,
+)
 
 WORDS: Mapping[str, State | None] = {
     **newapi_errors.STATES,  # a task's own: NOT_START, SUBMITTED, QUEUED, IN_PROGRESS, SUCCESS, FAILURE, UNKNOWN
@@ -31,7 +45,7 @@ _NOT_READY = 1102
 _DONE = 100
 _AGREES = frozenset({"success", "0", "1", "200"})
 _ROW = frozenset({"action", "fail_reason", "submit_time"})
-_CLIP = frozenset({"audio_url", "video_url", "image_url", "metadata", "clipId", "cld2AudioUrl"})
+_CLIP = frozenset({"audio_url", "video_url", "image_url", "media_urls", "metadata", "clipId", "cld2AudioUrl"})
 _AUDIO = ("audio_url", "cld2AudioUrl", "audioUrl", "source_audio_url", "sourceAudioUrl")
 _STREAM = ("stream_audio_url", "streamAudioUrl", "source_stream_audio_url", "sourceStreamAudioUrl")
 _COVER = ("image_large_url", "image_url", "imageUrl", "source_image_url", "sourceImageUrl")
@@ -53,7 +67,7 @@ def unwrapped(document: Any) -> Any:
             break
         if "code" in document and not agrees(document):
             break
-        document = document["data"]
+        document = nested(document["data"])
     return document
 
 
@@ -71,9 +85,12 @@ def is_lyrics(said: Any) -> bool:
 
 def clips_in(value: Any) -> list[Record]:
     """Return the clips in a value: a list, an object with a list, or a clip alone."""
+    value = nested(value)
     if isinstance(value, dict):
-        value = next((value[name] for name in ("clips", "data") if isinstance(value.get(name), list)), [value])
-    return [clip for clip in value if isinstance(clip, dict) and _CLIP & clip.keys()] if isinstance(value, list) else []
+        held = (nested(value.get(name)) for name in ("clips", "data"))
+        value = next((each for each in held if isinstance(each, list)), [value])
+    clips = value[:MAX_ITEMS] if isinstance(value, list) else []
+    return [clip for clip in clips if isinstance(clip, dict) and _CLIP & clip.keys()]
 
 
 def job_of(row: Record) -> str | None:
@@ -95,14 +112,14 @@ def translated(value: Any, words: Mapping[str, State | None]) -> tuple[State | N
 
 def read_row(row: Record) -> Update:
     """Read a task as a gateway keeps it. Its own word counts; where it has none, those of its clips."""
-    held = row.get("data")
+    held = nested(row.get("data"))
     clips, texts = clips_in(held), lyrics_in(held)
     stated = status_word(row.get("status", row.get("callbackType")))
     state, unknown = translated(stated, WORDS)
     if stated is None and _ROW.isdisjoint(row):
         state, unknown = _state_of([fields(held)] if is_lyrics(held) else clips)
     progress = percent(row.get("progress")) if "progress" in row else _slowest(clips)
-    reason = None if link(row.get("fail_reason")) else word(row.get("fail_reason"))
+    reason = None if link(row.get("fail_reason"), relative=False) else line(row.get("fail_reason"))
     outputs = outputs_of(clips) + texts + (_links(row) if state is State.SUCCEEDED and not clips else ())
     if state is State.SUCCEEDED and not outputs:
         state = None  # a success without an output settles nothing
@@ -170,8 +187,20 @@ def first_link(said: Record, names: Iterable[str]) -> str | None:
 
 def _final(clip: Record) -> str | None:
     """Return the clip's own file. audiopipe serves a stream that ends with the work; a failed clip does not play."""
-    url, state = first_link(clip, _AUDIO), WORDS.get(status_word(clip.get("status")) or "")
+    url, state = _audio(clip), WORDS.get(status_word(clip.get("status")) or "")
     return None if url is None or state is State.FAILED or "//audiopipe." in url else url
+
+
+def _audio(clip: Record) -> str | None:
+    """Return the clip's audio. Where its own field holds a placeholder, the audio is in ``media_urls``."""
+    listed = (url for item in items(clip.get("media_urls")) if (url := link(item)) is not None)
+    return first_link(clip, _AUDIO) or next((url for url in listed if kind_of(url, "audio") == "audio"), None)
+
+
+def _is_withheld(clip: Record) -> bool:
+    """Return whether a clip has an address for its audio that leads to none."""
+    stated = [clip.get(name) for name in _AUDIO]
+    return _audio(clip) is None and any(isinstance(each, str) and "://" in each for each in stated)
 
 
 def outputs_of(clips: Sequence[Record]) -> tuple[Result, ...]:
@@ -183,8 +212,10 @@ def extras_of(clips: Sequence[Record], *, ended: bool) -> tuple[Result, ...]:
     """Return what goes with the songs: previews of unfinished ones, covers, videos."""
     found: list[Result] = []
     for clip in clips:
+        if _is_withheld(clip):
+            continue
         item, final = _clip_id(clip), _final(clip)
-        heard = None if ended and final else first_link(clip, (*_AUDIO, *_STREAM))
+        heard = None if ended and final else _audio(clip) or first_link(clip, _STREAM)
         cover, video = first_link(clip, _COVER), link(clip.get("video_url"))
         found += [Result("audio", heard, role="preview", item=item)] if heard else []
         found += [Result("image", cover, role="cover", item=item)] if cover else []
@@ -194,7 +225,7 @@ def extras_of(clips: Sequence[Record], *, ended: bool) -> tuple[Result, ...]:
 
 def _links(row: Record) -> tuple[Result, ...]:
     """Return a link that stands in the row itself. Builds of new-api differ in the field."""
-    url = first_link(row, ("result_url", "fail_reason"))
+    url = link(row.get("result_url")) or link(row.get("fail_reason"), relative=False)
     return () if url is None else (file_result(url),)
 
 
@@ -222,8 +253,8 @@ def _failure(state: State | None, reason: str | None, clips: Sequence[Record]) -
     metadata = [fields(clip.get("metadata")) for clip in clips]
     kind = next(filter(None, (word(each.get("error_type")) for each in metadata)), None)
     text = next(filter(None, (word(each.get("error_message")) for each in metadata)), None)
-    named = newapi_errors.failure_from_text(kind)
-    plain = newapi_errors.failure_from_text(reason or text or kind)
+    named = failure_from_text(kind)
+    plain = failure_from_text(reason or text or kind)
     return plain if named.code in {"unknown", "provider_error"} else dataclasses.replace(named, message=plain.message)
 
 

@@ -28,6 +28,7 @@ _FIELDS: Mapping[str, Schema] = SHARED | {
     "weirdness": number("How far it may stray, 0 to 1.", maximum=1),
     "audio_weight": number("How closely it keeps to the recording that it is made of, 0 to 1.", maximum=1),
     "model": text("Model, by the provider's name for it (`mv`, such as `chirp-auk`; or `V4_5`). It is passed on as it is."),
+    "duration": number("Length of the song in seconds, for the models V5_5 and V6.", minimum=10, maximum=360),
     "clip": text(
         "Id of the clip: `item` of a result. With `parent_id` one of the clips of that task, and where it is left out "
         "the first of them. Needed where there is no `parent_id`.",
@@ -55,7 +56,7 @@ def _operation(name: str, produces: ResultKind, takes: str, *, deadline: float =
 
 def _music() -> Operation:
     """Return the operation that makes a new song. Its input has two forms, which its schema separates."""
-    made = _operation("music", "audio", f"prompt+ lyrics style title {_SOUND}", aliases=("song",))
+    made = _operation("music", "audio", f"prompt+ lyrics style title duration {_SOUND}", aliases=("song",))
     written = {name: _FIELDS[name]["examples"][0] for name in ("lyrics", "style", "title")}
     played = {"style": "ambient, strings", "title": "Loft", "instrumental": True}
     apart = {"prompt": {"properties": dict.fromkeys(written, False)}}
@@ -94,7 +95,7 @@ TYPICAL_SECONDS = {**dict.fromkeys(SONGS, 120.0), "lyrics": 20.0, "concat": 60.0
 """Songs take 1 to 3 minutes; the rest is a guess until there are medians of our own."""
 _LIMITS = (
     (("chirp-v3", "chirp-v4", "V3_5"), 3000, 200),
-    (("chirp-auk", "chirp-bluejay", "chirp-crow", "chirp-fenix", "V4_", "V5"), 5000, 1000),
+    (("chirp-auk", "chirp-bluejay", "chirp-crow", "chirp-fenix", "V4_", "V5", "V6"), 5000, 1000),
     (("V4",), 3000, 200),
 )
 """By prefix of the model: the most characters of its lyrics and of its style. The first row that fits counts."""

@@ -130,6 +130,10 @@ def mistakes_in(task: Task) -> list[Mistake]:
     body = merge(body_of(task), task.options)
     clip = _CLIP_FIELDS.get(task.operation)
     found = [NO_CLIP] if clip is not None and not body.get(clip) else []
+    if "duration" in task.input:
+        found.append(
+            Mistake("input.duration", "Gateways have no such field: leave it out, or choose another upstream.")
+        )
     if task.operation == "music" and not any(body.get(name) for name in ("gpt_description_prompt", "prompt", "tags")):
         found.append(NO_SUBJECT)
     if task.operation == "persona_music" and not body.get("persona_id"):

@@ -10,10 +10,10 @@ from typing import Any
 from service.domain.errors import NotFound, Unreadable
 from service.domain.task import State, Task, Update
 from service.domain.validation import Mistake
-from service.providers.dialect import Dialect, Facts, merge
+from service.providers.dialect import Dialect, Facts, about, merge
 from service.providers.newapi import account
 from service.providers.newapi import errors as newapi_errors
-from service.providers.read import fields, identifier, link
+from service.providers.read import fields, identifier, link, nested
 from service.providers.suno import gateway
 from service.providers.suno.clips import (
     agrees,
@@ -94,7 +94,7 @@ class NewApi(Dialect):
 
     def poll(self, task: Task) -> Exchange:
         """Ask for the task."""
-        return gateway.asked(self, task, self.query(task), self.read_status)
+        return gateway.asked(self, task, self.query(task), lambda reply: about(task, self.read_status(reply)))
 
     def poll_many(self, tasks: Sequence[Task]) -> ManyExchange:
         """Ask for several tasks: one request for each action, as CometAPI wants it. Files are asked for one by one."""
@@ -195,7 +195,7 @@ def _taken(document: Any) -> Update | None:
 def _rows(reply: Reply) -> dict[str, Update]:
     """Read the answer for several. Unknown ids are missing; when none is known the answer is null, or an error."""
     document = reply.document
-    data = document.get("data") if isinstance(document, dict) and agrees(document) else document
+    data = nested(document.get("data")) if isinstance(document, dict) and agrees(document) else document
     if not reply.ok or not isinstance(data, list | None):
         refusal = newapi_errors.refusal_in(reply, creating=False)
         if isinstance(refusal, NotFound):

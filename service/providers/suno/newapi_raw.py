@@ -6,8 +6,9 @@ from typing import Any
 
 from service.domain.task import ENDED, State, Task, Update
 from service.domain.validation import Mistake
-from service.providers.dialect import Dialect, Facts
+from service.providers.dialect import Dialect, Facts, about
 from service.providers.newapi import errors as newapi_errors
+from service.providers.newapi.failure_texts import failure_from_text
 from service.providers.read import fields, identifier, word
 from service.providers.suno import gateway
 from service.providers.suno.clips import WORDS, Record, clips_in, read_any, read_clips, translated
@@ -79,8 +80,11 @@ class NewApiRaw(Dialect):
         """Ask for the clips. While one of them is missing from the answer, the others decide nothing."""
 
         def read(reply: Reply) -> Update:
-            update = self.read_status(reply)
-            missing = set((task.external_id or "").split(",")) - set((update.external_id or "").split(","))
+            update, asked = self.read_status(reply), set((task.external_id or "").split(","))
+            answered = set((update.external_id or "").split(",")) - {""}
+            if answered and asked.isdisjoint(answered):
+                return about(task, update)
+            missing = asked - answered
             return read_clips(clips_in(reply.document), whole=False) if update.state in ENDED and missing else update
 
         return gateway.asked(self, task, self.query(task), read)
@@ -107,6 +111,6 @@ def _of_upload(said: Record, job: str) -> Update:
     return Update(
         state=State.RUNNING if state is State.SUCCEEDED else state,
         external_id=job,
-        failure=newapi_errors.failure_from_text(word(said.get("error_message"))) if state is State.FAILED else None,
+        failure=failure_from_text(word(said.get("error_message"))) if state is State.FAILED else None,
         unknown_word=unknown,
     )

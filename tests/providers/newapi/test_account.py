@@ -66,7 +66,7 @@ def test_quota_is_read(document, name, left):
     [
         (reply({"error": {"message": "Invalid Token"}}, 401), "account"),
         (reply(b"<html>", 200), "unreadable"),
-        (reply(b"", 301), "unreadable"),
+        (reply(b"", 301), "account"),
         (reply({"total_quota": None}), "unreadable"),
         (reply(QUOTA, 502), "unavailable"),
     ],

@@ -1,0 +1,88 @@
+"""Answers about another job, and codes in envelopes: the same for every dialect."""
+
+import dataclasses
+import json
+
+import pytest
+
+from service.domain.errors import Uncertain, Unreadable
+from service.domain.task import State
+from service.providers.capabilities import CanCancel
+from service.providers.registry import DIALECTS
+from service.providers.wire import Reply
+from tests.support.dialects import OPERATIONS, task
+
+CODES = (408, 425, 499, 500, 502, 504, *range(520, 527))
+RUNNING = {
+    "runway/aggregator": lambda job: {"code": 200, "data": {"task_id": job, "status": "1"}},
+    "runway/aggregator-official": lambda job: {"code": "success", "data": {"task_id": job, "status": "IN_PROGRESS"}},
+    "runway/official": lambda job: {"id": job, "status": "RUNNING", "createdAt": "x"},
+    "midjourney/proxy": lambda job: {"id": job, "status": "IN_PROGRESS"},
+    "suno/newapi": lambda job: {"code": "success", "data": {"task_id": job, "status": "IN_PROGRESS"}},
+    "suno/newapi-raw": lambda job: [{"id": job, "status": "streaming", "audio_url": ""}],
+    "suno/sunoapi": lambda job: {"code": 200, "data": {"taskId": job, "status": "PENDING"}},
+    "suno/kie-jobs": lambda job: {"code": 200, "data": {"taskId": job, "state": "generating"}},
+    "any/elk-task": lambda job: {"id": job, "status": "in_progress"},
+}
+
+
+def drive(exchange, document, status=200):
+    try:
+        next(exchange)
+        while True:
+            exchange.send(Reply(status, {}, json.dumps(document).encode()))
+    except StopIteration as done:
+        return done.value
+
+
+@pytest.mark.parametrize("name", RUNNING)
+def test_answer_about_the_asked_job_is_read(name):
+    update = drive(DIALECTS[name].poll(task(name)), RUNNING[name]("job-1"))
+    assert update.state in {State.SUBMITTED, State.RUNNING}
+
+
+@pytest.mark.parametrize("name", RUNNING)
+def test_answer_about_another_job_is_no_news(name):
+    with pytest.raises(Unreadable, match="job-1, and answered about job 9"):
+        drive(DIALECTS[name].poll(task(name)), RUNNING[name]("9"))
+
+
+@pytest.mark.parametrize("name", [name for name, dialect in DIALECTS.items() if isinstance(dialect, CanCancel)])
+def test_cancel_stops_at_an_answer_about_another_job(name):
+    with pytest.raises(Unreadable, match="answered about job 9"):
+        drive(DIALECTS[name].cancel(task(name)), RUNNING[name]("9"))
+
+
+def test_vendors_own_id_in_a_bare_object_is_not_compared():
+    bare = {"id": "vendor-7", "status": "RUNNING", "createdAt": "x"}
+    assert (
+        drive(DIALECTS["runway/aggregator-official"].poll(task("runway/aggregator-official")), bare).state
+        is State.RUNNING
+    )
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+@pytest.mark.parametrize("code", CODES)
+@pytest.mark.parametrize(
+    "document",
+    [
+        lambda code: {"code": code, "msg": "gateway time-out", "data": None},
+        lambda code: {"code": str(code), "message": "no answer"},
+        lambda code: {"error": {"code": code, "message": "no answer"}},
+        lambda code: {"status_code": code, "detail": "no answer"},
+    ],
+)
+def test_code_of_a_broken_gateway_in_an_envelope_is_uncertain(name, code, document):
+    operation = next(wanted for dialect, wanted in OPERATIONS if dialect == name)
+    if operation.split()[1] in DIALECTS[name].facts.free:
+        return
+    with pytest.raises(Uncertain):
+        drive(DIALECTS[name].submit(dataclasses.replace(task(name, operation), external_id=None), None), document(code))
+
+
+def test_gateway_that_quotes_the_vendors_success_is_uncertain():
+    for name in DIALECTS:
+        for status in (200, 201, 202):
+            quoted = {"code": "fail_to_fetch_task", "message": '{"id": "vendor-job-1"}', "data": None}
+            with pytest.raises(Uncertain):
+                drive(DIALECTS[name].submit(task(name), None), quoted, status)
