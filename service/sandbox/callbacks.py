@@ -22,7 +22,7 @@ Render = Callable[[Job, State, float], Any]
 """What a callback says of a job in this state at this moment: the JSON document."""
 
 _PAUSE: Final = 0.02  # seconds between two looks at the clock
-_PATIENCE: Final = 10.0  # seconds for one callback to be answered
+_TIMEOUT: Final = 10.0  # seconds for one callback to be answered
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +120,7 @@ class HttpSender:
 
     async def __call__(self, url: str, body: bytes) -> int:
         if self._client is None:
-            self._client = httpx.AsyncClient(timeout=_PATIENCE, trust_env=False)
+            self._client = httpx.AsyncClient(timeout=_TIMEOUT, trust_env=False)
         try:
             answer = await self._client.post(url, content=body, headers={"Content-Type": "application/json"})
         except (httpx.HTTPError, httpx.InvalidURL):

@@ -69,7 +69,7 @@ class HalfAnswer(Response):
 
 
 class NoAnswer(Response):
-    """Nothing, until the client loses patience; after 300 seconds the connection is reset."""
+    """Nothing, until the client loses limit; after 300 seconds the connection is reset."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
         actions = scope.get("extensions", {}).get(_EXTENSION)
@@ -102,9 +102,9 @@ class InProcessTransport(httpx.AsyncBaseTransport):
         self._inner = httpx.ASGITransport(app)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        patience = request.extensions.get("timeout", {}).get("read")
+        limit = request.extensions.get("timeout", {}).get("read")
         try:
-            async with asyncio.timeout(patience):
+            async with asyncio.timeout(limit):
                 return await self._inner.handle_async_request(request)
         except TimeoutError:
             raise httpx.ReadTimeout("the sandbox did not answer in time", request=request) from None

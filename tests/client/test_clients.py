@@ -463,7 +463,7 @@ async def test_webhook_of_an_endpoint_is_read_in_both_formats(world: World, call
 
     def receive(request: httpx.Request) -> httpx.Response:
         requests.append(request)
-        return httpx.Response(204)
+        return httpx.Response(204, stream=httpx.ByteStream(b""))
 
     world.edge.hosts["receiver.test"] = httpx.MockTransport(receive)
     endpoint = await call("endpoints.create", RECEIVER_URL, format=body_format, events=["task.succeeded"])

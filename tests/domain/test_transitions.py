@@ -54,7 +54,7 @@ def in_state(state: State, *, decided_by: str | None = None, **more: object) -> 
     return dataclasses.replace(QUEUED, state=state, failure=failure, **ended, **more)
 
 
-def told(task: Task, update: Update, source: Source = Source.POLL, *, later: float = 1.0) -> Task:
+def reported(task: Task, update: Update, source: Source = Source.POLL, *, later: float = 1.0) -> Task:
     return advance(task, update, now=START + dt.timedelta(seconds=later), source=source) or task
 
 
@@ -66,7 +66,7 @@ def told(task: Task, update: Update, source: Source = Source.POLL, *, later: flo
 def test_open_task_makes_exactly_the_allowed_moves(before: State, after: State) -> None:
     source = Source.SUBMIT if after in OURS_TO_SAY else Source.POLL
     source = Source.SWEEP if (before, after) == (State.UNCONFIRMED, State.QUEUED) else source
-    moved = told(in_state(before), Update(state=after), source)
+    moved = reported(in_state(before), Update(state=after), source)
     needs_an_answer = before is State.AWAITING_INPUT and after is State.SUBMITTED
     allowed = after in MOVES[before] and not needs_an_answer
     assert moved.state is (after if allowed else before)
@@ -75,7 +75,7 @@ def test_open_task_makes_exactly_the_allowed_moves(before: State, after: State) 
 @pytest.mark.parametrize("source", [Source.SUBMIT, Source.CALLBACK, Source.POLL])
 def test_unconfirmed_task_is_not_requeued_by_an_answer(source: Source) -> None:
     task = in_state(State.UNCONFIRMED)
-    assert told(task, Update(state=State.QUEUED), source) == task
+    assert reported(task, Update(state=State.QUEUED), source) == task
 
 
 @pytest.mark.parametrize("after", list(State))
@@ -83,7 +83,7 @@ def test_unconfirmed_task_is_not_requeued_by_an_answer(source: Source) -> None:
 def test_outcome_of_the_provider_is_final(before: State, after: State) -> None:
     task = in_state(before, decided_by="provider")
     for source in Source:
-        moved = told(task, Update(state=after, progress=3, results=(VIDEO,), failure=Failure("unknown")), source)
+        moved = reported(task, Update(state=after, progress=3, results=(VIDEO,), failure=Failure("unknown")), source)
         assert (moved.state, moved.decided_by, moved.finished_at) == (before, "provider", START)
         assert after is before or moved == task
 
@@ -93,9 +93,9 @@ def test_outcome_of_the_provider_is_final(before: State, after: State) -> None:
 def test_own_outcome_gives_way_to_the_provider_only(before: State, after: State) -> None:
     task = in_state(before, decided_by="dovecote")
     for source in OURS:
-        assert told(task, Update(state=after), source) == task
+        assert reported(task, Update(state=after), source) == task
     for source in PROVIDER:
-        moved = told(task, Update(state=after, results=(VIDEO,)), source)
+        moved = reported(task, Update(state=after, results=(VIDEO,)), source)
         assert (moved.state, moved.decided_by, moved.outcome_source) == (after, "provider", source)
         assert moved.results == (VIDEO,)
 
@@ -108,7 +108,7 @@ def test_own_outcome_never_returns_to_an_open_state(before: State, after: State)
         in_state(before, decided_by="dovecote"),
         in_state(before, decided_by="dovecote", answered_at=answered),
     ):
-        assert all(told(task, Update(state=after), source).state is before for source in Source)
+        assert all(reported(task, Update(state=after), source).state is before for source in Source)
 
 
 @pytest.mark.parametrize("said", OURS_TO_SAY)
@@ -116,14 +116,14 @@ def test_own_outcome_never_returns_to_an_open_state(before: State, after: State)
 @pytest.mark.parametrize("before", list(State))
 def test_provider_cannot_set_states_of_dovecote(before: State, source: Source, said: State) -> None:
     """Least of all `queued`: a task that was handed over and is queued again would be paid for again."""
-    assert told(in_state(before), Update(state=said), source).state is before
+    assert reported(in_state(before), Update(state=said), source).state is before
 
 
 @pytest.mark.parametrize("answered", [None, 10.0, ANSWER_GRACE + 10])
 def test_repeated_input_request_is_ignored_during_grace(answered: float | None) -> None:
     answered_at = None if answered is None else START - dt.timedelta(seconds=answered)
     task = in_state(State.RUNNING, answered_at=answered_at)
-    moved = told(task, Update(state=State.AWAITING_INPUT), later=0)
+    moved = reported(task, Update(state=State.AWAITING_INPUT), later=0)
     assert moved.state is (State.RUNNING if answered == 10 else State.AWAITING_INPUT)
 
 
@@ -136,27 +136,30 @@ def test_repeated_input_request_is_ignored_during_grace(answered: float | None) 
     ],
 )
 def test_failed_task_has_a_failure_and_succeeded_task_has_none(update: Update, failure: Failure | None) -> None:
-    task = told(in_state(State.RUNNING, progress=40), update)
+    task = reported(in_state(State.RUNNING, progress=40), update)
     assert task.failure == failure
     assert task.progress == (100 if update.state is State.SUCCEEDED else 40)
     assert (task.finished_at, task.outcome_source) == (START + dt.timedelta(seconds=1), Source.POLL)
 
 
 def test_final_task_gains_missing_fields_from_later_messages() -> None:
-    bare = told(in_state(State.RUNNING), Update(state=State.SUCCEEDED))
-    full = told(bare, Update(state=State.SUCCEEDED, results=(VIDEO,), external_id="7", cost=5.0), Source.CALLBACK)
+    bare = reported(in_state(State.RUNNING), Update(state=State.SUCCEEDED))
+    full = reported(bare, Update(state=State.SUCCEEDED, results=(VIDEO,), external_id="7", cost=5.0), Source.CALLBACK)
     assert (full.results, full.external_id, full.cost) == ((VIDEO,), "7", 5.0)
     assert (full.outcome_source, full.finished_at) == (bare.outcome_source, bare.finished_at)
-    failed = told(in_state(State.RUNNING), Update(state=State.FAILED))
+    failed = reported(in_state(State.RUNNING), Update(state=State.FAILED))
     reason = Failure("content_policy", "no such thing")
-    assert told(failed, Update(state=State.FAILED, failure=reason)).failure == reason
-    assert told(told(failed, Update(state=State.FAILED, failure=reason)), Update(state=State.FAILED)).failure == reason
+    assert reported(failed, Update(state=State.FAILED, failure=reason)).failure == reason
+    assert (
+        reported(reported(failed, Update(state=State.FAILED, failure=reason)), Update(state=State.FAILED)).failure
+        == reason
+    )
 
 
 def test_unknown_status_and_full_progress_do_not_end_a_task() -> None:
     task = in_state(State.RUNNING, progress=10)
     assert advance(task, Update(unknown_word="weird"), now=START, source=Source.POLL) is None
-    assert told(task, Update(progress=100)).state is State.RUNNING
+    assert reported(task, Update(progress=100)).state is State.RUNNING
 
 
 # ── the properties ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -184,7 +187,7 @@ def after_all(task: Task, history: Sequence[tuple[Update, Source]]) -> list[Task
     """Give every value that a task takes on the way."""
     values = [task]
     for seconds, (update, source) in enumerate(history):
-        values.append(told(values[-1], update, source, later=seconds))
+        values.append(reported(values[-1], update, source, later=seconds))
     return values
 
 
@@ -218,7 +221,7 @@ def test_repeated_update_changes_nothing(
     begins: Task, history: list[tuple[Update, Source]], message: tuple[Update, Source]
 ) -> None:
     update, source = message
-    once = told(after_all(begins, history)[-1], update, source)
+    once = reported(after_all(begins, history)[-1], update, source)
     assert advance(once, update, now=START + dt.timedelta(seconds=1), source=source) is None
 
 
@@ -228,7 +231,7 @@ def test_update_without_state_never_moves_a_task(
 ) -> None:
     task = after_all(begins, history)[-1]
     update, source = message
-    assert told(task, dataclasses.replace(update, state=None, unknown_word="weird"), source).state is task.state
+    assert reported(task, dataclasses.replace(update, state=None, unknown_word="weird"), source).state is task.state
 
 
 ENDINGS = {
@@ -281,7 +284,7 @@ def test_unconfirmed_task_is_requeued_by_policy_or_admin_only(source: Source) ->
     """Whatever a callback or a poll says: it is a policy, or an operator, that buys a second time."""
     since = START - dt.timedelta(seconds=5)
     task = in_state(State.UNCONFIRMED, unconfirmed_since=since)
-    again = told(task, Update(state=State.QUEUED), source)
+    again = reported(task, Update(state=State.QUEUED), source)
     assert again.state is (State.QUEUED if source in OURS else State.UNCONFIRMED)
     assert again.unconfirmed_since == since, "it is not forgotten that it may be paid twice"
-    assert told(again, Update(state=State.RUNNING), Source.CALLBACK).unconfirmed_since is None
+    assert reported(again, Update(state=State.RUNNING), Source.CALLBACK).unconfirmed_since is None

@@ -151,7 +151,7 @@ JUNK = st.one_of(
 )
 
 
-def places(document, path=()):
+def paths_in(document, path=()):
     """List the paths of everything in a document."""
     if isinstance(document, dict):
         inner = document.items()
@@ -159,7 +159,7 @@ def places(document, path=()):
         inner = enumerate(document)
     else:
         return [path]
-    return [path, *(place for key, value in inner for place in places(value, (*path, key)))]
+    return [path, *(place for key, value in inner for place in paths_in(value, (*path, key)))]
 
 
 def changed(document, path, value, *, removed):
@@ -180,7 +180,7 @@ def test_wrong_types_end_no_task(data):
     name, message = data.draw(st.sampled_from(MESSAGES))
     document = message["body"]
     for _ in range(data.draw(st.integers(1, 3))):
-        path = data.draw(st.sampled_from(places(document)))
+        path = data.draw(st.sampled_from(paths_in(document)))
         document = changed(document, path, data.draw(JUNK), removed=data.draw(st.booleans()))
     state = sound(read(name, message, raw(document)))
     told = STATES[message["reading"].get("state")]
@@ -190,7 +190,7 @@ def test_wrong_types_end_no_task(data):
 @pytest.mark.parametrize(("name", "message"), MESSAGES, ids=itertools.starmap(case, MESSAGES))
 def test_unknown_status_ends_no_task_and_is_reported(name, message):
     document, found = message["body"], 0
-    for path in places(document):
+    for path in paths_in(document):
         if path and path[-1] in {"status", "state", "task_status", "taskStatus"} and document:
             document, found = changed(document, path, "Frobnicated", removed=False), found + 1
     if not found or message["kind"] == "error":
@@ -393,7 +393,7 @@ def test_truncated_list_is_an_error(name):
 def test_wrong_types_in_a_list_raise_no_foreign_error(name, data):
     document = LIST
     for _ in range(data.draw(st.integers(1, 3))):
-        path = data.draw(st.sampled_from(places(document)))
+        path = data.draw(st.sampled_from(paths_in(document)))
         document = changed(document, path, data.draw(JUNK), removed=data.draw(st.booleans()))
     found = recalled(name, Reply(200, {}, raw(document)))
     for each in () if isinstance(found, UpstreamError) else found:

@@ -414,7 +414,7 @@ def track(item="c1", url=SONG):
     return {"id": item, "audioUrl": url, "streamAudioUrl": f"https://x/{item}", "imageUrl": f"https://x/{item}.jpeg"}
 
 
-def told(state, **more):
+def reading(state, **more):
     return {"state": state, "external_id": "t1", **NO_NEWS, **more}
 
 
@@ -423,44 +423,44 @@ def stage(kind, data=None, code=200, msg="well", **more):
 
 
 VENDOR = [
-    (record("PENDING"), told("queued")),
-    (record("TEXT_SUCCESS", []), told("running")),
-    (record("FIRST_SUCCESS", [track()]), told("running")),
-    (record("SUCCESS", [track(), track("c2", OTHER)]), told("succeeded", results=[SONG, OTHER])),
-    (record("success", [track()]), told("succeeded", results=[SONG])),
-    (record("SUCCESS", []), told(None)),
-    (record("SUCCESS", [track(url="")]), told(None)),
-    (record("REMASTERING"), told(None)),
-    (record("CREATE_TASK_FAILED", errorMessage="sensitive"), told("failed", failure=failure("provider_error", "sensitive"))),
-    (record("SENSITIVE_WORD_ERROR", errorMessage="not that"), told("failed", failure=failure("content_policy", "not that"))),
-    (record("GENERATE_AUDIO_FAILED"), told("failed", failure=failure("provider_error"))),
-    (record("GENERATE_AUDIO_FAILED", errorMessage="blocked by moderation"), told("failed", failure=failure("content_policy", "blocked by moderation"))),
-    (record("GENERATE_AUDIO_FAILED", errorMessage="provider rejected prompt"), told("failed", failure=failure("provider_error", "provider rejected prompt"))),
-    (record("GENERATE_AUDIO_FAILED", errorMsg="queue full"), told("failed", failure=failure("overloaded", "queue full"))),
-    *((record("GENERATE_AUDIO_FAILED", errorCode=code, errorMessage="x"), told("failed", failure=failure(ours, "x"))) for code, ours in ((400, "invalid_input"), ("408", "provider_timeout"), (413, "content_policy"), (451, "invalid_input"), (500, "provider_error"), (501, "provider_error"), (531, "provider_error"), (999, "provider_error"))),
-    (record("GENERATE_AUDIO_FAILED", [track(), track("c2", "")], errorCode=501), told("failed", results=[SONG], failure=failure("provider_error"))),
-    (record("CALLBACK_EXCEPTION", [track()]), told("succeeded", results=[SONG])),
-    (record("CALLBACK_EXCEPTION"), told("failed", failure=failure("provider_error"))),
-    ({"data": {"status": "TEXT_SUCCESS"}}, {**told("running"), "external_id": None}),
-    ({"code": 200, "msg": "success", "data": None}, {**told(None), "external_id": None}),
-    ({"code": 200, "data": {"taskId": "t1", "response": {}}}, told(None)),
+    (record("PENDING"), reading("queued")),
+    (record("TEXT_SUCCESS", []), reading("running")),
+    (record("FIRST_SUCCESS", [track()]), reading("running")),
+    (record("SUCCESS", [track(), track("c2", OTHER)]), reading("succeeded", results=[SONG, OTHER])),
+    (record("success", [track()]), reading("succeeded", results=[SONG])),
+    (record("SUCCESS", []), reading(None)),
+    (record("SUCCESS", [track(url="")]), reading(None)),
+    (record("REMASTERING"), reading(None)),
+    (record("CREATE_TASK_FAILED", errorMessage="sensitive"), reading("failed", failure=failure("provider_error", "sensitive"))),
+    (record("SENSITIVE_WORD_ERROR", errorMessage="not that"), reading("failed", failure=failure("content_policy", "not that"))),
+    (record("GENERATE_AUDIO_FAILED"), reading("failed", failure=failure("provider_error"))),
+    (record("GENERATE_AUDIO_FAILED", errorMessage="blocked by moderation"), reading("failed", failure=failure("content_policy", "blocked by moderation"))),
+    (record("GENERATE_AUDIO_FAILED", errorMessage="provider rejected prompt"), reading("failed", failure=failure("provider_error", "provider rejected prompt"))),
+    (record("GENERATE_AUDIO_FAILED", errorMsg="queue full"), reading("failed", failure=failure("overloaded", "queue full"))),
+    *((record("GENERATE_AUDIO_FAILED", errorCode=code, errorMessage="x"), reading("failed", failure=failure(ours, "x"))) for code, ours in ((400, "invalid_input"), ("408", "provider_timeout"), (413, "content_policy"), (451, "invalid_input"), (500, "provider_error"), (501, "provider_error"), (531, "provider_error"), (999, "provider_error"))),
+    (record("GENERATE_AUDIO_FAILED", [track(), track("c2", "")], errorCode=501), reading("failed", results=[SONG], failure=failure("provider_error"))),
+    (record("CALLBACK_EXCEPTION", [track()]), reading("succeeded", results=[SONG])),
+    (record("CALLBACK_EXCEPTION"), reading("failed", failure=failure("provider_error"))),
+    ({"data": {"status": "TEXT_SUCCESS"}}, {**reading("running"), "external_id": None}),
+    ({"code": 200, "msg": "success", "data": None}, {**reading(None), "external_id": None}),
+    ({"code": 200, "data": {"taskId": "t1", "response": {}}}, reading(None)),
     # Lyrics, and what songs are turned into
-    ({"code": 200, "data": {"taskId": "t1", "status": "SUCCESS", "response": {"taskId": "t1", "data": [{"text": "coo", "title": "t", "status": "complete"}]}}}, told("succeeded", results=["coo"])),
-    ({"code": 200, "data": {"taskId": "t1", "successFlag": "SUCCESS", "response": {"audioWavUrl": "https://x/a.wav"}}}, told("succeeded", results=["https://x/a.wav"])),
-    ({"code": 200, "data": {"taskId": "t1", "successFlag": "SUCCESS", "response": {"videoUrl": "https://x/a.mp4"}}}, told("succeeded", results=["https://x/a.mp4"])),
-    ({"code": 200, "data": {"taskId": "t1", "successFlag": "SUCCESS", "response": {"originUrl": "https://x/o.mp3", "instrumentalUrl": "https://x/i.mp3", "vocalUrl": "https://x/v.mp3", "drumsUrl": None}}}, told("succeeded", results=["https://x/i.mp3", "https://x/v.mp3"])),
-    ({"code": 200, "data": {"taskId": "t1", "successFlag": "GENERATE_MP4_FAILED", "errorMessage": "timeout"}}, told("failed", failure=failure("provider_timeout", "timeout"))),
+    ({"code": 200, "data": {"taskId": "t1", "status": "SUCCESS", "response": {"taskId": "t1", "data": [{"text": "coo", "title": "t", "status": "complete"}]}}}, reading("succeeded", results=["coo"])),
+    ({"code": 200, "data": {"taskId": "t1", "successFlag": "SUCCESS", "response": {"audioWavUrl": "https://x/a.wav"}}}, reading("succeeded", results=["https://x/a.wav"])),
+    ({"code": 200, "data": {"taskId": "t1", "successFlag": "SUCCESS", "response": {"videoUrl": "https://x/a.mp4"}}}, reading("succeeded", results=["https://x/a.mp4"])),
+    ({"code": 200, "data": {"taskId": "t1", "successFlag": "SUCCESS", "response": {"originUrl": "https://x/o.mp3", "instrumentalUrl": "https://x/i.mp3", "vocalUrl": "https://x/v.mp3", "drumsUrl": None}}}, reading("succeeded", results=["https://x/i.mp3", "https://x/v.mp3"])),
+    ({"code": 200, "data": {"taskId": "t1", "successFlag": "GENERATE_MP4_FAILED", "errorMessage": "timeout"}}, reading("failed", failure=failure("provider_timeout", "timeout"))),
     # Callbacks
-    (stage("text", []), told("running")),
-    (stage("first", [{"id": "c1", "audio_url": SONG}]), told("running")),
-    (stage("complete", [{"id": "c1", "audio_url": SONG}, {"id": "c2", "source_audio_url": OTHER}]), told("succeeded", results=[SONG, OTHER])),
-    (stage("complete", []), told(None)),
-    (stage("error", code=400, msg="lyrics under copyright"), told("failed", failure=failure("invalid_input", "lyrics under copyright"))),
-    (stage("error", code=413, msg="matches a work"), told("failed", failure=failure("content_policy", "matches a work"))),
-    (stage("error", code=408, msg="late"), told("failed", failure=failure("provider_timeout", "late"))),
-    (stage("error", code=531, msg="paid back"), told("failed", failure=failure("provider_error", "paid back"))),
-    ({"code": 500, "msg": "no", "data": {"callbackType": "error", "task_id": "t1", "error": "out of tune"}}, told("failed", failure=failure("provider_error", "out of tune"))),
-    (stage("half", []), told(None)),
+    (stage("text", []), reading("running")),
+    (stage("first", [{"id": "c1", "audio_url": SONG}]), reading("running")),
+    (stage("complete", [{"id": "c1", "audio_url": SONG}, {"id": "c2", "source_audio_url": OTHER}]), reading("succeeded", results=[SONG, OTHER])),
+    (stage("complete", []), reading(None)),
+    (stage("error", code=400, msg="lyrics under copyright"), reading("failed", failure=failure("invalid_input", "lyrics under copyright"))),
+    (stage("error", code=413, msg="matches a work"), reading("failed", failure=failure("content_policy", "matches a work"))),
+    (stage("error", code=408, msg="late"), reading("failed", failure=failure("provider_timeout", "late"))),
+    (stage("error", code=531, msg="paid back"), reading("failed", failure=failure("provider_error", "paid back"))),
+    ({"code": 500, "msg": "no", "data": {"callbackType": "error", "task_id": "t1", "error": "out of tune"}}, reading("failed", failure=failure("provider_error", "out of tune"))),
+    (stage("half", []), reading(None)),
 ]  # fmt: skip
 
 

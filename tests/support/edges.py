@@ -29,7 +29,7 @@ class Ears:
     def __init__(self) -> None:
         self.connects: list[Any] = []
 
-    def hear(self, event: str, arguments: tuple[Any, ...]) -> None:
+    def note(self, event: str, arguments: tuple[Any, ...]) -> None:
         if event == "socket.connect":
             self.connects.append(arguments[1])
 
@@ -37,12 +37,12 @@ class Ears:
 _LISTENING: list[Ears] = []
 
 
-def _hear(event: str, arguments: tuple[Any, ...]) -> None:
+def _note_event(event: str, arguments: tuple[Any, ...]) -> None:
     for each in _LISTENING:
-        each.hear(event, arguments)
+        each.note(event, arguments)
 
 
-sys.addaudithook(_hear)  # there is no way to take it back: it is idle where nobody listens
+sys.addaudithook(_note_event)  # there is no way to take it back: it is idle where nobody listens
 
 
 @contextlib.contextmanager

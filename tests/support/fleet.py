@@ -156,7 +156,7 @@ async def all_tasks(client: httpx.AsyncClient) -> list[dict[str, Any]]:
 
 
 @dataclasses.dataclass(slots=True)
-class Books:
+class Accounts:
     """What we say became of each task, held against what the providers were paid for."""
 
     receiver: Receiver
@@ -196,12 +196,12 @@ class Books:
                 found.append((prompt, task["state"], right, task["explanation"]))
         return found
 
-    def told(self) -> Counter[tuple[str | None, str | None]]:
+    def received_by_client(self) -> Counter[tuple[str | None, str | None]]:
         """Count the messages that the client got, by task and state."""
         return Counter((each.task_id, each.state) for each in self.receiver.received)
 
     def _untold(self) -> list[str]:
-        told = self.told()
+        told = self.received_by_client()
         return [each["id"] for each in self.tasks if each["finished_at"] and (each["id"], each["state"]) not in told]
 
     def _all_told(self) -> bool:
@@ -212,7 +212,7 @@ class Books:
         assert self.wrong(self.jobs, clients) == []
         assert sorted(clients.accepted) == sorted(clients.wanted)
         assert len(self.tasks) == len(clients.wanted)
-        told = self.told()
+        told = self.received_by_client()
         assert set(told.values()) == {1}, "somebody was told twice"
         assert set(told) == {(task["id"], task["state"]) for task in self.tasks if task["finished_at"]}
         assert all(received.verified for received in self.receiver.received)

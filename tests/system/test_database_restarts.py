@@ -13,7 +13,7 @@ from service.cli.processes import Served, Troupe
 from service.sandbox import Receiver, Sandbox, running
 from tests.conftest import migrated
 from tests.support.cluster import Cluster
-from tests.support.fleet import Books, Clients, client_of, dovecote, left_over, pass_time, plugged, until
+from tests.support.fleet import Accounts, Clients, client_of, dovecote, left_over, pass_time, plugged, until
 from tests.support.world import WEBHOOK_SECRET
 
 pytestmark = [pytest.mark.long, pytest.mark.xdist_group("demo")]
@@ -51,7 +51,7 @@ async def nothing_left(database_url: str) -> bool:
 async def test_database_crash_under_load_loses_nothing(cluster: Cluster, tmp_path: Path) -> None:
     await migrated(cluster.url)
     sandbox, receiver = Sandbox(seconds=JOB_SECONDS, key=SANDBOX_KEY), Receiver(WEBHOOK_SECRET)
-    books = Books(receiver, [lambda: sandbox.ledger.jobs])
+    accounts = Accounts(receiver, [lambda: sandbox.ledger.jobs])
     wanted = [f"{word} dove {number}".strip() for number, word in enumerate(WORDS)]
     random.Random(4).shuffle(wanted)
     async with running(sandbox) as upstream, running(receiver) as hook:
@@ -75,12 +75,12 @@ async def test_database_crash_under_load_loses_nothing(cluster: Cluster, tmp_pat
                 await paid(sandbox, HURT)
                 await asyncio.to_thread(cluster.kill_one_connection)
             async with client_of(web) as client:
-                await books.settle(client, clients)
+                await accounts.settle(client, clients)
             await pass_time(cluster.url)  # what was in hand when the database died is taken up when its lease ends
             await until(lambda: nothing_left(cluster.url))
             assert (web.alive, worker.alive) == (True, True)
-        books.close(clients)
-    assert {task["state"] for task in books.tasks} == {"succeeded"}
+        accounts.close(clients)
+    assert {task["state"] for task in accounts.tasks} == {"succeeded"}
     assert clients.turned_away > 0, "nobody was told that the database was away"
 
 

@@ -11,7 +11,7 @@ import pytest
 from service.cli.practice import SANDBOX_KEY
 from service.cli.processes import Troupe
 from service.sandbox import Receiver, Sandbox, running
-from tests.support.fleet import Books, Clients, client_of, dovecote, left_over, pass_time, plugged, prompts, until
+from tests.support.fleet import Accounts, Clients, client_of, dovecote, left_over, pass_time, plugged, prompts, until
 from tests.support.world import WEBHOOK_SECRET
 
 pytestmark = [pytest.mark.long, pytest.mark.xdist_group("demo")]
@@ -28,13 +28,13 @@ LIMITS = {
 
 
 @contextlib.asynccontextmanager
-async def outside() -> AsyncIterator[tuple[dict[str, str], Books, str]]:
+async def outside() -> AsyncIterator[tuple[dict[str, str], Accounts, str]]:
     """Open two upstreams and a receiver."""
     elk, comet = (Sandbox(seconds=JOB_SECONDS, key=SANDBOX_KEY) for _ in range(2))
     receiver = Receiver(WEBHOOK_SECRET)
     async with running(elk) as first, running(comet) as second, running(receiver) as hook:
         upstreams = {**plugged(JOB_SECONDS, elkapi=first, cometapi=second), **LIMITS}
-        yield upstreams, Books(receiver, [lambda: elk.ledger.jobs, lambda: comet.ledger.jobs]), hook
+        yield upstreams, Accounts(receiver, [lambda: elk.ledger.jobs, lambda: comet.ledger.jobs]), hook
 
 
 def moments(chance: random.Random) -> list[int]:
@@ -43,13 +43,13 @@ def moments(chance: random.Random) -> list[int]:
     return [number * part + chance.randrange(part) for number in range(ROUNDS)]
 
 
-async def reached(books: Books, jobs: int, chance: random.Random) -> None:
+async def reached(accounts: Accounts, jobs: int, chance: random.Random) -> None:
     """Wait until so many jobs have been paid for, and a random moment more."""
 
     async def there() -> bool:
-        return sum(map(len, books.jobs.values())) >= jobs
+        return sum(map(len, accounts.jobs.values())) >= jobs
 
-    await until(there, lambda: (jobs, sum(map(len, books.jobs.values()))), pause=0.002)
+    await until(there, lambda: (jobs, sum(map(len, accounts.jobs.values()))), pause=0.002)
     await asyncio.sleep(chance.uniform(0, 0.05))
 
 
@@ -58,7 +58,7 @@ async def test_repeatedly_killed_worker_loses_nothing_and_pays_once(
     database_url: str, tmp_path: Path, seed: int
 ) -> None:
     chance, under_way = random.Random(seed), 0
-    async with outside() as (upstreams, books, hook):
+    async with outside() as (upstreams, accounts, hook):
         web = worker = dovecote(tmp_path, database_url, "web", role="all", **upstreams)
         if not database_url.startswith("sqlite"):
             web = dovecote(tmp_path, database_url, "web", role="web", **upstreams)
@@ -71,14 +71,14 @@ async def test_repeatedly_killed_worker_loses_nothing_and_pays_once(
                 clients = Clients(client, hook, prompts(TASKS, chance))
                 load.create_task(clients.run(AT_ONCE))
                 for jobs in moments(chance):
-                    await reached(books, jobs, chance)
+                    await reached(accounts, jobs, chance)
                     worker.kill()
                     under_way += await pass_time(database_url)
                     worker.start()
                     await asyncio.to_thread(worker.wait_ready)
             async with client_of(web) as client:
-                await books.settle(client, clients)
-        books.close(clients)
+                await accounts.settle(client, clients)
+        accounts.close(clients)
     assert under_way > 0, "no kill came while something was being bought"
-    assert sum(task["state"] == "succeeded" for task in books.tasks) > TASKS / 4
+    assert sum(task["state"] == "succeeded" for task in accounts.tasks) > TASKS / 4
     assert await left_over(database_url) == {"undecided": 0, "sending": 0, "owed": 0}

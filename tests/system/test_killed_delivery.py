@@ -42,7 +42,7 @@ def dovecote(folder: Path) -> Served:
     return Served("dovecote", ("serve",), {**clean_environment(), **settings}, port, folder, "/readyz")
 
 
-async def owe(url: str, hook: str) -> list[Message]:
+async def enqueue(url: str, hook: str) -> list[Message]:
     """Owe 1,000 messages: most to a receiver, some at their last attempt, some to nobody, some to where nobody can be."""
     database, now = Database(url), dt.datetime.now(dt.UTC)
     task = a_task(state=State.SUCCEEDED, created_at=now, updated_at=now, finished_at=now)
@@ -79,7 +79,7 @@ async def test_server_killed_during_delivery_loses_no_message(tmp_path: Path) ->
     await migrated(url)
     receiver = Receiver(WEBHOOK_SECRET)
     async with running(receiver) as hook:
-        messages = await owe(url, hook)
+        messages = await enqueue(url, hook)
         server = dovecote(tmp_path)
         until = time.monotonic() + LIMIT
         with Troupe() as troupe:

@@ -36,10 +36,10 @@ async def test_web_and_worker_roles_complete_a_task_together(postgresql_url: str
                 assert (await side_door.get("/v1/tasks")).status_code == 404  # and a worker serves its health only
                 waits = [await woken_after(client, sandbox, clock, hook) for _ in range(3)]
 
-                async def told() -> bool:
+                async def delivered() -> bool:
                     return len(receiver.received) == len(waits)
 
-                await until(told)
+                await until(delivered)
     # Who waits is woken by a look of its process every INTERVAL seconds: what is quicker each time was woken from abroad.
     # The median of three, since a busy machine may be slow once.
     assert sorted(waits)[1] < INTERVAL / 2

@@ -168,15 +168,15 @@ async def test_two_processes_apply_updates_of_the_same_tasks(postgresql_url: str
         tasks = [await world.submit(f"[drop][stuck] a dove, {number}") for number in range(80)]
         await world.work()
 
-        def told(by: World, task: Task, update: Update) -> Awaitable[object]:
+        def reported(by: World, task: Task, update: Update) -> Awaitable[object]:
             return settle(by.context, StatusReported(task_id=task.id, source=Source.CALLBACK, update=update))
 
         for step in range(1, 6):
-            more = [told(world, task, Update(state=State.RUNNING, progress=step)) for task in tasks]
-            cost = [told(other, task, Update(cost=float(step))) for task in reversed(tasks)]
+            more = [reported(world, task, Update(state=State.RUNNING, progress=step)) for task in tasks]
+            cost = [reported(other, task, Update(cost=float(step))) for task in reversed(tasks)]
             await asyncio.gather(*more, *cost)
-        ends = [told(world, task, Update(state=State.SUCCEEDED)) for task in tasks]
-        other_ends = [told(other, task, Update(state=State.FAILED)) for task in reversed(tasks)]
+        ends = [reported(world, task, Update(state=State.SUCCEEDED)) for task in tasks]
+        other_ends = [reported(other, task, Update(state=State.FAILED)) for task in reversed(tasks)]
         await asyncio.gather(*ends, *other_ends)
         for task in tasks:
             ended, events = await world.task(task), await world.events(task)

@@ -64,7 +64,7 @@ async def until_listening(url: str, count: int) -> None:
     await connection.close()
 
 
-async def told(world: World, query: str = "limit=100") -> list[dict[str, Any]]:
+async def events_of(world: World, query: str = "limit=100") -> list[dict[str, Any]]:
     return list((await world.client.get(f"/v1/events?{query}")).json()["events"])
 
 
@@ -93,8 +93,8 @@ async def test_task_stream_has_all_events(world: World) -> None:
         assert not reader.ended.is_set()
         await world.until(JOB_SECONDS * 2)
         await asyncio.wait_for(reader.ended.wait(), LIMIT)
-    assert plain(reader.events) == plain(await told(world))
-    assert reader.events[-1] == (await told(world))[-1]
+    assert plain(reader.events) == plain(await events_of(world))
+    assert reader.events[-1] == (await events_of(world))[-1]
     assert reader.blocks[0] == {"retry": "1000"}
     assert reader.blocks[-1] == {"event": "end", "data": '{"state":"succeeded"}'}
     for block, shown in zip(reader.blocks[1:-1], reader.events, strict=True):
@@ -140,20 +140,20 @@ async def test_stream_of_a_missing_task_is_404(world: World, api: httpx.AsyncCli
 
 async def test_feed_stream_starts_now_with_a_cursor(world: World) -> None:
     await finished(world)
-    before = (await told(world))[-1]["id"]
+    before = (await events_of(world))[-1]["id"]
     async with feed(world) as reader:
         await reader.until(lambda: reader.blocks)
         assert reader.blocks[0] == {"retry": "1000", "id": before}
     # Who was not told anything yet goes on from there, and misses nothing that happened meanwhile.
     await finished(world)
-    news = await told(world, f"after={before}")
+    news = await events_of(world, f"after={before}")
     async with feed(world, last_event_id=before) as reader:
         assert await reader.have(len(news)) == news
 
 
 async def test_feed_stream_can_start_at_zero_and_filter(world: World) -> None:
     await finished(world, 2)
-    everything = await told(world)
+    everything = await events_of(world)
     async with feed(world, "after=0") as reader:
         assert await reader.have(len(everything)) == everything
     async with feed(world, "after=0&type=task.succeeded") as reader:
@@ -162,7 +162,7 @@ async def test_feed_stream_can_start_at_zero_and_filter(world: World) -> None:
 
 async def test_last_event_id_overrides_after(world: World) -> None:
     await finished(world)
-    everything = await told(world)
+    everything = await events_of(world)
     async with feed(world, "after=0", last_event_id=everything[0]["id"]) as reader:
         assert await reader.have(len(everything) - 1) == everything[1:]
 
@@ -186,14 +186,14 @@ async def test_resumed_stream_has_each_event_once(world: World) -> None:
     seen: list[dict[str, Any]] = []
     connections = 0
     async with asyncio.timeout(LIMIT):
-        while not happening.done() or len(seen) < len(await told(world)):
+        while not happening.done() or len(seen) < len(await events_of(world)):
             connections += 1
             after = {"last_event_id": seen[-1]["id"]} if seen else {}
             async with feed(world, "after=0", **after) as reader:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(reader.have(1 + connections % 3), 0.1)
             seen += reader.events[: 1 + connections % 3]
-    everything = await told(world)
+    everything = await events_of(world)
     assert [each["id"] for each in seen] == [each["id"] for each in everything]
     assert len(everything) >= 24
     assert connections > 8
@@ -208,7 +208,7 @@ async def test_streams_are_woken_across_processes(postgresql_url: str) -> None:
             async with task_stream(there, task) as single:
                 here.clock.forward(1)
                 await here.until(JOB_SECONDS * 2)
-                events = await told(here)
+                events = await events_of(here)
                 assert plain(await reader.have(len(events))) == plain(events)
                 await asyncio.wait_for(single.ended.wait(), LIMIT)
             assert plain(single.events) == plain(events)
@@ -253,7 +253,7 @@ async def test_stream_is_isolated_by_client(database_url: str) -> None:
 
 async def test_slow_reader_is_not_read_ahead_of(world: World) -> None:
     await finished(world, MAX_PAGE)
-    everything = await told(world)
+    everything = await events_of(world)
     assert len(everything) > 2 * MAX_PAGE
     statements: list[str] = []
     sql_event.listen(

@@ -68,7 +68,7 @@ async def give(world: World, task: Task, **given: Any) -> httpx.Response:
     return await world.client.post(f"/v1/tasks/{task.id}/input", json=given)
 
 
-def polls_of(world: World) -> int:
+def count_queries(world: World) -> int:
     """Count the questions about tasks."""
     return world.sandbox.ledger.requests[LIST] + world.sandbox.ledger.requests[FETCH]
 
@@ -218,7 +218,7 @@ async def test_every_operation_succeeds(world: World, operation: str, given: dic
 async def test_synchronous_operation_ends_at_once(world: World) -> None:
     """There is no job to ask about, and no callback to wait for."""
     grid = await over(world, await imagine(world))
-    before = polls_of(world)
+    before = count_queries(world)
     upload = await submit(world, "upload", {"images": [DATA, DATA]})
     seed = await submit(world, "image_seed", {}, parent_id=str(grid.id))
     await world.work()
@@ -228,7 +228,7 @@ async def test_synchronous_operation_ends_at_once(world: World) -> None:
     assert [result.kind for result in (await world.task(upload)).results] == ["image", "image"]
     [seeded] = (await world.task(seed)).results
     assert (seeded.text or "").isdigit()
-    assert polls_of(world) == before
+    assert count_queries(world) == before
     with pytest.raises(Invalid, match="leaves no job at Midjourney that could be continued"):
         await act(world, await world.task(upload), "U1")
 
@@ -426,7 +426,7 @@ async def test_hidden_modal_is_found_by_the_first_poll(world: World) -> None:
     assert (await world.task(task)).state is State.SUBMITTED
     await world.pass_time(7)
     assert (await world.task(task)).state is State.AWAITING_INPUT
-    assert polls_of(world) == 1
+    assert count_queries(world) == 1
     assert (await give(world, task, prompt="a dove")).status_code == 200
     assert (await over(world, task)).state is State.SUCCEEDED
 
@@ -435,20 +435,20 @@ async def test_stale_record_does_not_request_input_again(world: World) -> None:
     task = await over(world, await imagine(world, "[hidemodal][lag=15][drop] a dove"))
     assert task.state is State.AWAITING_INPUT
     assert (await give(world, task, prompt="a dove")).status_code == 200
-    states, before = [], polls_of(world)
+    states, before = [], count_queries(world)
     for second in range(40):
         await world.pass_time(1)
         states.append((await world.task(task)).state)
-        assert polls_of(world) > before or second < 14, "asked while the copy still shows the window"
+        assert count_queries(world) > before or second < 14, "asked while the copy still shows the window"
     assert State.AWAITING_INPUT not in states
     assert states[-1] is State.SUCCEEDED
 
 
 async def test_task_awaiting_input_is_polled_rarely(world: World) -> None:
     task = await over(world, await imagine(world, "[modal] a dove"), 30)
-    before = polls_of(world)
+    before = count_queries(world)
     await world.pass_time(1200, step=5)
-    assert polls_of(world) - before <= 10
+    assert count_queries(world) - before <= 10
     await world.pass_time(3600, step=60)
     task = await world.task(task)
     assert (task.state, task.failure and task.failure.code) == (State.EXPIRED, "provider_timeout")

@@ -146,11 +146,11 @@ async def test_waiting_task_is_not_claimed_repeatedly(database_url: str) -> None
             await three.world.submit("[stuck] a dove", **TASK_REQUEST)
         await three.world.work()
         three.world.clock.forward(10)
-        wake = three.world.context.signals.journeys["submit"]
-        wake.clear()
+        woken = three.world.context.signals.journeys["submit"]
+        woken.clear()
         assert await submission_run.run_due(three.world.context, TaskPool(1)) == 0
         await asyncio.sleep(0.05)
-        assert not wake.is_set()
+        assert not woken.is_set()
 
 
 @pytest.mark.parametrize("state", [State.SUBMITTING, State.UNCONFIRMED, State.QUEUED])

@@ -49,7 +49,7 @@ async def shown(world: World) -> dict[str, Any]:
     return {each["name"]: each["credit"] for each in listed}
 
 
-def credit_of(credit_: dict[str, Any]) -> tuple[Any, ...]:
+def summary(credit_: dict[str, Any]) -> tuple[Any, ...]:
     return credit_["left"], credit_["unit"], credit_["low"], credit_["error"]
 
 
@@ -57,7 +57,7 @@ async def test_credit_is_read_from_every_kind_of_upstream(database_url: str) -> 
     async with world_with(database_url, **GATEWAY, **OTHERS) as world:
         assert set((await shown(world)).values()) == {None}
         assert await credit.ask_due(world.context) == 3
-        left = {name: credit_of(each) for name, each in (await shown(world)).items()}
+        left = {name: summary(each) for name, each in (await shown(world)).items()}
         assert left == {
             "elkapi": (500.0, "USD", False, None),
             "runwayml": (100_000.0, "credits", False, None),
@@ -67,7 +67,7 @@ async def test_credit_is_read_from_every_kind_of_upstream(database_url: str) -> 
         await world.work()
         world.clock.forward(credit.EVERY)
         await credit.ask_due(world.context)
-        assert credit_of((await shown(world))["runwayml"])[0] == 99_975.0
+        assert summary((await shown(world))["runwayml"])[0] == 99_975.0
 
 
 async def test_credit_is_not_requested_without_a_query_key(database_url: str) -> None:
@@ -80,7 +80,7 @@ async def test_credit_is_not_requested_without_a_query_key(database_url: str) ->
 async def test_billing_routes_are_used_when_configured(database_url: str) -> None:
     async with world_with(database_url, DOVECOTE_UPSTREAMS__ELKAPI__BILLING="true") as world:
         await credit.ask_due(world.context)
-        assert credit_of((await shown(world))["elkapi"]) == (500.0, "USD", False, None)
+        assert summary((await shown(world))["elkapi"]) == (500.0, "USD", False, None)
 
 
 async def test_balance_host_receives_the_query_key_only(database_url: str) -> None:
@@ -114,7 +114,7 @@ async def test_low_credit_is_logged_once_per_drop(database_url: str, caplog: pyt
                 await world.work()
             await credit.ask_due(world.context)
             world.clock.forward(credit.EVERY)
-            low = credit_of((await shown(world))["runwayml"])[2]
+            low = summary((await shown(world))["runwayml"])[2]
             seen.append((low, sum("left on the account" in line for line in caplog.messages)))
         assert seen == [(False, 0), (True, 1), (True, 1)]
         world.sandbox.ledger.clear()
@@ -135,14 +135,14 @@ async def test_known_credit_is_kept_while_requests_fail(database_url: str, caplo
         for _ in range(2):
             world.clock.forward(credit.EVERY)
             await credit.ask_due(world.context)
-        left, unit, _, error = credit_of((await shown(world))["elkapi"])
+        left, unit, _, error = summary((await shown(world))["elkapi"])
         assert (left, unit) == (500.0, "USD")
         assert "no connection to query.test" in error
         assert sum("does not say what is left" in line for line in caplog.messages) == 1
         world.edge.down.clear()
         world.clock.forward(credit.EVERY)
         await credit.ask_due(world.context)
-        assert credit_of((await shown(world))["elkapi"])[3] is None
+        assert summary((await shown(world))["elkapi"])[3] is None
 
 
 async def test_worker_requests_credit_at_start_without_blocking(database_url: str) -> None:

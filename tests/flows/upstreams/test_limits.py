@@ -206,11 +206,11 @@ async def breaks_and_heals(shared: Stage) -> None:
 async def in_line(shared: Stage, count: int) -> None:
     """Wait until all of them stand in line for the upstream's recovery, and both workers have looked."""
 
-    async def is_waiting() -> bool:
+    async def all_waiting() -> bool:
         waits = select(tasks.c.id).where(tasks.c.waits_for == "runwayml runway/official")
         return len(await shared.rows(waits)) == count
 
-    await until(is_waiting)
+    await until(all_waiting)
     before = await shared.tries()
     await asyncio.sleep(0.2)
     assert await shared.tries() == before

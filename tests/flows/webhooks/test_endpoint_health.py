@@ -70,7 +70,7 @@ class Owing:
         assert found is not None
         return cls(world, found, task)
 
-    async def owe(self) -> None:
+    async def enqueue(self) -> None:
         """Owe one more message, as apply does: only while the endpoint is enabled."""
         self._sequence += 1
         if (await self.now()).disabled_at is None:
@@ -106,7 +106,7 @@ async def live(owing: Owing, seconds: float, *, every: float) -> None:
             return
         if following <= clock.now:
             following += dt.timedelta(seconds=every)
-            await owing.owe()
+            await owing.enqueue()
         await owing.world.work()
 
 
@@ -164,8 +164,8 @@ async def test_endpoint_with_only_failures_for_five_days_is_disabled(
 async def test_answer_410_disables_an_endpoint_at_once(world: World, caplog: pytest.LogCaptureFixture) -> None:
     hook = Hook.opened(world, lambda _: 410)
     owing = await Owing.made(world)
-    await owing.owe()
-    await owing.owe()
+    await owing.enqueue()
+    await owing.enqueue()
     await live(owing, WEEK, every=6 * HOUR)
     endpoint = await owing.now()
     assert (endpoint.disabled_reason, endpoint.disabled_at) == ("gone", hook.began)
@@ -178,7 +178,7 @@ async def test_answer_410_disables_an_endpoint_at_once(world: World, caplog: pyt
 async def test_failed_replay_does_not_change_the_health(world: World) -> None:
     hook = Hook.opened(world, lambda _: 200)
     owing = await Owing.made(world)
-    await owing.owe()
+    await owing.enqueue()
     await world.work()
     [message] = await world.messages(owing.task)
     for status in (500, 410, 200):
@@ -198,7 +198,7 @@ async def test_retry_after_a_rotation_verifies_with_both_secrets(world: World) -
     hook = Hook.opened(world, lambda hours: 500 if hours < 60 else 200)
     owing = await Owing.made(world)
     old = owing.endpoint.secret
-    await owing.owe()
+    await owing.enqueue()
     await live(owing, HOUR, every=WEEK)
     new = (await world.client.post(f"/v1/endpoints/{owing.endpoint.id}/rotate")).json()["secret"]
     rotated = hook.hours

@@ -257,13 +257,13 @@ async def test_test_message_is_sent_at_once_and_its_result_shown(world: World, a
 async def test_test_message_waits_for_a_free_slot(world: World, api: httpx.AsyncClient) -> None:
     heard = answering(world, 200)
     made = await registered(api)
-    lane = endpoint_destination(UUID(made["id"]))
+    destination = endpoint_destination(UUID(made["id"]))
     for _ in range(EACH):
-        world.context.destination_slots.acquire(lane)
+        world.context.destination_slots.acquire(destination)
     answer = await api.post(f"/v1/endpoints/{made['id']}/test")
     assert (answer.status_code, answer.json()["state"], heard) == (202, "pending", [])
     for _ in range(EACH):
-        world.context.destination_slots.release(lane)
+        world.context.destination_slots.release(destination)
     await world.work()
     message = (await api.get(f"/v1/messages/{answer.json()['id']}")).json()
     assert (message["state"], len(heard)) == ("delivered", 1)

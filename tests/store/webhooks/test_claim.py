@@ -28,7 +28,7 @@ async def database(database_url: str) -> AsyncIterator[Database]:
         yield found
 
 
-async def owe(database: Database, destination: str, many: int, *, due: float = 0.0) -> None:
+async def enqueue(database: Database, destination: str, many: int, *, due: float = 0.0) -> None:
     """Owe messages to a destination, all due at once."""
     task = a_task(state=State.SUCCEEDED)
     await keep(database, task)
@@ -53,7 +53,7 @@ def shares(claimed: list[Any]) -> dict[str, int]:
 
 async def test_longest_due_messages_are_claimed_first(database: Database) -> None:
     for destination, due in (("late", -1), ("early", -9), ("not yet", 5)):
-        await owe(database, destination, 3, due=due)
+        await enqueue(database, destination, 3, due=due)
     assert shares(await claim(database, most=4)) == {"early": 3, "late": 1}
     assert shares(await claim(database)) == {"late": 2}
     assert await claim(database) == []
@@ -62,7 +62,7 @@ async def test_longest_due_messages_are_claimed_first(database: Database) -> Non
 
 async def test_destination_gets_no_more_than_its_slots(database: Database) -> None:
     for destination in ("a", "b", "c"):
-        await owe(database, destination, 30)
+        await enqueue(database, destination, 30)
     assert shares(await claim(database, slots={"b": 2, "c": 0})) == {"a": 10, "b": 2}
     claimed = await claim(database, most=5, each=10)
     assert len(claimed) == 5
@@ -71,7 +71,7 @@ async def test_destination_gets_no_more_than_its_slots(database: Database) -> No
 
 async def test_message_behind_a_backlog_of_another_destination_is_claimed(database: Database) -> None:
     """20,000 rows of one destination are due before the one of another: it is found, and without reading them all."""
-    await owe(database, "flooded", 1, due=-100)
+    await enqueue(database, "flooded", 1, due=-100)
     copy = "WITH RECURSIVE series(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM series WHERE n < :many) "
     async with database.writing() as connection:
         new_id = "lower(hex(randomblob(16)))" if database.sqlite else "gen_random_uuid()"
@@ -83,15 +83,15 @@ async def test_message_behind_a_backlog_of_another_destination_is_claimed(databa
         await connection.execute(text(insert), {"many": BACKLOG})
         if not database.sqlite:
             await connection.execute(text("ANALYZE webhook_messages"))
-    await owe(database, "single", 1)
-    await owe(database, "few", 3)
+    await enqueue(database, "single", 1)
+    await enqueue(database, "few", 3)
     assert shares(await claim(database)) == {"flooded": 10, "few": 3, "single": 1}
     assert shares(await claim(database, slots={"flooded": 0})) == {}
 
 
 async def test_concurrent_claims_never_share_a_message(database: Database, database_url: str) -> None:
     for destination in ("a", "b", "c", "d"):
-        await owe(database, destination, 25)
+        await enqueue(database, destination, 25)
     async with opened(database_url) as other:
         rounds = [claim(each, most=9, each=4) for each in (database, other) for _ in range(8)]
         claimed = [row.id for found in await asyncio.gather(*rounds) for row in found]

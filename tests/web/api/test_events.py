@@ -34,7 +34,7 @@ async def database(database_url: str) -> AsyncIterator[Database]:
         yield found
 
 
-def told(task: Task, sequence: int, message: str | None = "task.running") -> Event:
+def event_of(task: Task, sequence: int, message: str | None = "task.running") -> Event:
     return Event(
         task_id=task.id,
         client=task.client,
@@ -75,9 +75,9 @@ async def test_feed_never_shows_events_behind_a_cursor(postgresql_url: str) -> N
             return feed_flow.Page(items=[each for each in found if each.id <= until], next=until)
 
         async with database.writing() as first:
-            await event_store.record(first, [told(slow, 2)])
+            await event_store.record(first, [event_of(slow, 2)])
             async with database.writing() as second:
-                await event_store.record(second, [told(quick, 2)])
+                await event_store.record(second, [event_of(quick, 2)])
             early = await seen(0)
             assert early.items == []  # the second is committed, and must wait for the first
             async with database.reading() as connection:
@@ -93,10 +93,10 @@ async def test_rolled_back_event_does_not_block_the_feed(database: Database) -> 
     task = a_task()
     await keep(database, task)
     async with database.writing() as connection:
-        await event_store.record(connection, [told(task, 2)])
+        await event_store.record(connection, [event_of(task, 2)])
         await connection.rollback()
     async with database.writing() as connection:
-        await event_store.record(connection, [told(task, 2)])
+        await event_store.record(connection, [event_of(task, 2)])
     async with database.reading() as connection:
         until = await feed_store.horizon(connection)
         [found] = await feed_store.of_client(connection, "default", after=0, most=10)
@@ -118,7 +118,7 @@ async def test_concurrent_readers_see_each_event_once_in_order(database: Databas
     async def write(task: Task) -> None:
         for sequence in range(2, 22):
             async with database.writing() as connection:
-                await event_store.record(connection, [told(task, sequence)])
+                await event_store.record(connection, [event_of(task, sequence)])
                 await asyncio.sleep(0.001 * (sequence % 3))
 
     async def read() -> list[tuple[int, str, int]]:
@@ -198,7 +198,7 @@ async def test_large_fields_are_not_read_for_the_feed(database: Database) -> Non
     task = a_task(input=LARGE, options={"seed": 1})
     await keep(database, task)
     async with database.writing() as connection:
-        await event_store.record(connection, [told(task, 2)])
+        await event_store.record(connection, [event_of(task, 2)])
     async with database.reading() as connection:
         [[of_client], [of_task]] = [
             await feed_store.of_client(connection, "default", after=0, most=1),

@@ -58,7 +58,7 @@ async def begun(world: World, **more: Any) -> Task:
     return task
 
 
-async def told(world: World, task: Task) -> list[tuple[str, UUID | None, str]]:
+async def messages_of(world: World, task: Task) -> list[tuple[str, UUID | None, str]]:
     return [(each.type, each.endpoint_id, each.state) for each in await world.messages(task)]
 
 
@@ -83,11 +83,11 @@ async def test_change_goes_to_the_receivers_that_want_it(world: World) -> None:
     await change(world, task, RUNNING)
     await change(world, task, at(40))
     await change(world, task, dataclasses.replace(at(40), cost=2.0))  # no news to a client
-    assert sorted(await told(world, task), key=str) == sorted(
+    assert sorted(await messages_of(world, task), key=str) == sorted(
         [("task.running", everything.id, "pending"), (PROGRESS, moves.id, "pending")], key=str
     )
     await change(world, task, DONE)
-    assert {(kind, to) for kind, to, state in await told(world, task) if kind == "task.succeeded"} == {
+    assert {(kind, to) for kind, to, state in await messages_of(world, task) if kind == "task.succeeded"} == {
         ("task.succeeded", None),
         ("task.succeeded", everything.id),
         ("task.succeeded", ends.id),
@@ -100,8 +100,8 @@ async def test_task_can_name_the_types_for_its_callback_url(world: World) -> Non
     for task in (plain, named):
         for update in (RUNNING, at(10), DONE):
             await change(world, task, update)
-    assert [kind for kind, _, _ in await told(world, plain)] == ["task.succeeded"]
-    assert [(kind, state) for kind, _, state in await told(world, named)] == [
+    assert [kind for kind, _, _ in await messages_of(world, plain)] == ["task.succeeded"]
+    assert [(kind, state) for kind, _, state in await messages_of(world, named)] == [
         ("task.running", "pending"),
         (PROGRESS, "discarded"),
     ]
@@ -116,7 +116,7 @@ async def test_request_names_the_types_for_the_callback_url(world: World) -> Non
     assert (answer.status_code, answer.json()["callback_events"]) == (202, ["task.running", "task.succeeded"])
     await world.pass_time(JOB_SECONDS * 2)
     task = await world.task(UUID(answer.json()["id"]))
-    assert [kind for kind, _, _ in await told(world, task)] == ["task.running", "task.succeeded"]
+    assert [kind for kind, _, _ in await messages_of(world, task)] == ["task.running", "task.succeeded"]
     assert [each.type for each in world.receiver.received] == ["task.running", "task.succeeded"]
     for mistake in ({"callback_events": ["task.running"]}, {"callback_url": RECEIVER_URL, "callback_events": ["x"]}):
         answer = await world.client.post("/v1/tasks", json={**request, **mistake})
@@ -135,7 +135,7 @@ async def test_late_result_makes_a_late_result_message(world: World) -> None:
             [Ended(task_id=task.id, state=State.EXPIRED, failure=Failure("provider_timeout"))],
         )
     await change(world, task, DONE)
-    first, *late = [(kind, to) for kind, to, _ in await told(world, task)]
+    first, *late = [(kind, to) for kind, to, _ in await messages_of(world, task)]
     assert first == ("task.expired", None)
     assert sorted(late, key=str) == sorted([(LATE, None), (LATE, endpoint.id)], key=str)
     [*_, message] = await world.messages(task)
@@ -221,7 +221,7 @@ async def test_end_of_a_task_discards_pending_progress(world: World, together: b
         await change(world, task, RUNNING, at(10))
         await change(world, task, at(20))
         await change(world, task, DONE)
-    left = [(kind, to) for kind, to, state in await told(world, task) if state == "pending"]
+    left = [(kind, to) for kind, to, state in await messages_of(world, task) if state == "pending"]
     ends = [("task.succeeded", None), ("task.succeeded", endpoint.id)]
     begins = [("task.running", None), ("task.running", endpoint.id)]
     assert sorted(left, key=str) == sorted(ends + begins, key=str)
@@ -262,12 +262,12 @@ async def test_change_without_receivers_writes_nothing(world: World) -> None:
 
 async def test_delivery_is_woken_only_when_a_message_was_written(world: World) -> None:
     task = await begun(world)
-    bell = world.context.signals.journeys["webhooks"]
+    woken = world.context.signals.journeys["webhooks"]
     await change(world, task, RUNNING)
-    assert not bell.is_set()
+    assert not woken.is_set()
     await listening(world, PROGRESS)
     await change(world, task, at(10))
-    assert bell.is_set()
+    assert woken.is_set()
 
 
 # ── the size of a body ─────────────────────────────────────────────────────────────────────────────────────────────
