@@ -4,25 +4,38 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test test-long check bench lock clean
+.PHONY: help install demo serve practice test test-long check bench lock clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(VENV)/.installed: requirements-dev.lock pyproject.toml clients/python/pyproject.toml
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; try: make PYTHON=python3.12")'
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable clients/python --editable .
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; try: make PYTHON=python3.12")'
+	@echo "Installing Dovecote and what its tests need into $(VENV) (about 350 MB, once) …"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable clients/python --editable .
+	@touch $@ $(VENV)/.runtime
+
+# The runtime lock alone: enough to run Dovecote, and a tenth of the download.
+$(VENV)/.runtime: requirements.lock requirements-build.lock pyproject.toml clients/python/pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; try: make PYTHON=python3.12")'
+	@echo "Installing Dovecote and what it needs into $(VENV) (about 40 MB, once) …"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock -r requirements-build.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable clients/python --editable .
 	@touch $@
 
 install: $(VENV)/.installed ## create .venv from the lock (the other targets do it too)
 
-demo: $(VENV)/.installed ## the main job, live, on SQLite and the built-in sandbox
+demo: $(VENV)/.runtime ## the main job, live, on SQLite and the built-in sandbox
 	$(BIN)/dovecote demo $(ARGS)
 
-serve: $(VENV)/.installed ## run Dovecote here (settings: dovecote.toml and the environment)
+serve: $(VENV)/.runtime ## run Dovecote here (settings: dovecote.toml and the environment)
 	$(BIN)/dovecote serve $(ARGS)
+
+practice: $(VENV)/.runtime ## Dovecote with a sandbox instead of providers: submit tasks of your own, pay nothing
+	$(BIN)/dovecote practice $(ARGS)
 
 test: $(VENV)/.installed ## the whole suite, on SQLite and on a PostgreSQL it starts itself
 	$(BIN)/python -m pytest -q $(ARGS)
@@ -42,6 +55,7 @@ bench: $(VENV)/.installed ## measure against the obvious version, side by side, 
 lock: ## write the locks anew (needs uv)
 	uv pip compile --system-certs --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-package dovecote-client pyproject.toml -o requirements.lock
 	uv pip compile --system-certs --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-package dovecote-client pyproject.toml --group dev -c requirements.lock -o requirements-dev.lock
+	uv pip compile --system-certs --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --group build -c requirements-dev.lock -o requirements-build.lock
 
 clean: ## remove what the targets made
 	rm -rf $(VENV) .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,5 +1,6 @@
 """Assemble a process: database, secrets, writers, worker and web application."""
 
+import asyncio
 import base64
 import contextlib
 import datetime as dt
@@ -26,12 +27,14 @@ from service.http.ssrf.guard import Guard
 from service.settings.model import Settings
 from service.settings.values import is_loopback
 from service.store import api_keys as api_keys_module
+from service.store import health as store_health
 from service.store import queue, secrets
-from service.store.database import Database
-from service.store.migrate import migrate, newest, revision
+from service.store.database import Database, StoreUnavailable
+from service.store.migrate import check_known, migrate, newest, revision
 from service.store.restoration import Mark
 from service.store.writer import Writers
 from service.web import callbacks, docs, health
+from service.web.access_log import AccessLog
 from service.web.api import ENDPOINTS
 from service.web.auth.bearer import Authenticator
 from service.web.callback_limits import CallbackLimits
@@ -41,6 +44,8 @@ from service.web.security_headers import SecurityHeaders
 from service.web.sse import Streams
 from service.worker import Worker, working
 
+HEARTBEAT = 10.0
+"""Seconds between two heartbeats of a worker."""
 Role = Literal["all", "web", "worker"]
 
 
@@ -59,6 +64,7 @@ async def opened(settings: Settings) -> AsyncIterator[Context]:
     :raises AlreadyRunning: when another process has the SQLite database
     :raises StoreUnavailable: when the database is out of reach
     :raises WrongSchema: when a PostgreSQL database has not been migrated
+    :raises NewerSchema: when a newer version has migrated the database
     """
     database = Database(settings.database_url)
     with database.held():
@@ -97,6 +103,7 @@ async def _prepare(database: Database) -> None:
         return
     found = await revision(database)
     if found != newest():
+        check_known(found)
         raise WrongSchema(f"the database has schema {found}, this version needs {newest()}: run `dovecote migrate`")
 
 
@@ -124,12 +131,33 @@ async def at_work(context: Context) -> AsyncIterator[Worker]:
     await settle_if_restored(context)
     async with context.database.writing() as connection:
         await queue.release_unknown_waits(connection, [each.key for each in context.waits], now=context.now())
-    async with working(context) as worker:
+    async with _beating(context), working(context) as worker:
         # Objects that are alive now stay: collections skip them, which avoids long pauses.
         gc.collect()
         gc.freeze()
         gc.set_threshold(50_000, 20, 20)
         yield worker
+
+
+@contextlib.asynccontextmanager
+async def _beating(context: Context) -> AsyncIterator[None]:
+    """Write every :data:`HEARTBEAT` seconds that this worker is alive, for the length of a ``with``."""
+
+    async def beat() -> None:
+        while True:
+            try:
+                async with context.database.writing() as connection:
+                    await store_health.beat(connection, f"worker {health.PROCESS}", "worker", now=context.now())
+            except StoreUnavailable as error:
+                log.warning("heartbeat failed error=%s", error)
+            await asyncio.sleep(HEARTBEAT)
+
+    task = asyncio.create_task(beat(), name="heartbeat")
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 def application(context: Context, role: Role = "all") -> ASGIApp:
@@ -150,7 +178,7 @@ def _around(context: Context, app: Starlette) -> ASGIApp:
     app.state.streams = Streams(context)
     app.state.callback_limits = CallbackLimits(context)
     app.state.bodies = BodyBudget(context.settings.max_body)
-    return SecurityHeaders(app)
+    return AccessLog(SecurityHeaders(app))
 
 
 async def require_key(context: Context) -> None:

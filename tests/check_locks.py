@@ -1,4 +1,4 @@
-"""Check that both locks satisfy pyproject.toml: a dependency that was added there and not locked is found here."""
+"""Check that the locks satisfy pyproject.toml: a dependency that was added there and not locked is found here."""
 
 import sys
 import tomllib
@@ -44,6 +44,15 @@ def expanded(wanted: list[str]) -> list[str]:
 project = tomllib.loads(Path("pyproject.toml").read_text())
 runtime = expanded(project["project"]["dependencies"])
 wrong = missing(runtime, "requirements.lock")
-wrong += missing(runtime + project["dependency-groups"]["dev"], "requirements-dev.lock")
-sys.stdout.write("\n".join(wrong or ["both locks satisfy pyproject.toml"]) + "\n")
+groups = project["dependency-groups"]
+development = [need for need in groups["dev"] if isinstance(need, str)]
+wrong += missing(groups["build"], "requirements-build.lock")
+wrong += missing(runtime + groups["build"] + development, "requirements-dev.lock")
+known = locked("requirements-dev.lock")
+wrong += [
+    f"requirements-build.lock: {name} has another version than in requirements-dev.lock"
+    for name, version in locked("requirements-build.lock").items()
+    if known.get(name) != version
+]
+sys.stdout.write("\n".join(wrong or ["all locks satisfy pyproject.toml"]) + "\n")
 sys.exit(bool(wrong))

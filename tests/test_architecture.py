@@ -254,6 +254,7 @@ CONNECTIONS = {
     "cli/doctor/server.py": "asks the server of this installation whether it runs",
     "cli/demo/play.py": "speaks to what the demo has started",
     "cli/processes.py": "waits for what it has started",
+    "cli/health.py": "asks the server of this machine whether it is alive",
     "cli/listening.py": "listens",
     "cli/serve.py": "serves on the sockets of listening.py",
     "sandbox/callbacks.py": "plays a provider: calls whom a practising Dovecote names",

@@ -85,6 +85,14 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("upstream", "dialect", name=op.f("pk_circuits")),
     )
     op.create_table(
+        "processes",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("role", sa.Text(), nullable=False),
+        sa.Column("seen_at", INSTANT, nullable=False),
+        sa.CheckConstraint("role IN ('web', 'worker')", name=op.f("ck_processes_role")),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_processes")),
+    )
+    op.create_table(
         "secrets",
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("value", sa.Text(), nullable=False),
@@ -587,6 +595,7 @@ def downgrade() -> None:
     op.drop_table("tasks")
     op.drop_table("served_clients")
     op.drop_table("secrets")
+    op.drop_table("processes")
     op.drop_table("circuits")
     with op.batch_alter_table("callbacks", schema=None) as batch_op:
         batch_op.drop_index(

@@ -62,6 +62,11 @@ def read_webhook_secret(settings: Settings) -> str:
     return give_up(_NONE_YET) if kept is None else kept
 
 
+def database_fault(settings: Settings, error: StoreUnavailable) -> str:
+    """Return what is wrong with the database, where it is, and what to do; never its password."""
+    return f"{shown_database(settings)}: {error.fault}"
+
+
 def give_up(reason: str, code: int = exits.UNAVAILABLE) -> NoReturn:
     """End the process with a reason; by default with the exit code for something that is not available."""
     print(clean(f"dovecote: {reason}"), file=sys.stderr)

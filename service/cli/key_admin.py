@@ -15,7 +15,7 @@ import uuid_utils.compat as uuid_utils
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.cli.installation import give_up, has_database
+from service.cli.installation import database_fault, give_up, has_database
 from service.domain.api_key import PREFIX_BYTES, SECRET_BYTES, ApiKey, Scope, hash_key, prefix_of, write_key
 from service.settings.model import Settings
 from service.store import api_keys
@@ -85,7 +85,7 @@ def _in_database(settings: Settings, work: Callable[[AsyncConnection], Awaitable
     try:
         return asyncio.run(_transacted(settings.database_url, work))
     except StoreUnavailable as error:
-        give_up(str(error))
+        give_up(database_fault(settings, error), error.fault.exit_code)
 
 
 async def _transacted(url: str, work: Callable[[AsyncConnection], Awaitable[Outcome]]) -> Outcome:

@@ -12,16 +12,17 @@ from starlette.types import ASGIApp
 
 from service.app import NoKey, Role, WrongSchema, application, at_work, callback_application, opened, require_key
 from service.cli import exits
-from service.cli.installation import give_up, shown_database
+from service.cli.installation import database_fault, give_up, shown_database
 from service.cli.listening import listen, raise_descriptor_limit, reason_of
 from service.cli.stopping import Stop
 from service.flows.context import Context
 from service.flows.signals import Signals
 from service.logs import log_to_standard_error
+from service.memory import return_large_blocks
 from service.providers.registry import PROVIDERS
 from service.settings.model import Settings
 from service.store.database import AlreadyRunning, Database, StoreUnavailable
-from service.store.migrate import migrate
+from service.store.migrate import NewerSchema, migrate
 from service.web.server_protocol import HttpProtocol
 
 REQUESTS_TIMEOUT: Final = 10
@@ -55,6 +56,7 @@ def run(settings: Settings, role: Role, stop: Stop, *, listens: bool = True) -> 
     """
     log_to_standard_error(settings.log_level, settings.log_format)
     raise_descriptor_limit()
+    return_large_blocks()
     with contextlib.ExitStack() as open_sockets:
         # Before anything is opened: a second server on the same port would otherwise begin to work, and then stop.
         main = callbacks = None
@@ -70,7 +72,11 @@ def run(settings: Settings, role: Role, stop: Stop, *, listens: bool = True) -> 
                 runner.run(_serve(settings, role, stop, main, callbacks))
         except NoKey as error:
             give_up(str(error), exits.SETTINGS)
-        except (AlreadyRunning, StoreUnavailable, WrongSchema) as error:
+        except StoreUnavailable as error:
+            give_up(database_fault(settings, error), error.fault.exit_code)
+        except NewerSchema as error:
+            give_up(str(error), exits.SETTINGS)
+        except (AlreadyRunning, WrongSchema) as error:
             give_up(str(error))
 
 
@@ -143,13 +149,14 @@ async def _cancel_when(requested: asyncio.Event, task: asyncio.Task[None] | None
 def _servers(
     context: Context, role: Role, listener: socket.socket | None, callback_listener: socket.socket | None
 ) -> Iterator[tuple[_Server, socket.socket]]:
+    keep_alive = context.settings.keep_alive
     if listener is not None:
-        yield _server(application(context, role), context), listener
+        yield _server(application(context, role), context.signals, keep_alive), listener
     if callback_listener is not None:
-        yield _server(callback_application(context), context), callback_listener
+        yield _server(callback_application(context), context.signals, keep_alive), callback_listener
 
 
-def _server(app: ASGIApp, context: Context) -> _Server:
+def _server(app: ASGIApp, signals: Signals, keep_alive: int = 75) -> _Server:
     return _Server(
         uvicorn.Config(
             app,
@@ -160,9 +167,9 @@ def _server(app: ASGIApp, context: Context) -> _Server:
             log_config=None,
             server_header=False,
             timeout_graceful_shutdown=REQUESTS_TIMEOUT,
-            timeout_keep_alive=context.settings.keep_alive,
+            timeout_keep_alive=keep_alive,
         ),
-        context.signals,
+        signals,
     )
 
 
@@ -196,7 +203,7 @@ def run_migrations(settings: Settings) -> tuple[str | None, str]:
     """Bring the database to this version's schema; return the revision before and after."""
 
     async def go() -> tuple[str | None, str]:
-        database = Database(settings.database_url)
+        database = Database(settings.database_url, command_timeout=None)
         try:
             with database.held():
                 return await migrate(database)
@@ -205,5 +212,9 @@ def run_migrations(settings: Settings) -> tuple[str | None, str]:
 
     try:
         return asyncio.run(go())
-    except (AlreadyRunning, StoreUnavailable) as error:
+    except StoreUnavailable as error:
+        give_up(database_fault(settings, error), error.fault.exit_code)
+    except NewerSchema as error:
+        give_up(str(error), exits.SETTINGS)
+    except AlreadyRunning as error:
         give_up(str(error))

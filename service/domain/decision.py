@@ -18,7 +18,7 @@ Decision = Literal["applied", "duplicate", "ignored", "stale", "late", "unmatche
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """What is known besides the task while it is locked."""
+    """Facts besides the task, read while it is locked."""
 
     submissions: Mapping[UUID, Submission]
     """The submissions that changes speak of, as they are now."""
@@ -28,7 +28,7 @@ class Facts:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Decided:
-    """What came of a change, and what is to be written."""
+    """The result of a change, and what to write."""
 
     decision: Decision
     task: Task
@@ -109,8 +109,13 @@ def _event(before: Task, after: Task, effect: Effect, now: datetime) -> Event:
         message=message_type(before, after) if is_event(before, after) else None,
         source=effect.source,
         at=now,
-        data={**changed_fields(before, after), **effect.details},
+        data={**changed_fields(before, after), **effect.details, **_omitted(effect)},
     )
+
+
+def _omitted(effect: Effect) -> dict[str, int]:
+    """Return how many results and actions of an answer were left out, where some were."""
+    return {"omitted": effect.update.omitted} if effect.update.omitted else {}
 
 
 def _due_at(before: Task, after: Task, effect: Effect, facts: Facts, *, lease_held: bool) -> datetime | None:

@@ -1,4 +1,4 @@
-"""A rate limit: how many fit now, and when the next one does. Pure."""
+"""So many in a second: what fits now, and when the next one does. Pure."""
 
 import dataclasses
 from datetime import datetime, timedelta
@@ -10,26 +10,26 @@ class Rate:
 
     per_second: float
     slot_at: datetime | None = None
-    """When the next one would fit if they were spread evenly; None: nothing has been taken yet."""
+    """When the next one fits, were they spread evenly; None: nothing has been taken yet."""
 
     @property
     def _interval(self) -> float:
         return 1 / self.per_second
 
-    def _reserved(self, now: datetime) -> float:
+    def _in_advance(self, now: datetime) -> float:
         return 0.0 if self.slot_at is None else max((self.slot_at - now).total_seconds(), 0.0)
 
     def free(self, now: datetime) -> int:
-        """Return how many fit now."""
+        """Count how many fit now."""
         in_advance = max(int(self.per_second), 1) * self._interval
-        return int((in_advance - self._reserved(now)) / self._interval + 1e-6)
+        return int((in_advance - self._in_advance(now)) / self._interval + 1e-6)
 
     def taken(self, now: datetime, count: int = 1) -> "Rate":
-        """Return the rate after some were taken."""
-        reserved = timedelta(seconds=self._reserved(now) + count * self._interval)
-        return dataclasses.replace(self, slot_at=now + reserved)
+        """Return the rate after some requests were taken."""
+        ahead = timedelta(seconds=self._in_advance(now) + count * self._interval)
+        return dataclasses.replace(self, slot_at=now + ahead)
 
     def wait(self, now: datetime) -> float:
-        """Return in how many seconds the next one fits."""
+        """Return the seconds until the next request is allowed."""
         in_advance = max(int(self.per_second), 1) * self._interval
-        return max(self._reserved(now) + self._interval - in_advance, 0.0)
+        return max(self._in_advance(now) + self._interval - in_advance, 0.0)

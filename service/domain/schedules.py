@@ -1,4 +1,4 @@
-"""Every wait, lease and retry: when a row is due next. Pure: now and chance are arguments. All spans are seconds."""
+"""The schedules: when a row next needs attention. Pure: now and chance are arguments. All spans are seconds."""
 
 import dataclasses
 from datetime import datetime, timedelta
@@ -6,44 +6,44 @@ from datetime import datetime, timedelta
 from service.domain.task import ENDED, State, Task
 
 LEASE = 60.0
-"""How long a claim of a row lasts."""
+"""How long a claimed row belongs to its claimer."""
 SUBMIT_LEASE_MARGIN = 30.0
-"""By how much a submission's lease exceeds the time-outs of its call."""
+"""What a submission's lease has beyond the time-outs of its call."""
 UNKNOWN_ID_GRACE = 300.0
-"""How long after the submit an unknown id may only not be visible yet (CometAPI, DeerAPI: seconds; seen: minutes)."""
+"""How long after the submit an unknown id is only 'not visible yet' (CometAPI, DeerAPI: seconds; seen: minutes)."""
 UNKNOWN_ID_CONFIRMED = 60.0
-"""How long an id must be unknown without a break before that counts."""
+"""How long an id must have been unknown without a break before that counts."""
 LATE_WATCH = 86_400.0
-"""How long a task that Dovecote ended is still polled for the provider's outcome."""
+"""How long after an end of our own making we go on looking for the provider's verdict."""
 LATE_GROWTH = 0.5
 STEP = 5.0
 """Polls of dialects with a batch query are due at multiples of this."""
 SUBMIT_BACKOFF = (1.0, 2.0, 4.0)
-"""Upper bounds of the waits between submissions that created nothing (full jitter)."""
+"""Upper bounds of the waits between the tries of a submit that is known to have created nothing (full jitter)."""
 SUBMIT_BACKOFF_LATER = 60.0
-"""The upper bound once those are used up on every upstream."""
+"""The upper bound once those tries are used up on every upstream."""
 RETRY_AFTER_CAP = 120.0
 UNCONFIRMED_FIRST_LOOK = 10.0
-"""How long after a lost answer the provider's list is read first: a job may appear in it a little late."""
+"""How long after a lost answer the provider's list is looked at first: a job may show in it a little late."""
 UNCONFIRMED_GROWTH = 0.25
 UNCONFIRMED_SHORTEST = 120.0
-"""The least time for a callback or the list to show a lost job before the policy decides."""
+"""How long at least a way to find out is given before a policy decides."""
 MESSAGE_SCHEDULE = (0.0, 5.0, 60.0, 300.0, 1800.0, 7200.0, 18000.0, 36000.0, 72000.0, 129600.0)
-"""Waits before each attempt to deliver a client message, ± 20 %."""
+"""Waits before each attempt to deliver a client message, give or take a fifth."""
 MESSAGE_SPREAD = 0.2
 RECEIVER_MAY_ASK = 3600.0
-"""The longest wait that a receiver's Retry-After can cause, where twice the planned wait is shorter."""
+"""How long a receiver may have us wait by Retry-After, where twice the planned wait is shorter."""
 FAILING_LONG = 120 * 3600.0
-"""How long an endpoint may only fail before it is disabled."""
+"""How long an endpoint may do nothing but fail before it is disabled."""
 UNWATCHED = 48 * 3600.0
-"""A pause between two failures that restarts the count of failures: longer than any wait of the schedule."""
+"""A pause between two failures that breaks their sequence: longer than any wait of the schedule."""
 INBOX_BACKOFF = (1.0, 5.0, 30.0, 120.0, 600.0)
-"""Waits after a callback could not be processed because of an internal error; then it is parked."""
+"""Waits after a callback could not be processed for a reason of our own; then it is parked."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class PollPlan:
-    """When to poll a task: first at a share of the median duration, then at a share of its age."""
+    """How to look for a task: the first check as a share of the median duration, then a share of its age."""
 
     first: float
     growth: float
@@ -52,9 +52,9 @@ class PollPlan:
 
 
 EXPECTING = PollPlan(first=1.0, growth=0.15, shortest=5.0, longest=120.0)
-"""A callback is expected; polling is the fallback."""
+"""A callback is expected: polling is the net below it."""
 POLLING = PollPlan(first=0.5, growth=0.08, shortest=2.0, longest=60.0)
-"""No callback can come, or callbacks do not arrive any more."""
+"""No callback can come, or callbacks have stopped coming."""
 
 
 def next_poll(
@@ -66,7 +66,7 @@ def next_poll(
     first_look: float | None = None,
     lookup: bool = False,
 ) -> datetime | None:
-    """Return when to poll the provider next; None when there is nothing left to ask.
+    """Return the time of the next poll; None when there is nothing left to poll.
 
     :param median: seconds that a task of this kind usually takes
     :param first_look: seconds after the submit at which to ask once, whatever the plan
@@ -84,18 +84,18 @@ def next_poll(
     if task.state is State.UNCONFIRMED and task.external_id is None:
         return next_reconciliation(task, median=median, lookup=lookup, now=now)
     if task.external_id is None:
-        return max(task.deadline_at, now)  # without an id only a callback or the deadline can change it
+        return max(task.deadline_at, now)  # there is nothing to ask about: only a callback, or the deadline
     wait = first - age if age < first else min(max(plan.growth * age, plan.shortest), plan.longest)
     if task.state is State.AWAITING_INPUT:
-        wait = plan.longest  # nothing happens before the client sends input
+        wait = plan.longest  # nothing happens before somebody answers, and that is heard of at once
     return min(now + timedelta(seconds=wait), max(task.deadline_at, now))
 
 
 def reconciliation_ends(task: Task, *, median: float, lookup: bool) -> datetime:
-    """Return until when a lost job of an unconfirmed task may still appear; then its policy decides.
+    """Return until when a callback or a list can still settle an unconfirmed task; then its policy decides.
 
     :param median: seconds that a task of this kind usually takes: a callback may only come at its end
-    :param lookup: whether the provider has a list of jobs
+    :param lookup: whether the provider has a list to look in
     """
     since = task.unconfirmed_since or task.updated_at
     if task.callback_expected:
@@ -104,7 +104,7 @@ def reconciliation_ends(task: Task, *, median: float, lookup: bool) -> datetime:
 
 
 def next_reconciliation(task: Task, *, median: float, lookup: bool, now: datetime) -> datetime:
-    """Return when to search next for the job of an unconfirmed task."""
+    """Return when to look next for the job of an unconfirmed task."""
     since = task.unconfirmed_since or task.updated_at
     end = max(task.deadline_at, now)
     if task.on_uncertain != "hold":
@@ -116,7 +116,7 @@ def next_reconciliation(task: Task, *, median: float, lookup: bool, now: datetim
 
 
 def in_step(due: datetime) -> datetime:
-    """Return a poll time rounded up to :data:`STEP` seconds, so that tasks of a batch query are due together."""
+    """Move a poll to the next full step of :data:`STEP` seconds, so that tasks of a batch query fall due together."""
     return due + timedelta(seconds=-due.timestamp() % STEP)
 
 
@@ -133,7 +133,7 @@ def retry_submit(tries: int, *, retry_after: float | None, chance: float, now: d
 
 
 def next_delivery(attempts: int, *, chance: float, now: datetime, retry_after: float | None = None) -> datetime | None:
-    """Return when to deliver a client message again after some attempts; None when the schedule is used up.
+    """Return the time of the next delivery attempt; None when the schedule is used up.
 
     :param chance: uniform in 0..1
     :param retry_after: seconds that the receiver asked for; they lengthen the planned wait, to no more than twice the
@@ -148,19 +148,19 @@ def next_delivery(attempts: int, *, chance: float, now: datetime, retry_after: f
 
 
 def retry_inbox(attempts: int, *, now: datetime) -> datetime | None:
-    """Return when to process a callback again after an internal error; None: park it."""
+    """Return when to process a failed callback again; None: park it."""
     if attempts > len(INBOX_BACKOFF):
         return None
     return now + timedelta(seconds=INBOX_BACKOFF[attempts - 1])
 
 
 def counts_as_missing(task: Task, *, now: datetime) -> bool:
-    """Whether a job that the provider does not know counts as missing by now."""
+    """Whether the provider's 'I know no such task' is to be believed by now."""
     if task.missing_since is None or may_be_invisible(task, now=now):
         return False
     return (now - task.missing_since).total_seconds() >= UNKNOWN_ID_CONFIRMED
 
 
 def may_be_invisible(task: Task, *, now: datetime) -> bool:
-    """Whether a job is so young that it may only not be visible yet."""
+    """Whether a job is so young that a provider which does not know it may only not know it yet."""
     return (now - (task.submitted_at or task.created_at)).total_seconds() < UNKNOWN_ID_GRACE

@@ -1,4 +1,4 @@
-"""Statistics of finished tasks: how long tasks of a kind take, and whether an upstream's callbacks arrive."""
+"""What experience says: how long tasks of a kind take, and whether an upstream's callbacks still come."""
 
 import dataclasses
 import statistics
@@ -20,7 +20,7 @@ _Kind = tuple[str, str, str | None]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Ending:
-    """How long a task took, and how its end became known."""
+    """How long a task took, and how its end was learned."""
 
     family: str
     operation: str
@@ -29,7 +29,7 @@ class Ending:
     dialect: str
     seconds: float
     by_callback: bool
-    """Whether a callback reported it, or caused the poll that did."""
+    """Whether a callback told of it, or had it asked for at once."""
     callback_expected: bool
 
 
@@ -40,8 +40,8 @@ class Statistics:
     _medians: dict[_Kind, float] = dataclasses.field(default_factory=dict)
     _shares: dict[tuple[str, str], float] = dataclasses.field(default_factory=dict)
 
-    def update(self, endings: Iterable[Ending]) -> None:
-        """Replace the statistics by those of the last endings, newest first."""
+    def replace(self, endings: Iterable[Ending]) -> None:
+        """Replace the statistics by those of the last ended tasks, newest first."""
         durations: dict[_Kind, list[float]] = defaultdict(list)
         came: dict[tuple[str, str], list[bool]] = defaultdict(list)
         for ending in endings:
@@ -58,17 +58,17 @@ class Statistics:
         }
 
     def median(self, task: Task) -> float | None:
-        """Return the median seconds of tasks of this kind; None until there are enough."""
+        """Seconds that tasks of this kind took, once there were enough of them."""
         return self._medians.get((task.family, task.operation, task.model))
 
     def callbacks_unreliable(self, upstream: str | None, dialect: str | None) -> bool:
-        """Whether callbacks of an upstream's dialect hardly arrive any more."""
+        """Whether callbacks of an upstream's dialect have all but stopped coming."""
         return self.callback_share(upstream, dialect) < UNRELIABLE_SHARE
 
     def unreliable_callbacks(self) -> set[tuple[str, str]]:
-        """Return every upstream and dialect whose callbacks hardly arrive any more."""
+        """Return every upstream and dialect whose callbacks are unreliable."""
         return {where for where, share in self._shares.items() if share < UNRELIABLE_SHARE}
 
     def callback_share(self, upstream: str | None, dialect: str | None) -> float:
-        """Return the share of the last ends that a callback reported where one was expected; 1 until there are enough."""
+        """Share of the last ends that were learned by callback, where one was expected; 1 until there are enough."""
         return self._shares.get((upstream or "", dialect or ""), 1.0)

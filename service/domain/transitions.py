@@ -1,4 +1,4 @@
-"""How a task may change: one table of moves, and one pure function that makes them."""
+"""How a task may change: one table of moves and one pure function."""
 
 import dataclasses
 from collections import Counter
@@ -9,42 +9,42 @@ from service.domain.task import ENDED, OPEN, Failure, Result, Source, State, Tas
 _AFTER_TAKEN = frozenset({State.RUNNING, State.AWAITING_INPUT}) | ENDED
 
 MOVES: dict[State, frozenset[State]] = {
-    # Back to queued: from submitting when the upstream created nothing; from unconfirmed only by Dovecote, by the
-    # policy of the task or an operator who accepts a second charge.
-    # A callback may prove a job that the upstream had denied.
+    # Back to queued from submitting when the upstream is known to have created nothing, and from unconfirmed by the
+    # task's policy or an operator who accepts that it may be paid twice: only by ourselves.
+    # A callback may prove a job of which the upstream had said that it did not exist.
     State.QUEUED: frozenset({State.SUBMITTING, State.UNCONFIRMED, State.SUBMITTED}) | _AFTER_TAKEN,
     State.SUBMITTING: frozenset({State.QUEUED, State.UNCONFIRMED, State.SUBMITTED}) | _AFTER_TAKEN,
     State.UNCONFIRMED: frozenset({State.QUEUED, State.SUBMITTED}) | _AFTER_TAKEN,
     State.SUBMITTED: _AFTER_TAKEN,
     State.RUNNING: frozenset({State.AWAITING_INPUT}) | ENDED,
     State.AWAITING_INPUT: frozenset({State.SUBMITTED, State.RUNNING}) | ENDED,
-    # An outcome of Dovecote gives way to one of the provider, and to nothing else.
+    # Our own verdicts give way to one of the provider, and to nothing else.
     State.EXPIRED: frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED}),
     State.CANCELLED: frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED}),
     State.FAILED: frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED}),
     State.SUCCEEDED: frozenset(),
 }
-"""The allowed moves. A task that the provider has ended makes none of them."""
+"""All allowed moves. A state that the provider ended allows none, regardless of this table."""
 
 ANSWER_GRACE = 120.0
-"""Seconds for which a provider may still report that it awaits input that was sent (gateways lag about 15 s)."""
+"""Seconds for which a provider that was given its input may still say that it waits for it (gateways lag some 15 s)."""
 
 _OURS = frozenset({Source.SWEEP, Source.CLIENT})
 _TAKEN = frozenset({State.SUBMITTED, State.RUNNING, State.AWAITING_INPUT})
 _BOUGHT_AGAIN = frozenset({State.QUEUED, State.SUBMITTING})
 _OURS_TO_SAY = frozenset({State.QUEUED, State.SUBMITTING, State.UNCONFIRMED, State.EXPIRED})
-"""States that no callback and no poll can report. A task that returns to ``queued`` is submitted again."""
+"""What no callback and no poll can say of a job. Least of all ``queued``: a task put back is submitted again."""
 
 
 def advance(task: Task, update: Update, *, now: datetime, source: Source) -> Task | None:
-    """Return the task after an update; None where nothing changes.
+    """Return the task after an update, or None when nothing changes.
 
-    A task never moves backward, and progress and results only grow. The provider's outcome is final for every source;
-    an outcome of Dovecote gives way to it. The caller raises the sequence number, which belongs to the event.
+    Never backward; progress and results only grow; a provider's verdict is final for every sender, and our own
+    verdicts give way to it. The sequence number is the caller's to raise: it belongs to the event.
     """
     if task.decided_by == "provider":
         return None if source in _OURS else _complete(task, update, now=now)
-    changed = _merge(task, update, source)
+    changed = _with_facts(task, update, source)
     if update.state is not None and _may_move(task, update.state, source, now):
         changed = _move(changed, update, now=now, source=source)
     return None if changed == task else dataclasses.replace(changed, updated_at=now)
@@ -54,23 +54,23 @@ def _may_move(task: Task, state: State, source: Source, now: datetime) -> bool:
     if state not in MOVES[task.state] or (task.state in ENDED and source in _OURS):
         return False
     if (task.state, state) == (State.UNCONFIRMED, State.QUEUED) and source not in _OURS:
-        return False  # a job may exist: no answer queues it again
+        return False  # it may have been bought: no answer puts it back, only who may accept a second purchase
     if state in _OURS_TO_SAY and source in {Source.CALLBACK, Source.POLL}:
         return False
     if state is State.AWAITING_INPUT and task.answered_at is not None:
-        # The input was sent. Gateways repeat the old state for a while.
+        # What was wanted has been sent; gateways repeat the old state for a while, and only then mean it again.
         return (now - task.answered_at).total_seconds() > ANSWER_GRACE
     if task.state is State.AWAITING_INPUT and state is State.SUBMITTED:
         return task.answered_at is not None
     return True
 
 
-def _merge(task: Task, update: Update, source: Source) -> Task:
-    """Fill empty fields, and raise the progress."""
+def _with_facts(task: Task, update: Update, source: Source) -> Task:
+    """Fill what was empty, and let progress grow."""
     progress = task.progress
     if task.state in OPEN and update.progress is not None:
         progress = max(update.progress, progress or 0)
-    # The answer to the submit names the id that can be polled; an earlier callback may have named the vendor's.
+    # The answer to the submit names the id that can be asked about; an earlier callback may have borne the vendor's.
     named = update.external_id if source is Source.SUBMIT and update.external_id else task.external_id
     return dataclasses.replace(
         task,
@@ -84,7 +84,7 @@ def _merge(task: Task, update: Update, source: Source) -> Task:
 
 
 def _move(task: Task, update: Update, *, now: datetime, source: Source) -> Task:
-    """Return the task after an allowed move."""
+    """Make an allowed move."""
     state = update.state
     assert state is not None  # noqa: S101 - for the type checker: the caller has looked
     moved = dataclasses.replace(
@@ -118,7 +118,7 @@ def _unconfirmed_since(task: Task, state: State, now: datetime, source: Source) 
 
 
 def _complete(task: Task, update: Update, *, now: datetime) -> Task | None:
-    """Add what the first report of the end lacked to a task that the provider has ended."""
+    """Fill the missing fields of a task that the provider has ended, and change nothing else."""
     if update.state is not task.state:
         return None
     unsaid = task.failure is None or task.failure == Failure("unknown")
@@ -135,7 +135,7 @@ def _complete(task: Task, update: Update, *, now: datetime) -> Task | None:
 
 
 def merge_results(known: tuple[Result, ...], told: tuple[Result, ...]) -> tuple[Result, ...]:
-    """Return the known results, replaced where the reported ones are about the same output. Later reports may lack one."""
+    """Replace known results by reported results of the same output, and keep the others: later snapshots may be incomplete."""
     if not told or not known:
         return told or known
     replaced = set(_keys(told))
@@ -155,6 +155,6 @@ def _keys(results: tuple[Result, ...]) -> list[tuple[object, ...]]:
 
 
 def _final(results: tuple[Result, ...]) -> tuple[Result, ...]:
-    """Return the results without previews, once there are others."""
+    """Leave previews out once there is something better."""
     finals = tuple(result for result in results if result.role != "preview")
     return finals if any(result.role == "result" for result in finals) else results

@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import functools
+import logging
 from collections.abc import Sequence
 from uuid import UUID
 
@@ -33,6 +34,8 @@ class Applied:
     task: Task | None
     owes: bool = False
     """Whether a client message was enqueued."""
+    event: str | None = None
+    """The type of the event that was written, if any."""
 
 
 async def apply(context: Context, connection: AsyncConnection, changes: Sequence[Change]) -> list[Applied]:
@@ -108,7 +111,8 @@ async def _enqueue(context: Context, connection: AsyncConnection, decided: Seque
 
 
 def _applied(decided: Decided, owed: set[UUID]) -> Applied:
-    return Applied(decided.decision, decided.task, owes=decided.task.id in owed)
+    event = None if decided.event is None else decided.event.type
+    return Applied(decided.decision, decided.task, owes=decided.task.id in owed, event=event)
 
 
 async def settle(context: Context, change: Change) -> Applied:
@@ -142,11 +146,27 @@ async def settle_surely(context: Context, change: Change) -> Applied:
 
 
 def announce(context: Context, applied: Sequence[Applied]) -> None:
-    """Wake everything that waits for these changes. Called after the commit."""
+    """Log these changes, and wake everything that waits for them. Called after the commit."""
     for each in applied:
+        if each.task is not None and each.event is not None:
+            _log_change(each.task, each.event)
         if each.decision == "applied" and each.task is not None:
             context.signals.changed(each.task.id, each.task.client)
             if each.owes:
                 context.signals.wake("webhooks")
             if each.task.state not in OCCUPYING and each.task.upstream in context.limited:
                 context.signals.wake("submit")  # its slot is free for another task
+
+
+def _log_change(task: Task, event: str) -> None:
+    log.log(
+        logging.DEBUG if event == "progress" else logging.INFO,
+        "task changed task=%s event=%s state=%s client=%s family=%s upstream=%s external_id=%s",
+        task.id,
+        event,
+        task.state,
+        task.client,
+        task.family,
+        task.upstream,
+        task.external_id,
+    )

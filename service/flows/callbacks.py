@@ -1,5 +1,6 @@
 """The callbacks journey: a callback is stored before it is read, then matched by its token, read and applied."""
 
+import asyncio
 import dataclasses
 import datetime as dt
 import hashlib
@@ -16,15 +17,14 @@ from service.domain.schedules import LEASE, retry_inbox
 from service.domain.task import Source, State, Submission, Update
 from service.flows.apply import Applied, announce, apply
 from service.flows.context import Context, Upstream, log
-from service.flows.conversation import secrets_of
+from service.flows.conversation import complete, secrets_of
 from service.flows.submission.cancel import is_cancel_pending
-from service.providers.outputs import completed
 from service.providers.registry import DIALECTS
 from service.providers.wire import Callback
 from service.store import callbacks as callback_store
 from service.store import queue, submissions
 from service.store.callbacks import Received
-from service.store.database import StoreUnavailable
+from service.store.database import StoreLocked, StoreUnavailable
 
 MAX_CLAIMED = 50
 
@@ -61,6 +61,7 @@ async def receive(context: Context, token: str, submission_id: UUID, headers: Ma
         due_at=now,
     )
     await context.writers.requests.batch(callback_store.receive, received)
+    log.info("callback stored callback=%s submission=%s bytes=%d", received.id, submission_id, len(body))
     context.signals.wake("callbacks")
 
 
@@ -72,6 +73,8 @@ async def run_due(context: Context) -> int:
     if claimed:
         try:
             announce(context, await context.writers.journeys.run(_process, context, claimed))
+        except StoreLocked:
+            await asyncio.gather(*(_process_alone(context, row) for row in claimed))
         except StoreUnavailable:
             raise
         except Exception:  # noqa: BLE001 - one that cannot be written must not stop the others
@@ -85,6 +88,8 @@ async def _process_alone(context: Context, row: Row[Any]) -> None:
     """Process one callback, so that one that cannot be written costs no other."""
     try:
         announce(context, await context.writers.journeys.run(_process, context, [row]))
+    except StoreLocked as error:
+        log.warning("callback waits for its lease callback=%s error=%s", row.id, error)
     except StoreUnavailable:
         raise
     except Exception as error:  # noqa: BLE001 - it is tried again, and parked in the end
@@ -108,6 +113,16 @@ async def _process(connection: AsyncConnection, context: Context, rows: Sequence
         applied += own
         settled.append(_settlement(context, row, each, own))
     await queue.settle_callbacks(connection, settled)
+    for row, kept in zip(rows, settled, strict=True):
+        submission = known.get(row.submission_id)
+        log.info(
+            "callback processed callback=%s task=%s upstream=%s decision=%s attempt=%d",
+            row.id,
+            None if submission is None else submission.task_id,
+            None if submission is None else submission.upstream,
+            kept["decision"],
+            row.attempts,
+        )
     # A cancel that waited for the job's id is carried out by the poll.
     hastened += [each.task.id for each in applied if each.task is not None and is_cancel_pending(each.task)]
     await queue.hasten(connection, hastened, now=context.now())
@@ -146,7 +161,7 @@ def _read(context: Context, row: Row[Any], submission: Submission | None) -> _Re
             return _Read(decision="forged", detail="the signature is not the provider's")
         updates = dialect.read_callback(callback)
         if upstream is not None:
-            updates = [completed(update, upstream.settings.base_url) for update in updates]
+            updates = [complete(update, upstream) for update in updates]
     except UpstreamError as error:
         # Where a poll confirms every callback, the token alone is reason enough to poll.
         return _Read(decision="hastened" if confirms else "unreadable", detail=error.message or error.code)

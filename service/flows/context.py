@@ -91,10 +91,14 @@ class Context:
     """Everything that a queued task can wait for."""
     limited: frozenset[str] = frozenset()
     """Upstreams whose slots are counted over all processes."""
+    started_at: dt.datetime = _EPOCH
+    """When this process started, by its clock."""
     _last_id: UUID = _NO_ID
 
     def __post_init__(self) -> None:
-        """Derive what can be waited for, and the upstreams that have limits."""
+        """Derive the start, what can be waited for, and the upstreams that have limits."""
+        if self.started_at is _EPOCH:
+            self.started_at = self.now()
         self.waits = tuple(_waits(self.upstreams))
         self.limited = frozenset(name for name, upstream in self.upstreams.items() if upstream.limited)
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import logging
 from collections.abc import Callable, Generator, Sequence
 from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
@@ -9,12 +10,12 @@ from urllib.parse import quote, urlsplit
 import orjson
 
 from service.domain.errors import NotSent, Unavailable, UpstreamError
-from service.domain.task import Update
-from service.flows.context import Context, Upstream
+from service.domain.task import State, Update
+from service.flows.context import Context, Upstream, log
 from service.http.client import CONNECT_TIMEOUT, WRITE_TIMEOUT, Answer, send
 from service.http.network_errors import named
 from service.providers.dialect import Dialect
-from service.providers.outputs import completed
+from service.providers.outputs import completed, is_internal
 from service.providers.wire import Call, Reply
 
 Outcome = TypeVar("Outcome")
@@ -52,13 +53,24 @@ async def run_exchange(
 
 
 def _completed(outcome: Any, upstream: Upstream) -> Any:
-    """Return the outcome of an exchange; updates with absolute addresses and a bounded number of results."""
-    base_url = upstream.settings.base_url
+    """Return the outcome of an exchange, with every update completed."""
     if isinstance(outcome, Update):
-        return completed(outcome, base_url)
+        return complete(outcome, upstream)
     if isinstance(outcome, dict):
-        return {name: completed(each, base_url) if isinstance(each, Update) else each for name, each in outcome.items()}
+        return {name: complete(each, upstream) if isinstance(each, Update) else each for name, each in outcome.items()}
     return outcome
+
+
+def complete(update: Update, upstream: Upstream) -> Update:
+    """Return an update with absolute addresses and a bounded number of results. An internal address is logged."""
+    base_url = upstream.settings.base_url
+    whole = completed(update, base_url)
+    own = urlsplit(base_url).hostname
+    internal = (urlsplit(each.url).hostname for each in whole.results if each.url is not None and is_internal(each.url))
+    host = next((name for name in internal if name != own), None)
+    if host is not None and update.state is State.SUCCEEDED:
+        log.warning("result has an internal address upstream=%s host=%s", upstream.name, host)
+    return whole
 
 
 def _first(exchange: Generator[Call, Reply, Outcome]) -> Call:
@@ -81,6 +93,7 @@ async def _ask(context: Context, upstream: Upstream, dialect: Dialect, call: Cal
         client.build_request(authorized.method, url, headers=headers)
     except Exception as error:  # noqa: BLE001 - nothing has been sent, and the text may hold the key
         raise Unavailable("unknown", f"the request cannot be made: {type(error).__name__}") from None
+    began = context.monotonic()
     try:
         async with contextlib.nullcontext() if call.creates else upstream.questions:
             answer = _usable(
@@ -96,9 +109,25 @@ async def _ask(context: Context, upstream: Upstream, dialect: Dialect, call: Cal
                 )
             )
     except Exception as error:  # whatever it is: the table's last row assumes the worst
+        _log_call(upstream, call, context.monotonic() - began, None, type(error).__name__)
         raise named(error, creating=call.creates, host=urlsplit(base).hostname) from error
+    _log_call(upstream, call, context.monotonic() - began, answer.status, None)
     secrets = (*secrets_of(upstream), *hidden)
     return Reply(answer.status, answer.headers, answer.body, call.endpoint, secrets)
+
+
+def _log_call(upstream: Upstream, call: Call, seconds: float, status: int | None, error: str | None) -> None:
+    """Log one call. Its path stays out: some protocols name jobs, prompts or tokens in it."""
+    log.log(
+        logging.INFO if call.creates or error is not None else logging.DEBUG,
+        "upstream called upstream=%s method=%s creates=%s status=%s seconds=%.3f error=%s",
+        upstream.name,
+        call.method,
+        call.creates,
+        status,
+        seconds,
+        error,
+    )
 
 
 def _usable(answer: Answer) -> Answer:
@@ -117,7 +146,7 @@ def _usable(answer: Answer) -> Answer:
 
 
 def _authorized(upstream: Upstream, dialect: Dialect, call: Call) -> tuple[str, str | None, Call]:
-    """Say where a call goes, and give it the credentials that it needs: the secret part of the query, or headers."""
+    """Return the base URL of a call, and the call with its credentials: a secret query string, or headers."""
     settings = upstream.settings
     if call.asks_quota and settings.query_key is not None:
         return settings.query_url, f"key={quote(settings.query_key.get_secret_value(), safe='')}", call

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from typing import Any, Final
 from uuid import UUID
 
+from sqlalchemy.ext.asyncio import AsyncConnection
+
 from service.domain.events import rfc3339
 from service.domain.task import State
 from service.flows.context import Context
@@ -33,10 +35,34 @@ class Page:
     """The state in which the task has ended, once no more items are expected; else None."""
 
 
+class CursorAhead(Exception):
+    """A cursor is above the newest event: this history of the database did not issue it."""
+
+    def __init__(self, newest: int) -> None:
+        """Keep the newest cursor."""
+        super().__init__(f"the cursor is ahead of the newest event, {newest}")
+        self.newest = newest
+
+
+async def check_cursor(connection: AsyncConnection, after: int) -> None:
+    """Check that this history of the database can have issued a cursor. After a restore an old cursor may be ahead.
+
+    :raises CursorAhead: when it cannot
+    """
+    newest = await feed_store.newest(connection)
+    if after > newest:
+        raise CursorAhead(newest)
+
+
 async def of_client(context: Context, client: str, *, after: int, most: int, types: Sequence[str] = ()) -> Page:
-    """Read a page of a client's feed."""
+    """Read a page of a client's feed.
+
+    :raises CursorAhead: when the cursor is from another history
+    """
     async with context.database.reading() as connection:
         until = await feed_store.horizon(connection)
+        if after > until:
+            await check_cursor(connection, after)
         found = await feed_store.of_client(connection, client, after=after, most=most, types=types)
     items = [each for each in found if each.id <= until]
     full = len(items) == most

@@ -118,7 +118,7 @@ def _batches(context: Context, tasks: list[Task]) -> list[list[Task]]:
 
 
 async def poll(context: Context, tasks: list[Task]) -> None:
-    """Ask about claimed tasks of one upstream and dialect, and write what was found."""
+    """Poll claimed tasks of one upstream and dialect, and write what was found."""
     if tasks[0].state is State.UNCONFIRMED and tasks[0].external_id is None:
         await asyncio.gather(*(_reconcile(context, task) for task in tasks))
         return
@@ -207,7 +207,7 @@ async def _answer_to(
 async def _ask_many(
     context: Context, upstream: Upstream, dialect: Dialect, query: ManyExchange, tasks: list[Task]
 ) -> Mapping[UUID, Found]:
-    """Ask in one request; an id that is missing from the answer is asked about singly before that counts."""
+    """Poll in one request; poll an id that is missing from the answer singly before that counts."""
     answers = await _answer_to(context, upstream, dialect, query)
     if isinstance(answers, UpstreamError):
         return await _without_batch(context, upstream, dialect, tasks, answers)
@@ -221,7 +221,7 @@ async def _ask_many(
 async def _without_batch(
     context: Context, upstream: Upstream, dialect: Dialect, tasks: list[Task], error: UpstreamError
 ) -> Mapping[UUID, Found]:
-    """Ask about one task singly after a batch query failed. If that works, the others are polled singly, too.
+    """Poll one task singly after a batch query failed. If that works, poll the others singly, too.
 
     Single polls then go on for a while: a gateway without the batch query, or one bad id, must not hide all tasks.
     """

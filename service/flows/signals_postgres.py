@@ -36,7 +36,7 @@ async def listening(context: Context) -> AsyncIterator[None]:
 async def _stay_connected(context: Context, unsent: set[str], wake: asyncio.Event) -> None:
     while True:
         try:
-            async with Listener(context.database.url).connected(context.signals.received) as listener:
+            async with Listener(context.settings.database_url).connected(context.signals.received) as listener:
                 context.signals.notify_all()  # signals may have been lost meanwhile
                 while True:
                     await wake.wait()

@@ -22,7 +22,7 @@ async def update_statistics(context: Context) -> int:
     async with context.database.reading() as connection:
         endings = await recent_endings(connection, since=context.now() - WINDOW, most=MAX_ENDINGS)
     before = context.statistics.unreliable_callbacks()
-    context.statistics.update(endings)
+    context.statistics.replace(endings)
     for upstream, dialect in context.statistics.unreliable_callbacks() - before:
         log.warning(
             "callbacks of %s (%s) have all but stopped coming: polling as if there were none", upstream, dialect

@@ -174,6 +174,7 @@ async def _ask(client: httpx.AsyncClient, request: httpx.Request, *, total_timeo
     finally:
         if head is not None:
             await head.aclose()
+            head.stream = httpx.ByteStream(b"")  # ends a cycle of references that keeps a large request in memory
     if head is None:
         assert failure is not None  # noqa: S101 - for the type checker: without a failure there is a head
         raise failure
@@ -222,6 +223,7 @@ async def post_briefly(
     finally:
         if head is not None:
             await head.aclose()
+            head.stream = httpx.ByteStream(b"")  # ends a cycle of references that keeps a large request in memory
     if head is None:
         assert failure is not None  # noqa: S101 - for the type checker: without a failure there is a head
         raise failure

@@ -4,10 +4,10 @@ import codecs
 import json
 import math
 import urllib.parse
-import zlib
 from collections.abc import Mapping
 from typing import Any
 
+from service.domain.compression import TooLarge, unpack
 from service.domain.task import ResultKind
 from service.domain.text import one_line, shortened, storable
 
@@ -18,11 +18,7 @@ MAX_URL = 2048
 MAX_ITEMS = 1000
 """Items of a list that are read. A task keeps fewer."""
 _MAX_TEXT = 4000
-_MAX_LAYERS = 2
-"""How many layers of packing are taken off."""
-_GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
-_RAW_DEFLATE = -zlib.MAX_WBITS
-_ZLIB_HEADERS = frozenset(b"\x78" + bytes([level]) for level in (0x01, 0x5E, 0x9C, 0xDA))
+_CODINGS = ("content-encoding", "transfer-encoding")
 _FALLBACK_CHARSET = "gb18030"
 _CHARSETS = ("utf-8", "utf-16", "utf-32", "ascii", "gb18030", "big5", "iso8859", "cp125", "shift_jis", "euc_", "koi8")
 """The charsets that are honoured, by the start of Python's name for them."""
@@ -50,32 +46,14 @@ NOTHING = _Nothing()
 
 
 def unpacked(body: bytes, headers: Mapping[str, str]) -> bytes:
-    """Return a body without its packing, which is known by its first bytes or by ``Content-Encoding``.
+    """Return a body without its packing, which is known by its first bytes or by the headers.
 
     A body that cannot be unpacked, or that would be larger than :data:`MAX_BODY`, is returned as it came.
     """
-    raw_deflate = "deflate" in _header(headers, "content-encoding").lower()
-    for _ in range(_MAX_LAYERS):
-        if body[:2] == b"\x1f\x8b" or body[:2] in _ZLIB_HEADERS:
-            window = _GZIP_OR_ZLIB
-        elif raw_deflate and body[:1] not in b"{[":
-            window = _RAW_DEFLATE
-        else:
-            break
-        inner = _inflated(body, window)
-        if inner is None:
-            break
-        body, raw_deflate = inner, False
-    return body
-
-
-def _inflated(body: bytes, window: int) -> bytes | None:
-    packed = zlib.decompressobj(window)
     try:
-        inner = packed.decompress(body, MAX_BODY + 1)
-    except zlib.error:
-        return None
-    return inner if inner and len(inner) <= MAX_BODY else None
+        return unpack(body, [_header(headers, name) for name in _CODINGS], MAX_BODY)
+    except TooLarge:
+        return body
 
 
 def decoded(body: bytes, headers: Mapping[str, str]) -> str:

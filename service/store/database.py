@@ -1,28 +1,41 @@
-"""The one place that knows how to open a database: SQLite for one process, PostgreSQL for any number."""
+"""Opening a database: SQLite for one process, PostgreSQL for any number."""
 
+import asyncio
 import contextlib
-import fcntl
 import sqlite3
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import orjson
 from sqlalchemy import event, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, InterfaceError, OperationalError, StatementError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.util import await_only
+
+from service.store import connections, faults, postgresql, sqlite_file
 
 POOL_SIZE = 20
-COMMAND_TIMEOUT = 30.0
-"""Seconds that PostgreSQL may take for one statement."""
+POOL_TIMEOUT = 4.0
+"""Seconds that a caller waits for a connection to PostgreSQL."""
+COMMAND_TIMEOUT = 5.0
+"""Seconds for one statement of a server on PostgreSQL. Callers get 503 soon after, and try again."""
 BUSY_TIMEOUT = 5.0
 """Seconds that SQLite waits for another connection's lock."""
+CLOSE_TIMEOUT = 3.0
+"""Seconds for closing all connections."""
 
 
 class StoreUnavailable(Exception):
-    """The database cannot be reached or cannot answer now. Of a write nobody knows whether it was committed."""
+    """The database cannot be reached or cannot answer now. A write may have been committed all the same."""
+
+    def __init__(self, sentence: str, fault: faults.Fault | None = None) -> None:
+        """Keep what is known of the fault."""
+        super().__init__(sentence)
+        self.fault = fault or faults.Fault(sentence, "try again", faults.UNAVAILABLE)
 
 
 class StoreBusy(StoreUnavailable):
@@ -30,7 +43,11 @@ class StoreBusy(StoreUnavailable):
 
 
 class StoreContended(StoreUnavailable):
-    """Another transaction stood in the way of this one, which has been undone as a whole: it may be tried again."""
+    """The transaction conflicted with another one and was rolled back: it may be tried again."""
+
+
+class StoreLocked(StoreUnavailable):
+    """A row stayed locked by another transaction. This transaction was rolled back."""
 
 
 class AlreadyRunning(Exception):
@@ -38,25 +55,46 @@ class AlreadyRunning(Exception):
 
 
 def parse_url(url: str) -> URL:
-    """Read a database URL in the usual spelling and choose the driver for it.
+    """Parse a database URL and choose the driver for it.
 
     :raises ValueError: for anything but SQLite and PostgreSQL
     """
+    scheme = url.partition(":")[0].partition("+")[0]
+    if scheme in {"postgresql", "postgres"}:
+        return _parse_postgresql(url)
     try:
         parsed = make_url(url)
-    except (ArgumentError, ValueError):  # their words repeat parts of the URL, and so of the password
-        raise ValueError(
-            "not a database URL; try sqlite:///dovecote.db or postgresql://user@host/name, with a password's "
-            "@ : / as %40 %3A %2F"
-        ) from None
-    backend = parsed.get_backend_name()
-    if backend == "sqlite":
-        if not parsed.database or parsed.database == ":memory:":
-            raise ValueError("SQLite needs a file: what must not be lost cannot live in memory only")
-        return parsed.set(drivername="sqlite+aiosqlite")
-    if backend in {"postgresql", "postgres"}:
-        return parsed.set(drivername="postgresql+asyncpg")
-    raise ValueError(f"{backend!r} is neither sqlite nor postgresql")
+    except (ArgumentError, ValueError):  # their messages repeat parts of the URL, and so of the password
+        raise ValueError(_NO_URL) from None
+    if parsed.get_backend_name() != "sqlite":
+        raise ValueError(f"{parsed.get_backend_name()[:80]!r} is neither sqlite nor postgresql")
+    if not parsed.database or parsed.database == ":memory:":
+        raise ValueError("SQLite needs a file: a database in memory would be lost at every stop")
+    return parsed.set(drivername="sqlite+aiosqlite")
+
+
+_NO_URL = "not a database URL; try sqlite:///dovecote.db or postgresql://user@host/name, with a password's @ : / as %40 %3A %2F"
+
+
+def _parse_postgresql(url: str) -> URL:
+    try:
+        target = postgresql.parse(url)
+    except ValueError as error:
+        known = str(error) if "database URL" in str(error) or "target_session" in str(error) else _NO_URL
+        raise ValueError(known) from None
+    (host, port), *others = target.hosts
+    query: dict[str, str | tuple[str, ...]] = {**target.driver}
+    if others or host.startswith("/"):
+        query["host"] = tuple(f"{each}:{number}" for each, number in target.hosts)
+    return URL.create(
+        "postgresql+asyncpg",
+        username=target.user,
+        password=target.password,
+        host=None if "host" in query else host,
+        port=None if "host" in query else port,
+        database=target.database,
+        query=query,
+    )
 
 
 class Database:
@@ -65,38 +103,65 @@ class Database:
     On SQLite there is one connection that writes and several that read beside it (WAL); on PostgreSQL both are one pool.
     """
 
-    def __init__(self, url: str) -> None:
-        """Prepare to connect; nothing is opened yet."""
+    def __init__(
+        self, url: str, *, pool_size: int = POOL_SIZE, command_timeout: float | None = COMMAND_TIMEOUT
+    ) -> None:
+        """Prepare to connect; nothing is opened yet.
+
+        :param pool_size: connections to PostgreSQL
+        :param command_timeout: seconds for one statement on PostgreSQL; None: no limit
+        """
         self.url = parse_url(url)
         self.sqlite = self.url.get_backend_name() == "sqlite"
+        self.pooled: bool | None = None
+        """Whether a pooler such as PgBouncer stands before PostgreSQL; None: not known yet."""
         if self.sqlite:
-            Path(self.url.database or "").resolve().parent.mkdir(parents=True, exist_ok=True)
             self.writer = self._open_sqlite(begin="BEGIN IMMEDIATE", size=1)
             self.reader = self._open_sqlite(begin="BEGIN", size=4)
         else:
-            self.writer = self.reader = create_async_engine(
-                self.url,
-                pool_size=POOL_SIZE,
-                max_overflow=0,
-                pool_timeout=10,
-                pool_pre_ping=False,
-                connect_args={"timeout": 10, "command_timeout": COMMAND_TIMEOUT},
-                **_common(),
-            )
+            self.writer = self.reader = self._open_postgresql(url, pool_size, command_timeout)
+
+    @property
+    def file(self) -> Path:
+        """The file of a SQLite database."""
+        return Path(self.url.database or "")
+
+    def _open_postgresql(self, url: str, pool_size: int, command_timeout: float | None) -> AsyncEngine:
+        target = postgresql.parse(url)
+
+        async def connect() -> Any:
+            return await postgresql.connect(target, command_timeout=command_timeout, cached_statements=not self.pooled)
+
+        def create() -> Any:
+            if self.pooled is None:
+                self.pooled = await_only(postgresql.is_pooled(target, command_timeout=command_timeout))
+            unnamed: dict[str, Any] = {"prepared_statement_cache_size": 0, "prepared_statement_name_func": lambda: ""}
+            dbapi: Any = engine.dialect.dbapi
+            return dbapi.connect(async_creator_fn=connect, **(unnamed if self.pooled else {}))
+
+        engine = create_async_engine(
+            self.url, pool_size=pool_size, max_overflow=0, pool_timeout=POOL_TIMEOUT, creator=create, **_common()
+        )
+        connections.watch(engine.sync_engine)
+        return engine
 
     def _open_sqlite(self, *, begin: str, size: int) -> AsyncEngine:
         engine = create_async_engine(
             self.url,
             pool_size=size,
             max_overflow=0,
-            pool_timeout=10,
+            pool_timeout=2 * BUSY_TIMEOUT,
             connect_args={"timeout": BUSY_TIMEOUT},
             **_common(),
         )
 
+        @event.listens_for(engine.sync_engine, "do_connect")
+        def create(*_: Any) -> None:
+            sqlite_file.create(self.file)
+
         @event.listens_for(engine.sync_engine, "connect")
         def prepare(connection: Any, _: Any) -> None:
-            connection.isolation_level = None  # we say BEGIN ourselves; the driver's own comes too late for reads
+            connection.isolation_level = None  # BEGIN is sent below; the driver's own comes too late for reads
             cursor = connection.cursor()
             for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
                 cursor.execute(f"PRAGMA {pragma}")
@@ -110,7 +175,7 @@ class Database:
 
     @contextlib.asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
-        """Lend a connection for reads.
+        """Yield a connection for reads.
 
         :raises StoreUnavailable: when the database is out of reach
         """
@@ -118,16 +183,19 @@ class Database:
             yield connection
 
     @contextlib.asynccontextmanager
-    async def writing(self) -> AsyncIterator[AsyncConnection]:
-        """Lend a connection in a transaction that commits at the end.
+    async def writing(self, *, lock_timeout: float | None = None) -> AsyncIterator[AsyncConnection]:
+        """Yield a connection in a transaction that commits at the end.
 
+        :param lock_timeout: seconds that it waits for a locked row of PostgreSQL, instead of the usual ones
         :raises StoreUnavailable: when the database is out of reach
         """
         async with _translated(), self.writer.begin() as connection:
+            if lock_timeout is not None and not self.sqlite:
+                await connection.execute(_LOCK_TIMEOUT, {"timeout": f"{lock_timeout * 1000:.0f}ms"})
             yield connection
 
     async def ping(self) -> None:
-        """Ask for anything.
+        """Run a trivial query.
 
         :raises StoreUnavailable: when there is no answer
         """
@@ -135,34 +203,46 @@ class Database:
             await connection.execute(text("SELECT 1"))
 
     async def close(self) -> None:
-        """Close every connection."""
-        await self.writer.dispose()
-        if self.reader is not self.writer:
-            await self.reader.dispose()
+        """Close every connection; abandon those that cannot be closed in time."""
+        engines = {self.writer, self.reader}
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_TIMEOUT):
+                await asyncio.gather(*(engine.dispose() for engine in engines), return_exceptions=True)
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
-        """Keep other Dovecote processes off a SQLite database; on PostgreSQL there is nothing to keep off.
+        """Keep other Dovecote processes off a SQLite database for the length of a ``with``; PostgreSQL needs no such lock.
 
         :raises AlreadyRunning: when another process holds it
+        :raises StoreUnavailable: when the file cannot be opened or created
         """
         if not self.sqlite:
             yield
             return
-        path = Path(f"{self.url.database}.lock")
-        with path.open("a+") as lock:
+        with contextlib.ExitStack() as stack:
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+                lock = stack.enter_context(sqlite_file.locked(self.file))
+            except OSError as error:
+                raise unavailable(error) from error
+            if lock is None:
                 raise AlreadyRunning(
-                    f"another Dovecote process has {self.url.database} open (it holds {path}). SQLite is for one process: "
+                    f"another Dovecote process has {self.file} open. SQLite is for one process: "
                     "stop the other one, or use PostgreSQL (DOVECOTE_DATABASE_URL=postgresql://…) for several."
-                ) from None
+                )
             yield
 
 
+_LOCK_TIMEOUT = text("SELECT set_config('lock_timeout', :timeout, true)")
+
+
+def unavailable(error: BaseException) -> StoreUnavailable:
+    """Return the error for callers, with what the database reported."""
+    fault = faults.explain(error)
+    return StoreUnavailable(fault.sentence, fault)
+
+
 def _common() -> dict[str, Any]:
-    # Parameters are prompts and secrets: neither an error nor a log repeats them.
+    # Parameters contain prompts and secrets: no error and no log repeats them.
     return {
         "hide_parameters": True,
         "json_serializer": lambda value: orjson.dumps(value).decode(),
@@ -171,35 +251,46 @@ def _common() -> dict[str, Any]:
 
 
 def out_of_reach(error: BaseException) -> bool:
-    """Whether an error means the database is away or overloaded, rather than that a statement is wrong."""
-    if isinstance(error, OSError | TimeoutError | PoolTimeout | StoreUnavailable):
+    """Return whether an error means that the database is away or overloaded, rather than that a statement is wrong."""
+    if isinstance(error, OSError | TimeoutError | PoolTimeout | StoreUnavailable | asyncpg.InterfaceError):
         return True
     if isinstance(error, DBAPIError):
         away = isinstance(error, OperationalError | InterfaceError) and not _mistaken(error.orig)
         return error.connection_invalidated or away or _no_service(error)
+    if isinstance(error, asyncpg.PostgresError):  # while connecting
+        return True
+    if isinstance(error, sqlite3.DatabaseError) and _sqlite_code(error) in _USELESS_FILE:
+        return True
     return isinstance(error, sqlite3.OperationalError) and not _mistaken(error)
 
 
 def _mistaken(error: BaseException | None) -> bool:
-    # SQLite calls a wrong statement an operational error, too; its code is the general one.
+    # SQLite reports a wrong statement as an operational error, too, with the general code.
     return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR
 
 
-_AWAY = frozenset({"08", "53", "57"})
-"""PostgreSQL's classes: connection, resources, operator intervention (shutdown, crash, cancel)."""
+_AWAY = frozenset({"08", "28", "3D", "53", "57", "58"})
+"""PostgreSQL's classes: connection, login, database, resources, operator intervention (shutdown, cancel), system error."""
+_USELESS_FILE = frozenset({sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM})
+"""SQLite's codes for a file that cannot be used, whatever the statement."""
 _CONTENDED = frozenset({"40001", "40P01"})
 """A serialization failure, a deadlock."""
-_NOT_NOW = _CONTENDED | {"25006", "55P03"}
-"""Or a standby after a failover, a lock that is not to be had."""
+_LOCKED = "55P03"
+_NOT_NOW = _CONTENDED | {"25006", "25P03", "42501", _LOCKED}
+"""Also a standby after a failover, a transaction that stood still, a privilege that is missing, a lock that was not granted."""
 
 
-def _no_service(error: DBAPIError) -> bool:
+def _no_service(error: BaseException) -> bool:
     state = _sqlstate(error)
-    return state[:2] in _AWAY or state in _NOT_NOW
+    return state[:2] in _AWAY or state in _NOT_NOW or _sqlite_code(error) in _USELESS_FILE
 
 
-class _Said(Exception):
-    """What a database said of a statement, without a value in it, and its codes for it."""
+def _sqlite_code(error: BaseException) -> int:
+    return (getattr(getattr(error, "orig", error), "sqlite_errorcode", None) or 0) & 0xFF
+
+
+class _Reported(Exception):
+    """The error that a database reported, without any value, and with its codes."""
 
     def __init__(self, words: str, said: BaseException | None) -> None:
         super().__init__(words)
@@ -208,19 +299,19 @@ class _Said(Exception):
 
 
 def _without_values(error: StatementError) -> StatementError:
-    """Say what is wrong with a statement and not with what: PostgreSQL quotes whole rows, and logs are no place for them."""
+    """Return the error without the values of the statement: PostgreSQL quotes whole rows, which do not belong in logs."""
     said = str(error.orig).partition("\n")[0]
-    breaks_a_rule = isinstance(error, IntegrityError)  # which is named, and the row comes in a line of its own
-    if not breaks_a_rule and not isinstance(error.orig, sqlite3.Error):
+    is_violation = isinstance(error, IntegrityError)  # names the rule; the row comes in a line of its own
+    if not is_violation and not isinstance(error.orig, sqlite3.Error):
         said = f"{type(error.orig).__name__} {getattr(error.orig, 'sqlstate', '')}".strip()
-    orig = _Said(said, error.orig)
+    orig = _Reported(said, error.orig)
     if isinstance(error, DBAPIError):
         return type(error)(None, None, orig, hide_parameters=True)
     return StatementError(f"({type(error.orig).__name__}) {said}", None, None, orig, hide_parameters=True)
 
 
 def _sqlstate(error: BaseException) -> str:
-    return str(getattr(getattr(error, "orig", None), "sqlstate", None) or "")
+    return str(getattr(getattr(error, "orig", error), "sqlstate", None) or "")
 
 
 @contextlib.asynccontextmanager
@@ -235,5 +326,7 @@ async def _translated() -> AsyncIterator[None]:
                 raise _without_values(error).with_traceback(error.__traceback__) from None
             raise
         if _sqlstate(error) in _CONTENDED:
-            raise StoreContended("another transaction stood in the way") from error
-        raise StoreUnavailable(f"the database does not answer: {type(error).__name__}") from error
+            raise StoreContended("the transaction conflicted with another one") from error
+        if _sqlstate(error) == _LOCKED:
+            raise StoreLocked("a row is locked by another transaction") from error
+        raise unavailable(error) from error

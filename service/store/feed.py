@@ -159,3 +159,14 @@ async def mark(connection: AsyncConnection) -> None:
 async def horizon(connection: AsyncConnection) -> int:
     """Return the number up to which the feed is complete for later statements: nothing will appear at or below it."""
     return int(await connection.scalar(_HORIZON[connection.dialect.name]) or 0)
+
+
+_NEWEST = {
+    "sqlite": text("SELECT coalesce(max(id), 0) FROM events"),
+    "postgresql": text("SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM events_id_seq"),
+}
+
+
+async def newest(connection: AsyncConnection) -> int:
+    """Return the highest number that an event may have: no cursor of this history is above it."""
+    return int(await connection.scalar(_NEWEST[connection.dialect.name]) or 0)

@@ -1,11 +1,11 @@
-"""Bring a database to the schema of this version. Two starters at once are safe: one migrates, the other waits."""
+"""Migrate a database to the schema of this version. Two processes at once are safe: one migrates, the other waits."""
 
 import asyncio
 import contextlib
 import fcntl
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import IO
 
 from alembic import command
 from alembic.config import Config
@@ -19,8 +19,8 @@ _HERE = Path(__file__).resolve().parent.parent
 # In a checkout the migrations stand beside the package, in an installed package inside it.
 SCRIPTS = next(path for path in (_HERE / "migrations", _HERE.parent / "migrations") if path.is_dir())
 _LOCK = 0x0D0_7EC07E
-"""Number of the advisory lock on PostgreSQL; beside a SQLite file stands a lock file."""
-_LOOK_AGAIN = 0.05
+"""Number of the advisory lock on PostgreSQL. SQLite has a lock file beside the database."""
+_RETRY = 0.05
 
 
 def _config() -> Config:
@@ -29,12 +29,30 @@ def _config() -> Config:
     return config
 
 
+class NewerSchema(Exception):
+    """The database was migrated by a newer version, which this one cannot read."""
+
+
+def check_known(found: str | None) -> None:
+    """Refuse a revision that this version does not know.
+
+    :raises NewerSchema: with a sentence that says what to do
+    """
+    known = {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
+    if found is not None and found not in known:
+        raise NewerSchema(
+            f"the database has schema {found[:40]}, which this version does not know (it needs {newest()}): a newer version "
+            "has migrated it. Run that version, or restore the backup from before its migration"
+        )
+
+
 async def migrate(database: Database) -> tuple[str | None, str]:
-    """Upgrade to the newest schema and give the revision before and after.
+    """Upgrade to the newest schema and return the revision before and after.
 
     :raises StoreUnavailable: when the database is out of reach
+    :raises NewerSchema: when a newer version has migrated it
     """
-    async with _one_at_a_time(database), database.writing() as connection:
+    async with _one_at_a_time(database), database.writing(lock_timeout=0) as connection:
         if not database.sqlite:
             await connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": _LOCK})
         return await connection.run_sync(_upgrade)
@@ -42,17 +60,21 @@ async def migrate(database: Database) -> tuple[str | None, str]:
 
 @contextlib.asynccontextmanager
 async def _one_at_a_time(database: Database) -> AsyncIterator[None]:
-    """Keep two starters from switching the same SQLite file to WAL: that is not waited for by SQLite's own time-out."""
+    """Keep two processes from switching the same SQLite file to WAL: SQLite's own time-out does not cover that."""
     if not database.sqlite:
         yield
         return
-    with Path(f"{database.url.database}.migrate.lock").open("a+") as lock:  # noqa: ASYNC230 - an rfc3339, at the start
-        while not _locked(lock):  # noqa: ASYNC110 - another process tells no event
-            await asyncio.sleep(_LOOK_AGAIN)
+    path = f"{database.file}.migrate.lock"
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        while not _locked(descriptor):  # noqa: ASYNC110 - the other process sends no event
+            await asyncio.sleep(_RETRY)
         yield
+    finally:
+        os.close(descriptor)
 
 
-def _locked(lock: IO[str]) -> bool:
+def _locked(lock: int) -> bool:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -64,12 +86,13 @@ def _upgrade(connection: Connection) -> tuple[str | None, str]:
     config = _config()
     config.attributes["connection"] = connection
     before = MigrationContext.configure(connection).get_current_revision()
+    check_known(before)
     command.upgrade(config, "head")
     return before, newest()
 
 
 def newest() -> str:
-    """Name the revision that this version of the code expects."""
+    """Return the revision that this version of the code expects."""
     head = ScriptDirectory.from_config(_config()).get_current_head()
     if head is None:
         raise RuntimeError(f"no migrations in {SCRIPTS}")

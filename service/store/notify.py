@@ -1,43 +1,45 @@
-"""PostgreSQL's LISTEN and NOTIFY, on a connection of their own."""
+"""LISTEN and NOTIFY of PostgreSQL, on a connection of their own."""
 
 import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import asyncpg
-from sqlalchemy.engine import URL
 
+from service.store import faults, postgresql
 from service.store.database import COMMAND_TIMEOUT, StoreUnavailable
 
 CHANNEL = "dovecote"
 
 
 class Listener:
-    """A connection that hears hints and sends them."""
+    """A connection that receives hints and sends them."""
 
-    def __init__(self, url: URL) -> None:
+    def __init__(self, url: str) -> None:
         """Prepare; :meth:`connected` connects."""
-        self._url = url.set(drivername="postgresql").render_as_string(hide_password=False)
+        self._target = postgresql.parse(url)
         self._connection: Any = None
 
     @contextlib.asynccontextmanager
-    async def connected(self, heard: Callable[[str], None]) -> AsyncIterator["Listener"]:
+    async def connected(self, received: Callable[[str], None]) -> AsyncIterator["Listener"]:
         """Connect, and call back with each hint that another connection sends.
 
         :raises StoreUnavailable: when the connection cannot be made or breaks
         """
         try:
-            self._connection = await asyncpg.connect(self._url, timeout=10, command_timeout=COMMAND_TIMEOUT)
+            self._connection = await postgresql.connect(
+                self._target, command_timeout=COMMAND_TIMEOUT, cached_statements=False
+            )
             own = self._connection.get_server_pid()
 
             def on_hint(_: Any, sender: int, __: str, hint: str) -> None:
                 if sender != own:
-                    heard(hint)
+                    received(hint)
 
             await self._connection.add_listener(CHANNEL, on_hint)
             yield self
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            raise StoreUnavailable(f"listening broke off: {type(error).__name__}") from error
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
+            raise StoreUnavailable(faults.explain(error).sentence) from error
         finally:
             if self._connection is not None:
                 self._connection.terminate()

@@ -48,16 +48,22 @@ async def claim_tasks(
     return sorted((task_of(row) for row in rows), key=lambda task: task.id)
 
 
+_UNLOCKED = (
+    select(tasks.c.id)
+    .where(tasks.c.id.in_(bindparam("ids", expanding=True)), WAITING)
+    .with_for_update(skip_locked=True)
+    .cte("unlocked")
+)
 _CLAIM_WAITING = (
     update(tasks)
-    .where(tasks.c.id.in_(bindparam("ids", expanding=True)), WAITING)
+    .where(tasks.c.id.in_(select(_UNLOCKED.c.id)))
     .values(due_at=bindparam("until"), attempts=tasks.c.attempts + 1, waits_for=None)
     .returning(*tasks.c)
 )
 
 
 async def claim_waiting(connection: AsyncConnection, ids: Sequence[UUID], *, until: datetime) -> list[Task]:
-    """Claim tasks that wait for an upstream, until a time; they wait no longer."""
+    """Claim tasks that wait for an upstream, until a time; they wait no longer. A task whose row is locked is left out."""
     if not ids:
         return []
     rows = await connection.execute(_CLAIM_WAITING, {"ids": list(ids), "until": until})
@@ -83,7 +89,7 @@ _CLAIM_MESSAGES = (
 async def claim_messages(
     connection: AsyncConnection, *, now: datetime, until: datetime, most: int, each: int, slots: Mapping[str, int]
 ) -> Sequence[Row[Any]]:
-    """Take the messages that are longest due, until a time, as far as their destinations have slots.
+    """Claim the messages that are longest due, until a time, as far as their destinations have slots.
 
     :param each: how many slots a destination has
     :param slots: those that have another number of slots left

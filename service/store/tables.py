@@ -400,6 +400,15 @@ circuits = Table(
     CheckConstraint("(opened_at IS NULL) = (open_until IS NULL)", name="open_requires_open_until"),
 )
 
+processes = Table(
+    "processes",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("role", Text, nullable=False),
+    Column("seen_at", UtcTime, nullable=False),
+    CheckConstraint(_one_of("role", ["web", "worker"]), name="role"),
+)
+
 secrets = Table(
     "secrets",
     metadata,

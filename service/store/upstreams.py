@@ -34,18 +34,24 @@ _LOCK = (
     .order_by(upstreams.c.name)
     .with_for_update()
 )
+_LOCK_FREE = _LOCK.with_for_update(skip_locked=True)
 _SLOT = update(upstreams).where(upstreams.c.name == bindparam("of_upstream"))
 _SUBMIT_SLOT = _SLOT.values(submit_slot_at=bindparam("slot_at"))
 _POLL_SLOT = _SLOT.values(poll_slot_at=bindparam("slot_at"))
 _CREDIT = _SLOT.values({name: bindparam(name) for name in ("credit", "credit_unit", "credit_error", "credit_at")})
 
 
-async def lock(connection: AsyncConnection, names: Collection[str]) -> dict[str, Upstream]:
-    """Read upstreams and lock their rows until the transaction ends, so that no other process admits tasks to them."""
+async def lock(
+    connection: AsyncConnection, names: Collection[str], *, skip_locked: bool = False
+) -> dict[str, Upstream]:
+    """Read upstreams and lock their rows until the transaction ends, so that no other process admits tasks to them.
+
+    :param skip_locked: leave out rows that another transaction has locked, instead of waiting for them
+    """
     if not names:
         return {}
     await connection.execute(_ADD[connection.dialect.name], [{"name": name} for name in sorted(names)])
-    rows = await connection.execute(_LOCK, {"names": sorted(names)})
+    rows = await connection.execute(_LOCK_FREE if skip_locked else _LOCK, {"names": sorted(names)})
     return {row.name: Upstream(**row._mapping) for row in rows}  # noqa: SLF001 - the documented way to a row's names
 
 

@@ -12,13 +12,22 @@ import contextlib
 import dataclasses
 import functools
 import logging
+import math
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Sequence
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.store.database import Database, StoreBusy, StoreContended, StoreUnavailable, out_of_reach
+from service.store import faults
+from service.store.database import (
+    Database,
+    StoreBusy,
+    StoreContended,
+    StoreLocked,
+    StoreUnavailable,
+    out_of_reach,
+)
 
 log = logging.getLogger("dovecote")
 
@@ -32,6 +41,10 @@ Submit = Callable[[Batch[Any, Any], Any], Awaitable[Any]]
 
 BATCH_SIZE = 256
 MAX_WAITING = 10_000
+LOCK_TIMEOUT_ALONE = 0.1
+"""Seconds that a write waits for a locked row after its whole batch has waited in vain."""
+MAX_STALL = 6.0
+"""Seconds without any commit after which waiting requests fail. Their callers get 503 and repeat them."""
 MAX_TRIES = 5
 """How often a transaction is tried that conflicts with others."""
 JOURNEYS_WAIT = 0.025
@@ -42,7 +55,7 @@ class Writer:
     """Writes for one kind of caller: requests, or journeys."""
 
     def __init__(self, submit: Submit) -> None:
-        """Keep the function that enqueues a write."""
+        """Keep the function that enqueues a write and waits for its commit."""
         self.submit = submit
 
     async def run(
@@ -91,7 +104,7 @@ class Writers:
 
     def __init__(self, database: Database) -> None:
         """Prepare; :meth:`running` starts to commit."""
-        self._requests, self._journeys = _Line(), _Line()
+        self._requests, self._journeys = _Line(max_stall=MAX_STALL), _Line()
         lines = [(self._requests, self._journeys)] if database.sqlite else [(self._requests,), (self._journeys,)]
         self._loops = [_CommitLoop(database, each) for each in lines]
         self.requests = Writer(self._requests.submit)
@@ -106,6 +119,10 @@ class Writers:
         finally:
             self.close()
             await asyncio.gather(*tasks)
+
+    def waited(self) -> float:
+        """Return for how many seconds the oldest write has been waiting for its transaction."""
+        return max(loop.waited() for loop in self._loops)
 
     def close(self) -> None:
         """Refuse new writes."""
@@ -134,8 +151,11 @@ class _Write:
 class _Line:
     """Writes that wait for a transaction."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_stall: float | None = None) -> None:
+        self._max_stall = max_stall
         self._waiting: deque[_Write] = deque()
+        self.committed_at = -math.inf
+        """When the last transaction for this line committed, by the event loop's clock."""
         self.wake = asyncio.Event()
         self.closed = False
 
@@ -149,7 +169,22 @@ class _Line:
         write = _Write(function, item, loop.create_future(), loop.time())
         self._waiting.append(write)
         self.wake.set()
-        return await write.answer
+        if self._max_stall is None:
+            return await write.answer
+        return await self._answer(write, self._max_stall)
+
+    async def _answer(self, write: _Write, max_stall: float) -> Any:
+        """Wait for an answer as long as transactions commit."""
+        loop = asyncio.get_running_loop()
+        try:
+            while not write.answer.done():
+                wait = max(write.since, self.committed_at) + max_stall - loop.time()
+                if wait <= 0:
+                    raise StoreUnavailable(faults.TIMED_OUT.sentence, faults.TIMED_OUT)
+                await asyncio.wait([write.answer], timeout=wait)
+            return write.answer.result()
+        finally:
+            write.answer.cancel()
 
     def close(self) -> None:
         self.closed = True
@@ -172,6 +207,7 @@ class _CommitLoop:
         self._database = database
         self._lines = lines
         self._last: _Line | None = None
+        self._writing_since: float | None = None
         wake = asyncio.Event()
         for line in lines:
             line.wake = wake
@@ -184,7 +220,16 @@ class _CommitLoop:
             self._wake.clear()
             while any(self._lines):
                 if writes := self._choose().take():
+                    self._writing_since = writes[0].since
                     await self._commit(writes)
+                    self._writing_since = None
+
+    def waited(self) -> float:
+        """Return for how many seconds the oldest write has been waiting for its commit."""
+        waiting = max(line.waited() for line in self._lines)
+        if self._writing_since is None:
+            return waiting
+        return max(waiting, asyncio.get_running_loop().time() - self._writing_since)
 
     def _choose(self) -> _Line:
         first, *others = [line for line in self._lines if line]
@@ -194,40 +239,43 @@ class _CommitLoop:
         self._last = first
         return first
 
-    async def _commit(self, writes: list[_Write]) -> None:
-        """Commit all writes in one transaction; when a statement is wrong, each in its own, so that the others succeed."""
+    async def _commit(self, writes: list[_Write], *, lock_timeout: float | None = None) -> None:
+        """Commit all writes in one transaction; if that fails for one of them, each alone, so that the others succeed."""
         try:
-            await self._write(writes)
+            await self._write(writes, lock_timeout)
         except asyncio.CancelledError:
             _fail(writes, StoreUnavailable("shutting down"))
             raise
         except Exception as error:  # noqa: BLE001 - the callers get it, whatever it is
-            if out_of_reach(error) or len(writes) == 1:
+            locked = isinstance(error, StoreLocked)
+            if len(writes) == 1 or (out_of_reach(error) and not locked):
                 _fail(writes, error)
                 return
-            log.warning("batch refused; committing each write alone: writes=%d error=%s", len(writes), _name(error))
+            log.warning("batch refused; committing each write alone writes=%d error=%s", len(writes), _name(error))
             for write in writes:
-                await self._commit([write])
+                await self._commit([write], lock_timeout=LOCK_TIMEOUT_ALONE if locked else lock_timeout)
 
-    async def _write(self, writes: list[_Write]) -> None:
+    async def _write(self, writes: list[_Write], lock_timeout: float | None) -> None:
         for _ in range(MAX_TRIES - 1):
             try:
-                await self._write_once(writes)
+                await self._write_once(writes, lock_timeout)
             except StoreContended as error:
-                log.info("transaction repeated: writes=%d error=%s", len(writes), error)
+                log.info("transaction repeated writes=%d error=%s", len(writes), error)
             else:
                 return
-        await self._write_once(writes)
+        await self._write_once(writes, lock_timeout)
 
-    async def _write_once(self, writes: list[_Write]) -> None:
+    async def _write_once(self, writes: list[_Write], lock_timeout: float | None) -> None:
         groups: dict[Hashable, list[_Write]] = {}
         for write in writes:
             groups.setdefault(write.group, []).append(write)
         answers: list[tuple[_Write, Any]] = []
-        async with self._database.writing() as connection:
+        async with self._database.writing(lock_timeout=lock_timeout) as connection:
             for group in groups.values():
                 given = await group[0].function(connection, [write.item for write in group])
                 answers += zip(group, given, strict=True)
+        for line in self._lines:
+            line.committed_at = asyncio.get_running_loop().time()
         for write, answer in answers:
             if not write.answer.done():
                 write.answer.set_result(answer)

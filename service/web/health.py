@@ -1,4 +1,10 @@
-"""Health checks for load balancers."""
+"""Health checks for load balancers: liveness and readiness."""
+
+import asyncio
+import datetime as dt
+import os
+import socket
+from typing import Final
 
 import orjson
 from starlette.requests import Request
@@ -6,8 +12,17 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from service.flows.context import Context
+from service.store import health
 from service.store.database import StoreUnavailable
 from service.store.migrate import newest, revision
+
+ANSWER_WITHIN: Final = 2.5
+"""Seconds after which readiness is answered, whatever the database does."""
+MAX_COMMIT_WAIT: Final = 10.0
+"""Seconds that a write may have been waiting for its commit."""
+WORKER_SILENT: Final = 60.0
+"""Seconds after the last heartbeat of any worker, and after the start of this process, from which on none is alive."""
+PROCESS: Final = f"{socket.gethostname()}:{os.getpid()}"
 
 
 async def alive(_: Request) -> Response:
@@ -16,17 +31,34 @@ async def alive(_: Request) -> Response:
 
 
 async def ready(request: Request) -> Response:
-    """Answer 200 when the database answers and has this version's schema, else 503 with the reason."""
+    """Answer 200 when a write can be made, writes commit and a worker is alive, else 503 with every reason."""
     context: Context = request.app.state.context
+    problems = []
+    waited = context.writers.waited()
+    if waited > MAX_COMMIT_WAIT:
+        problems.append(f"no commit for {waited:.0f} s")
     try:
-        found = await revision(context.database)
-        problem = (
-            None if found == newest() else f"the schema is {found}, this version needs {newest()}: run dovecote migrate"
-        )
+        async with asyncio.timeout(ANSWER_WITHIN):
+            problems += await _problems_of_database(context)
     except StoreUnavailable as error:
-        problem = str(error)
-    document = {"status": "ok"} if problem is None else {"status": "unavailable", "detail": problem}
-    return Response(orjson.dumps(document), 200 if problem is None else 503, media_type="application/json")
+        problems.append(str(error))
+    except TimeoutError:
+        problems.append(f"the database does not answer within {ANSWER_WITHIN} s")
+    document = {"status": "unavailable", "detail": "; ".join(problems)} if problems else {"status": "ok"}
+    return Response(orjson.dumps(document), 503 if problems else 200, media_type="application/json")
+
+
+async def _problems_of_database(context: Context) -> list[str]:
+    found = await revision(context.database)
+    if found != newest():
+        return [f"the schema is {found}, this version needs {newest()}: run dovecote migrate"]
+    now = context.now()
+    async with context.database.writing() as connection:
+        await health.beat(connection, f"web {PROCESS}", "web", now=now)
+        seen = await health.last_worker(connection)
+    since = max(seen or context.started_at, context.started_at)
+    silent = (now - since) / dt.timedelta(seconds=1)
+    return [f"no worker has been alive for {silent:.0f} s"] if silent > WORKER_SILENT else []
 
 
 ROUTES = [Route("/healthz", alive), Route("/readyz", ready)]

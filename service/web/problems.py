@@ -35,6 +35,7 @@ TITLES: Final = {
     "misdirected": "This host name is not served",
     "not_found": "Not found",
     "method_not_allowed": "Method not allowed",
+    "cursor_ahead": "The cursor is ahead of the newest event",
     "idempotency_key_reused": "The idempotency key belongs to another request",
     "already_ended": "The task has already ended",
     "not_awaited": "The task does not wait for input",

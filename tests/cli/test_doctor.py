@@ -201,9 +201,9 @@ async def test_server_with_wrong_schema_is_an_error(sqlite_url: str) -> None:
     async with installation(sqlite_url) as environment:
         path = sqlite_url.removeprefix("sqlite:///")
         with contextlib.closing(sqlite3.connect(path)) as connection, connection:
-            connection.execute("UPDATE alembic_version SET version_num = '0000'")
+            connection.execute("DELETE FROM alembic_version")
         says(await found(environment, "server"), "error", "run dovecote migrate")
-        says(await found(environment, "database"), "warning", "has schema 0000", "migrates it when it starts")
+        says(await found(environment, "database"), "warning", "has schema none", "migrates it when it starts")
 
 
 # ── database and disk ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -217,7 +217,7 @@ async def test_unusable_database_is_an_error(empty_postgresql_url: str, tmp_path
         "run `dovecote migrate`",
     )
     away = await found({"DOVECOTE_DATABASE_URL": "postgresql://me:hunter2@127.0.0.1:1/none"}, "database")
-    says(away, "error", "postgresql://me:***@127.0.0.1:1/none", "does not answer", "user and password")
+    says(away, "error", "postgresql://me:***@127.0.0.1:1/none", "nothing listens", "check host and port")
     file = tmp_path / "no.db"
     file.write_text("this is no database, but a text that is longer than the head of one " * 9)
     says(await found({"DOVECOTE_DATABASE_URL": f"sqlite:///{file}"}, "database"), "error", "")
@@ -452,3 +452,18 @@ async def test_callback_proof_is_not_a_token(sqlite_url: str) -> None:
         answer = await client.get("/callbacks/" + "a" * 32)
         assert answer.json().keys() == {"dovecote"}
         assert (await client.post("/callbacks/" + "a" * 32, json={})).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("seconds", "status", "words"),
+    [(90, "warning", "90 s behind the database's"), (-90, "warning", "90 s ahead of"), (0, "ok", "agrees")],
+    ids=["behind", "ahead", "equal"],
+)
+async def test_clock_skew_of_the_database_is_reported(
+    postgresql_url: str, monkeypatch: pytest.MonkeyPatch, seconds: float, status: str, words: str
+) -> None:
+    async def database_time(_: object) -> float:
+        return dt.datetime.now(dt.UTC).timestamp() + seconds
+
+    monkeypatch.setattr("service.cli.doctor.clock.read_database_time", database_time)
+    says(await found({"DOVECOTE_DATABASE_URL": postgresql_url}, "clock"), status, words)

@@ -18,7 +18,7 @@ from service.providers.dialect import Dialect
 from service.providers.recordings import read_message
 from service.providers.registry import DIALECTS, FAMILIES, PROVIDERS
 from service.providers.wire import Callback, Reply
-from tests.support.dialects import NOW, OPERATIONS, schema_of, task
+from tests.support.operations import NOW, OPERATIONS, schema_of, task
 
 RECORDINGS = Path(__file__).parents[1] / "recordings"
 KEY = "sk-a-very-secret-key"

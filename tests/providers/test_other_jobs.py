@@ -10,7 +10,7 @@ from service.domain.task import State
 from service.providers.capabilities import CanCancel
 from service.providers.registry import DIALECTS
 from service.providers.wire import Reply
-from tests.support.dialects import OPERATIONS, task
+from tests.support.operations import OPERATIONS, task
 
 CODES = (408, 425, 499, 500, 502, 504, *range(520, 527))
 RUNNING = {

@@ -13,8 +13,9 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Connection, text
 
 from service.app import WrongSchema, opened
-from service.store.database import AlreadyRunning, Database
-from service.store.migrate import _config, migrate, newest, revision
+from service.store import faults
+from service.store.database import AlreadyRunning, Database, StoreUnavailable
+from service.store.migrate import NewerSchema, _config, migrate, newest, revision
 from service.store.tables import metadata
 from tests.support.values import opened as database_at
 from tests.support.waiting import LIMIT
@@ -118,10 +119,56 @@ async def test_unmigrated_postgresql_is_refused(empty_postgresql_url: str) -> No
             pytest.fail("it must not open")
 
 
-async def test_missing_sqlite_database_is_created(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'deep' / 'down' / 'dovecote.db'}"
-    async with opened(settings_for(url)) as context:
+def permissions(folder: Path) -> set[int]:
+    return {path.stat().st_mode & 0o777 for path in folder.iterdir()}
+
+
+def remove_lock_files(folder: Path) -> None:
+    for lock in folder.glob("*.lock"):
+        lock.unlink()
+
+
+async def test_sqlite_database_is_created_for_its_owner_and_said_in_the_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with opened(settings_for(f"sqlite:///{tmp_path / 'dovecote.db'}")) as context:
         assert await revision(context.database) == newest()
+        assert permissions(tmp_path) == {0o600}
+    assert f"database created file={tmp_path / 'dovecote.db'}" in caplog.messages
+
+
+async def test_folder_that_does_not_exist_is_an_error_and_is_not_created(tmp_path: Path) -> None:
+    with pytest.raises(StoreUnavailable, match="folder or socket of the database does not exist") as found:
+        async with opened(settings_for(f"sqlite:///{tmp_path / 'none' / 'dovecote.db'}")):
+            pass
+    assert found.value.fault.exit_code == faults.MISCONFIGURED
+    assert permissions(tmp_path) == set()
+
+
+@pytest.mark.parametrize("name", ["symbolic", "hard", "no lock file"])
+async def test_second_process_is_refused_by_any_name_of_the_file(tmp_path: Path, name: str) -> None:
+    file, other = tmp_path / "dovecote.db", tmp_path / "other.db"
+    async with opened(settings_for(f"sqlite:///{file}")):
+        match name:
+            case "symbolic":
+                other.symlink_to(file)
+            case "hard":
+                other.hardlink_to(file)
+            case _:
+                other = file
+                remove_lock_files(tmp_path)
+        with pytest.raises(AlreadyRunning):
+            async with opened(settings_for(f"sqlite:///{other}")):
+                pass
+
+
+async def test_schema_of_a_newer_version_is_named_and_not_touched(empty: Database) -> None:
+    await migrate(empty)
+    async with empty.writing() as connection:
+        await connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(NewerSchema, match="schema 9999, which this version does not know"):
+        await migrate(empty)
+    assert await revision(empty) == "9999"
 
 
 _HOLD = "import sys; from service.store.database import Database\nwith Database(sys.argv[1]).held(): print('held', flush=True); sys.stdin.read()"

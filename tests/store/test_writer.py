@@ -159,18 +159,30 @@ async def test_pending_writes_are_committed_at_shutdown(database: Database) -> N
         await writers.requests.batch(task_store.accept, a_task())
 
 
-async def test_writer_recovers_after_lost_connections(postgresql_url: str) -> None:
+async def end_own_session(connection: AsyncConnection, items: Sequence[int]) -> list[int]:
+    await connection.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
+    return list(items)
+
+
+async def test_connection_that_breaks_fails_the_whole_batch_once_and_is_replaced(postgresql_url: str) -> None:
     async with opened(postgresql_url) as database, Writers(database).running() as writers:
-        await writers.requests.batch(task_store.accept, a_task())
         noted = happenings(database)
-        others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
-        await run_sql(postgresql_url, others)
+        broken = writers.requests.batch(end_own_session, 1)
         writes = (writers.requests.batch(task_store.accept, a_task()) for _ in range(20))
-        answers = await asyncio.gather(*writes, return_exceptions=True)
+        answers = await asyncio.gather(*writes, broken, return_exceptions=True)
         assert {type(each) for each in answers} == {StoreUnavailable}
         assert "commit" not in noted
         assert (await writers.requests.batch(task_store.accept, a_task())).new
-        assert await stored(database) == 2
+        assert await stored(database) == 1
+
+
+async def test_connections_that_the_server_ended_are_replaced_before_use(postgresql_url: str) -> None:
+    async with opened(postgresql_url) as database, Writers(database).running() as writers:
+        await asyncio.gather(*(stored(database) for _ in range(5)))
+        others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        await run_sql(postgresql_url, others)
+        await asyncio.gather(*(stored(database) for _ in range(5)))
+        assert (await writers.requests.batch(task_store.accept, a_task())).new
 
 
 async def test_unreachable_database_is_reported_as_unavailable() -> None:

@@ -1,40 +1,45 @@
-"""Tasks for every operation of every dialect, made of the examples of their schemas."""
+"""Every dialect of the registry with a world whose only upstream speaks it, and a task that it can serve."""
 
-import datetime as dt
-from uuid import UUID
+import contextlib
+from collections.abc import AsyncIterator, Iterator, Mapping
+from typing import Any
 
 from service.domain.task import Task
-from service.providers.registry import DIALECTS, FAMILIES
+from service.providers.dialect import Dialect
+from service.providers.registry import DIALECTS as REGISTERED
+from service.providers.registry import FAMILIES
+from service.sandbox import Sandbox
+from tests.support.values import a_task
+from tests.support.world import World
 
-NOW = dt.datetime(2026, 5, 1, 12, tzinfo=dt.UTC)
-OPERATIONS = [
-    (name, f"{family.name} {operation}")
-    for name, dialect in DIALECTS.items()
-    for family in FAMILIES.values()
-    for operation in family.operations
-    if dialect.offers(family.name, operation)
-]
-"""A dialect, with a family and operation that it serves."""
+DIALECTS = {name: dialect for name, dialect in REGISTERED.items() if name in Sandbox.base_paths()}
+"""The dialects that the sandbox plays. The conformance suite covers the others."""
 
 
-def schema_of(wanted):
-    family, operation = wanted.split()
-    return FAMILIES[family].operations[operation].input
+@contextlib.asynccontextmanager
+async def world_of(dialect: str, database_url: str) -> AsyncIterator[World]:
+    """Open a world whose only upstream speaks one dialect."""
+    base_url = f"http://sandbox.test{Sandbox.base_paths()[dialect]}"
+    upstream = {"DOVECOTE_UPSTREAMS__ELKAPI__DIALECTS": dialect, "DOVECOTE_UPSTREAMS__ELKAPI__BASE_URL": base_url}
+    async with World.opened(database_url, **upstream) as world:
+        yield world
 
 
-def task(name, wanted=None, *, given=None, options=None):
-    wanted = wanted or next(operation for dialect, operation in OPERATIONS if dialect == name)
-    example = schema_of(wanted)["examples"][0]
-    family, operation = wanted.split()
-    return Task(
-        id=UUID(int=1),
-        client="c",
-        family=family,
-        operation=operation,
-        input=example if given is None else given,
-        options=options or {},
-        external_id="job-1",
-        created_at=NOW,
-        updated_at=NOW,
-        deadline_at=NOW,
-    )
+def example_of(dialect: Dialect) -> Mapping[str, Any]:
+    """Return the first example of the published schemas that a dialect serves as a job of its own."""
+    for task in _examples(dialect):
+        if dialect.validate(task) == []:
+            return {"family": task.family, "operation": task.operation, "input": task.input}
+    raise AssertionError(f"no schema has an example that {dialect} serves")
+
+
+def _examples(dialect: Dialect) -> Iterator[Task]:
+    for family in FAMILIES.values():
+        for operation in family.operations.values():
+            served = dialect.offers(family.name, operation.name) and operation.name not in dialect.facts.synchronous
+            if served and operation.parent != "required":
+                for example in operation.input["examples"]:
+                    yield a_task(family=family.name, operation=operation.name, input=example)
+
+
+__all__ = ["DIALECTS", "example_of", "world_of"]

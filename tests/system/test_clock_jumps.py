@@ -109,10 +109,10 @@ async def test_tasks_end_although_the_clock_jumps(database_url: str, tmp_path: P
                 tasks = Tasks(client, served)
                 await until(tasks.are_home, tasks.why_not)
 
-                async def told() -> bool:
+                async def delivered() -> bool:
                     return len(receiver.received) >= TASKS
 
-                await until(told)
+                await until(delivered)
                 log = served.log.read_text()
     assert elk.ledger.paid() == TASKS
     assert len({each.task_id for each in receiver.received}) == TASKS
@@ -151,10 +151,10 @@ async def test_two_workers_with_different_clocks_pay_and_tell_once(postgresql_ur
                 tasks = Tasks(client, right, skewed)
                 await until(tasks.are_home, tasks.why_not)
 
-                async def told() -> bool:
+                async def delivered() -> bool:
                     return len({each.task_id for each in receiver.received}) >= TASKS * 3
 
-                await until(told)
+                await until(delivered)
             log = skewed.log.read_text()
         database = Database(postgresql_url)
         async with database.reading() as connection:

@@ -200,7 +200,7 @@ async def test_resumed_stream_has_each_event_once(world: World) -> None:
 
 
 async def test_streams_are_woken_across_processes(postgresql_url: str) -> None:
-    """Without the look for all that wakes who missed a bell: only LISTEN and NOTIFY can have woken them."""
+    """Without the look for all that wakes who missed a wakeup: only LISTEN and NOTIFY can have woken them."""
     async with World.opened(postgresql_url) as here, World.opened(postgresql_url) as there:  # noqa: SIM117 - it is too long
         async with listening(here.context), listening(there.context), feed(there, "after=0") as reader:
             await until_listening(postgresql_url, 2)

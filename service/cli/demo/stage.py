@@ -13,15 +13,21 @@ from service.cli.processes import LOOPBACK, Served, Troupe, clean_environment, f
 class Stage:
     """Three processes on free ports of this machine. All their files are in one folder."""
 
-    def __init__(self, folder: Path) -> None:
-        """Prepare the processes. Nothing starts yet."""
+    def __init__(self, folder: Path, *, seconds: float = JOB_SECONDS, port: int | None = None) -> None:
+        """Prepare the processes. Nothing starts yet.
+
+        :param seconds: how long a job takes
+        :param port: where Dovecote listens; default a free port
+        """
         self.folder = folder
+        self._seconds = seconds
         environment = clean_environment()
         ports = free_ports(3)
+        ports[2] = ports[2] if port is None else port
         secret = {SECRET_VARIABLE: "whsec_" + base64.b64encode(secrets.token_bytes(24)).decode()}
         self.sandbox = Served(
             name="sandbox",
-            arguments=("sandbox", "--port", str(ports[0]), "--seconds", f"{JOB_SECONDS:g}"),
+            arguments=("sandbox", "--port", str(ports[0]), "--seconds", f"{seconds:g}"),
             environment=environment,
             port=ports[0],
             folder=folder,
@@ -44,7 +50,7 @@ class Stage:
 
     def _settings(self, port: int) -> Mapping[str, str]:
         return {
-            **plug(self.sandbox.url, JOB_SECONDS, "elkapi", "runwayml"),
+            **plug(self.sandbox.url, self._seconds, "elkapi", "runwayml"),
             **plug_account(self.sandbox.url, "elkapi"),
             "DOVECOTE_DATABASE_URL": f"sqlite:///{self.folder / 'dovecote.db'}",
             "DOVECOTE_HOST": LOOPBACK,

@@ -12,9 +12,10 @@ from sqlalchemy.exc import DBAPIError
 from service.cli.doctor.finding import Finding, error, ok, warning
 from service.cli.installation import shown_database
 from service.settings.model import Settings
+from service.store import faults
 from service.store.database import Database, StoreUnavailable, parse_url
-from service.store.health import reason_of, why_not_writable
-from service.store.migrate import newest, revision
+from service.store.health import why_not_writable
+from service.store.migrate import NewerSchema, check_known, newest, revision
 
 LITTLE_SPACE: Final = 1 << 30
 NO_SPACE: Final = 100 << 20
@@ -36,8 +37,8 @@ async def check_database(settings: Settings) -> tuple[list[Finding], Database | 
         found = await revision(opened)
     except (StoreUnavailable, DBAPIError) as problem:
         await opened.close()
-        advice = "may this user read the file?" if sqlite else "is it running, and are host, user and password right?"
-        return [error("database", f"{shown_database(settings)}: {reason_of(problem)}", advice)], None
+        fault = problem.fault if isinstance(problem, StoreUnavailable) else faults.explain(problem)
+        return [error("database", f"{shown_database(settings)}: {fault.sentence}", fault.advice)], None
     findings = [_schema(found, sqlite=sqlite), *((*_files(file), *_disk(file)) if sqlite else ())]
     if found != newest():
         await opened.close()
@@ -65,6 +66,10 @@ def _no_file(file: Path) -> Iterator[Finding]:
 def _schema(found: str | None, *, sqlite: bool) -> Finding:
     if found == newest():
         return ok("database", f"answers, schema {found}")
+    try:
+        check_known(found)
+    except NewerSchema as problem:
+        return error("database", str(problem), "run the newer version, or restore the backup from before its migration")
     message = f"has schema {found or 'none'}, and this version needs {newest()}"
     if sqlite:
         return warning("database", message, "`dovecote serve` migrates it when it starts")

@@ -22,7 +22,7 @@ from service.http.client import CONNECT_TIMEOUT, WRITE_TIMEOUT
 from service.providers.dialect import SUBMIT_TIMEOUT, Dialect
 from service.store import queue, submissions
 from service.store import waiting as waiting_store
-from service.store.database import StoreUnavailable
+from service.store.database import StoreLocked, StoreUnavailable
 
 MAX_CONCURRENT = 512
 """Submissions in flight at once from one process; each upstream has fewer slots."""
@@ -37,7 +37,7 @@ Planned = tuple[Change, Handover | None]
 
 @dataclasses.dataclass(slots=True)
 class Round:
-    """What is planned in one transaction. It is filled anew if the transaction is tried again."""
+    """The plan of one transaction. It is filled anew if the transaction is tried again."""
 
     claimed: Sequence[Task]
     most: int
@@ -50,6 +50,8 @@ class Round:
     applied: list[Applied] = dataclasses.field(default_factory=list)
     again_in: float | None = None
     """Seconds until the rate limit of an upstream admits the next waiting task."""
+    skip_locked: bool = False
+    """Whether upstreams whose row is locked are left out, instead of waited for."""
 
 
 async def run_due(context: Context, pool: TaskPool) -> int:
@@ -98,10 +100,22 @@ async def _begin(context: Context, planned: Round) -> None:
     """Plan a round and write it; if it cannot be written, each task by itself, so that one costs no other."""
     try:
         await context.writers.journeys.run(_plan_and_write, context, planned)
+    except StoreLocked as error:
+        log.warning("submission round goes around locked rows error=%s", error)
+        planned.skip_locked = True
+        await _begin_around_locks(context, planned)
     except StoreUnavailable:
         raise
     except Exception:  # noqa: BLE001 - one that cannot be written waits for its lease and stops no other
         log.exception("tasks cannot be submitted in one transaction; each is submitted by itself")
+        await _begin_one_by_one(context, planned)
+
+
+async def _begin_around_locks(context: Context, planned: Round) -> None:
+    """Plan a round without locked upstreams; if a task is locked, too, each task by itself."""
+    try:
+        await context.writers.journeys.run(_plan_and_write, context, planned)
+    except StoreLocked:
         await _begin_one_by_one(context, planned)
 
 
@@ -110,9 +124,12 @@ async def _begin_one_by_one(context: Context, planned: Round) -> None:
     planned.handovers.clear()
     planned.applied.clear()
     for task in together.claimed:
-        alone = Round([task], 0, planned.claimed_at)
+        alone = Round([task], 0, planned.claimed_at, skip_locked=planned.skip_locked)
         try:
             await context.writers.journeys.run(_plan_and_write, context, alone)
+        except StoreLocked as error:
+            log.warning("task waits for its lease task=%s error=%s", task.id, error)
+            continue
         except StoreUnavailable:
             raise
         except Exception:  # noqa: BLE001 - it comes back after its lease
@@ -127,7 +144,7 @@ async def _plan_and_write(connection: AsyncConnection, context: Context, planned
     planned.handovers.clear()
     until = context.now() + dt.timedelta(seconds=LEASE)
     waited_for = await waiting_store.awaited(connection, [each.key for each in context.waits])
-    admission = await read_admission(context, connection, waited_for)
+    admission = await read_admission(context, connection, waited_for, skip_locked=planned.skip_locked)
     taken = await claim_next(context, connection, admission, waited_for, until=until, most=planned.most)
     planned.taken = len(taken)
     tasks: list[tuple[Task, WaitingFor | None]] = [*taken, *((task, None) for task in planned.claimed)]
@@ -149,7 +166,7 @@ async def _plan_and_write(connection: AsyncConnection, context: Context, planned
         if handover is not None and applied.decision == "applied"
     ]
     # A waiting task is woken when a slot is released; only a rate limit needs a timer.
-    waits = [rate.wait(admission.now) for name, rate in admission.limits.items() if name in waited_for]
+    waits = [rate.wait(admission.now) for name, rate in admission.rates.items() if name in waited_for]
     planned.again_in = min((wait for wait in waits if wait > 0), default=None)
 
 

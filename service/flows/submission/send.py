@@ -54,7 +54,7 @@ async def hand_over(context: Context, handover: Handover) -> None:
         stopped = True
         error = Uncertain("unknown", "Dovecote stopped before the answer arrived")
     except UpstreamError as raised:
-        error = raised
+        error = raised.with_traceback(None)  # its frames would keep a large request in memory
     except Exception as raised:  # noqa: BLE001 - our own fault while reading; the job may run all the same
         log.exception("answer to submission cannot be read submission=%s", handover.submission.id)
         error = Uncertain("unreadable", f"the answer could not be read: {raised!r}"[:300])

@@ -32,7 +32,7 @@ class Rejection:
 
     @property
     def recovery(self) -> bool:
-        """Whether it waits for a failing upstream, which may take for ever, and not for a slot."""
+        """Whether it waits for a failing upstream, without a limit, and not for a slot."""
         return self.waits_for.dialect is not None
 
 
@@ -46,10 +46,12 @@ class Admission:
     """Occupied slots by upstream and client."""
     free: dict[str, int]
     """Free slots by upstream."""
-    limits: dict[str, Rate]
+    rates: dict[str, Rate]
     """Rate limits by upstream."""
     shared: frozenset[str] = frozenset()
-    """Upstreams that are locked, since clients compete for their slots."""
+    """Upstreams that this transaction has locked, since clients compete for their slots."""
+    locked: frozenset[str] = frozenset()
+    """Upstreams whose row another transaction has locked: they admit nothing in this round."""
     backlogged: set[WaitingFor] = dataclasses.field(default_factory=set)
     """What others still wait for: a task that comes now queues behind them."""
     admitted: set[tuple[str, str]] = dataclasses.field(default_factory=set)
@@ -63,12 +65,14 @@ class Admission:
         :param waited_for: what the task waited for before its turn came
         """
         circuit = self._circuit(upstream, dialect)
-        if circuit.status_at(self.now) in {"open", "probing"} or self.is_probe(upstream, dialect):
+        if circuit.state(self.now) in {"open", "probing"} or self.is_probe(upstream, dialect):
             return _recovering(circuit)
-        name, rate = upstream.name, self.limits.get(upstream.name)
+        name, rate = upstream.name, self.rates.get(upstream.name)
         slot = WaitingFor(name)
         if rate is not None and rate.free(self.now) < 1:
             reason = f"{name} is given {rate.per_second:g} submits per second"
+        elif name in self.locked:
+            reason = f"another transaction of the database has locked {name}"
         elif self.free[name] < 1:
             reason = _full(upstream, sum(self.served.get(name, {}).values()))
         elif slot in self.backlogged and waited_for != slot:
@@ -78,15 +82,15 @@ class Admission:
         return Rejection(slot, reason, elsewhere=upstream.settings.when_full == "next")
 
     def admit(self, upstream: Upstream, dialect: Dialect, *, client: str) -> None:
-        """Take what one task of a client needs."""
+        """Reserve what one task of a client needs."""
         self.free[upstream.name] -= 1
         slots = self.served.setdefault(upstream.name, {})
         slots[client] = slots.get(client, 0) + 1
         if upstream.name in self.shared:
             self.admitted.add((upstream.name, client))
-        if upstream.name in self.limits:
-            self.limits[upstream.name] = self.limits[upstream.name].taken(self.now)
-        if self._circuit(upstream, dialect).status_at(self.now) == "half_open":
+        if upstream.name in self.rates:
+            self.rates[upstream.name] = self.rates[upstream.name].taken(self.now)
+        if self._circuit(upstream, dialect).state(self.now) == "half_open":
             self.probes.add((upstream.name, dialect.facts.key))
 
     def lose_probe(self, upstream: Upstream, dialect: Dialect, *, client: str) -> None:
@@ -107,12 +111,12 @@ class Admission:
     def room_for(self, waits_for: WaitingFor, *, most: int) -> int:
         """Return how many of the tasks that wait for the same may go on."""
         if waits_for.dialect is None:
-            rate = self.limits.get(waits_for.upstream)
+            rate = self.rates.get(waits_for.upstream)
             free = min(self.free[waits_for.upstream], most if rate is None else rate.free(self.now))
             return max(min(free, most), 0)
         circuit = self.circuits.get((waits_for.upstream, waits_for.dialect))
-        status = "closed" if circuit is None else circuit.status_at(self.now)
-        return {"closed": most, "half_open": 1}.get(status, 0)
+        state = "closed" if circuit is None else circuit.state(self.now)
+        return {"closed": most, "half_open": 1}.get(state, 0)
 
     def _circuit(self, upstream: Upstream, dialect: Dialect) -> Circuit:
         known = self.circuits.get((upstream.name, dialect.facts.key))
@@ -132,26 +136,38 @@ def _full(upstream: Upstream, served: int) -> str:
     return f"Dovecote sends a limited number of submits to {upstream.name} at once"
 
 
-async def read_admission(context: Context, connection: AsyncConnection, waited_for: set[str]) -> Admission:
+async def read_admission(
+    context: Context, connection: AsyncConnection, waited_for: set[str], *, skip_locked: bool = False
+) -> Admission:
     """Read what may pass now, and keep other processes from admitting anything where slots are counted together.
 
     :param waited_for: keys of what tasks wait for
+    :param skip_locked: admit nothing to an upstream whose row another transaction has locked, instead of waiting for it
     """
     limited = [each for each in context.upstreams.values() if each.limited]
     awaited = {each.upstream for each in context.waits if each.key in waited_for}
-    kept = await upstream_store.lock(connection, {each.name for each in limited} | awaited)
+    names = {each.name for each in limited} | awaited
+    kept = await upstream_store.lock(connection, names, skip_locked=skip_locked)
+    locked = frozenset(names - kept.keys())
     served = await waiting_store.served_by_client(connection, set(kept))
     free = {name: upstream.slots.free for name, upstream in context.upstreams.items()}
-    limits: dict[str, Rate] = {}
-    for upstream in limited:
+    rates: dict[str, Rate] = {}
+    for upstream in (each for each in limited if each.name in kept):
         if upstream.settings.open_tasks is not None:
             left = upstream.settings.open_tasks - sum(served[upstream.name].values())
             free[upstream.name] = min(free[upstream.name], left)
         if upstream.settings.submits_per_second is not None:
-            limits[upstream.name] = Rate(upstream.settings.submits_per_second, kept[upstream.name].submit_slot_at)
+            rates[upstream.name] = Rate(upstream.settings.submits_per_second, kept[upstream.name].submit_slot_at)
     circuits = await circuit_store.all_known(connection)
+    free |= dict.fromkeys(locked, 0)
     return Admission(
-        now=context.now(), circuits=circuits, served=served, free=free, limits=limits, shared=frozenset(kept)
+        now=context.now(),
+        circuits=circuits,
+        served=served,
+        free=free,
+        rates=rates,
+        shared=frozenset(kept),
+        locked=locked,
     )
 
 
@@ -186,7 +202,7 @@ async def claim_next(
 async def save(connection: AsyncConnection, admission: Admission) -> None:
     """Write what was taken of the submissions per second, and which clients were served."""
     await waiting_store.record_served(connection, admission.admitted, at=admission.now)
-    for name, rate in admission.limits.items():
+    for name, rate in admission.rates.items():
         if rate.slot_at is not None:
             await upstream_store.move_submit_slot(connection, name, rate.slot_at)
 

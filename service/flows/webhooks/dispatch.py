@@ -129,7 +129,17 @@ async def _post(context: Context, claimed: Claimed) -> Attempt:
 
 def _log(claimed: Claimed, attempt: Attempt, state: str, disabled: str | None) -> None:
     message = claimed.message
-    if state != "delivered":
+    if state == "delivered":
+        log.info(
+            "webhook delivered message=%s task=%s client=%s attempt=%d status=%s seconds=%.3f",
+            message.id,
+            message.task_id,
+            message.client,
+            message.attempts,
+            attempt.status,
+            attempt.seconds,
+        )
+    else:
         log.warning(
             "webhook attempt failed message=%s task=%s client=%s attempt=%d state=%s error=%r detail=%r",
             message.id,

@@ -10,7 +10,14 @@ FAILURE_TEXTS: tuple[tuple[str, tuple[str, ...]], ...] = (
     # The gateway's own language and network come first: their words mean something else everywhere below.
     (
         "provider_timeout",
-        ("deadline exceeded", "client.timeout", "i/o timeout", "handshake timeout", "request canceled while waiting"),
+        (
+            "deadline exceeded",
+            "client.timeout",
+            "i/o timeout",
+            "handshake timeout",
+            "request canceled while waiting",
+            "took too long",
+        ),
     ),
     (
         "provider_error",
@@ -244,7 +251,7 @@ FAILURE_TEXTS: tuple[tuple[str, tuple[str, ...]], ...] = (
         ),
     ),
     ("cancelled", ("cancel & user", "cancel & client", "was cancel", "job cancel", "task cancel", "已取消", "取消")),
-    ("provider_timeout", ("timeout", "time out", "timed out", "too long to complete", "expired", "超时", "过期")),
+    ("provider_timeout", ("timeout", "time out", "timed out", "expired", "超时", "过期")),
     (
         "overloaded",
         (

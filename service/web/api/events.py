@@ -33,14 +33,17 @@ MAX_CURSOR: Final = 2**63 - 1
 
 async def list_feed(request: ApiRequest) -> Response:
     """Return a page of the client's feed."""
-    page = await feed.wait_for_client(
-        request.context,
-        request.client,
-        after=_cursor(request.query.get("after"), "after") or 0,
-        most=request.query.get("limit", 50),
-        types=request.query.get("type", []),
-        seconds=min(request.query.get("wait", 0), LONGEST_WAIT),
-    )
+    try:
+        page = await feed.wait_for_client(
+            request.context,
+            request.client,
+            after=_cursor(request.query.get("after"), "after") or 0,
+            most=request.query.get("limit", 50),
+            types=request.query.get("type", []),
+            seconds=min(request.query.get("wait", 0), LONGEST_WAIT),
+        )
+    except feed.CursorAhead as error:
+        raise _cursor_ahead(error) from None
     events = [feed.render_item(request.context, each) for each in page.items]
     return json_response({"events": events, "next": str(page.next)})
 
@@ -49,8 +52,29 @@ async def stream_feed(request: ApiRequest) -> Response:
     """Stream the client's feed."""
     after = _resume_after(request)
     read = functools.partial(_read_feed, request, request.query.get("type", []))
-    start = await feed.now(request.context) if after is None else after
+    start = await feed.now(request.context) if after is None else await _known(request, after)
     return _stream(request, feed_of(request.client), read, after=start, announce=after is None)
+
+
+async def _known(request: ApiRequest, after: int) -> int:
+    """Return a cursor that the database can have issued.
+
+    :raises Problem: 409 when it cannot
+    """
+    try:
+        async with request.context.database.reading() as connection:
+            await feed.check_cursor(connection, after)
+    except feed.CursorAhead as error:
+        raise _cursor_ahead(error) from None
+    return after
+
+
+def _cursor_ahead(error: feed.CursorAhead) -> Problem:
+    detail = (
+        "the cursor is ahead of the newest event: the database was restored from a backup, or the cursor is from another "
+        f"Dovecote. Continue after {error.newest}, the newest cursor, and compare your tasks with GET /v1/tasks"
+    )
+    return Problem(409, "cursor_ahead", detail)
 
 
 async def _read_feed(request: ApiRequest, types: list[str], after: int) -> feed.Page:
@@ -158,7 +182,7 @@ ENDPOINTS = (
         responses={
             200: ResponseSpec(description="A page of events, and the cursor behind them.", schema=ref("FeedPage"))
         },
-        problems=(422,),
+        problems=(409, 422),
     ),
     Endpoint(
         method="GET",
@@ -174,7 +198,7 @@ ENDPOINTS = (
         ),
         parameters=(_AFTER, _TYPE, _LAST_EVENT_ID),
         responses={200: _STREAM},
-        problems=(422,),
+        problems=(409, 422),
     ),
     Endpoint(
         method="GET",

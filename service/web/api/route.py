@@ -134,6 +134,7 @@ class Endpoint:
 
         async def answer(request: Request) -> Response:
             caller = await authenticator.authorize(request, self.scope)
+            request.state.client_name = caller.client  # for the access log
             query = read_query(self.parameters, request)
             bodies: BodyBudget = request.app.state.bodies
             with bodies.lease(caller.client) as lease:

@@ -26,6 +26,7 @@ AT = ("elkapi", "kie")
 KIE = {
     "KIE_KEY": "sandbox-key",
     "DOVECOTE_UPSTREAMS__KIE__BASE_URL": "http://sandbox.test",
+    "DOVECOTE_UPSTREAMS__KIE__DIALECTS": "suno/sunoapi",
     "DOVECOTE_UPSTREAMS__KIE__TYPICAL_SECONDS": str(JOB_SECONDS * 1.5),
 }
 KIE_SIGNS = {**KIE, "DOVECOTE_UPSTREAMS__KIE__CALLBACK_KEY": "the-key-of-the-settings-page"}
@@ -286,7 +287,7 @@ async def test_follow_up_of_a_kie_song_uses_kie(world: World) -> None:
     assert (longer.state, longer.upstream, longer.dialect) == (State.SUCCEEDED, "kie", "suno/sunoapi")
     [extension] = bodies(world, "/api/v1/generate/extend")
     assert extension.items() >= {"audioId": f"{song.external_id}-1", "defaultParamFlag": False}.items()
-    with pytest.raises(Invalid, match="suno/sunoapi, by which the parent was served, has no concat"):
+    with pytest.raises(Invalid, match="suno/sunoapi, which served the parent, has no concat"):
         await submit(world, "concat", {}, parent_id=str(longer.id))
 
 
@@ -497,6 +498,7 @@ async def test_journey_over_real_sockets_succeeds(database_url: str) -> None:
                 "DOVECOTE_PUBLIC_URL": f"http://127.0.0.1:{port}",
                 "ELKAPI_KEY": "sandbox-key",
                 "KIE_KEY": "sandbox-key",
+                "DOVECOTE_UPSTREAMS__KIE__DIALECTS": "suno/sunoapi",
                 **{
                     f"DOVECOTE_UPSTREAMS__{name}__{key}": value
                     for name in ("ELKAPI", "KIE")

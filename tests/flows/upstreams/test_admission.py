@@ -89,7 +89,7 @@ async def test_circuit_opens_after_five_failures_and_closes_after_an_answer(
         assert await circuit_store.record_failures(connection, [(*KEY, NOW)] * 4) == [False, True, False, False]
         await circuit_store.close(connection, [("cometapi", KEY[1])])
         circuit = (await circuit_store.all_known(connection))[KEY]
-        assert (circuit.status_at(NOW), circuit.opened_at, circuit.open_until) == ("open", NOW, until)
+        assert (circuit.state(NOW), circuit.opened_at, circuit.open_until) == ("open", NOW, until)
         assert not await circuit_store.claim_probe(connection, circuit, now=NOW, until=later(90))
         assert await circuit_store.claim_probe(connection, circuit, now=until, until=later(90))
         assert not await circuit_store.claim_probe(connection, circuit, now=later(89), until=later(150))
@@ -233,7 +233,7 @@ async def test_open_circuit_admits_none_and_then_one(
 
 def test_slot_of_a_lost_probe_is_released() -> None:
     circuit = Circuit(upstream=ELK, dialect=KEY[1], opened_at=NOW, open_until=NOW)
-    admission = Admission(now=NOW, circuits={KEY: circuit}, served={}, free={ELK: 1}, limits={})
+    admission = Admission(now=NOW, circuits={KEY: circuit}, served={}, free={ELK: 1}, rates={})
 
     class Elk:
         name = ELK
@@ -244,7 +244,7 @@ def test_slot_of_a_lost_probe_is_released() -> None:
     assert admission.free == {ELK: 0}
     admission.lose_probe(Elk(), dialect, client="ada")  # type: ignore[arg-type]
     assert (admission.free, admission.served) == ({ELK: 1}, {ELK: {"ada": 0}})
-    assert admission.circuits[KEY].status_at(NOW) == "probing"
+    assert admission.circuits[KEY].state(NOW) == "probing"
 
 
 # ── journeys ───────────────────────────────────────────────────────────────────────────────────────────────────────

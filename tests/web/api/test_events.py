@@ -246,9 +246,19 @@ async def test_invalid_cursor_is_rejected(api: httpx.AsyncClient, after: str) ->
     assert (answer.status_code, answer.json()["errors"][0]["path"]) == (422, "after")
 
 
-async def test_largest_cursor_is_valid(api: httpx.AsyncClient) -> None:
-    largest = str(2**63 - 1)
-    assert (await api.get("/v1/events", params={"after": largest})).json() == {"events": [], "next": largest}
+@pytest.mark.parametrize("path", ["/v1/events", "/v1/events/stream"])
+async def test_cursor_ahead_of_the_newest_event_is_an_error_that_names_the_newest(
+    world: World, api: httpx.AsyncClient, path: str
+) -> None:
+    """As after a restore: such a client would wait for ever, and miss what is written until then."""
+    await world.submit()
+    await world.work()
+    newest = int((await api.get("/v1/events")).json()["next"])
+    for ahead in (newest + 1, newest + 1_000_000, 2**63 - 1):
+        answer = await api.get(path, params={"after": str(ahead)})
+        assert (answer.status_code, answer.json()["code"]) == (409, "cursor_ahead")
+        assert f"after {newest}," in answer.json()["detail"]
+    assert (await api.get("/v1/events", params={"after": str(newest)})).json() == {"events": [], "next": str(newest)}
 
 
 # ── waiting ────────────────────────────────────────────────────────────────────────────────────────────────────────

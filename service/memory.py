@@ -1,0 +1,24 @@
+"""Make the C library return the memory of large blocks to the operating system."""
+
+import contextlib
+import ctypes
+from typing import Final
+
+LARGE_BLOCK: Final = 1024 * 1024
+"""Bytes from which on a block is mapped on its own, and unmapped when it is freed."""
+
+_M_MMAP_THRESHOLD: Final = -3
+_M_ARENA_MAX: Final = -8
+_ARENAS: Final = 2
+
+
+def return_large_blocks() -> None:
+    """Fix two parameters of glibc's allocator; elsewhere do nothing.
+
+    By default the threshold grows with the blocks that are freed, up to 32 MiB, and every thread has a heap of its own: after
+    some large request bodies the process keeps several times their size.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_M_MMAP_THRESHOLD, LARGE_BLOCK)
+        mallopt(_M_ARENA_MAX, _ARENAS)

@@ -1,0 +1,67 @@
+"""The access log: one line for each request, without query, body, key or token."""
+
+import logging
+import time
+import uuid
+from typing import Final
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.logs import request_id
+
+log = logging.getLogger("dovecote")
+
+MAX_SEGMENT: Final = 40
+"""A longer segment of a path is left out: it may be a token. An id of ours is shorter."""
+_HEALTH: Final = frozenset({"/healthz", "/readyz"})
+_SERVER_ERROR: Final = 500
+
+
+class AccessLog:
+    """Plain ASGI around a whole application. It gives each request an id, which every line of the log then has."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        """Wrap an application."""
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request, and log it when it has been answered."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        token = request_id.set(uuid.uuid4().hex[:16])
+        began, status = time.monotonic(), 0
+
+        async def watch(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self.app(scope, receive, watch)
+        finally:
+            level = _level(scope["path"], status)
+            if log.isEnabledFor(level):
+                state = scope.get("state") or {}
+                log.log(
+                    level,
+                    "request method=%s path=%s status=%s seconds=%.3f client=%s",
+                    scope["method"],
+                    shown_path(scope["path"]),
+                    status or None,
+                    time.monotonic() - began,
+                    state.get("client_name"),
+                )
+            request_id.reset(token)
+
+
+def shown_path(path: str) -> str:
+    """Return a path without the segments that may be tokens."""
+    return "/".join(each if len(each) <= MAX_SEGMENT else "…" for each in path.split("/"))
+
+
+def _level(path: str, status: int) -> int:
+    if status >= _SERVER_ERROR:
+        return logging.WARNING
+    return logging.DEBUG if path in _HEALTH else logging.INFO

@@ -1,0 +1,59 @@
+"""The image and compose.yaml: pinned with hashes, without default passwords, and stopped with enough time."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).parents[1]
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))
+DOVECOTE = {name: each for name, each in COMPOSE["services"].items() if name != "db"}
+
+
+def test_image_installs_only_what_the_locks_name() -> None:
+    text = (ROOT / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ")
+    commands = re.findall(r"pip (?:install|wheel)[^&\n]*", text)
+    assert len(commands) >= 3
+    assert [each for each in commands if "--require-hashes" not in each and "--no-index" not in each] == []
+    assert "--no-build-isolation" in text, "build isolation downloads a build backend that nothing pins"
+
+
+def test_image_copies_only_what_dockerignore_lets_through() -> None:
+    allowed = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    copied = re.findall(r"^COPY (?!--from)(.*) \S+$", (ROOT / "Dockerfile").read_text(encoding="utf-8"), re.MULTILINE)
+    assert {name for line in copied for name in line.split()} <= allowed
+
+
+def test_compose_has_no_default_password() -> None:
+    text = (ROOT / "compose.yaml").read_text(encoding="utf-8")
+    defaults = dict(re.findall(r"\$\{(\w+):-([^}]*)\}", text))
+    assert {name for name, value in defaults.items() if value} == set()
+    assert "POSTGRES_PASSWORD" not in defaults
+    assert "DOVECOTE_API_KEYS" not in defaults
+
+
+def test_compose_confines_the_services() -> None:
+    for name, service in DOVECOTE.items():
+        assert service["read_only"] is True, name
+        assert service["cap_drop"] == ["ALL"], name
+        assert "no-new-privileges:true" in service["security_opt"], name
+        assert service["init"] is True, name
+
+
+def test_compose_gives_a_stop_as_long_as_the_slowest_submit_may_take() -> None:
+    from service.http.client import CONNECT_TIMEOUT, WRITE_TIMEOUT
+    from service.providers.registry import DIALECTS
+
+    slowest = max(each.facts.read_timeout(name) for each in DIALECTS.values() for name in each.facts.operations)
+    for service in DOVECOTE.values():
+        minutes = re.fullmatch(r"(\d+)m", service["stop_grace_period"])
+        assert minutes is not None
+        assert int(minutes[1]) * 60 >= slowest + CONNECT_TIMEOUT + WRITE_TIMEOUT
+
+
+def test_compose_passes_the_key_of_every_known_provider() -> None:
+    from service.providers.registry import PROVIDERS
+
+    environment = COMPOSE["services"]["web"]["environment"]
+    assert {provider.key_variable for provider in PROVIDERS.values()} <= environment.keys()

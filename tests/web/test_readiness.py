@@ -1,0 +1,85 @@
+"""Readiness: a write can be made, writes commit, a worker is alive. It names what is not so."""
+
+import asyncio
+from collections.abc import Sequence
+
+import httpx
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.store import health as store_health
+from service.web import health
+from tests.support.world import World
+
+
+async def readiness(api: httpx.AsyncClient) -> tuple[int, str | None]:
+    answer = await api.get("/readyz")
+    return answer.status_code, answer.json().get("detail")
+
+
+async def test_process_is_ready_before_any_worker_could_start(api: httpx.AsyncClient) -> None:
+    assert await readiness(api) == (200, None)
+
+
+async def test_process_is_not_ready_when_no_worker_has_been_alive(world: World, api: httpx.AsyncClient) -> None:
+    world.clock.forward(health.WORKER_SILENT + 1)
+    assert await readiness(api) == (503, "no worker has been alive for 61 s")
+    async with world.context.database.writing() as connection:
+        await store_health.beat(connection, "worker elsewhere", "worker", now=world.clock())
+    assert await readiness(api) == (200, None)
+    world.clock.forward(health.WORKER_SILENT)
+    assert await readiness(api) == (200, None)
+    world.clock.forward(1)
+    assert await readiness(api) == (503, "no worker has been alive for 61 s")
+
+
+async def test_process_is_not_ready_when_no_write_can_be_made(postgresql_url: str) -> None:
+    async with World.opened(postgresql_url) as world:
+        async with world.context.database.writing() as connection:
+            await connection.execute(text("ALTER DATABASE dovecote SET default_transaction_read_only = on"))
+        await world.context.database.writer.dispose()
+        try:
+            assert await readiness(world.client) == (503, "the database is read-only")
+        finally:
+            async with world.context.database.writer.connect() as connection:
+                await connection.execute(text("SET SESSION CHARACTERISTICS AS TRANSACTION READ WRITE"))
+                await connection.commit()
+                await connection.execute(text("ALTER DATABASE dovecote RESET default_transaction_read_only"))
+                await connection.commit()
+            await world.context.database.writer.dispose()
+        assert await readiness(world.client) == (200, None)
+
+
+async def test_process_is_not_ready_while_nothing_commits(
+    world: World, api: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(health, "MAX_COMMIT_WAIT", -1.0)
+    monkeypatch.setattr(health, "ANSWER_WITHIN", 0.5)
+    begun, never = asyncio.Event(), asyncio.Event()
+
+    async def stuck(_: AsyncConnection, items: Sequence[int]) -> list[int]:
+        begun.set()
+        await never.wait()
+        return list(items)
+
+    writing = asyncio.create_task(world.context.writers.journeys.batch(stuck, 1))
+    await begun.wait()
+    status, detail = await readiness(api)
+    assert status == 503
+    assert detail is not None
+    assert detail.startswith("no commit for 0 s")
+    never.set()
+    await writing
+
+
+async def test_database_that_does_not_answer_is_named_within_its_time(
+    world: World, api: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def hang(_: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(health, "revision", hang)
+    monkeypatch.setattr(health, "ANSWER_WITHIN", 0.05)
+    assert await readiness(api) == (503, "the database does not answer within 0.05 s")
+    assert (await api.get("/healthz")).status_code == 200
