@@ -67,7 +67,7 @@ async def opened(settings: Settings) -> AsyncIterator[Context]:
     :raises WrongSchema: when a PostgreSQL database has not been migrated
     :raises NewerSchema: when a newer version has migrated the database
     """
-    database = Database(settings.database_url)
+    database = Database(settings.database_url, pool_size=settings.database_pool_size)
     with database.held():
         writers = Writers(database)
         http = Http.real(Guard(settings.webhook_rules), webhook_tls=trusting(settings.webhook_ca_file))

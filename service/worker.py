@@ -18,7 +18,7 @@ from service.clock import JUMP
 from service.flows import callbacks, polling
 from service.flows.concurrency import TaskPool
 from service.flows.context import Context, log
-from service.flows.statistics import learn
+from service.flows.statistics import update_statistics
 from service.flows.submission import duplicates
 from service.flows.submission import run as submission_run
 from service.flows.upstreams import credit
@@ -57,14 +57,14 @@ class Worker:
             _Journey("callbacks", signals["callbacks"], lambda: callbacks.run_due(context), TICK),
             _Journey("webhooks", signals["webhooks"], lambda: dispatch.run_due(context, messages), TICK),
             _Journey("duplicates", signals["duplicates"], lambda: duplicates.run_due(context, duplicate_jobs), TICK),
-            _Journey("learn", asyncio.Event(), lambda: _once(learn(context)), LEARN_EVERY),
+            _Journey("learn", asyncio.Event(), lambda: _once(update_statistics(context)), LEARN_EVERY),
             _Journey("credit", asyncio.Event(), self._credit_round(), credit.EVERY),
         )
         self._running: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Read the statistics once, then let the clock tick and the journeys run."""
-        await _attempt("learn", learn(self._context))
+        await _attempt("learn", update_statistics(self._context))
         for journey in self._journeys:
             trigger = IntervalTrigger(seconds=journey.every, timezone=dt.UTC)
             self._scheduler.add_job(journey.tick, trigger, id=journey.name, **_UNLIMITED)

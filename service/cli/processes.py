@@ -75,7 +75,7 @@ class Served:
         return self.process is not None and self.process.poll() is None
 
     def ready(self, timeout: float = 2.0) -> bool:
-        """Ask whether it serves.
+        """Return whether it serves requests.
 
         :param timeout: seconds until no answer counts as a no
         :raises NotStarted: when its process has ended
@@ -107,7 +107,7 @@ class Served:
             self.process.wait()
 
     def tail(self) -> str:
-        """Give the end of its log."""
+        """Return the end of its log."""
         with contextlib.suppress(OSError):
             return "\n".join(self.log.read_text(errors="replace").splitlines()[-_TAIL_LINES:])
         return ""
@@ -134,7 +134,7 @@ class Troupe:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Ask all to end, wait, and kill what has not ended by then. Impatience does not hurry it."""
+        """End all processes: send SIGTERM, wait, then kill those that still run. A second interrupt does not shorten the wait."""
         with _held_back():
             running = [served.process for served in self._members if served.alive and served.process is not None]
             for process in running:
@@ -149,13 +149,13 @@ class Troupe:
 
 
 def clean_environment() -> dict[str, str]:
-    """Give this process's environment without settings and keys of the user's: nothing here may spend real credit."""
+    """Return this process's environment without the user's settings and keys, so that nothing spends real credit."""
     keys = {provider.key_variable for provider in PROVIDERS.values()}
     return {name: value for name, value in os.environ.items() if not name.startswith("DOVECOTE_") and name not in keys}
 
 
 def free_ports(count: int) -> list[int]:
-    """Find ports of this machine that nobody uses."""
+    """Return free ports of this machine."""
     found: set[int] = set()
     while len(found) < count:
         port = secrets.choice(_PORTS)
@@ -167,7 +167,7 @@ def free_ports(count: int) -> list[int]:
 
 @contextlib.contextmanager
 def ended_by_signals() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP unwind the stack as Ctrl-C does, so that what was started is ended."""
+    """Make SIGTERM and SIGHUP unwind the stack as Ctrl-C does, so that started processes are ended."""
 
     def leave(number: int, _: FrameType | None) -> NoReturn:
         raise SystemExit(INTERRUPTED - signal.SIGINT + number)
@@ -182,7 +182,7 @@ def ended_by_signals() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _held_back() -> Iterator[None]:
-    """Let signals wait that would end us between starting a process and knowing its pid, or while ending one."""
+    """Block signals while a process is being started or ended, so that no process is left behind."""
     came: list[int] = []
     before = {number: signal.signal(number, lambda number, _: came.append(number)) for number in _ENDING}
     try:

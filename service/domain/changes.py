@@ -62,7 +62,7 @@ class CheckFailed(ChangeOfTask):
     """The earliest next poll, where the upstream asked for a pause."""
 
     def effect(self) -> Effect:
-        """Note the error."""
+        """Set the error."""
         fields = {} if self.error is None else {"last_error": self.error}
         return Effect(source=Source.POLL, fields=fields, not_before=self.not_before)
 
@@ -91,7 +91,7 @@ class JobMissing(ChangeOfTask):
     error: str
 
     def effect(self) -> Effect:
-        """Note since when the job is missing."""
+        """Set the time since which the job is missing."""
         return Effect(source=Source.POLL, fields={"missing_since": self.since, "last_error": self.error})
 
 
@@ -119,7 +119,7 @@ class CancelRequested(ChangeOfTask):
     """Whether the client had asked before."""
 
     def effect(self) -> Effect:
-        """Note the first request."""
+        """Set the time of the first request."""
         if self.repeated:
             return Effect(source=Source.CLIENT)
         return Effect(source=Source.CLIENT, fields={"cancel_requested_at": self.at}, event_type="cancel_requested")
@@ -135,7 +135,7 @@ class InputSending(ChangeOfTask):
     expects: frozenset[State] = frozenset({State.AWAITING_INPUT})
 
     def effect(self) -> Effect:
-        """Note when the input was sent, before it is sent."""
+        """Set the time of the input before it is sent."""
         update = Update(state=State.SUBMITTED)
         return Effect(
             source=Source.CLIENT, update=update, fields={"answered_at": self.at}, details={"input": list(self.names)}
@@ -175,7 +175,7 @@ class DuplicateChecked(ChangeOfTask):
     details: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def effect(self) -> Effect:
-        """Note the job's state, and write an event at its end."""
+        """Set the state of the job, and write an event when it ends."""
         event_type = "extra_job_ended" if self.ended else None
         return Effect(source=Source.POLL, settles=self.submission, event_type=event_type, details=self.details)
 

@@ -10,12 +10,12 @@ WINDOW = 60.0
 OPEN_FOR = 30.0
 """Seconds until one submission may try whether the upstream is back."""
 
-Standing = Literal["closed", "open", "half_open", "probing"]
+CircuitState = Literal["closed", "open", "half_open", "probing"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Circuit:
-    """What is known of the submits to one upstream in one dialect."""
+    """The recent results of submits to one upstream in one dialect."""
 
     upstream: str
     dialect: str
@@ -27,8 +27,8 @@ class Circuit:
     probe_until: datetime | None = None
     """Until when the one submission that tries it is waited for."""
 
-    def standing(self, now: datetime) -> Standing:
-        """Say whether submissions may pass: all, none, or one."""
+    def state(self, now: datetime) -> CircuitState:
+        """Return whether submissions may pass: all, none, or one."""
         if self.open_until is None:
             return "closed"
         if now < self.open_until:
@@ -36,7 +36,7 @@ class Circuit:
         return "probing" if self.probe_until is not None and now < self.probe_until else "half_open"
 
     def failed(self, now: datetime) -> "Circuit":
-        """Take in a failure: a connection that fails, a 5xx, silence. A refusal is an answer, and never one."""
+        """Return the circuit after a failure: a failed connection, a 5xx or a timeout. A refusal is not a failure."""
         if self.open_until is not None:
             if now < self.open_until:
                 return self  # it had been sent before the circuit opened
@@ -48,5 +48,5 @@ class Circuit:
         return dataclasses.replace(self, failures=(), opened_at=now, open_until=now + timedelta(seconds=OPEN_FOR))
 
     def answered(self) -> "Circuit":
-        """Take in that the probe was answered, whatever the answer: the upstream is back."""
+        """Return the closed circuit after any answer to the probe."""
         return Circuit(upstream=self.upstream, dialect=self.dialect)

@@ -18,7 +18,7 @@ Decision = Literal["applied", "duplicate", "ignored", "stale", "late", "unmatche
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """What is known besides the task while it is locked."""
+    """Facts besides the task, read while it is locked."""
 
     submissions: Mapping[UUID, Submission]
     """The submissions that changes speak of, as they are now."""
@@ -28,7 +28,7 @@ class Facts:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Decided:
-    """What came of a change, and what is to be written."""
+    """The result of a change, and what to write."""
 
     decision: Decision
     task: Task

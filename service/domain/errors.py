@@ -74,7 +74,7 @@ class NotSent(Unavailable):
     """Nothing was sent: the claim that the call belongs to was too old."""
 
     def __init__(self) -> None:
-        """Say that nothing was sent."""
+        """Return an error that states that nothing was sent."""
         super().__init__("overloaded", "not sent in time: the process was paused or overloaded")
 
 

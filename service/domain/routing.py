@@ -34,7 +34,7 @@ def choose(route: Sequence[str], submissions: Sequence[Submission], *, now: date
 
 
 def rests_until(upstream: str, submissions: Sequence[Submission]) -> datetime | None:
-    """Say until when an upstream is not asked again, whether or not another one can be; None: it never asked for rest.
+    """Return until when an upstream is not asked again, even if there is no other; None: it never asked for rest.
 
     What it wants is honoured up to :data:`RETRY_AFTER_CAP`; after that it is only behind the others.
     """

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from service.domain.task import ENDED, State, Task
 
 LEASE = 60.0
-"""How long a claimed row belongs to whoever claimed it."""
+"""How long a claimed row belongs to its claimer."""
 SUBMIT_LEASE_MARGIN = 30.0
 """What a submission's lease has beyond the time-outs of its call."""
 UNKNOWN_ID_GRACE = 300.0
@@ -36,7 +36,7 @@ RECEIVER_MAY_ASK = 3600.0
 FAILING_LONG = 120 * 3600.0
 """How long an endpoint may do nothing but fail before it is disabled."""
 UNWATCHED = 48 * 3600.0
-"""A pause between two failures after which nobody knows what was in between: longer than any wait of the schedule."""
+"""A pause between two failures that breaks their sequence: longer than any wait of the schedule."""
 INBOX_BACKOFF = (1.0, 5.0, 30.0, 120.0, 600.0)
 """Waits after a callback could not be processed for a reason of our own; then it is parked."""
 
@@ -66,7 +66,7 @@ def next_poll(
     first_look: float | None = None,
     lookup: bool = False,
 ) -> datetime | None:
-    """Say when to ask the provider next; None when there is nothing left to ask.
+    """Return the time of the next poll; None when there is nothing left to poll.
 
     :param median: seconds that a task of this kind usually takes
     :param first_look: seconds after the submit at which to ask once, whatever the plan
@@ -92,7 +92,7 @@ def next_poll(
 
 
 def reconciliation_ends(task: Task, *, median: float, lookup: bool) -> datetime:
-    """Say until when it may still come out whether an unconfirmed task was bought; then its policy decides.
+    """Return until when a callback or a list can still settle an unconfirmed task; then its policy decides.
 
     :param median: seconds that a task of this kind usually takes: a callback may only come at its end
     :param lookup: whether the provider has a list to look in
@@ -104,7 +104,7 @@ def reconciliation_ends(task: Task, *, median: float, lookup: bool) -> datetime:
 
 
 def next_reconciliation(task: Task, *, median: float, lookup: bool, now: datetime) -> datetime:
-    """Say when to look next after a task of which nobody knows whether it was bought."""
+    """Return when to look next for the job of an unconfirmed task."""
     since = task.unconfirmed_since or task.updated_at
     end = max(task.deadline_at, now)
     if task.on_uncertain != "hold":
@@ -121,7 +121,7 @@ def in_step(due: datetime) -> datetime:
 
 
 def retry_submit(tries: int, *, retry_after: float | None, chance: float, now: datetime) -> datetime:
-    """Say when to submit again after an upstream was unavailable.
+    """Return when to submit again after an upstream was unavailable.
 
     :param tries: how many submissions have met an unavailable upstream so far, at least 1
     :param retry_after: seconds that the upstream asked for, honoured up to :data:`RETRY_AFTER_CAP`
@@ -133,7 +133,7 @@ def retry_submit(tries: int, *, retry_after: float | None, chance: float, now: d
 
 
 def next_delivery(attempts: int, *, chance: float, now: datetime, retry_after: float | None = None) -> datetime | None:
-    """Say when to try a client message again after so many attempts; None when the schedule is used up.
+    """Return the time of the next delivery attempt; None when the schedule is used up.
 
     :param chance: uniform in 0..1
     :param retry_after: seconds that the receiver asked for; they lengthen the planned wait, to no more than twice the
@@ -148,7 +148,7 @@ def next_delivery(attempts: int, *, chance: float, now: datetime, retry_after: f
 
 
 def retry_inbox(attempts: int, *, now: datetime) -> datetime | None:
-    """Say when to look at a callback again that we failed to process; None: park it."""
+    """Return when to process a failed callback again; None: park it."""
     if attempts > len(INBOX_BACKOFF):
         return None
     return now + timedelta(seconds=INBOX_BACKOFF[attempts - 1])

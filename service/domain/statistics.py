@@ -40,8 +40,8 @@ class Statistics:
     _medians: dict[_Kind, float] = dataclasses.field(default_factory=dict)
     _shares: dict[tuple[str, str], float] = dataclasses.field(default_factory=dict)
 
-    def learn(self, endings: Iterable[Ending]) -> None:
-        """Take in the last endings, newest first; what was learned before is replaced."""
+    def replace(self, endings: Iterable[Ending]) -> None:
+        """Replace the statistics by those of the last ended tasks, newest first."""
         durations: dict[_Kind, list[float]] = defaultdict(list)
         came: dict[tuple[str, str], list[bool]] = defaultdict(list)
         for ending in endings:
@@ -66,7 +66,7 @@ class Statistics:
         return self.callback_share(upstream, dialect) < UNRELIABLE_SHARE
 
     def unreliable_callbacks(self) -> set[tuple[str, str]]:
-        """Name every upstream and dialect whose callbacks have all but stopped coming."""
+        """Return every upstream and dialect whose callbacks are unreliable."""
         return {where for where, share in self._shares.items() if share < UNRELIABLE_SHARE}
 
     def callback_share(self, upstream: str | None, dialect: str | None) -> float:

@@ -132,7 +132,7 @@ class WaitingForUpstream(ChangeOfTask):
     """Whether the task has waited for the same before."""
 
     def effect(self) -> Effect:
-        """Note what the task waits for."""
+        """Set what the task waits for."""
         return Effect(
             source=Source.SUBMIT,
             fields={"waits_for": self.waits_for, "last_error": self.reason},

@@ -102,7 +102,7 @@ class Result:
     """Which of several outputs it belongs to, such as a clip's id: a cover and its song share one."""
 
     def as_json(self) -> dict[str, str]:
-        """Give the JSON object that the API shows and the store keeps."""
+        """Return the JSON object that the API shows and the store keeps."""
         shown: dict[str, str] = {"kind": self.kind, "role": self.role}
         if self.item is not None:
             shown["item"] = self.item
@@ -129,7 +129,7 @@ class Action:
     label: str
 
     def as_json(self) -> dict[str, str]:
-        """Give the JSON object that the API shows and the store keeps."""
+        """Return the JSON object that the API shows and the store keeps."""
         return {"id": self.id, "label": self.label}
 
     @classmethod
@@ -150,7 +150,7 @@ class Failure:
     """Whether the same input may succeed when it is submitted again."""
 
     def as_json(self) -> dict[str, Any]:
-        """Give the JSON object that the API shows and the store keeps."""
+        """Return the JSON object that the API shows and the store keeps."""
         return dataclasses.asdict(self)
 
     @classmethod
@@ -169,7 +169,7 @@ class Update:
     progress: int | None = None
     """Percent, 0 to 100. Never by itself a proof of success."""
     results: tuple[Result, ...] = ()
-    """Before the end previews, and what goes with them; with the end whatever came out."""
+    """Previews before the end; all outputs with the end."""
     failure: Failure | None = None
     actions: tuple[Action, ...] = ()
     """What can be done next: only the latest are valid."""
@@ -205,7 +205,7 @@ class WaitingFor:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """A client's wish, followed from acceptance to outcome. All times are aware, UTC."""
+    """A request of a client, tracked from acceptance to its end. All times are aware, UTC."""
 
     id: UUID
     client: str
@@ -237,7 +237,7 @@ class Task:
     """The upstream it was handed to last."""
     dialect: str | None = None
     submission_id: UUID | None = None
-    """The submission that serves it, or may. Whatever another one brings forth is an extra job."""
+    """The submission that serves it, or may. A job of any other submission is a duplicate."""
     external_id: str | None = None
     progress: int | None = None
     results: tuple[Result, ...] = ()
@@ -261,7 +261,7 @@ class Task:
     waits_for: WaitingFor | None = None
     """What it waits for while it is queued."""
     unconfirmed_since: datetime | None = None
-    """Since when nobody knows whether an upstream has it; kept while it is bought again all the same."""
+    """Since when it is unknown whether an upstream has it; kept during a resubmit."""
     sequence: int = 0
     """Number of its last event."""
 
@@ -299,7 +299,7 @@ class Submission:
     retry_at: datetime | None = None
     """Before this the upstream is not asked again: it wants so, or has just been unavailable."""
     superseded_at: datetime | None = None
-    """Since when another submission may serve the task. Should this one have made a job all the same, it is an extra
+    """Since when another submission may serve the task. If this one made a job nevertheless, it is a duplicate
     one, and probably charged."""
     job_state: str | None = None
     """Where an extra job stands."""

@@ -24,7 +24,7 @@ MOVES: dict[State, frozenset[State]] = {
     State.FAILED: frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED}),
     State.SUCCEEDED: frozenset(),
 }
-"""The moves that are allowed at all. A state ended by the provider's verdict allows none, whatever stands here."""
+"""All allowed moves. A state that the provider ended allows none, regardless of this table."""
 
 ANSWER_GRACE = 120.0
 """Seconds for which a provider that was given its input may still say that it waits for it (gateways lag some 15 s)."""
@@ -37,14 +37,14 @@ _OURS_TO_SAY = frozenset({State.QUEUED, State.SUBMITTING, State.UNCONFIRMED, Sta
 
 
 def advance(task: Task, update: Update, *, now: datetime, source: Source) -> Task | None:
-    """Take in the news, or answer None when there is none.
+    """Return the task after an update, or None when nothing changes.
 
     Never backward; progress and results only grow; a provider's verdict is final for every sender, and our own
     verdicts give way to it. The sequence number is the caller's to raise: it belongs to the event.
     """
     if task.decided_by == "provider":
         return None if source in _OURS else _complete(task, update, now=now)
-    changed = _learn(task, update, source)
+    changed = _with_facts(task, update, source)
     if update.state is not None and _may_move(task, update.state, source, now):
         changed = _move(changed, update, now=now, source=source)
     return None if changed == task else dataclasses.replace(changed, updated_at=now)
@@ -65,7 +65,7 @@ def _may_move(task: Task, state: State, source: Source, now: datetime) -> bool:
     return True
 
 
-def _learn(task: Task, update: Update, source: Source) -> Task:
+def _with_facts(task: Task, update: Update, source: Source) -> Task:
     """Fill what was empty, and let progress grow."""
     progress = task.progress
     if task.state in OPEN and update.progress is not None:
@@ -118,7 +118,7 @@ def _unconfirmed_since(task: Task, state: State, now: datetime, source: Source) 
 
 
 def _complete(task: Task, update: Update, *, now: datetime) -> Task | None:
-    """Let a task that the provider has ended gain what the first verdict lacked, and nothing else."""
+    """Fill the missing fields of a task that the provider has ended, and change nothing else."""
     if update.state is not task.state:
         return None
     unsaid = task.failure is None or task.failure == Failure("unknown")
@@ -135,16 +135,16 @@ def _complete(task: Task, update: Update, *, now: datetime) -> Task | None:
 
 
 def merge_results(known: tuple[Result, ...], told: tuple[Result, ...]) -> tuple[Result, ...]:
-    """Let what is told replace what is known of the same thing, and lose nothing: later snapshots may lack a field."""
+    """Replace known results by reported results of the same output, and keep the others: later snapshots may be incomplete."""
     if not told or not known:
         return told or known
-    replaced = set(_places(told))
-    kept = [result for place, result in zip(_places(known), known, strict=True) if place not in replaced]
+    replaced = set(_keys(told))
+    kept = [result for place, result in zip(_keys(known), known, strict=True) if place not in replaced]
     return told + tuple(kept)
 
 
-def _places(results: tuple[Result, ...]) -> list[tuple[object, ...]]:
-    """Name the place of each result: what it is of, its kind and role, and its number among those."""
+def _keys(results: tuple[Result, ...]) -> list[tuple[object, ...]]:
+    """Return a key for each result: its item, kind and role, and its number among those."""
     counted: Counter[tuple[object, ...]] = Counter()
     places: list[tuple[object, ...]] = []
     for result in results:

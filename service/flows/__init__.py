@@ -1,1 +1,1 @@
-"""The journeys: the only place where what is kept, what is said and the network meet."""
+"""The journeys: the only layer that combines store, providers and HTTP."""

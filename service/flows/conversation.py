@@ -152,7 +152,7 @@ def _usable(answer: Answer) -> Answer:
 
 
 def _authorized(upstream: Upstream, dialect: Dialect, call: Call) -> tuple[str, str | None, Call]:
-    """Say where a call goes, and give it the credentials that it needs: the secret part of the query, or headers."""
+    """Return the base URL of a call, and the call with its credentials: a secret query string, or headers."""
     settings = upstream.settings
     if call.asks_quota and settings.query_key is not None:
         return settings.query_url, f"key={quote(settings.query_key.get_secret_value(), safe='')}", call

@@ -27,7 +27,7 @@ class Account:
     unpaid: int = 0
     """Submissions that created nothing, and questions that buy nothing."""
     cost: dict[str, float] = dataclasses.field(default_factory=lambda: defaultdict(float))
-    """Of what is paid, perhaps paid or perhaps refunded, by the provider's unit and as far as the provider tells it."""
+    """The cost of paid, perhaps paid and perhaps refunded submissions, by unit, as far as providers report it."""
 
     @property
     def submissions(self) -> int:

@@ -81,7 +81,7 @@ async def run_due(context: Context, pool: TaskPool) -> int:
 
 
 async def _allowance(context: Context, batches: list[list[Task]]) -> dict[str, tuple[int, float]]:
-    """Take from the rate limits what may be asked now.
+    """Reserve the polls that the rate limits allow now.
 
     :returns: how many requests fit, and the seconds between those that do not, by upstream
     """
@@ -152,7 +152,7 @@ def _batches(context: Context, tasks: list[Task]) -> list[list[Task]]:
 
 
 async def poll(context: Context, tasks: list[Task]) -> None:
-    """Ask about claimed tasks of one upstream and dialect, and write what was found."""
+    """Poll claimed tasks of one upstream and dialect, and write what was found."""
     if tasks[0].state is State.UNCONFIRMED and tasks[0].external_id is None:
         await asyncio.gather(*(_reconcile(context, task) for task in tasks))
         return
@@ -161,7 +161,7 @@ async def poll(context: Context, tasks: list[Task]) -> None:
 
 
 async def poll_now(context: Context, task: Task) -> Applied:
-    """Ask about one task outside its schedule, because a client asked for it."""
+    """Poll one task outside its schedule for a client."""
     found = await _ask(context, [task])
     return await settle(context, _change(context, task, found[task.id], attempt=None))
 
@@ -227,7 +227,7 @@ async def _answer_to(
 async def _ask_many(
     context: Context, upstream: Upstream, dialect: Dialect, query: ManyExchange, tasks: list[Task]
 ) -> Mapping[UUID, Found]:
-    """Ask in one request; an id that is missing from the answer is asked about singly before that counts."""
+    """Poll in one request; poll an id that is missing from the answer singly before that counts."""
     answers = await _answer_to(context, upstream, dialect, query)
     if isinstance(answers, UpstreamError):
         return await _without_batch(context, upstream, dialect, tasks, answers)
@@ -241,7 +241,7 @@ async def _ask_many(
 async def _without_batch(
     context: Context, upstream: Upstream, dialect: Dialect, tasks: list[Task], error: UpstreamError
 ) -> Mapping[UUID, Found]:
-    """Ask about one task singly after a batch query failed. If that works, the others are polled singly, too.
+    """Poll one task singly after a batch query failed. If that works, poll the others singly, too.
 
     Single polls then go on for a while: a gateway without the batch query, or one bad id, must not hide all tasks.
     """

@@ -113,7 +113,7 @@ def _fits(shown: dict[str, Any]) -> bool:
 
 
 def _awaited(task: Task) -> dict[str, Any] | None:
-    """Give the schema of the input that a task waits for."""
+    """Return the schema of the input that a task waits for."""
     if task.state is not State.AWAITING_INPUT:
         return None
     operation = FAMILIES[task.family].operations.get(task.operation)

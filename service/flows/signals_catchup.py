@@ -6,11 +6,14 @@ from collections.abc import AsyncIterator
 
 from service.flows.context import Context, log
 from service.flows.signals import feed_of
+from service.flows.signals_postgres import has_channel
 from service.store import feed
 from service.store.database import StoreUnavailable
 
 INTERVAL = 2.0
 """Seconds between queries."""
+INTERVAL_ALONE = 1.0
+"""The same where no signals arrive from other processes of a PostgreSQL database."""
 MAX_CHANGES = 5_000
 """Changes that are signalled one by one. If there are more, every waiter is woken."""
 
@@ -28,14 +31,15 @@ async def catching_up(context: Context) -> AsyncIterator[None]:
 
 async def _run(context: Context) -> None:
     seen: int | None = None
+    alone = not context.database.sqlite and not has_channel(context)
     while True:
         try:
             seen = await catch_up(context, seen)
         except StoreUnavailable as error:
-            log.debug("signal catch-up failed; retrying: error=%s", error)
+            log.debug("signal catch-up failed; retrying error=%s", error)
         except Exception:  # noqa: BLE001 - waiters depend on it
             log.exception("signal catch-up failed; retrying")
-        await asyncio.sleep(INTERVAL)
+        await asyncio.sleep(INTERVAL_ALONE if alone else INTERVAL)
 
 
 async def catch_up(context: Context, seen: int | None) -> int:

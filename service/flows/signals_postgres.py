@@ -11,10 +11,18 @@ from service.store.notify import Listener
 RECONNECT = 1.0
 
 
+def has_channel(context: Context) -> bool:
+    """Return whether other processes can be signalled: not on SQLite, and not through a pooler."""
+    database = context.database
+    return not database.sqlite and (not database.pooled or context.settings.database_listen_url is not None)
+
+
 @contextlib.asynccontextmanager
 async def listening(context: Context) -> AsyncIterator[None]:
     """Publish signals to the other processes of a PostgreSQL database, and receive theirs, for the length of a ``with``."""
-    if context.database.sqlite:
+    if not has_channel(context):
+        if not context.database.sqlite:
+            log.info("no LISTEN through a pooler; signals take up to a second: set database_listen_url")
         yield
         return
     unsent: set[str] = set()
@@ -36,7 +44,8 @@ async def listening(context: Context) -> AsyncIterator[None]:
 async def _stay_connected(context: Context, unsent: set[str], wake: asyncio.Event) -> None:
     while True:
         try:
-            async with Listener(context.settings.database_url).connected(context.signals.received) as listener:
+            url = context.settings.database_listen_url or context.settings.database_url
+            async with Listener(url).connected(context.signals.received, wake.set) as listener:
                 context.signals.notify_all()  # signals may have been lost meanwhile
                 while True:
                     await wake.wait()
@@ -45,5 +54,5 @@ async def _stay_connected(context: Context, unsent: set[str], wake: asyncio.Even
                     unsent.clear()
                     await listener.notify(hints)
         except StoreUnavailable as error:
-            log.info("LISTEN/NOTIFY connection lost; retrying: error=%s", error)
+            log.info("LISTEN/NOTIFY connection lost; retrying error=%s", error)
             await asyncio.sleep(RECONNECT)

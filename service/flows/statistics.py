@@ -14,7 +14,7 @@ MAX_ENDINGS = 2000
 """Maximum number of finished tasks that are read."""
 
 
-async def learn(context: Context) -> int:
+async def update_statistics(context: Context) -> int:
     """Update the statistics from the last finished tasks; return how many there were.
 
     :raises StoreUnavailable: when the database is out of reach
@@ -22,7 +22,7 @@ async def learn(context: Context) -> int:
     async with context.database.reading() as connection:
         endings = await recent_endings(connection, since=context.now() - WINDOW, most=MAX_ENDINGS)
     before = context.statistics.unreliable_callbacks()
-    context.statistics.learn(endings)
+    context.statistics.replace(endings)
     for upstream, dialect in context.statistics.unreliable_callbacks() - before:
         log.warning(
             "callbacks of %s (%s) have all but stopped coming: polling as if there were none", upstream, dialect

@@ -12,7 +12,7 @@ class CanCancel(Protocol):
     """A running job can be cancelled at the provider."""
 
     def cancel(self, task: Task) -> Exchange:
-        """Ask the provider to stop the job. The exchange must not destroy a result that is already there."""
+        """Request the cancellation of the job. The exchange must not destroy a result that is already there."""
 
     def read_cancelled(self, reply: Reply) -> Update:
         """Read the answer to the call that cancels."""
@@ -23,7 +23,7 @@ class CanPollMany(Protocol):
     """One query asks for several jobs, at most ``facts.batch_size``."""
 
     def poll_many(self, tasks: Sequence[Task]) -> ManyExchange:
-        """Ask for the state of several tasks of one upstream."""
+        """Request the state of several tasks of one upstream."""
 
 
 @runtime_checkable
@@ -36,10 +36,10 @@ class CanListJobs(Protocol):
 
 @runtime_checkable
 class CanTellBalance(Protocol):
-    """The account can be asked what is left on it."""
+    """The remaining credit of the account can be requested."""
 
     def balance(self) -> BalanceExchange:
-        """Ask for the balance."""
+        """Request the balance."""
 
 
 @runtime_checkable

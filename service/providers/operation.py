@@ -1,4 +1,4 @@
-"""What is asked for, in our names: families, their operations, and the field schemas that they share."""
+"""Families, their operations, and the field schemas that they share, in Dovecote's names."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -30,7 +30,7 @@ class Operation:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Family:
-    """What is asked for, in our names, whichever upstream serves it."""
+    """A kind of media job in Dovecote's names, independent of the upstream."""
 
     name: str
     title: str

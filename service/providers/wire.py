@@ -114,7 +114,7 @@ ManyExchange = Generator[Call, Reply, Mapping[str, Update]]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Balance:
-    """What is left on an account."""
+    """The remaining credit of an account."""
 
     left: float | None
     """None: there is no limit."""

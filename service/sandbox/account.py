@@ -1,4 +1,4 @@
-"""What a gateway tells the owner of an account: what is left on it (at the host for balances too), and its list of jobs."""
+"""Account queries of a gateway: the remaining credit (at the host for balances too), and its list of jobs."""
 
 from collections.abc import Mapping
 from dataclasses import replace

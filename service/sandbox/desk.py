@@ -130,7 +130,7 @@ class Desk:
         return _spoilt(Answer(200, creation.taken(job)), provider, faults)
 
     def _refusal(self, faults: Faults, prompt: str) -> str | None:
-        """Tell by which word the order is refused, if it is."""
+        """Return the word by which the order is refused, or None."""
         if faults.refuse:
             return "moderate" if faults.moderate else "refuse"
         for word, wanted in {"refuse200": faults.refuse200, "nocredit": faults.nocredit}.items():
@@ -165,7 +165,7 @@ class Desk:
         return job
 
     def _go_on(self, job: Job, order: Order, faults: Faults) -> Job:
-        """Let a job that waited for input begin."""
+        """Start a job that waited for input."""
         now = self.clock()
         life = replace(Life.planned(now, self._seconds(faults), faults), created_at=job.created_at)
         order = replace(job.order, prompt=order.prompt or job.prompt)
@@ -214,7 +214,7 @@ class Desk:
 
 
 def _spoilt(answer: Answer, provider: Provider, faults: Faults) -> Response:
-    """Give the answer to a submit that was taken, or what became of it on the way."""
+    """Return the answer to a submit that was taken, as the faults of the job change it."""
     if faults.hang:
         return NoAnswer()
     if faults.cut:
@@ -228,7 +228,7 @@ def _spoilt(answer: Answer, provider: Provider, faults: Faults) -> Response:
 
 
 def _instead_of_news(job: Job) -> Response | None:
-    """Give the page that a poll is answered by, where the job's faults want one."""
+    """Return the page that answers a poll, if the job's faults require one."""
     if job.faults.flaky and job.polls % 2 == 1:
         return html_page("502 Bad Gateway", 502)
     return html_page("Welcome", 200) if job.faults.html else None

@@ -144,7 +144,7 @@ class Faults:
         return type(self)(**(self._said() | other._said()))
 
     def as_words(self) -> dict[str, Any]:
-        """Tell what is set, by word."""
+        """Return the faults that are set, by word."""
         names = {name: word for word, (name, _) in _WORDS.items()}
         return {names[name]: value for name, value in self._said().items()}
 

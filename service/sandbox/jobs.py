@@ -1,4 +1,4 @@
-"""What the sandbox was asked to make, and the ledger of what it was paid for: the proof that nobody paid twice."""
+"""The jobs of the sandbox, and the ledger of payments: the proof that no task was paid twice."""
 
 import math
 from collections import Counter
@@ -52,7 +52,7 @@ class Life:
         return "running" if now >= self.started_at else "queued"
 
     def progress_at(self, now: float) -> float:
-        """Tell how much of the work is done: a fraction from 0 to 1, which a stuck job never leaves."""
+        """Return the finished fraction of the work, from 0 to 1. A stuck job never finishes."""
         if now >= self.ended_at:
             return 1.0
         if now <= self.started_at or math.isinf(self.ended_at):
@@ -60,7 +60,7 @@ class Life:
         return (now - self.started_at) / (self.ended_at - self.started_at)
 
     def changed_at(self, now: float) -> float:
-        """Tell when the job last had news."""
+        """Return when the job last changed."""
         moments = (self.created_at, self.started_at, self.ended_at, self.reversed_at)
         return max(moment for moment in moments if moment <= max(now, self.created_at))
 
@@ -171,11 +171,11 @@ class Ledger:
         return [replace(job, state=job.state_at(now)) for job in self._jobs.values()]
 
     def paid(self) -> int:
-        """Tell how many jobs were paid for: all that were taken, whatever became of them."""
+        """Return the number of paid jobs: every job that was taken."""
         return sum(job.paid for job in self._jobs.values())
 
     def spent(self, account: str) -> int:
-        """Tell how many points an account took, before any refund."""
+        """Return the points that an account charged, before refunds."""
         return sum(job.points for job in self._jobs.values() if job.account == account)
 
     def find(self, job_id: str, account: str | None = None) -> Job | None:

@@ -73,7 +73,7 @@ def _refused(description: str, status: int = 400, code: int = 4) -> Answer:
 
 
 def _said(code: int, description: str, result: Any = None, **properties: Any) -> Answer:
-    """Word an answer as an engine does: HTTP 200, whatever it says."""
+    """Return an answer as an engine sends it: always HTTP 200."""
     document = {"code": code, "description": description, "result": result, "properties": properties}
     return Answer(200, document)
 
@@ -243,7 +243,7 @@ def _swap(document: Mapping[str, Any]) -> Order | Answer:
 
 
 def _taken(job: Job) -> dict[str, Any]:
-    """Say that a job was taken. new-api hides that it waits in a window, but for the buttons that always open one."""
+    """Return the answer to a job that was taken. new-api hides that it waits in a window, but for the buttons that always open one."""
     if job.awaits_input and not job.faults.hidemodal:
         document = _said(21, "Waiting for window confirm", job.id, finalPrompt="", remix=True).document
     else:
@@ -334,7 +334,7 @@ def _progress(job: Job, status: str, at: float) -> str:
 
 
 def _reason(job: Job) -> str:
-    """Say why a job failed, in brackets as Discord's titles are."""
+    """Return why a job failed, in brackets like Discord's titles."""
     if job.faults.moderate:
         return "[Banned prompt detected] the prompt is against the rules"
     return "[Internal Server Error] something went wrong"

@@ -102,7 +102,7 @@ def _order(document: Mapping[str, Any], callback_url: object) -> Order:
 
 
 def _knows_clips(desk: Desk, document: Mapping[str, Any], provider: Provider) -> bool:
-    """Tell whether every clip that an order goes on from is one that was made here."""
+    """Return whether the sandbox made every clip that an order continues."""
     named = [str(document[name]) for name in _CLIP_FIELDS if document.get(name)]
     return all(_clip_of(desk, clip, provider) is not None for clip in named)
 
@@ -124,7 +124,7 @@ def _count(job: Job) -> int:
 
 
 def clip_id(job: Job, number: int) -> str:
-    """Name the clip of a job, counted from 1."""
+    """Return the id of a clip of a job, counted from 1."""
     return f"{job.id}-{number}"
 
 
@@ -133,7 +133,7 @@ def _failure(job: Job) -> str:
 
 
 def _clip_state(job: Job, number: int, state: State, at: float) -> State:
-    """Tell how far a clip is: the first is finished before the others, and may be when the job fails."""
+    """Return the progress of a clip. The first one finishes before the others, even if the job fails."""
     if number == 1 and state == "running" and job.life.progress_at(at) >= _FIRST_READY:
         return "succeeded"
     return "succeeded" if number == 1 and state == "failed" and job.faults.halffail else state

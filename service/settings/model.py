@@ -23,7 +23,7 @@ from service.providers.registry import DIALECTS, FAMILIES, PROVIDERS
 from service.settings import values
 from service.store.database import parse_url
 
-BLANKS_ALLOWED = frozenset({"ca_file", "database_url", "key_name", "webhook_ca_file"})
+BLANKS_ALLOWED = frozenset({"ca_file", "database_listen_url", "database_url", "key_name", "webhook_ca_file"})
 """Settings whose value may contain blanks: paths and names of others."""
 
 
@@ -149,6 +149,13 @@ class Settings(_Strict):
 
     database_url: str = "sqlite:///dovecote.db"
     """sqlite:///file (one process) or postgresql://user:password@host/name (any number of processes)."""
+    database_pool_size: int = Field(default=20, ge=4, le=200)
+    """Connections of one process to PostgreSQL. It needs one more for signals between processes."""
+    database_listen_url: str | None = Field(
+        default=None, examples=["postgresql://dovecote:password@db.internal/dovecote"]
+    )
+    """URL of PostgreSQL itself, where `database_url` leads to a pooler such as PgBouncer. Without it, signals between
+    processes take up to a second."""
     host: str = "127.0.0.1"
     """The address to listen at. Any other than loopback needs an API key. "::" listens on IPv6 and IPv4."""
     port: int = Field(default=8080, ge=0, le=65535)
@@ -222,9 +229,11 @@ class Settings(_Strict):
         """Return the policy for a client's uncertain tasks, unless a task names its own."""
         return self.on_uncertain_by_client.get(client, self.on_uncertain)
 
-    @field_validator("database_url")
+    @field_validator("database_url", "database_listen_url")
     @classmethod
-    def _is_a_database(cls, url: str) -> str:
+    def _is_a_database(cls, url: str | None) -> str | None:
+        if url is None:
+            return None
         if not parse_url(url).get_backend_name().startswith("sqlite") and any(each.isspace() for each in url):
             raise ValueError("contains a blank; remove it")
         return url

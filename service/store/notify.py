@@ -21,9 +21,11 @@ class Listener:
         self._connection: Any = None
 
     @contextlib.asynccontextmanager
-    async def connected(self, received: Callable[[str], None]) -> AsyncIterator["Listener"]:
+    async def connected(self, received: Callable[[str], None], lost: Callable[[], None]) -> AsyncIterator["Listener"]:
         """Connect, and call back with each hint that another connection sends.
 
+        :param received: called with each hint
+        :param lost: called when the connection has ended: :meth:`notify` fails from then on
         :raises StoreUnavailable: when the connection cannot be made or breaks
         """
         try:
@@ -37,6 +39,7 @@ class Listener:
                     received(hint)
 
             await self._connection.add_listener(CHANNEL, on_hint)
+            self._connection.add_termination_listener(lambda _: lost())
             yield self
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
             raise StoreUnavailable(faults.explain(error).sentence) from error

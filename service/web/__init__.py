@@ -1,1 +1,1 @@
-"""The doors. Thin: read, ask a flow or the store, render."""
+"""The HTTP server. Handlers read the request, call a flow or the store, and render."""

@@ -103,7 +103,7 @@ class Lease:
         self.size = 0
 
     def grow(self, size: int) -> None:
-        """Take memory until the lease has some bytes.
+        """Reserve memory until the lease has some bytes.
 
         :raises Problem: 503 when there is not enough
         """
@@ -122,7 +122,7 @@ class Lease:
             self._turn = turn
 
     async def end_turn(self) -> None:
-        """Let another large body be processed."""
+        """Allow the next large body to be processed."""
         turn, self._turn = self._turn, None
         if turn is not None:
             await turn.aclose()

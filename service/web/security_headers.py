@@ -1,4 +1,4 @@
-"""The outermost layer of the web application: protective headers, and an answer whatever happens inside."""
+"""The outermost layer of the web application: security headers, and an answer even after an internal error."""
 
 import asyncio
 from typing import Final

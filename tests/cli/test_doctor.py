@@ -452,3 +452,18 @@ async def test_callback_proof_is_not_a_token(sqlite_url: str) -> None:
         answer = await client.get("/callbacks/" + "a" * 32)
         assert answer.json().keys() == {"dovecote"}
         assert (await client.post("/callbacks/" + "a" * 32, json={})).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("seconds", "status", "words"),
+    [(90, "warning", "90 s behind the database's"), (-90, "warning", "90 s ahead of"), (0, "ok", "agrees")],
+    ids=["behind", "ahead", "equal"],
+)
+async def test_clock_skew_of_the_database_is_reported(
+    postgresql_url: str, monkeypatch: pytest.MonkeyPatch, seconds: float, status: str, words: str
+) -> None:
+    async def database_time(_: object) -> float:
+        return dt.datetime.now(dt.UTC).timestamp() + seconds
+
+    monkeypatch.setattr("service.cli.doctor.clock.read_database_time", database_time)
+    says(await found({"DOVECOTE_DATABASE_URL": postgresql_url}, "clock"), status, words)

@@ -9,7 +9,7 @@ import pytest
 
 from service.domain.schedules import LATE_WATCH
 from service.domain.task import Source, State, Task
-from service.flows.statistics import learn, typical_seconds
+from service.flows.statistics import typical_seconds, update_statistics
 from service.sandbox import Faults
 from tests.support.values import a_task, keep
 from tests.support.world import JOB_SECONDS, World
@@ -86,7 +86,7 @@ async def test_poll_plan_follows_the_share_of_callbacks(database_url: str) -> No
             for _ in range(after):
                 await world.submit()
             await world.until(60)
-            await learn(world.context)
+            await update_statistics(world.context)
             begun = world.clock()
             task = await world.submit("[drop][seconds=30] a dove")
             await world.work()
@@ -116,10 +116,10 @@ async def test_usual_duration_is_learned_from_thirty_tasks(world: World) -> None
     await keep(world.context.database, *(an_end(1, input={"model": "gen4_turbo"}) for _ in range(29)))
     await keep(world.context.database, *(an_end(1, operation="image_to_video") for _ in range(29)))
     asked = a_task(state=State.RUNNING)
-    assert await learn(world.context) == 87
+    assert await update_statistics(world.context) == 87
     assert typical_seconds(world.context, asked) == MEDIAN
     await keep(world.context.database, an_end(1000))
-    await learn(world.context)
+    await update_statistics(world.context)
     assert typical_seconds(world.context, asked) == 34.5
     assert typical_seconds(world.context, a_task(state=State.RUNNING, input={"model": "gen4_turbo"})) == MEDIAN
 
@@ -132,7 +132,7 @@ async def test_old_durations_are_forgotten(world: World) -> None:
     )
     await keep(world.context.database, *ends)
     world.clock.forward(7 * 86_400 + 60)
-    assert await learn(world.context) == 0
+    assert await update_statistics(world.context) == 0
 
 
 # ── what is unknown, unreachable or too late ───────────────────────────────────────────────────────────────────────

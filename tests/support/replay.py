@@ -165,7 +165,7 @@ def _wrong_submissions(kept: Kept) -> Iterator[str]:
         yield f"{kept.task.state}, although job {kept.task.external_id} is known"
     for each in kept.submissions:
         if each.job_state is not None and each.superseded_at is None:
-            yield f"submission {each.id} serves the task, and is in the books as an extra job"
+            yield f"submission {each.id} serves the task, and is in the ledger as an extra job"
 
 
 _ALIVE = frozenset({State.SUBMITTED, State.RUNNING, State.SUCCEEDED})

@@ -37,7 +37,7 @@ Script = Mapping[str, Sequence[Answer]]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Asked:
+class Requested:
     """One request that came."""
 
     method: str
@@ -57,7 +57,7 @@ class ScriptedUpstream:
     def __init__(self, scripts: Mapping[str, Script]) -> None:
         self._scripts = scripts
         self._given: dict[tuple[str, str], int] = defaultdict(int)
-        self.asked: dict[str, list[Asked]] = defaultdict(list)
+        self.asked: dict[str, list[Requested]] = defaultdict(list)
         self.url = ""
 
     @classmethod
@@ -79,7 +79,7 @@ class ScriptedUpstream:
         method, target, _ = first.split(" ")
         case, _, rest = target.removeprefix("/").partition("/")
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-        self.asked[case].append(Asked(method, f"/{rest}", headers, body))
+        self.asked[case].append(Requested(method, f"/{rest}", headers, body))
         writer.write(self._answer(case, f"{method} /{rest}").encoded())
         await writer.drain()
 

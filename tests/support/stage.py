@@ -366,13 +366,13 @@ class Stage:
     async def ask(self, client: str, path: str, body: Any, headers: Mapping[str, str], *, expected: set[int]) -> None:
         bearer = {"Authorization": f"Bearer {KEYS[client]}", **headers}
 
-        async def asked() -> int:
+        async def requests_of() -> int:
             try:
                 return (await self._outside.post(f"http://dovecote.test{path}", json=body, headers=bearer)).status_code
             except httpx.TransportError:
                 return 0
 
-        status = await self.carry(asked())
+        status = await self.carry(requests_of())
         assert status in expected or status in {0, None}, (path, status)
 
     async def of(self, number: int) -> Kept | None:

@@ -24,7 +24,7 @@ from service.cli.processes import NotStarted, Served, Troupe, ended_by_signals
 @click.option("--keep", is_flag=True, help="Leave everything running afterwards, to try it by hand.")
 @AS_JSON
 def command(*, keep: bool, as_json: bool) -> None:
-    """See Dovecote at work: one Runway task for each fault, and tasks of Midjourney and Suno.
+    """Play a tour of Dovecote: one Runway task for each fault, and tasks of Midjourney and Suno.
 
     Starts a sandbox as provider, a receiver of completion webhooks, and Dovecote on SQLite, each as its own process on a
     free port of this machine. It needs no API key and uses none that is set. The exit code is 0 only if every task ended

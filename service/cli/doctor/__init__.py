@@ -38,6 +38,7 @@ def command(config: Path | None, *, as_json: bool) -> None:
 async def examine(environment: Mapping[str, str], config: Path | None) -> list["Finding"]:
     """Run every check. Where the settings have mistakes, report these alone."""
     from service.cli.doctor import database, keys, server
+    from service.cli.doctor.clock import check_database_clock
     from service.cli.doctor.finding import error, ok, redacted, secrets_of
     from service.cli.doctor.public_url import check_public_url
     from service.cli.doctor.upstreams import check_upstreams
@@ -51,6 +52,7 @@ async def examine(environment: Mapping[str, str], config: Path | None) -> list["
     about_database, opened = await database.check_database(settings)
     try:
         findings += [*await keys.check_api_keys(settings, opened), *about_database]
+        findings += await check_database_clock(opened)
         webhook_secret, callback_secret = [
             await keys.kept_secret(settings, opened, name) for name in ("webhook_secret", "callback_secret")
         ]

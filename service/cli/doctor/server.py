@@ -18,7 +18,7 @@ def local_url(settings: Settings) -> str:
 
 
 async def check_server(settings: Settings) -> Finding:
-    """Ask the server whether it is ready."""
+    """Return whether the server is ready."""
     if settings.port == 0:
         return warning("server", "takes any free port (port = 0), so it cannot be checked")
     url = local_url(settings)

@@ -59,7 +59,7 @@ async def _stored_circuits(context: Context) -> Sequence[Circuit]:
             connection, since=context.now() - statistics_module.WINDOW, most=statistics_module.MAX_ENDINGS
         )
         circuits = await circuit_store.all_known(connection)
-    context.statistics.learn(endings)
+    context.statistics.replace(endings)
     return list(circuits.values())
 
 
@@ -77,7 +77,7 @@ def _of(context: Context, seen: Checked, circuits: Sequence[Circuit]) -> Iterato
         yield (error if wrong else warning)(name, message, "check account_token and account_user" if wrong else None)
     yield _callbacks(context, seen.upstream)
     for circuit in circuits:
-        if circuit.upstream == name and circuit.standing(context.now()) != "closed" and circuit.opened_at is not None:
+        if circuit.upstream == name and circuit.state(context.now()) != "closed" and circuit.opened_at is not None:
             since = circuit.opened_at.astimezone(dt.UTC).strftime("%Y-%m-%d %H:%M:%S")
             yield warning(
                 name,

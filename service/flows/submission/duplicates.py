@@ -73,7 +73,7 @@ async def check(context: Context, duplicate: Submission) -> None:
 async def _ask(
     context: Context, task: Task, duplicate: Submission, upstream: Upstream, dialect: Dialect, *, wanted: bool
 ) -> Update:
-    """Ask as if the duplicate served the task. A cancel polls first: it must not destroy a paid result.
+    """Poll as if the duplicate served the task. A cancel polls first: it must not destroy a paid result.
 
     :param wanted: whether nothing else serves the task, so that the job must not be cancelled
     """

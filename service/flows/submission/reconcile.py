@@ -57,7 +57,7 @@ async def reconcile(context: Context, task: Task) -> Applied:
 
 
 async def _search(context: Context, task: Task) -> _Case:
-    """Ask the provider for its list of jobs, where it has one."""
+    """Return the provider's list of jobs, where it has one."""
     upstream, dialect = context.upstreams.get(task.upstream or ""), context.dialect(task)
     if upstream is None or not isinstance(dialect, CanListJobs) or not can_list_jobs(context, task):
         return _Case(task)

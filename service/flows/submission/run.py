@@ -37,7 +37,7 @@ Planned = tuple[Change, Handover | None]
 
 @dataclasses.dataclass(slots=True)
 class Round:
-    """What is planned in one transaction. It is filled anew if the transaction is tried again."""
+    """The plan of one transaction. It is filled anew if the transaction is tried again."""
 
     claimed: Sequence[Task]
     most: int

@@ -32,7 +32,7 @@ class Rejection:
 
     @property
     def recovery(self) -> bool:
-        """Whether it waits for a failing upstream, which may take for ever, and not for a slot."""
+        """Whether it waits for a failing upstream, without a limit, and not for a slot."""
         return self.waits_for.dialect is not None
 
 
@@ -60,7 +60,7 @@ class Admission:
         :param waited_for: what the task waited for before its turn came
         """
         circuit = self._circuit(upstream, dialect)
-        if circuit.standing(self.now) in {"open", "probing"} or self.is_probe(upstream, dialect):
+        if circuit.state(self.now) in {"open", "probing"} or self.is_probe(upstream, dialect):
             return _recovering(circuit)
         name, rate = upstream.name, self.rates.get(upstream.name)
         slot = WaitingFor(name)
@@ -77,13 +77,13 @@ class Admission:
         return Rejection(slot, reason, elsewhere=upstream.settings.when_full == "next")
 
     def admit(self, upstream: Upstream, dialect: Dialect, *, client: str) -> None:
-        """Take what one task of a client needs."""
+        """Reserve what one task of a client needs."""
         self.free[upstream.name] -= 1
         slots = self.served.setdefault(upstream.name, {})
         slots[client] = slots.get(client, 0) + 1
         if upstream.name in self.rates:
             self.rates[upstream.name] = self.rates[upstream.name].taken(self.now)
-        if self._circuit(upstream, dialect).standing(self.now) == "half_open":
+        if self._circuit(upstream, dialect).state(self.now) == "half_open":
             self.probes.add((upstream.name, dialect.facts.key))
 
     def lose_probe(self, upstream: Upstream, dialect: Dialect) -> None:
@@ -106,8 +106,8 @@ class Admission:
             free = min(self.free[waits_for.upstream], most if rate is None else rate.free(self.now))
             return max(min(free, most), 0)
         circuit = self.circuits.get((waits_for.upstream, waits_for.dialect))
-        standing = "closed" if circuit is None else circuit.standing(self.now)
-        return {"closed": most, "half_open": 1}.get(standing, 0)
+        state = "closed" if circuit is None else circuit.state(self.now)
+        return {"closed": most, "half_open": 1}.get(state, 0)
 
     def _circuit(self, upstream: Upstream, dialect: Dialect) -> Circuit:
         known = self.circuits.get((upstream.name, dialect.facts.key))

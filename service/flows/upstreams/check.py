@@ -33,7 +33,7 @@ class Checked:
     error: UpstreamError | None = None
     """Why it did not answer that as it should."""
     reply: Reply | None = None
-    """Its first answer, whatever that was."""
+    """Its first answer."""
     skew: float | None = None
     """Seconds by which its clock is ahead of ours."""
     balance: Balance | None = None
@@ -52,7 +52,7 @@ class Checked:
 
 
 async def check(context: Context, upstream: Upstream) -> Checked:
-    """Ask an upstream the cheapest questions that need the key. Nothing is bought."""
+    """Send an upstream the cheapest requests that need the key. None of them costs money."""
     checked = Checked(upstream)
     if not upstream.dialects:
         return checked
@@ -71,7 +71,7 @@ async def _ask(context: Context, checked: Checked) -> None:
     telling = next((each for each in upstream.dialects if isinstance(each, CanTellBalance)), None)
 
     def note(call: Call, reply: Reply) -> None:
-        """Note the first answer, and the time by the other's clock."""
+        """Store the first answer and the clock of the upstream."""
         if checked.reply is None:
             checked.asked, checked.reply = f"{call.method} {call.path}", reply
             checked.skew = _skew(reply, began, context.now())
@@ -107,7 +107,7 @@ async def _ask_for_jobs(context: Context, checked: Checked) -> None:
 
 
 def _models() -> Generator[Call, Reply, None]:
-    """Ask a gateway for its models: the cheapest question that needs the key."""
+    """Request the models of a gateway: the cheapest request that needs the key."""
     reply = yield Call(method="GET", path="/v1/models")
     document = reply.document
     if reply.status in _OK and isinstance(document, dict) and isinstance(document.get("data"), list):

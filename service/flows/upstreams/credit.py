@@ -1,4 +1,4 @@
-"""Ask what is left on the accounts, for people to see, and warn before it runs out."""
+"""Request the remaining credit of the accounts, and warn when it is low."""
 
 import asyncio
 import dataclasses
@@ -22,7 +22,7 @@ AT_START = 60.0
 
 
 def question(upstream: Upstream) -> tuple[Dialect, BalanceExchange] | None:
-    """Say how an upstream is asked for what is left there; None where it does not tell, or may not be asked."""
+    """Return the request for the credit of an upstream; None where it reports none, or may not be asked."""
     settings = upstream.settings
     if not upstream.dialects:
         return None
@@ -35,7 +35,7 @@ def question(upstream: Upstream) -> tuple[Dialect, BalanceExchange] | None:
 
 
 async def ask(context: Context, upstream: Upstream) -> Balance | None:
-    """Ask one upstream; None where there is nothing to ask.
+    """Request the credit of one upstream; return None where it reports none.
 
     :raises UpstreamError: when it does not say
     """
@@ -44,7 +44,7 @@ async def ask(context: Context, upstream: Upstream) -> Balance | None:
 
 
 async def ask_due(context: Context, *, after: float = DUE) -> int:
-    """Ask those upstreams that nobody has asked for a while; answer how many there were.
+    """Request the credit of upstreams that is out of date; return their number.
 
     :param after: seconds
     :raises StoreUnavailable: when the database is out of reach
@@ -55,13 +55,13 @@ async def ask_due(context: Context, *, after: float = DUE) -> int:
     now = context.now()
     before = now - dt.timedelta(seconds=after)
     claimed = await context.writers.journeys.run(upstream_store.claim_credit, names, now=now, before=before)
-    found = await asyncio.gather(*(_learn(context, known) for known in claimed))
+    found = await asyncio.gather(*(_refresh(context, known) for known in claimed))
     await context.writers.journeys.run(upstream_store.save_credit, found)
     return len(claimed)
 
 
-async def _learn(context: Context, known: upstream_store.Upstream) -> upstream_store.Upstream:
-    """Ask, and say in the log what somebody has to know. What was known stays where there is no answer."""
+async def _refresh(context: Context, known: upstream_store.Upstream) -> upstream_store.Upstream:
+    """Request the credit and log what an operator must know. Without an answer the known credit stays."""
     upstream = context.upstreams[known.name]
     error: str | None = None
     balance: Balance | None = None

@@ -30,7 +30,7 @@ class Objection:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """What is allowed besides public addresses over HTTPS."""
+    """Addresses and schemes that are allowed besides public addresses over HTTPS."""
 
     private: bool = False
     """Allow every address except those that hand out credentials, on every port, over http, too."""

@@ -116,7 +116,7 @@ class Proxy(Dialect):
         return read_submit(dataclasses.replace(reply, endpoint=call.endpoint))
 
     def poll(self, task: Task) -> Exchange:
-        """Ask for the task's state; a task that is several jobs has no fetch of its own."""
+        """Request the state of the task; a task with several jobs has no fetch of its own."""
         if len(jobs(task)) > 1:
             found = yield from self.poll_many([task])
             if not found:
@@ -125,7 +125,7 @@ class Proxy(Dialect):
         return (yield from super().poll(task))
 
     def poll_many(self, tasks: Sequence[Task]) -> ManyExchange:
-        """Ask for several tasks at once. Unknown ids are missing from the answer, which has no fixed order."""
+        """Request several tasks at once. Unknown ids are missing from the answer, which has no fixed order."""
         ids = [job for task in tasks for job in jobs(task)]
         known = read_list((yield Call(method="POST", path="/mj/task/list-by-condition", json={"ids": ids})))
         found = {task.external_id or "": gathered(task, known) for task in tasks}

@@ -1,4 +1,4 @@
-"""How a task is put to Midjourney: the bodies of POST /mj/submit/*, and what is known to be refused."""
+"""Requests to Midjourney: the bodies of POST /mj/submit/*, and input that is known to be refused."""
 
 import re
 from collections.abc import Mapping, Sequence

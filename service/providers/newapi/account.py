@@ -1,4 +1,4 @@
-"""What a new-api gateway tells the owner of an account: what is left on it, and which jobs it has."""
+"""Account queries at a new-api gateway: the remaining credit and the list of jobs."""
 
 import dataclasses
 from collections.abc import Generator, Mapping, Sequence
@@ -24,7 +24,7 @@ _OK = range(200, 300)
 
 
 def quota(key_name: str | None = None) -> BalanceExchange:
-    """Ask the host for balances (GET /user/quota, with a key of its own in the query string).
+    """Query the host for balances (GET /user/quota, with a key of its own in the query string).
 
     :param key_name: name at the gateway of the key that submits: where it has a limit of its own, the smaller of both counts
     """
@@ -41,7 +41,7 @@ def quota(key_name: str | None = None) -> BalanceExchange:
 
 
 def billing() -> BalanceExchange:
-    """Ask the gateway itself by the routes that it has for OpenAI's old clients. The amount is in its own currency."""
+    """Query the gateway by its routes for OpenAI's old clients. The amount is in its own currency."""
     limit = _amount((yield Call(method="GET", path="/v1/dashboard/billing/subscription")), "hard_limit_usd")
     if limit >= UNLIMITED_LIMIT:
         return Balance(None, "USD")
@@ -110,7 +110,7 @@ def _listed(reply: Reply) -> tuple[Sequence[Any], int | None]:
 
 
 def _row(document: Any) -> Row | None:
-    """Read a row; one without an id or a time is of no use."""
+    """Read a row; return None for a row without an id or a time."""
     said = fields(document)
     task_id, at = word(said.get("task_id")), number(said.get("submit_time")) or number(said.get("created_at"))
     at = at / 1000 if at is not None and at > _MILLISECONDS else at

@@ -64,7 +64,7 @@ class Official(Dialect):
         return Update(state=State.CANCELLED)
 
     def balance(self) -> BalanceExchange:
-        """Ask for the organization's credits; one is worth US$0.01."""
+        """Request the organization's credits; one is worth US$0.01."""
         reply = yield Call(method="GET", path="/v1/organization", headers=VERSION)
         credit = number(fields(reply.document).get("creditBalance"))
         if not reply.ok or credit is None:

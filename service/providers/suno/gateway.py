@@ -61,8 +61,8 @@ def _lookup(task: Task) -> Call:
     return Call(method="GET", path=LOOKUPS[task.operation].format(clip_id=quote(clip_of(task) or "", safe="")))
 
 
-def asked(dialect: Dialect, task: Task, call: Call, read: Callable[[Reply], Update]) -> Exchange:
-    """Ask, and read the answer. A question about a clip buys nothing: after any error it is asked again."""
+def free_request(dialect: Dialect, task: Task, call: Call, read: Callable[[Reply], Update]) -> Exchange:
+    """Send a free request about a clip and read the answer. It may be repeated after any error."""
     reply = yield call
     if task.operation not in LOOKUPS:
         return read(reply)

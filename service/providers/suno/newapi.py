@@ -84,7 +84,7 @@ class NewApi(Dialect):
 
     def submit(self, task: Task, callback_url: str | None) -> Exchange:
         """Submit the task; a question about a clip is repeated until there is an answer."""
-        return gateway.asked(
+        return gateway.free_request(
             self, task, self.facts.creating(task.operation, self.create(task, callback_url)), self.read_created
         )
 
@@ -94,7 +94,7 @@ class NewApi(Dialect):
 
     def poll(self, task: Task) -> Exchange:
         """Ask for the task."""
-        return gateway.asked(self, task, self.query(task), lambda reply: about(task, self.read_status(reply)))
+        return gateway.free_request(self, task, self.query(task), lambda reply: about(task, self.read_status(reply)))
 
     def poll_many(self, tasks: Sequence[Task]) -> ManyExchange:
         """Ask for several tasks: one request for each action, as CometAPI wants it. Files are asked for one by one."""

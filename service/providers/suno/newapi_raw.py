@@ -67,7 +67,7 @@ class NewApiRaw(Dialect):
 
     def submit(self, task: Task, callback_url: str | None) -> Exchange:
         """Submit the task; a question about a clip is repeated until there is an answer."""
-        return gateway.asked(
+        return gateway.free_request(
             self, task, self.facts.creating(task.operation, self.create(task, callback_url)), self.read_created
         )
 
@@ -77,7 +77,7 @@ class NewApiRaw(Dialect):
         return found if isinstance(found, list) else {**found, "task_id": None}
 
     def poll(self, task: Task) -> Exchange:
-        """Ask for the clips. While one of them is missing from the answer, the others decide nothing."""
+        """Request the clips. While one of them is missing from the answer, the others decide nothing."""
 
         def read(reply: Reply) -> Update:
             update, asked = self.read_status(reply), set((task.external_id or "").split(","))
@@ -87,7 +87,7 @@ class NewApiRaw(Dialect):
             missing = asked - answered
             return read_clips(clips_in(reply.document), whole=False) if update.state in ENDED and missing else update
 
-        return gateway.asked(self, task, self.query(task), read)
+        return gateway.free_request(self, task, self.query(task), read)
 
     def validate(self, task: Task) -> list[Mistake]:
         """Return what the gateways' pages rule out."""

@@ -91,7 +91,7 @@ class SunoApi(Dialect):
         return found if isinstance(found, list) else {**found, "model": parent.model}
 
     def balance(self) -> BalanceExchange:
-        """Ask for the credits."""
+        """Request the credits."""
         reply = yield Call(method="GET", path="/api/v1/generate/credit")
         credit = number(fields(reply.document).get("data"))
         if not reply.ok or not agrees(reply.document) or credit is None:

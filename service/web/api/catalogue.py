@@ -78,7 +78,7 @@ def _upstream(context: Context, upstream: Upstream, stands: upstream_status.Stat
 def _circuit(context: Context, circuit: Circuit) -> models.Circuit:
     return {
         "dialect": circuit.dialect,
-        "state": circuit.standing(context.now()),
+        "state": circuit.state(context.now()),
         "failures": upstream_status.recent_failures(context, circuit),
         "opened_at": rfc3339(circuit.opened_at),
         "open_until": rfc3339(circuit.open_until),

@@ -22,7 +22,7 @@ from starlette.routing import Route
 from service.app import application, opened
 from service.domain.task import Source, State, Task
 from service.domain.validation import Invalid
-from service.flows.statistics import learn
+from service.flows.statistics import update_statistics
 from service.flows.submission.accept import accept
 from service.sandbox import Faults, InProcessTransport, Sandbox, running
 from service.settings.load import load
@@ -580,7 +580,7 @@ async def test_five_hundred_tasks_are_polled_in_few_requests(
         for second in range(1, most + 60):
             await world.pass_time(1)
             if second % 30 == 0:  # as the worker does
-                await learn(world.context)
+                await update_statistics(world.context)
         ended = {job.id: job.life for job in world.sandbox.ledger.jobs}
         found = [await world.task(task) for task in tasks]
         assert {(task.state, task.outcome_source) for task in found} == {(State.SUCCEEDED, Source.POLL)}

@@ -112,22 +112,22 @@ def test_circuit_opens_at_the_fifth_failure_within_a_minute(moments: list[int]) 
         circuit = circuit.failed(later(moment))
         counted = [each for each in counted if each > moment - WINDOW] + [moment]
         if len(counted) >= FAILURES:
-            assert circuit.standing(later(moment)) == "open"
+            assert circuit.state(later(moment)) == "open"
             assert (circuit.opened_at, circuit.open_until) == (later(moment), later(moment + OPEN_FOR))
             return
-        assert circuit.standing(later(moment)) == "closed"
+        assert circuit.state(later(moment)) == "closed"
 
 
 @given(st.floats(0, OPEN_FOR - 0.001), st.floats(0, 1000))
 def test_circuit_is_half_open_after_thirty_seconds(within: float, after: float) -> None:
     circuit = failing(0, 0, 0, 0, 0)
-    assert circuit.standing(later(within)) == "open"
+    assert circuit.state(later(within)) == "open"
     assert circuit.failed(later(within)) == circuit, "what was sent before it opened says nothing new"
     tried = later(OPEN_FOR + after)
-    assert circuit.standing(tried) == "half_open"
+    assert circuit.state(tried) == "half_open"
     probing = dataclasses.replace(circuit, probe_until=tried + dt.timedelta(seconds=60))
-    assert probing.standing(tried) == "probing"
-    assert probing.standing(tried + dt.timedelta(seconds=60)) == "half_open", "whoever tried is not waited for for ever"
+    assert probing.state(tried) == "probing"
+    assert probing.state(tried + dt.timedelta(seconds=60)) == "half_open", "whoever tried is not waited for for ever"
 
 
 @given(after=st.floats(OPEN_FOR, 1000), claimed=st.booleans())
@@ -135,7 +135,7 @@ def test_probe_outcome_closes_or_reopens_the_circuit(after: float, *, claimed: b
     circuit = failing(0, 0, 0, 0, 0)
     probing = dataclasses.replace(circuit, probe_until=later(after + 60) if claimed else None)
     again = probing.failed(later(after))
-    assert again.standing(later(after)) == "open"
+    assert again.state(later(after)) == "open"
     assert (again.opened_at, again.open_until, again.probe_until) == (NOW, later(after + OPEN_FOR), None)
     assert probing.answered() == CLOSED
 

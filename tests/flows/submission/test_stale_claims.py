@@ -121,7 +121,7 @@ async def test_probe_that_was_not_sent_leaves_the_circuit_open(
         await pool.finish()
         async with world.context.database.reading() as connection:
             [circuit] = (await circuit_store.all_known(connection)).values()
-        assert circuit.standing(world.clock()) == "probing"
+        assert circuit.state(world.clock()) == "probing"
 
 
 async def test_poll_of_an_old_claim_is_not_asked(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:

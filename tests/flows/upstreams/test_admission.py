@@ -88,7 +88,7 @@ async def test_circuit_opens_after_five_failures_and_closes_after_an_answer(
         assert await circuit_store.record_failures(connection, [(*KEY, NOW)] * 4) == [False, True, False, False]
         await circuit_store.close(connection, [("cometapi", KEY[1])])
         circuit = (await circuit_store.all_known(connection))[KEY]
-        assert (circuit.standing(NOW), circuit.opened_at, circuit.open_until) == ("open", NOW, until)
+        assert (circuit.state(NOW), circuit.opened_at, circuit.open_until) == ("open", NOW, until)
         assert not await circuit_store.claim_probe(connection, circuit, now=NOW, until=later(90))
         assert await circuit_store.claim_probe(connection, circuit, now=until, until=later(90))
         assert not await circuit_store.claim_probe(connection, circuit, now=later(89), until=later(150))
@@ -246,7 +246,7 @@ def test_slot_of_a_lost_probe_is_released() -> None:
     assert admission.free == {ELK: 0}
     admission.lose_probe(Elk(), Dialect())  # type: ignore[arg-type]
     assert admission.free == {ELK: 1}
-    assert admission.circuits[KEY].standing(NOW) == "probing"
+    assert admission.circuits[KEY].state(NOW) == "probing"
 
 
 # ── journeys ───────────────────────────────────────────────────────────────────────────────────────────────────────
