@@ -111,6 +111,7 @@ async def _ask(context: Context, upstream: Upstream, dialect: Dialect, call: Cal
                     read_timeout=call.read_timeout,
                     total_timeout=CONNECT_TIMEOUT + WRITE_TIMEOUT + call.read_timeout,
                     secret_query=secret_query,
+                    tls=upstream.tls,
                 )
             )
     except Exception as error:  # whatever it is: the table's last row assumes the worst
