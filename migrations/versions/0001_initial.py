@@ -100,6 +100,13 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("name", name=op.f("pk_secrets")),
     )
     op.create_table(
+        "served_clients",
+        sa.Column("upstream", sa.Text(), nullable=False),
+        sa.Column("client", sa.Text(), nullable=False),
+        sa.Column("served_at", INSTANT, nullable=False),
+        sa.PrimaryKeyConstraint("upstream", "client", name=op.f("pk_served_clients")),
+    )
+    op.create_table(
         "tasks",
         sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("client", sa.Text(), nullable=False),
@@ -586,6 +593,7 @@ def downgrade() -> None:
         batch_op.drop_index("ix_tasks_client")
 
     op.drop_table("tasks")
+    op.drop_table("served_clients")
     op.drop_table("secrets")
     op.drop_table("processes")
     op.drop_table("circuits")

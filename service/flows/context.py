@@ -45,6 +45,8 @@ class Upstream:
     """Bounds the polls in flight or waiting, so that an upstream that hangs does not delay polls of others."""
     questions: asyncio.Semaphore
     """Bounds the other requests in flight, so that slow submits delay none of them."""
+    client_polls: dict[str, dt.datetime] = dataclasses.field(default_factory=dict)
+    """By client, when its next request to poll now fits into its share."""
     batch_retry_at: dict[str, float] = dataclasses.field(default_factory=dict)
     """By dialect, until when tasks are polled singly because the batch query failed, on the monotonic clock."""
 

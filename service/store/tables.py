@@ -380,6 +380,14 @@ upstreams = Table(
     Column("credit_at", UtcTime),
 )
 
+served_clients = Table(
+    "served_clients",
+    metadata,
+    Column("upstream", Text, primary_key=True),
+    Column("client", Text, primary_key=True),
+    Column("served_at", UtcTime, nullable=False),
+)
+
 circuits = Table(
     "circuits",
     metadata,
