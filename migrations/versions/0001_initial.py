@@ -438,7 +438,7 @@ def upgrade() -> None:
         )
         batch_op.create_index(
             "ix_webhook_messages_destination",
-            ["destination", "due_at"],
+            ["client", "destination", "due_at"],
             unique=False,
             sqlite_where=sa.text("due_at IS NOT NULL"),
             postgresql_where=sa.text("due_at IS NOT NULL"),
@@ -466,6 +466,14 @@ def upgrade() -> None:
         )
 
     op.create_table(
+        "webhook_secrets",
+        sa.Column("client", sa.Text(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("previous_until", INSTANT, nullable=True),
+        sa.Column("rotated_at", INSTANT, nullable=False),
+        sa.PrimaryKeyConstraint("client", name=op.f("pk_webhook_secrets")),
+    )
+    op.create_table(
         "webhook_attempts",
         sa.Column("id", SERIAL, nullable=False),
         sa.Column("message_id", sa.Uuid(), nullable=False),
@@ -489,6 +497,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Go back."""
     op.drop_table("webhook_attempts")
+    op.drop_table("webhook_secrets")
     with op.batch_alter_table("webhook_messages", schema=None) as batch_op:
         batch_op.drop_index(
             "uq_webhook_messages_progress",

@@ -270,4 +270,4 @@ async def test_message_to_a_deleted_or_disabled_endpoint_is_discarded_unsent(sql
         async with world.context.database.reading() as connection:
             assert [await attempt_store.of_message(connection, each.id) for each in found] == [[], []]
         assert server.connections == 0
-        assert world.context.destination_slots.limits() == {}
+        assert world.context.destination_slots.idle
