@@ -56,7 +56,7 @@ class Response:
         :raises BrokenResponse: when nothing more can be read
         """
         if self.complete:
-            return  # bytes after the end belong to nobody
+            return  # bytes after the end are ignored
         if self.headers_complete and not self._chunked:
             self._take(data)
             return

@@ -151,13 +151,13 @@ async def test_hanging_receiver_does_not_delay_others(world: World) -> None:
         raise httpx.ReadTimeout("no complete answer", request=request)
 
     world.edge.hosts["hanging.test"] = httpx.MockTransport(hang)
-    slow = await owed(world, "http://hanging.test/")
+    slow = await enqueued(world, "http://hanging.test/")
     world.clock.forward(1)
-    quick = await owed(world, CLIENT)
+    quick = await enqueued(world, CLIENT)
     pool = TaskPool(100)
     await dispatch.run_due(world.context, pool)
     async with asyncio.timeout(LIMIT):
-        while (await world.messages(quick))[0].state != "delivered":  # noqa: ASYNC110 - it tells nobody
+        while (await world.messages(quick))[0].state != "delivered":  # noqa: ASYNC110 - there is no event for it
             await asyncio.sleep(0.01)
     assert len(attempts) == 1
     assert (await world.messages(slow))[0].state == "pending"
@@ -167,7 +167,7 @@ async def test_hanging_receiver_does_not_delay_others(world: World) -> None:
     assert message.last_error == "ReadTimeout no answer within 15 s"
 
 
-async def owed(world: World, url: str) -> Task:
+async def enqueued(world: World, url: str) -> Task:
     """Keep a task that has ended, and a message about it that is due now."""
     task = a_task(state=State.SUCCEEDED)
     await keep(world.context.database, task)
@@ -184,7 +184,7 @@ async def test_redirect_is_a_failure_and_is_not_followed(world: World, status: i
         return httpx.Response(status, headers={"Location": CLIENT}, content=blocks(1))
 
     world.edge.hosts["moved.test"] = httpx.MockTransport(move)
-    task = await owed(world, "http://moved.test/")
+    task = await enqueued(world, "http://moved.test/")
     await deliver(world)
     [message] = await world.messages(task)
     assert (message.state, message.last_status, there) == ("pending", status, [])

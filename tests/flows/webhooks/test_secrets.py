@@ -39,7 +39,7 @@ async def nothing() -> AsyncIterator[bytes]:
 
 
 async def message_to(world: World, key: str) -> httpx.Request:
-    """Return the request by which a client is told of the end of a task."""
+    """Return the request that announces the end of a task to a client."""
     requests: list[httpx.Request] = []
 
     def answer(request: httpx.Request) -> httpx.Response:

@@ -273,7 +273,7 @@ async def test_hanging_destination_with_a_backlog_does_not_slow_another(world: W
     hanging.most_at_once = 0
     await dispatch.run_due(world.context, pool)  # now it is known to hang
     async with asyncio.timeout(LIMIT):
-        while hanging.at_once < TROUBLED:  # noqa: ASYNC110 - it tells nobody
+        while hanging.at_once < TROUBLED:  # noqa: ASYNC110 - there is no event for it
             await asyncio.sleep(0.005)
     await dispatch.run_due(world.context, pool)
     await asyncio.sleep(0.02)
