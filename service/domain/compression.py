@@ -33,8 +33,8 @@ def unpack(body: bytes, codings: Sequence[str], limit: int) -> bytes:
     """Return a body without its compression.
 
     The first bytes decide, because headers are often missing or wrong. A coding that they do not show (``br``, raw ``deflate``)
-    is tried when it is named, and counts only when it is complete: otherwise plain text could be taken for it. A body that
-    cannot be unpacked is returned as it is, and one that is cut is unpacked as far as it goes.
+    is tried when it is named. A body that cannot be unpacked is returned as it is, and one that is cut is unpacked as far as
+    it goes.
 
     :param codings: the values of ``Content-Encoding`` and ``Transfer-Encoding``
     :raises TooLarge: when there are more bytes than the limit, packed or unpacked
@@ -72,39 +72,41 @@ def _shown(body: bytes) -> str | None:
     return None
 
 
-def _inflate(body: bytes, limit: int, wbits: int, *, complete: bool = False) -> bytes | None:
-    unpacker = zlib.decompressobj(wbits)
-    try:
-        unpacked = unpacker.decompress(body, limit + 1)
-    except zlib.error:
-        return None
-    if complete and not unpacker.eof and len(unpacked) <= limit:
-        return None
-    return unpacked or None
+def _inflate(wbits: int) -> Callable[[bytes, int], bytes | None]:
+    def inflate(body: bytes, limit: int) -> bytes | None:
+        try:
+            return zlib.decompressobj(wbits).decompress(body, limit + 1) or None
+        except zlib.error:
+            return None
+
+    return inflate
 
 
-def _gunzip(body: bytes, limit: int) -> bytes | None:
-    return _inflate(body, limit, 16 + zlib.MAX_WBITS)
+_GUNZIP, _INFLATE_ZLIB, _INFLATE_RAW = (
+    _inflate(16 + zlib.MAX_WBITS),
+    _inflate(zlib.MAX_WBITS),
+    _inflate(-zlib.MAX_WBITS),
+)
 
 
 def _deflate(body: bytes, limit: int) -> bytes | None:
     """Unpack ``deflate`` in both of its forms: with the frame of zlib, and without it."""
-    return _inflate(body, limit, zlib.MAX_WBITS) or _inflate(body, limit, -zlib.MAX_WBITS, complete=True)
+    return _INFLATE_ZLIB(body, limit) or _INFLATE_RAW(body, limit)
 
 
 def _brotli(body: bytes, limit: int) -> bytes | None:
-    unpacker, parts, size = brotli.Decompressor(), list[bytes](), 0
+    decompressor, parts, size = brotli.Decompressor(), list[bytes](), 0
     try:
-        part: bytes = unpacker.process(body, output_buffer_limit=limit + 1)
-        while part:
+        part: bytes = decompressor.process(body, output_buffer_limit=limit + 1)
+        while part and size <= limit:
             parts.append(part)
             size += len(part)
-            if size > limit or unpacker.is_finished() or unpacker.can_accept_more_data():
+            if decompressor.is_finished() or decompressor.can_accept_more_data():
                 break
-            part = unpacker.process(b"", output_buffer_limit=limit + 1)
+            part = decompressor.process(b"", output_buffer_limit=limit + 1)
     except brotli.error:
-        return None
-    return b"".join(parts) if size > limit or unpacker.is_finished() else None
+        return b"".join(parts) or None
+    return b"".join(parts) or None
 
 
 def _zstd(body: bytes, limit: int) -> bytes | None:
@@ -115,7 +117,7 @@ def _zstd(body: bytes, limit: int) -> bytes | None:
 
 
 _UNPACK: Final[dict[str, Callable[[bytes, int], bytes | None]]] = {
-    "gzip": _gunzip,
+    "gzip": _GUNZIP,
     "deflate": _deflate,
     "br": _brotli,
     "zstd": _zstd,
