@@ -24,6 +24,7 @@ from service.flows.signals_postgres import listening
 from service.flows.submission.restored import settle_if_restored
 from service.http.client import Http
 from service.http.ssrf.guard import Guard
+from service.http.tls import trusting
 from service.settings.model import Settings
 from service.settings.values import is_loopback
 from service.store import api_keys as api_keys_module
@@ -69,7 +70,7 @@ async def opened(settings: Settings) -> AsyncIterator[Context]:
     database = Database(settings.database_url, pool_size=settings.database_pool_size)
     with database.held():
         writers = Writers(database)
-        http = Http.real(Guard(settings.webhook_rules))
+        http = Http.real(Guard(settings.webhook_rules), webhook_tls=trusting(settings.webhook_ca_file))
         try:
             await _prepare(database)
             async with writers.running():

@@ -16,6 +16,7 @@ from uuid import UUID
 import pytest
 
 from service.cli.reference import SECTIONS, main, rewritten
+from service.domain import destination_slots
 from service.domain.api_key import Scope
 from service.domain.decision import Decision
 from service.domain.errors import OUTCOMES
@@ -31,7 +32,6 @@ from service.domain.schedules import (
 from service.domain.task import Task
 from service.domain.webhook_events import TEST, TYPES, callback_url_wants, endpoint_wants
 from service.flows import callbacks as callbacks_flow
-from service.flows import concurrency
 from service.flows.render import LEFT_OUT, MAX_BRIEF, show_task
 from service.flows.webhooks import dispatch, endpoints, replay
 from service.flows.webhooks.signing import signed_headers
@@ -238,8 +238,8 @@ def test_fields_of_a_truncated_task_are_documented():
 
 def test_numbers_of_the_webhook_page_match_the_code():
     said = " ".join(page("webhooks").split())
-    assert f"At most {concurrency.EACH} messages are under way to one receiver" in said
-    assert f"{concurrency.TROUBLED} while it does not answer in time" in said
+    assert f"At most {destination_slots.PER_DESTINATION} messages are under way to one receiver" in said
+    assert f"{destination_slots.TROUBLED} while it does not answer in time" in said
     assert f"nothing but fail for {FAILING_LONG / 3600:g} hours" in said
     assert f"a pause of {UNWATCHED / 3600:g} hours" in said
     assert f"up to {endpoints.MAX_ENDPOINTS} endpoints" in said

@@ -100,6 +100,13 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("name", name=op.f("pk_secrets")),
     )
     op.create_table(
+        "served_clients",
+        sa.Column("upstream", sa.Text(), nullable=False),
+        sa.Column("client", sa.Text(), nullable=False),
+        sa.Column("served_at", INSTANT, nullable=False),
+        sa.PrimaryKeyConstraint("upstream", "client", name=op.f("pk_served_clients")),
+    )
+    op.create_table(
         "tasks",
         sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("client", sa.Text(), nullable=False),
@@ -431,7 +438,7 @@ def upgrade() -> None:
         )
         batch_op.create_index(
             "ix_webhook_messages_destination",
-            ["destination", "due_at"],
+            ["client", "destination", "due_at"],
             unique=False,
             sqlite_where=sa.text("due_at IS NOT NULL"),
             postgresql_where=sa.text("due_at IS NOT NULL"),
@@ -459,6 +466,14 @@ def upgrade() -> None:
         )
 
     op.create_table(
+        "webhook_secrets",
+        sa.Column("client", sa.Text(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("previous_until", INSTANT, nullable=True),
+        sa.Column("rotated_at", INSTANT, nullable=False),
+        sa.PrimaryKeyConstraint("client", name=op.f("pk_webhook_secrets")),
+    )
+    op.create_table(
         "webhook_attempts",
         sa.Column("id", SERIAL, nullable=False),
         sa.Column("message_id", sa.Uuid(), nullable=False),
@@ -482,6 +497,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Go back."""
     op.drop_table("webhook_attempts")
+    op.drop_table("webhook_secrets")
     with op.batch_alter_table("webhook_messages", schema=None) as batch_op:
         batch_op.drop_index(
             "uq_webhook_messages_progress",
@@ -586,6 +602,7 @@ def downgrade() -> None:
         batch_op.drop_index("ix_tasks_client")
 
     op.drop_table("tasks")
+    op.drop_table("served_clients")
     op.drop_table("secrets")
     op.drop_table("processes")
     op.drop_table("circuits")

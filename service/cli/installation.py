@@ -13,12 +13,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.cli import exits
 from service.cli.printing import clean
+from service.domain.webhook_secret import SecretVersion, derive_secret
 from service.settings.load import SettingsError, load
 from service.settings.model import Settings
 from service.store import secrets
 from service.store.database import Database, StoreUnavailable, parse_url
 from service.store.health import reason_of
 from service.store.migrate import newest, revision
+from service.store.webhooks import secrets as webhook_secrets
 
 _NONE_YET = "this database has no webhook secret yet: the first start of `dovecote serve` creates it"
 
@@ -51,15 +53,17 @@ def shown_database(settings: Settings) -> str:
     return url.set(drivername=url.get_backend_name(), query={}).render_as_string()
 
 
-def read_webhook_secret(settings: Settings) -> str:
-    """Return the secret that signs webhooks, or end the process with the reason where there is none."""
-    if settings.webhook_secret is not None:
-        return settings.webhook_secret.get_secret_value()
+def read_webhook_secret(settings: Settings, client: str) -> str:
+    """Return the secret that signs a client's webhooks, or end the process with the reason where there is none."""
     try:
-        kept = asyncio.run(_kept(settings)) if has_database(settings) else None
+        kept, version = (
+            asyncio.run(_kept(settings, client)) if has_database(settings) else (None, SecretVersion(client))
+        )
     except StoreUnavailable as error:
         give_up(str(error))
-    return give_up(_NONE_YET) if kept is None else kept
+    if settings.webhook_secret is not None:
+        kept = settings.webhook_secret.get_secret_value()
+    return give_up(_NONE_YET) if kept is None else derive_secret(kept, client, version.version)
 
 
 def database_fault(settings: Settings, error: StoreUnavailable) -> str:
@@ -79,14 +83,15 @@ def has_database(settings: Settings) -> bool:
     return url.get_backend_name() != "sqlite" or Path(url.database or "").exists()
 
 
-async def _kept(settings: Settings) -> str | None:
-    """Return the secret that the database stores. A read needs no lock file."""
+async def _kept(settings: Settings, client: str) -> tuple[str | None, SecretVersion]:
+    """Return the secret that the database stores, and which version a client uses. A read needs no lock file."""
     database = Database(settings.database_url)
     try:
         if await revision(database) is None:
-            return None
+            return None, SecretVersion(client)
         async with database.reading() as connection:
-            return await secrets.find(connection, "webhook_secret")
+            version = (await webhook_secrets.of_clients(connection, [client]))[client]
+            return await secrets.find(connection, "webhook_secret"), version
     finally:
         await database.close()
 

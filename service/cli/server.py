@@ -87,14 +87,15 @@ def secret() -> None:
 @secret.command()
 @CONFIG
 @AS_JSON
-def webhook(config: Path | None, *, as_json: bool) -> None:
-    """Print what completion webhooks are signed with, to verify them by.
+@click.option("--client", default="default", show_default=True, help="The client whose secret is printed.")
+def webhook(config: Path | None, client: str, *, as_json: bool) -> None:
+    """Print the secret that signs a client's completion webhooks.
 
-    It is the same for every client of this installation. The database is only read: the server may run meanwhile.
+    Every client has its own. The database is only read: the server may run meanwhile.
     """
     from service.cli.installation import read_settings, read_webhook_secret
 
-    found = read_webhook_secret(read_settings(config))
+    found = read_webhook_secret(read_settings(config), client)
     if as_json:
         print_json({"webhook_secret": found})
     else:

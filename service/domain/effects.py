@@ -7,6 +7,7 @@ from typing import Any, Self
 from uuid import UUID
 
 from service.domain.task import WITHOUT_RESULT, Failure, Result, Source, State, Submission, Update
+from service.domain.text import storable
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,13 +67,12 @@ class ChangeOfTask:
 
 def essential_update(update: Update) -> Update:
     """Return an update with state, id and storable results only."""
-    results = tuple(each for each in update.results if _storable(each))
+    results = tuple(_storable(each) for each in update.results if each.url is None or storable(each.url) == each.url)
     if update.state in WITHOUT_RESULT:
         update = dataclasses.replace(update, failure=Failure("unknown"))
     return dataclasses.replace(update, results=results, actions=(), unknown_word=None)
 
 
-def _storable(result: Result) -> bool:
-    """Whether every text of a result can be written to any database."""
-    texts = (text for text in (result.url, result.text, result.item) if text is not None)
-    return all("\x00" not in text and text.encode("utf-8", "ignore").decode() == text for text in texts)
+def _storable(result: Result) -> Result:
+    text, item = (None if each is None else storable(each) for each in (result.text, result.item))
+    return dataclasses.replace(result, text=text, item=item)

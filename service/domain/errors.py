@@ -1,4 +1,4 @@
-"""What an upstream's refusal or silence allows next: one class for each answer to that question."""
+"""The errors of upstreams: one class for each thing that may be done next."""
 
 from typing import ClassVar
 
@@ -23,7 +23,7 @@ CODES = frozenset(
 
 
 class UpstreamError(Exception):
-    """An upstream did not do what was asked."""
+    """An upstream did not do what was requested."""
 
     outcome: ClassVar[str] = "unavailable"
 
@@ -59,7 +59,7 @@ class Refused(UpstreamError):
 
 
 class AccountProblem(UpstreamError):
-    """This account may not or cannot; nothing was created. Alert, and try the next upstream."""
+    """The account may not or cannot submit; nothing was created. Alert, and try the next upstream."""
 
     outcome = "account"
 
@@ -79,24 +79,24 @@ class NotSent(Unavailable):
 
 
 class Uncertain(UpstreamError):
-    """It may have been created: never send again, reconcile."""
+    """A job may have been created: never send again; reconcile."""
 
     outcome = "uncertain"
 
 
 class NotFound(UpstreamError):
-    """The provider does not know the task, yet or any more."""
+    """The provider does not know the job, yet or any more."""
 
     outcome = "not_found"
 
 
 class Unreadable(UpstreamError):
-    """The answer is not of the expected protocol at all: HTML, cut off, another shape."""
+    """The answer is not of the expected protocol: HTML, cut off, or another shape."""
 
     outcome = "unreadable"
 
     def __init__(self, message: str | None = None) -> None:
-        """Keep what was found instead of an answer."""
+        """Keep what was received instead of an answer."""
         super().__init__("unreadable", message)
 
 

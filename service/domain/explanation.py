@@ -5,10 +5,12 @@ certain. Texts that are stored, such as the last error, name no times.
 """
 
 import math
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from service.domain.task import Source, State, Task
 
+FRESH = timedelta(seconds=5)
+"""How long a task that is due to be submitted is not called overdue."""
 _HOW = {
     Source.CALLBACK: "its callback said so",
     Source.POLL: "a poll found out",
@@ -39,7 +41,9 @@ def _queued(task: Task, now: datetime) -> str:
     if task.waits_for is not None:
         what = "a slot at" if task.waits_for.dialect is None else "the recovery of"
         return f"Waiting for {what} {task.waits_for.upstream}{reason}. {paid}"
-    return f"Waiting to be submitted, {_due(task.due_at, now)}{reason}. {paid}"
+    fresh = task.due_at is not None and timedelta() <= now - task.due_at < FRESH
+    when = "" if fresh else f", {_due(task.due_at, now)}"
+    return f"Waiting to be submitted{when}{reason}. {paid}"
 
 
 def _submitting(task: Task, now: datetime) -> str:

@@ -1,41 +1,63 @@
-"""Which client is served next, where several wait for the slots of one upstream. Pure."""
+"""Which client is served next, where several wait for the slots of one upstream. Pure.
+
+A free slot goes to the client with the fewest slots; among equals to the client that was served least recently, and among
+those to the longest waiting task. So clients take turns also where there are fewer slots than clients.
+"""
 
 import heapq
 from collections.abc import Collection, Mapping, Sequence
-from typing import TypeVar
+from datetime import UTC, datetime
+from typing import Any, Final, TypeVar
 
 Waiting = TypeVar("Waiting")
 
+NEVER: Final = datetime.min.replace(tzinfo=UTC)
+"""When a client was served last of which nothing is recorded."""
+
 
 def allocate(
-    served: Mapping[str, int], waiting: Mapping[str, Sequence[Waiting]], *, free: int
+    served: Mapping[str, int],
+    waiting: Mapping[str, Sequence[Waiting]],
+    *,
+    free: int,
+    served_at: Mapping[str, datetime],
 ) -> list[tuple[str, Waiting]]:
-    """Return who gets the free slots: each goes to the client with the fewest, and among equals to the longest waiting.
+    """Return who gets the free slots.
 
     :param served: how many slots each client has now
     :param waiting: what each client waits with, oldest first
+    :param served_at: when each client was served last
     """
-    queue = [(served.get(client, 0), own[0], client, 0) for client, own in waiting.items() if own]
-    heapq.heapify(queue)
+    # By slots, then those not served in this round, by the time they were served last, then those served, in that order.
+    heap: list[tuple[int, int, Any, Any, str, int]] = [
+        (served.get(client, 0), 0, served_at.get(client, NEVER), own[0], client, 0)
+        for client, own in waiting.items()
+        if own
+    ]
+    heapq.heapify(heap)
     chosen: list[tuple[str, Waiting]] = []
-    while queue and len(chosen) < free:
-        slots, first, client, at = heapq.heappop(queue)
-        chosen.append((client, first))
+    while heap and len(chosen) < free:
+        slots, _, _, _, client, at = heapq.heappop(heap)
+        chosen.append((client, waiting[client][at]))
         if at + 1 < len(waiting[client]):
-            heapq.heappush(queue, (slots + 1, waiting[client][at + 1], client, at + 1))
+            heapq.heappush(heap, (slots + 1, len(chosen), 0, 0, client, at + 1))
     return chosen
 
 
-def tied_clients(served: Mapping[str, int], waiting: Mapping[str, int], *, client: str, before: int) -> dict[str, int]:
-    """Return the clients whose task would get its slot at the same count as a client's task: the older task goes first.
+def precedence(served: Mapping[str, int], served_at: Mapping[str, datetime], client: str) -> tuple[int, datetime]:
+    """Return the order of a client among those with equally many slots, from now on: the lower goes first.
 
-    :param waiting: how many tasks of each client wait
-    :param before: how many of the client's own tasks wait before this one
-    :returns: by client, how many of its tasks wait before the one that is meant
+    A client with more slots now has not been served yet when the others come up to it.
     """
-    mine = served.get(client, 0) + before
-    level = {other: mine - served.get(other, 0) for other in waiting if other != client}
-    return {other: at for other, at in level.items() if 0 <= at < waiting[other]}
+    return -served.get(client, 0), served_at.get(client, NEVER)
+
+
+def tied_clients(
+    served: Mapping[str, int], served_at: Mapping[str, datetime], waiting: Collection[str], *, client: str
+) -> set[str]:
+    """Return the waiting clients with the same precedence as a client: among them the oldest waiting task decides."""
+    mine = precedence(served, served_at, client)
+    return {other for other in waiting if other != client and precedence(served, served_at, other) == mine}
 
 
 def position(
@@ -44,18 +66,20 @@ def position(
     *,
     client: str,
     before: int,
+    served_at: Mapping[str, datetime],
     older: Collection[str] = (),
 ) -> int:
     """Return how many tasks come before a client's task, if the slots were filled one by one from now on.
 
     :param waiting: how many tasks of each client wait
     :param before: how many of the client's own tasks wait before this one
-    :param older: the clients whose task of :func:`tied_clients` is older than this one
+    :param older: the clients of :func:`tied_clients` whose oldest waiting task is older than the client's
     """
-    mine = served.get(client, 0) + before
-    others = (
-        min(max(mine - served.get(other, 0) + (other in older), 0), count)
-        for other, count in waiting.items()
-        if other != client
-    )
-    return before + sum(others)
+    mine = precedence(served, served_at, client)
+    slots = served.get(client, 0) + before
+
+    def tasks_before(other: str) -> int:
+        goes_first = precedence(served, served_at, other) < mine or other in older
+        return min(max(slots - served.get(other, 0) + goes_first, 0), waiting[other])
+
+    return before + sum(tasks_before(other) for other in waiting if other != client)

@@ -1,4 +1,4 @@
-"""Which upstream a task is handed to next, by how its submissions went so far."""
+"""Which upstream a task is submitted to next, by the outcomes of its submissions so far."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -7,19 +7,19 @@ from service.domain.schedules import RETRY_AFTER_CAP, SUBMIT_BACKOFF
 from service.domain.task import Outcome, Submission
 
 TRIES = len(SUBMIT_BACKOFF)
-"""Submissions that may meet an unavailable upstream before the next one is tried."""
+"""Submissions to an unavailable upstream before the next upstream is tried."""
 
 
 def ranked(route: Sequence[str], submissions: Sequence[Submission], *, now: datetime) -> list[str]:
-    """Order the upstreams for the next submission, best first; none when every one has turned the account away.
+    """Return the upstreams for the next submission, best first; none when every one has refused the account.
 
     Each upstream is tried :data:`TRIES` times before the next; once all are used up, the least tried comes first. One
     that asked not to be asked again for long waits behind the others, and so does one that perhaps has the task already.
     """
-    turned_away = {each.upstream for each in submissions if each.outcome is Outcome.ACCOUNT}
+    refused = {each.upstream for each in submissions if each.outcome is Outcome.ACCOUNT}
     perhaps = {each.upstream for each in submissions if each.outcome is Outcome.UNCERTAIN}
     resting = {each.upstream for each in submissions if each.retry_at is not None and each.retry_at > now}
-    left = [name for name in route if name not in turned_away]
+    left = [name for name in route if name not in refused]
 
     def rank(name: str) -> tuple[bool, bool, int]:
         met = tries(name, submissions)
@@ -29,7 +29,7 @@ def ranked(route: Sequence[str], submissions: Sequence[Submission], *, now: date
 
 
 def choose(route: Sequence[str], submissions: Sequence[Submission], *, now: datetime) -> str | None:
-    """Choose the upstream for the next submission; None when every one has turned the account away."""
+    """Return the upstream for the next submission; None when every one has refused the account."""
     return next(iter(ranked(route, submissions, now=now)), None)
 
 

@@ -260,14 +260,17 @@ class DatabaseRestored(ChangeOfTask):
 
     submission: Submission | None = None
     """The one that was in flight in the backup, as settled."""
-    expects: frozenset[State] = TO_SUBMIT
+    was_unconfirmed: bool = False
+    """Whether it was unconfirmed in the backup: then its one resubmission may have been used since."""
+    expects: frozenset[State] = TO_SUBMIT | _UNCONFIRMED
 
     def effect(self) -> Effect:
         """Leave the task unconfirmed; its policy decides."""
+        spent = {"on_uncertain": "hold"} if self.was_unconfirmed else {}
         return Effect(
             source=Source.SWEEP,
             update=Update(state=State.UNCONFIRMED),
-            fields={"last_error": RESTORED},
+            fields={"last_error": RESTORED, **spent},
             event_type="restored",
             settles=self.submission,
         )

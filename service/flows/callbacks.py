@@ -12,12 +12,14 @@ from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.domain.changes import StatusReported
+from service.domain.compression import TooLarge, unpack
 from service.domain.errors import UpstreamError
 from service.domain.schedules import LEASE, retry_inbox
 from service.domain.task import Source, State, Submission, Update
 from service.flows.apply import Applied, announce, apply
 from service.flows.context import Context, Upstream, log
 from service.flows.conversation import complete, secrets_of
+from service.flows.redaction import Redactor
 from service.flows.submission.cancel import is_cancel_pending
 from service.providers.registry import DIALECTS
 from service.providers.wire import Callback
@@ -27,6 +29,8 @@ from service.store.callbacks import Received
 from service.store.database import StoreLocked, StoreUnavailable
 
 MAX_CLAIMED = 50
+MAX_UNPACKED = 8 * 1024 * 1024
+"""Bytes of an unpacked body that are searched for tokens."""
 
 _KEPT_HEADERS = frozenset({"content-encoding", "content-type", "user-agent", "date"})
 _KEPT_PREFIXES = ("webhook-", "svix-", "x-webhook-")
@@ -50,11 +54,12 @@ async def receive(context: Context, token: str, submission_id: UUID, headers: Ma
     :raises StoreUnavailable: when it could not be stored: the provider must be asked to send it again
     """
     now = context.now()
-    body = body.replace(token.encode(), b"[redacted]")
+    redactor = Redactor(context.tokens, [token])
+    body = _stored_body(redactor, headers, body)
     received = Received(
         id=context.new_id(),
         submission_id=submission_id,
-        headers=kept_headers(headers),
+        headers={name: redactor.text(value) for name, value in kept_headers(headers).items()},
         body=body,
         dedupe_key=hashlib.sha256(body).digest(),
         received_at=now,
@@ -63,6 +68,16 @@ async def receive(context: Context, token: str, submission_id: UUID, headers: Ma
     await context.writers.requests.batch(callback_store.receive, received)
     log.info("callback stored callback=%s submission=%s bytes=%d", received.id, submission_id, len(body))
     context.signals.wake("callbacks")
+
+
+def _stored_body(redactor: Redactor, headers: Mapping[str, str], body: bytes) -> bytes:
+    """Return a body as it is stored: as it came, unless it holds a token, and then unpacked and without it."""
+    try:
+        unpacked = unpack(body, [headers.get("content-encoding", "")], MAX_UNPACKED)
+    except TooLarge:
+        unpacked = body
+    redacted = redactor.body(unpacked)
+    return body if redacted == unpacked else redacted
 
 
 async def run_due(context: Context) -> int:
@@ -152,22 +167,23 @@ def _read(context: Context, row: Row[Any], submission: Submission | None) -> _Re
             decision="unmatched", detail="this database has no such submission, or this version no such dialect"
         )
     upstream = context.upstreams.get(submission.upstream)
-    callback = Callback(
-        row.headers, row.body, row.received_at.timestamp(), () if upstream is None else secrets_of(upstream)
-    )
+    secrets = () if upstream is None else secrets_of(upstream)
+    redactor = Redactor(context.tokens, secrets)
+    callback = Callback(row.headers, row.body, row.received_at.timestamp(), secrets)
     confirms = dialect.facts.confirms or (upstream is not None and upstream.settings.callbacks == "confirm")
     try:
         if dialect.verify_signature(callback, _callback_key(upstream)) is False:
             return _Read(decision="forged", detail="the signature is not the provider's")
-        updates = dialect.read_callback(callback)
+        updates = redactor.value(dialect.read_callback(callback))
         if upstream is not None:
             updates = [complete(update, upstream) for update in updates]
     except UpstreamError as error:
+        redactor.error(error)
         # Where a poll confirms every callback, the token alone is reason enough to poll.
         return _Read(decision="hastened" if confirms else "unreadable", detail=error.message or error.code)
     except Exception as error:  # noqa: BLE001 - our own fault must not cost the callback
         log.exception("callback cannot be read callback=%s", row.id)
-        return _Read(detail=f"{type(error).__name__}: {error}"[:500], retry=True)
+        return _Read(detail=redactor.text(f"{type(error).__name__}: {error}")[:500], retry=True)
     if confirms:
         return _Read(_proof_of_job(submission, updates), "hastened", "a poll is to confirm it")
     return _about_our_job(submission, updates)

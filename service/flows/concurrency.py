@@ -4,20 +4,12 @@ import asyncio
 import contextlib
 import dataclasses
 import logging
-from collections import Counter
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 from service.store.database import StoreUnavailable
 
 log = logging.getLogger("dovecote")
-
-EACH = 10
-"""Concurrent deliveries to one destination."""
-TROUBLED = 2
-"""Concurrent deliveries to a destination that timed out last time."""
-MAX_TROUBLED = 1000
-"""How many troubled destinations are remembered. A forgotten one gets all its slots back until it times out again."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -36,43 +28,6 @@ class Slots:
     def release(self) -> None:
         """Return a slot."""
         self.free += 1
-
-
-class DestinationSlots:
-    """Concurrent deliveries from this process, counted per destination."""
-
-    def __init__(self) -> None:
-        """Start with no deliveries."""
-        self._under_way: Counter[str] = Counter()
-        self._troubled: set[str] = set()
-
-    def limits(self) -> dict[str, int]:
-        """Return the free slots of every destination that has fewer than :data:`EACH`."""
-        return {destination: self.free(destination) for destination in {*self._under_way, *self._troubled}}
-
-    def free(self, destination: str) -> int:
-        """Return how many more deliveries to a destination may start."""
-        limit = TROUBLED if destination in self._troubled else EACH
-        return max(limit - self._under_way[destination], 0)
-
-    def acquire(self, destination: str) -> None:
-        """Count a delivery that starts."""
-        self._under_way[destination] += 1
-
-    def release(self, destination: str) -> None:
-        """Count a delivery that has ended."""
-        self._under_way[destination] -= 1
-        if self._under_way[destination] <= 0:
-            del self._under_way[destination]
-
-    def answered(self, destination: str, *, in_time: bool) -> None:
-        """Note whether a destination answered in time, with any status."""
-        if in_time:
-            self._troubled.discard(destination)
-        else:
-            if len(self._troubled) >= MAX_TROUBLED:
-                self._troubled.pop()
-            self._troubled.add(destination)
 
 
 SETTLE_TIMEOUT = 10.0

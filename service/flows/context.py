@@ -5,6 +5,7 @@ import dataclasses
 import datetime as dt
 import logging
 import random
+import ssl
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -13,11 +14,13 @@ from uuid import UUID
 import uuid_utils.compat as uuid_utils
 
 from service.domain.callback_token import Tokens
+from service.domain.destination_slots import DestinationSlots
 from service.domain.statistics import Statistics
 from service.domain.task import Task, WaitingFor
-from service.flows.concurrency import DestinationSlots, Slots
+from service.flows.concurrency import Slots
 from service.flows.signals import Signals
 from service.http.client import Http
+from service.http.tls import trusting
 from service.providers.dialect import Dialect
 from service.providers.registry import DIALECTS
 from service.settings.model import Settings, UpstreamSettings
@@ -45,6 +48,10 @@ class Upstream:
     """Bounds the polls in flight or waiting, so that an upstream that hangs does not delay polls of others."""
     questions: asyncio.Semaphore
     """Bounds the other requests in flight, so that slow submits delay none of them."""
+    client_polls: dict[str, dt.datetime] = dataclasses.field(default_factory=dict)
+    """By client, when its next request to poll now fits into its share."""
+    tls: ssl.SSLContext | None = None
+    """The authorities that are trusted for it; None: the usual ones."""
     batch_retry_at: dict[str, float] = dataclasses.field(default_factory=dict)
     """By dialect, until when tasks are polled singly because the batch query failed, on the monotonic clock."""
 
@@ -132,6 +139,7 @@ def upstreams_of(settings: Settings) -> dict[str, Upstream]:
             slots=Slots(upstream.concurrency),
             polls=Slots(4 * upstream.concurrency),
             questions=asyncio.Semaphore(upstream.concurrency),
+            tls=None if upstream.ca_file is None else trusting(upstream.ca_file),
         )
         for name, upstream in settings.upstreams.items()
     }

@@ -12,6 +12,7 @@ import orjson
 from service.domain.errors import NotSent, Unavailable, UpstreamError
 from service.domain.task import State, Update
 from service.flows.context import Context, Upstream, log
+from service.flows.redaction import Redactor
 from service.http.client import CONNECT_TIMEOUT, WRITE_TIMEOUT, Answer, send
 from service.http.network_errors import named
 from service.providers.dialect import Dialect
@@ -38,18 +39,22 @@ async def run_exchange(
     :param heard: is told of every answer before it is read
     :raises UpstreamError: by what may be done next; after a creating call that may have arrived always Uncertain
     """
+    redactor = Redactor(context.tokens, [*secrets_of(upstream), *hidden])
     try:
         call = _first(exchange)
         while True:
             if call.creates and send_before is not None and context.monotonic() > send_before:
                 raise NotSent
-            reply = await _ask(context, upstream, dialect, call, hidden)
+            reply = await _ask(context, upstream, dialect, call, redactor)
             if heard is not None:
                 heard(call, reply)
             call = exchange.send(reply)
     except StopIteration as done:
-        outcome: Outcome = _completed(done.value, upstream)
+        outcome: Outcome = redactor.value(_completed(done.value, upstream))
         return outcome
+    except UpstreamError as error:
+        redactor.error(error)
+        raise
 
 
 def _completed(outcome: Any, upstream: Upstream) -> Any:
@@ -82,7 +87,7 @@ def _first(exchange: Generator[Call, Reply, Outcome]) -> Call:
         raise Unavailable("unknown", f"the request cannot be made: {error!r}"[:300]) from error
 
 
-async def _ask(context: Context, upstream: Upstream, dialect: Dialect, call: Call, hidden: Sequence[str]) -> Reply:
+async def _ask(context: Context, upstream: Upstream, dialect: Dialect, call: Call, redactor: Redactor) -> Reply:
     client = context.http.purchases if call.creates else context.http.questions
     try:
         base, secret_query, authorized = _authorized(upstream, dialect, call)
@@ -106,14 +111,15 @@ async def _ask(context: Context, upstream: Upstream, dialect: Dialect, call: Cal
                     read_timeout=call.read_timeout,
                     total_timeout=CONNECT_TIMEOUT + WRITE_TIMEOUT + call.read_timeout,
                     secret_query=secret_query,
+                    tls=upstream.tls,
                 )
             )
     except Exception as error:  # whatever it is: the table's last row assumes the worst
         _log_call(upstream, call, context.monotonic() - began, None, type(error).__name__)
         raise named(error, creating=call.creates, host=urlsplit(base).hostname) from error
     _log_call(upstream, call, context.monotonic() - began, answer.status, None)
-    secrets = (*secrets_of(upstream), *hidden)
-    return Reply(answer.status, answer.headers, answer.body, call.endpoint, secrets)
+    headers = {name: redactor.text(value) for name, value in answer.headers.items()}
+    return Reply(answer.status, headers, redactor.body(answer.body), call.endpoint, redactor.secrets)
 
 
 def _log_call(upstream: Upstream, call: Call, seconds: float, status: int | None, error: str | None) -> None:
@@ -164,7 +170,7 @@ def _bearer(token: str) -> dict[str, str]:
 
 
 def secrets_of(upstream: Upstream) -> tuple[str, ...]:
-    """Return the upstream's keys, which its answers may repeat."""
+    """Return the upstream's credentials, which its answers may repeat."""
     settings = upstream.settings
-    keys = (settings.key, settings.query_key, settings.account_token)
+    keys = (settings.key, settings.query_key, settings.account_token, settings.callback_key)
     return tuple(key.get_secret_value() for key in keys if key is not None)

@@ -10,11 +10,8 @@ from collections.abc import Generator, Mapping
 from typing import Final, Literal, TypeVar
 from uuid import UUID
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from service.domain.changes import Change, CheckFailed, CheckPostponed, Ended, JobMissing, StatusReported
 from service.domain.errors import AccountProblem, NotFound, Unavailable, UpstreamError
-from service.domain.rate_limit import Rate
 from service.domain.schedules import LEASE, RETRY_AFTER_CAP, counts_as_missing, may_be_invisible
 from service.domain.task import ENDED, Failure, Source, State, Task, Update
 from service.flows.apply import Applied, settle, settle_surely
@@ -23,11 +20,11 @@ from service.flows.context import Context, Upstream, log
 from service.flows.conversation import run_exchange
 from service.flows.submission.cancel import cancel_if_pending
 from service.flows.submission.reconcile import reconcile
+from service.flows.upstreams import poll_rate
 from service.providers.capabilities import CanPollMany
 from service.providers.dialect import Dialect
 from service.providers.wire import Call, ManyExchange, Reply
 from service.store import queue
-from service.store import upstreams as upstream_store
 from service.store.database import StoreUnavailable
 
 MAX_CONCURRENT = 100
@@ -63,7 +60,7 @@ async def run_due(context: Context, pool: TaskPool) -> int:
     for task in claimed:
         groups[task.upstream or "", task.dialect or ""].append(task)
     batches = [batch for tasks in groups.values() for batch in _batches(context, tasks)]
-    allowed = await _allowance(context, batches)
+    allowed = await poll_rate.take(context, Counter(batch[0].upstream or "" for batch in batches))
     for batch in batches:
         upstream = context.upstreams.get(batch[0].upstream or "")
         if upstream is None:
@@ -78,37 +75,6 @@ async def run_due(context: Context, pool: TaskPool) -> int:
         else:
             pool.start(_postpone(context, batch, SLOT_WAIT))
     return len(claimed)
-
-
-async def _allowance(context: Context, batches: list[list[Task]]) -> dict[str, tuple[int, float]]:
-    """Reserve the polls that the rate limits allow now.
-
-    :returns: how many requests fit, and the seconds between those that do not, by upstream
-    """
-    wanted = Counter(batch[0].upstream or "" for batch in batches)
-    rates = {
-        name: each.settings.polls_per_second
-        for name, each in context.upstreams.items()
-        if each.settings.polls_per_second is not None and wanted[name]
-    }
-    if not rates:
-        return {}
-    fits = await context.writers.journeys.run(_take_slots, context.now(), rates, wanted)
-    return {name: (fits[name], 1 / rate) for name, rate in rates.items()}
-
-
-async def _take_slots(
-    connection: AsyncConnection, now: dt.datetime, rates: Mapping[str, float], wanted: Mapping[str, int]
-) -> dict[str, int]:
-    """Reserve polls of upstreams within their rates, and return how many each upstream gets now."""
-    taken: dict[str, int] = {}
-    for name, known in (await upstream_store.lock(connection, rates)).items():
-        rate = Rate(rates[name], known.poll_slot_at)
-        taken[name] = min(rate.free(now), wanted[name])
-        slot_at = rate.taken(now, taken[name]).slot_at
-        if slot_at is not None:
-            await upstream_store.move_poll_slot(connection, name, slot_at)
-    return taken
 
 
 async def _poll_in_slot(context: Context, upstream: Upstream, tasks: list[Task], *, ask_before: float) -> None:
@@ -160,9 +126,23 @@ async def poll(context: Context, tasks: list[Task]) -> None:
     await asyncio.gather(*(_write(context, task, found[task.id]) for task in tasks))
 
 
-async def poll_now(context: Context, task: Task) -> Applied:
-    """Poll one task outside its schedule for a client."""
-    found = await _ask(context, [task])
+async def poll_now(context: Context, task: Task, *, client: str) -> Applied:
+    """Ask about one task outside its schedule, because a client asked for it.
+
+    :param client: the one that asks
+    :raises PolledTooOften: when the upstream is asked as often as it may be, or by this client
+    """
+    upstream = context.upstreams.get(task.upstream or "")
+    if upstream is None or task.external_id is None:
+        found: Mapping[UUID, Found] = {task.id: None}
+    else:
+        await poll_rate.take_for_client(context, upstream, client)
+        if not upstream.polls.try_acquire():
+            raise poll_rate.PolledTooOften(upstream.name, SLOT_WAIT)
+        try:
+            found = await _ask(context, [task])
+        finally:
+            upstream.polls.release()
     return await settle(context, _change(context, task, found[task.id], attempt=None))
 
 

@@ -218,7 +218,9 @@ async def post_briefly(
                     break
     except (TimeoutError, httpx.ReadTimeout):
         failure = httpx.ReadTimeout(f"no answer within {total_timeout:g} s")
-    except httpx.TransportError as error:
+    except Exception as error:  # whatever it is: after the status it is about the body
+        if head is None:
+            raise
         failure = error
     finally:
         if head is not None:

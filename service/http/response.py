@@ -1,7 +1,7 @@
 """Parse HTTP/1 responses leniently: read everything that can be read. No I/O.
 
 A strict parser decides about money. A response with a header of 9 kB, or with bytes after its end, would make a purchase
-lost and a delivered message failed. The rules follow what curl accepts; see docs/decisions/0015.
+lost and a delivered message failed. The rules follow what curl accepts; see docs/decisions/0014.
 """
 
 import re
@@ -56,7 +56,7 @@ class Response:
         :raises BrokenResponse: when nothing more can be read
         """
         if self.complete:
-            return  # bytes after the end belong to nobody
+            return  # bytes after the end are ignored
         if self.headers_complete and not self._chunked:
             self._take(data)
             return

@@ -75,7 +75,7 @@ def _item_of(row: Row[Any]) -> FeedItem:
 async def of_client(
     connection: AsyncConnection, client: str, *, after: int, most: int, types: Sequence[str] = ()
 ) -> list[FeedItem]:
-    """Read what a client is told, oldest first. Only up to :func:`horizon`, asked for before, is it complete."""
+    """Read the items of a client, oldest first. They are complete up to :func:`horizon`, when it was read before."""
     given: dict[str, Any] = {"of_client": client, "after": after, "most": most}
     if types:
         rows = await connection.execute(_ITEMS_OF_TYPES, {**given, "types": list(types)})
@@ -85,7 +85,7 @@ async def of_client(
 
 
 async def of_task(connection: AsyncConnection, task_id: UUID, *, after: int, most: int) -> list[FeedItem]:
-    """Read what is told of one task, oldest first. It is complete: who writes of a task holds its row until the commit."""
+    """Read the items of a task, oldest first. They are complete: a writer holds the row of the task until the commit."""
     rows = await connection.execute(_ITEMS_OF_TASK, {"of_task": task_id, "after": after, "most": most})
     return [_item_of(row) for row in rows]
 

@@ -1,6 +1,6 @@
 """The queues: rows with a due time. A claim moves the time of a row forward by a lease."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -8,6 +8,7 @@ from uuid import UUID
 from sqlalchemy import Row, Table, bindparam, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from service.domain.destination_slots import DestinationSlots
 from service.domain.schedules import LEASE
 from service.domain.task import State, Submission, Task
 from service.store.tables import DUE, DUE_POLL, DUE_SUBMIT, WAITING, callbacks, submissions, tasks, webhook_messages
@@ -87,14 +88,10 @@ _CLAIM_MESSAGES = (
 
 
 async def claim_messages(
-    connection: AsyncConnection, *, now: datetime, until: datetime, most: int, each: int, slots: Mapping[str, int]
+    connection: AsyncConnection, *, now: datetime, until: datetime, most: int, slots: DestinationSlots
 ) -> Sequence[Row[Any]]:
-    """Claim the messages that are longest due, until a time, as far as their destinations have slots.
-
-    :param each: how many slots a destination has
-    :param slots: those that have another number of slots left
-    """
-    chosen = await claim_module.choose(connection, now=now, most=most, each=each, slots=slots)
+    """Claim due messages until a time, as far as there are free slots for their clients, hosts and destinations."""
+    chosen = await claim_module.choose(connection, now=now, most=most, slots=slots)
     if not chosen:
         return []
     rows = await connection.execute(_CLAIM_MESSAGES, {"ids": chosen, "until": until})
@@ -148,7 +145,7 @@ def _settle(table: Table, names: str) -> Any:
 
 
 _SETTLE_CALLBACKS = _settle(callbacks, "decision detail decided_at due_at")
-_SETTLE_MESSAGES = _settle(webhook_messages, "state delivered_at last_status last_error due_at").where(
+_SETTLE_MESSAGES = _settle(webhook_messages, "state delivered_at last_status last_error due_at schedule_from").where(
     webhook_messages.c.state == "pending"
 )
 

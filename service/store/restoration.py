@@ -9,13 +9,17 @@ from uuid import UUID
 from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.domain.task import TO_SUBMIT
+from service.domain.task import TO_SUBMIT, State
 from service.store.tables import submissions, tasks
 
 LOCATION: Final = "database_location"
 """The name under which the database keeps where it was when it was last used."""
 
-_LOCATION_POSTGRESQL = text(
+_TELLS_LOCATION = text(
+    "SELECT NOT pg_is_in_recovery() AND has_function_privilege('pg_control_system()', 'EXECUTE')"
+    " AND has_function_privilege('pg_walfile_name(pg_lsn)', 'EXECUTE')"
+)
+_LOCATION = text(
     "SELECT (SELECT system_identifier FROM pg_control_system())"
     " || '/' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)"
     " || '/' || (SELECT oid FROM pg_database WHERE datname = current_database())"
@@ -71,20 +75,31 @@ async def location(connection: AsyncConnection) -> str | None:
 
     None where the server does not tell, or on SQLite.
     """
-    if connection.dialect.name != "postgresql":
+    if connection.dialect.name != "postgresql" or not await connection.scalar(_TELLS_LOCATION):
         return None
-    found: str | None = await connection.scalar(_LOCATION_POSTGRESQL)
+    found: str | None = await connection.scalar(_LOCATION)
     return found
 
 
 _UNSENT = (
     select(tasks.c.id).where(tasks.c.state.in_(sorted(map(str, TO_SUBMIT)))).order_by(tasks.c.id).with_for_update()
 )
+_RESUBMITTABLE = (
+    select(tasks.c.id)
+    .where(tasks.c.state == str(State.UNCONFIRMED), tasks.c.on_uncertain == "resubmit_once")
+    .order_by(tasks.c.id)
+    .with_for_update()
+)
 
 
 async def to_submit(connection: AsyncConnection, *, most: int) -> list[UUID]:
     """Return and lock tasks that are queued or being submitted, oldest first."""
     return list((await connection.scalars(_UNSENT.limit(most))).all())
+
+
+async def resubmittable(connection: AsyncConnection, *, most: int) -> list[UUID]:
+    """Return and lock unconfirmed tasks whose policy allows one resubmission, oldest first."""
+    return list((await connection.scalars(_RESUBMITTABLE.limit(most))).all())
 
 
 async def count_to_submit(connection: AsyncConnection) -> int:

@@ -320,7 +320,7 @@ webhook_messages = Table(
     _partial("uq_webhook_messages_progress", "task_id", "destination", where=PENDING_PROGRESS, unique=True),
     _partial("ix_webhook_messages_due", "due_at", where=DUE),
     # By whom, then by time: to pass over a destination that has a thousand due without reading them.
-    _partial("ix_webhook_messages_destination", "destination", "due_at", where=DUE),
+    _partial("ix_webhook_messages_destination", "client", "destination", "due_at", where=DUE),
     Index("ix_webhook_messages_client", "client", "id"),
     # Most are delivered, and few ask for those.
     _partial("ix_webhook_messages_client_state", "client", "state", "id", where=NOT_DELIVERED),
@@ -367,6 +367,15 @@ webhook_endpoints = Table(
     Index("ix_webhook_endpoints_client", "client", "id"),
 )
 
+webhook_secrets = Table(
+    "webhook_secrets",
+    metadata,
+    Column("client", Text, primary_key=True),
+    Column("version", Integer, nullable=False),
+    Column("previous_until", UtcTime),
+    Column("rotated_at", UtcTime, nullable=False),
+)
+
 upstreams = Table(
     "upstreams",
     metadata,
@@ -378,6 +387,14 @@ upstreams = Table(
     Column("credit_unit", Text),
     Column("credit_error", Text),
     Column("credit_at", UtcTime),
+)
+
+served_clients = Table(
+    "served_clients",
+    metadata,
+    Column("upstream", Text, primary_key=True),
+    Column("client", Text, primary_key=True),
+    Column("served_at", UtcTime, nullable=False),
 )
 
 circuits = Table(

@@ -1,14 +1,15 @@
 """SQL for queued tasks that wait for an upstream, in order: who waits for what, and whom each upstream serves now."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Integer, Select, bindparam, cast, func, literal, select, union_all
+from sqlalchemy import Integer, Select, Table, bindparam, cast, func, literal, select, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.store.tables import OCCUPIES_SLOT, WAITING, tasks
+from service.store.tables import OCCUPIES_SLOT, WAITING, insert_for, served_clients, tasks
 
 
 def _key_if_awaited(key: str) -> Select[Any]:
@@ -87,6 +88,36 @@ _SERVED = (
     .where(OCCUPIES_SLOT, tasks.c.upstream.in_(bindparam("names", expanding=True)))
     .group_by(tasks.c.upstream, tasks.c.client)
 )
+
+
+_SERVED_AT = select(served_clients.c.client, served_clients.c.served_at).where(
+    served_clients.c.upstream == bindparam("of_upstream"),
+    served_clients.c.client.in_(bindparam("clients", expanding=True)),
+)
+
+
+def _recording(insert: Callable[[Table], Any]) -> Any:
+    statement = insert(served_clients)
+    new = statement.excluded.served_at
+    return statement.on_conflict_do_update(index_elements=["upstream", "client"], set_={"served_at": new})
+
+
+_RECORD = insert_for(_recording)
+
+
+async def served_at(connection: AsyncConnection, upstream: str, clients: Collection[str]) -> dict[str, datetime]:
+    """Return when some clients were served last by an upstream; a client without a record is left out."""
+    if not clients:
+        return {}
+    rows = await connection.execute(_SERVED_AT, {"of_upstream": upstream, "clients": sorted(clients)})
+    return {row.client: row.served_at for row in rows}
+
+
+async def record_served(connection: AsyncConnection, clients: Collection[tuple[str, str]], *, at: datetime) -> None:
+    """Write that clients were served by upstreams, whose rows the caller has locked."""
+    if clients:
+        rows = [{"upstream": upstream, "client": client, "served_at": at} for upstream, client in sorted(clients)]
+        await connection.execute(_RECORD[connection.dialect.name], rows)
 
 
 async def served_by_client(connection: AsyncConnection, names: Collection[str]) -> dict[str, dict[str, int]]:

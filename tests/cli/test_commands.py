@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 from service.cli import COMMANDS, exits, main
 from service.cli.practice import plug
 from service.cli.processes import Served, Troupe, clean_environment, free_ports
+from service.domain.webhook_secret import derive_secret
 
 pytestmark = pytest.mark.xdist_group("demo")
 
@@ -43,7 +44,7 @@ class Installation:
         self.receiver = Served("receiver", ("receiver", "--port", str(ports[2])), environment, ports[2], folder)
 
     def secret(self) -> str:
-        result = CliRunner().invoke(main, ["secret", "webhook"], env=self.settings)
+        result = CliRunner().invoke(main, ["secret", "webhook", "--client", "tester"], env=self.settings)
         assert result.exit_code == 0, result.stderr
         return str(result.stdout).strip()
 
@@ -226,7 +227,7 @@ def test_secret_command_prints_the_signing_secret(run: Run, installation: Instal
     with sqlite3.connect(f"file:{installation.database}?mode=ro", uri=True) as connection:
         kept = connection.execute("SELECT value FROM secrets WHERE name = 'webhook_secret'").fetchone()
     connection.close()
-    assert kept == (secret,)
+    assert secret == derive_secret(kept[0], "tester", 1)
     task = submit(run, "tell me", "--callback-url", f"{installation.receiver.url}/done")
     assert run("tasks", "show", task, "--wait").exit_code == exits.OK
 
@@ -257,7 +258,7 @@ def test_secret_of_the_settings_takes_precedence(installation: Installation) -> 
     given = "whsec_" + "A" * 32
     environment = {**installation.settings, "DOVECOTE_WEBHOOK_SECRET": given}
     result = CliRunner().invoke(main, ["secret", "webhook", "--json"], env=environment)
-    assert json.loads(result.stdout) == {"webhook_secret": given}
+    assert json.loads(result.stdout) == {"webhook_secret": derive_secret(given, "default", 1)}
 
 
 def test_missing_database_is_not_created(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from service.domain.changes import (
 )
 from service.domain.decision import Decided, Facts, decide
 from service.domain.evidence import has_no_job
+from service.domain.explanation import explain
 from service.domain.submission_changes import (
     DatabaseRestored,
     KnownJobAdopted,
@@ -304,6 +305,27 @@ def test_restored_task_may_have_been_submitted(state: State) -> None:
     assert decided.event.type == "restored"
 
 
+@pytest.mark.parametrize("was_unconfirmed", [False, True])
+def test_restored_task_loses_a_resubmission_that_may_have_been_used(*, was_unconfirmed: bool) -> None:
+    before = task(State.UNCONFIRMED if was_unconfirmed else State.QUEUED, on_uncertain="resubmit_once")
+    after = on(before, DatabaseRestored(task_id=TASK_ID, was_unconfirmed=was_unconfirmed)).task
+    assert after.state is State.UNCONFIRMED
+    assert after.on_uncertain == ("hold" if was_unconfirmed else "resubmit_once")
+
+
+@pytest.mark.parametrize("source", [Source.POLL, Source.CALLBACK])
+def test_unknown_status_word_is_named_until_the_next_known_one(source: Source) -> None:
+    before = task(State.RUNNING, external_id="job-7")
+    word = StatusReported(task_id=TASK_ID, source=source, update=Update(unknown_word="WEIRD" * 100))
+    decided = on(before, word)
+    assert (decided.task.state, decided.unknown_word) == (State.RUNNING, "WEIRD" * 100)
+    assert "WEIRDWEIRD" in str(decided.task.last_error)
+    assert len(str(decided.task.last_error)) < 200
+    assert "WEIRDWEIRD" in explain(decided.task, now=NOW)
+    known = StatusReported(task_id=TASK_ID, source=source, update=Update(state=State.RUNNING, progress=50))
+    assert on(decided.task, known).task.last_error is None
+
+
 # ── events ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -335,27 +357,25 @@ def test_input_that_is_not_taken_is_still_awaited() -> None:
     assert (decided.task.state, decided.task.answered_at) == (State.AWAITING_INPUT, None)
 
 
+WITH_CONTROL = dataclasses.replace(
+    DONE,
+    results=(*DONE.results, Result("text", text="a\x00b", item="\udcff"), Result("image", url="https://x/\x00.png")),
+)
+
+
 @pytest.mark.parametrize(
     "change",
     [
-        StatusReported(
-            task_id=TASK_ID,
-            source=Source.POLL,
-            update=dataclasses.replace(
-                DONE, results=(*DONE.results, Result("text", text="\x00"), Result("image", url="\udcff"))
-            ),
-        ),
-        SubmissionAccepted(
-            task_id=TASK_ID,
-            submission=submission(),
-            update=dataclasses.replace(DONE, results=(*DONE.results, Result("video", item="\x00"))),
-        ),
+        StatusReported(task_id=TASK_ID, source=Source.POLL, update=WITH_CONTROL),
+        SubmissionAccepted(task_id=TASK_ID, submission=submission(), update=WITH_CONTROL),
+        InputSent(task_id=TASK_ID, update=WITH_CONTROL),
     ],
     ids=lambda change: type(change).__name__,
 )
 def test_essential_change_keeps_state_id_and_storable_results(change: Any) -> None:
     kept = change.essential().update
-    assert (kept.state, kept.external_id, kept.results) == (State.SUCCEEDED, "job-7", DONE.results)
+    assert (kept.state, kept.external_id) == (State.SUCCEEDED, "job-7")
+    assert kept.results == (*DONE.results, Result("text", text="ab", item="\ufffd"))
 
 
 def test_essential_failure_keeps_outcome_and_code() -> None:

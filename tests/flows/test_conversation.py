@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from service.domain.callback_token import Tokens
-from service.domain.errors import Unavailable, Uncertain, UpstreamError
+from service.domain.errors import AccountProblem, Unavailable, Uncertain, UpstreamError
 from service.domain.task import State, Update
 from service.flows.context import Context, upstreams_of
 from service.flows.conversation import run_exchange
@@ -68,10 +68,12 @@ async def test_creating_request_that_was_not_sent_may_be_retried(how: str) -> No
     assert "sandbox-key" not in str(error)
 
 
-async def test_redirected_creating_request_is_uncertain() -> None:
+async def test_redirected_creating_request_names_the_other_host() -> None:
     moved = b"HTTP/1.1 307 Moved\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n"
     async with Server.running(answering(moved)) as server:
-        assert type(await outcome(server.url, creating=True)) is Uncertain
+        error = await outcome(server.url, creating=True)
+    assert type(error) is AccountProblem
+    assert "redirects to http://127.0.0.1:1" in str(error)
 
 
 async def test_answered_creating_request_has_an_id() -> None:

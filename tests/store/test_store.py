@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import Table, insert, select
 from sqlalchemy.exc import IntegrityError
 
+from service.domain.destination_slots import DestinationSlots
 from service.domain.events import Event
 from service.domain.task import Action, Failure, Outcome, Result, Source, State, Submission, Task, WaitingFor
 from service.store import callbacks as callback_store
@@ -295,7 +296,7 @@ async def take(connection: Any, table: str, seconds: float) -> Any:
     span = {"now": later(seconds), "until": later(seconds + 60), "most": 5}
     if table == "callbacks":
         return await queue.claim_rows(connection, table, **span)
-    return await queue.claim_messages(connection, **span, each=5, slots={})
+    return await queue.claim_messages(connection, **span, slots=DestinationSlots())
 
 
 async def settle(connection: Any, table: str, row: UUID, *, attempt: int) -> None:
@@ -303,7 +304,7 @@ async def settle(connection: Any, table: str, row: UUID, *, attempt: int) -> Non
     if table == "callbacks":
         await queue.settle_callbacks(connection, [{**which, "decision": "applied", "detail": None, "decided_at": NOW}])
     else:
-        done = {"state": "delivered", "delivered_at": NOW, "last_status": 200, "last_error": None}
+        done = {"state": "delivered", "delivered_at": NOW, "last_status": 200, "last_error": None, "schedule_from": 0}
         await queue.settle_messages(connection, [{**which, **done}])
 
 

@@ -30,6 +30,11 @@ class Authority:
             *_add(extensions),
         )
 
+    @property
+    def file(self) -> Path:
+        """Return the file with the root certificate."""
+        return self._folder / "ca.pem"
+
     def trusted(self) -> ssl.SSLContext:
         """Make a client's context that trusts this authority and no other, and is strict in all else."""
         return ssl.create_default_context(cafile=str(self._folder / "ca.pem"))

@@ -21,7 +21,7 @@ from service.store import queue
 from service.store.database import Database
 from service.store.tables import circuits
 from tests.support.waiting import LIMIT
-from tests.support.world import WEBHOOK_SECRET
+from tests.support.world import INSTALLATION_SECRET
 
 
 def dovecote(
@@ -34,7 +34,7 @@ def dovecote(
         "DOVECOTE_HOST": LOOPBACK,
         "DOVECOTE_PORT": str(port),
         "DOVECOTE_PUBLIC_URL": public or f"http://{LOOPBACK}:{port}",
-        "DOVECOTE_WEBHOOK_SECRET": WEBHOOK_SECRET,
+        "DOVECOTE_WEBHOOK_SECRET": INSTALLATION_SECRET,
         "DOVECOTE_CALLBACK_SECRET": "callback-secret-of-the-tests",
         "DOVECOTE_ALLOW_PRIVATE_WEBHOOKS": "true",
         **environment,

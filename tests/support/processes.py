@@ -12,7 +12,7 @@ import httpx
 from service.cli.practice import plug
 from service.cli.processes import LOOPBACK, Served, Troupe, clean_environment, free_ports
 from tests.support.waiting import LIMIT
-from tests.support.world import WEBHOOK_SECRET
+from tests.support.world import INSTALLATION_SECRET
 
 NEVER_POLLED = 3600.0
 """What a task is said to take usually: no poll brings news before a callback does."""
@@ -27,7 +27,7 @@ def dovecote(folder: Path, database_url: str, upstream: str, role: str = "all", 
         "DOVECOTE_HOST": LOOPBACK,
         "DOVECOTE_PORT": str(port),
         "DOVECOTE_PUBLIC_URL": public or f"http://{LOOPBACK}:{port}",
-        "DOVECOTE_WEBHOOK_SECRET": WEBHOOK_SECRET,
+        "DOVECOTE_WEBHOOK_SECRET": INSTALLATION_SECRET,
         "DOVECOTE_ALLOW_PRIVATE_WEBHOOKS": "true",
     }
     return Served(role, ("serve", "--role", role), {**clean_environment(), **settings}, port, folder, "/readyz")

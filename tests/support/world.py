@@ -17,6 +17,7 @@ from service.app import application
 from service.domain.callback_token import Tokens
 from service.domain.events import Event
 from service.domain.task import Task
+from service.domain.webhook_secret import derive_secret
 from service.flows import callbacks as callbacks_flow
 from service.flows import polling
 from service.flows.concurrency import TaskPool
@@ -39,7 +40,9 @@ from service.store.webhooks import messages as message_store
 from service.store.writer import Writers
 from tests.support.waiting import LIMIT
 
-WEBHOOK_SECRET = "whsec_" + "c2VjcmV0LW9mLXRoZS10ZXN0cy1zZWNyZXQ="
+INSTALLATION_SECRET = "whsec_" + "c2VjcmV0LW9mLXRoZS10ZXN0cy1zZWNyZXQ="
+WEBHOOK_SECRET = derive_secret(INSTALLATION_SECRET, "default", 1)
+"""Signs the messages to the ``callback_url`` of the client of a world without keys."""
 PUBLIC_URL = "http://dovecote.test"
 RECEIVER_URL = "http://receiver.test/done"
 JOB_SECONDS = 10.0
@@ -118,7 +121,7 @@ def settings_for(database_url: str, **more: str) -> Settings:
     environment = {
         "DOVECOTE_DATABASE_URL": database_url,
         "DOVECOTE_PUBLIC_URL": PUBLIC_URL,
-        "DOVECOTE_WEBHOOK_SECRET": WEBHOOK_SECRET,
+        "DOVECOTE_WEBHOOK_SECRET": INSTALLATION_SECRET,
         "DOVECOTE_CALLBACK_SECRET": "callback-secret-of-the-tests",
         "DOVECOTE_ALLOW_PRIVATE_WEBHOOKS": "true",
         "ELKAPI_KEY": "sandbox-key",
@@ -167,7 +170,7 @@ class World:
                 writers=writers,
                 http=Http(purchases=outside, questions=outside, messages=outside),
                 tokens=Tokens("callback-secret-of-the-tests"),
-                webhook_secret=WEBHOOK_SECRET,
+                webhook_secret=INSTALLATION_SECRET,
                 upstreams=upstreams_of(configured),
                 clock=clock,
                 chance=random.Random(7).random,

@@ -23,7 +23,7 @@ from service.flows import callbacks as callbacks_flow
 from service.flows import polling
 from service.flows.apply import settle_surely
 from service.flows.concurrency import TaskPool
-from service.flows.statistics import learn
+from service.flows.statistics import update_statistics
 from service.flows.submission import request as request_module
 from service.flows.submission import run as submission_run
 from service.http import client as http_client
@@ -624,7 +624,7 @@ async def test_statistics_do_not_read_inputs(world: World) -> None:
     del pictures
     tracemalloc.reset_peak()
     before = tracemalloc.get_traced_memory()[0]
-    await learn(world.context)
+    await update_statistics(world.context)
     assert tracemalloc.get_traced_memory()[1] - before < 3_000_000
 
 

@@ -23,7 +23,7 @@ from service.store.webhooks.messages import Message
 from tests.conftest import migrated
 from tests.support.values import a_message, a_task, keep, new_id
 from tests.support.waiting import LIMIT
-from tests.support.world import WEBHOOK_SECRET
+from tests.support.world import INSTALLATION_SECRET, WEBHOOK_SECRET
 
 pytestmark = [pytest.mark.long, pytest.mark.xdist_group("demo")]
 
@@ -36,7 +36,7 @@ def dovecote(folder: Path) -> Served:
         "DOVECOTE_DATABASE_URL": f"sqlite:///{folder / 'dovecote.db'}",
         "DOVECOTE_HOST": LOOPBACK,
         "DOVECOTE_PORT": str(port),
-        "DOVECOTE_WEBHOOK_SECRET": WEBHOOK_SECRET,
+        "DOVECOTE_WEBHOOK_SECRET": INSTALLATION_SECRET,
         "DOVECOTE_ALLOW_PRIVATE_WEBHOOKS": "true",
     }
     return Served("dovecote", ("serve",), {**clean_environment(), **settings}, port, folder, "/readyz")

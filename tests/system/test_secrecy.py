@@ -27,7 +27,7 @@ from tests.support.clients import BOB, a_key
 from tests.support.serving import served
 from tests.support.values import a_task
 from tests.support.waiting import LIMIT
-from tests.support.world import JOB_SECONDS, WEBHOOK_SECRET, Hasty, World
+from tests.support.world import INSTALLATION_SECRET, JOB_SECONDS, WEBHOOK_SECRET, Hasty, World
 
 PROVIDER_KEY, CALLBACK_SECRET = "sandbox-key", "callback-secret-of-the-tests"
 """The secrets that every world has."""
@@ -36,7 +36,7 @@ DATABASE_KEY = write_key(b"cana", b"canary-database-key-".ljust(32, b"y"))
 INPUT = {"prompt": "canary-prompt-e2f5", "negative_prompt": "canary-negative-09b3"}
 OPTION, LABEL, HOOK = "canary-option-5d7c", "canary-label-f3a8", "canary-hook-61d2"
 OF_THE_TASK = (*INPUT.values(), OPTION, LABEL)
-OF_THE_INSTALLATION = (PROVIDER_KEY, API_KEY, DATABASE_KEY, WEBHOOK_SECRET, CALLBACK_SECRET)
+OF_THE_INSTALLATION = (PROVIDER_KEY, API_KEY, DATABASE_KEY, WEBHOOK_SECRET, INSTALLATION_SECRET, CALLBACK_SECRET)
 
 SLOW_IN_FACT = {"slow", "hang", "feed_shape"}
 """Faults that take real time, and one that needs a value: their failures are those of others."""

@@ -25,6 +25,8 @@ from service.store import tasks as task_store
 MAX_CONCURRENT = 20
 FIRST_WAIT = 10.0
 MAX_WAIT = 600.0
+ASK_WITHIN = LEASE / 2
+"""Seconds after their claim within which duplicates are checked; later another process may have claimed them."""
 GIVE_UP_AFTER = 86_400.0
 """Seconds after which a job that never ends is no longer checked."""
 
@@ -34,12 +36,20 @@ async def run_due(context: Context, pool: TaskPool) -> int:
     room = min(pool.free, MAX_CONCURRENT)
     if not room:
         return 0
-    now = context.now()
+    now, claimed_at = context.now(), context.monotonic()
     until = now + dt.timedelta(seconds=LEASE)
     claimed = await context.writers.journeys.run(queue.claim_rows, "submissions", now=now, until=until, most=room)
     for row in claimed:
-        pool.start(check(context, submissions.submission_of(row)))
+        pool.start(_check_in_time(context, submissions.submission_of(row), ask_before=claimed_at + ASK_WITHIN))
     return len(claimed)
+
+
+async def _check_in_time(context: Context, duplicate: Submission, *, ask_before: float) -> None:
+    """Check a duplicate unless its claim is too old: the task may have adopted it meanwhile, and a cancel would lose it."""
+    if context.monotonic() <= ask_before:
+        await check(context, duplicate)
+    else:
+        log.warning("duplicate job not checked in time external_id=%s", duplicate.external_id)
 
 
 async def check(context: Context, duplicate: Submission) -> None:

@@ -1,6 +1,7 @@
 """After a restore: a task that was not sent in the backup may have been sent since, so it is not sent again by itself."""
 
 import dataclasses
+from collections.abc import Awaitable, Callable
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -31,13 +32,8 @@ async def settle_if_restored(context: Context) -> int:
 
 async def settle_restored(context: Context) -> int:
     """Leave every queued and submitting task unconfirmed, so that its policy decides; return how many there were."""
-    settled = 0
-    while True:
-        applied = await context.writers.journeys.run(_settle_some, context)
-        announce(context, applied)
-        settled += len(applied)
-        if len(applied) < MAX_TASKS:
-            break
+    # First those that are unconfirmed already: what the second step leaves unconfirmed keeps its policy.
+    settled = await _settle_all(context, _withdraw_resubmissions) + await _settle_all(context, _settle_unsent)
     await context.writers.journeys.run(_remember, context)
     if settled:
         log.error("tasks left unconfirmed after a restore tasks=%d", settled)
@@ -69,7 +65,25 @@ async def _remember(connection: AsyncConnection, context: Context) -> None:
         await secrets.replace(connection, restoration.LOCATION, here, now=context.now())
 
 
-async def _settle_some(connection: AsyncConnection, context: Context) -> list[Applied]:
+async def _settle_all(context: Context, step: Callable[[AsyncConnection, Context], Awaitable[list[Applied]]]) -> int:
+    """Repeat a step until no task is left; return how many tasks there were."""
+    settled = 0
+    while True:
+        applied = await context.writers.journeys.run(step, context)
+        announce(context, applied)
+        settled += len(applied)
+        if len(applied) < MAX_TASKS:
+            return settled
+
+
+async def _withdraw_resubmissions(connection: AsyncConnection, context: Context) -> list[Applied]:
+    """Let tasks whose one resubmission may have been used since the backup wait for their deadline."""
+    ids = await restoration.resubmittable(connection, most=MAX_TASKS)
+    return await apply(context, connection, [DatabaseRestored(task_id=each, was_unconfirmed=True) for each in ids])
+
+
+async def _settle_unsent(connection: AsyncConnection, context: Context) -> list[Applied]:
+    """Leave tasks unconfirmed that may have been submitted since the backup."""
     ids = await restoration.to_submit(connection, most=MAX_TASKS)
     histories = await submissions.of_tasks(connection, ids)
     changes = [DatabaseRestored(task_id=each, submission=_in_flight(context, histories[each])) for each in ids]

@@ -155,7 +155,7 @@ async def _plan_and_write(connection: AsyncConnection, context: Context, planned
     for number, (task, waited) in enumerate(tasks):
         found = plans[number]
         if found is not None and found[1] is not None and found[1].key in lost:
-            admission.lose_probe(found[1].upstream, found[1].dialect)
+            admission.lose_probe(found[1].upstream, found[1].dialect, client=task.client)
             plans[number] = _plan(context, task, histories[task.id], admission, waited)
     written = [each for each in plans if each is not None]
     planned.applied = await apply(context, connection, [change for change, _ in written])

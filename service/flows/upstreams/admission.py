@@ -47,10 +47,15 @@ class Admission:
     free: dict[str, int]
     """Free slots by upstream."""
     rates: dict[str, Rate]
+    """Rate limits by upstream."""
+    shared: frozenset[str] = frozenset()
+    """Upstreams that this transaction has locked, since clients compete for their slots."""
     locked: frozenset[str] = frozenset()
     """Upstreams whose row another transaction has locked: they admit nothing in this round."""
     backlogged: set[WaitingFor] = dataclasses.field(default_factory=set)
     """What others still wait for: a task that comes now queues behind them."""
+    admitted: set[tuple[str, str]] = dataclasses.field(default_factory=set)
+    """Upstreams and clients of the tasks that were admitted where slots are shared."""
     probes: set[circuit_store.Key] = dataclasses.field(default_factory=set)
     """Circuits that a task of this round probes."""
 
@@ -81,16 +86,20 @@ class Admission:
         self.free[upstream.name] -= 1
         slots = self.served.setdefault(upstream.name, {})
         slots[client] = slots.get(client, 0) + 1
+        if upstream.name in self.shared:
+            self.admitted.add((upstream.name, client))
         if upstream.name in self.rates:
             self.rates[upstream.name] = self.rates[upstream.name].taken(self.now)
         if self._circuit(upstream, dialect).state(self.now) == "half_open":
             self.probes.add((upstream.name, dialect.facts.key))
 
-    def lose_probe(self, upstream: Upstream, dialect: Dialect) -> None:
+    def lose_probe(self, upstream: Upstream, dialect: Dialect, *, client: str) -> None:
         """Undo an admission: another process probes this upstream already."""
         circuit = self._circuit(upstream, dialect)
         self.probes.discard((upstream.name, dialect.facts.key))
         self.free[upstream.name] += 1
+        self.served[upstream.name][client] -= 1
+        self.admitted.discard((upstream.name, client))
         self.circuits[upstream.name, dialect.facts.key] = dataclasses.replace(
             circuit, probe_until=self.now + PROBE_UNSEEN
         )
@@ -151,7 +160,15 @@ async def read_admission(
             rates[upstream.name] = Rate(upstream.settings.submits_per_second, kept[upstream.name].submit_slot_at)
     circuits = await circuit_store.all_known(connection)
     free |= dict.fromkeys(locked, 0)
-    return Admission(now=context.now(), circuits=circuits, served=served, free=free, rates=rates, locked=locked)
+    return Admission(
+        now=context.now(),
+        circuits=circuits,
+        served=served,
+        free=free,
+        rates=rates,
+        shared=frozenset(kept),
+        locked=locked,
+    )
 
 
 async def claim_next(
@@ -173,7 +190,8 @@ async def claim_next(
             admission.backlogged.add(each)
             continue
         waiting = await waiting_store.first_of_each_client(connection, each.key, most=free)
-        chosen = allocate(admission.served.get(each.upstream, {}), waiting, free=free)
+        served_at = await waiting_store.served_at(connection, each.upstream, waiting)
+        chosen = allocate(admission.served.get(each.upstream, {}), waiting, free=free, served_at=served_at)
         tasks = await queue.claim_waiting(connection, [task_id for _, task_id in chosen], until=until)
         claimed += [(task, each) for task in tasks]
         if len(chosen) == free:
@@ -182,7 +200,8 @@ async def claim_next(
 
 
 async def save(connection: AsyncConnection, admission: Admission) -> None:
-    """Write what was taken of the submissions per second."""
+    """Write what was taken of the submissions per second, and which clients were served."""
+    await waiting_store.record_served(connection, admission.admitted, at=admission.now)
     for name, rate in admission.rates.items():
         if rate.slot_at is not None:
             await upstream_store.move_submit_slot(connection, name, rate.slot_at)

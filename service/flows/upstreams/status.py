@@ -64,7 +64,12 @@ async def queue_position(context: Context, task: Task) -> int | None:
         served = await waiting_store.served_by_client(connection, {upstream})
         lengths = await waiting_store.count_by_client(connection, key)
         before = await waiting_store.count_before(connection, key, task.client, task.id)
-        tied = tied_clients(served[upstream], lengths, client=task.client, before=before)
-        at = {other: await waiting_store.nth_of_client(connection, key, other, each) for other, each in tied.items()}
-    older = {other for other, rival in at.items() if rival is not None and rival < task.id}
-    return 1 + position(served[upstream], lengths, client=task.client, before=before, older=older)
+        served_at = await waiting_store.served_at(connection, upstream, lengths)
+        tied = tied_clients(served[upstream], served_at, lengths, client=task.client)
+        oldest = {
+            client: await waiting_store.nth_of_client(connection, key, client, 0) for client in (*tied, task.client)
+        }
+    mine = oldest[task.client] or task.id
+    older = {other for other in tied if (first := oldest[other]) is not None and first < mine}
+    before_it = position(served[upstream], lengths, client=task.client, before=before, served_at=served_at, older=older)
+    return 1 + before_it

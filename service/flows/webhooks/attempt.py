@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.domain.schedules import FAILING_LONG, UNWATCHED, next_delivery
 from service.domain.webhook_events import TEST
+from service.domain.webhook_secret import SecretVersion
 from service.flows.context import Context
 from service.store import queue
 from service.store.webhooks import attempts as attempt_store
@@ -27,8 +28,10 @@ class Claimed:
     """A message that this process holds until its lease ends."""
 
     message: Message
-    endpoint: Endpoint | None
+    endpoint: Endpoint | None = None
     """The endpoint of the message; None when it goes to a ``callback_url``, or when the endpoint was deleted."""
+    secret: SecretVersion | None = None
+    """Which secret of the client signs; None: the endpoint's own."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +49,8 @@ class Attempt:
     """More about the error, for the operator's log only."""
     hopeless: bool = False
     """Whether every further attempt would fail as well."""
+    at_once: bool = False
+    """Whether the message is due again at once: it was not sent, because its claim was too old."""
     made: bool = True
     """Whether a request was tried."""
 
@@ -78,9 +83,11 @@ def settlement_after(context: Context, claimed: Claimed, attempt: Attempt) -> Se
         "of_attempt": message.attempts,
         "state": state,
         "delivered_at": now if state == "delivered" else None,
-        "last_status": attempt.status,
+        "last_status": attempt.status if attempt.made else message.last_status,
         "last_error": attempt.error,
         "due_at": due,
+        # An attempt that was not made uses up no part of the schedule.
+        "schedule_from": message.schedule_from + (0 if attempt.made else 1),
     }
     if not attempt.made:
         return Settlement(row, None, None)
@@ -101,6 +108,8 @@ def _state_after(
 ) -> tuple[str, dt.datetime | None]:
     if attempt.delivered:
         return "delivered", None
+    if attempt.at_once:
+        return "pending", now
     if attempt.hopeless or attempt.gone:
         return "discarded", None
     if message.type == TEST:

@@ -3,27 +3,30 @@
 import asyncio
 import datetime as dt
 import functools
-from collections.abc import Mapping
 
 import httpx
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from service.domain.destination_slots import MAX_DELIVERIES, DestinationSlots
 from service.domain.http_dates import retry_after
 from service.domain.schedules import FAILING_LONG, LEASE
 from service.domain.text import storable
 from service.domain.webhook_events import TEST
-from service.flows.concurrency import EACH, TaskPool
+from service.domain.webhook_secret import SecretVersion, valid_secrets
+from service.flows.concurrency import TaskPool
 from service.flows.context import Context, log
 from service.flows.webhooks.attempt import SUCCESSES, Attempt, Claimed, settle, settlement_after
 from service.flows.webhooks.signing import signed_request
 from service.http.client import post_briefly
 from service.http.ssrf.guard import ForbiddenAddress, forbidden
 from service.store import queue
-from service.store.webhooks import endpoints
+from service.store.webhooks import endpoints, secrets
+from service.store.webhooks.claim import destination_of
 from service.store.webhooks.messages import message_of
 
-MAX_CONCURRENT = 100
-"""Deliveries under way at once in a process."""
+MAX_CONCURRENT = MAX_DELIVERIES
+SEND_WITHIN = LEASE / 2
+"""Seconds after its claim within which a message may be sent: later another process may have claimed it."""
 ATTEMPT_TIMEOUT = 15.0
 """Seconds that one attempt may take."""
 MAX_ANSWER = 64 * 1024
@@ -41,40 +44,51 @@ async def run_due(context: Context, pool: TaskPool) -> int:
     free = min(pool.free, MAX_CONCURRENT)
     if not free:
         return 0
-    now = context.now()
-    until, limits = now + dt.timedelta(seconds=LEASE), context.destination_slots.limits()
-    claimed = await context.writers.journeys.run(_claim, now=now, until=until, most=free, slots=limits)
+    now, claimed_at = context.now(), context.monotonic()
+    until, slots = now + dt.timedelta(seconds=LEASE), context.destination_slots
+    claimed = await context.writers.journeys.run(_claim, now=now, until=until, most=free, slots=slots)
     for each in claimed:
-        context.destination_slots.acquire(each.message.destination)
-        pool.start(deliver(context, each))
+        slots.acquire(destination_of(each.message))
+        pool.start(deliver(context, each, claimed_at=claimed_at))
     return len(claimed)
 
 
 async def _claim(
-    connection: AsyncConnection, *, now: dt.datetime, until: dt.datetime, most: int, slots: Mapping[str, int]
+    connection: AsyncConnection, *, now: dt.datetime, until: dt.datetime, most: int, slots: DestinationSlots
 ) -> list[Claimed]:
-    rows = await queue.claim_messages(connection, now=now, until=until, most=most, each=EACH, slots=slots)
+    rows = await queue.claim_messages(connection, now=now, until=until, most=most, slots=slots)
     messages = [message_of(row) for row in rows]
     ids = {message.endpoint_id for message in messages if message.endpoint_id is not None}
     found = await endpoints.of_ids(connection, ids)
-    return [Claimed(each, None if each.endpoint_id is None else found.get(each.endpoint_id)) for each in messages]
+    versions = await secrets.of_clients(connection, {each.client for each in messages if each.endpoint_id is None})
+    return [
+        Claimed(each, secret=versions[each.client])
+        if each.endpoint_id is None
+        else Claimed(each, found.get(each.endpoint_id))
+        for each in messages
+    ]
 
 
-async def deliver(context: Context, claimed: Claimed) -> None:
-    """Make one attempt to deliver a claimed message, for which a slot of its destination is held."""
+async def deliver(context: Context, claimed: Claimed, *, claimed_at: float) -> None:
+    """Make one attempt to deliver a claimed message, for which a slot of its destination is held.
+
+    :param claimed_at: when it was claimed, on the monotonic clock
+    """
     message = claimed.message
     try:
-        attempt = _undeliverable(context, claimed) or await _post(context, claimed)
+        attempt = _undeliverable(context, claimed, claimed_at) or await _post(context, claimed)
         settlement = settlement_after(context, claimed, attempt)
         disabled = await context.writers.journeys.batch(functools.partial(settle, context), settlement)
         _log(claimed, attempt, settlement.row["state"], disabled)
     finally:
-        context.destination_slots.release(message.destination)
+        context.destination_slots.release(destination_of(message))
 
 
-def _undeliverable(context: Context, claimed: Claimed) -> Attempt | None:
-    """Return a failed attempt when the message has no receiver any more."""
+def _undeliverable(context: Context, claimed: Claimed, claimed_at: float) -> Attempt | None:
+    """Return an attempt that was not made: the claim is too old, or the message has no receiver any more."""
     message, endpoint = claimed.message, claimed.endpoint
+    if context.monotonic() - claimed_at > SEND_WITHIN:
+        return Attempt(at=context.now(), error=message.last_error, at_once=True, made=False)
     if message.endpoint_id is None:
         return None
     if endpoint is None:
@@ -90,8 +104,13 @@ async def _post(context: Context, claimed: Claimed) -> Attempt:
     message, endpoint, at, since = claimed.message, claimed.endpoint, context.now(), _clock()
     url = message.url if endpoint is None else endpoint.url
     try:
+        version = claimed.secret or SecretVersion(message.client)
         headers, body = signed_request(
-            message, endpoint, at=at, secret=context.webhook_secret, source=context.settings.public_url
+            message,
+            endpoint,
+            at=at,
+            secrets=valid_secrets(context.webhook_secret, version, now=at),
+            source=context.settings.public_url,
         )
         answer = await post_briefly(
             context.http.messages,
@@ -104,7 +123,9 @@ async def _post(context: Context, claimed: Claimed) -> Attempt:
     except asyncio.CancelledError:
         return Attempt(at=at, seconds=_clock() - since, error="Dovecote stopped before the answer arrived")
     except Exception as error:  # noqa: BLE001 - whatever the failure, the schedule continues
-        context.destination_slots.answered(message.destination, in_time=not isinstance(error, httpx.TimeoutException))
+        context.destination_slots.answered(
+            destination_of(message), in_time=not isinstance(error, httpx.TimeoutException)
+        )
         refused = error if isinstance(error, ForbiddenAddress) else forbidden(error)
         reason = str(refused) if refused is not None else f"{type(error).__name__} {error}".strip()
         hopeless = refused is not None or isinstance(error, _NO_ADDRESS)
@@ -116,7 +137,7 @@ async def _post(context: Context, claimed: Claimed) -> Attempt:
             hopeless=hopeless,
             made=not isinstance(error, httpx.PoolTimeout),  # a lack of descriptors here says nothing about the receiver
         )
-    context.destination_slots.answered(message.destination, in_time=True)
+    context.destination_slots.answered(destination_of(message), in_time=True)
     return Attempt(
         at=at,
         seconds=_clock() - since,
@@ -129,7 +150,11 @@ async def _post(context: Context, claimed: Claimed) -> Attempt:
 
 def _log(claimed: Claimed, attempt: Attempt, state: str, disabled: str | None) -> None:
     message = claimed.message
-    if state == "delivered":
+    if attempt.at_once:
+        log.warning(
+            "webhook not sent in time message=%s task=%s client=%s", message.id, message.task_id, message.client
+        )
+    elif state == "delivered":
         log.info(
             "webhook delivered message=%s task=%s client=%s attempt=%d status=%s seconds=%.3f",
             message.id,

@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 
+from service.domain.destination_slots import Destination
 from service.domain.events import rfc3339
 from service.domain.schedules import LEASE
 from service.domain.validation import Invalid, Schema
@@ -18,6 +19,7 @@ from service.flows.webhooks.enqueue import endpoint_destination
 from service.flows.webhooks.url_check import url_mistakes
 from service.store.webhooks import endpoints
 from service.store.webhooks import messages as message_store
+from service.store.webhooks.claim import host_of
 from service.store.webhooks.endpoints import Endpoint
 from service.store.webhooks.messages import Message
 
@@ -145,15 +147,16 @@ async def remove(context: Context, endpoint: Endpoint) -> Endpoint | None:
 
 async def send_test(context: Context, endpoint: Endpoint) -> Message:
     """Send a test message to an endpoint, at once when it has a free slot. Return the message as it was written."""
-    now, destination = context.now(), endpoint_destination(endpoint.id)
-    at_once = context.destination_slots.free(destination) > 0
+    now, claimed_at = context.now(), context.monotonic()
+    destination = Destination(endpoint.client, endpoint_destination(endpoint.id), host_of(endpoint.url))
+    at_once = context.destination_slots.is_free(destination)
     data = {"endpoint_id": str(endpoint.id), "url": endpoint.url, "description": endpoint.description}
     message = Message(
         id=context.new_id(),
         client=endpoint.client,
         task_id=None,
         endpoint_id=endpoint.id,
-        destination=destination,
+        destination=destination.name,
         sequence=0,
         type=TEST,
         url=endpoint.url,
@@ -165,7 +168,7 @@ async def send_test(context: Context, endpoint: Endpoint) -> Message:
     await context.writers.requests.run(message_store.insert, [message])
     if at_once:
         context.destination_slots.acquire(destination)
-        await deliver(context, Claimed(message, endpoint))
+        await deliver(context, Claimed(message, endpoint), claimed_at=claimed_at)
     else:
         context.signals.wake("webhooks")
     return message

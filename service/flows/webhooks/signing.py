@@ -30,15 +30,15 @@ def signed_headers(
 
 
 def signed_request(
-    message: Message, endpoint: Endpoint | None, *, at: dt.datetime, secret: str, source: str | None
+    message: Message, endpoint: Endpoint | None, *, at: dt.datetime, secrets: Sequence[str], source: str | None
 ) -> tuple[dict[str, str], str]:
     """Return the headers and the body of an attempt.
 
-    :param secret: signs a message that goes to no endpoint
+    :param secrets: sign a message that goes to no endpoint, the current one first
     :param source: address of this installation, the ``source`` of CloudEvents
     """
     if endpoint is None:
-        return signed_headers(secret, str(message.id), at, message.body), message.body
+        return signed_headers(secrets[0], str(message.id), at, message.body, also=secrets[1:]), message.body
     body = cloud_event(message, source) if endpoint.format == "cloudevents" else message.body
     headers = signed_headers(endpoint.secret, str(message.id), at, body, also=_previous(endpoint, at))
     if endpoint.format == "cloudevents":

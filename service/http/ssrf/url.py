@@ -67,7 +67,7 @@ def read_url(url: str) -> Destination:
         raise Unreadable("holds a fragment (#…), which is never sent: leave it out")
     scheme, parts = form[1].lower(), _AUTHORITY.fullmatch(form[2])
     if parts is None:
-        raise Unreadable("is not an http(s) URL: its host cannot be told from its port")
+        raise Unreadable("is not an http(s) URL: its host and port cannot be separated")
     if parts[2] is not None and not (_PORT.fullmatch(parts[2]) and int(parts[2]) <= _MAX_PORT):
         raise Unreadable("has a port that is not a number from 1 to 65535")
     host, address = read_host(parts[1])

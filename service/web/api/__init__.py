@@ -1,6 +1,6 @@
 """The REST API: a list of endpoints, from which both the routes and the OpenAPI document are made."""
 
-from service.web.api import catalogue, events, task_actions, tasks, webhook_endpoints, webhook_messages
+from service.web.api import catalogue, events, task_actions, tasks, webhook_endpoints, webhook_messages, webhook_secret
 from service.web.api.route import Endpoint
 
 ENDPOINTS: tuple[Endpoint, ...] = (
@@ -9,5 +9,6 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *events.ENDPOINTS,
     *webhook_endpoints.ENDPOINTS,
     *webhook_messages.ENDPOINTS,
+    *webhook_secret.ENDPOINTS,
     *catalogue.ENDPOINTS,
 )

@@ -1,5 +1,7 @@
 """Act on one task: cancel, refresh, send input, submit again."""
 
+import math
+
 from starlette.responses import Response
 
 from service.domain.api_key import Scope
@@ -9,6 +11,7 @@ from service.domain.validation import Invalid, Mistake
 from service.flows import polling
 from service.flows.submission import cancel, reconcile
 from service.flows.submission import input as task_input
+from service.flows.upstreams.poll_rate import PolledTooOften
 from service.web.api.models import ref
 from service.web.api.route import MAX_SMALL_BODY, ApiRequest, Endpoint, ResponseSpec, invalid, json_response
 from service.web.api.tasks import ID, LATEST, TAG, find, render
@@ -34,7 +37,11 @@ async def refresh(request: ApiRequest) -> Response:
     """Query the provider now."""
     task = await find(request)
     if task.decided_by != "provider" and task.external_id is not None:
-        await polling.poll_now(request.context, task)
+        try:
+            await polling.poll_now(request.context, task, client=request.client)
+        except PolledTooOften as error:
+            wait = str(max(math.ceil(error.wait), 1))
+            raise Problem(429, "rate_limited", str(error), headers={"Retry-After": wait}) from None
         task = await find(request)
     return json_response(render(request, task))
 
@@ -147,11 +154,14 @@ ENDPOINTS = (
         method="POST",
         path="/v1/tasks/{id}/refresh",
         handler=refresh,
-        scope=Scope.READ,
+        scope=Scope.SUBMIT,
         name="refreshTask",
         tag=TAG,
         summary="Query the provider now",
-        description="Polls outside the schedule. An error of the provider is noted in the task and changes nothing else.",
+        description=(
+            "Polls outside the schedule. An error of the provider is noted in the task and changes nothing else. The "
+            "upstream's `polls_per_second` counts, and a client may use half of it; beyond that the response is 429."
+        ),
         parameters=(ID,),
         responses={200: LATEST},
         problems=(404,),

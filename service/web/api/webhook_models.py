@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final, Literal
 from typing_extensions import TypedDict
 
 from service.domain.webhook_events import TEST, TYPES
-from service.flows.webhooks import endpoints, replay
+from service.flows.webhooks import endpoints, replay, secrets
 from service.web.api.schema import Id, Time, about, one_of
 
 MESSAGE_TYPE: Final[dict[str, Any]] = {"type": "string", "enum": [*TYPES, TEST]}
@@ -102,11 +102,19 @@ class ReplayResult(TypedDict):
     next: Annotated[str | None, about("The `cursor` of the next replay request. Null: there are no more messages.")]
 
 
-MODELS: Final = (EndpointList, EndpointWithSecret, MessageList, MessageWithDeliveries, ReplayResult)
+class WebhookSecret(TypedDict):
+    """The secret that signs messages to the client's ``callback_url``."""
+
+    secret: Annotated[str, about("Verifies the messages: `whsec_` and base64.")]
+    previous_secret_until: Annotated[Time | None, about("Until when the previous secret signs, too.")]
+
+
+MODELS: Final = (EndpointList, EndpointWithSecret, MessageList, MessageWithDeliveries, ReplayResult, WebhookSecret)
 
 REQUESTS: Final[dict[str, Any]] = {
     "EndpointRequest": {"title": "EndpointRequest", **endpoints.REQUEST},
     "EndpointChange": {"title": "EndpointChange", **endpoints.CHANGES},
     "ReplayRequest": {"title": "ReplayRequest", **replay.REQUEST},
+    "WebhookSecretRotation": {"title": "WebhookSecretRotation", **secrets.ROTATION},
 }
 """JSON Schema of request bodies by component name."""

@@ -6,6 +6,7 @@ from typing import Literal, cast
 import orjson
 
 from service.domain.events import rfc3339
+from service.domain.webhook_secret import SecretVersion
 from service.store.webhooks.attempts import Delivery
 from service.store.webhooks.endpoints import Endpoint
 from service.store.webhooks.messages import Message
@@ -28,6 +29,12 @@ def render_endpoint(endpoint: Endpoint) -> models.Endpoint:
         "created_at": _time(endpoint.created_at),
         "updated_at": _time(endpoint.updated_at),
     }
+
+
+def render_secret(secret: str, version: SecretVersion, *, now: dt.datetime) -> models.WebhookSecret:
+    """Return a client's secret."""
+    until = version.previous_until
+    return {"secret": secret, "previous_secret_until": None if until is None or until <= now else rfc3339(until)}
 
 
 def render_message(message: Message) -> models.Message:

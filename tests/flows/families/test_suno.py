@@ -16,7 +16,7 @@ import pytest
 from service.app import application, opened
 from service.domain.task import Source, State, Task
 from service.domain.validation import Invalid
-from service.flows.statistics import learn
+from service.flows.statistics import update_statistics
 from service.sandbox import Sandbox, running
 from service.settings.load import load
 from service.worker import working
@@ -451,13 +451,13 @@ async def test_hastening_callbacks_count_as_received(world: World, at: str) -> N
         await music(world, f"dove {number}", upstream=at)
     await world.work()
     await world.pass_time(JOB_SECONDS * 2)
-    await learn(world.context)
+    await update_statistics(world.context)
     assert world.context.statistics.callback_share(at, dialect) == 1.0
     for number in range(20):
         await music(world, f"[drop] dove {number}", upstream=at)
     await world.work()
     await world.pass_time(JOB_SECONDS * 3)
-    await learn(world.context)
+    await update_statistics(world.context)
     assert world.context.statistics.callback_share(at, dialect) == 0.0
     assert world.context.statistics.callbacks_unreliable(at, dialect)
 

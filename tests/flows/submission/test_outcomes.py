@@ -103,6 +103,7 @@ NOT_SENT: Verdict = (State.QUEUED, "unavailable", "overloaded", True)
 SILENT: Verdict = (State.UNCONFIRMED, "uncertain", "provider_timeout", True)
 UNREADABLE: Verdict = (State.UNCONFIRMED, "uncertain", "unreadable", True)
 PERHAPS: Verdict = (State.UNCONFIRMED, "uncertain", "provider_error", True)
+MISPLACED: Verdict = (State.FAILED, "account", "not_found", False)
 
 BROKEN: dict[str, tuple[Handle, Verdict]] = {
     **{how: (handle, SILENT if "hang" in how else UNREADABLE) for how, (handle, _) in PERHAPS_SENT.items()},
@@ -134,9 +135,9 @@ BROKEN: dict[str, tuple[Handle, Verdict]] = {
     "200 with half a document": (answering(http("200 OK", ANSWER[:-9], JSON)), UNREADABLE),
     "200 with nothing": (answering(http("200 OK")), UNREADABLE),
     "204": (answering(b"HTTP/1.1 204 No Content\r\n\r\n"), UNREADABLE),
-    "301": (answering(http("301 Moved Permanently", b"", MOVED)), UNREADABLE),
-    "302": (answering(http("302 Found", b"", MOVED)), UNREADABLE),
-    "307": (answering(http("307 Temporary Redirect", b"", MOVED)), UNREADABLE),
+    "301": (answering(http("301 Moved Permanently", b"", MOVED)), MISPLACED),
+    "302": (answering(http("302 Found", b"", MOVED)), MISPLACED),
+    "307": (answering(http("307 Temporary Redirect", b"", MOVED)), MISPLACED),
     "101": (answering(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n"), UNREADABLE),
     "100 and nothing more": (answering(b"HTTP/1.1 100 Continue\r\n\r\n"), UNREADABLE),
     "100 and silence": (answering(b"HTTP/1.1 100 Continue\r\n\r\n", then=hang), SILENT),

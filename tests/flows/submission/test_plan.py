@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.domain.circuit_breaker import FAILURES, OPEN_FOR, WINDOW, Circuit
-from service.domain.fair_share import allocate, position, tied_clients
+from service.domain.fair_share import NEVER, allocate, position, tied_clients
 from service.domain.rate_limit import Rate
 from service.domain.routing import TRIES, choose, ranked, tries
 from service.domain.task import Outcome, Submission
@@ -140,12 +140,12 @@ def test_probe_outcome_closes_or_reopens_the_circuit(after: float, *, claimed: b
     assert probing.answered() == CLOSED
 
 
-# ── rates ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── rate limits ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-rates = st.sampled_from([0.1, 0.5, 1.0, 1.5, 2.0, 3.0, 7.0, 10.0, 100.0])
+rate_limits = st.sampled_from([0.1, 0.5, 1.0, 1.5, 2.0, 3.0, 7.0, 10.0, 100.0])
 
 
-@given(rates, st.lists(st.tuples(st.integers(0, 3_000_000), st.integers(0, 300)), max_size=40))
+@given(rate_limits, st.lists(st.tuples(st.integers(0, 3_000_000), st.integers(0, 300)), max_size=40))
 def test_rate_limit_never_exceeds_its_window(per_second: float, requests: list[tuple[int, int]]) -> None:
     """Whenever somebody wants some, as many as fit are taken."""
     rate, now, taken = Rate(per_second), NOW, []
@@ -161,7 +161,7 @@ def test_rate_limit_never_exceeds_its_window(per_second: float, requests: list[t
         assert sum(count for _, count in taken[start : end + 1]) <= per_second * seconds + burst + 1e-3
 
 
-@given(rates, st.integers(1, 20), st.floats(0, 5))
+@given(rate_limits, st.integers(1, 20), st.floats(0, 5))
 def test_rate_limit_admits_after_the_stated_wait(per_second: float, takes: int, after: float) -> None:
     rate, now = Rate(per_second), later(after)
     for _ in range(takes):
@@ -177,14 +177,15 @@ def test_rate_limit_saves_up_one_second_only() -> None:
     assert [rate.free(later(seconds)) for seconds in (0, 0.2, 1, 1000)] == [0, 1, 5, 5]
 
 
-# ── turns ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── clients ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 clients = st.sampled_from("abcde")
+served_times = st.dictionaries(clients, st.integers(0, 3).map(later))
 
 
 @st.composite
-def lines(draw: st.DrawFn) -> tuple[dict[str, int], dict[str, list[int]]]:
-    """Draw who is served how often, and who waits with what: numbers, the older the lower."""
+def queues(draw: st.DrawFn) -> tuple[dict[str, int], dict[str, list[int]]]:
+    """Draw how many slots each client has, and what each waits with: numbers, the older the lower."""
     served = draw(st.dictionaries(clients, st.integers(0, 4)))
     waiting: dict[str, list[int]] = {}
     for number, client in enumerate(draw(st.lists(clients, max_size=15))):
@@ -192,26 +193,26 @@ def lines(draw: st.DrawFn) -> tuple[dict[str, int], dict[str, list[int]]]:
     return served, waiting
 
 
-@given(lines(), st.integers(0, 20))
+@given(queues(), served_times, st.integers(0, 20))
 def test_allocation_keeps_the_order_of_each_client(
-    line: tuple[dict[str, int], dict[str, list[int]]], free: int
+    queue: tuple[dict[str, int], dict[str, list[int]]], served_at: dict[str, dt.datetime], free: int
 ) -> None:
-    served, waiting = line
-    chosen = allocate(served, waiting, free=free)
+    served, waiting = queue
+    chosen = allocate(served, waiting, free=free, served_at=served_at)
     assert len(chosen) == min(free, sum(map(len, waiting.values())))
     for client, own in waiting.items():
         mine = [number for of, number in chosen if of == client]
         assert mine == own[: len(mine)]
 
 
-@given(lines(), st.integers(0, 20))
+@given(queues(), served_times, st.integers(0, 20))
 def test_allocation_prefers_the_client_with_fewest_slots(
-    line: tuple[dict[str, int], dict[str, list[int]]], free: int
+    queue: tuple[dict[str, int], dict[str, list[int]]], served_at: dict[str, dt.datetime], free: int
 ) -> None:
-    served, waiting = line
+    served, waiting = queue
     has = {client: served.get(client, 0) for client in waiting}
     left = {client: len(own) for client, own in waiting.items()}
-    for client, _ in allocate(served, waiting, free=free):
+    for client, _ in allocate(served, waiting, free=free, served_at=served_at):
         assert has[client] == min(has[other] for other in waiting if left[other])
         has[client] += 1
         left[client] -= 1
@@ -219,20 +220,40 @@ def test_allocation_prefers_the_client_with_fewest_slots(
 
 @given(st.lists(clients, min_size=1, unique=True), st.integers(0, 30))
 def test_allocation_differs_by_at_most_one_slot(waiting: list[str], free: int) -> None:
-    line = {client: list(range(100 * number, 100 * number + 30)) for number, client in enumerate(waiting)}
-    chosen = [client for client, _ in allocate({}, line, free=free)]
+    queue = {client: list(range(100 * number, 100 * number + 30)) for number, client in enumerate(waiting)}
+    chosen = [client for client, _ in allocate({}, queue, free=free, served_at={})]
     counts = [chosen.count(client) for client in waiting]
     assert max(counts) - min(counts) <= 1
 
 
-@given(lines())
-def test_position_matches_the_order_of_allocation(line: tuple[dict[str, int], dict[str, list[int]]]) -> None:
-    served, waiting = line
-    order = allocate(served, waiting, free=100)
+@given(queues(), st.integers(1, 3))
+def test_clients_take_turns_where_slots_are_fewer_than_clients(
+    queue: tuple[dict[str, int], dict[str, list[int]]], slots: int
+) -> None:
+    """Each slot is given back before the next is given: only the time of the last turn tells the clients apart."""
+    waiting = {client: list(own) for client, own in queue[1].items()}
+    served_at: dict[str, dt.datetime] = {}
+    for step in range(40):
+        open_clients = {client for client, own in waiting.items() if own}
+        chosen = allocate({}, waiting, free=slots, served_at=served_at)
+        for client, number in chosen:
+            for other in open_clients:
+                # Nobody is served again before all who wait have been.
+                assert served_at.get(client, NEVER) <= served_at.get(other, NEVER) or other in dict(chosen)
+            waiting[client].remove(number)
+        served_at |= {client: later(step) for client, _ in chosen}
+
+
+@given(queues(), served_times)
+def test_position_matches_the_order_of_allocation(
+    queue: tuple[dict[str, int], dict[str, list[int]]], served_at: dict[str, dt.datetime]
+) -> None:
+    served, waiting = queue
+    order = allocate(served, waiting, free=100, served_at=served_at)
     counts = {client: len(own) for client, own in waiting.items()}
     for client, own in waiting.items():
+        tied = tied_clients(served, served_at, counts, client=client)
+        older = {other for other in tied if waiting[other][0] < own[0]}
         for before, number in enumerate(own):
-            tied = tied_clients(served, counts, client=client, before=before)
-            older = {other for other, at in tied.items() if waiting[other][at] < number}
-            place = position(served, counts, client=client, before=before, older=older)
+            place = position(served, counts, client=client, before=before, served_at=served_at, older=older)
             assert order[place] == (client, number)

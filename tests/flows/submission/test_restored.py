@@ -171,6 +171,19 @@ async def test_submission_in_flight_in_the_backup_is_settled_and_its_callback_st
         assert len(world.sandbox.ledger.jobs) == 1
 
 
+async def test_resubmission_that_may_have_happened_since_the_backup_does_not_happen_again(database_url: str) -> None:
+    async with World.opened(database_url, faults=Faults.named(["cut", "drop"]), **ALONE) as world:
+        task = await world.submit(on_uncertain="resubmit_once")
+        await world.work()
+        assert (await world.task(task)).state is State.UNCONFIRMED
+        queued = await world.submit(on_uncertain="resubmit_once")
+        assert await settle_restored(world.context) == 2
+        assert [(await world.task(each)).on_uncertain for each in (task, queued)] == ["hold", "resubmit_once"]
+        await world.until(600)
+        assert (await world.task(task)).state is State.UNCONFIRMED
+        assert len(world.sandbox.ledger.jobs) == 2
+
+
 async def test_many_tasks_are_settled(database_url: str) -> None:
     async with World.opened(database_url, **ALONE) as world:
         for _ in range(3):
@@ -223,3 +236,17 @@ async def test_role_without_privileges_can_tell_where_the_database_is(
     finally:
         await database.close()
         await run_sql(postgresql("postgres"), f"DROP ROLE {role}")
+
+
+async def test_location_that_may_not_be_read_is_unknown(postgresql: Callable[[str], str], postgresql_url: str) -> None:
+    role = f"plain_{uuid.uuid4().hex}"
+    await run_sql(postgresql_url, f"CREATE ROLE {role}; REVOKE EXECUTE ON FUNCTION pg_control_system() FROM PUBLIC")
+    database = Database(postgresql_url)
+    try:
+        async with database.reading() as connection:
+            await connection.execute(text(f"SET LOCAL ROLE {role}"))
+            assert await restoration.location(connection) is None
+    finally:
+        await database.close()
+        restore = f"GRANT EXECUTE ON FUNCTION pg_control_system() TO PUBLIC; DROP ROLE {role}"
+        await run_sql(postgresql_url, restore)

@@ -7,8 +7,10 @@ import httpx
 import pytest
 
 from service.domain.task import Outcome, State
+from service.flows import callbacks as callbacks_flow
 from service.flows import polling
 from service.flows.concurrency import TaskPool
+from service.flows.submission import duplicates
 from service.flows.submission import run as submission_run
 from service.flows.submission.send import SEND_WITHIN
 from service.sandbox import Faults
@@ -140,3 +142,31 @@ async def test_poll_of_an_old_claim_is_not_asked(database_url: str, monkeypatch:
         await pool.finish()
         assert asked == []
         assert await polling.run_due(world.context, pool) == 1
+
+
+async def test_duplicate_of_an_old_claim_is_not_asked_about(database_url: str) -> None:
+    """Its task may have adopted it meanwhile; then a cancel would destroy a paid result."""
+    async with three_upstreams(database_url, DOVECOTE_ROUTES__RUNWAY="elkapi,cometapi") as three:
+        world = three.world
+        three.elk.faults = Faults.named(["cut", "drop"])
+        task = await world.submit(callback_url=None)
+        await world.work()
+        await world.client.post(f"/v1/tasks/{task.id}/retry", json={"confirm_double_payment": True})
+        await world.work()
+        first, _ = await world.submissions(task)
+        [job] = three.elk.ledger.jobs
+        path = f"/callbacks/{world.context.tokens.make(first.id)}"
+        await world.client.post(path, json={"task_id": job.id, "status": "1", "msg": "1"})
+        await callbacks_flow.run_due(world.context)
+        elapsed = iter([0.0])
+        world.context.monotonic = lambda: next(elapsed, 100.0)
+        asked: list[httpx.Request] = []
+        world.edge.requests = asked
+        pool = TaskPool(10)
+        assert await duplicates.run_due(world.context, pool) == 1
+        await pool.finish()
+        assert asked == []
+        world.clock.forward(61)
+        assert await duplicates.run_due(world.context, pool) == 1
+        await pool.finish()
+        assert asked != [], "the claim after it is young"

@@ -14,6 +14,7 @@ from service.flows.concurrency import TaskPool
 from service.flows.submission import run as submission_run
 from service.flows.upstreams.admission import Admission, claim_next, read_admission
 from service.flows.upstreams.status import queue_position
+from service.providers.registry import DIALECTS
 from service.sandbox import Faults
 from service.store import circuits as circuit_store
 from service.store import upstreams as upstream_store
@@ -237,15 +238,12 @@ def test_slot_of_a_lost_probe_is_released() -> None:
     class Elk:
         name = ELK
 
-    class Dialect:
-        class facts:  # noqa: N801 - as a dialect has it
-            key = KEY[1]
-
-    assert admission.rejection(Elk(), Dialect(), waited_for=None) is None  # type: ignore[arg-type]
-    admission.admit(Elk(), Dialect(), client="ada")  # type: ignore[arg-type]
+    dialect = DIALECTS[KEY[1]]
+    assert admission.rejection(Elk(), dialect, waited_for=None) is None  # type: ignore[arg-type]
+    admission.admit(Elk(), dialect, client="ada")  # type: ignore[arg-type]
     assert admission.free == {ELK: 0}
-    admission.lose_probe(Elk(), Dialect())  # type: ignore[arg-type]
-    assert admission.free == {ELK: 1}
+    admission.lose_probe(Elk(), dialect, client="ada")  # type: ignore[arg-type]
+    assert (admission.free, admission.served) == ({ELK: 1}, {ELK: {"ada": 0}})
     assert admission.circuits[KEY].state(NOW) == "probing"
 
 
@@ -264,9 +262,25 @@ async def test_queue_position_matches_the_order_of_allocation(database_url: str)
         async with world.context.database.reading() as connection:
             line = await waiting_store.first_of_each_client(connection, ELK, most=99)
             having = (await waiting_store.served_by_client(connection, [ELK]))[ELK]
-        order = [task_id for _, task_id in allocate(having, line, free=99)]
+        order = [task_id for _, task_id in allocate(having, line, free=99, served_at={})]
         assert sorted(places, key=lambda each: places[each] or 0) == order
         assert [requested[[task.id for task in tasks].index(each)] for each in order[:3]] == ["ben", "ada", "zoe"]
+
+
+async def test_clients_take_turns_at_one_slot_also_after_a_restart(database_url: str) -> None:
+    """The first client has accepted more than all others, and before them."""
+    requested = ["ada"] * 4 + ["ben"] * 2 + ["zoe"] * 2
+    tasks: list[Task] = []
+    for restart in range(3):
+        async with World.opened(database_url, **limited(open_tasks="1")) as world:
+            if restart == 0:
+                tasks = [await world.submit_as(client, **TASK_REQUEST) for client in requested]
+            else:
+                world.clock.forward(restart * 1000)
+            await world.until(JOB_SECONDS * 4)
+    async with World.opened(database_url, **limited(open_tasks="1")) as world:
+        sent = sorted([(each.sent_at, task.client) for task in tasks for each in await world.submissions(task)])
+    assert [client for _, client in sent] == ["ada", "ben", "zoe", "ada", "ben", "zoe", "ada", "ada"]
 
 
 async def test_lost_probe_is_followed_by_another(database_url: str) -> None:

@@ -250,7 +250,7 @@ async def test_message_to_a_deleted_or_disabled_endpoint_is_discarded_unsent(sql
         async with world.context.database.writing() as connection:
             await endpoints.register(connection, off, most=9)
             for sequence, to in ((2, off.id), (3, new_id())):
-                owed = a_message(
+                message = a_message(
                     task,
                     endpoint_id=to,
                     destination=endpoint_destination(to),
@@ -258,7 +258,7 @@ async def test_message_to_a_deleted_or_disabled_endpoint_is_discarded_unsent(sql
                     due_at=now,
                     sequence=sequence,
                 )
-                await message_store.insert(connection, [owed])
+                await message_store.insert(connection, [message])
         pool = TaskPool(9)
         await dispatch.run_due(world.context, pool)
         await pool.finish()
@@ -270,4 +270,4 @@ async def test_message_to_a_deleted_or_disabled_endpoint_is_discarded_unsent(sql
         async with world.context.database.reading() as connection:
             assert [await attempt_store.of_message(connection, each.id) for each in found] == [[], []]
         assert server.connections == 0
-        assert world.context.destination_slots.limits() == {}
+        assert world.context.destination_slots.idle

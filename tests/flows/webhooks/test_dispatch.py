@@ -10,6 +10,7 @@ import httpx
 import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 
+from service.domain.destination_slots import PER_CLIENT
 from service.domain.schedules import MESSAGE_SCHEDULE
 from service.domain.task import State, Task
 from service.flows.concurrency import TaskPool
@@ -150,13 +151,13 @@ async def test_hanging_receiver_does_not_delay_others(world: World) -> None:
         raise httpx.ReadTimeout("no complete answer", request=request)
 
     world.edge.hosts["hanging.test"] = httpx.MockTransport(hang)
-    slow = await owed(world, "http://hanging.test/")
+    slow = await enqueued(world, "http://hanging.test/")
     world.clock.forward(1)
-    quick = await owed(world, CLIENT)
+    quick = await enqueued(world, CLIENT)
     pool = TaskPool(100)
     await dispatch.run_due(world.context, pool)
     async with asyncio.timeout(LIMIT):
-        while (await world.messages(quick))[0].state != "delivered":  # noqa: ASYNC110 - it tells nobody
+        while (await world.messages(quick))[0].state != "delivered":  # noqa: ASYNC110 - there is no event for it
             await asyncio.sleep(0.01)
     assert len(attempts) == 1
     assert (await world.messages(slow))[0].state == "pending"
@@ -166,7 +167,7 @@ async def test_hanging_receiver_does_not_delay_others(world: World) -> None:
     assert message.last_error == "ReadTimeout no answer within 15 s"
 
 
-async def owed(world: World, url: str) -> Task:
+async def enqueued(world: World, url: str) -> Task:
     """Keep a task that has ended, and a message about it that is due now."""
     task = a_task(state=State.SUCCEEDED)
     await keep(world.context.database, task)
@@ -183,7 +184,7 @@ async def test_redirect_is_a_failure_and_is_not_followed(world: World, status: i
         return httpx.Response(status, headers={"Location": CLIENT}, content=blocks(1))
 
     world.edge.hosts["moved.test"] = httpx.MockTransport(move)
-    task = await owed(world, "http://moved.test/")
+    task = await enqueued(world, "http://moved.test/")
     await deliver(world)
     [message] = await world.messages(task)
     assert (message.state, message.last_status, there) == ("pending", status, [])
@@ -194,3 +195,80 @@ async def test_task_without_a_callback_url_has_no_message(world: World) -> None:
     await world.pass_time(JOB_SECONDS * 2, step=5)
     assert (await world.task(task)).state == "succeeded"
     assert await world.messages(task) == []
+
+
+@pytest.mark.parametrize("seconds", [dispatch.SEND_WITHIN - 1, dispatch.SEND_WITHIN + 1, 7200.0])
+async def test_message_whose_claim_is_too_old_is_not_sent(world: World, seconds: float) -> None:
+    """A process that was frozen finds its claim too old. Another process may have sent the message meanwhile."""
+    attempts = listen(world, 503, 200)
+    task = a_task(state=State.SUCCEEDED)
+    await keep(world.context.database, task)
+    async with world.context.database.writing() as connection:
+        await message_store.insert(connection, [a_message(task, url=CLIENT, due_at=world.clock())])
+    await deliver(world)
+    [before] = await world.messages(task)
+    assert before.due_at is not None
+    world.clock.now = before.due_at
+    began, elapsed = world.context.monotonic(), itertools.chain([0.0], itertools.repeat(seconds))
+    world.context.monotonic = lambda: began + next(elapsed)
+    await deliver(world)
+    [after] = await world.messages(task)
+    if seconds < dispatch.SEND_WITHIN:
+        assert (after.state, len(attempts)) == ("delivered", 2)
+        return
+    assert (after.state, after.due_at, len(attempts)) == ("pending", world.clock(), 1)
+    assert (after.last_status, after.last_error) == (503, "HTTP 503")
+    assert after.attempts - after.schedule_from == 1  # no part of the schedule was used up
+    world.context.monotonic = lambda: began
+    await deliver(world)
+    [settled] = await world.messages(task)
+    assert (settled.state, len(attempts)) == ("delivered", 2)
+
+
+async def test_hanging_endpoints_of_one_client_do_not_delay_another(world: World) -> None:
+    """50 endpoints of one client hang with a backlog; the messages of another go out in the first round that has room."""
+    hanging, answered = asyncio.Event(), 0
+
+    async def hang(_: httpx.Request) -> httpx.Response:
+        await hanging.wait()
+        raise httpx.ReadTimeout("no answer")
+
+    async def answer(_: httpx.Request) -> httpx.Response:
+        nonlocal answered
+        answered += 1
+        return httpx.Response(200)
+
+    world.edge.hosts["quick.test"] = httpx.MockTransport(answer)
+    messages = []
+    task = a_task(state=State.SUCCEEDED)
+    await keep(world.context.database, task)
+    for number in range(50):
+        host = f"hanging-{number % 10}.test"
+        world.edge.hosts[host] = httpx.MockTransport(hang)
+        messages += [
+            a_message(
+                task,
+                client="many",
+                url=f"http://{host}/",
+                destination=f"endpoint {number}",
+                sequence=each,
+                due_at=world.clock(),
+            )
+            for each in range(20)
+        ]
+    world.clock.forward(1)
+    messages += [
+        a_message(task, client="few", url="http://quick.test/", sequence=each, due_at=world.clock()) for each in (1, 2)
+    ]
+    async with world.context.database.writing() as connection:
+        await message_store.insert(connection, messages)
+    pool = TaskPool(dispatch.MAX_CONCURRENT)
+    for _ in range(3):
+        await dispatch.run_due(world.context, pool)
+    async with asyncio.timeout(LIMIT):
+        while answered < 2:  # noqa: ASYNC110 - the receiver has no event
+            await asyncio.sleep(0.01)
+    assert pool.free > 0
+    assert world.context.destination_slots.of_client("many") == PER_CLIENT
+    hanging.set()
+    await pool.finish()

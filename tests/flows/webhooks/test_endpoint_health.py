@@ -54,14 +54,14 @@ async def nothing() -> AsyncIterator[bytes]:
     yield b""
 
 
-class Owing:
-    """An endpoint, and a task whose messages it is owed."""
+class Subject:
+    """An endpoint, and a task whose messages go to it."""
 
     def __init__(self, world: World, endpoint: Endpoint, task: Task) -> None:
         self.world, self.endpoint, self.task, self._sequence = world, endpoint, task, 1
 
     @classmethod
-    async def made(cls, world: World) -> "Owing":
+    async def made(cls, world: World) -> "Subject":
         answer = await world.client.post("/v1/endpoints", json={"url": "http://client.test/hook"})
         task = a_task(state=State.SUCCEEDED)
         await keep(world.context.database, task)
@@ -93,12 +93,12 @@ class Owing:
         return [message.state for message in await self.world.messages(self.task)]
 
 
-async def live(owing: Owing, seconds: float, *, every: float) -> None:
-    """Let time pass, a message owed every so often, and each attempt made at its time."""
-    clock = owing.world.clock
+async def live(subject: Subject, seconds: float, *, every: float) -> None:
+    """Advance the clock; enqueue a message at each interval and make each attempt when it is due."""
+    clock = subject.world.clock
     end, following = clock() + dt.timedelta(seconds=seconds), clock()
     while True:
-        async with owing.world.context.database.reading() as connection:
+        async with subject.world.context.database.reading() as connection:
             due = (await queue.next_due(connection))["webhook_messages"]
         moment = min(each for each in (due, following, end) if each is not None)
         clock.now = max(clock.now, moment)
@@ -106,8 +106,8 @@ async def live(owing: Owing, seconds: float, *, every: float) -> None:
             return
         if following <= clock.now:
             following += dt.timedelta(seconds=every)
-            await owing.enqueue()
-        await owing.world.work()
+            await subject.enqueue()
+        await subject.world.work()
 
 
 CHANCE = random.Random(11)
@@ -122,70 +122,70 @@ SPORADIC: dict[str, Callable[[float], int]] = {
 @pytest.mark.parametrize("how", SPORADIC)
 async def test_sporadic_failures_do_not_disable_an_endpoint(world: World, how: str) -> None:
     hook = Hook.opened(world, SPORADIC[how])
-    owing = await Owing.made(world)
-    await live(owing, WEEK, every=6 * HOUR)
-    endpoint = await owing.now()
+    subject = await Subject.made(world)
+    await live(subject, WEEK, every=6 * HOUR)
+    endpoint = await subject.now()
     assert (endpoint.disabled_at, endpoint.disabled_reason) == (None, None)
     assert {True, False} == {status < 300 for _, _, status in hook.heard}
     last_status = hook.heard[-1][2]
     assert (endpoint.failing_since is None) == (last_status < 300)
-    assert len(await owing.states()) == 28
+    assert len(await subject.states()) == 28
 
 
 async def test_endpoint_with_only_failures_for_five_days_is_disabled(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
     hook = Hook.opened(world, lambda _: 500)
-    owing = await Owing.made(world)
-    await live(owing, WEEK, every=6 * HOUR)
-    endpoint = await owing.now()
+    subject = await Subject.made(world)
+    await live(subject, WEEK, every=6 * HOUR)
+    endpoint = await subject.now()
     assert endpoint.failing_since == hook.began
     assert endpoint.disabled_reason == "failing"
     assert endpoint.disabled_at is not None
     after = (endpoint.disabled_at - hook.began).total_seconds()
     assert FAILING_LONG <= after <= FAILING_LONG + 6 * HOUR
-    assert max(hours for hours, _, _ in hook.heard) * HOUR == after  # nobody is bothered any more
+    assert max(hours for hours, _, _ in hook.heard) * HOUR == after  # no further attempt is made
     said = [each.getMessage() for each in caplog.records if "endpoint disabled" in each.getMessage()]
     assert said == [f"endpoint disabled endpoint={endpoint.id} client=default reason='only failures for 120 h'"]
     shown = (await world.client.get(f"/v1/endpoints/{endpoint.id}")).json()
     assert (shown["enabled"], shown["disabled_reason"]) == (False, "failing")
-    await live(owing, WEEK, every=WEEK * 2)  # whatever waits is given up when its time comes
-    assert set(await owing.states()) == {"exhausted", "discarded"}
+    await live(subject, WEEK, every=WEEK * 2)  # pending messages are discarded when they are due
+    assert set(await subject.states()) == {"exhausted", "discarded"}
     # Enabled and asked for again, it is all delivered; it has a new start.
     hook.answers = lambda _: 200
     await world.client.patch(f"/v1/endpoints/{endpoint.id}", json={"enabled": True})
-    assert (await owing.now()).failing_since is None
+    assert (await subject.now()).failing_since is None
     replayed = await world.client.post("/v1/messages/replay", json={"endpoint": str(endpoint.id)})
-    assert replayed.json() == {"replayed": len(await owing.states()), "next": None}
+    assert replayed.json() == {"replayed": len(await subject.states()), "next": None}
     await world.work()
-    assert set(await owing.states()) == {"delivered"}
+    assert set(await subject.states()) == {"delivered"}
 
 
 async def test_answer_410_disables_an_endpoint_at_once(world: World, caplog: pytest.LogCaptureFixture) -> None:
     hook = Hook.opened(world, lambda _: 410)
-    owing = await Owing.made(world)
-    await owing.enqueue()
-    await owing.enqueue()
-    await live(owing, WEEK, every=6 * HOUR)
-    endpoint = await owing.now()
+    subject = await Subject.made(world)
+    await subject.enqueue()
+    await subject.enqueue()
+    await live(subject, WEEK, every=6 * HOUR)
+    endpoint = await subject.now()
     assert (endpoint.disabled_reason, endpoint.disabled_at) == ("gone", hook.began)
     assert len(hook.heard) == 3  # those that were under way together
-    assert set(await owing.states()) == {"discarded"}
+    assert set(await subject.states()) == {"discarded"}
     said = [each.getMessage() for each in caplog.records if "endpoint disabled" in each.getMessage()]
     assert said == [f"endpoint disabled endpoint={endpoint.id} client=default reason='answered 410 Gone'"]
 
 
 async def test_failed_replay_does_not_change_the_health(world: World) -> None:
     hook = Hook.opened(world, lambda _: 200)
-    owing = await Owing.made(world)
-    await owing.enqueue()
+    subject = await Subject.made(world)
+    await subject.enqueue()
     await world.work()
-    [message] = await world.messages(owing.task)
+    [message] = await world.messages(subject.task)
     for status in (500, 410, 200):
         hook.answers = lambda _, status=status: status
         await world.client.post(f"/v1/messages/{message.id}/replay")
         await world.work()
-        endpoint = await owing.now()
+        endpoint = await subject.now()
         assert (endpoint.disabled_at, endpoint.failing_since) == (None, None)
         if status == 200:
             break
@@ -196,13 +196,13 @@ async def test_failed_replay_does_not_change_the_health(world: World) -> None:
 async def test_retry_after_a_rotation_verifies_with_both_secrets(world: World) -> None:
     """The first attempts are signed by the old secret, those of the next day by both, those after it by the new one."""
     hook = Hook.opened(world, lambda hours: 500 if hours < 60 else 200)
-    owing = await Owing.made(world)
-    old = owing.endpoint.secret
-    await owing.enqueue()
-    await live(owing, HOUR, every=WEEK)
-    new = (await world.client.post(f"/v1/endpoints/{owing.endpoint.id}/rotate")).json()["secret"]
+    subject = await Subject.made(world)
+    old = subject.endpoint.secret
+    await subject.enqueue()
+    await live(subject, HOUR, every=WEEK)
+    new = (await world.client.post(f"/v1/endpoints/{subject.endpoint.id}/rotate")).json()["secret"]
     rotated = hook.hours
-    await live(owing, WEEK, every=WEEK * 2)
+    await live(subject, WEEK, every=WEEK * 2)
     first = hook.heard[0][1].headers["webhook-id"]
     attempts = [(hours, each) for hours, each, _ in hook.heard if each.headers["webhook-id"] == first]
     spans: set[str] = set()
@@ -215,7 +215,7 @@ async def test_retry_after_a_rotation_verifies_with_both_secrets(world: World) -
         assert request.headers["webhook-signature"].split(" ") == expected, (hours, span)
         assert abs((at - hook.began).total_seconds() / HOUR - hours) < 1e-3
     assert spans == {"before", "both", "after"}
-    assert set(await owing.states()) == {"delivered"}
+    assert set(await subject.states()) == {"delivered"}
 
 
 # ── what the store makes of it ─────────────────────────────────────────────────────────────────────────────────────

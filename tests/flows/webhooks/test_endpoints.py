@@ -9,8 +9,8 @@ import httpx
 import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 
+from service.domain.destination_slots import PER_DESTINATION, Destination
 from service.domain.webhook_events import TYPES
-from service.flows.concurrency import EACH
 from service.flows.webhooks.endpoints import MAX_ENDPOINTS
 from service.flows.webhooks.enqueue import endpoint_destination
 from service.store.webhooks import endpoints as endpoint_store
@@ -251,18 +251,18 @@ async def test_test_message_is_sent_at_once_and_its_result_shown(world: World, a
     assert len(heard) == 4
     refused = await api.post(f"/v1/messages/{went['id']}/replay")
     assert (refused.status_code, refused.json()["code"]) == (409, "not_replayable")
-    assert world.context.destination_slots.limits() == {}
+    assert world.context.destination_slots.idle
 
 
 async def test_test_message_waits_for_a_free_slot(world: World, api: httpx.AsyncClient) -> None:
     heard = answering(world, 200)
     made = await registered(api)
-    destination = endpoint_destination(UUID(made["id"]))
-    for _ in range(EACH):
+    destination = Destination("default", endpoint_destination(UUID(made["id"])), "client.test")
+    for _ in range(PER_DESTINATION):
         world.context.destination_slots.acquire(destination)
     answer = await api.post(f"/v1/endpoints/{made['id']}/test")
     assert (answer.status_code, answer.json()["state"], heard) == (202, "pending", [])
-    for _ in range(EACH):
+    for _ in range(PER_DESTINATION):
         world.context.destination_slots.release(destination)
     await world.work()
     message = (await api.get(f"/v1/messages/{answer.json()['id']}")).json()

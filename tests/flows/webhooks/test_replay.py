@@ -39,7 +39,7 @@ def listen(world: World, *answers: int) -> list[httpx.Request]:
 
 
 def settled(world: World, task: Task, **more: Any) -> Message:
-    """Make a message that nobody took, or as it is wanted."""
+    """Make an exhausted message, or one with other values."""
     state = more.get("state", "exhausted")
     fitting: dict[str, Any] = {"due_at": None, "attempts": 10, "last_error": "HTTP 500"}
     if state == "delivered":
@@ -189,7 +189,7 @@ async def test_messages_are_replayed_by_time_type_and_state(world: World, api: h
             "delivered": {"state": "delivered"},
             "pending": {"state": "pending"},
             "failed": {"type": "task.failed"},
-            "to nobody": {"endpoint_id": new_id(), "destination": endpoint_destination(new_id())},
+            "to a deleted endpoint": {"endpoint_id": new_id(), "destination": endpoint_destination(new_id())},
             "late": {},
         }.items()
     ):
@@ -222,7 +222,7 @@ async def test_messages_are_replayed_by_time_type_and_state(world: World, api: h
     assert await replayed(state=["delivered"]) == {"delivered"}
     assert await replayed(type=["task.failed"], **window) == {"failed"}
     assert await replayed(state=["discarded", "delivered"], **window) == {"discarded", "delivered"}
-    assert await replayed(endpoint=str(made["to nobody"].endpoint_id)) == set()
+    assert await replayed(endpoint=str(made["to a deleted endpoint"].endpoint_id)) == set()
     assert [each.replayed_at for each in await world.messages(foreign)] == [None]
 
 

@@ -84,7 +84,7 @@ def a_told(**more: Any) -> Message:
 def test_previous_secret_signs_until_its_expiry(until: dt.datetime | None, signers: list[str]) -> None:
     message = a_told()
     endpoint = an_endpoint(previous_secret=None if until is None else OLD, previous_until=until)
-    headers, body = signed_request(message, endpoint, at=NOW, secret="whsec_AAAA", source=None)
+    headers, body = signed_request(message, endpoint, at=NOW, secrets=["whsec_AAAA"], source=None)
     expected = [
         f"v1,{signature_of(each, str(message.id), headers['webhook-timestamp'], body.encode())}" for each in signers
     ]
@@ -94,14 +94,18 @@ def test_previous_secret_signs_until_its_expiry(until: dt.datetime | None, signe
 
 def test_message_to_a_callback_url_is_signed_by_the_given_secret() -> None:
     message = a_told()
-    headers, body = signed_request(message, None, at=NOW, secret=OLD, source=None)
+    headers, body = signed_request(message, None, at=NOW, secrets=[OLD], source=None)
     assert headers["webhook-signature"] == Webhook(OLD).sign(str(message.id), NOW, body)
+    headers, _ = signed_request(message, None, at=NOW, secrets=[SECRET, OLD], source=None)
+    assert headers["webhook-signature"].split(" ") == [
+        Webhook(each).sign(str(message.id), NOW, body) for each in (SECRET, OLD)
+    ]
 
 
 @pytest.mark.parametrize("source", ["https://dovecote.example.com", None])
 def test_cloud_event_is_valid_and_signed(source: str | None) -> None:
     message = a_told(data={"id": "…", "truncated": True, "url": "/v1/tasks/7"})
-    headers, body = signed_request(message, an_endpoint(format="cloudevents"), at=NOW, secret=OLD, source=source)
+    headers, body = signed_request(message, an_endpoint(format="cloudevents"), at=NOW, secrets=[OLD], source=source)
     assert headers["Content-Type"] == CLOUDEVENTS == "application/cloudevents+json"
     assert json.loads(body) == {
         "specversion": "1.0",
@@ -122,5 +126,5 @@ def test_cloud_event_is_valid_and_signed(source: str | None) -> None:
 
 def test_cloud_event_without_a_task_has_no_subject() -> None:
     message = dataclasses.replace(a_told(), task_id=None)
-    _, body = signed_request(message, an_endpoint(format="cloudevents"), at=NOW, secret=OLD, source=None)
+    _, body = signed_request(message, an_endpoint(format="cloudevents"), at=NOW, secrets=[OLD], source=None)
     assert "subject" not in json.loads(body)

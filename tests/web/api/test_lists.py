@@ -7,6 +7,7 @@ from uuid import UUID
 
 import pytest
 
+from service.domain.destination_slots import DestinationSlots
 from service.domain.task import State, Task
 from service.store import callbacks as callback_store
 from service.store import queue
@@ -102,7 +103,9 @@ def listing(**wanted: Any) -> Act:
 def claiming(journey: str) -> Act:
     claim: Any = queue.claim_tasks if journey in {"submit", "poll"} else queue.claim_rows
     if journey == "webhook_messages":
-        return lambda connection: queue.claim_messages(connection, now=NOW, until=later(60), most=50, each=10, slots={})
+        return lambda connection: queue.claim_messages(
+            connection, now=NOW, until=later(60), most=50, slots=DestinationSlots()
+        )
     return lambda connection: claim(connection, journey, now=NOW, until=later(60), most=50)
 
 

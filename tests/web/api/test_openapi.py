@@ -21,7 +21,7 @@ from service.web.docs import render
 from service.web.problems import TITLES
 from tests.support.contract import CONTRACT, DOCUMENT
 from tests.support.waiting import until
-from tests.support.world import JOB_SECONDS, RECEIVER_URL, TASK_REQUEST, WEBHOOK_SECRET, World
+from tests.support.world import INSTALLATION_SECRET, JOB_SECONDS, RECEIVER_URL, TASK_REQUEST, WEBHOOK_SECRET, World
 
 OPERATIONS = [
     (path, method, operation) for path, methods in DOCUMENT["paths"].items() for method, operation in methods.items()
@@ -115,6 +115,8 @@ async def messages_and_endpoints(world: World, api: httpx.AsyncClient) -> None:
     for method, path in (("GET", ""), ("PATCH", ""), ("POST", "/rotate"), ("POST", "/test")):
         assert (await api.request(method, f"{where}{path}", json={"events": []})).status_code == 200
     assert (await api.get("/v1/endpoints")).json()["endpoints"]
+    assert (await api.get("/v1/webhook-secret")).status_code == 200
+    assert (await api.post("/v1/webhook-secret/rotate", json={"overlap": 60})).status_code == 200
     messages = (await api.get("/v1/messages", params={"endpoint": made["id"], "type": "task.succeeded"})).json()[
         "messages"
     ]
@@ -155,7 +157,7 @@ async def test_document_contains_no_secret(world: World, api: httpx.AsyncClient)
         "/docs",
     )
     shown += "".join([(await api.get(path)).text for path in paths])
-    for secret in ("sandbox-key", WEBHOOK_SECRET, "callback-secret-of-the-tests", token):
+    for secret in ("sandbox-key", WEBHOOK_SECRET, INSTALLATION_SECRET, "callback-secret-of-the-tests", token):
         assert secret not in shown
 
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from sqlalchemy import event, func, select
 
 from service.domain.changes import Ended, StatusReported
+from service.domain.destination_slots import DestinationSlots
 from service.domain.task import Failure, Result, Source, State, Task, Update
 from service.domain.webhook_events import ENDS, LATE, PROGRESS, TYPES
 from service.flows.apply import announce, apply
@@ -24,6 +25,7 @@ from service.flows.webhooks.enqueue import MAX_DESTINATION, callback_destination
 from service.flows.webhooks.payload import payload_of
 from service.store import tables
 from service.store.webhooks import endpoints
+from service.store.webhooks.claim import destination_of
 from service.store.webhooks.endpoints import Endpoint
 from tests.support.contract import DOCUMENT
 from tests.support.values import NOW, a_task, keep, new_id
@@ -203,11 +205,11 @@ async def test_superseded_progress_under_way_stays_discarded(world: World) -> No
     await change(world, task, RUNNING, at(10))
     now = world.clock()
     [claimed] = await world.context.writers.journeys.run(
-        dispatch._claim, now=now, until=now + dt.timedelta(minutes=1), most=9, slots={}
+        dispatch._claim, now=now, until=now + dt.timedelta(minutes=1), most=9, slots=DestinationSlots()
     )
     await change(world, task, at(20))
-    world.context.destination_slots.acquire(claimed.message.destination)
-    await dispatch.deliver(world.context, claimed)
+    world.context.destination_slots.acquire(destination_of(claimed.message))
+    await dispatch.deliver(world.context, claimed, claimed_at=world.context.monotonic())
     assert [each.state for each in await world.messages(task)] == ["discarded", "pending"]
 
 
