@@ -32,7 +32,7 @@ _MODELS: Final = ("gen4_turbo", "suno_music", "mj_imagine")
 
 
 def routes(desk: Desk) -> list[Route]:
-    """Make the routes of the gateway's account."""
+    """Return the routes of the gateway's account."""
 
     async def quota(_request: Request) -> Response:
         return Answer(200, _quota(desk)).response()
@@ -66,7 +66,7 @@ def _asks_quota(request: Request) -> bool:
 
 
 def _is_owner(request: Request) -> bool:
-    """Whether the account's token is shown, with the account's number: an API key is not enough."""
+    """Return whether the request has the account's token and number: an API key is not enough."""
     token = request.headers.get("authorization", "").removeprefix("Bearer ")
     return token == TOKEN and request.headers.get("new-api-user") == USER
 
@@ -115,7 +115,7 @@ def _number(asked: Mapping[str, str], name: str) -> int:
 
 
 def _row(desk: Desk, job: Job, number: int, now: float) -> dict[str, Any]:
-    """Show a job as the gateway's own record: the protocol's task, and what the gateway knows beside."""
+    """Return a job as the gateway's own record: the protocol's task and the gateway's fields."""
     more = {"id": number, "platform": "suno", "user_id": int(USER), "quota": job.points}
     seen = now - desk.seconds * 0.1  # the gateway's copy is a little late
     return {**suno.row(job, job.state_at(seen), seen), **more, "properties": {"input": ""}}

@@ -80,7 +80,7 @@ class Sandbox:
 
     @property
     def faults(self) -> Faults:
-        """What holds for every job taken from now on; may be set at any time."""
+        """The faults of every job taken from now on; may be set at any time."""
         return self._desk.faults
 
     @faults.setter
@@ -88,7 +88,7 @@ class Sandbox:
         self._desk.faults = faults
 
     async def deliver_due(self) -> None:
-        """Send every callback whose time has come by the clock, and wait for the answers."""
+        """Send every callback that is due by the clock, and wait for the answers."""
         await self._desk.courier.deliver_due()
 
     async def run(self) -> None:

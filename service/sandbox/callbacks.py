@@ -1,4 +1,4 @@
-"""When a job's callbacks are due, and who carries them: separate from the submit, as at a real provider."""
+"""The callbacks of jobs: when they are due, and how they are sent, separate from the submit as at a real provider."""
 
 import asyncio
 import heapq
@@ -19,7 +19,7 @@ Send = Callable[[str, bytes], Awaitable[int]]
 """POST these JSON bytes to this URL; returns the HTTP status of the answer, 0 where none came."""
 
 Render = Callable[[Job, State, float], Any]
-"""What a callback says of a job in this state at this moment: the JSON document."""
+"""Renders a callback about a job in this state at this moment: the JSON document."""
 
 _PAUSE: Final = 0.02  # seconds between two looks at the clock
 _TIMEOUT: Final = 10.0  # seconds for one callback to be answered
@@ -59,7 +59,7 @@ def planned(job: Job, stages: Iterable[float] = ()) -> list[Post]:
 
 
 class Courier:
-    """Carries callbacks when they are due: the callbacks of one job one after the other, jobs side by side."""
+    """Sends callbacks when they are due: those of one job one after the other, those of several jobs side by side."""
 
     def __init__(self, ledger: Ledger, clock: Callable[[], float], send: Send) -> None:
         self._ledger = ledger
@@ -74,7 +74,7 @@ class Courier:
             heapq.heappush(self._waiting, (post.due_at, next(self._serial), job.id, post, render))
 
     async def deliver_due(self, only: str | None = None) -> None:
-        """Send every callback (of this one job) whose time has come, and wait for the answers."""
+        """Send every callback that is due (of one job, where it is named), and wait for the answers."""
         await asyncio.gather(*(self._carry(job_id, posts) for job_id, posts in self._take_due(only).items()))
 
     async def run(self) -> None:

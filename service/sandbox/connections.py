@@ -1,4 +1,4 @@
-"""How an answer breaks off: over real sockets by uvicorn's protocol class, in-process by an exception."""
+"""Answers that break off: over real sockets by uvicorn's protocol class, in-process by an exception."""
 
 import asyncio
 import socket
@@ -69,7 +69,7 @@ class HalfAnswer(Response):
 
 
 class NoAnswer(Response):
-    """Nothing, until the client loses limit; after 300 seconds the connection is reset."""
+    """No answer: the client's time-out ends the request. After 300 seconds the connection is reset."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
         actions = scope.get("extensions", {}).get(_EXTENSION)

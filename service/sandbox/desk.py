@@ -1,4 +1,4 @@
-"""What every provider's front desk does with a request, whatever it makes: admit, refuse, take, and then misbehave."""
+"""The handling of requests that all protocols share: check the key, refuse, take the order, answer, misbehave."""
 
 import asyncio
 import math
@@ -36,7 +36,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """Who is paid, and how it words what every provider has to say now and then."""
+    """An account, and the answers that every provider has: errors, unknown jobs."""
 
     account: str
     invalid: Callable[[str], Answer]  # a request that makes no sense, and why
@@ -62,13 +62,13 @@ class Creation:
 
 
 Show = Callable[[Job, State, float], Any]
-"""What a poll says of a job in this state at this moment: the JSON document."""
+"""Renders the answer to a poll of a job in this state at this moment: the JSON document."""
 
 Serve = Callable[[Request], Awaitable[Response]]
 
 
 class Desk:
-    """Takes orders and answers questions about them, for any provider."""
+    """Takes orders and answers polls, for any provider."""
 
     def __init__(
         self, *, ledger: Ledger, courier: Courier, clock: Callable[[], float], seconds: float, key: str, faults: Faults
@@ -89,7 +89,7 @@ class Desk:
     def route(
         self, provider: Provider, method: str, path: str, serve: Serve, admits: Callable[[Request], bool] | None = None
     ) -> Route:
-        """Make a route that counts its requests and wants the key, or what else `admits` its requests."""
+        """Return a route that counts its requests and checks the key, or what else `admits` its requests."""
 
         async def admit(request: Request) -> Response:
             self.ledger.requests[f"{method} {path}"] += 1
@@ -175,7 +175,7 @@ class Desk:
         return self.seconds if faults.seconds is None else faults.seconds
 
     def poll(self, job_id: str, provider: Provider, show: Callable[[Job], Show]) -> Response:
-        """Answer what a job is doing; `show` picks the words by the job."""
+        """Answer a poll of a job; `show` chooses the message by the job."""
         job = next(iter(self._asked_about([job_id], provider)), None)
         if job is None:
             return provider.unknown.response()
@@ -195,7 +195,7 @@ class Desk:
         show: Callable[[Job], Show],
         wrap: Callable[[list[Any]], Any] = lambda shown: shown,
     ) -> Response:
-        """Answer what several jobs are doing, in an order of our own; those that are not known are left out."""
+        """Answer a poll of several jobs, in another order than asked; unknown jobs are left out."""
         jobs = self._asked_about(job_ids, provider)
         if (page := next(filter(None, map(_instead_of_news, jobs)), None)) is not None:
             return page
@@ -204,7 +204,7 @@ class Desk:
         return Answer(200, wrap([self._shown(job, show) for job in reversed(seen)])).response()
 
     def _asked_about(self, job_ids: Iterable[str], provider: Provider) -> list[Job]:
-        """Find those of the jobs that there are, and count the question."""
+        """Return the jobs that exist, and count the poll of each."""
         found = (self.ledger.find(job_id, provider.account) for job_id in dict.fromkeys(job_ids))
         return [self.ledger.put(replace(job, polls=job.polls + 1)) for job in found if job is not None and not job.gone]
 
@@ -248,7 +248,7 @@ async def read_object(request: Request) -> Mapping[str, Any] | None:
 
 
 def _texts(document: Any, leave_out: str | None) -> Iterator[str]:
-    """Go through all the texts of a document, but the callback's URL: that one differs from submit to submit."""
+    """Yield all texts of a document except the callback's URL, which differs from submit to submit."""
     if isinstance(document, str) and document != leave_out:
         yield document
     elif isinstance(document, Mapping):

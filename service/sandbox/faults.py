@@ -1,4 +1,4 @@
-"""The ways in which the sandbox misbehaves, in one table: words for a prompt, and the same as flags."""
+"""The faults of the sandbox in one table: words for a prompt, and the same as flags."""
 
 import math
 import re
@@ -46,7 +46,7 @@ def _word(sentence: str, read: Callable[[str], object] = _switch, plain: object 
 
 @dataclass(frozen=True, slots=True)
 class Faults:
-    """What goes wrong with a job, or (as flags of the sandbox) with every job.
+    """The faults of one job, or (as flags of the sandbox) of every job.
 
     In a prompt a word stands in brackets, in any case, with or without a value: `a cat [drop] [LATE=3]`. Where a
     route takes no prompt, any other text of the body serves (`https://example.com/[drop].mp4`). A prompt's word
@@ -140,7 +140,7 @@ class Faults:
         return cls.named(f"{word}={value}" if value else word for word, value in found if word in _WORDS)
 
     def __or__(self, other: Self) -> Self:
-        """Put these under those: what the other one says wins."""
+        """Merge two sets of faults: the other one wins."""
         return type(self)(**(self._said() | other._said()))
 
     def as_words(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a new-api gateway (ElkAPI, CometAPI and their like) says whatever the family: its errors, word for word."""
+"""The errors of new-api gateways (ElkAPI, CometAPI and others), which all their protocols share."""
 
 from typing import Final
 
@@ -12,13 +12,13 @@ _REQUEST_ID: Final = " (request id: sandbox)"  # gateways end their messages so
 
 
 def relay_error(status: int, message: str, code: str = "", kind: str = "new_api_error") -> Answer:
-    """Word an error as new-api's middleware does: authorisation, routing, quota, load."""
+    """Return an error of new-api's middleware: authorisation, routing, quota, load."""
     error = {"message": message + _REQUEST_ID, "type": kind, "param": "", "code": code}
     return Answer(status, {"error": error})
 
 
 def task_error(code: str, message: str, status: int = 400) -> Answer:
-    """Word an error as new-api's task layer does."""
+    """Return an error of new-api's task layer."""
     return Answer(status, {"code": code, "message": message, "data": None})
 
 

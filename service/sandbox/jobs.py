@@ -29,7 +29,7 @@ class Life:
 
     @classmethod
     def planned(cls, created_at: float, seconds: float, faults: Faults) -> Self:
-        """Plan the life of a job that takes so many seconds: all of it is known from the start."""
+        """Plan the life of a job that takes so many seconds."""
         ended_at = math.inf if faults.stuck else created_at + seconds
         return cls(
             created_at=created_at,
@@ -41,7 +41,7 @@ class Life:
 
     @property
     def last_word(self) -> State:
-        """What the job says once it has taken its verdict back."""
+        """The opposite outcome, which the job reports after `reversed_at`."""
         return _OPPOSITE[self.verdict]
 
     def state_at(self, now: float) -> State:
@@ -67,7 +67,7 @@ class Life:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What a client wants and will pay for, as the provider's family read it from the request."""
+    """What a client ordered, as the protocol read it from the request."""
 
     document: Mapping[str, Any]
     prompt: str
@@ -122,7 +122,7 @@ class Job:
 
     @property
     def gone(self) -> bool:
-        """Whether its owner had it cancelled or deleted, so that a poll finds nothing."""
+        """Whether it was cancelled or deleted, so that a poll finds nothing."""
         return self.cancelled or self.deleted_at is not None
 
     @property
@@ -136,7 +136,7 @@ class Job:
         return "cancelled" if self.cancelled else self.life.state_at(now)
 
     def as_document(self) -> dict[str, Any]:
-        """Show the job in the ledger's JSON."""
+        """Return the job as the ledger's JSON."""
         return {
             "id": self.id,
             "account": self.account,
@@ -162,7 +162,7 @@ class Ledger:
         self._clock = clock
         self._jobs: dict[str, Job] = {}
         self.requests: Counter[str] = Counter()
-        """How often each route was asked, refused ones included; by `METHOD /path`."""
+        """The number of requests of each route, refused ones included; by `METHOD /path`."""
 
     @property
     def jobs(self) -> list[Job]:

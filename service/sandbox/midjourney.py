@@ -68,7 +68,7 @@ _OF_ONE: Final = (
 
 
 def _refused(description: str, status: int = 400, code: int = 4) -> Answer:
-    """Word a refusal as new-api's Midjourney relay does, with the space at the end."""
+    """Return a refusal of new-api's Midjourney relay, with the space at the end."""
     return Answer(status, {"description": f"{description} ", "type": "upstream_error", "code": code})
 
 
@@ -101,7 +101,7 @@ Read = Callable[[Mapping[str, Any]], Order | Answer]
 
 
 def routes(desk: Desk) -> list[Route]:
-    """Make the routes, those that create once for every speed mode."""
+    """Return the routes; those that create exist once for every speed mode."""
     reads: dict[str, Read] = {f"/mj/submit/{name}": _drawing(name) for name in _DRAWINGS}
     reads |= {
         "/mj/submit/action": lambda document: _action(desk, document),
@@ -177,7 +177,7 @@ def _text(document: Mapping[str, Any], name: str) -> str:
 
 
 def _parent(desk: Desk, job_id: str) -> Job | Answer:
-    """Find the task that is gone on from. It must be finished in the gateway's copy, which may be late."""
+    """Return the parent task. It must be finished in the gateway's copy, which may be late."""
     job = desk.ledger.find(job_id, ACCOUNT)
     if job is None:
         return _refused("task_not_found")
@@ -257,7 +257,7 @@ def _uploaded(job: Job) -> dict[str, Any]:
 
 
 def copy(job: Job, state: State, at: float) -> dict[str, Any]:
-    """Show a job as new-api's copy of it: unset times are 0, unset texts empty, pictures go through the gateway."""
+    """Return a job as new-api's copy: unset times are 0, unset texts empty, pictures go through the gateway."""
     status = _status(job, state, at)
     picture = f"{job.base_url}/mj/image/{job.id}"
     pictures = {"SUCCESS": picture, "IN_PROGRESS": f"{picture}?rand={int(at * 1e9)}"}
@@ -285,7 +285,7 @@ def copy(job: Job, state: State, at: float) -> dict[str, Any]:
 
 
 def engine(job: Job, state: State, at: float) -> dict[str, Any]:
-    """Show a job as the engine's whole task object, as callbacks bring it: nulls, its own addresses, the hook echoed."""
+    """Return a job as the engine's task object, the body of a callback: nulls, the engine's URLs, the hook echoed."""
     status = _status(job, state, at)
     pictures = {"SUCCESS": job.file("png"), "IN_PROGRESS": job.file("grid_0.png")}
     text = _finished_text(job) if status == "SUCCESS" else None
@@ -313,7 +313,7 @@ def engine(job: Job, state: State, at: float) -> dict[str, Any]:
 
 
 def _status(job: Job, state: State, at: float) -> str:
-    """Word a job's state as of a moment: blank before the gateway's copy has any."""
+    """Return the status of a job at a moment: empty before the gateway's copy has one."""
     if at < job.created_at:
         return ""
     if job.awaits_input or (job.answered_at is not None and at < job.answered_at):
@@ -362,7 +362,7 @@ def _uuid(job: Job) -> str:
 
 
 def _buttons(job: Job) -> list[dict[str, Any]]:
-    """List what can be done next: of one picture other things than of four."""
+    """Return the buttons of a finished job: those of one picture differ from those of four."""
     if _action_of(job) in {"DESCRIBE", "SHORTEN", "VIDEO", "SWAP_FACE", "UPLOAD"}:
         return []
     shown = _OF_ONE if _action_of(job) == "UPSCALE" else _OF_FOUR

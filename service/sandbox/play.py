@@ -70,7 +70,7 @@ class _Moment:
 
 
 class _Player:
-    """Makes the routes of one protocol at one desk."""
+    """The routes of one protocol at one desk."""
 
     def __init__(self, desk: Desk, protocol: Protocol) -> None:
         self._desk = desk

@@ -36,7 +36,7 @@ class Reply(_Data):
 
 
 class Errors(_Data):
-    """How the provider refuses: the errors that every protocol has."""
+    """The errors that every protocol has."""
 
     unauthorized: Reply
     unknown: Reply
@@ -61,7 +61,7 @@ class Need(_Data):
 
 
 class Issues(_Data):
-    """How one mistake of an order is described, where a provider lists them."""
+    """The description of one mistake of an order, where a provider lists them."""
 
     missing: Any
     too_long: Any = None
@@ -101,7 +101,7 @@ class Creation(_Data):
 
 
 class _Job(_Data):
-    """Where a request names the job that it is about."""
+    """The part of a request that names the job."""
 
     method: str = "GET"
     path: str

@@ -28,7 +28,7 @@ class Received:
 
 
 class Receiver:
-    """Keeps the messages it is sent by POST, at any path, and lists them at GET /receiver/received.
+    """Keep the messages that come by POST at any path, and list them at GET /receiver/received.
 
     With a secret (`whsec_…` or its base64) it verifies the Standard Webhooks signature over the raw body, within five
     minutes of this machine's time; without one nothing counts as verified. It answers 204, or 401 to a message that

@@ -1,4 +1,4 @@
-"""Serves the sandbox, or the receiver, over real sockets: for a terminal, or within a test's own event loop."""
+"""Serve the sandbox or the receiver over real sockets: in a terminal, or in a test's event loop."""
 
 import asyncio
 import contextlib
@@ -31,7 +31,7 @@ def serve(served: Served, host: str = "127.0.0.1", port: int = 0) -> None:
 
 @contextlib.asynccontextmanager
 async def running(served: Served, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[str]:
-    """Serve in this event loop while the block runs; gives the base URL."""
+    """Serve in this event loop while the block runs; yields the base URL."""
     listener = socket.create_server((host, port))
     server = _Guest(_config(served))
     serving = asyncio.create_task(server.serve(sockets=[listener]))

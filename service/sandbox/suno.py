@@ -49,7 +49,7 @@ _CREDITS: Final = 1000
 
 
 def routes(desk: Desk) -> list[Route]:
-    """Make the routes of both protocols."""
+    """Return the routes of both protocols."""
 
     async def one(request: Request) -> Response:
         return desk.poll(request.path_params["id"], SUNO, lambda _job: _enveloped)
@@ -108,7 +108,7 @@ def _knows_clips(desk: Desk, document: Mapping[str, Any], provider: Provider) ->
 
 
 def _clip_of(desk: Desk, clip: str, provider: Provider) -> tuple[Job, int] | None:
-    """Find a clip: the job that made it, and its number there."""
+    """Return the job that made a clip and the clip's number there, or None."""
     job_id, _, number = clip.rpartition("-")
     job = desk.ledger.find(job_id, provider.account)
     if job is None or not number.isdecimal() or not 0 < int(number) <= _count(job):
@@ -140,7 +140,7 @@ def _clip_state(job: Job, number: int, state: State, at: float) -> State:
 
 
 def _clip(job: Job, number: int, state: State, at: float) -> dict[str, Any]:
-    """Show a clip; while it streams it has a stream and no length, and a video only when it is finished."""
+    """Return a clip. A streaming clip has a stream URL and no length; a video comes with its end."""
     state = _clip_state(job, number, state, at)
     done, document, name = state == "succeeded", job.order.document, clip_id(job, number)
     file = job.file(f"{number}.mp3") if done else ""
@@ -167,7 +167,7 @@ def _clip(job: Job, number: int, state: State, at: float) -> dict[str, Any]:
 
 
 def row(job: Job, state: State, at: float) -> dict[str, Any]:
-    """Show a job as Suno-API's task: times are whole seconds, 0 is not yet, and the progress leaps at the end."""
+    """Return a job as Suno-API's task: times are whole seconds, 0 means not yet, and progress is 0% or 100%."""
     life, ended, lyrics = job.life, state in ("failed", "succeeded"), job.route.endswith("lyrics")
     clips = [_clip(job, number, state, at) for number in range(1, _count(job) + 1)]
     text = {"id": job.id, "text": f"[Verse]\n{job.prompt}", "title": "Untitled", "status": "complete"}
@@ -195,12 +195,12 @@ def _enveloped(job: Job, state: State, at: float) -> dict[str, Any]:
 
 
 def _called(job: Job, state: State, at: float) -> dict[str, Any]:
-    """Word a callback. No page tells what one holds: this is the answer to a fetch."""
+    """Return a callback. No page documents its body: this is the answer to a fetch."""
     return {"code": "success", "message": "", "data": row(job, state, at)}
 
 
 def _listed(rows: list[Any]) -> dict[str, Any]:
-    """Put the tasks that are known into an envelope; none is null."""
+    """Return the known tasks in an envelope, or null."""
     known = [each for each in rows if each is not None]
     return {"code": "success", "message": "", "data": known or None}
 
@@ -217,7 +217,7 @@ def _tags(job: Job) -> dict[str, Any]:
 
 
 def _converting(desk: Desk, ending: str) -> Serve:
-    """Make a file of a clip: it is begun by the first question, and there a little later."""
+    """Convert a clip: the first request starts the conversion, and later ones find the file."""
     begun: dict[str, float] = {}
 
     async def serve(request: Request) -> Response:
@@ -255,7 +255,7 @@ _VENDOR_NEEDED: Final[dict[str, tuple[str, ...]]] = {
 
 
 def _said(code: int, message: str, data: Any = None) -> dict[str, Any]:
-    """Word an answer or a callback: whether all went well is said by the code."""
+    """Return the body of an answer or a callback: the code tells success from failure."""
     return {"code": code, "msg": message, "data": data}
 
 
@@ -302,7 +302,7 @@ def _vendor_creation(desk: Desk, path: str) -> Creation:
 
 
 def _tracks(job: Job, state: State, at: float) -> list[dict[str, Any]]:
-    """List the tracks that there are, with the file of those that are finished; keys in snake_case."""
+    """Return the tracks that exist, with the file of each finished one; keys in snake_case."""
     far = {number: _clip_state(job, number, state, at) for number in (1, 2)}
     if "succeeded" not in far.values():
         return []
@@ -321,7 +321,7 @@ def _tracks(job: Job, state: State, at: float) -> list[dict[str, Any]]:
 
 
 def _stage(job: Job, state: State, at: float) -> dict[str, Any]:
-    """Word a callback: the lyrics, the first track, all of them, or a failure."""
+    """Return a callback: the lyrics, the first track, all tracks, or a failure."""
     tracks = _tracks(job, state, at)
     if state == "failed":
         data = {"callbackType": "error", "task_id": job.id, "data": None}
@@ -331,7 +331,7 @@ def _stage(job: Job, state: State, at: float) -> dict[str, Any]:
 
 
 def _record(job: Job, state: State, at: float) -> dict[str, Any]:
-    """Show a job as a record; keys in camelCase. It may not be there yet."""
+    """Return a job as a record with keys in camelCase; the record may be missing at first."""
     if job.faults.nodata and state in ("queued", "running"):
         return _said(200, "success")
     tracks, failed = _tracks(job, state, at), state == "failed"

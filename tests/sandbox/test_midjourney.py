@@ -108,7 +108,7 @@ async def test_polls_show_the_gateways_copy(visit: Visit) -> None:
     assert (unknown.status_code, unknown.json()) == (400, recorded("error.image-forwarder-unknown-task"))
 
 
-async def test_callbacks_are_the_engines_own_words(visit: Visit) -> None:
+async def test_callbacks_are_the_engines_task_object(visit: Visit) -> None:
     job = await visit.job()
     for _ in range(10):
         await visit.pass_time(1)
@@ -128,7 +128,7 @@ async def test_callbacks_are_the_engines_own_words(visit: Visit) -> None:
     assert (await visit.fetch(job))["imageUrl"] != done["imageUrl"]
 
 
-async def test_a_copy_that_is_late_has_no_status_at_first(visit: Visit) -> None:
+async def test_late_copy_has_no_status_at_first(visit: Visit) -> None:
     job = await visit.job(prompt="[lag=15] a cat")
     assert (await visit.fetch(job))["status"] == ""
     await visit.pass_time(14)
@@ -138,7 +138,7 @@ async def test_a_copy_that_is_late_has_no_status_at_first(visit: Visit) -> None:
     assert (await visit.fetch(job))["status"] == "SUCCESS"
 
 
-async def test_why_a_job_failed(visit: Visit) -> None:
+async def test_failed_job_has_a_reason(visit: Visit) -> None:
     failed = await visit.done(prompt="[fail]")
     assert (failed["status"], failed["progress"]) == ("FAILURE", "100%")
     assert failed["failReason"].startswith("[Internal Server Error]")
@@ -146,7 +146,7 @@ async def test_why_a_job_failed(visit: Visit) -> None:
     assert (await visit.done(prompt="[moderate]"))["failReason"].startswith("[Banned prompt detected]")
 
 
-async def test_a_list_has_what_is_known_in_any_order(visit: Visit) -> None:
+async def test_batch_poll_returns_known_jobs_in_any_order(visit: Visit) -> None:
     jobs = [await visit.job(prompt=prompt) for prompt in ("one", "two", "[ghost=5] three")]
     answer = await visit.post("/mj/task/list-by-condition", ids=[*jobs, "7", jobs[0]])
     assert [task["id"] for task in answer.json()] == [jobs[1], jobs[0]]
@@ -159,7 +159,7 @@ async def test_a_list_has_what_is_known_in_any_order(visit: Visit) -> None:
 
 
 @pytest.mark.parametrize(("word", "status"), [("html", 200), ("flaky", 502)])
-async def test_a_page_instead_of_a_list(visit: Visit, word: str, status: int) -> None:
+async def test_batch_poll_may_be_answered_by_a_page(visit: Visit, word: str, status: int) -> None:
     jobs = [await visit.job(prompt=prompt) for prompt in ("one", f"[{word}] two")]
     answer = await visit.post("/mj/task/list-by-condition", ids=jobs)
     assert (answer.status_code, answer.text.startswith("<!DOCTYPE html>")) == (status, True)
@@ -172,7 +172,7 @@ async def test_every_speed_has_its_path_and_is_polled_at_the_plain_one(visit: Vi
     assert visit.sandbox.ledger.jobs[0].route == f"POST {mode}/mj/submit/imagine"
 
 
-async def test_what_comes_of_each_operation(visit: Visit) -> None:
+async def test_each_operation_returns_its_kind_of_result(visit: Visit) -> None:
     described = await visit.done("describe", base64=DATA)
     assert described["properties"]["finalPrompt"].startswith("1️⃣ ")
     assert "/mj/image/" in described["imageUrl"]
@@ -196,7 +196,7 @@ async def test_upload_and_seed_are_answered_at_once(visit: Visit) -> None:
     assert seeds[0]["result"].isdigit()
 
 
-async def test_follow_ups_go_by_the_buttons_of_what_is_done(visit: Visit) -> None:
+async def test_follow_up_needs_a_button_of_the_finished_parent(visit: Visit) -> None:
     grid = await visit.done()
     assert [each["label"] or each["emoji"] for each in grid["buttons"]] == [
         "U1",
@@ -227,13 +227,13 @@ async def test_follow_ups_go_by_the_buttons_of_what_is_done(visit: Visit) -> Non
         ("simple-change", {"content": "{} R"}, "REROLL"),
     ],
 )
-async def test_the_older_ways_to_go_on(visit: Visit, verb: str, body: dict[str, Any], action: str) -> None:
+async def test_older_follow_up_routes_work(visit: Visit, verb: str, body: dict[str, Any], action: str) -> None:
     grid = await visit.done()
     body = {name: value.format(grid["id"]) if isinstance(value, str) else value for name, value in body.items()}
     assert (await visit.done(verb, taskId=grid["id"], **body))["action"] == action
 
 
-async def test_a_region_is_varied_in_a_window(visit: Visit) -> None:
+async def test_vary_region_waits_for_its_modal(visit: Visit) -> None:
     grid = await visit.done()
     single = await visit.done("action", taskId=grid["id"], customId=button(grid, "U1"))
     region = {"taskId": single["id"], "customId": button(single, "Vary (Region)"), "notifyHook": HOOK}
@@ -254,7 +254,7 @@ async def test_a_region_is_varied_in_a_window(visit: Visit) -> None:
     assert visit.sandbox.ledger.paid() == 3
 
 
-async def test_the_words_of_an_answer_to_a_window_add_to_those_of_the_job(visit: Visit) -> None:
+async def test_faults_of_a_modal_answer_add_to_those_of_the_job(visit: Visit) -> None:
     answer = (await visit.post("/mj/submit/imagine", prompt="[modal] [drop] a cat", notifyHook=HOOK)).json()
     await visit.post("/mj/submit/modal", taskId=answer["result"], prompt="[fail] a cat")
     await visit.pass_time(10)
@@ -297,7 +297,7 @@ async def test_refusals_are_new_apis_word_for_word(visit: Visit) -> None:
     assert visit.sandbox.ledger.paid() == 2
 
 
-async def test_the_gateways_faults_in_its_own_words(visit: Visit) -> None:
+async def test_faults_have_the_wording_of_the_gateway(visit: Visit) -> None:
     busy = await visit.post("/mj/submit/imagine", prompt="[429]")
     assert (busy.status_code, busy.json()["code"], busy.headers["retry-after"]) == (429, 30, "1")
     assert (await visit.post("/mj/submit/imagine", prompt="[503]")).json()["error"]["code"] == "model_not_found"
@@ -322,6 +322,6 @@ async def test_a_flag_makes_every_job_wait(visit: Visit) -> None:
     assert (await visit.post("/mj/submit/imagine", prompt="a cat")).json()["code"] == 21
 
 
-async def test_nobody_else_knows_the_job(visit: Visit) -> None:
+async def test_job_is_unknown_to_other_accounts(visit: Visit) -> None:
     job = await visit.job()
     assert (await visit.post("/runway/feed", task_id=job)).json()["code"] == "task_not_exist"

@@ -79,7 +79,7 @@ async def test_without_a_secret_nothing_counts_as_verified() -> None:
     assert [message.verified for message in receiver.received] == [False]
 
 
-async def test_it_is_served_and_lists_what_came() -> None:
+async def test_receiver_lists_its_messages() -> None:
     receiver: Any = Receiver(SECRET)
     async with running(receiver) as url, httpx.AsyncClient(base_url=url, trust_env=False) as client:
         assert (await client.post("/", content=BODY, headers=signed("m1"))).status_code == 204

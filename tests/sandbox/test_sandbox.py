@@ -153,7 +153,7 @@ async def test_feed_shape_c_is_the_gateway_record_without_envelope(visit: Visit)
     assert done["result_url"] == done["data"]["output"][0]
 
 
-async def test_what_is_missing_is_refused_and_costs_nothing(visit: Visit) -> None:
+async def test_incomplete_submit_is_refused_and_costs_nothing(visit: Visit) -> None:
     without_callback = await visit.generate(callback_url="")
     assert (without_callback.status_code, without_callback.json()["code"]) == (400, "callback_url_empty")
     for path, wanted in {"generate": "model", "video2video": "video", "act_one": "image"}.items():
@@ -174,7 +174,7 @@ async def test_an_unknown_job_is_the_recorded_error(visit: Visit) -> None:
 
 
 @pytest.mark.parametrize("key", ["", "Bearer other", "sandbox-key"])
-async def test_without_the_key_nothing_is_served(visit: Visit, key: str) -> None:
+async def test_request_without_the_key_is_refused(visit: Visit, key: str) -> None:
     visit.client.headers["Authorization"] = key
     gateway, official = await visit.generate(), await visit.official()
     assert (gateway.status_code, official.status_code) == (401, 401)
@@ -198,7 +198,7 @@ async def test_relayed_jobs_are_polled_in_either_format(visit: Visit) -> None:
     assert await visit.pass_time(0) == []  # no callback exists in this format
 
 
-async def test_relayed_creates_want_the_version_and_their_fields(visit: Visit) -> None:
+async def test_relayed_submits_require_the_version_and_their_fields(visit: Visit) -> None:
     order = {"model": "gen4_image", "promptText": "x", "ratio": "1024:1024"}
     refused = await visit.client.post("/runwayml/v1/text_to_image", json=order)
     assert (refused.status_code, refused.json()["code"]) == (400, "reference_images_empty")
@@ -256,7 +256,9 @@ async def test_official_failures_have_a_code_and_tell_their_cost(visit: Visit) -
         ("voice_isolation", {"audioUri": "x"}, "mp3"),
     ],
 )
-async def test_official_operations(visit: Visit, operation: str, order: dict[str, Any], ending: str) -> None:
+async def test_official_operation_requires_its_fields_and_returns_its_media(
+    visit: Visit, operation: str, order: dict[str, Any], ending: str
+) -> None:
     refused = await visit.client.post(f"/v1/{operation}", json={})
     assert refused.status_code == 400
     assert refused.json().keys() == recorded("official/error.http400-validation-too-long").keys()
@@ -269,7 +271,7 @@ async def test_official_operations(visit: Visit, operation: str, order: dict[str
     assert (await visit.client.get(task["output"][0])).content
 
 
-async def test_official_wants_its_version_everywhere(visit: Visit) -> None:
+async def test_official_routes_require_the_version_header(visit: Visit) -> None:
     job = (await visit.official()).json()["id"]
     visit.client.headers["X-Runway-Version"] = "2020-01-01"
     answers = [
@@ -384,12 +386,12 @@ def test_words_are_read_in_any_case_and_number() -> None:
 @pytest.mark.parametrize(
     "word", ["late=soon", "late=-1", "late=inf", "late=nan", "drop=1", "429=x", "feed_shape=E", "seconds", "x"]
 )
-def test_a_flag_that_makes_no_sense_is_an_error(word: str) -> None:
+def test_invalid_fault_is_an_error(word: str) -> None:
     with pytest.raises(ValueError, match=word.partition("=")[0]):
         Faults.named([word])
 
 
-async def test_a_prompt_that_makes_no_sense_is_refused_with_the_reason(visit: Visit) -> None:
+async def test_invalid_fault_in_a_prompt_is_refused_with_the_reason(visit: Visit) -> None:
     refused = await visit.generate("[late=soon]")
     assert refused.status_code == 400
     assert "wants seconds" in refused.json()["message"]
@@ -404,7 +406,7 @@ async def test_a_flag_holds_for_every_job_and_a_word_wins(visit: Visit) -> None:
     assert [await visit.status(job) for job in jobs] == ["2", "1"]
 
 
-async def test_where_there_is_no_prompt_another_text_bears_the_words(visit: Visit) -> None:
+async def test_faults_are_read_from_any_text_without_a_prompt(visit: Visit) -> None:
     order = {
         "callback_url": "https://me.test/[fail]",
         "video": "https://x.test/[drop].mp4",
@@ -648,7 +650,7 @@ async def drawn(visit: Visit, job: str) -> str:
     return str((await visit.client.get(f"/mj/task/{job}/fetch")).json()["status"])
 
 
-async def test_modal_waits_until_somebody_answers(visit: Visit) -> None:
+async def test_modal_waits_until_it_is_answered(visit: Visit) -> None:
     answer = await imagined(visit, "[modal]")
     assert (answer["code"], answer["properties"]["finalPrompt"]) == (21, "")
     assert await visit.pass_time(1000) == []

@@ -88,7 +88,7 @@ async def _fails(call: Awaitable[object], error: type[Exception]) -> bool:
     return True
 
 
-async def test_callbacks_go_out_by_themselves() -> None:
+async def test_served_sandbox_sends_callbacks() -> None:
     sandbox, receiver = Sandbox(seconds=0.1), Receiver()
     async with running(receiver) as there, running(sandbox) as url:
         await generate(url, "a cat", f"{there}/callbacks/1")
@@ -105,7 +105,7 @@ async def test_early_callbacks_have_been_answered_before_the_submit_is() -> None
         assert sandbox.ledger.jobs[0].callback_statuses == (202, 202)
 
 
-async def test_a_callback_that_reaches_nobody_is_counted_and_does_no_harm() -> None:
+async def test_undeliverable_callback_is_counted() -> None:
     sandbox = Sandbox(seconds=0)
     async with running(sandbox) as url:
         for nobody in ("http://127.0.0.1:9/", "nonsense", "http://\x00/"):
@@ -114,7 +114,7 @@ async def test_a_callback_that_reaches_nobody_is_counted_and_does_no_harm() -> N
     assert {job.callback_statuses for job in sandbox.ledger.jobs} == {(0, 0)}
 
 
-async def test_a_receiver_that_is_slow_holds_up_its_own_job_only() -> None:
+async def test_slow_receiver_delays_its_own_job_only() -> None:
     release, came = asyncio.Event(), []
 
     async def send(url: str, body: bytes) -> int:

@@ -127,7 +127,7 @@ async def test_a_follow_up_needs_a_clip_that_was_made_here(visit: Visit) -> None
 
 
 @pytest.mark.parametrize(("split", "clips"), [("two", 2), ("twelve", 12)])
-async def test_stems(visit: Visit, split: str, clips: int) -> None:
+async def test_stems_job_returns_the_wanted_number_of_clips(visit: Visit, split: str, clips: int) -> None:
     job = await visit.song()
     stems = await visit.submit(task="gen_stem", continue_clip_id=f"{job}-1", stem_task=split)
     visit.now += 10
@@ -142,7 +142,7 @@ async def test_lyrics_are_one_object(visit: Visit) -> None:
     assert (row["action"], row["data"].keys()) == ("LYRICS", expected["data"].keys())
 
 
-async def test_some_questions_are_answered_at_once(visit: Visit) -> None:
+async def test_synchronous_operations_are_answered_at_once(visit: Visit) -> None:
     job = await visit.song()
     persona = await visit.submit("persona/create", root_clip_id=f"{job}-1", name="The pigeon")
     assert persona.json().keys() == recorded("newapi/submit_response.persona-created").keys()
@@ -153,7 +153,7 @@ async def test_some_questions_are_answered_at_once(visit: Visit) -> None:
     assert (await visit.client.get("/suno/act/timing/nobody-1")).status_code == 400
 
 
-async def test_a_file_is_begun_by_the_first_question(visit: Visit) -> None:
+async def test_conversion_starts_with_the_first_request(visit: Visit) -> None:
     job = await visit.song()
     visit.now += 20
     wav = f"/suno/act/wav/{job}-1"
@@ -199,7 +199,7 @@ async def test_fade_takes_videos_and_covers_away(visit: Visit) -> None:
     assert not any(clip["video_url"] or clip["image_url"] for clip in done)
 
 
-async def test_without_the_key_nothing_is_served(visit: Visit) -> None:
+async def test_request_without_the_key_is_refused(visit: Visit) -> None:
     visit.client.headers["Authorization"] = "Bearer other"
     assert (await visit.submit()).status_code == 401
     assert (await visit.vendor()).json()["code"] == 401
@@ -262,7 +262,7 @@ async def test_the_vendors_refusals_are_codes_in_the_body(visit: Visit) -> None:
         ("[halffail]", "GENERATE_AUDIO_FAILED", 1),
     ],
 )
-async def test_the_vendors_failures(visit: Visit, words: str, status: str, tracks: int) -> None:
+async def test_vendor_failure_has_the_recorded_shape(visit: Visit, words: str, status: str, tracks: int) -> None:
     job = (await visit.vendor(words)).json()["data"]["taskId"]
     visit.now += 10
     record = (await visit.record(job))["data"]
