@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve practice test test-long check bench lock clean
+.PHONY: help install demo serve practice test test-busy test-long check bench lock clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ practice: $(VENV)/.runtime ## Dovecote with a sandbox instead of providers: subm
 
 test: $(VENV)/.installed ## the whole suite, on SQLite and on a PostgreSQL it starts itself
 	$(BIN)/python -m pytest -q $(ARGS)
+
+test-busy: $(VENV)/.installed ## the whole suite beside four busy loops: no test depends on the machine's speed
+	$(BIN)/python -m tests.busy $(BIN)/python -m pytest -q $(ARGS)
 
 test-long: $(VENV)/.installed ## what takes long: kill rounds, databases that die, every fault, whatever the API may be asked
 	$(BIN)/python -m pytest -q -m long $(ARGS)

@@ -21,7 +21,9 @@ from service.store import connections, faults, postgresql, sqlite_file
 POOL_SIZE = 20
 POOL_TIMEOUT = 4.0
 """Seconds that a caller waits for a connection to PostgreSQL."""
-COMMAND_TIMEOUT = 5.0
+ACQUIRE_TIMEOUT = 4.0
+"""Seconds in which a caller has a connection to PostgreSQL: waiting, checking and connecting anew together."""
+COMMAND_TIMEOUT = 4.5
 """Seconds for one statement of a server on PostgreSQL. Callers get 503 soon after, and try again."""
 BUSY_TIMEOUT = 5.0
 """Seconds that SQLite waits for another connection's lock."""
@@ -179,7 +181,7 @@ class Database:
 
         :raises StoreUnavailable: when the database is out of reach
         """
-        async with _translated(), self.reader.connect() as connection:
+        async with _translated(), self._connection(self.reader) as connection:
             yield connection
 
     @contextlib.asynccontextmanager
@@ -189,10 +191,20 @@ class Database:
         :param lock_timeout: seconds that it waits for a locked row of PostgreSQL, instead of the usual ones
         :raises StoreUnavailable: when the database is out of reach
         """
-        async with _translated(), self.writer.begin() as connection:
+        async with _translated(), self._connection(self.writer) as connection, connection.begin():
             if lock_timeout is not None and not self.sqlite:
                 await connection.execute(_LOCK_TIMEOUT, {"timeout": f"{lock_timeout * 1000:.0f}ms"})
             yield connection
+
+    @contextlib.asynccontextmanager
+    async def _connection(self, engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+        connection = engine.connect()
+        async with asyncio.timeout(None if self.sqlite else ACQUIRE_TIMEOUT):
+            await connection.start()
+        try:
+            yield connection
+        finally:
+            await connection.close()
 
     async def ping(self) -> None:
         """Run a trivial query.

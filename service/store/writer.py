@@ -43,7 +43,7 @@ BATCH_SIZE = 256
 MAX_WAITING = 10_000
 LOCK_TIMEOUT_ALONE = 0.1
 """Seconds that a write waits for a locked row after its whole batch has waited in vain."""
-MAX_STALL = 6.0
+MAX_STALL = 4.5
 """Seconds without any commit after which waiting requests fail. Their callers get 503 and repeat them."""
 MAX_TRIES = 5
 """How often a transaction is tried that conflicts with others."""

@@ -18,6 +18,7 @@ from service.store.database import Database, StoreBusy, StoreUnavailable, out_of
 from service.store.writer import BATCH_SIZE, MAX_WAITING, Writers
 from tests.conftest import run_sql
 from tests.support.values import a_task, opened
+from tests.support.waiting import LIMIT
 
 BROKEN = dataclasses.replace(a_task(), due_at=None)
 """The schema refuses it: an open task that nobody would ever look at."""
@@ -105,7 +106,7 @@ async def test_write_is_refused_when_the_queue_is_full(database: Database) -> No
     waiting = [asyncio.create_task(writers.requests.batch(task_store.accept, BROKEN)) for _ in range(MAX_WAITING)]
     await asyncio.sleep(0)
     with pytest.raises(StoreBusy):
-        await asyncio.wait_for(writers.requests.batch(task_store.accept, BROKEN), 1)
+        await asyncio.wait_for(writers.requests.batch(task_store.accept, BROKEN), LIMIT)
     for each in waiting:
         each.cancel()
     await asyncio.gather(*waiting, return_exceptions=True)

@@ -56,8 +56,27 @@ class Cluster:
         """Start it, if it does not run."""
         self._server.ensure_postgres_running()
 
+    @contextlib.contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Stop every process of the server for the length of a ``with``: its connections stay open and say nothing."""
+        postmaster = int((Path(self._server.pgdata) / "postmaster.pid").read_text().split()[0])
+        os.kill(postmaster, signal.SIGSTOP)  # first, so that it starts no more
+        pids = [postmaster, *_children(postmaster)]
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in pids:
+                os.kill(pid, signal.SIGCONT)
+
     def kill_one_connection(self) -> None:
         """Kill -9 one server process: PostgreSQL then breaks every connection and recovers by itself."""
         busy = "SELECT pid FROM pg_stat_activity WHERE datname = 'dovecote' AND pid <> pg_backend_pid() LIMIT 1"
         (pid,) = (int(word) for word in self._server.psql(busy).split() if word.isdecimal() and int(word) > 1)
         os.kill(pid, signal.SIGKILL)
+
+
+def _children(parent: int) -> list[int]:
+    tasks = (Path("/proc") / str(parent) / "task").glob("*/children")
+    return [int(pid) for children in tasks for pid in children.read_text().split()]

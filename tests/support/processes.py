@@ -37,7 +37,9 @@ async def started(troupe: Troupe, *served: Served) -> None:
     for each in served:
         troupe.start(each)
     for each in served:
-        await asyncio.to_thread(each.wait_ready)
+        async with asyncio.timeout(LIMIT):
+            while not await asyncio.to_thread(each.ready):  # noqa: ASYNC110 - it happens in another process
+                await asyncio.sleep(0.05)
 
 
 @contextlib.asynccontextmanager
