@@ -240,10 +240,10 @@ def test_numbers_of_the_webhook_page_match_the_code():
     said = " ".join(page("webhooks").split())
     assert f"At most {destination_slots.PER_DESTINATION} messages are under way to one receiver" in said
     assert f"{destination_slots.TROUBLED} while it does not answer in time" in said
-    assert f"nothing but fail for {FAILING_LONG / 3600:g} hours" in said
+    assert f"only fails for {FAILING_LONG / 3600:g} hours" in said
     assert f"a pause of {UNWATCHED / 3600:g} hours" in said
     assert f"up to {endpoints.MAX_ENDPOINTS} endpoints" in said
-    assert f"for {endpoints.OVERLAP / 3600:g} hours the one before signs" in said
+    assert f"For {endpoints.OVERLAP / 3600:g} hours they also have a signature by the old secret" in said
     assert f"up to {replay.MAX_REPLAYED:,} at a time" in said
     assert f"the first {dispatch.MAX_ANSWER_KEPT // 1024} kB of the answer" in said
     assert RECEIVER_MAY_ASK == 3600

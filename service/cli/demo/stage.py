@@ -8,6 +8,7 @@ from pathlib import Path
 from service.cli.demo.story import JOB_SECONDS
 from service.cli.practice import SECRET_VARIABLE, plug, plug_account
 from service.cli.processes import LOOPBACK, Served, Troupe, clean_environment, free_ports
+from service.domain.webhook_secret import derive_secret
 
 
 class Stage:
@@ -24,7 +25,9 @@ class Stage:
         environment = clean_environment()
         ports = free_ports(3)
         ports[2] = ports[2] if port is None else port
-        secret = {SECRET_VARIABLE: "whsec_" + base64.b64encode(secrets.token_bytes(24)).decode()}
+        installation = "whsec_" + base64.b64encode(secrets.token_bytes(24)).decode()
+        secret = {SECRET_VARIABLE: installation}
+        received = {SECRET_VARIABLE: derive_secret(installation, "default", 1)}
         self.sandbox = Served(
             name="sandbox",
             arguments=("sandbox", "--port", str(ports[0]), "--seconds", f"{seconds:g}"),
@@ -35,7 +38,7 @@ class Stage:
         self.receiver = Served(
             name="receiver",
             arguments=("receiver", "--port", str(ports[1])),
-            environment={**environment, **secret},
+            environment={**environment, **received},
             port=ports[1],
             folder=folder,
         )
