@@ -13,10 +13,13 @@ OUT_OF_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno
 def reason_of(error: BaseException) -> str:
     """Return what went wrong, without any address, host or URL."""
     for each in _causes(error):
-        if isinstance(each, ssl.SSLCertVerificationError):
-            return f"certificate verify failed: {_short(each.verify_message)}"
         if isinstance(each, ssl.SSLError):
-            return f"TLS failed: {_short(each.reason or 'no reason given')}"
+            # aiohttp's own errors are of this class, too, and lack its attributes: the error that they wrap has them.
+            if message := getattr(each, "verify_message", None):
+                return f"certificate verify failed: {_short(message)}"
+            if reason := getattr(each, "reason", None):
+                return f"TLS failed: {_short(reason)}"
+            continue
         if isinstance(each, socket.gaierror):
             return "the host name does not resolve"
         if isinstance(each, OSError) and each.errno is not None:

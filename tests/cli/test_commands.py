@@ -294,7 +294,7 @@ def test_settings_are_shown_without_secrets(installation: Installation) -> None:
         result = CliRunner().invoke(main, arguments, env=environment)
         assert result.exit_code == 0
         assert installation.sandbox.url in result.stdout
-        assert "postgresql://me:***@db/dovecote" in result.stdout
+        assert "postgresql://me:***@db:5432/dovecote" in result.stdout
         for secret in (KEY, "word@", "other", "sandbox-key"):
             assert secret not in result.output
 

@@ -307,7 +307,7 @@ def test_server_limits_match_the_documentation() -> None:
         if config.loaded
         else config.http is server_protocol.HttpProtocol
     )
-    assert (config.access_log, config.server_header, config.timeout_keep_alive) == (False, False, 5)
+    assert (config.access_log, config.server_header, config.timeout_keep_alive) == (False, False, 75)
     assert (server_protocol.HEAD_TIMEOUT, server_protocol.WRITE_TIMEOUT, server_protocol.MAX_OVERHEAD) == (
         15,
         30,
