@@ -13,7 +13,7 @@ from service.cli.processes import Served, Troupe
 from service.sandbox import Receiver, Sandbox, running
 from service.store.database import Database
 from service.store.tables import UtcTime
-from tests.support.fleet import Clients, Ledger, client_of, dovecote, left_over, plugged
+from tests.support.fleet import Accounts, Clients, client_of, dovecote, left_over, plugged
 from tests.support.world import WEBHOOK_SECRET
 
 pytestmark = [pytest.mark.long, pytest.mark.xdist_group("demo")]
@@ -73,7 +73,7 @@ async def test_orderly_stop_under_load_leaves_nothing_claimed_or_unsent(
     elk, receiver = Sandbox(seconds=JOB_SECONDS, key=SANDBOX_KEY), Receiver(WEBHOOK_SECRET)
     async with running(elk) as upstream, running(receiver) as hook:
         settings = plugged(JOB_SECONDS, elkapi=upstream)
-        accounts = Ledger(receiver, [lambda: elk.ledger.jobs])
+        accounts = Accounts(receiver, [lambda: elk.ledger.jobs])
         web = worker = dovecote(tmp_path, database_url, "web", role="all", **settings)
         if not database_url.startswith("sqlite"):
             web = dovecote(tmp_path, database_url, "web", role="web", **settings)
