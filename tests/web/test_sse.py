@@ -35,7 +35,7 @@ def app_of(world: World) -> ASGIApp:
 
 
 def streams_of(world: World) -> Streams:
-    streams: Streams = app_of(world).app.state.streams  # type: ignore[attr-defined]
+    streams: Streams = world.state.streams
     return streams
 
 
@@ -277,7 +277,7 @@ async def test_slow_reader_is_not_read_ahead_of(world: World) -> None:
 async def test_idle_stream_sends_heartbeats_without_queries(
     world: World, quick_heart: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    app_of(world).app.state.streams = Streams(world.context)  # type: ignore[attr-defined]
+    world.state.streams = Streams(world.context)
     async with feed(world) as reader, feed(world) as other:
         await until_idle(world.context.database)
         statements: list[str] = []
@@ -298,7 +298,7 @@ async def test_idle_stream_sends_heartbeats_without_queries(
 
 
 async def test_stream_survives_a_database_outage(world: World) -> None:
-    app_of(world).app.state.streams = streams = Streams(world.context, heartbeat=3600)  # type: ignore[attr-defined]
+    world.state.streams = streams = Streams(world.context, heartbeat=3600)
     reading = world.context.database.reading
     async with feed(world) as reader:
         await reader.until(lambda: reader.blocks)
@@ -365,7 +365,7 @@ async def test_stream_ends_at_a_heartbeat_after_its_key_stopped_being_valid(
     database_url: str, quick_heart: None, change: str
 ) -> None:
     async with World.opened(database_url, DOVECOTE_API_KEYS=f"bob={BOB}") as world:
-        app_of(world).app.state.streams = Streams(world.context)  # type: ignore[attr-defined]
+        world.state.streams = Streams(world.context)
         expires = None if change == "revoked" else world.clock() + dt.timedelta(seconds=60)
         key = await add_key(world, expires_at=expires)
         async with feed(world, authorization=f"Bearer {key}") as reader:
