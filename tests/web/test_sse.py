@@ -14,9 +14,7 @@ from sqlalchemy import event as sql_event
 from starlette.types import ASGIApp
 
 from service.domain.api_key import prefix_of
-from service.domain.changes import Ended, StatusReported
-from service.domain.task import Failure, Result, Source, State, Task, Update
-from service.flows.apply import settle
+from service.domain.task import Task
 from service.flows.signals_postgres import listening
 from service.store import api_keys as api_keys_module
 from service.store.database import StoreUnavailable
@@ -114,16 +112,16 @@ async def test_resume_after_the_end_is_204(world: World) -> None:
 
 
 async def test_late_result_is_streamed_after_resume(world: World) -> None:
-    task = await world.submit("[drop] a dove", callback_url=None)
+    task = await world.submit("[drop] a dove", callback_url=None, deadline=JOB_SECONDS)
     await world.work()
-    await settle(world.context, Ended(task_id=task.id, state=State.EXPIRED, failure=Failure("provider_timeout")))
+    world.edge.down.add("sandbox.test")
+    await world.until(JOB_SECONDS)
     async with task_stream(world, task) as reader:
         await asyncio.wait_for(reader.ended.wait(), LIMIT)
     assert [each["type"] for each in reader.events] == ["task.submitted", "task.expired"]
     last = reader.events[-1]["id"]
-    video = (Result("video", url="https://cdn.example.com/late.mp4"),)
-    late = Update(state=State.SUCCEEDED, results=video)
-    await settle(world.context, StatusReported(task_id=task.id, source=Source.CALLBACK, update=late))
+    world.edge.down.clear()
+    await world.until(600)
     async with task_stream(world, task, last_event_id=last) as reader:
         await asyncio.wait_for(reader.ended.wait(), LIMIT)
     assert [each["type"] for each in reader.events] == ["task.late_result"]
