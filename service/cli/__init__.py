@@ -25,6 +25,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "families": "service.cli.catalogue:families",
     "upstreams": "service.cli.catalogue:upstreams",
     "endpoints": "service.cli.endpoints:command",
+    "webhook-secret": "service.cli.webhook_secret:command",
     "messages": "service.cli.messages:command",
     "explain": "service.cli.explain:command",
     "ledger": "service.cli.ledger:command",

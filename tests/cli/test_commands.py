@@ -472,6 +472,20 @@ def test_endpoint_is_registered_tested_changed_and_deleted(run: Run, installatio
     assert run("endpoints", "show", endpoint).exit_code == exits.REFUSED
 
 
+def test_webhook_secret_is_shown_and_rotated(run: Run, installation: Installation) -> None:
+    before = run("webhook-secret", "show")
+    assert (before.exit_code, before.stdout.strip()) == (exits.OK, installation.secret())
+    for invalid, code in (("-1", exits.USAGE), ("a day", exits.USAGE), ("99999999", exits.REFUSED)):
+        assert run("webhook-secret", "rotate", "--overlap", invalid).exit_code == code
+    rotated = run("webhook-secret", "rotate", "--overlap", "3600")  # the receiver of this module knows the old secret
+    assert (rotated.exit_code, rotated.stdout.strip()) == (exits.OK, installation.secret())
+    assert rotated.stdout != before.stdout
+    assert "The old secret signs as well until" in rotated.stderr
+    document = shown(run, "webhook-secret", "show")
+    assert document["secret"] == rotated.stdout.strip()
+    assert document["previous_secret_until"] is not None
+
+
 def test_retry_needs_a_confirmation_and_an_unconfirmed_task(run: Run) -> None:
     task = submit(run, "not to be retried")
     refused = run("tasks", "retry", task)

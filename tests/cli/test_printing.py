@@ -177,6 +177,8 @@ COMMANDS = [
     ["endpoints", "rotate", ID],
     ["endpoints", "test", ID],
     ["endpoints", "delete", ID],
+    ["webhook-secret", "show"],
+    ["webhook-secret", "rotate", "--overlap", "60"],
     ["messages", "list"],
     ["messages", "show", ID],
     ["messages", "replay", ID],

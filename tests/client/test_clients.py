@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import dataclasses
+import datetime as dt
 import inspect
 import itertools
 import operator
@@ -263,6 +264,21 @@ async def test_endpoint_is_created_changed_tested_rotated_and_deleted(world: Wor
         await call("endpoints.get", made)
 
 
+async def test_webhook_secret_is_shown_and_rotated(world: World, call: Caller) -> None:
+    before = await call("webhook_secret.get")
+    assert (before.secret, before.previous_secret_until) == (WEBHOOK_SECRET, None)
+    assert before.secret not in repr(before)
+    rotated = await call("webhook_secret.rotate", overlap=60)
+    assert rotated.secret != before.secret
+    assert rotated.previous_secret_until == world.clock.now + dt.timedelta(seconds=60)
+    assert await call("webhook_secret.get") == rotated
+    again = await call("webhook_secret.rotate")
+    assert again.previous_secret_until == world.clock.now + dt.timedelta(days=1)
+    assert (await call("webhook_secret.rotate", overlap=0)).previous_secret_until is None
+    with pytest.raises(Problem, match="overlap"):
+        await call("webhook_secret.rotate", overlap=-1)
+
+
 async def test_message_is_listed_and_replayed(world: World, call: Caller) -> None:
     task = await call("submit", *TASK_REQUEST, input=DOVE, callback_url=RECEIVER_URL)
     await world.until(JOB_SECONDS * 2)
@@ -486,6 +502,7 @@ def test_both_clients_have_the_same_methods() -> None:
         (Client, AsyncClient),
         (resources.Endpoints, async_resources.AsyncEndpoints),
         (resources.Messages, async_resources.AsyncMessages),
+        (resources.WebhookSecrets, async_resources.AsyncWebhookSecrets),
     ):
         assert public(one) == public(other)
 

@@ -32,6 +32,7 @@ from dovecote import (
     TaskEvent,
     TaskFilters,
     Upstream,
+    WebhookSecret,
 )
 from tests.support.openapi import COMPONENTS, ID, operations, request_schema, sample, success
 
@@ -59,6 +60,8 @@ CALLS: dict[str, Callable[[Client, Query, Body], Any]] = {
     "DELETE /v1/endpoints/{id}": lambda client, *_: client.endpoints.delete(ID),
     "POST /v1/endpoints/{id}/rotate": lambda client, *_: client.endpoints.rotate_secret(ID),
     "POST /v1/endpoints/{id}/test": lambda client, *_: client.endpoints.test(ID),
+    "GET /v1/webhook-secret": lambda client, *_: client.webhook_secret.get(),
+    "POST /v1/webhook-secret/rotate": lambda client, _, body: client.webhook_secret.rotate(**body),
     "GET /v1/messages": lambda client, query, _: client.messages.page(**query),
     "POST /v1/messages/replay": lambda client, _, body: client.messages.replay_all(
         **{name: value for name, value in body.items() if name != "cursor"}
@@ -165,6 +168,7 @@ VALUES: dict[type, tuple[str, ...]] = {
     Task: ("Task",),
     TaskEvent: ("Event",),
     Upstream: ("Upstream",),
+    WebhookSecret: ("WebhookSecret",),
 }
 OF_THE_CLIENT = {"document", "replayed"}
 """Fields that the API does not have."""

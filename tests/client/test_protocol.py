@@ -158,6 +158,7 @@ ONCE = {
     "retry": lambda session: calls.retry(session, ID, confirm_double_payment=True),
     "create_endpoint": lambda session: webhook_calls.create_endpoint(session, {"url": "http://x"}),
     "rotate_endpoint_secret": lambda session: webhook_calls.rotate_endpoint_secret(session, ID),
+    "rotate_webhook_secret": lambda session: webhook_calls.rotate_webhook_secret(session, 60),
     "test_endpoint": lambda session: webhook_calls.test_endpoint(session, ID),
 }
 
@@ -172,7 +173,7 @@ def test_call_with_an_effect_is_repeated_only_if_it_was_certainly_not_executed(
     name: str, failure: Any, attempts: int
 ) -> None:
     clock = Clock()
-    done = {"id": ID, "url": "http://x", "type": "endpoint.test"}
+    done = {"id": ID, "url": "http://x", "type": "endpoint.test", "secret": "whsec_x"}
     _, requests, _ = talk(clock, ONCE[name](Session(clock)), failure, ok({**a_task(), **done}))
     assert len(requests) == attempts
 

@@ -12,6 +12,8 @@ from uuid import UUID
 
 import httpx
 from sqlalchemy import exists, or_, select
+from starlette.applications import Starlette
+from starlette.datastructures import State
 
 from service.app import application
 from service.domain.callback_token import Tokens
@@ -184,6 +186,14 @@ class World:
             transport = httpx.ASGITransport(app, raise_app_exceptions=False)
             async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
                 yield cls(context, clock, sandbox, receiver, edge, client)
+
+    @property
+    def state(self) -> State:
+        """Return the state of the web application, whatever middleware is around it."""
+        app = self.client._transport.app  # type: ignore[attr-defined]
+        while not isinstance(app, Starlette):
+            app = app.app
+        return app.state
 
     async def submit(self, prompt: str = "a dove", **fields: Any) -> Task:
         """Accept a Runway task."""

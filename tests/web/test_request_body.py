@@ -162,7 +162,7 @@ def test_small_body_takes_nothing_from_the_budget() -> None:
 async def test_body_is_refused_by_its_stated_length_when_the_budget_is_used(
     world: World, api: httpx.AsyncClient
 ) -> None:
-    bodies = api._transport.app.app.state.bodies  # type: ignore[attr-defined]
+    bodies = world.state.bodies
     with bodies.lease("default") as other:
         other.grow(bodies.client_limit)
         answer = await api.post("/v1/tasks", content=b'"' + b"A" * MIB + b'"', headers=JSON)

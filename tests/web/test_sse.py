@@ -14,9 +14,7 @@ from sqlalchemy import event as sql_event
 from starlette.types import ASGIApp
 
 from service.domain.api_key import prefix_of
-from service.domain.changes import Ended, StatusReported
-from service.domain.task import Failure, Result, Source, State, Task, Update
-from service.flows.apply import settle
+from service.domain.task import Task
 from service.flows.signals_postgres import listening
 from service.store import api_keys as api_keys_module
 from service.store.database import StoreUnavailable
@@ -35,7 +33,7 @@ def app_of(world: World) -> ASGIApp:
 
 
 def streams_of(world: World) -> Streams:
-    streams: Streams = app_of(world).app.state.streams  # type: ignore[attr-defined]
+    streams: Streams = world.state.streams
     return streams
 
 
@@ -114,16 +112,16 @@ async def test_resume_after_the_end_is_204(world: World) -> None:
 
 
 async def test_late_result_is_streamed_after_resume(world: World) -> None:
-    task = await world.submit("[drop] a dove", callback_url=None)
+    task = await world.submit("[drop] a dove", callback_url=None, deadline=JOB_SECONDS)
     await world.work()
-    await settle(world.context, Ended(task_id=task.id, state=State.EXPIRED, failure=Failure("provider_timeout")))
+    world.edge.down.add("sandbox.test")
+    await world.until(JOB_SECONDS)
     async with task_stream(world, task) as reader:
         await asyncio.wait_for(reader.ended.wait(), LIMIT)
     assert [each["type"] for each in reader.events] == ["task.submitted", "task.expired"]
     last = reader.events[-1]["id"]
-    video = (Result("video", url="https://cdn.example.com/late.mp4"),)
-    late = Update(state=State.SUCCEEDED, results=video)
-    await settle(world.context, StatusReported(task_id=task.id, source=Source.CALLBACK, update=late))
+    world.edge.down.clear()
+    await world.until(600)
     async with task_stream(world, task, last_event_id=last) as reader:
         await asyncio.wait_for(reader.ended.wait(), LIMIT)
     assert [each["type"] for each in reader.events] == ["task.late_result"]
@@ -277,7 +275,7 @@ async def test_slow_reader_is_not_read_ahead_of(world: World) -> None:
 async def test_idle_stream_sends_heartbeats_without_queries(
     world: World, quick_heart: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    app_of(world).app.state.streams = Streams(world.context)  # type: ignore[attr-defined]
+    world.state.streams = Streams(world.context)
     async with feed(world) as reader, feed(world) as other:
         await until_idle(world.context.database)
         statements: list[str] = []
@@ -298,7 +296,7 @@ async def test_idle_stream_sends_heartbeats_without_queries(
 
 
 async def test_stream_survives_a_database_outage(world: World) -> None:
-    app_of(world).app.state.streams = streams = Streams(world.context, heartbeat=3600)  # type: ignore[attr-defined]
+    world.state.streams = streams = Streams(world.context, heartbeat=3600)
     reading = world.context.database.reading
     async with feed(world) as reader:
         await reader.until(lambda: reader.blocks)
@@ -365,7 +363,7 @@ async def test_stream_ends_at_a_heartbeat_after_its_key_stopped_being_valid(
     database_url: str, quick_heart: None, change: str
 ) -> None:
     async with World.opened(database_url, DOVECOTE_API_KEYS=f"bob={BOB}") as world:
-        app_of(world).app.state.streams = Streams(world.context)  # type: ignore[attr-defined]
+        world.state.streams = Streams(world.context)
         expires = None if change == "revoked" else world.clock() + dt.timedelta(seconds=60)
         key = await add_key(world, expires_at=expires)
         async with feed(world, authorization=f"Bearer {key}") as reader:

@@ -30,7 +30,7 @@ from dovecote.fields import (
     SubmitFields,
     TaskFilters,
 )
-from dovecote.messages import Delivery, Endpoint, Message
+from dovecote.messages import Delivery, Endpoint, Message, WebhookSecret
 from dovecote.tasks import Action, Event, Failure, Result, Task, TaskEvent
 from dovecote.values import Page
 from dovecote.version import __version__
@@ -70,6 +70,7 @@ __all__ = [
     "Upstream",
     "WaitTimeout",
     "Webhook",
+    "WebhookSecret",
     "__version__",
     "verify_webhook",
 ]

@@ -8,7 +8,7 @@ from typing import Any, Self, TypeVar, Unpack
 import httpx
 
 from dovecote import calls
-from dovecote.async_resources import AsyncEndpoints, AsyncMessages
+from dovecote.async_resources import AsyncEndpoints, AsyncMessages, AsyncWebhookSecrets
 from dovecote.calls import LONGEST_POLL, TaskOrId
 from dovecote.catalogue import Family, Upstream
 from dovecote.errors import DovecoteError, Unreachable
@@ -57,6 +57,8 @@ class AsyncClient:
         """The webhook endpoints."""
         self.messages = AsyncMessages(self._session, self._run)
         """The messages to clients: what was delivered, and what was not."""
+        self.webhook_secret = AsyncWebhookSecrets(self._session, self._run)
+        """The secret that signs the messages to your ``callback_url``."""
 
     async def __aenter__(self) -> Self:
         """Return the client."""

@@ -1,11 +1,11 @@
-"""The webhook endpoints and messages of the client for asyncio."""
+"""The webhook endpoints, messages and webhook secret of the client for asyncio."""
 
 from collections.abc import AsyncIterator, Sequence
 from typing import Protocol, TypeVar, Unpack
 
 from dovecote import webhook_calls
 from dovecote.fields import EndpointChanges, EndpointFields, MessageFilters, ReplayFilters
-from dovecote.messages import Endpoint, Message
+from dovecote.messages import Endpoint, Message, WebhookSecret
 from dovecote.protocol import Call, Session
 from dovecote.values import Page
 from dovecote.webhook_calls import EndpointOrId, MessageOrId
@@ -108,3 +108,23 @@ class AsyncMessages:
         :param filters: see :class:`ReplayFilters`: ``after``, ``before``, ``state``, ``type``, ``endpoint``
         """
         return await self._run(webhook_calls.replay_messages(self._session, {**filters}))
+
+
+class AsyncWebhookSecrets:
+    """The secret that signs the messages to your ``callback_url``, as ``client.webhook_secret``."""
+
+    def __init__(self, session: Session, run: _Run) -> None:
+        """Keep what executes a call."""
+        self._session = session
+        self._run = run
+
+    async def get(self) -> WebhookSecret:
+        """Get your webhook secret."""
+        return await self._run(webhook_calls.get_webhook_secret(self._session))
+
+    async def rotate(self, *, overlap: int | None = None) -> WebhookSecret:
+        """Rotate your webhook secret and return the new one.
+
+        :param overlap: seconds for which the old secret signs as well, at most 30 days; default: a day; 0 ends it at once
+        """
+        return await self._run(webhook_calls.rotate_webhook_secret(self._session, overlap))

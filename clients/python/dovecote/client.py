@@ -12,7 +12,7 @@ from dovecote.catalogue import Family, Upstream
 from dovecote.errors import DovecoteError, Unreachable
 from dovecote.fields import SubmitFields, TaskFilters
 from dovecote.protocol import RETRY_FOR, Call, Pause, Request, Response, Session
-from dovecote.resources import Endpoints, Messages
+from dovecote.resources import Endpoints, Messages, WebhookSecrets
 from dovecote.settings import TIMEOUT, Settings, response_of
 from dovecote.streaming import EventStream
 from dovecote.tasks import Event, Task, TaskEvent
@@ -56,6 +56,8 @@ class Client:
         """The webhook endpoints."""
         self.messages = Messages(self._session, self._run)
         """The messages to clients: what was delivered, and what was not."""
+        self.webhook_secret = WebhookSecrets(self._session, self._run)
+        """The secret that signs the messages to your ``callback_url``."""
 
     def __enter__(self) -> Self:
         """Return the client."""

@@ -1,4 +1,4 @@
-"""Webhook endpoints, and the messages that are delivered to them."""
+"""Webhook endpoints, the messages that are delivered to them, and the webhook secret."""
 
 import dataclasses
 import datetime as dt
@@ -25,6 +25,16 @@ class Endpoint:
     updated_at: dt.datetime | None = None
     secret: str | None = dataclasses.field(default=None, repr=False)
     """The signing secret: returned once, when the endpoint is created and when its secret is rotated."""
+    document: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False, compare=False)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class WebhookSecret:
+    """The secret that signs the messages to the ``callback_url`` of your tasks."""
+
+    secret: str = dataclasses.field(repr=False)
+    previous_secret_until: dt.datetime | None = None
+    """Until when the previous secret signs as well; None: only this one signs."""
     document: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False, compare=False)
 
 

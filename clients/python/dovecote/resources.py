@@ -1,11 +1,11 @@
-"""The webhook endpoints and messages of the synchronous client."""
+"""The webhook endpoints, messages and webhook secret of the synchronous client."""
 
 from collections.abc import Iterator, Sequence
 from typing import Protocol, TypeVar, Unpack
 
 from dovecote import webhook_calls
 from dovecote.fields import EndpointChanges, EndpointFields, MessageFilters, ReplayFilters
-from dovecote.messages import Endpoint, Message
+from dovecote.messages import Endpoint, Message, WebhookSecret
 from dovecote.protocol import Call, Session
 from dovecote.values import Page
 from dovecote.webhook_calls import EndpointOrId, MessageOrId
@@ -107,3 +107,23 @@ class Messages:
         :param filters: see :class:`ReplayFilters`: ``after``, ``before``, ``state``, ``type``, ``endpoint``
         """
         return self._run(webhook_calls.replay_messages(self._session, {**filters}))
+
+
+class WebhookSecrets:
+    """The secret that signs the messages to your ``callback_url``, as ``client.webhook_secret``."""
+
+    def __init__(self, session: Session, run: _Run) -> None:
+        """Keep what executes a call."""
+        self._session = session
+        self._run = run
+
+    def get(self) -> WebhookSecret:
+        """Get your webhook secret."""
+        return self._run(webhook_calls.get_webhook_secret(self._session))
+
+    def rotate(self, *, overlap: int | None = None) -> WebhookSecret:
+        """Rotate your webhook secret and return the new one.
+
+        :param overlap: seconds for which the old secret signs as well, at most 30 days; default: a day; 0 ends it at once
+        """
+        return self._run(webhook_calls.rotate_webhook_secret(self._session, overlap))

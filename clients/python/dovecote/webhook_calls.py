@@ -1,11 +1,11 @@
-"""Every call to the API about webhook endpoints and messages, as generators (see :mod:`dovecote.protocol`)."""
+"""Every call to the API about webhook endpoints, messages and the webhook secret, as generators (see :mod:`dovecote.protocol`)."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
 from dovecote.calls import given, id_of, page_of, value_of
-from dovecote.messages import Endpoint, Message
+from dovecote.messages import Endpoint, Message, WebhookSecret
 from dovecote.protocol import Call, Request, Session, read_document, send, unexpected
 from dovecote.values import Page
 
@@ -85,6 +85,17 @@ def replay_messages(session: Session, filters: Mapping[str, Any]) -> Call[int]:
             raise unexpected(response) from error
         if cursor is None:
             return count
+
+
+def get_webhook_secret(session: Session) -> Call[WebhookSecret]:
+    """Get the client's webhook secret."""
+    return value_of(WebhookSecret, (yield from send(session, Request(method="GET", path="/v1/webhook-secret"))))
+
+
+def rotate_webhook_secret(session: Session, overlap: int | None) -> Call[WebhookSecret]:
+    """Rotate the client's webhook secret. The request is not repeated: a second rotation would end the old secret at once."""
+    request = Request(method="POST", path="/v1/webhook-secret/rotate", document=given({"overlap": overlap}))
+    return value_of(WebhookSecret, (yield from send(session, request, repeatable=False)))
 
 
 def _ids(filters: Mapping[str, Any]) -> dict[str, Any]:
