@@ -1,4 +1,4 @@
-"""Attacks that succeeded once: each test says what went wrong, and holds now."""
+"""Regression tests of adversarial inputs and faults. Each docstring states the fault."""
 
 import asyncio
 import contextlib
@@ -65,12 +65,12 @@ class Provider(httpx.AsyncBaseTransport):
 
 
 def unread(response: httpx.Response) -> httpx.Response:
-    """Give a response the way a network does: its body is still to come."""
+    """Return a response as a network does: its body has not been read yet."""
     return httpx.Response(response.status_code, headers=response.headers, stream=httpx.ByteStream(response.content))
 
 
 def answering(status: int, document: Any) -> Answer:
-    """Answer always the same."""
+    """Return a handler that always sends the same response."""
 
     async def answer(_: httpx.Request) -> httpx.Response:
         return httpx.Response(status, content=json.dumps(document))
@@ -82,21 +82,21 @@ TAKEN = answering(200, {"code": 200, "data": {"task_id": "job-7"}})
 
 
 def meet(world: World, *answers: Answer) -> Provider:
-    """Put a provider in the place of the sandbox."""
+    """Replace the sandbox by another provider."""
     provider = Provider(*answers)
     world.edge.hosts["sandbox.test"] = provider
     return provider
 
 
 def callback_url(request: httpx.Request) -> str:
-    """Give the address that a creating request asks to be called back at."""
+    """Return the callback URL of a creating request."""
     found = re.search(rb"http://dovecote\.test/callbacks/[\w-]+", request.content)
     assert found is not None
     return found[0].decode()
 
 
 async def call_back(world: World, request: httpx.Request, **record: str) -> None:
-    """Call back as CometAPI does, POST {callback_url} of /runway/pro/generate."""
+    """Call back as CometAPI does: POST {callback_url} of /runway/pro/generate."""
     transport = world.edge.hosts["dovecote.test"]
     async with httpx.AsyncClient(transport=transport) as client:
         answer = await client.post(callback_url(request), json={"task_id": "job-7", **record})
@@ -112,13 +112,7 @@ RUNNING = {"status": "1"}
 
 @pytest.mark.parametrize("record", [RUNNING, SUCCEEDED], ids=["running", "succeeded"])
 async def test_job_with_a_callback_is_not_resubmitted(world: World, record: dict[str, str]) -> None:
-    """503 although the job was made; its callback, with our token, comes before the next try; the next try buys another.
-
-    ``flows/callbacks.py`` ``_news`` turns it into the remark ``extra_job`` whatever the task's state. While the task is
-    ``queued`` nothing else serves it: adopt the job instead (settle the submission ``taken`` from ``unavailable`` too,
-    set upstream and dialect to the submission's, and let ``advance`` take queued → submitted/running for a callback
-    of one of the task's own submissions). Keep the remark for every other state.
-    """
+    """The upstream answers 503 although it made the job. Its callback arrives before the next try."""
     provider = meet(world, answering(503, BUSY), TAKEN)
     task = await world.submit()
     pool = TaskPool(10)
@@ -132,12 +126,7 @@ async def test_job_with_a_callback_is_not_resubmitted(world: World, record: dict
 
 
 async def test_cancelled_task_is_not_resubmitted(world: World) -> None:
-    """The client cancels (202, noted) while the submit is in flight; the answer is 503; the next try buys the job.
-
-    ``flows/submit.py`` ``plan`` never looks at ``cancel_requested_at``, and ``follow_up`` does nothing without an id.
-    Mend: in ``plan``, before ``choose``, end a queued task that is to be cancelled: ``_end(task,
-    Update(state=CANCELLED, failure=Failure("cancelled", "before it was handed over; nothing was paid")), Source.CLIENT)``.
-    """
+    """The client cancels while the submit is in flight. The answer is 503."""
     task: Task
 
     async def cancelled_meanwhile(_: httpx.Request) -> httpx.Response:
@@ -153,12 +142,7 @@ async def test_cancelled_task_is_not_resubmitted(world: World) -> None:
 
 
 async def test_cancel_is_executed_when_a_callback_names_the_job(world: World) -> None:
-    """202 promises 'carried out once the provider's id is known'. Only ``hand_over`` keeps that promise.
-
-    An unconfirmed task gets its id from a callback, and ``flows/callbacks.py`` never calls ``cancel.follow_up`` (nor does a
-    poll retry a cancel that failed). Mend: after ``announce`` in ``callbacks.run_due``, and in ``poll._take_in``, start
-    ``follow_up`` for tasks that are open, have ``cancel_requested_at`` and an ``external_id``.
-    """
+    """202 promises a cancel once the id of the job is known. A callback names it."""
     provider = meet(world, answering(500, {}))
     task = await world.submit()
     await world.work()
@@ -177,23 +161,12 @@ async def test_cancel_is_executed_when_a_callback_names_the_job(world: World) ->
     ids=["envoy", "html"],
 )
 def test_503_of_a_proxy_is_uncertain(body: bytes) -> None:
-    """Envoy (Istio, many gateways' ingress) answers 503 when the backend broke off *after* it had the request.
-
-    ``providers/gateway.py`` ``_rule(_OVERLOADED, statuses=(503,))`` resubmits it, against DESIGN ('5xx without a
-    provider's reason' is uncertain). Mend: only a 503 with an error envelope is *unavailable*: put
-    ``_rule(_PERHAPS, _BROKEN, statuses=(503,), words={_NO_OBJECT})`` before it; the same for 429 is not needed.
-    """
+    """Envoy answers 503 when the backend broke off *after* it had received the request."""
     assert isinstance(newapi_errors.refusal_in(Reply(503, {}, body), creating=True), Uncertain)
 
 
 async def test_failed_task_is_not_submitted(world: World) -> None:
-    """64 submits are begun, the upstream's gate lets 20 through: the rest wait inside their lease, without end.
-
-    With answers of 120 s the fourth score waits longer than the lease of 190 s: the task becomes ``unconfirmed`` ('Dovecote stopped
-    while the request was on its way', untrue), expires at its deadline, the client is told, and then it is bought.
-    Mend: take the gate before the submission is written (``async with upstream.gate`` around ``serve``'s settle and
-    ``hand_over``; ``_ask`` does not take it again for submits), and give up the claim when it has run out by then.
-    """
+    """64 submits start while the upstream has 20 slots. The others must not wait inside their leases."""
     provider = meet(world, TAKEN)
     slots = world.context.upstreams["elkapi"].slots
     taken = [slots.try_acquire() for _ in range(slots.free)]
@@ -210,13 +183,7 @@ async def test_failed_task_is_not_submitted(world: World) -> None:
 
 
 async def test_paid_job_id_survives_an_exhausted_pool(world: World) -> None:
-    """``settle_surely`` gives up: the id of a job that was paid for is lost when all 20 connections are lent for 10 s.
-
-    ``store/database.py`` ``out_of_reach`` knows the built-in TimeoutError only; ``sqlalchemy.exc.TimeoutError`` is a
-    SQLAlchemyError. It is also a 500 for readers, and ``Writer._commit`` then tries each of 256 requests alone, ten
-    seconds each. Mend: add ``sqlalchemy.exc.TimeoutError`` to the first isinstance. Also keep connections apart:
-    a pool of its own for the writer on PostgreSQL, as on SQLite.
-    """
+    """All connections are in use for 10 s. The id of a paid job must still be written."""
     task = await world.submit()
     database = world.context.database
     database.writer.pool._timeout = 0.05  # type: ignore[attr-defined]
@@ -229,12 +196,7 @@ async def test_paid_job_id_survives_an_exhausted_pool(world: World) -> None:
 
 
 async def test_paid_job_id_survives_a_database_failover(postgresql_url: str, postgresql: Callable[[str], str]) -> None:
-    """After a failover a connection may reach a standby: 'cannot execute … in a read-only transaction' (25006).
-
-    ``_no_service`` knows classes 08, 53 and 57 only; 25006, 40001, 40P01 and 55P03 pass too. ``settle_surely`` lets the
-    error through and the id of the paid job is gone. Mend: add those codes; and let ``settle_surely`` retry
-    whatever it meets, a few times with the news as they are, then with nothing but state, id and the settled submission.
-    """
+    """After a failover a connection may reach a standby, which refuses writes (SQLSTATE 25006)."""
     read_only = "ALTER DATABASE dovecote SET default_transaction_read_only = "
     async with World.opened(postgresql_url) as world:
 
@@ -257,12 +219,7 @@ async def test_paid_job_id_survives_a_database_failover(postgresql_url: str, pos
 
 
 async def test_submit_answer_names_the_job(world: World) -> None:
-    """A callback that names the vendor's id comes before the answer that names the gateway's: polls ask for the wrong one.
-
-    After 300 s of 'unknown' the task fails as ``not_found``, though it was paid for. ``_heard_of_ours`` knows of such callbacks, but only
-    once the submission has an id. Mend: let ``advance`` replace ``external_id`` where ``source is Source.SUBMIT`` and the update
-    has one, and ``submissions._SETTLE`` overwrite the id of one that a callback had settled as taken.
-    """
+    """A callback with the vendor's id arrives before the answer with the gateway's id. Polls need the latter."""
 
     async def overtaken(request: httpx.Request) -> httpx.Response:
         async with httpx.AsyncClient(transport=world.edge.hosts["dovecote.test"]) as client:
@@ -280,12 +237,7 @@ async def test_submit_answer_names_the_job(world: World) -> None:
 
 
 async def test_unwritable_callback_does_not_stop_others(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever a dialect lets through that the database refuses: 50 callbacks fail together, every 60 s, for ever.
-
-    Nothing is parked, since the schedule is settled in the same transaction. ``flows/callbacks.py`` ``run_due``. Mend: on
-    an exception that is not StoreUnavailable take the rows in one by one, and settle the one that fails by itself with
-    ``retry_inbox`` (parked in the end), its error as the detail.
-    """
+    """The database refuses one callback of a batch. Only that one may be parked."""
     dialect = DIALECTS["runway/aggregator"]
     hear = dialect.read_callback
     broken = Update(state=State.RUNNING, results=(Result("video", url="https://x/\ud800", role="preview"),))
@@ -306,12 +258,7 @@ async def test_unwritable_callback_does_not_stop_others(world: World, monkeypatc
 
 @pytest.mark.parametrize("decision", ["forged", "unreadable", "unmatched", "parked"])
 async def test_repeated_callback_is_processed_if_the_first_failed(database_url: str, decision: str) -> None:
-    """Signed too long ago, a rotated key, an older version: the provider sends the same body again and is answered 200.
-
-    ``store/callbacks.py`` only raises ``copies``, although headers (and so the signature) may differ. Mend: in
-    ``_receiving`` set also, where ``callbacks.c.decision IN ('forged', 'unreadable', 'unmatched', 'parked')``, headers and
-    received_at from ``excluded``, ``due_at = excluded.due_at``, ``decision = decided_at = NULL``, ``attempts = 0`` (CASE).
-    """
+    """The first copy was signed too long ago, or with a rotated key. The provider sends the same body again."""
     callback = a_callback()
     async with opened(database_url) as database:
         async with database.writing() as connection:
@@ -329,11 +276,7 @@ async def test_repeated_callback_is_processed_if_the_first_failed(database_url: 
 
 
 async def test_task_with_unwritable_updates_ends_at_its_deadline(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """``flows/poll.py`` ``_take_in``: when ``settle`` refuses the news, the expiry below it is never reached.
-
-    The task is claimed again every 60 s, for ever. Mend: catch what is not StoreUnavailable, log it, settle
-    ``set={"last_error": …}`` in its place, and go on to the expiry.
-    """
+    """The database refuses what a poll reported. The task must still expire."""
     broken = Update(state=State.RUNNING, results=(Result("video", url="https://x/\ud800", role="preview"),))
     monkeypatch.setattr(type(DIALECTS["runway/aggregator"]), "read_status", lambda *_: broken)
     meet(world, TAKEN)
@@ -344,11 +287,7 @@ async def test_task_with_unwritable_updates_ends_at_its_deadline(world: World, m
 
 
 async def test_refusal_with_unstorable_text_is_a_refusal(world: World) -> None:
-    """``providers/gateway.py`` ``_issues`` joins ``path`` unwashed: a lone surrogate, or on PostgreSQL a NUL, fails the write.
-
-    The task then hangs in ``submitting``, becomes ``unconfirmed`` and expires. Mend: ``word(part)`` for every part of the
-    path; and wash texts once more where they are written (``str(error)`` in ``submit._went_wrong``).
-    """
+    """The provider's text contains a lone surrogate or a NUL, which a database cannot store."""
     meet(world, answering(400, {"error": "invalid", "issues": [{"path": ["prompt\ud800"], "message": "is too long"}]}))
     task = await world.submit()
     await world.work()
@@ -356,12 +295,7 @@ async def test_refusal_with_unstorable_text_is_a_refusal(world: World) -> None:
 
 
 async def test_key_that_fits_no_header_sends_nothing(database_url: str) -> None:
-    """A key with '…' or 'é' in it cannot be sent: UnicodeEncodeError before a connection is made, and every task is 'unconfirmed'.
-
-    ``flows/submit.py`` ``hand_over`` calls every other exception Uncertain. Mend: in ``exchange._ask`` build the request
-    first (``authorize``, ``orjson.dumps``, ``client.build_request``) and turn what is raised there into Unavailable or
-    AccountProblem; the same for an exception out of ``next(exchange)``. And refuse such a key in the settings.
-    """
+    """A key with a non-ASCII character cannot be sent, so nothing was bought."""
     with pytest.raises(SettingsError):
         settings_for(database_url, ELKAPI_KEY="sk-sandb\u2026x")
     async with World.opened(database_url) as world:
@@ -374,11 +308,7 @@ async def test_key_that_fits_no_header_sends_nothing(database_url: str) -> None:
 
 
 async def test_tasks_succeed_when_the_batch_query_is_refused(world: World) -> None:
-    """One bad id, or a gateway without the route: HTTP 400 for the batch, for ever; asked for one by one all are well.
-
-    ``flows/poll.py`` ``_ask`` gives the batch's error to every task. Mend: where the error of a batch is not Unavailable (or
-    is an exception of ours), ask for each by itself, as is done for ids that are missing.
-    """
+    """One bad id, or a gateway without the route, refuses the batch query. Single polls work."""
     sandbox = world.edge.hosts["sandbox.test"]
 
     class Refusing(httpx.AsyncBaseTransport):
@@ -402,13 +332,7 @@ async def test_tasks_succeed_when_the_batch_query_is_refused(world: World) -> No
 
 @pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning")
 async def test_upstream_that_stops_reading_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Under aiohttp there is no write time-out, and the read time-out starts after the write: nobody keeps WRITE_TIMEOUT.
-
-    A purchase with a picture in it (more than the socket's buffers) then hangs for ever and keeps its place of the gate
-    and of TaskPool: twenty of them, and neither a submit nor a poll reaches this upstream again. Mend: in
-    ``SingleTransport`` time-out around the writing → ``httpx.WriteTimeout``
-    (perhaps sent); and always give ``send`` a ``total_timeout``.
-    """
+    """aiohttp has no write timeout. An upstream that stops reading must not hold a slot without end."""
     monkeypatch.setattr(http_client, "WRITE_TIMEOUT", 0.1)
     monkeypatch.setattr(http_client, "CONNECT_TIMEOUT", 0.1)
     let_go = asyncio.Event()
@@ -432,11 +356,7 @@ async def test_upstream_that_stops_reading_times_out(monkeypatch: pytest.MonkeyP
 
 
 async def test_hanging_upstream_does_not_stop_others(database_url: str) -> None:
-    """64 submits to an upstream that answers nothing, and for up to 120 s each nothing goes to any other; polls likewise.
-
-    ``flows/submit.py`` ``run_due`` bounds the sum, not the share. Mend: claim per upstream (route[0]/upstream as a column
-    of the claim), or bound what is under way per upstream by its gate and put back at once what finds it full.
-    """
+    """64 submits wait for a silent upstream for up to 120 s. Other upstreams must still be used."""
     settings = {"COMETAPI_KEY": "other-key", "DOVECOTE_UPSTREAMS__COMETAPI__BASE_URL": "http://other.test"}
     async with World.opened(database_url, faults=None, **settings) as world:
         hanging = asyncio.Event()
@@ -465,11 +385,7 @@ async def test_hanging_upstream_does_not_stop_others(database_url: str) -> None:
 
 
 def test_unusable_webhook_secret_is_refused_at_start() -> None:
-    """33 characters pass the pattern and are no base64: ``signed_headers`` raises outside ``_post``'s ``try``.
-
-    No message is ever delivered, none is exhausted, and all are claimed again every 60 s. Mend: ``base64.b64decode(…,
-    validate=True)`` in ``Settings._standard_secret``; and ``signed_headers`` inside the ``try``.
-    """
+    """33 characters match the pattern and are not base64."""
     with pytest.raises(SettingsError):
         settings_for("sqlite:///x.db", DOVECOTE_WEBHOOK_SECRET="whsec_" + "A" * 33)
 
@@ -495,11 +411,7 @@ async def test_client_is_not_told_to_repeat_an_accepted_submit(world: World, mon
 
 
 async def test_task_cancelled_in_time_has_no_submission(world: World) -> None:
-    """Cancelled between claim and begin: nothing is sent, and the history shows a submission that is 'sending' for ever.
-
-    ``flows/apply.py`` ``_take_in`` takes ``begins`` (and ``settles``) in before it looks at ``expects``. To the question
-    'did we pay?' the row answers 'perhaps'. Mend: when ``expects`` does not hold, begin nothing.
-    """
+    """The task is cancelled between claim and begin. No submission row may remain `sending`."""
     task = await world.submit()
     now = world.clock()
     [claimed] = await world.context.writers.journeys.run(queue.claim_tasks, "submit", now=now, until=now, most=1)
@@ -515,12 +427,7 @@ async def test_task_cancelled_in_time_has_no_submission(world: World) -> None:
 
 @pytest.mark.parametrize("status", [400, 401, 500])
 async def test_echoed_key_or_token_is_not_stored(world: World, caplog: pytest.LogCaptureFixture, status: int) -> None:
-    """Gateways repeat the key ('Incorrect API key provided: …') and the callback URL in errors: both reach clients.
-
-    They stand in last_error, submissions.message, failure, events, the explanation, messages to clients and the log. The callbacks redacts its
-    token for this very reason. Mend: in ``exchange._ask`` replace the key in the answer's body (and the callback token, which
-    ``hand_over`` knows) by ``[redacted]`` before the Reply is made.
-    """
+    """Gateways repeat the key and the callback URL in their errors."""
     secrets: list[str] = []
 
     async def echoing(request: httpx.Request) -> httpx.Response:
@@ -541,40 +448,27 @@ async def test_echoed_key_or_token_is_not_stored(world: World, caplog: pytest.Lo
 
 
 def test_number_of_reported_mistakes_is_bounded() -> None:
-    """20,000 wrong label names in a body of 400 kB: each error of the validator holds all of them; the process is killed for memory.
-
-    Measured: 250 → 95 MB, 500 → 137 MB, 1,000 → 303 MB, 2,000 → 960 MB and 5 s of a blocked event loop; 20,000 → dead.
-    Mend: ``itertools.islice(iter_errors, 50)`` in ``Schema.mistakes``, at most 50 unexpected names in ``_say`` (each runs
-    difflib), at most 50 in ``_unstorable``; and check ``maxProperties`` before ``propertyNames``.
-    """
+    """A body has 20,000 invalid label names. Memory and the error response must stay small."""
     labels = {f"wrong name {number}": "x" for number in range(300)}
     request = {"family": "runway", "operation": "text_to_video", "labels": labels}
     assert len(request_module._SCHEMA.mistakes(request)) <= 100
 
 
 async def test_number_of_label_filters_is_bounded(world: World) -> None:
-    """SQLite joins 64 tables at most: 500. PostgreSQL plans thousands of joins (64 kB of query) for as long as it may.
-
-    ``web/api/tasks.py`` ``_filter``. Mend: 422 above MAX_LABELS labels, which no task can have.
-    """
+    """SQLite joins at most 64 tables, and PostgreSQL would plan thousands of joins."""
     query = "&".join(f"label=name{number}=x" for number in range(70))
     assert (await world.client.get(f"/v1/tasks?{query}")).status_code == 422
 
 
 @pytest.mark.parametrize("query", ["family=%00", "label=a%00=x", "label=a=%00"])
 async def test_nul_in_a_query_is_rejected(postgresql_url: str, query: str) -> None:
-    """``web/api/endpoint.py`` ``read_query``: 500 and a traceback in the log for each. Mend: refuse NUL in any parameter."""
+    """No database stores a NUL."""
     async with World.opened(postgresql_url) as world:
         assert (await world.client.get(f"/v1/tasks?{query}")).status_code in {200, 422}
 
 
 async def test_unresolvable_names_do_not_stop_submits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A client's callback URLs whose name server is silent take every thread of the resolver: nothing else resolves.
-
-    Six threads on two cores (uvloop: four), each for as long as the system's resolver waits, 10 s and more, although the attempt was
-    given up; purchases then end in ConnectTimeout and polls fail. Mend: ``flows/guard.py`` ``CheckedResolver`` looks up in a
-    ThreadPoolExecutor of its own.
-    """
+    """A client's callback URLs use a silent name server. Other look-ups need threads of their own."""
     resolve, let_go = socket.getaddrinfo, threading.Event()
 
     def silent(host: Any, *rest: Any, **more: Any) -> Any:
@@ -608,12 +502,7 @@ def traced() -> Iterator[None]:
 
 @pytest.mark.usefixtures("traced")
 async def test_statistics_do_not_read_inputs(world: World) -> None:
-    """Every 30 s up to 2,000 whole tasks, with inputs of up to 32 MiB each (data URIs), at once: gigabytes.
-
-    ``store/tasks.py`` ``recent_endings``. Mend: select the few columns that an Ending has; the model by
-    ``tasks.c.options["model"].as_string()`` and ``tasks.c.input["model"].as_string()``, or a column of its own. The claims and ``lock`` also
-    read ``input`` of up to 100 tasks, and a page of the list shows 100 of them: bound those as well.
-    """
+    """An input may hold 32 MiB. The statistics read 2,000 tasks every 30 s."""
     done: dict[str, Any] = {"state": State.SUCCEEDED, "finished_at": world.clock(), "submitted_at": world.clock()}
     pictures = [a_task(**done, input={"prompt": "x", "image": "data:" + "A" * 200_000}) for _ in range(40)]
     await keep(world.context.database, *pictures)
@@ -631,12 +520,7 @@ HOUR, SECOND = dt.timedelta(hours=1), dt.timedelta(seconds=1)
 
 @pytest.mark.parametrize("other", [None, "vendor-1"])
 async def test_submission_keeps_its_external_id(database_url: str, other: str | None) -> None:
-    """Two callbacks of one claim both see 'sending' (as does one that is read before another process settles it).
-
-    ``store/submissions.py`` ``_SETTLE`` writes every 'taken': the later one leaves None or the vendor's id, and callbacks that
-    bear the right id are only 'hastened' from then on. Mend: ``external_id = coalesce(external_id, new)``; only the answer
-    to the submit (a bind parameter of its own) may replace an id.
-    """
+    """Two callbacks of one claim both see `sending`. The later one must not clear the id."""
     task = a_task()
     begun = a_submission(task)
     async with opened(database_url) as database:
@@ -650,11 +534,7 @@ async def test_submission_keeps_its_external_id(database_url: str, other: str | 
 
 
 async def test_job_with_an_unknown_status_is_adopted(world: World) -> None:
-    """503, then a callback with our token and a word that no table knows: 'taken' is written, the task stays queued.
-
-    Every further try breaks on the index of one job (IntegrityError, every 60 s) until the task expires, never asked about.
-    Mend in ``flows/callbacks.py`` ``_news``: whoever bears the token proves the job; adopt with ``update.state or SUBMITTED``.
-    """
+    """After a 503, a callback with the token has a status that no table knows."""
     provider = meet(world, answering(503, BUSY), TAKEN)
     task = await world.submit()
     pool = TaskPool(10)
@@ -668,10 +548,7 @@ async def test_job_with_an_unknown_status_is_adopted(world: World) -> None:
 
 
 async def test_unplannable_task_does_not_stop_others(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """``flows/submit.py`` ``run_due`` calls ``plan`` outside of what is isolated: those after it wait for the lease, every time.
-
-    Mend: ``plan`` and the taking of a place in a ``try`` of their own for each task; log, and leave that one to its lease.
-    """
+    """Planning one task fails. The others of the round are submitted."""
     meet(world, TAKEN)
     tasks = sorted([await world.submit(), await world.submit()], key=lambda task: task.id)
     plan = submission_run.plan
@@ -692,11 +569,7 @@ async def test_unplannable_task_does_not_stop_others(world: World, monkeypatch: 
 
 
 async def test_hanging_upstream_does_not_stop_polls_of_others(database_url: str) -> None:
-    """100 looks at an upstream that answers nothing fill ``TaskPool``; 20 are asked at once, 70 s each: 350 s of silence.
-
-    ``flows/poll.py`` ``run_due``; the lease of 60 s runs out meanwhile, and the same tasks are asked about again. Mend as for
-    submits: take a place before the look is started, put back what finds none, and let the lease cover the time-outs.
-    """
+    """100 polls wait for a silent upstream. Polls of other upstreams must still run."""
     settings = {"COMETAPI_KEY": "other-key", "DOVECOTE_UPSTREAMS__COMETAPI__BASE_URL": "http://other.test"}
     async with World.opened(database_url, faults=None, **settings) as world:
         hanging = asyncio.Event()
