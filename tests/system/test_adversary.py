@@ -332,7 +332,7 @@ async def test_tasks_succeed_when_the_batch_query_is_refused(world: World) -> No
 
 @pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning")
 async def test_upstream_that_stops_reading_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    """aiohttp has no write timeout. An upstream that stops reading must not hold a slot without end."""
+    """The library aiohttp has no write timeout. An upstream that stops reading must not hold a slot without end."""
     monkeypatch.setattr(http_client, "WRITE_TIMEOUT", 0.1)
     monkeypatch.setattr(http_client, "CONNECT_TIMEOUT", 0.1)
     let_go = asyncio.Event()
