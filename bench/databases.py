@@ -51,7 +51,7 @@ class Databases:
         asyncio.run(self._execute(f"DROP DATABASE {copy} WITH (FORCE)"))
 
     def count(self, url: str, query: str) -> int:
-        """Ask a database for one number."""
+        """Query a database for one number."""
         if url.startswith("sqlite"):
             with contextlib.closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection:
                 return int(connection.execute(query).fetchone()[0])

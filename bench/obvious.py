@@ -216,5 +216,5 @@ async def get(task_id: UUID, session: Session, client: Client) -> Shown:
 
 @app.get("/healthz")
 async def alive() -> dict[str, str]:
-    """Say that the process is up."""
+    """Return that the process is up."""
     return {"status": "ok"}

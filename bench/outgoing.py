@@ -30,7 +30,7 @@ WARM_UP = 0.5
 
 
 def measure(client: str, at_once: int, upstream_port: int, *, seconds: float) -> float:
-    """Give the requests a second that a process of its own makes to a server that answers after 20 ms."""
+    """Return the requests a second that a process of its own makes to a server that answers after 20 ms."""
     done = subprocess.run(
         [sys.executable, "-m", "bench.outgoing"],
         input=json.dumps([client, at_once, upstream_port, seconds]),

@@ -44,11 +44,11 @@ class Run:
         self.figures.setdefault((name, database, contestant), []).append(figures)
 
     def of(self, name: str) -> dict[tuple[str, str], Figures]:
-        """Give the medians by database and contestant."""
+        """Return the medians by database and contestant."""
         return {where[1:]: _median(rounds) for where, rounds in self.figures.items() if where[0] == name}
 
     def as_json(self) -> dict[str, Any]:
-        """Give every single figure."""
+        """Return every single figure."""
         return {
             "conditions": self.conditions(),
             "figures": [
@@ -63,7 +63,7 @@ class Run:
         }
 
     def conditions(self) -> list[str]:
-        """Say when, where and with what this was measured."""
+        """Return when, where and with what this was measured."""
         versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in _VERSIONS)
         where = (
             f"{dt.datetime.now(dt.UTC):%Y-%m-%d %H:%M} UTC, {os.cpu_count()} cores, {platform.system()} {platform.machine()}, "

@@ -86,7 +86,7 @@ def free_port() -> int:
 
 
 def uvicorn(app: str, port: int) -> list[str]:
-    """Say how a plain application is served: with the loop and the parser that Dovecote has."""
+    """Return how a plain application is served: with the loop and the parser that Dovecote has."""
     return [
         *(sys.executable, "-m", "uvicorn", app, "--port", str(port)),
         *("--loop", "uvloop", "--http", "httptools", "--no-access-log", "--log-level", "warning"),

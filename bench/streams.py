@@ -29,7 +29,7 @@ SPARE = 200
 
 
 def possible(wanted: int) -> int:
-    """Say how many connections may be opened here: the limit of open files holds for the server, too."""
+    """Return how many connections may be opened here: the limit of open files holds for the server, too."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return max(min(wanted, soft - SPARE - WARM_UP), 1)
 

@@ -63,7 +63,7 @@ def running() -> Iterator[int]:
 
 
 def jobs_taken(port: int) -> int:
-    """Ask a running stand-in how many jobs it was given."""
+    """Query a running stand-in how many jobs it was given."""
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/jobs", timeout=5) as answer:
         return int(answer.read())
 

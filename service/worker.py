@@ -122,7 +122,7 @@ class Worker:
                 self.plan_again()
 
     def _credit_round(self) -> Round:
-        """Ask for the credit of accounts; the first time also where another process has asked recently."""
+        """Request the credit of accounts; the first time also where another process has asked recently."""
         after = iter([credit.AT_START])
         return lambda: _once(credit.ask_due(self._context, after=next(after, credit.DUE)))
 

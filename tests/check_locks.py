@@ -19,7 +19,7 @@ def locked(path: str) -> dict[str, Version]:
 
 
 def missing(wanted: list[str], path: str) -> list[str]:
-    """Name what a lock does not satisfy."""
+    """Return what a lock does not satisfy."""
     pinned = locked(path)
     needs = [Requirement(line) for line in wanted]
     return [

@@ -100,7 +100,7 @@ def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
 
 @pytest.fixture
 async def postgresql_url(postgresql: Callable[[str], str]) -> str:
-    """Give the migrated database, emptied: to make one for every test would take half of the time."""
+    """Return the migrated database, emptied: to make one for every test would take half of the time."""
     url = postgresql("dovecote")
     leftovers = (
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'dovecote' AND pid <> pg_backend_pid()"
@@ -112,7 +112,7 @@ async def postgresql_url(postgresql: Callable[[str], str]) -> str:
 
 @pytest.fixture
 async def empty_postgresql_url(postgresql: Callable[[str], str]) -> AsyncIterator[str]:
-    """Give a database of the test's own, without tables."""
+    """Return a database of the test's own, without tables."""
     name = f"test_{uuid4().hex}"
     await run_sql(postgresql("postgres"), f"CREATE DATABASE {name}")
     yield postgresql(name)

@@ -57,12 +57,12 @@ def page(name):
 
 
 def example(name, language, number=0):
-    """Give a page's code block of a language."""
+    """Return a page's code block of a language."""
     return re.findall(rf"^```{language}\n(.*?)^```$", page(name), re.DOTALL | re.MULTILINE)[number]
 
 
 def rows(name):
-    """Give a page's table rows, by their first cell."""
+    """Return a page's table rows, by their first cell."""
     lines = [line for line in page(name).splitlines() if line.startswith("| `")]
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     return {cell[0].strip("`"): cell for cell in cells}
@@ -94,7 +94,7 @@ def test_page_is_rewritten_in_place(tmp_path):
 
 
 def default_of(field):
-    """Say a default the way the page does; None where the page has words for it."""
+    """Return a default the way the page does; None where the page has words for it."""
     if field.is_required() or field.default_factory is not None or field.default in (None, "", ()):
         return None
     return json.dumps(field.default) if isinstance(field.default, bool) else str(field.default)

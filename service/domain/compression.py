@@ -25,7 +25,7 @@ class TooLarge(Exception):
     """The unpacked body is larger than its limit."""
 
     def __init__(self, limit: int) -> None:
-        """Name the limit."""
+        """Return the limit."""
         super().__init__(f"more than {limit} bytes")
 
 

@@ -127,7 +127,7 @@ async def poll(context: Context, tasks: list[Task]) -> None:
 
 
 async def poll_now(context: Context, task: Task, *, client: str) -> Applied:
-    """Ask about one task outside its schedule, because a client asked for it.
+    """Poll one task outside its schedule, because a client asked for it.
 
     :param client: the one that asks
     :raises PolledTooOften: when the upstream is asked as often as it may be, or by this client

@@ -124,7 +124,7 @@ class Dialect:
         return self.read_created(dataclasses.replace(reply, endpoint=call.endpoint))
 
     def poll(self, task: Task) -> Exchange:
-        """Ask for the task's state."""
+        """Request the task's state."""
         call = self.query(task)
         reply = yield call
         return about(task, self.read_status(dataclasses.replace(reply, endpoint=call.endpoint)))

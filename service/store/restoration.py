@@ -34,7 +34,7 @@ class Mark:
     """
 
     def __init__(self, database: str) -> None:
-        """Name the file; nothing is written yet.
+        """Return the file; nothing is written yet.
 
         :param database: path of the database file
         """

@@ -46,7 +46,7 @@ async def doctor(environment: dict[str, str], *arguments: str) -> Result:
 
 
 async def found(environment: dict[str, str], topic: str | None = None) -> list[tuple[str, str, str | None]]:
-    """Give what is said of a topic: status, words, advice."""
+    """Return what is said of a topic: status, words, advice."""
     result = await doctor(environment, "--json")
     document = json.loads(result.stdout)
     assert result.stderr == ""

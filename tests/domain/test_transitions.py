@@ -184,7 +184,7 @@ beginnings = st.builds(
 
 
 def after_all(task: Task, history: Sequence[tuple[Update, Source]]) -> list[Task]:
-    """Give every value that a task takes on the way."""
+    """Return every value that a task takes on the way."""
     values = [task]
     for seconds, (update, source) in enumerate(history):
         values.append(reported(values[-1], update, source, later=seconds))

@@ -333,7 +333,7 @@ async def processes(world: World, count: int) -> AsyncIterator[list[Context]]:
 
 
 async def round_of(context: Context) -> None:
-    """Let one process do all there is to do now, as its pumps would."""
+    """Run everything that is due in one process, as its worker would."""
 
     async def one(journey: Any) -> int:
         pool = TaskPool(2)  # so few that each process gets some

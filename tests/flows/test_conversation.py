@@ -24,7 +24,7 @@ from tests.support.world import settings_for
 
 @contextlib.asynccontextmanager
 async def runtime_for(url: str) -> AsyncIterator[Context]:
-    """Give a context with the real clients, whose one upstream is somewhere. Its database is never opened."""
+    """Return a context with the real clients, whose one upstream is somewhere. Its database is never opened."""
     settings = settings_for("sqlite:///never-opened.db", DOVECOTE_UPSTREAMS__ELKAPI__BASE_URL=url)
     database = Database(settings.database_url)
     http = Http.real(Guard(Rules(private=True)))

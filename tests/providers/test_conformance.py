@@ -27,7 +27,7 @@ STATES = {"queued": State.SUBMITTED, None: None} | {str(state): state for state 
 
 
 def recorded(name, *kinds):
-    """Give a dialect's recordings of these kinds that are no requests."""
+    """Return a dialect's recordings of these kinds that are no requests."""
     found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted((RECORDINGS / name).glob("*.json"))]
     return [message for message in found if message["kind"] in (kinds or ANSWERS)]
 

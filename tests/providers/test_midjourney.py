@@ -83,7 +83,7 @@ def test_recording_gets_its_reading(name):
 
 
 def row(status="IN_PROGRESS", **said):
-    """Give new-api's copy of a task with these fields changed."""
+    """Return new-api's copy of a task with these fields changed."""
     texts = dict.fromkeys(("customId", "botType", "state", "imageUrl", "videoUrl", "failReason", "maskBase64"), "")
     lists = dict.fromkeys(("videoUrls", "buttons", "properties"))
     times = {"submitTime": 1730621826053, "startTime": 0, "finishTime": 0}
@@ -237,7 +237,7 @@ def said(code, description="文字", result=None, **properties):
 
 
 def relay(description, code=4):
-    """Give new-api's own shape, which ends in a space."""
+    """Return new-api's own shape, which ends in a space."""
     return {"description": f"{description} ", "type": "upstream_error", "code": code}
 
 

@@ -69,14 +69,14 @@ def test_recording_gets_its_reading(name):
 
 
 def record(**said):
-    """Give the feed's record (shape A) with these fields changed."""
+    """Return the feed's record (shape A) with these fields changed."""
     blank = dict.fromkeys(("prompt_en", "video_url", "poster", "last_frame", "msg"))
     times = {"point": "320", "refund": "0", "create_time": "1728622596", "update_time": "1728622700"}
     return {"task_id": "t1", "status": "1", "prompt": "a cat", **blank, **times, **said}
 
 
 def wrapped(inner=None, **said):
-    """Give the gateway's task record (shape B) in its envelope."""
+    """Return the gateway's task record (shape B) in its envelope."""
     times = {"submit_time": 1773366766, "start_time": 0, "finish_time": 0}
     data = {"task_id": "t1", "action": "generate", "status": "QUEUED", "fail_reason": "", **times, "progress": "0%"}
     return {"code": "success", "message": "", "data": {**data, "data": inner, **said}}

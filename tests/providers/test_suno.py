@@ -720,7 +720,7 @@ def parent(items=("c1", "c2"), operation="music", external_id="t0", **more):
 
 
 def said(message):
-    """Give a recorded body without what it says nothing by."""
+    """Return a recorded body without what it says nothing by."""
     return {name: value for name, value in message["body"].items() if value is not None}
 
 

@@ -55,7 +55,7 @@ class Visit:
         return await self.client.post(f"/v1/{operation}", json=order | more)
 
     async def pass_time(self, seconds: float) -> list[str]:
-        """Let time pass, have the callbacks delivered, and tell what statuses came by them in this time."""
+        """Advance the time, have the callbacks delivered, and tell what statuses came by them in this time."""
         before = len(self.came)
         self.now += seconds
         await self.sandbox.deliver_due()

@@ -121,7 +121,7 @@ PERHAPS_SENT: dict[str, tuple[Handle, type[Exception]]] = {
 
 @contextlib.asynccontextmanager
 async def nowhere(how: str) -> AsyncIterator[str]:
-    """Give a URL at which no request can arrive."""
+    """Return a URL at which no request can arrive."""
     if how == "refused":
         with socket.create_server(("127.0.0.1", 0)) as taken:
             port = taken.getsockname()[1]

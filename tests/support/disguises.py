@@ -120,7 +120,7 @@ LEADS_TO = {
 
 
 def spellings(port: int) -> list[str]:
-    """Give all of them as URLs."""
+    """Return all of them as URLs."""
     return [
         *(f"http://{host}:{port}/" for host in (*PRIVATE_HOSTS, *ODD_HOSTS)),
         *(url.format(port=port) for url in ODD_URLS),

@@ -103,7 +103,7 @@ class Names:
 
 
 def found(address: str) -> tuple[Any, ...]:
-    """Say an address as :func:`socket.getaddrinfo` does."""
+    """Return an address as :func:`socket.getaddrinfo` does."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     where = (address, 0, 0, 0) if ":" in address else (address, 0)
     return (family, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", where)
@@ -153,5 +153,5 @@ async def attempt(world: World, task: Any) -> Message:
 
 
 def open_to_all_but_addresses(canary: Canary) -> dict[str, str]:
-    """Give settings under which only the address can stop a message to the canary."""
+    """Return settings under which only the address can stop a message to the canary."""
     return {"allow_http_webhooks": "true", "webhook_ports": f"80,443,{canary.port}"}

@@ -71,7 +71,7 @@ async def until(
 
 
 async def pass_time(database_url: str) -> int:
-    """Let so much time pass, while nobody works, that every lease has run out and no circuit is open any more.
+    """Advance the time so far, without a worker, that every lease has run out and no circuit is open any more.
 
     Only for the database: it is what a worker finds that is started minutes after another was killed. Gives the number
     of purchases that were under way.
@@ -236,7 +236,7 @@ def silent(job: Job) -> bool:
 
 
 def expected(task: dict[str, Any], job: Job | None) -> Iterable[str]:
-    """Say how a task may have ended, by what the provider knows of it."""
+    """Return how a task may have ended, by what the provider knows of it."""
     if job is None:
         return {"failed", "unconfirmed"} if "[refuse]" in task["input"]["prompt"] else {"unconfirmed"}
     if task["external_id"] is not None or 200 in job.callback_statuses:

@@ -16,5 +16,5 @@ class LoopClock:
         return self._real() + self._ahead
 
     def forward(self, seconds: float) -> None:
-        """Let time pass at once."""
+        """Advance the time at once."""
         self._ahead += seconds

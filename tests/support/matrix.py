@@ -108,7 +108,7 @@ class Cell:
 
     @property
     def row(self) -> tuple[str, str, str, str]:
-        """Name its row of the page."""
+        """Return its row of the page."""
         return self.fault, self.point, self.policy, "come" if self.callbacks else "blocked"
 
 
@@ -232,7 +232,7 @@ class Stage:
             yield cls(world)
 
     def next_fault(self) -> str:
-        """Say what the next purchase meets."""
+        """Return what the next purchase meets."""
         if self._fault == "all down":
             return "down"
         return self._script.pop(0) if self._script else "none"
@@ -245,7 +245,7 @@ class Stage:
         return True
 
     def death(self) -> Death:
-        """Let the process die."""
+        """Kill the process."""
         self.died = True
         return Death()
 
@@ -280,7 +280,7 @@ class Stage:
                 await self.world.work()
 
     async def _until(self, end: dt.datetime) -> None:
-        """Let time jump from one thing that is due to the next."""
+        """Move the clock from one thing that is due to the next."""
         for _ in range(1000):
             for sandbox in self.sandboxes.values():
                 await sandbox.deliver_due()
@@ -323,7 +323,7 @@ class Ending:
         return f"{self.task.state} {' '.join(map(str, self.jobs.values()))}"
 
     def contradictions(self, cell: Cell) -> Iterator[str]:
-        """Say what of this must not be."""
+        """Return what of this must not be."""
         paid, types = sum(self.jobs.values()), [kind for kind, _ in self.events]
         if paid > (2 if cell.policy == "resubmit_once" else 1) or (paid > 1 and "resubmitted" not in types):
             yield f"{paid} jobs were paid for"

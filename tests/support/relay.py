@@ -37,7 +37,7 @@ class Relay:
             await asyncio.gather(*relay._tasks, return_exceptions=True)
 
     def silence(self) -> int:
-        """Let nothing pass on the connections that are open now; return how many they are. New ones work."""
+        """Block traffic on the connections that are open now; return how many they are. New ones work."""
         for passing in self._open:
             passing.clear()
         return len(self._open)

@@ -87,7 +87,7 @@ def owed(events: Sequence[Event]) -> list[int]:
 
 
 def wrong_with(kept: Kept, *, now: dt.datetime) -> list[str]:
-    """Name everything that must not be, of one task."""
+    """Return everything that must not be, of one task."""
     return [
         *_wrong_history(kept),
         *_wrong_ends(kept.events),
@@ -185,7 +185,7 @@ def may_have_bought(events: Sequence[Event]) -> int:
 def wrong_with_rows(
     callbacks: Sequence[Received], messages: Sequence[Message], extra: Sequence[Submission], *, now: dt.datetime
 ) -> list[str]:
-    """Name the rows besides tasks that are out of sight for too long."""
+    """Return the rows besides tasks that are out of sight for too long."""
 
     def late(due: dt.datetime | None, longest: float) -> bool:
         return due is not None and due > now + dt.timedelta(seconds=max(longest, LEASE))

@@ -120,7 +120,7 @@ class Moody(httpx.AsyncBaseTransport):
 
 
 def _copied(response: httpx.Response) -> httpx.Response:
-    """Give the response as one that is still to be read, as a network's is."""
+    """Return the response as one that is still to be read, as a network's is."""
     return httpx.Response(response.status_code, headers=response.headers, stream=httpx.ByteStream(response.content))
 
 
@@ -279,11 +279,11 @@ class Stage:
             await queue.release_unknown_waits(connection, known, now=self.now)
 
     def kill(self) -> None:
-        """Let the process be gone at once."""
+        """Kill the process."""
         self.doom(0)
 
     def doom(self, steps: int) -> None:
-        """Let the process die after so many more steps."""
+        """Kill the process after so many more steps."""
         self.fate._last = self.fate.steps + steps
 
     async def carry(self, act: Awaitable[Any]) -> Any:
@@ -314,7 +314,7 @@ class Stage:
                 raise task.exception() or AssertionError
 
     async def let_go(self) -> None:
-        """Let every held answer come."""
+        """Release every held answer."""
         for each in self.upstreams.values():
             each.let_go()
         await self._quiet()
@@ -443,7 +443,7 @@ class Stage:
         return Everything(kept, [Received(**row._mapping) for row in came], messages, submissions)
 
     async def next_moment(self) -> dt.datetime | None:
-        """Say when something is due next, or may go on."""
+        """Return when something is due next, or may go on."""
         [rows] = await self.rows(union_all(*(select(column).where(column > self.now) for column in MOMENTS)))
         lives = [job.life for each in self.upstreams.values() for job in each.sandbox.ledger.jobs]
         turns = [turn for life in lives for turn in (life.started_at, life.ended_at, life.reversed_at)]
@@ -451,7 +451,7 @@ class Stage:
         return min([*moments, *(row[0] for row in rows)], default=None)
 
     async def _with_work(self) -> list[str]:
-        """Name the journeys that may find something to do: to run the others would only take time."""
+        """Return the journeys that may find something to do: to run the others would only take time."""
         tasks = tables.tasks.c
         given = tasks.state.in_(["queued", "submitting"])
         which = {

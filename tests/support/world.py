@@ -69,7 +69,7 @@ class Clock:
 
 
 class Hasty(httpx.AsyncBaseTransport):
-    """Ask the application, and hang up on a stream a moment after it began: httpx's own transport waits for its end."""
+    """Query the application, and hang up on a stream a moment after it began: httpx's own transport waits for its end."""
 
     def __init__(self, app: Any, *, stream_seconds: float = 0.05) -> None:
         self._app, self._stream_seconds = app, stream_seconds
@@ -212,7 +212,7 @@ class World:
         return (await accept(self.context, given, client=client)).task
 
     async def work(self) -> None:
-        """Let all journeys run until nothing is due at this moment."""
+        """Run all journeys until nothing is due at this moment."""
         while await self._is_anything_due() and await self.work_once():
             pass
 
@@ -234,14 +234,14 @@ class World:
         return done + await callbacks_flow.run_due(self.context)
 
     async def pass_time(self, seconds: float, *, step: float = 1.0) -> None:
-        """Let time pass in steps: the sandbox calls back, and the journeys run."""
+        """Advance the time in steps: the sandbox calls back, and the journeys run."""
         for _ in range(round(seconds / step)):
             self.clock.forward(step)
             await self.sandbox.deliver_due()
             await self.work()
 
     async def until(self, seconds: float) -> None:
-        """Let time jump from one thing that is due to the next, up to some seconds from now."""
+        """Move the clock from one thing that is due to the next, up to some seconds from now."""
         end = self.clock.now + dt.timedelta(seconds=seconds)
         for _ in range(2000):
             await self.sandbox.deliver_due()

@@ -93,7 +93,7 @@ def is_purchase(request: httpx.Request, prompt: str) -> bool:
 
 
 def expected(task: Task, jobs: list[Job], *, refused: bool) -> State:
-    """Say how a task must have ended, by what the provider knows of it."""
+    """Return how a task must have ended, by what the provider knows of it."""
     if refused and task.upstream is not None and task.state is State.FAILED:
         return State.FAILED
     if not jobs:  # never sent, and nobody can know: we say so, and never send again

@@ -133,7 +133,7 @@ async def judge(route: Route, receiver: Receiver, prompt: str, story: Story) -> 
 
 
 def right(task: Task, jobs: list[Job], story: Story) -> set[State]:
-    """Say how a task may have ended, by what the providers know of it."""
+    """Return how a task may have ended, by what the providers know of it."""
     if task.external_id is not None:
         return {State.SUCCEEDED}
     heard = [job for job in jobs if 200 in job.callback_statuses]

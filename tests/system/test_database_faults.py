@@ -68,7 +68,7 @@ async def fill_pool(client: httpx.AsyncClient, relay: Relay) -> None:
 
 
 async def ask(client: httpx.AsyncClient, number: int) -> tuple[int, float]:
-    """Ask one of the doors, and return the status and the seconds that it took."""
+    """Send one request, and return the status and the seconds that it took."""
     began = asyncio.get_running_loop().time()
     if number % 3 == 0:
         answer = await client.post("/v1/tasks", json=TASK)
@@ -78,7 +78,7 @@ async def ask(client: httpx.AsyncClient, number: int) -> tuple[int, float]:
 
 
 async def answers_during(client: httpx.AsyncClient, seconds: float) -> list[tuple[int, float]]:
-    """Ask ten times a second for some seconds, whatever becomes of the questions before."""
+    """Query ten times a second for some seconds, whatever becomes of the questions before."""
     asking = []
     for number in range(int(seconds * 10)):
         asking.append(asyncio.create_task(ask(client, number)))

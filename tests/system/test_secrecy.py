@@ -120,7 +120,7 @@ async def assert_nothing_told(world: World, log: Heard, *, by: int = 1) -> None:
 
 
 async def everything_for(world: World, key: str, ids: list[str]) -> str:
-    """Ask every door, with every id, and give all that was said."""
+    """Request every route, with every id, and give all that was said."""
     said = []
     hasty = Hasty(world.client._transport.app)  # type: ignore[attr-defined]
     async with httpx.AsyncClient(transport=hasty, base_url="http://localhost") as client:

@@ -222,7 +222,7 @@ class Dovecote(RuleBasedStateMachine):
         self._pass_time(moment - self.stage.now, post=post, work=work)
 
     def _pass_time(self, span: dt.timedelta, *, post: bool, work: bool) -> None:
-        """Let time pass: upstreams write their letters; they are posted, and what is due is done, or not."""
+        """Advance the time: upstreams write their letters; they are posted, and what is due is done, or not."""
         self.stage.world.clock.now += span
         before = len(self.stage.mail)
         self.run(self.stage.let_providers_call())

@@ -316,7 +316,7 @@ async def _call_back(called: Called, url: str) -> None:
 
 
 def wrong_with(case: Case, task: Mapping[str, Any], asked: Sequence[Any], url: str) -> str | None:
-    """Name the first thing that is not as the case wants it."""
+    """Return the first thing that is not as the case wants it."""
     shown = json.dumps(task, ensure_ascii=False)
     urls = [result["url"] for result in task.get("results") or [] if result["role"] == "result"]
     wanted = None if case.results is None else [each.replace("BASE", url) for each in case.results]

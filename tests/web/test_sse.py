@@ -73,7 +73,7 @@ def plain(events: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
 
 @pytest.fixture
 def quick_heart(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let heartbeats come every 150 ms."""
+    """Send heartbeats every 150 ms."""
     monkeypatch.setattr(sse_module.Streams.__init__, "__kwdefaults__", {"heartbeat": 0.15})
 
 

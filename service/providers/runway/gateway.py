@@ -71,7 +71,7 @@ class Aggregator(Dialect):
         return read_status(reply, GATEWAY_WORDS)
 
     def poll(self, task: Task) -> Exchange:
-        """Ask the feed. Only the gateway's own id is compared: a record may hold the vendor's id too."""
+        """Query the feed. Only the gateway's own id is compared: a record may hold the vendor's id too."""
         return _polled(self, task)
 
     def read_callback(self, callback: Callback) -> list[Update]:
@@ -124,7 +124,7 @@ class AggregatorOfficial(Dialect):
         return read_status(reply, GATEWAY_WORDS)
 
     def poll(self, task: Task) -> Exchange:
-        """Ask for the task. Only the gateway's own id is compared: the bare object may hold the vendor's."""
+        """Request the task. Only the gateway's own id is compared: the bare object may hold the vendor's."""
         return _polled(self, task)
 
     def validate(self, task: Task) -> list[Mistake]:

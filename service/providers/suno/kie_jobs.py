@@ -87,7 +87,7 @@ class KieJobs(Dialect):
         return inherited_from(task, parent)
 
     def balance(self) -> BalanceExchange:
-        """Ask for the credits."""
+        """Request the credits."""
         reply = yield Call(method="GET", path="/api/v1/chat/credit")
         credit = number(fields(reply.document).get("data"))
         if not reply.ok or not agrees(reply.document) or credit is None:

@@ -93,11 +93,11 @@ class NewApi(Dialect):
         return inherited_from(task, parent)
 
     def poll(self, task: Task) -> Exchange:
-        """Ask for the task."""
+        """Request the task."""
         return gateway.free_request(self, task, self.query(task), lambda reply: about(task, self.read_status(reply)))
 
     def poll_many(self, tasks: Sequence[Task]) -> ManyExchange:
-        """Ask for several tasks: one request for each action, as CometAPI wants it. Files are asked for one by one."""
+        """Request several tasks: one request for each action, as CometAPI wants it. Files are asked for one by one."""
         by_action: dict[str, list[str]] = defaultdict(list)
         for task in tasks:
             if task.operation not in LOOKUPS and task.external_id is not None and "," not in task.external_id:

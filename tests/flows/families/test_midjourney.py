@@ -48,7 +48,7 @@ async def act(world: World, parent: Task, action: str, **fields: Any) -> Task:
 
 
 async def over(world: World, task: Task, seconds: float = JOB_SECONDS * 3) -> Task:
-    """Let time pass, and give the task as it is then."""
+    """Advance the time, and give the task as it is then."""
     await world.work()
     await world.pass_time(seconds)
     return await world.task(task)

@@ -51,7 +51,7 @@ async def music(world: World, prompt: str = "a dove", **fields: Any) -> Task:
 
 
 async def over(world: World, task: Task, seconds: float = JOB_SECONDS * 3) -> Task:
-    """Let time pass, and give the task as it is then."""
+    """Advance the time, and give the task as it is then."""
     await world.work()
     await world.pass_time(seconds)
     return await world.task(task)
@@ -63,12 +63,12 @@ async def shown(world: World, task: Task) -> dict[str, Any]:
 
 
 def bodies(world: World, path: str) -> list[Any]:
-    """Give what was posted to a path of the upstream, in order."""
+    """Return what was posted to a path of the upstream, in order."""
     return [json.loads(request.content) for request in world.edge.requests if request.url.path == path]
 
 
 def outputs(task: Task, *roles: str) -> list[tuple[str, str, str | None]]:
-    """Give the kind, role and ending of each result."""
+    """Return the kind, role and ending of each result."""
     chosen = [result for result in task.results if not roles or result.role in roles]
     return [(result.kind, result.role, result.item) for result in chosen]
 
@@ -362,12 +362,12 @@ async def test_unready_file_is_polled(world: World, operation: str, kind: str) -
 
 
 def hook(world: World, path: str, field: str) -> str:
-    """Give the path of the callback URL that was handed out with the last submit."""
+    """Return the path of the callback URL that was handed out with the last submit."""
     return urlsplit(bodies(world, path)[-1][field]).path
 
 
 def claimed(job: str, url: str = "https://evil.example/a.mp3") -> dict[str, Any]:
-    """Give a callback that claims the end of a job."""
+    """Return a callback that claims the end of a job."""
     track = {"id": "x", "audio_url": url}
     return {"code": 200, "msg": "ok", "data": {"callbackType": "complete", "task_id": job, "data": [track]}}
 

@@ -87,7 +87,7 @@ async def test_hundred_equal_submits_to_two_processes_create_one_task(
 
 
 async def at_once(twins: Twins) -> None:
-    """Give all of a hundred the same task, which one of them made."""
+    """Return all of a hundred the same task, which one of them made."""
     answers = await asyncio.gather(*(twins.submit(number, "hundred", "hundred") for number in range(100)))
     assert Counter(answer.status_code for answer in answers) == {202: 100}
     assert len({answer.json()["id"] for answer in answers}) == 1
@@ -124,7 +124,7 @@ async def waits_for_the_first(twins: Twins) -> None:
 
 
 async def is_told(twins: Twins) -> None:
-    """Tell each to come again where the first is slower than anybody waits; then there is one task."""
+    """Refuse each with Retry-After where the first is slower than anybody waits; then there is one task."""
     async with twins.held_back():
         answers = await asyncio.gather(*(twins.submit(twin, "slower", "slower") for twin in range(2)))
         assert [(answer.status_code, answer.json()["code"]) for answer in answers] == [(503, "unavailable")] * 2

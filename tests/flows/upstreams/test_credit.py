@@ -163,7 +163,7 @@ HALF = b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{"
 
 
 async def echo_in_json(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Say no, and repeat the first line of the request, as proxies do."""
+    """Refuse, and repeat the first line of the request, as proxies do."""
     asked = (await request_of(reader)).split(b"\r\n")[0]
     body = b'{"error":{"message":"cannot ' + asked + b'"}}'
     writer.write(b"HTTP/1.1 403 No\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))

@@ -68,7 +68,7 @@ class Stage:
             return list(await connection.execute(statement))
 
     async def later(self) -> None:
-        """Let the time pass until the upstream may be tried again: by its row, of which alone all processes know it."""
+        """Advance the time until the upstream may be tried again: by its row, of which alone all processes know it."""
         now = dt.datetime.now(dt.UTC)
         async with self.database.writing() as connection:
             await connection.execute(update(circuits).where(circuits.c.open_until.is_not(None)).values(open_until=now))
@@ -153,7 +153,7 @@ async def holds_the_rate(shared: Stage) -> None:
 
 
 async def comes_again_when_asked(shared: Stage) -> None:
-    """See that nobody came again before the second that the upstream had asked for."""
+    """Check that no process came again before the second that the upstream had asked for."""
     asked = (
         select(submissions)
         .join(tasks, tasks.c.id == submissions.c.task_id)

@@ -29,7 +29,7 @@ async def running(world: World, client: str = "ada") -> Task:
 
 
 async def polls(world: World, task: Task, client: str, times: int) -> Counter[bool]:
-    """Ask several times at one moment; return how often the provider was asked and how often not."""
+    """Query several times at one moment; return how often the provider was asked and how often not."""
     asked: Counter[bool] = Counter()
     waits: list[float] = []
     for _ in range(times):

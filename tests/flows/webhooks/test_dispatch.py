@@ -58,7 +58,7 @@ async def deliver(world: World) -> None:
 
 
 async def until_settled(world: World, task: Task) -> Message:
-    """Let time jump from attempt to attempt until none is due any more."""
+    """Move the clock from attempt to attempt until none is due any more."""
     for _ in range(30):
         await deliver(world)
         [message] = await world.messages(task)

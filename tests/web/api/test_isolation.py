@@ -32,7 +32,7 @@ STREAM_SECONDS = 0.2
 
 @pytest.fixture
 async def world(database_url: str) -> AsyncIterator[World]:
-    """Give Alice something of everything, in as many states as can be; Bob has nothing."""
+    """Create something for Alice of everything, in as many states as can be; Bob has nothing."""
     async with World.opened(database_url, DOVECOTE_API_KEYS=f"alice={ALICE},bob={BOB}") as opened:
         for words in ("[drop]", "[fail]", "[refuse]", "[cut][drop]", "[stuck]"):
             await submit_as_alice(opened, f"{words} {MARK}")
@@ -54,7 +54,7 @@ class Said:
 
 
 async def ask(world: World, key: str, method: str, path: str, body: Any = None) -> Said:
-    """Ask the application itself: a client library would wait for the end of a stream."""
+    """Query the application itself: a client library would wait for the end of a stream."""
     pieces: list[bytes] = []
     status: list[int] = []
     given = orjson.dumps({} if body is None else body)
@@ -106,7 +106,7 @@ async def dump(world: World) -> dict[str, list[str]]:
 
 
 async def ids_of_everything(world: World) -> list[str]:
-    """Give every id in the database, whatever it is of: a new kind of thing is found here by itself."""
+    """Return every id in the database, whatever it is of: a new kind of thing is found here by itself."""
     found: set[str] = set()
     async with world.context.database.reading() as connection:
         for table in tables.metadata.sorted_tables:
@@ -138,7 +138,7 @@ def minimal(schema: Mapping[str, Any]) -> Any:
 
 
 def _needed(schema: Mapping[str, Any]) -> list[str]:
-    """Name the fields that an object must have."""
+    """Return the fields that an object must have."""
     at_least = list(schema.get("properties", {}))[: schema.get("minProperties", 0)]
     return list(schema.get("required", ())) or at_least
 

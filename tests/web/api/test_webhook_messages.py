@@ -46,7 +46,7 @@ async def listening(world: World, *events: str, client: str = "default", **more:
 
 
 async def change(world: World, task: Task, *updates: Update, source: Source = Source.POLL) -> None:
-    """Take in what a provider says, all of it in one transaction."""
+    """Apply what a provider says, all of it in one transaction."""
     changes = [StatusReported(task_id=task.id, source=source, update=update) for update in updates]
     async with world.context.database.writing() as connection:
         applied = await apply(world.context, connection, changes)
