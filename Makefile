@@ -37,13 +37,13 @@ serve: $(VENV)/.runtime ## run Dovecote here (settings: dovecote.toml and the en
 practice: $(VENV)/.runtime ## Dovecote with a sandbox instead of providers: submit tasks of your own, pay nothing
 	$(BIN)/dovecote practice $(ARGS)
 
-test: $(VENV)/.installed ## the whole suite, on SQLite and on a PostgreSQL it starts itself
+test: $(VENV)/.installed ## the suite, on SQLite, and on PostgreSQL where the database matters
 	$(BIN)/python -m pytest -q $(ARGS)
 
 test-busy: $(VENV)/.installed ## the whole suite beside four busy loops: no test depends on the machine's speed
 	$(BIN)/python -m tests.busy $(BIN)/python -m pytest -q $(ARGS)
 
-test-long: $(VENV)/.installed ## what takes long: kill rounds, databases that die, every fault, whatever the API may be asked
+test-long: $(VENV)/.installed ## what takes long: killed processes and databases, every fault, generated requests, the rest on PostgreSQL
 	$(BIN)/python -m pytest -q -m long $(ARGS)
 
 check: $(VENV)/.installed ## lint, types, import rules, format

@@ -29,6 +29,21 @@ _RUNTIME.mkdir(mode=0o700, exist_ok=True)
 os.environ.setdefault("XDG_RUNTIME_DIR", str(_RUNTIME))
 
 
+_SAME_ON_BOTH = ("cli", "client", "flows/families", "flows/webhooks", "web")
+"""Folders whose tests hardly depend on the database: with PostgreSQL they run in ``make test-long``."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark tests as long that repeat on PostgreSQL what they do on SQLite."""
+    here = Path(__file__).parent
+    for item in items:
+        folder = item.path.relative_to(here).as_posix() if item.path.is_relative_to(here) else ""
+        parameters = getattr(getattr(item, "callspec", None), "params", {})
+        if parameters.get("database_url") == "postgresql" and folder.startswith(_SAME_ON_BOTH):
+            item.add_marker(pytest.mark.long)
+
+
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep whatever is set on this machine out of the tests."""

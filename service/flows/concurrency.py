@@ -1,4 +1,4 @@
-"""Bounds on what one process does at once: slots per upstream, slots per webhook destination, and pools of tasks."""
+"""Bounds on what one process does at once: slots per upstream, and pools of running work."""
 
 import asyncio
 import contextlib

@@ -54,10 +54,17 @@ def client_of(served: Served) -> httpx.AsyncClient:
 
 
 async def until(
-    true: Callable[[], Awaitable[bool]], why: Callable[[], object] = lambda: None, *, pause: float = 0.05
+    true: Callable[[], Awaitable[bool]],
+    why: Callable[[], object] = lambda: None,
+    *,
+    pause: float = 0.05,
+    limit: float = LIMIT,
 ) -> None:
-    """Wait for something that happens in another process."""
-    end = time.monotonic() + LIMIT
+    """Wait for something that happens in another process.
+
+    :param limit: seconds after which the test fails
+    """
+    end = time.monotonic() + limit
     while not await true():
         assert time.monotonic() < end, why()
         await asyncio.sleep(pause)

@@ -171,7 +171,7 @@ class OneByOne:
         self._started: list[Coroutine[Any, Any, None]] = []
 
     @property
-    def room(self) -> int:
+    def free(self) -> int:
         return 100
 
     def start(self, conversation: Coroutine[Any, Any, None]) -> None:

@@ -24,8 +24,9 @@ from tests.support.waiting import LIMIT
 pytestmark = [pytest.mark.long, pytest.mark.xdist_group("database faults")]
 
 POOL = 20
-ANSWER_SECONDS = 5.0
-"""Within which 99 of 100 requests are answered, whatever has become of the database."""
+ANSWER_SECONDS = 8.0
+"""Within which 99 of 100 requests are answered while the database fails. Dovecote's own limits are below 5 s; the rest is for
+a busy machine."""
 WELL_SECONDS = 10.0
 """Within which every request is served again after the database is well."""
 FAULT_SECONDS = 15.0
