@@ -29,7 +29,7 @@ from service.domain.schedules import (
     UNWATCHED,
     PollPlan,
 )
-from service.domain.task import Task
+from service.domain.task import Task, Update
 from service.domain.webhook_events import TEST, TYPES, callback_url_wants, endpoint_wants
 from service.flows import callbacks as callbacks_flow
 from service.flows.render import LEFT_OUT, MAX_BRIEF, show_task
@@ -37,6 +37,7 @@ from service.flows.webhooks import dispatch, endpoints, replay
 from service.flows.webhooks.signing import signed_headers
 from service.providers import capabilities
 from service.providers.dialect import Dialect, Facts
+from service.providers.wire import Callback, Reply
 from service.sandbox import Receiver, running
 from service.settings.load import OTHER_VARIABLES, load
 from service.settings.model import Settings, UpstreamSettings
@@ -208,6 +209,25 @@ def test_dialect_members_are_in_the_glossary():
     able = {method for each in named for method in vars(getattr(capabilities, each)) if not method.startswith("_")}
     facts = {field.name for field in dataclasses.fields(Facts)}
     assert explained == methods | named | able | facts
+
+
+def test_example_provider_runs_and_keeps_its_callback_url():
+    page = (ROOT / "service" / "providers" / "README.md").read_text(encoding="utf-8")
+    module = {}
+    exec("\n".join(re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)), module)  # noqa: S102
+    acme = module["Acme"]()
+    given = module["FAMILY"].operations["text_to_video"].input["examples"][0]
+    times = {"created_at": NOW, "updated_at": NOW, "deadline_at": NOW}
+    task = Task(id=UUID(int=1), client="c", family="acme", operation="text_to_video", input=given, **times)
+    assert acme.create(task, "https://hook").json == {**given, "callback": "https://hook"}
+    stolen = acme.validate(dataclasses.replace(task, options={"callback": "https://evil"}))
+    assert [mistake.path for mistake in stolen] == ["options.callback"]
+    done = b'{"id": "job-1", "status": "Completed", "outputs": ["https://acme.example/cat.mp4"]}'
+    assert acme.read_status(Reply(200, {}, done)) == acme.read_callback(Callback({}, done))[0]
+    assert acme.read_created(Reply(200, {}, done)).state == "succeeded"
+    assert acme.read_status(Reply(200, {}, b'{"id": "job-1", "status": "Odd"}')) == Update(
+        external_id="job-1", unknown_word="odd"
+    )
 
 
 # Webhooks --------------------------------------------------------------------------------------------------------

@@ -39,7 +39,7 @@ class Facts:
     typical_seconds: Mapping[str, float] = dataclasses.field(default_factory=dict)
     """What a task usually takes, by operation, until enough samples are there."""
     reserved: frozenset[str] = frozenset({"callback_url"})
-    """Fields of the provider's body that Dovecote fills: refused in ``options``."""
+    """Fields of the provider's body that Dovecote fills, such as the callback URL's: refused in ``options``."""
     submit_timeout: float = SUBMIT_TIMEOUT
     """Seconds to wait for the answer to a creating call."""
     first_poll: float | None = None

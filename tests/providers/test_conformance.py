@@ -325,6 +325,16 @@ def test_reserved_options_are_refused(name, operation):
 
 
 @pytest.mark.parametrize(("name", "operation"), OPERATIONS)
+def test_field_with_the_callback_url_is_refused_in_options(name, operation):
+    """Else a client's options redirect the provider's callback."""
+    dialect = DIALECTS[name]
+    body = dialect.create(task(name, operation), HOOK).json or {}
+    for field in (field for field, value in body.items() if HOOK in json.dumps(value)):
+        mistakes = dialect.validate(task(name, operation, options={field: "https://evil.example/"}))
+        assert f"options.{field}" in [mistake.path for mistake in mistakes]
+
+
+@pytest.mark.parametrize(("name", "operation"), OPERATIONS)
 def test_minimal_input_is_validated_and_created(name, operation):
     """An input that the schema takes is never our own exception, complete or not."""
     schema = schema_of(operation)
