@@ -4,6 +4,7 @@ import asyncio
 import time
 from typing import Any, Final
 
+import asyncpg
 from sqlalchemy import Engine, event
 from sqlalchemy.engine.interfaces import ExceptionContext
 from sqlalchemy.exc import InvalidatePoolError
@@ -48,7 +49,9 @@ def _judge(context: ExceptionContext) -> None:
     """Mark a connection as useless, so that it never returns to the pool."""
     error = context.original_exception
     state = str(getattr(error, "sqlstate", None) or "")
-    if isinstance(error, TimeoutError) or state in _USELESS or state.startswith(_USELESS_CLASSES):
+    # The driver is out of step with the server, for example because the server's last words have just arrived.
+    confused = isinstance(error.__cause__, asyncpg.InternalClientError | asyncpg.InterfaceError)
+    if confused or isinstance(error, TimeoutError) or state in _USELESS or state.startswith(_USELESS_CLASSES):
         context.is_disconnect = True
         context.invalidate_pool_on_disconnect = not state.startswith("25P")
         if isinstance(error, TimeoutError) and context.connection is not None:

@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
+import asyncpg
 import pytest
 from sqlalchemy import event, text
 from sqlalchemy.exc import IntegrityError
@@ -182,8 +183,19 @@ async def test_connections_that_the_server_ended_are_replaced_before_use(postgre
         await asyncio.gather(*(stored(database) for _ in range(5)))
         others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
         await run_sql(postgresql_url, others)
+        await sessions_have_ended(postgresql_url)
         await asyncio.gather(*(stored(database) for _ in range(5)))
         assert (await writers.requests.batch(task_store.accept, a_task())).new
+
+
+async def sessions_have_ended(url: str) -> None:
+    """Wait until the server has no session on the database but that of this question."""
+    connection = await asyncpg.connect(url)
+    rest = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    async with asyncio.timeout(60):
+        while await connection.fetchval(rest):  # noqa: ASYNC110 - the server tells nobody when a session has ended
+            await asyncio.sleep(0.01)
+    await connection.close()
 
 
 async def test_unreachable_database_is_reported_as_unavailable() -> None:
