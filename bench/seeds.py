@@ -16,7 +16,7 @@ from service.store.database import Database
 from service.store.migrate import migrate
 from service.store.tasks import row_of
 
-CALLBACK_SECRET = "the callback secret of the measurements"  # noqa: S105 - it guards nothing
+CALLBACK_SECRET = "callback-secret-of-the-bench"  # noqa: S105 - it guards nothing
 API_KEY = "the-api-key-of-the-measurements"
 MAX_AT_ONCE = 1_000
 

@@ -6,10 +6,12 @@ that were read from it, because only they are free of the encoding of the body.
 
 import dataclasses
 import enum
+import functools
+import html
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, TypeVar, cast
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from service.domain.callback_token import Tokens
 from service.domain.errors import UpstreamError
@@ -20,6 +22,7 @@ MAX_SPELLED: Final = 256 * 1024
 _MIN_SECRET: Final = 4
 _TOKEN_LENGTH: Final = 43
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{43,}")
+_UNICODE_ESCAPE = re.compile(r"\\u([0-9A-Fa-f]{4})")
 _IN_URL = re.compile(r"(callbacks(?:\\?/|%2[fF]|\\u002[fF]|&#x2[fF];|&#47;))[A-Za-z0-9_-]{43}")
 
 Value = TypeVar("Value")
@@ -37,7 +40,6 @@ class Redactor:
         self._tokens = tokens
         self._secrets = sorted({each for each in secrets if len(each) >= _MIN_SECRET}, key=len, reverse=True)
         self.secrets = tuple(self._secrets)
-        self._spelled = re.compile("|".join(map(_every_spelling, self._secrets))) if self._secrets else None
 
     def text(self, text: str) -> str:
         """Return a text without secrets."""
@@ -45,8 +47,8 @@ class Redactor:
             for spelling in _usual_spellings(secret):
                 text = text.replace(spelling, REDACTED)
         if len(text) <= MAX_SPELLED:
-            if self._spelled is not None and any(mark in text for mark in "%\\&"):
-                text = self._spelled.sub(REDACTED, text)
+            if any(mark in text for mark in "%\\&") and self._is_spelled_in(text):
+                text = _pattern(self.secrets).sub(REDACTED, text)
             text = _TOKEN.sub(self._without_token, text)
         return _IN_URL.sub(rf"\1{REDACTED}", text)
 
@@ -83,6 +85,12 @@ class Redactor:
             return dataclasses.replace(value, **{name: self._redacted(each) for name, each in fields.items()})
         return value
 
+    def _is_spelled_in(self, text: str) -> bool:
+        """Return whether a text holds a secret once its escapes are undone. The exact pattern costs far more."""
+        plain = html.unescape(unquote(_UNICODE_ESCAPE.sub(lambda found: chr(int(found[1], 16)), text)))
+        plain = plain.replace("\\", "")
+        return any(secret in plain or " " in secret for secret in self._secrets)
+
     def _without_token(self, found: re.Match[str]) -> str:
         """Return a run of characters without the genuine token in it."""
         run = found[0]
@@ -96,9 +104,16 @@ class Redactor:
         return run
 
 
-def _usual_spellings(secret: str) -> set[str]:
+@functools.lru_cache(maxsize=256)
+def _pattern(secrets: tuple[str, ...]) -> re.Pattern[str]:
+    """Return a pattern of every spelling of some secrets."""
+    return re.compile("|".join(map(_every_spelling, secrets)))
+
+
+@functools.lru_cache(maxsize=1024)
+def _usual_spellings(secret: str) -> frozenset[str]:
     """Return a secret as it is, in a URL, and in JSON."""
-    return {secret, quote(secret, safe=""), quote(secret), secret.replace("/", "\\/")}
+    return frozenset({secret, quote(secret, safe=""), quote(secret), secret.replace("/", "\\/")})
 
 
 def _every_spelling(secret: str) -> str:
