@@ -21,7 +21,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def reason_of(error: OSError) -> str:
-    """Return why nobody can listen, without the address that Python adds."""
+    """Return why the address cannot be used, without the address that Python adds."""
     return (error.strerror or str(error)).partition(" (")[0]
 
 

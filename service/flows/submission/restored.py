@@ -77,7 +77,7 @@ async def _settle_all(context: Context, step: Callable[[AsyncConnection, Context
 
 
 async def _withdraw_resubmissions(connection: AsyncConnection, context: Context) -> list[Applied]:
-    """Let tasks whose one resubmission may have been used since the backup wait for their deadline."""
+    """Hold tasks whose one resubmission may have been used since the backup until their deadline."""
     ids = await restoration.resubmittable(connection, most=MAX_TASKS)
     return await apply(context, connection, [DatabaseRestored(task_id=each, was_unconfirmed=True) for each in ids])
 
