@@ -26,6 +26,11 @@ def new_id() -> UUID:
     return uuid_utils.uuid7()
 
 
+def unicode_escaped(text: str) -> str:
+    """Return a text in which JSON escapes every character."""
+    return "".join(f"\\u{ord(each):04X}" for each in text)
+
+
 def a_task(**more: Any) -> Task:
     """Make a queued task, or one in another state with what that state needs."""
     state = more.get("state", State.QUEUED)
