@@ -11,6 +11,7 @@ from service.domain.validation import Mistake
 from service.domain.webhook_events import TYPES
 from service.flows import feed
 from service.flows.signals import Topic, feed_of
+from service.web.api.lookup import existing, page_size, path_id
 from service.web.api.models import ref
 from service.web.api.route import (
     ID_SCHEMA,
@@ -21,7 +22,6 @@ from service.web.api.route import (
     ResponseSpec,
     invalid,
     json_response,
-    path_id,
 )
 from service.web.api.tasks import LONGEST_WAIT, MAX_WAIT
 from service.web.problems import Problem
@@ -38,7 +38,7 @@ async def list_feed(request: ApiRequest) -> Response:
             request.context,
             request.client,
             after=_cursor(request.query.get("after"), "after") or 0,
-            most=request.query.get("limit", 50),
+            most=page_size(request),
             types=request.query.get("type", []),
             seconds=min(request.query.get("wait", 0), LONGEST_WAIT),
         )
@@ -84,12 +84,8 @@ async def _read_feed(request: ApiRequest, types: list[str], after: int) -> feed.
 async def stream_task(request: ApiRequest) -> Response:
     """Stream a task's events until it ends."""
     after = _resume_after(request) or 0
-    task_id = path_id(request)
-    first = None
-    if task_id is not None:
-        first = await feed.of_task(request.context, task_id, request.sees_only, after=after, most=1)
-    if task_id is None or first is None:
-        raise Problem(404, "not_found", "no task has this id")
+    task_id = path_id(request, "task")
+    first = existing(await feed.of_task(request.context, task_id, request.sees_only, after=after, most=1), "task")
     if first.state is not None and not first.items:
         return Response(status_code=204)  # tells a browser not to connect again
     return _stream(request, task_id, functools.partial(_read_task, request, task_id), after=after)
