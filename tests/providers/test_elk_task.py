@@ -10,7 +10,7 @@ import pytest
 from service.cli.explain import explain
 from service.domain.errors import UpstreamError
 from service.domain.task import Failure, Result, State, Task, Update
-from service.providers.elk_task import MODELS, ElkTask
+from service.providers.elk_task import ElkTask
 from service.providers.registry import DIALECTS, FAMILIES, PROVIDERS
 from service.providers.wire import Call, Callback, Reply
 
@@ -247,7 +247,7 @@ def test_poll_escapes_the_task_id():
 
 
 def test_elk_task_offers_operations_of_several_families():
-    assert all(ELK.offers(family, operation) for family, operation in MODELS)
+    assert all(ELK.offers(family, operation) for family, operation in _SERVED)
     assert not ELK.offers("suno", "text_to_video")
     assert not ELK.offers("runway", "music")
     assert [mistake.path for mistake in ELK.validate(task("runway", "music", {}))] == ["operation"]
@@ -255,7 +255,7 @@ def test_elk_task_offers_operations_of_several_families():
 
 def test_follow_ups_are_not_offered():
     """Its outputs are URLs: to send a follow-up without what it follows would buy something else."""
-    assert {FAMILIES[family].operations[operation].parent for family, operation in MODELS} == {None}
+    assert {FAMILIES[family].operations[operation].parent for family, operation in _SERVED} == {None}
 
 
 def test_elk_task_is_the_last_dialect_of_elkapi():

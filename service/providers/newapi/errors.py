@@ -128,6 +128,8 @@ RULES: tuple[Rule, ...] = (
     # An unknown task is known by the word, at any status: new-api answers 400, CometAPI has documented 200.
     _rule(_GONE, _MISSING, words={"task_not_exist", "task_not_found"}, parts=("task_not_exist",)),
     _rule(_GONE, _MISSING, statuses=(*_OK, 400, 404), parts=("task not found", "could not find task", "任务不存在")),
+    # A file of a task that is not done: ask later.
+    _rule(_INVALID, _BROKEN, statuses=(400,), parts=("is not completed yet",)),
     # The quota is reserved before anything goes upstream: nothing was created, whatever the status.
     _rule(
         _NO_CREDIT,
