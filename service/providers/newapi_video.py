@@ -27,7 +27,9 @@ _SERVED = {(family, operation) for family in _MODELS for operation in ("text_to_
 }
 _NO_CALLBACK = "minimax-h3"
 """new-api's channel for these models refuses a request with a callback URL."""
-_UNKNOWN_FIELD = "new-api's video API is not known to have it: leave it out, set it by options, or choose another upstream."
+_UNKNOWN_FIELD = (
+    "new-api's video API is not known to have it: leave it out, set it by options, or choose another upstream."
+)
 
 
 class NewApiVideo(Dialect):

@@ -13,7 +13,9 @@ from service.providers.runway import gateway, official
 from service.providers.suno import family as suno
 from service.providers.suno import kie_jobs, newapi, newapi_raw, sunoapi
 
-FAMILIES: Mapping[str, Family] = {family.name: family for family in (runway.FAMILY, midjourney.FAMILY, suno.FAMILY, any_model.FAMILY)}
+FAMILIES: Mapping[str, Family] = {
+    family.name: family for family in (runway.FAMILY, midjourney.FAMILY, suno.FAMILY, any_model.FAMILY)
+}
 """Every family that can be asked for."""
 
 DIALECTS: Mapping[str, Dialect] = {

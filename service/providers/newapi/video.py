@@ -190,13 +190,14 @@ def _reasons(record: Record) -> list[tuple[str | None, str | None]]:
     found = []
     for holder in (record.get("error"), record.get("base_resp"), record.get("fail_reason"), record):
         said = fields(holder)
-        if said:
-            text = next((text for name in _REASONS if (text := _plain(said.get(name))) is not None), None)
-            code = None if said is record else next((code for name in _CODES if (code := word(said.get(name)))), None)
-            code = code or word(said.get("err_code"))
-            found.append((None if code is not None and code.lstrip("-").isdigit() else code, text))
-        elif (text := _plain(holder)) is not None:
-            found.append((None, text))
+        if said is not record and fields(said.get("error")):
+            said = fields(said.get("error"))  # a whole error envelope as a text
+        text = (
+            _plain(holder) if not said else next((text for each in _REASONS if (text := _plain(said.get(each)))), None)
+        )
+        names = ("err_code",) if said is record else _CODES
+        code = next((code for name in names if (code := word(said.get(name)))), None)
+        found.append((None if code is not None and code.lstrip("-").isdigit() else code, text))
     return [(code, text) for code, text in found if code is not None or text is not None]
 
 
@@ -225,4 +226,3 @@ def _speaks(record: Record) -> bool:
 def accepted(update: Update) -> Update:
     """Return the update of an accepted submit: where the answer has no word, the job is queued."""
     return dataclasses.replace(update, state=update.state or State.SUBMITTED)
-
