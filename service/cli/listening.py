@@ -23,7 +23,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 def waiting_connections(listener: socket.socket) -> list[socket.socket]:
     """Accept and return the connections in the backlog of a non-blocking listener, without waiting for another one."""
-    accepted = []
+    accepted: list[socket.socket] = []
     with contextlib.suppress(OSError):  # the backlog is empty, or the process has no descriptor left
         while len(accepted) < BACKLOG:
             accepted.append(listener.accept()[0])
