@@ -94,8 +94,29 @@ def _family(family: Family) -> Iterator[str]:
     head = ("operation", "dialect", "upstreams", "callback", "poll", "batch", "cancel", "deadline")
     yield f"## {family.title}\n"
     yield (
+        _table(("dialect", "signed callbacks", "outputs are kept", "price in", "state"), list(_dialects(family))) + "\n"
+    )
+    yield (
         _table(head, [row for operation in family.operations.values() for row in _operation(family, operation)]) + "\n"
     )
+
+
+def _dialects(family: Family) -> Iterator[tuple[str, ...]]:
+    """Yield a row for each dialect that serves a family."""
+    for name, dialect in DIALECTS.items():
+        served = [each for each in family.operations if dialect.offers(family.name, each)]
+        if served:
+            facts = dialect.facts
+            lifetimes = sorted({facts.lifetime(each) or 0.0 for each in served} - {0.0})
+            state = "experimental" if facts.experimental else "works"
+            yield f"`{name}`", _mark(facts.signs), " or ".join(map(_time, lifetimes)) or "?", facts.cost_unit, state
+
+
+def _time(seconds: float) -> str:
+    """Return a time in its largest whole unit."""
+    units = (("d", 86400), ("h", 3600), ("min", 60))
+    unit, size = next((each for each in units if seconds >= each[1] and seconds % each[1] == 0), ("s", 1))
+    return f"{seconds / size:g} {unit}"
 
 
 def _operation(family: Family, operation: Operation) -> Iterator[tuple[str, ...]]:

@@ -28,6 +28,7 @@ class Official(Dialect):
         operations={name: f"/v1/{name}" for name in MODELS},
         typical_seconds={known.name: _TYPICAL[known.produces] for known in FAMILY.operations.values()},
         cost_unit="credits",
+        result_lifetime=86400.0,  # "24-48 hours"; a new poll gives new URLs
     )
 
     def create(self, task: Task, callback_url: str | None) -> Call:

@@ -54,6 +54,7 @@ class KieJobs(Dialect):
         operations=dict.fromkeys(_MODELS, _CREATE),
         callbacks=True,
         confirms=True,
+        signs=True,
         cost_unit="credits",
         refunds=True,
         reserved=frozenset({"callback_url", "callBackUrl"}),

@@ -52,6 +52,7 @@ class SunoApi(Dialect):
         operations=_ROUTES,
         callbacks=True,
         confirms=True,
+        signs=True,
         synchronous=frozenset({"persona", "timing", "style_tags"}),
         cost_unit="credits",
         refunds=True,

@@ -52,7 +52,10 @@ FULL = Task(
     dialect="runway/aggregator",
     external_id="1",
     progress=100,
-    results=(Result("video", "https://example.com/1.mp4"), Result("text", text="words", role="extra", item="1")),
+    results=(
+        Result("video", "https://example.com/1.mp4", expires_at=NOW),
+        Result("text", text="words", role="extra", item="1"),
+    ),
     failure=Failure("provider_error", "message", retryable=True),
     next_actions=(Action("up", "Upscale"),),
     cost=1.5,
