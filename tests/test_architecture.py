@@ -201,6 +201,7 @@ RULES: dict[str, tuple[Act, str, set[str]]] = {
             "http/network_errors.py",
             "http/ssrf/guard.py",
             "http/client.py",
+            "http/form.py",
             "http/single.py",
             "http/target.py",
             "http/tls.py",
