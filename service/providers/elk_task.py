@@ -11,8 +11,8 @@ from service.domain.validation import Mistake
 from service.providers.dialect import Dialect, Facts, merge
 from service.providers.newapi import errors as newapi_errors
 from service.providers.newapi.failure_texts import failure_from_text
+from service.providers.newapi.vendors import VENDORS, Vendor
 from service.providers.read import fields, identifier, kind_of, line, links, word
-from service.providers.vendor_inputs import VENDORS, Vendor
 from service.providers.wire import Call, Callback, Reply
 
 STATES: Mapping[str, State] = {

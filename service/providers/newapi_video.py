@@ -9,9 +9,9 @@ from service.domain.task import Task, Update
 from service.domain.validation import Mistake
 from service.providers.dialect import Dialect, Facts, merge
 from service.providers.newapi import errors as newapi_errors
+from service.providers.newapi.vendors import VENDORS, whole
 from service.providers.newapi.video import accepted, created_id, is_task, read_task
 from service.providers.read import fields, word
-from service.providers.vendor_inputs import VENDORS, whole
 from service.providers.wire import Call, Callback, Reply
 
 _GENERATIONS = "/v1/video/generations"
