@@ -33,7 +33,7 @@ MAX_UNPACKED = 8 * 1024 * 1024
 """Bytes of an unpacked body that are searched for tokens."""
 
 _KEPT_HEADERS = frozenset({"content-encoding", "content-type", "user-agent", "date"})
-_KEPT_PREFIXES = ("webhook-", "svix-", "x-webhook-")
+_KEPT_PREFIXES = ("webhook-", "svix-", "x-webhook-", "x-fal-webhook-", "x-ideogram-webhook-", "x-bfl-signature")
 """Signature headers are kept, since they are verified later. Credentials, cookies and addresses are not."""
 
 

@@ -164,6 +164,7 @@ class Problem(TypedDict):
     code: Annotated[str, one_of(sorted(TITLES))]
     detail: Annotated[str, about("What is wrong, and what to do.")]
     errors: NotRequired[Annotated[list[Mistake], about("The errors of the request, up to 50.")]]
+    newest: NotRequired[Annotated[str, about("Your newest cursor, with the code `cursor_unknown`.")]]
 
 
 class OperationDialect(TypedDict):

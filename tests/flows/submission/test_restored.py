@@ -116,6 +116,32 @@ async def test_restore_is_settled_once(installation: Installation) -> None:
         assert (await world.task(later)).state is State.QUEUED
 
 
+async def test_feed_cursor_issued_after_the_backup_is_refused_after_the_restore(installation: Installation) -> None:
+    async with World.opened(installation.url, **ALONE) as world:
+        with_mark(world)
+        assert await settle_if_restored(world.context) == 0
+        await world.submit()
+        await world.work()
+        kept = (await world.client.get("/v1/events")).json()["next"]
+        if not world.context.database.sqlite:
+            await world.context.database.close()  # a template may not be in use
+        await installation.back_up()
+        await world.submit()
+        await world.work()
+        lost = (await world.client.get("/v1/events", params={"after": kept})).json()["next"]
+        assert lost != kept
+    await installation.restore()
+    async with World.opened(installation.url, **ALONE) as world:
+        with_mark(world)
+        await settle_if_restored(world.context)
+        for _ in range(3):
+            await world.submit()
+        await world.until(60)
+        assert (await world.client.get("/v1/events", params={"after": lost})).status_code == 409
+        page = (await world.client.get("/v1/events", params={"after": kept})).json()
+        assert len(page["events"]) >= 3
+
+
 async def test_operator_can_submit_a_restored_task_again(installation: Installation) -> None:
     tasks = await accepted_in_backup(installation)
     async with World.opened(installation.url, **ALONE) as world:

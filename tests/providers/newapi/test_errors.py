@@ -40,6 +40,8 @@ ROWS = [
     (413, "", "refused/invalid_input", "refused/invalid_input"),
     (415, relay("unsupported media type"), "refused/invalid_input", "refused/invalid_input"),
     (422, {"detail": "source: no such file"}, "refused/invalid_input", "refused/invalid_input"),
+    (422, {"detail": [{"loc": ["body", "width"], "msg": "must be less than 1440", "type": "less_than"}]}, *["refused/invalid_input"] * 2),
+    (422, {"detail": [{"loc": ["body"]}, {"msg": "contains sensitive content"}]}, *["refused/content_policy"] * 2),
     (405, relay("method"), "refused/invalid_input", "refused/invalid_input"),
     (400, task("fail_to_fetch_task", '{"error":"Validation of body failed"}'), *["refused/invalid_input"] * 2),
     (400, {"error": "You do not have enough credits to run this task."}, *["account/insufficient_credit"] * 2),
