@@ -26,7 +26,7 @@ async def streamed(text: str) -> AsyncIterator[bytes]:
 
 
 async def shown(world: World, task: Any) -> str:
-    """Return everything that is stored about a task or shown of it."""
+    """Return everything that is stored about a task or shown to a client."""
     pages = [(await world.client.get(f"/v1/tasks/{task.id}{more}")).text for more in ("", "/events")]
     async with world.context.database.reading() as connection:
         rows = [

@@ -1,4 +1,4 @@
-"""ElkAPI's task API: what every recorded message reads as, what is sent for which family, and what is ruled out before."""
+"""ElkAPI's task API: readings of every recording, requests of every family, and inputs that are refused."""
 
 import datetime as dt
 import json
@@ -167,7 +167,7 @@ SHOT = {"prompt": "A cat playing piano", "aspect_ratio": "16:9"}
 
 
 def test_request_matches_the_recording():
-    """ElkAPI shows a model of Kling; there it wants the duration as a text, which only the client can know."""
+    """ElkAPI's page shows a model of Kling that expects the duration as a text. The client sets it by `options`."""
     recorded = MESSAGES["submit_request.kling-v3"]
     wanted = task("runway", "text_to_video", {**SHOT, "model": "kling-v3/text-to-video"}, {"input": {"duration": "5"}})
     call = ELK.create(wanted, HOOK)
@@ -338,7 +338,7 @@ def test_elk_task_offers_operations_of_several_families():
 
 
 def test_follow_ups_are_not_offered():
-    """Its outputs are URLs: to send a follow-up without what it follows would buy something else."""
+    """The outputs are URLs. A follow-up without its parent would buy something else."""
     served = [
         each for known in FAMILIES.values() for each in known.operations.values() if ELK.offers(known.name, each.name)
     ]
