@@ -1,5 +1,6 @@
 """Sockets to listen on, and the number of files that a process may open."""
 
+import contextlib
 import ipaddress
 import resource
 import socket
@@ -18,6 +19,15 @@ def listen(host: str, port: int) -> socket.socket:
     family, *_, address = next((each for each in found if each[0] == socket.AF_INET), found[0])
     both = family == socket.AF_INET6 and _is_unspecified(host) and socket.has_dualstack_ipv6()
     return socket.create_server(address, family=family, backlog=BACKLOG, dualstack_ipv6=both)
+
+
+def waiting_connections(listener: socket.socket) -> list[socket.socket]:
+    """Accept and return the connections in the backlog of a non-blocking listener, without waiting for another one."""
+    accepted: list[socket.socket] = []
+    with contextlib.suppress(OSError):  # the backlog is empty, or the process has no descriptor left
+        while len(accepted) < BACKLOG:
+            accepted.append(listener.accept()[0])
+    return accepted
 
 
 def reason_of(error: OSError) -> str:

@@ -17,6 +17,7 @@ from service.providers.newapi import errors as newapi_errors
 from service.providers.newapi.failure_texts import FAILURE_TEXTS
 from service.providers.operation import Family, Operation
 from service.providers.registry import DIALECTS, FAMILIES, PROVIDERS, Provider
+from service.providers.systems import System, all_systems
 from service.providers.wire import Reply
 
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
@@ -25,6 +26,30 @@ _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 def support() -> str:
     """Return a table for each family: its operations, dialects and upstreams."""
     return "\n".join(part for family in FAMILIES.values() for part in _family(family))
+
+
+def systems() -> str:
+    """Return the table of the systems in the gateways' menus, and whether each works here."""
+    rows = [
+        (
+            each.title,
+            f"`{each.family}`" if each.support() in _BUILT else "–",
+            each.support(),
+            _speaks(each) or each.note,
+        )
+        for each in all_systems()
+    ]
+    return _table(("system", "family", "state", "dialects"), rows)
+
+
+_BUILT: Final = ("works", "experimental")
+
+
+def _speaks(system: System) -> str:
+    """Return the names of a system's dialects; those of other families that serve it come last."""
+    own = [each for each in system.dialects() if each.facts.family == system.family]
+    shared = [each for each in system.dialects() if each.facts.family != system.family]
+    return _names(each.facts.key for each in [*own, *shared])
 
 
 def upstreams() -> str:
@@ -71,6 +96,7 @@ def failures() -> str:
 
 
 SECTIONS: Final[Mapping[str, Callable[[], str]]] = {
+    "systems": systems,
     "support": support,
     "upstreams": upstreams,
     "refusals": refusals,
@@ -94,8 +120,29 @@ def _family(family: Family) -> Iterator[str]:
     head = ("operation", "dialect", "upstreams", "callback", "poll", "batch", "cancel", "deadline")
     yield f"## {family.title}\n"
     yield (
+        _table(("dialect", "signed callbacks", "outputs are kept", "price in", "state"), list(_dialects(family))) + "\n"
+    )
+    yield (
         _table(head, [row for operation in family.operations.values() for row in _operation(family, operation)]) + "\n"
     )
+
+
+def _dialects(family: Family) -> Iterator[tuple[str, ...]]:
+    """Yield a row for each dialect that serves a family."""
+    for name, dialect in DIALECTS.items():
+        served = [each for each in family.operations if dialect.offers(family.name, each)]
+        if served:
+            facts = dialect.facts
+            lifetimes = sorted({facts.lifetime(each) or 0.0 for each in served} - {0.0})
+            state = "experimental" if facts.experimental else "works"
+            yield f"`{name}`", _mark(facts.signs), " or ".join(map(_time, lifetimes)) or "?", facts.cost_unit, state
+
+
+def _time(seconds: float) -> str:
+    """Return a time in its largest whole unit."""
+    units = (("d", 86400), ("h", 3600), ("min", 60))
+    unit, size = next((each for each in units if seconds >= each[1] and seconds % each[1] == 0), ("s", 1))
+    return f"{seconds / size:g} {unit}"
 
 
 def _operation(family: Family, operation: Operation) -> Iterator[tuple[str, ...]]:

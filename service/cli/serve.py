@@ -13,7 +13,7 @@ from starlette.types import ASGIApp
 from service.app import NoKey, Role, WrongSchema, application, at_work, callback_application, opened, require_key
 from service.cli import exits
 from service.cli.installation import database_fault, give_up, shown_database
-from service.cli.listening import listen, raise_descriptor_limit, reason_of
+from service.cli.listening import listen, raise_descriptor_limit, reason_of, waiting_connections
 from service.cli.stopping import Stop
 from service.flows.context import Context
 from service.flows.signals import Signals
@@ -27,6 +27,8 @@ from service.web.server_protocol import HttpProtocol
 
 REQUESTS_TIMEOUT: Final = 10
 """Seconds that requests in flight get at a stop."""
+ARRIVAL_TIMEOUT: Final = 0.05
+"""Seconds that open connections get at a stop for a request that is on its way."""
 
 log = logging.getLogger("dovecote")
 
@@ -39,9 +41,23 @@ class _Server(uvicorn.Server):
         self._signals = signals
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """End streams and waiting requests first: uvicorn would wait for them."""
+        """End streams and waiting requests, which uvicorn would wait for, and serve what has arrived. Then shut down."""
         self._signals.close()
+        await self._accept_last(sockets or [])
         await super().shutdown(sockets)
+
+    async def _accept_last(self, listeners: list[socket.socket]) -> None:
+        """Accept the connections of the backlog and stop listening. The system resets what is still in the backlog then."""
+        accepted = [connection for listener in listeners for connection in waiting_connections(listener)]
+        for server in self.servers:
+            server.close()
+        for connection in accepted:
+            await asyncio.get_running_loop().connect_accepted_socket(self._protocol, connection)
+        # uvicorn closes a connection whose request has not been read yet.
+        await asyncio.sleep(ARRIVAL_TIMEOUT)
+
+    def _protocol(self) -> HttpProtocol:
+        return HttpProtocol(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -11,7 +11,7 @@ from service.domain.effects import Effect
 from service.domain.events import Event, changed_fields, event_type, is_event, message_type
 from service.domain.evidence import assess
 from service.domain.task import TO_SUBMIT, Outcome, Source, State, Submission, Task, Update
-from service.domain.transitions import advance
+from service.domain.transitions import advance, with_expiry
 
 Decision = Literal["applied", "duplicate", "ignored", "stale", "late", "unmatched"]
 
@@ -24,6 +24,8 @@ class Facts:
     """The submissions that changes speak of, as they are now."""
     next_check: Callable[[Task], datetime | None]
     """When to poll a task next, by the statistics of its kind."""
+    result_lifetime: Callable[[Task], float | None] = lambda _: None
+    """Seconds for which the task's provider keeps an output; None where that is not known."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +67,7 @@ def decide(task: Task, change: Change, facts: Facts, *, now: datetime) -> Decide
         effect = dataclasses.replace(_without_effect(effect), submit_at=now)
     changed = dataclasses.replace(task, **effect.fields)
     after = advance(changed, effect.update, now=now, source=effect.source) or changed
+    after = with_expiry(after, task, facts.result_lifetime(after), now=now)
     moved = is_event(task, after)
     event = None
     if moved or effect.event_type is not None:

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Any, Literal
 from uuid import UUID
 
-ResultKind = Literal["video", "image", "audio", "text", "model"]
+ResultKind = Literal["video", "image", "audio", "text", "model", "json"]
 ResultRole = Literal["result", "cover", "last_frame", "preview", "extra"]
 Policy = Literal["hold", "fail", "resubmit_once"]
 """What happens to an unconfirmed task once no way is left to find out whether a job exists: it waits for its deadline,
@@ -100,6 +100,8 @@ class Result:
     role: ResultRole = "result"
     item: str | None = None
     """Which of several outputs it belongs to, such as a clip's id: a cover and its song share one."""
+    expires_at: datetime | None = None
+    """When the provider deletes it, as it states or as its pages say; None where that is not known."""
 
     def as_json(self) -> dict[str, str]:
         """Return the JSON object that the API shows and the store keeps."""
@@ -110,13 +112,20 @@ class Result:
             shown["url"] = self.url
         if self.text is not None:
             shown["text"] = self.text
+        if self.expires_at is not None:
+            shown["expires_at"] = self.expires_at.isoformat(timespec="seconds").replace("+00:00", "Z")
         return shown
 
     @classmethod
     def from_json(cls, kept: Mapping[str, Any]) -> "Result":
         """Read what :meth:`as_json` gave."""
         return cls(
-            kind=kept["kind"], role=kept["role"], url=kept.get("url"), text=kept.get("text"), item=kept.get("item")
+            kind=kept["kind"],
+            role=kept["role"],
+            url=kept.get("url"),
+            text=kept.get("text"),
+            item=kept.get("item"),
+            expires_at=datetime.fromisoformat(kept["expires_at"]) if kept.get("expires_at") else None,
         )
 
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections import Counter
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from service.domain.task import ENDED, OPEN, Failure, Result, Source, State, Task, Update
 
@@ -138,9 +138,30 @@ def merge_results(known: tuple[Result, ...], told: tuple[Result, ...]) -> tuple[
     """Replace known results by reported results of the same output, and keep the others: later snapshots may be incomplete."""
     if not told or not known:
         return told or known
+    dated = {dataclasses.replace(each, expires_at=None): each for each in known}
+    told = tuple(dated.get(each, each) for each in told)
     replaced = set(_keys(told))
     kept = [result for place, result in zip(_keys(known), known, strict=True) if place not in replaced]
     return told + tuple(kept)
+
+
+def with_expiry(task: Task, before: Task, lifetime: float | None, *, now: datetime) -> Task:
+    """Return the task with an expiry for each new output at a URL that states none.
+
+    :param lifetime: seconds for which the provider keeps an output; None where that is not known
+    """
+    if lifetime is None or task.results == before.results:
+        return task
+    expires_at, known = now.replace(microsecond=0) + timedelta(seconds=lifetime), frozenset(before.results)
+    results = tuple(
+        dataclasses.replace(each, expires_at=expires_at) if each not in known and _may_expire(each) else each
+        for each in task.results
+    )
+    return dataclasses.replace(task, results=results)
+
+
+def _may_expire(result: Result) -> bool:
+    return result.expires_at is None and result.url is not None and not result.url.startswith("data:")
 
 
 def _keys(results: tuple[Result, ...]) -> list[tuple[object, ...]]:

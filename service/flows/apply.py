@@ -15,6 +15,7 @@ from service.domain.task import OCCUPYING, Submission, Task
 from service.flows.context import Context, log
 from service.flows.statistics import count_unknown_word, next_poll
 from service.flows.webhooks import enqueue
+from service.providers.registry import DIALECTS
 from service.store import events as event_store
 from service.store import queue, submissions
 from service.store import tasks as task_store
@@ -44,7 +45,8 @@ async def apply(context: Context, connection: AsyncConnection, changes: Sequence
     # The submission of a proof may have been superseded or adopted since the caller read it.
     proven = [change.evidence.id for change in changes if change.evidence is not None]
     known = await submissions.by_id(connection, proven) if proven else {}
-    facts = Facts(submissions=known, next_check=functools.partial(next_poll, context))
+    next_check = functools.partial(next_poll, context)
+    facts = Facts(submissions=known, next_check=next_check, result_lifetime=_result_lifetime)
     before = dict(tasks)
     decided = [_decide(context, tasks, known, change, facts) for change in changes if change.task_id in tasks]
     await _write(context, connection, before, decided)
@@ -54,6 +56,12 @@ async def apply(context: Context, connection: AsyncConnection, changes: Sequence
         Applied("unmatched", None) if change.task_id not in tasks else _applied(next(outcomes), owed)
         for change in changes
     ]
+
+
+def _result_lifetime(task: Task) -> float | None:
+    """Return the seconds for which the task's provider keeps an output."""
+    dialect = DIALECTS.get(task.dialect or "")
+    return None if dialect is None else dialect.facts.lifetime(task.operation)
 
 
 def _decide(

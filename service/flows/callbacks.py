@@ -14,12 +14,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.domain.changes import StatusReported
 from service.domain.compression import TooLarge, unpack
 from service.domain.errors import UpstreamError
+from service.domain.redaction import Redactor
 from service.domain.schedules import LEASE, retry_inbox
 from service.domain.task import Source, State, Submission, Update
 from service.flows.apply import Applied, announce, apply
 from service.flows.context import Context, Upstream, log
 from service.flows.conversation import complete, secrets_of
-from service.flows.redaction import Redactor
 from service.flows.submission.cancel import is_cancel_pending
 from service.providers.registry import DIALECTS
 from service.providers.wire import Callback
@@ -33,7 +33,7 @@ MAX_UNPACKED = 8 * 1024 * 1024
 """Bytes of an unpacked body that are searched for tokens."""
 
 _KEPT_HEADERS = frozenset({"content-encoding", "content-type", "user-agent", "date"})
-_KEPT_PREFIXES = ("webhook-", "svix-", "x-webhook-")
+_KEPT_PREFIXES = ("webhook-", "svix-", "x-webhook-", "x-fal-webhook-", "x-ideogram-webhook-", "x-bfl-signature")
 """Signature headers are kept, since they are verified later. Credentials, cookies and addresses are not."""
 
 

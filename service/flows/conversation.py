@@ -3,21 +3,22 @@
 import contextlib
 import dataclasses
 import logging
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
 
 import orjson
 
 from service.domain.errors import NotSent, Unavailable, UpstreamError
+from service.domain.redaction import Redactor
 from service.domain.task import State, Update
 from service.flows.context import Context, Upstream, log
-from service.flows.redaction import Redactor
+from service.http import form
 from service.http.client import CONNECT_TIMEOUT, WRITE_TIMEOUT, Answer, send
 from service.http.network_errors import named
 from service.providers.dialect import Dialect
 from service.providers.outputs import completed, is_internal
-from service.providers.wire import Call, Reply
+from service.providers.wire import Call, File, Form, Reply
 
 Outcome = TypeVar("Outcome")
 
@@ -91,9 +92,8 @@ async def _ask(context: Context, upstream: Upstream, dialect: Dialect, call: Cal
     client = context.http.purchases if call.creates else context.http.questions
     try:
         base, secret_query, authorized = _authorized(upstream, dialect, call)
-        content = None if authorized.json is None else orjson.dumps(authorized.json)
-        declared = {} if content is None else {"Content-Type": "application/json"}
-        headers = {**declared, **authorized.headers}
+        content, content_type = _body(authorized)
+        headers = {**content_type, **authorized.headers}
         url = base + authorized.path
         client.build_request(authorized.method, url, headers=headers)
     except Exception as error:  # noqa: BLE001 - nothing has been sent, and the text may hold the key
@@ -120,6 +120,23 @@ async def _ask(context: Context, upstream: Upstream, dialect: Dialect, call: Cal
     _log_call(upstream, call, context.monotonic() - began, answer.status, None)
     headers = {name: redactor.text(value) for name, value in answer.headers.items()}
     return Reply(answer.status, headers, redactor.body(answer.body), call.endpoint, redactor.secrets)
+
+
+def _body(call: Call) -> tuple[bytes | None, dict[str, str]]:
+    """Return the body of a call and the header that states its type."""
+    if call.form is not None:
+        content, content_type = form.encode(_parts(call.form))
+        return content, {"Content-Type": content_type}
+    if call.json is not None:
+        return orjson.dumps(call.json), {"Content-Type": "application/json"}
+    return None, {}
+
+
+def _parts(fields: Form) -> Iterator[tuple[str, form.Part]]:
+    """Yield the parts of a form: a list is a field that is repeated."""
+    for name, value in fields.items():
+        for each in [value] if isinstance(value, str | File) else value:
+            yield name, each if isinstance(each, str) else (each.name, each.content, each.content_type)
 
 
 def _log_call(upstream: Upstream, call: Call, seconds: float, status: int | None, error: str | None) -> None:

@@ -7,6 +7,7 @@ from service.domain.schedules import next_poll as next_poll_by_plan
 from service.domain.task import Task
 from service.flows.context import Context, log
 from service.providers.capabilities import CanListJobs, CanPollMany
+from service.providers.dialect import TYPICAL_SECONDS
 from service.store.tasks import recent_endings
 
 WINDOW = dt.timedelta(days=7)
@@ -39,7 +40,7 @@ def typical_seconds(context: Context, task: Task) -> float:
     if upstream is not None and upstream.settings.typical_seconds is not None:
         return upstream.settings.typical_seconds
     dialect = context.dialect(task)
-    return dialect.facts.typical_seconds.get(task.operation, 60.0) if dialect is not None else 60.0
+    return TYPICAL_SECONDS if dialect is None else dialect.facts.typical(task.operation)
 
 
 def can_list_jobs(context: Context, task: Task) -> bool:

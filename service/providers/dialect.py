@@ -15,6 +15,8 @@ _SHOWN = 80
 """Characters of an id that an error quotes."""
 SYNCHRONOUS_TIMEOUT = 600.0
 """Seconds to wait for an answer that is the finished work."""
+TYPICAL_SECONDS = 60.0
+"""What a task takes where no dialect says otherwise."""
 SUBMIT_TIMEOUT = 120.0
 """Seconds to wait for any other answer to a creating call."""
 
@@ -54,11 +56,28 @@ class Facts:
     """The unit of costs, where the provider states them."""
     refunds: bool = False
     """Whether the provider's pages say that the price of a failed job is given back."""
+    signs: bool = False
+    """Whether the provider signs its callbacks, so that ``verify_signature`` can tell."""
+    result_lifetime: float | Mapping[str, float] | None = None
+    """Seconds for which the provider keeps an output, or that by operation; None where its pages do not say.
+    An expiry that an answer states, or that a signed URL bears, counts instead."""
+    experimental: bool = False
+    """Whether it is built from doubtful sources, such as the code of third parties only."""
 
     @property
     def key(self) -> str:
         """The dialect's name in settings: ``runway/aggregator``."""
         return f"{self.family}/{self.name}"
+
+    def typical(self, operation: str) -> float:
+        """Return what a task of an operation usually takes, in seconds."""
+        return self.typical_seconds.get(operation, TYPICAL_SECONDS)
+
+    def lifetime(self, operation: str) -> float | None:
+        """Return the seconds for which the provider keeps an output of an operation; None where that is not known."""
+        if isinstance(self.result_lifetime, Mapping):
+            return self.result_lifetime.get(operation)
+        return self.result_lifetime
 
     def read_timeout(self, operation: str) -> float:
         """Return the seconds to wait for the answer to a submit."""

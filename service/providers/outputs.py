@@ -5,6 +5,7 @@ import re
 from urllib.parse import urljoin, urlsplit
 
 from service.domain.task import Result, Update
+from service.providers.signed_urls import signed_until
 
 MAX_RESULTS = 200
 MAX_ACTIONS = 100
@@ -14,7 +15,7 @@ _LOOPBACK = re.compile(r"^(localhost|127(\.\d{1,3}){3}|0\.0\.0\.0|::1)$")
 
 
 def completed(update: Update, base_url: str) -> Update:
-    """Return an update with absolute addresses, and at most 200 results and 100 actions.
+    """Return an update with absolute addresses and the expiries of signed ones, and at most 200 results and 100 actions.
 
     :param base_url: the upstream's, which relative addresses are below
     """
@@ -22,7 +23,7 @@ def completed(update: Update, base_url: str) -> Update:
         return update
     kept, actions = update.results[:MAX_RESULTS], update.actions[:MAX_ACTIONS]
     omitted = len(update.results) - len(kept) + len(update.actions) - len(actions)
-    results = tuple(_absolute(result, base_url) for result in kept)
+    results = tuple(_dated(_absolute(result, base_url)) for result in kept)
     if results == update.results and not omitted:
         return update
     return dataclasses.replace(update, results=results, actions=actions, omitted=update.omitted + omitted)
@@ -36,6 +37,14 @@ def _absolute(result: Result, base_url: str) -> Result:
     if is_internal(url) and parts.netloc != urlsplit(base_url).netloc and _GATEWAY_PATH.search(parts.path):
         url = urljoin(base_url, parts._replace(scheme="", netloc="").geturl())
     return result if url == result.url else dataclasses.replace(result, url=url)
+
+
+def _dated(result: Result) -> Result:
+    """Return a result with the expiry that its signed URL states."""
+    if result.expires_at is not None or result.url is None:
+        return result
+    expires_at = signed_until(result.url)
+    return result if expires_at is None else dataclasses.replace(result, expires_at=expires_at)
 
 
 def is_internal(url: str) -> bool:

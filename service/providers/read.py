@@ -5,6 +5,7 @@ import json
 import math
 import urllib.parse
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from service.domain.compression import TooLarge, unpack
@@ -18,6 +19,10 @@ MAX_URL = 2048
 MAX_ITEMS = 1000
 """Items of a list that are read. A task keeps fewer."""
 _MAX_TEXT = 4000
+_MILLISECONDS = 100_000_000_000
+"""A Unix time from here on is in milliseconds: in seconds it would be the year 5138."""
+_YEARS = range(2015, 2200)
+"""The years of times that are believed: 0 and the like stand for none."""
 _CODINGS = ("content-encoding", "transfer-encoding")
 _FALLBACK_CHARSET = "gb18030"
 _CHARSETS = ("utf-8", "utf-16", "utf-32", "ascii", "gb18030", "big5", "iso8859", "cp125", "shift_jis", "euc_", "koi8")
@@ -205,6 +210,21 @@ def number(value: Any) -> float | None:
     except (ValueError, OverflowError):
         return None
     return amount if math.isfinite(amount) else None
+
+
+def moment(value: Any) -> datetime | None:
+    """Return a time, to the second: Unix seconds or milliseconds, or a text in ISO 8601, which without a zone is in UTC."""
+    stated = number(value)
+    try:
+        if stated is not None:
+            seconds = stated / 1000 if stated >= _MILLISECONDS else stated
+            found = datetime.fromtimestamp(seconds, UTC)
+        else:
+            found = datetime.fromisoformat(value if isinstance(value, str) else "")
+            found = found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
+    return found.replace(microsecond=0) if found.year in _YEARS else None
 
 
 # Outputs ---------------------------------------------------------------------------------------------------------

@@ -14,6 +14,20 @@ UNREACHABLE_CALLBACK = "https://callback.invalid/"
 """Fills a required callback field where no callback is wanted: ``.invalid`` is reserved and never resolves."""
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class File:
+    """A file in a form."""
+
+    name: str
+    """The file's name, with an extension: some providers tell its type by that."""
+    content: bytes = dataclasses.field(repr=False)
+    content_type: str = "application/octet-stream"
+
+
+Form = Mapping[str, str | File | Sequence[str | File]]
+"""The fields of a form, in their order. A list is a field that is repeated."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
     """One HTTP request that a dialect wants sent. It carries no credentials: ``authorize`` adds them."""
@@ -22,6 +36,8 @@ class Call:
     path: str
     """Below the upstream's base URL, with a leading slash."""
     json: Any = None
+    form: Form | None = None
+    """The fields of a ``multipart/form-data`` body, in place of :attr:`json`. ``form.py`` makes them."""
     headers: Mapping[str, str] = dataclasses.field(default_factory=dict)
     creates: bool = False
     """Whether it buys a job. Such a call is never repeated by itself, and is the last of its exchange."""
@@ -36,6 +52,11 @@ class Call:
     def endpoint(self) -> str:
         """The method and path: ``POST /v1/text_to_video``."""
         return f"{self.method} {self.path}"
+
+    @property
+    def body(self) -> Any:
+        """The body before it is encoded: the fields of a form, or the document."""
+        return self.json if self.form is None else self.form
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Decisions on changes of a task: the lease, the expected states, evidence of jobs, and what becomes an event."""
+"""Decisions on changes of a task: the lease, the expected states, the evidence of jobs, and the events."""
 
 import dataclasses
 import datetime as dt
@@ -270,7 +270,7 @@ def not_sent(*, paid_before: bool = False) -> SubmissionNotSent:
 @pytest.mark.parametrize("state", [State.SUBMITTING, State.UNCONFIRMED])
 @pytest.mark.parametrize("paid_before", [False, True])
 def test_unsent_submission_queues_its_task_again(state: State, *, paid_before: bool) -> None:
-    """Also where another process has concluded meanwhile that it may have been sent."""
+    """This also holds where another process has concluded that it may have been sent."""
     decided = on(task(state, unconfirmed_since=LATER, attempts=9), not_sent(paid_before=paid_before))
     assert (decided.task.state, decided.task.due_at) == (State.QUEUED, NOW)
     assert (decided.task.unconfirmed_since is not None) == paid_before
@@ -389,3 +389,56 @@ def test_essential_failure_keeps_outcome_and_code() -> None:
     ).essential()
     assert (failed.submission.outcome, failed.submission.message) == (Outcome.REFUSED, None)
     assert (failed.failure, failed.error, failed.message) == (Failure("invalid_input"), None, None)
+
+
+# ── the expiry of results ───────────────────────────────────────────────────────────────────────────────────────────
+
+DAY = 86400.0
+
+
+def polled(before: Task, update: Update, *, lifetime: float | None = DAY, now: dt.datetime = LATER) -> Task:
+    facts = Facts(submissions={}, next_check=lambda _: NEXT_POLL, result_lifetime=lambda _: lifetime)
+    change = StatusReported(task_id=TASK_ID, source=Source.POLL, update=update)
+    return decide(before, change, facts, now=now).task
+
+
+def running() -> Task:
+    return task(State.RUNNING, external_id="job-7")
+
+
+def test_new_result_expires_after_the_lifetime_of_the_dialect() -> None:
+    [result] = polled(running(), DONE).results
+    assert result.expires_at == LATER + dt.timedelta(days=1)
+
+
+@pytest.mark.parametrize(
+    "result",
+    [Result("text", text="words"), Result("image", url="data:image/png;base64,AA==")],
+    ids=["text", "data URL"],
+)
+def test_result_that_is_in_the_task_itself_does_not_expire(result: Result) -> None:
+    assert polled(running(), dataclasses.replace(DONE, results=(result,))).results == (result,)
+
+
+def test_result_of_an_unknown_lifetime_has_no_expiry() -> None:
+    assert polled(running(), DONE, lifetime=None).results == DONE.results
+
+
+def test_expiry_that_the_provider_states_is_kept() -> None:
+    stated = dataclasses.replace(DONE.results[0], expires_at=NOW + dt.timedelta(minutes=10))
+    assert polled(running(), dataclasses.replace(DONE, results=(stated,))).results == (stated,)
+
+
+@pytest.mark.parametrize("state", [State.RUNNING, State.SUCCEEDED])
+def test_repeated_result_keeps_its_first_expiry_and_changes_nothing(state: State) -> None:
+    first = polled(running(), dataclasses.replace(DONE, state=state))
+    again = polled(first, dataclasses.replace(DONE, state=state), now=LATER + dt.timedelta(hours=5))
+    assert again.results == first.results
+    assert again.sequence == first.sequence
+
+
+def test_fresh_url_gets_an_expiry_of_its_own() -> None:
+    first = polled(running(), dataclasses.replace(DONE, state=State.RUNNING))
+    fresh = dataclasses.replace(DONE, results=(Result("video", url="https://x/v.mp4?fresh"),))
+    [result] = polled(first, fresh, now=LATER + dt.timedelta(hours=5)).results
+    assert result.expires_at == LATER + dt.timedelta(hours=29)

@@ -1,4 +1,4 @@
-"""What a broken conversation means for a purchase: never sent and tried again, or perhaps sent and never sent again."""
+"""Broken conversations: a purchase was never sent and is repeated, or was perhaps sent and is never repeated."""
 
 import asyncio
 import contextlib
@@ -15,16 +15,18 @@ from service.http.client import Http
 from service.http.ssrf.guard import Guard
 from service.http.ssrf.policy import Rules
 from service.providers.registry import DIALECTS
+from service.providers.wire import Call, Exchange, File
 from service.store.database import Database
 from service.store.writer import Writers
 from tests.support.breakage import ANSWER, HEAD, PERHAPS_SENT, Server, answering, nowhere, request_of
+from tests.support.scripted_upstream import Answer, ScriptedUpstream
 from tests.support.values import a_task
 from tests.support.world import settings_for
 
 
 @contextlib.asynccontextmanager
 async def runtime_for(url: str) -> AsyncIterator[Context]:
-    """Return a context with the real clients, whose one upstream is somewhere. Its database is never opened."""
+    """Return a context with real clients and one upstream at a URL. Its database is never opened."""
     settings = settings_for("sqlite:///never-opened.db", DOVECOTE_UPSTREAMS__ELKAPI__BASE_URL=url)
     database = Database(settings.database_url)
     http = Http.real(Guard(Rules(private=True)))
@@ -99,3 +101,28 @@ async def test_each_creating_request_uses_its_own_connection(creating: bool, con
                 with contextlib.suppress(UpstreamError):  # what the answer means to a poll is not the question here
                     await run_exchange(context, context.upstreams["elkapi"], dialect, exchange)
         assert server.connections == connections
+
+
+async def test_form_is_sent_with_its_files_and_its_boundary() -> None:
+    picture = File("a.png", b"\x89PNG\r\n\x00\xff", "image/png")
+    call = Call(
+        method="POST", path="/v1/images/edits", form={"prompt": "a dove", "image[]": [picture, picture]}, creates=True
+    )
+
+    def exchange() -> Exchange:
+        reply = yield call
+        return Update(external_id=str(reply.status))
+
+    async with ScriptedUpstream.running({"forms": {"POST /v1": [Answer({})]}}) as upstream:
+        async with runtime_for(upstream.base_url("forms")) as context:
+            dialect = DIALECTS["runway/aggregator"]
+            update = await run_exchange(context, context.upstreams["elkapi"], dialect, exchange())
+        [sent] = upstream.asked["forms"]
+    assert update.external_id == "200"
+    assert sent.headers["authorization"] == "Bearer sandbox-key"
+    head, _, boundary = sent.headers["content-type"].partition("; boundary=")
+    assert head == "multipart/form-data"
+    assert sent.body.count(b"--" + boundary.encode()) == 4
+    assert (
+        sent.body.count(b'name="image[]"; filename="a.png"\r\nContent-Type: image/png\r\n\r\n' + picture.content) == 2
+    )

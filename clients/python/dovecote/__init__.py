@@ -10,7 +10,7 @@
 """
 
 from dovecote.async_client import AsyncClient
-from dovecote.catalogue import Circuit, Credit, Family, Limits, Operation, Upstream
+from dovecote.catalogue import Circuit, Credit, Family, Limits, Operation, OperationDialect, Upstream
 from dovecote.client import Client
 from dovecote.errors import (
     ConfigurationError,
@@ -57,6 +57,7 @@ __all__ = [
     "Message",
     "MessageFilters",
     "Operation",
+    "OperationDialect",
     "Page",
     "Problem",
     "ReplayFilters",

@@ -7,6 +7,33 @@ from typing import Any
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class OperationDialect:
+    """What a wire protocol can do for an operation."""
+
+    name: str
+    upstreams: tuple[str, ...] = ()
+    """The configured upstreams that serve the operation by it."""
+    callbacks: bool = False
+    """Whether the provider can call back. Without that, Dovecote polls."""
+    signs: bool = False
+    """Whether the provider signs its callbacks."""
+    synchronous: bool = False
+    """Whether the answer to the submit is the result."""
+    poll_batch: int = 1
+    """How many tasks one poll asks for."""
+    cancel: bool = False
+    """Whether a running job can be cancelled at the provider."""
+    typical_seconds: float | None = None
+    """What a task usually takes, until Dovecote has measured it."""
+    result_lifetime_seconds: float | None = None
+    """How long the provider keeps outputs; None where its pages do not say."""
+    cost_unit: str = ""
+    """The unit of ``Task.cost``, where the provider states a cost."""
+    experimental: bool = False
+    """Whether it is built from doubtful sources."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
     """An operation of a family."""
 
@@ -21,6 +48,8 @@ class Operation:
     """JSON Schema of the input that it may wait for before it ends; None where it never does."""
     upstreams: tuple[str, ...] = ()
     """The configured upstreams that serve it, in order."""
+    dialects: tuple[OperationDialect, ...] = ()
+    """The wire protocols that have it, also those of other upstreams."""
     input: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """JSON Schema of the task's input."""
     document: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False, compare=False)

@@ -14,7 +14,7 @@ class Result:
     """One output of a task."""
 
     kind: str
-    """``video``, ``image``, ``audio``, ``text`` or ``model``."""
+    """``video``, ``image``, ``audio``, ``text``, ``model`` or ``json``."""
     role: str
     """``result``, or ``cover``, ``last_frame``, ``preview``, ``extra``."""
     url: str | None = None
@@ -22,6 +22,8 @@ class Result:
     text: str | None = None
     item: str | None = None
     """Which of several outputs it belongs to."""
+    expires_at: dt.datetime | None = None
+    """When the provider deletes it; None where that is not known."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

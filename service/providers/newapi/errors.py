@@ -42,6 +42,7 @@ _SAYS_NO = "(says no)"
 _CODE = re.compile(r"[\w.\-]+", re.ASCII)
 _NUMBERS = ("code", "status_code", "statusCode", "error_code", "errorCode", "status")
 _MESSAGES = ("message", "msg", "description", "detail", "error_message")
+_MAX_MISTAKES = 20
 _AGREES = re.compile(r"success|true|0|1|2\d\d", re.ASCII | re.IGNORECASE)
 """A code that says that the query went well. It says nothing about the task."""
 _STATUS = re.compile(r"\d{3}", re.ASCII)
@@ -53,7 +54,7 @@ def complaint(document: Any) -> Complaint:
         return Complaint(frozenset({_NO_OBJECT}), None, None)
     inner = fields(document.get("error"))
     plain = line(document.get("error")) if not inner else None
-    stated = [line(holder.get(name)) for holder in (inner, document) for name in _MESSAGES]
+    stated = [_text(holder.get(name)) for holder in (inner, document) for name in _MESSAGES]
     message = next((text for text in [*stated, plain] if text is not None), None)
     code = word(inner.get("code")) or word(document.get("code"))
     named = [code, plain, message, word(document.get("error_code")), word(document.get("error_type"))]
@@ -63,6 +64,13 @@ def complaint(document: Any) -> Complaint:
     numbers = [word(holder.get(name)) for holder in (inner, document) for name in _NUMBERS]
     number = next((int(text) for text in numbers if text is not None and _STATUS.fullmatch(text)), None)
     return Complaint(frozenset(words), message, number)
+
+
+def _text(value: Any) -> str | None:
+    """Return a message: a text, or the first of a list of mistakes (FastAPI's ``detail``)."""
+    if isinstance(value, list):
+        return next((said for each in value[:_MAX_MISTAKES] if (said := line(fields(each).get("msg")))), None)
+    return line(value)
 
 
 Verdict = tuple[type[UpstreamError], str]
@@ -128,6 +136,8 @@ RULES: tuple[Rule, ...] = (
     # An unknown task is known by the word, at any status: new-api answers 400, CometAPI has documented 200.
     _rule(_GONE, _MISSING, words={"task_not_exist", "task_not_found"}, parts=("task_not_exist",)),
     _rule(_GONE, _MISSING, statuses=(*_OK, 400, 404), parts=("task not found", "could not find task", "任务不存在")),
+    # A file of a task that is not done: ask later.
+    _rule(_INVALID, _BROKEN, statuses=(400,), parts=("is not completed yet",)),
     # The quota is reserved before anything goes upstream: nothing was created, whatever the status.
     _rule(
         _NO_CREDIT,

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from urllib.parse import quote
 
 from service.domain.errors import NotFound
-from service.domain.task import ResultKind, State, Task, Update
+from service.domain.task import State, Task, Update
 from service.domain.validation import Mistake
 from service.providers.dialect import Dialect, Facts, about
 from service.providers.newapi import errors as newapi_errors
@@ -15,7 +15,7 @@ from service.providers.runway.native import MODELS, VERSION, native_body, native
 from service.providers.runway.record import OWN_WORDS, read_created, read_status
 from service.providers.wire import Balance, BalanceExchange, Call, Exchange, Reply
 
-_TYPICAL: Mapping[ResultKind, float] = {"video": 90.0, "image": 30.0, "audio": 15.0}
+_TYPICAL: Mapping[str, float] = {"video": 90.0, "image": 30.0, "audio": 15.0}
 """A first guess: nothing is published, and medians of our own take over."""
 
 
@@ -28,6 +28,7 @@ class Official(Dialect):
         operations={name: f"/v1/{name}" for name in MODELS},
         typical_seconds={known.name: _TYPICAL[known.produces] for known in FAMILY.operations.values()},
         cost_unit="credits",
+        result_lifetime=86400.0,  # "24-48 hours"; a new poll gives new URLs
     )
 
     def create(self, task: Task, callback_url: str | None) -> Call:

@@ -77,6 +77,12 @@ def free_request(dialect: Dialect, task: Task, call: Call, read: Callable[[Reply
     return Update(state=State.RUNNING, external_id=clip_of(task))
 
 
+def submit(dialect: Dialect, task: Task, callback_url: str | None) -> Exchange:
+    """Submit a task. A question about a clip may be repeated after any error; any other call is made once."""
+    call = dialect.facts.creating(task.operation, dialect.create(task, callback_url))
+    return free_request(dialect, task, call, dialect.read_created)
+
+
 def body_of(task: Task) -> dict[str, Any]:
     """Return a task as the gateways take it. The raw protocol takes the same bodies."""
     given, clip = task.input, clip_of(task)

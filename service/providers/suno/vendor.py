@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
-from service.domain.errors import AccountProblem, NotFound, Unavailable, Uncertain, UpstreamError
+from service.domain.errors import AccountProblem, NotFound, Unavailable, Uncertain, Unreadable, UpstreamError
 from service.domain.task import ENDED, Failure, Result, State, Update
 from service.providers.newapi import errors as newapi_errors
 from service.providers.newapi.failure_texts import RETRYABLE, failure_from_text
@@ -22,7 +22,7 @@ from service.providers.suno.clips import (
     status_word,
     translated,
 )
-from service.providers.wire import Callback, Reply
+from service.providers.wire import Balance, BalanceExchange, Call, Callback, Reply
 
 WORDS: Mapping[str, State | None] = {
     "pending": State.SUBMITTED,
@@ -132,6 +132,30 @@ def read_record(document: Any) -> Update | None:
         failure=_failure(said, envelope, data, called_back=stage is not None) if state is State.FAILED else None,
         unknown_word=unknown,
     )
+
+
+def read_status(reply: Reply) -> Update:
+    """Read the answer to a poll: a record."""
+    if reply.ok and (update := read_record(reply.document)) is not None:
+        return update
+    raise refusal_of(reply, creating=False)
+
+
+def read_callback(callback: Callback) -> list[Update]:
+    """Read a callback: a stage with its tracks, or a whole record."""
+    update = read_record(callback.document)
+    if update is None:
+        raise Unreadable("no task in it")
+    return [update]
+
+
+def credits_left(path: str) -> BalanceExchange:
+    """Request the credits of the account."""
+    reply = yield Call(method="GET", path=path)
+    left = number(fields(reply.document).get("data"))
+    if not reply.ok or not agrees(reply.document) or left is None:
+        raise refusal_of(reply, creating=False)
+    return Balance(left, "credits")
 
 
 def _without_status(document: Any, job: str | None, outputs: tuple[Result, ...]) -> Update | None:

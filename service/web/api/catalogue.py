@@ -8,8 +8,10 @@ from service.domain.events import rfc3339
 from service.flows.context import Context, Upstream
 from service.flows.upstreams import status as upstream_status
 from service.flows.upstreams.credit import is_low
+from service.providers.capabilities import CanCancel, CanPollMany
+from service.providers.dialect import Dialect
 from service.providers.operation import Family
-from service.providers.registry import FAMILIES
+from service.providers.registry import DIALECTS, FAMILIES
 from service.store import upstreams as upstream_store
 from service.web.api import models
 from service.web.api.models import ref
@@ -46,10 +48,37 @@ def _family(context: Context, family: Family) -> models.Family:
                     for name, upstream in context.upstreams.items()
                     if upstream.dialect_for(family.name, operation.name) is not None
                 ],
+                "dialects": _dialects(context, family.name, operation.name),
                 "input": operation.input,
             }
             for operation in family.operations.values()
         ],
+    }
+
+
+def _dialects(context: Context, family: str, operation: str) -> list[models.OperationDialect]:
+    chosen = {name: upstream.dialect_for(family, operation) for name, upstream in context.upstreams.items()}
+    return [
+        _dialect(dialect, operation, [name for name, found in chosen.items() if found is dialect])
+        for dialect in DIALECTS.values()
+        if dialect.offers(family, operation)
+    ]
+
+
+def _dialect(dialect: Dialect, operation: str, upstreams: list[str]) -> models.OperationDialect:
+    facts, at_once = dialect.facts, operation in dialect.facts.synchronous
+    return {
+        "name": facts.key,
+        "upstreams": upstreams,
+        "callbacks": facts.callbacks and not at_once,
+        "signs": facts.signs and not at_once,
+        "synchronous": at_once,
+        "poll_batch": facts.batch_size if isinstance(dialect, CanPollMany) and not at_once else 1,
+        "cancel": isinstance(dialect, CanCancel) and not at_once,
+        "typical_seconds": facts.typical(operation),
+        "result_lifetime_seconds": facts.lifetime(operation),
+        "cost_unit": facts.cost_unit,
+        "experimental": facts.experimental,
     }
 
 

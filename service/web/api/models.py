@@ -30,6 +30,15 @@ class Result(TypedDict):
             str, about("Groups outputs that belong together, such as a song and its cover: for example a clip's id.")
         ]
     ]
+    expires_at: NotRequired[
+        Annotated[
+            Time,
+            about(
+                "When the provider deletes the output: as it states, or by the time for which it keeps outputs, counted "
+                "from when Dovecote saw this one. Absent where that is not known."
+            ),
+        ]
+    ]
 
 
 class Action(TypedDict):
@@ -155,6 +164,25 @@ class Problem(TypedDict):
     code: Annotated[str, one_of(sorted(TITLES))]
     detail: Annotated[str, about("What is wrong, and what to do.")]
     errors: NotRequired[Annotated[list[Mistake], about("The errors of the request, up to 50.")]]
+    newest: NotRequired[Annotated[str, about("Your newest cursor, with the code `cursor_unknown`.")]]
+
+
+class OperationDialect(TypedDict):
+    """What a wire protocol can do for an operation."""
+
+    name: str
+    upstreams: Annotated[list[str], about("Configured upstreams that serve the operation by it.")]
+    callbacks: Annotated[bool, about("Whether the provider can call back. Without that, Dovecote polls.")]
+    signs: Annotated[bool, about("Whether the provider signs its callbacks.")]
+    synchronous: Annotated[bool, about("Whether the answer to the submit is the result.")]
+    poll_batch: Annotated[int, about("How many tasks one poll asks for.")]
+    cancel: Annotated[bool, about("Whether a running job can be cancelled at the provider.")]
+    typical_seconds: Annotated[float, about("What a task usually takes, until Dovecote has measured it.")]
+    result_lifetime_seconds: Annotated[
+        float | None, about("How long the provider keeps outputs. Null: its pages do not say.")
+    ]
+    cost_unit: Annotated[str, about("The unit of `cost`, where the provider states a cost.")]
+    experimental: Annotated[bool, about("Whether it is built from doubtful sources. Test it before you rely on it.")]
 
 
 class Operation(TypedDict):
@@ -168,6 +196,9 @@ class Operation(TypedDict):
     parent: Annotated[str | None, one_of(["required", "optional", None], "Whether it takes a `parent_id`.")]
     answer: Annotated[Mapping[str, Any] | None, about("JSON Schema of the input that it may request while it runs.")]
     upstreams: Annotated[list[str], about("Configured upstreams that serve it, in order.")]
+    dialects: Annotated[
+        list[OperationDialect], about("The wire protocols that have it, also those of other upstreams.")
+    ]
     input: Annotated[Mapping[str, Any], about("JSON Schema of the task's input.")]
 
 

@@ -1,4 +1,4 @@
-"""The fields of a task agree wherever they are written down, and every rendered value is of its declared type."""
+"""The fields of a task agree in all places, and every rendered value has its declared type."""
 
 import dataclasses
 import datetime as dt
@@ -52,7 +52,10 @@ FULL = Task(
     dialect="runway/aggregator",
     external_id="1",
     progress=100,
-    results=(Result("video", "https://example.com/1.mp4"), Result("text", text="words", role="extra", item="1")),
+    results=(
+        Result("video", "https://example.com/1.mp4", expires_at=NOW),
+        Result("text", text="words", role="extra", item="1"),
+    ),
     failure=Failure("provider_error", "message", retryable=True),
     next_actions=(Action("up", "Upscale"),),
     cost=1.5,
