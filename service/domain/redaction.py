@@ -60,7 +60,7 @@ def redact_document(document: Any, secrets: Sequence[str] = ()) -> Any:
 
 
 class Redactor:
-    """Removes secrets by their value, and the callback tokens of this installation wherever they stand."""
+    """Removes secrets by their value, and the callback tokens of this installation anywhere in a text."""
 
     def __init__(self, tokens: Tokens, secrets: Iterable[str] = ()) -> None:
         """Prepare.
@@ -80,7 +80,7 @@ class Redactor:
         return redact(text)
 
     def body(self, body: bytes) -> bytes:
-        """Return a body without secrets, whatever its encoding. A body without any is returned as it is."""
+        """Return a body without secrets, in any encoding. A body without secrets is returned unchanged."""
         found = self.text(body.decode("latin-1")).encode("latin-1")
         for encoding in ("utf-16-le", "utf-16-be"):
             for secret in self.secrets:

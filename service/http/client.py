@@ -199,7 +199,7 @@ def _head_or_raise(head: httpx.Response | None, failure: Exception | None) -> ht
 async def post_briefly(
     client: httpx.AsyncClient, url: str, *, headers: Mapping[str, str], content: bytes, total_timeout: float, limit: int
 ) -> Answer:
-    """Post a message. Its status is the answer, whatever follows the status line.
+    """Post a message. Its status is the answer, even if the rest of the answer fails.
 
     :param total_timeout: seconds for everything; the answer has what has come by then
     :param limit: bytes of the body after which no more is read

@@ -1,4 +1,4 @@
-"""ElkAPI's task API: one route to submit, one object to ask for and to be called with, whatever the model makes."""
+"""ElkAPI's task API: one route to submit, and one object in polls and callbacks, for every model."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -72,7 +72,7 @@ class ElkTask(Dialect):
         return Call(method="POST", path=self.facts.operations[task.operation], json=body)
 
     def query(self, task: Task) -> Call:
-        """Return the call that asks for the task."""
+        """Return the call that queries the task."""
         return Call(method="GET", path=f"/v1/task/{quote(task.external_id or '', safe='')}")
 
     def read_created(self, reply: Reply) -> Update:
@@ -99,7 +99,7 @@ class ElkTask(Dialect):
         return [_read(callback.document)]
 
     def validate(self, task: Task) -> list[Mistake]:
-        """Return what is missing, such as a model where none is known, and fields that this API does not have."""
+        """Return missing fields, such as an unknown model, and fields that this API does not have."""
         found = super().validate(task)
         if not self.offers(task.family, task.operation):
             return found

@@ -58,7 +58,7 @@ class NewApiVideo(Dialect):
         return Call(method="POST", path=path, json=body)
 
     def query(self, task: Task) -> Call:
-        """Return the call that asks for the task, on the route on which it was made."""
+        """Return the call that queries the task, on the route on which it was created."""
         route = _VIDEOS if task.operation in _ROUTES else _GENERATIONS
         return Call(method="GET", path=f"{route}/{quote(task.external_id or '', safe='')}")
 

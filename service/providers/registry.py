@@ -1,4 +1,4 @@
-"""The only list of families, dialects and known hosts. A new provider is added here and nowhere else."""
+"""The only list of families, dialects and known hosts. A new provider is registered only here."""
 
 import dataclasses
 from collections.abc import Mapping

@@ -9,7 +9,7 @@ Body = dict[str, Any]
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Vendor:
-    """What a family is called at a gateway, and how its input is spelt there."""
+    """A family's name at a gateway, and the spelling of its input there."""
 
     models: Mapping[str, str | None]
     """The model of each operation; None where no page names one: there the client must."""
@@ -25,7 +25,7 @@ class Vendor:
 
 
 def _kling(given: Mapping[str, Any]) -> Body:
-    """Return a duration as the text that Kling wants."""
+    """Return a duration as a text, as Kling requires."""
     return {"duration": f"{given['duration']:g}"} if "duration" in given else {}
 
 

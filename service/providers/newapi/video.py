@@ -62,7 +62,7 @@ _OF_THE_GATEWAY = re.compile(r"connection|proxy|character|json|response|status|s
 
 
 def is_task(document: Any) -> bool:
-    """Return whether a document holds a task. An unknown task may be told with a status word, too."""
+    """Return whether a document holds a task. A status word may also report an unknown task."""
     chain = records(document)
     if not chain or not _speaks(chain[0]):
         return False
@@ -143,7 +143,7 @@ def _at(record: Record, paths: Sequence[tuple[str, ...]], *, relative: bool = Tr
 
 
 def failure_of(chain: Sequence[Record], state: State | None) -> Failure | None:
-    """Return why it failed: by the innermost reason that says more than that it failed."""
+    """Return why it failed, by the innermost reason that names a cause."""
     reasons = [reason for record in reversed(chain) for reason in _reasons(record)]
     if state is State.CANCELLED:
         text = next((text for _, text in reasons if text is not None), None)

@@ -66,11 +66,11 @@ class KieJobs(Dialect):
         return Call(method="POST", path=_CREATE, json=merge(mapped, task.options))
 
     def query(self, task: Task) -> Call:
-        """Return the call that asks for the record."""
+        """Return the call that queries the record."""
         return Call(method="GET", path=f"/api/v1/jobs/recordInfo?taskId={quote(task.external_id or '', safe='')}")
 
     def read_created(self, reply: Reply) -> Update:
-        """Read the answer to a submit: an id. A refusal is a ``code``, whatever the HTTP status."""
+        """Read the answer to a submit: an id. A refusal has a ``code``, at any HTTP status."""
         job = identifier(fields(fields(reply.document).get("data")).get("taskId"))
         if not reply.ok or not vendor.agrees(reply.document) or job is None:
             raise vendor.refusal_of(reply, creating=True)

@@ -49,7 +49,7 @@ class NewApiRaw(Dialect):
         )
 
     def query(self, task: Task) -> Call:
-        """Return the call that asks for the clips, or the lyrics."""
+        """Return the call that queries the clips, or the lyrics."""
         return gateway.query(task, "lyrics" if task.operation == "lyrics" else "feed")
 
     def read_created(self, reply: Reply) -> Update:

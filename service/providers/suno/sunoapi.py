@@ -66,12 +66,12 @@ class SunoApi(Dialect):
         return Call(method="POST", path=self.facts.operations[task.operation], json=body)
 
     def query(self, task: Task) -> Call:
-        """Return the call that asks for the record. The vendors allow three a second and task, and advise one in 30 seconds."""
+        """Return the call that queries the record. The vendors allow three a second and task, and advise one in 30 seconds."""
         kind = _RECORDS.get(task.operation, "generate")
         return Call(method="GET", path=f"/api/v1/{kind}/record-info?taskId={quote(task.external_id or '', safe='')}")
 
     def read_created(self, reply: Reply) -> Update:
-        """Read the answer to a submit: an id, or the result itself. A refusal is a ``code``, whatever the HTTP status."""
+        """Read the answer to a submit: an id, or the result itself. A refusal has a ``code``, at any HTTP status."""
         data = fields(fields(reply.document).get("data"))
         outputs, job = vendor.immediate_results(data), identifier(data.get("taskId"))
         if not reply.ok or not vendor.agrees(reply.document) or not (outputs or job):

@@ -76,7 +76,7 @@ _CODE_FIELDS = ("errorCode", "failCode")
 
 
 def agrees(document: Any) -> bool:
-    """Return whether a body says that the request went well; some leave the code out."""
+    """Return whether a body reports success. Some bodies leave the code out."""
     code = document.get("code") if isinstance(document, dict) else "no object"
     return code is None or str(code) == str(HTTPStatus.OK.value)
 
@@ -204,7 +204,7 @@ def immediate_results(data: Record) -> tuple[Result, ...]:
 
 
 def _failure(said: str, envelope: Record, data: Record, *, called_back: bool) -> Failure:
-    """Return why it failed: by the status, else the code, else the text; kie.ai's task API is read by the text first."""
+    """Return why it failed: by the status, the code, or the text, in this order. kie.ai's task API is read by the text first."""
     stated_texts = [line(holder.get(name)) for holder in (data, envelope) for name in _TEXT_FIELDS]
     stated_texts.append(line(envelope.get("msg")) if called_back else None)
     text = next(filter(None, stated_texts), None)

@@ -84,7 +84,7 @@ def _stream(request: ApiRequest, topic: Topic, read: ReadPage, *, after: int, an
 
 
 async def _resume_after(request: ApiRequest, client: str) -> int | None:
-    """Return the position to resume after. The header wins: a client that reconnects repeats its first query."""
+    """Return the position to resume after. The header overrides: a client that reconnects repeats its first query."""
     header = await _position(request, request.http.headers.get("last-event-id") or None, "Last-Event-ID", client)
     return await _position(request, request.query.get("after"), "after", client) if header is None else header
 

@@ -35,7 +35,7 @@ def path_id(request: ApiRequest, kind: str) -> UUID:
 
 
 def existing(found: Found | None, kind: str) -> Found:
-    """Return what was found.
+    """Return the object.
 
     :raises Problem: 404 where nothing was
     """
@@ -49,7 +49,7 @@ def _not_found(kind: str) -> Problem:
 
 
 def page_size(request: ApiRequest) -> int:
-    """Return the number of items that the request asks for."""
+    """Return the requested number of items."""
     return int(request.query.get("limit", 50))
 
 
