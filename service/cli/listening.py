@@ -1,5 +1,6 @@
 """Sockets to listen on, and the number of files that a process may open."""
 
+import contextlib
 import ipaddress
 import resource
 import socket
@@ -10,14 +11,23 @@ MAX_DESCRIPTORS: Final = 1 << 20
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a socket that listens. The address ``::`` takes IPv4 besides, where the system can do that.
+    """Return a socket that listens. The address ``::`` accepts IPv4 as well, where the system supports that.
 
-    :raises OSError: when nobody can listen there
+    :raises OSError: when the address cannot be used
     """
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     family, *_, address = next((each for each in found if each[0] == socket.AF_INET), found[0])
     both = family == socket.AF_INET6 and _is_unspecified(host) and socket.has_dualstack_ipv6()
     return socket.create_server(address, family=family, backlog=BACKLOG, dualstack_ipv6=both)
+
+
+def waiting_connections(listener: socket.socket) -> list[socket.socket]:
+    """Accept and return the connections in the backlog of a non-blocking listener, without waiting for another one."""
+    accepted: list[socket.socket] = []
+    with contextlib.suppress(OSError):  # the backlog is empty, or the process has no descriptor left
+        while len(accepted) < BACKLOG:
+            accepted.append(listener.accept()[0])
+    return accepted
 
 
 def reason_of(error: OSError) -> str:

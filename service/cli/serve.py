@@ -13,12 +13,12 @@ from starlette.types import ASGIApp
 from service.app import NoKey, Role, WrongSchema, application, at_work, callback_application, opened, require_key
 from service.cli import exits
 from service.cli.installation import database_fault, give_up, shown_database
-from service.cli.listening import listen, raise_descriptor_limit, reason_of
+from service.cli.listening import listen, raise_descriptor_limit, reason_of, waiting_connections
 from service.cli.stopping import Stop
 from service.flows.context import Context
 from service.flows.signals import Signals
 from service.logs import log_to_standard_error
-from service.memory import return_large_blocks
+from service.memory import collect_rarely, return_large_blocks
 from service.providers.registry import PROVIDERS
 from service.settings.model import Settings
 from service.store.database import AlreadyRunning, Database, StoreUnavailable
@@ -27,6 +27,8 @@ from service.web.server_protocol import HttpProtocol
 
 REQUESTS_TIMEOUT: Final = 10
 """Seconds that requests in flight get at a stop."""
+ARRIVAL_TIMEOUT: Final = 0.05
+"""Seconds that open connections get at a stop for a request that is on its way."""
 
 log = logging.getLogger("dovecote")
 
@@ -39,9 +41,23 @@ class _Server(uvicorn.Server):
         self._signals = signals
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """End streams and waiting requests first: uvicorn would wait for them."""
+        """End streams and waiting requests, which uvicorn would wait for. Serve the requests that have arrived, and shut down."""
         self._signals.close()
+        await self._accept_last(sockets or [])
         await super().shutdown(sockets)
+
+    async def _accept_last(self, listeners: list[socket.socket]) -> None:
+        """Accept the connections of the backlog and stop listening. The system then resets the rest of the backlog."""
+        accepted = [connection for listener in listeners for connection in waiting_connections(listener)]
+        for server in self.servers:
+            server.close()
+        for connection in accepted:
+            await asyncio.get_running_loop().connect_accepted_socket(self._protocol, connection)
+        # uvicorn closes a connection whose request has not been read yet.
+        await asyncio.sleep(ARRIVAL_TIMEOUT)
+
+    def _protocol(self) -> HttpProtocol:
+        return HttpProtocol(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -119,6 +135,7 @@ async def _serve(
             watch.cancel()
             servers = list(_servers(context, role, listener, callback_listener))
             _log_start(context, role, listener, callback_listener)
+            collect_rarely()
             async with asyncio.TaskGroup() as serving:
                 for server, sock in servers:
                     serving.create_task(server.serve(sockets=[sock]))

@@ -21,11 +21,10 @@ _HOW = {
 
 
 def explain(task: Task, *, now: datetime) -> str:
-    """Return one sentence on where a task stands."""
+    """Return one sentence on the state of a task."""
     sentence = _explain(task, now)
-    return (
-        f"{sentence[:-1]}; its job was bought elsewhere, and Dovecote never submits it." if task.adopted else sentence
-    )
+    bought = "its job was bought elsewhere, and Dovecote never submits it"
+    return f"{sentence[:-1]}; {bought}." if task.adopted else sentence
 
 
 def _explain(task: Task, now: datetime) -> str:
@@ -87,7 +86,7 @@ def _open(task: Task, now: datetime) -> str:
 
 
 def _doing(task: Task) -> str:
-    """Return what the provider does with the job, by its last report."""
+    """Return the provider's progress on the job, by its last report."""
     if task.state is State.AWAITING_INPUT:
         return "waits for your input"
     if task.progress == 100:  # noqa: PLR2004 - percent

@@ -2,6 +2,8 @@
 
 import asyncio
 import dataclasses
+import datetime as dt
+import secrets
 from collections.abc import Sequence
 from typing import Any, Final
 from uuid import UUID
@@ -9,11 +11,13 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.domain.events import rfc3339
+from service.domain.feed_cursor import BEGINNING, KEY_SIZE, Epoch, History, UnknownCursor, read_history
 from service.domain.task import State
 from service.flows.context import Context
 from service.flows.render import show_task_briefly
 from service.flows.signals import feed_of
 from service.store import feed as feed_store
+from service.store import secrets as secret_store
 from service.store.feed import FeedItem
 
 HELD_BACK: Final = 0.05
@@ -26,7 +30,9 @@ class Page:
 
     items: Sequence[FeedItem]
     next: int
-    """The cursor after this page. Nothing will ever appear at or before it."""
+    """The position after this page. Nothing will ever appear at or before it."""
+    history: History
+    """Makes cursors of positions."""
     more: bool = False
     """Whether there are more items already."""
     held_back: bool = False
@@ -35,56 +41,107 @@ class Page:
     """The state in which the task has ended, once no more items are expected; else None."""
 
 
-class CursorAhead(Exception):
-    """A cursor is above the newest event: this history of the database did not issue it."""
+class CursorRefused(Exception):
+    """A cursor is not one that this history of the database issued to this client."""
 
-    def __init__(self, newest: int) -> None:
-        """Keep the newest cursor."""
-        super().__init__(f"the cursor is ahead of the newest event, {newest}")
+    def __init__(self, reason: str, newest: str) -> None:
+        """Keep the reason, and the client's newest cursor."""
+        super().__init__(reason)
+        self.reason = reason
         self.newest = newest
 
 
-async def check_cursor(connection: AsyncConnection, after: int) -> None:
-    """Check that this history of the database can have issued a cursor. After a restore an old cursor may be ahead.
+async def _history(context: Context, kept: str | None) -> History:
+    """Return the epochs of the cursors. The first cursor that is needed begins the first epoch."""
+    if kept is None:
+        made = History((Epoch(secrets.token_bytes(KEY_SIZE)),)).text
+        kept = await context.writers.requests.run(secret_store.keep, feed_store.HISTORY, made, now=context.now())
+    return read_history(kept)
 
-    :raises CursorAhead: when it cannot
-    """
+
+async def begin_epoch(connection: AsyncConnection, *, now: dt.datetime) -> None:
+    """Begin a new history after a restore: cursors that were issued since the backup are refused from now on."""
+    kept = await secret_store.find(connection, feed_store.HISTORY)
+    if kept is None:
+        return
     newest = await feed_store.newest(connection)
-    if after > newest:
-        raise CursorAhead(newest)
+    following = read_history(kept).restored(secrets.token_bytes(KEY_SIZE), newest)
+    await secret_store.replace(connection, feed_store.HISTORY, following.text, now=now)
+
+
+async def position_of(context: Context, cursor: str, client: str) -> int:
+    """Return the position of a client's cursor.
+
+    :raises NotACursor: for any other text
+    :raises CursorRefused: when this history of the database cannot have issued it
+    """
+    async with context.database.reading() as connection:
+        until, kept = await feed_store.horizon_and_history(connection)
+    history = await _history(context, kept)
+    try:
+        position = history.decode(cursor, client)
+    except UnknownCursor as error:
+        raise await _refused(context, str(error), history, client) from None
+    if position > until:
+        async with context.database.reading() as connection:
+            assigned = await feed_store.newest(connection)
+        if position > assigned:
+            reason = "it is ahead of the newest event, as after a restore from a backup"
+            raise await _refused(context, reason, history, client)
+    return position
+
+
+async def _refused(context: Context, reason: str, history: History, client: str) -> CursorRefused:
+    async with context.database.reading() as connection:
+        until = await feed_store.horizon(connection)
+        newest = await feed_store.newest_of_client(connection, client, until=until)
+    return CursorRefused(reason, history.encode(newest, client) if newest else BEGINNING)
 
 
 async def of_client(context: Context, client: str, *, after: int, most: int, types: Sequence[str] = ()) -> Page:
     """Read a page of a client's feed.
 
-    :raises CursorAhead: when the cursor is from another history
+    The next position is that of an item of this client: it does not move with the events of others.
     """
     async with context.database.reading() as connection:
-        until = await feed_store.horizon(connection)
-        if after > until:
-            await check_cursor(connection, after)
+        until, kept = await feed_store.horizon_and_history(connection)
         found = await feed_store.of_client(connection, client, after=after, most=most, types=types)
-    items = [each for each in found if each.id <= until]
-    full = len(items) == most
+        items = [each for each in found if each.id <= until]
+        full = len(items) == most
+        following = items[-1].id if items else after
+        if types and not full:
+            following = max(following, await feed_store.newest_of_client(connection, client, until=until))
     return Page(
-        items=items, next=items[-1].id if full else max(after, until), more=full, held_back=len(items) < len(found)
+        items=items,
+        next=following,
+        history=await _history(context, kept),
+        more=full,
+        held_back=len(items) < len(found),
     )
+
+
+async def owner_of(context: Context, task_id: UUID) -> str | None:
+    """Return the client of a task; None where there is no such task."""
+    async with context.database.reading() as connection:
+        about = await feed_store.about_task(connection, task_id, None)
+    return None if about is None else about.client
 
 
 async def of_task(context: Context, task_id: UUID, client: str | None, *, after: int, most: int) -> Page | None:
     """Read a page of a task's feed. Return None when the task does not exist or belongs to another client."""
     async with context.database.reading() as connection:
         # The state is read first, so that the item that ended the task is among those read afterwards.
-        state = await feed_store.state_of(connection, task_id, client)
-        if state is None:
+        about = await feed_store.about_task(connection, task_id, client)
+        if about is None:
             return None
         items = await feed_store.of_task(connection, task_id, after=after, most=most)
     full = len(items) == most
     return Page(
         items=items,
         next=items[-1].id if items else after,
+        history=await _history(context, about.history),
         more=full,
-        state=state if state.ended and not full else None,
+        state=about.state if about.state.ended and not full else None,
     )
 
 
@@ -107,16 +164,18 @@ async def wait_for_client(
                 continue
 
 
-async def now(context: Context) -> int:
-    """Return the cursor after the newest item."""
+async def now(context: Context, client: str) -> tuple[int, str]:
+    """Return the position after a client's newest item, and its cursor."""
     async with context.database.reading() as connection:
-        return await feed_store.horizon(connection)
+        until, kept = await feed_store.horizon_and_history(connection)
+        position = await feed_store.newest_of_client(connection, client, until=until)
+    return position, (await _history(context, kept)).encode(position, client)
 
 
-def render_item(context: Context, item: FeedItem) -> dict[str, Any]:
+def render_item(context: Context, item: FeedItem, history: History) -> dict[str, Any]:
     """Return an item as the feed and the streams show it."""
     return {
-        "id": str(item.id),
+        "id": history.encode(item.id, item.task.client),
         "type": item.type,
         "timestamp": rfc3339(item.at),
         "sequence": item.sequence,

@@ -14,7 +14,7 @@ from sqlalchemy import Row, Text, bindparam, case, cast, func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.domain.task import State, Task
-from service.store.tables import events, tasks
+from service.store.tables import events, secrets, tasks
 from service.store.tasks import task_of
 
 MAX_FIELD: Final = 20_000
@@ -90,13 +90,38 @@ async def of_task(connection: AsyncConnection, task_id: UUID, *, after: int, mos
     return [_item_of(row) for row in rows]
 
 
-_STATE = select(tasks.c.state, tasks.c.client).where(tasks.c.id == bindparam("of_task"))
+HISTORY: Final = "feed_history"
+"""The name under which the database keeps the epochs of its cursors."""
+_KEPT_HISTORY = select(secrets.c.value).where(secrets.c.name == HISTORY).scalar_subquery()
+_STATE = select(tasks.c.state, tasks.c.client, _KEPT_HISTORY.label("history")).where(tasks.c.id == bindparam("of_task"))
 
 
-async def state_of(connection: AsyncConnection, task_id: UUID, client: str | None) -> State | None:
-    """Read the state of a task; None if there is none, or if it belongs to another client."""
+@dataclasses.dataclass(frozen=True, slots=True)
+class TaskFeed:
+    """A task, for the readers of its feed."""
+
+    state: State
+    client: str
+    history: str | None
+    """The epochs of the cursors; None where there are none yet."""
+
+
+async def about_task(connection: AsyncConnection, task_id: UUID, client: str | None) -> TaskFeed | None:
+    """Read the state and the client of a task; None if there is none, or if it belongs to another client."""
     row = (await connection.execute(_STATE, {"of_task": task_id})).first()
-    return None if row is None or client not in {None, row.client} else State(row.state)
+    return (
+        None if row is None or client not in {None, row.client} else TaskFeed(State(row.state), row.client, row.history)
+    )
+
+
+_NEWEST_OF_CLIENT = select(func.max(events.c.id)).where(
+    events.c.message.is_not(None), events.c.client == bindparam("of_client"), events.c.id <= bindparam("until")
+)
+
+
+async def newest_of_client(connection: AsyncConnection, client: str, *, until: int) -> int:
+    """Return the number of a client's newest item up to a number; 0 where it has none."""
+    return int(await connection.scalar(_NEWEST_OF_CLIENT, {"of_client": client, "until": until}) or 0)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -129,9 +154,10 @@ _MARKING = text(
     f"SELECT pg_advisory_xact_lock_shared(({_MARK}::bigint << 48) | CASE WHEN is_called THEN last_value ELSE 0 END) "  # noqa: S608 - a number of ours
     "FROM events_id_seq"
 )
+_HISTORY = f"(SELECT value FROM secrets WHERE name = '{HISTORY}') AS history"  # noqa: S608 - a name of ours
 # The locks must be read after the number: the condition on `given.out` keeps any plan from reversing that.
 _HORIZON = {
-    "sqlite": text("SELECT coalesce(max(id), 0) FROM events"),
+    "sqlite": text(f"SELECT (SELECT coalesce(max(id), 0) FROM events) AS until, {_HISTORY}"),  # noqa: S608 - a name of ours
     "postgresql": text(
         f"""
         SELECT coalesce(
@@ -140,9 +166,9 @@ _HORIZON = {
               WHERE locktype = 'advisory' AND objsubid = 1 AND classid::bigint >> 16 = {_MARK}
                 AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
                 AND (((classid::bigint & 65535) << 32) | objid::bigint) <= given.out),
-            given.out)
+            given.out) AS until, {_HISTORY}
         FROM (SELECT CASE WHEN is_called THEN last_value ELSE 0 END AS out FROM events_id_seq) AS given
-        """  # noqa: S608 - a number of ours
+        """  # noqa: S608 - a number and a name of ours
     ),
 }
 
@@ -158,7 +184,14 @@ async def mark(connection: AsyncConnection) -> None:
 
 async def horizon(connection: AsyncConnection) -> int:
     """Return the number up to which the feed is complete for later statements: nothing will appear at or below it."""
-    return int(await connection.scalar(_HORIZON[connection.dialect.name]) or 0)
+    until, _ = await horizon_and_history(connection)
+    return until
+
+
+async def horizon_and_history(connection: AsyncConnection) -> tuple[int, str | None]:
+    """Return the horizon, and the epochs of the cursors; None where there are none yet."""
+    row = (await connection.execute(_HORIZON[connection.dialect.name])).one()
+    return int(row.until or 0), row.history
 
 
 _NEWEST = {
@@ -168,5 +201,5 @@ _NEWEST = {
 
 
 async def newest(connection: AsyncConnection) -> int:
-    """Return the highest number that an event may have: no cursor of this history is above it."""
+    """Return the highest number that an event may have."""
     return int(await connection.scalar(_NEWEST[connection.dialect.name]) or 0)

@@ -35,7 +35,7 @@ TITLES: Final = {
     "misdirected": "This host name is not served",
     "not_found": "Not found",
     "method_not_allowed": "Method not allowed",
-    "cursor_ahead": "The cursor is ahead of the newest event",
+    "cursor_unknown": "The cursor is not one of this feed",
     "idempotency_key_reused": "The idempotency key belongs to another request",
     "job_taken": "Another client follows this job",
     "adopted": "The task follows a job that was bought elsewhere",
@@ -64,12 +64,14 @@ class Problem(Exception):
         *,
         mistakes: Sequence[Mistake] = (),
         headers: Mapping[str, str] | None = None,
+        members: Mapping[str, str] | None = None,
     ) -> None:
         """Create an error response.
 
         :param status: HTTP status
         :param code: a key of :data:`TITLES`
         :param detail: what is wrong in this case, and what to do
+        :param members: further members of the document, for programs
         """
         super().__init__(detail)
         self.status = status
@@ -77,6 +79,7 @@ class Problem(Exception):
         self.detail = detail
         self.mistakes = mistakes
         self.headers = dict(headers or {})
+        self.members = dict(members or {})
 
     def response(self) -> Response:
         """Render the response. It has at most :data:`MAX_BYTES`."""
@@ -86,6 +89,7 @@ class Problem(Exception):
             "status": self.status,
             "code": self.code,
             "detail": shorten(self.detail, MAX_DETAIL),
+            **self.members,
         }
         if self.mistakes:
             document["errors"] = [{"path": mistake.path, "message": mistake.message} for mistake in self.mistakes]

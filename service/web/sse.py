@@ -43,7 +43,7 @@ _HEADERS: Final = [
 ]
 
 ReadPage = Callable[[int], Awaitable[Page | None]]
-"""Reads the events after a cursor; None when they are no longer visible."""
+"""Reads the events after a position; None when they are no longer visible."""
 IsValid = Callable[[], Awaitable[bool]]
 """Returns whether the stream's key is still valid."""
 
@@ -151,12 +151,12 @@ class Stream(Response):
         client: str | None,
         is_valid: IsValid,
         after: int,
-        announce: bool = False,
+        announce: str | None = None,
     ) -> None:
         """Prepare a stream. It opens when it is called.
 
-        :param after: the cursor to start after
-        :param announce: whether to send that cursor first, so that the client can resume before any event arrived
+        :param after: the position to start after
+        :param announce: the cursor of that position, to send first: the client can resume before any event arrived
         """
         self.background = None
         self.status_code = 200
@@ -198,7 +198,7 @@ class Stream(Response):
                     self._worker.cancel()
 
     def _opening(self) -> bytes:
-        cursor = b"id: %d\n" % self._after if self._announce else b""
+        cursor = b"" if self._announce is None else b"id: %b\n" % self._announce.encode()
         return b"retry: %d\n%b\n" % (RETRY * 1000, cursor)
 
     def wake(self) -> None:
@@ -250,7 +250,7 @@ class Stream(Response):
             return True
 
     async def _send_events(self) -> None:
-        """Send the events after the cursor."""
+        """Send the events after the position."""
         async with self._streams.reads:
             page = await self._read(self._after)
         self._stale = False
@@ -258,8 +258,9 @@ class Stream(Response):
             await self._end(b"")
             return
         for item in page.items:
-            document = orjson.dumps(render_item(self._streams.context, item))
-            await self._write(b"id: %d\nevent: %b\ndata: %b\n\n" % (item.id, item.type.encode(), document))
+            shown = render_item(self._streams.context, item, page.history)
+            cursor, document = shown["id"].encode(), orjson.dumps(shown)
+            await self._write(b"id: %b\nevent: %b\ndata: %b\n\n" % (cursor, item.type.encode(), document))
             self._after = item.id
         self._after = page.next
         if page.state is not None:

@@ -1,4 +1,4 @@
-"""How a server starts and stops: signals at every moment, addresses, ports, and work that does not end in time."""
+"""Start and stop of a server: signals at every moment, addresses, ports, and work that does not end in time."""
 
 import asyncio
 import contextlib
@@ -8,8 +8,10 @@ import os
 import resource
 import signal
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from http.client import HTTPResponse
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -27,7 +29,7 @@ LIMIT = 60.0
 
 @contextlib.asynccontextmanager
 async def silent_upstream() -> AsyncIterator[tuple[Server, asyncio.Event]]:
-    """Run an upstream that takes a purchase and never answers."""
+    """Run an upstream that accepts a purchase and never answers."""
     came = asyncio.Event()
 
     async def think(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -96,7 +98,7 @@ async def test_second_signal_ends_the_process_at_once(sqlite_url: str, tmp_path:
 
 
 async def test_signal_during_the_start_ends_the_process(empty_postgresql_url: str, tmp_path: Path) -> None:
-    """A database that accepts connections and never answers keeps the start waiting."""
+    """A database that accepts connections and never answers delays the start."""
 
     async def frozen(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
         connected.set()
@@ -188,21 +190,59 @@ def test_soft_limit_of_descriptors_is_raised() -> None:
     assert os.getpid()
 
 
-async def test_request_that_waits_at_a_stop_gets_an_answer(sqlite_url: str, tmp_path: Path) -> None:
-    """A long poll ends with the task as it is, and a connection is closed in order; nothing is answered with 500."""
-    served = dovecote(tmp_path, sqlite_url, "http://127.0.0.1:1", "web" if "postgres" in sqlite_url else "all")
+def long_poll(served: Served, task_id: str) -> socket.socket:
+    """Connect, and send a request that waits for the end of a task. The system does both, whether the server runs or not."""
+    connection = socket.create_connection((LOOPBACK, served.port), timeout=LIMIT)
+    connection.sendall(f"GET /v1/tasks/{task_id}?wait=50 HTTP/1.1\r\nHost: {LOOPBACK}\r\n\r\n".encode())
+    return connection
+
+
+def answer_of(connection: socket.socket) -> tuple[int, Any]:
+    """Read an answer: its status and its document."""
+    with connection, contextlib.closing(HTTPResponse(connection)) as response:
+        response.begin()
+        return response.status, json.loads(response.read())
+
+
+async def begun(served: Served) -> None:
+    """Wait until the server has begun all requests that were sent before: it accepts connections in their order."""
+    async with client_of(served) as latest:
+        assert (await latest.get("/healthz")).status_code == 200
+
+
+async def not_begun(_: Served) -> None:
+    """Leave the requests in the backlog."""
+
+
+@pytest.mark.parametrize("before", [begun, not_begun], ids=["begun", "in the backlog"])
+async def test_request_that_waits_at_a_stop_gets_an_answer(
+    sqlite_url: str, tmp_path: Path, before: Callable[[Served], Awaitable[None]]
+) -> None:
+    """A long poll ends with the task as it is."""
+    served = dovecote(tmp_path, sqlite_url, "http://127.0.0.1:1")
     with Troupe() as troupe:
         await started(troupe, served)
-        async with (
-            client_of(served) as client,
-            httpx.AsyncClient(base_url=served.url, timeout=LIMIT, trust_env=False) as waiting,
-        ):
+        async with client_of(served) as client:
             task_id = await submit(client)
-            answers = [asyncio.create_task(waiting.get(f"/v1/tasks/{task_id}?wait=50")) for _ in range(5)]
-            await asyncio.sleep(0)
+            if before is not_begun:
+                signalled(served, signal.SIGSTOP)
+            waiting = [long_poll(served, task_id) for _ in range(5)]
+            await before(served)
             signalled(served)
-            results = await asyncio.gather(*answers, return_exceptions=True)
+            signalled(served, signal.SIGCONT)
+            answers = [await asyncio.to_thread(answer_of, each) for each in waiting]
         assert await ended(served) == 0
-    codes = {each.status_code for each in results if isinstance(each, httpx.Response)}
-    assert codes <= {200, 503}
-    assert all(isinstance(each, httpx.Response | httpx.ConnectError | httpx.RemoteProtocolError) for each in results)
+    assert [(status, task["id"]) for status, task in answers] == [(200, task_id)] * 5
+
+
+async def test_request_after_a_stop_ends_with_a_connection_error(sqlite_url: str, tmp_path: Path) -> None:
+    served = dovecote(tmp_path, sqlite_url, "http://127.0.0.1:1")
+    with Troupe() as troupe:
+        await started(troupe, served)
+        async with client_of(served) as client:
+            assert (await client.get("/healthz")).status_code == 200
+            signalled(served)
+            assert await ended(served) == 0
+            for _ in range(2):  # on the connection that was open, and on a new one
+                with pytest.raises((httpx.NetworkError, httpx.RemoteProtocolError)):
+                    await client.post("/v1/tasks", json={})

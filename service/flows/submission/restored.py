@@ -10,6 +10,7 @@ from service.domain.submission_changes import RESTORED, DatabaseRestored
 from service.domain.task import Outcome, Submission
 from service.flows.apply import Applied, announce, apply
 from service.flows.context import Context, log
+from service.flows.feed import begin_epoch
 from service.store import restoration, secrets, submissions
 
 NONE = UUID(int=0)
@@ -56,7 +57,8 @@ async def _detect(connection: AsyncConnection, context: Context) -> str | None:
 
 
 async def _remember(connection: AsyncConnection, context: Context) -> None:
-    """Note the state that is known from now on."""
+    """Note the state that is known from now on, and refuse the cursors that were issued since the backup."""
+    await begin_epoch(connection, now=context.now())
     if context.mark is not None:
         context.mark.write(await restoration.newest_submission(connection) or NONE)
         return

@@ -7,10 +7,12 @@ from uuid import UUID
 from starlette.responses import Response
 
 from service.domain.api_key import Scope
+from service.domain.feed_cursor import BEGINNING, PATTERN, NotACursor
 from service.domain.validation import Mistake
 from service.domain.webhook_events import TYPES
 from service.flows import feed
 from service.flows.signals import Topic, feed_of
+from service.web.api.lookup import existing, page_size, path_id
 from service.web.api.models import ref
 from service.web.api.route import (
     ID_SCHEMA,
@@ -21,60 +23,35 @@ from service.web.api.route import (
     ResponseSpec,
     invalid,
     json_response,
-    path_id,
 )
 from service.web.api.tasks import LONGEST_WAIT, MAX_WAIT
 from service.web.problems import Problem
 from service.web.sse import HEARTBEAT, MAX_PAGE, MEDIA_TYPE, ReadPage, Stream, Streams
 
-MAX_CURSOR: Final = 2**63 - 1
-"""The highest number of an event."""
-
 
 async def list_feed(request: ApiRequest) -> Response:
     """Return a page of the client's feed."""
-    try:
-        page = await feed.wait_for_client(
-            request.context,
-            request.client,
-            after=_cursor(request.query.get("after"), "after") or 0,
-            most=request.query.get("limit", 50),
-            types=request.query.get("type", []),
-            seconds=min(request.query.get("wait", 0), LONGEST_WAIT),
-        )
-    except feed.CursorAhead as error:
-        raise _cursor_ahead(error) from None
-    events = [feed.render_item(request.context, each) for each in page.items]
-    return json_response({"events": events, "next": str(page.next)})
+    page = await feed.wait_for_client(
+        request.context,
+        request.client,
+        after=await _position(request, request.query.get("after"), "after", request.client) or 0,
+        most=page_size(request),
+        types=request.query.get("type", []),
+        seconds=min(request.query.get("wait", 0), LONGEST_WAIT),
+    )
+    events = [feed.render_item(request.context, each, page.history) for each in page.items]
+    following = page.history.encode(page.next, request.client) if page.next else BEGINNING
+    return json_response({"events": events, "next": following})
 
 
 async def stream_feed(request: ApiRequest) -> Response:
     """Stream the client's feed."""
-    after = _resume_after(request)
+    after = await _resume_after(request, request.client)
     read = functools.partial(_read_feed, request, request.query.get("type", []))
-    start = await feed.now(request.context) if after is None else await _known(request, after)
-    return _stream(request, feed_of(request.client), read, after=start, announce=after is None)
-
-
-async def _known(request: ApiRequest, after: int) -> int:
-    """Return a cursor that the database can have issued.
-
-    :raises Problem: 409 when it cannot
-    """
-    try:
-        async with request.context.database.reading() as connection:
-            await feed.check_cursor(connection, after)
-    except feed.CursorAhead as error:
-        raise _cursor_ahead(error) from None
-    return after
-
-
-def _cursor_ahead(error: feed.CursorAhead) -> Problem:
-    detail = (
-        "the cursor is ahead of the newest event: the database was restored from a backup, or the cursor is from another "
-        f"Dovecote. Continue after {error.newest}, the newest cursor, and compare your tasks with GET /v1/tasks"
-    )
-    return Problem(409, "cursor_ahead", detail)
+    announce = None
+    if after is None:
+        after, announce = await feed.now(request.context, request.client)
+    return _stream(request, feed_of(request.client), read, after=after, announce=announce)
 
 
 async def _read_feed(request: ApiRequest, types: list[str], after: int) -> feed.Page:
@@ -83,13 +60,10 @@ async def _read_feed(request: ApiRequest, types: list[str], after: int) -> feed.
 
 async def stream_task(request: ApiRequest) -> Response:
     """Stream a task's events until it ends."""
-    after = _resume_after(request) or 0
-    task_id = path_id(request)
-    first = None
-    if task_id is not None:
-        first = await feed.of_task(request.context, task_id, request.sees_only, after=after, most=1)
-    if task_id is None or first is None:
-        raise Problem(404, "not_found", "no task has this id")
+    task_id = path_id(request, "task")
+    owner = request.sees_only or await feed.owner_of(request.context, task_id)
+    after = 0 if owner is None else await _resume_after(request, owner) or 0
+    first = existing(await feed.of_task(request.context, task_id, request.sees_only, after=after, most=1), "task")
     if first.state is not None and not first.items:
         return Response(status_code=204)  # tells a browser not to connect again
     return _stream(request, task_id, functools.partial(_read_task, request, task_id), after=after)
@@ -99,7 +73,7 @@ async def _read_task(request: ApiRequest, task_id: UUID, after: int) -> feed.Pag
     return await feed.of_task(request.context, task_id, request.sees_only, after=after, most=MAX_PAGE)
 
 
-def _stream(request: ApiRequest, topic: Topic, read: ReadPage, *, after: int, announce: bool = False) -> Response:
+def _stream(request: ApiRequest, topic: Topic, read: ReadPage, *, after: int, announce: str | None = None) -> Response:
     """Return a stream; for a HEAD request only its header."""
     if request.http.method != "GET":
         return Response(media_type=MEDIA_TYPE)
@@ -109,26 +83,37 @@ def _stream(request: ApiRequest, topic: Topic, read: ReadPage, *, after: int, an
     return Stream(streams, topic, read, client=client, is_valid=is_valid, after=after, announce=announce)
 
 
-def _resume_after(request: ApiRequest) -> int | None:
-    """Return the cursor to resume after. The header wins: a client that reconnects repeats its first query."""
-    header = _cursor(request.http.headers.get("last-event-id") or None, "Last-Event-ID")
-    return _cursor(request.query.get("after"), "after") if header is None else header
+async def _resume_after(request: ApiRequest, client: str) -> int | None:
+    """Return the position to resume after. The header overrides: a client that reconnects repeats its first query."""
+    header = await _position(request, request.http.headers.get("last-event-id") or None, "Last-Event-ID", client)
+    return await _position(request, request.query.get("after"), "after", client) if header is None else header
 
 
-def _cursor(text: str | None, name: str) -> int | None:
-    if text is None:
-        return None
-    digits = text.isascii() and text.isdecimal() and len(text) <= len(str(MAX_CURSOR))
-    if not digits or int(text) > MAX_CURSOR:
-        raise invalid([Mistake(name, "is not a cursor: send an `id` or a `next` from an earlier response")])
-    return int(text)
+async def _position(request: ApiRequest, cursor: str | None, name: str, client: str) -> int | None:
+    """Return the position of a cursor.
+
+    :raises Problem: 422 for a text that is no cursor; 409 for a cursor of another history of the database
+    """
+    if cursor is None or cursor == BEGINNING:
+        return None if cursor is None else 0
+    try:
+        return await feed.position_of(request.context, cursor, client)
+    except NotACursor:
+        raise invalid([Mistake(name, "is not a cursor: send an `id` or a `next` from an earlier response")]) from None
+    except feed.CursorRefused as error:
+        detail = (
+            f"this feed has not issued the cursor to you: {error.reason}. Continue after {error.newest}, your newest "
+            "cursor, and compare your tasks with GET /v1/tasks"
+        )
+        raise Problem(409, "cursor_unknown", detail, members={"newest": error.newest}) from None
 
 
 _TAG: Final = "Feed"
+_EXAMPLE: Final = "q83vASNFZ4mrze8BI0VniavN7wE"
 _AFTER: Final = Parameter(
     name="after",
     place="query",
-    schema={"type": "string", "pattern": "^[0-9]{1,19}$", "examples": ["4711"]},
+    schema={"type": "string", "pattern": PATTERN, "examples": [BEGINNING, _EXAMPLE]},
     description="Only events after this cursor: an event's `id`, or `next` of the previous page. `0` is the beginning.",
 )
 _TYPE: Final = Parameter(
@@ -141,7 +126,7 @@ _TYPE: Final = Parameter(
 _LAST_EVENT_ID: Final = Parameter(
     name="Last-Event-ID",
     place="header",
-    schema={"type": "string", "examples": ["4711"]},
+    schema={"type": "string", "examples": [_EXAMPLE]},
     description="The `id` of the last event that you received. It wins over `after`. Browsers send it when they reconnect.",
 )
 _STREAM: Final = ResponseSpec(
@@ -220,6 +205,6 @@ ENDPOINTS = (
                 description="The task has ended, and you have received every event: do not connect again.", schema=None
             ),
         },
-        problems=(404, 422),
+        problems=(404, 409, 422),
     ),
 )

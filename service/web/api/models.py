@@ -184,10 +184,11 @@ class Problem(TypedDict):
     code: Annotated[str, one_of(sorted(TITLES))]
     detail: Annotated[str, about("What is wrong, and what to do.")]
     errors: NotRequired[Annotated[list[Mistake], about("The errors of the request, up to 50.")]]
+    newest: NotRequired[Annotated[str, about("Your newest cursor, with the code `cursor_unknown`.")]]
 
 
 class OperationDialect(TypedDict):
-    """What a wire protocol can do for an operation."""
+    """The abilities of a wire protocol for an operation."""
 
     name: str
     upstreams: Annotated[list[str], about("Configured upstreams that serve the operation by it.")]

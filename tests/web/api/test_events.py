@@ -1,4 +1,4 @@
-"""The feed: everything that clients are told, in one order, each once, and nothing ever appears behind a reader."""
+"""The feed: all events of clients in one order, each once. No event ever appears before a reader's cursor."""
 
 import asyncio
 import dataclasses
@@ -9,8 +9,10 @@ import httpx
 import jsonschema_rs
 import orjson
 import pytest
+from sqlalchemy import text
 
 from service.domain.events import Event
+from service.domain.feed_cursor import KEY_SIZE, Epoch, History
 from service.domain.task import Result, Source, State, Task
 from service.domain.webhook_events import TYPES
 from service.flows import feed as feed_flow
@@ -25,6 +27,7 @@ from tests.support.values import NOW, a_task, keep, opened
 from tests.support.waiting import LIMIT, until_idle
 from tests.support.world import JOB_SECONDS, TASK_REQUEST, World
 
+HISTORY = History((Epoch(b"k" * KEY_SIZE),))
 LARGE = {"prompt": "a dove", "image": "data:image/png;base64," + "A" * (2 * feed_store.MAX_FIELD)}
 
 
@@ -47,10 +50,9 @@ def event_of(task: Task, sequence: int, message: str | None = "task.running") ->
     )
 
 
-async def all_of(api: httpx.AsyncClient, **query: Any) -> list[dict[str, Any]]:
+async def all_of(api: httpx.AsyncClient, *, after: str = "0", **query: Any) -> list[dict[str, Any]]:
     """Read the feed page by page."""
     found: list[dict[str, Any]] = []
-    after = "0"
     while True:
         page = (await api.get("/v1/events", params={"after": after, **query})).json()
         found += page["events"]
@@ -63,7 +65,7 @@ async def all_of(api: httpx.AsyncClient, **query: Any) -> list[dict[str, Any]]:
 
 
 async def test_feed_never_shows_events_behind_a_cursor(postgresql_url: str) -> None:
-    """Two processes write at the same time: the one that took its numbers first commits last."""
+    """Two processes write at the same time. The one that took its numbers first commits last."""
     async with opened(postgresql_url) as database:
         slow, quick = a_task(), a_task()
         await keep(database, slow, quick)
@@ -72,7 +74,7 @@ async def test_feed_never_shows_events_behind_a_cursor(postgresql_url: str) -> N
             async with database.reading() as connection:
                 until = await feed_store.horizon(connection)
                 found = await feed_store.of_client(connection, "default", after=after, most=10)
-            return feed_flow.Page(items=[each for each in found if each.id <= until], next=until)
+            return feed_flow.Page(items=[each for each in found if each.id <= until], next=until, history=HISTORY)
 
         async with database.writing() as first:
             await event_store.record(first, [event_of(slow, 2)])
@@ -110,7 +112,7 @@ async def test_empty_feed_has_a_horizon(database: Database) -> None:
 
 
 async def test_concurrent_readers_see_each_event_once_in_order(database: Database) -> None:
-    """Writers of several processes commit in any order; a reader pages through at the same time and misses none."""
+    """Writers of several processes commit in any order. A reader pages at the same time and misses no event."""
     tasks = [a_task() for _ in range(6)]
     await keep(database, *tasks)
     writing = True
@@ -151,7 +153,7 @@ async def test_feed_matches_webhooks_and_tasks(world: World, api: httpx.AsyncCli
     second = await world.submit("[fail] a dove")
     await world.until(JOB_SECONDS * 2)
     events = await all_of(api, limit=2)
-    assert [int(event["id"]) for event in events] == sorted(int(event["id"]) for event in events)
+    assert [event["timestamp"] for event in events] == sorted(event["timestamp"] for event in events)
     for task in (first, second):
         own = [event for event in events if event["task_id"] == str(task.id)]
         messages = [each.message for each in await world.events(task) if each.message is not None]
@@ -194,7 +196,7 @@ async def test_large_fields_are_left_out_of_the_feed(world: World, api: httpx.As
 
 
 async def test_large_fields_are_not_read_for_the_feed(database: Database) -> None:
-    """A page of inputs of 32 MiB each would be more than a process has."""
+    """A page of tasks with inputs of 32 MiB each would exceed the memory of the process."""
     task = a_task(input=LARGE, options={"seed": 1})
     await keep(database, task)
     async with database.writing() as connection:
@@ -247,18 +249,87 @@ async def test_invalid_cursor_is_rejected(api: httpx.AsyncClient, after: str) ->
 
 
 @pytest.mark.parametrize("path", ["/v1/events", "/v1/events/stream"])
-async def test_cursor_ahead_of_the_newest_event_is_an_error_that_names_the_newest(
+async def test_cursor_of_an_earlier_version_is_an_error_that_names_the_newest(
     world: World, api: httpx.AsyncClient, path: str
 ) -> None:
-    """As after a restore: such a client would wait for ever, and miss what is written until then."""
     await world.submit()
     await world.work()
-    newest = int((await api.get("/v1/events")).json()["next"])
-    for ahead in (newest + 1, newest + 1_000_000, 2**63 - 1):
-        answer = await api.get(path, params={"after": str(ahead)})
-        assert (answer.status_code, answer.json()["code"]) == (409, "cursor_ahead")
-        assert f"after {newest}," in answer.json()["detail"]
-    assert (await api.get("/v1/events", params={"after": str(newest)})).json() == {"events": [], "next": str(newest)}
+    newest = (await api.get("/v1/events")).json()["next"]
+    for number in (1, 2, 4711, 2**63 - 1):
+        answer = await api.get(path, params={"after": str(number)})
+        assert (answer.status_code, answer.json()["code"]) == (409, "cursor_unknown")
+        assert answer.json()["newest"] == newest
+    assert (await api.get("/v1/events", params={"after": newest})).json() == {"events": [], "next": newest}
+
+
+async def _restore(world: World, newest: int) -> None:
+    """Delete the events after a number, as a restore from a backup does, and begin a new history."""
+    async with world.context.database.writing() as connection:
+        await connection.execute(text("DELETE FROM events WHERE id > :newest"), {"newest": newest})
+        if not world.context.database.sqlite:
+            await connection.execute(text("SELECT setval('events_id_seq', :newest)"), {"newest": newest})
+        await feed_flow.begin_epoch(connection, now=world.context.now())
+
+
+async def test_cursor_issued_after_the_backup_is_refused_however_many_events_follow(
+    world: World, api: httpx.AsyncClient
+) -> None:
+    await world.submit()
+    await world.work()
+    kept = (await api.get("/v1/events")).json()["next"]
+    async with world.context.database.reading() as connection:
+        backup = await feed_store.newest(connection)
+    await world.submit()
+    await world.until(JOB_SECONDS * 2)
+    lost = [event["id"] for event in await all_of(api, after=kept)]
+    await _restore(world, backup)
+    for _ in range(4):  # the numbers of the lost events are assigned anew
+        await world.submit()
+    await world.until(JOB_SECONDS * 2)
+    following = await all_of(api, after=kept)
+    assert following
+    assert not {event["id"] for event in following} & set(lost)
+    for cursor in lost:
+        for path, headers in (("/v1/events", {}), ("/v1/events/stream", {"Last-Event-ID": cursor})):
+            answer = await api.get(path, params={"after": cursor}, headers=headers)
+            assert (answer.status_code, answer.json()["code"]) == (409, "cursor_unknown")
+            assert answer.json()["newest"] == following[-1]["id"]
+
+
+async def test_cursor_ahead_of_the_newest_event_is_refused_also_where_no_restore_was_noticed(
+    world: World, api: httpx.AsyncClient
+) -> None:
+    await world.submit()
+    await world.work()
+    page = (await api.get("/v1/events")).json()
+    async with world.context.database.writing() as connection:
+        await connection.execute(text("DELETE FROM events"))
+        if not world.context.database.sqlite:
+            await connection.execute(text("SELECT setval('events_id_seq', 1, false)"))
+    answer = await api.get("/v1/events", params={"after": page["next"]})
+    assert (answer.status_code, answer.json()["newest"]) == (409, "0")
+
+
+async def test_cursors_tell_nothing_of_other_clients(database_url: str) -> None:
+    keys = {name: f"{name}-key-that-is-long-enough" for name in ("alice", "bob")}
+    async with World.opened(database_url, DOVECOTE_API_KEYS=",".join(f"{a}={b}" for a, b in keys.items())) as world:
+        alice, bob = ({"Authorization": f"Bearer {key}"} for key in keys.values())
+
+        async def next_of(who: dict[str, str], **query: Any) -> tuple[int, str]:
+            answer = await world.client.get("/v1/events", headers=who, params=query)
+            return answer.status_code, answer.json().get("next", answer.json().get("newest"))
+
+        await world.client.post("/v1/tasks", json=TASK_REQUEST, headers=alice)
+        await world.until(JOB_SECONDS * 2)
+        before = [await next_of(alice), await next_of(alice, type="task.failed")]
+        assert before[0] == before[1]
+        assert await next_of(bob) == (200, "0")
+        for _ in range(5):
+            await world.client.post("/v1/tasks", json=TASK_REQUEST, headers=bob)
+        await world.until(JOB_SECONDS * 2)
+        assert [await next_of(alice), await next_of(alice, type="task.failed")] == before
+        assert await next_of(alice, after=before[0][1], type="task.failed") == before[0]
+        assert (await next_of(bob, after=before[0][1]))[0] == 409  # a client's cursor is of no use to another
 
 
 # ── waiting ────────────────────────────────────────────────────────────────────────────────────────────────────────
