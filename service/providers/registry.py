@@ -8,12 +8,24 @@ from service.providers.dialect import Dialect
 from service.providers.midjourney import family as midjourney
 from service.providers.midjourney import proxy
 from service.providers.operation import Family
+from service.providers.replicate import aggregator as replicate_aggregator
+from service.providers.replicate import cog
+from service.providers.replicate import family as replicate
+from service.providers.replicate import official as replicate_official
 from service.providers.runway import family as runway
 from service.providers.runway import gateway, official
 from service.providers.suno import family as suno
 from service.providers.suno import kie_jobs, newapi, newapi_raw, sunoapi
 
-FAMILIES: Mapping[str, Family] = {family.name: family for family in (runway.FAMILY, midjourney.FAMILY, suno.FAMILY)}
+FAMILIES: Mapping[str, Family] = {
+    family.name: family
+    for family in (
+        runway.FAMILY,
+        midjourney.FAMILY,
+        suno.FAMILY,
+        replicate.FAMILY,
+    )
+}
 """Every family that can be asked for."""
 
 DIALECTS: Mapping[str, Dialect] = {
@@ -28,6 +40,9 @@ DIALECTS: Mapping[str, Dialect] = {
         sunoapi.SunoApi(),
         kie_jobs.KieJobs(),
         elk_task.ElkTask(),
+        replicate_official.Official(),
+        replicate_aggregator.Aggregator(),
+        cog.Cog(),
     )
 }
 """Every wire protocol, by family and name."""
@@ -71,7 +86,13 @@ PROVIDERS: Mapping[str, Provider] = {
             title="CometAPI",
             base_url="https://api.cometapi.com",
             key_variable="COMETAPI_KEY",
-            dialects=("runway/aggregator", "runway/aggregator-official", "midjourney/proxy", "suno/newapi"),
+            dialects=(
+                "runway/aggregator",
+                "runway/aggregator-official",
+                "midjourney/proxy",
+                "suno/newapi",
+                "replicate/aggregator",
+            ),
             query_url="https://query.cometapi.com",
         ),
         Provider(
@@ -80,6 +101,13 @@ PROVIDERS: Mapping[str, Provider] = {
             base_url="https://api.dev.runwayml.com",
             key_variable="RUNWAYML_API_SECRET",
             dialects=("runway/official",),
+        ),
+        Provider(
+            name="replicate",
+            title="Replicate",
+            base_url="https://api.replicate.com",
+            key_variable="REPLICATE_API_TOKEN",
+            dialects=("replicate/official",),
         ),
         Provider(
             name="sunoapi",
