@@ -1,9 +1,9 @@
-"""The only list of families, dialects and known hosts. A new provider is added here and nowhere else."""
+"""The only list of families, dialects and known hosts. A new provider is registered only here."""
 
 import dataclasses
 from collections.abc import Mapping
 
-from service.providers import elk_task
+from service.providers import any_model, elk_task, newapi_video
 from service.providers.dialect import Dialect
 from service.providers.midjourney import family as midjourney
 from service.providers.midjourney import proxy
@@ -24,6 +24,7 @@ FAMILIES: Mapping[str, Family] = {
         midjourney.FAMILY,
         suno.FAMILY,
         replicate.FAMILY,
+        any_model.FAMILY,
     )
 }
 """Every family that can be asked for."""
@@ -43,6 +44,7 @@ DIALECTS: Mapping[str, Dialect] = {
         replicate_official.Official(),
         replicate_aggregator.Aggregator(),
         cog.Cog(),
+        newapi_video.NewApiVideo(),
     )
 }
 """Every wire protocol, by family and name."""
@@ -78,6 +80,7 @@ PROVIDERS: Mapping[str, Provider] = {
                 "midjourney/proxy",
                 "suno/newapi",
                 "any/elk-task",
+                "any/newapi-video",
             ),
             query_url="https://query.elkapi.com",
         ),
@@ -92,6 +95,7 @@ PROVIDERS: Mapping[str, Provider] = {
                 "midjourney/proxy",
                 "suno/newapi",
                 "replicate/aggregator",
+                "any/newapi-video",
             ),
             query_url="https://query.cometapi.com",
         ),
