@@ -1,9 +1,9 @@
-"""The only list of families, dialects and known hosts. A new provider is added here and nowhere else."""
+"""The only list of families, dialects and known hosts. A new provider is registered only here."""
 
 import dataclasses
 from collections.abc import Mapping
 
-from service.providers import elk_task
+from service.providers import any_model, elk_task, newapi_video
 from service.providers.dialect import Dialect
 from service.providers.midjourney import family as midjourney
 from service.providers.midjourney import proxy
@@ -13,7 +13,9 @@ from service.providers.runway import gateway, official
 from service.providers.suno import family as suno
 from service.providers.suno import kie_jobs, newapi, newapi_raw, sunoapi
 
-FAMILIES: Mapping[str, Family] = {family.name: family for family in (runway.FAMILY, midjourney.FAMILY, suno.FAMILY)}
+FAMILIES: Mapping[str, Family] = {
+    family.name: family for family in (runway.FAMILY, midjourney.FAMILY, suno.FAMILY, any_model.FAMILY)
+}
 """Every family that can be asked for."""
 
 DIALECTS: Mapping[str, Dialect] = {
@@ -28,6 +30,7 @@ DIALECTS: Mapping[str, Dialect] = {
         sunoapi.SunoApi(),
         kie_jobs.KieJobs(),
         elk_task.ElkTask(),
+        newapi_video.NewApiVideo(),
     )
 }
 """Every wire protocol, by family and name."""
@@ -63,6 +66,7 @@ PROVIDERS: Mapping[str, Provider] = {
                 "midjourney/proxy",
                 "suno/newapi",
                 "any/elk-task",
+                "any/newapi-video",
             ),
             query_url="https://query.elkapi.com",
         ),
@@ -71,7 +75,13 @@ PROVIDERS: Mapping[str, Provider] = {
             title="CometAPI",
             base_url="https://api.cometapi.com",
             key_variable="COMETAPI_KEY",
-            dialects=("runway/aggregator", "runway/aggregator-official", "midjourney/proxy", "suno/newapi"),
+            dialects=(
+                "runway/aggregator",
+                "runway/aggregator-official",
+                "midjourney/proxy",
+                "suno/newapi",
+                "any/newapi-video",
+            ),
             query_url="https://query.cometapi.com",
         ),
         Provider(

@@ -35,7 +35,7 @@ def is_recent(callback: Callback, stated: str) -> bool:
 def standard_webhook(callback: Callback, secret: str) -> bool:
     """Return whether a Standard Webhooks signature is right: base64(HMAC-SHA256(secret, ``id.timestamp.body``)).
 
-    The headers begin with ``webhook-``, at some vendors with ``svix-``. Several signatures may stand in one header.
+    The headers begin with ``webhook-``, at some vendors with ``svix-``. One header may hold several signatures.
     """
     prefix = "webhook-" if header(callback, "webhook-signature") else "svix-"
     name, at, stated = (header(callback, prefix + part) for part in ("id", "timestamp", "signature"))
