@@ -8,13 +8,24 @@ from service.providers.dialect import Dialect
 from service.providers.midjourney import family as midjourney
 from service.providers.midjourney import proxy
 from service.providers.operation import Family
+from service.providers.replicate import aggregator as replicate_aggregator
+from service.providers.replicate import cog
+from service.providers.replicate import family as replicate
+from service.providers.replicate import official as replicate_official
 from service.providers.runway import family as runway
 from service.providers.runway import gateway, official
 from service.providers.suno import family as suno
 from service.providers.suno import kie_jobs, newapi, newapi_raw, sunoapi
 
 FAMILIES: Mapping[str, Family] = {
-    family.name: family for family in (runway.FAMILY, midjourney.FAMILY, suno.FAMILY, any_model.FAMILY)
+    family.name: family
+    for family in (
+        runway.FAMILY,
+        midjourney.FAMILY,
+        suno.FAMILY,
+        replicate.FAMILY,
+        any_model.FAMILY,
+    )
 }
 """Every family that can be asked for."""
 
@@ -30,6 +41,9 @@ DIALECTS: Mapping[str, Dialect] = {
         sunoapi.SunoApi(),
         kie_jobs.KieJobs(),
         elk_task.ElkTask(),
+        replicate_official.Official(),
+        replicate_aggregator.Aggregator(),
+        cog.Cog(),
         newapi_video.NewApiVideo(),
     )
 }
@@ -80,6 +94,7 @@ PROVIDERS: Mapping[str, Provider] = {
                 "runway/aggregator-official",
                 "midjourney/proxy",
                 "suno/newapi",
+                "replicate/aggregator",
                 "any/newapi-video",
             ),
             query_url="https://query.cometapi.com",
@@ -90,6 +105,13 @@ PROVIDERS: Mapping[str, Provider] = {
             base_url="https://api.dev.runwayml.com",
             key_variable="RUNWAYML_API_SECRET",
             dialects=("runway/official",),
+        ),
+        Provider(
+            name="replicate",
+            title="Replicate",
+            base_url="https://api.replicate.com",
+            key_variable="REPLICATE_API_TOKEN",
+            dialects=("replicate/official",),
         ),
         Provider(
             name="sunoapi",
