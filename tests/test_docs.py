@@ -205,7 +205,7 @@ def test_dialect_members_are_in_the_glossary():
     first_cells += re.findall(r"^\| `(?:Can|Takes)\w+` \| (`.*?) \|", glossary, re.MULTILINE)
     explained = {name for cell in first_cells for name in re.findall(r"`(\w+)`", cell)}
     methods = {name for name in vars(Dialect) if not name.startswith("_")}
-    named = {"CanCancel", "CanPollMany", "CanListJobs", "CanTellBalance", "TakesInput"}
+    named = {"CanCancel", "CanPollMany", "CanListJobs", "CanListModels", "CanTellBalance", "TakesInput"}
     able = {method for each in named for method in vars(getattr(capabilities, each)) if not method.startswith("_")}
     facts = {field.name for field in dataclasses.fields(Facts)}
     assert explained == methods | named | able | facts
