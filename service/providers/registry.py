@@ -5,6 +5,10 @@ from collections.abc import Mapping
 
 from service.providers import any_model, elk_task, newapi_video
 from service.providers.dialect import Dialect
+from service.providers.kling import aggregator as kling_aggregator
+from service.providers.kling import family as kling
+from service.providers.kling import official as kling_official
+from service.providers.kling import official_v2 as kling_official_v2
 from service.providers.midjourney import family as midjourney
 from service.providers.midjourney import proxy
 from service.providers.operation import Family
@@ -23,6 +27,7 @@ FAMILIES: Mapping[str, Family] = {
         runway.FAMILY,
         midjourney.FAMILY,
         suno.FAMILY,
+        kling.FAMILY,
         replicate.FAMILY,
         any_model.FAMILY,
     )
@@ -40,6 +45,9 @@ DIALECTS: Mapping[str, Dialect] = {
         newapi_raw.NewApiRaw(),
         sunoapi.SunoApi(),
         kie_jobs.KieJobs(),
+        kling_official.Official(),
+        kling_official_v2.OfficialV2(),
+        kling_aggregator.Aggregator(),
         elk_task.ElkTask(),
         replicate_official.Official(),
         replicate_aggregator.Aggregator(),
@@ -80,6 +88,7 @@ PROVIDERS: Mapping[str, Provider] = {
                 "midjourney/proxy",
                 "suno/newapi",
                 "any/elk-task",
+                "kling/aggregator",
                 "any/newapi-video",
             ),
             query_url="https://query.elkapi.com",
@@ -94,6 +103,7 @@ PROVIDERS: Mapping[str, Provider] = {
                 "runway/aggregator-official",
                 "midjourney/proxy",
                 "suno/newapi",
+                "kling/aggregator",
                 "replicate/aggregator",
                 "any/newapi-video",
             ),
@@ -105,6 +115,13 @@ PROVIDERS: Mapping[str, Provider] = {
             base_url="https://api.dev.runwayml.com",
             key_variable="RUNWAYML_API_SECRET",
             dialects=("runway/official",),
+        ),
+        Provider(
+            name="kling",
+            title="Kling",
+            base_url="https://api-singapore.klingai.com",
+            key_variable="KLING_KEY",
+            dialects=("kling/official", "kling/official-v2"),
         ),
         Provider(
             name="replicate",
