@@ -109,7 +109,7 @@ async def _prepare(database: Database) -> None:
 
 
 async def _secret(database: Database, settings: Settings, name: Literal["callback_secret", "webhook_secret"]) -> str:
-    """Return a secret from the settings, else the stored one; generate and store it if there is none."""
+    """Return a secret: from the settings, or the stored one. Generate and store it if there is none."""
     given = getattr(settings, name)
     if given is not None:
         value: str = given.get_secret_value()
@@ -204,7 +204,7 @@ async def require_key(context: Context) -> None:
 
 
 def _is_forwarded(settings: Settings) -> bool:
-    """Return whether a proxy forwards a public address to the port of the API: to the API it looks like this machine."""
+    """Return whether a proxy forwards a public address to the API's port. Such requests seem to come from this machine."""
     if settings.public_url is None or settings.callback_port is not None:
         return False
     return not is_loopback((urlsplit(settings.public_url).hostname or "").strip("[]"))

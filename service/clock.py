@@ -81,7 +81,7 @@ class Clock:
         self._offset = offset
 
     def accept(self, offset: float) -> None:
-        """Go on from another offset."""
+        """Continue from another offset."""
         self._offset = offset
 
 

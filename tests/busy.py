@@ -1,4 +1,4 @@
-"""Run a command while busy loops take the processor: `python -m tests.busy COMMAND …` shows what depends on speed."""
+"""Run a command beside busy loops. `python -m tests.busy COMMAND …` shows which tests depend on the machine's speed."""
 
 import argparse
 import contextlib
@@ -11,7 +11,7 @@ LOOP = "while True: pass"
 
 @contextlib.contextmanager
 def busy_loops(count: int) -> Iterator[list[int]]:
-    """Keep so many busy loops running, each in a process of its own; yield their process ids."""
+    """Keep this number of busy loops running, each in its own process, and yield their process ids."""
     loops = [subprocess.Popen([sys.executable, "-c", LOOP], stdin=subprocess.DEVNULL) for _ in range(count)]  # noqa: S603
     try:
         yield [loop.pid for loop in loops]

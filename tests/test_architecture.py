@@ -1,4 +1,4 @@
-"""The rules about who may import, write and send what, held by machine, and each shown to catch a breach."""
+"""Automatic checks of which module may import, write and send what. A planted breach proves each rule."""
 
 import ast
 import functools
@@ -60,7 +60,7 @@ Act = Callable[[ast.AST], bool]
 
 
 def calls(name: str) -> Act:
-    """Match a call of something of this name, however it is reached."""
+    """Match a call of a function of this name, directly or as an attribute."""
 
     def match(node: ast.AST) -> bool:
         return isinstance(node, ast.Call) and _name(node.func) == name
@@ -90,7 +90,7 @@ def replaces(field: str) -> Act:
 
 
 def imports(*packages: str) -> Act:
-    """Match an import of one of some packages, or from within one."""
+    """Match an import of some packages, or from within them."""
 
     def match(node: ast.AST) -> bool:
         if isinstance(node, ast.ImportFrom):
@@ -101,7 +101,7 @@ def imports(*packages: str) -> Act:
 
 
 def uses(of: str, *names: str) -> Act:
-    """Match ``….of.name``, for one of some names."""
+    """Match ``….of.name`` for some names."""
 
     def match(node: ast.AST) -> bool:
         return isinstance(node, ast.Attribute) and node.attr in names and _name(node.value) == of
@@ -110,7 +110,7 @@ def uses(of: str, *names: str) -> Act:
 
 
 def opens_connections(node: ast.AST) -> bool:
-    """Match whatever makes a client, or connects or resolves by itself."""
+    """Match every expression that creates a client, connects, or resolves a name."""
     if isinstance(node, ast.ImportFrom):
         return node.module in _NETWORK or any(f"{node.module}.{each.name}" in _NETWORK for each in node.names)
     if isinstance(node, ast.Import):
@@ -146,7 +146,7 @@ _VERBS = {"get", "post", "put", "patch", "delete", "head", "options", "request",
 
 
 def writes(column: str) -> Act:
-    """Match a statement that writes a column of rows that are there: ``.values(column=…)``, ``set_={"column": …}``."""
+    """Match a statement that writes a column of existing rows: ``.values(column=…)``, ``set_={"column": …}``."""
 
     def match(node: ast.AST) -> bool:
         if not isinstance(node, ast.Call):
@@ -162,14 +162,14 @@ def writes(column: str) -> Act:
 
 
 def waits_for_nobody(node: ast.AST) -> bool:
-    """Match a plain function that is given a connection: it would hold up the event loop, or do nothing."""
+    """Match a synchronous function with a connection as argument. It would block the event loop, or do nothing."""
     return isinstance(node, ast.FunctionDef) and any(
         _name(each.annotation) == "AsyncConnection" for each in node.args.args if each.annotation is not None
     )
 
 
 def swallows(node: ast.AST) -> bool:
-    """Match ``except …: pass``: a failure that nobody hears of. To let one pass on purpose, ``suppress`` says so."""
+    """Match ``except …: pass``, which hides a failure. A failure that is ignored on purpose is written with ``suppress``."""
     return isinstance(node, ast.ExceptHandler) and all(
         isinstance(each, ast.Pass) or (isinstance(each, ast.Expr) and isinstance(each.value, ast.Constant))
         for each in node.body

@@ -1,4 +1,4 @@
-"""The clock of a process: it follows its reference, and stored times move with a jump."""
+"""The clock of a process follows its reference, and stored times move with a jump."""
 
 import contextlib
 import datetime as dt
@@ -97,7 +97,7 @@ def after(now: dt.datetime, wait: float) -> dt.datetime:
 
 @contextlib.asynccontextmanager
 async def stored(database_url: str, now: dt.datetime) -> AsyncIterator[Database]:
-    """Keep rows of every queue, each with a wait of its own."""
+    """Store rows of every queue, each with a different wait."""
     made = {"created_at": now, "updated_at": now}
     async with opened(database_url) as database:
         queued = a_task(**made, due_at=after(now, -5), deadline_at=after(now, 30))

@@ -1,4 +1,4 @@
-"""The documentation says what the code does: its tables are made anew, its settings counted, its examples run."""
+"""The documentation agrees with the code: generated tables are current, settings are complete, examples run."""
 
 import asyncio
 import dataclasses
@@ -95,7 +95,7 @@ def test_page_is_rewritten_in_place(tmp_path):
 
 
 def default_of(field):
-    """Return a default the way the page does; None where the page has words for it."""
+    """Return a default in the form of the page; None where the page describes it in words."""
     if field.is_required() or field.default_factory is not None or field.default in (None, "", ()):
         return None
     return json.dumps(field.default) if isinstance(field.default, bool) else str(field.default)

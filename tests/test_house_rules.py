@@ -1,4 +1,4 @@
-"""Rules of size and of names that are measured: small files, a small interface for dialects, and the field's terms."""
+"""Measured rules of size and names: small files, a small interface for dialects, and the field's terms."""
 
 import ast
 import re

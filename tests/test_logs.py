@@ -1,4 +1,4 @@
-"""The log: events and fields as text and as JSON, on one line each, and without the texts of exceptions."""
+"""The log: events and fields as text and as JSON, each on one line, and without the texts of exceptions."""
 
 import io
 import json

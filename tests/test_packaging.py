@@ -1,4 +1,4 @@
-"""The image and compose.yaml: pinned with hashes, without default passwords, and stopped with enough time."""
+"""The image and compose.yaml: pinned with hashes, without default passwords, and with enough time to stop."""
 
 import re
 from pathlib import Path

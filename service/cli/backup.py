@@ -131,7 +131,7 @@ async def _settle(settings: "Settings") -> tuple[int, int]:
 def callbacks(config: Path | None, decision: str, limit: int, *, as_json: bool) -> None:
     """Show stored callbacks that changed no task, newest first.
 
-    An unmatched callback names a submission that this database does not know, usually since a restore: a job exists, and
+    An unmatched callback names a submission that this database does not have, usually since a restore: a job exists, and
     is probably paid for. The command only reads the database: the server may run meanwhile.
     """
     from service.cli.installation import give_up, read_settings

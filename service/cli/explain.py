@@ -144,7 +144,7 @@ def _kind(message: Mapping[str, Any]) -> MessageKind:
 
 
 def _status(message: Mapping[str, Any], kind: MessageKind) -> int:
-    """Return the HTTP status, or assume one where the source of a message does not tell: an error's own code, if it is one."""
+    """Return the HTTP status. Where the source of a message has none, use the error's own code, if it is a status."""
     status = message.get("http_status")
     if status is not None:
         if isinstance(status, bool) or not isinstance(status, int) or status not in _STATUSES:

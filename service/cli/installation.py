@@ -67,7 +67,7 @@ def read_webhook_secret(settings: Settings, client: str) -> str:
 
 
 def database_fault(settings: Settings, error: StoreUnavailable) -> str:
-    """Return what is wrong with the database, where it is, and what to do; never its password."""
+    """Return the fault of the database, its place, and the remedy; never its password."""
     return f"{shown_database(settings)}: {error.fault}"
 
 

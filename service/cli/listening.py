@@ -11,9 +11,9 @@ MAX_DESCRIPTORS: Final = 1 << 20
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a socket that listens. The address ``::`` takes IPv4 besides, where the system can do that.
+    """Return a socket that listens. The address ``::`` accepts IPv4 as well, where the system supports that.
 
-    :raises OSError: when nobody can listen there
+    :raises OSError: when the address cannot be used
     """
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     family, *_, address = next((each for each in found if each[0] == socket.AF_INET), found[0])

@@ -42,10 +42,9 @@ class _WithFaults(click.Command):
 @click.option("--fault", "faults", multiple=True, metavar="WORD[=V]", help="A fault of every job; may be repeated.")
 @AS_JSON
 def sandbox(host: str, port: int, seconds: float, faults: tuple[str, ...], *, as_json: bool) -> None:
-    """Run a sandbox of the providers. It speaks their protocols, costs nothing, and produces faults on demand.
+    """Run a sandbox of the providers. It implements their protocols, costs nothing, and causes faults on demand.
 
-    A task's prompt can name a fault in brackets: "a cat [drop]", "a cat [late=3]". GET /sandbox/ledger lists the jobs that
-    were paid for.
+    A task's prompt can name a fault in brackets: "a cat [drop]", "a cat [late=3]". GET /sandbox/ledger lists the paid jobs.
     """
     from service.sandbox import Faults, Sandbox
 

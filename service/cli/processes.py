@@ -114,7 +114,7 @@ class Served:
 
 
 class Troupe:
-    """Several processes that end together, however the block ends."""
+    """Several processes that end together, even when the block fails."""
 
     def __init__(self) -> None:
         """Begin with none."""

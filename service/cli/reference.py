@@ -172,7 +172,7 @@ def _callback(dialect: Dialect, operation: Operation) -> str:
 
 
 def _upstreams(name: str, family: Family, operation: Operation) -> Iterator[str]:
-    """Yield the providers that speak a dialect; in parentheses where they serve the operation by another dialect."""
+    """Yield the providers with a dialect. They are in parentheses where another dialect serves the operation."""
     for provider in PROVIDERS.values():
         if name in provider.dialects:
             yield provider.name if _chosen(provider, family, operation) == name else f"({provider.name})"

@@ -41,13 +41,13 @@ class _Server(uvicorn.Server):
         self._signals = signals
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """End streams and waiting requests, which uvicorn would wait for, and serve what has arrived. Then shut down."""
+        """End streams and waiting requests, which uvicorn would wait for. Serve the requests that have arrived, and shut down."""
         self._signals.close()
         await self._accept_last(sockets or [])
         await super().shutdown(sockets)
 
     async def _accept_last(self, listeners: list[socket.socket]) -> None:
-        """Accept the connections of the backlog and stop listening. The system resets what is still in the backlog then."""
+        """Accept the connections of the backlog and stop listening. The system then resets the rest of the backlog."""
         accepted = [connection for listener in listeners for connection in waiting_connections(listener)]
         for server in self.servers:
             server.close()

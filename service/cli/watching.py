@@ -21,7 +21,7 @@ Show = Callable[[Document], None]
 
 
 def wait_for_end(client: Client, task: Task, *, as_json: bool) -> None:
-    """Wait, print the results, and end the command. The exit code tells whether the task succeeded."""
+    """Wait, print the results, and end the command. The exit code shows whether the task succeeded."""
     try:
         with _showing() as show:
             show(task.document)

@@ -1,1 +1,1 @@
-"""What a task is and how it may change. Pure: no I/O, no clock, no chance, no environment."""
+"""Tasks and the rules of their changes. Pure: no I/O, no clock, no randomness, no environment."""

@@ -74,12 +74,12 @@ def prefix_of(key: str) -> str:
 
 
 def looks_like_one(text: str) -> bool:
-    """Return whether a text has the form of a key. Other texts are not looked up."""
+    """Return whether a text has the form of a key. No other text is searched in the database."""
     return _FORM.fullmatch(text) is not None
 
 
 def hash_key(key: str) -> bytes:
-    """Return the hash by which a key is looked up. One round of SHA-256 is enough for 256 random bits."""
+    """Return the hash that identifies a key in the database. One round of SHA-256 is enough for 256 random bits."""
     return hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()
 
 

@@ -55,7 +55,7 @@ class StatusReported(ChangeOfTask):
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class CheckFailed(ChangeOfTask):
-    """A poll, a look-up or a cancel got no usable answer."""
+    """A poll, a search or a cancel got no usable answer."""
 
     error: str | None = None
     not_before: datetime | None = None
@@ -85,7 +85,7 @@ class CheckPostponed(ChangeOfTask):
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class JobMissing(ChangeOfTask):
-    """The provider does not know the job, which may only not be visible yet."""
+    """The provider reports that it has no such job. A new job may not be visible yet."""
 
     since: datetime
     error: str

@@ -1,4 +1,4 @@
-"""Unpack compressed bodies, whatever their headers say, and never beyond a limit."""
+"""Unpack compressed bodies, independent of their headers, and never beyond a limit."""
 
 import sys
 import zlib

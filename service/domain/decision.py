@@ -1,4 +1,4 @@
-"""Decide what a change means for a task: evidence, then the table of moves, then events and the next check. Pure."""
+"""Decide the consequences of a change: evidence, then the table of moves, then events and the next check. Pure."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -50,7 +50,7 @@ class Decided:
 
 
 def decide(task: Task, change: Change, facts: Facts, *, now: datetime) -> Decided:
-    """Return what a change means for a task."""
+    """Return the consequences of a change for its task."""
     lease_held = change.attempt is not None and change.attempt == task.attempts
     if change.only_if_lease_held and not lease_held:
         return Decided(decision="stale", task=task)
@@ -92,7 +92,7 @@ def decide(task: Task, change: Change, facts: Facts, *, now: datetime) -> Decide
 
 
 def _without_effect(effect: Effect) -> Effect:
-    """Return an effect that moves the time of the next check, and keeps what is certain of a submission."""
+    """Return an effect that moves the time of the next check, and keeps the certain facts of a submission."""
     return Effect(
         source=effect.source,
         details=effect.details,

@@ -1,4 +1,4 @@
-"""What a change does to its task: the effect, and the fields that all changes share."""
+"""The effect of a change on its task, and the fields that all changes share."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from service.domain.text import storable
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Effect:
-    """What a change does to its task, before the evidence is assessed and the table of moves is asked."""
+    """The effect of a change on its task, before the evidence is assessed and the table of moves is applied."""
 
     source: Source
     update: Update = dataclasses.field(default_factory=Update)
@@ -57,7 +57,7 @@ class ChangeOfTask:
         return None
 
     def effect(self) -> Effect:
-        """Return what the change does to its task."""
+        """Return the effect of the change on its task."""
         raise NotImplementedError
 
     def essential(self) -> Self:

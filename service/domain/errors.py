@@ -59,7 +59,7 @@ class Refused(UpstreamError):
 
 
 class AccountProblem(UpstreamError):
-    """The account may not or cannot submit; nothing was created. Alert, and try the next upstream."""
+    """The account must not or cannot submit, and nothing was created. Alert, and try the next upstream."""
 
     outcome = "account"
 
@@ -85,7 +85,7 @@ class Uncertain(UpstreamError):
 
 
 class NotFound(UpstreamError):
-    """The provider does not know the job, yet or any more."""
+    """The provider does not have the job yet, or has deleted it."""
 
     outcome = "not_found"
 

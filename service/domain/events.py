@@ -45,7 +45,7 @@ def rfc3339(at: datetime | None) -> str | None:
 
 
 def is_event(before: Task, after: Task) -> bool:
-    """Whether the difference between two values of a task is an event."""
+    """Return whether the difference between two values of a task is an event."""
     return any(getattr(before, name) != getattr(after, name) for name in _SHOWN)
 
 

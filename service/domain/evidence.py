@@ -1,4 +1,4 @@
-"""Which job serves a task: what the proof of a job means for the task and for its other submissions."""
+"""Evidence of jobs: which job serves a task, and the consequences for the task's other submissions."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -22,19 +22,19 @@ _UNPROVEN = WITHOUT_JOB | {State.SUBMITTING}
 
 
 def has_no_job(task: Task) -> bool:
-    """Whether no job serves a task, so that any job of it may be adopted."""
+    """Return whether no job serves a task, so that any job of it may be adopted."""
     if task.state in WITHOUT_JOB:
         return True
     return task.external_id is None and (task.decided_by == "dovecote" or _was_refused(task))
 
 
 def _was_refused(task: Task) -> bool:
-    """Whether a task failed because every submission was refused: a job that exists all the same proves that wrong."""
+    """Return whether a task failed because every submission was refused. A job that exists all the same disproves that."""
     return task.state is State.FAILED and task.outcome_source is Source.SUBMIT
 
 
 def may_have_job(history: Sequence[Submission]) -> bool:
-    """Whether one of these submissions has created a job, or may have."""
+    """Return whether one of these submissions has created a job, or may have."""
     return any(each.outcome in MAY_HAVE_JOB for each in history)
 
 

@@ -21,7 +21,7 @@ _HOW = {
 
 
 def explain(task: Task, *, now: datetime) -> str:
-    """Return one sentence on where a task stands."""
+    """Return one sentence on the state of a task."""
     if task.state is State.QUEUED:
         return _queued(task, now)
     if task.state is State.SUBMITTING:
@@ -80,7 +80,7 @@ def _open(task: Task, now: datetime) -> str:
 
 
 def _doing(task: Task) -> str:
-    """Return what the provider does with the job, by its last report."""
+    """Return the provider's progress on the job, by its last report."""
     if task.state is State.AWAITING_INPUT:
         return "waits for your input"
     if task.progress == 100:  # noqa: PLR2004 - percent

@@ -1,7 +1,7 @@
-"""Which client is served next, where several wait for the slots of one upstream. Pure.
+"""Which client is served next when several wait for the slots of one upstream. Pure.
 
-A free slot goes to the client with the fewest slots; among equals to the client that was served least recently, and among
-those to the longest waiting task. So clients take turns also where there are fewer slots than clients.
+A free slot goes to the client with the fewest slots. Among equals it goes to the client that was served least recently,
+and among those to the longest waiting task. So clients take turns even when there are fewer slots than clients.
 """
 
 import heapq

@@ -121,7 +121,7 @@ def _unpacked(cursor: str) -> bytes:
 
 
 def _tag(key: bytes, position: int, client: str) -> bytes:
-    """Return what proves a position, and hides it: nobody without the key makes one."""
+    """Return the code that proves and hides a position. It cannot be made without the key."""
     said = position.to_bytes(_POSITION) + client.encode()
     return hashlib.blake2b(said, digest_size=_TAG, key=key, person=b"tag").digest()
 

@@ -1,50 +1,185 @@
-"""Removal of secrets from text that others sent: by value, and by the form of our callback tokens."""
+"""Remove our secrets from what others send: by value in every spelling, and callback tokens by their form.
 
+Gateways quote keys, and the URLs that they were given, in their answers. An answer is redacted twice: the body before it is
+read, because a text that is cut later may end within a secret, and the values that were read from it, because only they are
+free of the encoding of the body.
+"""
+
+import dataclasses
+import enum
 import functools
+import html
 import re
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final, TypeVar, cast
+from urllib.parse import quote, unquote
 
-REDACTED = "[redacted]"
-_TOKEN = re.compile(r"(callbacks(?:\\*/|%2[Ff]|\\+u002[Ff]))[A-Za-z0-9_-]{43}(?![A-Za-z0-9_-])")
-"""A callback token in its path, plain or escaped."""
-_MIN_SECRET = 6
+from service.domain.callback_token import Tokens
+from service.domain.errors import UpstreamError
+
+REDACTED: Final = "[redacted]"
+MAX_SPELLED: Final = 256 * 1024
+"""Characters of a text in which every spelling of a secret is looked for. In a larger one, such as a picture, the usual ones are."""
+_MIN_SECRET: Final = 4
 """Characters. Shorter values are not redacted: they would be cut out of ordinary words."""
-_ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#x27;"}
+_TOKEN_LENGTH: Final = 43
+_TOKEN = re.compile(rf"[A-Za-z0-9_-]{{{_TOKEN_LENGTH},}}")
+_TOKEN_IN_URL = re.compile(rf"(callbacks(?:\\*/|%2[fF]|\\+u002[fF]|&#x2[fF];|&#47;))[A-Za-z0-9_-]{{{_TOKEN_LENGTH}}}")
+"""A callback token in its path, plain or escaped."""
+_UNICODE_ESCAPE = re.compile(r"\\u([0-9A-Fa-f]{4})")
+_OTHER_SPELLINGS: Final = {
+    "&": ["&amp;"],
+    "<": ["&lt;"],
+    ">": ["&gt;"],
+    '"': ["&quot;"],
+    "'": ["&apos;"],
+    " ": [r"\+"],
+}
+
+Value = TypeVar("Value")
 
 
 def redact(text: str, secrets: Sequence[str] = ()) -> str:
-    """Return a text without our callback tokens and without these secrets, in any of their escaped spellings."""
-    pattern = _pattern(tuple(secrets))
-    if pattern is not None:
-        text = pattern.sub(REDACTED, text)
-    return _TOKEN.sub(rf"\g<1>{REDACTED}", text) if "callbacks" in text else text
+    """Return a text without these secrets, and without callback tokens in their path."""
+    return _redacted(text, _spellings(tuple(secrets)))
+
+
+def _redacted(text: str, spellings: "_Spellings") -> str:
+    text = spellings.removed_from(text)
+    return _TOKEN_IN_URL.sub(rf"\1{REDACTED}", text) if "callbacks" in text else text
 
 
 def redact_document(document: Any, secrets: Sequence[str] = ()) -> Any:
     """Return a JSON document with every text redacted, names of fields too."""
-    if isinstance(document, str):
-        return redact(document, secrets)
-    if isinstance(document, list):
-        return [redact_document(each, secrets) for each in document]
-    if isinstance(document, dict):
-        return {redact(name, secrets): redact_document(value, secrets) for name, value in document.items()}
-    return document
+    spellings = _spellings(tuple(secrets))
+    return _with_texts(document, lambda text: _redacted(text, spellings))
+
+
+class Redactor:
+    """Removes secrets by their value, and the callback tokens of this installation anywhere in a text."""
+
+    def __init__(self, tokens: Tokens, secrets: Iterable[str] = ()) -> None:
+        """Prepare.
+
+        :param tokens: recognises the callback tokens of this installation
+        :param secrets: the values that are secret
+        """
+        self._tokens = tokens
+        self._spellings = _spellings(tuple(secrets))
+        self.secrets = self._spellings.secrets
+
+    def text(self, text: str) -> str:
+        """Return a text without secrets."""
+        text = self._spellings.removed_from(text)
+        if len(text) <= MAX_SPELLED:
+            text = _TOKEN.sub(self._without_token, text)
+        return redact(text)
+
+    def body(self, body: bytes) -> bytes:
+        """Return a body without secrets, in any encoding. A body without secrets is returned unchanged."""
+        found = self.text(body.decode("latin-1")).encode("latin-1")
+        for encoding in ("utf-16-le", "utf-16-be"):
+            for secret in self.secrets:
+                found = found.replace(secret.encode(encoding), REDACTED.encode(encoding))
+        return found
+
+    def value(self, value: Value) -> Value:
+        """Return a value of ours, such as an update, in which every text is without secrets."""
+        return cast("Value", _with_texts(value, self.text))
+
+    def error(self, error: UpstreamError) -> UpstreamError:
+        """Remove secrets from the texts of an error, and return it."""
+        error.message = None if error.message is None else self.text(error.message)
+        error.details = tuple(map(self.text, error.details))
+        error.args = self.value(error.args)
+        return error
+
+    def _without_token(self, found: re.Match[str]) -> str:
+        """Return a run of characters without the genuine token in it."""
+        run = found[0]
+        if len(run) > 2 * _TOKEN_LENGTH:
+            return run  # a picture or somebody else's key: tokens stand alone or behind "callbacks/"
+        for start in range(len(run) - _TOKEN_LENGTH + 1):
+            if self._tokens.read(run[start : start + _TOKEN_LENGTH]) is not None:
+                return run[:start] + REDACTED + run[start + _TOKEN_LENGTH :]
+        return run
+
+
+def _with_texts(value: Any, change: Callable[[str], str]) -> Any:
+    """Return a value in which each text is changed: in mappings, their names too, sequences and dataclasses."""
+    if isinstance(value, enum.Enum):
+        return value
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, dict | Mapping):
+        return {_with_texts(name, change): _with_texts(each, change) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_with_texts(each, change) for each in value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value) if field.init}
+        return dataclasses.replace(value, **{name: _with_texts(each, change) for name, each in fields.items()})
+    return value
 
 
 @functools.lru_cache(maxsize=256)
-def _pattern(secrets: tuple[str, ...]) -> re.Pattern[str] | None:
-    """Return a pattern for these secrets, longest first."""
-    told = sorted({secret for secret in secrets if len(secret) >= _MIN_SECRET}, key=len, reverse=True)
-    return re.compile("|".join("".join(map(_spellings, secret)) for secret in told)) if told else None
+def _spellings(secrets: tuple[str, ...]) -> "_Spellings":
+    """Return the spellings of some secrets."""
+    return _Spellings(secrets)
 
 
-def _spellings(character: str) -> str:
-    """Return a pattern for a character: plain, or escaped for a URL, JSON or HTML."""
-    if character.isascii() and (character.isalnum() or character in "-_"):
-        return re.escape(character)
-    encoded = "".join(f"%{byte:02X}" for byte in character.encode("utf-8", "surrogatepass"))
-    forms = [r"\\*" + re.escape(character), f"(?i:{encoded})", rf"\\+u(?i:{ord(character):04x})"]
-    if character in _ENTITIES:
-        forms.append(re.escape(_ENTITIES[character]))
-    return f"(?:{'|'.join(forms)})"
+class _Spellings:
+    """The ways in which some secrets may be written."""
+
+    def __init__(self, secrets: Iterable[str]) -> None:
+        """List the usual spellings: as it is, in a URL, and in JSON. Longer secrets come first."""
+        known = {secret for secret in secrets if len(secret) >= _MIN_SECRET}
+        self.secrets = tuple(sorted(known, key=len, reverse=True))
+        self._usual = [
+            spelling
+            for secret in self.secrets
+            for spelling in {
+                secret,
+                quote(secret, safe="", errors="replace"),
+                quote(secret, errors="replace"),
+                secret.replace("/", "\\/"),
+            }
+        ]
+
+    def removed_from(self, text: str) -> str:
+        """Return a text without the secrets."""
+        for spelling in self._usual:
+            text = text.replace(spelling, REDACTED)
+        if self.secrets and len(text) <= MAX_SPELLED and ("%" in text or "\\" in text or "&" in text):
+            text = self._every.sub(REDACTED, text) if self._are_escaped_in(text) else text
+        return text
+
+    def _are_escaped_in(self, text: str) -> bool:
+        """Return whether a text holds a secret once its escapes are undone. The exact pattern costs far more."""
+        plain = html.unescape(unquote(_UNICODE_ESCAPE.sub(lambda found: chr(int(found[1], 16)), text)))
+        plain = plain.replace("\\", "")
+        return any(secret in plain or " " in secret for secret in self.secrets)
+
+    @functools.cached_property
+    def _every(self) -> re.Pattern[str]:
+        """A pattern of every spelling: each character plain, or escaped as in a URL, in JSON or in HTML."""
+        return re.compile("|".join("".join(map(_spellings_of, secret)) for secret in self.secrets))
+
+
+def _spellings_of(character: str) -> str:
+    """Return a pattern of the ways in which a character may be written."""
+    code = ord(character)
+    ways = [
+        rf"\\*{re.escape(character)}",
+        "".join(_hexadecimal("%", byte, 2) for byte in character.encode("utf-8", "surrogatepass")),
+        rf"\\+{_hexadecimal('u', code, 4)}",
+        rf"{_hexadecimal('&#[xX]0*', code, 1)};",
+        rf"&#0*{code};",
+        *_OTHER_SPELLINGS.get(character, []),
+    ]
+    return f"(?:{'|'.join(ways)})"
+
+
+def _hexadecimal(prefix: str, number: int, width: int) -> str:
+    """Return a pattern of a number in hexadecimal, in upper or lower case."""
+    digits = f"{number:0{width}x}"
+    return prefix + "".join(f"[{each}{each.upper()}]" if each.isalpha() else each for each in digits)

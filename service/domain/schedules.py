@@ -43,7 +43,7 @@ INBOX_BACKOFF = (1.0, 5.0, 30.0, 120.0, 600.0)
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class PollPlan:
-    """How to look for a task: the first check as a share of the median duration, then a share of its age."""
+    """A plan of polls: the first check as a share of the median duration, then a share of the task's age."""
 
     first: float
     growth: float
@@ -104,7 +104,7 @@ def reconciliation_ends(task: Task, *, median: float, lookup: bool) -> datetime:
 
 
 def next_reconciliation(task: Task, *, median: float, lookup: bool, now: datetime) -> datetime:
-    """Return when to look next for the job of an unconfirmed task."""
+    """Return the time of the next search for the job of an unconfirmed task."""
     since = task.unconfirmed_since or task.updated_at
     end = max(task.deadline_at, now)
     if task.on_uncertain != "hold":
@@ -155,12 +155,12 @@ def retry_inbox(attempts: int, *, now: datetime) -> datetime | None:
 
 
 def counts_as_missing(task: Task, *, now: datetime) -> bool:
-    """Whether the provider's 'I know no such task' is to be believed by now."""
+    """Return whether the provider's 'no such task' is final by now."""
     if task.missing_since is None or may_be_invisible(task, now=now):
         return False
     return (now - task.missing_since).total_seconds() >= UNKNOWN_ID_CONFIRMED
 
 
 def may_be_invisible(task: Task, *, now: datetime) -> bool:
-    """Whether a job is so young that a provider which does not know it may only not know it yet."""
+    """Return whether a job is so young that its provider may not show it yet."""
     return (now - (task.submitted_at or task.created_at)).total_seconds() < UNKNOWN_ID_GRACE

@@ -1,4 +1,4 @@
-"""What experience says: how long tasks of a kind take, and whether an upstream's callbacks still come."""
+"""Statistics: the usual duration of tasks of a kind, and whether an upstream's callbacks still arrive."""
 
 import dataclasses
 import statistics
@@ -62,7 +62,7 @@ class Statistics:
         return self._medians.get((task.family, task.operation, task.model))
 
     def callbacks_unreliable(self, upstream: str | None, dialect: str | None) -> bool:
-        """Whether callbacks of an upstream's dialect have all but stopped coming."""
+        """Return whether callbacks of an upstream's dialect have all but stopped coming."""
         return self.callback_share(upstream, dialect) < UNRELIABLE_SHARE
 
     def unreliable_callbacks(self) -> set[tuple[str, str]]:

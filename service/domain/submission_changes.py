@@ -24,7 +24,7 @@ class SubmissionStarted(ChangeOfTask):
     expects: frozenset[State] = _QUEUED
 
     def effect(self) -> Effect:
-        """Point the task at the submission."""
+        """Make the task refer to the submission."""
         submission = self.submission
         return Effect(
             source=Source.SUBMIT,

@@ -1,4 +1,4 @@
-"""The values: a task, its submissions, what a provider reports, and the named sets of states."""
+"""The values: a task, its submissions, updates of a provider, and the named sets of states."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -81,7 +81,7 @@ WITHOUT_PURCHASE = frozenset(Outcome) - MAY_HAVE_JOB
 
 
 class Source(StrEnum):
-    """Who brought the news."""
+    """The source of an update."""
 
     SUBMIT = "submit"
     CALLBACK = "callback"
@@ -170,7 +170,7 @@ class Failure:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Update:
-    """What a provider says of a task, in our words. Everything is optional: silence changes nothing."""
+    """A provider's report on a task, in Dovecote's words. Every field is optional: a missing one changes nothing."""
 
     state: State | None = None
     """None: the message says nothing that may be acted on. The provider's own queue is ``submitted``."""
@@ -194,7 +194,7 @@ class Update:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class WaitingFor:
-    """What a queued task waits for: a slot at an upstream, or the upstream's recovery in one dialect."""
+    """The reason why a queued task waits: a slot at an upstream, or the upstream's recovery in one dialect."""
 
     upstream: str
     dialect: str | None = None
@@ -293,7 +293,7 @@ class Task:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Submission:
-    """One attempt to hand a task to one upstream. It owns the callback token."""
+    """One attempt to submit a task to one upstream. It owns the callback token."""
 
     id: UUID
     task_id: UUID
@@ -327,5 +327,5 @@ class Submission:
 
     @property
     def denied(self) -> bool:
-        """Whether the upstream has said that it made no job."""
+        """Whether the upstream has reported that it created no job."""
         return self.outcome in WITHOUT_PURCHASE

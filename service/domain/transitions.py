@@ -66,7 +66,7 @@ def _may_move(task: Task, state: State, source: Source, now: datetime) -> bool:
 
 
 def _with_facts(task: Task, update: Update, source: Source) -> Task:
-    """Fill what was empty, and let progress grow."""
+    """Fill empty fields, and let progress grow."""
     progress = task.progress
     if task.state in OPEN and update.progress is not None:
         progress = max(update.progress, progress or 0)
@@ -118,7 +118,7 @@ def _unconfirmed_since(task: Task, state: State, now: datetime, source: Source) 
 
 
 def _complete(task: Task, update: Update, *, now: datetime) -> Task | None:
-    """Fill the missing fields of a task that the provider has ended, and change nothing else."""
+    """Fill the missing fields of a task that the provider has ended, and change no other field."""
     if update.state is not task.state:
         return None
     unsaid = task.failure is None or task.failure == Failure("unknown")

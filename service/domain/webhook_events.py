@@ -1,4 +1,4 @@
-"""The types of webhook messages, and which receiver wants which. Pure."""
+"""The types of webhook messages, and the types that each receiver gets. Pure."""
 
 from collections.abc import Collection
 

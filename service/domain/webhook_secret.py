@@ -26,7 +26,7 @@ class SecretVersion:
 def derive_secret(installation: str, client: str, version: int) -> str:
     """Return a client's secret: ``whsec_`` and 32 bytes in base64. No client can derive the secret of another.
 
-    :param installation: the secret of the installation, which no client knows
+    :param installation: the secret of the installation, which is never sent to a client
     """
     message = b"dovecote webhook %d %b" % (version, client.encode("utf-8", "surrogatepass"))
     return "whsec_" + base64.b64encode(hmac.digest(installation.encode(), message, hashlib.sha256)).decode()

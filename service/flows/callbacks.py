@@ -14,12 +14,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.domain.changes import StatusReported
 from service.domain.compression import TooLarge, unpack
 from service.domain.errors import UpstreamError
+from service.domain.redaction import Redactor
 from service.domain.schedules import LEASE, retry_inbox
 from service.domain.task import Source, State, Submission, Update
 from service.flows.apply import Applied, announce, apply
 from service.flows.context import Context, Upstream, log
 from service.flows.conversation import complete, secrets_of
-from service.flows.redaction import Redactor
 from service.flows.submission.cancel import is_cancel_pending
 from service.providers.registry import DIALECTS
 from service.providers.wire import Callback
@@ -100,7 +100,7 @@ async def run_due(context: Context) -> int:
 
 
 async def _process_alone(context: Context, row: Row[Any]) -> None:
-    """Process one callback, so that one that cannot be written costs no other."""
+    """Process one callback alone, so that an unwritable one does not affect others."""
     try:
         announce(context, await context.writers.journeys.run(_process, context, [row]))
     except StoreLocked as error:
@@ -151,7 +151,7 @@ async def _process(connection: AsyncConnection, context: Context, rows: Sequence
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Read:
-    """What a callback says: changes, or a decision without any."""
+    """The content of a callback: changes, or a decision without any."""
 
     changes: Sequence[StatusReported] = ()
     decision: str | None = None
@@ -190,7 +190,7 @@ def _read(context: Context, row: Row[Any], submission: Submission | None) -> _Re
 
 
 def _proof_of_job(submission: Submission, updates: Sequence[Update]) -> Sequence[StatusReported]:
-    """Take from a callback that a poll confirms what no poll can find out: that there is a job, and its id."""
+    """Return the facts of a callback that no poll can find: that there is a job, and its id."""
     job = next((update.external_id for update in updates if update.external_id is not None), None)
     if submission.external_id is not None or job is None:
         return ()
@@ -198,7 +198,7 @@ def _proof_of_job(submission: Submission, updates: Sequence[Update]) -> Sequence
 
 
 def _about_our_job(submission: Submission, updates: Sequence[Update]) -> _Read:
-    """Take what is said about our job. Another id is one of several jobs behind ours, or the vendor's own id."""
+    """Return the updates about our job. Another id is one of several jobs behind ours, or the vendor's own id."""
     ours = [
         update for update in updates if submission.external_id in {None, update.external_id or submission.external_id}
     ]

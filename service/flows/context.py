@@ -73,7 +73,7 @@ def _elapsed() -> float:
 
 @dataclasses.dataclass(slots=True, kw_only=True)
 class Context:
-    """What the journeys of a process share. Tests pass their own clock, randomness and network."""
+    """The objects that the journeys of a process share. Tests pass their own clock, randomness and network."""
 
     settings: Settings
     database: Database

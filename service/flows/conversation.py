@@ -10,9 +10,9 @@ from urllib.parse import quote, urlsplit
 import orjson
 
 from service.domain.errors import NotSent, Unavailable, UpstreamError
+from service.domain.redaction import Redactor
 from service.domain.task import State, Update
 from service.flows.context import Context, Upstream, log
-from service.flows.redaction import Redactor
 from service.http import form
 from service.http.client import CONNECT_TIMEOUT, WRITE_TIMEOUT, Answer, send
 from service.http.network_errors import named

@@ -1,4 +1,4 @@
-"""The polling journey: claim what is due, ask the provider, apply what it says, and end what has run out of time."""
+"""The polling journey: claim due tasks, query the provider, apply the answer, and end tasks at their deadline."""
 
 import asyncio
 import dataclasses
@@ -118,7 +118,7 @@ def _batches(context: Context, tasks: list[Task]) -> list[list[Task]]:
 
 
 async def poll(context: Context, tasks: list[Task]) -> None:
-    """Poll claimed tasks of one upstream and dialect, and write what was found."""
+    """Poll claimed tasks of one upstream and dialect, and write the results."""
     if tasks[0].state is State.UNCONFIRMED and tasks[0].external_id is None:
         await asyncio.gather(*(_reconcile(context, task) for task in tasks))
         return
@@ -242,12 +242,12 @@ async def _without_batch(
 
 
 def _polls_singly(context: Context, upstream: Upstream, dialect: Dialect) -> bool:
-    """Whether the batch query of a dialect failed a short while ago, and single polls are used instead."""
+    """Return whether the batch query of a dialect failed a short while ago, and single polls are used instead."""
     return context.monotonic() < upstream.batch_retry_at.get(dialect.facts.key, -math.inf)
 
 
 def _change(context: Context, task: Task, found: Found, *, attempt: int | None) -> Change:
-    """Return the change for what was found; pure but for the clock."""
+    """Return the change that a poll's result means. Pure except for the clock."""
     now = context.now()
     match found:
         case None:

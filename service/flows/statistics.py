@@ -1,4 +1,4 @@
-"""Statistics of finished tasks, and what the poll schedule derives from them: usual durations and next checks."""
+"""Statistics of finished tasks, and their use in the poll schedule: usual durations and next checks."""
 
 import datetime as dt
 
@@ -32,7 +32,7 @@ async def update_statistics(context: Context) -> int:
 
 
 def typical_seconds(context: Context, task: Task) -> float:
-    """Return how long a task of this kind usually takes: measured, else configured, else the dialect's default."""
+    """Return the usual duration of a task of this kind: measured, configured, or the dialect's default, in this order."""
     measured = context.statistics.median(task)
     if measured is not None:
         return measured
@@ -52,7 +52,7 @@ def can_list_jobs(context: Context, task: Task) -> bool:
 
 
 def next_poll(context: Context, task: Task) -> dt.datetime | None:
-    """Return when to poll a task next, by what is known of its kind; None when there is nothing left to ask."""
+    """Return the time of the next poll of a task, by the statistics of its kind; None when no query is left."""
     expecting = task.callback_expected and not context.statistics.callbacks_unreliable(task.upstream, task.dialect)
     dialect = context.dialect(task)
     due = next_poll_by_plan(

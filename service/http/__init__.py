@@ -1,1 +1,1 @@
-"""Outgoing HTTP. This layer knows no tasks."""
+"""Outgoing HTTP. This layer does not depend on tasks."""

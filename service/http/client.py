@@ -172,12 +172,8 @@ async def _ask(client: httpx.AsyncClient, request: httpx.Request, *, total_timeo
     except httpx.TransportError as error:
         failure = error
     finally:
-        if head is not None:
-            await head.aclose()
-            head.stream = httpx.ByteStream(b"")  # ends a cycle of references that keeps a large request in memory
-    if head is None:
-        assert failure is not None  # noqa: S101 - for the type checker: without a failure there is a head
-        raise failure
+        await _close(head)
+    head = _head_or_raise(head, failure)
     codings = [head.headers.get(name, "") for name in ("content-encoding", "transfer-encoding")]
     try:
         unpacked = unpack(bytes(body), codings, limit)
@@ -186,10 +182,24 @@ async def _ask(client: httpx.AsyncClient, request: httpx.Request, *, total_timeo
     return Answer(head.status_code, dict(head.headers), unpacked, failure, private=head.extensions.get(PRIVATE, False))
 
 
+async def _close(head: httpx.Response | None) -> None:
+    if head is not None:
+        await head.aclose()
+        head.stream = httpx.ByteStream(b"")  # ends a cycle of references that keeps a large request in memory
+
+
+def _head_or_raise(head: httpx.Response | None, failure: Exception | None) -> httpx.Response:
+    """Return the head of an answer; where none came, raise the failure."""
+    if head is None:
+        assert failure is not None  # noqa: S101 - for the type checker: without a failure there is a head
+        raise failure
+    return head
+
+
 async def post_briefly(
     client: httpx.AsyncClient, url: str, *, headers: Mapping[str, str], content: bytes, total_timeout: float, limit: int
 ) -> Answer:
-    """Post a message. Its status is the answer, whatever follows the status line.
+    """Post a message. Its status is the answer, even if the rest of the answer fails.
 
     :param total_timeout: seconds for everything; the answer has what has come by then
     :param limit: bytes of the body after which no more is read
@@ -223,11 +233,7 @@ async def post_briefly(
             raise
         failure = error
     finally:
-        if head is not None:
-            await head.aclose()
-            head.stream = httpx.ByteStream(b"")  # ends a cycle of references that keeps a large request in memory
-    if head is None:
-        assert failure is not None  # noqa: S101 - for the type checker: without a failure there is a head
-        raise failure
+        await _close(head)
+    head = _head_or_raise(head, failure)
     private = head.extensions.get(PRIVATE, False)
     return Answer(head.status_code, dict(head.headers), bytes(body[:limit]), failure, private=private)

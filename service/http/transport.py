@@ -97,7 +97,7 @@ class PooledTransport(httpx.AsyncBaseTransport):
 
 
 def _url(request: httpx.Request) -> URL:
-    """Return the URL for aiohttp. The whole target stands in its path, so that no byte of it is rewritten."""
+    """Return the URL for aiohttp. The whole target is in its path, so that no byte of it is rewritten."""
     check(request)
     return URL.build(
         scheme=request.url.scheme,

@@ -1,4 +1,4 @@
-"""What a dialect may be able to do besides creating and querying a job. Callers ask with ``isinstance``."""
+"""Capabilities of a dialect besides creating and querying a job. Callers test them with ``isinstance``."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
@@ -20,7 +20,7 @@ class CanCancel(Protocol):
 
 @runtime_checkable
 class CanPollMany(Protocol):
-    """One query asks for several jobs, at most ``facts.batch_size``."""
+    """One query reads several jobs, at most ``facts.batch_size``."""
 
     def poll_many(self, tasks: Sequence[Task]) -> ManyExchange:
         """Request the state of several tasks of one upstream."""
@@ -28,7 +28,7 @@ class CanPollMany(Protocol):
 
 @runtime_checkable
 class CanListJobs(Protocol):
-    """The provider lists the account's jobs. ``facts.jobs_listed_by`` tells what key that takes."""
+    """The provider lists the account's jobs. ``facts.jobs_listed_by`` names the key that this needs."""
 
     def find_lost_jobs(self, task: Task) -> JobsExchange:
         """List the jobs that may be the task's, by its operation, model and prompt as far as the list shows them."""
@@ -44,7 +44,7 @@ class CanTellBalance(Protocol):
 
 @runtime_checkable
 class TakesInput(Protocol):
-    """The provider may ask for input on the way (``State.AWAITING_INPUT``)."""
+    """The provider may request input while a job runs (``State.AWAITING_INPUT``)."""
 
     def send_input(self, task: Task, given: Mapping[str, Any]) -> Exchange:
         """Send the input that a task waits for."""

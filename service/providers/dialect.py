@@ -23,7 +23,7 @@ SUBMIT_TIMEOUT = 120.0
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """What is fixed about a dialect."""
+    """The constant facts of a dialect."""
 
     family: str
     """``any`` where the dialect serves several families."""
@@ -70,7 +70,7 @@ class Facts:
         return f"{self.family}/{self.name}"
 
     def typical(self, operation: str) -> float:
-        """Return what a task of an operation usually takes, in seconds."""
+        """Return the usual duration of a task of an operation, in seconds."""
         return self.typical_seconds.get(operation, TYPICAL_SECONDS)
 
     def lifetime(self, operation: str) -> float | None:
@@ -105,8 +105,8 @@ def _pattern(route: str) -> str:
 class Dialect:
     """One wire protocol for a family. It describes HTTP and never performs it.
 
-    A subclass states its ``facts`` and overrides what its protocol has. Depth of inheritance: one.
-    What only some protocols can do stands in ``capabilities.py``.
+    A subclass states its ``facts`` and overrides the methods that its protocol needs. Depth of inheritance: one.
+    Optional abilities are in ``capabilities.py``.
     """
 
     facts: ClassVar[Facts]
@@ -120,7 +120,7 @@ class Dialect:
         raise NotImplementedError
 
     def query(self, task: Task) -> Call:
-        """Return the call that asks for the job's state."""
+        """Return the call that queries the job's state."""
         raise NotImplementedError
 
     def read_created(self, reply: Reply) -> Update:
@@ -149,7 +149,7 @@ class Dialect:
         return about(task, self.read_status(dataclasses.replace(reply, endpoint=call.endpoint)))
 
     def from_parent(self, task: Task, parent: Task) -> Mapping[str, Any] | list[Mistake]:
-        """Return what a follow-up takes over from its parent, or what is wrong with that parent."""
+        """Return the values that a follow-up inherits from its parent, or the mistakes that rule the parent out."""
         del task
         return {"external_id": parent.external_id}
 
@@ -163,7 +163,7 @@ class Dialect:
         return dataclasses.replace(call, headers={**call.headers, "Authorization": f"Bearer {key}"})
 
     def validate(self, task: Task) -> list[Mistake]:
-        """Return what this dialect is known to refuse about the task. Anything else is left to the provider."""
+        """Return the mistakes that this dialect is known to refuse. The provider decides on everything else."""
         if not self.offers(task.family, task.operation):
             return [Mistake("operation", f"{self.facts.key} has no {task.operation}.")]
         taken = sorted(self.facts.reserved & task.options.keys())
@@ -184,7 +184,7 @@ def about(task: Task, update: Update, *, stated: str | None = None) -> Update:
 
 
 def merge(mapped: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the mapped body with a client's options over it: options win, objects are merged, None is left out."""
+    """Return the mapped body, overridden by the client's options. Objects are merged, and None is left out."""
     merged = {name: value for name, value in mapped.items() if value is not None}
     for name, value in options.items():
         below = merged.get(name)

@@ -1,4 +1,4 @@
-"""ElkAPI's task API: one route to submit, one object to ask for and to be called with, whatever the model makes."""
+"""ElkAPI's task API: one route to submit, and one object in polls and callbacks, for every model."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -11,6 +11,7 @@ from service.domain.validation import Mistake
 from service.providers.dialect import Dialect, Facts, merge
 from service.providers.newapi import errors as newapi_errors
 from service.providers.newapi.failure_texts import failure_from_text
+from service.providers.newapi.vendors import VENDORS, Vendor
 from service.providers.read import fields, identifier, kind_of, line, links, word
 from service.providers.wire import Call, Callback, Reply
 
@@ -23,23 +24,9 @@ STATES: Mapping[str, State] = {
 }
 """The status words of ElkAPI's page on GET /v1/task/{id}."""
 
-MODELS: Mapping[tuple[str, str], str | None] = {
-    ("suno", "music"): "suno/music",
-    ("runway", "text_to_video"): None,
-    ("runway", "image_to_video"): None,
-    ("runway", "video_to_video"): None,
-    ("runway", "character_performance"): None,
-    ("runway", "text_to_image"): None,
-    ("runway", "video_upscale"): None,
-}
-"""The operations that it serves, by family and operation, with their model.
-
-ElkAPI lists Runway without a model's name: there the client must name one. ``suno/music`` is from ePhone, a sibling of
-ElkAPI with the same API.
-"""
-
-NAMES: Mapping[str, Mapping[str, str]] = {
-    "suno": {
+_SUNO = Vendor(
+    models={"music": "suno/music"},
+    names={
         "prompt": "gpt_description_prompt",
         "lyrics": "prompt",
         "style": "tags",
@@ -48,8 +35,10 @@ NAMES: Mapping[str, Mapping[str, str]] = {
         "instrumental": "instrumental",
         "model": "mv",
     },
-}
-"""The vendor's names of our input fields, by family. Where none are known ours are sent."""
+)
+"""ePhone's, a sibling of ElkAPI with the same API. The model that a client names is the engine's version there."""
+_VENDORS = {**VENDORS, "suno": _SUNO}
+_SERVED = {(family, operation) for family, vendor in _VENDORS.items() for operation in vendor.models} | {("any", "run")}
 
 _NO_MODEL = "ElkAPI's pages name no model for it: name one from its list of models, or choose another upstream."
 _UNKNOWN_FIELD = (
@@ -58,6 +47,8 @@ _UNKNOWN_FIELD = (
 _NO_SUBJECT = "is required here, unless there are lyrics, or a style"
 _SUBJECTS = frozenset({"gpt_description_prompt", "prompt", "tags"})
 _PATH = "/v1/task/submit"
+_UNCHECKED = frozenset({"runway"})
+"""Families whose fields no page lists: all of ours are sent."""
 
 
 class ElkTask(Dialect):
@@ -66,7 +57,7 @@ class ElkTask(Dialect):
     facts = Facts(
         family="any",
         name="elk-task",
-        operations={operation: _PATH for _, operation in MODELS},
+        operations={operation: _PATH for _, operation in _SERVED},
         callbacks=True,
         refunds=True,
         typical_seconds={"music": 150.0, "text_to_image": 60.0}
@@ -81,7 +72,7 @@ class ElkTask(Dialect):
         return Call(method="POST", path=self.facts.operations[task.operation], json=body)
 
     def query(self, task: Task) -> Call:
-        """Return the call that asks for the task."""
+        """Return the call that queries the task."""
         return Call(method="GET", path=f"/v1/task/{quote(task.external_id or '', safe='')}")
 
     def read_created(self, reply: Reply) -> Update:
@@ -99,7 +90,7 @@ class ElkTask(Dialect):
 
     def offers(self, family: str, operation: str) -> bool:
         """Return whether it serves an operation, of any family."""
-        return (family, operation) in MODELS
+        return (family, operation) in _SERVED
 
     def read_callback(self, callback: Callback) -> list[Update]:
         """Read a callback: the body of a poll."""
@@ -108,12 +99,15 @@ class ElkTask(Dialect):
         return [_read(callback.document)]
 
     def validate(self, task: Task) -> list[Mistake]:
-        """Return what is missing, such as a model where none is known, and fields that this API does not have."""
+        """Return missing fields, such as an unknown model, and fields that this API does not have."""
         found = super().validate(task)
         if not self.offers(task.family, task.operation):
             return found
-        body, names = merge(_body(task), task.options), NAMES.get(task.family, task.input)
-        found += [Mistake(f"input.{field}", _UNKNOWN_FIELD) for field in task.input if field not in names]
+        body = merge(_body(task), task.options)
+        known = {"model", "input"} if task.family == "any" else {"model", *_VENDORS[task.family].names}
+        if task.family in _UNCHECKED:
+            known = set(task.input)
+        found += [Mistake(f"input.{field}", _UNKNOWN_FIELD) for field in task.input if field not in known]
         if body.get("model") is None:
             found.append(Mistake("input.model", _NO_MODEL))
         if task.operation == "music" and fields(body["input"]).keys().isdisjoint(_SUBJECTS):
@@ -122,11 +116,15 @@ class ElkTask(Dialect):
 
 
 def _body(task: Task) -> dict[str, Any]:
-    """Return the model and the vendor's fields of a task."""
-    given, model, names = dict(task.input), MODELS[task.family, task.operation], NAMES.get(task.family, {})
-    if model is None:
-        model = given.pop("model", None)
-    body = {names.get(field, field): value for field, value in given.items()}
+    """Return the model and the vendor's fields of a task. The input of any model is the vendor's own already."""
+    given = dict(task.input)
+    if task.family == "any":
+        return {"model": given.get("model"), "input": given.get("input")}
+    vendor = _VENDORS[task.family]
+    model = vendor.models[task.operation]
+    if "model" not in vendor.names:
+        model = given.pop("model", None) or model
+    body = vendor.body(given)
     if task.operation == "music":
         body |= {"custom": "prompt" not in given, "instrumental": given.get("instrumental", False)}
     return {"model": model, "input": body}

@@ -50,7 +50,7 @@ def file(source: str, stem: str) -> File:
 
 
 def _parsed(source: str) -> tuple[str, bytes] | None:
-    """Return the type and the content of a ``data:`` URL; None for anything else."""
+    """Return the type and the content of a ``data:`` URL; None for any other text."""
     head = _DATA.match(source)
     if head is None:
         return None

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from service.domain.task import ResultKind
 
 Schema = dict[str, Any]
+Produces = ResultKind | Literal["any"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,7 +18,8 @@ class Operation:
     title: str
     input: Mapping[str, Any]
     """JSON Schema (2020-12) of the task's input."""
-    produces: ResultKind
+    produces: Produces
+    """``any`` where that depends on the model."""
     aliases: tuple[str, ...] = ()
     """Names that users know from providers; accepted, stored under ``name``."""
     deadline: float = 3600.0
@@ -44,7 +46,7 @@ def family(name: str, title: str, *operations: Operation) -> Family:
 
 def operation(
     name: str,
-    produces: ResultKind,
+    produces: Produces,
     takes: str,
     *,
     known: Mapping[str, Mapping[str, Any]],

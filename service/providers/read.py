@@ -1,4 +1,4 @@
-"""Safe reading of what a provider sent. A value of the wrong type reads as None or as empty, and never raises."""
+"""Safe reading of a provider's data. A value of the wrong type reads as None or as empty, and never raises."""
 
 import codecs
 import json
@@ -62,7 +62,7 @@ def unpacked(body: bytes, headers: Mapping[str, str]) -> bytes:
 
 
 def decoded(body: bytes, headers: Mapping[str, str]) -> str:
-    """Return a body as text: by its byte order mark or declared charset, else as UTF-8 with replacements."""
+    """Return a body as text, by its byte order mark or declared charset. Without either it is UTF-8 with replacements."""
     body = unpacked(body, headers)
     detected = json.detect_encoding(body)
     marked = body.startswith((codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
@@ -146,7 +146,7 @@ def nested(value: Any) -> Any:
 
 
 def fields(value: Any) -> Mapping[str, Any]:
-    """Return an object, also one that stands as JSON in a text or alone in a list; else an empty one."""
+    """Return an object. It may be JSON in a text, or the only item of a list. Return an empty one for any other value."""
     value = nested(value)
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
@@ -154,7 +154,7 @@ def fields(value: Any) -> Mapping[str, Any]:
 
 
 def items(value: Any) -> list[Any]:
-    """Return a list, also one that stands as JSON in a text; a single value as a list of one, and null as none."""
+    """Return a list. It may be JSON in a text. A single value is a list of one, and null is an empty list."""
     value = nested(value)
     if value is None:
         return []
@@ -162,7 +162,7 @@ def items(value: Any) -> list[Any]:
 
 
 def word(value: Any) -> str | None:
-    """Return a text or number as a storable text of at most 4,000 characters; None for anything else, or if empty."""
+    """Return a text or number as a storable text of at most 4,000 characters; None for any other value, and for an empty one."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
     return shortened(storable(str(value)).strip(), _MAX_TEXT) or None
@@ -269,7 +269,7 @@ _PLACEHOLDERS = frozenset({"none", "null", "undefined", "nan", "forbidden", "pla
 
 
 def links(value: Any) -> list[str]:
-    """Return the URLs of outputs in a list, or the one that stands alone."""
+    """Return the URLs of outputs in a list, or in a single value."""
     return [url for item in items(value) if (url := link(item)) is not None]
 
 

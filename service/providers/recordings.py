@@ -10,7 +10,7 @@ from service.providers.wire import Callback, MessageKind, Reply
 
 
 def read_message(dialect: Dialect, kind: MessageKind, reply: Reply) -> Update:
-    """Read a message of any kind. The reply's ``endpoint`` tells whether an error answers a call that creates."""
+    """Read a message of any kind. The reply's ``endpoint`` shows whether an error answers a creating call."""
     if kind == "callback":
         updates = dialect.read_callback(Callback(reply.headers, reply.body))
         return updates[0] if updates else Update()

@@ -1,19 +1,37 @@
-"""The only list of families, dialects and known hosts. A new provider is added here and nowhere else."""
+"""The only list of families, dialects and known hosts. A new provider is registered only here."""
 
 import dataclasses
 from collections.abc import Mapping
 
-from service.providers import elk_task
+from service.providers import any_model, elk_task, newapi_video
+from service.providers.anthropic import family as anthropic
+from service.providers.anthropic import gateway as anthropic_gateway
+from service.providers.anthropic import messages
 from service.providers.dialect import Dialect
 from service.providers.midjourney import family as midjourney
 from service.providers.midjourney import proxy
+from service.providers.openai import audio, chat, embeddings, images, models, responses, videos, webhooks
+from service.providers.openai import family as openai
 from service.providers.operation import Family
 from service.providers.runway import family as runway
 from service.providers.runway import gateway, official
+from service.providers.sora import family as sora
+from service.providers.sora import relay, reverse
 from service.providers.suno import family as suno
 from service.providers.suno import kie_jobs, newapi, newapi_raw, sunoapi
 
-FAMILIES: Mapping[str, Family] = {family.name: family for family in (runway.FAMILY, midjourney.FAMILY, suno.FAMILY)}
+FAMILIES: Mapping[str, Family] = {
+    family.name: family
+    for family in (
+        runway.FAMILY,
+        midjourney.FAMILY,
+        suno.FAMILY,
+        openai.FAMILY,
+        anthropic.FAMILY,
+        sora.FAMILY,
+        any_model.FAMILY,
+    )
+}
 """Every family that can be asked for."""
 
 DIALECTS: Mapping[str, Dialect] = {
@@ -27,7 +45,21 @@ DIALECTS: Mapping[str, Dialect] = {
         newapi_raw.NewApiRaw(),
         sunoapi.SunoApi(),
         kie_jobs.KieJobs(),
+        images.Images(),
+        chat.Chat(),
+        responses.Responses(),
+        responses.Foreground(),
+        embeddings.Embeddings(),
+        audio.Audio(),
+        models.Models(),
+        videos.Videos(),
+        webhooks.Webhooks(),
+        messages.Messages(),
+        anthropic_gateway.Aggregator(),
+        reverse.Reverse(),
+        relay.Relay(),
         elk_task.ElkTask(),
+        newapi_video.NewApiVideo(),
     )
 }
 """Every wire protocol, by family and name."""
@@ -63,6 +95,7 @@ PROVIDERS: Mapping[str, Provider] = {
                 "midjourney/proxy",
                 "suno/newapi",
                 "any/elk-task",
+                "any/newapi-video",
             ),
             query_url="https://query.elkapi.com",
         ),
@@ -71,7 +104,13 @@ PROVIDERS: Mapping[str, Provider] = {
             title="CometAPI",
             base_url="https://api.cometapi.com",
             key_variable="COMETAPI_KEY",
-            dialects=("runway/aggregator", "runway/aggregator-official", "midjourney/proxy", "suno/newapi"),
+            dialects=(
+                "runway/aggregator",
+                "runway/aggregator-official",
+                "midjourney/proxy",
+                "suno/newapi",
+                "any/newapi-video",
+            ),
             query_url="https://query.cometapi.com",
         ),
         Provider(

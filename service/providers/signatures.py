@@ -35,7 +35,7 @@ def is_recent(callback: Callback, stated: str) -> bool:
 def standard_webhook(callback: Callback, secret: str, *, plain: bool = False) -> bool:
     """Return whether a Standard Webhooks signature is right: base64(HMAC-SHA256(secret, ``id.timestamp.body``)).
 
-    The headers begin with ``webhook-``, at some vendors with ``svix-``. Several signatures may stand in one header.
+    The headers begin with ``webhook-``, at some vendors with ``svix-``. One header may hold several signatures.
 
     :param plain: whether a secret without ``whsec_`` is the key itself, as at OpenAI, and not base64
     """

@@ -27,7 +27,7 @@ _TOKENS = ("_jwt", "jwt", "token")
 
 
 def signed_until(url: str) -> datetime | None:
-    """Return when a signed URL expires; None for one that is not signed, or that does not say."""
+    """Return when a signed URL expires; None for an unsigned one, and for one without an expiry."""
     if "?" not in url or url.startswith("data:"):
         return None
     try:

@@ -30,7 +30,7 @@ Form = Mapping[str, str | File | Sequence[str | File]]
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """One HTTP request that a dialect wants sent. It carries no credentials: ``authorize`` adds them."""
+    """One HTTP request that a dialect describes. It carries no credentials: ``authorize`` adds them."""
 
     method: Literal["GET", "POST", "PUT", "DELETE"]
     path: str

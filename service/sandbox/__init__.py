@@ -1,4 +1,4 @@
-"""An ASGI app that speaks the aggregators' and providers' real protocols and misbehaves on demand."""
+"""An ASGI app that implements the aggregators' and providers' real protocols and causes faults on demand."""
 
 from service.sandbox.app import Sandbox
 from service.sandbox.callbacks import Send

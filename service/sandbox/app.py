@@ -1,4 +1,4 @@
-"""The sandbox as a whole: the providers' routes over one desk, and routes of its own to look at the ledger."""
+"""The whole sandbox: the providers' routes over one desk, and its own routes, such as the ledger."""
 
 import asyncio
 import base64
@@ -74,7 +74,7 @@ class Sandbox:
 
     @staticmethod
     def base_paths() -> Mapping[str, str]:
-        """Return the dialects that the sandbox speaks, each with the path that ends the base URL of its upstream."""
+        """Return the dialects that the sandbox implements, each with the path that ends the base URL of its upstream."""
         played = {dialect: each.prefix for each in load().values() for dialect in each.dialects}
         return dict.fromkeys((*midjourney.DIALECTS, *suno.DIALECTS), "") | played
 

@@ -51,7 +51,7 @@ class Provider:
 
 @dataclass(frozen=True, slots=True)
 class Creation:
-    """A route that takes jobs: how it reads an order, says that it took it, and calls back."""
+    """A route that creates jobs: how it reads an order, confirms it, and calls back."""
 
     path: str
     read: Callable[[Request, Mapping[str, Any]], Order | Answer]
@@ -82,14 +82,14 @@ class Desk:
         self._refusals: Counter[tuple[str, str]] = Counter()
 
     def clear(self) -> None:
-        """Forget everything: jobs (and with them their callbacks), requests, refusals counted."""
+        """Remove all jobs with their callbacks, all recorded requests, and the counted refusals."""
         self.ledger.clear()
         self._refusals.clear()
 
     def route(
         self, provider: Provider, method: str, path: str, serve: Serve, admits: Callable[[Request], bool] | None = None
     ) -> Route:
-        """Return a route that counts its requests and checks the key, or what else `admits` its requests."""
+        """Return a route that counts its requests and checks the key, or runs the check ``admits``."""
 
         async def admit(request: Request) -> Response:
             self.ledger.requests[f"{method} {path}"] += 1
@@ -239,7 +239,7 @@ def html_page(title: str, status: int) -> Response:
 
 
 async def read_object(request: Request) -> Mapping[str, Any] | None:
-    """Read the JSON object of a body, whatever its content type says; None for anything else."""
+    """Read the JSON object of a body, with any content type; None for any other body."""
     try:
         document = orjson.loads(await request.body())
     except orjson.JSONDecodeError:

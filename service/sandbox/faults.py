@@ -38,7 +38,7 @@ def _shape(text: str) -> str:
 
 
 def _word(sentence: str, read: Callable[[str], object] = _switch, plain: object = None, name: str = "") -> Any:
-    """Describe a word: `plain` is what it means without `=value` (None: the value must be given)."""
+    """Describe a word. `plain` is its meaning without `=value`; None: a value is required."""
     switch = read is _switch
     meaning = {"sentence": sentence, "read": read, "plain": True if switch else plain, "name": name}
     return field(default=False if switch else None, metadata=meaning)
@@ -140,7 +140,7 @@ class Faults:
         return cls.named(f"{word}={value}" if value else word for word, value in found if word in _WORDS)
 
     def __or__(self, other: Self) -> Self:
-        """Merge two sets of faults: the other one wins."""
+        """Merge two sets of faults. The other one overrides."""
         return type(self)(**(self._said() | other._said()))
 
     def as_words(self) -> dict[str, Any]:

@@ -67,7 +67,7 @@ class Life:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What a client ordered, as the protocol read it from the request."""
+    """A client's order, as the protocol read it from the request."""
 
     document: Mapping[str, Any]
     prompt: str

@@ -28,7 +28,7 @@ def routes(desk: Desk, protocol: Protocol) -> list[Route]:
 
 @dataclass(frozen=True, slots=True)
 class _Moment:
-    """A job as it is at a moment: what the slots of a message are filled from."""
+    """A job at one moment. The slots of a message are filled from it."""
 
     protocol: Protocol
     job: Job
@@ -176,7 +176,7 @@ class _Player:
         return serve
 
     def _cancel(self, cancel: Cancel) -> Serve:
-        """Cancel a running job. A finished one is deleted, unless the protocol says that it is too late."""
+        """Cancel a running job. Delete a finished one, unless the protocol refuses that as too late."""
 
         async def serve(request: Request) -> Response:
             job = self._desk.ledger.find(await _job_id(request, cancel), self._provider.account)

@@ -1,4 +1,4 @@
-"""A receiver of completion webhooks: what a client of Dovecote runs, to show and to test that messages arrive."""
+"""A receiver of completion webhooks, like that of a client. It shows and tests that messages arrive."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -17,7 +17,7 @@ _FORGED: Final = 401
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A message, however often it came; null where it did not say."""
+    """A message. Repeated attempts count as one. A field that was not sent is null."""
 
     id: str
     type: str | None

@@ -45,7 +45,7 @@ async def running(served: Served, host: str = "127.0.0.1", port: int = 0) -> Asy
 
 
 class _Guest(uvicorn.Server):
-    """A server in somebody else's process, which leaves the signals to them."""
+    """A server in another program's process. That program handles the signals."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

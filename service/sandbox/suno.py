@@ -255,7 +255,7 @@ _VENDOR_NEEDED: Final[dict[str, tuple[str, ...]]] = {
 
 
 def _said(code: int, message: str, data: Any = None) -> dict[str, Any]:
-    """Return the body of an answer or a callback: the code tells success from failure."""
+    """Return the body of an answer or a callback. Its code distinguishes success from failure."""
     return {"code": code, "msg": message, "data": data}
 
 

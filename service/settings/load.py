@@ -120,7 +120,7 @@ def _apply_environment(document: dict[str, Any], environment: Mapping[str, str],
 
 
 def _is_service_link(variable: str, value: str) -> bool:
-    """Whether Kubernetes or Docker set a variable because a service there has a name that begins with ``dovecote``."""
+    """Return whether Kubernetes or Docker set a variable because a service there has a name that begins with ``dovecote``."""
     if variable.endswith("_PORT") and _SERVICE_ADDRESS.match(value):
         return True
     return _SERVICE_LINK.search(variable) is not None and not variable.startswith(f"{PREFIX}UPSTREAMS__")

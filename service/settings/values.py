@@ -112,7 +112,7 @@ def check_ca_file(path: Path) -> Path:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether an address to listen at is reached from this machine only."""
+    """Return whether an address to listen at is reached from this machine only."""
     if host == "localhost":
         return True
     try:

@@ -1,4 +1,4 @@
-"""The one table of what a database reports: a sentence, what to do about it, and whether it may pass by itself."""
+"""The only table of database errors: a sentence, the remedy, and whether the error may pass by itself."""
 
 import dataclasses
 import errno
@@ -14,7 +14,7 @@ MISCONFIGURED: Final = 78
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Fault:
-    """What is wrong with a database, in words for people."""
+    """The description of a database's fault, in words for people."""
 
     sentence: str
     advice: str

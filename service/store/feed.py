@@ -98,7 +98,7 @@ _STATE = select(tasks.c.state, tasks.c.client, _KEPT_HISTORY.label("history")).w
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class TaskFeed:
-    """A task, for those who read its feed."""
+    """A task, for the readers of its feed."""
 
     state: State
     client: str

@@ -1,4 +1,4 @@
-"""SQL for queued tasks that wait for an upstream, in order: who waits for what, and whom each upstream serves now."""
+"""SQL for queued tasks that wait for an upstream: their order and reasons, and the clients that each upstream serves now."""
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable

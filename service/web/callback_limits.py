@@ -1,4 +1,4 @@
-"""Limit the callbacks that are stored for one submission: who knows its URL could fill the database otherwise."""
+"""Limit the stored callbacks of one submission. Anyone with its URL could fill the database otherwise."""
 
 import dataclasses
 from collections import OrderedDict

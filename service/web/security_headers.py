@@ -70,7 +70,7 @@ class SecurityHeaders:
 
 
 def _refusal(scope: Scope) -> Problem | None:
-    """Return the error for a request that names two hosts: a proxy and Dovecote could each believe another one."""
+    """Return the error for a request with two hosts. A proxy and Dovecote could each read another one."""
     if sum(name == b"host" for name, _ in scope["headers"]) > 1:
         detail = "the request has more than one Host header; send one"
         return Problem(400, "invalid_request", detail, headers={"Connection": "close"})

@@ -36,7 +36,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._head.start(HEAD_TIMEOUT, self._end, _TIMEOUT)
 
     def data_received(self, data: bytes) -> None:
-        """Process bytes, and limit the size and time of what is not body."""
+        """Process bytes, and limit the size and time of everything that is not body."""
         self._overhead += len(data)
         super().data_received(data)
         if self.transport.is_closing():

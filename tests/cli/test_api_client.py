@@ -1,4 +1,4 @@
-"""The requests of the command, its retries, and its messages about errors."""
+"""The requests of the command, its retries, and its error messages."""
 
 import contextlib
 import functools
@@ -31,7 +31,7 @@ PROBLEM = {
 
 
 class Server:
-    """A server in this process that gives its responses in turn, and records the requests."""
+    """A server in this process. It sends its responses in turn and records the requests."""
 
     def __init__(self, *responses: httpx.Response | Exception) -> None:
         self.responses = list(responses)
@@ -166,7 +166,7 @@ def stub() -> Iterator["Stub"]:
 
 
 class Stub(ThreadingHTTPServer):
-    """Accepts tasks, but first closes the connection as often as `breaks` says after reading the request."""
+    """A server that accepts tasks. It first closes `breaks` connections after it has read the request."""
 
     daemon_threads = True
 

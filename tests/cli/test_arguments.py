@@ -1,4 +1,4 @@
-"""Arguments of commands are parsed as their schema requires."""
+"""Command arguments are parsed as their schema requires."""
 
 import datetime as dt
 import io

@@ -24,7 +24,7 @@ Run = Callable[..., Result]
 
 
 class Installation:
-    """Dovecote, its sandbox and a receiver that knows the secret, as real processes."""
+    """Dovecote, its sandbox and a receiver that verifies signatures, as real processes."""
 
     def __init__(self, folder: Path) -> None:
         ports = free_ports(3)
@@ -154,7 +154,7 @@ def test_wrong_key_is_refused_and_not_printed(run: Run) -> None:
 
 
 def test_missing_unknown_and_revoked_keys_are_told_apart(run: Run, installation: Installation) -> None:
-    """O28: the code of the problem, and what the command sent."""
+    """The error shows the problem's code and which key the command sent."""
 
     def created(*more: str) -> str:
         result = CliRunner().invoke(main, ["keys", "create", "shop", *more], env=installation.settings)

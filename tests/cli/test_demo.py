@@ -1,4 +1,4 @@
-"""The demo over real processes, and the checks of its promises."""
+"""The demo over real processes, and the checks that it makes."""
 
 import dataclasses
 import io
@@ -231,7 +231,7 @@ def test_summary_names_the_broken_promise(capsys: pytest.CaptureFixture[str]) ->
 
 @pytest.fixture
 def demo(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Start the demo where a user has settings and keys: none of them may be used."""
+    """Start the demo in an environment with settings and keys. The demo must not use them."""
     (tmp_path / "dovecote.toml").write_text("port = 'mistaken'", encoding="utf-8")
     poison = {"DOVECOTE_NO_SUCH_SETTING": "x", "DOVECOTE_URL": "http://127.0.0.1:1", "ELKAPI_KEY": "real"}
     environment = {**os.environ, **poison, "TMPDIR": str(tmp_path)}
@@ -266,7 +266,7 @@ def read_until(stream: IO[str] | None, words: str) -> str:
 
 
 def processes_in(folder: Path) -> dict[int, list[str]]:
-    """List the processes whose working directory is below a folder: their command lines, by pid."""
+    """Return the command lines, by pid, of the processes whose working directory is below a folder."""
     found = {}
     for process in Path("/proc").glob("[0-9]*"):
         try:

@@ -1,4 +1,4 @@
-"""The doctor over real sockets: a well installation, and each thing that a new operator gets wrong."""
+"""The doctor over real sockets: a healthy installation, and each usual mistake of a new operator."""
 
 import asyncio
 import contextlib
@@ -46,7 +46,7 @@ async def doctor(environment: dict[str, str], *arguments: str) -> Result:
 
 
 async def found(environment: dict[str, str], topic: str | None = None) -> list[tuple[str, str, str | None]]:
-    """Return what is said of a topic: status, words, advice."""
+    """Return the finding about a topic: status, text, advice."""
     result = await doctor(environment, "--json")
     document = json.loads(result.stdout)
     assert result.stderr == ""
@@ -60,14 +60,14 @@ async def found(environment: dict[str, str], topic: str | None = None) -> list[t
 
 
 def says(findings: list[tuple[str, str, str | None]], status: str, *words: str) -> None:
-    """Hold that there is a finding with these words."""
+    """Assert that a finding contains these words."""
     texts = [f"{said} → {advice}" for found_status, said, advice in findings if found_status == status]
     assert any(all(word in text for word in words) for text in texts), (status, words, findings)
 
 
 @contextlib.asynccontextmanager
 async def installation(database_url: str, sandbox: Sandbox | None = None) -> AsyncIterator[dict[str, str]]:
-    """Run a Dovecote and its providers; give the environment that it was started with."""
+    """Run Dovecote and its providers, and yield the environment that it was started with."""
     async with running(sandbox or Sandbox(key=SANDBOX_KEY)) as upstream:
         environment = {
             "DOVECOTE_DATABASE_URL": database_url,
@@ -121,7 +121,7 @@ async def test_all_mistakes_in_settings_are_reported() -> None:
 
 
 async def test_new_installation_lacks_only_an_upstream(tmp_path: Path) -> None:
-    """Nothing is there yet: nothing is wrong but that there is no upstream, and nothing is made by looking."""
+    """The only finding is the missing upstream. The doctor creates nothing."""
     everything = await found(
         {"DOVECOTE_DATABASE_URL": f"sqlite:///{tmp_path / 'deep' / 'new.db'}", "DOVECOTE_PORT": "1"}
     )
@@ -402,7 +402,7 @@ async def test_missing_callbacks_and_open_circuits_are_warnings(database_url: st
 
 
 async def spoil(database_url: str) -> None:
-    """Let an upstream look as after a bad day: nothing came by callback, and it kept failing."""
+    """Store a bad day of an upstream: no task ended by callback, and submits kept failing."""
     now = dt.datetime.now(dt.UTC)
     async with database_at(database_url) as database:
         tasks = [a_task(created_at=now, updated_at=now) for _ in range(12)]
@@ -438,7 +438,7 @@ async def test_clock_skew_of_an_upstream_is_reported(sqlite_url: str, seconds: f
 
 
 async def test_callback_proof_is_not_a_token(sqlite_url: str) -> None:
-    """It answers nothing but a nonce, and what it says is no token."""
+    """The proof answers nothing but a nonce, and is not a valid token."""
     tokens = Tokens("secret")
     assert tokens.prove("a" * 32) != tokens.prove("b" * 32)
     assert tokens.prove("a" * 32) != Tokens("other").prove("a" * 32)

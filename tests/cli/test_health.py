@@ -1,4 +1,4 @@
-"""``dovecote health``: where it asks, and what it answers."""
+"""``dovecote health``: the address that it queries, and its exit codes and messages."""
 
 from pathlib import Path
 

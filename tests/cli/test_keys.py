@@ -1,4 +1,4 @@
-"""``dovecote keys`` by itself and beside a running server, on both databases."""
+"""``dovecote keys`` alone and beside a running server, on both databases."""
 
 import asyncio
 import dataclasses
@@ -76,7 +76,7 @@ def test_key_has_the_given_scopes_and_expiry(sqlite_url: str) -> None:
 
 
 def test_first_key_of_an_installation_comes_with_a_warning(sqlite_url: str) -> None:
-    """O28: it ends the access without a key, also from this machine."""
+    """The first key ends the access without a key, also from this machine."""
     first, second = (keys(sqlite_url, "create", "shop") for _ in range(2))
     assert "This is the first API key" in first.stderr
     assert "DOVECOTE_API_KEY" in first.stderr

@@ -1,4 +1,4 @@
-"""Texts from outside reach a terminal only with every invisible character escaped (S20)."""
+"""Text from outside reaches a terminal only with every invisible character escaped."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""Real processes are started, watched, killed, and ended in every case."""
+"""Helper processes of the tests are started, watched, killed, and always ended."""
 
 import contextlib
 import http.client

@@ -50,7 +50,7 @@ class Caller:
         self.client = client
 
     async def __call__(self, method: str, *given: Any, **named: Any) -> Any:
-        """Call a method, such as ``endpoints.list``; of an iterator, return all items."""
+        """Call a method, such as ``endpoints.list``. Return all items of an iterator."""
         called = operator.attrgetter(method)(self.client)
         if isinstance(self.client, Client):
             if method in ITERATORS:
@@ -332,7 +332,7 @@ async def test_api_key_comes_from_the_environment(
 
 @pytest.fixture
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two retries: the third pause exceeds every limit."""
+    """Allow two retries only: the third pause exceeds every limit."""
     monkeypatch.setattr(protocol, "PAUSES", (0.01, 0.02, 1000))
 
 
@@ -359,7 +359,7 @@ async def test_missing_response_is_retried_and_then_raises(short_pauses: None, k
 async def test_refused_connection_raises_without_a_long_retry(
     kind: str, method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """O33: the pauses are counted, so the test needs no clock."""
+    """The test counts the pauses, so it needs no clock."""
     monkeypatch.setattr(protocol, "PAUSES", (0.01, 0.6, 0.6, 5.0))
     with socket.create_server(("127.0.0.1", 0)) as free:
         url = f"http://127.0.0.1:{free.getsockname()[1]}"

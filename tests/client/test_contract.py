@@ -1,4 +1,4 @@
-"""The client and the OpenAPI document agree: every operation, parameter and property is reachable, and no other is used."""
+"""The client and the OpenAPI document agree. The client reaches every operation, parameter and property, and no other."""
 
 import dataclasses
 import re
@@ -178,7 +178,7 @@ OF_THE_CLIENT = {"document", "replayed"}
 
 @pytest.mark.parametrize("kind", VALUES, ids=lambda kind: kind.__name__)
 def test_every_field_of_a_value_is_documented(kind: type) -> None:
-    """A new property of the API needs no change of the client: it is in ``document``, of the value or of its owner."""
+    """A new property of the API needs no change of the client: it is in ``document`` of the value or of its owner."""
     documented = set().union(*(COMPONENTS[name]["properties"] for name in VALUES[kind]))
     assert {field.name for field in dataclasses.fields(kind)} - OF_THE_CLIENT <= documented
 

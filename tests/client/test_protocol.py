@@ -65,7 +65,7 @@ class Clock:
 def talk(
     clock: Clock, talk: Generator[Any, Any, Any], *answers: Response | Unreachable
 ) -> tuple[Any, list[Request], list[float]]:
-    """Run a call: return its result, the requests and the pauses. A request takes as long as it may wait."""
+    """Run a call, and return its result, the requests and the pauses. Each request takes as long as it may."""
     given, asks, pauses = list(answers), [], []
     answer: Any = None
     try:

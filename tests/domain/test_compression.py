@@ -1,4 +1,4 @@
-"""Unpacking: by the first bytes, by name, several layers, and never beyond the limit."""
+"""Unpacking by the first bytes and by name, in several layers, and never beyond the limit."""
 
 import sys
 import zlib

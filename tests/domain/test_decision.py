@@ -1,4 +1,4 @@
-"""Decisions on changes of a task: the lease, the expected states, evidence of jobs, and what becomes an event."""
+"""Decisions on changes of a task: the lease, the expected states, the evidence of jobs, and the events."""
 
 import dataclasses
 import datetime as dt
@@ -270,7 +270,7 @@ def not_sent(*, paid_before: bool = False) -> SubmissionNotSent:
 @pytest.mark.parametrize("state", [State.SUBMITTING, State.UNCONFIRMED])
 @pytest.mark.parametrize("paid_before", [False, True])
 def test_unsent_submission_queues_its_task_again(state: State, *, paid_before: bool) -> None:
-    """Also where another process has concluded meanwhile that it may have been sent."""
+    """This also holds where another process has concluded that it may have been sent."""
     decided = on(task(state, unconfirmed_since=LATER, attempts=9), not_sent(paid_before=paid_before))
     assert (decided.task.state, decided.task.due_at) == (State.QUEUED, NOW)
     assert (decided.task.unconfirmed_since is not None) == paid_before

@@ -1,4 +1,4 @@
-"""The one sentence that says where a task stands: for every state, true, with names and reasons, and without secrets."""
+"""The explanation of a task in one sentence. It is true in every state, names reasons, and contains no secret."""
 
 import dataclasses
 import datetime as dt
@@ -153,7 +153,7 @@ MOMENT = re.compile(r"(due since |at )?(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) UTC")
 
 @given(tasks(), st.integers(0, 20_000))
 def test_no_time_in_the_past_is_named_as_future(task: Task, passed: int) -> None:
-    """Read at any time after the task was written."""
+    """The sentence is read at any time after the task was written."""
     now = NOW + dt.timedelta(seconds=passed)
     sentence = explain(task, now=now)
     for prefix, written in MOMENT.findall(sentence):
@@ -176,7 +176,7 @@ def test_nothing_is_said_to_be_sent_or_to_happen_now(task: Task, passed: int) ->
 
 @given(tasks(), st.integers(0, 5_000), st.integers(1, 5_000))
 def test_two_readings_without_an_attempt_between_name_the_same_moment(task: Task, first: int, later: int) -> None:
-    """A check that is overdue stays overdue: it is not announced anew."""
+    """An overdue check stays overdue. It gets no new time."""
     readings = [explain(task, now=NOW + dt.timedelta(seconds=each)) for each in (first, first + later)]
     if "due since" in readings[0]:
         assert re.findall(r"due since [^,;.(]*", readings[0]) == re.findall(r"due since [^,;.(]*", readings[1])

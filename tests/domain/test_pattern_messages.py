@@ -1,4 +1,4 @@
-"""A message about a value of the wrong form describes the form, and never shows a regular expression."""
+"""A message about a malformed value describes the form. It never contains a regular expression."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any

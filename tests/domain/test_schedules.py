@@ -1,4 +1,4 @@
-"""The schedules: when a task is looked for, a submit tried again, a message delivered, a callback read once more."""
+"""Schedules: polls, repeated submits, deliveries of messages, and repeated reads of a callback."""
 
 import dataclasses
 import datetime as dt
@@ -67,7 +67,7 @@ EXPIRED = dataclasses.replace(
 
 
 def wait(task: Task, plan: PollPlan, age: float, **more: float) -> float:
-    """Seconds from a look at some age of the task until the next one."""
+    """Return the seconds from a poll at some age of the task until the next poll."""
     return seconds(next_poll(task, plan, median=MEDIAN, now=after(age), **more), after(age))
 
 
@@ -233,7 +233,7 @@ def test_reconciliation_ends_after_callback_or_list_time(
 def test_next_reconciliation_is_later_unless_policy_or_deadline_is_due(
     task: Task, *, lookup: bool, median: float, age: float
 ) -> None:
-    """Never in a busy loop: what is due at once is the policy's to decide, or the deadline's."""
+    """Reconciliation never runs in a busy loop. Only the policy or the deadline may be due at once."""
     now = after(age)
     found = next_reconciliation(task, median=median, lookup=lookup, now=now)
     decides = task.on_uncertain != "hold" and now >= reconciliation_ends(task, median=median, lookup=lookup)

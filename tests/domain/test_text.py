@@ -1,4 +1,4 @@
-"""Text from outside: what is removed, and where it is cut."""
+"""Text from outside: the characters that are removed, and where the text is cut."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""How a task may change: the table move by move, and the promises of `advance` as properties."""
+"""Transitions of a task: each row of the table, and the guarantees of `advance` as properties."""
 
 import dataclasses
 import datetime as dt
@@ -47,7 +47,7 @@ PREVIEW = Result("image", url="https://example.com/0.png", role="preview")
 
 
 def in_state(state: State, *, decided_by: str | None = None, **more: object) -> Task:
-    """Make a task that stands somewhere, ended by the provider unless said otherwise."""
+    """Return a task in a state. The provider has ended it unless the test changes that."""
     judge = decided_by or ("dovecote" if state is State.EXPIRED else "provider")
     ended = {"finished_at": START, "decided_by": judge} if state in ENDED else {}
     failure = Failure("provider_error") if state is State.FAILED else None
@@ -115,7 +115,7 @@ def test_own_outcome_never_returns_to_an_open_state(before: State, after: State)
 @pytest.mark.parametrize("source", [Source.CALLBACK, Source.POLL])
 @pytest.mark.parametrize("before", list(State))
 def test_provider_cannot_set_states_of_dovecote(before: State, source: Source, said: State) -> None:
-    """Least of all `queued`: a task that was handed over and is queued again would be paid for again."""
+    """A submitted task that became `queued` again would be paid twice."""
     assert reported(in_state(before), Update(state=said), source).state is before
 
 
@@ -184,7 +184,7 @@ beginnings = st.builds(
 
 
 def after_all(task: Task, history: Sequence[tuple[Update, Source]]) -> list[Task]:
-    """Return every value that a task takes on the way."""
+    """Return every value that a task takes while the updates are applied."""
     values = [task]
     for seconds, (update, source) in enumerate(history):
         values.append(reported(values[-1], update, source, later=seconds))
@@ -244,7 +244,7 @@ BARE = {"results": (), "failure": None, "cost": None, "external_id": None}
 
 @st.composite
 def stories(draw: st.DrawFn) -> tuple[State, list[tuple[Update, Source]]]:
-    """One job as its provider tells it, by callbacks and polls, repeated and out of order; some tell less than others."""
+    """Draw the updates of one job by callbacks and polls: repeated, out of order, and with missing fields."""
     end = draw(st.sampled_from(sorted(ENDINGS)))
     steps = sorted(draw(st.lists(st.integers(0, 99), max_size=3)))
     said = [Update(state=State.SUBMITTED, external_id="job-1")]
@@ -281,7 +281,7 @@ def test_final_state_is_independent_of_message_order(
 
 @pytest.mark.parametrize("source", list(Source))
 def test_unconfirmed_task_is_requeued_by_policy_or_admin_only(source: Source) -> None:
-    """Whatever a callback or a poll says: it is a policy, or an operator, that buys a second time."""
+    """No callback and no poll leads to a second purchase. Only a policy or an operator does."""
     since = START - dt.timedelta(seconds=5)
     task = in_state(State.UNCONFIRMED, unconfirmed_since=since)
     again = reported(task, Update(state=State.QUEUED), source)

@@ -1,4 +1,4 @@
-"""Attacks on how lost answers, second purchases, waits and cancels meet: each once took a task to a wrong end."""
+"""Regression tests of races between lost answers, second purchases, waits and cancels. Each race once led to a wrong end."""
 
 import asyncio
 import contextlib
@@ -32,7 +32,7 @@ TWO = {"DOVECOTE_ROUTES__RUNWAY": "elkapi,cometapi"}
 
 
 class Held(httpx.AsyncBaseTransport):
-    """An upstream that keeps those who buy waiting until the test lets them go."""
+    """An upstream that holds the answers to purchases until the test releases them."""
 
     def __init__(self, then: Callable[[httpx.Request], Any]) -> None:
         self.arrived, self.go_on = asyncio.Event(), asyncio.Event()
@@ -60,7 +60,7 @@ def kinds(events: list[Any]) -> list[str]:
 
 
 async def bought_again(three: Route, then: Callable[[httpx.Request], Any]) -> tuple[Task, Held, TaskPool]:
-    """Let a task be bought a second time at cometapi, and its first job call back while that is on its way."""
+    """Buy a task a second time at cometapi. The first job calls back while that purchase is in flight."""
     world = three.world
     held = world.edge.hosts["comet.test"] = Held(then)
     three.elk.faults = Faults.named(["cut", "late=125"])
@@ -85,7 +85,7 @@ async def bought_again(three: Route, then: Callable[[httpx.Request], Any]) -> tu
 async def test_duplicate_job_serves_the_task_when_the_resubmit_fails(
     database_url: str, then: Callable[[httpx.Request], Any]
 ) -> None:
-    """Its callbacks came while the second purchase was on its way, and none comes again."""
+    """Its callbacks came while the second purchase was in flight. No further callback comes."""
     async with three_upstreams(database_url, **TWO) as three:
         task, held, purchases = await bought_again(three, then)
         assert (await three.world.task(task)).state is State.SUBMITTING
@@ -155,7 +155,7 @@ async def test_cancel_after_a_first_submission_does_not_claim_that_nothing_was_p
 
 
 class Busy(httpx.AsyncBaseTransport):
-    """Wants to be left alone for five minutes, and counts who does not."""
+    """An upstream that asks for a pause of five minutes, and counts the requests that come during the pause."""
 
     def __init__(self) -> None:
         self.asked = 0
@@ -167,7 +167,7 @@ class Busy(httpx.AsyncBaseTransport):
 
 
 async def test_retry_after_is_honoured_without_another_upstream(database_url: str) -> None:
-    """The next upstream's circuit is open: the task must not go back to the one that has just asked for rest."""
+    """The next upstream's circuit is open. The task must not return to the upstream that asked for a pause."""
     async with three_upstreams(database_url, **TWO) as three:
         world = three.world
         world.edge.down.add("comet.test")
@@ -209,7 +209,7 @@ async def test_removed_upstream_does_not_cut_a_wait_short(database_url: str) -> 
 
 
 async def test_stale_change_writes_no_event(database_url: str) -> None:
-    """An operator retries while the callback that settles it is taken in: the history must not say that it was retried."""
+    """An operator retries a task while a callback settles it. The history must not contain a retry."""
     async with three_upstreams(database_url, **ALONE) as three:
         world = three.world
         three.elk.faults = Faults.named(["cut"])
@@ -317,7 +317,7 @@ async def test_probe_of_a_dead_process_is_replaced(database_url: str) -> None:
 
 @contextlib.asynccontextmanager
 async def processes(world: World, count: int) -> AsyncIterator[list[Context]]:
-    """Open several processes over one database: each has its own connections, writer and places."""
+    """Open several processes over one database. Each has its own connections, writer and slots."""
     async with contextlib.AsyncExitStack() as opened:
         made = []
         for _ in range(count):
@@ -333,7 +333,7 @@ async def processes(world: World, count: int) -> AsyncIterator[list[Context]]:
 
 
 async def round_of(context: Context) -> None:
-    """Run everything that is due in one process, as its worker would."""
+    """Run all due work of one process, as its worker would."""
 
     async def one(journey: Any) -> int:
         pool = TaskPool(2)  # so few that each process gets some
@@ -353,7 +353,7 @@ clashes: list[str] = []
 
 
 async def test_processes_share_the_slots_of_an_upstream(postgresql_url: str) -> None:
-    """Three processes over one PostgreSQL, at the same time: never more open than there are places, each bought once."""
+    """Three processes run over one PostgreSQL. Open jobs never exceed the slots, and each job is bought once."""
     places = 2
     more = {**ALONE, "DOVECOTE_UPSTREAMS__ELKAPI__OPEN_TASKS": str(places)}
     async with three_upstreams(postgresql_url, **more) as three, processes(three.world, 3) as several:

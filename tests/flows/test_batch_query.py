@@ -1,4 +1,4 @@
-"""A batch query that fails hides no task: one task is asked about singly, and then all of them for a while."""
+"""A failed batch query hides no task: one task is polled singly at first, and then all of them for a while."""
 
 import json
 from collections import Counter
@@ -56,7 +56,7 @@ FAILURES: dict[str, Answer] = {
 
 
 class Gateway(httpx.AsyncBaseTransport):
-    """The sandbox, whose answers to some paths are replaced."""
+    """The sandbox with replaced answers to some paths."""
 
     def __init__(self, world: World) -> None:
         self._inner = InProcessTransport(world.sandbox.app)
@@ -73,7 +73,7 @@ class Gateway(httpx.AsyncBaseTransport):
 
 
 def _kind(request: httpx.Request) -> str | None:
-    """Return whether a request asks about many jobs or about one."""
+    """Return whether a request queries many jobs or one."""
     path = request.url.path
     if path in {"/mj/task/list-by-condition", "/suno/fetch"}:
         return LIST
@@ -82,7 +82,7 @@ def _kind(request: httpx.Request) -> str | None:
 
 
 async def two_tasks(world: World, request: Mapping[str, Any] = DRAWING, **fields: Any) -> tuple[Gateway, list[Task]]:
-    """Submit two tasks about which the provider sends no callback."""
+    """Submit two tasks whose provider sends no callback."""
     world.context.monotonic = world.clock.seconds
     gateway = world.edge.hosts["sandbox.test"] = Gateway(world)
     tasks = [await world.submit(input={"prompt": f"[drop] dove {n}"}, **request, **fields) for n in range(2)]
@@ -147,7 +147,7 @@ async def test_upstream_that_answers_nothing_is_not_asked_about_every_task(world
 
 
 def stale(request: httpx.Request) -> httpx.Response:
-    """Answer that every job is still at work."""
+    """Answer that every job is still running."""
     ids = json.loads(request.content)["ids"]
     records = [{"id": job, "status": "IN_PROGRESS", "progress": "30%", "action": "IMAGINE"} for job in ids]
     return status(200, json.dumps(records).encode())(request)
@@ -184,7 +184,7 @@ async def test_single_polls_keep_the_rate_of_the_upstream(sqlite_url: str) -> No
 
 
 def test_every_dialect_with_a_batch_query_is_known() -> None:
-    """A new one is to be played here, too."""
+    """A new dialect with a batch query must be added here."""
     assert {name for name, dialect in DIALECTS.items() if isinstance(dialect, CanPollMany)} == {
         "midjourney/proxy",
         "suno/newapi",

@@ -1,4 +1,4 @@
-"""What a broken conversation means for a purchase: never sent and tried again, or perhaps sent and never sent again."""
+"""Broken conversations: a purchase was never sent and is repeated, or was perhaps sent and is never repeated."""
 
 import asyncio
 import contextlib
@@ -26,7 +26,7 @@ from tests.support.world import settings_for
 
 @contextlib.asynccontextmanager
 async def runtime_for(url: str) -> AsyncIterator[Context]:
-    """Return a context with the real clients, whose one upstream is somewhere. Its database is never opened."""
+    """Return a context with real clients and one upstream at a URL. Its database is never opened."""
     settings = settings_for("sqlite:///never-opened.db", DOVECOTE_UPSTREAMS__ELKAPI__BASE_URL=url)
     database = Database(settings.database_url)
     http = Http.real(Guard(Rules(private=True)))

@@ -1,4 +1,4 @@
-"""The same journeys for every dialect of the registry, against the sandbox: a new dialect is covered by being registered."""
+"""The same journeys for every dialect of the registry, against the sandbox. A registered dialect is covered by itself."""
 
 import dataclasses
 from typing import Any
@@ -17,7 +17,7 @@ DEADLINE = 200.0
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Journey:
-    """What an upstream does, and how the task must end."""
+    """The behaviour of an upstream, and the expected end of the task."""
 
     faults: tuple[str, ...] = ()
     state: State = State.SUCCEEDED
@@ -90,7 +90,7 @@ async def test_journey_ends_as_expected_and_is_paid_at_most_once(sqlite_url: str
 
 
 def check_result(world: World, task: Task, dialect: Dialect, *, came_by_callback: bool) -> None:
-    """Check that the result is the sandbox's file, and came by a callback where the dialect trusts callbacks."""
+    """Check that the result is the sandbox's file, and came by callback where the dialect trusts callbacks."""
     job = world.sandbox.ledger.jobs[-1]
     assert task.external_id is not None
     assert job.id in task.external_id

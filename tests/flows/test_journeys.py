@@ -1,4 +1,4 @@
-"""The journeys of a Runway task, each on both databases, with time held by the test."""
+"""Journeys of a Runway task, each on both databases, on a held clock."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from tests.support.world import JOB_SECONDS, World
 
 
 async def ended(world: World, prompt: str, **fields: object):
-    """Submit a task and let time pass until it has ended."""
+    """Submit a task, and advance the time until it has ended."""
     task = await world.submit(prompt, **fields)
     await world.work()
     await world.pass_time(JOB_SECONDS * 3)

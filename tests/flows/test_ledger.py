@@ -1,4 +1,4 @@
-"""The books agree with those of every provider, whatever went wrong, on both databases and beside a running server."""
+"""The ledger agrees with the records of every provider after every fault, on both databases and beside a running server."""
 
 import asyncio
 import contextlib
@@ -45,7 +45,7 @@ def counts(account: dict[str, Any]) -> tuple[int, ...]:
 
 @contextlib.asynccontextmanager
 async def day_at_the_loft(url: str) -> AsyncIterator[Route]:
-    """Let everything happen that costs money, or does not: what is paid is in the sandboxes' own books."""
+    """Submit tasks of every outcome, paid and free. The sandboxes record what was paid."""
     async with three_upstreams(url, DOVECOTE_ROUTES__RUNWAY="elkapi,cometapi,runwayml") as three:
         world = three.world
         request: dict[str, Any] = {"callback_url": None}

@@ -1,4 +1,4 @@
-"""Going out to look: with every callback lost each task still comes home, by the plan and with no question more."""
+"""Polling: with every callback lost each task still ends, at the planned times and with no query more."""
 
 import contextlib
 import datetime as dt
@@ -21,13 +21,13 @@ DROP = Faults(drop=True)
 
 @contextlib.asynccontextmanager
 async def mute(database_url: str, **settings: str) -> AsyncIterator[World]:
-    """Open a world whose provider never calls back."""
+    """Open a world whose provider sends no callbacks."""
     async with World.opened(database_url, faults=DROP, **settings) as world:
         yield world
 
 
 def looks(duration: float, *, first: float, growth: float, shortest: float, longest: float) -> list[float]:
-    """Work DESIGN's plan out by hand: at which ages a task is asked about until it has taken its time."""
+    """Return the planned poll ages of a task until its usual duration, calculated independently of the code."""
     ages = [first]
     while ages[-1] < duration:
         ages.append(ages[-1] + min(max(growth * ages[-1], shortest), longest))
@@ -82,7 +82,7 @@ async def test_poll_plan_follows_the_share_of_callbacks(database_url: str) -> No
     async with mute(database_url) as world:
 
         async def one_more(*, after: int) -> list[float]:
-            """Let some tasks end and be learned from, and give the plan by which another is looked for."""
+            """End some tasks so that their durations are learned, and return the poll plan of another task."""
             for _ in range(after):
                 await world.submit()
             await world.until(60)

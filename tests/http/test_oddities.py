@@ -1,4 +1,4 @@
-"""Odd servers over real sockets, through each of the three clients: what curl takes is taken here."""
+"""Odd servers over real sockets, through each of the three clients. Everything that curl accepts is accepted."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""The lenient parser of responses: every oddity is fed at once, byte by byte, and cut in two at every place."""
+"""The lenient parser of responses. Every oddity is fed at once, byte by byte, and in two parts cut at every place."""
 
 import dataclasses
 
@@ -12,7 +12,7 @@ from tests.support.odd_responses import BODY, CHUNKED, OK, WHOLE, sized
 
 @dataclasses.dataclass(frozen=True)
 class Read:
-    """What was read of a response."""
+    """The parsed parts of a response."""
 
     status: int | None
     body: bytes

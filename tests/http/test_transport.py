@@ -1,4 +1,4 @@
-"""The transport over real sockets: what each way a connection can break says about whether a request was sent."""
+"""The transport over real sockets: each kind of broken connection tells whether the request was sent."""
 
 import asyncio
 import contextlib
@@ -54,7 +54,7 @@ async def test_failure_before_the_request_was_written_is_never_sent(how: str) ->
 
 
 def test_certificates_are_verified() -> None:
-    """By the library's own default, whatever the environment says."""
+    """The library verifies by default, independent of the environment."""
     context = httpx.create_ssl_context(trust_env=False)
     assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
 
@@ -97,7 +97,7 @@ async def test_purchases_use_a_connection_each_and_questions_share_one(errand: s
 
 
 async def test_request_on_a_broken_kept_connection_is_perhaps_sent() -> None:
-    """The server read the second request on the old connection before it broke: nobody can tell it from a lost answer."""
+    """The server read the second request before it closed the connection. This looks like a lost answer."""
 
     async def answer_once_then_break(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await request_of(reader)

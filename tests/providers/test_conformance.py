@@ -1,4 +1,4 @@
-"""What every dialect owes to the journeys, whatever its provider says: new dialects are held to it by being listed."""
+"""Rules for every dialect, whatever its provider sends. A dialect is tested as soon as the registry lists it."""
 
 import dataclasses
 import datetime as dt
@@ -27,7 +27,7 @@ STATES = {"queued": State.SUBMITTED, None: None} | {str(state): state for state 
 
 
 def recorded(name, *kinds):
-    """Return a dialect's recordings of these kinds that are no requests."""
+    """Return a dialect's recordings of these kinds, without requests."""
     found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted((RECORDINGS / name).glob("*.json"))]
     return [message for message in found if message["kind"] in (kinds or ANSWERS)]
 
@@ -45,7 +45,7 @@ def raw(document):
 
 
 def read(name, message, body):
-    """Read a message with another body; an UpstreamError is an answer like any other."""
+    """Read a message with another body. Return an UpstreamError like any other result."""
     status = message["http_status"] or (400 if message["kind"] == "error" else 200)
     try:
         reply = Reply(status, message.get("headers", {}), body, message["endpoint"])
@@ -55,7 +55,7 @@ def read(name, message, body):
 
 
 def sound(found):
-    """Check what must hold of everything that is ever read."""
+    """Check the rules that hold for every reading."""
     if isinstance(found, UpstreamError):
         assert found.code in CODES
         storable(found.message)
@@ -74,7 +74,7 @@ def sound(found):
 
 
 def storable(*texts):
-    """No text may break a database or a JSON document."""
+    """Check that no text is unstorable in a database or a JSON document."""
     for text in texts:
         if text is not None:
             text.encode()
@@ -152,7 +152,7 @@ JUNK = st.one_of(
 
 
 def paths_in(document, path=()):
-    """List the paths of everything in a document."""
+    """Return the paths of all values in a document."""
     if isinstance(document, dict):
         inner = document.items()
     elif isinstance(document, list):
@@ -176,7 +176,7 @@ def changed(document, path, value, *, removed):
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
 def test_wrong_types_end_no_task(data):
-    """Whatever one field turns into: nothing breaks, and a task that had not ended does not end by it."""
+    """One field gets a value of another type. Nothing raises, and a running task does not end."""
     name, message = data.draw(st.sampled_from(MESSAGES))
     document = message["body"]
     for _ in range(data.draw(st.integers(1, 3))):
@@ -234,7 +234,7 @@ def test_forged_signature_is_rejected(name):
 
 
 def drive(exchange, answer):
-    """Hold a conversation in which every question gets the same answer; give what was asked."""
+    """Run an exchange in which every call gets the same reply. Return the calls."""
     calls = []
     try:
         call = next(exchange)
@@ -250,7 +250,7 @@ ANSWER_ANYTHING = (Reply(200, {}, b"{}"), Reply(503, {}, b""), Reply(200, {}, b"
 
 
 def exchanges(name, operation):
-    """Hold every conversation that a dialect has, with a provider that says little and one that says yes."""
+    """Yield every exchange of a dialect, with a provider of minimal answers and one of positive answers."""
     dialect, one = DIALECTS[name], task(name, operation)
     yes = [Reply(message["http_status"] or 200, {}, raw(message["body"])) for message in recorded(name)]
     for answer in (*ANSWER_ANYTHING, *yes):
@@ -303,7 +303,7 @@ def test_callback_url_is_sent_where_supported(name, operation):
 
 @pytest.mark.parametrize(("name", "operation"), OPERATIONS)
 def test_options_override_the_mapped_input(name, operation):
-    """Where there is a body; where there is none, they are refused rather than dropped."""
+    """A route without a body refuses options instead of dropping them."""
     dialect = DIALECTS[name]
     mapped = dialect.create(task(name, operation), HOOK).body
     if mapped is None:
@@ -326,7 +326,7 @@ def test_reserved_options_are_refused(name, operation):
 
 @pytest.mark.parametrize(("name", "operation"), OPERATIONS)
 def test_field_with_the_callback_url_is_refused_in_options(name, operation):
-    """Else a client's options redirect the provider's callback."""
+    """Otherwise a client's options could redirect the provider's callback."""
     dialect = DIALECTS[name]
     body = dialect.create(task(name, operation), HOOK).body or {}
     for field in (field for field, value in body.items() if HOOK in json.dumps(value, default=str)):
@@ -336,7 +336,7 @@ def test_field_with_the_callback_url_is_refused_in_options(name, operation):
 
 @pytest.mark.parametrize(("name", "operation"), OPERATIONS)
 def test_minimal_input_is_validated_and_created(name, operation):
-    """An input that the schema takes is never our own exception, complete or not."""
+    """No input that the schema accepts raises an internal error, complete or not."""
     schema = schema_of(operation)
     examples = schema["examples"][0]
     least = {field: examples[field] for field in schema["required"]}
@@ -360,7 +360,7 @@ LIST = {"success": True, "message": "", "data": {"page": 1, "page_size": 100, "t
 
 
 def recalled(name, answer):
-    """Hold the conversation about the list, with the same answer to every question."""
+    """Run the exchange about the list of jobs, with the same reply to every call."""
     exchange = DIALECTS[name].find_lost_jobs(task(name))
     try:
         next(exchange)
@@ -382,7 +382,7 @@ def test_listed_job_is_read(name):
 @pytest.mark.parametrize("name", LISTS)
 @pytest.mark.parametrize("status", [200, 204, 301, 400, 401, 403, 404, 429, 500, 503, 524])
 def test_unreadable_list_is_an_error(name, status):
-    """An empty list would say that nothing was bought."""
+    """An empty list would mean that nothing was bought."""
     for body in GARBAGE:
         found = recalled(name, Reply(status, {}, body))
         assert isinstance(found, UpstreamError), (body[:40], found)
@@ -448,7 +448,7 @@ def test_family_describes_its_operations(family):
 
 @pytest.mark.parametrize("family", FAMILIES.values(), ids=lambda family: family.name)
 def test_deadline_exceeds_the_usual_duration(family):
-    """Several times what it usually takes, and longer than an answer is waited for that is the work itself."""
+    """It is several times the usual duration, and longer than the read time-out of a synchronous operation."""
     for name, operation in family.operations.items():
         serving = [dialect for dialect in DIALECTS.values() if dialect.offers(family.name, name)]
         for dialect in serving:

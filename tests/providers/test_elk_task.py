@@ -1,4 +1,4 @@
-"""ElkAPI's task API: what every recorded message reads as, what is sent for which family, and what is ruled out before."""
+"""ElkAPI's task API: readings of every recording, requests of every family, and inputs that are refused."""
 
 import datetime as dt
 import json
@@ -10,7 +10,7 @@ import pytest
 from service.cli.explain import explain
 from service.domain.errors import UpstreamError
 from service.domain.task import Failure, Result, State, Task, Update
-from service.providers.elk_task import MODELS, ElkTask
+from service.providers.elk_task import ElkTask
 from service.providers.registry import DIALECTS, FAMILIES, PROVIDERS
 from service.providers.wire import Call, Callback, Reply
 
@@ -167,7 +167,7 @@ SHOT = {"prompt": "A cat playing piano", "aspect_ratio": "16:9"}
 
 
 def test_request_matches_the_recording():
-    """ElkAPI shows a model of Kling; there it wants the duration as a text, which only the client can know."""
+    """ElkAPI's page shows a model of Kling that expects the duration as a text. The client sets it by `options`."""
     recorded = MESSAGES["submit_request.kling-v3"]
     wanted = task("runway", "text_to_video", {**SHOT, "model": "kling-v3/text-to-video"}, {"input": {"duration": "5"}})
     call = ELK.create(wanted, HOOK)
@@ -243,22 +243,111 @@ def test_poll_escapes_the_task_id():
     assert ELK.query(wanted) == Call(method="GET", path="/v1/task/a%2Fb%3Fc")
 
 
+URL = "https://x.test/a.png"
+
+
+@pytest.mark.parametrize(
+    ("family", "operation", "given", "model", "sent"),
+    [
+        (
+            "kling",
+            "text_to_video",
+            {"prompt": "a fox", "duration": 5, "aspect_ratio": "16:9"},
+            "kling-v3/text-to-video",
+            {"prompt": "a fox", "duration": "5", "aspect_ratio": "16:9"},
+        ),
+        (
+            "luma",
+            "image_to_video",
+            {"prompt": "a fox", "image": URL, "duration": 5, "resolution": "720p"},
+            "luma-ray-2",
+            {
+                "prompt": "a fox",
+                "keyframes": {"frame0": {"type": "image", "url": URL}},
+                "duration": "5s",
+                "resolution": "720p",
+            },
+        ),
+        (
+            "minimax",
+            "image_to_video",
+            {"prompt": "a fox", "image": URL, "duration": 6.0},
+            "minimax-video-01",
+            {"prompt": "a fox", "first_frame_image": URL, "duration": 6},
+        ),
+        (
+            "vidu",
+            "image_to_video",
+            {"prompt": "a fox", "image": URL, "last_image": URL, "duration": 4},
+            "vidu-2.0",
+            {"prompt": "a fox", "images": [URL, URL], "duration": 4},
+        ),
+        (
+            "seedance",
+            "image_to_video",
+            {"prompt": "a fox", "image": URL, "duration": 5, "aspect_ratio": "16:9"},
+            "doubao-seedance-1-0-pro",
+            {
+                "content": [
+                    {"type": "text", "text": "a fox"},
+                    {"type": "image_url", "image_url": {"url": URL}, "role": "first_frame"},
+                ],
+                "duration": 5,
+                "ratio": "16:9",
+            },
+        ),
+    ],
+)
+def test_input_of_a_known_family_is_sent_in_the_vendors_fields(family, operation, given, model, sent):
+    wanted = task(family, operation, given)
+    assert ELK.validate(wanted) == []
+    assert ELK.create(wanted, HOOK).json == {"model": model, "input": sent, "callback_url": HOOK}
+
+
+def test_model_that_a_client_names_replaces_the_default():
+    assert ELK.create(task("kling", "text_to_video", {"model": "kling-v9", "prompt": "x"}), None).json == {
+        "model": "kling-v9",
+        "input": {"prompt": "x"},
+    }
+
+
+@pytest.mark.parametrize(
+    "name", ["kling-v3", "doubao-seedance", "jimeng-v2", "luma-ray-2", "minimax-video-01", "vidu-2.0", "wanx-v2"]
+)
+def test_any_model_gets_its_input_as_it_is(name):
+    recorded = MESSAGES[f"submit_request.{name}"]["body"]
+    wanted = task("any", "run", {"model": recorded["model"], "input": recorded["input"]})
+    assert ELK.validate(wanted) == []
+    assert ELK.create(wanted, recorded["callback_url"]).json == recorded
+
+
 # Whom it serves --------------------------------------------------------------------------------------------------
 
 
 def test_elk_task_offers_operations_of_several_families():
-    assert all(ELK.offers(family, operation) for family, operation in MODELS)
+    for family, operation in (
+        ("any", "run"),
+        ("suno", "music"),
+        ("runway", "text_to_video"),
+        ("kling", "text_to_video"),
+    ):
+        assert ELK.offers(family, operation)
     assert not ELK.offers("suno", "text_to_video")
     assert not ELK.offers("runway", "music")
     assert [mistake.path for mistake in ELK.validate(task("runway", "music", {}))] == ["operation"]
 
 
 def test_follow_ups_are_not_offered():
-    """Its outputs are URLs: to send a follow-up without what it follows would buy something else."""
-    assert {FAMILIES[family].operations[operation].parent for family, operation in MODELS} == {None}
+    """The outputs are URLs. A follow-up without its parent would buy something else."""
+    served = [
+        each for known in FAMILIES.values() for each in known.operations.values() if ELK.offers(known.name, each.name)
+    ]
+    assert {operation.parent for operation in served} <= {None, "optional"}
+    assert not ELK.offers("any", "remix")
 
 
-def test_elk_task_is_the_last_dialect_of_elkapi():
-    assert PROVIDERS["elkapi"].dialects[-1] == "any/elk-task"
+def test_any_model_is_run_by_elk_task_at_elkapi():
+    dialects = PROVIDERS["elkapi"].dialects
+    assert next(name for name in dialects if DIALECTS[name].offers("any", "run")) == "any/elk-task"
     assert [name for name, each in PROVIDERS.items() if "any/elk-task" in each.dialects] == ["elkapi"]
     assert isinstance(DIALECTS["any/elk-task"], ElkTask)

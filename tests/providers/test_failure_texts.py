@@ -1,4 +1,4 @@
-"""Failure texts of providers and gateways: the codes that they mean.
+"""Failure texts of providers and gateways, and the codes that they mean.
 
 The wordings are split into two halves by a hash of the text. The rules were written for the first half alone, and the
 second half measures them.

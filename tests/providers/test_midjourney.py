@@ -1,4 +1,4 @@
-"""Midjourney: what every recorded message reads as, what every task is sent as, and how several jobs are told as one."""
+"""Midjourney: readings of every recording, requests of every task, and tasks with several jobs."""
 
 import dataclasses
 import datetime as dt
@@ -31,7 +31,7 @@ MJ = Proxy()
 
 
 def page(status):
-    """Return the message for the page."""
+    """Return the recording of the page."""
     return f"HTTP {status}, an HTML page: Not here"
 
 
@@ -61,7 +61,7 @@ def message(kind, endpoint, status, body):
 
 
 def drive(exchange, *replies):
-    """Hold a conversation; give the calls and what came of it."""
+    """Run an exchange. Return the calls and the result."""
     calls, answers = [], iter(replies)
     try:
         call = next(exchange)
@@ -83,7 +83,7 @@ def test_recording_gets_its_reading(name):
 
 
 def row(status="IN_PROGRESS", **said):
-    """Return new-api's copy of a task with these fields changed."""
+    """Return new-api's copy of a task with some fields changed."""
     texts = dict.fromkeys(("customId", "botType", "state", "imageUrl", "videoUrl", "failReason", "maskBase64"), "")
     lists = dict.fromkeys(("videoUrls", "buttons", "properties"))
     times = {"submitTime": 1730621826053, "startTime": 0, "finishTime": 0}
@@ -237,7 +237,7 @@ def said(code, description="文字", result=None, **properties):
 
 
 def relay(description, code=4):
-    """Return new-api's own shape, which ends in a space."""
+    """Return a task in new-api's own shape. One of its texts ends in a blank."""
     return {"description": f"{description} ", "type": "upstream_error", "code": code}
 
 
@@ -409,7 +409,7 @@ def test_callback_without_a_task_is_unreadable():
     ("wait", "headers"), [(5.0, {}), (9.0, {"retry-after": "9"})], ids=["of our own", "of the gateway"]
 )
 def test_parent_unknown_to_the_gateway_is_retried_soon(wait, headers):
-    """Its copy is up to 15 s late."""
+    """The gateway's copy of the parent is up to 15 s late."""
     follow_up = task("action", {"action": "U1"}, inherited={"external_id": "p1", "action": "MJ::1"})
     _, error = drive(MJ.submit(follow_up, HOOK), reply(relay("task_status_not_success"), 400, **headers))
     assert isinstance(error, Unavailable)
@@ -417,7 +417,7 @@ def test_parent_unknown_to_the_gateway_is_retried_soon(wait, headers):
 
 
 def test_stored_errors_contain_no_callback_url():
-    """It is echoed with its token, and what cannot be read is shown in an excerpt."""
+    """The provider echoes the URL with its token, and an excerpt of an unreadable answer is stored."""
     shy = {"properties": {"notifyHook": HOOK}}
     escaped = "bad request: " + json.dumps({"notifyHook": HOOK}).replace('"', '\\"')
     for kind, endpoint in (("poll_response", FETCH), ("submit_response", IMAGINE), ("error", ACTION)):
@@ -450,7 +450,7 @@ def test_picture_of_a_running_task_is_a_preview():
 
 
 def test_preview_with_another_url_changes_nothing():
-    """new-api puts a number that changes with every look behind the address."""
+    """new-api appends a number to the address. The number changes with every query."""
     looks = [results("IN_PROGRESS", imageUrl=f"https://x/mj/image/t1?rand={number}") for number in (17, 18)]
     assert looks[0] == looks[1] == (Result("image", "https://x/mj/image/t1", role="preview"),)
     signed = "https://cdn.example.com/a.png?ex=1&is=2"
@@ -792,7 +792,7 @@ def test_unreadable_list_reports_nothing(answer):
 
 @pytest.mark.parametrize("order", [1, -1])
 def test_most_advanced_row_of_an_id_counts(order):
-    """new-api writes a second row when a window is answered, and keeps the first one as it was."""
+    """new-api writes a second row when a modal window is answered, and leaves the first one unchanged."""
     rows = [row("MODAL"), row("SUBMITTED", progress="0%")][::order]
     _, found = drive(MJ.poll_many([known("t1"), known("t2")]), reply(rows))
     assert found["t1"].state is State.SUBMITTED

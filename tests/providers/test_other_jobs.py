@@ -1,4 +1,4 @@
-"""Answers about another job, and codes in envelopes: the same for every dialect."""
+"""Answers about another job, and codes in envelopes, for every dialect."""
 
 import dataclasses
 import json

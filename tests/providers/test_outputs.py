@@ -1,4 +1,4 @@
-"""Outputs: which addresses are outputs, where they lead, and how many a task keeps."""
+"""Outputs: the addresses that are outputs, their hosts, and the number that a task keeps."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What is read of an answer whatever the provider: when to come again."""
+"""Values that are read from any provider's answer: Retry-After."""
 
 import datetime as dt
 from email.utils import format_datetime

@@ -1,4 +1,4 @@
-"""Runway: what every recorded message reads as, what every task is sent as, and what is ruled out before."""
+"""Runway: readings of every recording, requests of every task, and inputs that are refused."""
 
 import datetime as dt
 import json
@@ -32,7 +32,7 @@ NO_NEWS = {"progress": None, "results": [], "failure": None}
 
 
 def page(status):
-    """Return the message for the page."""
+    """Return the recording of the page."""
     return f"HTTP {status}, an HTML page: Not here"
 
 
@@ -69,7 +69,7 @@ def test_recording_gets_its_reading(name):
 
 
 def record(**said):
-    """Return the feed's record (shape A) with these fields changed."""
+    """Return the feed's record (shape A) with some fields changed."""
     blank = dict.fromkeys(("prompt_en", "video_url", "poster", "last_frame", "msg"))
     times = {"point": "320", "refund": "0", "create_time": "1728622596", "update_time": "1728622700"}
     return {"task_id": "t1", "status": "1", "prompt": "a cat", **blank, **times, **said}
@@ -185,14 +185,14 @@ POLLS = [
 @pytest.mark.parametrize("dialect", ["aggregator", "aggregator-official"])
 @pytest.mark.parametrize(("body", "reading"), POLLS)
 def test_every_poll_shape_is_read(dialect, body, reading):
-    """One task may be served by both of the gateways' protocols, so both read the same."""
+    """Both protocols of the gateways may serve one task, so both are read alike."""
     message = {"family": "runway", "dialect": dialect, "kind": "poll_response", "http_status": 200, "body": body}
     assert explain(message) == reading
 
 
 @pytest.mark.parametrize(("body", "reading"), POLLS)
 def test_callback_is_read_like_the_same_poll(body, reading):
-    """Callbacks come as the bare record, and perhaps in an envelope."""
+    """A callback is the bare record, or the record in an envelope."""
     message = {"family": "runway", "dialect": "aggregator", "kind": "callback", "body": body}
     assert explain(message) == reading
     if "code" in body:
@@ -234,7 +234,7 @@ OFFICIAL = [
 
 @pytest.mark.parametrize(("body", "reading"), OFFICIAL)
 def test_official_task_object_is_read(body, reading):
-    """The numbers of the gateways mean nothing here."""
+    """The numeric statuses of the gateways have no meaning here."""
     message = {"family": "runway", "dialect": "official", "kind": "poll_response", "http_status": 200, "body": body}
     assert explain(message) == reading
 
@@ -616,7 +616,7 @@ def test_fields_required_by_the_gateway_are_filled():
 
 
 def test_fields_required_by_runway_are_filled():
-    """Each with the fields that Runway's reference stars, and no other."""
+    """Each operation has the fields that Runway's reference marks as required, and no other."""
     voice = {"type": "runway-preset", "presetId": "Maya"}
     expected = {
         "text_to_video": {"model": "gen4.5", "promptText": "p", "ratio": "1280:720", "duration": 5},
@@ -761,7 +761,7 @@ ONE = task("text_to_video", {"prompt": "p"}, external_id="a/b ?1")
 
 
 def drive(exchange, *replies):
-    """Hold a conversation; give the calls and what came of it."""
+    """Run an exchange. Return the calls and the result."""
     calls, answers = [], iter(replies)
     try:
         call = next(exchange)

@@ -1,4 +1,4 @@
-"""Suno: what every recorded message reads as, what every task is sent as, and what is ruled out before."""
+"""Suno: readings of every recording, requests of every task, and inputs that are refused."""
 
 import base64
 import dataclasses
@@ -38,7 +38,7 @@ NO_NEWS = {"progress": None, "results": [], "failure": None}
 
 
 def page(status):
-    """Return the message for the page."""
+    """Return the recording of the page."""
     return f"HTTP {status}, an HTML page: Not here"
 
 
@@ -219,7 +219,7 @@ POLLS = [
 @pytest.mark.parametrize("kind", ["poll_response", "callback"])
 @pytest.mark.parametrize(("body", "reading"), POLLS)
 def test_every_gateway_task_shape_is_read(kind, body, reading):
-    """A callback reads as the same poll: no page tells what it holds."""
+    """A callback is read like the same poll, because no page documents its body."""
     message = {"family": "suno", "dialect": "newapi", "kind": kind, "http_status": 200, "body": body}
     assert explain(message) == reading
 
@@ -720,7 +720,7 @@ def parent(items=("c1", "c2"), operation="music", external_id="t0", **more):
 
 
 def said(message):
-    """Return a recorded body without what it says nothing by."""
+    """Return a recorded body without its empty fields."""
     return {name: value for name, value in message["body"].items() if value is not None}
 
 
@@ -985,7 +985,7 @@ def test_clip_follow_up_accepts_a_parent_task():
 
 
 def drive(exchange, *replies):
-    """Hold a conversation; give the calls and what came of it."""
+    """Run an exchange. Return the calls and the result."""
     calls, answers = [], iter(replies)
     try:
         call = next(exchange)
@@ -1085,7 +1085,7 @@ def test_batch_answer_without_tasks_reports_none(answer, outcome):
     ],
 )  # fmt: skip
 def test_clip_query_may_be_repeated(dialect, answer, found):
-    """It buys nothing: no answer to it leaves a task unconfirmed."""
+    """The query buys nothing, so no answer leaves the task unconfirmed."""
     wanted = task("wav", {"clip": "c 1"}, external_id="c 1")
     for exchange in (DIALECTS[dialect].submit(wanted, HOOK), DIALECTS[dialect].poll(wanted)):
         (call,), came = drive(exchange, answer)

@@ -1,4 +1,4 @@
-"""The systems of the gateways' menus have the state of what serves them."""
+"""The systems of the gateways' menus have the state of the dialects that serve them."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""The sandbox speaks Midjourney as gateways relay it: shapes as recorded, windows, follow-ups, and refusals word for word."""
+"""The sandbox simulates Midjourney as gateways relay it: recorded shapes, modal windows, follow-ups, and literal refusals."""
 
 import json
 from collections.abc import AsyncIterator
@@ -23,7 +23,7 @@ def recorded(name: str) -> Any:
 
 @dataclass
 class Visit:
-    """A sandbox whose clock is held, a client of it, and the callbacks that came."""
+    """A sandbox on a held clock, a client of it, and the callbacks that it sent."""
 
     now: float = 1_700_000_000.0
     came: list[dict[str, Any]] = field(default_factory=list)
@@ -50,7 +50,7 @@ class Visit:
         return dict((await self.client.get(f"/mj/task/{job}/fetch")).json())
 
     async def done(self, verb: str = "imagine", **body: Any) -> dict[str, Any]:
-        """Order a job, wait for its end, and give the gateway's copy of it."""
+        """Create a job, wait for its end, and return the gateway's copy of it."""
         job = await self.job(verb, **body)
         await self.pass_time(10)
         return await self.fetch(job)

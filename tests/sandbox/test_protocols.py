@@ -1,4 +1,4 @@
-"""Protocols that are data: every packaged file is sound, and a new file alone makes the sandbox speak a new protocol."""
+"""Protocols as data: every packaged file is valid, and one new file adds a protocol to the sandbox."""
 
 import json
 from collections import Counter
@@ -130,7 +130,7 @@ def test_mistake_in_a_file_is_named(change: dict[str, Any], mistake: str) -> Non
 
 
 class ToyVisit:
-    """A sandbox that speaks the toy protocol on a held clock, a client of it, and the callbacks that came."""
+    """A sandbox of the toy protocol on a held clock, a client of it, and the callbacks that it sent."""
 
     def __init__(self) -> None:
         self.now = 1_700_000_000.0

@@ -1,4 +1,4 @@
-"""The receiver believes signatures only, counts attempts, and answers what it is told."""
+"""The receiver accepts only valid signatures, counts attempts, and answers as configured."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta

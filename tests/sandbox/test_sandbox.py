@@ -1,4 +1,4 @@
-"""The sandbox speaks the documented protocol, keeps its ledger, and misbehaves exactly as asked (in-process)."""
+"""The sandbox implements the documented protocol, keeps its ledger, and simulates each fault that is requested (in-process)."""
 
 import json
 import re
@@ -23,7 +23,7 @@ def recorded(name: str) -> Any:
 
 @dataclass
 class Visit:
-    """A sandbox whose clock is held, a client of it, and the callbacks that came."""
+    """A sandbox on a held clock, a client of it, and the callbacks that it sent."""
 
     now: float = 1_700_000_000.0
     came: list[tuple[str, bytes]] = field(default_factory=list)
@@ -55,7 +55,7 @@ class Visit:
         return await self.client.post(f"/v1/{operation}", json=order | more)
 
     async def pass_time(self, seconds: float) -> list[str]:
-        """Advance the time, have the callbacks delivered, and tell what statuses came by them in this time."""
+        """Advance the time, deliver the callbacks, and return the statuses that they reported."""
         before = len(self.came)
         self.now += seconds
         await self.sandbox.deliver_due()
@@ -421,7 +421,7 @@ async def test_faults_are_read_from_any_text_without_a_prompt(visit: Visit) -> N
 
 
 def test_every_word_has_its_test() -> None:
-    """Here, or beside the family that it is about."""
+    """The test is here, or beside the family of the fault."""
     tests = "".join(path.read_text() for path in Path(__file__).parent.glob("test_*.py"))
     assert [word for word in FAULTS if f"def test_{word}_" not in tests] == []
 

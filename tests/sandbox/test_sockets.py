@@ -1,4 +1,4 @@
-"""What the sandbox does to real connections, and how it calls back by itself over them."""
+"""The sandbox's faults on real connections, and its own callbacks over them."""
 
 import asyncio
 import json

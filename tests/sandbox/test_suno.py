@@ -1,4 +1,4 @@
-"""The sandbox speaks Suno's protocols: at a gateway, and at sunoapi.org (in-process)."""
+"""The sandbox implements Suno's protocols, at a gateway and at sunoapi.org (in-process)."""
 
 import json
 from collections.abc import AsyncIterator
@@ -21,7 +21,7 @@ def recorded(name: str) -> Any:
 
 @dataclass
 class Visit:
-    """A sandbox whose clock is held, a client of it, and the callbacks that came."""
+    """A sandbox on a held clock, a client of it, and the callbacks that it sent."""
 
     now: float = 1_700_000_000.0
     came: list[Any] = field(default_factory=list)

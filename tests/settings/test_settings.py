@@ -1,4 +1,4 @@
-"""Settings from a file and the environment: which wins, every mistake at once, and no secret in any message."""
+"""Settings from a file and the environment: precedence, all mistakes in one message, and no secret in any message."""
 
 import re
 import tomllib
@@ -23,7 +23,7 @@ NOWHERE = Path("/nonexistent/dovecote.toml")
 
 @pytest.fixture(autouse=True)
 def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stand where no ``dovecote.toml`` of somebody else lies."""
+    """Change to a directory without a ``dovecote.toml``."""
     monkeypatch.chdir(tmp_path)
 
 

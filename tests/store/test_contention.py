@@ -1,4 +1,4 @@
-"""Several processes on one PostgreSQL stand in each other's way: nobody is turned away, and nothing is made twice."""
+"""Several processes contend for one PostgreSQL: no request is refused, and nothing is created twice."""
 
 import asyncio
 import dataclasses
@@ -20,7 +20,7 @@ LOCKED = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database
 
 
 async def waiting(connection: Any, count: int) -> None:
-    """Wait until so many statements wait for a lock."""
+    """Wait until this number of statements waits for a lock."""
     async with asyncio.timeout(LIMIT):
         while await connection.fetchval(LOCKED) < count:  # noqa: ASYNC110 - it happens in PostgreSQL
             await asyncio.sleep(0.01)

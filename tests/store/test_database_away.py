@@ -1,4 +1,4 @@
-"""The database goes away in the middle of a round: what was in hand is taken up as soon as it is back, and sent once."""
+"""The database fails in the middle of a round. The claimed work is resumed as soon as it is back, and sent once."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,7 +17,7 @@ from tests.support.writers import intercepted
 
 
 class Away:
-    """Breaks off one kind of write: before it begins, before its commit, or after it."""
+    """Interrupts one kind of write: before it begins, before its commit, or after it."""
 
     def __init__(self) -> None:
         self.breaks: tuple[str, str] | None = None

@@ -1,4 +1,4 @@
-"""A row that another transaction has locked: after a second or two only what is locked waits."""
+"""A row that another transaction has locked. After a second or two, only work on this row waits."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""The schema: made by migrations, equal to the models to the last check and index, safe to make twice at once."""
+"""The schema: created by migrations, equal to the models in every check and index, and safe to create twice at once."""
 
 import asyncio
 import sys
@@ -47,7 +47,7 @@ _POSTGRESQL = """
 
 
 async def schema_of(database: Database) -> set[tuple[str, ...]]:
-    """Read the whole schema as the database understands it, and leave Alembic's own table out."""
+    """Return the whole schema as the database understands it, without Alembic's own table."""
     async with database.reading() as connection:
         rows = await connection.execute(text(_SQLITE if database.sqlite else _POSTGRESQL))
         found = [tuple(_normal(str(part)) for part in row) for row in rows]
@@ -59,7 +59,7 @@ def _normal(words: str) -> str:
 
 
 def _parts(row: tuple[str, ...]) -> list[tuple[str, ...]]:
-    """Take a CREATE TABLE of SQLite apart: the order of its columns and constraints means nothing."""
+    """Return the parts of a CREATE TABLE of SQLite. The order of its columns and constraints has no meaning."""
     if not row[3].startswith("CREATE TABLE"):
         return [row]
     columns, *constraints = row[3].partition("(")[2].rstrip(")").split(", CONSTRAINT")

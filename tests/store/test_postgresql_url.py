@@ -1,4 +1,4 @@
-"""Database URLs as providers hand them out: libpq's parameters, several hosts, and mistakes that are named."""
+"""Database URLs of hosting providers: libpq's parameters, several hosts, and errors that name the mistake."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Asking by REST: pages, filters, and requests that wait until there is something to tell."""
+"""Reads by REST: pages, filters, and requests that wait for a change."""
 
 import asyncio
 import datetime as dt

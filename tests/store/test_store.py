@@ -1,4 +1,4 @@
-"""What is kept, and what cannot be: columns and values agree, broken rows are refused, and a claim is one claimer's alone."""
+"""Storage: columns equal the fields of values, invalid rows are refused, and a claim has one owner."""
 
 import asyncio
 import dataclasses
@@ -226,7 +226,7 @@ async def test_unique_rows_cannot_be_inserted_twice(database: Database) -> None:
 
 
 async def refuses(database: Database, table: Table, row: dict[str, Any], rule: str) -> None:
-    """Expect the database itself to refuse a row, by the rule that is meant."""
+    """Expect the database to refuse a row by a named constraint."""
     with pytest.raises(IntegrityError, match=f"(?i){rule}"):
         async with database.writing() as connection:
             await connection.execute(insert(table), row)

@@ -1,4 +1,4 @@
-"""The batching writer: one commit for many, an answer only after it, and nobody spoilt by a neighbour or lost at the end."""
+"""The batching writer: one commit for many writes, an answer after the commit, isolated failures, and an orderly close."""
 
 import asyncio
 import contextlib
@@ -32,7 +32,7 @@ async def database(database_url: str) -> AsyncIterator[Database]:
 
 
 def happenings(database: Database) -> list[str]:
-    """Note every transaction of the writer's connections, as it happens."""
+    """Record every transaction of the writer's connections."""
     noted: list[str] = []
     event.listen(database.writer.sync_engine, "commit", lambda _: noted.append("commit"))
     event.listen(database.writer.sync_engine, "rollback", lambda _: noted.append("rollback"))
@@ -117,7 +117,7 @@ async def test_write_is_refused_when_the_queue_is_full(database: Database) -> No
 
 
 class Slow:
-    """A batch that is held up until the test lets it go on."""
+    """A batch that waits until the test releases it."""
 
     def __init__(self) -> None:
         self.begun, self.go_on = asyncio.Event(), asyncio.Event()
@@ -189,7 +189,7 @@ async def test_connections_that_the_server_ended_are_replaced_before_use(postgre
 
 
 async def sessions_have_ended(url: str) -> None:
-    """Wait until the server has no session on the database but that of this question."""
+    """Wait until the server has no session on the database except that of this query."""
     connection = await asyncpg.connect(url)
     rest = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
     async with asyncio.timeout(60):
@@ -205,7 +205,7 @@ async def test_unreachable_database_is_reported_as_unavailable() -> None:
 
 
 def test_sqlite_operational_errors_are_distinguished(tmp_path: Path) -> None:
-    """A file that cannot be opened or is locked is away; a statement that is wrong will be wrong again."""
+    """A locked or missing file means that the database is away. A wrong statement would fail again."""
     path = tmp_path / "some.db"
     with (
         contextlib.closing(sqlite3.connect(path)) as holder,

@@ -1,4 +1,4 @@
-"""The batching writer at the doors: who waits there shares a commit and goes first, and no line starves the other."""
+"""The batching writer's queues: waiting writes share a commit in order, and no queue starves the other."""
 
 import asyncio
 import contextlib
@@ -23,7 +23,7 @@ MAX_WRITES = 200
 
 
 class Lines:
-    """Two kinds of write that are only counted, and take some seconds of the loop's clock."""
+    """Two kinds of write. They are only counted, and take some seconds of the loop's clock."""
 
     def __init__(self, *, seconds: float = 0.0) -> None:
         self.seconds = seconds
@@ -51,7 +51,7 @@ Ask = Callable[[Batch[None, None], None], Awaitable[None]]
 
 @contextlib.asynccontextmanager
 async def never_empty(ask: Ask, batch: Batch[None, None], lines: Lines) -> AsyncIterator[None]:
-    """Keep a line full: while the write of one is under way the other waits, and asks again when it is answered."""
+    """Keep a queue full: while one write is under way another waits, and each is repeated when it is answered."""
 
     async def keep_asking() -> None:
         while True:
@@ -83,7 +83,7 @@ async def writers(sqlite_url: str) -> AsyncIterator[Writers]:
 
 @contextlib.asynccontextmanager
 async def without_end(ask: object, line: object) -> AsyncIterator[None]:
-    """Keep a line full: each of several askers asks again as soon as it is answered."""
+    """Keep a queue full: each of several callers writes again as soon as it is answered."""
 
     async def keep_asking() -> None:
         while True:
@@ -106,7 +106,7 @@ DOORS = {
 
 @pytest.mark.parametrize("door", DOORS)
 async def test_concurrent_requests_share_a_commit(database_url: str, door: str) -> None:
-    """Not one by one: a statement that is refused for many rows and not for one would only be slow, and never fail."""
+    """They are not committed one by one. A statement that fails for many rows only would be slow and would never raise."""
     batch, made = DOORS[door]
     commits: list[object] = []
     async with opened(database_url) as database:

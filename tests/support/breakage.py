@@ -1,4 +1,4 @@
-"""Servers that break the connection, each in its own way, and places where nobody serves: over real sockets."""
+"""Servers that break the connection, each in its own way, and addresses without a server, over real sockets."""
 
 import asyncio
 import contextlib
@@ -16,7 +16,7 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d
 
 
 class Server:
-    """A server that behaves as it is told, and counts its connections."""
+    """A server that breaks the connection as configured, and counts its connections."""
 
     def __init__(self, handle: Handle) -> None:
         self._handle = handle
@@ -57,7 +57,7 @@ async def request_of(reader: asyncio.StreamReader) -> bytes:
 
 
 def answering(*pieces: bytes, then: Handle | None = None) -> Handle:
-    """Read a request, write some bytes, and close; or do something else then."""
+    """Read a request, write some bytes, and close the connection or run another function."""
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await request_of(reader)
@@ -71,7 +71,7 @@ def answering(*pieces: bytes, then: Handle | None = None) -> Handle:
 
 
 async def close_at_once(_: asyncio.StreamReader, __: asyncio.StreamWriter) -> None:
-    """Accept, and close before anything is read."""
+    """Accept, and close the connection before anything is read."""
 
 
 async def reset(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -90,14 +90,14 @@ async def speak_plainly(reader: asyncio.StreamReader, writer: asyncio.StreamWrit
 
 
 async def read_nothing(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Leave the request where it is until the client has had enough."""
+    """Leave the request unread until the client gives up."""
     reading: Any = writer.transport
     reading.pause_reading()
     await asyncio.sleep(1)
 
 
 def http(status: str, body: bytes = b"", *headers: bytes) -> bytes:
-    """Write a whole answer."""
+    """Write a complete answer."""
     lines = (f"HTTP/1.1 {status}".encode(), b"Content-Length: %d" % len(body), *headers, b"", b"")
     return b"\r\n".join(lines) + body
 
@@ -121,7 +121,7 @@ PERHAPS_SENT: dict[str, tuple[Handle, type[Exception]]] = {
 
 @contextlib.asynccontextmanager
 async def nowhere(how: str) -> AsyncIterator[str]:
-    """Return a URL at which no request can arrive."""
+    """Return a URL that no request can reach."""
     if how == "refused":
         with socket.create_server(("127.0.0.1", 0)) as taken:
             port = taken.getsockname()[1]

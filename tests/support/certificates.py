@@ -1,4 +1,4 @@
-"""A certificate authority of the tests' own, made by the openssl command, and contexts of servers that it vouches for."""
+"""A certificate authority of the tests, made by the openssl command, and TLS contexts of servers with its certificates."""
 
 import shutil
 import ssl
@@ -9,10 +9,10 @@ import pytest
 
 
 class Authority:
-    """Signs certificates for names and addresses; nobody but a context of its own trusts it."""
+    """Signs certificates for names and addresses. Only its own contexts trust it."""
 
     def __init__(self, folder: Path) -> None:
-        """Make a key and a root certificate in a folder."""
+        """Create a key and a root certificate in a folder."""
         self._folder = folder
         self._issued = 0
         extensions = ("basicConstraints=critical,CA:TRUE", "keyUsage=critical,keyCertSign")
@@ -36,11 +36,11 @@ class Authority:
         return self._folder / "ca.pem"
 
     def trusted(self) -> ssl.SSLContext:
-        """Make a client's context that trusts this authority and no other, and is strict in all else."""
+        """Return a client's context that trusts only this authority, and is strict otherwise."""
         return ssl.create_default_context(cafile=str(self._folder / "ca.pem"))
 
     def serving(self, *alternatives: str) -> ssl.SSLContext:
-        """Make a server's context with a certificate for some names (``DNS:…``) and addresses (``IP:…``)."""
+        """Return a server's context with a certificate for some names (``DNS:…``) and addresses (``IP:…``)."""
         self._issued += 1
         name = f"server-{self._issued}"
         extensions = self._folder / f"{name}.ext"

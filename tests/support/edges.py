@@ -1,4 +1,4 @@
-"""The edge of the network as the guard meets it: a canary on loopback, ears for every connection, name servers that lie."""
+"""Fakes at the edge of the network for the guard: a canary on loopback, a connection monitor, false name servers."""
 
 import asyncio
 import contextlib
@@ -24,7 +24,7 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 
 
 class Ears:
-    """Hears of every connection that this process tries to open, to whatever address."""
+    """Records every connection that this process tries to open, to any address."""
 
     def __init__(self) -> None:
         self.connects: list[Any] = []
@@ -55,7 +55,7 @@ def listening_ears() -> Iterator[Ears]:
 
 @dataclasses.dataclass
 class Canary:
-    """Listens on loopback, on one port of both families."""
+    """Listens on loopback, on one port of both address families."""
 
     port: int
     connections: int = 0
@@ -83,7 +83,7 @@ async def singing_canary() -> AsyncIterator[Canary]:
 
 
 class Names:
-    """A name server that says what it is told to, and counts how often it is asked."""
+    """A name server with the test's answers. It counts the look-ups."""
 
     def __init__(self, leads_to: Mapping[str, Sequence[str] | Callable[[], Sequence[str]]]) -> None:
         self._leads_to = {self._ascii(name): where for name, where in leads_to.items()}
@@ -110,7 +110,7 @@ def found(address: str) -> tuple[Any, ...]:
 
 
 class Slow:
-    """A name server that keeps who asks for something slow waiting until it is let go."""
+    """A name server that delays some look-ups until the test releases them."""
 
     def __init__(self, address: str) -> None:
         self.asked: list[str] = []
@@ -126,7 +126,7 @@ class Slow:
 
 @contextlib.asynccontextmanager
 async def telling(sqlite_url: str, names: LookUp, **settings: str) -> AsyncIterator[World]:
-    """Open a world whose messages really go out, past name servers of ours."""
+    """Open a world whose messages leave over real connections, by the test's name servers."""
     environment = {f"DOVECOTE_{name.upper()}": value for name, value in settings.items()}
     async with World.opened(sqlite_url, **{"DOVECOTE_ALLOW_PRIVATE_WEBHOOKS": "false", **environment}) as world:
         messages = guarded(Guard(world.context.settings.webhook_rules, names))
@@ -136,7 +136,7 @@ async def telling(sqlite_url: str, names: LookUp, **settings: str) -> AsyncItera
 
 
 async def deliver_to(world: World, url: str) -> Message:
-    """Owe a message to a URL, past the door that would have refused it, and try to deliver it once."""
+    """Store a message to a URL without the check of the API, and try to deliver it once."""
     task = a_task(state=State.SUCCEEDED)
     await keep(world.context.database, task)
     async with world.context.database.writing() as connection:

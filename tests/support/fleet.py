@@ -1,4 +1,4 @@
-"""Real Dovecote processes over one database, providers to be paid, and clients that want each task exactly once."""
+"""Real Dovecote processes over one database, paid providers, and clients that want each task exactly once."""
 
 import asyncio
 import contextlib
@@ -27,7 +27,7 @@ from tests.support.world import INSTALLATION_SECRET
 def dovecote(
     folder: Path, database_url: str, name: str, *, role: str = "all", public: str = "", **environment: str
 ) -> Served:
-    """Plan a server; it is not started yet."""
+    """Return a server that is not started yet."""
     (port,) = free_ports(1)
     settings = {
         "DOVECOTE_DATABASE_URL": database_url,
@@ -43,13 +43,13 @@ def dovecote(
 
 
 def plugged(seconds: float, **urls: str) -> dict[str, str]:
-    """Plug sandboxes in by the names of upstreams; Runway goes to them in this order."""
+    """Return the settings that connect sandboxes as upstreams. Runway uses them in this order."""
     plugs = [plug(url, seconds, name) for name, url in urls.items()]
     return {name: value for each in plugs for name, value in each.items()} | {"DOVECOTE_ROUTES__RUNWAY": ",".join(urls)}
 
 
 def client_of(served: Served) -> httpx.AsyncClient:
-    """Speak to a server."""
+    """Open a client of a server."""
     return httpx.AsyncClient(base_url=served.url, timeout=LIMIT, trust_env=False)
 
 
@@ -60,7 +60,7 @@ async def until(
     pause: float = 0.05,
     limit: float = LIMIT,
 ) -> None:
-    """Wait for something that happens in another process.
+    """Wait for a condition in another process.
 
     :param limit: seconds after which the test fails
     """
@@ -71,10 +71,10 @@ async def until(
 
 
 async def pass_time(database_url: str) -> int:
-    """Advance the time so far, without a worker, that every lease has run out and no circuit is open any more.
+    """Move the stored times into the past until every lease has ended and no circuit is open. No worker runs meanwhile.
 
-    Only for the database: it is what a worker finds that is started minutes after another was killed. Gives the number
-    of purchases that were under way.
+    This is the database that a worker finds when it starts minutes after another was killed. Return the number of
+    purchases that were in flight.
     """
     database = Database(database_url)
     now = dt.datetime.now(dt.UTC)
@@ -105,7 +105,7 @@ FAULTS = {
 
 
 def prompts(count: int, chance: random.Random) -> list[str]:
-    """Make prompts that differ, of which a part misbehaves."""
+    """Return different prompts, some of which cause faults."""
     words = [word for word, share in FAULTS.items() for _ in range(share * count // 200)]
     words += [""] * (count - len(words))
     chance.shuffle(words)
@@ -113,7 +113,7 @@ def prompts(count: int, chance: random.Random) -> list[str]:
 
 
 class Clients:
-    """Submit tasks as clients do that want each exactly once: again with the same key until there is an answer."""
+    """Submit tasks as clients do that want each exactly once: repeat with the same key until there is an answer."""
 
     def __init__(self, client: httpx.AsyncClient, hook: str, wanted: Sequence[str], **fields: Any) -> None:
         self._client, self._hook, self._request = client, hook, fields
@@ -148,7 +148,7 @@ class Clients:
 
 
 async def all_tasks(client: httpx.AsyncClient) -> list[dict[str, Any]]:
-    """List every task, page by page; none where the server cannot tell now."""
+    """Return every task, page by page; an empty list where the server does not answer now."""
     found: list[dict[str, Any]] = []
     query: dict[str, Any] = {"limit": 100}
     while True:
@@ -164,7 +164,7 @@ async def all_tasks(client: httpx.AsyncClient) -> list[dict[str, Any]]:
 
 @dataclasses.dataclass(slots=True)
 class Accounts:
-    """What we say became of each task, held against what the providers were paid for."""
+    """The outcome of each task by Dovecote, compared with the paid jobs at the providers."""
 
     receiver: Receiver
     ledgers: Sequence[Callable[[], list[Job]]]
@@ -172,14 +172,14 @@ class Accounts:
 
     @property
     def jobs(self) -> dict[str, list[Job]]:
-        """Every job that was paid for, by its prompt."""
+        """Return every paid job by its prompt."""
         found: dict[str, list[Job]] = {}
         for job in (job for ledger in self.ledgers for job in ledger()):
             found.setdefault(job.prompt, []).append(job)
         return found
 
     async def settle(self, client: httpx.AsyncClient, clients: Clients) -> None:
-        """Wait until every task has ended as it should; one that nobody can know of is left ``unconfirmed``."""
+        """Wait until every task has ended as expected. A task that cannot be resolved stays ``unconfirmed``."""
 
         async def settled() -> bool:
             self.tasks = await all_tasks(client)
@@ -191,7 +191,7 @@ class Accounts:
         await until(settled, lambda: (self.wrong(self.jobs, clients), self._untold()))
 
     def wrong(self, jobs: dict[str, list[Job]], clients: Clients) -> list[Any]:
-        """List what contradicts the promises, or is not settled yet."""
+        """Return the violations of the guarantees, and the tasks that have not ended yet."""
         found: list[Any] = [(prompt, "paid twice") for prompt in paid_twice(jobs)]
         known = {task["input"]["prompt"]: task["id"] for task in self.tasks}
         found += [(prompt, "lost") for prompt, key in clients.accepted.items() if known.get(prompt) != key]
@@ -204,7 +204,7 @@ class Accounts:
         return found
 
     def received_by_client(self) -> Counter[tuple[str | None, str | None]]:
-        """Count the messages that the client got, by task and state."""
+        """Count the messages that the client received, by task and state."""
         return Counter((each.task_id, each.state) for each in self.receiver.received)
 
     def _untold(self) -> list[str]:
@@ -215,7 +215,7 @@ class Accounts:
         return not self._untold()
 
     def close(self, clients: Clients) -> None:
-        """Hold everything against everything once nothing moves any more."""
+        """Compare all records with one another once nothing changes any more."""
         assert self.wrong(self.jobs, clients) == []
         assert sorted(clients.accepted) == sorted(clients.wanted)
         assert len(self.tasks) == len(clients.wanted)
@@ -226,17 +226,17 @@ class Accounts:
 
 
 def paid_twice(jobs: dict[str, list[Job]]) -> list[str]:
-    """List the prompts that have more than one job."""
+    """Return the prompts that have more than one job."""
     return [prompt for prompt, own in jobs.items() if len(own) > 1]
 
 
 def silent(job: Job) -> bool:
-    """Whether nothing more will be heard of a job by itself."""
+    """Return whether a job sends no further callback."""
     return job.faults.drop or (job.state in {"succeeded", "failed"} and job.callbacks_sent >= 2)
 
 
 def expected(task: dict[str, Any], job: Job | None) -> Iterable[str]:
-    """Return how a task may have ended, by what the provider knows of it."""
+    """Return the states in which a task may have ended, by the provider's record of it."""
     if job is None:
         return {"failed", "unconfirmed"} if "[refuse]" in task["input"]["prompt"] else {"unconfirmed"}
     if task["external_id"] is not None or 200 in job.callback_statuses:
@@ -245,7 +245,7 @@ def expected(task: dict[str, Any], job: Job | None) -> Iterable[str]:
 
 
 async def left_over(database_url: str) -> dict[str, int]:
-    """Count rows that nobody will ever decide on."""
+    """Count the rows that no journey will ever process."""
     counts = {
         "undecided": "SELECT count(*) FROM callbacks WHERE decision IS NULL",
         "sending": "SELECT count(*) FROM submissions WHERE outcome = 'sending'",

@@ -1,10 +1,10 @@
-"""The clock of an event loop, moved forward by a test: time-outs come due without waiting, however busy the machine is."""
+"""The clock of an event loop, advanced by a test. Time-outs come due without waiting, at any load of the machine."""
 
 import asyncio
 
 
 class LoopClock:
-    """The time of the running loop, plus what the test has added to it."""
+    """The time of the running loop, plus the seconds that the test has added."""
 
     def __init__(self) -> None:
         loop = asyncio.get_running_loop()

@@ -1,6 +1,6 @@
-"""The fault matrix: what goes wrong × when × in which order upstreams are asked → how the task ends and who was paid.
+"""The fault matrix: fault × moment × order of upstreams → the end of the task and the paid jobs.
 
-``python -m tests.support.matrix`` writes docs/fault-matrix.md anew; tests/system/test_fault_matrix.py holds the product to it.
+``python -m tests.support.matrix`` writes docs/fault-matrix.md. tests/system/test_fault_matrix.py checks the product against it.
 """
 
 import asyncio
@@ -113,7 +113,7 @@ class Cell:
 
 
 def cells() -> Iterator[Cell]:
-    """List every case."""
+    """Return every case."""
     both, orders, points = (True, False), tuple(ORDERS), tuple(POINTS)
     policies = ("hold", "fail", "resubmit_once")
     chosen = itertools.chain(
@@ -136,7 +136,7 @@ def cells() -> Iterator[Cell]:
 
 
 class Death(BaseException):
-    """The process is gone: no handler of ours sees it."""
+    """The process is dead. No handler of Dovecote catches it."""
 
 
 _WORDS: Mapping[str, list[str]] = {
@@ -151,7 +151,7 @@ _WORDS: Mapping[str, list[str]] = {
 
 
 class Network(httpx.AsyncBaseTransport):
-    """Lets each purchase meet the fault that is next."""
+    """Applies the next fault to each purchase."""
 
     def __init__(self, stage: "Stage", sandbox: Sandbox) -> None:
         self._stage, self._sandbox = stage, sandbox
@@ -176,7 +176,7 @@ class Network(httpx.AsyncBaseTransport):
 
 
 def staged(writers: Writers, stage: "Stage") -> Writers:
-    """Return writers whose process may die, or whose database may be away, at a moment of the stage's choice."""
+    """Return writers whose process may crash, or whose database may fail, at a moment that the stage chooses."""
 
     async def around(submit: Submit, function: Batch[Any, Any], item: Any) -> Any:
         name = name_of(function)
@@ -202,7 +202,7 @@ _AT_DOVECOTE = frozenset({"dies unwritten", "dies unsent", "dies answered", "no 
 
 
 class Stage:
-    """Dovecote between three sandboxes, in which one case after another is played."""
+    """Dovecote and three sandboxes. It plays one case after another."""
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -226,19 +226,19 @@ class Stage:
     @classmethod
     @contextlib.asynccontextmanager
     async def opened(cls, url: str, order: str) -> AsyncIterator["Stage"]:
-        """Open one over a migrated database."""
+        """Open a stage over a migrated database."""
         more = {**THREE_UPSTREAMS, "DOVECOTE_ROUTES__RUNWAY": ",".join(ORDERS[order])}
         async with World.opened(url, **more) as world:
             yield cls(world)
 
     def next_fault(self) -> str:
-        """Return what the next purchase meets."""
+        """Return the fault of the next purchase."""
         if self._fault == "all down":
             return "down"
         return self._script.pop(0) if self._script else "none"
 
     def now(self, fault: str) -> bool:
-        """Whether this is to happen now; it happens once."""
+        """Return whether this happens now. It happens once."""
         if self._fault != fault or self._script:
             return False
         self._fault = "none"
@@ -280,7 +280,7 @@ class Stage:
                 await self.world.work()
 
     async def _until(self, end: dt.datetime) -> None:
-        """Move the clock from one thing that is due to the next."""
+        """Move the clock from one due time to the next."""
         for _ in range(1000):
             for sandbox in self.sandboxes.values():
                 await sandbox.deliver_due()
@@ -301,7 +301,7 @@ class Stage:
                         yield dt.datetime.fromtimestamp(at, dt.UTC)
 
     async def _clear(self) -> None:
-        """Forget the case, and what circuits have learned from it."""
+        """Remove the case, and the failures that circuits have counted."""
         async with self.world.context.database.writing() as connection:
             for table in reversed(metadata.sorted_tables):
                 await connection.execute(delete(table))
@@ -311,7 +311,7 @@ class Stage:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Ending:
-    """How a case came out."""
+    """The outcome of a case."""
 
     task: Task
     jobs: Mapping[str, int]
@@ -323,7 +323,7 @@ class Ending:
         return f"{self.task.state} {' '.join(map(str, self.jobs.values()))}"
 
     def contradictions(self, cell: Cell) -> Iterator[str]:
-        """Return what of this must not be."""
+        """Return the violations of the guarantees."""
         paid, types = sum(self.jobs.values()), [kind for kind, _ in self.events]
         if paid > (2 if cell.policy == "resubmit_once" else 1) or (paid > 1 and "resubmitted" not in types):
             yield f"{paid} jobs were paid for"
@@ -348,7 +348,7 @@ _BEGIN, _END = "<!-- played by tests.support.matrix -->", "<!-- end of the matri
 
 
 def written(endings: Mapping[Cell, str]) -> str:
-    """Write the table."""
+    """Return the table as text."""
     rows: dict[tuple[str, ...], dict[str, str]] = {}
     for cell, ending in endings.items():
         rows.setdefault(cell.row, {})[cell.order] = ending
@@ -358,7 +358,7 @@ def written(endings: Mapping[Cell, str]) -> str:
 
 
 def read() -> dict[Cell, str]:
-    """Read the table of the page."""
+    """Return the table of the page."""
     table = PAGE.read_text(encoding="utf-8").partition(_BEGIN)[2].partition(_END)[0].strip().splitlines()[2:]
     endings: dict[Cell, str] = {}
     for line in table:
@@ -370,12 +370,12 @@ def read() -> dict[Cell, str]:
 
 
 def faults() -> str:
-    """Write what the names of faults mean."""
+    """Return the descriptions of the faults as text."""
     return "\n".join(f"| {name} | {meaning} |" for name, meaning in FAULTS.items())
 
 
 async def play_all(url: str, chosen: Iterable[Cell]) -> dict[Cell, Ending]:
-    """Play cases, those of one order in one world."""
+    """Play cases. Those with the same order of upstreams share a world."""
     endings: dict[Cell, Ending] = {}
     cases = sorted(chosen, key=lambda cell: list(ORDERS).index(cell.order))
     for order, of_order in itertools.groupby(cases, key=lambda cell: cell.order):
@@ -386,7 +386,7 @@ async def play_all(url: str, chosen: Iterable[Cell]) -> dict[Cell, Ending]:
 
 
 async def main() -> None:
-    """Write the page anew."""
+    """Write the page."""
     folder = Path(tempfile.mkdtemp(prefix="dovecote-matrix-"))
     try:
         url = f"sqlite:///{folder / 'dovecote.db'}"

@@ -1,4 +1,4 @@
-"""Responses that are odd and that curl takes all the same. Each has the status 200 and one body."""
+"""Odd responses that curl accepts. Each has the status 200 and the same body."""
 
 OK = b"HTTP/1.1 200 OK\r\n"
 

@@ -38,7 +38,7 @@ def success(operation: Mapping[str, Any]) -> tuple[int, Mapping[str, Any] | None
 
 
 def sample(schema: Mapping[str, Any], *, text: str = "text") -> Any:
-    """Return a document that a schema accepts, with every property, and no value null where another one is allowed.
+    """Return a document that a schema accepts, with every property. A nullable property gets a value.
 
     :param text: the value of every string that has no enum, format, pattern or example
     """

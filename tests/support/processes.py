@@ -1,4 +1,4 @@
-"""Real `dovecote` processes: start them, talk to them, and wait for a condition."""
+"""Real `dovecote` processes: start them, send requests to them, and wait for a condition."""
 
 import asyncio
 import contextlib
@@ -19,7 +19,7 @@ NEVER_POLLED = 3600.0
 
 
 def dovecote(folder: Path, database_url: str, upstream: str, role: str = "all", *, public: str = "") -> Served:
-    """Plan a server; it is not started yet."""
+    """Return a server that is not started yet."""
     (port,) = free_ports(1)
     settings = {
         **plug(upstream, NEVER_POLLED, "elkapi"),
@@ -62,7 +62,7 @@ async def until(true: Callable[[], Awaitable[bool]]) -> None:
 
 
 async def task_in(client: httpx.AsyncClient, task_id: str, state: str) -> dict[str, Any]:
-    """Wait until a task is in a state, and give it."""
+    """Wait until a task is in a state, and return it."""
     found: dict[str, Any] = {}
 
     async def there() -> bool:
@@ -74,7 +74,7 @@ async def task_in(client: httpx.AsyncClient, task_id: str, state: str) -> dict[s
 
 
 async def run(folder: Path, database_url: str, *arguments: str) -> tuple[int, str, str]:
-    """Run a command to its end: its exit code, and what it said."""
+    """Run a command to its end. Return its exit code and its output."""
     (port,) = free_ports(1)
     settings = {"DOVECOTE_DATABASE_URL": database_url, "DOVECOTE_PORT": str(port)}
     process = await asyncio.create_subprocess_exec(

@@ -7,7 +7,7 @@ from tests.support.world import World
 
 
 async def submitted_task(world: World, prompt: str = "[drop] a dove") -> tuple[Task, str]:
-    """Submit a task to the sandbox, and return it with the path that its provider is to call."""
+    """Submit a task to the sandbox. Return it with the path of its callback URL."""
     task = await world.submit(prompt)
     await world.work()
     [submission] = await world.submissions(task)

@@ -23,7 +23,7 @@ Act = Callable[[AsyncConnection], Awaitable[Any]]
 
 
 async def fill(connection: AsyncConnection) -> None:
-    """Make tables that no planner would rather read whole: thousands of rows, and few of them due."""
+    """Fill tables so that no planner prefers to read them whole: thousands of rows, and few of them due."""
     sqlite = connection.dialect.name == "sqlite"
     random_id = "lower(hex(randomblob(16)))" if sqlite else "gen_random_uuid()"
     task = a_task(state=State.RUNNING, due_at=later(10_000), idempotency_key="seed", labels={"project": "a"})
@@ -68,7 +68,7 @@ async def fill(connection: AsyncConnection) -> None:
 
 
 async def plan_of(connection: AsyncConnection, act: Act) -> str:
-    """Run something and give the database's plan for its last statement."""
+    """Run a function, and return the database's plan of its last statement."""
     ran: list[tuple[str, Any]] = []
 
     def note(*heard: Any) -> None:
@@ -87,7 +87,7 @@ async def plan_of(connection: AsyncConnection, act: Act) -> str:
 
 
 def uses(plan: str, index: str) -> bool:
-    """Whether a plan finds rows by an index, and reads none of the big tables whole."""
+    """Return whether a plan finds rows by an index, and reads none of the large tables whole."""
     whole = re.search(
         r"Seq Scan on (tasks|callbacks|webhook_messages)|SCAN (tasks|callbacks|webhook_messages)(?! USING (COVERING )?INDEX ix_)",
         plan,

@@ -1,4 +1,4 @@
-"""A client of a stream that a test holds by the hand: it reads when it is told to, and leaves when it is told to."""
+"""A client of a stream under the test's control: it reads and disconnects when the test says so."""
 
 import asyncio
 import contextlib
@@ -12,7 +12,7 @@ from tests.support.waiting import LIMIT
 
 
 class Reader:
-    """An open stream: what was sent on it, and whether its reader reads."""
+    """An open stream: the data that was sent, and whether the client reads."""
 
     def __init__(self) -> None:
         self.status = 0
@@ -29,7 +29,7 @@ class Reader:
     @classmethod
     @contextlib.asynccontextmanager
     async def opened(cls, app: ASGIApp, path: str, *, query: str = "", **headers: str) -> AsyncIterator["Reader"]:
-        """Open a stream, and leave it at the end."""
+        """Open a stream, and close it at the end."""
         reader = cls()
         scope = {
             "type": "http",
@@ -76,7 +76,7 @@ class Reader:
         self._more.set()
 
     async def until(self, true: Any, task: asyncio.Task[None] | None = None) -> None:
-        """Wait until something is true of what came."""
+        """Wait until a condition on the received data is true."""
         async with asyncio.timeout(LIMIT):
             while not true():
                 assert task is None or not task.done() or task.exception() is None
@@ -84,18 +84,18 @@ class Reader:
                 await self._more.wait()
 
     async def have(self, count: int) -> list[dict[str, Any]]:
-        """Wait for a number of events, and give all that came."""
+        """Wait for a number of events, and return all that have arrived."""
         await self.until(lambda: len(self.events) >= count)
         return self.events
 
     @property
     def events(self) -> list[dict[str, Any]]:
-        """What came, without the last word."""
+        """Return the received events without the final one."""
         return [json.loads(each["data"]) for each in self.blocks if each.get("event") not in {None, "end"}]
 
     @property
     def blocks(self) -> list[dict[str, str]]:
-        """What came, block by block, as it stands there; comments have an empty name."""
+        """Return the received blocks unchanged. Comments have an empty name."""
         parts = (part for part in self.text.split("\n\n")[:-1])
         return [
             dict(tuple(line.split(": ", 1)) if ": " in line else ("", line) for line in part.split("\n"))

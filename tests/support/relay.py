@@ -1,4 +1,4 @@
-"""A TCP relay before a server that a test can silence: connections stay open, and nothing passes any more."""
+"""A TCP relay before a server. A test can silence it: connections stay open, and no data passes."""
 
 import asyncio
 import contextlib
@@ -8,7 +8,7 @@ CHUNK = 65536
 
 
 class Relay:
-    """Connections that a test silences as a firewall or a lost primary does: without a word to either side."""
+    """Connections that a test silences as a firewall or a lost primary does: neither side is notified."""
 
     def __init__(self, path: str) -> None:
         """Prepare.
@@ -37,7 +37,7 @@ class Relay:
             await asyncio.gather(*relay._tasks, return_exceptions=True)
 
     def silence(self) -> int:
-        """Block traffic on the connections that are open now; return how many they are. New ones work."""
+        """Block traffic on the connections that are open now, and return their number. New ones work."""
         for passing in self._open:
             passing.clear()
         return len(self._open)

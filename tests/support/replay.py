@@ -1,4 +1,4 @@
-"""The six invariants, as pure functions over everything that a database holds at one moment."""
+"""The six invariants, as pure functions of the whole database at one moment."""
 
 import dataclasses
 import datetime as dt
@@ -41,7 +41,7 @@ AFTER_THE_END = OF_AN_EXTRA_JOB | {"late_result", "confirmed", "details"}
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Kept:
-    """What a database holds of a task."""
+    """The rows of a task."""
 
     task: Task
     events: Sequence[Event]
@@ -50,7 +50,7 @@ class Kept:
 
 
 def steps(events: Sequence[Event]) -> Iterator[tuple[Event, dict[str, Any], dict[str, Any]]]:
-    """Go through a history: each event, with the task before and after it."""
+    """Yield each event of a history, with the task before and after it."""
     before = dict(NOTHING)
     for event in events:
         told = {} if event.type in OF_AN_EXTRA_JOB else event.data
@@ -60,7 +60,7 @@ def steps(events: Sequence[Event]) -> Iterator[tuple[Event, dict[str, Any], dict
 
 
 def replayed(events: Sequence[Event]) -> dict[str, Any]:
-    """Fold a history into the task that it tells of."""
+    """Return the task that results from a history."""
     after = dict(NOTHING)
     for _, _, after in steps(events):  # noqa: B007 - the last one counts
         pass
@@ -68,7 +68,7 @@ def replayed(events: Sequence[Event]) -> dict[str, Any]:
 
 
 def shown(task: Task) -> dict[str, Any]:
-    """Write a task as :func:`replayed` does."""
+    """Return a task in the form of :func:`replayed`."""
     row = row_of(task)
     return {name: row[name] for name in REPLAYED} | {"cancel_requested_at": rfc3339(task.cancel_requested_at)}
 
@@ -78,7 +78,7 @@ def outputs(known: Mapping[str, Any]) -> list[Any]:
 
 
 def owed(events: Sequence[Event]) -> list[int]:
-    """List the numbers of the events that the client is owed a message of: the end, and what changes the outcome later."""
+    """Return the numbers of the events that need a message: the end, and each later change of the outcome."""
     return [
         event.sequence
         for event, before, after in steps(events)
@@ -87,7 +87,7 @@ def owed(events: Sequence[Event]) -> list[int]:
 
 
 def wrong_with(kept: Kept, *, now: dt.datetime) -> list[str]:
-    """Return everything that must not be, of one task."""
+    """Return every violation of an invariant by one task."""
     return [
         *_wrong_history(kept),
         *_wrong_ends(kept.events),
@@ -148,7 +148,7 @@ _BEING_SERVED = frozenset({State.SUBMITTING, State.UNCONFIRMED, State.SUBMITTED,
 
 
 def _wrong_submissions(kept: Kept) -> Iterator[str]:
-    """Whoever serves the task, or may, is known, is one, and has not been given up."""
+    """Return the violations by submissions. The serving submission is known, is unique, and has not been given up."""
     serving = [each.id for each in kept.submissions if each.outcome in _MAY_SERVE and each.superseded_at is None]
     if len(serving) > 1:
         yield f"{len(serving)} submissions serve it"
@@ -172,12 +172,12 @@ _ALIVE = frozenset({State.SUBMITTED, State.RUNNING, State.SUCCEEDED})
 
 
 def _is_stopped(extra: Submission) -> bool:
-    """Whether an extra job is cancelled where it runs as soon as it is known."""
+    """Return whether an extra job is cancelled where it runs as soon as it is known."""
     return isinstance(DIALECTS[extra.dialect], CanCancel)
 
 
 def may_have_bought(events: Sequence[Event]) -> int:
-    """Count how often a task may have been bought, by its own account: once, and whenever somebody said 'again'."""
+    """Count the purchases that a task's history allows: one, and one more for each permitted resubmit."""
     happened = Counter(event.type for event in events)
     return 1 + happened["resubmitted"] + happened["retried"]
 
@@ -185,7 +185,7 @@ def may_have_bought(events: Sequence[Event]) -> int:
 def wrong_with_rows(
     callbacks: Sequence[Received], messages: Sequence[Message], extra: Sequence[Submission], *, now: dt.datetime
 ) -> list[str]:
-    """Return the rows besides tasks that are out of sight for too long."""
+    """Return the rows besides tasks that stay unprocessed for too long."""
 
     def late(due: dt.datetime | None, longest: float) -> bool:
         return due is not None and due > now + dt.timedelta(seconds=max(longest, LEASE))

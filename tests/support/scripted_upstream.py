@@ -1,4 +1,4 @@
-"""An upstream that answers by script, over real sockets: for faults that no sandbox plays.
+"""An upstream that answers by script, over real sockets, for faults that the sandbox does not simulate.
 
 A case is a list of answers for each of its routes. The last answer of a route is repeated. The upstream records every
 request and can call back with any bytes.
@@ -24,7 +24,7 @@ class Answer:
     headers: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def encoded(self) -> bytes:
-        """Return the answer as it goes over the wire."""
+        """Return the answer as it is sent over the wire."""
         body = self.body if isinstance(self.body, bytes) else json.dumps(self.body, ensure_ascii=False).encode()
         kind = {} if isinstance(self.body, bytes) else {"Content-Type": "application/json"}
         told = {**kind, **self.headers, "Content-Length": str(len(body)), "Connection": "close"}
@@ -38,7 +38,7 @@ Script = Mapping[str, Sequence[Answer]]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Requested:
-    """One request that came."""
+    """One received request."""
 
     method: str
     path: str
@@ -47,12 +47,12 @@ class Requested:
 
     @property
     def document(self) -> Any:
-        """The body as JSON; None where it is empty."""
+        """Return the body as JSON; None where it is empty."""
         return json.loads(self.body) if self.body else None
 
 
 class ScriptedUpstream:
-    """Answers each case by its script, and keeps what it was asked."""
+    """Answers each case by its script, and records the requests."""
 
     def __init__(self, scripts: Mapping[str, Script]) -> None:
         self._scripts = scripts

@@ -12,7 +12,7 @@ from service.flows.signals import Signals
 
 @contextlib.asynccontextmanager
 async def served(app: Any) -> AsyncIterator[int]:
-    """Serve an application as `dovecote serve` does; gives its port."""
+    """Serve an application as `dovecote serve` does, and yield its port."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server = _server(app, Signals())
         serving = asyncio.create_task(server.serve(sockets=[listener]))

@@ -1,6 +1,6 @@
-"""A world that a test breaks: upstreams with moods, callbacks that come when they are let, and a process that dies.
+"""A world with faults: upstreams with moods, callbacks that the test delivers, and a process that crashes.
 
-Everything happens one after the other on a held clock, so that the same acts always have the same outcome.
+Everything runs in sequence on a held clock, so the same actions always have the same outcome.
 """
 
 import asyncio
@@ -76,7 +76,7 @@ MOODS = ("well", "down", "lost", "hold", "detain", *BREAKS, *ARRIVES_NOT, *ARRIV
 
 
 class Moody(httpx.AsyncBaseTransport):
-    """An upstream's host, and whatever stands between it and us, in a mood."""
+    """An upstream's host and its proxies, whose behaviour depends on a mood."""
 
     def __init__(self, sandbox: Sandbox) -> None:
         self._inner = InProcessTransport(sandbox.app)
@@ -120,13 +120,13 @@ class Moody(httpx.AsyncBaseTransport):
 
 
 def _copied(response: httpx.Response) -> httpx.Response:
-    """Return the response as one that is still to be read, as a network's is."""
+    """Return a copy of the response whose body has not been read yet, as on a network."""
     return httpx.Response(response.status_code, headers=response.headers, stream=httpx.ByteStream(response.content))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Letter:
-    """A callback as an upstream wants it delivered."""
+    """A callback that an upstream wants to deliver."""
 
     url: str
     body: bytes
@@ -164,7 +164,7 @@ TWISTS: Mapping[str, Callable[[Letter], Letter]] = {
 
 
 class OneByOne:
-    """What a journey starts, run one after the other; what waits for a held answer is left in the background."""
+    """Runs the work of a journey in sequence. Work that waits for a held answer stays in the background."""
 
     def __init__(self, stage: "Stage") -> None:
         self._stage = stage
@@ -184,7 +184,7 @@ class OneByOne:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Known:
-    """What a client knows of a task that it submitted."""
+    """The facts that a client knows about its task."""
 
     client: str
     prompt: str
@@ -193,7 +193,7 @@ class Known:
 
 
 class Stage:
-    """Everything that a test acts on."""
+    """Dovecote, its upstreams and its database, with the actions of a test."""
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -268,7 +268,7 @@ class Stage:
         self.world.edge.hosts["dovecote.test"] = CrashingServer(context, self.fate)
 
     async def restart(self) -> None:
-        """Do what a starting process does."""
+        """Do the work of a starting process."""
         self.kill()
         await self.let_go()
         self.begin()
@@ -283,11 +283,11 @@ class Stage:
         self.doom(0)
 
     def doom(self, steps: int) -> None:
-        """Kill the process after so many more steps."""
+        """Crash the process after this number of further steps."""
         self.fate._last = self.fate.steps + steps
 
     async def carry(self, act: Awaitable[Any]) -> Any:
-        """Run something until it ends, dies, or waits for a held answer; give what came of it, or None."""
+        """Run a coroutine until it ends, crashes, or waits for a held answer. Return its result or None."""
         task = asyncio.ensure_future(act)
         self._background.add(task)
         await self._quiet()
@@ -299,7 +299,7 @@ class Stage:
             return None
 
     async def _quiet(self) -> None:
-        """Wait until nothing runs but what waits for a held answer."""
+        """Wait until only work that waits for a held answer runs."""
         while True:
             running = {task for task in self._background if not task.done()}
             if len(running) <= sum(len(each.holding) for each in self.upstreams.values()):
@@ -331,7 +331,7 @@ class Stage:
         return done
 
     async def work(self) -> None:
-        """Run all journeys until none finds anything to do at this moment."""
+        """Run all journeys until none finds due work at this moment."""
         for _ in range(MAX_ROUNDS):
             if self.dead:
                 return
@@ -350,7 +350,7 @@ class Stage:
         await self.insist(number)
 
     async def insist(self, number: int) -> None:
-        """Send a request, perhaps once more."""
+        """Send a request, and once more if it fails."""
         requested = self.requests[number]
         headers = {"Idempotency-Key": requested.key}
         await self.ask(requested.client, "/v1/tasks", requested.request, headers, expected={202})
@@ -388,7 +388,7 @@ class Stage:
             await each.sandbox.deliver_due()
 
     async def deliver(self, letter: Letter) -> int:
-        """Bring a callback to the door, and remember when it was taken."""
+        """Deliver a callback, and record when it was accepted."""
 
         async def posted() -> int:
             try:
@@ -405,7 +405,7 @@ class Stage:
         return status
 
     def jobs(self, prompt: str) -> int:
-        """Count the jobs that were made for a prompt at all upstreams."""
+        """Count the jobs of a prompt at all upstreams."""
         return sum(job.prompt == prompt for each in self.upstreams.values() for job in each.sandbox.ledger.jobs)
 
     def lies(self, prompt: str) -> int:
@@ -414,7 +414,7 @@ class Stage:
     # ── the database ──
 
     async def rows(self, *statements: Select[Any]) -> list[Sequence[Row[Any]]]:
-        """Read; a SQLite file without the way over another thread, which takes longer than everything else here."""
+        """Read rows. A SQLite file is read without another thread, which would take most of the test's time."""
         if self.reader is not None:
             with self.reader.connect() as connection:
                 return [connection.execute(statement).all() for statement in statements]
@@ -422,7 +422,7 @@ class Stage:
             return [(await connection.execute(statement)).all() for statement in statements]
 
     async def read(self) -> "Everything":
-        """Read all there is."""
+        """Read the whole database."""
         tasks, told, begun, came, made = await self.rows(*map(select, EVERYTHING))
         events: dict[UUID, list[Event]] = defaultdict(list)
         for row in told:
@@ -443,7 +443,7 @@ class Stage:
         return Everything(kept, [Received(**row._mapping) for row in came], messages, submissions)
 
     async def next_moment(self) -> dt.datetime | None:
-        """Return when something is due next, or may go on."""
+        """Return the time when something is next due, or may go on."""
         [rows] = await self.rows(union_all(*(select(column).where(column > self.now) for column in MOMENTS)))
         lives = [job.life for each in self.upstreams.values() for job in each.sandbox.ledger.jobs]
         turns = [turn for life in lives for turn in (life.started_at, life.ended_at, life.reversed_at)]
@@ -451,7 +451,7 @@ class Stage:
         return min([*moments, *(row[0] for row in rows)], default=None)
 
     async def _with_work(self) -> list[str]:
-        """Return the journeys that may find something to do: to run the others would only take time."""
+        """Return the journeys that may find work. Running the others would only take time."""
         tasks = tables.tasks.c
         given = tasks.state.in_(["queued", "submitting"])
         which = {
@@ -485,7 +485,7 @@ JOURNEYS: Mapping[str, Any] = {
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Everything:
-    """A whole database."""
+    """The content of a whole database."""
 
     tasks: list[Kept]
     callbacks: list[Received]

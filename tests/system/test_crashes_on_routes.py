@@ -1,8 +1,8 @@
-"""Crashes where more than one upstream, limits, lines, circuits and policies are in play: whenever the process dies, the
-tasks end right, nothing is paid that was not wanted, and nobody stands in line for ever.
+"""Crashes with several upstreams, limits, queues, circuits and policies. Whenever the process dies, the tasks end right,
+no unwanted job is paid, and no task waits for ever.
 
-Steps and deaths are those of test_crashes.py: every commit (claim, plan, probe, settlement, report, policy, extra job) and
-every answer of an upstream.
+The steps and crashes are those of test_crashes.py: every commit (claim, plan, probe, settlement, report, policy, extra job)
+and every answer of an upstream.
 """
 
 import contextlib
@@ -32,7 +32,7 @@ NO_FAULTS = Faults()
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Story:
-    """What happens while the process lives, and what may come of it."""
+    """The events while the process lives, and the allowed outcomes."""
 
     words: tuple[str, ...] = ("", "")
     """One task each, with these words in its prompt."""
@@ -133,7 +133,7 @@ async def judge(route: Route, receiver: Receiver, prompt: str, story: Story) -> 
 
 
 def right(task: Task, jobs: list[Job], story: Story) -> set[State]:
-    """Return how a task may have ended, by what the providers know of it."""
+    """Return the states in which a task may have ended, by the providers' records of it."""
     if task.external_id is not None:
         return {State.SUCCEEDED}
     heard = [job for job in jobs if 200 in job.callback_statuses]

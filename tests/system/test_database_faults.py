@@ -1,4 +1,4 @@
-"""A real server whose PostgreSQL is dead, frozen or locked: doors answer in time, and are well again soon after."""
+"""A real server whose PostgreSQL is dead, frozen or locked: requests are answered in time, and succeed soon after."""
 
 import asyncio
 import contextlib
@@ -35,7 +35,7 @@ TASK = {"family": "runway", "operation": "text_to_video", "input": {"prompt": "[
 
 @dataclasses.dataclass(slots=True)
 class Place:
-    """A server on a database of its own, with the connections of its pool in use."""
+    """A server on its own database, with all connections of its pool in use."""
 
     cluster: Cluster
     relay: Relay
@@ -68,7 +68,7 @@ async def fill_pool(client: httpx.AsyncClient, relay: Relay) -> None:
 
 
 async def ask(client: httpx.AsyncClient, number: int) -> tuple[int, float]:
-    """Send one request, and return the status and the seconds that it took."""
+    """Send one request. Return the status and the duration in seconds."""
     began = asyncio.get_running_loop().time()
     if number % 3 == 0:
         answer = await client.post("/v1/tasks", json=TASK)
@@ -78,7 +78,7 @@ async def ask(client: httpx.AsyncClient, number: int) -> tuple[int, float]:
 
 
 async def answers_during(client: httpx.AsyncClient, seconds: float) -> list[tuple[int, float]]:
-    """Query ten times a second for some seconds, whatever becomes of the questions before."""
+    """Send ten requests a second for some seconds, without waiting for earlier ones."""
     asking = []
     for number in range(int(seconds * 10)):
         asking.append(asyncio.create_task(ask(client, number)))
@@ -93,7 +93,7 @@ def check(answers: list[tuple[int, float]]) -> None:
 
 
 async def check_well(client: httpx.AsyncClient) -> None:
-    """Wait until 20 requests in a row are served, within the time that is allowed."""
+    """Wait until 20 requests in a row succeed within the allowed time."""
     in_a_row, number = 0, 0
     async with asyncio.timeout(WELL_SECONDS):
         while in_a_row < 2 * POOL:

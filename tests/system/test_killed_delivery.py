@@ -1,4 +1,4 @@
-"""kill -9 in the middle of delivering 1,000 messages: each arrives at least once, and ends in exactly one state."""
+"""A worker is killed with -9 while it delivers 1,000 messages. Each arrives at least once and ends in exactly one state."""
 
 import asyncio
 import contextlib
@@ -43,7 +43,7 @@ def dovecote(folder: Path) -> Served:
 
 
 async def enqueue(url: str, hook: str) -> list[Message]:
-    """Owe 1,000 messages: most to a receiver, some at their last attempt, some to nobody, some to where nobody can be."""
+    """Enqueue 1,000 messages: to a receiver, at their last attempt, to a closed port, and to an unreachable address."""
     database, now = Database(url), dt.datetime.now(dt.UTC)
     task = a_task(state=State.SUCCEEDED, created_at=now, updated_at=now, finished_at=now)
     (nowhere,) = free_ports(1)
@@ -108,7 +108,7 @@ def pending(folder: Path) -> int:
 
 
 def judge(folder: Path, messages: list[Message], receiver: Receiver) -> None:
-    """Compare what the database says with what the receiver has."""
+    """Compare the database with the receiver's record."""
     states = dict(rows(folder, "SELECT id, state FROM webhook_messages"))
     assert len(states) == MANY
     groups = {"delivered": set[str](), "exhausted": set[str](), "discarded": set[str]()}

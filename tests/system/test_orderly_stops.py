@@ -1,4 +1,4 @@
-"""An orderly stop under load, again and again: nothing stays claimed, and nothing is `sending` that was not sent."""
+"""Orderly stops under load, again and again: nothing stays claimed, and no unsent submission is `sending`."""
 
 import asyncio
 import random
@@ -36,7 +36,7 @@ CLAIMED = {
 
 
 async def claimed(database_url: str) -> dict[str, int]:
-    """Count the rows of each queue that are due later than any schedule says: those of a lease."""
+    """Count the rows of each queue whose due time is beyond every schedule: those under a lease."""
     database, found = Database(database_url), {}
     async with database.reading() as connection:
         now = (await connection.execute(text("SELECT max(at) AS at FROM events").columns(at=UtcTime))).scalar_one()

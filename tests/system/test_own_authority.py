@@ -1,4 +1,4 @@
-"""Servers with certificates of an authority of their own: receivers and gateways, with and without ``ca_file``."""
+"""Servers with certificates of a private authority: receivers and gateways, with and without ``ca_file``."""
 
 import asyncio
 import contextlib
@@ -30,7 +30,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 @contextlib.asynccontextmanager
 async def secure_server(context: ssl.SSLContext) -> AsyncIterator[tuple[str, list[bytes]]]:
-    """Serve over TLS; yield the URL and the requests that came."""
+    """Serve over TLS. Yield the URL and the list of received requests."""
     requests: list[bytes] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -1,4 +1,4 @@
-"""Behind PgBouncer, as a real process, in both of its modes: the same journeys, and sessions that nobody keeps."""
+"""Dovecote behind PgBouncer, as a real process, in both of its modes: the same journeys, and no session state is relied on."""
 
 import asyncio
 import contextlib
@@ -44,7 +44,7 @@ def configure(url: str, mode: str, port: int, folder: Path) -> list[str]:
 
 @contextlib.asynccontextmanager
 async def pgbouncer(url: str, mode: str) -> AsyncIterator[str]:
-    """Run a PgBouncer before a PostgreSQL, with fewer sessions than clients, and yield the URL through it."""
+    """Run PgBouncer before a PostgreSQL, with fewer sessions than clients, and yield its URL."""
     (port,) = free_ports(1)
     with tempfile.TemporaryDirectory(prefix="dovecote-pgbouncer-") as folder:
         command = configure(url, mode, port, Path(folder))

@@ -1,4 +1,4 @@
-"""The service as real processes on one database: two roles, a restart, and what a start refuses."""
+"""The service as real processes on one database: two roles, a restart, and settings that prevent a start."""
 
 import asyncio
 import json
@@ -44,14 +44,14 @@ async def test_web_and_worker_roles_complete_a_task_together(postgresql_url: str
 
 
 async def left_alone(client: httpx.AsyncClient) -> bool:
-    """Submit a task and wait a second for its end: a process at work would have handed it over at once."""
+    """Submit a task, and wait a second for its end. A working process would submit it at once."""
     request = {"family": "runway", "operation": "text_to_video", "input": {"prompt": "a patient dove"}}
     answer = await client.post("/v1/tasks", json=request, headers={"Prefer": "wait=1"})
     return bool(answer.json()["state"] == "queued")
 
 
 def without_catch_up(served: Served) -> Served:
-    """Return a server that notices what other processes write by their notifications only."""
+    """Return a server that notices writes of other processes only by their notifications."""
     (served.folder / "sitecustomize.py").write_text(
         "from service.flows import signals_catchup\nsignals_catchup.INTERVAL = 3600.0\n"
     )
@@ -60,7 +60,7 @@ def without_catch_up(served: Served) -> Served:
 
 
 async def complete_while_waiting(client: httpx.AsyncClient, sandbox: Sandbox, clock: Clock, hook: str) -> None:
-    """Wait for a task's end at one process while another brings it about."""
+    """Wait for a task's end at one process while another one ends it."""
     task_id = await submit(client, callback_url=f"{hook}/done")
     await task_in(client, task_id, "submitted")
     waiting = asyncio.create_task(client.get(f"/v1/tasks/{task_id}", params={"wait": 50}))

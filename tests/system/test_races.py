@@ -1,4 +1,4 @@
-"""Races: any interleaving of submit, callbacks, polls, messages, refreshes and cancels, in pairs at the same time, ends right."""
+"""Races: every interleaving of submit, callbacks, polls, messages, refreshes and cancels in concurrent pairs ends right."""
 
 import asyncio
 import contextlib
@@ -75,7 +75,7 @@ async def give_up(world: World, task: Task) -> None:
 
 
 async def repeat_callbacks(world: World, _: Task) -> None:
-    """Send every callback that ever came once more."""
+    """Send every received callback once more."""
     came = [(request.url.path, request.content) for request in world.edge.requests if "/callbacks/" in request.url.path]
     await asyncio.gather(*(world.client.post(path, content=body) for path, body in came))
 
@@ -104,7 +104,7 @@ steps = st.lists(st.lists(st.sampled_from(sorted(ACTS)), min_size=1, max_size=3)
 
 @pytest.fixture
 def fresh(sqlite_template: Path, tmp_path: Path) -> Callable[[], str]:
-    """Make a new database for every example."""
+    """Create a new database for every example."""
     numbers = itertools.count()
 
     def make() -> str:
@@ -156,14 +156,14 @@ async def judge(world: World, task: Task, *, cancelled: bool) -> None:
 
 @contextlib.asynccontextmanager
 async def another_process(world: World, url: str) -> AsyncIterator[World]:
-    """Work on the same database, with the same sandbox and clock, through connections and a writer of its own."""
+    """Open a second process over the same database, sandbox and clock, with its own connections and writer."""
     async with opened(url) as database, Writers(database).running() as writers:
         own = {"database": database, "writers": writers, "signals": Signals(), "statistics": Statistics()}
         yield dataclasses.replace(world, context=dataclasses.replace(world.context, **own))
 
 
 async def test_two_processes_apply_updates_of_the_same_tasks(postgresql_url: str) -> None:
-    """Whoever comes second sees what the first has written: no news is lost, and none is written over."""
+    """The second writer sees the first one's changes. No update is lost or overwritten."""
     async with World.opened(postgresql_url) as world, another_process(world, postgresql_url) as other:
         tasks = [await world.submit(f"[drop][stuck] a dove, {number}") for number in range(80)]
         await world.work()

@@ -1,4 +1,4 @@
-"""Prompts, keys and tokens are marked, sent through success and every failure, and looked for in the log and in answers."""
+"""Marked prompts, keys and tokens go through success and every failure. No mark appears in the log or in answers."""
 
 import asyncio
 import contextlib
@@ -44,7 +44,7 @@ LIBRARIES = ("sqlalchemy", "aiosqlite", "httpx", "httpcore", "aiohttp", "asyncio
 
 
 class Heard(logging.Handler):
-    """Writes down every record as the server would, and its pieces as any other handler would find them."""
+    """Records every log record as the server writes it, and its parts as any other handler may read them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ class Heard(logging.Handler):
 
 @pytest.fixture
 def log() -> Iterator[Heard]:
-    """Listen to everything that is logged, at the level `debug` of the settings."""
+    """Record everything that is logged at the level `debug`."""
     heard, root = Heard(), logging.getLogger()
     names = ["", "dovecote", "uvicorn", *LIBRARIES]
     levels = {name: logging.getLogger(name).level for name in names}
@@ -101,7 +101,7 @@ async def submit(world: World, words: str = "", *, key: str = API_KEY, **more: A
 
 
 async def imagine(world: World, words: str = "") -> httpx.Response:
-    """Wish for something with a negative prompt."""
+    """Submit a task with a negative prompt."""
     given = {**INPUT, "prompt": f"{words} {INPUT['prompt']}"}
     return await submit(world, family="midjourney", operation="imagine", input=given)
 
@@ -113,14 +113,14 @@ async def tokens(world: World) -> list[str]:
 
 
 async def assert_nothing_told(world: World, log: Heard, *, by: int = 1) -> None:
-    """See that the log speaks of what happened, and of none of the marked words."""
+    """Check that the log has the expected events and none of the marked words."""
     assert len(log.lines) >= by, log.text
     for canary in (*OF_THE_TASK, *OF_THE_INSTALLATION, HOOK, DATABASE_KEY.rpartition("_")[2], *await tokens(world)):
         assert canary not in log.text, canary
 
 
 async def everything_for(world: World, key: str, ids: list[str]) -> str:
-    """Request every route, with every id, and give all that was said."""
+    """Request every route with every id, and return all response texts."""
     said = []
     hasty = Hasty(world.client._transport.app)  # type: ignore[attr-defined]
     async with httpx.AsyncClient(transport=hasty, base_url="http://localhost") as client:
@@ -234,7 +234,7 @@ async def test_internal_error_is_logged_without_values(
 
 
 async def test_web_server_logs_no_secret(marked: World, log: Heard, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The server logs an exception once more, and loop and sockets speak for themselves."""
+    """The server logs an exception again, and the event loop and the sockets have loggers of their own."""
     asyncio.get_running_loop().set_debug(True)
     made = (await submit(marked, "[drop]")).json()
     await marked.work()
@@ -264,7 +264,7 @@ async def test_web_server_logs_no_secret(marked: World, log: Heard, monkeypatch:
 
 
 async def test_database_error_is_logged_without_the_row(marked: World, log: Heard) -> None:
-    """Checked with a plain formatter too: who sends exceptions elsewhere than to our log has no other."""
+    """A plain formatter is checked as well, because an operator may send exceptions to another service."""
     broken = a_task(input=dict(INPUT), options={"style": OPTION}, labels={"project": LABEL}, progress=101)
     for refused in await refusals(marked, broken):
         told = logging.Formatter().formatException((type(refused), refused, refused.__traceback__))
@@ -275,7 +275,7 @@ async def test_database_error_is_logged_without_the_row(marked: World, log: Hear
 
 
 async def refusals(world: World, broken: Any) -> list[BaseException]:
-    """Have the database refuse a row by a rule, a value by its type, and a statement."""
+    """Cause three refusals of the database: of a row by a constraint, of a value by its type, and of a statement."""
 
     async def by_rule() -> None:
         await world.context.writers.requests.batch(task_store.accept, broken)
@@ -299,7 +299,7 @@ async def refusals(world: World, broken: Any) -> list[BaseException]:
 
 
 def test_libraries_log_warnings_only(log: Heard) -> None:
-    """They would write statements with rows, and addresses with tokens."""
+    """Their other records contain statements with rows, and addresses with tokens."""
     for name in (*LIBRARIES, "uvicorn", "uvicorn.error"):
         assert not logging.getLogger(name).isEnabledFor(logging.INFO), name
     assert logging.getLogger("dovecote").isEnabledFor(logging.DEBUG)

@@ -1,4 +1,4 @@
-"""How a server starts and stops: signals at every moment, addresses, ports, and work that does not end in time."""
+"""Start and stop of a server: signals at every moment, addresses, ports, and work that does not end in time."""
 
 import asyncio
 import contextlib
@@ -29,7 +29,7 @@ LIMIT = 60.0
 
 @contextlib.asynccontextmanager
 async def silent_upstream() -> AsyncIterator[tuple[Server, asyncio.Event]]:
-    """Run an upstream that takes a purchase and never answers."""
+    """Run an upstream that accepts a purchase and never answers."""
     came = asyncio.Event()
 
     async def think(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -98,7 +98,7 @@ async def test_second_signal_ends_the_process_at_once(sqlite_url: str, tmp_path:
 
 
 async def test_signal_during_the_start_ends_the_process(empty_postgresql_url: str, tmp_path: Path) -> None:
-    """A database that accepts connections and never answers keeps the start waiting."""
+    """A database that accepts connections and never answers delays the start."""
 
     async def frozen(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
         connected.set()

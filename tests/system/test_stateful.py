@@ -1,7 +1,7 @@
-"""Submits, callbacks, polls, sweeps, cancels, retries, faults, crashes and restarts in any order: six things always hold.
+"""Submits, callbacks, polls, cancels, retries, faults, crashes and restarts in any order keep six invariants.
 
-One job for each task unless an event explains more; no acknowledged callback is missing; one end; one message for each
-change owed; no row is out of sight for ever; the events replay to the row.
+Each task has one job unless an event explains more; no acknowledged callback is missing; a task has one end; each change
+that needs a message has one; no row stays unprocessed for ever; the events replay to the row.
 """
 
 import asyncio
@@ -75,12 +75,12 @@ mail = precondition(lambda self: bool(self.stage.mail))
 
 
 def when(*states: State) -> Any:
-    """Let a rule apply while there is a task in one of these states."""
+    """Allow a rule only while a task is in one of these states."""
     return precondition(lambda self: any(kept.task.state in states for kept in self.seen.tasks))
 
 
 class Dovecote(RuleBasedStateMachine):
-    """Whatever may happen to a Dovecote."""
+    """The actions and faults of one Dovecote."""
 
     url: Callable[[], str]
 
@@ -118,7 +118,7 @@ class Dovecote(RuleBasedStateMachine):
         mood=st.none() | moods,
     )
     def request(self, client: str, words: str, policy: str, deadline: int, *, told: bool, mood: str | None) -> None:
-        """Wish for something; with a mood, it is handed over while all upstreams are in it."""
+        """Submit a task. With a mood, it is sent while all upstreams are in this mood."""
         more = {"callback_url": RECEIVER_URL} if told else {}
         self.run(self.stage.request(client, words, on_uncertain=policy, deadline=deadline, **more))
         if mood is not None:
@@ -217,12 +217,12 @@ class Dovecote(RuleBasedStateMachine):
 
     @rule(post=st.booleans(), work=st.booleans())
     def jump(self, *, post: bool, work: bool) -> None:
-        """Wait for what is due next."""
+        """Advance the time to the next due moment."""
         moment = self.run(self.stage.next_moment()) or self.stage.now
         self._pass_time(moment - self.stage.now, post=post, work=work)
 
     def _pass_time(self, span: dt.timedelta, *, post: bool, work: bool) -> None:
-        """Advance the time: upstreams write their letters; they are posted, and what is due is done, or not."""
+        """Advance the time. Upstreams send their callbacks, and due work is done or not."""
         self.stage.world.clock.now += span
         before = len(self.stage.mail)
         self.run(self.stage.let_providers_call())
@@ -270,7 +270,7 @@ class Dovecote(RuleBasedStateMachine):
             self.runner.close()
 
     async def come_to_rest(self) -> None:
-        """Let everything be well from now on, and time pass until nothing is left to do."""
+        """End all faults, and advance the time until no work is left."""
         stage = self.stage
         for each in stage.upstreams.values():
             each.mood = "well"
@@ -316,7 +316,7 @@ class Dovecote(RuleBasedStateMachine):
             self.judge_job(kept.task)
 
     def judge_job(self, task: Any) -> None:
-        """Compare a task with the job that it says is its own."""
+        """Compare a task with the job that it names as its own."""
         if task.external_id is None:
             return
         job = self.stage.upstreams[task.upstream].sandbox.ledger.find(task.external_id)
@@ -328,7 +328,7 @@ class Dovecote(RuleBasedStateMachine):
 
 @pytest.fixture
 def quiet() -> Iterator[None]:
-    """Keep the log of hundreds of disasters out of a failure's report."""
+    """Keep the log of hundreds of faults out of a failure's report."""
     log = logging.getLogger("dovecote")
     log.disabled = True
     yield

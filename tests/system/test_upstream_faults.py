@@ -1,6 +1,6 @@
 """Faults of real upstreams, played by a scripted upstream against a running `dovecote serve`.
 
-Each case is data: what the upstream answers, what it calls back with, and what the task must become.
+Each case is data: the upstream's answers, its callbacks, and the expected task.
 """
 
 import asyncio
@@ -61,7 +61,7 @@ class Called:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """One fault: the script, the callbacks, and what the task must become."""
+    """One fault: the script, the callbacks, and the expected task."""
 
     dialect: str
     request: tuple[str, str, Mapping[str, Any]]
@@ -250,7 +250,7 @@ CASES: Mapping[str, Case] = {
 
 
 def serving(folder: Path, database_url: str, upstream: ScriptedUpstream) -> Served:
-    """Plan a server with an upstream for each case."""
+    """Return a server with an upstream for each case. It is not started yet."""
     (port,) = free_ports(1)
     tables = [
         f'[upstreams."{name}"]\nbase_url = "{upstream.base_url(name)}"\nkey = "{KEY}"\n'
@@ -269,7 +269,7 @@ def serving(folder: Path, database_url: str, upstream: ScriptedUpstream) -> Serv
 
 
 async def play(name: str, client: httpx.AsyncClient, upstream: ScriptedUpstream) -> str | None:
-    """Play a case to its end; return what is wrong, or None."""
+    """Play a case to its end. Return the first violation, or None."""
     case = CASES[name]
     family, operation, given = case.request
     request = {"family": family, "operation": operation, "input": given, "upstream": name}
@@ -293,19 +293,19 @@ async def play(name: str, client: httpx.AsyncClient, upstream: ScriptedUpstream)
 
 
 def _is_over(case: Case, task: Mapping[str, Any], bought: int) -> bool:
-    """Return whether the task has got where it ends; one that is tried again, when it has been tried."""
+    """Return whether the task is in its expected state. A task that is retried counts once it has been retried."""
     if case.bought is None:
         return bool(task) and bought > 0 and task["state"] == case.state
     return bool(task) and task["state"] in {case.state, "succeeded", "failed", "cancelled"}
 
 
 def created(case: Case, asked: Sequence[Any]) -> int:
-    """Count the requests that create."""
+    """Count the requests that create a job."""
     return sum(f"{each.method} {each.path}".startswith(case.creates) for each in asked)
 
 
 def callback_url(body: Any) -> str:
-    """Return the URL that the upstream was given."""
+    """Return the callback URL that the upstream received."""
     return str(body.get("notifyHook") or body.get("callback_url"))
 
 
@@ -316,7 +316,7 @@ async def _call_back(called: Called, url: str) -> None:
 
 
 def wrong_with(case: Case, task: Mapping[str, Any], asked: Sequence[Any], url: str) -> str | None:
-    """Return the first thing that is not as the case wants it."""
+    """Return the first difference from the expectation of the case."""
     shown = json.dumps(task, ensure_ascii=False)
     urls = [result["url"] for result in task.get("results") or [] if result["role"] == "result"]
     wanted = None if case.results is None else [each.replace("BASE", url) for each in case.results]

@@ -1,4 +1,4 @@
-"""The access log: what a line has, and what never stands in it."""
+"""The access log: the fields of a line, and the data that it never contains."""
 
 import logging
 

@@ -1,4 +1,4 @@
-"""The door for providers: what comes with a true token is kept and answered, whatever it is, and nothing else is."""
+"""Callbacks of providers: each request with a valid token is stored and answered, whatever its body, and no other."""
 
 import asyncio
 import string

@@ -1,4 +1,4 @@
-"""Behind nginx, as a real process: paths keep their prefix, waits end in time, and no request without a key gets in."""
+"""Dovecote behind a real nginx: paths keep their prefix, waits end in time, and a request without a key is refused."""
 
 import asyncio
 import contextlib
@@ -52,7 +52,7 @@ def free_port() -> int:
 
 @contextlib.asynccontextmanager
 async def behind_nginx(world: World, folder: Path, listen: int) -> AsyncIterator[httpx.AsyncClient]:
-    """Serve a world's application behind nginx; yield a client of nginx."""
+    """Serve a world's application behind nginx, and yield a client of nginx."""
     async with served(application(world.context)) as port:
         configuration = folder / "nginx.conf"
         configuration.write_text(CONFIGURATION.format(folder=folder, port=port, listen=listen))

@@ -1,4 +1,4 @@
-"""Readiness: a write can be made, writes commit, a worker is alive. It names what is not so."""
+"""Readiness: a write is possible, writes commit, a worker is alive. The response names each failed check."""
 
 import asyncio
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The outermost layer: one answer for every path form, one Host, and an answer also when the process stops."""
+"""The outermost layer: the same response for every form of a path, one Host, and a response also at a stop."""
 
 import asyncio
 import functools
@@ -79,7 +79,7 @@ async def test_request_with_two_hosts_is_refused(world: World) -> None:
 
 
 async def test_request_that_is_cancelled_is_answered_503(world: World) -> None:
-    """A stopping server cancels the requests that are left."""
+    """A stopping server cancels the remaining requests."""
     entered = asyncio.Event()
 
     async def waiting(*_: Any) -> None:

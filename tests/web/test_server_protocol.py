@@ -1,4 +1,4 @@
-"""Over real sockets: whoever only holds on is let go, whoever is merely slow is served, and both ports answer what they should."""
+"""The server protocol over real sockets: idle and dripping clients are disconnected, slow ones are served, on both ports."""
 
 import asyncio
 import contextlib
@@ -41,7 +41,7 @@ async def port(world: World, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[i
 
 
 class Line:
-    """A connection, byte for byte."""
+    """A connection that is written and read byte for byte."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader, self.writer = reader, writer
@@ -59,7 +59,7 @@ class Line:
                 await writer.wait_closed()
 
     async def drip(self, *pieces: bytes, every: float = SHORT / 5) -> None:
-        """Send pieces, one after another and the last again and again, until the other side hangs up."""
+        """Send pieces one after another, and repeat the last, until the server closes the connection."""
         with contextlib.suppress(ConnectionError):
             for piece in pieces:
                 await self._send(piece, every)
@@ -72,7 +72,7 @@ class Line:
         await asyncio.sleep(every)
 
     async def rest(self) -> bytes:
-        """Read until the other side hangs up, or breaks off because we went on sending."""
+        """Read until the server closes the connection, or resets it because of further data."""
         said = bytearray()
         with contextlib.suppress(ConnectionError):
             while piece := await asyncio.wait_for(self.reader.read(65536), LIMIT):
@@ -85,7 +85,7 @@ class Line:
 
 
 async def until_let_go(line: Line, *pieces: bytes) -> bytes:
-    """Drip until the other side has had enough; give what it said."""
+    """Send bytes slowly until the server closes the connection. Return its answer."""
     dripping = asyncio.create_task(line.drip(*pieces))
     said = await line.rest()
     dripping.cancel()
@@ -125,7 +125,7 @@ async def test_large_head_is_refused(port: int, monkeypatch: pytest.MonkeyPatch,
 
 
 async def test_large_overhead_of_a_body_is_refused(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Extensions of chunks and trailers grow beside the body, which alone is counted where it is read."""
+    """Chunk extensions and trailers are outside the body. The body's limit does not count them."""
     monkeypatch.setattr(request_body, "MAX_PAUSE", LIMIT)
     for endless in (b"1;" + b"x" * 9000 + b"\r\na\r\n", b"0\r\n" + b"X: " + b"y" * 9000 + b"\r\n"):
         async with Line.to(port) as line:
@@ -171,7 +171,7 @@ async def test_slow_or_large_callback_is_refused(world: World, port: int) -> Non
 
 
 async def test_unread_body_is_not_buffered(port: int) -> None:
-    """It stops the server's clock for idle connections with every byte."""
+    """Each received byte resets the server's timer for idle connections."""
     async with Line.to(port) as line:
         line.writer.write(b"POST /nothing HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n")
         said = await until_let_go(line, b" ")
@@ -211,7 +211,7 @@ async def test_slow_client_is_served(port: int, monkeypatch: pytest.MonkeyPatch)
 
 
 async def test_idle_connection_is_kept_alive(port: int) -> None:
-    """The clock for a head stands still between requests: there uvicorn's own is the one that counts."""
+    """The timer of the request head does not run between requests. Only uvicorn's keep-alive timer does."""
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
         for _ in range(3):
             assert (await client.get("/healthz")).status_code == 200

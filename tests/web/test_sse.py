@@ -1,4 +1,4 @@
-"""Streams: what happens, as it happens, each event once and in order, whoever drops, dawdles or goes away."""
+"""Streams: events as they happen, each once and in order, also when clients disconnect, read slowly or leave."""
 
 import asyncio
 import contextlib
@@ -46,14 +46,14 @@ def task_stream(world: World, task: Task, **headers: str) -> contextlib.Abstract
 
 
 async def finished(world: World, count: int = 1) -> list[Task]:
-    """Submit tasks and let them come to their end."""
+    """Submit tasks, and run them to their end."""
     tasks = [await world.submit(f"dove {number}") for number in range(count)]
     await world.until(JOB_SECONDS * 2)
     return tasks
 
 
 async def until_listening(url: str, count: int) -> None:
-    """Wait until so many connections to a PostgreSQL listen for notifications."""
+    """Wait until this number of connections to a PostgreSQL listens for notifications."""
     connection = await asyncpg.connect(url)
     listening = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'LISTEN%' AND datname = current_database()"
     async with asyncio.timeout(LIMIT):
@@ -67,7 +67,7 @@ async def events_of(world: World, query: str = "limit=100") -> list[dict[str, An
 
 
 def plain(events: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
-    """Leave out the tasks: each is shown as it was when it was read."""
+    """Return the events without their tasks, which are shown as they were at the read."""
     return [tuple(value for name, value in event.items() if name != "data") for event in events]
 
 
@@ -172,7 +172,7 @@ async def test_invalid_cursor_is_rejected(world: World, api: httpx.AsyncClient, 
 
 
 async def test_resumed_stream_has_each_event_once(world: World) -> None:
-    """Tasks come and end while a client drops its stream after every few events."""
+    """Tasks are created and end while a client reconnects after every few events."""
 
     async def happen() -> None:
         for number in range(8):
@@ -198,7 +198,7 @@ async def test_resumed_stream_has_each_event_once(world: World) -> None:
 
 
 async def test_streams_are_woken_across_processes(postgresql_url: str) -> None:
-    """Without the look for all that wakes who missed a wakeup: only LISTEN and NOTIFY can have woken them."""
+    """The periodic catch-up is off. Only LISTEN and NOTIFY can wake the streams."""
     async with World.opened(postgresql_url) as here, World.opened(postgresql_url) as there:  # noqa: SIM117 - it is too long
         async with listening(here.context), listening(there.context), feed(there, "after=0") as reader:
             await until_listening(postgresql_url, 2)
@@ -213,7 +213,7 @@ async def test_streams_are_woken_across_processes(postgresql_url: str) -> None:
 
 
 async def test_watchers_are_woken_after_listen_reconnects(postgresql_url: str) -> None:
-    """What rang while it was down, nobody heard."""
+    """Notifications that were sent during the outage are lost."""
     async with World.opened(postgresql_url) as world:
         with world.context.signals.watching("anything") as woken:
             async with listening(world.context):

@@ -17,7 +17,7 @@ from dovecote.protocol import RETRY_FOR, Call, Pause, Request, Response, Session
 from dovecote.settings import TIMEOUT, Settings, response_of
 from dovecote.streaming import EventStream
 from dovecote.tasks import Event, Task, TaskEvent
-from dovecote.values import Page
+from dovecote.values import Page, every_async
 from dovecote.webhooks import Webhook, verify_webhook
 
 Result = TypeVar("Result")
@@ -149,20 +149,13 @@ class AsyncClient:
         """
         return (await self._run(calls.history(self._session, task, after))).items
 
-    async def list(self, *, limit: int | None = None, **filters: Unpack[TaskFilters]) -> AsyncIterator[Task]:
+    def list(self, *, limit: int | None = None, **filters: Unpack[TaskFilters]) -> AsyncIterator[Task]:
         """Yield tasks, newest first. Further pages are loaded as needed.
 
         :param limit: size of a page, at most 100
         :param filters: see :class:`TaskFilters`: ``state``, ``family``, ``labels``, ``created_after`` …
         """
-        cursor = None
-        while True:
-            page = await self.page(limit=limit, cursor=cursor, **filters)
-            for item in page.items:
-                yield item
-            cursor = page.next
-            if cursor is None:
-                return
+        return every_async(lambda cursor: self.page(limit=limit, cursor=cursor, **filters))
 
     async def page(
         self, *, limit: int | None = None, cursor: str | None = None, **filters: Unpack[TaskFilters]

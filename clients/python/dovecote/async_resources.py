@@ -7,7 +7,7 @@ from dovecote import webhook_calls
 from dovecote.fields import EndpointChanges, EndpointFields, MessageFilters, ReplayFilters
 from dovecote.messages import Endpoint, Message, WebhookSecret
 from dovecote.protocol import Call, Session
-from dovecote.values import Page
+from dovecote.values import Page, every_async
 from dovecote.webhook_calls import EndpointOrId, MessageOrId
 
 Result = TypeVar("Result")
@@ -68,20 +68,13 @@ class AsyncMessages:
         self._session = session
         self._run = run
 
-    async def list(self, *, limit: int | None = None, **filters: Unpack[MessageFilters]) -> AsyncIterator[Message]:
+    def list(self, *, limit: int | None = None, **filters: Unpack[MessageFilters]) -> AsyncIterator[Message]:
         """Yield messages, newest first. Further pages are loaded as needed.
 
         :param limit: size of a page, at most 100
         :param filters: see :class:`MessageFilters`: ``state``, ``type``, ``endpoint``, ``task``
         """
-        cursor = None
-        while True:
-            page = await self.page(limit=limit, cursor=cursor, **filters)
-            for item in page.items:
-                yield item
-            cursor = page.next
-            if cursor is None:
-                return
+        return every_async(lambda cursor: self.page(limit=limit, cursor=cursor, **filters))
 
     async def page(
         self, *, limit: int | None = None, cursor: str | None = None, **filters: Unpack[MessageFilters]

@@ -16,7 +16,7 @@ from dovecote.resources import Endpoints, Messages, WebhookSecrets
 from dovecote.settings import TIMEOUT, Settings, response_of
 from dovecote.streaming import EventStream
 from dovecote.tasks import Event, Task, TaskEvent
-from dovecote.values import Page
+from dovecote.values import Page, every
 from dovecote.webhooks import Webhook, verify_webhook
 
 Result = TypeVar("Result")
@@ -154,13 +154,7 @@ class Client:
         :param limit: size of a page, at most 100
         :param filters: see :class:`TaskFilters`: ``state``, ``family``, ``labels``, ``created_after`` …
         """
-        cursor = None
-        while True:
-            page = self.page(limit=limit, cursor=cursor, **filters)
-            yield from page.items
-            cursor = page.next
-            if cursor is None:
-                return
+        return every(lambda cursor: self.page(limit=limit, cursor=cursor, **filters))
 
     def page(
         self, *, limit: int | None = None, cursor: str | None = None, **filters: Unpack[TaskFilters]

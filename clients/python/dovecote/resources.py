@@ -7,7 +7,7 @@ from dovecote import webhook_calls
 from dovecote.fields import EndpointChanges, EndpointFields, MessageFilters, ReplayFilters
 from dovecote.messages import Endpoint, Message, WebhookSecret
 from dovecote.protocol import Call, Session
-from dovecote.values import Page
+from dovecote.values import Page, every
 from dovecote.webhook_calls import EndpointOrId, MessageOrId
 
 Result = TypeVar("Result")
@@ -74,13 +74,7 @@ class Messages:
         :param limit: size of a page, at most 100
         :param filters: see :class:`MessageFilters`: ``state``, ``type``, ``endpoint``, ``task``
         """
-        cursor = None
-        while True:
-            page = self.page(limit=limit, cursor=cursor, **filters)
-            yield from page.items
-            cursor = page.next
-            if cursor is None:
-                return
+        return every(lambda cursor: self.page(limit=limit, cursor=cursor, **filters))
 
     def page(
         self, *, limit: int | None = None, cursor: str | None = None, **filters: Unpack[MessageFilters]

@@ -4,7 +4,7 @@ import dataclasses
 import datetime as dt
 import functools
 import types
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterator, Mapping, Sequence
 from typing import Any, Generic, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 Value = TypeVar("Value")
@@ -17,6 +17,32 @@ class Page(Generic[Value]):
     items: Sequence[Value]
     next: str | None
     """The cursor of the following page; None on the last page."""
+
+
+def every(load: Callable[[str | None], Page[Value]]) -> Iterator[Value]:
+    """Yield the items of all pages. A page is loaded when its first item is needed.
+
+    :param load: loads the page behind a cursor; None: the first page
+    """
+    following: str | None = None
+    while True:
+        page = load(following)
+        yield from page.items
+        following = page.next
+        if following is None:
+            return
+
+
+async def every_async(load: Callable[[str | None], Awaitable[Page[Value]]]) -> AsyncIterator[Value]:
+    """Yield the items of all pages, as :func:`every` does."""
+    following: str | None = None
+    while True:
+        page = await load(following)
+        for item in page.items:
+            yield item
+        following = page.next
+        if following is None:
+            return
 
 
 def read(kind: type[Value], document: Any) -> Value:

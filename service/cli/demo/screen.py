@@ -40,7 +40,7 @@ def showing(*, err: bool) -> Iterator[Show]:
 
 
 def print_summary(seen: Seen, checks: Sequence[Check]) -> None:
-    """Print the events and the outcome source of every task, and whether each promise held."""
+    """Print the events and the outcome source of every task, and whether each guarantee held."""
     print_out(Group(Text(), _fates(seen), Text()))
     for check in checks:
         sign = Text("✓ ", "green") if check.held else Text("✗ ", "bold red")

@@ -91,7 +91,7 @@ _EVERYDAY: Final = frozenset({"accepted", "queued", "submitting", "submitted", "
 
 
 def worst_moment(seen: Seen, killed: Scene) -> bool:
-    """Return whether a purchase is in flight: the provider has accepted the job, and Dovecote does not know it yet.
+    """Return whether a purchase is in flight: the provider has accepted the job, and Dovecote has not stored its id yet.
 
     Every other task must have been submitted, so that the kill affects this one only.
     """

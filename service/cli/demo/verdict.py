@@ -1,4 +1,4 @@
-"""Check the promises of the demo: each is a sentence with its numbers, and the reasons why it did not hold."""
+"""Check the guarantees of the demo. Each is a sentence with its numbers, and the reasons why it did not hold."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from service.domain.task import ENDED, Source
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Check:
-    """One promise."""
+    """One guarantee."""
 
     sentence: str
     broken: Sequence[str] = ()
@@ -20,12 +20,12 @@ class Check:
 
     @property
     def held(self) -> bool:
-        """Whether the promise held."""
+        """Whether the guarantee held."""
         return not self.broken
 
 
 def judge(seen: Seen) -> list[Check]:
-    """Check every promise against the last observation. Pure."""
+    """Check every guarantee against the last observation. Pure."""
     return [_fates(seen), _paid(seen), _reported(seen), _killed(seen), _misbehaved(seen), _in_time(seen)]
 
 

@@ -74,7 +74,7 @@ async def _any_key(opened: Database | None) -> bool:
 
 
 async def kept_secret(settings: Settings, opened: Database | None, name: str) -> str | None:
-    """Return a secret from the settings, else from the database, else None."""
+    """Return a secret from the settings, or from the database; None where neither has it."""
     given = getattr(settings, name)
     if given is not None:
         value: str = given.get_secret_value()

@@ -1,4 +1,4 @@
-"""Check whether a server answers where the settings say that one listens."""
+"""Check whether a server answers at the address of the settings."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""Cancel a task: at the provider where that destroys no result, else in Dovecote only, with the cost told."""
+"""Cancel a task: at the provider where that destroys no result, otherwise in Dovecote only. The cost is stated."""
 
 from service.domain.changes import CancelRequested, CheckFailed, Ended, StatusReported
 from service.domain.errors import NotFound, UpstreamError
@@ -63,12 +63,12 @@ def _cancelled_here_only(task: Task) -> Ended:
 
 
 def is_cancel_pending(task: Task) -> bool:
-    """Whether a request to cancel is still to be carried out, and can be."""
+    """Return whether a request to cancel is still to be carried out, and can be."""
     return task.cancel_requested_at is not None and task.external_id is not None and not task.state.ended
 
 
 async def cancel_if_pending(context: Context, task: Task) -> None:
-    """Carry out a request to cancel that had to wait until the job's id was known."""
+    """Execute a request to cancel that waited for the job's id."""
     if is_cancel_pending(task):
         try:
             await _cancel_at_provider(context, task)

@@ -35,7 +35,7 @@ class Candidate:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Send:
-    """Hand the task to an upstream."""
+    """Submit the task to an upstream."""
 
     upstream: Upstream
     dialect: Dialect
@@ -95,7 +95,7 @@ def _choose(
     now: datetime,
     waited_for: WaitingFor | None,
 ) -> Send | Wait | Finish:
-    """Return the best upstream that admits the task, or what the task waits for."""
+    """Return the best upstream that admits the task, or the reason why the task waits."""
     rejection: Rejection | None = None
     rests: list[datetime] = []
     by_name = {each.upstream.name: each for each in candidates}
@@ -156,13 +156,13 @@ def _end(
 
 
 def _keeps_running(made: Submission) -> bool:
-    """Whether a duplicate goes on: one that can be cancelled is cancelled as soon as it is known."""
+    """Return whether a duplicate goes on. One that can be cancelled is cancelled as soon as it is known."""
     dialect = DIALECTS.get(made.dialect)
     return made.job_state in {None, State.SUCCEEDED} or (dialect is not None and not isinstance(dialect, CanCancel))
 
 
 def cancelled_before_sending(task: Task) -> Failure:
-    """Return what a cancel means for the money while a task is queued."""
+    """Return the cost of cancelling a task that is queued."""
     if task.unconfirmed_since is None:
         return Failure("cancelled", "before it was handed over; nothing was paid")
     words = "before it was handed over once more; the job of an earlier submission may run and be charged"

@@ -47,7 +47,7 @@ class _Case:
 
 
 async def reconcile(context: Context, task: Task) -> Applied:
-    """Search once for the job of a claimed unconfirmed task, and write what was found."""
+    """Search once for the job of a claimed unconfirmed task, and write the result."""
     case = await _search(context, task)
     applied = await context.writers.journeys.run(_decide, context, case)
     announce(context, [applied])
@@ -115,7 +115,7 @@ async def _with_current_times(connection: AsyncConnection, task: Task) -> Task:
 
 
 async def _may_be_anothers(connection: AsyncConnection, found: ListedJob, submission: Submission) -> bool:
-    """Whether a job may belong to another submission whose answer was lost or is on its way."""
+    """Return whether a job may belong to another submission whose answer was lost or is on its way."""
     at = dt.datetime.fromtimestamp(found.created_at, dt.UTC)
     span = {"since": at - MAX_FLIGHT, "until": at + CLOCK_TOLERANCE}
     others = await submissions.without_known_job(connection, submission, **span, most=MAX_OTHERS)
@@ -129,13 +129,13 @@ async def _may_be_anothers(connection: AsyncConnection, found: ListedJob, submis
 
 
 def _in_time(listed: ListedJob, submission: Submission, task: Task, now: dt.datetime) -> bool:
-    """Whether a job was created while the submission was in flight."""
+    """Return whether a job was created while the submission was in flight."""
     at = dt.datetime.fromtimestamp(listed.created_at, dt.UTC)
     return submission.sent_at - CLOCK_TOLERANCE <= at <= (task.unconfirmed_since or now) + CLOCK_TOLERANCE
 
 
 def _by_policy(task: Task, submission: Submission | None, now: dt.datetime) -> Change | None:
-    """Return what the client's policy demands; None where it is to wait."""
+    """Return the change that the client's policy demands; None where it demands to wait."""
     who = "an upstream" if submission is None else submission.upstream
     if task.on_uncertain == "fail":
         words = f"it cannot be found out whether {who} has it: {task.last_error or 'no usable answer came'}"

@@ -223,7 +223,7 @@ def _requested_route(request: Mapping[str, Any], mistakes: list[Mistake]) -> tup
 def _follow(
     context: Context, task: Task, parent: Task, requested: tuple[str, ...] | None, mistakes: list[Mistake]
 ) -> Task:
-    """Route a follow-up to the upstream of its parent: ids and buttons mean nothing elsewhere."""
+    """Route a follow-up to the upstream of its parent. Ids and buttons have no meaning elsewhere."""
     upstream, dialect = context.upstreams.get(parent.upstream or ""), context.dialect(parent)
     if upstream is None or dialect is None:
         mistakes.append(Mistake("parent_id", f"its upstream {parent.upstream!r} is not configured any more"))

@@ -173,7 +173,7 @@ async def _plan_and_write(connection: AsyncConnection, context: Context, planned
 def _plan(
     context: Context, task: Task, history: Sequence[Submission], admission: Admission, waited_for: WaitingFor | None
 ) -> Planned | None:
-    """Plan one task, and take what it needs of the admission."""
+    """Plan one task, and take its share of the admission."""
     try:
         candidates = _candidates(context, task, admission, waited_for)
         planned = plan(task, history, candidates, now=admission.now, waited_for=waited_for)

@@ -23,7 +23,7 @@ PROBE_UNSEEN = dt.timedelta(seconds=1)
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Rejection:
-    """Why a task cannot be handed to an upstream now, and what it waits for."""
+    """The reason why a task cannot be submitted to an upstream now, and what it waits for."""
 
     waits_for: WaitingFor
     reason: str
@@ -38,7 +38,7 @@ class Rejection:
 
 @dataclasses.dataclass(slots=True, kw_only=True)
 class Admission:
-    """What may still pass in one round. Each admitted task takes what it needs."""
+    """The remaining capacity of one round. Each admitted task takes its share."""
 
     now: dt.datetime
     circuits: dict[circuit_store.Key, Circuit]
@@ -105,7 +105,7 @@ class Admission:
         )
 
     def is_probe(self, upstream: Upstream, dialect: Dialect) -> bool:
-        """Whether the task that was admitted here is the one that tests whether the upstream is back."""
+        """Return whether the task that was admitted here is the one that tests whether the upstream is back."""
         return (upstream.name, dialect.facts.key) in self.probes
 
     def room_for(self, waits_for: WaitingFor, *, most: int) -> int:

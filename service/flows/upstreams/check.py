@@ -25,7 +25,7 @@ _NO_SUCH_ROUTE = 404
 
 @dataclasses.dataclass(slots=True)
 class Checked:
-    """What a check found out about one upstream."""
+    """The result of a check of one upstream."""
 
     upstream: Upstream
     asked: str = ""
@@ -52,7 +52,7 @@ class Checked:
 
 
 async def check(context: Context, upstream: Upstream) -> Checked:
-    """Send an upstream the cheapest requests that need the key. None of them costs money."""
+    """Send an upstream the cheapest requests that need the key. They cost no money."""
     checked = Checked(upstream)
     if not upstream.dialects:
         return checked

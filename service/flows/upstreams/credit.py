@@ -22,7 +22,7 @@ AT_START = 60.0
 
 
 def question(upstream: Upstream) -> tuple[Dialect, BalanceExchange] | None:
-    """Return the request for the credit of an upstream; None where it reports none, or may not be asked."""
+    """Return the request for the credit of an upstream; None where it reports none, or where the query is not allowed."""
     settings = upstream.settings
     if not upstream.dialects:
         return None
@@ -61,7 +61,7 @@ async def ask_due(context: Context, *, after: float = DUE) -> int:
 
 
 async def _refresh(context: Context, known: upstream_store.Upstream) -> upstream_store.Upstream:
-    """Request the credit and log what an operator must know. Without an answer the known credit stays."""
+    """Request the credit and log warnings for the operator. Without an answer the known credit stays."""
     upstream = context.upstreams[known.name]
     error: str | None = None
     balance: Balance | None = None
@@ -82,6 +82,6 @@ async def _refresh(context: Context, known: upstream_store.Upstream) -> upstream
 
 
 def is_low(upstream: Upstream, left: float | None) -> bool:
-    """Whether so much is less than there should be. No limit is never little."""
+    """Return whether the credit is below the limit. Unlimited credit is never low."""
     low = upstream.settings.low_credit
     return low is not None and left is not None and left < low

@@ -61,7 +61,7 @@ class Attempt:
 
     @property
     def gone(self) -> bool:
-        """Whether the receiver says that it is gone permanently."""
+        """Whether the receiver reports that it is gone permanently."""
         return self.status == HTTPStatus.GONE
 
 

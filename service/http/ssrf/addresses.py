@@ -78,7 +78,7 @@ def address_of(text: str) -> Address:
 
 
 def meant(address: Address) -> Address:
-    """Return the address that is reached: the IPv4 address in a mapped or NAT64 address, else the address itself."""
+    """Return the address that is reached: the IPv4 address in a mapped or NAT64 address, or the address itself."""
     if isinstance(address, ipaddress.IPv6Address):
         if address.ipv4_mapped is not None:
             return address.ipv4_mapped

@@ -1,4 +1,4 @@
-"""Midjourney by the protocol of midjourney-proxy (/mj/*), which its engines and all gateways speak."""
+"""Midjourney by the protocol of midjourney-proxy (/mj/*), which its engines and all gateways use."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -75,7 +75,7 @@ class Proxy(Dialect):
         return Call(method="POST", path=prefix_of(task) + route, json=body)
 
     def query(self, task: Task) -> Call:
-        """Return the call that asks for the task. Gateways take the plain path, whatever the speed."""
+        """Return the call that queries the task. Gateways accept the plain path at every speed."""
         return Call(method="GET", path=f"/mj/task/{quote(task.external_id or '', safe='')}/fetch")
 
     def read_created(self, reply: Reply) -> Update:
@@ -139,12 +139,12 @@ class Proxy(Dialect):
         return [read_task(record)]
 
     def authorize(self, call: Call, key: str) -> Call:
-        """Return the call with the key as gateways want it, and as engines do: each ignores the other header."""
+        """Return the call with the key in the headers of gateways and of engines. Each ignores the other header."""
         authorized = super().authorize(call, key)
         return dataclasses.replace(authorized, headers={**authorized.headers, "mj-api-secret": key})
 
     def validate(self, task: Task) -> list[Mistake]:
-        """Return what is known to be refused."""
+        """Return the mistakes that are known to be refused."""
         found = super().validate(task)
         if not self.offers(task.family, task.operation):
             return found

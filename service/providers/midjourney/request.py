@@ -89,7 +89,7 @@ def _video_body(given: Mapping[str, Any], parent: str) -> dict[str, Any]:
 
 
 def video_mistakes(task: Task) -> list[Mistake]:
-    """Return what is missing for a video."""
+    """Return the missing fields of a video."""
     if parent_of(task):
         return []
     found = []
@@ -102,7 +102,7 @@ def video_mistakes(task: Task) -> list[Mistake]:
 
 
 def given_twice(task: Task) -> list[Mistake]:
-    """Return a mistake for each field whose parameter stands in the prompt too."""
+    """Return a mistake for each field whose parameter is in the prompt as well."""
     # Phones write "--" as a dash, and Midjourney takes "=" for a blank.
     words = {_DASHES.sub("--", word).partition("=")[0] for word in str(task.input.get("prompt", "")).split()}
     return [

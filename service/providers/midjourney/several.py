@@ -34,7 +34,7 @@ def jobs(task: Task) -> list[str]:
 
 
 def gathered(task: Task, known: Mapping[str, Update]) -> Update | None:
-    """Return the update of a task; None where none of its jobs is known. A job that is not listed has no news."""
+    """Return the update of a task; None where no job of it is known. A job that is not listed has no news."""
     ids = jobs(task)
     if not any(job in known for job in ids):
         return None

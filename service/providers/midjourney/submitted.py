@@ -64,13 +64,13 @@ _HOOK = re.compile(rb'(notifyHook\\*"\s*:\s*\\*")(?:[^"\\]|\\[^"])*')
 
 
 def verb_of(endpoint: str) -> str:
-    """Return the verb of an endpoint that creates: ``imagine`` of ``POST /mj-fast/mj/submit/imagine``; else blank."""
+    """Return the verb of an endpoint that creates: ``imagine`` of ``POST /mj-fast/mj/submit/imagine``; blank for any other."""
     found = _VERB.search(endpoint)
     return (found[1] or found[2]) if found else ""
 
 
 def read_submit(reply: Reply) -> Update:
-    """Read the answer to a submit. Where there is an id the job may exist, whatever else the answer says."""
+    """Read the answer to a submit. An id means that the job may exist, even where the answer reports an error."""
     verb = verb_of(reply.endpoint)
     said = fields(reply.document)
     code = _code(said)
@@ -85,7 +85,7 @@ def _code(said: Record) -> int | None:
 
 
 def _taken(said: Record, code: int | None, verb: str) -> Update | None:
-    """Read what a submit returned: an id, the links of uploaded images, or a seed."""
+    """Read the result of a submit: an id, the links of uploaded images, or a seed."""
     result = said.get("result")
     if verb in {"upload-discord-images", "image-seed"} or isinstance(result, list):
         given = [Result("image", url) for url in links(result)]
@@ -141,7 +141,7 @@ def _by_code(reply: Reply, code: int | None, message: str | None, verb: str) -> 
 
 
 def no_task(reply: Reply) -> UpstreamError:
-    """Return why a query was answered without a task. Engines answer nothing at all for an id that they do not know."""
+    """Return why a query was answered without a task. For an unknown id engines send an empty answer."""
     if reply.ok and (not reply.body.strip() or reply.document in (None, [])):
         return NotFound("not_found")
     reply = _without_hook(reply)

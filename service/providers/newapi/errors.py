@@ -82,7 +82,7 @@ _BY_TEXT = ""
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """One row of the table of refusals: when it holds, and what it means for a submit and for a poll."""
+    """One row of the table of refusals: its condition, and its meaning for a submit and for a poll."""
 
     submit: Verdict
     poll: Verdict
@@ -136,6 +136,8 @@ RULES: tuple[Rule, ...] = (
     # An unknown task is known by the word, at any status: new-api answers 400, CometAPI has documented 200.
     _rule(_GONE, _MISSING, words={"task_not_exist", "task_not_found"}, parts=("task_not_exist",)),
     _rule(_GONE, _MISSING, statuses=(*_OK, 400, 404), parts=("task not found", "could not find task", "任务不存在")),
+    # A file of a task that is not done: ask later.
+    _rule(_INVALID, _BROKEN, statuses=(400,), parts=("is not completed yet",)),
     # The quota is reserved before anything goes upstream: nothing was created, whatever the status.
     _rule(
         _NO_CREDIT,
@@ -215,9 +217,9 @@ _SHORT = 80
 
 
 def refusal_in(reply: Reply, *, creating: bool) -> UpstreamError:
-    """Return what a reply without a task in it means, as the error to raise.
+    """Return the error that a reply without a task means.
 
-    Its class tells what may be done next, its message is the provider's own, as one line.
+    The class of the error decides what may be done next. Its message is the provider's own, as one line.
 
     :param creating: whether the reply answers a call that creates a job
     """
@@ -240,7 +242,7 @@ def refusal_in(reply: Reply, *, creating: bool) -> UpstreamError:
 
 
 def _code_of(said: Complaint) -> str:
-    """Return the code that the message means, or else the machine-readable words beside it."""
+    """Return the code that the message means. Without one, return the machine-readable words beside it."""
     by_message = failure_from_text(said.message).code
     if by_message not in {"unknown", "provider_error"}:
         return by_message
@@ -266,7 +268,7 @@ def _is_challenge(reply: Reply, said: Complaint) -> bool:
 
 
 def _issues(document: Any) -> tuple[str, ...]:
-    """Return each of Runway's ``issues``: the field, and what is wrong with it (POST /v1/*, HTTP 400)."""
+    """Return each of Runway's ``issues``: the field and its fault (POST /v1/*, HTTP 400)."""
     found = [fields(issue) for issue in items(fields(document).get("issues"))[:20]]
     stated = [(issue.get("path"), line(issue.get("message"))) for issue in found]
     return tuple(

@@ -1,4 +1,4 @@
-"""What the free text of a failure means. Gateways and providers report most failures without a code."""
+"""Meaning of the free text of a failure. Gateways and providers report most failures without a code."""
 
 import re
 from collections.abc import Sequence

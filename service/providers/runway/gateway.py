@@ -112,7 +112,7 @@ class AggregatorOfficial(Dialect):
         return Call(method="POST", path=self.facts.operations[task.operation], json=body, headers=VERSION)
 
     def query(self, task: Task) -> Call:
-        """Return the call that asks for the task."""
+        """Return the call that queries the task."""
         return Call(method="GET", path=f"/runwayml/v1/tasks/{quote(task.external_id or '', safe='')}", headers=VERSION)
 
     def read_created(self, reply: Reply) -> Update:

@@ -148,7 +148,7 @@ def _keyframes(given: Mapping[str, Any]) -> list[dict[str, Any]] | None:
 
 
 def _native_ratio(task: Task, model: str) -> dict[str, str]:
-    """Return the ratio as the model wants it: a size in pixels for most, a shape for some."""
+    """Return the ratio as the model requires it: a size in pixels for most, a shape for some."""
     required = task.operation in {"text_to_video", "image_to_video", "text_to_image"}
     ratio = task.input.get("aspect_ratio")
     if ratio is None and required and model.startswith(("gen4", "veo")):

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from urllib.parse import quote
 
 from service.domain.errors import NotFound
-from service.domain.task import ResultKind, State, Task, Update
+from service.domain.task import State, Task, Update
 from service.domain.validation import Mistake
 from service.providers.dialect import Dialect, Facts, about
 from service.providers.newapi import errors as newapi_errors
@@ -15,7 +15,7 @@ from service.providers.runway.native import MODELS, VERSION, native_body, native
 from service.providers.runway.record import OWN_WORDS, read_created, read_status
 from service.providers.wire import Balance, BalanceExchange, Call, Exchange, Reply
 
-_TYPICAL: Mapping[ResultKind, float] = {"video": 90.0, "image": 30.0, "audio": 15.0}
+_TYPICAL: Mapping[str, float] = {"video": 90.0, "image": 30.0, "audio": 15.0}
 """A first guess: nothing is published, and medians of our own take over."""
 
 
@@ -38,7 +38,7 @@ class Official(Dialect):
         return Call(method="POST", path=self.facts.operations[task.operation], json=body, headers=VERSION)
 
     def query(self, task: Task) -> Call:
-        """Return the call that asks for the task."""
+        """Return the call that queries the task."""
         return Call(method="GET", path=f"/v1/tasks/{quote(task.external_id or '', safe='')}", headers=VERSION)
 
     def read_created(self, reply: Reply) -> Update:

@@ -12,7 +12,7 @@ from service.providers.wire import Reply
 
 
 class Words(NamedTuple):
-    """What the status words of a protocol mean, in lower case."""
+    """The meanings of a protocol's status words, in lower case."""
 
     status: Mapping[str, State | None]
     state: Mapping[str, State | None]
@@ -70,7 +70,7 @@ _DEPTH = 5
 
 
 def read_created(reply: Reply, words: Words) -> Update:
-    """Read the answer to a submit. Where there is an id the job may exist, whatever else the answer says."""
+    """Read the answer to a submit. An id means that the job may exist, even where the answer reports an error."""
     update = read_task(reply.document, words)
     if not reply.ok or update.external_id is None:
         raise newapi_errors.refusal_in(reply, creating=True)
@@ -132,7 +132,8 @@ def is_task(document: Any) -> bool:
 def read_task(document: Any, words: Words) -> Update:
     """Read every shape of a task: the feed's record, a gateway's wrapper, its flat form, Runway's own object.
 
-    The outermost status counts: a gateway may have given up what still runs inside. What it wraps only adds results.
+    The outermost status counts, because a gateway may have given up a task that still runs inside. The wrapped object only
+    adds results.
     """
     chain = _chain(document)
     if not chain:
@@ -157,7 +158,7 @@ def read_task(document: Any, words: Words) -> Update:
 
 
 def _state(record: Record, words: Words) -> tuple[State | None, str | None]:
-    """Return the state that the status means, or else its twin; and the word where no table has it."""
+    """Return the state of the status, or of its twin where the status is unknown. Return the word where no table has it."""
     status, twin = _stated(record, "status"), _stated(record, "state")
     known, text = (words.state, twin) if twin and not status else (words.status, twin if status is None else status)
     if text is None:
@@ -204,7 +205,7 @@ def _results(records: list[Record], outputs: list[str]) -> tuple[Result, ...]:
 
 
 def _failure(records: list[Record], state: State | None) -> Failure | None:
-    """Return why it failed: by the innermost ``failureCode``, else by the text."""
+    """Return why it failed: by the innermost ``failureCode``, or by the text where there is none."""
     texts = (word(record.get(name)) for record in records for name in ("fail_reason", "msg", "failure"))
     text = next((text for text in texts if text is not None), None)
     if state is State.CANCELLED:

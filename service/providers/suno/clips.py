@@ -55,13 +55,13 @@ Record = Mapping[str, Any]
 
 
 def agrees(envelope: Record) -> bool:
-    """Return whether an envelope says that the request went well. That says nothing about the task."""
+    """Return whether an envelope reports that the request succeeded. It does not report on the task."""
     code = envelope.get("code")
     return envelope.get("success") is True or (not isinstance(code, bool) and str(code).strip().lower() in _AGREES)
 
 
 def unwrapped(document: Any) -> Any:
-    """Return what the envelopes hold. A task holds its outputs as ``data`` too, and is no envelope."""
+    """Return the content of the envelopes. A task has its outputs as ``data``, but is no envelope."""
     for _ in range(_DEPTH):
         if not isinstance(document, dict) or "data" not in document or is_row(document):
             break
@@ -94,7 +94,7 @@ def clips_in(value: Any) -> list[Record]:
 
 
 def job_of(row: Record) -> str | None:
-    """Return a task's id: ``task_id``, else an ``id`` that is a text, since newer builds number their rows."""
+    """Return a task's id: ``task_id``, or an ``id`` that is a text. Newer builds use ``id`` for the number of a row."""
     stated = identifier(row.get("task_id")) or identifier(row.get("taskId"))
     return stated or (identifier(row["id"]) if isinstance(row.get("id"), str) else None)
 
@@ -158,9 +158,9 @@ def read_clips(clips: Sequence[Record], *, whole: bool = True) -> Update:
 
 
 def _state_of(clips: Sequence[Record]) -> tuple[State | None, str | None]:
-    """Return a task's state by its clips: that of the first unfinished one; then one that failed fails it.
+    """Return a task's state by its clips: the state of the first unfinished one; without one, a failed clip fails the task.
 
-    Suno-API, which looks at two clips only, calls a task failed while the second may still become playable.
+    Suno-API reads only two clips. It reports a failed task while the second clip may still become playable.
     """
     states: list[State | None] = []
     for clip in clips:
@@ -224,7 +224,7 @@ def extras_of(clips: Sequence[Record], *, ended: bool) -> tuple[Result, ...]:
 
 
 def _links(row: Record) -> tuple[Result, ...]:
-    """Return a link that stands in the row itself. Builds of new-api differ in the field."""
+    """Return a link of the row itself. Builds of new-api differ in the field."""
     url = link(row.get("result_url")) or link(row.get("fail_reason"), relative=False)
     return () if url is None else (file_result(url),)
 
@@ -245,7 +245,7 @@ def _slowest(clips: Sequence[Record]) -> int | None:
 
 
 def _failure(state: State | None, reason: str | None, clips: Sequence[Record]) -> Failure | None:
-    """Return why it failed: by the task's reason, else by that of the failed clip. Suno's own word makes the better code."""
+    """Return why it failed: by the task's reason, or by that of the failed clip. Suno's own word gives the better code."""
     if state is State.CANCELLED:
         return Failure("cancelled", reason) if reason else None
     if state is not State.FAILED:

@@ -108,7 +108,7 @@ def clip_of(task: Task) -> str | None:
 
 
 def inherited_from(task: Task, parent: Task) -> Mapping[str, Any] | list[Mistake]:
-    """Return the clip that a follow-up continues: the named one, else the first of the parent's."""
+    """Return the clip that a follow-up continues: the named one, or the first of the parent's."""
     made = [result for result in parent.results if result.role == "result"]
     clips = list(dict.fromkeys(result.item for result in made if result.item is not None))
     persona = next((result.text for result in made if parent.operation == "persona"), None)

@@ -1,4 +1,4 @@
-"""Requests of the two protocols of gateways: their bodies, and what is known to be refused."""
+"""Requests of the two protocols of gateways: their bodies, and their known refusals."""
 
 import dataclasses
 from collections.abc import Callable
@@ -44,14 +44,14 @@ _WAVE = b"RIFF"
 
 
 def creation(task: Task, route: str, **more: Any) -> Call:
-    """Return the call that creates the job, or asks about a clip."""
+    """Return the call that creates the job, or queries a clip."""
     if task.operation in LOOKUPS:
         return _lookup(task)
     return Call(method="POST", path=route, json=merge({**body_of(task), **more}, task.options))
 
 
 def query(task: Task, route: str) -> Call:
-    """Return the call that asks for the job's state."""
+    """Return the call that queries the job's state."""
     if task.operation in LOOKUPS:
         return _lookup(task)
     return Call(method="GET", path=f"/suno/{route}/{quote(task.external_id or '', safe=',')}")
@@ -75,6 +75,12 @@ def free_request(dialect: Dialect, task: Task, call: Call, read: Callable[[Reply
     if update.state in ENDED:
         return dataclasses.replace(update, external_id=None)
     return Update(state=State.RUNNING, external_id=clip_of(task))
+
+
+def submit(dialect: Dialect, task: Task, callback_url: str | None) -> Exchange:
+    """Submit a task. A question about a clip may be repeated after any error; any other call is made once."""
+    call = dialect.facts.creating(task.operation, dialect.create(task, callback_url))
+    return free_request(dialect, task, call, dialect.read_created)
 
 
 def body_of(task: Task) -> dict[str, Any]:

@@ -4,14 +4,13 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
-from service.domain.errors import Unreadable
 from service.domain.task import State, Task, Update
 from service.domain.validation import Mistake
 from service.providers.dialect import Dialect, Facts, merge
-from service.providers.read import fields, identifier, number
+from service.providers.read import fields, identifier
+from service.providers.suno import vendor
 from service.providers.suno.family import NO_SUBJECT, TYPICAL_SECONDS, clip_of, inherited_from, too_long
-from service.providers.suno.vendor import agrees, read_record, refusal_of, signature_is_right
-from service.providers.wire import Balance, BalanceExchange, Call, Callback, Reply
+from service.providers.wire import BalanceExchange, Call, Callback, Reply
 
 _CREATE = "/api/v1/jobs/createTask"
 _MODELS = {
@@ -67,21 +66,19 @@ class KieJobs(Dialect):
         return Call(method="POST", path=_CREATE, json=merge(mapped, task.options))
 
     def query(self, task: Task) -> Call:
-        """Return the call that asks for the record."""
+        """Return the call that queries the record."""
         return Call(method="GET", path=f"/api/v1/jobs/recordInfo?taskId={quote(task.external_id or '', safe='')}")
 
     def read_created(self, reply: Reply) -> Update:
-        """Read the answer to a submit: an id. A refusal is a ``code``, whatever the HTTP status."""
+        """Read the answer to a submit: an id. A refusal has a ``code``, at any HTTP status."""
         job = identifier(fields(fields(reply.document).get("data")).get("taskId"))
-        if not reply.ok or not agrees(reply.document) or job is None:
-            raise refusal_of(reply, creating=True)
+        if not reply.ok or not vendor.agrees(reply.document) or job is None:
+            raise vendor.refusal_of(reply, creating=True)
         return Update(state=State.SUBMITTED, external_id=job)
 
     def read_status(self, reply: Reply) -> Update:
         """Read the record."""
-        if reply.ok and (update := read_record(reply.document)) is not None:
-            return update
-        raise refusal_of(reply, creating=False)
+        return vendor.read_status(reply)
 
     def from_parent(self, task: Task, parent: Task) -> Mapping[str, Any] | list[Mistake]:
         """Return the clip and its task."""
@@ -89,22 +86,15 @@ class KieJobs(Dialect):
 
     def balance(self) -> BalanceExchange:
         """Request the credits."""
-        reply = yield Call(method="GET", path="/api/v1/chat/credit")
-        credit = number(fields(reply.document).get("data"))
-        if not reply.ok or not agrees(reply.document) or credit is None:
-            raise refusal_of(reply, creating=False)
-        return Balance(credit, self.facts.cost_unit)
+        return vendor.credits_left("/api/v1/chat/credit")
 
     def read_callback(self, callback: Callback) -> list[Update]:
         """Read a callback: a record."""
-        update = read_record(callback.document)
-        if update is None:
-            raise Unreadable("no task in it")
-        return [update]
+        return vendor.read_callback(callback)
 
     def verify_signature(self, callback: Callback, secret: str | None) -> bool | None:
         """Return whether kie.ai's signature is right, where its key is set."""
-        return signature_is_right(callback, secret)
+        return vendor.signature_is_right(callback, secret)
 
     def validate(self, task: Task) -> list[Mistake]:
         """Return what kie.ai's pages rule out."""

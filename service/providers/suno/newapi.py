@@ -35,8 +35,8 @@ from service.providers.wire import Call, Callback, Exchange, JobsExchange, Liste
 class NewApi(Dialect):
     """POST /suno/submit/* and /suno/fetch of CometAPI, ElkAPI and new-api (the Suno-API protocol).
 
-    Plain new-api knows music, lyrics and fetch alone, and drops most fields, also the callback's. No page states the
-    body of a callback: it only hastens a poll.
+    Plain new-api supports only music, lyrics and fetch, and drops most fields, including the callback's. No page
+    documents the body of a callback, so it only triggers a poll.
     """
 
     facts = Facts(
@@ -67,7 +67,7 @@ class NewApi(Dialect):
         return gateway.creation(task, self.facts.operations[task.operation], notify_hook=hook)
 
     def query(self, task: Task) -> Call:
-        """Return the call that asks for the task, or for its clips where the answer to the submit named only these."""
+        """Return the call that queries the task, or its clips where the answer to the submit named only these."""
         return gateway.query(task, "feed" if "," in (task.external_id or "") else "fetch")
 
     def read_created(self, reply: Reply) -> Update:
@@ -84,9 +84,7 @@ class NewApi(Dialect):
 
     def submit(self, task: Task, callback_url: str | None) -> Exchange:
         """Submit the task; a question about a clip is repeated until there is an answer."""
-        return gateway.free_request(
-            self, task, self.facts.creating(task.operation, self.create(task, callback_url)), self.read_created
-        )
+        return gateway.submit(self, task, callback_url)
 
     def from_parent(self, task: Task, parent: Task) -> Mapping[str, Any] | list[Mistake]:
         """Return the clip and the gateway's id of the task, which keeps a follow-up on the account that has the clip."""
@@ -97,7 +95,7 @@ class NewApi(Dialect):
         return gateway.free_request(self, task, self.query(task), lambda reply: about(task, self.read_status(reply)))
 
     def poll_many(self, tasks: Sequence[Task]) -> ManyExchange:
-        """Request several tasks: one request for each action, as CometAPI wants it. Files are asked for one by one."""
+        """Query several tasks: one request for each action, as CometAPI requires. Files are queried one by one."""
         by_action: dict[str, list[str]] = defaultdict(list)
         for task in tasks:
             if task.operation not in LOOKUPS and task.external_id is not None and "," not in task.external_id:

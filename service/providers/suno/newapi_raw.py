@@ -49,7 +49,7 @@ class NewApiRaw(Dialect):
         )
 
     def query(self, task: Task) -> Call:
-        """Return the call that asks for the clips, or the lyrics."""
+        """Return the call that queries the clips, or the lyrics."""
         return gateway.query(task, "lyrics" if task.operation == "lyrics" else "feed")
 
     def read_created(self, reply: Reply) -> Update:
@@ -67,9 +67,7 @@ class NewApiRaw(Dialect):
 
     def submit(self, task: Task, callback_url: str | None) -> Exchange:
         """Submit the task; a question about a clip is repeated until there is an answer."""
-        return gateway.free_request(
-            self, task, self.facts.creating(task.operation, self.create(task, callback_url)), self.read_created
-        )
+        return gateway.submit(self, task, callback_url)
 
     def from_parent(self, task: Task, parent: Task) -> Mapping[str, Any] | list[Mistake]:
         """Return the clip; there are no ids of tasks."""

@@ -10,7 +10,7 @@ _INPUT_WORDS = ("invalid", "参数", "prompt", "lyrics", "tags", "title", "clip"
 
 
 def refusal_of(reply: Reply) -> UpstreamError:
-    """Return what a submit without a job in its answer means."""
+    """Return the error that a submit's answer without a job means."""
     refusal = newapi_errors.refusal_in(reply, creating=True)
     said, message = fields(reply.document), refusal.message
     if not isinstance(refusal, Refused):

@@ -4,14 +4,13 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
-from service.domain.errors import Unreadable
 from service.domain.task import State, Task, Update
 from service.domain.validation import Mistake
 from service.providers.dialect import Dialect, Facts, merge
-from service.providers.read import fields, identifier, number
+from service.providers.read import fields, identifier
+from service.providers.suno import vendor
 from service.providers.suno.family import NO_SUBJECT, TYPICAL_SECONDS, clip_of, inherited_from, too_long
-from service.providers.suno.vendor import agrees, immediate_results, read_record, refusal_of, signature_is_right
-from service.providers.wire import UNREACHABLE_CALLBACK, Balance, BalanceExchange, Call, Callback, Reply
+from service.providers.wire import UNREACHABLE_CALLBACK, BalanceExchange, Call, Callback, Reply
 
 _ROUTES = {
     **dict.fromkeys(("music", "persona_music"), "/api/v1/generate"),
@@ -67,24 +66,22 @@ class SunoApi(Dialect):
         return Call(method="POST", path=self.facts.operations[task.operation], json=body)
 
     def query(self, task: Task) -> Call:
-        """Return the call that asks for the record. The vendors allow three a second and task, and advise one in 30 seconds."""
+        """Return the call that queries the record. The vendors allow three a second and task, and advise one in 30 seconds."""
         kind = _RECORDS.get(task.operation, "generate")
         return Call(method="GET", path=f"/api/v1/{kind}/record-info?taskId={quote(task.external_id or '', safe='')}")
 
     def read_created(self, reply: Reply) -> Update:
-        """Read the answer to a submit: an id, or the result itself. A refusal is a ``code``, whatever the HTTP status."""
+        """Read the answer to a submit: an id, or the result itself. A refusal has a ``code``, at any HTTP status."""
         data = fields(fields(reply.document).get("data"))
-        outputs, job = immediate_results(data), identifier(data.get("taskId"))
-        if not reply.ok or not agrees(reply.document) or not (outputs or job):
-            raise refusal_of(reply, creating=True)
+        outputs, job = vendor.immediate_results(data), identifier(data.get("taskId"))
+        if not reply.ok or not vendor.agrees(reply.document) or not (outputs or job):
+            raise vendor.refusal_of(reply, creating=True)
         state = State.SUCCEEDED if outputs else State.SUBMITTED
         return Update(state=state, external_id=None if outputs else job, results=outputs)
 
     def read_status(self, reply: Reply) -> Update:
         """Read the record."""
-        if reply.ok and (update := read_record(reply.document)) is not None:
-            return update
-        raise refusal_of(reply, creating=False)
+        return vendor.read_status(reply)
 
     def from_parent(self, task: Task, parent: Task) -> Mapping[str, Any] | list[Mistake]:
         """Return the clip, its task, and the model: an extension must be of the same."""
@@ -93,22 +90,15 @@ class SunoApi(Dialect):
 
     def balance(self) -> BalanceExchange:
         """Request the credits."""
-        reply = yield Call(method="GET", path="/api/v1/generate/credit")
-        credit = number(fields(reply.document).get("data"))
-        if not reply.ok or not agrees(reply.document) or credit is None:
-            raise refusal_of(reply, creating=False)
-        return Balance(credit, self.facts.cost_unit)
+        return vendor.credits_left("/api/v1/generate/credit")
 
     def read_callback(self, callback: Callback) -> list[Update]:
         """Read a callback: a stage with its tracks, or a whole record."""
-        update = read_record(callback.document)
-        if update is None:
-            raise Unreadable("no task in it")
-        return [update]
+        return vendor.read_callback(callback)
 
     def verify_signature(self, callback: Callback, secret: str | None) -> bool | None:
         """Return whether kie.ai's signature is right, where its key is set."""
-        return signature_is_right(callback, secret)
+        return vendor.signature_is_right(callback, secret)
 
     def validate(self, task: Task) -> list[Mistake]:
         """Return what the vendors' pages rule out."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
-from service.domain.errors import AccountProblem, NotFound, Unavailable, Uncertain, UpstreamError
+from service.domain.errors import AccountProblem, NotFound, Unavailable, Uncertain, Unreadable, UpstreamError
 from service.domain.task import ENDED, Failure, Result, State, Update
 from service.providers.newapi import errors as newapi_errors
 from service.providers.newapi.failure_texts import RETRYABLE, failure_from_text
@@ -22,7 +22,7 @@ from service.providers.suno.clips import (
     status_word,
     translated,
 )
-from service.providers.wire import Callback, Reply
+from service.providers.wire import Balance, BalanceExchange, Call, Callback, Reply
 
 WORDS: Mapping[str, State | None] = {
     "pending": State.SUBMITTED,
@@ -76,7 +76,7 @@ _CODE_FIELDS = ("errorCode", "failCode")
 
 
 def agrees(document: Any) -> bool:
-    """Return whether a body says that the request went well; some leave the code out."""
+    """Return whether a body reports success. Some bodies leave the code out."""
     code = document.get("code") if isinstance(document, dict) else "no object"
     return code is None or str(code) == str(HTTPStatus.OK.value)
 
@@ -134,6 +134,30 @@ def read_record(document: Any) -> Update | None:
     )
 
 
+def read_status(reply: Reply) -> Update:
+    """Read the answer to a poll: a record."""
+    if reply.ok and (update := read_record(reply.document)) is not None:
+        return update
+    raise refusal_of(reply, creating=False)
+
+
+def read_callback(callback: Callback) -> list[Update]:
+    """Read a callback: a stage with its tracks, or a whole record."""
+    update = read_record(callback.document)
+    if update is None:
+        raise Unreadable("no task in it")
+    return [update]
+
+
+def credits_left(path: str) -> BalanceExchange:
+    """Request the credits of the account."""
+    reply = yield Call(method="GET", path=path)
+    left = number(fields(reply.document).get("data"))
+    if not reply.ok or not agrees(reply.document) or left is None:
+        raise refusal_of(reply, creating=False)
+    return Balance(left, "credits")
+
+
 def _without_status(document: Any, job: str | None, outputs: tuple[Result, ...]) -> Update | None:
     """Read a callback of a conversion, which states no status, or a record that is not there yet."""
     if not agrees(document):
@@ -180,7 +204,7 @@ def immediate_results(data: Record) -> tuple[Result, ...]:
 
 
 def _failure(said: str, envelope: Record, data: Record, *, called_back: bool) -> Failure:
-    """Return why it failed: by the status, else the code, else the text; kie.ai's task API is read by the text first."""
+    """Return why it failed: by the status, the code, or the text, in this order. kie.ai's task API is read by the text first."""
     stated_texts = [line(holder.get(name)) for holder in (data, envelope) for name in _TEXT_FIELDS]
     stated_texts.append(line(envelope.get("msg")) if called_back else None)
     text = next(filter(None, stated_texts), None)

@@ -12,6 +12,7 @@ from service.domain.validation import Mistake
 from service.domain.webhook_events import TYPES
 from service.flows import feed
 from service.flows.signals import Topic, feed_of
+from service.web.api.lookup import existing, page_size, path_id
 from service.web.api.models import ref
 from service.web.api.route import (
     ID_SCHEMA,
@@ -22,7 +23,6 @@ from service.web.api.route import (
     ResponseSpec,
     invalid,
     json_response,
-    path_id,
 )
 from service.web.api.tasks import LONGEST_WAIT, MAX_WAIT
 from service.web.problems import Problem
@@ -35,7 +35,7 @@ async def list_feed(request: ApiRequest) -> Response:
         request.context,
         request.client,
         after=await _position(request, request.query.get("after"), "after", request.client) or 0,
-        most=request.query.get("limit", 50),
+        most=page_size(request),
         types=request.query.get("type", []),
         seconds=min(request.query.get("wait", 0), LONGEST_WAIT),
     )
@@ -60,16 +60,10 @@ async def _read_feed(request: ApiRequest, types: list[str], after: int) -> feed.
 
 async def stream_task(request: ApiRequest) -> Response:
     """Stream a task's events until it ends."""
-    task_id = path_id(request)
-    owner = request.sees_only
-    if owner is None and task_id is not None:
-        owner = await feed.owner_of(request.context, task_id)
+    task_id = path_id(request, "task")
+    owner = request.sees_only or await feed.owner_of(request.context, task_id)
     after = 0 if owner is None else await _resume_after(request, owner) or 0
-    first = None
-    if task_id is not None:
-        first = await feed.of_task(request.context, task_id, request.sees_only, after=after, most=1)
-    if task_id is None or first is None:
-        raise Problem(404, "not_found", "no task has this id")
+    first = existing(await feed.of_task(request.context, task_id, request.sees_only, after=after, most=1), "task")
     if first.state is not None and not first.items:
         return Response(status_code=204)  # tells a browser not to connect again
     return _stream(request, task_id, functools.partial(_read_task, request, task_id), after=after)
@@ -90,7 +84,7 @@ def _stream(request: ApiRequest, topic: Topic, read: ReadPage, *, after: int, an
 
 
 async def _resume_after(request: ApiRequest, client: str) -> int | None:
-    """Return the position to resume after. The header wins: a client that reconnects repeats its first query."""
+    """Return the position to resume after. The header overrides: a client that reconnects repeats its first query."""
     header = await _position(request, request.http.headers.get("last-event-id") or None, "Last-Event-ID", client)
     return await _position(request, request.query.get("after"), "after", client) if header is None else header
 

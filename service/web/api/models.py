@@ -168,7 +168,7 @@ class Problem(TypedDict):
 
 
 class OperationDialect(TypedDict):
-    """What a wire protocol can do for an operation."""
+    """The abilities of a wire protocol for an operation."""
 
     name: str
     upstreams: Annotated[list[str], about("Configured upstreams that serve the operation by it.")]

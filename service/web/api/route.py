@@ -215,14 +215,6 @@ def json_response(document: Any, status: int = 200, headers: Mapping[str, str] |
     return Response(orjson.dumps(document), status, dict(headers or {}), "application/json")
 
 
-def path_id(request: ApiRequest) -> UUID | None:
-    """Return the id in the path; None where it is not a UUID."""
-    try:
-        return UUID(request.http.path_params["id"])
-    except ValueError:
-        return None
-
-
 def first_id_at(time: str | None, name: str, mistakes: list[Mistake]) -> UUID | None:
     """Return the lowest id of a moment: a UUID of version 7 begins with the milliseconds since 1970."""
     if time is None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import functools
 import re
 from typing import Any, Final
 from uuid import UUID
@@ -18,6 +19,7 @@ from service.flows.submission.request import MAX_LABELS
 from service.flows.upstreams import status as upstream_status
 from service.store import events as event_store
 from service.store import tasks as task_store
+from service.web.api.lookup import existing, page, page_size, path_id
 from service.web.api.models import STATE, ref
 from service.web.api.route import (
     CURSOR,
@@ -30,7 +32,6 @@ from service.web.api.route import (
     first_id_at,
     invalid,
     json_response,
-    path_id,
 )
 from service.web.problems import Problem
 
@@ -88,12 +89,10 @@ async def _get_large(request: ApiRequest, task: Task) -> Response:
 async def list_tasks(request: ApiRequest) -> Response:
     """Return a page of tasks."""
     wanted = _filter(request)
-    limit = request.query.get("limit", 50)
+    size = page_size(request)
     async with request.context.database.reading() as connection:
-        found = await task_store.page(connection, wanted, most=limit + 1)
-    shown = found[:limit]
-    following = str(shown[-1].id) if len(found) > limit else None
-    return json_response({"tasks": [render(request, task) for task in shown], "next": following})
+        found = await task_store.page(connection, wanted, most=size + 1)
+    return page("tasks", found, size, functools.partial(render, request))
 
 
 async def list_events(request: ApiRequest) -> Response:
@@ -110,13 +109,9 @@ async def find(request: ApiRequest) -> Task:
 
     :raises Problem: 404 when there is none, or when it belongs to another client
     """
-    task_id = path_id(request)
-    if task_id is not None:
-        async with request.context.database.reading() as connection:
-            task = await task_store.find(connection, task_id, request.sees_only)
-        if task is not None:
-            return task
-    raise Problem(404, "not_found", "no task has this id")
+    task_id = path_id(request, "task")
+    async with request.context.database.reading() as connection:
+        return existing(await task_store.find(connection, task_id, request.sees_only), "task")
 
 
 def render(request: ApiRequest, task: Task) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from service.store.webhooks import attempts as attempt_store
 from service.store.webhooks import endpoints as endpoint_store
 from service.store.webhooks import messages as message_store
 from service.store.webhooks.endpoints import Endpoint as Registered
+from service.web.api.lookup import existing, path_id
 from service.web.api.models import ref
 from service.web.api.route import (
     ID_SCHEMA,
@@ -21,7 +22,6 @@ from service.web.api.route import (
     ResponseSpec,
     invalid,
     json_response,
-    path_id,
 )
 from service.web.api.webhook_rendering import render_endpoint, render_whole_message
 from service.web.problems import Problem
@@ -82,17 +82,13 @@ async def test(request: ApiRequest) -> Response:
 
 
 async def _find(request: ApiRequest) -> Registered:
-    endpoint_id = path_id(request)
-    if endpoint_id is None:
-        return _existing(None)
+    endpoint_id = path_id(request, "endpoint")
     async with request.context.database.reading() as connection:
         return _existing(await endpoint_store.find(connection, endpoint_id, request.client))
 
 
 def _existing(endpoint: Registered | None) -> Registered:
-    if endpoint is None:
-        raise Problem(404, "not_found", "no endpoint has this id")
-    return endpoint
+    return existing(endpoint, "endpoint")
 
 
 def _with_secret(endpoint: Registered, status: int = 200) -> Response:

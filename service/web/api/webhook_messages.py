@@ -11,6 +11,7 @@ from service.flows.webhooks import replay
 from service.store.webhooks import attempts as attempt_store
 from service.store.webhooks import messages as message_store
 from service.store.webhooks.messages import Filter, Message
+from service.web.api.lookup import existing, page, page_size, path_id
 from service.web.api.models import ref
 from service.web.api.route import (
     CURSOR,
@@ -24,7 +25,6 @@ from service.web.api.route import (
     first_id_at,
     invalid,
     json_response,
-    path_id,
 )
 from service.web.api.webhook_models import MESSAGE_STATE, MESSAGE_TYPE
 from service.web.api.webhook_rendering import render_message, render_whole_message
@@ -36,7 +36,7 @@ _REPLAY = Schema(replay.REQUEST)
 async def list_messages(request: ApiRequest) -> Response:
     """Return a page of messages."""
     query = request.query
-    most = query.get("limit", 50)
+    size = page_size(request)
     wanted = Filter(
         client=request.client,
         types=tuple(query.get("type", ())),
@@ -46,10 +46,8 @@ async def list_messages(request: ApiRequest) -> Response:
         before=_id(query.get("cursor")),
     )
     async with request.context.database.reading() as connection:
-        found = await message_store.list_messages(connection, wanted, most=most + 1)
-    shown = found[:most]
-    following = str(shown[-1].id) if len(found) > most else None
-    return json_response({"messages": [render_message(message) for message in shown], "next": following})
+        found = await message_store.list_messages(connection, wanted, most=size + 1)
+    return page("messages", found, size, render_message)
 
 
 async def get(request: ApiRequest) -> Response:
@@ -100,23 +98,15 @@ def _wanted(request: ApiRequest, document: dict[str, Any]) -> Filter:
 
 async def _render(request: ApiRequest, message_id: UUID, status: int = 200) -> Response:
     async with request.context.database.reading() as connection:
-        message = _existing(await message_store.find(connection, message_id, request.client))
+        message = existing(await message_store.find(connection, message_id, request.client), "message")
         made = await attempt_store.of_message(connection, message_id)
     return json_response(render_whole_message(message, made), status)
 
 
 async def _find(request: ApiRequest) -> Message:
-    message_id = path_id(request)
-    if message_id is None:
-        return _existing(None)
+    message_id = path_id(request, "message")
     async with request.context.database.reading() as connection:
-        return _existing(await message_store.find(connection, message_id, request.client))
-
-
-def _existing(message: Message | None) -> Message:
-    if message is None:
-        raise Problem(404, "not_found", "no message has this id")
-    return message
+        return existing(await message_store.find(connection, message_id, request.client), "message")
 
 
 def _id(stated: str | None) -> UUID | None:

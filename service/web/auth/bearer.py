@@ -52,7 +52,7 @@ class Caller:
 
 
 class Authenticator:
-    """Finds out who sent a request and whether it is allowed."""
+    """Identifies the sender of a request and checks its scope."""
 
     def __init__(self, settings: Settings) -> None:
         """Store hashes of the settings' keys: a lookup by hash takes the same time for a near miss."""

@@ -98,7 +98,7 @@ class KeyCache:
         return dt.timedelta(0) <= self._context.now() - at < LIFETIME
 
     async def _run_queries(self) -> None:
-        """Look up the requested keys, one query at a time: a flood of guesses takes one connection."""
+        """Query the requested keys, one query at a time, so that a flood of guesses takes one connection."""
         try:
             while self._requested:
                 await self._run_query(list(self._requested)[:MAX_IN_QUERY])

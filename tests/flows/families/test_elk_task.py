@@ -1,4 +1,4 @@
-"""The journeys of tasks at an upstream that speaks nothing but ElkAPI's task API, each on both databases."""
+"""Journeys of tasks at an upstream that supports only ElkAPI's task API, each on both databases."""
 
 import json
 from collections.abc import AsyncIterator
@@ -20,13 +20,13 @@ SUBMIT, POLL = "POST /v1/task/submit", "GET /v1/task/{id}"
 
 @pytest.fixture
 async def world(database_url: str) -> AsyncIterator[World]:
-    """Dovecote with one upstream, which speaks any/elk-task alone."""
+    """Open a world with one upstream, which supports only any/elk-task."""
     async with World.opened(database_url, DOVECOTE_UPSTREAMS__ELKAPI__DIALECTS="any/elk-task") as opened:
         yield opened
 
 
 async def ended(world: World, prompt: str, **fields: object) -> Task:
-    """Submit a task and let time pass until it has ended."""
+    """Submit a task, and advance the time until it has ended."""
     task = await world.submit(prompt, **fields)
     await world.work()
     await world.pass_time(JOB_SECONDS * 3)
@@ -34,7 +34,7 @@ async def ended(world: World, prompt: str, **fields: object) -> Task:
 
 
 def check_song(task: Task) -> None:
-    """Two songs, and after them the two covers that the provider lists first."""
+    """Check that the results are two songs and, after them, the two covers that the provider lists first."""
     assert (task.state, task.progress, task.dialect) == (State.SUCCEEDED, 100, "any/elk-task")
     assert [(result.kind, result.role) for result in task.results] == [
         ("audio", "result"),

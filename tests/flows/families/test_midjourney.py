@@ -1,4 +1,4 @@
-"""The journeys of Midjourney tasks, each on both databases: windows, follow-ups of follow-ups, and callbacks that never come."""
+"""Journeys of Midjourney tasks, each on both databases: modal windows, chains of follow-ups, and lost callbacks."""
 
 import asyncio
 import datetime as dt
@@ -48,14 +48,14 @@ async def act(world: World, parent: Task, action: str, **fields: Any) -> Task:
 
 
 async def over(world: World, task: Task, seconds: float = JOB_SECONDS * 3) -> Task:
-    """Advance the time, and give the task as it is then."""
+    """Advance the time, and return the task as it is then."""
     await world.work()
     await world.pass_time(seconds)
     return await world.task(task)
 
 
 async def picture(world: World) -> Task:
-    """Get as far as one picture: four drawn, and the second of them made larger."""
+    """Create one upscaled picture: imagine four, and upscale the second."""
     grid = await over(world, await imagine(world))
     return await over(world, await act(world, grid, "U2"))
 
@@ -69,7 +69,7 @@ async def give(world: World, task: Task, **given: Any) -> httpx.Response:
 
 
 def count_queries(world: World) -> int:
-    """Count the questions about tasks."""
+    """Count the queries about tasks."""
     return world.sandbox.ledger.requests[LIST] + world.sandbox.ledger.requests[FETCH]
 
 
@@ -153,7 +153,7 @@ async def test_gateway_faults_lead_to_one_payment_and_one_message(
 
 
 async def test_repeated_end_and_late_progress_change_nothing(world: World) -> None:
-    """Engines send the same end again, as it is or with other details, and older news after it."""
+    """Engines repeat the end of a job, with equal or other details. Older progress arrives after it."""
     task = await over(world, await imagine(world, "[twice] a dove"))
     ended = [row for row in await world.callbacks(task) if b'"SUCCESS"' in row.body]
     assert [(row.decision, row.copies) for row in ended] == [("applied", 2)]
@@ -216,7 +216,7 @@ async def test_every_operation_succeeds(world: World, operation: str, given: dic
 
 
 async def test_synchronous_operation_ends_at_once(world: World) -> None:
-    """There is no job to ask about, and no callback to wait for."""
+    """There is no job to poll and no callback to wait for."""
     grid = await over(world, await imagine(world))
     before = count_queries(world)
     upload = await submit(world, "upload", {"images": [DATA, DATA]})
@@ -298,7 +298,7 @@ async def test_unfinished_parent_is_rejected(world: World) -> None:
 
 
 async def test_unsupported_button_is_refused(world: World) -> None:
-    """Engines show some that stock new-api has no price for."""
+    """Engines offer buttons for which stock new-api has no price."""
     single = await picture(world)
     paid = world.sandbox.ledger.paid()
     task = await over(world, await act(world, single, "❤️"))
@@ -309,7 +309,7 @@ async def test_unsupported_button_is_refused(world: World) -> None:
 
 
 async def test_follow_up_waits_until_the_gateway_knows_its_parent(world: World) -> None:
-    """The callback is the engine's; the gateway learns of the end up to 15 s later, and refuses until then."""
+    """The engine sends the callback. The gateway notices the end up to 15 s later, and refuses follow-ups until then."""
     grid = await imagine(world, "[lag=15] a dove")
     await over(world, grid, JOB_SECONDS + 1)
     assert (await world.task(grid)).state is State.SUCCEEDED
@@ -372,7 +372,7 @@ async def test_concurrent_inputs_are_sent_once(world: World) -> None:
     statuses = []
 
     async def hurry(request: httpx.Request) -> httpx.Response:
-        """Answer again while the first answer is on its way."""
+        """Answer a second time while the first answer is on its way."""
         world.edge.hosts["sandbox.test"] = there
         statuses.append((await give(world, task, prompt="two")).status_code)
         return await there.handle_async_request(request)
@@ -420,7 +420,7 @@ async def test_uncertain_input_is_not_sent_again(world: World, word: str) -> Non
 
 
 async def test_hidden_modal_is_found_by_the_first_poll(world: World) -> None:
-    """new-api says 1 where the engine said 21, and no callback tells of a window."""
+    """new-api reports 1 where the engine reported 21, and no callback announces a modal window."""
     task = await imagine(world, "[hidemodal] a dove")
     await world.work()
     assert (await world.task(task)).state is State.SUBMITTED
@@ -456,7 +456,7 @@ async def test_task_awaiting_input_is_polled_rarely(world: World) -> None:
 
 
 def provider(answer: Callable[[Request], Awaitable[Response]]) -> httpx.AsyncBaseTransport:
-    """Make a provider that says what a test wants it to."""
+    """Return a provider that sends the test's answers."""
     return httpx.ASGITransport(Starlette(routes=[Route("/{path:path}", answer, methods=["GET", "POST"])]))
 
 
@@ -481,7 +481,7 @@ async def test_callback_of_another_family_is_not_applied(world: World) -> None:
 
 
 async def test_equal_ids_at_two_upstreams_are_two_jobs(database_url: str) -> None:
-    """Ids are unique only per upstream, if there."""
+    """An id is unique at one upstream at most."""
     there = {"COMETAPI_KEY": "sandbox-key", "DOVECOTE_UPSTREAMS__COMETAPI__BASE_URL": "http://comet.test"}
 
     async def answer(_: Request) -> Response:
@@ -499,7 +499,7 @@ async def test_equal_ids_at_two_upstreams_are_two_jobs(database_url: str) -> Non
 
 
 async def test_task_with_several_jobs_ends_when_all_end(world: World) -> None:
-    """An answer may join ids by commas; each of the jobs calls back by itself, with its own id."""
+    """An answer may join several ids by commas. Each job sends its own callback with its own id."""
     jobs = {number: {"id": number, "action": "IMAGINE", "status": "IN_PROGRESS", "imageUrl": ""} for number in "12"}
     there = world.edge.hosts["sandbox.test"]
 
@@ -548,7 +548,7 @@ async def test_id_missing_from_a_batch_query_is_polled_singly(world: World) -> N
 
 
 class Slow(httpx.AsyncBaseTransport):
-    """A provider that takes its time, which is counted as if every request waited for the one before."""
+    """A slow provider. Its delays are added up, as if all requests ran one after the other."""
 
     def __init__(self, inner: httpx.AsyncBaseTransport, wait: Callable[[], None]) -> None:
         self._inner = inner
@@ -562,7 +562,7 @@ class Slow(httpx.AsyncBaseTransport):
 async def test_five_hundred_tasks_are_polled_in_few_requests(
     database_url: str, record_property: Callable[[str, object], None]
 ) -> None:
-    """All callbacks lost and 300 ms for an answer: every task is found soon after its end, asked about by the hundred."""
+    """All callbacks are lost, and an answer takes 300 ms. Batches of a hundred find every task soon after its end."""
     count, least, most = 500, 30, 90
     usual = {"DOVECOTE_UPSTREAMS__ELKAPI__TYPICAL_SECONDS": ""}
     async with World.opened(database_url, faults=Faults(drop=True), **usual) as world:
@@ -620,7 +620,7 @@ async def ends(client: httpx.AsyncClient, task: dict[str, Any]) -> dict[str, Any
 
 @pytest.mark.long
 async def test_journey_over_real_sockets_succeeds(database_url: str) -> None:
-    """Two servers in this process, and nothing between them but HTTP: the clock is the real one."""
+    """Two servers in this process talk over HTTP only. The clock is the real one."""
     port, sandbox = free_port(), Sandbox(seconds=0.3)
     async with running(sandbox) as gateway:
         settings = load(
@@ -673,7 +673,7 @@ async def test_journey_over_real_sockets_succeeds(database_url: str) -> None:
 
 
 async def until_awaiting(client: httpx.AsyncClient, task: dict[str, Any]) -> None:
-    """Wait until a task waits for input: its first look may take 7 s."""
+    """Wait until a task waits for input. The first poll may come after 7 s."""
     for _ in range(100):
         seen = (await client.get(f"/v1/tasks/{task['id']}", params={"wait": 0})).json()
         if seen["state"] == "awaiting_input":

@@ -1,4 +1,4 @@
-"""The journeys of Suno tasks at a gateway and at kie.ai, each on both databases, with time held by the test."""
+"""Journeys of Suno tasks at a gateway and at kie.ai, each on both databases, on a held clock."""
 
 import base64
 import hashlib
@@ -36,7 +36,7 @@ RECORD = "GET /api/v1/generate/record-info"
 
 @pytest.fixture
 async def world(database_url: str) -> AsyncIterator[World]:
-    """Dovecote with a gateway and kie.ai, which does not sign."""
+    """Open a world with a gateway and with kie.ai without signatures."""
     async with World.opened(database_url, **KIE) as opened:
         yield opened
 
@@ -51,19 +51,19 @@ async def music(world: World, prompt: str = "a dove", **fields: Any) -> Task:
 
 
 async def over(world: World, task: Task, seconds: float = JOB_SECONDS * 3) -> Task:
-    """Advance the time, and give the task as it is then."""
+    """Advance the time, and return the task as it is then."""
     await world.work()
     await world.pass_time(seconds)
     return await world.task(task)
 
 
 async def shown(world: World, task: Task) -> dict[str, Any]:
-    """Read a task as clients see it."""
+    """Return a task as clients see it."""
     return dict((await world.client.get(f"/v1/tasks/{task.id}")).json())
 
 
 def bodies(world: World, path: str) -> list[Any]:
-    """Return what was posted to a path of the upstream, in order."""
+    """Return the bodies that were posted to a path of the upstream, in order."""
     return [json.loads(request.content) for request in world.edge.requests if request.url.path == path]
 
 
@@ -78,7 +78,7 @@ def outputs(task: Task, *roles: str) -> list[tuple[str, str, str | None]]:
 
 @pytest.mark.parametrize("at", AT)
 async def test_song_succeeds_by_callback_and_poll(world: World, at: str) -> None:
-    """What a callback says is not documented, or not signed: it is taken for a hint, and the task is asked for."""
+    """The callback is undocumented or unsigned. It only triggers a poll."""
     task = await over(world, await music(world, upstream=at))
     [job] = world.sandbox.ledger.jobs
     clips = [f"{job.id}-1", f"{job.id}-2"]
@@ -105,7 +105,7 @@ async def test_lost_callback_is_replaced_by_polling(world: World, at: str, asked
 
 
 async def test_songs_with_lost_callbacks_are_polled_together(world: World) -> None:
-    """One request for each action; a gateway that does not list an id is asked about that one singly."""
+    """Each action takes one request. An id that the gateway does not list is polled singly."""
     requests = [await music(world, f"[drop] dove {number}", upstream="elkapi") for number in range(5)]
     requests.append(await music(world, "[drop][ghost=25] a ghost", upstream="elkapi"))
     words = await submit(world, "lyrics", {"prompt": "[drop] a dove"}, upstream="elkapi")
@@ -162,7 +162,7 @@ async def test_upstream_faults_lead_to_one_song_and_one_message(
 
 @pytest.mark.parametrize("at", AT)
 async def test_early_callback_names_the_job_and_triggers_a_poll(world: World, at: str) -> None:
-    """The answer to the submit is lost: what is left is the callback, and it is enough to be sure by a poll."""
+    """The answer to the submit is lost. The callback names the job, and a poll confirms it."""
     task = await over(world, await music(world, "[early][cut][seconds=0] a dove", upstream=at), 1)
     assert (task.state, task.outcome_source) == (State.SUCCEEDED, Source.POLL)
     assert [each.outcome for each in await world.submissions(task)] == ["taken"]
@@ -281,7 +281,7 @@ async def test_follow_up_of_a_follow_up_keeps_its_clip(world: World) -> None:
 
 
 async def test_follow_up_of_a_kie_song_uses_kie(world: World) -> None:
-    """The gateway comes first in the order of upstreams; the clip is not there."""
+    """The gateway is first in the route, but does not have the clip."""
     song = await over(world, await music(world, upstream="kie"))
     longer = await over(world, await submit(world, "extend", {}, parent_id=str(song.id)))
     assert (longer.state, longer.upstream, longer.dialect) == (State.SUCCEEDED, "kie", "suno/sunoapi")
@@ -362,7 +362,7 @@ async def test_unready_file_is_polled(world: World, operation: str, kind: str) -
 
 
 def hook(world: World, path: str, field: str) -> str:
-    """Return the path of the callback URL that was handed out with the last submit."""
+    """Return the path of the callback URL of the last submit."""
     return urlsplit(bodies(world, path)[-1][field]).path
 
 
@@ -373,7 +373,7 @@ def claimed(job: str, url: str = "https://evil.example/a.mp3") -> dict[str, Any]
 
 
 def signature(job: str, at: int, key: str = "the-key-of-the-settings-page") -> dict[str, str]:
-    """Sign as kie.ai does: the id and the time, and nothing of the body."""
+    """Return the signature as kie.ai makes it: of the id and the time, not of the body."""
     digest = hmac.digest(key.encode(), f"{job}.{at}".encode(), hashlib.sha256)
     return {"X-Webhook-Timestamp": str(at), "X-Webhook-Signature": base64.b64encode(digest).decode()}
 
@@ -405,7 +405,7 @@ async def test_unreadable_callback_still_hastens_a_poll(world: World) -> None:
 
 
 async def test_untrusted_callback_still_proves_a_job(database_url: str) -> None:
-    """Of any family: the answer to the submit is lost, and all that a callback says is to be confirmed."""
+    """In every family, the answer to the submit is lost and the callback still needs confirmation."""
     async with World.opened(database_url, DOVECOTE_UPSTREAMS__ELKAPI__CALLBACKS="confirm") as world:
         task = await over(world, await world.submit("[cut] a dove"))
         assert (task.state, task.outcome_source) == (State.SUCCEEDED, Source.POLL)

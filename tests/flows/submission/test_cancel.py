@@ -1,4 +1,4 @@
-"""Cancelling and asking anew: in every state, at a provider that can cancel and at one that cannot, with the truth told."""
+"""Cancel and refresh in every state, at providers with and without cancellation. The response states the true outcome."""
 
 import asyncio
 import contextlib
@@ -139,7 +139,7 @@ async def test_cancel_of_an_unconfirmed_task_is_recorded_and_followed_up(both: W
 
 
 async def test_invisible_job_is_cancelled_once_it_is_visible(both: World) -> None:
-    """To take the provider's 'unknown' for a confirmation would leave a job running that nobody looks for any more."""
+    """The provider's 'unknown' is no confirmation. Accepting it would leave a running job that is not watched."""
     task = await both.submit("[ghost=100][seconds=1000] a dove", upstream="runwayml")
     await both.work()
     status, shown = await cancel(both, task)

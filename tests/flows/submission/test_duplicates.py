@@ -1,4 +1,4 @@
-"""Proofs of jobs that come when nobody expects them: together, late, or while somebody else looks at the same job."""
+"""Unexpected evidence of jobs: several at once, late, or while another process checks the same job."""
 
 import asyncio
 from typing import Any
@@ -99,7 +99,7 @@ async def test_job_adopted_during_a_duplicate_check_stays_adopted(database_url: 
 
 
 async def test_facts_about_a_duplicate_job_only_grow(database_url: str) -> None:
-    """A callback that says 'running' comes last: the end that has been seen stays, and nobody looks again."""
+    """A late callback with 'running' arrives last. The recorded end stays, and the job is not checked again."""
     async with three_upstreams(database_url, DOVECOTE_ROUTES__RUNWAY="elkapi,cometapi") as three:
         world = three.world
         three.elk.faults = Faults.named(["cut", "drop"])
@@ -155,7 +155,7 @@ async def test_waiting_task_is_not_claimed_repeatedly(database_url: str) -> None
 
 @pytest.mark.parametrize("state", [State.SUBMITTING, State.UNCONFIRMED, State.QUEUED])
 async def test_callback_with_an_id_proves_the_job_despite_an_unknown_status(database_url: str, state: State) -> None:
-    """Else it would be bought again, although its id is known."""
+    """Otherwise the job would be bought again although its id is known."""
     async with three_upstreams(database_url, DOVECOTE_ROUTES__RUNWAY="elkapi,cometapi") as three:
         world = three.world
         host = moody(three, "hold" if state is State.SUBMITTING else "cut")

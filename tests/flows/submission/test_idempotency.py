@@ -1,4 +1,4 @@
-"""Equal submits with one key, sent at once to two real web processes: one task, one job, one answer."""
+"""Equal submits with one key at two real web processes at the same time: one task, one job, one answer."""
 
 import asyncio
 import contextlib
@@ -39,7 +39,7 @@ class Twins:
 
     @contextlib.asynccontextmanager
     async def held_back(self) -> AsyncIterator[None]:
-        """Hold every commit of a new task back, with a lock on the table of its first event."""
+        """Delay every commit of a new task by a lock on the table of events."""
         connection = await asyncpg.connect(self.database_url)
         try:
             await connection.execute("BEGIN; LOCK TABLE events IN EXCLUSIVE MODE")
@@ -48,7 +48,7 @@ class Twins:
             await connection.close()
 
     async def waiting(self, count: int) -> None:
-        """Wait until so many of their statements wait for a lock."""
+        """Wait until this number of statements waits for a lock."""
         asks = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
         connection = await asyncpg.connect(self.database_url)
 
@@ -87,7 +87,7 @@ async def test_hundred_equal_submits_to_two_processes_create_one_task(
 
 
 async def at_once(twins: Twins) -> None:
-    """Return all of a hundred the same task, which one of them made."""
+    """Check that a hundred concurrent submits all return one task."""
     answers = await asyncio.gather(*(twins.submit(number, "hundred", "hundred") for number in range(100)))
     assert Counter(answer.status_code for answer in answers) == {202: 100}
     assert len({answer.json()["id"] for answer in answers}) == 1
@@ -97,7 +97,7 @@ async def at_once(twins: Twins) -> None:
 
 
 async def crossing(twins: Twins) -> None:
-    """Submit many keys in opposite orders: they are no ring."""
+    """Check that submits with many keys in opposite orders do not deadlock."""
     keys = [f"key {number:02}" for number in range(40)]
     orders = [(twin, key) for pair in zip(keys, reversed(keys), strict=True) for twin, key in enumerate(pair)]
     answers = await asyncio.gather(*(twins.submit(twin, key, key) for twin, key in orders * 3))
@@ -109,7 +109,7 @@ async def crossing(twins: Twins) -> None:
 
 
 async def waits_for_the_first(twins: Twins) -> None:
-    """Let the second wait for a slow first request, and be given its task."""
+    """Check that the second request waits for a slow first one and returns its task."""
     async with twins.held_back():
         first = asyncio.create_task(twins.submit(0, "slow", "slow"))
         await twins.waiting(1)
@@ -124,7 +124,7 @@ async def waits_for_the_first(twins: Twins) -> None:
 
 
 async def is_told(twins: Twins) -> None:
-    """Refuse each with Retry-After where the first is slower than anybody waits; then there is one task."""
+    """Check that a repetition gets Retry-After when the first request takes too long, and that one task remains."""
     async with twins.held_back():
         answers = await asyncio.gather(*(twins.submit(twin, "slower", "slower") for twin in range(2)))
         assert [(answer.status_code, answer.json()["code"]) for answer in answers] == [(503, "unavailable")] * 2
@@ -135,7 +135,7 @@ async def is_told(twins: Twins) -> None:
 
 
 async def nothing_was_made_twice(twins: Twins) -> None:
-    """Count: every key has one task, and every task one job."""
+    """Check that every key has one task, and every task one job."""
 
     async def ended() -> bool:
         return all(task["finished_at"] for task in await all_tasks(twins.clients[0]))

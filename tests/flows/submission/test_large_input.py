@@ -1,4 +1,4 @@
-"""A large input is stored apart from its task and read by the submit alone."""
+"""A large input is stored apart from its task, and only the submit reads it."""
 
 from typing import Any
 

@@ -1,6 +1,6 @@
-"""Every way in which an upstream can fail to answer, over real sockets: what becomes of a purchase and of a question.
+"""Every way in which an upstream can fail to answer, over real sockets: the outcome of a purchase and of a query.
 
-The whole journey runs, from the queued task to the rows in the database; nothing but the time-outs is shortened.
+The whole journey runs, from the queued task to the rows in the database. Only the time-outs are shortened.
 """
 
 import asyncio
@@ -50,7 +50,7 @@ LARGE = 12_000_000
 
 
 class Impatient(httpx.AsyncBaseTransport):
-    """The real connections, with shorter time-outs than a purchase has."""
+    """The real connections, with shorter time-outs than those of a purchase."""
 
     def __init__(self, *, soon: bool, reuse: bool = False) -> None:
         self._real = PooledTransport() if reuse else SingleTransport()
@@ -67,7 +67,7 @@ class Impatient(httpx.AsyncBaseTransport):
 
 @contextlib.asynccontextmanager
 async def real_network(world: World, *, soon: bool) -> AsyncIterator[None]:
-    """Let a world's requests leave by real connections."""
+    """Send the requests of a world over real connections."""
     clients = [
         httpx.AsyncClient(transport=Impatient(soon=soon, reuse=reuse), trust_env=False, timeout=LIMIT)
         for reuse in (False, True)
@@ -155,7 +155,7 @@ BROKEN: dict[str, tuple[Handle, Verdict]] = {
 
 
 async def bought(url: str, base: str, *, soon: bool, size: int = 1) -> tuple[Verdict, str | None]:
-    """Hand a task over to an upstream somewhere; answer what became of it, and what its row says went wrong."""
+    """Submit a task to an upstream at a URL. Return the task and the error of its submission."""
     more = {"DOVECOTE_UPSTREAMS__ELKAPI__BASE_URL": base, "DOVECOTE_ROUTES__RUNWAY": "elkapi"}
     async with World.opened(url, **more) as world, real_network(world, soon=soon):
         task = await world.submit(callback_url=None, options={"note": "a" * size})
@@ -197,7 +197,7 @@ async def test_unsent_creating_request_is_retried_later(sqlite_url: str, how: st
 
 @pytest.fixture(scope="session")
 def stranger(tmp_path_factory: pytest.TempPathFactory) -> ssl.SSLContext:
-    """Make a certificate for this host that nobody has reason to trust."""
+    """Return a certificate for this host from an untrusted authority."""
     openssl = shutil.which("openssl")
     if openssl is None:
         pytest.skip("openssl is needed to make a certificate")

@@ -1,4 +1,4 @@
-"""Who is asked next, who is left alone, how often, and whose turn it is: promises of the pure code, as properties."""
+"""Properties of the plan: the next upstream, skipped upstreams, the number of tries, and the order of clients."""
 
 import dataclasses
 import datetime as dt
@@ -147,7 +147,7 @@ rate_limits = st.sampled_from([0.1, 0.5, 1.0, 1.5, 2.0, 3.0, 7.0, 10.0, 100.0])
 
 @given(rate_limits, st.lists(st.tuples(st.integers(0, 3_000_000), st.integers(0, 300)), max_size=40))
 def test_rate_limit_never_exceeds_its_window(per_second: float, requests: list[tuple[int, int]]) -> None:
-    """Whenever somebody wants some, as many as fit are taken."""
+    """At each request as many are taken as the window allows."""
     rate, now, taken = Rate(per_second), NOW, []
     for microseconds, wanted in requests:
         now += dt.timedelta(microseconds=microseconds)
@@ -185,7 +185,7 @@ served_times = st.dictionaries(clients, st.integers(0, 3).map(later))
 
 @st.composite
 def queues(draw: st.DrawFn) -> tuple[dict[str, int], dict[str, list[int]]]:
-    """Draw how many slots each client has, and what each waits with: numbers, the older the lower."""
+    """Draw the number of slots of each client, and its waiting tasks as numbers: an older task has a lower number."""
     served = draw(st.dictionaries(clients, st.integers(0, 4)))
     waiting: dict[str, list[int]] = {}
     for number, client in enumerate(draw(st.lists(clients, max_size=15))):
@@ -230,7 +230,7 @@ def test_allocation_differs_by_at_most_one_slot(waiting: list[str], free: int) -
 def test_clients_take_turns_where_slots_are_fewer_than_clients(
     queue: tuple[dict[str, int], dict[str, list[int]]], slots: int
 ) -> None:
-    """Each slot is given back before the next is given: only the time of the last turn tells the clients apart."""
+    """Each slot is released before the next one is taken. Only the time of the last turn distinguishes the clients."""
     waiting = {client: list(own) for client, own in queue[1].items()}
     served_at: dict[str, dt.datetime] = {}
     for step in range(40):

@@ -1,4 +1,4 @@
-"""A lost answer is settled by the gateway's own list of jobs: exactly the right job is adopted, or none."""
+"""The gateway's list of jobs settles a lost answer: exactly the right job is adopted, or none."""
 
 import contextlib
 import re
@@ -122,7 +122,7 @@ async def test_different_jobs_are_distinguished_by_their_prompts(database_url: s
 
 
 async def test_job_of_another_task_is_never_adopted(database_url: str) -> None:
-    """The answer of the first is lost before there is a job; the second has the only job that there is."""
+    """The first task's answer is lost before its job exists. The only job belongs to the second task."""
     async with gateway(database_url) as world:
         lost = await song(world, "a dove")
         world.edge.hosts["sandbox.test"], sandbox = _Deaf(), world.edge.hosts["sandbox.test"]
@@ -134,7 +134,7 @@ async def test_job_of_another_task_is_never_adopted(database_url: str) -> None:
 
 
 async def test_job_of_a_submission_in_flight_is_not_adopted(database_url: str) -> None:
-    """The list shows the job of the second task before the answer to its submit is there."""
+    """The list shows the second task's job before the answer to its submit has arrived."""
     async with gateway(database_url) as world:
         lost = await song(world, "a dove")
         sandbox = world.edge.hosts["sandbox.test"]
@@ -168,7 +168,7 @@ async def test_foreign_job_of_the_account_is_distinguished_by_its_prompt(databas
 
 
 class _Deaf:
-    """A host that takes a request and breaks the line: no job is made."""
+    """A host that receives a request and breaks the connection. It creates no job."""
 
     async def handle_async_request(self, request: Any) -> Any:
         raise httpx.ReadError("reset", request=request)

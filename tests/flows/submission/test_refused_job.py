@@ -1,4 +1,4 @@
-"""An upstream refuses a submission and runs its job all the same: the paid result is delivered and booked as paid."""
+"""An upstream refuses a submission and still runs its job: the paid result is delivered and booked as paid."""
 
 import json
 from typing import Any
@@ -17,7 +17,7 @@ ALONE = {"DOVECOTE_ROUTES__RUNWAY": "elkapi"}
 
 
 class Refusing(httpx.AsyncBaseTransport):
-    """Pass purchases on to the sandbox, and answer them with a refusal."""
+    """Forwards purchases to the sandbox, and answers them with a refusal."""
 
     def __init__(self, inner: httpx.AsyncBaseTransport, status: int, document: Any) -> None:
         self._inner, self._status, self._document = inner, status, document
@@ -66,7 +66,7 @@ async def test_success_callback_of_a_refused_submission_is_delivered(database_ur
 
 
 async def test_job_of_a_refused_submission_that_stops_calling_back_is_polled(database_url: str) -> None:
-    """One callback proves the job; the one with the result is lost."""
+    """One callback proves the job. The callback with the result is lost."""
     async with World.opened(database_url, **ALONE) as world:
         refuse(world, "invalid input")
         task = await world.submit("[drop] a dove")
@@ -95,7 +95,7 @@ async def test_failure_callback_of_a_refused_submission_sends_no_further_message
 
 @pytest.mark.parametrize("kind", ["invalid input", "no credit"])
 async def test_success_beside_the_job_of_another_upstream_is_a_paid_duplicate(database_url: str, kind: str) -> None:
-    """The refused submission has a job, and so has the next upstream of the route."""
+    """Both the refused submission and the next upstream of the route have a job."""
     async with three_upstreams(database_url, DOVECOTE_ROUTES__RUNWAY="elkapi,cometapi") as three:
         world = three.world
         refuse(world, kind)

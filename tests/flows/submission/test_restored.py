@@ -1,4 +1,4 @@
-"""A database restored from a backup pays nothing twice: what may have been submitted since is left to its policy."""
+"""A database restored from a backup pays nothing twice. The policy of each task decides whether it is submitted again."""
 
 import shutil
 import uuid
@@ -25,7 +25,7 @@ POLICIES = ["hold", "fail", "resubmit_once"]
 
 
 class Installation:
-    """A database with backups, opened anew after each restore."""
+    """A database with backups. It is opened anew after each restore."""
 
     def __init__(self, url: str, back_up: Callable[[], Any], restore: Callable[[], Any]) -> None:
         self.url, self.back_up, self.restore = url, back_up, restore
@@ -72,7 +72,7 @@ def with_mark(world: World) -> World:
 
 
 async def accepted_in_backup(installation: Installation) -> list[Task]:
-    """Accept a task of every policy, back up, submit them all, and put the backup back."""
+    """Accept a task of every policy, back up, submit them all, and restore the backup."""
     async with World.opened(installation.url, **ALONE) as world:
         with_mark(world)
         assert await settle_if_restored(world.context) == 0

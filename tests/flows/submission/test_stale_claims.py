@@ -1,4 +1,4 @@
-"""A process that was paused sends nothing on a claim that is too old, and settles what it did not send."""
+"""A process that was paused sends nothing on an expired claim, and returns it to the queue."""
 
 import asyncio
 from typing import Any
@@ -22,7 +22,7 @@ ALONE = {"DOVECOTE_ROUTES__RUNWAY": "elkapi"}
 
 
 class Paused:
-    """Holds a monotonic clock and, between the claim and the call, pauses the process once."""
+    """A held monotonic clock. It pauses the process once, between the claim and the call."""
 
     def __init__(self, world: World, monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
         self.world, self.seconds, self.elapsed = world, seconds, 1000.0
@@ -40,7 +40,7 @@ class Paused:
         monkeypatch.setattr(submission_run, "serve", serve_after_pause)
 
     async def claim(self) -> TaskPool:
-        """Claim what is due, and pause before it is sent."""
+        """Claim the due rows, and pause before they are sent."""
         pool = TaskPool(10)
         await submission_run.run_due(self.world.context, pool)
         await self.waiting.wait()
@@ -83,7 +83,7 @@ async def test_submission_of_a_young_claim_is_sent(database_url: str, monkeypatc
 async def test_task_that_another_process_gave_up_is_not_bought_twice(
     database_url: str, monkeypatch: pytest.MonkeyPatch, policy: str
 ) -> None:
-    """While the process is paused, another finds the submission in flight and follows the policy."""
+    """While the process is paused, another one finds the submission in flight and applies the policy."""
     async with World.opened(database_url, **ALONE) as world:
         paused = Paused(world, monkeypatch, 600)
         task = await world.submit(on_uncertain=policy)
@@ -145,7 +145,7 @@ async def test_poll_of_an_old_claim_is_not_asked(database_url: str, monkeypatch:
 
 
 async def test_duplicate_of_an_old_claim_is_not_asked_about(database_url: str) -> None:
-    """Its task may have adopted it meanwhile; then a cancel would destroy a paid result."""
+    """Its task may have adopted the job meanwhile. A cancel would then destroy a paid result."""
     async with three_upstreams(database_url, DOVECOTE_ROUTES__RUNWAY="elkapi,cometapi") as three:
         world = three.world
         three.elk.faults = Faults.named(["cut", "drop"])

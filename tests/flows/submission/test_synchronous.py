@@ -1,4 +1,4 @@
-"""Operations whose answer is the result: the answer counts, silence is uncertain, and nothing is bought twice."""
+"""Operations whose answer is the result: an answer settles the task, silence is uncertain, and nothing is bought twice."""
 
 import contextlib
 import datetime as dt
@@ -148,7 +148,7 @@ async def test_synchronous_lease_covers_ten_minutes(database_url: str) -> None:
 
 
 class _Sees:
-    """A host that notes how long it is waited for, and breaks the line."""
+    """A host that records the read time-out of a request, and breaks the connection."""
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -162,7 +162,7 @@ class _Sees:
 
 
 async def test_free_operation_is_repeated_after_any_failure(database_url: str) -> None:
-    """A file of a clip: no answer to that costs anything."""
+    """A file of a clip costs nothing, whatever the answer is."""
     async with two(database_url) as (world, _):
         made = await song(world)
         sandbox, breaks = world.edge.hosts["sandbox.test"], _Breaks(2)
@@ -175,7 +175,7 @@ async def test_free_operation_is_repeated_after_any_failure(database_url: str) -
 
 
 class _Breaks:
-    """A host whose first answers get lost."""
+    """A host whose first answers are lost."""
 
     def __init__(self, times: int) -> None:
         self.times = times

@@ -1,4 +1,4 @@
-"""What may pass to an upstream at a moment, agreed over the database: places, lines, submits in a second, and probes."""
+"""Admission to an upstream over a shared database: slots, queues, submits per second, and probes."""
 
 import datetime as dt
 from collections.abc import AsyncIterator
@@ -161,7 +161,7 @@ async def admission_of(world: World) -> Admission:
 
 
 def try_admit(world: World, admission: Admission, waited_for: WaitingFor | None = None) -> WaitingFor | None:
-    """Admit a task, or return what it has to wait for."""
+    """Admit a task, or return the reason why it waits."""
     upstream = world.context.upstreams[ELK]
     rejection = admission.rejection(upstream, upstream.dialects[0], waited_for=waited_for)
     if rejection is not None:
@@ -268,7 +268,7 @@ async def test_queue_position_matches_the_order_of_allocation(database_url: str)
 
 
 async def test_clients_take_turns_at_one_slot_also_after_a_restart(database_url: str) -> None:
-    """The first client has accepted more than all others, and before them."""
+    """The first client has submitted the most tasks, and has submitted them first."""
     requested = ["ada"] * 4 + ["ben"] * 2 + ["zoe"] * 2
     tasks: list[Task] = []
     for restart in range(3):

@@ -1,4 +1,4 @@
-"""What is left on the accounts: asked for by one process, kept, shown, warned about once, and no key is ever told."""
+"""Account balances: one process queries them; they are stored, shown, and warned about once; no key is disclosed."""
 
 import asyncio
 import contextlib
@@ -44,7 +44,7 @@ async def world_with(url: str, **more: str) -> AsyncIterator[World]:
 
 
 async def shown(world: World) -> dict[str, Any]:
-    """Read the credit of each upstream as clients see it."""
+    """Return the credit of each upstream as clients see it."""
     listed = (await world.client.get("/v1/upstreams")).json()["upstreams"]
     return {each["name"]: each["credit"] for each in listed}
 
@@ -163,7 +163,7 @@ HALF = b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{"
 
 
 async def echo_in_json(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Refuse, and repeat the first line of the request, as proxies do."""
+    """Refuse, and repeat the first line of the request as proxies do."""
     asked = (await request_of(reader)).split(b"\r\n")[0]
     body = b'{"error":{"message":"cannot ' + asked + b'"}}'
     writer.write(b"HTTP/1.1 403 No\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
@@ -193,7 +193,7 @@ def assert_silent(words: str) -> None:
 async def test_query_key_is_not_leaked(
     sqlite_url: str, how: str, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Whatever breaks, with every logger there is at its most talkative: not in the log, a text, a row, an exception."""
+    """After any fault and with every logger at its lowest level, the key is in no log, text, row or exception."""
     caplog.set_level(logging.DEBUG)
     for name in ("httpx", "httpcore", "aiohttp", "aiohttp.client", "asyncio", "dovecote"):
         caplog.set_level(logging.DEBUG, logger=name)
@@ -237,7 +237,7 @@ async def test_query_key_is_not_leaked(
 
 
 class _Tap:
-    """A reader that keeps what it reads."""
+    """A reader that keeps the data that it reads."""
 
     def __init__(self, reader: asyncio.StreamReader, seen: list[bytes]) -> None:
         self._reader, self._seen = reader, seen
@@ -251,7 +251,7 @@ class _Tap:
 
 
 def everything(error: BaseException | None, depth: int = 0) -> str:
-    """Write out an exception, its request, and all that it came from."""
+    """Return the text of an exception, its request, and all its causes."""
     if error is None or depth > 10:
         return ""
     request = getattr(error, "_request", None)

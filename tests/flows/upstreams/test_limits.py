@@ -1,4 +1,4 @@
-"""Limits, Retry-After and the circuit over real sockets, with two real workers that share them over PostgreSQL."""
+"""Limits, Retry-After and the circuit over real sockets. Two real workers share them over PostgreSQL."""
 
 import asyncio
 import contextlib
@@ -32,7 +32,7 @@ LIMITS = {
 
 @dataclasses.dataclass(slots=True)
 class Stage:
-    """Two workers, a web process, and three upstreams: one with places, one with a rate, one that can go down."""
+    """Two workers, a web process, and three upstreams: one with slots, one with a rate, one that can fail."""
 
     database: Database
     client: httpx.AsyncClient
@@ -54,13 +54,13 @@ class Stage:
             yield
 
     async def circuit(self) -> dict[str, Any] | None:
-        """Show the circuit of the upstream that can go down, as a client sees it."""
+        """Return the circuit of the failing upstream as a client sees it."""
         shown = (await self.client.get("/v1/upstreams")).json()["upstreams"]
         [upstream] = [each for each in shown if each["name"] == "runwayml"]
         return next((each for each in upstream["circuits"] if each["opened_at"] is not None), None)
 
     async def tries(self) -> int:
-        """Count the submissions to it."""
+        """Count the submissions to the failing upstream."""
         return len(await self.rows(select(submissions).where(submissions.c.upstream == "runwayml")))
 
     async def rows(self, statement: Any) -> list[Any]:
@@ -68,7 +68,7 @@ class Stage:
             return list(await connection.execute(statement))
 
     async def later(self) -> None:
-        """Advance the time until the upstream may be tried again: by its row, of which alone all processes know it."""
+        """Advance the time until the upstream may be probed again, by the row that all processes share."""
         now = dt.datetime.now(dt.UTC)
         async with self.database.writing() as connection:
             await connection.execute(update(circuits).where(circuits.c.open_until.is_not(None)).values(open_until=now))
@@ -130,7 +130,7 @@ async def test_two_workers_share_the_limits_of_an_upstream(postgresql_url: str, 
 
 
 def most_at_once(jobs: Iterable[Job]) -> int:
-    """Count how many jobs ran at the same moment, by the provider's own clock."""
+    """Return the highest number of concurrent jobs, by the provider's own clock."""
     moments = sorted(moment for job in jobs for moment in ((job.life.created_at, 1), (job.life.ended_at, -1)))
     most = now = 0
     for _, step in moments:
@@ -140,7 +140,7 @@ def most_at_once(jobs: Iterable[Job]) -> int:
 
 
 async def holds_the_rate(shared: Stage) -> None:
-    """Count the submits in every stretch of time: as many as fit, and one second's in advance."""
+    """Check the submits in every interval: at most the rate, plus one second's submits in advance."""
     sent = select(submissions.c.sent_at).where(submissions.c.upstream == "cometapi").order_by(submissions.c.sent_at)
     times = [row.sent_at.timestamp() for row in await shared.rows(sent)]
     assert len(times) == 29
@@ -153,7 +153,7 @@ async def holds_the_rate(shared: Stage) -> None:
 
 
 async def comes_again_when_asked(shared: Stage) -> None:
-    """Check that no process came again before the second that the upstream had asked for."""
+    """Check that no process repeated before the second that the upstream had asked for."""
     asked = (
         select(submissions)
         .join(tasks, tasks.c.id == submissions.c.task_id)
@@ -168,7 +168,7 @@ async def comes_again_when_asked(shared: Stage) -> None:
 
 
 async def breaks_and_heals(shared: Stage) -> None:
-    """Let an upstream be down: both leave it alone, one tries, and when it is back all goes on."""
+    """Check an upstream's failure: both workers avoid it, one probes it, and all go on when it is back."""
     for number in range(4):
         await shared.submit("runwayml", f"patient {number}")
 
@@ -204,7 +204,7 @@ async def breaks_and_heals(shared: Stage) -> None:
 
 
 async def in_line(shared: Stage, count: int) -> None:
-    """Wait until all of them stand in line for the upstream's recovery, and both workers have looked."""
+    """Wait until all tasks wait for the upstream's recovery and both workers have noticed it."""
 
     async def all_waiting() -> bool:
         waits = select(tasks.c.id).where(tasks.c.waits_for == "runwayml runway/official")

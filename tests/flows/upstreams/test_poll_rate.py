@@ -1,4 +1,4 @@
-"""Requests to poll now keep the rate of the upstream, and no client uses more than its share."""
+"""Requests to poll now respect the rate of the upstream, and no client uses more than its share."""
 
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -29,7 +29,7 @@ async def running(world: World, client: str = "ada") -> Task:
 
 
 async def polls(world: World, task: Task, client: str, times: int) -> Counter[bool]:
-    """Query several times at one moment; return how often the provider was asked and how often not."""
+    """Refresh several times at one moment. Return the numbers of queries and of refusals."""
     asked: Counter[bool] = Counter()
     waits: list[float] = []
     for _ in range(times):

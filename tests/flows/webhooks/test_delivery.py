@@ -1,4 +1,4 @@
-"""Every case of delivery over real sockets: what becomes of the message and of the endpoint stands in docs/webhooks.md."""
+"""Every case of delivery over real sockets. docs/webhooks.md lists the outcome for the message and the endpoint."""
 
 import asyncio
 import contextlib
@@ -36,7 +36,7 @@ ATTEMPT_SECONDS = 0.8
 
 
 def decisions() -> dict[str, tuple[str, str]]:
-    """Read the table of the page: by what the receiver does, what becomes of the message and of the endpoint."""
+    """Return the table of the page: the outcome for the message and the endpoint, by the receiver's behaviour."""
     table = PAGE.partition("| the receiver | the message | the endpoint |")[2].partition("\n\n")[0]
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines() if "`" in line]
     return {case.strip("`"): (message, endpoint) for case, message, endpoint in rows}
@@ -101,7 +101,7 @@ STATES = {"delivered": "delivered", "tried again": "pending", "discarded": "disc
 
 @contextlib.asynccontextmanager
 async def receiver(case: str) -> AsyncIterator[tuple[str, Server | None]]:
-    """Open a receiver that does what the table names, or a place where there is none."""
+    """Open a receiver with the behaviour that the table names, or return a URL without a receiver."""
     if case in PLACES:
         async with nowhere(PLACES[case]) as url:
             yield url, None
@@ -113,7 +113,7 @@ async def receiver(case: str) -> AsyncIterator[tuple[str, Server | None]]:
 
 @contextlib.asynccontextmanager
 async def outgoing(sqlite_url: str, *, allow: bool, **settings: str) -> AsyncIterator[World]:
-    """Open a world whose messages really go out."""
+    """Open a world whose messages leave over real connections."""
     more = {"DOVECOTE_ALLOW_PRIVATE_WEBHOOKS": str(allow), "DOVECOTE_ALLOW_HTTP_WEBHOOKS": "true", **settings}
     async with World.opened(sqlite_url, **more) as world:
         http = Http.real(Guard(world.context.settings.webhook_rules))
@@ -123,7 +123,7 @@ async def outgoing(sqlite_url: str, *, allow: bool, **settings: str) -> AsyncIte
 
 
 async def sent(world: World, url: str, *, registered: bool) -> tuple[Message, list[Delivery], Endpoint | None]:
-    """Owe one message to a callback_url or an endpoint, try to deliver it once, and give what is known of it then."""
+    """Enqueue one message for a callback_url or an endpoint, try to deliver it once, and return what is stored then."""
     task, now = a_task(state=State.SUCCEEDED), world.clock()
     endpoint = Endpoint(id=new_id(), client="default", url=url, secret="whsec_QUFB", created_at=now, updated_at=now)
     where: dict[str, Any] = (
@@ -224,7 +224,7 @@ async def test_lack_of_descriptors_does_not_count_against_an_endpoint(
     ["soon", "-5", "1e9", "", "Wed, 99 Foo 2026 00:00:00 GMT", "²", "9" * 400, "Mon, 01 Jan 0001 00:00:00 -2359"],
 )
 async def test_unreadable_retry_after_keeps_the_schedule(sqlite_url: str, stated: str) -> None:
-    """The schedule goes on; a number beyond reason is an hour at most."""
+    """The schedule goes on. A very large number counts as one hour at most."""
     busy = answering(status("429 No", f"Retry-After: {stated}").decode().encode("latin-1", "replace"))
     async with Server.running(busy) as server, outgoing(sqlite_url, allow=True) as world:
         message, _, _ = await sent(world, server.url, registered=False)

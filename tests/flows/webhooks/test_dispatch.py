@@ -1,4 +1,4 @@
-"""Messages to clients: signed, repeated by the schedule, taken once, and given up in the end."""
+"""Messages to clients: signed, repeated by the schedule, accepted once, and given up at the end."""
 
 import asyncio
 import dataclasses
@@ -26,7 +26,7 @@ CLIENT = "http://client.test/hook"
 
 @dataclasses.dataclass(frozen=True)
 class Attempt:
-    """What a client was sent, and when."""
+    """A request to a client, and its time."""
 
     at: dt.datetime
     headers: httpx.Headers
@@ -34,7 +34,7 @@ class Attempt:
 
 
 def listen(world: World, *answers: int, body: int = 1) -> list[Attempt]:
-    """Serve ``client.test``: note what comes, and answer with each status in turn; the last one stays."""
+    """Serve ``client.test``: record the requests, and answer with each status in turn. The last one repeats."""
     attempts: list[Attempt] = []
 
     async def answer(request: httpx.Request) -> httpx.Response:
@@ -58,7 +58,7 @@ async def deliver(world: World) -> None:
 
 
 async def until_settled(world: World, task: Task) -> Message:
-    """Move the clock from attempt to attempt until none is due any more."""
+    """Move the clock from attempt to attempt until none is due."""
     for _ in range(30):
         await deliver(world)
         [message] = await world.messages(task)
@@ -69,7 +69,7 @@ async def until_settled(world: World, task: Task) -> Message:
 
 
 async def ended(world: World, prompt: str = "[drop] a dove") -> Task:
-    """Bring a task to its end without delivering anything."""
+    """End a task without delivering its messages."""
     task = await world.submit(prompt, callback_url=CLIENT)
     world.edge.down.add("client.test")
     await world.pass_time(JOB_SECONDS * 2.5, step=5)
@@ -143,7 +143,7 @@ async def test_long_answer_body_does_not_matter(world: World) -> None:
 
 
 async def test_hanging_receiver_does_not_delay_others(world: World) -> None:
-    """The one that hangs is given up after its 15 seconds; here, when the test lets go."""
+    """A hanging attempt ends after 15 seconds. Here it ends when the test releases it."""
     attempts, let_go = listen(world, 200), asyncio.Event()
 
     async def hang(request: httpx.Request) -> httpx.Response:
@@ -168,7 +168,7 @@ async def test_hanging_receiver_does_not_delay_others(world: World) -> None:
 
 
 async def enqueued(world: World, url: str) -> Task:
-    """Keep a task that has ended, and a message about it that is due now."""
+    """Store an ended task, and a message about it that is due now."""
     task = a_task(state=State.SUCCEEDED)
     await keep(world.context.database, task)
     async with world.context.database.writing() as connection:
@@ -199,7 +199,7 @@ async def test_task_without_a_callback_url_has_no_message(world: World) -> None:
 
 @pytest.mark.parametrize("seconds", [dispatch.SEND_WITHIN - 1, dispatch.SEND_WITHIN + 1, 7200.0])
 async def test_message_whose_claim_is_too_old_is_not_sent(world: World, seconds: float) -> None:
-    """A process that was frozen finds its claim too old. Another process may have sent the message meanwhile."""
+    """A frozen process finds its claim expired. Another process may have sent the message meanwhile."""
     attempts = listen(world, 503, 200)
     task = a_task(state=State.SUCCEEDED)
     await keep(world.context.database, task)
@@ -226,7 +226,7 @@ async def test_message_whose_claim_is_too_old_is_not_sent(world: World, seconds:
 
 
 async def test_hanging_endpoints_of_one_client_do_not_delay_another(world: World) -> None:
-    """50 endpoints of one client hang with a backlog; the messages of another go out in the first round that has room."""
+    """50 endpoints of one client hang with a backlog. The other client's messages are sent in the first round with free slots."""
     hanging, answered = asyncio.Event(), 0
 
     async def hang(_: httpx.Request) -> httpx.Response:

@@ -1,4 +1,4 @@
-"""A simulated week: sporadic failures never disable an endpoint, continuous ones do; secrets rotate between retries."""
+"""A simulated week: sporadic failures never disable an endpoint, continuous ones do, and secrets rotate between retries."""
 
 import dataclasses
 import datetime as dt
@@ -27,7 +27,7 @@ WEEK = 7 * 24 * HOUR
 
 @dataclasses.dataclass
 class Hook:
-    """A receiver that answers by the hour since it was opened."""
+    """A receiver whose answer depends on the hours since it was opened."""
 
     world: World
     answers: Callable[[float], int]
@@ -71,7 +71,7 @@ class Subject:
         return cls(world, found, task)
 
     async def enqueue(self) -> None:
-        """Owe one more message, as apply does: only while the endpoint is enabled."""
+        """Enqueue one more message, as apply does: only while the endpoint is enabled."""
         self._sequence += 1
         if (await self.now()).disabled_at is None:
             message = a_message(
@@ -194,7 +194,7 @@ async def test_failed_replay_does_not_change_the_health(world: World) -> None:
 
 
 async def test_retry_after_a_rotation_verifies_with_both_secrets(world: World) -> None:
-    """The first attempts are signed by the old secret, those of the next day by both, those after it by the new one."""
+    """The first attempts have the old secret's signature, those of the next day both, and later ones the new secret's."""
     hook = Hook.opened(world, lambda hours: 500 if hours < 60 else 200)
     subject = await Subject.made(world)
     old = subject.endpoint.secret

@@ -1,4 +1,4 @@
-"""Endpoints by the API: registered with a secret that is shown once, changed, rotated, tried, and nobody else's business."""
+"""Endpoints by the API: registered with a secret that is shown once, changed, rotated, tested, and hidden from others."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -25,7 +25,7 @@ HOOK = "http://client.test/hook"
 
 
 def answering(world: World, *answers: int) -> list[httpx.Request]:
-    """Serve ``client.test``: each status in turn, the last one stays."""
+    """Serve ``client.test`` with each status in turn. The last one repeats."""
     heard: list[httpx.Request] = []
 
     async def answer(request: httpx.Request) -> httpx.Response:

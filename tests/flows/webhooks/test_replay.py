@@ -1,4 +1,4 @@
-"""Messages by the API: found by what is asked for, page by page, and delivered again under the same id."""
+"""Messages by the API: filtered, listed page by page, and delivered again under the same id."""
 
 import datetime as dt
 import itertools
@@ -39,7 +39,7 @@ def listen(world: World, *answers: int) -> list[httpx.Request]:
 
 
 def settled(world: World, task: Task, **more: Any) -> Message:
-    """Make an exhausted message, or one with other values."""
+    """Store an exhausted message, or one with other values."""
     state = more.get("state", "exhausted")
     fitting: dict[str, Any] = {"due_at": None, "attempts": 10, "last_error": "HTTP 500"}
     if state == "delivered":
@@ -63,7 +63,7 @@ async def ended(world: World, client: str = "default") -> Task:
 
 
 async def listed(api: httpx.AsyncClient, **query: Any) -> list[str]:
-    """Turn all pages."""
+    """Return the items of all pages."""
     found: list[str] = []
     cursor: dict[str, str] = {}
     for _ in range(50):

@@ -1,4 +1,4 @@
-"""A webhook secret for each client: only its own key reads it, it signs only its messages, and it can be rotated."""
+"""Each client has its own webhook secret. Only its key reads it, it signs only its messages, and it can be rotated."""
 
 import base64
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""Signatures and formats: the vectors of others verify, ours too, and what a CloudEvent has to have is there."""
+"""Signatures and formats: foreign test vectors verify, ours do too, and a CloudEvent has its required attributes."""
 
 import base64
 import dataclasses
@@ -25,7 +25,7 @@ SECRET, OLD = "whsec_" + "QUFB" * 8, "whsec_" + "QkJC" * 8
 
 
 def signature_of(secret: str, message_id: str, timestamp: str, body: bytes) -> str:
-    """Sign as the specification says, by hand: the code under test must not be its own witness."""
+    """Return the signature by the specification, calculated without the code under test."""
     key = base64.b64decode(secret.removeprefix("whsec_") + "==")
     return base64.b64encode(hmac.digest(key, f"{message_id}.{timestamp}.".encode() + body, hashlib.sha256)).decode()
 
@@ -37,7 +37,7 @@ def test_vectors_are_genuine_and_forged() -> None:
 
 @pytest.mark.parametrize("path", VECTORS, ids=lambda path: path.stem)
 def test_vector_is_signed_as_recorded(path: Path) -> None:
-    """What we would have sent, at that time, by that secret: it stands in the vector exactly if the vector is genuine."""
+    """The signed request equals the vector exactly: same body, time and secret."""
     vector = json.loads(path.read_text())
     headers = {name.lower(): value for name, value in vector["headers"].items()}
     message_id, timestamp = headers.get("webhook-id"), headers.get("webhook-timestamp")

@@ -1,4 +1,4 @@
-"""Which addresses are public, in whatever disguise the others come."""
+"""Public addresses are told from all others, in every spelling."""
 
 import ipaddress
 
@@ -48,7 +48,7 @@ ADDRESSES = st.one_of(st.ip_addresses(v=4), st.ip_addresses(v=6))
 @example(address_of("2001:1::1"))
 @example(address_of("192.88.99.1"))
 def test_address_that_python_calls_private_is_not_public(address: ipaddress.IPv4Address) -> None:
-    """Its tables change with its version, and have gaps: ours are never wider than today's."""
+    """Python's tables change with its version and have gaps. Ours never allow more than today's."""
     if is_public(address):
         assert meant(address).is_global
         assert not meant(address).is_multicast

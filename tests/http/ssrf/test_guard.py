@@ -1,4 +1,4 @@
-"""Where messages may go, through the whole of Dovecote and over real sockets: a canary sees nobody, name servers lie."""
+"""Destinations of messages through the whole of Dovecote, over real sockets, with a canary and false name servers."""
 
 import asyncio
 import contextlib
@@ -81,7 +81,7 @@ async def test_task_with_a_private_callback_url_is_refused(sqlite_url: str, cana
 async def test_message_to_a_private_url_is_discarded_without_a_connection(
     sqlite_url: str, canary: Canary, ears: Ears
 ) -> None:
-    """However it came into the database. By a name server that leads everything to the canary, for what is read as a name."""
+    """The URL is already in the database. For a host name, the name server returns the canary's address."""
     reached: dict[str, Any] = {}
     names = Names(
         {host: ["127.0.0.1", "::1"] for host in ("public.example", "localhost", "a.localhost", "db", "nas.local")}
@@ -115,7 +115,7 @@ async def test_message_to_a_name_with_a_private_address_is_discarded(
 async def test_connections_are_observed_when_private_addresses_are_allowed(
     sqlite_url: str, canary: Canary, ears: Ears
 ) -> None:
-    """Or the tests above would show nothing."""
+    """This proves that the canary of the tests above sees connections."""
     async with telling(sqlite_url, Names(LEADS_TO), allow_private_webhooks="true") as world:
         for host in ("127.0.0.1", "localtest.me", "both.localtest.me"):
             assert (await deliver_to(world, f"http://{host}:{canary.port}/")).state == "delivered"
@@ -125,7 +125,7 @@ async def test_connections_are_observed_when_private_addresses_are_allowed(
 
 @pytest.mark.parametrize("name", [socket.gethostname(), f"{socket.gethostname().upper()}."])
 async def test_message_to_the_own_host_name_is_not_delivered(sqlite_url: str, canary: Canary, name: str) -> None:
-    """By the real resolver. Where that name leads differs from machine to machine: what counts is that nobody comes."""
+    """The real resolver is used. The name's address differs by machine, but no connection may arrive."""
     async with telling(sqlite_url, socket.getaddrinfo, **open_to_all_but_addresses(canary)) as world:
         assert (await deliver_to(world, f"http://{name}:{canary.port}/")).state != "delivered"
     assert canary.connections == 0
@@ -136,7 +136,7 @@ async def test_message_to_the_own_host_name_is_not_delivered(sqlite_url: str, ca
 
 @contextlib.asynccontextmanager
 async def neighbour(canary: Canary, answer: bytes) -> AsyncIterator[list[bytes]]:
-    """Serve on 127.0.0.2, on the canary's port: a receiver whose address is allowed where the canary's is not."""
+    """Serve on 127.0.0.2 and the canary's port: a receiver whose address may be allowed alone."""
     requests: list[bytes] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -330,14 +330,14 @@ async def test_transport_checks_urls_without_the_guarded_client(canary: Canary, 
 
 
 class Lenient(Guard):
-    """A guard whose first gate is broken."""
+    """A guard whose first check is broken."""
 
     def admit(self, url: str) -> Destination:
         return read_url(url)
 
 
 async def test_literal_address_is_refused_at_the_socket(canary: Canary, ears: Ears) -> None:
-    """A resolver is not asked for it."""
+    """The resolver is not used for a literal address."""
     async with guarded(Lenient(Rules(), Names({}))) as client:
         for host in ("127.0.0.1", "[::1]", "[::ffff:127.0.0.1]"):
             with pytest.raises(httpx.ConnectError) as raised:
@@ -416,7 +416,7 @@ async def test_lookup_without_waiters_is_dropped(monkeypatch: pytest.MonkeyPatch
 
 
 async def test_attempt_ends_at_the_total_timeout(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Looking up, connecting and answering together."""
+    """The limit covers look-up, connection and answer together."""
     monkeypatch.setattr(dispatch, "ATTEMPT_TIMEOUT", 0.15)
     async with (
         Server.running(hang) as server,

@@ -1,4 +1,4 @@
-"""That a checked address is spoken to by the name of the URL: the right SNI, and a certificate for that name alone."""
+"""A connection to a checked address uses the URL's host name: its SNI, and a certificate for this name only."""
 
 import asyncio
 import contextlib
@@ -28,7 +28,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 @dataclasses.dataclass
 class Secure:
-    """A server over TLS that keeps what it is told."""
+    """A TLS server that records its requests."""
 
     port: int = 0
     names: list[str | None] = dataclasses.field(default_factory=list)
@@ -56,7 +56,7 @@ async def secure(context: ssl.SSLContext) -> AsyncIterator[Secure]:
 
 
 async def post(host: str, server: Secure, names: Names, tls: ssl.SSLContext | None) -> int:
-    """Post to a host by the guarded client; the server is where the name server says, which is allowed."""
+    """Post to a host by the guarded client. The name server returns the test server's address, which is allowed."""
     rules = Rules(ports=frozenset({server.port}), networks=(ipaddress.ip_network("127.0.0.1"),))
     async with guarded(Guard(rules, names), tls=tls) as client:
         url = f"https://{host}:{server.port}/"
@@ -105,7 +105,7 @@ async def test_certificate_for_another_host_is_refused(authority: Authority, hos
 
 @pytest.mark.parametrize("host", ["hooks.example", "127.0.0.1"])
 async def test_certificate_of_an_unknown_authority_is_refused(authority: Authority, host: str) -> None:
-    """Not even where the operator lets messages go to private addresses."""
+    """This also holds where the operator allows private addresses."""
     names = Names({"hooks.example": ["127.0.0.1"]})
     async with secure(authority.serving("DNS:hooks.example", "IP:127.0.0.1")) as server:
         with pytest.raises(NEVER_SENT, match=r"(?i)certificate verify failed"):

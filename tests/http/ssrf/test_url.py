@@ -1,4 +1,4 @@
-"""How a URL from outside is read, and what it is held against: a table each, and what holds for all."""
+"""URLs from outside: how they are parsed, and which rules they must satisfy."""
 
 import httpx
 import pytest

@@ -1,4 +1,4 @@
-"""What a gateway tells the owner of an account: balances in both spellings, and the list of jobs in both."""
+"""A gateway's answers to the owner of an account: balances and the list of jobs, each in both spellings."""
 
 import datetime as dt
 import json
@@ -19,7 +19,7 @@ def reply(document, status=200):
 
 
 def drive(exchange, *answers):
-    """Hold a conversation; give what was asked and what came of it."""
+    """Run an exchange. Return the calls and the result."""
     calls, left = [], list(answers)
     try:
         call = next(exchange)

@@ -153,7 +153,7 @@ ROWS = [
 
 @pytest.mark.parametrize(("status", "body", "submit", "poll"), ROWS)
 def test_class_by_status_word_and_text(status, body, submit, poll):
-    """What may be done next is not the same for a submit and a poll."""
+    """A refusal may mean different things for a submit and a poll."""
     answer = reply(status, body)
     assert say(newapi_errors.refusal_in(answer, creating=True)) == submit
     assert say(newapi_errors.refusal_in(answer, creating=False)) == poll
@@ -184,7 +184,7 @@ def test_fail_to_fetch_task_is_classified_by_the_status_of_the_gateways_upstream
 @pytest.mark.parametrize("creating", [True, False])
 @pytest.mark.parametrize("body", ["", HTML, "{}", '{"error":{}}'])
 def test_every_status_has_a_class(body, creating):
-    """No status falls through, and nothing but a complete refusal says that a submit created nothing."""
+    """Every status has a class. Only a complete refusal proves that a submit created nothing."""
     for status in range(200, 600):
         found = newapi_errors.refusal_in(reply(status, body), creating=creating)
         assert found.code in CODES

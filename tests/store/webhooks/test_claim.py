@@ -43,7 +43,7 @@ async def database(database_url: str) -> AsyncIterator[Database]:
 async def enqueue(
     database: Database, destination: str, many: int, *, due: float = 0.0, client: str = "default", host: str = ""
 ) -> None:
-    """Write messages to a destination, all due at once."""
+    """Store messages to a destination, all due at once."""
     task = a_task(state=State.SUCCEEDED)
     await keep(database, task)
     messages = [
@@ -80,7 +80,7 @@ def named(name: str, *, client: str = "default", host: str = "") -> Destination:
 
 
 def busy(**running: int) -> DestinationSlots:
-    """Return slots of which some are taken."""
+    """Return slots of which some are in use."""
     slots = DestinationSlots()
     for name, count in running.items():
         for _ in range(count):
@@ -158,7 +158,7 @@ async def test_troubled_destinations_together_get_a_bounded_part(database: Datab
 
 
 async def test_message_behind_a_backlog_of_another_destination_is_claimed(database: Database) -> None:
-    """20,000 rows of one destination are due before those of others, which are found without reading them all."""
+    """20,000 rows of one destination are due before those of others. The claim does not read them all."""
     await enqueue(database, "flooded", 1, due=-100)
     copy = "WITH RECURSIVE series(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM series WHERE n < :many) "
     async with database.writing() as connection:
@@ -219,7 +219,7 @@ def test_troubled_destinations_are_remembered_up_to_a_limit() -> None:
 
 
 class Hanging:
-    """A receiver that answers nothing until it is let go."""
+    """A receiver that answers nothing until the test releases it."""
 
     def __init__(self) -> None:
         self.let_go = asyncio.Event()
@@ -238,7 +238,7 @@ async def nothing() -> AsyncIterator[bytes]:
 
 
 async def test_hanging_destination_with_a_backlog_does_not_slow_another(world: World) -> None:
-    """500 messages for a receiver that hangs come before 30 for one that answers: those are all delivered meanwhile."""
+    """500 messages to a hanging receiver come before 30 to a working one. All 30 are delivered meanwhile."""
     hanging, answered = Hanging(), Counter[str]()
 
     async def answer(request: httpx.Request) -> httpx.Response:

@@ -1,4 +1,4 @@
-"""The feed: everything that clients are told, in one order, each once, and nothing ever appears behind a reader."""
+"""The feed: all events of clients in one order, each once. No event ever appears before a reader's cursor."""
 
 import asyncio
 import dataclasses
@@ -65,7 +65,7 @@ async def all_of(api: httpx.AsyncClient, *, after: str = "0", **query: Any) -> l
 
 
 async def test_feed_never_shows_events_behind_a_cursor(postgresql_url: str) -> None:
-    """Two processes write at the same time: the one that took its numbers first commits last."""
+    """Two processes write at the same time. The one that took its numbers first commits last."""
     async with opened(postgresql_url) as database:
         slow, quick = a_task(), a_task()
         await keep(database, slow, quick)
@@ -112,7 +112,7 @@ async def test_empty_feed_has_a_horizon(database: Database) -> None:
 
 
 async def test_concurrent_readers_see_each_event_once_in_order(database: Database) -> None:
-    """Writers of several processes commit in any order; a reader pages through at the same time and misses none."""
+    """Writers of several processes commit in any order. A reader pages at the same time and misses no event."""
     tasks = [a_task() for _ in range(6)]
     await keep(database, *tasks)
     writing = True
@@ -196,7 +196,7 @@ async def test_large_fields_are_left_out_of_the_feed(world: World, api: httpx.As
 
 
 async def test_large_fields_are_not_read_for_the_feed(database: Database) -> None:
-    """A page of inputs of 32 MiB each would be more than a process has."""
+    """A page of tasks with inputs of 32 MiB each would exceed the memory of the process."""
     task = a_task(input=LARGE, options={"seed": 1})
     await keep(database, task)
     async with database.writing() as connection:

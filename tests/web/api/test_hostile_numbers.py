@@ -1,4 +1,4 @@
-"""No number in any numeric field of a request is a server error: it is accepted, or it is a mistake with a path."""
+"""No number in a numeric field of a request causes a server error. It is accepted, or it is a mistake with a path."""
 
 from collections.abc import Iterator
 from typing import Any

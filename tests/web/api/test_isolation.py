@@ -1,4 +1,4 @@
-"""No client sees or touches what is another's: every route of the table, with every id that there is, and nothing changes."""
+"""No client reads or changes another client's objects: every route with every existing id is tried."""
 
 import asyncio
 import contextlib
@@ -32,7 +32,7 @@ STREAM_SECONDS = 0.2
 
 @pytest.fixture
 async def world(database_url: str) -> AsyncIterator[World]:
-    """Create something for Alice of everything, in as many states as can be; Bob has nothing."""
+    """Create every kind of object for Alice, in as many states as possible. Bob has none."""
     async with World.opened(database_url, DOVECOTE_API_KEYS=f"alice={ALICE},bob={BOB}") as opened:
         for words in ("[drop]", "[fail]", "[refuse]", "[cut][drop]", "[stuck]"):
             await submit_as_alice(opened, f"{words} {MARK}")
@@ -47,14 +47,14 @@ async def world(database_url: str) -> AsyncIterator[World]:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Said:
-    """What a door answered; a stream is cut off after a while."""
+    """A response. A stream is cut off after a while."""
 
     status: int
     body: bytes
 
 
 async def ask(world: World, key: str, method: str, path: str, body: Any = None) -> Said:
-    """Query the application itself: a client library would wait for the end of a stream."""
+    """Send a request to the application itself. A client library would wait for the end of a stream."""
     pieces: list[bytes] = []
     status: list[int] = []
     given = orjson.dumps({} if body is None else body)
@@ -97,7 +97,7 @@ def application_of(world: World) -> Any:
 
 
 async def dump(world: World) -> dict[str, list[str]]:
-    """Write down every row of every table."""
+    """Return every row of every table as text."""
     async with world.context.database.reading() as connection:
         return {
             table.name: sorted(str(tuple(row)) for row in await connection.execute(select(table)))
@@ -106,7 +106,7 @@ async def dump(world: World) -> dict[str, list[str]]:
 
 
 async def ids_of_everything(world: World) -> list[str]:
-    """Return every id in the database, whatever it is of: a new kind of thing is found here by itself."""
+    """Return every id in the database, of every kind, so that a new kind of object is included by itself."""
     found: set[str] = set()
     async with world.context.database.reading() as connection:
         for table in tables.metadata.sorted_tables:
@@ -116,7 +116,7 @@ async def ids_of_everything(world: World) -> list[str]:
 
 
 def minimal(schema: Mapping[str, Any]) -> Any:
-    """Make the least document that a schema takes, so that a body is not what is refused."""
+    """Return the smallest document that a schema accepts, so that the body is not the reason of a refusal."""
     while "$ref" in schema or "anyOf" in schema:
         name = schema.get("$ref", "").rpartition("/")[2]
         schema = DOCUMENT["components"]["schemas"][name] if name else schema["anyOf"][0]
@@ -148,7 +148,7 @@ def body_of(endpoint: Endpoint) -> Any:
 
 
 def paths_of(endpoint: Endpoint, ids: Sequence[str]) -> list[str]:
-    """Fill a path with ids, each place with each."""
+    """Return the paths of a route with every id in every place."""
     places = re.findall(r"\{\w+(?::\w+)?\}", endpoint.path)
     filled = []
     for chosen in itertools.product(ids, repeat=len(places)):
@@ -160,7 +160,7 @@ def paths_of(endpoint: Endpoint, ids: Sequence[str]) -> list[str]:
 
 
 async def trespass(world: World, endpoint: Endpoint) -> None:
-    """Have Bob try an endpoint on everything of Alice's; then Alice, to see that there was something to find."""
+    """Send a request to every object of Alice as Bob, and then as Alice to prove that the object exists."""
     ids, before = await ids_of_everything(world), await dump(world)
     nowhere = [str(uuid4()), "0", "x", str(UUID(int=0)), "%00", "a%2Fb", ids[0].upper()]
     answers: dict[bytes, list[str]] = {}

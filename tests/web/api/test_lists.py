@@ -1,4 +1,4 @@
-"""Lists and claims: pages are complete and never repeat, and every filter that is offered is served by an index."""
+"""Lists and claims: pages are complete and never repeat, and an index serves every filter."""
 
 import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable

@@ -1,4 +1,4 @@
-"""The fields of a task agree wherever they are written down, and every rendered value is of its declared type."""
+"""The fields of a task agree in all places, and every rendered value has its declared type."""
 
 import dataclasses
 import datetime as dt

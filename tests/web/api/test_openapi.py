@@ -1,4 +1,4 @@
-"""The OpenAPI document and its page: valid, complete, made of the same values as the routes, and readable offline."""
+"""The OpenAPI document and its page: valid, complete, built from the same values as the routes, and readable offline."""
 
 import asyncio
 import html.parser
@@ -72,7 +72,7 @@ def test_operations_are_named_described_and_list_problems() -> None:
 
 
 async def test_successful_responses_match_their_schemas(world: World, api: httpx.AsyncClient) -> None:
-    """Walk through the whole API with a task of every kind of end; the contract is checked at every answer."""
+    """The test calls the whole API with tasks of every outcome. The contract is checked at every response."""
     for words in ("[drop]", "[drop][fail]", "[drop][stuck]", "[cut]", "[cut][drop]", "[refuse]"):
         await api.post("/v1/tasks", json={**TASK_REQUEST, "input": {"prompt": f"{words} a dove"}, "labels": {"a": "b"}})
     for _ in range(3):
@@ -107,7 +107,7 @@ async def test_successful_responses_match_their_schemas(world: World, api: httpx
 
 
 async def messages_and_endpoints(world: World, api: httpx.AsyncClient) -> None:
-    """Walk through what tells clients: an endpoint's whole life, and the messages that it was sent."""
+    """Call every operation on endpoints and messages."""
     made = (await api.post("/v1/endpoints", json={"url": RECEIVER_URL})).json()
     where = f"/v1/endpoints/{made['id']}"
     await api.post("/v1/tasks", json=TASK_REQUEST)
@@ -165,7 +165,7 @@ async def test_document_contains_no_secret(world: World, api: httpx.AsyncClient)
 
 
 class _Links(html.parser.HTMLParser):
-    """Collects what a page would load or lead to, its anchors, and whether its elements are balanced."""
+    """Collects the resources and links of a page, its anchors, and whether its elements are balanced."""
 
     def __init__(self) -> None:
         super().__init__()

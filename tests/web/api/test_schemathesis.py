@@ -1,7 +1,7 @@
-"""The API asked whatever its document allows, and what it does not, with the keys of two clients: no 5xx, nothing undocumented.
+"""Generated requests, valid and invalid by the document, with the keys of two clients. No 5xx and no undocumented response.
 
-Requests come from the document (schemathesis), answers are held against it. They are helped along a little: half of the ids
-are of tasks that there are, and half of the requests are for something that there is.
+schemathesis makes the requests from the document and checks the responses against it. Half of the ids belong to existing
+tasks, and half of the requests concern existing objects.
 """
 
 import asyncio
@@ -64,7 +64,7 @@ async def world(sqlite_url: str) -> AsyncIterator[World]:
 
 
 def as_sent(case: Any, key: str | None) -> httpx.Request:
-    """Write a case as the bytes that would be on the wire: also what no client library of ours would send."""
+    """Return a case as the bytes of the wire, including requests that no client library would send."""
     prepared = requests.Request(**case.as_transport_kwargs(base_url="http://localhost")).prepare()
     headers = [
         (name.encode("latin-1", "replace"), value if isinstance(value, bytes) else value.encode("latin-1", "replace"))
@@ -78,7 +78,7 @@ def as_sent(case: Any, key: str | None) -> httpx.Request:
 
 
 def asking(world: World, operation: Any, mode: GenerationMode, ids: list[str]) -> Callable[[], None]:
-    """Make the test that hypothesis runs, in a thread: its requests are sent in the loop of the world."""
+    """Return the test that hypothesis runs in a thread. It sends its requests in the loop of the world."""
     loop = asyncio.get_running_loop()
 
     @hypothesis.settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))

@@ -1,4 +1,4 @@
-"""Submitting by REST: the same key is the same task, every mistake is said at once, and no document makes us stumble."""
+"""Submits by REST: the same key returns the same task, all mistakes are reported at once, and no document causes an error."""
 
 import asyncio
 import datetime as dt

@@ -1,4 +1,4 @@
-"""Who is told of what, how often and in how many words: messages as they are written with a change."""
+"""Messages that are written with a change: their recipients, their number and their size."""
 
 import asyncio
 import dataclasses
@@ -35,7 +35,7 @@ HOOK = "http://client.test/hook"
 
 
 async def listening(world: World, *events: str, client: str = "default", **more: Any) -> Endpoint:
-    """Register an endpoint past the door."""
+    """Store an endpoint without the checks of the API."""
     now = world.clock()
     endpoint = Endpoint(
         id=new_id(), client=client, url=HOOK, events=events, secret="whsec_QUFB", created_at=now, updated_at=now, **more
@@ -46,7 +46,7 @@ async def listening(world: World, *events: str, client: str = "default", **more:
 
 
 async def change(world: World, task: Task, *updates: Update, source: Source = Source.POLL) -> None:
-    """Apply what a provider says, all of it in one transaction."""
+    """Apply some updates of a provider in one transaction."""
     changes = [StatusReported(task_id=task.id, source=source, update=update) for update in updates]
     async with world.context.database.writing() as connection:
         applied = await apply(world.context, connection, changes)
@@ -54,7 +54,7 @@ async def change(world: World, task: Task, *updates: Update, source: Source = So
 
 
 async def begun(world: World, **more: Any) -> Task:
-    """Keep a task that a provider has taken."""
+    """Store a task that a provider has accepted."""
     task = a_task(state=State.SUBMITTED, external_id=str(new_id()), **more)
     await keep(world.context.database, task)
     return task
@@ -146,7 +146,7 @@ async def test_late_result_makes_a_late_result_message(world: World) -> None:
 
 
 async def test_messages_match_the_events_of_a_task(world: World) -> None:
-    """What a client reads in the feed, by ``events.message``, is what a client that wants everything is sent."""
+    """The messages of a client that wants all types equal the feed by ``events.message``."""
     await listening(world, *TYPES)
     task = await begun(world)
     for update in (RUNNING, at(10), DONE):
@@ -231,7 +231,7 @@ async def test_end_of_a_task_discards_pending_progress(world: World, together: b
 
 
 async def test_two_changes_at_once_make_two_messages(world: World) -> None:
-    """Two workers change one task's progress at the same time: whoever comes second finds what the first has written."""
+    """Two workers change one task's progress at the same time. The second one reads the first one's change."""
     await listening(world, PROGRESS)
     tasks = [await begun(world) for _ in range(5)]
     for percent in (10, 20, 30):

@@ -1,4 +1,4 @@
-"""Keys of the database: what each opens, for how long, and how little the database is asked about it."""
+"""API keys in the database: the scope of each, its lifetime, and the number of queries for them."""
 
 import asyncio
 import datetime as dt
@@ -36,7 +36,7 @@ def bearer(key: str) -> dict[str, str]:
 
 
 async def give_key(world: World, **more: Any) -> str:
-    """Make a key as the command does: in the database, beside the server."""
+    """Create a key as the command does: in the database, beside the server."""
     text = write_key(secrets.token_bytes(4), secrets.token_bytes(32))
     async with world.context.database.writing() as connection:
         await api_keys_module.add(connection, a_key(text, **more))
@@ -49,7 +49,7 @@ async def revoke(world: World, text: str) -> None:
 
 
 def selects(world: World) -> list[str]:
-    """Collect the questions about keys that the database is asked from now on."""
+    """Collect the queries about keys from now on."""
     seen: list[str] = []
 
     def note(_: Any, __: Any, statement: str, *___: Any) -> None:
@@ -402,7 +402,7 @@ async def test_last_use_is_written_in_the_background(keyed: World, monkeypatch: 
 
 
 async def until_written() -> None:
-    """Let the writer have its turn."""
+    """Wait until the writer has run."""
     others = [task for task in asyncio.all_tasks() if task.get_name() == "key used"]
     await asyncio.gather(*others)
 

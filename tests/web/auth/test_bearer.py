@@ -1,4 +1,4 @@
-"""Who may see what: every endpoint wants a key, no client sees another's tasks, and without keys only this machine asks."""
+"""Access: every endpoint needs a key, a client sees only its tasks, and without keys only this machine is served."""
 
 from collections.abc import AsyncIterator
 from typing import Any

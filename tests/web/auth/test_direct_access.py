@@ -1,4 +1,4 @@
-"""Without any key only direct requests from this machine are served; and a request is told what is wrong with its key."""
+"""Without keys only direct requests from this machine are served. Errors name the fault of a key."""
 
 import datetime as dt
 
