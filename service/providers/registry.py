@@ -81,6 +81,17 @@ class Provider:
     """The host that answers for balances, where that is another one."""
 
 
+_OPENAI_SHAPED = (
+    "openai/images",
+    "openai/chat",
+    "openai/responses-foreground",
+    "openai/embeddings",
+    "openai/audio",
+    "openai/models",
+    "openai/videos",
+    "anthropic/aggregator",
+)
+"""The texts, images and voices that every gateway serves in the form of OpenAI and Anthropic."""
 PROVIDERS: Mapping[str, Provider] = {
     provider.name: provider
     for provider in (
@@ -94,6 +105,8 @@ PROVIDERS: Mapping[str, Provider] = {
                 "runway/aggregator-official",
                 "midjourney/proxy",
                 "suno/newapi",
+                *_OPENAI_SHAPED,
+                "sora/reverse",
                 "any/elk-task",
                 "any/newapi-video",
             ),
@@ -109,6 +122,8 @@ PROVIDERS: Mapping[str, Provider] = {
                 "runway/aggregator-official",
                 "midjourney/proxy",
                 "suno/newapi",
+                *_OPENAI_SHAPED,
+                "sora/relay",
                 "any/newapi-video",
             ),
             query_url="https://query.cometapi.com",
@@ -119,6 +134,29 @@ PROVIDERS: Mapping[str, Provider] = {
             base_url="https://api.dev.runwayml.com",
             key_variable="RUNWAYML_API_SECRET",
             dialects=("runway/official",),
+        ),
+        Provider(
+            name="openai",
+            title="OpenAI",
+            base_url="https://api.openai.com",
+            key_variable="OPENAI_API_KEY",
+            # Videos ended here on 2026-09-24: the setting `dialects` adds openai/videos for a host that still has them.
+            dialects=(
+                "openai/images",
+                "openai/chat",
+                "openai/responses",
+                "openai/embeddings",
+                "openai/audio",
+                "openai/models",
+                "openai/webhooks",
+            ),
+        ),
+        Provider(
+            name="anthropic",
+            title="Anthropic",
+            base_url="https://api.anthropic.com",
+            key_variable="ANTHROPIC_API_KEY",
+            dialects=("anthropic/messages",),
         ),
         Provider(
             name="sunoapi",

@@ -175,9 +175,8 @@ def _read_text(reply: Reply) -> Update:
     if isinstance(text, str):
         return _transcript(text, document)
     stated = reply.header("content-type").partition(";")[0].strip().lower()
-    if stated in _TEXTS and not isinstance(document, dict) and not _PAGE.match(reply.text):
-        return _transcript(reply.text, {})
-    if not stated and reply.text.strip() and not isinstance(document, dict) and not _PAGE.match(reply.text):
+    is_text = stated in _TEXTS or (not stated and reply.text.strip() and reply.text.lstrip()[0] not in "{[")
+    if is_text and not isinstance(document, dict) and not _PAGE.match(reply.text):
         return _transcript(reply.text, {})
     raise Uncertain("unreadable", "the answer is no transcript")
 

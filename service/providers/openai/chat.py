@@ -12,7 +12,7 @@ from service.providers.dialect import Dialect, Facts, merge
 from service.providers.newapi.failure_texts import failure_from_text
 from service.providers.openai.family import model_of
 from service.providers.openai.refusals import carries_error, refusal, refused_within
-from service.providers.read import compact, fields, identifier, is_output, items, kind_of, link, line, word
+from service.providers.read import compact, fields, identifier, is_output, items, kind_of, line, link, word
 from service.providers.stream import events_in, is_stream
 from service.providers.talk import talk_mistakes
 from service.providers.wire import Call, Exchange, Reply

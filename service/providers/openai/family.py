@@ -58,9 +58,15 @@ _FIELDS: Mapping[str, Schema] = {
     "voice": text("Name of the voice, such as `alloy`, `marin`, `cedar`.", default="alloy", examples=["alloy"]),
     "instructions": text("How it is to be spoken. `tts-1` has no such thing."),
     "speed": number("Pace of the speech.", minimum=0.25, maximum=4),
-    "format": text("Format of the output, by the provider's word: `mp3`, `wav`, `opus`; of a transcript `json`, `srt`, `vtt`."),
+    "format": text(
+        "Format of the output, by the provider's word: `mp3`, `wav`, `opus`; of a transcript `json`, `srt`, `vtt`."
+    ),
     "language": text("Code of the language that is spoken, such as `en`.", examples=["en"]),
-    "video": text("The video, as `data:`. A `parent_id` names one that was made here.", pattern=SOURCE),
+    "video": text(
+        "The video: a URL, or `data:`. A `parent_id` names one that was made here.",
+        pattern=SOURCE,
+        examples=["https://example.com/cat.mp4"],
+    ),
     "duration": number("Length in seconds: 4, 8, 12; at some hosts others.", exclusiveMinimum=0, examples=[8]),
     "name": text("Name of the character.", examples=["Ada"]),
 }
@@ -85,7 +91,9 @@ FAMILY = family(
     "openai",
     "OpenAI",
     _operation("text_to_image", "image", f"prompt* {_SHAPE}", aliases=("generate_image",)),
-    _operation("image_to_image", "image", f"prompt* image+ images mask input_fidelity {_SHAPE}", aliases=("edit_image",)),
+    _operation(
+        "image_to_image", "image", f"prompt* image+ images mask input_fidelity {_SHAPE}", aliases=("edit_image",)
+    ),
     _operation("chat", "text", f"{_TALK} count seed", aliases=("completion",)),
     _operation("chat_image", "image", "prompt* images model", aliases=("gpt_4o_image",)),
     _operation("response", "text", _TALK, aliases=("responses",), deadline=7200.0),

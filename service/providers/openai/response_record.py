@@ -122,7 +122,9 @@ def _output(item: Mapping[str, Any]) -> Result | None:
     kind = item.get("type")
     if kind == "message":
         parts = [fields(part) for part in items(item.get("content"))]
-        texts = [text for part in parts if part.get("type") == "output_text" and isinstance(text := part.get("text"), str)]
+        texts = [
+            text for part in parts if part.get("type") == "output_text" and isinstance(text := part.get("text"), str)
+        ]
         return Result("text", text=storable("".join(texts))) if texts else None
     encoded = item.get("result")
     if kind == "image_generation_call" and isinstance(encoded, str) and encoded.strip():

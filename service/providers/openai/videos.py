@@ -19,7 +19,9 @@ from service.providers.read import compact, fields, identifier, link, moment, pe
 from service.providers.wire import Call, File, Reply
 
 STATES: Mapping[str, State | None] = {
-    **dict.fromkeys(("queued", "pending", "submitted", "not_start", "preparing", "created", "starting"), State.SUBMITTED),
+    **dict.fromkeys(
+        ("queued", "pending", "submitted", "not_start", "preparing", "created", "starting"), State.SUBMITTED
+    ),
     **dict.fromkeys(("in_progress", "processing", "running", "generating"), State.RUNNING),
     **dict.fromkeys(("completed", "complete", "succeeded", "success", "finished"), State.SUCCEEDED),
     **dict.fromkeys(("failed", "failure", "fail", "error"), State.FAILED),

@@ -1,11 +1,11 @@
 """OpenAI's webhooks: one URL for a whole project. An event names a job and says nothing else, so it only hastens a poll."""
 
 from service.domain.errors import Unreadable
-from service.domain.task import Task, Update
+from service.domain.task import Update
 from service.providers.dialect import Dialect, Facts
 from service.providers.read import fields, identifier, word
 from service.providers.signatures import standard_webhook
-from service.providers.wire import Call, Callback, Reply
+from service.providers.wire import Callback, Reply
 
 _ABOUT_TASKS = ("response.", "video.")
 """The start of the types of events about jobs that a task may have."""
@@ -16,20 +16,14 @@ class Webhooks(Dialect):
 
     facts = Facts(family="openai", name="webhooks", operations={}, confirms=True, signs=True)
 
-    def create(self, task: Task, callback_url: str | None) -> Call:
-        """Refuse: there is nothing to create."""
-        raise NotImplementedError
-
-    def query(self, task: Task) -> Call:
-        """Refuse: there is nothing to ask for."""
-        raise NotImplementedError
-
     def read_created(self, reply: Reply) -> Update:
         """Refuse: nothing is created."""
+        del reply
         raise Unreadable("openai/webhooks creates nothing")
 
     def read_status(self, reply: Reply) -> Update:
         """Refuse: nothing is polled."""
+        del reply
         raise Unreadable("openai/webhooks polls nothing")
 
     def read_callback(self, callback: Callback) -> list[Update]:

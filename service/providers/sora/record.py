@@ -24,9 +24,17 @@ STATES: Mapping[str, State | None] = {
     **dict.fromkeys(("cancelled", "canceled"), State.CANCELLED),
 }
 """The words of the relays (Veo's unified form among them), in lower case."""
-_TASK = re.compile(r"ID[:：]\s*`([^`\s]+)`")  # noqa: RUF001 - the relay writes the Chinese colon, too
+_TASK = re.compile(r"ID[:：]\s*`([^`\s]+)`")
 _MARKDOWN = re.compile(r"(!?)\[[^\]]*\]\(\s*(https?://[^\s)]+)\s*\)")
-_POLICY = ("content policy", "guardrail", "real person", "third-party similarity", "third party similarity", "违反", "违规")
+_POLICY = (
+    "content policy",
+    "guardrail",
+    "real person",
+    "third-party similarity",
+    "third party similarity",
+    "违反",
+    "违规",
+)
 
 
 def refusal(reply: Reply, *, creating: bool) -> UpstreamError:
