@@ -4,7 +4,6 @@ import asyncio
 import base64
 import contextlib
 import datetime as dt
-import gc
 import secrets as chance
 from collections.abc import AsyncIterator
 from typing import Literal
@@ -133,10 +132,6 @@ async def at_work(context: Context) -> AsyncIterator[Worker]:
     async with context.database.writing() as connection:
         await queue.release_unknown_waits(connection, [each.key for each in context.waits], now=context.now())
     async with _beating(context), working(context) as worker:
-        # Objects that are alive now stay: collections skip them, which avoids long pauses.
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(50_000, 20, 20)
         yield worker
 
 

@@ -1,7 +1,8 @@
-"""Make the C library return the memory of large blocks to the operating system."""
+"""Set the memory management of a server: large blocks go back to the operating system, and garbage collections are rare."""
 
 import contextlib
 import ctypes
+import gc
 from typing import Final
 
 LARGE_BLOCK: Final = 1024 * 1024
@@ -22,3 +23,13 @@ def return_large_blocks() -> None:
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(_M_MMAP_THRESHOLD, LARGE_BLOCK)
         mallopt(_M_ARENA_MAX, _ARENAS)
+
+
+def collect_rarely() -> None:
+    """Have garbage collections skip everything that is alive now, and wait for many new objects.
+
+    Call it when a server has started: what is alive then stays. A full collection would stop all requests for its length.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)

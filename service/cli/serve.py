@@ -18,7 +18,7 @@ from service.cli.stopping import Stop
 from service.flows.context import Context
 from service.flows.signals import Signals
 from service.logs import log_to_standard_error
-from service.memory import return_large_blocks
+from service.memory import collect_rarely, return_large_blocks
 from service.providers.registry import PROVIDERS
 from service.settings.model import Settings
 from service.store.database import AlreadyRunning, Database, StoreUnavailable
@@ -135,6 +135,7 @@ async def _serve(
             watch.cancel()
             servers = list(_servers(context, role, listener, callback_listener))
             _log_start(context, role, listener, callback_listener)
+            collect_rarely()
             async with asyncio.TaskGroup() as serving:
                 for server, sock in servers:
                     serving.create_task(server.serve(sockets=[sock]))

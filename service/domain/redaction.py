@@ -23,6 +23,10 @@ MAX_SPELLED: Final = 256 * 1024
 _MIN_SECRET: Final = 4
 """Characters. Shorter values are not redacted: they would be cut out of ordinary words."""
 _TOKEN_LENGTH: Final = 43
+_TOKEN_CHARACTERS: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-"
+_MARKS: Final = bytes(ord("x") if code in _TOKEN_CHARACTERS else ord(" ") for code in range(256))
+"""Translates each character of a token to ``x``, and every other one to a space."""
+_RUN: Final = b"x" * _TOKEN_LENGTH
 _TOKEN = re.compile(rf"[A-Za-z0-9_-]{{{_TOKEN_LENGTH},}}")
 _TOKEN_IN_URL = re.compile(rf"(callbacks(?:\\*/|%2[fF]|\\+u002[fF]|&#x2[fF];|&#47;))[A-Za-z0-9_-]{{{_TOKEN_LENGTH}}}")
 """A callback token in its path, plain or escaped."""
@@ -71,7 +75,7 @@ class Redactor:
     def text(self, text: str) -> str:
         """Return a text without secrets."""
         text = self._spellings.removed_from(text)
-        if len(text) <= MAX_SPELLED:
+        if len(text) <= MAX_SPELLED and _may_hold_token(text):
             text = _TOKEN.sub(self._without_token, text)
         return redact(text)
 
@@ -103,6 +107,11 @@ class Redactor:
             if self._tokens.read(run[start : start + _TOKEN_LENGTH]) is not None:
                 return run[:start] + REDACTED + run[start + _TOKEN_LENGTH :]
         return run
+
+
+def _may_hold_token(text: str) -> bool:
+    """Return whether a run of characters is as long as a token. The pattern takes ten times as long to find none."""
+    return len(text) >= _TOKEN_LENGTH and _RUN in text.encode("latin-1", "replace").translate(_MARKS)
 
 
 def _with_texts(value: Any, change: Callable[[str], str]) -> Any:

@@ -13,6 +13,10 @@ from service.providers.midjourney import proxy
 from service.providers.openai import audio, chat, embeddings, images, models, responses, videos, webhooks
 from service.providers.openai import family as openai
 from service.providers.operation import Family
+from service.providers.replicate import aggregator as replicate_aggregator
+from service.providers.replicate import cog
+from service.providers.replicate import family as replicate
+from service.providers.replicate import official as replicate_official
 from service.providers.runway import family as runway
 from service.providers.runway import gateway, official
 from service.providers.sora import family as sora
@@ -29,6 +33,7 @@ FAMILIES: Mapping[str, Family] = {
         openai.FAMILY,
         anthropic.FAMILY,
         sora.FAMILY,
+        replicate.FAMILY,
         any_model.FAMILY,
     )
 }
@@ -59,6 +64,9 @@ DIALECTS: Mapping[str, Dialect] = {
         reverse.Reverse(),
         relay.Relay(),
         elk_task.ElkTask(),
+        replicate_official.Official(),
+        replicate_aggregator.Aggregator(),
+        cog.Cog(),
         newapi_video.NewApiVideo(),
     )
 }
@@ -124,6 +132,7 @@ PROVIDERS: Mapping[str, Provider] = {
                 "suno/newapi",
                 *_OPENAI_SHAPED,
                 "sora/relay",
+                "replicate/aggregator",
                 "any/newapi-video",
             ),
             query_url="https://query.cometapi.com",
@@ -157,6 +166,13 @@ PROVIDERS: Mapping[str, Provider] = {
             base_url="https://api.anthropic.com",
             key_variable="ANTHROPIC_API_KEY",
             dialects=("anthropic/messages",),
+        ),
+        Provider(
+            name="replicate",
+            title="Replicate",
+            base_url="https://api.replicate.com",
+            key_variable="REPLICATE_API_TOKEN",
+            dialects=("replicate/official",),
         ),
         Provider(
             name="sunoapi",

@@ -112,6 +112,8 @@ class _Player:
         def read(request: Request, document: Mapping[str, Any]) -> Order | Answer:
             if request.path_params:
                 document = {**document, "path": dict(request.path_params)}
+            if request.query_params:
+                document = {**document, "query": dict(request.query_params)}
             return (
                 self._wrong_header(request, creation.headers)
                 or self._incomplete(creation, document)
@@ -185,7 +187,8 @@ class _Player:
             now = self._desk.clock()
             finished = now >= job.life.ended_at
             if finished and cancel.too_late is not None:
-                return answer(cancel.too_late, {}).response()
+                body = fill(cancel.too_late.body, _Moment(self._protocol, job, job.state_at(now), now).resolve)
+                return Answer(cancel.too_late.status, body, cancel.too_late.headers).response()
             self._desk.ledger.put(replace(job, deleted_at=now) if finished else replace(job, cancelled_at=now))
             if cancel.reply.body is None:
                 return Response(status_code=cancel.reply.status)

@@ -158,6 +158,9 @@ class _Line:
         """When the last transaction for this line committed, by the event loop's clock."""
         self.wake = asyncio.Event()
         self.closed = False
+        self._taken: list[_Write] = []
+        """The writes of the transaction that is under way."""
+        self._guard: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -169,22 +172,23 @@ class _Line:
         write = _Write(function, item, loop.create_future(), loop.time())
         self._waiting.append(write)
         self.wake.set()
-        if self._max_stall is None:
-            return await write.answer
-        return await self._answer(write, self._max_stall)
+        if self._max_stall is not None and self._guard is None:
+            self._guard = loop.call_later(self._max_stall, self._fail_stalled, self._max_stall)
+        return await write.answer
 
-    async def _answer(self, write: _Write, max_stall: float) -> Any:
-        """Wait for an answer as long as transactions commit."""
+    def _fail_stalled(self, max_stall: float) -> None:
+        """Fail the writes for which no transaction has committed for too long, and look again when the next one is due.
+
+        One timer serves all of them: a timer for each write costs more than the write.
+        """
         loop = asyncio.get_running_loop()
-        try:
-            while not write.answer.done():
-                wait = max(write.since, self.committed_at) + max_stall - loop.time()
-                if wait <= 0:
-                    raise StoreUnavailable(faults.TIMED_OUT.sentence, faults.TIMED_OUT)
-                await asyncio.wait([write.answer], timeout=wait)
-            return write.answer.result()
-        finally:
-            write.answer.cancel()
+        self._guard = None
+        waiting = [write for write in (*self._taken, *self._waiting) if not write.answer.done()]
+        stalled = [write for write in waiting if max(write.since, self.committed_at) + max_stall <= loop.time()]
+        _fail(stalled, StoreUnavailable(faults.TIMED_OUT.sentence, faults.TIMED_OUT))
+        if len(stalled) < len(waiting):
+            due = max(waiting[len(stalled)].since, self.committed_at) + max_stall
+            self._guard = loop.call_at(due, self._fail_stalled, max_stall)
 
     def close(self) -> None:
         self.closed = True
@@ -197,7 +201,8 @@ class _Line:
     def take(self) -> list[_Write]:
         """Remove up to a batch from the line; leave out writes whose caller has gone away."""
         taken = (self._waiting.popleft() for _ in range(min(len(self._waiting), BATCH_SIZE)))
-        return [write for write in taken if not write.answer.done()]
+        self._taken = [write for write in taken if not write.answer.done()]
+        return self._taken
 
 
 class _CommitLoop:

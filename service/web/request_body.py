@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any, Final
 
 import orjson
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from service.domain.validation import quote
 from service.web.problems import Problem, unavailable
@@ -147,22 +147,35 @@ async def read_body(request: Request, limit: int, lease: Lease | None = None) ->
             raise _too_large(limit)
         if lease is not None:
             lease.grow(int(stated))
-    body = bytearray()
+    body, more = bytearray(), True
     now = asyncio.get_running_loop().time
     end = now() + MAX_DURATION
     try:
         async with asyncio.timeout(MAX_PAUSE) as timeout:
-            async for chunk in request.stream():
-                timeout.reschedule(min(now() + MAX_PAUSE, end))
+            while more:
+                chunk, more = await _next_chunk(request)
                 body += chunk
                 if len(body) > limit:
                     raise _too_large(limit)
                 if lease is not None:
                     lease.grow(len(body))
+                if more:
+                    timeout.reschedule(min(now() + MAX_PAUSE, end))
     except TimeoutError:
         detail = f"send the body without pauses over {MAX_PAUSE:.0f} s, within {MAX_DURATION:.0f} s"
         raise Problem(408, "too_slow", detail, headers={"Connection": "close"}) from None
     return body
+
+
+async def _next_chunk(request: Request) -> tuple[bytes, bool]:
+    """Return the next part of a body, and whether there is more.
+
+    :raises ClientDisconnect: when the client has gone away
+    """
+    message = await request.receive()
+    if message["type"] == "http.disconnect":
+        raise ClientDisconnect
+    return message.get("body", b""), message.get("more_body", False)
 
 
 async def read_json(request: Request, limit: int, lease: Lease) -> Any:
