@@ -18,7 +18,7 @@ class State(StrEnum):
     """The state of a task. ``transitions.py`` has the table of moves."""
 
     QUEUED = "queued"
-    """Not handed over yet, or waiting for an upstream to recover."""
+    """Not submitted yet, or waiting for an upstream to recover."""
     SUBMITTING = "submitting"
     """A submission is in flight."""
     UNCONFIRMED = "unconfirmed"
