@@ -21,7 +21,7 @@ from service.flows.context import Context, log
 from service.flows.statistics import update_statistics
 from service.flows.submission import duplicates
 from service.flows.submission import run as submission_run
-from service.flows.upstreams import credit, models
+from service.flows.upstreams import credit
 from service.flows.webhooks import dispatch
 from service.http.client import CONNECT_TIMEOUT, WRITE_TIMEOUT
 from service.store.database import StoreUnavailable
@@ -59,7 +59,6 @@ class Worker:
             _Journey("duplicates", signals["duplicates"], lambda: duplicates.run_due(context, duplicate_jobs), TICK),
             _Journey("learn", asyncio.Event(), lambda: _once(update_statistics(context)), LEARN_EVERY),
             _Journey("credit", asyncio.Event(), self._credit_round(), credit.EVERY),
-            _Journey("models", asyncio.Event(), lambda: _once(models.refresh(context)), models.EVERY),
         )
         self._running: list[asyncio.Task[None]] = []
 
@@ -72,9 +71,7 @@ class Worker:
         self._scheduler.start()
         self._running = [asyncio.create_task(each.run(self._stopping), name=each.name) for each in self._journeys]
         self._running.append(asyncio.create_task(self._watch_clock(), name="scheduler guard"))
-        for journey in self._journeys:
-            if journey.name in {"credit", "models"}:
-                journey.wake.set()
+        next(each for each in self._journeys if each.name == "credit").wake.set()
 
     def stop(self) -> None:
         """Start no more rounds."""

@@ -28,7 +28,6 @@ from service.domain.webhook_events import TYPES
 from service.flows.context import Context
 from service.flows.submission.adoption import as_adopted
 from service.flows.submission.routes import choose_route, quoted, requested_route
-from service.flows.upstreams.models import with_warning
 from service.flows.webhooks.url_check import url_mistakes
 from service.providers.operation import Family, Operation
 from service.providers.registry import FAMILIES
@@ -232,12 +231,7 @@ def _routed(
         return _follow(context, task, parent, requested_route(request, mistakes), mistakes)
     if not mistakes:
         route, skipped_upstreams = choose_route(context, task, requested_route(request, mistakes), mistakes)
-        task = dataclasses.replace(task, route=route, skipped_upstreams=skipped_upstreams)
-        first = context.upstreams[route[0]] if route else None
-        dialect = None if first is None else first.dialect_for(task.family, task.operation)
-        if first is not None and dialect is not None:
-            task = dataclasses.replace(task, warnings=with_warning(task, first, dialect))
-        return task
+        return dataclasses.replace(task, route=route, skipped_upstreams=skipped_upstreams)
     return task
 
 

@@ -22,6 +22,8 @@ AFTER_ERROR: Final = 60.0
 """Seconds after which a list is requested again that could not be read."""
 TIMEOUT: Final = 15.0
 """Seconds for a list. Clients wait for it."""
+SUBMIT_WAITS: Final = 1.0
+"""Seconds that a submit waits for a list."""
 _MAX_ALIKE: Final = 3
 """Names that a warning quotes."""
 _SHORTEST: Final = 3
@@ -38,24 +40,33 @@ def question(upstream: Upstream) -> tuple[Dialect, ModelsExchange] | None:
     return None
 
 
-async def current(context: Context, upstream: Upstream) -> KnownModels | None:
+async def current(context: Context, upstream: Upstream, *, within: float = TIMEOUT) -> KnownModels | None:
     """Return the models that an upstream offers, at most ten minutes old; None where it has no list.
 
     Where the latest request failed, the list before it is returned with the error.
+
+    :param within: seconds for the request
     """
     if question(upstream) is None:
         return None
     async with upstream.models.lock:
         known = upstream.models.known
         if known is None or _is_old(context, known):
-            known = upstream.models.known = await _ask(context, upstream, known)
+            known = upstream.models.known = await _ask(context, upstream, known, within)
         return known
 
 
-async def refresh(context: Context) -> int:
-    """Request the models of every upstream whose list is old; return the number of upstreams with a list."""
-    found = await asyncio.gather(*(current(context, upstream) for upstream in context.upstreams.values()))
-    return sum(each is not None for each in found)
+async def warned(context: Context, task: Task) -> Task:
+    """Return a new task with a warning where the first upstream of its route does not list its model.
+
+    Where the list is old, the request of the client waits for a new one, for a second at most.
+    """
+    upstream = context.upstreams.get(task.route[0]) if task.route else None
+    dialect = None if upstream is None else upstream.dialect_for(task.family, task.operation)
+    if upstream is None or dialect is None or task.model is None or not dialect.facts.models_are_listed:
+        return task
+    await current(context, upstream, within=SUBMIT_WAITS)
+    return dataclasses.replace(task, warnings=with_warning(task, upstream, dialect))
 
 
 def _is_old(context: Context, known: KnownModels) -> bool:
@@ -63,15 +74,15 @@ def _is_old(context: Context, known: KnownModels) -> bool:
     return not 0 <= age < (EVERY if known.error is None else AFTER_ERROR)
 
 
-async def _ask(context: Context, upstream: Upstream, before: KnownModels | None) -> KnownModels:
+async def _ask(context: Context, upstream: Upstream, before: KnownModels | None, within: float) -> KnownModels:
     asked = question(upstream)
     assert asked is not None  # noqa: S101 - for the type checker: the caller has looked
     now = context.now()
     try:
-        async with asyncio.timeout(TIMEOUT):
+        async with asyncio.timeout(within):
             return KnownModels(models=await run_exchange(context, upstream, *asked), at=now, asked_at=now)
     except TimeoutError:
-        error = f"no answer within {TIMEOUT:g} s"
+        error = f"no answer within {within:g} s"
     except UpstreamError as refusal:
         error = str(refusal)[:300]
     except Exception as mistake:  # noqa: BLE001 - our own fault while reading; it is requested again

@@ -8,7 +8,7 @@ import pytest
 
 from service.domain.task import State
 from service.flows.submission.accept import accept
-from service.flows.upstreams.models import AFTER_ERROR, EVERY, refresh
+from service.flows.upstreams.models import AFTER_ERROR, EVERY, current
 from tests.support.world import JOB_SECONDS, World
 
 PATH = "/v1/upstreams/elkapi/models"
@@ -86,7 +86,6 @@ async def submitted(world: World, model: str | None, **more: Any) -> dict[str, A
 
 
 async def test_task_with_an_unlisted_model_has_a_warning_and_succeeds(world: World) -> None:
-    assert await refresh(world.context) == 1
     task = await submitted(world, "gen9_ultra")
     words = 'elkapi does not list the model "gen9_ultra" at present, and may refuse it; it lists "gen4_turbo"'
     assert task["warnings"] == [{"code": "model_not_listed", "message": words}]
@@ -98,25 +97,35 @@ async def test_task_with_an_unlisted_model_has_a_warning_and_succeeds(world: Wor
 
 @pytest.mark.parametrize("model", ["gen4_turbo", "GEN4-Turbo", "runwayml/gen4_turbo", "gen4", None])
 async def test_listed_model_has_no_warning(world: World, model: str | None) -> None:
-    await refresh(world.context)
     assert (await submitted(world, model))["warnings"] == []
 
 
 async def test_model_in_the_options_is_compared(world: World) -> None:
-    await refresh(world.context)
     assert (await submitted(world, "gen4_turbo", options={"model": "other"}))["warnings"] != []
 
 
 async def test_model_is_not_compared_where_lists_do_not_name_it(world: World) -> None:
-    await refresh(world.context)
     song = {"family": "suno", "operation": "music", "input": {"prompt": "a dove", "model": "chirp-v5"}}
     assert (await accept(world.context, song, client="default")).task.warnings == ()
 
 
+async def test_submit_does_without_a_list_that_does_not_come(world: World) -> None:
+    world.edge.down.add("sandbox.test")
+    assert [(await submitted(world, "gen9_ultra"))["warnings"] for _ in range(2)] == [[], []]
+    assert asked(world) == 1
+
+
+async def test_submit_without_a_model_requests_no_list(world: World) -> None:
+    await submitted(world, None)
+    assert asked(world) == 0
+
+
 async def test_list_that_comes_after_the_request_warns_at_the_submission(world: World) -> None:
+    world.edge.down.add("sandbox.test")
     task = await submitted(world, "gen9_ultra")
-    assert task["warnings"] == []
-    await refresh(world.context)
+    world.edge.down.clear()
+    world.clock.forward(AFTER_ERROR)
+    await current(world.context, world.context.upstreams["elkapi"])
     await world.work()
     shown = (await world.client.get(f"/v1/tasks/{task['id']}")).json()
     assert (shown["state"] in {State.SUBMITTED, State.RUNNING}, len(shown["warnings"])) == (True, 1)
