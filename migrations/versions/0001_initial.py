@@ -384,7 +384,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(
             ["task_id"], ["tasks.id"], name=op.f("fk_task_labels_task_id_tasks"), ondelete="CASCADE"
         ),
-        sa.PrimaryKeyConstraint("client", "name", "value", "task_id", name=op.f("pk_task_labels")),
+        sa.PrimaryKeyConstraint("name", "value", "client", "task_id", name=op.f("pk_task_labels")),
     )
     with op.batch_alter_table("task_labels", schema=None) as batch_op:
         batch_op.create_index("ix_task_labels_task", ["task_id"], unique=False)

@@ -186,9 +186,10 @@ tasks = Table(
 task_labels = Table(
     "task_labels",
     metadata,
-    Column("client", Text, primary_key=True),
+    # The client is third, so that the key also serves an operator, who lists the tasks of all clients.
     Column("name", Text, primary_key=True),
     Column("value", Text, primary_key=True),
+    Column("client", Text, primary_key=True),
     Column("task_id", Uuid, ForeignKey("tasks.id", ondelete="CASCADE"), primary_key=True),
     Index("ix_task_labels_task", "task_id"),
 )
