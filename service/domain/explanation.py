@@ -22,6 +22,12 @@ _HOW = {
 
 def explain(task: Task, *, now: datetime) -> str:
     """Return one sentence on the state of a task."""
+    sentence = _explain(task, now)
+    bought = "its job was bought elsewhere, and Dovecote never submits it"
+    return f"{sentence[:-1]}; {bought}." if task.adopted else sentence
+
+
+def _explain(task: Task, now: datetime) -> str:
     if task.state is State.QUEUED:
         return _queued(task, now)
     if task.state is State.SUBMITTING:
@@ -85,6 +91,8 @@ def _doing(task: Task) -> str:
         return "waits for your input"
     if task.progress == 100:  # noqa: PLR2004 - percent
         return "reports that it is done, but returns no output yet"
+    if task.adopted and task.sequence == 1:
+        return "has not been asked about it yet"
     if task.state is State.SUBMITTED:
         return "has it in its queue"
     progress = f" ({task.progress} %)" if task.progress else ""

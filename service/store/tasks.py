@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.domain.large_input import shortened
 from service.domain.statistics import Ending
-from service.domain.task import Action, Failure, Result, Source, State, Task, WaitingFor
+from service.domain.task import Action, Failure, Result, Source, State, Task, TaskWarning, WaitingFor
 from service.store.tables import callbacks, events, insert_for, large_inputs, submissions, task_labels, tasks
 
 _NAMES = tuple(field.name for field in dataclasses.fields(Task))
@@ -26,6 +26,7 @@ def task_of(row: Row[Any] | Mapping[str, Any]) -> Task:
     kept["results"] = tuple(Result.from_json(result) for result in kept["results"])
     kept["next_actions"] = tuple(Action.from_json(action) for action in kept["next_actions"])
     kept["failure"] = None if kept["failure"] is None else Failure.from_json(kept["failure"])
+    kept["warnings"] = tuple(TaskWarning.from_json(warning) for warning in kept["warnings"])
     kept["waits_for"] = None if kept["waits_for"] is None else WaitingFor.from_key(kept["waits_for"])
     kept["outcome_source"] = None if kept["outcome_source"] is None else Source(kept["outcome_source"])
     return Task(**kept)
@@ -40,6 +41,7 @@ def row_of(task: Task) -> dict[str, Any]:
     row["results"] = [result.as_json() for result in task.results]
     row["next_actions"] = [action.as_json() for action in task.next_actions]
     row["failure"] = None if task.failure is None else task.failure.as_json()
+    row["warnings"] = [warning.as_json() for warning in task.warnings]
     row["waits_for"] = None if task.waits_for is None else task.waits_for.key
     row["outcome_source"] = None if task.outcome_source is None else str(task.outcome_source)
     return row
@@ -64,12 +66,36 @@ _ACCEPT = insert_for(
 )
 
 
+_ADOPT = insert_for(lambda insert: insert(tasks).on_conflict_do_nothing().returning(tasks.c.id))
+
+
 async def accept(connection: AsyncConnection, requested: Sequence[Task]) -> list[Accepted]:
     """Insert new tasks with their first event. Where the client's idempotency key exists, return the task that has it."""
-    statement = _ACCEPT[connection.dialect.name]
     # In the order of the keys, so that two processes with the same keys cannot deadlock.
     in_order = sorted(requested, key=lambda task: (task.client, task.idempotency_key or ""))
-    inserted = set((await connection.scalars(statement, [row_of(stored(task)) for task in in_order])).all())
+    inserted = await _insert(connection, _ACCEPT[connection.dialect.name], in_order)
+    new = [task for task in requested if task.id in inserted]
+    known = {(task.client, task.idempotency_key): task for task in new}
+    missing = [
+        task for task in requested if task.id not in inserted and (task.client, task.idempotency_key) not in known
+    ]
+    known |= await _by_idempotency_key(connection, missing)
+    return [
+        Accepted(stored(task), new=True)
+        if task.id in inserted
+        else Accepted(known[task.client, task.idempotency_key], new=False)
+        for task in requested
+    ]
+
+
+async def adopt(connection: AsyncConnection, task: Task) -> bool:
+    """Insert a task that follows a job, with its first event; return False where its key or its job has a task already."""
+    return task.id in await _insert(connection, _ADOPT[connection.dialect.name], [task])
+
+
+async def _insert(connection: AsyncConnection, statement: Any, requested: Sequence[Task]) -> set[UUID]:
+    """Insert tasks with their inputs, labels and first events; return the ids of those that are new."""
+    inserted = set((await connection.scalars(statement, [row_of(stored(task)) for task in requested])).all())
     new = [task for task in requested if task.id in inserted]
     large = [task for task in new if task.large_input]
     if large:
@@ -83,17 +109,7 @@ async def accept(connection: AsyncConnection, requested: Sequence[Task]) -> list
     ]
     if labels:
         await connection.execute(task_labels.insert(), labels)
-    known = {(task.client, task.idempotency_key): task for task in new}
-    missing = [
-        task for task in requested if task.id not in inserted and (task.client, task.idempotency_key) not in known
-    ]
-    known |= await _by_idempotency_key(connection, missing)
-    return [
-        Accepted(stored(task), new=True)
-        if task.id in inserted
-        else Accepted(known[task.client, task.idempotency_key], new=False)
-        for task in requested
-    ]
+    return inserted
 
 
 def stored(task: Task) -> Task:
@@ -123,11 +139,12 @@ def _acceptance(task: Task) -> dict[str, Any]:
         "task_id": task.id,
         "client": task.client,
         "sequence": task.sequence,
-        "type": "accepted",
+        "type": "adopted" if task.adopted else "accepted",
         "message": None,
         "source": str(Source.CLIENT),
         "at": task.created_at,
         "data": {"state": str(task.state), "route": list(task.route)}
+        | ({"upstream": task.upstream, "external_id": task.external_id} if task.adopted else {})
         | ({"skipped_upstreams": dict(task.skipped_upstreams)} if task.skipped_upstreams else {}),
     }
 
@@ -316,6 +333,7 @@ _ENDINGS = (
         tasks.c.finished_at > bindparam("since"),
         tasks.c.decided_by == "provider",
         tasks.c.submitted_at.is_not(None),
+        tasks.c.adopted.is_(False),  # when such a job began is not known
     )
     .order_by(tasks.c.finished_at.desc())
     .limit(bindparam("most"))
