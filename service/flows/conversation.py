@@ -110,6 +110,7 @@ async def _ask(context: Context, upstream: Upstream, dialect: Dialect, call: Cal
                     content=content,
                     read_timeout=call.read_timeout,
                     total_timeout=CONNECT_TIMEOUT + WRITE_TIMEOUT + call.read_timeout,
+                    limit=call.max_answer,
                     secret_query=secret_query,
                     tls=upstream.tls,
                 )

@@ -56,6 +56,8 @@ class Facts:
     """The unit of costs, where the provider states them."""
     refunds: bool = False
     """Whether the provider's pages say that the price of a failed job is given back."""
+    uploads: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    """By operation: the input fields whose media the provider takes as files. Media at a URL are downloaded for it."""
     signs: bool = False
     """Whether the provider signs its callbacks, so that ``verify_signature`` can tell."""
     result_lifetime: float | Mapping[str, float] | None = None

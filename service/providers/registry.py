@@ -4,9 +4,14 @@ import dataclasses
 from collections.abc import Mapping
 
 from service.providers import any_model, elk_task, newapi_video
+from service.providers.anthropic import family as anthropic
+from service.providers.anthropic import gateway as anthropic_gateway
+from service.providers.anthropic import messages
 from service.providers.dialect import Dialect
 from service.providers.midjourney import family as midjourney
 from service.providers.midjourney import proxy
+from service.providers.openai import audio, chat, embeddings, images, models, responses, videos, webhooks
+from service.providers.openai import family as openai
 from service.providers.operation import Family
 from service.providers.replicate import aggregator as replicate_aggregator
 from service.providers.replicate import cog
@@ -14,6 +19,8 @@ from service.providers.replicate import family as replicate
 from service.providers.replicate import official as replicate_official
 from service.providers.runway import family as runway
 from service.providers.runway import gateway, official
+from service.providers.sora import family as sora
+from service.providers.sora import relay, reverse
 from service.providers.suno import family as suno
 from service.providers.suno import kie_jobs, newapi, newapi_raw, sunoapi
 
@@ -23,6 +30,9 @@ FAMILIES: Mapping[str, Family] = {
         runway.FAMILY,
         midjourney.FAMILY,
         suno.FAMILY,
+        openai.FAMILY,
+        anthropic.FAMILY,
+        sora.FAMILY,
         replicate.FAMILY,
         any_model.FAMILY,
     )
@@ -40,6 +50,19 @@ DIALECTS: Mapping[str, Dialect] = {
         newapi_raw.NewApiRaw(),
         sunoapi.SunoApi(),
         kie_jobs.KieJobs(),
+        images.Images(),
+        chat.Chat(),
+        responses.Responses(),
+        responses.Foreground(),
+        embeddings.Embeddings(),
+        audio.Audio(),
+        models.Models(),
+        videos.Videos(),
+        webhooks.Webhooks(),
+        messages.Messages(),
+        anthropic_gateway.Aggregator(),
+        reverse.Reverse(),
+        relay.Relay(),
         elk_task.ElkTask(),
         replicate_official.Official(),
         replicate_aggregator.Aggregator(),
@@ -66,6 +89,17 @@ class Provider:
     """The host that answers for balances, where that is another one."""
 
 
+_OPENAI_SHAPED = (
+    "openai/images",
+    "openai/chat",
+    "openai/responses-foreground",
+    "openai/embeddings",
+    "openai/audio",
+    "openai/models",
+    "openai/videos",
+    "anthropic/aggregator",
+)
+"""The texts, images and voices that every gateway serves in the form of OpenAI and Anthropic."""
 PROVIDERS: Mapping[str, Provider] = {
     provider.name: provider
     for provider in (
@@ -79,6 +113,8 @@ PROVIDERS: Mapping[str, Provider] = {
                 "runway/aggregator-official",
                 "midjourney/proxy",
                 "suno/newapi",
+                *_OPENAI_SHAPED,
+                "sora/reverse",
                 "any/elk-task",
                 "any/newapi-video",
             ),
@@ -94,6 +130,8 @@ PROVIDERS: Mapping[str, Provider] = {
                 "runway/aggregator-official",
                 "midjourney/proxy",
                 "suno/newapi",
+                *_OPENAI_SHAPED,
+                "sora/relay",
                 "replicate/aggregator",
                 "any/newapi-video",
             ),
@@ -105,6 +143,29 @@ PROVIDERS: Mapping[str, Provider] = {
             base_url="https://api.dev.runwayml.com",
             key_variable="RUNWAYML_API_SECRET",
             dialects=("runway/official",),
+        ),
+        Provider(
+            name="openai",
+            title="OpenAI",
+            base_url="https://api.openai.com",
+            key_variable="OPENAI_API_KEY",
+            # Videos ended here on 2026-09-24: the setting `dialects` adds openai/videos for a host that still has them.
+            dialects=(
+                "openai/images",
+                "openai/chat",
+                "openai/responses",
+                "openai/embeddings",
+                "openai/audio",
+                "openai/models",
+                "openai/webhooks",
+            ),
+        ),
+        Provider(
+            name="anthropic",
+            title="Anthropic",
+            base_url="https://api.anthropic.com",
+            key_variable="ANTHROPIC_API_KEY",
+            dialects=("anthropic/messages",),
         ),
         Provider(
             name="replicate",

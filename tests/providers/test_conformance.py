@@ -33,6 +33,8 @@ def recorded(name, *kinds):
 
 
 ANSWERS = ("submit_response", "poll_response", "callback", "error", "cancel_response")
+CREATING = [name for name, dialect in DIALECTS.items() if dialect.facts.operations]
+"""The dialects that serve an operation; the others only read callbacks."""
 MESSAGES = [(name, message) for name in DIALECTS for message in recorded(name)]
 
 
@@ -117,12 +119,12 @@ GARBAGE = [
 @pytest.mark.parametrize("status", [200, 204, 301, 400, 401, 404, 429, 500, 503, 524])
 def test_garbage_raises_no_foreign_error_and_ends_no_task(name, kind, status):
     dialect = DIALECTS[name]
-    route = f"POST {next(iter(dialect.facts.operations.values()))}"
+    route = f"POST {next(iter(dialect.facts.operations.values()), '')}"
     for body in GARBAGE:
         endpoint = route if kind in {"submit_response", "error"} else "GET /"
         found = read(name, {"kind": kind, "endpoint": endpoint, "http_status": status}, body)
         assert sound(found) not in ENDED
-        if endpoint == route and status in {200, 204, 500, 524}:
+        if endpoint == route and status in {200, 204, 500, 524} and name in CREATING:
             assert isinstance(found, Uncertain), (body[:40], found)
 
 
@@ -131,6 +133,9 @@ def test_truncated_body_reports_nothing(name, message):
     body = raw(message["body"])
     for end in range(0, len(body), 7):
         found = read(name, message, body[:end])
+        if isinstance(message["body"], str) and message["kind"] == "submit_response":
+            sound(found)  # bytes and texts have no end that could be missing: the transport tells
+            continue
         assert sound(found) not in ENDED
         if message["kind"] == "submit_response":
             assert isinstance(found, Uncertain)
@@ -222,12 +227,12 @@ def test_forged_signature_is_rejected(name):
     assert dialect.verify_signature(Callback({}, b"{}"), "a secret") is not True
     for message in recorded(name, "callback"):
         if "secret" in message:
-            body = message["raw_body"].encode()
+            headers, body, at = message["headers"], message["raw_body"].encode(), message.get("received_at")
             right = message["reading"].get("verified", True)
-            assert dialect.verify_signature(Callback(message["headers"], body), message["secret"]) is right
+            assert dialect.verify_signature(Callback(headers, body, at), message["secret"]) is right
             if not dialect.facts.confirms:  # else the signature does not cover the body
-                assert dialect.verify_signature(Callback(message["headers"], body + b" "), message["secret"]) is False
-            assert dialect.verify_signature(Callback(message["headers"], body), message["secret"] + "x") is False
+                assert dialect.verify_signature(Callback(headers, body + b" ", at), message["secret"]) is False
+            assert dialect.verify_signature(Callback(headers, body, at), message["secret"] + "x") is False
 
 
 # What is sent ----------------------------------------------------------------------------------------------------
@@ -346,7 +351,7 @@ def test_minimal_input_is_validated_and_created(name, operation):
         json.dumps(DIALECTS[name].create(wanted, None).body, default=str)
 
 
-@pytest.mark.parametrize("name", DIALECTS)
+@pytest.mark.parametrize("name", CREATING)
 def test_unsupported_operation_is_rejected(name):
     stranger = dataclasses.replace(task(name), operation="levitate")
     assert [mistake.path for mistake in DIALECTS[name].validate(stranger)] == ["operation"]
