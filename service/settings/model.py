@@ -96,7 +96,7 @@ class UpstreamSettings(_Strict):
     low_credit: float | None = Field(default=None, ge=0, examples=[5])
     """Dovecote logs a warning below this credit, in the provider's own unit."""
     when_full: Literal["wait", "next"] = "wait"
-    """What a task does while open_tasks is reached: "wait" for a slot, or go to the "next" upstream of its route."""
+    """The behaviour of a task while open_tasks is reached: "wait" for a slot, or go to the "next" upstream of its route."""
 
     @field_validator("key", "query_key", "account_token", "callback_key")
     @classmethod
@@ -198,7 +198,7 @@ class Settings(_Strict):
     max_streams: int = Field(default=5000, ge=0, le=100_000)
     """How many event streams one process serves at once."""
     on_uncertain: Policy = "hold"
-    """What happens to a task when it stays unknown whether it was bought: "hold" waits until its deadline,
+    """The policy for a task when it stays unknown whether it was bought: "hold" waits until its deadline,
     "fail" ends it, "resubmit_once" buys it again, perhaps a second time."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """The lowest level that is logged."""

@@ -60,12 +60,12 @@ REQUEST: dict[str, Any] = {
         },
         "input": {
             "type": "object",
-            "description": "What the operation works on, in Dovecote's names; `GET /v1/families` has the schema of every operation.",
+            "description": "The input of the operation, in Dovecote's names; `GET /v1/families` has the schema of every operation.",
             "examples": [{"prompt": "a dove comes home at dusk", "duration": 5}],
         },
         "options": {
             "type": "object",
-            "description": "Fields of the provider's own body. They are sent as they are and win over what `input` maps to.",
+            "description": "Fields of the provider's own body. They are sent unchanged and override the fields that `input` maps to.",
         },
         "callback_url": {
             "type": "string",
@@ -78,7 +78,7 @@ REQUEST: dict[str, Any] = {
             "minItems": 1,
             "uniqueItems": True,
             "items": {"type": "string", "enum": list(TYPES)},
-            "description": "The messages to post there; default: the end, and a result that comes late.",
+            "description": "The types of messages to post there; default: the end, and a late result.",
         },
         "labels": {
             "type": "object",
@@ -126,7 +126,7 @@ REQUEST: dict[str, Any] = {
             "type": "string",
             "enum": ["hold", "fail", "resubmit_once"],
             "description": (
-                "What to do when a submit got no usable answer and it cannot be found out whether a job exists: wait for the "
+                "The policy when a submit got no usable answer and it stays unknown whether a job exists: wait for the "
                 "deadline, fail, or submit it again, once, at the risk of a second charge."
             ),
         },

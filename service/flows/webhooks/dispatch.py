@@ -135,7 +135,7 @@ async def _post(context: Context, claimed: Claimed) -> Attempt:
             error=storable(reason)[:MAX_ERROR_KEPT],
             detail="" if refused is None else refused.detail,
             hopeless=hopeless,
-            made=not isinstance(error, httpx.PoolTimeout),  # a lack of descriptors here says nothing about the receiver
+            made=not isinstance(error, httpx.PoolTimeout),  # a lack of descriptors here is no failure of the receiver
         )
     context.destination_slots.answered(destination_of(message), in_time=True)
     return Attempt(
