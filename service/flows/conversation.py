@@ -9,7 +9,7 @@ from urllib.parse import quote, urlsplit
 
 import orjson
 
-from service.domain.errors import NotSent, Unavailable, UpstreamError
+from service.domain.errors import AnotherJob, NotSent, Unavailable, UpstreamError
 from service.domain.redaction import Redactor
 from service.domain.task import State, Update
 from service.flows.context import Context, Upstream, log
@@ -55,7 +55,17 @@ async def run_exchange(
         return outcome
     except UpstreamError as error:
         redactor.error(error)
+        if isinstance(error, AnotherJob):
+            _log_once(context, upstream, dialect, error)
         raise
+
+
+def _log_once(context: Context, upstream: Upstream, dialect: Dialect, error: AnotherJob) -> None:
+    """Log that an upstream answers about other jobs, the first time in this process. Each task shows its own case."""
+    key = (upstream.name, dialect.facts.key)
+    if key not in context.answers_about_other_jobs:
+        context.answers_about_other_jobs.add(key)
+        log.warning("answer about another job ignored upstream=%s dialect=%s error=%s", *key, error.message)
 
 
 def _completed(outcome: Any, upstream: Upstream) -> Any:
