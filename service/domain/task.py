@@ -208,6 +208,8 @@ class Update:
     """Whether the provider says that it has given the price back."""
     omitted: int = 0
     """How many results and actions were left out, because a task keeps no more."""
+    incomplete: bool = False
+    """Whether it says that the job is done and lacks the output: a query brings it."""
     unknown_word: str | None = None
     """A status word that no table knows: counted and logged, never acted on."""
 

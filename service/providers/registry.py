@@ -8,6 +8,10 @@ from service.providers.anthropic import family as anthropic
 from service.providers.anthropic import gateway as anthropic_gateway
 from service.providers.anthropic import messages
 from service.providers.dialect import Dialect
+from service.providers.kling import aggregator as kling_aggregator
+from service.providers.kling import family as kling
+from service.providers.kling import official as kling_official
+from service.providers.kling import official_v2 as kling_official_v2
 from service.providers.midjourney import family as midjourney
 from service.providers.midjourney import proxy
 from service.providers.openai import audio, chat, embeddings, images, models, responses, videos, webhooks
@@ -30,6 +34,7 @@ FAMILIES: Mapping[str, Family] = {
         runway.FAMILY,
         midjourney.FAMILY,
         suno.FAMILY,
+        kling.FAMILY,
         openai.FAMILY,
         anthropic.FAMILY,
         sora.FAMILY,
@@ -50,6 +55,9 @@ DIALECTS: Mapping[str, Dialect] = {
         newapi_raw.NewApiRaw(),
         sunoapi.SunoApi(),
         kie_jobs.KieJobs(),
+        kling_official.Official(),
+        kling_official_v2.OfficialV2(),
+        kling_aggregator.Aggregator(),
         images.Images(),
         chat.Chat(),
         responses.Responses(),
@@ -116,6 +124,7 @@ PROVIDERS: Mapping[str, Provider] = {
                 *_OPENAI_SHAPED,
                 "sora/reverse",
                 "any/elk-task",
+                "kling/aggregator",
                 "any/newapi-video",
             ),
             query_url="https://query.elkapi.com",
@@ -130,6 +139,7 @@ PROVIDERS: Mapping[str, Provider] = {
                 "runway/aggregator-official",
                 "midjourney/proxy",
                 "suno/newapi",
+                "kling/aggregator",
                 *_OPENAI_SHAPED,
                 "sora/relay",
                 "replicate/aggregator",
@@ -143,6 +153,13 @@ PROVIDERS: Mapping[str, Provider] = {
             base_url="https://api.dev.runwayml.com",
             key_variable="RUNWAYML_API_SECRET",
             dialects=("runway/official",),
+        ),
+        Provider(
+            name="kling",
+            title="Kling",
+            base_url="https://api-singapore.klingai.com",
+            key_variable="KLING_KEY",
+            dialects=("kling/official", "kling/official-v2"),
         ),
         Provider(
             name="openai",

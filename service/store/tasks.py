@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, Select, and_, bindparam, exists, func, or_, select, union_all
+from sqlalchemy import Row, Select, Text, and_, bindparam, cast, exists, func, or_, select, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.domain.large_input import shortened
@@ -355,6 +355,29 @@ async def recent_endings(connection: AsyncConnection, *, since: datetime, most: 
         )
         for row in await connection.execute(_ENDINGS, {"since": since, "most": most})
     ]
+
+
+MAX_SHOWN = 20_000
+"""Characters of the results of a task above which they are not read for an overview."""
+_RESULTS = (
+    select(tasks.c.id, tasks.c.upstream, tasks.c.results)
+    .where(
+        tasks.c.finished_at.is_not(None),
+        tasks.c.finished_at > bindparam("since"),
+        tasks.c.state == str(State.SUCCEEDED),
+        func.length(cast(tasks.c.results, Text)) <= MAX_SHOWN,
+    )
+    .order_by(tasks.c.finished_at.desc())
+    .limit(bindparam("most"))
+)
+
+
+async def recent_results(
+    connection: AsyncConnection, *, since: datetime, most: int
+) -> list[tuple[UUID, str, tuple[Result, ...]]]:
+    """Read the id, the upstream and the results of the last tasks that succeeded, newest first."""
+    rows = await connection.execute(_RESULTS, {"since": since, "most": most})
+    return [(row.id, row.upstream or "", tuple(map(Result.from_json, row.results))) for row in rows]
 
 
 async def count_by_state(connection: AsyncConnection) -> dict[str, int]:

@@ -84,7 +84,7 @@ async def _send(context: Context, handover: Handover) -> Change:
     task, submission = await _with_whole_input(context, handover.task), handover.submission
     task = await with_files(context, handover.dialect, task)
     url = callback_url(context, handover.upstream, handover.dialect, task, submission.id)
-    exchange = handover.dialect.submit(task, url)
+    exchange = handover.dialect.submit(dataclasses.replace(task, submission_id=submission.id), url)
     hidden = [] if url is None else [url.rpartition("/")[2]]
     update = await run_exchange(
         context,
