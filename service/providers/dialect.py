@@ -17,7 +17,7 @@ _SHOWN = 80
 SYNCHRONOUS_TIMEOUT = 600.0
 """Seconds to wait for an answer that is the finished work."""
 TYPICAL_SECONDS = 60.0
-"""What a task takes where no dialect says otherwise."""
+"""The usual duration of a task where its dialect states none."""
 SUBMIT_TIMEOUT = 120.0
 """Seconds to wait for any other answer to a creating call."""
 
@@ -38,9 +38,9 @@ class Facts:
     batch_size: int = 1
     """How many tasks one query of a dialect that ``CanPollMany`` may ask for."""
     jobs_listed_by: Literal["key", "account"] = "key"
-    """What a dialect that ``CanListJobs`` needs for the list: the API key, or the account's own token."""
+    """The credential that a dialect with ``CanListJobs`` needs for the list: the API key, or the account's own token."""
     typical_seconds: Mapping[str, float] = dataclasses.field(default_factory=dict)
-    """What a task usually takes, by operation, until enough samples are there."""
+    """The usual duration of a task, by operation, until enough samples are there."""
     reserved: frozenset[str] = frozenset({"callback_url"})
     """Fields of the provider's body that Dovecote fills, such as the callback URL's: refused in ``options``."""
     submit_timeout: float = SUBMIT_TIMEOUT

@@ -28,7 +28,7 @@ _SETTLE = (
     update(submissions)
     .where(
         submissions.c.id == bindparam("of_submission"),
-        # Proof that a job exists always counts. Anything else counts only while the outcome is unknown, or to allow
+        # Proof that a job exists always counts. Other outcomes count only while the outcome is unknown, or to allow
         # another submission.
         or_(
             submissions.c.outcome == "sending",

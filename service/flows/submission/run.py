@@ -71,7 +71,7 @@ async def run_due(context: Context, pool: TaskPool) -> int:
         planned.most = room if waited_for else 0
         await _begin(context, planned)
     except StoreUnavailable:
-        # It may have been written and only the answer was lost. Nothing was sent, and the rows are told so.
+        # It may have been written and only the answer was lost. Nothing was sent, and the rows record that.
         away = Unavailable("overloaded", "the database went away before anything was sent")
         for handover in planned.handovers:
             pool.start(_revoke(context, handover, away))
@@ -102,7 +102,7 @@ async def _begin(context: Context, planned: Round) -> None:
     try:
         await context.writers.journeys.run(_plan_and_write, context, planned)
     except StoreLocked as error:
-        log.warning("submission round goes around locked rows error=%s", error)
+        log.warning("submission round skips locked rows error=%s", error)
         planned.skip_locked = True
         await _begin_around_locks(context, planned)
     except StoreUnavailable:

@@ -62,7 +62,7 @@ async def hand_over(context: Context, handover: Handover) -> None:
     if error is not None:
         change = change_for(context, handover, error)
     applied = await settle_surely(context, change)
-    if not stopped:  # a stop says nothing about the upstream
+    if not stopped:  # a stop is no failure of the upstream
         await _report(context, handover, error)
     if applied.task is not None and applied.task.state is State.QUEUED:
         context.signals.wake("submit")
@@ -114,7 +114,7 @@ async def _with_whole_input(context: Context, task: Task) -> Task:
 def change_for(context: Context, handover: Handover, error: UpstreamError) -> Change:
     """Return the change for an error, and log an account that was refused."""
     if isinstance(error, AccountProblem):
-        # Its own words are in the submission: they may repeat what was sent.
+        # Its message is in the submission only, because it may repeat the request.
         log.error("account refused upstream=%s code=%s", handover.upstream.name, error.code)
     if isinstance(error, NotSent):
         log.warning(
