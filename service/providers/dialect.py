@@ -9,6 +9,7 @@ from service.domain.errors import AnotherJob, Unreadable
 from service.domain.task import Task, Update
 from service.domain.text import shortened
 from service.domain.validation import Mistake
+from service.providers.form import unreadable_media
 from service.providers.wire import Call, Callback, Exchange, Reply
 
 _SHOWN = 80
@@ -171,7 +172,8 @@ class Dialect:
         if not self.offers(task.family, task.operation):
             return [Mistake("operation", f"{self.facts.key} has no {task.operation}.")]
         taken = sorted(self.facts.reserved & task.options.keys())
-        return [Mistake(f"options.{name}", f"Leave {name} out: Dovecote fills it.") for name in taken]
+        found = [Mistake(f"options.{name}", f"Leave {name} out: Dovecote fills it.") for name in taken]
+        return found + unreadable_media(task, self.facts.uploads.get(task.operation, ()))
 
 
 def about(task: Task, update: Update, *, stated: str | None = None) -> Update:

@@ -158,6 +158,18 @@ async def task_of_job(connection: AsyncConnection, upstream: str, external_id: s
     return found
 
 
+_TASKS_OF_JOBS = select(submissions.c.task_id).where(
+    submissions.c.upstream == bindparam("at_upstream"),
+    submissions.c.external_id.in_(bindparam("jobs", expanding=True)),
+)
+
+
+async def tasks_of_jobs(connection: AsyncConnection, upstream: str, external_ids: Collection[str]) -> list[UUID]:
+    """Return the tasks of some jobs of an upstream."""
+    found = await connection.scalars(_TASKS_OF_JOBS, {"at_upstream": upstream, "jobs": list(external_ids)})
+    return sorted(set(found))
+
+
 _ID_MARGIN = 60_000
 """Milliseconds by which an id and the time of its row may differ."""
 _WITHOUT_KNOWN_JOB = (

@@ -15,6 +15,7 @@ from service.domain.task import Submission, Task, WaitingFor
 from service.flows.apply import Applied, announce, apply, settle_surely
 from service.flows.concurrency import TaskPool
 from service.flows.context import Context, Upstream, log
+from service.flows.submission.media import seconds_for
 from service.flows.submission.plan import Candidate, Send, plan
 from service.flows.submission.send import Handover, callback_url, change_for, hand_over
 from service.flows.upstreams.admission import Admission, claim_next, claim_probes, read_admission, save
@@ -211,6 +212,7 @@ def _start(context: Context, task: Task, history: Sequence[Submission], chosen: 
         id=context.new_id(), task_id=task.id, upstream=upstream.name, dialect=dialect.facts.key, sent_at=now
     )
     lease = CONNECT_TIMEOUT + WRITE_TIMEOUT + dialect.facts.read_timeout(task.operation) + SUBMIT_LEASE_MARGIN
+    lease += seconds_for(dialect, task)
     change = SubmissionStarted(
         task_id=task.id,
         attempt=task.attempts,

@@ -14,6 +14,7 @@ from service.flows.apply import settle_surely
 from service.flows.context import Context, Upstream, log
 from service.flows.conversation import run_exchange
 from service.flows.submission.cancel import cancel_if_pending
+from service.flows.submission.media import seconds_for, with_files
 from service.flows.submission.outcome import answered, failed, not_sent
 from service.providers.dialect import Dialect
 from service.store import circuits as circuit_store
@@ -81,6 +82,7 @@ def callback_url(context: Context, upstream: Upstream, dialect: Dialect, task: T
 
 async def _send(context: Context, handover: Handover) -> Change:
     task, submission = await _with_whole_input(context, handover.task), handover.submission
+    task = await with_files(context, handover.dialect, task)
     url = callback_url(context, handover.upstream, handover.dialect, task, submission.id)
     exchange = handover.dialect.submit(dataclasses.replace(task, submission_id=submission.id), url)
     hidden = [] if url is None else [url.rpartition("/")[2]]
@@ -90,7 +92,7 @@ async def _send(context: Context, handover: Handover) -> Change:
         handover.dialect,
         exchange,
         hidden=hidden,
-        send_before=handover.claimed_at + SEND_WITHIN,
+        send_before=handover.claimed_at + SEND_WITHIN + seconds_for(handover.dialect, handover.task),
     )
     return answered(task, submission, update)
 
