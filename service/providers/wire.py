@@ -150,6 +150,19 @@ BalanceExchange = Generator[Call, Reply, Balance]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class ModelList:
+    """The models that an upstream offers."""
+
+    names: tuple[str, ...]
+    complete: bool = True
+    """Whether a model that is not among them is not offered. A list that goes on is not read to its end."""
+
+
+ModelsExchange = Generator[Call, Reply, ModelList]
+"""The same for the models that the account may use."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class ListedJob:
     """A job in a provider's list. It may be the job of a submission whose answer was lost."""
 
@@ -164,4 +177,4 @@ JobsExchange = Generator[Call, Reply, Sequence[ListedJob]]
 """The same for the jobs in the provider's list that may be a task's."""
 
 MessageKind = Literal["submit_response", "poll_response", "callback", "error", "cancel_response"]
-"""What a recorded message is."""
+"""The kind of a recorded message."""

@@ -141,7 +141,7 @@ def test_truncated_body_reports_nothing(name, message):
         if message["kind"] == "submit_response":
             assert isinstance(found, Uncertain)
         elif message["kind"] in {"poll_response", "callback"}:
-            # Of a body nothing may be left; but nothing at all can be an answer: engines say so that they know no such id.
+            # An empty body can be an answer: engines send it for an unknown id.
             assert isinstance(found, Unreadable if end else (Unreadable, NotFound))
 
 
@@ -212,7 +212,7 @@ def test_unknown_status_ends_no_task_and_is_reported(name, message):
     assert update.unknown_word == "frobnicated" or state is State.SUCCEEDED
 
 
-# The same news ---------------------------------------------------------------------------------------------------
+# Repeated updates --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", [name for name, dialect in DIALECTS.items() if dialect.facts.callbacks])
@@ -235,12 +235,12 @@ def test_forged_signature_is_rejected(name):
             headers, body, at = message["headers"], message["raw_body"].encode(), message.get("received_at")
             right = message["reading"].get("verified", True)
             assert dialect.verify_signature(Callback(headers, body, at), message["secret"]) is right
-            if not dialect.facts.confirms:  # else the signature does not cover the body
+            if not dialect.facts.confirms:  # otherwise the signature does not cover the body
                 assert dialect.verify_signature(Callback(headers, body + b" ", at), message["secret"]) is False
             assert dialect.verify_signature(Callback(headers, body, at), message["secret"] + "x") is False
 
 
-# What is sent ----------------------------------------------------------------------------------------------------
+# Requests --------------------------------------------------------------------------------------------------------
 
 
 def drive(exchange, answer):
@@ -369,6 +369,10 @@ ROW = {"task_id": "t1", "platform": "suno", "action": "MUSIC", "submit_time": NO
 NEW_API_LIST = {"success": True, "message": "", "data": {"page": 1, "page_size": 100, "total": 1, "items": [ROW]}}
 NOW_MS = int(NOW.timestamp() * 1000)
 LIST_OF = {
+    "minimax/official-v2": {
+        "items": [{"id": "t1", "model": "MiniMax-H3", "status": "running", "created_at": int(NOW.timestamp())}],
+        "total": 1,
+    },
     "kling/official": {"code": 0, "data": {"task_id": "t1", "task_status": "submitted", "created_at": NOW_MS}},
     "kling/official-v2": {"code": 0, "data": [{"id": "t1", "status": "submitted", "create_time": NOW_MS}]},
     "replicate/official": {"previous": None, "next": None, "results": [{"id": "t1", "created_at": NOW.isoformat()}]},
