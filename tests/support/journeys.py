@@ -57,6 +57,18 @@ REFUSAL_CODES = {("runway/official", "content-refused-at-submit"): "invalid_inpu
 LOOKED_UP = frozenset({"kling/official"})
 """Where a lost job is looked up by our reference: it needs neither an answer nor a callback."""
 
+AT_ONCE = {
+    "success": Journey(),
+    "content-refused-at-submit": JOURNEYS["content-refused-at-submit"],
+    "invalid-input-with-http-200": JOURNEYS["invalid-input-with-http-200"],
+    "no-credit": JOURNEYS["no-credit"],
+    "unavailable-submit": JOURNEYS["unavailable-submit"],
+    "answer-lost": Journey(faults=("cut",), state=State.EXPIRED, failure="provider_timeout"),
+    "answer-is-a-page": Journey(faults=("htmlsubmit",), state=State.EXPIRED, failure="provider_timeout"),
+}
+"""The journeys of dialects whose every answer is the result."""
+SHORT_AT_ONCE = ("success", "content-refused-at-submit", "answer-lost")
+
 
 def expected_end(name: str, journey: str, dialect: Dialect) -> tuple[State, str | None]:
     """Return the state and the failure code with which a journey of a dialect ends."""
