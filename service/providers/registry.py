@@ -5,6 +5,14 @@ from collections.abc import Mapping
 
 from service.providers import any_model, elk_task, newapi_video
 from service.providers.dialect import Dialect
+from service.providers.fal import family as fal
+from service.providers.fal import queue as fal_queue
+from service.providers.flux import aggregator as flux_aggregator
+from service.providers.flux import family as flux
+from service.providers.flux import official as flux_official
+from service.providers.kie import family as kie
+from service.providers.kie import jobs as kie_market
+from service.providers.kie import own as kie_own
 from service.providers.midjourney import family as midjourney
 from service.providers.midjourney import proxy
 from service.providers.operation import Family
@@ -24,6 +32,9 @@ FAMILIES: Mapping[str, Family] = {
         midjourney.FAMILY,
         suno.FAMILY,
         replicate.FAMILY,
+        fal.FAMILY,
+        kie.FAMILY,
+        flux.FAMILY,
         any_model.FAMILY,
     )
 }
@@ -44,6 +55,11 @@ DIALECTS: Mapping[str, Dialect] = {
         replicate_official.Official(),
         replicate_aggregator.Aggregator(),
         cog.Cog(),
+        fal_queue.Queue(),
+        kie_market.Jobs(),
+        kie_own.Own(),
+        flux_official.Official(),
+        flux_aggregator.Aggregator(),
         newapi_video.NewApiVideo(),
     )
 }
@@ -94,6 +110,7 @@ PROVIDERS: Mapping[str, Provider] = {
                 "runway/aggregator-official",
                 "midjourney/proxy",
                 "suno/newapi",
+                "flux/aggregator",
                 "replicate/aggregator",
                 "any/newapi-video",
             ),
@@ -105,6 +122,20 @@ PROVIDERS: Mapping[str, Provider] = {
             base_url="https://api.dev.runwayml.com",
             key_variable="RUNWAYML_API_SECRET",
             dialects=("runway/official",),
+        ),
+        Provider(
+            name="bfl",
+            title="Black Forest Labs",
+            base_url="https://api.bfl.ai",
+            key_variable="BFL_API_KEY",
+            dialects=("flux/official",),
+        ),
+        Provider(
+            name="fal",
+            title="fal",
+            base_url="https://queue.fal.run",
+            key_variable="FAL_KEY",
+            dialects=("fal/queue",),
         ),
         Provider(
             name="replicate",
@@ -125,7 +156,7 @@ PROVIDERS: Mapping[str, Provider] = {
             title="Kie.ai",
             base_url="https://api.kie.ai",
             key_variable="KIE_KEY",
-            dialects=("suno/kie-jobs", "suno/sunoapi"),
+            dialects=("suno/kie-jobs", "suno/sunoapi", "kie/jobs", "kie/own"),
         ),
     )
 }

@@ -133,6 +133,7 @@ class Cancel(_Job):
 
     reply: Reply
     too_late: Reply | None = None
+    keeps: bool = False
 
 
 class Account(_Data):
