@@ -214,7 +214,7 @@ class ResubmissionAllowed(ChangeOfTask):
         """Queue the task again; the policy allows it once."""
         submission = self.submission
         who = "an upstream" if submission is None else submission.upstream
-        words = f"{who} may have it already: submitted again, perhaps at a second charge"
+        words = f"{who} may have the first job; the task is submitted again, perhaps at a second charge"
         details = {} if submission is None else {"submission": str(submission.id), "upstream": submission.upstream}
         return Effect(
             source=self.source,

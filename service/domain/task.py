@@ -18,7 +18,7 @@ class State(StrEnum):
     """The state of a task. ``transitions.py`` has the table of moves."""
 
     QUEUED = "queued"
-    """Not handed over yet, or waiting for an upstream to recover."""
+    """Not submitted yet, or waiting for an upstream to recover."""
     SUBMITTING = "submitting"
     """A submission is in flight."""
     UNCONFIRMED = "unconfirmed"
@@ -51,6 +51,8 @@ OCCUPYING = frozenset({State.SUBMITTING, State.SUBMITTED, State.RUNNING})
 """States in which a task occupies a slot at its upstream."""
 WITHOUT_JOB = frozenset({State.QUEUED, State.UNCONFIRMED})
 """States in which no upstream is known to work on the task."""
+MAY_BE_SUBMITTED = TO_SUBMIT | WITHOUT_JOB
+"""States in which a task may be submitted, now or later: one that follows a job bought elsewhere is in none of them."""
 WITHOUT_RESULT = frozenset({State.FAILED, State.CANCELLED})
 """Ends of a job that produce nothing."""
 
@@ -168,6 +170,24 @@ class Failure:
         return cls(code=kept["code"], message=kept.get("message"), retryable=bool(kept.get("retryable")))
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class TaskWarning:
+    """Something about a task that its client should know, although it stops nothing."""
+
+    code: str
+    """``model_not_listed``."""
+    message: str
+
+    def as_json(self) -> dict[str, str]:
+        """Return the JSON object that the API shows and the store keeps."""
+        return {"code": self.code, "message": self.message}
+
+    @classmethod
+    def from_json(cls, kept: Mapping[str, Any]) -> "TaskWarning":
+        """Read what :meth:`as_json` gave."""
+        return cls(kept["code"], kept["message"])
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Update:
     """A provider's report on a task, in Dovecote's words. Every field is optional: a missing one changes nothing."""
@@ -188,6 +208,8 @@ class Update:
     """Whether the provider says that it has given the price back."""
     omitted: int = 0
     """How many results and actions were left out, because a task keeps no more."""
+    incomplete: bool = False
+    """Whether it says that the job is done and lacks the output: a query brings it."""
     unknown_word: str | None = None
     """A status word that no table knows: counted and logged, never acted on."""
 
@@ -240,6 +262,9 @@ class Task:
     skipped_upstreams: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """The upstreams that might have served it and cannot say its input, with the reason."""
     on_uncertain: Policy = "hold"
+    adopted: bool = False
+    """Whether its job was bought elsewhere: Dovecote follows the job, and never submits the task."""
+    warnings: tuple[TaskWarning, ...] = ()
 
     state: State = State.QUEUED
     upstream: str | None = None

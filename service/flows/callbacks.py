@@ -119,7 +119,9 @@ async def _process(connection: AsyncConnection, context: Context, rows: Sequence
     read = [_read(context, row, known.get(row.submission_id)) for row in rows]
     outcomes = iter(await apply(context, connection, [change for each in read for change in each.changes]))
     hastened = [
-        known[row.submission_id].task_id for row, each in zip(rows, read, strict=True) if each.decision == "hastened"
+        known[row.submission_id].task_id
+        for row, each in zip(rows, read, strict=True)
+        if each.decision == "hastened" or each.incomplete
     ]
     settled: list[dict[str, Any]] = []
     applied: list[Applied] = []
@@ -157,6 +159,8 @@ class _Read:
     decision: str | None = None
     detail: str | None = None
     retry: bool = False
+    incomplete: bool = False
+    """Whether the job is done and its output is missing: a poll is to bring it."""
 
 
 def _read(context: Context, row: Row[Any], submission: Submission | None) -> _Read:
@@ -204,7 +208,8 @@ def _about_our_job(submission: Submission, updates: Sequence[Update]) -> _Read:
     ]
     if updates and not ours:
         return _Read(decision="hastened", detail=f"it is about job {updates[0].external_id}: a poll is to tell of ours")
-    return _Read([_change(submission, update) for update in ours])
+    incomplete = any(update.incomplete for update in ours)
+    return _Read([_change(submission, update) for update in ours], incomplete=incomplete)
 
 
 def _callback_key(upstream: Upstream | None) -> str | None:

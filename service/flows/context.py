@@ -86,6 +86,8 @@ class Context:
     statistics: Statistics = dataclasses.field(default_factory=Statistics)
     destination_slots: DestinationSlots = dataclasses.field(default_factory=DestinationSlots)
     unknown_words: Counter[tuple[str, str]] = dataclasses.field(default_factory=Counter)
+    answers_about_other_jobs: set[tuple[str, str]] = dataclasses.field(default_factory=set)
+    """Upstreams and dialects of which the log has been told that they answered about another job."""
     clock: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC)
     chance: Callable[[], float] = random.random
     monotonic: Callable[[], float] = _elapsed

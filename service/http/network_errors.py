@@ -57,7 +57,9 @@ FAILURES: tuple[Meaning, ...] = (
         "closed without an answer or in the middle of one; or the answer is not HTTP",
     ),
     Meaning(httpx.LocalProtocolError, Uncertain, "unreadable", "a request that is not valid HTTP"),
-    Meaning(AnswerTooLarge, Uncertain, "unreadable", "an answer of more than 8 MiB, packed or unpacked"),
+    Meaning(
+        AnswerTooLarge, Uncertain, "unreadable", "an answer of more than 8 MiB (of images 32 MiB), packed or unpacked"
+    ),
     # Every other failure: the worst is assumed.
     Meaning(Exception, Uncertain, "unreadable", "anything else"),
 )

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from service.domain.task import Task, Update
-from service.providers.wire import BalanceExchange, Exchange, JobsExchange, ManyExchange, Reply
+from service.providers.wire import BalanceExchange, Call, Exchange, JobsExchange, ManyExchange, Reply
 
 
 @runtime_checkable
@@ -48,3 +48,16 @@ class TakesInput(Protocol):
 
     def send_input(self, task: Task, given: Mapping[str, Any]) -> Exchange:
         """Send the input that a task waits for."""
+
+
+@runtime_checkable
+class SignsCalls(Protocol):
+    """Calls are signed with a key pair, at the time at which they are made."""
+
+    def sign(self, call: Call, key: str, *, host: str, content: bytes, now: float) -> Call:
+        """Return the call with the credentials. A key that is no pair is used as ``authorize`` does.
+
+        :param host: the host that the call goes to, with its port
+        :param content: the body as it is sent
+        :param now: Unix seconds
+        """

@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
-from service.domain.errors import Unreadable
+from service.domain.errors import AnotherJob, Unreadable
 from service.domain.task import Task, Update
 from service.domain.text import shortened
 from service.domain.validation import Mistake
@@ -56,6 +56,8 @@ class Facts:
     """The unit of costs, where the provider states them."""
     refunds: bool = False
     """Whether the provider's pages say that the price of a failed job is given back."""
+    uploads: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    """By operation: the input fields whose media the provider takes as files. Media at a URL are downloaded for it."""
     signs: bool = False
     """Whether the provider signs its callbacks, so that ``verify_signature`` can tell."""
     result_lifetime: float | Mapping[str, float] | None = None
@@ -176,12 +178,12 @@ def about(task: Task, update: Update, *, stated: str | None = None) -> Update:
     """Return an update that is about the task's own job. One about another job is no news.
 
     :param stated: the job's id as the answer states it, where that differs from the update's
-    :raises Unreadable: when the answer states the id of another job
+    :raises AnotherJob: when the answer states the id of another job
     """
     found = stated or update.external_id
     if found is not None and task.external_id is not None and found != task.external_id:
         asked, other = shortened(task.external_id, _SHOWN), shortened(found, _SHOWN)
-        raise Unreadable(f"asked about job {asked}, and answered about job {other}")
+        raise AnotherJob(f"asked about job {asked}, and answered about job {other}")
     return update
 
 

@@ -4,6 +4,9 @@ import dataclasses
 from collections.abc import Mapping
 
 from service.providers import any_model, elk_task, newapi_video
+from service.providers.anthropic import family as anthropic
+from service.providers.anthropic import gateway as anthropic_gateway
+from service.providers.anthropic import messages
 from service.providers.dialect import Dialect
 from service.providers.fal import family as fal
 from service.providers.fal import queue as fal_queue
@@ -13,8 +16,14 @@ from service.providers.flux import official as flux_official
 from service.providers.kie import family as kie
 from service.providers.kie import jobs as kie_market
 from service.providers.kie import own as kie_own
+from service.providers.kling import aggregator as kling_aggregator
+from service.providers.kling import family as kling
+from service.providers.kling import official as kling_official
+from service.providers.kling import official_v2 as kling_official_v2
 from service.providers.midjourney import family as midjourney
 from service.providers.midjourney import proxy
+from service.providers.openai import audio, chat, embeddings, images, models, responses, videos, webhooks
+from service.providers.openai import family as openai
 from service.providers.operation import Family
 from service.providers.replicate import aggregator as replicate_aggregator
 from service.providers.replicate import cog
@@ -22,6 +31,8 @@ from service.providers.replicate import family as replicate
 from service.providers.replicate import official as replicate_official
 from service.providers.runway import family as runway
 from service.providers.runway import gateway, official
+from service.providers.sora import family as sora
+from service.providers.sora import relay, reverse
 from service.providers.suno import family as suno
 from service.providers.suno import kie_jobs, newapi, newapi_raw, sunoapi
 
@@ -31,6 +42,10 @@ FAMILIES: Mapping[str, Family] = {
         runway.FAMILY,
         midjourney.FAMILY,
         suno.FAMILY,
+        kling.FAMILY,
+        openai.FAMILY,
+        anthropic.FAMILY,
+        sora.FAMILY,
         replicate.FAMILY,
         fal.FAMILY,
         kie.FAMILY,
@@ -51,6 +66,22 @@ DIALECTS: Mapping[str, Dialect] = {
         newapi_raw.NewApiRaw(),
         sunoapi.SunoApi(),
         kie_jobs.KieJobs(),
+        kling_official.Official(),
+        kling_official_v2.OfficialV2(),
+        kling_aggregator.Aggregator(),
+        images.Images(),
+        chat.Chat(),
+        responses.Responses(),
+        responses.Foreground(),
+        embeddings.Embeddings(),
+        audio.Audio(),
+        models.Models(),
+        videos.Videos(),
+        webhooks.Webhooks(),
+        messages.Messages(),
+        anthropic_gateway.Aggregator(),
+        reverse.Reverse(),
+        relay.Relay(),
         elk_task.ElkTask(),
         replicate_official.Official(),
         replicate_aggregator.Aggregator(),
@@ -82,6 +113,17 @@ class Provider:
     """The host that answers for balances, where that is another one."""
 
 
+_OPENAI_SHAPED = (
+    "openai/images",
+    "openai/chat",
+    "openai/responses-foreground",
+    "openai/embeddings",
+    "openai/audio",
+    "openai/models",
+    "openai/videos",
+    "anthropic/aggregator",
+)
+"""The texts, images and voices that every gateway serves in the form of OpenAI and Anthropic."""
 PROVIDERS: Mapping[str, Provider] = {
     provider.name: provider
     for provider in (
@@ -95,7 +137,10 @@ PROVIDERS: Mapping[str, Provider] = {
                 "runway/aggregator-official",
                 "midjourney/proxy",
                 "suno/newapi",
+                *_OPENAI_SHAPED,
+                "sora/reverse",
                 "any/elk-task",
+                "kling/aggregator",
                 "any/newapi-video",
             ),
             query_url="https://query.elkapi.com",
@@ -111,6 +156,9 @@ PROVIDERS: Mapping[str, Provider] = {
                 "midjourney/proxy",
                 "suno/newapi",
                 "flux/aggregator",
+                "kling/aggregator",
+                *_OPENAI_SHAPED,
+                "sora/relay",
                 "replicate/aggregator",
                 "any/newapi-video",
             ),
@@ -136,6 +184,36 @@ PROVIDERS: Mapping[str, Provider] = {
             base_url="https://queue.fal.run",
             key_variable="FAL_KEY",
             dialects=("fal/queue",),
+        ),
+        Provider(
+            name="kling",
+            title="Kling",
+            base_url="https://api-singapore.klingai.com",
+            key_variable="KLING_KEY",
+            dialects=("kling/official", "kling/official-v2"),
+        ),
+        Provider(
+            name="openai",
+            title="OpenAI",
+            base_url="https://api.openai.com",
+            key_variable="OPENAI_API_KEY",
+            # Videos ended here on 2026-09-24: the setting `dialects` adds openai/videos for a host that still has them.
+            dialects=(
+                "openai/images",
+                "openai/chat",
+                "openai/responses",
+                "openai/embeddings",
+                "openai/audio",
+                "openai/models",
+                "openai/webhooks",
+            ),
+        ),
+        Provider(
+            name="anthropic",
+            title="Anthropic",
+            base_url="https://api.anthropic.com",
+            key_variable="ANTHROPIC_API_KEY",
+            dialects=("anthropic/messages",),
         ),
         Provider(
             name="replicate",

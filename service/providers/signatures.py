@@ -33,14 +33,17 @@ def is_recent(callback: Callback, stated: str) -> bool:
     return callback.received_at is None or abs(callback.received_at - at) <= TOLERANCE
 
 
-def standard_webhook(callback: Callback, secret: str) -> bool:
+def standard_webhook(callback: Callback, secret: str, *, plain: bool = False) -> bool:
     """Return whether a Standard Webhooks signature is right: base64(HMAC-SHA256(secret, ``id.timestamp.body``)).
 
     The headers begin with ``webhook-``, at some vendors with ``svix-``. One header may hold several signatures.
+
+    :param plain: whether a secret without ``whsec_`` is the key itself, as at OpenAI, and not base64
     """
     prefix = "webhook-" if header(callback, "webhook-signature") else "svix-"
     name, at, stated = (header(callback, prefix + part) for part in ("id", "timestamp", "signature"))
-    key = _decoded(secret.strip().removeprefix(_SECRET_PREFIX))
+    is_plain = plain and not secret.startswith(_SECRET_PREFIX)
+    key = secret.encode("utf-8", "replace") if is_plain else _decoded(secret.strip().removeprefix(_SECRET_PREFIX))
     if key is None or not name or not is_recent(callback, at):
         return False
     signed = f"{name}.{at}.".encode("utf-8", "replace") + callback.body

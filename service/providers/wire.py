@@ -43,6 +43,8 @@ class Call:
     """Whether it buys a job. Such a call is never repeated by itself, and is the last of its exchange."""
     read_timeout: float = 30.0
     """Seconds without a byte from the upstream."""
+    max_answer: int = read.MAX_BODY
+    """Bytes of the answer that are read. A larger one is uncertain, where the call creates."""
     account: bool = False
     """Whether it is made with the account's own token instead of the API key."""
     asks_quota: bool = False

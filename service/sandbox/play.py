@@ -160,9 +160,14 @@ class _Player:
             return self._show(query.shapes.get(job.faults.feed_shape or "", query.message))
 
         async def serve(request: Request) -> Response:
-            return self._desk.poll(await _job_id(request, query), self._provider, show)
+            return self._desk.poll(self._named(await _job_id(request, query), query.reference), self._provider, show)
 
         return serve
+
+    def _named(self, name: str, reference: str) -> str:
+        """Return the id of the job that a name means: its own, or the client's reference in a field of the order."""
+        jobs = self._desk.ledger.jobs if reference else []
+        return next((job.id for job in jobs if find(job.order.document, reference) == name), name)
 
     def _query_many(self, query: QueryMany) -> Serve:
         async def serve(request: Request) -> Response:

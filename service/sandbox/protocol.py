@@ -114,6 +114,7 @@ class Query(_Job):
     """A route that shows a job."""
 
     message: str
+    reference: str = ""
     shapes: dict[str, str] = Field(default_factory=dict)
 
 

@@ -116,6 +116,7 @@ _ACCEPTED_ONCE = frozenset(
         "request_hash",
         "route",
         "skipped_upstreams",
+        "adopted",
         "created_at",
         "deadline_at",
         "attempts",

@@ -144,6 +144,20 @@ async def is_known(connection: AsyncConnection, upstream: str, external_id: str)
     return (await connection.execute(_IS_KNOWN, {"at_upstream": upstream, "job": external_id})).first() is not None
 
 
+_TASK_OF_JOB = (
+    select(submissions.c.task_id)
+    .where(submissions.c.upstream == bindparam("at_upstream"), submissions.c.external_id == bindparam("job"))
+    .order_by(submissions.c.superseded_at.is_not(None), submissions.c.id)
+    .limit(1)
+)
+
+
+async def task_of_job(connection: AsyncConnection, upstream: str, external_id: str) -> UUID | None:
+    """Return the task of a job of an upstream; of several the one that the job serves."""
+    found: UUID | None = await connection.scalar(_TASK_OF_JOB, {"at_upstream": upstream, "job": external_id})
+    return found
+
+
 _ID_MARGIN = 60_000
 """Milliseconds by which an id and the time of its row may differ."""
 _WITHOUT_KNOWN_JOB = (

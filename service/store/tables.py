@@ -22,6 +22,7 @@ from sqlalchemy import (
     TextClause,
     UniqueConstraint,
     Uuid,
+    false,
     text,
 )
 from sqlalchemy.dialects.postgresql import TIMESTAMP
@@ -30,7 +31,7 @@ from sqlalchemy.dialects.sqlite import insert as insert_sqlite
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from service.domain import task as sets
-from service.domain.task import AT_PROVIDER, ENDED, OCCUPYING, TO_SUBMIT, Outcome, Source, State
+from service.domain.task import AT_PROVIDER, ENDED, MAY_BE_SUBMITTED, OCCUPYING, TO_SUBMIT, Outcome, Source, State
 
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _MICROSECOND = dt.timedelta(microseconds=1)
@@ -102,6 +103,7 @@ WAITING = text("waits_for IS NOT NULL")
 OCCUPIES_SLOT = text(_one_of("state", OCCUPYING))
 MAY_HAVE_JOB = text(f"{_one_of('outcome', sets.MAY_HAVE_JOB)} AND superseded_at IS NULL")
 PENDING_PROGRESS = text("type = 'task.progress' AND state = 'pending'")
+ADOPTED = text("adopted")
 NOT_DELIVERED = text("state <> 'delivered'")
 
 
@@ -129,6 +131,8 @@ tasks = Table(
     Column("route", Json, nullable=False),
     Column("skipped_upstreams", Json, nullable=False, server_default="{}"),
     Column("on_uncertain", Text, nullable=False, server_default="hold"),
+    Column("adopted", Boolean, nullable=False, server_default=false()),
+    Column("warnings", Json, nullable=False, server_default="[]"),
     Column("state", Text, nullable=False),
     Column("upstream", Text),
     Column("dialect", Text),
@@ -167,7 +171,10 @@ tasks = Table(
     CheckConstraint("decided_by IS NULL OR decided_by <> 'provider' OR due_at IS NULL", name="provider_outcome_forbids_due_at"),
     CheckConstraint("state <> 'failed' OR failure IS NOT NULL", name="failed_requires_failure"),
     CheckConstraint(f"{_none_of('state', AT_PROVIDER)} OR upstream IS NOT NULL", name="submitted_requires_upstream"),
+    # Never pay for a job that was bought elsewhere: such a task is never to be submitted.
+    CheckConstraint(f"NOT adopted OR {_none_of('state', MAY_BE_SUBMITTED)}", name="adopted_is_never_submitted"),
     _partial("uq_tasks_idempotency", "client", "idempotency_key", where=text("idempotency_key IS NOT NULL"), unique=True),
+    _partial("uq_tasks_adopted", "upstream", "external_id", where=ADOPTED, unique=True),
     # Due rows, one index for each journey that claims them; finished rows are in neither.
     _partial("ix_tasks_due_submit", "due_at", where=DUE_SUBMIT),
     _partial("ix_tasks_due_poll", "due_at", where=DUE_POLL),
@@ -186,9 +193,10 @@ tasks = Table(
 task_labels = Table(
     "task_labels",
     metadata,
-    Column("client", Text, primary_key=True),
+    # The client is third, so that the key also serves an operator, who lists the tasks of all clients.
     Column("name", Text, primary_key=True),
     Column("value", Text, primary_key=True),
+    Column("client", Text, primary_key=True),
     Column("task_id", Uuid, ForeignKey("tasks.id", ondelete="CASCADE"), primary_key=True),
     Index("ix_task_labels_task", "task_id"),
 )

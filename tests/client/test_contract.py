@@ -11,6 +11,7 @@ import pytest
 
 from dovecote import (
     Action,
+    AdoptFields,
     Circuit,
     Client,
     Credit,
@@ -32,6 +33,7 @@ from dovecote import (
     Task,
     TaskEvent,
     TaskFilters,
+    TaskWarning,
     Upstream,
     WebhookSecret,
 )
@@ -169,6 +171,7 @@ VALUES: dict[type, tuple[str, ...]] = {
     Result: ("Result",),
     Task: ("Task",),
     TaskEvent: ("Event",),
+    TaskWarning: ("TaskWarning",),
     Upstream: ("Upstream",),
     WebhookSecret: ("WebhookSecret",),
 }
@@ -185,6 +188,7 @@ def test_every_field_of_a_value_is_documented(kind: type) -> None:
 
 FIELDS: dict[type, set[str]] = {
     SubmitFields: {*COMPONENTS["TaskRequest"]["properties"]} - {"family", "operation", "input"},
+    AdoptFields: {*COMPONENTS["TaskRequest"]["properties"]} - {"family", "operation", "upstream", "external_id"},
     EndpointFields: {*COMPONENTS["EndpointRequest"]["properties"]} - {"url"},
     EndpointChanges: {*COMPONENTS["EndpointChange"]["properties"]},
     ReplayFilters: {*COMPONENTS["ReplayRequest"]["properties"]} - {"cursor"},

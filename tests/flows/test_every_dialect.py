@@ -59,6 +59,9 @@ JOURNEYS = {
 REFUSAL_CODES = {("runway/official", "content-refused-at-submit"): "invalid_input"}
 """Where a provider words a refusal so that its reason cannot be told from another."""
 
+LOOKED_UP = frozenset({"kling/official"})
+"""Where a lost job is looked up by our reference: it needs neither an answer nor a callback."""
+
 
 def test_sandbox_speaks_every_dialect() -> None:
     assert sorted(Sandbox.base_paths()) == sorted(DIALECTS)
@@ -77,6 +80,8 @@ async def test_journey_ends_as_expected_and_is_paid_at_most_once(sqlite_url: str
     state, failure = expected.state, REFUSAL_CODES.get((name, journey), expected.failure)
     if expected.callback_needed and not dialect.facts.callbacks:
         state, failure = State.EXPIRED, "provider_timeout"
+    if state is State.EXPIRED and name in LOOKED_UP:
+        state, failure = State.SUCCEEDED, None
     async with world_of(name, sqlite_url) as world:
         task = await submit(world, dialect, expected.faults)
         await world.until(DEADLINE + 30)

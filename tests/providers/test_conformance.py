@@ -34,6 +34,8 @@ def recorded(name, *kinds):
 
 
 ANSWERS = ("submit_response", "poll_response", "callback", "error", "cancel_response")
+CREATING = [name for name, dialect in DIALECTS.items() if dialect.facts.operations]
+"""The dialects that serve an operation; the others only read callbacks."""
 MESSAGES = [(name, message) for name in DIALECTS for message in recorded(name)]
 
 
@@ -67,7 +69,8 @@ def sound(found):
     assert found.external_id is None or found.external_id.strip()
     assert found.failure is None or found.failure.code in CODES
     if found.state is State.SUCCEEDED:
-        assert any(result.role == "result" for result in found.results)
+        # A helper's answer is data for the next call, and no output.
+        assert any(result.role == "result" or result.kind == "json" for result in found.results)
     assert (found.state is State.FAILED) <= (found.failure is not None)
     texts = [found.external_id, found.unknown_word, found.failure and found.failure.message]
     storable(*texts, *(result.url for result in found.results), *(result.text for result in found.results))
@@ -118,12 +121,12 @@ GARBAGE = [
 @pytest.mark.parametrize("status", [200, 204, 301, 400, 401, 404, 429, 500, 503, 524])
 def test_garbage_raises_no_foreign_error_and_ends_no_task(name, kind, status):
     dialect = DIALECTS[name]
-    route = f"POST {next(iter(dialect.facts.operations.values()))}"
+    route = f"POST {next(iter(dialect.facts.operations.values()), '')}"
     for body in GARBAGE:
         endpoint = route if kind in {"submit_response", "error"} else "GET /"
         found = read(name, {"kind": kind, "endpoint": endpoint, "http_status": status}, body)
         assert sound(found) not in ENDED
-        if endpoint == route and status in {200, 204, 500, 524}:
+        if endpoint == route and status in {200, 204, 500, 524} and name in CREATING:
             assert isinstance(found, Uncertain), (body[:40], found)
 
 
@@ -132,6 +135,9 @@ def test_truncated_body_reports_nothing(name, message):
     body = raw(message["body"])
     for end in range(0, len(body), 7):
         found = read(name, message, body[:end])
+        if isinstance(message["body"], str) and message["kind"] == "submit_response":
+            sound(found)  # bytes and texts have no end that could be missing: the transport tells
+            continue
         assert sound(found) not in ENDED
         if message["kind"] == "submit_response":
             assert isinstance(found, Uncertain)
@@ -198,6 +204,10 @@ def test_unknown_status_ends_no_task_and_is_reported(name, message):
         return
     update = read(name, message, raw(document))
     state = sound(update)
+    facts = DIALECTS[name].facts
+    at_once = {f"POST {facts.operations[operation]}" for operation in facts.synchronous}
+    if message["endpoint"] in at_once and isinstance(update, Uncertain):
+        return  # there is no job that could be polled
     # An output that is there is proof enough, whatever the word.
     assert state not in ENDED or (state is State.SUCCEEDED and message["reading"]["state"] == "succeeded")
     assert update.unknown_word == "frobnicated" or state is State.SUCCEEDED
@@ -223,12 +233,12 @@ def test_forged_signature_is_rejected(name):
     assert dialect.verify_signature(Callback({}, b"{}"), "a secret") is not True
     for message in recorded(name, "callback"):
         if "secret" in message:
-            body = message["raw_body"].encode()
+            headers, body, at = message["headers"], message["raw_body"].encode(), message.get("received_at")
             right = message["reading"].get("verified", True)
-            assert dialect.verify_signature(Callback(message["headers"], body), message["secret"]) is right
+            assert dialect.verify_signature(Callback(headers, body, at), message["secret"]) is right
             if not dialect.facts.confirms:  # else the signature does not cover the body
-                assert dialect.verify_signature(Callback(message["headers"], body + b" "), message["secret"]) is False
-            assert dialect.verify_signature(Callback(message["headers"], body), message["secret"] + "x") is False
+                assert dialect.verify_signature(Callback(headers, body + b" ", at), message["secret"]) is False
+            assert dialect.verify_signature(Callback(headers, body, at), message["secret"] + "x") is False
 
 
 # What is sent ----------------------------------------------------------------------------------------------------
@@ -347,7 +357,7 @@ def test_minimal_input_is_validated_and_created(name, operation):
         json.dumps(DIALECTS[name].create(wanted, None).body, default=str)
 
 
-@pytest.mark.parametrize("name", DIALECTS)
+@pytest.mark.parametrize("name", CREATING)
 def test_unsupported_operation_is_rejected(name):
     stranger = dataclasses.replace(task(name), operation="levitate")
     assert [mistake.path for mistake in DIALECTS[name].validate(stranger)] == ["operation"]
@@ -358,7 +368,10 @@ def test_unsupported_operation_is_rejected(name):
 LISTS = [name for name, dialect in DIALECTS.items() if isinstance(dialect, CanListJobs)]
 ROW = {"task_id": "t1", "platform": "suno", "action": "MUSIC", "submit_time": NOW.timestamp(), "data": None}
 NEW_API_LIST = {"success": True, "message": "", "data": {"page": 1, "page_size": 100, "total": 1, "items": [ROW]}}
+NOW_MS = int(NOW.timestamp() * 1000)
 LIST_OF = {
+    "kling/official": {"code": 0, "data": {"task_id": "t1", "task_status": "submitted", "created_at": NOW_MS}},
+    "kling/official-v2": {"code": 0, "data": [{"id": "t1", "status": "submitted", "create_time": NOW_MS}]},
     "replicate/official": {"previous": None, "next": None, "results": [{"id": "t1", "created_at": NOW.isoformat()}]},
 }
 """The list of one job in the words of a dialect; new-api's where none is given."""

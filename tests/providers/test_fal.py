@@ -26,9 +26,7 @@ def run(model=KLING, **given):
 
 def hold(exchange, *replies):
     """Return the paths that an exchange asks, and what it returns."""
-    paths = [next(exchange).path]
-    for each in replies[:-1]:
-        paths.append(exchange.send(each).path)
+    paths = [next(exchange).path, *(exchange.send(each).path for each in replies[:-1])]
     with pytest.raises(StopIteration) as done:
         exchange.send(replies[-1])
     return paths, done.value.value

@@ -82,7 +82,7 @@ def callback_url(context: Context, upstream: Upstream, dialect: Dialect, task: T
 async def _send(context: Context, handover: Handover) -> Change:
     task, submission = await _with_whole_input(context, handover.task), handover.submission
     url = callback_url(context, handover.upstream, handover.dialect, task, submission.id)
-    exchange = handover.dialect.submit(task, url)
+    exchange = handover.dialect.submit(dataclasses.replace(task, submission_id=submission.id), url)
     hidden = [] if url is None else [url.rpartition("/")[2]]
     update = await run_exchange(
         context,

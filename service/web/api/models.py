@@ -56,6 +56,13 @@ class Failure(TypedDict):
     retryable: Annotated[bool, about("Whether the same input may succeed when it is submitted again.")]
 
 
+class TaskWarning(TypedDict):
+    """Something that the client should know, although it stops nothing."""
+
+    code: Annotated[str, one_of(["model_not_listed"])]
+    message: str
+
+
 class AwaitedInput(TypedDict):
     """The input that a task waits for."""
 
@@ -84,6 +91,10 @@ class Task(TypedDict):
     on_uncertain: Annotated[
         Policy, about("The policy for a submit without a usable answer, when no lookup can resolve it.")
     ]
+    adopted: Annotated[
+        bool, about("Whether the job was bought elsewhere. Dovecote follows such a job and never submits the task.")
+    ]
+    warnings: Annotated[list[TaskWarning], about("What may be wrong with the task, although it is submitted.")]
     upstream: Annotated[str | None, about("The upstream of the latest submission.")]
     dialect: Annotated[str | None, about("The protocol of the latest submission.")]
     external_id: Annotated[str | None, about("The provider's id of the job.")]
@@ -94,6 +105,15 @@ class Task(TypedDict):
         Annotated[
             int,
             about("Position in the queue, in answers to `GET /v1/tasks/{id}` for a task that waits: 1 is next."),
+        ]
+    ]
+    forward_callbacks_to: NotRequired[
+        Annotated[
+            str,
+            about(
+                "In answers to `POST /v1/tasks` and `GET /v1/tasks/{id}` for an adopted task: forward the provider's "
+                "callbacks about the job to this URL. Keep it secret: who knows it can report on the job."
+            ),
         ]
     ]
     waits_for: Annotated[

@@ -104,7 +104,7 @@ async def test_cancel_without_provider_support_keeps_a_late_result(both: World, 
     await both.work()
     status, shown = await cancel(both, task)
     assert (status, shown["state"], shown["outcome_source"]) == (200, "cancelled", "client")
-    assert "may run on there and be charged" in shown["failure"]["message"]
+    assert "may go on and be charged" in shown["failure"]["message"]
     await both.until(600)
     late = await both.task(task)
     assert (late.state, late.decided_by) == (State.SUCCEEDED, "provider")
