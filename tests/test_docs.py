@@ -202,10 +202,18 @@ def test_error_classes_are_documented(outcome):
 def test_dialect_members_are_in_the_glossary():
     glossary = (ROOT / "service" / "providers" / "README.md").read_text(encoding="utf-8").partition("## Glossary")[2]
     first_cells = re.findall(r"^\| (`.*?) \|", glossary, re.MULTILINE)
-    first_cells += re.findall(r"^\| `(?:Can|Signs|Takes)\w+` \| (`.*?) \|", glossary, re.MULTILINE)
+    first_cells += re.findall(r"^\| `(?:Can|Reads|Signs|Takes)\w+` \| (`.*?) \|", glossary, re.MULTILINE)
     explained = {name for cell in first_cells for name in re.findall(r"`(\w+)`", cell)}
     methods = {name for name in vars(Dialect) if not name.startswith("_")}
-    named = {"CanCancel", "CanPollMany", "CanListJobs", "CanTellBalance", "SignsCalls", "TakesInput"}
+    named = {
+        "CanCancel",
+        "CanPollMany",
+        "CanListJobs",
+        "CanTellBalance",
+        "ReadsAccountEvents",
+        "SignsCalls",
+        "TakesInput",
+    }
     able = {method for each in named for method in vars(getattr(capabilities, each)) if not method.startswith("_")}
     facts = {field.name for field in dataclasses.fields(Facts)}
     assert explained == methods | named | able | facts

@@ -52,8 +52,6 @@ def test_compose_gives_a_stop_as_long_as_the_slowest_submit_may_take() -> None:
         assert int(minutes[1]) * 60 >= slowest + CONNECT_TIMEOUT + WRITE_TIMEOUT
 
 
-def test_compose_passes_the_key_of_every_known_provider() -> None:
-    from service.providers.registry import PROVIDERS
-
-    environment = COMPOSE["services"]["web"]["environment"]
-    assert {provider.key_variable for provider in PROVIDERS.values()} <= environment.keys()
+def test_compose_passes_every_variable_of_the_env_file() -> None:
+    for service in DOVECOTE.values():
+        assert {"path": ".env", "required": False} in service["env_file"]

@@ -29,7 +29,7 @@ MAX_REMEMBERED: Final = 1000
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Destination:
-    """Where a message goes, and for whom."""
+    """The destination of a message, and its client."""
 
     client: str
     name: str

@@ -102,7 +102,7 @@ class Redactor:
         """Return a run of characters without the genuine token in it."""
         run = found[0]
         if len(run) > 2 * _TOKEN_LENGTH:
-            return run  # a picture or somebody else's key: tokens stand alone or behind "callbacks/"
+            return run  # a picture or a foreign key: a token stands alone or behind "callbacks/"
         for start in range(len(run) - _TOKEN_LENGTH + 1):
             if self._tokens.read(run[start : start + _TOKEN_LENGTH]) is not None:
                 return run[:start] + REDACTED + run[start + _TOKEN_LENGTH :]

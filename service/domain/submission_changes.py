@@ -1,4 +1,4 @@
-"""What can happen to the submissions of a task."""
+"""Changes of the submissions of a task."""
 
 import dataclasses
 from datetime import datetime

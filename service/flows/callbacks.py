@@ -207,7 +207,9 @@ def _about_our_job(submission: Submission, updates: Sequence[Update]) -> _Read:
         update for update in updates if submission.external_id in {None, update.external_id or submission.external_id}
     ]
     if updates and not ours:
-        return _Read(decision="hastened", detail=f"it is about job {updates[0].external_id}: a poll is to tell of ours")
+        return _Read(
+            decision="hastened", detail=f"it is about job {updates[0].external_id}: a poll will report on ours"
+        )
     incomplete = any(update.incomplete for update in ours)
     return _Read([_change(submission, update) for update in ours], incomplete=incomplete)
 

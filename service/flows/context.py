@@ -49,11 +49,11 @@ class Upstream:
     questions: asyncio.Semaphore
     """Bounds the other requests in flight, so that slow submits delay none of them."""
     client_polls: dict[str, dt.datetime] = dataclasses.field(default_factory=dict)
-    """By client, when its next request to poll now fits into its share."""
+    """The time, by client, from which its next request to poll fits into its share."""
     tls: ssl.SSLContext | None = None
     """The authorities that are trusted for it; None: the usual ones."""
     batch_retry_at: dict[str, float] = dataclasses.field(default_factory=dict)
-    """By dialect, until when tasks are polled singly because the batch query failed, on the monotonic clock."""
+    """The time, by dialect, until which tasks are polled singly because the batch query failed, on the monotonic clock."""
 
     @property
     def limited(self) -> bool:

@@ -126,7 +126,7 @@ async def _ask(context: Context, upstream: Upstream, dialect: Dialect, call: Cal
                     tls=upstream.tls,
                 )
             )
-    except Exception as error:  # whatever it is: the table's last row assumes the worst
+    except Exception as error:  # any exception: the table's last row assumes the worst
         _log_call(upstream, call, context.monotonic() - began, None, type(error).__name__)
         raise named(error, creating=call.creates, host=urlsplit(base).hostname) from error
     _log_call(upstream, call, context.monotonic() - began, answer.status, None)
@@ -193,7 +193,7 @@ def _authorized(
         return settings.query_url, f"key={quote(settings.query_key.get_secret_value(), safe='')}", call
     if call.account and settings.account_token is not None:
         token = settings.account_token.get_secret_value()
-        owner = {"New-Api-User": settings.account_user or ""}  # new-api's dashboard wants to be told whose token it is
+        owner = {"New-Api-User": settings.account_user or ""}  # new-api's dashboard needs the account of the token
         return settings.base_url, None, dataclasses.replace(call, headers={**call.headers, **owner, **_bearer(token)})
     if call.asks_quota or call.account:
         raise Unavailable("unknown", "there is no key for this call")

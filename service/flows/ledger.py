@@ -62,7 +62,7 @@ def kind_of(entry: Entry) -> Kind:
         return "adopted"
     if entry.outcome in WITHOUT_PURCHASE or (dialect and entry.operation in dialect.facts.free):
         return "unpaid"
-    if entry.succeeded:  # whatever an earlier report said of its price
+    if entry.succeeded:  # even if an earlier report stated another price
         return _paid(entry)
     if entry.refunded:
         return "refunded"

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from service.domain.task import Task, Update
-from service.providers.wire import BalanceExchange, Call, Exchange, JobsExchange, ManyExchange, Reply
+from service.providers.wire import BalanceExchange, Call, Callback, Exchange, JobsExchange, ManyExchange, Reply
 
 
 @runtime_checkable
@@ -48,6 +48,14 @@ class TakesInput(Protocol):
 
     def send_input(self, task: Task, given: Mapping[str, Any]) -> Exchange:
         """Send the input that a task waits for."""
+
+
+@runtime_checkable
+class ReadsAccountEvents(Protocol):
+    """The provider calls one URL for a whole account, and signs. Its events name jobs, and only hasten their polls."""
+
+    def jobs_in(self, callback: Callback) -> list[str]:
+        """Return the ids of the jobs that an event is about; none where it is about something else."""
 
 
 @runtime_checkable

@@ -9,6 +9,7 @@ from service.domain.errors import AnotherJob, Unreadable
 from service.domain.task import Task, Update
 from service.domain.text import shortened
 from service.domain.validation import Mistake
+from service.providers.form import unreadable_media
 from service.providers.wire import Call, Callback, Exchange, Reply
 
 _SHOWN = 80
@@ -16,7 +17,7 @@ _SHOWN = 80
 SYNCHRONOUS_TIMEOUT = 600.0
 """Seconds to wait for an answer that is the finished work."""
 TYPICAL_SECONDS = 60.0
-"""What a task takes where no dialect says otherwise."""
+"""The usual duration of a task where its dialect states none."""
 SUBMIT_TIMEOUT = 120.0
 """Seconds to wait for any other answer to a creating call."""
 
@@ -37,9 +38,9 @@ class Facts:
     batch_size: int = 1
     """How many tasks one query of a dialect that ``CanPollMany`` may ask for."""
     jobs_listed_by: Literal["key", "account"] = "key"
-    """What a dialect that ``CanListJobs`` needs for the list: the API key, or the account's own token."""
+    """The credential that a dialect with ``CanListJobs`` needs for the list: the API key, or the account's own token."""
     typical_seconds: Mapping[str, float] = dataclasses.field(default_factory=dict)
-    """What a task usually takes, by operation, until enough samples are there."""
+    """The usual duration of a task, by operation, until enough samples are there."""
     reserved: frozenset[str] = frozenset({"callback_url"})
     """Fields of the provider's body that Dovecote fills, such as the callback URL's: refused in ``options``."""
     submit_timeout: float = SUBMIT_TIMEOUT
@@ -171,7 +172,8 @@ class Dialect:
         if not self.offers(task.family, task.operation):
             return [Mistake("operation", f"{self.facts.key} has no {task.operation}.")]
         taken = sorted(self.facts.reserved & task.options.keys())
-        return [Mistake(f"options.{name}", f"Leave {name} out: Dovecote fills it.") for name in taken]
+        found = [Mistake(f"options.{name}", f"Leave {name} out: Dovecote fills it.") for name in taken]
+        return found + unreadable_media(task, self.facts.uploads.get(task.operation, ()))
 
 
 def about(task: Task, update: Update, *, stated: str | None = None) -> Update:

@@ -18,7 +18,7 @@ from service.providers.wire import Balance, BalanceExchange, Call, Callback, Rep
 FAILURES: Mapping[str, str] = {
     **dict.fromkeys(("400", "422"), "invalid_input"),  # lyrics under copyright among them
     "408": "provider_timeout",
-    "413": "content_policy",  # the upload is somebody's work
+    "413": "content_policy",  # the upload is protected by copyright
     "451": "invalid_input",  # our file could not be fetched
     **dict.fromkeys(("429", "433"), "rate_limited"),
     **dict.fromkeys(("500", "501", "531"), "provider_error"),

@@ -8,7 +8,7 @@ from service.domain.task import ResultKind, Task
 from service.domain.validation import Mistake
 from service.providers.operation import FIELDS, Operation, Schema, operation, text
 
-_MODEL = "Model, by the host's own name for it. A name that Dovecote does not know is passed on."
+_MODEL = "Model, by the host's own name for it. An unknown name is passed on."
 _INPUT = "Input of the model, in the model's own words. It is passed on as it is."
 _SHARED: tuple[tuple[str, ResultKind, str], ...] = (
     ("text_to_image", "image", "prompt* aspect_ratio resolution seed count negative_prompt"),
@@ -21,7 +21,7 @@ _SHARED: tuple[tuple[str, ResultKind, str], ...] = (
 _FORMS = {"text_to_image": "text2image", "text_to_video": "text2video", "image_to_video": "image2video"}
 RUN_SECONDS = 120.0
 SECONDS = {"run": RUN_SECONDS} | {name: 240.0 if made == "video" else 30.0 for name, made, _ in _SHARED}
-"""What a task usually takes, by operation, until there are medians."""
+"""The usual duration of a task, by operation, until durations have been measured."""
 
 
 def operations(models: Mapping[str, str], *, takes: str = "model* input*", **more: Schema) -> tuple[Operation, ...]:

@@ -113,7 +113,7 @@ def refusal_of(reply: Reply, *, creating: bool) -> UpstreamError:
     found = newapi_errors.refusal_in(reply, creating=creating)
     said = fields(reply.document)
     if reply.status == _TOO_MANY:
-        # Below some credit the throttle is tighter, and its text speaks of credit.
+        # With little credit the rate limit is lower, and its text mentions the credit.
         return Unavailable("rate_limited", found.message, retry_after=reply.retry_after)
     if reply.status == _NOT_ALLOWED:
         return AccountProblem("forbidden", found.message)

@@ -164,4 +164,4 @@ JobsExchange = Generator[Call, Reply, Sequence[ListedJob]]
 """The same for the jobs in the provider's list that may be a task's."""
 
 MessageKind = Literal["submit_response", "poll_response", "callback", "error", "cancel_response"]
-"""What a recorded message is."""
+"""The kind of a recorded message."""

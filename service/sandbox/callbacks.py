@@ -21,7 +21,7 @@ Send = Callable[[str, bytes], Awaitable[int]]
 Render = Callable[[Job, State, float], Any]
 """Renders a callback about a job in this state at this moment: the JSON document."""
 
-_PAUSE: Final = 0.02  # seconds between two looks at the clock
+_PAUSE: Final = 0.02  # seconds between two checks of the clock
 _TIMEOUT: Final = 10.0  # seconds for one callback to be answered
 
 

@@ -45,7 +45,7 @@ class CuttableProtocol(HttpToolsProtocol):
         self.transport.abort()
 
     def _close(self) -> None:
-        self.transport.close()  # what was written is still sent
+        self.transport.close()  # written data is still sent
 
     def _hang(self) -> None:
         self._hangs = True

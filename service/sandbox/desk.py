@@ -58,7 +58,7 @@ class Creation:
     taken: Callable[[Job], Any]
     callback: Render | None = None
     has_modal: bool = False  # whether its jobs can be made to wait for input
-    stages: tuple[float, ...] = ()  # shares of the work at which it calls back besides: news of a running job
+    stages: tuple[float, ...] = ()  # shares of the running time at which it also calls back with progress
 
 
 Show = Callable[[Job, State, float], Any]

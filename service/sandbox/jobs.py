@@ -74,7 +74,7 @@ class Order:
     points: int
     media: Media = "video"
     callback_url: str | None = None
-    awaits_input: bool = False  # the job starts only when more has been said about it …
+    awaits_input: bool = False  # the job starts only after further input …
     resumes: str | None = None  # … by such an order: no new job, this one goes on
     facts: Mapping[str, str] = field(default_factory=dict)  # texts that its messages contain
 
@@ -84,7 +84,7 @@ class Job:
     """An order that was taken. A value: the ledger keeps the newest one."""
 
     id: str
-    account: str  # who was paid; nobody else knows the job
+    account: str  # the paid account; other accounts cannot see the job
     route: str
     order: Order
     life: Life

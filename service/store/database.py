@@ -316,7 +316,7 @@ _CONTENDED = frozenset({"40001", "40P01"})
 """A serialization failure, a deadlock."""
 _LOCKED = "55P03"
 _NOT_NOW = _CONTENDED | {"25006", "25P03", "42501", _LOCKED}
-"""Also a standby after a failover, a transaction that stood still, a privilege that is missing, a lock that was not granted."""
+"""This includes a standby after a failover, a stalled transaction, a missing privilege, and a lock that was not granted."""
 
 
 def _no_service(error: BaseException) -> bool:

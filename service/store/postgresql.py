@@ -73,7 +73,7 @@ _MAX_PORT: Final = 65_535
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """Where and how to connect, as a database URL says it."""
+    """The hosts and options of a connection, from a database URL."""
 
     hosts: tuple[tuple[str, int], ...]
     user: str | None
@@ -215,7 +215,7 @@ async def connect(target: Target, *, command_timeout: float | None, cached_state
                 result.terminate()
     if winner is not None:
         return winner.result()
-    # The answer of a server says more than a host that cannot be reached.
+    # The answer of a server is more useful than an unreachable host.
     raise next((error for error in errors if isinstance(error, asyncpg.PostgresError)), errors[0])
 
 

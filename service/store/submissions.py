@@ -28,7 +28,7 @@ _SETTLE = (
     update(submissions)
     .where(
         submissions.c.id == bindparam("of_submission"),
-        # Proof that a job exists always counts. Anything else counts only while the outcome is unknown, or to allow
+        # Proof that a job exists always counts. Other outcomes count only while the outcome is unknown, or to allow
         # another submission.
         or_(
             submissions.c.outcome == "sending",
@@ -156,6 +156,18 @@ async def task_of_job(connection: AsyncConnection, upstream: str, external_id: s
     """Return the task of a job of an upstream; of several the one that the job serves."""
     found: UUID | None = await connection.scalar(_TASK_OF_JOB, {"at_upstream": upstream, "job": external_id})
     return found
+
+
+_TASKS_OF_JOBS = select(submissions.c.task_id).where(
+    submissions.c.upstream == bindparam("at_upstream"),
+    submissions.c.external_id.in_(bindparam("jobs", expanding=True)),
+)
+
+
+async def tasks_of_jobs(connection: AsyncConnection, upstream: str, external_ids: Collection[str]) -> list[UUID]:
+    """Return the tasks of some jobs of an upstream."""
+    found = await connection.scalars(_TASKS_OF_JOBS, {"at_upstream": upstream, "jobs": list(external_ids)})
+    return sorted(set(found))
 
 
 _ID_MARGIN = 60_000

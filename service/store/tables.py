@@ -62,7 +62,7 @@ class UtcTime(TypeDecorator[dt.datetime]):
 
 
 Json = JSON(none_as_null=True)
-# SQLite numbers rows by itself only when the key is exactly INTEGER.
+# SQLite numbers rows only when the key is exactly INTEGER.
 Serial = BigInteger().with_variant(Integer(), "sqlite")
 
 metadata = MetaData(
@@ -178,7 +178,7 @@ tasks = Table(
     # Due rows, one index for each journey that claims them; finished rows are in neither.
     _partial("ix_tasks_due_submit", "due_at", where=DUE_SUBMIT),
     _partial("ix_tasks_due_poll", "due_at", where=DUE_POLL),
-    # Who stands in line for what, and who is being served: to be fair, and to count places.
+    # The waiting tasks and the served clients, for fair shares and queue positions.
     _partial("ix_tasks_waiting", "waits_for", "client", "id", where=WAITING),
     _partial("ix_tasks_served", "upstream", "client", where=OCCUPIES_SLOT),
     # Lists: newest first by id (a uuid of version 7 begins with its time), under each filter that the API offers.
@@ -255,7 +255,7 @@ events = Table(
     Column("at", UtcTime, nullable=False),
     Column("data", Json, nullable=False),
     UniqueConstraint("task_id", "sequence"),
-    # A client's feed: what it is told of, in the order in which it happened.
+    # A client's feed: its events in order.
     _partial("ix_events_feed", "client", "id", where=text("message IS NOT NULL")),
 )  # fmt: skip
 
@@ -263,7 +263,7 @@ callbacks = Table(
     "callbacks",
     metadata,
     Column("id", Uuid, primary_key=True),
-    # No foreign key: what a provider was answered 2xx is kept, whatever became of the submission.
+    # No foreign key: an acknowledged callback is kept even without its submission.
     Column("submission_id", Uuid, nullable=False),
     Column("headers", Json, nullable=False),
     Column("body", LargeBinary, nullable=False),
@@ -324,13 +324,13 @@ webhook_messages = Table(
     CheckConstraint("(state = 'pending') = (due_at IS NOT NULL)", name="pending_requires_due_at"),
     CheckConstraint("(state = 'delivered') = (delivered_at IS NOT NULL)", name="delivered_requires_delivered_at"),
     UniqueConstraint("task_id", "sequence", "destination"),
-    # Only the latest progress is worth telling: of what has not been delivered there is one.
+    # Only the latest progress matters: at most one undelivered message exists.
     _partial("uq_webhook_messages_progress", "task_id", "destination", where=PENDING_PROGRESS, unique=True),
     _partial("ix_webhook_messages_due", "due_at", where=DUE),
-    # By whom, then by time: to pass over a destination that has a thousand due without reading them.
+    # By destination, then by time, to skip a destination with a thousand due messages without reading them.
     _partial("ix_webhook_messages_destination", "client", "destination", "due_at", where=DUE),
     Index("ix_webhook_messages_client", "client", "id"),
-    # Most are delivered, and few ask for those.
+    # Most are delivered, and these are rarely queried.
     _partial("ix_webhook_messages_client_state", "client", "state", "id", where=NOT_DELIVERED),
     _partial("ix_webhook_messages_endpoint", "endpoint_id", "id", where=text("endpoint_id IS NOT NULL")),
 )  # fmt: skip

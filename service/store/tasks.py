@@ -313,7 +313,7 @@ _HASTENED = (
     .where(callbacks.c.submission_id == submissions.c.id, submissions.c.task_id == tasks.c.id)
     .where(callbacks.c.decision == "hastened")
 )
-# As Task.model. Nothing else of the input is read: it may contain whole images.
+# As Task.model. The rest of the input is not read: it may contain whole images.
 _MODEL = func.coalesce(tasks.c.options["model"].as_string(), tasks.c.input["model"].as_string())
 _ENDINGS = (
     select(

@@ -8,6 +8,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from service.flows import account_events
 from service.flows import callbacks as callbacks_flow
 from service.flows.context import Context, log
 from service.store.database import StoreUnavailable
@@ -47,6 +48,32 @@ async def receive(request: Request) -> Response:
     return Response(b'{"received":true}', media_type="application/json")
 
 
+async def receive_account_event(request: Request) -> Response:
+    """Receive an event of a whole account, such as OpenAI's webhooks.
+
+    404 where the upstream has no such events or no `callback_key`, and 401 for a wrong signature, both without a query;
+    else 200 after the commit, or 503 when the provider must send it again.
+    """
+    context: Context = request.app.state.context
+    found = account_events.reader_of(context, request.path_params["upstream"])
+    if found is None:
+        return Problem(404, "not_found", "this is not a callback URL of this Dovecote").response()
+    try:
+        with request.app.state.bodies.lease("callbacks") as lease:
+            body = bytes(await read_body(request, MAX_BODY, lease))
+            is_right = await account_events.receive(context, *found, request.headers, body)
+    except Problem as problem:
+        return problem.response()
+    except ClientDisconnect:
+        return Response(status_code=400)  # nothing reads it
+    except Exception as error:  # noqa: BLE001 - after a 4xx the provider would not send it again
+        log.warning("account event not received: %s", error, exc_info=not isinstance(error, StoreUnavailable))
+        return unavailable("the event could not be received; send it again").response()
+    if not is_right:
+        return Problem(401, "unauthorized", "the signature is not the provider's").response()
+    return Response(b'{"received":true}', media_type="application/json")
+
+
 async def prove(request: Request) -> Response:
     """Answer the challenge of `dovecote doctor`: only a holder of the callback secret can.
 
@@ -66,6 +93,7 @@ async def nothing_else(_: Request) -> Response:
 
 
 ROUTES = [
+    Route("/callbacks/accounts/{upstream}", receive_account_event, methods=["POST"]),
     Route("/callbacks/{token}", receive, methods=["POST", "PUT"]),
     Route("/callbacks/{token}/", receive, methods=["POST", "PUT"]),
     Route("/callbacks/{nonce}", prove, methods=["GET"]),

@@ -477,7 +477,7 @@ def test_webhook_secret_is_shown_and_rotated(run: Run, installation: Installatio
     assert (before.exit_code, before.stdout.strip()) == (exits.OK, installation.secret())
     for invalid, code in (("-1", exits.USAGE), ("a day", exits.USAGE), ("99999999", exits.REFUSED)):
         assert run("webhook-secret", "rotate", "--overlap", invalid).exit_code == code
-    rotated = run("webhook-secret", "rotate", "--overlap", "3600")  # the receiver of this module knows the old secret
+    rotated = run("webhook-secret", "rotate", "--overlap", "3600")  # the receiver of this module has the old secret
     assert (rotated.exit_code, rotated.stdout.strip()) == (exits.OK, installation.secret())
     assert rotated.stdout != before.stdout
     assert "The old secret signs as well until" in rotated.stderr

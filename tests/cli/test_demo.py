@@ -132,8 +132,8 @@ def test_flawless_run_keeps_every_promise() -> None:
         (one_more_message(verified=False), 2, "1 messages could not be verified"),
         (lambda seen: dataclasses.replace(seen, messages=seen.messages[1:]), 2, "the client got nothing"),
         (task("fine", state="failed"), 2, "it is failed, and the client got ['succeeded']"),
-        (lambda seen: dataclasses.replace(seen, killed_at=None), 3, "the right moment never came"),
-        (lambda seen: dataclasses.replace(seen, back_at=None), 3, "it did not come back"),
+        (lambda seen: dataclasses.replace(seen, killed_at=None), 3, "no submit was in flight"),
+        (lambda seen: dataclasses.replace(seen, back_at=None), 3, "it did not start again"),
         (job("twice", callbacks_sent=2), 4, "every callback arrives twice: 2 callbacks sent, 4 planned"),
         (lambda seen: dataclasses.replace(seen, at=LIMIT + 1), 5, "it took 91 s"),
     ],
@@ -272,7 +272,7 @@ def processes_in(folder: Path) -> dict[int, list[str]]:
         try:
             if (process / "cwd").readlink().is_relative_to(folder):
                 found[int(process.name)] = (process / "cmdline").read_text().split("\0")
-        except OSError:  # it has ended, or is not ours to look at
+        except OSError:  # it has ended, or belongs to another user
             continue
     return found
 

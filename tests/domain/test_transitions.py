@@ -203,7 +203,7 @@ def test_state_and_progress_never_go_backward(begins: Task, history: list[tuple[
         assert len([each for each in after.results if each != PREVIEW]) >= len(
             [each for each in before.results if each != PREVIEW]
         )
-        assert not before.external_id or after.external_id  # which one it is, the answer to the submit may still say
+        assert not before.external_id or after.external_id  # the answer to the submit may still name the job
         assert before.decided_by != "provider" or (after.state, after.decided_by) == (before.state, "provider")
 
 

@@ -142,7 +142,7 @@ def test_truncated_body_reports_nothing(name, message):
         if message["kind"] == "submit_response":
             assert isinstance(found, Uncertain)
         elif message["kind"] in {"poll_response", "callback"}:
-            # Of a body nothing may be left; but nothing at all can be an answer: engines say so that they know no such id.
+            # An empty body can be an answer: engines send it for an unknown id.
             assert isinstance(found, Unreadable if end else (Unreadable, NotFound))
 
 
@@ -213,7 +213,7 @@ def test_unknown_status_ends_no_task_and_is_reported(name, message):
     assert update.unknown_word == "frobnicated" or state is State.SUCCEEDED
 
 
-# The same news ---------------------------------------------------------------------------------------------------
+# Repeated updates --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", [name for name, dialect in DIALECTS.items() if dialect.facts.callbacks])
@@ -236,12 +236,12 @@ def test_forged_signature_is_rejected(name):
             headers, body, at = message["headers"], message["raw_body"].encode(), message.get("received_at")
             right = message["reading"].get("verified", True)
             assert dialect.verify_signature(Callback(headers, body, at), message["secret"]) is right
-            if not dialect.facts.confirms:  # else the signature does not cover the body
+            if not dialect.facts.confirms:  # otherwise the signature does not cover the body
                 assert dialect.verify_signature(Callback(headers, body + b" ", at), message["secret"]) is False
             assert dialect.verify_signature(Callback(headers, body, at), message["secret"] + "x") is False
 
 
-# What is sent ----------------------------------------------------------------------------------------------------
+# Requests --------------------------------------------------------------------------------------------------------
 
 
 def drive(exchange, answer):

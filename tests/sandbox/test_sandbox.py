@@ -210,7 +210,7 @@ async def test_relayed_submits_require_the_version_and_their_fields(visit: Visit
     assert visit.sandbox.ledger.jobs == []
 
 
-# Runway itself
+# Runway's own API
 
 
 @pytest.mark.parametrize(
@@ -394,9 +394,9 @@ def test_invalid_fault_is_an_error(word: str) -> None:
 async def test_invalid_fault_in_a_prompt_is_refused_with_the_reason(visit: Visit) -> None:
     refused = await visit.generate("[late=soon]")
     assert refused.status_code == 400
-    assert "wants seconds" in refused.json()["message"]
+    assert "needs seconds" in refused.json()["message"]
     refused = await visit.official(promptText="[seconds]")
-    assert "must be given a value" in refused.json()["issues"][0]["message"]
+    assert "needs a value" in refused.json()["issues"][0]["message"]
 
 
 async def test_a_flag_holds_for_every_job_and_a_word_wins(visit: Visit) -> None:

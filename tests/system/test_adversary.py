@@ -107,7 +107,7 @@ SUCCEEDED = {"status": "3", "video_url": "https://cdn.example.com/a.mp4"}
 RUNNING = {"status": "1"}
 
 
-# Paid twice, or paid for what nobody wants any more ---------------------------------------------------------------
+# Paid twice, or paid for a cancelled task -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("record", [RUNNING, SUCCEEDED], ids=["running", "succeeded"])
@@ -179,7 +179,7 @@ async def test_failed_task_is_not_submitted(world: World) -> None:
     assert (told, len(provider.bought)) == (State.EXPIRED, 0)
 
 
-# What was paid for is lost ----------------------------------------------------------------------------------------
+# A paid job is lost -----------------------------------------------------------------------------------------------
 
 
 async def test_paid_job_id_survives_an_exhausted_pool(world: World) -> None:

@@ -164,7 +164,7 @@ async def test_hastening_callback_is_not_applied(database_url: str) -> None:
         assert (await decided(world, task)).decision == "hastened"
         assert (await world.task(task)).state is State.SUBMITTED
         await world.work()
-        assert (await world.task(task)).state is State.SUBMITTED  # the poll knows better
+        assert (await world.task(task)).state is State.SUBMITTED  # the poll has newer information
         world.clock.forward(JOB_SECONDS)
         await world.client.post(path, content=callback_body(task) + b" ")
         await world.work()

@@ -30,7 +30,7 @@ class SubmitFields(TypedDict, total=False):
     dialect: str | None
     """With ``external_id``: the protocol in which the job was bought."""
     on_uncertain: str | None
-    """What happens when nothing tells whether a submission was executed: ``hold``, ``fail`` or ``resubmit_once``."""
+    """The policy when it stays unknown whether a submission was executed: ``hold``, ``fail`` or ``resubmit_once``."""
     deadline: float | str | None
     """When to stop waiting for it: seconds from now, or a time in RFC 3339."""
 

@@ -141,7 +141,7 @@ class TaskEvent:
     sequence: int
     type: str
     source: str
-    """Where it came from: ``api``, ``callback``, ``poll`` …"""
+    """The source of the event: ``api``, ``callback``, ``poll`` …"""
     at: dt.datetime
     data: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     document: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False, compare=False)

@@ -72,7 +72,7 @@ SCENES: Final[tuple[Scene, ...]] = (
     Scene(name="late", title="callbacks arrive late and out of order", words="[late=3] [disorder]"),
     Scene(
         name="cut",
-        title="connection lost after the job was taken",
+        title="connection lost after the submit",
         words=f"[cut] {_LONGER}",
         proven_by=Source.CALLBACK,
         through=State.UNCONFIRMED,

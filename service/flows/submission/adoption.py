@@ -38,7 +38,7 @@ def as_adopted(context: Context, task: Task, request: Mapping[str, Any], mistake
     ]
     external_id = request["external_id"]
     if isinstance(external_id, str) and (external_id != external_id.strip() or not external_id.isprintable()):
-        mistakes.append(Mistake("external_id", "must be the provider's id as it stands, without spaces around it"))
+        mistakes.append(Mistake("external_id", "must be the provider's id exactly, without spaces around it"))
     found = _speaker(context, task, request, mistakes)
     if mistakes or found is None:
         return task

@@ -60,12 +60,12 @@ REQUEST: dict[str, Any] = {
         },
         "input": {
             "type": "object",
-            "description": "What the operation works on, in Dovecote's names; `GET /v1/families` has the schema of every operation.",
+            "description": "The input of the operation, in Dovecote's names; `GET /v1/families` has the schema of every operation.",
             "examples": [{"prompt": "a dove comes home at dusk", "duration": 5}],
         },
         "options": {
             "type": "object",
-            "description": "Fields of the provider's own body. They are sent as they are and win over what `input` maps to.",
+            "description": "Fields of the provider's own body. They are sent unchanged and override the fields that `input` maps to.",
         },
         "callback_url": {
             "type": "string",
@@ -78,7 +78,7 @@ REQUEST: dict[str, Any] = {
             "minItems": 1,
             "uniqueItems": True,
             "items": {"type": "string", "enum": list(TYPES)},
-            "description": "The messages to post there; default: the end, and a result that comes late.",
+            "description": "The types of messages to post there; default: the end, and a late result.",
         },
         "labels": {
             "type": "object",
@@ -126,7 +126,7 @@ REQUEST: dict[str, Any] = {
             "type": "string",
             "enum": ["hold", "fail", "resubmit_once"],
             "description": (
-                "What to do when a submit got no usable answer and it cannot be found out whether a job exists: wait for the "
+                "The policy when a submit got no usable answer and it stays unknown whether a job exists: wait for the "
                 "deadline, fail, or submit it again, once, at the risk of a second charge."
             ),
         },
@@ -170,27 +170,16 @@ def task_of_request(
     :param task_id: default: a new id
     :raises Invalid: with every mistake
     """
-    request = without_nulls(request, REQUEST)
-    mistakes = list(itertools.islice(_unstorable(request), MAX_MISTAKES)) or _too_many_labels(request)
-    if mistakes:
-        raise Invalid(mistakes)
-    mistakes = _SCHEMA.mistakes(cut_texts(request, MAX_CHECKED))
-    if not isinstance(request, dict) or any(
-        mistake.path in {"family", "operation", "input", "options"} for mistake in mistakes
-    ):
-        raise Invalid(mistakes)
-    family, operation = _find(request, mistakes)
-    if family is None or operation is None:
-        raise Invalid(mistakes)
-    now = context.now()
+    request, family, operation, mistakes = _operation_of(request)
     given = without_nulls(request.get("input", {}), operation.input)
     adopts = "external_id" in request
     schema = _partial_input(family.name, operation.name) if adopts else _INPUTS[family.name, operation.name]
     mistakes += schema.mistakes(cut_texts(given, MAX_CHECKED), below="input")
+    now = context.now()
     deadline = _deadline(request.get("deadline"), operation, now, mistakes)
     mistakes += url_mistakes(context.settings.webhook_rules, request.get("callback_url"), field="callback_url")
     if "callback_events" in request and "callback_url" not in request:
-        mistakes.append(Mistake("callback_events", "means nothing without a callback_url"))
+        mistakes.append(Mistake("callback_events", "has no effect without a callback_url"))
     task = Task(
         id=task_id or context.new_id(),
         client=client,
@@ -221,12 +210,32 @@ def task_of_request(
     return task
 
 
+def _operation_of(request: Any) -> tuple[dict[str, Any], Family, Operation, list[Mistake]]:
+    """Return a request without nulls, its family and operation, and the mistakes in its other fields.
+
+    :raises Invalid: when the operation is unknown, or cannot be checked
+    """
+    request = without_nulls(request, REQUEST)
+    mistakes = list(itertools.islice(_unstorable(request), MAX_MISTAKES)) or _too_many_labels(request)
+    if mistakes:
+        raise Invalid(mistakes)
+    mistakes = _SCHEMA.mistakes(cut_texts(request, MAX_CHECKED))
+    if not isinstance(request, dict) or any(
+        mistake.path in {"family", "operation", "input", "options"} for mistake in mistakes
+    ):
+        raise Invalid(mistakes)
+    family, operation = _find(request, mistakes)
+    if family is None or operation is None:
+        raise Invalid(mistakes)
+    return request, family, operation, mistakes
+
+
 def _routed(
     context: Context, task: Task, request: Mapping[str, Any], parent: Task | None, mistakes: list[Mistake]
 ) -> Task:
     """Return the task with the upstreams that may serve it."""
     if "dialect" in request:
-        mistakes.append(Mistake("dialect", "means nothing without an external_id: leave it out"))
+        mistakes.append(Mistake("dialect", "has no effect without an external_id: leave it out"))
     if not mistakes and parent is not None:
         return _follow(context, task, parent, requested_route(request, mistakes), mistakes)
     if not mistakes:

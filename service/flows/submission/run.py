@@ -15,6 +15,7 @@ from service.domain.task import Submission, Task, WaitingFor
 from service.flows.apply import Applied, announce, apply, settle_surely
 from service.flows.concurrency import TaskPool
 from service.flows.context import Context, Upstream, log
+from service.flows.submission.media import seconds_for
 from service.flows.submission.plan import Candidate, Send, plan
 from service.flows.submission.send import Handover, callback_url, change_for, hand_over
 from service.flows.upstreams.admission import Admission, claim_next, claim_probes, read_admission, save
@@ -70,7 +71,7 @@ async def run_due(context: Context, pool: TaskPool) -> int:
         planned.most = room if waited_for else 0
         await _begin(context, planned)
     except StoreUnavailable:
-        # It may have been written and only the answer was lost. Nothing was sent, and the rows are told so.
+        # It may have been written and only the answer was lost. Nothing was sent, and the rows record that.
         away = Unavailable("overloaded", "the database went away before anything was sent")
         for handover in planned.handovers:
             pool.start(_revoke(context, handover, away))
@@ -101,7 +102,7 @@ async def _begin(context: Context, planned: Round) -> None:
     try:
         await context.writers.journeys.run(_plan_and_write, context, planned)
     except StoreLocked as error:
-        log.warning("submission round goes around locked rows error=%s", error)
+        log.warning("submission round skips locked rows error=%s", error)
         planned.skip_locked = True
         await _begin_around_locks(context, planned)
     except StoreUnavailable:
@@ -210,6 +211,7 @@ def _start(context: Context, task: Task, history: Sequence[Submission], chosen: 
         id=context.new_id(), task_id=task.id, upstream=upstream.name, dialect=dialect.facts.key, sent_at=now
     )
     lease = CONNECT_TIMEOUT + WRITE_TIMEOUT + dialect.facts.read_timeout(task.operation) + SUBMIT_LEASE_MARGIN
+    lease += seconds_for(dialect, task)
     change = SubmissionStarted(
         task_id=task.id,
         attempt=task.attempts,

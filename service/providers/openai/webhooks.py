@@ -35,6 +35,11 @@ class Webhooks(Dialect):
         job = identifier(fields(event.get("data")).get("id")) if kind.startswith(_ABOUT_TASKS) else None
         return [Update(external_id=job)]
 
+    def jobs_in(self, callback: Callback) -> list[str]:
+        """Return the id of the job that an event is about."""
+        updates = self.read_callback(callback)
+        return [update.external_id for update in updates if update.external_id is not None]
+
     def verify_signature(self, callback: Callback, secret: str | None) -> bool | None:
         """Return whether the signature is right; OpenAI takes a secret without ``whsec_`` as it is."""
         return None if secret is None else standard_webhook(callback, secret, plain=True)

@@ -1,4 +1,4 @@
-"""What can be asked of Replicate, and of servers that speak its protocol."""
+"""The operations of Replicate, and of servers with its protocol."""
 
 from service.providers import market
 from service.providers.operation import family, operation, text

@@ -175,7 +175,7 @@ def _mistakes(task: Task) -> list[Mistake]:
     if "deployment" in given:
         found = [] if is_name(given["deployment"]) else [Mistake("input.deployment", "must be owner/name")]
         return found + (
-            [Mistake("input.model", "goes not with a deployment: leave one out")] if "model" in given else []
+            [Mistake("input.model", "cannot be combined with a deployment: leave one out")] if "model" in given else []
         )
     if not model_of(task):
         return [Mistake("input.model", "is required here: owner/name, owner/name:version, or a deployment")]

@@ -107,7 +107,7 @@ class AggregatorOfficial(Dialect):
 
     def create(self, task: Task, callback_url: str | None) -> Call:
         """Return the call that creates the job."""
-        del callback_url  # no page knows a field for it
+        del callback_url  # no page documents a field for it
         body = native_body(task, GATEWAY_MODELS)
         return Call(method="POST", path=self.facts.operations[task.operation], json=body, headers=VERSION)
 

@@ -18,7 +18,7 @@ class Message:
     """A message to a client."""
 
     id: UUID
-    """Also its ``webhook-id``, the same for every attempt."""
+    """It is also the ``webhook-id``, the same for every attempt."""
     client: str
     task_id: UUID | None
     """None: the message belongs to no task, such as a test of an endpoint."""

@@ -82,7 +82,7 @@ class Task(TypedDict):
     next_actions: Annotated[
         list[Action], about("Follow-ups of a finished task. Submit an `action` task with one of these ids.")
     ]
-    awaits: Annotated[AwaitedInput | None, about("Set in `awaiting_input`: the input that the provider wants.")]
+    awaits: Annotated[AwaitedInput | None, about("Set in `awaiting_input`: the input that the provider needs.")]
     failure: Failure | None
     route: Annotated[list[str], about("The upstreams that may serve the task, in order.")]
     skipped_upstreams: Annotated[
@@ -94,7 +94,7 @@ class Task(TypedDict):
     adopted: Annotated[
         bool, about("Whether the job was bought elsewhere. Dovecote follows such a job and never submits the task.")
     ]
-    warnings: Annotated[list[TaskWarning], about("What may be wrong with the task, although it is submitted.")]
+    warnings: Annotated[list[TaskWarning], about("Possible mistakes in the task, which is submitted all the same.")]
     upstream: Annotated[str | None, about("The upstream of the latest submission.")]
     dialect: Annotated[str | None, about("The protocol of the latest submission.")]
     external_id: Annotated[str | None, about("The provider's id of the job.")]
@@ -112,7 +112,7 @@ class Task(TypedDict):
             str,
             about(
                 "In answers to `POST /v1/tasks` and `GET /v1/tasks/{id}` for an adopted task: forward the provider's "
-                "callbacks about the job to this URL. Keep it secret: who knows it can report on the job."
+                "callbacks about the job to this URL. Keep it secret: anyone who knows it can report on the job."
             ),
         ]
     ]
@@ -182,7 +182,7 @@ class Problem(TypedDict):
     title: str
     status: int
     code: Annotated[str, one_of(sorted(TITLES))]
-    detail: Annotated[str, about("What is wrong, and what to do.")]
+    detail: Annotated[str, about("The fault and the remedy.")]
     errors: NotRequired[Annotated[list[Mistake], about("The errors of the request, up to 50.")]]
     newest: NotRequired[Annotated[str, about("Your newest cursor, with the code `cursor_unknown`.")]]
 
@@ -197,7 +197,7 @@ class OperationDialect(TypedDict):
     synchronous: Annotated[bool, about("Whether the answer to the submit is the result.")]
     poll_batch: Annotated[int, about("How many tasks one poll asks for.")]
     cancel: Annotated[bool, about("Whether a running job can be cancelled at the provider.")]
-    typical_seconds: Annotated[float, about("What a task usually takes, until Dovecote has measured it.")]
+    typical_seconds: Annotated[float, about("The usual duration of a task, until Dovecote has measured it.")]
     result_lifetime_seconds: Annotated[
         float | None, about("How long the provider keeps outputs. Null: its pages do not say.")
     ]

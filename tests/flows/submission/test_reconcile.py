@@ -18,7 +18,7 @@ LIST = "GET /api/task/self"
 SHOWS = {
     "DOVECOTE_UPSTREAMS__ELKAPI__ACCOUNT_TOKEN": TOKEN,
     "DOVECOTE_UPSTREAMS__ELKAPI__ACCOUNT_USER": USER,
-    "DOVECOTE_PUBLIC_URL": "",  # so that no callback can tell
+    "DOVECOTE_PUBLIC_URL": "",  # so that no callback can arrive
 }
 
 
