@@ -120,7 +120,7 @@ class Queue(Dialect):
         return self.read_cancelled(reply)
 
     def read_cancelled(self, reply: Reply) -> Update:
-        """Read the answer to the call that cancels, which is a wish."""
+        """Read the answer to the call that cancels. It is a request: the job may still finish."""
         said = (word(fields(reply.document).get("status")) or "").lower()
         if reply.status == _GONE:
             raise NotFound("not_found", said or None)
