@@ -64,6 +64,8 @@ class Facts:
     result_lifetime: float | Mapping[str, float] | None = None
     """Seconds for which the provider keeps an output, or that by operation; None where its pages do not say.
     An expiry that an answer states, or that a signed URL bears, counts instead."""
+    models_are_listed: bool = True
+    """Whether the ``model`` of a task is a name in the upstream's list of models, or a part of one."""
     experimental: bool = False
     """Whether it is built from doubtful sources, such as the code of third parties only."""
 

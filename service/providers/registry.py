@@ -111,6 +111,8 @@ class Provider:
     """Its dialects, best first: the first that has the operation serves it."""
     query_url: str = ""
     """The host that answers for balances, where that is another one."""
+    models_path: str = ""
+    """The path of its list of models in OpenAI's form; blank where it has none, or one of its own form."""
 
 
 _OPENAI_SHAPED = (
@@ -144,6 +146,7 @@ PROVIDERS: Mapping[str, Provider] = {
                 "any/newapi-video",
             ),
             query_url="https://query.elkapi.com",
+            models_path="/v1/models",
         ),
         Provider(
             name="cometapi",
@@ -163,6 +166,7 @@ PROVIDERS: Mapping[str, Provider] = {
                 "any/newapi-video",
             ),
             query_url="https://query.cometapi.com",
+            models_path="/v1/models",
         ),
         Provider(
             name="runwayml",
@@ -235,6 +239,8 @@ PROVIDERS: Mapping[str, Provider] = {
             base_url="https://api.kie.ai",
             key_variable="KIE_KEY",
             dialects=("suno/kie-jobs", "suno/sunoapi", "kie/jobs", "kie/own"),
+            models_path="/api/v1/models",
+            dialects=("suno/kie-jobs", "suno/sunoapi"),
         ),
     )
 }

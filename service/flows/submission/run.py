@@ -19,6 +19,7 @@ from service.flows.submission.media import seconds_for
 from service.flows.submission.plan import Candidate, Send, plan
 from service.flows.submission.send import Handover, callback_url, change_for, hand_over
 from service.flows.upstreams.admission import Admission, claim_next, claim_probes, read_admission, save
+from service.flows.upstreams.models import with_warning
 from service.http.client import CONNECT_TIMEOUT, WRITE_TIMEOUT
 from service.providers.dialect import SUBMIT_TIMEOUT, Dialect
 from service.store import queue, submissions
@@ -218,6 +219,7 @@ def _start(context: Context, task: Task, history: Sequence[Submission], chosen: 
         submission=submission,
         callback_expected=callback_url(context, upstream, dialect, task, submission.id) is not None,
         lease_until=now + dt.timedelta(seconds=lease),
+        warnings=with_warning(task, upstream, dialect),
     )
     return change, Handover(task, submission, upstream, dialect, history, probe)
 

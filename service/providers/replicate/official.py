@@ -11,11 +11,12 @@ from service.domain.validation import Mistake
 from service.providers import market
 from service.providers.dialect import Dialect, Facts, about
 from service.providers.form import file, form, is_inline
+from service.providers.models import listed_in_pages
 from service.providers.predictions import is_prediction, read_page, read_prediction, refusal_of
 from service.providers.read import fields, identifier, items, kind_of, link, moment, word
 from service.providers.replicate.inputs import body_of, is_name, media_mistakes, model_of, offers
 from service.providers.signatures import standard_webhook
-from service.providers.wire import Call, Callback, Exchange, JobsExchange, ListedJob, Reply
+from service.providers.wire import Call, Callback, Exchange, JobsExchange, ListedJob, ModelsExchange, Reply
 
 _VERSION = re.compile(r"[0-9a-f]{64}")
 _RUN = "/v1/predictions"
@@ -111,10 +112,25 @@ class Official(Dialect):
             path = f"{_RUN}?{urlencode({'cursor': cursor[0]})}"
         raise UpstreamError("unreadable", f"the list goes on after {_MAX_PAGES} pages")
 
+    def list_models(self) -> ModelsExchange:
+        """Request the public models, the latest pages of them: there are many more than are read."""
+        return listed_in_pages("/v1/models", _model_name, _next_models)
+
     def validate(self, task: Task) -> list[Mistake]:
         """Return what Replicate's pages rule out."""
         found = super().validate(task)
         return found + _mistakes(task) if task.operation in self.facts.operations else found
+
+
+def _model_name(row: Any) -> str | None:
+    owner, name = (word(fields(row).get(part)) for part in ("owner", "name"))
+    return None if owner is None or name is None else f"{owner}/{name}"
+
+
+def _next_models(page: Any) -> str | None:
+    """Return the path of the next page. Only the cursor of the URL that the answer names is used."""
+    cursor = parse_qs(urlsplit(word(fields(page).get("next")) or "").query).get("cursor")
+    return f"/v1/models?{urlencode({'cursor': cursor[0]})}" if cursor else None
 
 
 def _target(task: Task) -> tuple[str, dict[str, Any]]:

@@ -57,6 +57,7 @@ class KieJobs(Dialect):
         signs=True,
         cost_unit="credits",
         refunds=True,
+        models_are_listed=False,  # the list names the operation, not Suno's versions
         reserved=frozenset({"callback_url", "callBackUrl"}),
         typical_seconds={name: TYPICAL_SECONDS.get(name, 60.0) for name in _MODELS},
     )

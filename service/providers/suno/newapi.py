@@ -56,6 +56,7 @@ class NewApi(Dialect):
         free=frozenset(LOOKUPS),
         queries=("/fetch",),
         refunds=True,
+        models_are_listed=False,  # the list names the operation, not Suno's versions
         batch_size=100,
         reserved=frozenset({"callback_url", "notify_hook"}),
         typical_seconds=TYPICAL_SECONDS,

@@ -37,6 +37,7 @@ class NewApiRaw(Dialect):
         synchronous=frozenset(SYNCHRONOUS_ROUTES),
         free=frozenset(LOOKUPS),
         refunds=True,
+        models_are_listed=False,  # the list names the operation, not Suno's versions
         typical_seconds={name: seconds for name, seconds in TYPICAL_SECONDS.items() if name != "upload"},
     )
 

@@ -56,6 +56,7 @@ class SunoApi(Dialect):
         synchronous=frozenset({"persona", "timing", "style_tags"}),
         cost_unit="credits",
         refunds=True,
+        models_are_listed=False,  # the list names the operation, not Suno's versions
         reserved=frozenset({"callback_url", "callBackUrl"}),
         typical_seconds={name: seconds for name, seconds in TYPICAL_SECONDS.items() if name in _ROUTES},
     )
