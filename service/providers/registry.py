@@ -240,7 +240,6 @@ PROVIDERS: Mapping[str, Provider] = {
             key_variable="KIE_KEY",
             dialects=("suno/kie-jobs", "suno/sunoapi", "kie/jobs", "kie/own"),
             models_path="/api/v1/models",
-            dialects=("suno/kie-jobs", "suno/sunoapi"),
         ),
     )
 }
