@@ -91,6 +91,14 @@ class Upstream:
         fitting = (each for each in self.dialects if each.offers(family, operation))
         return next(fitting, None)
 
+    def dialect_for_task(self, task: Task) -> Dialect | None:
+        """Return the first of its dialects that can express a task; where none can, the first that offers its operation.
+
+        A provider may serve its newer models by another protocol than its older ones.
+        """
+        fitting = [each for each in self.dialects if each.offers(task.family, task.operation)]
+        return next((each for each in fitting if not each.validate(task)), fitting[0] if fitting else None)
+
 
 def _elapsed() -> float:
     """Return seconds since the machine started, including those in which it was suspended."""
