@@ -100,7 +100,7 @@ def refusal(reply: Reply, *, creating: bool) -> UpstreamError:
     for parts, found, code in _BY_TEXT:
         if reply.status in _TEXT_STATUSES and any(part in plain for part in parts):
             return found(code, message)
-    stated = _BY_STATUS.get(reply.status) or (REFUSALS.get(kind) if reply.status not in range(200, 300) else None)
+    stated = _BY_STATUS.get(reply.status) or REFUSALS.get(kind)
     if stated is None or (reply.status == 503 and kind == "api_error"):  # noqa: PLR2004 - not served, by the status
         return newapi_errors.refusal_in(reply, creating=creating)
     found, code = stated
