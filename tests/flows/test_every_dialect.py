@@ -63,7 +63,7 @@ LOOKED_UP = frozenset({"kling/official"})
 """Where a lost job is looked up by our reference: it needs neither an answer nor a callback."""
 
 
-def test_sandbox_speaks_every_dialect() -> None:
+def test_sandbox_supports_every_dialect() -> None:
     assert sorted(Sandbox.base_paths()) == sorted(DIALECTS)
 
 
