@@ -38,7 +38,7 @@ _NO_ID = UUID(int=0)
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class KnownModels:
-    """What is known of the models that an upstream offers."""
+    """The known models of each upstream."""
 
     models: ModelList | None = None
     """The latest list; None before there was one."""
@@ -90,6 +90,14 @@ class Upstream:
         """Return the first of its dialects that offers an operation."""
         fitting = (each for each in self.dialects if each.offers(family, operation))
         return next(fitting, None)
+
+    def dialect_for_task(self, task: Task) -> Dialect | None:
+        """Return the first of its dialects that can express a task; where none can, the first that offers its operation.
+
+        A provider may serve its newer models by another protocol than its older ones.
+        """
+        fitting = [each for each in self.dialects if each.offers(task.family, task.operation)]
+        return next((each for each in fitting if not each.validate(task)), fitting[0] if fitting else None)
 
 
 def _elapsed() -> float:

@@ -14,6 +14,10 @@ from service.providers.kling import official as kling_official
 from service.providers.kling import official_v2 as kling_official_v2
 from service.providers.midjourney import family as midjourney
 from service.providers.midjourney import proxy
+from service.providers.minimax import aggregator as minimax_aggregator
+from service.providers.minimax import family as minimax
+from service.providers.minimax import official as minimax_official
+from service.providers.minimax import official_v2 as minimax_official_v2
 from service.providers.openai import audio, chat, embeddings, images, models, responses, videos, webhooks
 from service.providers.openai import family as openai
 from service.providers.operation import Family
@@ -35,6 +39,7 @@ FAMILIES: Mapping[str, Family] = {
         midjourney.FAMILY,
         suno.FAMILY,
         kling.FAMILY,
+        minimax.FAMILY,
         openai.FAMILY,
         anthropic.FAMILY,
         sora.FAMILY,
@@ -58,6 +63,9 @@ DIALECTS: Mapping[str, Dialect] = {
         kling_official.Official(),
         kling_official_v2.OfficialV2(),
         kling_aggregator.Aggregator(),
+        minimax_official_v2.OfficialV2(),
+        minimax_official.Official(),
+        minimax_aggregator.Aggregator(),
         images.Images(),
         chat.Chat(),
         responses.Responses(),
@@ -127,6 +135,7 @@ PROVIDERS: Mapping[str, Provider] = {
                 "sora/reverse",
                 "any/elk-task",
                 "kling/aggregator",
+                "minimax/aggregator",
                 "any/newapi-video",
             ),
             query_url="https://query.elkapi.com",
@@ -143,6 +152,7 @@ PROVIDERS: Mapping[str, Provider] = {
                 "midjourney/proxy",
                 "suno/newapi",
                 "kling/aggregator",
+                "minimax/aggregator",
                 *_OPENAI_SHAPED,
                 "sora/relay",
                 "replicate/aggregator",
@@ -164,6 +174,13 @@ PROVIDERS: Mapping[str, Provider] = {
             base_url="https://api-singapore.klingai.com",
             key_variable="KLING_KEY",
             dialects=("kling/official", "kling/official-v2"),
+        ),
+        Provider(
+            name="minimax",
+            title="MiniMax",
+            base_url="https://api.minimax.io",
+            key_variable="MINIMAX_API_KEY",
+            dialects=("minimax/official-v2", "minimax/official"),
         ),
         Provider(
             name="openai",

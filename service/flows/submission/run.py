@@ -202,7 +202,7 @@ def _candidates(context: Context, task: Task, admission: Admission, waited_for: 
 
 def _dialect(context: Context, task: Task, upstream: Upstream) -> Dialect | None:
     """Return the dialect of a task at an upstream: a follow-up uses that of its parent, whose ids it refers to."""
-    return context.dialect(task) if task.parent_id is not None else upstream.dialect_for(task.family, task.operation)
+    return context.dialect(task) if task.parent_id is not None else upstream.dialect_for_task(task)
 
 
 def _start(context: Context, task: Task, history: Sequence[Submission], chosen: Send, *, probe: bool) -> Planned:
