@@ -141,7 +141,7 @@ Client = Annotated[str, Depends(_client)]
 
 @app.post("/callbacks/{token}")
 async def callback(token: str, request: Request, session: Session) -> dict[str, bool]:
-    """Take a provider's callback."""
+    """Store a provider's callback."""
     task = await session.scalar(select(Task).where(Task.token == token))
     if task is None:
         raise HTTPException(404)

@@ -26,10 +26,7 @@ def return_large_blocks() -> None:
 
 
 def collect_rarely() -> None:
-    """Have garbage collections skip everything that is alive now, and wait for many new objects.
-
-    Call it when a server has started: what is alive then stays. A full collection would stop all requests for its length.
-    """
+    """Exclude all living objects from garbage collections, and collect only after many new objects."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)

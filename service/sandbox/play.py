@@ -14,7 +14,7 @@ from service.sandbox import desk as desks
 from service.sandbox.desk import Answer, Desk, Provider, Serve, read_object
 from service.sandbox.gateway import GATEWAY
 from service.sandbox.jobs import Job, Order, State
-from service.sandbox.protocol import ALWAYS, Cancel, Creation, Errors, Need, Protocol, Query, QueryMany, Reply
+from service.sandbox.protocol import ALWAYS, Cancel, Creation, Errors, File, Need, Protocol, Query, QueryMany, Reply
 from service.sandbox.template import fill
 
 SHARED_ERRORS: Final[Mapping[str, Provider]] = {"new-api": GATEWAY}
@@ -91,6 +91,7 @@ class _Player:
                 self._route(each.method, each.path, each.headers, self._account(each.body))
                 for each in protocol.accounts
             ),
+            *(self._route(each.method, each.path, each.headers, self._file(each)) for each in protocol.files),
         ]
 
     def _route(self, method: str, path: str, headers: Mapping[str, str], serve: Serve) -> Route:
@@ -121,6 +122,8 @@ class _Player:
             )
 
         def taken(job: Job) -> Any:
+            if creation.file:
+                return desks.FileAnswer(creation.file)
             return fill(creation.reply, _Moment(self._protocol, job, "queued", job.created_at).resolve)
 
         callback = self._show(creation.callback) if creation.callback else None
@@ -202,6 +205,15 @@ class _Player:
 
         return serve
 
+    def _file(self, file: File) -> Serve:
+        async def serve(request: Request) -> Response:
+            job = self._desk.ledger.find(await _job_id(request, file), self._provider.account)
+            if job is None or job.gone or job.state_at(self._desk.clock()) != "succeeded":
+                return self._provider.unknown.response()
+            return desks.FileAnswer(file.ending).response()
+
+        return serve
+
     def _account(self, body: Any) -> Serve:
         async def serve(_request: Request) -> Response:
             return Answer(200, fill(body, self._resolve_account)).response()
@@ -278,7 +290,7 @@ async def _argument(request: Request, where: str) -> Any:
     return request.query_params.get(name, "") if kind == "query" else find(await read_object(request), name)
 
 
-async def _job_id(request: Request, about: Query | Cancel) -> str:
+async def _job_id(request: Request, about: Query | Cancel | File) -> str:
     found = re.fullmatch(about.id_pattern, str(await _argument(request, about.id)))
     return "" if found is None else found[1]
 

@@ -9,7 +9,7 @@ from service.domain.task import Source, State, Task
 from service.providers.capabilities import CanCancel
 from service.providers.dialect import Dialect
 from service.sandbox import Faults, Sandbox
-from tests.support.dialects import DIALECTS, example_of, world_of
+from tests.support.dialects import DIALECTS, SYNCHRONOUS, example_of, world_of
 from tests.support.world import JOB_SECONDS, RECEIVER_URL, World
 
 DEADLINE = 200.0
@@ -64,7 +64,7 @@ LOOKED_UP = frozenset({"kling/official"})
 
 
 def test_sandbox_supports_every_dialect() -> None:
-    assert sorted(Sandbox.base_paths()) == sorted(DIALECTS)
+    assert sorted(Sandbox.base_paths()) == sorted([*DIALECTS, *SYNCHRONOUS])
 
 
 async def submit(world: World, dialect: Dialect, faults: tuple[str, ...] = (), **more: Any) -> Task:
@@ -133,3 +133,28 @@ async def test_result_of_a_job_that_cannot_be_cancelled_is_still_delivered(sqlit
         ended = await world.task(task)
         assert ended.state is State.SUCCEEDED
         assert world.sandbox.ledger.paid() == 1
+
+
+AT_ONCE = {
+    "success": Journey(),
+    "content-refused-at-submit": JOURNEYS["content-refused-at-submit"],
+    "invalid-input-with-http-200": JOURNEYS["invalid-input-with-http-200"],
+    "no-credit": JOURNEYS["no-credit"],
+    "unavailable-submit": JOURNEYS["unavailable-submit"],
+    "answer-lost": Journey(faults=("cut",), state=State.EXPIRED, failure="provider_timeout"),
+    "answer-is-a-page": Journey(faults=("htmlsubmit",), state=State.EXPIRED, failure="provider_timeout"),
+}
+
+
+@pytest.mark.parametrize("journey", AT_ONCE)
+@pytest.mark.parametrize("name", SYNCHRONOUS)
+async def test_answer_of_a_dialect_without_jobs_is_the_result(sqlite_url: str, name: str, journey: str) -> None:
+    expected = AT_ONCE[journey]
+    async with world_of(name, sqlite_url) as world:
+        task = await submit(world, SYNCHRONOUS[name], expected.faults)
+        await world.until(DEADLINE + 30)
+        ended = await world.task(task)
+        assert (ended.state, ended.dialect) == (expected.state, name), ended.last_error
+        assert (None if ended.failure is None else ended.failure.code) == expected.failure
+        assert world.sandbox.ledger.paid() == expected.paid
+        assert bool(ended.results) is (expected.state is State.SUCCEEDED)

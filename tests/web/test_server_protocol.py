@@ -22,7 +22,7 @@ from tests.support.waiting import LIMIT
 from tests.support.world import World
 
 SHORT = 0.15
-"""What seconds are made of here."""
+"""The length of a second in these tests."""
 
 
 @pytest.fixture

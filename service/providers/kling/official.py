@@ -81,7 +81,7 @@ class Official(Dialect):
         return inherited_from(task, parent)
 
     def find_lost_jobs(self, task: Task) -> JobsExchange:
-        """Look the job up by the reference that the submit bore."""
+        """Search the job by the reference of its submit."""
         if task.operation in SYNCHRONOUS:
             raise Unavailable("unknown", f"Kling keeps no record of {task.operation}")
         reply = yield Call(method="GET", path=f"{ROUTES[task.operation]}/{reference_of(task)}")

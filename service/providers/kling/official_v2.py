@@ -126,7 +126,7 @@ class OfficialV2(Dialect):
         return with_key_pair(call, key, now=now) or self.authorize(call, key)
 
     def find_lost_jobs(self, task: Task) -> JobsExchange:
-        """Look the job up by the reference that the submit bore."""
+        """Search the job by the reference of its submit."""
         path = f"{_list_of(task)}?external_task_ids={official.reference_of(task)}"
         reply = yield Call(method="GET", path=path)
         if reply.ok and fields(reply.document).get("code") == 0 and tasks_in(reply.document) == []:

@@ -30,7 +30,7 @@ CODES: Mapping[int, Verdict] = {
     5001: (Unavailable, "overloaded"),
     5002: (Uncertain, "provider_timeout"),
 }
-"""What an error code means for a submit (Kling's page on error codes)."""
+"""The class of a submit's error code (Kling's page on error codes)."""
 _ON_POLL: Mapping[int, Verdict] = {
     **dict.fromkeys((1202, 1203), (NotFound, "not_found")),
     5000: (Unavailable, "provider_error"),

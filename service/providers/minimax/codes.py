@@ -24,9 +24,9 @@ CODES: Mapping[int, Verdict] = {
     **dict.fromkeys((1026, 1027), (Refused, "content_policy")),
     **dict.fromkeys((1042, 2013), (Refused, "invalid_input")),
 }
-"""What ``base_resp.status_code`` means for a submit (MiniMax's page on error codes).
+"""The class of a submit's ``base_resp.status_code`` (MiniMax's page on error codes).
 
-1039 is a token limit there; MiniMax's own command-line client takes it for a content filter.
+1039 is a token limit there; MiniMax's own command-line client reads it as a content filter.
 """
 _INVALID = 2013
 _BRACKETED = re.compile(r"\((\d{4})\)\s*$")
