@@ -7,9 +7,9 @@ from service.domain.task import Task, Update
 from service.domain.validation import Mistake
 from service.providers import market
 from service.providers.dialect import Dialect, Facts
+from service.providers.predictions import is_prediction, read_prediction, refusal_of
 from service.providers.read import fields, word
 from service.providers.replicate.inputs import body_of
-from service.providers.replicate.prediction import is_prediction, read_prediction, refusal_of
 from service.providers.wire import Call, Callback, Exchange, Reply
 
 _ROUTE = "/predictions/{id}"
