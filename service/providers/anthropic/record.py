@@ -62,7 +62,7 @@ _FAILURES = {
 
 
 def create(task: Task) -> Call:
-    """Return the call that asks for a message, or for the number of its tokens."""
+    """Return the call that creates a message, or counts its tokens."""
     given = task.input
     body: dict[str, Any] = {
         "model": task.model or MODEL,

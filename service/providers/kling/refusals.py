@@ -48,7 +48,7 @@ def code_in(reply: Reply) -> int | None:
 
 
 def refusal_of(reply: Reply, *, creating: bool) -> UpstreamError:
-    """Return what a reply without a task in it means: by its code, else as at any gateway.
+    """Return the error that a reply without a task means: by its code, or as at any gateway.
 
     :param creating: whether the reply answers a call that creates a job
     """
