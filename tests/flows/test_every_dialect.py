@@ -15,7 +15,7 @@ from tests.support.world import JOB_SECONDS, RECEIVER_URL, World
 DEADLINE = 200.0
 
 
-def test_sandbox_speaks_every_dialect() -> None:
+def test_sandbox_supports_every_dialect() -> None:
     assert sorted(Sandbox.base_paths()) == sorted([*DIALECTS, *SYNCHRONOUS])
 
 
