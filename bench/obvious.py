@@ -26,7 +26,7 @@ DATABASE_URL = "OBVIOUS_DATABASE_URL"
 API_KEY = "OBVIOUS_API_KEY"
 PUBLIC_URL = "OBVIOUS_PUBLIC_URL"
 UPSTREAM = "OBVIOUS_UPSTREAM"
-"""Where tasks are handed over to, in a background task after the answer; nowhere when it is not set."""
+"""The upstream to which a background task submits the tasks after the answer; None: they are not submitted."""
 STATES = {"0": "submitted", "1": "running", "2": "failed", "3": "succeeded"}
 ENDED = {"failed", "succeeded"}
 WEBHOOK_SECRET = "whsec_" + "MDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMA=="
@@ -62,7 +62,7 @@ class Task(Base):
 
 
 class Callback(Base):
-    """What a provider sent, as it came."""
+    """A callback as the provider sent it."""
 
     __tablename__ = "callbacks"
 
@@ -146,7 +146,7 @@ Client = Annotated[str, Depends(_client)]
 
 @app.post("/callbacks/{token}")
 async def callback(token: str, request: Request, session: Session, background: BackgroundTasks) -> dict[str, bool]:
-    """Take a provider's callback."""
+    """Store a provider's callback."""
     task = await session.scalar(select(Task).where(Task.token == token))
     if task is None:
         raise HTTPException(404)

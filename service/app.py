@@ -193,7 +193,7 @@ async def require_key(context: Context) -> None:
     reached = f"host: {settings.host}" if listens_publicly else f"public_url: {settings.public_url}"
     instead = "keep host = 127.0.0.1" if listens_publicly else "give callbacks a port of their own (callback_port)"
     raise NoKey(
-        f"{reached} can be reached by others and there is no API key: anybody could spend your credit. "
+        f"{reached} can be reached by others and there is no API key: anyone could spend your credit. "
         f"Set DOVECOTE_API_KEYS=name=$(openssl rand -hex 24), make one with `dovecote keys create`, or {instead}"
     )
 

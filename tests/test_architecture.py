@@ -208,11 +208,16 @@ RULES: dict[str, tuple[Act, str, set[str]]] = {
             "http/tls.py",
             "http/transport.py",
             "flows/webhooks/dispatch.py",
+            "flows/submission/media.py",
         },
     ),
-    "sends to URLs from outside": (uses("http", "messages"), "", {"flows/webhooks/dispatch.py"}),
+    "sends to URLs from outside": (
+        uses("http", "messages"),
+        "",
+        {"flows/webhooks/dispatch.py", "flows/submission/media.py"},
+    ),
     "sends to upstreams": (uses("http", "purchases", "questions"), "", {"flows/conversation.py"}),
-    "sends HTTP": (calls("send"), "flows/", {"flows/conversation.py"}),
+    "sends HTTP": (calls("send"), "flows/", {"flows/conversation.py", "flows/submission/media.py"}),
     "posts HTTP": (calls("post_briefly"), "flows/", {"flows/webhooks/dispatch.py"}),
     "opens a transaction": (
         calls("writing"),

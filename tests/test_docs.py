@@ -142,11 +142,11 @@ def test_scopes_and_limits_match_the_page():
     assert {f"{scope}" for scope in Scope} <= rows("access").keys()
     text = page("access")
     for limit in (
-        f"| {server_protocol.HEAD_TIMEOUT:.0f} s | for a request's head",
-        f"| {server_protocol.MAX_OVERHEAD // 1024} kB | for a head",
-        f"| {request_body.MAX_PAUSE:.0f} s | between two parts of a body, and {request_body.MAX_DURATION:.0f} s for all",
-        f"| {Settings().max_body // 2**20} MiB | for a body",
-        f"| {server_protocol.WRITE_TIMEOUT:.0f} s | for which a client may leave a response unread",
+        f"| {server_protocol.HEAD_TIMEOUT:.0f} s | a request's head",
+        f"| {server_protocol.MAX_OVERHEAD // 1024} kB | a head",
+        f"| {request_body.MAX_PAUSE:.0f} s | the time between two parts of a body; {request_body.MAX_DURATION:.0f} s for the",
+        f"| {Settings().max_body // 2**20} MiB | a body",
+        f"| {server_protocol.WRITE_TIMEOUT:.0f} s | the time for which a client does not read its response",
     ):
         assert limit in text
     assert dt.timedelta(seconds=5) == key_cache.LIFETIME
@@ -202,10 +202,12 @@ def test_error_classes_are_documented(outcome):
 def test_dialect_members_are_in_the_glossary():
     glossary = (ROOT / "service" / "providers" / "README.md").read_text(encoding="utf-8").partition("## Glossary")[2]
     first_cells = re.findall(r"^\| (`.*?) \|", glossary, re.MULTILINE)
-    first_cells += re.findall(r"^\| `(?:Can|Takes)\w+` \| (`.*?) \|", glossary, re.MULTILINE)
+    first_cells += re.findall(r"^\| `(?:Can|Reads|Signs|Takes)\w+` \| (`.*?) \|", glossary, re.MULTILINE)
     explained = {name for cell in first_cells for name in re.findall(r"`(\w+)`", cell)}
     methods = {name for name in vars(Dialect) if not name.startswith("_")}
-    named = {"CanCancel", "CanPollMany", "CanListJobs", "CanTellBalance", "TakesInput"}
+    named = {name for name, each in vars(capabilities).items() if each.__class__ is type(capabilities.CanCancel)} - {
+        "Protocol"
+    }
     able = {method for each in named for method in vars(getattr(capabilities, each)) if not method.startswith("_")}
     facts = {field.name for field in dataclasses.fields(Facts)}
     assert explained == methods | named | able | facts

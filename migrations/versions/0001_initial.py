@@ -20,7 +20,7 @@ SERIAL = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
 def upgrade() -> None:
-    """Go forward."""
+    """Create the schema."""
     op.create_table(
         "api_keys",
         sa.Column("id", sa.Uuid(), nullable=False),
@@ -125,6 +125,8 @@ def upgrade() -> None:
         sa.Column("route", sa.JSON(), nullable=False),
         sa.Column("skipped_upstreams", sa.JSON(), server_default="{}", nullable=False),
         sa.Column("on_uncertain", sa.Text(), server_default="hold", nullable=False),
+        sa.Column("adopted", sa.Boolean(), server_default=sa.false(), nullable=False),
+        sa.Column("warnings", sa.JSON(), server_default="[]", nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("upstream", sa.Text(), nullable=True),
         sa.Column("dialect", sa.Text(), nullable=True),
@@ -182,6 +184,10 @@ def upgrade() -> None:
             "state NOT IN ('awaiting_input', 'running', 'submitted') OR upstream IS NOT NULL",
             name=op.f("ck_tasks_submitted_requires_upstream"),
         ),
+        sa.CheckConstraint(
+            "NOT adopted OR state NOT IN ('queued', 'submitting', 'unconfirmed')",
+            name=op.f("ck_tasks_adopted_is_never_submitted"),
+        ),
         sa.CheckConstraint("progress BETWEEN 0 AND 100", name=op.f("ck_tasks_progress")),
         sa.ForeignKeyConstraint(
             ["parent_id"], ["tasks.id"], name=op.f("fk_tasks_parent_id_tasks"), ondelete="SET NULL"
@@ -190,6 +196,13 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("tasks", schema=None) as batch_op:
         batch_op.create_index("ix_tasks_client", ["client", "id"], unique=False)
+        batch_op.create_index(
+            "uq_tasks_adopted",
+            ["upstream", "external_id"],
+            unique=True,
+            sqlite_where=sa.text("adopted"),
+            postgresql_where=sa.text("adopted"),
+        )
         batch_op.create_index("ix_tasks_client_family", ["client", "family", "id"], unique=False)
         batch_op.create_index("ix_tasks_client_family_state", ["client", "family", "state", "id"], unique=False)
         batch_op.create_index("ix_tasks_client_state", ["client", "state", "id"], unique=False)
@@ -384,7 +397,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(
             ["task_id"], ["tasks.id"], name=op.f("fk_task_labels_task_id_tasks"), ondelete="CASCADE"
         ),
-        sa.PrimaryKeyConstraint("client", "name", "value", "task_id", name=op.f("pk_task_labels")),
+        sa.PrimaryKeyConstraint("name", "value", "client", "task_id", name=op.f("pk_task_labels")),
     )
     with op.batch_alter_table("task_labels", schema=None) as batch_op:
         batch_op.create_index("ix_task_labels_task", ["task_id"], unique=False)
@@ -495,7 +508,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Go back."""
+    """Drop the schema."""
     op.drop_table("webhook_attempts")
     op.drop_table("webhook_secrets")
     with op.batch_alter_table("webhook_messages", schema=None) as batch_op:

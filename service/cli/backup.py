@@ -124,7 +124,7 @@ async def _settle(settings: "Settings") -> tuple[int, int]:
     type=click.Choice(_DECISIONS),
     default="unmatched",
     show_default=True,
-    help="What became of the callbacks.",
+    help="Only callbacks with this decision.",
 )
 @click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="How many to show.")
 @AS_JSON

@@ -13,7 +13,7 @@ INTERRUPTED: Final = 130  # 128 and SIGINT, as shells have it
 
 MEANINGS: Final[Mapping[int, str]] = {
     OK: "success",
-    NOT_SUCCEEDED: "the task failed, was cancelled or expired; a promise of the demo was broken; a line was not "
+    NOT_SUCCEEDED: "the task failed, was cancelled or expired; a check of the demo failed; a line was not "
     "explained; the doctor found a mistake",
     USAGE: "wrong usage of the command",
     REFUSED: "the server refused the request (HTTP 4xx)",

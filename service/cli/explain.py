@@ -47,9 +47,9 @@ def explain_lines(lines: Iterable[str | bytes]) -> Iterator[str]:
 
 
 @click.command("explain")
-@click.option("--family", help="What was asked for, such as runway.")
+@click.option("--family", help="The family, such as runway.")
 @click.option("--dialect", help="The wire protocol, such as aggregator.")
-@click.option("--kind", help=f"What the message is: {', '.join(KINDS)}.")
+@click.option("--kind", help=f"The kind of the message: {', '.join(KINDS)}.")
 @click.option("--status", type=click.IntRange(100, 599), help="HTTP status it came with.  [default: by its kind]")
 @click.option("--endpoint", default="", help='Method and path that it answers, such as "POST /runway/feed".')
 @click.option("--batch", is_flag=True, help="Read messages as JSON lines; write one reading a line.")
@@ -96,7 +96,7 @@ def _described(body: bytes) -> Mapping[str, Any]:
     try:
         message = _object(body)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"FILE does not say what kind of message it is ({str(error)[:80]}): {advice}") from error
+        raise ValueError(f"FILE does not state the kind of the message ({str(error)[:80]}): {advice}") from error
     missing = [name for name in ("family", "dialect", "kind") if not message.get(name)]
     if missing:
         raise ValueError(f"FILE has no {', '.join(missing)}, so it seems to be a plain body: {advice}")

@@ -13,7 +13,7 @@ from service.cli import exits
 
 TIMEOUT: Final = 4.0
 _LOCAL: Final[Mapping[str, tuple[str, ...]]] = {"0.0.0.0": ("127.0.0.1",), "::": ("::1", "127.0.0.1")}  # noqa: S104
-"""Where a server that listens at every address is asked."""
+"""The address of a server that listens on every address."""
 
 
 @click.command("health", short_help="Ask whether the server here is alive.")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from service.store.ledger import Entry
 
 _CHOICES: Final = ("upstream", "family", "day", "client")
-_COLUMNS: Final = ("submissions", "paid", "perhaps paid", "refunded", "perhaps refunded", "unpaid")
+_COLUMNS: Final = ("submissions", "paid", "perhaps paid", "refunded", "perhaps refunded", "unpaid", "adopted")
 
 
 @click.command("ledger", short_help="Show what was paid for.")
@@ -39,8 +39,8 @@ def command(config: Path | None, since: str | None, until: str | None, groups: s
     """Show how many submissions were paid for, perhaps paid for, or refunded.
 
     Every submission counts in one column. "Perhaps paid" are submissions without a response, and duplicate jobs.
-    "Perhaps refunded" are failed jobs whose refund follows only from the provider's documentation. The command only
-    reads the database: the server may run meanwhile.
+    "Perhaps refunded" are failed jobs whose refund follows only from the provider's documentation. "Adopted" are jobs that
+    were bought elsewhere; their costs are not counted. The command only reads the database: the server may run meanwhile.
     """
     from service.cli.installation import read_settings
     from service.flows.ledger import summarize
@@ -104,6 +104,7 @@ def _cells(account: "Account") -> list[str]:
         document["refunded"]["known"],
         document["refunded"]["probable"],
         document["unpaid"],
+        document["adopted"],
     ]
     cost = ", ".join(f"{amount:g} {unit}" for unit, amount in document["cost"].items())
     return [*map(str, counts), cost or "–"]

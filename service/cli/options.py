@@ -14,7 +14,7 @@ AS_JSON = click.option(
     "--json",
     "as_json",
     is_flag=True,
-    help="Print JSON to standard output, and nothing else there.",
+    help="Print only JSON to standard output.",
 )
 CONFIG = click.option(
     "--config",

@@ -48,7 +48,7 @@ class Served:
 
     @property
     def url(self) -> str:
-        """Where it serves."""
+        """The address on which it serves."""
         return f"http://{LOOPBACK}:{self.port}"
 
     @property

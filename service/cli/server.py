@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     type=click.Choice(["all", "web", "worker"]),
     default="all",
     show_default=True,
-    help="What this process does.",
+    help="The work of this process.",
 )
 @click.option("--host", help="Address to listen at.  [default: the setting host]")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on.  [default: the setting port]")

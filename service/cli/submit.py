@@ -63,10 +63,10 @@ def command(
         task = client.submit(
             family,
             operation,
-            input=read_input(values, _schema(client.families(), family, operation)),
+            input=read_input(values, input_schema(client.families(), family, operation)),
             options=read_options(options) or None,
             labels=read_options(labels) or None,
-            deadline=_deadline(deadline),
+            deadline=read_deadline(deadline),
             idempotency_key=idempotency_key,
             callback_url=callback_url,
             parent_id=parent_id,
@@ -86,13 +86,14 @@ def _wait(client: Client, task: Task, *, as_json: bool) -> None:
     wait_for_end(client, task, as_json=as_json)
 
 
-def _schema(families: Sequence[Family], family: str, operation: str) -> Mapping[str, Any]:
+def input_schema(families: Sequence[Family], family: str, operation: str) -> Mapping[str, Any]:
     """Return the input schema of an operation; an empty one where there is none, so that the server reports it."""
     found = next((each.operation(operation) for each in families if each.name == family), None)
     return {} if found is None else found.input
 
 
-def _deadline(written: str | None) -> float | str | None:
+def read_deadline(written: str | None) -> float | str | None:
+    """Return a deadline as seconds, or as a time."""
     seconds = None if written is None else read_seconds(written)
     return written if seconds is None else seconds
 

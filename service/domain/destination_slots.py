@@ -29,7 +29,7 @@ MAX_REMEMBERED: Final = 1000
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Destination:
-    """Where a message goes, and for whom."""
+    """The destination of a message, and its client."""
 
     client: str
     name: str
@@ -80,7 +80,7 @@ class DestinationSlots:
         return max((TROUBLED if name in self._troubled else PER_DESTINATION) - self._running[name], 0)
 
     def try_acquire(self, destination: Destination) -> bool:
-        """Take a slot; return False when none is free."""
+        """Acquire a slot; return False when none is free."""
         if not self.is_free(destination):
             return False
         self.acquire(destination)

@@ -21,7 +21,7 @@ class Effect:
     event_type: str | None = None
     """Type of an event that is written even where nothing else changes."""
     details: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    """What the event says besides the changed fields."""
+    """The details of the event besides the changed fields."""
     begins: Submission | None = None
     settles: Submission | None = None
     supersedes_others: bool = False

@@ -100,6 +100,10 @@ class Unreadable(UpstreamError):
         super().__init__("unreadable", message)
 
 
+class AnotherJob(Unreadable):
+    """The answer is about another job than the one asked for: it is no news."""
+
+
 OUTCOMES: dict[str, type[UpstreamError]] = {
     error.outcome: error for error in (Refused, AccountProblem, Unavailable, Uncertain, NotFound)
 }

@@ -1,6 +1,6 @@
-"""The explanation: one sentence on where a task stands and why it is not finished, computed when it is read.
+"""The explanation: one sentence on the state of a task and why it is not finished, computed when it is read.
 
-A sentence names a time as future only if it is, and never says that something was sent or is under way unless that is
+A sentence names a time as future only if it is. It never states that a request was sent or is in flight unless that is
 certain. Texts that are stored, such as the last error, name no times.
 """
 
@@ -12,16 +12,22 @@ from service.domain.task import Source, State, Task
 FRESH = timedelta(seconds=5)
 """How long a task that is due to be submitted is not called overdue."""
 _HOW = {
-    Source.CALLBACK: "its callback said so",
-    Source.POLL: "a poll found out",
-    Source.SUBMIT: "the answer to the submit said so",
-    Source.SWEEP: "Dovecote concluded it by itself",
-    Source.CLIENT: "the client asked for it",
+    Source.CALLBACK: "reported by a callback",
+    Source.POLL: "found by a poll",
+    Source.SUBMIT: "reported in the answer to the submit",
+    Source.SWEEP: "decided by Dovecote",
+    Source.CLIENT: "requested by the client",
 }
 
 
 def explain(task: Task, *, now: datetime) -> str:
     """Return one sentence on the state of a task."""
+    sentence = _explain(task, now)
+    bought = "its job was bought elsewhere, and Dovecote never submits it"
+    return f"{sentence[:-1]}; {bought}." if task.adopted else sentence
+
+
+def _explain(task: Task, now: datetime) -> str:
     if task.state is State.QUEUED:
         return _queued(task, now)
     if task.state is State.SUBMITTING:
@@ -42,13 +48,13 @@ def _queued(task: Task, now: datetime) -> str:
         what = "a slot at" if task.waits_for.dialect is None else "the recovery of"
         return f"Waiting for {what} {task.waits_for.upstream}{reason}. {paid}"
     fresh = task.due_at is not None and timedelta() <= now - task.due_at < FRESH
-    when = "" if fresh else f", {_due(task.due_at, now)}"
+    when = "" if fresh else f"; the submit is {_due(task.due_at, now)}"
     return f"Waiting to be submitted{when}{reason}. {paid}"
 
 
 def _submitting(task: Task, now: datetime) -> str:
     if task.due_at is not None and task.due_at <= now:
-        return f"Being submitted to {task.upstream}; no answer came in time, and Dovecote is to find out why."
+        return f"Being submitted to {task.upstream}; no answer came in time, and Dovecote will search for the job."
     return f"Being submitted to {task.upstream}."
 
 
@@ -57,24 +63,24 @@ def _unconfirmed(task: Task, now: datetime) -> str:
     if task.callback_expected:
         way_out = "a callback can settle it"
     elif task.due_at is not None and task.due_at < task.deadline_at:
-        way_out = f"Dovecote looks for it, {_due(task.due_at, now)}"
+        way_out = f"the next search for the job is {_due(task.due_at, now)}"
     else:
-        way_out = f"{task.upstream or 'it'} offers no way to look it up without an id"
+        way_out = f"{task.upstream or 'the upstream'} has no list of jobs to search"
     otherwise = {
-        "hold": f"else it expires {_deadline(task, now)}",
-        "fail": "else it fails, as its client wants it",
-        "resubmit_once": "else it is submitted again, as its client wants it",
+        "hold": f"otherwise it expires {_deadline(task, now)}",
+        "fail": "otherwise it fails, as its `on_uncertain` states",
+        "resubmit_once": "otherwise it is submitted once more, as its `on_uncertain` states",
     }[task.on_uncertain]
     reason = task.last_error or "the process stopped"
     return (
-        f"{who} may have it, but no usable answer came ({reason}), so it may be running and paid for; "
-        f"it is not submitted again by itself: {way_out}, {otherwise}."
+        f"{who} may have the job, but no usable answer came ({reason}), so it may be running and paid for; "
+        f"{way_out}, {otherwise}."
     )
 
 
 def _open(task: Task, now: datetime) -> str:
-    check = f"Dovecote asks, {_due(task.due_at, now)}"
-    waiting = f"its callback may come at any time, and {check}" if task.callback_expected else check
+    check = f"the next poll is {_due(task.due_at, now)}"
+    waiting = f"a callback may come at any time, and {check}" if task.callback_expected else check
     trouble = f"; last problem: {task.last_error}" if task.last_error else ""
     return f"{task.upstream} {_doing(task)}; {waiting}{trouble}."
 
@@ -84,7 +90,9 @@ def _doing(task: Task) -> str:
     if task.state is State.AWAITING_INPUT:
         return "waits for your input"
     if task.progress == 100:  # noqa: PLR2004 - percent
-        return "says that it is done, but shows no output yet"
+        return "reports that it is done, but returns no output yet"
+    if task.adopted and task.sequence == 1:
+        return "has not been asked about it yet"
     if task.state is State.SUBMITTED:
         return "has it in its queue"
     progress = f" ({task.progress} %)" if task.progress else ""
@@ -92,7 +100,7 @@ def _doing(task: Task) -> str:
 
 
 def _ended(task: Task) -> str:
-    how = _HOW[task.outcome_source] if task.outcome_source is not None else "how is not recorded"
+    how = _HOW[task.outcome_source] if task.outcome_source is not None else "the source is not recorded"
     if task.state is State.SUCCEEDED:
         return f"Succeeded at {task.upstream}; {how}."
     words = "" if task.failure is None else (task.failure.message or task.failure.code).strip().rstrip(".")
@@ -101,7 +109,7 @@ def _ended(task: Task) -> str:
     if task.state is State.EXPIRED:
         return f"Dovecote stopped waiting at the deadline{reason}; {_after_expiry(task)}."
     if task.state is State.CANCELLED and task.cancel_requested_at is not None and task.decided_by == "provider":
-        return f"Cancelled{place}, as the client asked ({how})."
+        return f"Cancelled{place}, as the client requested ({how})."
     if task.state is State.CANCELLED and task.decided_by == "dovecote":
         return f"Cancelled by the client{reason}."
     return f"{task.state.capitalize()}{place}{reason} ({how})."
@@ -110,7 +118,7 @@ def _ended(task: Task) -> str:
 def _after_expiry(task: Task) -> str:
     """Return what an expired task may have cost, and what may still come."""
     if task.upstream:
-        return f"should {task.upstream} still deliver, the result will be kept and told"
+        return f"if {task.upstream} still delivers a result, it is kept and reported"
     if task.unconfirmed_since is not None:
         return "it may have been submitted and paid for"
     return "nothing has been paid"
@@ -119,9 +127,9 @@ def _after_expiry(task: Task) -> str:
 def _due(due: datetime | None, now: datetime) -> str:
     """Return when something that is due happens: at the latest, since it may be under way already."""
     if due is None:
-        return "which is not planned"
+        return "not planned"
     seconds = math.ceil((due - now).total_seconds())
-    return f"within {seconds} s" if seconds > 0 else f"due since {_at(due)}"
+    return f"due within {seconds} s" if seconds > 0 else f"due since {_at(due)}"
 
 
 def _deadline(task: Task, now: datetime) -> str:

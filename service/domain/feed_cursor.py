@@ -1,7 +1,7 @@
-"""Cursors of the feed: opaque texts, from which nobody reads or guesses a position.
+"""Cursors of the feed: opaque texts that reveal no position and cannot be guessed.
 
-A cursor names the history of the database that issued it. A restore from a backup begins a new history: a cursor of an
-earlier one is valid up to the position at which the histories part, and not beyond it.
+A cursor names the history of the database that issued it. A restore from a backup begins a new history. A cursor of an
+earlier history is valid up to the position at which the two histories separate.
 """
 
 import base64
@@ -16,7 +16,7 @@ from typing import Final
 BEGINNING: Final = "0"
 """The cursor before the first event, of every history."""
 PATTERN: Final = "^([0-9]{1,19}|[A-Za-z0-9_-]{27})$"
-"""What a cursor looks like. Numbers other than :data:`BEGINNING` are cursors of earlier versions."""
+"""The form of a cursor. Numbers other than :data:`BEGINNING` are cursors of earlier versions."""
 MAX_NUMBER: Final = 2**63 - 1
 """The highest cursor of earlier versions."""
 KEY_SIZE: Final = 16
@@ -44,7 +44,7 @@ class Epoch:
 
     @property
     def id(self) -> bytes:
-        """What its cursors begin with."""
+        """The beginning of its cursors."""
         return hashlib.blake2b(self.key, digest_size=_ID, person=b"epoch").digest()
 
 

@@ -8,7 +8,7 @@ from service.domain.task import ENDED, State, Task
 LEASE = 60.0
 """How long a claimed row belongs to its claimer."""
 SUBMIT_LEASE_MARGIN = 30.0
-"""What a submission's lease has beyond the time-outs of its call."""
+"""Seconds of a submission's lease beyond the time-outs of its call."""
 UNKNOWN_ID_GRACE = 300.0
 """How long after the submit an unknown id is only 'not visible yet' (CometAPI, DeerAPI: seconds; seen: minutes)."""
 UNKNOWN_ID_CONFIRMED = 60.0
@@ -84,10 +84,10 @@ def next_poll(
     if task.state is State.UNCONFIRMED and task.external_id is None:
         return next_reconciliation(task, median=median, lookup=lookup, now=now)
     if task.external_id is None:
-        return max(task.deadline_at, now)  # there is nothing to ask about: only a callback, or the deadline
+        return max(task.deadline_at, now)  # no job can be queried: only a callback or the deadline settles the task
     wait = first - age if age < first else min(max(plan.growth * age, plan.shortest), plan.longest)
     if task.state is State.AWAITING_INPUT:
-        wait = plan.longest  # nothing happens before somebody answers, and that is heard of at once
+        wait = plan.longest  # nothing happens until the client sends input, which wakes the task at once
     return min(now + timedelta(seconds=wait), max(task.deadline_at, now))
 
 

@@ -10,15 +10,15 @@ from uuid import UUID
 ResultKind = Literal["video", "image", "audio", "text", "model", "json"]
 ResultRole = Literal["result", "cover", "last_frame", "preview", "extra"]
 Policy = Literal["hold", "fail", "resubmit_once"]
-"""What happens to an unconfirmed task once no way is left to find out whether a job exists: it waits for its deadline,
-fails, or is submitted again, once, at the risk of a second charge."""
+"""The policy for an unconfirmed task when it stays unknown whether a job exists: it waits for its deadline, fails, or is
+submitted again, once, at the risk of a second charge."""
 
 
 class State(StrEnum):
     """The state of a task. ``transitions.py`` has the table of moves."""
 
     QUEUED = "queued"
-    """Not handed over yet, or waiting for an upstream to recover."""
+    """Not submitted yet, or waiting for an upstream to recover."""
     SUBMITTING = "submitting"
     """A submission is in flight."""
     UNCONFIRMED = "unconfirmed"
@@ -51,12 +51,14 @@ OCCUPYING = frozenset({State.SUBMITTING, State.SUBMITTED, State.RUNNING})
 """States in which a task occupies a slot at its upstream."""
 WITHOUT_JOB = frozenset({State.QUEUED, State.UNCONFIRMED})
 """States in which no upstream is known to work on the task."""
+MAY_BE_SUBMITTED = TO_SUBMIT | WITHOUT_JOB
+"""States in which a task may be submitted, now or later: one that follows a job bought elsewhere is in none of them."""
 WITHOUT_RESULT = frozenset({State.FAILED, State.CANCELLED})
 """Ends of a job that produce nothing."""
 
 
 class Outcome(StrEnum):
-    """What came of a submission."""
+    """The outcome of a submission."""
 
     SENDING = "sending"
     """In flight."""
@@ -168,6 +170,24 @@ class Failure:
         return cls(code=kept["code"], message=kept.get("message"), retryable=bool(kept.get("retryable")))
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class TaskWarning:
+    """Something about a task that its client should know, although it stops nothing."""
+
+    code: str
+    """``model_not_listed``."""
+    message: str
+
+    def as_json(self) -> dict[str, str]:
+        """Return the JSON object that the API shows and the store keeps."""
+        return {"code": self.code, "message": self.message}
+
+    @classmethod
+    def from_json(cls, kept: Mapping[str, Any]) -> "TaskWarning":
+        """Read what :meth:`as_json` gave."""
+        return cls(kept["code"], kept["message"])
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Update:
     """A provider's report on a task, in Dovecote's words. Every field is optional: a missing one changes nothing."""
@@ -181,13 +201,15 @@ class Update:
     """Previews before the end; all outputs with the end."""
     failure: Failure | None = None
     actions: tuple[Action, ...] = ()
-    """What can be done next: only the latest are valid."""
+    """The possible follow-ups. Only the latest are valid."""
     cost: float | None = None
     """In the provider's own unit (points, credits)."""
     refunded: bool | None = None
     """Whether the provider says that it has given the price back."""
     omitted: int = 0
     """How many results and actions were left out, because a task keeps no more."""
+    incomplete: bool = False
+    """Whether it says that the job is done and lacks the output: a query brings it."""
     unknown_word: str | None = None
     """A status word that no table knows: counted and logged, never acted on."""
 
@@ -229,7 +251,7 @@ class Task:
     parent_id: UUID | None = None
     """The task that this one goes on from. It is served where its parent was, and nowhere else."""
     inherited: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    """What the dialect takes over from the parent, such as the provider's id of it."""
+    """The values that the dialect inherits from the parent, such as the provider's id of it."""
     callback_url: str | None = None
     callback_events: tuple[str, ...] = ()
     """Types of the messages that go to the ``callback_url``; none named: the end, and what comes late."""
@@ -240,6 +262,9 @@ class Task:
     skipped_upstreams: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """The upstreams that might have served it and cannot say its input, with the reason."""
     on_uncertain: Policy = "hold"
+    adopted: bool = False
+    """Whether its job was bought elsewhere: Dovecote follows the job, and never submits the task."""
+    warnings: tuple[TaskWarning, ...] = ()
 
     state: State = State.QUEUED
     upstream: str | None = None
@@ -255,7 +280,7 @@ class Task:
     cost: float | None = None
     refunded: bool | None = None
     decided_by: Literal["provider", "dovecote"] | None = None
-    """Who ended it. The provider's verdict is final; ours gives way to a later one of the provider."""
+    """The party that ended it. The provider's outcome is final; a later one of the provider replaces ours."""
     outcome_source: Source | None = None
     """How the end was learned."""
     cancel_requested_at: datetime | None = None
@@ -266,9 +291,9 @@ class Task:
     missing_since: datetime | None = None
     """Since when the provider has said, without a break, that it does not know the task."""
     last_error: str | None = None
-    """What went wrong last on the way to an answer; None once one came."""
+    """The last error; None after a usable answer."""
     waits_for: WaitingFor | None = None
-    """What it waits for while it is queued."""
+    """The reason why it waits while it is queued."""
     unconfirmed_since: datetime | None = None
     """Since when it is unknown whether an upstream has it; kept during a resubmit."""
     sequence: int = 0
@@ -316,9 +341,9 @@ class Submission:
     """Since when another submission may serve the task. If this one made a job nevertheless, it is a duplicate
     one, and probably charged."""
     job_state: str | None = None
-    """Where an extra job stands."""
+    """The state of a duplicate job."""
     cost: float | None = None
-    """What an extra job cost, in the provider's own unit."""
+    """The cost of a duplicate job, in the provider's own unit."""
     refunded: bool | None = None
     """Whether the provider says that it has given the price of an extra job back."""
     due_at: datetime | None = None

@@ -10,15 +10,15 @@ _AFTER_TAKEN = frozenset({State.RUNNING, State.AWAITING_INPUT}) | ENDED
 
 MOVES: dict[State, frozenset[State]] = {
     # Back to queued from submitting when the upstream is known to have created nothing, and from unconfirmed by the
-    # task's policy or an operator who accepts that it may be paid twice: only by ourselves.
-    # A callback may prove a job of which the upstream had said that it did not exist.
+    # task's policy or an operator who accepts that it may be paid twice: never a provider's report.
+    # A callback may prove a job although the upstream had denied it.
     State.QUEUED: frozenset({State.SUBMITTING, State.UNCONFIRMED, State.SUBMITTED}) | _AFTER_TAKEN,
     State.SUBMITTING: frozenset({State.QUEUED, State.UNCONFIRMED, State.SUBMITTED}) | _AFTER_TAKEN,
     State.UNCONFIRMED: frozenset({State.QUEUED, State.SUBMITTED}) | _AFTER_TAKEN,
     State.SUBMITTED: _AFTER_TAKEN,
     State.RUNNING: frozenset({State.AWAITING_INPUT}) | ENDED,
     State.AWAITING_INPUT: frozenset({State.SUBMITTED, State.RUNNING}) | ENDED,
-    # Our own verdicts give way to one of the provider, and to nothing else.
+    # Only an outcome of the provider replaces our own.
     State.EXPIRED: frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED}),
     State.CANCELLED: frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED}),
     State.FAILED: frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED}),
@@ -27,13 +27,13 @@ MOVES: dict[State, frozenset[State]] = {
 """All allowed moves. A state that the provider ended allows none, regardless of this table."""
 
 ANSWER_GRACE = 120.0
-"""Seconds for which a provider that was given its input may still say that it waits for it (gateways lag some 15 s)."""
+"""Seconds for which a provider may still report that it waits for input that it has received (gateways lag some 15 s)."""
 
 _OURS = frozenset({Source.SWEEP, Source.CLIENT})
 _TAKEN = frozenset({State.SUBMITTED, State.RUNNING, State.AWAITING_INPUT})
 _BOUGHT_AGAIN = frozenset({State.QUEUED, State.SUBMITTING})
 _OURS_TO_SAY = frozenset({State.QUEUED, State.SUBMITTING, State.UNCONFIRMED, State.EXPIRED})
-"""What no callback and no poll can say of a job. Least of all ``queued``: a task put back is submitted again."""
+"""The states that no callback and no poll can set. A task that became ``queued`` would be submitted again."""
 
 
 def advance(task: Task, update: Update, *, now: datetime, source: Source) -> Task | None:
@@ -54,11 +54,11 @@ def _may_move(task: Task, state: State, source: Source, now: datetime) -> bool:
     if state not in MOVES[task.state] or (task.state in ENDED and source in _OURS):
         return False
     if (task.state, state) == (State.UNCONFIRMED, State.QUEUED) and source not in _OURS:
-        return False  # it may have been bought: no answer puts it back, only who may accept a second purchase
+        return False  # it may have been bought: only a policy or an operator can queue it again, no answer
     if state in _OURS_TO_SAY and source in {Source.CALLBACK, Source.POLL}:
         return False
     if state is State.AWAITING_INPUT and task.answered_at is not None:
-        # What was wanted has been sent; gateways repeat the old state for a while, and only then mean it again.
+        # The input has been sent. Gateways repeat the old state for a while before it is current again.
         return (now - task.answered_at).total_seconds() > ANSWER_GRACE
     if task.state is State.AWAITING_INPUT and state is State.SUBMITTED:
         return task.answered_at is not None
@@ -101,7 +101,7 @@ def _move(task: Task, update: Update, *, now: datetime, source: Source) -> Task:
         results=_final(merge_results(task.results, update.results)),
         failure=None if state is State.SUCCEEDED else failure,
         progress=100 if state is State.SUCCEEDED else task.progress,
-        # An earlier report of failure may have said that the price was given back.
+        # An earlier report of a failure may have reported a refund.
         refunded=update.refunded if state is State.SUCCEEDED else task.refunded,
         decided_by="dovecote" if source in _OURS else "provider",
         outcome_source=source,

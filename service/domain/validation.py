@@ -31,7 +31,7 @@ class Mistake:
     path: str
     """The place, as a dotted path: ``input.duration``."""
     message: str
-    """What is wrong and what to do."""
+    """The fault and the remedy."""
 
 
 class Invalid(Exception):

@@ -29,7 +29,7 @@ MAX_REFUSALS = 3
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Applied:
-    """What came of a change."""
+    """The result of a change."""
 
     decision: Decision
     task: Task | None

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
+import orjson
 from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -35,6 +36,26 @@ MAX_UNPACKED = 8 * 1024 * 1024
 _KEPT_HEADERS = frozenset({"content-encoding", "content-type", "user-agent", "date"})
 _KEPT_PREFIXES = ("webhook-", "svix-", "x-webhook-", "x-fal-webhook-", "x-ideogram-webhook-", "x-bfl-signature")
 """Signature headers are kept, since they are verified later. Credentials, cookies and addresses are not."""
+
+
+MAX_CHALLENGE = 1024
+"""Characters of a challenge that is answered."""
+_ABOUT_A_TASK = frozenset({"id", "status", "task", "task_id"})
+
+
+def challenge_in(body: bytes) -> str | None:
+    """Return the challenge by which a provider checks a callback URL (MiniMax); None where a body is none.
+
+    It is sent while the submit is still open, and must be answered within 3 s: nothing is stored.
+    """
+    if len(body) > 2 * MAX_CHALLENGE or b'"challenge"' not in body:
+        return None
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+    found = document.get("challenge") if isinstance(document, dict) and not _ABOUT_A_TASK & document.keys() else None
+    return found if isinstance(found, str) and 0 < len(found) <= MAX_CHALLENGE else None
 
 
 def kept_headers(headers: Mapping[str, str]) -> dict[str, str]:
@@ -119,7 +140,9 @@ async def _process(connection: AsyncConnection, context: Context, rows: Sequence
     read = [_read(context, row, known.get(row.submission_id)) for row in rows]
     outcomes = iter(await apply(context, connection, [change for each in read for change in each.changes]))
     hastened = [
-        known[row.submission_id].task_id for row, each in zip(rows, read, strict=True) if each.decision == "hastened"
+        known[row.submission_id].task_id
+        for row, each in zip(rows, read, strict=True)
+        if each.decision == "hastened" or each.incomplete
     ]
     settled: list[dict[str, Any]] = []
     applied: list[Applied] = []
@@ -157,6 +180,8 @@ class _Read:
     decision: str | None = None
     detail: str | None = None
     retry: bool = False
+    incomplete: bool = False
+    """Whether the job is done and its output is missing: a poll is to bring it."""
 
 
 def _read(context: Context, row: Row[Any], submission: Submission | None) -> _Read:
@@ -203,8 +228,11 @@ def _about_our_job(submission: Submission, updates: Sequence[Update]) -> _Read:
         update for update in updates if submission.external_id in {None, update.external_id or submission.external_id}
     ]
     if updates and not ours:
-        return _Read(decision="hastened", detail=f"it is about job {updates[0].external_id}: a poll is to tell of ours")
-    return _Read([_change(submission, update) for update in ours])
+        return _Read(
+            decision="hastened", detail=f"it is about job {updates[0].external_id}: a poll will report on ours"
+        )
+    incomplete = any(update.incomplete for update in ours)
+    return _Read([_change(submission, update) for update in ours], incomplete=incomplete)
 
 
 def _callback_key(upstream: Upstream | None) -> str | None:

@@ -9,13 +9,14 @@ from urllib.parse import quote, urlsplit
 
 import orjson
 
-from service.domain.errors import NotSent, Unavailable, UpstreamError
+from service.domain.errors import AnotherJob, NotSent, Unavailable, UpstreamError
 from service.domain.redaction import Redactor
 from service.domain.task import State, Update
 from service.flows.context import Context, Upstream, log
 from service.http import form
 from service.http.client import CONNECT_TIMEOUT, WRITE_TIMEOUT, Answer, build, send
 from service.http.network_errors import named
+from service.providers.capabilities import SignsCalls
 from service.providers.dialect import Dialect
 from service.providers.outputs import completed, is_internal
 from service.providers.wire import Call, File, Form, Reply
@@ -55,7 +56,17 @@ async def run_exchange(
         return outcome
     except UpstreamError as error:
         redactor.error(error)
+        if isinstance(error, AnotherJob):
+            _log_once(context, upstream, dialect, error)
         raise
+
+
+def _log_once(context: Context, upstream: Upstream, dialect: Dialect, error: AnotherJob) -> None:
+    """Log that an upstream answers about other jobs, the first time in this process. Each task shows its own case."""
+    key = (upstream.name, dialect.facts.key)
+    if key not in context.answers_about_other_jobs:
+        context.answers_about_other_jobs.add(key)
+        log.warning("answer about another job ignored upstream=%s dialect=%s error=%s", *key, error.message)
 
 
 def _completed(outcome: Any, upstream: Upstream) -> Any:
@@ -91,8 +102,8 @@ def _first(exchange: Generator[Call, Reply, Outcome]) -> Call:
 async def _ask(context: Context, upstream: Upstream, dialect: Dialect, call: Call, redactor: Redactor) -> Reply:
     client = context.http.purchases if call.creates else context.http.questions
     try:
-        base, secret_query, authorized = _authorized(upstream, dialect, call)
-        content, content_type = _body(authorized)
+        content, content_type = _body(call)
+        base, secret_query, authorized = _authorized(upstream, dialect, call, content or b"", context.now().timestamp())
         headers = {**content_type, **authorized.headers}
         url = base + authorized.path
         request = build(
@@ -111,9 +122,14 @@ async def _ask(context: Context, upstream: Upstream, dialect: Dialect, call: Cal
     try:
         async with contextlib.nullcontext() if call.creates else upstream.questions:
             answer = _usable(
-                await send(client, request, total_timeout=CONNECT_TIMEOUT + WRITE_TIMEOUT + call.read_timeout)
+                await send(
+                    client,
+                    request,
+                    total_timeout=CONNECT_TIMEOUT + WRITE_TIMEOUT + call.read_timeout,
+                    limit=call.max_answer,
+                )
             )
-    except Exception as error:  # whatever it is: the table's last row assumes the worst
+    except Exception as error:  # any exception: the table's last row assumes the worst
         _log_call(upstream, call, context.monotonic() - began, None, type(error).__name__)
         raise named(error, creating=call.creates, host=urlsplit(base).hostname) from error
     _log_call(upstream, call, context.monotonic() - began, answer.status, None)
@@ -167,18 +183,28 @@ def _usable(answer: Answer) -> Answer:
     return answer
 
 
-def _authorized(upstream: Upstream, dialect: Dialect, call: Call) -> tuple[str, str | None, Call]:
-    """Return the base URL of a call, and the call with its credentials: a secret query string, or headers."""
+def _authorized(
+    upstream: Upstream, dialect: Dialect, call: Call, content: bytes, now: float
+) -> tuple[str, str | None, Call]:
+    """Return the base URL of a call, and the call with its credentials: a secret query string, or headers.
+
+    :param content: the body as it is sent, for a provider that wants it signed
+    :param now: Unix seconds
+    """
     settings = upstream.settings
     if call.asks_quota and settings.query_key is not None:
         return settings.query_url, f"key={quote(settings.query_key.get_secret_value(), safe='')}", call
     if call.account and settings.account_token is not None:
         token = settings.account_token.get_secret_value()
-        owner = {"New-Api-User": settings.account_user or ""}  # new-api's dashboard wants to be told whose token it is
+        owner = {"New-Api-User": settings.account_user or ""}  # new-api's dashboard needs the account of the token
         return settings.base_url, None, dataclasses.replace(call, headers={**call.headers, **owner, **_bearer(token)})
     if call.asks_quota or call.account:
         raise Unavailable("unknown", "there is no key for this call")
-    return settings.base_url, None, dialect.authorize(call, settings.key.get_secret_value())
+    key = settings.key.get_secret_value()
+    if isinstance(dialect, SignsCalls):
+        host = urlsplit(settings.base_url).netloc
+        return settings.base_url, None, dialect.sign(call, key, host=host, content=content, now=now)
+    return settings.base_url, None, dialect.authorize(call, key)
 
 
 def _bearer(token: str) -> dict[str, str]:

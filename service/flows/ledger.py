@@ -9,12 +9,12 @@ from service.domain.task import WITHOUT_PURCHASE, Outcome
 from service.providers.registry import DIALECTS
 from service.store.ledger import Entry
 
-Kind = Literal["paid", "perhaps_paid", "refunded", "perhaps_refunded", "unpaid"]
+Kind = Literal["paid", "perhaps_paid", "refunded", "perhaps_refunded", "unpaid", "adopted"]
 
 
 @dataclasses.dataclass(slots=True)
 class Account:
-    """What one group of submissions came to. Every submission counts in exactly one of the five."""
+    """The sums of one group of submissions. Every submission counts in exactly one of the six."""
 
     paid: int = 0
     """Jobs that a provider took, and did not give the price of back."""
@@ -26,19 +26,21 @@ class Account:
     """Jobs that came to nothing, where only the provider's pages say that the price of such is given back."""
     unpaid: int = 0
     """Submissions that created nothing, and questions that buy nothing."""
+    adopted: int = 0
+    """Jobs that were bought elsewhere, and are followed only. Their costs are not counted."""
     cost: dict[str, float] = dataclasses.field(default_factory=lambda: defaultdict(float))
     """The cost of paid, perhaps paid and perhaps refunded submissions, by unit, as far as providers report it."""
 
     @property
     def submissions(self) -> int:
         """All of them."""
-        return self.paid + self.perhaps_paid + self.refunded + self.perhaps_refunded + self.unpaid
+        return self.paid + self.perhaps_paid + self.refunded + self.perhaps_refunded + self.unpaid + self.adopted
 
     def add(self, entry: Entry) -> None:
         """Add some submissions."""
         kind, dialect = kind_of(entry), DIALECTS.get(entry.dialect)
         setattr(self, kind, getattr(self, kind) + entry.count)
-        if entry.cost and kind not in {"refunded", "unpaid"}:
+        if entry.cost and kind not in {"refunded", "unpaid", "adopted"}:
             self.cost["units" if dialect is None else dialect.facts.cost_unit] += entry.cost
 
     def as_json(self) -> dict[str, Any]:
@@ -48,6 +50,7 @@ class Account:
             "paid": {"known": self.paid, "probable": self.perhaps_paid},
             "refunded": {"known": self.refunded, "probable": self.perhaps_refunded},
             "unpaid": self.unpaid,
+            "adopted": self.adopted,
             "cost": {unit: round(amount, 6) for unit, amount in sorted(self.cost.items())},
         }
 
@@ -55,9 +58,11 @@ class Account:
 def kind_of(entry: Entry) -> Kind:
     """Return what submissions came to."""
     dialect = DIALECTS.get(entry.dialect)
+    if entry.adopted:
+        return "adopted"
     if entry.outcome in WITHOUT_PURCHASE or (dialect and entry.operation in dialect.facts.free):
         return "unpaid"
-    if entry.succeeded:  # whatever an earlier report said of its price
+    if entry.succeeded:  # even if an earlier report stated another price
         return _paid(entry)
     if entry.refunded:
         return "refunded"

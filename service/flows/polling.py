@@ -44,7 +44,7 @@ class _AtOnce(enum.Enum):
 AT_ONCE: Final = _AtOnce.AT_ONCE
 """The task was not asked about, and is to be polled singly at once."""
 Found = Update | UpstreamError | Literal[_AtOnce.AT_ONCE] | None
-"""What the provider said, why it said nothing, or None: there was nothing to ask."""
+"""The provider's report, the error of the query, or None where no query was needed."""
 Answer = TypeVar("Answer")
 
 
@@ -273,7 +273,7 @@ def _not_found(task: Task, error: NotFound, attempt: int | None, now: dt.datetim
     since = task.missing_since or now
     if not counts_as_missing(dataclasses.replace(task, missing_since=since), now=now):
         return JobMissing(task_id=task.id, attempt=attempt, since=since, error=f"{words} (yet)")
-    # The provider has not said that the job failed, only that it cannot find it: this is our own conclusion.
+    # The provider reported no failure, only that it cannot find the job: this is our own conclusion.
     failure = Failure("not_found", f"{words}: {error.message or error.code}")
     return Ended(task_id=task.id, attempt=attempt, state=State.FAILED, failure=failure)
 

@@ -8,7 +8,7 @@ from uuid import UUID
 
 Journey = Literal["submit", "poll", "callbacks", "webhooks", "duplicates"]
 Topic = UUID | str
-"""What can be watched: a task by its id, or all tasks of a client by :func:`feed_of`."""
+"""A subject that can be watched: a task by its id, or all tasks of a client by :func:`feed_of`."""
 Watcher = Callable[[], None]
 
 
@@ -54,7 +54,7 @@ class Signals:
                 event.set()
                 return
         self.notify(hint)
-        with contextlib.suppress(ValueError):  # a newer process may publish hints that this version does not know
+        with contextlib.suppress(ValueError):  # a newer process may publish hints that are unknown to this version
             self.notify(UUID(hint))
 
     def notify(self, topic: Topic) -> None:

@@ -110,7 +110,9 @@ def _client(
         transport=transport,
         trust_env=False,
         follow_redirects=False,
-        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),  # else httpx keeps them and sends them back
+        cookies=CookieJar(
+            DefaultCookiePolicy(allowed_domains=())
+        ),  # otherwise httpx stores cookies and sends them back
         headers={"User-Agent": "Dovecote", "Accept": "application/json", "Accept-Encoding": "gzip"},
         timeout=_timeouts(30.0),
     )
@@ -216,7 +218,7 @@ async def post_briefly(
     body = bytearray()
     failure: Exception | None = None
     try:
-        # The transport keeps the deadline itself: it returns what has come by then.
+        # The transport keeps the deadline itself: it returns the data that has arrived by then.
         async with asyncio.timeout_at(until + _GRACE):
             head = await client.send(request, stream=True)
         async with asyncio.timeout_at(until):
@@ -226,7 +228,7 @@ async def post_briefly(
                     break
     except (TimeoutError, httpx.ReadTimeout):
         failure = httpx.ReadTimeout(f"no answer within {total_timeout:g} s")
-    except Exception as error:  # whatever it is: after the status it is about the body
+    except Exception as error:  # any exception: after the status it concerns only the body
         if head is None:
             raise
         failure = error

@@ -16,7 +16,7 @@ class Meaning:
     submit: type[UpstreamError]
     code: str
     meaning: str
-    """What happened, for the documentation."""
+    """A description of the failure, for the documentation."""
     counts: bool = True
     """Whether the upstream, and not this machine, is in trouble."""
 
@@ -27,7 +27,7 @@ class Meaning:
 
 
 FAILURES: tuple[Meaning, ...] = (
-    # Nothing was sent: these are the transport's promise (``NEVER_SENT``), and no others are.
+    # Nothing was sent. The transport guarantees that for these only (``NEVER_SENT``).
     Meaning(
         httpx.ConnectError,
         Unavailable,
@@ -44,7 +44,7 @@ FAILURES: tuple[Meaning, ...] = (
     ),
     Meaning(httpx.ProxyError, Unavailable, "overloaded", "no connection through a proxy (none is used)", counts=False),
     Meaning(httpx.UnsupportedProtocol, Unavailable, "overloaded", "a base URL to which no connection can be made"),
-    # The request may have arrived, whatever broke.
+    # The request may have arrived.
     Meaning(httpx.ReadTimeout, Uncertain, "provider_timeout", "silence, or no complete answer in time"),
     Meaning(httpx.WriteTimeout, Uncertain, "provider_timeout", "the request was not read in time"),
     Meaning(httpx.ReadError, Uncertain, "unreadable", "a reset, a broken pipe, a lost route"),
@@ -57,7 +57,9 @@ FAILURES: tuple[Meaning, ...] = (
         "closed without an answer or in the middle of one; or the answer is not HTTP",
     ),
     Meaning(httpx.LocalProtocolError, Uncertain, "unreadable", "a request that is not valid HTTP"),
-    Meaning(AnswerTooLarge, Uncertain, "unreadable", "an answer of more than 8 MiB, packed or unpacked"),
+    Meaning(
+        AnswerTooLarge, Uncertain, "unreadable", "an answer of more than 8 MiB (of images 32 MiB), packed or unpacked"
+    ),
     # Every other failure: the worst is assumed.
     Meaning(Exception, Uncertain, "unreadable", "anything else"),
 )

@@ -91,7 +91,7 @@ class SingleTransport(httpx.AsyncBaseTransport):
                     raise
         except TimeoutError:
             raise httpx.ConnectTimeout("no connection in time", request=request) from None
-        except UnicodeError as error:  # a host name that cannot be resolved by anybody
+        except UnicodeError as error:  # a host name that no resolver accepts
             raise httpx.UnsupportedProtocol("the host name is not valid", request=request) from error
         except (OSError, RuntimeError, ValueError) as error:  # uvloop raises RuntimeError, too
             kind = httpx.PoolTimeout if is_local(error) else httpx.ConnectError

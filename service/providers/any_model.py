@@ -22,7 +22,7 @@ FAMILY = family(
             "video",
             "prompt*",
             known=_FIELDS,
-            meanings={"prompt": "What is to be different, in words."},
+            meanings={"prompt": "The desired change, in words."},
         ),
         parent="required",
     ),

@@ -4,7 +4,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from service.domain.task import Task, Update
-from service.providers.wire import BalanceExchange, Exchange, JobsExchange, ManyExchange, Reply
+from service.providers.wire import (
+    BalanceExchange,
+    Call,
+    Callback,
+    Exchange,
+    JobsExchange,
+    ManyExchange,
+    ModelsExchange,
+    Reply,
+)
 
 
 @runtime_checkable
@@ -43,8 +52,40 @@ class CanTellBalance(Protocol):
 
 
 @runtime_checkable
+class CanListModels(Protocol):
+    """The models that the account may use can be requested, in a form of the provider's own.
+
+    A list in OpenAI's form needs no method: the path stands in ``Provider.models_path``.
+    """
+
+    def list_models(self) -> ModelsExchange:
+        """Request the models."""
+
+
+@runtime_checkable
 class TakesInput(Protocol):
     """The provider may request input while a job runs (``State.AWAITING_INPUT``)."""
 
     def send_input(self, task: Task, given: Mapping[str, Any]) -> Exchange:
         """Send the input that a task waits for."""
+
+
+@runtime_checkable
+class ReadsAccountEvents(Protocol):
+    """The provider calls one URL for a whole account, and signs. Its events name jobs, and only hasten their polls."""
+
+    def jobs_in(self, callback: Callback) -> list[str]:
+        """Return the ids of the jobs that an event is about; none where it is about something else."""
+
+
+@runtime_checkable
+class SignsCalls(Protocol):
+    """Calls are signed with a key pair, at the time at which they are made."""
+
+    def sign(self, call: Call, key: str, *, host: str, content: bytes, now: float) -> Call:
+        """Return the call with the credentials. A key that is no pair is used as ``authorize`` does.
+
+        :param host: the host that the call goes to, with its port
+        :param content: the body as it is sent
+        :param now: Unix seconds
+        """

@@ -5,10 +5,11 @@ import re
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
-from service.domain.errors import Unreadable
+from service.domain.errors import AnotherJob, Unreadable
 from service.domain.task import Task, Update
 from service.domain.text import shortened
 from service.domain.validation import Mistake
+from service.providers.form import unreadable_media
 from service.providers.wire import Call, Callback, Exchange, Reply
 
 _SHOWN = 80
@@ -16,7 +17,7 @@ _SHOWN = 80
 SYNCHRONOUS_TIMEOUT = 600.0
 """Seconds to wait for an answer that is the finished work."""
 TYPICAL_SECONDS = 60.0
-"""What a task takes where no dialect says otherwise."""
+"""The usual duration of a task where its dialect states none."""
 SUBMIT_TIMEOUT = 120.0
 """Seconds to wait for any other answer to a creating call."""
 
@@ -37,9 +38,9 @@ class Facts:
     batch_size: int = 1
     """How many tasks one query of a dialect that ``CanPollMany`` may ask for."""
     jobs_listed_by: Literal["key", "account"] = "key"
-    """What a dialect that ``CanListJobs`` needs for the list: the API key, or the account's own token."""
+    """The credential that a dialect with ``CanListJobs`` needs for the list: the API key, or the account's own token."""
     typical_seconds: Mapping[str, float] = dataclasses.field(default_factory=dict)
-    """What a task usually takes, by operation, until enough samples are there."""
+    """The usual duration of a task, by operation, until enough samples are there."""
     reserved: frozenset[str] = frozenset({"callback_url"})
     """Fields of the provider's body that Dovecote fills, such as the callback URL's: refused in ``options``."""
     submit_timeout: float = SUBMIT_TIMEOUT
@@ -51,16 +52,20 @@ class Facts:
     free: frozenset[str] = frozenset()
     """Operations that buy nothing: they may be sent again after any error."""
     queries: tuple[str, ...] = ()
-    """Parts of the paths of POST routes that ask and create nothing, such as ``/feed``."""
+    """Parts of the paths of routes that ask and create nothing, such as ``/feed``."""
     cost_unit: str = "units"
     """The unit of costs, where the provider states them."""
     refunds: bool = False
     """Whether the provider's pages say that the price of a failed job is given back."""
+    uploads: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    """By operation: the input fields whose media the provider takes as files. Media at a URL are downloaded for it."""
     signs: bool = False
     """Whether the provider signs its callbacks, so that ``verify_signature`` can tell."""
     result_lifetime: float | Mapping[str, float] | None = None
     """Seconds for which the provider keeps an output, or that by operation; None where its pages do not say.
     An expiry that an answer states, or that a signed URL bears, counts instead."""
+    models_are_listed: bool = True
+    """Whether the ``model`` of a task is a name in the upstream's list of models, or a part of one."""
     experimental: bool = False
     """Whether it is built from doubtful sources, such as the code of third parties only."""
 
@@ -91,8 +96,10 @@ class Facts:
     def creates(self, endpoint: str) -> bool:
         """Return whether an endpoint, such as ``POST /v1/text_to_video``, is one that creates."""
         method, _, path = endpoint.partition(" ")
+        if any(part in path for part in self.queries):
+            return False
         if method == "POST":
-            return not any(part in path for part in self.queries)
+            return True
         routes = (route for operation, route in self.operations.items() if operation not in self.free)
         return any(re.search(_pattern(route), path) for route in routes if "{" in route)
 
@@ -167,19 +174,20 @@ class Dialect:
         if not self.offers(task.family, task.operation):
             return [Mistake("operation", f"{self.facts.key} has no {task.operation}.")]
         taken = sorted(self.facts.reserved & task.options.keys())
-        return [Mistake(f"options.{name}", f"Leave {name} out: Dovecote fills it.") for name in taken]
+        found = [Mistake(f"options.{name}", f"Leave {name} out: Dovecote fills it.") for name in taken]
+        return found + unreadable_media(task, self.facts.uploads.get(task.operation, ()))
 
 
 def about(task: Task, update: Update, *, stated: str | None = None) -> Update:
     """Return an update that is about the task's own job. One about another job is no news.
 
     :param stated: the job's id as the answer states it, where that differs from the update's
-    :raises Unreadable: when the answer states the id of another job
+    :raises AnotherJob: when the answer states the id of another job
     """
     found = stated or update.external_id
     if found is not None and task.external_id is not None and found != task.external_id:
         asked, other = shortened(task.external_id, _SHOWN), shortened(found, _SHOWN)
-        raise Unreadable(f"asked about job {asked}, and answered about job {other}")
+        raise AnotherJob(f"asked about job {asked}, and answered about job {other}")
     return update
 
 

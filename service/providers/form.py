@@ -5,12 +5,15 @@ import binascii
 import json
 import mimetypes
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 from urllib.parse import unquote, unquote_to_bytes
 
+from service.domain.task import Task
+from service.domain.validation import Mistake
 from service.providers.wire import File, Form
 
+_REMOTE = re.compile(r"https?://", re.IGNORECASE)
 _DATA = re.compile(r"data:([\w.+-]+/[\w.+-]+)?((?:;[^;,]*)*),", re.ASCII | re.IGNORECASE)
 _EXTENSIONS = {
     "image/jpeg": "jpg",
@@ -47,6 +50,19 @@ def file(source: str, stem: str) -> File:
     content_type, content = parsed
     extension = _EXTENSIONS.get(content_type) or (mimetypes.guess_extension(content_type) or ".bin").lstrip(".")
     return File(f"{stem}.{extension}", content, content_type)
+
+
+def unreadable_media(task: Task, names: Collection[str]) -> list[Mistake]:
+    """Return a mistake for each medium that is to be sent as a file and is neither at a URL nor readable ``data:``."""
+    given = [(name, each) for name in names for each in _listed(task.input.get(name))]
+    wrong = dict.fromkeys(name for name, each in given if not _REMOTE.match(str(each)) and not is_inline(each))
+    return [Mistake(f"input.{name}", "Give a URL, or data: with content in base64.") for name in wrong]
+
+
+def _listed(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    return value if isinstance(value, list) else [value]
 
 
 def _parsed(source: str) -> tuple[str, bytes] | None:

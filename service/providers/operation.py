@@ -121,8 +121,8 @@ SOURCE = "^([Hh][Tt][Tt][Pp][Ss]?://|data:)"
 RATIO = "^[1-9][0-9]{0,4}:[1-9][0-9]{0,4}$"
 
 FIELDS: dict[str, Schema] = {
-    "prompt": text("What is wanted, in words.", examples=["A cat on a windowsill, rain outside"]),
-    "negative_prompt": text("What is not wanted, in words."),
+    "prompt": text("Description of the output, in words.", examples=["A cat on a windowsill, rain outside"]),
+    "negative_prompt": text("Things to avoid, in words."),
     "image": text("URL of the image, or `data:`.", examples=["https://example.com/cat.jpg"]),
     "last_image": text("URL of the image to end on."),
     "video": text("URL of the video, or `data:`.", examples=["https://example.com/cat.mp4"]),
@@ -130,7 +130,7 @@ FIELDS: dict[str, Schema] = {
     "duration": number("Length in seconds.", exclusiveMinimum=0, examples=[5]),
     "aspect_ratio": text("Shape of the output, as `16:9`.", pattern=RATIO, examples=["16:9"]),
     "resolution": text("Resolution wanted: `720p`, `1080p`, `1k`, `2k`, `4k`.", examples=["1080p"]),
-    "model": text("Model, by the provider's name. A name that Dovecote does not know is passed on."),
+    "model": text("Model, by the provider's name. An unknown name is passed on."),
     "seed": integer("The same seed and input give similar results.", minimum=0),
     "count": integer("How many outputs.", minimum=1, examples=[1]),
     "loop": switch("Whether the end leads into the beginning."),

@@ -4,12 +4,13 @@ import base64
 import binascii
 import hashlib
 import hmac
+import json
 from collections.abc import Iterator
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from service.providers.read import fields, first_json, items, number, word
+from service.providers.read import fields, items, number, word
 from service.providers.wire import Callback
 
 TOLERANCE = 300.0
@@ -32,14 +33,17 @@ def is_recent(callback: Callback, stated: str) -> bool:
     return callback.received_at is None or abs(callback.received_at - at) <= TOLERANCE
 
 
-def standard_webhook(callback: Callback, secret: str) -> bool:
+def standard_webhook(callback: Callback, secret: str, *, plain: bool = False) -> bool:
     """Return whether a Standard Webhooks signature is right: base64(HMAC-SHA256(secret, ``id.timestamp.body``)).
 
     The headers begin with ``webhook-``, at some vendors with ``svix-``. One header may hold several signatures.
+
+    :param plain: whether a secret without ``whsec_`` is the key itself, as at OpenAI, and not base64
     """
     prefix = "webhook-" if header(callback, "webhook-signature") else "svix-"
     name, at, stated = (header(callback, prefix + part) for part in ("id", "timestamp", "signature"))
-    key = _decoded(secret.strip().removeprefix(_SECRET_PREFIX))
+    is_plain = plain and not secret.startswith(_SECRET_PREFIX)
+    key = secret.encode("utf-8", "replace") if is_plain else _decoded(secret.strip().removeprefix(_SECRET_PREFIX))
     if key is None or not name or not is_recent(callback, at):
         return False
     signed = f"{name}.{at}.".encode("utf-8", "replace") + callback.body
@@ -86,7 +90,11 @@ def ed25519_over_digest(callback: Callback, key_set: str, *, prefix: str, first:
 
 def _public_keys(key_set: str) -> Iterator[Ed25519PublicKey]:
     """Yield the Ed25519 keys of a JSON Web Key Set. Other keys in it are skipped."""
-    for each in items(fields(first_json(key_set)).get("keys"))[:_MAX_KEYS]:
+    try:
+        document = json.loads(key_set)
+    except (ValueError, RecursionError):
+        return
+    for each in items(fields(document).get("keys"))[:_MAX_KEYS]:
         stated = word(fields(each).get("x")) or ""
         raw = _decoded(stated.replace("-", "+").replace("_", "/"))
         try:

@@ -43,6 +43,8 @@ class Call:
     """Whether it buys a job. Such a call is never repeated by itself, and is the last of its exchange."""
     read_timeout: float = 30.0
     """Seconds without a byte from the upstream."""
+    max_answer: int = read.MAX_BODY
+    """Bytes of the answer that are read. A larger one is uncertain, where the call creates."""
     account: bool = False
     """Whether it is made with the account's own token instead of the API key."""
     asks_quota: bool = False
@@ -148,6 +150,19 @@ BalanceExchange = Generator[Call, Reply, Balance]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class ModelList:
+    """The models that an upstream offers."""
+
+    names: tuple[str, ...]
+    complete: bool = True
+    """Whether a model that is not among them is not offered. A list that goes on is not read to its end."""
+
+
+ModelsExchange = Generator[Call, Reply, ModelList]
+"""The same for the models that the account may use."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class ListedJob:
     """A job in a provider's list. It may be the job of a submission whose answer was lost."""
 
@@ -162,4 +177,4 @@ JobsExchange = Generator[Call, Reply, Sequence[ListedJob]]
 """The same for the jobs in the provider's list that may be a task's."""
 
 MessageKind = Literal["submit_response", "poll_response", "callback", "error", "cancel_response"]
-"""What a recorded message is."""
+"""The kind of a recorded message."""

@@ -25,7 +25,7 @@ _PAGE: Final = 100  # rows at most
 _ACCOUNTS: Final = {each.account for each in (GATEWAY, midjourney.MIDJOURNEY, suno.SUNO)} | {"elk-task", "suno-raw"}
 _LISTED: Final = suno.SUNO.account
 _AT_ONCE: Final = ("persona/create", "act/tags")  # no jobs
-_OFFICE: Final = replace(  # who answers behind the dashboard's door
+_OFFICE: Final = replace(  # the accounts of the dashboard routes
     GATEWAY, unauthorized=Answer(200, {"success": False, "message": "无权进行此操作，access token 无效"})
 )
 _MODELS: Final = ("gen4_turbo", "suno_music", "mj_imagine")

@@ -21,7 +21,7 @@ Send = Callable[[str, bytes], Awaitable[int]]
 Render = Callable[[Job, State, float], Any]
 """Renders a callback about a job in this state at this moment: the JSON document."""
 
-_PAUSE: Final = 0.02  # seconds between two looks at the clock
+_PAUSE: Final = 0.02  # seconds between two checks of the clock
 _TIMEOUT: Final = 10.0  # seconds for one callback to be answered
 
 
@@ -107,6 +107,8 @@ class Courier:
                 job = self._ledger.find(job_id)
                 if job is None or job.callback_url is None:  # the ledger was cleared meanwhile
                     return
+                if job.cancelled and post.state != "running":
+                    continue  # it had no such end
                 body = orjson.dumps(render(job, post.state, post.at))
                 status = await self._send(job.callback_url, body[: len(body) // 2] if post.broken else body)
                 self._ledger.count_callback(job_id, status)

@@ -12,7 +12,7 @@ _BRACKETED: Final = re.compile(r"\[(\w+)(?:=([^\[\]]*))?\]")
 
 
 def _switch(text: str) -> bool:
-    raise ValueError(f"takes no value, but was given {text!r}")
+    raise ValueError(f"takes no value, but got {text!r}")
 
 
 def _seconds(text: str) -> float:
@@ -21,19 +21,19 @@ def _seconds(text: str) -> float:
     except ValueError:
         number = math.nan
     if not 0 <= number < math.inf:
-        raise ValueError(f"wants seconds, 0 or more, not {text!r}")
+        raise ValueError(f"needs seconds, 0 or more, not {text!r}")
     return number
 
 
 def _times(text: str) -> int:
     if not text.isdecimal():
-        raise ValueError(f"wants a whole number, 0 or more, not {text!r}")
+        raise ValueError(f"needs a whole number, 0 or more, not {text!r}")
     return int(text)
 
 
 def _shape(text: str) -> str:
     if text.upper() not in list(SHAPES):
-        raise ValueError(f"wants one of {', '.join(SHAPES)}, not {text!r}")
+        raise ValueError(f"needs one of {', '.join(SHAPES)}, not {text!r}")
     return text.upper()
 
 
@@ -55,8 +55,8 @@ class Faults:
     """
 
     # What becomes of the job
-    seconds: float | None = _word("the job takes this many seconds (must be given)", _seconds)
-    fail: bool = _word("the job ends failed, with a reason, and its points are given back")
+    seconds: float | None = _word("the job takes this many seconds (the value is required)", _seconds)
+    fail: bool = _word("the job fails with a reason, and its points are refunded")
     moderate: bool = _word("the job ends failed, with a reason that names the content policy")
     halffail: bool = _word("the job ends failed; of a song the first clip is finished all the same, and can be played")
     stuck: bool = _word("the job starts and never ends")
@@ -103,8 +103,8 @@ class Faults:
 
     # Polls
     html: bool = _word("every poll is answered by an HTML page with HTTP 200")
-    flaky: bool = _word("the first, third, fifth … poll is answered HTTP 502 with an HTML page")
-    ghost: float | None = _word("polls do not know the job in its first so many seconds (2)", _seconds, 2.0)
+    flaky: bool = _word("the first, fourth, seventh … poll is answered HTTP 502 with an HTML page")
+    ghost: float | None = _word("polls do not find the job in its first seconds (2)", _seconds, 2.0)
     ghost200: float | None = _word("the same with HTTP 200 (2; Runway itself keeps to its HTTP 404)", _seconds, 2.0)
     nodata: bool = _word("polls of a song hold no task until it has ended: data is null, or leaves it out")
     fade: bool = _word("a song's clips have videos and covers until they are finished, and lack them then")
@@ -113,7 +113,7 @@ class Faults:
         _seconds,
         15.0,
     )
-    feed_shape: str | None = _word("gateways answer polls in this shape: A, B, C or D (must be given)", _shape)
+    feed_shape: str | None = _word("gateways answer polls in this shape: A, B, C or D (the value is required)", _shape)
 
     @classmethod
     def named(cls, words: Iterable[str]) -> Self:
@@ -150,14 +150,14 @@ class Faults:
 
     def _said(self) -> dict[str, Any]:
         values = {each.name: getattr(self, each.name) for each in fields(self)}
-        # By identity: 0.0 is something said, although it equals False.
+        # By identity: 0.0 is a given value, although it equals False.
         return {name: value for name, value in values.items() if value is not None and value is not False}
 
 
 def _meant(word: str, value: str | None, meaning: Mapping[str, Any]) -> object:
     if value is None:
         if meaning["plain"] is None:
-            raise ValueError(f"the fault {word!r} must be given a value: {word}=…")
+            raise ValueError(f"the fault {word!r} needs a value: {word}=…")
         return meaning["plain"]
     try:
         return meaning["read"](value)

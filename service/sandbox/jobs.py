@@ -74,7 +74,7 @@ class Order:
     points: int
     media: Media = "video"
     callback_url: str | None = None
-    awaits_input: bool = False  # the job starts only when more has been said about it …
+    awaits_input: bool = False  # the job starts only after further input …
     resumes: str | None = None  # … by such an order: no new job, this one goes on
     facts: Mapping[str, str] = field(default_factory=dict)  # texts that its messages contain
 
@@ -84,7 +84,7 @@ class Job:
     """An order that was taken. A value: the ledger keeps the newest one."""
 
     id: str
-    account: str  # who was paid; nobody else knows the job
+    account: str  # the paid account; other accounts cannot see the job
     route: str
     order: Order
     life: Life
@@ -97,6 +97,7 @@ class Job:
     awaits_input: bool = False
     answered_at: float | None = None
     cancelled_at: float | None = None
+    kept: bool = False  # whether a poll still finds it after it was cancelled
     deleted_at: float | None = None
     state: State = field(default="queued")  # at the moment when the ledger showed it
 
@@ -123,7 +124,7 @@ class Job:
     @property
     def gone(self) -> bool:
         """Whether it was cancelled or deleted, so that a poll finds nothing."""
-        return self.cancelled or self.deleted_at is not None
+        return self.deleted_at is not None or (self.cancelled and not self.kept)
 
     @property
     def file_url(self) -> str:

@@ -24,7 +24,7 @@ WORDS: Final[dict[State, str]] = {
     "succeeded": "SUCCESS",
 }
 
-# route below /submit → (action, what it needs besides, in new-api's words, points)
+# route below /submit → (action, its further fields in new-api's terms, points)
 _DRAWINGS: Final[dict[str, tuple[str, dict[str, str], int]]] = {
     "imagine": ("IMAGINE", {"prompt": "prompt_is_required"}, 10),
     "blend": ("BLEND", {"base64Array": "base64Array_is_required"}, 10),
@@ -35,7 +35,7 @@ _DRAWINGS: Final[dict[str, tuple[str, dict[str, str], int]]] = {
 }
 _CHANGES: Final = {"U": "UPSCALE", "V": "VARIATION", "R": "REROLL"}
 
-# The buttons that new-api can tell the price of; others are refused, although the engine shows them.
+# The buttons for which new-api has a price. Others are refused, although the engine shows them.
 _BUTTONS: Final[dict[str, str]] = {
     "MJ::JOB::upsample": "UPSCALE",
     "MJ::JOB::variation": "VARIATION",
@@ -47,7 +47,7 @@ _BUTTONS: Final[dict[str, str]] = {
     "MJ::Outpaint": "ZOOM",
     "MJ::CustomZoom": "CUSTOM_ZOOM",
 }
-_WITH_WINDOW: Final = {"INPAINT": "maskBase64", "CUSTOM_ZOOM": "prompt"}  # and what must be said in it
+_WITH_WINDOW: Final = {"INPAINT": "maskBase64", "CUSTOM_ZOOM": "prompt"}  # and the fields that it needs
 _OF_FOUR: Final = (
     *((f"MJ::JOB::upsample::{number}::{{}}", f"U{number}", "") for number in range(1, 5)),
     ("MJ::JOB::reroll::0::{}::SOLO", "", "🔄"),

@@ -135,7 +135,7 @@ def _set_upstream(document: dict[str, Any], variable: str, where: list[str], val
         case [name, field] if field in UpstreamSettings.model_fields:
             upstreams = document.setdefault("upstreams", {})
             upstream = upstreams.setdefault(name, {}) if isinstance(upstreams, dict) else None
-            if isinstance(upstream, dict):  # else the file has no table there, which the model reports
+            if isinstance(upstream, dict):  # otherwise the file has no table there, which the model reports
                 upstream[field] = _listed(value) if field == "dialects" else value
         case _:
             fields = ", ".join(name.upper() for name in UpstreamSettings.model_fields)
@@ -147,7 +147,7 @@ def _set_entry(document: dict[str, Any], variable: str, where: list[str], value:
     table = document.setdefault(where[0], {})
     if len(where) != 2:  # noqa: PLR2004 - the table and the name
         mistakes.append(f"{variable}: write {PREFIX}{where[0].upper()}__<NAME>")
-    elif isinstance(table, dict):  # else the file has no table there, which the model reports
+    elif isinstance(table, dict):  # otherwise the file has no table there, which the model reports
         table[where[1]] = _listed(value) if where[0] == "routes" else value
 
 
@@ -179,6 +179,7 @@ def _add_known_upstreams(document: dict[str, Any], environment: Mapping[str, str
         if known is not None:
             if str(upstream.setdefault("base_url", known.base_url)).rstrip("/") == known.base_url:
                 upstream.setdefault("query_url", known.query_url)
+            upstream.setdefault("models_path", known.models_path)
             upstream.setdefault("dialects", list(known.dialects))
             if "key" not in upstream:
                 del upstreams[name]  # switched off until its key is set

@@ -1,4 +1,4 @@
-"""Everything that can be set, with its default, its limits and its description."""
+"""All settings, with their defaults, limits and descriptions."""
 
 import re
 from collections.abc import Mapping
@@ -60,43 +60,45 @@ class UpstreamSettings(_Strict):
     """An account at a host."""
 
     base_url: str = Field(default="", examples=["https://api.elkapi.com"])
-    """The bare host of the API, without a path: every dialect adds its own. An upstream that is known by name has one already."""
+    """The host of the API, without a path: every dialect adds its own path. An upstream that is known by name has one already."""
     key: SecretStr = Field(examples=["sk-your-key"])
-    """The key of the account. It is sent to base_url and nowhere else."""
+    """The key of the account. It is sent only to base_url."""
     dialects: tuple[str, ...] = Field(default=(), examples=[["runway/aggregator", "suno/newapi"]])
-    """The protocols that it speaks, as family/dialect, best first. An upstream that is known by name has them already."""
+    """The protocols that it supports, as family/dialect, best first. An upstream that is known by name has them already."""
     callbacks: Literal["apply", "confirm", "off"] = "apply"
-    """What a callback with our token does: "apply" applies it, "confirm" only hastens a poll, "off" asks for none."""
+    """The effect of a callback with our token: "apply" applies it, "confirm" only triggers a poll, "off" sends no callback URL."""
     callback_key: SecretStr | None = Field(default=None, examples=["your-signing-key"])
-    """Verifies the signatures of its callbacks, where it signs them."""
+    """The key that verifies the signatures of its callbacks, if it signs them."""
     typical_seconds: float | None = Field(default=None, gt=0, examples=[90])
-    """How long a task usually takes there, until 30 tasks of its kind have been measured."""
+    """The usual duration of a task there, in seconds, until 30 tasks of its kind have been measured."""
     concurrency: int = Field(default=20, ge=1, le=1000)
-    """How many requests one process makes to it at once."""
+    """How many requests one process may have in flight to it."""
     open_tasks: int | None = Field(default=None, ge=1, examples=[12])
-    """How many tasks it works on at once, counted over all processes. A Midjourney account takes 3 to 12. Default: no limit."""
+    """How many tasks it works on at once, counted over all processes. A Midjourney account allows 3 to 12. Default: no limit."""
     submits_per_second: float | None = Field(default=None, gt=0, le=1000, examples=[2])
-    """How many submits it is sent in a second, counted over all processes. Default: no limit."""
+    """How many submits it gets in a second, counted over all processes. Default: no limit."""
     polls_per_second: float | None = Field(default=None, gt=0, le=1000, examples=[10])
-    """How many polls it is sent in a second, counted over all processes. Default: no limit."""
+    """How many polls it gets in a second, counted over all processes. Default: no limit."""
     account_token: SecretStr | None = Field(default=None, examples=["your-access-token"])
-    """The gateway's access token of the account, which is not an API key. With account_user it finds a job whose answer was lost."""
+    """The gateway's access token of the account, which is not an API key. With account_user, Dovecote can find a job whose answer was lost."""
     account_user: str | None = Field(default=None, coerce_numbers_to_str=True, examples=["1207"])
     """The number of that account at the gateway."""
     ca_file: Path | None = Field(default=None, examples=["/etc/ssl/internal-ca.pem"])
     """A file with CA certificates in PEM format that are trusted for this upstream, besides the usual ones."""
     query_url: str = Field(default="", examples=["https://query.elkapi.com"])
-    """The gateway's host for balances. ElkAPI and CometAPI have one already, unless base_url is another."""
+    """The gateway's host for balances. ElkAPI and CometAPI have one already, unless base_url is changed."""
     query_key: SecretStr | None = Field(default=None, examples=["sk-key-with-a-quota-of-0"])
-    """A key for that host alone, with a quota of 0: it is sent in the query string. Without it no balance is asked for there."""
+    """A key for that host only, with a quota of 0: it is sent in the query string. Without it the balance is not queried."""
     key_name: str | None = Field(default=None, examples=["dovecote"])
-    """The name of the key at the gateway. Where the key has a limit of its own, the smaller of the two is shown."""
+    """The name of the key at the gateway. If the key has its own limit, the smaller of the two values is shown."""
+    models_path: str = Field(default="", pattern=r"^$|^/[!-~]{1,200}$", examples=["/v1/models"])
+    """The path of its list of models in OpenAI's form. ElkAPI and CometAPI have one already; new-api gateways have /v1/models."""
     billing: bool = False
-    """Whether the balance is asked for by new-api's billing routes, with the API key."""
+    """Whether the balance is queried by new-api's billing routes, with the API key."""
     low_credit: float | None = Field(default=None, ge=0, examples=[5])
-    """Dovecote warns below this credit, in the provider's own unit."""
+    """Dovecote logs a warning below this credit, in the provider's own unit."""
     when_full: Literal["wait", "next"] = "wait"
-    """What a task does while open_tasks is reached: "wait" for a free place, or go to the "next" upstream of its route."""
+    """The behaviour of a task while open_tasks is reached: "wait" for a slot, or go to the "next" upstream of its route."""
 
     @field_validator("key", "query_key", "account_token", "callback_key")
     @classmethod
@@ -145,7 +147,7 @@ def _allowed(entry: str) -> str:
 
 
 class Settings(_Strict):
-    """Everything that can be set. Names in the environment: ``DOVECOTE_`` and the name in capitals."""
+    """All settings. Names in the environment: ``DOVECOTE_`` and the name in capitals."""
 
     database_url: str = "sqlite:///dovecote.db"
     """sqlite:///file (one process) or postgresql://user:password@host/name (any number of processes)."""
@@ -154,32 +156,32 @@ class Settings(_Strict):
     database_listen_url: str | None = Field(
         default=None, examples=["postgresql://dovecote:password@db.internal/dovecote"]
     )
-    """URL of PostgreSQL itself, where `database_url` leads to a pooler such as PgBouncer. Without it, signals between
+    """URL of PostgreSQL itself, if `database_url` is that of a pooler such as PgBouncer. Without it, signals between
     processes take up to a second."""
     host: str = "127.0.0.1"
-    """The address to listen at. Any other than loopback needs an API key. "::" listens on IPv6 and IPv4."""
+    """The address to listen on. Any address except loopback needs an API key. "::" listens on IPv6 and IPv4."""
     port: int = Field(default=8080, ge=0, le=65535)
-    """The port to listen on; 0 takes a free one. A process of the role "worker" listens only where this is set."""
+    """The port to listen on; 0 selects a free one. A process of the role "worker" listens only if this is set."""
     public_url: str | None = Field(default=None, examples=["https://dovecote.example.com"])
-    """Where providers reach this Dovecote. Without it there are no callbacks and Dovecote polls."""
+    """The address at which providers reach this Dovecote. Without it there are no callbacks and Dovecote polls."""
     api_keys: Mapping[str, SecretStr] = Field(
         default_factory=dict, examples=[{"shop": "a-key-of-16-characters-or-more"}]
     )
-    """Client name and its key. Each client sees only its own tasks. `dovecote keys` keeps more keys in the database."""
+    """Client name and its key. Each client sees only its own tasks. `dovecote keys` stores more keys in the database."""
     operators: tuple[str, ...] = Field(default=(), examples=[["shop"]])
     """Names in api_keys whose key sees and changes the tasks of every client."""
     rate_limit: int | None = Field(default=None, ge=1, examples=[600])
-    """Requests a minute that each key may make at each process. Default: no limit."""
+    """Requests a minute that each key may send to each process. Default: no limit."""
     callback_port: int | None = Field(default=None, ge=0, le=65535, examples=[8081])
-    """A port for the providers' callbacks alone. Default: they come to port."""
+    """A port for the providers' callbacks only. Default: callbacks use port."""
     callback_host: str | None = Field(default=None, examples=["0.0.0.0"])  # noqa: S104 - an example
-    """The address at which callback_port listens. Default: host."""
+    """The address on which callback_port listens. Default: host."""
     webhook_secret: SecretStr | None = Field(default=None, examples=["whsec_ZXhhbXBsZS1vZi1hLXdlYmhvb2stc2VjcmV0"])
-    """Signs completion webhooks: whsec_ and base64. Default: made at the first start and kept in the database."""
+    """Signs completion webhooks: whsec_ and base64. Default: generated at the first start and stored in the database."""
     callback_secret: SecretStr | None = Field(default=None, examples=["32-characters-or-more-by-chance-"])
-    """Signs the callback URLs that providers get. Default: made at the first start and kept in the database."""
+    """Signs the callback URLs that providers get. Default: generated at the first start and stored in the database."""
     allow_private_webhooks: bool = False
-    """Whether completion webhooks may go to loopback and private addresses, on every port, over plain http too."""
+    """Whether completion webhooks may go to loopback and private addresses, on every port, also over plain http."""
     allow_http_webhooks: bool = False
     """Whether completion webhooks may go over plain http."""
     webhook_ports: tuple[Annotated[int, Field(ge=1, le=65535)], ...] = Field(default=(), examples=[[443, 9443]])
@@ -189,35 +191,35 @@ class Settings(_Strict):
     )
     """Private networks, addresses and host names that completion webhooks may go to."""
     api_url: str | None = Field(default=None, examples=["https://api.example.com/dovecote"])
-    """Where clients reach the API, with a path prefix if a proxy adds one. Links in webhooks and the Location of a
+    """The address at which clients reach the API, with a path prefix if a proxy adds one. Links in webhooks and the Location of a
     submit begin with it. Default: public_url, unless callbacks have a port of their own."""
     keep_alive: int = Field(default=75, ge=1, le=3600)
-    """Seconds that an idle connection stays open. Set more than the proxy in front, which often keeps them for 60 s."""
+    """Seconds that an idle connection stays open. Set it higher than that of the proxy in front, which is often 60 s."""
     max_body: int = Field(default=32 * 2**20, ge=2**20, le=256 * 2**20)
     """Bytes of a request body. More than 1 MiB is allowed for media only."""
     max_streams: int = Field(default=5000, ge=0, le=100_000)
-    """How many event streams one process holds open at once."""
+    """How many event streams one process serves at once."""
     on_uncertain: Policy = "hold"
-    """What happens to a task of which it stays unknown whether it was bought: "hold" waits until its deadline,
-    "fail" ends it, "resubmit_once" buys it again, perhaps for the second time."""
+    """The policy for a task when it stays unknown whether it was bought: "hold" waits until its deadline,
+    "fail" ends it, "resubmit_once" buys it again, perhaps a second time."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    """What is logged: this level and those above it."""
+    """The lowest level that is logged."""
     log_format: Literal["text", "json"] = "text"
-    """How a line of the log is written: "text" with key=value fields, or one "json" object."""
+    """The format of a log line: "text" with key=value fields, or one "json" object."""
     shutdown_timeout: float | None = Field(default=None, ge=0, le=3600, examples=[150])
-    """Seconds that work in flight gets at a stop. Default: as long as the slowest submit to a configured upstream may take."""
+    """Seconds for which a stop waits for work in flight. Default: as long as the slowest submit to a configured upstream may take."""
     webhook_ca_file: Path | None = Field(default=None, examples=["/etc/ssl/internal-ca.pem"])
     """A file with CA certificates in PEM format that are trusted for completion webhooks, besides the usual ones."""
     routes: Mapping[str, tuple[str, ...]] = Field(default_factory=dict, examples=[{"runway": ["elkapi", "runwayml"]}])
-    """Family and the upstreams that may serve it, in order. Default: all that are configured, gateways first."""
+    """Family and the upstreams that may serve it, in order. Default: all configured upstreams, gateways first."""
     on_uncertain_by_client: Mapping[str, Policy] = Field(default_factory=dict, examples=[{"shop": "fail"}])
-    """The policy of on_uncertain for single clients. A task may name its own."""
+    """The policy of on_uncertain for single clients. A task may set its own."""
     upstreams: Mapping[str, UpstreamSettings] = Field(default_factory=dict)
-    """The accounts that serve tasks, in order. Those known by name come first, and each needs no more than its key."""
+    """The accounts that serve tasks, in order. Those known by name come first, and need only a key."""
 
     @property
     def webhook_rules(self) -> Rules:
-        """What completion webhooks may reach."""
+        """The addresses that completion webhooks may reach."""
         return rules_of(
             self.webhook_allow,
             private=self.allow_private_webhooks,

@@ -1,4 +1,4 @@
-"""What happens to pooled connections of PostgreSQL: idle ones are checked before use, useless ones are thrown away."""
+"""Care of pooled connections of PostgreSQL: idle ones are checked before use, unusable ones are discarded."""
 
 import asyncio
 import time

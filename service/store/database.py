@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import sqlite3
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ ACQUIRE_TIMEOUT = 4.0
 """Seconds in which a caller has a connection to PostgreSQL: waiting, checking and connecting anew together."""
 COMMAND_TIMEOUT = 4.5
 """Seconds for one statement of a server on PostgreSQL. Callers get 503 soon after, and try again."""
+REPEAT_WITHIN = 1.0
+"""Seconds within which a connection to PostgreSQL must be lost for its statement to run once more. Later, the caller gets 503."""
 BUSY_TIMEOUT = 5.0
 """Seconds that SQLite waits for another connection's lock."""
 CLOSE_TIMEOUT = 3.0
@@ -97,6 +100,29 @@ def _parse_postgresql(url: str) -> URL:
         database=target.database,
         query=query,
     )
+
+
+class _Reading(AsyncConnection):
+    """A connection for reads. A statement whose connection is lost runs once more, on another one.
+
+    In PostgreSQL's READ COMMITTED every statement has its own snapshot, so a read may continue on another connection.
+    """
+
+    _has_repeated = False
+
+    async def execute(self, *arguments: Any, **options: Any) -> Any:
+        """Run a statement."""
+        began = time.monotonic()
+        try:
+            return await super().execute(*arguments, **options)
+        except DBAPIError as error:
+            in_time = time.monotonic() - began < REPEAT_WITHIN
+            if self._has_repeated or not error.connection_invalidated or not in_time:
+                raise
+        self._has_repeated = True
+        await self.rollback()
+        async with asyncio.timeout(ACQUIRE_TIMEOUT):
+            return await super().execute(*arguments, **options)
 
 
 class Database:
@@ -181,7 +207,8 @@ class Database:
 
         :raises StoreUnavailable: when the database is out of reach
         """
-        async with _translated(), self._connection(self.reader) as connection:
+        kind = AsyncConnection if self.sqlite else _Reading
+        async with _translated(), self._connection(kind(self.reader)) as connection:
             yield connection
 
     @contextlib.asynccontextmanager
@@ -191,14 +218,13 @@ class Database:
         :param lock_timeout: seconds that it waits for a locked row of PostgreSQL, instead of the usual ones
         :raises StoreUnavailable: when the database is out of reach
         """
-        async with _translated(), self._connection(self.writer) as connection, connection.begin():
+        async with _translated(), self._connection(self.writer.connect()) as connection, connection.begin():
             if lock_timeout is not None and not self.sqlite:
                 await connection.execute(_LOCK_TIMEOUT, {"timeout": f"{lock_timeout * 1000:.0f}ms"})
             yield connection
 
     @contextlib.asynccontextmanager
-    async def _connection(self, engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
-        connection = engine.connect()
+    async def _connection(self, connection: AsyncConnection) -> AsyncIterator[AsyncConnection]:
         async with asyncio.timeout(None if self.sqlite else ACQUIRE_TIMEOUT):
             await connection.start()
         try:
@@ -289,7 +315,7 @@ _CONTENDED = frozenset({"40001", "40P01"})
 """A serialization failure, a deadlock."""
 _LOCKED = "55P03"
 _NOT_NOW = _CONTENDED | {"25006", "25P03", "42501", _LOCKED}
-"""Also a standby after a failover, a transaction that stood still, a privilege that is missing, a lock that was not granted."""
+"""This includes a standby after a failover, a stalled transaction, a missing privilege, and a lock that was not granted."""
 
 
 def _no_service(error: BaseException) -> bool:

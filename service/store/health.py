@@ -1,5 +1,6 @@
 """Queries that check whether the database can be used, and which processes use it."""
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Final, Literal
 
@@ -8,10 +9,23 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.store import faults
 from service.store.database import Database, StoreUnavailable
-from service.store.tables import insert_for, processes
+from service.store.tables import (
+    DUE,
+    DUE_POLL,
+    DUE_SUBMIT,
+    callbacks,
+    insert_for,
+    processes,
+    submissions,
+    tasks,
+    webhook_messages,
+)
 
 FORGET_AFTER: Final = timedelta(days=1)
 """How long the row of a process is kept after its last heartbeat."""
+
+MAX_QUEUE_AGE: Final = 60.0
+"""Seconds for which a row may be due before a warning says so."""
 
 _NO_ROW = text("UPDATE secrets SET value = value WHERE name = ''")
 
@@ -51,3 +65,30 @@ async def last_worker(connection: AsyncConnection) -> datetime | None:
     """Return when a worker was last alive; None if there was none."""
     seen: datetime | None = await connection.scalar(_LAST_WORKER)
     return seen
+
+
+_OLDEST = select(
+    *(
+        select(func.min(table.c.due_at)).where(which).scalar_subquery().label(name)
+        for name, table, which in (
+            ("submissions", tasks, DUE_SUBMIT),
+            ("polls", tasks, DUE_POLL),
+            ("callbacks", callbacks, DUE),
+            ("webhooks", webhook_messages, DUE),
+            ("duplicates", submissions, DUE),
+        )
+    )
+)
+
+
+async def queue_ages(connection: AsyncConnection, *, now: datetime) -> dict[str, float]:
+    """Return for how many seconds the oldest row of each queue has been due; 0 where none is."""
+    row = (await connection.execute(_OLDEST)).one()
+    ages = {name: 0.0 if due is None else (now - due).total_seconds() for name, due in row._asdict().items()}
+    return {name: max(age, 0.0) for name, age in ages.items()}
+
+
+def queue_warnings(ages: Mapping[str, float]) -> list[str]:
+    """Return a sentence about each queue whose oldest row has been due for too long."""
+    late = {name: age for name, age in ages.items() if age > MAX_QUEUE_AGE}
+    return [f"the oldest of the due {name} has waited for {age:.0f} s" for name, age in late.items()]

@@ -64,6 +64,8 @@ class Entry:
     dialect: str
     operation: str
     outcome: str
+    adopted: bool = False
+    """Whether their jobs were bought elsewhere."""
     serves: bool
     """Whether they serve their tasks; a job that another one made is one too many."""
     succeeded: bool
@@ -90,6 +92,7 @@ async def entries(
             dialect=row.dialect,
             operation=row.operation,
             outcome=row.outcome,
+            adopted=bool(row.adopted),
             serves=bool(row.serves),
             succeeded=bool(row.succeeded),
             came_to_nothing=bool(row.came_to_nothing),
@@ -107,6 +110,7 @@ def _statement(by: tuple[str, ...], since: datetime | None, until: datetime | No
         submissions.c.dialect,
         tasks.c.operation,
         submissions.c.outcome,
+        tasks.c.adopted,
         func.coalesce(_SERVES, literal(value=False, type_=Boolean)).label("serves"),
         func.coalesce(_SUCCEEDED, literal(value=False, type_=Boolean)).label("succeeded"),
         func.coalesce(_CAME_TO_NOTHING, literal(value=False, type_=Boolean)).label("came_to_nothing"),

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, text
 from service.store.database import Database
 
 _HERE = Path(__file__).resolve().parent.parent
-# In a checkout the migrations stand beside the package, in an installed package inside it.
+# In a checkout the migrations are beside the package, in an installed package inside it.
 SCRIPTS = next(path for path in (_HERE / "migrations", _HERE.parent / "migrations") if path.is_dir())
 _LOCK = 0x0D0_7EC07E
 """Number of the advisory lock on PostgreSQL. SQLite has a lock file beside the database."""

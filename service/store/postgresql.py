@@ -73,7 +73,7 @@ _MAX_PORT: Final = 65_535
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """Where and how to connect, as a database URL says it."""
+    """The hosts and options of a connection, from a database URL."""
 
     hosts: tuple[tuple[str, int], ...]
     user: str | None
@@ -215,7 +215,7 @@ async def connect(target: Target, *, command_timeout: float | None, cached_state
                 result.terminate()
     if winner is not None:
         return winner.result()
-    # The answer of a server says more than a host that cannot be reached.
+    # The answer of a server is more useful than an unreachable host.
     raise next((error for error in errors if isinstance(error, asyncpg.PostgresError)), errors[0])
 
 
@@ -262,7 +262,7 @@ async def _open(
 
 
 def _set_keep_alive(session: Session, target: Target) -> None:
-    """Have the kernel notice a server that is gone, within seconds instead of minutes."""
+    """Make the kernel detect a dead server within seconds instead of minutes."""
     found = session._transport.get_extra_info("socket")  # noqa: SLF001 - asyncpg has no other way to the socket
     if found is None or found.family == socket.AF_UNIX or not target.keepalives:
         return

@@ -28,7 +28,7 @@ _SETTLE = (
     update(submissions)
     .where(
         submissions.c.id == bindparam("of_submission"),
-        # Proof that a job exists always counts. Anything else counts only while the outcome is unknown, or to allow
+        # Proof that a job exists always counts. Other outcomes count only while the outcome is unknown, or to allow
         # another submission.
         or_(
             submissions.c.outcome == "sending",
@@ -142,6 +142,32 @@ _IS_KNOWN = select(submissions.c.id).where(
 async def is_known(connection: AsyncConnection, upstream: str, external_id: str) -> bool:
     """Return whether a job of an upstream belongs to a submission already."""
     return (await connection.execute(_IS_KNOWN, {"at_upstream": upstream, "job": external_id})).first() is not None
+
+
+_TASK_OF_JOB = (
+    select(submissions.c.task_id)
+    .where(submissions.c.upstream == bindparam("at_upstream"), submissions.c.external_id == bindparam("job"))
+    .order_by(submissions.c.superseded_at.is_not(None), submissions.c.id)
+    .limit(1)
+)
+
+
+async def task_of_job(connection: AsyncConnection, upstream: str, external_id: str) -> UUID | None:
+    """Return the task of a job of an upstream; of several the one that the job serves."""
+    found: UUID | None = await connection.scalar(_TASK_OF_JOB, {"at_upstream": upstream, "job": external_id})
+    return found
+
+
+_TASKS_OF_JOBS = select(submissions.c.task_id).where(
+    submissions.c.upstream == bindparam("at_upstream"),
+    submissions.c.external_id.in_(bindparam("jobs", expanding=True)),
+)
+
+
+async def tasks_of_jobs(connection: AsyncConnection, upstream: str, external_ids: Collection[str]) -> list[UUID]:
+    """Return the tasks of some jobs of an upstream."""
+    found = await connection.scalars(_TASKS_OF_JOBS, {"at_upstream": upstream, "jobs": list(external_ids)})
+    return sorted(set(found))
 
 
 _ID_MARGIN = 60_000

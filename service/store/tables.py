@@ -22,6 +22,7 @@ from sqlalchemy import (
     TextClause,
     UniqueConstraint,
     Uuid,
+    false,
     text,
 )
 from sqlalchemy.dialects.postgresql import TIMESTAMP
@@ -30,7 +31,7 @@ from sqlalchemy.dialects.sqlite import insert as insert_sqlite
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from service.domain import task as sets
-from service.domain.task import AT_PROVIDER, ENDED, OCCUPYING, TO_SUBMIT, Outcome, Source, State
+from service.domain.task import AT_PROVIDER, ENDED, MAY_BE_SUBMITTED, OCCUPYING, TO_SUBMIT, Outcome, Source, State
 
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _MICROSECOND = dt.timedelta(microseconds=1)
@@ -61,7 +62,7 @@ class UtcTime(TypeDecorator[dt.datetime]):
 
 
 Json = JSON(none_as_null=True)
-# SQLite numbers rows by itself only when the key is exactly INTEGER.
+# SQLite numbers rows only when the key is exactly INTEGER.
 Serial = BigInteger().with_variant(Integer(), "sqlite")
 
 metadata = MetaData(
@@ -102,6 +103,7 @@ WAITING = text("waits_for IS NOT NULL")
 OCCUPIES_SLOT = text(_one_of("state", OCCUPYING))
 MAY_HAVE_JOB = text(f"{_one_of('outcome', sets.MAY_HAVE_JOB)} AND superseded_at IS NULL")
 PENDING_PROGRESS = text("type = 'task.progress' AND state = 'pending'")
+ADOPTED = text("adopted")
 NOT_DELIVERED = text("state <> 'delivered'")
 
 
@@ -129,6 +131,8 @@ tasks = Table(
     Column("route", Json, nullable=False),
     Column("skipped_upstreams", Json, nullable=False, server_default="{}"),
     Column("on_uncertain", Text, nullable=False, server_default="hold"),
+    Column("adopted", Boolean, nullable=False, server_default=false()),
+    Column("warnings", Json, nullable=False, server_default="[]"),
     Column("state", Text, nullable=False),
     Column("upstream", Text),
     Column("dialect", Text),
@@ -167,11 +171,14 @@ tasks = Table(
     CheckConstraint("decided_by IS NULL OR decided_by <> 'provider' OR due_at IS NULL", name="provider_outcome_forbids_due_at"),
     CheckConstraint("state <> 'failed' OR failure IS NOT NULL", name="failed_requires_failure"),
     CheckConstraint(f"{_none_of('state', AT_PROVIDER)} OR upstream IS NOT NULL", name="submitted_requires_upstream"),
+    # Never pay for a job that was bought elsewhere: such a task is never to be submitted.
+    CheckConstraint(f"NOT adopted OR {_none_of('state', MAY_BE_SUBMITTED)}", name="adopted_is_never_submitted"),
     _partial("uq_tasks_idempotency", "client", "idempotency_key", where=text("idempotency_key IS NOT NULL"), unique=True),
+    _partial("uq_tasks_adopted", "upstream", "external_id", where=ADOPTED, unique=True),
     # Due rows, one index for each journey that claims them; finished rows are in neither.
     _partial("ix_tasks_due_submit", "due_at", where=DUE_SUBMIT),
     _partial("ix_tasks_due_poll", "due_at", where=DUE_POLL),
-    # Who stands in line for what, and who is being served: to be fair, and to count places.
+    # The waiting tasks and the served clients, for fair shares and queue positions.
     _partial("ix_tasks_waiting", "waits_for", "client", "id", where=WAITING),
     _partial("ix_tasks_served", "upstream", "client", where=OCCUPIES_SLOT),
     # Lists: newest first by id (a uuid of version 7 begins with its time), under each filter that the API offers.
@@ -186,9 +193,10 @@ tasks = Table(
 task_labels = Table(
     "task_labels",
     metadata,
-    Column("client", Text, primary_key=True),
+    # The client is third, so that the key also serves an operator, who lists the tasks of all clients.
     Column("name", Text, primary_key=True),
     Column("value", Text, primary_key=True),
+    Column("client", Text, primary_key=True),
     Column("task_id", Uuid, ForeignKey("tasks.id", ondelete="CASCADE"), primary_key=True),
     Index("ix_task_labels_task", "task_id"),
 )
@@ -247,7 +255,7 @@ events = Table(
     Column("at", UtcTime, nullable=False),
     Column("data", Json, nullable=False),
     UniqueConstraint("task_id", "sequence"),
-    # A client's feed: what it is told of, in the order in which it happened.
+    # A client's feed: its events in order.
     _partial("ix_events_feed", "client", "id", where=text("message IS NOT NULL")),
 )  # fmt: skip
 
@@ -255,7 +263,7 @@ callbacks = Table(
     "callbacks",
     metadata,
     Column("id", Uuid, primary_key=True),
-    # No foreign key: what a provider was answered 2xx is kept, whatever became of the submission.
+    # No foreign key: an acknowledged callback is kept even without its submission.
     Column("submission_id", Uuid, nullable=False),
     Column("headers", Json, nullable=False),
     Column("body", LargeBinary, nullable=False),
@@ -316,13 +324,13 @@ webhook_messages = Table(
     CheckConstraint("(state = 'pending') = (due_at IS NOT NULL)", name="pending_requires_due_at"),
     CheckConstraint("(state = 'delivered') = (delivered_at IS NOT NULL)", name="delivered_requires_delivered_at"),
     UniqueConstraint("task_id", "sequence", "destination"),
-    # Only the latest progress is worth telling: of what has not been delivered there is one.
+    # Only the latest progress matters: at most one undelivered message exists.
     _partial("uq_webhook_messages_progress", "task_id", "destination", where=PENDING_PROGRESS, unique=True),
     _partial("ix_webhook_messages_due", "due_at", where=DUE),
-    # By whom, then by time: to pass over a destination that has a thousand due without reading them.
+    # By destination, then by time, to skip a destination with a thousand due messages without reading them.
     _partial("ix_webhook_messages_destination", "client", "destination", "due_at", where=DUE),
     Index("ix_webhook_messages_client", "client", "id"),
-    # Most are delivered, and few ask for those.
+    # Most are delivered, and these are rarely queried.
     _partial("ix_webhook_messages_client_state", "client", "state", "id", where=NOT_DELIVERED),
     _partial("ix_webhook_messages_endpoint", "endpoint_id", "id", where=text("endpoint_id IS NOT NULL")),
 )  # fmt: skip

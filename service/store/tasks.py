@@ -6,12 +6,12 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, Select, and_, bindparam, exists, func, or_, select, union_all
+from sqlalchemy import Row, Select, Text, and_, bindparam, cast, exists, func, or_, select, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.domain.large_input import shortened
 from service.domain.statistics import Ending
-from service.domain.task import Action, Failure, Result, Source, State, Task, WaitingFor
+from service.domain.task import Action, Failure, Result, Source, State, Task, TaskWarning, WaitingFor
 from service.store.rows import row_of_value
 from service.store.tables import callbacks, events, insert_for, large_inputs, submissions, task_labels, tasks
 
@@ -25,6 +25,7 @@ def task_of(row: Row[Any] | Mapping[str, Any]) -> Task:
     kept["results"] = tuple(Result.from_json(result) for result in kept["results"])
     kept["next_actions"] = tuple(Action.from_json(action) for action in kept["next_actions"])
     kept["failure"] = None if kept["failure"] is None else Failure.from_json(kept["failure"])
+    kept["warnings"] = tuple(TaskWarning.from_json(warning) for warning in kept["warnings"])
     kept["waits_for"] = None if kept["waits_for"] is None else WaitingFor.from_key(kept["waits_for"])
     kept["outcome_source"] = None if kept["outcome_source"] is None else Source(kept["outcome_source"])
     return Task(**kept)
@@ -39,6 +40,7 @@ def row_of(task: Task) -> dict[str, Any]:
     row["results"] = [result.as_json() for result in task.results]
     row["next_actions"] = [action.as_json() for action in task.next_actions]
     row["failure"] = None if task.failure is None else task.failure.as_json()
+    row["warnings"] = [warning.as_json() for warning in task.warnings]
     row["waits_for"] = None if task.waits_for is None else task.waits_for.key
     row["outcome_source"] = None if task.outcome_source is None else str(task.outcome_source)
     return row
@@ -63,12 +65,36 @@ _ACCEPT = insert_for(
 )
 
 
+_ADOPT = insert_for(lambda insert: insert(tasks).on_conflict_do_nothing().returning(tasks.c.id))
+
+
 async def accept(connection: AsyncConnection, requested: Sequence[Task]) -> list[Accepted]:
     """Insert new tasks with their first event. Where the client's idempotency key exists, return the task that has it."""
-    statement = _ACCEPT[connection.dialect.name]
     # In the order of the keys, so that two processes with the same keys cannot deadlock.
     in_order = sorted(requested, key=lambda task: (task.client, task.idempotency_key or ""))
-    inserted = set((await connection.scalars(statement, [row_of(stored(task)) for task in in_order])).all())
+    inserted = await _insert(connection, _ACCEPT[connection.dialect.name], in_order)
+    new = [task for task in requested if task.id in inserted]
+    known = {(task.client, task.idempotency_key): task for task in new}
+    missing = [
+        task for task in requested if task.id not in inserted and (task.client, task.idempotency_key) not in known
+    ]
+    known |= await _by_idempotency_key(connection, missing)
+    return [
+        Accepted(stored(task), new=True)
+        if task.id in inserted
+        else Accepted(known[task.client, task.idempotency_key], new=False)
+        for task in requested
+    ]
+
+
+async def adopt(connection: AsyncConnection, task: Task) -> bool:
+    """Insert a task that follows a job, with its first event; return False where its key or its job has a task already."""
+    return task.id in await _insert(connection, _ADOPT[connection.dialect.name], [task])
+
+
+async def _insert(connection: AsyncConnection, statement: Any, requested: Sequence[Task]) -> set[UUID]:
+    """Insert tasks with their inputs, labels and first events; return the ids of those that are new."""
+    inserted = set((await connection.scalars(statement, [row_of(stored(task)) for task in requested])).all())
     new = [task for task in requested if task.id in inserted]
     large = [task for task in new if task.large_input]
     if large:
@@ -82,17 +108,7 @@ async def accept(connection: AsyncConnection, requested: Sequence[Task]) -> list
     ]
     if labels:
         await connection.execute(task_labels.insert(), labels)
-    known = {(task.client, task.idempotency_key): task for task in new}
-    missing = [
-        task for task in requested if task.id not in inserted and (task.client, task.idempotency_key) not in known
-    ]
-    known |= await _by_idempotency_key(connection, missing)
-    return [
-        Accepted(stored(task), new=True)
-        if task.id in inserted
-        else Accepted(known[task.client, task.idempotency_key], new=False)
-        for task in requested
-    ]
+    return inserted
 
 
 def stored(task: Task) -> Task:
@@ -122,11 +138,12 @@ def _acceptance(task: Task) -> dict[str, Any]:
         "task_id": task.id,
         "client": task.client,
         "sequence": task.sequence,
-        "type": "accepted",
+        "type": "adopted" if task.adopted else "accepted",
         "message": None,
         "source": str(Source.CLIENT),
         "at": task.created_at,
         "data": {"state": str(task.state), "route": list(task.route)}
+        | ({"upstream": task.upstream, "external_id": task.external_id} if task.adopted else {})
         | ({"skipped_upstreams": dict(task.skipped_upstreams)} if task.skipped_upstreams else {}),
     }
 
@@ -186,10 +203,60 @@ class Filter:
     """Only ids below this one: the keyset cursor."""
 
 
+MAX_COUNTED = 5_000
+"""Rows of an index that are counted to choose by which one a list is read."""
+FEW = 200
+"""Tasks with a label that are read without looking whether the other filters find fewer."""
+
+
 async def page(connection: AsyncConnection, wanted: Filter, *, most: int) -> list[Task]:
     """List tasks, newest first."""
-    rows = await connection.execute(_page(wanted, most))
-    return [task_of(row) for row in rows]
+    label = await _rarest_label(connection, wanted) if wanted.labels else None
+    statement = _page(wanted, most) if label is None else _labelled(wanted, label, most)
+    return [task_of(row) for row in await connection.execute(statement)]
+
+
+async def _rarest_label(connection: AsyncConnection, wanted: Filter) -> str | None:
+    """Return the label that fewest tasks have; None where the other filters find fewer.
+
+    No planner knows this: how often a label occurs is not in its statistics.
+    """
+    counts = {name: _bounded(_with_label(wanted, name)[1], MAX_COUNTED) for name in wanted.labels}
+    found = dict(zip(counts, (await connection.execute(select(*counts.values()))).one(), strict=True))
+    rarest = min(found, key=lambda name: found[name])
+    if wanted.client is None:
+        # The ids of a label are in order for each client only, and to sort so many takes longer.
+        return rarest if found[rarest] < MAX_COUNTED else None
+    if found[rarest] > FEW and (wanted.states or wanted.family is not None):
+        others = _where(select(tasks.c.id), dataclasses.replace(wanted, labels={}))
+        if await connection.scalar(select(_bounded(others, found[rarest]))) < found[rarest]:
+            return None
+    return rarest
+
+
+def _bounded(statement: Select[Any], most: int) -> Any:
+    return select(func.count()).select_from(statement.limit(most).subquery()).scalar_subquery()
+
+
+def _with_label(wanted: Filter, name: str) -> tuple[Any, Select[Any]]:
+    """Select the ids of the tasks that have one of the labels; return its columns, too."""
+    label = task_labels.alias("chosen")
+    statement = select(label.c.task_id).where(label.c.name == name, label.c.value == wanted.labels[name])
+    if wanted.client is not None:
+        statement = statement.where(label.c.client == wanted.client)
+    return label.c, _in_range(statement, label.c.task_id, wanted)
+
+
+def _labelled(wanted: Filter, name: str, most: int) -> Select[Any]:
+    """Select a page by the ids of a label. As a subquery with a limit, no planner begins with another table."""
+    chosen, ids = _with_label(wanted, name)
+    others = {key: value for key, value in wanted.labels.items() if key != name}
+    ids = _having(ids, chosen.client, chosen.task_id, others)
+    if wanted.states or wanted.family is not None:
+        fitting = dataclasses.replace(wanted, labels={}, client=None, after=None, before=None)
+        ids = ids.where(_where(select(tasks.c.id), fitting).where(tasks.c.id == chosen.task_id).exists())
+    found = ids.order_by(chosen.task_id.desc()).limit(most).subquery()
+    return select(tasks).where(tasks.c.id.in_(select(found))).order_by(tasks.c.id.desc())
 
 
 def _page(wanted: Filter, most: int) -> Select[Any]:
@@ -202,30 +269,42 @@ def _page(wanted: Filter, most: int) -> Select[Any]:
 
 
 def _newest(wanted: Filter, most: int) -> Select[Any]:
-    statement = select(tasks)
-    key = tasks.c.id
-    for number, (name, value) in enumerate(sorted(wanted.labels.items())):
-        label = task_labels.alias(f"label_{number}")
-        statement = statement.join(
-            label,
-            and_(
-                label.c.task_id == tasks.c.id,
-                label.c.client == tasks.c.client,
+    statement = _having(_where(select(tasks), wanted), tasks.c.client, tasks.c.id, wanted.labels)
+    return statement.order_by(tasks.c.id.desc()).limit(most)
+
+
+def _having(statement: Select[Any], client: Any, task_id: Any, labels: Mapping[str, str]) -> Select[Any]:
+    """Select only tasks that have some labels: each is one look into the primary key."""
+    for name, value in sorted(labels.items()):
+        label = task_labels.alias()
+        statement = statement.where(
+            exists().where(
                 label.c.name == name,
                 label.c.value == value,
-            ),
+                label.c.client == client,
+                label.c.task_id == task_id,
+            )
         )
+    return statement
+
+
+def _where(statement: Select[Any], wanted: Filter) -> Select[Any]:
     if wanted.client is not None:
         statement = statement.where(tasks.c.client == wanted.client)
     if wanted.states:
-        statement = statement.where(tasks.c.state == str(wanted.states[0]))
+        states = [str(state) for state in wanted.states]
+        statement = statement.where(tasks.c.state == states[0] if len(states) == 1 else tasks.c.state.in_(states))
     if wanted.family is not None:
         statement = statement.where(tasks.c.family == wanted.family)
+    return _in_range(statement, tasks.c.id, wanted)
+
+
+def _in_range(statement: Select[Any], task_id: Any, wanted: Filter) -> Select[Any]:
     if wanted.after is not None:
-        statement = statement.where(key > wanted.after)
+        statement = statement.where(task_id > wanted.after)
     if wanted.before is not None:
-        statement = statement.where(key < wanted.before)
-    return statement.order_by(key.desc()).limit(most)
+        statement = statement.where(task_id < wanted.before)
+    return statement
 
 
 _HASTENED = (
@@ -233,7 +312,7 @@ _HASTENED = (
     .where(callbacks.c.submission_id == submissions.c.id, submissions.c.task_id == tasks.c.id)
     .where(callbacks.c.decision == "hastened")
 )
-# As Task.model. Nothing else of the input is read: it may contain whole images.
+# As Task.model. The rest of the input is not read: it may contain whole images.
 _MODEL = func.coalesce(tasks.c.options["model"].as_string(), tasks.c.input["model"].as_string())
 _ENDINGS = (
     select(
@@ -253,6 +332,7 @@ _ENDINGS = (
         tasks.c.finished_at > bindparam("since"),
         tasks.c.decided_by == "provider",
         tasks.c.submitted_at.is_not(None),
+        tasks.c.adopted.is_(False),  # when such a job began is not known
     )
     .order_by(tasks.c.finished_at.desc())
     .limit(bindparam("most"))
@@ -274,6 +354,29 @@ async def recent_endings(connection: AsyncConnection, *, since: datetime, most: 
         )
         for row in await connection.execute(_ENDINGS, {"since": since, "most": most})
     ]
+
+
+MAX_SHOWN = 20_000
+"""Characters of the results of a task above which they are not read for an overview."""
+_RESULTS = (
+    select(tasks.c.id, tasks.c.upstream, tasks.c.results)
+    .where(
+        tasks.c.finished_at.is_not(None),
+        tasks.c.finished_at > bindparam("since"),
+        tasks.c.state == str(State.SUCCEEDED),
+        func.length(cast(tasks.c.results, Text)) <= MAX_SHOWN,
+    )
+    .order_by(tasks.c.finished_at.desc())
+    .limit(bindparam("most"))
+)
+
+
+async def recent_results(
+    connection: AsyncConnection, *, since: datetime, most: int
+) -> list[tuple[UUID, str, tuple[Result, ...]]]:
+    """Read the id, the upstream and the results of the last tasks that succeeded, newest first."""
+    rows = await connection.execute(_RESULTS, {"since": since, "most": most})
+    return [(row.id, row.upstream or "", tuple(map(Result.from_json, row.results))) for row in rows]
 
 
 async def count_by_state(connection: AsyncConnection) -> dict[str, int]:

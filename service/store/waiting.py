@@ -41,7 +41,7 @@ _NEXT_CLIENT = (
     .correlate(_CLIENTS)
     .scalar_subquery()
 )
-# Step from one client to the next in the index, however many tasks wait.
+# Step from one client to the next in the index, independent of the number of waiting tasks.
 _CLIENTS = _CLIENTS.union_all(select(_NEXT_CLIENT).where(_CLIENTS.c.client.is_not(None)))
 _ALL_CLIENTS = select(_CLIENTS.c.client).where(_CLIENTS.c.client.is_not(None))
 _FIRST_OF_CLIENT = (

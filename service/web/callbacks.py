@@ -3,11 +3,13 @@
 import re
 from typing import Final
 
+import orjson
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from service.flows import account_events
 from service.flows import callbacks as callbacks_flow
 from service.flows.context import Context, log
 from service.store.database import StoreUnavailable
@@ -25,7 +27,7 @@ async def receive(request: Request) -> Response:
     """Store one callback.
 
     404 for a token that Dovecote did not issue, without a query; 413 above the size limit; 429 for too many; else 200, or 503 when it could
-    not be stored and the provider must send it again. A body that is not valid is stored too: it is evidence.
+    not be stored and the provider must send it again. A challenge is answered with itself. A body that is not valid is stored too: it is evidence.
     """
     context: Context = request.app.state.context
     token = request.path_params["token"]
@@ -36,6 +38,9 @@ async def receive(request: Request) -> Response:
         with request.app.state.bodies.lease("callbacks") as lease:
             body = await read_body(request, MAX_BODY, lease)
             await request.app.state.callback_limits.check(submission_id, len(body))
+            if (challenge := callbacks_flow.challenge_in(bytes(body))) is not None:
+                log.info("callback challenge answered submission=%s", submission_id)
+                return Response(orjson.dumps({"challenge": challenge}), media_type="application/json")
             await callbacks_flow.receive(context, token, submission_id, request.headers, bytes(body))
     except Problem as problem:
         return problem.response()
@@ -44,6 +49,32 @@ async def receive(request: Request) -> Response:
     except Exception as error:  # noqa: BLE001 - after a 4xx the provider would not send it again
         log.warning("callback not stored: %s", error, exc_info=not isinstance(error, StoreUnavailable))
         return unavailable("the callback could not be stored; send it again").response()
+    return Response(b'{"received":true}', media_type="application/json")
+
+
+async def receive_account_event(request: Request) -> Response:
+    """Receive an event of a whole account, such as OpenAI's webhooks.
+
+    404 where the upstream has no such events or no `callback_key`, and 401 for a wrong signature, both without a query;
+    else 200 after the commit, or 503 when the provider must send it again.
+    """
+    context: Context = request.app.state.context
+    found = account_events.reader_of(context, request.path_params["upstream"])
+    if found is None:
+        return Problem(404, "not_found", "this is not a callback URL of this Dovecote").response()
+    try:
+        with request.app.state.bodies.lease("callbacks") as lease:
+            body = bytes(await read_body(request, MAX_BODY, lease))
+            is_right = await account_events.receive(context, *found, request.headers, body)
+    except Problem as problem:
+        return problem.response()
+    except ClientDisconnect:
+        return Response(status_code=400)  # nothing reads it
+    except Exception as error:  # noqa: BLE001 - after a 4xx the provider would not send it again
+        log.warning("account event not received: %s", error, exc_info=not isinstance(error, StoreUnavailable))
+        return unavailable("the event could not be received; send it again").response()
+    if not is_right:
+        return Problem(401, "unauthorized", "the signature is not the provider's").response()
     return Response(b'{"received":true}', media_type="application/json")
 
 
@@ -66,6 +97,7 @@ async def nothing_else(_: Request) -> Response:
 
 
 ROUTES = [
+    Route("/callbacks/accounts/{upstream}", receive_account_event, methods=["POST"]),
     Route("/callbacks/{token}", receive, methods=["POST", "PUT"]),
     Route("/callbacks/{token}/", receive, methods=["POST", "PUT"]),
     Route("/callbacks/{nonce}", prove, methods=["GET"]),

@@ -4,7 +4,7 @@ import asyncio
 import datetime as dt
 import os
 import socket
-from typing import Final
+from typing import Any, Final
 
 import orjson
 from starlette.requests import Request
@@ -31,20 +31,30 @@ async def alive(_: Request) -> Response:
 
 
 async def ready(request: Request) -> Response:
-    """Answer 200 when a write can be made, writes commit and a worker is alive, else 503 with every reason."""
+    """Answer 200 when a write can be made, writes commit and a worker is alive, else 503 with every reason.
+
+    A queue that is not worked off is a warning: this process serves all the same.
+    """
     context: Context = request.app.state.context
-    problems = []
+    problems, warnings = list[str](), list[str]()
     waited = context.writers.waited()
     if waited > MAX_COMMIT_WAIT:
         problems.append(f"no commit for {waited:.0f} s")
     try:
         async with asyncio.timeout(ANSWER_WITHIN):
             problems += await _problems_of_database(context)
+            if not problems:
+                async with context.database.reading() as connection:
+                    warnings = health.queue_warnings(await health.queue_ages(connection, now=context.now()))
     except StoreUnavailable as error:
         problems.append(str(error))
     except TimeoutError:
         problems.append(f"the database does not answer within {ANSWER_WITHIN} s")
-    document = {"status": "unavailable", "detail": "; ".join(problems)} if problems else {"status": "ok"}
+    document: dict[str, Any] = (
+        {"status": "unavailable", "detail": "; ".join(problems)} if problems else {"status": "ok"}
+    )
+    if warnings:
+        document["warnings"] = warnings
     return Response(orjson.dumps(document), 503 if problems else 200, media_type="application/json")
 
 

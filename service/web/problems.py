@@ -37,6 +37,8 @@ TITLES: Final = {
     "method_not_allowed": "Method not allowed",
     "cursor_unknown": "The cursor is not one of this feed",
     "idempotency_key_reused": "The idempotency key belongs to another request",
+    "job_taken": "Another client follows this job",
+    "adopted": "The task follows a job that was bought elsewhere",
     "already_ended": "The task has already ended",
     "not_awaited": "The task does not wait for input",
     "not_unconfirmed": "The task is not unconfirmed",

@@ -148,7 +148,7 @@ def test_pages_are_loaded_until_the_limit() -> None:
     assert sent[0].get_list("state") == ["failed", "expired"]
 
 
-# The commands over a real socket, against a stand-in for the server.
+# The commands over a real socket, against a fake server.
 
 
 TASK = {"id": "t1", "family": "runway", "operation": "text_to_video", "state": "queued", "explanation": "Waiting."}

@@ -153,7 +153,7 @@ def test_wrong_key_is_refused_and_not_printed(run: Run) -> None:
     assert "The command sent the API key of DOVECOTE_API_KEY" in result.stderr
 
 
-def test_missing_unknown_and_revoked_keys_are_told_apart(run: Run, installation: Installation) -> None:
+def test_missing_unknown_and_revoked_keys_have_different_errors(run: Run, installation: Installation) -> None:
     """The error shows the problem's code and which key the command sent."""
 
     def created(*more: str) -> str:
@@ -477,7 +477,7 @@ def test_webhook_secret_is_shown_and_rotated(run: Run, installation: Installatio
     assert (before.exit_code, before.stdout.strip()) == (exits.OK, installation.secret())
     for invalid, code in (("-1", exits.USAGE), ("a day", exits.USAGE), ("99999999", exits.REFUSED)):
         assert run("webhook-secret", "rotate", "--overlap", invalid).exit_code == code
-    rotated = run("webhook-secret", "rotate", "--overlap", "3600")  # the receiver of this module knows the old secret
+    rotated = run("webhook-secret", "rotate", "--overlap", "3600")  # the receiver of this module has the old secret
     assert (rotated.exit_code, rotated.stdout.strip()) == (exits.OK, installation.secret())
     assert rotated.stdout != before.stdout
     assert "The old secret signs as well until" in rotated.stderr

@@ -22,11 +22,13 @@ from service.cli import exits, main
 from service.cli.doctor import database as database_checks
 from service.cli.practice import SANDBOX_KEY, plug, plug_account
 from service.domain.callback_token import Tokens
+from service.domain.task import Result as TaskResult
 from service.domain.task import Source, State
 from service.sandbox import Sandbox, running
 from service.sandbox.account import QUERY_KEY, TOKEN
 from service.settings.load import load
 from service.store import circuits as circuit_store
+from service.store import health as store_health
 from service.store import queue
 from service.store.migrate import newest
 from tests.support.breakage import Server, answering, close_at_once, nowhere
@@ -251,6 +253,61 @@ async def test_little_disk_space_is_reported(
     usage = shutil.disk_usage("/")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=free))
     says(await found({"DOVECOTE_DATABASE_URL": sqlite_url}, "disk"), status, f"{free >> 20} MiB free")
+
+
+# ── work ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("seconds", "status", "words"),
+    [(None, "warning", "none has worked"), (3, "ok", "was alive"), (3600, "warning", "none has been alive for 36")],
+)
+async def test_last_heartbeat_of_a_worker_is_reported(
+    database_url: str, seconds: float | None, status: str, words: str
+) -> None:
+    if seconds is not None:
+        async with database_at(database_url) as database, database.writing() as connection:
+            seen = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=seconds)
+            await store_health.beat(connection, "worker there:1", "worker", now=seen)
+    says(await found({"DOVECOTE_DATABASE_URL": database_url}, "worker"), status, words)
+
+
+async def test_queue_that_is_not_worked_off_is_a_warning(database_url: str) -> None:
+    environment = {"DOVECOTE_DATABASE_URL": database_url}
+    now = dt.datetime.now(dt.UTC)
+    async with database_at(database_url) as database:
+        await keep(database, a_task(state=State.QUEUED, due_at=now - dt.timedelta(seconds=20)))
+        says(await found(environment, "queues"), "ok", "nothing has been due")
+        await keep(database, a_task(state=State.QUEUED, due_at=now - dt.timedelta(seconds=600)))
+    says(await found(environment, "queues"), "warning", "the oldest of the due submissions has waited for 6")
+
+
+@pytest.mark.parametrize(
+    ("url", "warned"),
+    [
+        ("http://new-api:3000/mj/image/7", True),
+        ("http://127.0.0.2:9000/a.png", True),
+        ("https://cdn.example.com/a.png", False),
+        ("http://[", False),
+    ],
+)
+async def test_results_that_lead_nowhere_are_a_warning(sqlite_url: str, url: str, *, warned: bool) -> None:
+    now = dt.datetime.now(dt.UTC)
+    task = a_task(
+        state=State.SUCCEEDED,
+        upstream="elkapi",
+        dialect="midjourney/proxy",
+        results=(TaskResult("image", url=url),),
+        finished_at=now,
+        decided_by="provider",
+        outcome_source=Source.POLL,
+        due_at=None,
+    )
+    async with database_at(sqlite_url) as database:
+        await keep(database, task)
+    async with running(Sandbox(key=SANDBOX_KEY)) as upstream:
+        result = await at(upstream, sqlite_url)
+    assert any("internal address" in said and str(task.id) in said for _, said, _ in result) is warned
 
 
 # ── the public address ─────────────────────────────────────────────────────────────────────────────────────────────

@@ -218,7 +218,7 @@ def stopped(served: Any) -> int:
 
 
 async def test_server_on_a_public_address_starts_only_with_a_key(sqlite_url: str, tmp_path: Path) -> None:
-    # This spelling of loopback does not look like it, and no other machine can reach it.
+    # An unusual spelling of loopback, which no other machine can reach.
     reached = {"DOVECOTE_HOST": "127.1"}
     served = dovecote(tmp_path, sqlite_url, "http://127.0.0.1:9", "web")
     served = dataclasses.replace(served, environment={**served.environment, **reached})
@@ -227,7 +227,7 @@ async def test_server_on_a_public_address_starts_only_with_a_key(sqlite_url: str
         assert served.process is not None
         assert await asyncio.to_thread(served.process.wait, 60) == exits.SETTINGS
         said = served.tail()
-        assert "127.1 can be reached by others and there is no API key: anybody could spend your credit" in said
+        assert "127.1 can be reached by others and there is no API key: anyone could spend your credit" in said
         assert "Traceback" not in said
         key = await asyncio.to_thread(made, sqlite_url, "shop")
         await started(troupe, served)

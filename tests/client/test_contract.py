@@ -11,6 +11,7 @@ import pytest
 
 from dovecote import (
     Action,
+    AdoptFields,
     Circuit,
     Client,
     Credit,
@@ -24,6 +25,7 @@ from dovecote import (
     Limits,
     Message,
     MessageFilters,
+    ModelList,
     Operation,
     OperationDialect,
     ReplayFilters,
@@ -32,6 +34,7 @@ from dovecote import (
     Task,
     TaskEvent,
     TaskFilters,
+    TaskWarning,
     Upstream,
     WebhookSecret,
 )
@@ -71,6 +74,7 @@ CALLS: dict[str, Callable[[Client, Query, Body], Any]] = {
     "POST /v1/messages/{id}/replay": lambda client, *_: client.messages.replay(ID),
     "GET /v1/families": lambda client, *_: client.families(),
     "GET /v1/upstreams": lambda client, *_: client.upstreams(),
+    "GET /v1/upstreams/{name}/models": lambda client, *_: client.models("elkapi"),
 }
 """The call of every operation, with all documented query parameters and body properties."""
 
@@ -127,7 +131,7 @@ def test_call_sends_the_documented_request(name: str) -> None:
     method, path = name.split()
     for request in requests:
         assert request.method == method
-        assert re.fullmatch(path.replace("{id}", ID), request.url.path)
+        assert re.fullmatch(path.replace("{id}", ID).replace("{name}", "elkapi"), request.url.path)
     sent = requests[-1]
     parameters = OPERATIONS[name]["parameters"]
     query = {each["name"]: each for each in parameters if each["in"] == "query"}
@@ -163,12 +167,14 @@ VALUES: dict[type, tuple[str, ...]] = {
     Failure: ("Failure",),
     Family: ("Family",),
     Limits: ("Limits",),
+    ModelList: ("ModelList",),
     Message: ("Message", "MessageWithDeliveries"),
     Operation: ("Operation",),
     OperationDialect: ("OperationDialect",),
     Result: ("Result",),
     Task: ("Task",),
     TaskEvent: ("Event",),
+    TaskWarning: ("TaskWarning",),
     Upstream: ("Upstream",),
     WebhookSecret: ("WebhookSecret",),
 }
@@ -185,6 +191,7 @@ def test_every_field_of_a_value_is_documented(kind: type) -> None:
 
 FIELDS: dict[type, set[str]] = {
     SubmitFields: {*COMPONENTS["TaskRequest"]["properties"]} - {"family", "operation", "input"},
+    AdoptFields: {*COMPONENTS["TaskRequest"]["properties"]} - {"family", "operation", "upstream", "external_id"},
     EndpointFields: {*COMPONENTS["EndpointRequest"]["properties"]} - {"url"},
     EndpointChanges: {*COMPONENTS["EndpointChange"]["properties"]},
     ReplayFilters: {*COMPONENTS["ReplayRequest"]["properties"]} - {"cursor"},

@@ -97,6 +97,6 @@ async def test_receiver_of_the_client_page_accepts_genuine_webhooks_only(
 
 def test_streams_page_matches_the_code() -> None:
     assert set(re.findall(r"`(task\.\w+)`", STREAMS)) == set(TYPES)
-    assert f"After {HEARTBEAT:.0f} s without an event a comment" in STREAMS
+    assert f"After every {HEARTBEAT:.0f} s without an event Dovecote sends a comment" in STREAMS
     assert f"retry: {RETRY * 1000:.0f}\n" in STREAMS
     assert f"than {MAX_BRIEF // 1000} kB of JSON" in STREAMS

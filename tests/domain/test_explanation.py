@@ -42,7 +42,7 @@ def say(state: State, **more: object) -> str:
 @pytest.mark.parametrize(
     ("sentence", "parts"),
     [
-        (say(State.QUEUED), ["Waiting to be submitted, within 42 s", "Nothing has been paid"]),
+        (say(State.QUEUED), ["Waiting to be submitted; the submit is due within 42 s", "Nothing has been paid"]),
         (
             say(State.QUEUED, last_error="elkapi: no channel"),
             ["within 42 s", "elkapi: no channel", "Nothing has been paid"],
@@ -54,23 +54,22 @@ def say(state: State, **more: object) -> str:
                 "elkapi",
                 "elkapi: reset",
                 "may be running and paid",
-                "not submitted again",
                 "a callback can settle it",
                 "expires at 2026-03-01 01:00:00 UTC",
             ],
         ),
-        (say(State.UNCONFIRMED), ["elkapi", "Dovecote looks for it, within 42 s"]),
-        (say(State.UNCONFIRMED, due_at=TASK.deadline_at), ["elkapi", "no way to look it up"]),
-        (say(State.SUBMITTED), ["elkapi has it in its queue", "Dovecote asks, within 42 s"]),
-        (say(State.SUBMITTED, due_at=NOW), ["Dovecote asks, due since 2026-03-01 00:00:00 UTC"]),
+        (say(State.UNCONFIRMED), ["elkapi", "the next search for the job is due within 42 s"]),
+        (say(State.UNCONFIRMED, due_at=TASK.deadline_at), ["elkapi", "no list of jobs to search"]),
+        (say(State.SUBMITTED), ["elkapi has it in its queue", "the next poll is due within 42 s"]),
+        (say(State.SUBMITTED, due_at=NOW), ["the next poll is due since 2026-03-01 00:00:00 UTC"]),
         (say(State.RUNNING, progress=40, callback_expected=True), ["elkapi", "40 %", "callback may come"]),
         (say(State.RUNNING, last_error="elkapi: HTTP 502"), ["last problem: elkapi: HTTP 502"]),
         (say(State.AWAITING_INPUT), ["elkapi waits for your input"]),
-        (say(State.SUCCEEDED), ["Succeeded at elkapi", "a poll found out"]),
-        (say(State.SUCCEEDED, outcome_source=Source.CALLBACK), ["its callback said so"]),
+        (say(State.SUCCEEDED), ["Succeeded at elkapi", "found by a poll"]),
+        (say(State.SUCCEEDED, outcome_source=Source.CALLBACK), ["reported by a callback"]),
         (
             say(State.FAILED, failure=Failure("content_policy")),
-            ["Failed at elkapi", "content_policy", "a poll found out"],
+            ["Failed at elkapi", "content_policy", "found by a poll"],
         ),
         (say(State.FAILED, failure=Failure("provider_error", "no frames")), ["no frames"]),
         (
@@ -93,7 +92,7 @@ def say(state: State, **more: object) -> str:
                 outcome_source=Source.SWEEP,
                 failure=Failure("provider_timeout", "no result"),
             ),
-            ["deadline", "no result", "should elkapi still deliver"],
+            ["deadline", "no result", "if elkapi still delivers a result"],
         ),
     ],
 )
@@ -109,10 +108,10 @@ def test_lost_job_is_not_explained_as_late() -> None:
 
 
 def test_task_that_was_never_submitted_promises_no_late_result() -> None:
-    failure = Failure("provider_timeout", "not handed over before the deadline")
+    failure = Failure("provider_timeout", "not submitted before the deadline")
     sentence = say(State.EXPIRED, decided_by="dovecote", upstream=None, external_id=None, failure=failure)
-    assert "not handed over" in sentence
-    assert "still deliver" not in sentence
+    assert "not submitted" in sentence
+    assert "still delivers" not in sentence
 
 
 @st.composite
@@ -167,7 +166,7 @@ def test_no_time_in_the_past_is_named_as_future(task: Task, passed: int) -> None
 
 
 @given(tasks(), st.integers(0, 20_000))
-def test_nothing_is_said_to_be_sent_or_to_happen_now(task: Task, passed: int) -> None:
+def test_explanation_never_states_that_a_request_is_sent_or_happens_now(task: Task, passed: int) -> None:
     sentence = explain(task, now=NOW + dt.timedelta(seconds=passed)).lower()
     assert not re.search(r"\b(now|right now|at once)\b", sentence)
     if task.state not in {State.SUBMITTED, State.RUNNING, State.AWAITING_INPUT, State.SUCCEEDED}:
@@ -195,7 +194,7 @@ def test_task_that_may_have_been_paid_is_not_called_unpaid() -> None:
 @pytest.mark.parametrize("state", [State.SUBMITTED, State.RUNNING])
 def test_success_without_output_is_explained(state: State) -> None:
     sentence = say(state, progress=100)
-    assert "elkapi says that it is done, but shows no output yet" in sentence
+    assert "elkapi reports that it is done, but returns no output yet" in sentence
     assert "queue" not in sentence
     assert "%" not in sentence
 

@@ -193,7 +193,7 @@ def test_unknown_id_counts_after_grace_and_confirmation(age: float, since: float
     assume(since <= age)
     missing = dataclasses.replace(TASK, missing_since=after(since))
     believed = counts_as_missing(missing, now=after(age))
-    # Timestamps have microseconds; nothing is said about the exact borders.
+    # Timestamps have microseconds; the exact borders are not tested.
     assume(abs(age - 300) > 1e-3 and abs(age - since - 60) > 1e-3)
     assert believed == (age > 300 and age - since > 60)
     assert not counts_as_missing(TASK, now=after(age))

@@ -17,7 +17,7 @@ START = dt.datetime(2026, 3, 1, tzinfo=dt.UTC)
 PROVIDER = (Source.SUBMIT, Source.CALLBACK, Source.POLL)
 OURS = (Source.SWEEP, Source.CLIENT)
 OURS_TO_SAY = (State.QUEUED, State.SUBMITTING, State.UNCONFIRMED, State.EXPIRED)
-"""What no provider can say of a job; its own queue is `submitted`."""
+"""The states that no provider can report. Its own queue is `submitted`."""
 
 RANK = {
     State.QUEUED: 0,
@@ -203,7 +203,7 @@ def test_state_and_progress_never_go_backward(begins: Task, history: list[tuple[
         assert len([each for each in after.results if each != PREVIEW]) >= len(
             [each for each in before.results if each != PREVIEW]
         )
-        assert not before.external_id or after.external_id  # which one it is, the answer to the submit may still say
+        assert not before.external_id or after.external_id  # the answer to the submit may still name the job
         assert before.decided_by != "provider" or (after.state, after.decided_by) == (before.state, "provider")
 
 

@@ -305,7 +305,7 @@ async def test_probe_of_a_dead_process_is_replaced(database_url: str) -> None:
         world.edge.hosts["sandbox.test"] = InProcessTransport(three.elk.app)
         await world.work()
         assert three.jobs == [0, 0, 0], "the probe is waited for"
-        for _ in range(6):  # a worker looks at the queue every second, also while nothing is due
+        for _ in range(6):  # a worker reads the queue every second, even while nothing is due
             await world.until(50)
         states = Counter([(await world.task(task)).state for task in tasks])
         assert states == {State.SUCCEEDED: 5, State.UNCONFIRMED: 1}
@@ -359,7 +359,7 @@ async def test_processes_share_the_slots_of_an_upstream(postgresql_url: str) -> 
     async with three_upstreams(postgresql_url, **more) as three, processes(three.world, 3) as several:
         world, wanted = three.world, []
         clashes.clear()
-        for burst in range(6):  # each finds all places free, and every process has tasks in hand
+        for burst in range(6):  # each finds all slots free, and every process has claimed tasks
             tasks = [
                 await world.submit_as(f"client {n % 3}", f"[drop] {burst} {n}", callback_url=None) for n in range(6)
             ]

@@ -115,7 +115,7 @@ async def test_failed_batch_query_is_replaced_by_single_polls(
     gateway.replaced[LIST] = FAILURES[failure]
     await world.until(JOB_SECONDS * 12)
     assert await states(world, tasks) == {State.SUCCEEDED}
-    # A 404 answers the question: none of these jobs is known. Each is then asked about singly.
+    # A 404 means that no such job is known. Each is then polled singly.
     assert gateway.asked[LIST] == 1 or failure == "404"
     assert gateway.asked[FETCH] >= 2
 

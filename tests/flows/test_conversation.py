@@ -126,3 +126,23 @@ async def test_form_is_sent_with_its_files_and_its_boundary() -> None:
     assert (
         sent.body.count(b'name="image[]"; filename="a.png"\r\nContent-Type: image/png\r\n\r\n' + picture.content) == 2
     )
+
+
+@pytest.mark.parametrize("dialect", ["runway/aggregator", "midjourney/proxy"])
+async def test_answers_about_other_jobs_are_logged_once(dialect: str, caplog: pytest.LogCaptureFixture) -> None:
+    documents = {
+        "runway/aggregator": {
+            "code": 200,
+            "data": {"task_id": "job-9", "status": "3", "video_url": "https://x.example/9"},
+        },
+        "midjourney/proxy": {"id": "job-9", "status": "SUCCESS", "imageUrl": "https://x.example/9.png"},
+    }
+    script = {"upstream": {"GET /": [Answer(documents[dialect])], "POST /": [Answer(documents[dialect])]}}
+    async with ScriptedUpstream.running(script) as upstream, runtime_for(upstream.base_url("upstream")) as context:
+        for job in ("job-1", "job-2", "job-3"):
+            exchange = DIALECTS[dialect].poll(a_task(state=State.SUBMITTED, external_id=job))
+            with pytest.raises(UpstreamError, match="answered about job job-9"):
+                await run_exchange(context, context.upstreams["elkapi"], DIALECTS[dialect], exchange)
+    told = [line for line in caplog.messages if "another job" in line]
+    ids = "asked about job job-1, and answered about job job-9"
+    assert told == [f"answer about another job ignored upstream=elkapi dialect={dialect} error={ids}"]

@@ -235,6 +235,7 @@ async def test_ledger_prints_a_table(sqlite_url: str) -> None:
         "perhaps",
         "refunded",
         "unpaid",
+        "adopted",
         "cost",
     ]
     assert said[1].split()[:8] == ["elkapi", "default", "8", "2", "2", "1", "0", "3"]

@@ -15,7 +15,7 @@ from tests.support.values import a_task, keep
 from tests.support.world import JOB_SECONDS, World
 
 MEDIAN = JOB_SECONDS * 1.5
-"""What the world's settings say that a task takes."""
+"""The usual duration of a task by the world's settings."""
 DROP = Faults(drop=True)
 
 
@@ -95,7 +95,7 @@ async def test_poll_plan_follows_the_share_of_callbacks(database_url: str) -> No
             await world.until(60)
             return [(due - begun).total_seconds()]
 
-        assert await one_more(after=6) == expecting(0)  # these seven say nothing yet
+        assert await one_more(after=6) == expecting(0)  # these seven are too few to decide
         assert await one_more(after=6) == polling(0)
         world.sandbox.faults = Faults()
         assert await one_more(after=3) == polling(0)
@@ -112,7 +112,7 @@ async def test_usual_duration_is_learned_from_thirty_tasks(world: World) -> None
         )
 
     await keep(world.context.database, *(an_end(20 + number) for number in range(29)))
-    await keep(world.context.database, an_end(5000, decided_by="dovecote"))  # an end of ours says nothing
+    await keep(world.context.database, an_end(5000, decided_by="dovecote"))  # an end decided by Dovecote does not count
     await keep(world.context.database, *(an_end(1, input={"model": "gen4_turbo"}) for _ in range(29)))
     await keep(world.context.database, *(an_end(1, operation="image_to_video") for _ in range(29)))
     asked = a_task(state=State.RUNNING)

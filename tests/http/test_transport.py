@@ -142,7 +142,7 @@ GZIP = b"Content-Encoding: gzip"
         (with_body(compressed(1000), GZIP), 1000),
         (with_body(compressed(1001), GZIP), AnswerTooLarge),
         (with_body(b"", GZIP), 0),
-        (with_body(b"raw", b"Content-Encoding: br"), 3),  # nobody asked for it; whoever reads it will say so
+        (with_body(b"raw", b"Content-Encoding: br"), 3),  # not requested; reading it fails
     ],
 )
 async def test_answer_is_read_up_to_its_limit(answer: bytes, expected: Any) -> None:

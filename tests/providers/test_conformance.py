@@ -5,6 +5,7 @@ import datetime as dt
 import itertools
 import json
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -33,6 +34,8 @@ def recorded(name, *kinds):
 
 
 ANSWERS = ("submit_response", "poll_response", "callback", "error", "cancel_response")
+CREATING = [name for name, dialect in DIALECTS.items() if dialect.facts.operations]
+"""The dialects that serve an operation; the others only read callbacks."""
 MESSAGES = [(name, message) for name in DIALECTS for message in recorded(name)]
 
 
@@ -66,7 +69,8 @@ def sound(found):
     assert found.external_id is None or found.external_id.strip()
     assert found.failure is None or found.failure.code in CODES
     if found.state is State.SUCCEEDED:
-        assert any(result.role == "result" for result in found.results)
+        # A helper's answer is data for the next call, and no output.
+        assert any(result.role == "result" or result.kind == "json" for result in found.results)
     assert (found.state is State.FAILED) <= (found.failure is not None)
     texts = [found.external_id, found.unknown_word, found.failure and found.failure.message]
     storable(*texts, *(result.url for result in found.results), *(result.text for result in found.results))
@@ -117,12 +121,12 @@ GARBAGE = [
 @pytest.mark.parametrize("status", [200, 204, 301, 400, 401, 404, 429, 500, 503, 524])
 def test_garbage_raises_no_foreign_error_and_ends_no_task(name, kind, status):
     dialect = DIALECTS[name]
-    route = f"POST {next(iter(dialect.facts.operations.values()))}"
+    route = f"POST {next(iter(dialect.facts.operations.values()), '')}"
     for body in GARBAGE:
         endpoint = route if kind in {"submit_response", "error"} else "GET /"
         found = read(name, {"kind": kind, "endpoint": endpoint, "http_status": status}, body)
         assert sound(found) not in ENDED
-        if endpoint == route and status in {200, 204, 500, 524}:
+        if endpoint == route and status in {200, 204, 500, 524} and name in CREATING:
             assert isinstance(found, Uncertain), (body[:40], found)
 
 
@@ -131,11 +135,14 @@ def test_truncated_body_reports_nothing(name, message):
     body = raw(message["body"])
     for end in range(0, len(body), 7):
         found = read(name, message, body[:end])
+        if isinstance(message["body"], str) and message["kind"] == "submit_response":
+            sound(found)  # bytes and texts have no end that could be missing: the transport tells
+            continue
         assert sound(found) not in ENDED
         if message["kind"] == "submit_response":
             assert isinstance(found, Uncertain)
         elif message["kind"] in {"poll_response", "callback"}:
-            # Of a body nothing may be left; but nothing at all can be an answer: engines say so that they know no such id.
+            # An empty body can be an answer: engines send it for an unknown id.
             assert isinstance(found, Unreadable if end else (Unreadable, NotFound))
 
 
@@ -197,12 +204,16 @@ def test_unknown_status_ends_no_task_and_is_reported(name, message):
         return
     update = read(name, message, raw(document))
     state = sound(update)
+    facts = DIALECTS[name].facts
+    at_once = {f"POST {facts.operations[operation]}" for operation in facts.synchronous}
+    if message["endpoint"] in at_once and isinstance(update, Uncertain):
+        return  # there is no job that could be polled
     # An output that is there is proof enough, whatever the word.
     assert state not in ENDED or (state is State.SUCCEEDED and message["reading"]["state"] == "succeeded")
     assert update.unknown_word == "frobnicated" or state is State.SUCCEEDED
 
 
-# The same news ---------------------------------------------------------------------------------------------------
+# Repeated updates --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", [name for name, dialect in DIALECTS.items() if dialect.facts.callbacks])
@@ -222,15 +233,15 @@ def test_forged_signature_is_rejected(name):
     assert dialect.verify_signature(Callback({}, b"{}"), "a secret") is not True
     for message in recorded(name, "callback"):
         if "secret" in message:
-            body = message["raw_body"].encode()
+            headers, body, at = message["headers"], message["raw_body"].encode(), message.get("received_at")
             right = message["reading"].get("verified", True)
-            assert dialect.verify_signature(Callback(message["headers"], body), message["secret"]) is right
-            if not dialect.facts.confirms:  # else the signature does not cover the body
-                assert dialect.verify_signature(Callback(message["headers"], body + b" "), message["secret"]) is False
-            assert dialect.verify_signature(Callback(message["headers"], body), message["secret"] + "x") is False
+            assert dialect.verify_signature(Callback(headers, body, at), message["secret"]) is right
+            if not dialect.facts.confirms:  # otherwise the signature does not cover the body
+                assert dialect.verify_signature(Callback(headers, body + b" ", at), message["secret"]) is False
+            assert dialect.verify_signature(Callback(headers, body, at), message["secret"] + "x") is False
 
 
-# What is sent ----------------------------------------------------------------------------------------------------
+# Requests --------------------------------------------------------------------------------------------------------
 
 
 def drive(exchange, answer):
@@ -295,7 +306,7 @@ def test_credentials_are_added_by_authorize_only(name, operation):
 def test_callback_url_is_sent_where_supported(name, operation):
     dialect = DIALECTS[name]
     call = dialect.create(task(name, operation), HOOK)
-    assert (HOOK in json.dumps(call.body, default=str)) == (
+    assert (HOOK in json.dumps(call.body, default=str) + unquote(call.path)) == (
         dialect.facts.callbacks and operation.split()[1] not in dialect.facts.synchronous
     )
     json.dumps(dialect.create(task(name, operation), None).body, default=str)
@@ -346,7 +357,7 @@ def test_minimal_input_is_validated_and_created(name, operation):
         json.dumps(DIALECTS[name].create(wanted, None).body, default=str)
 
 
-@pytest.mark.parametrize("name", DIALECTS)
+@pytest.mark.parametrize("name", CREATING)
 def test_unsupported_operation_is_rejected(name):
     stranger = dataclasses.replace(task(name), operation="levitate")
     assert [mistake.path for mistake in DIALECTS[name].validate(stranger)] == ["operation"]
@@ -356,7 +367,22 @@ def test_unsupported_operation_is_rejected(name):
 
 LISTS = [name for name, dialect in DIALECTS.items() if isinstance(dialect, CanListJobs)]
 ROW = {"task_id": "t1", "platform": "suno", "action": "MUSIC", "submit_time": NOW.timestamp(), "data": None}
-LIST = {"success": True, "message": "", "data": {"page": 1, "page_size": 100, "total": 1, "items": [ROW]}}
+NEW_API_LIST = {"success": True, "message": "", "data": {"page": 1, "page_size": 100, "total": 1, "items": [ROW]}}
+NOW_MS = int(NOW.timestamp() * 1000)
+LIST_OF = {
+    "minimax/official-v2": {
+        "items": [{"id": "t1", "model": "MiniMax-H3", "status": "running", "created_at": int(NOW.timestamp())}],
+        "total": 1,
+    },
+    "kling/official": {"code": 0, "data": {"task_id": "t1", "task_status": "submitted", "created_at": NOW_MS}},
+    "kling/official-v2": {"code": 0, "data": [{"id": "t1", "status": "submitted", "create_time": NOW_MS}]},
+    "replicate/official": {"previous": None, "next": None, "results": [{"id": "t1", "created_at": NOW.isoformat()}]},
+}
+"""The list of one job in the words of a dialect; new-api's where none is given."""
+
+
+def list_of(name):
+    return LIST_OF.get(name, NEW_API_LIST)
 
 
 def recalled(name, answer):
@@ -375,7 +401,7 @@ def recalled(name, answer):
 
 @pytest.mark.parametrize("name", LISTS)
 def test_listed_job_is_read(name):
-    found = recalled(name, Reply(200, {}, raw(LIST)))
+    found = recalled(name, Reply(200, {}, raw(list_of(name))))
     assert [(each.external_id, each.created_at) for each in found] == [("t1", NOW.timestamp())]
 
 
@@ -392,7 +418,7 @@ def test_unreadable_list_is_an_error(name, status):
 
 @pytest.mark.parametrize("name", LISTS)
 def test_truncated_list_is_an_error(name):
-    body = raw(LIST)
+    body = raw(list_of(name))
     for end in range(len(body)):
         assert isinstance(recalled(name, Reply(200, {}, body[:end])), UpstreamError)
 
@@ -401,7 +427,7 @@ def test_truncated_list_is_an_error(name):
 @settings(max_examples=200, deadline=None)
 @given(st.data())
 def test_wrong_types_in_a_list_raise_no_foreign_error(name, data):
-    document = LIST
+    document = list_of(name)
     for _ in range(data.draw(st.integers(1, 3))):
         path = data.draw(st.sampled_from(paths_in(document)))
         document = changed(document, path, data.draw(JUNK), removed=data.draw(st.booleans()))

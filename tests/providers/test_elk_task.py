@@ -40,7 +40,7 @@ def reply(body, status=200):
     return Reply(status, {}, body.encode() if isinstance(body, str) else json.dumps(body).encode())
 
 
-# What is said to us ----------------------------------------------------------------------------------------------
+# Readings --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", [name for name, message in MESSAGES.items() if "reading" in message])
@@ -161,7 +161,7 @@ def test_callback_without_a_task_is_unreadable(body):
     assert caught.value.outcome == "unreadable"
 
 
-# What is sent ----------------------------------------------------------------------------------------------------
+# Requests --------------------------------------------------------------------------------------------------------
 
 SHOT = {"prompt": "A cat playing piano", "aspect_ratio": "16:9"}
 
@@ -321,7 +321,7 @@ def test_any_model_gets_its_input_as_it_is(name):
     assert ELK.create(wanted, recorded["callback_url"]).json == recorded
 
 
-# Whom it serves --------------------------------------------------------------------------------------------------
+# Families --------------------------------------------------------------------------------------------------------
 
 
 def test_elk_task_offers_operations_of_several_families():

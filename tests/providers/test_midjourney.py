@@ -74,7 +74,7 @@ def drive(exchange, *replies):
         return calls, error
 
 
-# What is said to us ----------------------------------------------------------------------------------------------
+# Readings --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", [name for name, recorded in MESSAGES.items() if "reading" in recorded])
@@ -127,7 +127,7 @@ POLLS = [
     (row(4), news(None)),
     (row({}), news(None)),
     (row(status=True), news(None)),
-    # … and nothing else does
+    # … and no other value does
     (row("IN_PROGRESS", progress="100%", imageUrl=PICTURE, finishTime=1730621855817), news("running", progress=100)),
     (row("SUBMITTED", progress="100%", imageUrl=PICTURE), news("queued", progress=100)),
     (row("MODAL", imageUrl=PICTURE), news("awaiting_input")),
@@ -157,7 +157,7 @@ POLLS = [
     (row("SUCCESS", action="SHORTEN", properties={"finalPrompt": "cat", "finalZhPrompt": "猫"}), news("succeeded", results=["cat"])),
     (row("SUCCESS", action="SHORTEN", properties={"finalPrompt": "cat\n\n" * 2000}), news("succeeded", results=["cat\n\n" * 2000])),
     (row("SUCCESS", action="SHORTEN", prompt="", properties={"finalPrompt": " \n"}), news(None)),
-    # Videos: the list, else the one; the mp4 may stand where pictures do
+    # Videos: the list, or the single URL; the mp4 may be in a field for pictures
     (row("SUCCESS", action="VIDEO", videoUrl=VIDEO, imageUrl=PICTURE), news("succeeded", results=[VIDEO])),
     (row("SUCCESS", action="VIDEO", videoUrl=VIDEO, videoUrls=[], imageUrl=PICTURE), news("succeeded", results=[VIDEO])),
     (row("SUCCESS", action="VIDEO", videoUrls=[{"url": VIDEO, "thumbnail": PICTURE}, {"url": VIDEO + "2"}]), news("succeeded", results=[VIDEO, VIDEO + "2"])),
@@ -165,7 +165,7 @@ POLLS = [
     (row("SUCCESS", action="VIDEO", videoUrls=VIDEO), news("succeeded", results=[VIDEO])),
     (row("SUCCESS", action="VIDEO", imageUrl=VIDEO), news("succeeded", results=[VIDEO])),
     (row("SUCCESS", action="ANIMATED", imageUrl=PICTURE, videoUrls=[VIDEO]), news("succeeded", results=[VIDEO])),
-    # Pictures: the single ones, else the grid
+    # Pictures: the single ones, or the grid
     (row("SUCCESS", imageUrl=PICTURE, imageUrls=[]), DONE),
     (row("SUCCESS", imageUrl=PICTURE, imageUrls=None), DONE),
     (row("SUCCESS", imageUrl=PICTURE, imageUrls=[{"url": ""}, {}, None, 7]), DONE),
@@ -177,7 +177,7 @@ POLLS = [
     ({"id": "t1", "status": "IN_PROGRESS"}, news("running")),
     ({"id": "t1", "progress": "3%"}, news("queued", progress=3)),
     ({"status": "IN_PROGRESS", "imageUrl": None}, news("running", external_id=None)),
-    # One in a list reads as itself
+    # A list of one reads like its item
     ([row("SUCCESS", imageUrl=PICTURE)], DONE),
 ]  # fmt: skip
 
@@ -291,12 +291,12 @@ ANSWERS = [
     (IMAGINE, 200, {"success": False, "code": -1, "message": "并发数已达上限"}, no("unavailable", "rate_limited", "并发数已达上限")),
     (IMAGINE, 200, {"success": False, "code": -1, "message": "当前队列已满"}, no("unavailable", "overloaded", "当前队列已满")),
     (IMAGINE, 200, {"success": False, "code": -1}, no("unavailable", "unknown")),
-    # 3: nobody there to do it, or nothing there to do it to
+    # 3: no account is available, or no such task exists
     *((f"POST /mj/{path}", 200, said(3, "无可用的账号实例"), no("unavailable", "overloaded", "无可用的账号实例")) for path in ("submit/imagine", "submit/blend", "submit/describe", "submit/shorten", "submit/upload-discord-images", "insight-face/swap")),
     *((f"POST /mj/submit/{verb}", status, said(3, "关联任务不存在或已失效"), no("refused", "not_found", "关联任务不存在或已失效")) for verb in ("action", "change", "simple-change", "modal", "video") for status in (200, 404)),
     (ACTION, 200, said(3, "无可用的账号实例"), no("unavailable", "overloaded", "无可用的账号实例")),
     (ACTION, 404, said(3, "no Account is free"), no("unavailable", "overloaded", "no Account is free")),
-    # A code that nobody has heard of proves nothing, unless there is an id
+    # An unknown code proves nothing, unless there is an id
     (IMAGINE, 200, said(7), no("uncertain", "unreadable", "文字")),
     (IMAGINE, 200, said(25, "余额不足"), no("uncertain", "unreadable", "余额不足")),
     (IMAGINE, 200, said(7, result="t1"), TAKEN),
@@ -305,7 +305,7 @@ ANSWERS = [
     (IMAGINE, 200, said(22, result={}), no("uncertain", "unreadable", "文字")),
     (IMAGINE, 200, said(1, result=["t1", "t2"]), no("uncertain", "unreadable", "文字")),
     (IMAGINE, 200, said(1, result=True), no("uncertain", "unreadable", "文字")),
-    # By new-api's words, whatever the code
+    # By new-api's words, with any code
     *((IMAGINE, 400, relay(text), no("refused", "invalid_input", text)) for text in ("prompt_is_required", "custom_id_is_required", "index_is_required", "bind_request_body_failed", "index_parse_failed")),
     (IMAGINE, 400, relay("quota_not_enough"), no("account", "insufficient_credit", "quota_not_enough")),
     (IMAGINE, 403, relay("quota_not_enough"), no("account", "insufficient_credit", "quota_not_enough")),
@@ -499,7 +499,7 @@ def test_buttons_become_actions_in_order():
     )
 
 
-# What we say -----------------------------------------------------------------------------------------------------
+# Requests --------------------------------------------------------------------------------------------------------
 
 
 def follow_up(operation, given, options=None, *, parent="p1", action=None):

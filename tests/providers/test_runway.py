@@ -60,7 +60,7 @@ def body_of(dialect, operation, given, options=None, hook=HOOK):
     return DIALECTS[dialect].create(task(operation, given, options), hook).json
 
 
-# What is said to us ----------------------------------------------------------------------------------------------
+# Readings --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", [name for name, message in MESSAGES.items() if "reading" in message])
@@ -267,7 +267,7 @@ def flat(code, message=None, **more):
 
 SUBMIT, POLL = ("submit_response", "POST /runway/pro/generate"), ("poll_response", "POST /runway/feed")
 ANSWERS = [
-    # A submit that says yes, in every way that it can
+    # An accepted submit, in every shape
     (SUBMIT, 200, feed({"task_id": "t1"}), news("queued")),
     (SUBMIT, 200, {"code": "success", "message": "", "data": {"task_id": "t1"}}, news("queued")),
     (SUBMIT, 201, {"code": 200, "data": {"task_id": "t1"}}, news("queued")),
@@ -310,7 +310,7 @@ ANSWERS = [
     (SUBMIT, 524, HTML, no("uncertain", "provider_timeout", page(524))),
     (SUBMIT, 301, "", no("account", "not_found", MOVED)),
     (SUBMIT, 502, feed({"task_id": "t1"}), no("uncertain", "provider_error", "成功")),
-    # A poll without news changes nothing
+    # A poll without information changes nothing
     (POLL, 200, flat("task_not_exist"), no("not_found", "not_found", "task_not_exist")),
     (POLL, 500, flat("task_not_exist"), no("not_found", "not_found", "task_not_exist")),
     (POLL, 404, {"error": {"message": "Invalid URL (POST /runway/feed)", "code": ""}}, no("account", "not_found", "Invalid URL (POST /runway/feed)")),
@@ -457,7 +457,7 @@ def test_refund_of_a_failed_job_is_read(dialect, body, refunded):
     assert DIALECTS[dialect].read_status(reply(body)).refunded is refunded
 
 
-# What we say -----------------------------------------------------------------------------------------------------
+# Requests --------------------------------------------------------------------------------------------------------
 
 _IMAGE = MESSAGES["aggregator/submit_request.act-one"]["body"]["image"]
 _VIDEO = MESSAGES["aggregator/submit_request.act-one"]["body"]["video"]

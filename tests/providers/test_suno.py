@@ -66,7 +66,7 @@ def body_of(dialect, operation, given, options=None, hook=None, **more):
     return DIALECTS[dialect].create(task(operation, given, options, **more), hook).json
 
 
-# What is said to us ----------------------------------------------------------------------------------------------
+# Readings --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", [name for name, message in MESSAGES.items() if "reading" in message])
@@ -166,7 +166,7 @@ POLLS = [
     (ok(row("SUCCESS", {**LYRICS, "text": ""}, action="LYRICS")), news(None)),
     (ok(row("IN_PROGRESS", {**LYRICS, "status": "running"}, action="LYRICS")), news("running")),
     (ok(row("FAILURE", None, action="LYRICS", fail_reason="task timed out")), news("failed", failure=failure("provider_timeout", "task timed out"))),
-    # A reason without a failure: the gateway has paid back, and asks no more
+    # A reason without a failure: the gateway has refunded the task, and does not poll it again
     (ok(row("IN_PROGRESS", None, progress="100%", fail_reason="no luck")), news("failed", progress=100, failure=failure("provider_error", "no luck"))),
     (ok(row("SUBMITTED", None, progress="100%", fail_reason="no luck")), news("failed", progress=100, failure=failure("provider_error", "no luck"))),
     (ok(row("UNKNOWN", None, progress="100%", fail_reason="内容违规")), news("failed", progress=100, failure=failure("content_policy", "内容违规"))),
@@ -175,7 +175,7 @@ POLLS = [
     (ok(row("IN_PROGRESS", None, progress="100%", fail_reason=SONG)), news("running", progress=100)),
     (ok(row("NOVEL", None, progress="100%", fail_reason="no luck")), news(None, progress=100)),
     (ok(row("SUCCESS", BOTH, progress="100%", fail_reason="no luck")), news("succeeded", progress=100, results=[SONG, OTHER])),
-    # Failures: the reason, else the clip's; a clip that can be played is kept
+    # Failures: the reason of the task, or that of the clip; a playable clip is kept
     (ok(row("FAILURE", None, fail_reason="任务超时（1440分钟）")), news("failed", failure=failure("provider_timeout", "任务超时（1440分钟）"))),
     (ok(row("FAILURE", [clip(), broken()])), news("failed", results=[SONG], failure=failure("provider_error", "Generation failed"))),
     (ok(row("FAILURE", [broken("c1"), clip("c2", audio=OTHER)])), news("failed", results=[OTHER], failure=failure("provider_error", "Generation failed"))),
@@ -202,7 +202,7 @@ POLLS = [
     (ok(LYRICS), bare("succeeded", external_id="l1", results=["coo, coo"])),
     (ok({"task_id": "t1", "data": BOTH}), news("succeeded", progress=None, results=[SONG, OTHER])),
     ({"code": "SUCCESS", "data": {"data": [{"clipId": "a", "cld2AudioUrl": SONG, "progress": "100%"}, {"clipId": "b", "cld2AudioUrl": "", "progress": "40%"}]}}, bare(None, progress=40)),
-    # What is the result by itself
+    # Answers that are the result
     (ok("https://x.test/a.wav"), bare("succeeded", results=["https://x.test/a.wav"])),
     (ok({"wav_url": "https://x.test/a.wav"}), bare("succeeded", results=["https://x.test/a.wav"])),
     ({"wav_file_url": "https://x.test/a.wav"}, bare("succeeded", results=["https://x.test/a.wav"])),
@@ -506,7 +506,7 @@ def test_tracks_of_a_running_song_are_previews():
         (451, "Download failed", "refused/invalid_input", "refused/invalid_input"),
         (455, "Maintenance", "unavailable/overloaded", "unavailable/overloaded"),
         (500, "Broken", "uncertain/provider_error", "unavailable/provider_error"),
-        # 429 is a limit at kie.ai and no credit at sunoapi.org: the text tells, and silence is a limit
+        # 429 is a limit at kie.ai and no credit at sunoapi.org: the text decides; without one it is a limit
         (429, "rate limited", "unavailable/rate_limited", "unavailable/rate_limited"),
         (429, "The current credits are insufficient", *["account/insufficient_credit"] * 2),
         (429, "余额不足", "account/insufficient_credit", "account/insufficient_credit"),
@@ -605,7 +605,7 @@ def test_explain_verifies_a_signature_at_receipt_time():
     assert explain({**message, "received_at": AT + 301})["verified"] is False
 
 
-# What we say -----------------------------------------------------------------------------------------------------
+# Requests --------------------------------------------------------------------------------------------------------
 
 _CLIP = "54834687-5e79-4f08-8e14-cf188f15b598"
 _LYRICS = {name: MESSAGES[name]["body"].get("prompt") for name in MESSAGES if "submit_request.music" in name}
@@ -1055,7 +1055,7 @@ def test_batch_query_groups_by_action():
         (reply(ok([])), {}),
         (reply(ok(None)), {}),
         (reply([]), {}),
-        (reply(word_of("task_not_exist"), 400), {}),  # of none of them: each is asked about singly
+        (reply(word_of("task_not_exist"), 400), {}),  # no information about any: each is polled singly
         (reply(HTML), "unreadable"),
         (reply({}), "unreadable"),
         (reply(ok("what?")), "unreadable"),

@@ -78,7 +78,7 @@ async def test_hang_ends_with_the_server() -> None:
         async with running(sandbox) as url:
             waiting = tasks.create_task(_fails(generate(url, "[hang]"), httpx.ReadError))
             await until(lambda: sandbox.ledger.paid() == 1)
-        async with asyncio.timeout(0.1):  # the server is gone, and the client knows
+        async with asyncio.timeout(0.1):  # the server is gone, and the client notices
             assert await waiting
 
 

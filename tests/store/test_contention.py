@@ -37,7 +37,7 @@ async def test_transaction_is_retried_after_a_deadlock(postgresql_url: str) -> N
 
     other, watcher = await asyncpg.connect(postgresql_url), await asyncpg.connect(postgresql_url)
     await watcher.execute("INSERT INTO upstreams (name, credit) VALUES ('a', 0), ('b', 0)")
-    # PostgreSQL ends the one that notices the ring: so that it is the writer, the other one looks later.
+    # PostgreSQL ends the session that detects the deadlock. The other one checks later, so that it is the writer.
     await other.execute(
         "SET deadlock_timeout = '60s'; BEGIN; UPDATE upstreams SET credit = credit + 1 WHERE name = 'b'"
     )
@@ -64,10 +64,10 @@ def with_key(key: str) -> Task:
 async def test_opposite_key_orders_do_not_deadlock(postgresql_url: str) -> None:
     watcher = await asyncpg.connect(postgresql_url)
     async with opened(postgresql_url) as database:
-        for number in range(4):  # who comes first after the lock is chance
+        for number in range(4):  # the order after the lock is random
             a, b = f"a{number}", f"b{number}"
             async with database.writing() as first:
-                # Both wait for the first key. Whoever took the second one before would now be waited for by the other.
+                # Both wait for the first key. Had one taken the second key before, the other would now wait for it.
                 await task_store.accept(first, [with_key(a)])
                 both = [asyncio.create_task(accept(database, *keys)) for keys in ((a, b), (b, a))]
                 await waiting(watcher, 2)

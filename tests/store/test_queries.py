@@ -33,7 +33,7 @@ async def test_waiting_request_is_answered_when_the_task_ends(world: World, api:
                 )
             )
             await asyncio.sleep(0.1)
-        for _ in range(3):  # it is handed over and runs: news, but no end
+        for _ in range(3):  # it is submitted and runs: events, but no end
             await world.pass_time(JOB_SECONDS * 0.25, step=JOB_SECONDS * 0.25)
             await asyncio.sleep(0.02)
             assert not waiting.done()

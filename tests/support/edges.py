@@ -42,7 +42,7 @@ def _note_event(event: str, arguments: tuple[Any, ...]) -> None:
         each.note(event, arguments)
 
 
-sys.addaudithook(_note_event)  # there is no way to take it back: it is idle where nobody listens
+sys.addaudithook(_note_event)  # an audit hook cannot be removed: it is idle without a listener
 
 
 @contextlib.contextmanager

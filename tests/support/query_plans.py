@@ -61,7 +61,7 @@ async def fill(connection: AsyncConnection) -> None:
         series = "WITH RECURSIVE series(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM series WHERE n < :many)"
         copies = f"{series} SELECT {values} FROM {table.name}, series"  # noqa: S608 - names of ours
         await connection.execute(text(f"INSERT INTO {table.name} ({', '.join(names)}) {copies}"), {"many": MANY})
-    label = "INSERT INTO task_labels SELECT client, 'project', id, id FROM tasks"
+    label = "INSERT INTO task_labels (client, name, value, task_id) SELECT client, 'project', id, id FROM tasks"
     await connection.execute(text(label if sqlite else label.replace("id, id", "id::text, id")))
     if not sqlite:  # its own autovacuum does it; SQLite plans without statistics, here as in use
         await connection.execute(text("ANALYZE"))

@@ -21,6 +21,6 @@ async def until_idle(database: Database) -> None:
     pools = [engine.pool for engine in {database.writer, database.reader}]
     idle = 0
     async with asyncio.timeout(LIMIT):
-        while idle < 5:  # a single look may fall between two statements of one request
+        while idle < 5:  # a single check may fall between two statements of one request
             idle = 0 if any(pool.checkedout() for pool in pools) else idle + 1  # type: ignore[attr-defined]
             await asyncio.sleep(0.01)

@@ -107,7 +107,7 @@ SUCCEEDED = {"status": "3", "video_url": "https://cdn.example.com/a.mp4"}
 RUNNING = {"status": "1"}
 
 
-# Paid twice, or paid for what nobody wants any more ---------------------------------------------------------------
+# Paid twice, or paid for a cancelled task -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("record", [RUNNING, SUCCEEDED], ids=["running", "succeeded"])
@@ -179,7 +179,7 @@ async def test_failed_task_is_not_submitted(world: World) -> None:
     assert (told, len(provider.bought)) == (State.EXPIRED, 0)
 
 
-# What was paid for is lost ----------------------------------------------------------------------------------------
+# A paid job is lost -----------------------------------------------------------------------------------------------
 
 
 async def test_paid_job_id_survives_an_exhausted_pool(world: World) -> None:
@@ -390,7 +390,9 @@ def test_unusable_webhook_secret_is_refused_at_start() -> None:
         settings_for("sqlite:///x.db", DOVECOTE_WEBHOOK_SECRET="whsec_" + "A" * 33)
 
 
-async def test_client_is_not_told_to_repeat_an_accepted_submit(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_error_of_an_accepted_submit_does_not_ask_to_repeat_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The commit succeeded and its answer was lost: the problem must not claim that nothing was changed."""
     database = world.context.database
     writing = database.writing

@@ -96,7 +96,7 @@ def expected(task: Task, jobs: list[Job], *, refused: bool) -> State:
     """Return the state in which a task must have ended, by the provider's record of it."""
     if refused and task.upstream is not None and task.state is State.FAILED:
         return State.FAILED
-    if not jobs:  # never sent, and nobody can know: we say so, and never send again
+    if not jobs:  # never sent, and this cannot be found out: the task is unconfirmed and never sent again
         return State.EXPIRED
     [job] = jobs
     unknowable = job.faults.drop and task.external_id is None

@@ -39,7 +39,7 @@ class Story:
     settings: Mapping[str, str] = dataclasses.field(default_factory=dict)
     request: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     first: Faults = NO_FAULTS
-    """What goes wrong at the first upstream, besides."""
+    """A further fault at the first upstream."""
     before: Callable[[Route], Awaitable[None]] | None = None
     most_jobs: int = 1
     """For how many jobs a task's client has given leave."""
@@ -109,7 +109,7 @@ async def judge(route: Route, receiver: Receiver, prompt: str, story: Story) -> 
     async with world.context.database.reading() as connection:
         found = await task_store.page(connection, Filter(client="default"), most=10)
     tasks = [task for task in found if task.input["prompt"].strip() == prompt.strip()]
-    if not tasks:  # whoever submitted it was told that it died
+    if not tasks:  # its submitter got a connection error
         return
     [task] = tasks
     sandboxes = {"elkapi": route.elk, "cometapi": route.comet, "runwayml": route.runway}
@@ -119,7 +119,7 @@ async def judge(route: Route, receiver: Receiver, prompt: str, story: Story) -> 
     assert task.waits_for is None
     assert "sending" not in {each.outcome for each in submissions}
     assert task.state in right(task, [job for _, job in jobs], story), (prompt, task.last_error)
-    # Every job that we know of is in the books once, under the upstream that made it.
+    # Every known job is in the ledger once, under its upstream.
     known = Counter((each.upstream, each.external_id) for each in submissions if each.external_id is not None)
     assert set(known.values()) <= {1}
     assert set(known) <= {(name, job.id) for name, job in jobs}

@@ -76,7 +76,7 @@ async def test_database_crash_under_load_loses_nothing(cluster: Cluster, tmp_pat
                 await asyncio.to_thread(cluster.kill_one_connection)
             async with client_of(web) as client:
                 await accounts.settle(client, clients)
-            await pass_time(cluster.url)  # what was in hand when the database died is taken up when its lease ends
+            await pass_time(cluster.url)  # work that was in flight at the crash is claimed again when its lease ends
             await until(lambda: nothing_left(cluster.url))
             assert (web.alive, worker.alive) == (True, True)
         accounts.close(clients)

@@ -57,7 +57,7 @@ async def enqueue(url: str, hook: str) -> list[Message]:
         match number % 20:
             case 0 | 1 | 2 | 3 | 4 | 5:
                 more = {"endpoint_id": endpoint.id, "destination": endpoint_destination(endpoint.id)}
-            case 6:  # nobody listens, and the schedule is at its end
+            case 6:  # no receiver, and the schedule is at its end
                 where = f"http://127.0.0.1:{nowhere}/"
                 more = {"url": where, "destination": callback_destination(where), "attempts": 9}
             case 7:  # its endpoint was deleted
@@ -120,7 +120,7 @@ def judge(folder: Path, messages: list[Message], receiver: Receiver) -> None:
     ledger = {each.id.replace("-", ""): each for each in receiver.received}
     assert all(each.verified for each in receiver.received)
     assert set(ledger) == groups["delivered"]
-    # At least once: who was under way at a kill came again, and nobody else did.
+    # At least once: only the messages in flight at a kill arrived again.
     copies = Counter(each.attempts for each in ledger.values())
     assert sum(copies.values()) == len(groups["delivered"])
     assert sum(count for attempts, count in copies.items() if attempts > 1) <= 2 * 100

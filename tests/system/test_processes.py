@@ -98,7 +98,7 @@ async def test_submit_in_flight_ends_before_the_process(database_url: str, tmp_p
             assert served.process is not None
             served.process.send_signal(signal.SIGTERM)
             await until(lambda: door_is_shut(served))
-            with pytest.raises(TimeoutError):  # it takes 0.1 s from the shut door to the work under way
+            with pytest.raises(TimeoutError):  # the stop takes 0.1 s from closing the port to the work in flight
                 await asyncio.wait_for(hung_up.wait(), 0.3)
             assert served.alive
             answer.set()

@@ -149,7 +149,7 @@ async def test_log_contains_no_secret_after_success_or_fault(marked: World, log:
         for path in ("cancel", "refresh", "input"):
             await marked.client.post(f"/v1/tasks/{task['id']}/{path}", json={}, headers=bearer(API_KEY))
     await assert_nothing_told(marked, log, by=5)
-    # The client is shown what is its own, and no secret of the installation; others are shown nothing.
+    # The client sees its own data and no secret of the installation. Other clients see nothing.
     ids = [task["id"] for task in tasks]
     own = await everything_for(marked, API_KEY, ids)
     assert all(canary in own for canary in OF_THE_TASK)

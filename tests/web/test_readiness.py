@@ -8,9 +8,19 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from service.store import callbacks as callback_store
 from service.store import health as store_health
+from service.store.database import Database
+from service.store.webhooks import messages as message_store
+from service.store.webhooks.messages import Message
 from service.web import health
+from tests.support.values import a_callback, a_message
 from tests.support.world import World
+
+
+async def keep_message(database: Database, message: Message) -> None:
+    async with database.writing() as connection:
+        await message_store.insert(connection, [message])
 
 
 async def readiness(api: httpx.AsyncClient) -> tuple[int, str | None]:
@@ -32,6 +42,28 @@ async def test_process_is_not_ready_when_no_worker_has_been_alive(world: World, 
     assert await readiness(api) == (200, None)
     world.clock.forward(1)
     assert await readiness(api) == (503, "no worker has been alive for 61 s")
+
+
+@pytest.mark.parametrize("queue", ["submissions", "polls", "callbacks", "webhooks"])
+async def test_queue_that_is_not_worked_off_is_a_warning(world: World, api: httpx.AsyncClient, queue: str) -> None:
+    task = await world.submit("[drop] a dove")
+    if queue == "polls":
+        await world.work()
+    elif queue == "callbacks":
+        await world.work()
+        row = a_callback(submission_id=world.context.new_id(), due_at=world.clock())
+        await world.context.writers.requests.batch(callback_store.receive, row)
+    elif queue == "webhooks":
+        await keep_message(world.context.database, a_message(task, due_at=world.clock()))
+    assert (await api.get("/readyz")).json() == {"status": "ok"}
+    world.clock.forward(4000)
+    async with world.context.database.writing() as connection:
+        await store_health.beat(connection, "worker elsewhere", "worker", now=world.clock())
+    answer = await api.get("/readyz")
+    assert answer.status_code == 200
+    assert any(
+        warning.startswith(f"the oldest of the due {queue} has waited for ") for warning in answer.json()["warnings"]
+    )
 
 
 async def test_process_is_not_ready_when_no_write_can_be_made(postgresql_url: str) -> None:

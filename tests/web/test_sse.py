@@ -142,7 +142,7 @@ async def test_feed_stream_starts_now_with_a_cursor(world: World) -> None:
     async with feed(world) as reader:
         await reader.until(lambda: reader.blocks)
         assert reader.blocks[0] == {"retry": "1000", "id": before}
-    # Who was not told anything yet goes on from there, and misses nothing that happened meanwhile.
+    # A reader without any event yet resumes from there and misses no event.
     await finished(world)
     news = await events_of(world, f"after={before}")
     async with feed(world, last_event_id=before) as reader:
@@ -224,7 +224,7 @@ async def test_watchers_are_woken_after_listen_reconnects(postgresql_url: str) -
                     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
                     "WHERE query LIKE 'LISTEN%' AND datname = current_database()",
                 )
-                world.context.signals.wake("poll")  # it is noticed when something is to be told
+                world.context.signals.wake("poll")  # it is noticed at the next event
                 await asyncio.wait_for(woken.wait(), LIMIT)
 
 
@@ -413,7 +413,7 @@ async def test_client_gets_half_of_the_streams_and_the_refusal_is_logged_once(
     ("wanted", "descriptors", "limit"),
     [(5000, 1024, 512), (5000, 100_000, 5000), (100, 1024, 100), (5000, 300, 44), (5000, 100, 1), (0, 1024, 0)],
 )
-def test_stream_limit_leaves_descriptors_for_everything_else(
+def test_stream_limit_leaves_descriptors_for_other_requests(
     monkeypatch: pytest.MonkeyPatch, wanted: int, descriptors: int, limit: int
 ) -> None:
     monkeypatch.setattr(sse_module.resource, "getrlimit", lambda _: (descriptors, descriptors))

@@ -10,7 +10,7 @@
 """
 
 from dovecote.async_client import AsyncClient
-from dovecote.catalogue import Circuit, Credit, Family, Limits, Operation, OperationDialect, Upstream
+from dovecote.catalogue import Circuit, Credit, Family, Limits, ModelList, Operation, OperationDialect, Upstream
 from dovecote.client import Client
 from dovecote.errors import (
     ConfigurationError,
@@ -23,6 +23,7 @@ from dovecote.errors import (
     WaitTimeout,
 )
 from dovecote.fields import (
+    AdoptFields,
     EndpointChanges,
     EndpointFields,
     MessageFilters,
@@ -31,13 +32,14 @@ from dovecote.fields import (
     TaskFilters,
 )
 from dovecote.messages import Delivery, Endpoint, Message, WebhookSecret
-from dovecote.tasks import Action, Event, Failure, Result, Task, TaskEvent
+from dovecote.tasks import Action, Event, Failure, Result, Task, TaskEvent, TaskWarning
 from dovecote.values import Page
 from dovecote.version import __version__
 from dovecote.webhooks import Webhook, verify_webhook
 
 __all__ = [
     "Action",
+    "AdoptFields",
     "AsyncClient",
     "Circuit",
     "Client",
@@ -56,6 +58,7 @@ __all__ = [
     "Limits",
     "Message",
     "MessageFilters",
+    "ModelList",
     "Operation",
     "OperationDialect",
     "Page",
@@ -66,6 +69,7 @@ __all__ = [
     "Task",
     "TaskEvent",
     "TaskFilters",
+    "TaskWarning",
     "UnexpectedResponse",
     "Unreachable",
     "Upstream",

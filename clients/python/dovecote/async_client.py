@@ -10,9 +10,9 @@ import httpx
 from dovecote import calls
 from dovecote.async_resources import AsyncEndpoints, AsyncMessages, AsyncWebhookSecrets
 from dovecote.calls import LONGEST_POLL, TaskOrId
-from dovecote.catalogue import Family, Upstream
+from dovecote.catalogue import Family, ModelList, Upstream
 from dovecote.errors import DovecoteError, Unreachable
-from dovecote.fields import SubmitFields, TaskFilters
+from dovecote.fields import AdoptFields, SubmitFields, TaskFilters
 from dovecote.protocol import RETRY_FOR, Call, Pause, Request, Response, Session
 from dovecote.settings import TIMEOUT, Settings, response_of
 from dovecote.streaming import EventStream
@@ -92,6 +92,21 @@ class AsyncClient:
         """
         document = {"family": family, "operation": operation, "input": input or {}, **fields}
         return await self._run(calls.submit(self._session, document, idempotency_key))
+
+    async def adopt(
+        self, family: str, operation: str, *, upstream: str, external_id: str, **fields: Unpack[AdoptFields]
+    ) -> Task:
+        """Follow a job that was bought elsewhere to its end. Dovecote never submits it.
+
+        A job that the client follows already returns the same task.
+
+        :param upstream: the upstream that has the job
+        :param external_id: the provider's id of the job
+        :param fields: see :class:`AdoptFields`: ``callback_url``, ``labels``, ``deadline``, ``dialect``, ``input`` …
+        :raises Problem: ``job_taken`` when another client follows the job
+        """
+        document = {"family": family, "operation": operation, "upstream": upstream, "external_id": external_id}
+        return await self._run(calls.submit(self._session, {**document, **fields}, None))
 
     async def get(self, task: TaskOrId, *, wait: int = 0) -> Task:
         """Get a task.
@@ -228,6 +243,13 @@ class AsyncClient:
     async def upstreams(self) -> Sequence[Upstream]:
         """List the configured upstreams with their health, load and credit."""
         return await self._run(calls.upstreams(self._session))
+
+    async def models(self, upstream: Upstream | str) -> ModelList:
+        """List the models that an upstream offers now, at most ten minutes old.
+
+        :raises Problem: when there is no such upstream, or when it has no list
+        """
+        return await self._run(calls.models(self._session, upstream))
 
     # ── webhooks ───────────────────────────────────────────────────────────────────────────────────────────────────
 

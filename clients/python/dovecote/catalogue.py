@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class OperationDialect:
-    """What a wire protocol can do for an operation."""
+    """The abilities of a wire protocol for an operation."""
 
     name: str
     upstreams: tuple[str, ...] = ()
@@ -24,7 +24,7 @@ class OperationDialect:
     cancel: bool = False
     """Whether a running job can be cancelled at the provider."""
     typical_seconds: float | None = None
-    """What a task usually takes, until Dovecote has measured it."""
+    """The usual duration of a task, until Dovecote has measured it."""
     result_lifetime_seconds: float | None = None
     """How long the provider keeps outputs; None where its pages do not say."""
     cost_unit: str = ""
@@ -100,6 +100,21 @@ class Credit:
     error: str | None = None
     """Why the last query failed."""
     at: dt.datetime | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ModelList:
+    """The models that an upstream offers."""
+
+    upstream: str
+    models: tuple[str, ...] = ()
+    complete: bool = True
+    """False where the upstream has more models than are listed here."""
+    at: dt.datetime | None = None
+    """When the list was read."""
+    error: str | None = None
+    """Why the latest request got no list: then this is an older one."""
+    document: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False, compare=False)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,8 +25,28 @@ class SubmitFields(TypedDict, total=False):
     """The only upstream that may serve it."""
     route: Sequence[str] | None
     """The upstreams that may serve it, in order."""
+    external_id: str | None
+    """The provider's id of a job that was bought elsewhere; :meth:`Client.adopt` sets it."""
+    dialect: str | None
+    """With ``external_id``: the protocol in which the job was bought."""
     on_uncertain: str | None
-    """What happens when nothing tells whether a submission was executed: ``hold``, ``fail`` or ``resubmit_once``."""
+    """The policy when it stays unknown whether a submission was executed: ``hold``, ``fail`` or ``resubmit_once``."""
+    deadline: float | str | None
+    """When to stop waiting for it: seconds from now, or a time in RFC 3339."""
+
+
+class AdoptFields(TypedDict, total=False):
+    """The optional fields of a task that follows a job which was bought elsewhere."""
+
+    dialect: str | None
+    """The protocol in which the job was bought; default: the first of the upstream that has the operation."""
+    input: Mapping[str, Any] | None
+    """The input of the purchase; some providers are asked by parts of it, such as the model."""
+    options: Mapping[str, Any] | None
+    callback_url: str | None
+    """The URL that gets a signed webhook when the task ends."""
+    callback_events: Sequence[str] | None
+    labels: Mapping[str, str] | None
     deadline: float | str | None
     """When to stop waiting for it: seconds from now, or a time in RFC 3339."""
 

@@ -74,7 +74,7 @@ class Message:
     replayed_at: dt.datetime | None = None
     next_attempt_at: dt.datetime | None = None
     body: Mapping[str, Any] | None = None
-    """What is sent; only a single message has it, lists do not."""
+    """The body. Only a single message has it; messages of lists do not."""
     deliveries: tuple[Delivery, ...] = ()
     """Every attempt; only a single message has them, lists do not."""
     document: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False, compare=False)

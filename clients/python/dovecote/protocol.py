@@ -51,13 +51,13 @@ class Response:
 
     status: int
     headers: Mapping[str, str]
-    """By lower-case name."""
+    """The headers, by lower-case name."""
     body: bytes
 
 
 @dataclasses.dataclass(slots=True)
 class Session:
-    """What the calls of one client share."""
+    """The state that the calls of one client share."""
 
     clock: Callable[[], float]
     """Returns seconds since some fixed moment."""

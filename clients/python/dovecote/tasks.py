@@ -45,6 +45,15 @@ class Action:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class TaskWarning:
+    """Something that may be wrong with a task, although it is submitted."""
+
+    code: str
+    """``model_not_listed``."""
+    message: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
     """A task as the API shows it."""
 
@@ -70,6 +79,12 @@ class Task:
     dialect: str | None = None
     external_id: str | None = None
     """The provider's id of the job."""
+    adopted: bool = False
+    """Whether its job was bought elsewhere: Dovecote follows it, and never submits it."""
+    warnings: tuple[TaskWarning, ...] = ()
+    """Possible mistakes in it, although it is submitted."""
+    forward_callbacks_to: str | None = None
+    """For an adopted task, from ``adopt`` and ``get``: forward the provider's callbacks about the job to this URL."""
     cost: float | None = None
     """In the provider's own unit."""
     refunded: bool | None = None
@@ -126,7 +141,7 @@ class TaskEvent:
     sequence: int
     type: str
     source: str
-    """Where it came from: ``api``, ``callback``, ``poll`` …"""
+    """The source of the event: ``api``, ``callback``, ``poll`` …"""
     at: dt.datetime
     data: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     document: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False, compare=False)

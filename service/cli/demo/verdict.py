@@ -112,7 +112,7 @@ def _reported(seen: Seen) -> Check:
 
 def _killed(seen: Seen) -> Check:
     if seen.killed_at is None or seen.back_at is None:
-        never = "the right moment never came" if seen.killed_at is None else "it did not come back"
+        never = "no submit was in flight" if seen.killed_at is None else "it did not start again"
         return Check("Dovecote was killed and started again", [never])
     return Check(
         f"killed with kill -9 at {seen.killed_at:.1f} s, with a purchase in flight, and back at {seen.back_at:.1f} s: "

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 def command(config: Path | None, *, as_json: bool) -> None:
     """Check this installation and report what is wrong and what to do.
 
-    Checks settings, keys, database, disk, server, public address, and every upstream: host, key, credit, callbacks,
-    clock. It buys and changes nothing, and the server may run meanwhile. The exit code is 1 when there is an error (✗);
+    Checks settings, keys, database, disk, worker, queues, server, public address, and every upstream: host, key, credit,
+    callbacks, results, clock. It buys and changes nothing, and the server may run meanwhile. The exit code is 1 when there is an error (✗);
     a warning (!) does not count.
     """
     findings = asyncio.run(examine(os.environ, config))
@@ -42,6 +42,7 @@ async def examine(environment: Mapping[str, str], config: Path | None) -> list["
     from service.cli.doctor.finding import error, ok, redacted, secrets_of
     from service.cli.doctor.public_url import check_public_url
     from service.cli.doctor.upstreams import check_upstreams
+    from service.cli.doctor.work import check_work
     from service.settings.load import SettingsError, load
 
     try:
@@ -52,7 +53,7 @@ async def examine(environment: Mapping[str, str], config: Path | None) -> list["
     about_database, opened = await database.check_database(settings)
     try:
         findings += [*await keys.check_api_keys(settings, opened), *about_database]
-        findings += await check_database_clock(opened)
+        findings += [*await check_database_clock(opened), *await check_work(opened)]
         webhook_secret, callback_secret = [
             await keys.kept_secret(settings, opened, name) for name in ("webhook_secret", "callback_secret")
         ]

@@ -20,11 +20,11 @@ class Finding:
     """The result of one check."""
 
     check: str
-    """What was checked: ``settings``, ``database``, the name of an upstream."""
+    """The checked subject: ``settings``, ``database``, the name of an upstream."""
     status: Status
     message: str
     advice: str | None = None
-    """What to do."""
+    """The remedy."""
 
     def as_json(self) -> dict[str, str | None]:
         """Return the JSON object that the command writes."""

@@ -40,7 +40,7 @@ async def _api_keys(settings: Settings, opened: Database | None) -> AsyncIterato
     if settings.allow_private_webhooks:
         yield warning(
             "webhooks",
-            "may go to loopback and private addresses: clients reach what this machine reaches",
+            "may go to loopback and private addresses: clients can reach every host that this machine reaches",
             "unset DOVECOTE_ALLOW_PRIVATE_WEBHOOKS unless every client is trusted",
         )
 

@@ -2,28 +2,34 @@
 
 import asyncio
 import datetime as dt
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 from urllib.parse import urlsplit
+from uuid import UUID
 
 from service.cli.doctor.finding import Finding, error, ok, warning
 from service.domain.callback_token import Tokens
 from service.domain.circuit_breaker import Circuit
 from service.domain.errors import AccountProblem, NotFound, Unavailable, UpstreamError
 from service.domain.statistics import UNRELIABLE_SHARE
+from service.domain.task import Result
 from service.flows import statistics as statistics_module
 from service.flows.context import Context, Upstream, upstreams_of
 from service.flows.upstreams.check import REDIRECTS, Checked, check
 from service.flows.upstreams.credit import is_low
 from service.http.client import Http
 from service.http.ssrf.guard import Guard
+from service.providers.outputs import is_internal
 from service.providers.registry import PROVIDERS
 from service.settings.model import Settings
 from service.store import circuits as circuit_store
 from service.store.database import Database
-from service.store.tasks import recent_endings
+from service.store.tasks import recent_endings, recent_results
 from service.store.writer import Writers
 
+RESULTS_SINCE: Final = dt.timedelta(days=7)
+MAX_RESULTS: Final = 500
+"""Tasks whose results are looked through."""
 SKEW_WARNING: Final = 30.0
 SKEW_ERROR: Final = 300.0
 """Seconds beyond which signatures are refused."""
@@ -43,13 +49,38 @@ async def check_upstreams(settings: Settings, database: Database | None) -> list
         webhook_secret="",
         upstreams=upstreams_of(settings),
     )
+    results: Sequence[tuple[UUID, str, tuple[Result, ...]]] = []
     try:
         circuits = await _stored_circuits(context) if database is not None else []
+        if database is not None:
+            async with database.reading() as connection:
+                results = await recent_results(connection, since=context.now() - RESULTS_SINCE, most=MAX_RESULTS)
         seen = await asyncio.gather(*(check(context, each) for each in context.upstreams.values()))
     finally:
         await http.close()
     found = [finding for each in seen for finding in _of(context, each, circuits)]
-    return [*found, *_clock(seen)]
+    return [*found, *internal_results(context.upstreams, results), *_clock(seen)]
+
+
+def internal_results(
+    upstreams: Mapping[str, Upstream], recent: Sequence[tuple[UUID, str, tuple[Result, ...]]]
+) -> Iterator[Finding]:
+    """Warn of upstreams whose results have addresses that lead nowhere outside their own network."""
+    found: dict[str, list[tuple[UUID, str]]] = {}
+    for task_id, name, results in recent:
+        own = urlsplit(upstreams[name].settings.base_url).hostname if name in upstreams else None
+        hosts = [
+            urlsplit(each.url).hostname or "" for each in results if each.url is not None and is_internal(each.url)
+        ]
+        if any(host != own for host in hosts):
+            found.setdefault(name, []).append((task_id, next(host for host in hosts if host != own)))
+    for name, tasks in found.items():
+        task_id, host = tasks[0]
+        yield warning(
+            name,
+            f"returned results with an internal address ({host[:80]}) for {len(tasks)} of the last tasks, such as {task_id}",
+            "clients cannot fetch them: set the public address in the gateway's own settings (new-api: ServerAddress)",
+        )
 
 
 async def _stored_circuits(context: Context) -> Sequence[Circuit]:

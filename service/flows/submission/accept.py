@@ -8,7 +8,9 @@ from uuid import UUID
 from service.domain.task import Task
 from service.domain.validation import Invalid
 from service.flows.context import Context
+from service.flows.submission.adoption import adopt
 from service.flows.submission.request import request_hash, task_of_request
+from service.flows.upstreams.models import warned
 from service.store import tasks as task_store
 
 
@@ -31,6 +33,7 @@ async def accept(
     :param request: the document that a client sent
     :param large: whether to check it in a thread, so that the event loop is not blocked
     :raises Invalid: with every mistake
+    :raises JobTaken: when another client follows the job that it names
     :raises KeyReused: when the key came with another body before
     :raises StoreUnavailable: when it could not be written; nothing has been accepted
     """
@@ -53,12 +56,19 @@ async def accept(
         if known is None or known.request_hash != request_hash(request):
             raise
         return task_store.Accepted(known, new=False)
-    accepted = await context.writers.requests.batch(task_store.accept, task)
+    if not task.adopted:
+        task = await warned(context, task)
+    accepted = await (adopt(context, task) if task.adopted else context.writers.requests.batch(task_store.accept, task))
     if accepted.new:
-        context.signals.wake("submit")
-    elif accepted.task.request_hash != task.request_hash:
+        context.signals.wake("poll" if task.adopted else "submit")
+    elif _has_key(accepted.task, idempotency_key) and accepted.task.request_hash != task.request_hash:
         raise KeyReused(accepted.task)
     return accepted
+
+
+def _has_key(task: Task, idempotency_key: str | None) -> bool:
+    """Return whether a task has the request's key. One that follows the same job may have another key, or none."""
+    return idempotency_key is not None and task.idempotency_key == idempotency_key
 
 
 async def _find_parent(context: Context, request: Any, client: str) -> Task | None:

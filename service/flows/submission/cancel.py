@@ -55,8 +55,7 @@ async def _cancel_at_provider(context: Context, task: Task) -> Applied:
 
 def _cancelled_here_only(task: Task) -> Ended:
     words = (
-        f"{task.upstream} has no way to cancel: the job may run on there and be charged; "
-        "should a result come all the same, it is kept"
+        f"{task.upstream} has no way to cancel: the job may go on and be charged; if a result still arrives, it is kept"
     )
     failure = Failure("cancelled", words)
     return Ended(task_id=task.id, state=State.CANCELLED, failure=failure, source=Source.CLIENT)

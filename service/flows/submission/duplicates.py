@@ -105,7 +105,7 @@ async def _write(
     duplicate = (await submissions.by_id(connection, [checked.id]))[checked.id]
     if duplicate.superseded_at is not None and duplicate.attempts == checked.attempts:
         await apply(context, connection, [_change(context, duplicate, update, error)])
-    # Else it serves its task by now, or another process checks it.
+    # Otherwise it serves its task by now, or another process checks it.
 
 
 def _change(context: Context, duplicate: Submission, update: Update | None, error: str | None) -> DuplicateChecked:

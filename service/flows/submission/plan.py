@@ -80,7 +80,7 @@ def _finish(task: Task, history: Sequence[Submission], now: datetime) -> Finish 
     if task.cancel_requested_at is not None:
         return _end(task, State.CANCELLED, cancelled_before_sending(task), Source.CLIENT)
     if now >= task.deadline_at:
-        failure = Failure("provider_timeout", task.last_error or "not handed over before the deadline")
+        failure = Failure("provider_timeout", task.last_error or "not submitted before the deadline")
         return _end(task, State.EXPIRED, failure, Source.SWEEP)
     made = next((each for each in history if each.may_serve and _keeps_running(each)), None)
     if made is None:
@@ -164,6 +164,6 @@ def _keeps_running(made: Submission) -> bool:
 def cancelled_before_sending(task: Task) -> Failure:
     """Return the cost of cancelling a task that is queued."""
     if task.unconfirmed_since is None:
-        return Failure("cancelled", "before it was handed over; nothing was paid")
-    words = "before it was handed over once more; the job of an earlier submission may run and be charged"
+        return Failure("cancelled", "before it was submitted; nothing was paid")
+    words = "before it was submitted again; the job of an earlier submission may run and be charged"
     return Failure("cancelled", words)

@@ -138,7 +138,7 @@ def _by_policy(task: Task, submission: Submission | None, now: dt.datetime) -> C
     """Return the change that the client's policy demands; None where it demands to wait."""
     who = "an upstream" if submission is None else submission.upstream
     if task.on_uncertain == "fail":
-        words = f"it cannot be found out whether {who} has it: {task.last_error or 'no usable answer came'}"
+        words = f"it is unknown whether {who} has the job: {task.last_error or 'no usable answer came'}"
         return Ended(
             task_id=task.id,
             attempt=task.attempts,
@@ -157,8 +157,8 @@ def _by_policy(task: Task, submission: Submission | None, now: dt.datetime) -> C
 def _cancelled(task: Task, who: str) -> Ended:
     """Return the end of a task that would be submitted again and whose client asked to cancel."""
     words = (
-        f"it is not submitted again; {who} may have it: the job may run on there and be charged, and "
-        "should a result come all the same, it is kept"
+        f"it is not submitted again; {who} may have the job, which may go on and be charged; "
+        "if a result still arrives, it is kept"
     )
     return Ended(
         task_id=task.id,

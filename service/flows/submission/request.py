@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime as dt
+import functools
 import hashlib
 import itertools
 from collections.abc import Iterator, Mapping
@@ -15,26 +16,27 @@ from service.domain.task import State, Task
 from service.domain.validation import (
     MAX_MISTAKES,
     MAX_NAME,
-    MAX_QUOTED,
     Invalid,
     Mistake,
     Schema,
     cut_texts,
     mistake_at,
     nearest,
-    shorten,
     without_nulls,
 )
 from service.domain.webhook_events import TYPES
 from service.flows.context import Context
+from service.flows.submission.adoption import as_adopted
+from service.flows.submission.routes import choose_route, quoted, requested_route
 from service.flows.webhooks.url_check import url_mistakes
 from service.providers.operation import Family, Operation
-from service.providers.registry import DIALECTS, FAMILIES, PROVIDERS, Provider
+from service.providers.registry import FAMILIES
 
 MAX_CHECKED: Final = 20_000
 """Characters of a text that are checked against a schema: media are longer, and no schema has a larger limit."""
 DEADLINE_SECONDS = (10, 7 * 86_400)
 MAX_LABELS = 20
+MAX_EXTERNAL_ID = 500
 MAX_VALUES = 100_000
 MAX_DEPTH = 50
 """Levels of nesting that a request may have."""
@@ -58,12 +60,12 @@ REQUEST: dict[str, Any] = {
         },
         "input": {
             "type": "object",
-            "description": "What the operation works on, in Dovecote's names; `GET /v1/families` has the schema of every operation.",
+            "description": "The input of the operation, in Dovecote's names; `GET /v1/families` has the schema of every operation.",
             "examples": [{"prompt": "a dove comes home at dusk", "duration": 5}],
         },
         "options": {
             "type": "object",
-            "description": "Fields of the provider's own body. They are sent as they are and win over what `input` maps to.",
+            "description": "Fields of the provider's own body. They are sent unchanged and override the fields that `input` maps to.",
         },
         "callback_url": {
             "type": "string",
@@ -76,7 +78,7 @@ REQUEST: dict[str, Any] = {
             "minItems": 1,
             "uniqueItems": True,
             "items": {"type": "string", "enum": list(TYPES)},
-            "description": "The messages to post there; default: the end, and a result that comes late.",
+            "description": "The types of messages to post there; default: the end, and a late result.",
         },
         "labels": {
             "type": "object",
@@ -103,11 +105,28 @@ REQUEST: dict[str, Any] = {
             "items": {"type": "string", "maxLength": MAX_NAME},
             "description": "The upstreams that may serve it, in this order, instead of `upstream`.",
         },
+        "external_id": {
+            "type": "string",
+            "minLength": 1,
+            "maxLength": MAX_EXTERNAL_ID,
+            "description": (
+                "The provider's id of a job that was bought elsewhere. Dovecote follows it to its end at `upstream`, and never "
+                "submits it. `input` may be left out."
+            ),
+        },
+        "dialect": {
+            "type": "string",
+            "maxLength": MAX_NAME,
+            "description": (
+                "With `external_id`: the protocol in which the job was bought; default: the first of the upstream that has the "
+                "operation."
+            ),
+        },
         "on_uncertain": {
             "type": "string",
             "enum": ["hold", "fail", "resubmit_once"],
             "description": (
-                "What to do when a submit got no usable answer and it cannot be found out whether a job exists: wait for the "
+                "The policy when a submit got no usable answer and it stays unknown whether a job exists: wait for the "
                 "deadline, fail, or submit it again, once, at the risk of a second charge."
             ),
         },
@@ -130,6 +149,12 @@ _INPUTS = {
 }
 
 
+@functools.cache
+def _partial_input(family: str, operation: str) -> Schema:
+    """Return the schema of an input of which every field may be missing: that of a job which was bought elsewhere."""
+    return Schema({**FAMILIES[family].operations[operation].input, "required": []})
+
+
 def task_of_request(
     context: Context,
     request: Any,
@@ -145,25 +170,16 @@ def task_of_request(
     :param task_id: default: a new id
     :raises Invalid: with every mistake
     """
-    request = without_nulls(request, REQUEST)
-    mistakes = list(itertools.islice(_unstorable(request), MAX_MISTAKES)) or _too_many_labels(request)
-    if mistakes:
-        raise Invalid(mistakes)
-    mistakes = _SCHEMA.mistakes(cut_texts(request, MAX_CHECKED))
-    if not isinstance(request, dict) or any(
-        mistake.path in {"family", "operation", "input", "options"} for mistake in mistakes
-    ):
-        raise Invalid(mistakes)
-    family, operation = _find(request, mistakes)
-    if family is None or operation is None:
-        raise Invalid(mistakes)
-    now = context.now()
+    request, family, operation, mistakes = _operation_of(request)
     given = without_nulls(request.get("input", {}), operation.input)
-    mistakes += _INPUTS[family.name, operation.name].mistakes(cut_texts(given, MAX_CHECKED), below="input")
+    adopts = "external_id" in request
+    schema = _partial_input(family.name, operation.name) if adopts else _INPUTS[family.name, operation.name]
+    mistakes += schema.mistakes(cut_texts(given, MAX_CHECKED), below="input")
+    now = context.now()
     deadline = _deadline(request.get("deadline"), operation, now, mistakes)
     mistakes += url_mistakes(context.settings.webhook_rules, request.get("callback_url"), field="callback_url")
     if "callback_events" in request and "callback_url" not in request:
-        mistakes.append(Mistake("callback_events", "means nothing without a callback_url"))
+        mistakes.append(Mistake("callback_events", "has no effect without a callback_url"))
     task = Task(
         id=task_id or context.new_id(),
         client=client,
@@ -184,14 +200,47 @@ def task_of_request(
         deadline_at=deadline,
         due_at=now,
     )
-    _check_parent(request, operation, parent, mistakes)
-    if not mistakes and parent is not None:
-        task = _follow(context, task, parent, _requested_route(request, mistakes), mistakes)
-    elif not mistakes:
-        route, skipped_upstreams = _route(context, task, _requested_route(request, mistakes), mistakes)
-        task = dataclasses.replace(task, route=route, skipped_upstreams=skipped_upstreams)
+    if adopts:
+        task = as_adopted(context, task, request, mistakes)
+    else:
+        _check_parent(request, operation, parent, mistakes)
+        task = _routed(context, task, request, parent, mistakes)
     if mistakes:
         raise Invalid(mistakes)
+    return task
+
+
+def _operation_of(request: Any) -> tuple[dict[str, Any], Family, Operation, list[Mistake]]:
+    """Return a request without nulls, its family and operation, and the mistakes in its other fields.
+
+    :raises Invalid: when the operation is unknown, or cannot be checked
+    """
+    request = without_nulls(request, REQUEST)
+    mistakes = list(itertools.islice(_unstorable(request), MAX_MISTAKES)) or _too_many_labels(request)
+    if mistakes:
+        raise Invalid(mistakes)
+    mistakes = _SCHEMA.mistakes(cut_texts(request, MAX_CHECKED))
+    if not isinstance(request, dict) or any(
+        mistake.path in {"family", "operation", "input", "options"} for mistake in mistakes
+    ):
+        raise Invalid(mistakes)
+    family, operation = _find(request, mistakes)
+    if family is None or operation is None:
+        raise Invalid(mistakes)
+    return request, family, operation, mistakes
+
+
+def _routed(
+    context: Context, task: Task, request: Mapping[str, Any], parent: Task | None, mistakes: list[Mistake]
+) -> Task:
+    """Return the task with the upstreams that may serve it."""
+    if "dialect" in request:
+        mistakes.append(Mistake("dialect", "has no effect without an external_id: leave it out"))
+    if not mistakes and parent is not None:
+        return _follow(context, task, parent, requested_route(request, mistakes), mistakes)
+    if not mistakes:
+        route, skipped_upstreams = choose_route(context, task, requested_route(request, mistakes), mistakes)
+        return dataclasses.replace(task, route=route, skipped_upstreams=skipped_upstreams)
     return task
 
 
@@ -209,15 +258,6 @@ def _check_parent(
         mistakes.append(Mistake("parent_id", f"is a task of {parent.family}, not of {request['family']}"))
     elif parent.state is not State.SUCCEEDED:
         mistakes.append(Mistake("parent_id", f"the task has not succeeded: it is {parent.state}"))
-
-
-def _requested_route(request: Mapping[str, Any], mistakes: list[Mistake]) -> tuple[str, ...] | None:
-    """Return the upstreams that the client requests; None where it leaves the choice."""
-    if "upstream" in request and "route" in request:
-        mistakes.append(Mistake("route", "leave out either upstream or route: they set the same"))
-    if "upstream" in request:
-        return (request["upstream"],)
-    return tuple(request["route"]) if "route" in request else None
 
 
 def _follow(
@@ -289,7 +329,7 @@ def _find(request: Mapping[str, Any], mistakes: list[Mistake]) -> tuple[Family |
     family = FAMILIES.get(request["family"])
     if family is None:
         mistakes.append(
-            Mistake("family", f"unknown family {_name(request['family'])}{nearest(request['family'], FAMILIES)}")
+            Mistake("family", f"unknown family {quoted(request['family'])}{nearest(request['family'], FAMILIES)}")
         )
         return None, None
     names = {
@@ -298,7 +338,7 @@ def _find(request: Mapping[str, Any], mistakes: list[Mistake]) -> tuple[Family |
     operation = names.get(request["operation"])
     if operation is None:
         hint = nearest(request["operation"], family.operations)
-        mistakes.append(Mistake("operation", f"{family.name} has no operation {_name(request['operation'])}{hint}"))
+        mistakes.append(Mistake("operation", f"{family.name} has no operation {quoted(request['operation'])}{hint}"))
     return family, operation
 
 
@@ -321,57 +361,3 @@ def _deadline_at(requested: str, now: dt.datetime, mistakes: list[Mistake]) -> d
     words = f"is a time from {DEADLINE_SECONDS[0]} s to 7 days from now, with its zone (…Z)"
     mistakes.append(Mistake("deadline", words))
     return now
-
-
-def _route(
-    context: Context, task: Task, requested: tuple[str, ...] | None, mistakes: list[Mistake]
-) -> tuple[tuple[str, ...], dict[str, str]]:
-    """Return the upstreams that can serve a task, in order, and why the others cannot."""
-    if requested is not None:
-        mistakes += [_not_configured(context, name) for name in requested if name not in context.upstreams]
-        if mistakes:
-            return (), {}
-    names = requested or context.settings.routes.get(task.family) or tuple(context.upstreams)
-    candidates = [context.upstreams[name] for name in names if name in context.upstreams]
-    speaking = [(each, each.dialect_for(task.family, task.operation)) for each in candidates]
-    able = [(upstream, dialect) for upstream, dialect in speaking if dialect is not None]
-    if not able:
-        mistakes.append(_not_served(task, names, requested=requested is not None))
-        return (), {}
-    complaints = {upstream.name: dialect.validate(task) for upstream, dialect in able}
-    route = tuple(name for name, found in complaints.items() if not found)
-    if not route:
-        mistakes += next(iter(complaints.values()))
-    return route, {name: _complaint(found) for name, found in complaints.items() if found}
-
-
-def _name(name: str) -> str:
-    """Return a client's name in quotes, for a message."""
-    return shorten(repr(name), MAX_QUOTED)
-
-
-def _complaint(found: list[Mistake]) -> str:
-    return "; ".join(f"{mistake.path}: {mistake.message}" for mistake in found)
-
-
-def _not_configured(context: Context, name: str) -> Mistake:
-    known = PROVIDERS.get(name)
-    hint = (
-        f"; it is known, and switched on by its key: set {known.key_variable}"
-        if known
-        else nearest(name, context.upstreams)
-    )
-    return Mistake("upstream", f"no upstream {_name(name)} is configured{hint}")
-
-
-def _not_served(task: Task, names: tuple[str, ...], *, requested: bool) -> Mistake:
-    keys = ", ".join(provider.key_variable for provider in PROVIDERS.values() if _could_serve(provider, task))
-    hint = f"set one of {keys}" if keys else "give an upstream a dialect that does"
-    which = f"upstream {', '.join(map(repr, names))}" if requested else "none of the configured upstreams"
-    verb = "serves" if not requested else "does not serve" if len(names) == 1 else "do not serve"
-    where = "upstream" if requested else "operation"
-    return Mistake(where, f"{which} {verb} {task.family} {task.operation}; {hint}")
-
-
-def _could_serve(provider: Provider, task: Task) -> bool:
-    return any(DIALECTS[name].offers(task.family, task.operation) for name in provider.dialects)

@@ -15,9 +15,11 @@ from service.domain.task import Submission, Task, WaitingFor
 from service.flows.apply import Applied, announce, apply, settle_surely
 from service.flows.concurrency import TaskPool
 from service.flows.context import Context, Upstream, log
+from service.flows.submission.media import seconds_for
 from service.flows.submission.plan import Candidate, Send, plan
 from service.flows.submission.send import Handover, callback_url, change_for, hand_over
 from service.flows.upstreams.admission import Admission, claim_next, claim_probes, read_admission, save
+from service.flows.upstreams.models import with_warning
 from service.http.client import CONNECT_TIMEOUT, WRITE_TIMEOUT
 from service.providers.dialect import SUBMIT_TIMEOUT, Dialect
 from service.store import queue, submissions
@@ -68,7 +70,7 @@ async def run_due(context: Context, pool: TaskPool) -> int:
             return 0
         await _begin(context, planned)
     except StoreUnavailable:
-        # It may have been written and only the answer was lost. Nothing was sent, and the rows are told so.
+        # It may have been written and only the answer was lost. Nothing was sent, and the rows record that.
         away = Unavailable("overloaded", "the database went away before anything was sent")
         for handover in planned.handovers:
             pool.start(_revoke(context, handover, away))
@@ -99,7 +101,7 @@ async def _begin(context: Context, planned: Round) -> None:
     try:
         await context.writers.journeys.run(_plan_and_write, context, planned)
     except StoreLocked as error:
-        log.warning("submission round goes around locked rows error=%s", error)
+        log.warning("submission round skips locked rows error=%s", error)
         planned.skip_locked = True
         await _begin_around_locks(context, planned)
     except StoreUnavailable:
@@ -198,7 +200,7 @@ def _candidates(context: Context, task: Task, admission: Admission, waited_for: 
 
 def _dialect(context: Context, task: Task, upstream: Upstream) -> Dialect | None:
     """Return the dialect of a task at an upstream: a follow-up uses that of its parent, whose ids it refers to."""
-    return context.dialect(task) if task.parent_id is not None else upstream.dialect_for(task.family, task.operation)
+    return context.dialect(task) if task.parent_id is not None else upstream.dialect_for_task(task)
 
 
 def _start(context: Context, task: Task, history: Sequence[Submission], chosen: Send, *, probe: bool) -> Planned:
@@ -208,12 +210,14 @@ def _start(context: Context, task: Task, history: Sequence[Submission], chosen: 
         id=context.new_id(), task_id=task.id, upstream=upstream.name, dialect=dialect.facts.key, sent_at=now
     )
     lease = CONNECT_TIMEOUT + WRITE_TIMEOUT + dialect.facts.read_timeout(task.operation) + SUBMIT_LEASE_MARGIN
+    lease += seconds_for(dialect, task)
     change = SubmissionStarted(
         task_id=task.id,
         attempt=task.attempts,
         submission=submission,
         callback_expected=callback_url(context, upstream, dialect, task, submission.id) is not None,
         lease_until=now + dt.timedelta(seconds=lease),
+        warnings=with_warning(task, upstream, dialect),
     )
     return change, Handover(task, submission, upstream, dialect, history, probe)
 

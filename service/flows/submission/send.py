@@ -14,6 +14,7 @@ from service.flows.apply import settle_surely
 from service.flows.context import Context, Upstream, log
 from service.flows.conversation import run_exchange
 from service.flows.submission.cancel import cancel_if_pending
+from service.flows.submission.media import seconds_for, with_files
 from service.flows.submission.outcome import answered, failed, not_sent
 from service.providers.dialect import Dialect
 from service.store import circuits as circuit_store
@@ -61,7 +62,7 @@ async def hand_over(context: Context, handover: Handover) -> None:
     if error is not None:
         change = change_for(context, handover, error)
     applied = await settle_surely(context, change)
-    if not stopped:  # a stop says nothing about the upstream
+    if not stopped:  # a stop is no failure of the upstream
         await _report(context, handover, error)
     if applied.task is not None and applied.task.state is State.QUEUED:
         context.signals.wake("submit")
@@ -81,8 +82,9 @@ def callback_url(context: Context, upstream: Upstream, dialect: Dialect, task: T
 
 async def _send(context: Context, handover: Handover) -> Change:
     task, submission = await _with_whole_input(context, handover.task), handover.submission
+    task = await with_files(context, handover.dialect, task)
     url = callback_url(context, handover.upstream, handover.dialect, task, submission.id)
-    exchange = handover.dialect.submit(task, url)
+    exchange = handover.dialect.submit(dataclasses.replace(task, submission_id=submission.id), url)
     hidden = [] if url is None else [url.rpartition("/")[2]]
     update = await run_exchange(
         context,
@@ -90,7 +92,7 @@ async def _send(context: Context, handover: Handover) -> Change:
         handover.dialect,
         exchange,
         hidden=hidden,
-        send_before=handover.claimed_at + SEND_WITHIN,
+        send_before=handover.claimed_at + SEND_WITHIN + seconds_for(handover.dialect, handover.task),
     )
     return answered(task, submission, update)
 
@@ -112,7 +114,7 @@ async def _with_whole_input(context: Context, task: Task) -> Task:
 def change_for(context: Context, handover: Handover, error: UpstreamError) -> Change:
     """Return the change for an error, and log an account that was refused."""
     if isinstance(error, AccountProblem):
-        # Its own words are in the submission: they may repeat what was sent.
+        # Its message is in the submission only, because it may repeat the request.
         log.error("account refused upstream=%s code=%s", handover.upstream.name, error.code)
     if isinstance(error, NotSent):
         log.warning(

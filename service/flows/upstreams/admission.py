@@ -1,4 +1,4 @@
-"""What may pass to each upstream now: circuits, slots and submissions per second, agreed over the database."""
+"""Admission to each upstream: circuits, slots and submissions per second, shared over the database."""
 
 import dataclasses
 import datetime as dt
@@ -53,7 +53,7 @@ class Admission:
     locked: frozenset[str] = frozenset()
     """Upstreams whose row another transaction has locked: they admit nothing in this round."""
     backlogged: set[WaitingFor] = dataclasses.field(default_factory=set)
-    """What others still wait for: a task that comes now queues behind them."""
+    """The slots that other tasks still wait for. A new task queues behind them."""
     admitted: set[tuple[str, str]] = dataclasses.field(default_factory=set)
     """Upstreams and clients of the tasks that were admitted where slots are shared."""
     probes: set[circuit_store.Key] = dataclasses.field(default_factory=set)

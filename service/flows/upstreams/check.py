@@ -29,7 +29,7 @@ class Checked:
 
     upstream: Upstream
     asked: str = ""
-    """What was asked with the API key, such as ``GET /v1/models``."""
+    """The request that was sent with the API key, such as ``GET /v1/models``."""
     error: UpstreamError | None = None
     """Why it did not answer that as it should."""
     reply: Reply | None = None

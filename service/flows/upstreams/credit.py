@@ -74,7 +74,7 @@ async def _refresh(context: Context, known: upstream_store.Upstream) -> upstream
     now = context.now()
     if balance is None:
         if error != known.credit_error:
-            log.warning("upstream %s does not say what is left on the account: %s", known.name, error)
+            log.warning("upstream %s did not report its credit: %s", known.name, error)
         return dataclasses.replace(known, credit_error=error, credit_at=now)
     if is_low(upstream, balance.left) and not is_low(upstream, known.credit):
         log.warning("upstream %s: %g %s left on the account", known.name, balance.left, balance.unit)

@@ -17,7 +17,7 @@ from service.flows.concurrency import TaskPool
 from service.flows.context import Context, log
 from service.flows.webhooks.attempt import SUCCESSES, Attempt, Claimed, settle, settlement_after
 from service.flows.webhooks.signing import signed_request
-from service.http.client import post_briefly
+from service.http.client import Answer, post_briefly
 from service.http.ssrf.guard import ForbiddenAddress, forbidden
 from service.store import queue
 from service.store.webhooks import endpoints, secrets
@@ -101,42 +101,16 @@ def _undeliverable(context: Context, claimed: Claimed, claimed_at: float) -> Att
 
 
 async def _post(context: Context, claimed: Claimed) -> Attempt:
-    message, endpoint, at, since = claimed.message, claimed.endpoint, context.now(), _clock()
-    url = message.url if endpoint is None else endpoint.url
+    """Send a message once, and return the attempt. It raises nothing: after any failure the schedule continues."""
+    message, at, since = claimed.message, context.now(), _clock()
     try:
-        version = claimed.secret or SecretVersion(message.client)
-        headers, body = signed_request(
-            message,
-            endpoint,
-            at=at,
-            secrets=valid_secrets(context.webhook_secret, version, now=at),
-            source=context.settings.public_url,
-        )
-        answer = await post_briefly(
-            context.http.messages,
-            url,
-            headers={**headers, "Accept-Encoding": "identity"},
-            content=body.encode(),
-            total_timeout=ATTEMPT_TIMEOUT,
-            limit=MAX_ANSWER,
-        )
+        answer = await _send(context, claimed, at)
     except asyncio.CancelledError:
         return Attempt(at=at, seconds=_clock() - since, error="Dovecote stopped before the answer arrived")
-    except Exception as error:  # noqa: BLE001 - whatever the failure, the schedule continues
-        context.destination_slots.answered(
-            destination_of(message), in_time=not isinstance(error, httpx.TimeoutException)
-        )
-        refused = error if isinstance(error, ForbiddenAddress) else forbidden(error)
-        reason = str(refused) if refused is not None else f"{type(error).__name__} {error}".strip()
-        hopeless = refused is not None or isinstance(error, _NO_ADDRESS)
-        return Attempt(
-            at=at,
-            seconds=_clock() - since,
-            error=storable(reason)[:MAX_ERROR_KEPT],
-            detail="" if refused is None else refused.detail,
-            hopeless=hopeless,
-            made=not isinstance(error, httpx.PoolTimeout),  # a lack of descriptors here says nothing about the receiver
-        )
+    except Exception as error:  # noqa: BLE001 - any failure
+        in_time = not isinstance(error, httpx.TimeoutException)
+        context.destination_slots.answered(destination_of(message), in_time=in_time)
+        return _failed(error, at, _clock() - since)
     context.destination_slots.answered(destination_of(message), in_time=True)
     return Attempt(
         at=at,
@@ -145,6 +119,41 @@ async def _post(context: Context, claimed: Claimed) -> Attempt:
         error=None if answer.status in SUCCESSES else f"HTTP {answer.status}",
         answer=None if answer.private else storable(answer.body[:MAX_ANSWER_KEPT].decode("utf-8", "replace")) or None,
         retry_after=retry_after(answer.headers, now=context.now()),
+    )
+
+
+async def _send(context: Context, claimed: Claimed, at: dt.datetime) -> Answer:
+    """Sign a message and post it."""
+    message, endpoint = claimed.message, claimed.endpoint
+    version = claimed.secret or SecretVersion(message.client)
+    headers, body = signed_request(
+        message,
+        endpoint,
+        at=at,
+        secrets=valid_secrets(context.webhook_secret, version, now=at),
+        source=context.settings.public_url,
+    )
+    return await post_briefly(
+        context.http.messages,
+        message.url if endpoint is None else endpoint.url,
+        headers={**headers, "Accept-Encoding": "identity"},
+        content=body.encode(),
+        total_timeout=ATTEMPT_TIMEOUT,
+        limit=MAX_ANSWER,
+    )
+
+
+def _failed(error: Exception, at: dt.datetime, seconds: float) -> Attempt:
+    """Return an attempt without an answer."""
+    refused = error if isinstance(error, ForbiddenAddress) else forbidden(error)
+    reason = str(refused) if refused is not None else f"{type(error).__name__} {error}".strip()
+    return Attempt(
+        at=at,
+        seconds=seconds,
+        error=storable(reason)[:MAX_ERROR_KEPT],
+        detail="" if refused is None else refused.detail,
+        hopeless=refused is not None or isinstance(error, _NO_ADDRESS),
+        made=not isinstance(error, httpx.PoolTimeout),  # a lack of descriptors here is no failure of the receiver
     )
 
 

@@ -25,7 +25,7 @@ METADATA = frozenset(
         "fd00:42::42",  # Scaleway
     )
 )
-"""Addresses at which clouds hand out credentials to every caller from within. Messages never go there."""
+"""Addresses at which clouds serve credentials to every caller in their network. Messages never go there."""
 
 _SPECIAL_IPV4 = tuple(
     ipaddress.IPv4Network(each)
@@ -66,7 +66,7 @@ _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _LOCAL_NAT64 = ipaddress.IPv6Network("64:ff9b:1::/48")
 _LOW_32 = 0xFFFFFFFF
 _ISATAP = 0x00005EFE
-_ISATAP_MASK = 0xFDFFFFFF  # without the bit that says whether it is unique
+_ISATAP_MASK = 0xFDFFFFFF  # without the bit for uniqueness
 
 
 def address_of(text: str) -> Address:

@@ -25,7 +25,7 @@ class Objection:
     settings: tuple[str, ...] = ()
     """The settings that would allow it; empty when none does."""
     detail: str = ""
-    """What only the operator may know: the private address that a name resolves to."""
+    """Text for the operator only: the private address that a name resolves to."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +33,7 @@ class Rules:
     """Addresses and schemes that are allowed besides public addresses over HTTPS."""
 
     private: bool = False
-    """Allow every address except those that hand out credentials, on every port, over http, too."""
+    """Allow every address except those of clouds' credentials, on every port, also over http."""
     http: bool = False
     ports: frozenset[int] = frozenset()
     """Empty: the default ports."""
@@ -63,7 +63,7 @@ class Rules:
         reason = f"{host} is not a public address" if literal else f"{host} does not lead to a public address"
         detail = "" if literal else f"{host} resolves to {address}"
         if is_metadata(address):
-            return Objection(f"{reason}: clouds hand out credentials there" if literal else reason, detail=detail)
+            return Objection(f"{reason}: clouds serve credentials there" if literal else reason, detail=detail)
         if self.private or is_public(address) or host in self.hosts:
             return None
         if any(meant(address) in network for network in self.networks):
@@ -101,7 +101,7 @@ def read_allowed(entry: str) -> Network | str:
     if "/" in entry and str(network.network_address) != str(address_of(entry.partition("/")[0])):
         raise Unreadable("the network has host bits set: write 10.1.0.0/16, not 10.1.2.3/16")
     if network.num_addresses == 1 and network.network_address in METADATA:
-        raise Unreadable("clouds hand out credentials at this address: it is never allowed")
+        raise Unreadable("clouds serve credentials at this address: it is never allowed")
     if meant(network.network_address) != network.network_address:
         raise Unreadable("an IPv4 address within an IPv6 address: write the IPv4 address")
     return network

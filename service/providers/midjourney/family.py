@@ -1,4 +1,4 @@
-"""What can be asked of Midjourney."""
+"""The operations of Midjourney."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -29,15 +29,15 @@ def _images(description: str, **limits: Any) -> Schema:
 
 _FIELDS: Mapping[str, Schema] = SHARED | {
     "prompt": text(
-        "What is wanted, in words. Midjourney's own parameters (`--v 7`) may stand in it.",
+        "Description of the image, in words. It may contain Midjourney's own parameters (`--v 7`).",
         examples=["A paper boat on calm water at sunrise"],
     ),
-    "negative_prompt": text("What is not wanted, in words: `--no`."),
+    "negative_prompt": text("Things to avoid, in words: `--no`."),
     "image": text("The image, as URL or `data:`.", pattern=PICTURE, examples=["https://example.com/boat.png"]),
     "images": _images("Images to go by. A URL is put before the prompt, `data:` is sent along."),
     "target_image": text("The image that gets the face.", pattern=PICTURE, examples=["https://example.com/crew.png"]),
     "last_image": text("The image to end on, as URL or `data:`.", pattern=PICTURE),
-    "mask": text("What is to be painted anew, as `data:`: white is, black stays.", pattern=PICTURE),
+    "mask": text("Mask as `data:`: white areas are painted again, black areas stay.", pattern=PICTURE),
     "aspect_ratio": text(
         "Shape of the picture, as `16:9`: `--ar`.", pattern="^[1-9][0-9]{0,3}:[1-9][0-9]{0,3}$", examples=["16:9"]
     ),
@@ -45,12 +45,12 @@ _FIELDS: Mapping[str, Schema] = SHARED | {
     "bot": choice("Which bot draws.", "midjourney", "niji"),
     "speed": choice("Speed mode; without it the gateway's default.", "fast", "turbo", "relax"),
     "action": text(
-        "What to do: the `id` of one of the parent's `next_actions`, or its label where no other has the same.",
+        "The action: the `id` of one of the parent's `next_actions`, or its label if that is unique.",
         examples=["U1"],
     ),
     "index": integer("Which of the parent's four, counted from 1.", minimum=1, maximum=4, examples=[1]),
     "change": choice("What to do.", "upscale", "variation", "reroll"),
-    "shorthand": text("What to do: U1 to U4, V1 to V4, or R.", pattern="^([UV][1-4]|R)$", examples=["U2"]),
+    "shorthand": text("The action: U1 to U4, V1 to V4, or R.", pattern="^([UV][1-4]|R)$", examples=["U2"]),
     "motion": choice("How much moves; default low.", "low", "high"),
     "resolution": choice("Resolution of the video.", "480p", "720p"),
     "count": integer("How many videos; Midjourney makes 4 by itself.", enum=[1, 2, 4]),
@@ -112,7 +112,7 @@ FAMILY = family(
         "image+ prompt+ last_image motion resolution loop count index speed",
         parent="optional",
         meanings={
-            "prompt": "What is to happen, in words.",
+            "prompt": "Description of the motion, in words.",
             "index": "Which of the parent's four videos to extend, counted from 1; only with `parent_id`.",
         },
     ),

@@ -9,7 +9,7 @@ from service.providers.newapi.failure_texts import failure_from_text
 from service.providers.read import fields, identifier, items, kind_of, line, link, links, percent, prose, word
 
 WORDS: Mapping[str, State | None] = {
-    "": State.SUBMITTED,  # a gateway's row before its first look at the engine, up to 15 s
+    "": State.SUBMITTED,  # a gateway's row before its first poll of the engine, up to 15 s
     "not_start": State.SUBMITTED,
     "submitted": State.SUBMITTED,
     "pending": State.SUBMITTED,

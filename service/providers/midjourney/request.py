@@ -35,7 +35,7 @@ def body_of(task: Task) -> dict[str, Any]:
         "describe": _image(given, "image", "base64", "link"),
         "shorten": {"prompt": given.get("prompt")},
         "action": {"taskId": parent, "customId": task.inherited.get("action")},
-        # new-api wants an index even where there is nothing to choose.
+        # new-api requires an index even where there is only one choice.
         "change": {"taskId": parent, "action": given.get("change", "").upper(), "index": given.get("index", 1)},
         "simple_change": {"content": f"{parent} {given.get('shorthand')}"},
         "video": _video_body(given, parent),

@@ -17,7 +17,7 @@ def read_list(reply: Reply) -> Mapping[str, Update]:
     document = reply.document
     if not reply.ok or not isinstance(document, list):
         error = no_task(reply)
-        if error.code == "not_found":  # none is known, or the route is not: each task is queried by itself
+        if error.code == "not_found":  # no job or no such route is known: each task is queried singly
             return {}
         raise error
     read = [read_task(record) for record in document if is_task(record)]

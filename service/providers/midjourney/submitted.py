@@ -17,7 +17,7 @@ from service.providers.wire import Reply
 Record = Mapping[str, Any]
 
 Verdict = tuple[type[UpstreamError], str]
-"""What may be done next, and the code that says why."""
+"""The class of the error, and the code of the reason."""
 _NOT_FOUND = 3
 _NOT_TAKEN: Mapping[int, Verdict] = {
     _NOT_FOUND: (Unavailable, "overloaded"),  # no account is free; see _OF_A_PARENT
@@ -52,10 +52,10 @@ _REFUSALS: Mapping[str, Verdict] = {
 """The first word of ``description``, whatever the code: new-api has 4 for nearly everything (relay/relay-mj.go)."""
 _REFUSAL_PARTS: Mapping[str, Verdict] = {
     "该任务所属渠道已被禁用": (Refused, "provider_error"),  # the account behind the parent is gone
-    "unknown_action": (Refused, "invalid_input"),  # a button that new-api cannot tell the price of
+    "unknown_action": (Refused, "invalid_input"),  # a button for which new-api has no price
 }
 _UNKNOWN_TASK = frozenset({"task_no_found", "task_not_found", "midjourney_task_not_found"})
-_LAG = 5.0  # seconds: a gateway looks at its engine every 15
+_LAG = 5.0  # seconds: a gateway polls its engine every 15
 _VERB = re.compile(r"/(?:submit|insight-face)/([\w-]+)|/(image-seed)\b", re.ASCII)
 _OF_A_PARENT = frozenset({"action", "change", "simple-change", "modal", "video", "image-seed"})
 """The routes where code 3 means that the parent is gone, unless the text is about accounts."""

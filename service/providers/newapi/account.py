@@ -81,7 +81,7 @@ def jobs(*, platform: str, since: float, until: float) -> Generator[Call, Reply,
     seen, total = 0, None
     for page in (1, 0, *range(2, MAX_PAGES)):
         if page == 0 and total is not None:
-            continue  # the first page is 1, and 0 in older builds, which do not say how many there are
+            continue  # the first page is 1; in older builds, which state no total, it is 0
         asked = urlencode({"p": page, "page_size": PAGE_SIZE, **span})
         rows, total = _listed((yield Call(method="GET", path=f"/api/task/self?{asked}", account=True)))
         fresh = {row.task_id: row for row in map(_row, rows) if row is not None}
@@ -97,7 +97,7 @@ def _listed(reply: Reply) -> tuple[Sequence[Any], int | None]:
     """Read a page: rows with their total number in newer builds, rows alone in older ones."""
     document = fields(reply.document)
     if reply.status in _OK and document.get("success") is False:
-        # What new-api's dashboard routes say to a token or an account number that are not right, with HTTP 200.
+        # Texts of new-api's dashboard routes for a wrong token or account number, with HTTP 200.
         raise AccountProblem("unauthorized", word(document.get("message")))
     data = document.get("data")
     rows = data if isinstance(data, list) else fields(data).get("items")

@@ -4,6 +4,7 @@ import dataclasses
 import html
 import re
 from collections.abc import Collection, Mapping
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -136,9 +137,9 @@ RULES: tuple[Rule, ...] = (
     # An unknown task is known by the word, at any status: new-api answers 400, CometAPI has documented 200.
     _rule(_GONE, _MISSING, words={"task_not_exist", "task_not_found"}, parts=("task_not_exist",)),
     _rule(_GONE, _MISSING, statuses=(*_OK, 400, 404), parts=("task not found", "could not find task", "任务不存在")),
-    # A file of a task that is not done: ask later.
+    # A file of an unfinished task: query later.
     _rule(_INVALID, _BROKEN, statuses=(400,), parts=("is not completed yet",)),
-    # The quota is reserved before anything goes upstream: nothing was created, whatever the status.
+    # The quota is reserved before anything goes upstream: nothing was created, at any status.
     _rule(
         _NO_CREDIT,
         words={
@@ -179,12 +180,12 @@ RULES: tuple[Rule, ...] = (
     _rule(_NO_CREDIT, statuses=(402,)),
     _rule(_NO_CREDIT, statuses=(403,), says="insufficient_credit"),
     _rule((AccountProblem, "forbidden"), statuses=(403,)),
-    # A wrong path or host must not read as 'task unknown': it would end tasks that are well.
+    # A wrong path or host must not read as 'task unknown': it would end running tasks.
     _rule((AccountProblem, "not_found"), statuses=(404,), words={_NO_OBJECT}, parts=("invalid url",)),
     _rule(_GONE, _MISSING, statuses=(404, 410)),
     _rule(_OVERLOADED, statuses=(429,), says="overloaded"),
     _rule(_LIMITED, statuses=(429,)),
-    # Without a JSON object it is a proxy's answer, which does not tell what the proxy has passed on.
+    # Without a JSON object it is a proxy's answer, and the request may have passed the proxy.
     _rule(_PERHAPS, _BROKEN, statuses=(503,), words={_NO_OBJECT}),
     _rule(_OVERLOADED, statuses=(503,)),
     _rule((Uncertain, "provider_timeout"), _TIMED_OUT, statuses=(408, 499, 504, 522, 524)),
@@ -196,7 +197,7 @@ RULES: tuple[Rule, ...] = (
     # HTTP 200 with a code that is no success.
     _rule((Refused, _BY_TEXT), (Unavailable, _BY_TEXT), statuses=_OK, words={_SAYS_NO}),
 )
-"""What may be done next, by HTTP status, code word and text. The first row that holds decides.
+"""The class of a refusal, by HTTP status, code word and text. The first matching row decides.
 
 Sources: new-api's relay, CometAPI's and ElkAPI's error pages. A gateway's texts are often Chinese and differ per
 version, so the status and the word decide, and the text only where they leave it open.
@@ -239,6 +240,15 @@ def refusal_in(reply: Reply, *, creating: bool) -> UpstreamError:
     code = code or _code_of(said)
     broken = status in _SERVER
     return error(code, message, retry_after=reply.retry_after, details=_issues(reply.document), broken=broken)
+
+
+def unless_overloaded(error: UpstreamError, reply: Reply, *, creating: bool) -> UpstreamError:
+    """Return the error of a 503 as uncertain, unless its words speak of load: at some providers it proves no more."""
+    if not creating or reply.status != HTTPStatus.SERVICE_UNAVAILABLE or not isinstance(error, Unavailable):
+        return error
+    texts = (error.message, *complaint(reply.document).words)
+    speaks_of_load = any(failure_from_text(text).code in {"overloaded", "rate_limited"} for text in texts)
+    return error if speaks_of_load else Uncertain("provider_error", error.message)
 
 
 def _code_of(said: Complaint) -> str:

@@ -7,7 +7,7 @@ from service.domain.task import Failure
 from service.providers.read import line
 
 FAILURE_TEXTS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    # The gateway's own language and network come first: their words mean something else everywhere below.
+    # Errors of the gateway's code and network come first: the rows below would misread their words.
     (
         "provider_timeout",
         (

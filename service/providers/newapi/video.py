@@ -31,7 +31,7 @@ _OUTPUTS = (
     ("result_url",),
     ("url",),
 )
-"""Where a gateway puts the URL, in the order that counts."""
+"""The fields in which a gateway puts the URL, in order of precedence."""
 _VENDOR_OUTPUTS = (
     ("task_result", "videos"),  # Kling
     ("task_result", "images"),
@@ -51,7 +51,7 @@ _VENDOR_OUTPUTS = (
     ("outputs",),
     ("generations",),
 )
-"""Where vendors put their URLs in the document that a gateway's record wraps."""
+"""The fields of vendors' URLs in the document that a gateway's record wraps."""
 _REASONS = ("message", "msg", "fail_reason", "failure_reason", "task_status_msg", "status_msg", "err_msg", "detail")
 _CODES = ("code", "err_code", "type")
 _DEPTH = 5
@@ -116,6 +116,7 @@ def read_task(document: Any) -> Update:
         progress=next((found for each in chain if (found := percent(each.get("progress"))) is not None), None),
         results=outputs,
         failure=failure_of(chain, state),
+        incomplete=state is State.SUCCEEDED and not outputs,
         unknown_word=said if said is not None and said not in STATES else None,
     )
 

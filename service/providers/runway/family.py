@@ -1,4 +1,4 @@
-"""What can be asked of Runway, and the checks that its protocols share."""
+"""The operations of Runway, and the checks that its protocols share."""
 
 import functools
 from collections.abc import Collection, Mapping
@@ -11,11 +11,11 @@ from service.providers.operation import Schema, closed, family, integer, number,
 _REFERENCE = closed("", "url", url=text("URL of the image."), tag=text("Its name in the prompt."))
 _AXES = ("x", "y", "z", "r", "bg_x_pan", "bg_y_pan")
 FIELDS: Mapping[str, Schema] = SHARED | {
-    "negative_prompt": text("What is not wanted, in words; for the models that know it."),
+    "negative_prompt": text("Things to avoid, in words; for the models that support it."),
     "image": text(
         "URL of the image. Runway itself also takes `data:` and `runway://`.", examples=["https://example.com/cat.jpg"]
     ),
-    "last_image": text("URL of the image to end on, for the models that know it."),
+    "last_image": text("URL of the last image, for the models that support it."),
     "reference_images": several(
         "Images to take people, places or a style from; a tag lets the prompt name one, as `@tag`.",
         {"anyOf": [text("URL of the image."), _REFERENCE]},
@@ -42,7 +42,7 @@ FIELDS: Mapping[str, Schema] = SHARED | {
         examples=[5],
     ),
     "aspect_ratio": text(
-        "Shape of the output, as `16:9` or `1280:720`; it is sent in the form that the provider and the model want.",
+        "Shape of the output, as `16:9` or `1280:720`; it is sent in the form that the provider and the model require.",
         pattern="^[1-9][0-9]{0,4}:[1-9][0-9]{0,4}$",
         examples=["16:9"],
     ),
@@ -76,7 +76,7 @@ FAMILY = family(
         "video",
         f"image* prompt+ last_image duration+ aspect_ratio {_SHOT}",
         aliases=("image2video",),
-        meanings={"prompt": "What is to happen, in words. Gateways and gen4.5 need it."},
+        meanings={"prompt": "Description of the motion, in words. Gateways and gen4.5 need it."},
     ),
     _operation(
         "video_to_video",
@@ -84,7 +84,7 @@ FAMILY = family(
         "video* prompt+ reference_images keyframes aspect_ratio model seed strength duration",
         aliases=("video2video",),
         meanings={
-            "prompt": "What is to be different, in words. Gateways need it.",
+            "prompt": "The desired change, in words. Gateways need it.",
             "duration": "Length in seconds, for the models that can change it.",
         },
     ),

@@ -81,7 +81,7 @@ class Aggregator(Dialect):
         return [read_task(callback.document, GATEWAY_WORDS)]
 
     def validate(self, task: Task) -> list[Mistake]:
-        """Return what the gateways' pages rule out."""
+        """Return the mistakes that the gateways' pages rule out."""
         found = super().validate(task)
         if task.operation not in self.facts.operations:
             return found
@@ -107,7 +107,7 @@ class AggregatorOfficial(Dialect):
 
     def create(self, task: Task, callback_url: str | None) -> Call:
         """Return the call that creates the job."""
-        del callback_url  # no page knows a field for it
+        del callback_url  # no page documents a field for it
         body = native_body(task, GATEWAY_MODELS)
         return Call(method="POST", path=self.facts.operations[task.operation], json=body, headers=VERSION)
 

@@ -81,7 +81,7 @@ _RATIOS: tuple[tuple[str, Mapping[str, str]], ...] = (
     ),
     ("kling_4", {"1:1": "940:940"}),
 )
-"""By prefix of another vendor's model: its sizes that differ from Runway's. An empty row: it takes the shape itself."""
+"""The sizes of other vendors' models that differ from Runway's, by prefix of the model. An empty row accepts the shape itself."""
 
 _SHAPES_OF_ALEPH = ("16:9", "4:3", "3:2", "1:1", "2:3", "3:4", "9:16", "21:9")
 _PROMPT_VIDEO = ("klingO3", "hailuo3", "seedance2")
@@ -100,7 +100,7 @@ _LIMITS: Mapping[str, tuple[int, tuple[int, ...]]] = {
     "seedance2": (3500, ()),
     "eleven_multilingual_v2": (1000, ()),
 }
-"""By prefix of the model: how many UTF-16 code units a prompt may have, and which durations it makes if that is known."""
+"""The maximum UTF-16 code units of a prompt, and the known durations, by prefix of the model."""
 
 
 def native_body(task: Task, models: Mapping[str, str]) -> dict[str, Any]:

@@ -38,7 +38,7 @@ GATEWAY_WORDS = Words(
         "": State.SUBMITTED,  # a submit may be answered by the whole record, blank
         "0": State.SUBMITTED,
         "1": State.RUNNING,
-        "2": State.FAILED,  # 2 is the failure and 3 the success, whatever one reseller's page prints
+        "2": State.FAILED,  # 2 is the failure and 3 the success, although one reseller's page differs
         "3": State.SUCCEEDED,
     },
     state={
@@ -232,7 +232,7 @@ def _cost(record: Record, state: State | None) -> float | None:
 
 
 def _refunded(record: Record, state: State | None) -> bool | None:
-    """Return whether the price was given back: the feed has a flag or the points themselves, Runway a cost of 0."""
+    """Return whether the job was refunded: the feed has a flag or the points themselves, Runway a cost of 0."""
     refund, credits_ = number(record.get("refund")), number(fields(record.get("cost")).get("credits"))
     if state not in {State.FAILED, State.CANCELLED}:
         return None

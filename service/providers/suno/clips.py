@@ -34,7 +34,7 @@ WORDS: Mapping[str, State | None] = {
     "canceled": State.CANCELLED,
     "text": State.RUNNING,  # stages of a callback
     "first": State.RUNNING,
-    # What sister gateways say
+    # Words of related gateways
     **dict.fromkeys(("pending", "ready", "created"), State.SUBMITTED),
     **dict.fromkeys(("stream", "awaiting"), State.RUNNING),
     **dict.fromkeys(("completed", "succeeded", "succeed", "success", "done"), State.SUCCEEDED),
@@ -124,7 +124,7 @@ def read_row(row: Record) -> Update:
     if state is State.SUCCEEDED and not outputs:
         state = None  # a success without an output settles nothing
     elif reason and progress == _DONE and stated and unknown is None and state not in ENDED:
-        state = State.FAILED  # new-api has paid back and never asks again, though the word speaks of work
+        state = State.FAILED  # new-api has refunded it and never polls again, although the word means running
     return Update(
         state=state,
         external_id=job_of(row),
@@ -275,7 +275,7 @@ def read_any(document: Any, *, raw: bool = False) -> Update | None:
     if clips:
         return read_clips(clips) if raw else dataclasses.replace(read_clips(clips), external_id=None)
     if held == [] or (held is not document and held in (None, {})):
-        return Update()  # an empty envelope is no news
+        return Update()  # an empty envelope has no information
     url = link(held) if isinstance(held, str) else None
     return None if url is None else Update(state=State.SUCCEEDED, results=(file_result(url),))
 

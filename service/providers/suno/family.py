@@ -1,4 +1,4 @@
-"""What can be asked of Suno, and the checks that its protocols share."""
+"""The operations of Suno, and the checks that its protocols share."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -11,22 +11,22 @@ from service.providers.operation import Operation, Schema, family, number, opera
 
 _FIELDS: Mapping[str, Schema] = SHARED | {
     "prompt": text(
-        "What the song is about, in words: Suno writes lyrics, style and title by itself. Not together with these three.",
+        "The subject of the song, in words. Suno then writes lyrics, style and title. Not together with these three.",
         examples=["A song about a dove that finds its way home"],
     ),
     "lyrics": text(
-        "The words to be sung, with marks such as `[Verse]`; goes with `style` and `title`. Up to 3000 characters, "
+        "The lyrics, with marks such as `[Verse]`; used with `style` and `title`. Up to 3000 characters, "
         "and 5000 from model 4.5 on.",
         examples=["[Verse]\nOver the hills and over the bay\nthe dove comes home at the end of the day"],
     ),
     "style": text("Style of the music, with commas. Up to 200 characters, and 1000 from model 4.5 on.", examples=["folk, waltz"]),
     "title": text("Title of the song.", examples=["Homing"]),
     "negative_prompt": text("Styles that are not wanted, with commas."),
-    "instrumental": switch("Whether the song has no voice. Goes with `prompt`, or with `style`; then leave `lyrics` out."),
+    "instrumental": switch("Whether the song has no voice. Use it with `prompt`, or with `style` and without `lyrics`."),
     "vocal_gender": {"enum": ["m", "f"], "description": "Whose voice it should be."},
     "style_weight": number("How closely it keeps to the style, 0 to 1.", maximum=1),
     "weirdness": number("How far it may stray, 0 to 1.", maximum=1),
-    "audio_weight": number("How closely it keeps to the recording that it is made of, 0 to 1.", maximum=1),
+    "audio_weight": number("Similarity to the source recording, 0 to 1.", maximum=1),
     "model": text("Model, by the provider's name for it (`mv`, such as `chirp-auk`; or `V4_5`). It is passed on as it is."),
     "duration": number("Length of the song in seconds, for the models V5_5 and V6.", minimum=10, maximum=360),
     "clip": text(
@@ -38,7 +38,7 @@ _FIELDS: Mapping[str, Schema] = SHARED | {
     "uploaded": switch("Whether the clip is an upload. A parent that is an upload says so by itself."),
     "start": number("The second at which the part to be replaced begins.", examples=[10]),
     "end": number("The second at which it ends: later than `start`.", examples=[24]),
-    "persona": text("Id of the persona. With a `parent_id` that made a persona, that one.", examples=["0f6e8077-a7ba"]),
+    "persona": text("Id of the persona. Default: the persona that the task of `parent_id` created.", examples=["0f6e8077-a7ba"]),
     "split": {"enum": ["two", "twelve"], "default": "two", "description": "Into the voice and all the rest, or into a track for each instrument."},
     "infill": switch("Whether the clip is of `infill`, not of `extend`. The parent says so by itself."),
     "audio": text("URL of the recording.", examples=["https://example.com/whistling.mp3"]),
@@ -67,7 +67,7 @@ def _music() -> Operation:
 _SOUND = "instrumental negative_prompt vocal_gender style_weight weirdness audio_weight model"
 _WORDED = f"lyrics+ style+ title {_SOUND}"
 _PART = {"lyrics": "The words to be sung in that part."}
-_SUBJECT = {"prompt": "What the lyrics are to be about, in words."}
+_SUBJECT = {"prompt": "The subject of the lyrics, in words."}
 _BRIEF = {"style": "The style to be spelt out."}
 _QUICK = 900.0
 """Seconds, for operations that make no song: lyrics take some 20 s, files a minute; Suno-API gives up after 10 minutes."""
@@ -98,7 +98,7 @@ _LIMITS = (
     (("chirp-auk", "chirp-bluejay", "chirp-crow", "chirp-fenix", "V4_", "V5", "V6"), 5000, 1000),
     (("V4",), 3000, 200),
 )
-"""By prefix of the model: the most characters of its lyrics and of its style. The first row that fits counts."""
+"""The maximum characters of lyrics and of style, by prefix of the model. The first matching row counts."""
 
 
 def clip_of(task: Task) -> str | None:

@@ -143,7 +143,7 @@ def mistakes_in(task: Task) -> list[Mistake]:
     if task.operation == "music" and not any(body.get(name) for name in ("gpt_description_prompt", "prompt", "tags")):
         found.append(NO_SUBJECT)
     if task.operation == "persona_music" and not body.get("persona_id"):
-        found.append(Mistake("input.persona", "is required here: name a persona, or a parent_id that made one"))
+        found.append(Mistake("input.persona", "is required here: name a persona, or a parent_id that created one"))
     start, end = number(body.get("infill_start_s")), number(body.get("infill_end_s"))
     if start is not None and end is not None and start >= end:
         found.append(Mistake("input.end", "must be later than start"))

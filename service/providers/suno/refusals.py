@@ -16,7 +16,7 @@ def refusal_of(reply: Reply) -> UpstreamError:
     if not isinstance(refusal, Refused):
         return refusal
     if status_word(said.get("code")) == "error" and refusal.code != "content_policy":
-        # The only code of one gateway: the input is refused where the text names it, else it is uncertain.
+        # The only code of one gateway: the input is refused if the text names it; otherwise it is uncertain.
         names_input = any(part in (message or "").lower() for part in _INPUT_WORDS)
         return Refused("invalid_input", message) if names_input else Uncertain("provider_error", message)
     if reply.ok and identifier(said.get("data")) is not None:

@@ -19,14 +19,14 @@ class Message:
     """A message to a client."""
 
     id: UUID
-    """Also its ``webhook-id``, the same for every attempt."""
+    """It is also the ``webhook-id``, the same for every attempt."""
     client: str
     task_id: UUID | None
     """None: the message belongs to no task, such as a test of an endpoint."""
     endpoint_id: UUID | None = None
     """None: the message goes to the task's ``callback_url``."""
     destination: str
-    """Whose slots it uses while it is under way: an endpoint, or the host of a ``callback_url``."""
+    """The owner of the slots that it uses during a delivery: an endpoint, or the host of a ``callback_url``."""
     sequence: int
     """The sequence of its event."""
     type: str

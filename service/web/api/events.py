@@ -65,7 +65,7 @@ async def stream_task(request: ApiRequest) -> Response:
     after = 0 if owner is None else await _resume_after(request, owner) or 0
     first = existing(await feed.of_task(request.context, task_id, request.sees_only, after=after, most=1), "task")
     if first.state is not None and not first.items:
-        return Response(status_code=204)  # tells a browser not to connect again
+        return Response(status_code=204)  # makes a browser stop reconnecting
     return _stream(request, task_id, functools.partial(_read_task, request, task_id), after=after)
 
 
@@ -127,7 +127,7 @@ _LAST_EVENT_ID: Final = Parameter(
     name="Last-Event-ID",
     place="header",
     schema={"type": "string", "examples": [_EXAMPLE]},
-    description="The `id` of the last event that you received. It wins over `after`. Browsers send it when they reconnect.",
+    description="The `id` of the last event that you received. It overrides `after`. Browsers send it when they reconnect.",
 )
 _STREAM: Final = ResponseSpec(
     description=(
@@ -149,7 +149,7 @@ ENDPOINTS = (
         summary="List the events of all tasks",
         description=(
             "The events that webhooks report, oldest first, each once and without gaps. Keep `next`, and send it as `after` to "
-            "get what follows. With `wait` the request is a long poll."
+            "get the events that follow. With `wait` the request is a long poll."
         ),
         parameters=(
             _AFTER,
@@ -160,7 +160,7 @@ ENDPOINTS = (
                 place="query",
                 schema={"type": "integer", "minimum": 0, "maximum": MAX_WAIT},
                 description=(
-                    f"Seconds to wait for an event where there is none. The answer comes after {LONGEST_WAIT:.0f} s at most."
+                    f"Seconds to wait for an event if there is none. The answer comes after {LONGEST_WAIT:.0f} s at most."
                 ),
             ),
         ),

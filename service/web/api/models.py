@@ -56,6 +56,13 @@ class Failure(TypedDict):
     retryable: Annotated[bool, about("Whether the same input may succeed when it is submitted again.")]
 
 
+class TaskWarning(TypedDict):
+    """Something that the client should know, although it stops nothing."""
+
+    code: Annotated[str, one_of(["model_not_listed"])]
+    message: str
+
+
 class AwaitedInput(TypedDict):
     """The input that a task waits for."""
 
@@ -75,7 +82,7 @@ class Task(TypedDict):
     next_actions: Annotated[
         list[Action], about("Follow-ups of a finished task. Submit an `action` task with one of these ids.")
     ]
-    awaits: Annotated[AwaitedInput | None, about("Set in `awaiting_input`: the input that the provider wants.")]
+    awaits: Annotated[AwaitedInput | None, about("Set in `awaiting_input`: the input that the provider needs.")]
     failure: Failure | None
     route: Annotated[list[str], about("The upstreams that may serve the task, in order.")]
     skipped_upstreams: Annotated[
@@ -84,6 +91,10 @@ class Task(TypedDict):
     on_uncertain: Annotated[
         Policy, about("The policy for a submit without a usable answer, when no lookup can resolve it.")
     ]
+    adopted: Annotated[
+        bool, about("Whether the job was bought elsewhere. Dovecote follows such a job and never submits the task.")
+    ]
+    warnings: Annotated[list[TaskWarning], about("Possible mistakes in the task, which is submitted all the same.")]
     upstream: Annotated[str | None, about("The upstream of the latest submission.")]
     dialect: Annotated[str | None, about("The protocol of the latest submission.")]
     external_id: Annotated[str | None, about("The provider's id of the job.")]
@@ -94,6 +105,15 @@ class Task(TypedDict):
         Annotated[
             int,
             about("Position in the queue, in answers to `GET /v1/tasks/{id}` for a task that waits: 1 is next."),
+        ]
+    ]
+    forward_callbacks_to: NotRequired[
+        Annotated[
+            str,
+            about(
+                "In answers to `POST /v1/tasks` and `GET /v1/tasks/{id}` for an adopted task: forward the provider's "
+                "callbacks about the job to this URL. Keep it secret: anyone who knows it can report on the job."
+            ),
         ]
     ]
     waits_for: Annotated[
@@ -162,7 +182,7 @@ class Problem(TypedDict):
     title: str
     status: int
     code: Annotated[str, one_of(sorted(TITLES))]
-    detail: Annotated[str, about("What is wrong, and what to do.")]
+    detail: Annotated[str, about("The fault and the remedy.")]
     errors: NotRequired[Annotated[list[Mistake], about("The errors of the request, up to 50.")]]
     newest: NotRequired[Annotated[str, about("Your newest cursor, with the code `cursor_unknown`.")]]
 
@@ -177,7 +197,7 @@ class OperationDialect(TypedDict):
     synchronous: Annotated[bool, about("Whether the answer to the submit is the result.")]
     poll_batch: Annotated[int, about("How many tasks one poll asks for.")]
     cancel: Annotated[bool, about("Whether a running job can be cancelled at the provider.")]
-    typical_seconds: Annotated[float, about("What a task usually takes, until Dovecote has measured it.")]
+    typical_seconds: Annotated[float, about("The usual duration of a task, until Dovecote has measured it.")]
     result_lifetime_seconds: Annotated[
         float | None, about("How long the provider keeps outputs. Null: its pages do not say.")
     ]
@@ -259,6 +279,16 @@ class Upstream(TypedDict):
     credit: Annotated[Credit | None, about("The balance. Null: the provider does not report it, or not yet.")]
 
 
+class ModelList(TypedDict):
+    """The models that an upstream offers."""
+
+    upstream: str
+    models: Annotated[list[str], about("Names of models, as the upstream lists them.")]
+    complete: Annotated[bool, about("False where the upstream has more models than are listed here.")]
+    at: Annotated[Time | None, about("When the list was read. It is requested again after ten minutes.")]
+    error: Annotated[str | None, about("Why the latest request got no list: then an older list is shown.")]
+
+
 class TaskList(TypedDict):
     """A page of tasks, newest first."""
 
@@ -291,7 +321,9 @@ class UpstreamList(TypedDict):
     upstreams: list[Upstream]
 
 
-_SCHEMAS = components(TaskList, EventList, FeedPage, FamilyList, UpstreamList, Problem, *webhook_models.MODELS)
+_SCHEMAS = components(
+    TaskList, EventList, FeedPage, FamilyList, UpstreamList, ModelList, Problem, *webhook_models.MODELS
+)
 COMPONENTS: dict[str, Any] = {
     "TaskRequest": {"title": "TaskRequest", **REQUEST},
     **webhook_models.REQUESTS,

@@ -72,6 +72,9 @@ async def retry(request: ApiRequest) -> Response:
     if not isinstance(document, dict) or document.get("confirm_double_payment") is not True or len(document) > 1:
         message = "must be true and the only field: the job may exist already, and a second one may be charged as well"
         raise invalid([Mistake("confirm_double_payment", message)])
+    if task.adopted:
+        detail = "its job was bought elsewhere, and Dovecote never submits it; submit a new task to buy another job"
+        raise Problem(409, "adopted", detail)
     try:
         await reconcile.retry(request.context, task)
     except reconcile.NotUnconfirmed as error:

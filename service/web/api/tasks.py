@@ -15,6 +15,7 @@ from service.domain.validation import Invalid, Mistake, quote
 from service.flows.context import Context
 from service.flows.render import show_event, show_task
 from service.flows.submission import accept
+from service.flows.submission.adoption import JobTaken, forwarding_url
 from service.flows.submission.request import MAX_LABELS
 from service.flows.upstreams import status as upstream_status
 from service.store import events as event_store
@@ -54,13 +55,15 @@ async def submit(request: ApiRequest) -> Response:
         )
     except Invalid as error:
         raise invalid(error.mistakes) from None
+    except JobTaken as error:
+        raise Problem(409, "job_taken", str(error)) from None
     except accept.KeyReused as error:
         raise Problem(422, "idempotency_key_reused", str(error)) from None
     task = accepted.task if not wait else await _wait_for_end(request.context, accepted.task, wait)
     headers = {"Location": _location(request, task)}
     if not accepted.new:
         headers["Idempotency-Replayed"] = "true"
-    return json_response(render(request, task), 202, headers)
+    return json_response({**render(request, task), **_forwarding(request.context, task)}, 202, headers)
 
 
 async def get(request: ApiRequest) -> Response:
@@ -71,7 +74,7 @@ async def get(request: ApiRequest) -> Response:
         task = await _wait_for_end(request.context, task, wait)
     if task.large_input:
         return await _get_large(request, task)
-    shown = render(request, task)
+    shown = {**render(request, task), **_forwarding(request.context, task)}
     position = await upstream_status.queue_position(request.context, task)
     return json_response(shown if position is None else {**shown, "queue_position": position})
 
@@ -81,7 +84,7 @@ async def _get_large(request: ApiRequest, task: Task) -> Response:
     await request.lease.wait_for_turn()
     async with request.context.database.reading() as connection:
         whole = await task_store.with_whole_input(connection, task)
-    shown = render(request, dataclasses.replace(whole, large_input=False))
+    shown = {**render(request, dataclasses.replace(whole, large_input=False)), **_forwarding(request.context, task)}
     position = await upstream_status.queue_position(request.context, task)
     return await asyncio.to_thread(json_response, shown if position is None else {**shown, "queue_position": position})
 
@@ -118,6 +121,12 @@ def render(request: ApiRequest, task: Task) -> dict[str, Any]:
     """Return a task as the caller sees it: an operator also sees the client."""
     owner = {"client": task.client} if request.sees_only is None else {}
     return {**show_task(task, now=request.context.now()), **owner}
+
+
+def _forwarding(context: Context, task: Task) -> dict[str, str]:
+    """Return the URL for forwarded callbacks of an adopted task that has not ended."""
+    url = None if task.state.ended else forwarding_url(context, task)
+    return {} if url is None else {"forward_callbacks_to": url}
 
 
 def _location(request: ApiRequest, task: Task) -> str:
@@ -217,7 +226,10 @@ ENDPOINTS = (
             "Stores the task and answers. Dovecote submits it to an upstream in the background, once. With an "
             "`Idempotency-Key` the request can be repeated: the same body returns the same task, and another body is "
             "refused. A repetition waits while the first request is still being stored. When that takes too long, it gets "
-            "503 with `Retry-After` and can be sent again."
+            "503 with `Retry-After` and can be sent again.\n\n"
+            "With `external_id` Dovecote **adopts** a job that was bought elsewhere: it follows the job to its end, and never "
+            "submits it. The same `upstream` and `external_id` return the same task; a job that another client follows is "
+            "refused (409)."
         ),
         parameters=(
             Parameter(
@@ -246,7 +258,7 @@ ENDPOINTS = (
                 },
             )
         },
-        problems=(400, 413, 415, 422),
+        problems=(400, 409, 413, 415, 422),
     ),
     Endpoint(
         method="GET",

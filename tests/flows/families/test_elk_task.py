@@ -155,7 +155,7 @@ async def test_unserved_operation_names_the_missing_key(world: World) -> None:
     assert "ELKAPI_KEY" not in mistake.message
 
 
-# The other side speaks as ElkAPI's page and RixAPI's captures do ---------------------------------------------------------
+# The provider answers as in ElkAPI's page and RixAPI's captures ----------------------------------------------------------
 
 
 def recorded(name: str) -> Any:

@@ -81,7 +81,7 @@ async def test_task_succeeds_by_callback(world: World) -> None:
     assert (task.state, task.outcome_source, task.progress) == (State.SUCCEEDED, Source.CALLBACK, 100)
     assert [(result.kind, result.role) for result in task.results] == [("image", "result")]
     assert [action.label for action in task.next_actions] == ["U1", "U2", "U3", "U4", "🔄", "V1", "V2", "V3", "V4"]
-    # Besides these the first look may bring the gateway's own address of the preview.
+    # The first poll may also return the gateway's own address of the preview.
     types = [event.type for event in await world.events(task) if event.type != "details"]
     assert types == ["accepted", "submitting", "submitted", "running", "succeeded"]
     assert [received.decision for received in await world.callbacks(task)] == ["applied", "applied"]
@@ -308,7 +308,7 @@ async def test_unsupported_button_is_refused(world: World) -> None:
     assert world.sandbox.ledger.paid() == paid
 
 
-async def test_follow_up_waits_until_the_gateway_knows_its_parent(world: World) -> None:
+async def test_follow_up_waits_until_the_gateway_has_its_parent(world: World) -> None:
     """The engine sends the callback. The gateway notices the end up to 15 s later, and refuses follow-ups until then."""
     grid = await imagine(world, "[lag=15] a dove")
     await over(world, grid, JOB_SECONDS + 1)

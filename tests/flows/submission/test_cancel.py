@@ -104,7 +104,7 @@ async def test_cancel_without_provider_support_keeps_a_late_result(both: World, 
     await both.work()
     status, shown = await cancel(both, task)
     assert (status, shown["state"], shown["outcome_source"]) == (200, "cancelled", "client")
-    assert "may run on there and be charged" in shown["failure"]["message"]
+    assert "may go on and be charged" in shown["failure"]["message"]
     await both.until(600)
     late = await both.task(task)
     assert (late.state, late.decided_by) == (State.SUCCEEDED, "provider")
@@ -114,7 +114,7 @@ async def test_cancel_without_provider_support_keeps_a_late_result(both: World, 
 async def test_cancel_does_not_destroy_a_finished_result(both: World) -> None:
     task = await both.submit(upstream="runwayml")
     await both.work()
-    both.clock.forward(JOB_SECONDS)  # it is finished there, and nobody has looked yet
+    both.clock.forward(JOB_SECONDS)  # it is finished there, and has not been polled yet
     status, shown = await cancel(both, task)
     assert (status, shown["state"], len(shown["results"])) == (200, "succeeded", 1)
     assert both.sandbox.ledger.requests["DELETE /v1/tasks/{id}"] == 0

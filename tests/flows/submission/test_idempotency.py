@@ -80,7 +80,7 @@ async def test_hundred_equal_submits_to_two_processes_create_one_task(
                 twins = Twins((one, other), sandbox, url)
                 await waits_for_the_first(twins)
                 await is_told(twins)
-                troupe.start(worker)  # only now: until here nobody else is to wait for a lock
+                troupe.start(worker)  # only now: before this no other statement may wait for a lock
                 await at_once(twins)
                 await crossing(twins)
                 await nothing_was_made_twice(twins)

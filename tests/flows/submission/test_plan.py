@@ -238,7 +238,7 @@ def test_clients_take_turns_where_slots_are_fewer_than_clients(
         chosen = allocate({}, waiting, free=slots, served_at=served_at)
         for client, number in chosen:
             for other in open_clients:
-                # Nobody is served again before all who wait have been.
+                # No client is served again before all waiting ones have been.
                 assert served_at.get(client, NEVER) <= served_at.get(other, NEVER) or other in dict(chosen)
             waiting[client].remove(number)
         served_at |= {client: later(step) for client, _ in chosen}

@@ -18,7 +18,7 @@ LIST = "GET /api/task/self"
 SHOWS = {
     "DOVECOTE_UPSTREAMS__ELKAPI__ACCOUNT_TOKEN": TOKEN,
     "DOVECOTE_UPSTREAMS__ELKAPI__ACCOUNT_USER": USER,
-    "DOVECOTE_PUBLIC_URL": "",  # so that no callback can tell
+    "DOVECOTE_PUBLIC_URL": "",  # so that no callback can arrive
 }
 
 
@@ -50,7 +50,7 @@ async def test_job_of_a_cut_answer_is_found_in_the_list(database_url: str) -> No
         task = await song(world, "[cut] a dove")
         await world.work()
         assert await stands(world, task) == [("unconfirmed", None)]
-        assert re.search("Dovecote looks for it, within 1[0-5] s", await explained(world, task))
+        assert re.search("the next search for the job is due within 1[0-5] s", await explained(world, task))
         await world.until(JOB_SECONDS * 6)
         assert await stands(world, task) == [("succeeded", jobs(world)[0])]
         assert (await world.task(task)).outcome_source is Source.POLL

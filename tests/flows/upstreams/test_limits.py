@@ -146,7 +146,7 @@ async def holds_the_rate(shared: Stage) -> None:
     assert len(times) == 29
     for first, start in enumerate(times):
         for last, end in enumerate(times[first:], first):
-            # One more: a round looks at the clock a moment before it writes down that something is sent.
+            # One more: a round reads the clock a moment before it records the submission.
             assert last - first + 1 <= PER_SECOND * (end - start) + PER_SECOND + 1, (first, last, end - start)
     came = [job.created_at for job in shared.rate.ledger.jobs]  # a busy machine is late now and then, by no two seconds
     assert max(came) - min(came) >= (len(came) - PER_SECOND) / PER_SECOND - 2

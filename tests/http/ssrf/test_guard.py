@@ -269,7 +269,7 @@ async def test_scheme_and_port_are_checked_again_when_a_message_is_sent(
                 "10.0.0.1 is not a public address; an operator can allow it with DOVECOTE_WEBHOOK_ALLOW or DOVECOTE_ALLOW_PRIVATE",
             ],
         ),
-        ("https://169.254.169.254/", ["is not a public address: clouds hand out credentials there"]),
+        ("https://169.254.169.254/", ["is not a public address: clouds serve credentials there"]),
         ("https://localhost/", ["localhost is this machine; an operator can"]),
         ("https://db/", ["db is a name in a private network; an operator can"]),
         ("https://me:secret@a.example/", ["user or password: put a secret into the path instead"]),

@@ -90,7 +90,7 @@ async def test_tls_uses_the_name_of_the_url_at_the_checked_address(
     ("host", "certified"),
     [
         ("hooks.example", "DNS:other.example"),
-        ("hooks.example", "IP:127.0.0.1"),  # who has the address is not who has the name
+        ("hooks.example", "IP:127.0.0.1"),  # the address belongs to another server than the name
         ("127.0.0.1", "DNS:hooks.example"),
         ("127.0.0.1", "IP:127.0.0.2"),
     ],

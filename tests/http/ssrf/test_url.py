@@ -163,7 +163,7 @@ ALLOWED = [
     (NETWORK, "https://[::ffff:10.1.2.3]/", ""),
     (NETWORK, "https://[fd12::1]/", ""),
     (NETWORK, "https://127.0.0.1/", ""),
-    (NETWORK, "https://hooks.internal/", ""),  # what it leads to decides
+    (NETWORK, "https://hooks.internal/", ""),  # the address that it resolves to decides
     (NETWORK, "https://10.2.0.1/", "not a public address"),
     (NETWORK, "https://127.0.0.2/", "not a public address"),
     (NETWORK, "https://[fd00:ec2::254]/", "credentials"),

@@ -172,7 +172,7 @@ async def trespass(world: World, endpoint: Endpoint) -> None:
             answers.setdefault(said.body, []).append(path)
     assert len(answers) == 1, f"{endpoint.name} tells what is another's from what is nowhere: {answers}"
     assert await dump(world) == before, f"{endpoint.name} has changed what is another's"
-    # Else it would only be shown that an id of the wrong kind is not found.
+    # Otherwise this would only prove that an id of the wrong kind is not found.
     for path in paths_of(endpoint, ids):
         if (await ask(world, ALICE, endpoint.method, path, body_of(endpoint))).status not in {404, 401, 403, 405, 422}:
             return

@@ -55,9 +55,19 @@ async def pages(database: Database, wanted: dict[str, Any], *, meanwhile: Callab
         {"client": "default", "labels": {"project": "a"}},
         {"client": "default", "labels": {"project": "a", "shot": "1"}, "states": (State.QUEUED,)},
         {"client": "nobody"},
+        {"labels": {"shot": "1"}},
+        {"labels": {"shot": "1", "project": "b"}, "family": "suno"},
+        {"labels": {"project": "a"}, "states": (State.QUEUED, State.RUNNING)},
+        {"client": "default", "labels": {"project": "a", "shot": "1"}, "states": (State.QUEUED, State.FAILED)},
+        {"client": "default", "labels": {"project": "b", "shot": "2"}},
+        {"client": "nobody", "labels": {"project": "a"}},
     ],
 )
-async def test_pages_are_complete_while_rows_are_added(database: Database, wanted: dict[str, Any]) -> None:
+@pytest.mark.parametrize("counted", [task_store.MAX_COUNTED, 3])
+async def test_pages_are_complete_while_rows_are_added(
+    database: Database, wanted: dict[str, Any], counted: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(task_store, "MAX_COUNTED", counted)
     kinds = itertools.product(
         ("default", "another"),
         ("runway", "suno"),
@@ -155,6 +165,41 @@ READS: list[tuple[str, Act]] = [
     ("uq_webhook_attempts_message", lambda connection: attempt_store.of_message(connection, UUID(int=1))),
     ("uq_webhook_messages_task", lambda connection: message_store.of_task(connection, UUID(int=1))),
 ]
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        {"labels": {"project": "a"}},
+        {"labels": {"project": "nothing"}},
+        {"labels": {"project": "a", "shot": "1"}},
+        {"labels": {"project": "a"}, "states": (State.SUCCEEDED,)},
+        {"labels": {"project": "a"}, "family": "runway", "states": (State.RUNNING, State.FAILED)},
+    ],
+)
+@pytest.mark.parametrize("client", ["default", None])
+async def test_rare_label_is_read_by_its_own_key_and_not_by_all_tasks_of_the_client(
+    sqlite_url: str, wanted: dict[str, Any], client: str | None
+) -> None:
+    steps = 0
+
+    def count() -> int:
+        nonlocal steps
+        steps += 1
+        return 0
+
+    async with opened(sqlite_url) as database:
+        async with database.writing() as connection:
+            await fill(connection)
+        async with database.reading() as connection:
+            raw = await connection.get_raw_connection()
+            driver: Any = raw.driver_connection
+            await driver.set_progress_handler(count, 100)
+            try:
+                await task_store.page(connection, Filter(client=client, **wanted), most=51)
+            finally:
+                await driver.set_progress_handler(None, 0)
+    assert steps < 100, "instructions of SQLite, in hundreds: there are 4,000 tasks"
 
 
 async def test_every_filter_and_claim_uses_its_index(database: Database) -> None:

@@ -75,7 +75,7 @@ def at(percent: int) -> Update:
 # ── who ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_change_goes_to_the_receivers_that_want_it(world: World) -> None:
+async def test_change_is_sent_to_the_receivers_of_its_type(world: World) -> None:
     everything = await listening(world)
     ends = await listening(world, "task.succeeded", "task.failed")
     moves = await listening(world, PROGRESS)
@@ -84,7 +84,7 @@ async def test_change_goes_to_the_receivers_that_want_it(world: World) -> None:
     task = await begun(world, callback_url=RECEIVER_URL)
     await change(world, task, RUNNING)
     await change(world, task, at(40))
-    await change(world, task, dataclasses.replace(at(40), cost=2.0))  # no news to a client
+    await change(world, task, dataclasses.replace(at(40), cost=2.0))  # no event for a client
     assert sorted(await messages_of(world, task), key=str) == sorted(
         [("task.running", everything.id, "pending"), (PROGRESS, moves.id, "pending")], key=str
     )
@@ -188,7 +188,7 @@ async def test_tried_progress_is_superseded_and_keeps_its_body(world: World) -> 
     await listening(world, PROGRESS)
     task = await begun(world)
     await change(world, task, RUNNING, at(10))
-    await world_delivers(world)  # nobody listens at client.test
+    await world_delivers(world)  # no receiver at client.test
     await change(world, task, at(20))
     first, second = await world.messages(task)
     assert (first.state, first.last_error, first.attempts) == (

@@ -427,7 +427,10 @@ async def test_first_key_ends_keyless_access(world: World) -> None:
     assert (await asks(), await asks(**bearer(key))) == (401, 200)
     world.clock.forward(20)
     await revoke(world, key)
-    assert (await asks(), await asks(**bearer(key))) == (401, 401)  # nobody is let in because nobody is left
+    assert (await asks(), await asks(**bearer(key))) == (
+        401,
+        401,
+    )  # no key is left, and still no request is served without one
 
 
 @pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://localhost:3000", "https://localhost.evil"])
@@ -440,7 +443,7 @@ async def test_keyless_access_refuses_other_origins(api: httpx.AsyncClient, orig
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "dovecote.example"])  # noqa: S104 - refused, which is what is tested
 async def test_public_address_needs_a_key(database_url: str, host: str) -> None:
     async with World.opened(database_url, DOVECOTE_HOST=host) as world:
-        with pytest.raises(NoKey, match="anybody could spend your credit"):
+        with pytest.raises(NoKey, match="anyone could spend your credit"):
             await require_key(world.context)
         assert (await world.client.get("/v1/tasks", headers={"Host": "localhost"})).status_code == 401
         key = await give_key(world)
@@ -474,7 +477,7 @@ async def test_rate_limit_is_enforced_and_reported(limited: World) -> None:
         assert answer.headers.get("ratelimit-policy") in {None, '"per-key";q=3;w=60'}
     assert told == [
         (200, '"per-key";r=2;t=20'),
-        (404, None),  # no such door: nobody has looked at the key
+        (404, None),  # no such route: the key was not checked
         (404, '"per-key";r=1;t=40'),
         (422, '"per-key";r=0;t=60'),
         (429, '"per-key";r=0;t=60'),

@@ -1,0 +1,1 @@
+"""Anthropic: its Messages API, by itself and by gateways."""

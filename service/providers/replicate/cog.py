@@ -1,0 +1,92 @@
+"""Cog: a self-hosted model server with Replicate's protocol (seen on cog 0.23.1)."""
+
+from urllib.parse import quote
+
+from service.domain.errors import Unavailable, Unreadable
+from service.domain.task import Task, Update
+from service.domain.validation import Mistake
+from service.providers import market
+from service.providers.dialect import Dialect, Facts
+from service.providers.predictions import is_prediction, read_prediction, refusal_of
+from service.providers.read import fields, word
+from service.providers.replicate.inputs import body_of
+from service.providers.wire import Call, Callback, Exchange, Reply
+
+_ROUTE = "/predictions/{id}"
+_ASYNCHRONOUS = {"Prefer": "respond-async"}
+_SYNCHRONOUS_SECONDS = 600.0
+_NOT_FOUND = 404
+_WELL = frozenset({"READY", "BUSY"})
+_WAITING = "a Cog server cannot be asked about a prediction: its webhook is awaited"
+
+
+class Cog(Dialect):
+    """PUT /predictions/{id} of a Cog server. It tells how a prediction ends by its webhook only.
+
+    The id is the task's. While the prediction runs, the same call returns it, and creates no second one. After the end
+    it would run again: so a call is never repeated. Where no callback can come, the answer is the result.
+    """
+
+    facts = Facts(
+        family="replicate",
+        name="cog",
+        operations=dict.fromkeys(market.SECONDS, _ROUTE),
+        callbacks=True,
+        reserved=frozenset({"callback_url", "webhook", "webhook_events_filter", "id"}),
+        submit_timeout=_SYNCHRONOUS_SECONDS,
+        typical_seconds=market.SECONDS,
+    )
+
+    def create(self, task: Task, callback_url: str | None) -> Call:
+        """Return the call that runs the model. A client that hangs up cancels a synchronous run."""
+        headers = {} if callback_url is None else _ASYNCHRONOUS
+        body = body_of(task, {}, callback_url)
+        return Call(method="PUT", path=f"/predictions/{task.id}", json=body, headers=headers)
+
+    def query(self, task: Task) -> Call:
+        """Return the call that queries the server's health. No call queries a prediction."""
+        del task
+        return Call(method="GET", path="/health-check")
+
+    def read_created(self, reply: Reply) -> Update:
+        """Read the answer to a submit: the prediction, in its first state or at its end."""
+        if not reply.ok or not is_prediction(reply.document):
+            raise refusal_of(reply, creating=True)
+        return read_prediction(reply.document)
+
+    def read_status(self, reply: Reply) -> Update:
+        """Read a prediction; or the server's health, which says nothing of a prediction.
+
+        :raises Unavailable: with the reason why nothing is known
+        """
+        if reply.ok and is_prediction(reply.document):
+            return read_prediction(reply.document)
+        status = word(fields(reply.document).get("status"))
+        if not reply.ok or status is None:
+            raise refusal_of(reply, creating=False)
+        state = "" if status.upper() in _WELL else f", and the server is {status[:40]}"
+        raise Unavailable("provider_error", _WAITING + state)
+
+    def read_callback(self, callback: Callback) -> list[Update]:
+        """Read a callback: the prediction. Some arrive after the last one; the task's state does not go back."""
+        if not is_prediction(callback.document):
+            raise Unreadable("no prediction in it")
+        return [read_prediction(callback.document)]
+
+    def cancel(self, task: Task) -> Exchange:
+        """Request the cancellation. The webhook reports it."""
+        reply = yield Call(method="POST", path=f"/predictions/{quote(task.external_id or '', safe='')}/cancel")
+        return self.read_cancelled(reply)
+
+    def read_cancelled(self, reply: Reply) -> Update:
+        """Read the answer: an empty object. A 404 says that the prediction is over: its webhook tells how it ended."""
+        if reply.ok or reply.status == _NOT_FOUND:
+            return Update()
+        raise refusal_of(reply, creating=False)
+
+    def validate(self, task: Task) -> list[Mistake]:
+        """Return the fields that a server with one model does not have."""
+        found = super().validate(task)
+        if "deployment" in task.input:
+            found.append(Mistake("input.deployment", "A Cog server runs one model: leave it out."))
+        return found

@@ -1,0 +1,1 @@
+"""Sora by relays of its web site, which OpenAI does not offer."""

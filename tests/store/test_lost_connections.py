@@ -1,0 +1,82 @@
+"""A connection to PostgreSQL that dies in use: a read goes on, a write is reported."""
+
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest
+from sqlalchemy import event, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.store.database import Database, StoreUnavailable
+from tests.support.values import opened
+from tests.support.world import World
+
+
+@pytest.fixture
+async def database(postgresql_url: str) -> AsyncIterator[Database]:
+    async with opened(postgresql_url) as found:
+        yield found
+
+
+async def pid_of(connection: AsyncConnection) -> int:
+    return int(await connection.scalar(text("SELECT pg_backend_pid()")) or 0)
+
+
+async def end_session(url: str, pid: int) -> None:
+    """End a session of the server, as an administrator or a time-out does."""
+    other = await asyncpg.connect(url)
+    assert await other.fetchval("SELECT pg_terminate_backend($1, 5000)", pid)
+    await other.close()
+
+
+async def test_read_goes_on_over_another_connection(database: Database, postgresql_url: str) -> None:
+    async with database.reading() as connection:
+        first = await pid_of(connection)
+        await end_session(postgresql_url, first)
+        second = await pid_of(connection)
+    assert second not in {0, first}
+    async with database.reading() as connection:
+        assert await pid_of(connection) != first
+
+
+async def test_read_is_repeated_once_only(database: Database, postgresql_url: str) -> None:
+    async def lose(times: int) -> None:
+        async with database.reading() as connection:
+            for _ in range(times):
+                await end_session(postgresql_url, await pid_of(connection))
+            await pid_of(connection)
+
+    await lose(1)
+    with pytest.raises(StoreUnavailable):
+        await lose(2)
+
+
+async def test_write_is_not_repeated(database: Database, postgresql_url: str) -> None:
+    async def write() -> None:
+        async with database.writing() as connection:
+            await end_session(postgresql_url, await pid_of(connection))
+            await pid_of(connection)
+
+    with pytest.raises(StoreUnavailable):
+        await write()
+
+
+@pytest.mark.parametrize("path", ["/v1/tasks", "/v1/tasks?label=a=b", "/v1/events", "/v1/messages", "/v1/tasks/{task}"])
+async def test_request_whose_connection_dies_in_use_is_served(postgresql_url: str, path: str) -> None:
+    async with World.opened(postgresql_url) as world:
+        task = await world.submit()
+        ended: list[int] = []
+
+        def end_once(dbapi_connection: object, cursor: object, statement: str, *_: object) -> None:
+            from sqlalchemy.util import await_only
+
+            if not ended and "pg_terminate" not in statement:
+                session = dbapi_connection.connection.dbapi_connection.driver_connection  # type: ignore[attr-defined]
+                ended.append(session.get_server_pid())
+                await_only(end_session(postgresql_url, ended[0]))
+
+        engine = world.context.database.reader.sync_engine
+        event.listen(engine, "before_cursor_execute", end_once)
+        answer = await world.client.get(path.format(task=task.id))
+        event.remove(engine, "before_cursor_execute", end_once)
+        assert (answer.status_code, len(ended)) == (200, 1)
