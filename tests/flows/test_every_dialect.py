@@ -1,6 +1,8 @@
 """The same journeys for every dialect of the registry, against the sandbox. A registered dialect is covered by itself."""
 
 import dataclasses
+import itertools
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -73,8 +75,29 @@ async def submit(world: World, dialect: Dialect, faults: tuple[str, ...] = (), *
     return await world.submit(**example_of(dialect), callback_url=RECEIVER_URL, deadline=DEADLINE, **more)
 
 
-@pytest.mark.parametrize("journey", JOURNEYS)
-@pytest.mark.parametrize("name", DIALECTS)
+SAME_FOR_ALL = frozenset(
+    {
+        "doubled-and-disordered-callbacks",
+        "callback-before-the-answer",
+        "failing-polls",
+        "answer-cut-in-half",
+        "answer-is-a-page",
+        "answer-is-http-500",
+        "answer-and-callback-lost",
+    }
+)
+"""Journeys in which a dialect reads nothing that it does not read in the others."""
+EXAMPLES = ("runway/official", "midjourney/proxy", "suno/newapi")
+"""The dialects that play them in the short suite. The long suite plays all."""
+
+
+def cases() -> Iterator[Any]:
+    for name, journey in itertools.product(DIALECTS, JOURNEYS):
+        long = journey in SAME_FOR_ALL and name not in EXAMPLES
+        yield pytest.param(name, journey, marks=[pytest.mark.long] if long else [])
+
+
+@pytest.mark.parametrize(("name", "journey"), cases())
 async def test_journey_ends_as_expected_and_is_paid_at_most_once(sqlite_url: str, name: str, journey: str) -> None:
     expected, dialect = JOURNEYS[journey], DIALECTS[name]
     state, failure = expected.state, REFUSAL_CODES.get((name, journey), expected.failure)
