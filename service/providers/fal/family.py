@@ -1,4 +1,4 @@
-"""What can be asked of fal."""
+"""The operations of fal."""
 
 from service.providers import market
 from service.providers.operation import family

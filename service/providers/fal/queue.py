@@ -60,7 +60,7 @@ class Queue(Dialect):
         return Call(method="POST", path=f"/{quote(_model(task))}{query}", json=merge(_input(task), task.options))
 
     def query(self, task: Task) -> Call:
-        """Return the call that asks for the request's status."""
+        """Return the call that queries the request's status."""
         return Call(method="GET", path=f"{_request(task)}/status")
 
     def read_created(self, reply: Reply) -> Update:

@@ -47,7 +47,7 @@ class Aggregator(Dialect):
         return Call(method="POST", path=f"/flux/v1/{quote(model)}", json=body_of(task, model, callback_url))
 
     def query(self, task: Task) -> Call:
-        """Return the call that asks for the result."""
+        """Return the call that queries the result."""
         return Call(method="GET", path=f"/flux/v1/get_result?id={quote(task.external_id or '', safe='')}")
 
     def read_created(self, reply: Reply) -> Update:
@@ -65,7 +65,7 @@ class Aggregator(Dialect):
         return [read_prediction(callback.document) if _is_copy(callback.document) else read(callback.document)]
 
     def validate(self, task: Task) -> list[Mistake]:
-        """Return what the gateways' pages rule out."""
+        """Return the mistakes that the gateways' pages rule out."""
         found = super().validate(task)
         return found + mistakes_in(task, model_of(task, _MODELS)) if task.operation in self.facts.operations else found
 

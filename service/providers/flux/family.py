@@ -1,4 +1,4 @@
-"""What can be asked of Flux, and the bodies and checks that its protocols share."""
+"""The operations of Flux, and the bodies and checks that its protocols share."""
 
 import functools
 import math

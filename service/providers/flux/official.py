@@ -45,7 +45,7 @@ class Official(Dialect):
         return Call(method="POST", path=f"/v1/{quote(model)}", json=body_of(task, model, callback_url))
 
     def query(self, task: Task) -> Call:
-        """Return the call that asks for the result."""
+        """Return the call that queries the result."""
         return Call(method="GET", path=f"/v1/get_result?id={quote(task.external_id or '', safe='')}")
 
     def read_created(self, reply: Reply) -> Update:

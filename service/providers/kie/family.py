@@ -1,4 +1,4 @@
-"""What can be asked of kie.ai."""
+"""The operations of kie.ai."""
 
 import dataclasses
 import functools

@@ -73,7 +73,7 @@ class Jobs(Dialect):
         return Call(method="POST", path=_CREATE, json=merge(mapped, task.options))
 
     def query(self, task: Task) -> Call:
-        """Return the call that asks for the record."""
+        """Return the call that queries the record."""
         return Call(method="GET", path=f"/api/v1/jobs/recordInfo?taskId={quote(task.external_id or '', safe='')}")
 
     def read_created(self, reply: Reply) -> Update:

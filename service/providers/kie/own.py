@@ -86,7 +86,7 @@ class Own(Dialect):
         return Call(method="POST", path=path, json=merge({**_body(task), "callBackUrl": callback_url}, task.options))
 
     def query(self, task: Task) -> Call:
-        """Return the call that asks for the record."""
+        """Return the call that queries the record."""
         product = _PRODUCTS[task.operation] if task.operation in _PRODUCTS else _PRODUCTS["veo"]
         return Call(method="GET", path=f"{product.record}?taskId={quote(task.external_id or '', safe='')}")
 

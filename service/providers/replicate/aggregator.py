@@ -19,8 +19,8 @@ _POLL_TIMEOUT = 90.0
 class Aggregator(Dialect):
     """POST /replicate/v1/models/{owner}/{name}/predictions of CometAPI and its siblings.
 
-    No page says that a gateway passes on ``webhook`` or a cancel: there are neither. The ``urls`` of an answer lead to
-    Replicate and are never called, since the call would take the gateway's key there.
+    No page documents that a gateway passes on ``webhook`` or a cancel, so neither is sent. The ``urls`` of an answer are those of
+    Replicate and are never called.
     """
 
     facts = Facts(
@@ -43,7 +43,7 @@ class Aggregator(Dialect):
         return Call(method="POST", path=path, json=body_of(task, {}, None))
 
     def query(self, task: Task) -> Call:
-        """Return the call that asks for the prediction."""
+        """Return the call that queries the prediction."""
         path = f"/replicate/v1/predictions/{quote(task.external_id or '', safe='')}"
         return Call(method="GET", path=path, read_timeout=_POLL_TIMEOUT)
 
@@ -66,7 +66,7 @@ class Aggregator(Dialect):
         return [read_prediction(callback.document)]
 
     def validate(self, task: Task) -> list[Mistake]:
-        """Return what the gateway's pages rule out: they know models by ``owner/name`` only."""
+        """Return the mistakes that the gateway's pages rule out: they name models by ``owner/name`` only."""
         found = super().validate(task)
         if task.operation not in self.facts.operations:
             return found

@@ -28,7 +28,7 @@ _MARGIN = dt.timedelta(minutes=15)
 
 
 class Official(Dialect):
-    """POST and GET /v1/predictions of api.replicate.com. What a prediction made is deleted after an hour."""
+    """POST and GET /v1/predictions of api.replicate.com. The outputs of a prediction are deleted after an hour."""
 
     facts = Facts(
         family="replicate",
@@ -57,7 +57,7 @@ class Official(Dialect):
         return Call(method="POST", path=path, json=body_of(task, more, callback_url))
 
     def query(self, task: Task) -> Call:
-        """Return the call that asks for the prediction by its id. The ``urls`` of an answer are never called."""
+        """Return the call that queries the prediction by its id. The ``urls`` of an answer are never called."""
         return Call(method="GET", path=_job_path(task))
 
     def read_created(self, reply: Reply) -> Update:
@@ -177,7 +177,7 @@ def _listed(row: Any) -> ListedJob | None:
 
 
 def _may_be(task: Task, version: str | None) -> bool:
-    """Return whether a listed job may be a task's. Only a version that both name tells them apart."""
+    """Return whether a listed job may be a task's. Only a version that both name distinguishes them."""
     asked = model_of(task).rpartition(":")[2]
     both = version is not None and _VERSION.fullmatch(version) and _VERSION.fullmatch(asked)
     return not both or version == asked

@@ -103,7 +103,7 @@ class SunoApi(Dialect):
         return kie_envelope.signature_is_right(callback, secret)
 
     def validate(self, task: Task) -> list[Mistake]:
-        """Return what the vendors' pages rule out."""
+        """Return the mistakes that the vendors' pages rule out."""
         found = super().validate(task)
         return found + _mistakes(task) if task.operation in self.facts.operations else found
 
