@@ -38,7 +38,7 @@ _NO_ID = UUID(int=0)
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class KnownModels:
-    """What is known of the models that an upstream offers."""
+    """The known models of each upstream."""
 
     models: ModelList | None = None
     """The latest list; None before there was one."""

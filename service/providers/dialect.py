@@ -52,7 +52,7 @@ class Facts:
     free: frozenset[str] = frozenset()
     """Operations that buy nothing: they may be sent again after any error."""
     queries: tuple[str, ...] = ()
-    """Parts of the paths of POST routes that ask and create nothing, such as ``/feed``."""
+    """Parts of the paths of routes that ask and create nothing, such as ``/feed``."""
     cost_unit: str = "units"
     """The unit of costs, where the provider states them."""
     refunds: bool = False
@@ -96,8 +96,10 @@ class Facts:
     def creates(self, endpoint: str) -> bool:
         """Return whether an endpoint, such as ``POST /v1/text_to_video``, is one that creates."""
         method, _, path = endpoint.partition(" ")
+        if any(part in path for part in self.queries):
+            return False
         if method == "POST":
-            return not any(part in path for part in self.queries)
+            return True
         routes = (route for operation, route in self.operations.items() if operation not in self.free)
         return any(re.search(_pattern(route), path) for route in routes if "{" in route)
 

@@ -8,6 +8,14 @@ from service.providers.anthropic import family as anthropic
 from service.providers.anthropic import gateway as anthropic_gateway
 from service.providers.anthropic import messages
 from service.providers.dialect import Dialect
+from service.providers.fal import family as fal
+from service.providers.fal import queue as fal_queue
+from service.providers.flux import aggregator as flux_aggregator
+from service.providers.flux import family as flux
+from service.providers.flux import official as flux_official
+from service.providers.kie import family as kie
+from service.providers.kie import jobs as kie_market
+from service.providers.kie import own as kie_own
 from service.providers.kling import aggregator as kling_aggregator
 from service.providers.kling import family as kling
 from service.providers.kling import official as kling_official
@@ -48,6 +56,9 @@ FAMILIES: Mapping[str, Family] = {
         anthropic.FAMILY,
         sora.FAMILY,
         replicate.FAMILY,
+        fal.FAMILY,
+        kie.FAMILY,
+        flux.FAMILY,
         any_model.FAMILY,
     )
 }
@@ -91,6 +102,11 @@ DIALECTS: Mapping[str, Dialect] = {
         replicate_official.Official(),
         replicate_aggregator.Aggregator(),
         cog.Cog(),
+        fal_queue.Queue(),
+        kie_market.Jobs(),
+        kie_own.Own(),
+        flux_official.Official(),
+        flux_aggregator.Aggregator(),
         newapi_video.NewApiVideo(),
     )
 }
@@ -159,6 +175,7 @@ PROVIDERS: Mapping[str, Provider] = {
                 "runway/aggregator-official",
                 "midjourney/proxy",
                 "suno/newapi",
+                "flux/aggregator",
                 "kling/aggregator",
                 "minimax/aggregator",
                 *_OPENAI_SHAPED,
@@ -175,6 +192,20 @@ PROVIDERS: Mapping[str, Provider] = {
             base_url="https://api.dev.runwayml.com",
             key_variable="RUNWAYML_API_SECRET",
             dialects=("runway/official",),
+        ),
+        Provider(
+            name="bfl",
+            title="Black Forest Labs",
+            base_url="https://api.bfl.ai",
+            key_variable="BFL_API_KEY",
+            dialects=("flux/official",),
+        ),
+        Provider(
+            name="fal",
+            title="fal",
+            base_url="https://queue.fal.run",
+            key_variable="FAL_KEY",
+            dialects=("fal/queue",),
         ),
         Provider(
             name="kling",
@@ -260,8 +291,8 @@ PROVIDERS: Mapping[str, Provider] = {
             title="Kie.ai",
             base_url="https://api.kie.ai",
             key_variable="KIE_KEY",
+            dialects=("suno/kie-jobs", "suno/sunoapi", "kie/jobs", "kie/own"),
             models_path="/api/v1/models",
-            dialects=("suno/kie-jobs", "suno/sunoapi"),
         ),
     )
 }

@@ -21,15 +21,14 @@ from service.sandbox.protocol import Protocol, load
 
 
 class Sandbox:
-    """Providers to practise with: their protocol, a ledger of the jobs they were paid for, and faults on demand.
+    """Simulated providers: their protocols, a ledger of the paid jobs, and faults on demand.
 
-    `seconds` is how long a job takes, `key` what a client must show as Bearer, `clock` gives Unix seconds and moves
-    every job, `faults` hold for every job (see FAULTS for the words that a prompt may bear), and `send` carries
-    callbacks: it is given a URL and JSON bytes, and returns the HTTP status of the answer. `protocols` are spoken
-    besides those that are packaged.
+    `seconds` is the duration of a job, and `key` the key that a client must send as Bearer. `clock` returns Unix seconds and
+    advances every job. `faults` hold for every job (see FAULTS for the words in prompts). `send` posts a callback: it gets a
+    URL and JSON bytes, and returns the HTTP status of the answer. `protocols` are added to the packaged ones.
 
-    Served by `serve` or `running`, callbacks go out by themselves. Run in-process, where no lifespan runs, call
-    `deliver_due`; the in-process transport is `InProcessTransport(sandbox.app)`.
+    Served by `serve` or `running`, the sandbox sends its callbacks. In-process, where no lifespan runs, call `deliver_due`; the
+    in-process transport is `InProcessTransport(sandbox.app)`.
     """
 
     def __init__(

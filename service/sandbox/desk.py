@@ -262,7 +262,7 @@ def _spoilt(answer: Answer | FileAnswer, provider: Provider, faults: Faults) -> 
 
 def _instead_of_news(job: Job) -> Response | None:
     """Return the page that answers a poll, if the job's faults require one."""
-    if job.faults.flaky and job.polls % 2 == 1:
+    if job.faults.flaky and job.polls % 3 == 1:
         return html_page("502 Bad Gateway", 502)
     return html_page("Welcome", 200) if job.faults.html else None
 

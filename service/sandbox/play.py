@@ -197,7 +197,8 @@ class _Player:
             if finished and cancel.too_late is not None:
                 body = fill(cancel.too_late.body, _Moment(self._protocol, job, job.state_at(now), now).resolve)
                 return Answer(cancel.too_late.status, body, cancel.too_late.headers).response()
-            self._desk.ledger.put(replace(job, deleted_at=now) if finished else replace(job, cancelled_at=now))
+            after = replace(job, deleted_at=now) if finished else replace(job, cancelled_at=now, kept=cancel.keeps)
+            self._desk.ledger.put(after)
             if cancel.reply.body is None:
                 return Response(status_code=cancel.reply.status)
             body = fill(cancel.reply.body, _Moment(self._protocol, job, "cancelled", now).resolve)

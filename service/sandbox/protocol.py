@@ -135,6 +135,7 @@ class Cancel(_Job):
 
     reply: Reply
     too_late: Reply | None = None
+    keeps: bool = False
 
 
 class File(_Job):

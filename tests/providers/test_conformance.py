@@ -5,6 +5,7 @@ import datetime as dt
 import itertools
 import json
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -305,7 +306,7 @@ def test_credentials_are_added_by_authorize_only(name, operation):
 def test_callback_url_is_sent_where_supported(name, operation):
     dialect = DIALECTS[name]
     call = dialect.create(task(name, operation), HOOK)
-    assert (HOOK in json.dumps(call.body, default=str)) == (
+    assert (HOOK in json.dumps(call.body, default=str) + unquote(call.path)) == (
         dialect.facts.callbacks and operation.split()[1] not in dialect.facts.synchronous
     )
     json.dumps(dialect.create(task(name, operation), None).body, default=str)

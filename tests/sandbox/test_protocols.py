@@ -178,7 +178,7 @@ async def test_job_of_a_data_protocol_goes_through_its_states(toy: ToyVisit) -> 
     assert [callback["state"] for callback in toy.callbacks] == ["at 0%", "done"]
 
 
-async def test_variant_of_a_state_comes_first(toy: ToyVisit) -> None:
+async def test_variant_of_a_state_overrides_the_state(toy: ToyVisit) -> None:
     jobs = [(await toy.create(text=text)).json()["job"] for text in ("[fail]", "[moderate]")]
     toy.now += 10
     assert [(await toy.job(job))["state"] for job in jobs] == ["failed", "refused"]

@@ -82,7 +82,7 @@ FAULTS: Mapping[str, str] = {
     "dies answered": "Dovecote dies with the answer in hand, before it is written",
     "no database": "the database is away when the answer is to be written",
 }
-"""What goes wrong, in words."""
+"""The descriptions of the faults."""
 
 POINTS: Mapping[str, tuple[str, ...]] = {"first": (), "retry": ("503",), "fail-over": ("nocredit",)}
 """When: at the first submit; at the second, since the first was answered 503; at the next upstream, since the first has no

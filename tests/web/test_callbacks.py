@@ -293,7 +293,7 @@ async def test_callback_without_database_is_503_with_retry_after() -> None:
 
 
 BODIES = {("POST", "/v1/endpoints"): {"url": "http://client.test/"}, ("POST", "/v1/messages/replay"): {}}
-"""What is taken where it is not a request for a task."""
+"""The accepted requests that are no callback of a task."""
 
 
 async def test_api_without_database_is_503_with_retry_after() -> None:

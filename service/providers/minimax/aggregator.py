@@ -38,7 +38,7 @@ class Aggregator(Dialect):
         return Call(method="POST", path=_ROUTES[task.operation], json=merge(older.body_of(task), task.options))
 
     def query(self, task: Task) -> Call:
-        """Return the call that asks for the task."""
+        """Return the call that queries the task."""
         job = quote(task.external_id or "", safe="")
         if _is_newer(task):
             return Call(method="GET", path=f"{_NEWER}/v2/query/video_generation/{job}")

@@ -24,9 +24,9 @@ CODES: Mapping[int, Verdict] = {
     **dict.fromkeys((1026, 1027), (Refused, "content_policy")),
     **dict.fromkeys((1042, 2013), (Refused, "invalid_input")),
 }
-"""What ``base_resp.status_code`` means for a submit (MiniMax's page on error codes).
+"""The class of a submit's ``base_resp.status_code`` (MiniMax's page on error codes).
 
-1039 is a token limit there; MiniMax's own command-line client takes it for a content filter.
+1039 is a token limit there; MiniMax's own command-line client reads it as a content filter.
 """
 _INVALID = 2013
 _BRACKETED = re.compile(r"\((\d{4})\)\s*$")
@@ -53,7 +53,7 @@ def status_code_of(document: Any) -> int | None:
 
 
 def by_code(code: int, message: str | None, *, creating: bool) -> UpstreamError:
-    """Return what a code means. One that is not known may hide a job when it answers a submit."""
+    """Return the class of a code. An unknown code in the answer to a submit may hide a job."""
     error, name = CODES.get(code, (Uncertain, "provider_error"))
     if not creating and code == _INVALID and "task_id" in (message or ""):
         return NotFound("not_found", message)
@@ -63,7 +63,7 @@ def by_code(code: int, message: str | None, *, creating: bool) -> UpstreamError:
 
 
 def refusal_of(reply: Reply, *, creating: bool) -> UpstreamError:
-    """Return what a reply without a task in it means, in the older generation."""
+    """Return the error that a reply without a task means, in the older generation."""
     code = status_code_of(reply.document)
     if code:
         message = line(fields(fields(reply.document).get("base_resp")).get("status_msg"))
@@ -72,7 +72,7 @@ def refusal_of(reply: Reply, *, creating: bool) -> UpstreamError:
 
 
 def refusal_of_newer(reply: Reply, *, creating: bool) -> UpstreamError:
-    """Return what a reply without a task in it means, in the newer generation: by the HTTP status, else by its type."""
+    """Return the error that a reply without a task means, in the newer generation: by the HTTP status, or by its type."""
     error = fields(fields(reply.document).get("error"))
     if status_code_of(reply.document) or not error:
         return refusal_of(reply, creating=creating)

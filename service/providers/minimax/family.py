@@ -1,4 +1,4 @@
-"""What can be asked of MiniMax."""
+"""The operations of MiniMax."""
 
 import dataclasses
 import re

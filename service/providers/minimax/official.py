@@ -45,7 +45,7 @@ class Official(Dialect):
         return Call(method="POST", path=ROUTES[task.operation], json=merge(body, task.options))
 
     def query(self, task: Task) -> Call:
-        """Return the call that asks for the task."""
+        """Return the call that queries the task."""
         kind = ROUTES[task.operation].rpartition("/")[2]
         return Call(method="GET", path=f"/v1/query/{kind}?task_id={quote(task.external_id or '', safe='')}")
 
@@ -65,7 +65,7 @@ class Official(Dialect):
         return polled(self, task, "/v1/files/retrieve")
 
     def read_callback(self, callback: Callback) -> list[Update]:
-        """Read a callback: a task in lower-case words, or a challenge, which says nothing about one."""
+        """Read a callback: a task with lower-case words, or a challenge without a task."""
         return read_callback(callback)
 
     def validate(self, task: Task) -> list[Mistake]:

@@ -38,7 +38,7 @@ class OfficialV2(Dialect):
         return Call(method="POST", path=newer.ROUTES[task.operation], json=merge(body, task.options))
 
     def query(self, task: Task) -> Call:
-        """Return the call that asks for the task."""
+        """Return the call that queries the task."""
         return Call(method="GET", path=f"{_QUERY}/{quote(task.external_id or '', safe='')}")
 
     def read_created(self, reply: Reply) -> Update:
@@ -62,7 +62,7 @@ class OfficialV2(Dialect):
         return dataclasses.replace(self.read_cancelled(reply), external_id=task.external_id)
 
     def read_cancelled(self, reply: Reply) -> Update:
-        """Read the answer to a DELETE: the task was cancelled, or its record destroyed, which says nothing of its end."""
+        """Read the answer to a DELETE: the task was cancelled, or its record destroyed without information about its end."""
         said = fields(reply.document)
         action = (word(said.get("action")) or "").lower()
         if not reply.ok or fields(said.get("error")) or action not in _CANCELLED | _DELETED:
@@ -100,7 +100,7 @@ class OfficialV2(Dialect):
 
 
 def _kind_of(task: Task) -> tuple[str, str]:
-    """Return what the list shows of a task: its model and type."""
+    """Return the model and type of a listed task."""
     return str(task.input.get("model", newer.MODEL)), newer.task_type(task.operation)
 
 

@@ -123,7 +123,7 @@ class NewApi(Dialect):
         return [update]
 
     def validate(self, task: Task) -> list[Mistake]:
-        """Return what the gateways' pages rule out."""
+        """Return the mistakes that the gateways' pages rule out."""
         found = super().validate(task)
         return found + gateway.mistakes_in(task) if task.operation in self.facts.operations else found
 

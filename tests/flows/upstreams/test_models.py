@@ -1,4 +1,4 @@
-"""What an upstream offers is requested now and then; a model that is not listed is a warning and stops nothing."""
+"""The models of an upstream are requested from time to time. An unlisted model causes a warning, and nothing else."""
 
 import asyncio
 from collections.abc import AsyncIterator
