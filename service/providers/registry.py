@@ -13,6 +13,9 @@ from service.providers.fal import queue as fal_queue
 from service.providers.flux import aggregator as flux_aggregator
 from service.providers.flux import family as flux
 from service.providers.flux import official as flux_official
+from service.providers.ideogram import aggregator as ideogram_aggregator
+from service.providers.ideogram import family as ideogram
+from service.providers.ideogram import official as ideogram_official
 from service.providers.kie import family as kie
 from service.providers.kie import jobs as kie_market
 from service.providers.kie import own as kie_own
@@ -29,6 +32,9 @@ from service.providers.minimax import official_v2 as minimax_official_v2
 from service.providers.openai import audio, chat, embeddings, images, models, responses, videos, webhooks
 from service.providers.openai import family as openai
 from service.providers.operation import Family
+from service.providers.recraft import aggregator as recraft_aggregator
+from service.providers.recraft import family as recraft
+from service.providers.recraft import official as recraft_official
 from service.providers.replicate import aggregator as replicate_aggregator
 from service.providers.replicate import cog
 from service.providers.replicate import family as replicate
@@ -59,6 +65,8 @@ FAMILIES: Mapping[str, Family] = {
         fal.FAMILY,
         kie.FAMILY,
         flux.FAMILY,
+        ideogram.FAMILY,
+        recraft.FAMILY,
         any_model.FAMILY,
     )
 }
@@ -107,6 +115,10 @@ DIALECTS: Mapping[str, Dialect] = {
         kie_own.Own(),
         flux_official.Official(),
         flux_aggregator.Aggregator(),
+        ideogram_official.Official(),
+        ideogram_aggregator.Aggregator(),
+        recraft_official.Official(),
+        recraft_aggregator.Aggregator(),
         newapi_video.NewApiVideo(),
     )
 }
@@ -176,6 +188,8 @@ PROVIDERS: Mapping[str, Provider] = {
                 "midjourney/proxy",
                 "suno/newapi",
                 "flux/aggregator",
+                "ideogram/aggregator",
+                "recraft/aggregator",
                 "kling/aggregator",
                 "minimax/aggregator",
                 *_OPENAI_SHAPED,
@@ -199,6 +213,20 @@ PROVIDERS: Mapping[str, Provider] = {
             base_url="https://api.bfl.ai",
             key_variable="BFL_API_KEY",
             dialects=("flux/official",),
+        ),
+        Provider(
+            name="ideogram",
+            title="Ideogram",
+            base_url="https://api.ideogram.ai",
+            key_variable="IDEOGRAM_API_KEY",
+            dialects=("ideogram/official",),
+        ),
+        Provider(
+            name="recraft",
+            title="Recraft",
+            base_url="https://external.api.recraft.ai",
+            key_variable="RECRAFT_API_KEY",
+            dialects=("recraft/official",),
         ),
         Provider(
             name="fal",

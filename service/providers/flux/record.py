@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from service.domain.errors import NotFound, Refused, Unavailable, Uncertain, UpstreamError
+from service.domain.errors import NotFound, Refused, UpstreamError
 from service.domain.task import ENDED, Failure, Result, State, Update
 from service.providers.newapi import errors as newapi_errors
 from service.providers.newapi.failure_texts import RETRYABLE, failure_from_text
@@ -31,8 +31,6 @@ _CODES = {
     "internal_error": "provider_error",
 }
 _REASONS = "Moderation Reasons"
-_UNAVAILABLE = 503
-_WAITS = frozenset({"overloaded", "rate_limited"})
 
 
 def is_answer(document: Any) -> bool:
@@ -114,14 +112,9 @@ def refusal_of(reply: Reply, *, creating: bool) -> UpstreamError:
     said = fields(reply.document)
     if found.retry_after is None:
         found.retry_after = number(said.get("retry_after"))
-    overloaded = (
-        failure_from_text(found.message).code in _WAITS or failure_from_text(word(said.get("error"))).code in _WAITS
-    )
-    if creating and reply.status == _UNAVAILABLE and isinstance(found, Unavailable) and not overloaded:
-        return Uncertain("provider_error", found.message)
     if creating and isinstance(found, Refused) and isinstance(said.get("detail"), list):
         return Refused(found.code, found.message, details=_issues(said["detail"]))
-    return found
+    return newapi_errors.unless_overloaded(found, reply, creating=creating)
 
 
 def _issues(detail: list[Any]) -> tuple[str, ...]:
