@@ -154,6 +154,15 @@ def test_scopes_and_limits_match_the_page():
     assert f"w={rate_limit.WINDOW}" in text
 
 
+def test_map_names_existing_modules():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    drawn = text[text.index("```\nservice/") :].split("```")[1]
+    modules = {path.name for path in (ROOT / "service").rglob("*.py")}
+    named = set(re.findall(r"\b(\w+\.py)\b", drawn))
+    assert len(named) > 100
+    assert named <= modules
+
+
 def test_threat_model_names_existing_tests():
     text = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
     named = set(re.findall(r"`(test_\w+)`", text))
