@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 
-from service.providers import any_model, elk_task, newapi_video
+from service.providers import any_model, elk_task, grok, jimeng, newapi_video, vidu, wan
 from service.providers.anthropic import family as anthropic
 from service.providers.anthropic import gateway as anthropic_gateway
 from service.providers.anthropic import messages
@@ -54,6 +54,10 @@ FAMILIES: Mapping[str, Family] = {
         suno.FAMILY,
         kling.FAMILY,
         minimax.FAMILY,
+        vidu.FAMILY,
+        wan.FAMILY,
+        jimeng.FAMILY,
+        grok.FAMILY,
         openai.FAMILY,
         anthropic.FAMILY,
         sora.FAMILY,
@@ -85,6 +89,10 @@ DIALECTS: Mapping[str, Dialect] = {
         minimax_official_v2.OfficialV2(),
         minimax_official.Official(),
         minimax_aggregator.Aggregator(),
+        vidu.Official(),
+        wan.DashScope(),
+        jimeng.Visual(),
+        grok.Official(),
         images.Images(),
         chat.Chat(),
         responses.Responses(),
@@ -242,10 +250,39 @@ PROVIDERS: Mapping[str, Provider] = {
             dialects=("minimax/official-v2", "minimax/official"),
         ),
         Provider(
+            name="vidu",
+            title="Vidu",
+            base_url="https://api.vidu.com",
+            key_variable="VIDU_API_KEY",
+            dialects=("vidu/official",),
+        ),
+        Provider(
+            name="dashscope",
+            title="Alibaba Model Studio",
+            base_url="https://dashscope-intl.aliyuncs.com",
+            key_variable="DASHSCOPE_API_KEY",
+            dialects=("wan/official",),
+        ),
+        Provider(
+            name="jimeng",
+            title="Jimeng (Volcengine)",
+            base_url="https://visual.volcengineapi.com",
+            key_variable="JIMENG_KEY",
+            dialects=("jimeng/official",),
+        ),
+        Provider(
+            name="xai",
+            title="xAI",
+            base_url="https://api.x.ai",
+            key_variable="XAI_API_KEY",
+            dialects=("grok/official",),
+        ),
+        Provider(
             name="openai",
             title="OpenAI",
             base_url="https://api.openai.com",
             key_variable="OPENAI_API_KEY",
+            models_path="/v1/models",
             # Videos ended here on 2026-09-24: the setting `dialects` adds openai/videos for a host that still has them.
             dialects=(
                 "openai/images",
@@ -262,6 +299,7 @@ PROVIDERS: Mapping[str, Provider] = {
             title="Anthropic",
             base_url="https://api.anthropic.com",
             key_variable="ANTHROPIC_API_KEY",
+            models_path="/v1/models?limit=1000",
             dialects=("anthropic/messages",),
         ),
         Provider(

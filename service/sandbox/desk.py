@@ -11,7 +11,8 @@ from typing import Any, Final
 import orjson
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
-from starlette.routing import Route
+from starlette.routing import Match, Route
+from starlette.types import Scope
 
 from service.sandbox import form
 from service.sandbox.callbacks import Courier, Render
@@ -80,6 +81,19 @@ Show = Callable[[Job, State, float], Any]
 Serve = Callable[[Request], Awaitable[Response]]
 
 
+class _RouteOfQuery(Route):
+    """A route that also needs a query, where several share a path."""
+
+    def __init__(self, path: str, endpoint: Serve, *, methods: list[str], query: str) -> None:
+        super().__init__(path, endpoint, methods=methods)
+        self.query = query
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Match the path, and the start of the query."""
+        asked = scope.get("query_string", b"").decode("latin-1")
+        return super().matches(scope) if asked.startswith(self.query) else (Match.NONE, {})
+
+
 class Desk:
     """Takes orders and answers polls, for any provider."""
 
@@ -110,7 +124,12 @@ class Desk:
                 return provider.unauthorized.response()
             return await serve(request)
 
-        return Route(path, admit, methods=[method])
+        plain, _, query = path.partition("?")
+        return (
+            _RouteOfQuery(plain, admit, methods=[method], query=query)
+            if query
+            else Route(path, admit, methods=[method])
+        )
 
     def _shows_key(self, request: Request, provider: Provider) -> bool:
         return request.headers.get(provider.key_header) == f"{provider.key_prefix}{self.key}"

@@ -79,7 +79,10 @@ def test_packaged_protocol_is_read_and_names_its_dialects(name: str) -> None:
 
 
 def test_no_two_protocols_have_the_same_route() -> None:
-    routes = [(route.path, *sorted(route.methods or ())) for route in Sandbox().app.routes]  # type: ignore[attr-defined]
+    routes = [
+        (route.path, getattr(route, "query", ""), *sorted(route.methods or ()))  # type: ignore[attr-defined]
+        for route in Sandbox().app.routes
+    ]
     assert [route for route, count in Counter(routes).items() if count > 1] == []
 
 
