@@ -1,1 +1,1 @@
-"""What Dovecote is measured with; see ``__main__``."""
+"""Measurements of Dovecote; see ``__main__``."""

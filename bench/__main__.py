@@ -55,7 +55,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Measure what was asked for, and print it."""
+    """Run the requested measurements, and print them."""
     given = _arguments()
     names = given.names or NAMES
     kinds = tuple(kind for kind in databases.KINDS if not given.database or kind in given.database)
@@ -80,7 +80,7 @@ def main() -> None:
 
 
 def _time_for_another(run: Run, took: float, most: float) -> bool:
-    """Guess from the rounds before whether another ends in time; the first always may."""
+    """Return whether another round ends in time, by the rounds before. The first always may."""
     return run.rounds == 0 or took * (run.rounds + 1) / run.rounds <= most
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 
 async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
-    """Answer health checks at once, and everything else never to the end."""
+    """Answer health checks at once, and no other request."""
     alive = scope["path"] == "/healthz"
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]})
     await send({"type": "http.response.body", "body": b":\n\n", "more_body": not alive})

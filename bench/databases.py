@@ -19,7 +19,7 @@ Fill = Callable[[str], Awaitable[None]]
 
 
 class Databases:
-    """Hands out copies of databases that were filled once."""
+    """Copies of databases that were filled once."""
 
     def __init__(self, folder: Path, postgresql: Callable[[str], str] | None) -> None:
         """Keep where they are.
@@ -33,7 +33,7 @@ class Databases:
 
     @contextlib.contextmanager
     def copy(self, kind: Kind, name: str, fill: Fill) -> Iterator[str]:
-        """Lend the URL of a fresh copy of a filled database."""
+        """Yield the URL of a fresh copy of a filled database."""
         template = f"{name}_template"
         if f"{kind}/{name}" not in self._templates:
             asyncio.run(self._make(kind, template, fill))
@@ -89,7 +89,7 @@ async def _fetch_one(url: str, query: str) -> int:
 
 @contextlib.contextmanager
 def opened(kinds: tuple[Kind, ...]) -> Iterator[Databases]:
-    """Start what is needed, and remove all of it at the end."""
+    """Start the required databases, and remove them at the end."""
     with tempfile.TemporaryDirectory(prefix="dovecote-bench-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         folder.chmod(0o755)  # as root, PostgreSQL runs as a user of its own and must reach its folder

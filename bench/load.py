@@ -1,7 +1,7 @@
-"""The load: a process of its own that keeps a number of connections busy, and reports what it saw as one JSON line.
+"""The load generator: a separate process that keeps a number of connections busy, and reports its results as one JSON line.
 
-A protocol written by hand, since the generator must not be what is measured: it makes some 20,000 requests a second
-where httpx makes a few hundred.
+Its HTTP client is written by hand, because the generator must not limit the measurement. It sends some 20,000 requests a
+second; httpx sends a few hundred.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ Requests = Callable[[int], bytes]
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What to send where."""
+    """The requests and their destination."""
 
     kind: str
     """``callbacks`` or ``submits``."""
@@ -40,7 +40,7 @@ class Plan:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """What one measurement showed."""
+    """The result of one measurement."""
 
     requests: int
     errors: int
@@ -69,9 +69,9 @@ def measure(plan: Plan) -> Seen:
 
 
 def callbacks(plan: Plan) -> Requests:
-    """Make Runway callbacks of about 1 kB as the gateways send them: each task is told of three times.
+    """Return Runway callbacks of about 1 kB as the gateways send them: three for each task.
 
-    Tasks take turns in blocks, so that the news of one task does not meet itself; no two bodies are equal.
+    Tasks alternate in blocks, so that two callbacks of one task are never concurrent. No two bodies are equal.
     """
     block, news = 256, 3
     filler = "a white dove leaves its cote at dawn, circles the harbour, and comes home at dusk; " * 3
@@ -124,7 +124,7 @@ KINDS: dict[str, Callable[[Plan], Requests]] = {"callbacks": callbacks, "submits
 
 
 class _Load:
-    """What the connections share."""
+    """The state that the connections share."""
 
     def __init__(self, requests: Requests) -> None:
         self._requests = requests
@@ -222,7 +222,7 @@ def _percentile(sorted_seconds: list[float], share: float) -> float:
 
 
 def main() -> None:
-    """Read a plan, run it, and print what was seen."""
+    """Read a plan, run it, and print the results."""
     plan = Plan(**json.load(sys.stdin))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         print(json.dumps(dataclasses.asdict(runner.run(_run(plan)))))

@@ -23,7 +23,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 DATABASE_URL = "OBVIOUS_DATABASE_URL"
 API_KEY = "OBVIOUS_API_KEY"
 UPSTREAM = "OBVIOUS_UPSTREAM"
-"""Where tasks are handed over to, in a background task after the answer; nowhere when it is not set."""
+"""The upstream to which a background task submits the tasks after the answer; None: they are not submitted."""
 STATES = {"0": "submitted", "1": "running", "2": "failed", "3": "succeeded"}
 ENDED = {"failed", "succeeded"}
 
@@ -57,7 +57,7 @@ class Task(Base):
 
 
 class Callback(Base):
-    """What a provider sent, as it came."""
+    """A callback as the provider sent it."""
 
     __tablename__ = "callbacks"
 
@@ -141,7 +141,7 @@ Client = Annotated[str, Depends(_client)]
 
 @app.post("/callbacks/{token}")
 async def callback(token: str, request: Request, session: Session) -> dict[str, bool]:
-    """Take a provider's callback."""
+    """Store a provider's callback."""
     task = await session.scalar(select(Task).where(Task.token == token))
     if task is None:
         raise HTTPException(404)

@@ -1,4 +1,4 @@
-"""What was measured, as medians and as ratios between those that were measured together."""
+"""The results of measurements, as medians and as ratios between contestants of the same run."""
 
 import dataclasses
 import datetime as dt
@@ -16,7 +16,7 @@ _DATABASES = {"sqlite": "SQLite", "postgresql": "PostgreSQL", "none": "no databa
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
-    """One contestant in one round. What was not measured is None."""
+    """One contestant in one round. A value that was not measured is None."""
 
     per_second: float = 0.0
     p99: float | None = None
@@ -32,7 +32,7 @@ class Figures:
 
 @dataclasses.dataclass(slots=True)
 class Run:
-    """All figures of a run: by what was measured, database and contestant, one entry for each round."""
+    """All figures of a run, by measurement, database and contestant, one entry for each round."""
 
     seconds: float
     """Length of one measurement."""
@@ -122,14 +122,14 @@ def _ratios(own: Figures, rival: Figures) -> list[str]:
 
 
 def show_calls(run: Run) -> str:
-    """Draw the table of outgoing requests."""
+    """Return the table of outgoing requests."""
     rows = [["outgoing", "per second"]]
     rows += [[contestant, f"{own.per_second:,.0f}"] for (_, contestant), own in run.of("outgoing").items()]
     return _table(rows)
 
 
 def show_streams(run: Run) -> str:
-    """Draw the table of idle streams: the first of them is what the others are compared with."""
+    """Return the table of idle streams. The first row is the reference for the others."""
     rows = [["streams", "kB each", "memory"]]
     least = None
     for (_, contestant), own in run.of("streams").items():

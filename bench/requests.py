@@ -1,4 +1,4 @@
-"""Measure callbacks acknowledged and submits accepted, by Dovecote and by what it is compared with."""
+"""Measure acknowledged callbacks and accepted submits, of Dovecote and of the other contestants."""
 
 import contextlib
 import dataclasses
@@ -30,7 +30,7 @@ class Contestant:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Shown:
-    """What one round showed of one contestant."""
+    """The result of one contestant in one round."""
 
     seen: load.Seen
     done: float | None
@@ -38,7 +38,7 @@ class Shown:
 
 
 def contestants(requests: str, kinds: tuple[Kind, ...]) -> list[Contestant]:
-    """List who is measured with ``callbacks`` or with ``submits``, those that are compared side by side."""
+    """Return the contestants of ``callbacks`` or of ``submits``."""
     listed: list[Contestant] = []
     for kind in kinds:
         listed += [Contestant("dovecote", kind, "all", hands_over=True), Contestant("dovecote web", kind, "web")]

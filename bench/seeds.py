@@ -1,4 +1,4 @@
-"""What is in a database before a measurement: tasks that were handed over and wait for their callbacks."""
+"""The content of a database before a measurement: submitted tasks that wait for their callbacks."""
 
 import dataclasses
 import datetime as dt
@@ -33,7 +33,7 @@ class Seed:
 
 @functools.cache
 def seeds(count: int) -> tuple[Seed, ...]:
-    """Make tasks, the same for all who are measured."""
+    """Return tasks, the same for all contestants."""
     tokens = Tokens(CALLBACK_SECRET)
     ids = [(uuid_utils.uuid7(), uuid_utils.uuid7()) for _ in range(count)]
     return tuple(Seed(task, submission, str(uuid4()), tokens.make(submission)) for task, submission in ids)

@@ -18,7 +18,7 @@ from bench.databases import Databases
 from bench.servers import Server, free_port, running, uvicorn
 
 MEASURED = ("bare ASGI", "dovecote, tasks", "dovecote, feed")
-"""Who is measured: an application that does nothing, a stream of a task of its own each, and streams of one feed."""
+"""The contestants: an application that does nothing, streams of one task each, and streams of one feed."""
 STREAMS = 1_000
 WARM_UP = 100
 """Streams that are open before it is measured: what is loaded once is no stream's."""
@@ -87,7 +87,7 @@ async def _grown(server: Server, paths: Sequence[str]) -> float:
 
 
 class _Stream(asyncio.Protocol):
-    """Opens a stream, and says when it is open."""
+    """Opens a stream, and reports when it is open."""
 
     def __init__(self, request: bytes) -> None:
         self._request = request

@@ -1,6 +1,6 @@
-"""A stand-in for an upstream: takes every job and answers 20 ms later. A process of its own, and it counts.
+"""A fake upstream in its own process: it accepts every job, answers 20 ms later, and counts the jobs.
 
-By hand, as the load is: the answers must not be what limits the calls.
+It is written by hand, like the load generator, because its answers must not limit the calls.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ OK = 200
 
 
 class _Desk:
-    """What the connections share."""
+    """The state that the connections share."""
 
     jobs = 0
 
@@ -56,14 +56,14 @@ class _Connection(asyncio.Protocol):
 
 @contextlib.contextmanager
 def running() -> Iterator[int]:
-    """Run a stand-in for the length of a ``with``, and give its port."""
+    """Run a fake upstream while the block runs, and yield its port."""
     port = servers.free_port()
     with servers.running([sys.executable, "-m", "bench.upstream", str(port)], {}, port=port):
         yield port
 
 
 def jobs_taken(port: int) -> int:
-    """Query a running stand-in how many jobs it was given."""
+    """Return the number of jobs of a running fake upstream."""
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/jobs", timeout=5) as answer:
         return int(answer.read())
 

@@ -1,9 +1,9 @@
-"""The clock of a process: it follows a reference, and does not jump before stored times have been moved with it.
+"""The clock of a process. It follows a reference, and does not jump before stored times have been moved.
 
 The reference is the database's clock on PostgreSQL, so that all processes agree, and this machine's clock on SQLite.
-Between two looks at the reference the time comes from the monotonic clock. A reference that jumps by more than
-:data:`JUMP` seconds is followed only after every stored time has been moved by the same span: no wait becomes longer, and
-no task expires by a jump.
+Between two readings of the reference the time comes from the monotonic clock. When the reference jumps by more than
+:data:`JUMP` seconds, every stored time is first moved by the same span: no wait becomes longer, and no task expires
+because of a jump.
 """
 
 import asyncio

@@ -14,10 +14,10 @@ _ARENAS: Final = 2
 
 
 def return_large_blocks() -> None:
-    """Fix two parameters of glibc's allocator; elsewhere do nothing.
+    """Set two parameters of glibc's allocator. On other systems, do nothing.
 
-    By default the threshold grows with the blocks that are freed, up to 32 MiB, and every thread has a heap of its own: after
-    some large request bodies the process keeps several times their size.
+    By default the threshold grows with the freed blocks, up to 32 MiB, and every thread has its own heap. After some large
+    request bodies the process would keep several times their size.
     """
     with contextlib.suppress(OSError, AttributeError):
         mallopt = ctypes.CDLL(None).mallopt
@@ -26,10 +26,7 @@ def return_large_blocks() -> None:
 
 
 def collect_rarely() -> None:
-    """Have garbage collections skip everything that is alive now, and wait for many new objects.
-
-    Call it when a server has started: what is alive then stays. A full collection would stop all requests for its length.
-    """
+    """Exclude all living objects from garbage collections, and collect only after many new objects."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)

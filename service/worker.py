@@ -1,7 +1,7 @@
-"""The worker: APScheduler ticks, signals wake in between, and each journey works off its queue in rounds.
+"""The worker: APScheduler ticks, signals wake it in between, and each journey processes its queue in rounds.
 
-A stop never cancels a round. It starts no new ones, waits for those that run and for what they started, and settles
-what does not end in time as what it is by then.
+A stop never cancels a round. It starts no new rounds, waits for the running ones and their work, and records the outcome so
+far of work that does not end in time.
 """
 
 import asyncio

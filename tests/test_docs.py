@@ -154,6 +154,15 @@ def test_scopes_and_limits_match_the_page():
     assert f"w={rate_limit.WINDOW}" in text
 
 
+def test_map_names_existing_modules():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    drawn = text[text.index("```\nservice/") :].split("```")[1]
+    modules = {path.name for path in (ROOT / "service").rglob("*.py")}
+    named = set(re.findall(r"\b(\w+\.py)\b", drawn))
+    assert len(named) > 100
+    assert named <= modules
+
+
 def test_threat_model_names_existing_tests():
     text = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
     named = set(re.findall(r"`(test_\w+)`", text))
@@ -205,14 +214,8 @@ def test_dialect_members_are_in_the_glossary():
     first_cells += re.findall(r"^\| `(?:Can|Reads|Signs|Takes)\w+` \| (`.*?) \|", glossary, re.MULTILINE)
     explained = {name for cell in first_cells for name in re.findall(r"`(\w+)`", cell)}
     methods = {name for name in vars(Dialect) if not name.startswith("_")}
-    named = {
-        "CanCancel",
-        "CanPollMany",
-        "CanListJobs",
-        "CanTellBalance",
-        "ReadsAccountEvents",
-        "SignsCalls",
-        "TakesInput",
+    named = {name for name, each in vars(capabilities).items() if each.__class__ is type(capabilities.CanCancel)} - {
+        "Protocol"
     }
     able = {method for each in named for method in vars(getattr(capabilities, each)) if not method.startswith("_")}
     facts = {field.name for field in dataclasses.fields(Facts)}

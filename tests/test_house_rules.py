@@ -69,6 +69,35 @@ def retired_in(text: str, *, stem: str = "", python: bool = True) -> set[str]:
     return found
 
 
+RIDDLES = words("What Who Whoever Whatever Whom Whose Nobody Else Least However")
+"""A docstring that begins with one of these words makes the reader search for its subject."""
+VAGUE_VERBS = words("Say Give Tell Let Look Owe Lend Hear Wish Whether Stand Have Hand Speak")
+"""A function's docstring begins with what the function does or returns, in the field's terms."""
+
+
+def docstrings_in(tree: ast.Module) -> Iterator[tuple[int, bool, str]]:
+    """Yield each docstring of a module, class, function or value: its line, whether it is a function's, and its text."""
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        for index, statement in enumerate(body if isinstance(body, list) else []):
+            if not (isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)):
+                continue
+            if isinstance(statement.value.value, str) and statement.value.value:
+                of_function = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and index == 0
+                is_value = of_function and any("property" in ast.unparse(each) for each in node.decorator_list)
+                yield statement.lineno, of_function and not is_value, statement.value.value
+
+
+def unclear_in(text: str) -> list[tuple[int, str]]:
+    """Return the lines and beginnings of the docstrings that break the rules of CONTRIBUTING.md, section Writing."""
+    found = []
+    for line, of_function, docstring in docstrings_in(ast.parse(text)):
+        first = docstring.split(maxsplit=1)[0].strip(".,:;`") if docstring.strip() else ""
+        if first in RIDDLES or (of_function and first in VAGUE_VERBS):
+            found.append((line, docstring[:60]))
+    return found
+
+
 def relative(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
@@ -99,6 +128,29 @@ def test_no_retired_name_is_used() -> None:
 )
 def test_retired_name_is_found(text: str, retired: set[str]) -> None:
     assert retired_in(text) == retired
+
+
+def test_docstrings_begin_with_the_action_or_the_subject() -> None:
+    programs = [path for path in PROGRAMS if re.match("clients/|migrations/|service/(?!providers/)", relative(path))]
+    found = {relative(path): unclear_in(path.read_text(encoding="utf-8")) for path in programs}
+    assert {name: lines for name, lines in found.items() if lines} == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "unclear"),
+    [
+        ('"""What it does."""', True),
+        ('def f():\n    """Tell the time."""', True),
+        ('def f():\n    """Whether it is late."""', True),
+        ('LIMIT = 3\n"""Who may pass."""', True),
+        ('def f():\n    """Return the time."""', False),
+        ('LIMIT = 3\n"""Whether it is late."""', False),
+        ('class C:\n    @property\n    def late(self):\n        """Whether it is late."""', False),
+    ],
+    ids=["module", "vague-verb", "function-whether", "value", "return", "value-whether", "property"],
+)
+def test_unclear_docstring_is_found(text: str, unclear: bool) -> None:  # noqa: FBT001
+    assert bool(unclear_in(text)) is unclear
 
 
 def test_no_file_of_code_is_too_long() -> None:

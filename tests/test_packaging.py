@@ -11,7 +11,7 @@ COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text(encod
 DOVECOTE = {name: each for name, each in COMPOSE["services"].items() if name != "db"}
 
 
-def test_image_installs_only_what_the_locks_name() -> None:
+def test_image_installs_only_locked_packages() -> None:
     text = (ROOT / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ")
     commands = re.findall(r"pip (?:install|wheel)[^&\n]*", text)
     assert len(commands) >= 3
@@ -19,7 +19,7 @@ def test_image_installs_only_what_the_locks_name() -> None:
     assert "--no-build-isolation" in text, "build isolation downloads a build backend that nothing pins"
 
 
-def test_image_copies_only_what_dockerignore_lets_through() -> None:
+def test_image_copies_only_files_that_dockerignore_allows() -> None:
     allowed = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
     copied = re.findall(r"^COPY (?!--from)(.*) \S+$", (ROOT / "Dockerfile").read_text(encoding="utf-8"), re.MULTILINE)
     assert {name for line in copied for name in line.split()} <= allowed

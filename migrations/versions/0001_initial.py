@@ -20,7 +20,7 @@ SERIAL = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
 def upgrade() -> None:
-    """Go forward."""
+    """Create the schema."""
     op.create_table(
         "api_keys",
         sa.Column("id", sa.Uuid(), nullable=False),
@@ -509,7 +509,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Go back."""
+    """Drop the schema."""
     op.drop_table("webhook_attempts")
     op.drop_table("webhook_secrets")
     with op.batch_alter_table("webhook_messages", schema=None) as batch_op:

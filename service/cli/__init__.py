@@ -25,6 +25,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "tasks": "service.cli.tasks:command",
     "families": "service.cli.catalogue:families",
     "upstreams": "service.cli.catalogue:upstreams",
+    "models": "service.cli.catalogue:models",
     "endpoints": "service.cli.endpoints:command",
     "webhook-secret": "service.cli.webhook_secret:command",
     "messages": "service.cli.messages:command",

@@ -10,7 +10,7 @@ from dovecote import Family, Operation, Upstream
 from service.cli.api_client import open_client
 from service.cli.layout import add_last_column, one_line, plain_table, shown
 from service.cli.options import server_options
-from service.cli.printing import print_json, print_out, say
+from service.cli.printing import clean, print_json, print_out, say
 from service.domain.validation import nearest
 
 
@@ -49,6 +49,27 @@ def upstreams(*, url: str, as_json: bool) -> None:
         print_out(_upstreams_table(found))
     else:
         say("No upstreams are configured. See `dovecote doctor`.")
+
+
+@click.command("models", short_help="List the models that an upstream offers now.")
+@click.argument("upstream")
+@server_options
+def models(upstream: str, *, url: str, as_json: bool) -> None:
+    """List the models that an upstream offers now, one a line.
+
+    For example: dovecote models elkapi
+    """
+    with open_client(url) as client:
+        found = client.models(upstream)
+    if as_json:
+        print_json(found.document)
+        return
+    for name in found.models:
+        click.echo(clean(name))
+    if found.error is not None:
+        say(f"This list is old: {found.error}")
+    if not found.complete:
+        say(f"{upstream} has more models than these.")
 
 
 def _chosen(families: Sequence[Family], name: str | None) -> Sequence[Family]:

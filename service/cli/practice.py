@@ -106,10 +106,14 @@ def plug(url: str, seconds: float, *upstreams: str) -> Mapping[str, str]:
     :param seconds: duration of a job there; polls start a little later
     :param upstreams: names of the upstreams that the sandbox stands for
     """
+    from service.sandbox import Sandbox
+
+    paths = Sandbox.base_paths()
     environment: dict[str, str] = {}
     for name in upstreams:
+        played = (paths[dialect] for dialect in PROVIDERS[name].dialects if dialect in paths)
         environment[PROVIDERS[name].key_variable] = SANDBOX_KEY
-        environment[f"DOVECOTE_UPSTREAMS__{name.upper()}__BASE_URL"] = url
+        environment[f"DOVECOTE_UPSTREAMS__{name.upper()}__BASE_URL"] = url + next(played, "")
         environment[f"DOVECOTE_UPSTREAMS__{name.upper()}__TYPICAL_SECONDS"] = f"{seconds + 1:g}"
     return environment
 

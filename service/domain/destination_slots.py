@@ -80,7 +80,7 @@ class DestinationSlots:
         return max((TROUBLED if name in self._troubled else PER_DESTINATION) - self._running[name], 0)
 
     def try_acquire(self, destination: Destination) -> bool:
-        """Take a slot; return False when none is free."""
+        """Acquire a slot; return False when none is free."""
         if not self.is_free(destination):
             return False
         self.acquire(destination)

@@ -47,11 +47,11 @@ def decides_end(history: Sequence[Submission]) -> Source:
 
 
 def assess(task: Task, effect: Effect, submission: Submission, *, now: datetime) -> Effect:
-    """Return what the proof of a job means: it serves the task, is adopted by it, or is a duplicate.
+    """Return the meaning of the proof of a job: it serves the task, is adopted by it, or is a duplicate.
 
-    A job is adopted while nothing else serves the task, whatever was known of its submission: no second one is bought
-    beside it, and a paid result is delivered. A job never overwrites the work of another submission, and a job that
-    failed does not end a task that another job may still serve.
+    A job is adopted while no other serves the task, even if its submission had counted as refused. Then no second job is bought
+    beside it, and a paid result is delivered. A job never overwrites the work of another submission. A failed job does not end
+    a task that another job may still serve.
 
     :param submission: as it is now, while the task is locked
     """

@@ -1,6 +1,6 @@
 """The explanation: one sentence on the state of a task and why it is not finished, computed when it is read.
 
-A sentence names a time as future only if it is, and never says that something was sent or is under way unless that is
+A sentence names a time as future only if it is. It never states that a request was sent or is in flight unless that is
 certain. Texts that are stored, such as the last error, name no times.
 """
 

@@ -1,7 +1,7 @@
-"""Cursors of the feed: opaque texts, from which nobody reads or guesses a position.
+"""Cursors of the feed: opaque texts that reveal no position and cannot be guessed.
 
-A cursor names the history of the database that issued it. A restore from a backup begins a new history: a cursor of an
-earlier one is valid up to the position at which the histories part, and not beyond it.
+A cursor names the history of the database that issued it. A restore from a backup begins a new history. A cursor of an
+earlier history is valid up to the position at which the two histories separate.
 """
 
 import base64

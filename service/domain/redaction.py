@@ -1,7 +1,7 @@
-"""Remove our secrets from what others send: by value in every spelling, and callback tokens by their form.
+"""Remove our secrets from the data of others: by value in every spelling, and callback tokens by their form.
 
-Gateways quote keys, and the URLs that they were given, in their answers. An answer is redacted twice: the body before it is
-read, because a text that is cut later may end within a secret, and the values that were read from it, because only they are
+Gateways repeat keys and our URLs in their answers. An answer is redacted twice. The body is redacted before it is read,
+because a text that is cut later may end within a secret. The values that were read are redacted again, because they are
 free of the encoding of the body.
 """
 

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any, Final, Literal, Self
 
 from service.domain.effects import ChangeOfTask, Effect, essential_update
-from service.domain.task import TO_SUBMIT, Failure, Source, State, Submission, Update, WaitingFor
+from service.domain.task import TO_SUBMIT, Failure, Source, State, Submission, TaskWarning, Update, WaitingFor
 
 _QUEUED = frozenset({State.QUEUED})
 _UNCONFIRMED = frozenset({State.UNCONFIRMED})
@@ -20,6 +20,8 @@ class SubmissionStarted(ChangeOfTask):
     submission: Submission
     callback_expected: bool
     lease_until: datetime
+    warnings: tuple[TaskWarning, ...] = ()
+    """The task's warnings from now on."""
     only_if_lease_held: bool = True
     expects: frozenset[State] = _QUEUED
 
@@ -34,6 +36,7 @@ class SubmissionStarted(ChangeOfTask):
                 "dialect": submission.dialect,
                 "submission_id": submission.id,
                 "callback_expected": self.callback_expected,
+                "warnings": self.warnings,
             },
             details={"upstream": submission.upstream, "submission": str(submission.id)},
             begins=submission,

@@ -19,7 +19,7 @@ class Slots:
     free: int
 
     def try_acquire(self) -> bool:
-        """Take a slot; return False when none is free."""
+        """Acquire a slot; return False when none is free."""
         if self.free <= 0:
             return False
         self.free -= 1

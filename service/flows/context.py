@@ -24,6 +24,7 @@ from service.http.client import Http
 from service.http.tls import trusting
 from service.providers.dialect import Dialect
 from service.providers.registry import DIALECTS
+from service.providers.wire import ModelList
 from service.settings.model import Settings, UpstreamSettings
 from service.store.database import Database
 from service.store.restoration import Mark
@@ -34,6 +35,29 @@ log = logging.getLogger("dovecote")
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _MICROSECOND = dt.timedelta(microseconds=1)
 _NO_ID = UUID(int=0)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class KnownModels:
+    """The known models of each upstream."""
+
+    models: ModelList | None = None
+    """The latest list; None before there was one."""
+    at: dt.datetime | None = None
+    """When that list was read."""
+    error: str | None = None
+    """Why the latest request got no list."""
+    asked_at: dt.datetime
+    """When the latest request was sent."""
+
+
+@dataclasses.dataclass(slots=True)
+class ModelCache:
+    """The models of one upstream, in the memory of this process."""
+
+    known: KnownModels | None = None
+    lock: asyncio.Lock = dataclasses.field(default_factory=asyncio.Lock)
+    """Held while they are requested, so that requests at once ask only once."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +77,8 @@ class Upstream:
     """The time, by client, from which its next request to poll fits into its share."""
     tls: ssl.SSLContext | None = None
     """The authorities that are trusted for it; None: the usual ones."""
+    models: ModelCache = dataclasses.field(default_factory=ModelCache)
+    """The models that it offers, as far as this process has asked."""
     batch_retry_at: dict[str, float] = dataclasses.field(default_factory=dict)
     """The time, by dialect, until which tasks are polled singly because the batch query failed, on the monotonic clock."""
 
@@ -65,6 +91,14 @@ class Upstream:
         """Return the first of its dialects that offers an operation."""
         fitting = (each for each in self.dialects if each.offers(family, operation))
         return next(fitting, None)
+
+    def dialect_for_task(self, task: Task) -> Dialect | None:
+        """Return the first of its dialects that can express a task; where none can, the first that offers its operation.
+
+        A provider may serve its newer models by another protocol than its older ones.
+        """
+        fitting = [each for each in self.dialects if each.offers(task.family, task.operation)]
+        return next((each for each in fitting if not each.validate(task)), fitting[0] if fitting else None)
 
 
 def _elapsed() -> float:

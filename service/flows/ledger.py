@@ -14,7 +14,7 @@ Kind = Literal["paid", "perhaps_paid", "refunded", "perhaps_refunded", "unpaid",
 
 @dataclasses.dataclass(slots=True)
 class Account:
-    """What one group of submissions came to. Every submission counts in exactly one of the six."""
+    """The sums of one group of submissions. Every submission counts in exactly one of the six."""
 
     paid: int = 0
     """Jobs that a provider took, and did not give the price of back."""

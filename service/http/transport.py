@@ -1,7 +1,7 @@
 """The bridge from httpx's API to the pooled connections of aiohttp, for requests that may be repeated.
 
-The connection pool of httpx is quadratic in open connections. The ready-made bridge to aiohttp reports a connection that
-broke after the request was written as a connect time-out, and a purchase must never be repeated after that. See
+The connection pool of httpx is quadratic in open connections. The existing bridge to aiohttp reports a connection that broke
+after the request was written as a connect time-out. A purchase must never be repeated after such a failure. See
 docs/decisions/0001.
 """
 

@@ -4,7 +4,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from service.domain.task import Task, Update
-from service.providers.wire import BalanceExchange, Call, Callback, Exchange, JobsExchange, ManyExchange, Reply
+from service.providers.wire import (
+    BalanceExchange,
+    Call,
+    Callback,
+    Exchange,
+    JobsExchange,
+    ManyExchange,
+    ModelsExchange,
+    Reply,
+)
 
 
 @runtime_checkable
@@ -40,6 +49,17 @@ class CanTellBalance(Protocol):
 
     def balance(self) -> BalanceExchange:
         """Request the balance."""
+
+
+@runtime_checkable
+class CanListModels(Protocol):
+    """The models that the account may use can be requested, in a form of the provider's own.
+
+    A list in OpenAI's form needs no method: the path stands in ``Provider.models_path``.
+    """
+
+    def list_models(self) -> ModelsExchange:
+        """Request the models."""
 
 
 @runtime_checkable

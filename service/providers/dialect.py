@@ -52,7 +52,7 @@ class Facts:
     free: frozenset[str] = frozenset()
     """Operations that buy nothing: they may be sent again after any error."""
     queries: tuple[str, ...] = ()
-    """Parts of the paths of POST routes that ask and create nothing, such as ``/feed``."""
+    """Parts of the paths of routes that ask and create nothing, such as ``/feed``."""
     cost_unit: str = "units"
     """The unit of costs, where the provider states them."""
     refunds: bool = False
@@ -64,6 +64,8 @@ class Facts:
     result_lifetime: float | Mapping[str, float] | None = None
     """Seconds for which the provider keeps an output, or that by operation; None where its pages do not say.
     An expiry that an answer states, or that a signed URL bears, counts instead."""
+    models_are_listed: bool = True
+    """Whether the ``model`` of a task is a name in the upstream's list of models, or a part of one."""
     experimental: bool = False
     """Whether it is built from doubtful sources, such as the code of third parties only."""
 
@@ -94,8 +96,10 @@ class Facts:
     def creates(self, endpoint: str) -> bool:
         """Return whether an endpoint, such as ``POST /v1/text_to_video``, is one that creates."""
         method, _, path = endpoint.partition(" ")
+        if any(part in path for part in self.queries):
+            return False
         if method == "POST":
-            return not any(part in path for part in self.queries)
+            return True
         routes = (route for operation, route in self.operations.items() if operation not in self.free)
         return any(re.search(_pattern(route), path) for route in routes if "{" in route)
 

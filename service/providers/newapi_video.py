@@ -17,7 +17,7 @@ from service.providers.wire import Call, Callback, Reply
 _GENERATIONS = "/v1/video/generations"
 _VIDEOS = "/v1/videos"
 _ROUTES = {"run": _VIDEOS, "remix": f"{_VIDEOS}/{{id}}/remix"}
-_MODELS: Mapping[str, str] = {"kling": "kling-v1"}
+_MODELS: Mapping[str, str] = {"kling": "kling-v1", "minimax": "MiniMax-Hailuo-02", "vidu": "viduq2"}
 """The models of new-api's channels that are taken where none is named (new-api, ``relay/channel/task``)."""
 _OWN = frozenset({"model", "prompt", "image", "last_image", "duration", "seed"})
 """Our fields for which new-api has a word of its own. The others go to the vendor, in ``metadata``."""

@@ -3,20 +3,38 @@
 import dataclasses
 from collections.abc import Mapping
 
-from service.providers import any_model, elk_task, newapi_video
+from service.providers import any_model, elk_task, grok, jimeng, newapi_video, vidu, wan
 from service.providers.anthropic import family as anthropic
 from service.providers.anthropic import gateway as anthropic_gateway
 from service.providers.anthropic import messages
 from service.providers.dialect import Dialect
+from service.providers.fal import family as fal
+from service.providers.fal import queue as fal_queue
+from service.providers.flux import aggregator as flux_aggregator
+from service.providers.flux import family as flux
+from service.providers.flux import official as flux_official
+from service.providers.ideogram import aggregator as ideogram_aggregator
+from service.providers.ideogram import family as ideogram
+from service.providers.ideogram import official as ideogram_official
+from service.providers.kie import family as kie
+from service.providers.kie import jobs as kie_market
+from service.providers.kie import own as kie_own
 from service.providers.kling import aggregator as kling_aggregator
 from service.providers.kling import family as kling
 from service.providers.kling import official as kling_official
 from service.providers.kling import official_v2 as kling_official_v2
 from service.providers.midjourney import family as midjourney
 from service.providers.midjourney import proxy
+from service.providers.minimax import aggregator as minimax_aggregator
+from service.providers.minimax import family as minimax
+from service.providers.minimax import official as minimax_official
+from service.providers.minimax import official_v2 as minimax_official_v2
 from service.providers.openai import audio, chat, embeddings, images, models, responses, videos, webhooks
 from service.providers.openai import family as openai
 from service.providers.operation import Family
+from service.providers.recraft import aggregator as recraft_aggregator
+from service.providers.recraft import family as recraft
+from service.providers.recraft import official as recraft_official
 from service.providers.replicate import aggregator as replicate_aggregator
 from service.providers.replicate import cog
 from service.providers.replicate import family as replicate
@@ -35,10 +53,20 @@ FAMILIES: Mapping[str, Family] = {
         midjourney.FAMILY,
         suno.FAMILY,
         kling.FAMILY,
+        minimax.FAMILY,
+        vidu.FAMILY,
+        wan.FAMILY,
+        jimeng.FAMILY,
+        grok.FAMILY,
         openai.FAMILY,
         anthropic.FAMILY,
         sora.FAMILY,
         replicate.FAMILY,
+        fal.FAMILY,
+        kie.FAMILY,
+        flux.FAMILY,
+        ideogram.FAMILY,
+        recraft.FAMILY,
         any_model.FAMILY,
     )
 }
@@ -58,6 +86,13 @@ DIALECTS: Mapping[str, Dialect] = {
         kling_official.Official(),
         kling_official_v2.OfficialV2(),
         kling_aggregator.Aggregator(),
+        minimax_official_v2.OfficialV2(),
+        minimax_official.Official(),
+        minimax_aggregator.Aggregator(),
+        vidu.Official(),
+        wan.DashScope(),
+        jimeng.Visual(),
+        grok.Official(),
         images.Images(),
         chat.Chat(),
         responses.Responses(),
@@ -75,6 +110,15 @@ DIALECTS: Mapping[str, Dialect] = {
         replicate_official.Official(),
         replicate_aggregator.Aggregator(),
         cog.Cog(),
+        fal_queue.Queue(),
+        kie_market.Jobs(),
+        kie_own.Own(),
+        flux_official.Official(),
+        flux_aggregator.Aggregator(),
+        ideogram_official.Official(),
+        ideogram_aggregator.Aggregator(),
+        recraft_official.Official(),
+        recraft_aggregator.Aggregator(),
         newapi_video.NewApiVideo(),
     )
 }
@@ -95,6 +139,8 @@ class Provider:
     """Its dialects, best first: the first that has the operation serves it."""
     query_url: str = ""
     """The host that answers for balances, where that is another one."""
+    models_path: str = ""
+    """The path of its list of models in OpenAI's form; blank where it has none, or one of its own form."""
 
 
 _OPENAI_SHAPED = (
@@ -125,9 +171,11 @@ PROVIDERS: Mapping[str, Provider] = {
                 "sora/reverse",
                 "any/elk-task",
                 "kling/aggregator",
+                "minimax/aggregator",
                 "any/newapi-video",
             ),
             query_url="https://query.elkapi.com",
+            models_path="/v1/models",
         ),
         Provider(
             name="cometapi",
@@ -139,13 +187,18 @@ PROVIDERS: Mapping[str, Provider] = {
                 "runway/aggregator-official",
                 "midjourney/proxy",
                 "suno/newapi",
+                "flux/aggregator",
+                "ideogram/aggregator",
+                "recraft/aggregator",
                 "kling/aggregator",
+                "minimax/aggregator",
                 *_OPENAI_SHAPED,
                 "sora/relay",
                 "replicate/aggregator",
                 "any/newapi-video",
             ),
             query_url="https://query.cometapi.com",
+            models_path="/v1/models",
         ),
         Provider(
             name="runwayml",
@@ -155,11 +208,74 @@ PROVIDERS: Mapping[str, Provider] = {
             dialects=("runway/official",),
         ),
         Provider(
+            name="bfl",
+            title="Black Forest Labs",
+            base_url="https://api.bfl.ai",
+            key_variable="BFL_API_KEY",
+            dialects=("flux/official",),
+        ),
+        Provider(
+            name="ideogram",
+            title="Ideogram",
+            base_url="https://api.ideogram.ai",
+            key_variable="IDEOGRAM_API_KEY",
+            dialects=("ideogram/official",),
+        ),
+        Provider(
+            name="recraft",
+            title="Recraft",
+            base_url="https://external.api.recraft.ai",
+            key_variable="RECRAFT_API_KEY",
+            dialects=("recraft/official",),
+        ),
+        Provider(
+            name="fal",
+            title="fal",
+            base_url="https://queue.fal.run",
+            key_variable="FAL_KEY",
+            dialects=("fal/queue",),
+        ),
+        Provider(
             name="kling",
             title="Kling",
             base_url="https://api-singapore.klingai.com",
             key_variable="KLING_KEY",
             dialects=("kling/official", "kling/official-v2"),
+        ),
+        Provider(
+            name="minimax",
+            title="MiniMax",
+            base_url="https://api.minimax.io",
+            key_variable="MINIMAX_API_KEY",
+            dialects=("minimax/official-v2", "minimax/official"),
+        ),
+        Provider(
+            name="vidu",
+            title="Vidu",
+            base_url="https://api.vidu.com",
+            key_variable="VIDU_API_KEY",
+            dialects=("vidu/official",),
+        ),
+        Provider(
+            name="dashscope",
+            title="Alibaba Model Studio",
+            base_url="https://dashscope-intl.aliyuncs.com",
+            key_variable="DASHSCOPE_API_KEY",
+            dialects=("wan/official",),
+        ),
+        Provider(
+            name="jimeng",
+            title="Jimeng (Volcengine)",
+            base_url="https://visual.volcengineapi.com",
+            key_variable="JIMENG_KEY",
+            dialects=("jimeng/official",),
+        ),
+        Provider(
+            name="xai",
+            title="xAI",
+            base_url="https://api.x.ai",
+            key_variable="XAI_API_KEY",
+            dialects=("grok/official",),
         ),
         Provider(
             name="openai",
@@ -203,7 +319,8 @@ PROVIDERS: Mapping[str, Provider] = {
             title="Kie.ai",
             base_url="https://api.kie.ai",
             key_variable="KIE_KEY",
-            dialects=("suno/kie-jobs", "suno/sunoapi"),
+            dialects=("suno/kie-jobs", "suno/sunoapi", "kie/jobs", "kie/own"),
+            models_path="/api/v1/models",
         ),
     )
 }

@@ -4,12 +4,13 @@ import base64
 import binascii
 import hashlib
 import hmac
+import json
 from collections.abc import Iterator
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from service.providers.read import fields, first_json, items, number, word
+from service.providers.read import fields, items, number, word
 from service.providers.wire import Callback
 
 TOLERANCE = 300.0
@@ -89,7 +90,11 @@ def ed25519_over_digest(callback: Callback, key_set: str, *, prefix: str, first:
 
 def _public_keys(key_set: str) -> Iterator[Ed25519PublicKey]:
     """Yield the Ed25519 keys of a JSON Web Key Set. Other keys in it are skipped."""
-    for each in items(fields(first_json(key_set)).get("keys"))[:_MAX_KEYS]:
+    try:
+        document = json.loads(key_set)
+    except (ValueError, RecursionError):
+        return
+    for each in items(fields(document).get("keys"))[:_MAX_KEYS]:
         stated = word(fields(each).get("x")) or ""
         raw = _decoded(stated.replace("-", "+").replace("_", "/"))
         try:

@@ -8,7 +8,7 @@ from service.providers.read import first_json
 from service.providers.wire import Reply
 
 DONE = "[DONE]"
-"""What ends a stream of OpenAI's form."""
+"""The end of a stream in OpenAI's form."""
 _EVENT_STREAM = "text/event-stream"
 _LINE = re.compile(r"(event|data)(?::[ ]?(.*))?$", re.ASCII)
 

@@ -1,4 +1,4 @@
-"""What families of text models share: the fields of a conversation, and the check of its words."""
+"""The common parts of families of text models: the fields of a conversation, and the check of its texts."""
 
 from collections.abc import Mapping
 

@@ -150,6 +150,19 @@ BalanceExchange = Generator[Call, Reply, Balance]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class ModelList:
+    """The models that an upstream offers."""
+
+    names: tuple[str, ...]
+    complete: bool = True
+    """Whether a model that is not among them is not offered. A list that goes on is not read to its end."""
+
+
+ModelsExchange = Generator[Call, Reply, ModelList]
+"""The same for the models that the account may use."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class ListedJob:
     """A job in a provider's list. It may be the job of a submission whose answer was lost."""
 

@@ -1,11 +1,9 @@
 """The whole sandbox: the providers' routes over one desk, and its own routes, such as the ledger."""
 
 import asyncio
-import base64
 import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from typing import Final
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -16,34 +14,21 @@ from service.sandbox import account, midjourney, play, suno
 from service.sandbox.callbacks import Courier, HttpSender, Send
 from service.sandbox.desk import Desk
 from service.sandbox.faults import FAULTS, NO_FAULTS, Faults
+from service.sandbox.files import FILES
 from service.sandbox.gateway import relay_error
 from service.sandbox.jobs import Ledger
 from service.sandbox.protocol import Protocol, load
 
-# The least that passes for a file of its kind: an empty MP4, one transparent pixel, an MP3 tag without sound.
-_FILES: Final[dict[str, tuple[str, bytes]]] = {
-    "mp4": ("video/mp4", b"\x00\x00\x00\x18ftypisom\x00\x00\x02\x00isommp41\x00\x00\x00\x08mdat"),
-    "png": (
-        "image/png",
-        base64.b64decode(
-            "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
-        ),
-    ),
-    "wav": ("audio/wav", b"RIFF\x24\x00\x00\x00WAVEfmt "),
-    "mp3": ("audio/mpeg", b"ID3\x04\x00\x00\x00\x00\x00\x00"),
-}
-
 
 class Sandbox:
-    """Providers to practise with: their protocol, a ledger of the jobs they were paid for, and faults on demand.
+    """Simulated providers: their protocols, a ledger of the paid jobs, and faults on demand.
 
-    `seconds` is how long a job takes, `key` what a client must show as Bearer, `clock` gives Unix seconds and moves
-    every job, `faults` hold for every job (see FAULTS for the words that a prompt may bear), and `send` carries
-    callbacks: it is given a URL and JSON bytes, and returns the HTTP status of the answer. `protocols` are spoken
-    besides those that are packaged.
+    `seconds` is the duration of a job, and `key` the key that a client must send as Bearer. `clock` returns Unix seconds and
+    advances every job. `faults` hold for every job (see FAULTS for the words in prompts). `send` posts a callback: it gets a
+    URL and JSON bytes, and returns the HTTP status of the answer. `protocols` are added to the packaged ones.
 
-    Served by `serve` or `running`, callbacks go out by themselves. Run in-process, where no lifespan runs, call
-    `deliver_due`; the in-process transport is `InProcessTransport(sandbox.app)`.
+    Served by `serve` or `running`, the sandbox sends its callbacks. In-process, where no lifespan runs, call `deliver_due`; the
+    in-process transport is `InProcessTransport(sandbox.app)`.
     """
 
     def __init__(
@@ -131,7 +116,7 @@ class Sandbox:
 
     async def _give_file(self, request: Request) -> Response:
         job_id, _, ending = request.path_params["name"].partition(".")
-        kind = _FILES.get(ending.rpartition(".")[2])
+        kind = FILES.get(ending.rpartition(".")[2])
         if kind is None or self.ledger.find(job_id) is None:
             return Response("no such file", 404, media_type="text/plain")
         media_type, content = kind

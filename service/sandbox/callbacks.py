@@ -107,6 +107,8 @@ class Courier:
                 job = self._ledger.find(job_id)
                 if job is None or job.callback_url is None:  # the ledger was cleared meanwhile
                     return
+                if job.cancelled and post.state != "running":
+                    continue  # it had no such end
                 body = orjson.dumps(render(job, post.state, post.at))
                 status = await self._send(job.callback_url, body[: len(body) // 2] if post.broken else body)
                 self._ledger.count_callback(job_id, status)

@@ -16,10 +16,10 @@ _HANG_SECONDS: Final = 300.0
 
 
 class ConnectionCut(ConnectionResetError):
-    """The sandbox broke the connection off, as it was asked to.
+    """The sandbox broke the connection, as requested.
 
-    Raised where there is no socket to break, that is when the app runs in-process: `InProcessTransport` turns it
-    into httpx.ReadError, which is what a reset looks like to an httpx client.
+    It is raised where there is no socket to break, when the app runs in-process. `InProcessTransport` turns it into
+    httpx.ReadError, which an httpx client raises after a reset.
     """
 
 

@@ -11,11 +11,14 @@ from typing import Any, Final
 import orjson
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
-from starlette.routing import Route
+from starlette.routing import Match, Route
+from starlette.types import Scope
 
+from service.sandbox import form
 from service.sandbox.callbacks import Courier, Render
 from service.sandbox.connections import CutAnswer, HalfAnswer, NoAnswer
 from service.sandbox.faults import Faults
+from service.sandbox.files import FILES
 from service.sandbox.jobs import Job, Ledger, Life, Order, State
 
 _PAGE: Final = "<!DOCTYPE html><html><head><title>{0}</title></head><body><h1>{0}</h1></body></html>"
@@ -32,6 +35,17 @@ class Answer:
     def response(self) -> Response:
         body = orjson.dumps(self.document)
         return Response(body, self.status, dict(self.headers), media_type="application/json")
+
+
+@dataclass(frozen=True, slots=True)
+class FileAnswer:
+    """An answer that is the file itself, as a value."""
+
+    ending: str
+
+    def response(self) -> Response:
+        media_type, content = FILES[self.ending]
+        return Response(content, media_type=media_type)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +81,19 @@ Show = Callable[[Job, State, float], Any]
 Serve = Callable[[Request], Awaitable[Response]]
 
 
+class _RouteOfQuery(Route):
+    """A route that also needs a query, where several share a path."""
+
+    def __init__(self, path: str, endpoint: Serve, *, methods: list[str], query: str) -> None:
+        super().__init__(path, endpoint, methods=methods)
+        self.query = query
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Match the path, and the start of the query."""
+        asked = scope.get("query_string", b"").decode("latin-1")
+        return super().matches(scope) if asked.startswith(self.query) else (Match.NONE, {})
+
+
 class Desk:
     """Takes orders and answers polls, for any provider."""
 
@@ -97,7 +124,12 @@ class Desk:
                 return provider.unauthorized.response()
             return await serve(request)
 
-        return Route(path, admit, methods=[method])
+        plain, _, query = path.partition("?")
+        return (
+            _RouteOfQuery(plain, admit, methods=[method], query=query)
+            if query
+            else Route(path, admit, methods=[method])
+        )
 
     def _shows_key(self, request: Request, provider: Provider) -> bool:
         return request.headers.get(provider.key_header) == f"{provider.key_prefix}{self.key}"
@@ -127,7 +159,8 @@ class Desk:
         if faults.early:
             await self.courier.deliver_due(only=job.id)
         await asyncio.sleep(faults.slow or 0)
-        return _spoilt(Answer(200, creation.taken(job)), provider, faults)
+        taken = creation.taken(job)
+        return _spoilt(taken if isinstance(taken, FileAnswer) else Answer(200, taken), provider, faults)
 
     def _refusal(self, faults: Faults, prompt: str) -> str | None:
         """Return the word by which the order is refused, or None."""
@@ -213,7 +246,7 @@ class Desk:
         return show(job)(job, job.state_at(at), at)
 
 
-def _spoilt(answer: Answer, provider: Provider, faults: Faults) -> Response:
+def _spoilt(answer: Answer | FileAnswer, provider: Provider, faults: Faults) -> Response:
     """Return the answer to a submit that was taken, as the faults of the job change it."""
     if faults.hang:
         return NoAnswer()
@@ -229,7 +262,7 @@ def _spoilt(answer: Answer, provider: Provider, faults: Faults) -> Response:
 
 def _instead_of_news(job: Job) -> Response | None:
     """Return the page that answers a poll, if the job's faults require one."""
-    if job.faults.flaky and job.polls % 2 == 1:
+    if job.faults.flaky and job.polls % 3 == 1:
         return html_page("502 Bad Gateway", 502)
     return html_page("Welcome", 200) if job.faults.html else None
 
@@ -239,7 +272,10 @@ def html_page(title: str, status: int) -> Response:
 
 
 async def read_object(request: Request) -> Mapping[str, Any] | None:
-    """Read the JSON object of a body, with any content type; None for any other body."""
+    """Read the fields of a form, or the JSON object of any other body, whatever its content type says; None for anything else."""
+    content_type = request.headers.get("content-type", "")
+    if content_type.startswith(form.CONTENT_TYPE):
+        return form.read_form(content_type, await request.body())
     try:
         document = orjson.loads(await request.body())
     except orjson.JSONDecodeError:

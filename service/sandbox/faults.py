@@ -103,7 +103,7 @@ class Faults:
 
     # Polls
     html: bool = _word("every poll is answered by an HTML page with HTTP 200")
-    flaky: bool = _word("the first, third, fifth … poll is answered HTTP 502 with an HTML page")
+    flaky: bool = _word("the first, fourth, seventh … poll is answered HTTP 502 with an HTML page")
     ghost: float | None = _word("polls do not find the job in its first seconds (2)", _seconds, 2.0)
     ghost200: float | None = _word("the same with HTTP 200 (2; Runway itself keeps to its HTTP 404)", _seconds, 2.0)
     nodata: bool = _word("polls of a song hold no task until it has ended: data is null, or leaves it out")

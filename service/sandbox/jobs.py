@@ -97,6 +97,7 @@ class Job:
     awaits_input: bool = False
     answered_at: float | None = None
     cancelled_at: float | None = None
+    kept: bool = False  # whether a poll still finds it after it was cancelled
     deleted_at: float | None = None
     state: State = field(default="queued")  # at the moment when the ledger showed it
 
@@ -123,7 +124,7 @@ class Job:
     @property
     def gone(self) -> bool:
         """Whether it was cancelled or deleted, so that a poll finds nothing."""
-        return self.cancelled or self.deleted_at is not None
+        return self.deleted_at is not None or (self.cancelled and not self.kept)
 
     @property
     def file_url(self) -> str:

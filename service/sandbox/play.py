@@ -14,7 +14,7 @@ from service.sandbox import desk as desks
 from service.sandbox.desk import Answer, Desk, Provider, Serve, read_object
 from service.sandbox.gateway import GATEWAY
 from service.sandbox.jobs import Job, Order, State
-from service.sandbox.protocol import ALWAYS, Cancel, Creation, Errors, Need, Protocol, Query, QueryMany, Reply
+from service.sandbox.protocol import ALWAYS, Cancel, Creation, Errors, File, Need, Protocol, Query, QueryMany, Reply
 from service.sandbox.template import fill
 
 SHARED_ERRORS: Final[Mapping[str, Provider]] = {"new-api": GATEWAY}
@@ -91,6 +91,7 @@ class _Player:
                 self._route(each.method, each.path, each.headers, self._account(each.body))
                 for each in protocol.accounts
             ),
+            *(self._route(each.method, each.path, each.headers, self._file(each)) for each in protocol.files),
         ]
 
     def _route(self, method: str, path: str, headers: Mapping[str, str], serve: Serve) -> Route:
@@ -121,6 +122,8 @@ class _Player:
             )
 
         def taken(job: Job) -> Any:
+            if creation.file:
+                return desks.FileAnswer(creation.file)
             return fill(creation.reply, _Moment(self._protocol, job, "queued", job.created_at).resolve)
 
         callback = self._show(creation.callback) if creation.callback else None
@@ -194,11 +197,21 @@ class _Player:
             if finished and cancel.too_late is not None:
                 body = fill(cancel.too_late.body, _Moment(self._protocol, job, job.state_at(now), now).resolve)
                 return Answer(cancel.too_late.status, body, cancel.too_late.headers).response()
-            self._desk.ledger.put(replace(job, deleted_at=now) if finished else replace(job, cancelled_at=now))
+            after = replace(job, deleted_at=now) if finished else replace(job, cancelled_at=now, kept=cancel.keeps)
+            self._desk.ledger.put(after)
             if cancel.reply.body is None:
                 return Response(status_code=cancel.reply.status)
             body = fill(cancel.reply.body, _Moment(self._protocol, job, "cancelled", now).resolve)
             return Answer(cancel.reply.status, body).response()
+
+        return serve
+
+    def _file(self, file: File) -> Serve:
+        async def serve(request: Request) -> Response:
+            job = self._desk.ledger.find(await _job_id(request, file), self._provider.account)
+            if job is None or job.gone or job.state_at(self._desk.clock()) != "succeeded":
+                return self._provider.unknown.response()
+            return desks.FileAnswer(file.ending).response()
 
         return serve
 
@@ -278,7 +291,7 @@ async def _argument(request: Request, where: str) -> Any:
     return request.query_params.get(name, "") if kind == "query" else find(await read_object(request), name)
 
 
-async def _job_id(request: Request, about: Query | Cancel) -> str:
+async def _job_id(request: Request, about: Query | Cancel | File) -> str:
     found = re.fullmatch(about.id_pattern, str(await _argument(request, about.id)))
     return "" if found is None else found[1]
 

@@ -97,7 +97,8 @@ class Creation(_Data):
     points: Points = Points()
     facts: dict[str, str] = Field(default_factory=dict)
     facts_with: dict[str, dict[str, str]] = Field(default_factory=dict)
-    reply: Any
+    reply: Any = None
+    file: str = ""
 
 
 class _Job(_Data):
@@ -134,6 +135,13 @@ class Cancel(_Job):
 
     reply: Reply
     too_late: Reply | None = None
+    keeps: bool = False
+
+
+class File(_Job):
+    """A route that returns the bytes of a finished job's file, to a holder of the key."""
+
+    ending: str
 
 
 class Account(_Data):
@@ -164,6 +172,7 @@ class Protocol(_Data):
     queries: list[Query] = Field(default_factory=list)
     queries_of_many: list[QueryMany] = Field(default_factory=list)
     cancels: list[Cancel] = Field(default_factory=list)
+    files: list[File] = Field(default_factory=list)
     accounts: list[Account] = Field(default_factory=list)
     messages: dict[str, dict[str, Any]] = Field(default_factory=dict)
 

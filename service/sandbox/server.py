@@ -5,6 +5,7 @@ import contextlib
 import socket
 import sys
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Protocol
 
 import uvicorn
@@ -30,15 +31,23 @@ def serve(served: Served, host: str = "127.0.0.1", port: int = 0) -> None:
 
 
 @contextlib.asynccontextmanager
-async def running(served: Served, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[str]:
-    """Serve in this event loop while the block runs; yields the base URL."""
+async def running(
+    served: Served, host: str = "127.0.0.1", port: int = 0, *, tls: tuple[Path, Path] | None = None
+) -> AsyncIterator[str]:
+    """Serve in this event loop while the block runs; yields the base URL.
+
+    :param tls: the files of a certificate and its key: then it is served by HTTPS
+    """
     listener = socket.create_server((host, port))
-    server = _Guest(_config(served))
+    config = _config(served)
+    if tls is not None:
+        config.ssl_certfile, config.ssl_keyfile = tls
+    server = _Guest(config)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     try:
         while not server.started and not serving.done():  # noqa: ASYNC110 - uvicorn has no event for it
             await asyncio.sleep(0.005)
-        yield _url(host, listener)
+        yield _url(host, listener) if tls is None else _url(host, listener).replace("http:", "https:", 1)
     finally:
         server.should_exit = True
         await serving

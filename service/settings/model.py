@@ -91,6 +91,8 @@ class UpstreamSettings(_Strict):
     """A key for that host only, with a quota of 0: it is sent in the query string. Without it the balance is not queried."""
     key_name: str | None = Field(default=None, examples=["dovecote"])
     """The name of the key at the gateway. If the key has its own limit, the smaller of the two values is shown."""
+    models_path: str = Field(default="", pattern=r"^$|^/[!-~]{1,200}$", examples=["/v1/models"])
+    """The path of its list of models in OpenAI's form. ElkAPI and CometAPI have one already; new-api gateways have /v1/models."""
     billing: bool = False
     """Whether the balance is queried by new-api's billing routes, with the API key."""
     low_credit: float | None = Field(default=None, ge=0, examples=[5])

@@ -56,10 +56,10 @@ async def read_newest_event_time(connection: AsyncConnection) -> dt.datetime | N
 
 
 async def shift(connection: AsyncConnection, *, before: dt.datetime, after: dt.datetime) -> bool:
-    """Move stored times as if the clock had not jumped; return False when another process has done so already.
+    """Move stored times as if the clock had not jumped; return False when another process has already done so.
 
-    What waits keeps waiting for as long as before. What was due is due. Deadlines of open tasks keep their distance, so
-    that no task expires by a jump.
+    A wait keeps its length. A due row stays due. Deadlines of open tasks keep their distance, so that no task expires because
+    of a jump.
 
     :param before: the time by the old clock
     :param after: the same moment by the new clock

@@ -105,8 +105,7 @@ def _parse_postgresql(url: str) -> URL:
 class _Reading(AsyncConnection):
     """A connection for reads. A statement whose connection is lost runs once more, on another one.
 
-    Every statement of PostgreSQL's READ COMMITTED has a snapshot of its own, so a read that continues on another connection
-    returns what it would have returned.
+    In PostgreSQL's READ COMMITTED every statement has its own snapshot, so a read may continue on another connection.
     """
 
     _has_repeated = False

@@ -262,7 +262,7 @@ async def _open(
 
 
 def _set_keep_alive(session: Session, target: Target) -> None:
-    """Have the kernel notice a server that is gone, within seconds instead of minutes."""
+    """Make the kernel detect a dead server within seconds instead of minutes."""
     found = session._transport.get_extra_info("socket")  # noqa: SLF001 - asyncpg has no other way to the socket
     if found is None or found.family == socket.AF_UNIX or not target.keepalives:
         return

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, Table, bindparam, func, select, update
+from sqlalchemy import Row, Table, bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.domain.destination_slots import DestinationSlots
@@ -266,11 +266,3 @@ async def hasten(connection: AsyncConnection, ids: Sequence[UUID], *, now: datet
     """Make the next poll of submitted tasks due now."""
     if ids:
         await connection.execute(_HASTEN, [{"of_task": of_task, "now": now} for of_task in ids])
-
-
-async def next_due(connection: AsyncConnection) -> dict[str, datetime | None]:
-    """Return the earliest due time of each queue; for tests."""
-    return {
-        table.name: await connection.scalar(select(func.min(table.c.due_at)))
-        for table in (tasks, callbacks, webhook_messages)
-    }

@@ -3,6 +3,7 @@
 import re
 from typing import Final
 
+import orjson
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -26,7 +27,7 @@ async def receive(request: Request) -> Response:
     """Store one callback.
 
     404 for a token that Dovecote did not issue, without a query; 413 above the size limit; 429 for too many; else 200, or 503 when it could
-    not be stored and the provider must send it again. A body that is not valid is stored too: it is evidence.
+    not be stored and the provider must send it again. A challenge is answered with itself. A body that is not valid is stored too: it is evidence.
     """
     context: Context = request.app.state.context
     token = request.path_params["token"]
@@ -37,6 +38,9 @@ async def receive(request: Request) -> Response:
         with request.app.state.bodies.lease("callbacks") as lease:
             body = await read_body(request, MAX_BODY, lease)
             await request.app.state.callback_limits.check(submission_id, len(body))
+            if (challenge := callbacks_flow.challenge_in(bytes(body))) is not None:
+                log.info("callback challenge answered submission=%s", submission_id)
+                return Response(orjson.dumps({"challenge": challenge}), media_type="application/json")
             await callbacks_flow.receive(context, token, submission_id, request.headers, bytes(body))
     except Problem as problem:
         return problem.response()

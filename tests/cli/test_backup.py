@@ -91,7 +91,7 @@ def test_backup_of_no_database_leaves_no_file(tmp_path: Path, database: str) -> 
     assert not list(tmp_path.glob("*.partial"))
 
 
-def test_backup_to_a_missing_folder_says_so(sqlite_url: str, tmp_path: Path) -> None:
+def test_backup_to_a_missing_folder_is_refused_with_the_reason(sqlite_url: str, tmp_path: Path) -> None:
     result = run(sqlite_url, "backup", str(tmp_path / "missing" / "copy.db"))
     assert result.exit_code == exits.UNAVAILABLE
     assert "cannot be copied" in result.stderr
@@ -117,7 +117,7 @@ async def test_restored_leaves_unsent_tasks_unconfirmed_and_counts_unknown_callb
     assert "dovecote callbacks" in again.stdout
 
 
-async def test_callbacks_shows_what_came_for_unknown_submissions(database_url: str) -> None:
+async def test_callbacks_command_shows_callbacks_of_unknown_submissions(database_url: str) -> None:
     unknown = uuid4()
     decided = {"decision": "unmatched", "decided_at": NOW, "due_at": None}
     kept = a_callback(submission_id=unknown, body=b'{"task_id":\n"job-7"}', detail="no such submission", **decided)

@@ -153,7 +153,7 @@ def test_wrong_key_is_refused_and_not_printed(run: Run) -> None:
     assert "The command sent the API key of DOVECOTE_API_KEY" in result.stderr
 
 
-def test_missing_unknown_and_revoked_keys_are_told_apart(run: Run, installation: Installation) -> None:
+def test_missing_unknown_and_revoked_keys_have_different_errors(run: Run, installation: Installation) -> None:
     """The error shows the problem's code and which key the command sent."""
 
     def created(*more: str) -> str:

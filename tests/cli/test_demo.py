@@ -103,7 +103,7 @@ def one_more_message(**changed: Any) -> Change:
     return lambda seen: dataclasses.replace(seen, messages=[*seen.messages, {**seen.messages[0], **changed}])
 
 
-def test_flawless_run_keeps_every_promise() -> None:
+def test_flawless_run_passes_every_check() -> None:
     checks = judge(FLAWLESS)
     assert all(check.held for check in checks), checks
     assert settled(FLAWLESS)
@@ -138,7 +138,7 @@ def test_flawless_run_keeps_every_promise() -> None:
         (lambda seen: dataclasses.replace(seen, at=LIMIT + 1), 5, "it took 91 s"),
     ],
 )
-def test_broken_promise_is_reported(change: Change, promise: int, reason: str) -> None:
+def test_failed_check_is_reported(change: Change, promise: int, reason: str) -> None:
     seen = change(FLAWLESS)
     check = judge(seen)[promise]
     assert not check.held
@@ -148,7 +148,7 @@ def test_broken_promise_is_reported(change: Change, promise: int, reason: str) -
     assert document["checks"][promise]["broken"] == list(check.broken)
 
 
-def test_empty_run_keeps_no_promise() -> None:
+def test_empty_run_fails_every_check() -> None:
     checks = judge(Seen(at=LIMIT + 1))
     assert not any(check.held for check in checks)
     assert not settled(Seen())
@@ -216,7 +216,7 @@ def test_lines_report_every_change_once(capsys: pytest.CaptureFixture[str]) -> N
     assert written.count("Dovecote was killed") == 1
 
 
-def test_summary_names_the_broken_promise(capsys: pytest.CaptureFixture[str]) -> None:
+def test_summary_names_the_failed_check(capsys: pytest.CaptureFixture[str]) -> None:
     seen = task("lost", outcome_source="callback")(FLAWLESS)
     print_summary(seen, judge(seen))
     written = capsys.readouterr().out

@@ -372,7 +372,7 @@ async def test_refused_connection_raises_without_a_long_retry(
     assert sum(pauses) <= 1
 
 
-async def test_foreign_response_is_told_apart(short_pauses: None, kind: str) -> None:
+async def test_foreign_response_is_recognized(short_pauses: None, kind: str) -> None:
     page = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 6\r\nConnection: close\r\n\r\n<html>"
     async with Server.running(answering(page)) as server, calling(kind, server.url) as call:
         for method in ("get", "stream"):

@@ -25,6 +25,7 @@ from dovecote import (
     Limits,
     Message,
     MessageFilters,
+    ModelList,
     Operation,
     OperationDialect,
     ReplayFilters,
@@ -73,6 +74,7 @@ CALLS: dict[str, Callable[[Client, Query, Body], Any]] = {
     "POST /v1/messages/{id}/replay": lambda client, *_: client.messages.replay(ID),
     "GET /v1/families": lambda client, *_: client.families(),
     "GET /v1/upstreams": lambda client, *_: client.upstreams(),
+    "GET /v1/upstreams/{name}/models": lambda client, *_: client.models("elkapi"),
 }
 """The call of every operation, with all documented query parameters and body properties."""
 
@@ -129,7 +131,7 @@ def test_call_sends_the_documented_request(name: str) -> None:
     method, path = name.split()
     for request in requests:
         assert request.method == method
-        assert re.fullmatch(path.replace("{id}", ID), request.url.path)
+        assert re.fullmatch(path.replace("{id}", ID).replace("{name}", "elkapi"), request.url.path)
     sent = requests[-1]
     parameters = OPERATIONS[name]["parameters"]
     query = {each["name"]: each for each in parameters if each["in"] == "query"}
@@ -165,6 +167,7 @@ VALUES: dict[type, tuple[str, ...]] = {
     Failure: ("Failure",),
     Family: ("Family",),
     Limits: ("Limits",),
+    ModelList: ("ModelList",),
     Message: ("Message", "MessageWithDeliveries"),
     Operation: ("Operation",),
     OperationDialect: ("OperationDialect",),

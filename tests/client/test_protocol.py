@@ -396,7 +396,7 @@ def test_task_of_an_event_is_read() -> None:
     assert (event.task, event.task_id) == (event.data, ID)
 
 
-def test_error_quotes_at_most_80_characters_and_escapes_what_a_terminal_would_obey() -> None:
+def test_error_quotes_at_most_80_characters_and_escapes_control_characters() -> None:
     error = refusal(Response(502, {}, ("\u202e\x1b[2J\u200b" + "x" * 500).encode()))
     assert not {"\u202e", "\x1b", "\u200b"} & set(str(error))
     assert "x" * 81 not in str(error)

@@ -68,7 +68,7 @@ def test_layers_are_unpacked_one_after_the_other() -> None:
 
 
 @pytest.mark.parametrize("packed", ["gzip", "deflate"])
-def test_body_that_is_cut_is_unpacked_as_far_as_it_goes(packed: str) -> None:
+def test_cut_body_is_unpacked_as_far_as_possible(packed: str) -> None:
     unpacked = unpack(PACKED[packed][:-6], [], 1000)
     assert unpacked
     assert TEXT.startswith(unpacked)
@@ -92,5 +92,5 @@ def test_body_larger_than_the_limit_is_refused(coding: str, size: int) -> None:
 
 
 @given(st.binary(max_size=300), st.lists(st.sampled_from(["gzip", "deflate", "br", "zstd", "x"]), max_size=3))
-def test_no_bytes_raise_anything_else(body: bytes, codings: list[str]) -> None:
+def test_no_bytes_raise_an_undeclared_error(body: bytes, codings: list[str]) -> None:
     unpack(body, codings, 10_000)

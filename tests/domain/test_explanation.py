@@ -166,7 +166,7 @@ def test_no_time_in_the_past_is_named_as_future(task: Task, passed: int) -> None
 
 
 @given(tasks(), st.integers(0, 20_000))
-def test_nothing_is_said_to_be_sent_or_to_happen_now(task: Task, passed: int) -> None:
+def test_explanation_never_states_that_a_request_is_sent_or_happens_now(task: Task, passed: int) -> None:
     sentence = explain(task, now=NOW + dt.timedelta(seconds=passed)).lower()
     assert not re.search(r"\b(now|right now|at once)\b", sentence)
     if task.state not in {State.SUBMITTED, State.RUNNING, State.AWAITING_INPUT, State.SUCCEEDED}:

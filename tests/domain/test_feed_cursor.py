@@ -57,7 +57,7 @@ def test_beginning_is_valid_in_every_history() -> None:
     assert HISTORY.decode("0", "a") == History((Epoch(OTHER),)).decode("0", "b") == 0
 
 
-def test_restore_refuses_what_was_issued_since_the_backup_only() -> None:
+def test_restore_refuses_only_cursors_issued_since_the_backup() -> None:
     cursors = {position: HISTORY.encode(position, "a") for position in (5, 10, 11, 400)}
     restored = HISTORY.restored(SECOND, 10)
     assert [restored.decode(cursors[position], "a") for position in (5, 10)] == [5, 10]
@@ -69,7 +69,7 @@ def test_restore_refuses_what_was_issued_since_the_backup_only() -> None:
     assert restored.decode(own, "a") == 11
 
 
-def test_restore_of_a_restored_database_keeps_what_all_have_in_common() -> None:
+def test_restore_of_a_restored_database_keeps_the_common_history() -> None:
     first, second = HISTORY, HISTORY.restored(SECOND, 100)
     third = second.restored(THIRD, 150)
     old = first.restored(OTHER, 90)  # from a backup of before the first restore

@@ -34,7 +34,7 @@ def test_hostile_value_reads_as_none_or_as_a_bounded_wait(value, date):
 
 
 @given(st.text(), st.text())
-def test_any_text_is_survived(value, date):
+def test_every_text_is_accepted_without_an_error(value, date):
     wait = retry_after({"Retry-After": value, "Date": date}, now=NOW)
     assert wait is None or 0 <= wait <= MAX_WAIT
 

@@ -17,7 +17,7 @@ START = dt.datetime(2026, 3, 1, tzinfo=dt.UTC)
 PROVIDER = (Source.SUBMIT, Source.CALLBACK, Source.POLL)
 OURS = (Source.SWEEP, Source.CLIENT)
 OURS_TO_SAY = (State.QUEUED, State.SUBMITTING, State.UNCONFIRMED, State.EXPIRED)
-"""What no provider can say of a job; its own queue is `submitted`."""
+"""The states that no provider can report. Its own queue is `submitted`."""
 
 RANK = {
     State.QUEUED: 0,

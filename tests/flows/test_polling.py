@@ -15,7 +15,7 @@ from tests.support.values import a_task, keep
 from tests.support.world import JOB_SECONDS, World
 
 MEDIAN = JOB_SECONDS * 1.5
-"""What the world's settings say that a task takes."""
+"""The usual duration of a task by the world's settings."""
 DROP = Faults(drop=True)
 
 

@@ -79,7 +79,7 @@ BROKEN_OFF: dict[str, tuple[Handle, bytes]] = {
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("how", BROKEN_OFF)
-async def test_answer_that_breaks_off_keeps_what_came(how: str, kind: str) -> None:
+async def test_broken_answer_keeps_the_part_that_arrived(how: str, kind: str) -> None:
     handle, body = BROKEN_OFF[how]
     async with clients() as opened, Server.running(handle) as server:
         if not body and kind == "questions":
@@ -249,7 +249,7 @@ def test_reason_names_no_address() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_compressed_answer_is_unpacked_whatever_its_header_says(kind: str) -> None:
+async def test_compressed_answer_is_unpacked_with_any_header(kind: str) -> None:
     gzip = zlib.compressobj(wbits=31)
     packed = gzip.compress(BODY) + gzip.flush()
     cases = {

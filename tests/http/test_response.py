@@ -61,7 +61,7 @@ def test_odd_response_is_read(oddity: str) -> None:
 
 
 @pytest.mark.parametrize("oddity", BROKEN)
-def test_broken_response_is_read_as_far_as_it_goes(oddity: str) -> None:
+def test_broken_response_is_read_as_far_as_possible(oddity: str) -> None:
     data, expected = BROKEN[oddity]
     assert read(data) == expected
     if len(data) < 2000:
@@ -101,6 +101,6 @@ def test_fields_are_kept_up_to_their_limits() -> None:
 
 
 @given(st.binary(max_size=200), st.sampled_from([b"", OK, CHUNKED, OK + b"Content-Length: 9\r\n\r\n"]))
-def test_no_bytes_raise_anything_else(noise: bytes, before: bytes) -> None:
+def test_no_bytes_raise_an_undeclared_error(noise: bytes, before: bytes) -> None:
     read(before + noise)
     read(before + noise, [bytes([byte]) for byte in before + noise])

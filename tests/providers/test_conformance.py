@@ -5,6 +5,7 @@ import datetime as dt
 import itertools
 import json
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -305,7 +306,7 @@ def test_credentials_are_added_by_authorize_only(name, operation):
 def test_callback_url_is_sent_where_supported(name, operation):
     dialect = DIALECTS[name]
     call = dialect.create(task(name, operation), HOOK)
-    assert (HOOK in json.dumps(call.body, default=str)) == (
+    assert (HOOK in json.dumps(call.body, default=str) + unquote(call.path)) == (
         dialect.facts.callbacks and operation.split()[1] not in dialect.facts.synchronous
     )
     json.dumps(dialect.create(task(name, operation), None).body, default=str)
@@ -369,6 +370,10 @@ ROW = {"task_id": "t1", "platform": "suno", "action": "MUSIC", "submit_time": NO
 NEW_API_LIST = {"success": True, "message": "", "data": {"page": 1, "page_size": 100, "total": 1, "items": [ROW]}}
 NOW_MS = int(NOW.timestamp() * 1000)
 LIST_OF = {
+    "minimax/official-v2": {
+        "items": [{"id": "t1", "model": "MiniMax-H3", "status": "running", "created_at": int(NOW.timestamp())}],
+        "total": 1,
+    },
     "kling/official": {"code": 0, "data": {"task_id": "t1", "task_status": "submitted", "created_at": NOW_MS}},
     "kling/official-v2": {"code": 0, "data": [{"id": "t1", "status": "submitted", "create_time": NOW_MS}]},
     "replicate/official": {"previous": None, "next": None, "results": [{"id": "t1", "created_at": NOW.isoformat()}]},

@@ -304,6 +304,22 @@ def test_input_of_a_known_family_is_sent_in_the_vendors_fields(family, operation
     assert ELK.create(wanted, HOOK).json == {"model": model, "input": sent, "callback_url": HOOK}
 
 
+@pytest.mark.parametrize(
+    ("family", "operation"),
+    [
+        (known.name, each.name)
+        for known in FAMILIES.values()
+        for each in known.operations.values()
+        if ELK.offers(known.name, each.name) and known.name != "runway"  # its model must be named
+    ],
+)
+def test_example_of_a_family_is_taken_and_names_a_model(family, operation):
+    example = FAMILIES[family].operations[operation].input["examples"][0]
+    wanted = task(family, operation, example)
+    assert ELK.validate(wanted) == []
+    assert ELK.create(wanted, None).json["model"]
+
+
 def test_model_that_a_client_names_replaces_the_default():
     assert ELK.create(task("kling", "text_to_video", {"model": "kling-v9", "prompt": "x"}), None).json == {
         "model": "kling-v9",

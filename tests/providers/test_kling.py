@@ -17,6 +17,7 @@ from service.providers.kling.aggregator import Aggregator
 from service.providers.kling.official import Official
 from service.providers.kling.official_v2 import OfficialV2
 from service.providers.wire import Call, Callback, Reply
+from tests.support.exchanges import held
 from tests.support.operations import NOW, task
 
 RECORDINGS = Path(__file__).parents[1] / "recordings" / "kling"
@@ -37,16 +38,6 @@ def a_task(operation, given, dialect="official", **more):
 
 def reply(body, status=200):
     return Reply(status, {}, json.dumps(body).encode())
-
-
-def answered(exchange, *answers):
-    """Hold a conversation with these answers; return what was asked, and the outcome."""
-    calls = [next(exchange)]
-    try:
-        calls.extend(exchange.send(answer) for answer in answers)
-    except StopIteration as done:
-        return calls, done.value
-    raise AssertionError("the exchange goes on")
 
 
 @pytest.mark.parametrize("name", [name for name, message in MESSAGES.items() if "reading" in message])
@@ -455,11 +446,11 @@ MOMENT = int(NOW.timestamp() * 1000)
 def test_lost_job_is_looked_up_by_its_reference():
     wanted = a_task("text_to_video", {"prompt": "x"})
     record = {"task_id": "t9", "task_status": "processing", "created_at": MOMENT}
-    [call], [found] = answered(OFFICIAL.find_lost_jobs(wanted), reply({"code": 0, "data": record}))
+    [call], [found] = held(OFFICIAL.find_lost_jobs(wanted), reply({"code": 0, "data": record}))
     assert call.endpoint == f"GET /v1/videos/text2video/{SENT}"
     assert (found.external_id, found.created_at, found.may_be(wanted)) == ("t9", NOW.timestamp(), True)
     assert not found.may_be(dataclasses.replace(wanted, id=UUID(int=2)))
-    [call], [found] = answered(
+    [call], [found] = held(
         V2.find_lost_jobs(a_task("product_video", {}, "official-v2")),
         reply({"code": 0, "data": [{"id": "t9", "status": "submitted", "create_time": MOMENT}]}),
     )
@@ -468,9 +459,9 @@ def test_lost_job_is_looked_up_by_its_reference():
 
 def test_reference_that_kling_does_not_know_is_no_job():
     unknown = reply({"code": 1203, "message": "task not found"}, 404)
-    assert answered(OFFICIAL.find_lost_jobs(a_task("text_to_video", {"prompt": "x"})), unknown)[1] == []
+    assert held(OFFICIAL.find_lost_jobs(a_task("text_to_video", {"prompt": "x"})), unknown)[1] == []
     nothing = reply({"code": 0, "message": "SUCCEED", "data": []})
-    assert answered(V2.find_lost_jobs(a_task("text_to_video", {"prompt": "x"}, "official-v2")), nothing)[1] == []
+    assert held(V2.find_lost_jobs(a_task("text_to_video", {"prompt": "x"}, "official-v2")), nothing)[1] == []
 
 
 def test_call_without_a_task_cannot_be_looked_up():
@@ -486,7 +477,7 @@ def test_batch_asks_each_list_once():
     ]
     shop = {"code": 0, "data": [{"id": "2", "status": "submitted"}]}
     rest = {"code": 0, "data": [{"id": "1", "status": "processing"}, {"id": "3", "status": "failed"}]}
-    calls, found = answered(V2.poll_many(tasks), reply(shop), reply(rest))
+    calls, found = held(V2.poll_many(tasks), reply(shop), reply(rest))
     assert [call.path for call in calls] == ["/solutions?task_ids=2", "/tasks?task_ids=1,3"]
     assert {name: update.state for name, update in found.items()} == {
         "1": State.RUNNING,
@@ -498,4 +489,4 @@ def test_batch_asks_each_list_once():
 def test_broken_batch_is_an_error():
     for body in ({"code": 5000, "message": "x"}, {"message": "x"}, {"code": 0, "data": [{"no": "task"}]}):
         with pytest.raises(UpstreamError):
-            answered(V2.poll_many([a_task("text_to_video", {"prompt": "x"}, "official-v2")]), reply(body))
+            held(V2.poll_many([a_task("text_to_video", {"prompt": "x"}, "official-v2")]), reply(body))

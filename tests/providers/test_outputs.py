@@ -60,7 +60,7 @@ def test_address_is_an_output(value, url):
     assert link(value) == url
 
 
-def test_relative_address_is_no_output_where_a_reason_may_stand():
+def test_relative_address_is_no_output_in_a_field_for_reasons():
     assert link("/mj/image/1", relative=False) is None
 
 

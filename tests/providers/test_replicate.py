@@ -8,8 +8,8 @@ import pytest
 
 from service.domain.errors import AccountProblem, Unavailable, UpstreamError
 from service.domain.task import Result, State, Update
+from service.providers.predictions import outputs_of
 from service.providers.registry import DIALECTS
-from service.providers.replicate.prediction import outputs_of
 from service.providers.wire import Callback, Reply
 from tests.support.operations import NOW, task
 

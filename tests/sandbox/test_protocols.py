@@ -79,7 +79,10 @@ def test_packaged_protocol_is_read_and_names_its_dialects(name: str) -> None:
 
 
 def test_no_two_protocols_have_the_same_route() -> None:
-    routes = [(route.path, *sorted(route.methods or ())) for route in Sandbox().app.routes]  # type: ignore[attr-defined]
+    routes = [
+        (route.path, getattr(route, "query", ""), *sorted(route.methods or ()))  # type: ignore[attr-defined]
+        for route in Sandbox().app.routes
+    ]
     assert [route for route, count in Counter(routes).items() if count > 1] == []
 
 
@@ -175,7 +178,7 @@ async def test_job_of_a_data_protocol_goes_through_its_states(toy: ToyVisit) -> 
     assert [callback["state"] for callback in toy.callbacks] == ["at 0%", "done"]
 
 
-async def test_variant_of_a_state_comes_first(toy: ToyVisit) -> None:
+async def test_variant_of_a_state_overrides_the_state(toy: ToyVisit) -> None:
     jobs = [(await toy.create(text=text)).json()["job"] for text in ("[fail]", "[moderate]")]
     toy.now += 10
     assert [(await toy.job(job))["state"] for job in jobs] == ["failed", "refused"]

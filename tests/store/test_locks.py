@@ -23,7 +23,7 @@ LIMITED = {"DOVECOTE_UPSTREAMS__ELKAPI__OPEN_TASKS": "50"}
 
 @contextlib.asynccontextmanager
 async def locked(url: str, statement: str, *arguments: object) -> AsyncIterator[None]:
-    """Hold a lock in an idle transaction of another session, for the length of a ``with``."""
+    """Hold a lock in an idle transaction of another session while the block runs."""
     session = await asyncpg.connect(url)
     try:
         async with session.transaction():

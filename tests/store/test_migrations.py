@@ -128,7 +128,7 @@ def remove_lock_files(folder: Path) -> None:
         lock.unlink()
 
 
-async def test_sqlite_database_is_created_for_its_owner_and_said_in_the_log(
+async def test_sqlite_database_is_created_for_its_owner_and_logged(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with opened(settings_for(f"sqlite:///{tmp_path / 'dovecote.db'}")) as context:

@@ -41,6 +41,12 @@ class Authority:
 
     def serving(self, *alternatives: str) -> ssl.SSLContext:
         """Return a server's context with a certificate for some names (``DNS:…``) and addresses (``IP:…``)."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*self.certificate(*alternatives))
+        return context
+
+    def certificate(self, *alternatives: str) -> tuple[Path, Path]:
+        """Return the files of a new certificate for some names and addresses, and of its key."""
         self._issued += 1
         name = f"server-{self._issued}"
         extensions = self._folder / f"{name}.ext"
@@ -48,9 +54,7 @@ class Authority:
         self._run("req", *_NEW, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}")
         signing = ("-CA", "ca.pem", "-CAkey", "ca.key", "-set_serial", str(self._issued), "-extfile", extensions.name)
         self._run("x509", "-req", "-in", f"{name}.csr", "-out", f"{name}.pem", *signing, *_DAYS)
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(self._folder / f"{name}.pem", self._folder / f"{name}.key")
-        return context
+        return self._folder / f"{name}.pem", self._folder / f"{name}.key"
 
     def _run(self, *command: str) -> None:
         tool = shutil.which("openssl")

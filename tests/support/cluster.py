@@ -13,7 +13,7 @@ from typing import Any
 
 @contextlib.contextmanager
 def creating_a_server() -> Iterator[None]:
-    """Let only one process of a test run create a server at a time. As root, the first one creates the user."""
+    """Allow only one process of a test run to create a server at a time. As root, the first one creates the user."""
     with (Path(tempfile.gettempdir()) / f"dovecote-tests-{os.getuid()}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

@@ -18,7 +18,7 @@ class Contract:
 
     def __init__(self) -> None:
         self.kept: set[tuple[str, str, int]] = set()
-        """What was seen: operation, path and status."""
+        """The observed responses: operation, path and status."""
         self._validators: dict[tuple[str, int], Any] = {}
 
     async def check(self, response: httpx.Response) -> None:

@@ -101,7 +101,7 @@ FAULTS = {
     "[cutbody]": 2,
     "[503]": 1,
 }
-"""What goes wrong, and with how many of 200 prompts."""
+"""The faults, and the number of prompts of 200 that cause each."""
 
 
 def prompts(count: int, chance: random.Random) -> list[str]:

@@ -23,11 +23,11 @@ from service.domain.changes import Change, SubmissionFailed
 from service.domain.task import ENDED, State, Submission, Task
 from service.http.client import Http
 from service.sandbox import Faults, InProcessTransport, Sandbox
-from service.store import queue
 from service.store.database import Database, StoreUnavailable
 from service.store.migrate import migrate
 from service.store.tables import metadata
 from service.store.writer import Batch, Submit, Writers, name_of
+from tests.support.due import read_due
 from tests.support.world import JOB_SECONDS, World, _post
 from tests.support.writers import arguments_of, intercepted
 
@@ -82,7 +82,7 @@ FAULTS: Mapping[str, str] = {
     "dies answered": "Dovecote dies with the answer in hand, before it is written",
     "no database": "the database is away when the answer is to be written",
 }
-"""What goes wrong, in words."""
+"""The descriptions of the faults."""
 
 POINTS: Mapping[str, tuple[str, ...]] = {"first": (), "retry": ("503",), "fail-over": ("nocredit",)}
 """When: at the first submit; at the second, since the first was answered 503; at the next upstream, since the first has no
@@ -286,8 +286,8 @@ class Stage:
                 await sandbox.deliver_due()
             await self._work()
             async with self.world.context.database.reading() as connection:
-                due = [each for each in (await queue.next_due(connection)).values() if each is not None]
-            following = min([*due, *self._callbacks_to_come()], default=end)
+                due = await read_due(connection)
+            following = min([*due.moments(), *self._callbacks_to_come()], default=end)
             if following >= end and self.world.clock.now >= end:
                 return
             self.world.clock.now = min(following, end) if following > self.world.clock.now else self.world.clock.now

@@ -15,7 +15,7 @@ from tests.support.waiting import LIMIT
 from tests.support.world import INSTALLATION_SECRET
 
 NEVER_POLLED = 3600.0
-"""What a task is said to take usually: no poll brings news before a callback does."""
+"""The usual duration of a task. No poll finds the end before its callback."""
 
 
 def dovecote(folder: Path, database_url: str, upstream: str, role: str = "all", *, public: str = "") -> Served:

@@ -16,7 +16,7 @@ from uuid import UUID
 
 import httpx
 import orjson
-from sqlalchemy import Engine, Row, Select, create_engine, event, exists, literal, select, union_all
+from sqlalchemy import Engine, Row, Select, create_engine, exists, literal, select, union_all
 
 from service.domain.events import Event
 from service.domain.task import Source, Submission
@@ -225,9 +225,6 @@ class Stage:
     async def opened_on(cls, database_url: str, **settings: str) -> AsyncIterator["Stage"]:
         async with World.opened(database_url, **SETTINGS, **settings) as world:
             world.clock.now = START
-            if world.context.database.sqlite:  # no test pulls the plug of this machine
-                for engine in (world.context.database.writer, world.context.database.reader):
-                    event.listen(engine.sync_engine, "connect", _hurry)
             stage = cls(world)
             try:
                 yield stage
@@ -491,12 +488,6 @@ class Everything:
     callbacks: list[Received]
     messages: list[Message]
     submissions: list[Submission]
-
-
-def _hurry(connection: Any, _: Any) -> None:
-    cursor = connection.cursor()
-    cursor.execute("PRAGMA synchronous=OFF")
-    cursor.close()
 
 
 def _plain_reader(database: Database) -> Engine | None:

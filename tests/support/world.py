@@ -6,12 +6,11 @@ import dataclasses
 import datetime as dt
 import math
 import random
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
 import httpx
-from sqlalchemy import exists, or_, select
 from starlette.applications import Starlette
 from starlette.datastructures import State
 
@@ -34,12 +33,14 @@ from service.sandbox import Faults, InProcessTransport, Receiver, Sandbox
 from service.settings.load import load
 from service.settings.model import Settings
 from service.store import callbacks as callback_store
-from service.store import events, queue, tables
+from service.store import events, queue
 from service.store import submissions as submission_store
 from service.store import tasks as task_store
 from service.store.database import Database
 from service.store.webhooks import messages as message_store
 from service.store.writer import Writers
+from tests.support.due import Due, read_due
+from tests.support.engines import cheap
 from tests.support.waiting import LIMIT
 
 INSTALLATION_SECRET = "whsec_" + "c2VjcmV0LW9mLXRoZS10ZXN0cy1zZWNyZXQ="
@@ -66,6 +67,15 @@ class Clock:
 
     def forward(self, seconds: float) -> None:
         self.now += dt.timedelta(seconds=seconds)
+
+
+_JOURNEYS: Mapping[str, Callable[[Context, TaskPool], Awaitable[int]]] = {
+    "submit": submission_run.run_due,
+    "poll": polling.run_due,
+    "webhooks": dispatch.run_due,
+    "duplicates": duplicates.run_due,
+    "callbacks": lambda context, _: callbacks_flow.run_due(context),
+}
 
 
 class Hasty(httpx.AsyncBaseTransport):
@@ -163,7 +173,7 @@ class World:
         )
         receiver = Receiver(WEBHOOK_SECRET)
         configured = settings_for(database_url, **settings)
-        database = Database(configured.database_url)
+        database = cheap(Database(configured.database_url))
         writers = Writers(database)
         async with outside, _closing(database), writers.running():
             context = Context(
@@ -212,26 +222,23 @@ class World:
         return (await accept(self.context, given, client=client)).task
 
     async def work(self) -> None:
-        """Run all journeys until nothing is due at this moment."""
-        while await self._is_anything_due() and await self.work_once():
-            pass
+        """Run the journeys until nothing is due at this moment."""
+        while names := (await self._due()).journeys(self.clock()):
+            if not await self._round(names):
+                break
 
-    async def _is_anything_due(self) -> bool:
-        """Return whether a round could find work. Most rounds of a test find none, and would cost five writes."""
-        queues = (tables.tasks, tables.callbacks, tables.submissions, tables.webhook_messages)
-        due = [exists().where(each.c.due_at <= self.clock()) for each in queues]
-        waiting = exists().where(tables.tasks.c.waits_for.is_not(None))
-        async with self.context.database.reading() as connection:
-            return bool(await connection.scalar(select(or_(*due, waiting))))
-
-    async def work_once(self) -> int:
-        """Run each journey once, and wait for the work that it started."""
+    async def _round(self, names: Sequence[str]) -> int:
+        """Run these journeys once, and wait for what they started; return how much they found."""
         done = 0
-        for journey in (submission_run, polling, dispatch, duplicates):
+        for name in names:
             pool = TaskPool(100)
-            done += await journey.run_due(self.context, pool)
+            done += await _JOURNEYS[name](self.context, pool)
             await pool.finish()
-        return done + await callbacks_flow.run_due(self.context)
+        return done
+
+    async def _due(self) -> Due:
+        async with self.context.database.reading() as connection:
+            return await read_due(connection)
 
     async def pass_time(self, seconds: float, *, step: float = 1.0) -> None:
         """Advance the time in steps. The sandbox calls back, and the journeys run."""
@@ -246,9 +253,7 @@ class World:
         for _ in range(2000):
             await self.sandbox.deliver_due()
             await self.work()
-            async with self.context.database.reading() as connection:
-                due = [each for each in (await queue.next_due(connection)).values() if each is not None]
-            following = min([*due, *self._callbacks_to_come()], default=end)
+            following = min([*(await self._due()).moments(), *self._callbacks_to_come()], default=end)
             if following >= end:
                 break
             self.clock.now = following

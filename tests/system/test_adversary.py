@@ -390,7 +390,9 @@ def test_unusable_webhook_secret_is_refused_at_start() -> None:
         settings_for("sqlite:///x.db", DOVECOTE_WEBHOOK_SECRET="whsec_" + "A" * 33)
 
 
-async def test_client_is_not_told_to_repeat_an_accepted_submit(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_error_of_an_accepted_submit_does_not_ask_to_repeat_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The commit succeeded and its answer was lost: the problem must not claim that nothing was changed."""
     database = world.context.database
     writing = database.writing

@@ -121,7 +121,7 @@ async def test_tasks_end_although_the_clock_jumps(database_url: str, tmp_path: P
     assert log.count("clock jumped") == 1
 
 
-async def test_jump_ahead_does_not_expire_what_was_never_tried(database_url: str, tmp_path: Path) -> None:
+async def test_jump_ahead_does_not_expire_tasks_that_were_never_tried(database_url: str, tmp_path: Path) -> None:
     clock = FakeClock(tmp_path)
     async with outside() as (elk, settings, _, hook):
         settings |= {"DOVECOTE_UPSTREAMS__ELKAPI__OPEN_TASKS": "1"}
@@ -137,7 +137,7 @@ async def test_jump_ahead_does_not_expire_what_was_never_tried(database_url: str
     assert elk.ledger.paid() == 5
 
 
-async def test_two_workers_with_different_clocks_pay_and_tell_once(postgresql_url: str, tmp_path: Path) -> None:
+async def test_two_workers_with_different_clocks_pay_and_notify_once(postgresql_url: str, tmp_path: Path) -> None:
     ahead = FakeClock(tmp_path, 90)
     async with outside() as (elk, settings, receiver, hook):
         web = dovecote(tmp_path, postgresql_url, "web", role="web", **settings)

@@ -39,7 +39,7 @@ class Story:
     settings: Mapping[str, str] = dataclasses.field(default_factory=dict)
     request: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     first: Faults = NO_FAULTS
-    """What goes wrong at the first upstream, besides."""
+    """A further fault at the first upstream."""
     before: Callable[[Route], Awaitable[None]] | None = None
     most_jobs: int = 1
     """For how many jobs a task's client has given leave."""

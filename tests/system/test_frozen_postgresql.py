@@ -74,7 +74,7 @@ async def write(database: Database, freeze: Callable[[], None]) -> str:
     return "written"
 
 
-async def test_callers_of_a_frozen_database_are_told_in_time_and_it_is_used_again(server: tuple[str, int]) -> None:
+async def test_frozen_database_fails_requests_in_time_and_is_used_again(server: tuple[str, int]) -> None:
     url, postmaster = server
     database = Database(url)
     assert await asyncio.gather(*(read(database) for _ in range(POOL_SIZE))) == ["read"] * POOL_SIZE

@@ -22,7 +22,7 @@ STOPS = 20
 AT_ONCE = 24
 JOB_SECONDS = 1.0
 SLOW = "[slow=0.3]"
-"""What makes an upstream answer a submit late, so that some are in flight at each stop."""
+"""The fault that makes an upstream answer a submit late, so that some are in flight at each stop."""
 LONGEST_WAIT = 25.0
 """Seconds: no schedule of such young tasks waits for longer, and a lease lasts for 60."""
 

@@ -166,7 +166,7 @@ def test_unspecified_ipv6_address_takes_ipv4_besides() -> None:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "0.0.0.0", "::1"])  # noqa: S104
-def test_address_is_listened_at(host: str) -> None:
+def test_listener_accepts_connections_at_its_address(host: str) -> None:
     with listen(host, 0) as listener:
         family = socket.AF_INET6 if host == "::1" else socket.AF_INET
         assert listener.family == family

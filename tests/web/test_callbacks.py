@@ -98,6 +98,29 @@ async def test_callback_route_needs_no_key(database_url: str) -> None:
 # ── when it comes, and how often ───────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.parametrize(
+    ("body", "answer"),
+    [
+        ({"challenge": "b32b3a4c-5d1e"}, {"challenge": "b32b3a4c-5d1e"}),
+        ({"challenge": 'é"<script>', "event": "check"}, {"challenge": 'é"<script>'}),
+        ({"challenge": "x" * 1025}, None),
+        ({"challenge": 7}, None),
+        ({"challenge": ""}, None),
+        ({"challenge": "x", "task_id": "1", "status": "success"}, None),
+        (["challenge"], None),
+    ],
+    ids=["challenge", "any-text", "too-long", "no-text", "empty", "about-a-task", "list"],
+)
+async def test_challenge_is_answered_with_itself_and_not_stored(world: World, body: object, answer: object) -> None:
+    _, path = await submitted_task(world)
+    before = await kept(world)
+    said = await world.client.post(path, json=body)
+    assert (said.status_code, said.json()) == (200, answer or {"received": True})
+    assert await kept(world) - before == (0 if answer else 1)
+    forged = await world.client.post(path[:-1] + ("A" if path[-1] != "A" else "B"), json=body)
+    assert forged.status_code == 404
+
+
 async def test_callback_before_the_submit_answer_is_applied(world: World) -> None:
     taken, go_on = asyncio.Event(), asyncio.Event()
     sandbox = world.edge.hosts["sandbox.test"]
@@ -270,7 +293,7 @@ async def test_callback_without_database_is_503_with_retry_after() -> None:
 
 
 BODIES = {("POST", "/v1/endpoints"): {"url": "http://client.test/"}, ("POST", "/v1/messages/replay"): {}}
-"""What is taken where it is not a request for a task."""
+"""The accepted requests that are no callback of a task."""
 
 
 async def test_api_without_database_is_503_with_retry_after() -> None:

@@ -22,7 +22,7 @@ from tests.support.waiting import LIMIT
 from tests.support.world import World
 
 SHORT = 0.15
-"""What seconds are made of here."""
+"""The length of a second in these tests."""
 
 
 @pytest.fixture
@@ -347,5 +347,5 @@ async def test_header_of_the_next_request_is_read_after_a_trailer(world: World) 
 
 
 @pytest.mark.parametrize("seconds", [75, 5])
-def test_idle_connection_stays_open_as_long_as_the_setting_says(seconds: int) -> None:
+def test_idle_connection_stays_open_for_the_keep_alive_setting(seconds: int) -> None:
     assert _server(SimpleNamespace(), Signals(), seconds).config.timeout_keep_alive == seconds

@@ -413,7 +413,7 @@ async def test_client_gets_half_of_the_streams_and_the_refusal_is_logged_once(
     ("wanted", "descriptors", "limit"),
     [(5000, 1024, 512), (5000, 100_000, 5000), (100, 1024, 100), (5000, 300, 44), (5000, 100, 1), (0, 1024, 0)],
 )
-def test_stream_limit_leaves_descriptors_for_everything_else(
+def test_stream_limit_leaves_descriptors_for_other_requests(
     monkeypatch: pytest.MonkeyPatch, wanted: int, descriptors: int, limit: int
 ) -> None:
     monkeypatch.setattr(sse_module.resource, "getrlimit", lambda _: (descriptors, descriptors))

@@ -10,7 +10,7 @@
 """
 
 from dovecote.async_client import AsyncClient
-from dovecote.catalogue import Circuit, Credit, Family, Limits, Operation, OperationDialect, Upstream
+from dovecote.catalogue import Circuit, Credit, Family, Limits, ModelList, Operation, OperationDialect, Upstream
 from dovecote.client import Client
 from dovecote.errors import (
     ConfigurationError,
@@ -58,6 +58,7 @@ __all__ = [
     "Limits",
     "Message",
     "MessageFilters",
+    "ModelList",
     "Operation",
     "OperationDialect",
     "Page",

@@ -10,7 +10,7 @@ import httpx
 from dovecote import calls
 from dovecote.async_resources import AsyncEndpoints, AsyncMessages, AsyncWebhookSecrets
 from dovecote.calls import LONGEST_POLL, TaskOrId
-from dovecote.catalogue import Family, Upstream
+from dovecote.catalogue import Family, ModelList, Upstream
 from dovecote.errors import DovecoteError, Unreachable
 from dovecote.fields import AdoptFields, SubmitFields, TaskFilters
 from dovecote.protocol import RETRY_FOR, Call, Pause, Request, Response, Session
@@ -243,6 +243,13 @@ class AsyncClient:
     async def upstreams(self) -> Sequence[Upstream]:
         """List the configured upstreams with their health, load and credit."""
         return await self._run(calls.upstreams(self._session))
+
+    async def models(self, upstream: Upstream | str) -> ModelList:
+        """List the models that an upstream offers now, at most ten minutes old.
+
+        :raises Problem: when there is no such upstream, or when it has no list
+        """
+        return await self._run(calls.models(self._session, upstream))
 
     # ── webhooks ───────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -3,9 +3,10 @@
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
+from urllib.parse import quote
 from uuid import UUID, uuid4
 
-from dovecote.catalogue import Family, Upstream
+from dovecote.catalogue import Family, ModelList, Upstream
 from dovecote.errors import DovecoteError, UnexpectedResponse, WaitTimeout
 from dovecote.protocol import (
     RETRY_WAITING_FOR,
@@ -147,6 +148,13 @@ def families(session: Session) -> Call[Sequence[Family]]:
 def upstreams(session: Session) -> Call[Sequence[Upstream]]:
     """List the configured upstreams."""
     return page_of(Upstream, "upstreams", (yield from send(session, Request(method="GET", path="/v1/upstreams")))).items
+
+
+def models(session: Session, upstream: Upstream | str) -> Call[ModelList]:
+    """List the models that an upstream offers now."""
+    name = upstream.name if isinstance(upstream, Upstream) else upstream
+    request = Request(method="GET", path=f"/v1/upstreams/{quote(name, safe='')}/models")
+    return value_of(ModelList, (yield from send(session, request)))
 
 
 # ── shared ─────────────────────────────────────────────────────────────────────────────────────────────────────────

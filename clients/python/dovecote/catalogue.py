@@ -103,6 +103,21 @@ class Credit:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ModelList:
+    """The models that an upstream offers."""
+
+    upstream: str
+    models: tuple[str, ...] = ()
+    complete: bool = True
+    """False where the upstream has more models than are listed here."""
+    at: dt.datetime | None = None
+    """When the list was read."""
+    error: str | None = None
+    """Why the latest request got no list: then this is an older one."""
+    document: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False, compare=False)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Upstream:
     """A configured account of a provider."""
 

@@ -82,7 +82,7 @@ class Task:
     adopted: bool = False
     """Whether its job was bought elsewhere: Dovecote follows it, and never submits it."""
     warnings: tuple[TaskWarning, ...] = ()
-    """What may be wrong with it, although it is submitted."""
+    """Possible mistakes in it, although it is submitted."""
     forward_callbacks_to: str | None = None
     """For an adopted task, from ``adopt`` and ``get``: forward the provider's callbacks about the job to this URL."""
     cost: float | None = None

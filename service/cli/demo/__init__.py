@@ -24,7 +24,7 @@ from service.cli.processes import NotStarted, Served, Troupe, ended_by_signals
 @click.option("--keep", is_flag=True, help="Leave everything running afterwards, for your own requests.")
 @AS_JSON
 def command(*, keep: bool, as_json: bool) -> None:
-    """Play a tour of Dovecote: one Runway task for each fault, and tasks of Midjourney and Suno.
+    """Play a tour of Dovecote: one Runway task for each fault, and tasks of Midjourney, Suno, Kling and Replicate.
 
     Starts a sandbox as provider, a receiver of completion webhooks, and Dovecote on SQLite, each as its own process on a
     free port of this machine. It needs no API key and uses none that is set. The exit code is 0 only if every task ended

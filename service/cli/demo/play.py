@@ -68,6 +68,7 @@ class Play:
             scene.operation,
             input={"prompt": scene.prompt, **scene.more},
             labels={"scene": scene.name},
+            upstream=scene.upstream,
             callback_url=f"{self._stage.receiver.url}/done",
             idempotency_key=scene.name,
         )

@@ -17,7 +17,7 @@ from service.cli.processes import NotStarted, Troupe, ended_by_signals
 @click.option("--port", type=click.IntRange(1, 65535), default=8080, show_default=True, help="Port of Dovecote.")
 @click.option("--seconds", type=click.FloatRange(min=0), default=5.0, show_default=True, help="How long a job takes.")
 def command(port: int, seconds: float) -> None:
-    """Run Dovecote, a sandbox in place of ElkAPI and Runway, and a receiver of webhooks, until Ctrl-C.
+    """Run Dovecote, a sandbox in place of ElkAPI, Runway, Kling and Replicate, and a receiver of webhooks, until Ctrl-C.
 
     Tasks that you submit cost nothing and take a few seconds. No setting and no key of yours is used. Database and logs
     are removed at the end.

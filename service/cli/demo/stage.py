@@ -5,7 +5,7 @@ import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
-from service.cli.demo.story import JOB_SECONDS
+from service.cli.demo.story import JOB_SECONDS, UPSTREAMS
 from service.cli.practice import SECRET_VARIABLE, plug, plug_account
 from service.cli.processes import LOOPBACK, Served, Troupe, clean_environment, free_ports
 from service.domain.webhook_secret import derive_secret
@@ -53,7 +53,7 @@ class Stage:
 
     def _settings(self, port: int) -> Mapping[str, str]:
         return {
-            **plug(self.sandbox.url, self._seconds, "elkapi", "runwayml"),
+            **plug(self.sandbox.url, self._seconds, *UPSTREAMS),
             **plug_account(self.sandbox.url, "elkapi"),
             "DOVECOTE_DATABASE_URL": f"sqlite:///{self.folder / 'dovecote.db'}",
             "DOVECOTE_HOST": LOOPBACK,

@@ -1,4 +1,4 @@
-"""The tasks of the demo: a Runway task for each fault of a provider, a network or a machine, and other families."""
+"""The tasks of the demo: a Runway task for each fault of a provider, a network or a machine, and four more families."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -10,6 +10,8 @@ JOB_SECONDS: Final = 5.0
 _LONGER: Final = "[seconds=11]"
 """For jobs that only a callback proves, and whose first callback must arrive: Dovecote is back by then."""
 KILLED: Final = "killed"
+UPSTREAMS: Final = ("elkapi", "runwayml", "kling", "replicate")
+"""The upstreams that the sandbox stands for."""
 
 _EITHER: Final = frozenset({Source.CALLBACK, Source.POLL})
 _BY_CALLBACK: Final = frozenset({Source.CALLBACK})
@@ -47,6 +49,8 @@ class Scene:
     """Number of submissions that are refused before one is accepted."""
     served_by: str = "elkapi"
     """The upstream that must serve it in the end."""
+    upstream: str | None = None
+    """The upstream that it names; None: the default route of its family."""
 
     @property
     def prompt(self) -> str:
@@ -129,6 +133,29 @@ SCENES: Final[tuple[Scene, ...]] = (
         words="[halffail]",
         state=State.FAILED,
         code="provider_error",
+    ),
+    Scene(
+        name="film",
+        title="Kling, its own API: every callback twice",
+        family="kling",
+        route="POST /klingai/v1/videos/{kind}",
+        words="[twice]",
+        callbacks=4,
+        upstream="kling",
+        served_by="kling",
+    ),
+    Scene(
+        name="model",
+        title="Replicate: callbacks never arrive",
+        family="replicate",
+        operation="text_to_image",
+        route="POST /replicate-api/v1/models/{owner}/{name}/predictions",
+        more={"model": "black-forest-labs/flux-schnell"},
+        words="[drop]",
+        callbacks=0,
+        outcome_source=_BY_POLL,
+        upstream="replicate",
+        served_by="replicate",
     ),
     Scene(
         name=KILLED,

@@ -10,6 +10,7 @@ from service.domain.validation import Invalid
 from service.flows.context import Context
 from service.flows.submission.adoption import adopt
 from service.flows.submission.request import request_hash, task_of_request
+from service.flows.upstreams.models import warned
 from service.store import tasks as task_store
 
 
@@ -55,6 +56,8 @@ async def accept(
         if known is None or known.request_hash != request_hash(request):
             raise
         return task_store.Accepted(known, new=False)
+    if not task.adopted:
+        task = await warned(context, task)
     accepted = await (adopt(context, task) if task.adopted else context.writers.requests.batch(task_store.accept, task))
     if accepted.new:
         context.signals.wake("poll" if task.adopted else "submit")

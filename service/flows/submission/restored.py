@@ -79,7 +79,7 @@ async def _settle_all(context: Context, step: Callable[[AsyncConnection, Context
 
 
 async def _withdraw_resubmissions(connection: AsyncConnection, context: Context) -> list[Applied]:
-    """Hold tasks whose one resubmission may have been used since the backup until their deadline."""
+    """Make tasks wait for their deadline whose one resubmission may have been used since the backup."""
     ids = await restoration.resubmittable(connection, most=MAX_TASKS)
     return await apply(context, connection, [DatabaseRestored(task_id=each, was_unconfirmed=True) for each in ids])
 

@@ -28,7 +28,7 @@ def choose_route(
             return (), {}
     names = requested or context.settings.routes.get(task.family) or tuple(context.upstreams)
     candidates = [context.upstreams[name] for name in names if name in context.upstreams]
-    speaking = [(each, each.dialect_for(task.family, task.operation)) for each in candidates]
+    speaking = [(each, each.dialect_for_task(task)) for each in candidates]
     able = [(upstream, dialect) for upstream, dialect in speaking if dialect is not None]
     if not able:
         mistakes.append(not_served(task, names, requested=requested is not None))

@@ -19,6 +19,7 @@ from service.flows.submission.media import seconds_for
 from service.flows.submission.plan import Candidate, Send, plan
 from service.flows.submission.send import Handover, callback_url, change_for, hand_over
 from service.flows.upstreams.admission import Admission, claim_next, claim_probes, read_admission, save
+from service.flows.upstreams.models import with_warning
 from service.http.client import CONNECT_TIMEOUT, WRITE_TIMEOUT
 from service.providers.dialect import SUBMIT_TIMEOUT, Dialect
 from service.store import queue, submissions
@@ -201,7 +202,7 @@ def _candidates(context: Context, task: Task, admission: Admission, waited_for: 
 
 def _dialect(context: Context, task: Task, upstream: Upstream) -> Dialect | None:
     """Return the dialect of a task at an upstream: a follow-up uses that of its parent, whose ids it refers to."""
-    return context.dialect(task) if task.parent_id is not None else upstream.dialect_for(task.family, task.operation)
+    return context.dialect(task) if task.parent_id is not None else upstream.dialect_for_task(task)
 
 
 def _start(context: Context, task: Task, history: Sequence[Submission], chosen: Send, *, probe: bool) -> Planned:
@@ -218,6 +219,7 @@ def _start(context: Context, task: Task, history: Sequence[Submission], chosen: 
         submission=submission,
         callback_expected=callback_url(context, upstream, dialect, task, submission.id) is not None,
         lease_until=now + dt.timedelta(seconds=lease),
+        warnings=with_warning(task, upstream, dialect),
     )
     return change, Handover(task, submission, upstream, dialect, history, probe)
 

@@ -60,7 +60,7 @@ async def _take_slots(
 
 
 async def take_for_client(context: Context, upstream: Upstream, client: str) -> None:
-    """Take one poll that a client asks for, from its share and from the rate limit.
+    """Take one poll that a client requests, from its share and from the rate limit.
 
     :raises PolledTooOften: when none is left
     """

@@ -1,4 +1,4 @@
-"""What can be asked of Anthropic, and of the gateways that speak its protocol."""
+"""The operations of Anthropic, and of the gateways with its protocol."""
 
 from collections.abc import Mapping
 

@@ -22,7 +22,7 @@ class Aggregator(Dialect):
     )
 
     def create(self, task: Task, callback_url: str | None) -> Call:
-        """Return the call that asks for the message."""
+        """Return the call that creates the message."""
         del callback_url
         return record.create(task)
 
@@ -42,7 +42,7 @@ class Aggregator(Dialect):
         return record.read_created(reply)
 
     def read_status(self, reply: Reply) -> Update:
-        """Raise what the answer to a poll means: there is no job."""
+        """Raise the error of a poll: there is no job."""
         raise record.refusal(reply, creating=False)
 
     def validate(self, task: Task) -> list[Mistake]:

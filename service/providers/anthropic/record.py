@@ -1,4 +1,4 @@
-"""What Anthropic's Messages API is sent, and what it answers: the same at Anthropic and at gateways."""
+"""Requests and answers of Anthropic's Messages API: the same at Anthropic and at gateways."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -17,7 +17,7 @@ from service.providers.wire import Call, Reply
 PATHS: Mapping[str, str] = {"chat": "/v1/messages", "count_tokens": "/v1/messages/count_tokens"}
 VERSION: Mapping[str, str] = {"anthropic-version": "2023-06-01"}
 _MAX_TOKENS = 4096
-"""What is asked for where the task does not say: the field is required."""
+"""The default of a required field."""
 
 REFUSALS: Mapping[str, tuple[type[UpstreamError], str]] = {
     "invalid_request_error": (Refused, "invalid_input"),
@@ -62,7 +62,7 @@ _FAILURES = {
 
 
 def create(task: Task) -> Call:
-    """Return the call that asks for a message, or for the number of its tokens."""
+    """Return the call that creates a message, or counts its tokens."""
     given = task.input
     body: dict[str, Any] = {
         "model": task.model or MODEL,
@@ -100,7 +100,7 @@ def refusal(reply: Reply, *, creating: bool) -> UpstreamError:
     for parts, found, code in _BY_TEXT:
         if reply.status in _TEXT_STATUSES and any(part in plain for part in parts):
             return found(code, message)
-    stated = _BY_STATUS.get(reply.status) or (REFUSALS.get(kind) if reply.status not in range(200, 300) else None)
+    stated = _BY_STATUS.get(reply.status) or REFUSALS.get(kind)
     if stated is None or (reply.status == 503 and kind == "api_error"):  # noqa: PLR2004 - not served, by the status
         return newapi_errors.refusal_in(reply, creating=creating)
     found, code = stated

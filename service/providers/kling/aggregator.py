@@ -26,7 +26,7 @@ class Aggregator(Dialect):
     """Kling's older generation behind a gateway.
 
     CometAPI answers and calls back as Kling does. ElkAPI has a flat form, forks of new-api wrap it, and CometAPI's omni
-    pages show new-api's record: they are told apart by their shape.
+    pages show new-api's record. The shape distinguishes them.
     """
 
     facts = Facts(
@@ -51,7 +51,7 @@ class Aggregator(Dialect):
         return Call(method="POST", path=self.facts.operations[task.operation], json=body)
 
     def query(self, task: Task) -> Call:
-        """Return the call that asks for the task, below the route where it was made."""
+        """Return the call that queries the task, below the route where it was made."""
         route = self.facts.operations[task.operation]
         return Call(method="GET", path=f"{route}/{quote(task.external_id or '', safe='')}")
 

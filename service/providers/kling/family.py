@@ -1,4 +1,4 @@
-"""What can be asked of Kling."""
+"""The operations of Kling."""
 
 import dataclasses
 import functools

@@ -1,4 +1,4 @@
-"""Kling's own API, older generation: the model stands in the body (https://api-singapore.klingai.com)."""
+"""Kling's own API, older generation: the model is in the body (https://api-singapore.klingai.com)."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -48,15 +48,15 @@ class Official(Dialect):
     )
 
     def create(self, task: Task, callback_url: str | None) -> Call:
-        """Return the call that creates the job, with a reference by which it can be looked up."""
+        """Return the call that creates the job, with a reference by which it can be found."""
         return Call(method="POST", path=ROUTES[task.operation], json=create_body(task, callback_url))
 
     def query(self, task: Task) -> Call:
-        """Return the call that asks for the task, below the route where it was made."""
+        """Return the call that queries the task, below the route where it was created."""
         return Call(method="GET", path=f"{ROUTES[task.operation]}/{quote(task.external_id or '', safe='')}")
 
     def read_created(self, reply: Reply) -> Update:
-        """Read the answer to a submit: a task, or what a helper found."""
+        """Read the answer to a submit: a task, or the result of a helper."""
         return read_created(reply)
 
     def read_status(self, reply: Reply) -> Update:
@@ -81,7 +81,7 @@ class Official(Dialect):
         return inherited_from(task, parent)
 
     def find_lost_jobs(self, task: Task) -> JobsExchange:
-        """Look the job up by the reference that the submit bore."""
+        """Search the job by the reference of its submit."""
         if task.operation in SYNCHRONOUS:
             raise Unavailable("unknown", f"Kling keeps no record of {task.operation}")
         reply = yield Call(method="GET", path=f"{ROUTES[task.operation]}/{reference_of(task)}")
@@ -151,7 +151,7 @@ def read_callback(callback: Callback) -> list[Update]:
 
 
 def inherited_from(task: Task, parent: Task) -> Mapping[str, Any] | list[Mistake]:
-    """Return what a follow-up takes over: the session of a helper, or the id of the first video."""
+    """Return the values that a follow-up inherits: the session of a helper, or the id of the first video."""
     if task.operation in SESSIONS:
         return {"external_id": parent.external_id}
     video = next((each.item for each in parent.results if each.kind == "video" and each.role == "result"), None)
@@ -161,7 +161,7 @@ def inherited_from(task: Task, parent: Task) -> Mapping[str, Any] | list[Mistake
 
 
 def listed_job(task: Task, job: str | None, created_at: Any) -> ListedJob:
-    """Return a job that was looked up by its reference: it can be no other task's.
+    """Return a job that was found by its reference. It belongs to no other task.
 
     :raises Unreadable: when it has no id or time
     """

@@ -1,4 +1,4 @@
-"""Kling's own API, newer generation: the model stands in the path (https://api-singapore.klingai.com)."""
+"""Kling's own API, newer generation: the model is in the path (https://api-singapore.klingai.com)."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -59,7 +59,7 @@ _FILLED = frozenset({"callback_url", "external_task_id"})
 
 
 class OfficialV2(Dialect):
-    """Kling's own API, newer generation. One query asks for any tasks, by their ids or by our references."""
+    """Kling's own API, newer generation. One query reads any tasks, by their ids or by our references."""
 
     facts = Facts(
         family="kling",
@@ -74,7 +74,7 @@ class OfficialV2(Dialect):
     )
 
     def create(self, task: Task, callback_url: str | None) -> Call:
-        """Return the call that creates the job, with a reference by which it can be looked up."""
+        """Return the call that creates the job, with a reference by which it can be found."""
         model = task.input.get("model", _MODELS[task.operation])
         path = _ROUTES[task.operation].replace("{model}", quote(model, safe=""))
         filled = {"callback_url": callback_url, "external_task_id": official.reference_of(task)}
@@ -82,7 +82,7 @@ class OfficialV2(Dialect):
         return Call(method="POST", path=path, json=merge(body, task.options))
 
     def query(self, task: Task) -> Call:
-        """Return the call that asks for the task."""
+        """Return the call that queries the task."""
         return Call(method="GET", path=f"{_list_of(task)}?task_ids={quote(task.external_id or '', safe='')}")
 
     def read_created(self, reply: Reply) -> Update:
@@ -126,7 +126,7 @@ class OfficialV2(Dialect):
         return with_key_pair(call, key, now=now) or self.authorize(call, key)
 
     def find_lost_jobs(self, task: Task) -> JobsExchange:
-        """Look the job up by the reference that the submit bore."""
+        """Search the job by the reference of its submit."""
         path = f"{_list_of(task)}?external_task_ids={official.reference_of(task)}"
         reply = yield Call(method="GET", path=path)
         if reply.ok and fields(reply.document).get("code") == 0 and tasks_in(reply.document) == []:

@@ -30,7 +30,7 @@ CODES: Mapping[int, Verdict] = {
     5001: (Unavailable, "overloaded"),
     5002: (Uncertain, "provider_timeout"),
 }
-"""What an error code means for a submit (Kling's page on error codes)."""
+"""The class of a submit's error code (Kling's page on error codes)."""
 _ON_POLL: Mapping[int, Verdict] = {
     **dict.fromkeys((1202, 1203), (NotFound, "not_found")),
     5000: (Unavailable, "provider_error"),
@@ -48,7 +48,7 @@ def code_in(reply: Reply) -> int | None:
 
 
 def refusal_of(reply: Reply, *, creating: bool) -> UpstreamError:
-    """Return what a reply without a task in it means: by its code, else as at any gateway.
+    """Return the error that a reply without a task means: by its code, or as at any gateway.
 
     :param creating: whether the reply answers a call that creates a job
     """

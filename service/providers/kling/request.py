@@ -1,4 +1,4 @@
-"""The bodies of Kling's older generation: the model stands in the body, and gateways take the same."""
+"""The bodies of Kling's older generation: the model is in the body, and gateways accept the same bodies."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -139,7 +139,7 @@ def _value(operation: str, name: str, value: Any) -> Any:
 
 
 def _nested(task: Task) -> Body:
-    """Return what stands within an object or a list."""
+    """Return the values within an object or a list."""
     given = task.input
     match task.operation:
         case "lip_sync":

@@ -4,6 +4,7 @@ import dataclasses
 import html
 import re
 from collections.abc import Collection, Mapping
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -239,6 +240,15 @@ def refusal_in(reply: Reply, *, creating: bool) -> UpstreamError:
     code = code or _code_of(said)
     broken = status in _SERVER
     return error(code, message, retry_after=reply.retry_after, details=_issues(reply.document), broken=broken)
+
+
+def unless_overloaded(error: UpstreamError, reply: Reply, *, creating: bool) -> UpstreamError:
+    """Return the error of a 503 as uncertain, unless its words speak of load: at some providers it proves no more."""
+    if not creating or reply.status != HTTPStatus.SERVICE_UNAVAILABLE or not isinstance(error, Unavailable):
+        return error
+    texts = (error.message, *complaint(reply.document).words)
+    speaks_of_load = any(failure_from_text(text).code in {"overloaded", "rate_limited"} for text in texts)
+    return error if speaks_of_load else Uncertain("provider_error", error.message)
 
 
 def _code_of(said: Complaint) -> str:

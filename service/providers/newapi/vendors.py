@@ -56,11 +56,23 @@ def _seedance(given: Mapping[str, Any]) -> Body:
     return {"content": content} | _whole_duration(given)
 
 
+def _wan(given: Mapping[str, Any]) -> Body:
+    """Return Wan's size, and a whole duration."""
+    size = WAN_SIZES.get(given.get("aspect_ratio", ""))
+    return ({"size": size} if size is not None else {}) | _whole_duration(given)
+
+
+def _jimeng(given: Mapping[str, Any]) -> Body:
+    """Return the frames of a video, 24 a second and one."""
+    return {"frames": round(given["duration"] * 24) + 1} if "duration" in given else {}
+
+
 def whole(value: float) -> int | float:
     """Return a number as an integer where it is one."""
     return int(value) if float(value).is_integer() else value
 
 
+WAN_SIZES = {"16:9": "1280*720", "9:16": "720*1280", "1:1": "960*960"}
 _FRAMES = {"image": "", "last_image": "", "duration": ""}
 _VIDEO = ("text_to_video", "image_to_video")
 VENDORS: Mapping[str, Vendor] = {
@@ -102,12 +114,14 @@ VENDORS: Mapping[str, Vendor] = {
     "vidu": Vendor(
         models=dict.fromkeys(_VIDEO, "vidu-2.0"),
         names={"prompt": "prompt", "resolution": "resolution", "aspect_ratio": "aspect_ratio", "seed": "seed"}
+        | {"motion": "movement_amplitude", "music": "bgm"}
         | _FRAMES,
         shape=_images,
     ),
     "jimeng": Vendor(
         models=dict.fromkeys(("text_to_video", "text_to_image"), "jimeng-v2"),
-        names={"prompt": "prompt", "aspect_ratio": "aspect_ratio", "seed": "seed"},
+        names={"prompt": "prompt", "aspect_ratio": "aspect_ratio", "seed": "seed", "duration": ""},
+        shape=_jimeng,
     ),
     "seedance": Vendor(
         models=dict.fromkeys(_VIDEO, "doubao-seedance-1-0-pro"),
@@ -121,8 +135,9 @@ VENDORS: Mapping[str, Vendor] = {
     "grok": Vendor(models={"text_to_image": "grok-2-image"}, names={"prompt": "prompt", "count": "n"}),
     "wan": Vendor(
         models=dict.fromkeys(("text_to_video", "text_to_image"), "wanx-v2"),
-        names={"prompt": "prompt", "negative_prompt": "negative_prompt", "seed": "seed", "duration": ""},
-        shape=_whole_duration,
+        names={"prompt": "prompt", "negative_prompt": "negative_prompt", "seed": "seed"}
+        | {"duration": "", "aspect_ratio": "", "enhance_prompt": "prompt_extend"},
+        shape=_wan,
     ),
     "runway": Vendor(
         models=dict.fromkeys(

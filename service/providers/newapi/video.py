@@ -116,6 +116,7 @@ def read_task(document: Any) -> Update:
         progress=next((found for each in chain if (found := percent(each.get("progress"))) is not None), None),
         results=outputs,
         failure=failure_of(chain, state),
+        incomplete=state is State.SUCCEEDED and not outputs,
         unknown_word=said if said is not None and said not in STATES else None,
     )
 

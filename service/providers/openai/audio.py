@@ -88,7 +88,7 @@ class Audio(Dialect):
         return Call(method="POST", path=path, form=sent, headers={"Accept": "*/*"})
 
     def submit(self, task: Task, callback_url: str | None) -> Exchange:
-        """Request the work. The wanted format tells the type of bytes whose type is not stated."""
+        """Request the work. The requested format gives the type of bytes whose type is not stated."""
         call = self.facts.creating(task.operation, self.create(task, callback_url))
         reply = yield call
         if task.operation != "text_to_speech":
@@ -106,7 +106,7 @@ class Audio(Dialect):
         return _read_speech(reply, None) if reply.endpoint.endswith("/speech") else _read_text(reply)
 
     def read_status(self, reply: Reply) -> Update:
-        """Raise what the answer to a poll means: there is no job."""
+        """Raise the error of a poll: there is no job."""
         raise refusal(reply, creating=False)
 
     def validate(self, task: Task) -> list[Mistake]:

@@ -54,11 +54,11 @@ class Chat(Dialect):
         return Call(method="GET", path="/v1/models")
 
     def read_created(self, reply: Reply) -> Update:
-        """Read a completion; the model that it states tells whether pictures were wanted."""
+        """Read a completion. Its model decides whether pictures were requested."""
         return _read(reply, pictures=None)
 
     def read_status(self, reply: Reply) -> Update:
-        """Raise what the answer to a poll means: there is no job."""
+        """Raise the error of a poll: there is no job."""
         raise refusal(reply, creating=False)
 
     def validate(self, task: Task) -> list[Mistake]:
@@ -152,7 +152,7 @@ def content_of(choice: Mapping[str, Any]) -> str:
 
 
 def _of_pictures(choices: Sequence[Mapping[str, Any]]) -> Update:
-    """Read the pictures in the texts of the choices. A text without any is a failure, and says why."""
+    """Read the pictures in the texts of the choices. A text without any is a failure, and gives the reason."""
     text = "\n".join(content_of(each) for each in choices)
     found = pictures_in(text, choices)
     if found:

@@ -46,7 +46,7 @@ class Embeddings(Dialect):
         return Update(state=State.SUCCEEDED, results=tuple(each for each in found if each is not None))
 
     def read_status(self, reply: Reply) -> Update:
-        """Raise what the answer to a poll means: there is no job."""
+        """Raise the error of a poll: there is no job."""
         raise refusal(reply, creating=False)
 
 

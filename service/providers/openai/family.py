@@ -1,4 +1,4 @@
-"""What can be asked of OpenAI, and of the gateways that speak its protocols."""
+"""The operations of OpenAI, and of the gateways with its protocols."""
 
 import dataclasses
 from collections.abc import Mapping

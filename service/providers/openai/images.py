@@ -76,7 +76,7 @@ class Images(Dialect):
         return Update(state=State.SUCCEEDED, results=tuple(results))
 
     def read_status(self, reply: Reply) -> Update:
-        """Raise what the answer to a poll means: there is no job."""
+        """Raise the error of a poll: there is no job."""
         raise refusal(reply, creating=False)
 
     def validate(self, task: Task) -> list[Mistake]:
@@ -164,7 +164,7 @@ def _size_mistakes(task: Task) -> Sequence[Mistake]:
 
 
 def _streamed(reply: Reply) -> list[Mapping[str, Any]]:
-    """Return what the completed events of a stream hold. Partial images are no results."""
+    """Return the content of the completed events of a stream. Partial images are no results."""
     events, _ = events_in(reply.text)
     for event in events:
         if event.name == "error" or carries_error(event.document):

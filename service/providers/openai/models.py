@@ -42,7 +42,7 @@ class Models(Dialect):
         return Update(state=State.SUCCEEDED, results=results)
 
     def read_status(self, reply: Reply) -> Update:
-        """Raise what the answer to a poll means: there is no job."""
+        """Raise the error of a poll: there is no job."""
         raise refusal(reply, creating=False)
 
     def validate(self, task: Task) -> list[Mistake]:

@@ -1,4 +1,4 @@
-"""The errors of OpenAI's API, also as gateways hand them on: ``{"error": {"message", "type", "param", "code"}}``."""
+"""The errors of OpenAI's API, also as gateways relay them: ``{"error": {"message", "type", "param", "code"}}``."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -73,7 +73,7 @@ def refusal(reply: Reply, *, creating: bool) -> UpstreamError:
 
 
 def carries_error(document: Any) -> bool:
-    """Return whether a document is an error, whatever its HTTP status says."""
+    """Return whether a document is an error, with any HTTP status."""
     return bool(fields(document).get("error")) if isinstance(document, dict) else False
 
 

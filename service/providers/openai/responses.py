@@ -19,7 +19,7 @@ _WINDOWS = {"2h": 2.0, "8h": 8.0}
 class Responses(Dialect):
     """Responses in the background: created, polled, cancelled by their id.
 
-    A lost submit cannot be looked up: there is no list. ``store`` keeps an answer beyond 10 minutes after its end.
+    A lost submit cannot be found, because there is no list. ``store`` keeps an answer beyond 10 minutes after its end.
     """
 
     facts = Facts(
@@ -39,7 +39,7 @@ class Responses(Dialect):
         return Call(method="POST", path=self.facts.operations[task.operation], json=merge(body, task.options))
 
     def query(self, task: Task) -> Call:
-        """Return the call that asks for the response."""
+        """Return the call that queries the response."""
         return Call(method="GET", path=f"{_PATH}/{quote(task.external_id or '', safe='')}")
 
     def read_created(self, reply: Reply) -> Update:
@@ -95,7 +95,7 @@ class Foreground(Dialect):
         return Call(method="POST", path=self.facts.operations[task.operation], json=merge(body, task.options))
 
     def query(self, task: Task) -> Call:
-        """Return the call that asks for the response, for a gateway that made it in the background nevertheless."""
+        """Return the call that queries the response, for a gateway that made it in the background nevertheless."""
         return Call(method="GET", path=f"{_PATH}/{quote(task.external_id or '', safe='')}")
 
     def read_created(self, reply: Reply) -> Update:

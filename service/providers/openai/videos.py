@@ -67,7 +67,7 @@ class Videos(Dialect):
         return Call(method="POST", path=path, json=sent)
 
     def query(self, task: Task) -> Call:
-        """Return the call that asks for the video."""
+        """Return the call that queries the video."""
         return Call(method="GET", path=f"{_PATH}/{quote(task.external_id or '', safe='')}")
 
     def read_created(self, reply: Reply) -> Update:

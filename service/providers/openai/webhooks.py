@@ -1,4 +1,4 @@
-"""OpenAI's webhooks: one URL for a whole project. An event names a job and says nothing else, so it only hastens a poll."""
+"""OpenAI's webhooks: one URL for a whole project. An event only names a job, so it only triggers a poll."""
 
 from service.domain.errors import Unreadable
 from service.domain.task import Update

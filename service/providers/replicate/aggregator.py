@@ -7,8 +7,8 @@ from service.domain.task import Task, Update
 from service.domain.validation import Mistake
 from service.providers import market
 from service.providers.dialect import Dialect, Facts
-from service.providers.replicate.inputs import body_of, is_name, media_mistakes
-from service.providers.replicate.prediction import is_prediction, read_prediction, refusal_of
+from service.providers.predictions import is_prediction, read_prediction, refusal_of
+from service.providers.replicate.inputs import body_of, is_name, media_mistakes, model_of, offers
 from service.providers.wire import Call, Callback, Reply
 
 _ROUTE = "/replicate/v1/models/{owner}/{name}/predictions"
@@ -19,8 +19,8 @@ _POLL_TIMEOUT = 90.0
 class Aggregator(Dialect):
     """POST /replicate/v1/models/{owner}/{name}/predictions of CometAPI and its siblings.
 
-    No page says that a gateway passes on ``webhook`` or a cancel: there are neither. The ``urls`` of an answer lead to
-    Replicate and are never called, since the call would take the gateway's key there.
+    No page documents that a gateway passes on ``webhook`` or a cancel, so neither is sent. The ``urls`` of an answer are those of
+    Replicate and are never called.
     """
 
     facts = Facts(
@@ -32,14 +32,18 @@ class Aggregator(Dialect):
         result_lifetime=3600.0,
     )
 
+    def offers(self, family: str, operation: str) -> bool:
+        """Return whether it serves an operation: its own, and Flux as a model."""
+        return super().offers(family, operation) or offers(family, operation)
+
     def create(self, task: Task, callback_url: str | None) -> Call:
         """Return the call that creates the prediction."""
         del callback_url
-        path = f"/replicate/v1/models/{quote(str(task.input.get('model', '')))}/predictions"
+        path = f"/replicate/v1/models/{quote(model_of(task))}/predictions"
         return Call(method="POST", path=path, json=body_of(task, {}, None))
 
     def query(self, task: Task) -> Call:
-        """Return the call that asks for the prediction."""
+        """Return the call that queries the prediction."""
         path = f"/replicate/v1/predictions/{quote(task.external_id or '', safe='')}"
         return Call(method="GET", path=path, read_timeout=_POLL_TIMEOUT)
 
@@ -62,12 +66,12 @@ class Aggregator(Dialect):
         return [read_prediction(callback.document)]
 
     def validate(self, task: Task) -> list[Mistake]:
-        """Return what the gateway's pages rule out: they know models by ``owner/name`` only."""
+        """Return the mistakes that the gateway's pages rule out: they name models by ``owner/name`` only."""
         found = super().validate(task)
         if task.operation not in self.facts.operations:
             return found
         if "deployment" in task.input:
             found.append(Mistake("input.deployment", "Gateways have no deployments: name a model."))
-        if not is_name(task.input.get("model")):
+        if not is_name(model_of(task)):
             found.append(Mistake("input.model", "must be owner/name here: gateways take no versions"))
         return found + media_mistakes(task)

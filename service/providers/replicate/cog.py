@@ -1,4 +1,4 @@
-"""Cog: a model server of one's own that speaks Replicate's protocol (seen on cog 0.23.1)."""
+"""Cog: a self-hosted model server with Replicate's protocol (seen on cog 0.23.1)."""
 
 from urllib.parse import quote
 
@@ -7,9 +7,9 @@ from service.domain.task import Task, Update
 from service.domain.validation import Mistake
 from service.providers import market
 from service.providers.dialect import Dialect, Facts
+from service.providers.predictions import is_prediction, read_prediction, refusal_of
 from service.providers.read import fields, word
 from service.providers.replicate.inputs import body_of
-from service.providers.replicate.prediction import is_prediction, read_prediction, refusal_of
 from service.providers.wire import Call, Callback, Exchange, Reply
 
 _ROUTE = "/predictions/{id}"
@@ -44,7 +44,7 @@ class Cog(Dialect):
         return Call(method="PUT", path=f"/predictions/{task.id}", json=body, headers=headers)
 
     def query(self, task: Task) -> Call:
-        """Return the call that asks how the server is: there is none that asks for a prediction."""
+        """Return the call that queries the server's health. No call queries a prediction."""
         del task
         return Call(method="GET", path="/health-check")
 
@@ -74,7 +74,7 @@ class Cog(Dialect):
         return [read_prediction(callback.document)]
 
     def cancel(self, task: Task) -> Exchange:
-        """Request the cancellation. The webhook tells when it is done."""
+        """Request the cancellation. The webhook reports it."""
         reply = yield Call(method="POST", path=f"/predictions/{quote(task.external_id or '', safe='')}/cancel")
         return self.read_cancelled(reply)
 
@@ -85,7 +85,7 @@ class Cog(Dialect):
         raise refusal_of(reply, creating=False)
 
     def validate(self, task: Task) -> list[Mistake]:
-        """Return what a server with one model has no word for."""
+        """Return the fields that a server with one model does not have."""
         found = super().validate(task)
         if "deployment" in task.input:
             found.append(Mistake("input.deployment", "A Cog server runs one model: leave it out."))

@@ -31,6 +31,30 @@ _NAME = re.compile(r"[\w.\-]+/[\w.\-]+")
 _MEDIA = ("image", "last_image", "video")
 
 
+_FLUX = {"text_to_image": "flux-2-pro", "image_to_image": "flux-kontext-pro"}
+"""The operations of Flux that are served here, with the model where the task names none."""
+_FLUX_NAMES = {
+    "flux-pro-1.1": "flux-1.1-pro",
+    "flux-pro-1.1-ultra": "flux-1.1-pro-ultra",
+    "flux-pro-1.0-fill": "flux-fill-pro",
+}
+"""Replicate's names of BFL's models, where they differ."""
+
+
+def offers(family: str, operation: str) -> bool:
+    """Return whether an operation of another family is served: Flux, as models of Replicate's."""
+    return family == "flux" and operation in _FLUX
+
+
+def model_of(task: Task) -> str:
+    """Return the model by Replicate's name: ``owner/name``, with a version where there is one."""
+    model = str(task.input.get("model", ""))
+    if task.family != "flux" or "/" in model:
+        return model
+    model = model or _FLUX[task.operation]
+    return f"black-forest-labs/{_FLUX_NAMES.get(model, model)}"
+
+
 def names_of(model: str) -> Mapping[str, str]:
     """Return a model's names of our fields, where they differ."""
     image = next((name for prefix, name in _IMAGE if model.startswith(prefix)), "image")
@@ -43,7 +67,7 @@ def body_of(task: Task, more: Mapping[str, Any], callback_url: str | None) -> di
 
     :param more: the fields that name the model, where the path does not
     """
-    names = names_of(str(task.input.get("model", "")))
+    names = names_of(model_of(task))
     given = market.model_input(task, names) if task.operation != "train" else dict(task.input["input"])
     given |= {name: [given[name]] for name in _LISTS & given.keys() if isinstance(given[name], str)}
     events = None if callback_url is None else list(EVENTS)

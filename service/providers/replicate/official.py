@@ -11,11 +11,12 @@ from service.domain.validation import Mistake
 from service.providers import market
 from service.providers.dialect import Dialect, Facts, about
 from service.providers.form import file, form, is_inline
+from service.providers.models import listed_in_pages
+from service.providers.predictions import is_prediction, read_page, read_prediction, refusal_of
 from service.providers.read import fields, identifier, items, kind_of, link, moment, word
-from service.providers.replicate.inputs import body_of, is_name, media_mistakes
-from service.providers.replicate.prediction import is_prediction, read_page, read_prediction, refusal_of
+from service.providers.replicate.inputs import body_of, is_name, media_mistakes, model_of, offers
 from service.providers.signatures import standard_webhook
-from service.providers.wire import Call, Callback, Exchange, JobsExchange, ListedJob, Reply
+from service.providers.wire import Call, Callback, Exchange, JobsExchange, ListedJob, ModelsExchange, Reply
 
 _VERSION = re.compile(r"[0-9a-f]{64}")
 _RUN = "/v1/predictions"
@@ -27,7 +28,7 @@ _MARGIN = dt.timedelta(minutes=15)
 
 
 class Official(Dialect):
-    """POST and GET /v1/predictions of api.replicate.com. What a prediction made is deleted after an hour."""
+    """POST and GET /v1/predictions of api.replicate.com. The outputs of a prediction are deleted after an hour."""
 
     facts = Facts(
         family="replicate",
@@ -42,6 +43,10 @@ class Official(Dialect):
         result_lifetime={**dict.fromkeys(market.SECONDS, 3600.0), "upload": 86400.0},
     )
 
+    def offers(self, family: str, operation: str) -> bool:
+        """Return whether it serves an operation: its own, and Flux as a model."""
+        return super().offers(family, operation) or offers(family, operation)
+
     def create(self, task: Task, callback_url: str | None) -> Call:
         """Return the call that creates the prediction. Without ``Prefer: wait`` it is answered at once."""
         if task.operation == "upload":
@@ -52,7 +57,7 @@ class Official(Dialect):
         return Call(method="POST", path=path, json=body_of(task, more, callback_url))
 
     def query(self, task: Task) -> Call:
-        """Return the call that asks for the prediction by its id. The ``urls`` of an answer are never called."""
+        """Return the call that queries the prediction by its id. The ``urls`` of an answer are never called."""
         return Call(method="GET", path=_job_path(task))
 
     def read_created(self, reply: Reply) -> Update:
@@ -107,15 +112,30 @@ class Official(Dialect):
             path = f"{_RUN}?{urlencode({'cursor': cursor[0]})}"
         raise UpstreamError("unreadable", f"the list goes on after {_MAX_PAGES} pages")
 
+    def list_models(self) -> ModelsExchange:
+        """Request the public models, the latest pages of them: there are many more than are read."""
+        return listed_in_pages("/v1/models", _model_name, _next_models)
+
     def validate(self, task: Task) -> list[Mistake]:
         """Return what Replicate's pages rule out."""
         found = super().validate(task)
         return found + _mistakes(task) if task.operation in self.facts.operations else found
 
 
+def _model_name(row: Any) -> str | None:
+    owner, name = (word(fields(row).get(part)) for part in ("owner", "name"))
+    return None if owner is None or name is None else f"{owner}/{name}"
+
+
+def _next_models(page: Any) -> str | None:
+    """Return the path of the next page. Only the cursor of the URL that the answer names is used."""
+    cursor = parse_qs(urlsplit(word(fields(page).get("next")) or "").query).get("cursor")
+    return f"/v1/models?{urlencode({'cursor': cursor[0]})}" if cursor else None
+
+
 def _target(task: Task) -> tuple[str, dict[str, Any]]:
     """Return the path of a submit, and the fields of its body that name the model."""
-    model, deployment = str(task.input.get("model", "")), task.input.get("deployment")
+    model, deployment = model_of(task), task.input.get("deployment")
     if deployment is not None:
         return f"/v1/deployments/{quote(str(deployment))}/predictions", {}
     name, _, version = model.partition(":")
@@ -157,8 +177,8 @@ def _listed(row: Any) -> ListedJob | None:
 
 
 def _may_be(task: Task, version: str | None) -> bool:
-    """Return whether a listed job may be a task's. Only a version that both name tells them apart."""
-    asked = str(task.input.get("model", "")).rpartition(":")[2]
+    """Return whether a listed job may be a task's. Only a version that both name distinguishes them."""
+    asked = model_of(task).rpartition(":")[2]
     both = version is not None and _VERSION.fullmatch(version) and _VERSION.fullmatch(asked)
     return not both or version == asked
 
@@ -173,9 +193,9 @@ def _mistakes(task: Task) -> list[Mistake]:
         return found + (
             [Mistake("input.model", "cannot be combined with a deployment: leave one out")] if "model" in given else []
         )
-    if "model" not in given:
+    if not model_of(task):
         return [Mistake("input.model", "is required here: owner/name, owner/name:version, or a deployment")]
-    name, _, version = str(given["model"]).partition(":")
+    name, _, version = model_of(task).partition(":")
     right = is_name(name) or (not version and _VERSION.fullmatch(name))
     found = [] if right else [Mistake("input.model", "must be owner/name, owner/name:version, or a version")]
     if task.operation == "train":

@@ -8,12 +8,13 @@ from service.domain.errors import NotFound
 from service.domain.task import State, Task, Update
 from service.domain.validation import Mistake
 from service.providers.dialect import Dialect, Facts, about
+from service.providers.models import model_list
 from service.providers.newapi import errors as newapi_errors
 from service.providers.read import fields, number
 from service.providers.runway.family import FAMILY
 from service.providers.runway.native import MODELS, VERSION, native_body, native_mistakes
 from service.providers.runway.record import OWN_WORDS, read_created, read_status
-from service.providers.wire import Balance, BalanceExchange, Call, Exchange, Reply
+from service.providers.wire import Balance, BalanceExchange, Call, Exchange, ModelsExchange, Reply
 
 _TYPICAL: Mapping[str, float] = {"video": 90.0, "image": 30.0, "audio": 15.0}
 """A first guess: nothing is published, and medians of our own take over."""
@@ -71,6 +72,14 @@ class Official(Dialect):
         if not reply.ok or credit is None:
             raise newapi_errors.refusal_in(reply, creating=False)
         return Balance(credit, self.facts.cost_unit)
+
+    def list_models(self) -> ModelsExchange:
+        """Request the models of the organization's tier."""
+        reply = yield Call(method="GET", path="/v1/organization", headers=VERSION)
+        models = fields(fields(reply.document).get("tier")).get("models")
+        if not reply.ok or not isinstance(models, dict):
+            raise newapi_errors.refusal_in(reply, creating=False)
+        return model_list(models)
 
     def validate(self, task: Task) -> list[Mistake]:
         """Return what Runway's reference rules out."""

@@ -1,4 +1,4 @@
-"""What can be asked of Sora at relays of its web site."""
+"""The operations of Sora at relays of its web site."""
 
 import dataclasses
 from collections.abc import Mapping

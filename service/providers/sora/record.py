@@ -72,7 +72,7 @@ def _id_of(job: Mapping[str, Any]) -> str | None:
 
 
 def read_task(document: Any) -> Update:
-    """Read a job in any of its forms. The outer status wins: a gateway may end what the inner record calls running."""
+    """Read a job in any of its forms. The outer status overrides: a gateway may end a job that the inner record calls running."""
     job = _job(document)
     said = (word(job.get("status")) or "").lower()
     state, vendor = STATES.get(said), fields(job.get("data"))

@@ -14,7 +14,7 @@ _KNOWN = frozenset({"prompt", "model", "image", "duration", "aspect_ratio"})
 
 
 class Relay(Dialect):
-    """CometAPI's "reverse format". Its pages do not show the bodies: prompt and model are sent, and ``options`` wins."""
+    """CometAPI's "reverse format". Its pages do not show the bodies: prompt and model are sent, and ``options`` override them."""
 
     facts = Facts(
         family="sora",
@@ -41,7 +41,7 @@ class Relay(Dialect):
         return Call(method="POST", path=path, json=merge(body, task.options))
 
     def query(self, task: Task) -> Call:
-        """Return the call that asks for the video."""
+        """Return the call that queries the video."""
         return Call(method="GET", path=f"{_PATH}/{quote(task.external_id or '', safe='')}")
 
     def read_created(self, reply: Reply) -> Update:
@@ -49,7 +49,7 @@ class Relay(Dialect):
         return record.read_created(reply)
 
     def read_status(self, reply: Reply) -> Update:
-        """Read the video: a task record, or OpenAI's object; they are told apart by their shape."""
+        """Read the video: a task record, or OpenAI's object. The shape distinguishes them."""
         return record.read_status(reply)
 
     def validate(self, task: Task) -> list[Mistake]:

@@ -17,7 +17,7 @@ _SIZES: Mapping[str, str] = {"720p": "small", "1080p": "large"}
 
 
 class Reverse(Dialect):
-    """The relay's unified form. It is slow and makes no promise; ids contain a colon."""
+    """The relay's unified form. It is slow and gives no guarantee; ids contain a colon."""
 
     facts = Facts(
         family="sora",
@@ -46,7 +46,7 @@ class Reverse(Dialect):
         return Call(method="POST", path=self.facts.operations[task.operation], json=merge(body, task.options))
 
     def query(self, task: Task) -> Call:
-        """Return the call that asks for the video."""
+        """Return the call that queries the video."""
         return Call(method="GET", path=f"/v1/video/query?id={quote(task.external_id or '', safe='')}")
 
     def read_created(self, reply: Reply) -> Update:

@@ -6,6 +6,7 @@ from urllib.parse import quote
 
 from service.domain.task import State, Task, Update
 from service.domain.validation import Mistake
+from service.providers import kie_envelope
 from service.providers.dialect import Dialect, Facts, merge
 from service.providers.read import fields, identifier
 from service.providers.suno import vendor
@@ -56,6 +57,7 @@ class KieJobs(Dialect):
         signs=True,
         cost_unit="credits",
         refunds=True,
+        models_are_listed=False,  # the list names the operation, not Suno's versions
         reserved=frozenset({"callback_url", "callBackUrl"}),
         typical_seconds={name: TYPICAL_SECONDS.get(name, 60.0) for name in _MODELS},
     )
@@ -72,8 +74,8 @@ class KieJobs(Dialect):
     def read_created(self, reply: Reply) -> Update:
         """Read the answer to a submit: an id. A refusal has a ``code``, at any HTTP status."""
         job = identifier(fields(fields(reply.document).get("data")).get("taskId"))
-        if not reply.ok or not vendor.agrees(reply.document) or job is None:
-            raise vendor.refusal_of(reply, creating=True)
+        if not reply.ok or not kie_envelope.agrees(reply.document) or job is None:
+            raise kie_envelope.refusal_of(reply, creating=True)
         return Update(state=State.SUBMITTED, external_id=job)
 
     def read_status(self, reply: Reply) -> Update:
@@ -86,7 +88,7 @@ class KieJobs(Dialect):
 
     def balance(self) -> BalanceExchange:
         """Request the credits."""
-        return vendor.credits_left("/api/v1/chat/credit")
+        return kie_envelope.credits_left("/api/v1/chat/credit")
 
     def read_callback(self, callback: Callback) -> list[Update]:
         """Read a callback: a record."""
@@ -94,7 +96,7 @@ class KieJobs(Dialect):
 
     def verify_signature(self, callback: Callback, secret: str | None) -> bool | None:
         """Return whether kie.ai's signature is right, where its key is set."""
-        return vendor.signature_is_right(callback, secret)
+        return kie_envelope.signature_is_right(callback, secret)
 
     def validate(self, task: Task) -> list[Mistake]:
         """Return what kie.ai's pages rule out."""

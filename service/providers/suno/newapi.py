@@ -56,6 +56,7 @@ class NewApi(Dialect):
         free=frozenset(LOOKUPS),
         queries=("/fetch",),
         refunds=True,
+        models_are_listed=False,  # the list names the operation, not Suno's versions
         batch_size=100,
         reserved=frozenset({"callback_url", "notify_hook"}),
         typical_seconds=TYPICAL_SECONDS,
@@ -122,7 +123,7 @@ class NewApi(Dialect):
         return [update]
 
     def validate(self, task: Task) -> list[Mistake]:
-        """Return what the gateways' pages rule out."""
+        """Return the mistakes that the gateways' pages rule out."""
         found = super().validate(task)
         return found + gateway.mistakes_in(task) if task.operation in self.facts.operations else found
 

@@ -37,6 +37,7 @@ class NewApiRaw(Dialect):
         synchronous=frozenset(SYNCHRONOUS_ROUTES),
         free=frozenset(LOOKUPS),
         refunds=True,
+        models_are_listed=False,  # the list names the operation, not Suno's versions
         typical_seconds={name: seconds for name, seconds in TYPICAL_SECONDS.items() if name != "upload"},
     )
 
@@ -88,7 +89,7 @@ class NewApiRaw(Dialect):
         return gateway.free_request(self, task, self.query(task), read)
 
     def validate(self, task: Task) -> list[Mistake]:
-        """Return what the gateways' pages rule out."""
+        """Return the mistakes that the gateways' pages rule out."""
         found = super().validate(task)
         return found + gateway.mistakes_in(task) if task.operation in self.facts.operations else found
 

@@ -6,6 +6,7 @@ from urllib.parse import quote
 
 from service.domain.task import State, Task, Update
 from service.domain.validation import Mistake
+from service.providers import kie_envelope
 from service.providers.dialect import Dialect, Facts, merge
 from service.providers.read import fields, identifier
 from service.providers.suno import vendor
@@ -55,6 +56,7 @@ class SunoApi(Dialect):
         synchronous=frozenset({"persona", "timing", "style_tags"}),
         cost_unit="credits",
         refunds=True,
+        models_are_listed=False,  # the list names the operation, not Suno's versions
         reserved=frozenset({"callback_url", "callBackUrl"}),
         typical_seconds={name: seconds for name, seconds in TYPICAL_SECONDS.items() if name in _ROUTES},
     )
@@ -74,8 +76,8 @@ class SunoApi(Dialect):
         """Read the answer to a submit: an id, or the result itself. A refusal has a ``code``, at any HTTP status."""
         data = fields(fields(reply.document).get("data"))
         outputs, job = vendor.immediate_results(data), identifier(data.get("taskId"))
-        if not reply.ok or not vendor.agrees(reply.document) or not (outputs or job):
-            raise vendor.refusal_of(reply, creating=True)
+        if not reply.ok or not kie_envelope.agrees(reply.document) or not (outputs or job):
+            raise kie_envelope.refusal_of(reply, creating=True)
         state = State.SUCCEEDED if outputs else State.SUBMITTED
         return Update(state=state, external_id=None if outputs else job, results=outputs)
 
@@ -90,7 +92,7 @@ class SunoApi(Dialect):
 
     def balance(self) -> BalanceExchange:
         """Request the credits."""
-        return vendor.credits_left("/api/v1/generate/credit")
+        return kie_envelope.credits_left("/api/v1/generate/credit")
 
     def read_callback(self, callback: Callback) -> list[Update]:
         """Read a callback: a stage with its tracks, or a whole record."""
@@ -98,10 +100,10 @@ class SunoApi(Dialect):
 
     def verify_signature(self, callback: Callback, secret: str | None) -> bool | None:
         """Return whether kie.ai's signature is right, where its key is set."""
-        return vendor.signature_is_right(callback, secret)
+        return kie_envelope.signature_is_right(callback, secret)
 
     def validate(self, task: Task) -> list[Mistake]:
-        """Return what the vendors' pages rule out."""
+        """Return the mistakes that the vendors' pages rule out."""
         found = super().validate(task)
         return found + _mistakes(task) if task.operation in self.facts.operations else found
 

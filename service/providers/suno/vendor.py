@@ -1,18 +1,13 @@
 """Reading of the records and callbacks of sunoapi.org and kie.ai, and of their refusals."""
 
-import base64
-import dataclasses
-import hashlib
-import hmac
 from collections.abc import Mapping
-from http import HTTPStatus
 from typing import Any
 
-from service.domain.errors import AccountProblem, NotFound, Unavailable, Uncertain, Unreadable, UpstreamError
+from service.domain.errors import Unreadable
 from service.domain.task import ENDED, Failure, Result, State, Update
-from service.providers.newapi import errors as newapi_errors
+from service.providers.kie_envelope import FAILURES, agrees, job_of, refusal_of
 from service.providers.newapi.failure_texts import RETRYABLE, failure_from_text
-from service.providers.read import compact, fields, identifier, items, line, link, links, number, percent, prose, word
+from service.providers.read import compact, fields, identifier, items, line, link, links, percent, prose, word
 from service.providers.suno.clips import (
     Record,
     extras_of,
@@ -22,7 +17,7 @@ from service.providers.suno.clips import (
     status_word,
     translated,
 )
-from service.providers.wire import Balance, BalanceExchange, Call, Callback, Reply
+from service.providers.wire import Callback, Reply
 
 WORDS: Mapping[str, State | None] = {
     "pending": State.SUBMITTED,
@@ -43,70 +38,13 @@ WORDS: Mapping[str, State | None] = {
     "fail": State.FAILED,
 }
 """``status``, ``successFlag`` or ``state`` of a record, ``callbackType`` of a callback, in lower case."""
-FAILURES = {
-    **dict.fromkeys(("400", "422"), "invalid_input"),  # lyrics under copyright among them
-    "408": "provider_timeout",
-    "413": "content_policy",  # the upload is protected by copyright
-    "451": "invalid_input",  # our file could not be fetched
-    **dict.fromkeys(("429", "433"), "rate_limited"),
-    **dict.fromkeys(("500", "501", "531"), "provider_error"),
-}
-"""``errorCode`` or ``failCode`` of a record, ``code`` of an error callback."""
 VERDICTS = {"sensitive_word_error": "content_policy", "create_task_failed": "provider_error"}
 """Failure codes of statuses that name the cause; for any other the code tells, else the text."""
-REFUSALS: Mapping[int, tuple[type[UpstreamError], str]] = {
-    405: (Unavailable, "rate_limited"),
-    430: (Unavailable, "rate_limited"),
-    433: (Unavailable, "rate_limited"),
-    455: (Unavailable, "overloaded"),
-    505: (AccountProblem, "forbidden"),  # the feature is switched off for the account or the model
-}
-"""Codes in a body whose meaning differs from that of the HTTP status (sunoapi.org, status codes)."""
-_UNSETTLED = frozenset({409, 501})
-"""Codes after which a job may exist: a conflict, and a failed generation."""
-_TOO_MANY = 429
-_SIGNATURE_TOLERANCE = 300.0
-"""Seconds."""
-_UNKNOWN_RECORD = "recordinfo is null"
 _STATUS_FIELDS = ("callbackType", "status", "successFlag", "state")
 _FILES = ("audioWavUrl", "audio_wav_url", "videoUrl", "video_url")
 _SPLIT = ("vocal_removal_info", "vocalRemovalInfo")
 _TEXT_FIELDS = ("errorMessage", "failMsg", "errorMsg", "error")
 _CODE_FIELDS = ("errorCode", "failCode")
-
-
-def agrees(document: Any) -> bool:
-    """Return whether a body reports success. Some bodies leave the code out."""
-    code = document.get("code") if isinstance(document, dict) else "no object"
-    return code is None or str(code) == str(HTTPStatus.OK.value)
-
-
-def refusal_of(reply: Reply, *, creating: bool) -> UpstreamError:
-    """Return what a refusal means: by the body's code, whatever the HTTP status.
-
-    429 means no credit at sunoapi.org and too many requests at kie.ai, and a dialect does not know its host. The text
-    decides; without one it reads as too many requests. Nothing was created either way. A retry is right after a limit
-    and harmless without credit, while to stop using the account would be wrong after a limit.
-    """
-    said = fields(reply.document)
-    code, message = number(said.get("code")), line(said.get("msg")) or line(said.get("message"))
-    if code is None or agrees(said):
-        return newapi_errors.refusal_in(reply, creating=creating)
-    if not creating and _UNKNOWN_RECORD in (message or "").lower():
-        return NotFound("not_found", message)
-    if code in REFUSALS:
-        error, name = REFUSALS[int(code)]
-        return error(name, message, retry_after=reply.retry_after)
-    if code in _UNSETTLED:
-        return (Uncertain if creating else Unavailable)("provider_error", message)
-    if code == _TOO_MANY and failure_from_text(message).code == "insufficient_credit":
-        return AccountProblem("insufficient_credit", message)
-    return newapi_errors.refusal_in(dataclasses.replace(reply, status=int(code)), creating=creating)
-
-
-def job_of(data: Record) -> str | None:
-    """Return the task's id: callbacks of music spell it otherwise than those of lyrics, and than records."""
-    return identifier(data.get("task_id")) or identifier(data.get("taskId"))
 
 
 def read_record(document: Any) -> Update | None:
@@ -147,15 +85,6 @@ def read_callback(callback: Callback) -> list[Update]:
     if update is None:
         raise Unreadable("no task in it")
     return [update]
-
-
-def credits_left(path: str) -> BalanceExchange:
-    """Request the credits of the account."""
-    reply = yield Call(method="GET", path=path)
-    left = number(fields(reply.document).get("data"))
-    if not reply.ok or not agrees(reply.document) or left is None:
-        raise refusal_of(reply, creating=False)
-    return Balance(left, "credits")
 
 
 def _without_status(document: Any, job: str | None, outputs: tuple[Result, ...]) -> Update | None:
@@ -217,20 +146,3 @@ def _failure(said: str, envelope: Record, data: Record, *, called_back: bool) ->
     code = VERDICTS.get(said) or first or by_code or plain
     code = "provider_error" if code == "unknown" and "state" not in data else code
     return Failure(code, text, retryable=code in RETRYABLE)
-
-
-def signature_is_right(callback: Callback, secret: str | None) -> bool | None:
-    """Return whether kie.ai's signature is right: base64(HMAC-SHA256(task id + "." + timestamp, key)); None without a key."""
-    if secret is None:
-        return None
-    stated = {name.lower(): value for name, value in callback.headers.items()}
-    at, signature = stated.get("x-webhook-timestamp", ""), stated.get("x-webhook-signature", "")
-    data, signed_at = fields(fields(callback.document).get("data")), number(at)
-    given = signature.encode("utf-8", "replace")
-    # Callbacks spell the id in two ways, and the vendor's sample takes only one of them.
-    jobs = {identifier(data.get("taskId")), identifier(data.get("task_id"))} - {None}
-    signed = [f"{job}.{at}".encode("utf-8", "replace") for job in jobs]
-    expected = [base64.b64encode(hmac.digest(secret.encode(), each, hashlib.sha256)) for each in signed]
-    if signed_at is None or not any(hmac.compare_digest(each, given) for each in expected):
-        return False
-    return abs((callback.received_at or signed_at) - signed_at) <= _SIGNATURE_TOLERANCE

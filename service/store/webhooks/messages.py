@@ -25,7 +25,7 @@ class Message:
     endpoint_id: UUID | None = None
     """None: the message goes to the task's ``callback_url``."""
     destination: str
-    """Whose slots it uses while it is under way: an endpoint, or the host of a ``callback_url``."""
+    """The owner of the slots that it uses during a delivery: an endpoint, or the host of a ``callback_url``."""
     sequence: int
     """The sequence of its event."""
     type: str

@@ -5,7 +5,9 @@ from starlette.responses import Response
 from service.domain.api_key import Scope
 from service.domain.circuit_breaker import Circuit
 from service.domain.events import rfc3339
+from service.domain.validation import MAX_NAME, nearest, quote
 from service.flows.context import Context, Upstream
+from service.flows.upstreams import models as models_of
 from service.flows.upstreams import status as upstream_status
 from service.flows.upstreams.credit import is_low
 from service.providers.capabilities import CanCancel, CanPollMany
@@ -15,7 +17,8 @@ from service.providers.registry import DIALECTS, FAMILIES
 from service.store import upstreams as upstream_store
 from service.web.api import models
 from service.web.api.models import ref
-from service.web.api.route import ApiRequest, Endpoint, ResponseSpec, json_response
+from service.web.api.route import ApiRequest, Endpoint, Parameter, ResponseSpec, json_response
+from service.web.problems import Problem
 
 
 async def list_families(request: ApiRequest) -> Response:
@@ -28,6 +31,32 @@ async def list_upstreams(request: ApiRequest) -> Response:
     standings = await upstream_status.snapshot(request.context)
     shown = [_upstream(request.context, each, standings[name]) for name, each in request.context.upstreams.items()]
     return json_response({"upstreams": shown})
+
+
+async def list_models(request: ApiRequest) -> Response:
+    """Return the models that an upstream offers."""
+    name = str(request.http.path_params["name"])
+    upstream = request.context.upstreams.get(name)
+    if upstream is None:
+        hint = nearest(name, request.context.upstreams)
+        raise Problem(404, "not_found", f"no upstream {quote(name)} is configured{hint}")
+    known = await models_of.current(request.context, upstream)
+    if known is None:
+        detail = (
+            f"{name} has no list of models that Dovecote knows; if it has one in OpenAI's form, set its models_path"
+        )
+        raise Problem(404, "not_found", detail)
+    if known.models is None:
+        headers = {"Retry-After": str(round(models_of.AFTER_ERROR))}
+        raise Problem(503, "upstream_unavailable", f"{name} does not list its models: {known.error}", headers=headers)
+    shown: models.ModelList = {
+        "upstream": name,
+        "models": list(known.models.names),
+        "complete": known.models.complete,
+        "at": rfc3339(known.at),
+        "error": known.error,
+    }
+    return json_response(shown)
 
 
 def _family(context: Context, family: Family) -> models.Family:
@@ -149,5 +178,28 @@ ENDPOINTS = (
         summary="List the configured upstreams",
         responses={200: ResponseSpec(description="Upstreams, in routing order.", schema=ref("UpstreamList"))},
         problems=(422,),
+    ),
+    Endpoint(
+        method="GET",
+        path="/v1/upstreams/{name}/models",
+        handler=list_models,
+        scope=Scope.READ,
+        name="listModels",
+        tag="Catalogue",
+        summary="List the models of an upstream",
+        description=(
+            "The models that the upstream offers now to its account, at most ten minutes old. A task with a model that is not "
+            "among them is submitted nevertheless, and has a warning (`warnings`)."
+        ),
+        parameters=(
+            Parameter(
+                name="name",
+                place="path",
+                schema={"type": "string", "maxLength": MAX_NAME, "examples": ["elkapi"]},
+                description="The upstream's name.",
+            ),
+        ),
+        responses={200: ResponseSpec(description="The models.", schema=ref("ModelList"))},
+        problems=(404, 422, 503),
     ),
 )

@@ -279,6 +279,16 @@ class Upstream(TypedDict):
     credit: Annotated[Credit | None, about("The balance. Null: the provider does not report it, or not yet.")]
 
 
+class ModelList(TypedDict):
+    """The models that an upstream offers."""
+
+    upstream: str
+    models: Annotated[list[str], about("Names of models, as the upstream lists them.")]
+    complete: Annotated[bool, about("False where the upstream has more models than are listed here.")]
+    at: Annotated[Time | None, about("When the list was read. It is requested again after ten minutes.")]
+    error: Annotated[str | None, about("Why the latest request got no list: then an older list is shown.")]
+
+
 class TaskList(TypedDict):
     """A page of tasks, newest first."""
 
@@ -311,7 +321,9 @@ class UpstreamList(TypedDict):
     upstreams: list[Upstream]
 
 
-_SCHEMAS = components(TaskList, EventList, FeedPage, FamilyList, UpstreamList, Problem, *webhook_models.MODELS)
+_SCHEMAS = components(
+    TaskList, EventList, FeedPage, FamilyList, UpstreamList, ModelList, Problem, *webhook_models.MODELS
+)
 COMPONENTS: dict[str, Any] = {
     "TaskRequest": {"title": "TaskRequest", **REQUEST},
     **webhook_models.REQUESTS,

@@ -308,7 +308,7 @@ async def test_unsupported_button_is_refused(world: World) -> None:
     assert world.sandbox.ledger.paid() == paid
 
 
-async def test_follow_up_waits_until_the_gateway_knows_its_parent(world: World) -> None:
+async def test_follow_up_waits_until_the_gateway_has_its_parent(world: World) -> None:
     """The engine sends the callback. The gateway notices the end up to 15 s later, and refuses follow-ups until then."""
     grid = await imagine(world, "[lag=15] a dove")
     await over(world, grid, JOB_SECONDS + 1)

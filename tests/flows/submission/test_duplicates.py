@@ -186,7 +186,7 @@ async def test_callback_with_an_id_proves_the_job_despite_an_unknown_status(data
 
 
 async def bought_twice(three: Route, answer: str) -> tuple[Task, list[Submission]]:
-    """Let a second submission be on its way when the job of the first one is heard of; then it is answered."""
+    """Start a second submission, deliver the evidence of the first one's job, and then answer the second."""
     world = three.world
     moody(three, "cut")
     task = await world.submit("a dove", **TASK_REQUEST)

@@ -37,7 +37,7 @@ def purchases(world: World) -> list[httpx.Request]:
     return [request for request in world.edge.requests if request.url.path.endswith("/generate")]
 
 
-async def test_whole_input_is_sent_and_nothing_else_reads_it(world: World, api: httpx.AsyncClient) -> None:
+async def test_whole_input_is_sent_and_only_the_submit_reads_it(world: World, api: httpx.AsyncClient) -> None:
     answer = await api.post("/v1/tasks", json=REQUEST)
     assert answer.status_code == 202
     task_id = answer.json()["id"]

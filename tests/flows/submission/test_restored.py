@@ -246,7 +246,7 @@ def test_mark_that_cannot_be_written_is_left_behind(tmp_path: Path) -> None:
     assert mark.read() is None
 
 
-async def test_role_without_privileges_can_tell_where_the_database_is(
+async def test_role_without_privileges_can_read_the_location_of_the_database(
     postgresql: Callable[[str], str], postgresql_url: str
 ) -> None:
     role = f"plain_{uuid.uuid4().hex}"

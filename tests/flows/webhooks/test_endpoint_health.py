@@ -14,10 +14,10 @@ from standardwebhooks import Webhook
 from service.domain.schedules import FAILING_LONG, MESSAGE_SCHEDULE, UNWATCHED
 from service.domain.task import State, Task
 from service.flows.webhooks.enqueue import endpoint_destination
-from service.store import queue
 from service.store.webhooks import endpoints
 from service.store.webhooks import messages as message_store
 from service.store.webhooks.endpoints import Endpoint, Health
+from tests.support.due import read_due
 from tests.support.values import NOW, a_message, a_task, keep, later, new_id, opened
 from tests.support.world import World
 
@@ -99,7 +99,7 @@ async def live(subject: Subject, seconds: float, *, every: float) -> None:
     end, following = clock() + dt.timedelta(seconds=seconds), clock()
     while True:
         async with subject.world.context.database.reading() as connection:
-            due = (await queue.next_due(connection))["webhook_messages"]
+            due = (await read_due(connection)).at["webhooks"]
         moment = min(each for each in (due, following, end) if each is not None)
         clock.now = max(clock.now, moment)
         if clock.now >= end:

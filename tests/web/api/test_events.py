@@ -310,7 +310,7 @@ async def test_cursor_ahead_of_the_newest_event_is_refused_also_where_no_restore
     assert (answer.status_code, answer.json()["newest"]) == (409, "0")
 
 
-async def test_cursors_tell_nothing_of_other_clients(database_url: str) -> None:
+async def test_cursors_reveal_nothing_about_other_clients(database_url: str) -> None:
     keys = {name: f"{name}-key-that-is-long-enough" for name in ("alice", "bob")}
     async with World.opened(database_url, DOVECOTE_API_KEYS=",".join(f"{a}={b}" for a, b in keys.items())) as world:
         alice, bob = ({"Authorization": f"Bearer {key}"} for key in keys.values())

@@ -100,6 +100,7 @@ async def test_successful_responses_match_their_schemas(world: World, api: httpx
     assert {family["name"] for family in families} == set(FAMILIES)
     [upstream] = (await api.get("/v1/upstreams")).json()["upstreams"]
     assert (upstream["name"], upstream["callbacks"]) == ("elkapi", True)
+    assert (await api.get("/v1/upstreams/elkapi/models")).json()["models"] != []
     world.context.signals.close()  # only that ends the feed's stream
     assert (await stream).status_code == 200
     succeeded = {(method, path) for method, path, status in CONTRACT.kept if status < 300}

@@ -75,7 +75,7 @@ def at(percent: int) -> Update:
 # ── who ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_change_goes_to_the_receivers_that_want_it(world: World) -> None:
+async def test_change_is_sent_to_the_receivers_of_its_type(world: World) -> None:
     everything = await listening(world)
     ends = await listening(world, "task.succeeded", "task.failed")
     moves = await listening(world, PROGRESS)

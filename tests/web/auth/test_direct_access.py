@@ -92,7 +92,7 @@ async def test_public_address_without_a_key_refuses_the_start(
 # ── what is wrong with a key ───────────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_missing_unknown_expired_and_revoked_keys_are_told_apart(database_url: str) -> None:
+async def test_missing_unknown_expired_and_revoked_keys_have_different_errors(database_url: str) -> None:
     async with World.opened(database_url, DOVECOTE_API_KEYS=f"alice={SETTINGS_KEY}") as world:
         now = world.clock()
         unknown = write_key(bytes(4), bytes(32))

@@ -1,0 +1,1 @@
+"""fal: any model by its path, through its queue."""

@@ -1,0 +1,1 @@
+"""Flux of Black Forest Labs (BFL), at BFL itself and at gateways."""

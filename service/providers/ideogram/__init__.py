@@ -1,0 +1,1 @@
+"""Ideogram, at its own API and at gateways."""

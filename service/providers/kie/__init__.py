@@ -1,0 +1,1 @@
+"""kie.ai: its task API for any model, and its older endpoints for each product."""

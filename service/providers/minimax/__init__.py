@@ -1,0 +1,1 @@
+"""MiniMax (Hailuo): videos by the two generations of its own API and by gateways."""

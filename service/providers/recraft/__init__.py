@@ -1,0 +1,1 @@
+"""Recraft, at its own API and at gateways."""
