@@ -76,7 +76,7 @@ def _log_once(context: Context, upstream: Upstream, dialect: Dialect, error: Ano
 def _next(
     exchange: Generator[Call, Reply, Outcome], reply: Reply, redactor: Redactor, upstream: Upstream
 ) -> tuple[Call | None, Outcome | None]:
-    """Let an exchange read a reply; return its next call, or its outcome."""
+    """Send a reply to an exchange; return its next call, or its outcome."""
     try:
         return exchange.send(reply), None
     except StopIteration as done:

@@ -26,7 +26,7 @@ class LargeWork:
         self._reading = asyncio.Lock()
         self._released = asyncio.Event()
         self.turn = asyncio.Semaphore(1)
-        """Whoever holds it has one large body or input in memory several times: parsed, and as text."""
+        """Held by the only one that has a large body or input in memory several times: parsed, and as text."""
         self.downloads = asyncio.Semaphore(MAX_DOWNLOADS)
         """Bounds the tasks whose media are downloaded."""
 
