@@ -1,6 +1,7 @@
 """Fixtures: a real, migrated database, and a world with a sandbox, a receiver and a held clock."""
 
 import asyncio
+import gc
 import os
 import shutil
 import tempfile
@@ -42,6 +43,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         parameters = getattr(getattr(item, "callspec", None), "params", {})
         if parameters.get("database_url") == "postgresql" and folder.startswith(_SAME_ON_BOTH):
             item.add_marker(pytest.mark.long)
+
+
+def pytest_collection_finish() -> None:
+    """Keep modules and collected tests out of every garbage collection: going through them takes a tenth of the time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 @pytest.fixture(autouse=True)

@@ -2,9 +2,10 @@
 
 import contextlib
 import dataclasses
+import functools
 import logging
 from collections.abc import Callable, Generator, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 from urllib.parse import quote, urlsplit
 
 import orjson
@@ -14,7 +15,7 @@ from service.domain.redaction import Redactor
 from service.domain.task import State, Update
 from service.flows.context import Context, Upstream, log
 from service.http import form
-from service.http.client import CONNECT_TIMEOUT, WRITE_TIMEOUT, Answer, send
+from service.http.client import CONNECT_TIMEOUT, WRITE_TIMEOUT, Answer, build, send
 from service.http.network_errors import named
 from service.providers.capabilities import SignsCalls
 from service.providers.dialect import Dialect
@@ -51,10 +52,13 @@ async def run_exchange(
             reply = await _ask(context, upstream, dialect, call, redactor)
             if heard is not None:
                 heard(call, reply)
-            call = exchange.send(reply)
-    except StopIteration as done:
-        outcome: Outcome = redactor.value(_completed(done.value, upstream))
-        return outcome
+            read = functools.partial(_next, exchange, reply, redactor, upstream)
+            following, outcome = await context.large.run(len(reply.body), read)
+            if following is None:
+                return cast("Outcome", outcome)
+            call = following
+    except StopIteration as done:  # it had nothing to ask
+        return cast("Outcome", redactor.value(_completed(done.value, upstream)))
     except UpstreamError as error:
         redactor.error(error)
         if isinstance(error, AnotherJob):
@@ -68,6 +72,17 @@ def _log_once(context: Context, upstream: Upstream, dialect: Dialect, error: Ano
     if key not in context.answers_about_other_jobs:
         context.answers_about_other_jobs.add(key)
         log.warning("answer about another job ignored upstream=%s dialect=%s error=%s", *key, error.message)
+
+
+def _next(
+    exchange: Generator[Call, Reply, Outcome], reply: Reply, redactor: Redactor, upstream: Upstream
+) -> tuple[Call | None, Outcome | None]:
+    """Send a reply to an exchange; return its next call, or its outcome."""
+    try:
+        return exchange.send(reply), None
+    except StopIteration as done:
+        outcome: Outcome = redactor.value(_completed(done.value, upstream))
+        return None, outcome
 
 
 def _completed(outcome: Any, upstream: Upstream) -> Any:
@@ -107,7 +122,16 @@ async def _ask(context: Context, upstream: Upstream, dialect: Dialect, call: Cal
         base, secret_query, authorized = _authorized(upstream, dialect, call, content or b"", context.now().timestamp())
         headers = {**content_type, **authorized.headers}
         url = base + authorized.path
-        client.build_request(authorized.method, url, headers=headers)
+        request = build(
+            client,
+            authorized.method,
+            url,
+            headers=headers,
+            content=content,
+            read_timeout=call.read_timeout,
+            secret_query=secret_query,
+            tls=upstream.tls,
+        )
     except Exception as error:  # noqa: BLE001 - nothing has been sent, and the text may hold the key
         raise Unavailable("unknown", f"the request cannot be made: {type(error).__name__}") from None
     began = context.monotonic()
@@ -116,15 +140,9 @@ async def _ask(context: Context, upstream: Upstream, dialect: Dialect, call: Cal
             answer = _usable(
                 await send(
                     client,
-                    authorized.method,
-                    url,
-                    headers=headers,
-                    content=content,
-                    read_timeout=call.read_timeout,
+                    request,
                     total_timeout=CONNECT_TIMEOUT + WRITE_TIMEOUT + call.read_timeout,
                     limit=call.max_answer,
-                    secret_query=secret_query,
-                    tls=upstream.tls,
                 )
             )
     except Exception as error:  # any exception: the table's last row assumes the worst
@@ -132,7 +150,8 @@ async def _ask(context: Context, upstream: Upstream, dialect: Dialect, call: Cal
         raise named(error, creating=call.creates, host=urlsplit(base).hostname) from error
     _log_call(upstream, call, context.monotonic() - began, answer.status, None)
     headers = {name: redactor.text(value) for name, value in answer.headers.items()}
-    return Reply(answer.status, headers, redactor.body(answer.body), call.endpoint, redactor.secrets)
+    body = await context.large.run(len(answer.body), functools.partial(redactor.body, answer.body))
+    return Reply(answer.status, headers, body, call.endpoint, redactor.secrets)
 
 
 def _body(call: Call) -> tuple[bytes | None, dict[str, str]]:

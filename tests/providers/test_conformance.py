@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime as dt
+import functools
 import itertools
 import json
 from pathlib import Path
@@ -19,6 +20,7 @@ from service.providers.dialect import Dialect
 from service.providers.recordings import read_message
 from service.providers.registry import DIALECTS, FAMILIES, PROVIDERS
 from service.providers.wire import Callback, Reply
+from tests.support.cases import per_dialect
 from tests.support.operations import NOW, OPERATIONS, schema_of, task
 
 RECORDINGS = Path(__file__).parents[1] / "recordings"
@@ -27,10 +29,14 @@ HOOK = "https://dovecote.example/callbacks/token"
 STATES = {"queued": State.SUBMITTED, None: None} | {str(state): state for state in State if state != State.QUEUED}
 
 
+@functools.cache
+def recordings_of(name):
+    return [json.loads(path.read_text(encoding="utf-8")) for path in sorted((RECORDINGS / name).glob("*.json"))]
+
+
 def recorded(name, *kinds):
     """Return a dialect's recordings of these kinds, without requests."""
-    found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted((RECORDINGS / name).glob("*.json"))]
-    return [message for message in found if message["kind"] in (kinds or ANSWERS)]
+    return [message for message in recordings_of(name) if message["kind"] in (kinds or ANSWERS)]
 
 
 ANSWERS = ("submit_response", "poll_response", "callback", "error", "cancel_response")
@@ -39,8 +45,8 @@ CREATING = [name for name, dialect in DIALECTS.items() if dialect.facts.operatio
 MESSAGES = [(name, message) for name in DIALECTS for message in recorded(name)]
 
 
-def case(name, message):
-    return f"{name}/{message['kind']}.{message['http_status']}"
+def label_of(message):
+    return f"{message['kind']} {message['http_status']} {message['endpoint']} {message['body']}"
 
 
 def raw(document):
@@ -105,8 +111,8 @@ GARBAGE = [
     b"error code: 524",
     b'{"code"',
     b'{"code":200,"msg":"\xe6\x88',
-    b"[" * 100_000,
-    b'{"data":' * 100_000,
+    b"[" * 10_000,
+    b'{"data":' * 10_000,
     b'{"data":' * 400 + b"1" + b"}" * 400,
     b'{"status":{},"state":[],"data":{"status":[],"data":[]}}',
     b'{"message":"ok","success":true}',
@@ -116,10 +122,13 @@ GARBAGE = [
 ]
 
 
-@pytest.mark.parametrize("name", DIALECTS)
-@pytest.mark.parametrize("kind", ["submit_response", "poll_response", "callback", "error"])
-@pytest.mark.parametrize("status", [200, 204, 301, 400, 401, 404, 429, 500, 503, 524])
-def test_garbage_raises_no_foreign_error_and_ends_no_task(name, kind, status):
+KINDS = ("submit_response", "poll_response", "callback", "error")
+STATUSES = (200, 204, 301, 400, 401, 404, 429, 500, 503, 524)
+
+
+@per_dialect(itertools.product(DIALECTS, itertools.product(KINDS, STATUSES)))
+def test_garbage_raises_no_foreign_error_and_ends_no_task(name, answer):
+    kind, status = answer
     dialect = DIALECTS[name]
     route = f"POST {next(iter(dialect.facts.operations.values()), '')}"
     for body in GARBAGE:
@@ -130,7 +139,7 @@ def test_garbage_raises_no_foreign_error_and_ends_no_task(name, kind, status):
             assert isinstance(found, Uncertain), (body[:40], found)
 
 
-@pytest.mark.parametrize(("name", "message"), MESSAGES, ids=itertools.starmap(case, MESSAGES))
+@per_dialect(MESSAGES, label_of)
 def test_truncated_body_reports_nothing(name, message):
     body = raw(message["body"])
     for end in range(0, len(body), 7):
@@ -194,7 +203,7 @@ def test_wrong_types_end_no_task(data):
     assert state not in ENDED or state is told or message["kind"] == "cancel_response"
 
 
-@pytest.mark.parametrize(("name", "message"), MESSAGES, ids=itertools.starmap(case, MESSAGES))
+@per_dialect(MESSAGES, label_of)
 def test_unknown_status_ends_no_task_and_is_reported(name, message):
     document, found = message["body"], 0
     for path in paths_in(document):
@@ -260,11 +269,16 @@ def drive(exchange, answer):
 ANSWER_ANYTHING = (Reply(200, {}, b"{}"), Reply(503, {}, b""), Reply(200, {}, b"<html>"))
 
 
+@functools.cache
 def exchanges(name, operation):
-    """Yield every exchange of a dialect, with a provider of minimal answers and one of positive answers."""
+    """Return the calls of every exchange of a dialect, with a provider of minimal answers and one of positive answers."""
+    return tuple(_exchanges(name, operation))
+
+
+def _exchanges(name, operation):
     dialect, one = DIALECTS[name], task(name, operation)
-    yes = [Reply(message["http_status"] or 200, {}, raw(message["body"])) for message in recorded(name)]
-    for answer in (*ANSWER_ANYTHING, *yes):
+    yes = {(message["http_status"] or 200, raw(message["body"])) for message in recorded(name)}
+    for answer in (*ANSWER_ANYTHING, *(Reply(status, {}, body) for status, body in yes)):
         yield "submit", drive(dialect.submit(one, HOOK), answer)
         yield "poll", drive(dialect.poll(one), answer)
         if isinstance(dialect, CanCancel):
@@ -277,7 +291,7 @@ def exchanges(name, operation):
             yield "lost jobs", drive(dialect.find_lost_jobs(one), answer)
 
 
-@pytest.mark.parametrize(("name", "operation"), OPERATIONS)
+@per_dialect(OPERATIONS)
 def test_creating_call_is_the_last_of_a_submit_only(name, operation):
     for verb, calls in exchanges(name, operation):
         assert [call.creates for call in calls[:-1]] == [False] * len(calls[:-1])
@@ -290,7 +304,7 @@ def test_creating_call_is_the_last_of_a_submit_only(name, operation):
             assert not calls[-1].creates
 
 
-@pytest.mark.parametrize(("name", "operation"), OPERATIONS)
+@per_dialect(OPERATIONS)
 def test_credentials_are_added_by_authorize_only(name, operation):
     dialect = DIALECTS[name]
     for _, calls in exchanges(name, operation):
@@ -302,7 +316,7 @@ def test_credentials_are_added_by_authorize_only(name, operation):
             assert dataclasses.replace(sent, headers=call.headers) == call
 
 
-@pytest.mark.parametrize(("name", "operation"), OPERATIONS)
+@per_dialect(OPERATIONS)
 def test_callback_url_is_sent_where_supported(name, operation):
     dialect = DIALECTS[name]
     call = dialect.create(task(name, operation), HOOK)
@@ -312,7 +326,7 @@ def test_callback_url_is_sent_where_supported(name, operation):
     json.dumps(dialect.create(task(name, operation), None).body, default=str)
 
 
-@pytest.mark.parametrize(("name", "operation"), OPERATIONS)
+@per_dialect(OPERATIONS)
 def test_options_override_the_mapped_input(name, operation):
     """A route without a body refuses options instead of dropping them."""
     dialect = DIALECTS[name]
@@ -326,7 +340,7 @@ def test_options_override_the_mapped_input(name, operation):
         assert body[field] == "as said"
 
 
-@pytest.mark.parametrize(("name", "operation"), OPERATIONS)
+@per_dialect(OPERATIONS)
 def test_reserved_options_are_refused(name, operation):
     dialect = DIALECTS[name]
     assert "callback_url" in dialect.facts.reserved
@@ -335,7 +349,7 @@ def test_reserved_options_are_refused(name, operation):
         assert f"options.{field}" in [mistake.path for mistake in mistakes]
 
 
-@pytest.mark.parametrize(("name", "operation"), OPERATIONS)
+@per_dialect(OPERATIONS)
 def test_field_with_the_callback_url_is_refused_in_options(name, operation):
     """Otherwise a client's options could redirect the provider's callback."""
     dialect = DIALECTS[name]
@@ -345,7 +359,7 @@ def test_field_with_the_callback_url_is_refused_in_options(name, operation):
         assert f"options.{field}" in [mistake.path for mistake in mistakes]
 
 
-@pytest.mark.parametrize(("name", "operation"), OPERATIONS)
+@per_dialect(OPERATIONS)
 def test_minimal_input_is_validated_and_created(name, operation):
     """No input that the schema accepts raises an internal error, complete or not."""
     schema = schema_of(operation)
@@ -405,8 +419,7 @@ def test_listed_job_is_read(name):
     assert [(each.external_id, each.created_at) for each in found] == [("t1", NOW.timestamp())]
 
 
-@pytest.mark.parametrize("name", LISTS)
-@pytest.mark.parametrize("status", [200, 204, 301, 400, 401, 403, 404, 429, 500, 503, 524])
+@per_dialect(itertools.product(LISTS, (*STATUSES, 403)))
 def test_unreadable_list_is_an_error(name, status):
     """An empty list would mean that nothing was bought."""
     for body in GARBAGE:

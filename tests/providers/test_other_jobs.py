@@ -10,6 +10,7 @@ from service.domain.task import State
 from service.providers.capabilities import CanCancel
 from service.providers.registry import DIALECTS
 from service.providers.wire import Reply
+from tests.support.cases import per_dialect
 from tests.support.operations import OPERATIONS, task
 
 CODES = (408, 425, 499, 500, 502, 504, *range(520, 527))
@@ -61,23 +62,21 @@ def test_vendors_own_id_in_a_bare_object_is_not_compared():
     )
 
 
-@pytest.mark.parametrize("name", DIALECTS)
-@pytest.mark.parametrize("code", CODES)
-@pytest.mark.parametrize(
-    "document",
-    [
-        lambda code: {"code": code, "msg": "gateway time-out", "data": None},
-        lambda code: {"code": str(code), "message": "no answer"},
-        lambda code: {"error": {"code": code, "message": "no answer"}},
-        lambda code: {"status_code": code, "detail": "no answer"},
-    ],
+ENVELOPES = (
+    lambda code: {"code": code, "msg": "gateway time-out", "data": None},
+    lambda code: {"code": str(code), "message": "no answer"},
+    lambda code: {"error": {"code": code, "message": "no answer"}},
+    lambda code: {"status_code": code, "detail": "no answer"},
 )
-def test_code_of_a_broken_gateway_in_an_envelope_is_uncertain(name, code, document):
+
+
+@per_dialect([(name, envelope(code)) for name in DIALECTS for envelope in ENVELOPES for code in CODES])
+def test_code_of_a_broken_gateway_in_an_envelope_is_uncertain(name, document):
     operation = next(wanted for dialect, wanted in OPERATIONS if dialect == name)
     if operation.split()[1] in DIALECTS[name].facts.free:
         return
     with pytest.raises(Uncertain):
-        drive(DIALECTS[name].submit(dataclasses.replace(task(name, operation), external_id=None), None), document(code))
+        drive(DIALECTS[name].submit(dataclasses.replace(task(name, operation), external_id=None), None), document)
 
 
 def test_gateway_that_quotes_the_vendors_success_is_uncertain():
