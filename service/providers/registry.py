@@ -282,6 +282,7 @@ PROVIDERS: Mapping[str, Provider] = {
             title="OpenAI",
             base_url="https://api.openai.com",
             key_variable="OPENAI_API_KEY",
+            models_path="/v1/models",
             # Videos ended here on 2026-09-24: the setting `dialects` adds openai/videos for a host that still has them.
             dialects=(
                 "openai/images",
@@ -298,6 +299,7 @@ PROVIDERS: Mapping[str, Provider] = {
             title="Anthropic",
             base_url="https://api.anthropic.com",
             key_variable="ANTHROPIC_API_KEY",
+            models_path="/v1/models?limit=1000",
             dialects=("anthropic/messages",),
         ),
         Provider(

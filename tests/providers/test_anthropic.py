@@ -191,3 +191,8 @@ def test_stream_that_ends_in_an_error_fails_and_keeps_its_text() -> None:
     assert found.failure is not None
     assert (found.state, found.external_id, found.failure.code) == (State.FAILED, "msg_1", "overloaded")
     assert [each.text for each in found.results] == ["Red, "]
+
+
+def test_every_call_has_a_version() -> None:
+    sent = DIALECTS["anthropic/messages"].authorize(Call(method="GET", path="/v1/models"), "key")
+    assert sent.headers == {"anthropic-version": "2023-06-01", "x-api-key": "key"}

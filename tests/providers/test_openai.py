@@ -293,6 +293,11 @@ REFUSALS = {
     "large file": (413, wrong("413: Maximum content size limit exceeded", kind="server_error"), Refused, "invalid_input"),
     "overloaded": (503, wrong("Slow down", kind="server_error"), Unavailable, "overloaded"),
     "server error": (500, wrong("The server had an error", kind="server_error"), Uncertain, "provider_error"),
+    "key in http 200": (200, wrong("Incorrect API key provided", "invalid_api_key"), AccountProblem, "unauthorized"),
+    "input in http 200": (200, wrong("Invalid value: 'x'."), Refused, "invalid_input"),
+    "limit in http 200": (200, wrong("Rate limit reached", "rate_limit_exceeded", "requests"), Unavailable, "rate_limited"),
+    "server error in http 200": (200, wrong("The server had an error", kind="server_error"), Uncertain, "unreadable"),
+    "no channel in http 200": (200, wrong("无可用渠道", "model_not_found", "new_api_error"), Unavailable, "overloaded"),
     "time-out": (408, wrong("Request timed out"), Uncertain, "provider_timeout"),
 }  # fmt: skip
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from service.domain.errors import Uncertain
+from service.domain.errors import AccountProblem, Uncertain
 from service.domain.task import State
 from service.providers.registry import DIALECTS
 from service.providers.sora import record
@@ -53,8 +53,18 @@ def test_shape_and_field_that_a_relay_has_no_word_for_are_refused() -> None:
         ({"task_id": "1", "status": "FAILURE", "fail_reason": "https://x.example/a.mp4"}, State.FAILED, None),
         ({"task_id": "1", "status": "SUCCESS", "data": {"status": "running", "url": "https://x.example/b.mp4"}}, State.SUCCEEDED, "https://x.example/b.mp4"),
         ({"id": "1", "status": "unknown"}, None, None),
+        ({"id": "1", "status": "video_generation_completed"}, State.RUNNING, None),
+        ({"id": "1", "status": "video_generation_completed", "video_url": "https://x.example/a.mp4"}, State.SUCCEEDED, "https://x.example/a.mp4"),
+        (
+            {"id": "1", "status": "completed", "video_url": "https://x.example/a.mp4", "upsample_video_url": "https://x.example/b.mp4"},
+            State.SUCCEEDED,
+            "https://x.example/b.mp4",
+        ),
     ],
-    ids=["openai's object", "no video yet", "url as a reason", "failure with a url", "outer status wins", "unknown"],
+    ids=[
+        "openai's object", "no video yet", "url as a reason", "failure with a url", "outer status wins", "unknown",
+        "part of the work", "part with a video", "two qualities",
+    ],
 )  # fmt: skip
 def test_record_is_read_in_every_form(job: dict[str, Any], state: State | None, url: str | None) -> None:
     for document in (job, {"code": "success", "message": "", "data": job}):
@@ -73,10 +83,17 @@ def test_refused_content_is_known_by_the_relays_words(text: str) -> None:
     assert found.failure.code == "content_policy"
 
 
-def chat(text: str) -> Reply:
-    return Reply(
-        200, {}, json.dumps({"choices": [{"message": {"content": text}}]}).encode(), "POST /v1/chat/completions"
-    )
+@pytest.mark.parametrize("status", [400, 404])
+@pytest.mark.parametrize("dialect", ["sora/reverse", "sora/relay"])
+def test_relay_whose_model_is_gone_gives_way_to_the_next_upstream(dialect: str, status: int) -> None:
+    error = {"error": {"message": "The model `sora-2` does not exist or you do not have access to it.", "code": None}}
+    with pytest.raises(AccountProblem):
+        DIALECTS[dialect].read_created(Reply(status, {}, json.dumps(error).encode(), "POST /v1/video/create"))
+
+
+def chat(text: str, reason: str | None = None) -> Reply:
+    document = {"choices": [{"message": {"content": text}, "finish_reason": reason}]}
+    return Reply(200, {}, json.dumps(document).encode(), "POST /v1/chat/completions")
 
 
 def test_chat_names_the_job_before_its_film() -> None:
@@ -87,3 +104,10 @@ def test_chat_names_the_job_before_its_film() -> None:
     assert (failed.state, failed.failure.code) == (State.FAILED, "content_policy")
     with pytest.raises(Uncertain):
         REVERSE.read_created(chat("queueing"))
+    nothing = REVERSE.read_created(chat("I cannot make videos.", "stop"))
+    assert nothing.failure is not None
+    assert (nothing.state, nothing.failure.code) == (State.FAILED, "provider_error")
+    queued = REVERSE.read_created(
+        Reply(200, {}, b'data: {"choices":[{"delta":{"content":"Task ID: `t:1`"}}]}\n\ndata: [DONE]\n\n')
+    )
+    assert (queued.state, queued.external_id) == (State.SUBMITTED, "t:1")

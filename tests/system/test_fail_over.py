@@ -124,6 +124,11 @@ async def play(world: World, gateways: Sequence[str]) -> dict[tuple[str, str], T
     return {key: await world.task(task) for key, task in tasks.items()}
 
 
+def bought(upstream: ScriptedUpstream, case: str) -> int:
+    """Count the requests that create something."""
+    return sum(each.method == "POST" for each in upstream.asked[case])
+
+
 def outputs(task: Task) -> list[str | None]:
     return [result.url or result.text for result in task.results]
 
@@ -145,9 +150,9 @@ async def test_answer_of_a_gateway_decides_whether_openai_is_asked(sqlite_url: s
                 wrong[names[gateway], request] = seen, task.failure, task.last_error
         assert wrong == {}
         for gateway, name in names.items():
-            assert len(upstream.asked[gateway]) == len(REQUESTS) * CASES[name].asked, name
+            assert bought(upstream, gateway) == len(REQUESTS) * CASES[name].asked, name
         served = [case for case in CASES.values() if case.fails_over]
-        assert len(upstream.asked["official"]) == len(REQUESTS) * len(served), "each is bought once"
+        assert bought(upstream, "official") == len(REQUESTS) * len(served), "each is bought once"
         for at, key in ((upstream.asked["official"], OFFICIAL_KEY), (upstream.asked["g0"], GATEWAY_KEY)):
             assert {each.headers["authorization"] for each in at} == {f"Bearer {key}"}
 
@@ -160,7 +165,7 @@ async def test_gateway_without_a_connection_fails_over(sqlite_url: str, how: str
         for (_, request), task in tasks.items():
             assert (task.state, task.upstream) == (State.SUCCEEDED, "openai")
             assert outputs(task) == [RESULTS[request]]
-        assert len(upstream.asked["official"]) == len(REQUESTS)
+        assert bought(upstream, "official") == len(REQUESTS)
 
 
 @pytest.mark.parametrize("how", BROKEN)
@@ -174,4 +179,4 @@ async def test_request_that_may_have_arrived_is_unconfirmed(
         assert {task.state for task in tasks.values()} == {State.UNCONFIRMED}
         assert {task.upstream for task in tasks.values()} == {"gateway"}
         assert gateway.connections == len(REQUESTS)
-        assert upstream.asked["official"] == []
+        assert bought(upstream, "official") == 0

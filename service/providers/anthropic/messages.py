@@ -48,8 +48,8 @@ class Messages(Dialect):
         raise record.refusal(reply, creating=False)
 
     def authorize(self, call: Call, key: str) -> Call:
-        """Return the call with the key in ``x-api-key``."""
-        return dataclasses.replace(call, headers={**call.headers, "x-api-key": key})
+        """Return the call with the key in ``x-api-key``, and the version that every call must have."""
+        return dataclasses.replace(call, headers={**record.VERSION, **call.headers, "x-api-key": key})
 
     def validate(self, task: Task) -> list[Mistake]:
         """Return what is wrong with the words."""

@@ -14,6 +14,7 @@ BY_CODE: Mapping[str, tuple[type[UpstreamError], str]] = {
     "billing_hard_limit_reached": (AccountProblem, "insufficient_credit"),
     "billing_not_active": (AccountProblem, "insufficient_credit"),
     "insufficient_quota": (AccountProblem, "insufficient_credit"),
+    "invalid_api_key": (AccountProblem, "unauthorized"),
     "account_deactivated": (AccountProblem, "forbidden"),
     "moderation_blocked": (Refused, "content_policy"),
     "content_policy_violation": (Refused, "content_policy"),
@@ -53,7 +54,7 @@ FAILURES: Mapping[str, str] = {
 """``error.code`` of a job that failed."""
 
 _CONFLICT = 409
-_CLIENT = range(400, 500)
+_DECIDED = frozenset({*range(200, 300), *range(400, 500)})
 _NO_ROUTE = "invalid url"
 _NOT_FOUND = 404
 
@@ -62,9 +63,11 @@ def refusal(reply: Reply, *, creating: bool) -> UpstreamError:
     """Return what an error means, as the error to raise: by OpenAI's code where it decides, else as at any gateway."""
     error = fields(fields(reply.document).get("error"))
     code, message = (word(error.get("code")) or "").lower(), line(error.get("message"))
-    if code in BY_CODE and reply.status in _CLIENT:
+    if code in BY_CODE and reply.status in _DECIDED:
         found, verdict = BY_CODE[code]
         return found(verdict, message, retry_after=reply.retry_after)
+    if reply.ok and creating and not isinstance(within := _within(error, code, message), Uncertain):
+        return within
     if reply.status == _NOT_FOUND and _NO_ROUTE in (message or "").lower():
         return AccountProblem("forbidden", message)  # the host has no such route: nothing is said about the job
     if reply.status == _CONFLICT and not creating:
@@ -77,20 +80,26 @@ def carries_error(document: Any) -> bool:
     return bool(fields(document).get("error")) if isinstance(document, dict) else False
 
 
-def refused_within(document: Any, *, creating: bool = True) -> UpstreamError:
-    """Return what an error within a stream or beside HTTP 200 means.
-
-    The request had been taken by then. So only a refusal that names its reason settles it; anything else is uncertain.
-    """
+def refused_within(document: Any) -> UpstreamError:
+    """Return what an error within a stream means, which may come after a part of the answer."""
     error = fields(fields(document).get("error")) or fields(document)
-    code, message = (word(error.get("code")) or "").lower(), line(error.get("message"))
+    return _within(error, (word(error.get("code")) or "").lower(), line(error.get("message")))
+
+
+def _within(error: Mapping[str, Any], code: str, message: str | None) -> UpstreamError:
+    """Return what an error in an answer with HTTP 200 means.
+
+    The request had been taken by then. So only an error that names its reason settles it; anything else is uncertain.
+    """
     if code in BY_CODE:
         found, verdict = BY_CODE[code]
         return found(verdict, message)
-    kind = f"{code} {(word(error.get('type')) or '').lower()}"
-    if "invalid_request" in kind or "user_error" in kind:
-        return Refused(failure_from_text(message).code if _is_policy(message) else "invalid_input", message)
-    return (Uncertain if creating else Unavailable)("provider_error", message)
+    named = f"{code} {(word(error.get('type')) or '').lower()}"
+    if "rate_limit" in named:
+        return Unavailable("rate_limited", message)
+    if "invalid_request" in named or "user_error" in named:
+        return Refused("content_policy" if _is_policy(message) else "invalid_input", message)
+    return Uncertain("provider_error", message)
 
 
 def _is_policy(message: str | None) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
-from service.domain.errors import Uncertain, UpstreamError
+from service.domain.errors import AccountProblem, Uncertain, UpstreamError
 from service.domain.task import ENDED, Failure, Result, State, Update
 from service.providers.newapi import errors as newapi_errors
 from service.providers.newapi.failure_texts import failure_from_text
@@ -17,15 +17,21 @@ from service.providers.wire import Reply
 STATES: Mapping[str, State | None] = {
     **newapi_errors.STATES,
     **dict.fromkeys(("pending", "not_start", "preparing", "created", "starting", "queueing"), State.SUBMITTED),
-    **dict.fromkeys(("processing", "running", "generating", "video_generating", "video_upsampling"), State.RUNNING),
-    **dict.fromkeys(("completed", "complete", "succeeded", "finished", "video_generation_completed"), State.SUCCEEDED),
-    "video_upsampling_completed": State.SUCCEEDED,
+    **dict.fromkeys(("processing", "running", "generating", "image_downloading"), State.RUNNING),
+    **dict.fromkeys(("video_generating", "video_upsampling", "upsampling"), State.RUNNING),
+    **dict.fromkeys(("completed", "complete", "succeeded", "finished"), State.SUCCEEDED),
     **dict.fromkeys(("failed", "fail", "error", "video_generation_failed", "video_upsampling_failed"), State.FAILED),
     **dict.fromkeys(("cancelled", "canceled"), State.CANCELLED),
 }
 """The words of the relays (Veo's unified form among them), in lower case."""
-_TASK = re.compile(r"ID[:：]\s*`([^`\s]+)`")
+_NO_MODEL = re.compile(r"\bmodel\b.{0,80}\b(not found|does not exist)|invalid model", re.IGNORECASE)
+_MODEL_STATUSES = frozenset({400, 404, 410})
+_PARTS = frozenset({"video_generation_completed", "video_upsampling_completed"})
+"""Words of a part of the work. With a video they end it; without one it goes on."""
+_TASK = re.compile(r"ID[:：]\s*\**`([^`\s]+)`", re.IGNORECASE)
 _MARKDOWN = re.compile(r"(!?)\[[^\]]*\]\(\s*(https?://[^\s)]+)\s*\)")
+_FAILED = ("生成失败", "失败原因", "generation failed")
+_RUNNING = ("生成中", "进度", "开始生成", "generating", "progress")
 _POLICY = (
     "content policy",
     "guardrail",
@@ -38,7 +44,12 @@ _POLICY = (
 
 
 def refusal(reply: Reply, *, creating: bool) -> UpstreamError:
-    """Return what an error of a relay means."""
+    """Return what an error of a relay means. A relay whose model is gone is no relay any more: another upstream may be."""
+    error = fields(fields(reply.document).get("error"))
+    message = line(error.get("message"))
+    is_about_model = word(error.get("code")) == "model_not_found" or _NO_MODEL.search(message or "") is not None
+    if reply.status in _MODEL_STATUSES and is_about_model:
+        return AccountProblem("forbidden", message)
     return newapi_errors.refusal_in(reply, creating=creating)
 
 
@@ -75,10 +86,10 @@ def read_task(document: Any) -> Update:
     """Read a job in any of its forms. The outer status overrides: a gateway may end a job that the inner record calls running."""
     job = _job(document)
     said = (word(job.get("status")) or "").lower()
-    state, vendor = STATES.get(said), fields(job.get("data"))
+    state, vendor = State.SUCCEEDED if said in _PARTS else STATES.get(said), fields(job.get("data"))
     url = _video_of(job, vendor, ended_well=state is State.SUCCEEDED)
     if state is State.SUCCEEDED and url is None:
-        state = None
+        state = State.RUNNING if said in _PARTS else None
     results = (Result("video", url),) if url is not None and state is State.SUCCEEDED else ()
     return Update(
         state=state,
@@ -86,7 +97,7 @@ def read_task(document: Any) -> Update:
         progress=percent(job.get("progress")),
         results=results if state in ENDED else (),
         failure=_failure(job, vendor) if state is State.FAILED else None,
-        unknown_word=said if said and said not in STATES else None,
+        unknown_word=said if said and said not in {*STATES, *_PARTS} else None,
     )
 
 
@@ -94,7 +105,10 @@ def _video_of(job: Mapping[str, Any], vendor: Mapping[str, Any], *, ended_well: 
     """Return the video: the gateway's own field first, then the vendor's, then a URL in place of a reason."""
     metadata = fields(job.get("metadata"))
     generations = [fields(each).get("url") for each in items(vendor.get("generations"))]
-    stated = [metadata.get("url"), *(job.get(name) for name in ("video_url", "result_url", "url"))]
+    stated = [
+        metadata.get("url"),
+        *(job.get(name) for name in ("upsample_video_url", "video_url", "result_url", "url")),
+    ]
     stated += [vendor.get("video_url"), vendor.get("url"), *generations]
     stated += [job.get("fail_reason")] if ended_well else []
     found = (link(each, relative=False) for each in stated)
@@ -111,8 +125,11 @@ def _failure(job: Mapping[str, Any], vendor: Mapping[str, Any]) -> Failure:
         text = line(error.get("message")) or (line(holder.get("error")) if not error else None)
         if text is not None:
             return _failure_from(text, word(error.get("code")))
-    reason = line(job.get("fail_reason"))
-    return _failure_from(None if reason is None or "://" in reason[:8] else reason, None)
+    reason = line(job.get("fail_reason")) or line(job.get("error_message"))
+    text = None if reason is None or "://" in reason[:8] else reason
+    if text is None and "status_update_time" in job:
+        return Failure("provider_error", retryable=True)  # the unified form states no reason
+    return _failure_from(text, None)
 
 
 def _failure_from(text: str | None, code: str | None) -> Failure:
@@ -120,8 +137,9 @@ def _failure_from(text: str | None, code: str | None) -> Failure:
     if any(part in plain for part in _POLICY):
         return Failure("content_policy", text)
     by_text = failure_from_text(text)
-    by_code = failure_from_text(code)
-    return by_text if by_text.code not in {"provider_error", "unknown"} else dataclasses.replace(by_code, message=text)
+    if code is None or by_text.code not in {"provider_error", "unknown"}:
+        return by_text
+    return dataclasses.replace(failure_from_text(code), message=text)
 
 
 # The chat form ---------------------------------------------------------------------------------------------------
@@ -135,33 +153,37 @@ def _read_chat(reply: Reply) -> Update:
     """Read a chat in Markdown: the job's id in back-ticks, its progress, then a poster and the film."""
     if not reply.ok:
         raise refusal(reply, creating=True)
-    text = _streamed_text(reply) if is_stream(reply) else _text(fields(reply.document))
+    text, finished = _streamed_text(reply) if is_stream(reply) else _text(fields(reply.document))
     named = _TASK.search(text)
     job = None if named is None else named[1]
     films = [url for mark, url in _MARKDOWN.findall(text) if not mark and _is_film(url)]
     if films:
         return Update(state=State.SUCCEEDED, external_id=job, results=(Result("video", films[0]),))
-    if any(part in text.lower() for part in (*_POLICY, "生成失败", "失败原因", "generation failed")):
+    if any(part in text.lower() for part in (*_POLICY, *_FAILED)):
         return Update(state=State.FAILED, external_id=job, failure=_failure_from(line(text), None))
-    if job is None:
+    if job is not None:
+        is_running = any(part in text.lower() for part in _RUNNING)
+        return Update(state=State.RUNNING if is_running else State.SUBMITTED, external_id=job)
+    if not text.strip() or not finished:
         raise Uncertain("unreadable", "the answer has no id")
-    return Update(state=State.RUNNING, external_id=job)
+    return Update(state=State.FAILED, failure=_failure_from(line(text), None))
 
 
 def _is_film(url: str) -> bool:
     return is_output(url) and (kind_of(url, "model") == "video")
 
 
-def _text(document: Mapping[str, Any]) -> str:
-    messages = [fields(fields(each).get("message")) for each in items(document.get("choices"))]
-    return "\n".join(content for each in messages if isinstance(content := each.get("content"), str))
+def _text(document: Mapping[str, Any]) -> tuple[str, bool]:
+    """Return the text of a chat, and whether it says that it is complete."""
+    choices = [fields(each) for each in items(document.get("choices"))]
+    texts = [content for each in choices if isinstance(content := fields(each.get("message")).get("content"), str)]
+    return "\n".join(texts), any(word(each.get("finish_reason")) == "stop" for each in choices)
 
 
-def _streamed_text(reply: Reply) -> str:
+def _streamed_text(reply: Reply) -> tuple[str, bool]:
+    """Return the text of a streamed chat, and whether it says that it is complete."""
     events, _ = events_in(reply.text)
-    pieces = [
-        fields(fields(each).get("delta")).get("content")
-        for event in events
-        for each in items(fields(event.document).get("choices"))
-    ]
-    return "".join(piece for piece in pieces if isinstance(piece, str))
+    choices = [fields(each) for event in events for each in items(fields(event.document).get("choices"))]
+    pieces = [fields(each.get("delta")).get("content") for each in choices]
+    text = "".join(piece for piece in pieces if isinstance(piece, str))
+    return text, any(word(each.get("finish_reason")) == "stop" for each in choices)
