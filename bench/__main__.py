@@ -4,6 +4,8 @@
                tokens, bodies of about 1 kB of which no two are equal
 ``submits``    tasks accepted a second with an API key and an idempotency key, and handed over to an upstream that
                takes 20 ms
+``journeys``   whole journeys a second and CPU time for each: submitted, handed over, called back, applied, and the
+               completion webhook received; 128 are open at any time
 ``outgoing``   requests a second from one process to a server that takes 20 ms, 100 at once
 ``streams``    memory of the server for each stream that is open and waits; in the first two rounds only
 
@@ -24,10 +26,10 @@ import time
 from pathlib import Path
 from typing import get_args
 
-from bench import databases, outgoing, requests, streams, upstream
+from bench import databases, journeys, outgoing, requests, streams, upstream
 from bench.report import Figures, Run, show_calls, show_doors, show_streams
 
-NAMES = ("callbacks", "submits", "outgoing", "streams")
+NAMES = ("callbacks", "submits", "journeys", "outgoing", "streams")
 STEADY = 2
 """Rounds after which memory is not measured again: it is the same to a percent."""
 
@@ -65,7 +67,9 @@ def main() -> None:
         while run.rounds < given.rounds and _time_for_another(run, time.monotonic() - began, given.minutes * 60):
             for name in names:
                 print(f"round {run.rounds + 1} of {given.rounds}: {name}", file=sys.stderr, flush=True)
-                if name == "outgoing":
+                if name == "journeys":
+                    _measure_journeys(run, kinds, opened, upstream_port)
+                elif name == "outgoing":
                     _measure_outgoing(run, upstream_port)
                 elif name == "streams":
                     _measure_streams(run, opened, upstream_port, streams.possible(given.streams))
@@ -97,6 +101,15 @@ def _measure_requests(
             errors=shown.seen.errors,
         )
         run.add(name, contestant.kind or "none", contestant.name, figures)
+
+
+def _measure_journeys(
+    run: Run, kinds: tuple[databases.Kind, ...], opened: databases.Databases, upstream_port: int
+) -> None:
+    for contestant in journeys.contestants(kinds):
+        seen = journeys.measure(contestant, opened, upstream_port, seconds=2 * run.seconds)
+        figures = Figures(per_second=seen.per_second, p99=seen.p99, cpu=seen.cpu, errors=seen.errors)
+        run.add("journeys", contestant.kind or "none", contestant.name, figures)
 
 
 def _measure_outgoing(run: Run, upstream_port: int) -> None:

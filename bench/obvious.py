@@ -5,6 +5,7 @@ parser, a pool that is large enough, SQLite with WAL, ``synchronous=FULL`` and `
 """
 
 import datetime as dt
+import json
 import os
 import secrets
 from collections.abc import AsyncIterator
@@ -19,13 +20,16 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from standardwebhooks import Webhook
 
 DATABASE_URL = "OBVIOUS_DATABASE_URL"
 API_KEY = "OBVIOUS_API_KEY"
+PUBLIC_URL = "OBVIOUS_PUBLIC_URL"
 UPSTREAM = "OBVIOUS_UPSTREAM"
 """The upstream to which a background task submits the tasks after the answer; None: they are not submitted."""
 STATES = {"0": "submitted", "1": "running", "2": "failed", "3": "succeeded"}
 ENDED = {"failed", "succeeded"}
+WEBHOOK_SECRET = "whsec_" + "MDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMA=="
 
 
 class Base(DeclarativeBase):
@@ -52,6 +56,7 @@ class Task(Base):
     external_id: Mapped[str | None]
     progress: Mapped[int | None]
     results: Mapped[list[Any]] = mapped_column(JSON, default=list)
+    announced_at: Mapped[dt.datetime | None]
     created_at: Mapped[dt.datetime] = mapped_column(default=lambda: dt.datetime.now(dt.UTC).replace(tzinfo=None))
     updated_at: Mapped[dt.datetime] = mapped_column(default=lambda: dt.datetime.now(dt.UTC).replace(tzinfo=None))
 
@@ -140,7 +145,7 @@ Client = Annotated[str, Depends(_client)]
 
 
 @app.post("/callbacks/{token}")
-async def callback(token: str, request: Request, session: Session) -> dict[str, bool]:
+async def callback(token: str, request: Request, session: Session, background: BackgroundTasks) -> dict[str, bool]:
     """Store a provider's callback."""
     task = await session.scalar(select(Task).where(Task.token == token))
     if task is None:
@@ -156,6 +161,8 @@ async def callback(token: str, request: Request, session: Session) -> dict[str, 
             task.results = [{"kind": "video", "url": news["video_url"]}]
         task.updated_at = dt.datetime.now(dt.UTC).replace(tzinfo=None)
     await session.commit()
+    if task.state in ENDED and task.callback_url is not None:
+        background.add_task(_announce, task.id)
     return {"received": True}
 
 
@@ -195,13 +202,40 @@ async def _hand_over(task_id: UUID) -> None:
         task = await session.get_one(Task, task_id)
         task.state = "submitting"
         await session.commit()
-    order = {"callback_url": f"http://127.0.0.1/callbacks/{task.token}", **task.input}
+    order = {"callback_url": f"{os.environ[PUBLIC_URL]}/callbacks/{task.token}", **task.input}
     answer = await _upstream.post("/runway/pro/generate", json=order, headers={"Authorization": "Bearer key"})
     answer.raise_for_status()
     async with _sessions() as session:
         task = await session.get_one(Task, task_id)
-        task.state = "submitted"
+        if task.state == "submitting":
+            task.state = "submitted"
         task.external_id = answer.json()["data"]["task_id"]
+        await session.commit()
+
+
+_receivers = httpx.AsyncClient(timeout=15)
+_webhook = Webhook(WEBHOOK_SECRET)
+
+
+async def _announce(task_id: UUID) -> None:
+    """Post a signed message about the end of a task to its client, and write that it was received."""
+    async with _sessions() as session:
+        task = await session.get_one(Task, task_id)
+    if task.announced_at is not None:
+        return
+    body = json.dumps({"type": f"task.{task.state}", "data": Shown.model_validate(task).model_dump(mode="json")})
+    at, number = dt.datetime.now(dt.UTC), f"msg_{task.id}"
+    headers = {
+        "webhook-id": number,
+        "webhook-timestamp": str(int(at.timestamp())),
+        "webhook-signature": _webhook.sign(number, at, body),
+        "content-type": "application/json",
+    }
+    answer = await _receivers.post(str(task.callback_url), content=body, headers=headers)
+    answer.raise_for_status()
+    async with _sessions() as session:
+        task = await session.get_one(Task, task_id)
+        task.announced_at = at.replace(tzinfo=None)
         await session.commit()
 
 

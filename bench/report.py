@@ -88,14 +88,18 @@ def _median(rounds: list[Figures]) -> Figures:
     )
 
 
-RIVALS = {"dovecote": ("obvious, handing over", "obvious"), "dovecote web": ("obvious",)}
+RIVALS = {
+    "dovecote": ("obvious, handing over", "obvious"),
+    "dovecote web": ("obvious",),
+    "dovecote, two processes": ("obvious",),
+}
 """With whom each is compared: the first that was measured with it."""
 
 
 def show_doors(run: Run, name: str) -> str:
     """Return the table of one kind of request."""
     medians = run.of(name)
-    behind = "taken in/s" if name == "callbacks" else "handed over/s"
+    behind = {"callbacks": "taken in/s", "submits": "handed over/s"}.get(name, "")
     rows = [[name, "per second", "p99 ms", "CPU µs each", behind, "rate", "p99", "CPU"]]
     for (database, contestant), own in medians.items():
         rival = next((rival for each in RIVALS.get(contestant, ()) if (rival := medians.get((database, each)))), None)

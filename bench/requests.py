@@ -23,7 +23,7 @@ class Contestant:
     kind: Kind | None
     """Its database; None for the ceiling, which has none."""
     role: str = ""
-    """Dovecote's role; empty for the others."""
+    """Dovecote's role, or the roles of several processes, joined by a plus; empty for the others."""
     hands_over: bool = False
     """Whether tasks are also handed to the upstream, where they are submitted."""
 
@@ -53,7 +53,8 @@ def measure(
 ) -> Shown:
     """Start a server over a fresh database, load it, and stop it."""
     jobs_before = upstream.jobs_taken(upstream_port)
-    with _serving(contestant, databases, upstream_port) as (server, url):
+    with serving(contestant, databases, f"http://127.0.0.1:{upstream_port}") as (running, url):
+        server = running[0]
         waiting = seeds.seeds(TASKS)
         plan = load.Plan(
             kind=requests,
@@ -76,24 +77,31 @@ _TAKEN_IN = "SELECT count(*) FROM callbacks WHERE decision IS NOT NULL"
 
 
 @contextlib.contextmanager
-def _serving(contestant: Contestant, databases: Databases, upstream_port: int) -> Iterator[tuple[Server, str]]:
+def serving(contestant: Contestant, databases: Databases, upstream_url: str) -> Iterator[tuple[list[Server], str]]:
+    """Run the processes of a contestant over a fresh database, and yield them and its URL. The first takes requests."""
     port = free_port()
-    upstream_url = f"http://127.0.0.1:{upstream_port}"
     if contestant.kind is None:
         with running(uvicorn("bench.ceiling:app", port), {}, port=port) as server:
-            yield server, ""
+            yield [server], ""
         return
     name, fill = _filling(contestant)
     with databases.copy(contestant.kind, name, fill) as url:
-        if contestant.role:
-            command = [str(Path(sys.executable).with_name("dovecote")), "serve", "--role", contestant.role]
-            environment = _dovecote(url, port, upstream_url)
-        else:
-            command = uvicorn("bench.obvious:app", port)
+        if not contestant.role:
             environment = {"OBVIOUS_DATABASE_URL": url, "OBVIOUS_API_KEY": seeds.API_KEY}
+            environment["OBVIOUS_PUBLIC_URL"] = f"http://127.0.0.1:{port}"
             environment |= {"OBVIOUS_UPSTREAM": upstream_url} if contestant.hands_over else {}
-        with running(command, environment, port=port) as server:
-            yield server, url
+            with running(uvicorn("bench.obvious:app", port), environment, port=port) as server:
+                yield [server], url
+            return
+        with contextlib.ExitStack() as processes:
+            servers: list[Server] = []
+            for role in contestant.role.split("+"):
+                command = [str(Path(sys.executable).with_name("dovecote")), "serve", "--role", role]
+                environment = _dovecote(url, port, upstream_url)
+                own = port if role != "worker" else free_port()
+                environment["DOVECOTE_PORT"] = str(own)
+                servers.append(processes.enter_context(running(command, environment, port=own)))
+            yield servers, url
 
 
 def _filling(contestant: Contestant) -> tuple[str, Fill]:
@@ -110,6 +118,7 @@ def _dovecote(url: str, port: int, upstream_url: str) -> dict[str, str]:
         "DOVECOTE_CALLBACK_SECRET": seeds.CALLBACK_SECRET,
         "DOVECOTE_API_KEYS": f"bench={seeds.API_KEY}",
         "DOVECOTE_LOG_LEVEL": "warning",
+        "DOVECOTE_ALLOW_PRIVATE_WEBHOOKS": "true",
         "ELKAPI_KEY": "stand-in-key",
         "DOVECOTE_UPSTREAMS__ELKAPI__BASE_URL": upstream_url,
         "DOVECOTE_UPSTREAMS__ELKAPI__CONCURRENCY": "64",

@@ -10,7 +10,7 @@ from sqlalchemy import insert
 
 from bench import obvious
 from service.domain.callback_token import Tokens
-from service.domain.task import State, Submission, Task
+from service.domain.task import Outcome, State, Submission, Task
 from service.store import submissions, tables
 from service.store.database import Database
 from service.store.migrate import migrate
@@ -83,7 +83,7 @@ def _submission(seed: Seed, now: dt.datetime) -> Submission:
         task_id=seed.task_id,
         upstream="elkapi",
         dialect="runway/aggregator",
-        outcome="taken",
+        outcome=Outcome.TAKEN,
         external_id=seed.external_id,
         sent_at=now,
         settled_at=now,

@@ -84,7 +84,8 @@ def replaces(field: str) -> Act:
     """Match a copy of a value with another value of a field."""
 
     def match(node: ast.AST) -> bool:
-        return calls("replace")(node) and field in {each.arg for each in node.keywords}  # type: ignore[attr-defined]
+        copies = calls("replace")(node) or calls("changed")(node)
+        return copies and field in {each.arg for each in node.keywords}  # type: ignore[attr-defined]
 
     return match
 
@@ -311,6 +312,8 @@ def test_new_connection_is_detected(breach: str) -> None:
         ("updates rows of tasks", "update(tables.tasks).values(due_at=None)"),
         ("deletes rows of tasks", "delete(tasks)"),
         ("sets when a row is due", "dataclasses.replace(task, due_at=None)"),
+        ("sets when a row is due", "task.changed(due_at=None)"),
+        ("ends a task", "task.changed(decided_by='provider')"),
         ("sends HTTP", "await http.send(client, 'GET', url)"),
         ("posts HTTP", "await http.post_briefly(client, url)"),
         ("opens a transaction", "context.database.writing()"),

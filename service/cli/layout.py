@@ -142,8 +142,10 @@ def _sheet_rows(task: Document, now: dt.datetime) -> list[tuple[str, Any]]:
         ("operation", f"{task['family']} {task['operation']}"),
         ("state", state),
         ("", task["explanation"]),
+        ("warnings", "\n".join(warning["message"] for warning in task.get("warnings", ()))),
         ("awaits", _awaited(task)),
         ("results", "\n".join(result_lines(task, with_roles=True))),
+        ("kept until", _first_expiry(task)),
         (
             "failure",
             failure and failure["code"] + (", may succeed when submitted again" if failure["retryable"] else ""),
@@ -156,11 +158,18 @@ def _sheet_rows(task: Document, now: dt.datetime) -> list[tuple[str, Any]]:
         ("options", task["options"]),
         ("labels", ", ".join(f"{name}={value}" for name, value in task["labels"].items())),
         ("callback_url", task["callback_url"]),
+        ("forward callbacks to", task.get("forward_callbacks_to")),
         ("accepted", _when(task["created_at"], now)),
         ("submitted", _when(task["submitted_at"], now)),
         ("ended", _when(task["finished_at"], now)),
         ("deadline", None if task["state"] in ENDED else _local(task["deadline_at"])),
     ]
+
+
+def _first_expiry(task: Document) -> str | None:
+    """Return when the first of the results is deleted by the provider, as far as that is known."""
+    moments = [result["expires_at"] for result in task["results"] if result.get("expires_at")]
+    return _local(min(moments, key=dt.datetime.fromisoformat)) if moments else None
 
 
 def _awaited(task: Document) -> str | None:

@@ -65,15 +65,15 @@ def decide(task: Task, change: Change, facts: Facts, *, now: datetime) -> Decide
     if effect.update.state is State.EXPIRED and now < task.deadline_at:
         # The deadline has moved since the task was claimed: the clock jumped.
         effect = dataclasses.replace(_without_effect(effect), submit_at=now)
-    changed = dataclasses.replace(task, **effect.fields)
+    changed = task.changed(**effect.fields)
     after = advance(changed, effect.update, now=now, source=effect.source) or changed
     after = with_expiry(after, task, facts.result_lifetime(after), now=now)
     moved = is_event(task, after)
     event = None
     if moved or effect.event_type is not None:
-        after = dataclasses.replace(after, sequence=task.sequence + 1, updated_at=now)
+        after = after.changed(sequence=task.sequence + 1, updated_at=now)
         event = _event(task, after, effect, now)
-    after = dataclasses.replace(after, due_at=_due_at(task, after, effect, facts, lease_held=lease_held))
+    after = after.changed(due_at=_due_at(task, after, effect, facts, lease_held=lease_held))
     settles = effect.settles
     return Decided(
         decision="applied" if moved else _why_unchanged(task, effect.update),

@@ -315,6 +315,11 @@ class Task:
         model = self.options.get("model", self.input.get("model"))
         return model if isinstance(model, str) else None
 
+    def changed(self, **fields: Any) -> "Task":
+        """Return the task with other values of some fields; the task itself where none differs. A copy is costly."""
+        differing = {name: value for name, value in fields.items() if getattr(self, name) != value}
+        return dataclasses.replace(self, **differing) if differing else self
+
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Submission:

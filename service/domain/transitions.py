@@ -47,7 +47,7 @@ def advance(task: Task, update: Update, *, now: datetime, source: Source) -> Tas
     changed = _with_facts(task, update, source)
     if update.state is not None and _may_move(task, update.state, source, now):
         changed = _move(changed, update, now=now, source=source)
-    return None if changed == task else dataclasses.replace(changed, updated_at=now)
+    return None if changed is task else changed.changed(updated_at=now)
 
 
 def _may_move(task: Task, state: State, source: Source, now: datetime) -> bool:
@@ -72,8 +72,7 @@ def _with_facts(task: Task, update: Update, source: Source) -> Task:
         progress = max(update.progress, progress or 0)
     # The answer to the submit names the id that can be asked about; an earlier callback may have borne the vendor's.
     named = update.external_id if source is Source.SUBMIT and update.external_id else task.external_id
-    return dataclasses.replace(
-        task,
+    return task.changed(
         external_id=named or update.external_id,
         progress=progress,
         results=merge_results(task.results, update.results) if task.state in OPEN else task.results,
@@ -87,23 +86,23 @@ def _move(task: Task, update: Update, *, now: datetime, source: Source) -> Task:
     """Make an allowed move."""
     state = update.state
     assert state is not None  # noqa: S101 - for the type checker: the caller has looked
-    moved = dataclasses.replace(
-        task, state=state, waits_for=None, unconfirmed_since=_unconfirmed_since(task, state, now, source)
-    )
-    if state in _TAKEN and task.submitted_at is None:
-        moved = dataclasses.replace(moved, submitted_at=now)
+    unconfirmed_since = _unconfirmed_since(task, state, now, source)
     if state not in ENDED:
-        return moved
+        begins = state in _TAKEN and task.submitted_at is None
+        submitted_at = now if begins else task.submitted_at
+        return task.changed(state=state, waits_for=None, unconfirmed_since=unconfirmed_since, submitted_at=submitted_at)
     failure = update.failure
     if failure is None and state is State.FAILED:
         failure = Failure("unknown")
-    return dataclasses.replace(
-        moved,
+    return task.changed(
+        state=state,
+        waits_for=None,
+        unconfirmed_since=unconfirmed_since,
         results=_final(merge_results(task.results, update.results)),
         failure=None if state is State.SUCCEEDED else failure,
-        progress=100 if state is State.SUCCEEDED else moved.progress,
+        progress=100 if state is State.SUCCEEDED else task.progress,
         # An earlier report of a failure may have reported a refund.
-        refunded=update.refunded if state is State.SUCCEEDED else moved.refunded,
+        refunded=update.refunded if state is State.SUCCEEDED else task.refunded,
         decided_by="dovecote" if source in _OURS else "provider",
         outcome_source=source,
         finished_at=now,

@@ -14,7 +14,7 @@ from service.domain.redaction import Redactor
 from service.domain.task import State, Update
 from service.flows.context import Context, Upstream, log
 from service.http import form
-from service.http.client import CONNECT_TIMEOUT, WRITE_TIMEOUT, Answer, send
+from service.http.client import CONNECT_TIMEOUT, WRITE_TIMEOUT, Answer, build, send
 from service.http.network_errors import named
 from service.providers.capabilities import SignsCalls
 from service.providers.dialect import Dialect
@@ -106,7 +106,16 @@ async def _ask(context: Context, upstream: Upstream, dialect: Dialect, call: Cal
         base, secret_query, authorized = _authorized(upstream, dialect, call, content or b"", context.now().timestamp())
         headers = {**content_type, **authorized.headers}
         url = base + authorized.path
-        client.build_request(authorized.method, url, headers=headers)
+        request = build(
+            client,
+            authorized.method,
+            url,
+            headers=headers,
+            content=content,
+            read_timeout=call.read_timeout,
+            secret_query=secret_query,
+            tls=upstream.tls,
+        )
     except Exception as error:  # noqa: BLE001 - nothing has been sent, and the text may hold the key
         raise Unavailable("unknown", f"the request cannot be made: {type(error).__name__}") from None
     began = context.monotonic()
@@ -115,15 +124,9 @@ async def _ask(context: Context, upstream: Upstream, dialect: Dialect, call: Cal
             answer = _usable(
                 await send(
                     client,
-                    authorized.method,
-                    url,
-                    headers=headers,
-                    content=content,
-                    read_timeout=call.read_timeout,
+                    request,
                     total_timeout=CONNECT_TIMEOUT + WRITE_TIMEOUT + call.read_timeout,
                     limit=call.max_answer,
-                    secret_query=secret_query,
-                    tls=upstream.tls,
                 )
             )
     except Exception as error:  # any exception: the table's last row assumes the worst

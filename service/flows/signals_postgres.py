@@ -9,6 +9,8 @@ from service.store.database import StoreUnavailable
 from service.store.notify import Listener
 
 RECONNECT = 1.0
+SEND_EVERY = 0.02
+"""Seconds from one notification to the next. The hints that come meanwhile share it: its round trip costs more than they do."""
 
 
 def has_channel(context: Context) -> bool:
@@ -53,6 +55,7 @@ async def _stay_connected(context: Context, unsent: set[str], wake: asyncio.Even
                     hints = sorted(unsent)
                     unsent.clear()
                     await listener.notify(hints)
+                    await asyncio.sleep(SEND_EVERY)
         except StoreUnavailable as error:
             log.info("LISTEN/NOTIFY connection lost; retrying error=%s", error)
             await asyncio.sleep(RECONNECT)

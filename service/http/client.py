@@ -122,7 +122,7 @@ def _timeouts(read: float) -> httpx.Timeout:
     return httpx.Timeout(read, connect=CONNECT_TIMEOUT, write=WRITE_TIMEOUT, pool=None)
 
 
-async def send(
+def build(
     client: httpx.AsyncClient,
     method: str,
     url: str,
@@ -130,35 +130,33 @@ async def send(
     headers: Mapping[str, str],
     content: bytes | None = None,
     read_timeout: float,
-    total_timeout: float | None = None,
-    limit: int = MAX_ANSWER,
     secret_query: str | None = None,
     tls: ssl.SSLContext | None = None,
-) -> Answer:
-    """Send a request and read the answer. Of an answer that breaks off, return the part that came.
+) -> httpx.Request:
+    """Return a request; nothing is sent.
 
     :param read_timeout: seconds without a byte
-    :param total_timeout: seconds for everything
-    :param limit: bytes of the body that are read at most, packed or unpacked
     :param secret_query: a query string that only the upstream gets to see
     :param tls: the authorities that are trusted for this request; default: those of the client
-    :raises AnswerTooLarge: when there are more
-    :raises httpx.TransportError: when no status came; see ``NEVER_SENT``
     """
     extensions: dict[str, Any] = {TARGET: exact_target(url)}
     extensions |= {} if secret_query is None else {SECRET_QUERY: secret_query}
     extensions |= {} if tls is None else {TLS: tls}
-    return await _ask(
-        client,
-        client.build_request(
-            method, url, headers=dict(headers), content=content, timeout=_timeouts(read_timeout), extensions=extensions
-        ),
-        total_timeout=total_timeout,
-        limit=limit,
+    return client.build_request(
+        method, url, headers=dict(headers), content=content, timeout=_timeouts(read_timeout), extensions=extensions
     )
 
 
-async def _ask(client: httpx.AsyncClient, request: httpx.Request, *, total_timeout: float | None, limit: int) -> Answer:
+async def send(
+    client: httpx.AsyncClient, request: httpx.Request, *, total_timeout: float | None = None, limit: int = MAX_ANSWER
+) -> Answer:
+    """Send a request and read the answer. Of an answer that breaks off, return the part that came.
+
+    :param total_timeout: seconds for everything
+    :param limit: bytes of the body that are read at most, packed or unpacked
+    :raises AnswerTooLarge: when there are more
+    :raises httpx.TransportError: when no status came; see ``NEVER_SENT``
+    """
     head: httpx.Response | None = None
     body = bytearray()
     failure: Exception | None = None

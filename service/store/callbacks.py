@@ -9,6 +9,7 @@ from uuid import UUID
 from sqlalchemy import Table, bindparam, case, func, literal, null, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from service.store.rows import row_of_value
 from service.store.tables import callbacks, insert_for
 
 
@@ -29,9 +30,6 @@ class Received:
     decided_at: datetime | None = None
     due_at: datetime | None
     attempts: int = 0
-
-
-_NAMES = tuple(field.name for field in dataclasses.fields(Received))
 
 
 _NOT_USED = ("forged", "unreadable", "unmatched", "parked")
@@ -71,7 +69,7 @@ async def receive(connection: AsyncConnection, received: Sequence[Received]) -> 
         if key in rows:
             rows[key]["copies"] += callback.copies
         else:
-            rows[key] = {name: getattr(callback, name) for name in _NAMES}
+            rows[key] = row_of_value(callback)
     await connection.execute(_RECEIVE[connection.dialect.name], list(rows.values()))
     return [None] * len(received)
 

@@ -17,7 +17,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.util import await_only
 
-from service.store import connections, faults, postgresql, sqlite_file
+from service.store import connections, faults, postgresql, sqlite_connection, sqlite_file
 
 POOL_SIZE = 20
 POOL_TIMEOUT = 4.0
@@ -179,7 +179,7 @@ class Database:
             pool_size=size,
             max_overflow=0,
             pool_timeout=2 * BUSY_TIMEOUT,
-            connect_args={"timeout": BUSY_TIMEOUT},
+            connect_args={"timeout": BUSY_TIMEOUT, "async_creator_fn": sqlite_connection.connect},
             **_common(),
         )
 

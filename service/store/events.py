@@ -1,6 +1,5 @@
 """SQL for events: the history of a task."""
 
-import dataclasses
 from collections.abc import Sequence
 from uuid import UUID
 
@@ -10,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.domain.events import Event
 from service.domain.task import Source
 from service.store import feed
+from service.store.rows import row_of_value
 from service.store.tables import events
 
 _OF_TASK = (
@@ -26,7 +26,7 @@ async def record(connection: AsyncConnection, happened: Sequence[Event]) -> None
         await feed.mark(connection)
     if happened:
         await connection.execute(
-            events.insert(), [{**dataclasses.asdict(event), "source": str(event.source)} for event in happened]
+            events.insert(), [{**row_of_value(event), "source": str(event.source)} for event in happened]
         )
 
 

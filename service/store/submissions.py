@@ -1,6 +1,5 @@
 """SQL for submissions: a row is written before anything is sent, and settled with the outcome."""
 
-import dataclasses
 from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
@@ -10,6 +9,7 @@ from sqlalchemy import Boolean, Row, and_, bindparam, case, func, null, or_, sel
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.domain.task import Outcome, Submission
+from service.store.rows import row_of_value
 from service.store.tables import UtcTime, submissions
 
 
@@ -82,7 +82,7 @@ async def begin(connection: AsyncConnection, started: Sequence[Submission]) -> N
     """Insert submissions that are about to be sent. The unique index refuses a second one that may have created a job."""
     if started:
         await connection.execute(
-            submissions.insert(), [{**dataclasses.asdict(each), "outcome": str(each.outcome)} for each in started]
+            submissions.insert(), [{**row_of_value(each), "outcome": str(each.outcome)} for each in started]
         )
 
 

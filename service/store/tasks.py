@@ -12,9 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.domain.large_input import shortened
 from service.domain.statistics import Ending
 from service.domain.task import Action, Failure, Result, Source, State, Task, TaskWarning, WaitingFor
+from service.store.rows import row_of_value
 from service.store.tables import callbacks, events, insert_for, large_inputs, submissions, task_labels, tasks
-
-_NAMES = tuple(field.name for field in dataclasses.fields(Task))
 
 
 def task_of(row: Row[Any] | Mapping[str, Any]) -> Task:
@@ -34,7 +33,7 @@ def task_of(row: Row[Any] | Mapping[str, Any]) -> Task:
 
 def row_of(task: Task) -> dict[str, Any]:
     """Return the row of a task."""
-    row = {name: getattr(task, name) for name in _NAMES}
+    row = row_of_value(task)
     row["state"] = str(task.state)
     row["route"] = list(task.route)
     row["callback_events"] = list(task.callback_events)

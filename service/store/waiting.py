@@ -1,15 +1,22 @@
 """SQL for queued tasks that wait for an upstream: their order and reasons, and the clients that each upstream serves now."""
 
+import functools
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Integer, Select, Table, bindparam, cast, func, literal, select, union_all
+from sqlalchemy import CompoundSelect, Integer, Select, Table, bindparam, cast, func, literal, select, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.store.tables import OCCUPIES_SLOT, WAITING, insert_for, served_clients, tasks
+
+
+@functools.lru_cache(maxsize=64)
+def _awaited(keys: tuple[str, ...]) -> CompoundSelect[Any]:
+    """Select those of some keys that a task waits for. The keys are those of the configured upstreams, always the same."""
+    return union_all(*map(_key_if_awaited, keys))
 
 
 def _key_if_awaited(key: str) -> Select[Any]:
@@ -20,10 +27,10 @@ def _key_if_awaited(key: str) -> Select[Any]:
 
 async def awaited(connection: AsyncConnection, keys: Iterable[str]) -> set[str]:
     """Return those of the keys that some task waits for."""
-    asked = list(keys)
+    asked = tuple(keys)
     if not asked:
         return set()
-    return set((await connection.scalars(union_all(*map(_key_if_awaited, asked)))).all())
+    return set((await connection.scalars(_awaited(asked))).all())
 
 
 _FIRST_CLIENT = select(func.min(tasks.c.client).label("client")).where(tasks.c.waits_for == bindparam("key"), WAITING)

@@ -104,6 +104,35 @@ def test_submit_with_wait_prints_only_the_results_to_standard_output(run: Run, i
     assert run("tasks", "show", task).exit_code == exits.OK
 
 
+def test_adopted_job_is_followed_and_a_repetition_changes_nothing(run: Run, installation: Installation) -> None:
+    order = {"prompt": "a dove", "seconds": 5, "callback_url": "http://127.0.0.1:9/", "model": "gen4_turbo"}
+    headers = {"Authorization": "Bearer sandbox-key"}
+    bought = httpx.post(f"{installation.sandbox.url}/runway/pro/generate", json=order, headers=headers, trust_env=False)
+    (job,) = (each["id"] for each in ledger(installation) if each["callback_url"] == order["callback_url"])
+    assert bought.is_success
+    adopt = ("adopt", "runway", "text_to_video", "--upstream", "elkapi", "--external-id", job)
+    result = run(*adopt, "--wait")
+    assert result.exit_code == exits.OK, result.output
+    assert result.stdout.splitlines()[0].endswith(".mp4")
+    assert "its job was bought elsewhere" in result.stderr
+    task = json.loads(run(*adopt, "--json").stdout)
+    assert (task["adopted"], task["state"]) == (True, "succeeded")
+    assert "nothing was changed" in run(*adopt).stderr
+    assert run("adopt", "runway", "text_to_video", "--external-id", job).exit_code == exits.USAGE
+
+
+def ledger(installation: Installation) -> list[dict[str, Any]]:
+    found = httpx.get(f"{installation.sandbox.url}/sandbox/ledger", trust_env=False).json()["jobs"]
+    return list(found)
+
+
+def test_models_are_listed_one_a_line(run: Run) -> None:
+    result = run("models", "elkapi")
+    assert (result.exit_code, "gen4_turbo" in result.stdout.splitlines()) == (exits.OK, True)
+    assert shown(run, "models", "elkapi")["models"] == result.stdout.splitlines()
+    assert "did you mean 'elkapi'" in run("models", "elkap").stderr
+
+
 def test_failed_task_has_its_own_exit_code(run: Run) -> None:
     result = run("submit", "runway", "text_to_video", "prompt=a dove [moderate]", "duration=5", "--wait")
     assert (result.exit_code, result.stdout) == (exits.NOT_SUCCEEDED, "")

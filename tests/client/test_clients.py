@@ -241,6 +241,28 @@ async def test_catalogue_has_families_and_upstreams(call: Caller) -> None:
     assert all(circuit.state == "closed" for each in upstreams for circuit in each.circuits)
 
 
+async def test_job_that_was_bought_elsewhere_is_adopted(world: World, call: Caller) -> None:
+    own = await call("submit", *TASK_REQUEST, input=DOVE)
+    await world.work()
+    known = {"upstream": "elkapi", "external_id": (await call("get", own)).external_id}
+    again = await call("adopt", *TASK_REQUEST, **known)
+    assert (again.id, again.replayed, again.adopted) == (own.id, True, False)
+    task = await call("adopt", *TASK_REQUEST, upstream="elkapi", external_id="job-1", labels={"of": "the shop"})
+    assert (task.adopted, task.external_id, task.labels, task.replayed) == (True, "job-1", {"of": "the shop"}, False)
+    assert task.forward_callbacks_to == (await call("get", task)).forward_callbacks_to
+    assert (task.forward_callbacks_to or "").startswith("http://dovecote.test/callbacks/")
+
+
+async def test_models_of_an_upstream_are_listed_and_an_unlisted_one_is_warned_of(call: Caller) -> None:
+    found = await call("models", "elkapi")
+    assert (found.upstream, "gen4_turbo" in found.models, found.error) == ("elkapi", True, None)
+    assert await call("models", (await call("upstreams"))[0]) == found
+    with pytest.raises(Problem, match="no upstream"):
+        await call("models", "no such upstream")
+    task = await call("submit", *TASK_REQUEST, input={**DOVE, "model": "gen9"})
+    assert [warning.code for warning in task.warnings] == ["model_not_listed"]
+
+
 async def test_endpoint_is_created_changed_tested_rotated_and_deleted(world: World, call: Caller) -> None:
     made = await call("endpoints.create", RECEIVER_URL, events=["task.succeeded"], description="shop")
     assert (made.url, made.events, made.description) == (RECEIVER_URL, ("task.succeeded",), "shop")

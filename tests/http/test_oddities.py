@@ -12,7 +12,7 @@ import brotli
 import httpx
 import pytest
 
-from service.http.client import Answer, AnswerTooLarge, Http, post_briefly, send
+from service.http.client import Answer, AnswerTooLarge, Http, build, post_briefly, send
 from service.http.reasons import is_local, reason_of
 from service.http.ssrf.guard import Guard
 from service.http.ssrf.policy import Rules
@@ -35,7 +35,8 @@ async def clients() -> AsyncIterator[Http]:
 
 async def ask(opened: Http, kind: str, url: str, *, read_timeout: float = 5.0, limit: int = 100_000) -> Answer:
     client: httpx.AsyncClient = getattr(opened, kind)
-    return await send(client, "POST", url, headers={}, content=b"{}", read_timeout=read_timeout, limit=limit)
+    request = build(client, "POST", url, headers={}, content=b"{}", read_timeout=read_timeout)
+    return await send(client, request, limit=limit)
 
 
 async def test_odd_response_is_read_by_every_client() -> None:
@@ -60,9 +61,9 @@ async def answer_before_reading(reader: asyncio.StreamReader, writer: asyncio.St
 
 async def test_answer_before_the_end_of_a_large_request_is_read() -> None:
     async with clients() as opened, Server.running(answer_before_reading) as server:
-        answer = await send(
-            opened.purchases, "POST", server.url, headers={}, content=bytes(30_000_000), read_timeout=5.0
-        )
+        client = opened.purchases
+        large = build(client, "POST", server.url, headers={}, content=bytes(30_000_000), read_timeout=5.0)
+        answer = await send(client, large)
     assert (answer.status, answer.body) == (413, BODY)
 
 
@@ -192,8 +193,10 @@ async def test_target_with_a_control_character_is_never_sent(kind: str, target: 
 @pytest.mark.parametrize("kind", ["purchases", "questions"])
 async def test_header_with_a_line_break_is_never_sent(kind: str) -> None:
     async with clients() as opened, Server.running(answering(sized(BODY))) as server:
+        client = getattr(opened, kind)
+        request = build(client, "GET", server.url, headers={"X-A": "b\r\nX-C: d"}, read_timeout=5)
         with pytest.raises(NEVER_SENT):
-            await send(getattr(opened, kind), "GET", server.url, headers={"X-A": "b\r\nX-C: d"}, read_timeout=5)
+            await send(client, request)
         assert server.connections == 0
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from service.http.client import AnswerTooLarge, Http, send
+from service.http.client import AnswerTooLarge, Http, build, send
 from service.http.single import SingleTransport
 from service.http.ssrf.guard import Guard
 from service.http.ssrf.policy import Rules
@@ -147,7 +147,7 @@ GZIP = b"Content-Encoding: gzip"
 )
 async def test_answer_is_read_up_to_its_limit(answer: bytes, expected: Any) -> None:
     async with Server.running(answering(answer)) as server, client_of(SingleTransport()) as client:
-        asked = send(client, "GET", server.url, headers={}, read_timeout=LIMIT, limit=1000)
+        asked = send(client, build(client, "GET", server.url, headers={}, read_timeout=LIMIT), limit=1000)
         if isinstance(expected, int):
             assert len((await asked).body) == expected
         else:
@@ -161,7 +161,7 @@ async def test_compressed_answer_is_not_unpacked_beyond_its_limit() -> None:
         tracemalloc.start()
         try:
             with pytest.raises(AnswerTooLarge):
-                await send(client, "GET", server.url, headers={}, read_timeout=LIMIT, limit=100_000)
+                await send(client, build(client, "GET", server.url, headers={}, read_timeout=LIMIT), limit=100_000)
             assert tracemalloc.get_traced_memory()[1] < 3_000_000
         finally:
             tracemalloc.stop()
@@ -178,6 +178,7 @@ async def test_endless_answer_ends_at_the_total_timeout() -> None:
     endless = answering(CHUNKED, then=drip)
     async with Server.running(endless) as server, client_of(SingleTransport()) as client:
         async with asyncio.timeout(LIMIT):
-            answer = await send(client, "GET", server.url, headers={}, read_timeout=LIMIT, total_timeout=SOON)
+            request = build(client, "GET", server.url, headers={}, read_timeout=LIMIT)
+            answer = await send(client, request, total_timeout=SOON)
     assert answer.status == 200
     assert isinstance(answer.failure, httpx.ReadTimeout)

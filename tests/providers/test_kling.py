@@ -424,6 +424,15 @@ def test_images_are_ordered_by_their_index():
     ]
 
 
+def test_pictures_of_several_shots_are_outputs():
+    shots = {"index": 0, "url_1": PICTURE, "url_2": "https://x.test/2.png"}
+    record = {"task_id": "1", "task_status": "succeed", "task_result": {"images": [shots]}}
+    assert [each.url for each in OFFICIAL.read_status(reply({"code": 0, "data": record})).results] == [
+        PICTURE,
+        "https://x.test/2.png",
+    ]
+
+
 @pytest.mark.parametrize(
     ("said", "cost"),
     [

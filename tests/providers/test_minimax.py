@@ -220,6 +220,31 @@ def test_file_of_a_gateways_record_is_asked_for_once():
     assert (len(calls), [each.url for each in update.results]) == (1, [FILM])
 
 
+def test_file_without_a_link_is_polled_on():
+    wanted = a_task(OLDER, "text_to_video", {"prompt": "x"})
+    empty = {"file": {"file_id": "1", "download_url": ""}, "base_resp": FINE}
+    _, update = held(OLDER.poll(wanted), reply(DONE), reply(empty))
+    assert (update.state, update.external_id) == (None, "job-1")
+
+
+@pytest.mark.parametrize(
+    "within",
+    [
+        {"status": "Fail", "base_resp": {"status_code": 1026, "status_msg": ""}},
+        {"task": {"status": "failed", "error": {"code": "1026", "message": "no"}}},
+    ],
+)
+def test_failure_in_a_gateways_record_has_minimaxs_reason(within):
+    record = {"task_id": "1", "status": "FAILURE", "fail_reason": "task failed", "data": within}
+    update = GATEWAY.read_status(reply({"code": "success", "data": record}))
+    assert (update.state, update.failure.code) == (State.FAILED, "content_policy")
+
+
+def test_gateways_video_object_is_read():
+    update = GATEWAY.read_status(reply({"id": "1", "object": "video", "status": "completed", "video_url": FILM}))
+    assert [each.url for each in update.results] == [FILM]
+
+
 # Errors ----------------------------------------------------------------------------------------------------------
 
 

@@ -68,16 +68,19 @@ async def test_submission_round_is_retried_after_a_failed_write(world: World, aw
     assert world.sandbox.ledger.paid() == 1
 
 
-async def test_submission_round_is_retried_after_a_failed_read(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    task = await world.submit()
+async def test_submission_round_reads_only_in_its_own_transactions(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task, pool = await world.submit(), TaskPool(100)
 
     def gone(_: Database) -> Any:
         raise StoreUnavailable("away")
 
     with monkeypatch.context() as patch:
         patch.setattr(Database, "reading", gone)
-        await once(submission_run, world)
-    await world.work()
+        assert await submission_run.run_due(world.context, pool) == 1
+        await pool.finish()
+        await once(submission_run, world)  # nothing is due, and whether tasks wait cannot be read
     assert (await world.task(task)).state is State.SUBMITTED
     assert world.sandbox.ledger.paid() == 1
 

@@ -13,7 +13,7 @@ import httpx
 from service.domain.errors import Refused, Unavailable, UpstreamError
 from service.domain.task import Task
 from service.flows.context import Context
-from service.http.client import Answer, AnswerTooLarge, send
+from service.http.client import Answer, AnswerTooLarge, build, send
 from service.http.ssrf.guard import ForbiddenAddress, forbidden
 from service.providers.dialect import Dialect
 
@@ -98,7 +98,9 @@ async def _answer(context: Context, name: str, url: str) -> tuple[Answer, str]:
 
 async def _get(context: Context, name: str, url: str) -> Answer:
     try:
-        return await send(context.http.messages, "GET", url, headers=_HEADERS, read_timeout=_SILENCE, limit=MAX_MEDIUM)
+        client = context.http.messages
+        request = build(client, "GET", url, headers=_HEADERS, read_timeout=_SILENCE)
+        return await send(client, request, limit=MAX_MEDIUM)
     except AnswerTooLarge:
         most = MAX_MEDIUM // (1024 * 1024)
         raise Refused("invalid_input", _words(name, url, f"it has more than {most} MiB")) from None

@@ -64,12 +64,10 @@ async def run_due(context: Context, pool: TaskPool) -> int:
     now, claimed_at = context.now(), context.monotonic()
     until = now + dt.timedelta(seconds=LEASE)
     claimed = await context.writers.journeys.run(queue.claim_tasks, "submit", now=now, until=until, most=room)
-    planned = Round(claimed, 0, claimed_at)
+    planned = Round(claimed, room, claimed_at)
     try:
-        waited_for = await _read_waited_for(context)
-        if not claimed and not waited_for:
+        if not claimed and not await _read_waited_for(context):
             return 0
-        planned.most = room if waited_for else 0
         await _begin(context, planned)
     except StoreUnavailable:
         # It may have been written and only the answer was lost. Nothing was sent, and the rows record that.

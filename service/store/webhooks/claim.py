@@ -1,5 +1,6 @@
 """Choose the messages to claim, fairly: by client, then by destination, within the slots that each has."""
 
+import functools
 import heapq
 import itertools
 from collections import Counter
@@ -81,6 +82,7 @@ def destination_of(row: Any) -> Destination:
     return Destination(row.client, row.destination, host_of(row.url))
 
 
+@functools.lru_cache(maxsize=4096)
 def host_of(url: str) -> str:
     """Return the host and port of a URL."""
     try:

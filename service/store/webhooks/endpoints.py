@@ -9,6 +9,7 @@ from uuid import UUID
 from sqlalchemy import Row, and_, bindparam, case, delete, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from service.store.rows import row_of_value
 from service.store.tables import webhook_endpoints
 
 Format = Literal["standard", "cloudevents"]
@@ -94,7 +95,7 @@ async def register(connection: AsyncConnection, endpoint: Endpoint, *, most: int
     """Insert an endpoint; return whether it was inserted: a client has at most ``most``."""
     if (await connection.scalar(_COUNT, {"client": endpoint.client}) or 0) >= most:
         return False
-    row = {**dataclasses.asdict(endpoint), "events": list(endpoint.events)}
+    row = {**row_of_value(endpoint), "events": list(endpoint.events)}
     await connection.execute(webhook_endpoints.insert(), row)
     return True
 

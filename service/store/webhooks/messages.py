@@ -10,6 +10,7 @@ from sqlalchemy import Row, Select, bindparam, func, or_, select, union_all, upd
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.store import queue
+from service.store.rows import row_of_value
 from service.store.tables import NOT_DELIVERED, PENDING_PROGRESS, webhook_endpoints, webhook_messages
 
 
@@ -54,7 +55,7 @@ def message_of(row: Row[Any]) -> Message:
 async def insert(connection: AsyncConnection, messages: Sequence[Message]) -> None:
     """Insert messages, in the transaction of the change that they announce."""
     if messages:
-        await connection.execute(webhook_messages.insert(), [dataclasses.asdict(message) for message in messages])
+        await connection.execute(webhook_messages.insert(), [row_of_value(message) for message in messages])
 
 
 _PROGRESS_PENDING = (

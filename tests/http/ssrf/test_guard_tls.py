@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from service.http.client import guarded, send
+from service.http.client import build, guarded, send
 from service.http.ssrf.guard import Guard
 from service.http.ssrf.policy import Rules
 from service.http.transport import NEVER_SENT
@@ -60,7 +60,7 @@ async def post(host: str, server: Secure, names: Names, tls: ssl.SSLContext | No
     rules = Rules(ports=frozenset({server.port}), networks=(ipaddress.ip_network("127.0.0.1"),))
     async with guarded(Guard(rules, names), tls=tls) as client:
         url = f"https://{host}:{server.port}/"
-        return (await send(client, "POST", url, headers={}, content=b"{}", read_timeout=5)).status
+        return (await send(client, build(client, "POST", url, headers={}, content=b"{}", read_timeout=5))).status
 
 
 @pytest.mark.parametrize(
