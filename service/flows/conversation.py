@@ -2,9 +2,10 @@
 
 import contextlib
 import dataclasses
+import functools
 import logging
 from collections.abc import Callable, Generator, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 from urllib.parse import quote, urlsplit
 
 import orjson
@@ -50,10 +51,13 @@ async def run_exchange(
             reply = await _ask(context, upstream, dialect, call, redactor)
             if heard is not None:
                 heard(call, reply)
-            call = exchange.send(reply)
-    except StopIteration as done:
-        outcome: Outcome = redactor.value(_completed(done.value, upstream))
-        return outcome
+            read = functools.partial(_next, exchange, reply, redactor, upstream)
+            following, outcome = await context.large.run(len(reply.body), read)
+            if following is None:
+                return cast("Outcome", outcome)
+            call = following
+    except StopIteration as done:  # it had nothing to ask
+        return cast("Outcome", redactor.value(_completed(done.value, upstream)))
     except UpstreamError as error:
         redactor.error(error)
         if isinstance(error, AnotherJob):
@@ -67,6 +71,17 @@ def _log_once(context: Context, upstream: Upstream, dialect: Dialect, error: Ano
     if key not in context.answers_about_other_jobs:
         context.answers_about_other_jobs.add(key)
         log.warning("answer about another job ignored upstream=%s dialect=%s error=%s", *key, error.message)
+
+
+def _next(
+    exchange: Generator[Call, Reply, Outcome], reply: Reply, redactor: Redactor, upstream: Upstream
+) -> tuple[Call | None, Outcome | None]:
+    """Send a reply to an exchange; return its next call, or its outcome."""
+    try:
+        return exchange.send(reply), None
+    except StopIteration as done:
+        outcome: Outcome = redactor.value(_completed(done.value, upstream))
+        return None, outcome
 
 
 def _completed(outcome: Any, upstream: Upstream) -> Any:
@@ -134,7 +149,8 @@ async def _ask(context: Context, upstream: Upstream, dialect: Dialect, call: Cal
         raise named(error, creating=call.creates, host=urlsplit(base).hostname) from error
     _log_call(upstream, call, context.monotonic() - began, answer.status, None)
     headers = {name: redactor.text(value) for name, value in answer.headers.items()}
-    return Reply(answer.status, headers, redactor.body(answer.body), call.endpoint, redactor.secrets)
+    body = await context.large.run(len(answer.body), functools.partial(redactor.body, answer.body))
+    return Reply(answer.status, headers, body, call.endpoint, redactor.secrets)
 
 
 def _body(call: Call) -> tuple[bytes | None, dict[str, str]]:

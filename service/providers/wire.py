@@ -120,7 +120,7 @@ class Callback:
 def _document(body: bytes, headers: Mapping[str, str], secrets: tuple[str, ...]) -> Any:
     """Return the first JSON value of a body, redacted where it may hold a secret, plain or escaped."""
     text = read.decoded(body, headers)
-    found = read.document(body, headers)
+    found = read.document(body, headers, text)
     if "\\u" not in text and redact(text, secrets) == text:
         return found
     try:

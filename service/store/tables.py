@@ -208,6 +208,7 @@ large_inputs = Table(
     Column("task_id", Uuid, ForeignKey("tasks.id", ondelete="CASCADE"), primary_key=True),
     Column("input", Json, nullable=False),
     Column("options", Json, nullable=False),
+    Column("size", Integer, nullable=False),
 )
 
 submissions = Table(
