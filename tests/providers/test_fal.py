@@ -142,6 +142,11 @@ def test_structured_result_is_json():
     assert (called.state, called.external_id) == (State.SUCCEEDED, "r1")
 
 
+def test_status_without_an_id_is_no_result():
+    said = {name: value for name, value in COMPLETED.items() if name != "request_id"}
+    assert QUEUE.read_status(reply({**said, "status_url": "https://evil.test/r1/status"})) == Update()
+
+
 def test_callback_without_a_payload_settles_nothing():
     body = b'{"request_id": "r1", "status": "OK", "payload": null, "payload_error": "too large"}'
     assert QUEUE.read_callback(Callback({}, body)) == [Update(external_id="r1")]
