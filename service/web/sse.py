@@ -117,7 +117,7 @@ class Streams:
     def refusal(self, client: str | None) -> Problem | None:
         """Return the error for another stream of a client; None when there is room.
 
-        :param client: None for the only client there is, who may use all of them
+        :param client: None for the only client, which may use all of them
         """
         if self.context.signals.closed:
             return Problem(503, "unavailable", "the server is stopping", headers={"Retry-After": RETRY_AFTER})
