@@ -173,7 +173,7 @@ def _around(context: Context, app: Starlette) -> ASGIApp:
     app.state.context = context
     app.state.streams = Streams(context)
     app.state.callback_limits = CallbackLimits(context)
-    app.state.bodies = BodyBudget(context.settings.max_body)
+    app.state.bodies = BodyBudget(context.settings.max_body, context.large.turn)
     return AccessLog(SecurityHeaders(app))
 
 

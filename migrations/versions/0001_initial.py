@@ -132,6 +132,7 @@ def upgrade() -> None:
         sa.Column("dialect", sa.Text(), nullable=True),
         sa.Column("submission_id", sa.Uuid(), nullable=True),
         sa.Column("external_id", sa.Text(), nullable=True),
+        sa.Column("job_host", sa.Text(), nullable=True),
         sa.Column("progress", sa.Integer(), nullable=True),
         sa.Column("results", sa.JSON(), nullable=False),
         sa.Column("failure", sa.JSON(), nullable=True),
@@ -328,6 +329,7 @@ def upgrade() -> None:
         sa.Column("task_id", sa.Uuid(), nullable=False),
         sa.Column("input", sa.JSON(), nullable=False),
         sa.Column("options", sa.JSON(), nullable=False),
+        sa.Column("size", sa.Integer(), nullable=False),
         sa.ForeignKeyConstraint(
             ["task_id"], ["tasks.id"], name=op.f("fk_large_inputs_task_id_tasks"), ondelete="CASCADE"
         ),

@@ -19,7 +19,8 @@ from service.cli.exits import INTERRUPTED
 from service.providers.registry import PROVIDERS
 
 LOOPBACK: Final = "127.0.0.1"
-START_TIMEOUT: Final = 25.0
+START_TIMEOUT: Final = 60.0
+"""Seconds in which a process must serve. It needs one or two on an idle machine."""
 STOP_TIMEOUT: Final = 8.0
 """Seconds that a process gets to end by itself."""
 
@@ -113,7 +114,7 @@ class Served:
         return ""
 
 
-class Troupe:
+class ProcessGroup:
     """Several processes that end together, even when the block fails."""
 
     def __init__(self) -> None:

@@ -11,7 +11,7 @@ from uuid import UUID
 from service.domain.errors import Unavailable, UpstreamError
 from service.domain.task import Task
 from service.http.network_errors import FAILURES
-from service.providers.capabilities import CanCancel, CanPollMany
+from service.providers.capabilities import CanCancel, CanListModels, CanPollMany, CanTellBalance
 from service.providers.dialect import Dialect
 from service.providers.newapi import errors as newapi_errors
 from service.providers.newapi.failure_texts import FAILURE_TEXTS
@@ -61,6 +61,39 @@ def upstreams() -> str:
     return _table(("name", "what it is", "its key", "base_url", "dialects"), rows)
 
 
+def models() -> str:
+    """Return the table of the providers whose models can be listed, and the requests."""
+    rows = [(f"`{each.name}`", f"`GET {path}`") for each in PROVIDERS.values() if (path := _models_path(each))]
+    return _table(
+        ("upstream", "request"), [*rows, ("others", "the path in `models_path`, where it answers in OpenAI's form")]
+    )
+
+
+def balances() -> str:
+    """Return the table of the providers whose remaining credit can be queried, the requests and the units."""
+    billing = "`GET /v1/dashboard/billing/…`, with the API key, where `billing = true`"
+    rows = [row for each in PROVIDERS.values() if (row := _balance(each)) is not None]
+    return _table(
+        ("upstream", "request", "unit"),
+        [*rows, ("other new-api gateways", billing, "USD (or the unit of the gateway)")],
+    )
+
+
+def _balance(provider: Provider) -> tuple[str, str, str] | None:
+    telling = (each for name in provider.dialects if isinstance(each := DIALECTS[name], CanTellBalance))
+    for dialect in telling:
+        call = next(dialect.balance())
+        return f"`{provider.name}`", f"`{call.endpoint}`, with the API key", dialect.facts.cost_unit
+    if provider.query_url:
+        return f"`{provider.name}`", "`GET /user/quota` at `query_url`, with `query_key`", "USD"
+    return None
+
+
+def _models_path(provider: Provider) -> str:
+    listing = (each for name in provider.dialects if isinstance(each := DIALECTS[name], CanListModels))
+    return next((next(each.list_models()).path for each in listing), provider.models_path)
+
+
 def refusals() -> str:
     """Return the table of a gateway's refusals and their classes, in the order of the rules."""
     rows = [
@@ -99,6 +132,8 @@ SECTIONS: Final[Mapping[str, Callable[[], str]]] = {
     "systems": systems,
     "support": support,
     "upstreams": upstreams,
+    "models": models,
+    "balances": balances,
     "refusals": refusals,
     "texts": texts,
     "failures": failures,

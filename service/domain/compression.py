@@ -57,6 +57,11 @@ def unpack(body: bytes, codings: Sequence[str], limit: int) -> bytes:
     return body
 
 
+def is_packed(body: bytes, coding: str) -> bool:
+    """Return whether a body is compressed, by its first bytes or by its ``Content-Encoding``."""
+    return _shown(body) is not None or _name(coding.lower()) in _UNPACK
+
+
 def _name(coding: str) -> str:
     return _ALIASES.get(coding.strip(), coding.strip())
 

@@ -30,6 +30,20 @@ def is_large(*documents: Mapping[str, Any]) -> bool:
     return False
 
 
+def size_of(*documents: Mapping[str, Any]) -> int:
+    """Return the characters of all texts in an input and its options."""
+    size, waiting = 0, list[Any](documents)
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, str):
+            size += len(value)
+        elif isinstance(value, Mapping):
+            waiting += value.values()
+        elif isinstance(value, list | tuple):
+            waiting += value
+    return size
+
+
 def shortened(document: Mapping[str, Any]) -> dict[str, Any]:
     """Return an input or its options with short texts only; of one with too many values, only the short texts in it.
 

@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import datetime as dt
+import functools
 import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,7 +14,7 @@ from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.domain.changes import StatusReported
-from service.domain.compression import TooLarge, unpack
+from service.domain.compression import TooLarge, is_packed, unpack
 from service.domain.errors import UpstreamError
 from service.domain.redaction import Redactor
 from service.domain.schedules import LEASE, retry_inbox
@@ -76,7 +77,7 @@ async def receive(context: Context, token: str, submission_id: UUID, headers: Ma
     """
     now = context.now()
     redactor = Redactor(context.tokens, [token])
-    body = _stored_body(redactor, headers, body)
+    body = await context.large.run(_weight(headers, body), functools.partial(_stored_body, redactor, headers, body))
     received = Received(
         id=context.new_id(),
         submission_id=submission_id,
@@ -89,6 +90,11 @@ async def receive(context: Context, token: str, submission_id: UUID, headers: Ma
     await context.writers.requests.batch(callback_store.receive, received)
     log.info("callback stored callback=%s submission=%s bytes=%d", received.id, submission_id, len(body))
     context.signals.wake("callbacks")
+
+
+def _weight(headers: Mapping[str, str], body: bytes) -> int:
+    """Return the bytes that a body may have once it is unpacked."""
+    return MAX_UNPACKED if is_packed(body, headers.get("content-encoding", "")) else len(body)
 
 
 def _stored_body(redactor: Redactor, headers: Mapping[str, str], body: bytes) -> bytes:
@@ -137,7 +143,12 @@ async def _process_alone(context: Context, row: Row[Any]) -> None:
 async def _process(connection: AsyncConnection, context: Context, rows: Sequence[Row[Any]]) -> list[Applied]:
     """Read claimed callbacks and apply them, with the decision on each, in one transaction."""
     known = await submissions.by_id(connection, [row.submission_id for row in rows])
-    read = [_read(context, row, known.get(row.submission_id)) for row in rows]
+    read = [
+        await context.large.run(
+            _weight(row.headers, row.body), functools.partial(_read, context, row, known.get(row.submission_id))
+        )
+        for row in rows
+    ]
     outcomes = iter(await apply(context, connection, [change for each in read for change in each.changes]))
     hastened = [
         known[row.submission_id].task_id

@@ -18,6 +18,7 @@ from service.domain.destination_slots import DestinationSlots
 from service.domain.statistics import Statistics
 from service.domain.task import Task, WaitingFor
 from service.flows.concurrency import Slots
+from service.flows.memory import LargeWork
 from service.flows.signals import Signals
 from service.http.client import Http
 from service.http.tls import trusting
@@ -120,6 +121,7 @@ class Context:
     statistics: Statistics = dataclasses.field(default_factory=Statistics)
     destination_slots: DestinationSlots = dataclasses.field(default_factory=DestinationSlots)
     unknown_words: Counter[tuple[str, str]] = dataclasses.field(default_factory=Counter)
+    large: LargeWork = dataclasses.field(default_factory=LargeWork)
     answers_about_other_jobs: set[tuple[str, str]] = dataclasses.field(default_factory=set)
     """Upstreams and dialects of which the log has been told that they answered about another job."""
     clock: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC)

@@ -2,9 +2,10 @@
 
 import contextlib
 import dataclasses
+import functools
 import logging
 from collections.abc import Callable, Generator, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 from urllib.parse import quote, urlsplit
 
 import orjson
@@ -22,6 +23,7 @@ from service.providers.outputs import completed, is_internal
 from service.providers.wire import Call, File, Form, Reply
 
 Outcome = TypeVar("Outcome")
+_DOMAIN_LABELS = 2
 
 
 async def run_exchange(
@@ -34,7 +36,7 @@ async def run_exchange(
     send_before: float | None = None,
     heard: Callable[[Call, Reply], None] | None = None,
 ) -> Outcome:
-    """Send what the exchange yields until it returns.
+    """Send the calls of an exchange until it returns.
 
     :param hidden: secrets besides the key that the upstream may repeat in its answers; they are not read
     :param send_before: the time on the monotonic clock after which a creating call is not sent any more
@@ -50,10 +52,13 @@ async def run_exchange(
             reply = await _ask(context, upstream, dialect, call, redactor)
             if heard is not None:
                 heard(call, reply)
-            call = exchange.send(reply)
-    except StopIteration as done:
-        outcome: Outcome = redactor.value(_completed(done.value, upstream))
-        return outcome
+            read = functools.partial(_next, exchange, reply, redactor, upstream)
+            following, outcome = await context.large.run(len(reply.body), read)
+            if following is None:
+                return cast("Outcome", outcome)
+            call = following
+    except StopIteration as done:  # it had nothing to ask
+        return cast("Outcome", redactor.value(_completed(done.value, upstream)))
     except UpstreamError as error:
         redactor.error(error)
         if isinstance(error, AnotherJob):
@@ -67,6 +72,17 @@ def _log_once(context: Context, upstream: Upstream, dialect: Dialect, error: Ano
     if key not in context.answers_about_other_jobs:
         context.answers_about_other_jobs.add(key)
         log.warning("answer about another job ignored upstream=%s dialect=%s error=%s", *key, error.message)
+
+
+def _next(
+    exchange: Generator[Call, Reply, Outcome], reply: Reply, redactor: Redactor, upstream: Upstream
+) -> tuple[Call | None, Outcome | None]:
+    """Send a reply to an exchange; return its next call, or its outcome."""
+    try:
+        return exchange.send(reply), None
+    except StopIteration as done:
+        outcome: Outcome = redactor.value(_completed(done.value, upstream))
+        return None, outcome
 
 
 def _completed(outcome: Any, upstream: Upstream) -> Any:
@@ -134,7 +150,8 @@ async def _ask(context: Context, upstream: Upstream, dialect: Dialect, call: Cal
         raise named(error, creating=call.creates, host=urlsplit(base).hostname) from error
     _log_call(upstream, call, context.monotonic() - began, answer.status, None)
     headers = {name: redactor.text(value) for name, value in answer.headers.items()}
-    return Reply(answer.status, headers, redactor.body(answer.body), call.endpoint, redactor.secrets)
+    body = await context.large.run(len(answer.body), functools.partial(redactor.body, answer.body))
+    return Reply(answer.status, headers, body, call.endpoint, redactor.secrets)
 
 
 def _body(call: Call) -> tuple[bytes | None, dict[str, str]]:
@@ -188,7 +205,7 @@ def _authorized(
 ) -> tuple[str, str | None, Call]:
     """Return the base URL of a call, and the call with its credentials: a secret query string, or headers.
 
-    :param content: the body as it is sent, for a provider that wants it signed
+    :param content: the body as it is sent, for a provider that requires a signature
     :param now: Unix seconds
     """
     settings = upstream.settings
@@ -200,11 +217,23 @@ def _authorized(
         return settings.base_url, None, dataclasses.replace(call, headers={**call.headers, **owner, **_bearer(token)})
     if call.asks_quota or call.account:
         raise Unavailable("unknown", "there is no key for this call")
-    key = settings.key.get_secret_value()
+    key, base_url = settings.key.get_secret_value(), base_url_of(settings.base_url, call)
     if isinstance(dialect, SignsCalls):
-        host = urlsplit(settings.base_url).netloc
-        return settings.base_url, None, dialect.sign(call, key, host=host, content=content, now=now)
-    return settings.base_url, None, dialect.authorize(call, key)
+        host = urlsplit(base_url).netloc
+        return base_url, None, dialect.sign(call, key, host=host, content=content, now=now)
+    return base_url, None, dialect.authorize(call, key)
+
+
+def base_url_of(base_url: str, call: Call) -> str:
+    """Return where a call goes: to the upstream, or to another host of the provider's of the same domain.
+
+    The upstream may be a proxy or a test server: then an answer leads its key to no other host.
+    """
+    own = urlsplit(base_url)
+    domain = (own.hostname or "").lower().split(".")[-2:]
+    if call.host is None or own.scheme != "https" or len(domain) < _DOMAIN_LABELS or not domain[-1].isalpha():
+        return base_url
+    return f"https://{call.host}" if call.host.lower().split(".")[-2:] == domain else base_url
 
 
 def _bearer(token: str) -> dict[str, str]:

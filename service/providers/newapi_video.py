@@ -10,8 +10,8 @@ from service.domain.validation import Mistake
 from service.providers.dialect import Dialect, Facts, merge
 from service.providers.newapi import errors as newapi_errors
 from service.providers.newapi.vendors import VENDORS, whole
-from service.providers.newapi.video import accepted, created_id, is_task, read_task
-from service.providers.read import fields, word
+from service.providers.newapi.video import is_task, read_accepted, read_task, refusal_of_submit
+from service.providers.read import fields
 from service.providers.wire import Call, Callback, Reply
 
 _GENERATIONS = "/v1/video/generations"
@@ -64,9 +64,10 @@ class NewApiVideo(Dialect):
 
     def read_created(self, reply: Reply) -> Update:
         """Read the answer to a submit. Its ``task_id`` and ``id`` may differ: the first one is asked with."""
-        if not reply.ok or created_id(reply.document) is None or not _agrees(reply.document):
-            raise newapi_errors.refusal_in(reply, creating=True)
-        return accepted(read_task(reply.document))
+        update = read_accepted(reply.document) if reply.ok else None
+        if update is None:
+            raise refusal_of_submit(reply)
+        return update
 
     def read_status(self, reply: Reply) -> Update:
         """Read the task in any of its shapes."""
@@ -119,10 +120,3 @@ def _body(task: Task) -> dict[str, Any]:
     if "last_image" in given and names.get("last_image"):
         rest[names["last_image"]] = given["last_image"]
     return {**body, "metadata": rest or None}
-
-
-def _agrees(document: Any) -> bool:
-    """Return whether an answer is no refusal that names a task."""
-    said = fields(document)
-    code = word(said.get("code"))
-    return not fields(said.get("error")) and (code is None or code.lower() in {"0", "1", "200", "success", "ok"})

@@ -14,11 +14,14 @@ from service.domain.text import one_line, shortened, storable
 
 MAX_BODY = 8 * 1024 * 1024
 """Bytes that a packed body may unpack to."""
+MAX_VALUES = 1_000_000
+"""Commas in a JSON text that is parsed: each value occupies ten times its length in memory."""
 MAX_URL = 2048
 """Characters of a URL that is no ``data:`` URL."""
 MAX_ITEMS = 1000
 """Items of a list that are read. A task keeps fewer."""
 _MAX_TEXT = 4000
+_CHUNK = 128 * 1024
 _MILLISECONDS = 100_000_000_000
 """A Unix time from here on is in milliseconds: in seconds it would be the year 5138."""
 _YEARS = range(2015, 2200)
@@ -67,13 +70,20 @@ def decoded(body: bytes, headers: Mapping[str, str]) -> str:
     detected = json.detect_encoding(body)
     marked = body.startswith((codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     if marked or detected != "utf-8":
-        text = body.decode(detected, "replace")
+        text = _replacing(body, detected)
         if marked or text.lstrip()[:1] in {"{", "[", '"'}:
             return text
     try:
         return body.decode(_charset(headers) or "utf-8")
     except UnicodeError:
-        return body.decode("utf-8", "replace")
+        return _replacing(body, "utf-8")
+
+
+def _replacing(body: bytes, charset: str) -> str:
+    """Return a body as text with replacements, in parts: each one that is replaced takes long, and no other thread runs."""
+    decoder = codecs.getincrementaldecoder(charset)("replace")
+    starts = range(0, len(body), _CHUNK)
+    return "".join(decoder.decode(body[start : start + _CHUNK], final=start == starts[-1]) for start in starts)
 
 
 def _charset(headers: Mapping[str, str]) -> str | None:
@@ -95,22 +105,27 @@ def _text_codec(name: str) -> str | None:
     return found if found.startswith(_CHARSETS) else None
 
 
-def document(body: bytes, headers: Mapping[str, str]) -> Any:
+def document(body: bytes, headers: Mapping[str, str], text: str | None = None) -> Any:
     """Return the first JSON value of a body, or :data:`NOTHING`.
 
     Old gateways append a second object to the same body, declare JSON as text, or wrap it in a form or in a JSON text.
+
+    :param text: the decoded body, where that is known
     """
-    found = first_json(decoded(body, headers))
-    if found is NOTHING and body:
-        found = first_json(unpacked(body, headers).decode(_FALLBACK_CHARSET, "replace"))
+    text = decoded(body, headers) if text is None else text
+    found = first_json(text)
+    if found is NOTHING and not text.isascii():
+        found = first_json(_replacing(unpacked(body, headers), _FALLBACK_CHARSET))
     if found is NOTHING and _FORM in _header(headers, "content-type").lower():
-        found = _form(decoded(body, headers))
+        found = _form(text)
     inner = first_json(found) if isinstance(found, str) else NOTHING
     return inner if isinstance(inner, dict | list) else found
 
 
 def first_json(text: str) -> Any:
-    """Return the first JSON value of a text; NOTHING when there is none, or when it is nested too deeply."""
+    """Return the first JSON value of a text; NOTHING when there is none, when it is nested too deeply or has too many values."""
+    if len(text) > MAX_VALUES and text.count(",") > MAX_VALUES:
+        return NOTHING
     try:
         return json.JSONDecoder().raw_decode(text.lstrip("\ufeff \t\r\n"))[0]
     except (ValueError, RecursionError):

@@ -226,6 +226,7 @@ PROVIDERS: Mapping[str, Provider] = {
             title="Recraft",
             base_url="https://external.api.recraft.ai",
             key_variable="RECRAFT_API_KEY",
+            models_path="/v1/models",
             dialects=("recraft/official",),
         ),
         Provider(

@@ -138,6 +138,7 @@ tasks = Table(
     Column("dialect", Text),
     Column("submission_id", Uuid),
     Column("external_id", Text),
+    Column("job_host", Text),
     Column("progress", Integer),
     Column("results", Json, nullable=False),
     Column("failure", Json),
@@ -208,6 +209,7 @@ large_inputs = Table(
     Column("task_id", Uuid, ForeignKey("tasks.id", ondelete="CASCADE"), primary_key=True),
     Column("input", Json, nullable=False),
     Column("options", Json, nullable=False),
+    Column("size", Integer, nullable=False),
 )
 
 submissions = Table(

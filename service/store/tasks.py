@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import Row, Select, Text, and_, bindparam, cast, exists, func, or_, select, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.domain.large_input import shortened
+from service.domain.large_input import shortened, size_of
 from service.domain.statistics import Ending
 from service.domain.task import Action, Failure, Result, Source, State, Task, TaskWarning, WaitingFor
 from service.store.rows import row_of_value
@@ -119,10 +119,17 @@ def stored(task: Task) -> Task:
 
 
 def _whole_input(task: Task) -> dict[str, Any]:
-    return {"task_id": task.id, "input": task.input, "options": task.options}
+    size = size_of(task.input, task.options)
+    return {"task_id": task.id, "input": task.input, "options": task.options, "size": size}
 
 
+_INPUT_SIZE = select(large_inputs.c.size).where(large_inputs.c.task_id == bindparam("of_task"))
 _WHOLE_INPUT = select(large_inputs).where(large_inputs.c.task_id == bindparam("of_task"))
+
+
+async def input_size(connection: AsyncConnection, task: Task) -> int:
+    """Return the characters of a large input and its options, without reading them."""
+    return int(await connection.scalar(_INPUT_SIZE, {"of_task": task.id}) or 0)
 
 
 async def with_whole_input(connection: AsyncConnection, task: Task) -> Task:
@@ -274,7 +281,7 @@ def _newest(wanted: Filter, most: int) -> Select[Any]:
 
 
 def _having(statement: Select[Any], client: Any, task_id: Any, labels: Mapping[str, str]) -> Select[Any]:
-    """Select only tasks that have some labels: each is one look into the primary key."""
+    """Select only tasks that have some labels: each is one lookup in the primary key."""
     for name, value in sorted(labels.items()):
         label = task_labels.alias()
         statement = statement.where(

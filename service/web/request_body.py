@@ -35,21 +35,22 @@ _MAX_TEXTS: Final = 200_000
 class BodyBudget:
     """Limits the memory of the bodies that a process holds at once, and each client's share of it."""
 
-    def __init__(self, max_body: int) -> None:
+    def __init__(self, max_body: int, turn: asyncio.Semaphore | None = None) -> None:
         """Start empty.
 
         :param max_body: bytes of the largest body, of which two fit
+        :param turn: held while a large body is processed; others of the process may share it
         """
         self.limit = max(2 * max_body, 64 * 1024 * 1024)
         self.client_limit = self.limit // 2
         self.used = 0
         self._by_client: Counter[str] = Counter()
         self._turns: dict[str, asyncio.Lock] = {}
-        self._parsing = asyncio.Semaphore(1)
+        self._parsing = turn or asyncio.Semaphore(1)
 
     @contextlib.contextmanager
     def lease(self, client: str) -> Iterator["Lease"]:
-        """Yield a lease of a client, and return at the end what it has taken."""
+        """Yield a lease of a client, and release its memory at the end."""
         lease = Lease(self, client)
         try:
             yield lease

@@ -146,3 +146,19 @@ async def test_answers_about_other_jobs_are_logged_once(dialect: str, caplog: py
     told = [line for line in caplog.messages if "another job" in line]
     ids = "asked about job job-1, and answered about job job-9"
     assert told == [f"answer about another job ignored upstream=elkapi dialect={dialect} error={ids}"]
+
+
+@pytest.mark.parametrize(("most", "is_read"), [(9, True), (8, False)])
+async def test_answer_beyond_the_limit_of_its_call_is_uncertain(most: int, is_read: bool) -> None:  # noqa: FBT001 - a column of the table
+    def exchange() -> Exchange:
+        reply = yield Call(method="POST", path="/v1/images", json={}, creates=True, max_answer=most)
+        return Update(external_id=reply.text)
+
+    script = {"large": {"POST /v1": [Answer(b"123456789")]}}
+    async with ScriptedUpstream.running(script) as upstream, runtime_for(upstream.base_url("large")) as context:
+        asked = run_exchange(context, context.upstreams["elkapi"], DIALECTS["runway/aggregator"], exchange())
+        if is_read:
+            assert (await asked).external_id == "123456789"
+        else:
+            with pytest.raises(Uncertain, match="more than 8 bytes"):
+                await asked

@@ -40,6 +40,7 @@ def test_data_url_becomes_a_file(source: str, expected: File) -> None:
         "data:",
         "data:image/png;base64,",
         "data:image/png;base64,@@@@",
+        "data:image/png;base64,iVBO@@Rw0KGgo=",
         "data:x",
         7,
         None,

@@ -1,4 +1,4 @@
-"""MiniMax by its own API and by gateways: what is sent, the second call for a file, and errors within HTTP 200."""
+"""MiniMax by its own API and by gateways: requests, the second call for a file, and errors within HTTP 200."""
 
 import dataclasses
 import json
@@ -113,7 +113,7 @@ TEXT = {"type": "text", "text": "a fox"}
         ),
         (
             NEWER,
-            "upscale",
+            "video_upscale",
             {},
             "/v2/video_regeneration",
             {"model": "MiniMax-H3", "source_task_id": "t0", "resolution": "2K"},
@@ -220,6 +220,31 @@ def test_file_of_a_gateways_record_is_asked_for_once():
     assert (len(calls), [each.url for each in update.results]) == (1, [FILM])
 
 
+def test_file_without_a_link_is_polled_on():
+    wanted = a_task(OLDER, "text_to_video", {"prompt": "x"})
+    empty = {"file": {"file_id": "1", "download_url": ""}, "base_resp": FINE}
+    _, update = held(OLDER.poll(wanted), reply(DONE), reply(empty))
+    assert (update.state, update.external_id) == (None, "job-1")
+
+
+@pytest.mark.parametrize(
+    "within",
+    [
+        {"status": "Fail", "base_resp": {"status_code": 1026, "status_msg": ""}},
+        {"task": {"status": "failed", "error": {"code": "1026", "message": "no"}}},
+    ],
+)
+def test_failure_in_a_gateways_record_has_minimaxs_reason(within):
+    record = {"task_id": "1", "status": "FAILURE", "fail_reason": "task failed", "data": within}
+    update = GATEWAY.read_status(reply({"code": "success", "data": record}))
+    assert (update.state, update.failure.code) == (State.FAILED, "content_policy")
+
+
+def test_gateways_video_object_is_read():
+    update = GATEWAY.read_status(reply({"id": "1", "object": "video", "status": "completed", "video_url": FILM}))
+    assert [each.url for each in update.results] == [FILM]
+
+
 # Errors ----------------------------------------------------------------------------------------------------------
 
 
@@ -320,4 +345,4 @@ def test_lost_job_is_found_by_model_and_type():
     assert calls[1].path.endswith("page_num=2&page_size=50")
     assert [each.external_id for each in found] == ["1", "4"]
     assert found[0].may_be(wanted)
-    assert not found[0].may_be(a_task(NEWER, "upscale", {}))
+    assert not found[0].may_be(a_task(NEWER, "video_upscale", {}))

@@ -1,4 +1,4 @@
-"""The video API of new-api gateways: every shape of a task, what is sent, and what is ruled out before."""
+"""The video API of new-api gateways: every shape of a task, requests, and inputs that are refused."""
 
 import datetime as dt
 import json
@@ -171,7 +171,24 @@ def test_document_without_a_task_is_none(document):
         VIDEO.read_callback(Callback({}, json.dumps(document).encode()))
 
 
+@pytest.mark.parametrize(
+    ("body", "job"),
+    [
+        ({"task_id": "t1"}, "t1"),
+        ({"code": "success", "message": "", "data": "t1"}, "t1"),
+        ({"code": 1, "data": {"task_id": "t1"}}, "t1"),
+        ({"id": "v1", "task_id": "t1", "status": "completed"}, "t1"),
+    ],
+    ids=["id-alone", "data-alone", "wrapped", "done-without-a-url"],
+)
+def test_accepted_job_is_queued_where_the_answer_has_no_word(body, job):
+    update = VIDEO.read_created(reply(body))
+    assert (update.state, update.external_id) == (State.SUBMITTED, job)
+
+
 def test_refusal_that_names_a_task_buys_nothing_known():
+    with pytest.raises(Uncertain):
+        VIDEO.read_created(reply({"code": 503, "message": "busy", "data": {"task_id": "t1"}}))
     with pytest.raises(Uncertain):
         VIDEO.read_created(reply({"code": "fail_to_fetch_task", "message": "busy", "data": {"task_id": "t1"}}))
     with pytest.raises(NotFound):

@@ -155,6 +155,8 @@ class World:
     edge: Edge
     client: httpx.AsyncClient
     """Speaks to Dovecote's web application."""
+    check_alive: Callable[[], None] = lambda: None
+    """Raises where the process of this world has crashed: it looks for no more work then."""
 
     @classmethod
     @contextlib.asynccontextmanager
@@ -237,6 +239,7 @@ class World:
         return done
 
     async def _due(self) -> Due:
+        self.check_alive()
         async with self.context.database.reading() as connection:
             return await read_due(connection)
 

@@ -45,7 +45,7 @@ async def with_files(context: Context, dialect: Dialect, task: Task) -> Task:
     if not names:
         return task
     try:
-        async with asyncio.timeout(WITHIN):
+        async with context.large.downloads, asyncio.timeout(WITHIN):
             files = {name: await _downloaded(context, name, task.input[name]) for name in names}
     except TimeoutError:
         raise Unavailable("provider_timeout", f"the media could not be downloaded within {WITHIN:g} s") from None

@@ -2,8 +2,12 @@
 
 import asyncio
 import dataclasses
-from collections.abc import Sequence
+import functools
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
 from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.domain.changes import Change
 from service.domain.errors import AccountProblem, NotSent, Unavailable, Uncertain, UpstreamError
@@ -21,6 +25,7 @@ from service.store import circuits as circuit_store
 from service.store import tasks as task_store
 from service.store.database import StoreUnavailable
 
+Found = TypeVar("Found")
 SEND_WITHIN = SUBMIT_LEASE_MARGIN
 """Seconds after its claim within which a submission is sent: then its answer comes before the lease ends."""
 
@@ -81,7 +86,16 @@ def callback_url(context: Context, upstream: Upstream, dialect: Dialect, task: T
 
 
 async def _send(context: Context, handover: Handover) -> Change:
-    task, submission = await _with_whole_input(context, handover.task), handover.submission
+    if not handover.task.large_input:
+        return await _send_whole(context, handover, handover.task)
+    size = await _read_input(context, task_store.input_size, handover.task)
+    read = functools.partial(_read_input, context, task_store.with_whole_input, handover.task)
+    async with context.large.input(size, read) as task:
+        return await _send_whole(context, handover, task)
+
+
+async def _send_whole(context: Context, handover: Handover, task: Task) -> Change:
+    submission = handover.submission
     task = await with_files(context, handover.dialect, task)
     url = callback_url(context, handover.upstream, handover.dialect, task, submission.id)
     exchange = handover.dialect.submit(dataclasses.replace(task, submission_id=submission.id), url)
@@ -97,16 +111,14 @@ async def _send(context: Context, handover: Handover) -> Change:
     return answered(task, submission, update)
 
 
-async def _with_whole_input(context: Context, task: Task) -> Task:
-    """Return a task with its whole input.
+async def _read_input(context: Context, read: Callable[[AsyncConnection, Task], Awaitable[Found]], task: Task) -> Found:
+    """Return what a function reads of a task's large input.
 
     :raises Unavailable: when it cannot be read; nothing was sent then
     """
-    if not task.large_input:
-        return task
     try:
         async with context.database.reading() as connection:
-            return await task_store.with_whole_input(connection, task)
+            return await read(connection, task)
     except StoreUnavailable as away:
         raise Unavailable("overloaded", f"the input could not be read from the database: {away}"[:300]) from away
 

@@ -46,7 +46,7 @@ class Aggregator(Dialect):
         body = official.create_body(task, callback_url)
         if task.operation in _PARENT_BESIDE_VIDEO and task.inherited.get("video_id") is not None:
             body = {"task_id": task.inherited.get("external_id"), **body}
-        if task.operation == "expand" and "down_expansion_ratio" in body:
+        if task.operation == "outpaint" and "down_expansion_ratio" in body:
             body = {"bottom_expansion_ratio": body["down_expansion_ratio"], **body}  # CometAPI's word
         return Call(method="POST", path=self.facts.operations[task.operation], json=body)
 
@@ -59,9 +59,10 @@ class Aggregator(Dialect):
         """Read the answer to a submit: Kling's envelope, or a flat task."""
         if reply.ok and fields(reply.document).get("code") == 0:
             return official.read_created(reply)
-        if not reply.ok or code_in(reply) is not None or not video.is_task(reply.document):
+        update = video.read_accepted(reply.document) if reply.ok and code_in(reply) is None else None
+        if update is None:
             raise refusal_of(reply, creating=True)
-        return video.accepted(_read(reply.document))
+        return update
 
     def read_status(self, reply: Reply) -> Update:
         """Read the task in any of its shapes."""

@@ -23,6 +23,8 @@ _RESULTS = ("videos", "images", "series_images", "audios")
 """The lists of ``task_result``, in the order in which their outputs are returned."""
 _MEDIA = ("url", "url_mp3", "mp3_url", "url_wav", "wav_url")
 """Where an output has its URL, best first: of a sound in two formats the MP3 is the main one."""
+_SHOTS = ("url_1", "url_2", "url_3")
+"""The pictures of one output of several shots."""
 _OTHER_FORMATS = ("url_wav", "wav_url")
 _NO_MEDIA = frozenset({"voice", "element"})
 """Types of outputs that are things of Kling's library."""
@@ -97,7 +99,8 @@ def _outputs(medium: Record) -> list[Result]:
         return []
     url = next((url for name in _MEDIA if (url := link(medium.get(name))) is not None), None)
     if url is None:
-        return []
+        shots = (link(medium.get(name)) for name in _SHOTS)
+        return [Result(kind_of(shot, "image"), shot) for shot in shots if shot is not None]
     stated = (word(medium.get("type")) or "").rpartition("_")[2]
     sound = any(name in medium for name in (*_MEDIA[1:], "url_mp3"))
     kind = kind_of(url, "audio" if sound or stated == "audio" else "image" if stated in _PICTURES else "video")

@@ -1,5 +1,6 @@
 """MiniMax by gateways: its own bodies behind /minimax, the H3 models behind /hailuo, with answers of several shapes."""
 
+import dataclasses
 from typing import Any
 from urllib.parse import quote
 
@@ -47,9 +48,9 @@ class Aggregator(Dialect):
     def read_created(self, reply: Reply) -> Update:
         """Read the answer to a submit: MiniMax's, or an envelope with the id in ``data``."""
         said = fields(reply.document)
-        wrapped = identifier(fields(said.get("data")).get("task_id"))
-        if reply.ok and wrapped is not None and said.get("code") in {0, "0", "success"}:
-            return video.accepted(video.read_task(reply.document))
+        update = video.read_accepted(reply.document) if reply.ok and said.get("data") is not None else None
+        if update is not None:
+            return update
         job = identifier(said.get("task_id"))
         if not reply.ok or fields(said.get("error")) or codes.status_code_of(said) or job is None:
             raise codes.refusal_of_newer(reply, creating=True)
@@ -58,7 +59,7 @@ class Aggregator(Dialect):
     def read_status(self, reply: Reply) -> Update:
         """Read the task: MiniMax's of either generation, a file, or a gateway's record around it."""
         if reply.ok and _is_record(reply.document):
-            return video.read_task(reply.document)
+            return _with_code(video.read_task(reply.document), reply.document)
         if fields(fields(reply.document).get("error")) and task_in(reply.document) is None:
             raise codes.refusal_of_newer(reply, creating=False)
         return official.read_status(reply)
@@ -79,6 +80,20 @@ def _is_newer(task: Task) -> bool:
     return is_newer(task.options.get("model", task.input.get("model", "")))
 
 
+def _with_code(update: Update, document: Any) -> Update:
+    """Return an update whose failure has the reason that MiniMax's own code names, where the record holds one."""
+    if update.state is not State.FAILED:
+        return update
+    for record in reversed(video.records(document)):
+        base, error = fields(record.get("base_resp")), fields(record.get("error"))
+        code = base.get("status_code") or error.get("code")
+        if codes.is_known(code):
+            text = base.get("status_msg") or error.get("message") or (update.failure and update.failure.message)
+            return dataclasses.replace(update, failure=codes.failure(code, text))
+    return update
+
+
 def _is_record(document: Any) -> bool:
-    """Return whether a document is a gateway's record, which has its task in ``data``."""
-    return bool(fields(fields(document).get("data"))) and video.is_task(document)
+    """Return whether a document is a gateway's: a record, which has its task in ``data``, or OpenAI's video object."""
+    said = fields(document)
+    return (bool(fields(said.get("data"))) or said.get("object") == "video") and video.is_task(document)

@@ -91,6 +91,12 @@ def refusal_of_newer(reply: Reply, *, creating: bool) -> UpstreamError:
     return newapi_errors.refusal_in(dataclasses.replace(reply, status=status or reply.status), creating=creating)
 
 
+def is_known(code: Any) -> bool:
+    """Return whether a value is one of MiniMax's codes."""
+    stated = number(code)
+    return stated is not None and int(stated) in CODES
+
+
 def failure(code: Any, text: Any) -> Failure:
     """Return why a job failed: by MiniMax's code where that is known, else by the text."""
     stated, message = number(code), line(text)

@@ -11,7 +11,15 @@ from service.domain.task import State, Task, Update
 from service.domain.validation import Mistake
 from service.providers.dialect import Dialect, Facts, about, merge
 from service.providers.minimax import codes, older
-from service.providers.minimax.record import file_id_of, file_of, is_challenge, read_task, stated, task_in
+from service.providers.minimax.record import (
+    file_id_of,
+    file_of,
+    is_challenge,
+    is_empty_file,
+    read_task,
+    stated,
+    task_in,
+)
 from service.providers.read import fields, identifier
 from service.providers.wire import Call, Callback, Exchange, Reply
 
@@ -80,7 +88,7 @@ class Official(Dialect):
 def read_status(reply: Reply) -> Update:
     """Read a task or a file of the older generation."""
     document: Any = reply.document
-    if reply.ok and is_challenge(document):
+    if reply.ok and (is_challenge(document) or is_empty_file(document)):
         return Update()
     if reply.ok and (found := file_of(document)) is not None:
         return found

@@ -58,6 +58,13 @@ def file_of(document: Any) -> Update | None:
     return Update(state=State.SUCCEEDED, results=(Result("video", url),))
 
 
+def is_empty_file(document: Any) -> bool:
+    """Return whether a document is a file without a link: it is not there yet."""
+    return (
+        bool(fields(fields(document).get("file"))) and codes.status_code_of(document) == 0 and file_of(document) is None
+    )
+
+
 def file_id_of(document: Any) -> str | None:
     """Return the id of the file that a finished task names. A gateway's record has it as ``fail_reason``, or within."""
     for _ in range(_DEPTH):

@@ -5,10 +5,12 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from service.domain.errors import Unavailable, Uncertain, UpstreamError
 from service.domain.task import Failure, Result, State, Update
 from service.providers.newapi import errors as newapi_errors
 from service.providers.newapi.failure_texts import RETRYABLE, failure_from_text
 from service.providers.read import fields, identifier, items, kind_of, line, link, links, percent, word
+from service.providers.wire import Reply
 
 STATES: Mapping[str, State | None] = {
     **newapi_errors.STATES,
@@ -73,14 +75,14 @@ def is_task(document: Any) -> bool:
 
 
 def records(document: Any, *, whole: bool = False) -> list[Record]:
-    """Return the objects that wrap one another as ``data``, from the outermost with a status on.
+    """Return the objects that wrap one another as ``data`` or ``task``, from the outermost with a status on.
 
     :param whole: whether the envelope around it is returned, too
     """
     chain: list[Record] = []
     while len(chain) < _DEPTH and (record := fields(document)):
         chain.append(record)
-        document = record.get("data")
+        document = record.get("data") if fields(record.get("data")) else record.get("task")
     return chain if whole else chain[next((depth for depth, each in enumerate(chain) if _speaks(each)), len(chain)) :]
 
 
@@ -90,9 +92,18 @@ def identifier_of(record: Record) -> str | None:
 
 
 def created_id(document: Any) -> str | None:
-    """Return the id in the answer to a submit, which may hold no status."""
-    named = (identifier_of(record) for record in records(document, whole=True)[:2])
-    return next((found for found in named if found is not None), None)
+    """Return the id in the answer to a submit, which may hold no status, or the id alone as ``data``."""
+    data = fields(document).get("data")
+    named = [identifier_of(record) for record in records(document, whole=True)[:2]]
+    alone = identifier(data) if isinstance(data, str) and not fields(data) and agrees(document) else None
+    return next((found for found in (*named, alone) if found is not None), None)
+
+
+def agrees(document: Any) -> bool:
+    """Return whether an answer is no refusal: its code says that the request went well, where it has one."""
+    said = fields(document)
+    code = word(said.get("code"))
+    return not fields(said.get("error")) and (code is None or code.lower() in {"0", "1", "200", "success", "ok"})
 
 
 def read_task(document: Any) -> Update:
@@ -224,6 +235,22 @@ def _speaks(record: Record) -> bool:
     return _stated(record) is not None
 
 
-def accepted(update: Update) -> Update:
-    """Return the update of an accepted submit: where the answer has no word, the job is queued."""
-    return dataclasses.replace(update, state=update.state or State.SUBMITTED)
+def read_accepted(document: Any) -> Update | None:
+    """Read the answer to a submit: where it has no word, the job is queued. None where it names no job, or refuses."""
+    job = created_id(document)
+    return None if job is None or not agrees(document) else accepted(read_task(document), job)
+
+
+def refusal_of_submit(reply: Reply) -> UpstreamError:
+    """Return what the answer to a submit means that accepts nothing. One that names a job all the same may hide it."""
+    error = newapi_errors.refusal_in(reply, creating=True)
+    if reply.ok and isinstance(error, Unavailable) and created_id(reply.document) is not None:
+        return Uncertain(error.code, error.message)
+    return error
+
+
+def accepted(update: Update, job: str | None = None) -> Update:
+    """Return the update of an accepted submit."""
+    return dataclasses.replace(
+        update, state=update.state or State.SUBMITTED, external_id=update.external_id or job, incomplete=False
+    )

@@ -10,7 +10,7 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import Receive, Send
+from starlette.types import Message, Receive, Send
 from starlette.types import Scope as AsgiScope
 
 from service.domain.api_key import Scope
@@ -24,6 +24,8 @@ MAX_SMALL_BODY: Final = 64 * 1024
 """Bytes of a request body that carries no media."""
 LARGE_RESPONSE: Final = 1024 * 1024
 """Bytes from which on the memory of a response is counted."""
+PART: Final = 256 * 1024
+"""Bytes of a large response that are sent at once."""
 MAX_PAGE: Final = 100
 """Items of a page."""
 MAX_PARAMETERS: Final = 100
@@ -105,7 +107,22 @@ class CountedResponse(Response):
                 lease.grow(len(self._response.body))
             except Problem as problem:
                 self._response = problem.response()
-            await self._response(scope, receive, send)
+            await self._response(scope, receive, _in_parts(send))
+
+
+def _in_parts(send: Send) -> Send:
+    """Return a ``send`` that sends a body in parts: the server waits for the client after each, and after the last one, too."""
+
+    async def send_in_parts(message: Message) -> None:
+        body = message.get("body", b"")
+        if message["type"] != "http.response.body" or len(body) <= PART:
+            await send(message)
+            return
+        for start in range(0, len(body), PART):
+            await send({"type": "http.response.body", "body": body[start : start + PART], "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": message.get("more_body", False)})
+
+    return send_in_parts
 
 
 Handler = Callable[[ApiRequest], Awaitable[Response]]
@@ -194,7 +211,7 @@ def read_query(parameters: tuple[Parameter, ...], request: Request) -> dict[str,
 
 
 def _typed(value: str, schema: Mapping[str, Any]) -> Any:
-    """Return the number that a text stands for where one is expected; any other text stays, and the schema rejects it."""
+    """Return a text as a number where one is expected. Any other text stays, and the schema rejects it."""
     if schema.get("type") != "integer":
         return value
     digits = value.removeprefix("-")

@@ -59,6 +59,9 @@ async def submit(request: ApiRequest) -> Response:
         raise Problem(409, "job_taken", str(error)) from None
     except accept.KeyReused as error:
         raise Problem(422, "idempotency_key_reused", str(error)) from None
+    del document
+    await request.lease.end_turn()
+    request.lease.release()
     task = accepted.task if not wait else await _wait_for_end(request.context, accepted.task, wait)
     headers = {"Location": _location(request, task)}
     if not accepted.new:
