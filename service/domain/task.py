@@ -172,7 +172,7 @@ class Failure:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class TaskWarning:
-    """Something about a task that its client should know, although it stops nothing."""
+    """A possible mistake in a task. The task is submitted all the same."""
 
     code: str
     """``model_not_listed``."""

@@ -36,7 +36,7 @@ async def run_exchange(
     send_before: float | None = None,
     heard: Callable[[Call, Reply], None] | None = None,
 ) -> Outcome:
-    """Send what the exchange yields until it returns.
+    """Send the calls of an exchange until it returns.
 
     :param hidden: secrets besides the key that the upstream may repeat in its answers; they are not read
     :param send_before: the time on the monotonic clock after which a creating call is not sent any more
@@ -205,7 +205,7 @@ def _authorized(
 ) -> tuple[str, str | None, Call]:
     """Return the base URL of a call, and the call with its credentials: a secret query string, or headers.
 
-    :param content: the body as it is sent, for a provider that wants it signed
+    :param content: the body as it is sent, for a provider that requires a signature
     :param now: Unix seconds
     """
     settings = upstream.settings

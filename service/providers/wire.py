@@ -78,7 +78,7 @@ class Reply:
 
     @property
     def ok(self) -> bool:
-        """Whether the HTTP status says that the request went well."""
+        """Whether the HTTP status reports success."""
         return 200 <= self.status < 300  # noqa: PLR2004 - the class 2xx
 
     @functools.cached_property

@@ -25,7 +25,7 @@ def run(model=KLING, **given):
 
 
 def hold(exchange, *replies):
-    """Return the paths that an exchange asks, and what it returns."""
+    """Run an exchange. Return the paths of its calls, and its result."""
     paths = [next(exchange).path, *(exchange.send(each).path for each in replies[:-1])]
     with pytest.raises(StopIteration) as done:
         exchange.send(replies[-1])

@@ -102,7 +102,7 @@ def read(document: Any) -> Update | None:
 
 
 def is_completed(update: Update, document: Any) -> bool:
-    """Return whether a status says that there is a result, and not yet what came of it."""
+    """Return whether a status reports a result, without its outcome."""
     return update.state is None and (word(fields(document).get("status")) or "").lower() == "completed"
 
 

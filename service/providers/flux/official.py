@@ -24,7 +24,7 @@ _MODELS = {
 
 
 class Official(Dialect):
-    """POST /v1/{model} and GET /v1/get_result of api.bfl.ai and its regions. The key stands in ``x-key``."""
+    """POST /v1/{model} and GET /v1/get_result of api.bfl.ai and its regions. The key is in ``x-key``."""
 
     facts = Facts(
         family="flux",

@@ -47,7 +47,7 @@ def _said(document: Mapping[str, Any]) -> str:
 
 
 def read(document: Any) -> Update:
-    """Read an answer about a task. One without an output keeps the state, although it says ``Ready``."""
+    """Read an answer about a task. One without an output keeps the state, although its status is ``Ready``."""
     job = fields(document)
     said = _said(job)
     state = STATES.get(said)
@@ -123,7 +123,7 @@ def _failure(job: Mapping[str, Any], said: str) -> Failure:
 
 
 def refusal_of(reply: Reply, *, creating: bool) -> UpstreamError:
-    """Return what an error means. A 503 proves that nothing was created only where it speaks of load."""
+    """Return the meaning of an error. A 503 proves that nothing was created only if it mentions the load."""
     found = newapi_errors.refusal_in(reply, creating=creating)
     said = fields(reply.document)
     if found.retry_after is None:

@@ -64,7 +64,7 @@ def read_record(document: Any) -> Update | None:
 
 
 def is_being_made(document: Any) -> bool:
-    """Return whether a document says that a file of a better resolution is not ready: a code 400 that is no failure."""
+    """Return whether a document reports that a file of a better resolution is not ready: a code 400 that is no failure."""
     said = fields(document)
     text = (line(said.get("msg")) or "").lower()
     waits = any(part in text for part in ("processing", "being", "generating", "not ready", "wait"))

@@ -21,7 +21,7 @@ _WAITING = "a Cog server cannot be asked about a prediction: its webhook is awai
 
 
 class Cog(Dialect):
-    """PUT /predictions/{id} of a Cog server. It tells how a prediction ends by its webhook only.
+    """PUT /predictions/{id} of a Cog server. Only its webhook reports the end of a prediction.
 
     The id is the task's. While the prediction runs, the same call returns it, and creates no second one. After the end
     it would run again: so a call is never repeated. Where no callback can come, the answer is the result.
@@ -55,7 +55,7 @@ class Cog(Dialect):
         return read_prediction(reply.document)
 
     def read_status(self, reply: Reply) -> Update:
-        """Read a prediction; or the server's health, which says nothing of a prediction."""
+        """Read a prediction; or the server's health, which has no information about a prediction."""
         if reply.ok and is_prediction(reply.document):
             return read_prediction(reply.document)
         if not reply.ok or word(fields(reply.document).get("status")) is None:
@@ -86,7 +86,7 @@ class Cog(Dialect):
         reply = yield Call(method="POST", path=f"/predictions/{quote(task.external_id or '', safe='')}/cancel")
         try:
             return self.read_cancelled(reply)
-        except NotFound:  # it is over: its webhook tells how it ended, which a cancel must not decide
+        except NotFound:  # it is over: its webhook reports the outcome, which a cancel must not decide
             return Update()
 
     def read_cancelled(self, reply: Reply) -> Update:
