@@ -87,7 +87,7 @@ class Worker:
             journey.wake.set()
 
     async def finish(self, within: float) -> None:
-        """Wait until all rounds and all that they started have ended; cancel what has not ended in time.
+        """Wait until all rounds and their work have ended; cancel the work that has not ended in time.
 
         :param within: seconds
         """

@@ -132,6 +132,7 @@ def upgrade() -> None:
         sa.Column("dialect", sa.Text(), nullable=True),
         sa.Column("submission_id", sa.Uuid(), nullable=True),
         sa.Column("external_id", sa.Text(), nullable=True),
+        sa.Column("job_host", sa.Text(), nullable=True),
         sa.Column("progress", sa.Integer(), nullable=True),
         sa.Column("results", sa.JSON(), nullable=False),
         sa.Column("failure", sa.JSON(), nullable=True),

@@ -88,7 +88,7 @@ def command(
 
 
 def _described(body: bytes) -> Mapping[str, Any]:
-    """Parse a body that says itself what it is.
+    """Parse a body that states its own kind.
 
     :raises ValueError: for a plain body, which the options have to describe
     """

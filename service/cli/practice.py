@@ -104,7 +104,7 @@ def plug(url: str, seconds: float, *upstreams: str) -> Mapping[str, str]:
     """Return the environment in which Dovecote uses the sandbox as its providers.
 
     :param seconds: duration of a job there; polls start a little later
-    :param upstreams: names of the upstreams that the sandbox stands for
+    :param upstreams: names of the upstreams that the sandbox replaces
     """
     from service.sandbox import Sandbox
 

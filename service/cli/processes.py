@@ -114,7 +114,7 @@ class Served:
         return ""
 
 
-class Troupe:
+class ProcessGroup:
     """Several processes that end together, even when the block fails."""
 
     def __init__(self) -> None:

@@ -152,7 +152,7 @@ class InputSent(ChangeOfTask):
     """Whether the provider did not take the input."""
 
     def effect(self) -> Effect:
-        """Report what the provider said."""
+        """Apply the provider's report."""
         fields: dict[str, Any] = {"last_error": self.error}
         update = self.update
         if self.still_awaited:

@@ -23,7 +23,7 @@ CODES = frozenset(
 
 
 class UpstreamError(Exception):
-    """An upstream did not do what was requested."""
+    """An upstream did not fulfil a request."""
 
     outcome: ClassVar[str] = "unavailable"
 
@@ -39,9 +39,9 @@ class UpstreamError(Exception):
         """Keep the reason.
 
         :param code: one of :data:`CODES`
-        :param message: the provider's own words, if it had any
-        :param retry_after: seconds that the upstream asked us to wait
-        :param details: what exactly is wrong with the request, where the provider lists it
+        :param message: the provider's own message, if any
+        :param retry_after: seconds of the pause that the upstream requested
+        :param details: the faults of the request, if the provider lists them
         :param broken: whether this speaks of an upstream in trouble, and not of one request (a connection that fails, 5xx)
         """
         super().__init__("; ".join([message or code, *details]))
@@ -96,7 +96,7 @@ class Unreadable(UpstreamError):
     outcome = "unreadable"
 
     def __init__(self, message: str | None = None) -> None:
-        """Keep what was received instead of an answer."""
+        """Store the data that was received instead of an answer."""
         super().__init__("unreadable", message)
 
 

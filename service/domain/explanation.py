@@ -65,7 +65,7 @@ def _unconfirmed(task: Task, now: datetime) -> str:
     elif task.due_at is not None and task.due_at < task.deadline_at:
         way_out = f"the next search for the job is {_due(task.due_at, now)}"
     else:
-        way_out = f"{task.upstream or 'the upstream'} has no list of jobs to search"
+        way_out = f"{task.upstream or 'the upstream'} has no way to look it up without an id"
     otherwise = {
         "hold": f"otherwise it expires {_deadline(task, now)}",
         "fail": "otherwise it fails, as its `on_uncertain` states",
@@ -74,7 +74,7 @@ def _unconfirmed(task: Task, now: datetime) -> str:
     reason = task.last_error or "the process stopped"
     return (
         f"{who} may have the job, but no usable answer came ({reason}), so it may be running and paid for; "
-        f"{way_out}, {otherwise}."
+        f"it is not submitted again automatically: {way_out}, {otherwise}."
     )
 
 

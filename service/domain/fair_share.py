@@ -22,10 +22,10 @@ def allocate(
     free: int,
     served_at: Mapping[str, datetime],
 ) -> list[tuple[str, Waiting]]:
-    """Return who gets the free slots.
+    """Return the clients that get the free slots.
 
     :param served: how many slots each client has now
-    :param waiting: what each client waits with, oldest first
+    :param waiting: the waiting tasks of each client, oldest first
     :param served_at: when each client was served last
     """
     # By slots, then those not served in this round, by the time they were served last, then those served, in that order.

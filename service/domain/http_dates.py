@@ -21,7 +21,7 @@ def http_date(text: str) -> datetime | None:
 
 
 def retry_after(headers: Mapping[str, str], *, now: datetime | None = None) -> float | None:
-    """Return the seconds that ``Retry-After`` asks for, or None (RFC 9110, 10.2.3).
+    """Return the seconds of ``Retry-After``, or None (RFC 9110, 10.2.3).
 
     :param headers: names in any case
     :param now: the time that a date is counted from where the answer has no ``Date``

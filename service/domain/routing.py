@@ -34,9 +34,9 @@ def choose(route: Sequence[str], submissions: Sequence[Submission], *, now: date
 
 
 def rests_until(upstream: str, submissions: Sequence[Submission]) -> datetime | None:
-    """Return until when an upstream is not asked again, even if there is no other; None: it never asked for rest.
+    """Return the time until which an upstream is not tried again, even if there is no other; None: it requested no pause.
 
-    What it wants is honoured up to :data:`RETRY_AFTER_CAP`; after that it is only behind the others.
+    A pause is honoured up to :data:`RETRY_AFTER_CAP`. After that the upstream is only tried after the others.
     """
     longest = timedelta(seconds=RETRY_AFTER_CAP)
     asked = [each for each in submissions if each.upstream == upstream and each.retry_at is not None]

@@ -69,7 +69,7 @@ def next_poll(
     """Return the time of the next poll; None when there is nothing left to poll.
 
     :param median: seconds that a task of this kind usually takes
-    :param first_look: seconds after the submit at which to ask once, whatever the plan
+    :param first_look: seconds after the submit at which to poll once, besides the plan
     :param lookup: whether the provider has a list in which a job without an id can be found
     """
     if task.decided_by == "provider" or (task.state in ENDED and task.external_id is None):
@@ -95,7 +95,7 @@ def reconciliation_ends(task: Task, *, median: float, lookup: bool) -> datetime:
     """Return until when a callback or a list can still settle an unconfirmed task; then its policy decides.
 
     :param median: seconds that a task of this kind usually takes: a callback may only come at its end
-    :param lookup: whether the provider has a list to look in
+    :param lookup: whether the provider has a list of jobs
     """
     since = task.unconfirmed_since or task.updated_at
     if task.callback_expected:

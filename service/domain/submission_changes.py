@@ -135,7 +135,7 @@ class WaitingForUpstream(ChangeOfTask):
     """Whether the task has waited for the same before."""
 
     def effect(self) -> Effect:
-        """Set what the task waits for."""
+        """Set the reason why the task waits."""
         return Effect(
             source=Source.SUBMIT,
             fields={"waits_for": self.waits_for, "last_error": self.reason},
@@ -242,7 +242,7 @@ class SubmissionNotSent(ChangeOfTask):
     expects: frozenset[State] = frozenset({State.SUBMITTING, State.UNCONFIRMED})
 
     def effect(self) -> Effect:
-        """Queue the task again: this submission created no job, whatever was concluded meanwhile."""
+        """Queue the task again: this submission created no job, even if another conclusion was stored meanwhile."""
         fields: dict[str, Any] = {"last_error": f"{self.submission.upstream}: {self.submission.message}"}
         if not self.paid_before:
             fields["unconfirmed_since"] = None

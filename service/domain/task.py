@@ -172,7 +172,7 @@ class Failure:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class TaskWarning:
-    """Something about a task that its client should know, although it stops nothing."""
+    """A possible mistake in a task. The task is submitted all the same."""
 
     code: str
     """``model_not_listed``."""
@@ -210,6 +210,8 @@ class Update:
     """How many results and actions were left out, because a task keeps no more."""
     incomplete: bool = False
     """Whether it says that the job is done and lacks the output: a query brings it."""
+    job_host: str | None = None
+    """The provider's host that knows the job, where the answer names another than the upstream's."""
     unknown_word: str | None = None
     """A status word that no table knows: counted and logged, never acted on."""
 
@@ -273,6 +275,8 @@ class Task:
     submission_id: UUID | None = None
     """The submission that serves it, or may. A job of any other submission is a duplicate."""
     external_id: str | None = None
+    job_host: str | None = None
+    """The provider's host that knows the job, where that is another than the upstream's."""
     progress: int | None = None
     results: tuple[Result, ...] = ()
     failure: Failure | None = None

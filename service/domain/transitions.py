@@ -72,8 +72,10 @@ def _with_facts(task: Task, update: Update, source: Source) -> Task:
         progress = max(update.progress, progress or 0)
     # The answer to the submit names the id that can be asked about; an earlier callback may have borne the vendor's.
     named = update.external_id if source is Source.SUBMIT and update.external_id else task.external_id
+    same_job = task.external_id is None or task.external_id == (named or update.external_id)
     return task.changed(
         external_id=named or update.external_id,
+        job_host=update.job_host or (task.job_host if same_job else None),
         progress=progress,
         results=merge_results(task.results, update.results) if task.state in OPEN else task.results,
         next_actions=update.actions or task.next_actions,

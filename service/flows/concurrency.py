@@ -61,7 +61,7 @@ class TaskPool:
     async def finish(self, *, within: float | None = None, settle: float = SETTLE_TIMEOUT) -> int:
         """Wait until all have ended; cancel those that have not ended in time, and return how many these were.
 
-        Cancelled work settles its row as what it is by then.
+        Cancelled work stores its outcome so far.
 
         :param within: seconds; None waits without a limit
         :param settle: seconds that cancelled work gets for that

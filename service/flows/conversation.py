@@ -23,6 +23,7 @@ from service.providers.outputs import completed, is_internal
 from service.providers.wire import Call, File, Form, Reply
 
 Outcome = TypeVar("Outcome")
+_DOMAIN_LABELS = 2
 
 
 async def run_exchange(
@@ -35,7 +36,7 @@ async def run_exchange(
     send_before: float | None = None,
     heard: Callable[[Call, Reply], None] | None = None,
 ) -> Outcome:
-    """Send what the exchange yields until it returns.
+    """Send the calls of an exchange until it returns.
 
     :param hidden: secrets besides the key that the upstream may repeat in its answers; they are not read
     :param send_before: the time on the monotonic clock after which a creating call is not sent any more
@@ -204,7 +205,7 @@ def _authorized(
 ) -> tuple[str, str | None, Call]:
     """Return the base URL of a call, and the call with its credentials: a secret query string, or headers.
 
-    :param content: the body as it is sent, for a provider that wants it signed
+    :param content: the body as it is sent, for a provider that requires a signature
     :param now: Unix seconds
     """
     settings = upstream.settings
@@ -216,11 +217,23 @@ def _authorized(
         return settings.base_url, None, dataclasses.replace(call, headers={**call.headers, **owner, **_bearer(token)})
     if call.asks_quota or call.account:
         raise Unavailable("unknown", "there is no key for this call")
-    key = settings.key.get_secret_value()
+    key, base_url = settings.key.get_secret_value(), base_url_of(settings.base_url, call)
     if isinstance(dialect, SignsCalls):
-        host = urlsplit(settings.base_url).netloc
-        return settings.base_url, None, dialect.sign(call, key, host=host, content=content, now=now)
-    return settings.base_url, None, dialect.authorize(call, key)
+        host = urlsplit(base_url).netloc
+        return base_url, None, dialect.sign(call, key, host=host, content=content, now=now)
+    return base_url, None, dialect.authorize(call, key)
+
+
+def base_url_of(base_url: str, call: Call) -> str:
+    """Return where a call goes: to the upstream, or to another host of the provider's of the same domain.
+
+    The upstream may be a proxy or a test server: then an answer leads its key to no other host.
+    """
+    own = urlsplit(base_url)
+    domain = (own.hostname or "").lower().split(".")[-2:]
+    if call.host is None or own.scheme != "https" or len(domain) < _DOMAIN_LABELS or not domain[-1].isalpha():
+        return base_url
+    return f"https://{call.host}" if call.host.lower().split(".")[-2:] == domain else base_url
 
 
 def _bearer(token: str) -> dict[str, str]:

@@ -201,7 +201,7 @@ async def post_briefly(
 ) -> Answer:
     """Post a message. Its status is the answer, even if the rest of the answer fails.
 
-    :param total_timeout: seconds for everything; the answer has what has come by then
+    :param total_timeout: seconds for everything; the answer has the data that arrived by then
     :param limit: bytes of the body after which no more is read
     :raises httpx.TransportError: when no status came; see ``NEVER_SENT``
     """

@@ -1,7 +1,7 @@
 """A transport with a connection of its own for every request, and a lenient reader of responses.
 
-Purchases and messages use it. A connection that was kept may be dead, and a request that is lost on a dead connection
-cannot be told from one that arrived.
+Purchases and messages use it. A kept connection may be dead, and a request that is lost on a dead connection
+looks like one that arrived.
 """
 
 import asyncio
@@ -47,7 +47,7 @@ class SingleTransport(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send one request and return its response as soon as the headers are read.
 
-        When the connection breaks after the status, the response has what was read, and its stream raises the failure.
+        When the connection breaks after the status, the response has the data that was read, and its stream raises the failure.
 
         :raises httpx.TransportError: one of ``NEVER_SENT`` only when nothing was sent
         :raises ForbiddenAddress: when there is a guard, and it refuses the URL

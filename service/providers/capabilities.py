@@ -55,7 +55,7 @@ class CanTellBalance(Protocol):
 class CanListModels(Protocol):
     """The models that the account may use can be requested, in a form of the provider's own.
 
-    A list in OpenAI's form needs no method: the path stands in ``Provider.models_path``.
+    A list in OpenAI's form needs no method: the path is in ``Provider.models_path``.
     """
 
     def list_models(self) -> ModelsExchange:

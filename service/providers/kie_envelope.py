@@ -42,13 +42,13 @@ _UNKNOWN_RECORD = "recordinfo is null"
 
 
 def agrees(document: Any) -> bool:
-    """Return whether a body says that the request went well; some leave the code out."""
+    """Return whether a body reports success. Some bodies leave the code out."""
     code = document.get("code") if isinstance(document, dict) else "no object"
     return code is None or str(code) == str(HTTPStatus.OK.value)
 
 
 def refusal_of(reply: Reply, *, creating: bool, credit_is_429: bool = True) -> UpstreamError:
-    """Return what a refusal means: by the body's code, whatever the HTTP status.
+    """Return the meaning of a refusal: by the body's code, at any HTTP status.
 
     429 means no credit at sunoapi.org and too many requests at kie.ai, and a dialect does not know its host. The text
     decides; without one it reads as too many requests. Nothing was created either way. A retry is right after a limit
@@ -76,9 +76,9 @@ def refusal_of(reply: Reply, *, creating: bool, credit_is_429: bool = True) -> U
 
 
 def failure_of(text: str | None, code: str | None, codes: Mapping[str, str] | None = None) -> Failure:
-    """Return why a job failed: by the text, and by the code where the text says nothing.
+    """Return why a job failed: by the text, or by the code if the text has no meaning.
 
-    :param codes: what codes mean, where that differs from the table
+    :param codes: meanings of codes that differ from the table
     """
     # 'Rejected' is kie.ai's word for any failure; gateways use it for refused content.
     plain = failure_from_text((text or "").lower().replace("rejected", "")).code

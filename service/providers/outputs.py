@@ -11,6 +11,8 @@ MAX_RESULTS = 200
 MAX_ACTIONS = 100
 _GATEWAY_PATH = re.compile(r"^(/mj-?\w*)?/mj/(image|video)s?/|^/v1/(videos?|images?|files)/[^/]+/content$|^/suno/act/")
 """Paths under which gateways themselves serve outputs. The host before them is often the gateway's internal name."""
+_API_PATH = re.compile(r"^/v1/(videos?|images?|files)/[^/]+/content$")
+"""Routes of the API that return an output to a holder of the key: they are below a path in the base URL, too."""
 _LOOPBACK = re.compile(r"^(localhost|127(\.\d{1,3}){3}|0\.0\.0\.0|::1)$")
 
 
@@ -32,6 +34,8 @@ def completed(update: Update, base_url: str) -> Update:
 def _absolute(result: Result, base_url: str) -> Result:
     if result.url is None or result.url[:5].lower() == "data:":
         return result
+    if _API_PATH.match(result.url):
+        return dataclasses.replace(result, url=base_url.rstrip("/") + result.url)
     url = urljoin(base_url, result.url)
     parts = urlsplit(url)
     if is_internal(url) and parts.netloc != urlsplit(base_url).netloc and _GATEWAY_PATH.search(parts.path):

@@ -39,7 +39,7 @@ def read_prediction(document: Any) -> Update:
     job = fields(document)
     said = (word(job.get("status")) or "").lower()
     state = STATES.get(said)
-    results = outputs_of(job.get("output"))
+    results = () if job.get("data_removed") is True else outputs_of(job.get("output"))
     if state is State.SUCCEEDED and not results:
         state = None  # it returned nothing, or its data was deleted after an hour
     return Update(

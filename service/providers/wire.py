@@ -39,6 +39,9 @@ class Call:
     form: Form | None = None
     """The fields of a ``multipart/form-data`` body, in place of :attr:`json`. ``form.py`` makes them."""
     headers: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    host: str | None = None
+    """Another host of the provider's own, such as a region's, which knows the job. It is called by HTTPS, with the
+    upstream's key, and only where it is of the same domain as the upstream's base URL."""
     creates: bool = False
     """Whether it buys a job. Such a call is never repeated by itself, and is the last of its exchange."""
     read_timeout: float = 30.0
@@ -75,7 +78,7 @@ class Reply:
 
     @property
     def ok(self) -> bool:
-        """Whether the HTTP status says that the request went well."""
+        """Whether the HTTP status reports success."""
         return 200 <= self.status < 300  # noqa: PLR2004 - the class 2xx
 
     @functools.cached_property

@@ -272,7 +272,7 @@ def html_page(title: str, status: int) -> Response:
 
 
 async def read_object(request: Request) -> Mapping[str, Any] | None:
-    """Read the fields of a form, or the JSON object of any other body, whatever its content type says; None for anything else."""
+    """Read the fields of a form, or the JSON object of a body with any other content type; None for any other body."""
     content_type = request.headers.get("content-type", "")
     if content_type.startswith(form.CONTENT_TYPE):
         return form.read_form(content_type, await request.body())

@@ -48,7 +48,7 @@ def _word(sentence: str, read: Callable[[str], object] = _switch, plain: object 
 class Faults:
     """The faults of one job, or (as flags of the sandbox) of every job.
 
-    In a prompt a word stands in brackets, in any case, with or without a value: `a cat [drop] [LATE=3]`. Where a
+    In a prompt a word is in brackets, in any case, with or without a value: `a cat [drop] [LATE=3]`. Where a
     route takes no prompt, any other text of the body serves (`https://example.com/[drop].mp4`). A prompt's word
     wins over the flag. Times of a job's life and of its callbacks follow the sandbox's clock; `slow` and `hang` are
     real waiting.

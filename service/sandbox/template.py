@@ -25,7 +25,7 @@ def fill(template: Any, resolve: Resolve) -> Any:
     """Return a copy of a template with every slot replaced by its value.
 
     A text that is one slot becomes the value itself, of any type; a slot within a longer text becomes text. A key
-    that is one slot stands for several: its value maps keys to counts, and `${count}` is the count beside each.
+    that is one slot represents several: its value maps keys to counts, and `${count}` is the count beside each.
     """
     if isinstance(template, str):
         return _fill_text(template, resolve)

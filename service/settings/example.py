@@ -59,5 +59,5 @@ def _comment(text: str | None) -> Iterator[str]:
 
 
 def _value(value: Any) -> str:
-    """Return a value as TOML writes it: the same as JSON for what the settings hold."""
+    """Return a value as TOML writes it: the same as JSON for the values of settings."""
     return orjson.dumps(value).decode().replace(",", ", ") if isinstance(value, list) else orjson.dumps(value).decode()

@@ -28,7 +28,7 @@ _SERVICE_ADDRESS = re.compile(r"(tcp|udp|sctp)://")
 
 
 class SettingsError(Exception):
-    """The settings have mistakes; each is one line that says where it is and what to do."""
+    """The settings have mistakes; each is one line with its place and the remedy."""
 
     def __init__(self, mistakes: list[str]) -> None:
         """Keep every mistake."""
@@ -39,7 +39,7 @@ class SettingsError(Exception):
 def load(
     environment: Mapping[str, str], path: Path | None = None, *, given: Mapping[str, Any] | None = None
 ) -> Settings:
-    """Read the settings: the file first, the environment over it, and what the command line gives over both.
+    """Read the settings: the file first, the environment over it, and the command line over both.
 
     Blanks at the ends of a value are removed. A value that is empty then counts as not set.
 

@@ -68,7 +68,7 @@ class UpstreamSettings(_Strict):
     callbacks: Literal["apply", "confirm", "off"] = "apply"
     """The effect of a callback with our token: "apply" applies it, "confirm" only triggers a poll, "off" sends no callback URL."""
     callback_key: SecretStr | None = Field(default=None, examples=["your-signing-key"])
-    """The key that verifies the signatures of its callbacks, if it signs them."""
+    """The key that verifies the signatures of its callbacks, if it signs them; of fal and Ideogram the JSON of their public keys."""
     typical_seconds: float | None = Field(default=None, gt=0, examples=[90])
     """The usual duration of a task there, in seconds, until 30 tasks of its kind have been measured."""
     concurrency: int = Field(default=20, ge=1, le=1000)
@@ -99,6 +99,11 @@ class UpstreamSettings(_Strict):
     """Dovecote logs a warning below this credit, in the provider's own unit."""
     when_full: Literal["wait", "next"] = "wait"
     """The behaviour of a task while open_tasks is reached: "wait" for a slot, or go to the "next" upstream of its route."""
+
+    @field_validator("callback_key", mode="before")
+    @classmethod
+    def _is_a_key_set(cls, key: Any) -> Any:
+        return values.compact_json(key) if isinstance(key, str) else key
 
     @field_validator("key", "query_key", "account_token", "callback_key")
     @classmethod

@@ -3,6 +3,7 @@
 import base64
 import binascii
 import ipaddress
+import json
 import re
 import ssl
 import unicodedata
@@ -49,6 +50,16 @@ def check_secret(secret: SecretStr, least: int) -> SecretStr:
     if len(text) < least:
         raise ValueError(f"is shorter than {least} characters")
     return secret
+
+
+def compact_json(text: str) -> str:
+    """Return a JSON object without its blanks, such as a provider's set of public keys; any other text unchanged."""
+    if not text.lstrip().startswith("{"):
+        return text
+    try:
+        return json.dumps(json.loads(text), separators=(",", ":"))
+    except ValueError:
+        return text
 
 
 def check_webhook_secret(secret: SecretStr) -> SecretStr:

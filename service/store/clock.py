@@ -1,4 +1,4 @@
-"""Statements on time itself: what the database's clock says, and what a jump of the clock means for stored times."""
+"""Statements on time: the database's clock, and the effect of its jumps on stored times."""
 
 import datetime as dt
 from collections.abc import Mapping
@@ -97,7 +97,7 @@ async def pull_back(connection: AsyncConnection, *, before: dt.datetime, after: 
 async def _shift_waits(
     connection: AsyncConnection, table: str, name: str, before: dt.datetime, after: dt.datetime
 ) -> None:
-    """Move the times after ``before`` by the jump. After a jump back, make due what was due before it."""
+    """Move the times after ``before`` by the jump. After a jump back, make rows due that were due before it."""
     moved = _moved(connection.dialect.name, name)
     if after < before:
         moved = f"CASE WHEN {name} <= :before THEN :after ELSE {moved} END"

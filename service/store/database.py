@@ -274,7 +274,7 @@ _LOCK_TIMEOUT = text("SELECT set_config('lock_timeout', :timeout, true)")
 
 
 def unavailable(error: BaseException) -> StoreUnavailable:
-    """Return the error for callers, with what the database reported."""
+    """Return the error for callers, with the database's report."""
     fault = faults.explain(error)
     return StoreUnavailable(fault.sentence, fault)
 

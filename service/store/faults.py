@@ -133,7 +133,7 @@ def _known(error: BaseException) -> Fault | None:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error, what a driver reported below it, and what each was raised from."""
+    """Yield an error, the driver's error below it, and the causes of each."""
     seen: set[int] = set()
     waiting = [error]
     while waiting:

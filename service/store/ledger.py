@@ -57,7 +57,7 @@ _COST = case((_SERVES, tasks.c.cost), else_=submissions.c.cost)
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """A count of submissions that are alike in all other fields."""
+    """The number of submissions with equal other fields."""
 
     group: tuple[str, ...]
     """Values of the grouping fields, in the requested order."""

@@ -34,9 +34,9 @@ class NewerSchema(Exception):
 
 
 def check_known(found: str | None) -> None:
-    """Refuse a revision that this version does not know.
+    """Refuse a revision that is unknown to this version.
 
-    :raises NewerSchema: with a sentence that says what to do
+    :raises NewerSchema: with a sentence that contains the remedy
     """
     known = {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
     if found is not None and found not in known:

@@ -188,7 +188,7 @@ class NotWritable(OSError):
 
 
 async def connect(target: Target, *, command_timeout: float | None, cached_statements: bool) -> Session:
-    """Open a session on the host that takes writes. All hosts are asked at once: a frozen one delays none of the others.
+    """Open a session on the host that accepts writes. All hosts are tried at once, so that a frozen one does not delay the others.
 
     :param command_timeout: seconds for each statement
     :param cached_statements: whether the driver may keep prepared statements; no, behind a pooler
@@ -280,7 +280,7 @@ def _set_keep_alive(session: Session, target: Target) -> None:
 
 
 async def is_pooled(target: Target, *, command_timeout: float | None) -> bool:
-    """Return whether a pooler such as PgBouncer stands before the server: it announces another process than the server's.
+    """Return whether a pooler such as PgBouncer is before the server: it announces another process than the server's.
 
     Behind one, a session may change between two transactions, so that prepared statements have no names and LISTEN
     needs a URL of its own.

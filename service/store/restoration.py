@@ -54,7 +54,7 @@ class Mark:
             self.write(newest)
 
     def write(self, newest: UUID) -> None:
-        """Write the newest submission, whatever the mark says."""
+        """Write the newest submission, over any earlier mark."""
         self._newest = newest
         with contextlib.suppress(OSError):
             file = os.open(self._path, os.O_WRONLY | os.O_CREAT, 0o600)
@@ -71,9 +71,9 @@ async def newest_submission(connection: AsyncConnection) -> UUID | None:
 
 
 async def location(connection: AsyncConnection) -> str | None:
-    """Return where a PostgreSQL database lives: cluster, timeline, database and table. A restore changes one of them.
+    """Return the location of a PostgreSQL database: cluster, timeline, database and table. A restore changes one of them.
 
-    None where the server does not tell, or on SQLite.
+    None if the server does not report it, or on SQLite.
     """
     if connection.dialect.name != "postgresql" or not await connection.scalar(_TELLS_LOCATION):
         return None

@@ -97,7 +97,7 @@ async def settle(
     """Write the outcomes of submissions.
 
     :param answered: those whose answer came; it alone may replace an id that a callback had named
-    :param certain: those that are known to have created no job, whatever was concluded before
+    :param certain: those that are known to have created no job, even if another conclusion was stored before
     :param revived: those that serve their task from now on, although they had been superseded
     """
     if settled:

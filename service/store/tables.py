@@ -138,6 +138,7 @@ tasks = Table(
     Column("dialect", Text),
     Column("submission_id", Uuid),
     Column("external_id", Text),
+    Column("job_host", Text),
     Column("progress", Integer),
     Column("results", Json, nullable=False),
     Column("failure", Json),

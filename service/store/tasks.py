@@ -281,7 +281,7 @@ def _newest(wanted: Filter, most: int) -> Select[Any]:
 
 
 def _having(statement: Select[Any], client: Any, task_id: Any, labels: Mapping[str, str]) -> Select[Any]:
-    """Select only tasks that have some labels: each is one look into the primary key."""
+    """Select only tasks that have some labels: each is one lookup in the primary key."""
     for name, value in sorted(labels.items()):
         label = task_labels.alias()
         statement = statement.where(

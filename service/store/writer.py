@@ -177,9 +177,9 @@ class _Line:
         return await write.answer
 
     def _fail_stalled(self, max_stall: float) -> None:
-        """Fail the writes for which no transaction has committed for too long, and look again when the next one is due.
+        """Fail the writes for which no transaction has committed for too long, and repeat when the next one is due.
 
-        One timer serves all of them: a timer for each write costs more than the write.
+        One timer serves all writes, because a timer for each would cost more than the write.
         """
         loop = asyncio.get_running_loop()
         self._guard = None

@@ -1,4 +1,4 @@
-"""Errors as RFC 9457 problems: each has a stable ``code`` and a text that says what to do."""
+"""Errors as RFC 9457 problems: each has a stable ``code`` and a text with the remedy."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final

@@ -50,7 +50,7 @@ class BodyBudget:
 
     @contextlib.contextmanager
     def lease(self, client: str) -> Iterator["Lease"]:
-        """Yield a lease of a client, and return at the end what it has taken."""
+        """Yield a lease of a client, and release its memory at the end."""
         lease = Lease(self, client)
         try:
             yield lease

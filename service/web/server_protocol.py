@@ -6,6 +6,8 @@ from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from service.web.connections import Connections, source_of
+
 HEAD_TIMEOUT: Final = 15.0
 """Seconds for a request's head, from the first byte or from the start of the connection."""
 WRITE_TIMEOUT: Final = 30.0
@@ -14,6 +16,7 @@ MAX_OVERHEAD: Final = 64 * 1024
 """Bytes of a request that are not body: the head, the framing of chunks, and trailers."""
 
 _TIMEOUT: Final = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+_FULL: Final = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 _TOO_LARGE: Final = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 
@@ -23,6 +26,7 @@ class HttpProtocol(HttpToolsProtocol):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         """Start without timers."""
         super().__init__(*arguments, **options)
+        self._counted = _connections_of(self.server_state)
         self._head = _Timer(self.loop)
         self._write = _Timer(self.loop)
         self._close = _Timer(self.loop)
@@ -31,8 +35,12 @@ class HttpProtocol(HttpToolsProtocol):
         self._in_body = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Start the timer of the head."""
+        """Start the timer of the head. A connection for which there is no room is refused."""
         super().connection_made(transport)  # type: ignore[arg-type]
+        peer = transport.get_extra_info("peername")
+        source = source_of(peer[0] if isinstance(peer, tuple) else "")
+        if not self._counted.admit(self, source, self.loop.time()):
+            self._end(_FULL)
         self._head.start(HEAD_TIMEOUT, self._end, _TIMEOUT)
 
     def data_received(self, data: bytes) -> None:
@@ -60,6 +68,7 @@ class HttpProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Stop the timer of the head."""
         self._head.stop()
+        self._counted.set_busy(self)
         self._in_body = True
         super().on_headers_complete()
 
@@ -87,6 +96,8 @@ class HttpProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """Limit the time to close a connection after its last response."""
         super().on_response_complete()
+        if self._is_idle():  # no further request is in the buffer
+            self._counted.set_idle(self, self.loop.time())
         self._limit_close()
 
     def timeout_keep_alive_handler(self) -> None:
@@ -98,7 +109,13 @@ class HttpProtocol(HttpToolsProtocol):
         """Stop all timers."""
         for timer in (self._head, self._write, self._close):
             timer.stop()
+        self._counted.remove(self)
         super().connection_lost(exc)
+
+    def close_idle(self) -> None:
+        """Close the connection: too many are idle."""
+        self.transport.close()
+        self._limit_close()
 
     def _is_idle(self) -> bool:
         return self.cycle is None or self.cycle.response_complete  # type: ignore[redundant-expr]  # it begins as None
@@ -114,6 +131,14 @@ class HttpProtocol(HttpToolsProtocol):
         # A closing connection waits until the client has read everything. Some clients never do.
         if self.transport.is_closing():
             self._close.start(WRITE_TIMEOUT, self.transport.abort)
+
+
+def _connections_of(state: Any) -> Connections:
+    """Return the counted connections of a server, which every connection of it shares."""
+    counted: Connections | None = getattr(state, "counted", None)
+    if counted is None:
+        counted = state.counted = Connections()
+    return counted
 
 
 class _Timer:

@@ -20,6 +20,7 @@ from service.flows.context import Context, log
 from service.flows.feed import HELD_BACK, Page, render_item
 from service.flows.signals import Topic
 from service.store.database import StoreUnavailable
+from service.web.connections import RESERVED_DESCRIPTORS
 from service.web.problems import RETRY_AFTER, Problem
 
 MEDIA_TYPE: Final = "text/event-stream"
@@ -29,9 +30,6 @@ RETRY: Final = 1.0
 """Seconds that a client waits before it reconnects."""
 MAX_PAGE: Final = 10
 """Events that a stream holds in memory."""
-RESERVED_DESCRIPTORS: Final = 256
-"""File descriptors that streams leave free, for callbacks, other requests, outgoing requests and the database."""
-
 _GROUPS: Final = 15
 """Groups of streams. Their heartbeats are spread over the interval."""
 _MAX_READS: Final = {"sqlite": 2, "postgresql": 6}
@@ -119,7 +117,7 @@ class Streams:
     def refusal(self, client: str | None) -> Problem | None:
         """Return the error for another stream of a client; None when there is room.
 
-        :param client: None for the only client there is, who may use all of them
+        :param client: None for the only client, which may use all of them
         """
         if self.context.signals.closed:
             return Problem(503, "unavailable", "the server is stopping", headers={"Retry-After": RETRY_AFTER})

@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 
 from service.cli import COMMANDS, exits, main
 from service.cli.practice import plug
-from service.cli.processes import Served, Troupe, clean_environment, free_ports
+from service.cli.processes import ProcessGroup, Served, clean_environment, free_ports
 from service.domain.webhook_secret import derive_secret
 
 pytestmark = pytest.mark.xdist_group("demo")
@@ -52,12 +52,12 @@ class Installation:
 @pytest.fixture(scope="module")
 def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     made = Installation(tmp_path_factory.mktemp("installation"))
-    with Troupe() as troupe:
+    with ProcessGroup() as group:
         for served in (made.sandbox, made.dovecote):
-            troupe.start(served)
+            group.start(served)
         made.dovecote.wait_ready()
         made.receiver.environment = {**made.receiver.environment, "DOVECOTE_WEBHOOK_SECRET": made.secret()}
-        troupe.start(made.receiver)
+        group.start(made.receiver)
         for served in (made.sandbox, made.receiver):
             served.wait_ready()
         yield made

@@ -452,13 +452,13 @@ async def test_missing_callbacks_and_open_circuits_are_warnings(database_url: st
         says(await found(off, "elkapi"), "ok", "switched off")
         says(await found({**environment, "DOVECOTE_PUBLIC_URL": ""}, "elkapi"), "ok", "there is no public_url")
         says(await found(environment, "runwayml"), "ok", "has no callbacks")
-        await spoil(database_url)
+        await store_failures(database_url)
         result = await found(environment, "elkapi")
         says(result, "warning", "callbacks hardly arrive: 0%", "runway/aggregator", "/callbacks/")
         says(result, "warning", "keeps failing in runway/aggregator", "tries it again by itself")
 
 
-async def spoil(database_url: str) -> None:
+async def store_failures(database_url: str) -> None:
     """Store a bad day of an upstream: no task ended by callback, and submits kept failing."""
     now = dt.datetime.now(dt.UTC)
     async with database_at(database_url) as database:

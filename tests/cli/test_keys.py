@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from service.cli import exits, main
-from service.cli.processes import LOOPBACK, Troupe, free_ports
+from service.cli.processes import LOOPBACK, ProcessGroup, free_ports
 from service.domain.api_key import looks_like_one
 from service.store.migrate import newest
 from tests.support.processes import client_of, dovecote, run, started
@@ -179,8 +179,8 @@ async def test_key_created_beside_a_busy_server_is_valid_at_once(database_url: s
             "DOVECOTE_CALLBACK_PORT": str(callback_port),
         },
     )
-    with Troupe() as troupe:
-        await started(troupe, served)
+    with ProcessGroup() as group:
+        await started(group, served)
         async with client_of(served) as client:
             done = asyncio.Event()
 
@@ -222,15 +222,15 @@ async def test_server_on_a_public_address_starts_only_with_a_key(sqlite_url: str
     reached = {"DOVECOTE_HOST": "127.1"}
     served = dovecote(tmp_path, sqlite_url, "http://127.0.0.1:9", "web")
     served = dataclasses.replace(served, environment={**served.environment, **reached})
-    with Troupe() as troupe:
-        troupe.start(served)
+    with ProcessGroup() as group:
+        group.start(served)
         assert served.process is not None
         assert await asyncio.to_thread(served.process.wait, 60) == exits.SETTINGS
         said = served.tail()
         assert "127.1 can be reached by others and there is no API key: anyone could spend your credit" in said
         assert "Traceback" not in said
         key = await asyncio.to_thread(made, sqlite_url, "shop")
-        await started(troupe, served)
+        await started(group, served)
         async with client_of(served) as client:
             assert (await client.get("/v1/tasks")).status_code == 401
             assert (await client.get("/v1/tasks", headers=bearer(key))).status_code == 200

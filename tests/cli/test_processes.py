@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from service.cli.processes import NotStarted, Served, Troupe, clean_environment, ended_by_signals, free_ports
+from service.cli.processes import NotStarted, ProcessGroup, Served, clean_environment, ended_by_signals, free_ports
 
 pytestmark = pytest.mark.xdist_group("demo")
 
@@ -36,8 +36,8 @@ def answers(served: Served) -> bool:
 
 def test_processes_end_when_the_block_raises(tmp_path: Path) -> None:
     served = receiver(tmp_path)
-    with contextlib.suppress(ZeroDivisionError), Troupe() as troupe:
-        troupe.start(served)
+    with contextlib.suppress(ZeroDivisionError), ProcessGroup() as group:
+        group.start(served)
         served.wait_ready()
         assert answers(served)
         raise ZeroDivisionError
@@ -49,8 +49,8 @@ def test_processes_end_when_the_block_raises(tmp_path: Path) -> None:
 
 def test_killed_process_can_restart_on_its_port(tmp_path: Path) -> None:
     served = receiver(tmp_path)
-    with Troupe() as troupe:
-        troupe.start(served)
+    with ProcessGroup() as group:
+        group.start(served)
         served.wait_ready()
         served.kill()
         assert not served.alive
@@ -63,8 +63,8 @@ def test_killed_process_can_restart_on_its_port(tmp_path: Path) -> None:
 
 def test_process_that_does_not_start_is_reported(tmp_path: Path) -> None:
     served = receiver(tmp_path, "--nonsense")
-    with Troupe() as troupe:
-        troupe.start(served)
+    with ProcessGroup() as group:
+        group.start(served)
         with pytest.raises(NotStarted, match="receiver has ended by itself"):
             served.wait_ready()
     assert "No such option '--nonsense'" in served.tail()

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from service.cli.practice import SANDBOX_KEY
-from service.cli.processes import Troupe
+from service.cli.processes import ProcessGroup
 from service.domain.webhook_events import TYPES
 from service.flows.render import MAX_BRIEF
 from service.flows.webhooks.signing import signed_headers
@@ -43,8 +43,8 @@ def run(code: str, given: dict[str, Any]) -> str:
 async def server(sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
     async with running(Sandbox(seconds=0.3, key=SANDBOX_KEY)) as upstream:
         served = dovecote(tmp_path, sqlite_url, upstream)
-        with Troupe() as troupe:
-            await started(troupe, served)
+        with ProcessGroup() as group:
+            await started(group, served)
             monkeypatch.setenv("DOVECOTE_URL", served.url)
             yield
 

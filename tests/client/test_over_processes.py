@@ -9,7 +9,7 @@ import pytest
 
 from dovecote import AsyncClient, Event
 from service.cli.practice import SANDBOX_KEY
-from service.cli.processes import Troupe
+from service.cli.processes import ProcessGroup
 from service.sandbox import Sandbox, running
 from tests.support.processes import dovecote, started, until
 from tests.support.waiting import LIMIT
@@ -23,8 +23,8 @@ async def test_wait_and_streams_outlive_a_restart(database_url: str, tmp_path: P
     sandbox = Sandbox(seconds=JOB_SECONDS, clock=clock.seconds, key=SANDBOX_KEY)
     async with running(sandbox) as upstream:
         served = dovecote(tmp_path, database_url, upstream)
-        with Troupe() as troupe:
-            await started(troupe, served)
+        with ProcessGroup() as group:
+            await started(group, served)
             async with AsyncClient(served.url) as client:
                 task = await client.submit("runway", "text_to_video", input={"prompt": "a dove", "duration": 5})
                 streamed: list[Event] = []
@@ -42,7 +42,7 @@ async def test_wait_and_streams_outlive_a_restart(database_url: str, tmp_path: P
                 assert await asyncio.to_thread(served.process.wait, LIMIT) == 0
                 assert not waiting.done()
                 assert not streaming.done()
-                await started(troupe, served)
+                await started(group, served)
                 clock.forward(JOB_SECONDS * 2)
                 await sandbox.deliver_due()
                 assert (await asyncio.wait_for(waiting, LIMIT)).succeeded
@@ -76,8 +76,8 @@ async def test_two_processes_serve_one_feed(postgresql_url: str, tmp_path: Path)
             dovecote(tmp_path, postgresql_url, upstream),
             dovecote(tmp_path, postgresql_url, upstream, "web"),
         )
-        with Troupe() as troupe:
-            await started(troupe, here, there)
+        with ProcessGroup() as group:
+            await started(group, here, there)
             async with AsyncClient(here.url) as one, AsyncClient(there.url) as other:
                 submitting = asyncio.create_task(submit(one, other, count))
                 seen: list[Event] = []

@@ -127,7 +127,7 @@ async def test_cancelled_task_is_not_resubmitted_and_expires_if_unresolved(datab
         ended = await three.world.task(task)
         assert (ended.state, ended.decided_by) == (State.CANCELLED, "dovecote")
         assert ended.failure is not None
-        assert "may have it" in str(ended.failure.message)
+        assert "may have the job" in str(ended.failure.message)
         assert three.jobs == [1, 0, 0]
 
 

@@ -44,8 +44,8 @@ def counts(account: dict[str, Any]) -> tuple[int, ...]:
 
 
 @contextlib.asynccontextmanager
-async def day_at_the_loft(url: str) -> AsyncIterator[Route]:
-    """Submit tasks of every outcome, paid and free. The sandboxes record what was paid."""
+async def tasks_of_every_outcome(url: str) -> AsyncIterator[Route]:
+    """Submit tasks of every outcome, paid and free. The sandboxes record the paid jobs."""
     async with three_upstreams(url, DOVECOTE_ROUTES__RUNWAY="elkapi,cometapi,runwayml") as three:
         world = three.world
         request: dict[str, Any] = {"callback_url": None}
@@ -69,7 +69,7 @@ async def day_at_the_loft(url: str) -> AsyncIterator[Route]:
 
 
 async def test_ledger_counts_each_submission_once(database_url: str) -> None:
-    async with day_at_the_loft(database_url) as three:
+    async with tasks_of_every_outcome(database_url) as three:
         told = await written(database_url)
         rows = {row["upstream"]: row for row in told["rows"]}
         #                                       submissions, paid, perhaps, refunded, perhaps, unpaid
@@ -84,7 +84,7 @@ async def test_ledger_counts_each_submission_once(database_url: str) -> None:
 
 
 async def test_ledger_groups_and_filters_by_time(database_url: str) -> None:
-    async with day_at_the_loft(database_url) as three:
+    async with tasks_of_every_outcome(database_url) as three:
         by = await written(database_url, "--by", "client,upstream")
         assert [(row["client"], row["upstream"], row["submissions"]) for row in by["rows"]] == [
             ("default", "elkapi", 8),
@@ -222,7 +222,7 @@ async def test_ledger_reports_a_missing_or_outdated_database(empty_postgresql_ur
 
 
 async def test_ledger_prints_a_table(sqlite_url: str) -> None:
-    async with day_at_the_loft(sqlite_url):
+    async with tasks_of_every_outcome(sqlite_url):
         said = (await command(sqlite_url, "--by", "upstream,client")).stdout.splitlines()
     assert said[0].split() == [
         "upstream",

@@ -1,4 +1,4 @@
-"""The encoding of a form: what a server reads in it is what was given."""
+"""The encoding of a form: a server reads exactly the given values."""
 
 import email
 import email.policy

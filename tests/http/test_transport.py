@@ -1,4 +1,4 @@
-"""The transport over real sockets: each kind of broken connection tells whether the request was sent."""
+"""The transport over real sockets: each kind of broken connection shows whether the request was sent."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""Anthropic: the bodies that are sent, and what the recordings cannot show."""
+"""Anthropic: the bodies that are sent, and behaviour that recordings cannot show."""
 
 import dataclasses
 import json

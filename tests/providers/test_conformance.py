@@ -1,4 +1,4 @@
-"""Rules for every dialect, whatever its provider sends. A dialect is tested as soon as the registry lists it."""
+"""Rules for every dialect, at any answer of its provider. A dialect is tested as soon as the registry lists it."""
 
 import dataclasses
 import datetime as dt

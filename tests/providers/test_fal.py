@@ -25,7 +25,7 @@ def run(model=KLING, **given):
 
 
 def hold(exchange, *replies):
-    """Return the paths that an exchange asks, and what it returns."""
+    """Run an exchange. Return the paths of its calls, and its result."""
     paths = [next(exchange).path, *(exchange.send(each).path for each in replies[:-1])]
     with pytest.raises(StopIteration) as done:
         exchange.send(replies[-1])
@@ -140,6 +140,11 @@ def test_structured_result_is_json():
     assert [(each.kind, each.text) for each in update.results] == [("json", '{"label":{"cat":0.9},"seed":3}')]
     [called] = QUEUE.read_callback(Callback({}, b'{"request_id": "r1", "status": "OK", "payload": {"label": "cat"}}'))
     assert (called.state, called.external_id) == (State.SUCCEEDED, "r1")
+
+
+def test_status_without_an_id_is_no_result():
+    said = {name: value for name, value in COMPLETED.items() if name != "request_id"}
+    assert QUEUE.read_status(reply({**said, "status_url": "https://evil.test/r1/status"})) == Update()
 
 
 def test_callback_without_a_payload_settles_nothing():

@@ -94,6 +94,29 @@ def test_key_goes_into_the_header_of_each_host():
     assert dict(AGGREGATOR.authorize(call, "sk-1").headers) == {"Authorization": "Bearer sk-1"}
 
 
+@pytest.mark.parametrize(
+    ("polling_url", "host"),
+    [
+        ("https://api.us3.bfl.ai/v1/get_result?id=j1", "api.us3.bfl.ai"),
+        ("https://API.EU2.BFL.AI/v1/get_result", "api.eu2.bfl.ai"),
+        ("http://api.us3.bfl.ai/v1/get_result?id=j1", None),
+        ("https://api.us3.bfl.ai:8443/v1/get_result", None),
+        ("https://key@api.us3.bfl.ai/v1/get_result", None),
+        ("https://api.bfl.ai.evil.test/v1/get_result", None),
+        ("https://evilbfl.ai/v1/get_result", None),
+        ("https://[::1/", None),
+        (None, None),
+        (7, None),
+    ],
+)
+def test_polling_url_names_a_region_of_bfl_and_no_other_host(polling_url, host):
+    update = OFFICIAL.read_created(reply({"id": "j1", "polling_url": polling_url}))
+    assert update.job_host == host
+    wanted = dataclasses.replace(flux("text_to_image", prompt="x"), external_id="j1", job_host=update.job_host)
+    call = OFFICIAL.query(wanted)
+    assert (call.host, call.path) == (host, "/v1/get_result?id=j1")
+
+
 def test_polling_url_of_an_answer_is_never_called():
     said = {"id": "j1", "polling_url": "https://evil.test/v1/get_result?id=j1"}
     for dialect, path in ((OFFICIAL, "/v1/get_result?id=j1"), (AGGREGATOR, "/flux/v1/get_result?id=j1")):

@@ -186,6 +186,12 @@ def test_code_of_a_callback_is_the_end_of_the_task(code, text, failure):
     assert update.failure.code == failure
 
 
+@pytest.mark.parametrize("code", [False, None, [], "odd", 12345])
+def test_code_that_is_none_fails_no_task(code):
+    said = {"code": code, "msg": "x", "data": {"taskId": "t1"}}
+    assert OWN.read_callback(Callback({}, json.dumps(said).encode())) == [Update(external_id="t1")]
+
+
 def test_unknown_record_is_not_found():
     for dialect in (JOBS, OWN):
         with pytest.raises(NotFound):

@@ -1,4 +1,4 @@
-"""Kling by its own API and by gateways: what is sent for which operation, and the oddities of what is answered."""
+"""Kling by its own API and by gateways: the requests of each operation, and the oddities of the answers."""
 
 import base64
 import dataclasses

@@ -1,4 +1,4 @@
-"""MiniMax by its own API and by gateways: what is sent, the second call for a file, and errors within HTTP 200."""
+"""MiniMax by its own API and by gateways: requests, the second call for a file, and errors within HTTP 200."""
 
 import dataclasses
 import json

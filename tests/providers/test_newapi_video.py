@@ -1,4 +1,4 @@
-"""The video API of new-api gateways: every shape of a task, what is sent, and what is ruled out before."""
+"""The video API of new-api gateways: every shape of a task, requests, and inputs that are refused."""
 
 import datetime as dt
 import json

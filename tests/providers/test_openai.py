@@ -1,4 +1,4 @@
-"""OpenAI: the bodies that are sent, and what the recordings cannot show."""
+"""OpenAI: the bodies that are sent, and behaviour that recordings cannot show."""
 
 import base64
 import dataclasses

@@ -117,3 +117,10 @@ def test_answer_with_very_many_outputs_is_read_in_part():
     )
     update = DIALECTS["runway/official"].read_status(Reply(200, {}, body))
     assert 0 < len(update.results) <= 1000
+
+
+@pytest.mark.parametrize("base_url", [GATEWAY, f"{GATEWAY}/", f"{GATEWAY}/openai"])
+def test_route_of_the_api_is_below_the_whole_base_url(base_url):
+    update = Update(state=State.SUCCEEDED, results=(Result("video", "/v1/videos/video_1/content"),))
+    [result] = completed(update, base_url).results
+    assert result.url == f"{base_url.rstrip('/')}/v1/videos/video_1/content"

@@ -166,6 +166,13 @@ def test_outputs_of_every_type_are_read(output, results):
     assert [(each.kind, each.url or each.text) for each in outputs_of(output)] == results
 
 
+@pytest.mark.parametrize("said", [{"output": None}, {"output": []}, {}, {"output": 7, "data_removed": True}])
+def test_success_without_an_output_settles_nothing(said):
+    for dialect in (OFFICIAL, AGGREGATOR, COG):
+        update = dialect.read_created(reply({"id": "p1", "status": "succeeded", **said}))
+        assert update == Update(external_id="p1")
+
+
 def test_throttle_that_speaks_of_credit_is_no_lack_of_credit():
     text = "Request was throttled. Your rate limit is reduced while you have less than $5.0 in credit."
     with pytest.raises(Unavailable) as raised:

@@ -111,7 +111,7 @@ def test_hexadecimal_signature_covers_the_body() -> None:
 
 
 def test_headers_that_signatures_need_are_stored() -> None:
-    """A callback is verified after it was stored: what is not stored cannot be verified."""
+    """A callback is verified after it was stored, so the stored headers must suffice."""
     for callback in (standard(), ed25519()):
         given = {name.lower(): value for name, value in callback.headers.items()}
         assert kept_headers(given) == given

@@ -1,4 +1,4 @@
-"""OpenAI's own SDK, unchanged, completes jobs against the sandbox: so the sandbox speaks OpenAI's protocol."""
+"""OpenAI's own SDK, unchanged, completes jobs against the sandbox. This proves the sandbox's protocol."""
 
 import asyncio
 import base64

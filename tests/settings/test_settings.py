@@ -615,3 +615,17 @@ def test_mistake_in_routes_and_limits_names_its_place(variable: str, value: str,
 
 def test_route_may_name_a_known_upstream_without_a_key() -> None:
     assert load({"DOVECOTE_ROUTES__RUNWAY": "elkapi"}).routes == {"runway": ("elkapi",)}
+
+
+KEY_SET = '{"keys": [\n  {"kty": "OKP", "x": "yQlX_d8vEzVO2pK1lH48LPKd1apY53PQbyQ1-dtgJF0"}\n]}'
+COMPACT_KEY_SET = '{"keys":[{"kty":"OKP","x":"yQlX_d8vEzVO2pK1lH48LPKd1apY53PQbyQ1-dtgJF0"}]}'
+
+
+def test_public_keys_are_taken_as_a_provider_shows_them() -> None:
+    of_file = load({"FAL_KEY": UPSTREAM_KEY}, file(f"[upstreams.fal]\ncallback_key = '''{KEY_SET}'''"))
+    variable = {"DOVECOTE_UPSTREAMS__FAL__CALLBACK_KEY": KEY_SET.replace("\n", " ")}
+    of_environment = load({"FAL_KEY": UPSTREAM_KEY, **variable})
+    for settings in (of_file, of_environment):
+        key = settings.upstreams["fal"].callback_key
+        assert key is not None
+        assert key.get_secret_value() == COMPACT_KEY_SET

@@ -1,4 +1,4 @@
-"""A connection to PostgreSQL that dies in use: a read goes on, a write is reported."""
+"""A connection to PostgreSQL breaks during its use: a read is repeated, a write is reported."""
 
 from collections.abc import AsyncIterator
 

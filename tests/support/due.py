@@ -1,4 +1,4 @@
-"""What is due in a database, read in one query: a journey that would find nothing is not run, for it costs a write."""
+"""The due work of a database, read in one query. A journey without due work is not run, because it costs a write."""
 
 import dataclasses
 import datetime as dt

@@ -23,7 +23,7 @@ from tests.support.world import World
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 
 
-class Ears:
+class ConnectionMonitor:
     """Records every connection that this process tries to open, to any address."""
 
     def __init__(self) -> None:
@@ -34,7 +34,7 @@ class Ears:
             self.connects.append(arguments[1])
 
 
-_LISTENING: list[Ears] = []
+_LISTENING: list[ConnectionMonitor] = []
 
 
 def _note_event(event: str, arguments: tuple[Any, ...]) -> None:
@@ -46,8 +46,8 @@ sys.addaudithook(_note_event)  # an audit hook cannot be removed: it is idle wit
 
 
 @contextlib.contextmanager
-def listening_ears() -> Iterator[Ears]:
-    listening = Ears()
+def listening_ears() -> Iterator[ConnectionMonitor]:
+    listening = ConnectionMonitor()
     _LISTENING.append(listening)
     yield listening
     _LISTENING.remove(listening)
@@ -125,7 +125,7 @@ class Slow:
 
 
 @contextlib.asynccontextmanager
-async def telling(sqlite_url: str, names: LookUp, **settings: str) -> AsyncIterator[World]:
+async def sending_to(sqlite_url: str, names: LookUp, **settings: str) -> AsyncIterator[World]:
     """Open a world whose messages leave over real connections, by the test's name servers."""
     environment = {f"DOVECOTE_{name.upper()}": value for name, value in settings.items()}
     async with World.opened(sqlite_url, **{"DOVECOTE_ALLOW_PRIVATE_WEBHOOKS": "false", **environment}) as world:

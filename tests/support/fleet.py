@@ -42,7 +42,7 @@ def dovecote(
     return Served(name, ("serve", "--role", role), {**clean_environment(), **settings}, port, folder, "/readyz")
 
 
-def plugged(seconds: float, **urls: str) -> dict[str, str]:
+def with_sandboxes(seconds: float, **urls: str) -> dict[str, str]:
     """Return the settings that connect sandboxes as upstreams. Runway uses them in this order."""
     plugs = [plug(url, seconds, name) for name, url in urls.items()]
     return {name: value for each in plugs for name, value in each.items()} | {"DOVECOTE_ROUTES__RUNWAY": ",".join(urls)}

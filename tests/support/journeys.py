@@ -1,4 +1,4 @@
-"""The one table of journeys: the behaviour of an upstream, and the expected end of a task, whatever the dialect."""
+"""The only table of journeys: the behaviour of an upstream, and the expected end of a task, for every dialect."""
 
 import dataclasses
 

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 
 from service.cli.practice import plug
-from service.cli.processes import LOOPBACK, Served, Troupe, clean_environment, free_ports
+from service.cli.processes import LOOPBACK, ProcessGroup, Served, clean_environment, free_ports
 from tests.support.waiting import LIMIT
 from tests.support.world import INSTALLATION_SECRET
 
@@ -33,9 +33,9 @@ def dovecote(folder: Path, database_url: str, upstream: str, role: str = "all", 
     return Served(role, ("serve", "--role", role), {**clean_environment(), **settings}, port, folder, "/readyz")
 
 
-async def started(troupe: Troupe, *served: Served) -> None:
+async def started(group: ProcessGroup, *served: Served) -> None:
     for each in served:
-        troupe.start(each)
+        group.start(each)
     for each in served:
         async with asyncio.timeout(LIMIT):
             while not await asyncio.to_thread(each.ready):  # noqa: ASYNC110 - it happens in another process

@@ -1,4 +1,4 @@
-"""A client of a stream under the test's control: it reads and disconnects when the test says so."""
+"""A client of a stream under the test's control: the test decides when it reads and disconnects."""
 
 import asyncio
 import contextlib

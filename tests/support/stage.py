@@ -1,4 +1,4 @@
-"""A world with faults: upstreams with moods, callbacks that the test delivers, and a process that crashes.
+"""A world with faults: upstreams that fail, callbacks that the test delivers, and a process that crashes.
 
 Everything runs in sequence on a held clock, so the same actions always have the same outcome.
 """
@@ -72,40 +72,40 @@ ARRIVES: Mapping[str, Callable[[], httpx.Response]] = {
     "error": lambda: httpx.Response(500, content=PAGE),
 }
 BREAKS: Mapping[str, type[httpx.TransportError]] = {"cut": httpx.ReadError, "silent": httpx.ReadTimeout}
-MOODS = ("well", "down", "lost", "hold", "detain", *BREAKS, *ARRIVES_NOT, *ARRIVES)
+UPSTREAM_FAULTS = ("well", "down", "lost", "hold", "detain", *BREAKS, *ARRIVES_NOT, *ARRIVES)
 
 
-class Moody(httpx.AsyncBaseTransport):
-    """An upstream's host and its proxies, whose behaviour depends on a mood."""
+class FaultyUpstream(httpx.AsyncBaseTransport):
+    """An upstream's host and its proxies, with a fault that the test sets."""
 
     def __init__(self, sandbox: Sandbox) -> None:
         self._inner = InProcessTransport(sandbox.app)
         self.sandbox = sandbox
-        self.mood = "well"
+        self.fault = "well"
         self.holding: list[asyncio.Future[None]] = []
         self.holds = asyncio.Event()
         self.lies: Counter[str] = Counter()
         """By prompt: how often a job was made, and denied in the answer."""
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        mood = self.mood
-        if mood == "down":
+        fault = self.fault
+        if fault == "down":
             raise httpx.ConnectError("connection refused", request=request)
-        if mood == "lost":
+        if fault == "lost":
             raise httpx.ReadTimeout("no answer", request=request)
-        if mood in ARRIVES_NOT:
-            return _copied(ARRIVES_NOT[mood]())
-        if mood == "detain":
+        if fault in ARRIVES_NOT:
+            return _copied(ARRIVES_NOT[fault]())
+        if fault == "detain":
             await self._held()
         before = len(self.sandbox.ledger.jobs)
         response = await self._inner.handle_async_request(request)
-        if mood == "hold":
+        if fault == "hold":
             await self._held()
-        if mood in BREAKS:
-            raise BREAKS[mood]("the line broke", request=request)
-        if mood == "lie" and len(self.sandbox.ledger.jobs) > before:
+        if fault in BREAKS:
+            raise BREAKS[fault]("the line broke", request=request)
+        if fault == "lie" and len(self.sandbox.ledger.jobs) > before:
             self.lies[self.sandbox.ledger.jobs[-1].prompt] += 1
-        return _copied(ARRIVES[mood]()) if mood in ARRIVES else response
+        return _copied(ARRIVES[fault]()) if fault in ARRIVES else response
 
     async def _held(self) -> None:
         let_go: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -125,8 +125,8 @@ def _copied(response: httpx.Response) -> httpx.Response:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Letter:
-    """A callback that an upstream wants to deliver."""
+class PendingCallback:
+    """A callback that an upstream is about to deliver."""
 
     url: str
     body: bytes
@@ -144,26 +144,26 @@ class Letter:
         return self.document["status"] == "3"
 
 
-def forged(letter: Letter) -> Letter:
-    other = "A" if letter.token[-2] != "A" else "B"
-    return dataclasses.replace(letter, url=letter.url[:-2] + other + letter.url[-1])
+def forged(pending: PendingCallback) -> PendingCallback:
+    other = "A" if pending.token[-2] != "A" else "B"
+    return dataclasses.replace(pending, url=pending.url[:-2] + other + pending.url[-1])
 
 
-def _saying(letter: Letter, **changes: Any) -> Letter:
-    said = {name: value for name, value in (letter.document | changes).items() if value is not ...}
-    return dataclasses.replace(letter, body=orjson.dumps(said))
+def _saying(pending: PendingCallback, **changes: Any) -> PendingCallback:
+    said = {name: value for name, value in (pending.document | changes).items() if value is not ...}
+    return dataclasses.replace(pending, body=orjson.dumps(said))
 
 
-TWISTS: Mapping[str, Callable[[Letter], Letter]] = {
+TWISTS: Mapping[str, Callable[[PendingCallback], PendingCallback]] = {
     "forged": forged,
-    "garbage": lambda letter: dataclasses.replace(letter, body=letter.body[: len(letter.body) // 2]),
-    "a list": lambda letter: dataclasses.replace(letter, body=b"[" + letter.body + b"]"),
-    "unknown word": lambda letter: _saying(letter, status="hatching", video_url=None),
-    "nameless": lambda letter: _saying(letter, task_id=...),
+    "garbage": lambda pending: dataclasses.replace(pending, body=pending.body[: len(pending.body) // 2]),
+    "a list": lambda pending: dataclasses.replace(pending, body=b"[" + pending.body + b"]"),
+    "unknown word": lambda pending: _saying(pending, status="hatching", video_url=None),
+    "nameless": lambda pending: _saying(pending, task_id=...),
 }
 
 
-class OneByOne:
+class SequentialPool:
     """Runs the work of a journey in sequence. Work that waits for a held answer stays in the background."""
 
     def __init__(self, stage: "Stage") -> None:
@@ -199,14 +199,14 @@ class Stage:
         self.world = world
         clock = world.clock.seconds
         self.upstreams = {
-            name: Moody(Sandbox(seconds=JOB_SECONDS, clock=clock, send=self._post))
+            name: FaultyUpstream(Sandbox(seconds=JOB_SECONDS, clock=clock, send=self._post))
             for name in world.context.settings.routes["runway"]
         }
         """Those of the route: nobody else is asked."""
         self.receiver = Receiver()
-        self.mail: list[Letter] = []
+        self.mail: list[PendingCallback] = []
         """Every callback that an upstream has wanted delivered so far."""
-        self.acknowledged: list[tuple[UUID, bytes, Letter]] = []
+        self.acknowledged: list[tuple[UUID, bytes, PendingCallback]] = []
         self.requests: list[Known] = []
         self.fate = CrashPoint(FOREVER)
         self._immortal = world.context
@@ -236,7 +236,7 @@ class Stage:
 
     async def _post(self, url: str, body: bytes) -> int:
         if not url.startswith(UNREACHABLE_CALLBACK):
-            self.mail.append(Letter(url, body))
+            self.mail.append(PendingCallback(url, body))
         return 200
 
     # ── the process ──
@@ -277,9 +277,9 @@ class Stage:
 
     def kill(self) -> None:
         """Kill the process."""
-        self.doom(0)
+        self.crash_after(0)
 
-    def doom(self, steps: int) -> None:
+    def crash_after(self, steps: int) -> None:
         """Crash the process after this number of further steps."""
         self.fate._last = self.fate.steps + steps
 
@@ -322,7 +322,7 @@ class Stage:
         if name == "callbacks":
             done = await self.carry(callbacks_flow.run_due(self.world.context)) or 0
         else:
-            pool: Any = OneByOne(self)
+            pool: Any = SequentialPool(self)
             done = await self.carry(JOURNEYS[name].run_due(self.world.context, pool)) or 0
             await pool.finish()
         return done
@@ -384,21 +384,21 @@ class Stage:
         for each in self.upstreams.values():
             await each.sandbox.deliver_due()
 
-    async def deliver(self, letter: Letter) -> int:
+    async def deliver(self, pending: PendingCallback) -> int:
         """Deliver a callback, and record when it was accepted."""
 
         async def posted() -> int:
             try:
-                return (await self._outside.post(letter.url, content=letter.body, headers=JSON)).status_code
+                return (await self._outside.post(pending.url, content=pending.body, headers=JSON)).status_code
             except httpx.TransportError:
                 return 0
 
         status = await self.carry(posted()) or 0
         if status == httpx.codes.OK:
-            submission = self.world.context.tokens.read(letter.token)
+            submission = self.world.context.tokens.read(pending.token)
             assert submission is not None, "a forged callback was taken"
-            key = hashlib.sha256(letter.body.replace(letter.token.encode(), b"[redacted]")).digest()
-            self.acknowledged.append((submission, key, letter))
+            key = hashlib.sha256(pending.body.replace(pending.token.encode(), b"[redacted]")).digest()
+            self.acknowledged.append((submission, key, pending))
         return status
 
     def jobs(self, prompt: str) -> int:

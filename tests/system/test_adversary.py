@@ -142,7 +142,7 @@ async def test_cancelled_task_is_not_resubmitted(world: World) -> None:
 
 
 async def test_cancel_is_executed_when_a_callback_names_the_job(world: World) -> None:
-    """202 promises a cancel once the id of the job is known. A callback names it."""
+    """The answer 202 announced a cancel for the time when the job's id is known. A callback names the id."""
     provider = meet(world, answering(500, {}))
     task = await world.submit()
     await world.work()

@@ -12,7 +12,7 @@ import pytest
 
 from service.cli import exits
 from service.cli.practice import SANDBOX_KEY
-from service.cli.processes import Troupe, free_ports
+from service.cli.processes import ProcessGroup, free_ports
 from service.sandbox import Sandbox, running
 from tests.conftest import migrated, run_sql
 from tests.support.processes import client_of, dovecote, run, started, submit, task_in, until
@@ -89,16 +89,16 @@ async def test_restored_database_pays_nothing_twice(
     sandbox = Sandbox(seconds=JOB_SECONDS, clock=clock.seconds, key=SANDBOX_KEY)
     (closed,) = free_ports(1)
     async with running(sandbox) as upstream:
-        with Troupe() as troupe:
+        with ProcessGroup() as group:
             alone = dovecote(tmp_path, installation.url, f"http://127.0.0.1:{closed}")
-            await started(troupe, alone)
+            await started(group, alone)
             async with client_of(alone) as client:
                 task = await submit(client)
                 await task_in(client, task, "queued")
                 await installation.back_up()
-        with Troupe() as troupe:
+        with ProcessGroup() as group:
             working = dovecote(tmp_path, installation.url, upstream)
-            await started(troupe, working)
+            await started(group, working)
             async with client_of(working) as client:
                 await task_in(client, task, "submitted")
         assert sandbox.ledger.paid() == 1
@@ -107,9 +107,9 @@ async def test_restored_database_pays_nothing_twice(
             code, said, _ = await run(tmp_path, installation.url, "restored")
             assert code == exits.OK
             assert said.startswith("1 tasks may have been submitted since the backup")
-        with Troupe() as troupe:
+        with ProcessGroup() as group:
             restored = dovecote(tmp_path, installation.url, upstream)
-            await started(troupe, restored)
+            await started(group, restored)
             async with client_of(restored) as client:
                 found = await task_in(client, task, "unconfirmed")
                 assert "restored from a backup" in found["explanation"]
@@ -128,8 +128,8 @@ async def test_deleted_write_ahead_log_is_detected(sqlite_url: str, tmp_path: Pa
     sandbox = Sandbox(seconds=JOB_SECONDS, clock=clock.seconds, key=SANDBOX_KEY)
     async with running(sandbox) as upstream:
         server = dovecote(tmp_path, sqlite_url, upstream)
-        with Troupe() as troupe:
-            await started(troupe, server)
+        with ProcessGroup() as group:
+            await started(group, server)
             async with client_of(server) as client:
                 await task_in(client, await submit(client), "submitted")
                 assert server.process is not None
@@ -139,8 +139,8 @@ async def test_deleted_write_ahead_log_is_detected(sqlite_url: str, tmp_path: Pa
         (tmp_path / "dovecote.db-shm").unlink(missing_ok=True)
         assert sqlite3.connect(tmp_path / "dovecote.db").execute("SELECT count(*) FROM submissions").fetchone() == (0,)
         again = dovecote(tmp_path, sqlite_url, upstream)
-        with Troupe() as troupe:
-            await started(troupe, again)
+        with ProcessGroup() as group:
+            await started(group, again)
 
             async def logged() -> bool:
                 return "database was restored or set back" in again.log.read_text()

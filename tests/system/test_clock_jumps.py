@@ -13,10 +13,10 @@ import pytest
 from sqlalchemy import text
 
 from service.cli.practice import SANDBOX_KEY
-from service.cli.processes import Served, Troupe
+from service.cli.processes import ProcessGroup, Served
 from service.sandbox import Receiver, Sandbox, running
 from service.store.database import Database
-from tests.support.fleet import all_tasks, client_of, dovecote, plugged, until
+from tests.support.fleet import all_tasks, client_of, dovecote, until, with_sandboxes
 
 LIBRARY = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
 pytestmark = [
@@ -65,7 +65,7 @@ async def outside() -> AsyncIterator[tuple[Sandbox, dict[str, str], Receiver, st
     receiver = Receiver(None)  # signatures of a server whose clock is wrong are refused for good reason
     async with running(elk) as upstream, running(receiver) as hook:
         # No callbacks: every task must be brought home by polling.
-        settings = plugged(JOB_SECONDS, elkapi=upstream) | {"DOVECOTE_UPSTREAMS__ELKAPI__CALLBACKS": "off"}
+        settings = with_sandboxes(JOB_SECONDS, elkapi=upstream) | {"DOVECOTE_UPSTREAMS__ELKAPI__CALLBACKS": "off"}
         yield elk, settings, receiver, hook
 
 
@@ -97,8 +97,8 @@ async def test_tasks_end_although_the_clock_jumps(database_url: str, tmp_path: P
     clock = FakeClock(tmp_path)
     async with outside() as (elk, settings, receiver, hook):
         served = clock.given_to(dovecote(tmp_path, database_url, "server", **settings))
-        with Troupe() as troupe:
-            troupe.start(served)
+        with ProcessGroup() as group:
+            group.start(served)
             await asyncio.to_thread(served.wait_ready)
             async with client_of(served) as client:
                 await submit(client, hook, TASKS, deadline=600)
@@ -126,8 +126,8 @@ async def test_jump_ahead_does_not_expire_tasks_that_were_never_tried(database_u
     async with outside() as (elk, settings, _, hook):
         settings |= {"DOVECOTE_UPSTREAMS__ELKAPI__OPEN_TASKS": "1"}
         served = clock.given_to(dovecote(tmp_path, database_url, "server", **settings))
-        with Troupe() as troupe:
-            troupe.start(served)
+        with ProcessGroup() as group:
+            group.start(served)
             await asyncio.to_thread(served.wait_ready)
             async with client_of(served) as client:
                 await submit(client, hook, 5, deadline=300)
@@ -143,9 +143,9 @@ async def test_two_workers_with_different_clocks_pay_and_notify_once(postgresql_
         web = dovecote(tmp_path, postgresql_url, "web", role="web", **settings)
         right = dovecote(tmp_path, postgresql_url, "right", role="worker", public=web.url, **settings)
         skewed = ahead.given_to(dovecote(tmp_path, postgresql_url, "skewed", role="worker", public=web.url, **settings))
-        with Troupe() as troupe:
+        with ProcessGroup() as group:
             for each in (web, right, skewed):
-                troupe.start(each)
+                group.start(each)
             for each in (web, right, skewed):
                 await asyncio.to_thread(each.wait_ready)
             async with client_of(web) as client:

@@ -1,4 +1,4 @@
-"""A real Cog server, which nobody here wrote, completes jobs for Dovecote: by its webhooks alone, since it has no poll."""
+"""A real, third-party Cog server completes jobs for Dovecote, only by its webhooks, since it has no poll."""
 
 import asyncio
 import contextlib
@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from service.cli.processes import LOOPBACK, Served, Troupe, free_ports
+from service.cli.processes import LOOPBACK, ProcessGroup, Served, free_ports
 from tests.support.processes import client_of, dovecote, started, task_in, until
 from tests.support.waiting import LIMIT
 
@@ -37,7 +37,7 @@ class Runner(BaseRunner):
 
 @contextlib.asynccontextmanager
 async def cog_server(folder: Path) -> AsyncIterator[str]:
-    """Run a Cog server with a model that repeats what it is told; yield its URL once it is ready."""
+    """Run a Cog server with a model that repeats its input, and yield its URL once it is ready."""
     (folder / "predict.py").write_text(MODEL)
     (port,) = free_ports(1)
     programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # it starts its worker as `python`
@@ -84,8 +84,8 @@ async def submit(client: httpx.AsyncClient, **given: Any) -> str:
 async def test_cog_server_completes_fails_and_cancels_jobs_by_its_webhooks(sqlite_url: str, tmp_path: Path) -> None:
     async with cog_server(tmp_path) as url:
         served = with_cog(dovecote(tmp_path, sqlite_url, url), url)
-        with Troupe() as troupe:
-            await started(troupe, served)
+        with ProcessGroup() as group:
+            await started(group, served)
             async with client_of(served) as client:
                 done = await task_in(client, await submit(client, text="a dove"), "succeeded")
                 assert [(each["kind"], each["text"]) for each in done["results"]] == [("text", "you said a dove")]

@@ -13,7 +13,7 @@ import asyncpg
 import httpx
 import pytest
 
-from service.cli.processes import Troupe
+from service.cli.processes import ProcessGroup
 from service.store.database import Database
 from service.store.migrate import migrate
 from tests.support.cluster import Cluster
@@ -53,8 +53,8 @@ async def place(tmp_path: Path) -> AsyncIterator[Place]:
         async with Relay.running(socket) as relay:
             url = f"postgresql://{parts.netloc.partition('@')[0]}@127.0.0.1:{relay.port}/dovecote"
             served = dovecote(tmp_path, url, "http://127.0.0.1:9")
-            with Troupe() as troupe:
-                await started(troupe, served)
+            with ProcessGroup() as group:
+                await started(group, served)
                 async with client_of(served) as client:
                     await fill_pool(client, relay)
                     yield Place(cluster, relay, client)

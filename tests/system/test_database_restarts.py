@@ -9,11 +9,11 @@ import httpx
 import pytest
 
 from service.cli.practice import SANDBOX_KEY
-from service.cli.processes import Served, Troupe
+from service.cli.processes import ProcessGroup, Served
 from service.sandbox import Receiver, Sandbox, running
 from tests.conftest import migrated
 from tests.support.cluster import Cluster
-from tests.support.fleet import Accounts, Clients, client_of, dovecote, left_over, pass_time, plugged, until
+from tests.support.fleet import Accounts, Clients, client_of, dovecote, left_over, pass_time, until, with_sandboxes
 from tests.support.world import WEBHOOK_SECRET
 
 pytestmark = [pytest.mark.long, pytest.mark.xdist_group("demo")]
@@ -55,12 +55,12 @@ async def test_database_crash_under_load_loses_nothing(cluster: Cluster, tmp_pat
     wanted = [f"{word} dove {number}".strip() for number, word in enumerate(WORDS)]
     random.Random(4).shuffle(wanted)
     async with running(sandbox) as upstream, running(receiver) as hook:
-        settings = plugged(JOB_SECONDS, elkapi=upstream)
+        settings = with_sandboxes(JOB_SECONDS, elkapi=upstream)
         web = dovecote(tmp_path, cluster.url, "web", role="web", **settings)
         worker = dovecote(tmp_path, cluster.url, "worker", role="worker", public=web.url, **settings)
-        with Troupe() as troupe:
+        with ProcessGroup() as group:
             for served in (web, worker):
-                troupe.start(served)
+                group.start(served)
             for served in (web, worker):
                 await asyncio.to_thread(served.wait_ready)
             async with client_of(web) as client, asyncio.TaskGroup() as load:

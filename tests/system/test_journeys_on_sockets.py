@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from service.cli.practice import SANDBOX_KEY
-from service.cli.processes import LOOPBACK, Served, Troupe, clean_environment, free_ports
+from service.cli.processes import LOOPBACK, ProcessGroup, Served, clean_environment, free_ports
 from service.sandbox import Faults, Sandbox, running
 from tests.support.dialects import DIALECTS, example_of
 from tests.support.journeys import JOURNEYS, SHORT, expected_end
@@ -22,7 +22,7 @@ SECONDS = 0.5
 
 
 def named(dialect: str) -> str:
-    """Return the name of the upstream that speaks only this dialect."""
+    """Return the name of the upstream with only this dialect."""
     return dialect.replace("/", "_").replace("-", "_")
 
 
@@ -64,8 +64,8 @@ async def test_journey_of_every_dialect_ends_as_expected_on_real_sockets(
     sandbox = Sandbox(seconds=SECONDS, key=SANDBOX_KEY, faults=Faults.named(JOURNEYS[journey].faults))
     async with running(sandbox) as url:
         served = server(tmp_path, sqlite_url, url)
-        with Troupe() as troupe:
-            await started(troupe, served)
+        with ProcessGroup() as group:
+            await started(group, served)
             async with client_of(served) as client:
                 ids = await submit_all(client)
                 tasks: dict[str, Any] = {}

@@ -9,9 +9,19 @@ from pathlib import Path
 import pytest
 
 from service.cli.practice import SANDBOX_KEY
-from service.cli.processes import Troupe
+from service.cli.processes import ProcessGroup
 from service.sandbox import Receiver, Sandbox, running
-from tests.support.fleet import Accounts, Clients, client_of, dovecote, left_over, pass_time, plugged, prompts, until
+from tests.support.fleet import (
+    Accounts,
+    Clients,
+    client_of,
+    dovecote,
+    left_over,
+    pass_time,
+    prompts,
+    until,
+    with_sandboxes,
+)
 from tests.support.world import WEBHOOK_SECRET
 
 pytestmark = [pytest.mark.long, pytest.mark.xdist_group("demo")]
@@ -33,7 +43,7 @@ async def outside() -> AsyncIterator[tuple[dict[str, str], Accounts, str]]:
     elk, comet = (Sandbox(seconds=JOB_SECONDS, key=SANDBOX_KEY) for _ in range(2))
     receiver = Receiver(WEBHOOK_SECRET)
     async with running(elk) as first, running(comet) as second, running(receiver) as hook:
-        upstreams = {**plugged(JOB_SECONDS, elkapi=first, cometapi=second), **LIMITS}
+        upstreams = {**with_sandboxes(JOB_SECONDS, elkapi=first, cometapi=second), **LIMITS}
         yield upstreams, Accounts(receiver, [lambda: elk.ledger.jobs, lambda: comet.ledger.jobs]), hook
 
 
@@ -63,9 +73,9 @@ async def test_repeatedly_killed_worker_loses_nothing_and_pays_once(
         if not database_url.startswith("sqlite"):
             web = dovecote(tmp_path, database_url, "web", role="web", **upstreams)
             worker = dovecote(tmp_path, database_url, "worker", role="worker", public=web.url, **upstreams)
-        with Troupe() as troupe:
+        with ProcessGroup() as group:
             for served in {web.name: web, worker.name: worker}.values():
-                troupe.start(served)
+                group.start(served)
                 await asyncio.to_thread(served.wait_ready)
             async with client_of(web) as client, asyncio.TaskGroup() as load:
                 clients = Clients(client, hook, prompts(TASKS, chance))

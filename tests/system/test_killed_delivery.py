@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from service.cli.processes import LOOPBACK, Served, Troupe, clean_environment, free_ports
+from service.cli.processes import LOOPBACK, ProcessGroup, Served, clean_environment, free_ports
 from service.domain.task import State
 from service.flows.webhooks.enqueue import callback_destination, endpoint_destination
 from service.sandbox import Receiver, running
@@ -82,8 +82,8 @@ async def test_server_killed_during_delivery_loses_no_message(tmp_path: Path) ->
         messages = await enqueue(url, hook)
         server = dovecote(tmp_path)
         until = time.monotonic() + LIMIT
-        with Troupe() as troupe:
-            troupe.start(server)
+        with ProcessGroup() as group:
+            group.start(server)
             for killed_at in (150, 400):
                 async with asyncio.timeout(LIMIT):
                     while len(receiver.received) < killed_at:  # noqa: ASYNC110 - it comes from another process

@@ -9,11 +9,11 @@ import pytest
 from sqlalchemy import text
 
 from service.cli.practice import SANDBOX_KEY
-from service.cli.processes import Served, Troupe
+from service.cli.processes import ProcessGroup, Served
 from service.sandbox import Receiver, Sandbox, running
 from service.store.database import Database
 from service.store.tables import UtcTime
-from tests.support.fleet import Accounts, Clients, client_of, dovecote, left_over, plugged
+from tests.support.fleet import Accounts, Clients, client_of, dovecote, left_over, with_sandboxes
 from tests.support.world import WEBHOOK_SECRET
 
 pytestmark = [pytest.mark.long, pytest.mark.xdist_group("demo")]
@@ -72,16 +72,16 @@ async def test_orderly_stop_under_load_leaves_nothing_claimed_or_unsent(
     chance = random.Random(seed)
     elk, receiver = Sandbox(seconds=JOB_SECONDS, key=SANDBOX_KEY), Receiver(WEBHOOK_SECRET)
     async with running(elk) as upstream, running(receiver) as hook:
-        settings = plugged(JOB_SECONDS, elkapi=upstream)
+        settings = with_sandboxes(JOB_SECONDS, elkapi=upstream)
         accounts = Accounts(receiver, [lambda: elk.ledger.jobs])
         web = worker = dovecote(tmp_path, database_url, "web", role="all", **settings)
         if not database_url.startswith("sqlite"):
             web = dovecote(tmp_path, database_url, "web", role="web", **settings)
             worker = dovecote(tmp_path, database_url, "worker", role="worker", public=web.url, **settings)
         wanted = [f"{SLOW if number % 3 == 0 else ''} dove {number}".strip() for number in range(STOPS * 20)]
-        with Troupe() as troupe:
+        with ProcessGroup() as group:
             for served in {web.name: web, worker.name: worker}.values():
-                troupe.start(served)
+                group.start(served)
                 await asyncio.to_thread(served.wait_ready)
             async with client_of(web) as client, asyncio.TaskGroup() as load:
                 clients = Clients(client, hook, wanted)

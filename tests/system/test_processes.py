@@ -10,7 +10,7 @@ import pytest
 
 from service.cli import exits
 from service.cli.practice import SANDBOX_KEY
-from service.cli.processes import LOOPBACK, Served, Troupe, free_ports
+from service.cli.processes import LOOPBACK, ProcessGroup, Served, free_ports
 from service.sandbox import Receiver, Sandbox, running
 from service.store.migrate import _LOCK
 from tests.support.breakage import ANSWER, HEAD, Server, request_of
@@ -27,11 +27,11 @@ async def test_web_and_worker_roles_complete_a_task_together(postgresql_url: str
     async with running(sandbox) as upstream, running(receiver) as hook:
         web = without_catch_up(dovecote(tmp_path, postgresql_url, upstream, "web"))
         worker = without_catch_up(dovecote(tmp_path, postgresql_url, upstream, "worker", public=web.url))
-        with Troupe() as troupe:
-            await started(troupe, web)
+        with ProcessGroup() as group:
+            await started(group, web)
             async with client_of(web) as client, client_of(worker) as side_door:
                 assert await left_alone(client)  # a web process leaves the work to others
-                await started(troupe, worker)
+                await started(group, worker)
                 assert (await side_door.get("/v1/tasks")).status_code == 404  # and a worker serves its health only
                 await complete_while_waiting(client, sandbox, clock, hook)
 
@@ -90,8 +90,8 @@ async def test_submit_in_flight_ends_before_the_process(database_url: str, tmp_p
 
     async with Server.running(think) as upstream:
         served = dovecote(tmp_path, database_url, upstream.url)
-        with Troupe() as troupe:
-            await started(troupe, served)
+        with ProcessGroup() as group:
+            await started(group, served)
             async with client_of(served) as client, asyncio.timeout(LIMIT):
                 task_id = await submit(client)
                 await came.wait()
@@ -103,7 +103,7 @@ async def test_submit_in_flight_ends_before_the_process(database_url: str, tmp_p
             assert served.alive
             answer.set()
             assert await asyncio.to_thread(served.process.wait, LIMIT) == 0
-            await started(troupe, served)
+            await started(group, served)
             async with client_of(served) as client:
                 task = await task_in(client, task_id, "submitted")
                 events = (await client.get(f"/v1/tasks/{task_id}/events")).json()["events"]
@@ -165,8 +165,8 @@ async def test_unreachable_database_is_reported(tmp_path: Path) -> None:
 
 async def test_sqlite_database_serves_one_process(sqlite_url: str, tmp_path: Path) -> None:
     served = dovecote(tmp_path, sqlite_url, "http://127.0.0.1:9")
-    with Troupe() as troupe:
-        await started(troupe, served)
+    with ProcessGroup() as group:
+        await started(group, served)
         for command in ("serve", "migrate"):
             code, _, said = await run(tmp_path, sqlite_url, command)
             assert code == exits.UNAVAILABLE

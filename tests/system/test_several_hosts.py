@@ -1,4 +1,4 @@
-"""A database URL with several hosts, on two real servers: the one that takes writes is used, whatever the other one does."""
+"""A database URL with several hosts, on two real servers: the one that accepts writes is used, in any state of the other."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 import asyncpg
 import pytest
 
-from service.cli.processes import Troupe
+from service.cli.processes import ProcessGroup
 from service.store import postgresql
 from service.store.database import Database
 from service.store.migrate import migrate
@@ -84,8 +84,8 @@ async def test_server_follows_the_primary_to_another_host(clusters: tuple[Cluste
     one, other = clusters
     await set_read_only(other, "on")
     served = dovecote(tmp_path, url_of(other, one), "http://127.0.0.1:9")
-    with Troupe() as troupe:
-        await started(troupe, served)
+    with ProcessGroup() as group:
+        await started(group, served)
         async with client_of(served) as client:
             assert (await client.post("/v1/tasks", json=TASK)).status_code == 202
             with one.frozen():

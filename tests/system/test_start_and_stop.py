@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from service.cli.listening import listen, raise_descriptor_limit
-from service.cli.processes import LOOPBACK, Served, Troupe, free_ports
+from service.cli.processes import LOOPBACK, ProcessGroup, Served, free_ports
 from tests.support.breakage import Server, request_of
 from tests.support.processes import client_of, dovecote, started, submit, task_in, until
 
@@ -60,14 +60,14 @@ def signalled(served: Served, number: signal.Signals = signal.SIGTERM) -> None:
 async def test_submit_that_outlives_the_shutdown_timeout_becomes_unconfirmed(database_url: str, tmp_path: Path) -> None:
     async with silent_upstream() as (upstream, came):
         served = with_settings(dovecote(tmp_path, database_url, upstream.url), DOVECOTE_SHUTDOWN_TIMEOUT="1")
-        with Troupe() as troupe:
-            await started(troupe, served)
+        with ProcessGroup() as group:
+            await started(group, served)
             async with client_of(served) as client, asyncio.timeout(LIMIT):
                 task_id = await submit(client)
                 await came.wait()
             signalled(served)
             assert await ended(served) == 0
-            await started(troupe, served)
+            await started(group, served)
             async with client_of(served) as client:
                 task = await task_in(client, task_id, "unconfirmed")
                 events = (await client.get(f"/v1/tasks/{task_id}/events")).json()["events"]
@@ -80,8 +80,8 @@ async def test_submit_that_outlives_the_shutdown_timeout_becomes_unconfirmed(dat
 async def test_second_signal_ends_the_process_at_once(sqlite_url: str, tmp_path: Path, number: signal.Signals) -> None:
     async with silent_upstream() as (upstream, came):
         served = dovecote(tmp_path, sqlite_url, upstream.url)
-        with Troupe() as troupe:
-            await started(troupe, served)
+        with ProcessGroup() as group:
+            await started(group, served)
             async with client_of(served) as client, asyncio.timeout(LIMIT):
                 await submit(client)
                 await came.wait()
@@ -108,8 +108,8 @@ async def test_signal_during_the_start_ends_the_process(empty_postgresql_url: st
     async with Server.running(frozen) as database:
         url = f"postgresql://me:word@{database.url.removeprefix('http://')}/name"
         served = dovecote(tmp_path, url, "http://127.0.0.1:1")
-        with Troupe() as troupe:
-            troupe.start(served)
+        with ProcessGroup() as group:
+            group.start(served)
             async with asyncio.timeout(LIMIT):
                 await connected.wait()
             signalled(served)
@@ -127,10 +127,10 @@ async def test_worker_needs_no_port(postgresql_url: str, tmp_path: Path) -> None
     crowded = dataclasses.replace(
         worker, name="crowded", environment={**worker.environment, "DOVECOTE_PORT": str(web.port)}
     )
-    with Troupe() as troupe:
-        await started(troupe, web)
+    with ProcessGroup() as group:
+        await started(group, web)
         for each in (silent, crowded):
-            troupe.start(each)
+            group.start(each)
 
         async def both_started() -> bool:
             return all("started role=worker url=-" in each.tail() for each in (silent, crowded))
@@ -149,8 +149,8 @@ async def test_command_line_names_host_and_port(sqlite_url: str, tmp_path: Path)
     served = dataclasses.replace(
         with_settings(planned, "--host", LOOPBACK, "--port", str(port), DOVECOTE_HOST="203.0.113.7"), port=port
     )
-    with Troupe() as troupe:
-        await started(troupe, served)
+    with ProcessGroup() as group:
+        await started(group, served)
         async with client_of(served) as client:
             assert (await client.get("/healthz")).status_code == 200
 
@@ -220,8 +220,8 @@ async def test_request_that_waits_at_a_stop_gets_an_answer(
 ) -> None:
     """A long poll ends with the task as it is."""
     served = dovecote(tmp_path, sqlite_url, "http://127.0.0.1:1")
-    with Troupe() as troupe:
-        await started(troupe, served)
+    with ProcessGroup() as group:
+        await started(group, served)
         async with client_of(served) as client:
             task_id = await submit(client)
             if before is not_begun:
@@ -237,8 +237,8 @@ async def test_request_that_waits_at_a_stop_gets_an_answer(
 
 async def test_request_after_a_stop_ends_with_a_connection_error(sqlite_url: str, tmp_path: Path) -> None:
     served = dovecote(tmp_path, sqlite_url, "http://127.0.0.1:1")
-    with Troupe() as troupe:
-        await started(troupe, served)
+    with ProcessGroup() as group:
+        await started(group, served)
         async with client_of(served) as client:
             assert (await client.get("/healthz")).status_code == 200
             signalled(served)

@@ -29,7 +29,7 @@ from service.domain.task import OPEN, State
 from service.store.tables import metadata
 from tests.conftest import run_sql
 from tests.support.replay import may_have_bought, wrong_with, wrong_with_rows
-from tests.support.stage import MOODS, TWISTS, Letter, Stage
+from tests.support.stage import TWISTS, UPSTREAM_FAULTS, PendingCallback, Stage
 from tests.support.world import RECEIVER_URL
 
 pytestmark = pytest.mark.long
@@ -69,7 +69,7 @@ POLICIES = ("hold", "fail", "resubmit_once")
 
 tasks = st.integers(0, MAX_TASKS - 1)
 places = st.integers(0, 2)
-moods = st.sampled_from(MOODS)
+upstream_faults = st.sampled_from(UPSTREAM_FAULTS)
 alive = precondition(lambda self: not self.stage.dead)
 mail = precondition(lambda self: bool(self.stage.mail))
 
@@ -115,22 +115,22 @@ class Dovecote(RuleBasedStateMachine):
         policy=st.sampled_from(POLICIES),
         deadline=st.sampled_from(DEADLINES),
         told=st.booleans(),
-        mood=st.none() | moods,
+        fault=st.none() | upstream_faults,
     )
-    def request(self, client: str, words: str, policy: str, deadline: int, *, told: bool, mood: str | None) -> None:
-        """Submit a task. With a mood, it is sent while all upstreams are in this mood."""
+    def request(self, client: str, words: str, policy: str, deadline: int, *, told: bool, fault: str | None) -> None:
+        """Submit a task. With a fault, it is sent while all upstreams are in this fault."""
         more = {"callback_url": RECEIVER_URL} if told else {}
         self.run(self.stage.request(client, words, on_uncertain=policy, deadline=deadline, **more))
-        if mood is not None:
-            self._hand_over(mood)
+        if fault is not None:
+            self._hand_over(fault)
 
-    def _hand_over(self, mood: str) -> None:
-        before = {name: each.mood for name, each in self.stage.upstreams.items()}
+    def _hand_over(self, fault: str) -> None:
+        before = {name: each.fault for name, each in self.stage.upstreams.items()}
         for each in self.stage.upstreams.values():
-            each.mood = mood
+            each.fault = fault
         self.run(self.stage.journey("submit"))
         for name, each in self.stage.upstreams.items():
-            each.mood = before[name]
+            each.fault = before[name]
 
     @alive
     @when(*State)
@@ -146,11 +146,11 @@ class Dovecote(RuleBasedStateMachine):
 
     @alive
     @when(State.UNCONFIRMED)
-    @rule(task=tasks, mood=st.none() | moods)
-    def retry(self, task: int, mood: str | None) -> None:
+    @rule(task=tasks, fault=st.none() | upstream_faults)
+    def retry(self, task: int, fault: str | None) -> None:
         self.run(self.stage.act(task % len(self.stage.requests), "retry"))
-        if mood is not None:
-            self._hand_over(mood)
+        if fault is not None:
+            self._hand_over(fault)
 
     # ── the process ──
 
@@ -161,8 +161,8 @@ class Dovecote(RuleBasedStateMachine):
 
     @alive
     @rule(steps=st.integers(0, 6))
-    def doom(self, steps: int) -> None:
-        self.stage.doom(steps)
+    def crash_after(self, steps: int) -> None:
+        self.stage.crash_after(steps)
 
     @precondition(lambda self: self.stage.dead)
     @rule()
@@ -171,10 +171,10 @@ class Dovecote(RuleBasedStateMachine):
 
     # ── upstreams ──
 
-    @rule(place=places, mood=moods)
-    def mood(self, place: int, mood: str) -> None:
+    @rule(place=places, fault=upstream_faults)
+    def fault(self, place: int, fault: str) -> None:
         upstreams = list(self.stage.upstreams.values())
-        upstreams[place % len(upstreams)].mood = mood
+        upstreams[place % len(upstreams)].fault = fault
 
     @precondition(lambda self: any(each.holding for each in self.stage.upstreams.values()))
     @rule()
@@ -195,18 +195,18 @@ class Dovecote(RuleBasedStateMachine):
     @mail
     @rule(backward=st.booleans())
     def deliver_all(self, *, backward: bool) -> None:
-        for letter in self.stage.mail[:: -1 if backward else 1]:
-            self._deliver(letter, take_in=False)
+        for pending in self.stage.mail[:: -1 if backward else 1]:
+            self._deliver(pending, take_in=False)
         if not self.stage.dead:
             self.run(self.stage.journey("callbacks"))
 
-    def _deliver(self, letter: Letter, *, take_in: bool) -> int:
-        status: int = self.run(self.stage.deliver(letter))
+    def _deliver(self, pending: PendingCallback, *, take_in: bool) -> int:
+        status: int = self.run(self.stage.deliver(pending))
         if take_in and not self.stage.dead:
             self.run(self.stage.journey("callbacks"))
         return status
 
-    def _letter(self, number: int) -> Letter:
+    def _letter(self, number: int) -> PendingCallback:
         return self.stage.mail[-1 - number % len(self.stage.mail)]
 
     # ── time ──
@@ -226,8 +226,8 @@ class Dovecote(RuleBasedStateMachine):
         self.stage.world.clock.now += span
         before = len(self.stage.mail)
         self.run(self.stage.let_providers_call())
-        for letter in self.stage.mail[before:] if post else ():
-            self.run(self.stage.deliver(letter))
+        for pending in self.stage.mail[before:] if post else ():
+            self.run(self.stage.deliver(pending))
         if work and not self.stage.dead:
             self.run(self.stage.work())
 
@@ -263,21 +263,21 @@ class Dovecote(RuleBasedStateMachine):
     def teardown(self) -> None:
         try:
             if hasattr(self, "stage") and not self.broken:
-                self.run(self.come_to_rest())
+                self.run(self.settle_everything())
                 self.judge_the_end()
         finally:
             self.run(self.exits.aclose())
             self.runner.close()
 
-    async def come_to_rest(self) -> None:
+    async def settle_everything(self) -> None:
         """End all faults, and advance the time until no work is left."""
         stage = self.stage
         for each in stage.upstreams.values():
-            each.mood = "well"
+            each.fault = "well"
         await stage.let_go()
         if stage.dead:
             await stage.restart()
-        stage.doom(10**9)
+        stage.crash_after(10**9)
         give_up = stage.now + dt.timedelta(seconds=max(DEADLINES) + 1200)
         while True:
             await stage.work()
@@ -302,10 +302,10 @@ class Dovecote(RuleBasedStateMachine):
         assert {str(each.id) for each in seen.messages} == received
         owners = {each.id: each.task_id for each in seen.submissions}
         ended = {kept.task.id: kept for kept in seen.tasks}
-        for submission, _, letter in stage.acknowledged:
+        for submission, _, pending in stage.acknowledged:
             kept = ended[owners[submission]]
             with contextlib.suppress(ValueError):
-                if letter.tells_of_success and ("task_id" in letter.document or not self.confirms):
+                if pending.tells_of_success and ("task_id" in pending.document or not self.confirms):
                     served = kept.task.decided_by == "provider" and kept.task.external_id is not None
                     served |= self.confirms and kept.task.due_at is not None  # a poll is still to confirm it
                     assert kept.task.state is State.SUCCEEDED or served, (

@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 
 import httpx
 
-from service.cli.processes import LOOPBACK, Served, Troupe, clean_environment, free_ports
+from service.cli.processes import LOOPBACK, ProcessGroup, Served, clean_environment, free_ports
 from tests.support.processes import client_of, started
 from tests.support.scripted_upstream import Answer, Script, ScriptedUpstream
 from tests.support.waiting import LIMIT
@@ -335,8 +335,8 @@ def wrong_with(case: Case, task: Mapping[str, Any], asked: Sequence[Any], url: s
 async def test_faults_of_upstreams_end_as_they_should(sqlite_url: str, tmp_path: Path) -> None:
     async with ScriptedUpstream.running({name: case.script for name, case in CASES.items()}) as upstream:
         served = serving(tmp_path, sqlite_url, upstream)
-        with Troupe() as troupe:
-            await started(troupe, served)
+        with ProcessGroup() as group:
+            await started(group, served)
             async with client_of(served) as client:
                 found = await asyncio.gather(*(play(name, client, upstream) for name in CASES))
             wrong = {name: fault for name, fault in zip(CASES, found, strict=True) if fault is not None}

@@ -1,4 +1,4 @@
-"""Callbacks of providers: each request with a valid token is stored and answered, whatever its body, and no other."""
+"""Callbacks of providers: each request with a valid token is stored and answered, with any body, and no other."""
 
 import asyncio
 import string

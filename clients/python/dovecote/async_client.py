@@ -83,7 +83,7 @@ class AsyncClient:
         idempotency_key: str | None = None,
         **fields: Unpack[SubmitFields],
     ) -> Task:
-        """Submit a task. It is one task and one purchase, however often the request has to be repeated.
+        """Submit a task. It is one task and one purchase, even when the request must be repeated.
 
         :param input: the fields of the operation; :meth:`families` describes them
         :param idempotency_key: your own id of this request, if your program may repeat it; default: a new one

@@ -83,7 +83,7 @@ class Circuit:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """The limits of an upstream; None stands for no limit."""
+    """The limits of an upstream; None means no limit."""
 
     open_tasks: int | None = None
     submits_per_second: float | None = None

@@ -22,7 +22,7 @@ class DovecoteError(Exception):
 
     @property
     def retry_after(self) -> float:
-        """Seconds after which the server asks for the next attempt; 0 where it asks for nothing."""
+        """Seconds after which the server allows the next attempt; 0 if it states none."""
         return 0.0
 
 
@@ -59,7 +59,7 @@ class _ErrorResponse(DovecoteError):
 
     @property
     def retry_after(self) -> float:
-        """Seconds after which the server asks for the next attempt; 0 where it asks for nothing."""
+        """Seconds after which the server allows the next attempt; 0 if it states none."""
         return self._retry_after
 
 

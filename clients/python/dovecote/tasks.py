@@ -1,4 +1,4 @@
-"""Tasks and their events. Fields that this version does not know are kept in ``document``."""
+"""Tasks and their events. Fields that are unknown to this version are kept in ``document``."""
 
 import dataclasses
 import datetime as dt

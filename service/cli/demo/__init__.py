@@ -17,7 +17,7 @@ from service.cli.demo.stage import Stage
 from service.cli.demo.verdict import as_document, judge
 from service.cli.options import AS_JSON
 from service.cli.printing import print_json, say
-from service.cli.processes import NotStarted, Served, Troupe, ended_by_signals
+from service.cli.processes import NotStarted, ProcessGroup, Served, ended_by_signals
 
 
 @click.command("demo", short_help="See Dovecote at work against a faulty provider.")
@@ -31,20 +31,20 @@ def command(*, keep: bool, as_json: bool) -> None:
     as expected, was paid for once, and was reported to its client once.
     """
     began = time.monotonic()
-    with ended_by_signals(), _folder() as folder, Troupe() as troupe:
+    with ended_by_signals(), _folder() as folder, ProcessGroup() as group:
         stage = Stage(folder.path)
         try:
-            stage.open(troupe)
+            stage.open(group)
             with showing(err=as_json) as show:
                 seen = Play(stage, show, began=began).run()
         except (NotStarted, DovecoteError) as error:
             say(f"The demo could not run: {error}")
-            folder.keep(troupe.members)
+            folder.keep(group.members)
             click.get_current_context().exit(exits.NOT_SUCCEEDED)
         checks = judge(seen)
         held = all(check.held for check in checks)
         if not held:
-            folder.keep(troupe.members)
+            folder.keep(group.members)
         if as_json:
             print_json(as_document(seen, checks))
         else:

@@ -10,7 +10,7 @@ import click
 from service.cli import exits
 from service.cli.demo.stage import Stage
 from service.cli.printing import say
-from service.cli.processes import NotStarted, Troupe, ended_by_signals
+from service.cli.processes import NotStarted, ProcessGroup, ended_by_signals
 
 
 @click.command("practice", short_help="Run Dovecote with a sandbox instead of providers.")
@@ -22,17 +22,21 @@ def command(port: int, seconds: float) -> None:
     Tasks that you submit cost nothing and take a few seconds. No setting and no key of yours is used. Database and logs
     are removed at the end.
     """
-    with tempfile.TemporaryDirectory(prefix="dovecote-practice-") as folder, ended_by_signals(), Troupe() as troupe:
+    with (
+        tempfile.TemporaryDirectory(prefix="dovecote-practice-") as folder,
+        ended_by_signals(),
+        ProcessGroup() as group,
+    ):
         stage = Stage(Path(folder), seconds=seconds, port=port)
         say("Starting Dovecote, a sandbox and a receiver …")
         try:
-            stage.open(troupe)
+            stage.open(group)
         except NotStarted as error:
-            say(f"{error}\n" + "\n".join(served.tail() for served in troupe.members))
+            say(f"{error}\n" + "\n".join(served.tail() for served in group.members))
             click.get_current_context().exit(exits.UNAVAILABLE)
         say(_instructions(stage))
         with contextlib.suppress(KeyboardInterrupt):
-            while all(served.alive for served in troupe.members):
+            while all(served.alive for served in group.members):
                 time.sleep(0.5)
             say("One of the processes has ended.")
             click.get_current_context().exit(exits.UNAVAILABLE)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from service.cli.demo.story import JOB_SECONDS, UPSTREAMS
 from service.cli.practice import SECRET_VARIABLE, plug, plug_account
-from service.cli.processes import LOOPBACK, Served, Troupe, clean_environment, free_ports
+from service.cli.processes import LOOPBACK, ProcessGroup, Served, clean_environment, free_ports
 from service.domain.webhook_secret import derive_secret
 
 
@@ -62,12 +62,12 @@ class Stage:
             "DOVECOTE_ALLOW_PRIVATE_WEBHOOKS": "true",
         }
 
-    def open(self, troupe: Troupe) -> None:
+    def open(self, group: ProcessGroup) -> None:
         """Start all processes, and wait until they serve.
 
         :raises NotStarted: when one of them does not serve in time
         """
         for served in (self.sandbox, self.receiver, self.dovecote):
-            troupe.start(served)
-        for served in troupe.members:
+            group.start(served)
+        for served in group.members:
             served.wait_ready()

@@ -90,7 +90,7 @@ def _speaker(
 
 
 def _can_be_asked_about(dialect: Dialect, task: Task) -> bool:
-    """Return whether the task's input has what its dialect needs to ask for the job."""
+    """Return whether the task's input has the fields that its dialect needs to query the job."""
     try:
         next(dialect.poll(task))
     except Exception:  # noqa: BLE001 - whatever it lacks, the job cannot be followed
@@ -132,7 +132,7 @@ async def _known(connection: AsyncConnection, task: Task) -> Task | None:
 
 
 def _submission(task: Task) -> Submission:
-    """Return the submission that stands for the purchase elsewhere. Callbacks that are forwarded name it."""
+    """Return the submission that represents the external purchase. Forwarded callbacks name it."""
     assert task.submission_id is not None  # noqa: S101 - for the type checker
     return Submission(
         id=task.submission_id,

@@ -67,7 +67,7 @@ def plan(
 
     :param history: its submissions so far, oldest first
     :param candidates: the configured upstreams of its route that offer its operation
-    :param waited_for: what it waited for before it was claimed
+    :param waited_for: the reason why it waited before it was claimed
     """
     return _finish(task, history, now) or _choose(task, history, candidates, now, waited_for)
 

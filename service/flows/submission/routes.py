@@ -1,4 +1,4 @@
-"""Choose the upstreams that may serve a task, and say why the others cannot."""
+"""Choose the upstreams that may serve a task, with the reasons why the others cannot."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -62,7 +62,7 @@ class Admission:
     def rejection(self, upstream: Upstream, dialect: Dialect, *, waited_for: WaitingFor | None) -> Rejection | None:
         """Return why an upstream admits no further task now; None when it admits one.
 
-        :param waited_for: what the task waited for before its turn came
+        :param waited_for: the reason why the task waited before
         """
         circuit = self._circuit(upstream, dialect)
         if circuit.state(self.now) in {"open", "probing"} or self.is_probe(upstream, dialect):
@@ -200,7 +200,7 @@ async def claim_next(
 
 
 async def save(connection: AsyncConnection, admission: Admission) -> None:
-    """Write what was taken of the submissions per second, and which clients were served."""
+    """Write the used submissions per second, and the served clients."""
     await waiting_store.record_served(connection, admission.admitted, at=admission.now)
     for name, rate in admission.rates.items():
         if rate.slot_at is not None:

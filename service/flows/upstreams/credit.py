@@ -37,7 +37,7 @@ def question(upstream: Upstream) -> tuple[Dialect, BalanceExchange] | None:
 async def ask(context: Context, upstream: Upstream) -> Balance | None:
     """Request the credit of one upstream; return None where it reports none.
 
-    :raises UpstreamError: when it does not say
+    :raises UpstreamError: when it does not answer
     """
     asked = question(upstream)
     return None if asked is None else await run_exchange(context, upstream, *asked)

@@ -35,7 +35,7 @@ async def enqueue(
 ) -> set[UUID]:
     """Write the messages about some changes and return the ids of their tasks.
 
-    The endpoints of the clients are read once. A change that no receiver wants writes nothing.
+    The endpoints of the clients are read once. A change without a receiver writes nothing.
     """
     if not changes:
         return set()

@@ -90,7 +90,7 @@ class Rules:
 def read_allowed(entry: str) -> Network | str:
     """Parse an entry of ``webhook_allow``: a network, an address, or the name of a host.
 
-    :raises Unreadable: when it is none of them, or would allow nothing
+    :raises Unreadable: for any other text, and for one that would allow nothing
     """
     try:
         network = ipaddress.ip_network(entry, strict=False)

@@ -20,7 +20,7 @@ _MAX_NAME = 253
 
 
 class Unreadable(ValueError):
-    """A URL or its host is ambiguous or invalid. The message says what to write instead."""
+    """A URL or its host is ambiguous or invalid. The message contains the remedy."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -40,7 +40,7 @@ _GONE = 404
 
 
 class Queue(Dialect):
-    """POST /{owner}/{app}/… of queue.fal.run. The body is the model's input; the callback URL stands in the query."""
+    """POST /{owner}/{app}/… of queue.fal.run. The body is the model's input; the callback URL is in the query."""
 
     facts = Facts(
         family="fal",
@@ -115,7 +115,7 @@ class Queue(Dialect):
         return dataclasses.replace(call, headers={**call.headers, "Authorization": f"Key {key}"})
 
     def cancel(self, task: Task) -> Exchange:
-        """Request the cancellation. The request may finish all the same: a poll tells."""
+        """Request the cancellation. The request may finish all the same; a poll shows that."""
         reply = yield Call(method="PUT", path=f"{_request(task)}/cancel")
         return self.read_cancelled(reply)
 

@@ -68,6 +68,8 @@ _OUTPUTS: tuple[tuple[str, ResultKind], ...] = (
 )
 """The fields that hold a model's main outputs, in their order."""
 _TEXTS = ("output", "text")
+_OF_A_REQUEST = frozenset({"status_url", "response_url", "gateway_request_id", "payload"})
+"""Fields that a status or a callback has, and no output."""
 _BESIDE: tuple[tuple[str, ResultRole, ResultKind], ...] = (("thumbnail", "cover", "image"), ("mask", "extra", "image"))
 _NO_OUTPUT = frozenset(
     {"seed", "timings", "prompt", "has_nsfw_concepts", "request_id", "status", "detail", "error", "logs", "metrics"}
@@ -87,7 +89,7 @@ def read(document: Any) -> Update | None:
     if not isinstance(document, dict):
         return None
     job, said = identifier(document.get("request_id")), (word(document.get("status")) or "").lower()
-    if job is None:
+    if job is None and _OF_A_REQUEST.isdisjoint(document):
         return read_result(document)
     if "payload" in document or said in {"ok", "error"}:
         return _read_callback(document, job, said)
@@ -100,11 +102,11 @@ def read(document: Any) -> Update | None:
 
 
 def is_completed(update: Update, document: Any) -> bool:
-    """Return whether a status says that there is a result, and not yet what came of it."""
+    """Return whether a status reports a result, without its outcome."""
     return update.state is None and (word(fields(document).get("status")) or "").lower() == "completed"
 
 
-def _read_callback(document: Mapping[str, Any], job: str, said: str) -> Update:
+def _read_callback(document: Mapping[str, Any], job: str | None, said: str) -> Update:
     """Read a callback: the result, or why there is none. Without a payload the result must be fetched."""
     payload = fields(document.get("payload"))
     if said == "ok":
@@ -130,9 +132,10 @@ def _results(document: Mapping[str, Any], *, whole: bool) -> Iterator[Result]:
     found = [Result(kind_of(url, kind), url) for name, kind in _OUTPUTS for url in _links(document.get(name))]
     found += [made for name in _TEXTS for made in _written(document.get(name))]
     if not found:
-        others = [(name, value) for name, value in document.items() if name not in _NO_OUTPUT]
-        found = [Result(kind_of(url, "image"), url) for _, value in others for url in _links(value)]
-        if not found and whole and any(value not in (None, "", [], {}) for _, value in others):
+        others = [value for name, value in document.items() if name not in _NO_OUTPUT]
+        files = others if whole else [value for value in others if isinstance(value, dict | list)]
+        found = [Result(kind_of(url, "image"), url) for value in files for url in _links(value)]
+        if not found and whole and any(value not in (None, "", [], {}) for value in others):
             found = [Result("json", text=compact(dict(document)))]
     if found:
         yield from found

@@ -8,7 +8,7 @@ from service.domain.task import Task, Update
 from service.domain.validation import Mistake
 from service.providers.dialect import Dialect, Facts
 from service.providers.flux.family import FAMILY, IMAGES, VIDEOS, body_of, mistakes_in, model_of
-from service.providers.flux.record import is_answer, read, read_poll, read_submitted, refusal_of
+from service.providers.flux.record import host_of, is_answer, read, read_poll, read_submitted, refusal_of
 from service.providers.read import fields, number
 from service.providers.signatures import header, hex_hmac
 from service.providers.wire import Balance, BalanceExchange, Call, Callback, Reply
@@ -24,7 +24,7 @@ _MODELS = {
 
 
 class Official(Dialect):
-    """POST /v1/{model} and GET /v1/get_result of api.bfl.ai and its regions. The key stands in ``x-key``."""
+    """POST /v1/{model} and GET /v1/get_result of api.bfl.ai and its regions. The key is in ``x-key``."""
 
     facts = Facts(
         family="flux",
@@ -45,12 +45,14 @@ class Official(Dialect):
         return Call(method="POST", path=f"/v1/{quote(model)}", json=body_of(task, model, callback_url))
 
     def query(self, task: Task) -> Call:
-        """Return the call that queries the result."""
-        return Call(method="GET", path=f"/v1/get_result?id={quote(task.external_id or '', safe='')}")
+        """Return the call that queries the result, on the host of the region that has the job."""
+        path = f"/v1/get_result?id={quote(task.external_id or '', safe='')}"
+        return Call(method="GET", path=path, host=task.job_host)
 
     def read_created(self, reply: Reply) -> Update:
-        """Read the answer to a submit."""
-        return read_submitted(reply)
+        """Read the answer to a submit. Its ``polling_url`` names the region that has the job."""
+        host = host_of(fields(reply.document).get("polling_url"))
+        return dataclasses.replace(read_submitted(reply), job_host=host)
 
     def read_status(self, reply: Reply) -> Update:
         """Read the answer to a poll."""

@@ -1,8 +1,10 @@
 """Reading of BFL's answers: of a submit, of a poll and of a callback."""
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 from service.domain.errors import NotFound, Refused, UpstreamError
 from service.domain.task import ENDED, Failure, Result, State, Update
@@ -24,6 +26,8 @@ STATES = {
 """``status`` of BFL's OpenAPI description and of clients, in lower case."""
 _MODERATED = frozenset({"request moderated", "content moderated"})
 _MISSING = "task not found"
+_DOMAIN = "bfl.ai"
+_HOST = re.compile(r"[a-z0-9.\-]{1,100}", re.ASCII)
 _CODES = {
     "content_policy_violation": "content_policy",
     "generation_timeout": "provider_timeout",
@@ -43,7 +47,7 @@ def _said(document: Mapping[str, Any]) -> str:
 
 
 def read(document: Any) -> Update:
-    """Read an answer about a task. One without an output keeps the state, although it says ``Ready``."""
+    """Read an answer about a task. One without an output keeps the state, although its status is ``Ready``."""
     job = fields(document)
     said = _said(job)
     state = STATES.get(said)
@@ -71,6 +75,18 @@ def read_poll(reply: Reply) -> Update:
     if _said(reply.document) == _MISSING:
         raise NotFound("not_found", word(reply.document.get("status")))
     return read(reply.document)
+
+
+def host_of(polling_url: Any) -> str | None:
+    """Return the host of a ``polling_url`` of BFL's own hosts; None for any other, which the key must not go to."""
+    try:
+        parts = urlsplit(polling_url if isinstance(polling_url, str) else "")
+        host, plain = (parts.hostname or "").lower(), parts.port is None and parts.username is None
+    except ValueError:
+        return None
+    if parts.scheme != "https" or not plain or _HOST.fullmatch(host) is None:
+        return None
+    return host if host == _DOMAIN or host.endswith(f".{_DOMAIN}") else None
 
 
 def read_submitted(reply: Reply) -> Update:
@@ -107,7 +123,7 @@ def _failure(job: Mapping[str, Any], said: str) -> Failure:
 
 
 def refusal_of(reply: Reply, *, creating: bool) -> UpstreamError:
-    """Return what an error means. A 503 proves that nothing was created only where it speaks of load."""
+    """Return the meaning of an error. A 503 proves that nothing was created only if it mentions the load."""
     found = newapi_errors.refusal_in(reply, creating=creating)
     said = fields(reply.document)
     if found.retry_after is None:

@@ -77,7 +77,7 @@ class Jobs(Dialect):
         return Call(method="GET", path=f"/api/v1/jobs/recordInfo?taskId={quote(task.external_id or '', safe='')}")
 
     def read_created(self, reply: Reply) -> Update:
-        """Read the answer to a submit: an id. A refusal is a ``code``, whatever the HTTP status."""
+        """Read the answer to a submit: an id. A refusal has a ``code``, at any HTTP status."""
         data = fields(fields(reply.document).get("data"))
         job = job_of(data) or identifier(data.get("recordId"))
         if not reply.ok or not agrees(reply.document) or job is None:
@@ -97,7 +97,7 @@ class Jobs(Dialect):
         return about(task, self.read_status(reply))
 
     def read_callback(self, callback: Callback) -> list[Update]:
-        """Read a callback: a record, whose state decides. Its ``code`` says how the task ended, and is no refusal."""
+        """Read a callback: a record, whose state decides. Its ``code`` is the outcome of the task, and no refusal."""
         update = _read(callback.document)
         if update is None:
             raise Unreadable("no task in it")

@@ -1,5 +1,6 @@
 """Reading of the records and callbacks of kie.ai's older endpoints."""
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -21,6 +22,7 @@ _WORDS = {
     "generate_failed": State.FAILED,
 }
 """``state`` of Runway, ``status`` of 4o images, in lower case."""
+_FAILED = re.compile(r"[45]\d\d", re.ASCII)
 _REFUSED = {**FAILURES, "422": "content_policy"}
 """``code`` of a callback: 422 is the provider's word for refused content here."""
 _LISTS = ("resultUrls", "result_urls")
@@ -44,7 +46,7 @@ def read_record(document: Any) -> Update | None:
         return Update(external_id=job)
     if job is None and not has_result(data):
         return Update() if agrees(document) and "data" in envelope and not envelope["data"] else None
-    if not agrees(envelope):
+    if _FAILED.fullmatch(word(envelope.get("code")) or ""):
         failure = failure_of(line(envelope.get("msg")), word(envelope.get("code")), _REFUSED)
         return Update(state=State.FAILED, external_id=job, failure=failure)
     state, unknown = _state(data)
@@ -62,7 +64,7 @@ def read_record(document: Any) -> Update | None:
 
 
 def is_being_made(document: Any) -> bool:
-    """Return whether a document says that a file of a better resolution is not ready: a code 400 that is no failure."""
+    """Return whether a document reports that a file of a better resolution is not ready: a code 400 that is no failure."""
     said = fields(document)
     text = (line(said.get("msg")) or "").lower()
     waits = any(part in text for part in ("processing", "being", "generating", "not ready", "wait"))

@@ -1,4 +1,4 @@
-"""The outputs of kie.ai's records, and what it does not take as input."""
+"""The outputs of kie.ai's records, and the inputs that it does not accept."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any

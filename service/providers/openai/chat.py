@@ -96,7 +96,7 @@ def _messages(given: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _read(reply: Reply, *, pictures: bool | None) -> Update:
     """Read a completion, whole or as a stream.
 
-    :param pictures: whether pictures were wanted; None: the model tells
+    :param pictures: whether pictures were requested; None: the model decides
     """
     if not reply.ok or carries_error(reply.document):
         raise refusal(reply, creating=True)

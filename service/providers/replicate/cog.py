@@ -21,7 +21,7 @@ _WAITING = "a Cog server cannot be asked about a prediction: its webhook is awai
 
 
 class Cog(Dialect):
-    """PUT /predictions/{id} of a Cog server. It tells how a prediction ends by its webhook only.
+    """PUT /predictions/{id} of a Cog server. Only its webhook reports the end of a prediction.
 
     The id is the task's. While the prediction runs, the same call returns it, and creates no second one. After the end
     it would run again: so a call is never repeated. Where no callback can come, the answer is the result.
@@ -55,7 +55,7 @@ class Cog(Dialect):
         return read_prediction(reply.document)
 
     def read_status(self, reply: Reply) -> Update:
-        """Read a prediction; or the server's health, which says nothing of a prediction.
+        """Read a prediction; or the server's health, which has no information about a prediction.
 
         :raises Unavailable: with the reason why nothing is known
         """
@@ -79,7 +79,7 @@ class Cog(Dialect):
         return self.read_cancelled(reply)
 
     def read_cancelled(self, reply: Reply) -> Update:
-        """Read the answer: an empty object. A 404 says that the prediction is over: its webhook tells how it ended."""
+        """Read the answer: an empty object. A 404 means that the prediction is over; its webhook reports the outcome."""
         if reply.ok or reply.status == _NOT_FOUND:
             return Update()
         raise refusal_of(reply, creating=False)

@@ -138,7 +138,7 @@ def read_row(row: Record) -> Update:
 def read_clips(clips: Sequence[Record], *, whole: bool = True) -> Update:
     """Read clips without a task around them.
 
-    :param whole: whether these are all clips: some alone do not tell how the task ends
+    :param whole: whether these are all clips: a part of them does not show the end of the task
     """
     state, unknown = _state_of(clips)
     outputs = outputs_of(clips)

@@ -57,7 +57,7 @@ class Failure(TypedDict):
 
 
 class TaskWarning(TypedDict):
-    """Something that the client should know, although it stops nothing."""
+    """A possible mistake. The task is submitted all the same."""
 
     code: Annotated[str, one_of(["model_not_listed"])]
     message: str

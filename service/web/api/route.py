@@ -211,7 +211,7 @@ def read_query(parameters: tuple[Parameter, ...], request: Request) -> dict[str,
 
 
 def _typed(value: str, schema: Mapping[str, Any]) -> Any:
-    """Return the number that a text stands for where one is expected; any other text stays, and the schema rejects it."""
+    """Return a text as a number where one is expected. Any other text stays, and the schema rejects it."""
     if schema.get("type") != "integer":
         return value
     digits = value.removeprefix("-")

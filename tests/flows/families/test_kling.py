@@ -1,4 +1,4 @@
-"""Journeys of Kling tasks on a held clock: thin callbacks, key pairs, and a lost answer that is looked up."""
+"""Journeys of Kling tasks on a held clock: callbacks without results, key pairs, and a lost answer that is found by its reference."""
 
 import base64
 import json

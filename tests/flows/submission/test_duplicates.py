@@ -13,7 +13,7 @@ from service.flows.submission import run as submission_run
 from service.sandbox import Faults
 from tests.support.crashes import LONGEST_LEASE
 from tests.support.routes import Route, three_upstreams
-from tests.support.stage import Moody
+from tests.support.stage import FaultyUpstream
 from tests.support.waiting import LIMIT
 from tests.support.world import JOB_SECONDS
 
@@ -21,16 +21,16 @@ TASK_REQUEST: dict[str, Any] = {"operation": "text_to_video", "callback_url": No
 AGAIN = {"confirm_double_payment": True}
 
 
-def moody(three: Route, mood: str) -> Moody:
-    host = Moody(three.elk)
-    host.mood = mood
+def with_fault(three: Route, fault: str) -> FaultyUpstream:
+    host = FaultyUpstream(three.elk)
+    host.fault = fault
     three.world.edge.hosts["sandbox.test"] = host
     return host
 
 
 async def test_concurrent_callbacks_of_a_refused_job_record_one_job(database_url: str) -> None:
     async with three_upstreams(database_url, DOVECOTE_ROUTES__RUNWAY="elkapi") as three:
-        moody(three, "lie")
+        with_fault(three, "lie")
         task = await three.world.submit("[early][seconds=0] a dove", **TASK_REQUEST)
         pool = TaskPool(1)
         await submission_run.run_due(three.world.context, pool)
@@ -45,7 +45,7 @@ async def test_concurrent_callbacks_of_a_refused_job_record_one_job(database_url
 
 async def test_answer_after_a_retry_serves_the_task(database_url: str) -> None:
     async with three_upstreams(database_url, DOVECOTE_ROUTES__RUNWAY="elkapi") as three:
-        host = moody(three, "hold")
+        host = with_fault(three, "hold")
         task = await three.world.submit("[drop] a dove", **TASK_REQUEST)
         sleeper = TaskPool(1)
         await submission_run.run_due(three.world.context, sleeper)
@@ -54,7 +54,7 @@ async def test_answer_after_a_retry_serves_the_task(database_url: str) -> None:
         await three.world.work()
         answer = await three.world.client.post(f"/v1/tasks/{task.id}/retry", json=AGAIN)
         assert answer.json()["state"] == "queued"
-        host.mood = "well"
+        host.fault = "well"
         host.let_go()
         await sleeper.finish()
         await three.world.until(JOB_SECONDS * 10)
@@ -67,11 +67,11 @@ async def test_answer_after_a_retry_serves_the_task(database_url: str) -> None:
 async def test_job_adopted_during_a_duplicate_check_stays_adopted(database_url: str) -> None:
     async with three_upstreams(database_url, DOVECOTE_ROUTES__RUNWAY="elkapi,cometapi") as three:
         world = three.world
-        host, other = moody(three, "cut"), Moody(three.comet)
+        host, other = with_fault(three, "cut"), FaultyUpstream(three.comet)
         world.edge.hosts["comet.test"] = other
         task = await world.submit(**TASK_REQUEST)
         await world.work()
-        other.mood, three.comet.faults = "detain", Faults.named(["503=99"])
+        other.fault, three.comet.faults = "detain", Faults.named(["503=99"])
         await world.client.post(f"/v1/tasks/{task.id}/retry", json=AGAIN)
         buying = TaskPool(1)
         await submission_run.run_due(world.context, buying)
@@ -80,7 +80,7 @@ async def test_job_adopted_during_a_duplicate_check_stays_adopted(database_url: 
         await three.elk.deliver_due()
         await callbacks_flow.run_due(world.context)
         assert (await world.submissions(task))[0].job_state == "running"
-        host.mood = "hold"
+        host.fault = "hold"
         looking = TaskPool(1)
         await duplicates.run_due(world.context, looking)
         await host.holds.wait()
@@ -158,7 +158,7 @@ async def test_callback_with_an_id_proves_the_job_despite_an_unknown_status(data
     """Otherwise the job would be bought again although its id is known."""
     async with three_upstreams(database_url, DOVECOTE_ROUTES__RUNWAY="elkapi,cometapi") as three:
         world = three.world
-        host = moody(three, "hold" if state is State.SUBMITTING else "cut")
+        host = with_fault(three, "hold" if state is State.SUBMITTING else "cut")
         task = await world.submit("[drop] a dove", **TASK_REQUEST)
         pool = TaskPool(1)
         await submission_run.run_due(world.context, pool)
@@ -177,7 +177,7 @@ async def test_callback_with_an_id_proves_the_job_despite_an_unknown_status(data
         assert (after.state, after.external_id) == (State.SUBMITTED, job.id)
         [submission] = await world.submissions(task)
         assert (submission.outcome, submission.external_id, submission.superseded_at) == ("taken", job.id, None)
-        host.mood = "well"
+        host.fault = "well"
         host.let_go()
         await pool.finish()
         await world.until(JOB_SECONDS * 10)
@@ -188,14 +188,14 @@ async def test_callback_with_an_id_proves_the_job_despite_an_unknown_status(data
 async def bought_twice(three: Route, answer: str) -> tuple[Task, list[Submission]]:
     """Start a second submission, deliver the evidence of the first one's job, and then answer the second."""
     world = three.world
-    moody(three, "cut")
+    with_fault(three, "cut")
     task = await world.submit("a dove", **TASK_REQUEST)
     await world.work()
-    other = Moody(three.comet)
+    other = FaultyUpstream(three.comet)
     world.edge.hosts["comet.test"] = other
-    other.mood, three.comet.faults = "detain", Faults.named([answer])
+    other.fault, three.comet.faults = "detain", Faults.named([answer])
     await world.client.post(f"/v1/tasks/{task.id}/retry", json=AGAIN)
-    moody(three, "well")
+    with_fault(three, "well")
     buying = TaskPool(1)
     await submission_run.run_due(world.context, buying)
     await other.holds.wait()

@@ -13,10 +13,10 @@ import httpx
 import pytest
 
 from service.cli.practice import SANDBOX_KEY
-from service.cli.processes import Troupe
+from service.cli.processes import ProcessGroup
 from service.sandbox import Sandbox, running
 from tests.conftest import migrated, run_sql
-from tests.support.fleet import all_tasks, client_of, dovecote, plugged, until
+from tests.support.fleet import all_tasks, client_of, dovecote, until, with_sandboxes
 
 pytestmark = [pytest.mark.long, pytest.mark.xdist_group("demo")]
 
@@ -68,19 +68,19 @@ async def test_hundred_equal_submits_to_two_processes_create_one_task(
     await run_sql(url, f"ALTER DATABASE {name} SET lock_timeout = '{LOCK_TIMEOUT:g}s'")
     sandbox = Sandbox(seconds=JOB_SECONDS, key=SANDBOX_KEY)
     async with running(sandbox) as upstream:
-        settings = plugged(JOB_SECONDS, elkapi=upstream)
+        settings = with_sandboxes(JOB_SECONDS, elkapi=upstream)
         webs = [dovecote(tmp_path, url, f"web-{number}", role="web", **settings) for number in range(2)]
         worker = dovecote(tmp_path, url, "worker", role="worker", public=webs[0].url, **settings)
-        with Troupe() as troupe:
+        with ProcessGroup() as group:
             for served in webs:
-                troupe.start(served)
+                group.start(served)
             for served in webs:
                 await asyncio.to_thread(served.wait_ready)
             async with client_of(webs[0]) as one, client_of(webs[1]) as other:
                 twins = Twins((one, other), sandbox, url)
                 await waits_for_the_first(twins)
                 await is_told(twins)
-                troupe.start(worker)  # only now: before this no other statement may wait for a lock
+                group.start(worker)  # only now: before this no other statement may wait for a lock
                 await at_once(twins)
                 await crossing(twins)
                 await nothing_was_made_twice(twins)

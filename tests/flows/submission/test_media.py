@@ -34,7 +34,7 @@ EDIT: dict[str, Any] = {"family": "openai", "operation": "image_to_image", "call
 
 
 class Host(httpx.AsyncBaseTransport):
-    """Answers by path, and keeps the bodies of what it was sent."""
+    """A host that answers by path, and records the bodies that it received."""
 
     def __init__(self, answers: dict[str, httpx.Response]) -> None:
         self._answers = answers

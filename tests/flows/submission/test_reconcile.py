@@ -125,7 +125,7 @@ async def test_job_of_another_task_is_never_adopted(database_url: str) -> None:
     """The first task's answer is lost before its job exists. The only job belongs to the second task."""
     async with gateway(database_url) as world:
         lost = await song(world, "a dove")
-        world.edge.hosts["sandbox.test"], sandbox = _Deaf(), world.edge.hosts["sandbox.test"]
+        world.edge.hosts["sandbox.test"], sandbox = _LosesRequests(), world.edge.hosts["sandbox.test"]
         await world.work()
         world.edge.hosts["sandbox.test"] = sandbox
         other = await song(world, "a dove")
@@ -138,7 +138,7 @@ async def test_job_of_a_submission_in_flight_is_not_adopted(database_url: str) -
     async with gateway(database_url) as world:
         lost = await song(world, "a dove")
         sandbox = world.edge.hosts["sandbox.test"]
-        world.edge.hosts["sandbox.test"] = _Deaf()
+        world.edge.hosts["sandbox.test"] = _LosesRequests()
         await world.work()
         world.edge.hosts["sandbox.test"] = sandbox
         world.sandbox.faults = Faults.named(["cut"])
@@ -154,7 +154,7 @@ async def test_foreign_job_of_the_account_is_distinguished_by_its_prompt(databas
     async with gateway(database_url) as world:
         lost = await song(world, "a dove")
         sandbox = world.edge.hosts["sandbox.test"]
-        world.edge.hosts["sandbox.test"] = _Deaf()
+        world.edge.hosts["sandbox.test"] = _LosesRequests()
         await world.work()
         world.edge.hosts["sandbox.test"] = sandbox
         await world.context.http.questions.post(
@@ -167,7 +167,7 @@ async def test_foreign_job_of_the_account_is_distinguished_by_its_prompt(databas
         assert await stands(world, lost) == [("unconfirmed", None)]
 
 
-class _Deaf:
+class _LosesRequests:
     """A host that receives a request and breaks the connection. It creates no job."""
 
     async def handle_async_request(self, request: Any) -> Any:

@@ -138,7 +138,7 @@ async def test_synchronous_lease_covers_ten_minutes(database_url: str) -> None:
     async with two(database_url) as (world, _):
         task = await tags(world)
         pool = TaskPool(1)
-        world.edge.hosts["sandbox.test"] = _Sees(world)
+        world.edge.hosts["sandbox.test"] = _RecordsTimeouts(world)
         await submission_run.run_due(world.context, pool)
         await pool.finish()
         [(read_timeout, lease)] = world.edge.hosts["sandbox.test"].seen
@@ -147,7 +147,7 @@ async def test_synchronous_lease_covers_ten_minutes(database_url: str) -> None:
         assert (await world.task(task)).state is State.UNCONFIRMED
 
 
-class _Sees:
+class _RecordsTimeouts:
     """A host that records the read time-out of a request, and breaks the connection."""
 
     def __init__(self, world: World) -> None:
@@ -162,10 +162,10 @@ class _Sees:
 
 
 async def test_free_operation_is_repeated_after_any_failure(database_url: str) -> None:
-    """A file of a clip costs nothing, whatever the answer is."""
+    """A file of a clip costs nothing, at any answer."""
     async with two(database_url) as (world, _):
         made = await song(world)
-        sandbox, breaks = world.edge.hosts["sandbox.test"], _Breaks(2)
+        sandbox, breaks = world.edge.hosts["sandbox.test"], _LosesAnswers(2)
         breaks.inner = sandbox
         world.edge.hosts["sandbox.test"] = breaks
         task = await world.submit(**{**TAGS, "operation": "wav", "input": {}}, parent_id=str(made.id))
@@ -174,7 +174,7 @@ async def test_free_operation_is_repeated_after_any_failure(database_url: str) -
         assert await history(world, task) == [*[("elkapi", "unavailable")] * 2, ("elkapi", "taken")]
 
 
-class _Breaks:
+class _LosesAnswers:
     """A host whose first answers are lost."""
 
     def __init__(self, times: int) -> None:

@@ -22,7 +22,7 @@ from service.store import waiting as waiting_store
 from service.store.database import Database
 from tests.support.query_plans import fill, plan_of, uses
 from tests.support.routes import three_upstreams
-from tests.support.stage import Moody
+from tests.support.stage import FaultyUpstream
 from tests.support.values import NOW, a_task, keep, later, opened
 from tests.support.world import JOB_SECONDS, World
 
@@ -291,14 +291,14 @@ async def test_lost_probe_is_followed_by_another(database_url: str) -> None:
             await world.submit(**TASK_REQUEST)
         await world.work()
         world.edge.down.clear()
-        host = Moody(three.elk)
-        host.mood = "detain"
+        host = FaultyUpstream(three.elk)
+        host.fault = "detain"
         world.edge.hosts["sandbox.test"] = host
         world.clock.forward(OPEN_FOR)
         asleep = TaskPool(1)
         await submission_run.run_due(world.context, asleep)
         await host.holds.wait()
-        host.mood = "well"
+        host.fault = "well"
         world.clock.forward(submission_run.PROBE_LEASE - 1)
         await world.work()
         assert three.jobs == [0, 0, 0], "one tries, and the others wait for it"

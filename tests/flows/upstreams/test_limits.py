@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import select, update
 
 from service.cli.practice import SANDBOX_KEY, plug
-from service.cli.processes import LOOPBACK, Troupe, free_ports
+from service.cli.processes import LOOPBACK, ProcessGroup, free_ports
 from service.sandbox import Job, Sandbox, running
 from service.store.database import Database
 from service.store.tables import circuits, submissions, tasks
@@ -93,9 +93,9 @@ async def stage(database_url: str, folder: Path) -> AsyncIterator[Stage]:
         workers = [
             dovecote(folder, database_url, name, role="worker", public=web.url, **settings) for name in ("one", "two")
         ]
-        with Troupe() as troupe:
+        with ProcessGroup() as group:
             for served in (web, *workers):
-                troupe.start(served)
+                group.start(served)
             for served in (web, *workers):
                 await asyncio.to_thread(served.wait_ready)
             async with client_of(web) as client:

@@ -123,7 +123,7 @@ async def outgoing(sqlite_url: str, *, allow: bool, **settings: str) -> AsyncIte
 
 
 async def sent(world: World, url: str, *, registered: bool) -> tuple[Message, list[Delivery], Endpoint | None]:
-    """Enqueue one message for a callback_url or an endpoint, try to deliver it once, and return what is stored then."""
+    """Enqueue one message for a callback_url or an endpoint, try to deliver it once, and return the stored state."""
     task, now = a_task(state=State.SUCCEEDED), world.clock()
     endpoint = Endpoint(id=new_id(), client="default", url=url, secret="whsec_QUFB", created_at=now, updated_at=now)
     where: dict[str, Any] = (

@@ -1,4 +1,4 @@
-"""Public addresses are told from all others, in every spelling."""
+"""Public addresses are distinguished from all others, in every spelling."""
 
 import ipaddress
 

@@ -24,15 +24,15 @@ from tests.support.disguises import LEADS_TO, ODD_HOSTS, PRIVATE_HOSTS, spelling
 from tests.support.edges import (
     OK,
     Canary,
-    Ears,
+    ConnectionMonitor,
     Names,
     Slow,
     attempt,
     deliver_to,
     listening_ears,
     open_to_all_but_addresses,
+    sending_to,
     singing_canary,
-    telling,
 )
 from tests.support.values import a_message, a_task, keep
 from tests.support.waiting import LIMIT, until
@@ -42,7 +42,7 @@ TASK_REQUEST: dict[str, Any] = {"family": "runway", "operation": "text_to_video"
 
 
 @pytest.fixture
-def ears() -> Iterator[Ears]:
+def monitor() -> Iterator[ConnectionMonitor]:
     with listening_ears() as listening:
         yield listening
 
@@ -61,10 +61,12 @@ def test_refused_hosts_are_at_least_sixty() -> None:
     assert len(set(spellings(1))) == len(spellings(1))
 
 
-async def test_task_with_a_private_callback_url_is_refused(sqlite_url: str, canary: Canary, ears: Ears) -> None:
+async def test_task_with_a_private_callback_url_is_refused(
+    sqlite_url: str, canary: Canary, monitor: ConnectionMonitor
+) -> None:
     names = Names({})
     answered: dict[str, Any] = {}
-    async with telling(sqlite_url, names, **open_to_all_but_addresses(canary)) as world:
+    async with sending_to(sqlite_url, names, **open_to_all_but_addresses(canary)) as world:
         for url in spellings(canary.port):
             answer = await world.client.post("/v1/tasks", json={**TASK_REQUEST, "callback_url": url})
             paths = {each["path"] for each in answer.json().get("errors", ())}
@@ -75,32 +77,32 @@ async def test_task_with_a_private_callback_url_is_refused(sqlite_url: str, cana
         )
     assert answered == {}
     assert accepted.status_code == 202
-    assert (canary.connections, ears.connects, names.asked) == (0, [], [])
+    assert (canary.connections, monitor.connects, names.asked) == (0, [], [])
 
 
 async def test_message_to_a_private_url_is_discarded_without_a_connection(
-    sqlite_url: str, canary: Canary, ears: Ears
+    sqlite_url: str, canary: Canary, monitor: ConnectionMonitor
 ) -> None:
     """The URL is already in the database. For a host name, the name server returns the canary's address."""
     reached: dict[str, Any] = {}
     names = Names(
         {host: ["127.0.0.1", "::1"] for host in ("public.example", "localhost", "a.localhost", "db", "nas.local")}
     )
-    async with telling(sqlite_url, names, **open_to_all_but_addresses(canary)) as world:
+    async with sending_to(sqlite_url, names, **open_to_all_but_addresses(canary)) as world:
         for url in spellings(canary.port):
             message = await deliver_to(world, url)
             if (message.state, message.due_at) != ("discarded", None) or not message.last_error:
                 reached[url] = message
     assert reached == {}
-    assert (canary.connections, ears.connects, names.asked) == (0, [], [])
+    assert (canary.connections, monitor.connects, names.asked) == (0, [], [])
 
 
 async def test_message_to_a_name_with_a_private_address_is_discarded(
-    sqlite_url: str, canary: Canary, ears: Ears
+    sqlite_url: str, canary: Canary, monitor: ConnectionMonitor
 ) -> None:
     reached: dict[str, Any] = {}
     names = Names(LEADS_TO)
-    async with telling(sqlite_url, names, **open_to_all_but_addresses(canary)) as world:
+    async with sending_to(sqlite_url, names, **open_to_all_but_addresses(canary)) as world:
         for name in LEADS_TO:
             url = f"http://{name}:{canary.port}/"
             answer = await world.client.post("/v1/tasks", json={**TASK_REQUEST, "callback_url": url})
@@ -109,24 +111,24 @@ async def test_message_to_a_name_with_a_private_address_is_discarded(
             if (answer.status_code, message.state, message.due_at) != (202, "discarded", None) or not refused:
                 reached[name] = (answer.json(), message)
     assert reached == {}
-    assert (canary.connections, ears.connects, len(names.asked)) == (0, [], len(LEADS_TO))
+    assert (canary.connections, monitor.connects, len(names.asked)) == (0, [], len(LEADS_TO))
 
 
 async def test_connections_are_observed_when_private_addresses_are_allowed(
-    sqlite_url: str, canary: Canary, ears: Ears
+    sqlite_url: str, canary: Canary, monitor: ConnectionMonitor
 ) -> None:
     """This proves that the canary of the tests above sees connections."""
-    async with telling(sqlite_url, Names(LEADS_TO), allow_private_webhooks="true") as world:
+    async with sending_to(sqlite_url, Names(LEADS_TO), allow_private_webhooks="true") as world:
         for host in ("127.0.0.1", "localtest.me", "both.localtest.me"):
             assert (await deliver_to(world, f"http://{host}:{canary.port}/")).state == "delivered"
     assert canary.connections == 3
-    assert [where[:2] for where in ears.connects] == [("127.0.0.1", canary.port)] * 3
+    assert [where[:2] for where in monitor.connects] == [("127.0.0.1", canary.port)] * 3
 
 
 @pytest.mark.parametrize("name", [socket.gethostname(), f"{socket.gethostname().upper()}."])
 async def test_message_to_the_own_host_name_is_not_delivered(sqlite_url: str, canary: Canary, name: str) -> None:
     """The real resolver is used. The name's address differs by machine, but no connection may arrive."""
-    async with telling(sqlite_url, socket.getaddrinfo, **open_to_all_but_addresses(canary)) as world:
+    async with sending_to(sqlite_url, socket.getaddrinfo, **open_to_all_but_addresses(canary)) as world:
         assert (await deliver_to(world, f"http://{name}:{canary.port}/")).state != "delivered"
     assert canary.connections == 0
 
@@ -154,23 +156,23 @@ def taking_turns(*answers: Sequence[str]) -> Callable[[], Sequence[str]]:
 
 
 async def test_name_is_resolved_once_and_the_checked_address_is_used(
-    sqlite_url: str, canary: Canary, ears: Ears
+    sqlite_url: str, canary: Canary, monitor: ConnectionMonitor
 ) -> None:
     names = Names({"rebinding.example": taking_turns(["127.0.0.2"], ["127.0.0.1"])})
     settings = {**open_to_all_but_addresses(canary), "webhook_allow": "127.0.0.2"}
-    async with telling(sqlite_url, names, **settings) as world, neighbour(canary, OK) as requests:
+    async with sending_to(sqlite_url, names, **settings) as world, neighbour(canary, OK) as requests:
         message = await deliver_to(world, f"http://rebinding.example:{canary.port}/done")
     assert (message.state, len(requests), canary.connections) == ("delivered", 1, 0)
-    assert (names.asked, ears.connects) == (["rebinding.example"], [("127.0.0.2", canary.port)])
+    assert (names.asked, monitor.connects) == (["rebinding.example"], [("127.0.0.2", canary.port)])
     assert requests[0].startswith(b"POST /done HTTP/1.1\r\n")
     assert f"host: rebinding.example:{canary.port}\r\n".encode() in requests[0].lower()
 
 
-async def test_each_attempt_is_checked(sqlite_url: str, canary: Canary, ears: Ears) -> None:
+async def test_each_attempt_is_checked(sqlite_url: str, canary: Canary, monitor: ConnectionMonitor) -> None:
     names = Names({"rebinding.example": taking_turns(["127.0.0.2"], ["127.0.0.1"])})
     settings = {**open_to_all_but_addresses(canary), "webhook_allow": "127.0.0.2"}
     busy = b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n"
-    async with telling(sqlite_url, names, **settings) as world, neighbour(canary, busy) as requests:
+    async with sending_to(sqlite_url, names, **settings) as world, neighbour(canary, busy) as requests:
         task = a_task(state=State.SUCCEEDED)
         await keep(world.context.database, task)
         url = f"http://rebinding.example:{canary.port}/"
@@ -182,11 +184,11 @@ async def test_each_attempt_is_checked(sqlite_url: str, canary: Canary, ears: Ea
     assert (first.state, first.last_status, len(requests)) == ("pending", 503, 1)
     assert (second.state, second.due_at, canary.connections) == ("discarded", None, 0)
     assert second.last_error == "rebinding.example does not lead to a public address"
-    assert ears.connects == [("127.0.0.2", canary.port)]
+    assert monitor.connects == [("127.0.0.2", canary.port)]
 
 
 async def test_unresolvable_name_is_retried_by_the_schedule(sqlite_url: str) -> None:
-    async with telling(sqlite_url, Names({})) as world:
+    async with sending_to(sqlite_url, Names({})) as world:
         message = await deliver_to(world, "https://nothing.example/")
         assert message.state == "pending"
         assert message.due_at is not None
@@ -194,15 +196,17 @@ async def test_unresolvable_name_is_retried_by_the_schedule(sqlite_url: str) -> 
 
 
 @pytest.mark.parametrize("status", [300, 301, 302, 303, 304, 307, 308])
-async def test_redirect_is_not_followed(sqlite_url: str, canary: Canary, ears: Ears, status: int) -> None:
+async def test_redirect_is_not_followed(
+    sqlite_url: str, canary: Canary, monitor: ConnectionMonitor, status: int
+) -> None:
     for where in ("http://169.254.169.254/latest/meta-data/", f"http://127.0.0.1:{canary.port}/"):
-        ears.connects.clear()
+        monitor.connects.clear()
         moved = f"HTTP/1.1 {status} Moved\r\nLocation: {where}\r\nContent-Length: 0\r\n\r\n".encode()
         settings = {**open_to_all_but_addresses(canary), "webhook_allow": "127.0.0.2"}
-        async with telling(sqlite_url, Names({}), **settings) as world, neighbour(canary, moved) as requests:
+        async with sending_to(sqlite_url, Names({}), **settings) as world, neighbour(canary, moved) as requests:
             message = await deliver_to(world, f"http://127.0.0.2:{canary.port}/")
         assert (message.state, message.last_status, len(requests)) == ("pending", status, 1)
-        assert (canary.connections, ears.connects) == (0, [("127.0.0.2", canary.port)])
+        assert (canary.connections, monitor.connects) == (0, [("127.0.0.2", canary.port)])
 
 
 # ── what an operator allows ────────────────────────────────────────────────────────────────────────────────────────
@@ -231,12 +235,12 @@ HOOKS = {"hooks.internal": ["127.0.0.1"], "other.internal": ["127.0.0.1"], "far.
     ],
 )
 async def test_only_allowed_destinations_receive_messages(  # noqa: PLR0917 - fixtures, and the columns of the table
-    sqlite_url: str, canary: Canary, ears: Ears, settings: dict[str, str], host: str, state: str
+    sqlite_url: str, canary: Canary, monitor: ConnectionMonitor, settings: dict[str, str], host: str, state: str
 ) -> None:
-    async with telling(sqlite_url, Names(HOOKS), **{**open_to_all_but_addresses(canary), **settings}) as world:
+    async with sending_to(sqlite_url, Names(HOOKS), **{**open_to_all_but_addresses(canary), **settings}) as world:
         message = await deliver_to(world, f"http://{host}:{canary.port}/")
     assert message.state == state
-    assert (canary.connections, len(ears.connects)) == ((1, 1) if state == "delivered" else (0, 0))
+    assert (canary.connections, len(monitor.connects)) == ((1, 1) if state == "delivered" else (0, 0))
 
 
 @pytest.mark.parametrize(
@@ -248,14 +252,14 @@ async def test_only_allowed_destinations_receive_messages(  # noqa: PLR0917 - fi
     ],
 )
 async def test_scheme_and_port_are_checked_again_when_a_message_is_sent(
-    sqlite_url: str, ears: Ears, settings: dict[str, str], url: str, said: str
+    sqlite_url: str, monitor: ConnectionMonitor, settings: dict[str, str], url: str, said: str
 ) -> None:
     names = Names({"client.example": ["127.0.0.1"]})
-    async with telling(sqlite_url, names, **settings) as world:
+    async with sending_to(sqlite_url, names, **settings) as world:
         message = await deliver_to(world, url)
     assert message.state == "discarded"
     assert said in (message.last_error or "")
-    assert (names.asked, ears.connects) == ([], [])
+    assert (names.asked, monitor.connects) == ([], [])
 
 
 @pytest.mark.parametrize(
@@ -314,7 +318,7 @@ async def test_socket_is_limited_to_the_checked_host() -> None:
     await guard.resolver.close()
 
 
-async def test_transport_checks_urls_without_the_guarded_client(canary: Canary, ears: Ears) -> None:
+async def test_transport_checks_urls_without_the_guarded_client(canary: Canary, monitor: ConnectionMonitor) -> None:
     transport = SingleTransport(guard=Guard(Rules(), Names(LEADS_TO)))
     async with httpx.AsyncClient(transport=transport, trust_env=False) as client:
         for url in (f"http://127.0.0.1:{canary.port}/", "http://a.example/", f"https://localtest.me:{canary.port}/"):
@@ -326,7 +330,7 @@ async def test_transport_checks_urls_without_the_guarded_client(canary: Canary, 
         assert refused is not None
         assert str(refused) == "localtest.me does not lead to a public address"
         assert refused.detail == "localtest.me resolves to 127.0.0.1"
-    assert (canary.connections, ears.connects) == (0, [])
+    assert (canary.connections, monitor.connects) == (0, [])
 
 
 class Lenient(Guard):
@@ -336,14 +340,14 @@ class Lenient(Guard):
         return read_url(url)
 
 
-async def test_literal_address_is_refused_at_the_socket(canary: Canary, ears: Ears) -> None:
+async def test_literal_address_is_refused_at_the_socket(canary: Canary, monitor: ConnectionMonitor) -> None:
     """The resolver is not used for a literal address."""
     async with guarded(Lenient(Rules(), Names({}))) as client:
         for host in ("127.0.0.1", "[::1]", "[::ffff:127.0.0.1]"):
             with pytest.raises(httpx.ConnectError) as raised:
                 await client.get(f"http://{host}:{canary.port}/")
             assert "is not a public address" in str(forbidden(raised.value))
-    assert (canary.connections, ears.connects) == (0, [])
+    assert (canary.connections, monitor.connects) == (0, [])
 
 
 async def test_closed_client_stops_its_threads() -> None:
@@ -420,7 +424,7 @@ async def test_attempt_ends_at_the_total_timeout(sqlite_url: str, monkeypatch: p
     monkeypatch.setattr(dispatch, "ATTEMPT_TIMEOUT", 0.15)
     async with (
         Server.running(hang) as server,
-        telling(sqlite_url, Names({}), allow_private_webhooks="true") as world,
+        sending_to(sqlite_url, Names({}), allow_private_webhooks="true") as world,
     ):
         message = await deliver_to(world, server.url)
     assert message.state == "pending"

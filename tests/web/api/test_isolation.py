@@ -190,7 +190,7 @@ def paths_of(endpoint: Endpoint, ids: Sequence[str]) -> list[str]:
     return filled
 
 
-async def trespass(world: World, endpoint: Endpoint) -> None:
+async def check_isolation(world: World, endpoint: Endpoint) -> None:
     """Send a request to every object of Alice as Bob, and then as Alice to prove that the object exists."""
     ids, before = await ids_of_everything(world), await dump(world)
     nowhere = [str(uuid4()), "0", "x", str(UUID(int=0)), "%00", "a%2Fb", ids[0].upper()]
@@ -215,7 +215,7 @@ async def trespass(world: World, endpoint: Endpoint) -> None:
 
 @pytest.mark.parametrize("endpoint", WITH_IDS, ids=lambda endpoint: endpoint.name)
 async def test_resource_of_another_client_is_404(world: World, endpoint: Endpoint) -> None:
-    await trespass(world, endpoint)
+    await check_isolation(world, endpoint)
 
 
 @pytest.mark.parametrize(
@@ -314,4 +314,4 @@ async def test_isolation_check_detects_a_leaking_endpoint(
         assert application(opened.context) is not None
         await submit_as_alice(opened, MARK)
         with pytest.raises(AssertionError, match=words):
-            await trespass(opened, endpoint)
+            await check_isolation(opened, endpoint)

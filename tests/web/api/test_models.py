@@ -25,6 +25,7 @@ HIDDEN = {
     "decided_by",
     "idempotency_key",
     "inherited",
+    "job_host",
     "large_input",
     "last_error",
     "missing_since",
