@@ -98,6 +98,8 @@ class Upstream:
         A provider may serve its newer models by another protocol than its older ones.
         """
         fitting = [each for each in self.dialects if each.offers(task.family, task.operation)]
+        if len(fitting) == 1:
+            return fitting[0]
         named = self.in_its_names(task)
         return next((each for each in fitting if not each.validate(named)), fitting[0] if fitting else None)
 
