@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 import pytest
 
-from service.cli.processes import LOOPBACK, Served, ProcessGroup
+from service.cli.processes import LOOPBACK, ProcessGroup, Served
 from tests.support.processes import client_of, dovecote, started
 from tests.support.scripted_upstream import Answer, ScriptedUpstream
 from tests.support.waiting import LIMIT
