@@ -5,9 +5,11 @@ from typing import Any
 import pytest
 
 from service.domain.task import Source, State, Task
+from service.flows.submission.accept import accept
 from service.providers.capabilities import CanCancel
 from service.providers.dialect import Dialect
 from service.sandbox import Faults, Sandbox
+from service.store import tables
 from tests.support.dialects import DIALECTS, SYNCHRONOUS, example_of, world_of
 from tests.support.journeys import AT_ONCE, JOURNEYS, REFERENCE, SHORT, SHORT_AT_ONCE, expected_end
 from tests.support.world import JOB_SECONDS, RECEIVER_URL, World
@@ -67,6 +69,29 @@ def check_result(world: World, task: Task, dialect: Dialect, *, came_by_callback
 
 ONLY_QUEUED = frozenset({"wan/official"})
 """Where a job can be cancelled in the queue only: a running one is still delivered."""
+SEVERAL = [pytest.param(name, marks=[] if name in REFERENCE else [pytest.mark.long]) for name in DIALECTS]
+
+
+@pytest.mark.parametrize("name", SEVERAL)
+async def test_job_that_was_bought_elsewhere_is_followed_to_its_end(sqlite_url: str, name: str) -> None:
+    dialect = DIALECTS[name]
+    async with world_of(name, sqlite_url) as world:
+        bought = await submit(world, dialect)
+        await world.work()
+        job = (await world.task(bought)).external_id
+        async with world.context.database.writing() as connection:  # from here on it was bought elsewhere
+            for table in reversed(tables.metadata.sorted_tables):
+                await connection.execute(table.delete())
+        known = {"family": bought.family, "operation": bought.operation, "upstream": "elkapi", "external_id": job}
+        model = {name: value for name, value in bought.input.items() if name == "model"}
+        request = {**known, "input": model, "deadline": DEADLINE}
+        task = (await accept(world.context, request, client="default")).task
+        await world.until(DEADLINE)
+        ended = await world.task(task)
+        assert (ended.state, ended.external_id, ended.adopted) == (State.SUCCEEDED, job, True), ended.last_error
+        assert world.sandbox.ledger.paid() == 1
+
+
 CANCELLING = [name for name, dialect in DIALECTS.items() if isinstance(dialect, CanCancel) and name not in ONLY_QUEUED]
 
 

@@ -32,6 +32,13 @@ def hold(exchange, *replies):
     return paths, done.value.value
 
 
+def test_request_of_an_unnamed_model_cannot_be_asked_for():
+    """A job that was bought elsewhere is adopted with its model."""
+    for model in ("", "flux", "workflows/acme"):
+        with pytest.raises(ValueError, match="model"):
+            QUEUE.query(dataclasses.replace(run(model), external_id="r1"))
+
+
 def test_body_is_the_input_of_the_model_and_the_callback_stands_in_the_query():
     call = QUEUE.create(run(), HOOK)
     hook = "https%3A%2F%2Fdovecote.example%2Fcallbacks%2Fa%3Fb%3Dc%26d"

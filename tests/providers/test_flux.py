@@ -172,3 +172,32 @@ def test_flux_is_served_as_a_model_of_replicate(dialect):
     edited = flux("image_to_image", dialect, prompt="x", image=A)
     assert served.create(edited, None).json == {"input": {"prompt": "x", "input_image": A}}
     assert not served.offers("flux", "erase")
+    unknown = flux("text_to_image", dialect, prompt="x", finetune="f1", model="flux-2-pro")
+    assert [mistake.path for mistake in served.validate(unknown)] == ["input.finetune"]
+
+
+@pytest.mark.parametrize(
+    ("family", "given", "model", "body"),
+    [
+        (
+            "ideogram",
+            {"prompt": "x", "aspect_ratio": "16:9"},
+            "ideogram-ai/ideogram-v3-turbo",
+            {"prompt": "x", "aspect_ratio": "16:9"},
+        ),
+        ("ideogram", {"prompt": "x", "model": "V_2"}, "ideogram-ai/ideogram-v2", {"prompt": "x"}),
+        (
+            "recraft",
+            {"prompt": "x", "resolution": "1024x1024"},
+            "recraft-ai/recraft-v3",
+            {"prompt": "x", "size": "1024x1024"},
+        ),
+        ("recraft", {"prompt": "x", "model": "recraftv3_vector"}, "recraft-ai/recraft-v3-svg", {"prompt": "x"}),
+    ],
+)
+def test_ideogram_and_recraft_are_served_as_models_of_replicate(family, given, model, body):
+    served = DIALECTS["replicate/aggregator"]
+    wanted = task("replicate/aggregator", f"{family} text_to_image", given=given)
+    assert served.validate(wanted) == []
+    call = served.create(wanted, None)
+    assert (call.path, call.json) == (f"/replicate/v1/models/{model}/predictions", {"input": body})

@@ -236,8 +236,12 @@ def test_cog_is_called_asynchronously_with_a_callback_and_synchronously_without(
     ("status", "words"), [("READY", "awaited"), ("busy", "awaited"), ("UNHEALTHY", "UNHEALTHY"), ("DEFUNCT", "DEFUNCT")]
 )
 def test_poll_of_a_cog_server_says_why_nothing_is_known(status, words):
+    health = reply({"status": status, "setup": {"status": "succeeded"}})
+    assert COG.read_status(health) == Update()
+    exchange = COG.poll(run("replicate/cog"))
+    assert next(exchange).path == "/health-check"
     with pytest.raises(Unavailable, match=words):
-        COG.read_status(reply({"status": status, "setup": {"status": "succeeded"}}))
+        exchange.send(health)
 
 
 def test_busy_cog_server_has_created_nothing():
@@ -248,8 +252,13 @@ def test_busy_cog_server_has_created_nothing():
         COG.read_status(Reply(405, {}, b""))
 
 
-def test_cancel_of_an_ended_cog_prediction_is_no_news():
-    assert COG.read_cancelled(reply({})) == COG.read_cancelled(reply({}, 404)) == Update()
+@pytest.mark.parametrize("status", [200, 404])
+def test_cancel_at_a_cog_server_decides_nothing(status):
+    exchange = COG.cancel(run("replicate/cog"))
+    next(exchange)
+    with pytest.raises(StopIteration) as done:
+        exchange.send(reply({}, status))
+    assert done.value.value == Update()
     with pytest.raises(UpstreamError):
         COG.read_cancelled(Reply(502, {}, b"<html>"))
 

@@ -92,10 +92,10 @@ def _speaker(
 def _can_be_asked_about(dialect: Dialect, task: Task) -> bool:
     """Return whether the task's input has the fields that its dialect needs to query the job."""
     try:
-        next(dialect.poll(task))
+        call = next(dialect.poll(task))
     except Exception:  # noqa: BLE001 - whatever it lacks, the job cannot be followed
         return False
-    return True
+    return "//" not in call.path  # a part of the path that the input names, such as the model, is missing
 
 
 async def adopt(context: Context, task: Task) -> task_store.Accepted:

@@ -142,9 +142,15 @@ def _model(task: Task) -> str:
 
 
 def _request(task: Task) -> str:
-    """Return the path of a request: only the first parts of the model's name are in it."""
+    """Return the path of a request: only the first parts of the model's name are in it.
+
+    :raises ValueError: for a task without the name of a model: its request cannot be asked for
+    """
     parts = _model(task).split("/")
-    app = "/".join(parts[: 3 if parts[0] in _NAMESPACES else 2])
+    wanted = 3 if parts[0] in _NAMESPACES else 2
+    if len(parts) < wanted:
+        raise ValueError("the model's name is needed")
+    app = "/".join(parts[:wanted])
     return f"/{quote(app)}/requests/{quote(task.external_id or '', safe='')}"
 
 

@@ -8,7 +8,8 @@ from service.domain.validation import Mistake
 from service.providers import market
 from service.providers.dialect import Dialect, Facts
 from service.providers.predictions import is_prediction, read_prediction, refusal_of
-from service.providers.replicate.inputs import body_of, is_name, media_mistakes, model_of, offers
+from service.providers.replicate.guests import model_of, offers
+from service.providers.replicate.inputs import body_of, input_mistakes, is_name
 from service.providers.wire import Call, Callback, Reply
 
 _ROUTE = "/replicate/v1/models/{owner}/{name}/predictions"
@@ -33,7 +34,7 @@ class Aggregator(Dialect):
     )
 
     def offers(self, family: str, operation: str) -> bool:
-        """Return whether it serves an operation: its own, and Flux as a model."""
+        """Return whether it serves an operation: its own, and those of makers whose models it runs."""
         return super().offers(family, operation) or offers(family, operation)
 
     def create(self, task: Task, callback_url: str | None) -> Call:
@@ -74,4 +75,4 @@ class Aggregator(Dialect):
             found.append(Mistake("input.deployment", "Gateways have no deployments: name a model."))
         if not is_name(model_of(task)):
             found.append(Mistake("input.model", "must be owner/name here: gateways take no versions"))
-        return found + media_mistakes(task)
+        return found + input_mistakes(task)

@@ -2,11 +2,11 @@
 
 from urllib.parse import quote
 
-from service.domain.errors import Unavailable, Unreadable
+from service.domain.errors import NotFound, Unavailable, Unreadable
 from service.domain.task import Task, Update
 from service.domain.validation import Mistake
 from service.providers import market
-from service.providers.dialect import Dialect, Facts
+from service.providers.dialect import Dialect, Facts, about
 from service.providers.predictions import is_prediction, read_prediction, refusal_of
 from service.providers.read import fields, word
 from service.providers.replicate.inputs import body_of
@@ -55,15 +55,23 @@ class Cog(Dialect):
         return read_prediction(reply.document)
 
     def read_status(self, reply: Reply) -> Update:
-        """Read a prediction; or the server's health, which has no information about a prediction.
-
-        :raises Unavailable: with the reason why nothing is known
-        """
+        """Read a prediction; or the server's health, which has no information about a prediction."""
         if reply.ok and is_prediction(reply.document):
             return read_prediction(reply.document)
-        status = word(fields(reply.document).get("status"))
-        if not reply.ok or status is None:
+        if not reply.ok or word(fields(reply.document).get("status")) is None:
             raise refusal_of(reply, creating=False)
+        return Update()
+
+    def poll(self, task: Task) -> Exchange:
+        """Request the server's health.
+
+        :raises Unavailable: with the reason why nothing is known of the prediction
+        """
+        reply = yield self.query(task)
+        update = about(task, self.read_status(reply))
+        if is_prediction(reply.document):
+            return update
+        status = word(fields(reply.document).get("status")) or ""
         state = "" if status.upper() in _WELL else f", and the server is {status[:40]}"
         raise Unavailable("provider_error", _WAITING + state)
 
@@ -76,12 +84,17 @@ class Cog(Dialect):
     def cancel(self, task: Task) -> Exchange:
         """Request the cancellation. The webhook reports it."""
         reply = yield Call(method="POST", path=f"/predictions/{quote(task.external_id or '', safe='')}/cancel")
-        return self.read_cancelled(reply)
+        try:
+            return self.read_cancelled(reply)
+        except NotFound:  # it is over: its webhook reports the outcome, which a cancel must not decide
+            return Update()
 
     def read_cancelled(self, reply: Reply) -> Update:
-        """Read the answer: an empty object. A 404 means that the prediction is over; its webhook reports the outcome."""
-        if reply.ok or reply.status == _NOT_FOUND:
+        """Read the answer: an empty object; or a 404 for a prediction that is over or unknown."""
+        if reply.ok:
             return Update()
+        if reply.status == _NOT_FOUND:
+            raise NotFound("not_found")
         raise refusal_of(reply, creating=False)
 
     def validate(self, task: Task) -> list[Mistake]:

@@ -8,6 +8,7 @@ from service.domain.task import Task
 from service.domain.validation import Mistake
 from service.providers import market
 from service.providers.dialect import merge
+from service.providers.replicate import guests
 
 EVENTS = ("start", "completed")
 """The callbacks that are wanted. Those for every line of the log and every piece of the output are not."""
@@ -31,30 +32,6 @@ _NAME = re.compile(r"[\w.\-]+/[\w.\-]+")
 _MEDIA = ("image", "last_image", "video")
 
 
-_FLUX = {"text_to_image": "flux-2-pro", "image_to_image": "flux-kontext-pro"}
-"""The operations of Flux that are served here, with the model where the task names none."""
-_FLUX_NAMES = {
-    "flux-pro-1.1": "flux-1.1-pro",
-    "flux-pro-1.1-ultra": "flux-1.1-pro-ultra",
-    "flux-pro-1.0-fill": "flux-fill-pro",
-}
-"""Replicate's names of BFL's models, where they differ."""
-
-
-def offers(family: str, operation: str) -> bool:
-    """Return whether an operation of another family is served: Flux, as models of Replicate's."""
-    return family == "flux" and operation in _FLUX
-
-
-def model_of(task: Task) -> str:
-    """Return the model by Replicate's name: ``owner/name``, with a version where there is one."""
-    model = str(task.input.get("model", ""))
-    if task.family != "flux" or "/" in model:
-        return model
-    model = model or _FLUX[task.operation]
-    return f"black-forest-labs/{_FLUX_NAMES.get(model, model)}"
-
-
 def names_of(model: str) -> Mapping[str, str]:
     """Return a model's names of our fields, where they differ."""
     image = next((name for prefix, name in _IMAGE if model.startswith(prefix)), "image")
@@ -67,12 +44,22 @@ def body_of(task: Task, more: Mapping[str, Any], callback_url: str | None) -> di
 
     :param more: the fields that name the model, where the path does not
     """
-    names = names_of(model_of(task))
-    given = market.model_input(task, names) if task.operation != "train" else dict(task.input["input"])
+    names = names_of(guests.model_of(task))
+    given = _given(task, names)
     given |= {name: [given[name]] for name in _LISTS & given.keys() if isinstance(given[name], str)}
     events = None if callback_url is None else list(EVENTS)
     body = {**more, "input": given, "webhook": callback_url, "webhook_events_filter": events}
     return merge(body, task.options)
+
+
+def _given(task: Task, names: Mapping[str, str]) -> dict[str, Any]:
+    """Return the input of the model, or of a training."""
+    if task.operation == "train":
+        return dict(task.input["input"])
+    guest = guests.fields_of(task)
+    if guest is None:
+        return market.model_input(task, names)
+    return {names.get(name, name): value for name, value in guest.items()}
 
 
 def is_name(value: Any) -> bool:
@@ -80,9 +67,9 @@ def is_name(value: Any) -> bool:
     return isinstance(value, str) and _NAME.fullmatch(value) is not None and not set(value.split("/")) & {".", ".."}
 
 
-def media_mistakes(task: Task) -> list[Mistake]:
-    """Return a mistake for each medium that is too large for the request."""
-    return [
+def input_mistakes(task: Task) -> list[Mistake]:
+    """Return a mistake for each medium that is too large for the request, and each field that no model is known to take."""
+    return guests.mistakes_in(task) + [
         Mistake(f"input.{name}", "Replicate takes at most 256 kB as data:. Upload the file, or give a URL.")
         for name in _MEDIA
         if isinstance(task.input.get(name), str)

@@ -14,7 +14,8 @@ from service.providers.form import file, form, is_inline
 from service.providers.models import listed_in_pages
 from service.providers.predictions import is_prediction, read_page, read_prediction, refusal_of
 from service.providers.read import fields, identifier, items, kind_of, link, moment, word
-from service.providers.replicate.inputs import body_of, is_name, media_mistakes, model_of, offers
+from service.providers.replicate.guests import model_of, offers
+from service.providers.replicate.inputs import body_of, input_mistakes, is_name
 from service.providers.signatures import standard_webhook
 from service.providers.wire import Call, Callback, Exchange, JobsExchange, ListedJob, ModelsExchange, Reply
 
@@ -44,7 +45,7 @@ class Official(Dialect):
     )
 
     def offers(self, family: str, operation: str) -> bool:
-        """Return whether it serves an operation: its own, and Flux as a model."""
+        """Return whether it serves an operation: its own, and those of makers whose models it runs."""
         return super().offers(family, operation) or offers(family, operation)
 
     def create(self, task: Task, callback_url: str | None) -> Call:
@@ -201,4 +202,4 @@ def _mistakes(task: Task) -> list[Mistake]:
     if task.operation == "train":
         found += [] if version else [Mistake("input.model", "must name a version to train from: owner/name:version")]
         found += [] if is_name(given.get("destination")) else [Mistake("input.destination", "must be owner/name")]
-    return found + media_mistakes(task)
+    return found + input_mistakes(task)

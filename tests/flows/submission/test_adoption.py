@@ -315,6 +315,16 @@ async def test_every_mistake_in_an_adoption_is_named_and_nothing_is_stored(world
     assert await everything(world) == []
 
 
+async def test_job_that_is_asked_for_by_its_model_needs_the_model(sqlite_url: str) -> None:
+    job = {"family": "fal", "operation": "run", "upstream": "fal", "external_id": "job-1"}
+    async with World.opened(sqlite_url, FAL_KEY="a-key-of-fal") as world:
+        with pytest.raises(Invalid, match="such as its model") as found:
+            await accept(world.context, job, client="default")
+        assert [mistake.path for mistake in found.value.mistakes] == ["input"]
+        given = {**job, "input": {"model": "fal-ai/flux/dev"}}
+        assert (await accept(world.context, given, client="default")).task.adopted
+
+
 async def test_dialect_without_a_job_is_a_mistake(world: World) -> None:
     with pytest.raises(Invalid) as found:
         await world.submit(dialect="runway/aggregator")
