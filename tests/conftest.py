@@ -30,8 +30,18 @@ _RUNTIME.mkdir(mode=0o700, exist_ok=True)
 os.environ.setdefault("XDG_RUNTIME_DIR", str(_RUNTIME))
 
 
-_SAME_ON_BOTH = ("cli", "client", "flows/families", "flows/webhooks", "web")
-"""Folders whose tests hardly depend on the database: with PostgreSQL they run in ``make test-long``."""
+_SAME_ON_BOTH = (
+    "cli",
+    "client",
+    "flows/families",
+    "flows/webhooks",
+    "system/test_backup.py",
+    "system/test_processes.py",
+    "system/test_secrecy.py",
+    "system/test_start_and_stop.py",
+    "web",
+)
+"""Folders and files whose tests hardly depend on the database: with PostgreSQL they run in ``make test-long``."""
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -98,7 +98,18 @@ class Upstream:
         A provider may serve its newer models by another protocol than its older ones.
         """
         fitting = [each for each in self.dialects if each.offers(task.family, task.operation)]
-        return next((each for each in fitting if not each.validate(task)), fitting[0] if fitting else None)
+        named = self.in_its_names(task)
+        return next((each for each in fitting if not each.validate(named)), fitting[0] if fitting else None)
+
+    def in_its_names(self, task: Task) -> Task:
+        """Return a task with the model by the name that this upstream has for it. The stored task keeps the client's."""
+        pairs = (each.partition("=") for each in self.settings.model_names)
+        theirs = next((new for given, _, new in pairs if given == task.model), None)
+        if theirs is None:
+            return task
+        if "model" in task.options:
+            return dataclasses.replace(task, options={**task.options, "model": theirs})
+        return dataclasses.replace(task, input={**task.input, "model": theirs})
 
 
 def _elapsed() -> float:

@@ -175,7 +175,9 @@ async def _ask(context: Context, tasks: list[Task]) -> Mapping[UUID, Found]:
         return dict.fromkeys((task.id for task in tasks), None)
     if len(tasks) == 1 or not isinstance(dialect, CanPollMany):
         return {task.id: await _ask_one(context, upstream, dialect, task) for task in tasks}
-    found = dict(await _ask_many(context, upstream, dialect, dialect.poll_many(tasks), tasks))
+    found = dict(
+        await _ask_many(context, upstream, dialect, dialect.poll_many([*map(upstream.in_its_names, tasks)]), tasks)
+    )
     for task in tasks:
         # The batch query may be stale or broken: no task expires on its word alone.
         if context.now() >= task.deadline_at and not _is_end(found[task.id]):
@@ -188,7 +190,7 @@ def _is_end(found: Found) -> bool:
 
 
 async def _ask_one(context: Context, upstream: Upstream, dialect: Dialect, task: Task) -> Found:
-    return await _answer_to(context, upstream, dialect, dialect.poll(task))
+    return await _answer_to(context, upstream, dialect, dialect.poll(upstream.in_its_names(task)))
 
 
 async def _answer_to(

@@ -17,6 +17,7 @@ PREFIX = "DOVECOTE_"
 OTHER_VARIABLES = frozenset({"DOVECOTE_CONFIG", "DOVECOTE_URL", "DOVECOTE_API_KEY"})
 """Variables with our prefix that are not settings of the server: the file's path, and those of the command as a client."""
 
+_UPSTREAM_LISTS = frozenset({"dialects", "model_names"})
 _LISTS = frozenset({"operators", "webhook_ports", "webhook_allow"})
 """Settings that are lists: in the environment separated by commas."""
 _TABLES = frozenset({"upstreams", "routes", "on_uncertain_by_client"})
@@ -136,7 +137,7 @@ def _set_upstream(document: dict[str, Any], variable: str, where: list[str], val
             upstreams = document.setdefault("upstreams", {})
             upstream = upstreams.setdefault(name, {}) if isinstance(upstreams, dict) else None
             if isinstance(upstream, dict):  # otherwise the file has no table there, which the model reports
-                upstream[field] = _listed(value) if field == "dialects" else value
+                upstream[field] = _listed(value) if field in _UPSTREAM_LISTS else value
         case _:
             fields = ", ".join(name.upper() for name in UpstreamSettings.model_fields)
             mistakes.append(f"{variable}: write DOVECOTE_UPSTREAMS__<NAME>__<FIELD>, where FIELD is one of {fields}")

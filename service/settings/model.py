@@ -93,6 +93,8 @@ class UpstreamSettings(_Strict):
     """The name of the key at the gateway. If the key has its own limit, the smaller of the two values is shown."""
     models_path: str = Field(default="", pattern=r"^$|^/[!-~]{1,200}$", examples=["/v1/models"])
     """The path of its list of models in OpenAI's form. ElkAPI and CometAPI have one already; new-api gateways have /v1/models."""
+    model_names: tuple[str, ...] = Field(default=(), examples=[["gpt-image-1=gpt-image-2"]])
+    """Its own names of models, as NAME=ITS-NAME: a task that names the first is sent with the second. So a task fails over to a host with other names."""
     billing: bool = False
     """Whether the balance is queried by new-api's billing routes, with the API key."""
     low_credit: float | None = Field(default=None, ge=0, examples=[5])
@@ -109,6 +111,16 @@ class UpstreamSettings(_Strict):
     @classmethod
     def _is_a_key(cls, key: SecretStr | None) -> SecretStr | None:
         return None if key is None else values.check_secret(key, values.MIN_UPSTREAM_KEY)
+
+    @field_validator("model_names")
+    @classmethod
+    def _are_pairs(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        pairs = [name.partition("=") for name in names]
+        if not all(given and theirs for given, _, theirs in pairs):
+            raise ValueError("write NAME=ITS-NAME, such as gpt-image-1=gpt-image-2")
+        if len({given for given, _, _ in pairs}) < len(pairs):
+            raise ValueError("names a model twice; write each NAME once")
+        return names
 
     @field_validator("account_user")
     @classmethod

@@ -442,3 +442,10 @@ def test_fresh_url_gets_an_expiry_of_its_own() -> None:
     fresh = dataclasses.replace(DONE, results=(Result("video", url="https://x/v.mp4?fresh"),))
     [result] = polled(first, fresh, now=LATER + dt.timedelta(hours=5)).results
     assert result.expires_at == LATER + dt.timedelta(hours=29)
+
+
+def test_result_that_was_known_without_an_expiry_gets_none_later() -> None:
+    known, new = DONE.results[0], Result("image", url="https://x/cover.png", role="cover")
+    before = dataclasses.replace(running(), results=(known,))
+    after = polled(before, dataclasses.replace(DONE, results=(known, new)))
+    assert [result.expires_at for result in after.results] == [None, LATER + dt.timedelta(days=1)]

@@ -57,7 +57,7 @@ FILLED = {"callback_url": HOOK, "external_task_id": str(SENT)}
     [
         (
             "text_to_video",
-            {"prompt": "a fox", "duration": 5, "aspect_ratio": "16:9", "resolution": "1080p", "sound": True},
+            {"prompt": "a fox", "duration": 5, "aspect_ratio": "16:9", "resolution": "1080p", "generate_audio": True},
             {},
             "/v1/videos/text2video",
             {"prompt": "a fox", "duration": "5", "aspect_ratio": "16:9", "mode": "pro", "sound": "on"},
@@ -70,7 +70,7 @@ FILLED = {"callback_url": HOOK, "external_task_id": str(SENT)}
             {"image": "iVBORw0KGgo=", "image_tail": PICTURE, "model_name": "kling-v3", "mode": "pro"},
         ),
         (
-            "multi_image_to_video",
+            "reference_to_video",
             {"prompt": "both", "images": [PICTURE, DATA]},
             {},
             "/v1/videos/multi-image2video",
@@ -157,8 +157,15 @@ FILLED = {"callback_url": HOOK, "external_task_id": str(SENT)}
             {"prompt": "a dress", "subject_image_list": [{"subject_image": PICTURE}], "n": 2},
         ),
         (
-            "expand",
-            {"image": PICTURE, "up": 0.1, "left": 0.6},
+            "image_to_image",
+            {"image": DATA, "prompt": "a dress", "resolution": "2K", "aspect_ratio": "3:4"},
+            {},
+            "/v1/images/generations",
+            {"image": "iVBORw0KGgo=", "prompt": "a dress", "resolution": "2k", "aspect_ratio": "3:4"},
+        ),
+        (
+            "outpaint",
+            {"image": PICTURE, "top": 0.1, "left": 0.6},
             {},
             "/v1/images/editing/expand",
             {"image": PICTURE, "up_expansion_ratio": 0.1, "left_expansion_ratio": 0.6},
@@ -213,7 +220,7 @@ def test_follow_up_takes_the_id_of_the_video():
 def test_gateway_gets_what_its_pages_want_besides():
     inherited = {"external_id": "t1", "video_id": "v1"}
     assert GATEWAY.create(a_task("extend", {}, "aggregator", inherited=inherited), None).json["task_id"] == "t1"
-    assert GATEWAY.create(a_task("expand", {"down": 0.1}, "aggregator"), None).json["bottom_expansion_ratio"] == 0.1
+    assert GATEWAY.create(a_task("outpaint", {"bottom": 0.1}, "aggregator"), None).json["bottom_expansion_ratio"] == 0.1
 
 
 @pytest.mark.parametrize(
@@ -227,7 +234,7 @@ def test_gateway_gets_what_its_pages_want_besides():
         ),
         (
             "image_to_video",
-            {"prompt": "a train", "image": PICTURE, "duration": 10, "sound": True},
+            {"prompt": "a train", "image": PICTURE, "duration": 10, "generate_audio": True},
             "/image-to-video/kling-3.0-turbo",
             {
                 "contents": [{"type": "prompt", "text": "a train"}, {"type": "first_frame", "url": PICTURE}],
@@ -290,7 +297,7 @@ def test_filled_fields_within_klings_options_are_refused(stated):
         (OFFICIAL, "text_to_video", {"prompt": "x", "duration": 5.5}, ["input.duration"]),
         (OFFICIAL, "image_to_video", {"image": "data:image/svg+xml,<svg/>"}, ["input.image"]),
         (OFFICIAL, "image_to_video", {"image": PICTURE, "aspect_ratio": "1:1"}, ["input.aspect_ratio"]),
-        (OFFICIAL, "multi_image_to_video", {"prompt": "x", "images": [PICTURE] * 5}, ["input.images"]),
+        (OFFICIAL, "reference_to_video", {"prompt": "x", "images": [PICTURE] * 5}, ["input.images"]),
         (OFFICIAL, "extend", {"prompt": "x"}, ["parent_id"]),
         (OFFICIAL, "identify_face", {}, ["input.video"]),
         (OFFICIAL, "video_to_audio", {"video": FILM, "video_id": "v1"}, ["input.video"]),

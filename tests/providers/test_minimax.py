@@ -113,7 +113,7 @@ TEXT = {"type": "text", "text": "a fox"}
         ),
         (
             NEWER,
-            "upscale",
+            "video_upscale",
             {},
             "/v2/video_regeneration",
             {"model": "MiniMax-H3", "source_task_id": "t0", "resolution": "2K"},
@@ -345,4 +345,4 @@ def test_lost_job_is_found_by_model_and_type():
     assert calls[1].path.endswith("page_num=2&page_size=50")
     assert [each.external_id for each in found] == ["1", "4"]
     assert found[0].may_be(wanted)
-    assert not found[0].may_be(a_task(NEWER, "upscale", {}))
+    assert not found[0].may_be(a_task(NEWER, "video_upscale", {}))

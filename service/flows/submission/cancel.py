@@ -44,7 +44,7 @@ async def _cancel_at_provider(context: Context, task: Task) -> Applied:
     if upstream is None or not isinstance(dialect, CanCancel):
         return await settle(context, _cancelled_here_only(task))
     try:
-        update = await run_exchange(context, upstream, dialect, dialect.cancel(task))
+        update = await run_exchange(context, upstream, dialect, dialect.cancel(upstream.in_its_names(task)))
     except NotFound as error:
         if may_be_invisible(task, now=context.now()):
             words = f"{task.upstream} does not know job {task.external_id} yet: it is cancelled as soon as it does"

@@ -88,7 +88,7 @@ async def _ask(
     :param wanted: whether nothing else serves the task, so that the job must not be cancelled
     """
     stand_in = dataclasses.replace(
-        task,
+        upstream.in_its_names(task),
         upstream=duplicate.upstream,
         dialect=duplicate.dialect,
         external_id=duplicate.external_id,

@@ -37,7 +37,7 @@ async def send_input(context: Context, task: Task, given: Any) -> Applied:
     if sending.task is None or sending.decision != "applied":
         raise NotAwaited("another request has sent the input already")
     try:
-        update = await run_exchange(context, upstream, dialect, dialect.send_input(task, given))
+        update = await run_exchange(context, upstream, dialect, dialect.send_input(upstream.in_its_names(task), given))
     except Uncertain as error:
         return await settle_surely(context, InputSent(task_id=task.id, error=str(error)))
     except UpstreamError as error:

@@ -62,7 +62,7 @@ async def _search(context: Context, task: Task) -> _Case:
     if upstream is None or not isinstance(dialect, CanListJobs) or not can_list_jobs(context, task):
         return _Case(task)
     try:
-        listed = await run_exchange(context, upstream, dialect, dialect.find_lost_jobs(task))
+        listed = await run_exchange(context, upstream, dialect, dialect.find_lost_jobs(upstream.in_its_names(task)))
     except UpstreamError as error:
         return _Case(task, error=f"{task.upstream} does not show its list: {error}")
     except Exception as error:  # noqa: BLE001 - our own fault while reading; it is asked again

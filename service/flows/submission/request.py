@@ -281,7 +281,7 @@ def _follow(
         mistakes += inherited
         return task
     task = dataclasses.replace(task, inherited=inherited)
-    mistakes += dialect.validate(task)
+    mistakes += dialect.validate(upstream.in_its_names(task))
     return task
 
 

@@ -33,7 +33,7 @@ def choose_route(
     if not able:
         mistakes.append(not_served(task, names, requested=requested is not None))
         return (), {}
-    complaints = {upstream.name: dialect.validate(task) for upstream, dialect in able}
+    complaints = {upstream.name: dialect.validate(upstream.in_its_names(task)) for upstream, dialect in able}
     route = tuple(name for name, found in complaints.items() if not found)
     if not route:
         mistakes += next(iter(complaints.values()))

@@ -96,7 +96,7 @@ async def _send(context: Context, handover: Handover) -> Change:
 
 async def _send_whole(context: Context, handover: Handover, task: Task) -> Change:
     submission = handover.submission
-    task = await with_files(context, handover.dialect, task)
+    task = handover.upstream.in_its_names(await with_files(context, handover.dialect, task))
     url = callback_url(context, handover.upstream, handover.dialect, task, submission.id)
     exchange = handover.dialect.submit(dataclasses.replace(task, submission_id=submission.id), url)
     hidden = [] if url is None else [url.rpartition("/")[2]]

@@ -95,7 +95,7 @@ async def _ask(context: Context, upstream: Upstream, before: KnownModels | None,
 
 def with_warning(task: Task, upstream: Upstream, dialect: Dialect) -> tuple[TaskWarning, ...]:
     """Return the task's warnings, with one more where the upstream does not list its model. A warning stops nothing."""
-    model, known = task.model, upstream.models.known
+    model, known = upstream.in_its_names(task).model, upstream.models.known
     if model is None or known is None or known.models is None or not known.models.complete:
         return task.warnings
     if not dialect.facts.models_are_listed or any(_may_be(model, name) for name in known.models.names):

@@ -46,7 +46,7 @@ class Aggregator(Dialect):
         body = official.create_body(task, callback_url)
         if task.operation in _PARENT_BESIDE_VIDEO and task.inherited.get("video_id") is not None:
             body = {"task_id": task.inherited.get("external_id"), **body}
-        if task.operation == "expand" and "down_expansion_ratio" in body:
+        if task.operation == "outpaint" and "down_expansion_ratio" in body:
             body = {"bottom_expansion_ratio": body["down_expansion_ratio"], **body}  # CometAPI's word
         return Call(method="POST", path=self.facts.operations[task.operation], json=body)
 

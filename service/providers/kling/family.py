@@ -33,7 +33,7 @@ FIELDS: Mapping[str, Schema] = SHARED | {
     "mode": choice(
         "Quality mode. Without it, `resolution` decides: `720p` is std, `1080p` is pro.", "std", "pro", "4k"
     ),
-    "sound": switch("Whether the video gets sound, for the models that can."),
+    "generate_audio": switch("Whether the video gets sound, for the models that can."),
     "cfg_scale": number("How closely the prompt is followed; for kling-v1 models.", minimum=0, maximum=1),
     "voice": text("Kling's id of the voice.", examples=["oversea_male1"]),
     "language": choice("Language of the voice.", "zh", "en"),
@@ -53,8 +53,8 @@ FIELDS: Mapping[str, Schema] = SHARED | {
         examples=[[{"x": 0.5, "y": 0.3}]],
     ),
     "edit": choice("What to do with the selection.", "addition", "swap", "removal"),
-    "up": number("Share of the height to add above.", **_SHARE),
-    "down": number("Share of the height to add below.", **_SHARE),
+    "top": number("Share of the height to add above.", **_SHARE),
+    "bottom": number("Share of the height to add below.", **_SHARE),
     "left": number("Share of the width to add on the left.", **_SHARE),
     "right": number("Share of the width to add on the right.", **_SHARE),
     "music_prompt": text("What music is wanted, in words."),
@@ -89,7 +89,7 @@ def _operation(
 
 _image = functools.partial(_operation, deadline=1800.0)
 _helper = functools.partial(_operation, deadline=900.0)
-_SHOT = "negative_prompt model mode resolution sound cfg_scale"
+_SHOT = "negative_prompt model mode resolution generate_audio cfg_scale"
 FAMILY = family(
     "kling",
     "Kling",
@@ -102,10 +102,10 @@ FAMILY = family(
         meanings={"prompt": "What is to happen, in words."},
     ),
     _operation(
-        "multi_image_to_video",
+        "reference_to_video",
         "video",
         "images* prompt* duration+ aspect_ratio+ negative_prompt model mode resolution",
-        aliases=("multi-image2video", "multi_image2video"),
+        aliases=("multi_image_to_video", "multi-image2video", "multi_image2video"),
     ),
     _operation(
         "extend",
@@ -144,7 +144,7 @@ FAMILY = family(
     _operation(
         "omni_video",
         "video",
-        "prompt* image images last_image video duration+ aspect_ratio+ model mode resolution sound keep_sound",
+        "prompt* image images last_image video duration+ aspect_ratio+ model mode resolution generate_audio keep_sound",
         aliases=("omni-video",),
         meanings={
             "prompt": "What is wanted; media are named as `<<<image_1>>>` and `<<<video_1>>>`.",
@@ -175,10 +175,10 @@ FAMILY = family(
     _image(
         "text_to_image",
         "image",
-        "prompt* image negative_prompt aspect_ratio+ resolution count model",
+        "prompt* negative_prompt aspect_ratio+ resolution count model",
         aliases=("text2image",),
-        meanings={"image": "URL of an image to go by, or `data:`."},
     ),
+    _image("image_to_image", "image", "image* prompt* aspect_ratio+ resolution count model", aliases=("image2image",)),
     _image("omni_image", "image", "prompt* images aspect_ratio+ resolution count model", aliases=("omni-image",)),
     _image(
         "multi_image_to_image",
@@ -187,7 +187,12 @@ FAMILY = family(
         aliases=("multi-image2image", "multi_image2image"),
         meanings={"images": "One to four pictures of the subject."},
     ),
-    _image("expand", "image", "image* up+ down+ left+ right+ prompt count", aliases=("image_expansion",)),
+    _image(
+        "outpaint",
+        "image",
+        "image* left+ right+ top+ bottom+ prompt count",
+        aliases=("expand", "image_expansion"),
+    ),
     _image(
         "virtual_try_on",
         "image",

@@ -22,7 +22,7 @@ LIFETIME = 30 * 86400.0
 FREE = frozenset({"init_selection", "add_selection", "delete_selection", "clear_selection", "preview_selection"})
 SYNCHRONOUS = FREE | {"identify_face", "text_to_speech"}
 RESERVED = frozenset({"callback_url", "external_task_id"})
-_IMAGES = ("text_to_image", "omni_image", "multi_image_to_image", "expand", "virtual_try_on")
+_IMAGES = ("text_to_image", "image_to_image", "omni_image", "multi_image_to_image", "outpaint", "virtual_try_on")
 TYPICAL: Mapping[str, float] = {
     **{name: 240.0 for name in ROUTES if name not in SYNCHRONOUS},
     **dict.fromkeys(_IMAGES, 30.0),

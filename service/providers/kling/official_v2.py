@@ -48,9 +48,9 @@ _CONTENTS: Mapping[str, Mapping[str, str]] = {
 }
 """The type of each of our media."""
 _FIELDS = {name: _PLAIN | contents.keys() | {"aspect_ratio"} for name, contents in _CONTENTS.items()}
-_FIELDS["text_to_video"] |= {"duration", "resolution", "mode", "sound"}
+_FIELDS["text_to_video"] |= {"duration", "resolution", "mode", "generate_audio"}
 _FIELDS["image_to_video"] = _FIELDS["text_to_video"] - {"aspect_ratio"} | {"image", "last_image"}
-_FIELDS["omni_video"] |= {"duration", "resolution", "mode", "sound"}
+_FIELDS["omni_video"] |= {"duration", "resolution", "mode", "generate_audio"}
 _FIELDS["motion_control"] = _PLAIN | {"image", "video", "orientation", "resolution", "mode", "keep_sound"}
 _RESOLUTIONS = {"std": "720p", "pro": "1080p", "4k": "4k"}
 _SHORTEST, _LONGEST = 3, 30
@@ -168,8 +168,8 @@ def _body(task: Task) -> dict[str, Any]:
         settings["resolution"] = settings["resolution"].lower()
     if "mode" in given:
         settings["resolution"] = _RESOLUTIONS[given["mode"]]
-    if "sound" in given:
-        settings["audio"] = "native" if given["sound"] else "off"
+    if "generate_audio" in given:
+        settings["audio"] = "native" if given["generate_audio"] else "off"
     if "keep_sound" in given:
         settings["audio"] = "original" if given["keep_sound"] else "off"
     prompt = given.get("prompt")

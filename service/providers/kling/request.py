@@ -10,7 +10,7 @@ Body = dict[str, Any]
 ROUTES: Mapping[str, str] = {
     "text_to_video": "/v1/videos/text2video",
     "image_to_video": "/v1/videos/image2video",
-    "multi_image_to_video": "/v1/videos/multi-image2video",
+    "reference_to_video": "/v1/videos/multi-image2video",
     "extend": "/v1/videos/video-extend",
     "lip_sync": "/v1/videos/lip-sync",
     "identify_face": "/v1/videos/identify-face",
@@ -26,9 +26,10 @@ ROUTES: Mapping[str, str] = {
     "preview_selection": "/v1/videos/multi-elements/preview-selection",
     "multi_elements": "/v1/videos/multi-elements",
     "text_to_image": "/v1/images/generations",
+    "image_to_image": "/v1/images/generations",
     "omni_image": "/v1/images/omni-image",
     "multi_image_to_image": "/v1/images/multi-image2image",
-    "expand": "/v1/images/editing/expand",
+    "outpaint": "/v1/images/editing/expand",
     "virtual_try_on": "/v1/images/kolors-virtual-try-on",
     "sound_effect": "/v1/audio/text-to-audio",
     "video_to_audio": "/v1/audio/video-to-audio",
@@ -41,17 +42,18 @@ _SHOT = {
     "model": "model_name",
     "duration": "duration",
     "cfg_scale": "cfg_scale",
-    "sound": "sound",
+    "generate_audio": "sound",
     "mode": "mode",
     "resolution": "mode",
 }
 _IMAGES = {"prompt": "prompt", "model": "model_name", "count": "n", "aspect_ratio": "aspect_ratio"}
+_SIDES = {"left": "left", "right": "right", "top": "up", "bottom": "down"}
 _FOOTAGE = {"video": "video_url", "video_id": "video_id"}
 _SELECTION = {"frame": "frame_index", "points": "points"}
 NAMES: Mapping[str, Mapping[str, str]] = {
     "text_to_video": _SHOT | {"aspect_ratio": "aspect_ratio"},
     "image_to_video": _SHOT | {"image": "image", "last_image": "image_tail"},
-    "multi_image_to_video": _SHOT | {"images": "image_list", "aspect_ratio": "aspect_ratio"},
+    "reference_to_video": _SHOT | {"images": "image_list", "aspect_ratio": "aspect_ratio"},
     "extend": {name: name for name in ("prompt", "negative_prompt", "video_id", "cfg_scale")},
     "lip_sync": _FOOTAGE | dict.fromkeys(("audio", "prompt", "voice", "language", "speed"), "input"),
     "identify_face": _FOOTAGE,
@@ -77,14 +79,15 @@ NAMES: Mapping[str, Mapping[str, str]] = {
     "delete_selection": _SELECTION,
     "clear_selection": {},
     "preview_selection": {},
-    "multi_elements": {name: theirs for name, theirs in _SHOT.items() if name not in {"cfg_scale", "sound"}}
+    "multi_elements": {name: theirs for name, theirs in _SHOT.items() if name not in {"cfg_scale", "generate_audio"}}
     | {"edit": "edit_mode", "images": "image_list"},
-    "text_to_image": _IMAGES | {"image": "image", "negative_prompt": "negative_prompt", "resolution": "resolution"},
+    "text_to_image": _IMAGES | {"negative_prompt": "negative_prompt", "resolution": "resolution"},
+    "image_to_image": _IMAGES | {"image": "image", "resolution": "resolution"},
     "omni_image": _IMAGES | {"images": "image_list", "resolution": "resolution"},
     "multi_image_to_image": _IMAGES
     | {"images": "subject_image_list", "scene_image": "scene_image", "style_image": "style_image"},
-    "expand": {"image": "image", "prompt": "prompt", "count": "n"}
-    | {side: f"{side}_expansion_ratio" for side in ("up", "down", "left", "right")},
+    "outpaint": {"image": "image", "prompt": "prompt", "count": "n"}
+    | {ours: f"{theirs}_expansion_ratio" for ours, theirs in _SIDES.items()},
     "virtual_try_on": {"image": "human_image", "cloth_image": "cloth_image", "model": "model_name"},
     "sound_effect": {"prompt": "prompt", "duration": "duration"},
     "video_to_audio": _FOOTAGE | {"prompt": "sound_effect_prompt", "music_prompt": "bgm_prompt", "asmr": "asmr_mode"},
@@ -97,7 +100,7 @@ NAMES: Mapping[str, Mapping[str, str]] = {
 }
 """Kling's name of each of our fields that an operation has. Some stand within an object or a list of that name."""
 _MODES = {"720p": "std", "1080p": "pro", "4k": "4k"}
-_SWITCHES = {"sound": {True: "on", False: "off"}, "keep_sound": {True: "yes", False: "no"}}
+_SWITCHES = {"generate_audio": {True: "on", False: "off"}, "keep_sound": {True: "yes", False: "no"}}
 _ENTRIES = {"image_list": "image", "subject_image_list": "subject_image"}
 SESSIONS = frozenset(
     {"advanced_lip_sync", "add_selection", "delete_selection", "clear_selection", "preview_selection", "multi_elements"}
@@ -132,8 +135,8 @@ def _value(operation: str, name: str, value: Any) -> Any:
             return [{entry: bare(each)} for each in value]
         case "resolution":
             shown = value.lower()
-            return shown if operation in {"text_to_image", "omni_image"} else _MODES.get(shown, shown)
-        case "sound" | "keep_sound":
+            return shown if operation in {"text_to_image", "image_to_image", "omni_image"} else _MODES.get(shown, shown)
+        case "generate_audio" | "keep_sound":
             return _SWITCHES[name][value]
     return value
 
@@ -212,7 +215,7 @@ def bare(source: str) -> str:
 _NO_FIELD = "Kling has no such field here: leave it out, or choose another upstream."
 _LONGEST = {"sound_effect": 200, "text_to_speech": 1000, "lip_sync": 120}
 _LONGEST_PROMPT = 2500
-_MOST_IMAGES = {"multi_image_to_video": 4, "multi_image_to_image": 4, "omni_image": 10, "multi_elements": 2}
+_MOST_IMAGES = {"reference_to_video": 4, "multi_image_to_image": 4, "omni_image": 10, "multi_elements": 2}
 _DURATIONS = {"sound_effect": (3, 10)}
 _SHORTEST, _LONGEST_VIDEO = 3, 15
 

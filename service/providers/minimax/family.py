@@ -42,7 +42,7 @@ FAMILY = family(
         known=FIELDS,
         meanings={"images": "URLs of the pictures that the template asks for."},
     ),
-    dataclasses.replace(operation("upscale", "video", "resolution model", known=FIELDS), parent="required"),
+    dataclasses.replace(operation("video_upscale", "video", "resolution model", known=FIELDS), parent="required"),
     operation("enhance_prompt", "text", "prompt* image duration aspect_ratio model", known=FIELDS, deadline=1800.0),
 )
 

@@ -12,7 +12,7 @@ ROUTES: Mapping[str, str] = {
     "text_to_video": "/v2/video_generation",
     "image_to_video": "/v2/video_generation",
     "reference_to_video": "/v2/video_generation",
-    "upscale": "/v2/video_regeneration",
+    "video_upscale": "/v2/video_regeneration",
     "enhance_prompt": "/v2/h3_context_ir",
 }
 _SHOT = frozenset({"prompt", "duration", "resolution", "aspect_ratio", "model"})
@@ -20,7 +20,7 @@ _FIELDS: Mapping[str, frozenset[str]] = {
     "text_to_video": _SHOT,
     "image_to_video": _SHOT | {"image", "last_image"},
     "reference_to_video": _SHOT | {"images", "video", "audio"},
-    "upscale": frozenset({"resolution", "model"}),
+    "video_upscale": frozenset({"resolution", "model"}),
     "enhance_prompt": _SHOT - {"resolution"} | {"image"},
 }
 _RESOLUTIONS = {"480p": "480P", "720p": "768P", "768p": "768P", "2k": "2K"}
@@ -34,7 +34,7 @@ def body_of(task: Task) -> dict[str, Any]:
     wanted = given.get("resolution")
     resolution = None if wanted is None else _RESOLUTIONS.get(wanted.lower(), wanted)
     body: dict[str, Any] = {"model": given.get("model", MODEL)}
-    if task.operation == "upscale":
+    if task.operation == "video_upscale":
         return body | {"source_task_id": task.inherited.get("external_id"), "resolution": resolution or "2K"}
     body |= {"content": _content(given), "duration": given.get("duration"), "ratio": given.get("aspect_ratio")}
     if "aspect_ratio" not in given:
@@ -59,7 +59,7 @@ def _content(given: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def task_type(operation: str) -> str:
     """Return the ``task_type`` that the list shows for an operation."""
-    return {"upscale": "regeneration", "enhance_prompt": "h3_context_ir"}.get(operation, "generation")
+    return {"video_upscale": "regeneration", "enhance_prompt": "h3_context_ir"}.get(operation, "generation")
 
 
 def mistakes_of(task: Task) -> list[Mistake]:
@@ -68,7 +68,7 @@ def mistakes_of(task: Task) -> list[Mistake]:
     model = given.get("model", MODEL)
     if not is_newer(model):
         found.append(Mistake("input.model", f"{model} is served by MiniMax's older API: use minimax/official"))
-    if task.operation == "upscale":
+    if task.operation == "video_upscale":
         return found
     if not given.get("prompt"):
         found.append(Mistake("input.prompt", "is required here"))

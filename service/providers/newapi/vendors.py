@@ -129,8 +129,8 @@ VENDORS: Mapping[str, Vendor] = {
         shape=_seedance,
     ),
     "flux": Vendor(
-        models={"text_to_image": "flux-pro"},
-        names={"prompt": "prompt", "aspect_ratio": "aspect_ratio", "seed": "seed"},
+        models={"text_to_image": "flux-pro", "image_to_image": "flux-kontext-pro"},
+        names={"prompt": "prompt", "image": "input_image", "aspect_ratio": "aspect_ratio", "seed": "seed"},
     ),
     "grok": Vendor(models={"text_to_image": "grok-2-image"}, names={"prompt": "prompt", "count": "n"}),
     "wan": Vendor(

@@ -4,11 +4,14 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
+import httpx
 import pytest
 
 from service.domain.task import State
+from service.flows.context import KnownModels
 from service.flows.submission.accept import accept
 from service.flows.upstreams.models import AFTER_ERROR, EVERY, current
+from service.providers.wire import ModelList
 from tests.support.world import JOB_SECONDS, World
 
 PATH = "/v1/upstreams/elkapi/models"
@@ -36,8 +39,27 @@ async def test_models_are_listed_and_requested_again_after_ten_minutes(world: Wo
     assert asked(world) == 2
 
 
+class Held(httpx.AsyncBaseTransport):
+    """Answers when it is released."""
+
+    def __init__(self, inner: httpx.AsyncBaseTransport) -> None:
+        self._inner = inner
+        self.asked, self.released = asyncio.Event(), asyncio.Event()
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        self.asked.set()
+        await self.released.wait()
+        return await self._inner.handle_async_request(request)
+
+
 async def test_requests_at_once_ask_the_upstream_once(world: World) -> None:
-    found = await asyncio.gather(*(world.client.get(PATH) for _ in range(5)))
+    held = world.edge.hosts["sandbox.test"] = Held(world.edge.hosts["sandbox.test"])
+    asking = [asyncio.create_task(world.client.get(PATH)) for _ in range(5)]
+    await held.asked.wait()
+    for _ in range(50):  # by now each of them waits for the list
+        await asyncio.sleep(0)
+    held.released.set()
+    found = await asyncio.gather(*asking)
     assert [each.json()["models"] for each in found] == [LISTED] * 5
     assert asked(world) == 1
 
@@ -107,6 +129,13 @@ async def test_model_in_the_options_is_compared(world: World) -> None:
 async def test_model_is_not_compared_where_lists_do_not_name_it(world: World) -> None:
     song = {"family": "suno", "operation": "music", "input": {"prompt": "a dove", "model": "chirp-v5"}}
     assert (await accept(world.context, song, client="default")).task.warnings == ()
+
+
+async def test_model_is_not_compared_with_a_list_that_is_not_complete(world: World) -> None:
+    now = world.clock()
+    part = KnownModels(models=ModelList(("gen4_turbo",), complete=False), at=now, asked_at=now)
+    world.context.upstreams["elkapi"].models.known = part
+    assert (await submitted(world, "gen9_ultra"))["warnings"] == []
 
 
 async def test_submit_does_without_a_list_that_does_not_come(world: World) -> None:
