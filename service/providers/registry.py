@@ -23,6 +23,10 @@ from service.providers.kling import aggregator as kling_aggregator
 from service.providers.kling import family as kling
 from service.providers.kling import official as kling_official
 from service.providers.kling import official_v2 as kling_official_v2
+from service.providers.luma import agents as luma_agents
+from service.providers.luma import aggregator as luma_aggregator
+from service.providers.luma import family as luma
+from service.providers.luma import official as luma_official
 from service.providers.midjourney import family as midjourney
 from service.providers.midjourney import proxy
 from service.providers.minimax import aggregator as minimax_aggregator
@@ -53,6 +57,7 @@ FAMILIES: Mapping[str, Family] = {
         midjourney.FAMILY,
         suno.FAMILY,
         kling.FAMILY,
+        luma.FAMILY,
         minimax.FAMILY,
         vidu.FAMILY,
         wan.FAMILY,
@@ -86,6 +91,10 @@ DIALECTS: Mapping[str, Dialect] = {
         kling_official.Official(),
         kling_official_v2.OfficialV2(),
         kling_aggregator.Aggregator(),
+        luma_official.Official(),
+        luma_agents.Agents(),
+        luma_aggregator.Aggregator(),
+        luma_aggregator.Relay(),
         minimax_official_v2.OfficialV2(),
         minimax_official.Official(),
         minimax_aggregator.Aggregator(),
@@ -171,6 +180,7 @@ PROVIDERS: Mapping[str, Provider] = {
                 "sora/reverse",
                 "any/elk-task",
                 "kling/aggregator",
+                "luma/aggregator",
                 "minimax/aggregator",
                 "any/newapi-video",
             ),
@@ -191,6 +201,7 @@ PROVIDERS: Mapping[str, Provider] = {
                 "ideogram/aggregator",
                 "recraft/aggregator",
                 "kling/aggregator",
+                "luma/aggregator",
                 "minimax/aggregator",
                 *_OPENAI_SHAPED,
                 "sora/relay",
@@ -206,6 +217,20 @@ PROVIDERS: Mapping[str, Provider] = {
             base_url="https://api.dev.runwayml.com",
             key_variable="RUNWAYML_API_SECRET",
             dialects=("runway/official",),
+        ),
+        Provider(
+            name="luma",
+            title="Luma (Dream Machine API)",
+            base_url="https://api.lumalabs.ai",
+            key_variable="LUMAAI_API_KEY",
+            dialects=("luma/official",),
+        ),
+        Provider(
+            name="luma-agents",
+            title="Luma (Agents API)",
+            base_url="https://agents.lumalabs.ai",
+            key_variable="LUMA_AGENTS_API_KEY",
+            dialects=("luma/agents",),
         ),
         Provider(
             name="bfl",

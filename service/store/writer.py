@@ -4,7 +4,9 @@ While one transaction commits, the next writes gather. There is no timer: the co
 
 A process has two writers. Requests (providers and clients who wait for an answer) use one, journeys use the other.
 SQLite has one connection that writes, so both share it: requests go first, and journeys get a turn at least every
-:data:`JOURNEYS_WAIT`. On PostgreSQL each writer has transactions of its own, so that a slow journey holds up no request.
+:data:`JOURNEYS_WAIT`. On PostgreSQL each writer has transactions of its own, so that a slow journey holds up no request. There a
+transaction for requests waits up to :data:`JOURNEYS_WAIT` for one of the journeys that is under way: requests that never
+pause would leave the event loop no time for it.
 """
 
 import asyncio
@@ -48,7 +50,7 @@ MAX_STALL = 4.5
 MAX_TRIES = 5
 """How often a transaction is tried that conflicts with others."""
 JOURNEYS_WAIT = 0.025
-"""Seconds for which requests may go before journeys where both share a connection."""
+"""Seconds for which requests may go before journeys where both share a connection, and for which they give way where not."""
 
 
 class Writer:
@@ -105,8 +107,11 @@ class Writers:
     def __init__(self, database: Database) -> None:
         """Prepare; :meth:`running` starts to commit."""
         self._requests, self._journeys = _Line(max_stall=MAX_STALL), _Line()
-        lines = [(self._requests, self._journeys)] if database.sqlite else [(self._requests,), (self._journeys,)]
-        self._loops = [_CommitLoop(database, each) for each in lines]
+        if database.sqlite:
+            self._loops = [_CommitLoop(database, (self._requests, self._journeys))]
+        else:
+            journeys = _CommitLoop(database, (self._journeys,))
+            self._loops = [_CommitLoop(database, (self._requests,), gives_way_to=journeys), journeys]
         self.requests = Writer(self._requests.submit)
         self.journeys = Writer(self._journeys.submit)
 
@@ -208,8 +213,13 @@ class _Line:
 class _CommitLoop:
     """Commits batch after batch for one line, or for several that share a connection, the first with priority."""
 
-    def __init__(self, database: Database, lines: Sequence[_Line]) -> None:
+    def __init__(
+        self, database: Database, lines: Sequence[_Line], *, gives_way_to: "_CommitLoop | None" = None
+    ) -> None:
         self._database = database
+        self._gives_way_to = gives_way_to
+        self._idle = asyncio.Event()
+        self._idle.set()
         self._lines = lines
         self._last: _Line | None = None
         self._writing_since: float | None = None
@@ -224,10 +234,20 @@ class _CommitLoop:
             await self._wake.wait()
             self._wake.clear()
             while any(self._lines):
+                if self._gives_way_to is not None:
+                    await self._gives_way_to.end_of_transaction(within=JOURNEYS_WAIT)
                 if writes := self._choose().take():
                     self._writing_since = writes[0].since
+                    self._idle.clear()
                     await self._commit(writes)
+                    self._idle.set()
                     self._writing_since = None
+
+    async def end_of_transaction(self, *, within: float) -> None:
+        """Wait until no transaction is under way, or one has just ended; at most for some seconds."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within):
+                await self._idle.wait()
 
     def waited(self) -> float:
         """Return for how many seconds the oldest write has been waiting for its commit."""

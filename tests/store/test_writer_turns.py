@@ -147,3 +147,41 @@ async def test_constant_journeys_do_not_starve_a_request(writers: Writers) -> No
         before = len(lines.happened)
         await writers.requests.batch(lines.door, None)
     assert "door" in lines.happened[before : before + 2]
+
+
+class Held:
+    """A journey's write that is under way until it is released."""
+
+    def __init__(self) -> None:
+        self.under_way = asyncio.Event()
+        self.released = asyncio.Event()
+
+    async def journey(self, _: AsyncConnection, items: Sequence[None]) -> Sequence[None]:
+        self.under_way.set()
+        await self.released.wait()
+        return items
+
+
+@pytest.mark.parametrize("wait", [JOURNEYS_WAIT, 0.0], ids=["as long as it may", "no longer than it may"])
+async def test_request_waits_for_a_journey_that_is_under_way(
+    postgresql_url: str, monkeypatch: pytest.MonkeyPatch, wait: float
+) -> None:
+    monkeypatch.setattr(writer_module, "JOURNEYS_WAIT", wait)
+    held, lines = Held(), Lines()
+    async with opened(postgresql_url) as database:
+        writers = Writers(database)
+        async with writers.running():
+            journey = asyncio.create_task(writers.journeys.batch(held.journey, None))
+            await held.under_way.wait()
+            request = asyncio.create_task(writers.requests.batch(lines.door, None))
+            try:
+                for _ in range(5 if wait else 0):  # as long as some other transactions take
+                    await database.ping()
+                assert lines.happened == []
+            finally:
+                if wait:
+                    held.released.set()
+            await request
+            assert journey.done() == bool(wait)
+            held.released.set()
+            await journey

@@ -1,0 +1,1 @@
+"""Luma: its own two APIs, and gateways."""
