@@ -94,7 +94,7 @@ class Watched(Served):
         self.process = process
 
     def begin(self) -> None:
-        """Forget the standstills so far."""
+        """Reset the recorded standstills."""
         assert self.process is not None
         self.process.send_signal(signal.SIGUSR1)
 

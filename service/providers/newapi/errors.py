@@ -261,7 +261,7 @@ def refusal_in(reply: Reply, *, creating: bool) -> UpstreamError:
 
 
 def unless_overloaded(error: UpstreamError, reply: Reply, *, creating: bool) -> UpstreamError:
-    """Return the error of a 503 as uncertain, unless its words speak of load: at some providers it proves no more."""
+    """Return the error of a 503 as uncertain, unless its text mentions the load: at some providers it proves no more."""
     if not creating or reply.status != HTTPStatus.SERVICE_UNAVAILABLE or not isinstance(error, Unavailable):
         return error
     texts = (error.message, *complaint(reply.document).words)
