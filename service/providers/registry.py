@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 
-from service.providers import any_model, elk_task, grok, jimeng, newapi_video, vidu, wan
+from service.providers import any_model, elk_task, grok, jimeng, newapi_video, standard_webhooks, vidu, wan
 from service.providers.anthropic import family as anthropic
 from service.providers.anthropic import gateway as anthropic_gateway
 from service.providers.anthropic import messages
@@ -119,6 +119,7 @@ DIALECTS: Mapping[str, Dialect] = {
         models.Models(),
         videos.Videos(),
         webhooks.Webhooks(),
+        standard_webhooks.StandardWebhooks(),
         messages.Messages(),
         anthropic_gateway.Aggregator(),
         reverse.Reverse(),

@@ -124,7 +124,11 @@ async def test_feed_and_stream_yield_each_event_once_and_in_order(world: World, 
     first, second = [await call("submit", *TASK_REQUEST, input=DOVE) for _ in range(2)]
     await world.until(JOB_SECONDS * 2)
     everything = await call("events")
-    assert [int(each.id) for each in everything] == sorted({int(each.id) for each in everything})
+    assert len({each.id for each in everything}) == len(everything)
+    for task in (first, second):
+        sequences = [each.sequence for each in everything if each.task.id == task.id]
+        assert sequences == sorted(set(sequences))
+        assert len(sequences) > 1
     assert everything[-1].task.state == "succeeded"
     assert await call("events", everything[1].id) == everything[2:]
     succeeded = await call("events", types=["task.succeeded"])

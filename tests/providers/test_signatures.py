@@ -14,7 +14,7 @@ from service.flows.callbacks import kept_headers
 from service.providers.signatures import TOLERANCE, ed25519_over_digest, hex_hmac, standard_webhook
 from service.providers.wire import Callback
 
-VECTORS = sorted((Path(__file__).parents[1] / "recordings" / "standard-webhooks").glob("*.json"))
+VECTORS = sorted((Path(__file__).parents[1] / "recordings" / "standard-webhooks" / "vectors").glob("*.json"))
 NOW = 1_764_180_000
 BODY = b'{"request_id": "r1", "status": "OK"}'
 

@@ -138,7 +138,7 @@ async def test_known_credit_is_kept_while_requests_fail(database_url: str, caplo
         left, unit, _, error = summary((await shown(world))["elkapi"])
         assert (left, unit) == (500.0, "USD")
         assert "no connection to query.test" in error
-        assert sum("does not say what is left" in line for line in caplog.messages) == 1
+        assert sum("did not report its credit" in line for line in caplog.messages) == 1
         world.edge.down.clear()
         world.clock.forward(credit.EVERY)
         await credit.ask_due(world.context)
