@@ -198,6 +198,8 @@ def test_jimeng_signs_the_request_with_a_key_pair():
     assert sent.headers["X-Content-Sha256"] == hashlib.sha256(body).hexdigest()
     credential = sent.headers["Authorization"]
     assert credential.startswith("HMAC-SHA256 Credential=AK/20261126/cn-north-1/cv/request, SignedHeaders=")
+    # Made by Volcengine's own SDK (volcengine 1.0.229, SignerV4) for the same request.
+    assert credential.endswith("Signature=3487b571c145d14c8310f64026920bcddbeb1bf363e8907ead8b2d74cce1df96")
     again = [
         JIMENG.sign(call, key, host=host, content=content, now=now).headers["Authorization"]
         for key, host, content, now in (
