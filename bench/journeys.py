@@ -30,7 +30,7 @@ MAX_WARM_UP = 20.0
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What to load for how long."""
+    """The load and its duration."""
 
     port: int
     pids: Sequence[int]
@@ -41,7 +41,7 @@ class Plan:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """What one measurement showed."""
+    """The result of one measurement."""
 
     per_second: float
     """Journeys that ended."""

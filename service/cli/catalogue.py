@@ -120,6 +120,26 @@ def _print_fields(family: Family, operation: Operation) -> None:
             one_line(str(schema.get("description", ""))),
         )
     print_out(table)
+    click.echo()
+    print_out(_dialects_table(operation))
+
+
+def _dialects_table(operation: Operation) -> Table:
+    """Return a table of the protocols that have an operation: those of configured upstreams, or all where there is none."""
+    table = plain_table("dialect", "callback", "cancel", "outputs kept", "state")
+    add_last_column(table, "upstreams")
+    configured = [each for each in operation.dialects if each.upstreams]
+    for each in configured or operation.dialects:
+        kept = each.result_lifetime_seconds
+        table.add_row(
+            shown(each.name),
+            "at once" if each.synchronous else "yes" if each.callbacks else "no",
+            "yes" if each.cancel else "no",
+            "unknown" if kept is None else f"{kept / 3600:g} h",
+            "experimental" if each.experimental else "works",
+            one_line(", ".join(each.upstreams) or "none is configured"),
+        )
+    return table
 
 
 def describe(schema: Mapping[str, Any]) -> str:

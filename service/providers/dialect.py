@@ -96,12 +96,14 @@ class Facts:
     def creates(self, endpoint: str) -> bool:
         """Return whether an endpoint, such as ``POST /v1/text_to_video``, is one that creates."""
         method, _, path = endpoint.partition(" ")
-        if any(part in path for part in self.queries):
-            return False
         if method == "POST":
-            return True
-        routes = (route for operation, route in self.operations.items() if operation not in self.free)
-        return any(re.search(_pattern(route), path) for route in routes if "{" in route)
+            return not any(part in path for part in self.queries)
+        routes = (route for operation, route in self.operations.items() if operation not in self.free and "{" in route)
+        # The route of an operation may have such a part itself.
+        return any(
+            re.search(_pattern(route), path) and not any(part in path and part not in route for part in self.queries)
+            for route in routes
+        )
 
 
 def _pattern(route: str) -> str:

@@ -80,7 +80,7 @@ class Official(Dialect):
         return Call(method="POST", path=_ROUTES[task.operation], json=merge(_body(task), task.options))
 
     def query(self, task: Task) -> Call:
-        """Return the call that asks for the job."""
+        """Return the call that queries the job."""
         return Call(method="GET", path=f"/v1/videos/{quote(task.external_id or '', safe='')}")
 
     def read_created(self, reply: Reply) -> Update:

@@ -34,7 +34,7 @@ CODES: Mapping[int, Verdict] = {
     50401: (AccountProblem, "unauthorized"),
     **dict.fromkeys((50500, 50501), (Uncertain, "provider_error")),
 }
-"""What a ``code`` means. On a query of a job those of moderation are the job's failure."""
+"""The meaning of a ``code``. In a query of a job, the codes of moderation are the job's failure."""
 _FINE = 10_000
 _VERSION = "2022-08-31"
 _SUBMIT = f"/?Action=CVSync2AsyncSubmitTask&Version={_VERSION}"
@@ -76,7 +76,7 @@ class Visual(Dialect):
         return Call(method="POST", path=_SUBMIT, json=merge(_body(task), task.options))
 
     def query(self, task: Task) -> Call:
-        """Return the call that asks for the job, with its model."""
+        """Return the call that queries the job, with its model."""
         model = task.options.get("req_key", _model(task))
         return Call(method="POST", path=_QUERY, json={"req_key": model, "task_id": task.external_id})
 

@@ -49,6 +49,9 @@ from service.providers.sora import family as sora
 from service.providers.sora import relay, reverse
 from service.providers.suno import family as suno
 from service.providers.suno import kie_jobs, newapi, newapi_raw, sunoapi
+from service.providers.veo import aggregator as veo_aggregator
+from service.providers.veo import family as veo
+from service.providers.veo import gemini, vertex
 
 FAMILIES: Mapping[str, Family] = {
     family.name: family
@@ -58,6 +61,7 @@ FAMILIES: Mapping[str, Family] = {
         suno.FAMILY,
         kling.FAMILY,
         luma.FAMILY,
+        veo.FAMILY,
         minimax.FAMILY,
         vidu.FAMILY,
         wan.FAMILY,
@@ -95,6 +99,10 @@ DIALECTS: Mapping[str, Dialect] = {
         luma_agents.Agents(),
         luma_aggregator.Aggregator(),
         luma_aggregator.Relay(),
+        veo_aggregator.Aggregator(),
+        veo_aggregator.Chat(),
+        vertex.Vertex(),
+        gemini.Gemini(),
         minimax_official_v2.OfficialV2(),
         minimax_official.Official(),
         minimax_aggregator.Aggregator(),
@@ -182,6 +190,7 @@ PROVIDERS: Mapping[str, Provider] = {
                 "any/elk-task",
                 "kling/aggregator",
                 "luma/aggregator",
+                "veo/aggregator",
                 "minimax/aggregator",
                 "any/newapi-video",
             ),
@@ -203,6 +212,7 @@ PROVIDERS: Mapping[str, Provider] = {
                 "recraft/aggregator",
                 "kling/aggregator",
                 "luma/aggregator",
+                "veo/aggregator",
                 "minimax/aggregator",
                 *_OPENAI_SHAPED,
                 "sora/relay",
@@ -232,6 +242,13 @@ PROVIDERS: Mapping[str, Provider] = {
             base_url="https://agents.lumalabs.ai",
             key_variable="LUMA_AGENTS_API_KEY",
             dialects=("luma/agents",),
+        ),
+        Provider(
+            name="gemini",
+            title="Google Gemini API (Veo, legacy)",
+            base_url="https://generativelanguage.googleapis.com",
+            key_variable="GEMINI_API_KEY",
+            dialects=("veo/gemini",),
         ),
         Provider(
             name="bfl",

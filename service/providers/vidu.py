@@ -80,7 +80,7 @@ class Official(Dialect):
         return Call(method="POST", path=_START_AND_END if both else _ROUTES[task.operation], json=body)
 
     def query(self, task: Task) -> Call:
-        """Return the call that asks for the task and what it made."""
+        """Return the call that queries the task and its outputs."""
         return Call(method="GET", path=f"{_task_path(task)}/creations")
 
     def read_created(self, reply: Reply) -> Update:

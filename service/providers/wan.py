@@ -1,4 +1,4 @@
-"""Wan by Alibaba's Model Studio (DashScope): every call is asynchronous, and asks for it by a header.
+"""Wan by Alibaba's Model Studio (DashScope): every call is asynchronous, by a header.
 
 Sources: Model Studio's API reference, and its SDK ``dashscope`` 2.0 for the names of the media.
 """
@@ -118,7 +118,7 @@ class DashScope(Dialect):
         return Call(method="POST", path=_ROUTES[task.operation], json=body, headers=_ASYNC)
 
     def query(self, task: Task) -> Call:
-        """Return the call that asks for the task."""
+        """Return the call that queries the task."""
         return Call(method="GET", path=f"/api/v1/tasks/{quote(task.external_id or '', safe='')}")
 
     def read_created(self, reply: Reply) -> Update:
@@ -215,7 +215,7 @@ def _media(given: Mapping[str, Any]) -> list[dict[str, str]]:
 
 
 def refusal_of(reply: Reply, *, creating: bool) -> UpstreamError:
-    """Return what a reply without a task means: by its code, else by its HTTP status."""
+    """Return the error that a reply without a task means: by its code, or by its HTTP status."""
     said = fields(reply.document)
     code = word(said.get("code")) or ""
     for start, error, name in CODES:

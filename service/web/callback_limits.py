@@ -17,8 +17,12 @@ MAX_BYTES: Final = 20 * 1024 * 1024
 RETRY_AFTER: Final = 3_600
 """Seconds after which a refused callback may be sent again."""
 
+_FIRST_ROWS: Final = 10
+_FIRST_BYTES: Final = 512 * 1024
+"""Callbacks, or their bytes, before the first query: few submissions get so many."""
 _CHECK_ROWS: Final = 50
 _CHECK_BYTES: Final = 2 * 1024 * 1024
+"""The most of them between two queries."""
 _MAX_COUNTED: Final = 10_000
 
 
@@ -27,11 +31,13 @@ class _Count:
     rows: int = 0
     size: int = 0
     """Rows and bytes since the database was queried."""
+    rows_until_query: int = dataclasses.field(default_factory=lambda: min(_FIRST_ROWS, _CHECK_ROWS))
+    bytes_until_query: int = dataclasses.field(default_factory=lambda: min(_FIRST_BYTES, _CHECK_BYTES))
     exceeded: bool = False
 
 
 class CallbackLimits:
-    """Counts the callbacks of each submission, and queries the database after every so many of them."""
+    """Counts the callbacks of each submission, and queries the database the more often the nearer the limit is."""
 
     def __init__(self, context: Context) -> None:
         """Start with nothing counted."""
@@ -52,12 +58,15 @@ class CallbackLimits:
         if not count.exceeded:
             count.rows += 1
             count.size += size
-            if count.rows < _CHECK_ROWS and count.size < _CHECK_BYTES:
+            if count.rows < count.rows_until_query and count.size < count.bytes_until_query:
                 return
+            # This callback is not among those that are stored. Others are counted while the database is queried.
+            count.rows, count.size = 1, size
             async with self._context.database.reading() as connection:
                 rows, stored = await callback_store.stored_for(connection, submission_id)
-            count.rows = count.size = 0
-            if rows < MAX_ROWS and stored < MAX_BYTES:
+            if rows < MAX_ROWS and stored + size <= MAX_BYTES:
+                count.rows_until_query = min(_CHECK_ROWS, MAX_ROWS - rows) + 1
+                count.bytes_until_query = min(_CHECK_BYTES, MAX_BYTES - stored) + 1
                 return
             count.exceeded = True
             log.warning("callbacks refused submission=%s stored=%d bytes=%d", submission_id, rows, stored)

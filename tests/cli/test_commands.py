@@ -462,6 +462,7 @@ def test_families_lists_operations_and_fields(run: Run) -> None:
     fields = run("families", "runway", "text2video")
     assert any(line.split()[:1] == ["prompt"] and "required" in line for line in fields.stdout.splitlines())
     assert "Served by elkapi" in fields.stderr
+    assert re.search(r"runway/aggregator +yes +no +unknown +works +elkapi", fields.stdout)
     document = shown(run, "families", "runway", "text_to_video")
     assert "prompt" in document["input"]["properties"]
     assert {each["name"] for each in shown(run, "families", "suno")["families"]} == {"suno"}

@@ -184,7 +184,7 @@ async def test_single_polls_keep_the_rate_of_the_upstream(sqlite_url: str) -> No
 
 
 def test_every_dialect_with_a_batch_query_is_known() -> None:
-    """A new dialect with a batch query must be added here."""
+    """A new dialect with a batch query must be added here, and played above if the sandbox supports its query."""
     assert {name for name, dialect in DIALECTS.items() if isinstance(dialect, CanPollMany)} == {
         "kling/official-v2",
         "midjourney/proxy",

@@ -8,6 +8,7 @@ from service.domain.task import Source, State, Task
 from service.flows.submission.accept import accept
 from service.providers.capabilities import CanCancel
 from service.providers.dialect import Dialect
+from service.providers.registry import FAMILIES
 from service.sandbox import Faults, Sandbox
 from service.store import tables
 from tests.support.dialects import DIALECTS, SYNCHRONOUS, example_of, world_of
@@ -19,6 +20,17 @@ DEADLINE = 200.0
 
 def test_sandbox_supports_every_dialect() -> None:
     assert sorted(Sandbox.base_paths()) == sorted([*DIALECTS, *SYNCHRONOUS])
+
+
+def test_sandbox_speaks_a_dialect_of_every_family() -> None:
+    played = [*DIALECTS.values(), *SYNCHRONOUS.values()]
+    served = {
+        family.name
+        for family in FAMILIES.values()
+        for operation in family.operations
+        if any(dialect.offers(family.name, operation) for dialect in played)
+    }
+    assert served == set(FAMILIES)
 
 
 async def submit(world: World, dialect: Dialect, faults: tuple[str, ...] = (), **more: Any) -> Task:

@@ -237,7 +237,7 @@ def said(code, description="文字", result=None, **properties):
 
 
 def relay(description, code=4):
-    """Return a task in new-api's own shape. One of its texts ends in a blank."""
+    """Return an error in new-api's own shape. Its description ends in a blank."""
     return {"description": f"{description} ", "type": "upstream_error", "code": code}
 
 

@@ -1,4 +1,4 @@
-"""The providers' own clients, unchanged, complete jobs at the sandbox: what it says of a job is what they understand."""
+"""The providers' own clients, unchanged, complete jobs at the sandbox, so they understand its answers."""
 
 import asyncio
 import json

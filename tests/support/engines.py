@@ -35,7 +35,7 @@ _SHARED = {True: _Compiled(), False: _Compiled()}
 
 
 def cheap(database: Database) -> Database:
-    """Let a database share compiled statements with all others of this process, and commit without a sync."""
+    """Make a database share compiled statements with all others of this process, and commit without a sync."""
     for engine in {database.writer, database.reader}:
         engine.sync_engine.update_execution_options(compiled_cache=_SHARED[database.sqlite])
         if database.sqlite:

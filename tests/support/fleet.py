@@ -71,7 +71,7 @@ async def until(
 
 
 async def pass_time(database_url: str) -> int:
-    """Move the stored times into the past until every lease has ended and no circuit is open. No worker runs meanwhile.
+    """End every lease and every open circuit in the database, without a worker.
 
     This is the database that a worker finds when it starts minutes after another was killed. Return the number of
     purchases that were in flight.

@@ -33,7 +33,7 @@ class Watch:
         self._tick(loop, time.process_time())
 
     def _forget(self) -> None:
-        """Begin anew: the signal says that another attack follows."""
+        """Reset the measurement: the signal announces another attack."""
         self._longest.clear()
         self._file.write_text("[]", encoding="utf-8")
 
@@ -65,7 +65,7 @@ class Watch:
 
 
 def _name_of(handle: asyncio.Handle) -> str:
-    """Return what a handle calls: a step of which coroutine, or which function."""
+    """Return the name of a handle's coroutine or function."""
     callback: Any = handle._callback  # type: ignore[attr-defined]
     task = getattr(callback, "__self__", None)
     coroutine = task.get_coro() if isinstance(task, asyncio.Task) else None

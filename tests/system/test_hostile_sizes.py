@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 import pytest
 
-from service.cli.processes import LOOPBACK, Served, Troupe
+from service.cli.processes import LOOPBACK, ProcessGroup, Served
 from tests.support.processes import client_of, dovecote, started
 from tests.support.scripted_upstream import Answer, ScriptedUpstream
 from tests.support.waiting import LIMIT
@@ -94,7 +94,7 @@ class Watched(Served):
         self.process = process
 
     def begin(self) -> None:
-        """Forget the standstills so far."""
+        """Reset the recorded standstills."""
         assert self.process is not None
         self.process.send_signal(signal.SIGUSR1)
 
@@ -155,8 +155,8 @@ async def test_no_body_answer_or_callback_holds_the_loop(
     plain = serving(tmp_path, sqlite_url, upstream)
     served = Watched(**{field.name: getattr(plain, field.name) for field in dataclasses.fields(plain)})
     held: dict[str, Any] = {}
-    with Troupe() as troupe:
-        await started(troupe, served)
+    with ProcessGroup() as group:
+        await started(group, served)
         async with client_of(served) as client:
 
             @contextlib.asynccontextmanager
@@ -196,8 +196,8 @@ async def test_memory_is_bounded_while_many_large_tasks_are_submitted_bought_lis
     served = serving(tmp_path, sqlite_url, upstream, DOVECOTE_API_KEYS=accounts)
     headers = [{**JSON, "Authorization": f"Bearer {key}"} for key in keys.values()]
     body = request(input={"images": [PICTURE]}, upstream="usual")
-    with Troupe() as troupe:
-        await started(troupe, served)
+    with ProcessGroup() as group:
+        await started(group, served)
         async with client_of(served) as client:
             ids = await asyncio.gather(*(handed_over(client, body, each) for each in headers))
             assert peak_of(served) < MAX_RSS, "submitted and bought"

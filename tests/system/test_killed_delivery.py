@@ -43,7 +43,7 @@ def dovecote(folder: Path) -> Served:
 
 
 async def enqueue(url: str, hook: str) -> list[Message]:
-    """Enqueue 1,000 messages: to a receiver, at their last attempt, to a closed port, and to an unreachable address."""
+    """Enqueue 1,000 messages: to a receiver, to its endpoint, to a closed port at the last attempt, and to a deleted endpoint."""
     database, now = Database(url), dt.datetime.now(dt.UTC)
     task = a_task(state=State.SUCCEEDED, created_at=now, updated_at=now, finished_at=now)
     (nowhere,) = free_ports(1)

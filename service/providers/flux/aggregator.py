@@ -26,7 +26,7 @@ class Aggregator(Dialect):
     """POST /flux/v1/{model} of CometAPI and its siblings.
 
     ``polling_url`` of an answer leads to BFL and is never called. Some answers are predictions in Replicate's form.
-    No page says how a callback is signed: a poll confirms it.
+    No page documents how a callback is signed: a poll confirms it.
     """
 
     facts = Facts(

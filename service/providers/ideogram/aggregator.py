@@ -76,7 +76,7 @@ class Aggregator(Dialect):
         return update
 
     def validate(self, task: Task) -> list[Mistake]:
-        """Return what the gateways' pages rule out."""
+        """Return the mistakes that the gateways' pages rule out."""
         found = super().validate(task)
         if task.operation not in self.facts.operations:
             return found

@@ -67,7 +67,7 @@ def _descriptions(document: Mapping[str, Any]) -> tuple[Result, ...]:
 
 
 def _all_unsafe(document: Mapping[str, Any]) -> bool:
-    """Return whether every picture is said to be unsafe. Without that word a missing address proves nothing."""
+    """Return whether every picture is marked as unsafe. Without the mark a missing address proves nothing."""
     flags = [fields(each).get("is_image_safe") for each in items(document.get("data"))]
     return bool(flags) and all(flag is False for flag in flags)
 

@@ -1,4 +1,4 @@
-"""What can be asked of Ideogram, and the bodies and checks that its protocols share."""
+"""The operations of Ideogram, and the bodies and checks that its protocols share."""
 
 import functools
 from collections.abc import Mapping

@@ -73,7 +73,7 @@ class Official(Dialect):
     )
 
     def create(self, task: Task, callback_url: str | None) -> Call:
-        """Return the call that makes the pictures. The callback URL stands in the query."""
+        """Return the call that makes the pictures. The callback URL is in the query."""
         path, body = _request(task)
         if path == _ASYNC and callback_url is not None:
             path = f"{path}?webhook_url={quote(callback_url, safe='')}"
@@ -83,7 +83,7 @@ class Official(Dialect):
         return Call(method="POST", path=path, form=form(whole))
 
     def query(self, task: Task) -> Call:
-        """Return the call that asks for the generation."""
+        """Return the call that queries the generation."""
         return Call(method="GET", path=f"/v1/generations/{quote(task.external_id or '', safe='')}")
 
     def read_created(self, reply: Reply) -> Update:

@@ -119,6 +119,21 @@ def _rule(
     return Rule(submit=submit, poll=poll or submit, statuses=statuses, words=frozenset(words), parts=parts, says=says)
 
 
+_BAD_ANSWER = frozenset(
+    {
+        "bad_response_status_code",
+        "bad_response",
+        "bad_response_body",
+        "empty_response",
+        "bad_gateway",
+        "gateway_timeout",
+        "gateway_time-out",
+        "internal_server_error",
+        "request_timeout",
+        "upstream_timeout",
+    }
+)
+"""Words of new-api, and the names of HTTP statuses."""
 _OK = range(200, 300)
 _CLIENT = range(400, 500)
 _SERVER = range(500, 600)
@@ -169,6 +184,9 @@ RULES: tuple[Rule, ...] = (
     ),
     # The gateway quotes the vendor's success as an error: the vendor took the job.
     _rule(_PERHAPS, _BROKEN, statuses=_OK, words={"fail_to_fetch_task"}),
+    # The gateway got no usable answer of the vendor, and says so with HTTP 200.
+    _rule(_PERHAPS, _BROKEN, statuses=_OK, words=_BAD_ANSWER),
+    _rule((Uncertain, "provider_timeout"), _TIMED_OUT, statuses=_OK, words={_SAYS_NO}, says="provider_timeout"),
     # The account behind an earlier task is gone: a follow-up of it can never work.
     _rule((Refused, "provider_error"), _BROKEN, words={"task_channel_disable", "channel_not_found"}),
     _rule(_OVERLOADED, words={"get_channel_failed"}),
@@ -243,7 +261,7 @@ def refusal_in(reply: Reply, *, creating: bool) -> UpstreamError:
 
 
 def unless_overloaded(error: UpstreamError, reply: Reply, *, creating: bool) -> UpstreamError:
-    """Return the error of a 503 as uncertain, unless its words speak of load: at some providers it proves no more."""
+    """Return the error of a 503 as uncertain, unless its text mentions the load: at some providers it proves no more."""
     if not creating or reply.status != HTTPStatus.SERVICE_UNAVAILABLE or not isinstance(error, Unavailable):
         return error
     texts = (error.message, *complaint(reply.document).words)

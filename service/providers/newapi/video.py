@@ -103,7 +103,7 @@ def created_id(document: Any) -> str | None:
 
 
 def agrees(document: Any) -> bool:
-    """Return whether an answer is no refusal: its code says that the request went well, where it has one."""
+    """Return whether an answer is no refusal: its code, if any, reports success."""
     said = fields(document)
     code = word(said.get("code"))
     return not fields(said.get("error")) and (code is None or code.lower() in {"0", "1", "200", "success", "ok"})
@@ -245,7 +245,7 @@ def read_accepted(document: Any) -> Update | None:
 
 
 def refusal_of_submit(reply: Reply) -> UpstreamError:
-    """Return what the answer to a submit means that accepts nothing. One that names a job all the same may hide it."""
+    """Return the error that the answer to a refused submit means. An answer that names a job may hide it."""
     error = newapi_errors.refusal_in(reply, creating=True)
     if reply.ok and isinstance(error, Unavailable) and created_id(reply.document) is not None:
         return Uncertain(error.code, error.message)

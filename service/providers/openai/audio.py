@@ -128,7 +128,7 @@ def _read_speech(reply: Reply, wanted: str | None) -> Update:
 
     :param wanted: the type that was asked for, where that is known
     """
-    if not reply.ok or carries_error(reply.document):
+    if not reply.ok or carries_error(reply.document) or isinstance(reply.document, dict):
         raise refusal(reply, creating=True)
     if is_stream(reply):
         return _speech(_joined_audio(reply), wanted or "audio/mpeg")

@@ -65,7 +65,7 @@ class Aggregator(Dialect):
         return update
 
     def validate(self, task: Task) -> list[Mistake]:
-        """Return what the gateways' pages rule out."""
+        """Return the mistakes that the gateways' pages rule out."""
         found = super().validate(task)
         return found + mistakes_in(task) if task.operation in self.facts.operations else found
 

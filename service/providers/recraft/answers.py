@@ -63,7 +63,7 @@ def _texts(document: Mapping[str, Any], *, of_style: bool) -> tuple[Result, ...]
 
 
 def refusal_of(reply: Reply, *, creating: bool) -> UpstreamError:
-    """Return what an error means. Its code may tell more than its text: ``nsfw_content``, ``not_enough_credits``."""
+    """Return the meaning of an error. Its code may be clearer than its text: ``nsfw_content``, ``not_enough_credits``."""
     found = newapi_errors.refusal_in(reply, creating=creating)
     named = failure_from_text(word(fields(reply.document).get("code"))).code
     if isinstance(found, Refused) and found.code == "invalid_input":

@@ -1,4 +1,4 @@
-"""What can be asked of Recraft, and the bodies that its protocols share."""
+"""The operations of Recraft, and the bodies that its protocols share."""
 
 import functools
 from collections.abc import Mapping

@@ -174,14 +174,14 @@ def _is_film(url: str) -> bool:
 
 
 def _text(document: Mapping[str, Any]) -> tuple[str, bool]:
-    """Return the text of a chat, and whether it says that it is complete."""
+    """Return the text of a chat, and whether it is marked as complete."""
     choices = [fields(each) for each in items(document.get("choices"))]
     texts = [content for each in choices if isinstance(content := fields(each.get("message")).get("content"), str)]
     return "\n".join(texts), any(word(each.get("finish_reason")) == "stop" for each in choices)
 
 
 def _streamed_text(reply: Reply) -> tuple[str, bool]:
-    """Return the text of a streamed chat, and whether it says that it is complete."""
+    """Return the text of a streamed chat, and whether it is marked as complete."""
     events, _ = events_in(reply.text)
     choices = [fields(each) for event in events for each in items(fields(event.document).get("choices"))]
     pieces = [fields(each.get("delta")).get("content") for each in choices]

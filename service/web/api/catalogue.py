@@ -5,7 +5,7 @@ from starlette.responses import Response
 from service.domain.api_key import Scope
 from service.domain.circuit_breaker import Circuit
 from service.domain.events import rfc3339
-from service.domain.validation import MAX_NAME, nearest, quote
+from service.domain.validation import MAX_NAME, nearest
 from service.flows.context import Context, Upstream
 from service.flows.upstreams import models as models_of
 from service.flows.upstreams import status as upstream_status
@@ -39,7 +39,7 @@ async def list_models(request: ApiRequest) -> Response:
     upstream = request.context.upstreams.get(name)
     if upstream is None:
         hint = nearest(name, request.context.upstreams)
-        raise Problem(404, "not_found", f"no upstream {quote(name)} is configured{hint}")
+        raise Problem(404, "not_found", f"no upstream with this name is configured{hint}")
     known = await models_of.current(request.context, upstream)
     if known is None:
         detail = (

@@ -48,7 +48,7 @@ class MiniMax(httpx.AsyncBaseTransport):
         return {"task_id": "1069", "base_resp": FINE}
 
     async def finish(self) -> None:
-        """End the job, and say so."""
+        """End the job, and send its callback."""
         self.done = True
         said = {"task_id": "1069", "status": "success", "file_id": "9", "base_resp": FINE}
         assert self.callback_url is not None, self.echoes

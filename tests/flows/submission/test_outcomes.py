@@ -155,7 +155,7 @@ BROKEN: dict[str, tuple[Handle, Verdict]] = {
 
 
 async def bought(url: str, base: str, *, soon: bool, size: int = 1) -> tuple[Verdict, str | None]:
-    """Submit a task to an upstream at a URL. Return the task and the error of its submission."""
+    """Submit a task to an upstream at a URL. Return the outcome, and the task's last error."""
     more = {"DOVECOTE_UPSTREAMS__ELKAPI__BASE_URL": base, "DOVECOTE_ROUTES__RUNWAY": "elkapi"}
     async with World.opened(url, **more) as world, real_network(world, soon=soon):
         task = await world.submit(callback_url=None, options={"note": "a" * size})
