@@ -52,6 +52,9 @@ from service.providers.suno import kie_jobs, newapi, newapi_raw, sunoapi
 from service.providers.udio import aggregator as udio_aggregator
 from service.providers.udio import family as udio
 from service.providers.udio import newapi as udio_newapi
+from service.providers.veo import aggregator as veo_aggregator
+from service.providers.veo import family as veo
+from service.providers.veo import gemini, vertex
 
 FAMILIES: Mapping[str, Family] = {
     family.name: family
@@ -62,6 +65,7 @@ FAMILIES: Mapping[str, Family] = {
         udio.FAMILY,
         kling.FAMILY,
         luma.FAMILY,
+        veo.FAMILY,
         minimax.FAMILY,
         vidu.FAMILY,
         wan.FAMILY,
@@ -101,6 +105,10 @@ DIALECTS: Mapping[str, Dialect] = {
         luma_agents.Agents(),
         luma_aggregator.Aggregator(),
         luma_aggregator.Relay(),
+        veo_aggregator.Aggregator(),
+        veo_aggregator.Chat(),
+        vertex.Vertex(),
+        gemini.Gemini(),
         minimax_official_v2.OfficialV2(),
         minimax_official.Official(),
         minimax_aggregator.Aggregator(),
@@ -190,6 +198,7 @@ PROVIDERS: Mapping[str, Provider] = {
                 "any/elk-task",
                 "kling/aggregator",
                 "luma/aggregator",
+                "veo/aggregator",
                 "minimax/aggregator",
                 "any/newapi-video",
             ),
@@ -213,6 +222,7 @@ PROVIDERS: Mapping[str, Provider] = {
                 "recraft/aggregator",
                 "kling/aggregator",
                 "luma/aggregator",
+                "veo/aggregator",
                 "minimax/aggregator",
                 *_OPENAI_SHAPED,
                 "sora/relay",
@@ -242,6 +252,13 @@ PROVIDERS: Mapping[str, Provider] = {
             base_url="https://agents.lumalabs.ai",
             key_variable="LUMA_AGENTS_API_KEY",
             dialects=("luma/agents",),
+        ),
+        Provider(
+            name="gemini",
+            title="Google Gemini API (Veo, legacy)",
+            base_url="https://generativelanguage.googleapis.com",
+            key_variable="GEMINI_API_KEY",
+            dialects=("veo/gemini",),
         ),
         Provider(
             name="bfl",

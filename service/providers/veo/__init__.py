@@ -1,0 +1,1 @@
+"""Veo of Google: its own two APIs, and gateways."""
