@@ -9,6 +9,7 @@ from typing import Any, Final
 import orjson
 from starlette.requests import ClientDisconnect, Request
 
+from service.domain.compression import is_packed
 from service.domain.validation import quote
 from service.web.problems import Problem, unavailable
 
@@ -29,6 +30,8 @@ _MEDIA: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789
 """The characters of base64, also as JSON and URLs escape them."""
 _MAX_OTHER: Final = 256
 """Other characters in a medium: those of ``data:image/png;base64,`` and the like."""
+_MAGIC: Final = 4
+"""Bytes by which a compressed body is known."""
 _MAX_TEXTS: Final = 200_000
 
 
@@ -200,8 +203,8 @@ async def read_json(request: Request, limit: int, lease: Lease) -> Any:
 
 
 def _parse(body: bytearray) -> Any:
-    if body[:2] == b"\x1f\x8b":
-        raise Problem(415, "unsupported_media_type", "the body is compressed with gzip: send it uncompressed")
+    if is_packed(bytes(body[:_MAGIC]), ""):
+        raise Problem(415, "unsupported_media_type", "the body is compressed: send it uncompressed")
     if len(body) > MAX_WITHOUT_MEDIA:
         _check_media(body)
     try:

@@ -69,8 +69,16 @@ class HttpProtocol(HttpToolsProtocol):
         """Stop the timer of the head."""
         self._head.stop()
         self._counted.set_busy(self)
+        self._take_host_of_target()
         self._in_body = True
         super().on_headers_complete()
+
+    def _take_host_of_target(self) -> None:
+        """Replace the Host header by the host of an absolute target, as RFC 9112 demands: the checks of hosts read it."""
+        if self.url.startswith(b"/") or b"://" not in self.url:
+            return
+        authority = self.url.partition(b"://")[2].split(b"/", 1)[0].split(b"?", 1)[0]
+        self.headers[:] = [(b"host", authority), *(each for each in self.headers if each[0] != b"host")]
 
     def on_body(self, body: bytes) -> None:
         """Count the body."""

@@ -2,12 +2,14 @@
 
 import asyncio
 import gzip
+import zlib
 from typing import Any
 
 import httpx
 import orjson
 import pytest
 
+from service.domain.compression import zstd
 from service.domain.validation import MAX_QUOTED
 from service.web import request_body
 from service.web.problems import MAX_BYTES, Problem
@@ -198,6 +200,13 @@ async def test_body_that_waits_too_long_for_its_turn_is_refused(monkeypatch: pyt
 
 
 # ── encodings and null ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, zlib.compress, zstd.compress], ids=["gzip", "zlib", "zstd"])
+async def test_compressed_body_without_a_header_is_named_as_such(api: httpx.AsyncClient, pack: Any) -> None:
+    packed = pack(orjson.dumps(TASK_REQUEST))
+    answer = await api.post("/v1/tasks", content=packed, headers={"Content-Type": "application/json"})
+    assert (answer.status_code, answer.json()["code"]) == (415, "unsupported_media_type")
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "zstd", "gzip, identity", None])

@@ -349,3 +349,19 @@ async def test_header_of_the_next_request_is_read_after_a_trailer(world: World) 
 @pytest.mark.parametrize("seconds", [75, 5])
 def test_idle_connection_stays_open_for_the_keep_alive_setting(seconds: int) -> None:
     assert _server(SimpleNamespace(), Signals(), seconds).config.timeout_keep_alive == seconds
+
+
+@pytest.mark.parametrize(
+    ("target", "status"),
+    [
+        (b"/v1/tasks", b"200"),
+        (b"http://localhost/v1/tasks", b"200"),
+        (b"http://evil.example/v1/tasks", b"421"),
+        (b"https://evil.example:8080/v1/tasks?limit=1", b"421"),
+        (b"/v1/tasks?created_after=http://evil.example", b"422"),
+    ],
+)
+async def test_host_of_an_absolute_target_wins_over_the_header(port: int, target: bytes, status: bytes) -> None:
+    async with Line.to(port) as line:
+        line.writer.write(b"GET %b HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n" % target)
+        assert (await line.rest()).startswith(b"HTTP/1.1 " + status)
