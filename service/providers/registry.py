@@ -45,6 +45,9 @@ from service.providers.replicate import family as replicate
 from service.providers.replicate import official as replicate_official
 from service.providers.runway import family as runway
 from service.providers.runway import gateway, official
+from service.providers.seedance import aggregator as seedance_aggregator
+from service.providers.seedance import ark
+from service.providers.seedance import family as seedance
 from service.providers.sora import family as sora
 from service.providers.sora import relay, reverse
 from service.providers.suno import family as suno
@@ -62,6 +65,7 @@ FAMILIES: Mapping[str, Family] = {
         kling.FAMILY,
         luma.FAMILY,
         veo.FAMILY,
+        seedance.FAMILY,
         minimax.FAMILY,
         vidu.FAMILY,
         wan.FAMILY,
@@ -99,6 +103,8 @@ DIALECTS: Mapping[str, Dialect] = {
         luma_agents.Agents(),
         luma_aggregator.Aggregator(),
         luma_aggregator.Relay(),
+        ark.Ark(),
+        seedance_aggregator.Aggregator(),
         veo_aggregator.Aggregator(),
         veo_aggregator.Chat(),
         vertex.Vertex(),
@@ -191,6 +197,7 @@ PROVIDERS: Mapping[str, Provider] = {
                 "kling/aggregator",
                 "luma/aggregator",
                 "veo/aggregator",
+                "seedance/aggregator",
                 "minimax/aggregator",
                 "any/newapi-video",
             ),
@@ -213,6 +220,7 @@ PROVIDERS: Mapping[str, Provider] = {
                 "kling/aggregator",
                 "luma/aggregator",
                 "veo/aggregator",
+                "seedance/aggregator",
                 "minimax/aggregator",
                 *_OPENAI_SHAPED,
                 "sora/relay",
@@ -249,6 +257,20 @@ PROVIDERS: Mapping[str, Provider] = {
             base_url="https://generativelanguage.googleapis.com",
             key_variable="GEMINI_API_KEY",
             dialects=("veo/gemini",),
+        ),
+        Provider(
+            name="ark",
+            title="Volcengine Ark (Seedance, Seedream)",
+            base_url="https://ark.cn-beijing.volces.com",
+            key_variable="ARK_API_KEY",
+            dialects=("seedance/ark",),
+        ),
+        Provider(
+            name="byteplus",
+            title="BytePlus ModelArk (Seedance, Seedream)",
+            base_url="https://ark.ap-southeast.bytepluses.com",
+            key_variable="BYTEPLUS_ARK_API_KEY",
+            dialects=("seedance/ark",),
         ),
         Provider(
             name="bfl",
