@@ -156,25 +156,36 @@ def _refusal(reply: Reply, *, creating: bool) -> UpstreamError:
     return newapi_errors.refusal_in(reply, creating=creating)
 
 
+_OUTPUTS = ("video_url", "image_urls", "binary_data_base64")
+
+
 def _read(data: Mapping[str, Any]) -> Update:
-    """Read a job. One that is done and made nothing has failed."""
+    """Read a job. One that is done has failed where every place of an output is there and blank."""
     said = (word(data.get("status")) or "").lower()
     state, failure = STATES.get(said), None
     results: tuple[Result, ...] = ()
     if state is State.SUCCEEDED:
-        video = link(data.get("video_url"))
-        inline = [
-            f"data:image/png;base64,{each}" for each in items(data.get("binary_data_base64")) if isinstance(each, str)
-        ]
-        urls = links(data.get("image_urls")) or links(inline)
-        results = (Result("video", video),) if video is not None else tuple(Result("image", url) for url in urls)
-        if not results:
+        results = _results(data)
+        if not results and all(name in data and data[name] in (None, "", []) for name in _OUTPUTS):
             state, failure = State.FAILED, Failure("provider_error", "the job is done and made nothing", retryable=True)
+        elif not results:
+            state = None
     elif state is State.FAILED:
         failure = Failure("provider_timeout", None, retryable="provider_timeout" in RETRYABLE)
     return Update(
         state=state, results=results, failure=failure, unknown_word=said if said and said not in STATES else None
     )
+
+
+def _results(data: Mapping[str, Any]) -> tuple[Result, ...]:
+    """Return the video, or the images, whose bytes count as a ``data:`` URL."""
+    video = link(data.get("video_url"))
+    if video is not None:
+        return (Result("video", video),)
+    inline = data.get("binary_data_base64")
+    texts = [each for each in items(inline) if isinstance(each, str)] if isinstance(inline, list) else []
+    urls = links(data.get("image_urls")) or links([f"data:image/png;base64,{each}" for each in texts])
+    return tuple(Result("image", url) for url in urls)
 
 
 def _signed(call: Call, access: str, secret: str, *, host: str, content: bytes, now: float) -> Call:

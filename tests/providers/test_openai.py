@@ -459,10 +459,25 @@ def test_transcript_keeps_its_segments_beside_the_text() -> None:
     ]
 
 
-def test_plain_transcript_that_looks_like_a_number_is_a_text() -> None:
-    found = read("audio", "42", endpoint="POST /v1/audio/transcriptions", kind="text/plain")
+@pytest.mark.parametrize("kind", ["text/plain", "text/vtt; charset=utf-8", "text/html", "application/x-subrip", ""])
+def test_plain_transcript_is_a_text_although_it_looks_like_a_number(kind: str) -> None:
+    found = read("audio", "42", endpoint="POST /v1/audio/transcriptions", kind=kind)
     assert isinstance(found, Update)
     assert [result.text for result in found.results] == ["42"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("text/html", "<html><title>Welcome</title></html>"),
+        ("application/json", '{"text": "Hi'),
+        ("application/json", "{}"),
+        ("", "[1]"),
+    ],
+    ids=["page", "cut off", "no text", "another document"],
+)
+def test_page_or_broken_document_is_no_transcript(kind: str, body: str) -> None:
+    assert isinstance(read("audio", body, endpoint="POST /v1/audio/transcriptions", kind=kind), Uncertain)
 
 
 def test_vectors_are_ordered_by_their_index_and_may_be_base64() -> None:

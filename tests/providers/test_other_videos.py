@@ -255,6 +255,19 @@ def test_answer_to_a_submit_without_an_id_is_uncertain(dialect):
             dialect.read_created(reply(body))
 
 
+@pytest.mark.parametrize(
+    ("data", "state"),
+    [
+        ({"video_url": None, "image_urls": None, "binary_data_base64": []}, State.FAILED),
+        ({"video_url": ""}, None),
+        ({"video_url": 7, "image_urls": [], "binary_data_base64": []}, None),
+        ({"video_url": FILM, "image_urls": [], "binary_data_base64": []}, State.SUCCEEDED),
+    ],
+)
+def test_jimeng_job_that_made_nothing_has_failed(data, state):
+    assert JIMENG.read_status(reply({"code": 10000, "data": {"status": "done", **data}})).state is state
+
+
 def test_internal_error_of_a_query_fails_no_task():
     for code in (50500, 50501, 50429):
         with pytest.raises(Unavailable):

@@ -27,7 +27,7 @@ from service.flows.statistics import update_statistics
 from service.flows.submission import request as request_module
 from service.flows.submission import run as submission_run
 from service.http import client as http_client
-from service.http.client import Http, send
+from service.http.client import Http, build, send
 from service.http.ssrf.guard import Guard
 from service.http.ssrf.policy import Rules
 from service.providers.newapi import errors as newapi_errors
@@ -344,9 +344,8 @@ async def test_upstream_that_stops_reading_times_out(monkeypatch: pytest.MonkeyP
     http = Http.real(Guard(Rules(private=True)))
     async with Server.running(deaf) as server:
         picture = b"x" * 30_000_000
-        sending = asyncio.create_task(
-            send(http.purchases, "POST", server.url, headers={}, content=picture, read_timeout=0.1)
-        )
+        large = build(http.purchases, "POST", server.url, headers={}, content=picture, read_timeout=0.1)
+        sending = asyncio.create_task(send(http.purchases, large))
         ended, _ = await asyncio.wait({sending}, timeout=LIMIT)
         let_go.set()
         sending.cancel()
@@ -482,12 +481,12 @@ async def test_unresolvable_names_do_not_stop_submits(monkeypatch: pytest.Monkey
     http = Http.real(Guard(Rules(http=True)))
     async with Server.running(answering_at_once(HEAD, ANSWER)) as server:
         hosts = [f"http://silent{number}.invalid/" for number in range(40)]
-        messages = [
-            asyncio.create_task(send(http.messages, "POST", host, headers={}, read_timeout=LIMIT)) for host in hosts
-        ]
+        requests = [build(http.messages, "POST", host, headers={}, read_timeout=LIMIT) for host in hosts]
+        messages = [asyncio.create_task(send(http.messages, request)) for request in requests]
         await asyncio.sleep(0.05)
         url = server.url.replace("127.0.0.1", "localhost")
-        buying = asyncio.create_task(send(http.purchases, "POST", url, headers={}, content=b"{}", read_timeout=LIMIT))
+        purchase = build(http.purchases, "POST", url, headers={}, content=b"{}", read_timeout=LIMIT)
+        buying = asyncio.create_task(send(http.purchases, purchase))
         bought, _ = await asyncio.wait({buying}, timeout=LIMIT / 2)
         let_go.set()
         await asyncio.gather(buying, *messages, return_exceptions=True)

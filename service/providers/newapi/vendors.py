@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from fractions import Fraction
 from typing import Any
 
 Body = dict[str, Any]
@@ -64,7 +65,7 @@ def _wan(given: Mapping[str, Any]) -> Body:
 
 def _jimeng(given: Mapping[str, Any]) -> Body:
     """Return the frames of a video, 24 a second and one."""
-    return {"frames": round(given["duration"] * 24) + 1} if "duration" in given else {}
+    return {"frames": round(Fraction(given["duration"]) * 24) + 1} if "duration" in given else {}
 
 
 def whole(value: float) -> int | float:

@@ -83,7 +83,10 @@ def records(document: Any, *, whole: bool = False) -> list[Record]:
     while len(chain) < _DEPTH and (record := fields(document)):
         chain.append(record)
         document = record.get("data") if fields(record.get("data")) else record.get("task")
-    return chain if whole else chain[next((depth for depth, each in enumerate(chain) if _speaks(each)), len(chain)) :]
+    # Only the envelope and what it holds speak of the task. A vendor's word deeper in ends nothing by itself.
+    return (
+        chain if whole else chain[next((depth for depth, each in enumerate(chain[:2]) if _speaks(each)), len(chain)) :]
+    )
 
 
 def identifier_of(record: Record) -> str | None:

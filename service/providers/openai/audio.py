@@ -41,7 +41,7 @@ _BYTES = ("application/octet-stream", "binary/octet-stream")
 _MAX_TEXT = 4096
 _MAX_FILE = 25 * 1024 * 1024
 _PAGE = re.compile(r"\s*<(!doctype|html|head|body)\b", re.IGNORECASE)
-_TEXTS = ("text/plain", "text/vtt", "text/srt", "application/x-subrip", "application/srt")
+_SUBTITLES = ("application/x-subrip", "application/srt")
 _SEGMENTS = ("segments", "words")
 
 
@@ -175,7 +175,11 @@ def _read_text(reply: Reply) -> Update:
     if isinstance(text, str):
         return _transcript(text, document)
     stated = reply.header("content-type").partition(";")[0].strip().lower()
-    is_text = stated in _TEXTS or (not stated and reply.text.strip() and reply.text.lstrip()[0] not in "{[")
+    is_text = (
+        stated.startswith("text/")
+        or stated in _SUBTITLES
+        or (not stated and reply.text.strip() and reply.text.lstrip()[0] not in "{[")
+    )
     if is_text and not isinstance(document, dict) and not _PAGE.match(reply.text):
         return _transcript(reply.text, {})
     raise Uncertain("unreadable", "the answer is no transcript")
