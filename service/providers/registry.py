@@ -52,6 +52,9 @@ from service.providers.sora import family as sora
 from service.providers.sora import relay, reverse
 from service.providers.suno import family as suno
 from service.providers.suno import kie_jobs, newapi, newapi_raw, sunoapi
+from service.providers.udio import aggregator as udio_aggregator
+from service.providers.udio import family as udio
+from service.providers.udio import newapi as udio_newapi
 from service.providers.veo import aggregator as veo_aggregator
 from service.providers.veo import family as veo
 from service.providers.veo import gemini, vertex
@@ -62,6 +65,7 @@ FAMILIES: Mapping[str, Family] = {
         runway.FAMILY,
         midjourney.FAMILY,
         suno.FAMILY,
+        udio.FAMILY,
         kling.FAMILY,
         luma.FAMILY,
         veo.FAMILY,
@@ -96,6 +100,8 @@ DIALECTS: Mapping[str, Dialect] = {
         newapi_raw.NewApiRaw(),
         sunoapi.SunoApi(),
         kie_jobs.KieJobs(),
+        udio_aggregator.Aggregator(),
+        udio_newapi.NewApi(),
         kling_official.Official(),
         kling_official_v2.OfficialV2(),
         kling_aggregator.Aggregator(),
@@ -191,6 +197,8 @@ PROVIDERS: Mapping[str, Provider] = {
                 "runway/aggregator-official",
                 "midjourney/proxy",
                 "suno/newapi",
+                "udio/aggregator",
+                "udio/newapi",
                 *_OPENAI_SHAPED,
                 "sora/reverse",
                 "any/elk-task",
@@ -214,6 +222,8 @@ PROVIDERS: Mapping[str, Provider] = {
                 "runway/aggregator-official",
                 "midjourney/proxy",
                 "suno/newapi",
+                "udio/aggregator",
+                "udio/newapi",
                 "flux/aggregator",
                 "ideogram/aggregator",
                 "recraft/aggregator",

@@ -1,0 +1,1 @@
+"""Udio, by the gateways."""
