@@ -189,8 +189,10 @@ def changed(document, path, value, *, removed):
     return copy
 
 
-CONTENT_IS_THE_VERDICT = frozenset({"jimeng/official", "openai/chat", "sora/reverse"})
-"""Dialects in which an end without a picture or a text is a failure by the provider's pages: with another content the same
+CONTENT_IS_THE_VERDICT = frozenset(
+    {"jimeng/official", "openai/chat", "sora/reverse", "veo/aggregator", "veo/chat", "veo/gemini", "veo/vertex"}
+)
+"""Dialects in which an end without a picture, a video or a text is a failure by the provider's pages: with another content the same
 message is another end. Of a job that runs they report no end."""
 
 

@@ -109,7 +109,7 @@ def read_pictures(document: Any) -> Update | None:
     if results:
         return Update(state=State.SUCCEEDED, results=results)
     errors = [error for each in entries if (error := fields(fields(each).get("error")))]
-    if not errors:
+    if len(errors) < len(entries):
         return None
     failure = failure_in(errors[0].get("code"), line(errors[0].get("message")))
     return Update(state=State.FAILED, failure=failure)
