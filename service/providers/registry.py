@@ -13,6 +13,9 @@ from service.providers.fal import queue as fal_queue
 from service.providers.flux import aggregator as flux_aggregator
 from service.providers.flux import family as flux
 from service.providers.flux import official as flux_official
+from service.providers.hunyuan3d import aggregator as hunyuan3d_aggregator
+from service.providers.hunyuan3d import family as hunyuan3d
+from service.providers.hunyuan3d import official as hunyuan3d_official
 from service.providers.ideogram import aggregator as ideogram_aggregator
 from service.providers.ideogram import family as ideogram
 from service.providers.ideogram import official as ideogram_official
@@ -80,6 +83,7 @@ FAMILIES: Mapping[str, Family] = {
         flux.FAMILY,
         ideogram.FAMILY,
         recraft.FAMILY,
+        hunyuan3d.FAMILY,
         any_model.FAMILY,
     )
 }
@@ -114,6 +118,8 @@ DIALECTS: Mapping[str, Dialect] = {
         minimax_aggregator.Aggregator(),
         vidu.Official(),
         wan.DashScope(),
+        hunyuan3d_official.Official(),
+        hunyuan3d_aggregator.Aggregator(),
         jimeng.Visual(),
         grok.Official(),
         images.Images(),
@@ -193,6 +199,7 @@ PROVIDERS: Mapping[str, Provider] = {
                 "suno/newapi",
                 "udio/aggregator",
                 "udio/newapi",
+                "hunyuan3d/aggregator",
                 *_OPENAI_SHAPED,
                 "sora/reverse",
                 "any/elk-task",
@@ -217,6 +224,7 @@ PROVIDERS: Mapping[str, Provider] = {
                 "suno/newapi",
                 "udio/aggregator",
                 "udio/newapi",
+                "hunyuan3d/aggregator",
                 "flux/aggregator",
                 "ideogram/aggregator",
                 "recraft/aggregator",
@@ -316,6 +324,13 @@ PROVIDERS: Mapping[str, Provider] = {
             base_url="https://dashscope-intl.aliyuncs.com",
             key_variable="DASHSCOPE_API_KEY",
             dialects=("wan/official",),
+        ),
+        Provider(
+            name="hunyuan3d",
+            title="Hunyuan3D (Tencent Cloud)",
+            base_url="https://ai3d.tencentcloudapi.com",
+            key_variable="HUNYUAN3D_KEY",
+            dialects=("hunyuan3d/official",),
         ),
         Provider(
             name="jimeng",
