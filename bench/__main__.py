@@ -9,6 +9,8 @@
 ``outgoing``   requests a second from one process to a server that takes 20 ms, 100 at once
 ``streams``    memory of the server for each stream that is open and waits; in the first two rounds only
 
+``python -m bench compare REV`` measures another version of Dovecote and this one in turn (``--help`` shows its options).
+
 Everyone is measured once in each round, the rounds follow each other, and the table shows medians over the rounds and
 ratios of those medians: on a machine that others use, too, a single figure means little and a figure of another day
 means nothing. Every measurement has a fresh database, a server process of its own and a load generator of its own, all
@@ -26,7 +28,7 @@ import time
 from pathlib import Path
 from typing import get_args
 
-from bench import databases, journeys, outgoing, requests, streams, upstream
+from bench import compare, databases, journeys, outgoing, requests, streams, upstream
 from bench.report import Figures, Run, show_calls, show_doors, show_streams
 
 NAMES = ("callbacks", "submits", "journeys", "outgoing", "streams")
@@ -58,6 +60,9 @@ def _arguments() -> argparse.Namespace:
 
 def main() -> None:
     """Run the requested measurements, and print them."""
+    if sys.argv[1:2] == ["compare"]:
+        compare.main(sys.argv[2:])
+        return
     given = _arguments()
     names = given.names or NAMES
     kinds = tuple(kind for kind in databases.KINDS if not given.database or kind in given.database)

@@ -115,7 +115,7 @@ def show_doors(run: Run, name: str) -> str:
         )
         if own.errors:
             rows[-1].append(f"{own.errors} errors")
-    return _table(rows)
+    return table(rows)
 
 
 def _ratios(own: Figures, rival: Figures) -> list[str]:
@@ -129,7 +129,7 @@ def show_calls(run: Run) -> str:
     """Return the table of outgoing requests."""
     rows = [["outgoing", "per second"]]
     rows += [[contestant, f"{own.per_second:,.0f}"] for (_, contestant), own in run.of("outgoing").items()]
-    return _table(rows)
+    return table(rows)
 
 
 def show_streams(run: Run) -> str:
@@ -140,14 +140,14 @@ def show_streams(run: Run) -> str:
         least = least or own.memory
         ratio = "" if own.memory is None or least is None or own.memory == least else f"{own.memory / least:.2f} ×"
         rows.append([contestant, _number(own.memory, 1), ratio])
-    return _table(rows)
+    return table(rows)
 
 
 def _number(value: float | None, digits: int = 0) -> str:
     return "" if value is None else f"{value:,.{digits}f}"
 
 
-def _table(rows: list[list[str]]) -> str:
+def table(rows: list[list[str]]) -> str:
     """Set a Markdown table that reads well as it is: names to the left, numbers to the right."""
     width = max(map(len, rows))
     rows = [[*row, *[""] * (width - len(row))] for row in rows]

@@ -153,12 +153,17 @@ def without_nulls(document: Any, schema: Mapping[str, Any]) -> Any:
         return document
     properties = schema.get("properties", {})
     others = schema.get("additionalProperties", True)
-    schemas = {name: properties.get(name, others) for name in document}
-    return {
-        name: without_nulls(value, schemas[name]) if isinstance(schemas[name], Mapping) else value
-        for name, value in document.items()
-        if value is not None or not isinstance(schemas[name], Mapping) or _allows_null(schemas[name])
-    }
+    kept: dict[str, Any] = {}
+    for name, value in document.items():
+        if value is not None and not isinstance(value, dict):
+            kept[name] = value  # most values: their schemas do not matter
+            continue
+        own = properties.get(name, others)
+        if isinstance(value, dict):
+            kept[name] = without_nulls(value, own) if isinstance(own, Mapping) else value
+        elif not isinstance(own, Mapping) or _allows_null(own):
+            kept[name] = value
+    return kept
 
 
 def _allows_null(schema: Any) -> bool:

@@ -17,6 +17,7 @@ from service.domain.callback_token import Tokens
 from service.domain.destination_slots import DestinationSlots
 from service.domain.statistics import Statistics
 from service.domain.task import Task, WaitingFor
+from service.domain.validation import Mistake
 from service.flows.concurrency import Slots
 from service.flows.memory import LargeWork
 from service.flows.signals import Signals
@@ -98,8 +99,18 @@ class Upstream:
         A provider may serve its newer models by another protocol than its older ones.
         """
         fitting = [each for each in self.dialects if each.offers(task.family, task.operation)]
-        named = self.in_its_names(task)
-        return next((each for each in fitting if not each.validate(named)), fitting[0] if fitting else None)
+        return self.validated(task)[0] if len(fitting) > 1 else next(iter(fitting), None)
+
+    def validated(self, task: Task) -> tuple[Dialect | None, list[Mistake]]:
+        """Return the dialect of :meth:`dialect_for_task`, and its mistakes in the task. Each dialect checks it once."""
+        named, first = self.in_its_names(task), None
+        for dialect in self.dialects:
+            if dialect.offers(task.family, task.operation):
+                mistakes = dialect.validate(named)
+                if not mistakes:
+                    return dialect, []
+                first = first or (dialect, mistakes)
+        return first or (None, [])
 
     def in_its_names(self, task: Task) -> Task:
         """Return a task with the model by the name that this upstream has for it. The stored task keeps the client's."""

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from service.domain.errors import CODES, NotFound, Uncertain, Unreadable, UpstreamError
-from service.domain.task import ENDED, State, Update
+from service.domain.task import ENDED, WITHOUT_RESULT, State, Update
 from service.domain.validation import Schema
 from service.providers.capabilities import CanCancel, CanListJobs, CanPollMany, CanTellBalance
 from service.providers.dialect import Dialect
@@ -189,6 +189,11 @@ def changed(document, path, value, *, removed):
     return copy
 
 
+CONTENT_IS_THE_VERDICT = frozenset({"jimeng/official", "openai/chat", "sora/reverse"})
+"""Dialects in which an end without a picture or a text is a failure by the provider's pages: with another content the same
+message is another end. Of a job that runs they report no end."""
+
+
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
 def test_wrong_types_end_no_task(data):
@@ -201,7 +206,10 @@ def test_wrong_types_end_no_task(data):
     state = sound(read(name, message, raw(document)))
     # Of a list, another task may have become the first.
     told = {STATES[each.get("state")] for each in message.get("readings", [message["reading"]])}
-    assert state not in ENDED or state in told or message["kind"] == "cancel_response"
+    if told & ENDED and name in CONTENT_IS_THE_VERDICT:
+        return
+    same = state in told or {state, *told} <= WITHOUT_RESULT
+    assert state not in ENDED or same or message["kind"] == "cancel_response"
 
 
 @per_dialect(MESSAGES, label_of)

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from service.domain.errors import AccountProblem, Unavailable, UpstreamError
+from service.domain.errors import AccountProblem, Unavailable, Uncertain, UpstreamError
 from service.domain.task import Result, State, Update
 from service.providers.predictions import outputs_of
 from service.providers.registry import DIALECTS
@@ -110,7 +110,7 @@ def test_upload_is_a_form_whose_answer_is_the_file():
     assert (call.path, call.creates) == ("/v1/files", False)
     assert call.form["content"].content_type == "image/png"
     urls = {"get": "https://api.replicate.com/v1/files/f1"}
-    said = {"id": "f1", "content_type": "image/png", "urls": urls, "expires_at": "2026-11-21T10:00:00Z"}
+    said = {"id": "f1", "content_type": "image/png", "size": 68, "urls": urls, "expires_at": "2026-11-21T10:00:00Z"}
     until = dt.datetime(2026, 11, 21, 10, tzinfo=dt.UTC)
     update = OFFICIAL.read_created(reply(said, 201))
     assert update == Update(state=State.SUCCEEDED, results=(Result("image", urls["get"], expires_at=until),))
@@ -171,6 +171,17 @@ def test_success_without_an_output_settles_nothing(said):
     for dialect in (OFFICIAL, AGGREGATOR, COG):
         update = dialect.read_created(reply({"id": "p1", "status": "succeeded", **said}))
         assert update == Update(external_id="p1")
+
+
+def test_prediction_without_a_status_is_no_uploaded_file():
+    said = {
+        "id": "p1",
+        "model": "acme/kite",
+        "input": {},
+        "urls": {"get": "https://api.replicate.com/v1/predictions/p1"},
+    }
+    with pytest.raises(Uncertain):
+        OFFICIAL.read_created(reply(said, 201))
 
 
 def test_throttle_that_speaks_of_credit_is_no_lack_of_credit():

@@ -28,12 +28,11 @@ def choose_route(
             return (), {}
     names = requested or context.settings.routes.get(task.family) or tuple(context.upstreams)
     candidates = [context.upstreams[name] for name in names if name in context.upstreams]
-    speaking = [(each, each.dialect_for_task(task)) for each in candidates]
-    able = [(upstream, dialect) for upstream, dialect in speaking if dialect is not None]
-    if not able:
+    checked = [(upstream.name, *upstream.validated(task)) for upstream in candidates]
+    complaints = {name: found for name, dialect, found in checked if dialect is not None}
+    if not complaints:
         mistakes.append(not_served(task, names, requested=requested is not None))
         return (), {}
-    complaints = {upstream.name: dialect.validate(upstream.in_its_names(task)) for upstream, dialect in able}
     route = tuple(name for name, found in complaints.items() if not found)
     if not route:
         mistakes += next(iter(complaints.values()))

@@ -23,6 +23,7 @@ _VERSION = re.compile(r"[0-9a-f]{64}")
 _RUN = "/v1/predictions"
 _TRAIN = "/v1/models/{owner}/{name}/versions/{version}/trainings"
 _UPLOAD = "/v1/files"
+_OF_A_FILE = frozenset({"content_type", "size"})
 _MAX_PAGES = 20
 _MARGIN = dt.timedelta(minutes=15)
 """How long around a lost answer its job may have been created."""
@@ -163,8 +164,8 @@ def _file(document: Any) -> Result | None:
     """Return an uploaded file: its URL is what an input takes, for 24 hours."""
     held = fields(document)
     url = link(fields(held.get("urls")).get("get"), relative=False)
-    if url is None or "status" in held or identifier(held.get("id")) is None:
-        return None
+    if url is None or not held.keys() >= _OF_A_FILE or identifier(held.get("id")) is None:
+        return None  # a prediction has a URL of this name too
     kind = kind_of(f"data:{word(held.get('content_type')) or ''},", "json")
     return Result(kind, url, expires_at=moment(held.get("expires_at")))
 
