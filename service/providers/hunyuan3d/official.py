@@ -28,7 +28,7 @@ ACTIONS: Mapping[str, tuple[str, str]] = {
 }
 """The actions that submit and query, by operation."""
 _RAPID = ("SubmitHunyuanTo3DRapidJob", "QueryHunyuanTo3DRapidJob")
-_AT_HOME, _ABROAD = ("2025-05-13", "ap-guangzhou"), ("2023-09-01", "ap-singapore")
+_CHINA, _INTERNATIONAL = ("2025-05-13", "ap-guangzhou"), ("2023-09-01", "ap-singapore")
 """The version and region at the host in China, and at ``hunyuan.intl.tencentcloudapi.com``."""
 _TYPE = "application/json"
 _SIGNED = "content-type;host"
@@ -84,7 +84,7 @@ class Official(Dialect):
             derived = hmac.digest(derived, part.encode(), "sha256")
         signature = hmac.digest(derived, text.encode(), "sha256").hex()
         authorization = f"TC3-HMAC-SHA256 Credential={identity}/{scope}, SignedHeaders={_SIGNED}, Signature={signature}"
-        version, region = _ABROAD if service == "hunyuan" else _AT_HOME
+        version, region = _INTERNATIONAL if service == "hunyuan" else _CHINA
         named_by = {"X-TC-Version": version, "X-TC-Region": region, "X-TC-Timestamp": at}
         headers = {**call.headers, **named_by, "Authorization": authorization}
         return dataclasses.replace(call, headers=headers)
