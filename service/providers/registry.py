@@ -13,6 +13,9 @@ from service.providers.fal import queue as fal_queue
 from service.providers.flux import aggregator as flux_aggregator
 from service.providers.flux import family as flux
 from service.providers.flux import official as flux_official
+from service.providers.hunyuan3d import aggregator as hunyuan3d_aggregator
+from service.providers.hunyuan3d import family as hunyuan3d
+from service.providers.hunyuan3d import official as hunyuan3d_official
 from service.providers.ideogram import aggregator as ideogram_aggregator
 from service.providers.ideogram import family as ideogram
 from service.providers.ideogram import official as ideogram_official
@@ -84,6 +87,7 @@ FAMILIES: Mapping[str, Family] = {
         flux.FAMILY,
         ideogram.FAMILY,
         recraft.FAMILY,
+        hunyuan3d.FAMILY,
         any_model.FAMILY,
     )
 }
@@ -120,6 +124,8 @@ DIALECTS: Mapping[str, Dialect] = {
         minimax_aggregator.Aggregator(),
         vidu.Official(),
         wan.DashScope(),
+        hunyuan3d_official.Official(),
+        hunyuan3d_aggregator.Aggregator(),
         jimeng.Visual(),
         grok.Official(),
         images.Images(),
@@ -204,6 +210,7 @@ PROVIDERS: Mapping[str, Provider] = {
                 "suno/newapi",
                 "udio/aggregator",
                 "udio/newapi",
+                "hunyuan3d/aggregator",
                 *_OPENAI_SHAPED,
                 "sora/reverse",
                 "any/elk-task",
@@ -229,6 +236,7 @@ PROVIDERS: Mapping[str, Provider] = {
                 "suno/newapi",
                 "udio/aggregator",
                 "udio/newapi",
+                "hunyuan3d/aggregator",
                 "flux/aggregator",
                 "ideogram/aggregator",
                 "recraft/aggregator",
@@ -291,6 +299,13 @@ PROVIDERS: Mapping[str, Provider] = {
             "https://dashscope-intl.aliyuncs.com",
             "DASHSCOPE_API_KEY",
             "wan/official",
+        ),
+        _own(
+            "hunyuan3d",
+            "Hunyuan3D (Tencent Cloud)",
+            "https://ai3d.tencentcloudapi.com",
+            "HUNYUAN3D_KEY",
+            "hunyuan3d/official",
         ),
         _own("jimeng", "Jimeng (Volcengine)", "https://visual.volcengineapi.com", "JIMENG_KEY", "jimeng/official"),
         _own("xai", "xAI", "https://api.x.ai", "XAI_API_KEY", "grok/official"),
