@@ -39,6 +39,9 @@ from service.providers.minimax import official_v2 as minimax_official_v2
 from service.providers.openai import audio, chat, embeddings, images, models, responses, videos, webhooks
 from service.providers.openai import family as openai
 from service.providers.operation import Family
+from service.providers.pika import aggregator as pika_aggregator
+from service.providers.pika import family as pika
+from service.providers.pika import official as pika_official
 from service.providers.recraft import aggregator as recraft_aggregator
 from service.providers.recraft import family as recraft
 from service.providers.recraft import official as recraft_official
@@ -72,6 +75,7 @@ FAMILIES: Mapping[str, Family] = {
         kling.FAMILY,
         luma.FAMILY,
         veo.FAMILY,
+        pika.FAMILY,
         seedance.FAMILY,
         minimax.FAMILY,
         vidu.FAMILY,
@@ -113,6 +117,9 @@ DIALECTS: Mapping[str, Dialect] = {
         luma_agents.Agents(),
         luma_aggregator.Aggregator(),
         luma_aggregator.Relay(),
+        pika_official.Official(),
+        pika_official.Older(),
+        pika_aggregator.Aggregator(),
         ark.Ark(),
         seedance_aggregator.Aggregator(),
         veo_aggregator.Aggregator(),
@@ -218,6 +225,7 @@ PROVIDERS: Mapping[str, Provider] = {
                 "luma/aggregator",
                 "veo/aggregator",
                 "seedance/aggregator",
+                "pika/aggregator",
                 "minimax/aggregator",
                 "any/newapi-video",
             ),
@@ -244,6 +252,7 @@ PROVIDERS: Mapping[str, Provider] = {
                 "luma/aggregator",
                 "veo/aggregator",
                 "seedance/aggregator",
+                "pika/aggregator",
                 "minimax/aggregator",
                 *_OPENAI_SHAPED,
                 "sora/relay",
@@ -256,6 +265,7 @@ PROVIDERS: Mapping[str, Provider] = {
         _own("runwayml", "Runway", "https://api.dev.runwayml.com", "RUNWAYML_API_SECRET", "runway/official"),
         _own("luma", "Luma (Dream Machine API)", "https://api.lumalabs.ai", "LUMAAI_API_KEY", "luma/official"),
         _own("luma-agents", "Luma (Agents API)", "https://agents.lumalabs.ai", "LUMA_AGENTS_API_KEY", "luma/agents"),
+        _own("pika", "Pika", "https://api.dev.pika.art", "PIKA_API_KEY", "pika/official"),
         _own(
             "gemini",
             "Google Gemini API (Veo, legacy)",
