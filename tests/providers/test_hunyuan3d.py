@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 import pytest
 
-from service.domain.errors import AccountProblem, NotFound, Refused, Unavailable, Uncertain
+from service.domain.errors import AccountProblem, NotFound, Refused, Unavailable, Uncertain, UpstreamError
 from service.domain.task import State
 from service.providers.hunyuan3d.official import ACTIONS
 from service.providers.registry import DIALECTS
@@ -269,3 +269,10 @@ def test_failure_is_read_by_its_code_and_then_its_message(code: str, message: st
     update = OFFICIAL.read_status(reply({"Response": {"Status": "FAIL", "ErrorCode": code, "ErrorMessage": message}}))
     assert update.failure is not None
     assert update.failure.code == ours
+
+
+def test_files_beside_an_error_are_no_success() -> None:
+    data = [{"url": "https://x/a.glb"}]
+    for document, status in (({"data": data}, 500), ({"data": data, "error": {"message": "no", "code": "bad"}}, 200)):
+        with pytest.raises(UpstreamError):
+            GATEWAY.read_created(Reply(status, body=orjson.dumps(document)))

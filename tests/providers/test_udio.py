@@ -77,6 +77,8 @@ def test_lyrics_of_an_instrumental_song_are_a_mistake() -> None:
         pytest.param([SONG, FAILED], State.SUCCEEDED, 1, id="one of two failed"),
         pytest.param([FAILED, FAILED], State.FAILED, 0, id="both failed"),
         pytest.param([{**SONG, "song_path": None}], None, 0, id="finished without a recording"),
+        pytest.param([{"id": "s", "finished": False, "error_code": 0}], State.RUNNING, 0, id="the code of no error"),
+        pytest.param([{"id": "s", "finished": True, "error_code": "0"}], None, 0, id="finished with no error"),
         pytest.param([], None, 0, id="none"),
         pytest.param([7, None, "x"], None, 0, id="odd rows"),
     ],

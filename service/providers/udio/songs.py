@@ -9,6 +9,8 @@ from service.providers.read import identifier, items, line, link
 
 _ERRORS = ("error_detail", "error_type", "error_code")
 """The fields that say why a song failed, the clearest first."""
+_NO_ERROR = "0"
+"""An ``error_code`` that stands for none."""
 
 Song = Mapping[str, Any]
 
@@ -43,7 +45,8 @@ def results_of(songs: Sequence[Song]) -> tuple[Result, ...]:
 
 def reason_of(songs: Sequence[Song]) -> Failure | None:
     """Return why songs failed; None where none has an error."""
-    texts = [text for song in songs for name in _ERRORS if (text := line(song.get(name))) is not None]
+    stated = [line(song.get(name)) for song in songs for name in _ERRORS]
+    texts = [text for text in stated if text is not None and text != _NO_ERROR]
     if not texts:
         return None
     read = [failure_from_text(text) for text in texts]
