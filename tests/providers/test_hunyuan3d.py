@@ -1,5 +1,6 @@
 """Hunyuan3D: actions and fields that are sent, Tencent's signature, and errors with HTTP 200."""
 
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -51,13 +52,26 @@ def test_every_operation_has_its_action(wanted: str) -> None:
         ),
         ("texture", {"file": "https://x.example/a.glb?s=1", "image": IMAGE}, {"File3D": {"Url": "https://x.example/a.glb?s=1", "Type": "GLB"}, "Image": {"Url": IMAGE}}),
         ("unwrap_uv", {"file": "https://x.example/a", "file_type": "FBX"}, {"File": {"Url": "https://x.example/a", "Type": "FBX"}}),
-        ("animate", {"prompt": "it walks", "duration": 5}, {"Prompt": "it walks", "Duration": 5}),
+        ("unwrap_uv", {"file": "https://x.example/a"}, {"File": {"Url": "https://x.example/a"}}),
+        ("reduce_faces", {"file": "https://x.example/a.zip?s=1.2"}, {"File3D": {"Url": "https://x.example/a.zip?s=1.2", "Type": "OBJ"}}),
+        ("text_to_3d", {"prompt": "a kitten", "rapid": True, "style": "Geometry"}, {"Prompt": "a kitten", "EnableGeometry": True}),
+        ("animate", {"prompt": "it walks", "duration": 5.0}, {"Prompt": "it walks", "Duration": 5}),
         ("profile_to_3d", {"image": IMAGE, "template": "basketball"}, {"Profile": {"Url": IMAGE}, "Template": "basketball"}),
-        ("convert_format", {"file": "https://x.example/a.obj", "format": "GLB"}, {"File3D": "https://x.example/a.obj", "Format": "GLB"}),
+        ("convert_format", {"file": "https://x.example/a.obj", "format": "GIF"}, {"File3D": "https://x.example/a.obj", "Format": "GIF"}),
     ],
 )  # fmt: skip
 def test_input_is_sent_in_tencents_names(operation: str, given: dict[str, Any], body: dict[str, Any]) -> None:
-    assert made(operation, given).json == body
+    body_sent = made(operation, given).json
+    assert body_sent == body
+    assert not any(isinstance(value, float) for value in body_sent.values())
+
+
+def test_recorded_submit_is_made_of_our_fields() -> None:
+    folder = Path(__file__).parents[1] / "recordings" / "hunyuan3d" / "official"
+    recorded = orjson.loads((folder / "submit_request.pro.json").read_bytes())["body"]
+    views = [{"view": "back", "image": recorded["MultiViewImages"][0]["ViewImageUrl"]}]
+    given = {"model": "3.1", "image": recorded["ImageUrl"], "pbr": True, "face_count": 300000, "style": "Normal"}
+    assert made("image_to_3d", given | {"views": views}).json == recorded
 
 
 def test_rapid_model_has_actions_and_routes_of_its_own() -> None:
@@ -77,6 +91,20 @@ def test_rapid_model_has_actions_and_routes_of_its_own() -> None:
         ("text_to_3d", {"prompt": "x", "rapid": True, "model": "3.1"}, ["input.model"]),
         ("image_to_3d", {"image": IMAGE, "prompt": "x"}, ["input.prompt"]),
         ("image_to_3d", {"image": IMAGE, "prompt": "x", "style": "Sketch"}, []),
+        ("image_to_3d", {"image": IMAGE, "prompt": "x", "rapid": True}, ["input.prompt"]),
+        ("text_to_3d", {"prompt": "x", "rapid": True, "style": "Geometry"}, []),
+        ("text_to_3d", {"prompt": "x", "rapid": True, "style": "LowPoly"}, ["input.style"]),
+        ("text_to_3d", {"prompt": "x", "model": "3.1", "style": "LowPoly"}, ["input.style"]),
+        ("text_to_3d", {"prompt": "x", "polygon": "triangle"}, ["input.polygon"]),
+        ("text_to_3d", {"prompt": "x", "polygon": "triangle", "style": "LowPoly"}, []),
+        ("text_to_3d", {"prompt": "x", "format": "OBJ"}, ["input.format"]),
+        ("text_to_3d", {"prompt": "x", "format": "OBJ", "rapid": True}, []),
+        ("image_to_3d", {"image": IMAGE, "views": [{"view": "top", "image": IMAGE}]}, ["input.views"]),
+        ("image_to_3d", {"image": IMAGE, "views": [{"view": "top", "image": IMAGE}], "model": "3.1"}, []),
+        ("texture", {"file": "https://x.example/a.glb", "prompt": "oak", "image": IMAGE}, ["input.prompt"]),
+        ("texture", {"file": "https://x.example/a.glb", "views": [{"view": "left", "image": IMAGE}]}, ["input.views"]),
+        ("animate", {"prompt": "x" * 129, "duration": 12.5}, ["input.prompt", "input.duration"]),
+        ("convert_format", {"file": "https://x.example/a.obj", "format": "GLB"}, ["input.format"]),
     ],
 )
 def test_mistakes_are_named_before_the_purchase(operation: str, given: dict[str, Any], paths: list[str]) -> None:
@@ -124,6 +152,13 @@ def test_key_that_is_no_pair_is_sent_as_it_is() -> None:
         ("ResourceInsufficient", AccountProblem, "insufficient_credit"),
         ("LimitExceeded", Unavailable, "rate_limited"),
         ("RequestLimitExceeded.JobNumExceed", Unavailable, "rate_limited"),
+        ("FailedOperation.JobNumExceed", Unavailable, "rate_limited"),
+        ("ServiceUnavailable", Unavailable, "overloaded"),
+        ("RequestSizeLimitExceeded", Refused, "invalid_input"),
+        ("ResourceUnavailable.ChargeResourceExhaust", AccountProblem, "insufficient_credit"),
+        ("IpNotInWhitelist", AccountProblem, "forbidden"),
+        ("UnsupportedRegion", AccountProblem, "provider_error"),
+        ("NoSuchVersion", AccountProblem, "provider_error"),
         ("FailedOperation", Uncertain, "provider_error"),
         ("InternalError.Timeout", Uncertain, "provider_error"),
         ("Something.New", Uncertain, "provider_error"),
@@ -165,9 +200,59 @@ def test_converted_file_is_the_answer_itself() -> None:
     assert (update.state, [each.url for each in update.results]) == (State.SUCCEEDED, ["https://x/a.glb"])
 
 
-def test_gateway_may_answer_in_openais_form() -> None:
-    update = GATEWAY.read_created(reply({"created": 1, "data": [{"url": "https://x/a.glb"}]}))
-    assert (update.state, update.results[0].kind) == (State.SUCCEEDED, "model")
+def test_older_answer_groups_the_files() -> None:
+    group = [{"Type": "GIF", "Url": "https://x/a.gif"}, {"Type": "OBJ", "Url": "https://x/a.zip"}]
+    update = OFFICIAL.read_status(reply({"Response": {"Status": "DONE", "ResultFile3Ds": [{"File3D": group}]}}))
+    assert [(each.kind, each.url) for each in update.results] == [
+        ("image", "https://x/a.gif"),
+        ("model", "https://x/a.zip"),
+    ]
+
+
+def test_parts_come_with_their_description() -> None:
+    said = {"Status": "DONE", "PartSegmentationInfoUrl": "https://x/a.json"}
+    update = OFFICIAL.read_status(reply({"Response": {**said, "ResultFile3Ds": [{"Url": "https://x/a.fbx"}]}}))
+    assert [(each.kind, each.role) for each in update.results] == [("model", "result"), ("json", "extra")]
+    assert OFFICIAL.read_status(reply({"Response": said})).state is None
+
+
+@pytest.mark.parametrize(
+    ("given", "path", "body"),
+    [
+        ({"prompt": "x"}, "/tencent/hunyuan3d/pro-job", {"Prompt": "x"}),
+        ({"prompt": "x", "model": "3.1"}, "/tencent/hunyuan3d/pro-job", {"Prompt": "x", "Model": "3.1"}),
+        ({"prompt": "x", "model": "hy-3d"}, "/v1/images/generations", {"prompt": "x", "model": "hy-3d"}),
+    ],
+)
+def test_gateways_path_follows_from_the_model(given: dict[str, Any], path: str, body: dict[str, Any]) -> None:
+    assert (made("text_to_3d", given, GATEWAY).path, made("text_to_3d", given, GATEWAY).json) == (path, body)
+
+
+def test_field_that_openais_path_lacks_is_a_mistake() -> None:
+    given = {"prompt": "x", "model": "hy-3d", "face_count": 5000}
+    found = GATEWAY.validate(task("hunyuan3d/aggregator", "hunyuan3d text_to_3d", given=given))
+    assert [mistake.path for mistake in found] == ["input.face_count"]
+
+
+@pytest.mark.parametrize(
+    ("entry", "url"),
+    [
+        ({"url": "https://x/a.glb"}, "https://x/a.glb"),
+        ({"b64_json": "Z2xURg=="}, "data:model/gltf-binary;base64,Z2xURg=="),
+    ],
+)
+def test_gateway_may_answer_in_openais_form(entry: dict[str, str], url: str) -> None:
+    for read in (GATEWAY.read_created, GATEWAY.read_status):
+        update = read(reply({"created": 1, "data": [entry]}))
+        assert (update.state, [(each.kind, each.url) for each in update.results]) == (State.SUCCEEDED, [("model", url)])
+
+
+def test_resellers_id_is_taken_and_an_answer_without_files_is_uncertain() -> None:
+    update = GATEWAY.read_created(reply({"task_id": "t-1", "created_at": 1}))
+    assert (update.state, update.external_id) == (State.SUBMITTED, "t-1")
+    for document in ({"created": 1, "data": []}, {"Response": {"RequestId": "r"}}):
+        with pytest.raises(Uncertain):
+            GATEWAY.read_created(reply(document))
 
 
 @pytest.mark.parametrize(

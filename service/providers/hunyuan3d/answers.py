@@ -19,11 +19,32 @@ STATES: Mapping[str, State] = {
 RULES: tuple[tuple[tuple[str, ...], type[UpstreamError], str], ...] = (
     (("moderation", "sensitive", "illegal"), Refused, "content_policy"),
     (("jobnotexist", "resourcenotfound"), NotFound, "not_found"),
-    (("invalidparameter", "missingparameter", "unknownparameter", "unsupportedoperation"), Refused, "invalid_input"),
+    (
+        (
+            "invalidparameter",
+            "missingparameter",
+            "unknownparameter",
+            "unsupportedoperation",
+            "invalidrequest",
+            "requestsizelimit",
+        ),
+        Refused,
+        "invalid_input",
+    ),
     (("authfailure",), AccountProblem, "unauthorized"),
-    (("resourceinsufficient", "inarrears", "lowbalance", "chargestatus"), AccountProblem, "insufficient_credit"),
-    (("unauthorizedoperation", "resourceunavailable", "invalidaction"), AccountProblem, "forbidden"),
-    (("limitexceeded",), Unavailable, "rate_limited"),
+    (("resourceinsufficient", "inarrears", "lowbalance", "charge"), AccountProblem, "insufficient_credit"),
+    (
+        ("unauthorizedoperation", "resourceunavailable", "invalidaction", "ipinblacklist", "ipnotinwhitelist"),
+        AccountProblem,
+        "forbidden",
+    ),
+    (
+        ("actionoffline", "nosuchversion", "nosuchproduct", "unsupportedregion", "unsupportedprotocol"),
+        AccountProblem,
+        "provider_error",
+    ),
+    (("limitexceeded", "jobnumexceed"), Unavailable, "rate_limited"),
+    (("serviceunavailable", "resourceinuse", "resourcessoldout"), Unavailable, "overloaded"),
 )
 """Parts of an error's code, and their meaning for a submit; the first that fits counts."""
 
@@ -74,11 +95,17 @@ def read_status(reply: Reply) -> Update:
 
 
 def _results(said: Mapping[str, Any]) -> tuple[Result, ...]:
-    """Return every file, and then the previews as covers. An OBJ is a .zip with its textures."""
-    files = [fields(each) for each in items(said.get("ResultFile3Ds"))]
+    """Return every file, and then the previews as covers. An OBJ is a .zip with its textures.
+
+    The API before AI3D groups the files as ``File3D``. The parts of a model come with a description of them.
+    """
+    groups = [fields(each) for each in items(said.get("ResultFile3Ds"))]
+    files = [fields(each) for group in groups for each in items(group.get("File3D") or group)]
     main = [Result(kind_of(url, "model"), url) for each in files if (url := link(each.get("Url"), relative=False))]
     shown = dict.fromkeys(url for each in files if (url := link(each.get("PreviewImageUrl"), relative=False)))
-    return (*main, *(Result("image", url, role="cover") for url in shown)) if main else ()
+    parts = link(said.get("PartSegmentationInfoUrl"), relative=False)
+    described = () if parts is None else (Result("json", parts, role="extra"),)
+    return (*main, *(Result("image", url, role="cover") for url in shown), *described) if main else ()
 
 
 def _failure(said: Mapping[str, Any]) -> Failure:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 from service.domain.task import Task
 from service.domain.validation import Mistake
@@ -37,13 +38,13 @@ _FIELDS: Mapping[str, Schema] = FIELDS | {
     "face_count": integer("Number of faces, 3,000 to 1,500,000.", minimum=3000, maximum=1_500_000),
     "style": choice("Kind of the model.", "Normal", "LowPoly", "Geometry", "Sketch"),
     "polygon": choice("Shape of the faces, for `LowPoly`.", "triangle", "quadrilateral"),
-    "format": choice("File format. Default: obj and glb.", "STL", "USDZ", "FBX", "OBJ", "GLB", "MP4"),
+    "format": choice("File format. Default: obj and glb.", "STL", "USDZ", "FBX", "OBJ", "GLB", "MP4", "GIF"),
     "file": text("URL of the 3D model.", pattern="^https?://", examples=["https://example.com/chair.glb"]),
     "file_type": text("Format of the file, such as `GLB`. Default: by its extension.", examples=["GLB"]),
     "level": choice("How many faces are left.", "high", "medium", "low"),
     "motion": integer("Number of the motion that the figure is rigged for.", minimum=0, examples=[1]),
     "keep_uv": switch("Whether the UV map of the model is kept."),
-    "texture_size": integer("Size of the texture in pixels.", minimum=1),
+    "texture_size": integer("Pixels of a side of the texture.", minimum=720, maximum=4096),
     "template": text("Template of the figure."),
 }
 _MADE = "rapid model pbr face_count style polygon format"
@@ -87,10 +88,14 @@ def body_of(task: Task) -> dict[str, Any]:
     if task.operation == "convert_format":
         return {"File3D": given.get("file"), "Format": given.get("format")}
     body: dict[str, Any] = {theirs: given[ours] for ours, theirs in _SAME.items() if ours in given}
+    if "duration" in given and float(given["duration"]).is_integer():
+        body["Duration"] = int(given["duration"])
+    if given.get("rapid") and body.pop("GenerateType", None) == "Geometry":
+        body["EnableGeometry"] = True
     if "file" in given:
         url = str(given["file"])
-        kind = given.get("file_type") or url.partition("?")[0].rpartition(".")[2].upper()
-        body[_FILE.get(task.operation, "File3D")] = {"Url": url, "Type": kind}
+        kind = given.get("file_type") or _type_of(url)
+        body[_FILE.get(task.operation, "File3D")] = {"Url": url} | ({} if kind is None else {"Type": kind})
     if "image" in given:
         body |= _image(task.operation, str(given["image"]))
     if "views" in given:
@@ -112,18 +117,59 @@ def _source(url: str, inline: str, source: str) -> dict[str, str]:
     return {inline: source.partition(",")[2]} if source[:5].lower() == "data:" else {url: source}
 
 
-_LONGEST = {False: 1024, True: 200}
+def _type_of(url: str) -> str | None:
+    """Return the format of a file by its name; None where that does not show it. An OBJ comes as a .zip."""
+    ending = urlsplit(url).path.rpartition("/")[2].rpartition(".")[2].upper()
+    return "OBJ" if ending == "ZIP" else ending if ending in {"GLB", "OBJ", "FBX", "STL", "USDZ"} else None
+
+
+# What Tencent refuses --------------------------------------------------------------------------------------------
+
+_LONGEST = {"pro": 1024, "rapid": 200, "texture": 200, "animate": 128}
+_FORMATS = {
+    "pro": ("STL", "USDZ", "FBX"),
+    "rapid": ("OBJ", "GLB", "STL", "USDZ", "FBX", "MP4"),
+    "convert_format": ("STL", "USDZ", "FBX", "MP4", "GIF"),
+}
+_SIDES = frozenset({"left", "right", "back"})
+"""The views that the models before 3.1 take."""
 
 
 def mistakes_in(task: Task) -> list[Mistake]:
     """Return what Tencent's pages rule out."""
-    given, found = task.input, list[Mistake]()
-    rapid = bool(given.get("rapid"))
-    if task.operation in {"text_to_3d", "image_to_3d"} and len(str(given.get("prompt", ""))) > _LONGEST[rapid]:
-        found.append(Mistake("input.prompt", f"has more than {_LONGEST[rapid]} characters"))
-    if rapid:
-        unknown = [name for name in ("views", "model", "face_count", "style", "polygon") if name in given]
-        found += [Mistake(f"input.{name}", "the rapid model has no such field: leave it out") for name in unknown]
-    if task.operation == "image_to_3d" and "prompt" in given and given.get("style") != "Sketch" and not rapid:
-        found.append(Mistake("input.prompt", "goes with an image only where style is Sketch"))
+    given, kind, found = task.input, task.operation, list[Mistake]()
+    if kind in {"text_to_3d", "image_to_3d"}:
+        kind = "rapid" if given.get("rapid") else "pro"
+        found += _of_rapid(given) if kind == "rapid" else _of_pro(given)
+        if "image" in given and "prompt" in given and given.get("style") != "Sketch":
+            found.append(Mistake("input.prompt", "goes with an image only where style is Sketch"))
+    longest = _LONGEST.get(kind)
+    if longest is not None and len(str(given.get("prompt", ""))) > longest:
+        found.append(Mistake("input.prompt", f"has more than {longest} characters"))
+    if kind in _FORMATS and given.get("format", _FORMATS[kind][0]) not in _FORMATS[kind]:
+        found.append(Mistake("input.format", f"is one of {', '.join(_FORMATS[kind])} here"))
+    if kind == "texture" and "prompt" in given and "image" in given:
+        found.append(Mistake("input.prompt", "goes not with an image: leave one out"))
+    if kind == "texture" and "views" in given and given.get("model") != "3.1":
+        found.append(Mistake("input.views", "goes only with the model 3.1"))
+    if kind == "animate" and given.get("duration", 1) not in range(1, 13):
+        found.append(Mistake("input.duration", "is a whole number of seconds from 1 to 12"))
+    return found
+
+
+def _of_rapid(given: Mapping[str, Any]) -> list[Mistake]:
+    unknown = [name for name in ("views", "model", "face_count", "polygon") if name in given]
+    if given.get("style", "Normal") not in {"Normal", "Geometry"}:
+        unknown.append("style")
+    return [Mistake(f"input.{name}", "the rapid model does not take this: leave it out") for name in unknown]
+
+
+def _of_pro(given: Mapping[str, Any]) -> list[Mistake]:
+    found, newer, low = [], given.get("model") == "3.1", given.get("style") == "LowPoly"
+    if newer and low:
+        found.append(Mistake("input.style", "LowPoly goes not with the model 3.1"))
+    if "polygon" in given and not low:
+        found.append(Mistake("input.polygon", "goes only where style is LowPoly"))
+    if given.get("model", "3.0") == "3.0" and any(each["view"] not in _SIDES for each in given.get("views", ())):
+        found.append(Mistake("input.views", "has a side that only the model 3.1 takes"))
     return found
