@@ -19,7 +19,7 @@ from bench.report import table
 from bench.servers import ROOT
 
 Where = tuple[str, str, str]
-"""What was measured, on which database, and by whom."""
+"""The measurement, the database and the contestant."""
 SHOWN = {"per_second": "per second", "cpu": "CPU µs each", "done": "done per second"}
 """Figures that are compared, and the heads of their columns."""
 Rounds = dict[Where, list[Mapping[str, float | None]]]

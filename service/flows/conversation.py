@@ -12,7 +12,7 @@ import orjson
 
 from service.domain.errors import AnotherJob, NotSent, Unavailable, UpstreamError
 from service.domain.redaction import Redactor
-from service.domain.task import State, Update
+from service.domain.task import State, Task, Update
 from service.flows.context import Context, Upstream, log
 from service.http import form
 from service.http.client import CONNECT_TIMEOUT, WRITE_TIMEOUT, Answer, build, send
@@ -238,6 +238,11 @@ def base_url_of(base_url: str, call: Call) -> str:
 
 def _bearer(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
+
+
+def tokens_of(context: Context, task: Task) -> list[str]:
+    """Return the callback token of a task's submission, which an upstream may repeat in any spelling."""
+    return [] if task.submission_id is None else [context.tokens.make(task.submission_id)]
 
 
 def secrets_of(upstream: Upstream) -> tuple[str, ...]:

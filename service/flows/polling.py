@@ -6,7 +6,7 @@ import datetime as dt
 import enum
 import math
 from collections import Counter, defaultdict
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from typing import Final, Literal, TypeVar
 from uuid import UUID
 
@@ -17,7 +17,7 @@ from service.domain.task import ENDED, Failure, Source, State, Task, Update
 from service.flows.apply import Applied, settle, settle_surely
 from service.flows.concurrency import TaskPool
 from service.flows.context import Context, Upstream, log
-from service.flows.conversation import run_exchange
+from service.flows.conversation import run_exchange, tokens_of
 from service.flows.submission.cancel import cancel_if_pending
 from service.flows.submission.reconcile import reconcile
 from service.flows.upstreams import poll_rate
@@ -190,15 +190,24 @@ def _is_end(found: Found) -> bool:
 
 
 async def _ask_one(context: Context, upstream: Upstream, dialect: Dialect, task: Task) -> Found:
-    return await _answer_to(context, upstream, dialect, dialect.poll(upstream.in_its_names(task)))
+    exchange = dialect.poll(upstream.in_its_names(task))
+    return await _answer_to(context, upstream, dialect, exchange, hidden=tokens_of(context, task))
 
 
 async def _answer_to(
-    context: Context, upstream: Upstream, dialect: Dialect, exchange: Generator[Call, Reply, Answer]
+    context: Context,
+    upstream: Upstream,
+    dialect: Dialect,
+    exchange: Generator[Call, Reply, Answer],
+    *,
+    hidden: Sequence[str] = (),
 ) -> Answer | UpstreamError:
-    """Run an exchange and return its answer, or why there is none."""
+    """Run an exchange and return its answer, or why there is none.
+
+    :param hidden: see :func:`run_exchange`
+    """
     try:
-        return await run_exchange(context, upstream, dialect, exchange)
+        return await run_exchange(context, upstream, dialect, exchange, hidden=hidden)
     except UpstreamError as error:
         return error
     except Exception as error:  # noqa: BLE001 - our own fault while reading; the task is polled again

@@ -13,6 +13,9 @@ from service.providers.fal import queue as fal_queue
 from service.providers.flux import aggregator as flux_aggregator
 from service.providers.flux import family as flux
 from service.providers.flux import official as flux_official
+from service.providers.hunyuan3d import aggregator as hunyuan3d_aggregator
+from service.providers.hunyuan3d import family as hunyuan3d
+from service.providers.hunyuan3d import official as hunyuan3d_official
 from service.providers.ideogram import aggregator as ideogram_aggregator
 from service.providers.ideogram import family as ideogram
 from service.providers.ideogram import official as ideogram_official
@@ -36,6 +39,9 @@ from service.providers.minimax import official_v2 as minimax_official_v2
 from service.providers.openai import audio, chat, embeddings, images, models, responses, videos, webhooks
 from service.providers.openai import family as openai
 from service.providers.operation import Family
+from service.providers.pika import aggregator as pika_aggregator
+from service.providers.pika import family as pika
+from service.providers.pika import official as pika_official
 from service.providers.recraft import aggregator as recraft_aggregator
 from service.providers.recraft import family as recraft
 from service.providers.recraft import official as recraft_official
@@ -45,6 +51,9 @@ from service.providers.replicate import family as replicate
 from service.providers.replicate import official as replicate_official
 from service.providers.runway import family as runway
 from service.providers.runway import gateway, official
+from service.providers.seedance import aggregator as seedance_aggregator
+from service.providers.seedance import ark
+from service.providers.seedance import family as seedance
 from service.providers.sora import family as sora
 from service.providers.sora import relay, reverse
 from service.providers.suno import family as suno
@@ -66,6 +75,8 @@ FAMILIES: Mapping[str, Family] = {
         kling.FAMILY,
         luma.FAMILY,
         veo.FAMILY,
+        pika.FAMILY,
+        seedance.FAMILY,
         minimax.FAMILY,
         vidu.FAMILY,
         wan.FAMILY,
@@ -80,6 +91,7 @@ FAMILIES: Mapping[str, Family] = {
         flux.FAMILY,
         ideogram.FAMILY,
         recraft.FAMILY,
+        hunyuan3d.FAMILY,
         any_model.FAMILY,
     )
 }
@@ -105,6 +117,11 @@ DIALECTS: Mapping[str, Dialect] = {
         luma_agents.Agents(),
         luma_aggregator.Aggregator(),
         luma_aggregator.Relay(),
+        pika_official.Official(),
+        pika_official.Older(),
+        pika_aggregator.Aggregator(),
+        ark.Ark(),
+        seedance_aggregator.Aggregator(),
         veo_aggregator.Aggregator(),
         veo_aggregator.Chat(),
         vertex.Vertex(),
@@ -114,6 +131,8 @@ DIALECTS: Mapping[str, Dialect] = {
         minimax_aggregator.Aggregator(),
         vidu.Official(),
         wan.DashScope(),
+        hunyuan3d_official.Official(),
+        hunyuan3d_aggregator.Aggregator(),
         jimeng.Visual(),
         grok.Official(),
         images.Images(),
@@ -167,6 +186,11 @@ class Provider:
     """The path of its list of models in OpenAI's form; blank where it has none, or one of its own form."""
 
 
+def _own(name: str, title: str, base_url: str, key_variable: str, *dialects: str) -> Provider:
+    """Return a provider's own API."""
+    return Provider(name=name, title=title, base_url=base_url, key_variable=key_variable, dialects=dialects)
+
+
 _OPENAI_SHAPED = (
     "openai/images",
     "openai/chat",
@@ -193,12 +217,15 @@ PROVIDERS: Mapping[str, Provider] = {
                 "suno/newapi",
                 "udio/aggregator",
                 "udio/newapi",
+                "hunyuan3d/aggregator",
                 *_OPENAI_SHAPED,
                 "sora/reverse",
                 "any/elk-task",
                 "kling/aggregator",
                 "luma/aggregator",
                 "veo/aggregator",
+                "seedance/aggregator",
+                "pika/aggregator",
                 "minimax/aggregator",
                 "any/newapi-video",
             ),
@@ -217,12 +244,15 @@ PROVIDERS: Mapping[str, Provider] = {
                 "suno/newapi",
                 "udio/aggregator",
                 "udio/newapi",
+                "hunyuan3d/aggregator",
                 "flux/aggregator",
                 "ideogram/aggregator",
                 "recraft/aggregator",
                 "kling/aggregator",
                 "luma/aggregator",
                 "veo/aggregator",
+                "seedance/aggregator",
+                "pika/aggregator",
                 "minimax/aggregator",
                 *_OPENAI_SHAPED,
                 "sora/relay",
@@ -232,48 +262,33 @@ PROVIDERS: Mapping[str, Provider] = {
             query_url="https://query.cometapi.com",
             models_path="/v1/models",
         ),
-        Provider(
-            name="runwayml",
-            title="Runway",
-            base_url="https://api.dev.runwayml.com",
-            key_variable="RUNWAYML_API_SECRET",
-            dialects=("runway/official",),
+        _own("runwayml", "Runway", "https://api.dev.runwayml.com", "RUNWAYML_API_SECRET", "runway/official"),
+        _own("luma", "Luma (Dream Machine API)", "https://api.lumalabs.ai", "LUMAAI_API_KEY", "luma/official"),
+        _own("luma-agents", "Luma (Agents API)", "https://agents.lumalabs.ai", "LUMA_AGENTS_API_KEY", "luma/agents"),
+        _own("pika", "Pika", "https://api.dev.pika.art", "PIKA_API_KEY", "pika/official"),
+        _own(
+            "gemini",
+            "Google Gemini API (Veo, legacy)",
+            "https://generativelanguage.googleapis.com",
+            "GEMINI_API_KEY",
+            "veo/gemini",
         ),
-        Provider(
-            name="luma",
-            title="Luma (Dream Machine API)",
-            base_url="https://api.lumalabs.ai",
-            key_variable="LUMAAI_API_KEY",
-            dialects=("luma/official",),
+        _own(
+            "ark",
+            "Volcengine Ark (Seedance, Seedream)",
+            "https://ark.cn-beijing.volces.com",
+            "ARK_API_KEY",
+            "seedance/ark",
         ),
-        Provider(
-            name="luma-agents",
-            title="Luma (Agents API)",
-            base_url="https://agents.lumalabs.ai",
-            key_variable="LUMA_AGENTS_API_KEY",
-            dialects=("luma/agents",),
+        _own(
+            "byteplus",
+            "BytePlus ModelArk (Seedance, Seedream)",
+            "https://ark.ap-southeast.bytepluses.com",
+            "BYTEPLUS_ARK_API_KEY",
+            "seedance/ark",
         ),
-        Provider(
-            name="gemini",
-            title="Google Gemini API (Veo, legacy)",
-            base_url="https://generativelanguage.googleapis.com",
-            key_variable="GEMINI_API_KEY",
-            dialects=("veo/gemini",),
-        ),
-        Provider(
-            name="bfl",
-            title="Black Forest Labs",
-            base_url="https://api.bfl.ai",
-            key_variable="BFL_API_KEY",
-            dialects=("flux/official",),
-        ),
-        Provider(
-            name="ideogram",
-            title="Ideogram",
-            base_url="https://api.ideogram.ai",
-            key_variable="IDEOGRAM_API_KEY",
-            dialects=("ideogram/official",),
-        ),
+        _own("bfl", "Black Forest Labs", "https://api.bfl.ai", "BFL_API_KEY", "flux/official"),
+        _own("ideogram", "Ideogram", "https://api.ideogram.ai", "IDEOGRAM_API_KEY", "ideogram/official"),
         Provider(
             name="recraft",
             title="Recraft",
@@ -282,55 +297,28 @@ PROVIDERS: Mapping[str, Provider] = {
             models_path="/v1/models",
             dialects=("recraft/official",),
         ),
-        Provider(
-            name="fal",
-            title="fal",
-            base_url="https://queue.fal.run",
-            key_variable="FAL_KEY",
-            dialects=("fal/queue",),
+        _own("fal", "fal", "https://queue.fal.run", "FAL_KEY", "fal/queue"),
+        _own("kling", "Kling", "https://api-singapore.klingai.com", "KLING_KEY", "kling/official", "kling/official-v2"),
+        _own(
+            "minimax", "MiniMax", "https://api.minimax.io", "MINIMAX_API_KEY", "minimax/official-v2", "minimax/official"
         ),
-        Provider(
-            name="kling",
-            title="Kling",
-            base_url="https://api-singapore.klingai.com",
-            key_variable="KLING_KEY",
-            dialects=("kling/official", "kling/official-v2"),
+        _own("vidu", "Vidu", "https://api.vidu.com", "VIDU_API_KEY", "vidu/official"),
+        _own(
+            "dashscope",
+            "Alibaba Model Studio",
+            "https://dashscope-intl.aliyuncs.com",
+            "DASHSCOPE_API_KEY",
+            "wan/official",
         ),
-        Provider(
-            name="minimax",
-            title="MiniMax",
-            base_url="https://api.minimax.io",
-            key_variable="MINIMAX_API_KEY",
-            dialects=("minimax/official-v2", "minimax/official"),
+        _own(
+            "hunyuan3d",
+            "Hunyuan3D (Tencent Cloud)",
+            "https://ai3d.tencentcloudapi.com",
+            "HUNYUAN3D_KEY",
+            "hunyuan3d/official",
         ),
-        Provider(
-            name="vidu",
-            title="Vidu",
-            base_url="https://api.vidu.com",
-            key_variable="VIDU_API_KEY",
-            dialects=("vidu/official",),
-        ),
-        Provider(
-            name="dashscope",
-            title="Alibaba Model Studio",
-            base_url="https://dashscope-intl.aliyuncs.com",
-            key_variable="DASHSCOPE_API_KEY",
-            dialects=("wan/official",),
-        ),
-        Provider(
-            name="jimeng",
-            title="Jimeng (Volcengine)",
-            base_url="https://visual.volcengineapi.com",
-            key_variable="JIMENG_KEY",
-            dialects=("jimeng/official",),
-        ),
-        Provider(
-            name="xai",
-            title="xAI",
-            base_url="https://api.x.ai",
-            key_variable="XAI_API_KEY",
-            dialects=("grok/official",),
-        ),
+        _own("jimeng", "Jimeng (Volcengine)", "https://visual.volcengineapi.com", "JIMENG_KEY", "jimeng/official"),
+        _own("xai", "xAI", "https://api.x.ai", "XAI_API_KEY", "grok/official"),
         Provider(
             name="openai",
             title="OpenAI",
@@ -356,20 +344,8 @@ PROVIDERS: Mapping[str, Provider] = {
             models_path="/v1/models?limit=1000",
             dialects=("anthropic/messages",),
         ),
-        Provider(
-            name="replicate",
-            title="Replicate",
-            base_url="https://api.replicate.com",
-            key_variable="REPLICATE_API_TOKEN",
-            dialects=("replicate/official",),
-        ),
-        Provider(
-            name="sunoapi",
-            title="SunoAPI",
-            base_url="https://api.sunoapi.org",
-            key_variable="SUNOAPI_KEY",
-            dialects=("suno/sunoapi",),
-        ),
+        _own("replicate", "Replicate", "https://api.replicate.com", "REPLICATE_API_TOKEN", "replicate/official"),
+        _own("sunoapi", "SunoAPI", "https://api.sunoapi.org", "SUNOAPI_KEY", "suno/sunoapi"),
         Provider(
             name="kie",
             title="Kie.ai",

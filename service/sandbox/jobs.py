@@ -9,9 +9,9 @@ from typing import Any, Final, Literal, Self
 from service.sandbox.faults import Faults
 
 State = Literal["queued", "running", "succeeded", "failed", "cancelled"]
-Media = Literal["video", "image", "audio"]
+Media = Literal["video", "image", "audio", "model"]
 
-EXTENSIONS: Final[dict[Media, str]] = {"video": "mp4", "image": "png", "audio": "mp3"}
+EXTENSIONS: Final[dict[Media, str]] = {"video": "mp4", "image": "png", "audio": "mp3", "model": "glb"}
 
 _QUEUE_SHARE: Final = 0.2  # of a job's time; the rest it runs
 _OPPOSITE: Final[dict[State, State]] = {"succeeded": "failed", "failed": "succeeded"}

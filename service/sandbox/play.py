@@ -291,7 +291,9 @@ async def _argument(request: Request, where: str) -> Any:
     kind, _, name = where.partition(":")
     if kind == "path":
         return request.path_params[name]
-    return request.query_params.get(name, "") if kind == "query" else find(await read_object(request), name)
+    if kind == "query":
+        return ",".join(request.query_params.getlist(name))
+    return find(await read_object(request), name)
 
 
 async def _job_id(request: Request, about: Query | Cancel | File) -> str:

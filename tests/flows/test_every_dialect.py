@@ -79,7 +79,7 @@ def check_result(world: World, task: Task, dialect: Dialect, *, came_by_callback
     assert task.outcome_source is (Source.CALLBACK if trusted else Source.POLL)
 
 
-ONLY_QUEUED = frozenset({"wan/official"})
+ONLY_QUEUED = frozenset({"seedance/ark", "wan/official"})
 """Where a job can be cancelled in the queue only: a running one is still delivered."""
 SEVERAL = [pytest.param(name, marks=[] if name in REFERENCE else [pytest.mark.long]) for name in DIALECTS]
 

@@ -1,11 +1,13 @@
 """Secrets that a provider repeats are stored and shown nowhere."""
 
 import gzip
+import html
 import json
-from collections.abc import AsyncIterator
+import re
+from collections.abc import AsyncIterator, Callable
 from typing import Any
-from urllib.parse import quote
-from uuid import uuid4
+from urllib.parse import quote, unquote
+from uuid import UUID, uuid4
 
 import httpx
 import orjson
@@ -99,3 +101,43 @@ async def test_token_echoed_by_a_callback_is_not_stored(world: World, how: str) 
         assert form not in str(row.headers)
         assert form.encode() not in stored
         assert form.encode("utf-16-le") not in stored
+
+
+@pytest.mark.parametrize(
+    "spelt",
+    [
+        lambda url: "".join(f"%{byte:02x}" for byte in url.encode()),
+        lambda url: "".join(f"&#{ord(letter)};" for letter in url),
+        lambda url: "".join(f"&#x{ord(letter):X};" for letter in url),
+        lambda url: "".join(f"\\u{ord(letter):04x}" for letter in url),
+    ],
+    ids=["percent", "decimal entities", "hexadecimal entities", "escaped twice"],
+)
+async def test_token_that_a_poll_repeats_with_every_character_escaped_is_not_shown(
+    sqlite_url: str, spelt: Callable[[str], str]
+) -> None:
+    async with World.opened(sqlite_url) as world:
+        urls: list[str] = []
+
+        def answer(request: httpx.Request) -> httpx.Response:
+            if "/submit/" in request.url.path:
+                urls.append(orjson.loads(request.content)["notifyHook"])
+                return httpx.Response(200, content=streamed('{"code": 1, "description": "ok", "result": "7"}'))
+            failed = {"id": "7", "status": "FAILURE", "failReason": spelt(urls[0])}
+            return httpx.Response(200, content=streamed(json.dumps(failed)))
+
+        world.edge.hosts["sandbox.test"] = httpx.MockTransport(answer)
+        request = {"family": "midjourney", "operation": "imagine", "input": {"prompt": "a dove"}}
+        task_id = (await world.client.post("/v1/tasks", json=request)).json()["id"]
+        await world.until(300)
+        everything = await shown(world, await world.task(UUID(task_id)))
+    assert REDACTED in everything
+    token = urls[0].rpartition("/")[2]
+    assert token not in unescaped(everything)
+
+
+def unescaped(text: str) -> str:
+    """Undo the escapes of JSON, URLs and HTML."""
+    for _ in range(3):
+        text = re.sub(r"\\+u([0-9a-f]{4})", lambda found: chr(int(found[1], 16)), unquote(html.unescape(text)))
+    return text

@@ -189,8 +189,10 @@ def changed(document, path, value, *, removed):
     return copy
 
 
-CONTENT_IS_THE_VERDICT = frozenset({"jimeng/official", "openai/chat", "sora/reverse"})
-"""Dialects in which an end without a picture or a text is a failure by the provider's pages: with another content the same
+CONTENT_IS_THE_VERDICT = frozenset(
+    {"jimeng/official", "openai/chat", "sora/reverse", "veo/aggregator", "veo/chat", "veo/gemini", "veo/vertex"}
+)
+"""Dialects in which an end without a picture, a video or a text is a failure by the provider's pages: with another content the same
 message is another end. Of a job that runs they report no end."""
 
 
@@ -400,6 +402,7 @@ LIST_OF = {
     "kling/official": {"code": 0, "data": {"task_id": "t1", "task_status": "submitted", "created_at": NOW_MS}},
     "kling/official-v2": {"code": 0, "data": [{"id": "t1", "status": "submitted", "create_time": NOW_MS}]},
     "luma/official": {"has_more": False, "count": 1, "generations": [{"id": "t1", "created_at": NOW.isoformat()}]},
+    "seedance/ark": {"items": [{"id": "t1", "status": "running", "created_at": int(NOW.timestamp())}], "total": 1},
     "replicate/official": {"previous": None, "next": None, "results": [{"id": "t1", "created_at": NOW.isoformat()}]},
 }
 """The list of one job in the words of a dialect; new-api's where none is given."""

@@ -29,6 +29,7 @@ RUNNING = {
     "openai/responses": lambda job: {"id": job, "object": "response", "status": "in_progress"},
     "replicate/official": lambda job: {"id": job, "status": "processing"},
     "minimax/official-v2": lambda job: {"task_id": job, "status": "Processing"},
+    "seedance/ark": lambda job: {"id": job, "status": "running"},
 }
 WITHOUT_ID = {"fal/queue", "replicate/cog"}
 """Dialects whose answer to a cancel states no id."""

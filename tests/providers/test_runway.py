@@ -14,6 +14,7 @@ from service.domain.validation import Schema
 from service.providers.capabilities import CanCancel, CanTellBalance
 from service.providers.runway.family import FAMILY
 from service.providers.runway.gateway import Aggregator, AggregatorOfficial
+from service.providers.runway.native import MODELS
 from service.providers.runway.official import Official
 from service.providers.wire import Balance, Call, Callback, Reply
 
@@ -637,7 +638,8 @@ def test_fields_required_by_runway_are_filled():
         "voice_isolation": {"model": "eleven_voice_isolation", "audioUri": "a"},
         "video_to_hdr": {"model": "ruby", "videoUri": "v"},
     }
-    for name, operation in FAMILY.operations.items():
+    for name in MODELS:
+        operation = FAMILY.operations[name]
         given = {field: field[0] for field in operation.input["required"]}
         assert body_of("official", name, given) == expected[name]
 
@@ -915,3 +917,38 @@ def test_model_gets_its_own_spelling(operation, given, sent):
 )
 def test_input_that_runway_refuses_is_a_mistake(operation, given, path):
     assert path in [mistake.path for mistake in Official().validate(task(operation, given))]
+
+
+@pytest.mark.parametrize(
+    ("operation", "given", "path", "body"),
+    [
+        ("recipe", {"recipe": "product_ad", "input": {"version": "2026-06", "productInfo": "tea"}}, "/v1/recipes/product_ad",
+         {"version": "2026-06", "productInfo": "tea"}),
+        ("routed", {"kind": "audio", "router": "fast", "input": {"type": "speech"}}, "/v1/generate/audio",
+         {"configId": "fast", "input": {"type": "speech"}}),
+        ("workflow", {"workflow": "w-1", "node_outputs": {"n": {"prompt": "x"}}}, "/v1/workflows/w-1",
+         {"nodeOutputs": {"n": {"prompt": "x"}}}),
+        ("workflow", {"workflow": "w-1"}, "/v1/workflows/w-1", {}),
+    ],
+    ids=["recipe", "routed", "workflow with values", "workflow"],
+)  # fmt: skip
+def test_composed_job_is_sent_as_runway_has_it(operation, given, path, body):
+    wanted = task(operation, given)
+    assert DIALECTS["official"].validate(wanted) == []
+    call = DIALECTS["official"].create(wanted, None)
+    assert (call.path, call.json) == (path, body)
+
+
+@pytest.mark.parametrize("name", ["../tasks", "a/b", "", "a b", "?x"])
+def test_name_that_would_leave_its_path_is_refused(name):
+    wanted = task("recipe", {"recipe": name, "input": {}})
+    assert [each.path for each in DIALECTS["official"].validate(wanted)] == ["input.recipe"]
+
+
+def test_run_of_a_workflow_has_a_route_of_its_own_and_is_not_deleted():
+    wanted = task("workflow", {"workflow": "w-1"}, external_id="job-1")
+    exchange = DIALECTS["official"].cancel(wanted)
+    assert next(exchange).path == "/v1/workflow_invocations/job-1"
+    with pytest.raises(StopIteration) as done:
+        exchange.send(Reply(200, {}, b'{"id": "job-1", "status": "RUNNING", "progress": 0.5}'))
+    assert done.value.value.state is State.RUNNING

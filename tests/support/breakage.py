@@ -29,9 +29,11 @@ class Server:
         task = asyncio.current_task()
         assert task is not None
         self._at_work.add(task)
-        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
-            await self._handle(reader, writer)
-        writer.close()
+        try:
+            with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+                await self._handle(reader, writer)
+        finally:
+            writer.close()
         with contextlib.suppress(ConnectionError):
             await writer.wait_closed()
 
@@ -44,7 +46,11 @@ class Server:
         async with server:
             yield served
             if served._at_work:
-                await asyncio.wait(served._at_work, timeout=2)
+                _, late = await asyncio.wait(served._at_work, timeout=2)
+                for task in late:
+                    task.cancel()
+                await asyncio.gather(*late, return_exceptions=True)
+                await asyncio.sleep(0)  # the loop closes their sockets
 
 
 async def request_of(reader: asyncio.StreamReader) -> bytes:

@@ -70,10 +70,18 @@ async def outside() -> AsyncIterator[tuple[Sandbox, dict[str, str], Receiver, st
 
 
 async def submit(client: httpx.AsyncClient, hook: str, count: int, **more: object) -> None:
+    """Submit tasks. As a client does, repeat a submit that a busy server answers with 503."""
     for number in range(count):
         request = {"family": "runway", "operation": "text_to_video", "input": {"prompt": f"dove {number}"}}
-        answer = await client.post("/v1/tasks", json={**request, "callback_url": f"{hook}/done", **more})
-        assert answer.status_code == 202, answer.text
+        document = {**request, "callback_url": f"{hook}/done", **more}
+        headers = {"Idempotency-Key": f"dove {number}"}
+
+        async def accepted(document: dict[str, Any] = document, headers: dict[str, str] = headers) -> bool:
+            answer = await client.post("/v1/tasks", json=document, headers=headers)
+            assert answer.status_code in {200, 202, 503}, answer.text
+            return answer.status_code != 503
+
+        await until(accepted)
 
 
 class Tasks:

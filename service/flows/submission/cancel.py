@@ -6,7 +6,7 @@ from service.domain.schedules import may_be_invisible
 from service.domain.task import Failure, Source, State, Task, Update
 from service.flows.apply import Applied, settle
 from service.flows.context import Context
-from service.flows.conversation import run_exchange
+from service.flows.conversation import run_exchange, tokens_of
 from service.flows.submission.plan import cancelled_before_sending
 from service.providers.capabilities import CanCancel
 
@@ -44,7 +44,8 @@ async def _cancel_at_provider(context: Context, task: Task) -> Applied:
     if upstream is None or not isinstance(dialect, CanCancel):
         return await settle(context, _cancelled_here_only(task))
     try:
-        update = await run_exchange(context, upstream, dialect, dialect.cancel(upstream.in_its_names(task)))
+        exchange = dialect.cancel(upstream.in_its_names(task))
+        update = await run_exchange(context, upstream, dialect, exchange, hidden=tokens_of(context, task))
     except NotFound as error:
         if may_be_invisible(task, now=context.now()):
             words = f"{task.upstream} does not know job {task.external_id} yet: it is cancelled as soon as it does"

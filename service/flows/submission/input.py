@@ -8,7 +8,7 @@ from service.domain.task import State, Task
 from service.domain.validation import Invalid, Schema
 from service.flows.apply import Applied, settle, settle_surely
 from service.flows.context import Context
-from service.flows.conversation import run_exchange
+from service.flows.conversation import run_exchange, tokens_of
 from service.providers.capabilities import TakesInput
 from service.providers.registry import FAMILIES
 
@@ -37,7 +37,8 @@ async def send_input(context: Context, task: Task, given: Any) -> Applied:
     if sending.task is None or sending.decision != "applied":
         raise NotAwaited("another request has sent the input already")
     try:
-        update = await run_exchange(context, upstream, dialect, dialect.send_input(upstream.in_its_names(task), given))
+        exchange = dialect.send_input(upstream.in_its_names(task), given)
+        update = await run_exchange(context, upstream, dialect, exchange, hidden=tokens_of(context, task))
     except Uncertain as error:
         return await settle_surely(context, InputSent(task_id=task.id, error=str(error)))
     except UpstreamError as error:

@@ -66,7 +66,7 @@ class Official(Dialect):
     )
 
     def create(self, task: Task, callback_url: str | None) -> Call:
-        """Return the call that creates the generation. It never asks for the synchronous answer."""
+        """Return the call that creates the generation. It never requests the synchronous answer."""
         path = ROUTES[task.operation].replace("{id}", quote(_parent(task), safe=""))
         return Call(method="POST", path=path, json=merge({**_body(task), "callback_url": callback_url}, task.options))
 

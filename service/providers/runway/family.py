@@ -6,10 +6,25 @@ from collections.abc import Collection, Mapping
 from service.domain.task import Task
 from service.domain.validation import Mistake
 from service.providers.operation import FIELDS as SHARED
-from service.providers.operation import Schema, closed, family, integer, number, operation, several, switch, text
+from service.providers.operation import (
+    Schema,
+    choice,
+    closed,
+    family,
+    integer,
+    number,
+    operation,
+    several,
+    switch,
+    text,
+)
 
 _REFERENCE = closed("", "url", url=text("URL of the image."), tag=text("Its name in the prompt."))
 _AXES = ("x", "y", "z", "r", "bg_x_pan", "bg_y_pan")
+_OWN: Schema = {
+    "type": "object",
+    "examples": [{"mode": "auto", "prompt": "A cat on a windowsill", "version": "2026-06"}],
+}
 FIELDS: Mapping[str, Schema] = SHARED | {
     "negative_prompt": text("Things to avoid, in words; for the models that support it."),
     "image": text(
@@ -58,6 +73,12 @@ FIELDS: Mapping[str, Schema] = SHARED | {
     "expression_intensity": integer("How strongly the face moves.", minimum=1, maximum=5),
     "voice": text("Name of one of Runway's preset voices.", default="Maya", examples=["Maya"]),
     "language": text("Code of the language wanted.", examples=["es"]),
+    "recipe": text("Name of the recipe, such as `product_ad`.", examples=["multi_shot_video"]),
+    "kind": choice("The kind of the output.", "video", "image", "audio"),
+    "router": text("Slug of the router.", examples=["fast-video"]),
+    "workflow": text("Id of the published workflow.", examples=["7f3c1f0e-9f44-4a1d-8f0e-1a2b3c4d5e6f"]),
+    "input": _OWN | {"description": "The input, as Runway has it. It is sent as it is."},
+    "node_outputs": _OWN | {"description": "Values for the nodes of the workflow, as Runway has them."},
 }
 
 _operation = functools.partial(operation, known=FIELDS)
@@ -107,6 +128,9 @@ FAMILY = family(
     _audio("speech_to_speech", "audio", "audio* voice+ model"),
     _image("voice_dubbing", "audio", "audio* language* model"),
     _audio("voice_isolation", "audio", "audio* model"),
+    _operation("recipe", "any", "recipe* input*"),
+    _operation("routed", "any", "kind* router* input*", aliases=("generate",)),
+    _operation("workflow", "any", "workflow* node_outputs"),
 )
 
 

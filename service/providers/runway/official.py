@@ -11,6 +11,7 @@ from service.providers.dialect import Dialect, Facts, about
 from service.providers.models import model_list
 from service.providers.newapi import errors as newapi_errors
 from service.providers.read import fields, number
+from service.providers.runway import composed
 from service.providers.runway.family import FAMILY
 from service.providers.runway.native import MODELS, VERSION, native_body, native_mistakes
 from service.providers.runway.record import OWN_WORDS, read_created, read_status
@@ -26,8 +27,8 @@ class Official(Dialect):
     facts = Facts(
         family="runway",
         name="official",
-        operations={name: f"/v1/{name}" for name in MODELS},
-        typical_seconds={known.name: _TYPICAL[known.produces] for known in FAMILY.operations.values()},
+        operations={**{name: f"/v1/{name}" for name in MODELS}, **composed.ROUTES},
+        typical_seconds={known.name: _TYPICAL.get(known.produces, 180.0) for known in FAMILY.operations.values()},
         cost_unit="credits",
         result_lifetime=86400.0,  # "24-48 hours"; a new poll gives new URLs
     )
@@ -35,12 +36,15 @@ class Official(Dialect):
     def create(self, task: Task, callback_url: str | None) -> Call:
         """Return the call that creates the job."""
         del callback_url
+        if task.operation in composed.ROUTES:
+            return Call(method="POST", path=composed.path_of(task), json=composed.body_of(task), headers=VERSION)
         body = native_body(task, MODELS)
         return Call(method="POST", path=self.facts.operations[task.operation], json=body, headers=VERSION)
 
     def query(self, task: Task) -> Call:
-        """Return the call that queries the task."""
-        return Call(method="GET", path=f"/v1/tasks/{quote(task.external_id or '', safe='')}", headers=VERSION)
+        """Return the call that queries the task, or the run of a workflow."""
+        route = composed.INVOCATIONS if task.operation == "workflow" else "/v1/tasks"
+        return Call(method="GET", path=f"{route}/{quote(task.external_id or '', safe='')}", headers=VERSION)
 
     def read_created(self, reply: Reply) -> Update:
         """Read the answer to a submit: a bare id, in newer versions with an estimate of the cost."""
@@ -51,9 +55,12 @@ class Official(Dialect):
         return read_status(reply, OWN_WORDS)
 
     def cancel(self, task: Task) -> Exchange:
-        """Stop the task. It is queried first: a DELETE of a finished one would destroy its outputs."""
+        """Stop the task. It is queried first: a DELETE of a finished one would destroy its outputs.
+
+        A workflow cannot be stopped: no page has a route for it.
+        """
         seen = about(task, self.read_status((yield self.query(task))))
-        if seen.state not in {State.SUBMITTED, State.RUNNING}:
+        if seen.state not in {State.SUBMITTED, State.RUNNING} or task.operation == "workflow":
             return seen
         reply = yield dataclasses.replace(self.query(task), method="DELETE")
         return dataclasses.replace(self.read_cancelled(reply), external_id=task.external_id)
@@ -84,4 +91,6 @@ class Official(Dialect):
     def validate(self, task: Task) -> list[Mistake]:
         """Return what Runway's reference rules out."""
         found = super().validate(task)
+        if task.operation in composed.ROUTES:
+            return found + composed.mistakes_in(task)
         return found + native_mistakes(task, MODELS) if task.operation in self.facts.operations else found

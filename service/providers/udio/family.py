@@ -63,7 +63,7 @@ _DEFAULTS: Mapping[str, Any] = {
     "generation_quality": 0.75,
     "negative_prompt": "",
 }
-"""What Udio's own page sends where nothing is set. Relays refuse a body without some of these."""
+"""The values that Udio's own page sends by default. Relays refuse a body without some of these."""
 _MODEL = "udio130-v1.5"
 
 

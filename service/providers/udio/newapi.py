@@ -66,7 +66,7 @@ class NewApi(Dialect):
 
 
 def _agrees(said: Mapping[str, Any]) -> bool:
-    """Return whether an envelope says that the request went well."""
+    """Return whether an envelope reports success."""
     return (word(said.get("code")) or "success").lower() in {"success", "200", "1", "0"}
 
 

@@ -90,7 +90,7 @@ def _video(sample: Any) -> Result | None:
 
 
 def _failure(error: Mapping[str, Any]) -> Failure:
-    """Return why an operation failed: by its text where that speaks of the content, else by its code."""
+    """Return why an operation failed: by its text if that mentions the content, or by its code."""
     text, stated = line(error.get("message")), error.get("code")
     by_text = failure_from_text(text).code
     speaks_of_content = stated in {_INVALID, None} and any(part in (text or "").lower() for part in _POLICY)

@@ -145,6 +145,6 @@ def _film_in(text: str) -> str | None:
 
 
 def _reason_in(text: str) -> str | None:
-    """Return why a log says that the job failed."""
+    """Return the reason of a failure from a log."""
     stated = _REASON.search(text)
     return line(stated[1]) if stated else None

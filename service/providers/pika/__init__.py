@@ -1,0 +1,1 @@
+"""Pika: its own API in both generations, and gateways."""

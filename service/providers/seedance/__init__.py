@@ -1,0 +1,1 @@
+"""Seedance and Seedream of ByteDance: its own API (Ark, ModelArk), and gateways."""
