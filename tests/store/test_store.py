@@ -95,6 +95,7 @@ FULL = a_task(
     unconfirmed_since=later(3),
     submitted_at=later(0.000001),
     inherited={"external_id": "6"},
+    job_host="https://eu.example.com",
 )
 
 

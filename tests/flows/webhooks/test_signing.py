@@ -20,7 +20,7 @@ from service.store.webhooks.endpoints import Endpoint
 from service.store.webhooks.messages import Message
 from tests.support.values import NOW, a_message, a_task, later, new_id
 
-VECTORS = sorted((Path(__file__).parents[2] / "recordings" / "standard-webhooks").glob("*.json"))
+VECTORS = sorted((Path(__file__).parents[2] / "recordings" / "standard-webhooks" / "vectors").glob("*.json"))
 SECRET, OLD = "whsec_" + "QUFB" * 8, "whsec_" + "QkJC" * 8
 
 
