@@ -235,9 +235,12 @@ def answer(reply: Reply, values: Mapping[str, Any]) -> Answer:
 
 
 def find(document: Any, path: str) -> Any:
-    """Return the value at a dotted path of a document, or None."""
+    """Return the value at a dotted path of a document, or None. A number is an index of a list."""
     for name in path.split("."):
-        document = document.get(name) if isinstance(document, Mapping) else None
+        if isinstance(document, list):
+            document = document[int(name)] if name.isdecimal() and int(name) < len(document) else None
+        else:
+            document = document.get(name) if isinstance(document, Mapping) else None
     return document
 
 

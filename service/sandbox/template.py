@@ -37,10 +37,15 @@ def fill(template: Any, resolve: Resolve) -> Any:
 
 
 def slots(template: Any) -> Iterator[tuple[str, str, tuple[str, ...]]]:
-    """Yield the name, the detail and the filters of each slot of a template."""
+    """Yield the name, the detail and the filters of each slot of a template.
+
+    :raises ValueError: when the value of a slot that may be absent is not JSON
+    """
     if isinstance(template, str):
-        for name, detail, filters, _ in _SLOT.findall(template):
-            yield name, detail, tuple(filters.split())
+        for slot in _SLOT.finditer(template):
+            name, detail, filters, otherwise = slot.groups()
+            _read_default(slot[0], otherwise)
+            yield name, detail or "", tuple(filters.split())
     elif isinstance(template, Mapping):
         for name, value in template.items():
             yield from slots(name)
@@ -73,11 +78,19 @@ def _fill_text(text: str, resolve: Resolve) -> Any:
     return _SLOT.sub(lambda slot: str(_value(slot, resolve)), text)
 
 
+def _read_default(slot: str, otherwise: str | None) -> Any:
+    """Return the value that a slot has while there is none."""
+    try:
+        return None if otherwise is None else json.loads(otherwise)
+    except json.JSONDecodeError:
+        raise ValueError(f"the value after | in {slot} is not JSON") from None
+
+
 def _value(slot: re.Match[str], resolve: Resolve) -> Any:
     name, detail, filters, otherwise = slot.groups()
     value = resolve(name, detail or "")
     if value is None:
-        return None if otherwise is None else json.loads(otherwise)
+        return _read_default(slot[0], otherwise)
     for each in filters.split():
         value = FILTERS[each](value)
     return value

@@ -90,6 +90,8 @@ def check_http_url(url: str) -> str:
     return url.rstrip("/")
 
 
+_PROJECT = re.compile(r"/v\d+(beta\d+)?/projects/[^/]+/locations/[^/]+$")
+"""The version, project and region that end the base URL of an account at Vertex AI."""
 _ROUTE = re.compile(r"/(api/v\d+|v\d+|mj(-\w+)?|suno|runway|runwayml)(/|$)", re.IGNORECASE)
 """The routes of gateways, whose pages tell people to try them as a base URL."""
 
@@ -101,7 +103,7 @@ def check_bare_host(url: str) -> str:
     """
     checked = check_http_url(url)
     parts = urlsplit(checked)
-    route = _ROUTE.search(parts.path)
+    route = _ROUTE.search(_PROJECT.sub("", parts.path))
     if route is not None:
         bare = parts._replace(path=parts.path[: route.start()]).geturl()
         shown = parts.path[route.start() :][:80]

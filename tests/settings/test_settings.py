@@ -434,11 +434,27 @@ def test_known_upstreams_come_before_others() -> None:
         "http://x/proxy/v1",
         "https://api.elkapi.com/V1",
         "https://api.elkapi.com/v1/chat/completions",
+        "https://europe-west4-aiplatform.googleapis.com/v1/projects/mine",
+        "https://aiplatform.googleapis.com/v1/projects/mine/locations/global/publishers/google",
     ],
 )
 def test_base_url_with_v1_is_a_mistake(url: str) -> None:
     [line] = mistakes({"ELKAPI_KEY": UPSTREAM_KEY, "DOVECOTE_UPSTREAMS__ELKAPI__BASE_URL": url})
     assert "leave out /v1" in line.lower()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://europe-west4-aiplatform.googleapis.com/v1/projects/my-project/locations/europe-west4",
+        "https://aiplatform.googleapis.com/v1/projects/123456/locations/global",
+        "http://127.0.0.1:1/proxy/v1/projects/suno/locations/v1",
+    ],
+)
+def test_base_url_may_end_with_the_project_and_region_of_vertex_ai(url: str) -> None:
+    named = {"KEY": UPSTREAM_KEY, "BASE_URL": f"{url}/", "DIALECTS": "veo/vertex"}
+    settings = load({f"DOVECOTE_UPSTREAMS__VERTEX__{name}": value for name, value in named.items()})
+    assert settings.upstreams["vertex"].base_url == url
 
 
 @pytest.mark.parametrize(
