@@ -4,11 +4,17 @@ aiosqlite goes to the thread and back for each step of a statement: the cursor, 
 Each step costs more than SQLite needs for a typical statement. Here one step does them all, and every row is read.
 """
 
+import asyncio
+import contextlib
 import sqlite3
-from collections.abc import Sequence
-from typing import Any, Self
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Self
 
 import aiosqlite
+
+_END: Final = object()
+"""What the last function of a thread returns."""
 
 
 class Cursor:
@@ -58,7 +64,45 @@ class Cursor:
 
 
 class Connection(aiosqlite.Connection):
-    """A connection with a thread of its own."""
+    """A connection with a thread of its own, which ends once and answers no closed event loop."""
+
+    _is_stopped = False
+    _end: asyncio.Future[Any] | None = None
+    """Done once the thread has closed the database."""
+
+    def __init__(self, connector: Callable[[], sqlite3.Connection]) -> None:
+        """Prepare the thread, which starts when the connection is awaited.
+
+        :param connector: opens the database
+        """
+        super().__init__(connector, iter_chunk_size=64)
+        self._thread = threading.Thread(target=_serve, args=(self._tx,), daemon=True)
+
+    def stop(self) -> asyncio.Future[Any] | None:
+        """Let the thread close the database after the queued statements, and end.
+
+        A second call queues nothing: after its end the thread answers nothing, and a caller would wait for ever.
+        """
+        if not self._is_stopped:
+            self._is_stopped, self._running = True, False
+            with contextlib.suppress(RuntimeError):  # no event loop is running: nobody can wait for the end
+                self._end = asyncio.get_running_loop().create_future()
+            self._tx.put_nowait((self._end, self._finish))
+        return self._end
+
+    async def close(self) -> None:
+        """Close the database, also where that was begun before, or was cancelled meanwhile."""
+        if self._connection is None:
+            return
+        end = self.stop()
+        if end is not None and end.get_loop() is asyncio.get_running_loop():
+            await asyncio.shield(end)
+
+    def _finish(self) -> object:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+        return _END
 
     async def in_thread(self, function: Any, *arguments: Any) -> None:
         """Call a function in the thread, with the database and the arguments."""
@@ -69,11 +113,35 @@ class Connection(aiosqlite.Connection):
         return Cursor(self)
 
 
+def _serve(queue: Any) -> None:
+    """Call the queued functions, until one of them ends the connection."""
+    while True:
+        future, function = queue.get()
+        try:
+            result = function()
+        except BaseException as error:  # noqa: BLE001 - the caller gets it
+            _answer(future, "set_exception", error)
+        else:
+            _answer(future, "set_result", result)
+            if result is _END:
+                return
+
+
+def _answer(future: asyncio.Future[Any] | None, how: str, value: object) -> None:
+    """Give a future its result. The loop of a caller that was cancelled may be closed: its result is dropped."""
+    if future is not None:
+        with contextlib.suppress(RuntimeError):
+            future.get_loop().call_soon_threadsafe(_settle, future, how, value)
+
+
+def _settle(future: asyncio.Future[Any], how: str, value: object) -> None:
+    if not future.done():
+        getattr(future, how)(value)
+
+
 def connect(database: str, **options: Any) -> Connection:
     """Return a connection that is opened when it is awaited.
 
     :param options: as of :func:`sqlite3.connect`
     """
-    connection = Connection(lambda: sqlite3.connect(database, **options), iter_chunk_size=64)
-    connection._thread.daemon = True  # noqa: SLF001 - as SQLAlchemy sets it for the connections that it opens itself
-    return connection
+    return Connection(lambda: sqlite3.connect(database, **options))

@@ -1,5 +1,8 @@
 """A statement on SQLite takes one step in the connection's thread, and gives what aiosqlite gives."""
 
+import asyncio
+import contextlib
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +12,8 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
 from service.store.database import Database
-from service.store.sqlite_connection import Connection
+from service.store.sqlite_connection import Connection, connect
+from tests.support.waiting import LIMIT
 
 
 @pytest.fixture
@@ -64,3 +68,61 @@ async def test_refused_statement_leaves_the_connection_usable(tmp_path: Path) ->
     async with database.reading() as connection:
         assert (await connection.execute(text("SELECT id FROM a"))).scalars().all() == [1]
     await database.close()
+
+
+async def opened(path: Path) -> Connection:
+    return await connect(str(path / "a.db"))
+
+
+async def test_close_after_a_stop_does_not_wait_for_a_thread_that_has_ended(tmp_path: Path) -> None:
+    connection = await opened(tmp_path)
+    connection.stop()
+    connection._thread.join(LIMIT)
+    async with asyncio.timeout(LIMIT):
+        await connection.close()
+        await connection.close()
+
+
+async def test_close_that_is_cancelled_can_be_repeated(tmp_path: Path) -> None:
+    connection = await opened(tmp_path)
+    for _ in range(3):
+        closing = asyncio.create_task(connection.close())
+        await asyncio.sleep(0)
+        closing.cancel()
+    async with asyncio.timeout(LIMIT):
+        await connection.close()
+        with contextlib.suppress(asyncio.CancelledError):
+            await closing
+    connection._thread.join(LIMIT)
+    assert not connection._thread.is_alive()
+
+
+async def test_queued_statements_are_executed_before_the_end(tmp_path: Path) -> None:
+    connection = await opened(tmp_path)
+    statement = asyncio.create_task(connection.cursor().execute("SELECT 1"))
+    await asyncio.sleep(0)
+    await connection.close()
+    assert await (await statement).fetchall() == [(1,)]
+    with pytest.raises(ValueError, match="no active connection"):
+        await connection.cursor().execute("SELECT 1")
+
+
+def test_statement_of_a_closed_loop_ends_no_thread(tmp_path: Path) -> None:
+    started, go_on = threading.Event(), threading.Event()
+
+    def hold(_: Any) -> None:
+        started.set()
+        go_on.wait(LIMIT)
+
+    async def begin() -> Connection:
+        connection = await opened(tmp_path)
+        statement = asyncio.create_task(connection.in_thread(hold))
+        await asyncio.to_thread(started.wait, LIMIT)
+        statement.cancel()
+        return connection
+
+    connection = asyncio.run(begin())
+    go_on.set()
+    connection.stop()
+    connection._thread.join(LIMIT)
+    assert not connection._thread.is_alive()
