@@ -14,7 +14,7 @@ from typing import Any, Final, Self
 import aiosqlite
 
 _END: Final = object()
-"""What the last function of a thread returns."""
+"""The result of the last function of a thread."""
 
 
 class Cursor:
@@ -79,7 +79,7 @@ class Connection(aiosqlite.Connection):
         self._thread = threading.Thread(target=_serve, args=(self._tx,), daemon=True)
 
     def stop(self) -> asyncio.Future[Any] | None:
-        """Let the thread close the database after the queued statements, and end.
+        """End the thread after the queued statements, once it has closed the database.
 
         A second call queues nothing: after its end the thread answers nothing, and a caller would wait for ever.
         """
@@ -128,7 +128,7 @@ def _serve(queue: Any) -> None:
 
 
 def _answer(future: asyncio.Future[Any] | None, how: str, value: object) -> None:
-    """Give a future its result. The loop of a caller that was cancelled may be closed: its result is dropped."""
+    """Set the result of a future. The loop of a cancelled caller may be closed: its result is dropped."""
     if future is not None:
         with contextlib.suppress(RuntimeError):
             future.get_loop().call_soon_threadsafe(_settle, future, how, value)
