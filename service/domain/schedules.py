@@ -75,7 +75,7 @@ def next_poll(
     if task.decided_by == "provider" or (task.state in ENDED and task.external_id is None):
         return None
     start = task.submitted_at or task.created_at
-    age = (now - start).total_seconds()
+    age = max((now - start).total_seconds(), 0.0)  # the clock may have been set back since the submit
     if task.state in ENDED:
         wait = min(max(LATE_GROWTH * age, plan.longest), 3600.0)
         later = now + timedelta(seconds=wait)
@@ -86,6 +86,8 @@ def next_poll(
     if task.external_id is None:
         return max(task.deadline_at, now)  # no job can be queried: only a callback or the deadline settles the task
     wait = first - age if age < first else min(max(plan.growth * age, plan.shortest), plan.longest)
+    if now < start:
+        wait = min(max(first, plan.shortest), plan.longest)
     if task.state is State.AWAITING_INPUT:
         wait = plan.longest  # nothing happens until the client sends input, which wakes the task at once
     return min(now + timedelta(seconds=wait), max(task.deadline_at, now))

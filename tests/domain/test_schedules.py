@@ -263,3 +263,11 @@ def test_job_list_is_polled_at_growing_intervals() -> None:
     assert waits[:4] == [10, 10, 10, 10]
     assert waits == sorted(waits)
     assert waits[-1] < UNCONFIRMED_SHORTEST == EXPECTING.longest
+
+
+@given(back=st.floats(1, 90_000_000), median=st.floats(0.1, 3600))
+def test_clock_that_was_set_back_delays_no_poll_beyond_the_plan(back: float, median: float) -> None:
+    """A job that was submitted before the jump seems to begin in the future."""
+    now = after(-back)
+    due = next_poll(TASK, POLLING, median=median, now=now)
+    assert POLLING.shortest - 0.001 <= seconds(due, now) <= POLLING.longest + 0.001

@@ -95,11 +95,8 @@ def worst_moment(seen: Seen, killed: Scene) -> bool:
 
     Every other task must have been submitted, so that the kill affects this one only.
     """
-    submitted = all(
-        seen.state(scene) not in {"", State.SUBMITTING} and (seen.state(scene) != State.QUEUED or scene.refusals)
-        for scene in SCENES
-        if scene is not killed
-    )
+    waiting = {"", State.QUEUED, State.SUBMITTING}
+    submitted = all(seen.state(scene) not in waiting for scene in SCENES if scene is not killed)
     reported = all(task["id"] in seen.verified for task in seen.ended)
     sent = seen.submits >= len(SCENES) and bool(seen.paid[killed.prompt])
     return seen.up and submitted and reported and sent and seen.state(killed) == State.SUBMITTING
