@@ -161,7 +161,7 @@ BEFORE = task(KILLED, state="submitting")(FLAWLESS)
     ("change", "worst"),
     [
         (lambda seen: seen, True),
-        (task("busy", state="queued"), True),
+        (task("busy", state="queued"), False),
         (task("fine", state="queued"), False),
         (task("fine", state="submitting"), False),
         (task(KILLED, state="queued"), False),
