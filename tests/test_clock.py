@@ -111,6 +111,7 @@ async def stored(database_url: str, now: dt.datetime) -> AsyncIterator[Database]
             deadline_at=after(now, 700),
             unconfirmed_since=after(now, -50),
             missing_since=after(now, -40),
+            answered_at=after(now, -20),
         )
         await keep(database, queued, running, lost)
         circuit = {"upstream": "elkapi", "dialect": "x/y", "failures": [], "opened_at": now}
@@ -126,6 +127,7 @@ COLUMNS = {
     "callback due": "SELECT due_at AS at FROM callbacks",
     "deadline": "SELECT deadline_at AS at FROM tasks ORDER BY deadline_at",
     "unconfirmed since": "SELECT unconfirmed_since AS at FROM tasks WHERE unconfirmed_since IS NOT NULL",
+    "answered at": "SELECT answered_at AS at FROM tasks WHERE answered_at IS NOT NULL",
     "missing since": "SELECT missing_since AS at FROM tasks WHERE missing_since IS NOT NULL",
     "open until": "SELECT open_until AS at FROM circuits",
     "opened": "SELECT opened_at AS at FROM circuits",

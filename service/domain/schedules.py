@@ -158,9 +158,12 @@ def retry_inbox(attempts: int, *, now: datetime) -> datetime | None:
 
 def counts_as_missing(task: Task, *, now: datetime) -> bool:
     """Return whether the provider's 'no such task' is final by now."""
-    if task.missing_since is None or may_be_invisible(task, now=now):
+    if task.missing_since is None:
         return False
-    return (now - task.missing_since).total_seconds() >= UNKNOWN_ID_CONFIRMED
+    missing = (now - task.missing_since).total_seconds()
+    if now < (task.submitted_at or task.created_at):  # the clock was set back: the job's age is not known
+        return missing >= UNKNOWN_ID_GRACE
+    return not may_be_invisible(task, now=now) and missing >= UNKNOWN_ID_CONFIRMED
 
 
 def may_be_invisible(task: Task, *, now: datetime) -> bool:

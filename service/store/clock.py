@@ -27,7 +27,7 @@ _WAITS: Final[Mapping[str, str]] = {
 }
 """Times that something waits for."""
 _AGES: Final[Mapping[str, tuple[str, str]]] = {
-    "tasks": ("deadline_at unconfirmed_since missing_since", "finished_at IS NULL"),
+    "tasks": ("deadline_at unconfirmed_since missing_since answered_at", "finished_at IS NULL"),
     "circuits": ("opened_at", "opened_at IS NOT NULL"),
     "webhook_endpoints": ("failing_since failed_at", "failing_since IS NOT NULL"),
 }

@@ -271,3 +271,9 @@ def test_clock_that_was_set_back_delays_no_poll_beyond_the_plan(back: float, med
     now = after(-back)
     due = next_poll(TASK, POLLING, median=median, now=now)
     assert POLLING.shortest - 0.001 <= seconds(due, now) <= POLLING.longest + 0.001
+
+
+@pytest.mark.parametrize(("since", "counts"), [(299, False), (301, True)])
+def test_unknown_id_counts_after_the_whole_grace_where_the_clock_was_set_back(since: float, *, counts: bool) -> None:
+    missing = dataclasses.replace(TASK, missing_since=after(-86_400 - since))
+    assert counts_as_missing(missing, now=after(-86_400)) is counts

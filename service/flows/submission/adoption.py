@@ -24,7 +24,7 @@ class JobTaken(Exception):
     """Another client follows the job."""
 
     def __init__(self, task: Task) -> None:
-        """Name the job."""
+        """Compose the message of the conflict."""
         super().__init__(f"another client follows job {quoted(task.external_id or '')} of {task.upstream} already")
 
 

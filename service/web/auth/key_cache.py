@@ -76,7 +76,7 @@ class KeyCache:
         """Write in the background that a key was used, at most once a minute."""
         now = self._context.now()
         last = max(filter(None, (key.last_used_at, self._touched.get(key.id))), default=None)
-        if last is not None and now - last < TOUCH_INTERVAL:
+        if last is not None and dt.timedelta() <= now - last < TOUCH_INTERVAL:
             return
         self._touched[key.id] = now
         task = asyncio.create_task(self._touch(key.id, now), name="key used")
