@@ -2,11 +2,11 @@
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, ClassVar, Literal
 
 from service.domain.errors import AnotherJob, Unreadable
-from service.domain.task import Task, Update
+from service.domain.task import State, Task, Update
 from service.domain.text import shortened
 from service.domain.validation import Mistake
 from service.providers.form import unreadable_media
@@ -200,3 +200,20 @@ def merge(mapped: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, An
         below = merged.get(name)
         merged[name] = merge(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
     return merged
+
+
+def accepted(update: Update) -> Update:
+    """Return the update of a submit that was accepted. It is queued where the answer has no status word."""
+    started = update.state is not None or update.unknown_word is not None
+    return update if started else dataclasses.replace(update, state=State.SUBMITTED)
+
+
+def unsupported(task: Task, known: Collection[str], protocol: str) -> list[Mistake]:
+    """Return a mistake for each field that a protocol has no word for. Such a field is never dropped silently."""
+    words = f"{protocol} has no such field: leave it out, or choose another upstream."
+    return [Mistake(f"input.{name}", words) for name in task.input if name not in known]
+
+
+def whole(value: Any) -> Any:
+    """Return a whole number without its decimal point, which a provider may refuse; any other value as it is."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -6,6 +6,7 @@ from typing import Any
 
 from service.domain.task import ResultKind, Task
 from service.domain.validation import Mistake
+from service.providers.dialect import whole
 from service.providers.operation import FIELDS, Operation, Schema, operation, text
 
 _MODEL = "Model, by the host's own name for it. An unknown name is passed on."
@@ -56,13 +57,8 @@ def model_input(task: Task, names: Mapping[str, str]) -> dict[str, Any]:
     :param names: the host's names of our fields, where they differ
     """
     given = {name: value for name, value in task.input.items() if name not in {"model", "input", "deployment"}}
-    mapped = {names.get(name, name): _plain(value) for name, value in given.items()}
+    mapped = {names.get(name, name): whole(value) for name, value in given.items()}
     return {**mapped, **task.input.get("input", {})}
-
-
-def _plain(value: Any) -> Any:
-    """Return a whole number without a decimal point, which a model may refuse."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def path_mistakes(name: str, path: str, *, least: int = 2, most: int = 8) -> list[Mistake]:

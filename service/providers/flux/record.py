@@ -1,6 +1,5 @@
 """Reading of BFL's answers: of a submit, of a poll and of a callback."""
 
-import dataclasses
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -8,6 +7,7 @@ from urllib.parse import urlsplit
 
 from service.domain.errors import NotFound, Refused, UpstreamError
 from service.domain.task import ENDED, Failure, Result, State, Update
+from service.providers.dialect import accepted
 from service.providers.newapi import errors as newapi_errors
 from service.providers.newapi.failure_texts import RETRYABLE, failure_from_text
 from service.providers.read import fields, identifier, items, kind_of, line, link, number, percent, word
@@ -94,8 +94,7 @@ def read_submitted(reply: Reply) -> Update:
     update = read(reply.document)
     if not reply.ok or update.external_id is None:
         raise refusal_of(reply, creating=True)
-    started = update.state is not None or update.unknown_word is not None
-    return update if started else dataclasses.replace(update, state=State.SUBMITTED)
+    return accepted(update)
 
 
 def _results(made: Mapping[str, Any]) -> tuple[Result, ...]:

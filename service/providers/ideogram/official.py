@@ -5,9 +5,9 @@ from typing import Any
 from urllib.parse import quote
 
 from service.domain.errors import Unreadable
-from service.domain.task import State, Task, Update
+from service.domain.task import Task, Update
 from service.domain.validation import Mistake
-from service.providers.dialect import Dialect, Facts, merge
+from service.providers.dialect import Dialect, Facts, accepted, merge
 from service.providers.form import form
 from service.providers.ideogram.answers import read, refusal_of
 from service.providers.ideogram.family import (
@@ -91,8 +91,7 @@ class Official(Dialect):
         update = read(reply.document) if reply.ok else None
         if update is None or (update.state is None and update.external_id is None):
             raise refusal_of(reply, creating=True)
-        started = update.state is not None or update.unknown_word is not None
-        return update if started else dataclasses.replace(update, state=State.SUBMITTED)
+        return accepted(update)
 
     def read_status(self, reply: Reply) -> Update:
         """Read the generation."""

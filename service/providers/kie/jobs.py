@@ -7,7 +7,7 @@ from service.domain.errors import Refused, Unreadable, UpstreamError
 from service.domain.task import ENDED, State, Task, Update
 from service.domain.validation import Mistake
 from service.providers import market
-from service.providers.dialect import Dialect, Facts, about, merge
+from service.providers.dialect import Dialect, Facts, merge
 from service.providers.kie.results import media_mistakes, results_of
 from service.providers.kie_envelope import (
     agrees,
@@ -19,7 +19,7 @@ from service.providers.kie_envelope import (
     signature_is_right,
 )
 from service.providers.read import fields, identifier, line, number, percent, word
-from service.providers.wire import BalanceExchange, Call, Callback, Exchange, Reply
+from service.providers.wire import BalanceExchange, Call, Callback, Reply
 
 STATES = {
     "waiting": State.SUBMITTED,
@@ -90,11 +90,6 @@ class Jobs(Dialect):
         if update is None:
             raise refusal_of(reply, creating=False, credit_is_429=False)
         return update
-
-    def poll(self, task: Task) -> Exchange:
-        """Request the record."""
-        reply = yield self.query(task)
-        return about(task, self.read_status(reply))
 
     def read_callback(self, callback: Callback) -> list[Update]:
         """Read a callback: a record, whose state decides. Its ``code`` is the outcome of the task, and no refusal."""

@@ -8,12 +8,12 @@ from urllib.parse import quote
 from service.domain.errors import Unavailable, Unreadable
 from service.domain.task import State, Task, Update
 from service.domain.validation import Mistake
-from service.providers.dialect import Dialect, Facts, about, merge
+from service.providers.dialect import Dialect, Facts, merge, whole
 from service.providers.kie.own_record import has_result, is_being_made, read_record
 from service.providers.kie.results import media_mistakes
 from service.providers.kie_envelope import agrees, credits_left, job_of, refusal_of, signature_is_right
 from service.providers.read import fields
-from service.providers.wire import BalanceExchange, Call, Callback, Exchange, Reply
+from service.providers.wire import BalanceExchange, Call, Callback, Reply
 
 
 class _Product(NamedTuple):
@@ -111,11 +111,6 @@ class Own(Dialect):
             raise refusal_of(reply, creating=False, credit_is_429=False)
         return update
 
-    def poll(self, task: Task) -> Exchange:
-        """Request the record."""
-        reply = yield self.query(task)
-        return about(task, self.read_status(reply))
-
     def read_callback(self, callback: Callback) -> list[Update]:
         """Read a callback: the outputs, or a code and why it failed."""
         update = read_record(callback.document)
@@ -151,7 +146,7 @@ def _body(task: Task) -> dict[str, Any]:
     """Return the body of a product's submit."""
     product = task.operation.partition("_extend")[0]
     names = _NAMES.get(product, _NAMES["veo"])
-    given = {names.get(name, name): _whole(value) for name, value in task.input.items()}
+    given = {names.get(name, name): whole(value) for name, value in task.input.items()}
     if task.operation in {"veo_extend", "veo_4k", "runway_extend"}:
         given["taskId"] = task.inherited.get("external_id")
     if product == "veo":
@@ -164,7 +159,3 @@ def _body(task: Task) -> dict[str, Any]:
     if product == "midjourney":
         given["taskType"] = "mj_img2img" if "image" in task.input else "mj_txt2img"
     return given
-
-
-def _whole(value: Any) -> Any:
-    return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -6,9 +6,9 @@ from urllib.parse import quote
 
 from service.domain.task import Task, Update
 from service.domain.validation import Mistake
-from service.providers.dialect import Dialect, Facts, merge
+from service.providers.dialect import Dialect, Facts, merge, unsupported
 from service.providers.luma import record
-from service.providers.luma.family import renamed, seconds, unknown_fields
+from service.providers.luma.family import renamed, seconds
 from service.providers.wire import Call, Reply
 
 _ROUTE = "/v1/generations"
@@ -80,7 +80,7 @@ class Agents(Dialect):
         found = super().validate(task)
         if task.operation not in _TYPES:
             return found
-        found += unknown_fields(task, _BUILT[task.operation] | _NAMES.keys())
+        found += unsupported(task, _BUILT[task.operation] | _NAMES.keys(), "This Luma protocol")
         return found + _mistakes(task)
 
 

@@ -4,14 +4,12 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
-from service.domain.errors import Unreadable
 from service.domain.task import Task, Update
 from service.domain.validation import Mistake
-from service.providers.dialect import Dialect, Facts, merge
+from service.providers.dialect import Dialect, Facts, merge, unsupported
 from service.providers.luma import record
-from service.providers.luma.family import inline_media, renamed, seconds, unknown_fields
+from service.providers.luma.family import inline_media, renamed, seconds
 from service.providers.luma.official import keyframes_of
-from service.providers.read import word
 from service.providers.wire import Call, Callback, Reply
 
 _ROUTE = "/dream-machine/v1/generations"
@@ -58,11 +56,11 @@ class Aggregator(Dialect):
 
     def read_callback(self, callback: Callback) -> list[Update]:
         """Read a callback: Luma's own generation."""
-        return _read_callback(callback)
+        return record.read_callback(callback)
 
     def validate(self, task: Task) -> list[Mistake]:
         """Return what the gateways' pages rule out."""
-        return super().validate(task) + _mistakes(task, _OPERATIONS)
+        return super().validate(task) + _mistakes(task)
 
 
 class Relay(Dialect):
@@ -104,21 +102,14 @@ class Relay(Dialect):
 
     def read_callback(self, callback: Callback) -> list[Update]:
         """Read a callback: the generation, as a poll shows it."""
-        return _read_callback(callback)
+        return record.read_callback(callback)
 
     def validate(self, task: Task) -> list[Mistake]:
         """Return what the gateways' pages rule out."""
-        return super().validate(task) + _mistakes(task, _OPERATIONS)
+        return super().validate(task) + _mistakes(task)
 
 
-def _read_callback(callback: Callback) -> list[Update]:
-    job = record.generation_in(callback.document)
-    if job is None or word(job.get("state")) is None:
-        raise Unreadable("no generation in it")
-    return [record.read(job)]
-
-
-def _mistakes(task: Task, operations: tuple[str, ...]) -> list[Mistake]:
-    if task.operation not in operations:
+def _mistakes(task: Task) -> list[Mistake]:
+    if task.operation not in _OPERATIONS:
         return []
-    return unknown_fields(task, _SAME | _FRAMES) + inline_media(task)
+    return unsupported(task, _SAME | _FRAMES, "This Luma protocol") + inline_media(task)

@@ -73,12 +73,6 @@ def seconds(task: Task) -> str | None:
     return None if stated is None else f"{stated:g}s"
 
 
-def unknown_fields(task: Task, known: frozenset[str]) -> list[Mistake]:
-    """Return a mistake for each field that a protocol has no word for."""
-    words = "Luma has no such field here: leave it out, or choose another upstream."
-    return [Mistake(f"input.{name}", words) for name in task.input if name not in known]
-
-
 def inline_media(task: Task) -> list[Mistake]:
     """Return a mistake for each medium that is no URL."""
     found = []

@@ -5,13 +5,13 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
-from service.domain.errors import Unreadable, UpstreamError
+from service.domain.errors import UpstreamError
 from service.domain.task import Task, Update
 from service.domain.validation import Mistake
-from service.providers.dialect import Dialect, Facts, merge
+from service.providers.dialect import Dialect, Facts, merge, unsupported
 from service.providers.luma import record
-from service.providers.luma.family import inline_media, renamed, seconds, unknown_fields
-from service.providers.read import fields, identifier, items, moment, number, word
+from service.providers.luma.family import inline_media, renamed, seconds
+from service.providers.read import fields, identifier, items, moment, number
 from service.providers.wire import Balance, BalanceExchange, Call, Callback, JobsExchange, ListedJob, Reply
 
 _BASE = "/dream-machine/v1"
@@ -84,10 +84,7 @@ class Official(Dialect):
 
     def read_callback(self, callback: Callback) -> list[Update]:
         """Read a callback: the generation."""
-        job = record.generation_in(callback.document)
-        if job is None or word(job.get("state")) is None:
-            raise Unreadable("no generation in it")
-        return [record.read(job)]
+        return record.read_callback(callback)
 
     def find_lost_jobs(self, task: Task) -> JobsExchange:
         """List the account's generations, newest first. Each shows its request."""
@@ -122,7 +119,7 @@ class Official(Dialect):
         if task.operation not in ROUTES:
             return found
         known = _BUILT.get(task.operation, frozenset()) | _NAMES.keys()
-        return found + unknown_fields(task, known) + inline_media(task)
+        return found + unsupported(task, known, "This Luma protocol") + inline_media(task)
 
 
 def _parent(task: Task) -> str:

@@ -1,16 +1,16 @@
 """Reading of a generation: as Luma shows it, as the Agents API does, and in the shape of Luma's web site."""
 
-import dataclasses
 import re
 from collections.abc import Mapping
 from typing import Any
 
-from service.domain.errors import AccountProblem, Refused, UpstreamError
+from service.domain.errors import AccountProblem, Refused, Unreadable, UpstreamError
 from service.domain.task import ENDED, Failure, Result, ResultRole, State, Update
+from service.providers.dialect import accepted
 from service.providers.newapi import errors as newapi_errors
 from service.providers.newapi.failure_texts import RETRYABLE, failure_from_text
 from service.providers.read import fields, identifier, items, kind_of, line, link, word
-from service.providers.wire import Reply
+from service.providers.wire import Callback, Reply
 
 STATES = {
     "pending": State.SUBMITTED,
@@ -76,8 +76,7 @@ def read_created(reply: Reply) -> Update:
     update = read({**job, "id": identifier(job.get("id")) or identifier(said.get("task_id"))})
     if not reply.ok or update.external_id is None:
         raise refusal_of(reply, creating=True)
-    started = update.state is not None or update.unknown_word is not None
-    return update if started else dataclasses.replace(update, state=State.SUBMITTED)
+    return accepted(update)
 
 
 def read_status(reply: Reply) -> Update:
@@ -86,6 +85,14 @@ def read_status(reply: Reply) -> Update:
     if not reply.ok or job is None or word(job.get("state")) is None:
         raise refusal_of(reply, creating=False)
     return read(job)
+
+
+def read_callback(callback: Callback) -> list[Update]:
+    """Read a callback: the generation, as a poll shows it."""
+    job = generation_in(callback.document)
+    if job is None or word(job.get("state")) is None:
+        raise Unreadable("no generation in it")
+    return [read(job)]
 
 
 def _outputs(job: Mapping[str, Any]) -> tuple[Result, ...]:

@@ -6,10 +6,10 @@ from urllib.parse import quote
 from service.domain.errors import Uncertain
 from service.domain.task import State, Task, Update
 from service.domain.validation import Mistake
-from service.providers.dialect import Dialect, Facts, merge
+from service.providers.dialect import Dialect, Facts, accepted, merge, unsupported
 from service.providers.newapi import errors as newapi_errors
 from service.providers.pika import record
-from service.providers.pika.family import SECONDS, ratio_of, unknown_fields
+from service.providers.pika.family import SECONDS, ratio_of
 from service.providers.read import fields, identifier
 from service.providers.wire import Call, Reply
 
@@ -60,7 +60,7 @@ class Aggregator(Dialect):
             raise newapi_errors.refusal_in(reply, creating=True)
         update = _read(reply.document)
         if update is not None:
-            return record.accepted(update)
+            return accepted(update)
         job = identifier(fields(said.get("data")).get("id")) or identifier(said.get("id"))
         if job is None:
             raise (
@@ -80,7 +80,9 @@ class Aggregator(Dialect):
     def validate(self, task: Task) -> list[Mistake]:
         """Return what the gateways' pages rule out."""
         found = super().validate(task)
-        return found + unknown_fields(task, _TAKEN) if task.operation in _OPERATIONS else found
+        return (
+            found + unsupported(task, _TAKEN, "The gateways' Pika format") if task.operation in _OPERATIONS else found
+        )
 
 
 def _read(document: Any) -> Update | None:

@@ -1,10 +1,8 @@
 """The operations of Pika."""
 
 import functools
-from collections.abc import Mapping
 
 from service.domain.task import Task
-from service.domain.validation import Mistake
 from service.providers.operation import FIELDS as SHARED
 from service.providers.operation import choice, family, number, operation, several, switch, text
 
@@ -38,12 +36,6 @@ FAMILY = family(
     _operation("swap", "video", f"video* region* image prompt {_SHOT}", aliases=("pikaswaps",)),
 )
 SECONDS = dict.fromkeys(FAMILY.operations, 120.0)
-
-
-def unknown_fields(task: Task, known: frozenset[str] | Mapping[str, str]) -> list[Mistake]:
-    """Return a mistake for each field that a protocol has no word for."""
-    words = "Pika has no such field here: leave it out, or choose another upstream."
-    return [Mistake(f"input.{name}", words) for name in task.input if name not in known]
 
 
 def ratio_of(task: Task) -> float | None:

@@ -1,23 +1,22 @@
 """Pika's own API: /v1/media of api.dev.pika.art, and the older 2.2 routes of devapi.pika.art."""
 
 import dataclasses
-import re
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
 from service.domain.task import Result, State, Task, Update
 from service.domain.validation import Mistake
-from service.providers.dialect import Dialect, Facts, about, merge
+from service.providers import market
+from service.providers.dialect import Dialect, Facts, about, accepted, merge, unsupported, whole
 from service.providers.form import file, form, is_inline
 from service.providers.pika import record
-from service.providers.pika.family import SECONDS, ratio_of, unknown_fields
+from service.providers.pika.family import SECONDS, ratio_of
 from service.providers.read import fields, identifier, kind_of, link
 from service.providers.wire import Call, Exchange, Reply
 
 _JOBS = "/v1/media/jobs"
 _MODEL = "pika/pika-2.5"
-_PATH = re.compile(r"[a-zA-Z0-9][\w.-]*(/[a-zA-Z0-9][\w.-]*)*", re.ASCII)
 _ROUTES = {
     "text_to_video": "text-to-video",
     "image_to_video": "image-to-video",
@@ -118,9 +117,8 @@ class Official(Dialect):
         found = super().validate(task)
         if task.operation not in _ROUTES:
             return found
-        if _PATH.fullmatch(str(task.input.get("model", _MODEL))) is None:
-            found.append(Mistake("input.model", "must be a path of names, such as pika/pika-2.5"))
-        return found + unknown_fields(task, frozenset({*_NAMES, "duration", "model"})) + _inline(task)
+        found += market.path_mistakes(str(task.input.get("model", _MODEL)), "input.model")
+        return found + unsupported(task, {*_NAMES, "duration", "model"}, "Pika's own API") + _inline(task)
 
 
 class Older(Dialect):
@@ -140,7 +138,7 @@ class Older(Dialect):
         """Return the call that creates the job."""
         del callback_url
         body: dict[str, Any] = {_OLDER_NAMES[name]: value for name, value in task.input.items() if name in _OLDER_NAMES}
-        body |= {"duration": _seconds(task), "aspectRatio": ratio_of(task)}
+        body |= {"duration": whole(task.input.get("duration")), "aspectRatio": ratio_of(task)}
         if task.operation == "keyframes":
             body["keyFrames"] = body.pop("images", None)
         return Call(method="POST", path=_OLDER_ROUTES[task.operation], form=form(merge(_files(body), task.options)))
@@ -164,8 +162,8 @@ class Older(Dialect):
     def validate(self, task: Task) -> list[Mistake]:
         """Return what Pika is known to refuse."""
         found = super().validate(task)
-        known = frozenset({*_OLDER_NAMES, "duration", "aspect_ratio"})
-        return found + unknown_fields(task, known) if task.operation in _OLDER_ROUTES else found
+        known = {*_OLDER_NAMES, "duration", "aspect_ratio"}
+        return found + unsupported(task, known, "Pika's older API") if task.operation in _OLDER_ROUTES else found
 
 
 def read_created(reply: Reply) -> Update:
@@ -173,7 +171,7 @@ def read_created(reply: Reply) -> Update:
     job = record.job_in(reply.document)
     if not reply.ok or job is None or fields(job.get("error")):
         raise record.refusal_of(reply, creating=True)
-    return record.accepted(record.read(job))
+    return accepted(record.read(job))
 
 
 def read_status(reply: Reply) -> Update:
@@ -201,12 +199,7 @@ def _body(task: Task, model: str) -> dict[str, Any]:
     seconds = "duration_s" if model.startswith("pika/") else "duration"
     if task.operation == "keyframes" and model.startswith("pika/"):
         seconds = "transition_duration_s"
-    return body | {seconds: _seconds(task)}
-
-
-def _seconds(task: Task) -> float | None:
-    stated = task.input.get("duration")
-    return int(stated) if isinstance(stated, float) and stated.is_integer() else stated
+    return body | {seconds: whole(task.input.get("duration"))}
 
 
 def _files(body: Mapping[str, Any]) -> dict[str, Any]:

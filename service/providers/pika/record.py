@@ -1,11 +1,10 @@
 """Reading of Pika's jobs, in the words of its API and of gateways."""
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
 from service.domain.errors import AccountProblem, Refused, Unavailable, Uncertain, UpstreamError
-from service.domain.task import ENDED, Failure, Result, State, Update
+from service.domain.task import ENDED, Failure, Result, ResultKind, State, Update
 from service.providers.newapi import errors as newapi_errors
 from service.providers.newapi.failure_texts import RETRYABLE, failure_from_text
 from service.providers.read import fields, identifier, items, kind_of, line, link, links, number, percent, word
@@ -53,6 +52,7 @@ _CLASSES: Mapping[str, type[UpstreamError]] = {
     "provider_error": Uncertain,
     "provider_timeout": Uncertain,
 }
+_KINDS: tuple[ResultKind, ...] = ("video", "image", "audio")
 _MICRO = 1_000_000
 
 
@@ -89,10 +89,9 @@ def _outputs(job: Mapping[str, Any]) -> tuple[Result, ...]:
     several = links(output.get("videos"))
     if several:
         return tuple(Result("video", url) for url in several)
-    for kind in ("video", "image", "audio"):
-        url = link(output.get(kind))
-        if url is not None:
-            return (Result(kind_of(url, "audio" if kind == "audio" else "image" if kind == "image" else "video"), url),)
+    for kind in _KINDS:
+        if (url := link(output.get(kind))) is not None:
+            return (Result(kind_of(url, kind), url),)
     found = (link(job.get(name), relative=False) for name in ("content_url", "url"))
     url = next((each for each in found if each is not None), None)
     return () if url is None else (Result(kind_of(url, "video"), url),)
@@ -166,9 +165,3 @@ def read_queue(document: Any) -> Update | None:
     if url is None or "status" in said:
         return None
     return Update(state=State.SUCCEEDED, results=(Result("video", url),))
-
-
-def accepted(update: Update) -> Update:
-    """Return the update of a submit, which is queued where the answer has no word."""
-    started = update.state is not None or update.unknown_word is not None
-    return update if started else dataclasses.replace(update, state=State.SUBMITTED)

@@ -1,9 +1,8 @@
 """The operations of Runway, and the checks that its protocols share."""
 
 import functools
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 
-from service.domain.task import Task
 from service.domain.validation import Mistake
 from service.providers.operation import FIELDS as SHARED
 from service.providers.operation import (
@@ -132,15 +131,6 @@ FAMILY = family(
     _operation("routed", "any", "kind* router* input*", aliases=("generate",)),
     _operation("workflow", "any", "workflow* node_outputs"),
 )
-
-
-def unsupported(task: Task, known: Collection[str], protocol: str) -> list[Mistake]:
-    """Return a mistake for each field that a protocol has no word for. Such a field is never dropped silently."""
-    return [
-        Mistake(f"input.{name}", f"{protocol} has no such field: leave it out, or choose another upstream.")
-        for name in task.input
-        if name not in known
-    ]
 
 
 def missing(body: Mapping[str, object], needed: Mapping[str, str]) -> list[Mistake]:

@@ -6,9 +6,9 @@ from urllib.parse import quote
 from service.domain.errors import Unreadable
 from service.domain.task import Task, Update
 from service.domain.validation import Mistake
-from service.providers.dialect import Dialect, Facts, about, merge
+from service.providers.dialect import Dialect, Facts, about, merge, unsupported
 from service.providers.read import fields
-from service.providers.runway.family import missing, unsupported
+from service.providers.runway.family import missing
 from service.providers.runway.native import (
     GATEWAY_MODELS,
     SIZES,

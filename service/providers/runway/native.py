@@ -6,8 +6,8 @@ from typing import Any
 
 from service.domain.task import Task
 from service.domain.validation import Mistake
-from service.providers.dialect import merge
-from service.providers.runway.family import FIELDS, missing, unsupported
+from service.providers.dialect import merge, unsupported, whole
+from service.providers.runway.family import FIELDS, missing
 
 VERSION = {"X-Runway-Version": "2024-11-06"}
 """The only value that Runway takes. Gateways want it on some routes: it is always sent."""
@@ -216,8 +216,8 @@ def _media_mistakes(given: Mapping[str, Any]) -> list[Mistake]:
 
 def whole_seconds(given: Mapping[str, Any], default: int | None = None) -> float | None:
     """Return the duration; whole seconds without a decimal point, which a provider may refuse."""
-    stated: float | None = given.get("duration", default)
-    return int(stated) if isinstance(stated, float) and stated.is_integer() else stated
+    stated: float | None = whole(given.get("duration", default))
+    return stated
 
 
 def shape(ratio: str) -> str:

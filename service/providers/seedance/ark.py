@@ -1,6 +1,5 @@
 """ByteDance's own API: Volcengine Ark, and BytePlus ModelArk, which is the same on another host."""
 
-import dataclasses
 import functools
 from collections.abc import Sequence
 from urllib.parse import quote, urlencode
@@ -8,7 +7,7 @@ from urllib.parse import quote, urlencode
 from service.domain.errors import Uncertain, Unreadable, UpstreamError
 from service.domain.task import State, Task, Update
 from service.domain.validation import Mistake
-from service.providers.dialect import Dialect, Facts, about
+from service.providers.dialect import Dialect, Facts, about, accepted
 from service.providers.read import fields, identifier, items, moment, number, word
 from service.providers.seedance import record
 from service.providers.seedance.family import (
@@ -132,20 +131,15 @@ def _may_be(model: str | None, task: Task) -> bool:
 
 
 def read_created(reply: Reply) -> Update:
-    """Read the answer to a submit: the id of a task, or pictures."""
+    """Read the answer to a submit: pictures, also beside an error, or the id of a task."""
     said = fields(reply.document)
-    if not reply.ok or fields(said.get("error")):
-        pictures = record.read_pictures(reply.document) if reply.ok else None
-        if pictures is not None and pictures.state is State.SUCCEEDED:
-            return pictures
-        raise record.refusal_of(reply, creating=True)
-    pictures = record.read_pictures(reply.document)
-    if pictures is not None:
+    pictures = record.read_pictures(said) if reply.ok else None
+    failed = not reply.ok or bool(fields(said.get("error")))
+    if pictures is not None and (not failed or pictures.state is State.SUCCEEDED):
         return pictures
-    job = record.task_in(reply.document)
-    if job is not None:
-        return dataclasses.replace(record.read(job), state=record.read(job).state or State.SUBMITTED)
-    found = identifier(said.get("id"))
-    if found is None:
+    if failed:
+        raise record.refusal_of(reply, creating=True)
+    update = record.read(said)
+    if update.external_id is None:
         raise Uncertain("unreadable", "the answer has no id and no picture")
-    return Update(state=State.SUBMITTED, external_id=found)
+    return accepted(update)

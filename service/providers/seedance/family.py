@@ -6,7 +6,7 @@ from typing import Any
 
 from service.domain.task import Task
 from service.domain.validation import Mistake
-from service.providers.dialect import merge
+from service.providers.dialect import merge, whole
 from service.providers.operation import FIELDS as SHARED
 from service.providers.operation import family, integer, number, operation, several, switch, text
 
@@ -78,7 +78,7 @@ def model_of(task: Task) -> str:
 def video_body(task: Task, callback_url: str | None) -> dict[str, Any]:
     """Return the body of a video task: its content, and its options, which older models have in the text."""
     given, model = task.input, model_of(task)
-    options = {theirs: _whole(given[ours]) for ours, theirs in _SAME.items() if ours in given}
+    options = {theirs: whole(given[ours]) for ours, theirs in _SAME.items() if ours in given}
     words = str(given.get("prompt", ""))
     if _OLDER.search(model):
         flags = [f"--{_FLAGS[name]} {_flag(options.pop(name))}" for name in list(options) if name in _FLAGS]
@@ -139,10 +139,6 @@ def _size(task: Task) -> str | None:
 
 def _medium(kind: str, url: str, role: str) -> dict[str, Any]:
     return {"type": f"{kind}_url", f"{kind}_url": {"url": url}, "role": role}
-
-
-def _whole(value: Any) -> Any:
-    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _flag(value: Any) -> str:

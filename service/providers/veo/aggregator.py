@@ -5,7 +5,7 @@ from urllib.parse import quote
 
 from service.domain.task import Task, Update
 from service.domain.validation import Mistake
-from service.providers.dialect import Dialect, Facts, merge
+from service.providers.dialect import Dialect, Facts, merge, unsupported
 from service.providers.veo import relay
 from service.providers.veo.family import model_of
 from service.providers.wire import Call, Reply
@@ -15,7 +15,6 @@ _OPERATIONS = ("text_to_video", "image_to_video", "reference_to_video")
 _TAKEN = frozenset({"prompt", "image", "last_image", "images", "aspect_ratio", "enhance_prompt", "upscale", "model"})
 _UNSAID = frozenset({"aspect_ratio", "enhance_prompt", "upscale"})
 """Fields that the chat format has no place for: the prompt may say them."""
-_NO_WORD = "The gateways' routes have no such field: leave it out, or choose another upstream."
 _MINUTES = 900.0
 
 
@@ -115,6 +114,4 @@ def _images(task: Task) -> list[str]:
 
 
 def _mistakes(task: Task, taken: frozenset[str]) -> list[Mistake]:
-    if task.operation not in _OPERATIONS:
-        return []
-    return [Mistake(f"input.{name}", _NO_WORD) for name in task.input if name not in taken]
+    return unsupported(task, taken, "The gateways' Veo format") if task.operation in _OPERATIONS else []

@@ -6,7 +6,7 @@ from typing import Any
 
 from service.domain.task import Task
 from service.domain.validation import Mistake
-from service.providers.dialect import merge
+from service.providers.dialect import merge, whole
 from service.providers.form import file, is_inline
 from service.providers.operation import FIELDS as SHARED
 from service.providers.operation import choice, family, integer, operation, several, switch, text
@@ -77,13 +77,9 @@ def google_body(task: Task) -> dict[str, Any]:
         instance["referenceImages"] = [
             {"image": _bytes(each, "image"), "referenceType": kind} for each in given["images"]
         ]
-    parameters = {theirs: _whole(given[ours]) for ours, theirs in _PARAMETERS.items() if ours in given}
+    parameters = {theirs: whole(given[ours]) for ours, theirs in _PARAMETERS.items() if ours in given}
     instance = {name: value for name, value in instance.items() if value is not None}
     return merge({"instances": [instance], "parameters": parameters or None}, task.options)
-
-
-def _whole(value: Any) -> Any:
-    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _bytes(source: str, name: str) -> dict[str, str]:

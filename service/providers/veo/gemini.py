@@ -48,17 +48,11 @@ class Gemini(Dialect):
 
     def read_created(self, reply: Reply) -> Update:
         """Read the answer to a submit: the operation's name."""
-        job = google.operation_in(reply.document)
-        if not reply.ok or job is None or identifier(job.get("name")) is None:
-            raise google.refusal_of(reply, creating=True)
-        return google.read(job, created=True)
+        return google.read_created(reply)
 
     def read_status(self, reply: Reply) -> Update:
         """Read the operation."""
-        job = google.operation_in(reply.document)
-        if not reply.ok or job is None:
-            raise google.refusal_of(reply, creating=False)
-        return google.read(job)
+        return google.read_status(reply)
 
     def read_callback(self, callback: Callback) -> list[Update]:
         """Read an event of an account's webhook: it names one file of the operation, or the operation itself."""

@@ -73,6 +73,22 @@ def read(job: Mapping[str, Any], *, created: bool = False) -> Update:
     return Update(state=State.FAILED, external_id=name, failure=Failure("provider_error", None, retryable=True))
 
 
+def read_created(reply: Reply) -> Update:
+    """Read the answer to a submit: the operation's name."""
+    job = operation_in(reply.document)
+    if not reply.ok or job is None or identifier(job.get("name")) is None:
+        raise refusal_of(reply, creating=True)
+    return read(job, created=True)
+
+
+def read_status(reply: Reply) -> Update:
+    """Read the answer to a poll: the operation."""
+    job = operation_in(reply.document)
+    if not reply.ok or job is None:
+        raise refusal_of(reply, creating=False)
+    return read(job)
+
+
 def _video(sample: Any) -> Result | None:
     """Return the one video of a sample: where it is, or its bytes."""
     held = fields(sample)

@@ -1,6 +1,5 @@
 """Reading of gateways' Veo jobs: the unified record, the raw record, and the log that a chat completion holds."""
 
-import dataclasses
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 from service.domain.errors import Uncertain
 from service.domain.task import Failure, Result, State, Update
 from service.domain.text import storable
+from service.providers.dialect import accepted
 from service.providers.newapi import errors as newapi_errors
 from service.providers.newapi.failure_texts import RETRYABLE, failure_from_text
 from service.providers.read import fields, identifier, items, line, link, word
@@ -89,8 +89,7 @@ def read_submitted(reply: Reply) -> Update:
     if not reply.ok or job is None or fields(fields(reply.document).get("error")):
         raise newapi_errors.refusal_in(reply, creating=True)
     update = read_record(reply.document)
-    started = update.state is not None or update.unknown_word is not None
-    return update if started else dataclasses.replace(update, state=State.SUBMITTED)
+    return accepted(update)
 
 
 def read_polled(reply: Reply) -> Update:

@@ -6,7 +6,6 @@ from service.domain.errors import NotFound
 from service.domain.task import Task, Update
 from service.domain.validation import Mistake
 from service.providers.dialect import Dialect, Facts
-from service.providers.read import identifier
 from service.providers.veo import google
 from service.providers.veo.family import OPERATIONS, PICTURES, google_body, google_mistakes, model_of
 from service.providers.wire import Call, Reply
@@ -38,7 +37,7 @@ class Vertex(Dialect):
     def create(self, task: Task, callback_url: str | None) -> Call:
         """Return the call that creates the operation."""
         del callback_url
-        return Call(method="POST", path=_ROUTE.replace("{model}", _model(task)), json=google_body(task))
+        return Call(method="POST", path=_ROUTE.replace("{model}", model_of(task, _MODEL)), json=google_body(task))
 
     def query(self, task: Task) -> Call:
         """Return the call that queries the operation, below the model that its name states.
@@ -53,17 +52,11 @@ class Vertex(Dialect):
 
     def read_created(self, reply: Reply) -> Update:
         """Read the answer to a submit: the operation's name."""
-        job = google.operation_in(reply.document)
-        if not reply.ok or job is None or identifier(job.get("name")) is None:
-            raise google.refusal_of(reply, creating=True)
-        return google.read(job, created=True)
+        return google.read_created(reply)
 
     def read_status(self, reply: Reply) -> Update:
         """Read the operation."""
-        job = google.operation_in(reply.document)
-        if not reply.ok or job is None:
-            raise google.refusal_of(reply, creating=False)
-        return google.read(job)
+        return google.read_status(reply)
 
     def validate(self, task: Task) -> list[Mistake]:
         """Return what Google's pages rule out."""
@@ -71,7 +64,3 @@ class Vertex(Dialect):
         if _PLAIN.fullmatch(model_of(task, _MODEL)) is None:
             found.append(Mistake("input.model", "must be the name of a model, without a path"))
         return found
-
-
-def _model(task: Task) -> str:
-    return model_of(task, _MODEL)
