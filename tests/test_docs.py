@@ -37,6 +37,7 @@ from service.flows.webhooks import dispatch, endpoints, replay
 from service.flows.webhooks.signing import signed_headers
 from service.providers import capabilities
 from service.providers.dialect import Dialect, Facts
+from service.providers.signatures import SIGNATURE_HEADERS
 from service.providers.wire import Callback, Reply
 from service.sandbox import Receiver, running
 from service.settings.load import OTHER_VARIABLES, load
@@ -182,7 +183,7 @@ def test_callback_decisions_are_documented():
 
 def test_stored_callback_headers_are_documented():
     kept = " ".join(
-        f"`{name}`" for name in (*callbacks_flow._KEPT_HEADERS, *(f"{name}*" for name in callbacks_flow._KEPT_PREFIXES))
+        f"`{name}`" for name in (*callbacks_flow._KEPT_HEADERS, *(f"{name}*" for name in SIGNATURE_HEADERS))
     )
     assert set(kept.split()) <= set(re.findall(r"`[\w*-]+`", page("callbacks")))
     assert MAX_BODY == 1024 * 1024

@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-import orjson
 from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -24,6 +23,7 @@ from service.flows.context import Context, Upstream, log
 from service.flows.conversation import complete, secrets_of
 from service.flows.submission.cancel import is_cancel_pending
 from service.providers.registry import DIALECTS
+from service.providers.signatures import SIGNATURE_HEADERS
 from service.providers.wire import Callback
 from service.store import callbacks as callback_store
 from service.store import queue, submissions
@@ -35,28 +35,7 @@ MAX_UNPACKED = 8 * 1024 * 1024
 """Bytes of an unpacked body that are searched for tokens."""
 
 _KEPT_HEADERS = frozenset({"content-encoding", "content-type", "user-agent", "date"})
-_KEPT_PREFIXES = ("webhook-", "svix-", "x-webhook-", "x-fal-webhook-", "x-ideogram-webhook-", "x-bfl-signature")
-"""Signature headers are kept, since they are verified later. Credentials, cookies and addresses are not."""
-
-
-MAX_CHALLENGE = 1024
-"""Characters of a challenge that is answered."""
-_ABOUT_A_TASK = frozenset({"id", "status", "task", "task_id"})
-
-
-def challenge_in(body: bytes) -> str | None:
-    """Return the challenge by which a provider checks a callback URL (MiniMax); None where a body is none.
-
-    It is sent while the submit is still open, and must be answered within 3 s: nothing is stored.
-    """
-    if len(body) > 2 * MAX_CHALLENGE or b'"challenge"' not in body:
-        return None
-    try:
-        document = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return None
-    found = document.get("challenge") if isinstance(document, dict) and not _ABOUT_A_TASK & document.keys() else None
-    return found if isinstance(found, str) and 0 < len(found) <= MAX_CHALLENGE else None
+"""Headers that are kept beside those of signatures, which are verified later. Credentials, cookies and addresses are not."""
 
 
 def kept_headers(headers: Mapping[str, str]) -> dict[str, str]:
@@ -64,7 +43,7 @@ def kept_headers(headers: Mapping[str, str]) -> dict[str, str]:
     return {
         name: value.replace("\x00", "")
         for name, value in headers.items()
-        if name in _KEPT_HEADERS or name.startswith(_KEPT_PREFIXES)
+        if name in _KEPT_HEADERS or name.startswith(SIGNATURE_HEADERS)
     }
 
 

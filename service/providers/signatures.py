@@ -1,4 +1,7 @@
-"""The signatures of callbacks that several providers share. A check is pure: the time of receipt is an argument."""
+"""The proofs of callbacks: signatures that several providers share, and the challenge of a callback URL.
+
+A check is pure: the time of receipt is an argument.
+"""
 
 import base64
 import binascii
@@ -10,14 +13,33 @@ from collections.abc import Iterator
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from service.providers.read import fields, items, number, word
+from service.providers.read import fields, first_json, items, number, word
 from service.providers.wire import Callback
 
 TOLERANCE = 300.0
 """Seconds that the stated time of a callback may differ from that of its receipt."""
+SIGNATURE_HEADERS = ("webhook-", "svix-", "x-webhook-", "x-fal-webhook-", "x-ideogram-webhook-", "x-bfl-signature")
+"""The beginnings of the headers that hold signatures, in lower case."""
+MAX_CHALLENGE = 1024
+"""Characters of a challenge that is answered."""
+_ABOUT_A_TASK = frozenset({"id", "status", "task", "task_id"})
 _SECRET_PREFIX = "whsec_"  # noqa: S105 - what a secret begins with, not a secret
 _MAX_SIGNATURES = 20
 _MAX_KEYS = 20
+
+
+def challenge_in(body: bytes) -> str | None:
+    """Return the challenge by which a provider checks a callback URL (MiniMax); None where a body is none.
+
+    It is sent while the submit is still open, and must be answered within 3 s.
+    """
+    if len(body) > 2 * MAX_CHALLENGE or b'"challenge"' not in body:
+        return None
+    said = first_json(body.decode("utf-8", "replace"))
+    if not isinstance(said, dict) or _ABOUT_A_TASK & said.keys():
+        return None
+    found = said.get("challenge")
+    return found if isinstance(found, str) and 0 < len(found) <= MAX_CHALLENGE else None
 
 
 def header(callback: Callback, name: str) -> str:

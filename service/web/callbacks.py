@@ -12,6 +12,7 @@ from starlette.routing import Route
 from service.flows import account_events
 from service.flows import callbacks as callbacks_flow
 from service.flows.context import Context, log
+from service.providers.signatures import challenge_in
 from service.store.database import StoreUnavailable
 from service.web.health import alive
 from service.web.problems import Problem, unavailable
@@ -38,7 +39,7 @@ async def receive(request: Request) -> Response:
         with request.app.state.bodies.lease("callbacks") as lease:
             body = await read_body(request, MAX_BODY, lease)
             await request.app.state.callback_limits.check(submission_id, len(body))
-            if (challenge := callbacks_flow.challenge_in(bytes(body))) is not None:
+            if (challenge := challenge_in(bytes(body))) is not None:
                 log.info("callback challenge answered submission=%s", submission_id)
                 return Response(orjson.dumps({"challenge": challenge}), media_type="application/json")
             await callbacks_flow.receive(context, token, submission_id, request.headers, bytes(body))
