@@ -18,8 +18,8 @@ from starlette.types import ASGIApp
 from service.clock import Clock, ClockGuard
 from service.domain.callback_token import Tokens
 from service.flows.context import Context, log, upstreams_of
-from service.flows.signals_catchup import catching_up
-from service.flows.signals_postgres import listening
+from service.flows.signals.catchup import catching_up
+from service.flows.signals.postgres import listening
 from service.flows.submission.restored import settle_if_restored
 from service.http.client import Http
 from service.http.ssrf.guard import Guard

@@ -15,7 +15,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from typing import Final
 
-from service.flows.signals import Journey, Signals
+from service.flows.signals.local import Journey, Signals
 from service.store import clock as clock_store
 from service.store.database import Database, StoreUnavailable
 

@@ -15,7 +15,8 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.interval import IntervalTrigger
 
 from service.clock import JUMP
-from service.flows import callbacks, polling
+from service.flows import polling
+from service.flows.callbacks import process
 from service.flows.concurrency import TaskPool
 from service.flows.context import Context, log
 from service.flows.statistics import update_statistics
@@ -57,7 +58,7 @@ class Worker:
         self._journeys: tuple[_Journey, ...] = (
             _Journey("submit", signals["submit"], lambda: submission_run.run_due(context, submits)),
             _Journey("poll", signals["poll"], lambda: polling.run_due(context, polls)),
-            _Journey("callbacks", signals["callbacks"], lambda: callbacks.run_due(context)),
+            _Journey("callbacks", signals["callbacks"], lambda: process.run_due(context)),
             _Journey("webhooks", signals["webhooks"], lambda: dispatch.run_due(context, messages)),
             _Journey("duplicates", signals["duplicates"], lambda: duplicates.run_due(context, duplicate_jobs)),
             _Journey("learn", asyncio.Event(), lambda: _once(update_statistics(context)), LEARN_EVERY),

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.clock import JUMP, Clock, ClockGuard
 from service.domain.task import State
-from service.flows.signals import Signals
+from service.flows.signals.local import Signals
 from service.store import callbacks as callback_store
 from service.store import clock as clock_store
 from service.store import tables

@@ -31,7 +31,7 @@ from service.domain.schedules import (
 )
 from service.domain.task import Task, Update
 from service.domain.webhook_events import TEST, TYPES, callback_url_wants, endpoint_wants
-from service.flows import callbacks as callbacks_flow
+from service.flows.callbacks import process, receive
 from service.flows.render import LEFT_OUT, MAX_BRIEF, show_task
 from service.flows.webhooks import dispatch, endpoints, replay
 from service.flows.webhooks.signing import signed_headers
@@ -175,16 +175,12 @@ def test_threat_model_names_existing_tests():
 
 
 def test_callback_decisions_are_documented():
-    of_inbox = set(
-        re.findall(r'decision="(\w+)"|"(parked)"', Path(callbacks_flow.__file__).read_text(encoding="utf-8"))
-    )
+    of_inbox = set(re.findall(r'decision="(\w+)"|"(parked)"', Path(process.__file__).read_text(encoding="utf-8")))
     assert {*get_args(Decision), *(name for pair in of_inbox for name in pair if name)} <= rows("callbacks").keys()
 
 
 def test_stored_callback_headers_are_documented():
-    kept = " ".join(
-        f"`{name}`" for name in (*callbacks_flow._KEPT_HEADERS, *(f"{name}*" for name in SIGNATURE_HEADERS))
-    )
+    kept = " ".join(f"`{name}`" for name in (*receive.KEPT_HEADERS, *(f"{name}*" for name in SIGNATURE_HEADERS)))
     assert set(kept.split()) <= set(re.findall(r"`[\w*-]+`", page("callbacks")))
     assert MAX_BODY == 1024 * 1024
     assert "over 1 MiB" in page("callbacks")

@@ -16,7 +16,7 @@ from service.cli.installation import database_fault, give_up, shown_database
 from service.cli.listening import listen, raise_descriptor_limit, reason_of, waiting_connections
 from service.cli.stopping import Stop
 from service.flows.context import Context
-from service.flows.signals import Signals
+from service.flows.signals.local import Signals
 from service.logs import log_to_standard_error
 from service.memory import collect_rarely, return_large_blocks
 from service.providers.registry import PROVIDERS

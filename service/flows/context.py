@@ -20,7 +20,7 @@ from service.domain.task import Task, WaitingFor
 from service.domain.validation import Mistake
 from service.flows.concurrency import Slots
 from service.flows.memory import LargeWork
-from service.flows.signals import Signals
+from service.flows.signals.local import Signals
 from service.http.client import Http
 from service.http.tls import trusting
 from service.providers.dialect import Dialect

@@ -15,7 +15,7 @@ from service.domain.feed_cursor import BEGINNING, KEY_SIZE, Epoch, History, Unkn
 from service.domain.task import State
 from service.flows.context import Context
 from service.flows.render import show_task_briefly
-from service.flows.signals import feed_of
+from service.flows.signals.local import feed_of
 from service.store import feed as feed_store
 from service.store import secrets as secret_store
 from service.store.feed import FeedItem

@@ -9,8 +9,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from service.flows import account_events
-from service.flows import callbacks as callbacks_flow
+from service.flows.callbacks import account_events
+from service.flows.callbacks.receive import store_callback
 from service.flows.context import Context, log
 from service.providers.signatures import challenge_in
 from service.store.database import StoreUnavailable
@@ -42,7 +42,7 @@ async def receive(request: Request) -> Response:
             if (challenge := challenge_in(bytes(body))) is not None:
                 log.info("callback challenge answered submission=%s", submission_id)
                 return Response(orjson.dumps({"challenge": challenge}), media_type="application/json")
-            await callbacks_flow.receive(context, token, submission_id, request.headers, bytes(body))
+            await store_callback(context, token, submission_id, request.headers, bytes(body))
     except Problem as problem:
         return problem.response()
     except ClientDisconnect:

@@ -18,7 +18,7 @@ from starlette.types import Receive, Scope, Send
 
 from service.flows.context import Context, log
 from service.flows.feed import HELD_BACK, Page, render_item
-from service.flows.signals import Topic
+from service.flows.signals.local import Topic
 from service.store.database import StoreUnavailable
 from service.web.connections import RESERVED_DESCRIPTORS
 from service.web.problems import RETRY_AFTER, Problem

@@ -13,7 +13,7 @@ from starlette.routing import Route
 
 from service.cli.listening import listen, waiting_connections
 from service.cli.serve import _server
-from service.flows.signals import Signals
+from service.flows.signals.local import Signals
 from tests.support.waiting import LIMIT
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"

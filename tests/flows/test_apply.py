@@ -12,12 +12,12 @@ import pytest
 
 from service.domain.changes import StatusReported
 from service.domain.task import Source, State, Task, Update, WaitingFor
-from service.flows import callbacks as callbacks_flow
 from service.flows import polling
 from service.flows.apply import settle
+from service.flows.callbacks import process
 from service.flows.concurrency import TaskPool
 from service.flows.context import Context, upstreams_of
-from service.flows.signals import Signals
+from service.flows.signals.local import Signals
 from service.flows.submission import duplicates, reconcile
 from service.flows.submission import run as submission_run
 from service.sandbox import Faults, InProcessTransport
@@ -74,7 +74,7 @@ async def bought_again(three: Route, then: Callable[[httpx.Request], Any]) -> tu
     await held.arrived.wait()
     world.clock.forward(20)
     await world.sandbox.deliver_due()
-    while await callbacks_flow.run_due(world.context):
+    while await process.run_due(world.context):
         pass
     return task, held, purchases
 
@@ -218,7 +218,7 @@ async def test_stale_change_writes_no_event(database_url: str) -> None:
         known = await world.task(task)
         world.clock.forward(3)
         await world.sandbox.deliver_due()
-        await callbacks_flow.run_due(world.context)
+        await process.run_due(world.context)
         with pytest.raises(reconcile.NotUnconfirmed):
             await reconcile.retry(world.context, known)
         assert "retried" not in kinds(await world.events(task))

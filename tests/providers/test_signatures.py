@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from service.flows.callbacks import kept_headers
+from service.flows.callbacks.receive import kept_headers
 from service.providers.signatures import TOLERANCE, ed25519_over_digest, hex_hmac, standard_webhook
 from service.providers.wire import Callback
 

@@ -108,9 +108,9 @@ async def test_callback_of_a_locked_task_holds_up_no_other_callback(postgresql_u
         world.clock.forward(11)
         await world.sandbox.deliver_due()
         async with locked(postgresql_url, "SELECT 1 FROM tasks WHERE id = $1 FOR UPDATE", tasks[0].id):
-            from service.flows import callbacks
+            from service.flows.callbacks import process
 
-            await callbacks.run_due(world.context)
+            await process.run_due(world.context)
             states = [(await world.task(task)).state for task in tasks]
             assert states[0] is State.SUBMITTED
             assert set(states[1:]) == {State.SUCCEEDED}

@@ -62,13 +62,17 @@ class Cluster:
         postmaster = int((Path(self._server.pgdata) / "postmaster.pid").read_text().split()[0])
         os.kill(postmaster, signal.SIGSTOP)  # first, so that it starts no more
         pids = [postmaster, *_children(postmaster)]
-        for pid in pids:
-            os.kill(pid, signal.SIGSTOP)
+        for pid in pids[1:]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGSTOP)
         try:
             yield
         finally:
             for pid in pids:
-                os.kill(pid, signal.SIGCONT)
+                with contextlib.suppress(
+                    ProcessLookupError
+                ):  # it was ending when it was stopped, and the first is reaping
+                    os.kill(pid, signal.SIGCONT)
 
     def kill_one_connection(self) -> None:
         """Kill one server process with -9. PostgreSQL then breaks every connection and recovers."""

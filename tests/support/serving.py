@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from service.cli.serve import _server
-from service.flows.signals import Signals
+from service.flows.signals.local import Signals
 
 
 @contextlib.asynccontextmanager

@@ -20,8 +20,8 @@ from sqlalchemy import Engine, Row, Select, create_engine, exists, literal, sele
 
 from service.domain.events import Event
 from service.domain.task import Source, Submission
-from service.flows import callbacks as callbacks_flow
 from service.flows import polling
+from service.flows.callbacks import process
 from service.flows.context import upstreams_of
 from service.flows.submission import duplicates
 from service.flows.submission import run as submission_run
@@ -320,7 +320,7 @@ class Stage:
         """Run a journey once."""
         done = 0
         if name == "callbacks":
-            done = await self.carry(callbacks_flow.run_due(self.world.context)) or 0
+            done = await self.carry(process.run_due(self.world.context)) or 0
         else:
             pool: Any = SequentialPool(self)
             done = await self.carry(JOURNEYS[name].run_due(self.world.context, pool)) or 0

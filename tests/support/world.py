@@ -19,8 +19,8 @@ from service.domain.callback_token import Tokens
 from service.domain.events import Event
 from service.domain.task import Task
 from service.domain.webhook_secret import derive_secret
-from service.flows import callbacks as callbacks_flow
 from service.flows import polling
+from service.flows.callbacks import process
 from service.flows.concurrency import TaskPool
 from service.flows.context import Context, upstreams_of
 from service.flows.submission import duplicates
@@ -74,7 +74,7 @@ _JOURNEYS: Mapping[str, Callable[[Context, TaskPool], Awaitable[int]]] = {
     "poll": polling.run_due,
     "webhooks": dispatch.run_due,
     "duplicates": duplicates.run_due,
-    "callbacks": lambda context, _: callbacks_flow.run_due(context),
+    "callbacks": lambda context, _: process.run_due(context),
 }
 
 

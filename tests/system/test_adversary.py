@@ -19,9 +19,9 @@ from pydantic import SecretStr
 from service.domain.changes import CancelRequested
 from service.domain.errors import Uncertain
 from service.domain.task import Outcome, Result, State, Task, Update
-from service.flows import callbacks as callbacks_flow
 from service.flows import polling
 from service.flows.apply import settle_surely
+from service.flows.callbacks import process
 from service.flows.concurrency import TaskPool
 from service.flows.statistics import update_statistics
 from service.flows.submission import request as request_module
@@ -120,7 +120,7 @@ async def test_job_with_a_callback_is_not_resubmitted(world: World, record: dict
     await pool.finish()
     assert (await world.task(task)).state is State.QUEUED
     await call_back(world, provider.bought[0], **record)
-    await callbacks_flow.run_due(world.context)
+    await process.run_due(world.context)
     await world.pass_time(10)
     assert len(provider.bought) == 1
 
@@ -224,7 +224,7 @@ async def test_submit_answer_names_the_job(world: World) -> None:
     async def overtaken(request: httpx.Request) -> httpx.Response:
         async with httpx.AsyncClient(transport=world.edge.hosts["dovecote.test"]) as client:
             await client.post(callback_url(request), json={"task_id": "vendor-1", **RUNNING})
-        await callbacks_flow.run_due(world.context)
+        await process.run_due(world.context)
         return await TAKEN(request)
 
     meet(world, overtaken)
@@ -251,7 +251,7 @@ async def test_unwritable_callback_does_not_stop_others(world: World, monkeypatc
     await call_back(world, provider.bought[1], **SUCCEEDED)
     for _ in range(3):
         with contextlib.suppress(Exception):
-            await callbacks_flow.run_due(world.context)
+            await process.run_due(world.context)
         world.clock.forward(61)
     assert State.SUCCEEDED in {(await world.task(task)).state for task in tasks}
 
@@ -542,7 +542,7 @@ async def test_job_with_an_unknown_status_is_adopted(world: World) -> None:
     await submission_run.run_due(world.context, pool)
     await pool.finish()
     await call_back(world, provider.bought[0], status="perhaps")
-    await callbacks_flow.run_due(world.context)
+    await process.run_due(world.context)
     await world.pass_time(10)
     assert len(provider.bought) == 1
     assert (await world.task(task)).state is State.SUBMITTED

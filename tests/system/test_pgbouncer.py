@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import text
 
 from service.domain.task import State
-from service.flows.signals_postgres import has_channel
+from service.flows.signals.postgres import has_channel
 from service.store.database import Database, StoreLocked
 from tests.support.processes import free_ports
 from tests.support.world import World

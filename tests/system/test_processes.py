@@ -53,7 +53,7 @@ async def left_alone(client: httpx.AsyncClient) -> bool:
 def without_catch_up(served: Served) -> Served:
     """Return a server that notices writes of other processes only by their notifications."""
     (served.folder / "sitecustomize.py").write_text(
-        "from service.flows import signals_catchup\nsignals_catchup.INTERVAL = 3600.0\n"
+        "from service.flows.signals import catchup\ncatchup.INTERVAL = 3600.0\n"
     )
     served.environment = {**served.environment, "PYTHONPATH": str(served.folder)}
     return served

@@ -19,11 +19,11 @@ from service.domain.changes import StatusReported
 from service.domain.errors import UpstreamError
 from service.domain.statistics import Statistics
 from service.domain.task import ENDED, Source, State, Task, Update
-from service.flows import callbacks as callbacks_flow
 from service.flows import polling
 from service.flows.apply import settle
+from service.flows.callbacks import process
 from service.flows.concurrency import TaskPool
-from service.flows.signals import Signals
+from service.flows.signals.local import Signals
 from service.flows.submission import run as submission_run
 from service.flows.submission.cancel import cancel
 from service.flows.webhooks import dispatch
@@ -91,7 +91,7 @@ ACTS: dict[str, Act] = {
     "submit": running(submission_run),
     "poll": running(polling),
     "webhooks": running(dispatch),
-    "stored callbacks": lambda world, _: callbacks_flow.run_due(world.context),
+    "stored callbacks": lambda world, _: process.run_due(world.context),
     "callbacks": lambda world, _: world.sandbox.deliver_due(),
     "callbacks again": repeat_callbacks,
     "refresh": refresh,

@@ -14,7 +14,7 @@ from sqlalchemy import event, func, select
 
 from service.domain.callback_token import Tokens
 from service.domain.task import Source, State, Task
-from service.flows import callbacks as callbacks_flow
+from service.flows.callbacks import process
 from service.flows.concurrency import TaskPool
 from service.flows.submission import run as submission_run
 from service.store import tables
@@ -35,7 +35,7 @@ async def kept(world: World) -> int:
 
 async def decided(world: World, task: Task) -> Received:
     """Process the one callback that was stored."""
-    await callbacks_flow.run_due(world.context)
+    await process.run_due(world.context)
     [received] = await world.callbacks(task)
     assert received.due_at is None
     return received
@@ -82,7 +82,7 @@ async def test_callback_of_an_unknown_submission_is_unmatched(world: World) -> N
     submission = uuid4()
     answer = await world.client.post(f"/callbacks/{world.context.tokens.make(submission)}", content=b"{}")
     assert answer.status_code == 200
-    await callbacks_flow.run_due(world.context)
+    await process.run_due(world.context)
     async with world.context.database.reading() as connection:
         [row] = (await connection.execute(select(tables.callbacks))).all()
     assert (row.submission_id, row.decision, row.due_at) == (submission, "unmatched", None)
@@ -138,7 +138,7 @@ async def test_callback_before_the_submit_answer_is_applied(world: World) -> Non
     await submission_run.run_due(world.context, pool)
     await taken.wait()
     assert (await world.task(task)).external_id is None
-    while await callbacks_flow.run_due(world.context):
+    while await process.run_due(world.context):
         pass
     ended = await world.task(task)
     assert (ended.state, ended.outcome_source) == (State.SUCCEEDED, Source.CALLBACK)
@@ -176,7 +176,7 @@ async def test_callback_row_keeps_its_decision(world: World, statuses: str, deci
     for status in statuses:
         world.clock.forward(1)
         await world.client.post(path, content=callback_body(task, status))
-        await callbacks_flow.run_due(world.context)
+        await process.run_due(world.context)
     assert [received.decision for received in await world.callbacks(task)] == decisions
     assert (await world.task(task)).state is State.SUCCEEDED
 

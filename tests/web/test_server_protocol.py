@@ -13,7 +13,7 @@ import uvicorn
 
 from service.app import application, callback_application
 from service.cli.serve import _server
-from service.flows.signals import Signals
+from service.flows.signals.local import Signals
 from service.web import request_body, server_protocol
 from tests.support.clients import ALICE
 from tests.support.provider_callbacks import callback_body, submitted_task

@@ -15,7 +15,7 @@ from starlette.types import ASGIApp
 
 from service.domain.api_key import prefix_of
 from service.domain.task import Task
-from service.flows.signals_postgres import listening
+from service.flows.signals.postgres import listening
 from service.store import api_keys as api_keys_module
 from service.store.database import StoreUnavailable
 from service.web import sse as sse_module

@@ -11,7 +11,7 @@ from service.domain.feed_cursor import BEGINNING, PATTERN, NotACursor
 from service.domain.validation import Mistake
 from service.domain.webhook_events import TYPES
 from service.flows import feed
-from service.flows.signals import Topic, feed_of
+from service.flows.signals.local import Topic, feed_of
 from service.web.api.lookup import existing, page_size, path_id
 from service.web.api.models import ref
 from service.web.api.route import (

@@ -153,7 +153,7 @@ async def _wait_for_end(context: Context, task: Task, seconds: float) -> Task:
             left = until - asyncio.get_running_loop().time()
             if task.state.ended or left <= 0 or context.signals.closed:
                 return task
-            try:  # flows/signals_catchup.py wakes a waiter whose signal was lost
+            try:  # flows/signals/catchup.py wakes a waiter whose signal was lost
                 await asyncio.wait_for(changed.wait(), left)
             except TimeoutError:
                 continue

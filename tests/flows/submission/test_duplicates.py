@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from service.domain.task import State, Submission, Task, WaitingFor
-from service.flows import callbacks as callbacks_flow
+from service.flows.callbacks import process
 from service.flows.concurrency import TaskPool
 from service.flows.submission import duplicates
 from service.flows.submission import run as submission_run
@@ -36,7 +36,7 @@ async def test_concurrent_callbacks_of_a_refused_job_record_one_job(database_url
         await submission_run.run_due(three.world.context, pool)
         await pool.finish()
         assert await three.history(task) == [("elkapi", "unavailable")]
-        assert await callbacks_flow.run_due(three.world.context) == 2
+        assert await process.run_due(three.world.context) == 2
         assert (await three.world.task(task)).state is State.SUCCEEDED
         [submission] = await three.world.submissions(task)
         assert (submission.outcome, submission.superseded_at, submission.job_state) == ("taken", None, None)
@@ -78,7 +78,7 @@ async def test_job_adopted_during_a_duplicate_check_stays_adopted(database_url: 
         await other.holds.wait()
         world.clock.forward(JOB_SECONDS * 0.3)
         await three.elk.deliver_due()
-        await callbacks_flow.run_due(world.context)
+        await process.run_due(world.context)
         assert (await world.submissions(task))[0].job_state == "running"
         host.fault = "hold"
         looking = TaskPool(1)
@@ -89,7 +89,7 @@ async def test_job_adopted_during_a_duplicate_check_stays_adopted(database_url: 
         assert (await world.task(task)).state is State.QUEUED
         world.clock.forward(JOB_SECONDS)
         await three.elk.deliver_due()
-        await callbacks_flow.run_due(world.context)
+        await process.run_due(world.context)
         host.let_go()
         await looking.finish()
         assert (await world.task(task)).state is State.SUCCEEDED
@@ -172,7 +172,7 @@ async def test_callback_with_an_id_proves_the_job_despite_an_unknown_status(data
         [submission], [job] = await world.submissions(task), three.elk.ledger.jobs
         path = f"/callbacks/{world.context.tokens.make(submission.id)}"
         await world.client.post(path, json={"task_id": job.id, "status": "hatching", "msg": None})
-        await callbacks_flow.run_due(world.context)
+        await process.run_due(world.context)
         after = await world.task(task)
         assert (after.state, after.external_id) == (State.SUBMITTED, job.id)
         [submission] = await world.submissions(task)
@@ -201,7 +201,7 @@ async def bought_twice(three: Route, answer: str) -> tuple[Task, list[Submission
     await other.holds.wait()
     world.clock.forward(JOB_SECONDS * 0.3)
     await three.elk.deliver_due()
-    await callbacks_flow.run_due(world.context)
+    await process.run_due(world.context)
     submissions: list[Submission] = await world.submissions(task)
     assert [(each.outcome, each.job_state) for each in submissions] == [("taken", "running"), ("sending", None)]
     other.let_go()

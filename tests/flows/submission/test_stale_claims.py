@@ -7,8 +7,8 @@ import httpx
 import pytest
 
 from service.domain.task import Outcome, State
-from service.flows import callbacks as callbacks_flow
 from service.flows import polling
+from service.flows.callbacks import process
 from service.flows.concurrency import TaskPool
 from service.flows.submission import duplicates
 from service.flows.submission import run as submission_run
@@ -157,7 +157,7 @@ async def test_duplicate_of_an_old_claim_is_not_asked_about(database_url: str) -
         [job] = three.elk.ledger.jobs
         path = f"/callbacks/{world.context.tokens.make(first.id)}"
         await world.client.post(path, json={"task_id": job.id, "status": "1", "msg": "1"})
-        await callbacks_flow.run_due(world.context)
+        await process.run_due(world.context)
         elapsed = iter([0.0])
         world.context.monotonic = lambda: next(elapsed, 100.0)
         asked: list[httpx.Request] = []

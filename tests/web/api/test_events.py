@@ -16,9 +16,9 @@ from service.domain.feed_cursor import KEY_SIZE, Epoch, History
 from service.domain.task import Result, Source, State, Task
 from service.domain.webhook_events import TYPES
 from service.flows import feed as feed_flow
-from service.flows import signals_catchup
 from service.flows.render import MAX_BRIEF, show_task, show_task_briefly
-from service.flows.signals import feed_of
+from service.flows.signals import catchup
+from service.flows.signals.local import feed_of
 from service.store import events as event_store
 from service.store import feed as feed_store
 from service.store.database import Database
@@ -361,7 +361,7 @@ async def test_long_poll_without_events_ends_in_time(api: httpx.AsyncClient) -> 
 async def test_missed_notification_is_caught_up(world: World, api: httpx.AsyncClient) -> None:
     task = await world.submit()
     await world.work()
-    seen = await signals_catchup.catch_up(world.context, None)
+    seen = await catchup.catch_up(world.context, None)
     signals = world.context.signals
     asks = [
         asyncio.create_task(api.get(f"/v1/tasks/{task.id}", params={"wait": 30})),
@@ -373,7 +373,7 @@ async def test_missed_notification_is_caught_up(world: World, api: httpx.AsyncCl
     await world.until(JOB_SECONDS * 2)
     await asyncio.sleep(0.05)
     assert not any(ask.done() for ask in asks)
-    assert await signals_catchup.catch_up(world.context, seen) > seen
+    assert await catchup.catch_up(world.context, seen) > seen
     async with asyncio.timeout(LIMIT):
         single, page = [(await ask).json() for ask in asks]
     assert single["state"] == "succeeded"
@@ -381,12 +381,12 @@ async def test_missed_notification_is_caught_up(world: World, api: httpx.AsyncCl
 
 
 async def test_many_changes_wake_every_watcher(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = await signals_catchup.catch_up(world.context, None)
+    seen = await catchup.catch_up(world.context, None)
     await world.submit()
     await world.until(JOB_SECONDS * 2)
-    monkeypatch.setattr(signals_catchup, "MAX_CHANGES", 1)
+    monkeypatch.setattr(catchup, "MAX_CHANGES", 1)
     with world.context.signals.watching("anything") as told_of:
-        await signals_catchup.catch_up(world.context, seen)
+        await catchup.catch_up(world.context, seen)
         assert told_of.is_set()
 
 

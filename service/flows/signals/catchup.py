@@ -5,8 +5,8 @@ import contextlib
 from collections.abc import AsyncIterator
 
 from service.flows.context import Context, log
-from service.flows.signals import feed_of
-from service.flows.signals_postgres import has_channel
+from service.flows.signals.local import feed_of
+from service.flows.signals.postgres import has_channel
 from service.store import feed
 from service.store.database import StoreUnavailable
 

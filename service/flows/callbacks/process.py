@@ -1,89 +1,31 @@
-"""The callbacks journey: a callback is stored before it is read, then matched by its token, read and applied."""
+"""Process stored callbacks: match each to its submission, verify and read it, and apply what it says."""
 
 import asyncio
 import dataclasses
 import datetime as dt
 import functools
-import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
-from uuid import UUID
 
 from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.domain.changes import StatusReported
-from service.domain.compression import TooLarge, is_packed, unpack
 from service.domain.errors import UpstreamError
 from service.domain.redaction import Redactor
 from service.domain.schedules import LEASE, retry_inbox
 from service.domain.task import Source, State, Submission, Update
 from service.flows.apply import Applied, announce, apply
+from service.flows.callbacks.receive import unpacked_size
 from service.flows.context import Context, Upstream, log
 from service.flows.conversation import complete, secrets_of
 from service.flows.submission.cancel import is_cancel_pending
 from service.providers.registry import DIALECTS
-from service.providers.signatures import SIGNATURE_HEADERS
 from service.providers.wire import Callback
-from service.store import callbacks as callback_store
 from service.store import queue, submissions
-from service.store.callbacks import Received
 from service.store.database import StoreLocked, StoreUnavailable
 
 MAX_CLAIMED = 50
-MAX_UNPACKED = 8 * 1024 * 1024
-"""Bytes of an unpacked body that are searched for tokens."""
-
-_KEPT_HEADERS = frozenset({"content-encoding", "content-type", "user-agent", "date"})
-"""Headers that are kept beside those of signatures, which are verified later. Credentials, cookies and addresses are not."""
-
-
-def kept_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    """Return the headers of a callback that are stored."""
-    return {
-        name: value.replace("\x00", "")
-        for name, value in headers.items()
-        if name in _KEPT_HEADERS or name.startswith(SIGNATURE_HEADERS)
-    }
-
-
-async def receive(context: Context, token: str, submission_id: UUID, headers: Mapping[str, str], body: bytes) -> None:
-    """Store a callback whose token has been verified; return after the commit.
-
-    Some providers echo the URL that they call. The token in it is a secret and is not stored.
-
-    :raises StoreUnavailable: when it could not be stored: the provider must be asked to send it again
-    """
-    now = context.now()
-    redactor = Redactor(context.tokens, [token])
-    body = await context.large.run(_weight(headers, body), functools.partial(_stored_body, redactor, headers, body))
-    received = Received(
-        id=context.new_id(),
-        submission_id=submission_id,
-        headers={name: redactor.text(value) for name, value in kept_headers(headers).items()},
-        body=body,
-        dedupe_key=hashlib.sha256(body).digest(),
-        received_at=now,
-        due_at=now,
-    )
-    await context.writers.requests.batch(callback_store.receive, received)
-    log.info("callback stored callback=%s submission=%s bytes=%d", received.id, submission_id, len(body))
-    context.signals.wake("callbacks")
-
-
-def _weight(headers: Mapping[str, str], body: bytes) -> int:
-    """Return the bytes that a body may have once it is unpacked."""
-    return MAX_UNPACKED if is_packed(body, headers.get("content-encoding", "")) else len(body)
-
-
-def _stored_body(redactor: Redactor, headers: Mapping[str, str], body: bytes) -> bytes:
-    """Return a body as it is stored: as it came, unless it holds a token, and then unpacked and without it."""
-    try:
-        unpacked = unpack(body, [headers.get("content-encoding", "")], MAX_UNPACKED)
-    except TooLarge:
-        unpacked = body
-    redacted = redactor.body(unpacked)
-    return body if redacted == unpacked else redacted
 
 
 async def run_due(context: Context) -> int:
@@ -124,7 +66,7 @@ async def _process(connection: AsyncConnection, context: Context, rows: Sequence
     known = await submissions.by_id(connection, [row.submission_id for row in rows])
     read = [
         await context.large.run(
-            _weight(row.headers, row.body), functools.partial(_read, context, row, known.get(row.submission_id))
+            unpacked_size(row.headers, row.body), functools.partial(_read, context, row, known.get(row.submission_id))
         )
         for row in rows
     ]
