@@ -8,7 +8,7 @@ import orjson
 from pydantic.fields import FieldInfo
 
 from service.providers.registry import PROVIDERS
-from service.settings.model import Settings, UpstreamSettings
+from service.settings.model import Settings, UpstreamSettings, fields_in_order
 
 _WIDTH = 100
 _HEADER = """\
@@ -21,7 +21,7 @@ _HEADER = """\
 
 def example() -> str:
     """Return the text of the example file. All settings in it are commented out."""
-    fields = Settings.model_fields
+    fields = fields_in_order()
     tables = [name for name, field in fields.items() if field.default_factory is dict]
     blocks = [_HEADER, *("\n".join(_entry(name, field)) for name, field in fields.items() if name not in tables)]
     blocks += ["\n".join(_table(name, fields[name])) for name in tables if name != "upstreams"]

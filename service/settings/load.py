@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from service.providers.registry import PROVIDERS
-from service.settings.model import Settings, UpstreamSettings
+from service.settings.model import Settings, UpstreamSettings, fields_in_order
 from service.settings.values import fault_in
 
 PREFIX = "DOVECOTE_"
@@ -193,7 +193,7 @@ def _add_known_upstreams(document: dict[str, Any], environment: Mapping[str, str
 
 
 def _nearest(variable: str) -> str:
-    names = [name.upper() for name in Settings.model_fields]
+    names = [name.upper() for name in fields_in_order()]
     close = difflib.get_close_matches(variable.removeprefix(PREFIX).partition("__")[0], names, n=1, cutoff=0.6)
     return (
         f"; did you mean {PREFIX}{close[0]}?" if close else f"; there are {', '.join(PREFIX + name for name in names)}"
@@ -203,7 +203,7 @@ def _nearest(variable: str) -> str:
 def _describe(fault: Any) -> str:
     """Return one mistake as a line. It never repeats the value, which may be a secret."""
     where = ".".join(str(part) for part in fault["loc"] if part != "[key]")
-    names = UpstreamSettings.model_fields if fault["loc"][:1] == ("upstreams",) else Settings.model_fields
+    names = UpstreamSettings.model_fields if fault["loc"][:1] == ("upstreams",) else fields_in_order()
     message = str(fault["msg"]).removeprefix("Value error, ")
     if fault["type"] == "extra_forbidden":
         close = difflib.get_close_matches(str(fault["loc"][-1]), names, n=1, cutoff=0.6)
