@@ -39,7 +39,7 @@ Answer = TypeVar("Answer")
 Batch = Callable[[AsyncConnection, Sequence[Item]], Awaitable[Sequence[Answer]]]
 """Writes many items in the transaction that it is given and answers each, in order."""
 Observer = Callable[[str, int, float], None]
-"""Is told of each commit: the writer's name, how many writes it had, and for how many seconds the oldest had waited."""
+"""Called after each commit with the writer's name, how many writes it had, and for how many seconds the oldest had waited."""
 Submit = Callable[[Batch[Any, Any], Any], Awaitable[Any]]
 """Enqueues one item for a batch function and waits for the commit."""
 
@@ -128,7 +128,7 @@ class Writers:
             await asyncio.gather(*tasks)
 
     def observe(self, observer: Observer) -> None:
-        """Tell a function of every commit from now on."""
+        """Call a function after every commit from now on."""
         for loop in self._loops:
             loop.observer = observer
 

@@ -19,7 +19,7 @@ from service.web.problems import Problem
 
 
 class _All(Collector):
-    """What this process has counted, followed by the numbers of the database."""
+    """The counters of this process, and the numbers of the database."""
 
     def __init__(self, counted: CollectorRegistry, rows: Sequence[Metric]) -> None:
         self._counted = counted

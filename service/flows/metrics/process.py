@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable
 from typing import Final, Literal
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
 
 from service import __version__
 
@@ -34,6 +34,9 @@ class Description:
     kind: Kind
     labels: tuple[str, ...]
     meaning: str
+
+
+disable_created_metrics()  # a series for each counter with the time of its first count would double their number
 
 
 class Metrics:

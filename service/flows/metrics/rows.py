@@ -1,6 +1,7 @@
 """The numbers of rows, read from the database when the metrics are requested. Every process shows the same numbers."""
 
 import asyncio
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
@@ -54,8 +55,12 @@ class RowMetrics:
         """Keep the context; nothing is read yet."""
         self._context = context
         self._lock = asyncio.Lock()
-        self._read_at = -FRESH
         self._numbers: Sequence[Number] | None = None
+        self.forget()
+
+    def forget(self) -> None:
+        """Read the database for the next scrape, however soon it comes."""
+        self._read_at = -math.inf
 
     async def families(self) -> list[Metric]:
         """Return the gauges. Those of rows are missing when the database does not answer in time."""
