@@ -44,7 +44,6 @@ _NAME: Final = re.compile(r"[A-Za-z0-9._=-]+(/[A-Za-z0-9._=-]+)*", re.ASCII)
 _CHECK_SPACE_EVERY: Final = 16 * PART
 _SHOWN: Final = 160
 
-_Remote = S3Store | GCSStore | AzureStore
 _T = TypeVar("_T")
 
 
@@ -89,7 +88,13 @@ class ObjectInfo:
 class Objects:
     """Objects by name. A name has segments of letters, digits and ``. _ = -``, separated by slashes."""
 
-    def __init__(self, store: LocalStore | _Remote, folder: Path | None = None, *, min_free: int = MIN_FREE) -> None:
+    def __init__(
+        self,
+        store: LocalStore | S3Store | GCSStore | AzureStore,
+        folder: Path | None = None,
+        *,
+        min_free: int = MIN_FREE,
+    ) -> None:
         """Use an open store; see :func:`open_objects`.
 
         :param folder: the folder of a local store
@@ -225,11 +230,8 @@ class Objects:
         :raises StorageError: when that fails
         """
 
-        async def content() -> AsyncIterator[bytes]:
-            yield b"dovecote"
-
         name = f"check/{os.getpid()}"
-        await self.put(name, content(), limit=64)
+        await self.put(name, _once(b"dovecote"), limit=64)
         found = b"".join([block async for block in self.read(name)])
         await self.delete([name])
         if found != b"dovecote":
@@ -267,13 +269,9 @@ def open_objects(
     """
     if url is None or url.startswith("file://"):
         return _open_folder(folder if url is None else Path(url.removeprefix("file://")), min_free)
-    options: dict[str, Any] = {
-        "endpoint": endpoint,
-        "region": region,
-        "access_key_id": key_id,
-        "secret_access_key": secret,
-    }
-    given = {name: value for name, value in options.items() if value is not None}
+    names = ("endpoint", "region", "access_key_id", "secret_access_key")
+    values = zip(names, (endpoint, region, key_id, secret), strict=True)
+    given: dict[str, Any] = {name: value for name, value in values if value is not None}
     with _translated():
         store = obstore.store.from_url(
             url,
@@ -359,8 +357,12 @@ class _Source:
             self._reading.cancel()
 
 
+async def _once(content: bytes) -> AsyncIterator[bytes]:
+    yield content
+
+
 def _check(name: str) -> str:
-    if _NAME.fullmatch(name) is None or ".." in name.split("/") or "." in name.split("/"):
+    if _NAME.fullmatch(name) is None or {".", ".."} & set(name.split("/")):
         raise ValueError(f"{name[:80]!r} is no name of an object")
     return name
 
