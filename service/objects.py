@@ -20,8 +20,10 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import obstore
-from obstore.exceptions import BaseError, NotSupportedError
+from obstore.exceptions import NotSupportedError
 from obstore.store import AzureStore, GCSStore, LocalStore, S3Store
+
+from service.object_errors import NoSuchObject, ObjectTooLarge, StorageError, StorageFull, translated
 
 PART: Final = 5 * 2**20
 """Bytes that are stored at once: the smallest part that S3 accepts. An upload has at most three of them in memory."""
@@ -42,30 +44,8 @@ _TIMEOUT: Final = "20s"
 _RETRY: Final[Any] = {"max_retries": 3, "retry_timeout": dt.timedelta(seconds=15)}
 _NAME: Final = re.compile(r"[A-Za-z0-9._=-]+(/[A-Za-z0-9._=-]+)*", re.ASCII)
 _CHECK_SPACE_EVERY: Final = 16 * PART
-_SHOWN: Final = 160
 
 _T = TypeVar("_T")
-
-
-class StorageError(Exception):
-    """The storage did not do what was asked of it. The text names no URL and no credentials."""
-
-
-class StorageFull(StorageError):
-    """There is no space left."""
-
-
-class NoSuchObject(StorageError):
-    """There is no object of this name."""
-
-
-class ObjectTooLarge(Exception):
-    """More bytes came than are allowed."""
-
-    def __init__(self, limit: int) -> None:
-        """Keep the limit."""
-        super().__init__(f"more than {limit} bytes")
-        self.limit = limit
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -149,7 +129,7 @@ class Objects:
 
     def _put(self, name: str, source: "_Source", attributes: Mapping[str, str | None]) -> None:
         given = {key: value for key, value in attributes.items() if value is not None and not self.local}
-        with _translated():
+        with translated():
             obstore.put(
                 self._store,
                 name,
@@ -229,7 +209,6 @@ class Objects:
 
         :raises StorageError: when that fails
         """
-
         name = f"check/{os.getpid()}"
         await self.put(name, _once(b"dovecote"), limit=64)
         found = b"".join([block async for block in self.read(name)])
@@ -238,11 +217,11 @@ class Objects:
             raise StorageError("an object was read back with other bytes than were written")
 
     async def _run(self, call: Callable[[], _T]) -> _T:
-        def translated() -> _T:
-            with _translated():
+        def translating() -> _T:
+            with translated():
                 return call()
 
-        return await asyncio.get_running_loop().run_in_executor(self._readers, translated)
+        return await asyncio.get_running_loop().run_in_executor(self._readers, translating)
 
     def close(self) -> None:
         """Stop the threads. Calls that run end by themselves, within the limits of the library."""
@@ -272,7 +251,7 @@ def open_objects(
     names = ("endpoint", "region", "access_key_id", "secret_access_key")
     values = zip(names, (endpoint, region, key_id, secret), strict=True)
     given: dict[str, Any] = {name: value for name, value in values if value is not None}
-    with _translated():
+    with translated():
         store = obstore.store.from_url(
             url,
             client_options={
@@ -292,7 +271,7 @@ def _open_folder(folder: Path, min_free: int) -> Objects:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise StorageError(f"the folder {str(folder)[:_SHOWN]} cannot be made: {error.strerror}") from None
+        raise StorageError(f"the folder {str(folder)[:160]} cannot be made: {error.strerror}") from None
     folder = folder.resolve()
     return Objects(LocalStore(folder, automatic_cleanup=True), folder, min_free=min_free)
 
@@ -367,31 +346,9 @@ def _check(name: str) -> str:
     return name
 
 
-_FULL: Final = ("os error 28", "os error 122", "No space left", "quota", "XMinioStorageFull", "507 ")
-_MARKUP: Final = re.compile(r"https?://\S+|\s+")
-
-
-@contextlib.contextmanager
-def _translated() -> Iterator[None]:
-    """Raise a :class:`StorageError` for the failures of the library, with a short text that names no URL."""
-    failure: StorageError | None = None
-    try:
-        yield
-    except FileNotFoundError:
-        failure = NoSuchObject("there is no object of this name")
-    except (StorageError, NotSupportedError):
-        raise
-    except (BaseError, OSError, ValueError, NotImplementedError) as error:
-        said = str(error).partition("Debug source:")[0]
-        text = _MARKUP.sub(" ", said).strip()[:_SHOWN] or type(error).__name__
-        failure = (StorageFull if any(sign in said for sign in _FULL) else StorageError)(text)
-    if failure is not None:
-        raise failure
-
-
 def _flush(path: Path) -> None:
     """Write a file and its entry in its folder to the disk."""
-    with _translated():
+    with translated():
         for each in (path, path.parent):
             descriptor = os.open(each, os.O_RDONLY)
             try:

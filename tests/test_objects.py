@@ -15,15 +15,8 @@ import obstore
 import pytest
 
 import service.objects
-from service.objects import (
-    BLOCK,
-    NoSuchObject,
-    Objects,
-    ObjectTooLarge,
-    StorageError,
-    StorageFull,
-    open_objects,
-)
+from service.object_errors import NoSuchObject, ObjectTooLarge, StorageError, StorageFull
+from service.objects import BLOCK, Objects, open_objects
 from tests.support.waiting import LIMIT
 
 
