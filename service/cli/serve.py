@@ -104,8 +104,8 @@ def run(settings: Settings, role: Role, stop: Stop, *, listens: bool = True) -> 
         if settings.callback_port is not None and role != "worker":
             callbacks = _listen(settings.callback_host or settings.host, settings.callback_port)
             open_sockets.enter_context(callbacks or contextlib.nullcontext())
-        if settings.metrics_listen is not None:
-            scraped = _listen(*address_of(settings.metrics_listen))
+        if settings.observability.metrics_listen is not None:
+            scraped = _listen(*address_of(settings.observability.metrics_listen))
             open_sockets.enter_context(scraped or contextlib.nullcontext())
         try:
             with asyncio.Runner(loop_factory=_loop_factory()) as runner:
@@ -224,8 +224,8 @@ def _log_start(context: Context, role: Role, listeners: Listeners) -> None:
     if listeners.callbacks is not None:
         at = _address(settings.callback_host or settings.host, listeners.callbacks)
         log.info("callback port open url=%s", at)
-    if settings.metrics_listen is not None and listeners.metrics is not None:
-        at = _address(address_of(settings.metrics_listen)[0], listeners.metrics)
+    if settings.observability.metrics_listen is not None and listeners.metrics is not None:
+        at = _address(address_of(settings.observability.metrics_listen)[0], listeners.metrics)
         log.info("metrics port open url=%s", f"{at}/metrics")
     if context.upstreams:
         log.info("upstreams configured names=%s", ",".join(context.upstreams))

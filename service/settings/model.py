@@ -13,7 +13,6 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic.fields import FieldInfo
 
 from service.domain.task import Policy
 from service.domain.validation import nearest
@@ -21,6 +20,7 @@ from service.http.ssrf.policy import Rules, read_allowed, rules_of
 from service.providers.registry import DIALECTS, FAMILIES, PROVIDERS
 from service.settings import values
 from service.settings.observability import ObservabilitySettings
+from service.settings.retention import RetentionSettings
 from service.settings.strict import Strict
 from service.store.database import parse_url
 
@@ -132,7 +132,7 @@ def _allowed(entry: str) -> str:
     return entry
 
 
-class Settings(ObservabilitySettings):
+class Settings(Strict):
     """All settings. Names in the environment: ``DOVECOTE_`` and the name in capitals."""
 
     database_url: str = "sqlite:///dovecote.db"
@@ -200,6 +200,10 @@ class Settings(ObservabilitySettings):
     """Family and the upstreams that may serve it, in order. Default: all configured upstreams, gateways first."""
     on_uncertain_by_client: Mapping[str, Policy] = Field(default_factory=dict, examples=[{"shop": "fail"}])
     """The policy of on_uncertain for single clients. A task may set its own."""
+    observability: ObservabilitySettings = Field(default_factory=ObservabilitySettings)
+    """How Dovecote is watched: metrics."""
+    retention: RetentionSettings = Field(default_factory=RetentionSettings)
+    """How long data is kept: 12h, 90d, 6w, 1y or "forever"."""
     upstreams: Mapping[str, UpstreamSettings] = Field(default_factory=dict)
     """The accounts that serve tasks, in order. Those known by name come first, and need only a key."""
 
@@ -307,6 +311,9 @@ class Settings(ObservabilitySettings):
         return self
 
 
-def fields_in_order() -> dict[str, FieldInfo]:
-    """Return every setting: those of this file first, then those of the files that it includes."""
-    return dict(sorted(Settings.model_fields.items(), key=lambda item: item[0] not in Settings.__annotations__))
+SECTIONS: Mapping[str, type[Strict]] = {
+    name: field.annotation
+    for name, field in Settings.model_fields.items()
+    if isinstance(field.annotation, type) and issubclass(field.annotation, Strict)
+}
+"""The settings that are tables of settings, such as ``[retention]``, by name."""

@@ -7,7 +7,7 @@ from service.settings.strict import Strict
 
 
 class ObservabilitySettings(Strict):
-    """Part of all settings."""
+    """How Dovecote is watched: metrics."""
 
     metrics_listen: str | None = Field(default=None, examples=["127.0.0.1:9464"])
     """The address and port of this process's metrics, without a key, as HOST:PORT; port 0 selects a free one. Default: only

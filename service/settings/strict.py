@@ -25,12 +25,18 @@ class Strict(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _spelled_well(cls, value: Any, info: ValidationInfo) -> Any:
+        if _is_section(cls.model_fields[info.field_name or ""].annotation):
+            return value  # checks its own values
         blanks_allowed = info.field_name in BLANKS_ALLOWED
         for text in _texts_in(value):
             fault = values.fault_in(text, blanks_allowed=blanks_allowed)
             if fault is not None:
                 raise ValueError(fault)
         return value
+
+
+def _is_section(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, Strict)
 
 
 def _texts_in(value: Any) -> list[str]:
