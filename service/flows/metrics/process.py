@@ -36,7 +36,7 @@ class Description:
     meaning: str
 
 
-disable_created_metrics()  # a series for each counter with the time of its first count would double their number
+disable_created_metrics()  # type: ignore[no-untyped-call]  # a series for each counter with the time of its first count would double their number
 
 
 class Metrics:
