@@ -169,6 +169,9 @@ class Context:
     def __post_init__(self) -> None:
         """Derive the start, what can be waited for, and the upstreams that have limits. Count the commits of the writers."""
         self.writers.observe(self.metrics.committed)
+        self.metrics.start_at_zero(
+            {name: [each.facts.key for each in upstream.dialects] for name, upstream in self.upstreams.items()}
+        )
         if self.started_at is _EPOCH:
             self.started_at = self.now()
         self.waits = tuple(_waits(self.upstreams))
