@@ -69,6 +69,8 @@ class UpstreamSettings(_Strict):
     """The effect of a callback with our token: "apply" applies it, "confirm" only triggers a poll, "off" sends no callback URL."""
     callback_key: SecretStr | None = Field(default=None, examples=["your-signing-key"])
     """The key that verifies the signatures of its callbacks, if it signs them; of fal and Ideogram the JSON of their public keys."""
+    callback_keys_url: str = Field(default="", examples=["https://rest.fal.ai/.well-known/jwks.json"])
+    """The URL of the public keys that verify its callbacks, in place of callback_key. fal and Ideogram have one already, unless base_url is changed."""
     typical_seconds: float | None = Field(default=None, gt=0, examples=[90])
     """The usual duration of a task there, in seconds, until 30 tasks of its kind have been measured."""
     concurrency: int = Field(default=20, ge=1, le=1000)
@@ -138,6 +140,11 @@ class UpstreamSettings(_Strict):
         if (self.account_token is None) != (self.account_user is None):
             raise ValueError("account_token and account_user belong together: set both or none")
         return self
+
+    @field_validator("callback_keys_url")
+    @classmethod
+    def _is_a_url(cls, url: str) -> str:
+        return values.check_http_url(url) if url else url
 
     @field_validator("base_url", "query_url")
     @classmethod
