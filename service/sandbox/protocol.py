@@ -203,7 +203,8 @@ class Protocol(_Data):
                 raise ValueError(f"there is no filter {wrong[0]!r}; there are {', '.join(FILTERS)}")
         named = [each.callback for each in self.creations if each.callback]
         named += [name for each in self.queries for name in (each.message, *each.shapes.values())]
-        named += [each.message for each in (*self.queries_of_many, *self.lists)]
+        named += [each.message for each in self.queries_of_many]
+        named += [each.message for each in self.lists]
         if wrong := [name for name in named if name not in self.messages]:
             raise ValueError(f"there is no message {wrong[0]!r}")
         for name, states in self.messages.items():
