@@ -18,6 +18,7 @@ from starlette.types import ASGIApp
 from service.clock import Clock, ClockGuard
 from service.domain.callback_token import Tokens
 from service.flows.context import Context, log, upstreams_of
+from service.flows.metrics.rows import RowMetrics
 from service.flows.signals.catchup import catching_up
 from service.flows.signals.postgres import listening
 from service.flows.submission.restored import settle_if_restored
@@ -33,7 +34,7 @@ from service.store.database import Database, StoreUnavailable
 from service.store.migrate import check_known, migrate, newest, revision
 from service.store.restoration import Mark
 from service.store.writer import Writers
-from service.web import callbacks, docs, health
+from service.web import callbacks, docs, health, metrics
 from service.web.access_log import AccessLog
 from service.web.api import ENDPOINTS
 from service.web.auth.bearer import Authenticator
@@ -171,10 +172,16 @@ def callback_application(context: Context) -> ASGIApp:
 
 def _around(context: Context, app: Starlette) -> ASGIApp:
     app.state.context = context
+    app.state.row_metrics = RowMetrics(context)
     app.state.streams = Streams(context)
     app.state.callback_limits = CallbackLimits(context)
     app.state.bodies = BodyBudget(context.settings.max_body, context.large.turn)
-    return AccessLog(SecurityHeaders(app))
+    return AccessLog(SecurityHeaders(app), context.metrics)
+
+
+def metrics_application(context: Context) -> ASGIApp:
+    """Build the application of the metrics port: ``/metrics`` and ``/healthz`` only."""
+    return _around(context, Starlette(routes=metrics.ALONE, exception_handlers=HANDLERS))
 
 
 async def require_key(context: Context) -> None:
@@ -212,7 +219,14 @@ def routes(settings: Settings, role: Role = "all") -> list[Route]:
     authenticator = Authenticator(settings)
     api = [endpoint.route(authenticator) for endpoint in ENDPOINTS]
     with_callbacks = callbacks.ROUTES if settings.callback_port is None else []
-    return [*with_callbacks, *api, *health.ROUTES, *docs.ROUTES, Route("/", _to_docs)]
+    return [
+        *with_callbacks,
+        *api,
+        metrics.behind_a_key(authenticator),
+        *health.ROUTES,
+        *docs.ROUTES,
+        Route("/", _to_docs),
+    ]
 
 
 async def _to_docs(_: Request) -> Response:

@@ -22,6 +22,7 @@ from service.domain.task import Task, WaitingFor
 from service.domain.validation import Mistake
 from service.flows.concurrency import Slots
 from service.flows.memory import LargeWork
+from service.flows.metrics.process import Metrics
 from service.flows.signals.local import Signals
 from service.http.client import Http
 from service.http.tls import trusting
@@ -172,6 +173,7 @@ class Context:
     statistics: Statistics = dataclasses.field(default_factory=Statistics)
     destination_slots: DestinationSlots = dataclasses.field(default_factory=DestinationSlots)
     unknown_words: Counter[tuple[str, str]] = dataclasses.field(default_factory=Counter)
+    metrics: Metrics = dataclasses.field(default_factory=Metrics)
     large: LargeWork = dataclasses.field(default_factory=LargeWork)
     answers_about_other_jobs: set[tuple[str, str]] = dataclasses.field(default_factory=set)
     """Upstreams and dialects of which the log has been told that they answered about another job."""
@@ -192,7 +194,8 @@ class Context:
     _last_id: UUID = _NO_ID
 
     def __post_init__(self) -> None:
-        """Derive the start, what can be waited for, and the upstreams that have limits."""
+        """Derive the start, what can be waited for, and the upstreams that have limits. Count the commits of the writers."""
+        self.writers.observe(self.metrics.committed)
         if self.started_at is _EPOCH:
             self.started_at = self.now()
         self.waits = tuple(_waits(self.upstreams))

@@ -20,6 +20,7 @@ from service.flows.callbacks.public_keys import PAUSE, needs_keys, refresh
 from service.flows.callbacks.receive import unpacked_size
 from service.flows.context import Context, Upstream, log
 from service.flows.conversation import complete, secrets_of
+from service.flows.metrics.process import UNKNOWN
 from service.flows.submission.cancel import is_cancel_pending
 from service.providers.registry import DIALECTS
 from service.providers.wire import Callback
@@ -96,6 +97,8 @@ async def _process(connection: AsyncConnection, context: Context, rows: Sequence
     await queue.settle_callbacks(connection, settled)
     for row, kept in zip(rows, settled, strict=True):
         submission = known.get(row.submission_id)
+        upstream = UNKNOWN if submission is None else submission.upstream
+        context.metrics.callbacks.labels(upstream, kept["decision"] or "retried").inc()
         log.info(
             "callback processed callback=%s task=%s upstream=%s decision=%s attempt=%d",
             row.id,
