@@ -26,6 +26,7 @@ from service.flows.metrics.process import Metrics
 from service.flows.signals.local import Signals
 from service.http.client import Http
 from service.http.tls import trusting
+from service.objects import Objects
 from service.providers.dialect import Dialect
 from service.providers.registry import DIALECTS
 from service.providers.wire import ModelList
@@ -177,6 +178,8 @@ class Context:
     large: LargeWork = dataclasses.field(default_factory=LargeWork)
     answers_about_other_jobs: set[tuple[str, str]] = dataclasses.field(default_factory=set)
     """Upstreams and dialects of which the log has been told that they answered about another job."""
+    objects: Objects | None = None
+    """The storage of files; None where there is none."""
     clock: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC)
     chance: Callable[[], float] = random.random
     monotonic: Callable[[], float] = _elapsed
