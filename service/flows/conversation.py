@@ -18,7 +18,7 @@ from service.flows.metrics.process import status_class
 from service.http import form
 from service.http.client import CONNECT_TIMEOUT, WRITE_TIMEOUT, Answer, build, send
 from service.http.network_errors import named
-from service.providers.capabilities import SignsCalls
+from service.providers.capabilities import SendsCallbackKey, SignsCalls
 from service.providers.dialect import Dialect
 from service.providers.outputs import completed, is_internal
 from service.providers.wire import Call, File, Form, Reply
@@ -119,6 +119,7 @@ def _first(exchange: Generator[Call, Reply, Outcome]) -> Call:
 async def _ask(context: Context, upstream: Upstream, dialect: Dialect, call: Call, redactor: Redactor) -> Reply:
     client = context.http.purchases if call.creates else context.http.questions
     try:
+        call = _with_callback_key(upstream, dialect, call)
         content, content_type = _body(call)
         base, secret_query, authorized = _authorized(upstream, dialect, call, content or b"", context.now().timestamp())
         headers = {**content_type, **authorized.headers}
@@ -153,6 +154,14 @@ async def _ask(context: Context, upstream: Upstream, dialect: Dialect, call: Cal
     headers = {name: redactor.text(value) for name, value in answer.headers.items()}
     body = await context.large.run(len(answer.body), functools.partial(redactor.body, answer.body))
     return Reply(answer.status, headers, body, call.endpoint, redactor.secrets)
+
+
+def _with_callback_key(upstream: Upstream, dialect: Dialect, call: Call) -> Call:
+    """Return a creating call with the key by which the provider is to sign its callbacks, where it takes one."""
+    key = upstream.settings.callback_key
+    if key is None or not call.creates or not isinstance(dialect, SendsCallbackKey):
+        return call
+    return dialect.with_callback_key(call, key.get_secret_value())
 
 
 def _body(call: Call) -> tuple[bytes | None, dict[str, str]]:
