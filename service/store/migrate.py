@@ -82,8 +82,9 @@ def _upgrade(connection: Connection) -> tuple[str | None, str]:
 
 
 def _run_alembic(connection: Connection) -> None:
-    from alembic import command  # a process that finds its schema starts faster without it
-    from alembic.config import Config
+    # Imported here, because a process that finds its schema starts faster without it.
+    from alembic import command  # noqa: PLC0415
+    from alembic.config import Config  # noqa: PLC0415
 
     config = Config()
     config.set_main_option("script_location", str(SCRIPTS).replace("%", "%%"))

@@ -100,9 +100,7 @@ def test_every_route_is_found_by_the_start_of_its_path() -> None:
 
 
 def test_no_two_protocols_have_the_same_route() -> None:
-    routes = [
-        (route.path, getattr(route, "query", ""), *sorted(route.methods or ())) for _, route in all_routes()
-    ]
+    routes = [(route.path, getattr(route, "query", ""), *sorted(route.methods or ())) for _, route in all_routes()]
     assert [route for route, count in Counter(routes).items() if count > 1] == []
 
 
