@@ -20,6 +20,7 @@ from service.domain.callback_token import Tokens
 from service.flows.context import Context, log, upstreams_of
 from service.flows.signals.catchup import catching_up
 from service.flows.signals.postgres import listening
+from service.flows.submission.repeats import Recent
 from service.flows.submission.restored import settle_if_restored
 from service.http.client import Http
 from service.http.ssrf.guard import Guard
@@ -33,7 +34,7 @@ from service.store.database import Database, StoreUnavailable
 from service.store.migrate import check_known, migrate, newest, revision
 from service.store.restoration import Mark
 from service.store.writer import Writers
-from service.web import callbacks, docs, health
+from service.web import callbacks, docs, facades, health
 from service.web.access_log import AccessLog
 from service.web.api import ENDPOINTS
 from service.web.auth.bearer import Authenticator
@@ -173,6 +174,7 @@ def _around(context: Context, app: Starlette) -> ASGIApp:
     app.state.context = context
     app.state.streams = Streams(context)
     app.state.callback_limits = CallbackLimits(context)
+    app.state.recent = Recent()
     app.state.bodies = BodyBudget(context.settings.max_body, context.large.turn)
     return AccessLog(SecurityHeaders(app))
 
@@ -212,7 +214,8 @@ def routes(settings: Settings, role: Role = "all") -> list[Route]:
     authenticator = Authenticator(settings)
     api = [endpoint.route(authenticator) for endpoint in ENDPOINTS]
     with_callbacks = callbacks.ROUTES if settings.callback_port is None else []
-    return [*with_callbacks, *api, *health.ROUTES, *docs.ROUTES, Route("/", _to_docs)]
+    own = [*with_callbacks, *api, *health.ROUTES, *docs.ROUTES, Route("/", _to_docs)]
+    return [*own, *facades.routes(settings, authenticator)]
 
 
 async def _to_docs(_: Request) -> Response:

@@ -41,6 +41,7 @@ from service.providers.signatures import SIGNATURE_HEADERS
 from service.providers.wire import Callback, Reply
 from service.sandbox import Receiver, running
 from service.settings.load import OTHER_VARIABLES, load
+from service.settings.load import SECTIONS as SETTINGS_SECTIONS
 from service.settings.model import Settings, UpstreamSettings
 from service.web import request_body, server_protocol
 from service.web.api import ENDPOINTS
@@ -110,12 +111,21 @@ def default_of(field):
             (name, field, f"DOVECOTE_UPSTREAMS__ELKAPI__{name.upper()}")
             for name, field in UpstreamSettings.model_fields.items()
         ),
+        *(
+            (f"{section}.{name}", field, f"DOVECOTE_{section.upper()}__{name.upper()}")
+            for section, model in SETTINGS_SECTIONS.items()
+            for name, field in model.model_fields.items()
+        ),
     ],
 )
 def test_setting_is_documented(name, field, variable):
     _, environment, default, meaning = rows("configuration")[name]
     elsewhere = {"upstreams": "see below", "routes": f"`{variable}__RUNWAY`, …"}
     elsewhere["on_uncertain_by_client"] = f"`{variable}__SHOP`, …"
+    elsewhere |= {
+        each: f"`{variable}__{next(iter(SETTINGS_SECTIONS[each].model_fields)).upper()}`, …"
+        for each in SETTINGS_SECTIONS
+    }
     assert environment == elsewhere.get(name, f"`{variable}`")
     assert meaning
     stated = default_of(field)

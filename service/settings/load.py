@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from service.providers.registry import PROVIDERS
 from service.settings.model import Settings, UpstreamSettings
@@ -22,6 +22,12 @@ _LISTS = frozenset({"operators", "webhook_ports", "webhook_allow"})
 """Settings that are lists: in the environment separated by commas."""
 _TABLES = frozenset({"upstreams", "routes", "on_uncertain_by_client"})
 """Settings that are tables: in the environment one variable for each entry."""
+SECTIONS: Mapping[str, type[BaseModel]] = {
+    name: field.annotation
+    for name, field in Settings.model_fields.items()
+    if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+}
+"""Settings that are sections of named settings: in the environment one variable for each."""
 _SERVICE_LINK = re.compile(
     r"_SERVICE_HOST|_SERVICE_PORT(_[A-Z0-9_]+)?|_PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?"
 )
@@ -106,7 +112,7 @@ def _apply_environment(document: dict[str, Any], environment: Mapping[str, str],
         if not variable.startswith(PREFIX) or variable in OTHER_VARIABLES or _is_service_link(variable, value):
             continue
         where = variable.removeprefix(PREFIX).lower().split("__")
-        if where[0] not in Settings.model_fields or (len(where) > 1 and where[0] not in _TABLES):
+        if where[0] not in Settings.model_fields or (len(where) > 1 and where[0] not in _TABLES | SECTIONS.keys()):
             mistakes.append(f"{variable}: no such setting{_nearest(variable)}")
         elif (fault := fault_in(value, blanks_allowed=True)) is not None:
             mistakes.append(f"{variable}: {fault}")
@@ -114,6 +120,8 @@ def _apply_environment(document: dict[str, Any], environment: Mapping[str, str],
             document["api_keys"] = _named_keys(value, mistakes)
         elif where[0] == "upstreams":
             _set_upstream(document, variable, where[1:], value, mistakes)
+        elif where[0] in SECTIONS:
+            _set_in_section(document, variable, where, value, mistakes)
         elif where[0] in _TABLES:
             _set_entry(document, variable, where, value, mistakes)
         else:
@@ -150,6 +158,19 @@ def _set_entry(document: dict[str, Any], variable: str, where: list[str], value:
         mistakes.append(f"{variable}: write {PREFIX}{where[0].upper()}__<NAME>")
     elif isinstance(table, dict):  # otherwise the file has no table there, which the model reports
         table[where[1]] = _listed(value) if where[0] == "routes" else value
+
+
+def _set_in_section(document: dict[str, Any], variable: str, where: list[str], value: str, mistakes: list[str]) -> None:
+    """Set one setting of a section: ``DOVECOTE_DOORS__OPENAI`` is ``[doors] openai``."""
+    fields = SECTIONS[where[0]].model_fields
+    section = document.setdefault(where[0], {})
+    match where[1:]:
+        case [name] if name in fields:
+            if isinstance(section, dict):  # otherwise the file has no table there, which the model reports
+                section[name] = _listed(value) if isinstance(fields[name].default, tuple) else value
+        case _:
+            names = ", ".join(name.upper() for name in fields)
+            mistakes.append(f"{variable}: write {PREFIX}{where[0].upper()}__<NAME>, where NAME is one of {names}")
 
 
 def _named_keys(value: str, mistakes: list[str]) -> dict[str, str]:
@@ -203,7 +224,10 @@ def _nearest(variable: str) -> str:
 def _describe(fault: Any) -> str:
     """Return one mistake as a line. It never repeats the value, which may be a secret."""
     where = ".".join(str(part) for part in fault["loc"] if part != "[key]")
-    names = UpstreamSettings.model_fields if fault["loc"][:1] == ("upstreams",) else Settings.model_fields
+    section = SECTIONS.get(str(fault["loc"][0])) if len(fault["loc"]) > 1 else None
+    if section is None:
+        section = UpstreamSettings if fault["loc"][:1] == ("upstreams",) else Settings
+    names = section.model_fields
     message = str(fault["msg"]).removeprefix("Value error, ")
     if fault["type"] == "extra_forbidden":
         close = difflib.get_close_matches(str(fault["loc"][-1]), names, n=1, cutoff=0.6)

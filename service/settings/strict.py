@@ -1,0 +1,42 @@
+"""The base of all settings: no unknown names, and no values that were pasted badly."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
+
+from service.settings import values
+
+BLANKS_ALLOWED = frozenset({"ca_file", "database_listen_url", "database_url", "key_name", "webhook_ca_file"})
+"""Settings whose value may contain blanks: paths and names of others."""
+
+
+class Strict(BaseModel):
+    """Settings whose names and values are checked."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+    )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _spelled_well(cls, value: Any, info: ValidationInfo) -> Any:
+        blanks_allowed = info.field_name in BLANKS_ALLOWED
+        for text in _texts_in(value):
+            fault = values.fault_in(text, blanks_allowed=blanks_allowed)
+            if fault is not None:
+                raise ValueError(fault)
+        return value
+
+
+def _texts_in(value: Any) -> list[str]:
+    """Return the strings of a value or of a table of values."""
+    if isinstance(value, Mapping):
+        return [text for each in value.values() if not isinstance(each, Mapping) for text in _texts_in(each)]
+    if isinstance(value, list | tuple):
+        return [text for each in value for text in _texts_in(each)]
+    return [value] if isinstance(value, str) else []
