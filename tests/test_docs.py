@@ -40,8 +40,8 @@ from service.providers.dialect import Dialect, Facts
 from service.providers.signatures import SIGNATURE_HEADERS
 from service.providers.wire import Callback, Reply
 from service.sandbox import Receiver, running
+from service.settings import model as settings_model
 from service.settings.load import OTHER_VARIABLES, load
-from service.settings.load import SECTIONS as SETTINGS_SECTIONS
 from service.settings.model import Settings, UpstreamSettings
 from service.web import request_body, server_protocol
 from service.web.api import ENDPOINTS
@@ -113,19 +113,19 @@ def default_of(field):
         ),
         *(
             (f"{section}.{name}", field, f"DOVECOTE_{section.upper()}__{name.upper()}")
-            for section, model in SETTINGS_SECTIONS.items()
+            for section, model in settings_model.SECTIONS.items()
             for name, field in model.model_fields.items()
         ),
     ],
 )
 def test_setting_is_documented(name, field, variable):
     _, environment, default, meaning = rows("configuration")[name]
-    elsewhere = {"upstreams": "see below", "routes": f"`{variable}__RUNWAY`, …"}
-    elsewhere["on_uncertain_by_client"] = f"`{variable}__SHOP`, …"
-    elsewhere |= {
-        each: f"`{variable}__{next(iter(SETTINGS_SECTIONS[each].model_fields)).upper()}`, …"
-        for each in SETTINGS_SECTIONS
+    elsewhere = {
+        "upstreams": "see below",
+        **dict.fromkeys(settings_model.SECTIONS, "see below"),
+        "routes": f"`{variable}__RUNWAY`, …",
     }
+    elsewhere["on_uncertain_by_client"] = f"`{variable}__SHOP`, …"
     assert environment == elsewhere.get(name, f"`{variable}`")
     assert meaning
     stated = default_of(field)
@@ -218,7 +218,7 @@ def test_error_classes_are_documented(outcome):
 def test_dialect_members_are_in_the_glossary():
     glossary = (ROOT / "service" / "providers" / "README.md").read_text(encoding="utf-8").partition("## Glossary")[2]
     first_cells = re.findall(r"^\| (`.*?) \|", glossary, re.MULTILINE)
-    first_cells += re.findall(r"^\| `(?:Can|Reads|Signs|Takes)\w+` \| (`.*?) \|", glossary, re.MULTILINE)
+    first_cells += re.findall(r"^\| `(?:Can|Reads|Sends|Signs|Takes)\w+` \| (`.*?) \|", glossary, re.MULTILINE)
     explained = {name for cell in first_cells for name in re.findall(r"`(\w+)`", cell)}
     methods = {name for name in vars(Dialect) if not name.startswith("_")}
     named = {name for name, each in vars(capabilities).items() if each.__class__ is type(capabilities.CanCancel)} - {

@@ -5,11 +5,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import orjson
-from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from service.providers.registry import PROVIDERS
-from service.settings.model import Settings, UpstreamSettings
+from service.settings.model import SECTIONS, Settings, UpstreamSettings
 
 _WIDTH = 100
 _HEADER = """\
@@ -23,11 +22,11 @@ _HEADER = """\
 def example() -> str:
     """Return the text of the example file. All settings in it are commented out."""
     fields = Settings.model_fields
-    sections = {name: field.annotation for name, field in fields.items() if _is_section(field)}
-    tables = [name for name, field in fields.items() if field.default_factory is dict or name in sections]
-    blocks = [_HEADER, *("\n".join(_entry(name, field)) for name, field in fields.items() if name not in tables)]
-    blocks += ["\n".join(_table(name, fields[name])) for name in tables if name not in {"upstreams", *sections}]
-    blocks += ["\n".join(_section(name, fields[name])) for name in sections]
+    tables = [name for name, field in fields.items() if field.default_factory is dict]
+    plain = (item for item in fields.items() if item[0] not in {*tables, *SECTIONS})
+    blocks = [_HEADER, *("\n".join(_entry(name, field)) for name, field in plain)]
+    blocks += ["\n".join(_table(name, fields[name])) for name in tables if name != "upstreams"]
+    blocks += ["\n".join(_section(name)) for name in SECTIONS]
     blocks += ["\n".join(_upstream())]
     return "\n\n".join(block.strip("\n") for block in blocks) + "\n"
 
@@ -44,19 +43,12 @@ def _table(name: str, field: FieldInfo) -> Iterator[str]:
     yield from (f"#{key} = {_value(value)}" for key, value in example.items())
 
 
-def _is_section(field: FieldInfo) -> bool:
-    return isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
-
-
-def _section(name: str, field: FieldInfo) -> Iterator[str]:
-    yield from _comment(field.description)
+def _section(name: str) -> Iterator[str]:
+    yield from _comment(Settings.model_fields[name].description)
     yield f"#[{name}]"
-    section = field.annotation
-    assert isinstance(section, type)  # noqa: S101 - for the type checker: _is_section was asked
-    assert issubclass(section, BaseModel)  # noqa: S101 - likewise
-    for each, inner in section.model_fields.items():
+    for each, field in SECTIONS[name].model_fields.items():
         yield ""
-        yield from _entry(each, inner)
+        yield from _entry(each, field)
 
 
 def _upstream() -> Iterator[str]:

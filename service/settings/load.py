@@ -5,12 +5,12 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin
 
 from pydantic import BaseModel, ValidationError
 
 from service.providers.registry import PROVIDERS
-from service.settings.model import Settings, UpstreamSettings
+from service.settings.model import SECTIONS, Settings, UpstreamSettings
 from service.settings.values import fault_in
 
 PREFIX = "DOVECOTE_"
@@ -20,14 +20,8 @@ OTHER_VARIABLES = frozenset({"DOVECOTE_CONFIG", "DOVECOTE_URL", "DOVECOTE_API_KE
 _UPSTREAM_LISTS = frozenset({"dialects", "model_names"})
 _LISTS = frozenset({"operators", "webhook_ports", "webhook_allow"})
 """Settings that are lists: in the environment separated by commas."""
-_TABLES = frozenset({"upstreams", "routes", "on_uncertain_by_client"})
+_TABLES = frozenset({"upstreams", "routes", "on_uncertain_by_client", *SECTIONS})
 """Settings that are tables: in the environment one variable for each entry."""
-SECTIONS: Mapping[str, type[BaseModel]] = {
-    name: field.annotation
-    for name, field in Settings.model_fields.items()
-    if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
-}
-"""Settings that are sections of named settings: in the environment one variable for each."""
 _SERVICE_LINK = re.compile(
     r"_SERVICE_HOST|_SERVICE_PORT(_[A-Z0-9_]+)?|_PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?"
 )
@@ -112,7 +106,7 @@ def _apply_environment(document: dict[str, Any], environment: Mapping[str, str],
         if not variable.startswith(PREFIX) or variable in OTHER_VARIABLES or _is_service_link(variable, value):
             continue
         where = variable.removeprefix(PREFIX).lower().split("__")
-        if where[0] not in Settings.model_fields or (len(where) > 1 and where[0] not in _TABLES | SECTIONS.keys()):
+        if where[0] not in Settings.model_fields or (len(where) > 1 and where[0] not in _TABLES):
             mistakes.append(f"{variable}: no such setting{_nearest(variable)}")
         elif (fault := fault_in(value, blanks_allowed=True)) is not None:
             mistakes.append(f"{variable}: {fault}")
@@ -120,8 +114,6 @@ def _apply_environment(document: dict[str, Any], environment: Mapping[str, str],
             document["api_keys"] = _named_keys(value, mistakes)
         elif where[0] == "upstreams":
             _set_upstream(document, variable, where[1:], value, mistakes)
-        elif where[0] in SECTIONS:
-            _set_in_section(document, variable, where, value, mistakes)
         elif where[0] in _TABLES:
             _set_entry(document, variable, where, value, mistakes)
         else:
@@ -157,20 +149,14 @@ def _set_entry(document: dict[str, Any], variable: str, where: list[str], value:
     if len(where) != 2:  # noqa: PLR2004 - the table and the name
         mistakes.append(f"{variable}: write {PREFIX}{where[0].upper()}__<NAME>")
     elif isinstance(table, dict):  # otherwise the file has no table there, which the model reports
-        table[where[1]] = _listed(value) if where[0] == "routes" else value
+        table[where[1]] = _listed(value) if where[0] == "routes" or _is_list(where) else value
 
 
-def _set_in_section(document: dict[str, Any], variable: str, where: list[str], value: str, mistakes: list[str]) -> None:
-    """Set one setting of a section: ``DOVECOTE_DOORS__OPENAI`` is ``[doors] openai``."""
-    fields = SECTIONS[where[0]].model_fields
-    section = document.setdefault(where[0], {})
-    match where[1:]:
-        case [name] if name in fields:
-            if isinstance(section, dict):  # otherwise the file has no table there, which the model reports
-                section[name] = _listed(value) if isinstance(fields[name].default, tuple) else value
-        case _:
-            names = ", ".join(name.upper() for name in fields)
-            mistakes.append(f"{variable}: write {PREFIX}{where[0].upper()}__<NAME>, where NAME is one of {names}")
+def _is_list(where: list[str]) -> bool:
+    """Return whether a setting of a section is a list."""
+    section = SECTIONS.get(where[0])
+    field = None if section is None else section.model_fields.get(where[1])
+    return field is not None and get_origin(field.annotation) is tuple
 
 
 def _named_keys(value: str, mistakes: list[str]) -> dict[str, str]:
@@ -201,6 +187,7 @@ def _add_known_upstreams(document: dict[str, Any], environment: Mapping[str, str
         if known is not None:
             if str(upstream.setdefault("base_url", known.base_url)).rstrip("/") == known.base_url:
                 upstream.setdefault("query_url", known.query_url)
+                upstream.setdefault("callback_keys_url", known.callback_keys_url)
             upstream.setdefault("models_path", known.models_path)
             upstream.setdefault("dialects", list(known.dialects))
             if "key" not in upstream:
@@ -224,10 +211,9 @@ def _nearest(variable: str) -> str:
 def _describe(fault: Any) -> str:
     """Return one mistake as a line. It never repeats the value, which may be a secret."""
     where = ".".join(str(part) for part in fault["loc"] if part != "[key]")
-    section = SECTIONS.get(str(fault["loc"][0])) if len(fault["loc"]) > 1 else None
-    if section is None:
-        section = UpstreamSettings if fault["loc"][:1] == ("upstreams",) else Settings
-    names = section.model_fields
+    first = fault["loc"][0] if len(fault["loc"]) > 1 else ""
+    models: Mapping[str, type[BaseModel]] = {"upstreams": UpstreamSettings, **SECTIONS}
+    names = models.get(first, Settings).model_fields
     message = str(fault["msg"]).removeprefix("Value error, ")
     if fault["type"] == "extra_forbidden":
         close = difflib.get_close_matches(str(fault["loc"][-1]), names, n=1, cutoff=0.6)

@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import datetime as dt
 import ipaddress
 import json
 import re
@@ -14,6 +15,7 @@ from pydantic import SecretStr
 
 MIN_API_KEY = 16
 MIN_CALLBACK_SECRET = 16
+MAX_PORT = 65535
 MIN_UPSTREAM_KEY = 8
 """A shorter key would be redacted out of ordinary words."""
 
@@ -111,6 +113,27 @@ def check_bare_host(url: str) -> str:
     return checked
 
 
+FOREVER = "forever"
+_SPAN = re.compile(r"([1-9][0-9]{0,4})(h|d|w|y)")
+_HOURS = {"h": 1, "d": 24, "w": 7 * 24, "y": 365 * 24}
+
+
+def check_span(text: str) -> str:
+    """Return a text that :func:`read_span` can read.
+
+    :raises ValueError: for any other
+    """
+    if text != FOREVER and not _SPAN.fullmatch(text):
+        raise ValueError(f'is not a time such as 12h, 90d, 6w or 1y, and not "{FOREVER}"')
+    return text
+
+
+def read_span(text: str) -> dt.timedelta | None:
+    """Return the time that a text states: hours, days, weeks or years; None for ``forever``."""
+    found = _SPAN.fullmatch(text)
+    return None if found is None else dt.timedelta(hours=int(found[1]) * _HOURS[found[2]])
+
+
 def check_ca_file(path: Path) -> Path:
     """Return the path of a file that holds CA certificates in PEM format.
 
@@ -122,6 +145,24 @@ def check_ca_file(path: Path) -> Path:
         reason = error.strerror if not isinstance(error, ssl.SSLError) else "it holds no certificate in PEM format"
         raise ValueError(f"the file cannot be used: {reason}") from None
     return path
+
+
+def address_of(text: str) -> tuple[str, int]:
+    """Return the host and the port of an address to listen on, such as ``127.0.0.1:9464`` or ``[::1]:9464``.
+
+    :raises ValueError: for any other text
+    """
+    host, _, port = text.rpartition(":")
+    bare = host.removeprefix("[").removesuffix("]")
+    if (
+        not bare
+        or not port.isascii()
+        or not port.isdecimal()
+        or int(port) > MAX_PORT
+        or (":" in bare) != (bare != host)
+    ):
+        raise ValueError("is not an address and a port, such as 127.0.0.1:9464 or [::1]:9464")
+    return bare, int(port)
 
 
 def is_loopback(host: str) -> bool:
