@@ -133,6 +133,8 @@ tasks = Table(
     Column("on_uncertain", Text, nullable=False, server_default="hold"),
     Column("adopted", Boolean, nullable=False, server_default=false()),
     Column("warnings", Json, nullable=False, server_default="[]"),
+    Column("terms", Json, nullable=False, server_default="{}"),
+    Column("quotes", Json, nullable=False, server_default="[]"),
     Column("state", Text, nullable=False),
     Column("upstream", Text),
     Column("dialect", Text),
@@ -210,6 +212,16 @@ large_inputs = Table(
     Column("input", Json, nullable=False),
     Column("options", Json, nullable=False),
     Column("size", Integer, nullable=False),
+)
+
+# A task that more than one request of a client without idempotency keys asked for. Most tasks have no row here.
+repeats = Table(
+    "repeats",
+    metadata,
+    Column("task_id", Uuid, ForeignKey("tasks.id", ondelete="CASCADE"), primary_key=True),
+    Column("seen_at", UtcTime, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("cut_off", Boolean, nullable=False),
 )
 
 submissions = Table(

@@ -144,7 +144,7 @@ async def test_unmigrated_postgresql_is_refused(empty_postgresql_url: str) -> No
 
 
 def permissions(folder: Path) -> set[int]:
-    return {path.stat().st_mode & 0o777 for path in folder.iterdir()}
+    return {path.stat().st_mode & 0o777 for path in folder.iterdir() if path.is_file()}
 
 
 def remove_lock_files(folder: Path) -> None:
