@@ -214,6 +214,8 @@ class Filter:
     """Only ids above this one. A UUIDv7 begins with its time, so this is also the filter by time."""
     before: UUID | None = None
     """Only ids below this one: the keyset cursor."""
+    oldest_first: bool = False
+    """The order, where there are no labels and at most one state."""
 
 
 MAX_COUNTED = 5_000
@@ -223,7 +225,7 @@ FEW = 200
 
 
 async def page(connection: AsyncConnection, wanted: Filter, *, most: int) -> list[Task]:
-    """List tasks, newest first."""
+    """List tasks, newest first unless the filter says otherwise."""
     label = await _rarest_label(connection, wanted) if wanted.labels else None
     statement = _page(wanted, most) if label is None else _labelled(wanted, label, most)
     return [task_of(row) for row in await connection.execute(statement)]
@@ -283,7 +285,7 @@ def _page(wanted: Filter, most: int) -> Select[Any]:
 
 def _newest(wanted: Filter, most: int) -> Select[Any]:
     statement = _having(_where(select(tasks), wanted), tasks.c.client, tasks.c.id, wanted.labels)
-    return statement.order_by(tasks.c.id.desc()).limit(most)
+    return statement.order_by(tasks.c.id if wanted.oldest_first else tasks.c.id.desc()).limit(most)
 
 
 def _having(statement: Select[Any], client: Any, task_id: Any, labels: Mapping[str, str]) -> Select[Any]:
