@@ -38,6 +38,7 @@ from service.web.access_log import AccessLog
 from service.web.api import ENDPOINTS
 from service.web.auth.bearer import Authenticator
 from service.web.callback_limits import CallbackLimits
+from service.web.dashboard import routes as dashboard
 from service.web.problems import HANDLERS
 from service.web.request_body import BodyBudget
 from service.web.security_headers import SecurityHeaders
@@ -212,8 +213,9 @@ def routes(settings: Settings, role: Role = "all") -> list[Route]:
     authenticator = Authenticator(settings)
     api = [endpoint.route(authenticator) for endpoint in ENDPOINTS]
     with_callbacks = callbacks.ROUTES if settings.callback_port is None else []
-    return [*with_callbacks, *api, *health.ROUTES, *docs.ROUTES, Route("/", _to_docs)]
+    pages = dashboard.routes(authenticator)
+    return [*with_callbacks, *api, *health.ROUTES, *docs.ROUTES, *pages, Route("/", _to_dashboard)]
 
 
-async def _to_docs(_: Request) -> Response:
-    return RedirectResponse("docs")  # relative: it keeps the path prefix of a proxy
+async def _to_dashboard(_: Request) -> Response:
+    return RedirectResponse("ui/tasks")  # relative: it keeps the path prefix of a proxy
