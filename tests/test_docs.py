@@ -40,6 +40,7 @@ from service.providers.dialect import Dialect, Facts
 from service.providers.signatures import SIGNATURE_HEADERS
 from service.providers.wire import Callback, Reply
 from service.sandbox import Receiver, running
+from service.settings import model as settings_model
 from service.settings.load import OTHER_VARIABLES, load
 from service.settings.model import Settings, UpstreamSettings
 from service.web import request_body, server_protocol
@@ -110,11 +111,20 @@ def default_of(field):
             (name, field, f"DOVECOTE_UPSTREAMS__ELKAPI__{name.upper()}")
             for name, field in UpstreamSettings.model_fields.items()
         ),
+        *(
+            (f"{section}.{name}", field, f"DOVECOTE_{section.upper()}__{name.upper()}")
+            for section, model in settings_model.SECTIONS.items()
+            for name, field in model.model_fields.items()
+        ),
     ],
 )
 def test_setting_is_documented(name, field, variable):
     _, environment, default, meaning = rows("configuration")[name]
-    elsewhere = {"upstreams": "see below", "routes": f"`{variable}__RUNWAY`, …"}
+    elsewhere = {
+        "upstreams": "see below",
+        **dict.fromkeys(settings_model.SECTIONS, "see below"),
+        "routes": f"`{variable}__RUNWAY`, …",
+    }
     elsewhere["on_uncertain_by_client"] = f"`{variable}__SHOP`, …"
     assert environment == elsewhere.get(name, f"`{variable}`")
     assert meaning

@@ -4,12 +4,14 @@ import asyncio
 import dataclasses
 import datetime as dt
 import logging
+import os
+import platform
 import random
 import ssl
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import uuid_utils.compat as uuid_utils
 
@@ -150,6 +152,8 @@ class Context:
     chance: Callable[[], float] = random.random
     monotonic: Callable[[], float] = _elapsed
     """Seconds that no change of the wall clock affects, for the age of a claim."""
+    process: str = dataclasses.field(default_factory=lambda: f"{platform.node()}:{os.getpid()}:{uuid4().hex[:8]}")
+    """The name of this process, as the holder of leases."""
     mark: Mark | None = None
     """Beside a SQLite database: by it a restore is detected."""
     waits: tuple[WaitingFor, ...] = ()

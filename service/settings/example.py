@@ -8,7 +8,7 @@ import orjson
 from pydantic.fields import FieldInfo
 
 from service.providers.registry import PROVIDERS
-from service.settings.model import Settings, UpstreamSettings
+from service.settings.model import SECTIONS, Settings, UpstreamSettings
 
 _WIDTH = 100
 _HEADER = """\
@@ -23,8 +23,10 @@ def example() -> str:
     """Return the text of the example file. All settings in it are commented out."""
     fields = Settings.model_fields
     tables = [name for name, field in fields.items() if field.default_factory is dict]
-    blocks = [_HEADER, *("\n".join(_entry(name, field)) for name, field in fields.items() if name not in tables)]
+    plain = (item for item in fields.items() if item[0] not in {*tables, *SECTIONS})
+    blocks = [_HEADER, *("\n".join(_entry(name, field)) for name, field in plain)]
     blocks += ["\n".join(_table(name, fields[name])) for name in tables if name != "upstreams"]
+    blocks += ["\n".join(_section(name)) for name in SECTIONS]
     blocks += ["\n".join(_upstream())]
     return "\n\n".join(block.strip("\n") for block in blocks) + "\n"
 
@@ -39,6 +41,14 @@ def _table(name: str, field: FieldInfo) -> Iterator[str]:
     yield f"#[{name}]"
     example: Mapping[str, Any] = (field.examples or [{}])[0]
     yield from (f"#{key} = {_value(value)}" for key, value in example.items())
+
+
+def _section(name: str) -> Iterator[str]:
+    yield from _comment(Settings.model_fields[name].description)
+    yield f"#[{name}]"
+    for each, field in SECTIONS[name].model_fields.items():
+        yield ""
+        yield from _entry(each, field)
 
 
 def _upstream() -> Iterator[str]:

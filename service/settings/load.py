@@ -5,12 +5,12 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from service.providers.registry import PROVIDERS
-from service.settings.model import Settings, UpstreamSettings
+from service.settings.model import SECTIONS, Settings, UpstreamSettings
 from service.settings.values import fault_in
 
 PREFIX = "DOVECOTE_"
@@ -20,7 +20,7 @@ OTHER_VARIABLES = frozenset({"DOVECOTE_CONFIG", "DOVECOTE_URL", "DOVECOTE_API_KE
 _UPSTREAM_LISTS = frozenset({"dialects", "model_names"})
 _LISTS = frozenset({"operators", "webhook_ports", "webhook_allow"})
 """Settings that are lists: in the environment separated by commas."""
-_TABLES = frozenset({"upstreams", "routes", "on_uncertain_by_client"})
+_TABLES = frozenset({"upstreams", "routes", "on_uncertain_by_client", *SECTIONS})
 """Settings that are tables: in the environment one variable for each entry."""
 _SERVICE_LINK = re.compile(
     r"_SERVICE_HOST|_SERVICE_PORT(_[A-Z0-9_]+)?|_PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?"
@@ -149,7 +149,14 @@ def _set_entry(document: dict[str, Any], variable: str, where: list[str], value:
     if len(where) != 2:  # noqa: PLR2004 - the table and the name
         mistakes.append(f"{variable}: write {PREFIX}{where[0].upper()}__<NAME>")
     elif isinstance(table, dict):  # otherwise the file has no table there, which the model reports
-        table[where[1]] = _listed(value) if where[0] == "routes" else value
+        table[where[1]] = _listed(value) if where[0] == "routes" or _is_list(where) else value
+
+
+def _is_list(where: list[str]) -> bool:
+    """Return whether a setting of a section is a list."""
+    section = SECTIONS.get(where[0])
+    field = None if section is None else section.model_fields.get(where[1])
+    return field is not None and get_origin(field.annotation) is tuple
 
 
 def _named_keys(value: str, mistakes: list[str]) -> dict[str, str]:
@@ -203,7 +210,9 @@ def _nearest(variable: str) -> str:
 def _describe(fault: Any) -> str:
     """Return one mistake as a line. It never repeats the value, which may be a secret."""
     where = ".".join(str(part) for part in fault["loc"] if part != "[key]")
-    names = UpstreamSettings.model_fields if fault["loc"][:1] == ("upstreams",) else Settings.model_fields
+    first = fault["loc"][0] if len(fault["loc"]) > 1 else ""
+    models: Mapping[str, type[BaseModel]] = {"upstreams": UpstreamSettings, **SECTIONS}
+    names = models.get(first, Settings).model_fields
     message = str(fault["msg"]).removeprefix("Value error, ")
     if fault["type"] == "extra_forbidden":
         close = difflib.get_close_matches(str(fault["loc"][-1]), names, n=1, cutoff=0.6)

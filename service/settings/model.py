@@ -7,8 +7,6 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    ConfigDict,
     Field,
     SecretStr,
     ValidationInfo,
@@ -21,42 +19,12 @@ from service.domain.validation import nearest
 from service.http.ssrf.policy import Rules, read_allowed, rules_of
 from service.providers.registry import DIALECTS, FAMILIES, PROVIDERS
 from service.settings import values
+from service.settings.retention import RetentionSettings
+from service.settings.strict import Strict
 from service.store.database import parse_url
 
-BLANKS_ALLOWED = frozenset({"ca_file", "database_listen_url", "database_url", "key_name", "webhook_ca_file"})
-"""Settings whose value may contain blanks: paths and names of others."""
 
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid",
-        frozen=True,
-        hide_input_in_errors=True,
-        allow_inf_nan=False,
-        use_attribute_docstrings=True,
-    )
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _spelled_well(cls, value: Any, info: ValidationInfo) -> Any:
-        blanks_allowed = info.field_name in BLANKS_ALLOWED
-        for text in _texts_in(value):
-            fault = values.fault_in(text, blanks_allowed=blanks_allowed)
-            if fault is not None:
-                raise ValueError(fault)
-        return value
-
-
-def _texts_in(value: Any) -> list[str]:
-    """Return the strings of a value or of a table of values."""
-    if isinstance(value, Mapping):
-        return [text for each in value.values() if not isinstance(each, Mapping) for text in _texts_in(each)]
-    if isinstance(value, list | tuple):
-        return [text for each in value for text in _texts_in(each)]
-    return [value] if isinstance(value, str) else []
-
-
-class UpstreamSettings(_Strict):
+class UpstreamSettings(Strict):
     """An account at a host."""
 
     base_url: str = Field(default="", examples=["https://api.elkapi.com"])
@@ -163,7 +131,7 @@ def _allowed(entry: str) -> str:
     return entry
 
 
-class Settings(_Strict):
+class Settings(Strict):
     """All settings. Names in the environment: ``DOVECOTE_`` and the name in capitals."""
 
     database_url: str = "sqlite:///dovecote.db"
@@ -231,6 +199,8 @@ class Settings(_Strict):
     """Family and the upstreams that may serve it, in order. Default: all configured upstreams, gateways first."""
     on_uncertain_by_client: Mapping[str, Policy] = Field(default_factory=dict, examples=[{"shop": "fail"}])
     """The policy of on_uncertain for single clients. A task may set its own."""
+    retention: RetentionSettings = Field(default_factory=RetentionSettings)
+    """How long data is kept: 12h, 90d, 6w, 1y or "forever"."""
     upstreams: Mapping[str, UpstreamSettings] = Field(default_factory=dict)
     """The accounts that serve tasks, in order. Those known by name come first, and need only a key."""
 
@@ -336,3 +306,11 @@ class Settings(_Strict):
         if mistakes:
             raise ValueError("\n".join(mistakes))
         return self
+
+
+SECTIONS: Mapping[str, type[Strict]] = {
+    name: field.annotation
+    for name, field in Settings.model_fields.items()
+    if isinstance(field.annotation, type) and issubclass(field.annotation, Strict)
+}
+"""The settings that are tables of settings, such as ``[retention]``, by name."""

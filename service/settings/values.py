@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import datetime as dt
 import ipaddress
 import json
 import re
@@ -109,6 +110,27 @@ def check_bare_host(url: str) -> str:
         shown = parts.path[route.start() :][:80]
         raise ValueError(f"leave out {shown} and set {bare}: every dialect adds its own path")
     return checked
+
+
+FOREVER = "forever"
+_SPAN = re.compile(r"([1-9][0-9]{0,4})(h|d|w|y)")
+_HOURS = {"h": 1, "d": 24, "w": 7 * 24, "y": 365 * 24}
+
+
+def check_span(text: str) -> str:
+    """Return a text that :func:`read_span` can read.
+
+    :raises ValueError: for any other
+    """
+    if text != FOREVER and not _SPAN.fullmatch(text):
+        raise ValueError(f'is not a time such as 12h, 90d, 6w or 1y, and not "{FOREVER}"')
+    return text
+
+
+def read_span(text: str) -> dt.timedelta | None:
+    """Return the time that a text states: hours, days, weeks or years; None for ``forever``."""
+    found = _SPAN.fullmatch(text)
+    return None if found is None else dt.timedelta(hours=int(found[1]) * _HOURS[found[2]])
 
 
 def check_ca_file(path: Path) -> Path:

@@ -24,6 +24,7 @@ _WAITS: Final[Mapping[str, str]] = {
     "submissions": "due_at retry_at",
     "circuits": "open_until probe_until",
     "upstreams": "submit_slot_at poll_slot_at",
+    "leases": "until",
 }
 """Times that something waits for."""
 _AGES: Final[Mapping[str, tuple[str, str]]] = {

@@ -428,6 +428,14 @@ processes = Table(
     CheckConstraint(_one_of("role", ["web", "worker"]), name="role"),
 )
 
+leases = Table(
+    "leases",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("holder", Text, nullable=False),
+    Column("until", UtcTime, nullable=False),
+)
+
 secrets = Table(
     "secrets",
     metadata,

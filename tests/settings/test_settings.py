@@ -1,5 +1,6 @@
 """Settings from a file and the environment: precedence, all mistakes in one message, and no secret in any message."""
 
+import datetime as dt
 import re
 import tomllib
 from pathlib import Path
@@ -12,7 +13,7 @@ from pydantic import SecretStr, ValidationError
 from service.providers.registry import PROVIDERS
 from service.settings.example import example
 from service.settings.load import OTHER_VARIABLES, SettingsError, load
-from service.settings.model import Settings, UpstreamSettings
+from service.settings.model import SECTIONS, Settings, UpstreamSettings
 from service.settings.values import is_loopback
 from tests.support.certificates import Authority
 
@@ -149,10 +150,38 @@ def every_variable() -> list[str]:
     upstream = [f"DOVECOTE_UPSTREAMS__ELKAPI__{name.upper()}" for name in UpstreamSettings.model_fields]
     tables = {"upstreams": upstream, "routes": ["DOVECOTE_ROUTES__RUNWAY"]}
     tables["on_uncertain_by_client"] = ["DOVECOTE_ON_UNCERTAIN_BY_CLIENT__SHOP"]
+    for section, model in SECTIONS.items():
+        tables[section] = [f"DOVECOTE_{section.upper()}__{name.upper()}" for name in model.model_fields]
     settings = [
         variable for name in Settings.model_fields for variable in tables.get(name, [f"DOVECOTE_{name.upper()}"])
     ]
     return [*settings, *sorted(OTHER_VARIABLES), *(provider.key_variable for provider in PROVIDERS.values())]
+
+
+@pytest.mark.parametrize(
+    ("text", "age"),
+    [
+        ("1h", dt.timedelta(hours=1)),
+        ("90d", dt.timedelta(days=90)),
+        ("6w", dt.timedelta(days=42)),
+        ("1y", dt.timedelta(days=365)),
+        ("forever", None),
+    ],
+)
+def test_time_of_retention_is_read_from_file_and_environment(text: str, age: dt.timedelta | None) -> None:
+    assert load({"DOVECOTE_RETENTION__TASKS": text}).retention.age("tasks") == age
+    assert load({}, file(f'[retention]\ntasks = "{text}"')).retention.age("tasks") == age
+
+
+@pytest.mark.parametrize("text", ["0d", "90", "d", "-1d", "1.5d", "90 days", "999999d", "never", "90m", "٣d"])
+def test_time_of_retention_that_cannot_be_read_is_a_mistake(text: str) -> None:
+    [line] = mistakes({"DOVECOTE_RETENTION__TASKS": text})
+    assert line.startswith(("retention.tasks: is not a time such as 12h", "retention.tasks: contains a blank"))
+
+
+def test_unknown_setting_of_a_section_is_named_with_the_nearest() -> None:
+    assert mistakes({"DOVECOTE_RETENTION__TASK": "1d"}) == ["retention.task: no such setting; did you mean tasks?"]
+    assert mistakes({"DOVECOTE_RETENTION": "1d"}) == ["DOVECOTE_RETENTION: write DOVECOTE_RETENTION__<NAME>"]
 
 
 @pytest.mark.parametrize("value", ["", " ", "\t\r\n"], ids=["empty", "blank", "line-end"])
@@ -369,6 +398,8 @@ def test_example_file_is_valid_with_every_line_set() -> None:
 
 def test_every_setting_has_a_description() -> None:
     fields = {**Settings.model_fields, **UpstreamSettings.model_fields}
+    for section, model in SECTIONS.items():
+        fields |= {f"{section}.{name}": field for name, field in model.model_fields.items()}
     assert [name for name, field in fields.items() if not field.description] == []
 
 
