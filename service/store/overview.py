@@ -1,5 +1,6 @@
 """SQL for overviews of many tasks: bounded counts, and the few tasks that need somebody."""
 
+import dataclasses
 from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any, Final
@@ -11,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.domain.attention import MAY_BE_STUCK, NEEDING, STUCK_AFTER
 from service.domain.task import State, Task
 from service.store.tables import DUPLICATE_JOB, submissions, tasks
-from service.store.tasks import Filter, task_of, where
+from service.store.tasks import Filter, fitting, task_of
 
 MAX_COUNTED: Final = 10_000
 """Tasks that are counted; more are shown as ``10,000+``."""
@@ -25,15 +26,15 @@ def _bounded(statement: Select[Any], most: int) -> Any:
 
 async def count_by_state(connection: AsyncConnection, wanted: Filter) -> dict[State, int]:
     """Count the tasks that fit a filter by state, whatever states it names. No count is above :data:`MAX_COUNTED` + 1."""
-    labels = dict(wanted.labels)
-    counts = [_bounded(where(select(tasks.c.id), wanted, states=(state,), labels=labels), MAX_COUNTED) for state in State]
+    each = (dataclasses.replace(wanted, states=(state,)) for state in State)
+    counts = [_bounded(fitting(select(tasks.c.id), one), MAX_COUNTED) for one in each]
     row = (await connection.execute(select(*counts))).one()
     return dict(zip(State, row, strict=True))
 
 
 async def count_newer(connection: AsyncConnection, wanted: Filter, *, most: int) -> int:
     """Count the tasks that fit a filter, up to a number."""
-    statement = where(select(tasks.c.id), wanted, states=wanted.states, labels=wanted.labels)
+    statement = fitting(select(tasks.c.id), wanted)
     return int(await connection.scalar(select(_bounded(statement, most))) or 0)
 
 
@@ -42,8 +43,8 @@ async def may_need_somebody(connection: AsyncConnection, client: str | None, *, 
     before = UUID(int=max(int((now - STUCK_AFTER).timestamp() * 1000), 0) << 80)
     found: list[Task] = []
     for state in sorted(NEEDING | MAY_BE_STUCK):
-        wanted = Filter(client=client, before=None if state in NEEDING else before)
-        statement = where(select(tasks), wanted, states=(state,), labels={})
+        wanted = Filter(client=client, states=(state,), before=None if state in NEEDING else before)
+        statement = fitting(select(tasks), wanted)
         # Those that have waited longest, where there are very many.
         rows = await connection.execute(statement.order_by(tasks.c.id).limit(MAX_NEEDING))
         found += [task_of(row) for row in rows]

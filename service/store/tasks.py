@@ -203,6 +203,7 @@ class Filter:
     client: str | None = None
     states: tuple[State, ...] = ()
     family: str | None = None
+    upstream: str | None = None
     labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
     after: UUID | None = None
     """Only ids above this one. A UUIDv7 begins with its time, so this is also the filter by time."""
@@ -259,9 +260,9 @@ def _labelled(wanted: Filter, name: str, most: int) -> Select[Any]:
     chosen, ids = _with_label(wanted, name)
     others = {key: value for key, value in wanted.labels.items() if key != name}
     ids = _having(ids, chosen.client, chosen.task_id, others)
-    if wanted.states or wanted.family is not None:
-        fitting = dataclasses.replace(wanted, labels={}, client=None, after=None, before=None)
-        ids = ids.where(_where(select(tasks.c.id), fitting).where(tasks.c.id == chosen.task_id).exists())
+    if wanted.states or wanted.family is not None or wanted.upstream is not None:
+        besides = dataclasses.replace(wanted, labels={}, client=None, after=None, before=None)
+        ids = ids.where(_where(select(tasks.c.id), besides).where(tasks.c.id == chosen.task_id).exists())
     found = ids.order_by(chosen.task_id.desc()).limit(most).subquery()
     return select(tasks).where(tasks.c.id.in_(select(found))).order_by(tasks.c.id.desc())
 
@@ -276,8 +277,7 @@ def _page(wanted: Filter, most: int) -> Select[Any]:
 
 
 def _newest(wanted: Filter, most: int) -> Select[Any]:
-    statement = _having(_where(select(tasks), wanted), tasks.c.client, tasks.c.id, wanted.labels)
-    return statement.order_by(tasks.c.id.desc()).limit(most)
+    return fitting(select(tasks), wanted).order_by(tasks.c.id.desc()).limit(most)
 
 
 def _having(statement: Select[Any], client: Any, task_id: Any, labels: Mapping[str, str]) -> Select[Any]:
@@ -301,9 +301,15 @@ def _where(statement: Select[Any], wanted: Filter) -> Select[Any]:
     if wanted.states:
         states = [str(state) for state in wanted.states]
         statement = statement.where(tasks.c.state == states[0] if len(states) == 1 else tasks.c.state.in_(states))
-    if wanted.family is not None:
-        statement = statement.where(tasks.c.family == wanted.family)
+    for column, value in ((tasks.c.family, wanted.family), (tasks.c.upstream, wanted.upstream)):
+        if value is not None:
+            statement = statement.where(column == value)
     return _in_range(statement, tasks.c.id, wanted)
+
+
+def fitting(statement: Select[Any], wanted: Filter) -> Select[Any]:
+    """Return a statement on tasks with the conditions of a filter."""
+    return _having(_where(statement, wanted), tasks.c.client, tasks.c.id, wanted.labels)
 
 
 def _in_range(statement: Select[Any], task_id: Any, wanted: Filter) -> Select[Any]:

@@ -7,8 +7,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from service.domain.api_key import Scope
 from service.web.auth.bearer import Authenticator
-from service.web.dashboard import signin
+from service.web.dashboard import acts, export, live, signin, start, tasks
 from service.web.dashboard.templating import static_files
 from service.web.dashboard.visit import ROOT, Page, Visit, about, answered
 from service.web.problems import Problem
@@ -23,6 +24,15 @@ async def to_tasks(visit: Visit) -> Response:
 
 PAGES = (
     Page(path="", handler=to_tasks),
+    Page(path="/start", handler=start.start_page),
+    Page(path="/live", handler=live.stream),
+    Page(path="/tasks", handler=tasks.list_page),
+    Page(path="/tasks.csv", handler=export.tasks_csv),
+    Page(path="/tasks/live", handler=tasks.live_rows),
+    Page(path="/tasks/bulk", handler=acts.bulk, method="POST", scope=Scope.SUBMIT),
+    Page(path="/tasks/{id}/cancel", handler=acts.cancel_task, method="POST", scope=Scope.SUBMIT),
+    Page(path="/tasks/{id}/refresh", handler=acts.refresh_task, method="POST", scope=Scope.SUBMIT),
+    Page(path="/tasks/{id}/retry", handler=acts.retry_task, method="POST", scope=Scope.SUBMIT),
     Page(path="/sign-out", handler=signin.sign_out, method="POST"),
     Page(path="/theme", handler=signin.choose_theme, method="POST"),
 )

@@ -1,10 +1,9 @@
 """A visit to a page of the dashboard: who asks, what the visitor may do, and how the answer is written."""
 
-import contextlib
 import dataclasses
 import datetime as dt
 import functools
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, Literal
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -14,7 +13,6 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from service.domain.api_key import Scope
-from service.domain.validation import Mistake
 from service.flows.context import Context, log
 from service.logs import request_id
 from service.store.database import StoreUnavailable
@@ -250,7 +248,8 @@ def html(body: bytes, status: int = 200, headers: Mapping[str, str] | None = Non
 
 def frame_of(visit: Visit) -> dict[str, Any]:
     """Return the values that the frame of every page shows."""
-    return {"base": base_of(visit.context), "theme": theme_of(visit.http), "path": visit.http.url.path}
+    base = base_of(visit.context)
+    return {"base": base, "theme": theme_of(visit.http), "path": base + visit.http.url.path.removeprefix(ROOT)}
 
 
 def base_of(context: Context) -> str:
@@ -334,12 +333,3 @@ def to(request: Request, address: str) -> Response:
     if request.headers.get("hx-request") == "true":
         return Response(status_code=204, headers={"HX-Redirect": address})
     return RedirectResponse(address, _SEE_OTHER)
-
-
-@contextlib.contextmanager
-def told(mistakes: list[Mistake]) -> Iterator[None]:
-    """Collect the mistakes of a form instead of raising them."""
-    try:
-        yield
-    except Problem as problem:
-        mistakes.extend(problem.mistakes or [Mistake("", problem.detail)])

@@ -24,7 +24,7 @@ from tests.support.values import NOW
 from tests.support.world import World
 
 KEY = signing_key("whsec_c2VjcmV0")
-SESSION = Session(bytes(range(32)), NOW + LIFETIME, "nonce")
+SESSION = Session(bytes(range(32)), NOW.replace(microsecond=0) + LIFETIME, "nonce")
 COOKIE = cookie_name(secure=False)
 
 
@@ -95,7 +95,7 @@ async def test_cookie_is_secure_behind_https(database_url: str) -> None:
 
 @pytest.mark.parametrize(
     ("key", "said"),
-    [("", "Paste an API key"), ("wrong", "no such key"), ("dove_00000000_" + "0" * 64, "no such key")],
+    [("", "Paste an API key"), ("no-key-of-this-server", "no such key"), ("dove_00000000_" + "0" * 64, "no such key")],
     ids=["empty", "unknown", "unknown-of-the-right-form"],
 )
 async def test_wrong_key_opens_no_session(keyed: World, key: str, said: str) -> None:
@@ -133,7 +133,7 @@ async def test_session_ends_with_its_key(keyed: World, end: str) -> None:
     expires = keyed.clock() + dt.timedelta(hours=1)
     key = await add_key(keyed, client="carol", expires_at=expires)
     async with visitor(keyed, key) as carol:
-        assert (await carol.get("/ui/tasks")).response.url.path == "/ui/tasks"
+        assert (await carol.get("/ui/tasks")).response.url.path == "/ui/start"
         if end == "revoked":
             async with keyed.context.database.writing() as connection:
                 await api_keys.revoke(connection, key.rpartition("_")[0], now=keyed.clock())
@@ -180,7 +180,12 @@ async def test_form_without_the_token_of_its_session_is_refused(keyed: World, to
 
 @pytest.mark.parametrize(
     "headers",
-    [{"Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "same-site"}, {"Origin": "https://evil.example"}, {"Origin": "null"}],
+    [
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+    ],
     ids=["fetch-site", "subdomain", "origin", "opaque-origin"],
 )
 @pytest.mark.parametrize("path", ["/ui/theme", "/ui/sign-in"])
@@ -207,8 +212,8 @@ async def test_theme_is_kept_in_a_cookie_and_written_into_the_page(keyed: World)
 
 async def test_without_keys_this_machine_needs_no_session(world: World) -> None:
     async with visitor(world) as someone:
-        assert (await someone.get("/")).response.url.path == "/ui/tasks"
-        assert (await someone.get("/ui/sign-in")).response.url.path == "/ui/tasks"
+        assert (await someone.get("/")).response.url.path == "/ui/start"
+        assert (await someone.get("/ui/sign-in")).response.url.path == "/ui/start"
         assert (await someone.post("/ui/theme", theme="dark")).status == 200
 
 
