@@ -211,15 +211,20 @@ RULES: dict[str, tuple[Act, str, set[str]]] = {
             "http/transport.py",
             "flows/webhooks/dispatch.py",
             "flows/submission/media.py",
+            "flows/callbacks/public_keys.py",
         },
     ),
     "sends to URLs from outside": (
         uses("http", "messages"),
         "",
-        {"flows/webhooks/dispatch.py", "flows/submission/media.py"},
+        {"flows/webhooks/dispatch.py", "flows/submission/media.py", "flows/callbacks/public_keys.py"},
     ),
     "sends to upstreams": (uses("http", "purchases", "questions"), "", {"flows/conversation.py"}),
-    "sends HTTP": (calls("send"), "flows/", {"flows/conversation.py", "flows/submission/media.py"}),
+    "sends HTTP": (
+        calls("send"),
+        "flows/",
+        {"flows/conversation.py", "flows/submission/media.py", "flows/callbacks/public_keys.py"},
+    ),
     "posts HTTP": (calls("post_briefly"), "flows/", {"flows/webhooks/dispatch.py"}),
     "opens a transaction": (
         calls("writing"),

@@ -3,7 +3,7 @@
 import dataclasses
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from service.domain.task import Task
 
@@ -68,6 +68,10 @@ class Statistics:
     def unreliable_callbacks(self) -> set[tuple[str, str]]:
         """Return every upstream and dialect whose callbacks are unreliable."""
         return {where for where, share in self._shares.items() if share < UNRELIABLE_SHARE}
+
+    def callback_shares(self) -> Mapping[tuple[str, str], float]:
+        """Return the callback share of each upstream and dialect with enough ends."""
+        return self._shares
 
     def callback_share(self, upstream: str | None, dialect: str | None) -> float:
         """Share of the last ends that were learned by callback, where one was expected; 1 until there are enough."""

@@ -22,9 +22,11 @@ from service.domain.task import Task, WaitingFor
 from service.domain.validation import Mistake
 from service.flows.concurrency import Slots
 from service.flows.memory import LargeWork
+from service.flows.metrics.process import Metrics
 from service.flows.signals.local import Signals
 from service.http.client import Http
 from service.http.tls import trusting
+from service.objects import Objects
 from service.providers.dialect import Dialect
 from service.providers.registry import DIALECTS
 from service.providers.wire import ModelList
@@ -63,6 +65,20 @@ class ModelCache:
     """Held while they are requested, so that requests at once ask only once."""
 
 
+@dataclasses.dataclass(slots=True)
+class PublicKeys:
+    """The public keys of one upstream, in the memory of this process."""
+
+    text: str | None = None
+    """The latest JSON Web Key Set that was read."""
+    read_at: dt.datetime | None = None
+    asked_at: dt.datetime | None = None
+    """When the latest request was sent, whether it was answered or not."""
+    doubted: bool = False
+    """Whether a callback was signed by none of them, so that they may have changed."""
+    lock: asyncio.Lock = dataclasses.field(default_factory=asyncio.Lock)
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Upstream:
     """A configured upstream with its dialects, and what bounds its use by this process."""
@@ -82,6 +98,8 @@ class Upstream:
     """The authorities that are trusted for it; None: the usual ones."""
     models: ModelCache = dataclasses.field(default_factory=ModelCache)
     """The models that it offers, as far as this process has asked."""
+    public_keys: PublicKeys = dataclasses.field(default_factory=PublicKeys)
+    """The keys by which it signs callbacks, where it publishes them."""
     batch_retry_at: dict[str, float] = dataclasses.field(default_factory=dict)
     """The time, by dialect, until which tasks are polled singly because the batch query failed, on the monotonic clock."""
 
@@ -89,6 +107,17 @@ class Upstream:
     def limited(self) -> bool:
         """Whether its limits are counted over all processes."""
         return self.settings.open_tasks is not None or self.settings.submits_per_second is not None
+
+    @property
+    def fetches_keys(self) -> bool:
+        """Whether its callbacks are verified by keys that it publishes. A configured key counts instead."""
+        return bool(self.settings.callback_keys_url) and self.settings.callback_key is None
+
+    @property
+    def callback_key(self) -> str | None:
+        """The key that verifies its callbacks: the configured one, or the fetched public keys. None: there is none."""
+        configured = self.settings.callback_key
+        return self.public_keys.text if configured is None else configured.get_secret_value()
 
     def dialect_for(self, family: str, operation: str) -> Dialect | None:
         """Return the first of its dialects that offers an operation."""
@@ -145,9 +174,12 @@ class Context:
     statistics: Statistics = dataclasses.field(default_factory=Statistics)
     destination_slots: DestinationSlots = dataclasses.field(default_factory=DestinationSlots)
     unknown_words: Counter[tuple[str, str]] = dataclasses.field(default_factory=Counter)
+    metrics: Metrics = dataclasses.field(default_factory=Metrics)
     large: LargeWork = dataclasses.field(default_factory=LargeWork)
     answers_about_other_jobs: set[tuple[str, str]] = dataclasses.field(default_factory=set)
     """Upstreams and dialects of which the log has been told that they answered about another job."""
+    objects: Objects | None = None
+    """The storage of files; None where there is none."""
     clock: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC)
     chance: Callable[[], float] = random.random
     monotonic: Callable[[], float] = _elapsed
@@ -165,7 +197,11 @@ class Context:
     _last_id: UUID = _NO_ID
 
     def __post_init__(self) -> None:
-        """Derive the start, what can be waited for, and the upstreams that have limits."""
+        """Derive the start, what can be waited for, and the upstreams that have limits. Count the commits of the writers."""
+        self.writers.observe(self.metrics.committed)
+        self.metrics.start_at_zero(
+            {name: [each.facts.key for each in upstream.dialects] for name, upstream in self.upstreams.items()}
+        )
         if self.started_at is _EPOCH:
             self.started_at = self.now()
         self.waits = tuple(_waits(self.upstreams))

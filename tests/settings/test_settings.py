@@ -392,7 +392,8 @@ def test_example_file_is_valid_with_every_line_set() -> None:
     document = tomllib.loads(text)
     assert set(document) == set(Settings.model_fields)
     assert set(document["upstreams"]["elkapi"]) == set(UpstreamSettings.model_fields)
-    text = text.replace("/etc/ssl/internal-ca.pem", str(ca_file(Path.cwd())))
+    for path in ("/etc/ssl/internal-ca.pem", "/etc/dovecote/c2pa-chain.pem", "/etc/dovecote/c2pa-key.pem"):
+        text = text.replace(path, str(ca_file(Path.cwd())))
     load({"ELKAPI_KEY": UPSTREAM_KEY, "RUNWAYML_API_SECRET": UPSTREAM_KEY}, file(text))
 
 
@@ -676,3 +677,14 @@ def test_public_keys_are_taken_as_a_provider_shows_them() -> None:
         key = settings.upstreams["fal"].callback_key
         assert key is not None
         assert key.get_secret_value() == COMPACT_KEY_SET
+
+
+def test_url_of_public_keys_is_known_only_beside_the_known_base_url() -> None:
+    keys = {"FAL_KEY": UPSTREAM_KEY, "IDEOGRAM_API_KEY": UPSTREAM_KEY, "RUNWAYML_API_SECRET": UPSTREAM_KEY}
+    assert {name: each.callback_keys_url for name, each in load(keys).upstreams.items()} == {
+        "fal": "https://rest.fal.ai/.well-known/jwks.json",
+        "ideogram": "https://api.ideogram.ai/v1/.well-known/jwks.json",
+        "runwayml": "",
+    }
+    elsewhere = {"FAL_KEY": UPSTREAM_KEY, "DOVECOTE_UPSTREAMS__FAL__BASE_URL": "http://127.0.0.1:8090"}
+    assert load(elsewhere).upstreams["fal"].callback_keys_url == ""

@@ -60,6 +60,7 @@ async def accept(
         task = await warned(context, task)
     accepted = await (adopt(context, task) if task.adopted else context.writers.requests.batch(task_store.accept, task))
     if accepted.new:
+        context.metrics.accepted.labels(task.family, task.operation).inc()
         context.signals.wake("poll" if task.adopted else "submit")
     elif _has_key(accepted.task, idempotency_key) and accepted.task.request_hash != task.request_hash:
         raise KeyReused(accepted.task)
