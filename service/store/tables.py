@@ -134,6 +134,8 @@ tasks = Table(
     Column("on_uncertain", Text, nullable=False, server_default="hold"),
     Column("adopted", Boolean, nullable=False, server_default=false()),
     Column("warnings", Json, nullable=False, server_default="[]"),
+    Column("terms", Json, nullable=False, server_default="{}"),
+    Column("quotes", Json, nullable=False, server_default="[]"),
     Column("state", Text, nullable=False),
     Column("upstream", Text),
     Column("dialect", Text),

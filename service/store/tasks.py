@@ -10,6 +10,8 @@ from sqlalchemy import Row, Select, Text, and_, bindparam, cast, exists, func, o
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.domain.large_input import shortened, size_of
+from service.domain.money.quotes import Quote
+from service.domain.money.terms import NO_TERMS, Terms
 from service.domain.statistics import Ending
 from service.domain.task import Action, Failure, Result, Source, State, Task, TaskWarning, WaitingFor
 from service.store.rows import row_of_value
@@ -26,6 +28,8 @@ def task_of(row: Row[Any] | Mapping[str, Any]) -> Task:
     kept["next_actions"] = tuple(Action.from_json(action) for action in kept["next_actions"])
     kept["failure"] = None if kept["failure"] is None else Failure.from_json(kept["failure"])
     kept["warnings"] = tuple(TaskWarning.from_json(warning) for warning in kept["warnings"])
+    kept["terms"] = Terms.from_json(kept["terms"]) if kept["terms"] else NO_TERMS
+    kept["quotes"] = tuple(map(Quote.from_json, kept["quotes"])) if kept["quotes"] else ()
     kept["waits_for"] = None if kept["waits_for"] is None else WaitingFor.from_key(kept["waits_for"])
     kept["outcome_source"] = None if kept["outcome_source"] is None else Source(kept["outcome_source"])
     return Task(**kept)
@@ -41,6 +45,8 @@ def row_of(task: Task) -> dict[str, Any]:
     row["next_actions"] = [action.as_json() for action in task.next_actions]
     row["failure"] = None if task.failure is None else task.failure.as_json()
     row["warnings"] = [warning.as_json() for warning in task.warnings]
+    row["terms"] = task.terms.as_json() if task.terms is not NO_TERMS else {}
+    row["quotes"] = [quote.as_json() for quote in task.quotes]
     row["waits_for"] = None if task.waits_for is None else task.waits_for.key
     row["outcome_source"] = None if task.outcome_source is None else str(task.outcome_source)
     return row

@@ -48,6 +48,7 @@ def document() -> dict[str, Any]:
         "security": [{"key": []}],
         "tags": [
             {"name": "Tasks", "description": "Submit media generation tasks and follow them."},
+            {"name": "Money", "description": "Quote tasks before they are bought."},
             {"name": "Feed", "description": "Follow the events of all tasks, or of one."},
             {
                 "name": "Endpoints",

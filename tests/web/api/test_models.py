@@ -3,11 +3,15 @@
 import dataclasses
 import datetime as dt
 import typing
+from decimal import Decimal
 from uuid import uuid4
 
 import pytest
 from pydantic import ConfigDict, TypeAdapter
 
+from service.domain.money.amounts import Amount
+from service.domain.money.quotes import Quote
+from service.domain.money.terms import Terms
 from service.domain.task import Action, Failure, Result, Source, State, Task
 from service.flows.render import show_event, show_task
 from service.store.events import Event
@@ -31,10 +35,11 @@ HIDDEN = {
     "missing_since",
     "request_hash",
     "submission_id",
+    "terms",
     "unconfirmed_since",
 }
-COMPUTED = {"explanation", "awaits"}
-RENAMED = {"due_at": "next_check_at"}
+COMPUTED = {"explanation", "awaits", "max_cost", "prefer"}
+RENAMED = {"due_at": "next_check_at", "quotes": "quote"}
 FULL = Task(
     id=uuid4(),
     client="alice",
@@ -48,6 +53,8 @@ FULL = Task(
     callback_events=("task.succeeded",),
     route=("elkapi",),
     skipped_upstreams={"other": "no such field"},
+    terms=Terms(max_cost=Amount(Decimal("0.5"), "USD"), prefer="cheapest"),
+    quotes=(Quote(upstream="elkapi", bound="exact", high=Decimal(60), unit="credits", usd=Decimal("0.01")),),
     state=State.SUCCEEDED,
     upstream="elkapi",
     dialect="runway/aggregator",
