@@ -1,4 +1,4 @@
-"""What a visitor does with tasks: cancel, poll now, submit again, send input. Each is the same as in the API."""
+"""Acts of a visitor on tasks: cancel, poll now, submit again, send input. Each is the same as in the API."""
 
 import asyncio
 from typing import Final

@@ -1,4 +1,4 @@
-"""What was paid for a task, as a fact of its own: once, perhaps, twice. Pure."""
+"""The price of a task as a fact of its own: paid once, perhaps, twice. Pure."""
 
 import dataclasses
 from collections.abc import Sequence

@@ -27,7 +27,7 @@ class Flag:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """What a list shows of a task."""
+    """A task as a list shows it."""
 
     id: UUID
     state: State

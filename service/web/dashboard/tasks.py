@@ -44,7 +44,7 @@ VIEWS: Final[Mapping[str, str]] = {
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
-    """What the address asks for."""
+    """The view and the filters that an address asks for."""
 
     view: str = ""
     states: tuple[State, ...] = ()

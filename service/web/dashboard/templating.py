@@ -52,7 +52,7 @@ def environment() -> jinja2.Environment:
     )
     made.globals["versions"] = {name: each.version for name, each in static_files().items()}
     made.filters |= {
-        "ahead": words.ahead,
+        "remaining": words.remaining,
         "clock": words.clock,
         "count": words.count,
         "duration": words.duration,

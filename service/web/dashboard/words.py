@@ -64,7 +64,7 @@ def precise(at: dt.datetime) -> str:
     return f"{at:%H:%M:%S}.{at.microsecond // 1000:03}"
 
 
-def ahead(at: dt.datetime, *, now: dt.datetime) -> str:
+def remaining(at: dt.datetime, *, now: dt.datetime) -> str:
     """Return how far in the future a time is, or that it is due."""
     seconds = math.ceil((at - now).total_seconds())
     return f"in {duration(seconds)}" if seconds > 0 else "due now"
