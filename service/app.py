@@ -22,6 +22,7 @@ from service.flows.context import Context, log, upstreams_of
 from service.flows.metrics.rows import RowMetrics
 from service.flows.signals.catchup import catching_up
 from service.flows.signals.postgres import listening
+from service.flows.submission.repeats import Recent
 from service.flows.submission.restored import settle_if_restored
 from service.http.client import Http
 from service.http.ssrf.guard import Guard
@@ -36,7 +37,7 @@ from service.store.database import Database, StoreUnavailable, parse_url
 from service.store.migrate import check_known, migrate, newest, revision
 from service.store.restoration import Mark
 from service.store.writer import Writers
-from service.web import callbacks, docs, health, metrics
+from service.web import callbacks, docs, facades, health, metrics
 from service.web.access_log import AccessLog
 from service.web.api import ENDPOINTS
 from service.web.auth.bearer import Authenticator
@@ -207,6 +208,7 @@ def _around(context: Context, app: Starlette) -> ASGIApp:
     app.state.row_metrics = RowMetrics(context)
     app.state.streams = Streams(context)
     app.state.callback_limits = CallbackLimits(context)
+    app.state.recent = Recent()
     app.state.bodies = BodyBudget(context.settings.max_body, context.large.turn)
     return AccessLog(SecurityHeaders(app), context.metrics)
 
@@ -259,6 +261,7 @@ def routes(settings: Settings, role: Role = "all") -> list[Route]:
         *docs.ROUTES,
         *dashboard.routes(authenticator),
         Route("/", _to_dashboard),
+        *facades.routes(settings, authenticator),
     ]
 
 

@@ -219,6 +219,16 @@ large_inputs = Table(
     Column("size", Integer, nullable=False),
 )
 
+# A task that more than one request of a client without idempotency keys asked for. Most tasks have no row here.
+repeats = Table(
+    "repeats",
+    metadata,
+    Column("task_id", Uuid, ForeignKey("tasks.id", ondelete="CASCADE"), primary_key=True),
+    Column("seen_at", UtcTime, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("cut_off", Boolean, nullable=False),
+)
+
 submissions = Table(
     "submissions",
     metadata,

@@ -75,13 +75,14 @@ class Authenticator:
             self._cache = KeyCache(context)
         return self._cache
 
-    async def authorize(self, request: Request, scope: Scope) -> Caller:
+    async def authorize(self, request: Request, scope: Scope, *, key: str | None = None) -> Caller:
         """Return the caller of a request that is allowed.
 
+        :param key: the key that the request carries; default: its Bearer token
         :raises Problem: 401 without a valid key; 403 when the key lacks the scope; 429 above the rate limit; 421 and 403
             where no key exists and the request is not a direct one from this machine
         """
-        caller = await self.authenticate(request)
+        caller = await self.authenticate(request, bearer_token(request) if key is None else key)
         if self._limiter is not None:
             self._count(self._limiter, caller, request)
         if scope not in caller.scopes:
@@ -89,14 +90,12 @@ class Authenticator:
             raise Problem(403, "forbidden", f"a key with the scope `{scope}` is required; scopes of this key: {held}")
         return caller
 
-    async def authenticate(self, request: Request) -> Caller:
+    async def authenticate(self, request: Request, key: str) -> Caller:
         """Return the caller of a request.
 
         :raises Problem: 401, 421 or 403, as :meth:`authorize`
         :raises StoreUnavailable: when the database is needed and does not answer
         """
-        scheme, _, credentials = request.headers.get("authorization", "").partition(" ")
-        key = credentials.strip() if scheme.lower() == "bearer" else ""
         caller = self._callers.get(hash_key(key))
         if caller is not None:
             return caller
@@ -185,6 +184,12 @@ class Authenticator:
         if origin is not None and origin.partition("://")[2].lower() != host.lower():
             detail = "without API keys no page of another origin is allowed; set DOVECOTE_API_KEYS"
             raise Problem(403, "forbidden", detail)
+
+
+def bearer_token(request: Request) -> str:
+    """Return the Bearer token of a request; empty where it has none."""
+    scheme, _, credentials = request.headers.get("authorization", "").partition(" ")
+    return credentials.strip() if scheme.lower() == "bearer" else ""
 
 
 def _unauthorized(code: str, detail: str) -> Problem:
