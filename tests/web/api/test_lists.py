@@ -10,6 +10,7 @@ import pytest
 from service.domain.destination_slots import DestinationSlots
 from service.domain.task import State, Task
 from service.store import callbacks as callback_store
+from service.store import endings as ending_store
 from service.store import queue
 from service.store import tasks as task_store
 from service.store.database import Database
@@ -142,7 +143,7 @@ READS: list[tuple[str, Act]] = [
     ("uq_tasks_idempotency", lambda connection: task_store.find_by_key(connection, "default", "key-7")),
     ("ix_tasks_due_submit", claiming("submit")),
     ("ix_tasks_due_poll", claiming("poll")),
-    ("ix_tasks_finished", lambda connection: task_store.recent_endings(connection, since=NOW, most=100)),
+    ("ix_tasks_finished", lambda connection: ending_store.recent_endings(connection, since=NOW, most=100)),
     ("ix_callbacks_due", claiming("callbacks")),
     ("uq_callbacks_submission", lambda connection: callback_store.of_submissions(connection, [UUID(int=1)])),
     ("ix_webhook_messages_due", claiming("webhook_messages")),
