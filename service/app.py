@@ -78,7 +78,7 @@ async def opened(settings: Settings) -> AsyncIterator[Context]:
         http = Http.real(
             Guard(settings.webhook_rules),
             files_guard=Guard(settings.results.rules),
-            webhook_tls=trusting(settings.webhook_ca_file),
+            webhook_tls=trusting(settings.webhook_ca_file) if settings.webhook_ca_file else None,
         )
         objects = objects_of(settings)
         try:
