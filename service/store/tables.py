@@ -98,6 +98,7 @@ _ENDED = _one_of("state", ENDED)
 # parameter would keep PostgreSQL's planner from it. So claims and counts use these same objects.
 DUE = text("due_at IS NOT NULL")
 DUE_SUBMIT = text(_one_of("state", TO_SUBMIT))
+NOT_TO_SUBMIT = text(_none_of("state", TO_SUBMIT))
 DUE_POLL = text(f"{_none_of('state', TO_SUBMIT)} AND due_at IS NOT NULL")
 WAITING = text("waits_for IS NOT NULL")
 OCCUPIES_SLOT = text(_one_of("state", OCCUPYING))
@@ -191,7 +192,7 @@ tasks = Table(
     Index("ix_tasks_client_family", "client", "family", "id"),
     Index("ix_tasks_client_family_state", "client", "family", "state", "id"),
     # The same for an operator, who lists the tasks of all clients.
-    Index("ix_tasks_state", "state", "id"),
+    _partial("ix_tasks_state", "state", "id", where=NOT_TO_SUBMIT),
     Index("ix_tasks_family", "family", "id"),
     Index("ix_tasks_upstream", "upstream", "id"),
     # What the poll plan learns from: the last endings of a kind.

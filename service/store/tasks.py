@@ -11,9 +11,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.domain.large_input import shortened, size_of
 from service.domain.money.quotes import Quote
 from service.domain.money.terms import NO_TERMS, Terms
-from service.domain.task import Action, Failure, Result, Source, State, Task, TaskWarning, WaitingFor
+from service.domain.task import TO_SUBMIT, Action, Failure, Result, Source, State, Task, TaskWarning, WaitingFor
 from service.store.rows import row_of_value
-from service.store.tables import events, insert_for, large_inputs, task_labels, tasks
+from service.store.tables import DUE_SUBMIT, NOT_TO_SUBMIT, events, insert_for, large_inputs, task_labels, tasks
 
 
 def task_of(row: Row[Any] | Mapping[str, Any]) -> Task:
@@ -281,7 +281,12 @@ def _page(wanted: Filter, most: int) -> Select[Any]:
 
 
 def _newest(wanted: Filter, most: int) -> Select[Any]:
-    return fitting(select(tasks), wanted).order_by(tasks.c.id.desc()).limit(most)
+    id_ = tasks.c.id
+    if wanted.client is None and wanted.states and wanted.states[0] in TO_SUBMIT:
+        id_ = func.coalesce(
+            id_, id_
+        )  # a sort of the few that are to be submitted, instead of a scan of all tasks by id
+    return fitting(select(tasks), wanted).order_by(id_.desc()).limit(most)
 
 
 def _having(statement: Select[Any], client: Any, task_id: Any, labels: Mapping[str, str]) -> Select[Any]:
@@ -305,6 +310,8 @@ def _where(statement: Select[Any], wanted: Filter) -> Select[Any]:
     if wanted.states:
         states = [str(state) for state in wanted.states]
         statement = statement.where(tasks.c.state == states[0] if len(states) == 1 else tasks.c.state.in_(states))
+    if len(wanted.states) == 1 and wanted.client is None:  # the predicate of the index that serves it
+        statement = statement.where(DUE_SUBMIT if wanted.states[0] in TO_SUBMIT else NOT_TO_SUBMIT)
     for column, value in ((tasks.c.family, wanted.family), (tasks.c.upstream, wanted.upstream)):
         if value is not None:
             statement = statement.where(column == value)
