@@ -281,7 +281,7 @@ def _page(wanted: Filter, most: int) -> Select[Any]:
 
 
 def _newest(wanted: Filter, most: int) -> Select[Any]:
-    id_ = tasks.c.id
+    id_: Any = tasks.c.id
     if wanted.client is None and wanted.states and wanted.states[0] in TO_SUBMIT:
         id_ = func.coalesce(
             id_, id_
