@@ -6,6 +6,7 @@ import contextlib
 import datetime as dt
 import secrets as chance
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -18,26 +19,30 @@ from starlette.types import ASGIApp
 from service.clock import Clock, ClockGuard
 from service.domain.callback_token import Tokens
 from service.flows.context import Context, log, upstreams_of
+from service.flows.metrics.rows import RowMetrics
 from service.flows.signals.catchup import catching_up
 from service.flows.signals.postgres import listening
+from service.flows.submission.repeats import Recent
 from service.flows.submission.restored import settle_if_restored
 from service.http.client import Http
 from service.http.ssrf.guard import Guard
 from service.http.tls import trusting
+from service.objects import Objects, open_objects
 from service.settings.model import Settings
 from service.settings.values import is_loopback
 from service.store import api_keys as api_keys_module
 from service.store import health as store_health
 from service.store import queue, secrets
-from service.store.database import Database, StoreUnavailable
+from service.store.database import Database, StoreUnavailable, parse_url
 from service.store.migrate import check_known, migrate, newest, revision
 from service.store.restoration import Mark
 from service.store.writer import Writers
-from service.web import callbacks, docs, health
+from service.web import callbacks, docs, facades, health, metrics
 from service.web.access_log import AccessLog
 from service.web.api import ENDPOINTS
 from service.web.auth.bearer import Authenticator
 from service.web.callback_limits import CallbackLimits
+from service.web.dashboard import routes as dashboard
 from service.web.problems import HANDLERS
 from service.web.request_body import BodyBudget
 from service.web.security_headers import SecurityHeaders
@@ -65,11 +70,17 @@ async def opened(settings: Settings) -> AsyncIterator[Context]:
     :raises StoreUnavailable: when the database is out of reach
     :raises WrongSchema: when a PostgreSQL database has not been migrated
     :raises NewerSchema: when a newer version has migrated the database
+    :raises StorageError: when the storage of files cannot be opened
     """
     database = Database(settings.database_url, pool_size=settings.database_pool_size)
     with database.held():
         writers = Writers(database)
-        http = Http.real(Guard(settings.webhook_rules), webhook_tls=trusting(settings.webhook_ca_file))
+        http = Http.real(
+            Guard(settings.webhook_rules),
+            files_guard=Guard(settings.results.rules),
+            webhook_tls=trusting(settings.webhook_ca_file) if settings.webhook_ca_file else None,
+        )
+        objects = objects_of(settings)
         try:
             await _prepare(database)
             async with writers.running():
@@ -83,6 +94,7 @@ async def opened(settings: Settings) -> AsyncIterator[Context]:
                     tokens=Tokens(await _secret(database, settings, "callback_secret")),
                     webhook_secret=await _secret(database, settings, "webhook_secret"),
                     upstreams=upstreams_of(settings),
+                    objects=objects,
                     mark=Mark(database.url.database or "") if database.sqlite else None,
                 )
                 guard = ClockGuard(clock, database, context.signals)
@@ -92,6 +104,28 @@ async def opened(settings: Settings) -> AsyncIterator[Context]:
         finally:
             await http.close()
             await database.close()
+            if objects is not None:
+                objects.close()
+
+
+def objects_of(settings: Settings) -> Objects | None:
+    """Open the storage of files; None where there is none.
+
+    :raises StorageError: when it cannot be opened
+    """
+    if not settings.stores_files:
+        return None
+    storage, file = settings.storage, parse_url(settings.database_url).database
+    secret = storage.secret_access_key
+    return open_objects(
+        storage.url,
+        Path(file or "").parent / "dovecote-objects",
+        endpoint=storage.endpoint,
+        region=storage.region,
+        key_id=storage.access_key_id,
+        secret=None if secret is None else secret.get_secret_value(),
+        min_free=storage.min_free,
+    )
 
 
 async def _prepare(database: Database) -> None:
@@ -171,10 +205,17 @@ def callback_application(context: Context) -> ASGIApp:
 
 def _around(context: Context, app: Starlette) -> ASGIApp:
     app.state.context = context
+    app.state.row_metrics = RowMetrics(context)
     app.state.streams = Streams(context)
     app.state.callback_limits = CallbackLimits(context)
+    app.state.recent = Recent()
     app.state.bodies = BodyBudget(context.settings.max_body, context.large.turn)
-    return AccessLog(SecurityHeaders(app))
+    return AccessLog(SecurityHeaders(app), context.metrics)
+
+
+def metrics_application(context: Context) -> ASGIApp:
+    """Build the application of the metrics port: ``/metrics`` and ``/healthz`` only."""
+    return _around(context, Starlette(routes=metrics.ALONE, exception_handlers=HANDLERS))
 
 
 async def require_key(context: Context) -> None:
@@ -212,8 +253,17 @@ def routes(settings: Settings, role: Role = "all") -> list[Route]:
     authenticator = Authenticator(settings)
     api = [endpoint.route(authenticator) for endpoint in ENDPOINTS]
     with_callbacks = callbacks.ROUTES if settings.callback_port is None else []
-    return [*with_callbacks, *api, *health.ROUTES, *docs.ROUTES, Route("/", _to_docs)]
+    return [
+        *with_callbacks,
+        *api,
+        metrics.behind_a_key(authenticator),
+        *health.ROUTES,
+        *docs.ROUTES,
+        *dashboard.routes(authenticator),
+        Route("/", _to_dashboard),
+        *facades.routes(settings, authenticator),
+    ]
 
 
-async def _to_docs(_: Request) -> Response:
-    return RedirectResponse("docs")  # relative: it keeps the path prefix of a proxy
+async def _to_dashboard(_: Request) -> Response:
+    return RedirectResponse("ui/tasks")  # relative: it keeps the path prefix of a proxy

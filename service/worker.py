@@ -7,6 +7,7 @@ far of work that does not end in time.
 import asyncio
 import contextlib
 import datetime as dt
+import functools
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Final
@@ -19,6 +20,7 @@ from service.flows import polling
 from service.flows.callbacks import process
 from service.flows.concurrency import TaskPool
 from service.flows.context import Context, log
+from service.flows.metrics.process import Metrics
 from service.flows.retention import sweep as retention_sweep
 from service.flows.statistics import update_statistics
 from service.flows.submission import duplicates
@@ -56,21 +58,22 @@ class Worker:
         messages = TaskPool(dispatch.MAX_CONCURRENT, when_free=signals["webhooks"].set)
         duplicate_jobs = TaskPool(duplicates.MAX_CONCURRENT, when_free=signals["duplicates"].set)
         self._pools = (submits, polls, messages, duplicate_jobs)
+        journey = functools.partial(_Journey, metrics=context.metrics)
         self._journeys: tuple[_Journey, ...] = (
-            _Journey("submit", signals["submit"], lambda: submission_run.run_due(context, submits)),
-            _Journey("poll", signals["poll"], lambda: polling.run_due(context, polls)),
-            _Journey("callbacks", signals["callbacks"], lambda: process.run_due(context)),
-            _Journey("webhooks", signals["webhooks"], lambda: dispatch.run_due(context, messages)),
-            _Journey("duplicates", signals["duplicates"], lambda: duplicates.run_due(context, duplicate_jobs)),
-            _Journey("learn", asyncio.Event(), lambda: _once(update_statistics(context)), LEARN_EVERY),
-            _Journey("credit", asyncio.Event(), self._credit_round(), credit.EVERY),
-            _Journey("retention", asyncio.Event(), self._retention_round(), retention_sweep.EVERY),
+            journey("submit", signals["submit"], lambda: submission_run.run_due(context, submits)),
+            journey("poll", signals["poll"], lambda: polling.run_due(context, polls)),
+            journey("callbacks", signals["callbacks"], lambda: process.run_due(context)),
+            journey("webhooks", signals["webhooks"], lambda: dispatch.run_due(context, messages)),
+            journey("duplicates", signals["duplicates"], lambda: duplicates.run_due(context, duplicate_jobs)),
+            journey("learn", asyncio.Event(), lambda: _once(update_statistics(context)), LEARN_EVERY),
+            journey("credit", asyncio.Event(), self._credit_round(), credit.EVERY),
+            journey("retention", asyncio.Event(), self._retention_round(), retention_sweep.EVERY),
         )
         self._running: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Read the statistics once, then let the clock tick and the journeys run."""
-        await _attempt("learn", update_statistics(self._context))
+        await _attempt("learn", update_statistics(self._context), self._context.metrics)
         for journey in self._journeys:
             trigger = IntervalTrigger(seconds=journey.every, timezone=dt.UTC)
             self._scheduler.add_job(journey.tick, trigger, id=journey.name, **_UNLIMITED)
@@ -141,7 +144,8 @@ class Worker:
 class _Journey:
     """One journey: the event that wakes it, and its rounds."""
 
-    def __init__(self, name: str, wake: asyncio.Event, work: Round, every: float = TICK) -> None:
+    def __init__(self, name: str, wake: asyncio.Event, work: Round, every: float = TICK, *, metrics: Metrics) -> None:
+        self._metrics = metrics
         self.name = name
         self.wake = wake
         self.every = every
@@ -158,7 +162,7 @@ class _Journey:
             await self.wake.wait()
             self.wake.clear()
             began = loop.time()
-            if not stopping.is_set() and await _attempt(self.name, self._work()):
+            if not stopping.is_set() and await _attempt(self.name, self._work(), self._metrics):
                 self.wake.set()  # there may be more
             await asyncio.sleep(began + ROUND_EVERY - loop.time())
 
@@ -183,14 +187,15 @@ def drain_timeout(context: Context) -> float:
     return CONNECT_TIMEOUT + WRITE_TIMEOUT + longest + DRAIN_MARGIN
 
 
-async def _attempt(journey: str, work: Awaitable[int]) -> int:
-    """Do one round. A failure is logged, and the next tick tries again."""
+async def _attempt(journey: str, work: Awaitable[int], metrics: Metrics) -> int:
+    """Do one round. A failure is counted and logged, and the next tick tries again."""
     try:
         return await work
     except StoreUnavailable as error:
         log.warning("round failed; it is tried again journey=%s error=%s", journey, error)
     except Exception:  # noqa: BLE001 - the loop goes on, whatever a round meets
         log.exception("round failed; it is tried again journey=%s", journey)
+    metrics.round_failures.labels(journey).inc()
     return 0
 
 

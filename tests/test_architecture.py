@@ -23,6 +23,7 @@ BREACHES = {
     "service/store/queue.py": "import aiohttp",
     "service/flows/apply.py": "import service.web.auth.bearer",
     "service/flows/upstreams/credit.py": "import service.flows.polling",
+    "service/flows/feed.py": "import obstore",
     "service/web/auth/bearer.py": "import service.app",
     "service/web/docs.py": "import httpx",
     "service/sandbox/jobs.py": "import service.domain.task",
@@ -186,9 +187,10 @@ RULES: dict[str, tuple[Act, str, set[str]]] = {
     "advances a task": (calls("advance"), "", {"domain/decision.py"}),
     "decides a change": (calls("decide"), "", {"flows/apply.py"}),
     "writes changed tasks": (calls("settle_tasks"), "", {"flows/apply.py"}),
-    "updates rows of tasks": (calls_on_tasks("update"), "", {"store/queue.py"}),
+    # Retention removes content and ended tasks; the state of a task it never changes.
+    "updates rows of tasks": (calls_on_tasks("update"), "", {"store/queue.py", "store/retention.py"}),
     "inserts rows of tasks": (calls_on_tasks("insert"), "", {"store/tasks.py"}),
-    "deletes rows of tasks": (calls_on_tasks("delete"), "", set()),
+    "deletes rows of tasks": (calls_on_tasks("delete"), "", {"store/retention.py"}),
     "sets when a row is due": (
         replaces("due_at"),
         "",
@@ -210,15 +212,20 @@ RULES: dict[str, tuple[Act, str, set[str]]] = {
             "http/transport.py",
             "flows/webhooks/dispatch.py",
             "flows/submission/media.py",
+            "flows/callbacks/public_keys.py",
         },
     ),
     "sends to URLs from outside": (
         uses("http", "messages"),
         "",
-        {"flows/webhooks/dispatch.py", "flows/submission/media.py"},
+        {"flows/webhooks/dispatch.py", "flows/submission/media.py", "flows/callbacks/public_keys.py"},
     ),
     "sends to upstreams": (uses("http", "purchases", "questions"), "", {"flows/conversation.py"}),
-    "sends HTTP": (calls("send"), "flows/", {"flows/conversation.py", "flows/submission/media.py"}),
+    "sends HTTP": (
+        calls("send"),
+        "flows/",
+        {"flows/conversation.py", "flows/submission/media.py", "flows/callbacks/public_keys.py"},
+    ),
     "posts HTTP": (calls("post_briefly"), "flows/", {"flows/webhooks/dispatch.py"}),
     "opens a transaction": (
         calls("writing"),

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from service import worker
+from service.flows.metrics.process import Metrics
 
 
 async def test_wakes_between_two_rounds_share_one_round(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -21,7 +22,7 @@ async def test_wakes_between_two_rounds_share_one_round(monkeypatch: pytest.Monk
         await go_on.wait()
         go_on.clear()
 
-    journey = worker._Journey("submit", asyncio.Event(), work)
+    journey = worker._Journey("submit", asyncio.Event(), work, metrics=Metrics())
     monkeypatch.setattr(worker.asyncio, "sleep", pause)
     running = asyncio.create_task(journey.run(stopping))
     for expected in (1, 2):
@@ -51,7 +52,7 @@ async def test_round_that_found_work_is_followed_by_another(monkeypatch: pytest.
         return
 
     monkeypatch.setattr(worker.asyncio, "sleep", no_pause)
-    journey = worker._Journey("submit", asyncio.Event(), work)
+    journey = worker._Journey("submit", asyncio.Event(), work, metrics=Metrics())
     journey.wake.set()
     await journey.run(stopping)
     assert left == []

@@ -21,6 +21,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "sandbox": "service.cli.practice:sandbox",
     "receiver": "service.cli.practice:receiver",
     "submit": "service.cli.submit:command",
+    "quote": "service.cli.quote:command",
     "adopt": "service.cli.adopt:command",
     "tasks": "service.cli.tasks:command",
     "families": "service.cli.catalogue:families",

@@ -10,6 +10,8 @@ from uuid import UUID
 
 from service.domain.errors import Unavailable, UpstreamError
 from service.domain.task import Task
+from service.flows.metrics.process import Metrics
+from service.flows.metrics.rows import ROWS
 from service.http.network_errors import FAILURES
 from service.providers.capabilities import CanCancel, CanListModels, CanPollMany, CanTellBalance
 from service.providers.dialect import Dialect
@@ -26,6 +28,15 @@ _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 def support() -> str:
     """Return a table for each family: its operations, dialects and upstreams."""
     return "\n".join(part for family in FAMILIES.values() for part in _family(family))
+
+
+def metrics() -> str:
+    """Return the table of the metrics."""
+    rows = (
+        (f"`{each.name}`", each.kind, ", ".join(f"`{label}`" for label in each.labels), each.meaning)
+        for each in [*ROWS, *Metrics().descriptions]
+    )
+    return _table(("metric", "type", "labels", "meaning"), rows)
 
 
 def systems() -> str:
@@ -129,6 +140,7 @@ def failures() -> str:
 
 
 SECTIONS: Final[Mapping[str, Callable[[], str]]] = {
+    "metrics": metrics,
     "systems": systems,
     "support": support,
     "upstreams": upstreams,

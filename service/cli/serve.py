@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import logging
 import socket
 from collections.abc import Callable, Iterator
@@ -10,7 +11,17 @@ from typing import Final
 import uvicorn
 from starlette.types import ASGIApp
 
-from service.app import NoKey, Role, WrongSchema, application, at_work, callback_application, opened, require_key
+from service.app import (
+    NoKey,
+    Role,
+    WrongSchema,
+    application,
+    at_work,
+    callback_application,
+    metrics_application,
+    opened,
+    require_key,
+)
 from service.cli import exits
 from service.cli.installation import database_fault, give_up, shown_database
 from service.cli.listening import listen, raise_descriptor_limit, reason_of, waiting_connections
@@ -19,8 +30,10 @@ from service.flows.context import Context
 from service.flows.signals.local import Signals
 from service.logs import log_to_standard_error
 from service.memory import collect_rarely, return_large_blocks
+from service.object_errors import StorageError
 from service.providers.registry import PROVIDERS
 from service.settings.model import Settings
+from service.settings.values import address_of
 from service.store.database import AlreadyRunning, Database, StoreUnavailable
 from service.store.migrate import NewerSchema, migrate
 from service.web.server_protocol import HttpProtocol
@@ -31,6 +44,15 @@ ARRIVAL_TIMEOUT: Final = 0.05
 """Seconds that open connections get at a stop for a request that is on its way."""
 
 log = logging.getLogger("dovecote")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Listeners:
+    """The sockets that this process listens on, as far as it does."""
+
+    main: socket.socket | None
+    callbacks: socket.socket | None
+    metrics: socket.socket | None
 
 
 class _Server(uvicorn.Server):
@@ -75,7 +97,7 @@ def run(settings: Settings, role: Role, stop: Stop, *, listens: bool = True) -> 
     return_large_blocks()
     with contextlib.ExitStack() as open_sockets:
         # Before anything is opened: a second server on the same port would otherwise begin to work, and then stop.
-        main = callbacks = None
+        main = callbacks = scraped = None
         if listens:
             main = _listen(settings.host, settings.port, needed=role != "worker")
         if main is not None:
@@ -83,11 +105,16 @@ def run(settings: Settings, role: Role, stop: Stop, *, listens: bool = True) -> 
         if settings.callback_port is not None and role != "worker":
             callbacks = _listen(settings.callback_host or settings.host, settings.callback_port)
             open_sockets.enter_context(callbacks or contextlib.nullcontext())
+        if settings.observability.metrics_listen is not None:
+            scraped = _listen(*address_of(settings.observability.metrics_listen))
+            open_sockets.enter_context(scraped or contextlib.nullcontext())
         try:
             with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-                runner.run(_serve(settings, role, stop, main, callbacks))
+                runner.run(_serve(settings, role, stop, Listeners(main, callbacks, scraped)))
         except NoKey as error:
             give_up(str(error), exits.SETTINGS)
+        except StorageError as error:
+            give_up(f"storage: {error}", exits.SETTINGS)
         except StoreUnavailable as error:
             give_up(database_fault(settings, error), error.fault.exit_code)
         except NewerSchema as error:
@@ -118,8 +145,7 @@ async def _serve(
     settings: Settings,
     role: Role,
     stop: Stop,
-    listener: socket.socket | None,
-    callback_listener: socket.socket | None,
+    listeners: Listeners,
 ) -> None:
     """Start everything, serve until a stop is requested, and end everything in order. A stop cuts the start short."""
     loop, requested = asyncio.get_running_loop(), asyncio.Event()
@@ -133,8 +159,8 @@ async def _serve(
                 await require_key(context)
             worker = None if role == "web" else await stack.enter_async_context(at_work(context))
             watch.cancel()
-            servers = list(_servers(context, role, listener, callback_listener))
-            _log_start(context, role, listener, callback_listener)
+            servers = list(_servers(context, role, listeners))
+            _log_start(context, role, listeners)
             collect_rarely()
             async with asyncio.TaskGroup() as serving:
                 for server, sock in servers:
@@ -163,14 +189,14 @@ async def _cancel_when(requested: asyncio.Event, task: asyncio.Task[None] | None
         task.cancel()
 
 
-def _servers(
-    context: Context, role: Role, listener: socket.socket | None, callback_listener: socket.socket | None
-) -> Iterator[tuple[_Server, socket.socket]]:
+def _servers(context: Context, role: Role, listeners: Listeners) -> Iterator[tuple[_Server, socket.socket]]:
     keep_alive = context.settings.keep_alive
-    if listener is not None:
-        yield _server(application(context, role), context.signals, keep_alive), listener
-    if callback_listener is not None:
-        yield _server(callback_application(context), context.signals, keep_alive), callback_listener
+    if listeners.main is not None:
+        yield _server(application(context, role), context.signals, keep_alive), listeners.main
+    if listeners.callbacks is not None:
+        yield _server(callback_application(context), context.signals, keep_alive), listeners.callbacks
+    if listeners.metrics is not None:
+        yield _server(metrics_application(context), context.signals, keep_alive), listeners.metrics
 
 
 def _server(app: ASGIApp, signals: Signals, keep_alive: int = 75) -> _Server:
@@ -194,15 +220,16 @@ def _address(host: str, listener: socket.socket) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
 
 
-def _log_start(
-    context: Context, role: Role, listener: socket.socket | None, callback_listener: socket.socket | None
-) -> None:
+def _log_start(context: Context, role: Role, listeners: Listeners) -> None:
     settings = context.settings
-    url = None if listener is None else _address(settings.host, listener)
+    url = None if listeners.main is None else _address(settings.host, listeners.main)
     log.info("started role=%s url=%s database=%s", role, url, shown_database(settings))
-    if callback_listener is not None:
-        at = _address(settings.callback_host or settings.host, callback_listener)
+    if listeners.callbacks is not None:
+        at = _address(settings.callback_host or settings.host, listeners.callbacks)
         log.info("callback port open url=%s", at)
+    if settings.observability.metrics_listen is not None and listeners.metrics is not None:
+        at = _address(address_of(settings.observability.metrics_listen)[0], listeners.metrics)
+        log.info("metrics port open url=%s", f"{at}/metrics")
     if context.upstreams:
         log.info("upstreams configured names=%s", ",".join(context.upstreams))
     else:

@@ -25,6 +25,8 @@ class Scope(enum.StrEnum):
     """Change the client's own rows: submit, cancel, send input."""
     ADMIN = "admin"
     """Read and change the rows of every client."""
+    METRICS = "metrics"
+    """Read the metrics, which name no client and no task."""
 
 
 OWN: Final = frozenset({Scope.READ, Scope.SUBMIT})

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.domain.changes import Change
 from service.domain.decision import Decided, Decision, Facts, decide
-from service.domain.task import OCCUPYING, Submission, Task
+from service.domain.task import ENDED, OCCUPYING, State, Submission, Task
 from service.flows.context import Context, log
 from service.flows.statistics import count_unknown_word, next_poll
 from service.flows.webhooks import enqueue
@@ -158,12 +158,24 @@ def announce(context: Context, applied: Sequence[Applied]) -> None:
     for each in applied:
         if each.task is not None and each.event is not None:
             _log_change(each.task, each.event)
+            _count(context, each.task, each.event)
         if each.decision == "applied" and each.task is not None:
             context.signals.changed(each.task.id, each.task.client)
             if each.owes:
                 context.signals.wake("webhooks")
             if each.task.state not in OCCUPYING and each.task.upstream in context.limited:
                 context.signals.wake("submit")  # its slot is free for another task
+
+
+def _count(context: Context, task: Task, event: str) -> None:
+    """Count a task that has ended by an event."""
+    if event != task.state or task.state not in ENDED:
+        return
+    upstream, source = task.upstream or "none", task.outcome_source or "dovecote"
+    context.metrics.finished.labels(upstream, task.family, task.state, source).inc()
+    if task.state is State.SUCCEEDED and task.submitted_at is not None and task.finished_at is not None:
+        seconds = max((task.finished_at - task.submitted_at).total_seconds(), 0.0)
+        context.metrics.task_seconds.labels(upstream, task.family, task.operation).observe(seconds)
 
 
 def _log_change(task: Task, event: str) -> None:

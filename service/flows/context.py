@@ -17,18 +17,22 @@ import uuid_utils.compat as uuid_utils
 
 from service.domain.callback_token import Tokens
 from service.domain.destination_slots import DestinationSlots
+from service.domain.money.quotes import PriceBook
 from service.domain.statistics import Statistics
 from service.domain.task import Task, WaitingFor
 from service.domain.validation import Mistake
 from service.flows.concurrency import Slots
 from service.flows.memory import LargeWork
+from service.flows.metrics.process import Metrics
 from service.flows.signals.local import Signals
 from service.http.client import Http
 from service.http.tls import trusting
+from service.objects import Objects
 from service.providers.dialect import Dialect
-from service.providers.registry import DIALECTS
+from service.providers.registry import DIALECTS, KINDS
 from service.providers.wire import ModelList
 from service.settings.model import Settings, UpstreamSettings
+from service.settings.prices import load_prices
 from service.store.database import Database
 from service.store.restoration import Mark
 from service.store.writer import Writers
@@ -63,6 +67,20 @@ class ModelCache:
     """Held while they are requested, so that requests at once ask only once."""
 
 
+@dataclasses.dataclass(slots=True)
+class PublicKeys:
+    """The public keys of one upstream, in the memory of this process."""
+
+    text: str | None = None
+    """The latest JSON Web Key Set that was read."""
+    read_at: dt.datetime | None = None
+    asked_at: dt.datetime | None = None
+    """When the latest request was sent, whether it was answered or not."""
+    doubted: bool = False
+    """Whether a callback was signed by none of them, so that they may have changed."""
+    lock: asyncio.Lock = dataclasses.field(default_factory=asyncio.Lock)
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Upstream:
     """A configured upstream with its dialects, and what bounds its use by this process."""
@@ -82,13 +100,32 @@ class Upstream:
     """The authorities that are trusted for it; None: the usual ones."""
     models: ModelCache = dataclasses.field(default_factory=ModelCache)
     """The models that it offers, as far as this process has asked."""
+    public_keys: PublicKeys = dataclasses.field(default_factory=PublicKeys)
+    """The keys by which it signs callbacks, where it publishes them."""
     batch_retry_at: dict[str, float] = dataclasses.field(default_factory=dict)
     """The time, by dialect, until which tasks are polled singly because the batch query failed, on the monotonic clock."""
+
+    @property
+    def kind(self) -> str:
+        """The name by which its host is known; blank where it is not."""
+        known: str = KINDS.get(self.settings.base_url.rstrip("/"), "")
+        return known
 
     @property
     def limited(self) -> bool:
         """Whether its limits are counted over all processes."""
         return self.settings.open_tasks is not None or self.settings.submits_per_second is not None
+
+    @property
+    def fetches_keys(self) -> bool:
+        """Whether its callbacks are verified by keys that it publishes. A configured key counts instead."""
+        return bool(self.settings.callback_keys_url) and self.settings.callback_key is None
+
+    @property
+    def callback_key(self) -> str | None:
+        """The key that verifies its callbacks: the configured one, or the fetched public keys. None: there is none."""
+        configured = self.settings.callback_key
+        return self.public_keys.text if configured is None else configured.get_secret_value()
 
     def dialect_for(self, family: str, operation: str) -> Dialect | None:
         """Return the first of its dialects that offers an operation."""
@@ -145,9 +182,12 @@ class Context:
     statistics: Statistics = dataclasses.field(default_factory=Statistics)
     destination_slots: DestinationSlots = dataclasses.field(default_factory=DestinationSlots)
     unknown_words: Counter[tuple[str, str]] = dataclasses.field(default_factory=Counter)
+    metrics: Metrics = dataclasses.field(default_factory=Metrics)
     large: LargeWork = dataclasses.field(default_factory=LargeWork)
     answers_about_other_jobs: set[tuple[str, str]] = dataclasses.field(default_factory=set)
     """Upstreams and dialects of which the log has been told that they answered about another job."""
+    objects: Objects | None = None
+    """The storage of files; None where there is none."""
     clock: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC)
     chance: Callable[[], float] = random.random
     monotonic: Callable[[], float] = _elapsed
@@ -160,15 +200,22 @@ class Context:
     """Everything that a queued task can wait for."""
     limited: frozenset[str] = frozenset()
     """Upstreams whose slots are counted over all processes."""
+    prices: Mapping[str, PriceBook] = dataclasses.field(default_factory=dict)
+    """The known prices, by upstream. An upstream without any price is missing."""
     started_at: dt.datetime = _EPOCH
     """When this process started, by its clock."""
     _last_id: UUID = _NO_ID
 
     def __post_init__(self) -> None:
-        """Derive the start, what can be waited for, and the upstreams that have limits."""
+        """Derive the start, what can be waited for, prices and limited upstreams. Count the commits of the writers."""
+        self.writers.observe(self.metrics.committed)
+        self.metrics.start_at_zero(
+            {name: [each.facts.key for each in upstream.dialects] for name, upstream in self.upstreams.items()}
+        )
         if self.started_at is _EPOCH:
             self.started_at = self.now()
         self.waits = tuple(_waits(self.upstreams))
+        self.prices = _prices(self.settings, self.upstreams)
         self.limited = frozenset(name for name, upstream in self.upstreams.items() if upstream.limited)
 
     def now(self) -> dt.datetime:
@@ -191,6 +238,13 @@ def _waits(upstreams: Mapping[str, Upstream]) -> Iterator[WaitingFor]:
         yield WaitingFor(name)
         for dialect in upstream.dialects:
             yield WaitingFor(name, dialect.facts.key)
+
+
+def _prices(settings: Settings, upstreams: Mapping[str, Upstream]) -> dict[str, PriceBook]:
+    """Return the prices of each upstream that has any."""
+    whole = load_prices(settings.money.prices_file, shipped=settings.money.shipped_prices)
+    found = {name: whole.about(name, upstream.kind) for name, upstream in upstreams.items()}
+    return {name: part for name, part in found.items() if part.rules}
 
 
 def upstreams_of(settings: Settings) -> dict[str, Upstream]:

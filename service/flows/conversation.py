@@ -14,10 +14,11 @@ from service.domain.errors import AnotherJob, NotSent, Unavailable, UpstreamErro
 from service.domain.redaction import Redactor
 from service.domain.task import State, Task, Update
 from service.flows.context import Context, Upstream, log
+from service.flows.metrics.process import status_class
 from service.http import form
 from service.http.client import CONNECT_TIMEOUT, WRITE_TIMEOUT, Answer, build, send
 from service.http.network_errors import named
-from service.providers.capabilities import SignsCalls
+from service.providers.capabilities import SendsCallbackKey, SignsCalls
 from service.providers.dialect import Dialect
 from service.providers.outputs import completed, is_internal
 from service.providers.wire import Call, File, Form, Reply
@@ -118,6 +119,7 @@ def _first(exchange: Generator[Call, Reply, Outcome]) -> Call:
 async def _ask(context: Context, upstream: Upstream, dialect: Dialect, call: Call, redactor: Redactor) -> Reply:
     client = context.http.purchases if call.creates else context.http.questions
     try:
+        call = _with_callback_key(upstream, dialect, call)
         content, content_type = _body(call)
         base, secret_query, authorized = _authorized(upstream, dialect, call, content or b"", context.now().timestamp())
         headers = {**content_type, **authorized.headers}
@@ -146,12 +148,20 @@ async def _ask(context: Context, upstream: Upstream, dialect: Dialect, call: Cal
                 )
             )
     except Exception as error:  # any exception: the table's last row assumes the worst
-        _log_call(upstream, call, context.monotonic() - began, None, type(error).__name__)
+        _record_call(context, upstream, call, context.monotonic() - began, error=type(error).__name__)
         raise named(error, creating=call.creates, host=urlsplit(base).hostname) from error
-    _log_call(upstream, call, context.monotonic() - began, answer.status, None)
+    _record_call(context, upstream, call, context.monotonic() - began, status=answer.status)
     headers = {name: redactor.text(value) for name, value in answer.headers.items()}
     body = await context.large.run(len(answer.body), functools.partial(redactor.body, answer.body))
     return Reply(answer.status, headers, body, call.endpoint, redactor.secrets)
+
+
+def _with_callback_key(upstream: Upstream, dialect: Dialect, call: Call) -> Call:
+    """Return a creating call with the key by which the provider is to sign its callbacks, where it takes one."""
+    key = upstream.settings.callback_key
+    if key is None or not call.creates or not isinstance(dialect, SendsCallbackKey):
+        return call
+    return dialect.with_callback_key(call, key.get_secret_value())
 
 
 def _body(call: Call) -> tuple[bytes | None, dict[str, str]]:
@@ -171,8 +181,19 @@ def _parts(fields: Form) -> Iterator[tuple[str, form.Part]]:
             yield name, each if isinstance(each, str) else (each.name, each.content, each.content_type)
 
 
-def _log_call(upstream: Upstream, call: Call, seconds: float, status: int | None, error: str | None) -> None:
-    """Log one call. Its path stays out: some protocols name jobs, prompts or tokens in it."""
+def _record_call(
+    context: Context,
+    upstream: Upstream,
+    call: Call,
+    seconds: float,
+    *,
+    status: int | None = None,
+    error: str | None = None,
+) -> None:
+    """Count and log one call. Its path stays out: some protocols name jobs, prompts or tokens in it."""
+    purpose = "create" if call.creates else "query"
+    context.metrics.calls.labels(upstream.name, purpose, status_class(status)).inc()
+    context.metrics.call_seconds.labels(upstream.name, purpose).observe(seconds)
     log.log(
         logging.INFO if call.creates or error is not None else logging.DEBUG,
         "upstream called upstream=%s method=%s creates=%s status=%s seconds=%.3f error=%s",

@@ -18,6 +18,7 @@ from service.flows.apply import Applied, settle, settle_surely
 from service.flows.concurrency import TaskPool
 from service.flows.context import Context, Upstream, log
 from service.flows.conversation import run_exchange, tokens_of
+from service.flows.metrics.process import UNKNOWN
 from service.flows.submission.cancel import cancel_if_pending
 from service.flows.submission.reconcile import reconcile
 from service.flows.upstreams import poll_rate
@@ -143,6 +144,7 @@ async def poll_now(context: Context, task: Task, *, client: str) -> Applied:
             found = await _ask(context, [task])
         finally:
             upstream.polls.release()
+    _count(context, task, found[task.id])
     return await settle(context, _change(context, task, found[task.id], attempt=None))
 
 
@@ -153,7 +155,22 @@ async def _reconcile(context: Context, task: Task) -> None:
         await settle(context, _expiry(context, task))
 
 
+def _count(context: Context, task: Task, found: Found) -> None:
+    """Count a poll by the provider's answer."""
+    match found:
+        case Update():
+            result = "answered"
+        case NotFound():
+            result = "not_found"
+        case UpstreamError():
+            result = "failed"
+        case _:  # the provider was not asked about this task
+            return
+    context.metrics.polls.labels(task.upstream or UNKNOWN, result).inc()
+
+
 async def _write(context: Context, task: Task, found: Found) -> None:
+    _count(context, task, found)
     try:
         applied = await settle(context, _change(context, task, found, attempt=task.attempts))
     except StoreUnavailable:

@@ -8,7 +8,7 @@ from service.domain.task import Task
 from service.flows.context import Context, log
 from service.providers.capabilities import CanListJobs, CanPollMany
 from service.providers.dialect import TYPICAL_SECONDS
-from service.store.tasks import recent_endings
+from service.store.endings import recent_endings
 
 WINDOW = dt.timedelta(days=7)
 MAX_ENDINGS = 2000
@@ -70,5 +70,6 @@ def next_poll(context: Context, task: Task) -> dt.datetime | None:
 def count_unknown_word(context: Context, dialect: str, word: str) -> None:
     """Count a status word that the dialect's table does not contain, and log its first occurrence."""
     context.unknown_words[dialect, word] += 1
+    context.metrics.unknown_words.labels(dialect).inc()
     if context.unknown_words[dialect, word] == 1:
         log.warning("unknown status word; state kept: dialect=%s word=%r", dialect, word[:80])

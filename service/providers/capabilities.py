@@ -89,3 +89,11 @@ class SignsCalls(Protocol):
         :param content: the body as it is sent
         :param now: Unix seconds
         """
+
+
+@runtime_checkable
+class SendsCallbackKey(Protocol):
+    """The provider signs a job's callbacks with a secret that the call which creates the job states."""
+
+    def with_callback_key(self, call: Call, key: str) -> Call:
+        """Return the creating call with the upstream's ``callback_key``. One without a callback URL is unchanged."""

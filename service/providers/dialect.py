@@ -3,7 +3,7 @@
 import dataclasses
 import re
 from collections.abc import Collection, Mapping
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from service.domain.errors import AnotherJob, Unreadable
 from service.domain.task import State, Task, Update
@@ -118,7 +118,8 @@ class Dialect:
     Optional abilities are in ``capabilities.py``.
     """
 
-    facts: ClassVar[Facts]
+    facts: Facts
+    """Stated by the class, or by an instance where one class serves several variants of a protocol."""
 
     def offers(self, family: str, operation: str) -> bool:
         """Return whether it serves an operation."""

@@ -54,6 +54,7 @@ from service.providers.runway import gateway, official
 from service.providers.seedance import aggregator as seedance_aggregator
 from service.providers.seedance import ark
 from service.providers.seedance import family as seedance
+from service.providers.seedance.family import MODELARK
 from service.providers.sora import family as sora
 from service.providers.sora import relay, reverse
 from service.providers.suno import family as suno
@@ -109,6 +110,8 @@ DIALECTS: Mapping[str, Dialect] = {
         sunoapi.SunoApi(),
         kie_jobs.KieJobs(),
         udio_aggregator.Aggregator(),
+        udio_aggregator.Aggregator("generate", "/udio/generate"),
+        udio_aggregator.Aggregator("flat", "/udio/generate", wrapped=False),
         udio_newapi.NewApi(),
         kling_official.Official(),
         kling_official_v2.OfficialV2(),
@@ -121,6 +124,7 @@ DIALECTS: Mapping[str, Dialect] = {
         pika_official.Older(),
         pika_aggregator.Aggregator(),
         ark.Ark(),
+        ark.Ark("modelark", MODELARK),
         seedance_aggregator.Aggregator(),
         veo_aggregator.Aggregator(),
         veo_aggregator.Chat(),
@@ -182,6 +186,8 @@ class Provider:
     """Its dialects, best first: the first that has the operation serves it."""
     query_url: str = ""
     """The host that answers for balances, where that is another one."""
+    callback_keys_url: str = ""
+    """Where it publishes the keys by which it signs callbacks, as a JSON Web Key Set."""
     models_path: str = ""
     """The path of its list of models in OpenAI's form; blank where it has none, or one of its own form."""
 
@@ -285,10 +291,17 @@ PROVIDERS: Mapping[str, Provider] = {
             "BytePlus ModelArk (Seedance, Seedream)",
             "https://ark.ap-southeast.bytepluses.com",
             "BYTEPLUS_ARK_API_KEY",
-            "seedance/ark",
+            "seedance/modelark",
         ),
         _own("bfl", "Black Forest Labs", "https://api.bfl.ai", "BFL_API_KEY", "flux/official"),
-        _own("ideogram", "Ideogram", "https://api.ideogram.ai", "IDEOGRAM_API_KEY", "ideogram/official"),
+        Provider(
+            name="ideogram",
+            title="Ideogram",
+            base_url="https://api.ideogram.ai",
+            key_variable="IDEOGRAM_API_KEY",
+            callback_keys_url="https://api.ideogram.ai/v1/.well-known/jwks.json",
+            dialects=("ideogram/official",),
+        ),
         Provider(
             name="recraft",
             title="Recraft",
@@ -297,7 +310,14 @@ PROVIDERS: Mapping[str, Provider] = {
             models_path="/v1/models",
             dialects=("recraft/official",),
         ),
-        _own("fal", "fal", "https://queue.fal.run", "FAL_KEY", "fal/queue"),
+        Provider(
+            name="fal",
+            title="fal",
+            base_url="https://queue.fal.run",
+            key_variable="FAL_KEY",
+            callback_keys_url="https://rest.fal.ai/.well-known/jwks.json",
+            dialects=("fal/queue",),
+        ),
         _own("kling", "Kling", "https://api-singapore.klingai.com", "KLING_KEY", "kling/official", "kling/official-v2"),
         _own(
             "minimax", "MiniMax", "https://api.minimax.io", "MINIMAX_API_KEY", "minimax/official-v2", "minimax/official"
@@ -357,3 +377,6 @@ PROVIDERS: Mapping[str, Provider] = {
     )
 }
 """Gateways first, then the providers' own APIs, then resellers of one family: the default order of a route."""
+
+KINDS: Mapping[str, str] = {provider.base_url: provider.name for provider in PROVIDERS.values()}
+"""The names of the known hosts, by their address."""

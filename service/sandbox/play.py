@@ -14,16 +14,31 @@ from service.sandbox import desk as desks
 from service.sandbox.desk import Answer, Desk, Provider, Serve, read_object
 from service.sandbox.gateway import GATEWAY
 from service.sandbox.jobs import Job, Order, State
-from service.sandbox.protocol import ALWAYS, Cancel, Creation, Errors, File, Need, Protocol, Query, QueryMany, Reply
+from service.sandbox.lazy_routes import LazyRoutes, starts_of
+from service.sandbox.protocol import (
+    ALWAYS,
+    Cancel,
+    Creation,
+    Errors,
+    File,
+    List,
+    Need,
+    Protocol,
+    Query,
+    QueryMany,
+    Reply,
+)
 from service.sandbox.template import fill
 
+_PAGE: Final = 100
+"""Jobs of a page, where a request names no number."""
 SHARED_ERRORS: Final[Mapping[str, Provider]] = {"new-api": GATEWAY}
 """Errors that several protocols share, by the name that a file uses in `errors`."""
 
 
-def routes(desk: Desk, protocol: Protocol) -> list[Route]:
+def routes(desk: Desk, protocol: Protocol) -> LazyRoutes:
     """Return the routes of a protocol."""
-    return _Player(desk, protocol).routes()
+    return LazyRoutes(starts_of(protocol.prefix, protocol.paths), lambda: _Player(desk, protocol).routes())
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +101,7 @@ class _Player:
                 self._route(each.method, each.path, each.headers, self._query_many(each))
                 for each in protocol.queries_of_many
             ),
+            *(self._route(each.method, each.path, each.headers, self._list(each)) for each in protocol.lists),
             *(self._route(each.method, each.path, each.headers, self._cancel(each)) for each in protocol.cancels),
             *(
                 self._route(each.method, each.path, each.headers, self._account(each.body))
@@ -182,6 +198,25 @@ class _Player:
                 lambda _job: self._show(query.message),
                 wrap=lambda shown: fill(query.body, _lookup({"jobs": shown})),
             )
+
+        return serve
+
+    def _list(self, listing: List) -> Serve:
+        async def serve(request: Request) -> Response:
+            now, account = self._desk.clock(), self._provider.account
+            jobs = [job for job in self._desk.ledger.jobs if job.account == account and not job.gone]
+            jobs.sort(key=lambda job: job.created_at, reverse=True)
+            size = _whole(await _argument(request, listing.size), _PAGE)
+            skipped = _whole(await _argument(request, listing.skipped), 0)
+            page = jobs[skipped : skipped + size]
+            values = {
+                "jobs": [self._show(listing.message)(job, job.state_at(now), now) for job in page],
+                "more": skipped + size < len(jobs),
+                "total": len(jobs),
+                "size": size,
+                "skipped": skipped,
+            }
+            return Answer(200, fill(listing.body, _lookup(values))).response()
 
         return serve
 
@@ -294,6 +329,11 @@ async def _argument(request: Request, where: str) -> Any:
     if kind == "query":
         return ",".join(request.query_params.getlist(name))
     return find(await read_object(request), name)
+
+
+def _whole(stated: Any, otherwise: int) -> int:
+    """Return the whole number that an argument states."""
+    return int(stated) if str(stated).isdecimal() else otherwise
 
 
 async def _job_id(request: Request, about: Query | Cancel | File) -> str:

@@ -20,6 +20,7 @@ _OF_A_JOB: Final = {
     "created_at", "started_at", "finished_at", "changed_at", "progress",
 }  # fmt: skip
 _OF_A_MISTAKE: Final = {"why", "field", "limit", "missing", "issues", "header", "wanted", "given"}
+_OF_A_LIST: Final = {"jobs", "more", "total", "size", "skipped"}
 _OF_AN_ACCOUNT: Final = {"credits_left", "orders_by", "count"}
 
 
@@ -130,6 +131,18 @@ class QueryMany(_Data):
     body: Any = "${jobs}"
 
 
+class List(_Data):
+    """A route that lists the account's jobs, newest first."""
+
+    method: str = "GET"
+    path: str
+    headers: dict[str, str] = Field(default_factory=dict)
+    size: str = "query:limit"
+    skipped: str = "query:offset"
+    message: str
+    body: Any
+
+
 class Cancel(_Job):
     """A route that cancels a running job."""
 
@@ -171,16 +184,23 @@ class Protocol(_Data):
     creations: list[Creation]
     queries: list[Query] = Field(default_factory=list)
     queries_of_many: list[QueryMany] = Field(default_factory=list)
+    lists: list[List] = Field(default_factory=list)
     cancels: list[Cancel] = Field(default_factory=list)
     files: list[File] = Field(default_factory=list)
     accounts: list[Account] = Field(default_factory=list)
     messages: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
+    @property
+    def paths(self) -> list[str]:
+        """Return the paths of its routes, without the prefix."""
+        asking = (self.queries, self.queries_of_many, self.lists, self.accounts)
+        return [each.path for kind in (self.creations, *asking, self.cancels, self.files) for each in kind]
+
     @model_validator(mode="after")
     def _check(self) -> Self:
         """Refuse what could only fail while a test runs: a message, state, slot or filter that does not exist."""
         for name, detail, filters in slots(self.model_dump(by_alias=True)):
-            known = _OF_A_JOB | _OF_A_MISTAKE | _OF_AN_ACCOUNT | {"jobs"}
+            known = _OF_A_JOB | _OF_A_MISTAKE | _OF_AN_ACCOUNT | _OF_A_LIST
             if name not in known:
                 raise ValueError(f"there is no slot {name!r}; there are {', '.join(sorted(known))}")
             if name == "message" and detail not in self.messages:
@@ -190,6 +210,7 @@ class Protocol(_Data):
         named = [each.callback for each in self.creations if each.callback]
         named += [name for each in self.queries for name in (each.message, *each.shapes.values())]
         named += [each.message for each in self.queries_of_many]
+        named += [each.message for each in self.lists]
         if wrong := [name for name in named if name not in self.messages]:
             raise ValueError(f"there is no message {wrong[0]!r}")
         for name, states in self.messages.items():

@@ -187,6 +187,7 @@ def _add_known_upstreams(document: dict[str, Any], environment: Mapping[str, str
         if known is not None:
             if str(upstream.setdefault("base_url", known.base_url)).rstrip("/") == known.base_url:
                 upstream.setdefault("query_url", known.query_url)
+                upstream.setdefault("callback_keys_url", known.callback_keys_url)
             upstream.setdefault("models_path", known.models_path)
             upstream.setdefault("dialects", list(known.dialects))
             if "key" not in upstream:

@@ -19,7 +19,12 @@ from service.domain.validation import nearest
 from service.http.ssrf.policy import Rules, read_allowed, rules_of
 from service.providers.registry import DIALECTS, FAMILIES, PROVIDERS
 from service.settings import values
+from service.settings.doors import DoorSettings
+from service.settings.money import MoneySettings
+from service.settings.observability import ObservabilitySettings
+from service.settings.results import ResultsSettings
 from service.settings.retention import RetentionSettings
+from service.settings.storage import StorageSettings
 from service.settings.strict import Strict
 from service.store.database import parse_url
 
@@ -37,6 +42,8 @@ class UpstreamSettings(Strict):
     """The effect of a callback with our token: "apply" applies it, "confirm" only triggers a poll, "off" sends no callback URL."""
     callback_key: SecretStr | None = Field(default=None, examples=["your-signing-key"])
     """The key that verifies the signatures of its callbacks, if it signs them; of fal and Ideogram the JSON of their public keys."""
+    callback_keys_url: str = Field(default="", examples=["https://rest.fal.ai/.well-known/jwks.json"])
+    """The URL of the public keys that verify its callbacks, in place of callback_key. fal and Ideogram have one already, unless base_url is changed."""
     typical_seconds: float | None = Field(default=None, gt=0, examples=[90])
     """The usual duration of a task there, in seconds, until 30 tasks of its kind have been measured."""
     concurrency: int = Field(default=20, ge=1, le=1000)
@@ -106,6 +113,11 @@ class UpstreamSettings(Strict):
         if (self.account_token is None) != (self.account_user is None):
             raise ValueError("account_token and account_user belong together: set both or none")
         return self
+
+    @field_validator("callback_keys_url")
+    @classmethod
+    def _is_a_url(cls, url: str) -> str:
+        return values.check_http_url(url) if url else url
 
     @field_validator("base_url", "query_url")
     @classmethod
@@ -199,8 +211,18 @@ class Settings(Strict):
     """Family and the upstreams that may serve it, in order. Default: all configured upstreams, gateways first."""
     on_uncertain_by_client: Mapping[str, Policy] = Field(default_factory=dict, examples=[{"shop": "fail"}])
     """The policy of on_uncertain for single clients. A task may set its own."""
+    doors: DoorSettings = Field(default_factory=DoorSettings)
+    """The APIs of others that Dovecote speaks, so that their clients need only another base URL."""
+    money: MoneySettings = Field(default_factory=MoneySettings)
+    """Prices, and what a task may cost."""
+    observability: ObservabilitySettings = Field(default_factory=ObservabilitySettings)
+    """How Dovecote is watched: metrics."""
     retention: RetentionSettings = Field(default_factory=RetentionSettings)
     """How long data is kept: 12h, 90d, 6w, 1y or "forever"."""
+    storage: StorageSettings = Field(default_factory=StorageSettings)
+    """Where kept results and uploads are stored"""
+    results: ResultsSettings = Field(default_factory=ResultsSettings)
+    """Which results are kept, and how they are fetched and served"""
     upstreams: Mapping[str, UpstreamSettings] = Field(default_factory=dict)
     """The accounts that serve tasks, in order. Those known by name come first, and need only a key."""
 
@@ -213,6 +235,16 @@ class Settings(Strict):
             http=self.allow_http_webhooks,
             ports=self.webhook_ports,
         )
+
+    @property
+    def stores_files(self) -> bool:
+        """Whether there is a place for files: a storage that is set, or the folder beside a SQLite database."""
+        return self.storage.url is not None or parse_url(self.database_url).get_backend_name().startswith("sqlite")
+
+    def keeps_results_of(self, family: str) -> bool:
+        """Return whether the results of a family are kept as copies."""
+        wanted = "all" if self.results.keep is None and self.stores_files else self.results.keep
+        return wanted == "all" and self.results.wants(family)
 
     def policy_of(self, client: str) -> Policy:
         """Return the policy for a client's uncertain tasks, unless a task names its own."""
@@ -285,6 +317,12 @@ class Settings(Strict):
         if odd:
             raise ValueError(f"{odd} has a name with other characters than letters, digits, and . _ -")
         return upstreams
+
+    @model_validator(mode="after")
+    def _results_have_a_place(self) -> Self:
+        if self.results.keep == "all" and not self.stores_files:
+            raise ValueError("results.keep: set storage.url, since there is no SQLite database with a folder beside it")
+        return self
 
     @model_validator(mode="after")
     def _routes_lead_somewhere(self) -> Self:

@@ -15,6 +15,7 @@ from pydantic import SecretStr
 
 MIN_API_KEY = 16
 MIN_CALLBACK_SECRET = 16
+MAX_PORT = 65535
 MIN_UPSTREAM_KEY = 8
 """A shorter key would be redacted out of ordinary words."""
 
@@ -144,6 +145,24 @@ def check_ca_file(path: Path) -> Path:
         reason = error.strerror if not isinstance(error, ssl.SSLError) else "it holds no certificate in PEM format"
         raise ValueError(f"the file cannot be used: {reason}") from None
     return path
+
+
+def address_of(text: str) -> tuple[str, int]:
+    """Return the host and the port of an address to listen on, such as ``127.0.0.1:9464`` or ``[::1]:9464``.
+
+    :raises ValueError: for any other text
+    """
+    host, _, port = text.rpartition(":")
+    bare = host.removeprefix("[").removesuffix("]")
+    if (
+        not bare
+        or not port.isascii()
+        or not port.isdecimal()
+        or int(port) > MAX_PORT
+        or (":" in bare) != (bare != host)
+    ):
+        raise ValueError("is not an address and a port, such as 127.0.0.1:9464 or [::1]:9464")
+    return bare, int(port)
 
 
 def is_loopback(host: str) -> bool:

@@ -15,7 +15,9 @@ from service.store.tables import api_keys
 
 def _key_of(row: Row[Any]) -> ApiKey:
     kept = dict(row._mapping)  # noqa: SLF001 - the documented way to a row's names
-    return ApiKey(**{**kept, "scopes": frozenset(map(Scope, kept["scopes"]))})
+    # A newer version may have stored scopes that this one does not know: they permit nothing here.
+    known = (Scope(each) for each in kept["scopes"] if each in set(Scope))
+    return ApiKey(**{**kept, "scopes": frozenset(known)})
 
 
 async def add(connection: AsyncConnection, key: ApiKey) -> None:

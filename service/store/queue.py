@@ -116,6 +116,8 @@ _ACCEPTED_ONCE = frozenset(
         "request_hash",
         "route",
         "skipped_upstreams",
+        "terms",
+        "quotes",
         "adopted",
         "created_at",
         "deadline_at",

@@ -98,6 +98,7 @@ _ENDED = _one_of("state", ENDED)
 # parameter would keep PostgreSQL's planner from it. So claims and counts use these same objects.
 DUE = text("due_at IS NOT NULL")
 DUE_SUBMIT = text(_one_of("state", TO_SUBMIT))
+NOT_TO_SUBMIT = text(_none_of("state", TO_SUBMIT))
 DUE_POLL = text(f"{_none_of('state', TO_SUBMIT)} AND due_at IS NOT NULL")
 WAITING = text("waits_for IS NOT NULL")
 OCCUPIES_SLOT = text(_one_of("state", OCCUPYING))
@@ -108,6 +109,7 @@ FINISHED = text("finished_at IS NOT NULL")
 INPUT_KEPT = text("finished_at IS NOT NULL AND input_removed_at IS NULL")
 RESULTS_KEPT = text("finished_at IS NOT NULL AND results_removed_at IS NULL")
 NOT_DELIVERED = text("state <> 'delivered'")
+DUPLICATE_JOB = text("outcome = 'taken' AND superseded_at IS NOT NULL")
 
 
 def _partial(name: str, *columns: str, where: TextClause, unique: bool = False) -> Index:
@@ -136,6 +138,8 @@ tasks = Table(
     Column("on_uncertain", Text, nullable=False, server_default="hold"),
     Column("adopted", Boolean, nullable=False, server_default=false()),
     Column("warnings", Json, nullable=False, server_default="[]"),
+    Column("terms", Json, nullable=False, server_default="{}"),
+    Column("quotes", Json, nullable=False, server_default="[]"),
     Column("state", Text, nullable=False),
     Column("upstream", Text),
     Column("dialect", Text),
@@ -192,6 +196,10 @@ tasks = Table(
     Index("ix_tasks_client_state", "client", "state", "id"),
     Index("ix_tasks_client_family", "client", "family", "id"),
     Index("ix_tasks_client_family_state", "client", "family", "state", "id"),
+    # The same for an operator, who lists the tasks of all clients.
+    _partial("ix_tasks_state", "state", "id", where=NOT_TO_SUBMIT),
+    Index("ix_tasks_family", "family", "id"),
+    Index("ix_tasks_upstream", "upstream", "id"),
     # What the poll plan learns from: the last endings of a kind.
     _partial("ix_tasks_finished", "finished_at", where=FINISHED),
     # Ended tasks whose content retention has not removed yet.
@@ -218,6 +226,16 @@ large_inputs = Table(
     Column("input", Json, nullable=False),
     Column("options", Json, nullable=False),
     Column("size", Integer, nullable=False),
+)
+
+# A task that more than one request of a client without idempotency keys asked for. Most tasks have no row here.
+repeats = Table(
+    "repeats",
+    metadata,
+    Column("task_id", Uuid, ForeignKey("tasks.id", ondelete="CASCADE"), primary_key=True),
+    Column("seen_at", UtcTime, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("cut_off", Boolean, nullable=False),
 )
 
 submissions = Table(
@@ -248,6 +266,7 @@ submissions = Table(
     # that another shall be made all the same.
     _partial("uq_submissions_one_job", "task_id", where=MAY_HAVE_JOB, unique=True),
     _partial("ix_submissions_due", "due_at", where=DUE),
+    _partial("ix_submissions_duplicate", "task_id", where=DUPLICATE_JOB),
     # Whose job is it that an upstream's list shows.
     _partial("ix_submissions_job", "upstream", "external_id", where=text("external_id IS NOT NULL")),
 )  # fmt: skip

@@ -38,6 +38,8 @@ Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 Batch = Callable[[AsyncConnection, Sequence[Item]], Awaitable[Sequence[Answer]]]
 """Writes many items in the transaction that it is given and answers each, in order."""
+Observer = Callable[[str, int, float], None]
+"""Called after each commit with the writer's name, how many writes it had, and for how many seconds the oldest had waited."""
 Submit = Callable[[Batch[Any, Any], Any], Awaitable[Any]]
 """Enqueues one item for a batch function and waits for the commit."""
 
@@ -106,7 +108,7 @@ class Writers:
 
     def __init__(self, database: Database) -> None:
         """Prepare; :meth:`running` starts to commit."""
-        self._requests, self._journeys = _Line(max_stall=MAX_STALL), _Line()
+        self._requests, self._journeys = _Line("requests", max_stall=MAX_STALL), _Line("journeys")
         if database.sqlite:
             self._loops = [_CommitLoop(database, (self._requests, self._journeys))]
         else:
@@ -124,6 +126,11 @@ class Writers:
         finally:
             self.close()
             await asyncio.gather(*tasks)
+
+    def observe(self, observer: Observer) -> None:
+        """Call a function after every commit from now on."""
+        for loop in self._loops:
+            loop.observer = observer
 
     def waited(self) -> float:
         """Return for how many seconds the oldest write has been waiting for its transaction."""
@@ -156,7 +163,8 @@ class _Write:
 class _Line:
     """Writes that wait for a transaction."""
 
-    def __init__(self, max_stall: float | None = None) -> None:
+    def __init__(self, name: str, *, max_stall: float | None = None) -> None:
+        self.name = name
         self._max_stall = max_stall
         self._waiting: deque[_Write] = deque()
         self.committed_at = -math.inf
@@ -216,6 +224,7 @@ class _CommitLoop:
     def __init__(
         self, database: Database, lines: Sequence[_Line], *, gives_way_to: "_CommitLoop | None" = None
     ) -> None:
+        self.observer: Observer = lambda _name, _writes, _seconds: None
         self._database = database
         self._gives_way_to = gives_way_to
         self._idle = asyncio.Event()
@@ -236,11 +245,13 @@ class _CommitLoop:
             while any(self._lines):
                 if self._gives_way_to is not None:
                     await self._gives_way_to.end_of_transaction(within=JOURNEYS_WAIT)
-                if writes := self._choose().take():
+                line = self._choose()
+                if writes := line.take():
                     self._writing_since = writes[0].since
                     self._idle.clear()
                     await self._commit(writes)
                     self._idle.set()
+                    self.observer(line.name, len(writes), asyncio.get_running_loop().time() - self._writing_since)
                     self._writing_since = None
 
     async def end_of_transaction(self, *, within: float) -> None:

@@ -7,22 +7,28 @@ from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.flows.metrics.process import Metrics, status_class
 from service.logs import request_id
 
 log = logging.getLogger("dovecote")
 
 MAX_SEGMENT: Final = 40
 """A longer segment of a path is left out: it may be a token. An id of ours is shorter."""
-_HEALTH: Final = frozenset({"/healthz", "/readyz"})
+_HEALTH: Final = frozenset({"/healthz", "/readyz", "/metrics"})
+_AREAS: Final = {"v1": "api", "callbacks": "callbacks"}
 _SERVER_ERROR: Final = 500
 
 
 class AccessLog:
     """Plain ASGI around a whole application. It gives each request an id, which every line of the log then has."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        """Wrap an application."""
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        """Wrap an application.
+
+        :param metrics: count its requests
+        """
         self.app = app
+        self._requests = metrics.requests
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request, and log it when it has been answered."""
@@ -41,6 +47,7 @@ class AccessLog:
         try:
             await self.app(scope, receive, watch)
         finally:
+            self._requests.labels(area_of(scope["path"]), status_class(status)).inc()
             level = _level(scope["path"], status)
             if log.isEnabledFor(level):
                 state = scope.get("state") or {}
@@ -54,6 +61,14 @@ class AccessLog:
                     state.get("client_name"),
                 )
             request_id.reset(token)
+
+
+def area_of(path: str) -> str:
+    """Return the part of the application that serves a path: one of few words, whatever the path is."""
+    if path in _HEALTH:
+        return "health"
+    first = path.split("/", 2)[1] if path.startswith("/") else ""
+    return _AREAS.get(first, "other")
 
 
 def shown_path(path: str) -> str:

@@ -103,3 +103,34 @@ async def test_wrong_signature_changes_nothing_and_the_right_one_ends_the_task(s
         ended = await world.task(task)
         assert (ended.state, ended.outcome_source) == (State.SUCCEEDED, Source.CALLBACK)
         assert [each.url for each in ended.results] == [FILE]
+
+
+async def test_job_is_created_with_the_key_that_signs_its_callbacks(sqlite_url: str) -> None:
+    settings = {
+        "DIALECTS": "flux/official",
+        "BASE_URL": f"http://sandbox.test{Sandbox.base_paths()['flux/official']}",
+        "CALLBACK_KEY": SECRET.decode(),
+    }
+    upstream = {f"DOVECOTE_UPSTREAMS__ELKAPI__{key}": value for key, value in settings.items()}
+    async with World.opened(sqlite_url, **upstream) as world:
+        task = await world.submit(**example_of(DIALECTS["flux/official"]))
+        await world.work()
+        [job] = world.sandbox.ledger.jobs
+        assert job.order.document["webhook_secret"] == SECRET.decode()
+        shown = (await world.client.get(f"/v1/tasks/{task}")).text + (
+            await world.client.get(f"/v1/tasks/{task}/events")
+        ).text
+        assert SECRET.decode() not in shown
+        refused = await world.client.post(
+            "/v1/tasks", json={**example_of(DIALECTS["flux/official"]), "options": {"webhook_secret": "x"}}
+        )
+        assert (refused.status_code, "options.webhook_secret" in refused.text) == (422, True)
+
+
+async def test_job_without_a_callback_key_states_no_secret(sqlite_url: str) -> None:
+    settings = {"DIALECTS": "flux/official", "BASE_URL": f"http://sandbox.test{Sandbox.base_paths()['flux/official']}"}
+    upstream = {f"DOVECOTE_UPSTREAMS__ELKAPI__{key}": value for key, value in settings.items()}
+    async with World.opened(sqlite_url, **upstream) as world:
+        await world.submit(**example_of(DIALECTS["flux/official"]))
+        await world.work()
+        assert "webhook_secret" not in world.sandbox.ledger.jobs[0].order.document

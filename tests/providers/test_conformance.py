@@ -403,6 +403,7 @@ LIST_OF = {
     "kling/official-v2": {"code": 0, "data": [{"id": "t1", "status": "submitted", "create_time": NOW_MS}]},
     "luma/official": {"has_more": False, "count": 1, "generations": [{"id": "t1", "created_at": NOW.isoformat()}]},
     "seedance/ark": {"items": [{"id": "t1", "status": "running", "created_at": int(NOW.timestamp())}], "total": 1},
+    "seedance/modelark": {"items": [{"id": "t1", "status": "running", "created_at": int(NOW.timestamp())}], "total": 1},
     "replicate/official": {"previous": None, "next": None, "results": [{"id": "t1", "created_at": NOW.isoformat()}]},
 }
 """The list of one job in the words of a dialect; new-api's where none is given."""

@@ -16,7 +16,8 @@ from service.domain.task import Result, State
 from service.providers.kling.aggregator import Aggregator
 from service.providers.kling.official import Official
 from service.providers.kling.official_v2 import OfficialV2
-from service.providers.wire import Call, Callback, Reply
+from service.providers.registry import DIALECTS
+from service.providers.wire import Balance, Call, Callback, Reply
 from tests.support.exchanges import held
 from tests.support.operations import NOW, task
 
@@ -506,3 +507,28 @@ def test_broken_batch_is_an_error():
     for body in ({"code": 5000, "message": "x"}, {"message": "x"}, {"code": 0, "data": [{"no": "task"}]}):
         with pytest.raises(UpstreamError):
             held(V2.poll_many([a_task("text_to_video", {"prompt": "x"}, "official-v2")]), reply(body))
+
+
+@pytest.mark.parametrize("dialect", ["official", "official-v2"])
+def test_units_of_the_packs_in_use_are_the_balance(dialect):
+    packs = [
+        {"resource_pack_name": "a", "remaining_quantity": 118.5, "status": "online"},
+        {"resource_pack_name": "b", "remaining_quantity": 1000, "status": "toBeOnline"},
+        {"resource_pack_name": "c", "remaining_quantity": 7, "status": "expired"},
+        {"resource_pack_name": "d", "remaining_quantity": None, "status": "runOut"},
+        "noise",
+    ]
+    exchange = DIALECTS[f"kling/{dialect}"].balance()
+    call = next(exchange)
+    assert (call.method, call.path.partition("?")[0]) == ("GET", "/account/costs")
+    with pytest.raises(StopIteration) as done:
+        exchange.send(reply({"code": 0, "data": {"code": 0, "resource_pack_subscribe_infos": packs}}))
+    assert done.value.value == Balance(118.5, "units")
+
+
+@pytest.mark.parametrize("body", [{"code": 1004, "message": "expired"}, {"code": 0, "data": {}}, "<html>"])
+def test_answer_without_resource_packs_is_an_error(body):
+    exchange = DIALECTS["kling/official"].balance()
+    next(exchange)
+    with pytest.raises(UpstreamError):
+        exchange.send(reply(body))

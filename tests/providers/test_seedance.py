@@ -7,7 +7,7 @@ import pytest
 
 from service.domain.errors import AccountProblem, NotFound, Refused, Unavailable, Uncertain
 from service.domain.task import State
-from service.providers.registry import DIALECTS
+from service.providers.registry import DIALECTS, PROVIDERS
 from service.providers.wire import Reply
 from tests.support.operations import task
 
@@ -184,3 +184,30 @@ def test_several_tasks_are_queried_at_once():
     with pytest.raises(StopIteration) as done:
         exchange.send(reply({"items": [{"id": "cgt-2", "status": "expired"}], "total": 1}))
     assert {name: update.state for name, update in done.value.value.items()} == {"cgt-2": State.FAILED}
+
+
+@pytest.mark.parametrize(
+    ("host", "operation", "model"),
+    [
+        ("ark", "text_to_video", "doubao-seedance-1-5-pro-251215"),
+        ("ark", "text_to_image", "doubao-seedream-4-5-251128"),
+        ("modelark", "text_to_video", "seedance-1-5-pro-251215"),
+        ("modelark", "text_to_image", "seedream-4-5-251128"),
+    ],
+)
+def test_each_host_has_its_own_name_for_the_usual_model(host, operation, model):
+    dialect = DIALECTS[f"seedance/{host}"]
+    wanted = task(f"seedance/{host}", f"seedance {operation}", given={"prompt": "x"})
+    assert dialect.create(wanted, None).json["model"] == model
+    named = dataclasses.replace(wanted, input={"prompt": "x", "model": "ep-1"})
+    assert dialect.create(named, None).json["model"] == "ep-1"
+
+
+def test_lost_task_of_byteplus_is_searched_by_its_own_model():
+    wanted = task("seedance/modelark", "seedance text_to_video", given={"prompt": "x"})
+    call = next(DIALECTS["seedance/modelark"].find_lost_jobs(wanted))
+    assert "filter.model=seedance-1-5-pro-251215" in call.path
+
+
+def test_byteplus_speaks_its_own_dialect():
+    assert PROVIDERS["byteplus"].dialects == ("seedance/modelark",)

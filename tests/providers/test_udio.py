@@ -111,3 +111,19 @@ def test_failure_without_a_reason_is_explained_by_its_songs() -> None:
     update = NEWAPI.read_status(reply({"code": "success", "data": record}))
     assert update.failure is not None
     assert update.failure.code == "content_policy"
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "wrapped"),
+    [
+        ("aggregator", "/udio/generate-proxy", True),
+        ("generate", "/udio/generate", True),
+        ("flat", "/udio/generate", False),
+    ],
+)
+def test_each_variant_of_a_gateway_has_its_route_and_form(name: str, path: str, *, wrapped: bool) -> None:
+    dialect = DIALECTS[f"udio/{name}"]
+    call = dialect.create(task(dialect.facts.key, "udio music", given={"prompt": "rock"}, options={"seed": 7}), None)
+    assert (call.path, "gen_params" in call.json, call.json["seed"]) == (path, wrapped, 7)
+    assert (call.json["gen_params"] if wrapped else call.json)["prompt"] == "rock"
+    assert dialect.facts.experimental

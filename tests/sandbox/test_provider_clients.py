@@ -107,7 +107,16 @@ try:
 except lumaai.BadRequestError as error:
     refused = error.status_code
 shown = [reads(each) for each in (video, image, upscaled, failed, moderated)]
-print(json.dumps({"shown": shown, "refused": refused, "left": client.credits.get().credit_balance}))
+listed = client.generations.list(limit=2, offset=1)
+page = [listed.has_more, listed.count, [each.id == made.id for each, made in zip(listed.generations, (failed, upscaled))]]
+client.generations.delete(video.id)
+try:
+    client.generations.get(video.id)
+    deleted = None
+except lumaai.NotFoundError as error:
+    deleted = error.status_code
+said = {"shown": shown, "refused": refused, "left": client.credits.get().credit_balance, "page": page, "deleted": deleted}
+print(json.dumps(said))
 """
 VEO = """
 import json
@@ -224,6 +233,7 @@ async def test_lumaai_client_completes_and_fails_generations() -> None:
         ["queued", "video", "failed", None, "prompt not allowed because advanced moderation failed"],
     ]
     assert (shown["refused"], shown["left"], len(jobs)) == (400, 100000 - 5 * 400, 5)
+    assert (shown["page"], shown["deleted"]) == ([True, 5, [True, True]], 404)
     assert image.callback_url == "https://example.com/hook"
 
 

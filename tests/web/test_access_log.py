@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from service.flows.metrics.process import Metrics
 from service.logs import request_id
 from service.web.access_log import AccessLog, shown_path
 from tests.support.world import World
@@ -28,7 +29,8 @@ async def _broken(_: Request) -> Response:
 @pytest.fixture
 def app() -> AccessLog:
     paths = ("/v1/tasks/{id}", "/callbacks/{token}", "/healthz")
-    return AccessLog(Starlette(routes=[*(Route(path, _ok) for path in paths), Route("/broken", _broken)]))
+    app = Starlette(routes=[*(Route(path, _ok) for path in paths), Route("/broken", _broken)])
+    return AccessLog(app, Metrics())
 
 
 @pytest.fixture

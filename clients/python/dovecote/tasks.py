@@ -5,6 +5,8 @@ import datetime as dt
 from collections.abc import Mapping
 from typing import Any, Final
 
+from dovecote.money import Quote
+
 ENDED: Final = frozenset({"succeeded", "failed", "cancelled", "expired"})
 """The states in which a task has ended."""
 
@@ -85,6 +87,8 @@ class Task:
     """Possible mistakes in it, although it is submitted."""
     forward_callbacks_to: str | None = None
     """For an adopted task, from ``adopt`` and ``get``: forward the provider's callbacks about the job to this URL."""
+    quote: tuple[Quote, ...] = ()
+    """The expected price at each upstream of the route when it was accepted."""
     cost: float | None = None
     """In the provider's own unit."""
     refunded: bool | None = None

@@ -16,9 +16,11 @@ from service.domain.redaction import Redactor
 from service.domain.schedules import LEASE, retry_inbox
 from service.domain.task import Source, State, Submission, Update
 from service.flows.apply import Applied, announce, apply
+from service.flows.callbacks.public_keys import PAUSE, needs_keys, refresh
 from service.flows.callbacks.receive import unpacked_size
 from service.flows.context import Context, Upstream, log
 from service.flows.conversation import complete, secrets_of
+from service.flows.metrics.process import UNKNOWN
 from service.flows.submission.cancel import is_cancel_pending
 from service.providers.registry import DIALECTS
 from service.providers.wire import Callback
@@ -34,6 +36,7 @@ async def run_due(context: Context) -> int:
     until = now + dt.timedelta(seconds=LEASE)
     claimed = await context.writers.journeys.run(queue.claim_rows, "callbacks", now=now, until=until, most=MAX_CLAIMED)
     if claimed:
+        await _refresh_keys(context, claimed)
         try:
             announce(context, await context.writers.journeys.run(_process, context, claimed))
         except StoreLocked:
@@ -45,6 +48,15 @@ async def run_due(context: Context) -> int:
             for row in claimed:
                 await _process_alone(context, row)
     return len(claimed)
+
+
+async def _refresh_keys(context: Context, rows: Sequence[Row[Any]]) -> None:
+    """Fetch the public keys that verify these callbacks, before the transaction: it contains no network call."""
+    stale = {name for name, upstream in context.upstreams.items() if needs_keys(context, upstream)}
+    if stale:
+        async with context.database.reading() as connection:
+            known = await submissions.by_id(connection, [row.submission_id for row in rows])
+        await refresh(context, stale & {each.upstream for each in known.values()})
 
 
 async def _process_alone(context: Context, row: Row[Any]) -> None:
@@ -85,6 +97,8 @@ async def _process(connection: AsyncConnection, context: Context, rows: Sequence
     await queue.settle_callbacks(connection, settled)
     for row, kept in zip(rows, settled, strict=True):
         submission = known.get(row.submission_id)
+        upstream = UNKNOWN if submission is None else submission.upstream
+        context.metrics.callbacks.labels(upstream, kept["decision"] or "retried").inc()
         log.info(
             "callback processed callback=%s task=%s upstream=%s decision=%s attempt=%d",
             row.id,
@@ -127,10 +141,10 @@ def _read(context: Context, row: Row[Any], submission: Submission | None) -> _Re
     secrets = () if upstream is None else secrets_of(upstream)
     redactor = Redactor(context.tokens, secrets)
     callback = Callback(row.headers, row.body, row.received_at.timestamp(), secrets)
-    confirms = dialect.facts.confirms or (upstream is not None and upstream.settings.callbacks == "confirm")
+    confirms = dialect.facts.confirms or (upstream is not None and _confirms(upstream))
     try:
-        if dialect.verify_signature(callback, _callback_key(upstream)) is False:
-            return _Read(decision="forged", detail="the signature is not the provider's")
+        if dialect.verify_signature(callback, None if upstream is None else upstream.callback_key) is False:
+            return _forged(context, row, upstream)
         updates = redactor.value(dialect.read_callback(callback))
         if upstream is not None:
             updates = [complete(update, upstream) for update in updates]
@@ -167,9 +181,19 @@ def _about_our_job(submission: Submission, updates: Sequence[Update]) -> _Read:
     return _Read([_change(submission, update) for update in ours], incomplete=incomplete)
 
 
-def _callback_key(upstream: Upstream | None) -> str | None:
-    key = None if upstream is None else upstream.settings.callback_key
-    return None if key is None else key.get_secret_value()
+def _confirms(upstream: Upstream) -> bool:
+    """Return whether a poll is to confirm the callbacks of an upstream: also while its public keys cannot be had."""
+    return upstream.settings.callbacks == "confirm" or (upstream.fetches_keys and upstream.callback_key is None)
+
+
+def _forged(context: Context, row: Row[Any], upstream: Upstream | None) -> _Read:
+    """Return the decision on a wrong signature. Public keys are fetched once more before it counts: they may have changed."""
+    if upstream is not None and upstream.fetches_keys and row.attempts == 1:
+        read_at = upstream.public_keys.read_at
+        if read_at is None or abs(context.now() - read_at) >= PAUSE:
+            upstream.public_keys.doubted = True
+            return _Read(detail="no known key has signed it: the provider's keys are fetched again", retry=True)
+    return _Read(decision="forged", detail="the signature is not the provider's")
 
 
 def _change(submission: Submission, update: Update) -> StatusReported:

@@ -52,6 +52,7 @@ async def store_callback(
         due_at=now,
     )
     await context.writers.requests.batch(callback_store.receive, received)
+    context.metrics.callbacks_stored.inc()
     log.info("callback stored callback=%s submission=%s bytes=%d", received.id, submission_id, len(body))
     context.signals.wake("callbacks")
 

@@ -58,7 +58,7 @@ class Sweep:
         self.kinds, self.after, self.removed, self.longest = iter(STEPS), None, Counter(), 0.0
         self.kind = next(self.kinds)
 
-    def advance(self) -> None:
+    def go_on(self) -> None:
         """Go on to the next kind."""
         self.kind, self.after = next(self.kinds, None), None
 
@@ -105,7 +105,7 @@ async def _step(context: Context, sweep: Sweep) -> None:
     limits = limits_at(context.settings.retention, kind, context.now())
     size = sweep.sizes.setdefault(kind, FIRST_SIZE)
     if limits is None:
-        sweep.advance()
+        sweep.go_on()
         return
     step, seconds = await context.writers.journeys.run(_timed, STEPS[kind], limits, after=sweep.after, most=size)
     sweep.sizes[kind] = next_size(size, seconds) if step.examined else size
@@ -116,7 +116,7 @@ async def _step(context: Context, sweep: Sweep) -> None:
         sweep.after = step.after
         await asyncio.sleep(max(PAUSE * seconds, MIN_PAUSE))
     else:
-        sweep.advance()
+        sweep.go_on()
 
 
 async def _timed(

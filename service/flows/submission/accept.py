@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from service.domain.task import Task
-from service.domain.validation import Invalid
+from service.domain.validation import Invalid, Mistake
 from service.flows.context import Context
 from service.flows.submission.adoption import adopt
 from service.flows.submission.request import request_hash, task_of_request
@@ -60,10 +60,25 @@ async def accept(
         task = await warned(context, task)
     accepted = await (adopt(context, task) if task.adopted else context.writers.requests.batch(task_store.accept, task))
     if accepted.new:
+        context.metrics.accepted.labels(task.family, task.operation).inc()
         context.signals.wake("poll" if task.adopted else "submit")
     elif _has_key(accepted.task, idempotency_key) and accepted.task.request_hash != task.request_hash:
         raise KeyReused(accepted.task)
     return accepted
+
+
+async def preview(context: Context, request: Any, *, client: str, large: bool = False) -> Task:
+    """Return the task that a request would become. Nothing is stored.
+
+    :raises Invalid: with every mistake
+    """
+    if isinstance(request, dict) and "external_id" in request:
+        raise Invalid([Mistake("external_id", "leave it out: a job that was bought elsewhere has no quote")])
+    parent = await _find_parent(context, request, client)
+    check = functools.partial(
+        task_of_request, context, request, client=client, idempotency_key=None, parent=parent, task_id=context.new_id()
+    )
+    return await asyncio.to_thread(check) if large else check()
 
 
 def _has_key(task: Task, idempotency_key: str | None) -> bool:

@@ -26,6 +26,8 @@ from service.domain.validation import (
 )
 from service.domain.webhook_events import TYPES
 from service.flows.context import Context
+from service.flows.money.fields import TERMS_SCHEMA
+from service.flows.money.quotes import read_terms, with_quotes
 from service.flows.submission.adoption import as_adopted
 from service.flows.submission.routes import choose_route, quoted, requested_route
 from service.flows.webhooks.url_check import url_mistakes
@@ -130,6 +132,7 @@ REQUEST: dict[str, Any] = {
                 "deadline, fail, or submit it again, once, at the risk of a second charge."
             ),
         },
+        **TERMS_SCHEMA,
         "deadline": {
             "description": "When Dovecote stops waiting: seconds from now, or a time (RFC 3339).",
             "anyOf": [
@@ -192,6 +195,7 @@ def task_of_request(
         callback_url=request.get("callback_url"),
         on_uncertain=request.get("on_uncertain") or context.settings.policy_of(client),
         callback_events=tuple(request.get("callback_events", ())),
+        terms=read_terms(request, mistakes),
         idempotency_key=idempotency_key,
         request_hash=request_hash(request),
         sequence=1,
@@ -205,6 +209,8 @@ def task_of_request(
     else:
         _check_parent(request, operation, parent, mistakes)
         task = _routed(context, task, request, parent, mistakes)
+        if not mistakes:
+            task = with_quotes(context, task, mistakes)
     if mistakes:
         raise Invalid(mistakes)
     return task

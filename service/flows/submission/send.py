@@ -13,7 +13,7 @@ from service.domain.changes import Change
 from service.domain.errors import AccountProblem, NotSent, Unavailable, Uncertain, UpstreamError
 from service.domain.evidence import may_have_job
 from service.domain.schedules import SUBMIT_LEASE_MARGIN
-from service.domain.task import State, Submission, Task
+from service.domain.task import Outcome, State, Submission, Task
 from service.flows.apply import settle_surely
 from service.flows.context import Context, Upstream, log
 from service.flows.conversation import run_exchange
@@ -66,6 +66,8 @@ async def hand_over(context: Context, handover: Handover) -> None:
         error = Uncertain("unreadable", f"the answer could not be read: {raised!r}"[:300])
     if error is not None:
         change = change_for(context, handover, error)
+    outcome = Outcome.TAKEN if error is None else error.outcome
+    context.metrics.submissions.labels(handover.upstream.name, outcome).inc()
     applied = await settle_surely(context, change)
     if not stopped:  # a stop is no failure of the upstream
         await _report(context, handover, error)
@@ -151,6 +153,7 @@ async def _report(context: Context, handover: Handover, error: UpstreamError | N
         if is_failure:
             opened = await context.writers.journeys.batch(circuit_store.record_failures, (*handover.key, context.now()))
             if opened:
+                context.metrics.circuit_openings.labels(*handover.key).inc()
                 log.error("circuit opened upstream=%s dialect=%s", *handover.key)
         elif handover.probe and not isinstance(error, NotSent):
             await context.writers.journeys.batch(circuit_store.close, handover.key)

@@ -79,6 +79,7 @@ async def deliver(context: Context, claimed: Claimed, *, claimed_at: float) -> N
         attempt = _undeliverable(context, claimed, claimed_at) or await _post(context, claimed)
         settlement = settlement_after(context, claimed, attempt)
         disabled = await context.writers.journeys.batch(functools.partial(settle, context), settlement)
+        _count(context, claimed, attempt, settlement.row["state"], disabled)
         _log(claimed, attempt, settlement.row["state"], disabled)
     finally:
         context.destination_slots.release(destination_of(message))
@@ -155,6 +156,19 @@ def _failed(error: Exception, at: dt.datetime, seconds: float) -> Attempt:
         hopeless=refused is not None or isinstance(error, _NO_ADDRESS),
         made=not isinstance(error, httpx.PoolTimeout),  # a lack of descriptors here is no failure of the receiver
     )
+
+
+def _count(context: Context, claimed: Claimed, attempt: Attempt, state: str, disabled: str | None) -> None:
+    """Count an attempt: ``delivered``, ``failed`` (it is tried again), ``exhausted``, ``discarded`` or ``not_made``."""
+    metrics, message = context.metrics, claimed.message
+    result = "failed" if state == "pending" else state
+    metrics.attempts.labels(result if attempt.made or state != "pending" else "not_made").inc()
+    if attempt.made:
+        metrics.attempt_seconds.observe(attempt.seconds)
+    if state == "delivered" and message.replayed_at is None:
+        metrics.webhook_delay.observe(max((context.now() - message.created_at).total_seconds(), 0.0))
+    if disabled is not None:
+        metrics.endpoints_disabled.labels(disabled).inc()
 
 
 def _log(claimed: Claimed, attempt: Attempt, state: str, disabled: str | None) -> None:

@@ -33,7 +33,7 @@ class Official(Dialect):
         callbacks=True,
         signs=True,
         cost_unit="credits",
-        reserved=frozenset({"callback_url", "webhook_url"}),
+        reserved=frozenset({"callback_url", "webhook_url", "webhook_secret"}),
         queries=("/get_result",),
         typical_seconds={**dict.fromkeys(IMAGES, 15.0), **dict.fromkeys(VIDEOS, 500.0)},
         result_lifetime={**dict.fromkeys(IMAGES, 600.0), **dict.fromkeys(VIDEOS, 7200.0)},
@@ -68,6 +68,11 @@ class Official(Dialect):
         """Return whether the signature is right; None where there is none, since BFL signs only when asked to."""
         stated = header(callback, "x-bfl-signature")
         return None if secret is None or not stated else hex_hmac(callback, secret, stated)
+
+    def with_callback_key(self, call: Call, key: str) -> Call:
+        """Return the call with the secret by which BFL is to sign the callbacks."""
+        signed = {**call.json, "webhook_secret": key}
+        return dataclasses.replace(call, json=signed) if call.json.get("webhook_url") else call
 
     def authorize(self, call: Call, key: str) -> Call:
         """Return the call with the key in BFL's own header."""

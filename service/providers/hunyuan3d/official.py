@@ -46,6 +46,7 @@ class Official(Dialect):
         result_lifetime=86400.0,
         cost_unit="credits",
         models_are_listed=False,
+        experimental=True,  # no job of it has been seen: the pages of Tencent Cloud are all that is known
     )
 
     def create(self, task: Task, callback_url: str | None) -> Call:

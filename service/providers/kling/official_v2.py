@@ -15,7 +15,7 @@ from service.providers.kling.refusals import code_in, refusal_of
 from service.providers.newapi.video import accepted
 from service.providers.read import fields, identifier
 from service.providers.signatures import standard_webhook
-from service.providers.wire import Call, Callback, JobsExchange, ManyExchange, Reply
+from service.providers.wire import BalanceExchange, Call, Callback, JobsExchange, ManyExchange, Reply
 
 _ROUTES = {
     "text_to_video": "/text-to-video/{model}",
@@ -135,6 +135,10 @@ class OfficialV2(Dialect):
         if found is None:
             raise refusal_of(reply, creating=False)
         return [official.listed_job(task, identifier(found.get("id")), found.get("create_time"))]
+
+    def balance(self) -> BalanceExchange:
+        """Request the units that are left in the resource packs."""
+        return official.units_left()
 
     def validate(self, task: Task) -> list[Mistake]:
         """Return what Kling's pages rule out, and a callback URL in its own field ``options``."""

@@ -16,6 +16,7 @@ from service.providers.midjourney.request import (
     given_twice,
     parent_of,
     prefix_of,
+    prompt_mistakes,
     prompt_so_far,
     video_mistakes,
 )
@@ -152,4 +153,4 @@ class Proxy(Dialect):
             found.append(Mistake("options", "There is nothing to send them in: leave them out."))
         if task.operation == "video":
             found += video_mistakes(task)
-        return found + given_twice(task)
+        return found + given_twice(task) + prompt_mistakes(task)

@@ -1,6 +1,5 @@
 """Requests to Midjourney: the bodies of POST /mj/submit/*, and input that is known to be refused."""
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,9 +7,10 @@ from service.domain.task import Action, Task
 from service.domain.validation import Mistake, nearest
 from service.providers.dialect import merge
 from service.providers.midjourney.family import DIMENSIONS
+from service.providers.midjourney.parameters import parameter_mistakes, plain_dashes
 
+_DRAWN = frozenset({"imagine", "edits", "video"})
 _BOTS = {"midjourney": "MID_JOURNEY", "niji": "NIJI_JOURNEY"}
-_DASHES = re.compile("^[\u2013\u2014\u2015]")
 _PARAMETERS = {"aspect_ratio": ("--ar", "--aspect"), "negative_prompt": ("--no",), "seed": ("--seed",)}
 """Our fields that Midjourney takes as parameters in the prompt, with their spellings there."""
 
@@ -103,13 +103,20 @@ def video_mistakes(task: Task) -> list[Mistake]:
 
 def given_twice(task: Task) -> list[Mistake]:
     """Return a mistake for each field whose parameter is in the prompt as well."""
-    # Phones write "--" as a dash, and Midjourney takes "=" for a blank.
-    words = {_DASHES.sub("--", word).partition("=")[0] for word in str(task.input.get("prompt", "")).split()}
+    # Midjourney takes "=" for a blank.
+    words = {word.partition("=")[0] for word in plain_dashes(str(task.input.get("prompt", ""))).split()}
     return [
         Mistake(f"input.{ours}", f"The prompt has {names[0]} already: give it once.")
         for ours, names in _PARAMETERS.items()
         if ours in task.input and task.operation == "imagine" and not words.isdisjoint(names)
     ]
+
+
+def prompt_mistakes(task: Task) -> list[Mistake]:
+    """Return a mistake for each parameter of the prompt that Midjourney is known to refuse, or that buys more than one job."""
+    if "prompt" in task.options or task.operation not in _DRAWN:
+        return []
+    return [Mistake("input.prompt", words) for words in parameter_mistakes(str(task.input.get("prompt", "")))]
 
 
 def chosen_action(wanted: str, offered: Sequence[Action]) -> Action | Mistake:

@@ -1,5 +1,6 @@
 """ByteDance's own API: Volcengine Ark, and BytePlus ModelArk, which is the same on another host."""
 
+import dataclasses
 import functools
 from collections.abc import Sequence
 from urllib.parse import quote, urlencode
@@ -15,6 +16,8 @@ from service.providers.seedance.family import (
     LIFETIME,
     SECONDS,
     VIDEOS,
+    VOLCENGINE,
+    Models,
     image_body,
     mistakes_in,
     model_of,
@@ -28,28 +31,34 @@ MAX_ANSWER = 64 * 1024 * 1024
 """Bytes of an answer with pictures: some ask for them in base64."""
 
 
+_FACTS = Facts(
+    family="seedance",
+    name="ark",
+    operations={**dict.fromkeys(VIDEOS, _TASKS), **dict.fromkeys(IMAGES, _IMAGES)},
+    callbacks=True,
+    batch_size=_BATCH,
+    cost_unit="tokens",
+    reserved=frozenset({"callback_url", "stream"}),
+    synchronous=frozenset(IMAGES),
+    typical_seconds=SECONDS,
+    result_lifetime=LIFETIME,
+    models_are_listed=False,
+)
+
+
 class Ark(Dialect):
     """Videos are tasks with callbacks, which are not signed. Images are synchronous: a lost answer is uncertain."""
 
-    facts = Facts(
-        family="seedance",
-        name="ark",
-        operations={**dict.fromkeys(VIDEOS, _TASKS), **dict.fromkeys(IMAGES, _IMAGES)},
-        callbacks=True,
-        batch_size=_BATCH,
-        cost_unit="tokens",
-        reserved=frozenset({"callback_url", "stream"}),
-        synchronous=frozenset(IMAGES),
-        typical_seconds=SECONDS,
-        result_lifetime=LIFETIME,
-        models_are_listed=False,
-    )
+    def __init__(self, name: str = "ark", models: Models = VOLCENGINE) -> None:
+        """Make the dialect of a host, which has its own names for models."""
+        self._models = models
+        self.facts = dataclasses.replace(_FACTS, name=name)
 
     def create(self, task: Task, callback_url: str | None) -> Call:
         """Return the call that creates the task, or makes the images."""
         if task.operation in IMAGES:
-            return Call(method="POST", path=_IMAGES, json=image_body(task), max_answer=MAX_ANSWER)
-        return Call(method="POST", path=_TASKS, json=video_body(task, callback_url))
+            return Call(method="POST", path=_IMAGES, json=image_body(task, self._models), max_answer=MAX_ANSWER)
+        return Call(method="POST", path=_TASKS, json=video_body(task, callback_url, self._models))
 
     def query(self, task: Task) -> Call:
         """Return the call that queries the task."""
@@ -86,7 +95,7 @@ class Ark(Dialect):
 
     def find_lost_jobs(self, task: Task) -> JobsExchange:
         """List the tasks of the model. The list shows no prompts."""
-        wanted, found, seen = model_of(task), list[ListedJob](), 0
+        wanted, found, seen = model_of(task, self._models), list[ListedJob](), 0
         for page in range(1, _MAX_PAGES + 1):
             query = urlencode({"page_num": page, "page_size": _PAGE, "filter.model": wanted})
             reply = yield Call(method="GET", path=f"{_TASKS}?{query}")
@@ -99,7 +108,7 @@ class Ark(Dialect):
                 if job is None or at is None:
                     raise UpstreamError("unreadable", "a listed task has no id or no time")
                 model = word(fields(each).get("model"))
-                found.append(ListedJob(job, at.timestamp(), functools.partial(_may_be, model)))
+                found.append(ListedJob(job, at.timestamp(), functools.partial(_may_be, model, self._models)))
             seen += len(said["items"])
             if seen >= total or not said["items"]:
                 return found
@@ -126,8 +135,9 @@ class Ark(Dialect):
         return found + mistakes_in(task) if task.operation in self.facts.operations else found
 
 
-def _may_be(model: str | None, task: Task) -> bool:
-    return model is None or (task.operation in VIDEOS and model == task.options.get("model", model_of(task)))
+def _may_be(model: str | None, models: Models, task: Task) -> bool:
+    wanted = task.options.get("model", model_of(task, models))
+    return model is None or (task.operation in VIDEOS and model == wanted)
 
 
 def read_created(reply: Reply) -> Update:

@@ -2,7 +2,7 @@
 
 import functools
 import re
-from typing import Any
+from typing import Any, NamedTuple
 
 from service.domain.task import Task
 from service.domain.validation import Mistake
@@ -14,7 +14,7 @@ _SOURCE = "URL, or `data:`, or `asset://`."
 FIELDS = SHARED | {
     "images": several(f"Pictures to draw on: {_SOURCE}", text("URL of an image."), maxItems=14,
                       examples=[["https://example.com/cat.jpg"]]),
-    "model": text("Model, or endpoint id. Without it a model of Volcengine is used; BytePlus has others: name one there."),
+    "model": text("Model, or endpoint id. Volcengine and BytePlus have other names for the same model."),
     "sound": switch("Whether the video gets sound, for the models that can."),
     "camera_fixed": switch("Whether the camera stands still."),
     "watermark": switch("Whether the output is marked as made by AI."),
@@ -42,7 +42,18 @@ IMAGES = ("text_to_image", "image_to_image")
 SECONDS = {**dict.fromkeys(VIDEOS, 150.0), **dict.fromkeys(IMAGES, 20.0)}
 LIFETIME = 86400.0
 """Seconds for which the signed URLs hold, of videos and of images."""
-_VIDEO_MODEL, _IMAGE_MODEL = "doubao-seedance-1-5-pro-251215", "doubao-seedream-4-5-251128"
+
+
+class Models(NamedTuple):
+    """The models of a host, where a task names none."""
+
+    video: str
+    image: str
+
+
+VOLCENGINE = Models("doubao-seedance-1-5-pro-251215", "doubao-seedream-4-5-251128")
+MODELARK = Models("seedance-1-5-pro-251215", "seedream-4-5-251128")
+"""The same models at BytePlus. Each host has its own names, and does not know those of the other."""
 _SAME = {
     "duration": "duration",
     "aspect_ratio": "ratio",
@@ -70,14 +81,14 @@ _STEP = 16
 _TOGETHER = 15
 
 
-def model_of(task: Task) -> str:
-    """Return the model: the one that the task names, or the usual one of its kind at Volcengine."""
-    return str(task.input.get("model") or (_IMAGE_MODEL if task.operation in IMAGES else _VIDEO_MODEL))
+def model_of(task: Task, models: Models = VOLCENGINE) -> str:
+    """Return the model: the one that the task names, or the usual one of its kind at the host."""
+    return str(task.input.get("model") or (models.image if task.operation in IMAGES else models.video))
 
 
-def video_body(task: Task, callback_url: str | None) -> dict[str, Any]:
+def video_body(task: Task, callback_url: str | None, models: Models = VOLCENGINE) -> dict[str, Any]:
     """Return the body of a video task: its content, and its options, which older models have in the text."""
-    given, model = task.input, model_of(task)
+    given, model = task.input, model_of(task, models)
     options = {theirs: whole(given[ours]) for ours, theirs in _SAME.items() if ours in given}
     words = str(given.get("prompt", ""))
     if _OLDER.search(model):
@@ -92,13 +103,13 @@ def video_body(task: Task, callback_url: str | None) -> dict[str, Any]:
     return merge({"model": model, "content": content, **options, "callback_url": callback_url}, task.options)
 
 
-def image_body(task: Task) -> dict[str, Any]:
+def image_body(task: Task, models: Models = VOLCENGINE) -> dict[str, Any]:
     """Return the body of an image call; with an image it is an edit."""
     given = task.input
     pictures = [given["image"], *given.get("images", ())] if "image" in given else []
     count = given.get("count", 1)
     body = {
-        "model": model_of(task),
+        "model": model_of(task, models),
         "prompt": given["prompt"],
         "image": pictures[0] if len(pictures) == 1 else pictures or None,
         "size": _size(task),

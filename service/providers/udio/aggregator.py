@@ -1,4 +1,7 @@
-"""Udio's own web API behind gateways: /udio/generate-proxy and /udio/query. Known from relays and wrappers only."""
+"""Udio's own web API behind gateways: /udio/generate-proxy and /udio/query. Known from relays and wrappers only.
+
+Gateways differ in the route that creates, and in the form of its body: each variant is a dialect.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,24 +16,31 @@ from service.providers.udio.family import FAMILY, body_of, inherited_from, mista
 from service.providers.udio.songs import reason_of, results_of, songs_in, state_of
 from service.providers.wire import Call, Reply
 
-_GENERATE = "/udio/generate-proxy"
-
 
 class Aggregator(Dialect):
-    """POST /udio/generate-proxy and GET /udio/query. A job is two songs, and its id is their ids."""
+    """POST /udio/generate-proxy, or another route, and GET /udio/query. A job is two songs, and its id is their ids."""
 
-    facts = Facts(
-        family="udio",
-        name="aggregator",
-        operations=dict.fromkeys(FAMILY.operations, _GENERATE),
-        typical_seconds=dict.fromkeys(FAMILY.operations, 90.0),
-        experimental=True,
-    )
+    def __init__(self, name: str = "aggregator", route: str = "/udio/generate-proxy", *, wrapped: bool = True) -> None:
+        """Make the variant of a gateway.
+
+        :param route: the route that creates
+        :param wrapped: whether the fields are in ``gen_params``, and not in the body itself
+        """
+        self._wrapped = wrapped
+        self.facts = Facts(
+            family="udio",
+            name=name,
+            operations=dict.fromkeys(FAMILY.operations, route),
+            typical_seconds=dict.fromkeys(FAMILY.operations, 90.0),
+            experimental=True,
+        )
 
     def create(self, task: Task, callback_url: str | None) -> Call:
         """Return the call that creates the songs."""
         del callback_url
-        return Call(method="POST", path=_GENERATE, json=body_of(task))
+        return Call(
+            method="POST", path=self.facts.operations[task.operation], json=body_of(task, wrapped=self._wrapped)
+        )
 
     def query(self, task: Task) -> Call:
         """Return the call that queries the songs by their ids."""

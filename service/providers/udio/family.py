@@ -67,8 +67,11 @@ _DEFAULTS: Mapping[str, Any] = {
 _MODEL = "udio130-v1.5"
 
 
-def body_of(task: Task) -> dict[str, Any]:
-    """Return the body of a submit: Udio's ``gen_params``, with the client's options over them."""
+def body_of(task: Task, *, wrapped: bool = True) -> dict[str, Any]:
+    """Return the body of a submit: Udio's ``gen_params``, with the client's options over them.
+
+    :param wrapped: whether the fields are in ``gen_params``, and not in the body itself
+    """
     given = task.input
     lyrics = "instrumental" if given.get("instrumental") else "user" if "lyrics" in given else "generate"
     named = {theirs: given[ours] for ours, theirs in _SAME.items() if ours in given}
@@ -77,7 +80,8 @@ def body_of(task: Task) -> dict[str, Any]:
     if task.operation == "extend":
         source = {"source_type": "song", "song_id": clip_of(task)}
         config = {"mode": "precede", "context_length": given.get("context_length"), "source": source}
-    return merge({"gen_params": merge(params, {"config": merge(config, {})})}, task.options)
+    body = merge(params, {"config": merge(config, {})})
+    return merge({"gen_params": body} if wrapped else body, task.options)
 
 
 def clip_of(task: Task) -> str | None:

@@ -6,7 +6,7 @@ from service import __version__
 from service.domain.webhook_events import TYPES
 from service.flows.webhooks.dispatch import ATTEMPT_TIMEOUT
 from service.web.api import ENDPOINTS
-from service.web.api.models import COMPONENTS, ref
+from service.web.api.models import all_components, ref
 from service.web.api.route import Endpoint, ResponseSpec
 from service.web.problems import MEDIA_TYPE
 
@@ -49,6 +49,7 @@ def document() -> dict[str, Any]:
         "security": [{"key": []}],
         "tags": [
             {"name": "Tasks", "description": "Submit media generation tasks and follow them."},
+            {"name": "Money", "description": "Quote tasks before they are bought."},
             {"name": "Feed", "description": "Follow the events of all tasks, or of one."},
             {
                 "name": "Endpoints",
@@ -60,7 +61,7 @@ def document() -> dict[str, Any]:
         "paths": paths,
         "webhooks": {"taskChanged": {"post": _WEBHOOK}},
         "components": {
-            "schemas": COMPONENTS,
+            "schemas": all_components(),
             "responses": {str(status): _problem(status, text) for status, text in _PROBLEMS.items()},
             "securitySchemes": {
                 "key": {

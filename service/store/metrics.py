@@ -1,0 +1,112 @@
+"""The numbers of rows that the metrics show: one statement, whose parts each read an index of what is due or open."""
+
+import dataclasses
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import Double, Text, bindparam, case, cast, func, literal, select, union_all
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.domain.task import ENDED, TO_SUBMIT, State
+from service.store.tables import (
+    DUE,
+    DUE_POLL,
+    DUE_SUBMIT,
+    WAITING,
+    UtcTime,
+    callbacks,
+    circuits,
+    processes,
+    submissions,
+    tasks,
+    upstreams,
+    webhook_endpoints,
+    webhook_messages,
+)
+
+MAX_COUNTED: Final = 100_000
+"""Due rows of a queue that are counted. A longer queue shows this number."""
+QUEUES: Final = {
+    "submissions": (tasks, DUE_SUBMIT),
+    "polls": (tasks, DUE_POLL),
+    "callbacks": (callbacks, DUE),
+    "webhooks": (webhook_messages, DUE),
+    "duplicates": (submissions, DUE),
+}
+"""The table and the predicate of each queue."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Number:
+    """One number of the statement: the group that it belongs to, up to two names, and the value."""
+
+    group: str
+    first: str
+    second: str
+    value: float
+
+
+def _part(group: str, first: Any, second: Any, value: Any) -> Any:
+    return select(
+        literal(group, Text).label("kind"),
+        cast(first, Text).label("first"),
+        cast(second, Text).label("second"),
+        cast(value, Double).label("value"),
+    )
+
+
+def _epoch(moment: Any, database: str) -> Any:
+    """Return a time as seconds since 1970."""
+    if database == "postgresql":
+        return func.extract("epoch", moment)
+    return cast(moment, Double) / 1_000_000
+
+
+def _statement(database: str) -> Any:
+    now = bindparam("now", type_=UtcTime)
+    parts = []
+    for name, (table, which) in QUEUES.items():
+        oldest = select(func.min(table.c.due_at)).where(which).scalar_subquery()
+        due = select(literal(1)).select_from(table).where(which, table.c.due_at <= now).limit(MAX_COUNTED).subquery()
+        parts.append(_part("oldest", literal(name), literal(""), _epoch(oldest, database)))
+        parts.append(_part("due", literal(name), literal(""), select(func.count()).select_from(due).scalar_subquery()))
+    polled = [str(each) for each in State if each not in ENDED and each not in TO_SUBMIT]
+    parts += [
+        _part("open", tasks.c.state, literal(""), func.count()).where(DUE_SUBMIT).group_by(tasks.c.state),
+        _part("open", tasks.c.state, literal(""), func.count())
+        .where(DUE_POLL, tasks.c.state.in_(polled))
+        .group_by(tasks.c.state),
+        _part("waiting", tasks.c.waits_for, literal(""), func.count()).where(WAITING).group_by(tasks.c.waits_for),
+        _part("credit", upstreams.c.name, upstreams.c.credit_unit, upstreams.c.credit).where(
+            upstreams.c.credit.is_not(None)
+        ),
+        _part("circuit", circuits.c.upstream, circuits.c.dialect, _epoch(circuits.c.open_until, database)).where(
+            circuits.c.open_until.is_not(None)
+        ),
+        _part("worker", literal(""), literal(""), _epoch(func.max(processes.c.seen_at), database)).where(
+            processes.c.role == "worker"
+        ),
+        _part(
+            "endpoints",
+            case(
+                (webhook_endpoints.c.disabled_at.is_not(None), webhook_endpoints.c.disabled_reason),
+                else_=literal("now"),
+            ),
+            literal(""),
+            func.count(),
+        )
+        .where((webhook_endpoints.c.disabled_at.is_not(None)) | (webhook_endpoints.c.failing_since.is_not(None)))
+        .group_by(webhook_endpoints.c.disabled_at.is_not(None), webhook_endpoints.c.disabled_reason),
+    ]
+    return union_all(*parts)
+
+
+_STATEMENTS = {name: _statement(name) for name in ("sqlite", "postgresql")}
+
+
+async def read_numbers(connection: AsyncConnection, *, now: datetime) -> list[Number]:
+    """Read every number; a part without a value is left out."""
+    rows = await connection.execute(_STATEMENTS[connection.dialect.name], {"now": now})
+    return [
+        Number(row.kind, row.first or "", row.second or "", float(row.value)) for row in rows if row.value is not None
+    ]
