@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import func, select
 
 from service.domain.task import State, Task
-from service.flows import ledger as ledger_flow
+from service.flows.money import ledger as ledger_flow
 from service.flows.retention import sweep as retention
 from service.flows.retention.sweep import Sweep, run_due, run_to_the_end
 from service.store import leases, ledger, tables
