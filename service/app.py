@@ -42,6 +42,7 @@ from service.web.access_log import AccessLog
 from service.web.api import ENDPOINTS
 from service.web.auth.bearer import Authenticator
 from service.web.callback_limits import CallbackLimits
+from service.web.dashboard import routes as dashboard
 from service.web.problems import HANDLERS
 from service.web.request_body import BodyBudget
 from service.web.security_headers import SecurityHeaders
@@ -258,10 +259,11 @@ def routes(settings: Settings, role: Role = "all") -> list[Route]:
         metrics.behind_a_key(authenticator),
         *health.ROUTES,
         *docs.ROUTES,
-        Route("/", _to_docs),
+        *dashboard.routes(authenticator),
+        Route("/", _to_dashboard),
         *facades.routes(settings, authenticator),
     ]
 
 
-async def _to_docs(_: Request) -> Response:
-    return RedirectResponse("docs")  # relative: it keeps the path prefix of a proxy
+async def _to_dashboard(_: Request) -> Response:
+    return RedirectResponse("ui/tasks")  # relative: it keeps the path prefix of a proxy

@@ -17,6 +17,7 @@ _PROBLEMS = {
     404: "It does not exist, or it belongs to another client.",
     408: "The body arrived too slowly.",
     409: "Its state does not allow this.",
+    410: "What follows the cursor was removed.",
     413: "The body is too large.",
     415: "The body is not declared as JSON, or it is compressed.",
     421: "Without API keys only direct requests to a loopback name are served.",

@@ -39,6 +39,8 @@ class Caller:
     """Identifies the key among all keys. Requests are counted by it."""
     digest: bytes | None = None
     """The hash of a key of the database; None for a key of the settings, which is valid until the process ends."""
+    prefix: str = ""
+    """The visible beginning of a key of the database."""
 
     @property
     def is_sole(self) -> bool:
@@ -99,7 +101,7 @@ class Authenticator:
             return caller
         cache = self.cache(request.app.state.context)
         if looks_like_one(key):
-            return await self._find_in_database(cache, key, request)
+            return await self._find_in_database(request.app.state.context, hash_key(key))
         if self._keyless and await cache.is_empty():
             self._refuse_indirect(request)
             return Caller(SOLE_CLIENT, ALL, _NO_KEY)
@@ -107,6 +109,25 @@ class Authenticator:
             raise _unauthorized("unknown_key", f"the API key is unknown: check it, or {_ASK}")
         detail = "send the header Authorization: Bearer <key>, with a key from the operator of this Dovecote"
         raise _unauthorized("unauthorized", detail)
+
+    async def caller_of(self, context: Context, digest: bytes) -> Caller:
+        """Return the caller whose key has a hash; for a session, which was opened with that key.
+
+        :raises Problem: 401 when the key is not valid any more
+        :raises StoreUnavailable: when the database is needed and does not answer
+        """
+        configured = self._callers.get(digest)
+        return configured if configured is not None else await self._find_in_database(context, digest)
+
+    async def sole_caller(self, request: Request) -> Caller:
+        """Return the only client of a Dovecote without keys.
+
+        :raises Problem: 401 when there is a key; 421 and 403 when the request is not a direct one from this machine
+        """
+        if self._keyless and await self.cache(request.app.state.context).is_empty():
+            self._refuse_indirect(request)
+            return Caller(SOLE_CLIENT, ALL, _NO_KEY)
+        raise _unauthorized("unauthorized", "sign in with an API key")
 
     async def is_valid(self, context: Context, caller: Caller) -> bool:
         """Return whether the key of an open stream is still valid.
@@ -119,9 +140,8 @@ class Authenticator:
         found = await cache.find(caller.digest)
         return found is not None and found.fault(now=context.now()) is None
 
-    async def _find_in_database(self, cache: KeyCache, key: str, request: Request) -> Caller:
-        context: Context = request.app.state.context
-        digest = hash_key(key)
+    async def _find_in_database(self, context: Context, digest: bytes) -> Caller:
+        cache = self.cache(context)
         found: ApiKey | None = await cache.find(digest)
         if found is None:
             raise _unauthorized("unknown_key", f"the API key is unknown: check it, or {_ASK}")
@@ -129,7 +149,7 @@ class Authenticator:
         if fault is not None:
             raise _unauthorized(f"{fault}_key", _FAULTS[fault])
         cache.note_use(found)
-        return Caller(found.client, allowed(found.scopes), str(found.id), digest)
+        return Caller(found.client, allowed(found.scopes), str(found.id), digest, found.prefix)
 
     def _count(self, limiter: RateLimiter, caller: Caller, request: Request) -> None:
         context: Context = request.app.state.context
