@@ -1,4 +1,4 @@
-"""The settings by which an operator watches Dovecote: metrics, and a ping to a dead man's switch."""
+"""The settings by which an operator watches Dovecote: metrics, traces, and a ping to a dead man's switch."""
 
 from urllib.parse import urlsplit
 
@@ -9,7 +9,7 @@ from service.settings.strict import Strict
 
 
 class ObservabilitySettings(Strict):
-    """How Dovecote is watched: metrics, and a ping."""
+    """How Dovecote is watched: metrics, traces, and a ping."""
 
     metrics_listen: str | None = Field(default=None, examples=["127.0.0.1:9464"])
     """The address and port of this process's metrics, without a key, as HOST:PORT; port 0 selects a free one. Default: only
@@ -19,6 +19,9 @@ class ObservabilitySettings(Strict):
     """A dead man's switch, such as a check of healthchecks.io. While everything works it gets a POST; else one with /fail behind the path."""
     ping_every: float = Field(default=60.0, ge=5, le=86_400)
     """Seconds between two pings, over all processes together."""
+
+    traces: bool = False
+    """Whether each task has a trace by OpenTelemetry, sent by OTLP. It needs dovecote[otel]; OTEL_EXPORTER_OTLP_ENDPOINT says where to."""
 
     @field_validator("ping_url")
     @classmethod

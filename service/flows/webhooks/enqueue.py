@@ -80,6 +80,7 @@ def _messages(context: Context, change: Change, enabled: Collection[Endpoint], n
             body=body,
             created_at=now,
             due_at=now,
+            traceparent=task.traceparent,
         )
 
 
