@@ -6,6 +6,7 @@ import contextlib
 import datetime as dt
 import secrets as chance
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -25,12 +26,13 @@ from service.flows.submission.restored import settle_if_restored
 from service.http.client import Http
 from service.http.ssrf.guard import Guard
 from service.http.tls import trusting
+from service.objects import Objects, open_objects
 from service.settings.model import Settings
 from service.settings.values import is_loopback
 from service.store import api_keys as api_keys_module
 from service.store import health as store_health
 from service.store import queue, secrets
-from service.store.database import Database, StoreUnavailable
+from service.store.database import Database, StoreUnavailable, parse_url
 from service.store.migrate import check_known, migrate, newest, revision
 from service.store.restoration import Mark
 from service.store.writer import Writers
@@ -66,11 +68,17 @@ async def opened(settings: Settings) -> AsyncIterator[Context]:
     :raises StoreUnavailable: when the database is out of reach
     :raises WrongSchema: when a PostgreSQL database has not been migrated
     :raises NewerSchema: when a newer version has migrated the database
+    :raises StorageError: when the storage of files cannot be opened
     """
     database = Database(settings.database_url, pool_size=settings.database_pool_size)
     with database.held():
         writers = Writers(database)
-        http = Http.real(Guard(settings.webhook_rules), webhook_tls=trusting(settings.webhook_ca_file))
+        http = Http.real(
+            Guard(settings.webhook_rules),
+            files_guard=Guard(settings.results.rules),
+            webhook_tls=trusting(settings.webhook_ca_file),
+        )
+        objects = objects_of(settings)
         try:
             await _prepare(database)
             async with writers.running():
@@ -84,6 +92,7 @@ async def opened(settings: Settings) -> AsyncIterator[Context]:
                     tokens=Tokens(await _secret(database, settings, "callback_secret")),
                     webhook_secret=await _secret(database, settings, "webhook_secret"),
                     upstreams=upstreams_of(settings),
+                    objects=objects,
                     mark=Mark(database.url.database or "") if database.sqlite else None,
                 )
                 guard = ClockGuard(clock, database, context.signals)
@@ -93,6 +102,28 @@ async def opened(settings: Settings) -> AsyncIterator[Context]:
         finally:
             await http.close()
             await database.close()
+            if objects is not None:
+                objects.close()
+
+
+def objects_of(settings: Settings) -> Objects | None:
+    """Open the storage of files; None where there is none.
+
+    :raises StorageError: when it cannot be opened
+    """
+    if not settings.stores_files:
+        return None
+    storage, file = settings.storage, parse_url(settings.database_url).database
+    secret = storage.secret_access_key
+    return open_objects(
+        storage.url,
+        Path(file or "").parent / "dovecote-objects",
+        endpoint=storage.endpoint,
+        region=storage.region,
+        key_id=storage.access_key_id,
+        secret=None if secret is None else secret.get_secret_value(),
+        min_free=storage.min_free,
+    )
 
 
 async def _prepare(database: Database) -> None:

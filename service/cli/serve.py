@@ -30,6 +30,7 @@ from service.flows.context import Context
 from service.flows.signals.local import Signals
 from service.logs import log_to_standard_error
 from service.memory import collect_rarely, return_large_blocks
+from service.object_errors import StorageError
 from service.providers.registry import PROVIDERS
 from service.settings.model import Settings
 from service.settings.values import address_of
@@ -112,6 +113,8 @@ def run(settings: Settings, role: Role, stop: Stop, *, listens: bool = True) -> 
                 runner.run(_serve(settings, role, stop, Listeners(main, callbacks, scraped)))
         except NoKey as error:
             give_up(str(error), exits.SETTINGS)
+        except StorageError as error:
+            give_up(f"storage: {error}", exits.SETTINGS)
         except StoreUnavailable as error:
             give_up(database_fault(settings, error), error.fault.exit_code)
         except NewerSchema as error:

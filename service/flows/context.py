@@ -26,6 +26,7 @@ from service.flows.metrics.process import Metrics
 from service.flows.signals.local import Signals
 from service.http.client import Http
 from service.http.tls import trusting
+from service.objects import Objects
 from service.providers.dialect import Dialect
 from service.providers.registry import DIALECTS
 from service.providers.wire import ModelList
@@ -177,6 +178,8 @@ class Context:
     large: LargeWork = dataclasses.field(default_factory=LargeWork)
     answers_about_other_jobs: set[tuple[str, str]] = dataclasses.field(default_factory=set)
     """Upstreams and dialects of which the log has been told that they answered about another job."""
+    objects: Objects | None = None
+    """The storage of files; None where there is none."""
     clock: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC)
     chance: Callable[[], float] = random.random
     monotonic: Callable[[], float] = _elapsed
@@ -196,6 +199,9 @@ class Context:
     def __post_init__(self) -> None:
         """Derive the start, what can be waited for, and the upstreams that have limits. Count the commits of the writers."""
         self.writers.observe(self.metrics.committed)
+        self.metrics.start_at_zero(
+            {name: [each.facts.key for each in upstream.dialects] for name, upstream in self.upstreams.items()}
+        )
         if self.started_at is _EPOCH:
             self.started_at = self.now()
         self.waits = tuple(_waits(self.upstreams))

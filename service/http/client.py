@@ -60,23 +60,29 @@ class Http:
     """Calls that may be repeated."""
     messages: httpx.AsyncClient
     """Calls to URLs of clients."""
+    files: httpx.AsyncClient
+    """Calls to URLs that providers gave, to fetch results."""
 
     @classmethod
-    def real(cls, guard: Guard, *, webhook_tls: ssl.SSLContext | None = None) -> "Http":
+    def real(
+        cls, guard: Guard, *, files_guard: Guard | None = None, webhook_tls: ssl.SSLContext | None = None
+    ) -> "Http":
         """Open the clients of a process.
 
         :param guard: decides where messages may go
+        :param files_guard: decides where results may be fetched from; default: as messages
         :param webhook_tls: the authorities that are trusted for messages; default: the usual ones
         """
         return cls(
             purchases=_client(SingleTransport(tls=trusting())),
             questions=_client(PooledTransport(tls=trusting())),
             messages=guarded(guard, tls=webhook_tls),
+            files=guarded(files_guard or guard),
         )
 
     async def close(self) -> None:
         """Close every connection."""
-        for client in (self.purchases, self.questions, self.messages):
+        for client in (self.purchases, self.questions, self.messages, self.files):
             await client.aclose()
 
 

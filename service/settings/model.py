@@ -20,7 +20,9 @@ from service.http.ssrf.policy import Rules, read_allowed, rules_of
 from service.providers.registry import DIALECTS, FAMILIES, PROVIDERS
 from service.settings import values
 from service.settings.observability import ObservabilitySettings
+from service.settings.results import ResultsSettings
 from service.settings.retention import RetentionSettings
+from service.settings.storage import StorageSettings
 from service.settings.strict import Strict
 from service.store.database import parse_url
 
@@ -211,6 +213,10 @@ class Settings(Strict):
     """How Dovecote is watched: metrics."""
     retention: RetentionSettings = Field(default_factory=RetentionSettings)
     """How long data is kept: 12h, 90d, 6w, 1y or "forever"."""
+    storage: StorageSettings = Field(default_factory=StorageSettings)
+    """Where kept results and uploads are stored"""
+    results: ResultsSettings = Field(default_factory=ResultsSettings)
+    """Which results are kept, and how they are fetched and served"""
     upstreams: Mapping[str, UpstreamSettings] = Field(default_factory=dict)
     """The accounts that serve tasks, in order. Those known by name come first, and need only a key."""
 
@@ -223,6 +229,16 @@ class Settings(Strict):
             http=self.allow_http_webhooks,
             ports=self.webhook_ports,
         )
+
+    @property
+    def stores_files(self) -> bool:
+        """Whether there is a place for files: a storage that is set, or the folder beside a SQLite database."""
+        return self.storage.url is not None or parse_url(self.database_url).get_backend_name().startswith("sqlite")
+
+    def keeps_results_of(self, family: str) -> bool:
+        """Return whether the results of a family are kept as copies."""
+        wanted = "all" if self.results.keep is None and self.stores_files else self.results.keep
+        return wanted == "all" and self.results.wants(family)
 
     def policy_of(self, client: str) -> Policy:
         """Return the policy for a client's uncertain tasks, unless a task names its own."""
@@ -295,6 +311,12 @@ class Settings(Strict):
         if odd:
             raise ValueError(f"{odd} has a name with other characters than letters, digits, and . _ -")
         return upstreams
+
+    @model_validator(mode="after")
+    def _results_have_a_place(self) -> Self:
+        if self.results.keep == "all" and not self.stores_files:
+            raise ValueError("results.keep: set storage.url, since there is no SQLite database with a folder beside it")
+        return self
 
     @model_validator(mode="after")
     def _routes_lead_somewhere(self) -> Self:

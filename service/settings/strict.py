@@ -7,7 +7,9 @@ from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 
 from service.settings import values
 
-BLANKS_ALLOWED = frozenset({"ca_file", "database_listen_url", "database_url", "key_name", "webhook_ca_file"})
+BLANKS_ALLOWED = frozenset(
+    {"ca_file", "database_listen_url", "database_url", "key_name", "mark_certificate", "mark_key", "webhook_ca_file"}
+)
 """Settings whose value may contain blanks: paths and names of others."""
 
 

@@ -392,7 +392,8 @@ def test_example_file_is_valid_with_every_line_set() -> None:
     document = tomllib.loads(text)
     assert set(document) == set(Settings.model_fields)
     assert set(document["upstreams"]["elkapi"]) == set(UpstreamSettings.model_fields)
-    text = text.replace("/etc/ssl/internal-ca.pem", str(ca_file(Path.cwd())))
+    for path in ("/etc/ssl/internal-ca.pem", "/etc/dovecote/c2pa-chain.pem", "/etc/dovecote/c2pa-key.pem"):
+        text = text.replace(path, str(ca_file(Path.cwd())))
     load({"ELKAPI_KEY": UPSTREAM_KEY, "RUNWAYML_API_SECRET": UPSTREAM_KEY}, file(text))
 
 

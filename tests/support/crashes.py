@@ -87,6 +87,6 @@ def start_process(world: World, healthy: Context, crash_point: CrashPoint) -> No
     """Start a process with this crash point over the same database, network and clock."""
     client = httpx.AsyncClient(transport=CrashingNetwork(world.edge, crash_point), follow_redirects=False)
     writers = crashing(healthy.writers, crash_point)
-    world.context = dataclasses.replace(healthy, writers=writers, http=Http(client, client, client))
+    world.context = dataclasses.replace(healthy, writers=writers, http=Http(client, client, client, client))
     world.check_alive = crash_point.check
     world.edge.hosts["dovecote.test"] = CrashingServer(world.context, crash_point)

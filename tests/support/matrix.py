@@ -220,7 +220,7 @@ class Stage:
         for host, name in HOSTS.items():
             world.edge.hosts[host] = Network(self, self.sandboxes[name])
         world.context = dataclasses.replace(
-            world.context, writers=staged(world.context.writers, self), http=Http(outside, outside, outside)
+            world.context, writers=staged(world.context.writers, self), http=Http(outside, outside, outside, outside)
         )
 
     @classmethod

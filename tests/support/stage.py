@@ -257,7 +257,7 @@ class Stage:
         context = dataclasses.replace(
             self._immortal,
             writers=crashing(self._immortal.writers, self.fate),
-            http=Http(client, client, client),
+            http=Http(client, client, client, client),
             upstreams=upstreams_of(self._immortal.settings),
             _last_id=last,
         )

@@ -6,7 +6,9 @@ import dataclasses
 import datetime as dt
 import math
 import random
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -29,6 +31,7 @@ from service.flows.submission.accept import accept
 from service.flows.webhooks import dispatch
 from service.http.client import Http
 from service.http.target import SECRET_QUERY, on_the_wire
+from service.objects import Objects, open_objects
 from service.sandbox import Faults, InProcessTransport, Receiver, Sandbox
 from service.settings.load import load
 from service.settings.model import Settings
@@ -136,6 +139,7 @@ def settings_for(database_url: str, **more: str) -> Settings:
         "DOVECOTE_WEBHOOK_SECRET": INSTALLATION_SECRET,
         "DOVECOTE_CALLBACK_SECRET": "callback-secret-of-the-tests",
         "DOVECOTE_ALLOW_PRIVATE_WEBHOOKS": "true",
+        "DOVECOTE_RESULTS__KEEP": "none",
         "ELKAPI_KEY": "sandbox-key",
         "DOVECOTE_UPSTREAMS__ELKAPI__BASE_URL": "http://sandbox.test",
         "DOVECOTE_UPSTREAMS__ELKAPI__TYPICAL_SECONDS": str(JOB_SECONDS * 1.5),
@@ -177,15 +181,16 @@ class World:
         configured = settings_for(database_url, **settings)
         database = cheap(Database(configured.database_url))
         writers = Writers(database)
-        async with outside, _closing(database), writers.running():
+        async with outside, _closing(database), writers.running(), _stored_files() as objects:
             context = Context(
                 settings=configured,
                 database=database,
                 writers=writers,
-                http=Http(purchases=outside, questions=outside, messages=outside),
+                http=Http(purchases=outside, questions=outside, messages=outside, files=outside),
                 tokens=Tokens("callback-secret-of-the-tests"),
                 webhook_secret=INSTALLATION_SECRET,
                 upstreams=upstreams_of(configured),
+                objects=objects,
                 clock=clock,
                 chance=random.Random(7).random,
             )
@@ -311,6 +316,16 @@ async def _closing(database: Database) -> AsyncIterator[None]:
         yield
     finally:
         await database.close()
+
+
+@contextlib.asynccontextmanager
+async def _stored_files() -> AsyncIterator[Objects]:
+    """Open a storage of files in a new folder, and remove both."""
+    with (
+        tempfile.TemporaryDirectory(prefix="dovecote-objects-") as folder,
+        contextlib.closing(open_objects(None, Path(folder), min_free=0)) as objects,
+    ):
+        yield objects
 
 
 async def _post(client: httpx.AsyncClient, url: str, body: bytes) -> int:

@@ -73,7 +73,7 @@ async def real_network(world: World, *, soon: bool) -> AsyncIterator[None]:
         for reuse in (False, True)
     ]
     pretended = world.context.http
-    world.context.http = Http(purchases=clients[0], questions=clients[1], messages=clients[0])
+    world.context.http = Http(purchases=clients[0], questions=clients[1], messages=clients[0], files=clients[0])
     try:
         yield
     finally:
