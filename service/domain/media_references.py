@@ -74,9 +74,10 @@ def written(value: Any) -> tuple[Literal["upload", "result"], Any] | None:
 
 
 def replaced(document: Any, replace: Callable[[Path, Any], Any], path: Path = ()) -> Any:
-    """Return a document with values replaced. One for which ``replace`` returns it unchanged is searched further.
+    """Return a document with values replaced. The document itself is returned where nothing is replaced.
 
-    The document itself is returned where nothing is replaced.
+    :param replace: is called with the path and the value, and returns the new one. A value that it returns unchanged is
+        searched further
     """
     new = replace(path, document)
     if new is not document:

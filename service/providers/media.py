@@ -4,7 +4,8 @@ A dialect says by ``validate`` what its provider takes. The forms are tried on i
 """
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+import functools
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal
 
 from service.domain.media_references import Path, place, reference_in, replaced
@@ -12,6 +13,7 @@ from service.domain.media_types import extension
 from service.domain.task import Task
 from service.domain.validation import Mistake
 from service.providers.dialect import Dialect
+from service.providers.form import is_inline
 
 Form = Literal["given", "link", "inline"]
 """``link``: at a URL of Dovecote's. ``inline``: as ``data:``."""
@@ -88,31 +90,39 @@ def choose(dialect: Dialect, task: Task, *, links: bool) -> Choice:
         each.path: ("link" if links and each.field not in files else "inline") if each.is_reference else "given"
         for each in media
     }
-    mistakes = dialect.validate(with_stand_ins(task, media, forms))
+    mistakes = _check(dialect, task, media, forms)
     for name in {each.field: None for each in media if _at(mistakes, each.field)}:
-        forms, mistakes = _other_forms(dialect, task, media, forms, mistakes, name, links=links)
+        own = [each for each in media if each.field == name]
+        check = functools.partial(_check, dialect, task, media)
+        forms, mistakes = _other_forms(check, own, forms, mistakes, links=links)
     return Choice({path: form for path, form in forms.items() if form != "given"}, mistakes)
 
 
+def _check(dialect: Dialect, task: Task, media: list[Medium], forms: Mapping[Path, Form]) -> list[Mistake]:
+    return dialect.validate(with_stand_ins(task, media, forms))
+
+
 def _other_forms(
-    dialect: Dialect,
-    task: Task,
-    media: list[Medium],
+    check: Callable[[Mapping[Path, Form]], list[Mistake]],
+    own: list[Medium],
     forms: dict[Path, Form],
     mistakes: list[Mistake],
-    name: str,
     *,
     links: bool,
 ) -> tuple[dict[Path, Form], list[Mistake]]:
-    """Return the forms of a field that a dialect accepts, and the mistakes that are left; or both unchanged."""
-    own = [each for each in media if each.field == name]
-    linked: dict[Path, Form] = {each.path: "link" for each in own if each.is_reference or each.is_inline}
+    """Return the forms of a field that a dialect accepts, and the mistakes that are left; or both unchanged.
+
+    :param check: returns what the dialect refuses where the media have some forms
+    :param own: the media of the field
+    """
+    name = own[0].field
+    linked: dict[Path, Form] = {each.path: "link" for each in own if each.is_reference or is_inline(each.value)}
     inline: dict[Path, Form] = {each.path: "inline" for each in own if not each.is_inline}
     for other in (linked, inline):
         changed = {**forms, **other}
         if not other or changed == forms:
             continue
-        found = dialect.validate(with_stand_ins(task, media, changed))
+        found = check(changed)
         if _at(found, name):
             continue
         if other is linked and not links:
@@ -122,7 +132,7 @@ def _other_forms(
 
 
 def _no_links(media: list[Medium]) -> Mistake:
-    first = next(each for each in media if each.is_reference or each.is_inline)
+    first = next(each for each in media if each.is_reference or is_inline(each.value))
     return Mistake(place(first.path), _NO_LINKS)
 
 
@@ -140,7 +150,7 @@ def with_stand_ins(task: Task, media: list[Medium], forms: Mapping[Path, Form]) 
     }
     if not stand_ins:
         return task
-    return dataclasses.replace(task, input=replaced(task.input, lambda path, value: stand_ins.get(path, value)))
+    return dataclasses.replace(task, input=replaced(task.input, stand_ins.get))
 
 
 def stand_in(content_type: str, form: Form = "link") -> str:
