@@ -1,6 +1,7 @@
 """A task as everybody outside sees it: in the API, in messages and in the command."""
 
 import datetime as dt
+import functools
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -9,6 +10,7 @@ import orjson
 from service.domain.events import Event, rfc3339
 from service.domain.explanation import explain
 from service.domain.media_references import as_written
+from service.domain.money.quotes import unknown
 from service.domain.task import State, Task
 from service.providers.registry import FAMILIES
 
@@ -34,6 +36,9 @@ def show_task(task: Task, *, now: dt.datetime) -> dict[str, Any]:
         "upstream": task.upstream,
         "dialect": task.dialect,
         "external_id": task.external_id,
+        "quote": [quote.as_json() for quote in task.quotes] or [_unknown(name) for name in task.route],
+        "max_cost": None if task.terms.max_cost is None else task.terms.max_cost.as_json(),
+        "prefer": task.terms.prefer,
         "cost": task.cost,
         "refunded": task.refunded,
         "outcome_source": task.outcome_source,
@@ -50,9 +55,16 @@ def show_task(task: Task, *, now: dt.datetime) -> dict[str, Any]:
         "submitted_at": rfc3339(task.submitted_at),
         "finished_at": rfc3339(task.finished_at),
         "deadline_at": rfc3339(task.deadline_at),
+        "input_removed_at": rfc3339(task.input_removed_at),
+        "results_removed_at": rfc3339(task.results_removed_at),
         "next_check_at": rfc3339(task.due_at),
     }
     return {**shown, "truncated": True} if task.large_input else shown
+
+
+@functools.lru_cache(maxsize=256)
+def _unknown(upstream: str) -> dict[str, Any]:
+    return unknown(upstream).as_json()
 
 
 MAX_BRIEF: Final = 20_000
@@ -67,6 +79,7 @@ LEFT_OUT: Final[dict[str, Any]] = {
     "labels": {},
     "warnings": [],
     "skipped_upstreams": {},
+    "quote": [],
     "callback_url": None,
     "external_id": None,
 }

@@ -31,6 +31,10 @@ class SubmitFields(TypedDict, total=False):
     """With ``external_id``: the protocol in which the job was bought."""
     on_uncertain: str | None
     """The policy when it stays unknown whether a submission was executed: ``hold``, ``fail`` or ``resubmit_once``."""
+    max_cost: Mapping[str, str] | None
+    """The most that it may cost: ``{"amount": "0.50", "unit": "USD"}``."""
+    prefer: str | None
+    """The order of the upstreams: ``route``, ``cheapest`` or ``fastest``."""
     deadline: float | str | None
     """When to stop waiting for it: seconds from now, or a time in RFC 3339."""
 

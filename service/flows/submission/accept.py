@@ -76,6 +76,20 @@ async def accept(
     return accepted
 
 
+async def preview(context: Context, request: Any, *, client: str, large: bool = False) -> Task:
+    """Return the task that a request would become. Nothing is stored.
+
+    :raises Invalid: with every mistake
+    """
+    if isinstance(request, dict) and "external_id" in request:
+        raise Invalid([Mistake("external_id", "leave it out: a job that was bought elsewhere has no quote")])
+    parent = await _find_parent(context, request, client)
+    check = functools.partial(
+        task_of_request, context, request, client=client, idempotency_key=None, parent=parent, task_id=context.new_id()
+    )
+    return await asyncio.to_thread(check) if large else check()
+
+
 def _has_key(task: Task, idempotency_key: str | None) -> bool:
     """Return whether a task has the request's key. One that follows the same job may have another key, or none."""
     return idempotency_key is not None and task.idempotency_key == idempotency_key

@@ -60,7 +60,7 @@ class Sources:
                 return await self._referred(medium, found, form)
             if medium.is_inline:
                 return await self._linked(medium)
-            return await _downloaded(self._context, where, medium.value)
+            return await download(self._context, where, medium.value)
         except (NoStorage, NoSuchObject) as error:
             raise Refused("invalid_input", f"{where}: {error}") from None
 
@@ -79,7 +79,7 @@ class Sources:
         url = result.url or ""
         if url[:5].lower() == "data:":
             return url if form == "inline" else await self._linked(dataclasses.replace(medium, value=url))
-        return url if form == "link" else await _downloaded(self._context, where, url)
+        return url if form == "link" else await download(self._context, where, url)
 
     async def _upload(self, where: str, name: str) -> Upload:
         wanted = upload_id(name)
@@ -114,8 +114,13 @@ class Sources:
         return result
 
 
-async def _downloaded(context: Context, where: str, url: str) -> str:
-    """Return a medium at a URL as ``data:``."""
+async def download(context: Context, where: str, url: str) -> str:
+    """Return a medium at a URL as ``data:``.
+
+    :param where: the field that holds it, for errors
+    :raises Refused: when it cannot be had: its URL is not allowed, there is nothing, or it is too large
+    :raises Unavailable: when its host has trouble
+    """
     answer, found_at = await _answer(context, where, url)
     content_type = _type_of(answer.headers, found_at)
     encoded = await context.large.run(len(answer.body), functools.partial(base64.b64encode, answer.body))

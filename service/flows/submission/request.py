@@ -28,6 +28,8 @@ from service.domain.validation import (
 )
 from service.domain.webhook_events import TYPES
 from service.flows.context import Context
+from service.flows.money.fields import TERMS_SCHEMA
+from service.flows.money.quotes import read_terms, with_quotes
 from service.flows.submission.adoption import as_adopted
 from service.flows.submission.parents import check_parent, follow, follows_parent
 from service.flows.submission.references import with_references, with_stand_ins
@@ -140,6 +142,7 @@ REQUEST: dict[str, Any] = {
                 "deadline, fail, or submit it again, once, at the risk of a second charge."
             ),
         },
+        **TERMS_SCHEMA,
         "deadline": {
             "description": "When Dovecote stops waiting: seconds from now, or a time (RFC 3339).",
             "anyOf": [
@@ -208,6 +211,7 @@ def task_of_request(
         callback_url=request.get("callback_url"),
         on_uncertain=request.get("on_uncertain") or context.settings.policy_of(client),
         callback_events=tuple(request.get("callback_events", ())),
+        terms=read_terms(request, mistakes),
         idempotency_key=idempotency_key,
         request_hash=request_hash(request),
         sequence=1,
@@ -224,6 +228,8 @@ def task_of_request(
         task = _routed(
             context, task, request, parent, mistakes, follows=follows_parent(operation, takes_result=takes_result)
         )
+        if not mistakes:
+            task = with_quotes(context, task, mistakes)
     if mistakes:
         raise Invalid(mistakes)
     return task

@@ -3,6 +3,7 @@
 from service.web.api import (
     catalogue,
     events,
+    money,
     task_actions,
     tasks,
     uploads,
@@ -16,6 +17,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *tasks.ENDPOINTS,
     *task_actions.ENDPOINTS,
     *uploads.ENDPOINTS,
+    *money.ENDPOINTS,
     *events.ENDPOINTS,
     *webhook_endpoints.ENDPOINTS,
     *webhook_messages.ENDPOINTS,

@@ -75,6 +75,7 @@ async def test_successful_responses_match_their_schemas(world: World, api: httpx
     """The test calls the whole API with tasks of every outcome. The contract is checked at every response."""
     for words in ("[drop]", "[drop][fail]", "[drop][stuck]", "[cut]", "[cut][drop]", "[refuse]"):
         await api.post("/v1/tasks", json={**TASK_REQUEST, "input": {"prompt": f"{words} a dove"}, "labels": {"a": "b"}})
+    await api.post("/v1/quote", json=TASK_REQUEST)
     for _ in range(3):
         for task in (await api.get("/v1/tasks")).json()["tasks"]:
             for path in ("", "/events"):
