@@ -29,9 +29,7 @@ def upgrade() -> None:
         sa.Column("stored_at", INSTANT, nullable=True),
         sa.Column("expires_at", INSTANT, nullable=False),
         sa.Column("deleted_at", INSTANT, nullable=True),
-        sa.CheckConstraint(
-            "(stored_at IS NULL) = (sha256 IS NULL)", name=op.f("ck_uploads_stored_requires_sha256")
-        ),
+        sa.CheckConstraint("(stored_at IS NULL) = (sha256 IS NULL)", name=op.f("ck_uploads_stored_requires_sha256")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_uploads")),
     )
     op.create_index("ix_uploads_client_id", "uploads", ["client", "id"])
