@@ -425,6 +425,7 @@ webhook_endpoints = Table(
     Column("disabled_reason", Text),
     Column("failing_since", UtcTime),
     Column("failed_at", UtcTime),
+    Column("scope", Text, nullable=False, server_default="client"),
     Column("created_at", UtcTime, nullable=False),
     Column("updated_at", UtcTime, nullable=False),
     CheckConstraint(_one_of("format", ["standard", "cloudevents"]), name="format"),
@@ -432,7 +433,17 @@ webhook_endpoints = Table(
     CheckConstraint("(disabled_at IS NULL) = (disabled_reason IS NULL)", name="disabled_requires_reason"),
     CheckConstraint("(previous_secret IS NULL) = (previous_until IS NULL)", name="previous_secret_requires_expiry"),
     CheckConstraint("(failing_since IS NULL) = (failed_at IS NULL)", name="failing_requires_failed_at"),
+    CheckConstraint(_one_of("scope", ["client", "admin"]), name="scope"),
     Index("ix_webhook_endpoints_client", "client", "id"),
+)
+
+# What operators have been told of, so that several processes report it once.
+operator_occurrences = Table(
+    "operator_occurrences",
+    metadata,
+    Column("type", Text, primary_key=True),
+    Column("subject", Text, primary_key=True),
+    Column("reported_at", UtcTime, nullable=False),
 )
 
 webhook_secrets = Table(
