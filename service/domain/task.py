@@ -217,6 +217,8 @@ class Update:
     """The provider's host that knows the job, where the answer names another than the upstream's."""
     unknown_word: str | None = None
     """A status word that no table knows: counted and logged, never acted on."""
+    unknown_in: str | None = None
+    """The part of the provider's message that has the unknown word. Added to the update after it was read."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -315,6 +317,10 @@ class Task:
     submitted_at: datetime | None = None
     finished_at: datetime | None = None
     deadline_at: datetime
+    input_removed_at: datetime | None = None
+    """When its input and options were removed; the name of the model stays."""
+    results_removed_at: datetime | None = None
+    """When its results, and the words of its failure, were removed."""
     due_at: datetime | None = None
     """When it next needs attention. The only queue there is."""
     attempts: int = 0

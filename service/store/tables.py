@@ -105,6 +105,9 @@ OCCUPIES_SLOT = text(_one_of("state", OCCUPYING))
 MAY_HAVE_JOB = text(f"{_one_of('outcome', sets.MAY_HAVE_JOB)} AND superseded_at IS NULL")
 PENDING_PROGRESS = text("type = 'task.progress' AND state = 'pending'")
 ADOPTED = text("adopted")
+FINISHED = text("finished_at IS NOT NULL")
+INPUT_KEPT = text("finished_at IS NOT NULL AND input_removed_at IS NULL")
+RESULTS_KEPT = text("finished_at IS NOT NULL AND results_removed_at IS NULL")
 NOT_DELIVERED = text("state <> 'delivered'")
 DUPLICATE_JOB = text("outcome = 'taken' AND superseded_at IS NOT NULL")
 
@@ -164,6 +167,8 @@ tasks = Table(
     Column("submitted_at", UtcTime),
     Column("finished_at", UtcTime),
     Column("deadline_at", UtcTime, nullable=False),
+    Column("input_removed_at", UtcTime),
+    Column("results_removed_at", UtcTime),
     Column("due_at", UtcTime),
     Column("attempts", Integer, nullable=False),
     CheckConstraint(_one_of("state", State), name="state"),
@@ -196,7 +201,10 @@ tasks = Table(
     Index("ix_tasks_family", "family", "id"),
     Index("ix_tasks_upstream", "upstream", "id"),
     # What the poll plan learns from: the last endings of a kind.
-    _partial("ix_tasks_finished", "finished_at", where=text("finished_at IS NOT NULL")),
+    _partial("ix_tasks_finished", "finished_at", where=FINISHED),
+    # Ended tasks whose content retention has not removed yet.
+    _partial("ix_tasks_input_kept", "finished_at", where=INPUT_KEPT),
+    _partial("ix_tasks_results_kept", "finished_at", where=RESULTS_KEPT),
 )  # fmt: skip
 
 task_labels = Table(
@@ -307,6 +315,36 @@ events = Table(
     _partial("ix_events_feed", "client", "id", where=text("message IS NOT NULL")),
 )  # fmt: skip
 
+feeds = Table(
+    "feeds",
+    metadata,
+    Column("client", Text, primary_key=True),
+    # The highest position of a removed event: an older cursor may have missed events.
+    Column("pruned_to", BigInteger, nullable=False),
+)
+
+# What the ledger needs of the submissions of removed tasks, without any content.
+ledger_entries = Table(
+    "ledger_entries",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("task_id", Uuid, nullable=False),
+    Column("client", Text, nullable=False),
+    Column("family", Text, nullable=False),
+    Column("operation", Text, nullable=False),
+    Column("upstream", Text, nullable=False),
+    Column("dialect", Text, nullable=False),
+    Column("external_id", Text),
+    Column("outcome", Text, nullable=False),
+    Column("adopted", Boolean, nullable=False),
+    Column("serves", Boolean, nullable=False),
+    Column("succeeded", Boolean, nullable=False),
+    Column("came_to_nothing", Boolean, nullable=False),
+    Column("refunded", Boolean),
+    Column("cost", Double),
+    Column("sent_at", UtcTime, nullable=False, index=True),
+)
+
 callbacks = Table(
     "callbacks",
     metadata,
@@ -413,6 +451,7 @@ webhook_endpoints = Table(
     Column("disabled_reason", Text),
     Column("failing_since", UtcTime),
     Column("failed_at", UtcTime),
+    Column("scope", Text, nullable=False, server_default="client"),
     Column("created_at", UtcTime, nullable=False),
     Column("updated_at", UtcTime, nullable=False),
     CheckConstraint(_one_of("format", ["standard", "cloudevents"]), name="format"),
@@ -420,7 +459,17 @@ webhook_endpoints = Table(
     CheckConstraint("(disabled_at IS NULL) = (disabled_reason IS NULL)", name="disabled_requires_reason"),
     CheckConstraint("(previous_secret IS NULL) = (previous_until IS NULL)", name="previous_secret_requires_expiry"),
     CheckConstraint("(failing_since IS NULL) = (failed_at IS NULL)", name="failing_requires_failed_at"),
+    CheckConstraint(_one_of("scope", ["client", "admin"]), name="scope"),
     Index("ix_webhook_endpoints_client", "client", "id"),
+)
+
+# What operators have been told of, so that several processes report it once.
+operator_occurrences = Table(
+    "operator_occurrences",
+    metadata,
+    Column("type", Text, primary_key=True),
+    Column("subject", Text, primary_key=True),
+    Column("reported_at", UtcTime, nullable=False),
 )
 
 webhook_secrets = Table(

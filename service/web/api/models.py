@@ -142,6 +142,12 @@ class Task(TypedDict):
     submitted_at: Time | None
     finished_at: Time | None
     deadline_at: Time
+    input_removed_at: Annotated[
+        Time | None, about("When the input and the options were removed, as retention requires. The model is kept.")
+    ]
+    results_removed_at: Annotated[
+        Time | None, about("When the results and the message of the failure were removed, as retention requires.")
+    ]
     next_check_at: Annotated[Time | None, about("When Dovecote processes the task next. Null: never.")]
     truncated: NotRequired[
         Annotated[
@@ -192,7 +198,9 @@ class Problem(TypedDict):
     code: Annotated[str, one_of(sorted(TITLES))]
     detail: Annotated[str, about("The fault and the remedy.")]
     errors: NotRequired[Annotated[list[Mistake], about("The errors of the request, up to 50.")]]
-    newest: NotRequired[Annotated[str, about("Your newest cursor, with the code `cursor_unknown`.")]]
+    newest: NotRequired[
+        Annotated[str, about("Your newest cursor, with the codes `cursor_unknown` and `cursor_expired`.")]
+    ]
 
 
 class OperationDialect(TypedDict):

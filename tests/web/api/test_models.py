@@ -76,6 +76,8 @@ FULL = Task(
     submitted_at=NOW,
     finished_at=NOW,
     deadline_at=NOW,
+    input_removed_at=NOW,
+    results_removed_at=NOW,
     due_at=NOW,
 )
 EMPTY = Task(
