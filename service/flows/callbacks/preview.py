@@ -42,7 +42,7 @@ def preview(context: Context, received: Received, submission: Submission | None)
     try:
         updates: Sequence[Update] = redactor.value(dialect.read_callback(callback))
         if upstream is not None:
-            updates = [complete(update, upstream) for update in updates]
+            updates = [complete(update, upstream, received.body) for update in updates]
     except UpstreamError as error:
         return Preview(error=redactor.error(error).message or error.code, signed=dialect.facts.signs)
     except Exception as error:  # noqa: BLE001 - a reader's own fault is what a preview is to show

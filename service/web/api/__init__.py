@@ -6,6 +6,7 @@ from service.web.api import (
     money,
     task_actions,
     tasks,
+    uploads,
     webhook_endpoints,
     webhook_messages,
     webhook_secret,
@@ -15,6 +16,7 @@ from service.web.api.route import Endpoint
 ENDPOINTS: tuple[Endpoint, ...] = (
     *tasks.ENDPOINTS,
     *task_actions.ENDPOINTS,
+    *uploads.ENDPOINTS,
     *money.ENDPOINTS,
     *events.ENDPOINTS,
     *webhook_endpoints.ENDPOINTS,

@@ -9,7 +9,7 @@ from starlette.responses import RedirectResponse, Response
 from service.domain.errors import UpstreamError
 from service.domain.task import Task
 from service.flows.context import log
-from service.flows.submission.media import download
+from service.flows.submission.media_sources import download
 from service.flows.upstreams import outputs
 from service.web.facades.door import DoorRequest
 from service.web.facades.shapes import base64_of, bytes_of
