@@ -49,6 +49,7 @@ def show_task(task: Task, *, now: dt.datetime) -> dict[str, Any]:
         "parent_id": None if task.parent_id is None else str(task.parent_id),
         "callback_url": task.callback_url,
         "callback_events": list(task.callback_events),
+        "callback_format": task.callback_format,
         "sequence": task.sequence,
         "created_at": rfc3339(task.created_at),
         "updated_at": rfc3339(task.updated_at),

@@ -131,6 +131,7 @@ tasks = Table(
     Column("inherited", Json, nullable=False),
     Column("callback_url", Text),
     Column("callback_events", Json, nullable=False, server_default="[]"),
+    Column("callback_format", Text, nullable=False, server_default="dovecote"),
     Column("idempotency_key", Text),
     Column("request_hash", Text, nullable=False),
     Column("route", Json, nullable=False),

@@ -34,6 +34,7 @@ from service.flows.submission.adoption import as_adopted
 from service.flows.submission.parents import check_parent, follow, follows_parent
 from service.flows.submission.references import with_references, with_stand_ins
 from service.flows.submission.routes import choose_route, quoted, requested_route
+from service.flows.webhooks.formats import DOVECOTE, FORMATS
 from service.flows.webhooks.url_check import url_mistakes
 from service.providers.operation import Family, Operation
 from service.providers.registry import FAMILIES
@@ -88,6 +89,11 @@ REQUEST: dict[str, Any] = {
             "uniqueItems": True,
             "items": {"type": "string", "enum": list(TYPES)},
             "description": "The types of messages to post there; default: the end, and a late result.",
+        },
+        "callback_format": {
+            "type": "string",
+            "enum": list(FORMATS),
+            "description": "The form of the messages to the `callback_url`: Dovecote's own, or that of another API.",
         },
         "labels": {
             "type": "object",
@@ -199,6 +205,8 @@ def task_of_request(
     mistakes += url_mistakes(context.settings.webhook_rules, request.get("callback_url"), field="callback_url")
     if "callback_events" in request and "callback_url" not in request:
         mistakes.append(Mistake("callback_events", "has no effect without a callback_url"))
+    if "callback_format" in request and "callback_url" not in request:
+        mistakes.append(Mistake("callback_format", "has no effect without a callback_url"))
     task = Task(
         id=task_id or context.new_id(),
         client=client,
@@ -211,6 +219,7 @@ def task_of_request(
         callback_url=request.get("callback_url"),
         on_uncertain=request.get("on_uncertain") or context.settings.policy_of(client),
         callback_events=tuple(request.get("callback_events", ())),
+        callback_format=request.get("callback_format", DOVECOTE),
         terms=read_terms(request, mistakes),
         idempotency_key=idempotency_key,
         request_hash=request_hash(request),

@@ -136,6 +136,7 @@ class Task(TypedDict):
         list[str],
         about("Event types that are sent to the `callback_url`. Empty: the outcome, and a result that arrives late."),
     ]
+    callback_format: Annotated[str, about("The form of the messages to the `callback_url`.")]
     sequence: Annotated[int, about("Sequence number of the task's latest event.")]
     created_at: Time
     updated_at: Time
