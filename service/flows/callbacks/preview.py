@@ -16,7 +16,7 @@ from service.store.callbacks import Received
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Preview:
-    """What today's reader understands of a callback."""
+    """The content of a callback, as today's reader understands it."""
 
     updates: tuple[Update, ...] = ()
     error: str | None = None

@@ -34,7 +34,7 @@ _FAULT: Final = re.compile(r"[a-z0-9_]{1,30}")
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """What a form submits: the operation, and what was stated besides the input."""
+    """The operation that a form submits, and the fields besides its input."""
 
     family: Family
     operation: Operation

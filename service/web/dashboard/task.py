@@ -77,7 +77,7 @@ class Forecast:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Offers:
-    """What can be done with a task now."""
+    """The acts that a task offers now."""
 
     cancel: bool
     refresh: bool
