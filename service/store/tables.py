@@ -108,6 +108,7 @@ ADOPTED = text("adopted")
 FINISHED = text("finished_at IS NOT NULL")
 INPUT_KEPT = text("finished_at IS NOT NULL AND input_removed_at IS NULL")
 RESULTS_KEPT = text("finished_at IS NOT NULL AND results_removed_at IS NULL")
+DECIDED = text("decision IS NOT NULL")
 NOT_DELIVERED = text("state <> 'delivered'")
 DUPLICATE_JOB = text("outcome = 'taken' AND superseded_at IS NOT NULL")
 
@@ -384,6 +385,8 @@ callbacks = Table(
     CheckConstraint("(decision IS NULL) = (due_at IS NOT NULL)", name="undecided_requires_due_at"),
     UniqueConstraint("submission_id", "dedupe_key"),
     _partial("ix_callbacks_due", "due_at", where=DUE),
+    # The inbox: newest first, by decision.
+    _partial("ix_callbacks_decision", "decision", "id", where=DECIDED),
 )
 
 webhook_messages = Table(

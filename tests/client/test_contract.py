@@ -12,6 +12,7 @@ import pytest
 from dovecote import (
     Action,
     AdoptFields,
+    CallbackFilters,
     Circuit,
     Client,
     Credit,
@@ -77,6 +78,12 @@ CALLS: dict[str, Callable[[Client, Query, Body], Any]] = {
     ),
     "GET /v1/messages/{id}": lambda client, *_: client.messages.get(ID),
     "POST /v1/messages/{id}/replay": lambda client, *_: client.messages.replay(ID),
+    "GET /v1/callbacks": lambda client, query, _: client.callbacks.page(**query),
+    "POST /v1/callbacks/rerun": lambda client, _, body: client.callbacks.rerun_all(
+        *body["decision"], limit=body.get("limit")
+    ),
+    "GET /v1/callbacks/{id}": lambda client, *_: client.callbacks.get(ID),
+    "POST /v1/callbacks/{id}/rerun": lambda client, *_: client.callbacks.rerun(ID),
     "POST /v1/uploads": lambda client, query, _: client.upload(b"content", **query),
     "GET /v1/uploads": lambda client, query, _: client.uploads.page(**query),
     "GET /v1/uploads/{id}": lambda client, *_: client.uploads.get(UPLOAD),
@@ -211,6 +218,7 @@ FIELDS: dict[type, set[str]] = {
     ReplayFilters: {*COMPONENTS["ReplayRequest"]["properties"]} - {"cursor"},
     TaskFilters: {each["name"].replace("label", "labels") for each in OPERATIONS["GET /v1/tasks"]["parameters"]}
     - {"limit", "cursor"},
+    CallbackFilters: {each["name"] for each in OPERATIONS["GET /v1/callbacks"]["parameters"]} - {"limit", "cursor"},
     MessageFilters: {each["name"] for each in OPERATIONS["GET /v1/messages"]["parameters"]} - {"limit", "cursor"},
 }
 

@@ -10,6 +10,7 @@
 """
 
 from dovecote.async_client import AsyncClient
+from dovecote.callbacks import Callback
 from dovecote.catalogue import Circuit, Credit, Family, Limits, ModelList, Operation, OperationDialect, Upstream
 from dovecote.client import Client
 from dovecote.errors import (
@@ -24,6 +25,7 @@ from dovecote.errors import (
 )
 from dovecote.fields import (
     AdoptFields,
+    CallbackFilters,
     EndpointChanges,
     EndpointFields,
     MessageFilters,
@@ -43,6 +45,8 @@ __all__ = [
     "Action",
     "AdoptFields",
     "AsyncClient",
+    "Callback",
+    "CallbackFilters",
     "Circuit",
     "Client",
     "ConfigurationError",

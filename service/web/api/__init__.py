@@ -1,6 +1,7 @@
 """The REST API: a list of endpoints, from which both the routes and the OpenAPI document are made."""
 
 from service.web.api import (
+    callbacks,
     catalogue,
     events,
     money,
@@ -22,5 +23,6 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *webhook_endpoints.ENDPOINTS,
     *webhook_messages.ENDPOINTS,
     *webhook_secret.ENDPOINTS,
+    *callbacks.ENDPOINTS,
     *catalogue.ENDPOINTS,
 )

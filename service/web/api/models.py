@@ -12,7 +12,7 @@ from service.domain.task import Policy, ResultKind, ResultRole, Source, State
 from service.domain.webhook_events import TYPES
 from service.flows.render import MAX_BRIEF
 from service.flows.submission.request import REQUEST
-from service.web.api import money_models, webhook_models
+from service.web.api import callback_models, money_models, webhook_models
 from service.web.api.money_models import Amount, Quote
 from service.web.api.schema import Id, Time, about, components, one_of, ref
 from service.web.problems import TITLES
@@ -364,7 +364,7 @@ def all_components() -> dict[str, Any]:
     return {
         "TaskRequest": {"title": "TaskRequest", **REQUEST},
         **webhook_models.REQUESTS,
-        **components(*lists, Problem, *money_models.MODELS, *webhook_models.MODELS),
+        **components(*lists, Problem, *callback_models.MODELS, *money_models.MODELS, *webhook_models.MODELS),
     }
 
 
