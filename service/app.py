@@ -36,7 +36,7 @@ from service.store.database import Database, StoreUnavailable, parse_url
 from service.store.migrate import check_known, migrate, newest, revision
 from service.store.restoration import Mark
 from service.store.writer import Writers
-from service.web import callbacks, docs, health, metrics
+from service.web import callbacks, docs, health, kept_files, metrics
 from service.web.access_log import AccessLog
 from service.web.api import ENDPOINTS
 from service.web.auth.bearer import Authenticator
@@ -78,9 +78,10 @@ async def opened(settings: Settings) -> AsyncIterator[Context]:
             files_guard=Guard(settings.results.rules),
             webhook_tls=trusting(settings.webhook_ca_file),
         )
-        objects = objects_of(settings)
+        objects: Objects | None = None
         try:
             await _prepare(database)
+            objects = objects_of(settings)
             async with writers.running():
                 clock = Clock()
                 context = Context(
@@ -254,6 +255,7 @@ def routes(settings: Settings, role: Role = "all") -> list[Route]:
         *with_callbacks,
         *api,
         metrics.behind_a_key(authenticator),
+        *kept_files.ROUTES,
         *health.ROUTES,
         *docs.ROUTES,
         Route("/", _to_docs),

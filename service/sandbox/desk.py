@@ -20,6 +20,7 @@ from service.sandbox.connections import CutAnswer, HalfAnswer, NoAnswer
 from service.sandbox.faults import Faults
 from service.sandbox.files import FILES
 from service.sandbox.jobs import Job, Ledger, Life, Order, State
+from service.sandbox.served_files import ServedFiles
 
 _PAGE: Final = "<!DOCTYPE html><html><head><title>{0}</title></head><body><h1>{0}</h1></body></html>"
 
@@ -106,6 +107,7 @@ class Desk:
         self.key = key
         self.faults = faults
         self.clock = clock
+        self.files = ServedFiles(clock)
         self._refusals: Counter[tuple[str, str]] = Counter()
 
     def clear(self) -> None:

@@ -30,6 +30,7 @@ from dovecote import (
     OperationDialect,
     ReplayFilters,
     Result,
+    ResultLink,
     SubmitFields,
     Task,
     TaskEvent,
@@ -72,11 +73,17 @@ CALLS: dict[str, Callable[[Client, Query, Body], Any]] = {
     ),
     "GET /v1/messages/{id}": lambda client, *_: client.messages.get(ID),
     "POST /v1/messages/{id}/replay": lambda client, *_: client.messages.replay(ID),
+    "GET /v1/tasks/{id}/results/{n}/link": lambda client, query, _: client.results.link(ID, 0, **query),
+    "GET /v1/tasks/{id}/results/{n}/provenance": lambda client, *_: client.results.provenance(ID, 0),
+    "DELETE /v1/tasks/{id}/results": lambda client, *_: client.results.delete(ID),
     "GET /v1/families": lambda client, *_: client.families(),
     "GET /v1/upstreams": lambda client, *_: client.upstreams(),
     "GET /v1/upstreams/{name}/models": lambda client, *_: client.models("elkapi"),
 }
 """The call of every operation, with all documented query parameters and body properties."""
+
+BYTES = {"GET /v1/tasks/{id}/results/{n}/content"}
+"""Operations that return a file: see ``test_downloads.py``."""
 
 OTHERWISE = {
     "Prefer": "`get(task, wait=…)` waits instead",
@@ -122,7 +129,7 @@ def call(name: str) -> tuple[Any, list[httpx.Request]]:
 
 
 def test_every_operation_of_the_document_has_a_call() -> None:
-    assert CALLS.keys() == OPERATIONS.keys()
+    assert CALLS.keys() | BYTES == OPERATIONS.keys()
 
 
 @pytest.mark.parametrize("name", CALLS)
@@ -131,7 +138,7 @@ def test_call_sends_the_documented_request(name: str) -> None:
     method, path = name.split()
     for request in requests:
         assert request.method == method
-        assert re.fullmatch(path.replace("{id}", ID).replace("{name}", "elkapi"), request.url.path)
+        assert re.fullmatch(path.replace("{id}", ID).replace("{name}", "elkapi").replace("{n}", "0"), request.url.path)
     sent = requests[-1]
     parameters = OPERATIONS[name]["parameters"]
     query = {each["name"]: each for each in parameters if each["in"] == "query"}
@@ -176,6 +183,7 @@ VALUES: dict[type, tuple[str, ...]] = {
     TaskEvent: ("Event",),
     TaskWarning: ("TaskWarning",),
     Upstream: ("Upstream",),
+    ResultLink: ("ResultLink",),
     WebhookSecret: ("WebhookSecret",),
 }
 OF_THE_CLIENT = {"document", "replayed"}

@@ -32,7 +32,7 @@ from dovecote.fields import (
     TaskFilters,
 )
 from dovecote.messages import Delivery, Endpoint, Message, WebhookSecret
-from dovecote.tasks import Action, Event, Failure, Result, Task, TaskEvent, TaskWarning
+from dovecote.tasks import Action, Event, Failure, Result, ResultLink, Task, TaskEvent, TaskWarning
 from dovecote.values import Page
 from dovecote.version import __version__
 from dovecote.webhooks import Webhook, verify_webhook
@@ -65,6 +65,7 @@ __all__ = [
     "Problem",
     "ReplayFilters",
     "Result",
+    "ResultLink",
     "SubmitFields",
     "Task",
     "TaskEvent",

@@ -14,6 +14,7 @@ from dovecote.catalogue import Family, ModelList, Upstream
 from dovecote.errors import DovecoteError, Unreachable
 from dovecote.fields import AdoptFields, SubmitFields, TaskFilters
 from dovecote.protocol import RETRY_FOR, Call, Pause, Request, Response, Session
+from dovecote.results import AsyncResults
 from dovecote.settings import TIMEOUT, Settings, response_of
 from dovecote.streaming import EventStream
 from dovecote.tasks import Event, Task, TaskEvent
@@ -57,6 +58,8 @@ class AsyncClient:
         """The webhook endpoints."""
         self.messages = AsyncMessages(self._session, self._run)
         """The messages to clients: what was delivered, and what was not."""
+        self.results = AsyncResults(self._session, self._run, self._settings, self._http)
+        """The kept results of tasks: downloads, links, provenance."""
         self.webhook_secret = AsyncWebhookSecrets(self._session, self._run)
         """The secret that signs the messages to your ``callback_url``."""
 

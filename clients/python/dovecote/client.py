@@ -13,6 +13,7 @@ from dovecote.errors import DovecoteError, Unreachable
 from dovecote.fields import AdoptFields, SubmitFields, TaskFilters
 from dovecote.protocol import RETRY_FOR, Call, Pause, Request, Response, Session
 from dovecote.resources import Endpoints, Messages, WebhookSecrets
+from dovecote.results import Results
 from dovecote.settings import TIMEOUT, Settings, response_of
 from dovecote.streaming import EventStream
 from dovecote.tasks import Event, Task, TaskEvent
@@ -56,6 +57,8 @@ class Client:
         """The webhook endpoints."""
         self.messages = Messages(self._session, self._run)
         """The messages to clients: what was delivered, and what was not."""
+        self.results = Results(self._session, self._run, self._settings, self._http)
+        """The kept results of tasks: downloads, links, provenance."""
         self.webhook_secret = WebhookSecrets(self._session, self._run)
         """The secret that signs the messages to your ``callback_url``."""
 

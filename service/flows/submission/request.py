@@ -6,13 +6,13 @@ import functools
 import hashlib
 import itertools
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Any, Final, get_args
 from uuid import UUID
 
 import orjson
 
 from service.domain.large_input import is_large
-from service.domain.task import State, Task
+from service.domain.task import CallbackWhen, State, Task
 from service.domain.validation import (
     MAX_MISTAKES,
     MAX_NAME,
@@ -79,6 +79,12 @@ REQUEST: dict[str, Any] = {
             "uniqueItems": True,
             "items": {"type": "string", "enum": list(TYPES)},
             "description": "The types of messages to post there; default: the end, and a late result.",
+        },
+        "callback_when": {
+            "type": "string",
+            "enum": list(get_args(CallbackWhen)),
+            "description": "When the message about the end is posted there: `ended` (default), or `kept`: once every file of the "
+            "result is kept or lost.",
         },
         "labels": {
             "type": "object",
@@ -180,6 +186,8 @@ def task_of_request(
     mistakes += url_mistakes(context.settings.webhook_rules, request.get("callback_url"), field="callback_url")
     if "callback_events" in request and "callback_url" not in request:
         mistakes.append(Mistake("callback_events", "has no effect without a callback_url"))
+    if request.get("callback_when") == "kept" and "callback_url" not in request:
+        mistakes.append(Mistake("callback_when", "has no effect without a callback_url"))
     task = Task(
         id=task_id or context.new_id(),
         client=client,
@@ -192,6 +200,7 @@ def task_of_request(
         callback_url=request.get("callback_url"),
         on_uncertain=request.get("on_uncertain") or context.settings.policy_of(client),
         callback_events=tuple(request.get("callback_events", ())),
+        callback_when=request.get("callback_when", "ended"),
         idempotency_key=idempotency_key,
         request_hash=request_hash(request),
         sequence=1,

@@ -1,11 +1,21 @@
 """The REST API: a list of endpoints, from which both the routes and the OpenAPI document are made."""
 
-from service.web.api import catalogue, events, task_actions, tasks, webhook_endpoints, webhook_messages, webhook_secret
+from service.web.api import (
+    catalogue,
+    events,
+    results,
+    task_actions,
+    tasks,
+    webhook_endpoints,
+    webhook_messages,
+    webhook_secret,
+)
 from service.web.api.route import Endpoint
 
 ENDPOINTS: tuple[Endpoint, ...] = (
     *tasks.ENDPOINTS,
     *task_actions.ENDPOINTS,
+    *results.ENDPOINTS,
     *events.ENDPOINTS,
     *webhook_endpoints.ENDPOINTS,
     *webhook_messages.ENDPOINTS,

@@ -8,6 +8,7 @@ from uuid import uuid4
 import pytest
 from pydantic import ConfigDict, TypeAdapter
 
+from service.domain.kept import Kept
 from service.domain.task import Action, Failure, Result, Source, State, Task
 from service.flows.render import show_event, show_task
 from service.store.events import Event
@@ -35,6 +36,18 @@ HIDDEN = {
 }
 COMPUTED = {"explanation", "awaits"}
 RENAMED = {"due_at": "next_check_at"}
+COPY = Kept(
+    asset=uuid4(),
+    state="kept",
+    sha256="0" * 64,
+    size=1,
+    media_type="video/mp4",
+    width=1,
+    height=1,
+    duration=1.5,
+    marked=True,
+    lost_because="-",
+)
 FULL = Task(
     id=uuid4(),
     client="alice",
@@ -54,7 +67,7 @@ FULL = Task(
     external_id="1",
     progress=100,
     results=(
-        Result("video", "https://example.com/1.mp4", expires_at=NOW),
+        Result("video", "https://example.com/1.mp4", expires_at=NOW, kept=COPY),
         Result("text", text="words", role="extra", item="1"),
     ),
     failure=Failure("provider_error", "message", retryable=True),
