@@ -4,6 +4,7 @@ import asyncio
 import base64
 import contextlib
 import datetime as dt
+import functools
 import secrets as chance
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -22,7 +23,10 @@ from service.flows.context import Context, log, upstreams_of
 from service.flows.metrics.rows import RowMetrics
 from service.flows.signals.catchup import catching_up
 from service.flows.signals.postgres import listening
+from service.flows.submission.repeats import Recent
 from service.flows.submission.restored import settle_if_restored
+from service.flows.webhooks.operator import report_clock
+from service.flows.webhooks.watch import watch_workers
 from service.http.client import Http
 from service.http.ssrf.guard import Guard
 from service.http.tls import trusting
@@ -36,11 +40,12 @@ from service.store.database import Database, StoreUnavailable, parse_url
 from service.store.migrate import check_known, migrate, newest, revision
 from service.store.restoration import Mark
 from service.store.writer import Writers
-from service.web import callbacks, docs, health, kept_files, metrics
+from service.web import callbacks, docs, facades, health, kept_files, metrics
 from service.web.access_log import AccessLog
 from service.web.api import ENDPOINTS
 from service.web.auth.bearer import Authenticator
 from service.web.callback_limits import CallbackLimits
+from service.web.dashboard import routes as dashboard
 from service.web.problems import HANDLERS
 from service.web.request_body import BodyBudget
 from service.web.security_headers import SecurityHeaders
@@ -76,7 +81,7 @@ async def opened(settings: Settings) -> AsyncIterator[Context]:
         http = Http.real(
             Guard(settings.webhook_rules),
             files_guard=Guard(settings.results.rules),
-            webhook_tls=trusting(settings.webhook_ca_file),
+            webhook_tls=trusting(settings.webhook_ca_file) if settings.webhook_ca_file else None,
         )
         objects: Objects | None = None
         try:
@@ -97,6 +102,7 @@ async def opened(settings: Settings) -> AsyncIterator[Context]:
                     mark=Mark(database.url.database or "") if database.sqlite else None,
                 )
                 guard = ClockGuard(clock, database, context.signals)
+                guard.on_skew = functools.partial(report_clock, context)
                 await guard.start()
                 async with listening(context), catching_up(context), guard.running():
                     yield context
@@ -169,6 +175,17 @@ async def at_work(context: Context) -> AsyncIterator[Worker]:
 
 
 @contextlib.asynccontextmanager
+async def watching_workers(context: Context) -> AsyncIterator[None]:
+    """Report to operators when no worker is alive, for the length of a ``with``."""
+    task = asyncio.create_task(watch_workers(context), name="watch workers")
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+@contextlib.asynccontextmanager
 async def _beating(context: Context) -> AsyncIterator[None]:
     """Write every :data:`HEARTBEAT` seconds that this worker is alive, for the length of a ``with``."""
 
@@ -207,6 +224,7 @@ def _around(context: Context, app: Starlette) -> ASGIApp:
     app.state.row_metrics = RowMetrics(context)
     app.state.streams = Streams(context)
     app.state.callback_limits = CallbackLimits(context)
+    app.state.recent = Recent()
     app.state.bodies = BodyBudget(context.settings.max_body, context.large.turn)
     return AccessLog(SecurityHeaders(app), context.metrics)
 
@@ -258,9 +276,11 @@ def routes(settings: Settings, role: Role = "all") -> list[Route]:
         *kept_files.ROUTES,
         *health.ROUTES,
         *docs.ROUTES,
-        Route("/", _to_docs),
+        *dashboard.routes(authenticator),
+        Route("/", _to_dashboard),
+        *facades.routes(settings, authenticator),
     ]
 
 
-async def _to_docs(_: Request) -> Response:
-    return RedirectResponse("docs")  # relative: it keeps the path prefix of a proxy
+async def _to_dashboard(_: Request) -> Response:
+    return RedirectResponse("ui/tasks")  # relative: it keeps the path prefix of a proxy

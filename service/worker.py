@@ -17,11 +17,12 @@ from apscheduler.triggers.interval import IntervalTrigger
 
 from service.clock import JUMP
 from service.flows import polling
-from service.flows.assets import keep
+from service.flows.assets import keep, uploads
 from service.flows.callbacks import process
 from service.flows.concurrency import TaskPool
 from service.flows.context import Context, log
 from service.flows.metrics.process import Metrics
+from service.flows.retention import sweep as retention_sweep
 from service.flows.statistics import update_statistics
 from service.flows.submission import duplicates
 from service.flows.submission import run as submission_run
@@ -36,6 +37,7 @@ ROUND_EVERY: Final = 0.02
 """Seconds from the start of a round to the next one of the same journey. What comes meanwhile shares the next round: a round
 costs about the same for one row as for twenty."""
 LEARN_EVERY: Final = 30.0
+EXPIRE_EVERY: Final = 60.0
 DRAIN_MARGIN: Final = 15.0
 RESULTS_WITHIN: Final = 1.0
 """Seconds that files which are being fetched get at a stop."""
@@ -73,7 +75,9 @@ class Worker:
             journey("results", signals["results"], lambda: keep.run_due(context, results)),
             journey("sweep", asyncio.Event(), lambda: _once(keep.sweep(context)), keep.SWEEP_EVERY),
             journey("learn", asyncio.Event(), lambda: _once(update_statistics(context)), LEARN_EVERY),
+            journey("uploads", asyncio.Event(), lambda: uploads.expire_due(context), EXPIRE_EVERY),
             journey("credit", asyncio.Event(), self._credit_round(), credit.EVERY),
+            journey("retention", asyncio.Event(), self._retention_round(), retention_sweep.EVERY),
         )
         self._running: list[asyncio.Task[None]] = []
 
@@ -142,6 +146,11 @@ class Worker:
         """Request the credit of accounts; the first time also where another process has asked recently."""
         after = iter([credit.AT_START])
         return lambda: _once(credit.ask_due(self._context, after=next(after, credit.DUE)))
+
+    def _retention_round(self) -> Round:
+        """Remove what is too old, in one process at a time."""
+        sweep = retention_sweep.Sweep()
+        return lambda: retention_sweep.run_due(self._context, sweep)
 
 
 class _Journey:

@@ -4,9 +4,11 @@ import asyncio
 import gc
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import httpx
@@ -18,6 +20,7 @@ from service.store.database import Database
 from service.store.migrate import migrate
 from service.store.tables import metadata
 from tests.support.cluster import creating_a_server
+from tests.support.collection import ByFile, import_share, is_long
 from tests.support.contract import CONTRACT
 from tests.support.world import World
 
@@ -28,6 +31,33 @@ hypothesis.settings.load_profile("dovecote")
 _RUNTIME = Path(tempfile.gettempdir()) / f"dovecote-tests-{os.getuid()}"
 _RUNTIME.mkdir(mode=0o700, exist_ok=True)
 os.environ.setdefault("XDG_RUNTIME_DIR", str(_RUNTIME))
+
+
+# Every test process and every process of a test would compile the same files again.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+# Nothing but loopback is contacted, and reading the usual authorities takes 20 ms for each client. Processes of tests inherit it.
+os.environ["SSL_CERT_FILE"] = str(Path(__file__).parent / "support" / "authority.pem")
+
+_HERE = Path(__file__).parent
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out files whose tests are all long, before they import what only they need."""
+    return True if config.getoption("markexpr") == "not long" and is_long(collection_path) else None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection(session: pytest.Session) -> None:
+    """Share the preparation of the test files between the processes of a run."""
+    import_share(session.config, _HERE)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
+    """Choose how tests are distributed."""
+    return ByFile(config, log)
 
 
 _SAME_ON_BOTH = (
@@ -54,10 +84,10 @@ _SAME_ON_BOTH = (
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests as long that repeat on PostgreSQL what they do on SQLite."""
-    here = Path(__file__).parent
+    """Mark the tests as long that repeat on PostgreSQL what they do on SQLite. Processes are started first: they wait most."""
+    items.sort(key=lambda item: item.get_closest_marker("xdist_group") is None)
     for item in items:
-        folder = item.path.relative_to(here).as_posix() if item.path.is_relative_to(here) else ""
+        folder = item.path.relative_to(_HERE).as_posix() if item.path.is_relative_to(_HERE) else ""
         parameters = getattr(getattr(item, "callspec", None), "params", {})
         if parameters.get("database_url") == "postgresql" and folder.startswith(_SAME_ON_BOTH):
             item.add_marker(pytest.mark.long)

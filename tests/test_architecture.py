@@ -187,9 +187,10 @@ RULES: dict[str, tuple[Act, str, set[str]]] = {
     "advances a task": (calls("advance"), "", {"domain/decision.py"}),
     "decides a change": (calls("decide"), "", {"flows/apply.py"}),
     "writes changed tasks": (calls("settle_tasks"), "", {"flows/apply.py"}),
-    "updates rows of tasks": (calls_on_tasks("update"), "", {"store/queue.py"}),
+    # Retention removes content and ended tasks; the state of a task it never changes.
+    "updates rows of tasks": (calls_on_tasks("update"), "", {"store/queue.py", "store/retention.py"}),
     "inserts rows of tasks": (calls_on_tasks("insert"), "", {"store/tasks.py"}),
-    "deletes rows of tasks": (calls_on_tasks("delete"), "", set()),
+    "deletes rows of tasks": (calls_on_tasks("delete"), "", {"store/retention.py"}),
     "sets when a row is due": (
         replaces("due_at"),
         "",
@@ -212,7 +213,7 @@ RULES: dict[str, tuple[Act, str, set[str]]] = {
             "http/transport.py",
             "flows/assets/download.py",
             "flows/webhooks/dispatch.py",
-            "flows/submission/media.py",
+            "flows/submission/media_sources.py",
             "flows/callbacks/public_keys.py",
         },
     ),
@@ -220,7 +221,7 @@ RULES: dict[str, tuple[Act, str, set[str]]] = {
     "sends to URLs from outside": (
         uses("http", "messages"),
         "",
-        {"flows/webhooks/dispatch.py", "flows/submission/media.py", "flows/callbacks/public_keys.py"},
+        {"flows/webhooks/dispatch.py", "flows/submission/media_sources.py", "flows/callbacks/public_keys.py"},
     ),
     "sends to upstreams": (
         uses("http", "purchases", "questions"),
@@ -230,7 +231,7 @@ RULES: dict[str, tuple[Act, str, set[str]]] = {
     "sends HTTP": (
         calls("send"),
         "flows/",
-        {"flows/conversation.py", "flows/submission/media.py", "flows/callbacks/public_keys.py"},
+        {"flows/conversation.py", "flows/submission/media_sources.py", "flows/callbacks/public_keys.py"},
     ),
     "posts HTTP": (calls("post_briefly"), "flows/", {"flows/webhooks/dispatch.py"}),
     "opens a transaction": (
@@ -290,6 +291,7 @@ CONNECTIONS = {
     "store/postgresql.py": "sets the options of connections to PostgreSQL",
     "web/health.py": "names this machine; opens nothing",
     "sandbox/callbacks.py": "plays a provider: calls whom a practising Dovecote names",
+    "sandbox/inputs.py": "plays a provider: fetches the files that an order names, where a practising Dovecote asks for it",
     "sandbox/connections.py": "breaks the connections that it accepted",
     "sandbox/server.py": "listens",
 }

@@ -14,7 +14,7 @@ from service.cli.options import AS_JSON, CONFIG
 from service.cli.printing import print_json, print_out
 
 if TYPE_CHECKING:
-    from service.flows.ledger import Account
+    from service.flows.money.ledger import Account
     from service.settings.model import Settings
     from service.store.ledger import Entry
 
@@ -43,7 +43,7 @@ def command(config: Path | None, since: str | None, until: str | None, groups: s
     were bought elsewhere; their costs are not counted. The command only reads the database: the server may run meanwhile.
     """
     from service.cli.installation import read_settings
-    from service.flows.ledger import summarize
+    from service.flows.money.ledger import summarize
 
     by = _groups(groups)
     now = dt.datetime.now(dt.UTC)

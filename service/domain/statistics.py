@@ -12,7 +12,7 @@ ENOUGH_SAMPLES = 30
 CALLBACK_SAMPLES = 20
 """The last endings of an upstream's dialect that its callback share is taken from."""
 FEWEST_SAMPLES = 8
-"""Fewer endings than this say nothing about callbacks."""
+"""Fewer endings than this say nothing about callbacks, or about one upstream."""
 UNRELIABLE_SHARE = 0.5
 
 _Kind = tuple[str, str, str | None]
@@ -38,18 +38,25 @@ class Statistics:
     """Medians by family, operation and model; and callback shares by upstream and dialect."""
 
     _medians: dict[_Kind, float] = dataclasses.field(default_factory=dict)
+    _medians_there: dict[tuple[str, _Kind], float] = dataclasses.field(default_factory=dict)
     _shares: dict[tuple[str, str], float] = dataclasses.field(default_factory=dict)
 
     def replace(self, endings: Iterable[Ending]) -> None:
         """Replace the statistics by those of the last ended tasks, newest first."""
         durations: dict[_Kind, list[float]] = defaultdict(list)
+        there: dict[tuple[str, _Kind], list[float]] = defaultdict(list)
         came: dict[tuple[str, str], list[bool]] = defaultdict(list)
         for ending in endings:
-            durations[ending.family, ending.operation, ending.model].append(ending.seconds)
+            kind = (ending.family, ending.operation, ending.model)
+            durations[kind].append(ending.seconds)
+            there[ending.upstream, kind].append(ending.seconds)
             if ending.callback_expected:
                 came[ending.upstream, ending.dialect].append(ending.by_callback)
         self._medians = {
             kind: statistics.median(seconds) for kind, seconds in durations.items() if len(seconds) >= ENOUGH_SAMPLES
+        }
+        self._medians_there = {
+            where: statistics.median(seconds) for where, seconds in there.items() if len(seconds) >= FEWEST_SAMPLES
         }
         self._shares = {
             where: statistics.fmean(last[:CALLBACK_SAMPLES])
@@ -60,6 +67,10 @@ class Statistics:
     def median(self, task: Task) -> float | None:
         """Seconds that tasks of this kind took, once there were enough of them."""
         return self._medians.get((task.family, task.operation, task.model))
+
+    def median_at(self, task: Task, upstream: str) -> float | None:
+        """Return the seconds that tasks of this kind took at one upstream, once there were some."""
+        return self._medians_there.get((upstream, (task.family, task.operation, task.model)))
 
     def callbacks_unreliable(self, upstream: str | None, dialect: str | None) -> bool:
         """Return whether callbacks of an upstream's dialect have all but stopped coming."""

@@ -8,6 +8,8 @@ from typing import Any, Literal
 from uuid import UUID
 
 from service.domain.kept import Kept
+from service.domain.money.quotes import Quote
+from service.domain.money.terms import NO_TERMS, Terms
 
 ResultKind = Literal["video", "image", "audio", "text", "model", "json"]
 ResultRole = Literal["result", "cover", "last_frame", "preview", "extra"]
@@ -220,6 +222,8 @@ class Update:
     """The provider's host that knows the job, where the answer names another than the upstream's."""
     unknown_word: str | None = None
     """A status word that no table knows: counted and logged, never acted on."""
+    unknown_in: str | None = None
+    """The part of the provider's message that has the unknown word. Added to the update after it was read."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -275,6 +279,10 @@ class Task:
     adopted: bool = False
     """Whether its job was bought elsewhere: Dovecote follows the job, and never submits the task."""
     warnings: tuple[TaskWarning, ...] = ()
+    terms: Terms = NO_TERMS
+    """The limit of its cost, and the preferred order of the upstreams."""
+    quotes: tuple[Quote, ...] = ()
+    """The expected price at each upstream of its route when it was accepted; empty where no price is known."""
 
     state: State = State.QUEUED
     upstream: str | None = None
@@ -316,6 +324,10 @@ class Task:
     submitted_at: datetime | None = None
     finished_at: datetime | None = None
     deadline_at: datetime
+    input_removed_at: datetime | None = None
+    """When its input and options were removed; the name of the model stays."""
+    results_removed_at: datetime | None = None
+    """When its results, and the words of its failure, were removed."""
     due_at: datetime | None = None
     """When it next needs attention. The only queue there is."""
     attempts: int = 0

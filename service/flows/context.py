@@ -17,6 +17,7 @@ import uuid_utils.compat as uuid_utils
 
 from service.domain.callback_token import Tokens
 from service.domain.destination_slots import DestinationSlots
+from service.domain.money.quotes import PriceBook
 from service.domain.statistics import Statistics
 from service.domain.task import Task, WaitingFor
 from service.domain.validation import Mistake
@@ -28,9 +29,11 @@ from service.http.client import Http
 from service.http.tls import trusting
 from service.objects import Objects
 from service.providers.dialect import Dialect
-from service.providers.registry import DIALECTS
+from service.providers.media import choose
+from service.providers.registry import DIALECTS, KINDS
 from service.providers.wire import ModelList
 from service.settings.model import Settings, UpstreamSettings
+from service.settings.prices import load_prices
 from service.store.database import Database
 from service.store.restoration import Mark
 from service.store.writer import Writers
@@ -94,6 +97,8 @@ class Upstream:
     """Bounds the other requests in flight, so that slow submits delay none of them."""
     client_polls: dict[str, dt.datetime] = dataclasses.field(default_factory=dict)
     """The time, by client, from which its next request to poll fits into its share."""
+    gives_links: bool = False
+    """Whether it can fetch media from Dovecote, or from the bucket."""
     tls: ssl.SSLContext | None = None
     """The authorities that are trusted for it; None: the usual ones."""
     models: ModelCache = dataclasses.field(default_factory=ModelCache)
@@ -102,6 +107,12 @@ class Upstream:
     """The keys by which it signs callbacks, where it publishes them."""
     batch_retry_at: dict[str, float] = dataclasses.field(default_factory=dict)
     """The time, by dialect, until which tasks are polled singly because the batch query failed, on the monotonic clock."""
+
+    @property
+    def kind(self) -> str:
+        """The name by which its host is known; blank where it is not."""
+        known: str = KINDS.get(self.settings.base_url.rstrip("/"), "")
+        return known
 
     @property
     def limited(self) -> bool:
@@ -137,7 +148,7 @@ class Upstream:
         named, first = self.in_its_names(task), None
         for dialect in self.dialects:
             if dialect.offers(task.family, task.operation):
-                mistakes = dialect.validate(named)
+                mistakes = choose(dialect, named, links=self.gives_links).mistakes
                 if not mistakes:
                     return dialect, []
                 first = first or (dialect, mistakes)
@@ -194,16 +205,22 @@ class Context:
     """Everything that a queued task can wait for."""
     limited: frozenset[str] = frozenset()
     """Upstreams whose slots are counted over all processes."""
+    prices: Mapping[str, PriceBook] = dataclasses.field(default_factory=dict)
+    """The known prices, by upstream. An upstream without any price is missing."""
     started_at: dt.datetime = _EPOCH
     """When this process started, by its clock."""
     _last_id: UUID = _NO_ID
 
     def __post_init__(self) -> None:
-        """Derive the start, what can be waited for, and the upstreams that have limits. Count the commits of the writers."""
+        """Derive the start, what can be waited for, prices and limited upstreams. Count the commits of the writers."""
         self.writers.observe(self.metrics.committed)
+        self.metrics.start_at_zero(
+            {name: [each.facts.key for each in upstream.dialects] for name, upstream in self.upstreams.items()}
+        )
         if self.started_at is _EPOCH:
             self.started_at = self.now()
         self.waits = tuple(_waits(self.upstreams))
+        self.prices = _prices(self.settings, self.upstreams)
         self.limited = frozenset(name for name, upstream in self.upstreams.items() if upstream.limited)
 
     def now(self) -> dt.datetime:
@@ -228,6 +245,13 @@ def _waits(upstreams: Mapping[str, Upstream]) -> Iterator[WaitingFor]:
             yield WaitingFor(name, dialect.facts.key)
 
 
+def _prices(settings: Settings, upstreams: Mapping[str, Upstream]) -> dict[str, PriceBook]:
+    """Return the prices of each upstream that has any."""
+    whole = load_prices(settings.money.prices_file, shipped=settings.money.shipped_prices)
+    found = {name: whole.about(name, upstream.kind) for name, upstream in upstreams.items()}
+    return {name: part for name, part in found.items() if part.rules}
+
+
 def upstreams_of(settings: Settings) -> dict[str, Upstream]:
     """Return the configured upstreams by name, in the order of preference."""
     return {
@@ -238,6 +262,7 @@ def upstreams_of(settings: Settings) -> dict[str, Upstream]:
             slots=Slots(upstream.concurrency),
             polls=Slots(4 * upstream.concurrency),
             questions=asyncio.Semaphore(upstream.concurrency),
+            gives_links=settings.gives_links,
             tls=None if upstream.ca_file is None else trusting(upstream.ca_file),
         )
         for name, upstream in settings.upstreams.items()

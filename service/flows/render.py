@@ -1,6 +1,7 @@
 """A task as everybody outside sees it: in the API, in messages and in the command."""
 
 import datetime as dt
+import functools
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -8,6 +9,8 @@ import orjson
 
 from service.domain.events import Event, rfc3339
 from service.domain.explanation import explain
+from service.domain.media_references import as_written
+from service.domain.money.quotes import unknown
 from service.domain.task import State, Task
 from service.providers.registry import FAMILIES
 
@@ -53,11 +56,14 @@ def show_task(task: Task, *, now: dt.datetime, api_url: str | None = None) -> di
         "upstream": task.upstream,
         "dialect": task.dialect,
         "external_id": task.external_id,
+        "quote": [quote.as_json() for quote in task.quotes] or [_unknown(name) for name in task.route],
+        "max_cost": None if task.terms.max_cost is None else task.terms.max_cost.as_json(),
+        "prefer": task.terms.prefer,
         "cost": task.cost,
         "refunded": task.refunded,
         "outcome_source": task.outcome_source,
         "waits_for": None if task.waits_for is None else task.waits_for.key,
-        "input": dict(task.input),
+        "input": as_written(dict(task.input)),
         "options": dict(task.options),
         "labels": dict(task.labels),
         "parent_id": None if task.parent_id is None else str(task.parent_id),
@@ -70,9 +76,16 @@ def show_task(task: Task, *, now: dt.datetime, api_url: str | None = None) -> di
         "submitted_at": rfc3339(task.submitted_at),
         "finished_at": rfc3339(task.finished_at),
         "deadline_at": rfc3339(task.deadline_at),
+        "input_removed_at": rfc3339(task.input_removed_at),
+        "results_removed_at": rfc3339(task.results_removed_at),
         "next_check_at": rfc3339(task.due_at),
     }
     return {**shown, "truncated": True} if task.large_input else shown
+
+
+@functools.lru_cache(maxsize=256)
+def _unknown(upstream: str) -> dict[str, Any]:
+    return unknown(upstream).as_json()
 
 
 MAX_BRIEF: Final = 20_000
@@ -87,6 +100,7 @@ LEFT_OUT: Final[dict[str, Any]] = {
     "labels": {},
     "warnings": [],
     "skipped_upstreams": {},
+    "quote": [],
     "callback_url": None,
     "external_id": None,
 }

@@ -377,3 +377,6 @@ PROVIDERS: Mapping[str, Provider] = {
     )
 }
 """Gateways first, then the providers' own APIs, then resellers of one family: the default order of a route."""
+
+KINDS: Mapping[str, str] = {provider.base_url: provider.name for provider in PROVIDERS.values()}
+"""The names of the known hosts, by their address."""

@@ -19,11 +19,14 @@ from service.domain.validation import nearest
 from service.http.ssrf.policy import Rules, read_allowed, rules_of
 from service.providers.registry import DIALECTS, FAMILIES, PROVIDERS
 from service.settings import values
+from service.settings.doors import DoorSettings
+from service.settings.money import MoneySettings
 from service.settings.observability import ObservabilitySettings
 from service.settings.results import ResultsSettings
 from service.settings.retention import RetentionSettings
 from service.settings.storage import StorageSettings
 from service.settings.strict import Strict
+from service.settings.uploads import UploadsSettings
 from service.store.database import parse_url
 
 
@@ -209,12 +212,18 @@ class Settings(Strict):
     """Family and the upstreams that may serve it, in order. Default: all configured upstreams, gateways first."""
     on_uncertain_by_client: Mapping[str, Policy] = Field(default_factory=dict, examples=[{"shop": "fail"}])
     """The policy of on_uncertain for single clients. A task may set its own."""
+    doors: DoorSettings = Field(default_factory=DoorSettings)
+    """The APIs of others that Dovecote speaks, so that their clients need only another base URL."""
+    money: MoneySettings = Field(default_factory=MoneySettings)
+    """Prices, and what a task may cost."""
     observability: ObservabilitySettings = Field(default_factory=ObservabilitySettings)
     """How Dovecote is watched: metrics."""
     retention: RetentionSettings = Field(default_factory=RetentionSettings)
     """How long data is kept: 12h, 90d, 6w, 1y or "forever"."""
     storage: StorageSettings = Field(default_factory=StorageSettings)
     """Where kept results and uploads are stored"""
+    uploads: UploadsSettings = Field(default_factory=UploadsSettings)
+    """Files that clients upload as media for their tasks"""
     results: ResultsSettings = Field(default_factory=ResultsSettings)
     """Which results are kept, and how they are fetched and served"""
     upstreams: Mapping[str, UpstreamSettings] = Field(default_factory=dict)
@@ -234,6 +243,17 @@ class Settings(Strict):
     def stores_files(self) -> bool:
         """Whether there is a place for files: a storage that is set, or the folder beside a SQLite database."""
         return self.storage.url is not None or parse_url(self.database_url).get_backend_name().startswith("sqlite")
+
+    @property
+    def gives_links(self) -> bool:
+        """Whether a provider can fetch stored media: from Dovecote at public_url, or from the bucket by presigned URLs."""
+        is_bucket = self.storage.url is not None and not self.storage.url.startswith("file:")
+        return self.stores_files and (self.public_url is not None or is_bucket)
+
+    @property
+    def links_are_own(self) -> bool:
+        """Whether providers fetch media from Dovecote itself, and not from the bucket."""
+        return self.uploads.links == "own" if self.uploads.links is not None else self.public_url is not None
 
     def keeps_results_of(self, family: str) -> bool:
         """Return whether the results of a family are kept as copies."""
@@ -311,6 +331,14 @@ class Settings(Strict):
         if odd:
             raise ValueError(f"{odd} has a name with other characters than letters, digits, and . _ -")
         return upstreams
+
+    @model_validator(mode="after")
+    def _links_lead_somewhere(self) -> Self:
+        if self.uploads.links == "own" and self.public_url is None:
+            raise ValueError("uploads.links: set public_url, the address at which providers reach this Dovecote")
+        if self.uploads.links == "presigned" and (self.storage.url is None or self.storage.url.startswith("file:")):
+            raise ValueError("uploads.links: set storage.url to a bucket, since a folder has no presigned URLs")
+        return self
 
     @model_validator(mode="after")
     def _results_have_a_place(self) -> Self:

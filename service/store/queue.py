@@ -184,10 +184,15 @@ _ACCEPTED_ONCE = frozenset(
         "request_hash",
         "route",
         "skipped_upstreams",
+        "terms",
+        "quotes",
         "adopted",
         "created_at",
         "deadline_at",
         "attempts",
+        # Only store/retention.py removes content.
+        "input_removed_at",
+        "results_removed_at",
     }
 )
 _CHANGING = [column.name for column in tasks.columns if column.name not in _ACCEPTED_ONCE]

@@ -143,7 +143,7 @@ def _range(request: Request, size: int, etag: str) -> tuple[int, int] | None:
 async def serve_link(request: Request) -> Response:
     """Serve a copy to the holder of a signed link."""
     context: Context = request.app.state.context
-    found = context.tokens.read_link(request.path_params["token"])
+    found = context.tokens.read_result_link(request.path_params["token"])
     if found is None:
         raise Problem(404, "not_found", "there is no such link")
     asset_id, until = found
@@ -162,7 +162,7 @@ async def serve_link(request: Request) -> Response:
 def link(context: Context, asset: Asset, seconds: float) -> tuple[str, int]:
     """Return the path of a signed link to a copy, and the Unix second until which it is valid."""
     until = math.floor(context.now().timestamp() + seconds)
-    return f"/results/{context.tokens.make_link(asset.id, until)}", until
+    return f"/results/{context.tokens.make_result_link(asset.id, until)}", until
 
 
 ROUTES: Final = [Route("/results/{token}", serve_link, methods=["GET"])]

@@ -171,6 +171,24 @@ async def read_body(request: Request, limit: int, lease: Lease | None = None) ->
     return body
 
 
+async def stream_body(request: Request) -> AsyncIterator[bytes]:
+    """Yield the parts of a request's body as they arrive. Its size is not limited here.
+
+    :raises Problem: 408 when nothing comes for :data:`MAX_PAUSE`
+    :raises ClientDisconnect: when the client goes away before the end
+    """
+    more = True
+    while more:
+        try:
+            async with asyncio.timeout(MAX_PAUSE):
+                chunk, more = await _next_chunk(request)
+        except TimeoutError:
+            detail = f"send the body without pauses over {MAX_PAUSE:.0f} s"
+            raise Problem(408, "too_slow", detail, headers={"Connection": "close"}) from None
+        if chunk:
+            yield chunk
+
+
 async def _next_chunk(request: Request) -> tuple[bytes, bool]:
     """Return the next part of a body, and whether there is more.
 
@@ -197,12 +215,16 @@ async def read_json(request: Request, limit: int, lease: Lease) -> Any:
         raise Problem(415, "unsupported_media_type", detail, headers={"Accept-Encoding": "identity"})
     body = await read_body(request, limit, lease)
     if len(body) <= SMALL:
-        return _parse(body)
+        return parse_json(body)
     await lease.wait_for_turn()
-    return await asyncio.to_thread(_parse, body)
+    return await asyncio.to_thread(parse_json, body)
 
 
-def _parse(body: bytearray) -> Any:
+def parse_json(body: bytearray) -> Any:
+    """Return a parsed JSON body.
+
+    :raises Problem: 400, 413 or 415
+    """
     if is_packed(bytes(body[:_MAGIC]), ""):
         raise Problem(415, "unsupported_media_type", "the body is compressed: send it uncompressed")
     if len(body) > MAX_WITHOUT_MEDIA:

@@ -28,6 +28,8 @@ from dovecote import (
     ModelList,
     Operation,
     OperationDialect,
+    Quote,
+    QuoteList,
     ReplayFilters,
     Result,
     ResultLink,
@@ -48,6 +50,7 @@ CALLS: dict[str, Callable[[Client, Query, Body], Any]] = {
     "POST /v1/tasks": lambda client, _, body: client.submit(
         body.pop("family"), body.pop("operation"), **body, idempotency_key="mine"
     ),
+    "POST /v1/quote": lambda client, _, body: client.quote(body.pop("family"), body.pop("operation"), **body),
     "GET /v1/tasks": lambda client, query, _: client.page(**query, labels={"text": "text"}),
     "GET /v1/tasks/{id}": lambda client, query, _: client.get(ID, **query),
     "GET /v1/tasks/{id}/events": lambda client, query, _: client.history(ID, **query),
@@ -178,6 +181,8 @@ VALUES: dict[type, tuple[str, ...]] = {
     Message: ("Message", "MessageWithDeliveries"),
     Operation: ("Operation",),
     OperationDialect: ("OperationDialect",),
+    Quote: ("Quote",),
+    QuoteList: ("QuoteList",),
     Result: ("Result",),
     Task: ("Task",),
     TaskEvent: ("Event",),

@@ -14,6 +14,7 @@ from service.providers.registry import PROVIDERS
 from service.settings.example import example
 from service.settings.load import OTHER_VARIABLES, SettingsError, load
 from service.settings.model import SECTIONS, Settings, UpstreamSettings
+from service.settings.prices import SHIPPED
 from service.settings.values import is_loopback
 from tests.support.certificates import Authority
 
@@ -394,14 +395,13 @@ def test_example_file_is_valid_with_every_line_set() -> None:
     assert set(document["upstreams"]["elkapi"]) == set(UpstreamSettings.model_fields)
     for path in ("/etc/ssl/internal-ca.pem", "/etc/dovecote/c2pa-chain.pem", "/etc/dovecote/c2pa-key.pem"):
         text = text.replace(path, str(ca_file(Path.cwd())))
+    text = text.replace("/etc/dovecote/prices.toml", str(SHIPPED))
     load({"ELKAPI_KEY": UPSTREAM_KEY, "RUNWAYML_API_SECRET": UPSTREAM_KEY}, file(text))
 
 
 def test_every_setting_has_a_description() -> None:
-    fields = {**Settings.model_fields, **UpstreamSettings.model_fields}
-    for section, model in SECTIONS.items():
-        fields |= {f"{section}.{name}": field for name, field in model.model_fields.items()}
-    assert [name for name, field in fields.items() if not field.description] == []
+    for model in (Settings, UpstreamSettings, *SECTIONS.values()):
+        assert [name for name in model.model_fields if not model.descriptions().get(name)] == [], model
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])

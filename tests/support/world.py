@@ -178,6 +178,7 @@ class World:
             clock=clock.seconds,
             faults=faults or Faults(),
             send=lambda url, body: _post(outside, url, body),
+            fetch=lambda method, url, headers: _fetch(outside, method, url, headers),
         )
         receiver = Receiver(WEBHOOK_SECRET)
         configured = settings_for(database_url, **settings)
@@ -207,9 +208,14 @@ class World:
                 yield cls(context, clock, sandbox, receiver, edge, client)
 
     @property
+    def app(self) -> Any:
+        """Return the web application, with its middleware."""
+        return self.client._transport.app  # type: ignore[attr-defined]
+
+    @property
     def state(self) -> State:
         """Return the state of the web application, behind any middleware."""
-        app = self.client._transport.app  # type: ignore[attr-defined]
+        app = self.app
         while not isinstance(app, Starlette):
             app = app.app
         return app.state
@@ -328,6 +334,11 @@ async def _stored_files() -> AsyncIterator[Objects]:
         contextlib.closing(open_objects(None, Path(folder), min_free=0)) as objects,
     ):
         yield objects
+
+
+async def _fetch(client: httpx.AsyncClient, method: str, url: str, headers: Mapping[str, str]) -> Any:
+    answer = await client.request(method, url, headers=headers)
+    return answer.status_code, answer.headers, answer.content
 
 
 async def _post(client: httpx.AsyncClient, url: str, body: bytes) -> int:

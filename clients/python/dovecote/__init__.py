@@ -32,6 +32,7 @@ from dovecote.fields import (
     TaskFilters,
 )
 from dovecote.messages import Delivery, Endpoint, Message, WebhookSecret
+from dovecote.money import Quote, QuoteList
 from dovecote.tasks import Action, Event, Failure, Result, ResultLink, Task, TaskEvent, TaskWarning
 from dovecote.values import Page
 from dovecote.version import __version__
@@ -63,6 +64,8 @@ __all__ = [
     "OperationDialect",
     "Page",
     "Problem",
+    "Quote",
+    "QuoteList",
     "ReplayFilters",
     "Result",
     "ResultLink",

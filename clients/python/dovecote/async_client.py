@@ -13,6 +13,7 @@ from dovecote.calls import LONGEST_POLL, TaskOrId
 from dovecote.catalogue import Family, ModelList, Upstream
 from dovecote.errors import DovecoteError, Unreachable
 from dovecote.fields import AdoptFields, SubmitFields, TaskFilters
+from dovecote.money import QuoteList
 from dovecote.protocol import RETRY_FOR, Call, Pause, Request, Response, Session
 from dovecote.results import AsyncResults
 from dovecote.settings import TIMEOUT, Settings, response_of
@@ -95,6 +96,22 @@ class AsyncClient:
         """
         document = {"family": family, "operation": operation, "input": input or {}, **fields}
         return await self._run(calls.submit(self._session, document, idempotency_key))
+
+    async def quote(
+        self,
+        family: str,
+        operation: str,
+        *,
+        input: Mapping[str, Any] | None = None,  # noqa: A002 - the API's word
+        **fields: Unpack[SubmitFields],
+    ) -> QuoteList:
+        """Return what each upstream is expected to charge for a task. Nothing is bought.
+
+        :param input: the fields of the operation
+        :param fields: as :meth:`submit` has them
+        """
+        document = {"family": family, "operation": operation, "input": input or {}, **fields}
+        return await self._run(calls.quote_task(self._session, document))
 
     async def adopt(
         self, family: str, operation: str, *, upstream: str, external_id: str, **fields: Unpack[AdoptFields]

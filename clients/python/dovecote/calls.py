@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 
 from dovecote.catalogue import Family, ModelList, Upstream
 from dovecote.errors import DovecoteError, UnexpectedResponse, WaitTimeout
+from dovecote.money import QuoteList
 from dovecote.protocol import (
     RETRY_WAITING_FOR,
     Call,
@@ -42,6 +43,14 @@ def submit(session: Session, document: Mapping[str, Any], idempotency_key: str |
     response = yield from send(session, request)
     replayed = response.headers.get("idempotency-replayed") == "true"
     return dataclasses.replace(value_of(Task, response), replayed=replayed)
+
+
+def quote_task(session: Session, document: Mapping[str, Any]) -> Call[QuoteList]:
+    """Quote a request. Nothing is bought."""
+    body = given(document)
+    if "parent_id" in body:
+        body["parent_id"] = id_of(body["parent_id"])
+    return value_of(QuoteList, (yield from send(session, Request(method="POST", path="/v1/quote", document=body))))
 
 
 def get(session: Session, task: TaskOrId, wait: int) -> Call[Task]:

@@ -11,6 +11,7 @@ from dovecote.calls import LONGEST_POLL, TaskOrId
 from dovecote.catalogue import Family, ModelList, Upstream
 from dovecote.errors import DovecoteError, Unreachable
 from dovecote.fields import AdoptFields, SubmitFields, TaskFilters
+from dovecote.money import QuoteList
 from dovecote.protocol import RETRY_FOR, Call, Pause, Request, Response, Session
 from dovecote.resources import Endpoints, Messages, WebhookSecrets
 from dovecote.results import Results
@@ -94,6 +95,22 @@ class Client:
         """
         document = {"family": family, "operation": operation, "input": input or {}, **fields}
         return self._run(calls.submit(self._session, document, idempotency_key))
+
+    def quote(
+        self,
+        family: str,
+        operation: str,
+        *,
+        input: Mapping[str, Any] | None = None,  # noqa: A002 - the API's word
+        **fields: Unpack[SubmitFields],
+    ) -> QuoteList:
+        """Return what each upstream is expected to charge for a task. Nothing is bought.
+
+        :param input: the fields of the operation
+        :param fields: as :meth:`submit` has them
+        """
+        document = {"family": family, "operation": operation, "input": input or {}, **fields}
+        return self._run(calls.quote_task(self._session, document))
 
     def adopt(
         self, family: str, operation: str, *, upstream: str, external_id: str, **fields: Unpack[AdoptFields]

@@ -33,6 +33,10 @@ class SubmitFields(TypedDict, total=False):
     """With ``external_id``: the protocol in which the job was bought."""
     on_uncertain: str | None
     """The policy when it stays unknown whether a submission was executed: ``hold``, ``fail`` or ``resubmit_once``."""
+    max_cost: Mapping[str, str] | None
+    """The most that it may cost: ``{"amount": "0.50", "unit": "USD"}``."""
+    prefer: str | None
+    """The order of the upstreams: ``route``, ``cheapest`` or ``fastest``."""
     deadline: float | str | None
     """When to stop waiting for it: seconds from now, or a time in RFC 3339."""
 
@@ -90,8 +94,8 @@ class ReplayFilters(TypedDict, total=False):
     """Messages of one request, at most 1000."""
 
 
-class EndpointFields(TypedDict, total=False):
-    """The optional fields of a new endpoint."""
+class EndpointSettings(TypedDict, total=False):
+    """The optional fields of an endpoint."""
 
     events: Sequence[str] | None
     """The event types that it gets; default: all but ``task.progress``."""
@@ -100,7 +104,14 @@ class EndpointFields(TypedDict, total=False):
     """``standard`` or ``cloudevents``."""
 
 
-class EndpointChanges(EndpointFields, total=False):
+class EndpointFields(EndpointSettings, total=False):
+    """The optional fields of a new endpoint."""
+
+    scope: str | None
+    """``admin``: it gets messages to operators; for API keys with the scope ``admin``."""
+
+
+class EndpointChanges(EndpointSettings, total=False):
     """The fields of an endpoint that can change."""
 
     url: str | None

@@ -5,6 +5,8 @@ import datetime as dt
 from collections.abc import Mapping
 from typing import Any, Final
 
+from dovecote.money import Quote
+
 ENDED: Final = frozenset({"succeeded", "failed", "cancelled", "expired"})
 """The states in which a task has ended."""
 
@@ -108,6 +110,8 @@ class Task:
     """Possible mistakes in it, although it is submitted."""
     forward_callbacks_to: str | None = None
     """For an adopted task, from ``adopt`` and ``get``: forward the provider's callbacks about the job to this URL."""
+    quote: tuple[Quote, ...] = ()
+    """The expected price at each upstream of the route when it was accepted."""
     cost: float | None = None
     """In the provider's own unit."""
     refunded: bool | None = None
@@ -136,6 +140,10 @@ class Task:
     submitted_at: dt.datetime | None = None
     finished_at: dt.datetime | None = None
     deadline_at: dt.datetime | None = None
+    input_removed_at: dt.datetime | None = None
+    """When the server removed the input and the options, as its retention requires."""
+    results_removed_at: dt.datetime | None = None
+    """When the server removed the results, as its retention requires."""
     next_check_at: dt.datetime | None = None
     replayed: bool = dataclasses.field(default=False, compare=False, metadata={"local": True})
     """Returned by ``submit``: whether the idempotency key was known, so that this is the task of an earlier request."""

@@ -1,1 +1,1 @@
-"""Kept results: copies of the outputs of tasks, fetched before providers delete them."""
+"""Files: the kept copies of results, the uploads of clients, and media for providers."""

@@ -3,12 +3,13 @@
 import dataclasses
 import platform
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final, Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
 
 from service import __version__
+from service.domain.task import Outcome
 
 Kind = Literal["counter", "gauge", "histogram"]
 
@@ -21,6 +22,8 @@ JOBS: Final = (2, 5, 10, 20, 40, 60, 90, 120, 180, 300, 600, 1200, 1800, 3600)
 DELAYS: Final = (0.1, 0.5, 1, 5, 15, 60, 300, 1800, 7200, 43_200, 259_200)
 """Buckets, in seconds, from the change of a task until its client knows."""
 SIZES: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+UNUSABLE: Final = ("unreadable", "forged", "parked", "unmatched")
+"""The decisions on callbacks that an operator should know."""
 UNKNOWN: Final = "unknown"
 """The label of a row whose upstream is not configured any more."""
 
@@ -87,6 +90,27 @@ class Metrics:
         )
         self.round_failures = counter("round_failures", "Rounds of a worker's journey that failed", "journey")
         self._build()
+
+    def start_at_zero(self, dialects: Mapping[str, Iterable[str]]) -> None:
+        """Show the series that alarms are about before they happen: Prometheus sees no increase in a series that appears.
+
+        :param dialects: the dialects of each configured upstream
+        """
+        for upstream, names in dialects.items():
+            for outcome in Outcome:
+                if outcome is not Outcome.SENDING:
+                    self.submissions.labels(upstream, outcome)
+            for decision in UNUSABLE:
+                self.callbacks.labels(upstream, decision)
+            for name in names:
+                self.circuit_openings.labels(upstream, name)
+                self.unknown_words.labels(name)
+        for decision in UNUSABLE:
+            self.callbacks.labels(UNKNOWN, decision)
+        for result in ("delivered", "failed", "exhausted", "discarded"):
+            self.attempts.labels(result)
+        for reason in ("gone", "failing"):
+            self.endpoints_disabled.labels(reason)
 
     def committed(self, writer: str, writes: int, seconds: float) -> None:
         """Count one transaction of a writer."""

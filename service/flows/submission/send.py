@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import datetime as dt
 import functools
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
@@ -12,14 +13,16 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.domain.changes import Change
 from service.domain.errors import AccountProblem, NotSent, Unavailable, Uncertain, UpstreamError
 from service.domain.evidence import may_have_job
+from service.domain.operator_events import ACCOUNT_REFUSED, CIRCUIT_OPEN, Occurrence
 from service.domain.schedules import SUBMIT_LEASE_MARGIN
 from service.domain.task import Outcome, State, Submission, Task
 from service.flows.apply import settle_surely
 from service.flows.context import Context, Upstream, log
 from service.flows.conversation import run_exchange
 from service.flows.submission.cancel import cancel_if_pending
-from service.flows.submission.media import seconds_for, with_files
+from service.flows.submission.media import seconds_for, with_media
 from service.flows.submission.outcome import answered, failed, not_sent
+from service.flows.webhooks.operator import announce, report
 from service.providers.dialect import Dialect
 from service.store import circuits as circuit_store
 from service.store import tasks as task_store
@@ -71,6 +74,9 @@ async def hand_over(context: Context, handover: Handover) -> None:
     applied = await settle_surely(context, change)
     if not stopped:  # a stop is no failure of the upstream
         await _report(context, handover, error)
+    if isinstance(error, AccountProblem):
+        data = {"upstream": handover.upstream.name, "code": error.code}
+        await report(context, Occurrence(ACCOUNT_REFUSED, handover.upstream.name, data))
     if applied.task is not None and applied.task.state is State.QUEUED:
         context.signals.wake("submit")
     if error is not None and may_have_job(handover.history):
@@ -98,7 +104,7 @@ async def _send(context: Context, handover: Handover) -> Change:
 
 async def _send_whole(context: Context, handover: Handover, task: Task) -> Change:
     submission = handover.submission
-    task = handover.upstream.in_its_names(await with_files(context, handover.dialect, task))
+    task = handover.upstream.in_its_names(await with_media(context, handover.upstream, handover.dialect, task))
     url = callback_url(context, handover.upstream, handover.dialect, task, submission.id)
     exchange = handover.dialect.submit(dataclasses.replace(task, submission_id=submission.id), url)
     hidden = [] if url is None else [url.rpartition("/")[2]]
@@ -108,7 +114,7 @@ async def _send_whole(context: Context, handover: Handover, task: Task) -> Chang
         handover.dialect,
         exchange,
         hidden=hidden,
-        send_before=handover.claimed_at + SEND_WITHIN + seconds_for(handover.dialect, handover.task),
+        send_before=handover.claimed_at + SEND_WITHIN + seconds_for(handover.upstream, handover.dialect, handover.task),
     )
     return answered(task, submission, update)
 
@@ -151,7 +157,9 @@ async def _report(context: Context, handover: Handover, error: UpstreamError | N
     is_failure = error is not None and (error.broken or isinstance(error, Uncertain))
     try:
         if is_failure:
-            opened = await context.writers.journeys.batch(circuit_store.record_failures, (*handover.key, context.now()))
+            opened = await context.writers.journeys.batch(
+                functools.partial(_record_failures, context), (*handover.key, context.now())
+            )
             if opened:
                 context.metrics.circuit_openings.labels(*handover.key).inc()
                 log.error("circuit opened upstream=%s dialect=%s", *handover.key)
@@ -161,3 +169,14 @@ async def _report(context: Context, handover: Handover, error: UpstreamError | N
             context.signals.wake("submit")
     except StoreUnavailable as away:
         log.warning("circuit cannot be written upstream=%s dialect=%s error=%s", *handover.key, away)
+
+
+async def _record_failures(
+    context: Context, connection: AsyncConnection, failed: Sequence[tuple[str, str, dt.datetime]]
+) -> list[bool]:
+    """Count failures, and tell operators of the circuits that they open; return for each whether it opened one."""
+    opened = await circuit_store.record_failures(connection, failed)
+    keys = [(upstream, dialect) for (upstream, dialect, _), new in zip(failed, opened, strict=True) if new]
+    data = ({"upstream": upstream, "dialect": dialect} for upstream, dialect in keys)
+    await announce(context, connection, [Occurrence(CIRCUIT_OPEN, " ".join(each.values()), each) for each in data])
+    return opened

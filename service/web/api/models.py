@@ -1,5 +1,6 @@
 """The responses of the API as types. Their JSON Schema is published in the OpenAPI document."""
 
+import functools
 from collections.abc import Mapping
 from typing import Annotated, Any, NotRequired, get_args
 
@@ -7,11 +8,13 @@ from typing_extensions import TypedDict
 
 from service.domain.errors import CODES
 from service.domain.kept import KeptState
+from service.domain.money.terms import Prefer
 from service.domain.task import CallbackWhen, Policy, ResultKind, ResultRole, Source, State
 from service.domain.webhook_events import TYPES
 from service.flows.render import MAX_BRIEF
 from service.flows.submission.request import REQUEST
-from service.web.api import result_models, webhook_models
+from service.web.api import money_models, result_models, webhook_models
+from service.web.api.money_models import Amount, Quote
 from service.web.api.schema import Id, Time, about, components, one_of, ref
 from service.web.problems import TITLES
 
@@ -118,6 +121,11 @@ class Task(TypedDict):
     upstream: Annotated[str | None, about("The upstream of the latest submission.")]
     dialect: Annotated[str | None, about("The protocol of the latest submission.")]
     external_id: Annotated[str | None, about("The provider's id of the job.")]
+    quote: Annotated[
+        list[Quote], about("What each upstream of the route was expected to charge when the task was accepted.")
+    ]
+    max_cost: Annotated[Amount | None, about("The most that the task may cost, as its request has it.")]
+    prefer: Annotated[str | None, one_of([*get_args(Prefer), None], "The requested order of the upstreams.")]
     cost: Annotated[float | None, about("The price in the provider's own unit (points, credits).")]
     refunded: Annotated[bool | None, about("Whether the provider reports that it refunded the price.")]
     outcome_source: Annotated[str | None, one_of([*Source, None], "How Dovecote learned the outcome.")]
@@ -158,6 +166,12 @@ class Task(TypedDict):
     submitted_at: Time | None
     finished_at: Time | None
     deadline_at: Time
+    input_removed_at: Annotated[
+        Time | None, about("When the input and the options were removed, as retention requires. The model is kept.")
+    ]
+    results_removed_at: Annotated[
+        Time | None, about("When the results and the message of the failure were removed, as retention requires.")
+    ]
     next_check_at: Annotated[Time | None, about("When Dovecote processes the task next. Null: never.")]
     truncated: NotRequired[
         Annotated[
@@ -208,7 +222,9 @@ class Problem(TypedDict):
     code: Annotated[str, one_of(sorted(TITLES))]
     detail: Annotated[str, about("The fault and the remedy.")]
     errors: NotRequired[Annotated[list[Mistake], about("The errors of the request, up to 50.")]]
-    newest: NotRequired[Annotated[str, about("Your newest cursor, with the code `cursor_unknown`.")]]
+    newest: NotRequired[
+        Annotated[str, about("Your newest cursor, with the codes `cursor_unknown` and `cursor_expired`.")]
+    ]
 
 
 class OperationDialect(TypedDict):
@@ -320,6 +336,25 @@ class TaskList(TypedDict):
     next: Annotated[str | None, about("The cursor of the next page. Null: this is the last one.")]
 
 
+class Upload(TypedDict):
+    """A file that tasks take as a medium."""
+
+    id: Annotated[str, about('Its id: a task takes it as `{"upload": "upl_…"}`.')]
+    name: Annotated[str, about("The name of the file, as it was stated.")]
+    content_type: Annotated[str, about("The type, recognised by the first bytes.")]
+    size: Annotated[int, about("Bytes.")]
+    sha256: str
+    created_at: Time
+    expires_at: Annotated[Time, about("When it is deleted. A task that takes it may make this later.")]
+
+
+class UploadList(TypedDict):
+    """A page of uploads, newest first."""
+
+    uploads: list[Upload]
+    next: Annotated[str | None, about("The cursor of the next page. Null: this is the last one.")]
+
+
 class EventList(TypedDict):
     """Events of a task, oldest first."""
 
@@ -345,22 +380,15 @@ class UpstreamList(TypedDict):
     upstreams: list[Upstream]
 
 
-_SCHEMAS = components(
-    TaskList,
-    EventList,
-    FeedPage,
-    FamilyList,
-    UpstreamList,
-    ModelList,
-    Problem,
-    *webhook_models.MODELS,
-    *result_models.MODELS,
-)
-COMPONENTS: dict[str, Any] = {
-    "TaskRequest": {"title": "TaskRequest", **REQUEST},
-    **webhook_models.REQUESTS,
-    **_SCHEMAS,
-}
-"""The components of the OpenAPI document."""
+@functools.cache
+def all_components() -> dict[str, Any]:
+    """Return the components of the OpenAPI document. Building them takes as long as a quarter of a start."""
+    lists = (TaskList, EventList, UploadList, FeedPage, FamilyList, UpstreamList, ModelList)
+    return {
+        "TaskRequest": {"title": "TaskRequest", **REQUEST},
+        **webhook_models.REQUESTS,
+        **components(*lists, Problem, *money_models.MODELS, *result_models.MODELS, *webhook_models.MODELS),
+    }
 
-__all__ = ["COMPONENTS", "STATE", "Problem", "Task", "ref"]
+
+__all__ = ["STATE", "Problem", "Task", "all_components", "ref"]

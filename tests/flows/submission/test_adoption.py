@@ -16,7 +16,7 @@ from starlette.routing import Route
 
 from service.domain.task import Source, State
 from service.domain.validation import Invalid
-from service.flows.ledger import summarize
+from service.flows.money.ledger import summarize
 from service.flows.statistics import update_statistics
 from service.flows.submission.accept import KeyReused, accept
 from service.flows.submission.adoption import JobTaken

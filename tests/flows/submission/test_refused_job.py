@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from service.domain.task import State
-from service.flows import ledger as ledger_flow
+from service.flows.money import ledger as ledger_flow
 from service.sandbox import Faults, InProcessTransport
 from service.store import ledger as ledger_store
 from tests.support.routes import WITHOUT_WEBHOOK, three_upstreams

@@ -3,18 +3,22 @@
 import dataclasses
 import datetime as dt
 import typing
+from decimal import Decimal
 from uuid import uuid4
 
 import pytest
 from pydantic import ConfigDict, TypeAdapter
 
 from service.domain.kept import Kept
+from service.domain.money.amounts import Amount
+from service.domain.money.quotes import Quote
+from service.domain.money.terms import Terms
 from service.domain.task import Action, Failure, Result, Source, State, Task
 from service.flows.render import show_event, show_task
 from service.store.events import Event
 from service.store.tables import tasks
 from service.web.api import models
-from service.web.api.models import COMPONENTS
+from service.web.api.models import all_components
 
 NOW = dt.datetime(2026, 5, 1, 12, tzinfo=dt.UTC)
 HIDDEN = {
@@ -32,10 +36,11 @@ HIDDEN = {
     "missing_since",
     "request_hash",
     "submission_id",
+    "terms",
     "unconfirmed_since",
 }
-COMPUTED = {"explanation", "awaits"}
-RENAMED = {"due_at": "next_check_at"}
+COMPUTED = {"explanation", "awaits", "max_cost", "prefer"}
+RENAMED = {"due_at": "next_check_at", "quotes": "quote"}
 COPY = Kept(
     asset=uuid4(),
     state="kept",
@@ -61,6 +66,8 @@ FULL = Task(
     callback_events=("task.succeeded",),
     route=("elkapi",),
     skipped_upstreams={"other": "no such field"},
+    terms=Terms(max_cost=Amount(Decimal("0.5"), "USD"), prefer="cheapest"),
+    quotes=(Quote(upstream="elkapi", bound="exact", high=Decimal(60), unit="credits", usd=Decimal("0.01")),),
     state=State.SUCCEEDED,
     upstream="elkapi",
     dialect="runway/aggregator",
@@ -82,6 +89,8 @@ FULL = Task(
     submitted_at=NOW,
     finished_at=NOW,
     deadline_at=NOW,
+    input_removed_at=NOW,
+    results_removed_at=NOW,
     due_at=NOW,
 )
 EMPTY = Task(
@@ -111,8 +120,8 @@ def test_every_field_of_a_task_is_rendered_or_hidden() -> None:
 
 def test_every_rendered_field_of_a_task_is_in_the_response_model() -> None:
     assert set(show_task(FULL, now=NOW)) == models.Task.__required_keys__
-    assert set(COMPONENTS["Task"]["required"]) == models.Task.__required_keys__
-    assert set(COMPONENTS["Task"]["properties"]) == models.Task.__required_keys__ | models.Task.__optional_keys__
+    assert set(all_components()["Task"]["required"]) == models.Task.__required_keys__
+    assert set(all_components()["Task"]["properties"]) == models.Task.__required_keys__ | models.Task.__optional_keys__
 
 
 @pytest.mark.parametrize(
@@ -134,6 +143,6 @@ def test_a_rendered_event_has_the_fields_of_the_response_model() -> None:
 
 
 def test_every_field_of_a_response_model_is_documented_by_a_schema() -> None:
-    for name, schema in COMPONENTS.items():
+    for name, schema in all_components().items():
         assert schema["type"] == "object", name
         assert typing.cast("dict", schema.get("properties", {})), name

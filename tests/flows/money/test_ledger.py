@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from service.cli import exits, main
-from service.flows import ledger as ledger_module
+from service.flows.money import ledger as ledger_module
 from service.sandbox import Faults
 from service.store import ledger, submissions
 from service.store.database import Database

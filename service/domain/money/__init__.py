@@ -1,0 +1,1 @@
+"""Amounts, prices, quotes, budgets and settlements: the rules of money. Pure."""

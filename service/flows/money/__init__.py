@@ -1,0 +1,1 @@
+"""The journeys of money: quotes, budgets, settlements, refunds, usage."""

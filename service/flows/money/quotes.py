@@ -1,0 +1,116 @@
+"""Quote tasks: what each upstream of a route is expected to charge, and which of them fit the client's terms."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from service.domain.money.amounts import Amount, is_unit, read_number
+from service.domain.money.quotes import Quote, unknown
+from service.domain.money.rules import Purchase
+from service.domain.money.terms import NO_TERMS, Terms, by_duration, by_price, too_dear
+from service.domain.task import Task
+from service.domain.validation import Mistake, quote
+from service.flows.context import Context, Upstream
+from service.flows.statistics import typical_seconds
+from service.providers.dialect import Dialect
+
+
+def quote_at(context: Context, upstream: Upstream, dialect: Dialect | None, task: Task) -> Quote | None:
+    """Return what a task is expected to cost at an upstream; None where no price of it is known at all."""
+    prices = context.prices.get(upstream.name)
+    if prices is None or dialect is None:
+        return None
+    named = upstream.in_its_names(task)
+    if task.operation in dialect.facts.free:
+        return Quote(upstream=upstream.name, why=("it buys nothing",))
+    purchase = Purchase(
+        upstream=upstream.name,
+        kind=upstream.kind,
+        dialect=dialect.facts.key,
+        family=task.family,
+        operation=task.operation,
+        model=named.model,
+        fields={**named.input, **named.options},
+    )
+    return prices.quote(purchase, on=context.now().date())
+
+
+def quotes_of(context: Context, task: Task) -> dict[str, Quote]:
+    """Return the quotes of a task's route, by upstream, where any price is known."""
+    found: dict[str, Quote] = {}
+    for upstream in (context.upstreams[name] for name in task.route if name in context.prices):
+        dialect = context.dialect(task) if task.parent_id is not None else upstream.dialect_for_task(task)
+        quoted = quote_at(context, upstream, dialect, task)
+        if quoted is not None:
+            found[upstream.name] = quoted
+    return found
+
+
+def read_terms(request: Mapping[str, Any], mistakes: list[Mistake]) -> Terms:
+    """Return the terms of a request."""
+    fields = {name: request[name] for name in TERMS if name in request}
+    if not fields:
+        return NO_TERMS
+    cost = fields.pop("max_cost", None)
+    return Terms(max_cost=None if cost is None else _amount(cost, mistakes), **fields)
+
+
+TERMS = ("max_cost", "prefer")
+"""The fields of a request that are its terms."""
+
+
+def _amount(stated: Any, mistakes: list[Mistake]) -> Amount | None:
+    """Return an amount of a request. Its schema has reported what is no object."""
+    if not isinstance(stated, Mapping):
+        return None
+    value, unit = read_number(stated.get("amount")), stated.get("unit", "USD")
+    if value is None:
+        mistakes.append(
+            Mistake(
+                "max_cost.amount",
+                f'must be a decimal number in quotes, such as "0.50" (got {quote(stated.get("amount"))})',
+            )
+        )
+    if not is_unit(unit):
+        mistakes.append(Mistake("max_cost.unit", f"must be a unit such as USD or credits (got {quote(unit)})"))
+    return None if value is None else Amount(value, unit)
+
+
+def with_quotes(context: Context, task: Task, mistakes: list[Mistake]) -> Task:
+    """Return a task with its quotes, its route in the preferred order, and without the upstreams that are too dear.
+
+    Where none is left, the mistakes say so: nothing has been paid then.
+    """
+    prefer = task.terms.prefer or context.settings.money.prefer
+    if not context.prices and task.terms.max_cost is None and prefer == "route":
+        return task
+    quotes = quotes_of(context, task)
+    route, skipped = task.route, dict(task.skipped_upstreams)
+    if task.terms.max_cost is not None:
+        reasons = {name: _too_dear(context, task, quotes.get(name) or unknown(name)) for name in route}
+        route = tuple(name for name in route if reasons[name] is None)
+        skipped |= {name: reason for name, reason in reasons.items() if reason is not None}
+        if not route:
+            words = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
+            mistakes.append(Mistake("max_cost", f"no upstream can be used, and nothing was bought. {words}"))
+            route = task.route
+    if prefer == "cheapest":
+        route = by_price(route, quotes)
+    elif prefer == "fastest":
+        route = by_duration(route, {name: _seconds(context, task, name) for name in route})
+    shown = tuple(quotes.get(name) or unknown(name) for name in route) if quotes else ()
+    return dataclasses.replace(task, route=route, skipped_upstreams=skipped, quotes=shown)
+
+
+def _too_dear(context: Context, task: Task, quoted: Quote) -> str | None:
+    most = task.terms.max_cost
+    return None if most is None else too_dear(quoted, most, context.settings.money.unpriced)
+
+
+def _seconds(context: Context, task: Task, name: str) -> float:
+    """Return how long a task of this kind usually takes at an upstream: learned there, else as the upstream is known."""
+    upstream = context.upstreams[name]
+    dialect = upstream.dialect_for(task.family, task.operation)
+    learned = context.statistics.median_at(task, name)
+    there = dataclasses.replace(task, upstream=name, dialect=None if dialect is None else dialect.facts.key)
+    return typical_seconds(context, there) if learned is None else learned
