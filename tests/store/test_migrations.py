@@ -157,7 +157,7 @@ async def test_sqlite_database_is_created_for_its_owner_and_logged(
 ) -> None:
     async with opened(settings_for(f"sqlite:///{tmp_path / 'dovecote.db'}")) as context:
         assert await revision(context.database) == newest()
-        assert permissions(tmp_path) == {0o600, 0o700}  # 0o700: the folder of kept results
+        assert permissions(tmp_path) == {0o600}
     assert f"database created file={tmp_path / 'dovecote.db'}" in caplog.messages
 
 
