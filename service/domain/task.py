@@ -106,7 +106,8 @@ class Result:
     text: str | None = None
     role: ResultRole = "result"
     item: str | None = None
-    """Which of several outputs it belongs to, such as a clip's id: a cover and its song share one."""
+    """Which of several outputs it belongs to, such as a clip's id: a cover and its song share one. Of models at Replicate
+    and fal its place in the output, such as ``images/0``."""
     expires_at: datetime | None = None
     """When the provider deletes it, as it states or as its pages say; None where that is not known."""
     kept: Kept | None = None
@@ -269,6 +270,8 @@ class Task:
     """Types of the messages that go to the ``callback_url``; none named: the end, and what comes late."""
     callback_when: CallbackWhen = "ended"
     """When the message about the end goes there: at the end, or once the results are kept or lost."""
+    callback_format: str = "dovecote"
+    """The form of those messages: Dovecote's own, or that of another API."""
     idempotency_key: str | None = None
     request_hash: str = ""
     route: tuple[str, ...] = ()

@@ -70,6 +70,7 @@ def show_task(task: Task, *, now: dt.datetime, api_url: str | None = None) -> di
         "callback_url": task.callback_url,
         "callback_events": list(task.callback_events),
         "callback_when": task.callback_when,
+        "callback_format": task.callback_format,
         "sequence": task.sequence,
         "created_at": rfc3339(task.created_at),
         "updated_at": rfc3339(task.updated_at),

@@ -180,6 +180,7 @@ _ACCEPTED_ONCE = frozenset(
         "callback_url",
         "callback_events",
         "callback_when",
+        "callback_format",
         "idempotency_key",
         "request_hash",
         "route",

@@ -132,6 +132,7 @@ tasks = Table(
     Column("callback_url", Text),
     Column("callback_events", Json, nullable=False, server_default="[]"),
     Column("callback_when", Text, nullable=False, server_default="ended"),
+    Column("callback_format", Text, nullable=False, server_default="dovecote"),
     Column("idempotency_key", Text),
     Column("request_hash", Text, nullable=False),
     Column("route", Json, nullable=False),

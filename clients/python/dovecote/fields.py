@@ -19,6 +19,8 @@ class SubmitFields(TypedDict, total=False):
     """The event types that go to the ``callback_url``; default: the end of the task, and a late result."""
     callback_when: str | None
     """When the end goes to the ``callback_url``: ``ended``, or ``kept``: once every file is kept or lost."""
+    callback_format: str | None
+    """The form of the messages to the ``callback_url``: ``dovecote``, ``replicate`` or ``fal``."""
     labels: Mapping[str, str] | None
     """Names of your own, to find the task by."""
     parent_id: Task | str | UUID | None
@@ -52,6 +54,7 @@ class AdoptFields(TypedDict, total=False):
     callback_url: str | None
     """The URL that gets a signed webhook when the task ends."""
     callback_events: Sequence[str] | None
+    callback_format: str | None
     labels: Mapping[str, str] | None
     deadline: float | str | None
     """When to stop waiting for it: seconds from now, or a time in RFC 3339."""

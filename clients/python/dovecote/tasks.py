@@ -127,6 +127,7 @@ class Task:
     callback_url: str | None = None
     callback_events: tuple[str, ...] = ()
     callback_when: str = "ended"
+    callback_format: str = "dovecote"
     sequence: int = 0
     """Number of its last event: of two copies of a task, the one with the higher number is the newer."""
     truncated: bool = False

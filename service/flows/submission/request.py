@@ -34,6 +34,7 @@ from service.flows.submission.adoption import as_adopted
 from service.flows.submission.parents import check_parent, follow, follows_parent
 from service.flows.submission.references import with_references, with_stand_ins
 from service.flows.submission.routes import choose_route, quoted, requested_route
+from service.flows.webhooks.formats import DOVECOTE, FORMATS
 from service.flows.webhooks.url_check import url_mistakes
 from service.providers.operation import Family, Operation
 from service.providers.registry import FAMILIES
@@ -94,6 +95,11 @@ REQUEST: dict[str, Any] = {
             "enum": list(get_args(CallbackWhen)),
             "description": "When the message about the end is posted there: `ended` (default), or `kept`: once every file of the "
             "result is kept or lost.",
+        },
+        "callback_format": {
+            "type": "string",
+            "enum": list(FORMATS),
+            "description": "The form of the messages to the `callback_url`: Dovecote's own, or that of another API.",
         },
         "labels": {
             "type": "object",
@@ -207,6 +213,8 @@ def task_of_request(
         mistakes.append(Mistake("callback_events", "has no effect without a callback_url"))
     if request.get("callback_when") == "kept" and "callback_url" not in request:
         mistakes.append(Mistake("callback_when", "has no effect without a callback_url"))
+    if "callback_format" in request and "callback_url" not in request:
+        mistakes.append(Mistake("callback_format", "has no effect without a callback_url"))
     task = Task(
         id=task_id or context.new_id(),
         client=client,
@@ -220,6 +228,7 @@ def task_of_request(
         on_uncertain=request.get("on_uncertain") or context.settings.policy_of(client),
         callback_events=tuple(request.get("callback_events", ())),
         callback_when=request.get("callback_when", "ended"),
+        callback_format=request.get("callback_format", DOVECOTE),
         terms=read_terms(request, mistakes),
         idempotency_key=idempotency_key,
         request_hash=request_hash(request),

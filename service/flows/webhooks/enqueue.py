@@ -12,6 +12,7 @@ from service.domain.kept import pending
 from service.domain.task import Task
 from service.domain.webhook_events import ENDS, LATE, PROGRESS, RESULTS_KEPT, callback_url_wants, endpoint_wants
 from service.flows.context import Context
+from service.flows.webhooks.formats import DOVECOTE
 from service.flows.webhooks.payload import payload_of
 from service.store.webhooks import endpoints
 from service.store.webhooks import messages as message_store
@@ -55,7 +56,7 @@ async def enqueue(
 
 
 def _messages(context: Context, change: Change, enabled: Collection[Endpoint], now: dt.datetime) -> Iterator[Message]:
-    """Make a message for each receiver of a change. All of one type have the same body."""
+    """Make a message for each receiver of a change. Endpoints get the same body, a ``callback_url`` one in its format."""
     task = change.task
     receivers: list[tuple[UUID | None, str, str, str]] = []
     kind = _type_for_callback_url(task, change.type)
@@ -66,8 +67,11 @@ def _messages(context: Context, change: Change, enabled: Collection[Endpoint], n
         for each in enabled
         if endpoint_wants(each.events, change.type)
     ]
-    bodies = {kind: payload_of(kind, task, now, api_url=context.settings.links_url) for *_, kind in receivers}
+    bodies: dict[tuple[str, str], str] = {}
     for endpoint_id, destination, url, kind in receivers:
+        style = task.callback_format if endpoint_id is None else DOVECOTE
+        if (kind, style) not in bodies:
+            bodies[kind, style] = payload_of(kind, task, now, api_url=context.settings.links_url, style=style)
         yield Message(
             id=context.new_id(),
             client=task.client,
@@ -77,7 +81,7 @@ def _messages(context: Context, change: Change, enabled: Collection[Endpoint], n
             sequence=task.sequence,
             type=kind,
             url=url,
-            body=bodies[kind],
+            body=bodies[kind, style],
             created_at=now,
             due_at=now,
         )

@@ -160,6 +160,7 @@ class Task(TypedDict):
         CallbackWhen,
         about("When the outcome is sent to the `callback_url`: at the end, or once every file is kept or lost."),
     ]
+    callback_format: Annotated[str, about("The form of the messages to the `callback_url`.")]
     sequence: Annotated[int, about("Sequence number of the task's latest event.")]
     created_at: Time
     updated_at: Time

@@ -11,8 +11,8 @@ from service.domain.task import Task
 from service.flows.context import log
 from service.flows.submission.media_sources import download
 from service.flows.upstreams import outputs
+from service.flows.webhooks.formats.shapes import base64_of, bytes_of
 from service.web.facades.door import DoorRequest
-from service.web.facades.shapes import base64_of, bytes_of
 from service.web.problems import RETRY_AFTER, Problem
 
 _BINARY: Final = "application/octet-stream"
