@@ -123,7 +123,7 @@ class Stand:
 
 
 @contextlib.asynccontextmanager
-async def standing(
+async def doors_on_sockets(
     database_url: str, *, tls: ssl.SSLContext | None = None, upstream_url: str = "", **settings: str
 ) -> AsyncIterator[Stand]:
     """Serve Dovecote with every door on.

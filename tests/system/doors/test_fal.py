@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.certificates import Authority
-from tests.support.doors import KEY, run_client, standing
+from tests.support.doors import KEY, doors_on_sockets, run_client
 
 BEGIN = """
 import json
@@ -74,7 +74,7 @@ def environment(url: str, authority: Authority) -> dict[str, str]:
 
 async def test_requests_succeed_and_fail_with_the_exceptions_of_the_client(sqlite_url: str, tmp_path: Path) -> None:
     authority = Authority(tmp_path)
-    async with standing(sqlite_url, tls=authority.serving("IP:127.0.0.1")) as stand:
+    async with doors_on_sockets(sqlite_url, tls=authority.serving("IP:127.0.0.1")) as stand:
         shown = await run_client(SHORT, **environment(stand.url, authority))
     assert shown == {
         "made": [["images"], 1, "http"],
@@ -87,7 +87,7 @@ async def test_requests_succeed_and_fail_with_the_exceptions_of_the_client(sqlit
 @pytest.mark.parametrize("lost", [1, pytest.param(4, marks=pytest.mark.long)])
 async def test_submit_whose_answer_is_lost_makes_one_job(sqlite_url: str, tmp_path: Path, lost: int) -> None:
     authority = Authority(tmp_path)
-    async with standing(sqlite_url, tls=authority.serving("IP:127.0.0.1")) as stand:
+    async with doors_on_sockets(sqlite_url, tls=authority.serving("IP:127.0.0.1")) as stand:
         stand.relay.lose = lost
         first, second = await run_client(LOST, **environment(stand.url, authority))
         assert first != second
@@ -98,7 +98,7 @@ async def test_submit_whose_answer_is_lost_makes_one_job(sqlite_url: str, tmp_pa
 @pytest.mark.long
 async def test_other_calls_of_the_client_work(sqlite_url: str, tmp_path: Path) -> None:
     authority = Authority(tmp_path)
-    async with standing(sqlite_url, tls=authority.serving("IP:127.0.0.1")) as stand:
+    async with doors_on_sockets(sqlite_url, tls=authority.serving("IP:127.0.0.1")) as stand:
         shown = await run_client(LONG, **environment(stand.url, authority))
     assert shown.pop("moderated")[0] == "FalClientHTTPError"
     assert shown == {"waiting": True, "unnoticed": 1, "run": 1}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.support.doors import KEY, run_client, standing
+from tests.support.doors import KEY, doors_on_sockets, run_client
 
 BEGIN = """
 import base64
@@ -107,7 +107,7 @@ def environment(url: str) -> dict[str, str]:
 
 
 async def test_images_and_chats_succeed_and_fail_with_the_exceptions_of_the_sdk(sqlite_url: str) -> None:
-    async with standing(sqlite_url) as stand:
+    async with doors_on_sockets(sqlite_url) as stand:
         shown = await run_client(SHORT, **environment(stand.url))
     assert shown == {
         "image": "89504e47",
@@ -125,7 +125,7 @@ async def test_images_and_chats_succeed_and_fail_with_the_exceptions_of_the_sdk(
     [pytest.param(LOST, id="a held image"), pytest.param(LOST_VIDEO, id="a video with a file", marks=pytest.mark.long)],
 )
 async def test_create_whose_answer_is_lost_twice_makes_one_job(sqlite_url: str, program: str) -> None:
-    async with standing(sqlite_url) as stand:
+    async with doors_on_sockets(sqlite_url) as stand:
         stand.relay.lose = 2
         first, second = await run_client(program, **environment(stand.url))
         assert first == 1 or first != second
@@ -134,7 +134,7 @@ async def test_create_whose_answer_is_lost_twice_makes_one_job(sqlite_url: str, 
 
 @pytest.mark.long
 async def test_every_call_of_the_sdk_works(sqlite_url: str) -> None:
-    async with standing(sqlite_url) as stand:
+    async with doors_on_sockets(sqlite_url) as stand:
         shown = await run_client(LONG, **environment(stand.url))
     assert shown.pop("failed")[0] == "failed"
     assert shown == {

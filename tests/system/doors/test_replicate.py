@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from tests.support.doors import KEY, run_client, standing
+from tests.support.doors import KEY, doors_on_sockets, run_client
 from tests.support.processes import until
 from tests.support.serving import served
 
@@ -116,7 +116,7 @@ async def receiving() -> AsyncIterator[tuple[str, list[dict[str, Any]]]]:
 
 
 async def test_predictions_succeed_and_fail_with_the_exceptions_of_the_sdk(sqlite_url: str) -> None:
-    async with standing(sqlite_url) as stand:
+    async with doors_on_sockets(sqlite_url) as stand:
         shown = await run_client(SHORT, **environment(stand.url))
     assert shown == {
         "made": ["list", "http"],
@@ -129,7 +129,7 @@ async def test_predictions_succeed_and_fail_with_the_exceptions_of_the_sdk(sqlit
 
 @pytest.mark.long
 async def test_every_call_of_the_sdk_works_and_webhooks_are_valid(sqlite_url: str) -> None:
-    async with standing(sqlite_url) as stand, receiving() as (hook, kept):
+    async with doors_on_sockets(sqlite_url) as stand, receiving() as (hook, kept):
         shown = await run_client(LONG, **environment(stand.url), HOOK=hook)
 
         async def there() -> bool:

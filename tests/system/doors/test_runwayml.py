@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.support.doors import KEY, run_client, standing
+from tests.support.doors import KEY, doors_on_sockets, run_client
 
 BEGIN = """
 import json
@@ -72,7 +72,7 @@ def environment(url: str) -> dict[str, str]:
 
 
 async def test_tasks_succeed_and_fail_with_the_exceptions_of_the_sdk(sqlite_url: str) -> None:
-    async with standing(sqlite_url) as stand:
+    async with doors_on_sockets(sqlite_url) as stand:
         shown = await run_client(SHORT, **environment(stand.url))
     assert shown == {
         "made": ["SUCCEEDED", 1],
@@ -84,7 +84,7 @@ async def test_tasks_succeed_and_fail_with_the_exceptions_of_the_sdk(sqlite_url:
 
 
 async def test_create_whose_answer_is_lost_twice_makes_one_job(sqlite_url: str) -> None:
-    async with standing(sqlite_url) as stand:
+    async with doors_on_sockets(sqlite_url) as stand:
         stand.relay.lose = 2
         first, second = await run_client(LOST, **environment(stand.url))
         assert first != second
@@ -94,6 +94,6 @@ async def test_create_whose_answer_is_lost_twice_makes_one_job(sqlite_url: str) 
 
 @pytest.mark.long
 async def test_other_generations_and_cancels_and_lost_callbacks(sqlite_url: str) -> None:
-    async with standing(sqlite_url) as stand:
+    async with doors_on_sockets(sqlite_url) as stand:
         shown = await run_client(LONG, **environment(stand.url))
     assert shown == {"all": ["SUCCEEDED"] * 3, "unnoticed": "SUCCEEDED", "stuck": "CANCELLED", "left": 0}
