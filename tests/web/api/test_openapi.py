@@ -86,6 +86,10 @@ async def stored_callbacks(world: World, api: httpx.AsyncClient) -> None:
 
 async def test_successful_responses_match_their_schemas(world: World, api: httpx.AsyncClient) -> None:
     """The test calls the whole API with tasks of every outcome. The contract is checked at every response."""
+    settings = world.context.settings
+    world.context.settings = settings.model_copy(
+        update={"results": settings.results.model_copy(update={"keep": "all"})}
+    )
     for words in ("[drop]", "[drop][fail]", "[drop][stuck]", "[cut]", "[cut][drop]", "[refuse]"):
         await api.post("/v1/tasks", json={**TASK_REQUEST, "input": {"prompt": f"{words} a dove"}, "labels": {"a": "b"}})
     await api.post("/v1/quote", json=TASK_REQUEST)
@@ -96,6 +100,10 @@ async def test_successful_responses_match_their_schemas(world: World, api: httpx
             assert (await api.post(f"/v1/tasks/{task['id']}/refresh")).status_code == 200
         await world.until(JOB_SECONDS)
     for task in (await api.get("/v1/tasks")).json()["tasks"]:
+        for part in ("content", "link", "provenance"):
+            await api.get(f"/v1/tasks/{task['id']}/results/0/{part}")
+        await api.get(f"/v1/tasks/{task['id']}/results/0/content", headers={"Range": "bytes=0-0"})
+        await api.delete(f"/v1/tasks/{task['id']}/results")
         await api.post(f"/v1/tasks/{task['id']}/retry", json={"confirm_double_payment": True})
         await api.post(f"/v1/tasks/{task['id']}/cancel")
         await api.post(f"/v1/tasks/{task['id']}/input", json={})
@@ -111,6 +119,7 @@ async def test_successful_responses_match_their_schemas(world: World, api: httpx
     await until(lambda: world.context.signals.watched)
     await messages_and_endpoints(world, api)
     await stored_callbacks(world, api)
+    await upload_and_delete(api)
     families = (await api.get("/v1/families")).json()["families"]
     assert {family["name"] for family in families} == set(FAMILIES)
     [upstream] = (await api.get("/v1/upstreams")).json()["upstreams"]
@@ -120,6 +129,14 @@ async def test_successful_responses_match_their_schemas(world: World, api: httpx
     assert (await stream).status_code == 200
     succeeded = {(method, path) for method, path, status in CONTRACT.kept if status < 300}
     assert {(each.method, each.path) for each in ENDPOINTS} - succeeded == {("POST", "/v1/tasks/{id}/input")}
+
+
+async def upload_and_delete(api: httpx.AsyncClient) -> None:
+    """Call every operation on uploads."""
+    upload = (await api.post("/v1/uploads", params={"name": "dove.png"}, content=b"\x89PNG\r\n\x1a\n")).json()
+    assert [each["id"] for each in (await api.get("/v1/uploads")).json()["uploads"]] == [upload["id"]]
+    assert (await api.get(f"/v1/uploads/{upload['id']}")).json() == upload
+    assert (await api.delete(f"/v1/uploads/{upload['id']}")).status_code < 300
 
 
 async def messages_and_endpoints(world: World, api: httpx.AsyncClient) -> None:
@@ -223,7 +240,7 @@ def test_docs_page_escapes_its_content() -> None:
 async def test_document_and_page_are_served_without_a_key(api: httpx.AsyncClient) -> None:
     assert (await api.get("/openapi.json")).json() == orjson.loads(orjson.dumps(DOCUMENT))
     root = await api.get("/")
-    assert (root.status_code, root.headers["location"]) == (307, "docs")
+    assert (root.status_code, root.headers["location"]) == (307, "ui/tasks")
 
 
 @pytest.mark.parametrize(
