@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any, Literal, Self
 
 from service.domain.effects import ChangeOfTask, Effect, essential_update
+from service.domain.money.evidence import CostEvidence
 from service.domain.submission_changes import (
     DatabaseRestored,
     KnownJobAdopted,
@@ -180,8 +181,32 @@ class DuplicateChecked(ChangeOfTask):
         return Effect(source=Source.POLL, settles=self.submission, event_type=event_type, details=self.details)
 
 
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class CostDue(ChangeOfTask):
+    """It is checked whether the price of a submission was booked: an older process may have ended its task."""
+
+    submission: Submission
+
+    def effect(self) -> Effect:
+        """Book the price, where the submission has ended."""
+        return Effect(source=Source.SWEEP, cost_due=self.submission)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class CostLearned(ChangeOfTask):
+    """Another source than the answers about a job says what a submission cost."""
+
+    found: CostEvidence
+
+    def effect(self) -> Effect:
+        """Correct the price."""
+        return Effect(source=Source.SWEEP, cost_evidence=self.found)
+
+
 Change = (
     StatusReported
+    | CostDue
+    | CostLearned
     | SubmissionStarted
     | SubmissionAccepted
     | SubmissionFailed

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any, Self
 from uuid import UUID
 
+from service.domain.money.evidence import CostEvidence
 from service.domain.task import WITHOUT_RESULT, Failure, Result, Source, State, Submission, Update
 from service.domain.text import storable
 
@@ -36,6 +37,10 @@ class Effect:
     """When to poll next, where the claimed task was not polled now."""
     not_before: datetime | None = None
     """The earliest next poll, where the upstream asked for a pause."""
+    cost_due: Submission | None = None
+    """A submission of which it is checked whether its price was booked."""
+    cost_evidence: CostEvidence | None = None
+    """Later evidence of a submission's price."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

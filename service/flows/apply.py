@@ -13,6 +13,7 @@ from service.domain.changes import Change
 from service.domain.decision import Decided, Decision, Facts, decide
 from service.domain.task import ENDED, OCCUPYING, State, Submission, Task
 from service.flows.context import Context, log
+from service.flows.money import booking
 from service.flows.statistics import count_unknown_word, next_poll
 from service.flows.webhooks import enqueue
 from service.providers.registry import DIALECTS
@@ -49,8 +50,9 @@ async def apply(context: Context, connection: AsyncConnection, changes: Sequence
     facts = Facts(submissions=known, next_check=next_check, result_lifetime=_result_lifetime)
     before = dict(tasks)
     decided = [_decide(context, tasks, known, change, facts) for change in changes if change.task_id in tasks]
-    await _write(context, connection, before, decided)
-    owed = await _enqueue(context, connection, decided)
+    decided, booked = await booking.book(context, connection, before, decided)
+    await _write(context, connection, before, decided, booked)
+    owed = await _enqueue(context, connection, decided, booked)
     outcomes = iter(decided)
     return [
         Applied("unmatched", None) if change.task_id not in tasks else _applied(next(outcomes), owed)
@@ -85,9 +87,13 @@ def _decide(
 
 
 async def _write(
-    context: Context, connection: AsyncConnection, before: dict[UUID, Task], decided: Sequence[Decided]
+    context: Context,
+    connection: AsyncConnection,
+    before: dict[UUID, Task],
+    decided: Sequence[Decided],
+    booked: booking.Booking,
 ) -> None:
-    """Write submissions, tasks and events.
+    """Write submissions, tasks, events, and what was settled.
 
     Others are superseded first, then submissions settle, then others begin: the unique index that forbids a second job
     is checked after each statement.
@@ -105,16 +111,21 @@ async def _write(
     await submissions.begin(connection, [each.begins for each in decided if each.begins is not None])
     latest = {each.task.id: each.task for each in decided}
     await queue.settle_tasks(connection, [task for task in latest.values() if task != before[task.id]])
-    await event_store.record(connection, [each.event for each in decided if each.event is not None])
+    moved = [each.event for each in decided if each.event is not None]
+    await event_store.record(connection, [*moved, *(event for event, _ in booked.events)])
+    await booking.write(context, connection, booked)
 
 
-async def _enqueue(context: Context, connection: AsyncConnection, decided: Sequence[Decided]) -> set[UUID]:
+async def _enqueue(
+    context: Context, connection: AsyncConnection, decided: Sequence[Decided], booked: booking.Booking
+) -> set[UUID]:
     """Enqueue the client messages, and return the tasks that they are about."""
     changes = [
         enqueue.Change(each.event.message, each.task)
         for each in decided
         if each.event is not None and each.event.message is not None
     ]
+    changes += [enqueue.Change(event.message, task) for event, task in booked.events if event.message is not None]
     return await enqueue.enqueue(context, connection, changes, context.now())
 
 

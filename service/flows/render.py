@@ -11,7 +11,7 @@ from service.domain.events import Event, rfc3339
 from service.domain.explanation import explain
 from service.domain.money.quotes import unknown
 from service.domain.task import State, Task
-from service.providers.registry import FAMILIES
+from service.providers.registry import DIALECTS, FAMILIES
 
 
 def show_task(task: Task, *, now: dt.datetime) -> dict[str, Any]:
@@ -39,6 +39,9 @@ def show_task(task: Task, *, now: dt.datetime) -> dict[str, Any]:
         "max_cost": None if task.terms.max_cost is None else task.terms.max_cost.as_json(),
         "prefer": task.terms.prefer,
         "cost": task.cost,
+        "cost_unit": _cost_unit(task),
+        "usage": dict(task.usage),
+        "settlements": list(task.settlements),
         "refunded": task.refunded,
         "outcome_source": task.outcome_source,
         "waits_for": None if task.waits_for is None else task.waits_for.key,
@@ -57,6 +60,12 @@ def show_task(task: Task, *, now: dt.datetime) -> dict[str, Any]:
         "next_check_at": rfc3339(task.due_at),
     }
     return {**shown, "truncated": True} if task.large_input else shown
+
+
+def _cost_unit(task: Task) -> str | None:
+    """Return the unit of a task's cost."""
+    dialect = DIALECTS.get(task.dialect or "")
+    return None if task.cost is None else task.cost_unit or (None if dialect is None else dialect.facts.cost_unit)
 
 
 @functools.lru_cache(maxsize=256)

@@ -8,6 +8,7 @@ from uuid import UUID
 from service.domain.task import Task
 from service.domain.validation import Invalid, Mistake
 from service.flows.context import Context
+from service.flows.money.allowance import NoRoom, require_room
 from service.flows.submission.adoption import adopt
 from service.flows.submission.request import request_hash, task_of_request
 from service.flows.upstreams.models import warned
@@ -33,6 +34,7 @@ async def accept(
     :param request: the document that a client sent
     :param large: whether to check it in a thread, so that the event loop is not blocked
     :raises Invalid: with every mistake
+    :raises NoRoom: when the client's budgets have no room for it
     :raises JobTaken: when another client follows the job that it names
     :raises KeyReused: when the key came with another body before
     :raises StoreUnavailable: when it could not be written; nothing has been accepted
@@ -50,7 +52,9 @@ async def accept(
             task_id=task_id,
         )
         task = await asyncio.to_thread(check) if large else check()
-    except Invalid:
+        if not task.adopted:
+            await require_room(context, task)
+    except (Invalid, NoRoom):
         # A request that was accepted once stays accepted, even if its deadline has passed or its upstream is gone.
         known = await _find_by_key(context, client, idempotency_key)
         if known is None or known.request_hash != request_hash(request):
