@@ -22,6 +22,7 @@ from service.flows.context import Context, log, upstreams_of
 from service.flows.metrics.rows import RowMetrics
 from service.flows.signals.catchup import catching_up
 from service.flows.signals.postgres import listening
+from service.flows.submission.repeats import Recent
 from service.flows.submission.restored import settle_if_restored
 from service.http.client import Http
 from service.http.ssrf.guard import Guard
@@ -36,11 +37,12 @@ from service.store.database import Database, StoreUnavailable, parse_url
 from service.store.migrate import check_known, migrate, newest, revision
 from service.store.restoration import Mark
 from service.store.writer import Writers
-from service.web import callbacks, docs, health, metrics
+from service.web import callbacks, docs, facades, health, metrics
 from service.web.access_log import AccessLog
 from service.web.api import ENDPOINTS
 from service.web.auth.bearer import Authenticator
 from service.web.callback_limits import CallbackLimits
+from service.web.dashboard import routes as dashboard
 from service.web.problems import HANDLERS
 from service.web.request_body import BodyBudget
 from service.web.security_headers import SecurityHeaders
@@ -76,7 +78,7 @@ async def opened(settings: Settings) -> AsyncIterator[Context]:
         http = Http.real(
             Guard(settings.webhook_rules),
             files_guard=Guard(settings.results.rules),
-            webhook_tls=trusting(settings.webhook_ca_file),
+            webhook_tls=trusting(settings.webhook_ca_file) if settings.webhook_ca_file else None,
         )
         objects = objects_of(settings)
         try:
@@ -206,6 +208,7 @@ def _around(context: Context, app: Starlette) -> ASGIApp:
     app.state.row_metrics = RowMetrics(context)
     app.state.streams = Streams(context)
     app.state.callback_limits = CallbackLimits(context)
+    app.state.recent = Recent()
     app.state.bodies = BodyBudget(context.settings.max_body, context.large.turn)
     return AccessLog(SecurityHeaders(app), context.metrics)
 
@@ -256,9 +259,11 @@ def routes(settings: Settings, role: Role = "all") -> list[Route]:
         metrics.behind_a_key(authenticator),
         *health.ROUTES,
         *docs.ROUTES,
-        Route("/", _to_docs),
+        *dashboard.routes(authenticator),
+        Route("/", _to_dashboard),
+        *facades.routes(settings, authenticator),
     ]
 
 
-async def _to_docs(_: Request) -> Response:
-    return RedirectResponse("docs")  # relative: it keeps the path prefix of a proxy
+async def _to_dashboard(_: Request) -> Response:
+    return RedirectResponse("ui/tasks")  # relative: it keeps the path prefix of a proxy

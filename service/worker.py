@@ -21,6 +21,7 @@ from service.flows.callbacks import process
 from service.flows.concurrency import TaskPool
 from service.flows.context import Context, log
 from service.flows.metrics.process import Metrics
+from service.flows.retention import sweep as retention_sweep
 from service.flows.statistics import update_statistics
 from service.flows.submission import duplicates
 from service.flows.submission import run as submission_run
@@ -66,6 +67,7 @@ class Worker:
             journey("duplicates", signals["duplicates"], lambda: duplicates.run_due(context, duplicate_jobs)),
             journey("learn", asyncio.Event(), lambda: _once(update_statistics(context)), LEARN_EVERY),
             journey("credit", asyncio.Event(), self._credit_round(), credit.EVERY),
+            journey("retention", asyncio.Event(), self._retention_round(), retention_sweep.EVERY),
         )
         self._running: list[asyncio.Task[None]] = []
 
@@ -132,6 +134,11 @@ class Worker:
         """Request the credit of accounts; the first time also where another process has asked recently."""
         after = iter([credit.AT_START])
         return lambda: _once(credit.ask_due(self._context, after=next(after, credit.DUE)))
+
+    def _retention_round(self) -> Round:
+        """Remove what is too old, in one process at a time."""
+        sweep = retention_sweep.Sweep()
+        return lambda: retention_sweep.run_due(self._context, sweep)
 
 
 class _Journey:

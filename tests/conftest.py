@@ -1,9 +1,13 @@
 """Fixtures: a real, migrated database, and a world with a sandbox, a receiver and a held clock."""
 
 import asyncio
+import contextlib
 import gc
+import importlib
 import os
+import re
 import shutil
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -28,6 +32,40 @@ hypothesis.settings.load_profile("dovecote")
 _RUNTIME = Path(tempfile.gettempdir()) / f"dovecote-tests-{os.getuid()}"
 _RUNTIME.mkdir(mode=0o700, exist_ok=True)
 os.environ.setdefault("XDG_RUNTIME_DIR", str(_RUNTIME))
+
+
+# Every test process and every process of a test would compile the same files again.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+# Nothing but loopback is contacted, and reading the usual authorities takes 20 ms for each client. Processes of tests inherit it.
+os.environ["SSL_CERT_FILE"] = str(Path(__file__).parent / "support" / "authority.pem")
+
+_HERE = Path(__file__).parent
+_LONG_FILE = re.compile(r"^pytestmark = .*pytest\.mark\.long", re.MULTILINE)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out files whose tests are all long, before they import what only they need."""
+    if config.getoption("markexpr") != "not long" or not collection_path.match("test_*.py"):
+        return None
+    return True if _LONG_FILE.search(collection_path.read_text(encoding="utf-8")) else None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection(session: pytest.Session) -> None:
+    """Import a share of the test files in each of several processes, and find those of the others compiled.
+
+    Preparing the assertions takes longer than anything else of the collection. A faulty file is reported later, as usual.
+    """
+    worker = getattr(session.config, "workerinput", None)
+    if worker is None or len(session.config.args) != 1 or Path(session.config.args[0]).resolve() != _HERE:
+        return
+    number, count = int(worker["workerid"].removeprefix("gw")), int(worker["workercount"])
+    for path in sorted(_HERE.rglob("test_*.py"))[number::count]:
+        if not pytest_ignore_collect(path, session.config):
+            with contextlib.suppress(Exception):
+                importlib.import_module(".".join(path.relative_to(_HERE.parent).with_suffix("").parts))
 
 
 _SAME_ON_BOTH = (
@@ -55,9 +93,8 @@ _SAME_ON_BOTH = (
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the tests as long that repeat on PostgreSQL what they do on SQLite."""
-    here = Path(__file__).parent
     for item in items:
-        folder = item.path.relative_to(here).as_posix() if item.path.is_relative_to(here) else ""
+        folder = item.path.relative_to(_HERE).as_posix() if item.path.is_relative_to(_HERE) else ""
         parameters = getattr(getattr(item, "callspec", None), "params", {})
         if parameters.get("database_url") == "postgresql" and folder.startswith(_SAME_ON_BOTH):
             item.add_marker(pytest.mark.long)

@@ -187,9 +187,10 @@ RULES: dict[str, tuple[Act, str, set[str]]] = {
     "advances a task": (calls("advance"), "", {"domain/decision.py"}),
     "decides a change": (calls("decide"), "", {"flows/apply.py"}),
     "writes changed tasks": (calls("settle_tasks"), "", {"flows/apply.py"}),
-    "updates rows of tasks": (calls_on_tasks("update"), "", {"store/queue.py"}),
+    # Retention removes content and ended tasks; the state of a task it never changes.
+    "updates rows of tasks": (calls_on_tasks("update"), "", {"store/queue.py", "store/retention.py"}),
     "inserts rows of tasks": (calls_on_tasks("insert"), "", {"store/tasks.py"}),
-    "deletes rows of tasks": (calls_on_tasks("delete"), "", set()),
+    "deletes rows of tasks": (calls_on_tasks("delete"), "", {"store/retention.py"}),
     "sets when a row is due": (
         replaces("due_at"),
         "",

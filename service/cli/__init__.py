@@ -33,6 +33,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "explain": "service.cli.explain:command",
     "ledger": "service.cli.ledger:command",
     "callbacks": "service.cli.backup:callbacks",
+    "prune": "service.cli.prune:command",
     "backup": "service.cli.backup:backup",
     "restored": "service.cli.backup:restored",
     "doctor": "service.cli.doctor:command",

@@ -17,7 +17,7 @@ from service.domain.webhook_secret import SecretVersion, derive_secret
 from service.settings.load import SettingsError, load
 from service.settings.model import Settings
 from service.store import secrets
-from service.store.database import Database, StoreUnavailable, parse_url
+from service.store.database import COMMAND_TIMEOUT, Database, StoreUnavailable, parse_url
 from service.store.health import reason_of
 from service.store.migrate import newest, revision
 from service.store.webhooks import secrets as webhook_secrets
@@ -97,14 +97,17 @@ async def _kept(settings: Settings, client: str) -> tuple[str | None, SecretVers
 
 
 @contextlib.asynccontextmanager
-async def read_connection(settings: Settings) -> AsyncIterator[AsyncConnection]:
+async def read_connection(
+    settings: Settings, *, command_timeout: float | None = COMMAND_TIMEOUT
+) -> AsyncIterator[AsyncConnection]:
     """Yield a connection for reads, beside a server that may be running.
 
+    :param command_timeout: seconds for one statement on PostgreSQL; None: no limit
     :raises LookupError: with the reason, when there is no database of this version
     """
     if not has_database(settings):
         raise LookupError("there is no database yet: the first start of `dovecote serve` creates it")
-    database = Database(settings.database_url)
+    database = Database(settings.database_url, command_timeout=command_timeout)
     try:
         found = await revision(database)
         if found != newest():

@@ -12,7 +12,6 @@ from datetime import datetime
 from typing import TypeVar
 
 import uuid_utils.compat as uuid_utils
-from alembic.runtime.migration import MigrationContext
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.cli.installation import database_fault, give_up, has_database
@@ -20,7 +19,7 @@ from service.domain.api_key import PREFIX_BYTES, SECRET_BYTES, ApiKey, Scope, ha
 from service.settings.model import Settings
 from service.store import api_keys
 from service.store.database import Database, StoreUnavailable
-from service.store.migrate import newest
+from service.store.migrate import newest, read_revision
 
 Outcome = TypeVar("Outcome")
 
@@ -92,7 +91,7 @@ async def _transacted(url: str, work: Callable[[AsyncConnection], Awaitable[Outc
     database = Database(url)
     try:
         async with database.writing() as connection:
-            found = await connection.run_sync(lambda sync: MigrationContext.configure(sync).get_current_revision())
+            found = await connection.run_sync(read_revision)
             if found != newest():
                 give_up(f"the database has schema {found}, this version needs {newest()}: {_FIRST}")
             return await work(connection)

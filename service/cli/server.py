@@ -32,7 +32,9 @@ def serve(config: Path | None, role: "Role", host: str | None, port: int | None)
     health checks only, where --port or DOVECOTE_PORT is given.
     """
     from service.cli.stopping import Stop
+    from service.memory import collect_later
 
+    collect_later()
     stop = Stop()
     stop.install()
 

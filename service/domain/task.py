@@ -325,6 +325,10 @@ class Task:
     submitted_at: datetime | None = None
     finished_at: datetime | None = None
     deadline_at: datetime
+    input_removed_at: datetime | None = None
+    """When its input and options were removed; the name of the model stays."""
+    results_removed_at: datetime | None = None
+    """When its results, and the words of its failure, were removed."""
     due_at: datetime | None = None
     """When it next needs attention. The only queue there is."""
     attempts: int = 0

@@ -20,6 +20,8 @@ from service.store import feed as feed_store
 from service.store import secrets as secret_store
 from service.store.feed import FeedItem
 
+FROM_BEGINNING: Final = -1
+"""The position before the oldest event that is kept."""
 HELD_BACK: Final = 0.05
 """Seconds until the next read where an open transaction holds items back."""
 
@@ -48,6 +50,15 @@ class CursorRefused(Exception):
         """Keep the reason, and the client's newest cursor."""
         super().__init__(reason)
         self.reason = reason
+        self.newest = newest
+
+
+class CursorExpired(Exception):
+    """Events after a cursor were removed, as retention requires."""
+
+    def __init__(self, newest: str) -> None:
+        """Keep the client's newest cursor."""
+        super().__init__("events after the cursor were removed")
         self.newest = newest
 
 
@@ -91,17 +102,25 @@ async def position_of(context: Context, cursor: str, client: str) -> int:
     return position
 
 
-async def _refused(context: Context, reason: str, history: History, client: str) -> CursorRefused:
+async def _newest(context: Context, history: History, client: str) -> str:
+    """Return a client's newest cursor."""
     async with context.database.reading() as connection:
         until = await feed_store.horizon(connection)
         newest = await feed_store.newest_of_client(connection, client, until=until)
-    return CursorRefused(reason, history.encode(newest, client) if newest else BEGINNING)
+    return history.encode(newest, client) if newest else BEGINNING
+
+
+async def _refused(context: Context, reason: str, history: History, client: str) -> CursorRefused:
+    return CursorRefused(reason, await _newest(context, history, client))
 
 
 async def of_client(context: Context, client: str, *, after: int, most: int, types: Sequence[str] = ()) -> Page:
     """Read a page of a client's feed.
 
     The next position is that of an item of this client: it does not move with the events of others.
+
+    :param after: a position, or :data:`FROM_BEGINNING`
+    :raises CursorExpired: when events after the position were removed
     """
     async with context.database.reading() as connection:
         until, kept = await feed_store.horizon_and_history(connection)
@@ -111,6 +130,10 @@ async def of_client(context: Context, client: str, *, after: int, most: int, typ
         following = items[-1].id if items else after
         if types and not full:
             following = max(following, await feed_store.newest_of_client(connection, client, until=until))
+        # Read after the items: what was removed before they were read shows in it.
+        pruned = FROM_BEGINNING if after == FROM_BEGINNING else await feed_store.pruned_to(connection, client)
+    if after < pruned:
+        raise CursorExpired(await _newest(context, await _history(context, kept), client))
     return Page(
         items=items,
         next=following,
@@ -128,13 +151,24 @@ async def owner_of(context: Context, task_id: UUID) -> str | None:
 
 
 async def of_task(context: Context, task_id: UUID, client: str | None, *, after: int, most: int) -> Page | None:
-    """Read a page of a task's feed. Return None when the task does not exist or belongs to another client."""
+    """Read a page of a task's feed. Return None when the task does not exist or belongs to another client.
+
+    :raises CursorExpired: when events of the task after the position were removed
+    """
     async with context.database.reading() as connection:
         # The state is read first, so that the item that ended the task is among those read afterwards.
         about = await feed_store.about_task(connection, task_id, client)
         if about is None:
             return None
         items = await feed_store.of_task(connection, task_id, after=after, most=most)
+        expired = (
+            not items
+            and about.state.ended
+            and after != FROM_BEGINNING
+            and await _expired(connection, task_id, about.client, after)
+        )
+    if expired:
+        raise CursorExpired(await _newest(context, await _history(context, about.history), about.client))
     full = len(items) == most
     return Page(
         items=items,
@@ -142,6 +176,13 @@ async def of_task(context: Context, task_id: UUID, client: str | None, *, after:
         history=await _history(context, about.history),
         more=full,
         state=about.state if about.state.ended and not full else None,
+    )
+
+
+async def _expired(connection: AsyncConnection, task_id: UUID, client: str, after: int) -> bool:
+    """Return whether items of a task were removed that may be after a position."""
+    return after < await feed_store.pruned_to(connection, client) and not await feed_store.has_items(
+        connection, task_id
     )
 
 

@@ -57,6 +57,8 @@ def show_task(task: Task, *, now: dt.datetime) -> dict[str, Any]:
         "submitted_at": rfc3339(task.submitted_at),
         "finished_at": rfc3339(task.finished_at),
         "deadline_at": rfc3339(task.deadline_at),
+        "input_removed_at": rfc3339(task.input_removed_at),
+        "results_removed_at": rfc3339(task.results_removed_at),
         "next_check_at": rfc3339(task.due_at),
     }
     return {**shown, "truncated": True} if task.large_input else shown

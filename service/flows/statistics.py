@@ -8,7 +8,7 @@ from service.domain.task import Task
 from service.flows.context import Context, log
 from service.providers.capabilities import CanListJobs, CanPollMany
 from service.providers.dialect import TYPICAL_SECONDS
-from service.store.tasks import recent_endings
+from service.store.endings import recent_endings
 
 WINDOW = dt.timedelta(days=7)
 MAX_ENDINGS = 2000

@@ -73,11 +73,12 @@ class Http:
         :param files_guard: decides where results may be fetched from; default: as messages
         :param webhook_tls: the authorities that are trusted for messages; default: the usual ones
         """
+        usual = trusting()  # takes 20 ms to make
         return cls(
-            purchases=_client(SingleTransport(tls=trusting())),
-            questions=_client(PooledTransport(tls=trusting())),
-            messages=guarded(guard, tls=webhook_tls),
-            files=guarded(files_guard or guard),
+            purchases=_client(SingleTransport(tls=usual)),
+            questions=_client(PooledTransport(tls=usual)),
+            messages=guarded(guard, tls=webhook_tls or usual),
+            files=guarded(files_guard or guard, tls=usual),
         )
 
     async def close(self) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 
@@ -17,6 +18,7 @@ from service.sandbox.faults import FAULTS, NO_FAULTS, Faults
 from service.sandbox.files import FILES
 from service.sandbox.gateway import relay_error
 from service.sandbox.jobs import Ledger
+from service.sandbox.lazy_routes import LazyRoutes
 from service.sandbox.protocol import Protocol, load
 
 
@@ -47,9 +49,10 @@ class Sandbox:
         self._desk = Desk(ledger=self.ledger, courier=courier, clock=clock, seconds=seconds, key=key, faults=faults)
         self.app = Starlette(
             routes=[
-                *(route for each in (*load().values(), *protocols) for route in play.routes(self._desk, each)),
-                *midjourney.routes(self._desk),
-                *suno.routes(self._desk),
+                *(play.routes(self._desk, each) for each in load().values()),
+                *(route for each in protocols for route in play.routes(self._desk, each).routes),
+                LazyRoutes(midjourney.STARTS, functools.partial(midjourney.routes, self._desk)),
+                LazyRoutes(suno.STARTS, functools.partial(suno.routes, self._desk)),
                 *account.routes(self._desk),
                 *self._own_routes(),
             ],

@@ -16,6 +16,8 @@ from service.sandbox.jobs import Job, Media, Order, State
 ACCOUNT: Final = "midjourney"
 DIALECTS: Final = ("midjourney/proxy",)
 MODES: Final = ("", "/mj-fast", "/mj-turbo", "/mj-relax")
+STARTS: Final = ("/mj",)
+"""Every path starts with one of these."""
 
 WORDS: Final[dict[State, str]] = {
     "queued": "SUBMITTED",

@@ -14,6 +14,7 @@ from service.sandbox import desk as desks
 from service.sandbox.desk import Answer, Desk, Provider, Serve, read_object
 from service.sandbox.gateway import GATEWAY
 from service.sandbox.jobs import Job, Order, State
+from service.sandbox.lazy_routes import LazyRoutes, starts_of
 from service.sandbox.protocol import (
     ALWAYS,
     Cancel,
@@ -35,9 +36,9 @@ SHARED_ERRORS: Final[Mapping[str, Provider]] = {"new-api": GATEWAY}
 """Errors that several protocols share, by the name that a file uses in `errors`."""
 
 
-def routes(desk: Desk, protocol: Protocol) -> list[Route]:
+def routes(desk: Desk, protocol: Protocol) -> LazyRoutes:
     """Return the routes of a protocol."""
-    return _Player(desk, protocol).routes()
+    return LazyRoutes(starts_of(protocol.prefix, protocol.paths), lambda: _Player(desk, protocol).routes())
 
 
 @dataclass(frozen=True, slots=True)

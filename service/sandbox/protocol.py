@@ -190,6 +190,12 @@ class Protocol(_Data):
     accounts: list[Account] = Field(default_factory=list)
     messages: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
+    @property
+    def paths(self) -> list[str]:
+        """Return the paths of its routes, without the prefix."""
+        asking = (self.queries, self.queries_of_many, self.lists, self.accounts)
+        return [each.path for kind in (self.creations, *asking, self.cancels, self.files) for each in kind]
+
     @model_validator(mode="after")
     def _check(self) -> Self:
         """Refuse what could only fail while a test runs: a message, state, slot or filter that does not exist."""

@@ -14,6 +14,8 @@ from service.sandbox.jobs import Job, Order, State
 
 SUNO: Final = replace(GATEWAY, account="suno")
 DIALECTS: Final = ("suno/newapi", "suno/sunoapi")
+STARTS: Final = ("/suno/", "/api/v1/")
+"""Every path starts with one of these."""
 
 # The words of Suno-API's tasks, and of a clip that is as far as its task.
 WORDS: Final[dict[State, str]] = {

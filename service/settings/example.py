@@ -24,48 +24,51 @@ def example() -> str:
     fields = Settings.model_fields
     tables = [name for name, field in fields.items() if field.default_factory is dict]
     plain = (item for item in fields.items() if item[0] not in {*tables, *SECTIONS})
-    blocks = [_HEADER, *("\n".join(_entry(name, field)) for name, field in plain)]
-    blocks += ["\n".join(_table(name, fields[name])) for name in tables if name != "upstreams"]
+    texts = Settings.descriptions()
+    blocks = [_HEADER, *("\n".join(_entry(name, field, texts[name])) for name, field in plain)]
+    blocks += ["\n".join(_table(name, fields[name], texts[name])) for name in tables if name != "upstreams"]
     blocks += ["\n".join(_section(name)) for name in SECTIONS]
     blocks += ["\n".join(_upstream())]
     return "\n\n".join(block.strip("\n") for block in blocks) + "\n"
 
 
-def _entry(name: str, field: FieldInfo) -> Iterator[str]:
-    yield from _comment(field.description)
+def _entry(name: str, field: FieldInfo, description: str) -> Iterator[str]:
+    yield from _comment(description)
     yield f"#{name} = {_value(_shown(field))}"
 
 
-def _table(name: str, field: FieldInfo) -> Iterator[str]:
-    yield from _comment(field.description)
+def _table(name: str, field: FieldInfo, description: str) -> Iterator[str]:
+    yield from _comment(description)
     yield f"#[{name}]"
     example: Mapping[str, Any] = (field.examples or [{}])[0]
     yield from (f"#{key} = {_value(value)}" for key, value in example.items())
 
 
 def _section(name: str) -> Iterator[str]:
-    yield from _comment(Settings.model_fields[name].description)
+    yield from _comment(Settings.descriptions()[name])
     yield f"#[{name}]"
+    texts = SECTIONS[name].descriptions()
     for each, field in SECTIONS[name].model_fields.items():
         yield ""
-        yield from _entry(each, field)
+        yield from _entry(each, field, texts[each])
 
 
 def _upstream() -> Iterator[str]:
-    yield from _comment(Settings.model_fields["upstreams"].description)
+    yield from _comment(Settings.descriptions()["upstreams"])
     yield from _comment(f"Known by name: {', '.join(PROVIDERS)}.")
     yield f"#[upstreams.{next(iter(PROVIDERS))}]"
+    texts = UpstreamSettings.descriptions()
     for name, field in UpstreamSettings.model_fields.items():
         yield ""
-        yield from _entry(name, field)
+        yield from _entry(name, field, texts[name])
 
 
 def _shown(field: FieldInfo) -> Any:
     return field.examples[0] if field.examples else field.default
 
 
-def _comment(text: str | None) -> Iterator[str]:
-    yield from (f"# {line}" for line in textwrap.wrap(" ".join((text or "").split()), _WIDTH))
+def _comment(text: str) -> Iterator[str]:
+    yield from (f"# {line}" for line in textwrap.wrap(" ".join(text.split()), _WIDTH))
 
 
 def _value(value: Any) -> str:

@@ -19,6 +19,7 @@ from service.domain.validation import nearest
 from service.http.ssrf.policy import Rules, read_allowed, rules_of
 from service.providers.registry import DIALECTS, FAMILIES, PROVIDERS
 from service.settings import values
+from service.settings.doors import DoorSettings
 from service.settings.money import MoneySettings
 from service.settings.observability import ObservabilitySettings
 from service.settings.results import ResultsSettings
@@ -210,6 +211,8 @@ class Settings(Strict):
     """Family and the upstreams that may serve it, in order. Default: all configured upstreams, gateways first."""
     on_uncertain_by_client: Mapping[str, Policy] = Field(default_factory=dict, examples=[{"shop": "fail"}])
     """The policy of on_uncertain for single clients. A task may set its own."""
+    doors: DoorSettings = Field(default_factory=DoorSettings)
+    """The APIs of others that Dovecote speaks, so that their clients need only another base URL."""
     money: MoneySettings = Field(default_factory=MoneySettings)
     """Prices, and what a task may cost."""
     observability: ObservabilitySettings = Field(default_factory=ObservabilitySettings)

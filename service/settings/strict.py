@@ -1,5 +1,8 @@
 """The base of all settings: no unknown name, no value that is spelled wrong, and no input repeated in an error."""
 
+import ast
+import inspect
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -31,8 +34,22 @@ class Strict(BaseModel):
         frozen=True,
         hide_input_in_errors=True,
         allow_inf_nan=False,
-        use_attribute_docstrings=True,
     )
+
+    @classmethod
+    def descriptions(cls) -> dict[str, str]:
+        """Return the docstring of each field.
+
+        pydantic would parse this source at every start (``use_attribute_docstrings``), which takes a tenth of it.
+        """
+        found: dict[str, str] = {}
+        for parent in (each for each in cls.__mro__ if issubclass(each, Strict)):
+            (definition,) = ast.parse(inspect.getsource(parent)).body
+            for field, text in itertools.pairwise(getattr(definition, "body", [])):
+                match field, text:
+                    case ast.AnnAssign(target=ast.Name(name)), ast.Expr(ast.Constant(str(words))):
+                        found.setdefault(name, inspect.cleandoc(words))
+        return found
 
     @field_validator("*", mode="before")
     @classmethod

@@ -30,6 +30,9 @@ REPEAT_WITHIN = 1.0
 """Seconds within which a connection to PostgreSQL must be lost for its statement to run once more. Later, the caller gets 503."""
 BUSY_TIMEOUT = 5.0
 """Seconds that SQLite waits for another connection's lock."""
+PRAGMAS = ("auto_vacuum=INCREMENTAL", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON")
+"""Settings of each connection to SQLite. ``auto_vacuum`` counts in a new file only, and must come first: retention gives free
+pages back. ``secure_delete`` overwrites removed content with zeros."""
 CLOSE_TIMEOUT = 3.0
 """Seconds for closing all connections."""
 
@@ -191,7 +194,7 @@ class Database:
         def prepare(connection: Any, _: Any) -> None:
             connection.isolation_level = None  # BEGIN is sent below; the driver's own comes too late for reads
             cursor = connection.cursor()
-            for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+            for pragma in PRAGMAS:
                 cursor.execute(f"PRAGMA {pragma}")
             cursor.close()
 

@@ -5,16 +5,16 @@ their assignment: see docs/decisions/0008.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Row, Text, bindparam, case, cast, func, select, text
+from sqlalchemy import Row, Table, Text, bindparam, case, cast, func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.domain.task import State, Task
-from service.store.tables import events, secrets, tasks
+from service.store.tables import events, feeds, insert_for, secrets, tasks
 from service.store.tasks import task_of
 
 MAX_FIELD: Final = 20_000
@@ -120,8 +120,45 @@ _NEWEST_OF_CLIENT = select(func.max(events.c.id)).where(
 
 
 async def newest_of_client(connection: AsyncConnection, client: str, *, until: int) -> int:
-    """Return the number of a client's newest item up to a number; 0 where it has none."""
-    return int(await connection.scalar(_NEWEST_OF_CLIENT, {"of_client": client, "until": until}) or 0)
+    """Return the number of a client's newest item up to a number, also of a removed one; 0 where it has none."""
+    kept = int(await connection.scalar(_NEWEST_OF_CLIENT, {"of_client": client, "until": until}) or 0)
+    return kept or await pruned_to(connection, client)
+
+
+_PRUNED_TO = select(feeds.c.pruned_to).where(feeds.c.client == bindparam("of_client"))
+
+
+async def pruned_to(connection: AsyncConnection, client: str) -> int:
+    """Return the number of a client's newest item that was removed; 0 where none was.
+
+    Items that were read before this are complete after a position only where the position is not below this number.
+    """
+    return int(await connection.scalar(_PRUNED_TO, {"of_client": client}) or 0)
+
+
+def _pruning(insert: Callable[[Table], Any]) -> Any:
+    statement = insert(feeds)
+    new = statement.excluded.pruned_to
+    higher = case((new > feeds.c.pruned_to, new), else_=feeds.c.pruned_to)
+    return statement.on_conflict_do_update(index_elements=["client"], set_={"pruned_to": higher})
+
+
+_SET_PRUNED = insert_for(_pruning)
+
+
+async def set_pruned(connection: AsyncConnection, numbers: Mapping[str, int]) -> None:
+    """Set the numbers of the newest removed items, by client."""
+    if numbers:
+        rows = [{"client": client, "pruned_to": number} for client, number in sorted(numbers.items())]
+        await connection.execute(_SET_PRUNED[connection.dialect.name], rows)
+
+
+_HAS_ITEMS = select(events.c.id).where(events.c.task_id == bindparam("of_task"), events.c.message.is_not(None)).limit(1)
+
+
+async def has_items(connection: AsyncConnection, task_id: UUID) -> bool:
+    """Return whether any item of a task is kept."""
+    return (await connection.execute(_HAS_ITEMS, {"of_task": task_id})).first() is not None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

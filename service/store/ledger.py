@@ -1,18 +1,19 @@
-"""SQL for the ledger: submissions, their outcomes and costs. Read only."""
+"""SQL for the ledger: submissions, their outcomes and costs, and what is kept of those of removed tasks."""
 
 import dataclasses
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
+from uuid import UUID
 
-from sqlalchemy import Boolean, Select, Text, and_, case, func, or_, select, text
+from sqlalchemy import Boolean, Select, Text, and_, bindparam, case, func, or_, select, text, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.expression import literal
 from sqlalchemy.sql.functions import FunctionElement
 
 from service.domain.task import WITHOUT_RESULT, State
-from service.store.tables import submissions, tasks
+from service.store.tables import ledger_entries, submissions, tasks
 
 
 class Day(FunctionElement[str]):
@@ -104,27 +105,78 @@ async def entries(
     ]
 
 
+_NAMES: Final = (
+    "dialect",
+    "operation",
+    "outcome",
+    "adopted",
+    "serves",
+    "succeeded",
+    "came_to_nothing",
+    "refunded",
+    "cost",
+    "sent_at",
+)
+_LIVE: Final[dict[str, Any]] = {
+    "dialect": submissions.c.dialect,
+    "operation": tasks.c.operation,
+    "outcome": submissions.c.outcome,
+    "adopted": tasks.c.adopted,
+    "serves": func.coalesce(_SERVES, literal(value=False, type_=Boolean)),
+    "succeeded": func.coalesce(_SUCCEEDED, literal(value=False, type_=Boolean)),
+    "came_to_nothing": func.coalesce(_CAME_TO_NOTHING, literal(value=False, type_=Boolean)),
+    "refunded": _REFUNDED,
+    "cost": _COST,
+    "sent_at": submissions.c.sent_at,
+}
+_JOINED: Final = submissions.join(tasks, tasks.c.id == submissions.c.task_id)
+
+
 def _statement(by: tuple[str, ...], since: datetime | None, until: datetime | None) -> Select[Any]:
-    groups = [_GROUPS[name].label(f"by_{name}") for name in by]
-    alike = [
-        submissions.c.dialect,
-        tasks.c.operation,
-        submissions.c.outcome,
-        tasks.c.adopted,
-        func.coalesce(_SERVES, literal(value=False, type_=Boolean)).label("serves"),
-        func.coalesce(_SUCCEEDED, literal(value=False, type_=Boolean)).label("succeeded"),
-        func.coalesce(_CAME_TO_NOTHING, literal(value=False, type_=Boolean)).label("came_to_nothing"),
-        _REFUNDED.label("given_back"),
-    ]
-    keys = [*groups, *alike]
-    sums = [func.count().label("count_of"), func.sum(_COST).label("cost_of")]
-    statement = select(*keys, *sums).select_from(submissions.join(tasks, tasks.c.id == submissions.c.task_id))
+    """Select the sums of the submissions of kept tasks, and of the entries of removed ones."""
+    live = select(
+        *(_GROUPS[name].label(f"by_{name}") for name in by), *(_LIVE[name].label(name) for name in _NAMES)
+    ).select_from(_JOINED)
+    removed = select(
+        *(_group_of_removed(name).label(f"by_{name}") for name in by), *(ledger_entries.c[name] for name in _NAMES)
+    )
     if since is not None:
-        statement = statement.where(submissions.c.sent_at >= since)
+        live, removed = live.where(submissions.c.sent_at >= since), removed.where(ledger_entries.c.sent_at >= since)
     if until is not None:
-        statement = statement.where(submissions.c.sent_at < until)
+        live, removed = live.where(submissions.c.sent_at < until), removed.where(ledger_entries.c.sent_at < until)
+    both = union_all(live, removed).subquery()
+    names = (*(f"by_{name}" for name in by), *_NAMES[: _NAMES.index("refunded")])
+    keys = [*(both.c[name] for name in names), both.c.refunded.label("given_back")]
+    sums = [func.count().label("count_of"), func.sum(both.c.cost).label("cost_of")]
     numbers = [text(str(number)) for number in range(1, len(keys) + 1)]
-    return statement.group_by(*numbers).order_by(*numbers)
+    return select(*keys, *sums).group_by(*numbers).order_by(*numbers)
+
+
+def _group_of_removed(name: str) -> Any:
+    return Day(ledger_entries.c.sent_at) if name == "day" else ledger_entries.c[name]
+
+
+_KEEP: Final = ("id", "task_id", "client", "family", "upstream", "external_id", *_NAMES)
+_SOURCES: Final[dict[str, Any]] = {
+    "id": submissions.c.id,
+    "task_id": submissions.c.task_id,
+    "client": tasks.c.client,
+    "family": tasks.c.family,
+    "upstream": submissions.c.upstream,
+    "external_id": submissions.c.external_id,
+    **_LIVE,
+}
+_KEEP_ENTRIES = ledger_entries.insert().from_select(
+    list(_KEEP),
+    select(*(_SOURCES[name] for name in _KEEP))
+    .select_from(_JOINED)
+    .where(tasks.c.id.in_(bindparam("ids", expanding=True))),
+)
+
+
+async def keep_entries(connection: AsyncConnection, ids: Sequence[UUID]) -> None:
+    """Keep what the ledger needs of the submissions of tasks that are about to be removed."""
+    await connection.execute(_KEEP_ENTRIES, {"ids": list(ids)})
 
 
 async def make_read_only(connection: AsyncConnection) -> None:

@@ -3,15 +3,13 @@
 import asyncio
 import contextlib
 import fcntl
+import functools
 import os
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, inspect, text
 
 from service.store.database import Database
 
@@ -23,12 +21,6 @@ _LOCK = 0x0D0_7EC07E
 _RETRY = 0.05
 
 
-def _config() -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(SCRIPTS).replace("%", "%%"))
-    return config
-
-
 class NewerSchema(Exception):
     """The database was migrated by a newer version, which this one cannot read."""
 
@@ -38,8 +30,7 @@ def check_known(found: str | None) -> None:
 
     :raises NewerSchema: with a sentence that contains the remedy
     """
-    known = {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
-    if found is not None and found not in known:
+    if found is not None and found not in revisions():
         raise NewerSchema(
             f"the database has schema {found[:40]}, which this version does not know (it needs {newest()}): a newer version "
             "has migrated it. Run that version, or restore the backup from before its migration"
@@ -83,23 +74,52 @@ def _locked(lock: int) -> bool:
 
 
 def _upgrade(connection: Connection) -> tuple[str | None, str]:
-    config = _config()
-    config.attributes["connection"] = connection
-    before = MigrationContext.configure(connection).get_current_revision()
+    before = read_revision(connection)
     check_known(before)
-    command.upgrade(config, "head")
+    if before != newest():
+        _run_alembic(connection)
     return before, newest()
+
+
+def _run_alembic(connection: Connection) -> None:
+    # Imported here, because a process that finds its schema starts faster without it.
+    from alembic import command  # noqa: PLC0415
+    from alembic.config import Config  # noqa: PLC0415
+
+    config = Config()
+    config.set_main_option("script_location", str(SCRIPTS).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+_OWN_NAME = re.compile(r'^revision\b.*?= "(.+)"$', re.MULTILINE)
+
+
+@functools.cache
+def revisions() -> tuple[str, ...]:
+    """Return the revisions that this version knows, oldest first: their files are numbered."""
+    paths = sorted((SCRIPTS / "versions").glob("[0-9]*.py"))
+    named = [_OWN_NAME.search(path.read_text(encoding="utf-8")) for path in paths]
+    return tuple(found[1] for found in named if found)
 
 
 def newest() -> str:
     """Return the revision that this version of the code expects."""
-    head = ScriptDirectory.from_config(_config()).get_current_head()
-    if head is None:
-        raise RuntimeError(f"no migrations in {SCRIPTS}")
-    return head
+    return revisions()[-1]
+
+
+def read_revision(connection: Connection) -> str | None:
+    """Read the revision that a database is at; None for an empty one."""
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    found: str | None = connection.scalar(_REVISION)
+    return found
+
+
+_REVISION = text("SELECT version_num FROM alembic_version")
 
 
 async def revision(database: Database) -> str | None:
     """Read the revision that the database is at; None for an empty one."""
     async with database.reading() as connection:
-        return await connection.run_sync(lambda sync: MigrationContext.configure(sync).get_current_revision())
+        return await connection.run_sync(read_revision)

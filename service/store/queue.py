@@ -122,6 +122,9 @@ _ACCEPTED_ONCE = frozenset(
         "created_at",
         "deadline_at",
         "attempts",
+        # Only store/retention.py removes content.
+        "input_removed_at",
+        "results_removed_at",
     }
 )
 _CHANGING = [column.name for column in tasks.columns if column.name not in _ACCEPTED_ONCE]

@@ -118,6 +118,7 @@ _ENDED = _one_of("state", ENDED)
 # parameter would keep PostgreSQL's planner from it. So claims and counts use these same objects.
 DUE = text("due_at IS NOT NULL")
 DUE_SUBMIT = text(_one_of("state", TO_SUBMIT))
+NOT_TO_SUBMIT = text(_none_of("state", TO_SUBMIT))
 DUE_POLL = text(f"{_none_of('state', TO_SUBMIT)} AND due_at IS NOT NULL")
 WAITING = text("waits_for IS NOT NULL")
 OCCUPIES_SLOT = text(_one_of("state", OCCUPYING))
@@ -126,7 +127,11 @@ PENDING_PROGRESS = text("type = 'task.progress' AND state = 'pending'")
 ADOPTED = text("adopted")
 CURRENT = text("superseded_at IS NULL")
 NOT_GIVEN_BACK = text("superseded_at IS NULL AND NOT delivered AND verdict <> 'free'")
+FINISHED = text("finished_at IS NOT NULL")
+INPUT_KEPT = text("finished_at IS NOT NULL AND input_removed_at IS NULL")
+RESULTS_KEPT = text("finished_at IS NOT NULL AND results_removed_at IS NULL")
 NOT_DELIVERED = text("state <> 'delivered'")
+DUPLICATE_JOB = text("outcome = 'taken' AND superseded_at IS NOT NULL")
 
 
 def _partial(name: str, *columns: str, where: TextClause, unique: bool = False) -> Index:
@@ -187,6 +192,8 @@ tasks = Table(
     Column("submitted_at", UtcTime),
     Column("finished_at", UtcTime),
     Column("deadline_at", UtcTime, nullable=False),
+    Column("input_removed_at", UtcTime),
+    Column("results_removed_at", UtcTime),
     Column("due_at", UtcTime),
     Column("attempts", Integer, nullable=False),
     CheckConstraint(_one_of("state", State), name="state"),
@@ -214,8 +221,15 @@ tasks = Table(
     Index("ix_tasks_client_state", "client", "state", "id"),
     Index("ix_tasks_client_family", "client", "family", "id"),
     Index("ix_tasks_client_family_state", "client", "family", "state", "id"),
+    # The same for an operator, who lists the tasks of all clients.
+    _partial("ix_tasks_state", "state", "id", where=NOT_TO_SUBMIT),
+    Index("ix_tasks_family", "family", "id"),
+    Index("ix_tasks_upstream", "upstream", "id"),
     # What the poll plan learns from: the last endings of a kind.
-    _partial("ix_tasks_finished", "finished_at", where=text("finished_at IS NOT NULL")),
+    _partial("ix_tasks_finished", "finished_at", where=FINISHED),
+    # Ended tasks whose content retention has not removed yet.
+    _partial("ix_tasks_input_kept", "finished_at", where=INPUT_KEPT),
+    _partial("ix_tasks_results_kept", "finished_at", where=RESULTS_KEPT),
 )  # fmt: skip
 
 task_labels = Table(
@@ -237,6 +251,16 @@ large_inputs = Table(
     Column("input", Json, nullable=False),
     Column("options", Json, nullable=False),
     Column("size", Integer, nullable=False),
+)
+
+# A task that more than one request of a client without idempotency keys asked for. Most tasks have no row here.
+repeats = Table(
+    "repeats",
+    metadata,
+    Column("task_id", Uuid, ForeignKey("tasks.id", ondelete="CASCADE"), primary_key=True),
+    Column("seen_at", UtcTime, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("cut_off", Boolean, nullable=False),
 )
 
 submissions = Table(
@@ -267,6 +291,7 @@ submissions = Table(
     # that another shall be made all the same.
     _partial("uq_submissions_one_job", "task_id", where=MAY_HAVE_JOB, unique=True),
     _partial("ix_submissions_due", "due_at", where=DUE),
+    _partial("ix_submissions_duplicate", "task_id", where=DUPLICATE_JOB),
     # Whose job is it that an upstream's list shows.
     _partial("ix_submissions_job", "upstream", "external_id", where=text("external_id IS NOT NULL")),
 )  # fmt: skip
@@ -361,6 +386,36 @@ events = Table(
     # A client's feed: its events in order.
     _partial("ix_events_feed", "client", "id", where=text("message IS NOT NULL")),
 )  # fmt: skip
+
+feeds = Table(
+    "feeds",
+    metadata,
+    Column("client", Text, primary_key=True),
+    # The highest position of a removed event: an older cursor may have missed events.
+    Column("pruned_to", BigInteger, nullable=False),
+)
+
+# What the ledger needs of the submissions of removed tasks, without any content.
+ledger_entries = Table(
+    "ledger_entries",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("task_id", Uuid, nullable=False),
+    Column("client", Text, nullable=False),
+    Column("family", Text, nullable=False),
+    Column("operation", Text, nullable=False),
+    Column("upstream", Text, nullable=False),
+    Column("dialect", Text, nullable=False),
+    Column("external_id", Text),
+    Column("outcome", Text, nullable=False),
+    Column("adopted", Boolean, nullable=False),
+    Column("serves", Boolean, nullable=False),
+    Column("succeeded", Boolean, nullable=False),
+    Column("came_to_nothing", Boolean, nullable=False),
+    Column("refunded", Boolean),
+    Column("cost", Double),
+    Column("sent_at", UtcTime, nullable=False, index=True),
+)
 
 callbacks = Table(
     "callbacks",

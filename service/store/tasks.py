@@ -2,20 +2,18 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, Select, Text, and_, bindparam, cast, exists, func, or_, select, union_all
+from sqlalchemy import Row, Select, and_, bindparam, exists, func, or_, select, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.domain.large_input import shortened, size_of
 from service.domain.money.quotes import Quote
 from service.domain.money.terms import NO_TERMS, Terms
-from service.domain.statistics import Ending
-from service.domain.task import Action, Failure, Result, Source, State, Task, TaskWarning, WaitingFor
+from service.domain.task import TO_SUBMIT, Action, Failure, Result, Source, State, Task, TaskWarning, WaitingFor
 from service.store.rows import row_of_value
-from service.store.tables import callbacks, events, insert_for, large_inputs, submissions, task_labels, tasks
+from service.store.tables import DUE_SUBMIT, NOT_TO_SUBMIT, events, insert_for, large_inputs, task_labels, tasks
 
 
 def task_of(row: Row[Any] | Mapping[str, Any]) -> Task:
@@ -211,6 +209,7 @@ class Filter:
     client: str | None = None
     states: tuple[State, ...] = ()
     family: str | None = None
+    upstream: str | None = None
     labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
     after: UUID | None = None
     """Only ids above this one. A UUIDv7 begins with its time, so this is also the filter by time."""
@@ -267,9 +266,9 @@ def _labelled(wanted: Filter, name: str, most: int) -> Select[Any]:
     chosen, ids = _with_label(wanted, name)
     others = {key: value for key, value in wanted.labels.items() if key != name}
     ids = _having(ids, chosen.client, chosen.task_id, others)
-    if wanted.states or wanted.family is not None:
-        fitting = dataclasses.replace(wanted, labels={}, client=None, after=None, before=None)
-        ids = ids.where(_where(select(tasks.c.id), fitting).where(tasks.c.id == chosen.task_id).exists())
+    if wanted.states or wanted.family is not None or wanted.upstream is not None:
+        besides = dataclasses.replace(wanted, labels={}, client=None, after=None, before=None)
+        ids = ids.where(_where(select(tasks.c.id), besides).where(tasks.c.id == chosen.task_id).exists())
     found = ids.order_by(chosen.task_id.desc()).limit(most).subquery()
     return select(tasks).where(tasks.c.id.in_(select(found))).order_by(tasks.c.id.desc())
 
@@ -284,8 +283,12 @@ def _page(wanted: Filter, most: int) -> Select[Any]:
 
 
 def _newest(wanted: Filter, most: int) -> Select[Any]:
-    statement = _having(_where(select(tasks), wanted), tasks.c.client, tasks.c.id, wanted.labels)
-    return statement.order_by(tasks.c.id.desc()).limit(most)
+    id_: Any = tasks.c.id
+    if wanted.client is None and wanted.states and wanted.states[0] in TO_SUBMIT:
+        id_ = func.coalesce(
+            id_, id_
+        )  # a sort of the few that are to be submitted, instead of a scan of all tasks by id
+    return fitting(select(tasks), wanted).order_by(id_.desc()).limit(most)
 
 
 def _having(statement: Select[Any], client: Any, task_id: Any, labels: Mapping[str, str]) -> Select[Any]:
@@ -309,9 +312,17 @@ def _where(statement: Select[Any], wanted: Filter) -> Select[Any]:
     if wanted.states:
         states = [str(state) for state in wanted.states]
         statement = statement.where(tasks.c.state == states[0] if len(states) == 1 else tasks.c.state.in_(states))
-    if wanted.family is not None:
-        statement = statement.where(tasks.c.family == wanted.family)
+    if len(wanted.states) == 1 and wanted.client is None:  # the predicate of the index that serves it
+        statement = statement.where(DUE_SUBMIT if wanted.states[0] in TO_SUBMIT else NOT_TO_SUBMIT)
+    for column, value in ((tasks.c.family, wanted.family), (tasks.c.upstream, wanted.upstream)):
+        if value is not None:
+            statement = statement.where(column == value)
     return _in_range(statement, tasks.c.id, wanted)
+
+
+def fitting(statement: Select[Any], wanted: Filter) -> Select[Any]:
+    """Return a statement on tasks with the conditions of a filter."""
+    return _having(_where(statement, wanted), tasks.c.client, tasks.c.id, wanted.labels)
 
 
 def _in_range(statement: Select[Any], task_id: Any, wanted: Filter) -> Select[Any]:
@@ -320,78 +331,6 @@ def _in_range(statement: Select[Any], task_id: Any, wanted: Filter) -> Select[An
     if wanted.before is not None:
         statement = statement.where(task_id < wanted.before)
     return statement
-
-
-_HASTENED = (
-    exists()
-    .where(callbacks.c.submission_id == submissions.c.id, submissions.c.task_id == tasks.c.id)
-    .where(callbacks.c.decision == "hastened")
-)
-# As Task.model. The rest of the input is not read: it may contain whole images.
-_MODEL = func.coalesce(tasks.c.options["model"].as_string(), tasks.c.input["model"].as_string())
-_ENDINGS = (
-    select(
-        tasks.c.family,
-        tasks.c.operation,
-        _MODEL.label("model"),
-        tasks.c.upstream,
-        tasks.c.dialect,
-        tasks.c.submitted_at,
-        tasks.c.finished_at,
-        tasks.c.outcome_source,
-        tasks.c.callback_expected,
-        _HASTENED.label("hastened"),
-    )
-    .where(
-        tasks.c.finished_at.is_not(None),
-        tasks.c.finished_at > bindparam("since"),
-        tasks.c.decided_by == "provider",
-        tasks.c.submitted_at.is_not(None),
-        tasks.c.adopted.is_(False),  # when such a job began is not known
-    )
-    .order_by(tasks.c.finished_at.desc())
-    .limit(bindparam("most"))
-)
-
-
-async def recent_endings(connection: AsyncConnection, *, since: datetime, most: int) -> list[Ending]:
-    """Read the last finished tasks, newest first: the input of the statistics."""
-    return [
-        Ending(
-            family=row.family,
-            operation=row.operation,
-            model=row.model,
-            upstream=row.upstream or "",
-            dialect=row.dialect or "",
-            seconds=(row.finished_at - row.submitted_at).total_seconds(),
-            by_callback=row.outcome_source == Source.CALLBACK or bool(row.hastened),
-            callback_expected=row.callback_expected,
-        )
-        for row in await connection.execute(_ENDINGS, {"since": since, "most": most})
-    ]
-
-
-MAX_SHOWN = 20_000
-"""Characters of the results of a task above which they are not read for an overview."""
-_RESULTS = (
-    select(tasks.c.id, tasks.c.upstream, tasks.c.results)
-    .where(
-        tasks.c.finished_at.is_not(None),
-        tasks.c.finished_at > bindparam("since"),
-        tasks.c.state == str(State.SUCCEEDED),
-        func.length(cast(tasks.c.results, Text)) <= MAX_SHOWN,
-    )
-    .order_by(tasks.c.finished_at.desc())
-    .limit(bindparam("most"))
-)
-
-
-async def recent_results(
-    connection: AsyncConnection, *, since: datetime, most: int
-) -> list[tuple[UUID, str, tuple[Result, ...]]]:
-    """Read the id, the upstream and the results of the last tasks that succeeded, newest first."""
-    rows = await connection.execute(_RESULTS, {"since": since, "most": most})
-    return [(row.id, row.upstream or "", tuple(map(Result.from_json, row.results))) for row in rows]
 
 
 async def count_by_state(connection: AsyncConnection) -> dict[str, int]:

@@ -37,6 +37,7 @@ TITLES: Final = {
     "not_found": "Not found",
     "method_not_allowed": "Method not allowed",
     "cursor_unknown": "The cursor is not one of this feed",
+    "cursor_expired": "Events after the cursor were removed",
     "idempotency_key_reused": "The idempotency key belongs to another request",
     "job_taken": "Another client follows this job",
     "adopted": "The task follows a job that was bought elsewhere",

@@ -197,12 +197,16 @@ async def read_json(request: Request, limit: int, lease: Lease) -> Any:
         raise Problem(415, "unsupported_media_type", detail, headers={"Accept-Encoding": "identity"})
     body = await read_body(request, limit, lease)
     if len(body) <= SMALL:
-        return _parse(body)
+        return parse_json(body)
     await lease.wait_for_turn()
-    return await asyncio.to_thread(_parse, body)
+    return await asyncio.to_thread(parse_json, body)
 
 
-def _parse(body: bytearray) -> Any:
+def parse_json(body: bytearray) -> Any:
+    """Return a parsed JSON body.
+
+    :raises Problem: 400, 413 or 415
+    """
     if is_packed(bytes(body[:_MAGIC]), ""):
         raise Problem(415, "unsupported_media_type", "the body is compressed: send it uncompressed")
     if len(body) > MAX_WITHOUT_MEDIA:

@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from service.flows.context import Context, log
-from service.flows.feed import HELD_BACK, Page, render_item
+from service.flows.feed import HELD_BACK, CursorExpired, Page, render_item
 from service.flows.signals.local import Topic
 from service.store.database import StoreUnavailable
 from service.web.connections import RESERVED_DESCRIPTORS
@@ -249,8 +249,12 @@ class Stream(Response):
 
     async def _send_events(self) -> None:
         """Send the events after the position."""
-        async with self._streams.reads:
-            page = await self._read(self._after)
+        try:
+            async with self._streams.reads:
+                page = await self._read(self._after)
+        except CursorExpired:  # the client's next connection is told so
+            await self._end(b"")
+            return
         self._stale = False
         if page is None:
             await self._end(b"")

@@ -1,16 +1,19 @@
 """Protocols as data: every packaged file is valid, and one new file adds a protocol to the sandbox."""
 
 import json
+import re
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from starlette.routing import Match, Route
 
 from service.sandbox import InProcessTransport, Sandbox, protocol
+from service.sandbox.lazy_routes import LazyRoutes
 from service.sandbox.protocol import Protocol, read
 from service.sandbox.template import FILTERS, fill, slots
 
@@ -78,11 +81,26 @@ def test_packaged_protocol_is_read_and_names_its_dialects(name: str) -> None:
     assert PROTOCOLS[name].about.endswith(".")
 
 
+def all_routes() -> Iterator[tuple[LazyRoutes | None, Route]]:
+    """Yield every route of the sandbox, with the provider's routes that it is one of."""
+    for each in Sandbox().app.routes:
+        if isinstance(each, LazyRoutes):
+            yield from ((each, route) for route in each.routes)
+        elif isinstance(each, Route):
+            yield None, each
+
+
+def test_every_route_is_found_by_the_start_of_its_path() -> None:
+    paths = [(routes, re.sub(r"{.*?}", "x", route.path), route) for routes, route in all_routes() if routes]
+    assert len(paths) > 200
+    for routes, path, route in paths:
+        query = getattr(route, "query", "").encode()
+        scope = {"type": "http", "path": path, "query_string": query, "method": min(route.methods or ())}
+        assert routes.matches(scope)[0] is Match.FULL, route.path
+
+
 def test_no_two_protocols_have_the_same_route() -> None:
-    routes = [
-        (route.path, getattr(route, "query", ""), *sorted(route.methods or ()))  # type: ignore[attr-defined]
-        for route in Sandbox().app.routes
-    ]
+    routes = [(route.path, getattr(route, "query", ""), *sorted(route.methods or ())) for _, route in all_routes()]
     assert [route for route, count in Counter(routes).items() if count > 1] == []
 
 

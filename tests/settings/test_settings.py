@@ -400,10 +400,8 @@ def test_example_file_is_valid_with_every_line_set() -> None:
 
 
 def test_every_setting_has_a_description() -> None:
-    fields = {**Settings.model_fields, **UpstreamSettings.model_fields}
-    for section, model in SECTIONS.items():
-        fields |= {f"{section}.{name}": field for name, field in model.model_fields.items()}
-    assert [name for name, field in fields.items() if not field.description] == []
+    for model in (Settings, UpstreamSettings, *SECTIONS.values()):
+        assert [name for name in model.model_fields if not model.descriptions().get(name)] == [], model
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])

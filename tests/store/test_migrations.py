@@ -9,13 +9,15 @@ from typing import Any
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 
 from service.app import WrongSchema, opened
 from service.store import faults
 from service.store.database import AlreadyRunning, Database, StoreUnavailable
-from service.store.migrate import NewerSchema, _config, migrate, newest, revision
+from service.store.migrate import SCRIPTS, NewerSchema, migrate, newest, revision, revisions
 from service.store.tables import metadata
 from tests.support.values import opened as database_at
 from tests.support.waiting import LIMIT
@@ -95,6 +97,28 @@ async def test_downgrade_removes_all_and_upgrade_recreates_the_same(empty: Datab
     assert await schema_of(empty) == first
 
 
+def test_revisions_are_those_of_alembic_in_its_order() -> None:
+    walked = ScriptDirectory.from_config(_config()).walk_revisions()
+    assert revisions() == tuple(script.revision for script in walked)[::-1]
+    assert newest() == ScriptDirectory.from_config(_config()).get_current_head()
+
+
+async def test_process_that_finds_its_schema_does_not_load_alembic(sqlite_url: str) -> None:
+    code = (
+        "import asyncio, sys; from service.store.database import Database; from service.store.migrate import migrate\n"
+        f"before, after = asyncio.run(migrate(Database({sqlite_url!r})))\n"
+        "assert before == after; assert 'alembic' not in sys.modules"
+    )
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", code)
+    assert await asyncio.wait_for(process.wait(), LIMIT) == 0
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(SCRIPTS).replace("%", "%%"))
+    return config
+
+
 def _downgrade(connection: Connection) -> None:
     config = _config()
     config.attributes["connection"] = connection
@@ -120,7 +144,7 @@ async def test_unmigrated_postgresql_is_refused(empty_postgresql_url: str) -> No
 
 
 def permissions(folder: Path) -> set[int]:
-    return {path.stat().st_mode & 0o777 for path in folder.iterdir()}
+    return {path.stat().st_mode & 0o777 for path in folder.iterdir() if path.is_file()}
 
 
 def remove_lock_files(folder: Path) -> None:

@@ -95,6 +95,8 @@ FULL = a_task(
     unconfirmed_since=later(3),
     submitted_at=later(0.000001),
     inherited={"external_id": "6"},
+    input_removed_at=later(4),
+    results_removed_at=later(5),
     job_host="https://eu.example.com",
 )
 
@@ -128,6 +130,8 @@ async def test_settle_writes_every_mutable_field(database: Database) -> None:
         "created_at",
         "deadline_at",
         "attempts",
+        "input_removed_at",
+        "results_removed_at",
     )
     assert found == dataclasses.replace(FULL, **{name: getattr(task, name) for name in once})
 

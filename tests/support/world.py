@@ -205,9 +205,14 @@ class World:
                 yield cls(context, clock, sandbox, receiver, edge, client)
 
     @property
+    def app(self) -> Any:
+        """Return the web application, with its middleware."""
+        return self.client._transport.app  # type: ignore[attr-defined]
+
+    @property
     def state(self) -> State:
         """Return the state of the web application, behind any middleware."""
-        app = self.client._transport.app  # type: ignore[attr-defined]
+        app = self.app
         while not isinstance(app, Starlette):
             app = app.app
         return app.state

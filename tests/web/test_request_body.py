@@ -125,7 +125,7 @@ async def test_large_body_is_parsed_and_checked_outside_the_event_loop(
     assert calls == []
     large = {**TASK_REQUEST, "operation": "image_to_video", "input": {"prompt": "a", "image": PICTURE}}
     assert (await api.post("/v1/tasks", json=large)).status_code == 202
-    assert calls == ["_parse", "task_of_request"]
+    assert calls == ["parse_json", "task_of_request"]
 
 
 async def test_setting_max_body_limits_a_body(database_url: str) -> None:

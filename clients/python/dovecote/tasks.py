@@ -116,6 +116,10 @@ class Task:
     submitted_at: dt.datetime | None = None
     finished_at: dt.datetime | None = None
     deadline_at: dt.datetime | None = None
+    input_removed_at: dt.datetime | None = None
+    """When the server removed the input and the options, as its retention requires."""
+    results_removed_at: dt.datetime | None = None
+    """When the server removed the results, as its retention requires."""
     next_check_at: dt.datetime | None = None
     replayed: bool = dataclasses.field(default=False, compare=False, metadata={"local": True})
     """Returned by ``submit``: whether the idempotency key was known, so that this is the task of an earlier request."""

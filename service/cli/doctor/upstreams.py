@@ -24,7 +24,7 @@ from service.providers.registry import PROVIDERS
 from service.settings.model import Settings
 from service.store import circuits as circuit_store
 from service.store.database import Database
-from service.store.tasks import recent_endings, recent_results
+from service.store.endings import recent_endings, recent_results
 from service.store.writer import Writers
 
 RESULTS_SINCE: Final = dt.timedelta(days=7)

@@ -5,7 +5,7 @@ import contextlib
 from collections.abc import AsyncIterator
 
 from service.flows.context import Context, log
-from service.flows.signals.local import feed_of
+from service.flows.signals.local import ANY_CHANGE, feed_of
 from service.flows.signals.postgres import has_channel
 from service.store import feed
 from service.store.database import StoreUnavailable
@@ -57,4 +57,6 @@ async def catch_up(context: Context, seen: int | None) -> int:
     else:
         for topic in {topic for each in missed for topic in (each.task_id, feed_of(each.client))}:
             context.signals.notify(topic)
+        if missed:
+            context.signals.notify(ANY_CHANGE)
     return until

@@ -3,18 +3,23 @@
 import asyncio
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import Literal
+from typing import Final, Literal
 from uuid import UUID
 
 Journey = Literal["submit", "poll", "callbacks", "webhooks", "duplicates"]
 Topic = UUID | str
 """A subject that can be watched: a task by its id, or all tasks of a client by :func:`feed_of`."""
 Watcher = Callable[[], None]
+_FEED: Final = "client:"
+
+
+ANY_CHANGE: Final[Topic] = "any change"
+"""The topic of every change of any task, for overviews of all clients."""
 
 
 def feed_of(client: str) -> Topic:
     """Return the topic of a client's feed. Long names may share a topic: then a watcher wakes for nothing."""
-    return f"client:{client[:200]}"
+    return f"{_FEED}{client[:200]}"
 
 
 class Signals:
@@ -46,6 +51,7 @@ class Signals:
         for topic in (task_id, feed_of(client)):
             self.notify(topic)
             self.publish(str(topic))
+        self.notify(ANY_CHANGE)
 
     def received(self, hint: str) -> None:
         """Act on a hint that another process published."""
@@ -54,6 +60,8 @@ class Signals:
                 event.set()
                 return
         self.notify(hint)
+        if hint.startswith(_FEED):
+            self.notify(ANY_CHANGE)
         with contextlib.suppress(ValueError):  # a newer process may publish hints that are unknown to this version
             self.notify(UUID(hint))
 

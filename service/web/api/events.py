@@ -11,6 +11,7 @@ from service.domain.feed_cursor import BEGINNING, PATTERN, NotACursor
 from service.domain.validation import Mistake
 from service.domain.webhook_events import TYPES
 from service.flows import feed
+from service.flows.feed import FROM_BEGINNING, CursorExpired
 from service.flows.signals.local import Topic, feed_of
 from service.web.api.lookup import existing, page_size, path_id
 from service.web.api.models import ref
@@ -31,16 +32,20 @@ from service.web.sse import HEARTBEAT, MAX_PAGE, MEDIA_TYPE, ReadPage, Stream, S
 
 async def list_feed(request: ApiRequest) -> Response:
     """Return a page of the client's feed."""
-    page = await feed.wait_for_client(
-        request.context,
-        request.client,
-        after=await _position(request, request.query.get("after"), "after", request.client) or 0,
-        most=page_size(request),
-        types=request.query.get("type", []),
-        seconds=min(request.query.get("wait", 0), LONGEST_WAIT),
-    )
+    after = await _position(request, request.query.get("after"), "after", request.client)
+    try:
+        page = await feed.wait_for_client(
+            request.context,
+            request.client,
+            after=FROM_BEGINNING if after is None else after,
+            most=page_size(request),
+            types=request.query.get("type", []),
+            seconds=min(request.query.get("wait", 0), LONGEST_WAIT),
+        )
+    except CursorExpired as error:
+        raise _expired(request, error) from None
     events = [feed.render_item(request.context, each, page.history) for each in page.items]
-    following = page.history.encode(page.next, request.client) if page.next else BEGINNING
+    following = page.history.encode(page.next, request.client) if page.next > 0 else BEGINNING
     return json_response({"events": events, "next": following})
 
 
@@ -51,6 +56,10 @@ async def stream_feed(request: ApiRequest) -> Response:
     announce = None
     if after is None:
         after, announce = await feed.now(request.context, request.client)
+    try:
+        await feed.of_client(request.context, request.client, after=after, most=1)
+    except CursorExpired as error:
+        raise _expired(request, error) from None
     return _stream(request, feed_of(request.client), read, after=after, announce=announce)
 
 
@@ -62,8 +71,12 @@ async def stream_task(request: ApiRequest) -> Response:
     """Stream a task's events until it ends."""
     task_id = path_id(request, "task")
     owner = request.sees_only or await feed.owner_of(request.context, task_id)
-    after = 0 if owner is None else await _resume_after(request, owner) or 0
-    first = existing(await feed.of_task(request.context, task_id, request.sees_only, after=after, most=1), "task")
+    resumed = None if owner is None else await _resume_after(request, owner)
+    after = FROM_BEGINNING if resumed is None else resumed
+    try:
+        first = existing(await feed.of_task(request.context, task_id, request.sees_only, after=after, most=1), "task")
+    except CursorExpired as error:
+        raise _expired(request, error) from None
     if first.state is not None and not first.items:
         return Response(status_code=204)  # makes a browser stop reconnecting
     return _stream(request, task_id, functools.partial(_read_task, request, task_id), after=after)
@@ -95,7 +108,7 @@ async def _position(request: ApiRequest, cursor: str | None, name: str, client: 
     :raises Problem: 422 for a text that is no cursor; 409 for a cursor of another history of the database
     """
     if cursor is None or cursor == BEGINNING:
-        return None if cursor is None else 0
+        return None if cursor is None else FROM_BEGINNING
     try:
         return await feed.position_of(request.context, cursor, client)
     except NotACursor:
@@ -108,13 +121,22 @@ async def _position(request: ApiRequest, cursor: str | None, name: str, client: 
         raise Problem(409, "cursor_unknown", detail, members={"newest": error.newest}) from None
 
 
+def _expired(request: ApiRequest, error: CursorExpired) -> Problem:
+    detail = (
+        "events after the cursor were removed: events of ended tasks are kept for "
+        f"{request.context.settings.retention.events} (retention). Continue after {BEGINNING}, the oldest event that is kept, or "
+        f"after {error.newest}, your newest cursor, and compare your tasks with GET /v1/tasks"
+    )
+    return Problem(410, "cursor_expired", detail, members={"newest": error.newest})
+
+
 _TAG: Final = "Feed"
 _EXAMPLE: Final = "q83vASNFZ4mrze8BI0VniavN7wE"
 _AFTER: Final = Parameter(
     name="after",
     place="query",
     schema={"type": "string", "pattern": PATTERN, "examples": [BEGINNING, _EXAMPLE]},
-    description="Only events after this cursor: an event's `id`, or `next` of the previous page. `0` is the beginning.",
+    description="Only events after this cursor: an event's `id`, or `next` of the previous page. `0` is the oldest event that is kept.",
 )
 _TYPE: Final = Parameter(
     name="type",
@@ -167,7 +189,7 @@ ENDPOINTS = (
         responses={
             200: ResponseSpec(description="A page of events, and the cursor behind them.", schema=ref("FeedPage"))
         },
-        problems=(409, 422),
+        problems=(409, 410, 422),
     ),
     Endpoint(
         method="GET",
@@ -183,7 +205,7 @@ ENDPOINTS = (
         ),
         parameters=(_AFTER, _TYPE, _LAST_EVENT_ID),
         responses={200: _STREAM},
-        problems=(409, 422),
+        problems=(409, 410, 422),
     ),
     Endpoint(
         method="GET",
@@ -205,6 +227,6 @@ ENDPOINTS = (
                 description="The task has ended, and you have received every event: do not connect again.", schema=None
             ),
         },
-        problems=(404, 409, 422),
+        problems=(404, 409, 410, 422),
     ),
 )

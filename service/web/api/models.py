@@ -1,5 +1,6 @@
 """The responses of the API as types. Their JSON Schema is published in the OpenAPI document."""
 
+import functools
 from collections.abc import Mapping
 from typing import Annotated, Any, NotRequired, get_args
 
@@ -141,6 +142,12 @@ class Task(TypedDict):
     submitted_at: Time | None
     finished_at: Time | None
     deadline_at: Time
+    input_removed_at: Annotated[
+        Time | None, about("When the input and the options were removed, as retention requires. The model is kept.")
+    ]
+    results_removed_at: Annotated[
+        Time | None, about("When the results and the message of the failure were removed, as retention requires.")
+    ]
     next_check_at: Annotated[Time | None, about("When Dovecote processes the task next. Null: never.")]
     truncated: NotRequired[
         Annotated[
@@ -191,7 +198,9 @@ class Problem(TypedDict):
     code: Annotated[str, one_of(sorted(TITLES))]
     detail: Annotated[str, about("The fault and the remedy.")]
     errors: NotRequired[Annotated[list[Mistake], about("The errors of the request, up to 50.")]]
-    newest: NotRequired[Annotated[str, about("Your newest cursor, with the code `cursor_unknown`.")]]
+    newest: NotRequired[
+        Annotated[str, about("Your newest cursor, with the codes `cursor_unknown` and `cursor_expired`.")]
+    ]
 
 
 class OperationDialect(TypedDict):
@@ -328,22 +337,15 @@ class UpstreamList(TypedDict):
     upstreams: list[Upstream]
 
 
-_SCHEMAS = components(
-    TaskList,
-    EventList,
-    FeedPage,
-    FamilyList,
-    UpstreamList,
-    ModelList,
-    Problem,
-    *money_models.MODELS,
-    *webhook_models.MODELS,
-)
-COMPONENTS: dict[str, Any] = {
-    "TaskRequest": {"title": "TaskRequest", **REQUEST},
-    **webhook_models.REQUESTS,
-    **_SCHEMAS,
-}
-"""The components of the OpenAPI document."""
+@functools.cache
+def all_components() -> dict[str, Any]:
+    """Return the components of the OpenAPI document. Building them takes as long as a quarter of a start."""
+    lists = (TaskList, EventList, FeedPage, FamilyList, UpstreamList, ModelList)
+    return {
+        "TaskRequest": {"title": "TaskRequest", **REQUEST},
+        **webhook_models.REQUESTS,
+        **components(*lists, Problem, *money_models.MODELS, *webhook_models.MODELS),
+    }
 
-__all__ = ["COMPONENTS", "STATE", "Problem", "Task", "ref"]
+
+__all__ = ["STATE", "Problem", "Task", "all_components", "ref"]

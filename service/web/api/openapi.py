@@ -6,7 +6,7 @@ from service import __version__
 from service.domain.webhook_events import TYPES
 from service.flows.webhooks.dispatch import ATTEMPT_TIMEOUT
 from service.web.api import ENDPOINTS
-from service.web.api.models import COMPONENTS, ref
+from service.web.api.models import all_components, ref
 from service.web.api.route import Endpoint, ResponseSpec
 from service.web.problems import MEDIA_TYPE
 
@@ -18,6 +18,7 @@ _PROBLEMS = {
     404: "It does not exist, or it belongs to another client.",
     408: "The body arrived too slowly.",
     409: "Its state does not allow this.",
+    410: "What follows the cursor was removed.",
     413: "The body is too large.",
     415: "The body is not declared as JSON, or it is compressed.",
     421: "Without API keys only direct requests to a loopback name are served.",
@@ -61,7 +62,7 @@ def document() -> dict[str, Any]:
         "paths": paths,
         "webhooks": {"taskChanged": {"post": _WEBHOOK}},
         "components": {
-            "schemas": COMPONENTS,
+            "schemas": all_components(),
             "responses": {str(status): _problem(status, text) for status, text in _PROBLEMS.items()},
             "securitySchemes": {
                 "key": {

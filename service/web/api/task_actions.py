@@ -1,6 +1,7 @@
 """Act on one task: cancel, refresh, send input, submit again."""
 
 import math
+from typing import Any, Final
 
 from starlette.responses import Response
 
@@ -9,6 +10,7 @@ from service.domain.errors import Refused, UpstreamError
 from service.domain.task import State, Task
 from service.domain.validation import Invalid, Mistake
 from service.flows import polling
+from service.flows.context import Context
 from service.flows.submission import cancel, reconcile
 from service.flows.submission import input as task_input
 from service.flows.upstreams.poll_rate import PolledTooOften
@@ -17,41 +19,72 @@ from service.web.api.route import MAX_SMALL_BODY, ApiRequest, Endpoint, Response
 from service.web.api.tasks import ID, LATEST, TAG, find, render
 from service.web.problems import RETRY_AFTER, Problem
 
+UNCONFIRMED: Final = (
+    "must be true and the only field: the job may exist already, and a second one may be charged as well"
+)
+
 
 async def cancel_task(request: ApiRequest) -> Response:
     """Cancel a task."""
     task = await find(request)
-    if task.state is State.CANCELLED:
-        return json_response(render(request, task))
+    if task.state is not State.CANCELLED:
+        await cancel_found(request.context, task)
+        task = await find(request)
+        return json_response(render(request, task), 200 if task.state.ended else 202)
+    return json_response(render(request, task))
+
+
+async def cancel_found(context: Context, task: Task) -> None:
+    """Cancel an open task.
+
+    :raises Problem: 409 when it has ended; 503 when the provider could not be reached
+    """
     if task.state.ended:
         raise Problem(409, "already_ended", f"the task is {task.state}: it cannot be cancelled any more")
     try:
-        await cancel.cancel(request.context, task)
+        await cancel.cancel(context, task)
     except UpstreamError as error:
         raise _not_reached(task, error) from error
-    task = await find(request)
-    return json_response(render(request, task), 200 if task.state.ended else 202)
 
 
 async def refresh(request: ApiRequest) -> Response:
     """Query the provider now."""
     task = await find(request)
-    if task.decided_by != "provider" and task.external_id is not None:
-        try:
-            await polling.poll_now(request.context, task, client=request.client)
-        except PolledTooOften as error:
-            wait = str(max(math.ceil(error.wait), 1))
-            raise Problem(429, "rate_limited", str(error), headers={"Retry-After": wait}) from None
+    if await refresh_found(request.context, task, client=request.client):
         task = await find(request)
     return json_response(render(request, task))
+
+
+async def refresh_found(context: Context, task: Task, *, client: str) -> bool:
+    """Poll a task now; return False where there is nothing to ask.
+
+    :param client: the one that asks
+    :raises Problem: 429 when the upstream is polled as often as it may be
+    """
+    if task.decided_by == "provider" or task.external_id is None:
+        return False
+    try:
+        await polling.poll_now(context, task, client=client)
+    except PolledTooOften as error:
+        wait = str(max(math.ceil(error.wait), 1))
+        raise Problem(429, "rate_limited", str(error), headers={"Retry-After": wait}) from None
+    return True
 
 
 async def send_input(request: ApiRequest) -> Response:
     """Send the input that a task waits for."""
     task = await find(request)
-    document = await request.read_json()
+    await send_input_of(request.context, task, await request.read_json())
+    return json_response(render(request, await find(request)))
+
+
+async def send_input_of(context: Context, task: Task, document: Any) -> None:
+    """Send the input that a task waits for.
+
+    :raises Problem: 422 with every mistake; 409 when it waits for none; 503 when the provider did not take it
+    """
     try:
-        await task_input.send_input(request.context, task, document)
+        await task_input.send_input(context, task, document)
     except Invalid as error:
         raise invalid(error.mistakes) from None
     except task_input.NotAwaited as error:
@@ -62,7 +95,6 @@ async def send_input(request: ApiRequest) -> Response:
     except UpstreamError as error:
         detail = f"{task.upstream} did not accept the input ({error.message or error.code}); send it again"
         raise Problem(503, "upstream_unavailable", detail, headers={"Retry-After": RETRY_AFTER}) from error
-    return json_response(render(request, await find(request)))
 
 
 async def retry(request: ApiRequest) -> Response:
@@ -70,17 +102,24 @@ async def retry(request: ApiRequest) -> Response:
     task = await find(request)
     document = await request.read_json(MAX_SMALL_BODY)
     if not isinstance(document, dict) or document.get("confirm_double_payment") is not True or len(document) > 1:
-        message = "must be true and the only field: the job may exist already, and a second one may be charged as well"
-        raise invalid([Mistake("confirm_double_payment", message)])
+        raise invalid([Mistake("confirm_double_payment", UNCONFIRMED)])
+    await retry_found(request.context, task)
+    return json_response(render(request, await find(request)), 202)
+
+
+async def retry_found(context: Context, task: Task) -> None:
+    """Submit an unconfirmed task again, after its client has accepted a possible second charge.
+
+    :raises Problem: 409 when it is not unconfirmed, or follows a job that was bought elsewhere
+    """
     if task.adopted:
         detail = "its job was bought elsewhere, and Dovecote never submits it; submit a new task to buy another job"
         raise Problem(409, "adopted", detail)
     try:
-        await reconcile.retry(request.context, task)
+        await reconcile.retry(context, task)
     except reconcile.NotUnconfirmed as error:
         detail = f"{error}: only a task in `unconfirmed` can be submitted again; submit a new task"
         raise Problem(409, "not_unconfirmed", detail) from None
-    return json_response(render(request, await find(request)), 202)
 
 
 def _not_reached(task: Task, error: UpstreamError) -> Problem:

@@ -37,6 +37,7 @@ from service.web.api.route import (
     json_response,
 )
 from service.web.problems import Problem
+from service.web.waiting import wait_for_end
 
 MAX_WAIT: Final = 60
 """Seconds that a request may ask to wait."""
@@ -66,7 +67,7 @@ async def submit(request: ApiRequest) -> Response:
     del document
     await request.lease.end_turn()
     request.lease.release()
-    task = accepted.task if not wait else await _wait_for_end(request.context, accepted.task, wait)
+    task = accepted.task if not wait else await wait_for_end(request.context, accepted.task, min(wait, LONGEST_WAIT))
     headers = {"Location": _location(request, task)}
     if not accepted.new:
         headers["Idempotency-Replayed"] = "true"
@@ -78,7 +79,7 @@ async def get(request: ApiRequest) -> Response:
     task = await find(request)
     wait = request.query.get("wait", 0)
     if wait:
-        task = await _wait_for_end(request.context, task, wait)
+        task = await wait_for_end(request.context, task, min(wait, LONGEST_WAIT))
     if task.large_input:
         return await _get_large(request, task)
     shown = {**render(request, task), **_forwarding(request.context, task)}
@@ -144,23 +145,6 @@ def _location(request: ApiRequest, task: Task) -> str:
     if request.context.settings.api_url is not None:
         return f"{request.context.settings.api_url}/v1/tasks/{task.id}"
     return f"{task.id}" if getattr(request.http.state, "trailing_slash", False) else f"tasks/{task.id}"
-
-
-async def _wait_for_end(context: Context, task: Task, seconds: float) -> Task:
-    """Wait until a task has ended, at most for some seconds, and return its latest version."""
-    until = asyncio.get_running_loop().time() + min(seconds, LONGEST_WAIT)
-    with context.signals.watching(task.id) as changed:
-        while True:
-            changed.clear()
-            async with context.database.reading() as connection:
-                task = await task_store.find(connection, task.id) or task
-            left = until - asyncio.get_running_loop().time()
-            if task.state.ended or left <= 0 or context.signals.closed:
-                return task
-            try:  # flows/signals/catchup.py wakes a waiter whose signal was lost
-                await asyncio.wait_for(changed.wait(), left)
-            except TimeoutError:
-                continue
 
 
 def _idempotency_key(request: ApiRequest) -> str | None:

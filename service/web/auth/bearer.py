@@ -39,6 +39,8 @@ class Caller:
     """Identifies the key among all keys. Requests are counted by it."""
     digest: bytes | None = None
     """The hash of a key of the database; None for a key of the settings, which is valid until the process ends."""
+    prefix: str = ""
+    """The visible beginning of a key of the database."""
 
     @property
     def is_sole(self) -> bool:
@@ -73,13 +75,14 @@ class Authenticator:
             self._cache = KeyCache(context)
         return self._cache
 
-    async def authorize(self, request: Request, scope: Scope) -> Caller:
+    async def authorize(self, request: Request, scope: Scope, *, key: str | None = None) -> Caller:
         """Return the caller of a request that is allowed.
 
+        :param key: the key that the request carries; default: its Bearer token
         :raises Problem: 401 without a valid key; 403 when the key lacks the scope; 429 above the rate limit; 421 and 403
             where no key exists and the request is not a direct one from this machine
         """
-        caller = await self.authenticate(request)
+        caller = await self.authenticate(request, bearer_token(request) if key is None else key)
         if self._limiter is not None:
             self._count(self._limiter, caller, request)
         if scope not in caller.scopes:
@@ -87,20 +90,18 @@ class Authenticator:
             raise Problem(403, "forbidden", f"a key with the scope `{scope}` is required; scopes of this key: {held}")
         return caller
 
-    async def authenticate(self, request: Request) -> Caller:
+    async def authenticate(self, request: Request, key: str) -> Caller:
         """Return the caller of a request.
 
         :raises Problem: 401, 421 or 403, as :meth:`authorize`
         :raises StoreUnavailable: when the database is needed and does not answer
         """
-        scheme, _, credentials = request.headers.get("authorization", "").partition(" ")
-        key = credentials.strip() if scheme.lower() == "bearer" else ""
         caller = self._callers.get(hash_key(key))
         if caller is not None:
             return caller
         cache = self.cache(request.app.state.context)
         if looks_like_one(key):
-            return await self._find_in_database(cache, key, request)
+            return await self._find_in_database(request.app.state.context, hash_key(key))
         if self._keyless and await cache.is_empty():
             self._refuse_indirect(request)
             return Caller(SOLE_CLIENT, ALL, _NO_KEY)
@@ -108,6 +109,25 @@ class Authenticator:
             raise _unauthorized("unknown_key", f"the API key is unknown: check it, or {_ASK}")
         detail = "send the header Authorization: Bearer <key>, with a key from the operator of this Dovecote"
         raise _unauthorized("unauthorized", detail)
+
+    async def caller_of(self, context: Context, digest: bytes) -> Caller:
+        """Return the caller whose key has a hash; for a session, which was opened with that key.
+
+        :raises Problem: 401 when the key is not valid any more
+        :raises StoreUnavailable: when the database is needed and does not answer
+        """
+        configured = self._callers.get(digest)
+        return configured if configured is not None else await self._find_in_database(context, digest)
+
+    async def sole_caller(self, request: Request) -> Caller:
+        """Return the only client of a Dovecote without keys.
+
+        :raises Problem: 401 when there is a key; 421 and 403 when the request is not a direct one from this machine
+        """
+        if self._keyless and await self.cache(request.app.state.context).is_empty():
+            self._refuse_indirect(request)
+            return Caller(SOLE_CLIENT, ALL, _NO_KEY)
+        raise _unauthorized("unauthorized", "sign in with an API key")
 
     async def is_valid(self, context: Context, caller: Caller) -> bool:
         """Return whether the key of an open stream is still valid.
@@ -120,9 +140,8 @@ class Authenticator:
         found = await cache.find(caller.digest)
         return found is not None and found.fault(now=context.now()) is None
 
-    async def _find_in_database(self, cache: KeyCache, key: str, request: Request) -> Caller:
-        context: Context = request.app.state.context
-        digest = hash_key(key)
+    async def _find_in_database(self, context: Context, digest: bytes) -> Caller:
+        cache = self.cache(context)
         found: ApiKey | None = await cache.find(digest)
         if found is None:
             raise _unauthorized("unknown_key", f"the API key is unknown: check it, or {_ASK}")
@@ -130,7 +149,7 @@ class Authenticator:
         if fault is not None:
             raise _unauthorized(f"{fault}_key", _FAULTS[fault])
         cache.note_use(found)
-        return Caller(found.client, allowed(found.scopes), str(found.id), digest)
+        return Caller(found.client, allowed(found.scopes), str(found.id), digest, found.prefix)
 
     def _count(self, limiter: RateLimiter, caller: Caller, request: Request) -> None:
         context: Context = request.app.state.context
@@ -165,6 +184,12 @@ class Authenticator:
         if origin is not None and origin.partition("://")[2].lower() != host.lower():
             detail = "without API keys no page of another origin is allowed; set DOVECOTE_API_KEYS"
             raise Problem(403, "forbidden", detail)
+
+
+def bearer_token(request: Request) -> str:
+    """Return the Bearer token of a request; empty where it has none."""
+    scheme, _, credentials = request.headers.get("authorization", "").partition(" ")
+    return credentials.strip() if scheme.lower() == "bearer" else ""
 
 
 def _unauthorized(code: str, detail: str) -> Problem:

@@ -10,7 +10,8 @@ import pytest
 from service.domain.destination_slots import DestinationSlots
 from service.domain.task import State, Task
 from service.store import callbacks as callback_store
-from service.store import queue
+from service.store import endings as ending_store
+from service.store import overview, queue
 from service.store import tasks as task_store
 from service.store.database import Database
 from service.store.tasks import Filter
@@ -110,6 +111,10 @@ def listing(**wanted: Any) -> Act:
     return lambda connection: task_store.page(connection, Filter(client="default", **wanted), most=51)
 
 
+def listing_all(**wanted: Any) -> Act:
+    return lambda connection: task_store.page(connection, Filter(**wanted), most=51)
+
+
 def claiming(journey: str) -> Act:
     claim: Any = queue.claim_tasks if journey in {"submit", "poll"} else queue.claim_rows
     if journey == "webhook_messages":
@@ -139,10 +144,18 @@ READS: list[tuple[str, Act]] = [
     ("ix_tasks_client_family_state", listing(family="nobody", states=(State.RUNNING,))),
     ("pk_task_labels", listing(labels={"project": "a"})),
     ("pk_task_labels", listing(labels={"project": "a"}, states=(State.RUNNING,), family="runway")),
+    ("ix_tasks_state", listing_all(states=(State.AWAITING_INPUT,))),
+    ("ix_tasks_state", listing_all(states=(State.AWAITING_INPUT, State.FAILED), before=a_task().id)),
+    ("ix_tasks_due_submit", listing_all(states=(State.SUBMITTING,))),
+    ("ix_tasks_family", listing_all(family="nobody")),
+    ("ix_tasks_upstream", listing_all(upstream="nothing")),
+    ("ix_tasks_state", lambda connection: overview.count_by_state(connection, Filter())),
+    ("ix_tasks_client_state", lambda connection: overview.count_by_state(connection, Filter(client="default"))),
+    ("ix_submissions_duplicate", lambda connection: overview.with_duplicate_jobs(connection, None, most=100)),
     ("uq_tasks_idempotency", lambda connection: task_store.find_by_key(connection, "default", "key-7")),
     ("ix_tasks_due_submit", claiming("submit")),
     ("ix_tasks_due_poll", claiming("poll")),
-    ("ix_tasks_finished", lambda connection: task_store.recent_endings(connection, since=NOW, most=100)),
+    ("ix_tasks_finished", lambda connection: ending_store.recent_endings(connection, since=NOW, most=100)),
     ("ix_callbacks_due", claiming("callbacks")),
     ("uq_callbacks_submission", lambda connection: callback_store.of_submissions(connection, [UUID(int=1)])),
     ("ix_webhook_messages_due", claiming("webhook_messages")),

@@ -17,7 +17,7 @@ from service.flows.render import show_event, show_task
 from service.store.events import Event
 from service.store.tables import tasks
 from service.web.api import models
-from service.web.api.models import COMPONENTS
+from service.web.api.models import all_components
 
 NOW = dt.datetime(2026, 5, 1, 12, tzinfo=dt.UTC)
 HIDDEN = {
@@ -76,6 +76,8 @@ FULL = Task(
     submitted_at=NOW,
     finished_at=NOW,
     deadline_at=NOW,
+    input_removed_at=NOW,
+    results_removed_at=NOW,
     due_at=NOW,
 )
 EMPTY = Task(
@@ -105,8 +107,8 @@ def test_every_field_of_a_task_is_rendered_or_hidden() -> None:
 
 def test_every_rendered_field_of_a_task_is_in_the_response_model() -> None:
     assert set(show_task(FULL, now=NOW)) == models.Task.__required_keys__
-    assert set(COMPONENTS["Task"]["required"]) == models.Task.__required_keys__
-    assert set(COMPONENTS["Task"]["properties"]) == models.Task.__required_keys__ | models.Task.__optional_keys__
+    assert set(all_components()["Task"]["required"]) == models.Task.__required_keys__
+    assert set(all_components()["Task"]["properties"]) == models.Task.__required_keys__ | models.Task.__optional_keys__
 
 
 @pytest.mark.parametrize(
@@ -128,6 +130,6 @@ def test_a_rendered_event_has_the_fields_of_the_response_model() -> None:
 
 
 def test_every_field_of_a_response_model_is_documented_by_a_schema() -> None:
-    for name, schema in COMPONENTS.items():
+    for name, schema in all_components().items():
         assert schema["type"] == "object", name
         assert typing.cast("dict", schema.get("properties", {})), name

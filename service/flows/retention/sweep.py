@@ -1,0 +1,141 @@
+"""The retention journey: remove what is older than the settings allow, in small steps, in one process at a time.
+
+A sweep goes through each kind of data once, oldest first. No step holds a lock for long: the number of its rows follows the
+time that the step before has taken. Between two steps it pauses, so that requests and other journeys go on.
+"""
+
+import asyncio
+import dataclasses
+import time
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any, Final
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.flows.context import Context, log
+from service.flows.retention.limits import limits_at
+from service.store import leases, sqlite_space
+from service.store.retention import STEPS, Limits, Remove, Step
+
+LEASE_NAME: Final = "retention"
+LEASE_SECONDS: Final = 60.0
+EVERY: Final = 60.0
+"""Seconds between two sweeps."""
+TURN: Final = 1.0
+"""Seconds of work after which a stop, or another holder of the lease, is noticed."""
+STEP_TARGET: Final = 0.015
+"""Seconds that a step should take. It holds its locks for so long."""
+FIRST_SIZE: Final = 20
+MAX_SIZE: Final = 500
+"""Rows of a step."""
+PAUSE: Final = 2.0
+"""The pause after a step, as a multiple of its time."""
+MIN_PAUSE: Final = 0.002
+
+
+def next_size(size: int, seconds: float) -> int:
+    """Return the rows of the next step, from those of the last one and the time that it took."""
+    fitting = size * STEP_TARGET / max(seconds, 0.0001)
+    return max(1, min(int(min(fitting, 2 * size)), MAX_SIZE))
+
+
+@dataclasses.dataclass(slots=True)
+class Sweep:
+    """How far a sweep has come, in the memory of this process. A sweep that is cut short begins anew."""
+
+    kinds: Iterator[str] = dataclasses.field(default_factory=lambda: iter(()))
+    kind: str | None = None
+    after: Any = None
+    sizes: dict[str, int] = dataclasses.field(default_factory=dict)
+    """The rows of the next step, by kind."""
+    removed: Counter[str] = dataclasses.field(default_factory=Counter)
+    longest: float = 0.0
+    """Seconds of the longest step."""
+
+    def begin(self) -> None:
+        """Begin at the first kind."""
+        self.kinds, self.after, self.removed, self.longest = iter(STEPS), None, Counter(), 0.0
+        self.kind = next(self.kinds)
+
+    def go_on(self) -> None:
+        """Go on to the next kind."""
+        self.kind, self.after = next(self.kinds, None), None
+
+
+async def run_due(context: Context, sweep: Sweep) -> int:
+    """Work on a sweep for a while, if this process has the lease; return 1 where the sweep is not at its end."""
+    now = context.now()
+    holds = await context.writers.journeys.run(
+        leases.acquire, LEASE_NAME, context.process, now=now, seconds=LEASE_SECONDS
+    )
+    if not holds:
+        sweep.kind = None
+        return 0
+    if sweep.kind is None:
+        sweep.begin()
+    end = time.monotonic() + TURN
+    while sweep.kind is not None and time.monotonic() < end:
+        await _step(context, sweep)
+    if sweep.kind is not None or await _give_back(context):
+        return 1
+    if sweep.removed:
+        counts = " ".join(f"{kind}={count}" for kind, count in sweep.removed.items())
+        log.info("retention sweep ended %s longest_step_ms=%.0f", counts, sweep.longest * 1000)
+    return 0
+
+
+async def run_to_the_end(context: Context) -> Sweep:
+    """Remove everything that is too old, and return the finished sweep.
+
+    :raises LookupError: when another process has the lease
+    """
+    sweep = Sweep()
+    while await run_due(context, sweep):
+        pass
+    await context.writers.journeys.run(leases.release, LEASE_NAME, context.process)
+    if not sweep.sizes:
+        raise LookupError("another process is removing old data at the moment")
+    return sweep
+
+
+async def _step(context: Context, sweep: Sweep) -> None:
+    """Do one step of a sweep, and pause."""
+    kind = sweep.kind or ""
+    limits = limits_at(context.settings.retention, kind, context.now())
+    size = sweep.sizes.setdefault(kind, FIRST_SIZE)
+    if limits is None:
+        sweep.go_on()
+        return
+    step, seconds = await context.writers.journeys.run(_timed, STEPS[kind], limits, after=sweep.after, most=size)
+    sweep.sizes[kind] = next_size(size, seconds) if step.examined else size
+    sweep.longest = max(sweep.longest, seconds)
+    if step.removed:
+        sweep.removed[kind] += step.removed
+    if step.examined:
+        sweep.after = step.after
+        await asyncio.sleep(max(PAUSE * seconds, MIN_PAUSE))
+    else:
+        sweep.go_on()
+
+
+async def _timed(
+    connection: AsyncConnection, remove: Remove, limits: Limits, *, after: Any, most: int
+) -> tuple[Step, float]:
+    """Do a step, and return how long it held its locks, up to the commit."""
+    began = time.monotonic()
+    step = await remove(connection, limits, after=after, most=most)
+    return step, time.monotonic() - began
+
+
+async def _give_back(context: Context) -> bool:
+    """Return free pages of a SQLite file to the file system for a while; return whether more are free than are needed."""
+    if not context.database.sqlite:
+        return False
+    end = time.monotonic() + TURN
+    while time.monotonic() < end:
+        began = time.monotonic()
+        if not await context.writers.journeys.run(sqlite_space.give_back):
+            return False
+        await asyncio.sleep(max(PAUSE * (time.monotonic() - began), MIN_PAUSE))
+    return True

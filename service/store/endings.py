@@ -1,0 +1,82 @@
+"""SQL for the last finished tasks: the input of the statistics."""
+
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import Text, bindparam, cast, exists, func, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.domain.statistics import Ending
+from service.domain.task import Result, Source, State
+from service.store.tables import callbacks, submissions, tasks
+
+_HASTENED = (
+    exists()
+    .where(callbacks.c.submission_id == submissions.c.id, submissions.c.task_id == tasks.c.id)
+    .where(callbacks.c.decision == "hastened")
+)
+# As Task.model. The rest of the input is not read: it may contain whole images.
+_MODEL = func.coalesce(tasks.c.options["model"].as_string(), tasks.c.input["model"].as_string())
+_ENDINGS = (
+    select(
+        tasks.c.family,
+        tasks.c.operation,
+        _MODEL.label("model"),
+        tasks.c.upstream,
+        tasks.c.dialect,
+        tasks.c.submitted_at,
+        tasks.c.finished_at,
+        tasks.c.outcome_source,
+        tasks.c.callback_expected,
+        _HASTENED.label("hastened"),
+    )
+    .where(
+        tasks.c.finished_at.is_not(None),
+        tasks.c.finished_at > bindparam("since"),
+        tasks.c.decided_by == "provider",
+        tasks.c.submitted_at.is_not(None),
+        tasks.c.adopted.is_(False),  # when such a job began is not known
+    )
+    .order_by(tasks.c.finished_at.desc())
+    .limit(bindparam("most"))
+)
+
+
+async def recent_endings(connection: AsyncConnection, *, since: datetime, most: int) -> list[Ending]:
+    """Read the last finished tasks, newest first: the input of the statistics."""
+    return [
+        Ending(
+            family=row.family,
+            operation=row.operation,
+            model=row.model,
+            upstream=row.upstream or "",
+            dialect=row.dialect or "",
+            seconds=(row.finished_at - row.submitted_at).total_seconds(),
+            by_callback=row.outcome_source == Source.CALLBACK or bool(row.hastened),
+            callback_expected=row.callback_expected,
+        )
+        for row in await connection.execute(_ENDINGS, {"since": since, "most": most})
+    ]
+
+
+MAX_SHOWN = 20_000
+"""Characters of the results of a task above which they are not read for an overview."""
+_RESULTS = (
+    select(tasks.c.id, tasks.c.upstream, tasks.c.results)
+    .where(
+        tasks.c.finished_at.is_not(None),
+        tasks.c.finished_at > bindparam("since"),
+        tasks.c.state == str(State.SUCCEEDED),
+        func.length(cast(tasks.c.results, Text)) <= MAX_SHOWN,
+    )
+    .order_by(tasks.c.finished_at.desc())
+    .limit(bindparam("most"))
+)
+
+
+async def recent_results(
+    connection: AsyncConnection, *, since: datetime, most: int
+) -> list[tuple[UUID, str, tuple[Result, ...]]]:
+    """Read the id, the upstream and the results of the last tasks that succeeded, newest first."""
+    rows = await connection.execute(_RESULTS, {"since": since, "most": most})
+    return [(row.id, row.upstream or "", tuple(map(Result.from_json, row.results))) for row in rows]

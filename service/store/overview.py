@@ -1,0 +1,80 @@
+"""SQL for overviews of many tasks: bounded counts, and the few tasks that need somebody."""
+
+import dataclasses
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+from sqlalchemy import Select, func, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.domain.attention import MAY_BE_STUCK, NEEDING, STUCK_AFTER
+from service.domain.task import State, Task
+from service.store.tables import DUPLICATE_JOB, submissions, tasks
+from service.store.tasks import Filter, fitting, task_of
+
+MAX_COUNTED: Final = 10_000
+"""Tasks that are counted; more are shown as ``10,000+``."""
+MAX_NEEDING: Final = 500
+"""Tasks of each kind that are read because they may need somebody."""
+
+
+def _bounded(statement: Select[Any], most: int) -> Any:
+    return select(func.count()).select_from(statement.limit(most + 1).subquery()).scalar_subquery()
+
+
+async def count_by_state(connection: AsyncConnection, wanted: Filter) -> dict[State, int]:
+    """Count the tasks that fit a filter by state, whatever states it names. No count is above :data:`MAX_COUNTED` + 1."""
+    each = (dataclasses.replace(wanted, states=(state,)) for state in State)
+    counts = [_bounded(fitting(select(tasks.c.id), one), MAX_COUNTED) for one in each]
+    row = (await connection.execute(select(*counts))).one()
+    return dict(zip(State, row, strict=True))
+
+
+async def count_newer(connection: AsyncConnection, wanted: Filter, *, most: int) -> int:
+    """Count the tasks that fit a filter, up to a number."""
+    statement = fitting(select(tasks.c.id), wanted)
+    return int(await connection.scalar(select(_bounded(statement, most))) or 0)
+
+
+async def may_need_somebody(connection: AsyncConnection, client: str | None, *, now: datetime) -> list[Task]:
+    """Read the tasks that may need somebody: at most :data:`MAX_NEEDING` of each state."""
+    before = UUID(int=max(int((now - STUCK_AFTER).timestamp() * 1000), 0) << 80)
+    found: list[Task] = []
+    for state in sorted(NEEDING | MAY_BE_STUCK):
+        wanted = Filter(client=client, states=(state,), before=None if state in NEEDING else before)
+        statement = fitting(select(tasks), wanted)
+        # Those that have waited longest, where there are very many.
+        rows = await connection.execute(statement.order_by(tasks.c.id).limit(MAX_NEEDING))
+        found += [task_of(row) for row in rows]
+    return found
+
+
+async def with_duplicate_jobs(connection: AsyncConnection, client: str | None, *, most: int) -> list[Task]:
+    """Read the tasks for which more than one job was bought, newest first."""
+    doubled = select(submissions.c.task_id).where(DUPLICATE_JOB).order_by(submissions.c.task_id.desc())
+    statement = select(tasks).where(tasks.c.id.in_(doubled.limit(most * (1 if client is None else 20))))
+    if client is not None:
+        statement = statement.where(tasks.c.client == client)
+    rows = await connection.execute(statement.order_by(tasks.c.id.desc()).limit(most))
+    return [task_of(row) for row in rows]
+
+
+async def by_ids(connection: AsyncConnection, ids: Collection[UUID], client: str | None) -> list[Task]:
+    """Read some tasks, newest first; with a client, only that client's."""
+    statement = select(tasks).where(tasks.c.id.in_(sorted(ids)))
+    if client is not None:
+        statement = statement.where(tasks.c.client == client)
+    return [task_of(row) for row in await connection.execute(statement.order_by(tasks.c.id.desc()))]
+
+
+async def by_external_id(
+    connection: AsyncConnection, external_id: str, upstreams: Sequence[str], client: str | None
+) -> list[Task]:
+    """Read the tasks of a job's id, at any of these upstreams."""
+    of_job = select(submissions.c.task_id).where(
+        submissions.c.upstream.in_(sorted(upstreams)), submissions.c.external_id == external_id
+    )
+    found = (await connection.scalars(of_job.limit(50))).all()
+    return await by_ids(connection, set(found), client)

@@ -1,0 +1,112 @@
+"""Acts of a visitor on tasks: cancel, poll now, submit again, send input. Each is the same as in the API."""
+
+import asyncio
+from typing import Final
+from urllib.parse import parse_qsl, urlsplit
+
+from starlette.responses import Response
+
+from service.domain.task import State, Task
+from service.domain.validation import Mistake
+from service.store import overview
+from service.store import tasks as task_store
+from service.web.api.route import invalid
+from service.web.api.task_actions import cancel_found, refresh_found, retry_found
+from service.web.dashboard.tasks import PAGE, as_id
+from service.web.dashboard.visit import Visit
+from service.web.problems import Problem
+
+MAX_AT_ONCE: Final = 8
+"""Tasks on which a bulk act works at once."""
+
+
+async def find_task(visit: Visit) -> Task:
+    """Return the task that the address names.
+
+    :raises Problem: 404 when there is none, or when it belongs to another client
+    """
+    task_id = as_id(visit.http.path_params["id"])
+    async with visit.context.database.reading() as connection:
+        found = None if task_id is None else await task_store.find(connection, task_id, visit.sees_only)
+    if found is None:
+        raise Problem(404, "not_found", "no task of yours has this id: it is not in this database, or another client's")
+    return found
+
+
+async def cancel_task(visit: Visit) -> Response:
+    """Cancel a task."""
+    task = await find_task(visit)
+    if task.state is not State.CANCELLED:
+        await cancel_found(visit.context, task)
+    return visit.redirect(f"/tasks/{task.id}")
+
+
+async def refresh_task(visit: Visit) -> Response:
+    """Poll a task now."""
+    task = await find_task(visit)
+    await refresh_found(visit.context, task, client=visit.caller.client)
+    return visit.redirect(f"/tasks/{task.id}")
+
+
+async def retry_task(visit: Visit) -> Response:
+    """Submit an unconfirmed task again."""
+    task = await find_task(visit)
+    if visit.field("confirm_double_payment") != "true":
+        detail = "tick that you accept a possible second charge: the job may exist already"
+        raise invalid([Mistake("confirm_double_payment", detail)])
+    await retry_found(visit.context, task)
+    return visit.redirect(f"/tasks/{task.id}")
+
+
+async def bulk(visit: Visit) -> Response:
+    """Act on picked tasks. To cancel them, a page asks first."""
+    ids = {found for text in visit.form.get("task", [])[:PAGE] if (found := as_id(text)) is not None}
+    act = visit.field("act")
+    if act not in {"refresh", "cancel"}:
+        raise invalid([Mistake("act", "must be refresh or cancel")])
+    if not ids:
+        raise invalid([Mistake("task", "pick at least one task")])
+    async with visit.context.database.reading() as connection:
+        tasks = await overview.by_ids(connection, ids, visit.sees_only)
+    fitting = [task for task in tasks if not task.state.ended]
+    if act == "cancel" and visit.field("confirmed") != "true":
+        return visit.page(
+            "bulk.html",
+            title="Cancel tasks",
+            tasks=fitting,
+            left_out=len(tasks) - len(fitting),
+            following=visit.field("next"),
+        )
+    failed = await _for_each(visit, act, fitting)
+    if failed:
+        return visit.page(
+            "bulk_done.html", title="Some tasks were left as they are", failed=failed, done=len(fitting) - len(failed)
+        )
+    return visit.redirect("/tasks", **_query_of(visit.field("next")))
+
+
+async def _for_each(visit: Visit, act: str, tasks: list[Task]) -> list[tuple[Task, str]]:
+    """Act on each task, and return those that it failed for, with the reason."""
+    room = asyncio.Semaphore(MAX_AT_ONCE)
+
+    async def one(task: Task) -> tuple[Task, str] | None:
+        async with room:
+            try:
+                if act == "cancel":
+                    await cancel_found(visit.context, task)
+                else:
+                    await refresh_found(visit.context, task, client=visit.caller.client)
+            except Problem as problem:
+                return task, problem.detail
+        return None
+
+    outcomes = await asyncio.gather(*(one(task) for task in tasks))
+    return [outcome for outcome in outcomes if outcome is not None]
+
+
+def _query_of(address: str) -> dict[str, list[str]]:
+    """Return the parameters of the list that a visitor came from."""
+    found: dict[str, list[str]] = {}
+    for name, value in parse_qsl(urlsplit(address).query)[:20]:
+        found.setdefault(name, []).append(value)
+    return found

@@ -1,0 +1,59 @@
+"""The list of tasks as CSV, for a spreadsheet."""
+
+import csv
+import dataclasses
+import io
+from collections.abc import AsyncIterator, Iterable
+from typing import Final
+
+from starlette.responses import Response, StreamingResponse
+
+from service.domain.events import rfc3339
+from service.domain.explanation import explain
+from service.domain.task import Task
+from service.store import tasks as task_store
+from service.web.dashboard.paid import cost_of
+from service.web.dashboard.tasks import query_of
+from service.web.dashboard.visit import Visit
+
+MAX_ROWS: Final = 100_000
+"""Tasks of a file."""
+_AT_ONCE: Final = 500
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+"""A spreadsheet takes a cell that begins like this for a formula."""
+COLUMNS: Final = (
+    "id", "state", "family", "operation", "model", "client", "upstream", "external_id", "cost", "created_at", "finished_at",
+    "explanation",
+)  # fmt: skip
+
+
+async def tasks_csv(visit: Visit) -> Response:
+    """Return the tasks that fit the filters, newest first."""
+    headers = {"Content-Disposition": 'attachment; filename="tasks.csv"'}
+    return StreamingResponse(_lines(visit), headers=headers, media_type="text/csv; charset=utf-8")
+
+
+async def _lines(visit: Visit) -> AsyncIterator[str]:
+    yield line(COLUMNS)
+    wanted, left = query_of(visit.http.query_params.multi_items()).as_filter(visit.sees_only, now=visit.now), MAX_ROWS
+    while left > 0:
+        async with visit.context.database.reading() as connection:
+            found = await task_store.page(connection, wanted, most=min(_AT_ONCE, left))
+        yield "".join(line(_cells(task, visit)) for task in found)
+        if len(found) < _AT_ONCE:
+            return
+        wanted, left = dataclasses.replace(wanted, before=found[-1].id), left - len(found)
+
+
+def _cells(task: Task, visit: Visit) -> tuple[str, ...]:
+    texts = (task.id, task.state, task.family, task.operation, task.model, task.client, task.upstream, task.external_id)
+    times = (rfc3339(task.created_at), rfc3339(task.finished_at))
+    cells = (*texts, cost_of(task), *times, explain(task, now=visit.now))
+    return tuple("" if cell is None else str(cell) for cell in cells)
+
+
+def line(cells: Iterable[str]) -> str:
+    """Return one line of CSV. A text that a spreadsheet would run is marked as a text."""
+    written = io.StringIO()
+    csv.writer(written).writerow([f"'{cell}" if cell.startswith(_FORMULA) else cell for cell in cells])
+    return written.getvalue()

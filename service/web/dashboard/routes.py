@@ -1,0 +1,84 @@
+"""The routes of the dashboard."""
+
+import functools
+from collections.abc import Awaitable, Callable
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from service.domain.api_key import Scope
+from service.web.auth.bearer import Authenticator
+from service.web.dashboard import acts, export, live, signin, start, tasks
+from service.web.dashboard.templating import static_files
+from service.web.dashboard.visit import ROOT, Page, Visit, about, answered
+from service.web.problems import Problem
+
+_YEAR = 365 * 86_400
+
+
+async def to_tasks(visit: Visit) -> Response:
+    """Lead to the first page."""
+    return visit.redirect("/tasks")
+
+
+PAGES = (
+    Page(path="", handler=to_tasks),
+    Page(path="/start", handler=start.start_page),
+    Page(path="/live", handler=live.stream),
+    Page(path="/tasks", handler=tasks.list_page),
+    Page(path="/tasks.csv", handler=export.tasks_csv),
+    Page(path="/tasks/live", handler=tasks.live_rows),
+    Page(path="/tasks/bulk", handler=acts.bulk, method="POST", scope=Scope.SUBMIT),
+    Page(path="/tasks/{id}/cancel", handler=acts.cancel_task, method="POST", scope=Scope.SUBMIT),
+    Page(path="/tasks/{id}/refresh", handler=acts.refresh_task, method="POST", scope=Scope.SUBMIT),
+    Page(path="/tasks/{id}/retry", handler=acts.retry_task, method="POST", scope=Scope.SUBMIT),
+    Page(path="/sign-out", handler=signin.sign_out, method="POST"),
+    Page(path="/theme", handler=signin.choose_theme, method="POST"),
+)
+
+
+async def static_file(request: Request) -> Response:
+    """Return a static file. It has no secret, and needs no session."""
+    found = static_files().get(request.path_params["name"])
+    if found is None:
+        return about(request, Problem(404, "not_found", "there is no such file"))
+    current = request.query_params.get("v") == found.version
+    kept = f"public, max-age={_YEAR}, immutable" if current else "no-cache"
+    headers = {"Cache-Control": kept, "ETag": f'"{found.version}"'}
+    if request.headers.get("if-none-match") == headers["ETag"]:
+        return Response(status_code=304, headers=headers)
+    return Response(found.body, 200, headers, found.media_type)
+
+
+async def nothing(request: Request) -> Response:
+    """Return the page about an address that does not exist."""
+    return about(request, Problem(404, "not_found", "There is no page at this address."))
+
+
+def routes(authenticator: Authenticator) -> list[Route]:
+    """Return the routes of all pages."""
+    open_to_all: list[tuple[str, str, Callable[[Request, Authenticator], Awaitable[Response]]]] = [
+        ("GET", "/sign-in", signin.form),
+        ("POST", "/sign-in", signin.sign_in),
+    ]
+    return [
+        *(page.route(authenticator) for page in PAGES),
+        *(_open(method, path, handler, authenticator) for method, path, handler in open_to_all),
+        Route(f"{ROOT}/static/{{name}}", static_file, name="ui static"),
+        Route(f"{ROOT}/{{path:path}}", nothing, methods=["GET", "POST"], name="ui nothing"),
+    ]
+
+
+def _open(
+    method: str,
+    path: str,
+    handler: Callable[[Request, Authenticator], Awaitable[Response]],
+    authenticator: Authenticator,
+) -> Route:
+    """Return the route of a page that needs no session."""
+
+    async def answer(request: Request) -> Response:
+        return await answered(request, functools.partial(handler, request, authenticator))
+
+    return Route(ROOT + path, answer, methods=[method], name=f"ui {method} {path}")

@@ -1,0 +1,22 @@
+"""Actions on a task that several doors offer."""
+
+from service.domain.errors import UpstreamError
+from service.domain.task import Task
+from service.flows.submission import cancel as submission_cancel
+from service.web.facades.door import DoorRequest
+from service.web.problems import RETRY_AFTER, Problem
+
+
+async def cancel(request: DoorRequest, task: Task) -> Task:
+    """Cancel a task as far as possible now, and return it. One that has ended stays as it is.
+
+    :raises Problem: 503 when the provider could not be asked; the request to cancel stays noted
+    """
+    if task.state.ended:
+        return task
+    try:
+        await submission_cancel.cancel(request.context, task)
+    except UpstreamError as error:
+        detail = f"{task.upstream} could not be reached; the cancellation is stored, repeat the request"
+        raise Problem(503, "upstream_unavailable", detail, headers={"Retry-After": RETRY_AFTER}) from error
+    return await request.find_by_id(task.id) or task

@@ -1,0 +1,177 @@
+"""Read the body of a request at a door: JSON, a form, or a form with files, which become ``data:`` URLs."""
+
+import asyncio
+import base64
+import hashlib
+import re
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from typing import Any, Final
+from urllib.parse import parse_qsl
+
+import orjson
+from starlette.datastructures import Headers, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import Request
+
+from service.domain.validation import quote
+from service.web.problems import Problem
+from service.web.request_body import SMALL, Lease, parse_json, read_body
+
+Fields = dict[str, Any]
+"""The fields of a body by name. A file is a ``data:`` URL."""
+
+_MAX_PARTS: Final = 200
+_MAX_FIELD: Final = 1024 * 1024
+_CHUNK: Final = 64 * 1024
+_NAME: Final = re.compile(r"([^\[\]]+)((?:\[[^\[\]]*\])*)")
+_MAX_DEPTH: Final = 5
+_UNTYPED: Final = "application/octet-stream"
+
+
+async def read_fields(http: Request, limit: int, lease: Lease) -> Fields:
+    """Return the fields of a body. An empty body has none.
+
+    :raises Problem: 400, 408, 413, 415 or 503
+    """
+    kind = http.headers.get("content-type", "").partition(";")[0].strip().lower()
+    encoding = http.headers.get("content-encoding", "identity").strip().lower()
+    if encoding not in {"", "identity"}:
+        detail = f"send the body without Content-Encoding (got {quote(encoding)})"
+        raise Problem(415, "unsupported_media_type", detail, headers={"Accept-Encoding": "identity"})
+    body = await read_body(http, limit, lease)
+    if not body:
+        return {}
+    if len(body) > SMALL:
+        await lease.wait_for_turn()
+    if kind == "multipart/form-data":
+        return await _multipart(http, body)
+    if kind == "application/x-www-form-urlencoded":
+        return _nested(_pairs(body))
+    document = parse_json(body) if len(body) <= SMALL else await asyncio.to_thread(parse_json, body)
+    if not isinstance(document, dict):
+        raise Problem(400, "invalid_request", "the body must be a JSON object")
+    return document
+
+
+def _pairs(body: bytearray) -> list[tuple[str, str]]:
+    try:
+        return parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=_MAX_PARTS)
+    except ValueError:
+        raise Problem(400, "invalid_request", "the body is no form in UTF-8, or has too many fields") from None
+
+
+async def _multipart(http: Request, body: bytearray) -> Fields:
+    async def chunks() -> AsyncGenerator[bytes, None]:
+        for start in range(0, len(body), _CHUNK):
+            yield bytes(body[start : start + _CHUNK])
+        yield b""
+
+    headers = Headers({"content-type": http.headers.get("content-type", "")})
+    parser = MultiPartParser(headers, chunks(), max_files=_MAX_PARTS, max_fields=_MAX_PARTS, max_part_size=_MAX_FIELD)
+    try:
+        parsed = await parser.parse()
+    except (MultiPartException, ValueError, KeyError, LookupError, AssertionError) as error:
+        raise Problem(400, "invalid_request", f"the body is no form that can be read: {quote(str(error))}") from None
+    try:
+        pairs = [
+            (name, await _data_url(value) if isinstance(value, UploadFile) else value)
+            for name, value in parsed.multi_items()
+        ]
+    finally:
+        await parsed.close()
+    return _nested(pairs)
+
+
+async def _data_url(file: UploadFile) -> str:
+    """Return a file as a ``data:`` URL."""
+    content = await file.read()
+    stated = (file.content_type or "").partition(";")[0].strip().lower()
+    kind = stated if re.fullmatch(r"[a-z0-9.+-]+/[a-z0-9.+-]+", stated) else _UNTYPED
+    if kind == _UNTYPED:
+        kind = _type_of(content, file.filename or "")
+    encoded = await asyncio.to_thread(base64.b64encode, content)
+    return f"data:{kind};base64,{encoded.decode()}"
+
+
+_MAGIC: Final = (
+    (b"\x89PNG", "image/png"),
+    (b"\xff\xd8\xff", "image/jpeg"),
+    (b"GIF8", "image/gif"),
+    (b"ID3", "audio/mpeg"),
+    (b"OggS", "audio/ogg"),
+    (b"fLaC", "audio/flac"),
+)
+_ENDINGS: Final[Mapping[str, str]] = {
+    "png": "image/png",
+    "jpg": "image/jpeg",
+    "jpeg": "image/jpeg",
+    "webp": "image/webp",
+    "gif": "image/gif",
+    "mp4": "video/mp4",
+    "mov": "video/quicktime",
+    "webm": "video/webm",
+    "mp3": "audio/mpeg",
+    "wav": "audio/wav",
+    "m4a": "audio/mp4",
+    "ogg": "audio/ogg",
+    "flac": "audio/flac",
+}
+
+
+def _type_of(content: bytes, filename: str) -> str:
+    """Return the type of a file that states none: by its first bytes, or by the end of its name."""
+    if content[:4] == b"RIFF":
+        return "image/webp" if content[8:12] == b"WEBP" else "audio/wav"
+    if content[4:8] == b"ftyp":
+        return "video/mp4"
+    known = next((kind for magic, kind in _MAGIC if content.startswith(magic)), None)
+    return known or _ENDINGS.get(filename.rpartition(".")[2].lower(), _UNTYPED)
+
+
+def _nested(pairs: list[tuple[str, str]]) -> Fields:
+    """Return the fields of a form: ``a[b]`` is an object, ``a[]`` or a repeated name is a list."""
+    found: Fields = {}
+    for name, value in pairs:
+        form = _NAME.fullmatch(name)
+        inner = re.findall(r"\[([^\[\]]*)\]", form[2]) if form is not None else []
+        if form is None or len(inner) > _MAX_DEPTH:
+            found[name] = value
+        else:
+            _put(found, [form[1], *inner], value)
+    return found
+
+
+def _put(holder: Fields, path: list[str], value: str) -> None:
+    name, *rest = path
+    if not rest or rest == [""]:
+        before = holder.get(name)
+        if isinstance(before, list):
+            before.append(value)
+        elif rest or before is not None:
+            holder[name] = [value] if before is None else [before, value]
+        else:
+            holder[name] = value
+        return
+    inner = holder.get(name)
+    if not isinstance(inner, dict):
+        inner = holder[name] = {} if inner is None else {"": inner}
+    _put(inner, rest, value)
+
+
+async def fingerprint_of(said: Fields, about: Sequence[str], lease: Lease) -> str:
+    """Return a fingerprint that is equal for equal requests: fields and the bytes of files count, and no header.
+
+    :param about: the key, the door, the path and the query
+    """
+    if lease.size > SMALL:
+        return await asyncio.to_thread(_fingerprint, said, about)
+    return _fingerprint(said, about)
+
+
+def _fingerprint(said: Fields, about: Sequence[str]) -> str:
+    digest = hashlib.sha256(orjson.dumps(list(about)))
+    try:
+        digest.update(orjson.dumps(said, option=orjson.OPT_SORT_KEYS))
+    except (TypeError, ValueError):
+        raise Problem(400, "invalid_request", "the body is nested too deeply") from None
+    return digest.hexdigest()[:40]

@@ -1,0 +1,298 @@
+"""The frame of a door: an API of others, as a table of routes, with its keys, errors and headers.
+
+A door is one file: two pure functions (their request → a request of ours, our task → their document) and a table of
+routes. Everything that doors share is here and in the files beside it.
+"""
+
+import dataclasses
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final
+from uuid import UUID
+
+import orjson
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from service.domain.api_key import Scope
+from service.domain.repeats import Sender
+from service.domain.task import Task
+from service.domain.validation import Invalid, Mistake
+from service.flows.context import Context, log
+from service.flows.submission import accept
+from service.flows.submission.adoption import JobTaken
+from service.flows.submission.repeats import Arrival, Recent, accept_once
+from service.store import tasks as task_store
+from service.store.database import StoreUnavailable
+from service.web.api.route import LARGE_RESPONSE, CountedResponse, invalid
+from service.web.auth.bearer import Authenticator, Caller
+from service.web.facades import headers as door_headers
+from service.web.facades.body import Fields, fingerprint_of, read_fields
+from service.web.facades.ids import task_id_of
+from service.web.problems import Problem, unavailable
+from service.web.request_body import BodyBudget, Lease
+from service.web.waiting import wait_for_end
+
+MAX_HELD: Final = 590.0
+"""Seconds for which a request that waits for its result is held: OpenAI's clients wait 600."""
+MAX_KEY: Final = 255
+"""Characters of an idempotency key, where a client sends one nevertheless."""
+_MAYBE: Final = 504
+"""The status after which a task may exist: no known client sends such a request to another host."""
+_ALL_METHODS: Final = ["GET", "POST", "PUT", "PATCH", "DELETE"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class DoorRequest:
+    """A request at a door that is authorized."""
+
+    http: Request
+    context: Context
+    caller: Caller
+    recent: Recent
+    lease: Lease
+    door: "Door"
+    route: "DoorRoute"
+    number: int
+    """Its number among the requests of this process."""
+
+    @property
+    def client(self) -> str:
+        """The client that sent the request and owns what it creates."""
+        return self.caller.client
+
+    @property
+    def base(self) -> str:
+        """The address of this door, without a slash at its end: links in documents begin with it."""
+        path = self.http.url.path
+        prefix = path[: max(path.find(self.route.first_part), 0)]
+        links = self.context.settings.links_url
+        if links is not None:
+            return f"{links}{prefix}"
+        forwarded = self.http.headers.get("x-forwarded-proto", "")
+        scheme = forwarded if forwarded in {"http", "https"} else self.http.url.scheme
+        return f"{scheme}://{self.http.url.netloc}{prefix}"
+
+    async def fields(self) -> Fields:
+        """Return the fields of the body: of JSON, of a form, or of a form with files.
+
+        :raises Problem: 400, 408, 413, 415 or 503
+        """
+        return await read_fields(self.http, self.context.settings.max_body, self.lease)
+
+    async def find(self, named: str) -> Task:
+        """Return the caller's task that an id names, in any of the forms in which doors show ids.
+
+        :raises Problem: 404 where there is none, or where it belongs to another client
+        """
+        task_id = task_id_of(named)
+        task = None if task_id is None else await self.find_by_id(task_id)
+        if task is None:
+            raise Problem(404, "not_found", "no task has this id")
+        return task
+
+    async def find_by_id(self, task_id: UUID) -> Task | None:
+        """Return the caller's task of an id; None where there is none."""
+        async with self.context.database.reading() as connection:
+            task = await task_store.find(connection, task_id, self.client)
+        if task is not None:
+            self.recent.know(task.id)
+        return task
+
+    async def whole(self, task: Task) -> Task:
+        """Return a task with its whole input."""
+        if not task.large_input:
+            return task
+        await self.lease.wait_for_turn()
+        async with self.context.database.reading() as connection:
+            return await task_store.with_whole_input(connection, task)
+
+    async def accept(self, document: Mapping[str, Any], said: Fields) -> task_store.Accepted:
+        """Store the task of a request, once, however often its client repeats it.
+
+        :param document: our request
+        :param said: the fields of their request, by which a repeat is recognised
+        :raises Problem: 400 with every mistake, 409, or 504 when it may have been stored
+        """
+        key = self.http.headers.get("idempotency-key")
+        large = self.lease.size > 0
+        try:
+            if key is not None and 0 < len(key) <= MAX_KEY and key.isprintable():
+                accepted = await accept.accept(
+                    self.context, document, client=self.client, idempotency_key=key, large=large
+                )
+            else:
+                accepted = await accept_once(
+                    self.context, self.recent, document, await self._arrival(said), client=self.client, large=large
+                )
+        except Invalid as error:
+            raise refused(error.mistakes) from None
+        except JobTaken as error:
+            raise Problem(409, "job_taken", str(error)) from None
+        except accept.KeyReused as error:
+            raise Problem(422, "idempotency_key_reused", str(error)) from None
+        except StoreUnavailable as error:
+            log.warning("request failed status=%d reason=%s", _MAYBE, error)
+            detail = (
+                "the database does not answer, and the request may have been carried out: look before you repeat it"
+            )
+            raise Problem(_MAYBE, "unavailable", detail) from None
+        await self.lease.end_turn()
+        self.lease.release()
+        self.http.state.accepted = accepted
+        return accepted
+
+    async def wait(self, task: Task, seconds: float = MAX_HELD) -> Task:
+        """Return a task after its end, or after some seconds."""
+        return await wait_for_end(self.context, task, min(seconds, MAX_HELD))
+
+    async def _arrival(self, said: Fields) -> Arrival:
+        url = self.http.url
+        return Arrival(
+            fingerprint=await fingerprint_of(said, (self.caller.key, self.door.name, url.path, url.query), self.lease),
+            sender=self.door.sender(self.http.headers),
+            number=self.number,
+            is_cut_off=self.http.is_disconnected,
+        )
+
+
+Handler = Callable[[DoorRequest], Awaitable[Response]]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class DoorRoute:
+    """A route of a door."""
+
+    method: str
+    path: str
+    """Behind the prefix, in Starlette's form."""
+    handler: Handler
+    scope: Scope = Scope.SUBMIT
+
+    @property
+    def first_part(self) -> str:
+        """The beginning of the path, up to its first parameter."""
+        return self.path.partition("{")[0]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Door:
+    """An API of others."""
+
+    name: str
+    """The setting that switches it on."""
+    prefixes: tuple[str, ...]
+    """Where its paths begin; empty for the root, where none of them collides with a path of ours."""
+    routes: tuple[DoorRoute, ...]
+    write_error: Callable[[Problem], Mapping[str, Any]]
+    """Returns the document of an error in the form of this API, so that its client raises its own exception."""
+    sender: Callable[[Mapping[str, str]], Sender] = door_headers.sender_of
+    """Returns how the sender of a request repeats it, by its headers."""
+    ok_errors: bool = False
+    """Whether this API answers errors with HTTP 200."""
+
+    def starlette_routes(self, authenticator: Authenticator) -> list[Route]:
+        """Return the routes, and under each prefix one for every other path."""
+        found = [self._route(prefix, route, authenticator) for prefix in self.prefixes for route in self.routes]
+        others = [f"{prefix}{rest}" for prefix in self.prefixes if prefix for rest in ("", "/{rest:path}")]
+        rests = [Route(path, self._unknown, methods=_ALL_METHODS) for path in others]
+        return [*found, *rests]
+
+    def _route(self, prefix: str, route: DoorRoute, authenticator: Authenticator) -> Route:
+        async def answer(http: Request) -> Response:
+            origins = _context(http).settings.doors.cors_origins
+            if http.method == "OPTIONS":
+                return door_headers.preflight(http, origins)
+            response = await self._answer(http, route, authenticator)
+            _name_task(response, http)
+            door_headers.complete(response, http, origins)
+            if len(getattr(response, "body", b"")) > LARGE_RESPONSE:
+                return CountedResponse(response, http.app.state.bodies, http.state.client_name)
+            return response
+
+        name = f"{self.name} {route.method} {prefix}{route.path}"
+        return Route(f"{prefix}{route.path}", answer, methods=[route.method, "OPTIONS"], name=name)
+
+    async def _answer(self, http: Request, route: DoorRoute, authenticator: Authenticator) -> Response:
+        """Answer a request; every error has the form of this API."""
+        try:
+            caller = await authenticator.authorize(http, route.scope, key=door_headers.key_of(http.headers))
+            http.state.client_name = caller.client  # for the access log
+            bodies: BodyBudget = http.app.state.bodies
+            with bodies.lease(caller.client) as lease:
+                recent: Recent = http.app.state.recent
+                request = DoorRequest(
+                    http=http,
+                    context=_context(http),
+                    caller=caller,
+                    recent=recent,
+                    lease=lease,
+                    door=self,
+                    route=route,
+                    number=recent.arrive(),
+                )
+                try:
+                    return await route.handler(request)
+                finally:
+                    await lease.end_turn()
+        except Problem as problem:
+            return self.error(problem)
+        except StoreUnavailable as error:
+            log.warning("request failed status=503 reason=%s", error)
+            return self.error(unavailable("the database does not answer; repeat the request later"))
+        except ClientDisconnect:
+            raise
+        except Exception as error:  # noqa: BLE001 - the client understands only its own API's errors
+            log.error("request failed status=500 door=%s route=%s", self.name, route.path, exc_info=error)
+            return self.error(Problem(500, "internal_error", "see the server's log"))
+
+    def error(self, problem: Problem) -> Response:
+        """Return an error in the form of this API."""
+        status = 200 if self.ok_errors and problem.status != _UNAUTHORIZED else problem.status
+        found = dict(problem.headers)
+        if problem.status not in _MAY_REPEAT:
+            found["x-should-retry"] = "false"
+        return Response(orjson.dumps(self.write_error(problem)), status, found, "application/json")
+
+    async def _unknown(self, http: Request) -> Response:
+        return self.error(
+            Problem(404, "not_found", f"{http.method} {http.url.path[:80]} is not served; see docs/doors.md")
+        )
+
+
+_UNAUTHORIZED: Final = 401
+_MAY_REPEAT: Final = frozenset({408, 429, 503})
+"""Statuses after which no task exists, and a later request may succeed."""
+
+
+def _context(http: Request) -> Context:
+    context: Context = http.app.state.context
+    return context
+
+
+def refused(mistakes: list[Mistake]) -> Problem:
+    """Return the error of a request with mistakes: 400, as the APIs of others have it."""
+    problem = invalid([Mistake(their_name(each.path), each.message) for each in mistakes])
+    return Problem(400, problem.code, problem.detail, mistakes=problem.mistakes)
+
+
+def their_name(path: str) -> str:
+    """Return the name of a field without the part of our request that it stands in."""
+    for part in ("input.", "options."):
+        path = path.removeprefix(part)
+    return path
+
+
+def _name_task(response: Response, http: Request) -> None:
+    """Name the task of a request in the response, and whether an equal request has made it before."""
+    accepted: task_store.Accepted | None = getattr(http.state, "accepted", None)
+    if accepted is None:
+        return
+    response.headers["dovecote-task"] = str(accepted.task.id)
+    if not accepted.new:
+        response.headers["idempotency-replayed"] = "true"
+
+
+def shown(document: Any, status: int = 200, *, headers: Mapping[str, str] | None = None) -> Response:
+    """Return a document as JSON."""
+    return Response(orjson.dumps(document), status, dict(headers or {}), "application/json")

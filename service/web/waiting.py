@@ -1,0 +1,24 @@
+"""Wait for the end of a task."""
+
+import asyncio
+
+from service.domain.task import Task
+from service.flows.context import Context
+from service.store import tasks as task_store
+
+
+async def wait_for_end(context: Context, task: Task, seconds: float) -> Task:
+    """Wait until a task has ended, at most for some seconds, and return its latest version."""
+    until = asyncio.get_running_loop().time() + seconds
+    with context.signals.watching(task.id) as changed:
+        while True:
+            changed.clear()
+            async with context.database.reading() as connection:
+                task = await task_store.find(connection, task.id) or task
+            left = until - asyncio.get_running_loop().time()
+            if task.state.ended or left <= 0 or context.signals.closed:
+                return task
+            try:  # flows/signals/catchup.py wakes a waiter whose signal was lost
+                await asyncio.wait_for(changed.wait(), left)
+            except TimeoutError:
+                continue

@@ -1,0 +1,89 @@
+"""``dovecote prune``: what it counts is what it removes, beside a server and without one."""
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from sqlalchemy import text
+
+from service.cli import exits, main
+from service.store.database import Database
+from tests.support.retention import DAY, ended, newest
+from tests.support.world import World
+
+
+async def prune(url: str, *arguments: str, **settings: str) -> Result:
+    environment = {"DOVECOTE_DATABASE_URL": url, **settings}
+    return await asyncio.to_thread(CliRunner().invoke, main, ["prune", *arguments], env=environment)
+
+
+async def documents(url: str, *arguments: str, **settings: str) -> dict[str, Any]:
+    result = await prune(url, *arguments, "--json", **settings)
+    assert (result.exit_code, result.stderr) == (0, ""), result.output
+    return dict(json.loads(result.stdout))
+
+
+@pytest.fixture
+async def old(database_url: str) -> str:
+    """Return a database with three tasks, which ended 100 days ago; one has a pending message."""
+    async with World.opened(database_url) as world:
+        world.clock.forward(-100 * DAY)
+        await ended(world, callback_url=None)
+        world.edge.down.add("receiver.test")
+        await ended(world)
+        await newest(world)
+    return database_url
+
+
+async def test_dry_run_counts_what_prune_removes(old: str) -> None:
+    counted = await documents(old, "--dry-run")
+    assert counted["tasks"] == {
+        "kept_for": "90d",
+        "rows": 1,
+        "size": counted["tasks"]["size"],
+        "kept": {"a message is pending": 1, "it has the newest submission": 1, "it has the newest event": 1},
+    }
+    assert counted["inputs"]["rows"] == 3
+    assert counted["inputs"]["size"] > 50
+    assert counted["ledger"] == {"kept_for": "forever"}
+    removed = (await documents(old))["removed"]
+    before_tasks = {kind: each["rows"] for kind, each in counted.items() if each.get("rows")}
+    assert removed == before_tasks
+    assert (await documents(old, "--dry-run"))["tasks"]["rows"] == 0
+    assert (await documents(old))["removed"] == {}
+
+
+async def test_prune_writes_sentences(old: str) -> None:
+    counted = await prune(old, "--dry-run")
+    assert "1 old task is kept: a message is pending" in counted.stderr + counted.stdout
+    removed = await prune(old)
+    assert "tasks: 1 removed" in removed.stderr + removed.stdout
+    again = await prune(old)
+    assert "Nothing is older than the settings allow." in again.stderr + again.stdout
+
+
+async def test_settings_decide_what_goes(old: str) -> None:
+    assert (await documents(old, DOVECOTE_RETENTION__TASKS="1y", DOVECOTE_RETENTION__EVENTS="forever"))[
+        "removed"
+    ].keys() == {
+        "callbacks",
+        "inputs",
+        "results",
+    }
+
+
+async def test_compact_leaves_no_free_page(old: str) -> None:
+    result = await prune(old, "--compact")
+    assert result.exit_code == 0, result.output
+    database = Database(old)
+    if database.sqlite:
+        async with database.reading() as connection:
+            assert await connection.scalar(text("SELECT freelist_count FROM pragma_freelist_count")) == 0
+    await database.close()
+
+
+async def test_dry_run_does_not_compact(database_url: str) -> None:
+    result = await prune(database_url, "--dry-run", "--compact")
+    assert result.exit_code == exits.USAGE
