@@ -204,6 +204,8 @@ class Context:
     prices: Mapping[str, PriceBook] = dataclasses.field(default_factory=dict)
     """The known prices, by upstream. An upstream without any price is missing."""
     budgets: tuple[Budget, ...] = ()
+    price_changes: dict[tuple[str, str], int] = dataclasses.field(default_factory=dict)
+    """By upstream and price: how many charges in a row were outside the quoted range."""
     started_at: dt.datetime = _EPOCH
     """When this process started, by its clock."""
     _last_id: UUID = _NO_ID

@@ -38,6 +38,7 @@ def show_task(task: Task, *, now: dt.datetime) -> dict[str, Any]:
         "quote": [quote.as_json() for quote in task.quotes] or [_unknown(name) for name in task.route],
         "max_cost": None if task.terms.max_cost is None else task.terms.max_cost.as_json(),
         "prefer": task.terms.prefer,
+        "when_over_budget": task.terms.when_over_budget,
         "cost": task.cost,
         "cost_unit": _cost_unit(task),
         "usage": dict(task.usage),
@@ -88,6 +89,7 @@ LEFT_OUT: Final[dict[str, Any]] = {
     "warnings": [],
     "skipped_upstreams": {},
     "quote": [],
+    "settlements": [],
     "callback_url": None,
     "external_id": None,
 }

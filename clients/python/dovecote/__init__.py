@@ -32,7 +32,7 @@ from dovecote.fields import (
     TaskFilters,
 )
 from dovecote.messages import Delivery, Endpoint, Message, WebhookSecret
-from dovecote.money import Quote, QuoteList
+from dovecote.money import BudgetRow, Quote, QuoteList, Settlement
 from dovecote.tasks import Action, Event, Failure, Result, Task, TaskEvent, TaskWarning
 from dovecote.values import Page
 from dovecote.version import __version__
@@ -42,6 +42,7 @@ __all__ = [
     "Action",
     "AdoptFields",
     "AsyncClient",
+    "BudgetRow",
     "Circuit",
     "Client",
     "ConfigurationError",
@@ -68,6 +69,7 @@ __all__ = [
     "QuoteList",
     "ReplayFilters",
     "Result",
+    "Settlement",
     "SubmitFields",
     "Task",
     "TaskEvent",

@@ -84,6 +84,8 @@ class Entry:
     settlement: Settlement
     change: Decimal | None
     """The amount by which it changes what the submission cost; None where the amount is not known."""
+    reverses: Amount | None = None
+    """What was booked before in another unit, and is taken back."""
     previous: str | None = None
     """The key of the entry that it corrects."""
     quoted: Decimal | None = None
@@ -114,6 +116,7 @@ class Entry:
             "gross": _text(settled.gross),
             "unit": settled.unit,
             "change": _signed(self.change),
+            "reverses": None if self.reverses is None else self.reverses.as_json(),
             "corrects": self.previous,
             "basis": settled.basis,
             "computed": settled.computed,
@@ -186,17 +189,23 @@ def _charged(facts: Facts, verdict: Verdict, basis: Basis | None = None) -> Sett
 def _computed(facts: Facts) -> tuple[Decimal | None, Basis]:
     """Return the price by the quantities that the provider states, else the quoted price."""
     quote = facts.quote
-    if quote is None or not quote.known:
+    if quote is None or quote.unit is None:
         return None, "none"
-    quantity = facts.usage.get(_QUANTITIES.get(quote.per or "", ""))
+    tokens = {name: facts.usage[name] for name in quote.token_rates if name in facts.usage}
+    if tokens and len(tokens) == len(quote.token_rates):
+        return sum((quote.token_rates[name] * count for name, count in tokens.items()), ZERO) / MILLION, "price"
+    quantity = facts.usage.get(_QUANTITIES.get(quote.per or "", ""), facts.usage.get("units"))
     if quantity is not None and quote.rate is not None:
         scale = MILLION if quote.per == "1M_tokens" else Decimal(1)
         return quote.rate * quantity / scale, "price"
+    if not quote.known:
+        return None, "none"
     likely = quote.high if facts.ending == "unknown" or quote.expected is None else quote.expected
     return likely, "price" if quote.bound == "exact" else "quote"
 
 
 _QUANTITIES: Final[Mapping[str, str]] = {
+    "job": "ratio",
     "1M_tokens": "tokens",
     "second": "seconds",
     "image": "images",
@@ -258,17 +267,23 @@ def follows(known: Settlement, found: Settlement) -> Settlement | None:
     """
     if found.rank < known.rank:
         found = dataclasses.replace(known, delivered=found.delivered or known.delivered)
+    elif found.amount is None and known.gross is not None:
+        found = dataclasses.replace(
+            found, amount=known.gross, gross=known.gross, unit=known.unit, computed=known.computed
+        )
+    if not found.amount and found.amount is not None and known.unit is not None:
+        found = dataclasses.replace(found, unit=known.unit, gross=found.gross or known.gross)
     same = ("verdict", "amount", "unit", "delivered")
     return None if all(getattr(known, name) == getattr(found, name) for name in same) else found
 
 
-def change_of(known: Settlement | None, found: Settlement) -> Decimal | None:
-    """Return the amount by which a settlement changes another; None where their units or amounts cannot be compared."""
-    if found.amount is None:
-        return None
-    if known is None or known.amount is None:
-        return found.amount
-    return found.amount - known.amount if known.unit == found.unit or not known.amount else None
+def change_of(known: Settlement | None, found: Settlement) -> tuple[Decimal | None, Amount | None]:
+    """Return what a settlement adds to what is booked, and what is to be taken back in another unit."""
+    if known is None or not known.amount or known.unit is None:
+        return found.amount, None
+    if known.unit == found.unit:
+        return None if found.amount is None else found.amount - known.amount, None
+    return found.amount, Amount(known.amount, known.unit)
 
 
 def key_of(submission_id: UUID, found: Settlement, previous: str | None, *, source: str, evidence_id: str = "") -> str:

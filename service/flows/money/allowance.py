@@ -176,7 +176,7 @@ async def save(
 
 def _matters(offer: Offer) -> bool:
     """Return whether a reservation says anything: a price, or a hold."""
-    return offer.quote.known or bool(offer.holds)
+    return offer.quote.rate is not None or bool(offer.holds)
 
 
 def _note_soft(context: Context, used: Mapping[Key, Counter]) -> None:

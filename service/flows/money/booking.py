@@ -14,6 +14,7 @@ from service.domain.events import Event
 from service.domain.money.amounts import Amount, read_number
 from service.domain.money.budgets import Key, spent_of
 from service.domain.money.evidence import CostEvidence
+from service.domain.money.quotes import Quote
 from service.domain.money.settlement import (
     Ending,
     Entry,
@@ -275,6 +276,7 @@ def _record(context: Context, task: Task, subject: Subject, found: Found, bookin
     if following is None:
         return task
     quote = None if reservation is None else reservation.quote
+    change, reverses = change_of(earlier, following)
     previous = None if known is None else str(known["key"])
     shown = {"external_id": subject.external_id, **found.evidence}
     entry = Entry(
@@ -283,7 +285,8 @@ def _record(context: Context, task: Task, subject: Subject, found: Found, bookin
         upstream=subject.upstream,
         dialect=subject.dialect,
         settlement=following,
-        change=change_of(earlier, following),
+        change=change,
+        reverses=reverses,
         previous=previous,
         quoted=None if quote is None else quote.expected,
         quoted_max=None if quote is None else quote.high,
@@ -308,8 +311,36 @@ def _record(context: Context, task: Task, subject: Subject, found: Found, bookin
         booking.changes.append((reservation, entry, earlier))
         if reservation.settled_at is None:
             booking.closed[reservation.submission_id] = reservation
+    if quote is not None:
+        _compare(context, entry, quote)
     _log(task, entry)
     return task
+
+
+def _compare(context: Context, entry: Entry, quote: Quote) -> None:
+    """Count charges outside the quoted range; log the third of a price: it has probably changed."""
+    settled = entry.settlement
+    if settled.verdict != "charged" or settled.computed or not settled.delivered or quote.price_id is None:
+        return
+    if quote.low is None or quote.high is None or settled.amount is None or settled.unit != quote.unit:
+        return
+    key = (entry.upstream, quote.price_id)
+    if quote.low <= settled.amount <= quote.high:
+        context.price_changes.pop(key, None)
+        return
+    context.price_changes[key] = context.price_changes.get(key, 0) + 1
+    if context.price_changes[key] == CHANGED_AFTER:
+        log.warning(
+            "operator.price_changed upstream=%s price=%s quoted=%s charged=%s unit=%s",
+            *key,
+            quote.expected,
+            settled.amount,
+            settled.unit,
+        )
+
+
+CHANGED_AFTER = 3
+"""Charges in a row outside the quoted range after which a price has probably changed."""
 
 
 def _facts(task: Task, subject: Subject, reservation: Reservation | None) -> Facts:

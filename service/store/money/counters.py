@@ -1,6 +1,7 @@
 """SQL for the counters of budgets: what is held and spent, exact over any number of processes."""
 
 from collections.abc import Collection, Mapping
+from decimal import Decimal
 
 from sqlalchemy import and_, bindparam, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -43,8 +44,8 @@ async def lock(connection: AsyncConnection, keys: Mapping[Key, str]) -> dict[Key
                 "scope": scope,
                 "period": period,
                 "unit": keys[budget, scope, period],
-                "held": 0,
-                "spent": 0,
+                "held": Decimal(0),
+                "spent": Decimal(0),
                 "soft_noted": False,
             }
             for budget, scope, period in missing

@@ -1,6 +1,7 @@
 """The REST API: a list of endpoints, from which both the routes and the OpenAPI document are made."""
 
 from service.web.api import (
+    budgets,
     catalogue,
     events,
     money,
@@ -16,6 +17,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *tasks.ENDPOINTS,
     *task_actions.ENDPOINTS,
     *money.ENDPOINTS,
+    *budgets.ENDPOINTS,
     *events.ENDPOINTS,
     *webhook_endpoints.ENDPOINTS,
     *webhook_messages.ENDPOINTS,

@@ -7,13 +7,13 @@ from typing import Annotated, Any, NotRequired, get_args
 from typing_extensions import TypedDict
 
 from service.domain.errors import CODES
-from service.domain.money.terms import Prefer
+from service.domain.money.terms import Prefer, WhenOver
 from service.domain.task import Policy, ResultKind, ResultRole, Source, State
 from service.domain.webhook_events import TYPES
 from service.flows.render import MAX_BRIEF
 from service.flows.submission.request import REQUEST
 from service.web.api import money_models, webhook_models
-from service.web.api.money_models import Amount, Quote
+from service.web.api.money_models import Amount, Quote, Settlement
 from service.web.api.schema import Id, Time, about, components, one_of, ref
 from service.web.problems import TITLES
 
@@ -106,7 +106,15 @@ class Task(TypedDict):
     ]
     max_cost: Annotated[Amount | None, about("The most that the task may cost, as its request has it.")]
     prefer: Annotated[str | None, one_of([*get_args(Prefer), None], "The requested order of the upstreams.")]
-    cost: Annotated[float | None, about("The price in the provider's own unit (points, credits).")]
+    when_over_budget: Annotated[
+        str | None, one_of([*get_args(WhenOver), None], "The requested behaviour when a budget has no room.")
+    ]
+    cost: Annotated[float | None, about("The price in the provider's own unit, as the provider states it.")]
+    cost_unit: Annotated[str | None, about("The unit of `cost`.")]
+    usage: Annotated[
+        dict[str, float], about("Quantities that the provider charges by, as it states them, such as `tokens`.")
+    ]
+    settlements: Annotated[list[Settlement], about("What each submission of the task cost, by the latest evidence.")]
     refunded: Annotated[bool | None, about("Whether the provider reports that it refunded the price.")]
     outcome_source: Annotated[str | None, one_of([*Source, None], "How Dovecote learned the outcome.")]
     queue_position: NotRequired[

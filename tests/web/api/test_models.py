@@ -38,7 +38,7 @@ HIDDEN = {
     "terms",
     "unconfirmed_since",
 }
-COMPUTED = {"explanation", "awaits", "max_cost", "prefer"}
+COMPUTED = {"explanation", "awaits", "max_cost", "prefer", "when_over_budget"}
 RENAMED = {"due_at": "next_check_at", "quotes": "quote"}
 FULL = Task(
     id=uuid4(),
