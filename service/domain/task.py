@@ -221,6 +221,8 @@ class Update:
     """The provider's host that knows the job, where the answer names another than the upstream's."""
     unknown_word: str | None = None
     """A status word that no table knows: counted and logged, never acted on."""
+    unknown_in: str | None = None
+    """The part of the provider's message that has the unknown word. Added to the update after it was read."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ class MoneySettings(Strict):
     """The order of the upstreams of a route: as configured ("route"), by the quoted price ("cheapest"), or by duration ("fastest")."""
 
     budgets: tuple[str, ...] = Field(default=(), examples=[["shop-month client=shop period=month limit=100 soft=80"]])
-    """What may be spent: a name, and limit=…, period=day or month, client=…, label=…, upstream=…, soft=…, unit=…, over=refuse or wait, unpriced=refuse or allow."""
+    """The budgets: a name, and limit=…, period=day or month, client=…, label=…, upstream=…, soft=…, unit=…, over=refuse or wait, unpriced=refuse or allow."""
 
     @field_validator("budgets")
     @classmethod

@@ -125,6 +125,7 @@ OCCUPIES_SLOT = text(_one_of("state", OCCUPYING))
 MAY_HAVE_JOB = text(f"{_one_of('outcome', sets.MAY_HAVE_JOB)} AND superseded_at IS NULL")
 PENDING_PROGRESS = text("type = 'task.progress' AND state = 'pending'")
 ADOPTED = text("adopted")
+CHECKED = text("check_at IS NOT NULL")
 CURRENT = text("superseded_at IS NULL")
 NOT_GIVEN_BACK = text("superseded_at IS NULL AND NOT delivered AND verdict <> 'free'")
 FINISHED = text("finished_at IS NOT NULL")
@@ -309,9 +310,9 @@ reservations = Table(
     Column("reserved_at", UtcTime, nullable=False),
     Column("settled_at", UtcTime),
     # When it is checked whether the submission has ended meanwhile: an older process may have ended it.
-    Column("due_at", UtcTime),
-    CheckConstraint("(settled_at IS NULL) = (due_at IS NOT NULL)", name="open_requires_due_at"),
-    _partial("ix_reservations_due", "due_at", where=DUE),
+    Column("check_at", UtcTime),
+    CheckConstraint("(settled_at IS NULL) = (check_at IS NOT NULL)", name="open_requires_check_at"),
+    _partial("ix_reservations_check", "check_at", where=CHECKED),
 )
 
 # The ledger's entries. They have no foreign key: they are kept when their task is deleted.
@@ -523,6 +524,7 @@ webhook_endpoints = Table(
     Column("disabled_reason", Text),
     Column("failing_since", UtcTime),
     Column("failed_at", UtcTime),
+    Column("scope", Text, nullable=False, server_default="client"),
     Column("created_at", UtcTime, nullable=False),
     Column("updated_at", UtcTime, nullable=False),
     CheckConstraint(_one_of("format", ["standard", "cloudevents"]), name="format"),
@@ -530,7 +532,17 @@ webhook_endpoints = Table(
     CheckConstraint("(disabled_at IS NULL) = (disabled_reason IS NULL)", name="disabled_requires_reason"),
     CheckConstraint("(previous_secret IS NULL) = (previous_until IS NULL)", name="previous_secret_requires_expiry"),
     CheckConstraint("(failing_since IS NULL) = (failed_at IS NULL)", name="failing_requires_failed_at"),
+    CheckConstraint(_one_of("scope", ["client", "admin"]), name="scope"),
     Index("ix_webhook_endpoints_client", "client", "id"),
+)
+
+# What operators have been told of, so that several processes report it once.
+operator_occurrences = Table(
+    "operator_occurrences",
+    metadata,
+    Column("type", Text, primary_key=True),
+    Column("subject", Text, primary_key=True),
+    Column("reported_at", UtcTime, nullable=False),
 )
 
 webhook_secrets = Table(

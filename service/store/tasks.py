@@ -215,6 +215,8 @@ class Filter:
     """Only ids above this one. A UUIDv7 begins with its time, so this is also the filter by time."""
     before: UUID | None = None
     """Only ids below this one: the keyset cursor."""
+    oldest_first: bool = False
+    """The order, where there are no labels and at most one state."""
 
 
 MAX_COUNTED = 5_000
@@ -224,7 +226,7 @@ FEW = 200
 
 
 async def page(connection: AsyncConnection, wanted: Filter, *, most: int) -> list[Task]:
-    """List tasks, newest first."""
+    """List tasks, newest first unless the filter says otherwise."""
     label = await _rarest_label(connection, wanted) if wanted.labels else None
     statement = _page(wanted, most) if label is None else _labelled(wanted, label, most)
     return [task_of(row) for row in await connection.execute(statement)]
@@ -288,7 +290,7 @@ def _newest(wanted: Filter, most: int) -> Select[Any]:
         id_ = func.coalesce(
             id_, id_
         )  # a sort of the few that are to be submitted, instead of a scan of all tasks by id
-    return fitting(select(tasks), wanted).order_by(id_.desc()).limit(most)
+    return fitting(select(tasks), wanted).order_by(id_ if wanted.oldest_first else id_.desc()).limit(most)
 
 
 def _having(statement: Select[Any], client: Any, task_id: Any, labels: Mapping[str, str]) -> Select[Any]:

@@ -94,8 +94,8 @@ class ReplayFilters(TypedDict, total=False):
     """Messages of one request, at most 1000."""
 
 
-class EndpointFields(TypedDict, total=False):
-    """The optional fields of a new endpoint."""
+class EndpointSettings(TypedDict, total=False):
+    """The optional fields of an endpoint."""
 
     events: Sequence[str] | None
     """The event types that it gets; default: all but ``task.progress``."""
@@ -104,7 +104,14 @@ class EndpointFields(TypedDict, total=False):
     """``standard`` or ``cloudevents``."""
 
 
-class EndpointChanges(EndpointFields, total=False):
+class EndpointFields(EndpointSettings, total=False):
+    """The optional fields of a new endpoint."""
+
+    scope: str | None
+    """``admin``: it gets messages to operators; for API keys with the scope ``admin``."""
+
+
+class EndpointChanges(EndpointSettings, total=False):
     """The fields of an endpoint that can change."""
 
     url: str | None

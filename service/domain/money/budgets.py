@@ -97,7 +97,7 @@ Key = tuple[str, str, str]
 
 @dataclasses.dataclass(slots=True)
 class Counter:
-    """What is held and spent of one part of a budget in one period."""
+    """The held and the spent amount of one part of a budget in one period."""
 
     held: Decimal = Decimal(0)
     spent: Decimal = Decimal(0)
@@ -133,6 +133,7 @@ class OverBudget:
     """The reason why a budget has no room for a submission."""
 
     budget: Budget
+    key: Key = ("", "", "")
     needed: Decimal | None
     """None: the price is not known."""
     left: Decimal
@@ -190,7 +191,12 @@ def reserve(
             continue
         if needed is None or needed > left:
             return OverBudget(
-                budget=budget, needed=needed, left=left, held=counter.held, renews_at=renews_at(budget.period, at)
+                budget=budget,
+                key=key,
+                needed=needed,
+                left=left,
+                held=counter.held,
+                renews_at=renews_at(budget.period, at),
             )
         holds.append(Hold(key, needed, budget.unit))
     return tuple(holds)

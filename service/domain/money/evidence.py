@@ -10,7 +10,7 @@ from service.domain.money.settlement import Settlement
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class CostEvidence:
-    """What a source says that a submission cost."""
+    """The statement of a source about the price of a submission."""
 
     submission_id: UUID
     upstream: str

@@ -51,12 +51,12 @@ class Facts:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Settlement:
-    """What one submission cost, by the evidence so far."""
+    """The price of one submission, by the evidence so far."""
 
     verdict: Verdict
     basis: Basis
     amount: Decimal | None = None
-    """What is paid, or probably paid, after all refunds; None where it is not known."""
+    """The amount that is paid, or probably paid, after all refunds; None where it is not known."""
     gross: Decimal | None = None
     """The price before a refund."""
     unit: str | None = None
@@ -85,7 +85,7 @@ class Entry:
     change: Decimal | None
     """The amount by which it changes what the submission cost; None where the amount is not known."""
     reverses: Amount | None = None
-    """What was booked before in another unit, and is taken back."""
+    """The amount that was booked before in another unit, and is taken back."""
     previous: str | None = None
     """The key of the entry that it corrects."""
     quoted: Decimal | None = None
@@ -95,7 +95,7 @@ class Entry:
     purchased_at: datetime
     booked_at: datetime
     source: str = ""
-    """Who brought the evidence: ``callback``, ``poll``, ``log``, ``balance``, ``operator`` …"""
+    """The source of the evidence: ``callback``, ``poll``, ``log``, ``balance``, ``operator`` …"""
     evidence: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @property

@@ -151,7 +151,7 @@ def _read(context: Context, row: Row[Any], submission: Submission | None) -> _Re
             stated = [with_charges(stated[0], callback.document, {})]
         updates = redactor.value(stated)
         if upstream is not None:
-            updates = [complete(update, upstream) for update in updates]
+            updates = [complete(update, upstream, row.body) for update in updates]
     except UpstreamError as error:
         redactor.error(error)
         # Where a poll confirms every callback, the token alone is reason enough to poll.

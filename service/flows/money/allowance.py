@@ -1,4 +1,4 @@
-"""What tasks may spend now: their own limits and the budgets, reserved in the transaction that begins a submission."""
+"""The amounts that tasks may spend now: their own limits and the budgets, reserved in the transaction that begins a submission."""
 
 import dataclasses
 import datetime as dt
@@ -8,13 +8,15 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.domain.money.amounts import Amount
+from service.domain.money.amounts import Amount, plain
 from service.domain.money.budgets import Budget, Counter, Hold, Key, OverBudget, keys_of, reserve
 from service.domain.money.quotes import Quote, converted, unknown
 from service.domain.money.terms import too_dear
+from service.domain.operator_events import HARD_BUDGET, SOFT_BUDGET, Occurrence
 from service.domain.task import Submission, Task
-from service.flows.context import Context, Upstream, log
+from service.flows.context import Context, Upstream
 from service.flows.money.quotes import quote_at
+from service.flows.webhooks.operator import announce
 from service.providers.dialect import Dialect
 from service.store import tasks as task_store
 from service.store.money import counters, reservations
@@ -37,7 +39,7 @@ class Unaffordable:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Offer:
-    """What a task may cost at an upstream, and what it would reserve."""
+    """The possible price of a task at an upstream, and what it would reserve."""
 
     quote: Quote
     holds: tuple[Hold, ...] = ()
@@ -54,6 +56,8 @@ class Allowance:
     """The reservations of tasks that have been submitted before."""
     taken: dict[UUID, Offer] = dataclasses.field(default_factory=dict)
     """By task: what it takes."""
+    refused: dict[Key, Occurrence] = dataclasses.field(default_factory=dict)
+    """Budgets that had no room for a task."""
 
     def offer(self, task: Task, upstream: Upstream, dialect: Dialect) -> Offer | Unaffordable:
         """Return what a task would reserve at an upstream, or why it must not be bought there."""
@@ -67,6 +71,8 @@ class Allowance:
         found = reserve(keys, self.counters, quote, at=self.now)
         if not isinstance(found, OverBudget):
             return Offer(quote, found)
+        if found.needed is not None:
+            self.refused[found.key] = _hard_limit(found.key, found)
         waits = (task.terms.when_over_budget or found.budget.when_over) == "wait" and found.needed is not None
         if not waits or (found.needed or Decimal(0)) > found.budget.limit:
             return Unaffordable(reason=str(found))
@@ -163,14 +169,15 @@ async def save(
             quote=allowance.taken[task.id].quote,
             holds=allowance.taken[task.id].holds,
             reserved_at=allowance.now,
-            due_at=allowance.now + CHECK_EVERY,
+            check_at=allowance.now + CHECK_EVERY,
         )
         for task, submission in begun
         if task.id in allowance.taken and _matters(allowance.taken[task.id])
     ]
     await reservations.insert(connection, made)
     used = {hold.key for each in made for hold in each.holds}
-    _note_soft(context, {key: allowance.counters[key] for key in used})
+    passed = _soft_limits(context, {key: allowance.counters[key] for key in used})
+    await announce(context, connection, [*passed, *allowance.refused.values()])
     await counters.save(connection, {key: allowance.counters[key] for key in used})
 
 
@@ -179,22 +186,39 @@ def _matters(offer: Offer) -> bool:
     return offer.quote.rate is not None or bool(offer.holds)
 
 
-def _note_soft(context: Context, used: Mapping[Key, Counter]) -> None:
-    """Log the budgets whose soft limit is passed, once in a period."""
+def _soft_limits(context: Context, used: Mapping[Key, Counter]) -> list[Occurrence]:
+    """Return the budgets whose soft limit is passed, once in a period."""
     budgets = {budget.name: budget for budget in context.budgets}
+    found: list[Occurrence] = []
     for (name, scope, period), counter in used.items():
         budget = budgets.get(name)
         if budget is not None and budget.soft is not None and counter.used >= budget.soft and not counter.soft_noted:
             counter.soft_noted = True
-            log.warning(
-                "operator.soft_budget budget=%s scope=%s period=%s used=%s limit=%s unit=%s",
-                name,
-                scope,
-                period,
-                counter.used,
-                budget.limit,
-                budget.unit,
-            )
+            shown = {
+                "budget": name,
+                "scope": scope,
+                "period": period,
+                "used": plain(counter.used),
+                "limit": plain(budget.limit),
+                "unit": budget.unit,
+            }
+            found.append(Occurrence(SOFT_BUDGET, f"{name} {scope} {period}", shown))
+    return found
+
+
+def _hard_limit(key: Key, over: OverBudget) -> Occurrence:
+    """Return the event of a budget that has no room for a task."""
+    name, scope, period = key
+    shown = {
+        "budget": name,
+        "scope": scope,
+        "period": period,
+        "needed": None if over.needed is None else plain(over.needed),
+        "left": plain(max(over.left, Decimal(0))),
+        "limit": plain(over.budget.limit),
+        "unit": over.budget.unit,
+    }
+    return Occurrence(HARD_BUDGET, f"{name} {scope} {period}", shown)
 
 
 class NoRoom(Exception):

@@ -70,9 +70,17 @@ async def _downloaded(context: Context, name: str, value: Any) -> Any:
     """Return the value of a field with its media downloaded."""
     if isinstance(value, list):
         return [await _downloaded(context, f"{name}[{number}]", each) for number, each in enumerate(value)]
-    if not _is_remote(value):
-        return value
-    answer, url = await _answer(context, name, value)
+    return await download(context, name, value) if _is_remote(value) else value
+
+
+async def download(context: Context, name: str, url: str) -> str:
+    """Return a medium as a ``data:`` URL.
+
+    :param name: the field that holds it, for errors
+    :raises Refused: when it cannot be had: its URL is not allowed, there is nothing, or it is too large
+    :raises Unavailable: when its host has trouble
+    """
+    answer, url = await _answer(context, name, url)
     content_type = _type_of(answer.headers, url)
     return f"data:{content_type};base64,{base64.b64encode(answer.body).decode()}"
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import datetime as dt
 import functools
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
@@ -12,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.domain.changes import Change
 from service.domain.errors import AccountProblem, NotSent, Unavailable, Uncertain, UpstreamError
 from service.domain.evidence import may_have_job
+from service.domain.operator_events import ACCOUNT_REFUSED, CIRCUIT_OPEN, Occurrence
 from service.domain.schedules import SUBMIT_LEASE_MARGIN
 from service.domain.task import Outcome, State, Submission, Task
 from service.flows.apply import settle_surely
@@ -20,6 +22,7 @@ from service.flows.conversation import run_exchange
 from service.flows.submission.cancel import cancel_if_pending
 from service.flows.submission.media import seconds_for, with_files
 from service.flows.submission.outcome import answered, failed, not_sent
+from service.flows.webhooks.operator import announce, report
 from service.providers.dialect import Dialect
 from service.store import circuits as circuit_store
 from service.store import tasks as task_store
@@ -71,6 +74,9 @@ async def hand_over(context: Context, handover: Handover) -> None:
     applied = await settle_surely(context, change)
     if not stopped:  # a stop is no failure of the upstream
         await _report(context, handover, error)
+    if isinstance(error, AccountProblem):
+        data = {"upstream": handover.upstream.name, "code": error.code}
+        await report(context, Occurrence(ACCOUNT_REFUSED, handover.upstream.name, data))
     if applied.task is not None and applied.task.state is State.QUEUED:
         context.signals.wake("submit")
     if error is not None and may_have_job(handover.history):
@@ -151,7 +157,9 @@ async def _report(context: Context, handover: Handover, error: UpstreamError | N
     is_failure = error is not None and (error.broken or isinstance(error, Uncertain))
     try:
         if is_failure:
-            opened = await context.writers.journeys.batch(circuit_store.record_failures, (*handover.key, context.now()))
+            opened = await context.writers.journeys.batch(
+                functools.partial(_record_failures, context), (*handover.key, context.now())
+            )
             if opened:
                 context.metrics.circuit_openings.labels(*handover.key).inc()
                 log.error("circuit opened upstream=%s dialect=%s", *handover.key)
@@ -161,3 +169,14 @@ async def _report(context: Context, handover: Handover, error: UpstreamError | N
             context.signals.wake("submit")
     except StoreUnavailable as away:
         log.warning("circuit cannot be written upstream=%s dialect=%s error=%s", *handover.key, away)
+
+
+async def _record_failures(
+    context: Context, connection: AsyncConnection, failed: Sequence[tuple[str, str, dt.datetime]]
+) -> list[bool]:
+    """Count failures, and tell operators of the circuits that they open; return for each whether it opened one."""
+    opened = await circuit_store.record_failures(connection, failed)
+    keys = [(upstream, dialect) for (upstream, dialect, _), new in zip(failed, opened, strict=True) if new]
+    data = ({"upstream": upstream, "dialect": dialect} for upstream, dialect in keys)
+    await announce(context, connection, [Occurrence(CIRCUIT_OPEN, " ".join(each.values()), each) for each in data])
+    return opened

@@ -15,7 +15,7 @@ from service.store.tables import reservations
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Reservation:
-    """What one submission may cost, and what it holds of budgets."""
+    """The possible price of one submission, and what it holds of budgets."""
 
     submission_id: UUID
     task_id: UUID
@@ -25,7 +25,7 @@ class Reservation:
     holds: tuple[Hold, ...] = ()
     reserved_at: datetime
     settled_at: datetime | None = None
-    due_at: datetime | None = None
+    check_at: datetime | None = None
     """When it is checked whether its submission has ended."""
 
 
@@ -40,18 +40,18 @@ _OF_TASKS = select(reservations).where(reservations.c.task_id.in_(bindparam("ids
 _SETTLE = (
     update(reservations)
     .where(reservations.c.submission_id == bindparam("of_submission"))
-    .values(settled_at=bindparam("at"), due_at=None)
+    .values(settled_at=bindparam("at"), check_at=None)
 )
 _DUE = (
     select(reservations.c.submission_id, reservations.c.task_id)
-    .where(reservations.c.due_at.is_not(None), reservations.c.due_at <= bindparam("now"))
-    .order_by(reservations.c.due_at)
+    .where(reservations.c.check_at.is_not(None), reservations.c.check_at <= bindparam("now"))
+    .order_by(reservations.c.check_at)
     .limit(bindparam("most"))
 )
 _POSTPONE = (
     update(reservations)
-    .where(reservations.c.submission_id.in_(bindparam("ids", expanding=True)), reservations.c.due_at.is_not(None))
-    .values(due_at=bindparam("until"))
+    .where(reservations.c.submission_id.in_(bindparam("ids", expanding=True)), reservations.c.check_at.is_not(None))
+    .values(check_at=bindparam("until"))
 )
 
 
@@ -68,7 +68,7 @@ async def insert(connection: AsyncConnection, made: Sequence[Reservation]) -> No
                 "holds": [hold.as_json() for hold in each.holds],
                 "reserved_at": each.reserved_at,
                 "settled_at": None,
-                "due_at": each.due_at,
+                "check_at": each.check_at,
             }
             for each in made
         ]

@@ -3,6 +3,7 @@
 from typing import Any
 
 from service import __version__
+from service.domain.operator_events import OPERATOR_TYPES
 from service.domain.webhook_events import TYPES
 from service.flows.webhooks.dispatch import ATTEMPT_TIMEOUT
 from service.web.api import ENDPOINTS
@@ -60,7 +61,7 @@ def document() -> dict[str, Any]:
             {"name": "Catalogue", "description": "Families with their operations, and the upstreams that serve them."},
         ],
         "paths": paths,
-        "webhooks": {"taskChanged": {"post": _WEBHOOK}},
+        "webhooks": {"taskChanged": {"post": _WEBHOOK}, "operatorEvent": {"post": _OPERATOR_WEBHOOK}},
         "components": {
             "schemas": all_components(),
             "responses": {str(status): _problem(status, text) for status, text in _PROBLEMS.items()},
@@ -157,6 +158,30 @@ _WEBHOOK: dict[str, Any] = {
                             "description": "Sequence number of the task's event: a higher number is newer.",
                         },
                         "data": ref("Task"),
+                    },
+                }
+            }
+        },
+    },
+    "responses": {"2XX": {"description": "Delivered. Any other status is retried."}},
+}
+
+_OPERATOR_WEBHOOK: dict[str, Any] = {
+    "operationId": "operatorEvent",
+    "summary": "Something has happened to the installation",
+    "description": "Posted to endpoints with the scope `admin`, signed and retried as messages about tasks are.",
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["type", "timestamp", "sequence", "data"],
+                    "properties": {
+                        "type": {"type": "string", "enum": list(OPERATOR_TYPES)},
+                        "timestamp": {"type": "string", "format": "date-time"},
+                        "sequence": {"type": "integer", "const": 0},
+                        "data": {"type": "object", "description": "Fields by type; see the documentation."},
                     },
                 }
             }

@@ -4,10 +4,10 @@ from starlette.routing import Route
 
 from service.settings.model import Settings
 from service.web.auth.bearer import Authenticator
-from service.web.facades import elkapi, runwayml
+from service.web.facades import elkapi, newapi_video, openai, runwayml
 from service.web.facades.door import Door
 
-DOORS: tuple[Door, ...] = (runwayml.DOOR, elkapi.DOOR)
+DOORS: tuple[Door, ...] = (runwayml.DOOR, openai.DOOR, elkapi.DOOR, newapi_video.DOOR)
 """Every door. Where two have a path in common, the first one has it."""
 
 

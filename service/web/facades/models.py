@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from service.domain.validation import Schema
@@ -60,19 +60,27 @@ class Target:
         return (self.family, self.operation) == _ANY
 
 
-def target_of(context: Context, model: str | None, operation: str, *, default: str) -> Target:
+def target_of(context: Context, model: str | None, operations: str | Sequence[str], *, default: str) -> Target:
     """Return the operation that serves a model: of a family that an upstream serves, else of any model by its name.
 
     A name such as ``kling`` or ``kling/kling-v2`` names the family itself.
 
+    :param operations: the operations that can serve the request; families name them differently
     :param default: the family of a model that no table knows
     """
+    wanted = (operations,) if isinstance(operations, str) else operations
     families, named = families_of(model)
-    candidates = [name for name in families or (default,) if operation in FAMILIES[name].operations]
-    served = next((name for name in candidates if is_served(context, name, operation)), None)
+    candidates = [
+        (name, operation)
+        for name in families or (default,)
+        for operation in wanted
+        if operation in FAMILIES[name].operations
+    ]
+    served = next((each for each in candidates if is_served(context, *each)), None)
     if served is None and model and (not families or not candidates) and is_served(context, *_ANY):
         return Target(*_ANY, model)
-    return Target(served or next(iter(candidates), default), operation, named)
+    family, operation = served or next(iter(candidates), (default, wanted[0]))
+    return Target(family, operation, named)
 
 
 def families_of(model: str | None) -> tuple[tuple[str, ...], str | None]:
@@ -96,7 +104,8 @@ def fitting(target: Target, given: Mapping[str, Any]) -> dict[str, Any]:
 
     :param given: values in our names; None is no value
     """
-    properties: Mapping[str, Any] = FAMILIES[target.family].operations[target.operation].input["properties"]
+    operation = FAMILIES[target.family].operations.get(target.operation)
+    properties: Mapping[str, Any] = {} if operation is None else operation.input["properties"]
     return {
         name: value
         for name, value in given.items()

@@ -180,7 +180,7 @@ async def test_settlement_of_an_older_process_is_made_up_for(world: World) -> No
     async with world.context.database.writing() as connection:
         await connection.execute(delete(money_entries))
         await connection.execute(update(tasks).values(settlements=[]))
-        await connection.execute(update(table).values(settled_at=None, due_at=world.clock.now))
+        await connection.execute(update(table).values(settled_at=None, check_at=world.clock.now))
         await connection.execute(update(budget_counters).values(held=Decimal("0.75"), spent=Decimal(0)))
     assert await sweep.run_due(world.context) == 1
     [entry] = (await world.task(task)).settlements

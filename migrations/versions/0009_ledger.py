@@ -4,8 +4,8 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-revision = "0008"
-down_revision = "0007"
+revision = "0009"
+down_revision = "0008"
 branch_labels = None
 depends_on = None
 
@@ -110,9 +110,9 @@ def upgrade() -> None:
         sa.Column("holds", sa.JSON(), nullable=False),
         sa.Column("reserved_at", INSTANT, nullable=False),
         sa.Column("settled_at", INSTANT, nullable=True),
-        sa.Column("due_at", INSTANT, nullable=True),
+        sa.Column("check_at", INSTANT, nullable=True),
         sa.CheckConstraint(
-            "(settled_at IS NULL) = (due_at IS NOT NULL)", name=op.f("ck_reservations_open_requires_due_at")
+            "(settled_at IS NULL) = (check_at IS NOT NULL)", name=op.f("ck_reservations_open_requires_check_at")
         ),
         sa.ForeignKeyConstraint(
             ["task_id"], ["tasks.id"], name=op.f("fk_reservations_task_id_tasks"), ondelete="CASCADE"
@@ -121,11 +121,11 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("reservations", schema=None) as batch_op:
         batch_op.create_index(
-            "ix_reservations_due",
-            ["due_at"],
+            "ix_reservations_check",
+            ["check_at"],
             unique=False,
-            sqlite_where=sa.text("due_at IS NOT NULL"),
-            postgresql_where=sa.text("due_at IS NOT NULL"),
+            sqlite_where=sa.text("check_at IS NOT NULL"),
+            postgresql_where=sa.text("check_at IS NOT NULL"),
         )
         batch_op.create_index(batch_op.f("ix_reservations_task_id"), ["task_id"], unique=False)
 
@@ -145,9 +145,9 @@ def downgrade() -> None:
     with op.batch_alter_table("reservations", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_reservations_task_id"))
         batch_op.drop_index(
-            "ix_reservations_due",
-            sqlite_where=sa.text("due_at IS NOT NULL"),
-            postgresql_where=sa.text("due_at IS NOT NULL"),
+            "ix_reservations_check",
+            sqlite_where=sa.text("check_at IS NOT NULL"),
+            postgresql_where=sa.text("check_at IS NOT NULL"),
         )
 
     op.drop_table("reservations")

@@ -1,0 +1,116 @@
+"""OpenAI's audio: speech, transcriptions, translations. The request is held until the result is there."""
+
+from typing import Any, Final
+
+import orjson
+from starlette.responses import PlainTextResponse, Response
+
+from service.domain.task import Task
+from service.web.facades.body import Fields
+from service.web.facades.door import DoorRequest, DoorRoute, shown
+from service.web.facades.media import media_response
+from service.web.facades.models import Target, fitting, target_of
+from service.web.facades.outcome import succeeded
+from service.web.facades.shapes import outputs, texts
+from service.web.problems import Problem
+
+_PLAIN: Final = frozenset({"text", "srt", "vtt"})
+"""Formats of a transcript that are no JSON."""
+_SPEECH: Final = {"model", "input", "voice", "instructions", "speed", "response_format", "stream_format"}
+_TEXT: Final = {"model", "file", "language", "prompt", "temperature", "response_format", "stream"}
+
+
+def speech_request(target: Target, said: Fields) -> dict[str, Any]:
+    """Return our request of a speech in OpenAI's form."""
+    voice = said.get("voice")
+    given = {
+        "text": said.get("input"),
+        "prompt": said.get("input"),
+        "voice": voice.get("id") if isinstance(voice, dict) else voice,
+        "instructions": said.get("instructions"),
+        "speed": said.get("speed"),
+        "format": said.get("response_format"),
+        "model": target.model,
+    }
+    return _asked(target, given, said, _SPEECH)
+
+
+def transcript_request(target: Target, said: Fields) -> dict[str, Any]:
+    """Return our request of a transcript in OpenAI's form."""
+    warmth = said.get("temperature")
+    given = {
+        "audio": said.get("file"),
+        "language": said.get("language"),
+        "prompt": said.get("prompt"),
+        "temperature": _number(warmth),
+        "format": said.get("response_format"),
+        "model": target.model,
+    }
+    return _asked(target, given, said, _TEXT)
+
+
+def _number(value: Any) -> Any:
+    """Return a number that a form has as a text."""
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
+
+
+def _asked(target: Target, given: dict[str, Any], said: Fields, own: set[str]) -> dict[str, Any]:
+    options = {name: value for name, value in said.items() if name not in own and value is not None}
+    if target.family != "openai":
+        options = {}
+    return {
+        "family": target.family,
+        "operation": target.operation,
+        "input": fitting(target, given),
+        "options": options,
+    }
+
+
+async def speak(request: DoorRequest) -> Response:
+    """Accept a speech, and return its bytes when they are there."""
+    said = await request.fields()
+    target = _target(request, said, "text_to_speech")
+    accepted = await request.accept(speech_request(target, said), said)
+    task = succeeded(await request.wait(accepted.task))
+    found = outputs(task, "audio") or outputs(task)
+    if not found:
+        raise Problem(500, "provider_error", "the task has no audio", headers={"x-should-retry": "false"})
+    return await media_response(request, task, found[0])
+
+
+async def transcribe(request: DoorRequest) -> Response:
+    """Accept a recording, and return its text when it is there."""
+    said = await request.fields()
+    operation = "translation" if request.route.path.endswith("/translations") else "transcription"
+    target = _target(request, said, operation)
+    accepted = await request.accept(transcript_request(target, said), said)
+    task = succeeded(await request.wait(accepted.task))
+    if said.get("response_format") in _PLAIN:
+        return PlainTextResponse("".join(texts(task)))
+    return shown(transcript_document(task))
+
+
+def transcript_document(task: Task) -> dict[str, Any]:
+    """Return a task as OpenAI shows a transcript: segments and words stand beside the text."""
+    document: dict[str, Any] = {"text": "".join(texts(task))}
+    for each in task.results:
+        if each.role == "extra" and each.text is not None:
+            beside = orjson.loads(each.text) if each.text.startswith("{") else {}
+            document |= {name: value for name, value in beside.items() if name in {"segments", "words"}}
+    return document
+
+
+def _target(request: DoorRequest, said: Fields, operation: str) -> Target:
+    model = said.get("model")
+    target = target_of(request.context, model if isinstance(model, str) else None, (operation,), default="openai")
+    return Target("openai", operation, target.model) if target.is_any else target
+
+
+ROUTES: Final = (
+    DoorRoute(method="POST", path="/v1/audio/speech", handler=speak),
+    DoorRoute(method="POST", path="/v1/audio/transcriptions", handler=transcribe),
+    DoorRoute(method="POST", path="/v1/audio/translations", handler=transcribe),
+)

@@ -1,0 +1,206 @@
+"""OpenAI's responses, in the background or held until the answer is there."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from starlette.responses import Response
+
+from service.domain.api_key import Scope
+from service.domain.task import State, Task
+from service.web.facades.actions import cancel
+from service.web.facades.body import Fields
+from service.web.facades.door import DoorRequest, DoorRoute, shown
+from service.web.facades.ids import prefixed
+from service.web.facades.media import as_base64
+from service.web.facades.models import families_of
+from service.web.facades.openai.errors import error_of
+from service.web.facades.outcome import succeeded
+from service.web.facades.shapes import code_of, reason_of, unix
+from service.web.facades.stream import event, stream_of
+from service.web.problems import Problem
+
+_OWN: Final = frozenset(
+    {
+        "model",
+        "input",
+        "instructions",
+        "max_output_tokens",
+        "temperature",
+        "background",
+        "stream",
+        "previous_response_id",
+    }
+)
+_KEPT_TOOLS: Final = frozenset(
+    {"image_generation", "web_search", "web_search_preview", "file_search", "code_interpreter"}
+)
+"""Tools that the provider runs itself: their results are texts and pictures."""
+_STATUSES: Final[Mapping[State, str]] = {
+    State.QUEUED: "queued",
+    State.SUBMITTING: "queued",
+    State.UNCONFIRMED: "queued",
+    State.SUBMITTED: "queued",
+    State.RUNNING: "in_progress",
+    State.AWAITING_INPUT: "in_progress",
+    State.SUCCEEDED: "completed",
+    State.FAILED: "failed",
+    State.CANCELLED: "cancelled",
+    State.EXPIRED: "failed",
+}
+_OPERATION: Final = ("openai", "response")
+
+
+def request_of(said: Fields, before: Task | None) -> dict[str, Any]:
+    """Return our request of a response in OpenAI's form.
+
+    :param before: the task of ``previous_response_id``: the provider knows it at the same upstream only
+    :raises Problem: 400 for tools that the client would have to run
+    """
+    tools = said.get("tools")
+    for tool in tools if isinstance(tools, list) else []:
+        if isinstance(tool, dict) and tool.get("type") not in _KEPT_TOOLS:
+            detail = f"tools: {str(tool.get('type'))[:40]} is not supported here, because its calls are not kept"
+            raise Problem(400, "unsupported", detail)
+    content = said.get("input")
+    given: dict[str, Any] = {"messages" if isinstance(content, list) else "prompt": content}
+    _, named = families_of(said.get("model") if isinstance(said.get("model"), str) else None)
+    given |= {"model": named, "max_tokens": said.get("max_output_tokens"), "temperature": said.get("temperature")}
+    options = {name: value for name, value in said.items() if name not in _OWN and value is not None}
+    if said.get("instructions") is not None:
+        # `system` and `messages` exclude each other in our names, and OpenAI takes both.
+        options["instructions"] = said["instructions"]
+    asked: dict[str, Any] = {"family": _OPERATION[0], "operation": _OPERATION[1]}
+    if before is not None:
+        options["previous_response_id"] = before.external_id
+        asked["upstream"] = before.upstream
+    found = {name: value for name, value in given.items() if value is not None}
+    return {**asked, "input": found, "options": options}
+
+
+def response_document(task: Task, pictures: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Return a task as OpenAI shows a response.
+
+    :param pictures: base64 by the URL of a result, where it is not a ``data:`` URL
+    """
+    failed = task.state in {State.FAILED, State.EXPIRED}
+    error = error_of(code_of(task), reason_of(task) or "", 500) if failed else None
+    return {
+        "id": prefixed("resp_", task.id),
+        "object": "response",
+        "created_at": unix(task.created_at),
+        "status": _STATUSES[task.state],
+        "background": True,
+        "error": None if error is None else {"code": error["code"], "message": error["message"]},
+        "incomplete_details": None,
+        "instructions": task.options.get("instructions"),
+        "metadata": task.options.get("metadata", {}),
+        "model": task.model or task.family,
+        "output": _output(task, pictures or {}) if task.state is State.SUCCEEDED else [],
+        "parallel_tool_calls": True,
+        "temperature": task.input.get("temperature"),
+        "tool_choice": "auto",
+        "tools": task.options.get("tools", []),
+    }
+
+
+def _output(task: Task, pictures: Mapping[str, str]) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    for number, each in enumerate(task.results):
+        if each.role != "result":
+            continue
+        if each.text is not None:
+            content = {"type": "output_text", "text": each.text, "annotations": []}
+            item = {"type": "message", "role": "assistant", "content": [content]}
+            found.append({**item, "id": f"msg_{task.id.hex}_{number}", "status": "completed"})
+        elif each.url is not None:
+            item = {"type": "image_generation_call", "result": pictures.get(each.url, each.url)}
+            found.append({**item, "id": f"ig_{task.id.hex}_{number}", "status": "completed"})
+    return found
+
+
+async def _document(request: DoorRequest, task: Task) -> dict[str, Any]:
+    """Return a task as OpenAI shows a response, with its pictures as base64."""
+    urls = [each.url for each in task.results if each.url is not None and each.role == "result"]
+    encoded = {url: await as_base64(request, task, url) for url in urls}
+    return response_document(task, {url: found for url, found in encoded.items() if found is not None})
+
+
+async def create(request: DoorRequest) -> Response:
+    """Accept a response: at once in the background, else held until its answer is there."""
+    said = await request.fields()
+    named = said.get("previous_response_id")
+    before = await request.find(named) if isinstance(named, str) else None
+    accepted = await request.accept(request_of(said, before), said)
+    if said.get("stream") is True:
+        return _streamed(request, accepted.task)
+    if said.get("background") is True:
+        return shown(await _document(request, accepted.task))
+    task = await request.wait(accepted.task)
+    if task.state is not State.FAILED:
+        succeeded(task)
+    return shown({**await _document(request, task), "background": False})
+
+
+def _streamed(request: DoorRequest, task: Task) -> Response:
+    """Return the events of a response: its text comes in one piece."""
+    first = {**response_document(task), "status": "in_progress"}
+    before = [
+        event({"type": kind, "sequence_number": number, "response": first}, kind)
+        for number, kind in enumerate(("response.created", "response.in_progress"))
+    ]
+
+    async def write(ended: Task) -> Iterable[bytes]:
+        return _events(await _document(request, ended), len(before))
+
+    return stream_of(request, task, write, before=before)
+
+
+def _events(document: dict[str, Any], number: int) -> Iterable[bytes]:
+    """Yield the events of a response that has ended."""
+    for index, item in enumerate(document["output"]):
+        if item["type"] == "message":
+            kind = "response.output_text.delta"
+            place = {"item_id": item["id"], "output_index": index, "content_index": 0}
+            piece = {"delta": item["content"][0]["text"], "logprobs": []}
+            yield event({"type": kind, "sequence_number": number, **place, **piece}, kind)
+            number += 1
+        kind = "response.output_item.done"
+        yield event({"type": kind, "sequence_number": number, "output_index": index, "item": item}, kind)
+        number += 1
+    kind = {"completed": "response.completed", "failed": "response.failed"}.get(
+        document["status"], "response.incomplete"
+    )
+    yield event({"type": kind, "sequence_number": number, "response": document}, kind)
+
+
+async def retrieve(request: DoorRequest) -> Response:
+    """Return a response."""
+    return shown(await _document(request, await _find(request)))
+
+
+async def _find(request: DoorRequest) -> Task:
+    task = await request.find(request.http.path_params["id"])
+    if (task.family, task.operation) != _OPERATION:
+        raise Problem(404, "not_found", "the task with this id is no response")
+    return task
+
+
+async def cancel_response(request: DoorRequest) -> Response:
+    """Cancel a response. One that has ended is returned as it is."""
+    return shown(await _document(request, await cancel(request, await _find(request))))
+
+
+async def delete(request: DoorRequest) -> Response:
+    """Cancel a response that is not done. A finished one is kept as long as every task."""
+    task = await _find(request)
+    await cancel(request, task)
+    return shown({"id": prefixed("resp_", task.id), "object": "response", "deleted": True})
+
+
+_PATH: Final = "/v1/responses"
+ROUTES: Final = (
+    DoorRoute(method="POST", path=_PATH, handler=create),
+    DoorRoute(method="GET", path=f"{_PATH}/{{id}}", handler=retrieve, scope=Scope.READ),
+    DoorRoute(method="DELETE", path=f"{_PATH}/{{id}}", handler=delete),
+    DoorRoute(method="POST", path=f"{_PATH}/{{id}}/cancel", handler=cancel_response),
+)

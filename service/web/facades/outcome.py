@@ -1,0 +1,35 @@
+"""The errors of doors that wait for a result: why there is none."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from service.domain.task import State, Task
+from service.web.facades.shapes import code_of, reason_of
+from service.web.problems import Problem
+
+_STATUSES: Final[Mapping[str, int]] = {
+    "invalid_input": 400,
+    "content_policy": 400,
+    "cancelled": 400,
+    "not_found": 400,
+    "insufficient_credit": 429,
+    "provider_timeout": 504,
+}
+"""HTTP status by the code of a failure; others are errors of the upstream."""
+_UPSTREAM: Final = 500
+_LATE: Final = 504
+_FINAL: Final = {"x-should-retry": "false"}
+
+
+def succeeded(task: Task) -> Task:
+    """Return a task that has succeeded.
+
+    :raises Problem: when it has failed, or has not ended while the client waited; the task goes on then
+    """
+    if task.state is State.SUCCEEDED:
+        return task
+    if not task.state.ended:
+        detail = f"the result is not ready; task {task.id} goes on, and its result can be fetched by that id"
+        raise Problem(_LATE, "provider_timeout", detail, headers=_FINAL)
+    code = code_of(task)
+    raise Problem(_STATUSES.get(code, _UPSTREAM), code, reason_of(task) or "the task failed", headers=_FINAL)
