@@ -89,7 +89,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         folder = item.path.relative_to(_HERE).as_posix() if item.path.is_relative_to(_HERE) else ""
         parameters = getattr(getattr(item, "callspec", None), "params", {})
-        if parameters.get("database_url") == "postgresql" and folder.startswith(_SAME_ON_BOTH):
+        on_postgresql = "postgresql" in (parameters.get("database_url"), parameters.get("installation"))
+        if on_postgresql and folder.startswith(_SAME_ON_BOTH):
             item.add_marker(pytest.mark.long)
 
 

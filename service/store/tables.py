@@ -154,6 +154,7 @@ tasks = Table(
     Column("inherited", Json, nullable=False),
     Column("callback_url", Text),
     Column("callback_events", Json, nullable=False, server_default="[]"),
+    Column("callback_format", Text, nullable=False, server_default="dovecote"),
     Column("idempotency_key", Text),
     Column("request_hash", Text, nullable=False),
     Column("route", Json, nullable=False),
@@ -602,6 +603,31 @@ leases = Table(
     Column("name", Text, primary_key=True),
     Column("holder", Text, nullable=False),
     Column("until", UtcTime, nullable=False),
+)
+
+uploads = Table(
+    "uploads",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("client", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("content_type", Text, nullable=False),
+    # While the file arrives: the bytes that it may have. They count in the client's quota.
+    Column("size", BigInteger, nullable=False),
+    Column("sha256", Text),
+    # The name of the object. That of a kept result belongs to the result, and outlives the upload.
+    Column("object", Text, nullable=False),
+    Column("shared", Boolean, nullable=False, server_default=false()),
+    # The task for which Dovecote itself made it of data: in an input; null for an upload of a client.
+    Column("task_id", Uuid, index=True),
+    Column("created_at", UtcTime, nullable=False),
+    # When the whole file was stored; null while it arrives.
+    Column("stored_at", UtcTime),
+    Column("expires_at", UtcTime, nullable=False, index=True),
+    # When its deletion began.
+    Column("deleted_at", UtcTime),
+    Index("ix_uploads_client_id", "client", "id"),
+    CheckConstraint("(stored_at IS NULL) = (sha256 IS NULL)", name="stored_requires_sha256"),
 )
 
 secrets = Table(

@@ -17,6 +17,8 @@ class SubmitFields(TypedDict, total=False):
     """The URL that gets a signed webhook when the task ends."""
     callback_events: Sequence[str] | None
     """The event types that go to the ``callback_url``; default: the end of the task, and a late result."""
+    callback_format: str | None
+    """The form of the messages to the ``callback_url``: ``dovecote``, ``replicate`` or ``fal``."""
     labels: Mapping[str, str] | None
     """Names of your own, to find the task by."""
     parent_id: Task | str | UUID | None
@@ -52,6 +54,7 @@ class AdoptFields(TypedDict, total=False):
     callback_url: str | None
     """The URL that gets a signed webhook when the task ends."""
     callback_events: Sequence[str] | None
+    callback_format: str | None
     labels: Mapping[str, str] | None
     deadline: float | str | None
     """When to stop waiting for it: seconds from now, or a time in RFC 3339."""

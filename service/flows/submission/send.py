@@ -20,7 +20,7 @@ from service.flows.apply import settle_surely
 from service.flows.context import Context, Upstream, log
 from service.flows.conversation import run_exchange
 from service.flows.submission.cancel import cancel_if_pending
-from service.flows.submission.media import seconds_for, with_files
+from service.flows.submission.media import seconds_for, with_media
 from service.flows.submission.outcome import answered, failed, not_sent
 from service.flows.webhooks.operator import announce, report
 from service.providers.dialect import Dialect
@@ -104,7 +104,7 @@ async def _send(context: Context, handover: Handover) -> Change:
 
 async def _send_whole(context: Context, handover: Handover, task: Task) -> Change:
     submission = handover.submission
-    task = handover.upstream.in_its_names(await with_files(context, handover.dialect, task))
+    task = handover.upstream.in_its_names(await with_media(context, handover.upstream, handover.dialect, task))
     url = callback_url(context, handover.upstream, handover.dialect, task, submission.id)
     exchange = handover.dialect.submit(dataclasses.replace(task, submission_id=submission.id), url)
     hidden = [] if url is None else [url.rpartition("/")[2]]
@@ -114,7 +114,7 @@ async def _send_whole(context: Context, handover: Handover, task: Task) -> Chang
         handover.dialect,
         exchange,
         hidden=hidden,
-        send_before=handover.claimed_at + SEND_WITHIN + seconds_for(handover.dialect, handover.task),
+        send_before=handover.claimed_at + SEND_WITHIN + seconds_for(handover.upstream, handover.dialect, handover.task),
     )
     return answered(task, submission, update)
 

@@ -7,6 +7,7 @@ from service.web.api import (
     money,
     task_actions,
     tasks,
+    uploads,
     webhook_endpoints,
     webhook_messages,
     webhook_secret,
@@ -16,6 +17,7 @@ from service.web.api.route import Endpoint
 ENDPOINTS: tuple[Endpoint, ...] = (
     *tasks.ENDPOINTS,
     *task_actions.ENDPOINTS,
+    *uploads.ENDPOINTS,
     *money.ENDPOINTS,
     *budgets.ENDPOINTS,
     *events.ENDPOINTS,

@@ -26,6 +26,7 @@ _PROBLEMS = {
     422: "The request has errors; `errors` lists them.",
     429: "The key has used its rate limit (`RateLimit-Policy`); see `Retry-After`.",
     503: "Temporarily unavailable; see `Retry-After`.",
+    507: "The storage of files is full.",
 }
 _ALWAYS = (401, 403, 421, 429, 503)
 _WITH_BODY = (408,)
@@ -51,6 +52,7 @@ def document() -> dict[str, Any]:
         "security": [{"key": []}],
         "tags": [
             {"name": "Tasks", "description": "Submit media generation tasks and follow them."},
+            {"name": "Uploads", "description": "Upload files that tasks take as their media."},
             {"name": "Money", "description": "Quote tasks before they are bought."},
             {"name": "Feed", "description": "Follow the events of all tasks, or of one."},
             {
@@ -107,7 +109,7 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
     if endpoint.description:
         operation["description"] = endpoint.description
     if endpoint.body is not None:
-        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": endpoint.body}}}
+        operation["requestBody"] = {"required": True, "content": {endpoint.body_type: {"schema": endpoint.body}}}
     return operation
 
 
