@@ -370,6 +370,32 @@ budget_counters = Table(
     Column("spent", Nanos, nullable=False),
     Column("soft_noted", Boolean, nullable=False),
     CheckConstraint("held >= 0", name="held_not_negative"),
+
+# The polls of a task, for its history: equal ones between two events share a row.
+polls = Table(
+    "polls",
+    metadata,
+    Column("task_id", Uuid, ForeignKey("tasks.id", ondelete="CASCADE"), primary_key=True),
+    # Number of the task's last event before the poll.
+    Column("sequence", Integer, primary_key=True),
+    Column("outcome", Text, primary_key=True),
+    Column("progress", Integer),
+    Column("count", Integer, nullable=False),
+    Column("first_at", UtcTime, nullable=False),
+    Column("last_at", UtcTime, nullable=False),
+    Column("duration_ms", Integer, nullable=False),
+)
+
+# The beginning of the answer to a submission, for its history.
+submission_answers = Table(
+    "submission_answers",
+    metadata,
+    Column("submission_id", Uuid, ForeignKey("submissions.id", ondelete="CASCADE"), primary_key=True),
+    Column("endpoint", Text, nullable=False),
+    Column("status", Integer, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("size", Integer, nullable=False),
+    Column("at", UtcTime, nullable=False),
 )
 
 events = Table(

@@ -97,10 +97,10 @@ async def get(request: ApiRequest) -> Response:
 
 
 async def delete(request: ApiRequest) -> Response:
-    """Delete an upload."""
+    """Delete an upload, and return it as it was."""
     upload = await _find(request)
     await uploads.delete(request.context, [upload.id])
-    return Response(status_code=204)
+    return json_response(show(upload))
 
 
 async def _find(request: ApiRequest) -> Upload:
@@ -136,7 +136,7 @@ def show(upload: Upload) -> dict[str, Any]:
 
 
 _TAG: Final = "Uploads"
-_NAME: Final = {"type": "string", "pattern": "^upl_[a-z2-7]{26}$"}
+_NAME: Final = {"type": "string", "pattern": "^upl_[a-z2-7]{26}$", "examples": ["upl_aghltqmk3nzhfd5a2sywqjfxqm"]}
 _ID: Final = Parameter(name="id", place="path", schema=_NAME, description="The upload's id.")
 
 ENDPOINTS = (
@@ -207,7 +207,7 @@ ENDPOINTS = (
         summary="Delete an upload",
         description="A task that has not been submitted yet and takes it fails before the purchase.",
         parameters=(_ID,),
-        responses={204: ResponseSpec(description="Deleted.", schema=None)},
+        responses={200: ResponseSpec(description="The upload, as it was.", schema=ref("Upload"))},
         problems=(404,),
     ),
 )
