@@ -370,6 +370,7 @@ budget_counters = Table(
     Column("spent", Nanos, nullable=False),
     Column("soft_noted", Boolean, nullable=False),
     CheckConstraint("held >= 0", name="held_not_negative"),
+)
 
 # The polls of a task, for its history: equal ones between two events share a row.
 polls = Table(
