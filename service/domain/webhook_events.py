@@ -8,6 +8,8 @@ PROGRESS = "task.progress"
 LATE = "task.late_result"
 SETTLED = "task.settled"
 COST_CORRECTED = "task.cost_corrected"
+RESULTS_KEPT = "task.results_kept"
+"""Every file of the task is kept, or lost."""
 TEST = "endpoint.test"
 """The message that a client requests to test an endpoint. It belongs to no task."""
 
@@ -15,11 +17,18 @@ BEGINNINGS = frozenset({State.SUBMITTED, State.RUNNING, State.AWAITING_INPUT})
 """The states before the end whose beginning is announced."""
 ENDS = frozenset({*(f"task.{state}" for state in ENDED), LATE})
 """The types that a ``callback_url`` receives unless its task names others."""
-TYPES = (*(f"task.{state}" for state in State if state in BEGINNINGS | ENDED), LATE, PROGRESS, SETTLED, COST_CORRECTED)
+TYPES = (
+    *(f"task.{state}" for state in State if state in BEGINNINGS | ENDED),
+    LATE,
+    RESULTS_KEPT,
+    PROGRESS,
+    SETTLED,
+    COST_CORRECTED,
+)
 """Every type of a message about a task."""
 
 
-ON_REQUEST = frozenset({PROGRESS, SETTLED, COST_CORRECTED})
+ON_REQUEST = frozenset({PROGRESS, RESULTS_KEPT, SETTLED, COST_CORRECTED})
 """The types that an endpoint receives only if it names them."""
 
 

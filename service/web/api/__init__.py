@@ -5,6 +5,7 @@ from service.web.api import (
     catalogue,
     events,
     money,
+    results,
     task_actions,
     tasks,
     uploads,
@@ -17,6 +18,7 @@ from service.web.api.route import Endpoint
 ENDPOINTS: tuple[Endpoint, ...] = (
     *tasks.ENDPOINTS,
     *task_actions.ENDPOINTS,
+    *results.ENDPOINTS,
     *uploads.ENDPOINTS,
     *money.ENDPOINTS,
     *budgets.ENDPOINTS,
