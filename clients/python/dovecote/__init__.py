@@ -34,7 +34,7 @@ from dovecote.fields import (
     TaskFilters,
 )
 from dovecote.messages import Delivery, Endpoint, Message, WebhookSecret
-from dovecote.money import Quote, QuoteList
+from dovecote.money import BudgetRow, Quote, QuoteList, Settlement
 from dovecote.tasks import Action, Event, Failure, Result, ResultLink, Task, TaskEvent, TaskWarning
 from dovecote.uploads import Upload
 from dovecote.values import Page
@@ -45,6 +45,7 @@ __all__ = [
     "Action",
     "AdoptFields",
     "AsyncClient",
+    "BudgetRow",
     "Callback",
     "CallbackFilters",
     "Circuit",
@@ -74,6 +75,7 @@ __all__ = [
     "ReplayFilters",
     "Result",
     "ResultLink",
+    "Settlement",
     "SubmitFields",
     "Task",
     "TaskEvent",
