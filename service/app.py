@@ -21,6 +21,7 @@ from service.clock import Clock, ClockGuard
 from service.domain.callback_token import Tokens
 from service.flows.context import Context, log, upstreams_of
 from service.flows.metrics.rows import RowMetrics
+from service.flows.metrics.tracing import Traces
 from service.flows.signals.catchup import catching_up
 from service.flows.signals.postgres import listening
 from service.flows.submission.repeats import Recent
@@ -40,7 +41,7 @@ from service.store.database import Database, StoreUnavailable, parse_url
 from service.store.migrate import check_known, migrate, newest, revision
 from service.store.restoration import Mark
 from service.store.writer import Writers
-from service.web import callbacks, docs, facades, health, metrics
+from service.web import callbacks, docs, facades, health, kept_files, metrics
 from service.web.access_log import AccessLog
 from service.web.api import ENDPOINTS
 from service.web.auth.bearer import Authenticator
@@ -70,6 +71,7 @@ async def opened(settings: Settings) -> AsyncIterator[Context]:
     """Open the database, the network and the secrets, and yield the context of this process.
 
     :raises AlreadyRunning: when another process has the SQLite database
+    :raises NoOpenTelemetry: when traces are on and the package is not installed
     :raises StoreUnavailable: when the database is out of reach
     :raises WrongSchema: when a PostgreSQL database has not been migrated
     :raises NewerSchema: when a newer version has migrated the database
@@ -83,10 +85,11 @@ async def opened(settings: Settings) -> AsyncIterator[Context]:
             files_guard=Guard(settings.results.rules),
             webhook_tls=trusting(settings.webhook_ca_file) if settings.webhook_ca_file else None,
         )
-        objects = objects_of(settings)
+        objects: Objects | None = None
         try:
             await _prepare(database)
-            async with writers.running():
+            objects = objects_of(settings)
+            async with writers.running(), _tracing(settings) as traces:
                 clock = Clock()
                 context = Context(
                     settings=settings,
@@ -98,6 +101,7 @@ async def opened(settings: Settings) -> AsyncIterator[Context]:
                     webhook_secret=await _secret(database, settings, "webhook_secret"),
                     upstreams=upstreams_of(settings),
                     objects=objects,
+                    traces=traces,
                     mark=Mark(database.url.database or "") if database.sqlite else None,
                 )
                 guard = ClockGuard(clock, database, context.signals)
@@ -130,6 +134,19 @@ def objects_of(settings: Settings) -> Objects | None:
         secret=None if secret is None else secret.get_secret_value(),
         min_free=storage.min_free,
     )
+
+
+@contextlib.asynccontextmanager
+async def _tracing(settings: Settings) -> AsyncIterator[Traces | None]:
+    """Open the traces where they are on. At the end, what has not been sent is sent in a thread."""
+    if not settings.observability.traces:
+        yield None
+        return
+    traces = Traces.exporting(instance=health.PROCESS)
+    try:
+        yield traces
+    finally:
+        await asyncio.to_thread(traces.close)
 
 
 async def _prepare(database: Database) -> None:
@@ -225,7 +242,7 @@ def _around(context: Context, app: Starlette) -> ASGIApp:
     app.state.callback_limits = CallbackLimits(context)
     app.state.recent = Recent()
     app.state.bodies = BodyBudget(context.settings.max_body, context.large.turn)
-    return AccessLog(SecurityHeaders(app), context.metrics)
+    return AccessLog(SecurityHeaders(app), context.metrics, traced=context.traces is not None)
 
 
 def metrics_application(context: Context) -> ASGIApp:
@@ -272,6 +289,7 @@ def routes(settings: Settings, role: Role = "all") -> list[Route]:
         *with_callbacks,
         *api,
         metrics.behind_a_key(authenticator),
+        *kept_files.ROUTES,
         *health.ROUTES,
         *docs.ROUTES,
         *dashboard.routes(authenticator),

@@ -131,6 +131,7 @@ tasks = Table(
     Column("inherited", Json, nullable=False),
     Column("callback_url", Text),
     Column("callback_events", Json, nullable=False, server_default="[]"),
+    Column("callback_when", Text, nullable=False, server_default="ended"),
     Column("callback_format", Text, nullable=False, server_default="dovecote"),
     Column("idempotency_key", Text),
     Column("request_hash", Text, nullable=False),
@@ -172,6 +173,7 @@ tasks = Table(
     Column("results_removed_at", UtcTime),
     Column("due_at", UtcTime),
     Column("attempts", Integer, nullable=False),
+    Column("traceparent", Text),
     CheckConstraint(_one_of("state", State), name="state"),
     CheckConstraint(_one_of("outcome_source", Source), name="outcome_source"),
     CheckConstraint(_one_of("decided_by", ["provider", "dovecote"]), name="decided_by"),
@@ -272,6 +274,33 @@ submissions = Table(
     _partial("ix_submissions_job", "upstream", "external_id", where=text("external_id IS NOT NULL")),
 )  # fmt: skip
 
+# The polls of a task, for its history: equal ones between two events share a row.
+polls = Table(
+    "polls",
+    metadata,
+    Column("task_id", Uuid, ForeignKey("tasks.id", ondelete="CASCADE"), primary_key=True),
+    # Number of the task's last event before the poll.
+    Column("sequence", Integer, primary_key=True),
+    Column("outcome", Text, primary_key=True),
+    Column("progress", Integer),
+    Column("count", Integer, nullable=False),
+    Column("first_at", UtcTime, nullable=False),
+    Column("last_at", UtcTime, nullable=False),
+    Column("duration_ms", Integer, nullable=False),
+)
+
+# The beginning of the answer to a submission, for its history.
+submission_answers = Table(
+    "submission_answers",
+    metadata,
+    Column("submission_id", Uuid, ForeignKey("submissions.id", ondelete="CASCADE"), primary_key=True),
+    Column("endpoint", Text, nullable=False),
+    Column("status", Integer, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("size", Integer, nullable=False),
+    Column("at", UtcTime, nullable=False),
+)
+
 events = Table(
     "events",
     metadata,
@@ -358,6 +387,31 @@ callbacks = Table(
     _partial("ix_callbacks_due", "due_at", where=DUE),
 )
 
+# No foreign key: the row of a copy outlives its task until the file is deleted.
+assets = Table(
+    "assets",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("task_id", Uuid, nullable=False, index=True),
+    Column("state", Text, nullable=False),
+    Column("object", Text),
+    Column("size", BigInteger),
+    Column("sha256", Text),
+    Column("media_type", Text),
+    Column("marked", Boolean, nullable=False, server_default=false()),
+    Column("expires_at", UtcTime),
+    Column("created_at", UtcTime, nullable=False),
+    Column("settled_at", UtcTime),
+    Column("gone_since", UtcTime),
+    Column("last_error", Text),
+    Column("due_at", UtcTime),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    CheckConstraint(_one_of("state", ["pending", "kept", "lost", "deleting"]), name="state"),
+    CheckConstraint("(state IN ('pending', 'deleting')) = (due_at IS NOT NULL)", name="open_requires_due_at"),
+    CheckConstraint("state <> 'kept' OR (object IS NOT NULL AND sha256 IS NOT NULL AND size IS NOT NULL)", name="kept_requires_object"),
+    _partial("ix_assets_due", "due_at", where=DUE),
+)  # fmt: skip
+
 webhook_messages = Table(
     "webhook_messages",
     metadata,
@@ -380,6 +434,7 @@ webhook_messages = Table(
     Column("due_at", UtcTime),
     Column("attempts", Integer, nullable=False),
     Column("schedule_from", Integer, nullable=False, server_default="0"),
+    Column("traceparent", Text),
     CheckConstraint(_one_of("state", ["pending", "delivered", "exhausted", "discarded"]), name="state"),
     CheckConstraint("(state = 'pending') = (due_at IS NOT NULL)", name="pending_requires_due_at"),
     CheckConstraint("(state = 'delivered') = (delivered_at IS NOT NULL)", name="delivered_requires_delivered_at"),

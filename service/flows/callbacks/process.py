@@ -94,6 +94,7 @@ async def _process(connection: AsyncConnection, context: Context, rows: Sequence
         own = [next(outcomes) for _ in each.changes]
         applied += own
         settled.append(_settlement(context, row, each, own))
+        _trace(context, row, settled[-1]["decision"], own)
     await queue.settle_callbacks(connection, settled)
     for row, kept in zip(rows, settled, strict=True):
         submission = known.get(row.submission_id)
@@ -116,6 +117,14 @@ async def _process(connection: AsyncConnection, context: Context, rows: Sequence
     if any(each is not None and each.superseded_at is not None for each in proven):
         context.signals.wake("duplicates")
     return applied
+
+
+def _trace(context: Context, row: Row[Any], decision: str | None, applied: Sequence[Applied]) -> None:
+    """Record a callback from its arrival until its decision."""
+    task = next((each.task for each in applied if each.task is not None), None)
+    if context.traces is not None and task is not None and task.traceparent is not None:
+        end = context.now()
+        context.traces.record("callback", task.traceparent, row.received_at, end, task=str(task.id), decision=decision)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

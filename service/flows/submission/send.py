@@ -1,6 +1,7 @@
 """Send the one request that creates a job, and write what came of it."""
 
 import asyncio
+import contextlib
 import dataclasses
 import datetime as dt
 import functools
@@ -14,8 +15,10 @@ from service.domain.changes import Change
 from service.domain.errors import AccountProblem, NotSent, Unavailable, Uncertain, UpstreamError
 from service.domain.evidence import may_have_job
 from service.domain.operator_events import ACCOUNT_REFUSED, CIRCUIT_OPEN, Occurrence
+from service.domain.redaction import redact
 from service.domain.schedules import SUBMIT_LEASE_MARGIN
 from service.domain.task import Outcome, State, Submission, Task
+from service.domain.text import shortened, storable
 from service.flows.apply import settle_surely
 from service.flows.context import Context, Upstream, log
 from service.flows.conversation import run_exchange
@@ -24,11 +27,15 @@ from service.flows.submission.media import seconds_for, with_media
 from service.flows.submission.outcome import answered, failed, not_sent
 from service.flows.webhooks.operator import announce, report
 from service.providers.dialect import Dialect
+from service.providers.wire import Call, Reply
 from service.store import circuits as circuit_store
 from service.store import tasks as task_store
 from service.store.database import StoreUnavailable
+from service.store.history import Answer, keep_answers
 
 Found = TypeVar("Found")
+MAX_KEPT = 4000
+"""Characters of an answer that are kept for the task's history."""
 SEND_WITHIN = SUBMIT_LEASE_MARGIN
 """Seconds after its claim within which a submission is sent: then its answer comes before the lease ends."""
 
@@ -46,6 +53,8 @@ class Handover:
     """Whether it tests an upstream whose circuit is open."""
     claimed_at: float = 0.0
     """When its task was claimed, on the monotonic clock."""
+    answers: list[Answer] = dataclasses.field(default_factory=list)
+    """The answer of the upstream, for the task's history."""
 
     @property
     def key(self) -> circuit_store.Key:
@@ -56,7 +65,7 @@ class Handover:
 async def hand_over(context: Context, handover: Handover) -> None:
     """Send the one request that creates a job, and write what came of it."""
     error: UpstreamError | None = None
-    stopped = False
+    stopped, began = False, context.now()
     try:
         change: Change = await _send(context, handover)
     except asyncio.CancelledError:
@@ -71,7 +80,9 @@ async def hand_over(context: Context, handover: Handover) -> None:
         change = change_for(context, handover, error)
     outcome = Outcome.TAKEN if error is None else error.outcome
     context.metrics.submissions.labels(handover.upstream.name, outcome).inc()
+    _trace(context, handover, began, error)
     applied = await settle_surely(context, change)
+    await _keep_answer(context, handover)
     if not stopped:  # a stop is no failure of the upstream
         await _report(context, handover, error)
     if isinstance(error, AccountProblem):
@@ -83,6 +94,22 @@ async def hand_over(context: Context, handover: Handover) -> None:
         context.signals.wake("duplicates")
     if applied.task is not None:
         await cancel_if_pending(context, applied.task)
+
+
+def _trace(context: Context, handover: Handover, began: dt.datetime, error: UpstreamError | None) -> None:
+    task = handover.task
+    if context.traces is not None and task.traceparent is not None:
+        context.traces.record(
+            "submit",
+            task.traceparent,
+            began,
+            context.now(),
+            failed=error is not None,
+            task=str(task.id),
+            upstream=handover.upstream.name,
+            dialect=handover.dialect.facts.key,
+            outcome=str(Outcome.TAKEN if error is None else error.outcome),
+        )
 
 
 def callback_url(context: Context, upstream: Upstream, dialect: Dialect, task: Task, submission_id: UUID) -> str | None:
@@ -108,6 +135,12 @@ async def _send_whole(context: Context, handover: Handover, task: Task) -> Chang
     url = callback_url(context, handover.upstream, handover.dialect, task, submission.id)
     exchange = handover.dialect.submit(dataclasses.replace(task, submission_id=submission.id), url)
     hidden = [] if url is None else [url.rpartition("/")[2]]
+
+    def keep(call: Call, reply: Reply) -> None:
+        if call.creates or handover.task.operation in handover.dialect.facts.free:
+            with contextlib.suppress(Exception):  # the job may exist: nothing that is for readers may fail the submit
+                handover.answers.append(_answer(context, submission, reply))
+
     update = await run_exchange(
         context,
         handover.upstream,
@@ -115,6 +148,7 @@ async def _send_whole(context: Context, handover: Handover, task: Task) -> Chang
         exchange,
         hidden=hidden,
         send_before=handover.claimed_at + SEND_WITHIN + seconds_for(handover.upstream, handover.dialect, handover.task),
+        heard=keep,
     )
     return answered(task, submission, update)
 
@@ -150,6 +184,30 @@ def change_for(context: Context, handover: Handover, error: UpstreamError) -> Ch
         chance=context.chance(),
         configured=context.upstreams.keys(),
     )
+
+
+def _answer(context: Context, submission: Submission, reply: Reply) -> Answer:
+    """Return the beginning of an answer, without secrets."""
+    beginning = reply.body[: 2 * MAX_KEPT].decode("utf-8", "replace")
+    text = shortened(storable(redact(beginning, reply.secrets)), MAX_KEPT)
+    size = len(reply.body)
+    return Answer(
+        submission_id=submission.id,
+        endpoint=reply.endpoint,
+        status=reply.status,
+        body=text,
+        size=size,
+        at=context.now(),
+    )
+
+
+async def _keep_answer(context: Context, handover: Handover) -> None:
+    """Write the answer into the history. It is for readers: nothing depends on it, and it may be missing."""
+    if handover.answers:
+        try:
+            await context.writers.journeys.batch(keep_answers, handover.answers[-1])
+        except StoreUnavailable as error:
+            log.debug("answer not kept submission=%s error=%s", handover.submission.id, error)
 
 
 async def _report(context: Context, handover: Handover, error: UpstreamError | None) -> None:

@@ -4,6 +4,7 @@ from service.web.api import (
     catalogue,
     events,
     money,
+    results,
     task_actions,
     tasks,
     uploads,
@@ -16,6 +17,7 @@ from service.web.api.route import Endpoint
 ENDPOINTS: tuple[Endpoint, ...] = (
     *tasks.ENDPOINTS,
     *task_actions.ENDPOINTS,
+    *results.ENDPOINTS,
     *uploads.ENDPOINTS,
     *money.ENDPOINTS,
     *events.ENDPOINTS,
