@@ -136,9 +136,9 @@ def _body(task: Task) -> dict[str, Any]:
             said = {"defaultParamFlag": own, "audioId": source["audioId"], "prompt": given.get("lyrics")}
             return {**body, **said, "model": model}
         case "cover_audio" | "extend_audio":
-            own = {"customMode" if task.operation == "cover_audio" else "defaultParamFlag": True}
+            custom = {"customMode" if task.operation == "cover_audio" else "defaultParamFlag": True}
             said = {"instrumental": given.get("instrumental", False), "prompt": given.get("lyrics")}
-            return {**body, **own, **said, "model": model}
+            return {**body, **custom, **said, "model": model}
         case "stems":
             return {**source, "type": "split_stem" if given.get("split") == "twelve" else "separate_vocal"}
         case "lyrics" | "style_tags":
