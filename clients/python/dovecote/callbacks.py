@@ -32,7 +32,7 @@ class Callback:
     """Only a single callback has its headers and body; callbacks of lists do not."""
     body: str | None = None
     reads_as: str | None = None
-    """What today's reader understands, in words."""
+    """The content in words, as today's reader understands it."""
     reading_error: str | None = None
     document: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False, compare=False)
 
