@@ -2,11 +2,10 @@
 
 import dataclasses
 from collections.abc import Collection
-from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Row, Select, func, null, select, update
+from sqlalchemy import Row, Select, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.domain.task import Submission
@@ -112,13 +111,3 @@ async def count_decided(connection: AsyncConnection, decisions: Collection[str],
     """Count the callbacks with one of these decisions, up to a number and one more."""
     found = select(callbacks.c.id).where(callbacks.c.decision.in_(sorted(decisions))).limit(most + 1).subquery()
     return int(await connection.scalar(select(func.count()).select_from(found)) or 0)
-
-
-async def make_due(connection: AsyncConnection, ids: Collection[UUID], *, now: datetime) -> int:
-    """Make decided callbacks due again, as if they had just come; return how many there were."""
-    again = (
-        update(callbacks)
-        .where(callbacks.c.id.in_(sorted(ids)), callbacks.c.decision.is_not(None))
-        .values(decision=null(), detail=null(), decided_at=null(), due_at=now, attempts=0)
-    )
-    return int((await connection.execute(again)).rowcount)

@@ -5,7 +5,7 @@ from typing import Final
 from uuid import UUID
 
 from service.flows.context import Context, log
-from service.store import inbox
+from service.store import queue
 
 MAX_AT_ONCE: Final = 1000
 """Callbacks of one request."""
@@ -18,7 +18,7 @@ async def rerun(context: Context, ids: Collection[UUID]) -> int:
 
     :raises StoreUnavailable: when the database is out of reach
     """
-    count = await context.writers.requests.run(inbox.make_due, set(ids), now=context.now())
+    count = await context.writers.requests.run(queue.rerun_callbacks, set(ids), now=context.now())
     if count:
         log.info("callbacks run again count=%d", count)
         context.signals.wake("callbacks")
