@@ -21,6 +21,7 @@ from service.flows.callbacks import process
 from service.flows.concurrency import TaskPool
 from service.flows.context import Context, log
 from service.flows.metrics.process import Metrics
+from service.flows.retention import erase
 from service.flows.retention import sweep as retention_sweep
 from service.flows.statistics import update_statistics
 from service.flows.submission import duplicates
@@ -57,7 +58,8 @@ class Worker:
         polls = TaskPool(polling.MAX_CONCURRENT, when_free=signals["poll"].set)
         messages = TaskPool(dispatch.MAX_CONCURRENT, when_free=signals["webhooks"].set)
         duplicate_jobs = TaskPool(duplicates.MAX_CONCURRENT, when_free=signals["duplicates"].set)
-        self._pools = (submits, polls, messages, duplicate_jobs)
+        erasures = TaskPool(erase.MAX_CONCURRENT, when_free=signals["erasures"].set)
+        self._pools = (submits, polls, messages, duplicate_jobs, erasures)
         journey = functools.partial(_Journey, metrics=context.metrics)
         self._journeys: tuple[_Journey, ...] = (
             journey("submit", signals["submit"], lambda: submission_run.run_due(context, submits)),
@@ -65,6 +67,7 @@ class Worker:
             journey("callbacks", signals["callbacks"], lambda: process.run_due(context)),
             journey("webhooks", signals["webhooks"], lambda: dispatch.run_due(context, messages)),
             journey("duplicates", signals["duplicates"], lambda: duplicates.run_due(context, duplicate_jobs)),
+            journey("erasures", signals["erasures"], lambda: erase.run_due(context, erasures)),
             journey("learn", asyncio.Event(), lambda: _once(update_statistics(context)), LEARN_EVERY),
             journey("credit", asyncio.Event(), self._credit_round(), credit.EVERY),
             journey("retention", asyncio.Event(), self._retention_round(), retention_sweep.EVERY),

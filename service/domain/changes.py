@@ -19,7 +19,7 @@ from service.domain.submission_changes import (
     SubmissionStarted,
     WaitingForUpstream,
 )
-from service.domain.task import Failure, Source, State, Submission, Update
+from service.domain.task import ENDED, Failure, Source, State, Submission, Update
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,6 +180,18 @@ class DuplicateChecked(ChangeOfTask):
         return Effect(source=Source.POLL, settles=self.submission, event_type=event_type, details=self.details)
 
 
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ContentErased(ChangeOfTask):
+    """A client asked to erase the content of an ended task."""
+
+    at: datetime
+    expects: frozenset[State] = ENDED
+
+    def effect(self) -> Effect:
+        """Set the time of the erasure."""
+        return Effect(source=Source.CLIENT, fields={"erased_at": self.at}, event_type="erased")
+
+
 Change = (
     StatusReported
     | SubmissionStarted
@@ -201,5 +213,6 @@ Change = (
     | InputSending
     | InputSent
     | DuplicateChecked
+    | ContentErased
 )
 """Everything that can happen to a task."""

@@ -319,6 +319,8 @@ class Task:
     """When its input and options were removed; the name of the model stays."""
     results_removed_at: datetime | None = None
     """When its results, and the words of its failure, were removed."""
+    erased_at: datetime | None = None
+    """When its content was erased because somebody asked for it. None comes back, whatever is reported later."""
     due_at: datetime | None = None
     """When it next needs attention. The only queue there is."""
     attempts: int = 0

@@ -6,6 +6,8 @@ from service.domain.task import ENDED, State
 
 PROGRESS = "task.progress"
 LATE = "task.late_result"
+ERASED = "task.erased"
+"""The content of the task was erased. Its ``callback_url`` was part of that, so only endpoints are told."""
 TEST = "endpoint.test"
 """The message that a client requests to test an endpoint. It belongs to no task."""
 
@@ -13,7 +15,7 @@ BEGINNINGS = frozenset({State.SUBMITTED, State.RUNNING, State.AWAITING_INPUT})
 """The states before the end whose beginning is announced."""
 ENDS = frozenset({*(f"task.{state}" for state in ENDED), LATE})
 """The types that a ``callback_url`` receives unless its task names others."""
-TYPES = (*(f"task.{state}" for state in State if state in BEGINNINGS | ENDED), LATE, PROGRESS)
+TYPES = (*(f"task.{state}" for state in State if state in BEGINNINGS | ENDED), LATE, PROGRESS, ERASED)
 """Every type of a message about a task."""
 
 

@@ -260,6 +260,8 @@ def _check_parent(
         mistakes.append(Mistake("parent_id", f"does not fit: {operation.name} continues no other task"))
     elif parent is None:
         mistakes.append(Mistake("parent_id", "there is no task with this id"))
+    elif parent.erased_at is not None:
+        mistakes.append(Mistake("parent_id", "the content of the task was erased: no task can continue it"))
     elif parent.family != request["family"]:
         mistakes.append(Mistake("parent_id", f"is a task of {parent.family}, not of {request['family']}"))
     elif parent.state is not State.SUCCEEDED:

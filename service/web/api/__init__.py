@@ -2,6 +2,7 @@
 
 from service.web.api import (
     catalogue,
+    erasures,
     events,
     money,
     task_actions,
@@ -15,6 +16,7 @@ from service.web.api.route import Endpoint
 ENDPOINTS: tuple[Endpoint, ...] = (
     *tasks.ENDPOINTS,
     *task_actions.ENDPOINTS,
+    *erasures.ENDPOINTS,
     *money.ENDPOINTS,
     *events.ENDPOINTS,
     *webhook_endpoints.ENDPOINTS,

@@ -12,7 +12,7 @@ from service.domain.task import Policy, ResultKind, ResultRole, Source, State
 from service.domain.webhook_events import TYPES
 from service.flows.render import MAX_BRIEF
 from service.flows.submission.request import REQUEST
-from service.web.api import money_models, webhook_models
+from service.web.api import erasure_models, money_models, webhook_models
 from service.web.api.money_models import Amount, Quote
 from service.web.api.schema import Id, Time, about, components, one_of, ref
 from service.web.problems import TITLES
@@ -148,6 +148,7 @@ class Task(TypedDict):
     results_removed_at: Annotated[
         Time | None, about("When the results and the message of the failure were removed, as retention requires.")
     ]
+    erased_at: Annotated[Time | None, about("When the content was erased because a client asked for it.")]
     next_check_at: Annotated[Time | None, about("When Dovecote processes the task next. Null: never.")]
     truncated: NotRequired[
         Annotated[
@@ -344,7 +345,8 @@ def all_components() -> dict[str, Any]:
     return {
         "TaskRequest": {"title": "TaskRequest", **REQUEST},
         **webhook_models.REQUESTS,
-        **components(*lists, Problem, *money_models.MODELS, *webhook_models.MODELS),
+        "ErasureRequest": {"title": "ErasureRequest", **erasure_models.REQUEST},
+        **components(*lists, Problem, erasure_models.Erasure, *money_models.MODELS, *webhook_models.MODELS),
     }
 
 

@@ -78,6 +78,7 @@ FULL = Task(
     deadline_at=NOW,
     input_removed_at=NOW,
     results_removed_at=NOW,
+    erased_at=NOW,
     due_at=NOW,
 )
 EMPTY = Task(
