@@ -4,6 +4,7 @@ import asyncio
 import base64
 import contextlib
 import datetime as dt
+import functools
 import secrets as chance
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -24,6 +25,8 @@ from service.flows.signals.catchup import catching_up
 from service.flows.signals.postgres import listening
 from service.flows.submission.repeats import Recent
 from service.flows.submission.restored import settle_if_restored
+from service.flows.webhooks.operator import report_clock
+from service.flows.webhooks.watch import watch_workers
 from service.http.client import Http
 from service.http.ssrf.guard import Guard
 from service.http.tls import trusting
@@ -98,6 +101,7 @@ async def opened(settings: Settings) -> AsyncIterator[Context]:
                     mark=Mark(database.url.database or "") if database.sqlite else None,
                 )
                 guard = ClockGuard(clock, database, context.signals)
+                guard.on_skew = functools.partial(report_clock, context)
                 await guard.start()
                 async with listening(context), catching_up(context), guard.running():
                     yield context
@@ -167,6 +171,17 @@ async def at_work(context: Context) -> AsyncIterator[Worker]:
         await queue.release_unknown_waits(connection, [each.key for each in context.waits], now=context.now())
     async with _beating(context), working(context) as worker:
         yield worker
+
+
+@contextlib.asynccontextmanager
+async def watching_workers(context: Context) -> AsyncIterator[None]:
+    """Report to operators when no worker is alive, for the length of a ``with``."""
+    task = asyncio.create_task(watch_workers(context), name="watch workers")
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 @contextlib.asynccontextmanager

@@ -12,8 +12,8 @@ import dataclasses
 import datetime as dt
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
-from typing import Final
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Final, Literal
 
 from service.flows.signals.local import Journey, Signals
 from service.store import clock as clock_store
@@ -94,6 +94,10 @@ class _JumpBack:
     until: float
 
 
+async def _unheard(_: str, __: float) -> None:
+    """Do nothing: there is no one to report to."""
+
+
 class ClockGuard:
     """Watches the clocks of a process and handles their jumps."""
 
@@ -108,6 +112,8 @@ class ClockGuard:
         self._last_wall = clock.wall_offset()
         self._asked_at: float | None = None
         self._jumped_back: _JumpBack | None = None
+        self.on_skew: Callable[[Literal["jump", "difference"], float], Awaitable[object]] = _unheard
+        """Awaited after this machine's clock has jumped, or when it differs from the database's."""
         self.on_jump: list[Callable[[], None]] = []
         """Called after this machine's clock has jumped: for timers that wait by it."""
 
@@ -123,6 +129,7 @@ class ClockGuard:
                 skew = self._clock.wall_offset() - offset
                 if abs(skew) > SKEW_WARNING:
                     log.warning("clock differs from the database's, which is used seconds=%.1f", skew)
+                    await self.on_skew("difference", skew)
         async with self._database.reading() as connection:
             newest = await clock_store.read_newest_event_time(connection)
         now = self._clock()
@@ -162,6 +169,7 @@ class ClockGuard:
             log.warning("clock jumped seconds=%.1f", jump)
             for plan_again in self.on_jump:
                 plan_again()
+            await self.on_skew("jump", jump)
         offset = await self._reference(wall, jumped=abs(jump) > JUMP)
         if offset is None:
             return

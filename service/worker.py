@@ -17,6 +17,7 @@ from apscheduler.triggers.interval import IntervalTrigger
 
 from service.clock import JUMP
 from service.flows import polling
+from service.flows.assets import uploads
 from service.flows.callbacks import process
 from service.flows.concurrency import TaskPool
 from service.flows.context import Context, log
@@ -37,6 +38,7 @@ ROUND_EVERY: Final = 0.02
 """Seconds from the start of a round to the next one of the same journey. What comes meanwhile shares the next round: a round
 costs about the same for one row as for twenty."""
 LEARN_EVERY: Final = 30.0
+EXPIRE_EVERY: Final = 60.0
 DRAIN_MARGIN: Final = 15.0
 
 Round = Callable[[], Awaitable[int]]
@@ -69,6 +71,7 @@ class Worker:
             journey("duplicates", signals["duplicates"], lambda: duplicates.run_due(context, duplicate_jobs)),
             journey("erasures", signals["erasures"], lambda: erase.run_due(context, erasures)),
             journey("learn", asyncio.Event(), lambda: _once(update_statistics(context)), LEARN_EVERY),
+            journey("uploads", asyncio.Event(), lambda: uploads.expire_due(context), EXPIRE_EVERY),
             journey("credit", asyncio.Event(), self._credit_round(), credit.EVERY),
             journey("retention", asyncio.Event(), self._retention_round(), retention_sweep.EVERY),
         )

@@ -1,16 +1,14 @@
 """Fixtures: a real, migrated database, and a world with a sandbox, a receiver and a held clock."""
 
 import asyncio
-import contextlib
 import gc
-import importlib
 import os
-import re
 import shutil
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import httpx
@@ -22,6 +20,7 @@ from service.store.database import Database
 from service.store.migrate import migrate
 from service.store.tables import metadata
 from tests.support.cluster import creating_a_server
+from tests.support.collection import ByFile, import_share, is_long
 from tests.support.contract import CONTRACT
 from tests.support.world import World
 
@@ -42,30 +41,23 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 os.environ["SSL_CERT_FILE"] = str(Path(__file__).parent / "support" / "authority.pem")
 
 _HERE = Path(__file__).parent
-_LONG_FILE = re.compile(r"^pytestmark = .*pytest\.mark\.long", re.MULTILINE)
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Leave out files whose tests are all long, before they import what only they need."""
-    if config.getoption("markexpr") != "not long" or not collection_path.match("test_*.py"):
-        return None
-    return True if _LONG_FILE.search(collection_path.read_text(encoding="utf-8")) else None
+    return True if config.getoption("markexpr") == "not long" and is_long(collection_path) else None
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection(session: pytest.Session) -> None:
-    """Import a share of the test files in each of several processes, and find those of the others compiled.
+    """Share the preparation of the test files between the processes of a run."""
+    import_share(session.config, _HERE)
 
-    Preparing the assertions takes longer than anything else of the collection. A faulty file is reported later, as usual.
-    """
-    worker = getattr(session.config, "workerinput", None)
-    if worker is None or len(session.config.args) != 1 or Path(session.config.args[0]).resolve() != _HERE:
-        return
-    number, count = int(worker["workerid"].removeprefix("gw")), int(worker["workercount"])
-    for path in sorted(_HERE.rglob("test_*.py"))[number::count]:
-        if not pytest_ignore_collect(path, session.config):
-            with contextlib.suppress(Exception):
-                importlib.import_module(".".join(path.relative_to(_HERE.parent).with_suffix("").parts))
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
+    """Choose how tests are distributed."""
+    return ByFile(config, log)
 
 
 _SAME_ON_BOTH = (
@@ -93,11 +85,13 @@ _SAME_ON_BOTH = (
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests as long that repeat on PostgreSQL what they do on SQLite."""
+    """Mark the tests as long that repeat on PostgreSQL what they do on SQLite. Processes are started first: they wait most."""
+    items.sort(key=lambda item: item.get_closest_marker("xdist_group") is None)
     for item in items:
         folder = item.path.relative_to(_HERE).as_posix() if item.path.is_relative_to(_HERE) else ""
         parameters = getattr(getattr(item, "callspec", None), "params", {})
-        if parameters.get("database_url") == "postgresql" and folder.startswith(_SAME_ON_BOTH):
+        on_postgresql = "postgresql" in (parameters.get("database_url"), parameters.get("installation"))
+        if on_postgresql and folder.startswith(_SAME_ON_BOTH):
             item.add_marker(pytest.mark.long)
 
 

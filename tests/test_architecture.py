@@ -215,20 +215,20 @@ RULES: dict[str, tuple[Act, str, set[str]]] = {
             "http/tls.py",
             "http/transport.py",
             "flows/webhooks/dispatch.py",
-            "flows/submission/media.py",
+            "flows/submission/media_sources.py",
             "flows/callbacks/public_keys.py",
         },
     ),
     "sends to URLs from outside": (
         uses("http", "messages"),
         "",
-        {"flows/webhooks/dispatch.py", "flows/submission/media.py", "flows/callbacks/public_keys.py"},
+        {"flows/webhooks/dispatch.py", "flows/submission/media_sources.py", "flows/callbacks/public_keys.py"},
     ),
     "sends to upstreams": (uses("http", "purchases", "questions"), "", {"flows/conversation.py"}),
     "sends HTTP": (
         calls("send"),
         "flows/",
-        {"flows/conversation.py", "flows/submission/media.py", "flows/callbacks/public_keys.py"},
+        {"flows/conversation.py", "flows/submission/media_sources.py", "flows/callbacks/public_keys.py"},
     ),
     "posts HTTP": (calls("post_briefly"), "flows/", {"flows/webhooks/dispatch.py"}),
     "opens a transaction": (
@@ -288,6 +288,7 @@ CONNECTIONS = {
     "store/postgresql.py": "sets the options of connections to PostgreSQL",
     "web/health.py": "names this machine; opens nothing",
     "sandbox/callbacks.py": "plays a provider: calls whom a practising Dovecote names",
+    "sandbox/inputs.py": "plays a provider: fetches the files that an order names, where a practising Dovecote asks for it",
     "sandbox/connections.py": "breaks the connections that it accepted",
     "sandbox/server.py": "listens",
 }

@@ -22,6 +22,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "receiver": "service.cli.practice:receiver",
     "submit": "service.cli.submit:command",
     "quote": "service.cli.quote:command",
+    "upload": "service.cli.upload:command",
     "adopt": "service.cli.adopt:command",
     "tasks": "service.cli.tasks:command",
     "families": "service.cli.catalogue:families",

@@ -53,6 +53,11 @@ def list_endpoints(*, url: str, as_json: bool) -> None:
 @_EVENT
 @_DESCRIPTION
 @_FORMAT
+@click.option(
+    "--scope",
+    type=click.Choice(["client", "admin"]),
+    help="admin: it gets messages to operators; needs an API key with the scope admin.",
+)
 @server_options
 def create(
     endpoint_url: str,
@@ -60,13 +65,14 @@ def create(
     events: tuple[str, ...],
     description: str | None,
     body_format: str | None,
+    scope: str | None,
     url: str,
     as_json: bool,
 ) -> None:
     """Register an endpoint, and print it with its signing secret. The secret is not shown again."""
     with open_client(url) as client:
         made = client.endpoints.create(
-            endpoint_url, events=list(events) or None, description=description, format=body_format
+            endpoint_url, events=list(events) or None, description=description, format=body_format, scope=scope
         )
     _print(made, as_json=as_json)
 
@@ -162,10 +168,15 @@ def _table(endpoints: Sequence[Document]) -> Table:
             shown(each["id"]),
             age(each["created_at"], now=_now()),
             _state(each),
-            one_line(", ".join(each["events"]) or "all but task.progress"),
+            one_line(_events(each)),
             one_line(" ".join(part for part in (each["url"], each["description"]) if part)),
         )
     return table
+
+
+def _events(endpoint: Document) -> str:
+    every = "all of operators" if endpoint["scope"] == "admin" else "all but task.progress"
+    return ", ".join(endpoint["events"]) or every
 
 
 def _state(endpoint: Document) -> str:
@@ -185,8 +196,9 @@ def _print(endpoint: Endpoint, *, as_json: bool) -> None:
         ("description", document["description"]),
         ("state", _state(document)),
         ("failing since", document["failing_since"]),
-        ("events", ", ".join(document["events"]) or "all but task.progress"),
+        ("events", _events(document)),
         ("format", document["format"]),
+        ("scope", document["scope"]),
         ("secret", endpoint.secret),
         ("old secret until", document["previous_secret_until"]),
     ]

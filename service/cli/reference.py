@@ -9,6 +9,7 @@ from typing import Final
 from uuid import UUID
 
 from service.domain.errors import Unavailable, UpstreamError
+from service.domain.operator_events import KINDS
 from service.domain.task import Task
 from service.flows.metrics.process import Metrics
 from service.flows.metrics.rows import ROWS
@@ -37,6 +38,11 @@ def metrics() -> str:
         for each in [*ROWS, *Metrics().descriptions]
     )
     return _table(("metric", "type", "labels", "meaning"), rows)
+
+
+def operator_events() -> str:
+    """Return the table of the messages to operators."""
+    return _table(("type", "when", "`data`"), ((f"`{each.type}`", each.when, _names(each.data)) for each in KINDS))
 
 
 def systems() -> str:
@@ -141,6 +147,7 @@ def failures() -> str:
 
 SECTIONS: Final[Mapping[str, Callable[[], str]]] = {
     "metrics": metrics,
+    "operator-events": operator_events,
     "systems": systems,
     "support": support,
     "upstreams": upstreams,

@@ -21,6 +21,7 @@ from service.app import (
     metrics_application,
     opened,
     require_key,
+    watching_workers,
 )
 from service.cli import exits
 from service.cli.installation import database_fault, give_up, shown_database
@@ -157,6 +158,8 @@ async def _serve(
             context = await stack.enter_async_context(opened(settings))
             if role != "worker":
                 await require_key(context)
+            if role == "web":
+                await stack.enter_async_context(watching_workers(context))
             worker = None if role == "web" else await stack.enter_async_context(at_work(context))
             watch.cancel()
             servers = list(_servers(context, role, listeners))

@@ -11,6 +11,7 @@ from service.cli.api_client import open_client
 from service.cli.arguments import read_input, read_options, read_seconds
 from service.cli.options import server_options
 from service.cli.printing import print_json, say
+from service.cli.upload import read_files, with_files
 from service.cli.watching import wait_for_end
 
 
@@ -18,6 +19,13 @@ from service.cli.watching import wait_for_end
 @click.argument("family")
 @click.argument("operation")
 @click.argument("values", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option(
+    "--file",
+    "files",
+    multiple=True,
+    metavar="KEY=PATH",
+    help="A file that is uploaded and given as this field; may be repeated.",
+)
 @click.option(
     "--option",
     "options",
@@ -40,6 +48,7 @@ def command(
     family: str,
     operation: str,
     values: tuple[str, ...],
+    files: tuple[str, ...],
     options: tuple[str, ...],
     labels: tuple[str, ...],
     callback_url: str | None,
@@ -55,15 +64,18 @@ def command(
 
     `dovecote families FAMILY OPERATION` lists the fields of an operation. A value becomes a number, a list or a text as
     the operation requires. KEY=@FILE reads a text from a file, or from standard input for -. KEY:=JSON passes JSON. A
-    list is a,b or KEY=a KEY=b. Options are texts unless they are written KEY:=JSON.
+    list is a,b or KEY=a KEY=b. Options are texts unless they are written KEY:=JSON. --file image=cat.png uploads a file.
 
     Prints the id of the task. With --wait, prints the id to standard error and the results to standard output, one a line.
     """
+    paths = read_files(files)
     with open_client(url) as client:
+        schema = input_schema(client.families(), family, operation)
+        given = read_input(values, schema)
         task = client.submit(
             family,
             operation,
-            input=read_input(values, input_schema(client.families(), family, operation)),
+            input=with_files(client, given, paths, schema, again=idempotency_key is not None),
             options=read_options(options) or None,
             labels=read_options(labels) or None,
             deadline=read_deadline(deadline),

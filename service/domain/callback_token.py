@@ -24,15 +24,22 @@ class Tokens:
 
     def read(self, token: str) -> UUID | None:
         """Return the submission that a token belongs to, or None when the token is forged."""
-        try:
-            raw = base64.b64decode(token.encode("ascii") + b"=" * (-len(token) % 4), altchars=b"-_", validate=True)
-        except (UnicodeEncodeError, binascii.Error):
-            return None
-        if len(raw) != _ID + _MAC:
+        raw = _decoded(token)
+        if raw is None:
             return None
         # The whole token is compared, not what it decodes to: base64 has several spellings of one value.
         submission_id = UUID(bytes=raw[:_ID])
         return submission_id if hmac.compare_digest(token, self.make(submission_id)) else None
+
+    def make_link(self, upload_id: UUID) -> str:
+        """Return the token by which anybody can read an upload. It is none of a callback, and none can be guessed."""
+        return base64.urlsafe_b64encode(upload_id.bytes + self._link_mac(upload_id.bytes)).rstrip(b"=").decode()
+
+    def read_link(self, token: str) -> UUID | None:
+        """Return the upload that a link's token belongs to, or None when the token is forged."""
+        raw = _decoded(token)
+        upload_id = None if raw is None else UUID(bytes=raw[:_ID])
+        return upload_id if upload_id is not None and hmac.compare_digest(token, self.make_link(upload_id)) else None
 
     def prove(self, nonce: str) -> str:
         """Return a proof that only this installation can compute. ``dovecote doctor`` uses it to identify the server."""
@@ -40,3 +47,15 @@ class Tokens:
 
     def _mac(self, raw: bytes) -> bytes:
         return hmac.digest(self._secret, b"dovecote callback " + raw, hashlib.sha256)[:_MAC]
+
+    def _link_mac(self, raw: bytes) -> bytes:
+        return hmac.digest(self._secret, b"dovecote upload " + raw, hashlib.sha256)[:_MAC]
+
+
+def _decoded(token: str) -> bytes | None:
+    """Return the id and the MAC of a token; None for a text of another form."""
+    try:
+        raw = base64.b64decode(token.encode("ascii") + b"=" * (-len(token) % 4), altchars=b"-_", validate=True)
+    except (UnicodeEncodeError, binascii.Error):
+        return None
+    return raw if len(raw) == _ID + _MAC else None

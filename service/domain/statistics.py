@@ -38,6 +38,7 @@ class Statistics:
     """Medians by family, operation and model; and callback shares by upstream and dialect."""
 
     _medians: dict[_Kind, float] = dataclasses.field(default_factory=dict)
+    _ninths: dict[_Kind, float] = dataclasses.field(default_factory=dict)
     _medians_there: dict[tuple[str, _Kind], float] = dataclasses.field(default_factory=dict)
     _shares: dict[tuple[str, str], float] = dataclasses.field(default_factory=dict)
 
@@ -58,6 +59,9 @@ class Statistics:
         self._medians_there = {
             where: statistics.median(seconds) for where, seconds in there.items() if len(seconds) >= FEWEST_SAMPLES
         }
+        self._ninths = {
+            kind: statistics.quantiles(durations[kind], n=10, method="inclusive")[-1] for kind in self._medians
+        }
         self._shares = {
             where: statistics.fmean(last[:CALLBACK_SAMPLES])
             for where, last in came.items()
@@ -71,6 +75,10 @@ class Statistics:
     def median_at(self, task: Task, upstream: str) -> float | None:
         """Return the seconds that tasks of this kind took at one upstream, once there were some."""
         return self._medians_there.get((upstream, (task.family, task.operation, task.model)))
+
+    def nine_in_ten(self, task: Task) -> float | None:
+        """Seconds within which nine in ten tasks of this kind ended, once there were enough of them."""
+        return self._ninths.get((task.family, task.operation, task.model))
 
     def callbacks_unreliable(self, upstream: str | None, dialect: str | None) -> bool:
         """Return whether callbacks of an upstream's dialect have all but stopped coming."""

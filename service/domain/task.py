@@ -104,7 +104,8 @@ class Result:
     text: str | None = None
     role: ResultRole = "result"
     item: str | None = None
-    """Which of several outputs it belongs to, such as a clip's id: a cover and its song share one."""
+    """Which of several outputs it belongs to, such as a clip's id: a cover and its song share one. Of models at Replicate
+    and fal its place in the output, such as ``images/0``."""
     expires_at: datetime | None = None
     """When the provider deletes it, as it states or as its pages say; None where that is not known."""
 
@@ -217,6 +218,8 @@ class Update:
     """The provider's host that knows the job, where the answer names another than the upstream's."""
     unknown_word: str | None = None
     """A status word that no table knows: counted and logged, never acted on."""
+    unknown_in: str | None = None
+    """The part of the provider's message that has the unknown word. Added to the update after it was read."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -260,6 +263,8 @@ class Task:
     callback_url: str | None = None
     callback_events: tuple[str, ...] = ()
     """Types of the messages that go to the ``callback_url``; none named: the end, and what comes late."""
+    callback_format: str = "dovecote"
+    """The form of those messages: Dovecote's own, or that of another API."""
     idempotency_key: str | None = None
     request_hash: str = ""
     route: tuple[str, ...] = ()

@@ -4,17 +4,19 @@ import asyncio
 import dataclasses
 import functools
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.domain.changes import Change
+from service.domain.changes import Change, StatusReported
 from service.domain.decision import Decided, Decision, Facts, decide
+from service.domain.operator_events import UNKNOWN_WORD, Occurrence
 from service.domain.task import ENDED, OCCUPYING, State, Submission, Task
 from service.flows.context import Context, log
 from service.flows.statistics import count_unknown_word, next_poll
 from service.flows.webhooks import enqueue
+from service.flows.webhooks.operator import announce as announce_to_operators
 from service.providers.registry import DIALECTS
 from service.store import events as event_store
 from service.store import queue, submissions
@@ -23,6 +25,8 @@ from service.store.database import StoreUnavailable
 
 MAX_WAIT = 5.0
 """Seconds between attempts to write a change while the database is out of reach."""
+FIRST_TIMES = 3
+"""How often a process reports the same unknown word: a transaction with the first report may not commit."""
 MAX_REFUSALS = 3
 """How often the database may refuse a change before the change is reduced to its essentials."""
 
@@ -50,12 +54,28 @@ async def apply(context: Context, connection: AsyncConnection, changes: Sequence
     before = dict(tasks)
     decided = [_decide(context, tasks, known, change, facts) for change in changes if change.task_id in tasks]
     await _write(context, connection, before, decided)
+    await announce_to_operators(context, connection, _unknown_words(context, decided, changes))
     owed = await _enqueue(context, connection, decided)
     outcomes = iter(decided)
     return [
         Applied("unmatched", None) if change.task_id not in tasks else _applied(next(outcomes), owed)
         for change in changes
     ]
+
+
+def _unknown_words(context: Context, decided: Sequence[Decided], changes: Sequence[Change]) -> Iterator[Occurrence]:
+    """Yield the status words that are unknown and were seen by this process for the first times."""
+    shown = {change.task_id: change.update.unknown_in for change in changes if isinstance(change, StatusReported)}
+    for each in decided:
+        word, dialect = each.unknown_word, each.task.dialect or ""
+        if word is not None and context.unknown_words[dialect, word] <= FIRST_TIMES:
+            data = {
+                "dialect": dialect,
+                "word": word[:80],
+                "task_id": str(each.task.id),
+                "message": shown.get(each.task.id),
+            }
+            yield Occurrence(UNKNOWN_WORD, f"{dialect} {word[:80]}", data)
 
 
 def _result_lifetime(task: Task) -> float | None:

@@ -29,6 +29,7 @@ from service.http.client import Http
 from service.http.tls import trusting
 from service.objects import Objects
 from service.providers.dialect import Dialect
+from service.providers.media import choose
 from service.providers.registry import DIALECTS, KINDS
 from service.providers.wire import ModelList
 from service.settings.model import Settings, UpstreamSettings
@@ -96,6 +97,8 @@ class Upstream:
     """Bounds the other requests in flight, so that slow submits delay none of them."""
     client_polls: dict[str, dt.datetime] = dataclasses.field(default_factory=dict)
     """The time, by client, from which its next request to poll fits into its share."""
+    gives_links: bool = False
+    """Whether it can fetch media from Dovecote, or from the bucket."""
     tls: ssl.SSLContext | None = None
     """The authorities that are trusted for it; None: the usual ones."""
     models: ModelCache = dataclasses.field(default_factory=ModelCache)
@@ -145,7 +148,7 @@ class Upstream:
         named, first = self.in_its_names(task), None
         for dialect in self.dialects:
             if dialect.offers(task.family, task.operation):
-                mistakes = dialect.validate(named)
+                mistakes = choose(dialect, named, links=self.gives_links).mistakes
                 if not mistakes:
                     return dialect, []
                 first = first or (dialect, mistakes)
@@ -257,6 +260,7 @@ def upstreams_of(settings: Settings) -> dict[str, Upstream]:
             slots=Slots(upstream.concurrency),
             polls=Slots(4 * upstream.concurrency),
             questions=asyncio.Semaphore(upstream.concurrency),
+            gives_links=settings.gives_links,
             tls=None if upstream.ca_file is None else trusting(upstream.ca_file),
         )
         for name, upstream in settings.upstreams.items()

@@ -11,6 +11,7 @@ from urllib.parse import quote, urlsplit
 import orjson
 
 from service.domain.errors import AnotherJob, NotSent, Unavailable, UpstreamError
+from service.domain.operator_events import excerpt
 from service.domain.redaction import Redactor
 from service.domain.task import State, Task, Update
 from service.flows.context import Context, Upstream, log
@@ -82,23 +83,35 @@ def _next(
     try:
         return exchange.send(reply), None
     except StopIteration as done:
-        outcome: Outcome = redactor.value(_completed(done.value, upstream))
+        outcome: Outcome = redactor.value(_completed(done.value, upstream, reply.body))
         return None, outcome
 
 
-def _completed(outcome: Any, upstream: Upstream) -> Any:
-    """Return the outcome of an exchange, with every update completed."""
+def _completed(outcome: Any, upstream: Upstream, body: bytes = b"") -> Any:
+    """Return the outcome of an exchange, with every update completed.
+
+    :param body: the last answer of the exchange
+    """
     if isinstance(outcome, Update):
-        return complete(outcome, upstream)
+        return complete(outcome, upstream, body)
     if isinstance(outcome, dict):
-        return {name: complete(each, upstream) if isinstance(each, Update) else each for name, each in outcome.items()}
+        return {
+            name: complete(each, upstream, body) if isinstance(each, Update) else each for name, each in outcome.items()
+        }
     return outcome
 
 
-def complete(update: Update, upstream: Upstream) -> Update:
-    """Return an update with absolute addresses and a bounded number of results. An internal address is logged."""
+def complete(update: Update, upstream: Upstream, body: bytes) -> Update:
+    """Return an update with absolute addresses, a bounded number of results, and the context of an unknown word.
+
+    An internal address is logged.
+
+    :param body: the message that was read
+    """
     base_url = upstream.settings.base_url
     whole = completed(update, base_url)
+    if whole.unknown_word is not None:
+        whole = dataclasses.replace(whole, unknown_in=excerpt(body, whole.unknown_word))
     own = urlsplit(base_url).hostname
     internal = (urlsplit(each.url).hostname for each in whole.results if each.url is not None and is_internal(each.url))
     host = next((name for name in internal if name != own), None)

@@ -14,6 +14,7 @@ from service.domain.changes import Change, CheckFailed, CheckPostponed, Ended, J
 from service.domain.errors import AccountProblem, NotFound, Unavailable, UpstreamError
 from service.domain.schedules import LEASE, RETRY_AFTER_CAP, counts_as_missing, may_be_invisible
 from service.domain.task import ENDED, Failure, Source, State, Task, Update
+from service.domain.text import storable
 from service.flows.apply import Applied, settle, settle_surely
 from service.flows.concurrency import TaskPool
 from service.flows.context import Context, Upstream, log
@@ -27,6 +28,7 @@ from service.providers.dialect import Dialect
 from service.providers.wire import Call, ManyExchange, Reply
 from service.store import queue
 from service.store.database import StoreUnavailable
+from service.store.history import Poll, record_polls
 
 MAX_CONCURRENT = 100
 ASK_WITHIN = LEASE / 2
@@ -123,8 +125,11 @@ async def poll(context: Context, tasks: list[Task]) -> None:
     if tasks[0].state is State.UNCONFIRMED and tasks[0].external_id is None:
         await asyncio.gather(*(_reconcile(context, task) for task in tasks))
         return
+    began = context.monotonic()
     found = await _ask(context, tasks)
-    await asyncio.gather(*(_write(context, task, found[task.id]) for task in tasks))
+    seconds = context.monotonic() - began
+    recorded = [_record(context, task, found[task.id], seconds) for task in tasks]
+    await asyncio.gather(*(_write(context, task, found[task.id]) for task in tasks), *recorded)
 
 
 async def poll_now(context: Context, task: Task, *, client: str) -> Applied:
@@ -183,6 +188,40 @@ async def _write(context: Context, task: Task, found: Found) -> None:
         await cancel_if_pending(context, applied.task)
     if context.now() >= task.deadline_at and task.state not in ENDED:
         await settle(context, _expiry(context, task))
+
+
+async def _record(context: Context, task: Task, found: Found, seconds: float) -> None:
+    """Write a poll into the task's history. It is for readers: nothing depends on it, and it may be missing."""
+    outcome = _outcome(found)
+    if outcome is None:
+        return
+    now = context.now()
+    poll = Poll(
+        task_id=task.id,
+        sequence=task.sequence,
+        outcome=outcome,
+        progress=found.progress if isinstance(found, Update) else None,
+        first_at=now,
+        last_at=now,
+        duration_ms=round(seconds * 1000),
+    )
+    try:
+        await context.writers.journeys.batch(record_polls, poll)
+    except StoreUnavailable as error:
+        log.debug("poll not recorded task=%s error=%s", task.id, error)
+
+
+def _outcome(found: Found) -> str | None:
+    """Return what a poll found, in few words; None where nothing was asked."""
+    match found:
+        case Update():
+            word = found.unknown_word
+            unknown = None if word is None else f"unknown status {storable(word)[:40]!r}"
+            return unknown or str(found.state or "nothing new")
+        case UpstreamError():
+            return f"error: {found.code}"
+        case _:
+            return None
 
 
 async def _ask(context: Context, tasks: list[Task]) -> Mapping[UUID, Found]:

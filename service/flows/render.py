@@ -9,6 +9,7 @@ import orjson
 
 from service.domain.events import Event, rfc3339
 from service.domain.explanation import explain
+from service.domain.media_references import as_written
 from service.domain.money.quotes import unknown
 from service.domain.task import State, Task
 from service.providers.registry import FAMILIES
@@ -42,12 +43,13 @@ def show_task(task: Task, *, now: dt.datetime) -> dict[str, Any]:
         "refunded": task.refunded,
         "outcome_source": task.outcome_source,
         "waits_for": None if task.waits_for is None else task.waits_for.key,
-        "input": dict(task.input),
+        "input": as_written(dict(task.input)),
         "options": dict(task.options),
         "labels": dict(task.labels),
         "parent_id": None if task.parent_id is None else str(task.parent_id),
         "callback_url": task.callback_url,
         "callback_events": list(task.callback_events),
+        "callback_format": task.callback_format,
         "sequence": task.sequence,
         "created_at": rfc3339(task.created_at),
         "updated_at": rfc3339(task.updated_at),

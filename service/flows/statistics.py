@@ -2,10 +2,12 @@
 
 import datetime as dt
 
+from service.domain.operator_events import CALLBACKS_STOPPED, Occurrence
 from service.domain.schedules import EXPECTING, POLLING, in_step
 from service.domain.schedules import next_poll as next_poll_by_plan
 from service.domain.task import Task
 from service.flows.context import Context, log
+from service.flows.webhooks.operator import ended, report
 from service.providers.capabilities import CanListJobs, CanPollMany
 from service.providers.dialect import TYPICAL_SECONDS
 from service.store.endings import recent_endings
@@ -22,9 +24,16 @@ async def update_statistics(context: Context) -> int:
     """
     async with context.database.reading() as connection:
         endings = await recent_endings(connection, since=context.now() - WINDOW, most=MAX_ENDINGS)
-    before = context.statistics.unreliable_callbacks()
+    before, shares = context.statistics.unreliable_callbacks(), dict(context.statistics.callback_shares())
     context.statistics.replace(endings)
-    for upstream, dialect in context.statistics.unreliable_callbacks() - before:
+    now = context.statistics.unreliable_callbacks()
+    reliable = context.statistics.callback_shares().keys() - now
+    for upstream, dialect in sorted(reliable - (shares.keys() - before)):  # also what another process has reported
+        await ended(context, CALLBACKS_STOPPED, f"{upstream} {dialect}")
+    for upstream, dialect in sorted(now - before):
+        share = context.statistics.callback_share(upstream, dialect)
+        data = {"upstream": upstream, "dialect": dialect, "share": share}
+        await report(context, Occurrence(CALLBACKS_STOPPED, f"{upstream} {dialect}", data))
         log.warning(
             "callbacks of %s (%s) have all but stopped coming: polling as if there were none", upstream, dialect
         )

@@ -38,6 +38,12 @@ def is_inline(source: Any) -> bool:
     return isinstance(source, str) and _parsed(source) is not None
 
 
+def content_of(source: str) -> bytes | None:
+    """Return the bytes that a ``data:`` URL holds; None for any other text."""
+    parsed = _parsed(source)
+    return None if parsed is None else parsed[1]
+
+
 def file(source: str, stem: str) -> File:
     """Return the file that a ``data:`` URL holds.
 

@@ -8,7 +8,7 @@ from service.domain.task import ENDED, Failure, Result, State, Update
 from service.domain.text import storable
 from service.providers.newapi import errors as newapi_errors
 from service.providers.newapi.failure_texts import failure_from_text
-from service.providers.read import compact, fields, identifier, items, kind_of, line, link, word
+from service.providers.read import compact, fields, identifier, items, kind_of, line, link, place, word
 from service.providers.wire import Reply
 
 STATES: Mapping[str, State] = {
@@ -77,12 +77,16 @@ def outputs_of(output: Any) -> tuple[Result, ...]:
     A language model gives its text in pieces. Where they are more than a task keeps, they become one text.
     """
     pieces = list(_texts(output, _DEPTH))
-    links = [link(piece, relative=False) for piece in pieces]
+    links = [link(piece, relative=False) for _, piece in pieces]
     if len(pieces) > _MAX_PIECES and not any(links):
-        pieces, links = ["".join(pieces)], [None]
-    if any(piece.strip() for piece in pieces):
-        pairs = zip(pieces, links, strict=True)
-        return tuple(Result(kind_of(url, "image"), url) if url else Result("text", text=piece) for piece, url in pairs)
+        pieces, links = [("", "".join(piece for _, piece in pieces))], [None]
+    if any(piece.strip() for _, piece in pieces):
+        return tuple(
+            Result(kind_of(url, "image"), url, item=path or None)
+            if url
+            else Result("text", text=piece, item=path or None)
+            for (path, piece), url in zip(pieces, links, strict=True)
+        )
     if isinstance(output, bool) or (
         isinstance(output, _OUTPUT_TYPES) and not isinstance(output, str) and _holds(output)
     ):
@@ -90,14 +94,14 @@ def outputs_of(output: Any) -> tuple[Result, ...]:
     return ()
 
 
-def _texts(output: Any, depth: int) -> Iterator[str]:
-    """Yield the texts in an output, in its order. Numbers beside them are no results."""
+def _texts(output: Any, depth: int, path: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the texts in an output with their places, in its order. Numbers beside them are no results."""
     if isinstance(output, str):
         if (text := storable(output)) != "":
-            yield text
+            yield path, text
     elif depth and isinstance(output, list | dict):
-        for each in output.values() if isinstance(output, dict) else output:
-            yield from _texts(each, depth - 1)
+        for name, each in output.items() if isinstance(output, dict) else enumerate(output):
+            yield from _texts(each, depth - 1, place(path, name))
 
 
 def _holds(output: Any) -> bool:

@@ -295,3 +295,12 @@ def kind_of(url: str, default: ResultKind) -> ResultKind:
         return next((kind for kind in _MEDIA if kind == family), default)
     extension = url.partition("?")[0].partition("#")[0].rpartition(".")[2].lower()
     return next((kind for kind, extensions in _MEDIA.items() if extension in extensions), default)
+
+
+_MAX_PLACE = 200
+
+
+def place(path: str, name: str | int) -> str:
+    """Return the place of a value in a document, such as ``images/0``: the ``item`` of a result."""
+    part = storable(str(name)).replace("/", "_")
+    return (f"{path}/{part}" if path else part)[:_MAX_PLACE]

@@ -17,6 +17,7 @@ from service.sandbox.desk import Desk
 from service.sandbox.faults import FAULTS, NO_FAULTS, Faults
 from service.sandbox.files import FILES
 from service.sandbox.gateway import relay_error
+from service.sandbox.inputs import Fetch, fetch_by_http
 from service.sandbox.jobs import Ledger
 from service.sandbox.lazy_routes import LazyRoutes
 from service.sandbox.protocol import Protocol, load
@@ -27,7 +28,7 @@ class Sandbox:
 
     `seconds` is the duration of a job, and `key` the key that a client must send as Bearer. `clock` returns Unix seconds and
     advances every job. `faults` hold for every job (see FAULTS for the words in prompts). `send` posts a callback: it gets a
-    URL and JSON bytes, and returns the HTTP status of the answer. `protocols` are added to the packaged ones.
+    URL and JSON bytes, and returns the HTTP status of the answer. `fetch` gets the files that an order names. `protocols` are added to the packaged ones.
 
     Served by `serve` or `running`, the sandbox sends its callbacks. In-process, where no lifespan runs, call `deliver_due`; the
     in-process transport is `InProcessTransport(sandbox.app)`.
@@ -41,12 +42,15 @@ class Sandbox:
         faults: Faults = NO_FAULTS,
         send: Send | None = None,
         *,
+        fetch: Fetch = fetch_by_http,
         protocols: Iterable[Protocol] = (),
     ) -> None:
         self.ledger = Ledger(clock)
         self._sender = HttpSender()
         courier = Courier(self.ledger, clock, send or self._sender)
-        self._desk = Desk(ledger=self.ledger, courier=courier, clock=clock, seconds=seconds, key=key, faults=faults)
+        self._desk = Desk(
+            ledger=self.ledger, courier=courier, clock=clock, seconds=seconds, key=key, faults=faults, fetch=fetch
+        )
         self.app = Starlette(
             routes=[
                 *(play.routes(self._desk, each) for each in load().values()),

@@ -19,6 +19,7 @@ from service.sandbox.callbacks import Courier, Render
 from service.sandbox.connections import CutAnswer, HalfAnswer, NoAnswer
 from service.sandbox.faults import Faults
 from service.sandbox.files import FILES
+from service.sandbox.inputs import Fetch, fetch_all
 from service.sandbox.jobs import Job, Ledger, Life, Order, State
 
 _PAGE: Final = "<!DOCTYPE html><html><head><title>{0}</title></head><body><h1>{0}</h1></body></html>"
@@ -98,7 +99,15 @@ class Desk:
     """Takes orders and answers polls, for any provider."""
 
     def __init__(
-        self, *, ledger: Ledger, courier: Courier, clock: Callable[[], float], seconds: float, key: str, faults: Faults
+        self,
+        *,
+        ledger: Ledger,
+        courier: Courier,
+        clock: Callable[[], float],
+        seconds: float,
+        key: str,
+        faults: Faults,
+        fetch: Fetch,
     ) -> None:
         self.ledger = ledger
         self.courier = courier
@@ -106,6 +115,7 @@ class Desk:
         self.key = key
         self.faults = faults
         self.clock = clock
+        self._fetch = fetch
         self._refusals: Counter[tuple[str, str]] = Counter()
 
     def clear(self) -> None:
@@ -155,12 +165,25 @@ class Desk:
         refusal = self._refusal(faults, order.prompt or words)
         if refusal is not None:
             return provider.errors[refusal].response()
+        if faults.fetch and (answer := await self._fetch_inputs(provider, document, order)) is not None:
+            return answer.response()
         job = self._take(request, provider, creation, order, faults)
         if faults.early:
             await self.courier.deliver_due(only=job.id)
         await asyncio.sleep(faults.slow or 0)
         taken = creation.taken(job)
         return _spoilt(taken if isinstance(taken, FileAnswer) else Answer(200, taken), provider, faults)
+
+    async def _fetch_inputs(self, provider: Provider, document: Mapping[str, Any], order: Order) -> Answer | None:
+        """Fetch the files of an order; return the refusal where one cannot be had."""
+        words = (word.strip('"<>()') for text in _texts(document, order.callback_url) for word in text.split())
+        urls = dict.fromkeys(
+            word for word in words if word.startswith(("http://", "https://")) and word != order.callback_url
+        )
+        fetched = await fetch_all(self._fetch, urls)
+        self.ledger.fetched += fetched
+        missing = next((each for each in fetched if not each.ok), None)
+        return None if missing is None else provider.invalid(f"the file cannot be fetched: HTTP {missing.status}")
 
     def _refusal(self, faults: Faults, prompt: str) -> str | None:
         """Return the word by which the order is refused, or None."""

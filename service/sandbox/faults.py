@@ -82,6 +82,10 @@ class Faults:
         "the first so many submits of this prompt are refused with HTTP 503 (1)", _times, 1, "503"
     )
 
+    fetch: bool = _word(
+        "every URL of the order is fetched, by HEAD, in part and whole; without the file the submit is refused (400)"
+    )
+
     # At the submit, after the job was taken and paid
     slow: float | None = _word("the submit is answered after so many seconds (3)", _seconds, 3.0)
     hang: bool = _word("the submit is never answered: after 300 seconds the connection is cut")

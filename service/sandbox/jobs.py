@@ -3,10 +3,11 @@
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final, Literal, Self
 
 from service.sandbox.faults import Faults
+from service.sandbox.inputs import Fetched
 
 State = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 Media = Literal["video", "image", "audio", "model"]
@@ -162,6 +163,8 @@ class Ledger:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._jobs: dict[str, Job] = {}
+        self.fetched: list[Fetched] = []
+        """Every file of an order that was fetched, or could not be."""
         self.requests: Counter[str] = Counter()
         """The number of requests of each route, refused ones included; by `METHOD /path`."""
 
@@ -195,11 +198,13 @@ class Ledger:
 
     def clear(self) -> None:
         self._jobs.clear()
+        self.fetched.clear()
         self.requests.clear()
 
     def as_document(self) -> dict[str, Any]:
         return {
             "paid": self.paid(),
             "requests": dict(self.requests),
+            "fetched": [asdict(each) for each in self.fetched],
             "jobs": [job.as_document() for job in self.jobs],
         }

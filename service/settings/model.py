@@ -26,6 +26,7 @@ from service.settings.results import ResultsSettings
 from service.settings.retention import RetentionSettings
 from service.settings.storage import StorageSettings
 from service.settings.strict import Strict
+from service.settings.uploads import UploadsSettings
 from service.store.database import parse_url
 
 
@@ -221,6 +222,8 @@ class Settings(Strict):
     """How long data is kept: 12h, 90d, 6w, 1y or "forever"."""
     storage: StorageSettings = Field(default_factory=StorageSettings)
     """Where kept results and uploads are stored"""
+    uploads: UploadsSettings = Field(default_factory=UploadsSettings)
+    """Files that clients upload as media for their tasks"""
     results: ResultsSettings = Field(default_factory=ResultsSettings)
     """Which results are kept, and how they are fetched and served"""
     upstreams: Mapping[str, UpstreamSettings] = Field(default_factory=dict)
@@ -240,6 +243,17 @@ class Settings(Strict):
     def stores_files(self) -> bool:
         """Whether there is a place for files: a storage that is set, or the folder beside a SQLite database."""
         return self.storage.url is not None or parse_url(self.database_url).get_backend_name().startswith("sqlite")
+
+    @property
+    def gives_links(self) -> bool:
+        """Whether a provider can fetch stored media: from Dovecote at public_url, or from the bucket by presigned URLs."""
+        is_bucket = self.storage.url is not None and not self.storage.url.startswith("file:")
+        return self.stores_files and (self.public_url is not None or is_bucket)
+
+    @property
+    def links_are_own(self) -> bool:
+        """Whether providers fetch media from Dovecote itself, and not from the bucket."""
+        return self.uploads.links == "own" if self.uploads.links is not None else self.public_url is not None
 
     def keeps_results_of(self, family: str) -> bool:
         """Return whether the results of a family are kept as copies."""
@@ -317,6 +331,14 @@ class Settings(Strict):
         if odd:
             raise ValueError(f"{odd} has a name with other characters than letters, digits, and . _ -")
         return upstreams
+
+    @model_validator(mode="after")
+    def _links_lead_somewhere(self) -> Self:
+        if self.uploads.links == "own" and self.public_url is None:
+            raise ValueError("uploads.links: set public_url, the address at which providers reach this Dovecote")
+        if self.uploads.links == "presigned" and (self.storage.url is None or self.storage.url.startswith("file:")):
+            raise ValueError("uploads.links: set storage.url to a bucket, since a folder has no presigned URLs")
+        return self
 
     @model_validator(mode="after")
     def _results_have_a_place(self) -> Self:

@@ -78,3 +78,14 @@ async def by_external_id(
     )
     found = (await connection.scalars(of_job.limit(50))).all()
     return await by_ids(connection, set(found), client)
+
+
+async def related(connection: AsyncConnection, task: Task, *, most: int) -> list[Task]:
+    """Read the task that a task goes on from, and those that go on from the same task or from this one, oldest first."""
+    family = [task.id, *([task.parent_id] if task.parent_id is not None else [])]
+    parent = select(tasks).where(tasks.c.id == task.parent_id) if task.parent_id is not None else None
+    statement = select(tasks).where(tasks.c.parent_id.in_(family), tasks.c.id != task.id, tasks.c.client == task.client)
+    found = [task_of(row) for row in await connection.execute(statement.order_by(tasks.c.id).limit(most))]
+    if parent is not None:
+        found = [*(task_of(row) for row in await connection.execute(parent)), *found]
+    return found

@@ -123,6 +123,7 @@ _ACCEPTED_ONCE = frozenset(
         "inherited",
         "callback_url",
         "callback_events",
+        "callback_format",
         "idempotency_key",
         "request_hash",
         "route",

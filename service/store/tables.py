@@ -131,6 +131,7 @@ tasks = Table(
     Column("inherited", Json, nullable=False),
     Column("callback_url", Text),
     Column("callback_events", Json, nullable=False, server_default="[]"),
+    Column("callback_format", Text, nullable=False, server_default="dovecote"),
     Column("idempotency_key", Text),
     Column("request_hash", Text, nullable=False),
     Column("route", Json, nullable=False),
@@ -271,6 +272,33 @@ submissions = Table(
     # Whose job is it that an upstream's list shows.
     _partial("ix_submissions_job", "upstream", "external_id", where=text("external_id IS NOT NULL")),
 )  # fmt: skip
+
+# The polls of a task, for its history: equal ones between two events share a row.
+polls = Table(
+    "polls",
+    metadata,
+    Column("task_id", Uuid, ForeignKey("tasks.id", ondelete="CASCADE"), primary_key=True),
+    # Number of the task's last event before the poll.
+    Column("sequence", Integer, primary_key=True),
+    Column("outcome", Text, primary_key=True),
+    Column("progress", Integer),
+    Column("count", Integer, nullable=False),
+    Column("first_at", UtcTime, nullable=False),
+    Column("last_at", UtcTime, nullable=False),
+    Column("duration_ms", Integer, nullable=False),
+)
+
+# The beginning of the answer to a submission, for its history.
+submission_answers = Table(
+    "submission_answers",
+    metadata,
+    Column("submission_id", Uuid, ForeignKey("submissions.id", ondelete="CASCADE"), primary_key=True),
+    Column("endpoint", Text, nullable=False),
+    Column("status", Integer, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("size", Integer, nullable=False),
+    Column("at", UtcTime, nullable=False),
+)
 
 events = Table(
     "events",
@@ -446,6 +474,7 @@ webhook_endpoints = Table(
     Column("disabled_reason", Text),
     Column("failing_since", UtcTime),
     Column("failed_at", UtcTime),
+    Column("scope", Text, nullable=False, server_default="client"),
     Column("created_at", UtcTime, nullable=False),
     Column("updated_at", UtcTime, nullable=False),
     CheckConstraint(_one_of("format", ["standard", "cloudevents"]), name="format"),
@@ -453,7 +482,17 @@ webhook_endpoints = Table(
     CheckConstraint("(disabled_at IS NULL) = (disabled_reason IS NULL)", name="disabled_requires_reason"),
     CheckConstraint("(previous_secret IS NULL) = (previous_until IS NULL)", name="previous_secret_requires_expiry"),
     CheckConstraint("(failing_since IS NULL) = (failed_at IS NULL)", name="failing_requires_failed_at"),
+    CheckConstraint(_one_of("scope", ["client", "admin"]), name="scope"),
     Index("ix_webhook_endpoints_client", "client", "id"),
+)
+
+# What operators have been told of, so that several processes report it once.
+operator_occurrences = Table(
+    "operator_occurrences",
+    metadata,
+    Column("type", Text, primary_key=True),
+    Column("subject", Text, primary_key=True),
+    Column("reported_at", UtcTime, nullable=False),
 )
 
 webhook_secrets = Table(
@@ -513,6 +552,31 @@ leases = Table(
     Column("name", Text, primary_key=True),
     Column("holder", Text, nullable=False),
     Column("until", UtcTime, nullable=False),
+)
+
+uploads = Table(
+    "uploads",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("client", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("content_type", Text, nullable=False),
+    # While the file arrives: the bytes that it may have. They count in the client's quota.
+    Column("size", BigInteger, nullable=False),
+    Column("sha256", Text),
+    # The name of the object. That of a kept result belongs to the result, and outlives the upload.
+    Column("object", Text, nullable=False),
+    Column("shared", Boolean, nullable=False, server_default=false()),
+    # The task for which Dovecote itself made it of data: in an input; null for an upload of a client.
+    Column("task_id", Uuid, index=True),
+    Column("created_at", UtcTime, nullable=False),
+    # When the whole file was stored; null while it arrives.
+    Column("stored_at", UtcTime),
+    Column("expires_at", UtcTime, nullable=False, index=True),
+    # When its deletion began.
+    Column("deleted_at", UtcTime),
+    Index("ix_uploads_client_id", "client", "id"),
+    CheckConstraint("(stored_at IS NULL) = (sha256 IS NULL)", name="stored_requires_sha256"),
 )
 
 secrets = Table(

@@ -14,6 +14,7 @@ from service.flows.callbacks.receive import store_callback
 from service.flows.context import Context, log
 from service.providers.signatures import challenge_in
 from service.store.database import StoreUnavailable
+from service.web import media_links
 from service.web.health import alive
 from service.web.problems import Problem, unavailable
 from service.web.request_body import read_body
@@ -102,6 +103,7 @@ ROUTES = [
     Route("/callbacks/{token}", receive, methods=["POST", "PUT"]),
     Route("/callbacks/{token}/", receive, methods=["POST", "PUT"]),
     Route("/callbacks/{nonce}", prove, methods=["GET"]),
+    *media_links.ROUTES,
 ]
 _ALL_METHODS = ["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"]
 ALONE = [*ROUTES, Route("/healthz", alive), Route("/{path:path}", nothing_else, methods=_ALL_METHODS)]

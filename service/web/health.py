@@ -1,7 +1,6 @@
 """Health checks for load balancers: liveness and readiness."""
 
 import asyncio
-import datetime as dt
 import os
 import socket
 from typing import Any, Final
@@ -12,6 +11,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from service.flows.context import Context
+from service.flows.webhooks.watch import WORKER_SILENT, silent_seconds
 from service.store import health
 from service.store.database import StoreUnavailable
 from service.store.migrate import newest, revision
@@ -20,8 +20,6 @@ ANSWER_WITHIN: Final = 2.5
 """Seconds after which readiness is answered, whatever the database does."""
 MAX_COMMIT_WAIT: Final = 10.0
 """Seconds that a write may have been waiting for its commit."""
-WORKER_SILENT: Final = 60.0
-"""Seconds after the last heartbeat of any worker, and after the start of this process, from which on none is alive."""
 PROCESS: Final = f"{socket.gethostname()}:{os.getpid()}"
 
 
@@ -66,8 +64,7 @@ async def _problems_of_database(context: Context) -> list[str]:
     async with context.database.writing() as connection:
         await health.beat(connection, f"web {PROCESS}", "web", now=now)
         seen = await health.last_worker(connection)
-    since = max(seen or context.started_at, context.started_at)
-    silent = (now - since) / dt.timedelta(seconds=1)
+    silent = silent_seconds(context, seen)
     return [f"no worker has been alive for {silent:.0f} s"] if silent > WORKER_SILENT else []
 
 

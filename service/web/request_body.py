@@ -171,6 +171,24 @@ async def read_body(request: Request, limit: int, lease: Lease | None = None) ->
     return body
 
 
+async def stream_body(request: Request) -> AsyncIterator[bytes]:
+    """Yield the parts of a request's body as they arrive. Its size is not limited here.
+
+    :raises Problem: 408 when nothing comes for :data:`MAX_PAUSE`
+    :raises ClientDisconnect: when the client goes away before the end
+    """
+    more = True
+    while more:
+        try:
+            async with asyncio.timeout(MAX_PAUSE):
+                chunk, more = await _next_chunk(request)
+        except TimeoutError:
+            detail = f"send the body without pauses over {MAX_PAUSE:.0f} s"
+            raise Problem(408, "too_slow", detail, headers={"Connection": "close"}) from None
+        if chunk:
+            yield chunk
+
+
 async def _next_chunk(request: Request) -> tuple[bytes, bool]:
     """Return the next part of a body, and whether there is more.
 

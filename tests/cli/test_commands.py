@@ -16,6 +16,7 @@ from service.cli import COMMANDS, exits, main
 from service.cli.practice import plug
 from service.cli.processes import ProcessGroup, Served, clean_environment, free_ports
 from service.domain.webhook_secret import derive_secret
+from tests.support.media import PNG
 
 pytestmark = pytest.mark.xdist_group("demo")
 
@@ -119,6 +120,36 @@ def test_adopted_job_is_followed_and_a_repetition_changes_nothing(run: Run, inst
     assert (task["adopted"], task["state"]) == (True, "succeeded")
     assert "nothing was changed" in run(*adopt).stderr
     assert run("adopt", "runway", "text_to_video", "--external-id", job).exit_code == exits.USAGE
+
+
+def test_submitted_file_is_fetched_by_the_provider(run: Run, installation: Installation, tmp_path: Path) -> None:
+    picture = tmp_path / "cat.png"
+    picture.write_bytes(PNG)
+    request = ("submit", "runway", "image_to_video", "prompt=[fetch] a cat", "duration=5", "--file", f"image={picture}")
+    again = (*request, "--idempotency-key", "cat-1")
+    result = run(*again, "--wait")
+    assert result.exit_code == exits.OK, result.output
+    found = httpx.get(f"{installation.sandbox.url}/sandbox/ledger", trust_env=False).json()["fetched"]
+    [fetched] = [each for each in found if each["url"].startswith(f"{installation.dovecote.url}/callbacks/media/")]
+    assert (fetched["status"], fetched["size"], fetched["head_size"], fetched["range_status"]) == (
+        200,
+        *[len(PNG)] * 2,
+        206,
+    )
+    assert fetched["content_type"] == "image/png"
+    repeated = run(*again)
+    assert (repeated.exit_code, repeated.stdout.strip()) == (exits.OK, result.stderr.splitlines()[0]), repeated.output
+    name = run("upload", str(picture)).stdout.strip()
+    task = json.loads(
+        run("submit", "runway", "image_to_video", "prompt=a", f'image:={{"upload": "{name}"}}', "--json").stdout
+    )
+    assert task["input"]["image"] == {"upload": name}
+
+
+@pytest.mark.parametrize("written", ["image", "image=", "=x", "image=/nowhere/cat.png"])
+def test_file_that_is_not_there_is_a_mistake_of_usage(run: Run, written: str) -> None:
+    result = run("submit", "runway", "image_to_video", "prompt=a", "--file", written)
+    assert result.exit_code == exits.USAGE
 
 
 def ledger(installation: Installation) -> list[dict[str, Any]]:

@@ -309,7 +309,9 @@ def test_demo_holds_and_can_be_tried_afterwards(demo: Callable[..., subprocess.P
 
 @sees_processes
 @pytest.mark.xdist_group("demo")
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.long)]
+)
 def test_interrupted_demo_leaves_nothing_behind(
     demo: Callable[..., subprocess.Popen[str]], tmp_path: Path, number: signal.Signals, code: int
 ) -> None:

@@ -38,12 +38,14 @@ from dovecote import (
     TaskEvent,
     TaskFilters,
     TaskWarning,
+    Upload,
     Upstream,
     WebhookSecret,
 )
 from tests.support.openapi import COMPONENTS, ID, operations, request_schema, sample, success
 
 OPERATIONS = {f"{method} {path}": operation for method, path, operation in operations()}
+UPLOAD = "upl_aghltqmk3nzhfd5a2sywqjfxqm"
 Query = dict[str, Any]
 Body = dict[str, Any]
 CALLS: dict[str, Callable[[Client, Query, Body], Any]] = {
@@ -79,6 +81,10 @@ CALLS: dict[str, Callable[[Client, Query, Body], Any]] = {
     ),
     "GET /v1/messages/{id}": lambda client, *_: client.messages.get(ID),
     "POST /v1/messages/{id}/replay": lambda client, *_: client.messages.replay(ID),
+    "POST /v1/uploads": lambda client, query, _: client.upload(b"content", **query),
+    "GET /v1/uploads": lambda client, query, _: client.uploads.page(**query),
+    "GET /v1/uploads/{id}": lambda client, *_: client.uploads.get(UPLOAD),
+    "DELETE /v1/uploads/{id}": lambda client, *_: client.uploads.delete(UPLOAD),
     "GET /v1/families": lambda client, *_: client.families(),
     "GET /v1/upstreams": lambda client, *_: client.upstreams(),
     "GET /v1/upstreams/{name}/models": lambda client, *_: client.models("elkapi"),
@@ -138,7 +144,9 @@ def test_call_sends_the_documented_request(name: str) -> None:
     method, path = name.split()
     for request in requests:
         assert request.method == method
-        assert re.fullmatch(path.replace("{id}", ID).replace("{name}", "elkapi"), request.url.path)
+        assert re.fullmatch(
+            path.replace("{id}", UPLOAD if "/uploads/" in path else ID).replace("{name}", "elkapi"), request.url.path
+        )
     sent = requests[-1]
     parameters = OPERATIONS[name]["parameters"]
     query = {each["name"]: each for each in parameters if each["in"] == "query"}
@@ -185,6 +193,7 @@ VALUES: dict[type, tuple[str, ...]] = {
     Task: ("Task",),
     TaskEvent: ("Event",),
     TaskWarning: ("TaskWarning",),
+    Upload: ("Upload",),
     Upstream: ("Upstream",),
     WebhookSecret: ("WebhookSecret",),
 }

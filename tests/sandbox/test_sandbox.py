@@ -351,6 +351,7 @@ async def test_clearing_the_ledger_forgets_jobs_callbacks_and_refusals(visit: Vi
     assert (await visit.client.get("/sandbox/ledger")).json() == {
         "paid": 0,
         "requests": {f"POST {GENERATE}": 1},
+        "fetched": [],
         "jobs": [],
     }
 
@@ -482,6 +483,27 @@ async def test_refuse200_is_http_200_with_another_code(visit: Visit) -> None:
     assert (refused.status_code, refused.json()["code"], refused.json()["data"]) == (200, 400, None)
     assert (await visit.official(promptText="[refuse200]")).status_code == 400
     assert visit.sandbox.ledger.jobs == []
+
+
+async def test_fetch_refuses_an_order_whose_file_is_missing() -> None:
+    async def fetch(method: str, url: str, headers: Any) -> Any:
+        if url.endswith("missing.png"):
+            return 404, {}, b""
+        content = b"0123456789abc"
+        part = content[:10] if "Range" in headers else content
+        length = {"content-length": str(len(content)), "content-type": "image/png"}
+        return (206 if "Range" in headers else 200), length, b"" if method == "HEAD" else part
+
+    sandbox = Sandbox(fetch=fetch)
+    path, key = "/v1/image_to_video", {"Authorization": "Bearer sandbox-key", "X-Runway-Version": "2024-11-06"}
+    body = {"model": "gen4_turbo", "promptText": "[fetch] a cat", "ratio": "1280:720"}
+    async with httpx.AsyncClient(transport=InProcessTransport(sandbox.app), base_url="http://sandbox.test") as client:
+        for image, status in (("https://f.test/a.png", 200), ("https://f.test/missing.png", 400)):
+            answer = await client.post(path, json={**body, "promptImage": image}, headers=key)
+            assert answer.status_code == status, answer.text
+    first, second = sandbox.ledger.fetched
+    assert (first.status, first.size, first.head_size, first.range_status) == (200, 13, 13, 206)
+    assert (second.status, second.ok, len(sandbox.ledger.jobs)) == (404, False, 1)
 
 
 async def test_nocredit_is_a_quota_refusal(visit: Visit) -> None:

@@ -25,9 +25,10 @@ def resolved(schema: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def request_schema(operation: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """Return the schema of the body of a request; None where there is no body."""
+    """Return the schema of the body of a request; None where there is no body in JSON."""
     content = operation.get("requestBody", {}).get("content", {})
-    return resolved(content["application/json"]["schema"]) if content else None
+    described = content.get("application/json")
+    return None if described is None else resolved(described["schema"])
 
 
 def success(operation: Mapping[str, Any]) -> tuple[int, Mapping[str, Any] | None]:

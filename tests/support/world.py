@@ -178,6 +178,7 @@ class World:
             clock=clock.seconds,
             faults=faults or Faults(),
             send=lambda url, body: _post(outside, url, body),
+            fetch=lambda method, url, headers: _fetch(outside, method, url, headers),
         )
         receiver = Receiver(WEBHOOK_SECRET)
         configured = settings_for(database_url, **settings)
@@ -333,6 +334,11 @@ async def _stored_files() -> AsyncIterator[Objects]:
         contextlib.closing(open_objects(None, Path(folder), min_free=0)) as objects,
     ):
         yield objects
+
+
+async def _fetch(client: httpx.AsyncClient, method: str, url: str, headers: Mapping[str, str]) -> Any:
+    answer = await client.request(method, url, headers=headers)
+    return answer.status_code, answer.headers, answer.content
 
 
 async def _post(client: httpx.AsyncClient, url: str, body: bytes) -> int:

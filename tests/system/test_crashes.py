@@ -24,6 +24,9 @@ from service.store.tasks import Filter
 from tests.support.crashes import DEADLINE, LONGEST_LEASE, Crash, CrashPoint, start_process
 from tests.support.world import JOB_SECONDS, World
 
+WORDS = ("", "[drop]", "[twice][disorder][early]", "[fail]", "[429]", "[cut]", "[drop][cut]", "[refuse]")
+"""Faults of the provider, besides the crash."""
+
 
 async def live(world: World, prompt: str) -> None:
     """Submit a task, and run the journeys until it ends."""
@@ -47,7 +50,14 @@ async def task_of(world: World, prompt: str) -> Task:
 
 
 @pytest.mark.parametrize(
-    "words", ["", "[drop]", "[twice][disorder][early]", "[fail]", "[429]", "[cut]", "[drop][cut]", "[refuse]"]
+    ("database_url", "words"),
+    [
+        *(("sqlite", words) for words in WORDS),
+        ("postgresql", ""),
+        ("postgresql", "[cut]"),
+        *(pytest.param("postgresql", words, marks=pytest.mark.long) for words in WORDS if words not in {"", "[cut]"}),
+    ],
+    indirect=["database_url"],
 )
 async def test_crash_at_any_step_leads_to_one_payment(world: World, words: str) -> None:
     healthy = world.context

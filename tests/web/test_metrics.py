@@ -12,6 +12,7 @@ from service.app import metrics_application
 from service.domain.api_key import Scope, write_key
 from service.flows.metrics.process import Metrics
 from service.flows.metrics.rows import ROWS
+from service.flows.statistics import count_unknown_word
 from service.store import api_keys, health
 from service.store.database import StoreUnavailable
 from service.store.metrics import QUEUES
@@ -104,12 +105,15 @@ async def test_failures_are_counted_by_kind(world: World) -> None:
 
 async def test_exhausted_message_is_counted_once_and_unknown_word_by_dialect(world: World) -> None:
     world.edge.down.add("receiver.test")
-    await world.submit("[unknown_word] a dove")
+    await world.submit()
     await world.until(JOB_SECONDS * 8 + 8 * 86_400)
     found = await scraped(world)
     assert number(found, "webhook_attempts_total", result="exhausted") == 1
     assert number(found, "webhook_attempts_total", result="failed") == 9
-    assert sum(value for (name, _), value in found.items() if name == "dovecote_unknown_status_words_total") >= 0
+    assert number(found, "unknown_status_words_total", dialect="runway/aggregator") == 0
+    assert ("dovecote_unknown_status_words_total", (("dialect", "runway/aggregator"),)) in found
+    count_unknown_word(world.context, "runway/aggregator", "pondering")
+    assert number(await scraped(world), "unknown_status_words_total", dialect="runway/aggregator") == 1
 
 
 async def test_queues_show_depth_and_age(world: World) -> None:

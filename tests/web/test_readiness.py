@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from service.flows.webhooks.watch import WORKER_SILENT
 from service.store import callbacks as callback_store
 from service.store import health as store_health
 from service.store.database import Database
@@ -33,12 +34,12 @@ async def test_process_is_ready_before_any_worker_could_start(api: httpx.AsyncCl
 
 
 async def test_process_is_not_ready_when_no_worker_has_been_alive(world: World, api: httpx.AsyncClient) -> None:
-    world.clock.forward(health.WORKER_SILENT + 1)
+    world.clock.forward(WORKER_SILENT + 1)
     assert await readiness(api) == (503, "no worker has been alive for 61 s")
     async with world.context.database.writing() as connection:
         await store_health.beat(connection, "worker elsewhere", "worker", now=world.clock())
     assert await readiness(api) == (200, None)
-    world.clock.forward(health.WORKER_SILENT)
+    world.clock.forward(WORKER_SILENT)
     assert await readiness(api) == (200, None)
     world.clock.forward(1)
     assert await readiness(api) == (503, "no worker has been alive for 61 s")

@@ -35,6 +35,7 @@ from dovecote.fields import (
 from dovecote.messages import Delivery, Endpoint, Message, WebhookSecret
 from dovecote.money import Quote, QuoteList
 from dovecote.tasks import Action, Event, Failure, Result, Task, TaskEvent, TaskWarning
+from dovecote.uploads import Upload
 from dovecote.values import Page
 from dovecote.version import __version__
 from dovecote.webhooks import Webhook, verify_webhook
@@ -77,6 +78,7 @@ __all__ = [
     "TaskWarning",
     "UnexpectedResponse",
     "Unreachable",
+    "Upload",
     "Upstream",
     "WaitTimeout",
     "Webhook",

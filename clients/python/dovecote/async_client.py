@@ -3,12 +3,13 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Self, TypeVar, Unpack
 
 import httpx
 
 from dovecote import calls
-from dovecote.async_resources import AsyncEndpoints, AsyncMessages, AsyncWebhookSecrets
+from dovecote.async_resources import AsyncEndpoints, AsyncMessages, AsyncUploads, AsyncWebhookSecrets
 from dovecote.calls import LONGEST_POLL, TaskOrId
 from dovecote.catalogue import Family, ModelList, Upstream
 from dovecote.erasures import Erasure
@@ -19,6 +20,7 @@ from dovecote.protocol import RETRY_FOR, Call, Pause, Request, Response, Session
 from dovecote.settings import TIMEOUT, Settings, response_of
 from dovecote.streaming import EventStream
 from dovecote.tasks import Event, Task, TaskEvent
+from dovecote.uploads import Upload, async_blocks
 from dovecote.values import Page, every_async
 from dovecote.webhooks import Webhook, verify_webhook
 
@@ -59,6 +61,8 @@ class AsyncClient:
         """The webhook endpoints."""
         self.messages = AsyncMessages(self._session, self._run)
         """The messages to clients: what was delivered, and what was not."""
+        self.uploads = AsyncUploads(self._session, self._run)
+        """The files that tasks take as their media."""
         self.webhook_secret = AsyncWebhookSecrets(self._session, self._run)
         """The secret that signs the messages to your ``callback_url``."""
 
@@ -125,6 +129,15 @@ class AsyncClient:
         """
         document = {"family": family, "operation": operation, "upstream": upstream, "external_id": external_id}
         return await self._run(calls.submit(self._session, {**document, **fields}, None))
+
+    async def upload(self, file: str | Path | bytes, *, name: str | None = None) -> Upload:
+        """Upload a file. A task takes it as ``{"upload": upload.id}`` in place of a URL.
+
+        :param file: the path of a file, or its bytes
+        :param name: a name for your own use; default: that of the file
+        :raises OSError: when the file cannot be read
+        """
+        return await self.uploads.create(file, name=name)
 
     async def get(self, task: TaskOrId, *, wait: int = 0) -> Task:
         """Get a task.
@@ -323,6 +336,7 @@ class AsyncClient:
             await asyncio.sleep(step.seconds)
             return None
         try:
-            return response_of(await self._http.request(**self._settings.request_arguments(step)))
+            content = None if step.file is None else async_blocks(step.file)
+            return response_of(await self._http.request(**self._settings.request_arguments(step, content)))
         except httpx.TransportError as error:
             return self._settings.unreachable(error)

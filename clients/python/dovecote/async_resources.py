@@ -1,12 +1,14 @@
 """The webhook endpoints, messages and webhook secret of the client for asyncio."""
 
 from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 from typing import Protocol, TypeVar, Unpack
 
-from dovecote import webhook_calls
+from dovecote import uploads, webhook_calls
 from dovecote.fields import EndpointChanges, EndpointFields, MessageFilters, ReplayFilters
 from dovecote.messages import Endpoint, Message, WebhookSecret
 from dovecote.protocol import Call, Session
+from dovecote.uploads import Upload, UploadOrId
 from dovecote.values import Page, every_async
 from dovecote.webhook_calls import EndpointOrId, MessageOrId
 
@@ -121,3 +123,39 @@ class AsyncWebhookSecrets:
         :param overlap: seconds for which the old secret signs as well, at most 30 days; default: a day; 0 ends it at once
         """
         return await self._run(webhook_calls.rotate_webhook_secret(self._session, overlap))
+
+
+class AsyncUploads:
+    """The files that tasks take as their media, as ``client.uploads``."""
+
+    def __init__(self, session: Session, run: _Run) -> None:
+        """Keep what executes a call."""
+        self._session = session
+        self._run = run
+
+    async def create(self, file: str | Path | bytes, *, name: str | None = None) -> Upload:
+        """Upload a file: see :meth:`AsyncClient.upload`."""
+        return await self._run(uploads.create(self._session, file, name))
+
+    def list(self, *, limit: int | None = None) -> AsyncIterator[Upload]:
+        """Yield uploads, newest first. Further pages are loaded as needed.
+
+        :param limit: size of a page, at most 100
+        """
+        return every_async(lambda cursor: self.page(limit=limit, cursor=cursor))
+
+    async def page(self, *, limit: int | None = None, cursor: str | None = None) -> Page[Upload]:
+        """List one page of uploads, newest first.
+
+        :param limit: size of the page, at most 100
+        :param cursor: ``next`` of the page before
+        """
+        return await self._run(uploads.list_uploads(self._session, limit, cursor))
+
+    async def get(self, upload: UploadOrId) -> Upload:
+        """Get an upload."""
+        return await self._run(uploads.get(self._session, upload))
+
+    async def delete(self, upload: UploadOrId) -> Upload:
+        """Delete an upload, and return it as it was. A task that still takes it fails before the purchase."""
+        return await self._run(uploads.delete(self._session, upload))

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Self, TypeVar, Unpack
 
 import httpx
@@ -14,10 +15,11 @@ from dovecote.errors import DovecoteError, Unreachable
 from dovecote.fields import AdoptFields, SubmitFields, TaskFilters
 from dovecote.money import QuoteList
 from dovecote.protocol import RETRY_FOR, Call, Pause, Request, Response, Session
-from dovecote.resources import Endpoints, Messages, WebhookSecrets
+from dovecote.resources import Endpoints, Messages, Uploads, WebhookSecrets
 from dovecote.settings import TIMEOUT, Settings, response_of
 from dovecote.streaming import EventStream
 from dovecote.tasks import Event, Task, TaskEvent
+from dovecote.uploads import Upload, blocks
 from dovecote.values import Page, every
 from dovecote.webhooks import Webhook, verify_webhook
 
@@ -58,6 +60,8 @@ class Client:
         """The webhook endpoints."""
         self.messages = Messages(self._session, self._run)
         """The messages to clients: what was delivered, and what was not."""
+        self.uploads = Uploads(self._session, self._run)
+        """The files that tasks take as their media."""
         self.webhook_secret = WebhookSecrets(self._session, self._run)
         """The secret that signs the messages to your ``callback_url``."""
 
@@ -124,6 +128,15 @@ class Client:
         """
         document = {"family": family, "operation": operation, "upstream": upstream, "external_id": external_id}
         return self._run(calls.submit(self._session, {**document, **fields}, None))
+
+    def upload(self, file: str | Path | bytes, *, name: str | None = None) -> Upload:
+        """Upload a file. A task takes it as ``{"upload": upload.id}`` in place of a URL.
+
+        :param file: the path of a file, or its bytes
+        :param name: a name for your own use; default: that of the file
+        :raises OSError: when the file cannot be read
+        """
+        return self.uploads.create(file, name=name)
 
     def get(self, task: TaskOrId, *, wait: int = 0) -> Task:
         """Get a task.
@@ -318,6 +331,7 @@ class Client:
             time.sleep(step.seconds)
             return None
         try:
-            return response_of(self._http.request(**self._settings.request_arguments(step)))
+            content = None if step.file is None else blocks(step.file)
+            return response_of(self._http.request(**self._settings.request_arguments(step, content)))
         except httpx.TransportError as error:
             return self._settings.unreachable(error)

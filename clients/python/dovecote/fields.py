@@ -17,6 +17,8 @@ class SubmitFields(TypedDict, total=False):
     """The URL that gets a signed webhook when the task ends."""
     callback_events: Sequence[str] | None
     """The event types that go to the ``callback_url``; default: the end of the task, and a late result."""
+    callback_format: str | None
+    """The form of the messages to the ``callback_url``: ``dovecote``, ``replicate`` or ``fal``."""
     labels: Mapping[str, str] | None
     """Names of your own, to find the task by."""
     parent_id: Task | str | UUID | None
@@ -50,6 +52,7 @@ class AdoptFields(TypedDict, total=False):
     callback_url: str | None
     """The URL that gets a signed webhook when the task ends."""
     callback_events: Sequence[str] | None
+    callback_format: str | None
     labels: Mapping[str, str] | None
     deadline: float | str | None
     """When to stop waiting for it: seconds from now, or a time in RFC 3339."""
@@ -92,8 +95,8 @@ class ReplayFilters(TypedDict, total=False):
     """Messages of one request, at most 1000."""
 
 
-class EndpointFields(TypedDict, total=False):
-    """The optional fields of a new endpoint."""
+class EndpointSettings(TypedDict, total=False):
+    """The optional fields of an endpoint."""
 
     events: Sequence[str] | None
     """The event types that it gets; default: all but ``task.progress``."""
@@ -102,7 +105,14 @@ class EndpointFields(TypedDict, total=False):
     """``standard`` or ``cloudevents``."""
 
 
-class EndpointChanges(EndpointFields, total=False):
+class EndpointFields(EndpointSettings, total=False):
+    """The optional fields of a new endpoint."""
+
+    scope: str | None
+    """``admin``: it gets messages to operators; for API keys with the scope ``admin``."""
+
+
+class EndpointChanges(EndpointSettings, total=False):
     """The fields of an endpoint that can change."""
 
     url: str | None

@@ -16,6 +16,8 @@ class Endpoint:
     events: tuple[str, ...] = ()
     """Types of the events that it receives; empty: all but ``task.progress``."""
     format: str = "standard"
+    scope: str = "client"
+    """``client``: messages about your tasks; ``admin``: messages to operators."""
     enabled: bool = True
     disabled_at: dt.datetime | None = None
     disabled_reason: str | None = None

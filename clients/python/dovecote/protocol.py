@@ -7,6 +7,7 @@ result. Both clients run the same generators; they differ only in how they do I/
 import dataclasses
 import json
 from collections.abc import Callable, Generator, Mapping
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from dovecote.errors import DovecoteError, FieldError, Problem, UnexpectedResponse, Unreachable
@@ -23,6 +24,16 @@ MAX_RETRY_AFTER: Final = 60.0
 _TOO_MANY_REQUESTS: Final = 429
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class FileBody:
+    """The body of a request that is a file."""
+
+    size: int
+    path: Path | None = None
+    """Read while it is sent, anew for each attempt."""
+    content: bytes = b""
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """A request to send."""
@@ -31,6 +42,8 @@ class Request:
     path: str
     params: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     document: Any = None
+    file: FileBody | None = None
+    """In place of a document."""
     headers: Mapping[str, str] = dataclasses.field(default_factory=dict)
     waits: float = 0.0
     """Seconds that the server may take in addition to the client's timeout."""

@@ -60,14 +60,18 @@ class Settings:
             "trust_env": not _is_loopback(self.url),  # loopback needs no proxy
         }
 
-    def request_arguments(self, request: Request) -> dict[str, Any]:
-        """Return the arguments of a request of the httpx client."""
+    def request_arguments(self, request: Request, content: Any = None) -> dict[str, Any]:
+        """Return the arguments of a request of the httpx client.
+
+        :param content: the bytes of the file of a request that sends one, as an iterator
+        """
+        sent = {} if request.file is None else _file_headers(request.file.size)
         return {
             "method": request.method,
             "url": request.path,
             "params": request.params,
-            "json": request.document,
-            "headers": request.headers,
+            **({"json": request.document} if request.file is None else {"content": content}),
+            "headers": {**request.headers, **sent},
             "timeout": httpx.Timeout(self.timeout + request.waits, connect=min(CONNECT_TIMEOUT, self.timeout)),
         }
 
@@ -77,6 +81,10 @@ class Settings:
         if isinstance(error, _NEVER_SENT):
             return Unreachable(f"cannot connect to {self.url} ({reason})", sent=False)
         return Unreachable(f"{self.url} gave no response ({reason})")
+
+
+def _file_headers(size: int) -> dict[str, str]:
+    return {"Content-Type": "application/octet-stream", "Content-Length": str(size)}
 
 
 def response_of(response: httpx.Response, *, with_body: bool = True) -> Response:

@@ -103,6 +103,7 @@ class Task:
     parent_id: str | None = None
     callback_url: str | None = None
     callback_events: tuple[str, ...] = ()
+    callback_format: str = "dovecote"
     sequence: int = 0
     """Number of its last event: of two copies of a task, the one with the higher number is the newer."""
     truncated: bool = False

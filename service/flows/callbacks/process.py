@@ -168,7 +168,7 @@ def _read(context: Context, row: Row[Any], submission: Submission | None) -> _Re
             return _forged(context, row, upstream)
         updates = redactor.value(dialect.read_callback(callback))
         if upstream is not None:
-            updates = [complete(update, upstream) for update in updates]
+            updates = [complete(update, upstream, row.body) for update in updates]
     except UpstreamError as error:
         redactor.error(error)
         # Where a poll confirms every callback, the token alone is reason enough to poll.

@@ -2,16 +2,21 @@
 
 import asyncio
 import functools
+from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
 from service.domain.task import Task
+from service.domain.uploads import Upload
 from service.domain.validation import Invalid, Mistake
+from service.flows.assets.media_links import MARGIN
 from service.flows.context import Context
 from service.flows.submission.adoption import adopt
+from service.flows.submission.references import uploads_named
 from service.flows.submission.request import request_hash, task_of_request
 from service.flows.upstreams.models import warned
 from service.store import tasks as task_store
+from service.store import uploads as upload_store
 
 
 class KeyReused(Exception):
@@ -39,6 +44,7 @@ async def accept(
     """
     try:
         parent = await _find_parent(context, request, client)
+        uploads = await _find_uploads(context, request)
         task_id = context.new_id()
         check = functools.partial(
             task_of_request,
@@ -47,6 +53,7 @@ async def accept(
             client=client,
             idempotency_key=idempotency_key,
             parent=parent,
+            uploads=uploads,
             task_id=task_id,
         )
         task = await asyncio.to_thread(check) if large else check()
@@ -56,6 +63,8 @@ async def accept(
         if known is None or (known.erased_at is None and known.request_hash != request_hash(request)):
             raise
         return task_store.Accepted(known, new=False)
+    if uploads:
+        await _keep_uploads(context, task, uploads)
     if not task.adopted:
         task = await warned(context, task)
     accepted = await (adopt(context, task) if task.adopted else context.writers.requests.batch(task_store.accept, task))
@@ -99,6 +108,28 @@ async def _find_parent(context: Context, request: Any, client: str) -> Task | No
         return None
     async with context.database.reading() as connection:
         return await task_store.find(connection, parent_id, client)
+
+
+async def _find_uploads(context: Context, request: Any) -> dict[UUID, Upload]:
+    """Return the uploads that a request refers to, of whatever client."""
+    ids = set(uploads_named(request.get("input"))) if isinstance(request, dict) else set()
+    if not ids:
+        return {}
+    async with context.database.reading() as connection:
+        return await upload_store.by_id(connection, ids)
+
+
+async def _keep_uploads(context: Context, task: Task, uploads: Mapping[UUID, Upload]) -> None:
+    """Keep the uploads of a task for as long as its job may fetch them.
+
+    :raises Invalid: when one has expired meanwhile
+    """
+    until = task.deadline_at + MARGIN
+    kept = await context.writers.requests.run(
+        upload_store.keep_until, tuple(uploads), task.client, until=until, now=context.now()
+    )
+    if not kept:
+        raise Invalid([Mistake("input", "an upload that it refers to has expired: upload the file again")])
 
 
 async def _find_by_key(context: Context, client: str, idempotency_key: str | None) -> Task | None:

@@ -12,7 +12,9 @@ from uuid import UUID
 import orjson
 
 from service.domain.large_input import is_large
-from service.domain.task import State, Task
+from service.domain.media_references import references_in
+from service.domain.task import Task
+from service.domain.uploads import Upload
 from service.domain.validation import (
     MAX_MISTAKES,
     MAX_NAME,
@@ -29,7 +31,10 @@ from service.flows.context import Context
 from service.flows.money.fields import TERMS_SCHEMA
 from service.flows.money.quotes import read_terms, with_quotes
 from service.flows.submission.adoption import as_adopted
+from service.flows.submission.parents import check_parent, follow, follows_parent
+from service.flows.submission.references import with_references, with_stand_ins
 from service.flows.submission.routes import choose_route, quoted, requested_route
+from service.flows.webhooks.formats import DOVECOTE, FORMATS
 from service.flows.webhooks.url_check import url_mistakes
 from service.providers.operation import Family, Operation
 from service.providers.registry import FAMILIES
@@ -62,7 +67,10 @@ REQUEST: dict[str, Any] = {
         },
         "input": {
             "type": "object",
-            "description": "The input of the operation, in Dovecote's names; `GET /v1/families` has the schema of every operation.",
+            "description": (
+                "The input of the operation, in Dovecote's names; `GET /v1/families` has the schema of every operation. In place "
+                'of a URL stands `{"upload": "upl_…"}` for an upload, or `{"result": 0}` for a result of the `parent_id`.'
+            ),
             "examples": [{"prompt": "a dove comes home at dusk", "duration": 5}],
         },
         "options": {
@@ -82,6 +90,11 @@ REQUEST: dict[str, Any] = {
             "items": {"type": "string", "enum": list(TYPES)},
             "description": "The types of messages to post there; default: the end, and a late result.",
         },
+        "callback_format": {
+            "type": "string",
+            "enum": list(FORMATS),
+            "description": "The form of the messages to the `callback_url`: Dovecote's own, or that of another API.",
+        },
         "labels": {
             "type": "object",
             "maxProperties": MAX_LABELS,
@@ -92,7 +105,10 @@ REQUEST: dict[str, Any] = {
         "parent_id": {
             "type": "string",
             "format": "uuid",
-            "description": "The succeeded task that a follow-up continues; it is served by the upstream of that task.",
+            "description": (
+                "The succeeded task that a follow-up continues; it is served by the upstream of that task. Or the task of which "
+                'the input takes a result, as `{"result": 0}`: then any upstream may serve it.'
+            ),
         },
         "upstream": {
             "type": "string",
@@ -165,11 +181,13 @@ def task_of_request(
     client: str,
     idempotency_key: str | None,
     parent: Task | None = None,
+    uploads: Mapping[UUID, Upload] | None = None,
     task_id: UUID | None = None,
 ) -> Task:
     """Check a request and return its task; nothing is written yet.
 
     :param parent: the client's task that ``parent_id`` names
+    :param uploads: the uploads that it refers to, as far as there are any
     :param task_id: default: a new id
     :raises Invalid: with every mistake
     """
@@ -177,12 +195,18 @@ def task_of_request(
     given = without_nulls(request.get("input", {}), operation.input)
     adopts = "external_id" in request
     schema = _partial_input(family.name, operation.name) if adopts else _INPUTS[family.name, operation.name]
-    mistakes += schema.mistakes(cut_texts(given, MAX_CHECKED), below="input")
     now = context.now()
+    given = with_references(
+        given, operation.input, client=client, uploads=uploads or {}, parent=parent, now=now, mistakes=mistakes
+    )
+    if not mistakes:
+        mistakes += schema.mistakes(cut_texts(with_stand_ins(given), MAX_CHECKED), below="input")
     deadline = _deadline(request.get("deadline"), operation, now, mistakes)
     mistakes += url_mistakes(context.settings.webhook_rules, request.get("callback_url"), field="callback_url")
     if "callback_events" in request and "callback_url" not in request:
         mistakes.append(Mistake("callback_events", "has no effect without a callback_url"))
+    if "callback_format" in request and "callback_url" not in request:
+        mistakes.append(Mistake("callback_format", "has no effect without a callback_url"))
     task = Task(
         id=task_id or context.new_id(),
         client=client,
@@ -195,6 +219,7 @@ def task_of_request(
         callback_url=request.get("callback_url"),
         on_uncertain=request.get("on_uncertain") or context.settings.policy_of(client),
         callback_events=tuple(request.get("callback_events", ())),
+        callback_format=request.get("callback_format", DOVECOTE),
         terms=read_terms(request, mistakes),
         idempotency_key=idempotency_key,
         request_hash=request_hash(request),
@@ -207,8 +232,11 @@ def task_of_request(
     if adopts:
         task = as_adopted(context, task, request, mistakes)
     else:
-        _check_parent(request, operation, parent, mistakes)
-        task = _routed(context, task, request, parent, mistakes)
+        takes_result = any(each.source == "result" for each in references_in(given))
+        check_parent(request, operation, parent, mistakes, takes_result=takes_result)
+        task = _routed(
+            context, task, request, parent, mistakes, follows=follows_parent(operation, takes_result=takes_result)
+        )
         if not mistakes:
             task = with_quotes(context, task, mistakes)
     if mistakes:
@@ -237,59 +265,26 @@ def _operation_of(request: Any) -> tuple[dict[str, Any], Family, Operation, list
 
 
 def _routed(
-    context: Context, task: Task, request: Mapping[str, Any], parent: Task | None, mistakes: list[Mistake]
+    context: Context,
+    task: Task,
+    request: Mapping[str, Any],
+    parent: Task | None,
+    mistakes: list[Mistake],
+    *,
+    follows: bool,
 ) -> Task:
-    """Return the task with the upstreams that may serve it."""
+    """Return the task with the upstreams that may serve it.
+
+    :param follows: whether it continues its parent at the provider, and does not only take a result of it
+    """
     if "dialect" in request:
         mistakes.append(Mistake("dialect", "has no effect without an external_id: leave it out"))
-    if not mistakes and parent is not None:
-        return _follow(context, task, parent, requested_route(request, mistakes), mistakes)
+    if not mistakes and parent is not None and follows:
+        return follow(context, task, parent, requested_route(request, mistakes), mistakes)
     if not mistakes:
         route, skipped_upstreams = choose_route(context, task, requested_route(request, mistakes), mistakes)
-        return dataclasses.replace(task, route=route, skipped_upstreams=skipped_upstreams)
-    return task
-
-
-def _check_parent(
-    request: Mapping[str, Any], operation: Operation, parent: Task | None, mistakes: list[Mistake]
-) -> None:
-    if "parent_id" not in request:
-        if operation.parent == "required":
-            mistakes.append(Mistake("parent_id", f"is required: {operation.name} continues another task"))
-    elif operation.parent is None:
-        mistakes.append(Mistake("parent_id", f"does not fit: {operation.name} continues no other task"))
-    elif parent is None:
-        mistakes.append(Mistake("parent_id", "there is no task with this id"))
-    elif parent.erased_at is not None:
-        mistakes.append(Mistake("parent_id", "the content of the task was erased: no task can continue it"))
-    elif parent.family != request["family"]:
-        mistakes.append(Mistake("parent_id", f"is a task of {parent.family}, not of {request['family']}"))
-    elif parent.state is not State.SUCCEEDED:
-        mistakes.append(Mistake("parent_id", f"the task has not succeeded: it is {parent.state}"))
-
-
-def _follow(
-    context: Context, task: Task, parent: Task, requested: tuple[str, ...] | None, mistakes: list[Mistake]
-) -> Task:
-    """Route a follow-up to the upstream of its parent. Ids and buttons have no meaning elsewhere."""
-    upstream, dialect = context.upstreams.get(parent.upstream or ""), context.dialect(parent)
-    if upstream is None or dialect is None:
-        mistakes.append(Mistake("parent_id", f"its upstream {parent.upstream!r} is not configured any more"))
-        return task
-    if requested is not None and upstream.name not in requested:
-        mistakes.append(
-            Mistake("upstream", f"leave it out: the parent is at {upstream.name}, and its follow-ups are served there")
-        )
-    task = dataclasses.replace(task, parent_id=parent.id, dialect=parent.dialect, route=(upstream.name,))
-    if not dialect.offers(task.family, task.operation):
-        mistakes.append(Mistake("operation", f"{parent.dialect}, which served the parent, has no {task.operation}"))
-        return task
-    inherited = dialect.from_parent(task, parent)
-    if isinstance(inherited, list):
-        mistakes += inherited
-        return task
-    task = dataclasses.replace(task, inherited=inherited)
-    mistakes += dialect.validate(upstream.in_its_names(task))
+        parent_id = None if parent is None else parent.id
+        return dataclasses.replace(task, route=route, skipped_upstreams=skipped_upstreams, parent_id=parent_id)
     return task
 
 

@@ -6,11 +6,13 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from service.domain.operator_events import BACKUP_RESTORED, Occurrence
 from service.domain.submission_changes import RESTORED, DatabaseRestored
 from service.domain.task import Outcome, Submission
 from service.flows.apply import Applied, announce, apply
 from service.flows.context import Context, log
 from service.flows.feed import begin_epoch
+from service.flows.webhooks.operator import report
 from service.store import restoration, secrets, submissions
 
 NONE = UUID(int=0)
@@ -28,14 +30,15 @@ async def settle_if_restored(context: Context) -> int:
     if reason is None:
         return 0
     log.error("database was restored or set back; queued tasks are not submitted by themselves reason=%s", reason)
-    return await settle_restored(context)
+    return await settle_restored(context, reason)
 
 
-async def settle_restored(context: Context) -> int:
+async def settle_restored(context: Context, reason: str = "an operator reported it") -> int:
     """Leave every queued and submitting task unconfirmed, so that its policy decides; return how many there were."""
     # First those that are unconfirmed already: what the second step leaves unconfirmed keeps its policy.
     settled = await _settle_all(context, _withdraw_resubmissions) + await _settle_all(context, _settle_unsent)
     await context.writers.journeys.run(_remember, context)
+    await report(context, Occurrence(BACKUP_RESTORED, "", {"reason": reason, "unconfirmed_tasks": settled}))
     if settled:
         log.error("tasks left unconfirmed after a restore tasks=%d", settled)
     return settled

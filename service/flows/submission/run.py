@@ -200,7 +200,7 @@ def _candidates(context: Context, task: Task, admission: Admission, waited_for: 
 
 def _dialect(context: Context, task: Task, upstream: Upstream) -> Dialect | None:
     """Return the dialect of a task at an upstream: a follow-up uses that of its parent, whose ids it refers to."""
-    return context.dialect(task) if task.parent_id is not None else upstream.dialect_for_task(task)
+    return context.dialect(task) if task.inherited else upstream.dialect_for_task(task)
 
 
 def _start(context: Context, task: Task, history: Sequence[Submission], chosen: Send, *, probe: bool) -> Planned:
@@ -210,7 +210,7 @@ def _start(context: Context, task: Task, history: Sequence[Submission], chosen: 
         id=context.new_id(), task_id=task.id, upstream=upstream.name, dialect=dialect.facts.key, sent_at=now
     )
     lease = CONNECT_TIMEOUT + WRITE_TIMEOUT + dialect.facts.read_timeout(task.operation) + SUBMIT_LEASE_MARGIN
-    lease += seconds_for(dialect, task)
+    lease += seconds_for(upstream, dialect, task)
     change = SubmissionStarted(
         task_id=task.id,
         attempt=task.attempts,

@@ -1,7 +1,9 @@
 """Send the one request that creates a job, and write what came of it."""
 
 import asyncio
+import contextlib
 import dataclasses
+import datetime as dt
 import functools
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
@@ -12,20 +14,28 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.domain.changes import Change
 from service.domain.errors import AccountProblem, NotSent, Unavailable, Uncertain, UpstreamError
 from service.domain.evidence import may_have_job
+from service.domain.operator_events import ACCOUNT_REFUSED, CIRCUIT_OPEN, Occurrence
+from service.domain.redaction import redact
 from service.domain.schedules import SUBMIT_LEASE_MARGIN
 from service.domain.task import Outcome, State, Submission, Task
+from service.domain.text import shortened, storable
 from service.flows.apply import settle_surely
 from service.flows.context import Context, Upstream, log
 from service.flows.conversation import run_exchange
 from service.flows.submission.cancel import cancel_if_pending
-from service.flows.submission.media import seconds_for, with_files
+from service.flows.submission.media import seconds_for, with_media
 from service.flows.submission.outcome import answered, failed, not_sent
+from service.flows.webhooks.operator import announce, report
 from service.providers.dialect import Dialect
+from service.providers.wire import Call, Reply
 from service.store import circuits as circuit_store
 from service.store import tasks as task_store
 from service.store.database import StoreUnavailable
+from service.store.history import Answer, keep_answers
 
 Found = TypeVar("Found")
+MAX_KEPT = 4000
+"""Characters of an answer that are kept for the task's history."""
 SEND_WITHIN = SUBMIT_LEASE_MARGIN
 """Seconds after its claim within which a submission is sent: then its answer comes before the lease ends."""
 
@@ -43,6 +53,8 @@ class Handover:
     """Whether it tests an upstream whose circuit is open."""
     claimed_at: float = 0.0
     """When its task was claimed, on the monotonic clock."""
+    answers: list[Answer] = dataclasses.field(default_factory=list)
+    """The answer of the upstream, for the task's history."""
 
     @property
     def key(self) -> circuit_store.Key:
@@ -69,8 +81,12 @@ async def hand_over(context: Context, handover: Handover) -> None:
     outcome = Outcome.TAKEN if error is None else error.outcome
     context.metrics.submissions.labels(handover.upstream.name, outcome).inc()
     applied = await settle_surely(context, change)
+    await _keep_answer(context, handover)
     if not stopped:  # a stop is no failure of the upstream
         await _report(context, handover, error)
+    if isinstance(error, AccountProblem):
+        data = {"upstream": handover.upstream.name, "code": error.code}
+        await report(context, Occurrence(ACCOUNT_REFUSED, handover.upstream.name, data))
     if applied.task is not None and applied.task.state is State.QUEUED:
         context.signals.wake("submit")
     if error is not None and may_have_job(handover.history):
@@ -98,17 +114,24 @@ async def _send(context: Context, handover: Handover) -> Change:
 
 async def _send_whole(context: Context, handover: Handover, task: Task) -> Change:
     submission = handover.submission
-    task = handover.upstream.in_its_names(await with_files(context, handover.dialect, task))
+    task = handover.upstream.in_its_names(await with_media(context, handover.upstream, handover.dialect, task))
     url = callback_url(context, handover.upstream, handover.dialect, task, submission.id)
     exchange = handover.dialect.submit(dataclasses.replace(task, submission_id=submission.id), url)
     hidden = [] if url is None else [url.rpartition("/")[2]]
+
+    def keep(call: Call, reply: Reply) -> None:
+        if call.creates or handover.task.operation in handover.dialect.facts.free:
+            with contextlib.suppress(Exception):  # the job may exist: nothing that is for readers may fail the submit
+                handover.answers.append(_answer(context, submission, reply))
+
     update = await run_exchange(
         context,
         handover.upstream,
         handover.dialect,
         exchange,
         hidden=hidden,
-        send_before=handover.claimed_at + SEND_WITHIN + seconds_for(handover.dialect, handover.task),
+        send_before=handover.claimed_at + SEND_WITHIN + seconds_for(handover.upstream, handover.dialect, handover.task),
+        heard=keep,
     )
     return answered(task, submission, update)
 
@@ -146,12 +169,38 @@ def change_for(context: Context, handover: Handover, error: UpstreamError) -> Ch
     )
 
 
+def _answer(context: Context, submission: Submission, reply: Reply) -> Answer:
+    """Return the beginning of an answer, without secrets."""
+    beginning = reply.body[: 2 * MAX_KEPT].decode("utf-8", "replace")
+    text = shortened(storable(redact(beginning, reply.secrets)), MAX_KEPT)
+    size = len(reply.body)
+    return Answer(
+        submission_id=submission.id,
+        endpoint=reply.endpoint,
+        status=reply.status,
+        body=text,
+        size=size,
+        at=context.now(),
+    )
+
+
+async def _keep_answer(context: Context, handover: Handover) -> None:
+    """Write the answer into the history. It is for readers: nothing depends on it, and it may be missing."""
+    if handover.answers:
+        try:
+            await context.writers.journeys.batch(keep_answers, handover.answers[-1])
+        except StoreUnavailable as error:
+            log.debug("answer not kept submission=%s error=%s", handover.submission.id, error)
+
+
 async def _report(context: Context, handover: Handover, error: UpstreamError | None) -> None:
     """Record the result in the circuit. It is a hint: nothing waits for it when it cannot be written."""
     is_failure = error is not None and (error.broken or isinstance(error, Uncertain))
     try:
         if is_failure:
-            opened = await context.writers.journeys.batch(circuit_store.record_failures, (*handover.key, context.now()))
+            opened = await context.writers.journeys.batch(
+                functools.partial(_record_failures, context), (*handover.key, context.now())
+            )
             if opened:
                 context.metrics.circuit_openings.labels(*handover.key).inc()
                 log.error("circuit opened upstream=%s dialect=%s", *handover.key)
@@ -161,3 +210,14 @@ async def _report(context: Context, handover: Handover, error: UpstreamError | N
             context.signals.wake("submit")
     except StoreUnavailable as away:
         log.warning("circuit cannot be written upstream=%s dialect=%s error=%s", *handover.key, away)
+
+
+async def _record_failures(
+    context: Context, connection: AsyncConnection, failed: Sequence[tuple[str, str, dt.datetime]]
+) -> list[bool]:
+    """Count failures, and tell operators of the circuits that they open; return for each whether it opened one."""
+    opened = await circuit_store.record_failures(connection, failed)
+    keys = [(upstream, dialect) for (upstream, dialect, _), new in zip(failed, opened, strict=True) if new]
+    data = ({"upstream": upstream, "dialect": dialect} for upstream, dialect in keys)
+    await announce(context, connection, [Occurrence(CIRCUIT_OPEN, " ".join(each.values()), each) for each in data])
+    return opened

@@ -5,8 +5,10 @@ import dataclasses
 import datetime as dt
 
 from service.domain.errors import UpstreamError
+from service.domain.operator_events import LOW_CREDIT, Occurrence
 from service.flows.context import Context, Upstream, log
 from service.flows.conversation import run_exchange
+from service.flows.webhooks.operator import ended, report
 from service.providers.capabilities import CanTellBalance
 from service.providers.dialect import Dialect
 from service.providers.newapi import account
@@ -76,6 +78,12 @@ async def _refresh(context: Context, known: upstream_store.Upstream) -> upstream
         if error != known.credit_error:
             log.warning("upstream %s did not report its credit: %s", known.name, error)
         return dataclasses.replace(known, credit_error=error, credit_at=now)
+    low = upstream.settings.low_credit
+    if is_low(upstream, balance.left):
+        data = {"upstream": known.name, "credit": balance.left, "unit": balance.unit, "limit": low}
+        await report(context, Occurrence(LOW_CREDIT, known.name, data))
+    elif low is not None:
+        await ended(context, LOW_CREDIT, known.name)
     if is_low(upstream, balance.left) and not is_low(upstream, known.credit):
         log.warning("upstream %s: %g %s left on the account", known.name, balance.left, balance.unit)
     return dataclasses.replace(known, credit=balance.left, credit_unit=balance.unit, credit_error=None, credit_at=now)

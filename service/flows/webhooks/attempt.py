@@ -2,16 +2,18 @@
 
 import dataclasses
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from http import HTTPStatus
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from service.domain.operator_events import ENDPOINT_DISABLED, MESSAGES_EXHAUSTED, OPERATOR_TYPES, Occurrence
 from service.domain.schedules import FAILING_LONG, UNWATCHED, next_delivery
 from service.domain.webhook_events import TEST
 from service.domain.webhook_secret import SecretVersion
 from service.flows.context import Context
+from service.flows.webhooks.operator import announce
 from service.store import queue
 from service.store.webhooks import attempts as attempt_store
 from service.store.webhooks import endpoints
@@ -72,6 +74,7 @@ class Settlement:
     row: dict[str, Any]
     delivery: Delivery | None
     health: Health | None
+    claimed: Claimed
 
 
 def settlement_after(context: Context, claimed: Claimed, attempt: Attempt) -> Settlement:
@@ -90,7 +93,7 @@ def settlement_after(context: Context, claimed: Claimed, attempt: Attempt) -> Se
         "schedule_from": message.schedule_from + (0 if attempt.made else 1),
     }
     if not attempt.made:
-        return Settlement(row, None, None)
+        return Settlement(row, None, None, claimed)
     delivery = Delivery(
         message_id=message.id,
         attempt=message.attempts,
@@ -100,7 +103,7 @@ def settlement_after(context: Context, claimed: Claimed, attempt: Attempt) -> Se
         answer=attempt.answer,
         error=attempt.error,
     )
-    return Settlement(row, delivery, _health(claimed, attempt))
+    return Settlement(row, delivery, _health(claimed, attempt), claimed)
 
 
 def _state_after(
@@ -140,4 +143,24 @@ async def settle(context: Context, connection: AsyncConnection, settled: Sequenc
         too_long=now - dt.timedelta(seconds=FAILING_LONG),
     )
     # Reported once for each endpoint, even when several attempts of the batch went to it.
-    return [None if each.health is None else disabled.pop(each.health.endpoint_id, None) for each in settled]
+    reasons = [None if each.health is None else disabled.pop(each.health.endpoint_id, None) for each in settled]
+    occurrences = [each for settlement, why in zip(settled, reasons, strict=True) for each in _notable(settlement, why)]
+    await announce(context, connection, occurrences)
+    return reasons
+
+
+def _notable(settled: Settlement, disabled: str | None) -> Iterator[Occurrence]:
+    """Yield what an operator should know of a settlement: its endpoint was disabled, or its message given up."""
+    message, endpoint = settled.claimed.message, settled.claimed.endpoint
+    if disabled is not None and endpoint is not None:
+        data = {"endpoint_id": str(endpoint.id), "client": endpoint.client, "url": endpoint.url, "reason": disabled}
+        yield Occurrence(ENDPOINT_DISABLED, str(endpoint.id), data)
+    # A test is watched by its client, and an operator's own endpoint cannot be told that it does not answer.
+    if settled.row["state"] == "exhausted" and message.type not in {TEST, *OPERATOR_TYPES}:
+        data = {
+            "message_id": str(message.id),
+            "client": message.client,
+            "destination": message.destination,
+            "error": settled.row["last_error"],
+        }
+        yield Occurrence(MESSAGES_EXHAUSTED, f"{message.client} {message.destination}", data)

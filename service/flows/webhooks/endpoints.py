@@ -9,8 +9,9 @@ import orjson
 
 from service.domain.destination_slots import Destination
 from service.domain.events import rfc3339
+from service.domain.operator_events import OPERATOR_TYPES
 from service.domain.schedules import LEASE
-from service.domain.validation import Invalid, Schema
+from service.domain.validation import Invalid, Mistake, Schema
 from service.domain.webhook_events import TEST, TYPES
 from service.flows.context import Context
 from service.flows.webhooks.attempt import Claimed
@@ -20,7 +21,7 @@ from service.flows.webhooks.url_check import url_mistakes
 from service.store.webhooks import endpoints
 from service.store.webhooks import messages as message_store
 from service.store.webhooks.claim import host_of
-from service.store.webhooks.endpoints import Endpoint
+from service.store.webhooks.endpoints import Endpoint, Scope
 from service.store.webhooks.messages import Message
 
 MAX_ENDPOINTS = 50
@@ -45,8 +46,10 @@ _FIELDS: dict[str, Any] = {
     "events": {
         "type": "array",
         "uniqueItems": True,
-        "items": {"type": "string", "enum": list(TYPES)},
-        "description": "The types of messages to receive. Empty: all types except `task.progress`.",
+        "items": {"type": "string", "enum": [*TYPES, *OPERATOR_TYPES]},
+        "description": (
+            "The types of messages to receive. Empty: all types except `task.progress`; with the scope `admin`, all `operator` types."
+        ),
     },
     "format": {
         "type": "string",
@@ -58,7 +61,17 @@ REQUEST: dict[str, Any] = {
     "type": "object",
     "additionalProperties": False,
     "required": ["url"],
-    "properties": _FIELDS,
+    "properties": {
+        **_FIELDS,
+        "scope": {
+            "type": "string",
+            "enum": ["client", "admin"],
+            "description": (
+                "`client`, the default: messages about the tasks of the client. `admin`: messages to operators about the "
+                "installation, and none about tasks; this needs an API key with the scope `admin`."
+            ),
+        },
+    },
 }
 """JSON Schema of the body of ``POST /v1/endpoints``."""
 CHANGES: dict[str, Any] = {
@@ -77,6 +90,10 @@ CHANGES: dict[str, Any] = {
 _REQUEST, _CHANGES = Schema(REQUEST), Schema(CHANGES)
 
 
+class NotAllowed(Exception):
+    """The scope of the endpoint needs a key with the scope ``admin``."""
+
+
 class TooMany(Exception):
     """The client has the maximum number of endpoints."""
 
@@ -86,15 +103,20 @@ def new_secret() -> str:
     return "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
 
 
-async def register(context: Context, document: Any, *, client: str) -> Endpoint:
+async def register(context: Context, document: Any, *, client: str, is_operator: bool = False) -> Endpoint:
     """Register an endpoint.
 
     :param document: the body of the request
+    :param is_operator: whether the key has the scope ``admin``
 
     :raises Invalid: with every mistake
+    :raises NotAllowed: when the endpoint is for operators and the key is not
     :raises TooMany: when the client has the maximum number of endpoints
     """
-    _check(context, _REQUEST, document)
+    scope: Scope = document.get("scope", "client") if isinstance(document, dict) else "client"
+    _check(context, _REQUEST, document, scope)
+    if scope == "admin" and not is_operator:
+        raise NotAllowed("an endpoint with the scope `admin` needs an API key with the scope `admin`")
     now = context.now()
     endpoint = Endpoint(
         id=context.new_id(),
@@ -103,6 +125,7 @@ async def register(context: Context, document: Any, *, client: str) -> Endpoint:
         description=document.get("description", ""),
         events=tuple(document.get("events", ())),
         format=document.get("format", "standard"),
+        scope=scope,
         secret=new_secret(),
         created_at=now,
         updated_at=now,
@@ -119,7 +142,7 @@ async def change(context: Context, endpoint: Endpoint, document: Any) -> Endpoin
 
     :raises Invalid: with every mistake
     """
-    _check(context, _CHANGES, document)
+    _check(context, _CHANGES, document, endpoint.scope)
     now = context.now()
     values = {name: document[name] for name in _FIELDS if name in document}
     match document.get("enabled"):
@@ -174,9 +197,22 @@ async def send_test(context: Context, endpoint: Endpoint) -> Message:
     return message
 
 
-def _check(context: Context, schema: Schema, document: Any) -> None:
+def _check(context: Context, schema: Schema, document: Any, scope: Scope) -> None:
     mistakes = schema.mistakes(document)
     if isinstance(document, dict):
+        mistakes += _misplaced(document.get("events"), scope)
         mistakes += url_mistakes(context.settings.webhook_rules, document.get("url"), field="url")
     if mistakes:
         raise Invalid(mistakes)
+
+
+def _misplaced(events: Any, scope: Scope) -> list[Mistake]:
+    """Return a mistake for each type of event that an endpoint of this scope never gets."""
+    if not isinstance(events, list):
+        return []
+    other = TYPES if scope == "admin" else OPERATOR_TYPES
+    return [
+        Mistake(f"events/{number}", f"an endpoint with the scope {scope} gets no {each} messages")
+        for number, each in enumerate(events)
+        if each in other
+    ]

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.domain.task import Task
 from service.domain.webhook_events import ENDS, PROGRESS, callback_url_wants, endpoint_wants
 from service.flows.context import Context
+from service.flows.webhooks.formats import DOVECOTE
 from service.flows.webhooks.payload import payload_of
 from service.store.webhooks import endpoints
 from service.store.webhooks import messages as message_store
@@ -54,7 +55,7 @@ async def enqueue(
 
 
 def _messages(context: Context, change: Change, enabled: Collection[Endpoint], now: dt.datetime) -> Iterator[Message]:
-    """Make a message for each receiver of a change. All of them have the same body."""
+    """Make a message for each receiver of a change. Endpoints get the same body, a ``callback_url`` one in its format."""
     task = change.task
     receivers: list[tuple[UUID | None, str, str]] = []
     if task.callback_url is not None and callback_url_wants(task.callback_events, change.type):
@@ -66,8 +67,11 @@ def _messages(context: Context, change: Change, enabled: Collection[Endpoint], n
     ]
     if not receivers:
         return
-    body = payload_of(change.type, task, now, api_url=context.settings.links_url)
+    bodies: dict[str, str] = {}
     for endpoint_id, destination, url in receivers:
+        style = task.callback_format if endpoint_id is None else DOVECOTE
+        if style not in bodies:
+            bodies[style] = payload_of(change.type, task, now, api_url=context.settings.links_url, style=style)
         yield Message(
             id=context.new_id(),
             client=task.client,
@@ -77,7 +81,7 @@ def _messages(context: Context, change: Change, enabled: Collection[Endpoint], n
             sequence=task.sequence,
             type=change.type,
             url=url,
-            body=body,
+            body=bodies[style],
             created_at=now,
             due_at=now,
         )

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from service.domain.operator_events import OPERATOR_TYPES
 from service.domain.webhook_events import PROGRESS, TYPES
 from service.flows.context import Context
 from service.store import queue
@@ -16,7 +17,7 @@ from service.store.webhooks.messages import Filter, Message
 
 MAX_REPLAYED = 1000
 """Messages that one request replays."""
-REPLAYED = tuple(kind for kind in TYPES if kind != PROGRESS)
+REPLAYED = (*(kind for kind in TYPES if kind != PROGRESS), *OPERATOR_TYPES)
 """Types that can be replayed. Progress and test messages mean nothing later."""
 UNDELIVERED = ("exhausted", "discarded")
 """States of messages that no receiver accepted."""

@@ -7,7 +7,7 @@ from service.domain.errors import AccountProblem, Unreadable, UpstreamError
 from service.domain.task import Failure, Result, ResultKind, ResultRole, State, Update
 from service.providers.newapi import errors as newapi_errors
 from service.providers.newapi.failure_texts import RETRYABLE, failure_from_text
-from service.providers.read import compact, fields, identifier, items, kind_of, line, link, prose, word
+from service.providers.read import compact, fields, identifier, items, kind_of, line, link, nested, place, prose, word
 from service.providers.wire import Reply
 
 STATES: Mapping[str, State | None] = {
@@ -129,34 +129,47 @@ def read_result(document: Mapping[str, Any], *, whole: bool = False) -> Update:
 
 
 def _results(document: Mapping[str, Any], *, whole: bool) -> Iterator[Result]:
-    found = [Result(kind_of(url, kind), url) for name, kind in _OUTPUTS for url in _links(document.get(name))]
-    found += [made for name in _TEXTS for made in _written(document.get(name))]
+    found = [
+        Result(kind_of(url, kind), url, item=item)
+        for name, kind in _OUTPUTS
+        for item, url in _links(name, document.get(name))
+    ]
+    found += [made for name in _TEXTS for made in _written(name, document.get(name))]
     if not found:
-        others = [value for name, value in document.items() if name not in _NO_OUTPUT]
-        files = others if whole else [value for value in others if isinstance(value, dict | list)]
-        found = [Result(kind_of(url, "image"), url) for value in files for url in _links(value)]
-        if not found and whole and any(value not in (None, "", [], {}) for value in others):
+        others = {name: value for name, value in document.items() if name not in _NO_OUTPUT}
+        files = {name: value for name, value in others.items() if whole or isinstance(value, dict | list)}
+        others_found = [each for name, value in files.items() for each in _links(name, value)]
+        found = [Result(kind_of(url, "image"), url, item=item) for item, url in others_found]
+        if not found and whole and any(value not in (None, "", [], {}) for value in others.values()):
             found = [Result("json", text=compact(dict(document)))]
     if found:
         yield from found
         for name, role, kind in _BESIDE:
-            yield from (Result(kind, url, role=role) for url in _links(document.get(name)))
+            links = _links(name, document.get(name))
+            yield from (Result(kind, url, role=role, item=item) for item, url in links)
 
 
-def _links(value: Any) -> Iterator[str]:
-    for each in items(value):
+def _placed(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the values of a field with their places: several of a list."""
+    several = isinstance(nested(value), list)
+    for number, each in enumerate(items(value)):
+        yield place(name, number) if several else name, each
+
+
+def _links(name: str, value: Any) -> Iterator[tuple[str, str]]:
+    for item, each in _placed(name, value):
         if (url := link(each, relative=False)) is not None:
-            yield url
+            yield item, url
 
 
-def _written(value: Any) -> Iterator[Result]:
+def _written(name: str, value: Any) -> Iterator[Result]:
     """Yield what ``output`` or ``text`` holds: an address, or a text."""
-    for each in items(value):
+    for item, each in _placed(name, value):
         url = link(each, relative=False)
         if url is not None:
-            yield Result(kind_of(url, "image"), url)
+            yield Result(kind_of(url, "image"), url, item=item)
         elif (text := prose(each)) is not None:
-            yield Result("text", text=text)
+            yield Result("text", text=text, item=item)
 
 
 def read_verdict(reply: Reply) -> Update | None:

@@ -46,3 +46,16 @@ async def of_message(connection: AsyncConnection, message_id: UUID) -> list[Deli
     """Read the attempts to deliver a message, oldest first."""
     rows = await connection.execute(_OF_MESSAGE, {"message": message_id})
     return [Delivery(**{name: getattr(row, name) for name in _FIELDS}) for row in rows]
+
+
+async def of_messages(connection: AsyncConnection, messages: Sequence[UUID]) -> dict[UUID, list[Delivery]]:
+    """Read the attempts to deliver some messages, oldest first."""
+    statement = (
+        select(webhook_attempts)
+        .where(webhook_attempts.c.message_id.in_(list(messages)))
+        .order_by(webhook_attempts.c.message_id, webhook_attempts.c.attempt)
+    )
+    found: dict[UUID, list[Delivery]] = {message: [] for message in messages}
+    for row in await connection.execute(statement):
+        found[row.message_id].append(Delivery(**{name: getattr(row, name) for name in _FIELDS}))
+    return found

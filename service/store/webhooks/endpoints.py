@@ -13,6 +13,7 @@ from service.store.rows import row_of_value
 from service.store.tables import webhook_endpoints
 
 Format = Literal["standard", "cloudevents"]
+Scope = Literal["client", "admin"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +28,8 @@ class Endpoint:
     """Types of the messages that it receives. Empty: all types except progress."""
     format: str = "standard"
     """``standard``, or ``cloudevents`` for structured CloudEvents."""
+    scope: Scope = "client"
+    """``client``: messages about the client's tasks; ``admin``: messages to operators."""
     secret: str
     previous_secret: str | None = None
     previous_until: datetime | None = None
@@ -49,7 +52,14 @@ def _endpoint_of(row: Row[Any]) -> Endpoint:
 
 
 _ENABLED = select(webhook_endpoints).where(
-    webhook_endpoints.c.client.in_(bindparam("clients", expanding=True)), webhook_endpoints.c.disabled_at.is_(None)
+    webhook_endpoints.c.client.in_(bindparam("clients", expanding=True)),
+    webhook_endpoints.c.disabled_at.is_(None),
+    webhook_endpoints.c.scope == "client",
+)
+_OF_OPERATORS = (
+    select(webhook_endpoints)
+    .where(webhook_endpoints.c.scope == "admin", webhook_endpoints.c.disabled_at.is_(None))
+    .order_by(webhook_endpoints.c.id)
 )
 _OF_IDS = select(webhook_endpoints).where(webhook_endpoints.c.id.in_(bindparam("ids", expanding=True)))
 _OF_CLIENT = (
@@ -67,9 +77,14 @@ _DELETE = (
 
 
 async def enabled_of(connection: AsyncConnection, clients: Collection[str]) -> list[Endpoint]:
-    """Read the enabled endpoints of some clients."""
+    """Read the enabled endpoints of some clients that get messages about tasks."""
     rows = await connection.execute(_ENABLED, {"clients": sorted(clients)})
     return [_endpoint_of(row) for row in rows]
+
+
+async def of_operators(connection: AsyncConnection) -> list[Endpoint]:
+    """Read the enabled endpoints that get messages to operators."""
+    return [_endpoint_of(row) for row in await connection.execute(_OF_OPERATORS)]
 
 
 async def of_ids(connection: AsyncConnection, ids: Collection[UUID]) -> dict[UUID, Endpoint]:

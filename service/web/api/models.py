@@ -136,6 +136,7 @@ class Task(TypedDict):
         list[str],
         about("Event types that are sent to the `callback_url`. Empty: the outcome, and a result that arrives late."),
     ]
+    callback_format: Annotated[str, about("The form of the messages to the `callback_url`.")]
     sequence: Annotated[int, about("Sequence number of the task's latest event.")]
     created_at: Time
     updated_at: Time
@@ -313,6 +314,25 @@ class TaskList(TypedDict):
     next: Annotated[str | None, about("The cursor of the next page. Null: this is the last one.")]
 
 
+class Upload(TypedDict):
+    """A file that tasks take as a medium."""
+
+    id: Annotated[str, about('Its id: a task takes it as `{"upload": "upl_…"}`.')]
+    name: Annotated[str, about("The name of the file, as it was stated.")]
+    content_type: Annotated[str, about("The type, recognised by the first bytes.")]
+    size: Annotated[int, about("Bytes.")]
+    sha256: str
+    created_at: Time
+    expires_at: Annotated[Time, about("When it is deleted. A task that takes it may make this later.")]
+
+
+class UploadList(TypedDict):
+    """A page of uploads, newest first."""
+
+    uploads: list[Upload]
+    next: Annotated[str | None, about("The cursor of the next page. Null: this is the last one.")]
+
+
 class EventList(TypedDict):
     """Events of a task, oldest first."""
 
@@ -341,7 +361,7 @@ class UpstreamList(TypedDict):
 @functools.cache
 def all_components() -> dict[str, Any]:
     """Return the components of the OpenAPI document. Building them takes as long as a quarter of a start."""
-    lists = (TaskList, EventList, FeedPage, FamilyList, UpstreamList, ModelList)
+    lists = (TaskList, EventList, UploadList, FeedPage, FamilyList, UpstreamList, ModelList)
     return {
         "TaskRequest": {"title": "TaskRequest", **REQUEST},
         **webhook_models.REQUESTS,

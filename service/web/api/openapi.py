@@ -3,6 +3,7 @@
 from typing import Any
 
 from service import __version__
+from service.domain.operator_events import OPERATOR_TYPES
 from service.domain.webhook_events import TYPES
 from service.flows.webhooks.dispatch import ATTEMPT_TIMEOUT
 from service.web.api import ENDPOINTS
@@ -24,6 +25,7 @@ _PROBLEMS = {
     422: "The request has errors; `errors` lists them.",
     429: "The key has used its rate limit (`RateLimit-Policy`); see `Retry-After`.",
     503: "Temporarily unavailable; see `Retry-After`.",
+    507: "The storage of files is full.",
 }
 _ALWAYS = (401, 403, 421, 429, 503)
 _WITH_BODY = (408,)
@@ -49,6 +51,7 @@ def document() -> dict[str, Any]:
         "security": [{"key": []}],
         "tags": [
             {"name": "Tasks", "description": "Submit media generation tasks and follow them."},
+            {"name": "Uploads", "description": "Upload files that tasks take as their media."},
             {"name": "Money", "description": "Quote tasks before they are bought."},
             {"name": "Feed", "description": "Follow the events of all tasks, or of one."},
             {
@@ -59,7 +62,7 @@ def document() -> dict[str, Any]:
             {"name": "Catalogue", "description": "Families with their operations, and the upstreams that serve them."},
         ],
         "paths": paths,
-        "webhooks": {"taskChanged": {"post": _WEBHOOK}},
+        "webhooks": {"taskChanged": {"post": _WEBHOOK}, "operatorEvent": {"post": _OPERATOR_WEBHOOK}},
         "components": {
             "schemas": all_components(),
             "responses": {str(status): _problem(status, text) for status, text in _PROBLEMS.items()},
@@ -105,7 +108,7 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
     if endpoint.description:
         operation["description"] = endpoint.description
     if endpoint.body is not None:
-        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": endpoint.body}}}
+        operation["requestBody"] = {"required": True, "content": {endpoint.body_type: {"schema": endpoint.body}}}
     return operation
 
 
@@ -156,6 +159,30 @@ _WEBHOOK: dict[str, Any] = {
                             "description": "Sequence number of the task's event: a higher number is newer.",
                         },
                         "data": ref("Task"),
+                    },
+                }
+            }
+        },
+    },
+    "responses": {"2XX": {"description": "Delivered. Any other status is retried."}},
+}
+
+_OPERATOR_WEBHOOK: dict[str, Any] = {
+    "operationId": "operatorEvent",
+    "summary": "Something has happened to the installation",
+    "description": "Posted to endpoints with the scope `admin`, signed and retried as messages about tasks are.",
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["type", "timestamp", "sequence", "data"],
+                    "properties": {
+                        "type": {"type": "string", "enum": list(OPERATOR_TYPES)},
+                        "timestamp": {"type": "string", "format": "date-time"},
+                        "sequence": {"type": "integer", "const": 0},
+                        "data": {"type": "object", "description": "Fields by type; see the documentation."},
                     },
                 }
             }

@@ -143,6 +143,7 @@ class Endpoint:
     tag: str
     parameters: tuple[Parameter, ...] = ()
     body: Mapping[str, Any] | None = None
+    body_type: str = "application/json"
     responses: Mapping[int, ResponseSpec]
     problems: tuple[int, ...] = ()
 

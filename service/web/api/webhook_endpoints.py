@@ -31,9 +31,13 @@ async def register(request: ApiRequest) -> Response:
     """Register an endpoint. Only this response shows its secret."""
     document = await request.read_json(MAX_SMALL_BODY)
     try:
-        endpoint = await endpoints_flow.register(request.context, document, client=request.client)
+        endpoint = await endpoints_flow.register(
+            request.context, document, client=request.client, is_operator=Scope.ADMIN in request.caller.scopes
+        )
     except Invalid as error:
         raise invalid(error.mistakes) from None
+    except endpoints_flow.NotAllowed as error:
+        raise Problem(403, "forbidden", str(error)) from None
     except endpoints_flow.TooMany as error:
         raise Problem(409, "too_many_endpoints", str(error)) from None
     return _with_secret(endpoint, 201)

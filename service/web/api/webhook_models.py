@@ -4,11 +4,13 @@ from typing import Annotated, Any, Final, Literal
 
 from typing_extensions import TypedDict
 
+from service.domain.operator_events import OPERATOR_TYPES
 from service.domain.webhook_events import TEST, TYPES
 from service.flows.webhooks import endpoints, replay, secrets
 from service.web.api.schema import Id, Time, about, one_of
 
-MESSAGE_TYPE: Final[dict[str, Any]] = {"type": "string", "enum": [*TYPES, TEST]}
+MESSAGE_TYPES: Final = (*TYPES, TEST, *OPERATOR_TYPES)
+MESSAGE_TYPE: Final[dict[str, Any]] = {"type": "string", "enum": list(MESSAGE_TYPES)}
 MESSAGE_STATE: Final[dict[str, Any]] = {"type": "string", "enum": ["pending", "delivered", "exhausted", "discarded"]}
 
 
@@ -18,8 +20,11 @@ class Endpoint(TypedDict):
     id: Id
     url: str
     description: str
-    events: Annotated[list[str], about("Event types that it receives. Empty: all but `task.progress`.")]
+    events: Annotated[list[str], about("Event types that it receives. Empty: all of its scope but `task.progress`.")]
     format: Annotated[str, one_of(["standard", "cloudevents"])]
+    scope: Annotated[
+        str, one_of(["client", "admin"], "`client`: messages about the client's tasks. `admin`: messages to operators.")
+    ]
     enabled: bool
     disabled_at: Time | None
     disabled_reason: Annotated[
@@ -47,7 +52,7 @@ class Message(TypedDict):
     """A webhook message to a client."""
 
     id: Annotated[Id, about("Also the message's `webhook-id`.")]
-    type: Annotated[str, one_of([*TYPES, TEST])]
+    type: Annotated[str, one_of(MESSAGE_TYPES)]
     state: Annotated[Literal["pending", "delivered", "exhausted", "discarded"], about("State of the delivery.")]
     task_id: Id | None
     endpoint_id: Annotated[Id | None, about("Null: the message goes to the task's `callback_url`.")]

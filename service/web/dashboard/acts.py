@@ -1,17 +1,20 @@
 """Acts of a visitor on tasks: cancel, poll now, submit again, send input. Each is the same as in the API."""
 
 import asyncio
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 from urllib.parse import parse_qsl, urlsplit
 
 from starlette.responses import Response
 
 from service.domain.task import State, Task
 from service.domain.validation import Mistake
+from service.providers.registry import FAMILIES
 from service.store import overview
 from service.store import tasks as task_store
 from service.web.api.route import invalid
-from service.web.api.task_actions import cancel_found, refresh_found, retry_found
+from service.web.api.task_actions import cancel_found, refresh_found, retry_found, send_input_of
+from service.web.dashboard.schema_form import input_from
 from service.web.dashboard.tasks import PAGE, as_id
 from service.web.dashboard.visit import Visit
 from service.web.problems import Problem
@@ -56,6 +59,22 @@ async def retry_task(visit: Visit) -> Response:
         raise invalid([Mistake("confirm_double_payment", detail)])
     await retry_found(visit.context, task)
     return visit.redirect(f"/tasks/{task.id}")
+
+
+async def send_input(visit: Visit) -> Response:
+    """Send the input that a task waits for."""
+    task = await find_task(visit)
+    schema = awaited_by(task)
+    given = {} if schema is None else input_from(schema, visit.form)
+    await send_input_of(visit.context, task, given)
+    return visit.redirect(f"/tasks/{task.id}")
+
+
+def awaited_by(task: Task) -> Mapping[str, Any] | None:
+    """Return the schema of the input that a task's operation may ask for."""
+    family = FAMILIES.get(task.family)
+    operation = None if family is None else family.operations.get(task.operation)
+    return None if operation is None else operation.answer
 
 
 async def bulk(visit: Visit) -> Response:

@@ -9,7 +9,7 @@ from starlette.routing import Route
 
 from service.domain.api_key import Scope
 from service.web.auth.bearer import Authenticator
-from service.web.dashboard import acts, export, live, signin, start, tasks
+from service.web.dashboard import acts, export, live, signin, start, submit, task, tasks
 from service.web.dashboard.templating import static_files
 from service.web.dashboard.visit import ROOT, Page, Visit, about, answered
 from service.web.problems import Problem
@@ -30,6 +30,12 @@ PAGES = (
     Page(path="/tasks.csv", handler=export.tasks_csv),
     Page(path="/tasks/live", handler=tasks.live_rows),
     Page(path="/tasks/bulk", handler=acts.bulk, method="POST", scope=Scope.SUBMIT),
+    Page(path="/tasks/{id}.json", handler=task.task_json),
+    Page(path="/tasks/{id}", handler=task.task_page),
+    Page(path="/tasks/{id}/follow", handler=submit.follow, method="POST", scope=Scope.SUBMIT),
+    Page(path="/tasks/{id}/input", handler=acts.send_input, method="POST", scope=Scope.SUBMIT),
+    Page(path="/submit", handler=submit.form_page, scope=Scope.SUBMIT),
+    Page(path="/submit", handler=submit.submit, method="POST", scope=Scope.SUBMIT),
     Page(path="/tasks/{id}/cancel", handler=acts.cancel_task, method="POST", scope=Scope.SUBMIT),
     Page(path="/tasks/{id}/refresh", handler=acts.refresh_task, method="POST", scope=Scope.SUBMIT),
     Page(path="/tasks/{id}/retry", handler=acts.retry_task, method="POST", scope=Scope.SUBMIT),

@@ -113,3 +113,8 @@ def _cost(task: Task, submissions: Sequence[Submission]) -> str:
         return ""
     sure = any(each.outcome in MAY_HAVE_JOB and each.settled_at and each.external_id for each in submissions)
     return cost if sure else f"{cost}?"
+
+
+def rows_together(tasks: Sequence[Task], *, now: dt.datetime) -> tuple[Row, ...]:
+    """Return the rows of related tasks."""
+    return tuple(row_of(task, (), stuck=False, now=now) for task in tasks)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import jinja2
+from markupsafe import Markup, escape
 
 from service.web.dashboard import words
 
@@ -61,10 +62,20 @@ def environment() -> jinja2.Environment:
         "moment": words.moment,
         "number": words.number,
         "precise": words.precise,
+        "prose": prose,
         "short_id": words.short_id,
         "size": words.size,
     }
     return made
+
+
+def prose(text: str) -> Markup:
+    """Return a description as markup: words between backticks are code."""
+    parts = text.split("`")
+    written = (
+        Markup("<code>{}</code>").format(part) if index % 2 else escape(part) for index, part in enumerate(parts)
+    )
+    return Markup("").join(written)
 
 
 def rendered(template: str, **values: Any) -> bytes:

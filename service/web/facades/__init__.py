@@ -4,10 +4,17 @@ from starlette.routing import Route
 
 from service.settings.model import Settings
 from service.web.auth.bearer import Authenticator
-from service.web.facades import elkapi, newapi_video, openai, runwayml
+from service.web.facades import elkapi, fal, newapi_video, openai, replicate, runwayml
 from service.web.facades.door import Door
 
-DOORS: tuple[Door, ...] = (runwayml.DOOR, openai.DOOR, elkapi.DOOR, newapi_video.DOOR)
+DOORS: tuple[Door, ...] = (
+    runwayml.DOOR,
+    openai.DOOR,
+    replicate.DOOR,
+    elkapi.DOOR,
+    newapi_video.DOOR,
+    fal.DOOR,  # at the root it has every path of two parts or more that no other has
+)
 """Every door. Where two have a path in common, the first one has it."""
 
 

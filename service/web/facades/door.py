@@ -22,13 +22,13 @@ from service.flows.context import Context, log
 from service.flows.submission import accept
 from service.flows.submission.adoption import JobTaken
 from service.flows.submission.repeats import Arrival, Recent, accept_once
+from service.flows.webhooks.formats.ids import task_id_of
 from service.store import tasks as task_store
 from service.store.database import StoreUnavailable
 from service.web.api.route import LARGE_RESPONSE, CountedResponse, invalid
 from service.web.auth.bearer import Authenticator, Caller
 from service.web.facades import headers as door_headers
 from service.web.facades.body import Fields, fingerprint_of, read_fields
-from service.web.facades.ids import task_id_of
 from service.web.problems import Problem, unavailable
 from service.web.request_body import BodyBudget, Lease
 from service.web.waiting import wait_for_end
@@ -53,6 +53,8 @@ class DoorRequest:
     lease: Lease
     door: "Door"
     route: "DoorRoute"
+    prefix: str
+    """The prefix of the door that its path begins with."""
     number: int
     """Its number among the requests of this process."""
 
@@ -63,15 +65,13 @@ class DoorRequest:
 
     @property
     def base(self) -> str:
-        """The address of this door, without a slash at its end: links in documents begin with it."""
-        path = self.http.url.path
-        prefix = path[: max(path.find(self.route.first_part), 0)]
-        links = self.context.settings.links_url
+        """The address of this door as the client calls it, or of the setting ``api_url``: links in documents begin with it."""
+        links = self.context.settings.api_url
         if links is not None:
-            return f"{links}{prefix}"
+            return f"{links}{self.prefix}"
         forwarded = self.http.headers.get("x-forwarded-proto", "")
         scheme = forwarded if forwarded in {"http", "https"} else self.http.url.scheme
-        return f"{scheme}://{self.http.url.netloc}{prefix}"
+        return f"{scheme}://{self.http.url.netloc}{self.prefix}"
 
     async def fields(self) -> Fields:
         """Return the fields of the body: of JSON, of a form, or of a form with files.
@@ -126,7 +126,7 @@ class DoorRequest:
                     self.context, self.recent, document, await self._arrival(said), client=self.client, large=large
                 )
         except Invalid as error:
-            raise refused(error.mistakes) from None
+            raise refused(error.mistakes, self.door.invalid_status) from None
         except JobTaken as error:
             raise Problem(409, "job_taken", str(error)) from None
         except accept.KeyReused as error:
@@ -169,11 +169,6 @@ class DoorRoute:
     handler: Handler
     scope: Scope = Scope.SUBMIT
 
-    @property
-    def first_part(self) -> str:
-        """The beginning of the path, up to its first parameter."""
-        return self.path.partition("{")[0]
-
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Door:
@@ -188,6 +183,8 @@ class Door:
     """Returns the document of an error in the form of this API, so that its client raises its own exception."""
     sender: Callable[[Mapping[str, str]], Sender] = door_headers.sender_of
     """Returns how the sender of a request repeats it, by its headers."""
+    invalid_status: int = 400
+    """The HTTP status of a request with mistakes."""
     ok_errors: bool = False
     """Whether this API answers errors with HTTP 200."""
 
@@ -203,7 +200,7 @@ class Door:
             origins = _context(http).settings.doors.cors_origins
             if http.method == "OPTIONS":
                 return door_headers.preflight(http, origins)
-            response = await self._answer(http, route, authenticator)
+            response = await self._answer(http, route, prefix, authenticator)
             _name_task(response, http)
             door_headers.complete(response, http, origins)
             if len(getattr(response, "body", b"")) > LARGE_RESPONSE:
@@ -213,7 +210,7 @@ class Door:
         name = f"{self.name} {route.method} {prefix}{route.path}"
         return Route(f"{prefix}{route.path}", answer, methods=[route.method, "OPTIONS"], name=name)
 
-    async def _answer(self, http: Request, route: DoorRoute, authenticator: Authenticator) -> Response:
+    async def _answer(self, http: Request, route: DoorRoute, prefix: str, authenticator: Authenticator) -> Response:
         """Answer a request; every error has the form of this API."""
         try:
             caller = await authenticator.authorize(http, route.scope, key=door_headers.key_of(http.headers))
@@ -229,6 +226,7 @@ class Door:
                     lease=lease,
                     door=self,
                     route=route,
+                    prefix=prefix,
                     number=recent.arrive(),
                 )
                 try:
@@ -270,10 +268,10 @@ def _context(http: Request) -> Context:
     return context
 
 
-def refused(mistakes: list[Mistake]) -> Problem:
-    """Return the error of a request with mistakes: 400, as the APIs of others have it."""
+def refused(mistakes: list[Mistake], status: int) -> Problem:
+    """Return the error of a request with mistakes."""
     problem = invalid([Mistake(their_name(each.path), each.message) for each in mistakes])
-    return Problem(400, problem.code, problem.detail, mistakes=problem.mistakes)
+    return Problem(status, problem.code, problem.detail, mistakes=problem.mistakes)
 
 
 def their_name(path: str) -> str:

@@ -7,11 +7,11 @@ from starlette.responses import Response
 
 from service.domain.api_key import Scope
 from service.domain.task import State, Task
+from service.flows.webhooks.formats.ids import prefixed
+from service.flows.webhooks.formats.shapes import WAITING, outputs, reason_of, texts, unix
 from service.web.facades.body import Fields
 from service.web.facades.door import Door, DoorRequest, DoorRoute, shown
-from service.web.facades.ids import prefixed
 from service.web.facades.models import Target, families_of, fitting, is_served, seconds_of, target_of
-from service.web.facades.shapes import WAITING, outputs, reason_of, texts, unix
 from service.web.problems import Problem
 
 _NAMES: Final[Mapping[str, str]] = {

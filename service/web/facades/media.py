@@ -9,10 +9,10 @@ from starlette.responses import RedirectResponse, Response
 from service.domain.errors import UpstreamError
 from service.domain.task import Task
 from service.flows.context import log
-from service.flows.submission.media import download
+from service.flows.submission.media_sources import download
 from service.flows.upstreams import outputs
+from service.flows.webhooks.formats.shapes import base64_of, bytes_of
 from service.web.facades.door import DoorRequest
-from service.web.facades.shapes import base64_of, bytes_of
 from service.web.problems import RETRY_AFTER, Problem
 
 _BINARY: Final = "application/octet-stream"

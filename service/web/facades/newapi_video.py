@@ -7,12 +7,12 @@ from starlette.responses import Response
 
 from service.domain.api_key import Scope
 from service.domain.task import State, Task
+from service.flows.webhooks.formats.ids import prefixed
+from service.flows.webhooks.formats.shapes import WAITING, outputs, reason_of, texts, unix
 from service.web.facades.door import Door, DoorRequest, DoorRoute, shown
 from service.web.facades.elkapi import error_document
-from service.web.facades.ids import prefixed
 from service.web.facades.models import target_of
 from service.web.facades.openai.videos import image_of, request_of
-from service.web.facades.shapes import WAITING, outputs, reason_of, texts, unix
 
 _STATUSES: Final[Mapping[State, tuple[str, str]]] = {
     **dict.fromkeys(WAITING, ("QUEUED", "queued")),

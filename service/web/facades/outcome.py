@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from service.domain.task import State, Task
-from service.web.facades.shapes import code_of, reason_of
+from service.flows.webhooks.formats.shapes import code_of, reason_of
 from service.web.problems import Problem
 
 _STATUSES: Final[Mapping[str, int]] = {

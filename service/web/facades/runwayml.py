@@ -9,10 +9,10 @@ from service.domain.api_key import Scope
 from service.domain.events import rfc3339
 from service.domain.task import State, Task
 from service.flows.upstreams import status as upstream_status
+from service.flows.webhooks.formats.shapes import code_of, outputs, reason_of
 from service.web.facades.actions import cancel
 from service.web.facades.body import Fields
 from service.web.facades.door import Door, DoorRequest, DoorRoute, shown
-from service.web.facades.shapes import code_of, outputs, reason_of
 from service.web.problems import Problem
 
 OPERATIONS: Final = (

@@ -11,7 +11,7 @@ import pytest
 
 from service.domain.errors import Refused
 from service.domain.task import State, Task
-from service.flows.submission.media import with_files
+from service.flows.submission.media import with_media
 from service.http.client import Http
 from service.http.ssrf.guard import Guard
 from service.http.ssrf.policy import Rules
@@ -114,7 +114,7 @@ async def test_address_that_is_not_public_is_not_downloaded(database_url: str, u
             guarded = dataclasses.replace(world.context, http=http)
             task = a_task(family="openai", operation="image_to_image", input={"prompt": "a dove", "image": url})
             with pytest.raises(Refused, match=r"input\.image could not be downloaded"):
-                await with_files(guarded, DIALECTS["openai/images"], task)
+                await with_media(guarded, guarded.upstreams["openai"], DIALECTS["openai/images"], task)
         finally:
             await http.close()
 

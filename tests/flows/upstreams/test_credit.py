@@ -20,6 +20,7 @@ from service.http.ssrf.policy import Rules
 from service.sandbox.account import QUERY_KEY
 from service.worker import working
 from tests.support.breakage import Server, answering, close_at_once, nowhere, request_of, reset
+from tests.support.operators import listen, reported
 from tests.support.waiting import LIMIT
 from tests.support.world import World, settings_for
 
@@ -270,3 +271,23 @@ async def test_secret_query_keeps_the_class_of_network_errors() -> None:
                 await http.questions.get(server.url, extensions={"dovecote.query": "key=s"})
     finally:
         await http.close()
+
+
+async def test_low_credit_is_reported_once_until_it_was_enough(database_url: str) -> None:
+    more = {"DOVECOTE_UPSTREAMS__RUNWAYML__LOW_CREDIT": "99990"}
+    async with world_with(database_url, **OTHERS, **more) as world:
+        await listen(world)
+        await world.submit(upstream="runwayml")
+        await world.work()
+        for _ in range(3):
+            await credit.ask_due(world.context)
+            world.clock.forward(credit.EVERY)
+        low = [each["data"] for each in await reported(world)]
+        assert low == [{"upstream": "runwayml", "credit": 99975.0, "unit": "credits", "limit": 99990.0}]
+        world.sandbox.ledger.clear()
+        await credit.ask_due(world.context)
+        await world.submit(upstream="runwayml")
+        await world.work()
+        world.clock.forward(credit.EVERY)
+        await credit.ask_due(world.context)
+        assert len(await reported(world)) == 2

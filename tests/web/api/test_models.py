@@ -51,6 +51,7 @@ FULL = Task(
     parent_id=uuid4(),
     callback_url="https://example.com/",
     callback_events=("task.succeeded",),
+    callback_format="replicate",
     route=("elkapi",),
     skipped_upstreams={"other": "no such field"},
     terms=Terms(max_cost=Amount(Decimal("0.5"), "USD"), prefer="cheapest"),

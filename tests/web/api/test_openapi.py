@@ -144,7 +144,7 @@ async def test_webhook_message_matches_its_schema(world: World, bulk: dict[str, 
     await world.until(JOB_SECONDS * 2)
     [message] = await world.messages(task)
     assert orjson.loads(message.body)["data"].get("truncated", False) == bool(bulk)
-    [hook] = DOCUMENT["webhooks"].values()
+    hook = DOCUMENT["webhooks"]["taskChanged"]
     schema = hook["post"]["requestBody"]["content"]["application/json"]["schema"]
     validator = jsonschema_rs.Draft202012Validator(
         {**schema, "components": DOCUMENT["components"]}, validate_formats=True

@@ -7,8 +7,8 @@ from typing import Any
 import httpx
 import pytest
 
+from service.flows.webhooks.formats.ids import prefixed, short, task_id_of
 from service.web.facades.headers import key_of, sender_of
-from service.web.facades.ids import prefixed, short, task_id_of
 from tests.support.clients import ALICE, BOB
 from tests.support.world import World
 

@@ -6,12 +6,12 @@ import orjson
 from starlette.responses import PlainTextResponse, Response
 
 from service.domain.task import Task
+from service.flows.webhooks.formats.shapes import outputs, texts
 from service.web.facades.body import Fields
 from service.web.facades.door import DoorRequest, DoorRoute, shown
 from service.web.facades.media import media_response
 from service.web.facades.models import Target, fitting, target_of
 from service.web.facades.outcome import succeeded
-from service.web.facades.shapes import outputs, texts
 from service.web.problems import Problem
 
 _PLAIN: Final = frozenset({"text", "srt", "vtt"})

@@ -6,13 +6,13 @@ from typing import Any, Final
 from starlette.responses import Response
 
 from service.domain.task import Task
+from service.flows.webhooks.formats.shapes import outputs, unix
 from service.web.facades.body import Fields
 from service.web.facades.door import DoorRequest, DoorRoute, shown
 from service.web.facades.media import as_base64
 from service.web.facades.models import Target, fitting, shape_of, target_of
 from service.web.facades.openai.errors import error_document
 from service.web.facades.outcome import succeeded
-from service.web.facades.shapes import outputs, unix
 from service.web.facades.stream import event, stream_of
 from service.web.problems import Problem
 

@@ -7,15 +7,15 @@ from starlette.responses import Response
 
 from service.domain.api_key import Scope
 from service.domain.task import State, Task
+from service.flows.webhooks.formats.ids import prefixed
+from service.flows.webhooks.formats.shapes import code_of, reason_of, unix
 from service.web.facades.actions import cancel
 from service.web.facades.body import Fields
 from service.web.facades.door import DoorRequest, DoorRoute, shown
-from service.web.facades.ids import prefixed
 from service.web.facades.media import as_base64
 from service.web.facades.models import families_of
 from service.web.facades.openai.errors import error_of
 from service.web.facades.outcome import succeeded
-from service.web.facades.shapes import code_of, reason_of, unix
 from service.web.facades.stream import event, stream_of
 from service.web.problems import Problem
 

@@ -7,16 +7,16 @@ from starlette.responses import Response
 
 from service.domain.api_key import Scope
 from service.domain.task import State, Task
+from service.flows.webhooks.formats.ids import prefixed, task_id_of
+from service.flows.webhooks.formats.shapes import WAITING, code_of, outputs, reason_of, unix
 from service.providers.registry import FAMILIES
 from service.store import tasks as task_store
 from service.web.facades.actions import cancel
 from service.web.facades.body import Fields
 from service.web.facades.door import DoorRequest, DoorRoute, shown
-from service.web.facades.ids import prefixed, task_id_of
 from service.web.facades.media import media_response
 from service.web.facades.models import Target, fitting, seconds_of, shape_of, target_of
 from service.web.facades.openai.errors import error_of
-from service.web.facades.shapes import WAITING, code_of, outputs, reason_of, unix
 from service.web.problems import Problem
 
 MAX_PAGE: Final = 100

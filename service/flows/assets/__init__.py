@@ -1,0 +1,1 @@
+"""Files: the uploads of clients, and media for providers."""

@@ -1,0 +1,182 @@
+"""fal's queue, for its clients: ``FAL_QUEUE_RUN_HOST``, or ``proxyUrl`` of its JavaScript client."""
+
+import re
+from typing import Any, Final
+from urllib.parse import parse_qs, urlsplit
+
+from starlette.convertors import Convertor, register_url_convertor
+from starlette.responses import Response
+
+from service.domain.api_key import Scope
+from service.domain.task import State, Task
+from service.flows.upstreams import status as upstream_status
+from service.flows.webhooks.formats import fal
+from service.flows.webhooks.formats.shapes import WAITING, code_of, reason_of
+from service.web.facades.actions import cancel
+from service.web.facades.body import Fields
+from service.web.facades.door import Door, DoorRequest, DoorRoute, shown
+from service.web.problems import Problem
+
+_TARGETS: Final = frozenset({"queue.fal.run", "fal.run"})
+"""The hosts that a request to the proxy may name. Nothing is ever forwarded."""
+_TARGET: Final = "x-fal-target-url"
+_REQUEST: Final = re.compile(r"/(?P<app>.+)/requests/(?P<id>[^/]+)(?P<rest>/status|/cancel)?/?")
+_BAD_INPUT: Final = frozenset({"invalid_input", "content_policy"})
+
+
+class AppConvertor(Convertor[str]):
+    """The name of an app: two parts or more, of which the first is no path of ours or of another API."""
+
+    regex = r"(?!(?:v1|ent|docs|callbacks|mj|suno|runway|runwayml|openai|replicate|fal|kling|luma|jimeng|assets|files)/)[A-Za-z0-9][\w.-]*(?:/[\w.-]+)+"
+
+    def convert(self, value: str) -> str:
+        """Return the name."""
+        return value
+
+    def to_string(self, value: str) -> str:
+        """Return the part of a path."""
+        return value
+
+
+register_url_convertor("falapp", AppConvertor())
+
+
+def request_of(app: str, said: Fields, webhook: str | None) -> dict[str, Any]:
+    """Return our request of a model's run: the body is the model's input."""
+    asked = {"family": "fal", "operation": "run", "input": {"model": app, "input": said}}
+    return asked if webhook is None else {**asked, "callback_url": webhook, "callback_format": "fal"}
+
+
+def error_document(problem: Problem) -> dict[str, Any]:
+    """Return an error as fal writes it."""
+    if not problem.mistakes:
+        return {"detail": problem.detail}
+    return {
+        "detail": [
+            {"loc": ["body", *each.path.split(".")], "msg": each.message, "type": "value_error"}
+            for each in problem.mistakes
+        ]
+    }
+
+
+def status_document(task: Task, position: int | None) -> dict[str, Any]:
+    """Return the status of a request."""
+    document: dict[str, Any] = {"request_id": str(task.id), "logs": []}
+    if task.state.ended:
+        seconds = (task.finished_at - task.created_at).total_seconds() if task.finished_at is not None else 0.0
+        document |= {"status": "COMPLETED", "metrics": {"inference_time": max(seconds, 0.0)}}
+        if task.state is not State.SUCCEEDED:
+            document |= {"error": reason_of(task), "error_type": fal.error_type(task)}
+    elif task.state in WAITING:
+        document |= {"status": "IN_QUEUE", "queue_position": max((position or 1) - 1, 0)}
+    else:
+        document |= {"status": "IN_PROGRESS"}
+    return document
+
+
+async def submit(request: DoorRequest) -> Response:
+    """Accept a request."""
+    app = request.http.path_params["app"]
+    said = await request.fields()
+    webhook = parse_qs(request.http.url.query).get("fal_webhook", [None])[0]
+    accepted = await request.accept(request_of(app, said, webhook), said)
+    task = accepted.task
+    owner = "/".join(app.split("/")[: 3 if app.startswith(("workflows/", "comfy/")) else 2])
+    url = f"{request.base}/{owner}/requests/{task.id}"
+    links = {"response_url": url, "status_url": f"{url}/status", "cancel_url": f"{url}/cancel"}
+    document = {"status": "IN_QUEUE", "request_id": str(task.id), "queue_position": 0, **links}
+    return shown(document, headers=_named(task))
+
+
+async def run(request: DoorRequest) -> Response:
+    """Accept a request, and return its output when it is there."""
+    app = request.http.path_params["app"]
+    said = await request.fields()
+    accepted = await request.accept(request_of(app, said, None), said)
+    task = await request.wait(accepted.task)
+    if not task.state.ended:
+        detail = f"the result is not ready; request {task.id} goes on"
+        raise Problem(504, "provider_timeout", detail, headers=_named(task))
+    return _result(task)
+
+
+async def status(request: DoorRequest) -> Response:
+    """Return the status of a request."""
+    task = await _find(request)
+    position = await upstream_status.queue_position(request.context, task)
+    document = status_document(task, position)
+    return shown(document, 200 if task.state.ended else 202, headers=_named(task))
+
+
+async def result(request: DoorRequest) -> Response:
+    """Return the output of a request."""
+    task = await _find(request)
+    if not task.state.ended:
+        return shown({"detail": "Request is still in progress"}, 400, headers=_named(task))
+    return _result(task)
+
+
+def _result(task: Task) -> Response:
+    """Return the output of a task, or the error as which the model gives it."""
+    if task.state is State.SUCCEEDED:
+        return shown(fal.result_document(task), headers=_named(task))
+    headers = {**_named(task), "x-fal-error-type": fal.error_type(task), "x-should-retry": "false"}
+    code = code_of(task)
+    if code in _BAD_INPUT:
+        return shown(fal.error_document(task), 422, headers=headers)
+    return shown({"detail": reason_of(task)}, 504 if code == "provider_timeout" else 500, headers=headers)
+
+
+async def cancel_request(request: DoorRequest) -> Response:
+    """Cancel a request."""
+    task = await _find(request)
+    if task.state.ended:
+        return shown({"status": "ALREADY_COMPLETED"}, 400, headers=_named(task))
+    await cancel(request, task)
+    return shown({"status": "CANCELLATION_REQUESTED"}, 202, headers=_named(task))
+
+
+async def proxied(request: DoorRequest) -> Response:
+    """Serve a request that fal's JavaScript client sends to a proxy: its target is in a header."""
+    parts = urlsplit(request.http.headers.get(_TARGET, ""))
+    if parts.scheme != "https" or parts.netloc not in _TARGETS:
+        raise Problem(412, "invalid_request", f"{_TARGET} must be an https URL of {' or '.join(sorted(_TARGETS))}")
+    found = _REQUEST.fullmatch(parts.path)
+    method = request.http.method
+    if found is None:
+        request.http.path_params["app"] = parts.path.strip("/")
+        request.http.scope["query_string"] = parts.query.encode("latin-1", "replace")
+        if method != "POST" or "/" not in parts.path.strip("/"):
+            raise Problem(404, "not_found", "the target is no app and no request")
+        return await (submit if parts.netloc.startswith("queue.") else run)(request)
+    request.http.path_params["id"] = found["id"]
+    if method == "PUT":
+        return await cancel_request(request)
+    return await (status if found["rest"] == "/status" else result)(request)
+
+
+async def _find(request: DoorRequest) -> Task:
+    return await request.find(request.http.path_params["id"])
+
+
+def _named(task: Task) -> dict[str, str]:
+    """Return the header by which fal's clients see that an error is no proxy's."""
+    return {"x-fal-request-id": str(task.id)}
+
+
+_APP: Final = "/{app:falapp}"
+_JOB: Final = f"{_APP}/requests/{{id}}"
+DOOR: Final = Door(
+    name="fal",
+    prefixes=("/fal", ""),
+    routes=(
+        DoorRoute(method="GET", path=f"{_JOB}/status", handler=status, scope=Scope.READ),
+        DoorRoute(method="PUT", path=f"{_JOB}/cancel", handler=cancel_request),
+        DoorRoute(method="GET", path=_JOB, handler=result, scope=Scope.READ),
+        DoorRoute(method="POST", path=f"/fal-run{_APP}", handler=run),
+        DoorRoute(method="POST", path=_APP, handler=submit),
+        *(DoorRoute(method=method, path="/fal-proxy", handler=proxied) for method in ("GET", "POST", "PUT")),
+    ),
+    write_error=error_document,
+    invalid_status=422,
+)

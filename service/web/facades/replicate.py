@@ -1,0 +1,205 @@
+"""Replicate's API, for its SDKs: ``REPLICATE_BASE_URL=https://…/replicate``."""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+import orjson
+from starlette.responses import Response
+
+from service.domain.api_key import Scope
+from service.domain.task import State, Task
+from service.domain.webhook_events import ENDS, PROGRESS
+from service.domain.webhook_secret import derive_secret
+from service.flows.webhooks import secrets
+from service.flows.webhooks.formats.ids import task_id_of
+from service.flows.webhooks.formats.replicate import prediction_document
+from service.store import tasks as task_store
+from service.web.facades.actions import cancel
+from service.web.facades.body import Fields
+from service.web.facades.door import Door, DoorRequest, DoorRoute, shown
+from service.web.facades.models import is_served
+from service.web.facades.stream import stream_of
+from service.web.problems import Problem
+
+_FAMILY: Final = "replicate"
+_EVENTS: Final[Mapping[str, frozenset[str]]] = {
+    "start": frozenset({"task.running"}),
+    "output": frozenset({PROGRESS}),
+    "logs": frozenset({PROGRESS}),
+    "completed": frozenset(ENDS),
+}
+"""The types of messages by the name in ``webhook_events_filter``."""
+_MAX_WAIT: Final = 60
+_PAGE: Final = 100
+_WAIT: Final = re.compile(r"(?:^|[,;\s])wait(?:=([0-9]{1,4}))?(?:$|[,;\s])")
+_UPLOAD_WAITS: Final = 60.0
+
+
+def request_of(named: Mapping[str, str], said: Fields) -> dict[str, Any]:
+    """Return our request of a prediction.
+
+    :param named: the model or the deployment, where the path names it
+    """
+    given: dict[str, Any] = {"input": said.get("input", {}), **named}
+    if not named:
+        given["model"] = said.get("version", said.get("model"))
+    asked: dict[str, Any] = {"family": _FAMILY, "operation": "run", "input": given}
+    if said.get("webhook") is None:
+        return asked
+    wanted = said.get("webhook_events_filter")
+    names = [each for each in wanted if isinstance(each, str)] if isinstance(wanted, list) and wanted else list(_EVENTS)
+    events = sorted(frozenset[str]().union(*(_EVENTS.get(name, frozenset()) for name in names)))
+    more = {"callback_events": events} if events else {}
+    return {**asked, "callback_url": said["webhook"], "callback_format": "replicate", **more}
+
+
+def error_document(problem: Problem) -> dict[str, Any]:
+    """Return an error as Replicate writes it."""
+    document: dict[str, Any] = {
+        "title": problem.code.replace("_", " ").capitalize(),
+        "detail": problem.detail,
+        "status": problem.status,
+        "type": "about:blank",
+    }
+    if problem.mistakes:
+        document["invalid_fields"] = [
+            {"type": "invalid", "field": each.path, "description": each.message} for each in problem.mistakes
+        ]
+    return document
+
+
+async def create(request: DoorRequest) -> Response:
+    """Accept a prediction; with ``Prefer: wait`` the answer waits for its end."""
+    said = await request.fields()
+    parts = request.http.path_params
+    model = f"{parts['owner']}/{parts['name']}" if "owner" in parts else ""
+    kind = "deployment" if request.route.path.startswith("/v1/deployments") else "model"
+    accepted = await request.accept(request_of({kind: model} if model else {}, said), said)
+    task, wait = accepted.task, _wait_of(request)
+    if wait:
+        task = await request.wait(task, wait)
+    document = prediction_document(task, request.base)
+    if not task.state.ended:
+        document["status"] = "starting"  # the SDKs take any other word for the end
+    return shown(document, 201)
+
+
+def _wait_of(request: DoorRequest) -> int:
+    """Return the seconds of ``Prefer: wait`` or ``wait=N``."""
+    found = _WAIT.search(request.http.headers.get("prefer", ""))
+    if found is None:
+        return 0
+    return _MAX_WAIT if found[1] is None else min(int(found[1]), _MAX_WAIT)
+
+
+async def _find(request: DoorRequest) -> Task:
+    return await request.find(request.http.path_params["id"])
+
+
+async def retrieve(request: DoorRequest) -> Response:
+    """Return a prediction."""
+    return shown(prediction_document(await _find(request), request.base))
+
+
+async def cancel_prediction(request: DoorRequest) -> Response:
+    """Cancel a prediction. One that has ended is returned as it is."""
+    return shown(prediction_document(await cancel(request, await _find(request)), request.base))
+
+
+async def list_predictions(request: DoorRequest) -> Response:
+    """Return a page of predictions, newest first."""
+    cursor = task_id_of(request.http.query_params.get("cursor", ""))
+    wanted = task_store.Filter(client=request.client, family=_FAMILY, before=cursor)
+    async with request.context.database.reading() as connection:
+        found = await task_store.page(connection, wanted, most=_PAGE + 1)
+    shown_ones = found[:_PAGE]
+    following = f"{request.base}/v1/predictions?cursor={shown_ones[-1].id}" if len(found) > _PAGE else None
+    results = [prediction_document(each, request.base) for each in shown_ones]
+    return shown({"previous": None, "next": following, "results": results})
+
+
+async def stream(request: DoorRequest) -> Response:
+    """Return the events of a prediction: its output comes in one piece for each result."""
+    task = await _find(request)
+
+    async def write(ended: Task) -> Iterable[bytes]:
+        return _events(ended)
+
+    return stream_of(request, task, write)
+
+
+def _events(task: Task) -> Iterable[bytes]:
+    """Yield the events of a prediction that has ended."""
+    number = 0
+    if task.state is State.SUCCEEDED:
+        for number, each in enumerate((one for one in task.results if one.role == "result"), 1):
+            yield _event("output", number, each.url or each.text or "")
+        yield _event("done", number + 1, "{}")
+        return
+    reason = "canceled" if task.state is State.CANCELLED else "error"
+    detail = prediction_document(task, "")["error"] or f"the prediction is {task.state}"
+    yield _event("error", 1, orjson.dumps({"detail": detail}).decode())
+    yield _event("done", 2, orjson.dumps({"reason": reason}).decode())
+
+
+def _event(name: str, number: int, text: str) -> bytes:
+    lines = "".join(f"data: {line}\n" for line in text.split("\n"))
+    return f"event: {name}\nid: {number}\n{lines}\n".encode()
+
+
+async def upload(request: DoorRequest) -> Response:
+    """Accept a file: uploaded to Replicate where an upstream can, else returned as a ``data:`` URL for the input."""
+    said = await request.fields()
+    content = said.get("content")
+    if not isinstance(content, str) or content[:5] != "data:":
+        raise Problem(400, "invalid_request", "content: send the file as this part of a form")
+    url: str | None = content
+    if is_served(request.context, _FAMILY, "upload"):
+        document = {"family": _FAMILY, "operation": "upload", "input": {"file": content}}
+        task = await request.wait((await request.accept(document, said)).task, _UPLOAD_WAITS)
+        url = next((each.url for each in task.results), None) or content
+    kind = content[5:].partition(";")[0]
+    size = len(content.partition(",")[2].rstrip("=")) * 3 // 4
+    about = {"id": "file", "name": "file", "content_type": kind, "size": size, "metadata": {}}
+    return shown({**about, "urls": {"get": url}}, 201)
+
+
+async def version(request: DoorRequest) -> Response:
+    """Return a version of a model. Dovecote does not know its schema: the output is none that streams."""
+    named = str(request.http.path_params["version"])
+    schema = {"components": {"schemas": {"Input": {"type": "object"}, "Output": {"title": "Output"}}}}
+    return shown({"id": named, "created_at": "2026-01-01T00:00:00Z", "cog_version": "0.9.0", "openapi_schema": schema})
+
+
+async def webhook_secret(request: DoorRequest) -> Response:
+    """Return the secret that signs the webhooks of the client."""
+    found = await secrets.current(request.context, request.client)
+    return shown({"key": derive_secret(request.context.webhook_secret, found.client, found.version)})
+
+
+async def account(request: DoorRequest) -> Response:
+    """Return the client as an account."""
+    return shown({"type": "organization", "username": request.client, "name": request.client, "github_url": None})
+
+
+_PATH: Final = "/v1/predictions"
+DOOR: Final = Door(
+    name="replicate",
+    prefixes=("/replicate", ""),
+    routes=(
+        DoorRoute(method="POST", path=_PATH, handler=create),
+        DoorRoute(method="POST", path="/v1/models/{owner}/{name}/predictions", handler=create),
+        DoorRoute(method="POST", path="/v1/deployments/{owner}/{name}/predictions", handler=create),
+        DoorRoute(method="GET", path=_PATH, handler=list_predictions, scope=Scope.READ),
+        DoorRoute(method="GET", path=f"{_PATH}/{{id}}", handler=retrieve, scope=Scope.READ),
+        DoorRoute(method="GET", path=f"{_PATH}/{{id}}/stream", handler=stream, scope=Scope.READ),
+        DoorRoute(method="POST", path=f"{_PATH}/{{id}}/cancel", handler=cancel_prediction),
+        DoorRoute(method="POST", path="/v1/files", handler=upload),
+        DoorRoute(method="GET", path="/v1/models/{owner}/{name}/versions/{version}", handler=version, scope=Scope.READ),
+        DoorRoute(method="GET", path="/v1/webhooks/default/secret", handler=webhook_secret),
+        DoorRoute(method="GET", path="/v1/account", handler=account, scope=Scope.READ),
+    ),
+    write_error=error_document,
+    invalid_status=422,
+)
