@@ -21,6 +21,7 @@ from service.clock import Clock, ClockGuard
 from service.domain.callback_token import Tokens
 from service.flows.context import Context, log, upstreams_of
 from service.flows.metrics.rows import RowMetrics
+from service.flows.metrics.tracing import Traces
 from service.flows.signals.catchup import catching_up
 from service.flows.signals.postgres import listening
 from service.flows.submission.repeats import Recent
@@ -70,6 +71,7 @@ async def opened(settings: Settings) -> AsyncIterator[Context]:
     """Open the database, the network and the secrets, and yield the context of this process.
 
     :raises AlreadyRunning: when another process has the SQLite database
+    :raises NoOpenTelemetry: when traces are on and the package is not installed
     :raises StoreUnavailable: when the database is out of reach
     :raises WrongSchema: when a PostgreSQL database has not been migrated
     :raises NewerSchema: when a newer version has migrated the database
@@ -86,7 +88,7 @@ async def opened(settings: Settings) -> AsyncIterator[Context]:
         objects = objects_of(settings)
         try:
             await _prepare(database)
-            async with writers.running():
+            async with writers.running(), _tracing(settings) as traces:
                 clock = Clock()
                 context = Context(
                     settings=settings,
@@ -98,6 +100,7 @@ async def opened(settings: Settings) -> AsyncIterator[Context]:
                     webhook_secret=await _secret(database, settings, "webhook_secret"),
                     upstreams=upstreams_of(settings),
                     objects=objects,
+                    traces=traces,
                     mark=Mark(database.url.database or "") if database.sqlite else None,
                 )
                 guard = ClockGuard(clock, database, context.signals)
@@ -130,6 +133,19 @@ def objects_of(settings: Settings) -> Objects | None:
         secret=None if secret is None else secret.get_secret_value(),
         min_free=storage.min_free,
     )
+
+
+@contextlib.asynccontextmanager
+async def _tracing(settings: Settings) -> AsyncIterator[Traces | None]:
+    """Open the traces where they are on. At the end, what has not been sent is sent in a thread."""
+    if not settings.observability.traces:
+        yield None
+        return
+    traces = Traces.exporting(instance=health.PROCESS)
+    try:
+        yield traces
+    finally:
+        await asyncio.to_thread(traces.close)
 
 
 async def _prepare(database: Database) -> None:
@@ -225,7 +241,7 @@ def _around(context: Context, app: Starlette) -> ASGIApp:
     app.state.callback_limits = CallbackLimits(context)
     app.state.recent = Recent()
     app.state.bodies = BodyBudget(context.settings.max_body, context.large.turn)
-    return AccessLog(SecurityHeaders(app), context.metrics)
+    return AccessLog(SecurityHeaders(app), context.metrics, traced=context.traces is not None)
 
 
 def metrics_application(context: Context) -> ASGIApp:

@@ -21,6 +21,7 @@ from service.flows.assets import uploads
 from service.flows.callbacks import process
 from service.flows.concurrency import TaskPool
 from service.flows.context import Context, log
+from service.flows.metrics.ping import ping
 from service.flows.metrics.process import Metrics
 from service.flows.retention import erase
 from service.flows.retention import sweep as retention_sweep
@@ -62,6 +63,7 @@ class Worker:
         duplicate_jobs = TaskPool(duplicates.MAX_CONCURRENT, when_free=signals["duplicates"].set)
         erasures = TaskPool(erase.MAX_CONCURRENT, when_free=signals["erasures"].set)
         self._pools = (submits, polls, messages, duplicate_jobs, erasures)
+        watched = context.settings.observability
         journey = functools.partial(_Journey, metrics=context.metrics)
         self._journeys: tuple[_Journey, ...] = (
             journey("submit", signals["submit"], lambda: submission_run.run_due(context, submits)),
@@ -74,6 +76,11 @@ class Worker:
             journey("uploads", asyncio.Event(), lambda: uploads.expire_due(context), EXPIRE_EVERY),
             journey("credit", asyncio.Event(), self._credit_round(), credit.EVERY),
             journey("retention", asyncio.Event(), self._retention_round(), retention_sweep.EVERY),
+            *(
+                [journey("ping", asyncio.Event(), lambda: _once(ping(context)), watched.ping_every)]
+                if watched.ping_url
+                else []
+            ),
         )
         self._running: list[asyncio.Task[None]] = []
 
@@ -205,7 +212,7 @@ async def _attempt(journey: str, work: Awaitable[int], metrics: Metrics) -> int:
     return 0
 
 
-async def _once(work: Awaitable[int]) -> int:
+async def _once(work: Awaitable[object]) -> int:
     """Do work that leaves nothing behind for another round at once."""
     await work
     return 0

@@ -224,13 +224,17 @@ RULES: dict[str, tuple[Act, str, set[str]]] = {
         "",
         {"flows/webhooks/dispatch.py", "flows/submission/media_sources.py", "flows/callbacks/public_keys.py"},
     ),
-    "sends to upstreams": (uses("http", "purchases", "questions"), "", {"flows/conversation.py"}),
+    "sends to upstreams": (
+        uses("http", "purchases", "questions"),
+        "",
+        {"flows/conversation.py", "flows/metrics/ping.py"},
+    ),
     "sends HTTP": (
         calls("send"),
         "flows/",
         {"flows/conversation.py", "flows/submission/media_sources.py", "flows/callbacks/public_keys.py"},
     ),
-    "posts HTTP": (calls("post_briefly"), "flows/", {"flows/webhooks/dispatch.py"}),
+    "posts HTTP": (calls("post_briefly"), "flows/", {"flows/webhooks/dispatch.py", "flows/metrics/ping.py"}),
     "opens a transaction": (
         calls("writing"),
         "",

@@ -28,6 +28,7 @@ from service.cli.installation import database_fault, give_up, shown_database
 from service.cli.listening import listen, raise_descriptor_limit, reason_of, waiting_connections
 from service.cli.stopping import Stop
 from service.flows.context import Context
+from service.flows.metrics.tracing import NoOpenTelemetry
 from service.flows.signals.local import Signals
 from service.logs import log_to_standard_error
 from service.memory import collect_rarely, return_large_blocks
@@ -112,7 +113,7 @@ def run(settings: Settings, role: Role, stop: Stop, *, listens: bool = True) -> 
         try:
             with asyncio.Runner(loop_factory=_loop_factory()) as runner:
                 runner.run(_serve(settings, role, stop, Listeners(main, callbacks, scraped)))
-        except NoKey as error:
+        except (NoKey, NoOpenTelemetry) as error:
             give_up(str(error), exits.SETTINGS)
         except StorageError as error:
             give_up(f"storage: {error}", exits.SETTINGS)

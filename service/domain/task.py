@@ -330,6 +330,8 @@ class Task:
     """When it next needs attention. The only queue there is."""
     attempts: int = 0
     """How often it was claimed; a completion names the attempt it belongs to."""
+    traceparent: str | None = None
+    """The context of its trace, as W3C Trace Context writes it; None where traces are off."""
 
     @property
     def model(self) -> str | None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import datetime as dt
 import functools
 import logging
 from collections.abc import Iterator, Sequence
@@ -12,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.domain.changes import Change, StatusReported
 from service.domain.decision import Decided, Decision, Facts, decide
 from service.domain.operator_events import UNKNOWN_WORD, Occurrence
-from service.domain.task import ENDED, OCCUPYING, State, Submission, Task
+from service.domain.task import ENDED, OCCUPYING, Source, State, Submission, Task
 from service.flows.context import Context, log
 from service.flows.statistics import count_unknown_word, next_poll
 from service.flows.webhooks import enqueue
@@ -41,10 +42,14 @@ class Applied:
     """Whether a client message was enqueued."""
     event: str | None = None
     """The type of the event that was written, if any."""
+    source: Source | None = None
+    began: dt.datetime | None = None
+    """When the transaction began to apply it."""
 
 
 async def apply(context: Context, connection: AsyncConnection, changes: Sequence[Change]) -> list[Applied]:
     """Apply changes, in order, in the caller's transaction."""
+    began = context.now()
     tasks = await task_store.lock(connection, [change.task_id for change in changes])
     # The submission of a proof may have been superseded or adopted since the caller read it.
     proven = [change.evidence.id for change in changes if change.evidence is not None]
@@ -58,7 +63,7 @@ async def apply(context: Context, connection: AsyncConnection, changes: Sequence
     owed = await _enqueue(context, connection, decided)
     outcomes = iter(decided)
     return [
-        Applied("unmatched", None) if change.task_id not in tasks else _applied(next(outcomes), owed)
+        Applied("unmatched", None) if change.task_id not in tasks else _applied(next(outcomes), owed, began)
         for change in changes
     ]
 
@@ -138,9 +143,16 @@ async def _enqueue(context: Context, connection: AsyncConnection, decided: Seque
     return await enqueue.enqueue(context, connection, changes, context.now())
 
 
-def _applied(decided: Decided, owed: set[UUID]) -> Applied:
-    event = None if decided.event is None else decided.event.type
-    return Applied(decided.decision, decided.task, owes=decided.task.id in owed, event=event)
+def _applied(decided: Decided, owed: set[UUID], began: dt.datetime) -> Applied:
+    event = decided.event
+    return Applied(
+        decided.decision,
+        decided.task,
+        owes=decided.task.id in owed,
+        event=None if event is None else event.type,
+        source=None if event is None else event.source,
+        began=began,
+    )
 
 
 async def settle(context: Context, change: Change) -> Applied:
@@ -179,12 +191,29 @@ def announce(context: Context, applied: Sequence[Applied]) -> None:
         if each.task is not None and each.event is not None:
             _log_change(each.task, each.event)
             _count(context, each.task, each.event)
+            _trace(context, each, each.task)
         if each.decision == "applied" and each.task is not None:
             context.signals.changed(each.task.id, each.task.client)
             if each.owes:
                 context.signals.wake("webhooks")
             if each.task.state not in OCCUPYING and each.task.upstream in context.limited:
                 context.signals.wake("submit")  # its slot is free for another task
+
+
+def _trace(context: Context, applied: Applied, task: Task) -> None:
+    if context.traces is not None and task.traceparent is not None and applied.event != "progress":
+        now = context.now()
+        context.traces.record(
+            "apply",
+            task.traceparent,
+            applied.began or now,
+            now,
+            failed=applied.event in {State.FAILED, State.EXPIRED},
+            task=str(task.id),
+            event=applied.event,
+            state=str(task.state),
+            source=None if applied.source is None else str(applied.source),
+        )
 
 
 def _count(context: Context, task: Task, event: str) -> None:

@@ -24,6 +24,7 @@ from service.domain.validation import Mistake
 from service.flows.concurrency import Slots
 from service.flows.memory import LargeWork
 from service.flows.metrics.process import Metrics
+from service.flows.metrics.tracing import Traces
 from service.flows.signals.local import Signals
 from service.http.client import Http
 from service.http.tls import trusting
@@ -186,6 +187,8 @@ class Context:
     destination_slots: DestinationSlots = dataclasses.field(default_factory=DestinationSlots)
     unknown_words: Counter[tuple[str, str]] = dataclasses.field(default_factory=Counter)
     metrics: Metrics = dataclasses.field(default_factory=Metrics)
+    traces: Traces | None = None
+    """Records the steps of tasks; None: traces are off."""
     large: LargeWork = dataclasses.field(default_factory=LargeWork)
     answers_about_other_jobs: set[tuple[str, str]] = dataclasses.field(default_factory=set)
     """Upstreams and dialects of which the log has been told that they answered about another job."""

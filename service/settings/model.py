@@ -217,7 +217,7 @@ class Settings(Strict):
     money: MoneySettings = Field(default_factory=MoneySettings)
     """Prices, and what a task may cost."""
     observability: ObservabilitySettings = Field(default_factory=ObservabilitySettings)
-    """How Dovecote is watched: metrics."""
+    """How Dovecote is watched: metrics, traces, and a ping."""
     retention: RetentionSettings = Field(default_factory=RetentionSettings)
     """How long data is kept: 12h, 90d, 6w, 1y or "forever"."""
     storage: StorageSettings = Field(default_factory=StorageSettings)

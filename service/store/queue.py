@@ -134,6 +134,7 @@ _ACCEPTED_ONCE = frozenset(
         "created_at",
         "deadline_at",
         "attempts",
+        "traceparent",
         # Only store/retention.py removes content.
         "input_removed_at",
         "results_removed_at",

@@ -8,6 +8,7 @@ from typing import Final
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.flows.metrics.process import Metrics, status_class
+from service.flows.metrics.tracing import incoming
 from service.logs import request_id
 
 log = logging.getLogger("dovecote")
@@ -22,13 +23,15 @@ _SERVER_ERROR: Final = 500
 class AccessLog:
     """Plain ASGI around a whole application. It gives each request an id, which every line of the log then has."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, *, traced: bool = False) -> None:
         """Wrap an application.
 
         :param metrics: count its requests
+        :param traced: whether the trace of a request goes on with the task that it makes
         """
         self.app = app
         self._requests = metrics.requests
+        self._traced = traced
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request, and log it when it has been answered."""
@@ -36,6 +39,7 @@ class AccessLog:
             await self.app(scope, receive, send)
             return
         token = request_id.set(os.urandom(8).hex())
+        trace = incoming.set(_traceparent(scope) if self._traced else None)
         began, status = time.monotonic(), 0
 
         async def watch(message: Message) -> None:
@@ -60,6 +64,7 @@ class AccessLog:
                     time.monotonic() - began,
                     state.get("client_name"),
                 )
+            incoming.reset(trace)
             request_id.reset(token)
 
 
@@ -80,3 +85,7 @@ def _level(path: str, status: int) -> int:
     if status >= _SERVER_ERROR:
         return logging.WARNING
     return logging.DEBUG if path in _HEALTH else logging.INFO
+
+
+def _traceparent(scope: Scope) -> str | None:
+    return next((value.decode("latin-1") for name, value in scope["headers"] if name == b"traceparent"), None)

@@ -99,6 +99,7 @@ FULL = a_task(
     results_removed_at=later(5),
     erased_at=later(6),
     job_host="https://eu.example.com",
+    traceparent="00-1-2-01",
 )
 
 
@@ -109,7 +110,7 @@ async def test_task_round_trips_through_the_database(database: Database) -> None
         assert await task_store.find(connection, FULL.id, "somebody else") is None
         assert await task_store.find_by_key(connection, "default", "k") == FULL
     unset = {field.name for field in dataclasses.fields(Task) if getattr(FULL, field.name) in (None, (), {}, 0)}
-    assert unset == {"parent_id", "due_at", "attempts", "large_input", "adopted"}  # what this test cannot see
+    assert unset == {"parent_id", "due_at", "attempts", "large_input", "adopted", "quotes"}  # what this test cannot see
 
 
 async def test_settle_writes_every_mutable_field(database: Database) -> None:
@@ -131,6 +132,7 @@ async def test_settle_writes_every_mutable_field(database: Database) -> None:
         "created_at",
         "deadline_at",
         "attempts",
+        "traceparent",
         "input_removed_at",
         "results_removed_at",
         "erased_at",

@@ -96,6 +96,7 @@ async def _process(connection: AsyncConnection, context: Context, rows: Sequence
         own = [next(outcomes) for _ in each.changes]
         applied += own
         settled.append(_settlement(context, row, each, own))
+        _trace(context, row, settled[-1]["decision"], own)
     await queue.settle_callbacks(connection, settled)
     await _forget(connection, rows, known, applied)
     for row, kept in zip(rows, settled, strict=True):
@@ -137,6 +138,14 @@ async def _forget(
         if row.submission_id in removed or (row.submission_id in known and known[row.submission_id].task_id in erased)
     ]
     await erasure_store.empty_callbacks(connection, found)
+
+
+def _trace(context: Context, row: Row[Any], decision: str | None, applied: Sequence[Applied]) -> None:
+    """Record a callback from its arrival until its decision."""
+    task = next((each.task for each in applied if each.task is not None), None)
+    if context.traces is not None and task is not None and task.traceparent is not None:
+        end = context.now()
+        context.traces.record("callback", task.traceparent, row.received_at, end, task=str(task.id), decision=decision)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -1,6 +1,8 @@
 """Accept a client's request: make its task, or find the task that the same request has made before."""
 
 import asyncio
+import dataclasses
+import datetime as dt
 import functools
 from collections.abc import Mapping
 from typing import Any
@@ -11,6 +13,7 @@ from service.domain.uploads import Upload
 from service.domain.validation import Invalid, Mistake
 from service.flows.assets.media_links import MARGIN
 from service.flows.context import Context
+from service.flows.metrics.tracing import Traces, incoming
 from service.flows.submission.adoption import adopt
 from service.flows.submission.references import uploads_named
 from service.flows.submission.request import request_hash, task_of_request
@@ -42,6 +45,7 @@ async def accept(
     :raises KeyReused: when the key came with another body before
     :raises StoreUnavailable: when it could not be written; nothing has been accepted
     """
+    began = context.now()
     try:
         parent = await _find_parent(context, request, client)
         uploads = await _find_uploads(context, request)
@@ -63,6 +67,8 @@ async def accept(
         if known is None or (known.erased_at is None and known.request_hash != request_hash(request)):
             raise
         return task_store.Accepted(known, new=False)
+    if context.traces is not None:
+        task = _traced(context, context.traces, task, began)
     if uploads:
         await _keep_uploads(context, task, uploads)
     if not task.adopted:
@@ -93,6 +99,21 @@ async def preview(context: Context, request: Any, *, client: str, large: bool = 
 def _is_same(accepted: Task, requested: Task) -> bool:
     """Return whether a task may come from the same request. Of an erased task that is not known, and it is not bought again."""
     return accepted.erased_at is not None or accepted.request_hash == requested.request_hash
+
+
+def _traced(context: Context, traces: Traces, task: Task, began: dt.datetime) -> Task:
+    """Return a task with the context of its trace, which goes on from that of the request."""
+    own = traces.record(
+        "accept",
+        incoming.get(),
+        began,
+        context.now(),
+        task=str(task.id),
+        client=task.client,
+        family=task.family,
+        operation=task.operation,
+    )
+    return dataclasses.replace(task, traceparent=own)
 
 
 def _has_key(task: Task, idempotency_key: str | None) -> bool:

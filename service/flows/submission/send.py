@@ -65,7 +65,7 @@ class Handover:
 async def hand_over(context: Context, handover: Handover) -> None:
     """Send the one request that creates a job, and write what came of it."""
     error: UpstreamError | None = None
-    stopped = False
+    stopped, began = False, context.now()
     try:
         change: Change = await _send(context, handover)
     except asyncio.CancelledError:
@@ -80,6 +80,7 @@ async def hand_over(context: Context, handover: Handover) -> None:
         change = change_for(context, handover, error)
     outcome = Outcome.TAKEN if error is None else error.outcome
     context.metrics.submissions.labels(handover.upstream.name, outcome).inc()
+    _trace(context, handover, began, error)
     applied = await settle_surely(context, change)
     await _keep_answer(context, handover)
     if not stopped:  # a stop is no failure of the upstream
@@ -93,6 +94,22 @@ async def hand_over(context: Context, handover: Handover) -> None:
         context.signals.wake("duplicates")
     if applied.task is not None:
         await cancel_if_pending(context, applied.task)
+
+
+def _trace(context: Context, handover: Handover, began: dt.datetime, error: UpstreamError | None) -> None:
+    task = handover.task
+    if context.traces is not None and task.traceparent is not None:
+        context.traces.record(
+            "submit",
+            task.traceparent,
+            began,
+            context.now(),
+            failed=error is not None,
+            task=str(task.id),
+            upstream=handover.upstream.name,
+            dialect=handover.dialect.facts.key,
+            outcome=str(Outcome.TAKEN if error is None else error.outcome),
+        )
 
 
 def callback_url(context: Context, upstream: Upstream, dialect: Dialect, task: Task, submission_id: UUID) -> str | None:

@@ -22,7 +22,7 @@ from service.http.ssrf.guard import ForbiddenAddress, forbidden
 from service.store import queue
 from service.store.webhooks import endpoints, secrets
 from service.store.webhooks.claim import destination_of
-from service.store.webhooks.messages import message_of
+from service.store.webhooks.messages import Message, message_of
 
 MAX_CONCURRENT = MAX_DELIVERIES
 SEND_WITHIN = LEASE / 2
@@ -80,6 +80,7 @@ async def deliver(context: Context, claimed: Claimed, *, claimed_at: float) -> N
         settlement = settlement_after(context, claimed, attempt)
         disabled = await context.writers.journeys.batch(functools.partial(settle, context), settlement)
         _count(context, claimed, attempt, settlement.row["state"], disabled)
+        _trace(context, claimed, attempt, settlement.row["state"])
         _log(claimed, attempt, settlement.row["state"], disabled)
     finally:
         context.destination_slots.release(destination_of(message))
@@ -137,11 +138,16 @@ async def _send(context: Context, claimed: Claimed, at: dt.datetime) -> Answer:
     return await post_briefly(
         context.http.messages,
         message.url if endpoint is None else endpoint.url,
-        headers={**headers, "Accept-Encoding": "identity"},
+        headers={**headers, "Accept-Encoding": "identity", **_trace_header(message)},
         content=body.encode(),
         total_timeout=ATTEMPT_TIMEOUT,
         limit=MAX_ANSWER,
     )
+
+
+def _trace_header(message: Message) -> dict[str, str]:
+    """Return the header by which the receiver continues the trace of the task, if it has one."""
+    return {} if message.traceparent is None else {"traceparent": message.traceparent}
 
 
 def _failed(error: Exception, at: dt.datetime, seconds: float) -> Attempt:
@@ -169,6 +175,25 @@ def _count(context: Context, claimed: Claimed, attempt: Attempt, state: str, dis
         metrics.webhook_delay.observe(max((context.now() - message.created_at).total_seconds(), 0.0))
     if disabled is not None:
         metrics.endpoints_disabled.labels(disabled).inc()
+
+
+def _trace(context: Context, claimed: Claimed, attempt: Attempt, state: str) -> None:
+    """Record an attempt that was made."""
+    message = claimed.message
+    if context.traces is not None and message.traceparent is not None and attempt.made:
+        context.traces.record(
+            "delivery",
+            message.traceparent,
+            attempt.at,
+            attempt.at + dt.timedelta(seconds=attempt.seconds),
+            failed=not attempt.delivered,
+            task=None if message.task_id is None else str(message.task_id),
+            message=str(message.id),
+            type=message.type,
+            attempt=message.attempts,
+            state=state,
+            status=attempt.status,
+        )
 
 
 def _log(claimed: Claimed, attempt: Attempt, state: str, disabled: str | None) -> None:

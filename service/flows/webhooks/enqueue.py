@@ -84,6 +84,7 @@ def _messages(context: Context, change: Change, enabled: Collection[Endpoint], n
             body=bodies[style],
             created_at=now,
             due_at=now,
+            traceparent=task.traceparent,
         )
 
 

@@ -28,8 +28,6 @@ class Endpoint:
     """Types of the messages that it receives. Empty: all types except progress."""
     format: str = "standard"
     """``standard``, or ``cloudevents`` for structured CloudEvents."""
-    scope: Scope = "client"
-    """``client``: messages about the client's tasks; ``admin``: messages to operators."""
     secret: str
     previous_secret: str | None = None
     previous_until: datetime | None = None
@@ -41,6 +39,8 @@ class Endpoint:
     """The first failure since the last success."""
     failed_at: datetime | None = None
     """The last failure, when no success followed."""
+    scope: Scope = "client"
+    """``client``: messages about the client's tasks; ``admin``: messages to operators."""
     created_at: datetime
     updated_at: datetime
 

@@ -45,6 +45,8 @@ class Message:
     attempts: int = 0
     schedule_from: int = 0
     """Attempts before the last replay. The schedule starts again there."""
+    traceparent: str | None = None
+    """The context of the task's trace."""
 
 
 def message_of(row: Row[Any]) -> Message:
