@@ -41,7 +41,7 @@ from service.store.database import Database, StoreUnavailable, parse_url
 from service.store.migrate import check_known, migrate, newest, revision
 from service.store.restoration import Mark
 from service.store.writer import Writers
-from service.web import callbacks, docs, facades, health, metrics
+from service.web import callbacks, docs, facades, health, kept_files, metrics
 from service.web.access_log import AccessLog
 from service.web.api import ENDPOINTS
 from service.web.auth.bearer import Authenticator
@@ -85,9 +85,10 @@ async def opened(settings: Settings) -> AsyncIterator[Context]:
             files_guard=Guard(settings.results.rules),
             webhook_tls=trusting(settings.webhook_ca_file) if settings.webhook_ca_file else None,
         )
-        objects = objects_of(settings)
+        objects: Objects | None = None
         try:
             await _prepare(database)
+            objects = objects_of(settings)
             async with writers.running(), _tracing(settings) as traces:
                 clock = Clock()
                 context = Context(
@@ -288,6 +289,7 @@ def routes(settings: Settings, role: Role = "all") -> list[Route]:
         *with_callbacks,
         *api,
         metrics.behind_a_key(authenticator),
+        *kept_files.ROUTES,
         *health.ROUTES,
         *docs.ROUTES,
         *dashboard.routes(authenticator),

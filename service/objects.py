@@ -17,7 +17,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, BinaryIO, Final, TypeVar
 
 import obstore
 from obstore.exceptions import NotSupportedError
@@ -170,6 +170,18 @@ class Objects:
 
     def _block(self, name: str, start: int, end: int) -> bytes:
         return bytes(obstore.get_range(self._store, _check(name), start=start, end=end))
+
+    async def inspect(self, name: str, read: Callable[[BinaryIO], _T]) -> _T:
+        """Call a function with an object as a file, in a thread, and return its answer.
+
+        :raises NoSuchObject: when there is none
+        """
+
+        def call() -> _T:
+            file: Any = obstore.open_reader(self._store, _check(name), buffer_size=BLOCK)
+            return read(file)
+
+        return await self._run(call)
 
     async def delete(self, names: Iterable[str]) -> None:
         """Delete objects. One that is gone already is no error."""

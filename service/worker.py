@@ -17,7 +17,7 @@ from apscheduler.triggers.interval import IntervalTrigger
 
 from service.clock import JUMP
 from service.flows import polling
-from service.flows.assets import uploads
+from service.flows.assets import keep, uploads
 from service.flows.callbacks import process
 from service.flows.concurrency import TaskPool
 from service.flows.context import Context, log
@@ -41,6 +41,8 @@ costs about the same for one row as for twenty."""
 LEARN_EVERY: Final = 30.0
 EXPIRE_EVERY: Final = 60.0
 DRAIN_MARGIN: Final = 15.0
+RESULTS_WITHIN: Final = 1.0
+"""Seconds that files which are being fetched get at a stop."""
 
 Round = Callable[[], Awaitable[int]]
 """Does what is due, and returns how much it was."""
@@ -62,7 +64,10 @@ class Worker:
         messages = TaskPool(dispatch.MAX_CONCURRENT, when_free=signals["webhooks"].set)
         duplicate_jobs = TaskPool(duplicates.MAX_CONCURRENT, when_free=signals["duplicates"].set)
         erasures = TaskPool(erase.MAX_CONCURRENT, when_free=signals["erasures"].set)
+        results = TaskPool(context.settings.results.concurrency, when_free=signals["results"].set)
         self._pools = (submits, polls, messages, duplicate_jobs, erasures)
+        self._results = results
+        """Fetching a file is given up at a stop: it is fetched again after the start."""
         watched = context.settings.observability
         journey = functools.partial(_Journey, metrics=context.metrics)
         self._journeys: tuple[_Journey, ...] = (
@@ -72,6 +77,8 @@ class Worker:
             journey("webhooks", signals["webhooks"], lambda: dispatch.run_due(context, messages)),
             journey("duplicates", signals["duplicates"], lambda: duplicates.run_due(context, duplicate_jobs)),
             journey("erasures", signals["erasures"], lambda: erase.run_due(context, erasures)),
+            journey("results", signals["results"], lambda: keep.run_due(context, results)),
+            journey("sweep", asyncio.Event(), lambda: _once(keep.sweep(context)), keep.SWEEP_EVERY),
             journey("learn", asyncio.Event(), lambda: _once(update_statistics(context)), LEARN_EVERY),
             journey("uploads", asyncio.Event(), lambda: uploads.expire_due(context), EXPIRE_EVERY),
             journey("credit", asyncio.Event(), self._credit_round(), credit.EVERY),
@@ -121,7 +128,9 @@ class Worker:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
         left = max(end - loop.time(), 0.0)
-        cancelled = await asyncio.gather(*(each.finish(within=left) for each in self._pools))
+        *cancelled, _ = await asyncio.gather(
+            *(each.finish(within=left) for each in self._pools), self._results.finish(within=min(left, RESULTS_WITHIN))
+        )
         if sum(cancelled):
             log.warning("work cancelled at the end of the drain count=%d", sum(cancelled))
         if self._scheduler.running:

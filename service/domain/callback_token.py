@@ -7,6 +7,7 @@ import hmac
 from uuid import UUID
 
 _ID = 16
+_TIME = 8
 _MAC = 16
 """128 bits of HMAC-SHA256: infeasible to guess, and the URL stays short."""
 
@@ -31,6 +32,25 @@ class Tokens:
         submission_id = UUID(bytes=raw[:_ID])
         return submission_id if hmac.compare_digest(token, self.make(submission_id)) else None
 
+    def make_result_link(self, asset_id: UUID, until: int) -> str:
+        """Return the token of a link to the copy of a result.
+
+        :param until: the Unix second until which it is valid
+        """
+        raw = asset_id.bytes + until.to_bytes(_TIME, "big")
+        return base64.urlsafe_b64encode(raw + self._mac_of_link(raw)).rstrip(b"=").decode()
+
+    def read_result_link(self, token: str) -> tuple[UUID, int] | None:
+        """Return the copy of a result that a link's token belongs to, and until when; None when the token is forged."""
+        try:
+            raw = base64.b64decode(token.encode("ascii") + b"=" * (-len(token) % 4), altchars=b"-_", validate=True)
+        except (UnicodeEncodeError, binascii.Error):
+            return None
+        if len(raw) != _ID + _TIME + _MAC:
+            return None
+        asset_id, until = UUID(bytes=raw[:_ID]), int.from_bytes(raw[_ID : _ID + _TIME], "big")
+        return (asset_id, until) if hmac.compare_digest(token, self.make_result_link(asset_id, until)) else None
+
     def make_link(self, upload_id: UUID) -> str:
         """Return the token by which anybody can read an upload. It is none of a callback, and none can be guessed."""
         return base64.urlsafe_b64encode(upload_id.bytes + self._link_mac(upload_id.bytes)).rstrip(b"=").decode()
@@ -44,6 +64,9 @@ class Tokens:
     def prove(self, nonce: str) -> str:
         """Return a proof that only this installation can compute. ``dovecote doctor`` uses it to identify the server."""
         return hmac.digest(self._secret, b"dovecote proof " + nonce.encode("utf-8", "replace"), hashlib.sha256).hex()
+
+    def _mac_of_link(self, raw: bytes) -> bytes:
+        return hmac.digest(self._secret, b"dovecote result " + raw, hashlib.sha256)[:_MAC]
 
     def _mac(self, raw: bytes) -> bytes:
         return hmac.digest(self._secret, b"dovecote callback " + raw, hashlib.sha256)[:_MAC]

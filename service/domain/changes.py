@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any, Literal, Self
 
 from service.domain.effects import ChangeOfTask, Effect, essential_update
+from service.domain.kept import Kept
 from service.domain.submission_changes import (
     DatabaseRestored,
     KnownJobAdopted,
@@ -192,6 +193,28 @@ class ContentErased(ChangeOfTask):
         return Effect(source=Source.CLIENT, fields={"erased_at": self.at}, event_type="erased")
 
 
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ResultKept(ChangeOfTask):
+    """The copy of a result was made, or cannot be made any more."""
+
+    copy: Kept
+
+    def effect(self) -> Effect:
+        """Set the facts of the copy. It changes nothing of the outcome."""
+        return Effect(source=Source.SWEEP, copies={self.copy.asset: self.copy})
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ResultsDeleted(ChangeOfTask):
+    """Somebody asked to delete the copies of the results."""
+
+    source: Source = Source.CLIENT
+
+    def effect(self) -> Effect:
+        """Set the copies to deleted."""
+        return Effect(source=self.source, deletes_copies=True, event_type="results_deleted")
+
+
 Change = (
     StatusReported
     | SubmissionStarted
@@ -214,5 +237,7 @@ Change = (
     | InputSent
     | DuplicateChecked
     | ContentErased
+    | ResultKept
+    | ResultsDeleted
 )
 """Everything that can happen to a task."""

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
+from service.domain import kept
 from service.domain.changes import Change
 from service.domain.effects import Effect
 from service.domain.erasure import effect_without_content, without_content
@@ -13,6 +14,7 @@ from service.domain.events import Event, changed_fields, event_type, is_event, m
 from service.domain.evidence import assess
 from service.domain.task import TO_SUBMIT, Outcome, Source, State, Submission, Task, Update
 from service.domain.transitions import advance, with_expiry
+from service.domain.webhook_events import RESULTS_KEPT
 
 Decision = Literal["applied", "duplicate", "ignored", "stale", "late", "unmatched"]
 
@@ -27,6 +29,10 @@ class Facts:
     """When to poll a task next, by the statistics of its kind."""
     result_lifetime: Callable[[Task], float | None] = lambda _: None
     """Seconds for which the task's provider keeps an output; None where that is not known."""
+    keeps_results: Callable[[Task], bool] = lambda _: False
+    """Whether copies of the task's results are made."""
+    new_id: Callable[[], UUID] = lambda: UUID(int=0)
+    """Makes the id of a copy."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +77,9 @@ def decide(task: Task, change: Change, facts: Facts, *, now: datetime) -> Decide
     after = with_expiry(after, task, facts.result_lifetime(after), now=now)
     if after.erased_at is not None:
         after = without_content(after)
+    after = kept.begin(after, keeps=facts.keeps_results, new_id=facts.new_id)
+    if effect.copies or effect.deletes_copies:
+        effect, after = _with_copies(effect, after)
     moved = is_event(task, after)
     event = None
     if moved or effect.event_type is not None:
@@ -79,7 +88,9 @@ def decide(task: Task, change: Change, facts: Facts, *, now: datetime) -> Decide
     after = after.changed(due_at=_due_at(task, after, effect, facts, lease_held=lease_held))
     settles = effect.settles
     return Decided(
-        decision="applied" if moved else _why_unchanged(task, effect.update),
+        decision="applied"
+        if moved or (event is not None and (effect.deletes_copies or bool(effect.copies)))
+        else _why_unchanged(task, effect.update),
         task=after,
         event=event,
         begins=effect.begins,
@@ -92,6 +103,16 @@ def decide(task: Task, change: Change, facts: Facts, *, now: datetime) -> Decide
         and settles.outcome is not Outcome.TAKEN
         and task.unconfirmed_since is not None,
     )
+
+
+def _with_copies(effect: Effect, task: Task) -> tuple[Effect, Task]:
+    """Return a task with what became of its copies. The last of them makes an event."""
+    if effect.deletes_copies:
+        return effect, kept.delete(task)
+    after = kept.settle(task, effect.copies)
+    if kept.pending(after) or after is task:
+        return effect, after
+    return dataclasses.replace(effect, event_type="results_kept"), after
 
 
 def _without_effect(effect: Effect) -> Effect:
@@ -112,7 +133,7 @@ def _event(before: Task, after: Task, effect: Effect, now: datetime) -> Event:
         client=after.client,
         sequence=after.sequence,
         type=effect.event_type or event_type(before, after),
-        message=message_type(before, after) if is_event(before, after) else None,
+        message=_message(before, after, effect),
         source=effect.source,
         at=now,
         data={**_changed(before, after), **effect.details, **_omitted(effect)},
@@ -123,6 +144,12 @@ def _changed(before: Task, after: Task) -> dict[str, Any]:
     """Return the changed fields; of an erasure only its time."""
     changed = changed_fields(before, after)
     return changed if before.erased_at == after.erased_at else {"erased_at": changed["erased_at"]}
+
+
+def _message(before: Task, after: Task, effect: Effect) -> str | None:
+    if effect.event_type == "results_kept":
+        return RESULTS_KEPT
+    return message_type(before, after) if is_event(before, after) else None
 
 
 def _omitted(effect: Effect) -> dict[str, int]:

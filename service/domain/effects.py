@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any, Self
 from uuid import UUID
 
+from service.domain.kept import Kept
 from service.domain.task import WITHOUT_RESULT, Failure, Result, Source, State, Submission, Update
 from service.domain.text import storable
 
@@ -30,6 +31,9 @@ class Effect:
     """Whether the settled submission is known to have created no job, whatever was concluded before."""
     is_duplicate: bool = False
     """Whether this is about a job that does not serve the task."""
+    copies: Mapping[UUID, Kept] = dataclasses.field(default_factory=dict)
+    """The new facts of copies of results, by the id of the copy."""
+    deletes_copies: bool = False
     submit_at: datetime | None = None
     """When a queued task is claimed next, or when the lease of a submission ends."""
     poll_at: datetime | None = None

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+from service.domain.kept import without_copies
 from service.domain.task import ENDED, Result, Source, Task
 from service.domain.webhook_events import BEGINNINGS, ERASED, LATE, PROGRESS
 
@@ -46,8 +47,12 @@ def rfc3339(at: datetime | None) -> str | None:
 
 
 def is_event(before: Task, after: Task) -> bool:
-    """Return whether the difference between two values of a task is an event."""
-    return any(getattr(before, name) != getattr(after, name) for name in _SHOWN)
+    """Return whether the difference between two values of a task is an event. That of a copy alone is none."""
+    return any(
+        getattr(before, name) != getattr(after, name)
+        and (name != "results" or without_copies(before.results) != without_copies(after.results))
+        for name in _SHOWN
+    )
 
 
 def changed_fields(before: Task, after: Task) -> dict[str, Any]:
@@ -88,4 +93,4 @@ def message_type(before: Task, after: Task) -> str | None:
 
 
 def _outputs(task: Task) -> list[Result]:
-    return [result for result in task.results if result.role == "result"]
+    return [result for result in without_copies(task.results) if result.role == "result"]

@@ -7,11 +7,13 @@ from enum import StrEnum
 from typing import Any, Literal
 from uuid import UUID
 
+from service.domain.kept import Kept
 from service.domain.money.quotes import Quote
 from service.domain.money.terms import NO_TERMS, Terms
 
 ResultKind = Literal["video", "image", "audio", "text", "model", "json"]
 ResultRole = Literal["result", "cover", "last_frame", "preview", "extra"]
+CallbackWhen = Literal["ended", "kept"]
 Policy = Literal["hold", "fail", "resubmit_once"]
 """The policy for an unconfirmed task when it stays unknown whether a job exists: it waits for its deadline, fails, or is
 submitted again, once, at the risk of a second charge."""
@@ -108,10 +110,12 @@ class Result:
     and fal its place in the output, such as ``images/0``."""
     expires_at: datetime | None = None
     """When the provider deletes it, as it states or as its pages say; None where that is not known."""
+    kept: Kept | None = None
+    """The copy of it; None where none is made."""
 
-    def as_json(self) -> dict[str, str]:
-        """Return the JSON object that the API shows and the store keeps."""
-        shown: dict[str, str] = {"kind": self.kind, "role": self.role}
+    def as_json(self) -> dict[str, Any]:
+        """Return the JSON object that the store keeps and, but for the copy, the API shows."""
+        shown: dict[str, Any] = {"kind": self.kind, "role": self.role}
         if self.item is not None:
             shown["item"] = self.item
         if self.url is not None:
@@ -120,7 +124,7 @@ class Result:
             shown["text"] = self.text
         if self.expires_at is not None:
             shown["expires_at"] = self.expires_at.isoformat(timespec="seconds").replace("+00:00", "Z")
-        return shown
+        return shown if self.kept is None else {**shown, **self.kept.as_json()}
 
     @classmethod
     def from_json(cls, kept: Mapping[str, Any]) -> "Result":
@@ -132,6 +136,7 @@ class Result:
             text=kept.get("text"),
             item=kept.get("item"),
             expires_at=datetime.fromisoformat(kept["expires_at"]) if kept.get("expires_at") else None,
+            kept=Kept.from_json(kept),
         )
 
 
@@ -263,6 +268,8 @@ class Task:
     callback_url: str | None = None
     callback_events: tuple[str, ...] = ()
     """Types of the messages that go to the ``callback_url``; none named: the end, and what comes late."""
+    callback_when: CallbackWhen = "ended"
+    """When the message about the end goes there: at the end, or once the results are kept or lost."""
     callback_format: str = "dovecote"
     """The form of those messages: Dovecote's own, or that of another API."""
     idempotency_key: str | None = None

@@ -139,7 +139,7 @@ def merge_results(known: tuple[Result, ...], told: tuple[Result, ...]) -> tuple[
     """Replace known results by reported results of the same output, and keep the others: later snapshots may be incomplete."""
     if not told or not known:
         return told or known
-    dated = {dataclasses.replace(each, expires_at=None): each for each in known}
+    dated = {dataclasses.replace(each, expires_at=None, kept=None): each for each in known}
     told = tuple(dated.get(each, each) for each in told)
     replaced = set(_keys(told))
     kept = [result for place, result in zip(_keys(known), known, strict=True) if place not in replaced]

@@ -8,6 +8,8 @@ PROGRESS = "task.progress"
 LATE = "task.late_result"
 ERASED = "task.erased"
 """The content of the task was erased. Its ``callback_url`` was part of that, so only endpoints are told."""
+RESULTS_KEPT = "task.results_kept"
+"""Every file of the task is kept, or lost."""
 TEST = "endpoint.test"
 """The message that a client requests to test an endpoint. It belongs to no task."""
 
@@ -15,7 +17,7 @@ BEGINNINGS = frozenset({State.SUBMITTED, State.RUNNING, State.AWAITING_INPUT})
 """The states before the end whose beginning is announced."""
 ENDS = frozenset({*(f"task.{state}" for state in ENDED), LATE})
 """The types that a ``callback_url`` receives unless its task names others."""
-TYPES = (*(f"task.{state}" for state in State if state in BEGINNINGS | ENDED), LATE, PROGRESS, ERASED)
+TYPES = (*(f"task.{state}" for state in State if state in BEGINNINGS | ENDED), LATE, RESULTS_KEPT, PROGRESS, ERASED)
 """Every type of a message about a task."""
 
 
@@ -30,6 +32,6 @@ def callback_url_wants(wanted: Collection[str], kind: str) -> bool:
 def endpoint_wants(wanted: Collection[str], kind: str) -> bool:
     """Return whether an endpoint receives a type of message.
 
-    :param wanted: the endpoint's ``events``; empty means every type except progress
+    :param wanted: the endpoint's ``events``; empty means every type except progress and kept results
     """
-    return kind in wanted if wanted else kind != PROGRESS
+    return kind in wanted if wanted else kind not in {PROGRESS, RESULTS_KEPT}

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.domain.changes import Change, StatusReported
 from service.domain.decision import Decided, Decision, Facts, decide
+from service.domain.kept import pending
 from service.domain.operator_events import UNKNOWN_WORD, Occurrence
 from service.domain.task import ENDED, OCCUPYING, Source, State, Submission, Task
 from service.flows.context import Context, log
@@ -19,9 +20,11 @@ from service.flows.statistics import count_unknown_word, next_poll
 from service.flows.webhooks import enqueue
 from service.flows.webhooks.operator import announce as announce_to_operators
 from service.providers.registry import DIALECTS
+from service.store import assets as asset_store
 from service.store import events as event_store
 from service.store import queue, submissions
 from service.store import tasks as task_store
+from service.store.assets import Asset
 from service.store.database import StoreUnavailable
 
 MAX_WAIT = 5.0
@@ -55,7 +58,13 @@ async def apply(context: Context, connection: AsyncConnection, changes: Sequence
     proven = [change.evidence.id for change in changes if change.evidence is not None]
     known = await submissions.by_id(connection, proven) if proven else {}
     next_check = functools.partial(next_poll, context)
-    facts = Facts(submissions=known, next_check=next_check, result_lifetime=_result_lifetime)
+    facts = Facts(
+        submissions=known,
+        next_check=next_check,
+        result_lifetime=_result_lifetime,
+        keeps_results=lambda task: context.settings.keeps_results_of(task.family),
+        new_id=context.new_id,
+    )
     before = dict(tasks)
     decided = [_decide(context, tasks, known, change, facts) for change in changes if change.task_id in tasks]
     await _write(context, connection, before, decided)
@@ -130,7 +139,20 @@ async def _write(
     await submissions.begin(connection, [each.begins for each in decided if each.begins is not None])
     latest = {each.task.id: each.task for each in decided}
     await queue.settle_tasks(connection, [task for task in latest.values() if task != before[task.id]])
+    await asset_store.add(
+        connection, [each for task in latest.values() for each in _new_copies(before[task.id], task, now)]
+    )
     await event_store.record(connection, [each.event for each in decided if each.event is not None])
+
+
+def _new_copies(before: Task, after: Task, now: dt.datetime) -> Iterator[Asset]:
+    """Yield the copies that a change began. They are due at once."""
+    if before.results == after.results:
+        return
+    known = {each.kept.asset for each in before.results if each.kept is not None}
+    for each in after.results:
+        if each.kept is not None and each.kept.state == "pending" and each.kept.asset not in known:
+            yield Asset(id=each.kept.asset, task_id=after.id, expires_at=each.expires_at, created_at=now, due_at=now)
 
 
 async def _enqueue(context: Context, connection: AsyncConnection, decided: Sequence[Decided]) -> set[UUID]:
@@ -196,6 +218,8 @@ def announce(context: Context, applied: Sequence[Applied]) -> None:
             context.signals.changed(each.task.id, each.task.client)
             if each.owes:
                 context.signals.wake("webhooks")
+            if pending(each.task):
+                context.signals.wake("results")
             if each.task.state not in OCCUPYING and each.task.upstream in context.limited:
                 context.signals.wake("submit")  # its slot is free for another task
 

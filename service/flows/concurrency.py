@@ -89,3 +89,27 @@ class TaskPool:
         elif error is not None:
             log.error("background work failed", exc_info=error)
         self._when_free()
+
+
+class Throttle:
+    """Bounds the bytes a second of a process, all its downloads together."""
+
+    def __init__(self) -> None:
+        """Start without a debt."""
+        self._free_at = 0.0
+
+    async def take(self, size: int, rate: int | None) -> None:
+        """Wait until some bytes fit into the rate.
+
+        :param rate: bytes a second; None: no limit
+        """
+        if rate is None:
+            return
+        now = asyncio.get_running_loop().time()
+        self._free_at = max(self._free_at, now) + size / rate
+        if self._free_at - now > _UNNOTICED:
+            await asyncio.sleep(self._free_at - now)
+
+
+_UNNOTICED = 0.01
+"""Seconds that are not worth a pause."""

@@ -21,7 +21,7 @@ from service.domain.money.quotes import PriceBook
 from service.domain.statistics import Statistics
 from service.domain.task import Task, WaitingFor
 from service.domain.validation import Mistake
-from service.flows.concurrency import Slots
+from service.flows.concurrency import Slots, Throttle
 from service.flows.memory import LargeWork
 from service.flows.metrics.process import Metrics
 from service.flows.metrics.tracing import Traces
@@ -194,6 +194,8 @@ class Context:
     """Upstreams and dialects of which the log has been told that they answered about another job."""
     objects: Objects | None = None
     """The storage of files; None where there is none."""
+    throttle: Throttle = dataclasses.field(default_factory=Throttle)
+    """Bounds the bytes a second with which results are fetched."""
     clock: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC)
     chance: Callable[[], float] = random.random
     monotonic: Callable[[], float] = _elapsed

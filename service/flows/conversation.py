@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import functools
 import logging
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import Any, TypeVar, cast
 from urllib.parse import quote, urlsplit
 
@@ -256,6 +256,16 @@ def _authorized(
         host = urlsplit(base_url).netloc
         return base_url, None, dialect.sign(call, key, host=host, content=content, now=now)
     return base_url, None, dialect.authorize(call, key)
+
+
+def authorized_get(upstream: Upstream, dialect: Dialect, path: str, *, now: float) -> tuple[str, Mapping[str, str]]:
+    """Return the URL and the headers, with the key, of a GET at the upstream's own host.
+
+    :param path: the path below the base URL, with its query
+    :param now: Unix seconds
+    """
+    base, _, call = _authorized(upstream, dialect, Call(method="GET", path=path), b"", now)
+    return base + call.path, call.headers
 
 
 def base_url_of(base_url: str, call: Call) -> str:

@@ -15,8 +15,28 @@ from service.domain.task import State, Task
 from service.providers.registry import FAMILIES
 
 
-def show_task(task: Task, *, now: dt.datetime) -> dict[str, Any]:
-    """Write a task as the API shows it."""
+def show_results(task: Task, *, api_url: str | None = None) -> list[dict[str, Any]]:
+    """Write the results of a task as the API shows them, each with what became of its copy.
+
+    :param api_url: address of this installation's API; without it the ``content_url`` is a path
+    """
+    shown = []
+    for number, result in enumerate(task.results):
+        document = result.as_json()
+        document.pop("asset", None)
+        if result.url is not None and result.kept is None:
+            document["kept"] = "off"
+        elif result.kept is not None and result.kept.state == "kept":
+            document["content_url"] = f"{api_url or ''}/v1/tasks/{task.id}/results/{number}/content"
+        shown.append(document)
+    return shown
+
+
+def show_task(task: Task, *, now: dt.datetime, api_url: str | None = None) -> dict[str, Any]:
+    """Write a task as the API shows it.
+
+    :param api_url: address of this installation's API, for links
+    """
     shown = {
         "id": str(task.id),
         "family": task.family,
@@ -24,7 +44,7 @@ def show_task(task: Task, *, now: dt.datetime) -> dict[str, Any]:
         "state": str(task.state),
         "explanation": explain(task, now=now),
         "progress": task.progress,
-        "results": [result.as_json() for result in task.results],
+        "results": show_results(task, api_url=api_url),
         "next_actions": [action.as_json() for action in task.next_actions],
         "awaits": _awaited(task),
         "failure": None if task.failure is None else task.failure.as_json(),
@@ -49,6 +69,7 @@ def show_task(task: Task, *, now: dt.datetime) -> dict[str, Any]:
         "parent_id": None if task.parent_id is None else str(task.parent_id),
         "callback_url": task.callback_url,
         "callback_events": list(task.callback_events),
+        "callback_when": task.callback_when,
         "callback_format": task.callback_format,
         "sequence": task.sequence,
         "created_at": rfc3339(task.created_at),
@@ -99,7 +120,7 @@ def show_task_briefly(
     :param api_url: address of this installation's API; without it ``url`` is a path
     :param truncated: whether the task was read without some of its fields already
     """
-    shown = show_task(task, now=now)
+    shown = show_task(task, now=now, api_url=api_url)
     if not (truncated or task.large_input) and _fits(shown):
         return shown
     shown |= {"truncated": True, "url": f"{api_url or ''}/v1/tasks/{task.id}"}

@@ -123,11 +123,10 @@ class Sandbox:
 
     async def _give_file(self, request: Request) -> Response:
         job_id, _, ending = request.path_params["name"].partition(".")
-        kind = FILES.get(ending.rpartition(".")[2])
-        if kind is None or self.ledger.find(job_id) is None:
+        job = self.ledger.find(job_id)
+        if job is None or ending.rpartition(".")[2] not in FILES:
             return Response("no such file", 404, media_type="text/plain")
-        media_type, content = kind
-        return Response(content, media_type=media_type)
+        return self._desk.files.answer(request, job, ending.rpartition(".")[2])
 
 
 async def _healthy(_request: Request) -> Response:

@@ -55,7 +55,7 @@ class CutAnswer(Response):
     """No byte of an answer: the client sees its connection reset."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
-        await _break_off("reset", scope, receive)
+        await break_off("reset", scope, receive)
 
 
 class HalfAnswer(Response):
@@ -65,7 +65,7 @@ class HalfAnswer(Response):
         half = bytes(self.body[: len(self.body) // 2])
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         await send({"type": "http.response.body", "body": half, "more_body": True})
-        await _break_off("close", scope, receive)
+        await break_off("close", scope, receive)
 
 
 class NoAnswer(Response):
@@ -79,10 +79,11 @@ class NoAnswer(Response):
             async with asyncio.timeout(_HANG_SECONDS):
                 await _gone(receive)
         except TimeoutError:
-            await _break_off("reset", scope, receive)
+            await break_off("reset", scope, receive)
 
 
-async def _break_off(how: str, scope: Scope, receive: Receive) -> None:
+async def break_off(how: str, scope: Scope, receive: Receive) -> None:
+    """End the connection of a request: with a ``reset``, or by a ``close`` after the written data."""
     actions = scope.get("extensions", {}).get(_EXTENSION)
     if actions is None:
         raise ConnectionCut("the sandbox cut this connection, as it was asked to")

@@ -21,6 +21,7 @@ from service.sandbox.faults import Faults
 from service.sandbox.files import FILES
 from service.sandbox.inputs import Fetch, fetch_all
 from service.sandbox.jobs import Job, Ledger, Life, Order, State
+from service.sandbox.served_files import ServedFiles
 
 _PAGE: Final = "<!DOCTYPE html><html><head><title>{0}</title></head><body><h1>{0}</h1></body></html>"
 
@@ -115,6 +116,7 @@ class Desk:
         self.key = key
         self.faults = faults
         self.clock = clock
+        self.files = ServedFiles(clock)
         self._fetch = fetch
         self._refusals: Counter[tuple[str, str]] = Counter()
 

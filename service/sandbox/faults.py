@@ -119,6 +119,17 @@ class Faults:
     )
     feed_shape: str | None = _word("gateways answer polls in this shape: A, B, C or D (the value is required)", _shape)
 
+    # Files of the finished job
+    filebytes: int | None = _word("the job's files have this many bytes (the value is required)", _times)
+    filegone: float | None = _word("the job's files are gone so many seconds after its end (0)", _seconds, 0.0)
+    filereset: int | None = _word("the first so many answers with a file break off in the middle (1)", _times, 1)
+    file_unavailable: int | None = _word(
+        "the first so many requests for a file are answered HTTP 503 (1)", _times, 1, "file503"
+    )
+    filepage: bool = _word("a request for a file is answered by an HTML page with HTTP 200 and the type of the file")
+    filechunked: bool = _word("a file is sent without its length")
+    fileshort: bool = _word("a file is announced with twice its length, and ends after its own")
+
     @classmethod
     def named(cls, words: Iterable[str]) -> Self:
         """Read words as `drop` or `late=3`, without brackets.

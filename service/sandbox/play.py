@@ -246,7 +246,7 @@ class _Player:
             job = self._desk.ledger.find(await _job_id(request, file), self._provider.account)
             if job is None or job.gone or job.state_at(self._desk.clock()) != "succeeded":
                 return self._provider.unknown.response()
-            return desks.FileAnswer(file.ending).response()
+            return self._desk.files.answer(request, job, file.ending)
 
         return serve
 

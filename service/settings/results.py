@@ -1,5 +1,6 @@
 """The settings of kept results: what is kept, how it is fetched, and how it is served."""
 
+import importlib.util
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 
@@ -74,6 +75,8 @@ class ResultsSettings(Strict):
     def _comes_in_pairs(self) -> Self:
         if (self.mark_certificate is None) != (self.mark_key is None):
             raise ValueError("mark_certificate and mark_key belong together: set both or none")
+        if self.mark_key is not None and importlib.util.find_spec("c2pa") is None:
+            raise ValueError("mark_key: marks need the package c2pa-python; install dovecote[c2pa]")
         return self
 
     @property

@@ -22,6 +22,7 @@ _WAITS: Final[Mapping[str, str]] = {
     "callbacks": "due_at",
     "webhook_messages": "due_at",
     "submissions": "due_at retry_at",
+    "assets": "due_at",
     "circuits": "open_until probe_until",
     "upstreams": "submit_slot_at poll_slot_at",
     "leases": "until",
@@ -31,6 +32,7 @@ _WAITS: Final[Mapping[str, str]] = {
 _AGES: Final[Mapping[str, tuple[str, str]]] = {
     "tasks": ("deadline_at unconfirmed_since missing_since answered_at", "finished_at IS NULL"),
     "circuits": ("opened_at", "opened_at IS NOT NULL"),
+    "assets": ("created_at gone_since", "state = 'pending'"),
     "webhook_endpoints": ("failing_since failed_at", "failing_since IS NOT NULL"),
 }
 """Times from which an age is counted, or that were set as an age; and the rows for which they still matter."""

@@ -13,6 +13,7 @@ from service.store.tables import (
     DUE,
     DUE_POLL,
     DUE_SUBMIT,
+    assets,
     callbacks,
     insert_for,
     processes,
@@ -76,6 +77,7 @@ _OLDEST = select(
             ("callbacks", callbacks, DUE),
             ("webhooks", webhook_messages, DUE),
             ("duplicates", submissions, DUE),
+            ("results", assets, DUE),
         )
     )
 )

@@ -16,6 +16,7 @@ from service.store.tables import (
     DUE_POLL,
     DUE_SUBMIT,
     WAITING,
+    assets,
     callbacks,
     erasures,
     submissions,
@@ -90,6 +91,63 @@ async def claim_rows(
     return sorted(rows.all(), key=lambda row: row.id)
 
 
+_DUE_ASSETS = (
+    select(assets.c.id)
+    .where(DUE, assets.c.due_at <= bindparam("now"))
+    .order_by(assets.c.expires_at.asc().nulls_last(), assets.c.due_at)
+    .limit(bindparam("most"))
+    .with_for_update(skip_locked=True)
+    .cte("due")
+)
+_CLAIM_ASSETS = (
+    update(assets)
+    .where(assets.c.id.in_(select(_DUE_ASSETS.c.id)))
+    .values(due_at=bindparam("until"), attempts=assets.c.attempts + 1)
+    .returning(*assets.c)
+)
+_RENEW_ASSET = (
+    update(assets)
+    .where(assets.c.id == bindparam("of_row"), assets.c.attempts == bindparam("of_attempt"), DUE)
+    .values(due_at=bindparam("until"))
+)
+_DELETE_ASSETS = (
+    update(assets)
+    .where(assets.c.task_id.in_(bindparam("ids", expanding=True)), assets.c.state != "deleting")
+    .values(state="deleting", due_at=bindparam("now"), attempts=assets.c.attempts + 1, settled_at=None)
+    .returning(assets.c.id)
+)
+
+
+_DELETE_ASSET = (
+    update(assets)
+    .where(assets.c.id == bindparam("of_row"))
+    .values(state="deleting", due_at=bindparam("now"), attempts=assets.c.attempts + 1, settled_at=None)
+)
+
+
+async def delete_asset(connection: AsyncConnection, asset_id: UUID, *, now: datetime) -> None:
+    """Make a copy due to be deleted."""
+    await connection.execute(_DELETE_ASSET, {"of_row": asset_id, "now": now})
+
+
+async def claim_assets(connection: AsyncConnection, *, now: datetime, until: datetime, most: int) -> Sequence[Row[Any]]:
+    """Claim copies of results that are due until a time: those first whose original is deleted first."""
+    return (await connection.execute(_CLAIM_ASSETS, {"now": now, "until": until, "most": most})).all()
+
+
+async def renew_asset(connection: AsyncConnection, asset_id: UUID, attempt: int, *, until: datetime) -> bool:
+    """Extend the claim of a copy; return False where it was lost."""
+    row = {"of_row": asset_id, "of_attempt": attempt, "until": until}
+    return (await connection.execute(_RENEW_ASSET, row)).rowcount == 1
+
+
+async def delete_assets(connection: AsyncConnection, task_ids: Sequence[UUID], *, now: datetime) -> int:
+    """Make the copies of tasks due to be deleted, whatever is done with them now; return how many there are."""
+    if not task_ids:
+        return 0
+    return len((await connection.execute(_DELETE_ASSETS, {"ids": list(task_ids), "now": now})).all())
+
+
 _CLAIM_MESSAGES = (
     update(webhook_messages)
     .where(webhook_messages.c.id.in_(bindparam("ids", expanding=True)))
@@ -123,6 +181,7 @@ _ACCEPTED_ONCE = frozenset(
         "inherited",
         "callback_url",
         "callback_events",
+        "callback_when",
         "callback_format",
         "idempotency_key",
         "request_hash",
@@ -205,6 +264,16 @@ async def settle_erasures(connection: AsyncConnection, settled: Sequence[dict[st
         await connection.execute(_SETTLE_ERASURES, list(settled))
 
 
+_SETTLE_ASSET = _settle(
+    assets, "state object size sha256 media_type marked expires_at settled_at gone_since last_error due_at"
+).returning(assets.c.id)
+
+
+async def settle_asset(connection: AsyncConnection, settled: dict[str, Any]) -> bool:
+    """Write what became of a copy; return False where another claim has been made since."""
+    return (await connection.execute(_SETTLE_ASSET, settled)).first() is not None
+
+
 async def settle_callbacks(connection: AsyncConnection, settled: Sequence[dict[str, Any]]) -> None:
     """Write the decisions on callbacks, unless another claim has been made since."""
     if settled:
@@ -266,7 +335,7 @@ async def release_leases(connection: AsyncConnection, *, now: datetime) -> None:
     await connection.execute(
         update(tasks).where(tasks.c.state == str(State.SUBMITTING), tasks.c.due_at > now).values(due_at=now)
     )
-    for table in (tasks, callbacks, webhook_messages, submissions, erasures):
+    for table in (tasks, callbacks, webhook_messages, submissions, erasures, assets):
         claimed = (table.c.attempts > 0, table.c.due_at > now, table.c.due_at <= soon)
         await connection.execute(update(table).where(*claimed).values(due_at=now))
 

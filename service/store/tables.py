@@ -131,6 +131,7 @@ tasks = Table(
     Column("inherited", Json, nullable=False),
     Column("callback_url", Text),
     Column("callback_events", Json, nullable=False, server_default="[]"),
+    Column("callback_when", Text, nullable=False, server_default="ended"),
     Column("callback_format", Text, nullable=False, server_default="dovecote"),
     Column("idempotency_key", Text),
     Column("request_hash", Text, nullable=False),
@@ -407,6 +408,31 @@ callbacks = Table(
     UniqueConstraint("submission_id", "dedupe_key"),
     _partial("ix_callbacks_due", "due_at", where=DUE),
 )
+
+# No foreign key: the row of a copy outlives its task until the file is deleted.
+assets = Table(
+    "assets",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("task_id", Uuid, nullable=False, index=True),
+    Column("state", Text, nullable=False),
+    Column("object", Text),
+    Column("size", BigInteger),
+    Column("sha256", Text),
+    Column("media_type", Text),
+    Column("marked", Boolean, nullable=False, server_default=false()),
+    Column("expires_at", UtcTime),
+    Column("created_at", UtcTime, nullable=False),
+    Column("settled_at", UtcTime),
+    Column("gone_since", UtcTime),
+    Column("last_error", Text),
+    Column("due_at", UtcTime),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    CheckConstraint(_one_of("state", ["pending", "kept", "lost", "deleting"]), name="state"),
+    CheckConstraint("(state IN ('pending', 'deleting')) = (due_at IS NOT NULL)", name="open_requires_due_at"),
+    CheckConstraint("state <> 'kept' OR (object IS NOT NULL AND sha256 IS NOT NULL AND size IS NOT NULL)", name="kept_requires_object"),
+    _partial("ix_assets_due", "due_at", where=DUE),
+)  # fmt: skip
 
 webhook_messages = Table(
     "webhook_messages",

@@ -33,6 +33,7 @@ from dovecote import (
     QuoteList,
     ReplayFilters,
     Result,
+    ResultLink,
     SubmitFields,
     Task,
     TaskEvent,
@@ -81,6 +82,9 @@ CALLS: dict[str, Callable[[Client, Query, Body], Any]] = {
     ),
     "GET /v1/messages/{id}": lambda client, *_: client.messages.get(ID),
     "POST /v1/messages/{id}/replay": lambda client, *_: client.messages.replay(ID),
+    "GET /v1/tasks/{id}/results/{n}/link": lambda client, query, _: client.results.link(ID, 0, **query),
+    "GET /v1/tasks/{id}/results/{n}/provenance": lambda client, *_: client.results.provenance(ID, 0),
+    "DELETE /v1/tasks/{id}/results": lambda client, *_: client.results.delete(ID),
     "POST /v1/uploads": lambda client, query, _: client.upload(b"content", **query),
     "GET /v1/uploads": lambda client, query, _: client.uploads.page(**query),
     "GET /v1/uploads/{id}": lambda client, *_: client.uploads.get(UPLOAD),
@@ -90,6 +94,9 @@ CALLS: dict[str, Callable[[Client, Query, Body], Any]] = {
     "GET /v1/upstreams/{name}/models": lambda client, *_: client.models("elkapi"),
 }
 """The call of every operation, with all documented query parameters and body properties."""
+
+BYTES = {"GET /v1/tasks/{id}/results/{n}/content"}
+"""Operations that return a file: see ``test_downloads.py``."""
 
 OTHERWISE = {
     "Prefer": "`get(task, wait=…)` waits instead",
@@ -135,7 +142,7 @@ def call(name: str) -> tuple[Any, list[httpx.Request]]:
 
 
 def test_every_operation_of_the_document_has_a_call() -> None:
-    assert CALLS.keys() == OPERATIONS.keys()
+    assert CALLS.keys() | BYTES == OPERATIONS.keys()
 
 
 @pytest.mark.parametrize("name", CALLS)
@@ -145,7 +152,8 @@ def test_call_sends_the_documented_request(name: str) -> None:
     for request in requests:
         assert request.method == method
         assert re.fullmatch(
-            path.replace("{id}", UPLOAD if "/uploads/" in path else ID).replace("{name}", "elkapi"), request.url.path
+            path.replace("{id}", UPLOAD if "/uploads/" in path else ID).replace("{name}", "elkapi").replace("{n}", "0"),
+            request.url.path,
         )
     sent = requests[-1]
     parameters = OPERATIONS[name]["parameters"]
@@ -195,6 +203,7 @@ VALUES: dict[type, tuple[str, ...]] = {
     TaskWarning: ("TaskWarning",),
     Upload: ("Upload",),
     Upstream: ("Upstream",),
+    ResultLink: ("ResultLink",),
     WebhookSecret: ("WebhookSecret",),
 }
 OF_THE_CLIENT = {"document", "replayed"}

@@ -16,6 +16,7 @@ _QUEUES = {
     "erasures": (tables.erasures.c.due_at, tables.DUE),
     "duplicates": (tables.submissions.c.due_at, tables.DUE),
     "callbacks": (tables.callbacks.c.due_at, tables.DUE),
+    "results": (tables.assets.c.due_at, tables.DUE),
 }
 """By journey: when its rows are due, and which rows are in its queue."""
 _READ = select(

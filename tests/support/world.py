@@ -22,6 +22,7 @@ from service.domain.events import Event
 from service.domain.task import Task
 from service.domain.webhook_secret import derive_secret
 from service.flows import polling
+from service.flows.assets import keep
 from service.flows.callbacks import process
 from service.flows.concurrency import TaskPool
 from service.flows.context import Context, upstreams_of
@@ -79,6 +80,7 @@ _JOURNEYS: Mapping[str, Callable[[Context, TaskPool], Awaitable[int]]] = {
     "webhooks": dispatch.run_due,
     "duplicates": duplicates.run_due,
     "erasures": erase.run_due,
+    "results": keep.run_due,
     "callbacks": lambda context, _: process.run_due(context),
 }
 

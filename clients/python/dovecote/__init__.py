@@ -34,7 +34,7 @@ from dovecote.fields import (
 )
 from dovecote.messages import Delivery, Endpoint, Message, WebhookSecret
 from dovecote.money import Quote, QuoteList
-from dovecote.tasks import Action, Event, Failure, Result, Task, TaskEvent, TaskWarning
+from dovecote.tasks import Action, Event, Failure, Result, ResultLink, Task, TaskEvent, TaskWarning
 from dovecote.uploads import Upload
 from dovecote.values import Page
 from dovecote.version import __version__
@@ -71,6 +71,7 @@ __all__ = [
     "QuoteList",
     "ReplayFilters",
     "Result",
+    "ResultLink",
     "SubmitFields",
     "Task",
     "TaskEvent",

@@ -17,6 +17,7 @@ from dovecote.errors import DovecoteError, Unreachable
 from dovecote.fields import AdoptFields, SubmitFields, TaskFilters
 from dovecote.money import QuoteList
 from dovecote.protocol import RETRY_FOR, Call, Pause, Request, Response, Session
+from dovecote.results import AsyncResults
 from dovecote.settings import TIMEOUT, Settings, response_of
 from dovecote.streaming import EventStream
 from dovecote.tasks import Event, Task, TaskEvent
@@ -61,6 +62,8 @@ class AsyncClient:
         """The webhook endpoints."""
         self.messages = AsyncMessages(self._session, self._run)
         """The messages to clients: what was delivered, and what was not."""
+        self.results = AsyncResults(self._session, self._run, self._settings, self._http)
+        """The kept results of tasks: downloads, links, provenance."""
         self.uploads = AsyncUploads(self._session, self._run)
         """The files that tasks take as their media."""
         self.webhook_secret = AsyncWebhookSecrets(self._session, self._run)

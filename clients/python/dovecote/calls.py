@@ -21,7 +21,7 @@ from dovecote.protocol import (
     read_document,
     send,
 )
-from dovecote.tasks import Event, Task, TaskEvent
+from dovecote.tasks import Event, ResultLink, Task, TaskEvent
 from dovecote.values import Page, read
 
 LONGEST_POLL: Final = 30
@@ -136,6 +136,25 @@ def erasure(session: Session, erasure_id: str | UUID) -> Call[Erasure]:
     """Get the progress of an erasure."""
     request = Request(method="GET", path=f"/v1/erasures/{id_of(erasure_id)}")
     return value_of(Erasure, (yield from send(session, request)))
+
+
+def result_link(session: Session, task: TaskOrId, number: int, seconds: int | None) -> Call[ResultLink]:
+    """Get a link to the kept copy of a result."""
+    path = f"{_path(task)}/results/{int(number)}/link"
+    request = Request(method="GET", path=path, params=given({"seconds": seconds}))
+    return value_of(ResultLink, (yield from send(session, request)))
+
+
+def result_provenance(session: Session, task: TaskOrId, number: int) -> Call[Mapping[str, Any]]:
+    """Get where the kept copy of a result came from."""
+    request = Request(method="GET", path=f"{_path(task)}/results/{int(number)}/provenance")
+    document: Mapping[str, Any] = read_document((yield from send(session, request)))
+    return document
+
+
+def delete_results(session: Session, task: TaskOrId) -> Call[Task]:
+    """Delete the kept copies of a task's results."""
+    return value_of(Task, (yield from send(session, Request(method="DELETE", path=f"{_path(task)}/results"))))
 
 
 def history(session: Session, task: TaskOrId, after: int) -> Call[Page[TaskEvent]]:

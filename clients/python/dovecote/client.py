@@ -16,6 +16,7 @@ from dovecote.fields import AdoptFields, SubmitFields, TaskFilters
 from dovecote.money import QuoteList
 from dovecote.protocol import RETRY_FOR, Call, Pause, Request, Response, Session
 from dovecote.resources import Endpoints, Messages, Uploads, WebhookSecrets
+from dovecote.results import Results
 from dovecote.settings import TIMEOUT, Settings, response_of
 from dovecote.streaming import EventStream
 from dovecote.tasks import Event, Task, TaskEvent
@@ -60,6 +61,8 @@ class Client:
         """The webhook endpoints."""
         self.messages = Messages(self._session, self._run)
         """The messages to clients: what was delivered, and what was not."""
+        self.results = Results(self._session, self._run, self._settings, self._http)
+        """The kept results of tasks: downloads, links, provenance."""
         self.uploads = Uploads(self._session, self._run)
         """The files that tasks take as their media."""
         self.webhook_secret = WebhookSecrets(self._session, self._run)

@@ -17,6 +17,8 @@ class SubmitFields(TypedDict, total=False):
     """The URL that gets a signed webhook when the task ends."""
     callback_events: Sequence[str] | None
     """The event types that go to the ``callback_url``; default: the end of the task, and a late result."""
+    callback_when: str | None
+    """When the end goes to the ``callback_url``: ``ended``, or ``kept``: once every file is kept or lost."""
     callback_format: str | None
     """The form of the messages to the ``callback_url``: ``dovecote``, ``replicate`` or ``fal``."""
     labels: Mapping[str, str] | None

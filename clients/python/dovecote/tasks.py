@@ -26,6 +26,29 @@ class Result:
     """Which of several outputs it belongs to."""
     expires_at: dt.datetime | None = None
     """When the provider deletes it; None where that is not known."""
+    kept: str | None = None
+    """The copy of the file at Dovecote: ``pending``, ``kept``, ``lost``, ``deleted`` or ``off``; None for a text."""
+    content_url: str | None = None
+    """The kept copy. It needs your API key: :meth:`Results.save` downloads it."""
+    sha256: str | None = None
+    size: int | None = None
+    media_type: str | None = None
+    width: int | None = None
+    height: int | None = None
+    duration: float | None = None
+    """Seconds, of films and sounds."""
+    marked: bool = False
+    """Whether the copy has the mark "made by AI"."""
+    lost_because: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ResultLink:
+    """A link to the kept copy of a result. It needs no API key."""
+
+    url: str
+    expires_at: dt.datetime
+    document: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +126,7 @@ class Task:
     parent_id: str | None = None
     callback_url: str | None = None
     callback_events: tuple[str, ...] = ()
+    callback_when: str = "ended"
     callback_format: str = "dovecote"
     sequence: int = 0
     """Number of its last event: of two copies of a task, the one with the higher number is the newer."""

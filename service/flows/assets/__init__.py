@@ -1,1 +1,1 @@
-"""Files: the uploads of clients, and media for providers."""
+"""Files: the kept copies of results, the uploads of clients, and media for providers."""

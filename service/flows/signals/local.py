@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Final, Literal
 from uuid import UUID
 
-Journey = Literal["submit", "poll", "callbacks", "webhooks", "duplicates", "erasures"]
+Journey = Literal["submit", "poll", "callbacks", "webhooks", "duplicates", "erasures", "results"]
 Topic = UUID | str
 """A subject that can be watched: a task by its id, or all tasks of a client by :func:`feed_of`."""
 Watcher = Callable[[], None]
@@ -34,6 +34,7 @@ class Signals:
             "webhooks": asyncio.Event(),
             "duplicates": asyncio.Event(),
             "erasures": asyncio.Event(),
+            "results": asyncio.Event(),
         }
         self.publish: Callable[[str], None] = lambda _: None
         """Sends a hint to the other processes; set where there are any."""

@@ -6,14 +6,14 @@ import functools
 import hashlib
 import itertools
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Any, Final, get_args
 from uuid import UUID
 
 import orjson
 
 from service.domain.large_input import is_large
 from service.domain.media_references import references_in
-from service.domain.task import Task
+from service.domain.task import CallbackWhen, Task
 from service.domain.uploads import Upload
 from service.domain.validation import (
     MAX_MISTAKES,
@@ -89,6 +89,12 @@ REQUEST: dict[str, Any] = {
             "uniqueItems": True,
             "items": {"type": "string", "enum": list(TYPES)},
             "description": "The types of messages to post there; default: the end, and a late result.",
+        },
+        "callback_when": {
+            "type": "string",
+            "enum": list(get_args(CallbackWhen)),
+            "description": "When the message about the end is posted there: `ended` (default), or `kept`: once every file of the "
+            "result is kept or lost.",
         },
         "callback_format": {
             "type": "string",
@@ -205,6 +211,8 @@ def task_of_request(
     mistakes += url_mistakes(context.settings.webhook_rules, request.get("callback_url"), field="callback_url")
     if "callback_events" in request and "callback_url" not in request:
         mistakes.append(Mistake("callback_events", "has no effect without a callback_url"))
+    if request.get("callback_when") == "kept" and "callback_url" not in request:
+        mistakes.append(Mistake("callback_when", "has no effect without a callback_url"))
     if "callback_format" in request and "callback_url" not in request:
         mistakes.append(Mistake("callback_format", "has no effect without a callback_url"))
     task = Task(
@@ -219,6 +227,7 @@ def task_of_request(
         callback_url=request.get("callback_url"),
         on_uncertain=request.get("on_uncertain") or context.settings.policy_of(client),
         callback_events=tuple(request.get("callback_events", ())),
+        callback_when=request.get("callback_when", "ended"),
         callback_format=request.get("callback_format", DOVECOTE),
         terms=read_terms(request, mistakes),
         idempotency_key=idempotency_key,

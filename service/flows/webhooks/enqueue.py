@@ -8,8 +8,9 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from service.domain.kept import pending
 from service.domain.task import Task
-from service.domain.webhook_events import ENDS, PROGRESS, callback_url_wants, endpoint_wants
+from service.domain.webhook_events import ENDS, LATE, PROGRESS, RESULTS_KEPT, callback_url_wants, endpoint_wants
 from service.flows.context import Context
 from service.flows.webhooks.formats import DOVECOTE
 from service.flows.webhooks.payload import payload_of
@@ -57,21 +58,20 @@ async def enqueue(
 def _messages(context: Context, change: Change, enabled: Collection[Endpoint], now: dt.datetime) -> Iterator[Message]:
     """Make a message for each receiver of a change. Endpoints get the same body, a ``callback_url`` one in its format."""
     task = change.task
-    receivers: list[tuple[UUID | None, str, str]] = []
-    if task.callback_url is not None and callback_url_wants(task.callback_events, change.type):
-        receivers.append((None, callback_destination(task.callback_url), task.callback_url))
+    receivers: list[tuple[UUID | None, str, str, str]] = []
+    kind = _type_for_callback_url(task, change.type)
+    if task.callback_url is not None and kind is not None and callback_url_wants(task.callback_events, kind):
+        receivers.append((None, callback_destination(task.callback_url), task.callback_url, kind))
     receivers += [
-        (each.id, endpoint_destination(each.id), each.url)
+        (each.id, endpoint_destination(each.id), each.url, change.type)
         for each in enabled
         if endpoint_wants(each.events, change.type)
     ]
-    if not receivers:
-        return
-    bodies: dict[str, str] = {}
-    for endpoint_id, destination, url in receivers:
+    bodies: dict[tuple[str, str], str] = {}
+    for endpoint_id, destination, url, kind in receivers:
         style = task.callback_format if endpoint_id is None else DOVECOTE
-        if style not in bodies:
-            bodies[style] = payload_of(change.type, task, now, api_url=context.settings.links_url, style=style)
+        if (kind, style) not in bodies:
+            bodies[kind, style] = payload_of(kind, task, now, api_url=context.settings.links_url, style=style)
         yield Message(
             id=context.new_id(),
             client=task.client,
@@ -79,13 +79,25 @@ def _messages(context: Context, change: Change, enabled: Collection[Endpoint], n
             endpoint_id=endpoint_id,
             destination=destination,
             sequence=task.sequence,
-            type=change.type,
+            type=kind,
             url=url,
-            body=bodies[style],
+            body=bodies[kind, style],
             created_at=now,
             due_at=now,
             traceparent=task.traceparent,
         )
+
+
+def _type_for_callback_url(task: Task, kind: str) -> str | None:
+    """Return the type of the message to the ``callback_url``; None where it is sent later.
+
+    A client may want the message about the end once the results are kept or lost.
+    """
+    if task.callback_when != "kept":
+        return kind
+    if kind == RESULTS_KEPT:
+        return f"task.{task.state}"
+    return None if kind in ENDS and kind != LATE and pending(task) else kind
 
 
 def _wants_progress(task: Task, enabled: Mapping[str, Sequence[Endpoint]]) -> bool:

@@ -52,3 +52,5 @@ REQUEST: Final[dict[str, Any]] = {
     },
 }
 """JSON Schema of the body of ``POST /v1/erasures``."""
+
+MODELS: Final = (Erasure,)

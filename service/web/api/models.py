@@ -7,12 +7,13 @@ from typing import Annotated, Any, NotRequired, get_args
 from typing_extensions import TypedDict
 
 from service.domain.errors import CODES
+from service.domain.kept import KeptState
 from service.domain.money.terms import Prefer
-from service.domain.task import Policy, ResultKind, ResultRole, Source, State
+from service.domain.task import CallbackWhen, Policy, ResultKind, ResultRole, Source, State
 from service.domain.webhook_events import TYPES
 from service.flows.render import MAX_BRIEF
 from service.flows.submission.request import REQUEST
-from service.web.api import erasure_models, money_models, webhook_models
+from service.web.api import erasure_models, money_models, result_models, webhook_models
 from service.web.api.money_models import Amount, Quote
 from service.web.api.schema import Id, Time, about, components, one_of, ref
 from service.web.problems import TITLES
@@ -42,6 +43,25 @@ class Result(TypedDict):
             ),
         ]
     ]
+    kept: NotRequired[
+        Annotated[
+            str,
+            one_of([*get_args(KeptState), "off"]),
+            about(
+                "The copy that Dovecote makes of the file: `pending`, `kept`, `lost` (it could not be fetched), `deleted` or `off`. "
+                "Absent for a text."
+            ),
+        ]
+    ]
+    content_url: NotRequired[Annotated[str, about("The kept copy. It needs your API key.")]]
+    sha256: NotRequired[Annotated[str, about("SHA-256 of the kept copy, in hexadecimal.")]]
+    size: NotRequired[Annotated[int, about("Bytes of the kept copy.")]]
+    media_type: NotRequired[Annotated[str, about("The type that the content of the kept copy shows.")]]
+    width: NotRequired[Annotated[int, about("Pixels, of pictures and films.")]]
+    height: NotRequired[int]
+    duration: NotRequired[Annotated[float, about("Seconds, of films and sounds.")]]
+    marked: NotRequired[Annotated[bool, about('Whether the copy that is served has the mark "made by AI".')]]
+    lost_because: NotRequired[Annotated[str, about("Why there is no copy.")]]
 
 
 class Action(TypedDict):
@@ -135,6 +155,10 @@ class Task(TypedDict):
     callback_events: Annotated[
         list[str],
         about("Event types that are sent to the `callback_url`. Empty: the outcome, and a result that arrives late."),
+    ]
+    callback_when: Annotated[
+        CallbackWhen,
+        about("When the outcome is sent to the `callback_url`: at the end, or once every file is kept or lost."),
     ]
     callback_format: Annotated[str, about("The form of the messages to the `callback_url`.")]
     sequence: Annotated[int, about("Sequence number of the task's latest event.")]
@@ -362,11 +386,12 @@ class UpstreamList(TypedDict):
 def all_components() -> dict[str, Any]:
     """Return the components of the OpenAPI document. Building them takes as long as a quarter of a start."""
     lists = (TaskList, EventList, UploadList, FeedPage, FamilyList, UpstreamList, ModelList)
+    others = (*erasure_models.MODELS, *money_models.MODELS, *result_models.MODELS, *webhook_models.MODELS)
     return {
         "TaskRequest": {"title": "TaskRequest", **REQUEST},
         **webhook_models.REQUESTS,
         "ErasureRequest": {"title": "ErasureRequest", **erasure_models.REQUEST},
-        **components(*lists, Problem, erasure_models.Erasure, *money_models.MODELS, *webhook_models.MODELS),
+        **components(*lists, Problem, *others),
     }
 
 

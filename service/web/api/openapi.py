@@ -21,6 +21,7 @@ _PROBLEMS = {
     410: "What follows the cursor was removed.",
     413: "The body is too large.",
     415: "The body is not declared as JSON, or it is compressed.",
+    416: "The file has no such part; `Content-Range` states its size.",
     421: "Without API keys only direct requests to a loopback name are served.",
     422: "The request has errors; `errors` lists them.",
     429: "The key has used its rate limit (`RateLimit-Policy`); see `Retry-After`.",

@@ -124,7 +124,7 @@ async def find(request: ApiRequest) -> Task:
 def render(request: ApiRequest, task: Task) -> dict[str, Any]:
     """Return a task as the caller sees it: an operator also sees the client."""
     owner = {"client": task.client} if request.sees_only is None else {}
-    return {**show_task(task, now=request.context.now()), **owner}
+    return {**show_task(task, now=request.context.now(), api_url=request.context.settings.links_url), **owner}
 
 
 def _forwarding(context: Context, task: Task) -> dict[str, str]:

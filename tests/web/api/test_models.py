@@ -9,6 +9,7 @@ from uuid import uuid4
 import pytest
 from pydantic import ConfigDict, TypeAdapter
 
+from service.domain.kept import Kept
 from service.domain.money.amounts import Amount
 from service.domain.money.quotes import Quote
 from service.domain.money.terms import Terms
@@ -40,6 +41,18 @@ HIDDEN = {
 }
 COMPUTED = {"explanation", "awaits", "max_cost", "prefer"}
 RENAMED = {"due_at": "next_check_at", "quotes": "quote"}
+COPY = Kept(
+    asset=uuid4(),
+    state="kept",
+    sha256="0" * 64,
+    size=1,
+    media_type="video/mp4",
+    width=1,
+    height=1,
+    duration=1.5,
+    marked=True,
+    lost_because="-",
+)
 FULL = Task(
     id=uuid4(),
     client="alice",
@@ -62,7 +75,7 @@ FULL = Task(
     external_id="1",
     progress=100,
     results=(
-        Result("video", "https://example.com/1.mp4", expires_at=NOW),
+        Result("video", "https://example.com/1.mp4", expires_at=NOW, kept=COPY),
         Result("text", text="words", role="extra", item="1"),
     ),
     failure=Failure("provider_error", "message", retryable=True),

@@ -73,6 +73,10 @@ def test_operations_are_named_described_and_list_problems() -> None:
 
 async def test_successful_responses_match_their_schemas(world: World, api: httpx.AsyncClient) -> None:
     """The test calls the whole API with tasks of every outcome. The contract is checked at every response."""
+    settings = world.context.settings
+    world.context.settings = settings.model_copy(
+        update={"results": settings.results.model_copy(update={"keep": "all"})}
+    )
     for words in ("[drop]", "[drop][fail]", "[drop][stuck]", "[cut]", "[cut][drop]", "[refuse]"):
         await api.post("/v1/tasks", json={**TASK_REQUEST, "input": {"prompt": f"{words} a dove"}, "labels": {"a": "b"}})
     await api.post("/v1/quote", json=TASK_REQUEST)
@@ -83,6 +87,10 @@ async def test_successful_responses_match_their_schemas(world: World, api: httpx
             assert (await api.post(f"/v1/tasks/{task['id']}/refresh")).status_code == 200
         await world.until(JOB_SECONDS)
     for task in (await api.get("/v1/tasks")).json()["tasks"]:
+        for part in ("content", "link", "provenance"):
+            await api.get(f"/v1/tasks/{task['id']}/results/0/{part}")
+        await api.get(f"/v1/tasks/{task['id']}/results/0/content", headers={"Range": "bytes=0-0"})
+        await api.delete(f"/v1/tasks/{task['id']}/results")
         await api.post(f"/v1/tasks/{task['id']}/retry", json={"confirm_double_payment": True})
         await api.post(f"/v1/tasks/{task['id']}/cancel")
         await api.post(f"/v1/tasks/{task['id']}/input", json={})

@@ -1,0 +1,237 @@
+"""Kept results: in the end each file is kept with the right hash, or lost with the reason; the outcome never changes."""
+
+import datetime as dt
+from collections.abc import AsyncIterator
+
+import httpx
+import orjson
+import pytest
+
+from service.domain.kept import GONE_FOR
+from service.domain.task import State
+from service.object_errors import StorageError, StorageFull
+from tests.support.kept_results import assets_of, finished, keeping, names, sha256, stored
+from tests.support.world import World
+
+HOUR = 3600.0
+
+
+@pytest.fixture
+async def world(database_url: str) -> AsyncIterator[World]:
+    async with keeping(database_url) as opened:
+        yield opened
+
+
+async def test_file_of_a_finished_task_is_kept(world: World) -> None:
+    task = await finished(world, "[filebytes=3000000]")
+    result, asset = task.results[0], (await assets_of(world, task))[0]
+    assert task.state is State.SUCCEEDED
+    assert result.kept is not None
+    assert (result.kept.state, result.kept.size, result.kept.media_type) == ("kept", 3_000_000, "video/mp4")
+    assert result.kept.sha256 == asset.sha256 == sha256("mp4", 3_000_000)
+    assert len(await stored(world, asset.object)) == 3_000_000
+    kinds = [event.type for event in await world.events(task)]
+    assert kinds[-2:] == ["succeeded", "results_kept"]
+
+
+async def test_verdict_is_sent_before_the_file_is_fetched(world: World) -> None:
+    task = await finished(world, "[filegone=0]")
+    assert task.state is State.SUCCEEDED
+    assert [each.type for each in world.receiver.received] == ["task.succeeded"]
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "[filereset=3][filebytes=5000000]",
+        "[file503=3]",
+        "[filechunked][filebytes=900000]",
+        "[filereset=1][filechunked][filebytes=900000]",
+    ],
+    ids=["reset", "unavailable", "chunked", "chunked-reset"],
+)
+async def test_file_with_trouble_is_kept_in_the_end(world: World, prompt: str) -> None:
+    task = await finished(world, prompt)
+    await world.until(HOUR)
+    result = (await world.task(task)).results[0]
+    assert result.kept is not None
+    assert result.kept.state == "kept"
+    assert result.kept.sha256 == sha256("mp4", result.kept.size or 0)
+    objects = [each.object for each in await assets_of(world, task)]
+    assert await names(world) == sorted(f"{name}{suffix}" for name in objects for suffix in ("", ".json"))
+
+
+async def test_file_is_resumed_where_its_connection_broke(world: World) -> None:
+    await finished(world, "[filereset=3][filebytes=5000000]")
+    asked = [each.headers.get("range") for each in world.edge.requests if "/sandbox/files/" in each.url.path]
+    assert len([each for each in asked if each is not None]) == 3
+    assert len([each for each in asked if each is None]) == 3
+
+
+async def test_file_that_is_gone_is_lost_and_the_task_stays_succeeded(world: World) -> None:
+    task = await finished(world, "[filegone=0]")
+    await world.until(3 * GONE_FOR)
+    task = await world.task(task)
+    result = task.results[0]
+    assert result.kept is not None
+    assert (result.kept.state, result.kept.lost_because) == ("lost", "HTTP 404")
+    assert (task.state, task.failure) == (State.SUCCEEDED, None)
+    assert await names(world) == []
+    assert world.sandbox.ledger.paid() == 1
+
+
+async def test_page_in_place_of_a_film_is_no_film(world: World) -> None:
+    task = await finished(world, "[filepage]")
+    await world.until(3 * GONE_FOR)
+    result = (await world.task(task)).results[0]
+    assert result.kept is not None
+    assert (result.kept.state, result.kept.lost_because) == ("lost", "it is of the type text/html and no video")
+
+
+async def test_length_that_is_a_lie_is_noticed(database_url: str) -> None:
+    async with keeping(database_url, DOVECOTE_RESULTS__RETRY_FOR="1h") as world:
+        task = await finished(world, "[fileshort][filebytes=500000]")
+        await world.until(2 * HOUR)
+        result = (await world.task(task)).results[0]
+        assert result.kept is not None
+        assert result.kept.state == "lost"
+        assert await names(world) == []
+
+
+@pytest.mark.parametrize(
+    "prompt", ["[filebytes=3000000]", "[filebytes=3000000][filechunked]"], ids=["stated", "unstated"]
+)
+async def test_file_beyond_the_limit_is_lost_at_once(database_url: str, prompt: str) -> None:
+    async with keeping(database_url, DOVECOTE_RESULTS__MAX_FILE="1000000") as world:
+        task = await finished(world, prompt)
+        result = task.results[0]
+        assert result.kept is not None
+        assert result.kept.state == "lost"
+        assert "limit of 1000000" in (result.kept.lost_because or "")
+        assert await names(world) == []
+
+
+async def test_storage_that_fails_is_tried_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    objects = world.context.objects
+    assert objects is not None
+    real, failures = (
+        type(objects).put,
+        [StorageError("the server answered 503"), StorageFull("no space left"), StorageError("x")],
+    )
+
+    async def put(*given: object, **named: object) -> object:
+        if failures:
+            raise failures.pop()
+        return await real(*given, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(type(objects), "put", put)
+    task = await finished(world)
+    asset, *_ = await assets_of(world, task)
+    assert (asset.state, asset.last_error) == ("pending", "the storage failed: x")
+    await world.until(HOUR)
+    result = (await world.task(task)).results[0]
+    assert result.kept is not None
+    assert result.kept.state == "kept"
+
+
+async def test_settings_decide_what_is_kept(database_url: str) -> None:
+    async with keeping(database_url, DOVECOTE_RESULTS__FAMILIES="suno") as world:
+        task = await finished(world)
+        assert {each.kept for each in task.results} == {None}
+        assert await assets_of(world, task) == []
+
+
+async def test_callback_url_may_wait_until_results_are_kept(world: World) -> None:
+    task = await finished(world, "[file503=1]", callback_when="kept")
+    assert task.state is State.SUCCEEDED
+    assert world.receiver.received == []
+    await world.until(60)
+    [message] = [orjson.loads(each.body) for each in await world.messages(task)]
+    assert message["type"] == "task.succeeded"
+    result = message["data"]["results"][0]
+    assert result["kept"] == "kept"
+    assert result["content_url"] == f"http://dovecote.test/v1/tasks/{task.id}/results/0/content"
+
+
+async def test_failed_task_without_files_is_reported_at_once(world: World) -> None:
+    await finished(world, "[fail]", callback_when="kept")
+    assert [each.type for each in world.receiver.received] == ["task.failed"]
+
+
+async def test_claim_of_a_dead_process_is_taken_over(world: World) -> None:
+    """The first process claims the file and dies; the second one keeps it, and removes what the first one stored."""
+    task = await finished(world, "[file503=1]")
+    storage = world.context.objects
+    assert storage is not None
+    asset, *_ = await assets_of(world, task)
+
+    async def half() -> AsyncIterator[bytes]:
+        yield b"half of it"
+
+    await storage.put(f"results/{task.id}/{asset.id}-1", half(), limit=100)
+    await world.until(HOUR)
+    kept, *others = await assets_of(world, task)
+    assert kept.object == f"results/{task.id}/{asset.id}-2"
+    objects = [each.object for each in (kept, *others)]
+    assert await names(world) == sorted(f"{name}{suffix}" for name in objects for suffix in ("", ".json"))
+
+
+async def test_known_expiry_is_first_in_line(world: World) -> None:
+    world.edge.down.add("sandbox.test")
+    soon, later = world.clock.now + dt.timedelta(hours=1), world.clock.now + dt.timedelta(days=1)
+    from service.store import queue
+    from service.store.assets import Asset, add
+
+    ids = [world.context.new_id() for _ in range(3)]
+    made = [
+        Asset(id=id_, task_id=id_, expires_at=at, created_at=world.clock.now, due_at=world.clock.now)
+        for id_, at in zip(ids, [None, later, soon], strict=True)
+    ]
+    async with world.context.database.writing() as connection:
+        await add(connection, made)
+        claimed = []
+        for _ in ids:
+            [row] = await queue.claim_assets(connection, now=world.clock.now, until=later, most=1)
+            claimed.append(row.id)
+    assert claimed == [ids[2], ids[1], ids[0]]
+
+
+async def test_key_goes_to_the_upstream_only(world: World) -> None:
+    await finished(world)
+    requests = [each for each in world.edge.requests if "/sandbox/files/" in each.url.path]
+    assert [request.headers["authorization"] for request in requests] == ["Bearer sandbox-key"] * 3
+
+
+async def test_foreign_host_gets_no_key(world: World) -> None:
+    seen: list[httpx.Request] = []
+
+    class Elsewhere(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            seen.append(request)
+            return httpx.Response(200, stream=httpx.ByteStream(b"\x00\x00\x00\x18ftypisom"))
+
+    real = world.edge.hosts["sandbox.test"]
+
+    class Redirecting(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            if "/sandbox/files/" not in request.url.path:
+                return await real.handle_async_request(request)
+            return httpx.Response(302, headers={"Location": "http://cdn.test/film.mp4"}, stream=httpx.ByteStream(b""))
+
+    world.edge.hosts |= {"sandbox.test": Redirecting(), "cdn.test": Elsewhere()}
+    task = await finished(world)
+    result = task.results[0]
+    assert result.kept is not None
+    assert result.kept.state == "kept"
+    assert [request.headers.get("authorization") for request in seen] == [None] * 3
+
+
+async def test_late_result_is_kept_too(world: World) -> None:
+    """Dovecote gives a task up; the provider's later result is kept."""
+    task = await world.submit("[drop][seconds=600]", deadline=60)
+    await world.until(120)
+    assert (await world.task(task)).state is State.EXPIRED
+    await world.until(4000)
+    task = await world.task(task)
+    assert task.state is State.SUCCEEDED
+    assert {each.kept.state for each in task.results if each.kept} == {"kept"}
