@@ -106,6 +106,7 @@ async def test_successful_responses_match_their_schemas(world: World, api: httpx
     await until(lambda: world.context.signals.watched)
     await messages_and_endpoints(world, api)
     await erasures(api, task["task_id"])
+    await upload_and_delete(api)
     families = (await api.get("/v1/families")).json()["families"]
     assert {family["name"] for family in families} == set(FAMILIES)
     [upstream] = (await api.get("/v1/upstreams")).json()["upstreams"]
@@ -123,6 +124,14 @@ async def erasures(api: httpx.AsyncClient, task_id: str) -> None:
     assert (await api.get(f"/v1/erasures/{task_id}")).status_code == 200
     for more in ({"dry_run": True}, {}):
         assert (await api.post("/v1/erasures", json={"labels": {"a": "b"}, **more})).status_code in {200, 202}
+
+
+async def upload_and_delete(api: httpx.AsyncClient) -> None:
+    """Call every operation on uploads."""
+    upload = (await api.post("/v1/uploads", params={"name": "dove.png"}, content=b"\x89PNG\r\n\x1a\n")).json()
+    assert [each["id"] for each in (await api.get("/v1/uploads")).json()["uploads"]] == [upload["id"]]
+    assert (await api.get(f"/v1/uploads/{upload['id']}")).json() == upload
+    assert (await api.delete(f"/v1/uploads/{upload['id']}")).status_code < 300
 
 
 async def messages_and_endpoints(world: World, api: httpx.AsyncClient) -> None:
@@ -226,7 +235,7 @@ def test_docs_page_escapes_its_content() -> None:
 async def test_document_and_page_are_served_without_a_key(api: httpx.AsyncClient) -> None:
     assert (await api.get("/openapi.json")).json() == orjson.loads(orjson.dumps(DOCUMENT))
     root = await api.get("/")
-    assert (root.status_code, root.headers["location"]) == (307, "docs")
+    assert (root.status_code, root.headers["location"]) == (307, "ui/tasks")
 
 
 @pytest.mark.parametrize(
