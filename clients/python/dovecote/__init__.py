@@ -33,7 +33,7 @@ from dovecote.fields import (
     TaskFilters,
 )
 from dovecote.messages import Delivery, Endpoint, Message, WebhookSecret
-from dovecote.money import Quote, QuoteList
+from dovecote.money import BudgetRow, Quote, QuoteList, Settlement
 from dovecote.tasks import Action, Event, Failure, Result, ResultLink, Task, TaskEvent, TaskWarning
 from dovecote.uploads import Upload
 from dovecote.values import Page
@@ -44,6 +44,7 @@ __all__ = [
     "Action",
     "AdoptFields",
     "AsyncClient",
+    "BudgetRow",
     "Circuit",
     "Client",
     "ConfigurationError",
@@ -72,6 +73,7 @@ __all__ = [
     "ReplayFilters",
     "Result",
     "ResultLink",
+    "Settlement",
     "SubmitFields",
     "Task",
     "TaskEvent",

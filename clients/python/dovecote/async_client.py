@@ -15,7 +15,7 @@ from dovecote.catalogue import Family, ModelList, Upstream
 from dovecote.erasures import Erasure
 from dovecote.errors import DovecoteError, Unreachable
 from dovecote.fields import AdoptFields, SubmitFields, TaskFilters
-from dovecote.money import QuoteList
+from dovecote.money import BudgetRow, QuoteList
 from dovecote.protocol import RETRY_FOR, Call, Pause, Request, Response, Session
 from dovecote.results import AsyncResults
 from dovecote.settings import TIMEOUT, Settings, response_of
@@ -117,6 +117,10 @@ class AsyncClient:
         """
         document = {"family": family, "operation": operation, "input": input or {}, **fields}
         return await self._run(calls.quote_task(self._session, document))
+
+    async def budgets(self) -> Sequence[BudgetRow]:
+        """List your budgets: what is spent, held and left."""
+        return await self._run(calls.budgets(self._session))
 
     async def adopt(
         self, family: str, operation: str, *, upstream: str, external_id: str, **fields: Unpack[AdoptFields]

@@ -13,7 +13,7 @@ from dovecote.catalogue import Family, ModelList, Upstream
 from dovecote.erasures import Erasure
 from dovecote.errors import DovecoteError, Unreachable
 from dovecote.fields import AdoptFields, SubmitFields, TaskFilters
-from dovecote.money import QuoteList
+from dovecote.money import BudgetRow, QuoteList
 from dovecote.protocol import RETRY_FOR, Call, Pause, Request, Response, Session
 from dovecote.resources import Endpoints, Messages, Uploads, WebhookSecrets
 from dovecote.results import Results
@@ -116,6 +116,10 @@ class Client:
         """
         document = {"family": family, "operation": operation, "input": input or {}, **fields}
         return self._run(calls.quote_task(self._session, document))
+
+    def budgets(self) -> Sequence[BudgetRow]:
+        """List your budgets: what is spent, held and left."""
+        return self._run(calls.budgets(self._session))
 
     def adopt(
         self, family: str, operation: str, *, upstream: str, external_id: str, **fields: Unpack[AdoptFields]

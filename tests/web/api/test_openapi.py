@@ -80,6 +80,7 @@ async def test_successful_responses_match_their_schemas(world: World, api: httpx
     for words in ("[drop]", "[drop][fail]", "[drop][stuck]", "[cut]", "[cut][drop]", "[refuse]"):
         await api.post("/v1/tasks", json={**TASK_REQUEST, "input": {"prompt": f"{words} a dove"}, "labels": {"a": "b"}})
     await api.post("/v1/quote", json=TASK_REQUEST)
+    await api.get("/v1/budgets")
     for _ in range(3):
         for task in (await api.get("/v1/tasks")).json()["tasks"]:
             for path in ("", "/events"):
