@@ -16,6 +16,8 @@ from tests.support.processes import until
 from tests.support.serving import served
 
 BEGIN = """
+import base64
+import io
 import json
 import os
 import replicate
@@ -67,7 +69,10 @@ by_deployment = client.deployments.predictions.create("acme/doves", input={"prom
 streamed = client.predictions.create(model=MODEL, input={"prompt": "a heron"}, stream=True)
 events = [each.event.value for each in streamed.stream()]
 by_version = client.run(f"{MODEL}:{VERSION}", input={"prompt": "a crow"}, use_file_output=False)
+PNG = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg==")
+uploaded = client.run(MODEL, input={"prompt": "an owl", "image": io.BytesIO(PNG)}, use_file_output=False)
 print(json.dumps({
+    "uploaded": len(uploaded),
     "slow": len(slow),
     "job": [first, job.status, job.version == VERSION, len(job.output)],
     "stuck": client.predictions.get(stuck.id).status,
@@ -139,6 +144,7 @@ async def test_every_call_of_the_sdk_works_and_webhooks_are_valid(sqlite_url: st
         valid = await run_client(VALIDATE, **environment(stand.url), MESSAGE=json.dumps(kept[0]))
     assert valid == ["succeeded", "InvalidSignatureError"]
     assert shown == {
+        "uploaded": 1,
         "slow": 1,
         "job": ["starting", "succeeded", True, 1],
         "stuck": "canceled",
@@ -146,6 +152,6 @@ async def test_every_call_of_the_sdk_works_and_webhooks_are_valid(sqlite_url: st
         "deployment": "starting",
         "events": ["output", "done"],
         "by_version": 1,
-        "listed": 7,
+        "listed": 8,
         "secret": "whsec_",
     }

@@ -5,6 +5,7 @@ import pytest
 from tests.support.doors import KEY, doors_on_sockets, run_client
 
 BEGIN = """
+import base64
 import json
 import time
 import runwayml
@@ -54,11 +55,14 @@ frames = client.image_to_video.create(
     prompt_text="a tide", ratio="1280:768", duration=5)
 picture = client.text_to_image.create(
     model="gen4_image", prompt_text="a dove", ratio="1024:1024", reference_images=[{"uri": IMAGE, "tag": "dove"}])
+PNG = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg==")
+file = client.uploads.create_ephemeral(file=("a.png", PNG, "image/png"))
+uploaded = client.image_to_video.create(model="gen4_turbo", prompt_image=file.uri, prompt_text="rain", ratio="1280:720", duration=5)
 unnoticed = submit("[drop] a kite").wait_for_task_output()
 stuck = submit("[stuck] a kite")
 client.tasks.delete(stuck.id)
 print(json.dumps({
-    "all": [each.wait_for_task_output().status for each in (image, frames, picture)],
+    "all": [each.wait_for_task_output().status for each in (image, frames, picture, uploaded)],
     "unnoticed": unnoticed.status,
     "stuck": client.tasks.retrieve(stuck.id).status,
     "left": client.organization.retrieve().credit_balance,
@@ -94,6 +98,7 @@ async def test_create_whose_answer_is_lost_twice_makes_one_job(sqlite_url: str) 
 
 @pytest.mark.long
 async def test_other_generations_and_cancels_and_lost_callbacks(sqlite_url: str) -> None:
-    async with doors_on_sockets(sqlite_url) as stand:
+    # Runway fetches uploads by https only, and never calls back.
+    async with doors_on_sockets(sqlite_url, DOVECOTE_PUBLIC_URL="https://dovecote.example.com") as stand:
         shown = await run_client(LONG, **environment(stand.url))
-    assert shown == {"all": ["SUCCEEDED"] * 3, "unnoticed": "SUCCEEDED", "stuck": "CANCELLED", "left": 0}
+    assert shown == {"all": ["SUCCEEDED"] * 4, "unnoticed": "SUCCEEDED", "stuck": "CANCELLED", "left": 0}
