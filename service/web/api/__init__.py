@@ -4,6 +4,7 @@ from service.web.api import (
     budgets,
     callbacks,
     catalogue,
+    erasures,
     events,
     money,
     results,
@@ -19,6 +20,7 @@ from service.web.api.route import Endpoint
 ENDPOINTS: tuple[Endpoint, ...] = (
     *tasks.ENDPOINTS,
     *task_actions.ENDPOINTS,
+    *erasures.ENDPOINTS,
     *results.ENDPOINTS,
     *uploads.ENDPOINTS,
     *money.ENDPOINTS,
