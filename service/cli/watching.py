@@ -22,6 +22,13 @@ Show = Callable[[Document], None]
 
 def wait_for_end(client: Client, task: Task, *, as_json: bool) -> None:
     """Wait, print the results, and end the command. The exit code shows whether the task succeeded."""
+    task = ended(client, task)
+    print_end(task.document, as_json=as_json)
+    click.get_current_context().exit(exits.OK if task.succeeded else exits.NOT_SUCCEEDED)
+
+
+def ended(client: Client, task: Task) -> Task:
+    """Show the progress of a task, and return it when it has ended."""
     try:
         with _showing() as show:
             show(task.document)
@@ -30,8 +37,7 @@ def wait_for_end(client: Client, task: Task, *, as_json: bool) -> None:
     except KeyboardInterrupt:
         say(f"The task goes on. To wait again: dovecote tasks show {task.id} --wait")
         raise
-    print_end(task.document, as_json=as_json)
-    click.get_current_context().exit(exits.OK if task.succeeded else exits.NOT_SUCCEEDED)
+    return task
 
 
 def print_end(task: Document, *, as_json: bool) -> None:

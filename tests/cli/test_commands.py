@@ -600,3 +600,22 @@ def test_messages_show_the_next_attempt(run: Run) -> None:
     head, line = run("messages", "list", "--task", task).stdout.splitlines()
     assert "next attempt" in head
     assert re.search(r" pending +\d+ +(in \d+ (s|min)|now) ", line), line
+
+
+# Results ---------------------------------------------------------------------------------------------------------
+
+
+def test_results_are_saved_linked_and_deleted(run: Run, tmp_path: Path) -> None:
+    task = submit(run, "a dove [filebytes=400000]", "--output", str(tmp_path / "first")).splitlines()
+    assert [Path(line).stat().st_size for line in task] == [400_000] * len(task)
+    task_id = Path(task[0]).name.removeprefix("runway-").rpartition("-")[0]
+    saved = run("results", "save", task_id, "--to", str(tmp_path / "second"))
+    assert saved.exit_code == 0, saved.output
+    assert [Path(line).read_bytes() for line in saved.stdout.splitlines()] == [Path(line).read_bytes() for line in task]
+    link = run("results", "link", task_id)
+    assert len(httpx.get(link.stdout.strip()).content) == 400_000
+    assert f"task: {task_id}" in run("results", "provenance", task_id).stdout
+    deleted = run("results", "delete", task_id)
+    assert deleted.stderr.strip() == f"The copies of {len(task)} results are deleted."
+    assert run("results", "link", task_id).exit_code == exits.REFUSED
+    assert httpx.get(link.stdout.strip()).status_code == 404
