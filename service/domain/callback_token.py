@@ -61,6 +61,11 @@ class Tokens:
         upload_id = None if raw is None else UUID(bytes=raw[:_ID])
         return upload_id if upload_id is not None and hmac.compare_digest(token, self.make_link(upload_id)) else None
 
+    def sign_upload(self, upload_id: UUID, client: str, until: int) -> str:
+        """Return the proof that a client may store one upload until a time, without its key."""
+        text = f"dovecote upload {upload_id} {until} {client}"
+        return hmac.digest(self._secret, text.encode("utf-8", "surrogatepass"), hashlib.sha256).hex()
+
     def prove(self, nonce: str) -> str:
         """Return a proof that only this installation can compute. ``dovecote doctor`` uses it to identify the server."""
         return hmac.digest(self._secret, b"dovecote proof " + nonce.encode("utf-8", "replace"), hashlib.sha256).hex()

@@ -7,6 +7,7 @@ from typing import Any, Literal, Self
 
 from service.domain.effects import ChangeOfTask, Effect, essential_update
 from service.domain.kept import Kept
+from service.domain.money.evidence import CostEvidence
 from service.domain.submission_changes import (
     DatabaseRestored,
     KnownJobAdopted,
@@ -182,6 +183,28 @@ class DuplicateChecked(ChangeOfTask):
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class CostDue(ChangeOfTask):
+    """It is checked whether the price of a submission was booked: an older process may have ended its task."""
+
+    submission: Submission
+
+    def effect(self) -> Effect:
+        """Book the price, where the submission has ended."""
+        return Effect(source=Source.SWEEP, cost_due=self.submission)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class CostLearned(ChangeOfTask):
+    """Another source than the answers about a job says what a submission cost."""
+
+    found: CostEvidence
+
+    def effect(self) -> Effect:
+        """Correct the price."""
+        return Effect(source=Source.SWEEP, cost_evidence=self.found)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class ResultKept(ChangeOfTask):
     """The copy of a result was made, or cannot be made any more."""
 
@@ -205,6 +228,8 @@ class ResultsDeleted(ChangeOfTask):
 
 Change = (
     StatusReported
+    | CostDue
+    | CostLearned
     | SubmissionStarted
     | SubmissionAccepted
     | SubmissionFailed

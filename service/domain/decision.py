@@ -11,6 +11,7 @@ from service.domain.changes import Change
 from service.domain.effects import Effect
 from service.domain.events import Event, changed_fields, event_type, is_event, message_type
 from service.domain.evidence import assess
+from service.domain.money.evidence import CostEvidence
 from service.domain.task import TO_SUBMIT, Outcome, Source, State, Submission, Task, Update
 from service.domain.transitions import advance, with_expiry
 from service.domain.webhook_events import RESULTS_KEPT
@@ -51,6 +52,10 @@ class Decided:
     supersedes_others: bool = False
     unknown_word: str | None = None
     """A status word that no table knows."""
+    cost_due: Submission | None = None
+    """A submission of which it is checked whether its price was booked."""
+    cost_evidence: CostEvidence | None = None
+    """Later evidence of a submission's price."""
     recheck_duplicates: bool = False
     """Whether a resubmission created no job, so that a duplicate may serve the task after all."""
 
@@ -96,6 +101,8 @@ def decide(task: Task, change: Change, facts: Facts, *, now: datetime) -> Decide
         certain=effect.is_certain,
         supersedes_others=effect.supersedes_others,
         unknown_word=unknown_word,
+        cost_due=effect.cost_due,
+        cost_evidence=effect.cost_evidence,
         recheck_duplicates=settles is not None
         and settles.outcome is not Outcome.TAKEN
         and task.unconfirmed_since is not None,

@@ -7,6 +7,7 @@ from typing import Any, Self
 from uuid import UUID
 
 from service.domain.kept import Kept
+from service.domain.money.evidence import CostEvidence
 from service.domain.task import WITHOUT_RESULT, Failure, Result, Source, State, Submission, Update
 from service.domain.text import storable
 
@@ -40,6 +41,10 @@ class Effect:
     """When to poll next, where the claimed task was not polled now."""
     not_before: datetime | None = None
     """The earliest next poll, where the upstream asked for a pause."""
+    cost_due: Submission | None = None
+    """A submission of which it is checked whether its price was booked."""
+    cost_evidence: CostEvidence | None = None
+    """Later evidence of a submission's price."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,6 +4,7 @@ from typing import ClassVar
 
 CODES = frozenset(
     {
+        "budget_exceeded",
         "invalid_input",
         "content_policy",
         "insufficient_credit",

@@ -73,7 +73,35 @@ BACKUP_RESTORED: Final = Kind(
     ("reason", "unconfirmed_tasks"),
     0.0,
 )
+SOFT_BUDGET: Final = Kind(
+    "operator.soft_budget",
+    "a budget passed its soft limit; once in each period",
+    ("budget", "scope", "period", "used", "limit", "unit"),
+    0.0,
+)
+HARD_BUDGET: Final = Kind(
+    "operator.hard_budget",
+    "a budget has no room for a task; once a day for each part of a budget and period",
+    ("budget", "scope", "period", "needed", "left", "limit", "unit"),
+    _DAY,
+)
+PRICE_CHANGED: Final = Kind(
+    "operator.price_changed",
+    "three charges in a row were outside the quoted range; once a day for each price",
+    ("upstream", "price", "quoted", "charged", "unit"),
+    _DAY,
+)
+CREDIT_SHORT: Final = Kind(
+    "operator.credit_short",
+    "the credit of an account will not last the day at the present rate; once a day for each upstream",
+    ("upstream", "credit", "unit", "used_in_a_day"),
+    _DAY,
+)
 KINDS: Final = (
+    SOFT_BUDGET,
+    HARD_BUDGET,
+    PRICE_CHANGED,
+    CREDIT_SHORT,
     ENDPOINT_DISABLED,
     MESSAGES_EXHAUSTED,
     CALLBACKS_STOPPED,

@@ -152,10 +152,22 @@ class SubmissionPostponed(ChangeOfTask):
     until: datetime
     only_if_lease_held: bool = True
     expects: frozenset[State] = _QUEUED
+    reason: str | None = None
+    """The reason why it waits, where no upstream is one."""
+    waited_already: bool = False
+    """Whether the task has waited for the same before."""
 
     def effect(self) -> Effect:
         """Move the task's next claim."""
-        return Effect(source=Source.SUBMIT, fields={"waits_for": None}, submit_at=self.until)
+        if self.reason is None:
+            return Effect(source=Source.SUBMIT, fields={"waits_for": None}, submit_at=self.until)
+        return Effect(
+            source=Source.SUBMIT,
+            fields={"waits_for": None, "last_error": self.reason},
+            event_type=None if self.waited_already else "waiting",
+            details={"reason": self.reason},
+            submit_at=self.until,
+        )
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -213,6 +213,10 @@ class Update:
     """The possible follow-ups. Only the latest are valid."""
     cost: float | None = None
     """In the provider's own unit (points, credits)."""
+    cost_unit: str | None = None
+    """The unit of the cost, where it is another than the dialect's."""
+    usage: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    """Quantities that the provider charges by, as it states them: ``tokens``, ``seconds``, ``images``, ``hardware_seconds``."""
     refunded: bool | None = None
     """Whether the provider says that it has given the price back."""
     omitted: int = 0
@@ -301,7 +305,13 @@ class Task:
     failure: Failure | None = None
     next_actions: tuple[Action, ...] = ()
     cost: float | None = None
+    cost_unit: str | None = None
+    """The unit of the cost, where the provider names another than the dialect's."""
+    usage: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    """Quantities that the provider charges by."""
     refunded: bool | None = None
+    settlements: tuple[Mapping[str, Any], ...] = ()
+    """The latest entry of the ledger for each of its submissions, as JSON."""
     decided_by: Literal["provider", "dovecote"] | None = None
     """The party that ended it. The provider's outcome is final; a later one of the provider replaces ours."""
     outcome_source: Source | None = None

@@ -80,6 +80,8 @@ def _with_facts(task: Task, update: Update, source: Source) -> Task:
         results=merge_results(task.results, update.results) if task.state in OPEN else task.results,
         next_actions=update.actions or task.next_actions,
         cost=update.cost if update.cost is not None else task.cost,
+        cost_unit=update.cost_unit if update.cost is not None else task.cost_unit,
+        usage={**task.usage, **update.usage} if update.usage else task.usage,
         refunded=update.refunded if update.refunded is not None else task.refunded,
     )
 
@@ -130,6 +132,8 @@ def _complete(task: Task, update: Update, *, now: datetime) -> Task | None:
         failure=update.failure or task.failure if unsaid and task.state is not State.SUCCEEDED else task.failure,
         next_actions=update.actions or task.next_actions,
         cost=task.cost if task.cost is not None else update.cost,
+        cost_unit=task.cost_unit if task.cost is not None else update.cost_unit,
+        usage={**update.usage, **task.usage} if update.usage else task.usage,
         refunded=update.refunded if update.refunded is not None else task.refunded,
     )
     return None if completed == task else dataclasses.replace(completed, updated_at=now)

@@ -6,6 +6,8 @@ from service.domain.task import ENDED, State
 
 PROGRESS = "task.progress"
 LATE = "task.late_result"
+SETTLED = "task.settled"
+COST_CORRECTED = "task.cost_corrected"
 RESULTS_KEPT = "task.results_kept"
 """Every file of the task is kept, or lost."""
 TEST = "endpoint.test"
@@ -15,8 +17,19 @@ BEGINNINGS = frozenset({State.SUBMITTED, State.RUNNING, State.AWAITING_INPUT})
 """The states before the end whose beginning is announced."""
 ENDS = frozenset({*(f"task.{state}" for state in ENDED), LATE})
 """The types that a ``callback_url`` receives unless its task names others."""
-TYPES = (*(f"task.{state}" for state in State if state in BEGINNINGS | ENDED), LATE, RESULTS_KEPT, PROGRESS)
+TYPES = (
+    *(f"task.{state}" for state in State if state in BEGINNINGS | ENDED),
+    LATE,
+    RESULTS_KEPT,
+    PROGRESS,
+    SETTLED,
+    COST_CORRECTED,
+)
 """Every type of a message about a task."""
+
+
+ON_REQUEST = frozenset({PROGRESS, RESULTS_KEPT, SETTLED, COST_CORRECTED})
+"""The types that an endpoint receives only if it names them."""
 
 
 def callback_url_wants(wanted: Collection[str], kind: str) -> bool:
@@ -30,6 +43,6 @@ def callback_url_wants(wanted: Collection[str], kind: str) -> bool:
 def endpoint_wants(wanted: Collection[str], kind: str) -> bool:
     """Return whether an endpoint receives a type of message.
 
-    :param wanted: the endpoint's ``events``; empty means every type except progress and kept results
+    :param wanted: the endpoint's ``events``; empty means every type except those of :data:`ON_REQUEST`
     """
-    return kind in wanted if wanted else kind not in {PROGRESS, RESULTS_KEPT}
+    return kind in wanted if wanted else kind not in ON_REQUEST

@@ -16,6 +16,7 @@ from service.domain.kept import pending
 from service.domain.operator_events import UNKNOWN_WORD, Occurrence
 from service.domain.task import ENDED, OCCUPYING, Source, State, Submission, Task
 from service.flows.context import Context, log
+from service.flows.money import booking
 from service.flows.statistics import count_unknown_word, next_poll
 from service.flows.webhooks import enqueue
 from service.flows.webhooks.operator import announce as announce_to_operators
@@ -67,9 +68,11 @@ async def apply(context: Context, connection: AsyncConnection, changes: Sequence
     )
     before = dict(tasks)
     decided = [_decide(context, tasks, known, change, facts) for change in changes if change.task_id in tasks]
-    await _write(context, connection, before, decided)
-    await announce_to_operators(context, connection, _unknown_words(context, decided, changes))
-    owed = await _enqueue(context, connection, decided)
+    decided, booked = await booking.book(context, connection, before, decided)
+    await _write(context, connection, before, decided, booked)
+    happened = [*_unknown_words(context, decided, changes), *booked.occurrences]
+    await announce_to_operators(context, connection, happened)
+    owed = await _enqueue(context, connection, decided, booked)
     outcomes = iter(decided)
     return [
         Applied("unmatched", None) if change.task_id not in tasks else _applied(next(outcomes), owed, began)
@@ -119,9 +122,13 @@ def _decide(
 
 
 async def _write(
-    context: Context, connection: AsyncConnection, before: dict[UUID, Task], decided: Sequence[Decided]
+    context: Context,
+    connection: AsyncConnection,
+    before: dict[UUID, Task],
+    decided: Sequence[Decided],
+    booked: booking.Booking,
 ) -> None:
-    """Write submissions, tasks and events.
+    """Write submissions, tasks, events, and what was settled.
 
     Others are superseded first, then submissions settle, then others begin: the unique index that forbids a second job
     is checked after each statement.
@@ -142,7 +149,9 @@ async def _write(
     await asset_store.add(
         connection, [each for task in latest.values() for each in _new_copies(before[task.id], task, now)]
     )
-    await event_store.record(connection, [each.event for each in decided if each.event is not None])
+    moved = [each.event for each in decided if each.event is not None]
+    await event_store.record(connection, [*moved, *(event for event, _ in booked.events)])
+    await booking.write(context, connection, booked)
 
 
 def _new_copies(before: Task, after: Task, now: dt.datetime) -> Iterator[Asset]:
@@ -155,13 +164,16 @@ def _new_copies(before: Task, after: Task, now: dt.datetime) -> Iterator[Asset]:
             yield Asset(id=each.kept.asset, task_id=after.id, expires_at=each.expires_at, created_at=now, due_at=now)
 
 
-async def _enqueue(context: Context, connection: AsyncConnection, decided: Sequence[Decided]) -> set[UUID]:
+async def _enqueue(
+    context: Context, connection: AsyncConnection, decided: Sequence[Decided], booked: booking.Booking
+) -> set[UUID]:
     """Enqueue the client messages, and return the tasks that they are about."""
     changes = [
         enqueue.Change(each.event.message, each.task)
         for each in decided
         if each.event is not None and each.event.message is not None
     ]
+    changes += [enqueue.Change(event.message, task) for event, task in booked.events if event.message is not None]
     return await enqueue.enqueue(context, connection, changes, context.now())
 
 

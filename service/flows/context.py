@@ -17,6 +17,7 @@ import uuid_utils.compat as uuid_utils
 
 from service.domain.callback_token import Tokens
 from service.domain.destination_slots import DestinationSlots
+from service.domain.money.budgets import Budget, read_budget
 from service.domain.money.quotes import PriceBook
 from service.domain.statistics import Statistics
 from service.domain.task import Task, WaitingFor
@@ -210,6 +211,9 @@ class Context:
     """Upstreams whose slots are counted over all processes."""
     prices: Mapping[str, PriceBook] = dataclasses.field(default_factory=dict)
     """The known prices, by upstream. An upstream without any price is missing."""
+    budgets: tuple[Budget, ...] = ()
+    price_changes: dict[tuple[str, str], int] = dataclasses.field(default_factory=dict)
+    """By upstream and price: how many charges in a row were outside the quoted range."""
     started_at: dt.datetime = _EPOCH
     """When this process started, by its clock."""
     _last_id: UUID = _NO_ID
@@ -224,7 +228,13 @@ class Context:
             self.started_at = self.now()
         self.waits = tuple(_waits(self.upstreams))
         self.prices = _prices(self.settings, self.upstreams)
+        self.budgets = tuple(map(read_budget, self.settings.money.budgets))
         self.limited = frozenset(name for name, upstream in self.upstreams.items() if upstream.limited)
+
+    @property
+    def reserves(self) -> bool:
+        """Whether submissions may have reservations: a price or a budget is known."""
+        return bool(self.prices or self.budgets)
 
     def now(self) -> dt.datetime:
         """Return the current time: aware, UTC."""

@@ -20,6 +20,7 @@ from service.http import form
 from service.http.client import CONNECT_TIMEOUT, WRITE_TIMEOUT, Answer, build, send
 from service.http.network_errors import named
 from service.providers.capabilities import SendsCallbackKey, SignsCalls
+from service.providers.charges import with_charges
 from service.providers.dialect import Dialect
 from service.providers.outputs import completed, is_internal
 from service.providers.wire import Call, File, Form, Reply
@@ -83,7 +84,10 @@ def _next(
     try:
         return exchange.send(reply), None
     except StopIteration as done:
-        outcome: Outcome = redactor.value(_completed(done.value, upstream, reply.body))
+        stated = done.value
+        if isinstance(stated, Update):
+            stated = with_charges(stated, reply.document, reply.headers)
+        outcome: Outcome = redactor.value(_completed(stated, upstream, reply.body))
         return None, outcome
 
 

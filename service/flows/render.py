@@ -12,7 +12,7 @@ from service.domain.explanation import explain
 from service.domain.media_references import as_written
 from service.domain.money.quotes import unknown
 from service.domain.task import State, Task
-from service.providers.registry import FAMILIES
+from service.providers.registry import DIALECTS, FAMILIES
 
 
 def show_results(task: Task, *, api_url: str | None = None) -> list[dict[str, Any]]:
@@ -59,7 +59,11 @@ def show_task(task: Task, *, now: dt.datetime, api_url: str | None = None) -> di
         "quote": [quote.as_json() for quote in task.quotes] or [_unknown(name) for name in task.route],
         "max_cost": None if task.terms.max_cost is None else task.terms.max_cost.as_json(),
         "prefer": task.terms.prefer,
+        "when_over_budget": task.terms.when_over_budget,
         "cost": task.cost,
+        "cost_unit": _cost_unit(task),
+        "usage": dict(task.usage),
+        "settlements": list(task.settlements),
         "refunded": task.refunded,
         "outcome_source": task.outcome_source,
         "waits_for": None if task.waits_for is None else task.waits_for.key,
@@ -84,6 +88,12 @@ def show_task(task: Task, *, now: dt.datetime, api_url: str | None = None) -> di
     return {**shown, "truncated": True} if task.large_input else shown
 
 
+def _cost_unit(task: Task) -> str | None:
+    """Return the unit of a task's cost."""
+    dialect = DIALECTS.get(task.dialect or "")
+    return None if task.cost is None else task.cost_unit or (None if dialect is None else dialect.facts.cost_unit)
+
+
 @functools.lru_cache(maxsize=256)
 def _unknown(upstream: str) -> dict[str, Any]:
     return unknown(upstream).as_json()
@@ -102,6 +112,7 @@ LEFT_OUT: Final[dict[str, Any]] = {
     "warnings": [],
     "skipped_upstreams": {},
     "quote": [],
+    "settlements": [],
     "callback_url": None,
     "external_id": None,
 }

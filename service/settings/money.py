@@ -4,6 +4,7 @@ from pathlib import Path
 
 from pydantic import Field, field_validator
 
+from service.domain.money.budgets import read_budget
 from service.domain.money.terms import Prefer, Unpriced
 from service.settings.prices import PriceError, load_prices
 from service.settings.strict import Strict
@@ -20,6 +21,17 @@ class MoneySettings(Strict):
     """The effect of a max_cost on an upstream whose price is not known: "refuse" skips it, "allow" uses it."""
     prefer: Prefer = "route"
     """The order of the upstreams of a route: as configured ("route"), by the quoted price ("cheapest"), or by duration ("fastest")."""
+
+    budgets: tuple[str, ...] = Field(default=(), examples=[["shop-month client=shop period=month limit=100 soft=80"]])
+    """The budgets: a name, and limit=…, period=day or month, client=…, label=…, upstream=…, soft=…, unit=…, over=refuse or wait, unpriced=refuse or allow."""
+
+    @field_validator("budgets")
+    @classmethod
+    def _are_budgets(cls, texts: tuple[str, ...]) -> tuple[str, ...]:
+        names = [read_budget(text).name for text in texts]
+        if len(set(names)) < len(names):
+            raise ValueError("two budgets have the same name; give each its own")
+        return texts
 
     @field_validator("prices_file")
     @classmethod

@@ -12,6 +12,7 @@ from service.settings import values
 
 BLANKS_ALLOWED = frozenset(
     {
+        "budgets",
         "ca_file",
         "database_listen_url",
         "database_url",

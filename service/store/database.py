@@ -30,9 +30,8 @@ REPEAT_WITHIN = 1.0
 """Seconds within which a connection to PostgreSQL must be lost for its statement to run once more. Later, the caller gets 503."""
 BUSY_TIMEOUT = 5.0
 """Seconds that SQLite waits for another connection's lock."""
-PRAGMAS = ("auto_vacuum=INCREMENTAL", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON")
-"""Settings of each connection to SQLite. ``auto_vacuum`` counts in a new file only, and must come first: retention gives free
-pages back. ``secure_delete`` overwrites removed content with zeros."""
+PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON")
+"""Settings of each connection to SQLite. ``secure_delete`` overwrites removed content with zeros."""
 CLOSE_TIMEOUT = 3.0
 """Seconds for closing all connections."""
 
@@ -194,6 +193,9 @@ class Database:
         def prepare(connection: Any, _: Any) -> None:
             connection.isolation_level = None  # BEGIN is sent below; the driver's own comes too late for reads
             cursor = connection.cursor()
+            cursor.execute("PRAGMA page_count")
+            if cursor.fetchone() == (0,):  # it counts in a new file only, and takes the write lock in any other
+                cursor.execute("PRAGMA auto_vacuum=INCREMENTAL")  # retention gives free pages back
             for pragma in PRAGMAS:
                 cursor.execute(f"PRAGMA {pragma}")
             cursor.close()

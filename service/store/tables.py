@@ -2,7 +2,8 @@
 
 import datetime as dt
 from collections.abc import Callable, Iterable
-from typing import Any
+from decimal import Decimal
+from typing import Any, get_args
 
 from sqlalchemy import (
     JSON,
@@ -31,6 +32,8 @@ from sqlalchemy.dialects.sqlite import insert as insert_sqlite
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from service.domain import task as sets
+from service.domain.money.amounts import PLACES
+from service.domain.money.settlement import Basis, Verdict
 from service.domain.task import AT_PROVIDER, ENDED, MAY_BE_SUBMITTED, OCCUPYING, TO_SUBMIT, Outcome, Source, State
 
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
@@ -59,6 +62,23 @@ class UtcTime(TypeDecorator[dt.datetime]):
             read: dt.datetime | None = value
             return read
         return _EPOCH + dt.timedelta(microseconds=value)
+
+
+class Nanos(TypeDecorator[Decimal]):
+    """A decimal amount as a whole number of billionths: sums of it are exact on both databases."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: Decimal | None, dialect: Dialect) -> int | None:
+        """Write an amount."""
+        del dialect
+        return None if value is None else int(value.scaleb(PLACES).to_integral_value())
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Decimal | None:
+        """Read an amount."""
+        del dialect
+        return None if value is None else Decimal(value).scaleb(-PLACES)
 
 
 Json = JSON(none_as_null=True)
@@ -105,6 +125,9 @@ OCCUPIES_SLOT = text(_one_of("state", OCCUPYING))
 MAY_HAVE_JOB = text(f"{_one_of('outcome', sets.MAY_HAVE_JOB)} AND superseded_at IS NULL")
 PENDING_PROGRESS = text("type = 'task.progress' AND state = 'pending'")
 ADOPTED = text("adopted")
+CHECKED = text("check_at IS NOT NULL")
+CURRENT = text("superseded_at IS NULL")
+NOT_GIVEN_BACK = text("superseded_at IS NULL AND NOT delivered AND verdict <> 'free'")
 FINISHED = text("finished_at IS NOT NULL")
 INPUT_KEPT = text("finished_at IS NOT NULL AND input_removed_at IS NULL")
 RESULTS_KEPT = text("finished_at IS NOT NULL AND results_removed_at IS NULL")
@@ -153,7 +176,10 @@ tasks = Table(
     Column("failure", Json),
     Column("next_actions", Json, nullable=False),
     Column("cost", Double),
+    Column("cost_unit", Text),
+    Column("usage", Json, nullable=False, server_default="{}"),
     Column("refunded", Boolean),
+    Column("settlements", Json, nullable=False, server_default="[]"),
     Column("decided_by", Text),
     Column("outcome_source", Text),
     Column("cancel_requested_at", UtcTime),
@@ -273,6 +299,80 @@ submissions = Table(
     # Whose job is it that an upstream's list shows.
     _partial("ix_submissions_job", "upstream", "external_id", where=text("external_id IS NOT NULL")),
 )  # fmt: skip
+
+# What a submission may cost, frozen when it begins, and what it holds of budgets until it is settled.
+reservations = Table(
+    "reservations",
+    metadata,
+    Column("submission_id", Uuid, primary_key=True),
+    Column("task_id", Uuid, ForeignKey("tasks.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("upstream", Text, nullable=False),
+    Column("dialect", Text, nullable=False),
+    Column("quote", Json, nullable=False),
+    Column("holds", Json, nullable=False),
+    Column("reserved_at", UtcTime, nullable=False),
+    Column("settled_at", UtcTime),
+    # When it is checked whether the submission has ended meanwhile: an older process may have ended it.
+    Column("check_at", UtcTime),
+    CheckConstraint("(settled_at IS NULL) = (check_at IS NOT NULL)", name="open_requires_check_at"),
+    _partial("ix_reservations_check", "check_at", where=CHECKED),
+)
+
+# The ledger's entries. They have no foreign key: they are kept when their task is deleted.
+money_entries = Table(
+    "money_entries",
+    metadata,
+    Column("id", Serial, primary_key=True),
+    Column("key", Text, nullable=False, unique=True),
+    Column("submission_id", Uuid, nullable=False),
+    Column("task_id", Uuid, nullable=False),
+    Column("client", Text, nullable=False),
+    Column("family", Text, nullable=False),
+    Column("operation", Text, nullable=False),
+    Column("model", Text),
+    Column("upstream", Text, nullable=False),
+    Column("dialect", Text, nullable=False),
+    Column("external_id", Text),
+    Column("labels", Json, nullable=False),
+    Column("verdict", Text, nullable=False),
+    Column("basis", Text, nullable=False),
+    Column("amount", Nanos),
+    Column("gross", Nanos),
+    Column("unit", Text),
+    Column("change", Nanos),
+    Column("quoted", Nanos),
+    Column("quoted_max", Nanos),
+    Column("usd", Text),
+    Column("computed", Boolean, nullable=False),
+    Column("delivered", Boolean, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("evidence", Json, nullable=False),
+    Column("corrects", Text),
+    Column("purchased_at", UtcTime, nullable=False),
+    Column("booked_at", UtcTime, nullable=False),
+    Column("superseded_at", UtcTime),
+    CheckConstraint(_one_of("verdict", get_args(Verdict)), name="verdict"),
+    CheckConstraint(_one_of("basis", get_args(Basis)), name="basis"),
+    # Exactly one entry of a submission counts.
+    _partial("uq_money_entries_current", "submission_id", where=CURRENT, unique=True),
+    _partial("ix_money_entries_purchased", "purchased_at", where=CURRENT),
+    _partial("ix_money_entries_client", "client", "purchased_at", where=CURRENT),
+    _partial("ix_money_entries_claims", "upstream", "purchased_at", where=NOT_GIVEN_BACK),
+)
+
+budget_counters = Table(
+    "budget_counters",
+    metadata,
+    Column("budget", Text, primary_key=True),
+    Column("scope", Text, primary_key=True),
+    Column("period", Text, primary_key=True),
+    Column("unit", Text, nullable=False),
+    Column("held", Nanos, nullable=False),
+    Column("spent", Nanos, nullable=False),
+    Column("soft_noted", Boolean, nullable=False),
+    CheckConstraint("held >= 0", name="held_not_negative"),
+)
 
 # The polls of a task, for its history: equal ones between two events share a row.
 polls = Table(

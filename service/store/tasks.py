@@ -28,6 +28,7 @@ def task_of(row: Row[Any] | Mapping[str, Any]) -> Task:
     kept["warnings"] = tuple(TaskWarning.from_json(warning) for warning in kept["warnings"])
     kept["terms"] = Terms.from_json(kept["terms"]) if kept["terms"] else NO_TERMS
     kept["quotes"] = tuple(map(Quote.from_json, kept["quotes"])) if kept["quotes"] else ()
+    kept["settlements"] = tuple(kept["settlements"])
     kept["waits_for"] = None if kept["waits_for"] is None else WaitingFor.from_key(kept["waits_for"])
     kept["outcome_source"] = None if kept["outcome_source"] is None else Source(kept["outcome_source"])
     return Task(**kept)
@@ -45,6 +46,7 @@ def row_of(task: Task) -> dict[str, Any]:
     row["warnings"] = [warning.as_json() for warning in task.warnings]
     row["terms"] = task.terms.as_json() if task.terms is not NO_TERMS else {}
     row["quotes"] = [quote.as_json() for quote in task.quotes]
+    row["settlements"] = list(task.settlements)
     row["waits_for"] = None if task.waits_for is None else task.waits_for.key
     row["outcome_source"] = None if task.outcome_source is None else str(task.outcome_source)
     return row

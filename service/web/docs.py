@@ -89,8 +89,10 @@ def _operation(openapi: Mapping[str, Any], method: str, path: str, operation: Ma
         )
         inside.append(f"<table>{rows}</table>")
     if "requestBody" in operation:
-        schema = operation["requestBody"]["content"]["application/json"]["schema"]
-        inside.append(f"<p>Body: {_type(schema)}</p>" + ("" if "$ref" in schema else _properties(schema)))
+        for kind, each in operation["requestBody"]["content"].items():
+            schema = each["schema"]
+            shown = "" if kind == "application/json" else f" <span class=dim>{_text(kind)}</span>"
+            inside.append(f"<p>Body: {_type(schema)}{shown}</p>" + ("" if "$ref" in schema else _properties(schema)))
     if "security" in operation:
         scopes = ", ".join(f"<code>{_text(scope)}</code>" for each in operation["security"] for scope in each["key"])
         inside.append(f"<p>Scope: {scopes}. <a href='#authentication'>Authentication</a>.</p>")

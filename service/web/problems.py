@@ -28,6 +28,7 @@ TITLES: Final = {
     "unknown_key": "The API key is unknown",
     "expired_key": "The API key has expired",
     "revoked_key": "The API key was revoked",
+    "budget_exceeded": "The budget has no room for this task",
     "forbidden": "The API key lacks a permission",
     "rate_limited": "Too many requests",
     "too_slow": "The request arrived too slowly",

@@ -12,6 +12,7 @@ import pytest
 from dovecote import (
     Action,
     AdoptFields,
+    BudgetRow,
     Circuit,
     Client,
     Credit,
@@ -33,6 +34,7 @@ from dovecote import (
     ReplayFilters,
     Result,
     ResultLink,
+    Settlement,
     SubmitFields,
     Task,
     TaskEvent,
@@ -53,6 +55,7 @@ CALLS: dict[str, Callable[[Client, Query, Body], Any]] = {
         body.pop("family"), body.pop("operation"), **body, idempotency_key="mine"
     ),
     "POST /v1/quote": lambda client, _, body: client.quote(body.pop("family"), body.pop("operation"), **body),
+    "GET /v1/budgets": lambda client, *_: client.budgets(),
     "GET /v1/tasks": lambda client, query, _: client.page(**query, labels={"text": "text"}),
     "GET /v1/tasks/{id}": lambda client, query, _: client.get(ID, **query),
     "GET /v1/tasks/{id}/events": lambda client, query, _: client.history(ID, **query),
@@ -178,6 +181,8 @@ def test_call_sends_every_documented_property(name: str) -> None:
 
 VALUES: dict[type, tuple[str, ...]] = {
     Action: ("Action",),
+    BudgetRow: ("BudgetRow",),
+    Settlement: ("Settlement",),
     Circuit: ("Circuit",),
     Credit: ("Credit",),
     Delivery: ("Delivery",),

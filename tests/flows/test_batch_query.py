@@ -188,6 +188,7 @@ def test_every_dialect_with_a_batch_query_is_known() -> None:
     assert {name for name, dialect in DIALECTS.items() if isinstance(dialect, CanPollMany)} == {
         "kling/official-v2",
         "midjourney/proxy",
+        "seedance/modelark",
         "seedance/ark",
         "suno/newapi",
     }

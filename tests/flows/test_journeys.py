@@ -24,6 +24,7 @@ async def test_task_succeeds_by_callback(world: World) -> None:
         "submitted",
         "running",
         "succeeded",
+        "settled",
     ]
     assert [received.decision for received in await world.callbacks(task)] == ["applied", "applied"]
     assert [message.state for message in await world.messages(task)] == ["delivered"]

@@ -30,6 +30,7 @@ RUNNING = {
     "replicate/official": lambda job: {"id": job, "status": "processing"},
     "minimax/official-v2": lambda job: {"task_id": job, "status": "Processing"},
     "seedance/ark": lambda job: {"id": job, "status": "running"},
+    "seedance/modelark": lambda job: {"id": job, "status": "running"},
 }
 WITHOUT_ID = {"fal/queue", "replicate/cog"}
 """Dialects whose answer to a cancel states no id."""

@@ -109,7 +109,7 @@ async def test_addresses_keep_the_prefix_of_a_proxy(keyed: tuple[World, httpx.As
         assert (await client.get(f"/dovecote/v1/tasks{slash}")).status_code == 200
     document = await client.get("/dovecote/openapi.json")
     assert document.url.join(document.json()["servers"][0]["url"]).path == "/dovecote/"
-    assert (await client.get("/dovecote/", follow_redirects=True)).url.path == "/dovecote/docs"
+    assert (await client.get("/dovecote/", follow_redirects=True)).url.path == "/dovecote/ui/sign-in"
 
 
 async def test_link_in_a_truncated_task_leads_through_the_proxy(keyed: tuple[World, httpx.AsyncClient]) -> None:

@@ -32,7 +32,7 @@ from dovecote.fields import (
     TaskFilters,
 )
 from dovecote.messages import Delivery, Endpoint, Message, WebhookSecret
-from dovecote.money import Quote, QuoteList
+from dovecote.money import BudgetRow, Quote, QuoteList, Settlement
 from dovecote.tasks import Action, Event, Failure, Result, ResultLink, Task, TaskEvent, TaskWarning
 from dovecote.uploads import Upload
 from dovecote.values import Page
@@ -43,6 +43,7 @@ __all__ = [
     "Action",
     "AdoptFields",
     "AsyncClient",
+    "BudgetRow",
     "Circuit",
     "Client",
     "ConfigurationError",
@@ -70,6 +71,7 @@ __all__ = [
     "ReplayFilters",
     "Result",
     "ResultLink",
+    "Settlement",
     "SubmitFields",
     "Task",
     "TaskEvent",

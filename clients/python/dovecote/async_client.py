@@ -14,7 +14,7 @@ from dovecote.calls import LONGEST_POLL, TaskOrId
 from dovecote.catalogue import Family, ModelList, Upstream
 from dovecote.errors import DovecoteError, Unreachable
 from dovecote.fields import AdoptFields, SubmitFields, TaskFilters
-from dovecote.money import QuoteList
+from dovecote.money import BudgetRow, QuoteList
 from dovecote.protocol import RETRY_FOR, Call, Pause, Request, Response, Session
 from dovecote.results import AsyncResults
 from dovecote.settings import TIMEOUT, Settings, response_of
@@ -116,6 +116,10 @@ class AsyncClient:
         """
         document = {"family": family, "operation": operation, "input": input or {}, **fields}
         return await self._run(calls.quote_task(self._session, document))
+
+    async def budgets(self) -> Sequence[BudgetRow]:
+        """List your budgets: what is spent, held and left."""
+        return await self._run(calls.budgets(self._session))
 
     async def adopt(
         self, family: str, operation: str, *, upstream: str, external_id: str, **fields: Unpack[AdoptFields]

@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 
 from dovecote.catalogue import Family, ModelList, Upstream
 from dovecote.errors import DovecoteError, UnexpectedResponse, WaitTimeout
-from dovecote.money import QuoteList
+from dovecote.money import BudgetRow, QuoteList
 from dovecote.protocol import (
     RETRY_WAITING_FOR,
     Call,
@@ -51,6 +51,11 @@ def quote_task(session: Session, document: Mapping[str, Any]) -> Call[QuoteList]
     if "parent_id" in body:
         body["parent_id"] = id_of(body["parent_id"])
     return value_of(QuoteList, (yield from send(session, Request(method="POST", path="/v1/quote", document=body))))
+
+
+def budgets(session: Session) -> Call[Sequence[BudgetRow]]:
+    """List the budgets of the caller."""
+    return page_of(BudgetRow, "budgets", (yield from send(session, Request(method="GET", path="/v1/budgets")))).items
 
 
 def get(session: Session, task: TaskOrId, wait: int) -> Call[Task]:

@@ -12,7 +12,7 @@ from dovecote.calls import LONGEST_POLL, TaskOrId
 from dovecote.catalogue import Family, ModelList, Upstream
 from dovecote.errors import DovecoteError, Unreachable
 from dovecote.fields import AdoptFields, SubmitFields, TaskFilters
-from dovecote.money import QuoteList
+from dovecote.money import BudgetRow, QuoteList
 from dovecote.protocol import RETRY_FOR, Call, Pause, Request, Response, Session
 from dovecote.resources import Endpoints, Messages, Uploads, WebhookSecrets
 from dovecote.results import Results
@@ -115,6 +115,10 @@ class Client:
         """
         document = {"family": family, "operation": operation, "input": input or {}, **fields}
         return self._run(calls.quote_task(self._session, document))
+
+    def budgets(self) -> Sequence[BudgetRow]:
+        """List your budgets: what is spent, held and left."""
+        return self._run(calls.budgets(self._session))
 
     def adopt(
         self, family: str, operation: str, *, upstream: str, external_id: str, **fields: Unpack[AdoptFields]

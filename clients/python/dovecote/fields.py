@@ -39,6 +39,8 @@ class SubmitFields(TypedDict, total=False):
     """The most that it may cost: ``{"amount": "0.50", "unit": "USD"}``."""
     prefer: str | None
     """The order of the upstreams: ``route``, ``cheapest`` or ``fastest``."""
+    when_over_budget: str | None
+    """The behaviour when your budget has no room for it: ``refuse`` or ``wait``."""
     deadline: float | str | None
     """When to stop waiting for it: seconds from now, or a time in RFC 3339."""
 

@@ -1,6 +1,7 @@
-"""Quotes: what a task is expected to cost. Amounts are decimal numbers as text."""
+"""Quotes, settlements and budgets. Amounts are decimal numbers as text."""
 
 import dataclasses
+import datetime as dt
 from collections.abc import Mapping
 from typing import Any
 
@@ -35,3 +36,47 @@ class QuoteList:
     skipped_upstreams: Mapping[str, str] = dataclasses.field(default_factory=dict)
     quotes: tuple[Quote, ...] = ()
     document: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False, compare=False)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Settlement:
+    """The cost of one submission: the latest entry of the ledger about it."""
+
+    key: str
+    """Unique: book an entry once for each key."""
+    kind: str
+    """``settlement`` or ``correction``."""
+    submission: str
+    upstream: str
+    verdict: str
+    """``charged``, ``refunded``, ``probably_charged``, ``probably_refunded`` or ``free``."""
+    amount: str | None = None
+    """The price after all refunds; None where it is not known."""
+    gross: str | None = None
+    unit: str | None = None
+    change: str | None = None
+    """The amount to add to what you have booked for the submission."""
+    corrects: str | None = None
+    basis: str = "none"
+    computed: bool = False
+    delivered: bool = False
+    reason: str | None = None
+    booked_at: dt.datetime | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetRow:
+    """A budget, or a part of one, in the present period."""
+
+    budget: str
+    scope: str = ""
+    period: str = ""
+    unit: str = ""
+    limit: str = "0"
+    soft: str | None = None
+    spent: str = "0"
+    held: str = "0"
+    """Reserved for tasks in progress."""
+    left: str = "0"
+    overrun: str = "0"
+    renews_at: dt.datetime | None = None

@@ -5,7 +5,7 @@ import datetime as dt
 from collections.abc import Mapping
 from typing import Any, Final
 
-from dovecote.money import Quote
+from dovecote.money import Quote, Settlement
 
 ENDED: Final = frozenset({"succeeded", "failed", "cancelled", "expired"})
 """The states in which a task has ended."""
@@ -114,6 +114,9 @@ class Task:
     """The expected price at each upstream of the route when it was accepted."""
     cost: float | None = None
     """In the provider's own unit."""
+    cost_unit: str | None = None
+    settlements: tuple[Settlement, ...] = ()
+    """The cost of each submission, by the latest evidence."""
     refunded: bool | None = None
     outcome_source: str | None = None
     queue_position: int | None = None

@@ -28,6 +28,7 @@ _ROW: Final = frozenset(
         "rate_low",
         "next",
         "quantity",
+        "token_rates",
         "count",
         "formula",
         "add",
@@ -229,6 +230,7 @@ def _rule(reader: _Reader, where: str, value: Any, layer: int) -> Rule | None:
         rate=rate,
         rate_low=low,
         next=further,
+        token_rates=_token_rates(reader, where, row.get("token_rates", {})),
         quantity=quantity,
         count=count,
         formula=formula,
@@ -243,6 +245,12 @@ def _rule(reader: _Reader, where: str, value: Any, layer: int) -> Rule | None:
         valid_until=days[1],
         layer=layer,
     )
+
+
+def _token_rates(reader: _Reader, where: str, value: Any) -> dict[str, Decimal]:
+    row = reader.table(f"{where}.token_rates", value)
+    found = {name: reader.number(f"{where}.token_rates.{name}", rate) for name, rate in list(row.items())[:MAX_FIELDS]}
+    return {name: rate for name, rate in found.items() if rate is not None}
 
 
 def _conditions(reader: _Reader, where: str, value: Any) -> dict[str, tuple[str, ...]]:

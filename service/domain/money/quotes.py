@@ -48,6 +48,8 @@ class Quote:
     url: str = ""
     rate: Decimal | None = None
     per: str | None = None
+    token_rates: Mapping[str, Decimal] = dataclasses.field(default_factory=dict)
+    """Rates of a million tokens by kind: they count when the answer states the tokens."""
     why: tuple[str, ...] = ()
 
     @property
@@ -77,6 +79,7 @@ class Quote:
             "price_checked": self.checked,
             "rate": _text(self.rate),
             "per": self.per,
+            "token_rates": {name: plain(rate) for name, rate in self.token_rates.items()},
             "if_failed": self.failed,
             "if_moderated": self.moderated,
             "if_cancelled": self.cancelled,
@@ -99,6 +102,7 @@ class Quote:
             checked=kept["price_checked"],
             rate=_number(kept["rate"]),
             per=kept["per"],
+            token_rates={name: Decimal(rate) for name, rate in kept.get("token_rates", {}).items()},
             failed=kept["if_failed"],
             moderated=kept["if_moderated"],
             cancelled=kept["if_cancelled"],
@@ -167,13 +171,13 @@ class PriceBook:
     ) -> Quote:
         """Return the quote of the rows that may count. Of several, the range spans all of them."""
         quotes = [self._of_rule(purchase, rule, on, overridden=overridden) for rule in rules]
+        if len(quotes) == 1:
+            return dataclasses.replace(quotes[0], why=(*quotes[0].why, *why))
         unknown = [each for each in quotes if not each.known]
         if unknown or len({each.unit for each in quotes}) > 1:
             first = unknown[0] if unknown else quotes[0]
             return Quote(upstream=purchase.upstream, price_id=first.price_id, why=(*why, *first.why))
         dearest = max(quotes, key=lambda each: each.high or Decimal(0))
-        if len(quotes) == 1:
-            return dataclasses.replace(dearest, why=(*dearest.why, *why))
         lows = [each.low for each in quotes if each.low is not None]
         return dataclasses.replace(dearest, bound="upper", low=min(lows), why=(*dearest.why, *why))
 
@@ -199,6 +203,7 @@ class PriceBook:
             url=rule.url,
             rate=rule.rate,
             per=rule.per,
+            token_rates=rule.token_rates,
             why=(f"{plain(rule.rate)} {rule.unit} per {rule.per}", *why),
         )
 

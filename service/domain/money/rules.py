@@ -97,6 +97,8 @@ class Rule:
     """Where the pages name a range: its lower end."""
     next: Decimal | None = None
     """Of further megapixels: their rate."""
+    token_rates: Mapping[str, Decimal] = dataclasses.field(default_factory=dict)
+    """Rates of a million tokens by kind, where the answer states the tokens: ``text_tokens``, ``image_tokens``, ``output_tokens``."""
     quantity: Quantity | None = None
     count: Quantity | None = None
     """How many outputs are made, where each costs the same."""

@@ -9,6 +9,7 @@ from service.domain.money.quotes import Quote
 
 Prefer = Literal["route", "cheapest", "fastest"]
 Unpriced = Literal["refuse", "allow"]
+WhenOver = Literal["refuse", "wait"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,6 +18,7 @@ class Terms:
 
     max_cost: Amount | None = None
     prefer: Prefer | None = None
+    when_over_budget: WhenOver | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Return the JSON object that the store keeps: the fields that are set."""

@@ -43,11 +43,18 @@ def storage_of(context: Context) -> Objects:
 
 
 async def store(
-    context: Context, content: AsyncIterator[bytes], *, client: str, name: str, stated_size: int | None
+    context: Context,
+    content: AsyncIterator[bytes],
+    *,
+    client: str,
+    name: str,
+    stated_size: int | None,
+    upload_id: UUID | None = None,
 ) -> Upload:
     """Store a file of a client as it arrives.
 
     :param stated_size: its bytes, where the client states them
+    :param upload_id: its id, where the client knows it already
     :raises NoStorage: when there is no place for files
     :raises QuotaReached: when the client has too many
     :raises ObjectTooLarge: when the file is too large, as soon as that is known
@@ -57,7 +64,7 @@ async def store(
     settings, objects = context.settings.uploads, storage_of(context)
     if stated_size is not None and stated_size > settings.max_size:
         raise ObjectTooLarge(settings.max_size)
-    now, upload_id = context.now(), context.new_id()
+    now, upload_id = context.now(), upload_id or context.new_id()
     begun = Upload(
         id=upload_id,
         client=client,

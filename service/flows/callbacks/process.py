@@ -22,6 +22,7 @@ from service.flows.context import Context, Upstream, log
 from service.flows.conversation import complete, secrets_of
 from service.flows.metrics.process import UNKNOWN
 from service.flows.submission.cancel import is_cancel_pending
+from service.providers.charges import with_charges
 from service.providers.registry import DIALECTS
 from service.providers.wire import Callback
 from service.store import queue, submissions
@@ -154,7 +155,10 @@ def _read(context: Context, row: Row[Any], submission: Submission | None) -> _Re
     try:
         if dialect.verify_signature(callback, None if upstream is None else upstream.callback_key) is False:
             return _forged(context, row, upstream)
-        updates = redactor.value(dialect.read_callback(callback))
+        stated = dialect.read_callback(callback)
+        if len(stated) == 1:  # of several jobs the message does not say whose the common fields are
+            stated = [with_charges(stated[0], callback.document, {})]
+        updates = redactor.value(stated)
         if upstream is not None:
             updates = [complete(update, upstream, row.body) for update in updates]
     except UpstreamError as error:

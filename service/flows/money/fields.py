@@ -2,7 +2,7 @@
 
 from typing import Any, Final, get_args
 
-from service.domain.money.terms import Prefer
+from service.domain.money.terms import Prefer, WhenOver
 
 AMOUNT: Final[dict[str, Any]] = {
     "type": "object",
@@ -39,6 +39,11 @@ TERMS_SCHEMA: Final[dict[str, Any]] = {
         "type": "string",
         "enum": list(get_args(Prefer)),
         "description": "The order of the upstreams: as configured, by the quoted price, or by the usual duration.",
+    },
+    "when_over_budget": {
+        "type": "string",
+        "enum": list(get_args(WhenOver)),
+        "description": "What follows when your budget has no room for it: refuse the task, or wait until there is room.",
     },
 }
 """JSON Schema of those fields, by name."""

@@ -55,7 +55,7 @@ def read_terms(request: Mapping[str, Any], mistakes: list[Mistake]) -> Terms:
     return Terms(max_cost=None if cost is None else _amount(cost, mistakes), **fields)
 
 
-TERMS = ("max_cost", "prefer")
+TERMS = ("max_cost", "prefer", "when_over_budget")
 """The fields of a request that are its terms."""
 
 

@@ -14,6 +14,7 @@ from service.domain.validation import Invalid, Mistake
 from service.flows.assets.media_links import MARGIN
 from service.flows.context import Context
 from service.flows.metrics.tracing import Traces, incoming
+from service.flows.money.allowance import NoRoom, require_room
 from service.flows.submission.adoption import adopt
 from service.flows.submission.references import uploads_named
 from service.flows.submission.request import request_hash, task_of_request
@@ -41,6 +42,7 @@ async def accept(
     :param request: the document that a client sent
     :param large: whether to check it in a thread, so that the event loop is not blocked
     :raises Invalid: with every mistake
+    :raises NoRoom: when the client's budgets have no room for it
     :raises JobTaken: when another client follows the job that it names
     :raises KeyReused: when the key came with another body before
     :raises StoreUnavailable: when it could not be written; nothing has been accepted
@@ -61,7 +63,9 @@ async def accept(
             task_id=task_id,
         )
         task = await asyncio.to_thread(check) if large else check()
-    except Invalid:
+        if not task.adopted:
+            await require_room(context, task)
+    except (Invalid, NoRoom):
         # A request that was accepted once stays accepted, even if its deadline has passed or its upstream is gone.
         known = await _find_by_key(context, client, idempotency_key)
         if known is None or known.request_hash != request_hash(request):
@@ -90,8 +94,16 @@ async def preview(context: Context, request: Any, *, client: str, large: bool = 
     if isinstance(request, dict) and "external_id" in request:
         raise Invalid([Mistake("external_id", "leave it out: a job that was bought elsewhere has no quote")])
     parent = await _find_parent(context, request, client)
+    uploads = await _find_uploads(context, request)
     check = functools.partial(
-        task_of_request, context, request, client=client, idempotency_key=None, parent=parent, task_id=context.new_id()
+        task_of_request,
+        context,
+        request,
+        client=client,
+        idempotency_key=None,
+        parent=parent,
+        uploads=uploads,
+        task_id=context.new_id(),
     )
     return await asyncio.to_thread(check) if large else check()
 

@@ -16,6 +16,7 @@ from service.domain.submission_changes import (
 )
 from service.domain.task import Failure, Outcome, Source, State, Submission, Task, WaitingFor
 from service.flows.context import Upstream
+from service.flows.money.allowance import Unaffordable
 from service.flows.submission.outcome import interrupted
 from service.flows.upstreams.admission import Rejection
 from service.providers.capabilities import CanCancel
@@ -31,6 +32,8 @@ class Candidate:
     dialect: Dialect
     rejection: Rejection | None = None
     """Why it may not be given the task now; None: it is admitted."""
+    unaffordable: Unaffordable | None = None
+    """Why the task must not be bought there."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -98,11 +101,15 @@ def _choose(
     """Return the best upstream that admits the task, or the reason why the task waits."""
     rejection: Rejection | None = None
     rests: list[datetime] = []
+    too_dear: list[Unaffordable] = []
     by_name = {each.upstream.name: each for each in candidates}
     for candidate in (by_name[name] for name in ranked(list(by_name), history, now=now)):
         until = rests_until(candidate.upstream.name, history)
         if until is not None and until > now:
             rests.append(until)
+            continue
+        if candidate.unaffordable is not None:
+            too_dear.append(candidate.unaffordable)
             continue
         met = candidate.rejection
         if met is None:
@@ -116,7 +123,23 @@ def _choose(
         return Wait(_waiting(task, rejection, resume_at, waited_for))
     if rests:
         return Wait(SubmissionPostponed(task_id=task.id, attempt=task.attempts, until=resume_at))
-    return _refused_by_all(task, history)
+    return _over_budget(task, history, too_dear, now) if too_dear else _refused_by_all(task, history)
+
+
+def _over_budget(
+    task: Task, history: Sequence[Submission], reasons: Sequence[Unaffordable], now: datetime
+) -> Wait | Finish:
+    """Return the wait for room in a budget, or the end of a task that nothing has room for."""
+    times = [each.retry_at for each in reasons if each.retry_at is not None]
+    reason = reasons[0].reason
+    if times:
+        until = max(min([*times, task.deadline_at]), now)
+        known = task.last_error == reason
+        change = SubmissionPostponed(
+            task_id=task.id, attempt=task.attempts, until=until, reason=reason, waited_already=known
+        )
+        return Wait(change)
+    return _end(task, State.FAILED, Failure("budget_exceeded", reason), decides_end(history))
 
 
 def _waiting(task: Task, rejection: Rejection, retry_at: datetime, waited_for: WaitingFor | None) -> WaitingForUpstream:

@@ -15,6 +15,8 @@ from service.domain.task import Submission, Task, WaitingFor
 from service.flows.apply import Applied, announce, apply, settle_surely
 from service.flows.concurrency import TaskPool
 from service.flows.context import Context, Upstream, log
+from service.flows.money import allowance as allowances
+from service.flows.money.allowance import Allowance, Offer, Unaffordable, read_allowance
 from service.flows.submission.media import seconds_for
 from service.flows.submission.plan import Candidate, Send, plan
 from service.flows.submission.send import Handover, callback_url, change_for, hand_over
@@ -149,37 +151,56 @@ async def _plan_and_write(connection: AsyncConnection, context: Context, planned
     planned.taken = len(taken)
     tasks: list[tuple[Task, WaitingFor | None]] = [*taken, *((task, None) for task in planned.claimed)]
     histories = await submissions.of_tasks(connection, [task.id for task, _ in tasks])
-    plans = [_plan(context, task, histories[task.id], admission, waited) for task, waited in tasks]
+    allowance = await read_allowance(context, connection, [task for task, _ in tasks], histories)
+    capacity = Capacity(admission, allowance)
+    plans = [_plan(context, task, histories[task.id], capacity, waited) for task, waited in tasks]
     answered_by = admission.now + dt.timedelta(seconds=PROBE_LEASE)
     lost = await claim_probes(connection, admission, sorted(admission.probes), until=answered_by)
     for number, (task, waited) in enumerate(tasks):
         found = plans[number]
         if found is not None and found[1] is not None and found[1].key in lost:
             admission.lose_probe(found[1].upstream, found[1].dialect, client=task.client)
-            plans[number] = _plan(context, task, histories[task.id], admission, waited)
+            plans[number] = _plan(context, task, histories[task.id], capacity, waited)
     written = [each for each in plans if each is not None]
     planned.applied = await apply(context, connection, [change for change, _ in written])
     await save(connection, admission)
-    planned.handovers += [
-        dataclasses.replace(handover, claimed_at=planned.claimed_at)
+    begun = [
+        handover
         for (_, handover), applied in zip(written, planned.applied, strict=True)
         if handover is not None and applied.decision == "applied"
     ]
+    if allowance is not None:
+        await allowances.save(context, connection, allowance, [(each.task, each.submission) for each in begun])
+    planned.handovers += [dataclasses.replace(each, claimed_at=planned.claimed_at) for each in begun]
     # A waiting task is woken when a slot is released; only a rate limit needs a timer.
     waits = [rate.wait(admission.now) for name, rate in admission.rates.items() if name in waited_for]
     planned.again_in = min((wait for wait in waits if wait > 0), default=None)
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Capacity:
+    """The bounds of one round: what upstreams admit, and what tasks may spend."""
+
+    admission: Admission
+    allowance: Allowance | None
+
+
 def _plan(
-    context: Context, task: Task, history: Sequence[Submission], admission: Admission, waited_for: WaitingFor | None
+    context: Context, task: Task, history: Sequence[Submission], capacity: Capacity, waited_for: WaitingFor | None
 ) -> Planned | None:
-    """Plan one task, and take its share of the admission."""
+    """Plan one task, and take its share of the admission and of its budgets."""
+    admission, allowance = capacity.admission, capacity.allowance
     try:
-        candidates = _candidates(context, task, admission, waited_for)
+        if allowance is not None:
+            allowance.release(task.id)
+        offers: dict[str, Offer] = {}
+        candidates = _candidates(context, task, capacity, waited_for, offers)
         planned = plan(task, history, candidates, now=admission.now, waited_for=waited_for)
         if not isinstance(planned, Send):
             return planned.change, None
         admission.admit(planned.upstream, planned.dialect, client=task.client)
+        if allowance is not None:
+            allowance.take(task, offers[planned.upstream.name])
         probe = admission.is_probe(planned.upstream, planned.dialect)
         return _start(context, task, history, planned, probe=probe)
     except Exception:  # noqa: BLE001 - one that cannot be planned waits for its lease and stops no other
@@ -187,15 +208,29 @@ def _plan(
         return None
 
 
-def _candidates(context: Context, task: Task, admission: Admission, waited_for: WaitingFor | None) -> list[Candidate]:
-    """Return the configured upstreams of a task's route that offer its operation."""
+def _candidates(
+    context: Context, task: Task, capacity: Capacity, waited_for: WaitingFor | None, offers: dict[str, Offer]
+) -> list[Candidate]:
+    """Return the configured upstreams of a task's route that have its operation.
+
+    :param offers: is filled with what the task may cost at each
+    """
     upstreams = [context.upstreams[name] for name in task.route if name in context.upstreams]
-    offers = [(upstream, _dialect(context, task, upstream)) for upstream in upstreams]
-    return [
-        Candidate(upstream, dialect, admission.rejection(upstream, dialect, waited_for=waited_for))
-        for upstream, dialect in offers
-        if dialect is not None
-    ]
+    found: list[Candidate] = []
+    for upstream in upstreams:
+        dialect = _dialect(context, task, upstream)
+        if dialect is None:
+            continue
+        unaffordable: Unaffordable | None = None
+        if capacity.allowance is not None:
+            offer = capacity.allowance.offer(task, upstream, dialect)
+            if isinstance(offer, Unaffordable):
+                unaffordable = offer
+            else:
+                offers[upstream.name] = offer
+        rejection = capacity.admission.rejection(upstream, dialect, waited_for=waited_for)
+        found.append(Candidate(upstream, dialect, rejection, unaffordable))
+    return found
 
 
 def _dialect(context: Context, task: Task, upstream: Upstream) -> Dialect | None:

@@ -1,6 +1,7 @@
 """The REST API: a list of endpoints, from which both the routes and the OpenAPI document are made."""
 
 from service.web.api import (
+    budgets,
     catalogue,
     events,
     money,
@@ -20,6 +21,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *results.ENDPOINTS,
     *uploads.ENDPOINTS,
     *money.ENDPOINTS,
+    *budgets.ENDPOINTS,
     *events.ENDPOINTS,
     *webhook_endpoints.ENDPOINTS,
     *webhook_messages.ENDPOINTS,

@@ -15,7 +15,7 @@ from service.providers.dialect import Dialect
 from service.providers.operation import Family
 from service.providers.registry import DIALECTS, FAMILIES
 from service.store import upstreams as upstream_store
-from service.web.api import models
+from service.web.api import catalogue_models as models
 from service.web.api.models import ref
 from service.web.api.route import ApiRequest, Endpoint, Parameter, ResponseSpec, json_response
 from service.web.problems import Problem

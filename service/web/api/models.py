@@ -1,20 +1,19 @@
 """The responses of the API as types. Their JSON Schema is published in the OpenAPI document."""
 
 import functools
-from collections.abc import Mapping
 from typing import Annotated, Any, NotRequired, get_args
 
 from typing_extensions import TypedDict
 
 from service.domain.errors import CODES
 from service.domain.kept import KeptState
-from service.domain.money.terms import Prefer
+from service.domain.money.terms import Prefer, WhenOver
 from service.domain.task import CallbackWhen, Policy, ResultKind, ResultRole, Source, State
 from service.domain.webhook_events import TYPES
 from service.flows.render import MAX_BRIEF
 from service.flows.submission.request import REQUEST
-from service.web.api import money_models, result_models, webhook_models
-from service.web.api.money_models import Amount, Quote
+from service.web.api import catalogue_models, money_models, result_models, webhook_models
+from service.web.api.money_models import Amount, Quote, Settlement
 from service.web.api.schema import Id, Time, about, components, one_of, ref
 from service.web.problems import TITLES
 
@@ -126,7 +125,15 @@ class Task(TypedDict):
     ]
     max_cost: Annotated[Amount | None, about("The most that the task may cost, as its request has it.")]
     prefer: Annotated[str | None, one_of([*get_args(Prefer), None], "The requested order of the upstreams.")]
-    cost: Annotated[float | None, about("The price in the provider's own unit (points, credits).")]
+    when_over_budget: Annotated[
+        str | None, one_of([*get_args(WhenOver), None], "The requested behaviour when a budget has no room.")
+    ]
+    cost: Annotated[float | None, about("The price in the provider's own unit, as the provider states it.")]
+    cost_unit: Annotated[str | None, about("The unit of `cost`.")]
+    usage: Annotated[
+        dict[str, float], about("Quantities that the provider charges by, as it states them, such as `tokens`.")
+    ]
+    settlements: Annotated[list[Settlement], about("What each submission of the task cost, by the latest evidence.")]
     refunded: Annotated[bool | None, about("Whether the provider reports that it refunded the price.")]
     outcome_source: Annotated[str | None, one_of([*Source, None], "How Dovecote learned the outcome.")]
     queue_position: NotRequired[
@@ -228,108 +235,6 @@ class Problem(TypedDict):
     ]
 
 
-class OperationDialect(TypedDict):
-    """The abilities of a wire protocol for an operation."""
-
-    name: str
-    upstreams: Annotated[list[str], about("Configured upstreams that serve the operation by it.")]
-    callbacks: Annotated[bool, about("Whether the provider can call back. Without that, Dovecote polls.")]
-    signs: Annotated[bool, about("Whether the provider signs its callbacks.")]
-    synchronous: Annotated[bool, about("Whether the answer to the submit is the result.")]
-    poll_batch: Annotated[int, about("How many tasks one poll asks for.")]
-    cancel: Annotated[bool, about("Whether a running job can be cancelled at the provider.")]
-    typical_seconds: Annotated[float, about("The usual duration of a task, until Dovecote has measured it.")]
-    result_lifetime_seconds: Annotated[
-        float | None, about("How long the provider keeps outputs. Null: its pages do not say.")
-    ]
-    cost_unit: Annotated[str, about("The unit of `cost`, where the provider states a cost.")]
-    experimental: Annotated[bool, about("Whether it is built from doubtful sources. Test it before you rely on it.")]
-
-
-class Operation(TypedDict):
-    """An operation of a family."""
-
-    name: str
-    title: str
-    aliases: list[str]
-    produces: str
-    deadline_seconds: float
-    parent: Annotated[str | None, one_of(["required", "optional", None], "Whether it takes a `parent_id`.")]
-    answer: Annotated[Mapping[str, Any] | None, about("JSON Schema of the input that it may request while it runs.")]
-    upstreams: Annotated[list[str], about("Configured upstreams that serve it, in order.")]
-    dialects: Annotated[
-        list[OperationDialect], about("The wire protocols that have it, also those of other upstreams.")
-    ]
-    input: Annotated[Mapping[str, Any], about("JSON Schema of the task's input.")]
-
-
-class Family(TypedDict):
-    """A kind of media model, with its operations."""
-
-    name: str
-    title: str
-    operations: list[Operation]
-
-
-class Circuit(TypedDict):
-    """The circuit breaker of an upstream for one dialect."""
-
-    dialect: str
-    state: Annotated[str, one_of(["closed", "open", "half_open", "probing"])]
-    failures: Annotated[int, about("Failures in the last minute.")]
-    opened_at: Time | None
-    open_until: Time | None
-
-
-class Limits(TypedDict):
-    """The configured limits of an upstream."""
-
-    open_tasks: int | None
-    submits_per_second: float | None
-    polls_per_second: float | None
-
-
-class Credit(TypedDict):
-    """The balance of the account at an upstream."""
-
-    left: Annotated[
-        float | None, about("The balance. Null: the account has no limit, or (with `error`) it is unknown.")
-    ]
-    unit: str | None
-    low: Annotated[bool, about("Whether the balance is below `low_credit`.")]
-    error: Annotated[str | None, about("Why the latest query failed.")]
-    at: Time | None
-
-
-class Upstream(TypedDict):
-    """An account at a provider or gateway."""
-
-    name: str
-    base_url: str
-    dialects: list[str]
-    callbacks: Annotated[bool, about("Whether callbacks can arrive from it at present.")]
-    callback_share: Annotated[
-        float | None, about("Share of its recent outcomes that arrived by callback, where a callback was expected.")
-    ]
-    circuits: Annotated[
-        list[Circuit], about("Dialects that failed recently. Dovecote skips those that are not `closed`.")
-    ]
-    open_tasks: Annotated[int, about("Tasks that are being submitted to it or that it works on.")]
-    waiting: Annotated[int, about("Tasks that wait for it.")]
-    limits: Limits
-    credit: Annotated[Credit | None, about("The balance. Null: the provider does not report it, or not yet.")]
-
-
-class ModelList(TypedDict):
-    """The models that an upstream offers."""
-
-    upstream: str
-    models: Annotated[list[str], about("Names of models, as the upstream lists them.")]
-    complete: Annotated[bool, about("False where the upstream has more models than are listed here.")]
-    at: Annotated[Time | None, about("When the list was read. It is requested again after ten minutes.")]
-    error: Annotated[str | None, about("Why the latest request got no list: then an older list is shown.")]
-
-
 class TaskList(TypedDict):
     """A page of tasks, newest first."""
 
@@ -369,22 +274,18 @@ class FeedPage(TypedDict):
     next: Annotated[str, about("The cursor behind these events.")]
 
 
-class FamilyList(TypedDict):
-    """All families."""
-
-    families: list[Family]
-
-
-class UpstreamList(TypedDict):
-    """The configured upstreams, in routing order."""
-
-    upstreams: list[Upstream]
-
-
 @functools.cache
 def all_components() -> dict[str, Any]:
     """Return the components of the OpenAPI document. Building them takes as long as a quarter of a start."""
-    lists = (TaskList, EventList, UploadList, FeedPage, FamilyList, UpstreamList, ModelList)
+    lists = (
+        TaskList,
+        EventList,
+        UploadList,
+        FeedPage,
+        catalogue_models.FamilyList,
+        catalogue_models.UpstreamList,
+        catalogue_models.ModelList,
+    )
     return {
         "TaskRequest": {"title": "TaskRequest", **REQUEST},
         **webhook_models.REQUESTS,

@@ -1,12 +1,13 @@
 """The responses about money as types."""
 
-from typing import Annotated, get_args
+from typing import Annotated, Any, get_args
 
 from typing_extensions import TypedDict
 
 from service.domain.money.quotes import Bound
 from service.domain.money.rules import Policy
-from service.web.api.schema import about, one_of
+from service.domain.money.settlement import Basis, Verdict
+from service.web.api.schema import Id, Time, about, one_of
 
 AMOUNT = about("A decimal number as text.")
 
@@ -39,6 +40,9 @@ class Quote(TypedDict):
     price_checked: Annotated[str | None, about("The day on which the price was read.")]
     rate: Annotated[str | None, AMOUNT]
     per: Annotated[str | None, about("What the rate is for: a job, a second, an image, …")]
+    token_rates: Annotated[
+        dict[str, str], about("Rates of a million tokens by kind, where the answer states the tokens.")
+    ]
     if_failed: Annotated[str, one_of(get_args(Policy), "What the upstream's pages say of the price of a failed job.")]
     if_moderated: Annotated[str, one_of(get_args(Policy), "The same for a withheld output.")]
     if_cancelled: Annotated[str, one_of(get_args(Policy), "The same for a cancelled job.")]
@@ -57,4 +61,55 @@ class QuoteList(TypedDict):
     quotes: list[Quote]
 
 
-MODELS = (QuoteList,)
+class Settlement(TypedDict):
+    """The cost of one submission: the latest entry of the ledger about it."""
+
+    key: Annotated[str, about("Unique. Book an entry once for each key.")]
+    kind: Annotated[str, one_of(["settlement", "correction"])]
+    submission: Id
+    upstream: str
+    verdict: Annotated[str, one_of(get_args(Verdict))]
+    amount: Annotated[str | None, about("What is paid, or probably paid, after all refunds. Null: not known.")]
+    gross: Annotated[str | None, about("The price before a refund.")]
+    unit: str | None
+    change: Annotated[
+        str | None, about("What to add to what you have booked for the submission; negative for a refund.")
+    ]
+    reverses: Annotated[Amount | None, about("What you have booked for it in another unit, and take back.")]
+    corrects: Annotated[str | None, about("The key of the entry that this one corrects.")]
+    basis: Annotated[str, one_of(get_args(Basis), "The ground of the verdict, the strongest first.")]
+    computed: Annotated[bool, about("Whether the amount follows from a price, and not from the provider's figure.")]
+    delivered: Annotated[bool, about("Whether the job has a result.")]
+    quoted: Annotated[str | None, AMOUNT]
+    quoted_max: Annotated[str | None, AMOUNT]
+    usd_per_unit: Annotated[str | None, AMOUNT]
+    reason: str | None
+    evidence: dict[str, Any]
+    source: str
+    purchased_at: Time
+    booked_at: Time
+
+
+class BudgetRow(TypedDict):
+    """A budget, or a part of one, in the present period."""
+
+    budget: str
+    scope: Annotated[str, about("The part of the budget: a client, a label's value, or empty for all.")]
+    period: Annotated[str, about("A day or a month, in UTC.")]
+    unit: str
+    limit: Annotated[str, AMOUNT]
+    soft: Annotated[str | None, about("The amount from which on an operator is told.")]
+    spent: Annotated[str, AMOUNT]
+    held: Annotated[str, about("Reserved for tasks in progress.")]
+    left: Annotated[str, AMOUNT]
+    overrun: Annotated[str, about("What was charged above the limit.")]
+    renews_at: Time
+
+
+class BudgetList(TypedDict):
+    """The budgets that your tasks count in."""
+
+    budgets: list[BudgetRow]
+
+
+MODELS = (QuoteList, BudgetList)

@@ -14,6 +14,7 @@ from service.web.problems import MEDIA_TYPE
 _PROBLEMS = {
     400: "The request is not valid HTTP, or the body is not JSON.",
     401: "The API key is missing, unknown, expired or revoked; `code` says which.",
+    402: "A budget has no room for it; `left`, `held` and `renews_at` say more. Nothing was bought.",
     403: "The key lacks the required scope; `detail` names it.",
     404: "It does not exist, or it belongs to another client.",
     408: "The body arrived too slowly.",

@@ -13,6 +13,7 @@ from service.domain.api_key import Scope
 from service.domain.task import State, Task
 from service.domain.validation import Invalid, Mistake, quote
 from service.flows.context import Context
+from service.flows.money.allowance import NoRoom
 from service.flows.render import show_event, show_task
 from service.flows.submission import accept
 from service.flows.submission.adoption import JobTaken, forwarding_url
@@ -20,6 +21,7 @@ from service.flows.submission.request import MAX_LABELS
 from service.flows.upstreams import status as upstream_status
 from service.store import events as event_store
 from service.store import tasks as task_store
+from service.web.api.budgets import over_budget
 from service.web.api.lookup import existing, page, page_size, path_id
 from service.web.api.models import STATE, ref
 from service.web.api.route import (
@@ -56,6 +58,8 @@ async def submit(request: ApiRequest) -> Response:
         )
     except Invalid as error:
         raise invalid(error.mistakes) from None
+    except NoRoom as error:
+        raise over_budget(error.over) from None
     except JobTaken as error:
         raise Problem(409, "job_taken", str(error)) from None
     except accept.KeyReused as error:
@@ -245,7 +249,7 @@ ENDPOINTS = (
                 },
             )
         },
-        problems=(400, 409, 413, 415, 422),
+        problems=(400, 402, 409, 413, 415, 422),
     ),
     Endpoint(
         method="GET",

@@ -8,10 +8,13 @@ from starlette.responses import RedirectResponse, Response
 
 from service.domain.errors import UpstreamError
 from service.domain.task import Task
+from service.flows.assets import keep
 from service.flows.context import log
 from service.flows.submission.media_sources import download
 from service.flows.upstreams import outputs
 from service.flows.webhooks.formats.shapes import base64_of, bytes_of
+from service.store import assets as asset_store
+from service.web import kept_files
 from service.web.facades.door import DoorRequest
 from service.web.problems import RETRY_AFTER, Problem
 
@@ -19,10 +22,17 @@ _BINARY: Final = "application/octet-stream"
 
 
 async def media_response(request: DoorRequest, task: Task, url: str) -> Response:
-    """Return an output: its bytes where Dovecote has them or its upstream wants a key, else a redirect.
+    """Return an output: its bytes where Dovecote has a copy or its upstream wants a key, else a redirect.
 
     :raises Problem: 502 when the upstream does not give it
     """
+    kept = next((each.kept for each in task.results if each.url == url), None)
+    if kept is not None and kept.state == "kept":
+        async with request.context.database.reading() as connection:
+            asset = await asset_store.find(connection, kept.asset)
+        if asset is not None and asset.state == "kept":
+            name = keep.disposition(task, asset.media_type or "")
+            return await kept_files.answer(request.http, request.context, asset, file_name=name)
     if url[:5].lower() == "data:":
         found = await asyncio.to_thread(bytes_of, url)
         if found is None:

@@ -8,6 +8,8 @@ import orjson
 from starlette.responses import Response
 
 from service.domain.api_key import Scope
+from service.domain.events import rfc3339
+from service.domain.media_references import upload_name
 from service.domain.task import State, Task
 from service.domain.webhook_events import ENDS, PROGRESS
 from service.domain.webhook_secret import derive_secret
@@ -18,8 +20,8 @@ from service.store import tasks as task_store
 from service.web.facades.actions import cancel
 from service.web.facades.body import Fields
 from service.web.facades.door import Door, DoorRequest, DoorRoute, shown
-from service.web.facades.models import is_served
 from service.web.facades.stream import stream_of
+from service.web.facades.uploads import NAME, store, with_uploads
 from service.web.problems import Problem
 
 _FAMILY: Final = "replicate"
@@ -33,7 +35,7 @@ _EVENTS: Final[Mapping[str, frozenset[str]]] = {
 _MAX_WAIT: Final = 60
 _PAGE: Final = 100
 _WAIT: Final = re.compile(r"(?:^|[,;\s])wait(?:=([0-9]{1,4}))?(?:$|[,;\s])")
-_UPLOAD_WAITS: Final = 60.0
+_UPLOADED: Final = re.compile(f"https?://[^/]+(?:/.*)?/v1/files/{NAME}")
 
 
 def request_of(named: Mapping[str, str], said: Fields) -> dict[str, Any]:
@@ -41,7 +43,7 @@ def request_of(named: Mapping[str, str], said: Fields) -> dict[str, Any]:
 
     :param named: the model or the deployment, where the path names it
     """
-    given: dict[str, Any] = {"input": said.get("input", {}), **named}
+    given: dict[str, Any] = {"input": with_uploads(said.get("input", {}), _UPLOADED), **named}
     if not named:
         given["model"] = said.get("version", said.get("model"))
     asked: dict[str, Any] = {"family": _FAMILY, "operation": "run", "input": given}
@@ -149,20 +151,14 @@ def _event(name: str, number: int, text: str) -> bytes:
 
 
 async def upload(request: DoorRequest) -> Response:
-    """Accept a file: uploaded to Replicate where an upstream can, else returned as a ``data:`` URL for the input."""
+    """Store a file. Its address stands in the input of a prediction then."""
     said = await request.fields()
-    content = said.get("content")
-    if not isinstance(content, str) or content[:5] != "data:":
-        raise Problem(400, "invalid_request", "content: send the file as this part of a form")
-    url: str | None = content
-    if is_served(request.context, _FAMILY, "upload"):
-        document = {"family": _FAMILY, "operation": "upload", "input": {"file": content}}
-        task = await request.wait((await request.accept(document, said)).task, _UPLOAD_WAITS)
-        url = next((each.url for each in task.results), None) or content
-    kind = content[5:].partition(";")[0]
-    size = len(content.partition(",")[2].rstrip("=")) * 3 // 4
-    about = {"id": "file", "name": "file", "content_type": kind, "size": size, "metadata": {}}
-    return shown({**about, "urls": {"get": url}}, 201)
+    stored = await store(request, said.get("content"), client=request.client)
+    name = upload_name(stored.id)
+    about = {"id": name, "name": stored.name or "file", "content_type": stored.content_type, "size": stored.size}
+    times = {"created_at": rfc3339(stored.created_at), "expires_at": rfc3339(stored.expires_at)}
+    sums = {"etag": stored.sha256, "checksums": {"sha256": stored.sha256}}
+    return shown({**about, **times, **sums, "metadata": {}, "urls": {"get": f"{request.base}/v1/files/{name}"}}, 201)
 
 
 async def version(request: DoorRequest) -> Response:

@@ -37,9 +37,10 @@ HIDDEN = {
     "request_hash",
     "submission_id",
     "terms",
+    "traceparent",
     "unconfirmed_since",
 }
-COMPUTED = {"explanation", "awaits", "max_cost", "prefer"}
+COMPUTED = {"explanation", "awaits", "max_cost", "prefer", "when_over_budget"}
 RENAMED = {"due_at": "next_check_at", "quotes": "quote"}
 COPY = Kept(
     asset=uuid4(),

@@ -80,6 +80,7 @@ async def test_successful_responses_match_their_schemas(world: World, api: httpx
     for words in ("[drop]", "[drop][fail]", "[drop][stuck]", "[cut]", "[cut][drop]", "[refuse]"):
         await api.post("/v1/tasks", json={**TASK_REQUEST, "input": {"prompt": f"{words} a dove"}, "labels": {"a": "b"}})
     await api.post("/v1/quote", json=TASK_REQUEST)
+    await api.get("/v1/budgets")
     for _ in range(3):
         for task in (await api.get("/v1/tasks")).json()["tasks"]:
             for path in ("", "/events"):
@@ -105,6 +106,7 @@ async def test_successful_responses_match_their_schemas(world: World, api: httpx
     stream = asyncio.create_task(api.get("/v1/events/stream"))
     await until(lambda: world.context.signals.watched)
     await messages_and_endpoints(world, api)
+    await upload_and_delete(api)
     families = (await api.get("/v1/families")).json()["families"]
     assert {family["name"] for family in families} == set(FAMILIES)
     [upstream] = (await api.get("/v1/upstreams")).json()["upstreams"]
@@ -114,6 +116,14 @@ async def test_successful_responses_match_their_schemas(world: World, api: httpx
     assert (await stream).status_code == 200
     succeeded = {(method, path) for method, path, status in CONTRACT.kept if status < 300}
     assert {(each.method, each.path) for each in ENDPOINTS} - succeeded == {("POST", "/v1/tasks/{id}/input")}
+
+
+async def upload_and_delete(api: httpx.AsyncClient) -> None:
+    """Call every operation on uploads."""
+    upload = (await api.post("/v1/uploads", params={"name": "dove.png"}, content=b"\x89PNG\r\n\x1a\n")).json()
+    assert [each["id"] for each in (await api.get("/v1/uploads")).json()["uploads"]] == [upload["id"]]
+    assert (await api.get(f"/v1/uploads/{upload['id']}")).json() == upload
+    assert (await api.delete(f"/v1/uploads/{upload['id']}")).status_code < 300
 
 
 async def messages_and_endpoints(world: World, api: httpx.AsyncClient) -> None:
@@ -217,7 +227,7 @@ def test_docs_page_escapes_its_content() -> None:
 async def test_document_and_page_are_served_without_a_key(api: httpx.AsyncClient) -> None:
     assert (await api.get("/openapi.json")).json() == orjson.loads(orjson.dumps(DOCUMENT))
     root = await api.get("/")
-    assert (root.status_code, root.headers["location"]) == (307, "docs")
+    assert (root.status_code, root.headers["location"]) == (307, "ui/tasks")
 
 
 @pytest.mark.parametrize(

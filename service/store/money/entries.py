@@ -1,0 +1,83 @@
+"""SQL for the entries of the ledger: settlements and corrections. An entry is written once and never changed."""
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import bindparam, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.domain.money.amounts import plain
+from service.domain.money.settlement import Entry
+from service.domain.task import Task
+from service.store.tables import insert_for, money_entries
+
+_INSERT = insert_for(lambda insert: insert(money_entries).on_conflict_do_nothing(index_elements=["key"]))
+_SUPERSEDE = (
+    update(money_entries)
+    .where(money_entries.c.key == bindparam("of_key"), money_entries.c.superseded_at.is_(None))
+    .values(superseded_at=bindparam("at"))
+)
+_OF_SUBMISSIONS = select(money_entries).where(
+    money_entries.c.submission_id.in_(bindparam("ids", expanding=True)), money_entries.c.superseded_at.is_(None)
+)
+_KEYS = select(money_entries.c.key).where(money_entries.c.key.in_(bindparam("keys", expanding=True)))
+
+
+async def known_keys(connection: AsyncConnection, keys: Collection[str]) -> set[str]:
+    """Return those of some keys that are booked already."""
+    return set((await connection.scalars(_KEYS, {"keys": sorted(keys)})).all())
+
+
+async def insert(connection: AsyncConnection, booked: Sequence[tuple[Entry, Task]], *, at: datetime) -> None:
+    """Insert entries. The entry that one corrects stays, and does not count any more."""
+    if not booked:
+        return
+    for entry, _ in booked:
+        if entry.previous is not None:
+            await connection.execute(_SUPERSEDE, {"of_key": entry.previous, "at": at})
+    await connection.execute(_INSERT[connection.dialect.name], [_row(entry, task) for entry, task in booked])
+
+
+def _row(entry: Entry, task: Task) -> dict[str, Any]:
+    settled = entry.settlement
+    return {
+        "key": entry.key,
+        "submission_id": entry.submission_id,
+        "task_id": task.id,
+        "client": task.client,
+        "family": task.family,
+        "operation": task.operation,
+        "model": task.model,
+        "upstream": entry.upstream,
+        "dialect": entry.dialect,
+        "external_id": task.external_id
+        if task.submission_id == entry.submission_id
+        else entry.evidence.get("external_id"),
+        "labels": dict(task.labels),
+        "verdict": settled.verdict,
+        "basis": settled.basis,
+        "amount": settled.amount,
+        "gross": settled.gross,
+        "unit": settled.unit,
+        "change": entry.change,
+        "quoted": entry.quoted,
+        "quoted_max": entry.quoted_max,
+        "usd": None if entry.usd is None else plain(entry.usd),
+        "computed": settled.computed,
+        "delivered": settled.delivered,
+        "reason": settled.reason,
+        "source": entry.source,
+        "evidence": dict(entry.evidence),
+        "corrects": entry.previous,
+        "purchased_at": entry.purchased_at,
+        "booked_at": entry.booked_at,
+        "superseded_at": None,
+    }
+
+
+async def current(connection: AsyncConnection, submissions: Collection[UUID]) -> dict[UUID, Any]:
+    """Read the entries of submissions that count."""
+    rows = await connection.execute(_OF_SUBMISSIONS, {"ids": sorted(submissions)})
+    return {row.submission_id: row for row in rows}

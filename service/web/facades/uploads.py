@@ -1,0 +1,71 @@
+"""Store the files that clients upload at doors, and find them in their requests."""
+
+import re
+from collections.abc import AsyncIterator
+from typing import Any, Final
+from uuid import UUID
+
+from service.domain.media_references import Path, replaced
+from service.domain.uploads import Upload
+from service.flows.assets import uploads
+from service.flows.webhooks.formats.shapes import bytes_of
+from service.object_errors import ObjectTooLarge, StorageError, StorageFull
+from service.web.facades.door import DoorRequest
+from service.web.problems import Problem, unavailable
+
+_PART: Final = 256 * 1024
+_MAX_ADDRESS: Final = 2048
+NAME: Final = "(upl_[a-z2-7]{26})"
+"""The id of an upload, as a group of a regular expression."""
+
+
+async def store(
+    request: DoorRequest, file: Any, *, client: str, name: str = "", upload_id: UUID | None = None
+) -> Upload:
+    """Store a file of a form.
+
+    :param file: the file as a ``data:`` URL
+    :raises Problem: 400, 409, 413, 503 or 507
+    """
+    found = bytes_of(file) if isinstance(file, str) else None
+    if found is None:
+        raise Problem(400, "invalid_request", "send the file as a part of a form")
+    try:
+        return await uploads.store(
+            request.context,
+            _parts(found[0]),
+            client=client,
+            name=name,
+            stated_size=len(found[0]),
+            upload_id=upload_id,
+        )
+    except ObjectTooLarge as error:
+        raise Problem(413, "too_large", f"send at most {error.limit} bytes") from None
+    except uploads.QuotaReached as error:
+        raise Problem(400, "quota_reached", str(error)) from None
+    except uploads.UploadEmpty:
+        raise Problem(400, "invalid_request", "the file has no bytes") from None
+    except uploads.NoStorage as error:
+        raise Problem(400, "no_storage", f"{error}; give a URL or a data: URL instead") from None
+    except StorageFull:
+        raise Problem(507, "storage_full", "the storage has no room for the file") from None
+    except StorageError:
+        raise unavailable("the storage does not answer; repeat the request later") from None
+
+
+async def _parts(content: bytes) -> AsyncIterator[bytes]:
+    for start in range(0, len(content), _PART):
+        yield content[start : start + _PART]
+
+
+def with_uploads(document: Any, address: re.Pattern[str]) -> Any:
+    """Return a document in which every address of an upload is a reference to it.
+
+    :param address: matches an address; its first group is the id of the upload
+    """
+
+    def reference(_: Path, value: Any) -> Any:
+        found = address.fullmatch(value) if isinstance(value, str) and len(value) <= _MAX_ADDRESS else None
+        return value if found is None else {"upload": found[1]}
+
+    return replaced(document, reference)
