@@ -51,6 +51,10 @@ class Results:
         """Delete the kept copies of a task's results."""
         return self._run(calls.delete_results(self._session, task))
 
+    def settled(self, task: TaskOrId, *, wait: float = 60.0) -> Task:
+        """Get a task once no copy of a result is pending, at the latest after some seconds."""
+        return self._run(calls.settled(self._session, task, wait))
+
     def save(self, task: TaskOrId, folder: str | Path = ".", *, wait: float = 60.0) -> Sequence[Path]:
         """Download the results of a task: the kept copies, else the provider's originals. Return the files.
 
@@ -110,6 +114,10 @@ class AsyncResults:
     async def delete(self, task: TaskOrId) -> Task:
         """Delete the kept copies of a task's results."""
         return await self._run(calls.delete_results(self._session, task))
+
+    async def settled(self, task: TaskOrId, *, wait: float = 60.0) -> Task:
+        """Get a task once no copy of a result is pending: see :meth:`Results.settled`."""
+        return await self._run(calls.settled(self._session, task, wait))
 
     async def save(self, task: TaskOrId, folder: str | Path = ".", *, wait: float = 60.0) -> Sequence[Path]:
         """Download the results of a task: see :meth:`Results.save`."""
