@@ -285,6 +285,8 @@ CONNECTIONS = {
     "cli/doctor/server.py": "asks the server of this installation whether it runs",
     "cli/demo/play.py": "speaks to what the demo has started",
     "cli/processes.py": "waits for what it has started",
+    "cli/listen.py": "forwards messages to where its user names",
+    "cli/saving.py": "downloads results for its user, as a browser would",
     "cli/health.py": "asks the server of this machine whether it is alive",
     "cli/listening.py": "listens",
     "cli/serve.py": "serves on the sockets of listening.py",

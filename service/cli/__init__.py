@@ -29,6 +29,8 @@ COMMANDS: Final[Mapping[str, str]] = {
     "upstreams": "service.cli.catalogue:upstreams",
     "models": "service.cli.catalogue:models",
     "endpoints": "service.cli.endpoints:command",
+    "listen": "service.cli.listen:command",
+    "verify": "service.cli.verify:command",
     "webhook-secret": "service.cli.webhook_secret:command",
     "messages": "service.cli.messages:command",
     "explain": "service.cli.explain:command",
@@ -38,6 +40,8 @@ COMMANDS: Final[Mapping[str, str]] = {
     "backup": "service.cli.backup:backup",
     "restored": "service.cli.backup:restored",
     "doctor": "service.cli.doctor:command",
+    "openapi": "service.cli.openapi:command",
+    "completion": "service.cli.completion:command",
 }
 """The module and function of each command: imported only when the command runs, so that every command starts fast."""
 

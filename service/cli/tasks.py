@@ -4,16 +4,20 @@ import datetime as dt
 import functools
 import uuid
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final
 
 import click
 
 from dovecote import Task
+from service.cli.adopt import command as adopt
 from service.cli.api_client import collect, open_client
 from service.cli.arguments import read_input, read_moment
 from service.cli.layout import WIDE_ENOUGH, events_table, task_sheet, tasks_table
-from service.cli.options import server_options
-from service.cli.printing import console, print_json, print_out, say
+from service.cli.listen import event_line, message_of
+from service.cli.options import OUTPUT, server_options
+from service.cli.printing import console, json_text, print_json, print_out, say
+from service.cli.saving import check_folder
 from service.cli.watching import wait_for_end
 from service.domain.task import State
 
@@ -23,7 +27,10 @@ _ID: Final = click.argument("task_id", metavar="ID", type=click.UUID)
 
 @click.group("tasks")
 def command() -> None:
-    """List, show, cancel, refresh and retry tasks."""
+    """List, show, watch, cancel, refresh and retry tasks."""
+
+
+command.add_command(adopt)
 
 
 @command.command("list")
@@ -76,15 +83,35 @@ def list_tasks(
 @command.command()
 @_ID
 @click.option("--wait", is_flag=True, help="Wait for the end, and print the results.")
+@OUTPUT
 @server_options
-def show(task_id: uuid.UUID, url: str, *, wait: bool, as_json: bool) -> None:
+def show(task_id: uuid.UUID, url: str, *, wait: bool, output: Path | None, as_json: bool) -> None:
     """Show a task: its state, and why it is not finished yet."""
+    check_folder(output)
     with open_client(url) as client:
         task = client.get(task_id)
-        if wait:
-            wait_for_end(client, task, as_json=as_json)
+        if wait or output is not None:
+            wait_for_end(client, task, as_json=as_json, output=output, url=url)
         else:
             _print(task, as_json=as_json)
+
+
+@command.command()
+@click.argument("task_id", metavar="[ID]", type=click.UUID, required=False)
+@server_options
+def watch(task_id: uuid.UUID | None, url: str, *, as_json: bool) -> None:
+    """Watch a task until its end, or all your tasks from now on until Ctrl-C.
+
+    A task is shown with its progress; at its end its results are printed. All tasks are shown as one line for each event,
+    with --json as one JSON object a line.
+    """
+    with open_client(url) as client:
+        if task_id is not None:
+            wait_for_end(client, client.get(task_id), as_json=as_json)
+            return
+        say("Watching all tasks. Ctrl-C ends it.")
+        for event in client.stream():
+            click.echo(json_text(message_of(event)) if as_json else event_line(event))
 
 
 @command.command()
