@@ -282,11 +282,8 @@ async def settle_callbacks(connection: AsyncConnection, settled: Sequence[dict[s
 
 async def rerun_callbacks(connection: AsyncConnection, ids: Collection[UUID], *, now: datetime) -> int:
     """Make decided callbacks due again, as if they had just come; return how many there were."""
-    again = (
-        update(callbacks)
-        .where(callbacks.c.id.in_(sorted(ids)), callbacks.c.decision.is_not(None))
-        .values(decision=None, detail=None, decided_at=None, due_at=now, attempts=0)
-    )
+    decided = update(callbacks).where(callbacks.c.id.in_(sorted(ids)), callbacks.c.decision.is_not(None))
+    again = decided.values(decision=None, detail=None, decided_at=None, due_at=now, attempts=0)
     return int((await connection.execute(again)).rowcount)
 
 
