@@ -30,6 +30,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "models": "service.cli.catalogue:models",
     "endpoints": "service.cli.endpoints:command",
     "listen": "service.cli.listen:command",
+    "trigger": "service.cli.trigger:command",
     "verify": "service.cli.verify:command",
     "webhook-secret": "service.cli.webhook_secret:command",
     "messages": "service.cli.messages:command",
