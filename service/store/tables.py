@@ -197,6 +197,7 @@ tasks = Table(
     Column("deadline_at", UtcTime, nullable=False),
     Column("input_removed_at", UtcTime),
     Column("results_removed_at", UtcTime),
+    Column("erased_at", UtcTime),
     Column("due_at", UtcTime),
     Column("attempts", Integer, nullable=False),
     Column("traceparent", Text),
@@ -446,6 +447,27 @@ ledger_entries = Table(
     Column("refunded", Boolean),
     Column("cost", Double),
     Column("sent_at", UtcTime, nullable=False, index=True),
+)
+
+# Erasures that clients asked for. A row has work left while it is due: outside of the database, or once more inside.
+erasures = Table(
+    "erasures",
+    metadata,
+    Column("id", Serial, primary_key=True),
+    Column("request_id", Uuid, nullable=False),
+    Column("task_id", Uuid, ForeignKey("tasks.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("client", Text, nullable=False),
+    Column("cancel", Boolean, nullable=False),
+    Column("requested_at", UtcTime, nullable=False),
+    Column("erased_at", UtcTime),
+    Column("provider", Text),
+    Column("error", Text),
+    Column("due_at", UtcTime),
+    Column("attempts", Integer, nullable=False),
+    CheckConstraint(_one_of("provider", ["deleted", "not_possible", "failed"]), name="provider"),
+    CheckConstraint("erased_at IS NOT NULL OR due_at IS NOT NULL", name="unfinished_requires_due_at"),
+    UniqueConstraint("request_id", "task_id"),
+    _partial("ix_erasures_due", "due_at", where=DUE),
 )
 
 callbacks = Table(

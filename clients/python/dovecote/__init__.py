@@ -12,6 +12,7 @@
 from dovecote.async_client import AsyncClient
 from dovecote.catalogue import Circuit, Credit, Family, Limits, ModelList, Operation, OperationDialect, Upstream
 from dovecote.client import Client
+from dovecote.erasures import Erasure
 from dovecote.errors import (
     ConfigurationError,
     DovecoteError,
@@ -53,6 +54,7 @@ __all__ = [
     "Endpoint",
     "EndpointChanges",
     "EndpointFields",
+    "Erasure",
     "Event",
     "Failure",
     "Family",

@@ -3,6 +3,7 @@
 from service.web.api import (
     budgets,
     catalogue,
+    erasures,
     events,
     money,
     results,
@@ -18,6 +19,7 @@ from service.web.api.route import Endpoint
 ENDPOINTS: tuple[Endpoint, ...] = (
     *tasks.ENDPOINTS,
     *task_actions.ENDPOINTS,
+    *erasures.ENDPOINTS,
     *results.ENDPOINTS,
     *uploads.ENDPOINTS,
     *money.ENDPOINTS,

@@ -106,6 +106,7 @@ async def test_successful_responses_match_their_schemas(world: World, api: httpx
     stream = asyncio.create_task(api.get("/v1/events/stream"))
     await until(lambda: world.context.signals.watched)
     await messages_and_endpoints(world, api)
+    await erasures(api, task["task_id"])
     await upload_and_delete(api)
     families = (await api.get("/v1/families")).json()["families"]
     assert {family["name"] for family in families} == set(FAMILIES)
@@ -116,6 +117,14 @@ async def test_successful_responses_match_their_schemas(world: World, api: httpx
     assert (await stream).status_code == 200
     succeeded = {(method, path) for method, path, status in CONTRACT.kept if status < 300}
     assert {(each.method, each.path) for each in ENDPOINTS} - succeeded == {("POST", "/v1/tasks/{id}/input")}
+
+
+async def erasures(api: httpx.AsyncClient, task_id: str) -> None:
+    """Call every operation on erasures."""
+    assert (await api.delete(f"/v1/tasks/{task_id}", params={"cancel": "true"})).status_code in {200, 202}
+    assert (await api.get(f"/v1/erasures/{task_id}")).status_code == 200
+    for more in ({"dry_run": True}, {}):
+        assert (await api.post("/v1/erasures", json={"labels": {"a": "b"}, **more})).status_code in {200, 202}
 
 
 async def upload_and_delete(api: httpx.AsyncClient) -> None:
