@@ -25,6 +25,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "upload": "service.cli.upload:command",
     "adopt": "service.cli.adopt:command",
     "tasks": "service.cli.tasks:command",
+    "results": "service.cli.results:command",
     "families": "service.cli.catalogue:families",
     "upstreams": "service.cli.catalogue:upstreams",
     "models": "service.cli.catalogue:models",

@@ -753,3 +753,25 @@ def test_task_at_a_real_provider_is_not_triggered_without_force(run: Run, instal
     result = CliRunner().invoke(main, ["trigger", "runway.succeeded", "--task", task_id], env=real)
     assert result.exit_code == exits.USAGE
     assert "a real provider" in result.stderr
+
+
+# Results ---------------------------------------------------------------------------------------------------------
+
+
+def test_results_are_saved_linked_and_deleted(run: Run, tmp_path: Path) -> None:
+    done = run(
+        "submit", "runway", "text_to_video", "prompt=a [filebytes=400000]", "duration=5", "--output", str(tmp_path)
+    )
+    task_id = done.stderr.splitlines()[0]
+    task = sorted(tmp_path.iterdir())
+    assert [path.stat().st_size for path in task] == [400_000] * len(task)
+    saved = run("results", "save", task_id, "--to", str(tmp_path / "second"))
+    assert saved.exit_code == 0, saved.output
+    assert [Path(line).read_bytes() for line in saved.stdout.splitlines()] == [path.read_bytes() for path in task]
+    link = run("results", "link", task_id)
+    assert len(httpx.get(link.stdout.strip()).content) == 400_000
+    assert f"task: {task_id}" in run("results", "provenance", task_id).stdout
+    deleted = run("results", "delete", task_id)
+    assert deleted.stderr.strip() == f"The copies of {len(task)} results are deleted."
+    assert run("results", "link", task_id).exit_code == exits.REFUSED
+    assert httpx.get(link.stdout.strip()).status_code == 404
