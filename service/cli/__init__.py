@@ -32,6 +32,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "callbacks": "service.cli.callbacks:command",
     "endpoints": "service.cli.endpoints:command",
     "listen": "service.cli.listen:command",
+    "trigger": "service.cli.trigger:command",
     "verify": "service.cli.verify:command",
     "webhook-secret": "service.cli.webhook_secret:command",
     "messages": "service.cli.messages:command",
