@@ -330,7 +330,7 @@ class _Exchange(asyncio.Protocol):
                 self._end(httpx.ReadTimeout("no more of the answer in time", request=self.request))
 
     def reusable(self) -> asyncio.Transport | None:
-        """Give up the connection if request and response have ended on it, and it stays open; otherwise return None."""
+        """Return the connection, once, if request and response have ended on it and it stays open; otherwise None."""
         transport = self._transport
         if transport is None or self._ended or transport.is_closing() or not self.response.allows_reuse:
             return None
