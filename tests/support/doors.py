@@ -109,6 +109,8 @@ class Stand:
     relay: LossyRelay
     url: str
     """The address of the relay."""
+    port: int
+    """The port of Dovecote itself."""
 
     def paid(self, prompt: str) -> int:
         """Return how many jobs with a text in their prompt were paid."""
@@ -152,7 +154,7 @@ async def doors_on_sockets(
         context = await stack.enter_async_context(opened(load(environment, None)))
         await stack.enter_async_context(at_work(context))
         await stack.enter_async_context(_serving(application(context), context, port))
-        yield Stand(sandbox, relay, url)
+        yield Stand(sandbox, relay, url, port)
 
 
 def upstreams(behind: str) -> dict[str, str]:
