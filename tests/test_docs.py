@@ -15,6 +15,7 @@ from uuid import UUID
 
 import pytest
 
+from service.cli import COMMANDS
 from service.cli.reference import SECTIONS, main, rewritten
 from service.domain import destination_slots
 from service.domain.api_key import Scope
@@ -163,6 +164,11 @@ def test_scopes_and_limits_match_the_page():
     assert dt.timedelta(seconds=5) == key_cache.LIFETIME
     assert text.count("five seconds") == 2
     assert f"w={rate_limit.WINDOW}" in text
+
+
+def test_every_command_is_documented():
+    pages = "".join(path.read_text(encoding="utf-8") for path in [ROOT / "README.md", *PAGES])
+    assert [name for name in COMMANDS if f"dovecote {name}" not in pages] == []
 
 
 def test_map_names_existing_modules():

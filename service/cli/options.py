@@ -21,6 +21,12 @@ CONFIG = click.option(
     type=click.Path(dir_okay=False, path_type=Path),
     help="Settings file.  [env var: DOVECOTE_CONFIG; default: dovecote.toml]",
 )
+OUTPUT = click.option(
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Wait for the end, and save the results into this folder.",
+)
 URL = click.option(
     "--url", envvar="DOVECOTE_URL", default=DEFAULT_URL, show_default=True, show_envvar=True, help="URL of Dovecote."
 )

@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -9,8 +10,9 @@ import click
 from dovecote import Client, Family, Task
 from service.cli.api_client import open_client
 from service.cli.arguments import read_input, read_options, read_seconds
-from service.cli.options import server_options
+from service.cli.options import OUTPUT, server_options
 from service.cli.printing import print_json, say
+from service.cli.saving import check_folder
 from service.cli.upload import read_files, with_files
 from service.cli.watching import wait_for_end
 
@@ -42,6 +44,7 @@ from service.cli.watching import wait_for_end
 @click.option("--deadline", metavar="SPAN|TIME", help="When to stop waiting: 90, 15m, 2h, 1d, or a time.")
 @click.option("--idempotency-key", metavar="KEY", help="Your own id of this request: with it, repeating it is safe.")
 @click.option("--wait", is_flag=True, help="Wait for the end, and print the results.")
+@OUTPUT
 @server_options
 def command(
     *,
@@ -58,6 +61,7 @@ def command(
     idempotency_key: str | None,
     url: str,
     wait: bool,
+    output: Path | None,
     as_json: bool,
 ) -> None:
     """Submit a task, for example: runway text_to_video prompt="a dove comes home" duration=5
@@ -67,7 +71,9 @@ def command(
     list is a,b or KEY=a KEY=b. Options are texts unless they are written KEY:=JSON. --file image=cat.png uploads a file.
 
     Prints the id of the task. With --wait, prints the id to standard error and the results to standard output, one a line.
+    With --output, also saves the results into a folder.
     """
+    check_folder(output)
     paths = read_files(files)
     with open_client(url) as client:
         schema = input_schema(client.families(), family, operation)
@@ -86,16 +92,16 @@ def command(
         )
         if idempotency_key is not None and task.replayed:
             say("This idempotency key was used before: the task is that of the earlier request.")
-        if wait:
-            _wait(client, task, as_json=as_json)
+        if wait or output is not None:
+            _wait(client, task, output, url, as_json=as_json)
         else:
             _print_accepted(task, as_json=as_json)
 
 
-def _wait(client: Client, task: Task, *, as_json: bool) -> None:
+def _wait(client: Client, task: Task, output: Path | None, url: str, *, as_json: bool) -> None:
     if not as_json:
         say(task.id)
-    wait_for_end(client, task, as_json=as_json)
+    wait_for_end(client, task, as_json=as_json, output=output, url=url)
 
 
 def input_schema(families: Sequence[Family], family: str, operation: str) -> Mapping[str, Any]:

@@ -1,9 +1,12 @@
 """Wait for the end of a task and show its progress meanwhile."""
 
 import contextlib
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import click
 from rich.console import Group
@@ -13,15 +16,21 @@ from rich.text import Text
 
 from dovecote import Client, Task
 from service.cli import exits
+from service.cli.api_client import KEY_VARIABLE
 from service.cli.layout import percent, result_lines
 from service.cli.printing import clean, console, print_json, say
+from service.cli.saving import save_results
 
 Document = Mapping[str, Any]
 Show = Callable[[Document], None]
 
 
-def wait_for_end(client: Client, task: Task, *, as_json: bool) -> None:
-    """Wait, print the results, and end the command. The exit code shows whether the task succeeded."""
+def wait_for_end(client: Client, task: Task, *, as_json: bool, output: Path | None = None, url: str = "") -> None:
+    """Wait, print the results, and end the command. The exit code shows whether the task succeeded.
+
+    :param output: a folder into which the results are saved
+    :param url: of Dovecote, which gets the API key where it serves the results
+    """
     try:
         with _showing() as show:
             show(task.document)
@@ -31,6 +40,11 @@ def wait_for_end(client: Client, task: Task, *, as_json: bool) -> None:
         say(f"The task goes on. To wait again: dovecote tasks show {task.id} --wait")
         raise
     print_end(task.document, as_json=as_json)
+    if output is not None:
+        parts, task = urlsplit(url), client.results.settled(task)
+        save_results(
+            task.document, output, key=(f"{parts.scheme}://{parts.netloc}", os.environ.get(KEY_VARIABLE, "").strip())
+        )
     click.get_current_context().exit(exits.OK if task.succeeded else exits.NOT_SUCCEEDED)
 
 

@@ -80,7 +80,7 @@ def replaced(document: Any, replace: Callable[[Path, Any], Any], path: Path = ()
         searched further
     """
     new = replace(path, document)
-    if new is not document:
+    if new is not document or isinstance(document, str | int | float):
         return new
     if isinstance(document, Mapping):
         changed = {name: replaced(value, replace, (*path, name)) for name, value in document.items()}

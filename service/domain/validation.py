@@ -180,17 +180,15 @@ def _allows_null(schema: Any) -> bool:
 
 def cut_texts(document: Any, limit: int) -> Any:
     """Return a document in which every text has at most some characters. It is the same one if none is longer."""
-    match document:
-        case str():
-            return document if len(document) <= limit else document[:limit]
-        case dict():
-            cut = {name[:limit]: cut_texts(value, limit) for name, value in document.items()}
-            return cut if any(cut.get(name) is not value for name, value in document.items()) else document
-        case list():
-            items = [cut_texts(value, limit) for value in document]
-            return items if any(new is not old for new, old in zip(items, document, strict=True)) else document
-        case _:
-            return document
+    if isinstance(document, str):
+        return document if len(document) <= limit else document[:limit]
+    if isinstance(document, dict):
+        cut = {name[:limit]: cut_texts(value, limit) for name, value in document.items()}
+        return cut if any(cut.get(name) is not value for name, value in document.items()) else document
+    if isinstance(document, list):
+        items = [cut_texts(value, limit) for value in document]
+        return items if any(new is not old for new, old in zip(items, document, strict=True)) else document
+    return document
 
 
 def _value_at(document: Any, path: Sequence[Any]) -> Any:

@@ -20,6 +20,7 @@ from service.store.tables import (
     RESULTS_KEPT,
     UtcTime,
     callbacks,
+    erasures,
     events,
     large_inputs,
     ledger_entries,
@@ -176,6 +177,7 @@ REASONS: Final[Mapping[str, Any]] = {
         callbacks.c.due_at.is_not(None),
     ),
     "an open task continues it": exists().where(_child.c.parent_id == tasks.c.id, _child.c.finished_at.is_(None)),
+    "its erasure is not complete": exists().where(erasures.c.task_id == tasks.c.id, erasures.c.due_at.is_not(None)),
     "its idempotency key is valid": and_(
         tasks.c.idempotency_key.is_not(None),
         or_(

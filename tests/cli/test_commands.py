@@ -1,8 +1,13 @@
 """The commands against a real server with the sandbox as its provider."""
 
+import contextlib
 import json
 import re
+import select
+import signal
 import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -600,3 +605,173 @@ def test_messages_show_the_next_attempt(run: Run) -> None:
     head, line = run("messages", "list", "--task", task).stdout.splitlines()
     assert "next attempt" in head
     assert re.search(r" pending +\d+ +(in \d+ (s|min)|now) ", line), line
+
+
+def test_submit_with_output_prints_the_id_first_and_saves_the_results(run: Run, tmp_path: Path) -> None:
+    result = run("submit", "runway", "text_to_video", "prompt=a dove", "duration=5", "--output", str(tmp_path / "out"))
+    assert result.exit_code == 0, result.output
+    task_id = result.stderr.splitlines()[0]
+    saved = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert saved
+    assert all(name.startswith(f"{task_id}-") for name in saved)
+    assert (tmp_path / "out" / saved[0]).stat().st_size > 0
+    again = run("tasks", "show", task_id, "--output", str(tmp_path / "again"))
+    assert sorted(path.name for path in (tmp_path / "again").iterdir()) == saved, again.output
+
+
+def test_folder_that_cannot_be_made_stops_the_submit(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    before = json.loads(run("tasks", "list", "--json").stdout)
+    result = run(
+        "submit", "runway", "text_to_video", "prompt=x", "duration=5", "--output", str(tmp_path / "file" / "x")
+    )
+    assert result.exit_code == exits.USAGE
+    assert json.loads(run("tasks", "list", "--json").stdout)["tasks"][:1] == before["tasks"][:1]
+
+
+def test_task_is_watched_until_its_end(run: Run) -> None:
+    result = run("tasks", "watch", submit(run, "a dove"))
+    assert result.exit_code == 0, result.output
+    assert ".mp4" in result.stdout
+
+
+def test_tasks_adopt_is_the_command_adopt(run: Run) -> None:
+    assert run("tasks", "adopt", "--help").stdout.split("Usage")[0] == run("adopt", "--help").stdout.split("Usage")[0]
+
+
+def test_openapi_document_is_that_of_the_server(run: Run, installation: Installation, tmp_path: Path) -> None:
+    served = httpx.get(f"{installation.dovecote.url}/openapi.json", trust_env=False).json()
+    assert json.loads(run("openapi").stdout) == served
+    assert run("openapi", "--output", str(tmp_path / "api.json")).exit_code == 0
+    assert json.loads((tmp_path / "api.json").read_text()) == served
+    assert run("openapi", "--output", str(tmp_path / "no" / "api.json")).exit_code == exits.USAGE
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_script_asks_the_command(run: Run, shell: str) -> None:
+    assert "_DOVECOTE_COMPLETE" in run("completion", shell).stdout
+    result = CliRunner().invoke(
+        main,
+        [],
+        prog_name="dovecote",
+        env={
+            "_DOVECOTE_COMPLETE": f"{shell}_complete",
+            "COMP_WORDS": "dovecote ta",
+            "COMP_CWORD": "ta" if shell == "fish" else "1",
+        },
+    )
+    assert "tasks" in result.stdout
+
+
+@contextlib.contextmanager
+def listening(installation: Installation, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """Run a command that never ends by itself, and interrupt it at the end."""
+    environment = {**clean_environment(), "DOVECOTE_URL": installation.dovecote.url, "DOVECOTE_API_KEY": KEY}
+    command = [sys.executable, "-u", "-m", "service.cli", *arguments]
+    with subprocess.Popen(  # noqa: S603 - our own command
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stderr is not None
+            assert process.stderr.readline().startswith(("Listening", "Watching"))
+            yield process
+        finally:
+            process.send_signal(signal.SIGINT)
+            assert process.wait(20) == exits.INTERRUPTED
+
+
+def test_listen_forwards_signed_messages(run: Run, installation: Installation) -> None:
+    with listening(
+        installation, "listen", "--forward-to", f"{installation.receiver.url}/x", "--event", "task.succeeded"
+    ) as heard:
+        assert heard.stdout is not None
+        lines = []
+        while not lines:  # the stream may open a moment after the line that says so
+            task_id = submit(run, "a dove")
+            run("tasks", "watch", task_id)
+            ready, _, _ = select.select([heard.stdout], [], [], 2)
+            lines = [heard.stdout.readline()] if ready else []
+    assert "task.succeeded" in lines[0]
+    assert lines[0].strip().endswith("HTTP 204")
+    received = httpx.get(f"{installation.receiver.url}/receiver/received", trust_env=False).json()
+    forwarded = [each for each in received if each["task_id"] and each["task_id"] in lines[0]]
+    assert [each["verified"] for each in forwarded] == [True]
+
+
+def test_listen_needs_a_url_to_forward_to(run: Run) -> None:
+    assert run("listen", "--forward-to", "localhost:3000").exit_code == exits.USAGE
+
+
+@pytest.mark.parametrize("event", ["running", "succeeded", "failed"])
+def test_triggered_callback_changes_the_task_as_the_providers_would(
+    run: Run, installation: Installation, event: str
+) -> None:
+    task_id = submit(run, "[stuck] [drop] a dove")
+    until_state(run, task_id, {"submitted", "running"})
+    result = CliRunner().invoke(main, ["trigger", f"runway.{event}", "--task", task_id], env=installation.settings)
+    assert result.exit_code == 0, result.output
+    assert "answered HTTP 200" in result.stderr
+    assert json.loads(result.stdout)
+    task = until_state(run, task_id, {event})
+    if event == "succeeded":
+        assert task["outcome_source"] == "callback"
+        assert all(each["url"].startswith(installation.sandbox.url) for each in task["results"])
+
+
+def until_state(run: Run, task_id: str, states: set[str]) -> dict[str, Any]:
+    for _ in range(400):
+        task: dict[str, Any] = json.loads(run("tasks", "show", task_id, "--json").stdout)
+        if task["state"] in states:
+            return task
+        time.sleep(0.05)
+    raise AssertionError(f"it is {task['state']}")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["runway.done"], "not of the form FAMILY.EVENT"),
+        (["suno.succeeded"], "of the family runway: write runway.succeeded"),
+        (["runway.succeeded", "--task", "01a1fdfb-6590-78b2-9217-c49a4ce509c0"], "there is no task"),
+    ],
+)
+def test_callback_that_cannot_be_triggered_is_a_usage_error(
+    run: Run, installation: Installation, arguments: list[str], sentence: str
+) -> None:
+    task_id = submit(run, "a dove")
+    until_state(run, task_id, {"succeeded"})
+    more = [] if "--task" in arguments else ["--task", task_id]
+    result = CliRunner().invoke(main, ["trigger", *arguments, *more], env=installation.settings)
+    assert result.exit_code == exits.USAGE
+    assert sentence in result.stderr
+
+
+def test_task_at_a_real_provider_is_not_triggered_without_force(run: Run, installation: Installation) -> None:
+    task_id = submit(run, "a dove")
+    until_state(run, task_id, {"succeeded"})
+    real = {**installation.settings, "DOVECOTE_UPSTREAMS__ELKAPI__BASE_URL": "https://gateway.example.com"}
+    result = CliRunner().invoke(main, ["trigger", "runway.succeeded", "--task", task_id], env=real)
+    assert result.exit_code == exits.USAGE
+    assert "a real provider" in result.stderr
+
+
+# Results ---------------------------------------------------------------------------------------------------------
+
+
+def test_results_are_saved_linked_and_deleted(run: Run, tmp_path: Path) -> None:
+    done = run(
+        "submit", "runway", "text_to_video", "prompt=a [filebytes=400000]", "duration=5", "--output", str(tmp_path)
+    )
+    task_id = done.stderr.splitlines()[0]
+    task = sorted(tmp_path.iterdir())
+    assert [path.stat().st_size for path in task] == [400_000] * len(task)
+    saved = run("results", "save", task_id, "--to", str(tmp_path / "second"))
+    assert saved.exit_code == 0, saved.output
+    assert [Path(line).read_bytes() for line in saved.stdout.splitlines()] == [path.read_bytes() for path in task]
+    link = run("results", "link", task_id)
+    assert len(httpx.get(link.stdout.strip()).content) == 400_000
+    assert f"task: {task_id}" in run("results", "provenance", task_id).stdout
+    deleted = run("results", "delete", task_id)
+    assert deleted.stderr.strip() == f"The copies of {len(task)} results are deleted."
+    assert run("results", "link", task_id).exit_code == exits.REFUSED
+    assert httpx.get(link.stdout.strip()).status_code == 404

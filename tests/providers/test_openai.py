@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import openai
+import orjson
 import pytest
 
 from service.domain.errors import AccountProblem, NotFound, Refused, Unavailable, Uncertain, UpstreamError
@@ -519,3 +520,15 @@ def test_signature_is_right_where_openais_sdk_says_so(name: str) -> None:
         sdk.close()
     callback = Callback(headers, body, float(headers["webhook-timestamp"]))
     assert DIALECTS["openai/webhooks"].verify_signature(callback, message["secret"]) is True
+
+
+@pytest.mark.parametrize("message", [{"role": "assistant"}, {"content": 7}, {"content": {"a": 1}}, {"refusal": 9.5}])
+def test_picture_chat_without_readable_content_is_uncertain(message: Any) -> None:
+    body = {"model": "gpt-4o-image", "choices": [{"message": message, "finish_reason": "stop"}]}
+    with pytest.raises(Uncertain):
+        DIALECTS["openai/chat"].read_created(Reply(200, body=orjson.dumps(body)))
+
+
+def test_picture_chat_with_blank_content_has_failed() -> None:
+    body = {"model": "gpt-4o-image", "choices": [{"message": {"content": None}, "finish_reason": "stop"}]}
+    assert DIALECTS["openai/chat"].read_created(Reply(200, body=orjson.dumps(body))).state is State.FAILED

@@ -977,7 +977,7 @@ def test_persona_defaults_to_the_own_account():
 
 def test_clip_follow_up_accepts_a_parent_task():
     parents = {name: operation.parent for name, operation in FAMILY.operations.items()}
-    alone = {"music", "lyrics", "upload", "style_tags"}
+    alone = {"music", "lyrics", "upload", "style_tags", "cover_audio", "extend_audio"}
     assert parents == {name: None if name in alone else "optional" for name in FAMILY.operations}
 
 
@@ -1206,3 +1206,39 @@ def test_list_request_uses_task_time_and_account_token():
     start, end = int(NOW.timestamp()) - 120, int(NOW.timestamp()) + 30 + 120 + 1
     assert call.path == f"/api/task/self?p=1&page_size=100&start_timestamp={start}&end_timestamp={end}&platform=suno"
     assert (call.account, call.creates) == (True, False)
+
+
+AUDIO = "https://example.com/whistling.mp3"
+
+
+@pytest.mark.parametrize(
+    ("name", "operation", "given", "path", "sent"),
+    [
+        ("sunoapi", "cover_audio", {"instrumental": True}, "/api/v1/generate/upload-cover", {"uploadUrl": AUDIO, "customMode": True, "instrumental": True, "style": "folk"}),
+        ("sunoapi", "extend_audio", {"continue_at": 30, "lyrics": "la"}, "/api/v1/generate/upload-extend", {"uploadUrl": AUDIO, "defaultParamFlag": True, "continueAt": 30, "prompt": "la", "model": "V4_5"}),
+        ("kie-jobs", "cover_audio", {"lyrics": "la"}, "/api/v1/jobs/createTask", {"upload_url": AUDIO, "custom_mode": True, "lyrics": "la", "model": "V6"}),
+        ("kie-jobs", "extend_audio", {"continue_at": 30, "instrumental": True}, "/api/v1/jobs/createTask", {"upload_url": AUDIO, "default_param_flag": True, "continue_at": 30, "instrumental": True}),
+    ],
+)  # fmt: skip
+def test_recording_of_the_client_is_covered_and_extended(name, operation, given, path, sent):
+    wanted = task(operation, {"audio": AUDIO, "style": "folk", "title": "Loft", **given})
+    dialect = DIALECTS[name]
+    assert dialect.validate(wanted) == []
+    call = dialect.create(wanted, "https://hook.example/")
+    body = call.json["input"] if name == "kie-jobs" else call.json
+    assert call.path == path
+    assert {**body, **sent} == body
+    assert "task_id" not in body
+    inline = dataclasses.replace(wanted, input={**wanted.input, "audio": "data:audio/mpeg;base64,AAAA"})
+    assert [each.path for each in dialect.validate(inline)] == ["input.audio"]
+
+
+@pytest.mark.parametrize("name", ["sunoapi", "kie-jobs"])
+def test_extension_of_a_recording_needs_its_place(name):
+    wanted = task("extend_audio", {"audio": AUDIO, "style": "x", "title": "y", "lyrics": "z"})
+    assert [each.path for each in DIALECTS[name].validate(wanted)] == ["input.continue_at"]
+
+
+@pytest.mark.parametrize("name", ["newapi", "newapi-raw"])
+def test_gateways_have_no_operation_for_recordings(name):
+    assert not DIALECTS[name].offers("suno", "cover_audio")

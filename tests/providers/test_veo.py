@@ -233,3 +233,30 @@ def test_field_that_gateways_do_not_have_is_refused(dialect, name):
     value = {"duration": 8, "negative_prompt": "x", "storage": "gs://b/"}[name]
     wanted = veo("text_to_video", dialect, prompt="x", **{name: value})
     assert [each.path for each in DIALECTS[f"veo/{dialect}"].validate(wanted)] == [f"input.{name}"]
+
+
+@pytest.mark.parametrize("name", ["veo/gemini", "veo/vertex"])
+@pytest.mark.parametrize(
+    ("job", "state"),
+    [
+        ({"done": True, "response": {"videos": 7}}, None),
+        ({"done": True, "response": {"videos": [{"mimeType": "video/mp4"}]}}, None),
+        ({"done": True, "response": {"generateVideoResponse": {"generatedSamples": [{"video": {}}]}}}, None),
+        ({"done": True, "response": "x"}, None),
+        ({"done": True, "response": {}}, State.FAILED),
+        ({"done": True}, State.FAILED),
+        ({"done": True, "error": {"code": [], "message": "safety policy"}}, State.FAILED),
+        ({"done": True, "error": {"code": {}, "message": 7}}, State.FAILED),
+    ],
+)
+def test_video_that_cannot_be_read_ends_no_job(name, job, state):
+    body = json.dumps({"name": "models/veo/operations/1", **job}).encode()
+    assert DIALECTS[name].read_status(Reply(200, body=body)).state is state
+
+
+@pytest.mark.parametrize(
+    "body", [{"choices": []}, {"choices": [{"message": {}}]}, {"choices": [{"message": {"content": 7}}]}]
+)
+def test_chat_without_any_text_may_have_made_a_job(body):
+    with pytest.raises(Uncertain):
+        DIALECTS["veo/chat"].read_created(Reply(200, body=json.dumps(body).encode()))

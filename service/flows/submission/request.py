@@ -48,23 +48,15 @@ MAX_VALUES = 100_000
 MAX_DEPTH = 50
 """Levels of nesting that a request may have."""
 
+_NAME: Final = {"type": "string", "maxLength": MAX_NAME}
+
 REQUEST: dict[str, Any] = {
     "type": "object",
     "additionalProperties": False,
     "required": ["family", "operation"],
     "properties": {
-        "family": {
-            "type": "string",
-            "maxLength": MAX_NAME,
-            "description": "The family; see `GET /v1/families`.",
-            "examples": ["runway"],
-        },
-        "operation": {
-            "type": "string",
-            "maxLength": MAX_NAME,
-            "description": "The verb within the family.",
-            "examples": ["text_to_video"],
-        },
+        "family": {**_NAME, "description": "The family; see `GET /v1/families`.", "examples": ["runway"]},
+        "operation": {**_NAME, "description": "The verb within the family.", "examples": ["text_to_video"]},
         "input": {
             "type": "object",
             "description": (
@@ -117,8 +109,7 @@ REQUEST: dict[str, Any] = {
             ),
         },
         "upstream": {
-            "type": "string",
-            "maxLength": MAX_NAME,
+            **_NAME,
             "description": "The one upstream that may serve it; default: those of the family's route, in order.",
         },
         "route": {
@@ -126,7 +117,7 @@ REQUEST: dict[str, Any] = {
             "minItems": 1,
             "uniqueItems": True,
             "maxItems": 20,
-            "items": {"type": "string", "maxLength": MAX_NAME},
+            "items": _NAME,
             "description": "The upstreams that may serve it, in this order, instead of `upstream`.",
         },
         "external_id": {
@@ -139,8 +130,7 @@ REQUEST: dict[str, Any] = {
             ),
         },
         "dialect": {
-            "type": "string",
-            "maxLength": MAX_NAME,
+            **_NAME,
             "description": (
                 "With `external_id`: the protocol in which the job was bought; default: the first of the upstream that has the "
                 "operation."
@@ -201,11 +191,11 @@ def task_of_request(
     given = without_nulls(request.get("input", {}), operation.input)
     adopts = "external_id" in request
     schema = _partial_input(family.name, operation.name) if adopts else _INPUTS[family.name, operation.name]
-    now = context.now()
+    now, others = context.now(), len(mistakes)
     given = with_references(
         given, operation.input, client=client, uploads=uploads or {}, parent=parent, now=now, mistakes=mistakes
     )
-    if not mistakes:
+    if len(mistakes) == others:
         mistakes += schema.mistakes(cut_texts(with_stand_ins(given), MAX_CHECKED), below="input")
     deadline = _deadline(request.get("deadline"), operation, now, mistakes)
     mistakes += url_mistakes(context.settings.webhook_rules, request.get("callback_url"), field="callback_url")
@@ -231,7 +221,7 @@ def task_of_request(
         callback_format=request.get("callback_format", DOVECOTE),
         terms=read_terms(request, mistakes),
         idempotency_key=idempotency_key,
-        request_hash=request_hash(request),
+        request_hash=_hash_of(request),
         sequence=1,
         created_at=now,
         updated_at=now,
@@ -259,7 +249,8 @@ def _operation_of(request: Any) -> tuple[dict[str, Any], Family, Operation, list
     :raises Invalid: when the operation is unknown, or cannot be checked
     """
     request = without_nulls(request, REQUEST)
-    mistakes = list(itertools.islice(_unstorable(request), MAX_MISTAKES)) or _too_many_labels(request)
+    mistakes = [] if _is_storable(request) else list(itertools.islice(_unstorable(request), MAX_MISTAKES))
+    mistakes = mistakes or _too_many_labels(request)
     if mistakes:
         raise Invalid(mistakes)
     mistakes = _SCHEMA.mistakes(cut_texts(request, MAX_CHECKED))
@@ -299,10 +290,37 @@ def _routed(
 
 def request_hash(request: Any) -> str:
     """Return a hash that is equal for equal requests."""
+    return _hash_of(without_nulls(request, REQUEST))
+
+
+def _hash_of(request: Any) -> str:
     try:
-        return hashlib.sha256(orjson.dumps(without_nulls(request, REQUEST), option=orjson.OPT_SORT_KEYS)).hexdigest()
+        return hashlib.sha256(orjson.dumps(request, option=orjson.OPT_SORT_KEYS)).hexdigest()
     except TypeError:  # nested too deeply: equal to nothing that was accepted
         return ""
+
+
+def _is_storable(request: Any) -> bool:
+    """Return whether :func:`_unstorable` has nothing to yield: without paths, this takes a fifth of the time."""
+    level, seen = [request], 0
+    for _ in range(MAX_DEPTH):
+        below: list[Any] = []
+        for value in level:
+            if isinstance(value, str):
+                if "\x00" in value:
+                    return False
+            elif isinstance(value, dict):
+                below += value
+                below += value.values()
+            elif isinstance(value, list):
+                below += value
+        seen += len(level)
+        if seen + len(below) > MAX_VALUES:
+            return False
+        if not below:
+            return True
+        level = below
+    return False
 
 
 def _unstorable(request: Any) -> Iterator[Mistake]:
@@ -344,14 +362,18 @@ def _find(request: Mapping[str, Any], mistakes: list[Mistake]) -> tuple[Family |
             Mistake("family", f"unknown family {quoted(request['family'])}{nearest(request['family'], FAMILIES)}")
         )
         return None, None
-    names = {
-        alias: operation for operation in family.operations.values() for alias in (operation.name, *operation.aliases)
-    }
-    operation = names.get(request["operation"])
+    operation = _operations_by_name(family.name).get(request["operation"])
     if operation is None:
         hint = nearest(request["operation"], family.operations)
         mistakes.append(Mistake("operation", f"{family.name} has no operation {quoted(request['operation'])}{hint}"))
     return family, operation
+
+
+@functools.cache
+def _operations_by_name(family: str) -> dict[str, Operation]:
+    """Return the operations of a family by their names and the other names that they are known by."""
+    listed = FAMILIES[family].operations.values()
+    return {name: operation for operation in listed for name in (operation.name, *operation.aliases)}
 
 
 def _deadline(requested: Any, operation: Operation, now: dt.datetime, mistakes: list[Mistake]) -> dt.datetime:

@@ -1,8 +1,8 @@
 """The rules for destinations of messages: public addresses over HTTPS, and what an operator allows besides."""
 
 import dataclasses
+import functools
 import ipaddress
-from collections.abc import Iterable
 
 from service.http.ssrf.addresses import METADATA, Address, Network, address_of, is_metadata, is_public, meant
 from service.http.ssrf.url import Destination, Unreadable, read_host
@@ -117,7 +117,8 @@ def _read_allowed_name(entry: str) -> str:
     return name
 
 
-def rules_of(allowed: Iterable[str], *, private: bool, http: bool, ports: Iterable[int]) -> Rules:
+@functools.lru_cache(maxsize=16)
+def rules_of(allowed: tuple[str, ...], *, private: bool, http: bool, ports: tuple[int, ...]) -> Rules:
     """Return the rules of the settings.
 
     :raises Unreadable: see :func:`read_allowed`

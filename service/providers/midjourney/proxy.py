@@ -55,6 +55,11 @@ class Proxy(Dialect):
         synchronous=_SYNCHRONOUS,
         queries=("/task/",),
         refunds=True,
+        uploads={
+            "blend": ("images",),
+            "upload": ("images",),
+            "edits": ("mask",),
+        },  # base64Array and maskBase64 take no URL
         batch_size=100,
         first_poll=2.0,  # new-api answers 1 where the engine answered 21: only a poll shows that a task waits in its modal
         reserved=frozenset({"callback_url", "notifyHook", "taskId", "customId", "content"}),

@@ -136,7 +136,8 @@ def _index(choice: Mapping[str, Any]) -> int:
 
 def _refusal(choice: Mapping[str, Any]) -> str | None:
     """Return why a choice has no answer; None where it has one."""
-    refusal_text = line(fields(choice.get("message")).get("refusal"))
+    stated = fields(choice.get("message")).get("refusal")
+    refusal_text = line(stated) if isinstance(stated, str) else None
     if refusal_text is not None:
         return refusal_text
     return _FILTERED if word(choice.get("finish_reason")) == _FILTERED else None
@@ -158,10 +159,18 @@ def _of_pictures(choices: Sequence[Mapping[str, Any]]) -> Update:
     if found:
         return Update(state=State.SUCCEEDED, results=tuple(Result(kind_of(url, "image"), url) for url in found))
     refused = next(filter(None, map(_refusal, choices)), None)
+    if refused is None and not any(map(_has_content, choices)):
+        raise Uncertain("unreadable", "the answer has no content")
     message = refused or word(text[:_SHOWN])
     is_policy = refused is not None or any(part in text.lower() for part in _POLICY)
     code = "content_policy" if is_policy or failure_from_text(message).code == "content_policy" else "provider_error"
     return Update(state=State.FAILED, failure=Failure(code, message, retryable=code != "content_policy"))
+
+
+def _has_content(choice: Mapping[str, Any]) -> bool:
+    """Return whether a choice states its content, which may be blank."""
+    message = fields(choice.get("message"))
+    return "content" in message and (message["content"] is None or isinstance(message["content"], str | list))
 
 
 def pictures_in(text: str, choices: Sequence[Mapping[str, Any]] = ()) -> list[str]:

@@ -69,6 +69,7 @@ _WORDED = f"lyrics+ style+ title {_SOUND}"
 _PART = {"lyrics": "The words to be sung in that part."}
 _SUBJECT = {"prompt": "The subject of the lyrics, in words."}
 _BRIEF = {"style": "The style to be spelt out."}
+_RECORDING = {"audio": "URL of a recording of your own, up to 8 minutes."}
 _QUICK = 900.0
 """Seconds, for operations that make no song: lyrics take some 20 s, files a minute; Suno-API gives up after 10 minutes."""
 FAMILY = family(
@@ -83,6 +84,8 @@ FAMILY = family(
     _operation("lyrics", "text", "prompt* model", deadline=_QUICK, meanings=_SUBJECT),
     _operation("concat", "audio", "clip+ infill"),
     _operation("upload", "audio", "audio*", deadline=_QUICK),
+    _operation("cover_audio", "audio", f"audio* {_WORDED}", meanings=_RECORDING),
+    _operation("extend_audio", "audio", f"audio* continue_at+ {_WORDED}", meanings=_RECORDING),
     _operation("persona", "text", "clip+ name* description+ public", aliases=("persona_create",), deadline=_QUICK),
     _operation("wav", "audio", "clip+", deadline=_QUICK),
     _operation("mp4", "video", "clip+", deadline=_QUICK),
@@ -90,8 +93,16 @@ FAMILY = family(
     _operation("style_tags", "text", "style*", aliases=("tags",), deadline=_QUICK, meanings=_BRIEF),
 )
 
+RECORDINGS = ("cover_audio", "extend_audio")
+"""The operations on a recording of the client's own, by kie.ai and sunoapi.org."""
 SONGS = ("music", "extend", "cover", "infill", "persona_music", "stems")
-TYPICAL_SECONDS = {**dict.fromkeys(SONGS, 120.0), "lyrics": 20.0, "concat": 60.0, "upload": 30.0, "mp4": 60.0}
+TYPICAL_SECONDS = {
+    **dict.fromkeys(SONGS, 120.0),
+    "lyrics": 20.0,
+    "concat": 60.0,
+    "upload": 30.0,
+    "mp4": 60.0,
+}
 """Songs take 1 to 3 minutes; the rest is a guess until there are medians of our own."""
 _LIMITS = (
     (("chirp-v3", "chirp-v4", "V3_5"), 3000, 200),
@@ -124,6 +135,13 @@ def inherited_from(task: Task, parent: Task) -> Mapping[str, Any] | list[Mistake
 
 NO_CLIP = Mistake("input.clip", "is required here: name a clip, or a parent_id that has clips")
 NO_SUBJECT = Mistake("input.prompt", "is required here, unless there are lyrics, or a style")
+
+
+def inline_recording(task: Task) -> list[Mistake]:
+    """Return a mistake for a recording that is not at a URL: every protocol of Suno fetches it."""
+    if str(task.input.get("audio", ""))[:5].lower() != "data:":
+        return []
+    return [Mistake("input.audio", "Suno fetches recordings: give a URL.")]
 
 
 def too_long(task: Task, model: Any, sent: Mapping[str, Any]) -> list[Mistake]:

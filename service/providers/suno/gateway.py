@@ -10,7 +10,7 @@ from service.domain.task import ENDED, Result, State, Task, Update
 from service.domain.validation import Mistake
 from service.providers.dialect import Dialect, merge
 from service.providers.read import number
-from service.providers.suno.family import NO_CLIP, NO_SUBJECT, clip_of, too_long
+from service.providers.suno.family import NO_CLIP, NO_SUBJECT, clip_of, inline_recording, too_long
 from service.providers.wire import Call, Exchange, Reply
 
 LOOKUPS = {name: f"/suno/act/{name}/{{clip_id}}" for name in ("wav", "mp4", "timing")}
@@ -136,6 +136,7 @@ def mistakes_in(task: Task) -> list[Mistake]:
     body = merge(body_of(task), task.options)
     clip = _CLIP_FIELDS.get(task.operation)
     found = [NO_CLIP] if clip is not None and not body.get(clip) else []
+    found += inline_recording(task)
     if "duration" in task.input:
         found.append(
             Mistake("input.duration", "Gateways have no such field: leave it out, or choose another upstream.")

@@ -10,7 +10,15 @@ from service.providers import kie_envelope
 from service.providers.dialect import Dialect, Facts, merge
 from service.providers.read import fields, identifier
 from service.providers.suno import vendor
-from service.providers.suno.family import NO_SUBJECT, TYPICAL_SECONDS, clip_of, inherited_from, too_long
+from service.providers.suno.family import (
+    NO_SUBJECT,
+    RECORDINGS,
+    TYPICAL_SECONDS,
+    clip_of,
+    inherited_from,
+    inline_recording,
+    too_long,
+)
 from service.providers.wire import BalanceExchange, Call, Callback, Reply
 
 _CREATE = "/api/v1/jobs/createTask"
@@ -18,6 +26,8 @@ _MODELS = {
     "music": "ai-music-api/generate",
     "infill": "ai-music-api/replace-section",
     "persona": "ai-music-api/generate-persona",
+    "cover_audio": "ai-music-api/upload-and-cover-audio",
+    "extend_audio": "ai-music-api/upload-and-extend-audio",
 }
 """The market model of each operation. Others are reached by ``options.model`` and ``options.input``."""
 _SAME = {
@@ -35,6 +45,8 @@ _SAME = {
     "end": "infill_end_s",
     "name": "name",
     "description": "description",
+    "audio": "upload_url",
+    "continue_at": "continue_at",
 }
 _FIELDS = frozenset({*_SAME, "instrumental", "model", "clip"})
 _MODEL = "V6"
@@ -59,7 +71,7 @@ class KieJobs(Dialect):
         refunds=True,
         models_are_listed=False,  # the list names the operation, not Suno's versions
         reserved=frozenset({"callback_url", "callBackUrl"}),
-        typical_seconds={name: TYPICAL_SECONDS.get(name, 60.0) for name in _MODELS},
+        typical_seconds={name: TYPICAL_SECONDS.get(name, 60.0) for name in _MODELS} | dict.fromkeys(RECORDINGS, 120.0),
     )
 
     def create(self, task: Task, callback_url: str | None) -> Call:
@@ -112,6 +124,10 @@ def _input(task: Task) -> dict[str, Any]:
         custom = "prompt" not in given
         body |= {"custom_mode": custom, "instrumental": given.get("instrumental", False)}
         return body | {"model": given.get("model", _MODEL)}
+    if task.operation in RECORDINGS:
+        own = {"cover_audio": "custom_mode", "extend_audio": "default_param_flag"}[task.operation]
+        body |= {own: True, "instrumental": given.get("instrumental", False)}
+        return body | {"model": given.get("model", _MODEL)}
     return body | {"task_id": task.inherited.get("task_id"), "audio_id": clip_of(task)}
 
 
@@ -122,17 +138,22 @@ def _mistakes(task: Task) -> list[Mistake]:
     found = [Mistake(f"input.{name}", unsaid) for name in task.input if name not in _FIELDS]
     if kind == "music" and not any(body.get(name) for name in ("prompt", "lyrics", "style")):
         return [*found, NO_SUBJECT]
-    custom = kind == "music" and body.get("custom_mode") is not False
+    of_recording = kind in RECORDINGS
+    custom = (kind in {"music", "cover_audio"} and body.get("custom_mode") is not False) or (
+        kind == "extend_audio" and body.get("default_param_flag") is not False
+    )
     needed = {
         "input.style": custom and "style",
         "input.title": custom and "title",
         "input.lyrics": custom and body.get("instrumental") is False and "lyrics",
-        "input.clip": kind != "music" and "audio_id",
-        "parent_id": kind != "music" and "task_id",
+        "input.clip": kind != "music" and not of_recording and "audio_id",
+        "parent_id": kind != "music" and not of_recording and "task_id",
+        "input.continue_at": kind == "extend_audio" and custom and "continue_at",
     }
     found += [Mistake(path, "is required here") for path, name in needed.items() if name and not body.get(name)]
     if "duration" in task.input and not str(body.get("model", "")).startswith(_LONG_MODELS):
         found.append(
             Mistake("input.duration", f"{body.get('model')} takes no duration: use {' or '.join(_LONG_MODELS)}.")
         )
+    found += inline_recording(task)
     return found + too_long(task, body.get("model"), {"lyrics": body.get("lyrics"), "style": body.get("style")})

@@ -10,12 +10,22 @@ from service.providers import kie_envelope
 from service.providers.dialect import Dialect, Facts, merge
 from service.providers.read import fields, identifier
 from service.providers.suno import vendor
-from service.providers.suno.family import NO_SUBJECT, TYPICAL_SECONDS, clip_of, inherited_from, too_long
+from service.providers.suno.family import (
+    NO_SUBJECT,
+    RECORDINGS,
+    TYPICAL_SECONDS,
+    clip_of,
+    inherited_from,
+    inline_recording,
+    too_long,
+)
 from service.providers.wire import UNREACHABLE_CALLBACK, BalanceExchange, Call, Callback, Reply
 
 _ROUTES = {
     **dict.fromkeys(("music", "persona_music"), "/api/v1/generate"),
     "extend": "/api/v1/generate/extend",
+    "cover_audio": "/api/v1/generate/upload-cover",
+    "extend_audio": "/api/v1/generate/upload-extend",
     "stems": "/api/v1/vocal-removal/generate",
     "lyrics": "/api/v1/lyrics",
     "wav": "/api/v1/wav/generate",
@@ -38,6 +48,7 @@ _SAME = {
     "duration": "duration",
     "name": "name",
     "description": "description",
+    "audio": "uploadUrl",
 }
 _FIELDS = frozenset({*_SAME, "prompt", "lyrics", "instrumental", "model", "clip", "persona", "split"})
 _MODEL = "V4_5"
@@ -58,7 +69,8 @@ class SunoApi(Dialect):
         refunds=True,
         models_are_listed=False,  # the list names the operation, not Suno's versions
         reserved=frozenset({"callback_url", "callBackUrl"}),
-        typical_seconds={name: seconds for name, seconds in TYPICAL_SECONDS.items() if name in _ROUTES},
+        typical_seconds={name: seconds for name, seconds in TYPICAL_SECONDS.items() if name in _ROUTES}
+        | dict.fromkeys(RECORDINGS, 120.0),
     )
 
     def create(self, task: Task, callback_url: str | None) -> Call:
@@ -123,12 +135,15 @@ def _body(task: Task) -> dict[str, Any]:
             own = not given.keys().isdisjoint({"lyrics", "style", "title", "continue_at"})
             said = {"defaultParamFlag": own, "audioId": source["audioId"], "prompt": given.get("lyrics")}
             return {**body, **said, "model": model}
+        case "cover_audio" | "extend_audio":
+            custom = {"customMode" if task.operation == "cover_audio" else "defaultParamFlag": True}
+            said = {"instrumental": given.get("instrumental", False), "prompt": given.get("lyrics")}
+            return {**body, **custom, **said, "model": model}
         case "stems":
             return {**source, "type": "split_stem" if given.get("split") == "twelve" else "separate_vocal"}
-        case "lyrics":
-            return {"prompt": given.get("prompt")}
-        case "style_tags":
-            return {"content": given.get("style")}
+        case "lyrics" | "style_tags":
+            of_lyrics = task.operation == "lyrics"
+            return {"prompt": given.get("prompt")} if of_lyrics else {"content": given.get("style")}
         case _:
             return {**body, **source}
 
@@ -140,11 +155,13 @@ def _mistakes(task: Task) -> list[Mistake]:
     found = [Mistake(f"input.{name}", unsaid) for name in task.input if name not in _FIELDS]
     if kind == "music" and not (body.get("prompt") or body.get("style")):
         return [*found, NO_SUBJECT]
-    written = kind in {"music", "persona_music"} and body.get("customMode") is not False
+    own = kind in {"music", "persona_music", "cover_audio"} and body.get("customMode") is not False
+    written = own or (kind == "extend_audio" and body.get("defaultParamFlag") is not False)
     needed = {
         "input.style": written and "style",
         "input.title": written and "title",
         "input.lyrics": written and body.get("instrumental") is False and "prompt",
+        "input.continue_at": kind == "extend_audio" and written and "continueAt",
         "input.persona": kind == "persona_music" and "personaId",
         "input.clip": kind in {"extend", "stems", "wav", "mp4", "persona", "timing"} and "audioId",
         "input.description": kind == "persona" and "description",
@@ -153,4 +170,5 @@ def _mistakes(task: Task) -> list[Mistake]:
     found += [Mistake(path, "is required here") for path, name in needed.items() if name and not body.get(name)]
     if "duration" in task.input and not str(body.get("model", "")).startswith("V5_5"):
         found.append(Mistake("input.duration", "Only the model V5_5 takes a duration here."))
+    found += inline_recording(task)
     return found + too_long(task, body.get("model"), {"lyrics": body.get("prompt"), "style": body.get("style")})

@@ -70,6 +70,11 @@ def read(job: Mapping[str, Any], *, created: bool = False) -> Update:
     reasons = [text for each in items(answer.get("raiMediaFilteredReasons")) if (text := line(each)) is not None]
     if reasons:
         return Update(state=State.FAILED, external_id=name, failure=Failure("content_policy", "; ".join(reasons)))
+    held = [answer.get(holder) for holder in _SAMPLES]
+    if any(any(each) if isinstance(each, list) else each for each in held) or not isinstance(
+        job.get("response", {}), dict
+    ):
+        return Update(external_id=name)  # there may be a video that cannot be read
     return Update(state=State.FAILED, external_id=name, failure=Failure("provider_error", None, retryable=True))
 
 
@@ -109,7 +114,7 @@ def _failure(error: Mapping[str, Any]) -> Failure:
     """Return why an operation failed: by its text if that mentions the content, or by its code."""
     text, stated = line(error.get("message")), error.get("code")
     by_text = failure_from_text(text).code
-    speaks_of_content = stated in {_INVALID, None} and any(part in (text or "").lower() for part in _POLICY)
+    speaks_of_content = (stated is None or stated == _INVALID) and any(part in (text or "").lower() for part in _POLICY)
     if by_text == "content_policy" or speaks_of_content:
         return Failure("content_policy", text)
     code = _RPC.get(stated, "provider_error") if isinstance(stated, int) else "provider_error"

@@ -102,7 +102,7 @@ def read_polled(reply: Reply) -> Update:
 def read_chat(reply: Reply) -> Update:
     """Read the log that a chat completion or its stream holds.
 
-    :raises Uncertain: when a log names no job and has no end: the job may be there
+    :raises Uncertain: when a log names no job and has no end, or no text at all: the job may be there
     """
     text, ended = _log(reply)
     named = _TASK_ID.search(text)
@@ -113,7 +113,7 @@ def read_chat(reply: Reply) -> Update:
     if job is not None and (reason := _reason_in(text)) is None:
         is_first = len(_LINK.findall(text)) == 0
         return Update(state=State.SUBMITTED if is_first else State.RUNNING, external_id=job)
-    if job is None and not ended:
+    if job is None and not (ended and text.strip()):
         error = newapi_errors.complaint(reply.document).message
         raise Uncertain("unreadable", error or "the stream ended before it named a job")
     reason = _reason_in(text) or line(text[:_SHOWN])

@@ -8,11 +8,10 @@ import pytest
 from sqlalchemy import func, select
 
 from service.domain.task import State, Task
-from service.flows.money import ledger as ledger_flow
 from service.flows.retention import sweep as retention
 from service.flows.retention.sweep import Sweep, run_due, run_to_the_end
-from service.store import leases, ledger, tables
-from tests.support.retention import DAY, count, ended, is_kept, keep, newest, sweep
+from service.store import leases, tables
+from tests.support.retention import DAY, accounts, count, ended, is_kept, keep, newest, sweep
 from tests.support.world import JOB_SECONDS, World
 
 ALL_TABLES = ("tasks", "submissions", "events", "callbacks", "webhook_messages", "webhook_attempts", "task_labels")
@@ -47,13 +46,6 @@ async def test_young_task_stays(world: World) -> None:
     before = await counts(world)
     assert await sweep(world) == {}
     assert await counts(world) == before
-
-
-async def accounts(world: World) -> Any:
-    async with world.context.database.reading() as connection:
-        entries = await ledger.entries(connection, by=["client", "family", "upstream", "day"])
-    groups, total = ledger_flow.summarize(entries)
-    return {group: each.as_json() for group, each in groups.items()}, total.as_json()
 
 
 async def test_ledger_is_the_same_after_its_tasks_are_removed(world: World) -> None:
