@@ -31,6 +31,31 @@ UPSTREAMS: Mapping[str, str] = {
 DOORS = ("RUNWAYML", "OPENAI", "REPLICATE", "FAL", "ELKAPI", "NEWAPI_VIDEO")
 
 
+RUNWAY_CLIENT = """
+import base64
+import json
+import time
+import runwayml
+
+pause = time.sleep
+time.sleep = lambda _seconds: pause(0.05)  # the client waits for seconds between its queries
+client = runwayml.RunwayML()
+
+
+def submit(prompt, **more):
+    return client.text_to_video.create(model="gen4.5", prompt_text=prompt, ratio="1280:720", duration=5, **more)
+
+
+def refused(function):
+    try:
+        function()
+    except runwayml.APIStatusError as error:
+        return [type(error).__name__, error.status_code]
+
+"""
+"""The beginning of a program with Runway's SDK."""
+
+
 class LossyRelay:
     """A TCP relay. It loses some answers: it reads them from the server, and closes the client's connection instead."""
 
@@ -203,3 +228,8 @@ async def run_client(program: str, **environment: str) -> Any:
             await process.wait()
     assert process.returncode == 0, said.decode()[-3000:]
     return json.loads(out)
+
+
+def runway_environment(url: str) -> dict[str, str]:
+    """Return the environment of a program that begins with :data:`RUNWAY_CLIENT`."""
+    return {"RUNWAYML_BASE_URL": f"{url}/runwayml", "RUNWAYML_API_SECRET": KEY}

@@ -6,14 +6,13 @@ import json
 import httpx
 import pytest
 
-from tests.support.doors import KEY, doors_on_sockets, run_client
+from tests.support.doors import KEY, RUNWAY_CLIENT, doors_on_sockets, run_client, runway_environment
 from tests.support.processes import until
-from tests.system.doors.test_runwayml import BEGIN, environment
 
 NODE = {"User-Agent": "replicate-javascript/1.4.0", "Authorization": f"Bearer {KEY}"}
 PATH = "/replicate/v1/models/acme/doves/predictions"
 WAITING = (
-    BEGIN
+    RUNWAY_CLIENT
     + """
 task = submit("a patient kite")
 first = client.tasks.retrieve(task.id).status
@@ -58,7 +57,7 @@ async def test_request_whose_connection_broke_before_the_answer_is_recognised_fr
 @pytest.mark.long
 async def test_task_waits_while_the_gateway_is_down(sqlite_url: str) -> None:
     async with doors_on_sockets(sqlite_url, upstream_url="http://127.0.0.1:9") as stand:
-        task, status = await run_client(WAITING, **environment(stand.url))
+        task, status = await run_client(WAITING, **runway_environment(stand.url))
         async with httpx.AsyncClient(base_url=stand.url, headers={"Authorization": f"Bearer {KEY}"}) as client:
             shown = (await client.get(f"/runwayml/v1/tasks/{task}")).json()
             assert (status, shown["status"] in {"PENDING", "THROTTLED"}) == ("PENDING", True)
