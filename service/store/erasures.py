@@ -221,6 +221,7 @@ async def remove_content(connection: AsyncConnection, task_id: UUID, *, now: dat
     given = {"of_task": task_id}
     pending = (await connection.scalars(_PENDING, given)).all()
     await queue.discard(connection, list(pending), reason=REASON)
+    await queue.delete_assets(connection, [task_id], now=now)
     for statement in _REMOVALS:
         await connection.execute(statement, given)
     await connection.execute(_TASK, {**given, "now": now})

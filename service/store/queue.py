@@ -1,6 +1,6 @@
 """The queues: rows with a due time. A claim moves the time of a row forward by a lease."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -278,6 +278,13 @@ async def settle_callbacks(connection: AsyncConnection, settled: Sequence[dict[s
     """Write the decisions on callbacks, unless another claim has been made since."""
     if settled:
         await connection.execute(_SETTLE_CALLBACKS, list(settled))
+
+
+async def rerun_callbacks(connection: AsyncConnection, ids: Collection[UUID], *, now: datetime) -> int:
+    """Make decided callbacks due again, as if they had just come; return how many there were."""
+    decided = update(callbacks).where(callbacks.c.id.in_(sorted(ids)), callbacks.c.decision.is_not(None))
+    again = decided.values(decision=None, detail=None, decided_at=None, due_at=now, attempts=0)
+    return int((await connection.execute(again)).rowcount)
 
 
 async def settle_messages(connection: AsyncConnection, settled: Sequence[dict[str, Any]]) -> None:

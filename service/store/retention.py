@@ -13,7 +13,7 @@ from uuid import UUID
 from sqlalchemy import Select, Uuid, and_, bindparam, delete, exists, func, or_, select, text, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.store import feed, ledger
+from service.store import feed, ledger, queue
 from service.store.tables import (
     FINISHED,
     INPUT_KEPT,
@@ -307,7 +307,9 @@ async def remove_results(connection: AsyncConnection, limits: Limits, *, after: 
     if found.rows:
         given = [{"of_task": row.id, "now": limits.now, "kept": without_words(row.failure)} for row in found.rows]
         await connection.execute(_REMOVE_RESULTS, given)
-        await connection.execute(_REMOVE_FROM_EVENTS[connection.dialect.name], {"ids": [row.id for row in found.rows]})
+        ids = [row.id for row in found.rows]
+        await connection.execute(_REMOVE_FROM_EVENTS[connection.dialect.name], {"ids": ids})
+        await queue.delete_assets(connection, ids, now=limits.now)
     return Step(examined=found.examined, removed=len(found.rows), after=found.after)
 
 
@@ -328,6 +330,7 @@ async def remove_tasks(connection: AsyncConnection, limits: Limits, *, after: An
         return Step()
     if ids := [row.id for row in found.rows]:
         await ledger.keep_entries(connection, ids)
+        await queue.delete_assets(connection, ids, now=limits.now)
         await connection.execute(_REMOVE_CALLBACKS_OF, {"ids": ids})
         await _note_pruned(connection, (await connection.execute(_REMOVE_EVENTS_OF, {"ids": ids})).all())
         await connection.execute(_REMOVE_TASKS, {"ids": ids})

@@ -131,6 +131,7 @@ NOT_GIVEN_BACK = text("superseded_at IS NULL AND NOT delivered AND verdict <> 'f
 FINISHED = text("finished_at IS NOT NULL")
 INPUT_KEPT = text("finished_at IS NOT NULL AND input_removed_at IS NULL")
 RESULTS_KEPT = text("finished_at IS NOT NULL AND results_removed_at IS NULL")
+DECIDED = text("decision IS NOT NULL")
 NOT_DELIVERED = text("state <> 'delivered'")
 DUPLICATE_JOB = text("outcome = 'taken' AND superseded_at IS NOT NULL")
 
@@ -507,6 +508,8 @@ callbacks = Table(
     CheckConstraint("(decision IS NULL) = (due_at IS NOT NULL)", name="undecided_requires_due_at"),
     UniqueConstraint("submission_id", "dedupe_key"),
     _partial("ix_callbacks_due", "due_at", where=DUE),
+    # The inbox: newest first, by decision.
+    _partial("ix_callbacks_decision", "decision", "id", where=DECIDED),
 )
 
 # No foreign key: the row of a copy outlives its task until the file is deleted.

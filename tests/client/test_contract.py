@@ -13,6 +13,7 @@ from dovecote import (
     Action,
     AdoptFields,
     BudgetRow,
+    CallbackFilters,
     Circuit,
     Client,
     Credit,
@@ -85,6 +86,12 @@ CALLS: dict[str, Callable[[Client, Query, Body], Any]] = {
     ),
     "GET /v1/messages/{id}": lambda client, *_: client.messages.get(ID),
     "POST /v1/messages/{id}/replay": lambda client, *_: client.messages.replay(ID),
+    "GET /v1/callbacks": lambda client, query, _: client.callbacks.page(**query),
+    "POST /v1/callbacks/rerun": lambda client, _, body: client.callbacks.rerun_all(
+        *body["decision"], limit=body.get("limit")
+    ),
+    "GET /v1/callbacks/{id}": lambda client, *_: client.callbacks.get(ID),
+    "POST /v1/callbacks/{id}/rerun": lambda client, *_: client.callbacks.rerun(ID),
     "GET /v1/tasks/{id}/results/{n}/link": lambda client, query, _: client.results.link(ID, 0, **query),
     "GET /v1/tasks/{id}/results/{n}/provenance": lambda client, *_: client.results.provenance(ID, 0),
     "DELETE /v1/tasks/{id}/results": lambda client, *_: client.results.delete(ID),
@@ -230,6 +237,7 @@ FIELDS: dict[type, set[str]] = {
     ReplayFilters: {*COMPONENTS["ReplayRequest"]["properties"]} - {"cursor"},
     TaskFilters: {each["name"].replace("label", "labels") for each in OPERATIONS["GET /v1/tasks"]["parameters"]}
     - {"limit", "cursor"},
+    CallbackFilters: {each["name"] for each in OPERATIONS["GET /v1/callbacks"]["parameters"]} - {"limit", "cursor"},
     MessageFilters: {each["name"] for each in OPERATIONS["GET /v1/messages"]["parameters"]} - {"limit", "cursor"},
 }
 

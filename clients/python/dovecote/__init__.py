@@ -10,6 +10,7 @@
 """
 
 from dovecote.async_client import AsyncClient
+from dovecote.callbacks import Callback
 from dovecote.catalogue import Circuit, Credit, Family, Limits, ModelList, Operation, OperationDialect, Upstream
 from dovecote.client import Client
 from dovecote.erasures import Erasure
@@ -25,6 +26,7 @@ from dovecote.errors import (
 )
 from dovecote.fields import (
     AdoptFields,
+    CallbackFilters,
     EndpointChanges,
     EndpointFields,
     MessageFilters,
@@ -45,6 +47,8 @@ __all__ = [
     "AdoptFields",
     "AsyncClient",
     "BudgetRow",
+    "Callback",
+    "CallbackFilters",
     "Circuit",
     "Client",
     "ConfigurationError",

@@ -9,7 +9,7 @@ from typing import Any, Self, TypeVar, Unpack
 import httpx
 
 from dovecote import calls
-from dovecote.async_resources import AsyncEndpoints, AsyncMessages, AsyncUploads, AsyncWebhookSecrets
+from dovecote.async_resources import AsyncCallbacks, AsyncEndpoints, AsyncMessages, AsyncUploads, AsyncWebhookSecrets
 from dovecote.calls import LONGEST_POLL, TaskOrId
 from dovecote.catalogue import Family, ModelList, Upstream
 from dovecote.erasures import Erasure
@@ -60,6 +60,8 @@ class AsyncClient:
         self._http = httpx.AsyncClient(transport=transport, **self._settings.client_arguments())
         self.endpoints = AsyncEndpoints(self._session, self._run)
         """The webhook endpoints."""
+        self.callbacks = AsyncCallbacks(self._session, self._run)
+        """The stored callbacks of providers: what was understood, and what was not."""
         self.messages = AsyncMessages(self._session, self._run)
         """The messages to clients: what was delivered, and what was not."""
         self.results = AsyncResults(self._session, self._run, self._settings, self._http)

@@ -125,6 +125,17 @@ def retry(session: Session, task: TaskOrId, *, confirm_double_payment: bool) -> 
     return value_of(Task, (yield from send(session, request, repeatable=False)))
 
 
+def settled(session: Session, task: TaskOrId, timeout: float) -> Call[Task]:
+    """Get a task, at the latest after some seconds; earlier when no copy of a result is pending."""
+    until = session.clock() + timeout
+    while True:
+        seen = yield from get(session, task, 0)
+        left = until - session.clock()
+        if left <= 0 or not any(each.kept == "pending" for each in seen.results):
+            return seen
+        yield Pause(min(1.0, left))
+
+
 def erase(session: Session, task: TaskOrId, *, cancel: bool) -> Call[Erasure]:
     """Erase the content of a task. Erasing it twice does no harm."""
     params = {"cancel": "true"} if cancel else {}

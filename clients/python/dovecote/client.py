@@ -15,7 +15,7 @@ from dovecote.errors import DovecoteError, Unreachable
 from dovecote.fields import AdoptFields, SubmitFields, TaskFilters
 from dovecote.money import BudgetRow, QuoteList
 from dovecote.protocol import RETRY_FOR, Call, Pause, Request, Response, Session
-from dovecote.resources import Endpoints, Messages, Uploads, WebhookSecrets
+from dovecote.resources import Callbacks, Endpoints, Messages, Uploads, WebhookSecrets
 from dovecote.results import Results
 from dovecote.settings import TIMEOUT, Settings, response_of
 from dovecote.streaming import EventStream
@@ -59,6 +59,8 @@ class Client:
         self._http = httpx.Client(transport=transport, **self._settings.client_arguments())
         self.endpoints = Endpoints(self._session, self._run)
         """The webhook endpoints."""
+        self.callbacks = Callbacks(self._session, self._run)
+        """The stored callbacks of providers: what was understood, and what was not."""
         self.messages = Messages(self._session, self._run)
         """The messages to clients: what was delivered, and what was not."""
         self.results = Results(self._session, self._run, self._settings, self._http)

@@ -2,6 +2,7 @@
 
 from service.web.api import (
     budgets,
+    callbacks,
     catalogue,
     erasures,
     events,
@@ -28,5 +29,6 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *webhook_endpoints.ENDPOINTS,
     *webhook_messages.ENDPOINTS,
     *webhook_secret.ENDPOINTS,
+    *callbacks.ENDPOINTS,
     *catalogue.ENDPOINTS,
 )

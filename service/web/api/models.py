@@ -12,7 +12,14 @@ from service.domain.task import CallbackWhen, Policy, ResultKind, ResultRole, So
 from service.domain.webhook_events import TYPES
 from service.flows.render import MAX_BRIEF
 from service.flows.submission.request import REQUEST
-from service.web.api import catalogue_models, erasure_models, money_models, result_models, webhook_models
+from service.web.api import (
+    callback_models,
+    catalogue_models,
+    erasure_models,
+    money_models,
+    result_models,
+    webhook_models,
+)
 from service.web.api.money_models import Amount, Quote, Settlement
 from service.web.api.schema import Id, Time, about, components, one_of, ref
 from service.web.problems import TITLES
@@ -287,7 +294,8 @@ def all_components() -> dict[str, Any]:
         catalogue_models.UpstreamList,
         catalogue_models.ModelList,
     )
-    others = (*erasure_models.MODELS, *money_models.MODELS, *result_models.MODELS, *webhook_models.MODELS)
+    more = (callback_models, erasure_models, money_models, result_models, webhook_models)
+    others = tuple(model for module in more for model in module.MODELS)
     return {
         "TaskRequest": {"title": "TaskRequest", **REQUEST},
         **webhook_models.REQUESTS,

@@ -71,6 +71,19 @@ def test_operations_are_named_described_and_list_problems() -> None:
         assert all(parameter["description"] for parameter in operation["parameters"])
 
 
+async def stored_callbacks(world: World, api: httpx.AsyncClient) -> None:
+    """Read the callbacks of a task, and run them again."""
+    task = await world.submit("a dove")
+    await world.until(JOB_SECONDS * 2)
+    listed = (await api.get(f"/v1/callbacks?task={task.id}&decision=applied")).json()["callbacks"]
+    assert {each["task_id"] for each in listed} == {str(task.id)}
+    whole = (await api.get(f"/v1/callbacks/{listed[0]['id']}")).json()
+    assert "succeeded" in whole["reads_as"]
+    assert (await api.post(f"/v1/callbacks/{whole['id']}/rerun")).status_code == 202
+    assert (await api.post("/v1/callbacks/rerun", json={"decision": ["applied"]})).json()["rerun"] >= 1
+    await world.work()
+
+
 async def test_successful_responses_match_their_schemas(world: World, api: httpx.AsyncClient) -> None:
     """The test calls the whole API with tasks of every outcome. The contract is checked at every response."""
     settings = world.context.settings
@@ -107,6 +120,7 @@ async def test_successful_responses_match_their_schemas(world: World, api: httpx
     await until(lambda: world.context.signals.watched)
     await messages_and_endpoints(world, api)
     await erasures(api, task["task_id"])
+    await stored_callbacks(world, api)
     await upload_and_delete(api)
     families = (await api.get("/v1/families")).json()["families"]
     assert {family["name"] for family in families} == set(FAMILIES)
