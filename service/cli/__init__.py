@@ -35,6 +35,8 @@ COMMANDS: Final[Mapping[str, str]] = {
     "messages": "service.cli.messages:command",
     "explain": "service.cli.explain:command",
     "ledger": "service.cli.ledger:command",
+    "usage": "service.cli.spending:usage",
+    "claims": "service.cli.spending:claims",
     "callbacks": "service.cli.backup:callbacks",
     "prune": "service.cli.prune:command",
     "backup": "service.cli.backup:backup",

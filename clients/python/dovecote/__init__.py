@@ -32,7 +32,7 @@ from dovecote.fields import (
     TaskFilters,
 )
 from dovecote.messages import Delivery, Endpoint, Message, WebhookSecret
-from dovecote.money import BudgetRow, Quote, QuoteList, Settlement
+from dovecote.money import BudgetRow, Claim, Quote, QuoteList, Settlement
 from dovecote.tasks import Action, Event, Failure, Result, ResultLink, Task, TaskEvent, TaskWarning
 from dovecote.uploads import Upload
 from dovecote.values import Page
@@ -45,6 +45,7 @@ __all__ = [
     "AsyncClient",
     "BudgetRow",
     "Circuit",
+    "Claim",
     "Client",
     "ConfigurationError",
     "Credit",

@@ -288,6 +288,7 @@ def all_components() -> dict[str, Any]:
     )
     return {
         "TaskRequest": {"title": "TaskRequest", **REQUEST},
+        "ClaimMark": money_models.CLAIM_MARK,
         **webhook_models.REQUESTS,
         **components(*lists, Problem, *money_models.MODELS, *result_models.MODELS, *webhook_models.MODELS),
     }
