@@ -135,7 +135,7 @@ class UsageRow(TypedDict):
 
 
 class Usage(TypedDict):
-    """What was spent."""
+    """The sums of what was spent."""
 
     group: list[str]
     rows: list[UsageRow]
