@@ -24,6 +24,7 @@ from service.flows.context import Context, log
 from service.flows.metrics.ping import ping
 from service.flows.metrics.process import Metrics
 from service.flows.money import balances, sweep
+from service.flows.retention import erase
 from service.flows.retention import sweep as retention_sweep
 from service.flows.statistics import update_statistics
 from service.flows.submission import duplicates
@@ -63,8 +64,9 @@ class Worker:
         polls = TaskPool(polling.MAX_CONCURRENT, when_free=signals["poll"].set)
         messages = TaskPool(dispatch.MAX_CONCURRENT, when_free=signals["webhooks"].set)
         duplicate_jobs = TaskPool(duplicates.MAX_CONCURRENT, when_free=signals["duplicates"].set)
+        erasures = TaskPool(erase.MAX_CONCURRENT, when_free=signals["erasures"].set)
         results = TaskPool(context.settings.results.concurrency, when_free=signals["results"].set)
-        self._pools = (submits, polls, messages, duplicate_jobs)
+        self._pools = (submits, polls, messages, duplicate_jobs, erasures)
         self._results = results
         """Fetching a file is given up at a stop: it is fetched again after the start."""
         watched = context.settings.observability
@@ -75,6 +77,7 @@ class Worker:
             journey("callbacks", signals["callbacks"], lambda: process.run_due(context)),
             journey("webhooks", signals["webhooks"], lambda: dispatch.run_due(context, messages)),
             journey("duplicates", signals["duplicates"], lambda: duplicates.run_due(context, duplicate_jobs)),
+            journey("erasures", signals["erasures"], lambda: erase.run_due(context, erasures)),
             journey("money", asyncio.Event(), lambda: sweep.run_due(context), sweep.EVERY),
             journey("balances", asyncio.Event(), lambda: _once(balances.run_due(context)), balances.EVERY),
             journey("results", signals["results"], lambda: keep.run_due(context, results)),

@@ -64,6 +64,7 @@ _SAME_ON_BOTH = (
     "cli",
     "client",
     "flows/families",
+    "flows/retention/test_erase.py",
     "flows/submission/test_cancel.py",
     "flows/submission/test_duplicates.py",
     "flows/submission/test_outcomes.py",

@@ -187,14 +187,18 @@ RULES: dict[str, tuple[Act, str, set[str]]] = {
     "advances a task": (calls("advance"), "", {"domain/decision.py"}),
     "decides a change": (calls("decide"), "", {"flows/apply.py"}),
     "writes changed tasks": (calls("settle_tasks"), "", {"flows/apply.py"}),
-    # Retention removes content and ended tasks; the state of a task it never changes.
-    "updates rows of tasks": (calls_on_tasks("update"), "", {"store/queue.py", "store/retention.py"}),
+    # Retention and erasure remove content and ended tasks; they never change the state of a task.
+    "updates rows of tasks": (
+        calls_on_tasks("update"),
+        "",
+        {"store/queue.py", "store/retention.py", "store/erasures.py"},
+    ),
     "inserts rows of tasks": (calls_on_tasks("insert"), "", {"store/tasks.py"}),
     "deletes rows of tasks": (calls_on_tasks("delete"), "", {"store/retention.py"}),
     "sets when a row is due": (
         replaces("due_at"),
         "",
-        {"domain/decision.py", "domain/evidence.py", "flows/submission/duplicates.py"},
+        {"domain/decision.py", "domain/evidence.py", "flows/submission/duplicates.py", "flows/retention/erase.py"},
     ),
     "ends a task": (replaces("decided_by"), "", {"domain/transitions.py"}),
     "moves a row's due time": (writes("due_at"), "", {"store/queue.py"}),
@@ -286,6 +290,7 @@ CONNECTIONS = {
     "cli/demo/play.py": "speaks to what the demo has started",
     "cli/processes.py": "waits for what it has started",
     "cli/listen.py": "forwards messages to where its user names",
+    "cli/trigger.py": "asks the sandbox of its own process, and opens nothing; sandbox/callbacks.py sends",
     "cli/saving.py": "downloads results for its user, as a browser would",
     "cli/health.py": "asks the server of this machine whether it is alive",
     "cli/listening.py": "listens",

@@ -1,4 +1,4 @@
-"""``dovecote backup``, ``restored`` and ``callbacks``: copy the database, and what to do after a copy was put back."""
+"""``dovecote backup``, ``restored`` and ``callbacks stored``: copy the database, and what to do after a copy was put back."""
 
 import asyncio
 import contextlib
@@ -103,7 +103,7 @@ def restored(config: Path | None, *, as_json: bool) -> None:
         return
     click.echo(f"{settled} tasks may have been submitted since the backup and are unconfirmed now")
     if unmatched:
-        click.echo(f"{unmatched} callbacks of submissions that this database does not know: dovecote callbacks")
+        click.echo(f"{unmatched} callbacks of submissions that this database does not know: dovecote callbacks stored")
 
 
 async def _settle(settings: "Settings") -> tuple[int, int]:
@@ -117,7 +117,7 @@ async def _settle(settings: "Settings") -> tuple[int, int]:
             return settled, len(await callback_store.decided(connection, "unmatched", most=10_000))
 
 
-@click.command()
+@click.command("stored")
 @CONFIG
 @click.option(
     "--decision",

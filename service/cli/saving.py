@@ -87,7 +87,9 @@ def save_results(task: Mapping[str, Any], folder: Path, *, key: tuple[str, str] 
 
 
 def _save(client: httpx.Client, result: Result, folder: Path, stem: str, key: tuple[str, str] | None) -> Path:
-    url = result.get("url")
+    url = result.get("content_url") or result.get("url")
+    if url is not None and url.startswith("/") and key is not None:
+        url = key[0] + url
     if url is None:
         ending = "json" if result["kind"] == "json" else "txt"
         with _whole(folder / f"{stem}.{ending}") as file:

@@ -1,4 +1,4 @@
-"""``dovecote tasks``: list, show, cancel, refresh and retry tasks, and send the input that one waits for."""
+"""``dovecote tasks``: list, show, cancel, refresh, retry and erase tasks, and send the input that one waits for."""
 
 import datetime as dt
 import functools
@@ -9,7 +9,8 @@ from typing import Any, Final
 
 import click
 
-from dovecote import Task
+from dovecote import Erasure, Task
+from service.cli import exits
 from service.cli.adopt import command as adopt
 from service.cli.api_client import collect, open_client
 from service.cli.arguments import read_input, read_moment
@@ -27,7 +28,7 @@ _ID: Final = click.argument("task_id", metavar="ID", type=click.UUID)
 
 @click.group("tasks")
 def command() -> None:
-    """List, show, watch, cancel, refresh and retry tasks."""
+    """List, show, watch, cancel, refresh, retry and erase tasks."""
 
 
 command.add_command(adopt)
@@ -167,6 +168,77 @@ def retry(task_id: uuid.UUID, url: str, *, confirm_double_payment: bool, as_json
     with open_client(url) as client:
         task = client.retry(task_id, confirm_double_payment=True)
     _print(task, as_json=as_json)
+
+
+@command.command()
+@click.argument("task_id", metavar="[ID]", type=click.UUID, required=False)
+@click.option("--label", "labels", multiple=True, metavar="KEY=VALUE", help="Erase all tasks with these labels.")
+@click.option("--client", metavar="NAME", help="Only tasks of this client; needs an API key with the scope admin.")
+@click.option("--cancel", is_flag=True, help="Cancel open tasks. Without it they are erased when they have ended.")
+@click.option("--dry-run", is_flag=True, help="Only count the tasks with these labels.")
+@click.option("--yes", is_flag=True, help="Erase without a question.")
+@server_options
+def erase(
+    *,
+    task_id: uuid.UUID | None,
+    labels: tuple[str, ...],
+    client: str | None,
+    cancel: bool,
+    dry_run: bool,
+    yes: bool,
+    url: str,
+    as_json: bool,
+) -> None:
+    """Erase the content of a task, or of all tasks with some labels.
+
+    Input, results, callbacks and messages are removed, and the provider is asked to delete the job where it can. What was
+    paid stays in the ledger. An erasure cannot be undone.
+    """
+    if (task_id is None) == (not labels) or (task_id is not None and (client or dry_run)):
+        raise click.UsageError(
+            "name either the ID of a task, or labels with --label; --client and --dry-run go with labels"
+        )
+    chosen = _labels(labels) or {}
+    with open_client(url) as api:
+        if task_id is not None:
+            _confirm(f"Erase the content of task {task_id}?", yes=yes)
+            _print_erasure(api.erase(task_id, cancel=cancel), as_json=as_json)
+            return
+        counted = api.erase_labelled(chosen, client=client, dry_run=True)
+        if dry_run or not counted.tasks:
+            _print_erasure(counted, as_json=as_json)
+            return
+        _confirm(f"Erase the content of {counted.tasks} tasks, of which {counted.open} are open?", yes=yes)
+        _print_erasure(api.erase_labelled(chosen, client=client, cancel=cancel), as_json=as_json)
+
+
+@command.command()
+@click.argument("erasure_id", metavar="ID", type=click.UUID)
+@server_options
+def erasure(erasure_id: uuid.UUID, url: str, *, as_json: bool) -> None:
+    """Show how far an erasure has come."""
+    with open_client(url) as api:
+        _print_erasure(api.erasure(str(erasure_id)), as_json=as_json)
+
+
+def _confirm(question: str, *, yes: bool) -> None:
+    """Ask before content is erased, unless the command says yes already."""
+    if not yes and not click.confirm(question, err=True):
+        raise click.exceptions.Exit(exits.USAGE)
+
+
+def _print_erasure(erasure: Erasure, *, as_json: bool) -> None:
+    if as_json:
+        print_json(dict(erasure.document))
+        return
+    if erasure.state == "counted":
+        say(f"{erasure.tasks} tasks have these labels, {erasure.open} of them are open. Nothing was erased.")
+        return
+    say(f"{erasure.erased} of {erasure.tasks} tasks are erased; {erasure.open} are erased when they have ended.")
+    if erasure.state == "pending":
+        say(f"Some work is left. Show it with: dovecote tasks erasure {erasure.id}")
+    if erasure.failed_at_provider:
+        say(f"The providers of {erasure.failed_at_provider} tasks did not delete their jobs.")
 
 
 @command.command("input")

@@ -41,7 +41,7 @@ def wait_for_end(client: Client, task: Task, *, as_json: bool, output: Path | No
         raise
     print_end(task.document, as_json=as_json)
     if output is not None:
-        parts = urlsplit(url)
+        parts, task = urlsplit(url), client.results.settled(task)
         save_results(
             task.document, output, key=(f"{parts.scheme}://{parts.netloc}", os.environ.get(KEY_VARIABLE, "").strip())
         )

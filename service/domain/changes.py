@@ -21,7 +21,7 @@ from service.domain.submission_changes import (
     SubmissionStarted,
     WaitingForUpstream,
 )
-from service.domain.task import Failure, Source, State, Submission, Update
+from service.domain.task import ENDED, Failure, Source, State, Submission, Update
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,6 +183,18 @@ class DuplicateChecked(ChangeOfTask):
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ContentErased(ChangeOfTask):
+    """A client asked to erase the content of an ended task."""
+
+    at: datetime
+    expects: frozenset[State] = ENDED
+
+    def effect(self) -> Effect:
+        """Set the time of the erasure."""
+        return Effect(source=Source.CLIENT, fields={"erased_at": self.at}, event_type="erased")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class CostDue(ChangeOfTask):
     """It is checked whether the price of a submission was booked: an older process may have ended its task."""
 
@@ -249,6 +261,7 @@ Change = (
     | InputSending
     | InputSent
     | DuplicateChecked
+    | ContentErased
     | ResultKept
     | ResultsDeleted
 )

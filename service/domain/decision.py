@@ -3,12 +3,13 @@
 import dataclasses
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 from uuid import UUID
 
 from service.domain import kept
 from service.domain.changes import Change
 from service.domain.effects import Effect
+from service.domain.erasure import effect_without_content, without_content
 from service.domain.events import Event, changed_fields, event_type, is_event, message_type
 from service.domain.evidence import assess
 from service.domain.money.evidence import CostEvidence
@@ -65,7 +66,7 @@ def decide(task: Task, change: Change, facts: Facts, *, now: datetime) -> Decide
     lease_held = change.attempt is not None and change.attempt == task.attempts
     if change.only_if_lease_held and not lease_held:
         return Decided(decision="stale", task=task)
-    effect = change.effect()
+    effect = change.effect() if task.erased_at is None else effect_without_content(change.effect())
     unknown_word = effect.update.unknown_word
     if change.evidence is not None:
         effect = assess(task, effect, facts.submissions.get(change.evidence.id, change.evidence), now=now)
@@ -79,6 +80,8 @@ def decide(task: Task, change: Change, facts: Facts, *, now: datetime) -> Decide
     changed = task.changed(**effect.fields)
     after = advance(changed, effect.update, now=now, source=effect.source) or changed
     after = with_expiry(after, task, facts.result_lifetime(after), now=now)
+    if after.erased_at is not None:
+        after = without_content(after)
     after = kept.begin(after, keeps=facts.keeps_results, new_id=facts.new_id)
     if effect.copies or effect.deletes_copies:
         effect, after = _with_copies(effect, after)
@@ -140,8 +143,14 @@ def _event(before: Task, after: Task, effect: Effect, now: datetime) -> Event:
         message=_message(before, after, effect),
         source=effect.source,
         at=now,
-        data={**changed_fields(before, after), **effect.details, **_omitted(effect)},
+        data={**_changed(before, after), **effect.details, **_omitted(effect)},
     )
+
+
+def _changed(before: Task, after: Task) -> dict[str, Any]:
+    """Return the changed fields; of an erasure only its time."""
+    changed = changed_fields(before, after)
+    return changed if before.erased_at == after.erased_at else {"erased_at": changed["erased_at"]}
 
 
 def _message(before: Task, after: Task, effect: Effect) -> str | None:
@@ -158,7 +167,7 @@ def _omitted(effect: Effect) -> dict[str, int]:
 def _due_at(before: Task, after: Task, effect: Effect, facts: Facts, *, lease_held: bool) -> datetime | None:
     """Return when the task is claimed next."""
     queued = State.QUEUED in {before.state, after.state}
-    if after.decided_by == "provider":
+    if after.decided_by == "provider" or after.erased_at is not None:
         return None
     if effect.submit_at is not None and (lease_held or queued):
         return effect.submit_at

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from service.domain.kept import without_copies
 from service.domain.task import ENDED, Result, Source, Task
-from service.domain.webhook_events import BEGINNINGS, LATE, PROGRESS
+from service.domain.webhook_events import BEGINNINGS, ERASED, LATE, PROGRESS
 
 _SHOWN = (
     "state",
@@ -20,6 +20,7 @@ _SHOWN = (
     "decided_by",
     "cancel_requested_at",
     "answered_at",
+    "erased_at",
 )
 """Fields of a task whose change is an event."""
 
@@ -80,6 +81,8 @@ def event_type(before: Task, after: Task) -> str:
 
 def message_type(before: Task, after: Task) -> str | None:
     """Return the type of the client message for a change of a task; None where clients are sent none."""
+    if after.erased_at is not None:
+        return ERASED if before.erased_at is None else None
     if before.state is not after.state:
         if before.state.ended and after.state.ended:
             return LATE

@@ -22,6 +22,8 @@ _HOW = {
 
 def explain(task: Task, *, now: datetime) -> str:
     """Return one sentence on the state of a task."""
+    if task.erased_at is not None:
+        return f"{task.state.capitalize()}; the content was erased at {_at(task.erased_at)}."
     sentence = _explain(task, now)
     bought = "its job was bought elsewhere, and Dovecote never submits it"
     return f"{sentence[:-1]}; {bought}." if task.adopted else sentence

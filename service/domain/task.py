@@ -338,9 +338,9 @@ class Task:
     finished_at: datetime | None = None
     deadline_at: datetime
     input_removed_at: datetime | None = None
-    """When its input and options were removed; the name of the model stays."""
     results_removed_at: datetime | None = None
-    """When its results, and the words of its failure, were removed."""
+    erased_at: datetime | None = None
+    """When retention removed its input and its results, and when all of its content was erased on demand."""
     due_at: datetime | None = None
     """When it next needs attention. The only queue there is."""
     attempts: int = 0

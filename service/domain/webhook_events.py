@@ -6,6 +6,8 @@ from service.domain.task import ENDED, State
 
 PROGRESS = "task.progress"
 LATE = "task.late_result"
+ERASED = "task.erased"
+"""The content of the task was erased. Its ``callback_url`` was part of that, so only endpoints are told."""
 SETTLED = "task.settled"
 COST_CORRECTED = "task.cost_corrected"
 RESULTS_KEPT = "task.results_kept"
@@ -24,6 +26,7 @@ TYPES = (
     PROGRESS,
     SETTLED,
     COST_CORRECTED,
+    ERASED,
 )
 """Every type of a message about a task."""
 

@@ -63,7 +63,7 @@ async def apply(context: Context, connection: AsyncConnection, changes: Sequence
         submissions=known,
         next_check=next_check,
         result_lifetime=_result_lifetime,
-        keeps_results=lambda task: context.settings.keeps_results_of(task.family),
+        keeps_results=lambda task: task.results_removed_at is None and context.settings.keeps_results_of(task.family),
         new_id=context.new_id,
     )
     before = dict(tasks)

@@ -83,6 +83,7 @@ def show_task(task: Task, *, now: dt.datetime, api_url: str | None = None) -> di
         "deadline_at": rfc3339(task.deadline_at),
         "input_removed_at": rfc3339(task.input_removed_at),
         "results_removed_at": rfc3339(task.results_removed_at),
+        "erased_at": rfc3339(task.erased_at),
         "next_check_at": rfc3339(task.due_at),
     }
     return {**shown, "truncated": True} if task.large_input else shown

@@ -8,6 +8,7 @@ from service.providers.wire import (
     BalanceExchange,
     Call,
     Callback,
+    DeleteExchange,
     Exchange,
     JobsExchange,
     ManyExchange,
@@ -25,6 +26,14 @@ class CanCancel(Protocol):
 
     def read_cancelled(self, reply: Reply) -> Update:
         """Read the answer to the call that cancels."""
+
+
+@runtime_checkable
+class CanDelete(Protocol):
+    """The provider deletes an ended job with its outputs. This is requested only for a task whose content is erased."""
+
+    def delete(self, task: Task) -> DeleteExchange:
+        """Request the deletion of the job and of its outputs. A job that is gone already raises NotFound."""
 
 
 @runtime_checkable

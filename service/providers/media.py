@@ -41,6 +41,11 @@ class Medium:
         """Whether it is an upload, or a result of the parent."""
         return reference_in(self.value) is not None
 
+    def has_address(self, *, links: bool) -> bool:
+        """Return whether a provider can fetch it. A result has an address at the provider that made it."""
+        found = reference_in(self.value)
+        return links or (found is not None and found.source == "result")
+
     @property
     def is_inline(self) -> bool:
         """Whether it is given as ``data:``."""
@@ -87,7 +92,9 @@ def choose(dialect: Dialect, task: Task, *, links: bool) -> Choice:
     media = list(media_in(task.input))
     files = dialect.facts.uploads.get(task.operation, ())
     forms: dict[Path, Form] = {
-        each.path: ("link" if links and each.field not in files else "inline") if each.is_reference else "given"
+        each.path: ("link" if each.has_address(links=links) and each.field not in files else "inline")
+        if each.is_reference
+        else "given"
         for each in media
     }
     mistakes = _check(dialect, task, media, forms)
@@ -125,14 +132,14 @@ def _other_forms(
         found = check(changed)
         if _at(found, name):
             continue
-        if other is linked and not links:
+        if other is linked and not all(each.has_address(links=links) for each in own if each.path in linked):
             return forms, [each for each in mistakes if each not in _at(mistakes, name)] + [_no_links(own)]
         return changed, found
     return forms, mistakes
 
 
 def _no_links(media: list[Medium]) -> Mistake:
-    first = next(each for each in media if each.is_reference or is_inline(each.value))
+    first = next(each for each in media if is_inline(each.value) or not each.has_address(links=False))
     return Mistake(place(first.path), _NO_LINKS)
 
 

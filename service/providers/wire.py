@@ -134,6 +134,8 @@ def _document(body: bytes, headers: Mapping[str, str], secrets: tuple[str, ...])
 
 Exchange = Generator[Call, Reply, Update]
 """A conversation with an upstream: yield a Call, be sent a Reply, return an Update or raise an UpstreamError."""
+DeleteExchange = Generator[Call, Reply, None]
+"""The same for a deletion: it returns nothing, or raises an UpstreamError."""
 ManyExchange = Generator[Call, Reply, Mapping[str, Update]]
 """The same for a batch query: updates by external id. An id that is missing was not in the answer."""
 

@@ -26,6 +26,7 @@ _WAITS: Final[Mapping[str, str]] = {
     "circuits": "open_until probe_until",
     "upstreams": "submit_slot_at poll_slot_at",
     "leases": "until",
+    "erasures": "due_at",
 }
 """Times that something waits for."""
 _AGES: Final[Mapping[str, tuple[str, str]]] = {

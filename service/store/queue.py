@@ -1,6 +1,6 @@
 """The queues: rows with a due time. A claim moves the time of a row forward by a lease."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -18,6 +18,7 @@ from service.store.tables import (
     WAITING,
     assets,
     callbacks,
+    erasures,
     submissions,
     tasks,
     webhook_messages,
@@ -48,6 +49,7 @@ _CLAIMS = {
     "poll": _claim(tasks, DUE_POLL),
     "callbacks": _claim(callbacks, DUE),
     "submissions": _claim(submissions, DUE),
+    "erasures": _claim(erasures, DUE),
 }
 
 
@@ -84,7 +86,7 @@ async def claim_waiting(connection: AsyncConnection, ids: Sequence[UUID], *, unt
 async def claim_rows(
     connection: AsyncConnection, table: str, *, now: datetime, until: datetime, most: int
 ) -> Sequence[Row[Any]]:
-    """Claim rows of ``callbacks`` or ``submissions`` that are due, the longest due first, until a time."""
+    """Claim rows of ``callbacks``, ``submissions`` or ``erasures`` that are due, the longest due first, until a time."""
     rows = await connection.execute(_CLAIMS[table], {"now": now, "until": until, "most": most})
     return sorted(rows.all(), key=lambda row: row.id)
 
@@ -195,6 +197,7 @@ _ACCEPTED_ONCE = frozenset(
         # Only store/retention.py removes content.
         "input_removed_at",
         "results_removed_at",
+        "erased_at",
     }
 )
 _CHANGING = [column.name for column in tasks.columns if column.name not in _ACCEPTED_ONCE]
@@ -226,6 +229,41 @@ _SETTLE_MESSAGES = _settle(webhook_messages, "state delivered_at last_status las
 )
 
 
+_CLAIM_ERASURES = (
+    update(erasures)
+    .where(erasures.c.request_id == bindparam("of_request"), erasures.c.due_at <= bindparam("now"))
+    .values(due_at=bindparam("until"), attempts=erasures.c.attempts + 1)
+    .returning(*erasures.c)
+)
+_HASTEN_ERASURES = (
+    update(erasures)
+    .where(erasures.c.request_id == bindparam("of_request"), erasures.c.due_at > bindparam("now"))
+    .values(due_at=bindparam("now"))
+)
+
+
+async def claim_erasures_of(
+    connection: AsyncConnection, request_id: UUID, *, now: datetime, until: datetime
+) -> Sequence[Row[Any]]:
+    """Claim the erasures of one request that are due, until a time."""
+    given = {"of_request": request_id, "now": now, "until": until}
+    return (await connection.execute(_CLAIM_ERASURES, given)).all()
+
+
+async def hasten_erasures(connection: AsyncConnection, request_id: UUID, *, now: datetime) -> None:
+    """Make the unfinished erasures of a request due now."""
+    await connection.execute(_HASTEN_ERASURES, {"of_request": request_id, "now": now})
+
+
+_SETTLE_ERASURES = _settle(erasures, "erased_at provider error due_at")
+
+
+async def settle_erasures(connection: AsyncConnection, settled: Sequence[dict[str, Any]]) -> None:
+    """Write how far erasures have come, unless another claim has been made since."""
+    if settled:
+        await connection.execute(_SETTLE_ERASURES, list(settled))
+
+
 _SETTLE_ASSET = _settle(
     assets, "state object size sha256 media_type marked expires_at settled_at gone_since last_error due_at"
 ).returning(assets.c.id)
@@ -240,6 +278,13 @@ async def settle_callbacks(connection: AsyncConnection, settled: Sequence[dict[s
     """Write the decisions on callbacks, unless another claim has been made since."""
     if settled:
         await connection.execute(_SETTLE_CALLBACKS, list(settled))
+
+
+async def rerun_callbacks(connection: AsyncConnection, ids: Collection[UUID], *, now: datetime) -> int:
+    """Make decided callbacks due again, as if they had just come; return how many there were."""
+    decided = update(callbacks).where(callbacks.c.id.in_(sorted(ids)), callbacks.c.decision.is_not(None))
+    again = decided.values(decision=None, detail=None, decided_at=None, due_at=now, attempts=0)
+    return int((await connection.execute(again)).rowcount)
 
 
 async def settle_messages(connection: AsyncConnection, settled: Sequence[dict[str, Any]]) -> None:
@@ -297,7 +342,7 @@ async def release_leases(connection: AsyncConnection, *, now: datetime) -> None:
     await connection.execute(
         update(tasks).where(tasks.c.state == str(State.SUBMITTING), tasks.c.due_at > now).values(due_at=now)
     )
-    for table in (tasks, callbacks, webhook_messages, submissions, assets):
+    for table in (tasks, callbacks, webhook_messages, submissions, erasures, assets):
         claimed = (table.c.attempts > 0, table.c.due_at > now, table.c.due_at <= soon)
         await connection.execute(update(table).where(*claimed).values(due_at=now))
 

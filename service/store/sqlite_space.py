@@ -51,7 +51,13 @@ async def empty_log(database: Database) -> bool:
 
 
 def _empty_log(database: sqlite3.Connection, found: list[tuple[int, ...]]) -> None:
-    found += database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    # A reader that is slow must not keep the writer waiting: the log is emptied another time.
+    [(timeout_ms,)] = database.execute("PRAGMA busy_timeout")
+    database.execute("PRAGMA busy_timeout = 0")
+    try:
+        found += database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    finally:
+        database.execute(f"PRAGMA busy_timeout = {int(timeout_ms)}")
 
 
 async def compact(database: Database) -> None:

@@ -1,6 +1,6 @@
 """SQL for submissions: a row is written before anything is sent, and settled with the outcome."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -13,9 +13,10 @@ from service.store.rows import row_of_value
 from service.store.tables import UtcTime, submissions
 
 
-def submission_of(row: Row[Any]) -> Submission:
+def submission_of(row: Row[Any] | Mapping[str, Any]) -> Submission:
     """Return the submission of a row."""
-    return Submission(**{**row._mapping, "outcome": Outcome(row.outcome)})  # noqa: SLF001 - the documented way to a row's names
+    values = row if isinstance(row, Mapping) else row._mapping  # noqa: SLF001 - the documented way to a row's names
+    return Submission(**{**values, "outcome": Outcome(values["outcome"])})
 
 
 _OF_TASKS = (

@@ -132,6 +132,7 @@ NOT_GIVEN_BACK = text("superseded_at IS NULL AND NOT delivered AND verdict <> 'f
 FINISHED = text("finished_at IS NOT NULL")
 INPUT_KEPT = text("finished_at IS NOT NULL AND input_removed_at IS NULL")
 RESULTS_KEPT = text("finished_at IS NOT NULL AND results_removed_at IS NULL")
+DECIDED = text("decision IS NOT NULL")
 NOT_DELIVERED = text("state <> 'delivered'")
 DUPLICATE_JOB = text("outcome = 'taken' AND superseded_at IS NOT NULL")
 
@@ -198,6 +199,7 @@ tasks = Table(
     Column("deadline_at", UtcTime, nullable=False),
     Column("input_removed_at", UtcTime),
     Column("results_removed_at", UtcTime),
+    Column("erased_at", UtcTime),
     Column("due_at", UtcTime),
     Column("attempts", Integer, nullable=False),
     Column("traceparent", Text),
@@ -472,6 +474,27 @@ ledger_entries = Table(
     Column("sent_at", UtcTime, nullable=False, index=True),
 )
 
+# Erasures that clients asked for. A row has work left while it is due: outside of the database, or once more inside.
+erasures = Table(
+    "erasures",
+    metadata,
+    Column("id", Serial, primary_key=True),
+    Column("request_id", Uuid, nullable=False),
+    Column("task_id", Uuid, ForeignKey("tasks.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("client", Text, nullable=False),
+    Column("cancel", Boolean, nullable=False),
+    Column("requested_at", UtcTime, nullable=False),
+    Column("erased_at", UtcTime),
+    Column("provider", Text),
+    Column("error", Text),
+    Column("due_at", UtcTime),
+    Column("attempts", Integer, nullable=False),
+    CheckConstraint(_one_of("provider", ["deleted", "not_possible", "failed"]), name="provider"),
+    CheckConstraint("erased_at IS NOT NULL OR due_at IS NOT NULL", name="unfinished_requires_due_at"),
+    UniqueConstraint("request_id", "task_id"),
+    _partial("ix_erasures_due", "due_at", where=DUE),
+)
+
 callbacks = Table(
     "callbacks",
     metadata,
@@ -509,6 +532,8 @@ callbacks = Table(
     CheckConstraint("(decision IS NULL) = (due_at IS NOT NULL)", name="undecided_requires_due_at"),
     UniqueConstraint("submission_id", "dedupe_key"),
     _partial("ix_callbacks_due", "due_at", where=DUE),
+    # The inbox: newest first, by decision.
+    _partial("ix_callbacks_decision", "decision", "id", where=DECIDED),
 )
 
 # No foreign key: the row of a copy outlives its task until the file is deleted.

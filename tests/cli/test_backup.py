@@ -114,7 +114,7 @@ async def test_restored_leaves_unsent_tasks_unconfirmed_and_counts_unknown_callb
     assert (result.exit_code, json.loads(result.stdout)) == (0, {"unconfirmed": 2, "unmatched_callbacks": 1})
     again = await run_beside(database_url, "restored")
     assert again.stdout.startswith("0 tasks")
-    assert "dovecote callbacks" in again.stdout
+    assert "dovecote callbacks stored" in again.stdout
 
 
 async def test_callbacks_command_shows_callbacks_of_unknown_submissions(database_url: str) -> None:
@@ -123,10 +123,10 @@ async def test_callbacks_command_shows_callbacks_of_unknown_submissions(database
     kept = a_callback(submission_id=unknown, body=b'{"task_id":\n"job-7"}', detail="no such submission", **decided)
     async with opened(database_url) as database:
         await receive(database, kept)
-    [shown] = json.loads((await run_beside(database_url, "callbacks", "--json")).stdout)["callbacks"]
+    [shown] = json.loads((await run_beside(database_url, "callbacks", "stored", "--json")).stdout)["callbacks"]
     assert (shown["submission_id"], shown["body"]) == (str(unknown), '{"task_id":\n"job-7"}')
-    table = (await run_beside(database_url, "callbacks")).stdout
+    table = (await run_beside(database_url, "callbacks", "stored")).stdout
     assert str(unknown) in table
-    assert json.loads((await run_beside(database_url, "callbacks", "--json", "--decision", "forged")).stdout) == {
-        "callbacks": []
-    }
+    assert json.loads(
+        (await run_beside(database_url, "callbacks", "stored", "--json", "--decision", "forged")).stdout
+    ) == {"callbacks": []}

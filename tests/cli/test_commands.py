@@ -700,3 +700,78 @@ def test_listen_forwards_signed_messages(run: Run, installation: Installation) -
 
 def test_listen_needs_a_url_to_forward_to(run: Run) -> None:
     assert run("listen", "--forward-to", "localhost:3000").exit_code == exits.USAGE
+
+
+@pytest.mark.parametrize("event", ["running", "succeeded", "failed"])
+def test_triggered_callback_changes_the_task_as_the_providers_would(
+    run: Run, installation: Installation, event: str
+) -> None:
+    task_id = submit(run, "[stuck] [drop] a dove")
+    until_state(run, task_id, {"submitted", "running"})
+    result = CliRunner().invoke(main, ["trigger", f"runway.{event}", "--task", task_id], env=installation.settings)
+    assert result.exit_code == 0, result.output
+    assert "answered HTTP 200" in result.stderr
+    assert json.loads(result.stdout)
+    task = until_state(run, task_id, {event})
+    if event == "succeeded":
+        assert task["outcome_source"] == "callback"
+        assert all(each["url"].startswith(installation.sandbox.url) for each in task["results"])
+
+
+def until_state(run: Run, task_id: str, states: set[str]) -> dict[str, Any]:
+    for _ in range(400):
+        task: dict[str, Any] = json.loads(run("tasks", "show", task_id, "--json").stdout)
+        if task["state"] in states:
+            return task
+        time.sleep(0.05)
+    raise AssertionError(f"it is {task['state']}")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["runway.done"], "not of the form FAMILY.EVENT"),
+        (["suno.succeeded"], "of the family runway: write runway.succeeded"),
+        (["runway.succeeded", "--task", "01a1fdfb-6590-78b2-9217-c49a4ce509c0"], "there is no task"),
+    ],
+)
+def test_callback_that_cannot_be_triggered_is_a_usage_error(
+    run: Run, installation: Installation, arguments: list[str], sentence: str
+) -> None:
+    task_id = submit(run, "a dove")
+    until_state(run, task_id, {"succeeded"})
+    more = [] if "--task" in arguments else ["--task", task_id]
+    result = CliRunner().invoke(main, ["trigger", *arguments, *more], env=installation.settings)
+    assert result.exit_code == exits.USAGE
+    assert sentence in result.stderr
+
+
+def test_task_at_a_real_provider_is_not_triggered_without_force(run: Run, installation: Installation) -> None:
+    task_id = submit(run, "a dove")
+    until_state(run, task_id, {"succeeded"})
+    real = {**installation.settings, "DOVECOTE_UPSTREAMS__ELKAPI__BASE_URL": "https://gateway.example.com"}
+    result = CliRunner().invoke(main, ["trigger", "runway.succeeded", "--task", task_id], env=real)
+    assert result.exit_code == exits.USAGE
+    assert "a real provider" in result.stderr
+
+
+# Results ---------------------------------------------------------------------------------------------------------
+
+
+def test_results_are_saved_linked_and_deleted(run: Run, tmp_path: Path) -> None:
+    done = run(
+        "submit", "runway", "text_to_video", "prompt=a [filebytes=400000]", "duration=5", "--output", str(tmp_path)
+    )
+    task_id = done.stderr.splitlines()[0]
+    task = sorted(tmp_path.iterdir())
+    assert [path.stat().st_size for path in task] == [400_000] * len(task)
+    saved = run("results", "save", task_id, "--to", str(tmp_path / "second"))
+    assert saved.exit_code == 0, saved.output
+    assert [Path(line).read_bytes() for line in saved.stdout.splitlines()] == [path.read_bytes() for path in task]
+    link = run("results", "link", task_id)
+    assert len(httpx.get(link.stdout.strip()).content) == 400_000
+    assert f"task: {task_id}" in run("results", "provenance", task_id).stdout
+    deleted = run("results", "delete", task_id)
+    assert deleted.stderr.strip() == f"The copies of {len(task)} results are deleted."
+    assert run("results", "link", task_id).exit_code == exits.REFUSED
+    assert httpx.get(link.stdout.strip()).status_code == 404

@@ -40,7 +40,7 @@ DOVE = {"prompt": "a dove"}
 TASK_ID = "01a1fdfb-6590-78b2-9217-c49a4ce509c0"
 
 
-ITERATORS = {"list", "events", "stream", "watch", "messages.list"}
+ITERATORS = {"list", "events", "stream", "watch", "messages.list", "callbacks.list"}
 
 
 class Caller:

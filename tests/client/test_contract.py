@@ -13,6 +13,7 @@ from dovecote import (
     Action,
     AdoptFields,
     BudgetRow,
+    CallbackFilters,
     Circuit,
     Claim,
     Client,
@@ -21,6 +22,7 @@ from dovecote import (
     Endpoint,
     EndpointChanges,
     EndpointFields,
+    Erasure,
     Event,
     Failure,
     Family,
@@ -65,6 +67,9 @@ CALLS: dict[str, Callable[[Client, Query, Body], Any]] = {
     "GET /v1/tasks": lambda client, query, _: client.page(**query, labels={"text": "text"}),
     "GET /v1/tasks/{id}": lambda client, query, _: client.get(ID, **query),
     "GET /v1/tasks/{id}/events": lambda client, query, _: client.history(ID, **query),
+    "DELETE /v1/tasks/{id}": lambda client, *_: client.erase(ID, cancel=True),
+    "POST /v1/erasures": lambda client, _, body: client.erase_labelled(body.pop("labels"), **body),
+    "GET /v1/erasures/{id}": lambda client, *_: client.erasure(ID),
     "POST /v1/tasks/{id}/cancel": lambda client, *_: client.cancel(ID),
     "POST /v1/tasks/{id}/input": lambda client, _, body: client.send_input(ID, body),
     "POST /v1/tasks/{id}/retry": lambda client, _, body: client.retry(ID, **body),
@@ -87,6 +92,12 @@ CALLS: dict[str, Callable[[Client, Query, Body], Any]] = {
     ),
     "GET /v1/messages/{id}": lambda client, *_: client.messages.get(ID),
     "POST /v1/messages/{id}/replay": lambda client, *_: client.messages.replay(ID),
+    "GET /v1/callbacks": lambda client, query, _: client.callbacks.page(**query),
+    "POST /v1/callbacks/rerun": lambda client, _, body: client.callbacks.rerun_all(
+        *body["decision"], limit=body.get("limit")
+    ),
+    "GET /v1/callbacks/{id}": lambda client, *_: client.callbacks.get(ID),
+    "POST /v1/callbacks/{id}/rerun": lambda client, *_: client.callbacks.rerun(ID),
     "GET /v1/tasks/{id}/results/{n}/link": lambda client, query, _: client.results.link(ID, 0, **query),
     "GET /v1/tasks/{id}/results/{n}/provenance": lambda client, *_: client.results.provenance(ID, 0),
     "DELETE /v1/tasks/{id}/results": lambda client, *_: client.results.delete(ID),
@@ -195,6 +206,7 @@ VALUES: dict[type, tuple[str, ...]] = {
     Credit: ("Credit",),
     Delivery: ("Delivery",),
     Endpoint: ("Endpoint", "EndpointWithSecret"),
+    Erasure: ("Erasure",),
     Event: ("FeedEvent",),
     Failure: ("Failure",),
     Family: ("Family",),
@@ -233,6 +245,7 @@ FIELDS: dict[type, set[str]] = {
     ReplayFilters: {*COMPONENTS["ReplayRequest"]["properties"]} - {"cursor"},
     TaskFilters: {each["name"].replace("label", "labels") for each in OPERATIONS["GET /v1/tasks"]["parameters"]}
     - {"limit", "cursor"},
+    CallbackFilters: {each["name"] for each in OPERATIONS["GET /v1/callbacks"]["parameters"]} - {"limit", "cursor"},
     MessageFilters: {each["name"] for each in OPERATIONS["GET /v1/messages"]["parameters"]} - {"limit", "cursor"},
 }
 

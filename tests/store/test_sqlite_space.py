@@ -80,8 +80,7 @@ async def test_removed_words_are_neither_in_the_file_nor_in_the_log(tmp_path: Pa
     assert found == []
 
 
-async def test_log_that_a_reader_uses_is_not_emptied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.store.database.BUSY_TIMEOUT", 0.05)
+async def test_log_that_a_reader_uses_is_not_emptied_and_nobody_waits(tmp_path: Path) -> None:
     async with opened(f"sqlite:///{tmp_path / 'new.db'}") as database:
         await fill(database, 3)
         async with database.reading() as reader:

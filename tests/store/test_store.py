@@ -100,6 +100,7 @@ FULL = a_task(
     inherited={"external_id": "6"},
     input_removed_at=later(4),
     results_removed_at=later(5),
+    erased_at=later(6),
     job_host="https://eu.example.com",
     traceparent="00-1-2-01",
 )
@@ -137,6 +138,7 @@ async def test_settle_writes_every_mutable_field(database: Database) -> None:
         "traceparent",
         "input_removed_at",
         "results_removed_at",
+        "erased_at",
     )
     assert found == dataclasses.replace(FULL, **{name: getattr(task, name) for name in once})
 

@@ -13,6 +13,7 @@ _QUEUES = {
     "submit": (tables.tasks.c.due_at, tables.DUE_SUBMIT),
     "poll": (tables.tasks.c.due_at, tables.DUE_POLL),
     "webhooks": (tables.webhook_messages.c.due_at, tables.DUE),
+    "erasures": (tables.erasures.c.due_at, tables.DUE),
     "duplicates": (tables.submissions.c.due_at, tables.DUE),
     "callbacks": (tables.callbacks.c.due_at, tables.DUE),
     "results": (tables.assets.c.due_at, tables.DUE),

@@ -2,12 +2,14 @@
 
 import contextlib
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 import httpx
 
-from service.domain.task import Task
+from service.domain.changes import StatusReported
+from service.domain.task import Result, ResultKind, Source, State, Task, Update
+from service.flows.apply import settle
 from service.http.single import SingleTransport
 from service.sandbox import running
 from service.sandbox.served_files import content
@@ -70,3 +72,36 @@ async def names(world: World) -> list[str]:
 def sha256(ending: str, size: int) -> str:
     """Return the hash of a file that the sandbox serves."""
     return hashlib.sha256(content(ending, size)).hexdigest()
+
+
+class Files(httpx.AsyncBaseTransport):
+    """A host of files: answers each path with a content, or with what a function makes of the request."""
+
+    def __init__(self, files: Mapping[str, bytes | Callable[[httpx.Request], httpx.Response]]) -> None:
+        self.files = dict(files)
+        self.requests: list[httpx.Request] = []
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        self.requests.append(request)
+        found = self.files.get(request.url.path)
+        if found is None:
+            return httpx.Response(404, stream=httpx.ByteStream(b""))
+        if isinstance(found, bytes):
+            return httpx.Response(200, stream=httpx.ByteStream(found))
+        return found(request)
+
+
+async def ended_with(world: World, *results: Result, **fields: Any) -> Task:
+    """Return a task that ended with these results, and let what is due at once be done."""
+    task = await world.submit("[drop][stuck]", **fields)
+    await world.work()
+    update = Update(state=State.SUCCEEDED, results=results)
+    await settle(world.context, StatusReported(task_id=task.id, source=Source.POLL, update=update))
+    await world.work()
+    return await world.task(task)
+
+
+async def kept_file(world: World, content: bytes, kind: ResultKind = "video") -> Task:
+    """Return a task whose result is a kept file with this content."""
+    world.edge.hosts["cdn.test"] = Files({"/file": content})
+    return await ended_with(world, Result(kind, "http://cdn.test/file"))

@@ -1,15 +1,23 @@
-"""Worlds in which data is old: settings of retention, sweeps, and counted rows."""
+"""Worlds in which data is old or erased: settings of retention, sweeps, dumps and counted rows."""
 
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Table, func, select
+import httpx
+from sqlalchemy import Table, func, select, text
 
 from service.domain.task import Task
+from service.flows.money import ledger as ledger_flow
 from service.flows.retention.sweep import run_to_the_end
-from service.store import tables
+from service.store import ledger, tables
 from tests.support.world import JOB_SECONDS, World
 
 DAY = 86_400.0
+WORDS = "Zebrafink Quarzlampe"
+"""Words that occur in no other text."""
+LONG = 400.0
+"""Seconds after which the second pass of an erasure is over."""
 
 
 async def count(world: World, table: Table, *conditions: Any) -> int:
@@ -46,3 +54,51 @@ def keep(world: World, **ages: str) -> None:
 async def sweep(world: World) -> dict[str, int]:
     """Remove all that is too old, and return how many rows of each kind."""
     return dict((await run_to_the_end(world.context)).removed)
+
+
+async def dump(world: World) -> str:
+    """Return every value of every table as text."""
+    found: list[str] = []
+    async with world.context.database.reading() as connection:
+        for table in tables.metadata.sorted_tables:
+            rows = (await connection.execute(text(f"SELECT * FROM {table.name}"))).all()  # noqa: S608 - our own names
+            found += [
+                value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+                for row in rows
+                for value in row
+            ]
+    return "\n".join(found)
+
+
+def files_with(folder: Path, words: Iterable[str]) -> list[str]:
+    """Return the files of a folder that contain any of some words."""
+    return [
+        each.name
+        for each in folder.iterdir()
+        if each.is_file() and any(word.encode() in each.read_bytes() for word in words)
+    ]
+
+
+async def endpoint(api: httpx.AsyncClient) -> str:
+    """Register an endpoint of the client."""
+    answer = await api.post("/v1/endpoints", json={"url": "http://receiver.test/all"})
+    assert answer.status_code == 201, answer.text
+    return str(answer.json()["id"])
+
+
+async def erased(api: httpx.AsyncClient, task: Task, query: str = "") -> httpx.Response:
+    """Ask for the erasure of a task."""
+    return await api.delete(f"/v1/tasks/{task.id}{query}")
+
+
+async def accounts(world: World) -> Any:
+    """Return the ledger, by client, family, upstream and day, and in all."""
+    async with world.context.database.reading() as connection:
+        entries = await ledger.entries(connection, by=["client", "family", "upstream", "day"])
+    groups, total = ledger_flow.summarize(entries)
+    return {group: each.as_json() for group, each in groups.items()}, total.as_json()
+
+
+async def labelled(world: World, client: str, prompt: str = WORDS, **labels: str) -> Task:
+    """Submit a task with labels."""
+    return await world.submit_as(client, prompt, labels=labels, callback_url=None)

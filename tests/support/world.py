@@ -26,6 +26,7 @@ from service.flows.assets import keep
 from service.flows.callbacks import process
 from service.flows.concurrency import TaskPool
 from service.flows.context import Context, upstreams_of
+from service.flows.retention import erase
 from service.flows.submission import duplicates
 from service.flows.submission import run as submission_run
 from service.flows.submission.accept import accept
@@ -78,6 +79,7 @@ _JOURNEYS: Mapping[str, Callable[[Context, TaskPool], Awaitable[int]]] = {
     "poll": polling.run_due,
     "webhooks": dispatch.run_due,
     "duplicates": duplicates.run_due,
+    "erasures": erase.run_due,
     "results": keep.run_due,
     "callbacks": lambda context, _: process.run_due(context),
 }

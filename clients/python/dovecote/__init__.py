@@ -10,8 +10,10 @@
 """
 
 from dovecote.async_client import AsyncClient
+from dovecote.callbacks import Callback
 from dovecote.catalogue import Circuit, Credit, Family, Limits, ModelList, Operation, OperationDialect, Upstream
 from dovecote.client import Client
+from dovecote.erasures import Erasure
 from dovecote.errors import (
     ConfigurationError,
     DovecoteError,
@@ -24,6 +26,7 @@ from dovecote.errors import (
 )
 from dovecote.fields import (
     AdoptFields,
+    CallbackFilters,
     EndpointChanges,
     EndpointFields,
     MessageFilters,
@@ -44,6 +47,8 @@ __all__ = [
     "AdoptFields",
     "AsyncClient",
     "BudgetRow",
+    "Callback",
+    "CallbackFilters",
     "Circuit",
     "Claim",
     "Client",
@@ -54,6 +59,7 @@ __all__ = [
     "Endpoint",
     "EndpointChanges",
     "EndpointFields",
+    "Erasure",
     "Event",
     "Failure",
     "Family",

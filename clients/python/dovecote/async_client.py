@@ -10,9 +10,10 @@ from uuid import UUID
 import httpx
 
 from dovecote import calls
-from dovecote.async_resources import AsyncEndpoints, AsyncMessages, AsyncUploads, AsyncWebhookSecrets
+from dovecote.async_resources import AsyncCallbacks, AsyncEndpoints, AsyncMessages, AsyncUploads, AsyncWebhookSecrets
 from dovecote.calls import LONGEST_POLL, TaskOrId
 from dovecote.catalogue import Family, ModelList, Upstream
+from dovecote.erasures import Erasure
 from dovecote.errors import DovecoteError, Unreachable
 from dovecote.fields import AdoptFields, SubmitFields, TaskFilters
 from dovecote.money import BudgetRow, Claim, QuoteList
@@ -60,6 +61,8 @@ class AsyncClient:
         self._http = httpx.AsyncClient(transport=transport, **self._settings.client_arguments())
         self.endpoints = AsyncEndpoints(self._session, self._run)
         """The webhook endpoints."""
+        self.callbacks = AsyncCallbacks(self._session, self._run)
+        """The stored callbacks of providers: what was understood, and what was not."""
         self.messages = AsyncMessages(self._session, self._run)
         """The messages to clients: what was delivered, and what was not."""
         self.results = AsyncResults(self._session, self._run, self._settings, self._http)
@@ -232,6 +235,29 @@ class AsyncClient:
         :param confirm_double_payment: that you accept that the task may be paid for twice
         """
         return await self._run(calls.retry(self._session, task, confirm_double_payment=confirm_double_payment))
+
+    async def erase(self, task: TaskOrId, *, cancel: bool = False) -> Erasure:
+        """Erase the content of a task, also at its provider where that can delete jobs.
+
+        :param cancel: whether to cancel the task if it is open; else it is erased when it has ended
+        """
+        return await self._run(calls.erase(self._session, task, cancel=cancel))
+
+    async def erase_labelled(
+        self, labels: Mapping[str, str], *, client: str | None = None, cancel: bool = False, dry_run: bool = False
+    ) -> Erasure:
+        """Erase the content of all tasks that have all of some labels, such as those of a person.
+
+        :param client: only tasks of this client; needs a key with the scope ``admin`` for another one than its own
+        :param cancel: whether to cancel tasks that are open
+        :param dry_run: whether to count the tasks only
+        """
+        document = {"labels": labels, "client": client, "cancel": cancel, "dry_run": dry_run}
+        return await self._run(calls.erase_labelled(self._session, document))
+
+    async def erasure(self, erasure_id: str) -> Erasure:
+        """Get the progress of an erasure."""
+        return await self._run(calls.erasure(self._session, erasure_id))
 
     async def history(self, task: TaskOrId, *, after: int = 0) -> Sequence[TaskEvent]:
         """List the events of a task, oldest first, at most 1000.

@@ -7,6 +7,7 @@ from urllib.parse import quote
 from uuid import UUID, uuid4
 
 from dovecote.catalogue import Family, ModelList, Upstream
+from dovecote.erasures import Erasure
 from dovecote.errors import DovecoteError, UnexpectedResponse, WaitTimeout
 from dovecote.money import BudgetRow, Claim, QuoteList
 from dovecote.protocol import (
@@ -145,6 +146,35 @@ def retry(session: Session, task: TaskOrId, *, confirm_double_payment: bool) -> 
     document = {"confirm_double_payment": confirm_double_payment}
     request = Request(method="POST", path=f"{_path(task)}/retry", document=document)
     return value_of(Task, (yield from send(session, request, repeatable=False)))
+
+
+def settled(session: Session, task: TaskOrId, timeout: float) -> Call[Task]:
+    """Get a task, at the latest after some seconds; earlier when no copy of a result is pending."""
+    until = session.clock() + timeout
+    while True:
+        seen = yield from get(session, task, 0)
+        left = until - session.clock()
+        if left <= 0 or not any(each.kept == "pending" for each in seen.results):
+            return seen
+        yield Pause(min(1.0, left))
+
+
+def erase(session: Session, task: TaskOrId, *, cancel: bool) -> Call[Erasure]:
+    """Erase the content of a task. Erasing it twice does no harm."""
+    params = {"cancel": "true"} if cancel else {}
+    return value_of(Erasure, (yield from send(session, Request(method="DELETE", path=_path(task), params=params))))
+
+
+def erase_labelled(session: Session, document: Mapping[str, Any]) -> Call[Erasure]:
+    """Erase the content of all tasks with some labels. A repetition concerns those that are not erased yet."""
+    request = Request(method="POST", path="/v1/erasures", document=given(document))
+    return value_of(Erasure, (yield from send(session, request)))
+
+
+def erasure(session: Session, erasure_id: str | UUID) -> Call[Erasure]:
+    """Get the progress of an erasure."""
+    request = Request(method="GET", path=f"/v1/erasures/{id_of(erasure_id)}")
+    return value_of(Erasure, (yield from send(session, request)))
 
 
 def result_link(session: Session, task: TaskOrId, number: int, seconds: int | None) -> Call[ResultLink]:

@@ -11,11 +11,12 @@ import httpx
 from dovecote import calls
 from dovecote.calls import LONGEST_POLL, TaskOrId
 from dovecote.catalogue import Family, ModelList, Upstream
+from dovecote.erasures import Erasure
 from dovecote.errors import DovecoteError, Unreachable
 from dovecote.fields import AdoptFields, SubmitFields, TaskFilters
 from dovecote.money import BudgetRow, Claim, QuoteList
 from dovecote.protocol import RETRY_FOR, Call, Pause, Request, Response, Session
-from dovecote.resources import Endpoints, Messages, Uploads, WebhookSecrets
+from dovecote.resources import Callbacks, Endpoints, Messages, Uploads, WebhookSecrets
 from dovecote.results import Results
 from dovecote.settings import TIMEOUT, Settings, response_of
 from dovecote.streaming import EventStream
@@ -59,6 +60,8 @@ class Client:
         self._http = httpx.Client(transport=transport, **self._settings.client_arguments())
         self.endpoints = Endpoints(self._session, self._run)
         """The webhook endpoints."""
+        self.callbacks = Callbacks(self._session, self._run)
+        """The stored callbacks of providers: what was understood, and what was not."""
         self.messages = Messages(self._session, self._run)
         """The messages to clients: what was delivered, and what was not."""
         self.results = Results(self._session, self._run, self._settings, self._http)
@@ -229,6 +232,29 @@ class Client:
         :param confirm_double_payment: that you accept that the task may be paid for twice
         """
         return self._run(calls.retry(self._session, task, confirm_double_payment=confirm_double_payment))
+
+    def erase(self, task: TaskOrId, *, cancel: bool = False) -> Erasure:
+        """Erase the content of a task, also at its provider where that can delete jobs.
+
+        :param cancel: whether to cancel the task if it is open; else it is erased when it has ended
+        """
+        return self._run(calls.erase(self._session, task, cancel=cancel))
+
+    def erase_labelled(
+        self, labels: Mapping[str, str], *, client: str | None = None, cancel: bool = False, dry_run: bool = False
+    ) -> Erasure:
+        """Erase the content of all tasks that have all of some labels, such as those of a person.
+
+        :param client: only tasks of this client; needs a key with the scope ``admin`` for another one than its own
+        :param cancel: whether to cancel tasks that are open
+        :param dry_run: whether to count the tasks only
+        """
+        document = {"labels": labels, "client": client, "cancel": cancel, "dry_run": dry_run}
+        return self._run(calls.erase_labelled(self._session, document))
+
+    def erasure(self, erasure_id: str) -> Erasure:
+        """Get the progress of an erasure."""
+        return self._run(calls.erasure(self._session, erasure_id))
 
     def history(self, task: TaskOrId, *, after: int = 0) -> Sequence[TaskEvent]:
         """List the events of a task, oldest first, at most 1000.

@@ -104,8 +104,8 @@ class Download:
         self.close()
         if self._expected is not None and self._received < self._expected:
             raise Unreachable(f"{self._received} of {self._expected} bytes arrived")
-        marked = self.result.marked or self._elsewhere == self.result.url
-        if self.result.sha256 is not None and not marked and self._digest.hexdigest() != self.result.sha256:
+        is_copy = self.result.kept == "kept" and not self.result.marked
+        if self.result.sha256 is not None and is_copy and self._digest.hexdigest() != self.result.sha256:
             self._received = 0
             raise Unreachable("the bytes that arrived have another hash than the server states")
         return self._part.replace(self.path)
@@ -136,7 +136,7 @@ def downloads(task: Task, folder: Path) -> Iterator[Download]:
     """Yield a download for each result of a task that is a file or a text."""
     folder.mkdir(parents=True, exist_ok=True)
     for number, result in enumerate(task.results):
-        if result.url is not None or result.text is not None:
+        if result.kept == "kept" or result.url is not None or result.text is not None:
             yield Download(task, number, folder)
 
 

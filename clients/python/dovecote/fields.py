@@ -85,6 +85,14 @@ class MessageFilters(TypedDict, total=False):
     task: Task | str | UUID | None
 
 
+class CallbackFilters(TypedDict, total=False):
+    """Which callbacks a list contains."""
+
+    decision: str | Sequence[str] | None
+    upstream: str | None
+    task: Task | str | UUID | None
+
+
 class ReplayFilters(TypedDict, total=False):
     """Which messages are delivered again."""
 

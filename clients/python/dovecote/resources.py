@@ -4,8 +4,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar, Unpack
 
+from dovecote import callbacks as callback_calls
 from dovecote import uploads, webhook_calls
-from dovecote.fields import EndpointChanges, EndpointFields, MessageFilters, ReplayFilters
+from dovecote.callbacks import Callback, CallbackOrId
+from dovecote.fields import CallbackFilters, EndpointChanges, EndpointFields, MessageFilters, ReplayFilters
 from dovecote.messages import Endpoint, Message, WebhookSecret
 from dovecote.protocol import Call, Session
 from dovecote.uploads import Upload, UploadOrId
@@ -103,6 +105,50 @@ class Messages:
         :param filters: see :class:`ReplayFilters`: ``after``, ``before``, ``state``, ``type``, ``endpoint``
         """
         return self._run(webhook_calls.replay_messages(self._session, {**filters}))
+
+
+class Callbacks:
+    """The stored callbacks of providers, as ``client.callbacks``."""
+
+    def __init__(self, session: Session, run: _Run) -> None:
+        """Keep what executes a call."""
+        self._session = session
+        self._run = run
+
+    def list(self, *, limit: int | None = None, **filters: Unpack[CallbackFilters]) -> Iterator[Callback]:
+        """Yield callbacks, newest first. Further pages are loaded as needed.
+
+        :param limit: size of a page, at most 100
+        :param filters: see :class:`CallbackFilters`: ``decision``, ``upstream``, ``task``
+        """
+        return every(lambda cursor: self.page(limit=limit, cursor=cursor, **filters))
+
+    def page(
+        self, *, limit: int | None = None, cursor: str | None = None, **filters: Unpack[CallbackFilters]
+    ) -> Page[Callback]:
+        """List one page of callbacks, newest first.
+
+        :param limit: size of the page, at most 100
+        :param cursor: ``next`` of the page before
+        :param filters: see :class:`CallbackFilters`
+        """
+        return self._run(callback_calls.list_callbacks(self._session, {**filters, "limit": limit}, cursor))
+
+    def get(self, callback: CallbackOrId) -> Callback:
+        """Get a callback with its body, and what today's reader understands of it."""
+        return self._run(callback_calls.get_callback(self._session, callback))
+
+    def rerun(self, callback: CallbackOrId) -> Callback:
+        """Run a callback through today's reader. It is applied like a new one."""
+        return self._run(callback_calls.rerun_callback(self._session, callback))
+
+    def rerun_all(self, *decisions: str, limit: int | None = None) -> int:
+        """Run every callback with some decisions through today's reader, and return their number.
+
+        :param decisions: such as ``unreadable`` and ``unmatched``
+        :param limit: number of callbacks, at most 1000
+        """
+        return self._run(callback_calls.rerun_callbacks(self._session, decisions, limit))
 
 
 class WebhookSecrets:

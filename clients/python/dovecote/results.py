@@ -51,14 +51,19 @@ class Results:
         """Delete the kept copies of a task's results."""
         return self._run(calls.delete_results(self._session, task))
 
-    def save(self, task: TaskOrId, folder: str | Path = ".") -> Sequence[Path]:
+    def settled(self, task: TaskOrId, *, wait: float = 60.0) -> Task:
+        """Get a task once no copy of a result is pending, at the latest after some seconds."""
+        return self._run(calls.settled(self._session, task, wait))
+
+    def save(self, task: TaskOrId, folder: str | Path = ".", *, wait: float = 60.0) -> Sequence[Path]:
         """Download the results of a task: the kept copies, else the provider's originals. Return the files.
 
         A download goes on where its connection broke. The hash of a kept copy is checked.
 
+        :param wait: seconds to wait for copies that are being made
         :raises DovecoteError: when a file cannot be had
         """
-        known = task if isinstance(task, Task) else self._run(calls.get(self._session, task, 0))
+        known = self._run(calls.settled(self._session, task, wait))
         return [self._save(each) for each in downloads(known, Path(folder))]
 
     def _save(self, download: Download) -> Path:
@@ -110,9 +115,13 @@ class AsyncResults:
         """Delete the kept copies of a task's results."""
         return await self._run(calls.delete_results(self._session, task))
 
-    async def save(self, task: TaskOrId, folder: str | Path = ".") -> Sequence[Path]:
+    async def settled(self, task: TaskOrId, *, wait: float = 60.0) -> Task:
+        """Get a task once no copy of a result is pending: see :meth:`Results.settled`."""
+        return await self._run(calls.settled(self._session, task, wait))
+
+    async def save(self, task: TaskOrId, folder: str | Path = ".", *, wait: float = 60.0) -> Sequence[Path]:
         """Download the results of a task: see :meth:`Results.save`."""
-        known = task if isinstance(task, Task) else await self._run(calls.get(self._session, task, 0))
+        known = await self._run(calls.settled(self._session, task, wait))
         return [await self._save(each) for each in downloads(known, Path(folder))]
 
     async def _save(self, download: Download) -> Path:

@@ -148,6 +148,8 @@ class Task:
     """When the server removed the input and the options, as its retention requires."""
     results_removed_at: dt.datetime | None = None
     """When the server removed the results, as its retention requires."""
+    erased_at: dt.datetime | None = None
+    """When the content was erased because a client asked for it."""
     next_check_at: dt.datetime | None = None
     replayed: bool = dataclasses.field(default=False, compare=False, metadata={"local": True})
     """Returned by ``submit``: whether the idempotency key was known, so that this is the task of an earlier request."""

@@ -8,9 +8,10 @@ from service.domain.media_references import Path, place
 from service.domain.media_types import sniff
 from service.domain.task import Task
 from service.domain.uploads import Upload
-from service.flows.assets.uploads import file_name, storage_of
+from service.flows.assets.uploads import NoStorage, file_name, storage_of
 from service.flows.context import Context
 from service.store import uploads as upload_store
+from service.store.assets import Asset
 
 MARGIN = dt.timedelta(hours=1)
 """How long after the deadline of its task a medium can still be fetched."""
@@ -28,7 +29,10 @@ async def link_to(context: Context, upload: Upload) -> str:
     if settings.links_are_own:
         return f"{settings.public_url}/callbacks/media/{context.tokens.make_link(upload.id)}/{file_name(upload)}"
     seconds = min(max((upload.expires_at - context.now()).total_seconds(), 60.0), _MAX_PRESIGNED)
-    return await storage_of(context).presigned(upload.object, seconds=seconds) or ""
+    url = await storage_of(context).presigned(upload.object, seconds=seconds)
+    if url is None:
+        raise NoStorage("there is no address from which a provider could fetch a file: set public_url")
+    return url
 
 
 async def store_inline(context: Context, task: Task, path: Path, content: bytes) -> Upload:
@@ -53,6 +57,27 @@ async def store_inline(context: Context, task: Task, path: Path, content: bytes)
         size=stored.size,
         sha256=stored.sha256,
         object=name,
+        task_id=task.id,
+        created_at=now,
+        stored_at=now,
+        expires_at=task.deadline_at + MARGIN,
+    )
+    await context.writers.journeys.run(upload_store.put, upload)
+    return upload
+
+
+async def share_kept(context: Context, task: Task, path: Path, asset: Asset) -> Upload:
+    """Return an upload of a task that is the kept copy of a result. The file is not copied, and stays with the result."""
+    now = context.now()
+    upload = Upload(
+        id=uuid5(NAMESPACE_URL, f"dovecote:task/{task.id}/{place(path)}"),
+        client=task.client,
+        name=place(path),
+        content_type=asset.media_type or "application/octet-stream",
+        size=asset.size or 0,
+        sha256=asset.sha256,
+        object=asset.object or "",
+        shared=True,
         task_id=task.id,
         created_at=now,
         stored_at=now,

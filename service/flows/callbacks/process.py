@@ -4,8 +4,9 @@ import asyncio
 import dataclasses
 import datetime as dt
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -25,6 +26,7 @@ from service.flows.submission.cancel import is_cancel_pending
 from service.providers.charges import with_charges
 from service.providers.registry import DIALECTS
 from service.providers.wire import Callback
+from service.store import erasures as erasure_store
 from service.store import queue, submissions
 from service.store.database import StoreLocked, StoreUnavailable
 
@@ -97,6 +99,7 @@ async def _process(connection: AsyncConnection, context: Context, rows: Sequence
         settled.append(_settlement(context, row, each, own))
         _trace(context, row, settled[-1]["decision"], own)
     await queue.settle_callbacks(connection, settled)
+    await _forget(connection, rows, known, applied)
     for row, kept in zip(rows, settled, strict=True):
         submission = known.get(row.submission_id)
         upstream = UNKNOWN if submission is None else submission.upstream
@@ -118,6 +121,24 @@ async def _process(connection: AsyncConnection, context: Context, rows: Sequence
     if any(each is not None and each.superseded_at is not None for each in proven):
         context.signals.wake("duplicates")
     return applied
+
+
+async def _forget(
+    connection: AsyncConnection, rows: Sequence[Row[Any]], known: Mapping[UUID, Submission], applied: Sequence[Applied]
+) -> None:
+    """Remove the content of callbacks about tasks that are erased, or that retention has removed."""
+    locked = {each.task.id: each.task for each in applied if each.task is not None}
+    erased = {task.id for task in locked.values() if task.erased_at is not None}
+    tasks = {known[row.submission_id].task_id for row in rows if row.submission_id in known} - locked.keys()
+    erased |= await erasure_store.erased_among(connection, sorted(tasks))
+    unknown = [row.submission_id for row in rows if row.submission_id not in known]
+    removed = await erasure_store.removed_among(connection, unknown)
+    found = [
+        row.id
+        for row in rows
+        if row.submission_id in removed or (row.submission_id in known and known[row.submission_id].task_id in erased)
+    ]
+    await erasure_store.empty_callbacks(connection, found)
 
 
 def _trace(context: Context, row: Row[Any], decision: str | None, applied: Sequence[Applied]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Final, Literal
 from uuid import UUID
 
-Journey = Literal["submit", "poll", "callbacks", "webhooks", "duplicates", "results"]
+Journey = Literal["submit", "poll", "callbacks", "webhooks", "duplicates", "erasures", "results"]
 Topic = UUID | str
 """A subject that can be watched: a task by its id, or all tasks of a client by :func:`feed_of`."""
 Watcher = Callable[[], None]
@@ -33,6 +33,7 @@ class Signals:
             "callbacks": asyncio.Event(),
             "webhooks": asyncio.Event(),
             "duplicates": asyncio.Event(),
+            "erasures": asyncio.Event(),
             "results": asyncio.Event(),
         }
         self.publish: Callable[[str], None] = lambda _: None

@@ -68,7 +68,7 @@ async def accept(
     except (Invalid, NoRoom):
         # A request that was accepted once stays accepted, even if its deadline has passed or its upstream is gone.
         known = await _find_by_key(context, client, idempotency_key)
-        if known is None or known.request_hash != request_hash(request):
+        if known is None or (known.erased_at is None and known.request_hash != request_hash(request)):
             raise
         return task_store.Accepted(known, new=False)
     if context.traces is not None:
@@ -81,7 +81,7 @@ async def accept(
     if accepted.new:
         context.metrics.accepted.labels(task.family, task.operation).inc()
         context.signals.wake("poll" if task.adopted else "submit")
-    elif _has_key(accepted.task, idempotency_key) and accepted.task.request_hash != task.request_hash:
+    elif _has_key(accepted.task, idempotency_key) and not _is_same(accepted.task, task):
         raise KeyReused(accepted.task)
     return accepted
 
@@ -106,6 +106,11 @@ async def preview(context: Context, request: Any, *, client: str, large: bool = 
         task_id=context.new_id(),
     )
     return await asyncio.to_thread(check) if large else check()
+
+
+def _is_same(accepted: Task, requested: Task) -> bool:
+    """Return whether a task may come from the same request. Of an erased task that is not known, and it is not bought again."""
+    return accepted.erased_at is not None or accepted.request_hash == requested.request_hash
 
 
 def _traced(context: Context, traces: Traces, task: Task, began: dt.datetime) -> Task:

@@ -41,7 +41,7 @@ async def with_media(context: Context, upstream: Upstream, dialect: Dialect, tas
         return task
     try:
         async with context.large.downloads, asyncio.timeout(WITHIN):
-            sources = Sources(context, task)
+            sources = Sources(context, upstream, task)
             values: dict[Path, Any] = {each.path: await sources.value(each, form) for each, form in wanted}
     except TimeoutError:
         raise Unavailable("provider_timeout", f"the media could not be prepared within {WITHIN:g} s") from None

@@ -14,16 +14,18 @@ from service.domain.errors import Refused, Unavailable, UpstreamError
 from service.domain.media_references import MediaReference, place, reference_in, upload_id
 from service.domain.task import Result, Task
 from service.domain.uploads import Upload
-from service.flows.assets.media_links import link_to, store_inline
+from service.flows.assets.media_links import link_to, share_kept, store_inline
 from service.flows.assets.uploads import NoStorage, storage_of
-from service.flows.context import Context
+from service.flows.context import Context, Upstream
 from service.http.client import Answer, AnswerTooLarge, build, send
 from service.http.ssrf.guard import ForbiddenAddress, forbidden
 from service.object_errors import NoSuchObject
 from service.providers.form import content_of
 from service.providers.media import Form, Medium
+from service.store import assets as asset_store
 from service.store import tasks as task_store
 from service.store import uploads as upload_store
+from service.store.assets import Asset
 
 MAX_MEDIUM: Final = 50 * 1024 * 1024
 """Bytes of one medium that is sent in a request."""
@@ -39,9 +41,10 @@ _HEADERS: Final = {"Accept": "*/*", "Accept-Encoding": "identity"}
 class Sources:
     """The places of the media of one task."""
 
-    def __init__(self, context: Context, task: Task) -> None:
+    def __init__(self, context: Context, upstream: Upstream, task: Task) -> None:
         """Read nothing yet."""
         self._context = context
+        self._upstream = upstream
         self._task = task
         self._parent: Task | None = None
 
@@ -76,6 +79,12 @@ class Sources:
             upload = await self._upload(where, found.name)
             return await (link_to(self._context, upload) if form == "link" else self._inline(where, upload))
         result = await self._result(where, int(found.name))
+        copy = await self._copy_of(result)
+        if copy is not None and (form == "inline" or self._upstream.gives_links):
+            upload = await share_kept(self._context, self._task, medium.path, copy)
+            return await (link_to(self._context, upload) if form == "link" else self._inline(where, upload))
+        if result.expires_at is not None and result.expires_at <= self._context.now():
+            raise Refused("invalid_input", f"{where}: the provider has deleted result {found.name} of the parent")
         url = result.url or ""
         if url[:5].lower() == "data:":
             return url if form == "inline" else await self._linked(dataclasses.replace(medium, value=url))
@@ -101,7 +110,7 @@ class Sources:
         return f"data:{upload.content_type};base64,{encoded.decode()}"
 
     async def _result(self, where: str, number: int) -> Result:
-        """Return a result of the parent that can be had still."""
+        """Return a result of the parent."""
         if self._parent is None and self._task.parent_id is not None:
             async with self._context.database.reading() as connection:
                 self._parent = await task_store.find(connection, self._task.parent_id, self._task.client)
@@ -109,9 +118,15 @@ class Sources:
         result = results[number] if number < len(results) else None
         if result is None or result.url is None:
             raise Refused("invalid_input", f"{where}: result {number} of the parent does not exist any more")
-        if result.expires_at is not None and result.expires_at <= self._context.now():
-            raise Refused("invalid_input", f"{where}: the provider has deleted result {number} of the parent")
         return result
+
+    async def _copy_of(self, result: Result) -> Asset | None:
+        """Return the kept copy of a result; None where none is kept."""
+        if result.kept is None or result.kept.state != "kept" or self._context.objects is None:
+            return None
+        async with self._context.database.reading() as connection:
+            found = await asset_store.find(connection, result.kept.asset)
+        return found if found is not None and found.state == "kept" and found.object else None
 
 
 async def download(context: Context, where: str, url: str) -> str:

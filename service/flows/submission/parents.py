@@ -37,6 +37,8 @@ def check_parent(
         mistakes.append(Mistake("parent_id", "there is no task with this id"))
     elif parent.family != request["family"] and follows_parent(operation, takes_result=takes_result):
         mistakes.append(Mistake("parent_id", f"is a task of {parent.family}, not of {request['family']}"))
+    elif parent.erased_at is not None:
+        mistakes.append(Mistake("parent_id", "the content of the task was erased: no task can continue it"))
     elif parent.state is not State.SUCCEEDED:
         mistakes.append(Mistake("parent_id", f"the task has not succeeded: it is {parent.state}"))
 

@@ -139,7 +139,8 @@ def _to_result(path: Path, number: Any, parent: Task | None, mistakes: list[Mist
 
 def type_of_result(result: Result) -> str:
     """Return the type of a result, as far as it is known."""
-    return _TYPES.get(result.kind, _ANY)
+    known = None if result.kept is None else result.kept.media_type
+    return known or _TYPES.get(result.kind, _ANY)
 
 
 def _fits(path: Path, content_type: str) -> bool:

@@ -10,6 +10,7 @@ from service.domain.operator_events import OPERATOR_TYPES
 from service.domain.webhook_events import PROGRESS, TYPES
 from service.flows.context import Context
 from service.store import queue
+from service.store.erasures import EMPTY_BODY, REASON
 from service.store.webhooks import endpoints
 from service.store.webhooks import messages as message_store
 from service.store.webhooks.messages import Filter, Message
@@ -75,6 +76,8 @@ async def replay_one(context: Context, message: Message) -> None:
     :raises NotReplayable: for progress and test messages
     :raises Disabled: when its endpoint is disabled or deleted
     """
+    if message.body == EMPTY_BODY:
+        raise NotReplayable(f"{REASON}: there is nothing left to deliver")
     if message.type not in REPLAYED:
         raise NotReplayable(f"messages of type {message.type} cannot be replayed: read the task instead")
     if not await context.writers.requests.run(_replay_one, message, now=context.now()):

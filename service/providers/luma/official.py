@@ -1,5 +1,6 @@
 """Luma's Dream Machine API (https://api.lumalabs.ai/dream-machine/v1), as its OpenAPI 1.1.0 and its SDK 1.21 have it."""
 
+import dataclasses
 import functools
 from collections.abc import Mapping
 from typing import Any
@@ -12,7 +13,16 @@ from service.providers.dialect import Dialect, Facts, merge, unsupported
 from service.providers.luma import record
 from service.providers.luma.family import inline_media, renamed, seconds
 from service.providers.read import fields, identifier, items, moment, number
-from service.providers.wire import Balance, BalanceExchange, Call, Callback, JobsExchange, ListedJob, Reply
+from service.providers.wire import (
+    Balance,
+    BalanceExchange,
+    Call,
+    Callback,
+    DeleteExchange,
+    JobsExchange,
+    ListedJob,
+    Reply,
+)
 
 _BASE = "/dream-machine/v1"
 _JOBS = f"{_BASE}/generations"
@@ -104,6 +114,12 @@ class Official(Dialect):
             if said.get("has_more") is not True:
                 return found
         raise UpstreamError("unreadable", f"the list goes on after {_MAX_PAGES} pages")
+
+    def delete(self, task: Task) -> DeleteExchange:
+        """Delete the record of an ended generation: 204 without a body."""
+        reply = yield dataclasses.replace(self.query(task), method="DELETE")
+        if not reply.ok:
+            raise record.refusal_of(reply, creating=False)
 
     def balance(self) -> BalanceExchange:
         """Request the credits, in US cents."""

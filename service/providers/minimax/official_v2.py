@@ -12,7 +12,7 @@ from service.providers.minimax.codes import refusal_of_newer
 from service.providers.minimax.official import read_callback
 from service.providers.minimax.record import is_challenge, jobs_in, read_task, task_in
 from service.providers.read import fields, identifier, moment, word
-from service.providers.wire import Call, Callback, Exchange, JobsExchange, ListedJob, Reply
+from service.providers.wire import Call, Callback, DeleteExchange, Exchange, JobsExchange, ListedJob, Reply
 
 _QUERY = "/v2/query/video_generation"
 _PAGE_SIZE, _MAX_PAGES = 50, 20
@@ -58,7 +58,7 @@ class OfficialV2(Dialect):
         seen = about(task, self.read_status((yield self.query(task))))
         if seen.state is not State.SUBMITTED:
             return seen
-        reply = yield Call(method="DELETE", path=f"/v2/video_generation/{quote(task.external_id or '', safe='')}")
+        reply = yield Call(method="DELETE", path=_job(task))
         return dataclasses.replace(self.read_cancelled(reply), external_id=task.external_id)
 
     def read_cancelled(self, reply: Reply) -> Update:
@@ -70,6 +70,10 @@ class OfficialV2(Dialect):
         unknown = read_task(said).unknown_word
         state = State.CANCELLED if action in _CANCELLED and unknown is None else None
         return Update(state=state, external_id=identifier(said.get("task_id")), unknown_word=unknown)
+
+    def delete(self, task: Task) -> DeleteExchange:
+        """Delete the record of an ended task."""
+        self.read_cancelled((yield Call(method="DELETE", path=_job(task))))
 
     def find_lost_jobs(self, task: Task) -> JobsExchange:
         """List the jobs of the task's model and kind, all of them or none."""
@@ -97,6 +101,10 @@ class OfficialV2(Dialect):
         """Return what MiniMax's pages rule out."""
         found = super().validate(task)
         return found + newer.mistakes_of(task) if task.operation in newer.ROUTES else found
+
+
+def _job(task: Task) -> str:
+    return f"/v2/video_generation/{quote(task.external_id or '', safe='')}"
 
 
 def _kind_of(task: Task) -> tuple[str, str]:

@@ -1,5 +1,6 @@
 """OpenAI's Responses API (POST /v1/responses): in the background at OpenAI itself, in the foreground at gateways."""
 
+import dataclasses
 import datetime as dt
 from urllib.parse import quote
 
@@ -7,9 +8,10 @@ from service.domain.task import Task, Update
 from service.domain.validation import Mistake
 from service.providers.dialect import Dialect, Facts, about, merge
 from service.providers.openai import response_record as record
+from service.providers.openai.refusals import carries_error, refusal
 from service.providers.read import fields, word
 from service.providers.talk import talk_mistakes
-from service.providers.wire import Call, Exchange, Reply
+from service.providers.wire import Call, DeleteExchange, Exchange, Reply
 
 _PATH = "/v1/responses"
 _WINDOWS = {"2h": 2.0, "8h": 8.0}
@@ -58,6 +60,12 @@ class Responses(Dialect):
     def read_cancelled(self, reply: Reply) -> Update:
         """Read the answer to a cancel: the response."""
         return record.read_status(reply)
+
+    def delete(self, task: Task) -> DeleteExchange:
+        """Delete the stored response."""
+        reply = yield dataclasses.replace(self.query(task), method="DELETE")
+        if not reply.ok or carries_error(fields(reply.document)):
+            raise refusal(reply, creating=False)
 
     def validate(self, task: Task) -> list[Mistake]:
         """Return what is wrong with the words, and a deadline that ends before a cheaper response may begin."""

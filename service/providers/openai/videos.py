@@ -16,7 +16,7 @@ from service.providers.form import file, form, is_inline
 from service.providers.openai.family import model_of
 from service.providers.openai.refusals import carries_error, failure_in, refusal
 from service.providers.read import compact, fields, identifier, link, moment, percent, word
-from service.providers.wire import Call, File, Reply
+from service.providers.wire import Call, DeleteExchange, File, Reply
 
 STATES: Mapping[str, State | None] = {
     **dict.fromkeys(
@@ -88,6 +88,12 @@ class Videos(Dialect):
         if not reply.ok or _id_of(document) is None or "status" not in document:
             raise refusal(reply, creating=False)
         return _read(document)
+
+    def delete(self, task: Task) -> DeleteExchange:
+        """Delete an ended video."""
+        reply = yield dataclasses.replace(self.query(task), method="DELETE")
+        if not reply.ok or carries_error(fields(reply.document)):
+            raise refusal(reply, creating=False)
 
     def validate(self, task: Task) -> list[Mistake]:
         """Return what cannot be sent: a shape without a size, and a video that is neither given nor a parent's."""

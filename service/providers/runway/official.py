@@ -15,7 +15,7 @@ from service.providers.runway import composed
 from service.providers.runway.family import FAMILY
 from service.providers.runway.native import MODELS, VERSION, native_body, native_mistakes
 from service.providers.runway.record import OWN_WORDS, read_created, read_status
-from service.providers.wire import Balance, BalanceExchange, Call, Exchange, ModelsExchange, Reply
+from service.providers.wire import Balance, BalanceExchange, Call, DeleteExchange, Exchange, ModelsExchange, Reply
 
 _TYPICAL: Mapping[str, float] = {"video": 90.0, "image": 30.0, "audio": 15.0}
 """A first guess: nothing is published, and medians of our own take over."""
@@ -71,6 +71,15 @@ class Official(Dialect):
         if not reply.ok and not isinstance(refusal, NotFound):
             raise refusal
         return Update(state=State.CANCELLED)
+
+    def delete(self, task: Task) -> DeleteExchange:
+        """Delete the task: of an ended one this destroys the outputs, too."""
+        self.read_deleted((yield dataclasses.replace(self.query(task), method="DELETE")))
+
+    def read_deleted(self, reply: Reply) -> None:
+        """Read the answer to a deletion: 204 without a body."""
+        if not reply.ok:
+            raise newapi_errors.refusal_in(reply, creating=False)
 
     def balance(self) -> BalanceExchange:
         """Request the organization's credits; one is worth US$0.01."""

@@ -23,7 +23,16 @@ from service.providers.seedance.family import (
     model_of,
     video_body,
 )
-from service.providers.wire import Call, Callback, Exchange, JobsExchange, ListedJob, ManyExchange, Reply
+from service.providers.wire import (
+    Call,
+    Callback,
+    DeleteExchange,
+    Exchange,
+    JobsExchange,
+    ListedJob,
+    ManyExchange,
+    Reply,
+)
 
 _TASKS, _IMAGES = "/api/v3/contents/generations/tasks", "/api/v3/images/generations"
 _BATCH, _PAGE, _MAX_PAGES = 50, 100, 20
@@ -128,6 +137,10 @@ class Ark(Dialect):
         if not reply.ok or fields(fields(reply.document).get("error")):
             raise record.refusal_of(reply, creating=False)
         return Update()
+
+    def delete(self, task: Task) -> DeleteExchange:
+        """Delete the record of an ended task, and with it the address of its output."""
+        self.read_cancelled((yield dataclasses.replace(self.query(task), method="DELETE")))
 
     def validate(self, task: Task) -> list[Mistake]:
         """Return what Ark's pages rule out."""

@@ -155,6 +155,7 @@ async def replayable(connection: AsyncConnection, wanted: Filter, *, most: int) 
     )
     able = _matching(wanted).where(
         webhook_messages.c.state != "pending",
+        webhook_messages.c.body != "{}",  # erased
         or_(webhook_messages.c.endpoint_id.is_(None), webhook_messages.c.endpoint_id.in_(enabled)),
     )
     rows = await connection.execute(_ordered(able, wanted, most, newest=False))

@@ -2,7 +2,9 @@
 
 from service.web.api import (
     budgets,
+    callbacks,
     catalogue,
+    erasures,
     events,
     money,
     results,
@@ -19,6 +21,7 @@ from service.web.api.route import Endpoint
 ENDPOINTS: tuple[Endpoint, ...] = (
     *tasks.ENDPOINTS,
     *task_actions.ENDPOINTS,
+    *erasures.ENDPOINTS,
     *results.ENDPOINTS,
     *uploads.ENDPOINTS,
     *money.ENDPOINTS,
@@ -28,5 +31,6 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *webhook_endpoints.ENDPOINTS,
     *webhook_messages.ENDPOINTS,
     *webhook_secret.ENDPOINTS,
+    *callbacks.ENDPOINTS,
     *catalogue.ENDPOINTS,
 )

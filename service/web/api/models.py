@@ -12,7 +12,14 @@ from service.domain.task import CallbackWhen, Policy, ResultKind, ResultRole, So
 from service.domain.webhook_events import TYPES
 from service.flows.render import MAX_BRIEF
 from service.flows.submission.request import REQUEST
-from service.web.api import catalogue_models, money_models, result_models, webhook_models
+from service.web.api import (
+    callback_models,
+    catalogue_models,
+    erasure_models,
+    money_models,
+    result_models,
+    webhook_models,
+)
 from service.web.api.money_models import Amount, Quote, Settlement
 from service.web.api.schema import Id, Time, about, components, one_of, ref
 from service.web.problems import TITLES
@@ -180,6 +187,7 @@ class Task(TypedDict):
     results_removed_at: Annotated[
         Time | None, about("When the results and the message of the failure were removed, as retention requires.")
     ]
+    erased_at: Annotated[Time | None, about("When the content was erased because a client asked for it.")]
     next_check_at: Annotated[Time | None, about("When Dovecote processes the task next. Null: never.")]
     truncated: NotRequired[
         Annotated[
@@ -286,11 +294,14 @@ def all_components() -> dict[str, Any]:
         catalogue_models.UpstreamList,
         catalogue_models.ModelList,
     )
+    more = (callback_models, erasure_models, money_models, result_models, webhook_models)
+    others = tuple(model for module in more for model in module.MODELS)
     return {
         "TaskRequest": {"title": "TaskRequest", **REQUEST},
         "ClaimMark": money_models.CLAIM_MARK,
         **webhook_models.REQUESTS,
-        **components(*lists, Problem, *money_models.MODELS, *result_models.MODELS, *webhook_models.MODELS),
+        "ErasureRequest": {"title": "ErasureRequest", **erasure_models.REQUEST},
+        **components(*lists, Problem, *others),
     }
 
 

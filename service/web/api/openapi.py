@@ -61,6 +61,7 @@ def document() -> dict[str, Any]:
                 "description": "Webhook endpoints for the events of all tasks, besides the `callback_url` of each task.",
             },
             {"name": "Messages", "description": "Webhook messages and their deliveries. Messages can be replayed."},
+            {"name": "Callbacks", "description": "The stored callbacks of providers. They can be processed again."},
             {"name": "Catalogue", "description": "Families with their operations, and the upstreams that serve them."},
         ],
         "paths": paths,

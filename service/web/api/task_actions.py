@@ -61,7 +61,7 @@ async def refresh_found(context: Context, task: Task, *, client: str) -> bool:
     :param client: the one that asks
     :raises Problem: 429 when the upstream is polled as often as it may be
     """
-    if task.decided_by == "provider" or task.external_id is None:
+    if task.decided_by == "provider" or task.external_id is None or task.erased_at is not None:
         return False
     try:
         await polling.poll_now(context, task, client=client)

@@ -9,7 +9,7 @@ from starlette.routing import Route
 
 from service.domain.api_key import Scope
 from service.web.auth.bearer import Authenticator
-from service.web.dashboard import acts, export, live, signin, start, submit, task, tasks
+from service.web.dashboard import acts, callbacks, export, live, signin, start, submit, task, tasks
 from service.web.dashboard.templating import static_files
 from service.web.dashboard.visit import ROOT, Page, Visit, about, answered
 from service.web.problems import Problem
@@ -34,6 +34,8 @@ PAGES = (
     Page(path="/tasks/{id}", handler=task.task_page),
     Page(path="/tasks/{id}/follow", handler=submit.follow, method="POST", scope=Scope.SUBMIT),
     Page(path="/tasks/{id}/input", handler=acts.send_input, method="POST", scope=Scope.SUBMIT),
+    Page(path="/callbacks", handler=callbacks.inbox_page),
+    Page(path="/callbacks/rerun", handler=callbacks.rerun_callbacks, method="POST", scope=Scope.SUBMIT),
     Page(path="/submit", handler=submit.form_page, scope=Scope.SUBMIT),
     Page(path="/submit", handler=submit.submit, method="POST", scope=Scope.SUBMIT),
     Page(path="/tasks/{id}/cancel", handler=acts.cancel_task, method="POST", scope=Scope.SUBMIT),

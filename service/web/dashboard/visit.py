@@ -47,9 +47,11 @@ class Entry:
     name: str
     icon: str
     words: str
+    operator: bool = False
+    """Whether it is for operators only."""
 
 
-ENTRIES: tuple[Entry, ...] = ()
+ENTRIES: tuple[Entry, ...] = (Entry("/callbacks", "callbacks", "inbox", "Callbacks", operator=True),)
 """The pages besides the tasks."""
 
 
@@ -103,7 +105,7 @@ class Visit:
 
     def entries(self) -> tuple["Entry", ...]:
         """Return the entries of the navigation besides the tasks."""
-        return ENTRIES
+        return tuple(each for each in ENTRIES if self.is_operator or not each.operator)
 
     @property
     def wants_part(self) -> bool:

@@ -11,6 +11,7 @@ import pytest
 from service.domain.task import State, Task
 from service.flows.assets import uploads
 from service.sandbox import Sandbox
+from tests.support.kept_results import assets_of, finished, keeping, names, stored
 from tests.support.media import INLINE, MP4, PNG
 from tests.support.world import World
 
@@ -283,6 +284,38 @@ async def test_result_that_the_provider_has_deleted_is_refused_before_the_purcha
         assert (made.state, len(world.sandbox.ledger.jobs)) == (State.FAILED, before)
         assert made.failure is not None
         assert "has deleted result 0" in (made.failure.message or "")
+
+
+@pytest.mark.parametrize("links", [True, False], ids=["public", "no-address"])
+async def test_kept_copy_is_taken_when_the_provider_has_deleted_the_file(database_url: str, *, links: bool) -> None:
+    """A picture of a task becomes the first frame of a film, after the provider's URL has expired."""
+    address = {} if links else {"DOVECOTE_PUBLIC_URL": ""}
+    async with keeping(database_url, **{**at("luma/official"), **address}) as world:
+        request = {"family": "luma", "operation": "text_to_image", "callback_url": None}
+        parent = await finished(world, **request, input={"prompt": "a dove", "aspect_ratio": "16:9"})
+        await world.until(120)
+        parent = await world.task(parent.id)
+        assert parent.results[0].kept is not None
+        assert parent.results[0].kept.state == "kept"
+        gone = dataclasses.replace(parent.results[0], expires_at=world.context.now())
+        await forget(world, dataclasses.replace(parent, results=(gone, *parent.results[1:])))
+        given = {"prompt": "[fetch] it flies", "image": {"result": 0}}
+        shown = await submit(world, **LUMA, input=given, parent_id=str(parent.id))
+        await world.work()
+        made = await world.task(UUID(shown["id"]))
+        if not links:  # the upstream takes links, and the only one has expired
+            assert (made.state, made.failure and made.failure.code) == (State.FAILED, "invalid_input")
+            return
+        assert made.state is State.SUBMITTED, made.failure
+        url = world.sandbox.ledger.jobs[-1].order.document["keyframes"]["frame0"]["url"]
+        assert url.startswith("http://dovecote.test/callbacks/media/")
+        [fetched] = world.sandbox.ledger.fetched
+        assert (fetched.status, fetched.sha256) == (200, parent.results[0].kept.sha256)
+        assert len(await names(world)) == len(set(await names(world)))
+        world.clock.forward(10 * 86_400)
+        await uploads.expire_due(world.context)
+        [copy] = [each for each in await assets_of(world, parent) if each.id == parent.results[0].kept.asset]
+        assert await stored(world, copy.object), "the link has ended, and the copy stays"
 
 
 async def forget(world: World, task: Task) -> None:

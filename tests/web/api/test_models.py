@@ -93,6 +93,7 @@ FULL = Task(
     deadline_at=NOW,
     input_removed_at=NOW,
     results_removed_at=NOW,
+    erased_at=NOW,
     due_at=NOW,
 )
 EMPTY = Task(

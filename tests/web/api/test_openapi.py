@@ -71,6 +71,19 @@ def test_operations_are_named_described_and_list_problems() -> None:
         assert all(parameter["description"] for parameter in operation["parameters"])
 
 
+async def stored_callbacks(world: World, api: httpx.AsyncClient) -> None:
+    """Read the callbacks of a task, and run them again."""
+    task = await world.submit("a dove")
+    await world.until(JOB_SECONDS * 2)
+    listed = (await api.get(f"/v1/callbacks?task={task.id}&decision=applied")).json()["callbacks"]
+    assert {each["task_id"] for each in listed} == {str(task.id)}
+    whole = (await api.get(f"/v1/callbacks/{listed[0]['id']}")).json()
+    assert "succeeded" in whole["reads_as"]
+    assert (await api.post(f"/v1/callbacks/{whole['id']}/rerun")).status_code == 202
+    assert (await api.post("/v1/callbacks/rerun", json={"decision": ["applied"]})).json()["rerun"] >= 1
+    await world.work()
+
+
 async def test_successful_responses_match_their_schemas(world: World, api: httpx.AsyncClient) -> None:
     """The test calls the whole API with tasks of every outcome. The contract is checked at every response."""
     settings = world.context.settings
@@ -107,6 +120,8 @@ async def test_successful_responses_match_their_schemas(world: World, api: httpx
     stream = asyncio.create_task(api.get("/v1/events/stream"))
     await until(lambda: world.context.signals.watched)
     await messages_and_endpoints(world, api)
+    await erasures(api, task["task_id"])
+    await stored_callbacks(world, api)
     await upload_and_delete(api)
     families = (await api.get("/v1/families")).json()["families"]
     assert {family["name"] for family in families} == set(FAMILIES)
@@ -119,6 +134,14 @@ async def test_successful_responses_match_their_schemas(world: World, api: httpx
     await api.post(f"/v1/claims/{claim['submission']}", json={"state": "filed"})
     succeeded = {(method, path) for method, path, status in CONTRACT.kept if status < 300}
     assert {(each.method, each.path) for each in ENDPOINTS} - succeeded == {("POST", "/v1/tasks/{id}/input")}
+
+
+async def erasures(api: httpx.AsyncClient, task_id: str) -> None:
+    """Call every operation on erasures."""
+    assert (await api.delete(f"/v1/tasks/{task_id}", params={"cancel": "true"})).status_code in {200, 202}
+    assert (await api.get(f"/v1/erasures/{task_id}")).status_code == 200
+    for more in ({"dry_run": True}, {}):
+        assert (await api.post("/v1/erasures", json={"labels": {"a": "b"}, **more})).status_code in {200, 202}
 
 
 async def upload_and_delete(api: httpx.AsyncClient) -> None:

@@ -382,4 +382,4 @@ def test_default_types_of_a_callback_url_are_the_ends() -> None:
     ends = {f"task.{state}" for state in (State.SUCCEEDED, State.FAILED, State.CANCELLED, State.EXPIRED)}
     assert ends | {LATE} == ENDS
     assert set(TYPES) > ENDS
-    assert len(set(TYPES)) == len(TYPES) == 12
+    assert len(set(TYPES)) == len(TYPES) == 13
