@@ -241,6 +241,7 @@ def _around(context: Context, app: Starlette) -> ASGIApp:
     app.state.streams = Streams(context)
     app.state.callback_limits = CallbackLimits(context)
     app.state.recent = Recent()
+    app.state.counted = {}  # what needs somebody, for the dashboard's navigation
     app.state.bodies = BodyBudget(context.settings.max_body, context.large.turn)
     return AccessLog(SecurityHeaders(app), context.metrics, traced=context.traces is not None)
 
