@@ -6,7 +6,7 @@ import contextlib
 import datetime as dt
 import functools
 import secrets as chance
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
 from service.clock import Clock, ClockGuard
@@ -281,7 +281,7 @@ def _is_forwarded(settings: Settings) -> bool:
     return not is_loopback((urlsplit(settings.public_url).hostname or "").strip("[]"))
 
 
-def routes(settings: Settings, role: Role = "all") -> list[Route]:
+def routes(settings: Settings, role: Role = "all") -> Sequence[BaseRoute]:
     """Return the routes of a role."""
     if role == "worker":
         return health.ROUTES
@@ -290,6 +290,7 @@ def routes(settings: Settings, role: Role = "all") -> list[Route]:
     with_callbacks = callbacks.ROUTES if settings.callback_port is None else []
     return [
         *with_callbacks,
+        *facades.at_prefixes(settings, authenticator),
         *api,
         metrics.behind_a_key(authenticator),
         *kept_files.ROUTES,
@@ -297,7 +298,7 @@ def routes(settings: Settings, role: Role = "all") -> list[Route]:
         *docs.ROUTES,
         *dashboard.routes(authenticator),
         Route("/", _to_dashboard),
-        *facades.routes(settings, authenticator),
+        *facades.at_root(settings, authenticator),
     ]
 
 
