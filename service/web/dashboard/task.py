@@ -11,6 +11,7 @@ from uuid import UUID
 from starlette.responses import Response
 
 from service.domain.explanation import explain
+from service.domain.media_references import as_written
 from service.domain.redaction import Redactor
 from service.domain.task import ENDED, State, Submission, Task
 from service.flows.callbacks.preview import preview
@@ -36,6 +37,7 @@ from service.web.dashboard.bodies import Body, body_of, json_of
 from service.web.dashboard.history import KINDS, Heard, Records
 from service.web.dashboard.history_items import MAX_REBUILT
 from service.web.dashboard.paid import Paid, Tone, paid_for
+from service.web.dashboard.results import shown_results
 from service.web.dashboard.schema_form import fields_of
 from service.web.dashboard.task_row import flags_of, icon_of, rows_together
 from service.web.dashboard.tasks import stuck
@@ -112,7 +114,7 @@ async def task_page(visit: Visit) -> Response:
         created=task.created_at,
         offers=offers_of(context, task),
         paid=paid,
-        results=task.results,
+        results=shown_results(task),
         input=input_of(task),
         details=tuple(details_of(task)),
         related=rows_together(related, now=now),
@@ -292,7 +294,7 @@ def offers_of(context: Context, task: Task) -> Offers:
 
 def input_of(task: Task) -> tuple[tuple[str, str, bool], ...]:
     """Return the fields of the input: name, text, and whether it is long."""
-    fields = {**task.input, **{f"options.{name}": value for name, value in task.options.items()}}
+    fields = {**as_written(dict(task.input)), **{f"options.{name}": value for name, value in task.options.items()}}
     found = []
     for name, value in fields.items():
         text = (
