@@ -25,7 +25,7 @@ from service.web.dashboard.decisions import Chip
 from service.web.dashboard.paid import Tone
 from service.web.dashboard.visit import Visit
 
-MAX_READ: Final = 5_000
+MAX_READ: Final = 3_000
 """Finished tasks that the numbers are made from: the last ones of the period."""
 PERIODS: Final[Mapping[str, tuple[str, dt.timedelta]]] = {
     "1h": ("1 hour", dt.timedelta(hours=1)),
