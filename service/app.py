@@ -19,7 +19,6 @@ from starlette.types import ASGIApp
 
 from service.clock import Clock, ClockGuard
 from service.domain.callback_token import Tokens
-from service.flows.assets.uploads import Arriving
 from service.flows.context import Context, log, upstreams_of
 from service.flows.metrics.rows import RowMetrics
 from service.flows.metrics.tracing import Traces
@@ -155,7 +154,7 @@ async def _prepare(database: Database) -> None:
     if database.sqlite:
         before, after = await migrate(database)
         if before != after:
-            log.info("database %s: schema %s → %s", database.url.database, before, after)
+            log.info("database migrated file=%s before=%s after=%s", database.url.database, before, after)
         return
     found = await revision(database)
     if found != newest():
@@ -240,7 +239,6 @@ def _around(context: Context, app: Starlette) -> ASGIApp:
     app.state.context = context
     app.state.row_metrics = RowMetrics(context)
     app.state.streams = Streams(context)
-    app.state.arriving = Arriving()
     app.state.callback_limits = CallbackLimits(context)
     app.state.recent = Recent()
     app.state.counted = {}  # what needs somebody, for the dashboard's navigation

@@ -28,7 +28,7 @@ UPSTREAMS: Mapping[str, str] = {
     "fal_like": "fal/queue",
 }
 """The dialects of each upstream: all of one host."""
-DOORS = ("RUNWAYML", "OPENAI", "REPLICATE", "FAL", "ELKAPI", "NEWAPI_VIDEO")
+DOORS = ("RUNWAYML", "OPENAI", "REPLICATE", "FAL", "ELKAPI", "NEWAPI_VIDEO", "MIDJOURNEY", "SUNO", "RUNWAY_GATEWAY")
 
 
 RUNWAY_CLIENT = """

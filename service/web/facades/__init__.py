@@ -4,7 +4,17 @@ from starlette.routing import BaseRoute
 
 from service.settings.model import Settings
 from service.web.auth.bearer import Authenticator
-from service.web.facades import elkapi, fal, newapi_video, openai, replicate, runwayml
+from service.web.facades import (
+    elkapi,
+    fal,
+    midjourney,
+    newapi_video,
+    openai,
+    replicate,
+    runway_gateway,
+    runwayml,
+    suno,
+)
 from service.web.facades.door import Door
 
 DOORS: tuple[Door, ...] = (
@@ -13,6 +23,9 @@ DOORS: tuple[Door, ...] = (
     replicate.DOOR,
     elkapi.DOOR,
     newapi_video.DOOR,
+    midjourney.DOOR,
+    suno.DOOR,
+    runway_gateway.DOOR,
     fal.DOOR,  # at the root it has every path of two parts or more that no other has
 )
 """Every door. Where two have a path in common, the first one has it."""
