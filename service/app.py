@@ -6,7 +6,7 @@ import contextlib
 import datetime as dt
 import functools
 import secrets as chance
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
@@ -14,12 +14,11 @@ from urllib.parse import urlsplit
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
 from service.clock import Clock, ClockGuard
 from service.domain.callback_token import Tokens
-from service.flows.assets.uploads import Arriving
 from service.flows.context import Context, log, upstreams_of
 from service.flows.metrics.rows import RowMetrics
 from service.flows.metrics.tracing import Traces
@@ -240,7 +239,6 @@ def _around(context: Context, app: Starlette) -> ASGIApp:
     app.state.context = context
     app.state.row_metrics = RowMetrics(context)
     app.state.streams = Streams(context)
-    app.state.arriving = Arriving()
     app.state.callback_limits = CallbackLimits(context)
     app.state.recent = Recent()
     app.state.counted = {}  # what needs somebody, for the dashboard's navigation
@@ -281,7 +279,7 @@ def _is_forwarded(settings: Settings) -> bool:
     return not is_loopback((urlsplit(settings.public_url).hostname or "").strip("[]"))
 
 
-def routes(settings: Settings, role: Role = "all") -> list[Route]:
+def routes(settings: Settings, role: Role = "all") -> Sequence[BaseRoute]:
     """Return the routes of a role."""
     if role == "worker":
         return health.ROUTES
@@ -290,6 +288,7 @@ def routes(settings: Settings, role: Role = "all") -> list[Route]:
     with_callbacks = callbacks.ROUTES if settings.callback_port is None else []
     return [
         *with_callbacks,
+        *facades.at_prefixes(settings, authenticator),
         *api,
         metrics.behind_a_key(authenticator),
         *kept_files.ROUTES,
@@ -297,7 +296,7 @@ def routes(settings: Settings, role: Role = "all") -> list[Route]:
         *docs.ROUTES,
         *dashboard.routes(authenticator),
         Route("/", _to_dashboard),
-        *facades.routes(settings, authenticator),
+        *facades.at_root(settings, authenticator),
     ]
 
 

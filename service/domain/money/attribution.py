@@ -91,6 +91,24 @@ def judge(window: Window) -> Verdicts:
     return _named(cases, residual, tolerance)
 
 
+def judge_again(before: Window, after: Window) -> Verdicts:
+    """Return what two windows in a row say together: a charge that came late is in the second one.
+
+    It counts for jobs only that neither window has judged: the second may also have a second charge.
+    """
+    return judge(
+        Window(
+            start=before.start,
+            end=after.end,
+            bought=(*before.bought, *after.bought),
+            given_back=before.given_back + after.given_back,
+            open=tuple({each.submission_id: each for each in (*before.open, *after.open)}.values()),
+            resolution=max(before.resolution, after.resolution),
+            disturbed=before.disturbed or after.disturbed,
+        )
+    )
+
+
 def _named(cases: Sequence[OpenCase], residual: Decimal, tolerance: Decimal) -> Verdicts:
     """Return the one set of jobs whose prices are the residual; only their number where several sets are."""
     fitting: list[frozenset[UUID]] = []

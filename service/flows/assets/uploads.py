@@ -1,10 +1,8 @@
 """Store the uploads of clients, and delete them when they expire."""
 
 import asyncio
-import contextlib
 import dataclasses
-from collections import Counter
-from collections.abc import AsyncIterator, Collection, Iterator
+from collections.abc import AsyncIterator, Collection
 from uuid import UUID
 
 from service.domain.media_types import HEAD, extension, sniff
@@ -16,9 +14,6 @@ from service.store import uploads as upload_store
 
 _UNKNOWN = "application/octet-stream"
 _PLAIN = (_UNKNOWN, "text/plain", "application/zip")
-MAX_ARRIVING = 16
-"""Uploads that arrive at a process at the same time; kept results need threads of the storage, too."""
-MAX_ARRIVING_OF_CLIENT = 4
 MAX_NAME = 200
 """Characters of a file name."""
 _MAX_EXPIRED = 100
@@ -35,33 +30,6 @@ class QuotaReached(Exception):
 
 class UploadEmpty(Exception):
     """The file has no bytes."""
-
-
-class TooManyAtOnce(Exception):
-    """Too many files arrive at the same time."""
-
-
-class Arriving:
-    """Bounds the uploads that arrive at a process at the same time: each occupies a thread of the storage."""
-
-    def __init__(self) -> None:
-        """Start with none."""
-        self._by_client: Counter[str] = Counter()
-
-    @contextlib.contextmanager
-    def slot(self, client: str) -> Iterator[None]:
-        """Occupy one slot of a client.
-
-        :raises TooManyAtOnce: when there is none
-        """
-        if self._by_client.total() >= MAX_ARRIVING or self._by_client[client] >= MAX_ARRIVING_OF_CLIENT:
-            raise TooManyAtOnce("too many files are being uploaded; repeat the request later")
-        self._by_client[client] += 1
-        try:
-            yield
-        finally:
-            self._by_client[client] -= 1
-            self._by_client += Counter()  # forgets clients without any
 
 
 def storage_of(context: Context) -> Objects:

@@ -1,5 +1,6 @@
 """Judge refunds by balances: between two quiet moments of an account, its balance tells which failed jobs were given back."""
 
+import dataclasses
 import datetime as dt
 from collections.abc import Sequence
 from decimal import Decimal
@@ -10,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.domain.changes import CostLearned
 from service.domain.errors import UpstreamError
 from service.domain.money.amounts import Amount, plain, read_number
-from service.domain.money.attribution import Bought, Judgement, OpenCase, Snapshot, Verdicts, Window, judge
+from service.domain.money.attribution import Bought, Judgement, OpenCase, Snapshot, Verdicts, Window, judge, judge_again
 from service.domain.money.evidence import CostEvidence
 from service.domain.money.quotes import converted
 from service.domain.money.settlement import Settlement
@@ -58,7 +59,8 @@ async def _acquire(context: Context) -> bool:
 async def _judge(context: Context, upstream: Upstream) -> int:
     now = context.now()
     async with context.database.reading() as connection:
-        known = await balances.last(connection, upstream.name)
+        stored = await balances.last_two(connection, upstream.name)
+        known = stored[0] if stored else None
         quiet = await balances.is_quiet(connection, upstream.name, since=now - QUIET)
         entries = await balances.entries_since(connection, upstream.name, since=now - OPEN_FOR) if quiet else []
         since = now if known is None else known.snapshot.at
@@ -75,6 +77,12 @@ async def _judge(context: Context, upstream: Upstream) -> int:
         return 0
     window = _window(known.snapshot, snapshot, unit, entries, disturbed=unbooked > 0)
     verdicts = judge(window)
+    if verdicts.missing is not None and len(stored) > 1 and stored[1].unit == unit:
+        earlier = [each for each in entries if each.purchased_at <= known.snapshot.at]
+        verdicts = judge_again(_window(stored[1].snapshot, known.snapshot, unit, earlier, disturbed=False), window)
+        judged_before = {each.submission_id for each in entries if each.basis == "balance"}
+        judged = {each: word for each, word in verdicts.judged.items() if each not in judged_before}
+        verdicts = dataclasses.replace(verdicts, judged=judged)
     if verdicts.missing is not None:
         log.warning(
             "account lost more than its purchases upstream=%s missing=%s unit=%s", upstream.name, verdicts.missing, unit

@@ -15,7 +15,7 @@ _LAST = (
     select(balances)
     .where(balances.c.upstream == bindparam("of_upstream"))
     .order_by(balances.c.at.desc(), balances.c.id.desc())
-    .limit(1)
+    .limit(2)
 )
 _BUSY = (
     select(func.count())
@@ -65,16 +65,18 @@ class Kept:
     unit: str
 
 
-async def last(connection: AsyncConnection, upstream: str) -> Kept | None:
-    """Read the latest balance of an account."""
-    row = (await connection.execute(_LAST, {"of_upstream": upstream})).first()
-    return None if row is None else Kept(Snapshot(row.at, row.amount), row.unit)
+async def last_two(connection: AsyncConnection, upstream: str) -> list[Kept]:
+    """Read the latest balances of an account, the newest first."""
+    rows = await connection.execute(_LAST, {"of_upstream": upstream})
+    return [Kept(Snapshot(row.at, row.amount), row.unit) for row in rows]
 
 
 async def add(connection: AsyncConnection, upstream: str, snapshot: Snapshot, unit: str) -> None:
     """Insert a balance, and remove those that are of no use any more."""
     row = {"upstream": upstream, "at": snapshot.at, "amount": snapshot.amount, "unit": unit}
-    await connection.execute(delete(balances).where(balances.c.upstream == upstream))
+    kept = select(balances.c.id).where(balances.c.upstream == upstream).order_by(balances.c.at.desc()).limit(1)
+    old = balances.c.id.not_in(kept.scalar_subquery())
+    await connection.execute(delete(balances).where(balances.c.upstream == upstream, old))
     await connection.execute(balances.insert(), [row])
 
 

@@ -13,7 +13,7 @@ from service.domain.media_references import upload_id, upload_name
 from service.domain.uploads import Upload
 from service.domain.validation import Mistake
 from service.flows.assets import uploads
-from service.flows.assets.uploads import MAX_NAME, Arriving, NoStorage, QuotaReached, TooManyAtOnce, UploadEmpty
+from service.flows.assets.uploads import MAX_NAME, NoStorage, QuotaReached, UploadEmpty
 from service.object_errors import ObjectTooLarge, StorageError, StorageFull
 from service.store import uploads as upload_store
 from service.web.api.lookup import existing, page_size
@@ -38,38 +38,28 @@ async def create(request: ApiRequest) -> Response:
     size = int(stated[:20]) if stated.isascii() and stated.isdecimal() else None
     if size == 0:
         raise _empty()
-    arriving: Arriving = request.http.app.state.arriving
     try:
-        with arriving.slot(request.client):
-            upload = await uploads.store(
-                request.context,
-                _body(request),
-                client=request.client,
-                name=request.query.get("name", ""),
-                stated_size=size,
-            )
-    except (TooManyAtOnce, ObjectTooLarge, QuotaReached, UploadEmpty, NoStorage, StorageError) as error:
-        raise _problem_of(error) from None
+        upload = await uploads.store(
+            request.context,
+            _body(request),
+            client=request.client,
+            name=request.query.get("name", ""),
+            stated_size=size,
+        )
+    except ObjectTooLarge as error:
+        detail = f"send at most {error.limit} bytes"
+        raise Problem(413, "too_large", detail, headers={"Connection": "close"}) from None
+    except QuotaReached as error:
+        raise Problem(409, "quota_reached", str(error), headers={"Connection": "close"}) from None
+    except UploadEmpty:
+        raise _empty() from None
+    except NoStorage as error:
+        raise Problem(409, "no_storage", str(error), headers={"Connection": "close"}) from None
+    except StorageFull:
+        raise Problem(507, "storage_full", "the storage has no room for it", headers={"Connection": "close"}) from None
+    except StorageError:
+        raise unavailable("the storage does not answer; repeat the request later") from None
     return json_response(show(upload), 201, {"Location": f"uploads/{upload_name(upload.id)}"})
-
-
-def _problem_of(error: Exception) -> Problem:
-    """Return the error of a file that is not stored. The rest of its body is not read, so the connection ends."""
-    stated = next(((status, code) for kind, status, code in _PROBLEMS if isinstance(error, kind)), None)
-    if isinstance(error, UploadEmpty):
-        return _empty()
-    if stated is None:
-        return unavailable("the file cannot be stored now; repeat the request later")
-    detail = f"send at most {error.limit} bytes" if isinstance(error, ObjectTooLarge) else str(error)
-    return Problem(*stated, detail, headers={"Connection": "close"})
-
-
-_PROBLEMS: Final = (
-    (ObjectTooLarge, 413, "too_large"),
-    (QuotaReached, 409, "quota_reached"),
-    (NoStorage, 409, "no_storage"),
-    (StorageFull, 507, "storage_full"),
-)
 
 
 async def _body(request: ApiRequest) -> AsyncIterator[bytes]:

@@ -11,7 +11,6 @@ from uuid import UUID
 from starlette.responses import Response
 
 from service.domain.explanation import explain
-from service.domain.media_references import as_written
 from service.domain.redaction import Redactor
 from service.domain.task import ENDED, State, Submission, Task
 from service.flows.callbacks.preview import preview
@@ -294,7 +293,7 @@ def offers_of(context: Context, task: Task) -> Offers:
 
 def input_of(task: Task) -> tuple[tuple[str, str, bool], ...]:
     """Return the fields of the input: name, text, and whether it is long."""
-    fields = {**as_written(dict(task.input)), **{f"options.{name}": value for name, value in task.options.items()}}
+    fields = {**task.input, **{f"options.{name}": value for name, value in task.options.items()}}
     found = []
     for name, value in fields.items():
         text = (

@@ -3,7 +3,6 @@
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator
-from typing import Any
 
 import httpx
 import pytest
@@ -145,60 +144,3 @@ async def test_upload_without_a_storage_says_what_to_set(sqlite_url: str) -> Non
         answer = await upload(world)
         assert (answer.status_code, answer.json()["code"]) == (409, "no_storage")
         assert "storage.url" in answer.json()["detail"]
-
-
-async def test_uploads_that_arrive_at_once_are_bounded(sqlite_url: str) -> None:
-    proceed = asyncio.Event()
-
-    async def slow() -> AsyncIterator[bytes]:
-        yield PNG
-        await proceed.wait()
-        yield b"rest"
-
-    async with World.opened(sqlite_url) as world:
-        waiting = [asyncio.create_task(world.client.post("/v1/uploads", content=slow())) for _ in range(4)]
-        while world.state.arriving._by_client.total() < 4:  # noqa: ASYNC110 - there is no event for it
-            await asyncio.sleep(0)
-        refused = await upload(world)
-        assert (refused.status_code, refused.json()["code"], "retry-after" in refused.headers) == (
-            503,
-            "unavailable",
-            True,
-        )
-        proceed.set()
-        assert [each.status_code for each in await asyncio.gather(*waiting)] == [201] * 4
-        assert (await upload(world)).status_code == 201
-
-
-async def test_upload_that_is_cut_off_leaves_nothing_behind(sqlite_url: str) -> None:
-    messages = [
-        {"type": "http.request", "body": PNG + bytes(100_000), "more_body": True},
-        {"type": "http.disconnect"},
-    ]
-
-    async def receive() -> Any:
-        return messages.pop(0) if messages else {"type": "http.disconnect"}
-
-    async def send(message: Any) -> None:
-        sent.append(message)
-
-    sent: list[Any] = []
-    async with World.opened(sqlite_url) as world:
-        app = world.client._transport.app  # type: ignore[attr-defined]
-        scope = {
-            "type": "http",
-            "method": "POST",
-            "path": "/v1/uploads",
-            "raw_path": b"/v1/uploads",
-            "query_string": b"",
-            "headers": [(b"host", b"localhost")],
-            "client": ("127.0.0.1", 1),
-            "server": ("localhost", 80),
-            "http_version": "1.1",
-            "scheme": "http",
-        }
-        await app(scope, receive, send)
-        assert sent[0]["status"] == 400
-        assert (await world.client.get("/v1/uploads")).json()["uploads"] == []
-        assert world.context.objects is not None
-        assert await objects_in(world.context.objects) == []
