@@ -42,7 +42,14 @@ def opened(url: str, folder: Path, **settings: str) -> Any:
         ({"on_moderated": "retry", "moderated_retries": 3, "max_cost": {"amount": "160", "unit": "points"}}, 4),
         ({"on_moderated": "next_upstream", "moderated_retries": 3}, 1),
     ],
-    ids=["default", "fail", "once-by-default", "three-times", "refunded-purchases-leave-the-limit", "no-other-upstream"],
+    ids=[
+        "default",
+        "fail",
+        "once-by-default",
+        "three-times",
+        "refunded-purchases-leave-the-limit",
+        "no-other-upstream",
+    ],
 )
 async def test_withheld_output_is_bought_again_by_the_terms(
     database_url: str, tmp_path: Path, terms: dict[str, Any], jobs: int
