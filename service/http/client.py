@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 
 from service.domain.compression import TooLarge, unpack
+from service.http.kept import KeptConnections
 from service.http.single import DEADLINE, PRIVATE, SingleTransport
 from service.http.ssrf.guard import Guard
 from service.http.target import SECRET_QUERY, TARGET, exact_target
@@ -77,7 +78,7 @@ class Http:
         return cls(
             purchases=_client(SingleTransport(tls=usual)),
             questions=_client(PooledTransport(tls=usual)),
-            messages=guarded(guard, tls=webhook_tls or usual),
+            messages=guarded(guard, tls=webhook_tls or usual, kept=KeptConnections()),
             files=guarded(files_guard or guard, tls=usual),
         )
 
@@ -102,12 +103,16 @@ class _GuardedClient(httpx.AsyncClient):
         return super().build_request(method, str(destination), headers=headers, extensions=extensions, **more)
 
 
-def guarded(guard: Guard, *, tls: ssl.SSLContext | None = None) -> httpx.AsyncClient:
-    """Open a client for URLs of clients: every connection is a new one and passes the guard.
+def guarded(
+    guard: Guard, *, tls: ssl.SSLContext | None = None, kept: KeptConnections | None = None
+) -> httpx.AsyncClient:
+    """Open a client for URLs of clients: every connection passes the guard.
 
     :param tls: the trusted authorities; default: the usual ones
+    :param kept: connections that are used again; default: every request has a new one
     """
-    return _client(SingleTransport(guard=guard, tls=tls or trusting()), functools.partial(_GuardedClient, guard))
+    transport = SingleTransport(guard=guard, tls=tls or trusting(), kept=kept)
+    return _client(transport, functools.partial(_GuardedClient, guard))
 
 
 def _client(

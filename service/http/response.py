@@ -49,6 +49,18 @@ class Response:
         """Bytes of the body, or of its chunk, that are still to come; None: until the connection ends."""
         self._chunked = False
         self._in_chunk = False
+        self._is_persistent = False
+        self._has_surplus = False
+
+    @property
+    def allows_reuse(self) -> bool:
+        """Whether it ended where it had to, and the server keeps the connection open for another request."""
+        if not (self.complete and self._is_persistent) or self._has_surplus:
+            return False
+        if bytes(self._buffer) != (b"\r\n" if self._chunked else b""):
+            return False
+        stated = b",".join(value for name, value in self.headers if name.lower() == b"connection").lower()
+        return b"close" not in stated and b"upgrade" not in stated
 
     def feed(self, data: bytes) -> None:
         """Parse some bytes.
@@ -56,6 +68,7 @@ class Response:
         :raises BrokenResponse: when nothing more can be read
         """
         if self.complete:
+            self._has_surplus = True
             return  # bytes after the end are ignored
         if self.headers_complete and not self._chunked:
             self._take(data)
@@ -74,7 +87,7 @@ class Response:
         if self.complete:
             return
         if self.headers_complete and not self._chunked and self._left is None:
-            self.complete = True
+            self.complete, self._is_persistent = True, False
             return
         raise BrokenResponse("the connection was closed " + self._where())
 
@@ -124,6 +137,7 @@ class Response:
         if found is None:
             raise BrokenResponse("the answer is not HTTP")
         status = int(found[1])
+        self._is_persistent = found[0].lstrip().upper().startswith(b"HTTP/1.1")
         self.status = status if status >= 200 or status == _SWITCHING_PROTOCOLS else None  # noqa: PLR2004 - interim
 
     def partial_headers(self) -> list[tuple[bytes, bytes]]:
@@ -163,6 +177,7 @@ class Response:
     def _take(self, data: bytes) -> None:
         """Read body bytes that are not chunked."""
         if self._left is not None:
+            self._has_surplus = self._has_surplus or len(data) > self._left
             data = data[: self._left]
             self._left -= len(data)
             self.complete = not self._left

@@ -1,19 +1,21 @@
 """A transport with a connection of its own for every request, and a lenient reader of responses.
 
 Purchases and messages use it. A kept connection may be dead, and a request that is lost on a dead connection
-looks like one that arrived.
+looks like one that arrived. A message may arrive twice, so messages use kept connections again; a purchase never does.
 """
 
 import asyncio
 import contextlib
+import functools
 import socket
 import ssl
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, Final, cast
 
 import aiohappyeyeballs
 import httpx
 
+from service.http.kept import Connection, KeptConnections
 from service.http.reasons import is_local, reason_of
 from service.http.response import BrokenResponse, Response
 from service.http.ssrf.guard import Guard
@@ -33,16 +35,21 @@ PRIVATE: Final = "dovecote.private"
 
 
 class SingleTransport(httpx.AsyncBaseTransport):
-    """Sends every request on a new connection. No redirects, no cookies, no proxies from the environment."""
+    """Sends requests on new connections, or on kept ones. No redirects, no cookies, no proxies from the environment."""
 
-    def __init__(self, *, guard: Guard | None = None, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self, *, guard: Guard | None = None, tls: ssl.SSLContext | None = None, kept: KeptConnections | None = None
+    ) -> None:
         """Prepare; connections are opened when they are needed.
 
         :param guard: decides what may be connected to; default: everything
         :param tls: the trusted authorities; default: the usual ones
+        :param kept: connections that are used again; default: every request has a new one. A request that is lost on a kept
+            connection is sent again, so it must be one that may arrive twice
         """
         self._guard = guard
         self._tls = tls or trusting()
+        self._kept = kept
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send one request and return its response as soon as the headers are read.
@@ -53,23 +60,55 @@ class SingleTransport(httpx.AsyncBaseTransport):
         :raises ForbiddenAddress: when there is a guard, and it refuses the URL
         """
         limits = request.extensions.get("timeout", {})
-        message = _head(request)
-        with contextlib.nullcontext() if self._guard is None else self._guard.towards(str(request.url)) as bound:
-            exchange = await self._connect(request, limits.get("connect"))
-        try:
-            await exchange.send(message, await request.aread(), limits)
-        except BaseException:
-            exchange.close()
-            raise
+        message, body = _head(request, keep=self._kept is not None), await request.aread()
+        exchange = await self._send_on_kept(request, message, body, limits)
+        if exchange is None:
+            with contextlib.nullcontext() if self._guard is None else self._guard.towards(str(request.url)) as bound:
+                exchange = await self._connect(request, limits.get("connect"))
+            exchange.private = bound is not None and bound.private
+            await _send(exchange, message, body, limits)
         response = exchange.response
         assert response.status is not None  # noqa: S101 - for the type checker: send returns with a status
         return httpx.Response(
             response.status,
             headers=response.partial_headers(),
-            stream=_Body(exchange, limits.get("read")),
+            stream=_Body(exchange, limits.get("read"), functools.partial(self._finish, exchange)),
             request=request,
-            extensions={PRIVATE: bound is not None and bound.private},
+            extensions={PRIVATE: exchange.private},
         )
+
+    async def _send_on_kept(
+        self, request: httpx.Request, message: bytes, body: bytes, limits: dict[str, float | None]
+    ) -> "_Exchange | None":
+        """Send a request on a kept connection. Return None where there is none, or where it was closed without an answer."""
+        connection = None if self._kept is None else self._kept.take(self._key_of(request))
+        if connection is None:
+            return None
+        if self._guard is not None:
+            self._guard.admit(str(request.url))
+        exchange = _Exchange(request, opened_at=connection.opened_at, private=connection.private)
+        exchange.connection_made(connection.transport)
+        connection.transport.set_protocol(exchange)
+        try:
+            await _send(exchange, message, body, limits)
+        except (httpx.RemoteProtocolError, httpx.ReadError):
+            if exchange.has_answer:
+                raise
+            return None
+        return exchange
+
+    def _finish(self, exchange: "_Exchange") -> None:
+        """Keep the connection of an exchange, or close it."""
+        transport = exchange.reusable()
+        if self._kept is None or transport is None:
+            exchange.close()
+            return
+        key = self._key_of(exchange.request)
+        self._kept.keep(Connection(key, transport, exchange.opened_at, exchange.private))
+
+    def _key_of(self, request: httpx.Request) -> tuple[str, str, int, int]:
+        tls = request.extensions.get(TLS, self._tls)
+        return request.url.scheme, host_of(request), port_of(request), id(tls)
 
     async def _connect(self, request: httpx.Request, seconds: float | None) -> "_Exchange":
         """Open a connection. Every failure here means that nothing was sent."""
@@ -81,7 +120,7 @@ class SingleTransport(httpx.AsyncBaseTransport):
                 opened = await self._open_socket(host, port_of(request))
                 try:
                     _, exchange = await loop.create_connection(
-                        lambda: _Exchange(request),
+                        lambda: _Exchange(request, opened_at=loop.time()),
                         sock=opened,
                         ssl=request.extensions.get(TLS, self._tls) if secure else None,
                         server_hostname=host if secure else None,
@@ -113,24 +152,42 @@ class SingleTransport(httpx.AsyncBaseTransport):
         return await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
 
     async def aclose(self) -> None:
-        """Stop the guard's threads. No connection outlives its response."""
+        """Close the kept connections, and stop the guard's threads."""
+        if self._kept is not None:
+            self._kept.close()
         if self._guard is not None:
             await self._guard.resolver.close()
 
 
-def _head(request: httpx.Request) -> bytes:
-    """Return the request line and the headers."""
+async def _send(exchange: "_Exchange", message: bytes, body: bytes, limits: dict[str, float | None]) -> None:
+    try:
+        await exchange.send(message, body, limits)
+    except BaseException:
+        exchange.close()
+        raise
+
+
+def _head(request: httpx.Request, *, keep: bool) -> bytes:
+    """Return the request line and the headers.
+
+    :param keep: whether the connection may be used again
+    """
     check(request)
     lines = [b"%b %b HTTP/1.1" % (request.method.encode("ascii"), target_of(request))]
     lines += [b"%b: %b" % (name, value) for name, value in request.headers.raw if name.lower() != b"connection"]
-    return b"\r\n".join([*lines, b"Connection: close", b"", b""])
+    return b"\r\n".join([*lines, b"Connection: keep-alive" if keep else b"Connection: close", b"", b""])
 
 
 class _Exchange(asyncio.Protocol):
     """One request and its response on one connection."""
 
-    def __init__(self, request: httpx.Request) -> None:
+    def __init__(self, request: httpx.Request, *, opened_at: float, private: bool = False) -> None:
         self.request = request
+        self.opened_at = opened_at
+        self.private = private
+        """Whether the connection leads to an address that is not public."""
+        self.has_answer = False
+        """Whether any byte of an answer came."""
         self.response = Response(has_body=request.method != "HEAD")
         self.failure: Exception | None = None
         """Why the response is not complete."""
@@ -140,6 +197,7 @@ class _Exchange(asyncio.Protocol):
         self._writable.set()
         self._buffered = 0
         self._ended = False
+        self._is_written = False
 
     # ── called by the event loop ───────────────────────────────────────────────────────────────────────────────
 
@@ -149,6 +207,7 @@ class _Exchange(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._ended:
             return
+        self.has_answer = True
         try:
             self.response.feed(data)
         except BrokenResponse as error:
@@ -225,6 +284,7 @@ class _Exchange(asyncio.Protocol):
                         return
                     self._transport.write(body[start : start + WRITE_AT_ONCE])
                 await self._writable.wait()
+                self._is_written = True
         except TimeoutError:
             self._end(httpx.WriteTimeout("the request was not read in time", request=self.request))
 
@@ -269,6 +329,16 @@ class _Exchange(asyncio.Protocol):
             except TimeoutError:
                 self._end(httpx.ReadTimeout("no more of the answer in time", request=self.request))
 
+    def reusable(self) -> asyncio.Transport | None:
+        """Return the connection, once, if request and response have ended on it and it stays open; otherwise None."""
+        transport = self._transport
+        if transport is None or self._ended or transport.is_closing() or not self.response.allows_reuse:
+            return None
+        if not self._is_written or transport.get_write_buffer_size():
+            return None
+        self._transport = None
+        return transport
+
     def close(self) -> None:
         """Close the connection."""
         if self._transport is not None:
@@ -276,13 +346,14 @@ class _Exchange(asyncio.Protocol):
 
 
 class _Body(httpx.AsyncByteStream):
-    def __init__(self, exchange: _Exchange, timeout: float | None) -> None:
+    def __init__(self, exchange: _Exchange, timeout: float | None, finish: Callable[[], None]) -> None:
         self._exchange = exchange
         self._timeout = timeout
+        self._finish = finish
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         async for chunk in self._exchange.body(self._timeout):
             yield chunk
 
     async def aclose(self) -> None:
-        self._exchange.close()
+        self._finish()

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.domain.task import ENDED
 from service.domain.webhook_events import ERASED
 from service.store import queue
+from service.store.money import entries as money_entries
 from service.store.tables import (
     UtcTime,
     callbacks,
@@ -20,6 +21,8 @@ from service.store.tables import (
     insert_for,
     large_inputs,
     ledger_entries,
+    polls,
+    submission_answers,
     submissions,
     task_labels,
     tasks,
@@ -29,6 +32,8 @@ from service.store.tables import (
 
 EMPTY_BODY: Final = "{}"
 """The body of a message whose content was erased."""
+WITHOUT_CONTENT: Final = ("erased", "settled", "cost_corrected")
+"""Types of events whose details stay: a time, and what was paid."""
 REASON: Final = "the content of its task was erased"
 
 
@@ -201,7 +206,9 @@ _REMOVALS: Final = (
     delete(task_labels).where(task_labels.c.task_id == _ID),
     delete(callbacks).where(callbacks.c.submission_id.in_(_SUBMISSIONS), callbacks.c.due_at.is_(None)),
     update(submissions).where(submissions.c.task_id == _ID).values(message=None),
-    update(events).where(events.c.task_id == _ID, events.c.type != "erased").values(data={}),
+    delete(submission_answers).where(submission_answers.c.submission_id.in_(_SUBMISSIONS)),
+    delete(polls).where(polls.c.task_id == _ID),
+    update(events).where(events.c.task_id == _ID, events.c.type.not_in(WITHOUT_CONTENT)).values(data={}),
     update(webhook_messages)
     .where(webhook_messages.c.id.in_(_MESSAGES))
     .values(
@@ -221,10 +228,11 @@ async def remove_content(connection: AsyncConnection, task_id: UUID, *, now: dat
     given = {"of_task": task_id}
     pending = (await connection.scalars(_PENDING, given)).all()
     await queue.discard(connection, list(pending), reason=REASON)
-    await queue.delete_assets(connection, [task_id], now=now)
     for statement in _REMOVALS:
         await connection.execute(statement, given)
     await connection.execute(_TASK, {**given, "now": now})
+    await money_entries.remove_labels(connection, (await connection.scalars(_SUBMISSIONS, given)).all())
+    await queue.delete_assets(connection, [task_id], now=now)
 
 
 _ERASED_OF = select(tasks.c.id).where(tasks.c.id.in_(bindparam("ids", expanding=True)), tasks.c.erased_at.is_not(None))

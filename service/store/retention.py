@@ -14,6 +14,7 @@ from sqlalchemy import Select, Uuid, and_, bindparam, delete, exists, func, or_,
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.store import feed, ledger, queue
+from service.store.money import entries as money_entries
 from service.store.tables import (
     FINISHED,
     INPUT_KEPT,
@@ -24,6 +25,8 @@ from service.store.tables import (
     events,
     large_inputs,
     ledger_entries,
+    polls,
+    submission_answers,
     submissions,
     tasks,
     webhook_messages,
@@ -294,6 +297,12 @@ _REMOVE_FROM_EVENTS: Final = {
 }
 
 
+_REMOVE_ANSWERS = delete(submission_answers).where(
+    submission_answers.c.submission_id.in_(select(submissions.c.id).where(submissions.c.task_id.in_(_IDS)))
+)
+_REMOVE_POLLS = delete(polls).where(polls.c.task_id.in_(_IDS))
+
+
 def without_words(failure: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """Return a stored failure without the provider's words."""
     return None if failure is None else {**failure, "message": None}
@@ -308,8 +317,10 @@ async def remove_results(connection: AsyncConnection, limits: Limits, *, after: 
         given = [{"of_task": row.id, "now": limits.now, "kept": without_words(row.failure)} for row in found.rows]
         await connection.execute(_REMOVE_RESULTS, given)
         ids = [row.id for row in found.rows]
-        await connection.execute(_REMOVE_FROM_EVENTS[connection.dialect.name], {"ids": ids})
+        await connection.execute(_REMOVE_ANSWERS, {"ids": ids})
+        await connection.execute(_REMOVE_POLLS, {"ids": ids})
         await queue.delete_assets(connection, ids, now=limits.now)
+        await connection.execute(_REMOVE_FROM_EVENTS[connection.dialect.name], {"ids": ids})
     return Step(examined=found.examined, removed=len(found.rows), after=found.after)
 
 
@@ -346,13 +357,15 @@ _REMOVE_ENTRIES = delete(ledger_entries).where(ledger_entries.c.id.in_(_IDS))
 
 
 async def remove_entries(connection: AsyncConnection, limits: Limits, *, after: Any, most: int) -> Step:
-    """Remove entries of the ledger. Every one that is old enough is removed, so the position does not matter."""
-    del after
+    """Remove entries of the ledger of removed tasks: of their submissions first, then of what they cost."""
     ids = list((await connection.scalars(_OLD_ENTRIES, {"before": limits.before, "most": most})).all())
-    if not ids:
-        return Step()
-    removed = (await connection.execute(_REMOVE_ENTRIES, {"ids": ids})).rowcount
-    return Step(examined=len(ids), removed=removed)
+    if ids:
+        removed = (await connection.execute(_REMOVE_ENTRIES, {"ids": ids})).rowcount
+        return Step(examined=len(ids), removed=removed, after=after)
+    examined, removed, position = await money_entries.remove_old(
+        connection, before=limits.before, after=after or (_START[0], 0), most=most
+    )
+    return Step(examined=examined, removed=removed, after=position) if examined else Step()
 
 
 STEPS: Final[Mapping[str, Remove]] = {

@@ -4,12 +4,22 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, Final
 
-from sqlalchemy import Text, and_, cast, func, select
+from sqlalchemy import Text, and_, cast, exists, func, literal, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.store import retention
 from service.store.retention import Limits, first_id_at
-from service.store.tables import INPUT_KEPT, RESULTS_KEPT, callbacks, events, ledger_entries, tasks, webhook_messages
+from service.store.tables import (
+    CURRENT,
+    INPUT_KEPT,
+    RESULTS_KEPT,
+    callbacks,
+    events,
+    ledger_entries,
+    money_entries,
+    tasks,
+    webhook_messages,
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +41,19 @@ def _length(*columns: Any) -> Any:
 
 _FIRST_ID: Final = retention.FIRST_ID
 _SETTLED: Final = retention.NOBODY_WORKS
+_OLD_ENTRIES: Final = (
+    select(func.count())
+    .select_from(ledger_entries)
+    .where(ledger_entries.c.sent_at < retention.BEFORE)
+    .scalar_subquery()
+)
+_OLD_MONEY: Final = (
+    select(func.count())
+    .select_from(money_entries)
+    .where(CURRENT, money_entries.c.purchased_at < retention.BEFORE)
+    .where(~exists().where(tasks.c.id == money_entries.c.task_id))
+    .scalar_subquery()
+)
 _COUNTS: Final[Mapping[str, Any]] = {
     "callbacks": select(func.count(), func.sum(func.length(callbacks.c.body))).where(
         callbacks.c.id < _FIRST_ID, retention.OLD_CALLBACKS
@@ -44,7 +67,7 @@ _COUNTS: Final[Mapping[str, Any]] = {
     "tasks": select(func.count(), func.sum(_length(tasks.c.input, tasks.c.options, tasks.c.results))).where(
         retention.REMOVABLE
     ),
-    "ledger": select(func.count(), func.count() * 0).where(ledger_entries.c.sent_at < retention.BEFORE),
+    "ledger": select(_OLD_ENTRIES + _OLD_MONEY, literal(0)),
 }
 _KEPT_TASKS: Final = {
     reason: select(func.count()).select_from(tasks).where(and_(tasks.c.finished_at < retention.BEFORE, condition))

@@ -31,6 +31,31 @@ UPSTREAMS: Mapping[str, str] = {
 DOORS = ("RUNWAYML", "OPENAI", "REPLICATE", "FAL", "ELKAPI", "NEWAPI_VIDEO")
 
 
+RUNWAY_CLIENT = """
+import base64
+import json
+import time
+import runwayml
+
+pause = time.sleep
+time.sleep = lambda _seconds: pause(0.05)  # the client waits for seconds between its queries
+client = runwayml.RunwayML()
+
+
+def submit(prompt, **more):
+    return client.text_to_video.create(model="gen4.5", prompt_text=prompt, ratio="1280:720", duration=5, **more)
+
+
+def refused(function):
+    try:
+        function()
+    except runwayml.APIStatusError as error:
+        return [type(error).__name__, error.status_code]
+
+"""
+"""The beginning of a program with Runway's SDK."""
+
+
 class LossyRelay:
     """A TCP relay. It loses some answers: it reads them from the server, and closes the client's connection instead."""
 
@@ -109,6 +134,8 @@ class Stand:
     relay: LossyRelay
     url: str
     """The address of the relay."""
+    port: int
+    """The port of Dovecote itself."""
 
     def paid(self, prompt: str) -> int:
         """Return how many jobs with a text in their prompt were paid."""
@@ -152,7 +179,7 @@ async def doors_on_sockets(
         context = await stack.enter_async_context(opened(load(environment, None)))
         await stack.enter_async_context(at_work(context))
         await stack.enter_async_context(_serving(application(context), context, port))
-        yield Stand(sandbox, relay, url)
+        yield Stand(sandbox, relay, url, port)
 
 
 def upstreams(behind: str) -> dict[str, str]:
@@ -201,3 +228,8 @@ async def run_client(program: str, **environment: str) -> Any:
             await process.wait()
     assert process.returncode == 0, said.decode()[-3000:]
     return json.loads(out)
+
+
+def runway_environment(url: str) -> dict[str, str]:
+    """Return the environment of a program that begins with :data:`RUNWAY_CLIENT`."""
+    return {"RUNWAYML_BASE_URL": f"{url}/runwayml", "RUNWAYML_API_SECRET": KEY}

@@ -15,9 +15,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.domain.changes import ContentErased
 from service.domain.errors import NotFound, UpstreamError
+from service.domain.media_references import references_in, upload_id
 from service.domain.schedules import LEASE
 from service.domain.task import Task
 from service.flows.apply import Applied, announce, apply
+from service.flows.assets import uploads
 from service.flows.concurrency import TaskPool
 from service.flows.context import Context, log
 from service.flows.conversation import run_exchange
@@ -27,6 +29,7 @@ from service.providers.registry import DIALECTS
 from service.store import erasures as erasure_store
 from service.store import queue, sqlite_space, submissions
 from service.store import tasks as task_store
+from service.store import uploads as upload_store
 from service.store.database import StoreUnavailable
 from service.store.erasures import Erasure
 
@@ -131,7 +134,10 @@ async def _advance_erasure(context: Context, erasure: Erasure) -> Erasure:
         if task is not None and not task.state.ended:
             wait = min(OPEN_WAIT * 2 ** min(erasure.attempts - 1, 10), MAX_WAIT)
             return dataclasses.replace(erasure, due_at=now + dt.timedelta(seconds=wait))
-        announce(context, await context.writers.journeys.run(_erase, context, erasure.task_id, now))
+        applied, uploaded = await context.writers.journeys.run(_erase, context, erasure.task_id, now)
+        announce(context, applied)
+        context.signals.wake("results")
+        await uploads.delete(context, uploaded)
         log.info("content erased task=%s client=%s", erasure.task_id, erasure.client)
         erasure = dataclasses.replace(erasure, erased_at=now)
     again: dt.datetime | None = None
@@ -160,14 +166,27 @@ async def _cancelled(context: Context, task: Task) -> Task | None:
     return await _find(context, task.id)
 
 
-async def _erase(connection: AsyncConnection, context: Context, task_id: UUID, now: dt.datetime) -> list[Applied]:
-    """Remove the content of a task that has ended, and write that into its history and the feed."""
+async def _erase(
+    connection: AsyncConnection, context: Context, task_id: UUID, now: dt.datetime
+) -> tuple[list[Applied], list[UUID]]:
+    """Remove the content of a task that has ended, and write that into its history and the feed.
+
+    The deletion of its uploads is begun in the same transaction: it is completed later where this process dies.
+
+    :returns: what to announce, and the uploads to delete
+    """
     task = (await task_store.lock(connection, [task_id])).get(task_id)
     if task is None or not task.state.ended or task.erased_at is not None:
-        return []
+        return [], []
+    whole = await task_store.with_whole_input(connection, task)
+    named = (upload_id(each.name) for each in references_in(whole.input) if each.source == "upload")
+    uploaded = {*filter(None, named), *await upload_store.of_tasks(connection, [task_id])}
+    own = [each.id for each in (await upload_store.by_id(connection, uploaded)).values() if each.client == task.client]
+    if own:
+        await upload_store.claim(connection, own, now=now)
     applied = await apply(context, connection, [ContentErased(task_id=task_id, at=now)])
     await erasure_store.remove_content(connection, task_id, now=now)
-    return applied
+    return applied, own
 
 
 async def _remove_again(connection: AsyncConnection, task_id: UUID, *, now: dt.datetime) -> None:

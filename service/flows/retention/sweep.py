@@ -112,6 +112,7 @@ async def _step(context: Context, sweep: Sweep) -> None:
     sweep.longest = max(sweep.longest, seconds)
     if step.removed:
         sweep.removed[kind] += step.removed
+        context.signals.wake("results")  # kept copies may be due to be deleted
     if step.examined:
         sweep.after = step.after
         await asyncio.sleep(max(PAUSE * seconds, MIN_PAUSE))

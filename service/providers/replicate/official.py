@@ -138,6 +138,8 @@ def _next_models(page: Any) -> str | None:
 def _target(task: Task) -> tuple[str, dict[str, Any]]:
     """Return the path of a submit, and the fields of its body that name the model."""
     model, deployment = model_of(task), task.input.get("deployment")
+    if "version" in task.options:
+        return _RUN, {}  # the options name the version, in any form
     if deployment is not None:
         return f"/v1/deployments/{quote(str(deployment))}/predictions", {}
     name, _, version = model.partition(":")
@@ -195,6 +197,8 @@ def _mistakes(task: Task) -> list[Mistake]:
         return found + (
             [Mistake("input.model", "cannot be combined with a deployment: leave one out")] if "model" in given else []
         )
+    if "version" in task.options and task.operation == "run":
+        return []
     if not model_of(task):
         return [Mistake("input.model", "is required here: owner/name, owner/name:version, or a deployment")]
     name, _, version = model_of(task).partition(":")

@@ -5,13 +5,13 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import Integer, and_, bindparam, delete, exists, or_, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.domain.money.amounts import plain
 from service.domain.money.settlement import Entry
 from service.domain.task import Task
-from service.store.tables import insert_for, money_entries
+from service.store.tables import CURRENT, UtcTime, insert_for, money_entries, tasks
 
 _INSERT = insert_for(lambda insert: insert(money_entries).on_conflict_do_nothing(index_elements=["key"]))
 _SUPERSEDE = (
@@ -21,6 +21,11 @@ _SUPERSEDE = (
 )
 _OF_SUBMISSIONS = select(money_entries).where(
     money_entries.c.submission_id.in_(bindparam("ids", expanding=True)), money_entries.c.superseded_at.is_(None)
+)
+_TASK_IS_KEPT = exists().where(tasks.c.id == money_entries.c.task_id)
+_OF_SUBMISSION = or_(
+    money_entries.c.key == bindparam("first"),
+    and_(money_entries.c.key >= bindparam("from"), money_entries.c.key < bindparam("until")),
 )
 _KEYS = select(money_entries.c.key).where(money_entries.c.key.in_(bindparam("keys", expanding=True)))
 
@@ -81,3 +86,46 @@ async def current(connection: AsyncConnection, submissions: Collection[UUID]) ->
     """Read the entries of submissions that count."""
     rows = await connection.execute(_OF_SUBMISSIONS, {"ids": sorted(submissions)})
     return {row.submission_id: row for row in rows}
+
+
+_OLD = (
+    select(
+        money_entries.c.purchased_at, money_entries.c.id, money_entries.c.submission_id, _TASK_IS_KEPT.label("is_kept")
+    )
+    .where(CURRENT, money_entries.c.purchased_at < bindparam("before", type_=UtcTime))
+    .where(
+        tuple_(money_entries.c.purchased_at, money_entries.c.id)
+        > tuple_(bindparam("since", type_=UtcTime), bindparam("last", type_=Integer()))
+    )
+    .order_by(money_entries.c.purchased_at, money_entries.c.id)
+    .limit(bindparam("most"))
+)
+_REMOVE = delete(money_entries).where(_OF_SUBMISSION)
+_REMOVE_LABELS = update(money_entries).where(_OF_SUBMISSION).values(labels={})
+
+
+def _keys(submission_id: UUID) -> dict[str, str]:
+    """Return the bounds of the keys of a submission's entries, which begin with its id."""
+    return {"first": f"set:{submission_id}", "from": f"cor:{submission_id}:", "until": f"cor:{submission_id};"}
+
+
+async def remove_old(
+    connection: AsyncConnection, *, before: datetime, after: tuple[datetime, int], most: int
+) -> tuple[int, int, tuple[datetime, int]]:
+    """Remove the entries of some submissions of removed tasks, with those that they corrected.
+
+    :param after: the position of the last entry that was examined
+    :returns: how many were examined, how many submissions were removed, and the next position
+    """
+    since, last = after
+    rows = (await connection.execute(_OLD, {"before": before, "since": since, "last": last, "most": most})).all()
+    removed = [_keys(row.submission_id) for row in rows if not row.is_kept]
+    if removed:
+        await connection.execute(_REMOVE, removed)
+    return len(rows), len(removed), (rows[-1].purchased_at, rows[-1].id) if rows else after
+
+
+async def remove_labels(connection: AsyncConnection, submissions: Collection[UUID]) -> None:
+    """Remove the labels from the entries of submissions. What was paid stays."""
+    if submissions:
+        await connection.execute(_REMOVE_LABELS, [_keys(each) for each in submissions])

@@ -25,7 +25,7 @@ class Erasure(TypedDict):
     erased: Annotated[int, about("Tasks whose content is removed from the database.")]
     complete: Annotated[int, about("Tasks of which nothing is left to do, outside of the database either.")]
     deleted_at_provider: Annotated[int, about("Tasks whose jobs the provider has deleted.")]
-    failed_at_provider: Annotated[int, about("Tasks whose jobs the provider did not delete in three days of attempts.")]
+    failed_at_provider: Annotated[int, about("Tasks whose jobs the provider did not delete in a day of attempts.")]
 
 
 REQUEST: Final[dict[str, Any]] = {

@@ -23,6 +23,7 @@ from service.flows.submission import accept
 from service.flows.submission.adoption import JobTaken
 from service.flows.submission.repeats import Arrival, Recent, accept_once
 from service.flows.webhooks.formats.ids import task_id_of
+from service.logs import request_id
 from service.store import tasks as task_store
 from service.store.database import StoreUnavailable
 from service.web.api.route import LARGE_RESPONSE, CountedResponse, invalid
@@ -203,6 +204,7 @@ class Door:
             if http.method == "OPTIONS":
                 return door_headers.preflight(http, origins)
             response = await self._answer(http, route, prefix, authenticator)
+            response.headers["x-request-id"] = request_id.get() or ""
             _name_task(response, http)
             door_headers.complete(response, http, origins)
             if len(getattr(response, "body", b"")) > LARGE_RESPONSE:

@@ -60,15 +60,17 @@ class Target:
         return (self.family, self.operation) == _ANY
 
 
-def target_of(context: Context, model: str | None, operations: str | Sequence[str], *, default: str) -> Target:
+def target_of(context: Context, model: Any, operations: str | Sequence[str], *, default: str) -> Target:
     """Return the operation that serves a model: of a family that an upstream serves, else of any model by its name.
 
     A name such as ``kling`` or ``kling/kling-v2`` names the family itself.
 
+    :param model: a name; any other value is none
     :param operations: the operations that can serve the request; families name them differently
     :param default: the family of a model that no table knows
     """
     wanted = (operations,) if isinstance(operations, str) else operations
+    model = model if isinstance(model, str) else None
     families, named = families_of(model)
     candidates = [
         (name, operation)

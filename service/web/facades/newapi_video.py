@@ -49,9 +49,8 @@ def task_document(task: Task) -> dict[str, Any]:
 async def create(request: DoorRequest) -> Response:
     """Accept a video."""
     said = await request.fields()
-    model = said.get("model")
     operation = "text_to_video" if image_of(said) is None else "image_to_video"
-    target = target_of(request.context, model if isinstance(model, str) else None, operation, default="any")
+    target = target_of(request.context, said.get("model"), operation, default="any")
     accepted = await request.accept(request_of(target, said), said)
     task = accepted.task
     named = prefixed("task_", task.id)

@@ -35,6 +35,8 @@ _EVENTS: Final[Mapping[str, frozenset[str]]] = {
 _MAX_WAIT: Final = 60
 _PAGE: Final = 100
 _WAIT: Final = re.compile(r"(?:^|[,;\s])wait(?:=([0-9]{1,4}))?(?:$|[,;\s])")
+_BARE: Final = re.compile(r"[0-9A-Za-z][\w.-]{0,127}", re.ASCII)
+"""A version without the name of its model, in any length: Replicate decides whether there is one."""
 _UPLOADED: Final = re.compile(f"https?://[^/]+(?:/.*)?/v1/files/{NAME}")
 
 
@@ -44,9 +46,12 @@ def request_of(named: Mapping[str, str], said: Fields) -> dict[str, Any]:
     :param named: the model or the deployment, where the path names it
     """
     given: dict[str, Any] = {"input": with_uploads(said.get("input", {}), _UPLOADED), **named}
-    if not named:
-        given["model"] = said.get("version", said.get("model"))
     asked: dict[str, Any] = {"family": _FAMILY, "operation": "run", "input": given}
+    version = said.get("version", said.get("model"))
+    if not named and isinstance(version, str) and _BARE.fullmatch(version):
+        asked["options"] = {"version": version}
+    elif not named:
+        given["model"] = version
     if said.get("webhook") is None:
         return asked
     wanted = said.get("webhook_events_filter")

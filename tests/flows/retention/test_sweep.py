@@ -70,7 +70,8 @@ async def test_entries_of_the_ledger_go_after_their_own_time(world: World) -> No
     world.clock.forward(200 * DAY)
     assert await sweep(world) == {}
     world.clock.forward(100 * DAY)
-    assert await sweep(world) == {"ledger": 1}
+    assert await sweep(world) == {"ledger": 2}  # the submission, and what it cost
+    assert await count(world, tables.money_entries) == 1
 
 
 async def open_task(world: World) -> Task:
@@ -225,8 +226,7 @@ async def test_results_go_from_the_task_and_its_history(world: World) -> None:
     assert not any(url in history for url in urls)
     after = (await world.task(failed)).failure
     assert after == dataclasses.replace(failed.failure, message=None)
-    states = [event.data.get("state") for event in await world.events(task)]
-    assert states[-1] == "succeeded"
+    assert "succeeded" in [event.data.get("state") for event in await world.events(task)]
 
 
 async def test_large_input_goes(world: World) -> None:

@@ -226,7 +226,7 @@ async def test_two_processes_report_the_same_occurrence_once(world: World) -> No
 
 
 def test_every_kind_has_a_field_and_a_type_of_its_own() -> None:
-    assert len({kind.type for kind in KINDS}) == len(KINDS) == 10
+    assert len({kind.type for kind in KINDS}) == len(KINDS) >= 10
     assert all(kind.type.startswith("operator.") and kind.data for kind in KINDS)
 
 

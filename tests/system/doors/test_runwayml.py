@@ -2,32 +2,10 @@
 
 import pytest
 
-from tests.support.doors import KEY, doors_on_sockets, run_client
+from tests.support.doors import RUNWAY_CLIENT, doors_on_sockets, run_client, runway_environment
 
-BEGIN = """
-import base64
-import json
-import time
-import runwayml
-
-pause = time.sleep
-time.sleep = lambda _seconds: pause(0.05)  # the client waits for seconds between its queries
-client = runwayml.RunwayML()
-
-
-def submit(prompt, **more):
-    return client.text_to_video.create(model="gen4.5", prompt_text=prompt, ratio="1280:720", duration=5, **more)
-
-
-def refused(function):
-    try:
-        function()
-    except runwayml.APIStatusError as error:
-        return [type(error).__name__, error.status_code]
-
-"""
 SHORT = (
-    BEGIN
+    RUNWAY_CLIENT
     + """
 made = submit("a kite").wait_for_task_output()
 try:
@@ -44,9 +22,9 @@ print(json.dumps({
 }))
 """
 )
-LOST = BEGIN + 'print(json.dumps([submit("a lost kite").id, submit("another kite").id]))'
+LOST = RUNWAY_CLIENT + 'print(json.dumps([submit("a lost kite").id, submit("another kite").id]))'
 LONG = (
-    BEGIN
+    RUNWAY_CLIENT
     + """
 IMAGE = "https://example.com/a.png"
 image = client.image_to_video.create(model="gen4_turbo", prompt_image=IMAGE, prompt_text="waves", ratio="1280:720", duration=5)
@@ -71,13 +49,9 @@ print(json.dumps({
 )
 
 
-def environment(url: str) -> dict[str, str]:
-    return {"RUNWAYML_BASE_URL": f"{url}/runwayml", "RUNWAYML_API_SECRET": KEY}
-
-
 async def test_tasks_succeed_and_fail_with_the_exceptions_of_the_sdk(sqlite_url: str) -> None:
     async with doors_on_sockets(sqlite_url) as stand:
-        shown = await run_client(SHORT, **environment(stand.url))
+        shown = await run_client(SHORT, **runway_environment(stand.url))
     assert shown == {
         "made": ["SUCCEEDED", 1],
         "failed": ["FAILED", "An unexpected error occurred."],
@@ -90,7 +64,7 @@ async def test_tasks_succeed_and_fail_with_the_exceptions_of_the_sdk(sqlite_url:
 async def test_create_whose_answer_is_lost_twice_makes_one_job(sqlite_url: str) -> None:
     async with doors_on_sockets(sqlite_url) as stand:
         stand.relay.lose = 2
-        first, second = await run_client(LOST, **environment(stand.url))
+        first, second = await run_client(LOST, **runway_environment(stand.url))
         assert first != second
         assert await stand.paid_before("a lost kite", last="another kite") == 1
         assert stand.relay.posts == 4
@@ -100,5 +74,5 @@ async def test_create_whose_answer_is_lost_twice_makes_one_job(sqlite_url: str) 
 async def test_other_generations_and_cancels_and_lost_callbacks(sqlite_url: str) -> None:
     # Runway fetches uploads by https only, and never calls back.
     async with doors_on_sockets(sqlite_url, DOVECOTE_PUBLIC_URL="https://dovecote.example.com") as stand:
-        shown = await run_client(LONG, **environment(stand.url))
+        shown = await run_client(LONG, **runway_environment(stand.url))
     assert shown == {"all": ["SUCCEEDED"] * 4, "unnoticed": "SUCCEEDED", "stuck": "CANCELLED", "left": 0}

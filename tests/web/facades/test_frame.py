@@ -1,6 +1,7 @@
 """The frame of the doors: keys, errors, pages of other origins, and requests that clients repeat."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -183,3 +184,47 @@ async def test_own_api_and_doors_share_tasks(world: World) -> None:
     made = (await create(world)).json()["id"]
     task = (await world.client.get(f"/v1/tasks/{made}", headers={"Authorization": f"Bearer {ALICE}"})).json()
     assert (task["family"], task["input"]["aspect_ratio"]) == ("runway", "1280:720")
+
+
+async def test_parallel_equal_requests_of_a_client_that_repeats_unmarked_are_several_tasks(world: World) -> None:
+    made = {response.json()["id"] for response in await asyncio.gather(*(create(world, **FAL) for _ in range(4)))}
+    assert len(made) == 4
+
+
+async def test_pauses_of_a_client_that_repeats_unmarked_may_double(world: World) -> None:
+    first = (await create(world, **FAL)).json()
+    for pause in (1, 2, 4, 8, 16):
+        world.clock.forward(pause)
+        assert (await create(world, **FAL)).json() == first
+    world.clock.forward(200)
+    assert (await create(world, **FAL)).json() != first
+
+
+async def test_answer_names_the_request_and_the_task(world: World) -> None:
+    answer = await create(world)
+    assert re.fullmatch(r"[0-9a-f]{16}", answer.headers["x-request-id"])
+    assert answer.headers["dovecote-task"] == answer.json()["id"]
+
+
+async def test_refusal_after_which_a_repeat_is_useless_says_so(world: World) -> None:
+    for answer in (await create(world, body={}), await create(world, "wrong-key-of-nobody")):
+        assert answer.headers["x-should-retry"] == "false"
+
+
+async def test_open_upload_needs_the_fields_of_its_address(world: World) -> None:
+    headers = {"Authorization": f"Bearer {ALICE}"}
+    begun = (await world.client.post("/runwayml/v1/uploads", json={"filename": "a.png"}, headers=headers)).json()
+    path, file = begun["uploadUrl"].partition("localhost")[2], {"file": ("a.png", b"\x89PNG bytes", "image/png")}
+    forged = {**begun["fields"], "client": "bob"}
+    for fields in ({}, forged, {**begun["fields"], "until": "99999999999"}):
+        assert (await world.client.post(path, data=fields, files=file)).status_code == 403
+    for _ in range(2):  # a repeat changes nothing
+        assert (await world.client.post(path, data=begun["fields"], files=file)).status_code == 204
+    name = begun["runwayUri"].removeprefix("runway://")
+    assert (await world.client.get(f"/v1/uploads/{name}", headers=headers)).json()["size"] == 10
+    stranger = {"Authorization": f"Bearer {BOB}"}
+    taken = {"model": "gen4_turbo", "promptText": "a", "promptImage": begun["runwayUri"]}
+    refused = await world.client.post("/runwayml/v1/image_to_video", json=taken, headers=stranger)
+    assert refused.status_code == 400
+    world.clock.forward(3601)
+    assert (await world.client.post(path, data=begun["fields"], files=file)).status_code == 403

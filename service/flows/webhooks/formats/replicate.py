@@ -1,6 +1,5 @@
 """A task as Replicate shows a prediction: in answers and in webhooks."""
 
-import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -11,7 +10,6 @@ from service.flows.webhooks.formats.rebuild import rebuilt
 from service.flows.webhooks.formats.shapes import WAITING, reason_of
 
 PREFIX: Final = "/replicate"
-_VERSION: Final = re.compile(r"[0-9a-f]{64}")
 _STATUSES: Final[Mapping[State, str]] = {
     **dict.fromkeys(WAITING, "starting"),
     State.RUNNING: "processing",
@@ -59,8 +57,8 @@ def _model_of(task: Task) -> tuple[str, str]:
     """Return the model and the version of a prediction; ``hidden``, as for Replicate's official models, where there is none."""
     named = str(task.input.get("deployment") or task.input.get("model") or task.family)
     model, _, version = named.partition(":")
-    if _VERSION.fullmatch(model):
-        return task.family, model
+    if "version" in task.options:
+        return task.family, str(task.options["version"])
     return model, version or "hidden"
 
 

@@ -104,8 +104,7 @@ def transcript_document(task: Task) -> dict[str, Any]:
 
 
 def _target(request: DoorRequest, said: Fields, operation: str) -> Target:
-    model = said.get("model")
-    target = target_of(request.context, model if isinstance(model, str) else None, (operation,), default="openai")
+    target = target_of(request.context, said.get("model"), (operation,), default="openai")
     return Target("openai", operation, target.model) if target.is_any else target
 
 

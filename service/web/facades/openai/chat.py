@@ -106,8 +106,7 @@ def chunks_of(task: Task) -> Iterable[bytes]:
 async def create(request: DoorRequest) -> Response:
     """Accept a conversation, and return its answer when it is there."""
     said = await request.fields()
-    model = said.get("model")
-    target = target_of(request.context, model if isinstance(model, str) else None, ("chat",), default="openai")
+    target = target_of(request.context, said.get("model"), ("chat",), default="openai")
     if target.is_any:
         target = Target("openai", "chat", target.model)
     accepted = await request.accept(request_of(target, said), said)

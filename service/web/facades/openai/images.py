@@ -88,8 +88,7 @@ async def create(request: DoorRequest) -> Response:
     if is_edit and not images_of(said):
         raise Problem(400, "invalid_request", "image: is required")
     operations = ("image_to_image", "edit_image", "edits") if is_edit else ("text_to_image", "imagine")
-    model = said.get("model")
-    target = target_of(request.context, model if isinstance(model, str) else None, operations, default="openai")
+    target = target_of(request.context, said.get("model"), operations, default="openai")
     accepted = await request.accept(request_of(target, said), said)
     if said.get("stream") in {True, "true"}:
         return _streamed(request, accepted.task, said, "image_edit" if is_edit else "image_generation")

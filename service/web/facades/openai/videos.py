@@ -99,9 +99,8 @@ def video_document(task: Task) -> dict[str, Any]:
 async def create(request: DoorRequest) -> Response:
     """Accept a video."""
     said = await request.fields()
-    model = said.get("model")
     operation = "text_to_video" if image_of(said) is None else "image_to_video"
-    target = target_of(request.context, model if isinstance(model, str) else None, operation, default="openai")
+    target = target_of(request.context, said.get("model"), operation, default="openai")
     accepted = await request.accept(request_of(target, said), said)
     return _shown(accepted.task)
 
@@ -207,7 +206,7 @@ async def edit(request: DoorRequest) -> Response:
         document = following(await request.find(named), operation, said)
     else:
         source = video.get("url") if isinstance(video, dict) else video
-        target = target_of(request.context, said.get("model") or None, operation, default="openai")
+        target = target_of(request.context, said.get("model"), operation, default="openai")
         given = {"prompt": said.get("prompt"), "video": source, "duration": seconds_of(said.get("seconds"))}
         document = {"family": target.family, "operation": operation, "input": fitting(target, given)}
     accepted = await request.accept(document, said)
