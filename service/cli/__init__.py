@@ -19,6 +19,8 @@ COMMANDS: Final[Mapping[str, str]] = {
     "demo": "service.cli.demo:command",
     "practice": "service.cli.demo.practice:command",
     "sandbox": "service.cli.practice:sandbox",
+    "record": "service.cli.record:record",
+    "rehearse": "service.cli.record:rehearse",
     "receiver": "service.cli.practice:receiver",
     "submit": "service.cli.submit:command",
     "quote": "service.cli.quote:command",
