@@ -40,6 +40,8 @@ COMMANDS: Final[Mapping[str, str]] = {
     "messages": "service.cli.messages:command",
     "explain": "service.cli.explain:command",
     "ledger": "service.cli.ledger:command",
+    "usage": "service.cli.spending:usage",
+    "claims": "service.cli.spending:claims",
     "prune": "service.cli.prune:command",
     "backup": "service.cli.backup:backup",
     "restored": "service.cli.backup:restored",
