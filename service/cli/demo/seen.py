@@ -39,7 +39,7 @@ class Seen:
     ledger: Document = dataclasses.field(default_factory=dict)
     messages: Sequence[Document] = ()
     played: Played | None = None
-    """What became of a film that the provider has deleted; looked at in the end only."""
+    """A film that the provider has deleted, and its copy; observed at the end only."""
 
     @property
     def jobs(self) -> Sequence[Document]:
