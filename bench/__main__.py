@@ -10,6 +10,7 @@
 ``streams``    memory of the server for each stream that is open and waits; in the first two rounds only
 
 ``python -m bench compare REV`` measures another version of Dovecote and this one in turn (``--help`` shows its options).
+``python -m bench retention`` measures how old data is removed from a full database.
 
 Everyone is measured once in each round, the rounds follow each other, and the table shows medians over the rounds and
 ratios of those medians: on a machine that others use, too, a single figure means little and a figure of another day
@@ -28,7 +29,7 @@ import time
 from pathlib import Path
 from typing import get_args
 
-from bench import compare, databases, journeys, outgoing, requests, streams, upstream
+from bench import compare, databases, journeys, outgoing, requests, retention, streams, upstream
 from bench.report import Figures, Run, show_calls, show_doors, show_streams
 
 NAMES = ("callbacks", "submits", "journeys", "outgoing", "streams")
@@ -62,6 +63,9 @@ def main() -> None:
     """Run the requested measurements, and print them."""
     if sys.argv[1:2] == ["compare"]:
         compare.main(sys.argv[2:])
+        return
+    if sys.argv[1:2] == ["retention"]:
+        retention.main(sys.argv[2:])
         return
     given = _arguments()
     names = given.names or NAMES

@@ -24,12 +24,13 @@ EVERY: Final = 60.0
 """Seconds between two sweeps."""
 TURN: Final = 1.0
 """Seconds of work after which a stop, or another holder of the lease, is noticed."""
-STEP_TARGET: Final = 0.015
+STEP_TARGET: Final = 0.008
 """Seconds that a step should take. It holds its locks for so long."""
 FIRST_SIZE: Final = 20
+MIN_SIZE: Final = 10
 MAX_SIZE: Final = 500
-"""Rows of a step."""
-PAUSE: Final = 2.0
+"""Rows of a step: the first one, and the bounds. A step has a cost of its own, so that a smaller one would not be shorter."""
+PAUSE: Final = 5.0
 """The pause after a step, as a multiple of its time."""
 MIN_PAUSE: Final = 0.002
 
@@ -37,7 +38,7 @@ MIN_PAUSE: Final = 0.002
 def next_size(size: int, seconds: float) -> int:
     """Return the rows of the next step, from those of the last one and the time that it took."""
     fitting = size * STEP_TARGET / max(seconds, 0.0001)
-    return max(1, min(int(min(fitting, 2 * size)), MAX_SIZE))
+    return max(MIN_SIZE, min(int(min(fitting, 2 * size)), MAX_SIZE))
 
 
 @dataclasses.dataclass(slots=True)
@@ -52,11 +53,13 @@ class Sweep:
     removed: Counter[str] = dataclasses.field(default_factory=Counter)
     longest: float = 0.0
     """Seconds of the longest step."""
+    under_way: bool = False
+    """Whether there is anything left to do, if only to return free pages."""
 
     def begin(self) -> None:
         """Begin at the first kind."""
         self.kinds, self.after, self.removed, self.longest = iter(STEPS), None, Counter(), 0.0
-        self.kind = next(self.kinds)
+        self.kind, self.under_way = next(self.kinds), True
 
     def go_on(self) -> None:
         """Go on to the next kind."""
@@ -70,15 +73,16 @@ async def run_due(context: Context, sweep: Sweep) -> int:
         leases.acquire, LEASE_NAME, context.process, now=now, seconds=LEASE_SECONDS
     )
     if not holds:
-        sweep.kind = None
+        sweep.under_way = False
         return 0
-    if sweep.kind is None:
+    if not sweep.under_way:
         sweep.begin()
     end = time.monotonic() + TURN
     while sweep.kind is not None and time.monotonic() < end:
         await _step(context, sweep)
     if sweep.kind is not None or await _give_back(context):
         return 1
+    sweep.under_way = False
     if sweep.removed:
         counts = " ".join(f"{kind}={count}" for kind, count in sweep.removed.items())
         log.info("retention sweep ended %s longest_step_ms=%.0f", counts, sweep.longest * 1000)
