@@ -25,7 +25,7 @@ class Plan:
     """The requests and their destination."""
 
     kind: str
-    """``callbacks`` or ``submits``."""
+    """``callbacks``, ``submits`` or ``door_submits``."""
     port: int
     pid: int
     """The process whose CPU time is read."""
@@ -120,7 +120,27 @@ def submits(plan: Plan) -> Requests:
     return request
 
 
-KINDS: dict[str, Callable[[Plan], Requests]] = {"callbacks": callbacks, "submits": submits}
+def door_submits(plan: Plan) -> Requests:
+    """Make submits as Runway's SDK sends them, to the door of its API."""
+    run = time.time_ns()
+    head = (
+        f"POST /runwayml/v1/text_to_video HTTP/1.1\r\nHost: 127.0.0.1:{plan.port}\r\nUser-Agent: RunwayML/Python 5.24.0\r\n"
+        f"Authorization: Bearer {plan.api_key}\r\nAccept: application/json\r\nContent-Type: application/json\r\n"
+        "X-Runway-Version: 2024-11-06\r\nx-stainless-retry-count: 0\r\n"
+    )
+
+    def request(number: int) -> bytes:
+        body = f'{{"model":"gen4.5","promptText":"a dove comes home, take {run}-{number}","ratio":"1280:720","duration":5}}'
+        return f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode()
+
+    return request
+
+
+KINDS: dict[str, Callable[[Plan], Requests]] = {
+    "callbacks": callbacks,
+    "submits": submits,
+    "door_submits": door_submits,
+}
 
 
 class _Load:

@@ -24,6 +24,10 @@ class Contestant:
     """Its database; None for the ceiling, which has none."""
     role: str = ""
     """Dovecote's role, or the roles of several processes, joined by a plus; empty for the others."""
+    doors: bool = False
+    """Whether the doors are switched on."""
+    at_door: bool = False
+    """Whether tasks are submitted at the door of Runway's API."""
     hands_over: bool = False
     """Whether tasks are also handed to the upstream, where they are submitted."""
 
@@ -45,6 +49,8 @@ def contestants(requests: str, kinds: tuple[Kind, ...]) -> list[Contestant]:
         listed.append(Contestant("obvious", kind))
         if requests == "submits":
             listed.append(Contestant("obvious, handing over", kind, hands_over=True))
+            listed.append(Contestant("dovecote web, doors on", kind, "web", doors=True))
+            listed.append(Contestant("dovecote web, at a door", kind, "web", doors=True, at_door=True))
     return listed if requests == "submits" else [*listed, Contestant("ceiling", None)]
 
 
@@ -57,7 +63,7 @@ def measure(
         server = running[0]
         waiting = seeds.seeds(TASKS)
         plan = load.Plan(
-            kind=requests,
+            kind="door_submits" if contestant.at_door else requests,
             port=server.port,
             pid=server.pid,
             tokens=tuple(seed.token for seed in waiting),
@@ -100,8 +106,14 @@ def serving(contestant: Contestant, databases: Databases, upstream_url: str) -> 
                 environment = _dovecote(url, port, upstream_url)
                 own = port if role != "worker" else free_port()
                 environment["DOVECOTE_PORT"] = str(own)
+                environment |= dict.fromkeys(_DOORS, "true") if contestant.doors else {}
                 servers.append(processes.enter_context(running(command, environment, port=own)))
             yield servers, url
+
+
+_DOORS = tuple(
+    f"DOVECOTE_DOORS__{name}" for name in ("RUNWAYML", "OPENAI", "REPLICATE", "FAL", "ELKAPI", "NEWAPI_VIDEO")
+)
 
 
 def _filling(contestant: Contestant) -> tuple[str, Fill]:

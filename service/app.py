@@ -6,7 +6,7 @@ import contextlib
 import datetime as dt
 import functools
 import secrets as chance
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
 from service.clock import Clock, ClockGuard
@@ -241,6 +241,7 @@ def _around(context: Context, app: Starlette) -> ASGIApp:
     app.state.streams = Streams(context)
     app.state.callback_limits = CallbackLimits(context)
     app.state.recent = Recent()
+    app.state.counted = {}  # what needs somebody, for the dashboard's navigation
     app.state.bodies = BodyBudget(context.settings.max_body, context.large.turn)
     return AccessLog(SecurityHeaders(app), context.metrics, traced=context.traces is not None)
 
@@ -278,7 +279,7 @@ def _is_forwarded(settings: Settings) -> bool:
     return not is_loopback((urlsplit(settings.public_url).hostname or "").strip("[]"))
 
 
-def routes(settings: Settings, role: Role = "all") -> list[Route]:
+def routes(settings: Settings, role: Role = "all") -> Sequence[BaseRoute]:
     """Return the routes of a role."""
     if role == "worker":
         return health.ROUTES
@@ -287,6 +288,7 @@ def routes(settings: Settings, role: Role = "all") -> list[Route]:
     with_callbacks = callbacks.ROUTES if settings.callback_port is None else []
     return [
         *with_callbacks,
+        *facades.at_prefixes(settings, authenticator),
         *api,
         metrics.behind_a_key(authenticator),
         *kept_files.ROUTES,
@@ -294,7 +296,7 @@ def routes(settings: Settings, role: Role = "all") -> list[Route]:
         *docs.ROUTES,
         *dashboard.routes(authenticator),
         Route("/", _to_dashboard),
-        *facades.routes(settings, authenticator),
+        *facades.at_root(settings, authenticator),
     ]
 
 

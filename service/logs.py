@@ -5,6 +5,7 @@ The text form writes ``callback stored task=… bytes=…``. The JSON form has t
 and bodies are never fields, and tracebacks come without the texts of exceptions.
 """
 
+import contextlib
 import contextvars
 import copy
 import datetime as dt
@@ -27,10 +28,23 @@ MAX_VALUE = 500
 request_id: contextvars.ContextVar[str | None] = contextvars.ContextVar("request_id", default=None)
 """The id of the request that is being served. It becomes the field ``request`` of every line."""
 
+task_id: contextvars.ContextVar[object | None] = contextvars.ContextVar("task_id", default=None)
+"""The id of the task that is being worked on. It becomes the field ``task`` of every line that has none."""
+
 _SPECIFIER = re.compile(
     r"(?:(?<=\s)|^)(?P<name>[a-z][a-z0-9_]*)=(?P<field>%[-#0 +]*\d*(?:\.\d+)?[sdrfgx])|%[-#0 +]*\d*(?:\.\d+)?[sdrfgx]|%%"
 )
 _PLAIN = re.compile(r"[^\s\"=\\]+")
+
+
+@contextlib.contextmanager
+def about(task: object) -> Iterator[None]:
+    """Add the id of a task to every line that is logged in a ``with``."""
+    token = task_id.set(task)
+    try:
+        yield
+    finally:
+        task_id.reset(token)
 
 
 def log_to_standard_error(level: str, form: Form = "text", *, stream: TextIO | None = None) -> logging.Handler:
@@ -104,8 +118,10 @@ class JsonFormatter(SafeFormatter):
 
 def event_of(record: logging.LogRecord) -> tuple[str, Mapping[str, Any]]:
     """Return the event and the fields of a record, as its template names them."""
-    request = request_id.get()
+    request, task = request_id.get(), task_id.get()
     more = {} if request is None else {"request": request}
+    if task is not None:
+        more = {"task": str(task), **more}
     arguments = record.args
     if not isinstance(record.msg, str) or not arguments or not isinstance(arguments, tuple):
         return _visible(record.getMessage()), more
@@ -114,7 +130,7 @@ def event_of(record: logging.LogRecord) -> tuple[str, Mapping[str, Any]]:
         return _visible(record.getMessage()), more
     fields = {kind[0]: _value(kind[1], value) for kind, value in zip(kinds, arguments, strict=True) if kind is not None}
     rest = tuple(value for kind, value in zip(kinds, arguments, strict=True) if kind is None)
-    return _visible(template % rest), fields | more
+    return _visible(template % rest), fields | {name: value for name, value in more.items() if name not in fields}
 
 
 @functools.lru_cache(maxsize=1024)

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import pytest
 
-from service.logs import JsonFormatter, TextFormatter, log_to_standard_error, request_id
+from service.logs import JsonFormatter, TextFormatter, about, log_to_standard_error, request_id
 
 TASK = UUID("0198c0de-0000-7000-8000-000000000001")
 
@@ -130,3 +130,11 @@ def test_libraries_are_logged_from_warnings_on(monkeypatch: pytest.MonkeyPatch) 
     logging.getLogger("aiohttp").warning("odd")
     assert [json.loads(line)["event"] for line in stream.getvalue().splitlines()] == ["ours", "odd"]
     assert sys.stderr is not stream
+
+
+def test_task_that_is_worked_on_is_a_field_of_every_line_without_one() -> None:
+    with about(TASK):
+        assert text("upstream called status=%s", 200) == f"upstream called status=200 task={TASK}"
+        assert text("stored task=%s", "another") == "stored task=another"
+        assert document("stored") == {"event": "stored", "task": str(TASK)}
+    assert document("stored") == {"event": "stored"}

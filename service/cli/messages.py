@@ -86,6 +86,7 @@ def show(message_id: uuid.UUID, url: str, *, as_json: bool) -> None:
 @_STATE
 @_TYPE
 @_ENDPOINT
+@click.option("--dry-run", is_flag=True, help="Count the messages only; deliver none.")
 @server_options
 def replay(
     message_ids: tuple[uuid.UUID, ...],
@@ -95,6 +96,7 @@ def replay(
     states: tuple[str, ...],
     types: tuple[str, ...],
     endpoint: uuid.UUID | None,
+    dry_run: bool,
     url: str,
     as_json: bool,
 ) -> None:
@@ -104,8 +106,8 @@ def replay(
     """
     if bool(message_ids) == (since is not None):
         raise click.UsageError("name the messages: give either IDs or --since")
-    if message_ids and (before or states or types or endpoint):
-        raise click.UsageError("--before, --state, --type and --endpoint go with --since, not with IDs")
+    if message_ids and (before or states or types or endpoint or dry_run):
+        raise click.UsageError("--before, --state, --type, --endpoint and --dry-run go with --since, not with IDs")
     with open_client(url) as client:
         if since is None:
             for each in message_ids:
@@ -118,9 +120,12 @@ def replay(
                 state=list(states) or None,
                 type=list(types) or None,
                 endpoint=None if endpoint is None else str(endpoint),
+                dry_run=dry_run or None,
             )
     if as_json:
-        print_json({"replayed": count})
+        print_json({"replayed": 0, "would_be_replayed": count} if dry_run else {"replayed": count})
+    elif dry_run:
+        say(f"{count} messages would be delivered again." if count != 1 else "1 message would be delivered again.")
     else:
         say(f"{count} messages are due now." if count != 1 else "1 message is due now.")
 

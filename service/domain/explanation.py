@@ -50,7 +50,7 @@ def _queued(task: Task, now: datetime) -> str:
         what = "a slot at" if task.waits_for.dialect is None else "the recovery of"
         return f"Waiting for {what} {task.waits_for.upstream}{reason}. {paid}"
     fresh = task.due_at is not None and timedelta() <= now - task.due_at < FRESH
-    when = "" if fresh else f"; the submit is {_due(task.due_at, now)}"
+    when = "" if fresh else f"; the submit {_due(task.due_at, now)}"
     return f"Waiting to be submitted{when}{reason}. {paid}"
 
 
@@ -65,7 +65,7 @@ def _unconfirmed(task: Task, now: datetime) -> str:
     if task.callback_expected:
         way_out = "a callback can settle it"
     elif task.due_at is not None and task.due_at < task.deadline_at:
-        way_out = f"the next search for the job is {_due(task.due_at, now)}"
+        way_out = f"the next search for the job {_due(task.due_at, now)}"
     else:
         way_out = f"{task.upstream or 'the upstream'} has no way to look it up without an id"
     otherwise = {
@@ -81,7 +81,7 @@ def _unconfirmed(task: Task, now: datetime) -> str:
 
 
 def _open(task: Task, now: datetime) -> str:
-    check = f"the next poll is {_due(task.due_at, now)}"
+    check = f"the next poll {_due(task.due_at, now)}"
     waiting = f"a callback may come at any time, and {check}" if task.callback_expected else check
     trouble = f"; last problem: {task.last_error}" if task.last_error else ""
     return f"{task.upstream} {_doing(task)}; {waiting}{trouble}."
@@ -129,9 +129,9 @@ def _after_expiry(task: Task) -> str:
 def _due(due: datetime | None, now: datetime) -> str:
     """Return when something that is due happens: at the latest, since it may be under way already."""
     if due is None:
-        return "not planned"
+        return "is not planned"
     seconds = math.ceil((due - now).total_seconds())
-    return f"due within {seconds} s" if seconds > 0 else f"due since {_at(due)}"
+    return f"is due within {seconds} s" if seconds > 0 else f"has been due since {_at(due)}"
 
 
 def _deadline(task: Task, now: datetime) -> str:

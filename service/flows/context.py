@@ -11,6 +11,7 @@ import ssl
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from decimal import Decimal
 from uuid import UUID, uuid4
 
 import uuid_utils.compat as uuid_utils
@@ -212,6 +213,8 @@ class Context:
     prices: Mapping[str, PriceBook] = dataclasses.field(default_factory=dict)
     """The known prices, by upstream. An upstream without any price is missing."""
     budgets: tuple[Budget, ...] = ()
+    balance_readings: dict[str, Decimal] = dataclasses.field(default_factory=dict)
+    """By upstream: the balance that the last round has read, and that the next one is to confirm."""
     price_changes: dict[tuple[str, str], int] = dataclasses.field(default_factory=dict)
     """By upstream and price: how many charges in a row were outside the quoted range."""
     started_at: dt.datetime = _EPOCH

@@ -23,6 +23,7 @@ from service.flows.metrics.process import UNKNOWN
 from service.flows.submission.cancel import cancel_if_pending
 from service.flows.submission.reconcile import reconcile
 from service.flows.upstreams import poll_rate
+from service.logs import about
 from service.providers.capabilities import CanPollMany
 from service.providers.dialect import Dialect
 from service.providers.wire import Call, ManyExchange, Reply
@@ -247,7 +248,8 @@ def _is_end(found: Found) -> bool:
 
 async def _ask_one(context: Context, upstream: Upstream, dialect: Dialect, task: Task) -> Found:
     exchange = dialect.poll(upstream.in_its_names(task))
-    return await _answer_to(context, upstream, dialect, exchange, hidden=tokens_of(context, task))
+    with about(task.id):
+        return await _answer_to(context, upstream, dialect, exchange, hidden=tokens_of(context, task))
 
 
 async def _answer_to(

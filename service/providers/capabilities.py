@@ -14,6 +14,7 @@ from service.providers.wire import (
     ManyExchange,
     ModelsExchange,
     Reply,
+    StoringExchange,
 )
 
 
@@ -98,6 +99,17 @@ class SignsCalls(Protocol):
         :param content: the body as it is sent
         :param now: Unix seconds
         """
+
+
+@runtime_checkable
+class StoresMedia(Protocol):
+    """The provider stores a file before a job takes it. So a medium can be sent that is too large for the request."""
+
+    def store_medium(self, file_name: str) -> StoringExchange:
+        """Request a place for a file."""
+
+    def stored_medium(self) -> str:
+        """Return a text that stands for a stored file where only its form is checked."""
 
 
 @runtime_checkable

@@ -12,11 +12,12 @@ from service.domain.media_references import Path, place, reference_in, replaced
 from service.domain.media_types import extension
 from service.domain.task import Task
 from service.domain.validation import Mistake
+from service.providers.capabilities import StoresMedia
 from service.providers.dialect import Dialect
 from service.providers.form import is_inline
 
-Form = Literal["given", "link", "inline"]
-"""``link``: at a URL of Dovecote's. ``inline``: as ``data:``."""
+Form = Literal["given", "link", "inline", "stored"]
+"""``link``: at a URL of Dovecote's. ``inline``: as ``data:``. ``stored``: in the provider's own storage."""
 
 _NO_LINKS = (
     "This protocol takes media at URLs, and Dovecote has no address from which a provider could fetch a file: give a URL, or "
@@ -91,22 +92,28 @@ def choose(dialect: Dialect, task: Task, *, links: bool) -> Choice:
     """
     media = list(media_in(task.input))
     files = dialect.facts.uploads.get(task.operation, ())
+    without: Form = "stored" if isinstance(dialect, StoresMedia) else "inline"
     forms: dict[Path, Form] = {
-        each.path: ("link" if each.has_address(links=links) and each.field not in files else "inline")
-        if each.is_reference
-        else "given"
+        each.path: "given"
+        if not each.is_reference
+        else "inline"
+        if each.field in files
+        else "link"
+        if each.has_address(links=links)
+        else without
         for each in media
     }
     mistakes = _check(dialect, task, media, forms)
-    for name in {each.field: None for each in media if _at(mistakes, each.field)}:
+    for name in {each.field: None for each in media if mistakes_at(mistakes, each.field)}:
         own = [each for each in media if each.field == name]
         check = functools.partial(_check, dialect, task, media)
-        forms, mistakes = _other_forms(check, own, forms, mistakes, links=links)
+        forms, mistakes = _other_forms(check, own, forms, mistakes, links=links, stores=without == "stored")
     return Choice({path: form for path, form in forms.items() if form != "given"}, mistakes)
 
 
 def _check(dialect: Dialect, task: Task, media: list[Medium], forms: Mapping[Path, Form]) -> list[Mistake]:
-    return dialect.validate(with_stand_ins(task, media, forms))
+    stored = dialect.stored_medium() if isinstance(dialect, StoresMedia) else ""
+    return dialect.validate(with_stand_ins(task, media, forms, stored))
 
 
 def _other_forms(
@@ -116,6 +123,7 @@ def _other_forms(
     mistakes: list[Mistake],
     *,
     links: bool,
+    stores: bool,
 ) -> tuple[dict[Path, Form], list[Mistake]]:
     """Return the forms of a field that a dialect accepts, and the mistakes that are left; or both unchanged.
 
@@ -125,15 +133,17 @@ def _other_forms(
     name = own[0].field
     linked: dict[Path, Form] = {each.path: "link" for each in own if each.is_reference or is_inline(each.value)}
     inline: dict[Path, Form] = {each.path: "inline" for each in own if not each.is_inline}
-    for other in (linked, inline):
+    stored: dict[Path, Form] = dict.fromkeys(linked, "stored") if stores else {}
+    addressed = all(each.has_address(links=links) for each in own if each.path in linked)
+    for other in (linked if addressed else stored or linked, inline):
         changed = {**forms, **other}
         if not other or changed == forms:
             continue
         found = check(changed)
-        if _at(found, name):
+        if mistakes_at(found, name):
             continue
-        if other is linked and not all(each.has_address(links=links) for each in own if each.path in linked):
-            return forms, [each for each in mistakes if each not in _at(mistakes, name)] + [_no_links(own)]
+        if other is linked and not addressed:
+            return forms, [each for each in mistakes if each not in mistakes_at(mistakes, name)] + [_no_links(own)]
         return changed, found
     return forms, mistakes
 
@@ -143,15 +153,18 @@ def _no_links(media: list[Medium]) -> Mistake:
     return Mistake(place(first.path), _NO_LINKS)
 
 
-def _at(mistakes: list[Mistake], name: str) -> list[Mistake]:
+def mistakes_at(mistakes: list[Mistake], name: str) -> list[Mistake]:
     """Return the mistakes in a field of the input, or in its items."""
     return [each for each in mistakes if each.path.replace("[", ".").split(".")[:2] == ["input", name]]
 
 
-def with_stand_ins(task: Task, media: list[Medium], forms: Mapping[Path, Form]) -> Task:
-    """Return a task as a dialect is to check it: each medium in its form, without its content."""
+def with_stand_ins(task: Task, media: list[Medium], forms: Mapping[Path, Form], stored: str = "") -> Task:
+    """Return a task as a dialect is to check it: each medium in its form, without its content.
+
+    :param stored: stands for a medium in the provider's storage
+    """
     stand_ins = {
-        each.path: stand_in(each.content_type, form)
+        each.path: stored if form == "stored" else stand_in(each.content_type, form)
         for each in media
         if (form := forms.get(each.path, "given")) != "given"
     }

@@ -4,9 +4,9 @@ import dataclasses
 from collections.abc import Mapping
 
 from service.providers import any_model, elk_task, grok, jimeng, newapi_video, standard_webhooks, vidu, wan
+from service.providers.anthropic import batches, messages
 from service.providers.anthropic import family as anthropic
 from service.providers.anthropic import gateway as anthropic_gateway
-from service.providers.anthropic import messages
 from service.providers.dialect import Dialect
 from service.providers.fal import family as fal
 from service.providers.fal import queue as fal_queue
@@ -150,6 +150,7 @@ DIALECTS: Mapping[str, Dialect] = {
         webhooks.Webhooks(),
         standard_webhooks.StandardWebhooks(),
         messages.Messages(),
+        batches.Batches(),
         anthropic_gateway.Aggregator(),
         reverse.Reverse(),
         relay.Relay(),
@@ -362,7 +363,7 @@ PROVIDERS: Mapping[str, Provider] = {
             base_url="https://api.anthropic.com",
             key_variable="ANTHROPIC_API_KEY",
             models_path="/v1/models?limit=1000",
-            dialects=("anthropic/messages",),
+            dialects=("anthropic/messages", "anthropic/batches"),
         ),
         _own("replicate", "Replicate", "https://api.replicate.com", "REPLICATE_API_TOKEN", "replicate/official"),
         _own("sunoapi", "SunoAPI", "https://api.sunoapi.org", "SUNOAPI_KEY", "suno/sunoapi"),

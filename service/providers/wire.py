@@ -181,5 +181,20 @@ class ListedJob:
 JobsExchange = Generator[Call, Reply, Sequence[ListedJob]]
 """The same for the jobs in the provider's list that may be a task's."""
 
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class StoredMedium:
+    """A place at a provider's storage for one file, and what stands for the file in a job."""
+
+    url: str
+    """Where the file is posted to, without the upstream's key."""
+    fields: Mapping[str, str]
+    """The fields of the form before the ``file``."""
+    uri: str
+
+
+StoringExchange = Generator[Call, Reply, StoredMedium]
+"""The same for a place that a file is posted to."""
+
 MessageKind = Literal["submit_response", "poll_response", "callback", "error", "cancel_response"]
 """The kind of a recorded message."""

@@ -25,6 +25,12 @@ class DoorSettings(Strict):
     """Whether ElkAPI's task API is served, at /v1/task."""
     newapi_video: bool = False
     """Whether new-api's video API is served, at /v1/video/generations."""
+    midjourney: bool = False
+    """Whether midjourney-proxy's API is served, at /mj and at /mj-fast/mj and its like."""
+    suno: bool = False
+    """Whether Suno-API is served, at /suno; suno-api at /suno/api."""
+    runway_gateway: bool = False
+    """Whether Runway is served as gateways offer it, at /runway."""
     cors_origins: tuple[str, ...] = Field(default=(), examples=[["https://chat.example.com"]])
     """The origins whose web pages may call the doors; "*" allows every page that has a key."""
     marked_repeats: int = Field(default=300, ge=0, le=3600)

@@ -1,5 +1,6 @@
 """SQL for the last finished tasks: the input of the statistics."""
 
+import dataclasses
 from datetime import datetime
 from uuid import UUID
 
@@ -80,3 +81,61 @@ async def recent_results(
     """Read the id, the upstream and the results of the last tasks that succeeded, newest first."""
     rows = await connection.execute(_RESULTS, {"since": since, "most": most})
     return [(row.id, row.upstream or "", tuple(map(Result.from_json, row.results))) for row in rows]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Finished:
+    """A finished task, as overviews of upstreams need it."""
+
+    family: str
+    model: str | None
+    upstream: str
+    state: State
+    code: str | None
+    """The code of its failure."""
+    by_callback: bool
+    """Whether a callback reported the end, or caused the poll that found it."""
+    callback_expected: bool
+    seconds: float | None
+    """From the submit to the end; None where it was never submitted."""
+    finished_at: datetime
+
+
+_FINISHED = (
+    select(
+        tasks.c.family,
+        _MODEL.label("model"),
+        tasks.c.upstream,
+        tasks.c.state,
+        tasks.c.failure["code"].as_string().label("code"),
+        _HASTENED.label("hastened"),
+        tasks.c.outcome_source,
+        tasks.c.callback_expected,
+        tasks.c.submitted_at,
+        tasks.c.finished_at,
+    )
+    .where(tasks.c.finished_at.is_not(None), tasks.c.finished_at > bindparam("since"))
+    .order_by(tasks.c.finished_at.desc())
+    .limit(bindparam("most"))
+)
+
+
+async def recent_finished(
+    connection: AsyncConnection, *, since: datetime, most: int, client: str | None = None
+) -> list[Finished]:
+    """Read the last finished tasks, newest first; with a client, only that client's."""
+    statement = _FINISHED if client is None else _FINISHED.where(tasks.c.client == client)
+    return [
+        Finished(
+            family=row.family,
+            model=row.model,
+            upstream=row.upstream or "",
+            state=State(row.state),
+            code=row.code,
+            by_callback=row.outcome_source == Source.CALLBACK or bool(row.hastened),
+            callback_expected=row.callback_expected,
+            seconds=None if row.submitted_at is None else (row.finished_at - row.submitted_at).total_seconds(),
+            finished_at=row.finished_at,
+        )
+        for row in await connection.execute(statement, {"since": since, "most": most})
+    ]

@@ -14,8 +14,10 @@ from service.store.tables import (
     DUE_SUBMIT,
     WAITING,
     UtcTime,
+    assets,
     callbacks,
     circuits,
+    erasures,
     processes,
     submissions,
     tasks,
@@ -32,6 +34,8 @@ QUEUES: Final = {
     "callbacks": (callbacks, DUE),
     "webhooks": (webhook_messages, DUE),
     "duplicates": (submissions, DUE),
+    "results": (assets, DUE),
+    "erasures": (erasures, DUE),
 }
 """The table and the predicate of each queue."""
 

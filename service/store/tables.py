@@ -33,6 +33,7 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from service.domain import task as sets
 from service.domain.money.amounts import PLACES
+from service.domain.money.claims import STATES as CLAIM_STATES
 from service.domain.money.settlement import Basis, Verdict
 from service.domain.task import AT_PROVIDER, ENDED, MAY_BE_SUBMITTED, OCCUPYING, TO_SUBMIT, Outcome, Source, State
 
@@ -361,6 +362,29 @@ money_entries = Table(
     _partial("ix_money_entries_purchased", "purchased_at", where=CURRENT),
     _partial("ix_money_entries_client", "client", "purchased_at", where=CURRENT),
     _partial("ix_money_entries_claims", "upstream", "purchased_at", where=NOT_GIVEN_BACK),
+)
+
+# What an operator has done about a job that was charged and not delivered.
+claims = Table(
+    "claims",
+    metadata,
+    Column("submission_id", Uuid, primary_key=True),
+    Column("state", Text, nullable=False),
+    Column("note", Text),
+    Column("marked_at", UtcTime, nullable=False),
+    CheckConstraint(_one_of("state", CLAIM_STATES), name="state"),
+)
+
+# Balances of accounts, taken while nothing was in progress there.
+balances = Table(
+    "balances",
+    metadata,
+    Column("id", Serial, primary_key=True),
+    Column("upstream", Text, nullable=False),
+    Column("at", UtcTime, nullable=False),
+    Column("amount", Nanos, nullable=False),
+    Column("unit", Text, nullable=False),
+    Index("ix_balances_upstream", "upstream", "at"),
 )
 
 budget_counters = Table(

@@ -204,6 +204,18 @@ async def find(connection: AsyncConnection, task_id: UUID, client: str | None = 
     return None if row is None else task_of(row)
 
 
+_ALL_OF_CLIENT = select(tasks).where(
+    tasks.c.id.in_(bindparam("ids", expanding=True)), tasks.c.client == bindparam("client")
+)
+
+
+async def find_all(connection: AsyncConnection, ids: Sequence[UUID], client: str) -> list[Task]:
+    """Read a client's tasks of some ids, in the order of the ids; others are left out."""
+    rows = await connection.execute(_ALL_OF_CLIENT, {"ids": list(dict.fromkeys(ids)), "client": client})
+    found = {row.id: task_of(row) for row in rows}
+    return [found[each] for each in dict.fromkeys(ids) if each in found]
+
+
 _BY_KEY = select(tasks).where(tasks.c.client == bindparam("client"), tasks.c.idempotency_key == bindparam("key"))
 
 

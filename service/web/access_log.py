@@ -16,7 +16,7 @@ log = logging.getLogger("dovecote")
 MAX_SEGMENT: Final = 40
 """A longer segment of a path is left out: it may be a token. An id of ours is shorter."""
 _HEALTH: Final = frozenset({"/healthz", "/readyz", "/metrics"})
-_AREAS: Final = {"v1": "api", "callbacks": "callbacks"}
+_AREAS: Final = {"v1": "api", "callbacks": "callbacks", "ui": "ui"}
 _SERVER_ERROR: Final = 500
 
 

@@ -1,14 +1,24 @@
-"""Wait for the end of a task."""
+"""Wait for the end of a task, or for another of its states."""
 
 import asyncio
+from collections.abc import Callable
 
 from service.domain.task import Task
 from service.flows.context import Context
 from service.store import tasks as task_store
 
 
-async def wait_for_end(context: Context, task: Task, seconds: float) -> Task:
-    """Wait until a task has ended, at most for some seconds, and return its latest version."""
+def _has_ended(task: Task) -> bool:
+    return task.state.ended
+
+
+async def wait_for_end(
+    context: Context, task: Task, seconds: float, *, enough: Callable[[Task], bool] = _has_ended
+) -> Task:
+    """Wait until a task has ended, at most for some seconds, and return its latest version.
+
+    :param enough: returns whether a version of the task is what is waited for; default: its end
+    """
     until = asyncio.get_running_loop().time() + seconds
     with context.signals.watching(task.id) as changed:
         while True:
@@ -16,7 +26,7 @@ async def wait_for_end(context: Context, task: Task, seconds: float) -> Task:
             async with context.database.reading() as connection:
                 task = await task_store.find(connection, task.id) or task
             left = until - asyncio.get_running_loop().time()
-            if task.state.ended or left <= 0 or context.signals.closed:
+            if enough(task) or left <= 0 or context.signals.closed:
                 return task
             try:  # flows/signals/catchup.py wakes a waiter whose signal was lost
                 await asyncio.wait_for(changed.wait(), left)

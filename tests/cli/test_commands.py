@@ -807,3 +807,45 @@ def test_results_are_saved_linked_and_deleted(run: Run, tmp_path: Path) -> None:
     assert deleted.stderr.strip() == f"The copies of {len(task)} results are deleted."
     assert run("results", "link", task_id).exit_code == exits.REFUSED
     assert httpx.get(link.stdout.strip()).status_code == 404
+
+
+def test_recording_is_written_at_the_end_and_played_back(installation: Installation, tmp_path: Path) -> None:
+    file = tmp_path / "elkapi.json"
+    command = [sys.executable, "-u", "-m", "service.cli"]
+    order = {"prompt": "a dove over Paris", "model": "gen4", "callback_url": "https://x.test/callbacks/" + "t" * 40}
+    headers = {"Authorization": "Bearer sandbox-key"}
+
+    def first_job(*arguments: str) -> tuple[str, int]:
+        """Run a command, submit a job to it, and poll that; return the answer to the poll and the exit code."""
+        environment = {**clean_environment(), "DOVECOTE_DATABASE_URL": f"sqlite:///{tmp_path / 'none.db'}"}
+        with subprocess.Popen([*command, *arguments], env=environment, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
+            try:
+                assert process.stdout is not None
+                url = process.stdout.readline().strip().partition("=")[2]
+                with httpx.Client(base_url=url, headers=headers, trust_env=False, timeout=20) as client:
+                    made = client.post("/runway/pro/generate", json=order).json()["data"]["task_id"]
+                    polled = client.post("/runway/feed", json={"task_id": made}).text
+                    assert made in polled
+            finally:
+                process.send_signal(signal.SIGINT)
+                code = process.wait(20)
+        return polled.replace(made, "ID"), code
+
+    real, code = first_job(
+        "record", "elkapi", "--base-url", installation.sandbox.url, "--port", "0", "--output", str(file)
+    )
+    assert code == 0
+    text = file.read_text()
+    assert len(json.loads(text)["jobs"]) == 1
+    assert "sandbox-key" not in text
+    assert "Paris" not in text
+    played, code = first_job("rehearse", str(file), "--port", "0")
+    assert code == 0
+    assert json.loads(played).keys() == json.loads(real).keys()
+
+
+def test_file_that_is_no_recording_is_a_usage_error(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_text("{}")
+    assert run("rehearse", str(tmp_path / "x.json")).exit_code == exits.USAGE
+    assert run("record", "elkapi", "--output", str(tmp_path / "x.json")).exit_code == exits.USAGE
+    assert "--base-url" in run("record", "nobody", "--output", str(tmp_path / "y.json")).stderr

@@ -53,7 +53,8 @@ async def test_wait_and_streams_outlive_a_restart(database_url: str, tmp_path: P
                 with contextlib.suppress(asyncio.CancelledError):
                     await following
     assert [event.id for event in streamed] == everything
-    assert [streamed[0].type, streamed[-1].type] == ["task.submitted", "task.succeeded"]
+    assert streamed[0].type == "task.submitted"
+    assert {"task.succeeded", "task.settled"} <= {event.type for event in streamed[1:]}
     assert "Cancel" not in served.log.read_text()  # the streams ended by themselves, before the grace period
     assert "Traceback" not in served.log.read_text()
 

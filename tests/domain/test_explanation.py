@@ -62,7 +62,7 @@ def say(state: State, **more: object) -> str:
         (say(State.UNCONFIRMED), ["elkapi", "the next search for the job is due within 42 s"]),
         (say(State.UNCONFIRMED, due_at=TASK.deadline_at), ["elkapi", "no way to look it up"]),
         (say(State.SUBMITTED), ["elkapi has it in its queue", "the next poll is due within 42 s"]),
-        (say(State.SUBMITTED, due_at=NOW), ["the next poll is due since 2026-03-01 00:00:00 UTC"]),
+        (say(State.SUBMITTED, due_at=NOW), ["the next poll has been due since 2026-03-01 00:00:00 UTC"]),
         (say(State.RUNNING, progress=40, callback_expected=True), ["elkapi", "40 %", "callback may come"]),
         (say(State.RUNNING, last_error="elkapi: HTTP 502"), ["last problem: elkapi: HTTP 502"]),
         (say(State.AWAITING_INPUT), ["elkapi waits for your input"]),

@@ -196,3 +196,94 @@ def test_stream_that_ends_in_an_error_fails_and_keeps_its_text() -> None:
 def test_every_call_has_a_version() -> None:
     sent = DIALECTS["anthropic/messages"].authorize(Call(method="GET", path="/v1/models"), "key")
     assert sent.headers == {"anthropic-version": "2023-06-01", "x-api-key": "key"}
+
+
+BATCH = DIALECTS["anthropic/batches"]
+TWO = {
+    "requests": [
+        {"prompt": "a", "options": {"top_k": 3}},
+        {"messages": [{"role": "user", "content": "b"}], "max_tokens": 5},
+    ]
+}
+
+
+def result(number: int, kind: str, **more: Any) -> str:
+    return json.dumps({"custom_id": f"x-{number}", "result": {"type": kind, **more}})
+
+
+def one_message(text: str) -> dict[str, Any]:
+    return {"id": "msg_1", "content": [{"type": "text", "text": text}], "stop_reason": "end_turn"}
+
+
+def polled(*lines: str, given: Any = None) -> Update:
+    """Poll a batch that has ended, with these lines as its results."""
+    wanted = task("anthropic/batches", "anthropic batch", given=given or TWO)
+    exchange = BATCH.poll(dataclasses.replace(wanted, external_id="msgbatch_1"))
+    assert next(exchange).path == "/v1/messages/batches/msgbatch_1"
+    call = exchange.send(Reply(200, body=b'{"id": "msgbatch_1", "processing_status": "ended"}'))
+    assert call.path == "/v1/messages/batches/msgbatch_1/results"
+    with pytest.raises(StopIteration) as done:
+        exchange.send(Reply(200, body="\n".join(lines).encode()))
+    update: Update = done.value.value
+    return update
+
+
+def test_batch_has_an_id_of_ours_for_each_request() -> None:
+    call = created("anthropic/batches", TWO, "batch")
+    first, second = call.json["requests"]
+    assert first["custom_id"].rpartition("-")[0] == second["custom_id"].rpartition("-")[0]
+    assert [each["custom_id"][-2:] for each in (first, second)] == ["-0", "-1"]
+    assert (first["params"]["top_k"], first["params"]["messages"]) == (3, [{"role": "user", "content": "a"}])
+    assert (second["params"]["max_tokens"], second["params"]["model"]) == (5, first["params"]["model"])
+
+
+def test_results_of_a_batch_are_in_the_order_of_its_requests() -> None:
+    update = polled(result(1, "succeeded", message=one_message("B")), result(0, "succeeded", message=one_message("A")))
+    assert (update.state, update.external_id) == (State.SUCCEEDED, "msgbatch_1")
+    assert [(each.item, each.text) for each in update.results] == [("0", "A"), ("1", "B")]
+
+
+def test_request_that_failed_is_listed_beside_the_others() -> None:
+    error = {"type": "error", "error": {"type": "overloaded_error", "message": "busy"}}
+    update = polled(result(0, "succeeded", message=one_message("A")), result(1, "errored", error=error))
+    text, beside = update.results
+    assert (update.state, text.text, beside.role) == (State.SUCCEEDED, "A", "extra")
+    assert json.loads(beside.text or "") == [{"request": 1, "code": "overloaded", "message": "busy"}]
+
+
+@pytest.mark.parametrize(
+    ("lines", "state"),
+    [
+        ([result(0, "canceled"), result(1, "canceled")], State.CANCELLED),
+        ([result(0, "expired"), result(1, "canceled")], State.FAILED),
+        ([result(0, "succeeded", message=one_message("A"))], None),
+        ([result(0, "succeeded", message=one_message("A")), '{"custom_id": "x-1", "resu'], None),
+        (["<html>"], None),
+    ],
+    ids=["cancelled", "failed", "fewer", "cut", "html"],
+)
+def test_batch_ends_as_its_results_say(lines: list[str], state: State | None) -> None:
+    try:
+        update = polled(*lines)
+    except UpstreamError:
+        assert state is None
+    else:
+        assert update.state is state
+
+
+def test_mistake_names_the_request_of_a_batch() -> None:
+    wrong = task("anthropic/batches", "anthropic batch", given={"requests": [{"prompt": "a"}, {"system": "b"}]})
+    assert [each.path for each in BATCH.validate(wrong)] == ["input.requests[1].prompt"]
+
+
+def test_lost_batch_is_one_with_as_many_requests() -> None:
+    wanted = task("anthropic/batches", "anthropic batch", given=TWO)
+    exchange = BATCH.find_lost_jobs(wanted)
+    next(exchange)
+    listed = [
+        {"id": f"b{count}", "created_at": "2026-05-01T12:00:00Z", "request_counts": {"processing": count, "errored": 0}}
+        for count in (1, 2)
+    ]
+    with pytest.raises(StopIteration) as done:
+        exchange.send(Reply(200, body=json.dumps({"data": listed, "has_more": False}).encode()))
+    assert [(each.external_id, each.may_be(wanted)) for each in done.value.value] == [("b1", False), ("b2", True)]

@@ -31,6 +31,7 @@ RUNNING = {
     "minimax/official-v2": lambda job: {"task_id": job, "status": "Processing"},
     "seedance/ark": lambda job: {"id": job, "status": "running"},
     "seedance/modelark": lambda job: {"id": job, "status": "running"},
+    "anthropic/batches": lambda job: {"id": job, "processing_status": "in_progress"},
 }
 WITHOUT_ID = {"fal/queue", "replicate/cog"}
 """Dialects whose answer to a cancel states no id."""

@@ -28,7 +28,7 @@ UPSTREAMS: Mapping[str, str] = {
     "fal_like": "fal/queue",
 }
 """The dialects of each upstream: all of one host."""
-DOORS = ("RUNWAYML", "OPENAI", "REPLICATE", "FAL", "ELKAPI", "NEWAPI_VIDEO")
+DOORS = ("RUNWAYML", "OPENAI", "REPLICATE", "FAL", "ELKAPI", "NEWAPI_VIDEO", "MIDJOURNEY", "SUNO", "RUNWAY_GATEWAY")
 
 
 RUNWAY_CLIENT = """
@@ -212,10 +212,10 @@ async def _serving(app: Any, context: Any, port: int) -> AsyncIterator[None]:
             await serving
 
 
-async def run_client(program: str, **environment: str) -> Any:
-    """Run a program with a client in a process of its own, as its users do; return the JSON that it prints."""
+async def run_client(program: str, *, python: str = sys.executable, **environment: str) -> Any:
+    """Run a program with a client in a process of its own, as its users do; return the JSON that its last line has."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-W", "ignore", "-c", program),
+        *(python, "-W", "ignore", "-c", program),
         env={**os.environ, "NO_PROXY": "*", **environment},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
@@ -227,7 +227,7 @@ async def run_client(program: str, **environment: str) -> Any:
             process.kill()
             await process.wait()
     assert process.returncode == 0, said.decode()[-3000:]
-    return json.loads(out)
+    return json.loads(out.decode().strip().rpartition("\n")[2])
 
 
 def runway_environment(url: str) -> dict[str, str]:

@@ -73,7 +73,7 @@ def a_message(task: Task, **more: Any) -> message_store.Message:
         "sequence": 2,
         "type": "task.succeeded",
         "url": "http://x",
-        "body": "{}",
+        "body": '{"type":"task.succeeded"}',
     }
     return message_store.Message(**{**plain, "created_at": NOW, "due_at": NOW, **more})
 

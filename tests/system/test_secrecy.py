@@ -8,11 +8,12 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
+import orjson
 import pytest
 from sqlalchemy import select, update
 from sqlalchemy.exc import StatementError
 
-from service.app import application
+from service.app import application, metrics_application
 from service.domain.api_key import write_key
 from service.flows import render
 from service.flows.webhooks import payload
@@ -24,6 +25,7 @@ from service.store import tasks as task_store
 from service.web.api import ENDPOINTS
 from service.web.api import tasks as tasks_module
 from tests.support.clients import BOB, a_key
+from tests.support.operators import listen, reported
 from tests.support.serving import served
 from tests.support.values import a_task
 from tests.support.waiting import LIMIT
@@ -296,6 +298,27 @@ async def refusals(world: World, broken: Any) -> list[BaseException]:
             await attempt()
         found.append(raised.value)
     return found
+
+
+async def test_metrics_and_messages_to_operators_have_no_secret(marked: World, log: Heard) -> None:
+    await listen(marked, client="alice")
+    for fault in sorted(FAULTS.keys() - SLOW_IN_FACT):
+        assert (await submit(marked, f"[{fault}]")).status_code == 202
+    marked.edge.down.add("receiver.test")
+    await marked.until(JOB_SECONDS * 3)
+    marked.edge.down.add("sandbox.test")
+    for _ in range(6):
+        await submit(marked)
+        await marked.pass_time(6, step=3)
+    told = [orjson.dumps(each).decode() for each in await reported(marked)]
+    assert any("operator.circuit_open" in each for each in told)
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(metrics_application(marked.context)), base_url="http://localhost"
+    ) as client:
+        told.append((await client.get("/metrics")).text)
+    for canary in (*OF_THE_TASK, *OF_THE_INSTALLATION, HOOK, *await tokens(marked)):
+        assert canary not in "\n".join(told), canary
+    await assert_nothing_told(marked, log)
 
 
 def test_libraries_log_warnings_only(log: Heard) -> None:

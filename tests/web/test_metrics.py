@@ -10,6 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from service.app import metrics_application
 from service.domain.api_key import Scope, write_key
+from service.domain.kept import GONE_FOR
 from service.flows.metrics.process import Metrics
 from service.flows.metrics.rows import ROWS
 from service.flows.statistics import count_unknown_word
@@ -17,6 +18,7 @@ from service.store import api_keys, health
 from service.store.database import StoreUnavailable
 from service.store.metrics import QUEUES
 from tests.support.clients import a_key
+from tests.support.kept_results import finished, keeping
 from tests.support.world import JOB_SECONDS, RECEIVER_URL, World
 
 Numbers = dict[tuple[str, tuple[tuple[str, str], ...]], float]
@@ -72,6 +74,20 @@ async def test_life_of_a_task_is_counted(world: World) -> None:
     assert number(found, "http_requests_total", area="callbacks", status="2xx") >= 1
     assert number(found, "commit_writes_count", writer="requests") >= 1
     assert number(found, "commit_seconds_count", writer="journeys") >= 1
+
+
+async def test_kept_and_lost_results_are_counted(database_url: str) -> None:
+    async with keeping(database_url) as world:
+        await finished(world, "[filebytes=30000]")
+        found = await scraped(world)
+        assert number(found, "results_total", result="kept") >= 1
+        assert number(found, "result_bytes_total") >= 30_000
+        assert number(found, "results_total", result="lost") == 0
+        await finished(world, "[filegone=0]")
+        await world.until(3 * GONE_FOR)
+        found = await scraped(world)
+        assert number(found, "results_total", result="lost") >= 1
+        assert number(found, "results_total", result="not_fetched") >= 1
 
 
 async def test_lost_callback_counts_polls_and_source(world: World) -> None:

@@ -35,7 +35,7 @@ from dovecote.fields import (
     TaskFilters,
 )
 from dovecote.messages import Delivery, Endpoint, Message, WebhookSecret
-from dovecote.money import BudgetRow, Quote, QuoteList, Settlement
+from dovecote.money import BudgetRow, Claim, Quote, QuoteList, Settlement
 from dovecote.tasks import Action, Event, Failure, Result, ResultLink, Task, TaskEvent, TaskWarning
 from dovecote.uploads import Upload
 from dovecote.values import Page
@@ -50,6 +50,7 @@ __all__ = [
     "Callback",
     "CallbackFilters",
     "Circuit",
+    "Claim",
     "Client",
     "ConfigurationError",
     "Credit",

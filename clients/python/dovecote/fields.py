@@ -105,6 +105,8 @@ class ReplayFilters(TypedDict, total=False):
     endpoint: Endpoint | str | UUID | None
     limit: int | None
     """Messages of one request, at most 1000."""
+    dry_run: bool | None
+    """Whether to count the messages only."""
 
 
 class EndpointSettings(TypedDict, total=False):

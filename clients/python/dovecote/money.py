@@ -80,3 +80,34 @@ class BudgetRow:
     left: str = "0"
     overrun: str = "0"
     renews_at: dt.datetime | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """A job without a result whose price was, or perhaps was, not given back."""
+
+    submission: str
+    task: str
+    client: str = ""
+    upstream: str = ""
+    operation: str = ""
+    model: str | None = None
+    external_id: str | None = None
+    """The provider's id of the job, for its support."""
+    verdict: str = ""
+    basis: str = ""
+    confidence: str = "low"
+    """``high``, ``medium`` or ``low``."""
+    lost_by_policy: bool = False
+    """Whether the upstream's pages say that such jobs are charged."""
+    amount: str | None = None
+    unit: str | None = None
+    reason: str | None = None
+    evidence: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    purchased_at: dt.datetime | None = None
+    deadline_at: dt.datetime | None = None
+    """Until when the upstream keeps its records, where it says so."""
+    state: str = "open"
+    """``open``, ``filed``, ``paid`` or ``denied``."""
+    note: str | None = None
+    document: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False, compare=False)

@@ -123,6 +123,8 @@ async def _keep(context: Context, objects: Objects, asset: Asset) -> None:
         await _settle_failure(context, asset, error)
         return
     if await _settle(context, asset, copy, object=name):
+        context.metrics.results.labels("kept").inc()
+        context.metrics.result_bytes.inc(copy.size or 0)
         log.info("result kept task=%s asset=%s size=%s type=%s", task.id, asset.id, copy.size, copy.media_type)
         await _remove_others(objects, asset, name)
     else:
@@ -238,6 +240,7 @@ async def _settle_failure(context: Context, asset: Asset, error: Unfetchable | S
     )
     reason = storable(f"the storage failed: {error}" if attempt.ours else str(error))[:_MAX_ERROR]
     due_at = kept.next_fetch(attempt, retry_for=context.settings.results.retry_seconds)
+    context.metrics.results.labels("lost" if due_at is None else "not_fetched").inc()
     log.log(
         logging.WARNING if due_at is None else logging.INFO,
         "result %s task=%s asset=%s attempt=%d error=%r",

@@ -84,6 +84,8 @@ class Metrics:
         self.endpoints_disabled = counter(
             "endpoints_disabled", "Endpoints that Dovecote disabled because deliveries failed", "reason"
         )
+        self.results = counter("results", "Results of tasks that were fetched to be kept", "result")
+        self.result_bytes = counter("result_bytes", "Bytes of the results that were kept")
         self.commit_writes = histogram("commit_writes", "Writes that one transaction committed", SIZES, "writer")
         self.commit_seconds = histogram(
             "commit_seconds", "Time that the oldest write of a transaction waited for its commit", FAST, "writer"
@@ -109,6 +111,8 @@ class Metrics:
             self.callbacks.labels(UNKNOWN, decision)
         for result in ("delivered", "failed", "exhausted", "discarded"):
             self.attempts.labels(result)
+        for result in ("kept", "not_fetched", "lost"):
+            self.results.labels(result)
         for reason in ("gone", "failing"):
             self.endpoints_disabled.labels(reason)
 

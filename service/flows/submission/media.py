@@ -11,7 +11,7 @@ from service.flows.context import Context, Upstream
 from service.flows.submission.media_sources import Sources
 from service.object_errors import StorageError
 from service.providers.dialect import Dialect
-from service.providers.media import Form, Medium, choose, media_in
+from service.providers.media import Form, Medium, choose, media_in, mistakes_at
 from service.store.database import StoreUnavailable
 
 WITHIN: Final = 60.0
@@ -41,7 +41,7 @@ async def with_media(context: Context, upstream: Upstream, dialect: Dialect, tas
         return task
     try:
         async with context.large.downloads, asyncio.timeout(WITHIN):
-            sources = Sources(context, upstream, task)
+            sources = Sources(context, upstream, dialect, task)
             values: dict[Path, Any] = {each.path: await sources.value(each, form) for each, form in wanted}
     except TimeoutError:
         raise Unavailable("provider_timeout", f"the media could not be prepared within {WITHIN:g} s") from None
@@ -71,7 +71,6 @@ def _check(upstream: Upstream, dialect: Dialect, task: Task, fields: set[str]) -
 
     :raises Refused: when the dialect is known to refuse one
     """
-    for mistake in dialect.validate(upstream.in_its_names(task)):
-        place = mistake.path.replace("[", ".").split(".")
-        if len(place) > 1 and place[0] == "input" and place[1] in fields:
-            raise Refused("invalid_input", f"{mistake.path}: {mistake.message}")
+    found = dialect.validate(upstream.in_its_names(task))
+    for mistake in (each for name in fields for each in mistakes_at(found, name)):
+        raise Refused("invalid_input", f"{mistake.path}: {mistake.message}")

@@ -11,17 +11,23 @@ from urllib.parse import urljoin, urlsplit
 import httpx
 
 from service.domain.errors import Refused, Unavailable, UpstreamError
-from service.domain.media_references import MediaReference, place, reference_in, upload_id
+from service.domain.media_references import MediaReference, place, reference_in, replaced, upload_id
+from service.domain.media_types import extension
 from service.domain.task import Result, Task
 from service.domain.uploads import Upload
 from service.flows.assets.media_links import link_to, share_kept, store_inline
 from service.flows.assets.uploads import NoStorage, storage_of
 from service.flows.context import Context, Upstream
+from service.flows.conversation import run_exchange
+from service.http import form as http_form
 from service.http.client import Answer, AnswerTooLarge, build, send
 from service.http.ssrf.guard import ForbiddenAddress, forbidden
 from service.object_errors import NoSuchObject
+from service.providers.capabilities import StoresMedia
+from service.providers.dialect import Dialect
 from service.providers.form import content_of
-from service.providers.media import Form, Medium
+from service.providers.media import Form, Medium, mistakes_at
+from service.providers.wire import StoredMedium
 from service.store import assets as asset_store
 from service.store import tasks as task_store
 from service.store import uploads as upload_store
@@ -35,16 +41,18 @@ _MAX_REDIRECTS: Final = 3
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _TRANSIENT: Final = frozenset({408, 425, 429, *range(500, 600)})
 _UNTYPED: Final = frozenset({"", "application/octet-stream", "binary/octet-stream"})
+_MAX_CONFIRMATION: Final = 64 * 1024
 _HEADERS: Final = {"Accept": "*/*", "Accept-Encoding": "identity"}
 
 
 class Sources:
     """The places of the media of one task."""
 
-    def __init__(self, context: Context, upstream: Upstream, task: Task) -> None:
+    def __init__(self, context: Context, upstream: Upstream, dialect: Dialect, task: Task) -> None:
         """Read nothing yet."""
         self._context = context
         self._upstream = upstream
+        self._dialect = dialect
         self._task = task
         self._parent: Task | None = None
 
@@ -59,6 +67,9 @@ class Sources:
         where = place(medium.path)
         found = reference_in(medium.value)
         try:
+            if form == "stored":
+                inline = medium.value if found is None else await self._referred(medium, found, "inline")
+                return inline if self._takes(medium, inline) else await self._stored(where, inline)
             if found is not None:
                 return await self._referred(medium, found, form)
             if medium.is_inline:
@@ -66,6 +77,24 @@ class Sources:
             return await download(self._context, where, medium.value)
         except (NoStorage, NoSuchObject) as error:
             raise Refused("invalid_input", f"{where}: {error}") from None
+
+    def _takes(self, medium: Medium, inline: str) -> bool:
+        """Return whether the provider takes a medium in the request."""
+        values = {medium.path: inline}
+        task = dataclasses.replace(self._task, input=replaced(self._task.input, values.get))
+        return not mistakes_at(self._dialect.validate(self._upstream.in_its_names(task)), medium.field)
+
+    async def _stored(self, where: str, inline: str) -> str:
+        """Put a medium into the provider's storage; return what stands for it there."""
+        content = await self._context.large.run(len(inline), functools.partial(content_of, inline))
+        if content is None or not isinstance(self._dialect, StoresMedia):
+            raise Refused("invalid_input", f"{where} is no readable data: URL")
+        content_type = inline[5:].partition(";")[0].partition(",")[0]
+        name = f"input.{extension(content_type)}"
+        exchange = self._dialect.store_medium(name)
+        stored = await run_exchange(self._context, self._upstream, self._dialect, exchange)
+        await _post(self._context, where, stored, (name, content, content_type))
+        return stored.uri
 
     async def _linked(self, medium: Medium) -> str:
         content = await self._context.large.run(len(medium.value), functools.partial(content_of, medium.value))
@@ -127,6 +156,24 @@ class Sources:
         async with self._context.database.reading() as connection:
             found = await asset_store.find(connection, result.kept.asset)
         return found if found is not None and found.state == "kept" and found.object else None
+
+
+async def _post(context: Context, where: str, stored: StoredMedium, file: tuple[str, bytes, str]) -> None:
+    """Post a file to a provider's storage, which is a host of its own: the upstream's key is not sent there.
+
+    :raises Unavailable: when it is not stored
+    """
+    parts: list[tuple[str, http_form.Part]] = [*stored.fields.items(), ("file", file)]
+    content, content_type = await context.large.run(len(file[1]), functools.partial(http_form.encode, parts))
+    headers = {"Content-Type": content_type}
+    try:
+        client = context.http.messages
+        request = build(client, "POST", stored.url, headers=headers, content=content, read_timeout=_SILENCE)
+        answer = await send(client, request, limit=_MAX_CONFIRMATION)
+    except (httpx.HTTPError, OSError, AnswerTooLarge) as error:
+        raise _unreachable(where, stored.url, error) from None
+    if answer.status not in range(200, 300):
+        raise Unavailable("provider_error", f"{where} could not be stored at the provider: HTTP {answer.status}")
 
 
 async def download(context: Context, where: str, url: str) -> str:

@@ -96,7 +96,10 @@ async def accept_once(
     :raises StoreUnavailable: when it could not be written
     """
     async with recent.exclusively(arrival.fingerprint):
-        accepted = await _accept(context, recent, request, arrival, client=client, large=large)
+        # Nearly every request is the first of its kind, and needs no query.
+        accepted = await _try(context, request, repeat_store.key_of(arrival.fingerprint, 0), client=client, large=large)
+        if accepted is None:
+            accepted = await _accept(context, recent, request, arrival, client=client, large=large)
         if accepted.new:
             recent.store(accepted.task.id)
             if await arrival.is_cut_off():
@@ -122,12 +125,20 @@ async def _accept(
             return Accepted(task, new=False)
         generation = equal[0].generation + 1 if equal else 0
         key = repeat_store.key_of(arrival.fingerprint, generation)
-        with contextlib.suppress(KeyReused):
-            accepted = await accept(context, request, client=client, idempotency_key=key, large=large)
-            if accepted.new:
-                return accepted
+        accepted = await _try(context, request, key, client=client, large=large)
+        if accepted is not None:
+            return accepted
         # Another process has stored an equal request meanwhile: choose again.
     return await accept(context, request, client=client, large=large)
+
+
+async def _try(context: Context, request: Any, key: str, *, client: str, large: bool) -> Accepted | None:
+    """Store the task of a request under a key; return None where another request has it."""
+    with contextlib.suppress(KeyReused):
+        accepted = await accept(context, request, client=client, idempotency_key=key, large=large)
+        if accepted.new:
+            return accepted
+    return None
 
 
 async def _find(context: Context, task_id: UUID) -> Task | None:

@@ -23,6 +23,7 @@ from service.flows.submission.send import Handover, callback_url, change_for, ha
 from service.flows.upstreams.admission import Admission, claim_next, claim_probes, read_admission, save
 from service.flows.upstreams.models import with_warning
 from service.http.client import CONNECT_TIMEOUT, WRITE_TIMEOUT
+from service.logs import about
 from service.providers.dialect import SUBMIT_TIMEOUT, Dialect
 from service.store import queue, submissions
 from service.store import waiting as waiting_store
@@ -260,7 +261,8 @@ def _start(context: Context, task: Task, history: Sequence[Submission], chosen: 
 async def serve(context: Context, handover: Handover) -> None:
     """Send a task, and release its slot at the upstream."""
     try:
-        await hand_over(context, handover)
+        with about(handover.task.id):
+            await hand_over(context, handover)
     finally:
         handover.upstream.slots.release()
 

@@ -5,15 +5,18 @@ import dataclasses
 import datetime as dt
 
 from service.domain.errors import UpstreamError
-from service.domain.operator_events import LOW_CREDIT, Occurrence
+from service.domain.money.amounts import plain, read_number
+from service.domain.operator_events import CREDIT_SHORT, LOW_CREDIT, Occurrence
 from service.flows.context import Context, Upstream, log
 from service.flows.conversation import run_exchange
+from service.flows.money.usage import used_in_a_day
 from service.flows.webhooks.operator import ended, report
 from service.providers.capabilities import CanTellBalance
 from service.providers.dialect import Dialect
 from service.providers.newapi import account
 from service.providers.wire import Balance, BalanceExchange
 from service.store import upstreams as upstream_store
+from service.store.database import StoreUnavailable
 
 EVERY = 600.0
 """Seconds between questions, over all processes together."""
@@ -86,7 +89,22 @@ async def _refresh(context: Context, known: upstream_store.Upstream) -> upstream
         await ended(context, LOW_CREDIT, known.name)
     if is_low(upstream, balance.left) and not is_low(upstream, known.credit):
         log.warning("upstream %s: %g %s left on the account", known.name, balance.left, balance.unit)
+    await _check_day(context, known.name, balance)
     return dataclasses.replace(known, credit=balance.left, credit_unit=balance.unit, credit_error=None, credit_at=now)
+
+
+async def _check_day(context: Context, upstream: str, balance: Balance) -> None:
+    """Report an account whose credit is less than what the last 24 hours have used."""
+    left = None if balance.left is None else read_number(balance.left)
+    if left is None:
+        return
+    try:
+        used = await used_in_a_day(context, upstream, balance.unit)
+    except StoreUnavailable:  # a report is a hint
+        return
+    if used > left:
+        shown = {"upstream": upstream, "credit": plain(left), "unit": balance.unit, "used_in_a_day": plain(used)}
+        await report(context, Occurrence(CREDIT_SHORT, upstream, shown))
 
 
 def is_low(upstream: Upstream, left: float | None) -> bool:

@@ -52,6 +52,11 @@ REQUEST: dict[str, Any] = {
             "default": MAX_REPLAYED,
             "description": "Maximum number of messages.",
         },
+        "dry_run": {
+            "type": "boolean",
+            "default": False,
+            "description": "Whether to count the messages only. None is delivered.",
+        },
         "cursor": {
             "type": "string",
             "format": "uuid",
@@ -83,6 +88,13 @@ async def replay_one(context: Context, message: Message) -> None:
     if not await context.writers.requests.run(_replay_one, message, now=context.now()):
         raise Disabled("the endpoint is disabled or deleted: enable it first")
     context.signals.wake("webhooks")
+
+
+async def count_replayable(context: Context, wanted: Filter, *, most: int) -> tuple[int, UUID | None]:
+    """Return what :func:`replay_many` would return, and replay nothing."""
+    async with context.database.reading() as connection:
+        found = await message_store.replayable(connection, wanted, most=most + 1)
+    return min(len(found), most), found[most - 1] if len(found) > most else None
 
 
 async def replay_many(context: Context, wanted: Filter, *, most: int) -> tuple[int, UUID | None]:

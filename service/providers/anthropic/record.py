@@ -63,15 +63,23 @@ _FAILURES = {
 
 def create(task: Task) -> Call:
     """Return the call that creates a message, or counts its tokens."""
-    given = task.input
+    body = params_of(task.input, task.model or MODEL, counts=task.operation == "count_tokens")
+    return Call(method="POST", path=PATHS[task.operation], json=merge(body, task.options), headers=VERSION)
+
+
+def params_of(given: Mapping[str, Any], model: str, *, counts: bool = False) -> dict[str, Any]:
+    """Return the parameters of a message.
+
+    :param counts: whether only its tokens are counted
+    """
     body: dict[str, Any] = {
-        "model": task.model or MODEL,
+        "model": model,
         "messages": given.get("messages") or [{"role": "user", "content": _content(given)}],
         "system": given.get("system"),
     }
-    if task.operation == "chat":
+    if not counts:
         body |= {"max_tokens": given.get("max_tokens", _MAX_TOKENS), "temperature": given.get("temperature")}
-    return Call(method="POST", path=PATHS[task.operation], json=merge(body, task.options), headers=VERSION)
+    return body
 
 
 def _content(given: Mapping[str, Any]) -> Any:
@@ -118,9 +126,17 @@ def read_created(reply: Reply) -> Update:
         return _count(document)
     if is_stream(reply):
         return _streamed(reply)
+    update = read_message(document)
+    if update is None:
+        raise Uncertain("unreadable", "the answer is no message")
+    return update
+
+
+def read_message(document: Any) -> Update | None:
+    """Read a whole message; None for any other document."""
     message = fields(document)
     if not isinstance(message.get("content"), list) or identifier(message.get("id")) is None:
-        raise Uncertain("unreadable", "the answer is no message")
+        return None
     blocks = [fields(each) for each in items(message.get("content"))]
     texts = [text for each in blocks if each.get("type") == "text" and isinstance(text := each.get("text"), str)]
     return _message(message, "".join(texts))
@@ -158,6 +174,13 @@ def settled(update: Update) -> Update:
     return update
 
 
+def failure_of(error: Any) -> Failure:
+    """Return why a message was not made, by the error in its place."""
+    said = fields(fields(error).get("error")) or fields(error)
+    code = _FAILURES.get((word(said.get("type")) or "").lower(), "provider_error")
+    return Failure(code, line(said.get("message")), retryable=code in RETRYABLE)
+
+
 def _streamed(reply: Reply) -> Update:
     """Read a stream. One that ends in an error fails, and keeps its text; one that is cut off is uncertain."""
     events, _ = events_in(reply.text)
@@ -187,8 +210,6 @@ def _text_of(holder: Mapping[str, Any], kind: str) -> list[str]:
 
 
 def _broken_off(event: Event, message: Mapping[str, Any], text: str) -> Update:
-    error = fields(fields(event.document).get("error"))
-    code = _FAILURES.get((word(error.get("type")) or "").lower(), "provider_error")
-    failure = Failure(code, line(error.get("message")), retryable=code in RETRYABLE)
+    failure = failure_of(event.document)
     kept = (Result("text", text=storable(text)),) if text else ()
     return Update(state=State.FAILED, external_id=identifier(message.get("id")), results=kept, failure=failure)

@@ -10,13 +10,24 @@ from service.domain.validation import Mistake
 from service.providers.dialect import Dialect, Facts, about
 from service.providers.models import model_list
 from service.providers.newapi import errors as newapi_errors
-from service.providers.read import fields, number
+from service.providers.read import fields, link, number, word
 from service.providers.runway import composed
 from service.providers.runway.family import FAMILY
 from service.providers.runway.native import MODELS, VERSION, native_body, native_mistakes
 from service.providers.runway.record import OWN_WORDS, read_created, read_status
-from service.providers.wire import Balance, BalanceExchange, Call, DeleteExchange, Exchange, ModelsExchange, Reply
+from service.providers.wire import (
+    Balance,
+    BalanceExchange,
+    Call,
+    DeleteExchange,
+    Exchange,
+    ModelsExchange,
+    Reply,
+    StoredMedium,
+    StoringExchange,
+)
 
+_UPLOADS = "/v1/uploads"
 _TYPICAL: Mapping[str, float] = {"video": 90.0, "image": 30.0, "audio": 15.0}
 """A first guess: nothing is published, and medians of our own take over."""
 
@@ -30,6 +41,7 @@ class Official(Dialect):
         operations={**{name: f"/v1/{name}" for name in MODELS}, **composed.ROUTES},
         typical_seconds={known.name: _TYPICAL.get(known.produces, 180.0) for known in FAMILY.operations.values()},
         cost_unit="credits",
+        queries=(_UPLOADS,),
         result_lifetime=86400.0,  # "24-48 hours"; a new poll gives new URLs
     )
 
@@ -96,6 +108,20 @@ class Official(Dialect):
         if not reply.ok or not isinstance(models, dict):
             raise newapi_errors.refusal_in(reply, creating=False)
         return model_list(models)
+
+    def store_medium(self, file_name: str) -> StoringExchange:
+        """Request a place for a file, which Runway keeps for 24 hours."""
+        body = {"filename": file_name, "type": "ephemeral"}
+        reply = yield Call(method="POST", path=_UPLOADS, json=body, headers=VERSION)
+        said = fields(reply.document)
+        url, uri, stated = link(said.get("uploadUrl"), relative=False), word(said.get("runwayUri")), said.get("fields")
+        if not reply.ok or url is None or uri is None or not isinstance(stated, dict):
+            raise newapi_errors.refusal_in(reply, creating=False)
+        return StoredMedium(url, {name: str(value) for name, value in stated.items()}, uri)
+
+    def stored_medium(self) -> str:
+        """Return the form of a stored file's URI."""
+        return "runway://input"
 
     def validate(self, task: Task) -> list[Mistake]:
         """Return what Runway's reference rules out."""

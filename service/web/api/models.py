@@ -298,6 +298,7 @@ def all_components() -> dict[str, Any]:
     others = tuple(model for module in more for model in module.MODELS)
     return {
         "TaskRequest": {"title": "TaskRequest", **REQUEST},
+        "ClaimMark": money_models.CLAIM_MARK,
         **webhook_models.REQUESTS,
         "ErasureRequest": {"title": "ErasureRequest", **erasure_models.REQUEST},
         **components(*lists, Problem, *others),

@@ -1,9 +1,10 @@
 """The responses about money as types."""
 
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, NotRequired, get_args
 
 from typing_extensions import TypedDict
 
+from service.domain.money.claims import STATES
 from service.domain.money.quotes import Bound
 from service.domain.money.rules import Policy
 from service.domain.money.settlement import Basis, Verdict
@@ -112,4 +113,80 @@ class BudgetList(TypedDict):
     budgets: list[BudgetRow]
 
 
-MODELS = (QuoteList, BudgetList)
+class UsageRow(TypedDict):
+    """The sums of one group in one unit. It also has the fields that it is grouped by."""
+
+    unit: Annotated[str | None, about("Null: entries whose amount is not known.")]
+    charged: Annotated[str, AMOUNT]
+    probably_charged: Annotated[str, AMOUNT]
+    returned: Annotated[str, about("Prices that were given back.")]
+    probably_returned: Annotated[str, AMOUNT]
+    undelivered: Annotated[str, about("The part of the charges that brought no result.")]
+    usd: Annotated[str | None, about("Charges and probable charges in US dollars. Null: a rate is not known.")]
+    submissions: int
+    computed: Annotated[int, about("How many amounts follow from a price, and not from the provider's figure.")]
+    unknown: Annotated[int, about("How many have no amount.")]
+    client: NotRequired[str]
+    family: NotRequired[str]
+    operation: NotRequired[str]
+    model: NotRequired[str]
+    upstream: NotRequired[str]
+    day: NotRequired[str]
+
+
+class Usage(TypedDict):
+    """The sums of what was spent."""
+
+    group: list[str]
+    rows: list[UsageRow]
+
+
+class Claim(TypedDict):
+    """A job without a result whose price was, or perhaps was, not given back."""
+
+    submission: Id
+    task: Id
+    client: str
+    upstream: str
+    operation: str
+    model: str | None
+    external_id: Annotated[str | None, about("The provider's id of the job, for its support.")]
+    verdict: Annotated[str, one_of(get_args(Verdict))]
+    basis: Annotated[str, one_of(get_args(Basis))]
+    confidence: Annotated[str, one_of(["high", "medium", "low"], "The certainty that the price was kept.")]
+    lost_by_policy: Annotated[bool, about("Whether the upstream's pages say that such jobs are charged.")]
+    amount: Annotated[str | None, about("The price that is not given back. Null: not known.")]
+    unit: str | None
+    reason: str | None
+    evidence: dict[str, Any]
+    purchased_at: Time
+    deadline_at: Annotated[Time | None, about("Until when the upstream keeps its records, where it says so.")]
+    state: Annotated[str, one_of(STATES)]
+    note: str | None
+    marked_at: Time | None
+
+
+class ClaimList(TypedDict):
+    """Claims, newest first."""
+
+    claims: list[Claim]
+    next: Annotated[str | None, about("The cursor of the next page. Null: this is the last one.")]
+
+
+CLAIM_MARK: dict[str, Any] = {
+    "title": "ClaimMark",
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["state"],
+    "properties": {
+        "state": {"type": "string", "enum": list(STATES), "description": "What became of the claim."},
+        "note": {
+            "type": "string",
+            "maxLength": 500,
+            "description": "Your note, such as the number of a support ticket.",
+        },
+    },
+}
+"""JSON Schema of the body of ``POST /v1/claims/{id}``."""
+
+MODELS = (QuoteList, BudgetList, Usage, ClaimList)

@@ -233,6 +233,18 @@ def json_response(document: Any, status: int = 200, headers: Mapping[str, str] |
     return Response(orjson.dumps(document), status, dict(headers or {}), "application/json")
 
 
+def read_time(time: str | None, name: str, mistakes: list[Mistake]) -> dt.datetime | None:
+    """Return the moment that a parameter names."""
+    if time is None:
+        return None
+    try:
+        return dt.datetime.fromisoformat(time).astimezone(dt.UTC)
+    except (ValueError, OverflowError):
+        message = "must be a time with a zone, such as 2026-01-31T12:00:00Z (write + in a URL as %2B)"
+        mistakes.append(Mistake(name, message))
+        return None
+
+
 def first_id_at(time: str | None, name: str, mistakes: list[Mistake]) -> UUID | None:
     """Return the lowest id of a moment: a UUID of version 7 begins with the milliseconds since 1970."""
     if time is None:

@@ -74,7 +74,8 @@ async def replay_many(request: ApiRequest) -> Response:
     if mistakes:
         raise invalid(mistakes)
     wanted = _wanted(request, document)
-    count, following = await replay.replay_many(
+    dry = bool(document.get("dry_run"))
+    count, following = await (replay.count_replayable if dry else replay.replay_many)(
         request.context, wanted, most=int(document.get("limit", replay.MAX_REPLAYED))
     )
     return json_response({"replayed": count, "next": None if following is None else str(following)}, 202)

@@ -103,7 +103,7 @@ class MessageList(TypedDict):
 class ReplayResult(TypedDict):
     """The result of a replay."""
 
-    replayed: Annotated[int, about("Messages that are due for delivery again.")]
+    replayed: Annotated[int, about("Messages that are due for delivery again; with `dry_run`, that would be.")]
     next: Annotated[str | None, about("The `cursor` of the next replay request. Null: there are no more messages.")]
 
 

@@ -22,8 +22,12 @@ SOLE_CLIENT: Final = "default"
 _NO_KEY: Final = "no key"
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
 _HOST: Final = re.compile(r"(?P<name>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{1,5}))?", re.ASCII)
-_FORWARDING: Final = frozenset({"forwarded", "via", "x-real-ip", "cf-connecting-ip", "true-client-ip"})
-"""Headers that a proxy adds, beside those that begin with ``x-forwarded-``."""
+_FORWARDING: Final = re.compile(
+    r"forwarded|via|front-end-https|cdn-loop|x-(?:real-ip|host|scheme|proxyuser-ip|amzn-trace-id|cloud-trace-context)"
+    r"|(?:x-(?:forwarded|original|envoy|azure|appengine|vercel|arr|amz-cf|nf)|cf|fly|fastly|do|akamai)(?:-.*)?"
+    r"|.*(?:client|connecting|remote|source)-(?:ip|addr)"
+)
+"""Headers by which proxies, load balancers and content networks pass on a request."""
 
 _ASK: Final = "ask the operator of this Dovecote for a new key"
 _FAULTS: Final = {"expired": f"the API key has expired: {_ASK}", "revoked": f"the API key was revoked: {_ASK}"}
@@ -174,7 +178,7 @@ class Authenticator:
         if form is None or form["name"].lower() not in self._hosts:
             detail = f"without API keys only loopback names are served (got {quote(host)}); set DOVECOTE_API_KEYS"
             raise Problem(421, "misdirected", detail)
-        if any(name in _FORWARDING or name.startswith("x-forwarded-") for name in request.headers):
+        if any(_FORWARDING.fullmatch(name) for name in request.headers):
             detail = "the request passed a proxy, and without API keys only direct requests are served; set DOVECOTE_API_KEYS"
             raise Problem(421, "misdirected", detail)
         if request.scope.get("http_version") == "1.0":

@@ -1,5 +1,6 @@
 """The routes of the dashboard."""
 
+import dataclasses
 import functools
 from collections.abc import Awaitable, Callable
 
@@ -9,12 +10,30 @@ from starlette.routing import Route
 
 from service.domain.api_key import Scope
 from service.web.auth.bearer import Authenticator
-from service.web.dashboard import acts, callbacks, export, live, signin, start, submit, task, tasks
+from service.web.dashboard import (
+    acts,
+    callbacks,
+    counts,
+    export,
+    ledger,
+    live,
+    results,
+    signin,
+    start,
+    submit,
+    task,
+    tasks,
+    upstreams,
+    webhooks,
+)
 from service.web.dashboard.templating import static_files
 from service.web.dashboard.visit import ROOT, Page, Visit, about, answered
 from service.web.problems import Problem
 
 _YEAR = 365 * 86_400
+_WITHOUT_NAVIGATION = frozenset(
+    {"", "/live", "/tasks.csv", "/tasks/live", "/tasks/{id}.json", "/tasks/{id}/results/{n}", "/ledger.csv"}
+)
 
 
 async def to_tasks(visit: Visit) -> Response:
@@ -31,11 +50,19 @@ PAGES = (
     Page(path="/tasks/live", handler=tasks.live_rows),
     Page(path="/tasks/bulk", handler=acts.bulk, method="POST", scope=Scope.SUBMIT),
     Page(path="/tasks/{id}.json", handler=task.task_json),
+    Page(path="/tasks/{id}/results/{n}", handler=results.kept_file),
     Page(path="/tasks/{id}", handler=task.task_page),
     Page(path="/tasks/{id}/follow", handler=submit.follow, method="POST", scope=Scope.SUBMIT),
     Page(path="/tasks/{id}/input", handler=acts.send_input, method="POST", scope=Scope.SUBMIT),
     Page(path="/callbacks", handler=callbacks.inbox_page),
     Page(path="/callbacks/rerun", handler=callbacks.rerun_callbacks, method="POST", scope=Scope.SUBMIT),
+    Page(path="/upstreams", handler=upstreams.upstreams_page),
+    Page(path="/webhooks", handler=webhooks.webhooks_page),
+    Page(path="/webhooks/replay", handler=webhooks.replay_many, method="POST", scope=Scope.SUBMIT),
+    Page(path="/webhooks/messages/{id}/replay", handler=webhooks.replay_message, method="POST", scope=Scope.SUBMIT),
+    Page(path="/webhooks/endpoints/{id}/test", handler=webhooks.test_endpoint, method="POST", scope=Scope.SUBMIT),
+    Page(path="/ledger", handler=ledger.ledger_page),
+    Page(path="/ledger.csv", handler=ledger.ledger_csv),
     Page(path="/submit", handler=submit.form_page, scope=Scope.SUBMIT),
     Page(path="/submit", handler=submit.submit, method="POST", scope=Scope.SUBMIT),
     Page(path="/tasks/{id}/cancel", handler=acts.cancel_task, method="POST", scope=Scope.SUBMIT),
@@ -64,6 +91,18 @@ async def nothing(request: Request) -> Response:
     return about(request, Problem(404, "not_found", "There is no page at this address."))
 
 
+def _with_counts(page: Page) -> Page:
+    """Return a page whose navigation shows current numbers."""
+    if page.method == "POST" or page.path in _WITHOUT_NAVIGATION:
+        return page
+
+    async def counted(visit: Visit) -> Response:
+        await counts.refresh(visit)
+        return await page.handler(visit)
+
+    return dataclasses.replace(page, handler=counted)
+
+
 def routes(authenticator: Authenticator) -> list[Route]:
     """Return the routes of all pages."""
     open_to_all: list[tuple[str, str, Callable[[Request, Authenticator], Awaitable[Response]]]] = [
@@ -71,7 +110,7 @@ def routes(authenticator: Authenticator) -> list[Route]:
         ("POST", "/sign-in", signin.sign_in),
     ]
     return [
-        *(page.route(authenticator) for page in PAGES),
+        *(_with_counts(page).route(authenticator) for page in PAGES),
         *(_open(method, path, handler, authenticator) for method, path, handler in open_to_all),
         Route(f"{ROOT}/static/{{name}}", static_file, name="ui static"),
         Route(f"{ROOT}/{{path:path}}", nothing, methods=["GET", "POST"], name="ui nothing"),

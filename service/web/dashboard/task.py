@@ -36,6 +36,7 @@ from service.web.dashboard.bodies import Body, body_of, json_of
 from service.web.dashboard.history import KINDS, Heard, Records
 from service.web.dashboard.history_items import MAX_REBUILT
 from service.web.dashboard.paid import Paid, Tone, paid_for
+from service.web.dashboard.results import shown_results
 from service.web.dashboard.schema_form import fields_of
 from service.web.dashboard.task_row import flags_of, icon_of, rows_together
 from service.web.dashboard.tasks import stuck
@@ -112,7 +113,7 @@ async def task_page(visit: Visit) -> Response:
         created=task.created_at,
         offers=offers_of(context, task),
         paid=paid,
-        results=task.results,
+        results=shown_results(task),
         input=input_of(task),
         details=tuple(details_of(task)),
         related=rows_together(related, now=now),

@@ -7,7 +7,7 @@ from typing import Final
 from uuid import UUID
 
 from service.domain.explanation import explain
-from service.domain.task import ENDED, MAY_HAVE_JOB, State, Submission, Task
+from service.domain.task import ENDED, MAY_HAVE_JOB, Result, State, Submission, Task
 from service.providers.registry import FAMILIES
 from service.web.dashboard import words
 from service.web.dashboard.paid import Tone, cost_of, paid_for
@@ -37,6 +37,8 @@ class Row:
     model: str | None
     prompt: str
     icon: str
+    thumbnail: int | None
+    """The number of the kept picture that stands for it."""
     why: str
     flags: tuple[Flag, ...]
     client: str
@@ -61,6 +63,7 @@ def row_of(task: Task, submissions: Sequence[Submission], *, stuck: bool, now: d
         model=task.model,
         prompt=prompt_of(task),
         icon=icon_of(task),
+        thumbnail=thumbnail_of(task.results),
         why=explain(task, now=now),
         flags=flags_of(task, submissions, stuck=stuck),
         client=task.client,
@@ -86,6 +89,16 @@ def icon_of(task: Task) -> str:
     family = FAMILIES.get(task.family)
     operation = None if family is None else family.operations.get(task.operation)
     return _ICONS.get("" if operation is None else operation.produces, "tag")
+
+
+def thumbnail_of(results: Sequence[Result]) -> int | None:
+    """Return the number of a kept picture that stands for a task; None where there is none."""
+    kept = [
+        number
+        for number, each in enumerate(results)
+        if each.kind == "image" and each.kept is not None and each.kept.state == "kept"
+    ]
+    return next(iter(sorted(kept, key=lambda number: results[number].role != "cover")), None)
 
 
 def flags_of(task: Task, submissions: Sequence[Submission], *, stuck: bool) -> tuple[Flag, ...]:

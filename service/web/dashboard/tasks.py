@@ -244,7 +244,7 @@ async def _values(visit: Visit, query: Query, listed: Listed, tally: Tally) -> d
         "states": tuple(State),
         "families": sorted((each.title, name) for name, each in FAMILIES.items()),
         "upstreams": sorted(visit.context.upstreams),
-        "clients": await _clients(visit) if visit.is_operator else (),
+        "clients": await known_clients(visit) if visit.is_operator else (),
         "periods": {name: title for name, (title, _) in SINCE.items()},
         "filters": tuple(query.filters()),
         "label": next((f"{name}={value}" for name, value in query.labels), ""),
@@ -252,7 +252,7 @@ async def _values(visit: Visit, query: Query, listed: Listed, tally: Tally) -> d
     }
 
 
-async def _clients(visit: Visit) -> list[str]:
+async def known_clients(visit: Visit) -> list[str]:
     """Return the clients that have a key."""
     async with visit.context.database.reading() as connection:
         stored = await api_keys.every(connection)

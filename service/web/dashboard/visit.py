@@ -51,7 +51,12 @@ class Entry:
     """Whether it is for operators only."""
 
 
-ENTRIES: tuple[Entry, ...] = (Entry("/callbacks", "callbacks", "inbox", "Callbacks", operator=True),)
+ENTRIES: tuple[Entry, ...] = (
+    Entry("/callbacks", "callbacks", "inbox", "Callbacks", operator=True),
+    Entry("/upstreams", "upstreams", "upstreams", "Upstreams"),
+    Entry("/webhooks", "webhooks", "hook", "Webhooks"),
+    Entry("/ledger", "ledger", "ledger", "Ledger", operator=True),
+)
 """The pages besides the tasks."""
 
 
@@ -125,8 +130,9 @@ class Visit:
 
     def counts(self) -> Mapping[str, int]:
         """Return what needs attention, by page, as it was counted last."""
-        kept: Mapping[str | None, Mapping[str, int]] = getattr(self.http.app.state, "attention", {})
-        return kept.get(self.sees_only, {})
+        kept: Mapping[str | None, Any] = self.http.app.state.counted
+        known = kept.get(self.sees_only)
+        return {} if known is None else known.numbers
 
     def token(self) -> str:
         """Return the token of this visitor's forms."""

@@ -12,7 +12,9 @@ from uuid import UUID
 import orjson
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Match, Route, Router
+from starlette.types import Receive, Send
+from starlette.types import Scope as AsgiScope
 
 from service.domain.api_key import Scope
 from service.domain.repeats import Sender
@@ -148,9 +150,10 @@ class DoorRequest:
         return await wait_for_end(self.context, task, min(seconds, MAX_HELD))
 
     async def _arrival(self, said: Fields) -> Arrival:
-        url = self.http.url
+        scope = self.http.scope  # `http.url` would be parsed for this
+        about = (self.caller.key, self.door.name, scope["path"], scope["query_string"].decode("latin-1"))
         return Arrival(
-            fingerprint=await fingerprint_of(said, (self.caller.key, self.door.name, url.path, url.query), self.lease),
+            fingerprint=await fingerprint_of(said, about, self.lease),
             sender=self.door.sender(self.http.headers),
             number=self.number,
             is_cut_off=self.http.is_disconnected,
@@ -173,6 +176,26 @@ class DoorRoute:
     """Whether it needs no key: the handler checks another proof."""
 
 
+class PrefixRoute(BaseRoute):
+    """Every path below a prefix. A path elsewhere costs one comparison, however many routes there are below."""
+
+    def __init__(self, prefix: str, router: Router) -> None:
+        """Serve the paths below a prefix by a router, whose routes have the whole path."""
+        self.path = prefix
+        self._begin = f"{prefix}/"
+        self._router = router
+
+    def matches(self, scope: AsgiScope) -> tuple[Match, AsgiScope]:
+        """Return whether a request is for a path below the prefix."""
+        path: str = scope.get("path", "")
+        is_below = scope["type"] == "http" and (path.startswith(self._begin) or path == self.path)
+        return (Match.FULL if is_below else Match.NONE), {}
+
+    async def handle(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
+        """Serve a request."""
+        await self._router(scope, receive, send)
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Door:
     """An API of others."""
@@ -191,12 +214,19 @@ class Door:
     ok_errors: bool = False
     """Whether this API answers errors with HTTP 200."""
 
-    def starlette_routes(self, authenticator: Authenticator) -> list[Route]:
-        """Return the routes, and under each prefix one for every other path."""
-        found = [self._route(prefix, route, authenticator) for prefix in self.prefixes for route in self.routes]
-        others = [f"{prefix}{rest}" for prefix in self.prefixes if prefix for rest in ("", "/{rest:path}")]
-        rests = [Route(path, self._unknown, methods=_ALL_METHODS) for path in others]
-        return [*found, *rests]
+    def at_prefixes(self, authenticator: Authenticator) -> list[BaseRoute]:
+        """Return one route for each prefix, which serves every path below it."""
+        prefixes = sorted(filter(None, self.prefixes), key=len, reverse=True)
+        return [PrefixRoute(prefix, self._below(prefix, authenticator)) for prefix in prefixes]
+
+    def _below(self, prefix: str, authenticator: Authenticator) -> Router:
+        found = [self._route(prefix, route, authenticator) for route in self.routes]
+        others = [Route(f"{prefix}{rest}", self._unknown, methods=_ALL_METHODS) for rest in ("", "/{rest:path}")]
+        return Router([*found, *others], redirect_slashes=False)
+
+    def at_root(self, authenticator: Authenticator) -> list[BaseRoute]:
+        """Return the routes at the root, where the door has some."""
+        return [self._route("", route, authenticator) for route in self.routes] if "" in self.prefixes else []
 
     def _route(self, prefix: str, route: DoorRoute, authenticator: Authenticator) -> Route:
         async def answer(http: Request) -> Response:

@@ -182,7 +182,7 @@ async def run_recipe(request: DoorRequest) -> Response:
     said = await request.fields()
     named = str(request.http.path_params["name"])
     given: dict[str, Any]
-    match request.route.path.split("/")[2]:
+    match request.route.path.split("/")[-2]:
         case "recipes":
             operation, given = "recipe", {"recipe": named, "input": said}
         case "generate":
@@ -286,7 +286,7 @@ def _routes(prefix: str) -> tuple[DoorRoute, ...]:
 
 DOOR: Final = Door(
     name="runwayml",
-    prefixes=("/runwayml", "/runwayml/v1"),  # LiteLLM adds /v1 to a base that ends in it already
-    routes=_routes("/v1"),
+    prefixes=("/runwayml",),
+    routes=(*_routes("/v1"), *_routes("/v1/v1")),  # LiteLLM adds /v1 to a base that ends in it already
     write_error=error_document,
 )

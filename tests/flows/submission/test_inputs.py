@@ -6,6 +6,7 @@ import json
 from typing import Any
 from uuid import UUID
 
+import httpx
 import pytest
 
 from service.domain.task import State, Task
@@ -113,6 +114,51 @@ async def test_file_goes_inline_where_the_provider_takes_that_and_there_is_no_ad
         task = await worked(world, shown["id"])
         assert task.state is State.SUBMITTED, task.last_error
         assert order(world)["promptImage"] == INLINE
+
+
+class WithUploads(httpx.AsyncBaseTransport):
+    """Runway's host, with its route for uploads, and the host of its storage."""
+
+    def __init__(self, behind: httpx.AsyncBaseTransport, status: int = 204) -> None:
+        self._behind, self._status = behind, status
+        self.asked, self.posted = list[httpx.Request](), list[tuple[httpx.Request, bytes]]()
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if request.url.host == "store.test":
+            self.posted.append((request, await request.aread()))
+            return httpx.Response(self._status, stream=httpx.ByteStream(b""))
+        if not request.url.path.endswith("/v1/uploads"):
+            return await self._behind.handle_async_request(request)
+        self.asked.append(request)
+        place = {
+            "uploadUrl": "https://store.test/bucket",
+            "fields": {"key": "k1", "policy": "p"},
+            "runwayUri": "runway://u1",
+        }
+        return httpx.Response(200, stream=httpx.ByteStream(json.dumps(place).encode()))
+
+
+@pytest.mark.parametrize("status", [204, 503])
+async def test_file_that_is_too_large_for_the_request_goes_to_the_providers_storage(
+    sqlite_url: str, status: int
+) -> None:
+    content = PNG + bytes(5 * 1024 * 1024)
+    async with World.opened(sqlite_url, **at("runway/official", DOVECOTE_PUBLIC_URL="")) as world:
+        runway = WithUploads(world.edge.hosts["sandbox.test"], status)
+        world.edge.hosts |= {"sandbox.test": runway, "store.test": runway}
+        given = {"prompt": "a dove", "image": {"upload": await upload(world, content)}, "duration": 5}
+        shown = await submit(world, family="runway", operation="image_to_video", input=given)
+        task = await worked(world, shown["id"])
+        [(posted, body)] = runway.posted
+        assert "authorization" not in posted.headers
+        assert body.index(b'name="key"') < body.index(b'name="file"; filename="input.png"')
+        assert content in body
+        if status == 204:
+            assert task.state is State.SUBMITTED, task.last_error
+            assert order(world)["promptImage"] == "runway://u1"
+        else:
+            assert (task.state, world.sandbox.ledger.jobs) == (State.QUEUED, [])
+            assert "could not be stored at the provider: HTTP 503" in (task.last_error or "")
 
 
 async def test_large_data_goes_by_url_where_the_provider_limits_it(database_url: str) -> None:

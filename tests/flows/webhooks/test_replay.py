@@ -284,3 +284,19 @@ async def test_replay_is_signed_by_the_current_secret(world: World, api: httpx.A
     [request] = heard
     at = dt.datetime.fromtimestamp(int(request.headers["webhook-timestamp"]), dt.UTC)
     assert request.headers["webhook-signature"] == Webhook(new).sign(str(message.id), at, message.body)
+
+
+async def test_dry_run_counts_and_delivers_nothing(world: World, api: httpx.AsyncClient) -> None:
+    heard = listen(world, 200)
+    task = await ended(world)
+    await kept(world, *(settled(world, task, sequence=number + 1) for number in range(5)))
+    counted, cursor = 0, None
+    for _ in range(3):
+        document = {"dry_run": True, "limit": 2, **({} if cursor is None else {"cursor": cursor})}
+        answer = (await api.post("/v1/messages/replay", json=document)).json()
+        counted, cursor = counted + answer["replayed"], answer["next"]
+    await world.work()
+    assert (counted, cursor, heard) == (5, None, [])
+    assert (await api.post("/v1/messages/replay", json={})).json()["replayed"] == 5
+    await world.work()
+    assert len(heard) == 5

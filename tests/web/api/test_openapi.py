@@ -93,7 +93,8 @@ async def test_successful_responses_match_their_schemas(world: World, api: httpx
     for words in ("[drop]", "[drop][fail]", "[drop][stuck]", "[cut]", "[cut][drop]", "[refuse]"):
         await api.post("/v1/tasks", json={**TASK_REQUEST, "input": {"prompt": f"{words} a dove"}, "labels": {"a": "b"}})
     await api.post("/v1/quote", json=TASK_REQUEST)
-    await api.get("/v1/budgets")
+    for path in ("budgets", "usage", "claims"):
+        await api.get(f"/v1/{path}")
     for _ in range(3):
         for task in (await api.get("/v1/tasks")).json()["tasks"]:
             for path in ("", "/events"):
@@ -129,6 +130,8 @@ async def test_successful_responses_match_their_schemas(world: World, api: httpx
     assert (await api.get("/v1/upstreams/elkapi/models")).json()["models"] != []
     world.context.signals.close()  # only that ends the feed's stream
     assert (await stream).status_code == 200
+    [claim, *_] = (await api.get("/v1/claims")).json()["claims"]
+    await api.post(f"/v1/claims/{claim['submission']}", json={"state": "filed"})
     succeeded = {(method, path) for method, path, status in CONTRACT.kept if status < 300}
     assert {(each.method, each.path) for each in ENDPOINTS} - succeeded == {("POST", "/v1/tasks/{id}/input")}
 

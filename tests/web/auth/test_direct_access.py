@@ -18,11 +18,29 @@ SETTINGS_KEY = "alice-key-that-is-long-enough"
 
 @pytest.mark.parametrize(
     "header",
-    ["Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "x-forwarded-proto", "X-Real-IP", "Via", "CF-Connecting-IP"],
+    [
+        *(
+            "Forwarded",
+            "X-Forwarded-For",
+            "X-Forwarded-Host",
+            "x-forwarded-proto",
+            "X-Real-IP",
+            "Via",
+            "CF-Connecting-IP",
+        ),
+        *("X-Forwarded", "X-Client-IP", "X-Cluster-Client-IP", "Fly-Client-IP", "True-Client-IP", "Fastly-Client-IP"),
+        *("X-Envoy-External-Address", "X-Original-Forwarded-For", "X-Amzn-Trace-Id", "CDN-Loop", "X-Azure-ClientIP"),
+        *("X-Remote-Addr", "X-Appengine-User-IP", "X-Vercel-Forwarded-For", "CF-Ray", "DO-Connecting-IP"),
+    ],
 )
 async def test_request_with_a_forwarding_header_is_refused_without_keys(api: httpx.AsyncClient, header: str) -> None:
     answer = await api.get("/v1/tasks", headers={header: "1.2.3.4"})
     assert (answer.status_code, answer.json()["code"]) == (421, "misdirected")
+
+
+@pytest.mark.parametrize("header", ["X-Request-Id", "Traceparent", "X-Requested-With", "Referer", "Priority", "Doc"])
+async def test_usual_header_of_a_client_is_served_without_keys(api: httpx.AsyncClient, header: str) -> None:
+    assert (await api.get("/v1/tasks", headers={header: "x"})).status_code == 200
 
 
 async def test_request_with_a_forwarding_header_is_served_with_a_key(database_url: str) -> None:

@@ -16,7 +16,13 @@ from tests.support.doors import DOORS, upstreams
 from tests.support.world import World
 
 RECORDINGS = Path(__file__).parents[2] / "recordings" / "doors"
-CASES = sorted(RECORDINGS.glob("*/*.json"))
+ELSEWHERE_TESTED = {"dooy-web", "mj-bot", "suno-api-client"}
+"""Clients whose requests need the answers to the ones before: test_gateway_doors.py plays them."""
+CASES = [
+    path
+    for path in sorted(RECORDINGS.glob("*/*.json"))
+    if path.parent.name not in ELSEWHERE_TESTED and not path.name.startswith(("mj.", "suno."))
+]
 PREFIXES = {
     "runwayml-node": "/runwayml",
     "runwayml-python": "/runwayml",

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from service.domain.task import Task
-from service.flows.webhooks.formats import fal, replicate
+from service.flows.webhooks.formats import fal, midjourney_proxy, openai, replicate, runway_gateway, suno
 
 DOVECOTE: Final = "dovecote"
 Write = Callable[[Task, str], Any]
@@ -16,5 +16,9 @@ FORMATS: Final[Mapping[str, Write | None]] = {
     DOVECOTE: None,
     "replicate": replicate.message,
     "fal": fal.message,
+    "openai": openai.message,
+    "midjourney-proxy": midjourney_proxy.message,
+    "runway-gateway": runway_gateway.message,
+    "suno": suno.message,
 }
 """Every form by its name; None: Dovecote's own, which has the type of the message around the task."""

@@ -1,0 +1,49 @@
+"""The numbers in the navigation: how many tasks, callbacks, upstreams and webhooks need somebody."""
+
+import dataclasses
+import datetime as dt
+from collections.abc import Mapping
+from typing import Final
+
+from service.domain.attention import needs_somebody
+from service.flows.statistics import typical_seconds
+from service.store import circuits, inbox, overview
+from service.store.webhooks import endpoints
+from service.web.dashboard.decisions import NOT_UNDERSTOOD
+from service.web.dashboard.visit import Visit
+
+LIFETIME: Final = dt.timedelta(seconds=10)
+MAX_COUNTED: Final = 99
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Counted:
+    """Numbers by page, and when they were counted."""
+
+    numbers: Mapping[str, int]
+    at: dt.datetime
+
+
+async def refresh(visit: Visit) -> None:
+    """Count anew what needs somebody, unless that was done a moment ago."""
+    kept: dict[str | None, Counted] = visit.http.app.state.counted
+    known = kept.get(visit.sees_only)
+    if known is None or not dt.timedelta() <= visit.now - known.at < LIFETIME:
+        kept[visit.sees_only] = Counted(await _count(visit), visit.now)
+
+
+async def _count(visit: Visit) -> Mapping[str, int]:
+    context, now = visit.context, visit.now
+    async with context.database.reading() as connection:
+        found = await overview.may_need_somebody(connection, visit.sees_only, now=now)
+        own = await endpoints.of_client(connection, visit.caller.client)
+        known = await circuits.all_known(connection)
+        callbacks = await inbox.count_decided(connection, NOT_UNDERSTOOD, most=MAX_COUNTED) if visit.is_operator else 0
+    ill = {upstream for (upstream, _), circuit in known.items() if circuit.opened_at is not None}
+    silent = {upstream for upstream, _ in context.statistics.unreliable_callbacks()}
+    return {
+        "tasks": sum(needs_somebody(task, typical_seconds(context, task), now=now) for task in found),
+        "callbacks": callbacks,
+        "upstreams": len((ill | silent) & context.upstreams.keys()),
+        "webhooks": sum(each.failing_since is not None or each.disabled_reason in {"gone", "failing"} for each in own),
+    }

@@ -1,0 +1,65 @@
+"""Four processes and one budget: however many tasks are submitted at once, the limit holds and none is lost."""
+
+import asyncio
+import contextlib
+from collections import Counter
+from decimal import Decimal
+from pathlib import Path
+
+from service.store.money import counters
+from tests.support.world import JOB_SECONDS, TASK_REQUEST, World
+
+PRICES = """
+schema = 1
+[[price]]
+id = "elk"
+upstream = "elkapi"
+unit = "points"
+rate = "3"
+checked = 2026-11-27
+"""
+PROCESSES = 4
+SUBMITS = 200
+AFFORDABLE = 50
+
+
+async def test_200_submits_from_four_processes_buy_what_the_budget_allows(postgresql_url: str, tmp_path: Path) -> None:
+    prices = tmp_path / "prices.toml"
+    prices.write_text(PRICES, encoding="utf-8")
+    budget = f"all limit={3 * AFFORDABLE} unit=points period=month"
+    settings = {"DOVECOTE_MONEY__PRICES_FILE": str(prices), "DOVECOTE_MONEY__BUDGETS": budget}
+    async with contextlib.AsyncExitStack() as stack:
+        worlds = [await stack.enter_async_context(World.opened(postgresql_url, **settings)) for _ in range(PROCESSES)]
+        submits = [worlds[number % PROCESSES].client.post("/v1/tasks", json=TASK_REQUEST) for number in range(SUBMITS)]
+        answers = Counter(answer.status_code for answer in await asyncio.gather(*submits))
+        assert answers == {202: SUBMITS}
+        await asyncio.gather(*(world.work() for world in worlds))
+        paid = sum(len(world.sandbox.ledger.jobs) for world in worlds)
+        assert paid == AFFORDABLE
+        async with worlds[0].context.database.reading() as connection:
+            period = f"{worlds[0].clock.now:%Y-%m}"
+            [counter] = (await counters.of_budgets(connection, ["all"], [period])).values()
+        assert (counter.held, counter.spent) == (Decimal(3 * AFFORDABLE), Decimal(0))
+        for world in worlds:
+            await world.until(JOB_SECONDS / 2)
+        states = Counter(
+            [
+                task["state"]
+                for state in ("succeeded", "failed", "running", "submitted", "queued", "submitting", "unconfirmed")
+                for task in await _all(worlds[0], state)
+            ]
+        )
+        assert sum(states.values()) == SUBMITS
+        assert states["failed"] == SUBMITS - AFFORDABLE
+        assert sum(len(world.sandbox.ledger.jobs) for world in worlds) == AFFORDABLE
+
+
+async def _all(world: World, state: str) -> list[dict[str, str]]:
+    found: list[dict[str, str]] = []
+    cursor = ""
+    while True:
+        page = (await world.client.get(f"/v1/tasks?limit=100&state={state}{cursor}")).json()
+        found += page["tasks"]
+        if page["next"] is None:
+            return found
+        cursor = f"&cursor={page['next']}"
