@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve practice test test-busy test-long check bench lock clean
+.PHONY: help install demo serve try test test-busy test-long screenshots check bench lock clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,8 +34,8 @@ demo: $(VENV)/.runtime ## the main job, live, on SQLite and the built-in sandbox
 serve: $(VENV)/.runtime ## run Dovecote here (settings: dovecote.toml and the environment)
 	$(BIN)/dovecote serve $(ARGS)
 
-practice: $(VENV)/.runtime ## Dovecote with a sandbox instead of providers: submit tasks of your own, pay nothing
-	$(BIN)/dovecote practice $(ARGS)
+try: $(VENV)/.runtime ## Dovecote with a sandbox instead of providers: its dashboard, tasks of your own, nothing to pay
+	$(BIN)/dovecote try $(ARGS)
 
 test: $(VENV)/.installed ## the suite, on SQLite, and on PostgreSQL where the database matters
 	$(BIN)/python -m pytest -q $(ARGS)
@@ -45,6 +45,9 @@ test-busy: $(VENV)/.installed ## the whole suite beside four busy loops: no test
 
 test-long: $(VENV)/.installed ## what takes long: killed processes and databases, every fault, generated requests, the rest on PostgreSQL
 	$(BIN)/python -m pytest -q -m long $(ARGS)
+
+screenshots: $(VENV)/.installed ## pictures of the dashboard's pages into screenshots/ (needs Chromium)
+	$(BIN)/python -m tests.browser.screenshots $(ARGS)
 
 check: $(VENV)/.installed ## lint, types, import rules, format
 	$(BIN)/ruff check .

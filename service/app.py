@@ -154,7 +154,7 @@ async def _prepare(database: Database) -> None:
     if database.sqlite:
         before, after = await migrate(database)
         if before != after:
-            log.info("database %s: schema %s → %s", database.url.database, before, after)
+            log.info("database migrated file=%s before=%s after=%s", database.url.database, before, after)
         return
     found = await revision(database)
     if found != newest():

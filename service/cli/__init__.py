@@ -17,7 +17,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "keys": "service.cli.keys:command",
     "health": "service.cli.health:command",
     "demo": "service.cli.demo:command",
-    "practice": "service.cli.demo.practice:command",
+    "try": "service.cli.demo.trial:command",
     "sandbox": "service.cli.practice:sandbox",
     "record": "service.cli.record:record",
     "rehearse": "service.cli.record:rehearse",

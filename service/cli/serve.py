@@ -238,7 +238,7 @@ def _log_start(context: Context, role: Role, listeners: Listeners) -> None:
         log.info("upstreams configured names=%s", ",".join(context.upstreams))
     else:
         variables = ", ".join(provider.key_variable for provider in PROVIDERS.values())
-        log.warning("no upstream is configured: set one of %s, or try `dovecote demo`", variables)
+        log.warning("no upstream is configured; set one, or try `dovecote demo` variables=%s", variables)
     if settings.public_url is None:
         log.warning(
             "no public_url: providers cannot call back, so Dovecote polls. Set DOVECOTE_PUBLIC_URL for callbacks"

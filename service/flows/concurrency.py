@@ -85,7 +85,7 @@ class TaskPool:
         self._running.discard(task)
         error = None if task.cancelled() else task.exception()
         if isinstance(error, StoreUnavailable):
-            log.warning("background work failed: %s", error)
+            log.warning("background work failed error=%s", error)
         elif error is not None:
             log.error("background work failed", exc_info=error)
         self._when_free()

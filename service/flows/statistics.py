@@ -34,9 +34,7 @@ async def update_statistics(context: Context) -> int:
         share = context.statistics.callback_share(upstream, dialect)
         data = {"upstream": upstream, "dialect": dialect, "share": share}
         await report(context, Occurrence(CALLBACKS_STOPPED, f"{upstream} {dialect}", data))
-        log.warning(
-            "callbacks of %s (%s) have all but stopped coming: polling as if there were none", upstream, dialect
-        )
+        log.warning("callbacks stopped; polling as if there were none upstream=%s dialect=%s", upstream, dialect)
     return len(endings)
 
 
@@ -81,4 +79,4 @@ def count_unknown_word(context: Context, dialect: str, word: str) -> None:
     context.unknown_words[dialect, word] += 1
     context.metrics.unknown_words.labels(dialect).inc()
     if context.unknown_words[dialect, word] == 1:
-        log.warning("unknown status word; state kept: dialect=%s word=%r", dialect, word[:80])
+        log.warning("unknown status word; state kept dialect=%s word=%r", dialect, word[:80])

@@ -19,6 +19,7 @@ from service.providers.hunyuan3d import official as hunyuan3d_official
 from service.providers.ideogram import aggregator as ideogram_aggregator
 from service.providers.ideogram import family as ideogram
 from service.providers.ideogram import official as ideogram_official
+from service.providers.ideogram import official_v2 as ideogram_official_v2
 from service.providers.kie import family as kie
 from service.providers.kie import jobs as kie_market
 from service.providers.kie import own as kie_own
@@ -164,6 +165,7 @@ DIALECTS: Mapping[str, Dialect] = {
         flux_official.Official(),
         flux_aggregator.Aggregator(),
         ideogram_official.Official(),
+        ideogram_official_v2.OfficialV2(),
         ideogram_aggregator.Aggregator(),
         recraft_official.Official(),
         recraft_aggregator.Aggregator(),
@@ -301,7 +303,7 @@ PROVIDERS: Mapping[str, Provider] = {
             base_url="https://api.ideogram.ai",
             key_variable="IDEOGRAM_API_KEY",
             callback_keys_url="https://api.ideogram.ai/v1/.well-known/jwks.json",
-            dialects=("ideogram/official",),
+            dialects=("ideogram/official", "ideogram/official-v2"),
         ),
         Provider(
             name="recraft",

@@ -49,9 +49,14 @@ async def receive(request: Request) -> Response:
     except ClientDisconnect:
         return Response(status_code=400)  # nothing reads it
     except Exception as error:  # noqa: BLE001 - after a 4xx the provider would not send it again
-        log.warning("callback not stored: %s", error, exc_info=not isinstance(error, StoreUnavailable))
+        log.warning("callback not stored error=%s", _reason(error), exc_info=not isinstance(error, StoreUnavailable))
         return unavailable("the callback could not be stored; send it again").response()
     return Response(b'{"received":true}', media_type="application/json")
+
+
+def _reason(error: Exception) -> str:
+    """Return what may be logged of an error: another one than the store's may quote the body."""
+    return str(error) if isinstance(error, StoreUnavailable) else type(error).__name__
 
 
 async def receive_account_event(request: Request) -> Response:
@@ -73,7 +78,9 @@ async def receive_account_event(request: Request) -> Response:
     except ClientDisconnect:
         return Response(status_code=400)  # nothing reads it
     except Exception as error:  # noqa: BLE001 - after a 4xx the provider would not send it again
-        log.warning("account event not received: %s", error, exc_info=not isinstance(error, StoreUnavailable))
+        log.warning(
+            "account event not received error=%s", _reason(error), exc_info=not isinstance(error, StoreUnavailable)
+        )
         return unavailable("the event could not be received; send it again").response()
     if not is_right:
         return Problem(401, "unauthorized", "the signature is not the provider's").response()

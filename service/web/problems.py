@@ -141,7 +141,7 @@ async def on_store_unavailable(_: Request, error: Exception) -> Response:
 
 async def on_disconnect(_: Request, error: Exception) -> Response:
     """Answer a request whose client hung up while it sent the body. Nothing reads the answer."""
-    log.debug("client disconnected before the end of the body: %s", error)
+    log.debug("client disconnected before the end of the body error=%s", error)
     return Problem(400, "disconnected", "send the whole body", headers={"Connection": "close"}).response()
 
 

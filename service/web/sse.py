@@ -77,7 +77,7 @@ class Streams:
         """Number of open streams."""
         if self.limit < context.settings.max_streams:
             log.warning(
-                "stream limit lowered to %d (max_streams=%d): raise the process's limit of open files",
+                "stream limit lowered; raise the process's limit of open files limit=%d max_streams=%d",
                 self.limit,
                 context.settings.max_streams,
             )
@@ -227,9 +227,9 @@ class Stream(Response):
                     await self._send_events()
         except StoreUnavailable as error:
             self._stale = True
-            log.debug("stream waits for the database: %s", error)
+            log.debug("stream waits for the database error=%s", error)
         except OSError as error:  # the reader is gone: its disconnect follows
-            log.debug("stream broken: %s", error)
+            log.debug("stream broken error=%s", error)
         except Exception:  # noqa: BLE001 - the stream stays open, and reads again at its next heartbeat
             self._stale = True
             log.exception("stream failed")

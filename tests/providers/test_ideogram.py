@@ -177,3 +177,42 @@ def test_signature_about_another_generation_is_wrong():
     other = {**headers, "X-Ideogram-Webhook-Generation-Id": "another"}
     assert OFFICIAL.verify_signature(Callback(other, body), message["secret"]) is False
     assert OFFICIAL.verify_signature(Callback(headers, body), None) is None
+
+
+V2 = DIALECTS["ideogram/official-v2"]
+
+
+def test_version_2_is_asked_to_work_asynchronously():
+    wanted = ideogram(
+        "text_to_image", "ideogram/official-v2", prompt="a fox", model="V_4_5", aspect_ratio="16:9", count=2
+    )
+    assert V2.validate(wanted) == []
+    assert [each.path for each in OFFICIAL.validate(wanted)] == ["input.model"]
+    call = V2.create(wanted, HOOK)
+    hook = "https%3A%2F%2Fdovecote.example%2Fcallbacks%2Fa%3Fb"
+    assert call.path == f"/v2/image/generate/ideogram-4-5?async=true&webhook_url={hook}"
+    assert call.json == {"prompt": "a fox", "aspect_ratio": "16x9", "num_images": 2}
+    assert V2.query(dataclasses.replace(wanted, external_id="g/1")).path == "/v2/generations/g%2F1"
+    assert V2.facts.experimental
+
+
+@pytest.mark.parametrize(
+    ("operation", "given", "path"),
+    [
+        ("text_to_image", {"model": "V_2", "rendering_speed": "TURBO"}, "input.rendering_speed"),
+        ("text_to_image", {"model": "V_1", "style_images": [PNG]}, "input.style_images"),
+        ("text_to_image", {"model": "V_2A", "negative_prompt": "x"}, "input.negative_prompt"),
+        ("text_to_image", {"model": "AUTO", "negative_prompt": "x"}, "input.negative_prompt"),
+        ("inpaint", {"model": "V_2A", "image": PNG, "mask": PNG}, "input.model"),
+        ("inpaint", {"model": "V_1", "image": PNG, "mask": PNG}, "input.model"),
+    ],
+)
+def test_older_model_has_fewer_fields(operation, given, path):
+    assert [each.path for each in OFFICIAL.validate(ideogram(operation, prompt="a fox", **given))] == [path]
+
+
+def test_older_model_keeps_what_it_has():
+    wanted = ideogram(
+        "text_to_image", prompt="a fox", model="V_2", negative_prompt="x", style="DESIGN", magic_prompt="ON"
+    )
+    assert OFFICIAL.validate(wanted) == []

@@ -84,8 +84,8 @@ async def run_due(context: Context, sweep: Sweep) -> int:
         return 1
     sweep.under_way = False
     if sweep.removed:
-        counts = " ".join(f"{kind}={count}" for kind, count in sweep.removed.items())
-        log.info("retention sweep ended %s longest_step_ms=%.0f", counts, sweep.longest * 1000)
+        counts = ",".join(f"{kind}:{count}" for kind, count in sweep.removed.items())
+        log.info("retention sweep ended removed=%s longest_step_ms=%.0f", counts, sweep.longest * 1000)
     return 0
 
 

@@ -79,7 +79,7 @@ async def _refresh(context: Context, known: upstream_store.Upstream) -> upstream
     now = context.now()
     if balance is None:
         if error != known.credit_error:
-            log.warning("upstream %s did not report its credit: %s", known.name, error)
+            log.warning("credit not reported upstream=%s error=%s", known.name, error)
         return dataclasses.replace(known, credit_error=error, credit_at=now)
     low = upstream.settings.low_credit
     if is_low(upstream, balance.left):
@@ -88,7 +88,7 @@ async def _refresh(context: Context, known: upstream_store.Upstream) -> upstream
     elif low is not None:
         await ended(context, LOW_CREDIT, known.name)
     if is_low(upstream, balance.left) and not is_low(upstream, known.credit):
-        log.warning("upstream %s: %g %s left on the account", known.name, balance.left, balance.unit)
+        log.warning("credit is low upstream=%s left=%g unit=%s", known.name, balance.left, balance.unit)
     await _check_day(context, known.name, balance)
     return dataclasses.replace(known, credit=balance.left, credit_unit=balance.unit, credit_error=None, credit_at=now)
 

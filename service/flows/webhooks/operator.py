@@ -31,7 +31,8 @@ async def announce(
 
     :param claimed: the caller delivers them: they are claimed as they are written
     """
-    new = [each for each in happened if await _is_new(context, connection, each)]
+    in_order = sorted(happened, key=lambda each: (each.kind.type, each.subject))  # so that no two processes deadlock
+    new = [each for each in in_order if await _is_new(context, connection, each)]
     if not new:
         return []
     receivers = await endpoints.of_operators(connection)

@@ -8,7 +8,8 @@ from service.domain.task import Failure, Result, State, Update
 from service.providers.newapi import errors as newapi_errors
 from service.providers.newapi.failure_texts import failure_from_text
 from service.providers.read import fields, identifier, items, kind_of, line, link, number, prose, word
-from service.providers.wire import Reply
+from service.providers.signatures import ed25519_over_digest, header
+from service.providers.wire import Callback, Reply
 
 STATES = {"pending": State.RUNNING, "completed": State.SUCCEEDED, "failed": State.FAILED}
 """``status`` of a generation, in lower case."""
@@ -80,3 +81,14 @@ def refusal_of(reply: Reply, *, creating: bool) -> UpstreamError:
     if not creating and reply.status == _GONE and not reply.body.strip():
         return NotFound("not_found", None)
     return newapi_errors.unless_overloaded(found, reply, creating=creating)
+
+
+def signature_is_right(callback: Callback, key_set: str) -> bool:
+    """Return whether Ideogram's Ed25519 signature is right, and is about the generation of the body.
+
+    :param key_set: Ideogram's public keys: the document at /v1/.well-known/jwks.json
+    """
+    named = identifier(fields(callback.document).get("generation_id"))
+    stated = header(callback, "x-ideogram-webhook-generation-id")
+    right = ed25519_over_digest(callback, key_set, prefix="x-ideogram-webhook-", first="generation-id")
+    return right and named == stated

@@ -74,6 +74,9 @@ _GENERATIONS: Mapping[str, Generation] = {
 _LEGACY = ("v_1", "v_2", "auto")
 _V4_FIELDS = frozenset({"prompt", "resolution", "rendering_speed", "model"})
 _V4_REMIX = _V4_FIELDS | {"image", "image_weight"}
+_V3_ONLY = frozenset({"rendering_speed", "style_images", "character_image"})
+"""The fields that no route without a version has."""
+_EDITORS = ("v_2", "v_2_turbo")
 _RATIOS = frozenset(
     "1:3 3:1 1:2 2:1 9:16 16:9 10:16 16:10 2:3 3:2 3:4 4:3 4:5 5:4 1:1".split()  # noqa: SIM905 - a table
 )
@@ -152,6 +155,24 @@ def mistakes_in(task: Task, generation: Generation | None) -> list[Mistake]:
             found.append(Mistake("input.rendering_speed", "V_4 has no FLASH."))
     elif "aspect_ratio" in given and given["aspect_ratio"] not in _RATIOS and "aspect_ratio" not in task.options:
         found.append(Mistake("input.aspect_ratio", f"Ideogram makes {', '.join(sorted(_RATIOS))}."))
+    if generation == "legacy":
+        found += _legacy_mistakes(task)
     if {"aspect_ratio", "resolution"} <= given.keys():
         found.append(Mistake("input.resolution", "goes not with an aspect_ratio: give one of them"))
+    return found
+
+
+def _legacy_mistakes(task: Task) -> list[Mistake]:
+    """Return what the routes for models before V_3 do not take."""
+    given, model = task.input, str(task.input.get("model", "")).lower()
+    found = [
+        Mistake(f"input.{name}", "Only V_3 has this field: leave it out, or name V_3.")
+        for name in sorted(given.keys() & _V3_ONLY)
+    ]
+    if task.operation == "inpaint" and model not in _EDITORS:
+        found.append(Mistake("input.model", "Only V_2 and V_2_TURBO, and V_3, can edit."))
+    if "negative_prompt" in given and not model.startswith(("v_1", "v_2")):
+        found.append(Mistake("input.negative_prompt", "Only the models V_1, V_2 and V_3 have it."))
+    elif "negative_prompt" in given and model.startswith("v_2a"):
+        found.append(Mistake("input.negative_prompt", "V_2A has no negative prompt: leave it out."))
     return found

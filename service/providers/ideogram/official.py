@@ -9,7 +9,7 @@ from service.domain.task import Task, Update
 from service.domain.validation import Mistake
 from service.providers.dialect import Dialect, Facts, accepted, merge
 from service.providers.form import form
-from service.providers.ideogram.answers import read, refusal_of
+from service.providers.ideogram.answers import read, refusal_of, signature_is_right
 from service.providers.ideogram.family import (
     FAMILY,
     MEDIA,
@@ -19,8 +19,6 @@ from service.providers.ideogram.family import (
     legacy_body,
     mistakes_in,
 )
-from service.providers.read import fields, identifier
-from service.providers.signatures import ed25519_over_digest, header
 from service.providers.wire import Call, Callback, Reply
 
 _V3 = "/v1/ideogram-v3"
@@ -112,12 +110,7 @@ class Official(Dialect):
 
         :param secret: Ideogram's public keys: the document at /v1/.well-known/jwks.json
         """
-        if secret is None:
-            return None
-        named = identifier(fields(callback.document).get("generation_id"))
-        stated = header(callback, "x-ideogram-webhook-generation-id")
-        right = ed25519_over_digest(callback, secret, prefix="x-ideogram-webhook-", first="generation-id")
-        return right and named == stated
+        return None if secret is None else signature_is_right(callback, secret)
 
     def authorize(self, call: Call, key: str) -> Call:
         """Return the call with the key in Ideogram's own header."""

@@ -91,7 +91,7 @@ class KeyCache:
         try:
             await self._context.writers.journeys.batch(api_keys.touch, (key_id, at))
         except StoreUnavailable as error:
-            log.debug("the use of a key was not written: %s", error)
+            log.debug("use of a key not written error=%s", error)
 
     def _is_fresh(self, at: dt.datetime) -> bool:
         # A clock that is set back makes no entry live longer.

@@ -116,7 +116,7 @@ async def test_low_credit_is_logged_once_per_drop(database_url: str, caplog: pyt
             await credit.ask_due(world.context)
             world.clock.forward(credit.EVERY)
             low = summary((await shown(world))["runwayml"])[2]
-            seen.append((low, sum("left on the account" in line for line in caplog.messages)))
+            seen.append((low, sum("credit is low" in line for line in caplog.messages)))
         assert seen == [(False, 0), (True, 1), (True, 1)]
         world.sandbox.ledger.clear()
         await credit.ask_due(world.context)
@@ -124,8 +124,8 @@ async def test_low_credit_is_logged_once_per_drop(database_url: str, caplog: pyt
         await world.work()
         world.clock.forward(credit.EVERY)
         await credit.ask_due(world.context)
-        assert [line for line in caplog.messages if "left on" in line][1:] == [
-            "upstream runwayml: 99975 credits left on the account"
+        assert [line for line in caplog.messages if "credit is low" in line][1:] == [
+            "credit is low upstream=runwayml left=99975 unit=credits"
         ]
 
 
@@ -139,7 +139,7 @@ async def test_known_credit_is_kept_while_requests_fail(database_url: str, caplo
         left, unit, _, error = summary((await shown(world))["elkapi"])
         assert (left, unit) == (500.0, "USD")
         assert "no connection to query.test" in error
-        assert sum("did not report its credit" in line for line in caplog.messages) == 1
+        assert sum("credit not reported" in line for line in caplog.messages) == 1
         world.edge.down.clear()
         world.clock.forward(credit.EVERY)
         await credit.ask_due(world.context)

@@ -1,8 +1,9 @@
-"""``dovecote practice``: Dovecote with a sandbox instead of providers, for tasks of your own."""
+"""``dovecote try``: Dovecote with a sandbox instead of providers, for tasks of your own."""
 
 import contextlib
 import tempfile
 import time
+import webbrowser
 from pathlib import Path
 
 import click
@@ -13,17 +14,18 @@ from service.cli.printing import say
 from service.cli.processes import NotStarted, ProcessGroup, ended_by_signals
 
 
-@click.command("practice", short_help="Run Dovecote with a sandbox instead of providers.")
+@click.command("try", short_help="Try Dovecote with a sandbox instead of providers.")
 @click.option("--port", type=click.IntRange(1, 65535), default=8080, show_default=True, help="Port of Dovecote.")
 @click.option("--seconds", type=click.FloatRange(min=0), default=5.0, show_default=True, help="How long a job takes.")
-def command(port: int, seconds: float) -> None:
+@click.option("--open", "opens", is_flag=True, help="Open the dashboard in your browser.")
+def command(port: int, seconds: float, *, opens: bool) -> None:
     """Run Dovecote, a sandbox in place of ElkAPI, Runway, Kling and Replicate, and a receiver of webhooks, until Ctrl-C.
 
     Tasks that you submit cost nothing and take a few seconds. No setting and no key of yours is used. Database and logs
     are removed at the end.
     """
     with (
-        tempfile.TemporaryDirectory(prefix="dovecote-practice-") as folder,
+        tempfile.TemporaryDirectory(prefix="dovecote-try-") as folder,
         ended_by_signals(),
         ProcessGroup() as group,
     ):
@@ -35,6 +37,8 @@ def command(port: int, seconds: float) -> None:
             say(f"{error}\n" + "\n".join(served.tail() for served in group.members))
             click.get_current_context().exit(exits.UNAVAILABLE)
         say(_instructions(stage))
+        if opens:
+            webbrowser.open(f"{stage.dovecote.url}/ui/start")
         with contextlib.suppress(KeyboardInterrupt):
             while all(served.alive for served in group.members):
                 time.sleep(0.5)
@@ -46,7 +50,9 @@ def _instructions(stage: Stage) -> str:
     url = stage.dovecote.url
     body = '{"family":"runway","operation":"text_to_video","input":{"prompt":"a dove","duration":5}}'
     return f"""
-Dovecote runs at {url}. In another terminal:
+Dovecote runs. Its dashboard, where you can submit a first task: {url}/ui/start
+
+In another terminal:
 
   export DOVECOTE_URL={url}
   dovecote submit runway text_to_video prompt='a dove over the sea' duration=5 --wait
