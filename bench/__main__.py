@@ -19,6 +19,7 @@ on loopback, and all of them are ended by their pid.
 
 *dovecote* is ``dovecote serve``, with its worker at work in the same process; *dovecote web* leaves the work to another
 process; *obvious* is ``bench/obvious.py``: FastAPI and an SQLAlchemy session, one transaction for each request;
+*raw driver* is ``bench/raw.py``: raw ASGI that commits all waiting requests with the raw driver, and checks nothing;
 *ceiling* is a Starlette application that parses JSON and keeps nothing; *bare ASGI* holds connections open and does nothing.
 """
 
@@ -29,7 +30,7 @@ import time
 from pathlib import Path
 from typing import get_args
 
-from bench import compare, databases, journeys, outgoing, requests, retention, streams, upstream
+from bench import chart, compare, databases, journeys, outgoing, requests, retention, streams, upstream
 from bench.report import Figures, Run, show_calls, show_doors, show_streams
 
 NAMES = ("callbacks", "submits", "journeys", "outgoing", "streams")
@@ -51,6 +52,7 @@ def _arguments() -> argparse.Namespace:
         "--streams", type=int, default=streams.STREAMS, help=f"how many streams are opened (default {streams.STREAMS})"
     )
     parser.add_argument("--database", choices=get_args(databases.Kind), action="append", help="only this one")
+    parser.add_argument("--svg", type=Path, metavar="FILE", help="draw the medians there")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every single figure there")
     given = parser.parse_args()
     unknown = [name for name in given.names if name not in NAMES]
@@ -88,6 +90,8 @@ def main() -> None:
     print("\n".join(run.conditions()), end="\n\n")
     for name in names:
         print(SHOW[name](run) if name in SHOW else show_doors(run, name), flush=True)
+    if given.svg:
+        given.svg.write_text(chart.draw(run), encoding="utf-8")
     if given.json:
         given.json.write_text(json.dumps(run.as_json(), indent=1) + "\n", encoding="utf-8")
 

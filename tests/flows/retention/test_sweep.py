@@ -316,7 +316,7 @@ async def test_one_process_sweeps_at_a_time(world: World) -> None:
     [(40, 0.008, 40), (40, 0.016, 20), (40, 0.0001, 80), (400, 0.001, 500), (10, 10.0, 10), (40, 0.0, 80)],
 )
 def test_size_of_a_step_follows_its_time(size: int, seconds: float, expected: int) -> None:
-    assert retention.next_size(size, seconds) == expected
+    assert retention.next_size(size, seconds, 0.008) == expected
 
 
 def test_every_time_of_retention_has_a_step(world: World) -> None:

@@ -191,6 +191,38 @@ async def test_media_in_a_list_are_replaced_one_by_one(database_url: str) -> Non
         assert urls[1] == images[1]
 
 
+async def test_link_of_the_bucket_is_sent_where_that_is_set(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def presigned(_: Any, name: str, *, seconds: float) -> str:
+        return f"https://bucket.test/{name}?seconds={seconds:.0f}"
+
+    monkeypatch.setattr("service.objects.Objects.presigned", presigned)
+    bucket = {"DOVECOTE_STORAGE__URL": "s3://bucket", "DOVECOTE_PUBLIC_URL": ""}
+    async with World.opened(sqlite_url, **{**at("luma/official"), **bucket}) as world:
+        image = {"upload": await upload(world)}
+        shown = await submit(world, **LUMA, input={"prompt": "a dove", "image": image}, deadline=1800)
+        task = await worked(world, shown["id"])
+        assert task.state is State.SUBMITTED, task.last_error
+        url = order(world)["keyframes"]["frame0"]["url"]
+        assert url.startswith("https://bucket.test/uploads/")
+        assert int(url.rpartition("=")[2]) >= 1800
+
+
+async def test_picture_at_a_url_is_sent_as_bytes_where_the_route_takes_no_url(sqlite_url: str) -> None:
+    class Pictures(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            return httpx.Response(
+                200, headers={"content-type": "image/png"}, stream=httpx.ByteStream(PNG), request=request
+            )
+
+    async with World.opened(sqlite_url, **at("midjourney/proxy")) as world:
+        world.edge.hosts["pictures.test"] = Pictures()
+        images = ["http://pictures.test/a.png", INLINE, {"upload": await upload(world)}]
+        shown = await submit(world, family="midjourney", operation="blend", input={"images": images})
+        task = await worked(world, shown["id"])
+        assert task.external_id is not None, task.last_error
+        assert order(world)["base64Array"] == [INLINE] * 3
+
+
 async def test_upload_is_kept_until_the_deadline_of_its_task(database_url: str) -> None:
     async with World.opened(database_url, **at("luma/official", DOVECOTE_UPLOADS__KEEP="1h")) as world:
         name = await upload(world)

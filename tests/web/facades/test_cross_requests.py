@@ -36,7 +36,7 @@ HELD = ("/images/", "/chat/", "/responses", "/audio/", "/fal-run/", "/upload-dis
 def routes(*, creating: bool) -> Iterator[tuple[str, str, str]]:
     """Yield the door, the method and the path of each route at its first prefix."""
     for door in DOORS:
-        for route in door.routes:
+        for route in (each for each in door.routes if not each.path.startswith("/v1/v1/")):
             if ("{id}" not in route.path) is creating:
                 yield door.name, route.method, f"{door.prefixes[0]}{route.path}"
 

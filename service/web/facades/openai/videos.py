@@ -7,6 +7,7 @@ from starlette.responses import Response
 
 from service.domain.api_key import Scope
 from service.domain.task import State, Task
+from service.flows.upstreams.outputs import holder_of
 from service.flows.webhooks.formats.ids import prefixed, task_id_of
 from service.flows.webhooks.formats.shapes import WAITING, code_of, outputs, reason_of, unix
 from service.providers.registry import FAMILIES
@@ -102,17 +103,21 @@ async def create(request: DoorRequest) -> Response:
     operation = "text_to_video" if image_of(said) is None else "image_to_video"
     target = target_of(request.context, said.get("model"), operation, default="openai")
     accepted = await request.accept(request_of(target, said), said)
-    return _shown(accepted.task)
+    return _shown(request, accepted.task)
 
 
 async def retrieve(request: DoorRequest) -> Response:
     """Return a video."""
-    return _shown(await _find(request))
+    return _shown(request, await _find(request))
 
 
-def _shown(task: Task) -> Response:
+def _shown(request: DoorRequest, task: Task) -> Response:
     headers = {} if task.state.ended else {"openai-poll-after-ms": _POLL_AFTER}
-    return shown(video_document(task), headers=headers)
+    document = video_document(task)
+    url = document.get("metadata", {}).get("url")
+    if url is not None and holder_of(request.context, task, url) is not None:
+        del document["metadata"]  # it opens with the upstream's key only; `/content` serves it
+    return shown(document, headers=headers)
 
 
 async def _find(request: DoorRequest) -> Task:
@@ -193,7 +198,7 @@ async def remix(request: DoorRequest) -> Response:
     parent = await _find(request)
     said = await request.fields()
     accepted = await request.accept(following(parent, "remix", said), said)
-    return _shown(accepted.task)
+    return _shown(request, accepted.task)
 
 
 async def edit(request: DoorRequest) -> Response:
@@ -210,7 +215,7 @@ async def edit(request: DoorRequest) -> Response:
         given = {"prompt": said.get("prompt"), "video": source, "duration": seconds_of(said.get("seconds"))}
         document = {"family": target.family, "operation": operation, "input": fitting(target, given)}
     accepted = await request.accept(document, said)
-    return _shown(accepted.task)
+    return _shown(request, accepted.task)
 
 
 _PATH: Final = "/v1/videos"
