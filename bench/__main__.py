@@ -34,6 +34,8 @@ from bench import chart, compare, databases, journeys, outgoing, requests, reten
 from bench.report import Figures, Run, show_calls, show_doors, show_streams
 
 NAMES = ("callbacks", "submits", "journeys", "outgoing", "streams")
+OTHERS = {"compare": compare.main, "retention": retention.main}
+"""Measurements with arguments of their own."""
 STEADY = 2
 """Rounds after which memory is not measured again: it is the same to a percent."""
 
@@ -63,11 +65,8 @@ def _arguments() -> argparse.Namespace:
 
 def main() -> None:
     """Run the requested measurements, and print them."""
-    if sys.argv[1:2] == ["compare"]:
-        compare.main(sys.argv[2:])
-        return
-    if sys.argv[1:2] == ["retention"]:
-        retention.main(sys.argv[2:])
+    if sys.argv[1:2] and sys.argv[1] in OTHERS:
+        OTHERS[sys.argv[1]](sys.argv[2:])
         return
     given = _arguments()
     names = given.names or NAMES
