@@ -613,7 +613,7 @@ def test_submit_with_output_prints_the_id_first_and_saves_the_results(run: Run, 
     task_id = result.stderr.splitlines()[0]
     saved = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert saved
-    assert all(name.startswith(f"{task_id}-") for name in saved)
+    assert all(f"saved {tmp_path / 'out' / name} (" in result.stderr for name in saved)
     assert (tmp_path / "out" / saved[0]).stat().st_size > 0
     again = run("tasks", "show", task_id, "--output", str(tmp_path / "again"))
     assert sorted(path.name for path in (tmp_path / "again").iterdir()) == saved, again.output
@@ -816,4 +816,5 @@ def test_file_that_is_no_recording_is_a_usage_error(run: Run, tmp_path: Path) ->
     (tmp_path / "x.json").write_text("{}")
     assert run("rehearse", str(tmp_path / "x.json")).exit_code == exits.USAGE
     assert run("record", "elkapi", "--output", str(tmp_path / "x.json")).exit_code == exits.USAGE
+    assert run("record", "elkapi", "--output", str(tmp_path / "no" / "y.json")).exit_code == exits.USAGE
     assert "--base-url" in run("record", "nobody", "--output", str(tmp_path / "y.json")).stderr
