@@ -292,7 +292,6 @@ CONNECTIONS = {
     "cli/listen.py": "forwards messages to where its user names",
     "cli/trigger.py": "asks the sandbox of its own process, and opens nothing; sandbox/callbacks.py sends",
     "cli/record.py": "forwards requests of this installation to the upstream that its user names",
-    "cli/saving.py": "downloads results for its user, as a browser would",
     "cli/health.py": "asks the server of this machine whether it is alive",
     "cli/listening.py": "listens",
     "cli/serve.py": "serves on the sockets of listening.py",

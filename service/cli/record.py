@@ -56,8 +56,7 @@ def record(upstream: str, output: Path, base_url: str | None, port: int, config:
     settings = read_settings(config)
     known = settings.upstreams.get(upstream)
     target = (base_url or _address(upstream, None if known is None else known.base_url)).rstrip("/")
-    if output.exists():
-        raise click.UsageError(f"{output} exists: name another file")
+    _reserve(output)
     recorder = Recorder(target)
     _serve(recorder, port, f"DOVECOTE_UPSTREAMS__{upstream.upper()}__BASE_URL", f"Recording {target}")
     callbacks = asyncio.run(_callbacks(settings, recorder.exchanges))
@@ -151,6 +150,19 @@ class Recorder:
             if name == "authorization" or "key" in name or "token" in name or "secret" in name:
                 self.secrets |= {value, value.rpartition(" ")[2]}
         self.secrets |= {value for name, value in request.query_params.items() if "key" in name.lower()}
+
+
+def _reserve(output: Path) -> None:
+    """Create the file before anything is bought, so that the recording can be written at the end.
+
+    :raises click.UsageError: when it is there already, or cannot be written
+    """
+    try:
+        output.touch(mode=0o600, exist_ok=False)
+    except FileExistsError:
+        raise click.UsageError(f"{output} exists: name another file") from None
+    except OSError as error:
+        raise click.UsageError(f"{output} cannot be written ({error.strerror})") from None
 
 
 async def _callbacks(settings: "Settings", exchanges: Sequence["Exchange"]) -> list["Callback"]:

@@ -93,15 +93,15 @@ def command(
         if idempotency_key is not None and task.replayed:
             say("This idempotency key was used before: the task is that of the earlier request.")
         if wait or output is not None:
-            _wait(client, task, output, url, as_json=as_json)
+            _wait(client, task, output, as_json=as_json)
         else:
             _print_accepted(task, as_json=as_json)
 
 
-def _wait(client: Client, task: Task, output: Path | None, url: str, *, as_json: bool) -> None:
+def _wait(client: Client, task: Task, output: Path | None, *, as_json: bool) -> None:
     if not as_json:
         say(task.id)
-    wait_for_end(client, task, as_json=as_json, output=output, url=url)
+    wait_for_end(client, task, as_json=as_json, output=output)
 
 
 def input_schema(families: Sequence[Family], family: str, operation: str) -> Mapping[str, Any]:

@@ -92,7 +92,7 @@ def show(task_id: uuid.UUID, url: str, *, wait: bool, output: Path | None, as_js
     with open_client(url) as client:
         task = client.get(task_id)
         if wait or output is not None:
-            wait_for_end(client, task, as_json=as_json, output=output, url=url)
+            wait_for_end(client, task, as_json=as_json, output=output)
         else:
             _print(task, as_json=as_json)
 

@@ -1,12 +1,10 @@
 """Wait for the end of a task and show its progress meanwhile."""
 
 import contextlib
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import click
 from rich.console import Group
@@ -16,7 +14,6 @@ from rich.text import Text
 
 from dovecote import Client, Task
 from service.cli import exits
-from service.cli.api_client import KEY_VARIABLE
 from service.cli.layout import percent, result_lines
 from service.cli.printing import clean, console, print_json, say
 from service.cli.saving import save_results
@@ -25,11 +22,10 @@ Document = Mapping[str, Any]
 Show = Callable[[Document], None]
 
 
-def wait_for_end(client: Client, task: Task, *, as_json: bool, output: Path | None = None, url: str = "") -> None:
+def wait_for_end(client: Client, task: Task, *, as_json: bool, output: Path | None = None) -> None:
     """Wait, print the results, and end the command. The exit code shows whether the task succeeded.
 
     :param output: a folder into which the results are saved
-    :param url: of Dovecote, which gets the API key where it serves the results
     """
     try:
         with _showing() as show:
@@ -41,10 +37,7 @@ def wait_for_end(client: Client, task: Task, *, as_json: bool, output: Path | No
         raise
     print_end(task.document, as_json=as_json)
     if output is not None:
-        parts, task = urlsplit(url), client.results.settled(task)
-        save_results(
-            task.document, output, key=(f"{parts.scheme}://{parts.netloc}", os.environ.get(KEY_VARIABLE, "").strip())
-        )
+        save_results(client, task, output)
     click.get_current_context().exit(exits.OK if task.succeeded else exits.NOT_SUCCEEDED)
 
 

@@ -1,18 +1,18 @@
 """Serve a stored file: ranges, conditional requests, and a type in which no browser runs a script."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Final
 
 from starlette.responses import Response, StreamingResponse
-from starlette.types import Receive, Scope, Send
 
 from service.domain.media_types import is_inert, served_type
-from service.flows.context import log
-from service.object_errors import StorageError
 from service.objects import Objects
+from service.web.problems import Problem
 
-_RANGE: Final = re.compile(r"bytes=(?:([0-9]{1,19})-([0-9]{0,19})|-([0-9]{1,19}))", re.ASCII)
+_RANGE: Final = re.compile(
+    r"\s*bytes\s*=\s*(?:([0-9]{1,18})\s*-\s*([0-9]{0,18})|-\s*([0-9]{1,18}))\s*", re.ASCII | re.IGNORECASE
+)
 
 
 def wanted_range(stated: str | None, size: int) -> tuple[int, int] | None:
@@ -22,7 +22,7 @@ def wanted_range(stated: str | None, size: int) -> tuple[int, int] | None:
 
     :raises ValueError: when the part lies outside of the file
     """
-    found = None if stated is None else _RANGE.fullmatch(stated.strip())
+    found = None if stated is None else _RANGE.fullmatch(stated)
     if found is None:
         return None
     if found[3] is not None:
@@ -38,7 +38,47 @@ def wanted_range(stated: str | None, size: int) -> tuple[int, int] | None:
     return start, min(last, size - 1) + 1
 
 
-def file_response(
+def wanted_part(headers: Mapping[str, str], size: int, etag: str) -> tuple[int, int] | None:
+    """Return the part of a file that a request asks for; None: the whole file, also for a part of another version of it.
+
+    :param etag: in quotes
+    :raises Problem: 416 for a part that lies outside of the file
+    """
+    if headers.get("if-range", etag).strip() != etag:
+        return None
+    try:
+        return wanted_range(headers.get("range"), size)
+    except ValueError:
+        detail = f"the file has {size} bytes"
+        raise Problem(416, "range_not_satisfiable", detail, headers={"Content-Range": f"bytes */{size}"}) from None
+
+
+def matches(condition: str | None, etag: str) -> bool:
+    """Return whether ``If-None-Match`` names the version of a file, or any.
+
+    :param etag: in quotes
+    """
+    stated = [] if condition is None else [each.strip().removeprefix("W/") for each in condition.split(",")]
+    return "*" in stated or etag in stated
+
+
+async def begun(objects: Objects, name: str, start: int, end: int) -> AsyncIterator[bytes]:
+    """Return the content of a file, of which the first block has been read: until then the answer may still be an error.
+
+    :raises StorageError: when it cannot be read
+    """
+    blocks = objects.read(name, start, end)
+    first = await anext(blocks, b"")
+
+    async def content() -> AsyncIterator[bytes]:
+        yield first
+        async for block in blocks:
+            yield block
+
+    return content()
+
+
+async def file_response(
     objects: Objects,
     name: str,
     *,
@@ -48,7 +88,6 @@ def file_response(
     file_name: str,
     request_headers: Mapping[str, str],
     head: bool,
-    cache: str = "private, no-store",
 ) -> Response:
     """Return the response with a stored file, or the part of it that the request asks for.
 
@@ -56,43 +95,27 @@ def file_response(
     :param etag: identifies its content, without quotes
     :param file_name: the name under which it is saved: letters, digits, ``.``, ``_`` and ``-``
     :param head: whether only the headers are wanted
+    :raises Problem: 416 for a part that lies outside of the file
+    :raises StorageError: when it cannot be read
     """
-    shown = "inline" if is_inert(content_type) else "attachment"
+    shown, version = "inline" if is_inert(content_type) else "attachment", f'"{etag}"'
     headers = {
         "Accept-Ranges": "bytes",
-        "ETag": f'"{etag}"',
-        "Cache-Control": cache,
+        "ETag": version,
+        "Content-Type": served_type(content_type),
+        "Cache-Control": "private, no-store",
         "Content-Disposition": f'{shown}; filename="{file_name}"',
         "Content-Security-Policy": "sandbox; default-src 'none'",
         "Cross-Origin-Resource-Policy": "cross-origin",
     }
-    matches = {
-        each.strip().removeprefix("W/").strip('"') for each in request_headers.get("if-none-match", "").split(",")
-    }
-    if matches & {etag, "*"}:
+    if matches(request_headers.get("if-none-match"), version):
         return Response(status_code=304, headers=headers)
-    unchanged = request_headers.get("if-range", f'"{etag}"').strip() == f'"{etag}"'
-    try:
-        part = wanted_range(request_headers.get("range"), size) if unchanged else None
-    except ValueError:
-        return Response(status_code=416, headers={**headers, "Content-Range": f"bytes */{size}"})
+    part = wanted_part(request_headers, size, version)
     start, end = part or (0, size)
     headers["Content-Length"] = str(end - start)
     if part is not None:
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
     status = 200 if part is None else 206
-    if head or start == end:
-        return Response(status_code=status, headers=headers, media_type=served_type(content_type))
-    return _FileBody(objects.read(name, start, end), status, headers, served_type(content_type))
-
-
-class _FileBody(StreamingResponse):
-    """A file that is read while it is sent. A storage that fails in the middle ends the connection, and no file looks whole."""
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the response."""
-        try:
-            await super().__call__(scope, receive, send)
-        except StorageError as error:
-            log.warning("stored file cannot be sent whole error=%s", error)
-            raise
+    if head:
+        return Response(status_code=status, headers=headers)
+    return StreamingResponse(await begun(objects, name, start, end), status, headers)

@@ -1,8 +1,6 @@
 """Serve the copies of results: ranges, conditions, and nothing that a browser would run at the address of the API."""
 
 import math
-import re
-from collections.abc import AsyncIterator
 from typing import Final
 
 from starlette.requests import Request
@@ -18,9 +16,9 @@ from service.objects import Objects
 from service.store import assets as asset_store
 from service.store import tasks as task_store
 from service.store.assets import Asset
+from service.web.file_response import begun, matches, wanted_part
 from service.web.problems import Problem, unavailable
 
-_RANGE: Final = re.compile(r"\s*bytes\s*=\s*(\d{0,18})\s*-\s*(\d{0,18})\s*", re.IGNORECASE)
 _POLICY: Final = "sandbox; default-src 'none'; img-src 'self'; media-src 'self'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 """A browser shows the file, and runs nothing in it: no script, no form, no frame, at an origin of its own."""
 PRESIGNED_SECONDS: Final = 900
@@ -50,13 +48,13 @@ async def answer(
         "Cache-Control": "private, no-cache",
         "Cross-Origin-Resource-Policy": "cross-origin" if public else "same-origin",
     }
-    if _matches(request.headers.get("if-none-match"), etag):
+    if matches(request.headers.get("if-none-match"), etag):
         return Response(status_code=304, headers=headers)
     if context.settings.results.redirect:
         url = await objects.presigned(name, seconds=PRESIGNED_SECONDS)
         if url is not None:
             return RedirectResponse(url, 307, {"Cache-Control": "no-store"})
-    wanted = _range(request, size, etag)
+    wanted = wanted_part(request.headers, size, etag)
     start, end = wanted or (0, size)
     if wanted is not None:
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
@@ -64,7 +62,10 @@ async def answer(
     status = 200 if wanted is None else 206
     if request.method == "HEAD":
         return Response(status_code=status, headers=headers)
-    return StreamingResponse(await _begun(objects, name, start, end), status, headers)
+    try:
+        return StreamingResponse(await begun(objects, name, start, end), status, headers)
+    except StorageError as error:
+        raise _trouble(error) from None
 
 
 def storage_of(context: Context) -> Objects:
@@ -84,60 +85,11 @@ async def _size(objects: Objects, name: str) -> int:
         raise _trouble(error) from None
 
 
-async def _begun(objects: Objects, name: str, start: int, end: int) -> AsyncIterator[bytes]:
-    """Return the content, of which the first block has been read: until then the answer may still be an error.
-
-    :raises Problem: 404 or 503
-    """
-    blocks = objects.read(name, start, end)
-    try:
-        first = await anext(blocks, b"")
-    except StorageError as error:
-        raise _trouble(error) from None
-
-    async def content() -> AsyncIterator[bytes]:
-        yield first
-        async for block in blocks:
-            yield block
-
-    return content()
-
-
 def _trouble(error: StorageError) -> Problem:
     log.warning("kept result cannot be read error=%s", error)
     if isinstance(error, NoSuchObject):
         return Problem(404, "not_kept", "the file is not in the storage any more")
     return unavailable("the storage of files does not answer; repeat the request")
-
-
-def _matches(condition: str | None, etag: str) -> bool:
-    if condition is None:
-        return False
-    stated = [each.strip().removeprefix("W/") for each in condition.split(",")]
-    return "*" in stated or etag in stated
-
-
-def _range(request: Request, size: int, etag: str) -> tuple[int, int] | None:
-    """Return the wanted part of a file, from a position up to but not including another; None: the whole file.
-
-    Several parts, and a part of another version of the file, count as the whole file.
-
-    :raises Problem: 416 for a part that is beyond the end
-    """
-    stated = request.headers.get("range")
-    found = None if stated is None else _RANGE.fullmatch(stated)
-    if found is None or not (found[1] or found[2]) or request.headers.get("if-range", etag) != etag:
-        return None
-    if not found[1]:
-        start, end = max(size - int(found[2]), 0), size
-    else:
-        start, end = int(found[1]), min(int(found[2]) + 1 if found[2] else size, size)
-        if found[2] and int(found[2]) < start:
-            return None
-    if start >= size or start >= end:
-        detail = f"the file has {size} bytes"
-        raise Problem(416, "range_not_satisfiable", detail, headers={"Content-Range": f"bytes */{size}"})
-    return start, end
 
 
 async def serve_link(request: Request) -> Response:

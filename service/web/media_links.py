@@ -22,31 +22,29 @@ from service.web.problems import Problem, unavailable
 async def serve(request: Request) -> Response:
     """Answer a request for a medium: 404 for a token that Dovecote did not issue, without a query, and for one that is gone."""
     context: Context = request.app.state.context
-    upload_id = context.tokens.read_link(request.path_params["token"])
-    if upload_id is None:
-        return _gone().response()
     try:
-        upload = await _find(context, upload_id)
-        if upload is None or context.objects is None:
-            return _gone().response()
+        upload_id = context.tokens.read_link(request.path_params["token"])
+        upload = None if upload_id is None else await _find(context, upload_id)
         # A local folder of another machine, or one that was cleaned by hand, has no such object.
-        if await context.objects.size(upload.object) != upload.size:
-            return _gone().response()
+        if upload is None or context.objects is None or await context.objects.size(upload.object) != upload.size:
+            raise _gone()
+        return await file_response(
+            context.objects,
+            upload.object,
+            size=upload.size,
+            content_type=upload.content_type,
+            etag=upload.sha256 or "",
+            file_name=file_name(upload),
+            request_headers=request.headers,
+            head=request.method == "HEAD",
+        )
+    except Problem as problem:
+        return problem.response()
     except StoreUnavailable:
         return unavailable("the database is out of reach; repeat the request").response()
     except StorageError as error:
-        log.warning("medium cannot be read upload=%s error=%s", upload_id, error)
+        log.warning("medium cannot be read error=%s", error)
         return unavailable("the file cannot be read now; repeat the request").response()
-    return file_response(
-        context.objects,
-        upload.object,
-        size=upload.size,
-        content_type=upload.content_type,
-        etag=upload.sha256 or "",
-        file_name=file_name(upload),
-        request_headers=request.headers,
-        head=request.method == "HEAD",
-    )
 
 
 async def _find(context: Context, upload_id: UUID) -> Upload | None:

@@ -48,7 +48,7 @@ TITLES: Final = {
     "too_many_callbacks": "Too many callbacks for one submission",
     "endpoint_disabled": "The endpoint is disabled",
     "not_kept": "There is no copy of this result",
-    "range_not_satisfiable": "The copy has no such range",
+    "range_not_satisfiable": "The file has no such range",
     "link_expired": "The link has expired",
     "not_replayable": "This message cannot be replayed",
     "quota_reached": "The uploads of this client have no room",

@@ -17,7 +17,7 @@ import httpx
 import pytest
 from click.testing import CliRunner, Result
 
-from service.cli import COMMANDS, exits, main
+from service.cli import COMMANDS, SUMMARIES, exits, main
 from service.cli.practice import plug
 from service.cli.processes import ProcessGroup, Served, clean_environment, free_ports
 from service.domain.webhook_secret import derive_secret
@@ -434,6 +434,22 @@ def test_help_lists_commands_and_exit_codes() -> None:
     assert all(f"\n  {code} " in said for code in exits.MEANINGS)
 
 
+def test_summary_is_the_first_sentence_of_the_help_of_a_command() -> None:
+    context = main.make_context("dovecote", ["--help"], resilient_parsing=True)
+    commands = {name: main.get_command(context, name) for name in COMMANDS}
+    assert {name: each.get_short_help_str(150) for name, each in commands.items() if each} == dict(SUMMARIES)
+
+
+def test_help_imports_no_command() -> None:
+    code = (
+        "import sys; from service.cli import COMMANDS, main; main(['--help'], standalone_mode=False)\n"
+        "loaded = {each.partition(':')[0] for each in COMMANDS.values()} & sys.modules.keys()\n"
+        "assert not loaded and 'httpx' not in sys.modules, loaded"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)  # noqa: S603 - our own
+    assert done.returncode == 0, done.stderr
+
+
 def test_unknown_command_is_a_usage_error() -> None:
     assert CliRunner().invoke(main, ["nonsense"]).exit_code == exits.USAGE
 
@@ -613,7 +629,7 @@ def test_submit_with_output_prints_the_id_first_and_saves_the_results(run: Run, 
     task_id = result.stderr.splitlines()[0]
     saved = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert saved
-    assert all(name.startswith(f"{task_id}-") for name in saved)
+    assert all(f"saved {tmp_path / 'out' / name} (" in result.stderr for name in saved)
     assert (tmp_path / "out" / saved[0]).stat().st_size > 0
     again = run("tasks", "show", task_id, "--output", str(tmp_path / "again"))
     assert sorted(path.name for path in (tmp_path / "again").iterdir()) == saved, again.output
@@ -816,4 +832,5 @@ def test_file_that_is_no_recording_is_a_usage_error(run: Run, tmp_path: Path) ->
     (tmp_path / "x.json").write_text("{}")
     assert run("rehearse", str(tmp_path / "x.json")).exit_code == exits.USAGE
     assert run("record", "elkapi", "--output", str(tmp_path / "x.json")).exit_code == exits.USAGE
+    assert run("record", "elkapi", "--output", str(tmp_path / "no" / "y.json")).exit_code == exits.USAGE
     assert "--base-url" in run("record", "nobody", "--output", str(tmp_path / "y.json")).stderr

@@ -8,9 +8,6 @@ from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
-
 from service.domain.kept import Kept
 from service.flows.context import log
 from service.object_errors import ObjectTooLarge, StorageError
@@ -46,6 +43,10 @@ class Marks:
 
 @functools.lru_cache(maxsize=1)
 def _read(certificate: Path, key: Path) -> Marks:
+    # Imported here: it takes 7 MB, and few installations write marks.
+    from cryptography.hazmat.primitives.asymmetric import ec, ed25519  # noqa: PLC0415
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key  # noqa: PLC0415
+
     pem = key.read_text(encoding="ascii")
     loaded = load_pem_private_key(pem.encode(), password=None)
     if isinstance(loaded, ec.EllipticCurvePrivateKey):
@@ -109,7 +110,7 @@ def _sign(original: Path, marked: Path, media_type: str, marks: Marks, provenanc
     try:
         if _is_marked(c2pa, original, media_type):
             return False
-        signing = c2pa.C2paSignerInfo(marks.algorithm.encode(), marks.certificate, marks.key, None)
+        signing = c2pa.C2paSignerInfo(marks.algorithm.encode(), marks.certificate.encode(), marks.key.encode(), None)
         with (
             c2pa.Signer.from_info(signing) as signer,
             c2pa.Builder(_manifest(provenance)) as builder,
