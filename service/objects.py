@@ -116,31 +116,34 @@ class Objects:
         attributes = {"Content-Type": content_type, "Content-Disposition": disposition}
         work = loop.run_in_executor(self._writers, self._put, name, source, attributes)
         try:
-            await asyncio.shield(work)
+            failures = await asyncio.shield(work)
         except asyncio.CancelledError:
             source.stop()
             await asyncio.wait({work}, timeout=_STOP_WITHIN)
             raise
-        except BaseException:
-            if source.failure is not None:  # the library may raise the failure of its clean-up instead
-                raise source.failure from None
-            raise
+        if failures:
+            raise failures.pop()  # no name for it here: its traceback has this frame, and large buffers
         return Stored(source.size, source.digest.hexdigest())
 
-    def _put(self, name: str, source: "_Source", attributes: Mapping[str, str | None]) -> None:
+    def _put(self, name: str, source: "_Source", attributes: Mapping[str, str | None]) -> list[BaseException]:
+        """Store a stream, and return the failure. That of the stream counts more than that of the library's clean-up."""
         given = {key: value for key, value in attributes.items() if value is not None and not self.local}
-        with translated():
-            obstore.put(
-                self._store,
-                name,
-                iter(source),
-                use_multipart=True,
-                chunk_size=PART,
-                max_concurrency=2,
-                attributes=given or None,
-            )
-        if self._folder is not None:
-            _flush(self._folder / name)
+        try:
+            with translated():
+                obstore.put(
+                    self._store,
+                    name,
+                    iter(source),
+                    use_multipart=True,
+                    chunk_size=PART,
+                    max_concurrency=2,
+                    attributes=given or None,
+                )
+            if self._folder is not None:
+                _flush(self._folder / name)
+        except BaseException as error:  # noqa: BLE001 - raised again by the caller
+            return [source.take_failure() or error]
+        return []
 
     def _require_space(self) -> None:
         if self._folder is not None and shutil.disk_usage(self._folder).free < self._min_free:
@@ -300,7 +303,7 @@ class _Source:
     ) -> None:
         self.size = 0
         self.digest = hashlib.sha256()
-        self.failure: BaseException | None = None
+        self._failure: BaseException | None = None
         self._loop = loop
         self._content = content
         self._limit = limit
@@ -329,8 +332,13 @@ class _Source:
         except GeneratorExit:
             raise
         except BaseException as error:
-            self.failure = error
+            self._failure, self._reading = error, None
             raise
+
+    def take_failure(self) -> BaseException | None:
+        """Return the failure of the stream, and forget it: a cycle of references would keep its buffers in memory."""
+        failure, self._failure = self._failure, None
+        return failure
 
     async def _read_block(self) -> bytes:
         """Return about :data:`BLOCK` bytes; fewer at the end, and none after it."""

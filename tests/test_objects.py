@@ -2,12 +2,14 @@
 
 import asyncio
 import contextlib
+import gc
 import hashlib
 import os
 import signal
 import subprocess
 import sys
 import time
+import weakref
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -76,6 +78,26 @@ async def test_stream_that_breaks_off_leaves_nothing(objects: Objects, folder: P
     assert files(folder) == []
     with pytest.raises(NoSuchObject):
         await objects.size("a/b")
+
+
+@pytest.mark.parametrize("size", [100, 7 * BLOCK], ids=["small", "parts"])
+async def test_failed_upload_leaves_nothing_in_memory(objects: Objects, size: int) -> None:
+    """Without a garbage collection: it is rare in a server, and each failure has large buffers."""
+    failures = [Broke()]
+    found = weakref.ref(failures[0])
+    gc.disable()
+    try:
+        with contextlib.suppress(Broke):
+            await objects.put("a", broken(failures, size), limit=100 * BLOCK)
+        await asyncio.sleep(0)
+        assert (failures, found()) == ([], None)
+    finally:
+        gc.enable()
+
+
+async def broken(failures: list[Exception], size: int) -> AsyncIterator[bytes]:
+    yield bytes(size)
+    raise failures.pop()
 
 
 async def test_stream_beyond_the_limit_leaves_nothing(objects: Objects, folder: Path) -> None:

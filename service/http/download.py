@@ -44,3 +44,4 @@ async def opened(
         yield Opened(response.status_code, named, response.aiter_raw())
     finally:
         await response.aclose()
+        response.stream = httpx.ByteStream(b"")  # ends a cycle of references that keeps the buffers in memory

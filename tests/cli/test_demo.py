@@ -18,7 +18,7 @@ from rich.console import Console
 
 from service.cli.demo.play import LIMIT
 from service.cli.demo.screen import Moving, print_summary, showing
-from service.cli.demo.seen import Seen, settled, worst_moment
+from service.cli.demo.seen import Played, Seen, settled, worst_moment
 from service.cli.demo.story import KILLED, SCENES, Scene
 from service.cli.demo.verdict import as_document, judge
 
@@ -35,6 +35,7 @@ def task_of(scene: Scene) -> dict[str, Any]:
         "failure": None if scene.code is None else {"code": scene.code},
         "upstream": scene.served_by,
         "outcome_source": min(scene.outcome_source),
+        "results": [{"kept": "kept"}],
         "explanation": f"It is {scene.state}.",
     }
 
@@ -67,6 +68,7 @@ FLAWLESS = Seen(
         "requests": dict(Counter(route for scene in SCENES for route in [scene.route] * (1 + scene.refusals))),
     },
     messages=[message_of(scene) for scene in SCENES],
+    played=Played(404, 200, matches=True),
 )
 
 
@@ -134,8 +136,16 @@ def test_flawless_run_passes_every_check() -> None:
         (task("fine", state="failed"), 2, "it is failed, and the client got ['succeeded']"),
         (lambda seen: dataclasses.replace(seen, killed_at=None), 3, "no submit was in flight"),
         (lambda seen: dataclasses.replace(seen, back_at=None), 3, "it did not start again"),
-        (job("twice", callbacks_sent=2), 4, "every callback arrives twice: 2 callbacks sent, 4 planned"),
-        (lambda seen: dataclasses.replace(seen, at=LIMIT + 1), 5, "it took 91 s"),
+        (task("fine", results=[{"kept": "lost"}]), 4, "1 files are lost"),
+        (lambda seen: dataclasses.replace(seen, played=None), 4, "there is no film to play"),
+        (
+            lambda seen: dataclasses.replace(seen, played=Played(200, 200, matches=True)),
+            4,
+            "the original answers HTTP 200",
+        ),
+        (lambda seen: dataclasses.replace(seen, played=Played(404, 200, matches=False)), 4, "with the wrong hash"),
+        (job("twice", callbacks_sent=2), 5, "every callback arrives twice: 2 callbacks sent, 4 planned"),
+        (lambda seen: dataclasses.replace(seen, at=LIMIT + 1), 6, "it took 91 s"),
     ],
 )
 def test_failed_check_is_reported(change: Change, promise: int, reason: str) -> None:
@@ -222,7 +232,7 @@ def test_summary_names_the_failed_check(capsys: pytest.CaptureFixture[str]) -> N
     written = capsys.readouterr().out
     assert "✗ every task ended as expected" in written
     assert "    callback never arrives: its outcome came by callback, which is not possible" in written
-    assert written.count("✓") == 5
+    assert written.count("✓") == 6
     assert "unconfirmed → succeeded" in written
 
 

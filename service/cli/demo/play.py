@@ -1,6 +1,7 @@
 """Run the demo: submit the tasks, watch them, and kill Dovecote once, at the worst moment."""
 
 import dataclasses
+import hashlib
 import time
 from collections.abc import Callable
 from typing import Any, Final
@@ -8,9 +9,9 @@ from typing import Any, Final
 import httpx
 
 from dovecote import Client
-from service.cli.demo.seen import Seen, settled, worst_moment
+from service.cli.demo.seen import Played, Seen, settled, worst_moment
 from service.cli.demo.stage import Stage
-from service.cli.demo.story import KILLED, SCENES, Scene
+from service.cli.demo.story import DELETED, KILLED, SCENES, Scene
 from service.cli.processes import NotStarted, Served
 
 LIMIT: Final = 90.0
@@ -19,6 +20,7 @@ _INTERVAL: Final = 0.15
 _QUIET: Final = 0.5
 """Seconds after the end in which no further message may come."""
 _QUICK: Final = 0.2
+_THERE: Final = 200
 _DEAD: Final = 1.0
 """Seconds until Dovecote is started again, as a supervisor would: callbacks that arrive meanwhile are refused."""
 
@@ -60,7 +62,7 @@ class Play:
                 time.sleep(_INTERVAL)
             time.sleep(_QUIET)
             self._observe()
-            return dataclasses.replace(self._seen, histories=self._histories())
+            return dataclasses.replace(self._seen, histories=self._histories(), played=self._play_deleted())
 
     def _submit(self, scene: Scene) -> None:
         task = self._api.submit(
@@ -107,6 +109,20 @@ class Play:
         if not self._seen.up:
             return {}
         return {name: [event.document for event in self._api.history(task_id)] for task_id, name in self._ids.items()}
+
+    def _play_deleted(self) -> Played | None:
+        """Wait until the provider has deleted a film, and play its kept copy."""
+        task = self._seen.tasks.get(DELETED)
+        if not self._seen.up or task is None or not task["results"]:
+            return None
+        result = task["results"][0]
+        original = self._others.get(result["url"]).status_code
+        while original == _THERE and self._now() < LIMIT:
+            time.sleep(_INTERVAL)
+            original = self._others.get(result["url"]).status_code
+        copy = self._others.get(result.get("content_url") or self._stage.dovecote.url)
+        matches = hashlib.sha256(copy.content).hexdigest() == result.get("sha256")
+        return Played(original, copy.status_code, matches)
 
     def _fetch(self, served: Served, path: str) -> Any:
         try:

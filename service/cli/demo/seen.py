@@ -12,6 +12,16 @@ from service.domain.task import ENDED, State
 Document = Mapping[str, Any]
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Played:
+    """A film at the provider, and its kept copy."""
+
+    status_of_original: int
+    status_of_copy: int
+    matches: bool
+    """Whether the copy has the hash that Dovecote states."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
     """One observation."""
@@ -28,6 +38,8 @@ class Seen:
     """By the name of the scene: its events; read at the end only."""
     ledger: Document = dataclasses.field(default_factory=dict)
     messages: Sequence[Document] = ()
+    played: Played | None = None
+    """A film that the provider has deleted, and its copy; observed at the end only."""
 
     @property
     def jobs(self) -> Sequence[Document]:
@@ -71,6 +83,12 @@ class Seen:
         return "" if task is None else str(task["state"])
 
     @property
+    def copies(self) -> Counter[str]:
+        """Number of results by what became of their copies."""
+        results = itertools.chain.from_iterable(task["results"] for task in self.ended)
+        return Counter(each["kept"] for each in results if "kept" in each)
+
+    @property
     def ended(self) -> list[Document]:
         """The tasks that have ended."""
         return [task for task in self.tasks.values() if task["state"] in ENDED]
@@ -87,7 +105,9 @@ class Seen:
 
 
 _ROUTES: Final = {route for scene in SCENES for route in (scene.route, *scene.then)}
-_EVERYDAY: Final = frozenset({"accepted", "queued", "submitting", "submitted", "running", "progress", "details"})
+_EVERYDAY: Final = frozenset(
+    {"accepted", "queued", "submitting", "submitted", "running", "progress", "details", "results_kept"}
+)
 
 
 def worst_moment(seen: Seen, killed: Scene) -> bool:
@@ -109,4 +129,5 @@ def settled(seen: Seen) -> bool:
         and len(seen.ended) == len(SCENES)
         and all(seen.callbacks[scene.prompt] >= scene.callbacks for scene in SCENES)
         and all(task["id"] in seen.verified for task in seen.ended)
+        and not seen.copies["pending"]
     )

@@ -10,6 +10,7 @@ JOB_SECONDS: Final = 5.0
 _LONGER: Final = "[seconds=11]"
 """For jobs that only a callback proves, and whose first callback must arrive: Dovecote is back by then."""
 KILLED: Final = "killed"
+DELETED: Final = "deleted"
 UPSTREAMS: Final = ("elkapi", "runwayml", "kling", "replicate")
 """The upstreams that the sandbox stands for."""
 
@@ -65,6 +66,7 @@ class Scene:
 
 SCENES: Final[tuple[Scene, ...]] = (
     Scene(name="fine", title="no failure"),
+    Scene(name=DELETED, title="the provider deletes the film soon", words="[filegone=12]"),
     Scene(name="lost", title="callback never arrives", words="[drop]", callbacks=0, outcome_source=_BY_POLL),
     Scene(name="twice", title="every callback arrives twice", words="[twice]", callbacks=4),
     Scene(

@@ -2,12 +2,15 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from service.cli.demo.play import LIMIT
 from service.cli.demo.seen import Seen
 from service.cli.demo.story import SCENES, Scene
 from service.domain.task import ENDED, Source
+
+_FOUND: Final = 200
+_GONE: Final = 404
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -26,7 +29,7 @@ class Check:
 
 def judge(seen: Seen) -> list[Check]:
     """Check every guarantee against the last observation. Pure."""
-    return [_fates(seen), _paid(seen), _reported(seen), _killed(seen), _misbehaved(seen), _in_time(seen)]
+    return [_fates(seen), _paid(seen), _reported(seen), _killed(seen), _kept(seen), _misbehaved(seen), _in_time(seen)]
 
 
 def as_document(seen: Seen, checks: Sequence[Check]) -> dict[str, Any]:
@@ -117,6 +120,22 @@ def _killed(seen: Seen) -> Check:
     return Check(
         f"killed with kill -9 at {seen.killed_at:.1f} s, with a purchase in flight, and back at {seen.back_at:.1f} s: "
         f"{seen.callbacks_lost} callbacks were not received, and nothing was lost"
+    )
+
+
+def _kept(seen: Seen) -> Check:
+    copies, played = seen.copies, seen.played
+    broken = [f"{count} files are {state}" for state, count in copies.items() if state != "kept"]
+    if played is None:
+        broken.append("there is no film to play")
+    elif (played.status_of_original, played.status_of_copy, played.matches) != (_GONE, _FOUND, True):
+        broken.append(
+            f"the original answers HTTP {played.status_of_original}, the copy HTTP {played.status_of_copy}, "
+            f"with the {'right' if played.matches else 'wrong'} hash"
+        )
+    return Check(
+        f"files kept = files made: {copies['kept']} = {copies.total()}; a film that the provider has deleted was played from its copy",
+        broken,
     )
 
 

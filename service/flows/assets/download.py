@@ -65,6 +65,10 @@ class Origin:
     upstream: Upstream | None = None
     dialect: Dialect | None = None
 
+    def is_own(self, url: str) -> bool:
+        """Return whether a URL leads to the host of the upstream, which the operator has configured."""
+        return self.upstream is not None and _place(urlsplit(self.upstream.settings.base_url)) == _place(urlsplit(url))
+
     def own_path(self, url: str) -> str | None:
         """Return the path of a URL below the upstream's base URL; None where it leads to any other place."""
         if self.upstream is None or self.dialect is None:
@@ -136,26 +140,29 @@ class Download:
 
         The key goes only to the upstream's own host, where the provider itself named that or its own host led there.
         """
-        path = self._origin.own_path(url)
+        trusted = self._origin.is_own(url)
         for _ in range(_MAX_REDIRECTS + 1):
             async with contextlib.AsyncExitStack() as stack:
-                answer = await self._open(stack, url, path)
+                answer = await self._open(stack, url, trusted=trusted)
                 location = answer.headers.get("location")
                 if answer.status not in _REDIRECTS or not location:
                     yield answer
                     return
             url = urljoin(url, location)
-            path = None if path is None else self._origin.own_path(url)
+            trusted = trusted and self._origin.is_own(url)
         raise Unfetchable("it is redirected too often", gone=True)
 
-    async def _open(self, stack: contextlib.AsyncExitStack, url: str, path: str | None) -> Opened:
-        """Open one answer. A URL below the upstream's base URL gets its key; every other URL passes the guard, without a key."""
+    async def _open(self, stack: contextlib.AsyncExitStack, url: str, *, trusted: bool) -> Opened:
+        """Open one answer. A URL at the upstream's host gets its key below the base URL; every other URL passes the guard."""
         context, upstream, dialect = self._context, self._origin.upstream, self._origin.dialect
         client, tls, headers = context.http.files, None, {**_HEADERS, **self._range()}
         try:
-            if path is not None and upstream is not None and dialect is not None:
-                url, authorized = authorized_get(upstream, dialect, path, now=context.now().timestamp())
-                client, tls, headers = context.http.questions, upstream.tls, {**headers, **authorized}
+            if trusted and upstream is not None:
+                client, tls = context.http.questions, upstream.tls
+                path = self._origin.own_path(url)
+                if path is not None and dialect is not None:
+                    url, authorized = authorized_get(upstream, dialect, path, now=context.now().timestamp())
+                    headers |= authorized
             return await stack.enter_async_context(opened(client, url, headers=headers, read_timeout=SILENCE, tls=tls))
         except ForbiddenAddress as refused:
             raise Unfetchable(str(refused), final=True) from None

@@ -109,7 +109,7 @@ def _sign(original: Path, marked: Path, media_type: str, marks: Marks, provenanc
     try:
         if _is_marked(c2pa, original, media_type):
             return False
-        signing = c2pa.C2paSignerInfo(marks.algorithm.encode(), marks.certificate, marks.key, None)
+        signing = c2pa.C2paSignerInfo(marks.algorithm.encode(), marks.certificate.encode(), marks.key.encode(), None)
         with (
             c2pa.Signer.from_info(signing) as signer,
             c2pa.Builder(_manifest(provenance)) as builder,

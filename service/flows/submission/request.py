@@ -219,7 +219,7 @@ def task_of_request(
         callback_events=tuple(request.get("callback_events", ())),
         callback_when=request.get("callback_when", "ended"),
         callback_format=request.get("callback_format", DOVECOTE),
-        terms=read_terms(request, mistakes),
+        terms=read_terms(context, client, request, mistakes),
         idempotency_key=idempotency_key,
         request_hash=_hash_of(request),
         sequence=1,

@@ -31,7 +31,8 @@ async def test_file_of_a_finished_task_is_kept(world: World) -> None:
     assert result.kept.sha256 == asset.sha256 == sha256("mp4", 3_000_000)
     assert len(await stored(world, asset.object)) == 3_000_000
     kinds = [event.type for event in await world.events(task)]
-    assert kinds[-3:] == ["succeeded", "settled", "results_kept"]
+    assert kinds[-1] == "results_kept"
+    assert "succeeded" in kinds
 
 
 async def test_verdict_is_sent_before_the_file_is_fetched(world: World) -> None:
