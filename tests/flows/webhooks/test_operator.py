@@ -261,9 +261,9 @@ BOSS, SHOP = "boss-key-that-is-long-enough", "shop-key-that-is-long-enough"
         pytest.param(SHOP, {"scope": "admin"}, 403, None, id="no-operator"),
         pytest.param(SHOP, {"scope": "client"}, 201, None, id="client"),
         pytest.param(SHOP, {"scope": "root"}, 422, "scope", id="unknown-scope"),
-        pytest.param(SHOP, {"events": ["operator.low_credit"]}, 422, "events/0", id="operator-event-of-a-client"),
+        pytest.param(SHOP, {"events": ["operator.low_credit"]}, 422, "events.0", id="operator-event-of-a-client"),
         pytest.param(
-            BOSS, {"scope": "admin", "events": ["operator.low_credit", "task.failed"]}, 422, "events/1", id="task-event"
+            BOSS, {"scope": "admin", "events": ["operator.low_credit", "task.failed"]}, 422, "events.1", id="task-event"
         ),
     ],
 )
