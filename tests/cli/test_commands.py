@@ -17,7 +17,7 @@ import httpx
 import pytest
 from click.testing import CliRunner, Result
 
-from service.cli import COMMANDS, exits, main
+from service.cli import COMMANDS, SUMMARIES, exits, main
 from service.cli.practice import plug
 from service.cli.processes import ProcessGroup, Served, clean_environment, free_ports
 from service.domain.webhook_secret import derive_secret
@@ -432,6 +432,22 @@ def test_help_lists_commands_and_exit_codes() -> None:
     said = CliRunner().invoke(main, ["--help"]).stdout
     assert all(f"\n  {name} " in said for name in COMMANDS)
     assert all(f"\n  {code} " in said for code in exits.MEANINGS)
+
+
+def test_summary_is_the_first_sentence_of_the_help_of_a_command() -> None:
+    context = main.make_context("dovecote", ["--help"], resilient_parsing=True)
+    commands = {name: main.get_command(context, name) for name in COMMANDS}
+    assert {name: each.get_short_help_str(150) for name, each in commands.items() if each} == dict(SUMMARIES)
+
+
+def test_help_imports_no_command() -> None:
+    code = (
+        "import sys; from service.cli import COMMANDS, main; main(['--help'], standalone_mode=False)\n"
+        "loaded = {each.partition(':')[0] for each in COMMANDS.values()} & sys.modules.keys()\n"
+        "assert not loaded and 'httpx' not in sys.modules, loaded"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)  # noqa: S603 - our own
+    assert done.returncode == 0, done.stderr
 
 
 def test_unknown_command_is_a_usage_error() -> None:
