@@ -9,6 +9,7 @@ from uuid import UUID
 import httpx
 import pytest
 
+from service.domain.media_references import upload_name
 from service.domain.task import State, Task
 from service.flows.assets import uploads
 from service.sandbox import Sandbox
@@ -221,6 +222,43 @@ async def test_picture_at_a_url_is_sent_as_bytes_where_the_route_takes_no_url(sq
         task = await worked(world, shown["id"])
         assert task.external_id is not None, task.last_error
         assert order(world)["base64Array"] == [INLINE] * 3
+
+
+@pytest.mark.parametrize("own", [{"upload": "image"}, {"result": True}, {"result": 0}, {"upload": 7}], ids=str)
+async def test_field_of_a_models_own_input_is_no_reference(sqlite_url: str, own: Any) -> None:
+    async with World.opened(sqlite_url, **at("fal/queue")) as world:
+        given = {"model": "fal-ai/flux/dev", "input": {"prompt": "a dove", "node": own}}
+        shown = await submit(world, family="fal", operation="run", input=given)
+        assert shown["input"]["input"]["node"] == own
+
+
+async def test_reference_within_a_models_own_input_is_replaced(sqlite_url: str) -> None:
+    async with World.opened(sqlite_url, **at("fal/queue")) as world:
+        image = {"upload": await upload(world)}
+        given = {"model": "fal-ai/flux/dev", "input": {"prompt": "[fetch] a dove", "image_urls": [image]}}
+        shown = await submit(world, family="fal", operation="run", input=given)
+        await world.work()
+        task = await world.task(UUID(shown["id"]))
+        assert task.external_id is not None, task.last_error
+        [fetched] = world.sandbox.ledger.fetched
+        assert (fetched.status, fetched.size) == (200, len(PNG))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"family":"luma","operation":"image_to_video","input":' + b'{"image":' * 1000 + b"1" + b"}" * 1000 + b"}",
+        b'{"family":"luma","operation":"image_to_video","input":' + b"[" * 1000 + b"]" * 1000 + b"}",
+        b'{"family":"luma","operation":"image_to_video","input":{"images":['
+        + b",".join(b'{"upload":"%s"}' % upload_name(UUID(int=number)).encode() for number in range(5000))
+        + b"]}}",
+    ],
+    ids=["deep-object", "deep-list", "many-uploads"],
+)
+async def test_hostile_input_is_refused_and_no_error_of_ours(database_url: str, body: bytes) -> None:
+    async with World.opened(database_url, **at("luma/official")) as world:
+        answer = await world.client.post("/v1/tasks", content=body, headers={"Content-Type": "application/json"})
+        assert answer.status_code in {400, 422}, answer.text[:300]
 
 
 async def test_upload_is_kept_until_the_deadline_of_its_task(database_url: str) -> None:
