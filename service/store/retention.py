@@ -26,6 +26,7 @@ from service.store.tables import (
     large_inputs,
     ledger_entries,
     polls,
+    reservations,
     submission_answers,
     submissions,
     tasks,
@@ -180,6 +181,9 @@ REASONS: Final[Mapping[str, Any]] = {
         callbacks.c.due_at.is_not(None),
     ),
     "an open task continues it": exists().where(_child.c.parent_id == tasks.c.id, _child.c.finished_at.is_(None)),
+    "its price is not booked": exists().where(
+        reservations.c.task_id == tasks.c.id, reservations.c.check_at.is_not(None)
+    ),
     "its erasure is not complete": exists().where(erasures.c.task_id == tasks.c.id, erasures.c.due_at.is_not(None)),
     "its idempotency key is valid": and_(
         tasks.c.idempotency_key.is_not(None),
@@ -369,12 +373,12 @@ async def remove_entries(connection: AsyncConnection, limits: Limits, *, after: 
 
 
 STEPS: Final[Mapping[str, Remove]] = {
+    "tasks": remove_tasks,
     "callbacks": remove_callbacks,
     "messages": remove_messages,
     "inputs": remove_inputs,
     "results": remove_results,
     "events": remove_events,
-    "tasks": remove_tasks,
     "ledger": remove_entries,
 }
-"""By the setting that states how long a kind is kept; in the order in which they are removed: bodies before rows."""
+"""By the setting that states how long a kind is kept. Whole tasks come first: what goes with them is not looked at again."""
