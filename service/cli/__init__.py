@@ -51,6 +51,48 @@ COMMANDS: Final[Mapping[str, str]] = {
 }
 """The module and function of each command: imported only when the command runs, so that every command starts fast."""
 
+SUMMARIES: Final[Mapping[str, str]] = {
+    "serve": "Run the server.",
+    "migrate": "Bring the database to this version's schema.",
+    "settings": "Check the settings and show them, without secrets.",
+    "secret": "Print a secret of this installation.",
+    "keys": "Create, list and revoke API keys.",
+    "health": "Ask whether the server here is alive.",
+    "demo": "See Dovecote at work against a faulty provider.",
+    "try": "Try Dovecote with a sandbox instead of providers.",
+    "sandbox": "Run a sandbox of the providers.",
+    "record": "Record what an upstream really says.",
+    "rehearse": "Play a recording back as an upstream.",
+    "receiver": "Run a receiver of completion webhooks.",
+    "submit": "Submit a task.",
+    "quote": "Show what a task is expected to cost.",
+    "upload": "Upload files that tasks take as their media.",
+    "adopt": "Follow a job that was bought elsewhere.",
+    "tasks": "List, show, watch, cancel, refresh, retry and erase tasks.",
+    "results": "Save, link and delete the results of tasks.",
+    "families": "List families, operations and their fields.",
+    "upstreams": "List the configured upstreams.",
+    "models": "List the models that an upstream offers now.",
+    "callbacks": "List, show and run again the callbacks of providers.",
+    "endpoints": "Register, list, change, test and delete webhook endpoints.",
+    "listen": "Forward your messages to a local server, signed.",
+    "trigger": "Send a callback as the provider would.",
+    "verify": "Verify the signature of a webhook.",
+    "webhook-secret": "Show and rotate your webhook secret.",
+    "messages": "List, show and replay messages to clients.",
+    "explain": "Show what Dovecote makes of a provider's message, as one JSON object.",
+    "ledger": "Show what was paid for.",
+    "usage": "Show what was spent.",
+    "claims": "List what was charged and not delivered.",
+    "prune": "Remove what is older than retention allows.",
+    "backup": "Copy the database to FILE while the server runs.",
+    "restored": "Settle a database that was restored from a backup.",
+    "doctor": "Check this installation.",
+    "openapi": "Print the OpenAPI document.",
+    "completion": "Print the completion script of a shell.",
+}
+"""The first sentence of each command's help. The list of commands shows it without importing any of them."""
+
 
 class _Commands(click.Group):
     """The commands of the table, in its order."""
@@ -59,6 +101,12 @@ class _Commands(click.Group):
         """Return the names."""
         del ctx
         return list(COMMANDS)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands with their summaries."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl(list(SUMMARIES.items()))
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import a command and return it; None where there is none."""

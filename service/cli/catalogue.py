@@ -1,7 +1,7 @@
 """``dovecote families`` and ``dovecote upstreams``: what can be submitted, and the upstreams that serve it."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import click
 from rich.table import Table
@@ -37,10 +37,13 @@ def families(family: str | None, operation: str | None, *, url: str, as_json: bo
         print_out(_operations_table(found))
 
 
-@click.command("upstreams", short_help="List the configured upstreams.")
+@click.group("upstreams", short_help="List, pause, drain and resume upstreams.", invoke_without_command=True)
+@click.pass_context
 @server_options
-def upstreams(*, url: str, as_json: bool) -> None:
+def upstreams(ctx: click.Context, *, url: str, as_json: bool) -> None:
     """List the configured upstreams: their health, load and credit."""
+    if ctx.invoked_subcommand is not None:
+        return
     with open_client(url) as client:
         found = client.upstreams()
     if as_json:
@@ -49,6 +52,39 @@ def upstreams(*, url: str, as_json: bool) -> None:
         print_out(_upstreams_table(found))
     else:
         say("No upstreams are configured. See `dovecote doctor`.")
+
+
+@upstreams.command()
+@click.argument("upstream")
+@server_options
+def pause(upstream: str, *, url: str, as_json: bool) -> None:
+    """Submit no task to an upstream: tasks wait for it until it is resumed."""
+    _act(upstream, "pause", "is paused: tasks wait for it", url=url, as_json=as_json)
+
+
+@upstreams.command()
+@click.argument("upstream")
+@server_options
+def drain(upstream: str, *, url: str, as_json: bool) -> None:
+    """Submit no task to an upstream: the next upstream of each route serves them."""
+    _act(upstream, "drain", "is drained: the next upstream of each route serves its tasks", url=url, as_json=as_json)
+
+
+@upstreams.command()
+@click.argument("upstream")
+@server_options
+def resume(upstream: str, *, url: str, as_json: bool) -> None:
+    """Submit tasks to an upstream again."""
+    _act(upstream, "resume", "is given tasks again", url=url, as_json=as_json)
+
+
+def _act(upstream: str, act: Literal["pause", "drain", "resume"], said: str, *, url: str, as_json: bool) -> None:
+    with open_client(url) as client:
+        changed = client.resume(upstream) if act == "resume" else client.hold(upstream, act)
+    if as_json:
+        print_json(changed.document)
+    else:
+        say(f"{changed.name} {said}.")
 
 
 @click.command("models", short_help="List the models that an upstream offers now.")

@@ -12,6 +12,7 @@ from service.domain.effects import Effect
 from service.domain.erasure import effect_without_content, without_content
 from service.domain.events import Event, changed_fields, event_type, is_event, message_type
 from service.domain.evidence import assess
+from service.domain.moderation import bought_again
 from service.domain.money.evidence import CostEvidence
 from service.domain.task import TO_SUBMIT, Outcome, Source, State, Submission, Task, Update
 from service.domain.transitions import advance, with_expiry
@@ -70,6 +71,8 @@ def decide(task: Task, change: Change, facts: Facts, *, now: datetime) -> Decide
     unknown_word = effect.update.unknown_word
     if change.evidence is not None:
         effect = assess(task, effect, facts.submissions.get(change.evidence.id, change.evidence), now=now)
+        known = facts.submissions.get(change.evidence.id, change.evidence)
+        effect = bought_again(task, effect, known, now=now) or effect
     lease_held = lease_held and not effect.is_duplicate
     of_another = effect.is_certain and effect.settles is not None and effect.settles.id != task.submission_id
     if (task.state not in change.expects or of_another) and not effect.is_duplicate:

@@ -60,6 +60,8 @@ def show_task(task: Task, *, now: dt.datetime, api_url: str | None = None) -> di
         "max_cost": None if task.terms.max_cost is None else task.terms.max_cost.as_json(),
         "prefer": task.terms.prefer,
         "when_over_budget": task.terms.when_over_budget,
+        "on_moderated": task.terms.on_moderated,
+        "moderated_retries": task.terms.moderated_retries,
         "cost": task.cost,
         "cost_unit": _cost_unit(task),
         "usage": dict(task.usage),

@@ -9,12 +9,13 @@ import hashlib
 import hmac
 import json
 from collections.abc import Iterator
-
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from typing import TYPE_CHECKING
 
 from service.providers.read import fields, first_json, items, number, word
 from service.providers.wire import Callback
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 TOLERANCE = 300.0
 """Seconds that the stated time of a callback may differ from that of its receipt."""
@@ -110,8 +111,11 @@ def ed25519_over_digest(callback: Callback, key_set: str, *, prefix: str, first:
     return any(_is_signed_by(key, signature, message) for key in _public_keys(key_set))
 
 
-def _public_keys(key_set: str) -> Iterator[Ed25519PublicKey]:
+def _public_keys(key_set: str) -> Iterator["Ed25519PublicKey"]:
     """Yield the Ed25519 keys of a JSON Web Key Set. Other keys in it are skipped."""
+    # Imported here: it takes 7 MB, and most installations have no provider that signs so.
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey  # noqa: PLC0415
+
     try:
         document = json.loads(key_set)
     except (ValueError, RecursionError):
@@ -125,7 +129,9 @@ def _public_keys(key_set: str) -> Iterator[Ed25519PublicKey]:
             continue
 
 
-def _is_signed_by(key: Ed25519PublicKey, signature: bytes, message: bytes) -> bool:
+def _is_signed_by(key: "Ed25519PublicKey", signature: bytes, message: bytes) -> bool:
+    from cryptography.exceptions import InvalidSignature  # noqa: PLC0415 - as above
+
     try:
         key.verify(signature, message)
     except InvalidSignature:

@@ -1,11 +1,12 @@
 """The settings of prices and budgets."""
 
 from pathlib import Path
+from typing import cast, get_args
 
 from pydantic import Field, field_validator
 
 from service.domain.money.budgets import read_budget
-from service.domain.money.terms import Prefer, Unpriced
+from service.domain.money.terms import MAX_RETRIES, OnModerated, Prefer, Unpriced
 from service.settings.prices import PriceError, load_prices
 from service.settings.strict import Strict
 
@@ -22,6 +23,12 @@ class MoneySettings(Strict):
     prefer: Prefer = "route"
     """The order of the upstreams of a route: as configured ("route"), by the quoted price ("cheapest"), or by duration ("fastest")."""
 
+    on_moderated: OnModerated = "fail"
+    """The reaction when a provider withholds a finished output: "fail", buy it again ("retry"), or at the "next_upstream"."""
+    on_moderated_by_client: tuple[str, ...] = Field(default=(), examples=[["shop=retry"]])
+    """The same for single clients, as CLIENT=POLICY. A task may set its own."""
+    moderated_retries: int = Field(default=1, ge=1, le=MAX_RETRIES)
+    """How many times a task is bought again because its output was withheld."""
     budgets: tuple[str, ...] = Field(default=(), examples=[["shop-month client=shop period=month limit=100 soft=80"]])
     """The budgets: a name, and limit=…, period=day or month, client=…, label=…, upstream=…, soft=…, unit=…, over=refuse or wait, unpriced=refuse or allow."""
 
@@ -32,6 +39,21 @@ class MoneySettings(Strict):
         if len(set(names)) < len(names):
             raise ValueError("two budgets have the same name; give each its own")
         return texts
+
+    @field_validator("on_moderated_by_client")
+    @classmethod
+    def _are_policies(cls, lines: tuple[str, ...]) -> tuple[str, ...]:
+        for line in lines:
+            client, _, policy = line.rpartition("=")
+            if not client or policy not in get_args(OnModerated):
+                raise ValueError(f"write CLIENT=POLICY, where POLICY is one of {', '.join(get_args(OnModerated))}")
+        return lines
+
+    def moderation_of(self, client: str) -> OnModerated:
+        """Return the policy for a client's withheld outputs, unless a task names its own."""
+        lines = (line.rpartition("=") for line in self.on_moderated_by_client)
+        found = next((policy for name, _, policy in lines if name == client), self.on_moderated)
+        return cast("OnModerated", found)
 
     @field_validator("prices_file")
     @classmethod

@@ -11,12 +11,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.domain.attention import MAY_BE_STUCK, NEEDING, STUCK_AFTER
 from service.domain.task import State, Task
-from service.store.tables import DUPLICATE_JOB, submissions, tasks
+from service.store.tables import DUPLICATE_JOB, submissions, task_labels, tasks
 from service.store.tasks import Filter, fitting, task_of
 
 MAX_COUNTED: Final = 10_000
 """Tasks that are counted; more are shown as ``10,000+``."""
-MAX_NEEDING: Final = 500
+MAX_NEEDING: Final = 200
 """Tasks of each kind that are read because they may need somebody."""
 
 
@@ -26,10 +26,25 @@ def _bounded(statement: Select[Any], most: int) -> Any:
 
 async def count_by_state(connection: AsyncConnection, wanted: Filter) -> dict[State, int]:
     """Count the tasks that fit a filter by state, whatever states it names. No count is above :data:`MAX_COUNTED` + 1."""
+    if wanted.labels:
+        return await _count_labelled(connection, wanted)
     each = (dataclasses.replace(wanted, states=(state,)) for state in State)
     counts = [_bounded(fitting(select(tasks.c.id), one), MAX_COUNTED) for one in each]
     row = (await connection.execute(select(*counts))).one()
     return dict(zip(State, row, strict=True))
+
+
+async def _count_labelled(connection: AsyncConnection, wanted: Filter) -> dict[State, int]:
+    """Count the last tasks of a label by state. Without its key, a rare label would be looked for in all tasks."""
+    name, value = next(iter(sorted(wanted.labels.items())))
+    others = {key: each for key, each in wanted.labels.items() if key != name}
+    chosen = select(task_labels.c.task_id).where(task_labels.c.name == name, task_labels.c.value == value)
+    if wanted.client is not None:
+        chosen = chosen.where(task_labels.c.client == wanted.client)
+    last = chosen.order_by(task_labels.c.task_id.desc()).limit(MAX_COUNTED + 1).subquery()
+    statement = fitting(select(tasks.c.state, func.count()), dataclasses.replace(wanted, states=(), labels=others))
+    rows = await connection.execute(statement.where(tasks.c.id.in_(select(last))).group_by(tasks.c.state))
+    return dict.fromkeys(State, 0) | {State(row[0]): row[1] for row in rows}
 
 
 async def count_newer(connection: AsyncConnection, wanted: Filter, *, most: int) -> int:
@@ -45,8 +60,10 @@ async def may_need_somebody(connection: AsyncConnection, client: str | None, *, 
     for state in sorted(NEEDING | MAY_BE_STUCK):
         wanted = Filter(client=client, states=(state,), before=None if state in NEEDING else before)
         statement = fitting(select(tasks), wanted)
-        # Those that have waited longest, where there are very many.
-        rows = await connection.execute(statement.order_by(tasks.c.id).limit(MAX_NEEDING))
+        # Those that have waited longest, where there are very many. The few in submitting are sorted: in the order of
+        # all ids, a database would look for them in the whole table.
+        order = func.coalesce(tasks.c.id, tasks.c.id) if state is State.SUBMITTING else tasks.c.id
+        rows = await connection.execute(statement.order_by(order).limit(MAX_NEEDING))
         found += [task_of(row) for row in rows]
     return found
 
@@ -89,3 +106,11 @@ async def related(connection: AsyncConnection, task: Task, *, most: int) -> list
     if parent is not None:
         found = [*(task_of(row) for row in await connection.execute(parent)), *found]
     return found
+
+
+async def count_duplicate_jobs(connection: AsyncConnection, client: str | None, *, most: int) -> int:
+    """Count the tasks for which more than one job was bought, up to a number and one more."""
+    doubled = select(submissions.c.task_id).where(DUPLICATE_JOB)
+    if client is not None:
+        doubled = doubled.join(tasks, tasks.c.id == submissions.c.task_id).where(tasks.c.client == client)
+    return int(await connection.scalar(select(_bounded(doubled, most))) or 0)

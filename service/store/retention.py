@@ -369,12 +369,12 @@ async def remove_entries(connection: AsyncConnection, limits: Limits, *, after: 
 
 
 STEPS: Final[Mapping[str, Remove]] = {
+    "tasks": remove_tasks,
     "callbacks": remove_callbacks,
     "messages": remove_messages,
     "inputs": remove_inputs,
     "results": remove_results,
     "events": remove_events,
-    "tasks": remove_tasks,
     "ledger": remove_entries,
 }
-"""By the setting that states how long a kind is kept; in the order in which they are removed: bodies before rows."""
+"""By the setting that states how long a kind is kept. Whole tasks come first: what goes with them is not looked at again."""

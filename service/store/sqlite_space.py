@@ -14,7 +14,7 @@ PAGES: Final = 200
 """Pages that one step gives back."""
 SPARE: Final = 256
 """Free pages that stay in any case: the next rows need them."""
-SPARE_SHARE: Final = 0.1
+SPARE_SHARE: Final = 0.05
 """The share of a file that may be free."""
 
 _COUNTS = text(

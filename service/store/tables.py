@@ -672,6 +672,17 @@ upstreams = Table(
     Column("credit_at", UtcTime),
 )
 
+# The upstreams that an operator holds: they are given no task.
+held_upstreams = Table(
+    "held_upstreams",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("mode", Text, nullable=False),
+    Column("by", Text, nullable=False),
+    Column("since", UtcTime, nullable=False),
+    CheckConstraint(_one_of("mode", ["paused", "draining"]), name="mode"),
+)
+
 served_clients = Table(
     "served_clients",
     metadata,

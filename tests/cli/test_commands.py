@@ -17,7 +17,7 @@ import httpx
 import pytest
 from click.testing import CliRunner, Result
 
-from service.cli import COMMANDS, exits, main
+from service.cli import COMMANDS, SUMMARIES, exits, main
 from service.cli.practice import plug
 from service.cli.processes import ProcessGroup, Served, clean_environment, free_ports
 from service.domain.webhook_secret import derive_secret
@@ -71,9 +71,9 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installat
 
 @pytest.fixture
 def run(installation: Installation) -> Run:
-    def run_it(*arguments: str, key: str = KEY) -> Result:
+    def run_it(*arguments: str, key: str = KEY, typed: str | None = None) -> Result:
         environment = {"DOVECOTE_URL": installation.dovecote.url, "DOVECOTE_API_KEY": key}
-        return CliRunner().invoke(main, list(arguments), env=environment)
+        return CliRunner().invoke(main, list(arguments), env=environment, input=typed)
 
     return run_it
 
@@ -256,6 +256,38 @@ def test_list_is_filtered_and_newest_first(run: Run) -> None:
     assert run("tasks", "list", "--label", "shelf=empty").stdout == ""
 
 
+def test_task_is_erased_after_a_question(run: Run) -> None:
+    result = run("submit", "runway", "text_to_video", "prompt=a secret dove", "duration=5", "--wait")
+    task = result.stderr.splitlines()[0]
+    refused = run("tasks", "erase", task, typed="n\n")
+    assert (refused.exit_code, "Erase the content of task" in refused.stderr) == (exits.USAGE, True)
+    assert shown(run, "tasks", "show", task)["input"]
+    erased = run("tasks", "erase", task, typed="y\n")
+    assert erased.exit_code == exits.OK, erased.output
+    assert "1 of 1 tasks are erased" in erased.stderr + erased.stdout
+    assert shown(run, "tasks", "show", task)["input"] == {}
+    assert shown(run, "tasks", "erasure", task)["erased"] == 1
+
+
+def test_tasks_with_a_label_are_counted_and_erased(run: Run) -> None:
+    ids = [submit(run, f"a secret dove {number}", "--label", "user=42") for number in range(2)]
+    until(lambda: all(shown(run, "tasks", "show", task)["state"] == "succeeded" for task in ids))
+    counted = shown(run, "tasks", "erase", "--label", "user=42", "--dry-run")
+    assert (counted["state"], counted["tasks"]) == ("counted", 2)
+    assert run("tasks", "erase", "--label", "user=42", typed="n\n").exit_code == exits.USAGE
+    request = shown(run, "tasks", "erase", "--label", "user=42", "--yes")
+    until(lambda: shown(run, "tasks", "erasure", request["id"])["erased"] == 2)
+    assert all(shown(run, "tasks", "show", task)["input"] == {} for task in ids)
+    assert "0 tasks have these labels" in run("tasks", "erase", "--label", "user=42").stderr
+
+
+@pytest.mark.parametrize(
+    "arguments", [(), ("--client", "x"), ("01a1fdfb-6590-78b2-9217-c49a4ce509c0", "--label", "a=b"), ("--label", "a")]
+)
+def test_erase_without_a_clear_target_is_a_usage_error(run: Run, arguments: tuple[str, ...]) -> None:
+    assert run("tasks", "erase", *arguments).exit_code == exits.USAGE
+
+
 def test_task_is_shown_refreshed_and_cancelled(run: Run) -> None:
     task = submit(run, "a dove [stuck]", "--label", "project=intro", "--option", "seed:=7")
     until(lambda: shown(run, "tasks", "show", task)["state"] == "running")
@@ -432,6 +464,22 @@ def test_help_lists_commands_and_exit_codes() -> None:
     said = CliRunner().invoke(main, ["--help"]).stdout
     assert all(f"\n  {name} " in said for name in COMMANDS)
     assert all(f"\n  {code} " in said for code in exits.MEANINGS)
+
+
+def test_summary_is_the_first_sentence_of_the_help_of_a_command() -> None:
+    context = main.make_context("dovecote", ["--help"], resilient_parsing=True)
+    commands = {name: main.get_command(context, name) for name in COMMANDS}
+    assert {name: each.get_short_help_str(150) for name, each in commands.items() if each} == dict(SUMMARIES)
+
+
+def test_help_imports_no_command() -> None:
+    code = (
+        "import sys; from service.cli import COMMANDS, main; main(['--help'], standalone_mode=False)\n"
+        "loaded = {each.partition(':')[0] for each in COMMANDS.values()} & sys.modules.keys()\n"
+        "assert not loaded and 'httpx' not in sys.modules, loaded"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)  # noqa: S603 - our own
+    assert done.returncode == 0, done.stderr
 
 
 def test_unknown_command_is_a_usage_error() -> None:

@@ -106,6 +106,9 @@ CALLS: dict[str, Callable[[Client, Query, Body], Any]] = {
     "GET /v1/uploads/{id}": lambda client, *_: client.uploads.get(UPLOAD),
     "DELETE /v1/uploads/{id}": lambda client, *_: client.uploads.delete(UPLOAD),
     "GET /v1/families": lambda client, *_: client.families(),
+    "POST /v1/upstreams/{name}/pause": lambda client, *_: client.hold("elkapi"),
+    "POST /v1/upstreams/{name}/drain": lambda client, *_: client.hold("elkapi", "drain"),
+    "POST /v1/upstreams/{name}/resume": lambda client, *_: client.resume("elkapi"),
     "GET /v1/upstreams": lambda client, *_: client.upstreams(),
     "GET /v1/upstreams/{name}/models": lambda client, *_: client.models("elkapi"),
 }

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self, TypeVar, Unpack
+from typing import Any, Literal, Self, TypeVar, Unpack
 from uuid import UUID
 
 import httpx
@@ -345,6 +345,14 @@ class AsyncClient:
     async def upstreams(self) -> Sequence[Upstream]:
         """List the configured upstreams with their health, load and credit."""
         return await self._run(calls.upstreams(self._session))
+
+    async def hold(self, upstream: Upstream | str, act: Literal["pause", "drain"] = "pause") -> Upstream:
+        """Stop submitting to an upstream: tasks wait for it (``pause``), or go to the next of their route (``drain``)."""
+        return await self._run(calls.act_on_upstream(self._session, upstream, act))
+
+    async def resume(self, upstream: Upstream | str) -> Upstream:
+        """Submit tasks to an upstream again."""
+        return await self._run(calls.act_on_upstream(self._session, upstream, "resume"))
 
     async def models(self, upstream: Upstream | str) -> ModelList:
         """List the models that an upstream offers now, at most ten minutes old.

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Literal, TypeVar
 from urllib.parse import quote
 from uuid import UUID, uuid4
 
@@ -234,6 +234,15 @@ def families(session: Session) -> Call[Sequence[Family]]:
 def upstreams(session: Session) -> Call[Sequence[Upstream]]:
     """List the configured upstreams."""
     return page_of(Upstream, "upstreams", (yield from send(session, Request(method="GET", path="/v1/upstreams")))).items
+
+
+def act_on_upstream(
+    session: Session, upstream: Upstream | str, act: Literal["pause", "drain", "resume"]
+) -> Call[Upstream]:
+    """Pause, drain or resume an upstream."""
+    name = upstream.name if isinstance(upstream, Upstream) else upstream
+    request = Request(method="POST", path=f"/v1/upstreams/{quote(name, safe='')}/{act}")
+    return value_of(Upstream, (yield from send(session, request)))
 
 
 def models(session: Session, upstream: Upstream | str) -> Call[ModelList]:

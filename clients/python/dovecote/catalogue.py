@@ -118,6 +118,16 @@ class ModelList:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """An upstream that is given no task until an operator resumes it."""
+
+    mode: str
+    """``paused`` or ``draining``."""
+    by: str = ""
+    since: dt.datetime | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Upstream:
     """A configured account of a provider."""
 
@@ -132,4 +142,6 @@ class Upstream:
     waiting: int = 0
     limits: Limits = Limits()
     credit: Credit | None = None
+    held: Held | None = None
+    """How an operator holds it; None: it is given tasks."""
     document: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False, compare=False)

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self, TypeVar, Unpack
+from typing import Any, Literal, Self, TypeVar, Unpack
 from uuid import UUID
 
 import httpx
@@ -338,6 +338,14 @@ class Client:
     def upstreams(self) -> Sequence[Upstream]:
         """List the configured upstreams with their health, load and credit."""
         return self._run(calls.upstreams(self._session))
+
+    def hold(self, upstream: Upstream | str, act: Literal["pause", "drain"] = "pause") -> Upstream:
+        """Stop submitting to an upstream: tasks wait for it (``pause``), or go to the next of their route (``drain``)."""
+        return self._run(calls.act_on_upstream(self._session, upstream, act))
+
+    def resume(self, upstream: Upstream | str) -> Upstream:
+        """Submit tasks to an upstream again."""
+        return self._run(calls.act_on_upstream(self._session, upstream, "resume"))
 
     def models(self, upstream: Upstream | str) -> ModelList:
         """List the models that an upstream offers now, at most ten minutes old.

@@ -39,6 +39,9 @@ class SubmitFields(TypedDict, total=False):
     """The most that it may cost: ``{"amount": "0.50", "unit": "USD"}``."""
     prefer: str | None
     """The order of the upstreams: ``route``, ``cheapest`` or ``fastest``."""
+    on_moderated: str | None
+    """The reaction to a withheld output: ``fail``, ``retry`` or ``next_upstream``."""
+    moderated_retries: int | None
     when_over_budget: str | None
     """The behaviour when your budget has no room for it: ``refuse`` or ``wait``."""
     deadline: float | str | None

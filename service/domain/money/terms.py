@@ -10,6 +10,8 @@ from service.domain.money.quotes import Quote
 Prefer = Literal["route", "cheapest", "fastest"]
 Unpriced = Literal["refuse", "allow"]
 WhenOver = Literal["refuse", "wait"]
+OnModerated = Literal["fail", "retry", "next_upstream"]
+MAX_RETRIES: Final = 10
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +21,8 @@ class Terms:
     max_cost: Amount | None = None
     prefer: Prefer | None = None
     when_over_budget: WhenOver | None = None
+    on_moderated: OnModerated | None = None
+    moderated_retries: int | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Return the JSON object that the store keeps: the fields that are set."""

@@ -8,9 +8,6 @@ from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
-
 from service.domain.kept import Kept
 from service.flows.context import log
 from service.object_errors import ObjectTooLarge, StorageError
@@ -46,6 +43,10 @@ class Marks:
 
 @functools.lru_cache(maxsize=1)
 def _read(certificate: Path, key: Path) -> Marks:
+    # Imported here: it takes 7 MB, and few installations write marks.
+    from cryptography.hazmat.primitives.asymmetric import ec, ed25519  # noqa: PLC0415
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key  # noqa: PLC0415
+
     pem = key.read_text(encoding="ascii")
     loaded = load_pem_private_key(pem.encode(), password=None)
     if isinstance(loaded, ec.EllipticCurvePrivateKey):

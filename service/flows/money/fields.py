@@ -2,7 +2,7 @@
 
 from typing import Any, Final, get_args
 
-from service.domain.money.terms import Prefer, WhenOver
+from service.domain.money.terms import MAX_RETRIES, OnModerated, Prefer, WhenOver
 
 AMOUNT: Final[dict[str, Any]] = {
     "type": "object",
@@ -44,6 +44,20 @@ TERMS_SCHEMA: Final[dict[str, Any]] = {
         "type": "string",
         "enum": list(get_args(WhenOver)),
         "description": "What follows when your budget has no room for it: refuse the task, or wait until there is room.",
+    },
+    "on_moderated": {
+        "type": "string",
+        "enum": list(get_args(OnModerated)),
+        "description": (
+            "What follows when a provider withholds the output after the work: fail, buy it again, or buy it at the next "
+            "upstream. Each purchase is within `max_cost` and your budget."
+        ),
+    },
+    "moderated_retries": {
+        "type": "integer",
+        "minimum": 1,
+        "maximum": MAX_RETRIES,
+        "description": "How many times it may be bought again for that reason.",
     },
 }
 """JSON Schema of those fields, by name."""

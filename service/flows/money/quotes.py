@@ -46,16 +46,25 @@ def quotes_of(context: Context, task: Task) -> dict[str, Quote]:
     return found
 
 
-def read_terms(request: Mapping[str, Any], mistakes: list[Mistake]) -> Terms:
-    """Return the terms of a request."""
+def read_terms(context: Context, client: str, request: Mapping[str, Any], mistakes: list[Mistake]) -> Terms:
+    """Return the terms of a request, with what the settings say of withheld outputs."""
     fields = {name: request[name] for name in TERMS if name in request}
+    policy = context.settings.money.moderation_of(client)
+    if "moderated_retries" in fields and fields.get("on_moderated", policy) == "fail":
+        mistakes.append(
+            Mistake("moderated_retries", "has no effect without on_moderated: set that to retry or next_upstream")
+        )
+    if policy != "fail":
+        fields.setdefault("on_moderated", policy)
+    if fields.get("on_moderated", "fail") != "fail":
+        fields.setdefault("moderated_retries", context.settings.money.moderated_retries)
     if not fields:
         return NO_TERMS
     cost = fields.pop("max_cost", None)
     return Terms(max_cost=None if cost is None else _amount(cost, mistakes), **fields)
 
 
-TERMS = ("max_cost", "prefer", "when_over_budget")
+TERMS = ("max_cost", "prefer", "when_over_budget", "on_moderated", "moderated_retries")
 """The fields of a request that are its terms."""
 
 

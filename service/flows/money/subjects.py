@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from service.domain.decision import Decided
+from service.domain.moderation import WITHHELD
 from service.domain.money.settlement import Ending
 from service.domain.task import ENDED, WITHOUT_PURCHASE, Outcome, Source, State, Submission, Task
 from service.store.money.reservations import Reservation
@@ -50,6 +51,8 @@ def subjects_of(before: Task, each: Decided) -> list[Subject]:
         found.append(_of_submission(settles, "no_job"))
     elif settles is not None and settles.id != task.submission_id and settles.job_state in ENDED:
         found.append(_of_submission(settles, _ending(State(settles.job_state), None)))
+    elif settles is not None and settles.superseded_at is not None and settles.code == WITHHELD:
+        found.append(_of_submission(settles, "moderated"))
     serving = task.submission_id
     if serving is None or not task.state.ended or any(one.submission_id == serving for one in found):
         return found

@@ -24,20 +24,25 @@ EVERY: Final = 60.0
 """Seconds between two sweeps."""
 TURN: Final = 1.0
 """Seconds of work after which a stop, or another holder of the lease, is noticed."""
-STEP_TARGET: Final = 0.015
-"""Seconds that a step should take. It holds its locks for so long."""
+STEP_TARGET: Final = {True: 0.008, False: 0.025}
+"""Seconds that a step should take: it holds its locks for so long. On SQLite nobody else writes meanwhile; on PostgreSQL only
+rows of ended tasks are locked."""
 FIRST_SIZE: Final = 20
+MIN_SIZE: Final = 10
 MAX_SIZE: Final = 500
-"""Rows of a step."""
-PAUSE: Final = 2.0
-"""The pause after a step, as a multiple of its time."""
+"""Rows of a step: the first one, and the bounds. A step has a cost of its own, so that a smaller one would not be shorter."""
+PAUSE: Final = {True: 5.0, False: 2.0}
+"""The pause after a step, as a multiple of its time: on SQLite, and on PostgreSQL."""
 MIN_PAUSE: Final = 0.002
 
 
-def next_size(size: int, seconds: float) -> int:
-    """Return the rows of the next step, from those of the last one and the time that it took."""
-    fitting = size * STEP_TARGET / max(seconds, 0.0001)
-    return max(1, min(int(min(fitting, 2 * size)), MAX_SIZE))
+def next_size(size: int, seconds: float, target: float) -> int:
+    """Return the rows of the next step, from those of the last one and the time that it took.
+
+    :param target: the seconds that it should take
+    """
+    fitting = size * target / max(seconds, 0.0001)
+    return max(MIN_SIZE, min(int(min(fitting, 2 * size)), MAX_SIZE))
 
 
 @dataclasses.dataclass(slots=True)
@@ -52,11 +57,13 @@ class Sweep:
     removed: Counter[str] = dataclasses.field(default_factory=Counter)
     longest: float = 0.0
     """Seconds of the longest step."""
+    under_way: bool = False
+    """Whether there is anything left to do, if only to return free pages."""
 
     def begin(self) -> None:
         """Begin at the first kind."""
         self.kinds, self.after, self.removed, self.longest = iter(STEPS), None, Counter(), 0.0
-        self.kind = next(self.kinds)
+        self.kind, self.under_way = next(self.kinds), True
 
     def go_on(self) -> None:
         """Go on to the next kind."""
@@ -70,15 +77,16 @@ async def run_due(context: Context, sweep: Sweep) -> int:
         leases.acquire, LEASE_NAME, context.process, now=now, seconds=LEASE_SECONDS
     )
     if not holds:
-        sweep.kind = None
+        sweep.under_way = False
         return 0
-    if sweep.kind is None:
+    if not sweep.under_way:
         sweep.begin()
     end = time.monotonic() + TURN
     while sweep.kind is not None and time.monotonic() < end:
         await _step(context, sweep)
     if sweep.kind is not None or await _give_back(context):
         return 1
+    sweep.under_way = False
     if sweep.removed:
         counts = ",".join(f"{kind}:{count}" for kind, count in sweep.removed.items())
         log.info("retention sweep ended removed=%s longest_step_ms=%.0f", counts, sweep.longest * 1000)
@@ -108,14 +116,15 @@ async def _step(context: Context, sweep: Sweep) -> None:
         sweep.go_on()
         return
     step, seconds = await context.writers.journeys.run(_timed, STEPS[kind], limits, after=sweep.after, most=size)
-    sweep.sizes[kind] = next_size(size, seconds) if step.examined else size
+    sqlite = context.database.sqlite
+    sweep.sizes[kind] = next_size(size, seconds, STEP_TARGET[sqlite]) if step.examined else size
     sweep.longest = max(sweep.longest, seconds)
     if step.removed:
         sweep.removed[kind] += step.removed
         context.signals.wake("results")  # kept copies may be due to be deleted
     if step.examined:
         sweep.after = step.after
-        await asyncio.sleep(max(PAUSE * seconds, MIN_PAUSE))
+        await asyncio.sleep(max(PAUSE[sqlite] * seconds, MIN_PAUSE))
     else:
         sweep.go_on()
 
@@ -138,5 +147,5 @@ async def _give_back(context: Context) -> bool:
         began = time.monotonic()
         if not await context.writers.journeys.run(sqlite_space.give_back):
             return False
-        await asyncio.sleep(max(PAUSE * (time.monotonic() - began), MIN_PAUSE))
+        await asyncio.sleep(max(PAUSE[True] * (time.monotonic() - began), MIN_PAUSE))
     return True

@@ -145,7 +145,7 @@ async def _find_parent(context: Context, request: Any, client: str) -> Task | No
 
 async def _find_uploads(context: Context, request: Any) -> dict[UUID, Upload]:
     """Return the uploads that a request refers to, of whatever client."""
-    ids = set(uploads_named(request.get("input"))) if isinstance(request, dict) else set()
+    ids = uploads_named(request.get("input")) if isinstance(request, dict) else set()
     if not ids:
         return {}
     async with context.database.reading() as connection:

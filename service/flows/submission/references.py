@@ -1,8 +1,8 @@
 """Check the references to media in a request, and write them as a task stores them."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 from service.domain.media_references import (
@@ -22,6 +22,8 @@ from service.domain.uploads import Upload
 from service.domain.validation import Mistake, quote
 from service.providers.media import stand_in
 
+MAX_UPLOADS = 100
+"""Uploads that one task may take."""
 _TYPES = {"image": "image/png", "video": "video/mp4", "audio": "audio/mpeg", "model": "model/gltf-binary"}
 """The usual type of a result of each kind."""
 _KINDS = {"image": ("image",), "images": ("image",), "mask": ("image",), "frame": ("image",), "video": ("video",),
@@ -30,19 +32,24 @@ _KINDS = {"image": ("image",), "images": ("image",), "mask": ("image",), "frame"
 _ANY = "application/octet-stream"
 
 
-def uploads_named(document: Any) -> Iterator[UUID]:
-    """Yield the ids of the uploads that an input refers to."""
-    found = written(document)
-    if found is not None and found[0] == "upload":
-        wanted = upload_id(found[1])
+def uploads_named(document: Any) -> set[UUID]:
+    """Return the ids of the uploads that an input refers to, which may be of any depth and size: it is not checked yet.
+
+    Of more than :data:`MAX_UPLOADS` only some are returned. The others are not found then.
+    """
+    found: set[UUID] = set()
+    waiting = [document]
+    while waiting and len(found) < MAX_UPLOADS:
+        value = waiting.pop()
+        reference = written(value)
+        wanted = upload_id(reference[1]) if reference is not None and reference[0] == "upload" else None
         if wanted is not None:
-            yield wanted
-    elif isinstance(document, Mapping):
-        for value in document.values():
-            yield from uploads_named(value)
-    elif isinstance(document, list):
-        for value in document:
-            yield from uploads_named(value)
+            found.add(wanted)
+        elif isinstance(value, Mapping):
+            waiting += value.values()
+        elif isinstance(value, list):
+            waiting += value
+    return found
 
 
 def with_references(
@@ -75,10 +82,10 @@ def with_references(
         found = written(value) if path else None
         if found is None:
             return value
-        takes = _takes_media(schema, path)
-        if takes is None:  # an object of the model's own
-            return value
-        if not takes:
+        takes = _taken_at(schema, path)
+        if takes == "object" or (takes == "free" and not _is_meant(found, parent)):
+            return value  # an object of the model's own
+        if takes == "text":
             mistakes.append(
                 Mistake(place(path), "takes a text: a reference to a file can stand only in place of a URL")
             )
@@ -151,8 +158,14 @@ def _fits(path: Path, content_type: str) -> bool:
     return wanted is None or kind in wanted or kind not in {"image", "video", "audio"}
 
 
-def _takes_media(schema: Mapping[str, Any], path: Path) -> bool | None:
-    """Return whether a field takes a URL of a medium; None where its schema wants an object of this form itself."""
+def _is_meant(found: tuple[str, Any], parent: Task | None) -> bool:
+    """Return whether an object within a model's own input is a reference. A model may have fields of these names itself."""
+    source, name = found
+    return upload_id(name) is not None if source == "upload" else parent is not None and type(name) is int
+
+
+def _taken_at(schema: Mapping[str, Any], path: Path) -> Literal["media", "text", "object", "free"]:
+    """Return what a field takes: a URL of a medium, another text, an object, or what the model's own input has there."""
     at: Mapping[str, Any] = schema
     described = ""
     for part in path:
@@ -163,10 +176,10 @@ def _takes_media(schema: Mapping[str, Any], path: Path) -> bool | None:
         else:
             at = next((each["properties"][part] for each in options if part in each.get("properties", {})), {})
         if not at:
-            return True  # an object of the model's own: any field of it may take a URL
+            return "free"
     described = str(at.get("description", described))
     strings = [each for each in [at, *at.get("anyOf", ())] if each.get("type") == "string"]
     if not strings:
-        return None if at.get("type") == "object" else False
+        return "object" if at.get("type") == "object" else "text"
     texts = [described, *(str(each) for one in strings for each in (one.get("pattern", ""), *one.get("examples", ())))]
-    return any("URL" in text or "data:" in text or text.startswith("http") for text in texts)
+    return "media" if any("URL" in text or "data:" in text or text.startswith("http") for text in texts) else "text"

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.domain.changes import Change
 from service.domain.errors import Unavailable
+from service.domain.moderation import WITHHELD
 from service.domain.schedules import LEASE, SUBMIT_LEASE_MARGIN
 from service.domain.submission_changes import SubmissionPostponed, SubmissionStarted
 from service.domain.task import Submission, Task, WaitingFor
@@ -195,7 +196,13 @@ def _plan(
         if allowance is not None:
             allowance.release(task.id)
         offers: dict[str, Offer] = {}
-        candidates = _candidates(context, task, capacity, waited_for, offers)
+        withheld = {each.upstream for each in history if each.code == WITHHELD and each.superseded_at is not None}
+        elsewhere = withheld if task.terms.on_moderated == "next_upstream" else set()
+        candidates = [
+            each
+            for each in _candidates(context, task, capacity, waited_for, offers)
+            if each.upstream.name not in elsewhere
+        ]
         planned = plan(task, history, candidates, now=admission.now, waited_for=waited_for)
         if not isinstance(planned, Send):
             return planned.change, None

@@ -2,7 +2,7 @@
 
 import dataclasses
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -13,9 +13,11 @@ from service.domain.task import Task, WaitingFor
 from service.flows.context import Context, Upstream
 from service.providers.dialect import Dialect
 from service.store import circuits as circuit_store
+from service.store import held as held_store
 from service.store import queue
 from service.store import upstreams as upstream_store
 from service.store import waiting as waiting_store
+from service.store.held import Held
 
 PROBE_UNSEEN = dt.timedelta(seconds=1)
 """How long a round assumes that another process probes an upstream."""
@@ -50,6 +52,8 @@ class Admission:
     """Rate limits by upstream."""
     shared: frozenset[str] = frozenset()
     """Upstreams that this transaction has locked, since clients compete for their slots."""
+    held: Mapping[str, Held] = dataclasses.field(default_factory=dict)
+    """Upstreams that an operator holds: they admit nothing."""
     locked: frozenset[str] = frozenset()
     """Upstreams whose row another transaction has locked: they admit nothing in this round."""
     backlogged: set[WaitingFor] = dataclasses.field(default_factory=set)
@@ -64,6 +68,10 @@ class Admission:
 
         :param waited_for: the reason why the task waited before
         """
+        held = self.held.get(upstream.name)
+        if held is not None:
+            reason = f"an operator has {'paused' if held.mode == 'paused' else 'drained'} {upstream.name}"
+            return Rejection(WaitingFor(upstream.name), reason, elsewhere=held.mode == "draining")
         circuit = self._circuit(upstream, dialect)
         if circuit.state(self.now) in {"open", "probing"} or self.is_probe(upstream, dialect):
             return _recovering(circuit)
@@ -110,6 +118,8 @@ class Admission:
 
     def room_for(self, waits_for: WaitingFor, *, most: int) -> int:
         """Return how many of the tasks that wait for the same may go on."""
+        if waits_for.upstream in self.held:
+            return 0
         if waits_for.dialect is None:
             rate = self.rates.get(waits_for.upstream)
             free = min(self.free[waits_for.upstream], most if rate is None else rate.free(self.now))
@@ -159,6 +169,7 @@ async def read_admission(
         if upstream.settings.submits_per_second is not None:
             rates[upstream.name] = Rate(upstream.settings.submits_per_second, kept[upstream.name].submit_slot_at)
     circuits = await circuit_store.all_known(connection)
+    held = await held_store.all_held(connection)
     free |= dict.fromkeys(locked, 0)
     return Admission(
         now=context.now(),
@@ -168,6 +179,7 @@ async def read_admission(
         rates=rates,
         shared=frozenset(kept),
         locked=locked,
+        held=held,
     )
 
 

@@ -8,8 +8,10 @@ from service.domain.fair_share import position, tied_clients
 from service.domain.task import Task
 from service.flows.context import Context
 from service.store import circuits as circuit_store
+from service.store import held as held_store
 from service.store import upstreams as upstream_store
 from service.store import waiting as waiting_store
+from service.store.held import Held
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +22,8 @@ class Status:
     open_tasks: int
     waiting: int
     kept: upstream_store.Upstream
+    held: Held | None = None
+    """How an operator holds it; None: it is given tasks."""
 
 
 async def snapshot(context: Context) -> dict[str, Status]:
@@ -31,6 +35,7 @@ async def snapshot(context: Context) -> dict[str, Status]:
         circuits = await circuit_store.all_known(connection)
         served = await waiting_store.served_by_client(connection, set(context.upstreams))
         kept = await upstream_store.all_known(connection)
+        held = await held_store.all_held(connection)
         busy = await waiting_store.awaited(connection, [line.key for line in context.waits])
         lengths = {key: sum((await waiting_store.count_by_client(connection, key)).values()) for key in sorted(busy)}
     waiting: dict[str, int] = defaultdict(int)
@@ -42,6 +47,7 @@ async def snapshot(context: Context) -> dict[str, Status]:
             open_tasks=sum(served[name].values()),
             waiting=waiting[name],
             kept=kept.get(name, upstream_store.Upstream(name=name)),
+            held=held.get(name),
         )
         for name in context.upstreams
     }

@@ -212,7 +212,7 @@ def _misplaced(events: Any, scope: Scope) -> list[Mistake]:
         return []
     other = TYPES if scope == "admin" else OPERATOR_TYPES
     return [
-        Mistake(f"events/{number}", f"an endpoint with the scope {scope} gets no {each} messages")
+        Mistake(f"events.{number}", f"an endpoint with the scope {scope} gets no {each} messages")
         for number, each in enumerate(events)
         if each in other
     ]

@@ -7,6 +7,7 @@ from service.domain.circuit_breaker import Circuit
 from service.domain.events import rfc3339
 from service.domain.validation import MAX_NAME, nearest
 from service.flows.context import Context, Upstream
+from service.flows.upstreams import hold as holding
 from service.flows.upstreams import models as models_of
 from service.flows.upstreams import status as upstream_status
 from service.flows.upstreams.credit import is_low
@@ -15,9 +16,10 @@ from service.providers.dialect import Dialect
 from service.providers.operation import Family
 from service.providers.registry import DIALECTS, FAMILIES
 from service.store import upstreams as upstream_store
+from service.store.held import Held, Mode
 from service.web.api import catalogue_models as models
 from service.web.api.models import ref
-from service.web.api.route import ApiRequest, Endpoint, Parameter, ResponseSpec, json_response
+from service.web.api.route import ApiRequest, Endpoint, Handler, Parameter, ResponseSpec, json_response
 from service.web.problems import Problem
 
 
@@ -33,13 +35,51 @@ async def list_upstreams(request: ApiRequest) -> Response:
     return json_response({"upstreams": shown})
 
 
-async def list_models(request: ApiRequest) -> Response:
-    """Return the models that an upstream offers."""
+async def pause(request: ApiRequest) -> Response:
+    """Pause an upstream: tasks wait for it."""
+    return await _hold(request, "paused")
+
+
+async def drain(request: ApiRequest) -> Response:
+    """Drain an upstream: the next upstream of each route serves its tasks."""
+    return await _hold(request, "draining")
+
+
+async def resume(request: ApiRequest) -> Response:
+    """Resume an upstream."""
+    upstream = _named(request)
+    await holding.resume(request.context, upstream.name, by=request.client)
+    return await _one(request, upstream)
+
+
+async def _hold(request: ApiRequest, mode: Mode) -> Response:
+    upstream = _named(request)
+    await holding.hold(request.context, upstream.name, mode, by=request.client)
+    return await _one(request, upstream)
+
+
+async def _one(request: ApiRequest, upstream: Upstream) -> Response:
+    standings = await upstream_status.snapshot(request.context)
+    return json_response(_upstream(request.context, upstream, standings[upstream.name]))
+
+
+def _named(request: ApiRequest) -> Upstream:
+    """Return the upstream that the path names.
+
+    :raises Problem: 404 when none is configured by this name
+    """
     name = str(request.http.path_params["name"])
     upstream = request.context.upstreams.get(name)
     if upstream is None:
         hint = nearest(name, request.context.upstreams)
         raise Problem(404, "not_found", f"no upstream with this name is configured{hint}")
+    return upstream
+
+
+async def list_models(request: ApiRequest) -> Response:
+    """Return the models that an upstream offers."""
+    upstream = _named(request)
+    name = upstream.name
     known = await models_of.current(request.context, upstream)
     if known is None:
         detail = (
@@ -130,7 +170,13 @@ def _upstream(context: Context, upstream: Upstream, stands: upstream_status.Stat
             "polls_per_second": upstream.settings.polls_per_second,
         },
         "credit": _credit(upstream, stands.kept),
+        "held": None if stands.held is None else held_by(stands.held),
     }
+
+
+def held_by(held: Held) -> models.Held:
+    """Return how an operator holds an upstream."""
+    return {"mode": held.mode, "by": held.by, "since": rfc3339(held.since) or ""}
 
 
 def _circuit(context: Context, circuit: Circuit) -> models.Circuit:
@@ -155,7 +201,41 @@ def _credit(upstream: Upstream, kept: upstream_store.Upstream) -> models.Credit 
     }
 
 
+_UPSTREAM = Parameter(
+    name="name",
+    place="path",
+    schema={"type": "string", "maxLength": MAX_NAME, "examples": ["elkapi"]},
+    description="The upstream's name.",
+)
+
+
+def _act(name: str, handler: Handler, summary: str, description: str) -> Endpoint:
+    """Return an endpoint by which an operator holds an upstream, or resumes it."""
+    return Endpoint(
+        method="POST",
+        path=f"/v1/upstreams/{{name}}/{name}",
+        handler=handler,
+        scope=Scope.ADMIN,
+        name=f"{name}Upstream",
+        tag="Catalogue",
+        summary=summary,
+        description=description,
+        parameters=(_UPSTREAM,),
+        responses={200: ResponseSpec(description="The upstream.", schema=ref("Upstream"))},
+        problems=(404,),
+    )
+
+
+_OPEN = "Its open tasks go on, and are polled. Every process follows with its next round of submissions."
 ENDPOINTS = (
+    _act("pause", pause, "Pause an upstream", f"It is given no task: tasks wait for it until it is resumed. {_OPEN}"),
+    _act(
+        "drain",
+        drain,
+        "Drain an upstream",
+        f"It is given no task: the next upstream of a task's route serves it, and where there is none it waits. {_OPEN}",
+    ),
+    _act("resume", resume, "Resume an upstream", "It is given tasks again: first those that wait for it."),
     Endpoint(
         method="GET",
         path="/v1/families",

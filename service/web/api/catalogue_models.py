@@ -1,7 +1,7 @@
 """The responses about families and upstreams as types."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from typing_extensions import TypedDict
 
@@ -81,6 +81,19 @@ class Credit(TypedDict):
     at: Time | None
 
 
+class Held(TypedDict):
+    """An upstream that is given no task until an operator resumes it."""
+
+    mode: Annotated[
+        Literal["paused", "draining"],
+        about(
+            "`paused`: tasks wait for it. `draining`: the next upstream of their route serves them, where there is one."
+        ),
+    ]
+    by: Annotated[str, about("The client whose key did it.")]
+    since: Time
+
+
 class Upstream(TypedDict):
     """An account at a provider or gateway."""
 
@@ -98,6 +111,7 @@ class Upstream(TypedDict):
     waiting: Annotated[int, about("Tasks that wait for it.")]
     limits: Limits
     credit: Annotated[Credit | None, about("The balance. Null: the provider does not report it, or not yet.")]
+    held: Annotated[Held | None, about("How an operator holds it. Null: it is given tasks.")]
 
 
 class ModelList(TypedDict):

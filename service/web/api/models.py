@@ -7,7 +7,7 @@ from typing_extensions import TypedDict
 
 from service.domain.errors import CODES
 from service.domain.kept import KeptState
-from service.domain.money.terms import Prefer, WhenOver
+from service.domain.money.terms import OnModerated, Prefer, WhenOver
 from service.domain.task import CallbackWhen, Policy, ResultKind, ResultRole, Source, State
 from service.domain.webhook_events import TYPES
 from service.flows.render import MAX_BRIEF
@@ -135,6 +135,10 @@ class Task(TypedDict):
     when_over_budget: Annotated[
         str | None, one_of([*get_args(WhenOver), None], "The requested behaviour when a budget has no room.")
     ]
+    on_moderated: Annotated[
+        str | None, one_of([*get_args(OnModerated), None], "What follows when a provider withholds a finished output.")
+    ]
+    moderated_retries: Annotated[int | None, about("How many times it may be bought again for that reason.")]
     cost: Annotated[float | None, about("The price in the provider's own unit, as the provider states it.")]
     cost_unit: Annotated[str | None, about("The unit of `cost`.")]
     usage: Annotated[

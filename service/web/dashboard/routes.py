@@ -57,6 +57,7 @@ PAGES = (
     Page(path="/callbacks", handler=callbacks.inbox_page),
     Page(path="/callbacks/rerun", handler=callbacks.rerun_callbacks, method="POST", scope=Scope.SUBMIT),
     Page(path="/upstreams", handler=upstreams.upstreams_page),
+    Page(path="/upstreams/{name}/{act}", handler=upstreams.act_on_upstream, method="POST", scope=Scope.ADMIN),
     Page(path="/webhooks", handler=webhooks.webhooks_page),
     Page(path="/webhooks/replay", handler=webhooks.replay_many, method="POST", scope=Scope.SUBMIT),
     Page(path="/webhooks/messages/{id}/replay", handler=webhooks.replay_message, method="POST", scope=Scope.SUBMIT),

@@ -136,12 +136,18 @@ def _value(schema: Mapping[str, Any], text: str) -> Any:
     try:
         if kind == "integer":
             return int(plain)
-        if kind == "array" and not plain.startswith("["):
+        if (kind == "array" or (_may_be_list(schema) and "\n" in plain)) and not plain.startswith("["):
             return _lines(plain)
         value = orjson.loads(plain)
     except ValueError:
         return plain
     return value
+
+
+def _may_be_list(schema: Mapping[str, Any]) -> bool:
+    """Return whether a value of several kinds may be a list."""
+    alternatives = [*schema.get("anyOf", ()), *schema.get("oneOf", ())]
+    return any(_type_of(each) == "array" for each in alternatives)
 
 
 def _lines(text: str) -> list[Any]:

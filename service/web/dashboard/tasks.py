@@ -19,7 +19,7 @@ from service.store import api_keys, overview
 from service.store import submissions as submission_store
 from service.store import tasks as task_store
 from service.store.tasks import Filter
-from service.web.dashboard import words
+from service.web.dashboard import counts, words
 from service.web.dashboard.task_row import Row, row_of
 from service.web.dashboard.visit import Visit
 
@@ -202,23 +202,24 @@ class Tally:
 
 async def read_tally(visit: Visit, query: Query) -> Tally:
     """Count the tasks of each state and view. The states are counted with the other filters."""
-    context = visit.context
     wanted = query.as_filter(visit.sees_only, now=visit.now)
-    everything = Filter(client=visit.sees_only)
-    async with context.database.reading() as connection:
-        fitting = await overview.count_by_state(connection, dataclasses.replace(wanted, states=(), before=None))
-        filtered = wanted.family or wanted.upstream or wanted.labels or wanted.after or wanted.client != visit.sees_only
-        counts = await overview.count_by_state(connection, everything) if filtered else fitting
-    attention, twice = len(await _of_view(visit, "attention")), len(await _of_view(visit, "twice"))
-    limit = overview.MAX_COUNTED
+    counted = await counts.refresh(visit)
+    states = counted.states
+    if wanted.family or wanted.upstream or wanted.labels or wanted.after or wanted.client != visit.sees_only:
+        async with visit.context.database.reading() as connection:
+            states = await overview.count_by_state(connection, dataclasses.replace(wanted, states=(), before=None))
+    limit, attention = overview.MAX_COUNTED, counted.numbers["tasks"]
     views = {
-        "": words.count(sum(counts.values()), limit=limit),
+        "": words.count(sum(counted.states.values()), limit=limit),
         "attention": words.count(attention),
-        "open": words.count(sum(counts[state] for state in OPEN), limit=limit),
-        "twice": words.count(twice),
+        "open": words.count(sum(counted.states[state] for state in OPEN), limit=limit),
+        "twice": words.count(counted.twice, limit=counts.MAX_COUNTED),
     }
-    states = {state: words.count(number, limit=limit) for state, number in fitting.items()}
-    return Tally(states=states, views=views, attention=attention)
+    return Tally(
+        states={state: words.count(number, limit=limit) for state, number in states.items()},
+        views=views,
+        attention=attention,
+    )
 
 
 async def list_page(visit: Visit) -> Response:

@@ -14,18 +14,21 @@ from service.domain.circuit_breaker import Circuit
 from service.domain.statistics import UNRELIABLE_SHARE
 from service.domain.task import State
 from service.flows.context import Context, Upstream
+from service.flows.upstreams import hold
 from service.flows.upstreams import status as upstream_status
 from service.flows.upstreams.status import Status
 from service.providers.registry import FAMILIES
 from service.store import endings, overview
 from service.store.endings import Finished
+from service.store.held import Held
 from service.store.tasks import Filter
 from service.web.dashboard import words
 from service.web.dashboard.decisions import Chip
 from service.web.dashboard.paid import Tone
 from service.web.dashboard.visit import Visit
+from service.web.problems import Problem
 
-MAX_READ: Final = 5_000
+MAX_READ: Final = 3_000
 """Finished tasks that the numbers are made from: the last ones of the period."""
 PERIODS: Final[Mapping[str, tuple[str, dt.timedelta]]] = {
     "1h": ("1 hour", dt.timedelta(hours=1)),
@@ -73,6 +76,8 @@ class Box:
     unconfirmed: str
     callback_share: str
     models: tuple[ModelRow, ...]
+    held: str
+    """``paused`` or ``draining``; blank where it is given tasks."""
 
 
 async def upstreams_page(visit: Visit) -> Response:
@@ -112,6 +117,19 @@ async def upstreams_page(visit: Visit) -> Response:
 _ORDER: Final = ("bad", "doubt", "over", "yours", "calm", "work", "good")
 
 
+async def act_on_upstream(visit: Visit) -> Response:
+    """Pause, drain or resume an upstream."""
+    name, act = visit.http.path_params["name"], visit.http.path_params["act"]
+    if name not in visit.context.upstreams or act not in {"pause", "drain", "resume"}:
+        raise Problem(404, "not_found", "no upstream with this name is configured")
+    by = visit.caller.client
+    if act == "resume":
+        await hold.resume(visit.context, name, by=by)
+    else:
+        await hold.hold(visit.context, name, "paused" if act == "pause" else "draining", by=by)
+    return visit.redirect("/upstreams")
+
+
 def box_of(
     context: Context,
     upstream: Upstream,
@@ -142,11 +160,14 @@ def box_of(
         unconfirmed=words.count(unconfirmed, limit=overview.MAX_COUNTED),
         callback_share=share,
         models=model_rows(finished, since=since, now=now),
+        held="" if state.held is None else state.held.mode,
     )
 
 
 def health_of(context: Context, upstream: Upstream, state: Status, *, now: dt.datetime) -> tuple[Chip, str]:
     """Return how an upstream is, and why."""
+    if state.held is not None:
+        return _held(state.held, state, now=now)
     open_circuits = [each for each in state.circuits if each.opened_at is not None]
     if open_circuits:
         return _circuit_open(open_circuits, state, now=now)
@@ -159,6 +180,13 @@ def health_of(context: Context, upstream: Upstream, state: Status, *, now: dt.da
     if _is_low(upstream, state):
         return Chip("doubt", "alert", "low credit"), "Its credit is below the warning limit."
     return Chip("good", "check", "well"), ""
+
+
+def _held(held: Held, state: Status, *, now: dt.datetime) -> tuple[Chip, str]:
+    paused = held.mode == "paused"
+    done = "Paused: tasks wait for it" if paused else "Drained: the next upstream of each route serves its tasks"
+    note = f"{done}, by {held.by}, since {words.clock(held.since, now=now)}. {state.open_tasks} open tasks go on."
+    return Chip("calm", "pause" if paused else "drain", "paused" if paused else "draining"), note
 
 
 def _circuit_open(circuits: Sequence[Circuit], state: Status, *, now: dt.datetime) -> tuple[Chip, str]:

@@ -153,8 +153,16 @@ class DoorRequest:
         return accepted
 
     async def wait(self, task: Task, seconds: float = MAX_HELD) -> Task:
-        """Return a task after its end, or after some seconds."""
+        """Return a task after its end, or after some seconds.
+
+        :raises Problem: 504 when the server stops meanwhile
+        """
         ended = await wait_for_end(self.context, task, min(seconds, MAX_HELD))
+        if not ended.state.ended and self.context.signals.closed:
+            # A client that marks its repeats gets the same task from the next process.
+            again = "true" if door_headers.MARK in self.http.headers else "false"
+            detail = f"the server is stopping; task {task.id} goes on"
+            raise Problem(_MAYBE, "unavailable", detail, headers={"x-should-retry": again})
         return with_links(self.context, ended, self.own_address)
 
     async def _arrival(self, said: Fields) -> Arrival:
@@ -291,7 +299,7 @@ class Door:
         status = 200 if self.ok_errors and problem.status != _UNAUTHORIZED else problem.status
         found = dict(problem.headers)
         if problem.status not in _MAY_REPEAT:
-            found["x-should-retry"] = "false"
+            found.setdefault("x-should-retry", "false")
         return Response(orjson.dumps(self.write_error(problem)), status, found, "application/json")
 
     async def _unknown(self, http: Request) -> Response:

@@ -27,7 +27,7 @@ _BAD_INPUT: Final = frozenset({"invalid_input", "content_policy"})
 class AppConvertor(Convertor[str]):
     """The name of an app: two parts or more, of which the first is no path of ours or of another API."""
 
-    regex = r"(?!(?:v1|ent|docs|callbacks|mj|suno|runway|runwayml|openai|replicate|fal|kling|luma|jimeng|assets|files)/)[A-Za-z0-9][\w.-]*(?:/[\w.-]+)+"
+    regex = r"(?!(?:v1|ent|docs|callbacks|mj|suno|runway|runwayml|openai|replicate|fal|kling|luma|jimeng|ui|results|metrics|newapi|elkapi|assets|files)/)[A-Za-z0-9][\w.-]*(?:/[\w.-]+)+"
 
     def convert(self, value: str) -> str:
         """Return the name."""

@@ -13,7 +13,8 @@ _SCHEMES: Final = frozenset({"bearer", "token", "key"})
 _KEY_HEADERS: Final = ("mj-api-secret", "x-api-key")
 _PREFIX: Final = "sk-"
 """Some clients take only keys that begin so: one of ours is accepted with it in front."""
-_MARK: Final = "x-stainless-retry-count"
+MARK: Final = "x-stainless-retry-count"
+"""How often a client has sent a request before. Clients that have it send it always."""
 _MAX_MARK: Final = 1000
 _REPEAT_UNMARKED: Final = ("replicate-javascript/", "fal-client/", "@fal-ai/")
 """The beginnings of the names of clients that repeat a request at once, without a mark (measured)."""
@@ -38,7 +39,7 @@ def key_of(headers: Mapping[str, str]) -> str:
 
 def sender_of(headers: Mapping[str, str]) -> Sender:
     """Return how the sender of a request repeats it."""
-    mark = headers.get(_MARK, "0").strip()
+    mark = headers.get(MARK, "0").strip()
     attempt = min(int(mark[:4]), _MAX_MARK) if mark.isascii() and mark.isdecimal() else 0
     agent = f"{headers.get('user-agent', '')} {headers.get('x-fal-client', '')}".lower()
     return Sender(attempt=attempt, repeats_unmarked=any(name in agent for name in _REPEAT_UNMARKED))

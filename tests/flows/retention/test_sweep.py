@@ -270,6 +270,7 @@ async def test_callback_of_an_unknown_submission_goes_after_its_time(world: Worl
 
 async def test_blocked_rows_do_not_hide_those_behind_them(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retention, "FIRST_SIZE", 1)
+    monkeypatch.setattr(retention, "MIN_SIZE", 1)
     monkeypatch.setattr(retention, "MAX_SIZE", 1)
     world.edge.down.add("receiver.test")
     for _ in range(3):
@@ -285,6 +286,7 @@ async def test_blocked_rows_do_not_hide_those_behind_them(world: World, monkeypa
 
 async def test_tasks_that_ended_at_one_moment_all_go(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retention, "FIRST_SIZE", 2)
+    monkeypatch.setattr(retention, "MIN_SIZE", 1)
     monkeypatch.setattr(retention, "MAX_SIZE", 2)
     for _ in range(5):
         await world.submit("a dove", callback_url=None)
@@ -311,10 +313,10 @@ async def test_one_process_sweeps_at_a_time(world: World) -> None:
 
 @pytest.mark.parametrize(
     ("size", "seconds", "expected"),
-    [(20, 0.015, 20), (20, 0.03, 10), (20, 0.0001, 40), (400, 0.001, 500), (1, 10.0, 1), (2, 0.029, 1), (20, 0.0, 40)],
+    [(40, 0.008, 40), (40, 0.016, 20), (40, 0.0001, 80), (400, 0.001, 500), (10, 10.0, 10), (40, 0.0, 80)],
 )
 def test_size_of_a_step_follows_its_time(size: int, seconds: float, expected: int) -> None:
-    assert retention.next_size(size, seconds) == expected
+    assert retention.next_size(size, seconds, 0.008) == expected
 
 
 def test_every_time_of_retention_has_a_step(world: World) -> None:

@@ -9,6 +9,7 @@ from uuid import UUID
 import httpx
 import pytest
 
+from service.domain.media_references import upload_name
 from service.domain.task import State, Task
 from service.flows.assets import uploads
 from service.sandbox import Sandbox
@@ -223,6 +224,42 @@ async def test_picture_at_a_url_is_sent_as_bytes_where_the_route_takes_no_url(sq
         assert order(world)["base64Array"] == [INLINE] * 3
 
 
+async def test_field_of_a_models_own_input_is_no_reference(sqlite_url: str) -> None:
+    async with World.opened(sqlite_url, **at("fal/queue")) as world:
+        for own in ({"upload": "image"}, {"result": True}, {"result": 0}, {"upload": 7}):
+            given = {"model": "fal-ai/flux/dev", "input": {"prompt": "a dove", "node": own}}
+            shown = await submit(world, family="fal", operation="run", input=given)
+            assert shown["input"]["input"]["node"] == own
+
+
+async def test_reference_within_a_models_own_input_is_replaced(sqlite_url: str) -> None:
+    async with World.opened(sqlite_url, **at("fal/queue")) as world:
+        image = {"upload": await upload(world)}
+        given = {"model": "fal-ai/flux/dev", "input": {"prompt": "[fetch] a dove", "image_urls": [image]}}
+        shown = await submit(world, family="fal", operation="run", input=given)
+        await world.work()
+        task = await world.task(UUID(shown["id"]))
+        assert task.external_id is not None, task.last_error
+        [fetched] = world.sandbox.ledger.fetched
+        assert (fetched.status, fetched.size) == (200, len(PNG))
+
+
+HOSTILE = [
+    b'{"family":"luma","operation":"image_to_video","input":' + b'{"image":' * 1000 + b"1" + b"}" * 1000 + b"}",
+    b'{"family":"luma","operation":"image_to_video","input":' + b"[" * 1000 + b"]" * 1000 + b"}",
+    b'{"family":"luma","operation":"image_to_video","input":{"images":['
+    + b",".join(b'{"upload":"%s"}' % upload_name(UUID(int=number)).encode() for number in range(5000))
+    + b"]}}",
+]
+
+
+async def test_hostile_input_is_refused_and_no_error_of_ours(database_url: str) -> None:
+    async with World.opened(database_url, **at("luma/official")) as world:
+        for body in HOSTILE:
+            answer = await world.client.post("/v1/tasks", content=body, headers={"Content-Type": "application/json"})
+            assert answer.status_code in {400, 422}, (body[:80], answer.text[:300])
+
+
 async def test_upload_is_kept_until_the_deadline_of_its_task(database_url: str) -> None:
     async with World.opened(database_url, **at("luma/official", DOVECOTE_UPLOADS__KEEP="1h")) as world:
         name = await upload(world)
@@ -234,22 +271,22 @@ async def test_upload_is_kept_until_the_deadline_of_its_task(database_url: str) 
         assert await uploads.expire_due(world.context) == 1
 
 
-@pytest.mark.parametrize(
-    ("image", "words"),
-    [
-        ({"upload": "upl_aaaaaaaaaaaaaaaaaaaaaaaaaa"}, "there is no upload"),
-        ({"upload": "x"}, "there is no upload"),
-        ({"upload": 7}, "there is no upload"),
-        ({"upload": None}, "input.image"),
-        ({"result": 0}, "name that task as parent_id"),
-        ("dovecote:upload/upl_aaaaaaaaaaaaaaaaaaaaaaaaaa;image/png", "write a reference as an object"),
-        ({"upload": "x", "result": 0}, "input.image"),
-    ],
-)
-async def test_reference_to_nothing_is_refused_at_once(sqlite_url: str, image: Any, words: str) -> None:
+NOTHING: list[tuple[Any, str]] = [
+    ({"upload": "upl_aaaaaaaaaaaaaaaaaaaaaaaaaa"}, "there is no upload"),
+    ({"upload": "x"}, "there is no upload"),
+    ({"upload": 7}, "there is no upload"),
+    ({"upload": None}, "input.image"),
+    ({"result": 0}, "name that task as parent_id"),
+    ("dovecote:upload/upl_aaaaaaaaaaaaaaaaaaaaaaaaaa;image/png", "write a reference as an object"),
+    ({"upload": "x", "result": 0}, "input.image"),
+]
+
+
+async def test_reference_to_nothing_is_refused_at_once(sqlite_url: str) -> None:
     async with World.opened(sqlite_url, **at("luma/official")) as world:
-        refused = await submit(world, 422, **LUMA, input={"prompt": "a dove", "image": image})
-        assert words in json.dumps(refused)
+        for image, words in NOTHING:
+            refused = await submit(world, 422, **LUMA, input={"prompt": "a dove", "image": image})
+            assert words in json.dumps(refused), image
 
 
 async def test_reference_in_place_of_a_text_is_refused(sqlite_url: str) -> None:
@@ -325,13 +362,13 @@ async def test_result_of_a_parent_is_taken_by_another_family(database_url: str) 
         assert sent["media"]["url"] == task.results[0].url
 
 
-@pytest.mark.parametrize("number", [7, -1, "0", True, 0.5], ids=str)
-async def test_result_that_a_parent_has_not_is_refused(sqlite_url: str, number: Any) -> None:
+async def test_result_that_a_parent_has_not_is_refused(sqlite_url: str) -> None:
     async with World.opened(sqlite_url, **at("luma/official")) as world:
         parent, _ = await parent_of(world)
-        request = {"prompt": "wilder", "video": {"result": number}}
-        refused = await submit(world, 422, family="luma", operation="video_to_video", input=request, parent_id=parent)
-        assert "the parent has no result" in refused["detail"]
+        for number in (7, -1, "0", True, 0.5):
+            given = {"prompt": "wilder", "video": {"result": number}}
+            refused = await submit(world, 422, family="luma", operation="video_to_video", input=given, parent_id=parent)
+            assert "the parent has no result" in refused["detail"], number
 
 
 async def test_result_of_another_kind_is_refused(sqlite_url: str) -> None:

@@ -17,7 +17,7 @@ from service.flows import statistics
 from service.flows.submission.restored import settle_restored
 from service.flows.webhooks import operator, watch
 from service.store import health
-from tests.support.operators import listen, reported, types
+from tests.support.operators import ON_CALL, listen, reported, types
 from tests.support.world import JOB_SECONDS, World
 
 
@@ -247,3 +247,48 @@ def test_excerpt_of_a_long_message_has_the_word() -> None:
     shown = excerpt(b"x" * 50_000 + b"ODD" + b"y" * 50_000, "odd")
     assert "ODD" in shown
     assert len(shown) == MAX_EXCERPT
+
+
+BOSS, SHOP = "boss-key-that-is-long-enough", "shop-key-that-is-long-enough"
+
+
+@pytest.mark.parametrize(
+    ("key", "document", "status", "where"),
+    [
+        pytest.param(BOSS, {"scope": "admin"}, 201, None, id="operator"),
+        pytest.param(BOSS, {"scope": "admin", "events": ["operator.low_credit"]}, 201, None, id="some-events"),
+        pytest.param(BOSS, {"scope": "client", "events": ["task.failed"]}, 201, None, id="operators-own-tasks"),
+        pytest.param(SHOP, {"scope": "admin"}, 403, None, id="no-operator"),
+        pytest.param(SHOP, {"scope": "client"}, 201, None, id="client"),
+        pytest.param(SHOP, {"scope": "root"}, 422, "scope", id="unknown-scope"),
+        pytest.param(SHOP, {"events": ["operator.low_credit"]}, 422, "events.0", id="operator-event-of-a-client"),
+        pytest.param(
+            BOSS, {"scope": "admin", "events": ["operator.low_credit", "task.failed"]}, 422, "events.1", id="task-event"
+        ),
+    ],
+)
+async def test_scope_of_an_endpoint_needs_that_of_the_key(
+    sqlite_url: str, key: str, document: dict[str, Any], status: int, where: str | None
+) -> None:
+    keys = {"DOVECOTE_API_KEYS": f"boss={BOSS},shop={SHOP}", "DOVECOTE_OPERATORS": "boss"}
+    async with World.opened(sqlite_url, **keys) as world:
+        headers = {"Authorization": f"Bearer {key}"}
+        answer = await world.client.post("/v1/endpoints", json={"url": ON_CALL, **document}, headers=headers)
+        assert answer.status_code == status, answer.text
+        if status == 201:
+            made = answer.json()
+            assert made["scope"] == document.get("scope", "client")
+            wrong = "task.failed" if made["scope"] == "admin" else "operator.low_credit"
+            path = f"/v1/endpoints/{made['id']}"
+            changed = await world.client.patch(path, json={"events": [wrong]}, headers=headers)
+            assert changed.status_code == 422
+            assert (await world.client.patch(path, json={"scope": "client"}, headers=headers)).status_code == 422
+        if where is not None:
+            assert [each["path"] for each in answer.json()["errors"]] == [where]
+
+
+async def test_test_message_reaches_an_endpoint_of_operators(sqlite_url: str) -> None:
+    async with World.opened(sqlite_url) as world:
+        endpoint = await listen(world)
+        answer = (await world.client.post(f"/v1/endpoints/{endpoint.id}/test")).json()
+        assert (answer["type"], len(answer["deliveries"])) == ("endpoint.test", 1)

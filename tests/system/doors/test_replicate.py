@@ -46,7 +46,7 @@ made = client.run(MODEL, input={"prompt": "a kite"}, use_file_output=False)
 print(json.dumps({
     "made": [type(made).__name__, made[0][:4]],
     "failed": refused(lambda: client.run(MODEL, input={"prompt": "[fail] a kite"})),
-    "mistake": refused(lambda: client.predictions.create(version="x", input={})),
+    "mistake": refused(lambda: client.predictions.create(version="acme/x/y", input={})),
     "unknown": refused(lambda: client.predictions.get("rrr4z55ocneqzikepnug6xezpe")),
     "key": refused(lambda: replicate.Client(api_token="another-key-of-nobody").predictions.list()),
 }))

@@ -150,6 +150,7 @@ READS: list[tuple[str, Act]] = [
     ("ix_tasks_family", listing_all(family="nobody")),
     ("ix_tasks_upstream", listing_all(upstream="nothing")),
     ("ix_tasks_state", lambda connection: overview.count_by_state(connection, Filter())),
+    ("ix_tasks_state", lambda connection: overview.may_need_somebody(connection, None, now=NOW)),
     ("ix_tasks_client_state", lambda connection: overview.count_by_state(connection, Filter(client="default"))),
     ("ix_submissions_duplicate", lambda connection: overview.with_duplicate_jobs(connection, None, most=100)),
     ("uq_tasks_idempotency", lambda connection: task_store.find_by_key(connection, "default", "key-7")),

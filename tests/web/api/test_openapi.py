@@ -122,6 +122,9 @@ async def test_successful_responses_match_their_schemas(world: World, api: httpx
     await messages_and_endpoints(world, api)
     await erasures(api, task["task_id"])
     await stored_callbacks(world, api)
+    for act, mode in (("pause", "paused"), ("drain", "draining"), ("resume", None)):
+        held = (await api.post(f"/v1/upstreams/elkapi/{act}")).json()["held"]
+        assert (held and held["mode"]) == mode
     await upload_and_delete(api)
     families = (await api.get("/v1/families")).json()["families"]
     assert {family["name"] for family in families} == set(FAMILIES)

@@ -121,20 +121,17 @@ async def test_upload_that_cannot_be_deleted_now_is_deleted_later(sqlite_url: st
         assert await uploads.expire_due(world.context) == 1
 
 
-@pytest.mark.parametrize(
-    ("content", "headers", "status"),
-    [
-        (b"", {}, 422),
-        (b"--x\r\n", {"Content-Type": "multipart/form-data; boundary=x"}, 415),
-        (PNG, {"Content-Encoding": "gzip"}, 415),
-    ],
-    ids=["empty", "form", "compressed"],
-)
-async def test_body_that_is_no_file_is_refused(
-    sqlite_url: str, content: bytes, headers: dict[str, str], status: int
-) -> None:
+NO_FILES: list[tuple[bytes, dict[str, str], int]] = [
+    (b"", {}, 422),
+    (b"--x\r\n", {"Content-Type": "multipart/form-data; boundary=x"}, 415),
+    (PNG, {"Content-Encoding": "gzip"}, 415),
+]
+
+
+async def test_body_that_is_no_file_is_refused(sqlite_url: str) -> None:
     async with World.opened(sqlite_url) as world:
-        assert (await world.client.post("/v1/uploads", content=content, headers=headers)).status_code == status
+        for content, headers, status in NO_FILES:
+            assert (await world.client.post("/v1/uploads", content=content, headers=headers)).status_code == status
         assert (await world.client.get("/v1/uploads")).json()["uploads"] == []
 
 

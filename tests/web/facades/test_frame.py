@@ -11,6 +11,8 @@ import pytest
 from service.flows.webhooks.formats.ids import prefixed, short, task_id_of
 from service.web.facades.headers import key_of, sender_of
 from tests.support.clients import ALICE, BOB
+from tests.support.doors import upstreams
+from tests.support.processes import until
 from tests.support.world import World
 
 TEXT_TO_VIDEO = {"model": "gen4.5", "promptText": "a dove", "ratio": "1280:720", "duration": 5}
@@ -228,3 +230,22 @@ async def test_open_upload_needs_the_fields_of_its_address(world: World) -> None
     assert refused.status_code == 400
     world.clock.forward(3601)
     assert (await world.client.post(path, data=begun["fields"], files=file)).status_code == 403
+
+
+@pytest.mark.parametrize(("mark", "again"), [({"x-stainless-retry-count": "0"}, "true"), ({}, "false")], ids=str)
+async def test_held_request_of_a_stopping_server_may_be_repeated_by_clients_that_mark_it(
+    database_url: str, mark: dict[str, str], again: str
+) -> None:
+    switched = {"DOVECOTE_DOORS__OPENAI": "true"}
+    async with World.opened(database_url, **switched, **upstreams("http://sandbox.test")) as world:
+        body = {"model": "gpt-image-2", "prompt": "a dove"}
+        held = asyncio.create_task(world.client.post("/openai/v1/images/generations", json=body, headers=mark))
+
+        async def stored() -> bool:
+            return bool((await world.client.get("/v1/tasks")).json()["tasks"])
+
+        await until(stored)
+        world.context.signals.close()
+        answer = await held
+        assert (answer.status_code, answer.headers["x-should-retry"]) == (504, again)
+        assert answer.headers["dovecote-task"] in answer.json()["error"]["message"]
