@@ -68,6 +68,7 @@ _SAME_ON_BOTH = (
     "flows/submission/test_cancel.py",
     "flows/submission/test_duplicates.py",
     "flows/submission/test_outcomes.py",
+    "flows/metrics",
     "flows/submission/test_reconcile.py",
     "flows/submission/test_refused_job.py",
     "flows/submission/test_synchronous.py",
