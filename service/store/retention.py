@@ -26,6 +26,7 @@ from service.store.tables import (
     large_inputs,
     ledger_entries,
     polls,
+    reservations,
     submission_answers,
     submissions,
     tasks,
@@ -180,6 +181,9 @@ REASONS: Final[Mapping[str, Any]] = {
         callbacks.c.due_at.is_not(None),
     ),
     "an open task continues it": exists().where(_child.c.parent_id == tasks.c.id, _child.c.finished_at.is_(None)),
+    "its price is not booked": exists().where(
+        reservations.c.task_id == tasks.c.id, reservations.c.check_at.is_not(None)
+    ),
     "its erasure is not complete": exists().where(erasures.c.task_id == tasks.c.id, erasures.c.due_at.is_not(None)),
     "its idempotency key is valid": and_(
         tasks.c.idempotency_key.is_not(None),

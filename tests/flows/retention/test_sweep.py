@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import func, select
 
 from service.domain.task import State, Task
+from service.flows.retention import erase
 from service.flows.retention import sweep as retention
 from service.flows.retention.sweep import Sweep, run_due, run_to_the_end
 from service.store import leases, tables
@@ -125,10 +126,35 @@ async def with_watched_duplicate(world: World) -> Task:
     return task
 
 
+async def with_unbooked_price(world: World) -> Task:
+    task = await ended(world)
+    [submission] = await world.submissions(task)
+    async with world.context.database.writing() as connection:
+        await connection.execute(tables.reservations.delete())
+        row = {
+            "submission_id": submission.id,
+            "task_id": task.id,
+            "upstream": "elkapi",
+            "dialect": task.dialect,
+            "quote": {},
+        }
+        row |= {"holds": [], "reserved_at": world.clock(), "check_at": world.clock()}
+        await connection.execute(tables.reservations.insert(), row)
+    return task
+
+
+async def with_unfinished_erasure(world: World) -> Task:
+    task = await ended(world)
+    await erase.request_one(world.context, task, with_cancel=False)
+    return task
+
+
 @pytest.mark.parametrize(
     "needed",
     [
         open_task,
+        with_unbooked_price,
+        with_unfinished_erasure,
         expired_task,
         with_pending_message,
         with_open_child,
