@@ -40,6 +40,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "messages": "service.cli.messages:command",
     "explain": "service.cli.explain:command",
     "ledger": "service.cli.ledger:command",
+    "prices": "service.cli.prices:command",
     "usage": "service.cli.spending:usage",
     "claims": "service.cli.spending:claims",
     "prune": "service.cli.prune:command",

@@ -11,6 +11,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from service.cli.demo.money import bill
 from service.cli.demo.seen import Document, Seen
 from service.cli.demo.story import SCENES, Scene
 from service.cli.demo.verdict import Check
@@ -40,8 +41,8 @@ def showing(*, err: bool) -> Iterator[Show]:
 
 
 def print_summary(seen: Seen, checks: Sequence[Check]) -> None:
-    """Print the events and the outcome source of every task, and whether each guarantee held."""
-    print_out(Group(Text(), _fates(seen), Text()))
+    """Print the events, the outcome source and the money of every task, and whether each guarantee held."""
+    print_out(Group(Text(), _fates(seen), Text(), _bills(seen), Text()))
     for check in checks:
         sign = Text("✓ ", "green") if check.held else Text("✗ ", "bold red")
         print_out(sign.append(clean(check.sentence), ""))
@@ -125,6 +126,15 @@ def _fates(seen: Seen) -> Table:
         task = seen.tasks.get(scene.name)
         fate = Text(" → ").join([_step(step, len(list(times))) for step, times in itertools.groupby(seen.fate(scene))])
         table.add_row(scene.title, fate, (task or {}).get("outcome_source") or "")
+    return table
+
+
+def _bills(seen: Seen) -> Table:
+    """Return the table of money: the quote of each task, and what is paid, refunded and owed."""
+    table = plain_table("scenario", "quote", "paid", "refunded", "owed")
+    for scene in SCENES:
+        found = bill(seen.tasks.get(scene.name) or {})
+        table.add_row(scene.title, found.quote, found.paid, found.refunded, found.owed)
     return table
 
 

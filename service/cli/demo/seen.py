@@ -106,7 +106,18 @@ class Seen:
 
 _ROUTES: Final = {route for scene in SCENES for route in (scene.route, *scene.then)}
 _EVERYDAY: Final = frozenset(
-    {"accepted", "queued", "submitting", "submitted", "running", "progress", "details", "results_kept"}
+    {
+        "accepted",
+        "queued",
+        "submitting",
+        "submitted",
+        "running",
+        "progress",
+        "details",
+        "results_kept",
+        "settled",
+        "cost_corrected",
+    }
 )
 
 

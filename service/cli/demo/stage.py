@@ -5,6 +5,7 @@ import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
+from service.cli.demo.money import PRICES
 from service.cli.demo.story import JOB_SECONDS, UPSTREAMS
 from service.cli.practice import SECRET_VARIABLE, plug, plug_account
 from service.cli.processes import LOOPBACK, ProcessGroup, Served, clean_environment, free_ports
@@ -21,6 +22,7 @@ class Stage:
         :param port: where Dovecote listens; default a free port
         """
         self.folder = folder
+        (folder / "prices.toml").write_text(PRICES, encoding="utf-8")
         self._seconds = seconds
         environment = clean_environment()
         ports = free_ports(3)
@@ -60,6 +62,7 @@ class Stage:
             "DOVECOTE_PORT": str(port),
             "DOVECOTE_PUBLIC_URL": f"http://{LOOPBACK}:{port}",
             "DOVECOTE_ALLOW_PRIVATE_WEBHOOKS": "true",
+            "DOVECOTE_MONEY__PRICES_FILE": str(self.folder / "prices.toml"),
         }
 
     def open(self, group: ProcessGroup) -> None:

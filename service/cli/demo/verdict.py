@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any, Final
 
+from service.cli.demo.money import bill
 from service.cli.demo.play import LIMIT
 from service.cli.demo.seen import Seen
 from service.cli.demo.story import SCENES, Scene
@@ -57,6 +58,7 @@ def _fate(seen: Seen, scene: Scene) -> dict[str, Any]:
         "outcome_source": task["outcome_source"],
         "fate": seen.fate(scene),
         "explanation": task["explanation"],
+        "money": dataclasses.asdict(bill(task)),
     }
 
 

@@ -243,6 +243,8 @@ def _quantities(
     purchase: Purchase, rule: Rule, *, overridden: bool
 ) -> tuple[Decimal | None, Decimal | None, tuple[str, ...]]:
     """Return the least and the largest quantity that a row multiplies; None where it has no bound."""
+    if rule.base_only:
+        return None, None, ("the upstream multiplies it by factors of the request",)
     if rule.per == "job":
         return Decimal(1), Decimal(1), ()
     if rule.formula == "megapixels":

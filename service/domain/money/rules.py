@@ -105,6 +105,8 @@ class Rule:
     formula: Formula | None = None
     add: tuple[Addition, ...] = ()
     minimum: Decimal = Decimal(0)
+    base_only: bool = False
+    """Whether the upstream multiplies the rate by factors of the request that no list has: then there is no bound."""
     prompt_options: bool = False
     """Whether words in the prompt, such as ``--rs 1080p``, override the fields."""
     failed: Policy = "unknown"
