@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import dataclasses
 import datetime as dt
+import functools
 import logging
 from collections.abc import AsyncIterator
 from typing import Any, Final
@@ -110,7 +111,6 @@ async def _keep(context: Context, objects: Objects, asset: Asset) -> None:
     """Fetch one file, and write what became of it."""
     async with context.database.reading() as connection:
         task = await task_store.find(connection, asset.task_id)
-        task = task if task is None else await task_store.with_whole_input(connection, task)
         taken = await asset_store.size_of_task(connection, asset.task_id)
     result = None if task is None else next((each for each in task.results if _is_of(each, asset)), None)
     if task is None or result is None or result.url is None:
@@ -171,12 +171,22 @@ async def _fetched(
         media_type=content.media_type,
         **dataclasses.asdict(facts),
     )
-    written = provenance.document(task, result, copy, fetched_at=rfc3339(context.now()) or "")
+    written = await _provenance(context, task, result, copy)
     await objects.put(name + provenance.SUFFIX, provenance.encoded(written), limit=provenance.MAX_SIZE)
     marks = Marks.of(context.settings.results)
     if marks is None:
         return copy
     return dataclasses.replace(copy, marked=await mark(objects, name, copy, marks, written, **names))
+
+
+async def _provenance(context: Context, task: Task, result: Result, copy: Kept) -> dict[str, Any]:
+    """Return the provenance of a file. A large input is read and hashed only here, outside of the event loop."""
+    make = functools.partial(provenance.document, result=result, copy=copy, fetched_at=rfc3339(context.now()) or "")
+    if not task.large_input:
+        return make(task)
+    async with context.database.reading() as connection:
+        whole = await task_store.with_whole_input(connection, task)
+    return await asyncio.to_thread(make, whole)
 
 
 async def _described(objects: Objects, name: str, size: int, media_type: str) -> Facts:
