@@ -135,7 +135,7 @@ async def until_settled(client: httpx.AsyncClient, share: float) -> list[tuple[d
             found = await results_of(client)
             if sum(each["kept"] != "pending" for _, _, each in found) >= share * 3 * TASKS:
                 return found
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(1.0)  # a list of all tasks takes memory of the process, too
 
 
 def kill(served: Served) -> None:
