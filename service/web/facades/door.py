@@ -153,16 +153,8 @@ class DoorRequest:
         return accepted
 
     async def wait(self, task: Task, seconds: float = MAX_HELD) -> Task:
-        """Return a task after its end, or after some seconds.
-
-        :raises Problem: 504 when the server stops meanwhile
-        """
+        """Return a task after its end, or after some seconds."""
         ended = await wait_for_end(self.context, task, min(seconds, MAX_HELD))
-        if not ended.state.ended and self.context.signals.closed:
-            # A client that marks its repeats gets the same task from the next process.
-            again = "true" if door_headers.MARK in self.http.headers else "false"
-            detail = f"the server is stopping; task {task.id} goes on"
-            raise Problem(_MAYBE, "unavailable", detail, headers={"x-should-retry": again})
         return with_links(self.context, ended, self.own_address)
 
     async def _arrival(self, said: Fields) -> Arrival:

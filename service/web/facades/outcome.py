@@ -5,6 +5,8 @@ from typing import Final
 
 from service.domain.task import State, Task
 from service.flows.webhooks.formats.shapes import code_of, reason_of
+from service.web.facades.door import DoorRequest
+from service.web.facades.headers import MARK
 from service.web.problems import Problem
 
 _STATUSES: Final[Mapping[str, int]] = {
@@ -33,3 +35,17 @@ def succeeded(task: Task) -> Task:
         raise Problem(_LATE, "provider_timeout", detail, headers=_FINAL)
     code = code_of(task)
     raise Problem(_STATUSES.get(code, _UPSTREAM), code, reason_of(task) or "the task failed", headers=_FINAL)
+
+
+async def held(request: DoorRequest, task: Task) -> Task:
+    """Return a task that has succeeded, after waiting for its end.
+
+    :raises Problem: when it has failed, or has not ended in time
+    """
+    latest = await request.wait(task)
+    if not latest.state.ended and request.context.signals.closed:
+        # A client that marks its repeats gets the same task from the next process.
+        again = "true" if MARK in request.http.headers else "false"
+        detail = f"the server is stopping; task {task.id} goes on"
+        raise Problem(_LATE, "unavailable", detail, headers={"x-should-retry": again})
+    return succeeded(latest)

@@ -11,7 +11,7 @@ from service.web.facades.body import Fields
 from service.web.facades.door import DoorRequest, DoorRoute, shown
 from service.web.facades.media import media_response
 from service.web.facades.models import Target, fitting, target_of
-from service.web.facades.outcome import succeeded
+from service.web.facades.outcome import held
 from service.web.problems import Problem
 
 _PLAIN: Final = frozenset({"text", "srt", "vtt"})
@@ -74,7 +74,7 @@ async def speak(request: DoorRequest) -> Response:
     said = await request.fields()
     target = _target(request, said, "text_to_speech")
     accepted = await request.accept(speech_request(target, said), said)
-    task = succeeded(await request.wait(accepted.task))
+    task = await held(request, accepted.task)
     found = outputs(task, "audio") or outputs(task)
     if not found:
         raise Problem(500, "provider_error", "the task has no audio", headers={"x-should-retry": "false"})
@@ -87,7 +87,7 @@ async def transcribe(request: DoorRequest) -> Response:
     operation = "translation" if request.route.path.endswith("/translations") else "transcription"
     target = _target(request, said, operation)
     accepted = await request.accept(transcript_request(target, said), said)
-    task = succeeded(await request.wait(accepted.task))
+    task = await held(request, accepted.task)
     if said.get("response_format") in _PLAIN:
         return PlainTextResponse("".join(texts(task)))
     return shown(transcript_document(task))

@@ -12,7 +12,7 @@ from service.web.facades.body import Fields
 from service.web.facades.door import DoorRequest, DoorRoute, shown
 from service.web.facades.models import Target, target_of
 from service.web.facades.openai.errors import error_document
-from service.web.facades.outcome import succeeded
+from service.web.facades.outcome import held, succeeded
 from service.web.facades.stream import event, stream_of
 from service.web.problems import Problem
 
@@ -112,7 +112,7 @@ async def create(request: DoorRequest) -> Response:
     accepted = await request.accept(request_of(target, said), said)
     if said.get("stream") is True:
         return stream_of(request, accepted.task, _write)
-    return shown(completion_document(succeeded(await request.wait(accepted.task))))
+    return shown(completion_document(await held(request, accepted.task)))
 
 
 async def _write(task: Task) -> Iterable[bytes]:

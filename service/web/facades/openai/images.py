@@ -12,7 +12,7 @@ from service.web.facades.door import DoorRequest, DoorRoute, shown
 from service.web.facades.media import as_base64
 from service.web.facades.models import Target, fitting, shape_of, target_of
 from service.web.facades.openai.errors import error_document
-from service.web.facades.outcome import succeeded
+from service.web.facades.outcome import held, succeeded
 from service.web.facades.stream import event, stream_of
 from service.web.problems import Problem
 
@@ -92,7 +92,7 @@ async def create(request: DoorRequest) -> Response:
     accepted = await request.accept(request_of(target, said), said)
     if said.get("stream") in {True, "true"}:
         return _streamed(request, accepted.task, said, "image_edit" if is_edit else "image_generation")
-    task = succeeded(await request.wait(accepted.task))
+    task = await held(request, accepted.task)
     return shown(await images_document(request, task, said))
 
 
