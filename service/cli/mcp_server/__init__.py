@@ -37,9 +37,9 @@ _EXTRA_MISSING = "dovecote mcp needs an extra: pip install 'dovecote[mcp]'"
 )
 @URL
 def command(*, over_http: bool, host: str, port: int, hosts: tuple[str, ...], output: Path | None, url: str) -> None:
-    """Serve the tools of a running Dovecote to agents, by the Model Context Protocol.
+    """Serve the tools of Dovecote to agents, by MCP.
 
-    Without --http the agent's program starts this command and speaks by standard input and output. The API key is that of
+    MCP is the Model Context Protocol. Without --http the agent's program starts this command and speaks by standard input and output. The API key is that of
     DOVECOTE_API_KEY.
 
     With --http each agent sends its own API key as "Authorization: Bearer KEY". An agent without one gets that of
