@@ -72,7 +72,7 @@ SUMMARIES: Final[Mapping[str, str]] = {
     "tasks": "List, show, watch, cancel, refresh, retry and erase tasks.",
     "results": "Save, link and delete the results of tasks.",
     "families": "List families, operations and their fields.",
-    "upstreams": "List the configured upstreams.",
+    "upstreams": "List, pause, drain and resume upstreams.",
     "models": "List the models that an upstream offers now.",
     "callbacks": "List, show and run again the callbacks of providers.",
     "endpoints": "Register, list, change, test and delete webhook endpoints.",
@@ -83,6 +83,7 @@ SUMMARIES: Final[Mapping[str, str]] = {
     "messages": "List, show and replay messages to clients.",
     "explain": "Show what Dovecote makes of a provider's message, as one JSON object.",
     "ledger": "Show what was paid for.",
+    "prices": "Show prices, and read those of gateways.",
     "usage": "Show what was spent.",
     "claims": "List what was charged and not delivered.",
     "prune": "Remove what is older than retention allows.",
@@ -92,7 +93,7 @@ SUMMARIES: Final[Mapping[str, str]] = {
     "openapi": "Print the OpenAPI document.",
     "completion": "Print the completion script of a shell.",
 }
-"""The first sentence of each command's help. The list of commands shows it without importing any of them."""
+"""The first sentence of each command's help, so that the list of commands imports none. A new command gets a line here, too."""
 
 
 class _Commands(click.Group):
