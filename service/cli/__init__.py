@@ -83,6 +83,7 @@ SUMMARIES: Final[Mapping[str, str]] = {
     "messages": "List, show and replay messages to clients.",
     "explain": "Show what Dovecote makes of a provider's message, as one JSON object.",
     "ledger": "Show what was paid for.",
+    "prices": "Show the price book, and read the prices that gateways publish for machines.",
     "usage": "Show what was spent.",
     "claims": "List what was charged and not delivered.",
     "prune": "Remove what is older than retention allows.",
