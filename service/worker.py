@@ -23,7 +23,7 @@ from service.flows.concurrency import TaskPool
 from service.flows.context import Context, log
 from service.flows.metrics.ping import ping
 from service.flows.metrics.process import Metrics
-from service.flows.money import balances, sweep
+from service.flows.money import balances, charge_log, sweep
 from service.flows.retention import erase
 from service.flows.retention import sweep as retention_sweep
 from service.flows.statistics import update_statistics
@@ -79,6 +79,7 @@ class Worker:
             journey("duplicates", signals["duplicates"], lambda: duplicates.run_due(context, duplicate_jobs)),
             journey("erasures", signals["erasures"], lambda: erase.run_due(context, erasures)),
             journey("money", asyncio.Event(), lambda: sweep.run_due(context), sweep.EVERY),
+            journey("charge log", asyncio.Event(), lambda: _once(charge_log.run_due(context)), charge_log.EVERY),
             journey("balances", asyncio.Event(), lambda: _once(balances.run_due(context)), balances.EVERY),
             journey("results", signals["results"], lambda: keep.run_due(context, results)),
             journey("sweep", asyncio.Event(), lambda: _once(keep.sweep(context)), keep.SWEEP_EVERY),

@@ -55,7 +55,7 @@ class Http:
     """The clients of a process, one for each purpose."""
 
     purchases: httpx.AsyncClient
-    """Calls that create. Each has a connection of its own: a kept one may be dead, and a request that is lost on a dead
+    """Calls that create, and files at the upstream. Each has a connection of its own: a kept one may be dead, and a request that is lost on a dead
     connection cannot be told from one that arrived."""
     questions: httpx.AsyncClient
     """Calls that may be repeated."""

@@ -341,6 +341,7 @@ class _Exchange(asyncio.Protocol):
 
     def close(self) -> None:
         """Close the connection."""
+        self.failure = None  # its traceback leads back here: such a cycle keeps the buffers in memory
         if self._transport is not None:
             self._transport.abort()
 

@@ -73,6 +73,8 @@ class UpstreamSettings(Strict):
     """Its own names of models, as NAME=ITS-NAME: a task that names the first is sent with the second. So a task fails over to a host with other names."""
     billing: bool = False
     """Whether the balance is queried by new-api's billing routes, with the API key."""
+    charge_log: bool = False
+    """Whether new-api's log of charges is read with the API key (GET /api/log/token), to learn of refunds."""
     low_credit: float | None = Field(default=None, ge=0, examples=[5])
     """Dovecote logs a warning below this credit, in the provider's own unit."""
     when_full: Literal["wait", "next"] = "wait"

@@ -29,6 +29,8 @@ WITHIN = 240.0
 MAX_RSS = 250 * 1024
 """KiB of memory that the process may take."""
 LIMIT = 4_000_000
+SLOW = "10000000"
+"""Bytes a second: all tasks have ended long before their files are fetched."""
 KEPT = {
     "[filebytes=3000000]": 3_000_000,
     "[filebytes=2500000][filereset=2]": 2_500_000,
@@ -93,7 +95,11 @@ async def keeping(folder: Path, **settings: str) -> AsyncIterator[tuple[ProcessG
     (folder / "sitecustomize.py").write_text(FASTER)
     async with running(sandbox) as upstream:
         served = dovecote(folder, f"sqlite:///{folder / 'dovecote.db'}", upstream)
-        limits = {"DOVECOTE_RESULTS__MAX_FILE": str(LIMIT), "PYTHONPATH": str(folder)}
+        limits = {
+            "DOVECOTE_RESULTS__MAX_FILE": str(LIMIT),
+            "DOVECOTE_RESULTS__BANDWIDTH": SLOW,
+            "PYTHONPATH": str(folder),
+        }
         served.environment = {**served.environment, **limits, **settings}
         with ProcessGroup() as group:
             await started(group, served)
@@ -102,6 +108,7 @@ async def keeping(folder: Path, **settings: str) -> AsyncIterator[tuple[ProcessG
                     prompt = f"dove {number} {PROMPTS[number % len(PROMPTS)]}"
                     request = {"family": "runway", "operation": "text_to_video", "input": {"prompt": prompt}}
                     assert (await client.post("/v1/tasks", json=request)).status_code == 202
+                await until_ended(client)
                 yield group, served, client
     assert sandbox.ledger.paid() == TASKS
 
@@ -111,6 +118,16 @@ async def results_of(client: httpx.AsyncClient) -> list[tuple[dict[str, Any], in
     return [(task, number, each) for task in tasks for number, each in enumerate(task["results"])]
 
 
+async def until_ended(client: httpx.AsyncClient) -> None:
+    """Wait until all tasks have ended: a kill concerns their files only."""
+    async with asyncio.timeout(WITHIN):
+        while True:
+            tasks = (await client.get("/v1/tasks", params={"limit": 100})).json()["tasks"]
+            if all(task["state"] == "succeeded" for task in tasks):
+                return
+            await asyncio.sleep(0.1)
+
+
 async def until_settled(client: httpx.AsyncClient, share: float) -> list[tuple[dict[str, Any], int, dict[str, Any]]]:
     """Wait until a share of all files is kept or lost."""
     async with asyncio.timeout(WITHIN):
@@ -118,7 +135,7 @@ async def until_settled(client: httpx.AsyncClient, share: float) -> list[tuple[d
             found = await results_of(client)
             if sum(each["kept"] != "pending" for _, _, each in found) >= share * 3 * TASKS:
                 return found
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(1.0)  # a list of all tasks takes memory of the process, too
 
 
 def kill(served: Served) -> None:

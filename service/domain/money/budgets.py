@@ -202,8 +202,12 @@ def reserve(
     return tuple(holds)
 
 
-def spent_of(hold: Hold, amount: Amount | None, usd: Decimal | None) -> Decimal:
-    """Return what a settled amount uses of a budget: as much as was held where it is not known in the budget's unit."""
+def spent_of(hold: Hold, amount: Amount | None, quote: Quote) -> Decimal:
+    """Return what a settled amount uses of a budget: as much as was held where it is not known in the budget's unit.
+
+    :param quote: the frozen quote, with the rate of its unit
+    """
+    usd = None if amount is None or amount.unit != quote.unit else quote.usd
     if amount is None:
         return hold.amount
     if amount.unit == hold.unit:

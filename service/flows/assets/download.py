@@ -158,7 +158,8 @@ class Download:
         client, tls, headers = context.http.files, None, {**_HEADERS, **self._range()}
         try:
             if trusted and upstream is not None:
-                client, tls = context.http.questions, upstream.tls
+                # A pooled connection that broke leaves its buffers in cycles of references, and collections are rare.
+                client, tls = context.http.purchases, upstream.tls
                 path = self._origin.own_path(url)
                 if path is not None and dialect is not None:
                     url, authorized = authorized_get(upstream, dialect, path, now=context.now().timestamp())

@@ -101,7 +101,9 @@ class Allowance:
                 amounts.append(each.quote.bound_in(unit))
             elif entry["amount"] is not None and entry["unit"] is not None:
                 amount = Amount(Decimal(entry["amount"]), entry["unit"])
-                amounts.append(converted(amount, unit, each.quote.usd) if amount.value else Decimal(0))
+                usd = each.quote.usd if amount.unit == each.quote.unit else None
+                known = converted(amount, unit, usd) if amount.value else Decimal(0)
+                amounts.append(each.quote.bound_in(unit) if known is None else known)
             else:
                 amounts.append(each.quote.bound_in(unit))
         if None in amounts:

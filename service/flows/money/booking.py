@@ -289,11 +289,11 @@ async def _move_counters(connection: AsyncConnection, booking: Booking) -> None:
     moves: dict[Key, tuple[Decimal, Decimal]] = {}
     units: dict[Key, str] = {}
     for reservation, entry, earlier in booking.changes:
-        usd = reservation.quote.usd
+        quote = reservation.quote
         for hold in reservation.holds:
             released = hold.amount if reservation.submission_id in booking.closed else Decimal(0)
-            before = Decimal(0) if earlier is None else spent_of(hold, _amount(earlier), usd)
-            after = spent_of(hold, _amount(entry.settlement), usd)
+            before = Decimal(0) if earlier is None else spent_of(hold, _amount(earlier), quote)
+            after = spent_of(hold, _amount(entry.settlement), quote)
             held, spent = moves.get(hold.key, (Decimal(0), Decimal(0)))
             moves[hold.key], units[hold.key] = (held + released, spent + after - before), hold.unit
     known = await counters.lock(connection, units)

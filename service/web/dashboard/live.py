@@ -11,7 +11,7 @@ from service.flows.signals.local import ANY_CHANGE, Topic, feed_of
 from service.web.dashboard.tasks import as_id
 from service.web.dashboard.visit import Visit
 from service.web.problems import Problem
-from service.web.sse import Stream, Streams
+from service.web.sse import MEDIA_TYPE, Stream, Streams
 
 INTERVAL: Final = 1.0
 """Seconds between two hints, at least."""
@@ -39,6 +39,8 @@ async def stream(visit: Visit) -> Response:
         if task_id is None or owner is None or visit.sees_only not in {None, owner}:
             raise Problem(404, "not_found", "no task has this id")
         topic = task_id
+    if visit.http.method != "GET":
+        return Response(media_type=MEDIA_TYPE)
     streams: Streams = visit.http.app.state.streams
     client = None if visit.caller.is_sole else visit.caller.client
     is_valid = functools.partial(_is_valid, visit)

@@ -35,6 +35,7 @@ _SEE_OTHER: Final = 303
 _MAX_FORM: Final = 256 * 1024
 """Bytes of a form."""
 _MAX_FIELDS: Final = 300
+_MAX_DIGITS: Final = 6
 
 _SIGN_IN_AGAIN: Final = frozenset({"unauthorized", "unknown_key", "expired_key", "revoked_key"})
 
@@ -80,6 +81,11 @@ class Visit:
     def query(self, name: str, default: str = "") -> str:
         """Return a parameter of the address."""
         return self.http.query_params.get(name, default).replace("\x00", "")
+
+    def number(self, name: str) -> int | None:
+        """Return a parameter of the address that is a number; None where it is none."""
+        stated = self.query(name)
+        return int(stated) if stated.isascii() and stated.isdecimal() and len(stated) <= _MAX_DIGITS else None
 
     @property
     def sees_only(self) -> str | None:

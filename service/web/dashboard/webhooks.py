@@ -3,7 +3,7 @@
 import dataclasses
 import datetime as dt
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from starlette.responses import Response
@@ -94,7 +94,7 @@ async def webhooks_page(visit: Visit) -> Response:
         searched=visit.query("q"),
         endpoint=endpoint,
         periods={name: title for name, (title, period) in SINCE.items() if period is not None},
-        said=visit.query("said")[:100],
+        said=_said(visit),
     )
 
 
@@ -163,7 +163,7 @@ async def replay_message(visit: Visit) -> Response:
         raise Problem(409, "not_replayable", str(error)) from None
     except replay.Disabled as error:
         raise Problem(409, "endpoint_disabled", str(error)) from None
-    return _back(visit, client, "1 message is due now.")
+    return _back(visit, client, replayed=1)
 
 
 async def replay_many(visit: Visit) -> Response:
@@ -180,8 +180,7 @@ async def replay_many(visit: Visit) -> Response:
     )
     if visit.field("confirmed") == "true":
         count, following = await replay.replay_many(context, wanted, most=MAX_COUNTED)
-        rest = " There are more: replay again." if following is not None else ""
-        return _back(visit, client, f"{count} message{'s are' if count != 1 else ' is'} due now.{rest}")
+        return _back(visit, client, replayed=count, more=1 if following is not None else "")
     async with context.database.reading() as connection:
         found = await message_store.replayable(connection, wanted, most=MAX_COUNTED + 1)
         first = None if not found else await message_store.find(connection, found[0], client)
@@ -208,10 +207,23 @@ async def test_endpoint(visit: Visit) -> Response:
     if endpoint.disabled_at is not None:
         raise invalid([Mistake("endpoint", "is off: switch it on first")])
     message = await endpoint_flow.send_test(visit.context, endpoint)
-    return _back(
-        visit, client, f"The test message got: {message.last_status or message.last_error or 'no answer yet'}."
-    )
+    return _back(visit, client, q=message.id, tested=message.last_status or 0)
 
 
-def _back(visit: Visit, client: str, said: str) -> Response:
-    return visit.redirect("/webhooks", client=client if client != visit.caller.client else "", said=said)
+def _back(visit: Visit, client: str, **done: Any) -> Response:
+    return visit.redirect("/webhooks", client=client if client != visit.caller.client else "", **done)
+
+
+def _said(visit: Visit) -> str:
+    """Return what the visitor's last act did. The address holds numbers only: nobody can put words into the page."""
+    replayed, tested = visit.number("replayed"), visit.number("tested")
+    if replayed is not None:
+        rest = " There are more: replay again." if visit.number("more") else ""
+        return f"{replayed} message{'s are' if replayed != 1 else ' is'} due now.{rest}"
+    if tested is not None:
+        return (
+            f"The receiver answered the test message with {tested}."
+            if tested
+            else "The test message got no answer yet."
+        )
+    return ""

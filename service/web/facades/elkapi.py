@@ -6,9 +6,8 @@ from typing import Any, Final
 from starlette.responses import Response
 
 from service.domain.api_key import Scope
-from service.domain.task import State, Task
-from service.flows.webhooks.formats.ids import prefixed
-from service.flows.webhooks.formats.shapes import WAITING, outputs, reason_of, texts, unix
+from service.domain.webhook_events import TYPES
+from service.flows.webhooks.formats.elkapi import task_document
 from service.web.facades.body import Fields
 from service.web.facades.door import Door, DoorRequest, DoorRoute, shown
 from service.web.facades.models import Target, families_of, fitting, is_served, seconds_of, target_of
@@ -45,7 +44,7 @@ def request_of(target: Target, said: Fields) -> dict[str, Any]:
     vendors = said.get("input")
     asked: dict[str, Any] = {"family": target.family, "operation": target.operation}
     if said.get("callback_url") is not None:
-        asked["callback_url"] = said["callback_url"]
+        asked |= {"callback_url": said["callback_url"], "callback_format": "elkapi", "callback_events": list(TYPES)}
     if target.is_any or not isinstance(vendors, dict):
         return {**asked, "input": {"model": said.get("model"), "input": vendors}}
     given = {_NAMES[name]: value for name, value in vendors.items() if name in _NAMES}
@@ -61,23 +60,6 @@ def operation_of(said: Fields) -> str:
     if family in {"flux", "ideogram", "recraft"}:
         return "image_to_image" if "image" in names else "text_to_image"
     return "video_to_video" if "video" in names else "image_to_video" if "image" in names else "text_to_video"
-
-
-def task_document(task: Task) -> dict[str, Any]:
-    """Return a task as ElkAPI shows it."""
-    document: dict[str, Any] = {
-        "id": prefixed("task_", task.id),
-        "status": "queued" if task.state in WAITING else "in_progress",
-        "created_at": unix(task.created_at),
-    }
-    if task.state.ended:
-        document["status"] = "completed" if task.state is State.SUCCEEDED else "failed"
-        document["completed_at"] = unix(task.finished_at)
-    if task.state is State.SUCCEEDED:
-        document["outputs"] = outputs(task) or texts(task)
-    elif task.state.ended:
-        document["error"] = reason_of(task)
-    return document
 
 
 def error_document(problem: Problem) -> dict[str, Any]:

@@ -95,9 +95,11 @@ def test_hold_is_never_smaller_than_the_bound() -> None:
         (Amount(Decimal(30), "credits"), "0.02", "0.6"),
         (Amount(Decimal(30), "credits"), None, "0.5"),
         (Amount(Decimal(0), "credits"), None, "0"),
+        (Amount(Decimal(160), "points"), "0.02", "0.5"),
     ],
-    ids=["unknown", "own-unit", "by-rate", "other-unit", "nothing"],
+    ids=["unknown", "own-unit", "by-rate", "other-unit", "nothing", "unit-without-the-rate"],
 )
 def test_settled_amount_uses_the_budget(amount: Amount | None, usd: str | None, spent: str) -> None:
     hold = Hold(("a", "", "2026-11"), Decimal("0.5"), "USD")
-    assert spent_of(hold, amount, None if usd is None else Decimal(usd)) == Decimal(spent)
+    quote = Quote(upstream="u", unit="credits", usd=None if usd is None else Decimal(usd))
+    assert spent_of(hold, amount, quote) == Decimal(spent)

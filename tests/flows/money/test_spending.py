@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from service.domain.task import State
-from service.flows.money import balances
+from service.flows.money import balances, charge_log
+from service.providers.newapi.charge_log import LogRow
 from service.providers.wire import Balance
 from tests.support.world import JOB_SECONDS, World
 
@@ -163,3 +164,24 @@ async def test_paid_claim_is_a_refund(world: World) -> None:
 async def test_claim_of_no_job_is_not_found(world: World) -> None:
     answer = await world.client.post("/v1/claims/01a1fdfb-6590-78b2-9217-c49a4ce509c0", json={"state": "paid"})
     assert answer.status_code == 404
+
+
+async def test_log_of_charges_proves_a_refund(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    task = await failed_job(world)
+    row = {"kind": "refund", "quota": 416666.0, "task_id": task.external_id, "at": 1.0}
+    asked: list[str] = []
+
+    async def log(_: object, upstream: Any, *__: object) -> list[LogRow]:
+        asked.append(upstream.name)
+        return [LogRow(**{**row, "task_id": "another"}), LogRow(**row)]  # type: ignore[arg-type]
+
+    monkeypatch.setattr(charge_log, "run_exchange", log)
+    assert (await charge_log.run_due(world.context), asked) == (0, []), "the setting is off"
+    settings = world.context.upstreams["elkapi"].settings
+    object.__setattr__(settings, "charge_log", True)
+    assert await charge_log.run_due(world.context) == 1
+    [entry] = (await world.task(task)).settlements
+    assert (entry["verdict"], entry["basis"], entry["amount"], entry["change"]) == ("refunded", "record", "0", "-75")
+    assert await claims(world) == []
+    world.clock.forward(100)
+    assert await charge_log.run_due(world.context) == 0

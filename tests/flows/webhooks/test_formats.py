@@ -89,6 +89,10 @@ async def world(database_url: str) -> AsyncIterator[World]:
         yield opened
 
 
+WITHOUT_RESULTS = {"openai", "suno"}
+"""An event of OpenAI's names its object only, and Suno's form has songs only."""
+
+
 @pytest.mark.parametrize("style", [name for name, write in FORMATS.items() if write is not None])
 async def test_message_has_the_form_of_the_api_and_a_valid_signature(world: World, style: str) -> None:
     request = {
@@ -106,12 +110,11 @@ async def test_message_has_the_form_of_the_api_and_a_valid_signature(world: Worl
     headers = {name: value for name, value in sent[0].headers.items() if name.startswith("webhook-")}
     Webhook(WEBHOOK_SECRET).verify(sent[0].content, headers, json_parse=False)
     body = orjson.loads(sent[0].content)
-    assert "data" not in body
+    assert not {"timestamp", "sequence"} <= body.keys(), "this is Dovecote's own form"
     assert made["callback_format"] == style
     task = (await world.client.get(f"/v1/tasks/{made['id']}")).json()
-    write = FORMATS[style]
-    assert write is not None
-    assert task["results"][0]["url"] in sent[0].content.decode()
+    shown = sent[0].content.decode()
+    assert task["results"][0]["url"] in shown or style in WITHOUT_RESULTS
 
 
 async def test_message_that_would_be_too_large_has_dovecotes_own_form(world: World) -> None:

@@ -45,7 +45,10 @@ async def populate(opened: World) -> None:
     endpoint = {"url": f"http://receiver.test/{MARK}", "description": MARK}
     answer = await opened.client.post("/v1/endpoints", json=endpoint, headers={"Authorization": f"Bearer {ALICE}"})
     assert answer.status_code == 201, answer.text
+    alice = {"Authorization": f"Bearer {ALICE}"}
+    erased = (await opened.client.post("/v1/tasks", json=TASK_REQUEST, headers=alice)).json()["id"]
     await opened.until(JOB_SECONDS * 3)
+    await opened.client.delete(f"/v1/tasks/{erased}", headers=alice)
     await submit_as_alice(opened, MARK)  # waits in the queue
 
 

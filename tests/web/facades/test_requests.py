@@ -262,3 +262,10 @@ def test_held_request_without_a_result_gets_a_final_error(task: Task, status: in
     assert (raised.value.status, raised.value.code) == (status, code)
     assert raised.value.headers["x-should-retry"] == "false"
     assert error_document(raised.value)["error"].keys() == {"message", "type", "param", "code"}
+
+
+def test_callbacks_of_elkapi_come_at_every_change_in_its_form() -> None:
+    said = {"model": "m", "input": {"prompt": "a"}, "callback_url": "https://e.com/hook"}
+    asked = elkapi.request_of(Target("any", "run", "m"), said)
+    assert asked["callback_format"] == "elkapi"
+    assert {"task.submitted", "task.running", "task.succeeded"} <= set(asked["callback_events"])

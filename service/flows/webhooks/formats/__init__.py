@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from service.domain.task import Task
-from service.flows.webhooks.formats import fal, midjourney_proxy, openai, replicate, runway_gateway, suno
+from service.flows.webhooks.formats import elkapi, fal, midjourney_proxy, openai, replicate, runway_gateway, suno
 
 DOVECOTE: Final = "dovecote"
 Write = Callable[[Task, str], Any]
@@ -16,6 +16,7 @@ FORMATS: Final[Mapping[str, Write | None]] = {
     DOVECOTE: None,
     "replicate": replicate.message,
     "fal": fal.message,
+    "elkapi": elkapi.message,
     "openai": openai.message,
     "midjourney-proxy": midjourney_proxy.message,
     "runway-gateway": runway_gateway.message,
