@@ -93,7 +93,7 @@ SUMMARIES: Final[Mapping[str, str]] = {
     "openapi": "Print the OpenAPI document.",
     "completion": "Print the completion script of a shell.",
 }
-"""The first sentence of each command's help. The list of commands shows it without importing any of them."""
+"""The first sentence of each command's help, so that the list of commands imports none. A new command gets a line here, too."""
 
 
 class _Commands(click.Group):

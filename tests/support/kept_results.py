@@ -37,7 +37,9 @@ class Forwarded(httpx.AsyncBaseTransport):
 @contextlib.asynccontextmanager
 async def keeping(database_url: str, **settings: str) -> AsyncIterator[World]:
     """Open a world that keeps results."""
-    settings = {"DOVECOTE_RESULTS__KEEP": "all", **settings}
+    # The world stores files in a folder of its own. On PostgreSQL the settings require that some storage is named.
+    storage = {} if database_url.startswith("sqlite") else {"DOVECOTE_STORAGE__URL": "file:///of-the-world"}
+    settings = {"DOVECOTE_RESULTS__KEEP": "all", **storage, **settings}
     async with World.opened(database_url, **settings) as world, running(world.sandbox) as url:
         world.edge.hosts["sandbox.test"] = Forwarded(url)
         yield world

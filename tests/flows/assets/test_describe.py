@@ -43,7 +43,7 @@ def test_film_has_size_and_duration_wherever_its_index_is() -> None:
 
 
 def test_picture_has_a_size() -> None:
-    assert described(FILES["png"][1], "image/png") == Facts(1, 1)
+    assert described(FILES["png"][1], "image/png") == Facts(192, 108)
     svg = b'<svg xmlns="http://www.w3.org/2000/svg" width="30" height="20"></svg>'
     assert described(svg, "image/svg+xml") == Facts(30, 20)
 
