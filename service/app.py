@@ -55,7 +55,7 @@ from service.worker import Worker, working
 
 HEARTBEAT = 10.0
 """Seconds between two heartbeats of a worker."""
-Role = Literal["all", "web", "worker"]
+Role = Literal["all", "web", "callbacks", "worker"]
 
 
 class WrongSchema(Exception):
@@ -225,7 +225,7 @@ async def _beating(context: Context) -> AsyncIterator[None]:
 def application(context: Context, role: Role = "all") -> ASGIApp:
     """Build the web application over an open context.
 
-    :param role: ``all``; ``web`` serves requests only; ``worker`` runs the journeys and serves health only
+    :param role: ``all``; ``web`` serves requests only; ``callbacks`` serves those of providers only; ``worker`` runs the journeys and serves health only
     """
     return _around(context, Starlette(routes=routes(context.settings, role), exception_handlers=HANDLERS))
 
@@ -283,6 +283,8 @@ def routes(settings: Settings, role: Role = "all") -> Sequence[BaseRoute]:
     """Return the routes of a role."""
     if role == "worker":
         return health.ROUTES
+    if role == "callbacks":
+        return callbacks.ALONE
     authenticator = Authenticator(settings)
     api = [endpoint.route(authenticator) for endpoint in ENDPOINTS]
     with_callbacks = callbacks.ROUTES if settings.callback_port is None else []

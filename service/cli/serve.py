@@ -104,7 +104,7 @@ def run(settings: Settings, role: Role, stop: Stop, *, listens: bool = True) -> 
             main = _listen(settings.host, settings.port, needed=role != "worker")
         if main is not None:
             open_sockets.enter_context(main)
-        if settings.callback_port is not None and role != "worker":
+        if settings.callback_port is not None and role in {"all", "web"}:
             callbacks = _listen(settings.callback_host or settings.host, settings.callback_port)
             open_sockets.enter_context(callbacks or contextlib.nullcontext())
         if settings.observability.metrics_listen is not None:
@@ -157,11 +157,12 @@ async def _serve(
     try:
         async with contextlib.AsyncExitStack() as stack:
             context = await stack.enter_async_context(opened(settings))
-            if role != "worker":
+            if role in {"all", "web"}:
                 await require_key(context)
             if role == "web":
                 await stack.enter_async_context(watching_workers(context))
-            worker = None if role == "web" else await stack.enter_async_context(at_work(context))
+            works = role in {"all", "worker"}
+            worker = await stack.enter_async_context(at_work(context)) if works else None
             watch.cancel()
             servers = list(_servers(context, role, listeners))
             _log_start(context, role, listeners)

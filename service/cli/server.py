@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @CONFIG
 @click.option(
     "--role",
-    type=click.Choice(["all", "web", "worker"]),
+    type=click.Choice(["all", "web", "callbacks", "worker"]),
     default="all",
     show_default=True,
     help="The work of this process.",
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 def serve(config: Path | None, role: "Role", host: str | None, port: int | None) -> None:
     """Run the server.
 
-    SIGTERM or Ctrl-C stops it in order: running work ends first. A second signal stops it at once. A worker listens, for
-    health checks only, where --port or DOVECOTE_PORT is given.
+    SIGTERM or Ctrl-C stops it in order: running work ends first. A second signal stops it at once. The role "callbacks"
+    serves providers only. A worker listens, for health checks only, where --port or DOVECOTE_PORT is given.
     """
     from service.cli.stopping import Stop
     from service.memory import collect_later

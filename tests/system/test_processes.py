@@ -43,6 +43,29 @@ async def test_web_and_worker_roles_complete_a_task_together(postgresql_url: str
     assert {(each.state, each.verified) for each in receiver.received} == {("succeeded", True)}
 
 
+async def test_callbacks_role_serves_providers_only_and_needs_no_api_key(postgresql_url: str, tmp_path: Path) -> None:
+    clock = Clock()
+    sandbox = Sandbox(seconds=JOB_SECONDS, clock=clock.seconds, key=SANDBOX_KEY)
+    async with running(sandbox) as upstream:
+        callbacks = dovecote(tmp_path, postgresql_url, upstream, "callbacks")
+        callbacks.health = "/healthz"
+        callbacks.environment = {**callbacks.environment, "DOVECOTE_HOST": "0.0.0.0"}  # noqa: S104 - public, without a key
+        web = dovecote(tmp_path, postgresql_url, upstream, "web", public=callbacks.url)
+        worker = dovecote(tmp_path, postgresql_url, upstream, "worker", public=callbacks.url)
+        with ProcessGroup() as group:
+            await started(group, callbacks, worker, web)
+            async with client_of(web) as client, client_of(callbacks) as intake:
+                for path in ("/v1/tasks", "/readyz", "/", "/metrics"):
+                    assert (await intake.get(path)).status_code == 404, path
+                assert (await intake.post("/v1/tasks", json={})).status_code == 404
+                task_id = await submit(client)
+                await task_in(client, task_id, "submitted")
+                clock.forward(JOB_SECONDS * 2)
+                await sandbox.deliver_due()
+                task = await task_in(client, task_id, "succeeded")
+                assert task["outcome_source"] == "callback"
+
+
 async def left_alone(client: httpx.AsyncClient) -> bool:
     """Submit a task, and wait a second for its end. A working process would submit it at once."""
     request = {"family": "runway", "operation": "text_to_video", "input": {"prompt": "a patient dove"}}
