@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve try test test-busy test-long screenshots check bench lock clean
+.PHONY: help install demo serve try test test-busy test-long screenshots docs check bench lock clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,13 @@ test-long: $(VENV)/.installed ## what takes long: killed processes and databases
 screenshots: $(VENV)/.installed ## pictures of the dashboard's pages into screenshots/ (needs Chromium)
 	$(BIN)/python -m tests.browser.screenshots $(ARGS)
 
+$(VENV)/.docs: $(VENV)/.installed requirements-docs.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-docs.lock
+	@touch $@
+
+docs: $(VENV)/.docs ## the documentation as a site, into site/; a broken link is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet $(ARGS)
+
 check: $(VENV)/.installed ## lint, types, import rules, format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -62,6 +69,7 @@ lock: ## write the locks anew (needs uv)
 	uv pip compile --system-certs --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-package dovecote-client pyproject.toml -o requirements.lock
 	uv pip compile --system-certs --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-package dovecote-client pyproject.toml --group dev -c requirements.lock -o requirements-dev.lock
 	uv pip compile --system-certs --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --group build -c requirements-dev.lock -o requirements-build.lock
+	uv pip compile --system-certs --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --group docs -c requirements-dev.lock -o requirements-docs.lock
 
 clean: ## remove what the targets made
-	rm -rf $(VENV) .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) site .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

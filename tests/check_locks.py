@@ -47,12 +47,18 @@ wrong = missing(runtime, "requirements.lock")
 groups = project["dependency-groups"]
 development = [need for need in groups["dev"] if isinstance(need, str)]
 wrong += missing(groups["build"], "requirements-build.lock")
+wrong += missing(groups["docs"], "requirements-docs.lock")
 wrong += missing(runtime + groups["build"] + development, "requirements-dev.lock")
 known = locked("requirements-dev.lock")
 wrong += [
     f"requirements-build.lock: {name} has another version than in requirements-dev.lock"
     for name, version in locked("requirements-build.lock").items()
     if known.get(name) != version
+]
+wrong += [
+    f"requirements-docs.lock: {name} has another version than in requirements-dev.lock"
+    for name, version in locked("requirements-docs.lock").items()
+    if known.get(name, version) != version
 ]
 sys.stdout.write("\n".join(wrong or ["all locks satisfy pyproject.toml"]) + "\n")
 sys.exit(bool(wrong))

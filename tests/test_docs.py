@@ -16,6 +16,7 @@ from uuid import UUID
 import pytest
 
 from service.cli import COMMANDS
+from service.cli.lifecycle import drawing
 from service.cli.reference import SECTIONS, main, rewritten
 from service.domain import destination_slots
 from service.domain.api_key import Scope
@@ -30,7 +31,8 @@ from service.domain.schedules import (
     UNWATCHED,
     PollPlan,
 )
-from service.domain.task import Task, Update
+from service.domain.task import OPEN, State, Task, Update
+from service.domain.transitions import MOVES
 from service.domain.webhook_events import TEST, TYPES, callback_url_wants, endpoint_wants
 from service.flows.callbacks import process, receive
 from service.flows.render import LEFT_OUT, MAX_BRIEF, show_task
@@ -84,6 +86,27 @@ def test_generated_sections_are_current(path):
 def test_every_generated_section_is_used():
     made = re.findall("<!-- made: (.*) -->", "".join(path.read_text(encoding="utf-8") for path in PAGES))
     assert sorted(made) == sorted(SECTIONS)
+
+
+def test_drawing_of_the_lifecycle_is_current():
+    drawn = (ROOT / "docs" / "lifecycle.svg").read_text(encoding="utf-8")
+    assert drawing() == drawn, "stale: run .venv/bin/python -m service.cli.lifecycle > docs/lifecycle.svg"
+
+
+def test_drawing_shows_every_move_between_open_states():
+    moves = [(state, other) for state in OPEN for other in MOVES[state] & OPEN]
+    assert drawing().count(" C") == len(moves)
+    assert all(f">{state}</text>" in drawing() for state in State)
+
+
+@pytest.mark.parametrize("state", State)
+def test_state_is_explained(state):
+    assert rows("concepts")[state][1]
+
+
+def test_every_page_is_in_the_navigation():
+    named = set(re.findall(r"^ +- ([\w/-]+\.md)$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), re.MULTILINE))
+    assert {path.name for path in PAGES} <= named
 
 
 def test_page_is_rewritten_in_place(tmp_path):

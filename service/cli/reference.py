@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Final
 from uuid import UUID
 
+from service.cli import COMMANDS, SUMMARIES
 from service.domain.errors import Unavailable, UpstreamError
 from service.domain.operator_events import KINDS
-from service.domain.task import Task
+from service.domain.task import State, Task
+from service.domain.transitions import MOVES
 from service.flows.metrics.process import Metrics
 from service.flows.metrics.rows import ROWS
 from service.http.network_errors import FAILURES
@@ -22,6 +24,7 @@ from service.providers.operation import Family, Operation
 from service.providers.registry import DIALECTS, FAMILIES, PROVIDERS, Provider
 from service.providers.systems import System, all_systems
 from service.providers.wire import Reply
+from service.web.api import ENDPOINTS
 
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
@@ -145,7 +148,27 @@ def failures() -> str:
     return _table(("failure", "what happened", "submit", "poll", "circuit"), rows)
 
 
+def commands() -> str:
+    """Return the table of the commands."""
+    return _table(("command", "effect"), ((f"`dovecote {name}`", SUMMARIES[name]) for name in COMMANDS))
+
+
+def endpoints() -> str:
+    """Return the table of the API's endpoints."""
+    rows = ((f"`{each.method} {each.path}`", f"`{each.scope}`", each.summary) for each in ENDPOINTS)
+    return _table(("request", "scope", "effect"), rows)
+
+
+def lifecycle() -> str:
+    """Return the table of the moves from each state."""
+    rows = ((f"`{state}`", _names(each for each in State if each in MOVES[state]) or "–") for state in State)
+    return _table(("from", "to"), rows)
+
+
 SECTIONS: Final[Mapping[str, Callable[[], str]]] = {
+    "commands": commands,
+    "endpoints": endpoints,
+    "lifecycle": lifecycle,
     "metrics": metrics,
     "operator-events": operator_events,
     "systems": systems,

@@ -4,9 +4,10 @@ import dataclasses
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Double, Text, bindparam, case, cast, func, literal, select, union_all
+from sqlalchemy import BigInteger, Double, Text, bindparam, case, cast, func, literal, select, type_coerce, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from service.domain.money.amounts import PLACES
 from service.domain.task import ENDED, TO_SUBMIT, State
 from service.store.tables import (
     DUE,
@@ -15,6 +16,7 @@ from service.store.tables import (
     WAITING,
     UtcTime,
     assets,
+    budget_counters,
     callbacks,
     circuits,
     erasures,
@@ -59,6 +61,11 @@ def _part(group: str, first: Any, second: Any, value: Any) -> Any:
     )
 
 
+def _units(column: Any) -> Any:
+    """Return an amount in units: a gauge is no account, so that a float is exact enough."""
+    return cast(type_coerce(column, BigInteger), Double) / 10**PLACES
+
+
 def _epoch(moment: Any, database: str) -> Any:
     """Return a time as seconds since 1970."""
     if database == "postgresql":
@@ -84,6 +91,12 @@ def _statement(database: str) -> Any:
         _part("credit", upstreams.c.name, upstreams.c.credit_unit, upstreams.c.credit).where(
             upstreams.c.credit.is_not(None)
         ),
+        _part(
+            "held", budget_counters.c.budget, budget_counters.c.period, func.sum(_units(budget_counters.c.held))
+        ).group_by(budget_counters.c.budget, budget_counters.c.period),
+        _part(
+            "spent", budget_counters.c.budget, budget_counters.c.period, func.sum(_units(budget_counters.c.spent))
+        ).group_by(budget_counters.c.budget, budget_counters.c.period),
         _part("circuit", circuits.c.upstream, circuits.c.dialect, _epoch(circuits.c.open_until, database)).where(
             circuits.c.open_until.is_not(None)
         ),

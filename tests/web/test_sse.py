@@ -124,7 +124,7 @@ async def test_late_result_is_streamed_after_resume(world: World) -> None:
     await world.until(600)
     async with task_stream(world, task, last_event_id=last) as reader:
         await asyncio.wait_for(reader.ended.wait(), LIMIT)
-    assert [each["type"] for each in reader.events] == ["task.late_result"]
+    assert [each["type"] for each in reader.events] == ["task.late_result", "task.cost_corrected"]
     assert reader.blocks[-1]["data"] == '{"state":"succeeded"}'
 
 

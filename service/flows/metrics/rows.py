@@ -9,6 +9,7 @@ from typing import Final
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 
+from service.domain.money.budgets import period_of
 from service.domain.task import ENDED, State, WaitingFor
 from service.flows.context import Context
 from service.flows.metrics.process import UNKNOWN, Description
@@ -38,6 +39,9 @@ ROWS: Final = tuple(
         ("circuit_open", "upstream dialect", "Whether an upstream gets no submissions because it failed: 1 or 0"),
         ("upstream_credit", "upstream unit", "Credit left on the account, in the provider's unit"),
         ("upstream_credit_low", "upstream", "Whether the credit is below low_credit: 1 or 0"),
+        ("budget_limit", "budget unit", "The limit of a budget, for each of its parts"),
+        ("budget_spent", "budget unit", "Spent of a budget in the present period, all parts together"),
+        ("budget_held", "budget unit", "Held of a budget for tasks in progress, all parts together"),
         ("worker_silent_seconds", "", "Time since a worker was last alive"),
         ("failing_endpoints", "", "Enabled endpoints whose last delivery failed"),
         ("disabled_endpoints", "reason", "Endpoints that are disabled"),
@@ -105,11 +109,24 @@ def _of_rows(context: Context, numbers: Iterable[Number]) -> Iterator[Metric]:
         if context.upstreams[name].settings.low_credit is not None
     )
     yield _family("upstream_credit_low", low)
+    yield from _budgets(context, groups["spent"], groups["held"])
     seen = max(groups["worker"].get(("", ""), 0.0), context.started_at.timestamp())
     yield _family("worker_silent_seconds", [((), max(now - seen, 0.0))])
     endpoints = groups["endpoints"]
     yield _family("failing_endpoints", [((), endpoints.get(("now", ""), 0.0))])
     yield _family("disabled_endpoints", (((reason,), endpoints.get((reason, ""), 0.0)) for reason in _REASONS))
+
+
+def _budgets(
+    context: Context, spent: dict[tuple[str, str], float], held: dict[tuple[str, str], float]
+) -> Iterator[Metric]:
+    """Yield the limits of budgets, and what is spent and held in the present period."""
+    now = context.now()
+    periods = {each: period_of(each.period, now) for each in context.budgets}
+    yield _family("budget_limit", (((each.name, each.unit), float(each.limit)) for each in periods))
+    for name, sums in (("budget_spent", spent), ("budget_held", held)):
+        values = (((each.name, each.unit), sums.get((each.name, period), 0.0)) for each, period in periods.items())
+        yield _family(name, values)
 
 
 def _waiting(context: Context, waiting: dict[tuple[str, str], float]) -> dict[tuple[str, ...], float]:

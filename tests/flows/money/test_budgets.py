@@ -12,6 +12,7 @@ import pytest
 
 from service.domain.money.budgets import Counter
 from service.domain.task import State
+from service.flows.metrics.rows import RowMetrics
 from service.store.money import counters, reservations
 from tests.support.world import JOB_SECONDS, TASK_REQUEST, World
 
@@ -188,3 +189,14 @@ async def test_settlement_of_an_older_process_is_made_up_for(world: World) -> No
     assert (found.held, found.spent) == (Decimal(0), Decimal(entry["amount"]) / 100)
     async with world.context.database.reading() as connection:
         assert await reservations.due(connection, now=world.clock.now + dt.timedelta(days=1), most=9) == []
+
+
+async def test_metrics_show_what_a_budget_holds_and_has_spent(world: World) -> None:
+    await world.submit("[drop] a dove")
+    await world.work()
+    families = {each.name: each for each in await RowMetrics(world.context).families()}
+    values = {
+        name: [sample.value for sample in families[f"dovecote_budget_{name}"].samples]
+        for name in ("limit", "held", "spent")
+    }
+    assert values == {"limit": [5.0], "held": [0.75], "spent": [0.0]}

@@ -14,7 +14,7 @@ from sqlalchemy import text
 from service.domain.events import Event
 from service.domain.feed_cursor import KEY_SIZE, Epoch, History
 from service.domain.task import Result, Source, State, Task
-from service.domain.webhook_events import TYPES
+from service.domain.webhook_events import ENDS, TYPES
 from service.flows import feed as feed_flow
 from service.flows.render import MAX_BRIEF, show_task, show_task_briefly
 from service.flows.signals import catchup
@@ -156,6 +156,7 @@ async def test_feed_matches_webhooks_and_tasks(world: World, api: httpx.AsyncCli
     assert [event["timestamp"] for event in events] == sorted(event["timestamp"] for event in events)
     for task in (first, second):
         own = [event for event in events if event["task_id"] == str(task.id)]
+        [end] = [event for event in own if event["type"] in ENDS]
         messages = [each.message for each in await world.events(task) if each.message is not None]
         assert [event["type"] for event in own] == messages
         assert [event["sequence"] for event in own] == sorted(event["sequence"] for event in own)
@@ -163,7 +164,7 @@ async def test_feed_matches_webhooks_and_tasks(world: World, api: httpx.AsyncCli
         assert {**own[-1]["data"], "client": "default"} == shown
         [webhook] = await world.messages(task)
         body = orjson.loads(webhook.body)
-        assert {name: own[-1][name] for name in ("type", "timestamp", "data")} == {
+        assert {name: end[name] for name in ("type", "timestamp", "data")} == {
             name: body[name] for name in ("type", "timestamp", "data")
         }
     assert {event["type"] for event in events} <= set(TYPES)

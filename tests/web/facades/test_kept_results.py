@@ -1,6 +1,7 @@
 """Doors show and serve the kept copies of results that the provider has deleted."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
@@ -14,8 +15,9 @@ DAY = 86_400.0
 
 
 @pytest.fixture
-async def world(database_url: str) -> AsyncIterator[World]:
+async def world(database_url: str, tmp_path: Path) -> AsyncIterator[World]:
     switches = {f"DOVECOTE_DOORS__{name}": "true" for name in ("RUNWAYML", "OPENAI")}
+    switches["DOVECOTE_STORAGE__URL"] = f"file://{tmp_path}"
     async with keeping(database_url, **switches, **upstreams("http://sandbox.test")) as opened:
         yield opened
 
