@@ -25,7 +25,8 @@ ENV PATH=/opt/dovecote/bin:$PATH \
     DOVECOTE_PORT=8080 \
     DOVECOTE_DATABASE_URL=sqlite:////data/dovecote.db
 RUN useradd --uid 10001 --no-create-home dovecote && install -d -m 700 -o dovecote /data
-USER dovecote
+# By number: Kubernetes then knows that it is not root.
+USER 10001
 WORKDIR /data
 VOLUME /data
 EXPOSE 8080

@@ -9,21 +9,13 @@ import pytest
 
 from service.cli import exits
 from service.cli.server import serve
+from tests.support.stops import slowest_stop
 
 ROOT = Path(__file__).parents[1]
 UNITS = sorted((ROOT / "deploy/systemd").glob("*.service"))
 SERVERS = [unit for unit in UNITS if "migrate" not in unit.name]
 SYSTEMD = shutil.which("systemd-analyze")
 PROGRAM = "/opt/dovecote/bin/dovecote"
-
-
-def slowest_stop() -> float:
-    """Return the seconds that a stop may take: those of the slowest submit."""
-    from service.http.client import CONNECT_TIMEOUT, WRITE_TIMEOUT
-    from service.providers.registry import DIALECTS
-
-    slowest = max(each.facts.read_timeout(name) for each in DIALECTS.values() for name in each.facts.operations)
-    return slowest + CONNECT_TIMEOUT + WRITE_TIMEOUT
 
 
 def options(unit: Path) -> dict[str, list[str]]:

@@ -425,7 +425,18 @@ def go_reads(tmp_path, headers, body):
     return json.loads(body) if (tmp_path / "said").read_text() == "ours" else None
 
 
-READERS = pytest.mark.parametrize("read", [python_reads, node_reads, go_reads], ids=["python", "node", "go"])
+def php_reads(tmp_path, headers, body):
+    php = shutil.which("php")
+    if php is None:
+        pytest.skip("there is no php here")
+    asked = "[$headers, $body] = json_decode(stream_get_contents(STDIN), true);\necho json_encode(read_message($body, $headers));\n"
+    (tmp_path / "read.php").write_text(example("webhooks", "php") + asked, encoding="utf-8")
+    return json.loads(run([php, tmp_path / "read.php"], input=json.dumps([headers, body])))
+
+
+READERS = pytest.mark.parametrize(
+    "read", [python_reads, node_reads, go_reads, php_reads], ids=["python", "node", "go", "php"]
+)
 
 
 @READERS

@@ -6,6 +6,8 @@ from typing import Any
 
 import yaml
 
+from tests.support.stops import slowest_stop
+
 ROOT = Path(__file__).parents[1]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))
 DOVECOTE = {name: each for name, each in COMPOSE["services"].items() if name != "db"}
@@ -25,6 +27,11 @@ def test_image_copies_only_files_that_dockerignore_allows() -> None:
     assert {name for line in copied for name in line.split()} <= allowed
 
 
+def test_image_runs_as_a_user_that_is_not_root_by_number() -> None:
+    users = re.findall(r"^USER (.*)$", (ROOT / "Dockerfile").read_text(encoding="utf-8"), re.MULTILINE)
+    assert users == ["10001"], "Kubernetes cannot tell a name from root's"
+
+
 def test_compose_has_no_default_password() -> None:
     text = (ROOT / "compose.yaml").read_text(encoding="utf-8")
     defaults = dict(re.findall(r"\$\{(\w+):-([^}]*)\}", text))
@@ -42,14 +49,10 @@ def test_compose_confines_the_services() -> None:
 
 
 def test_compose_gives_a_stop_as_long_as_the_slowest_submit_may_take() -> None:
-    from service.http.client import CONNECT_TIMEOUT, WRITE_TIMEOUT
-    from service.providers.registry import DIALECTS
-
-    slowest = max(each.facts.read_timeout(name) for each in DIALECTS.values() for name in each.facts.operations)
     for service in DOVECOTE.values():
         minutes = re.fullmatch(r"(\d+)m", service["stop_grace_period"])
         assert minutes is not None
-        assert int(minutes[1]) * 60 >= slowest + CONNECT_TIMEOUT + WRITE_TIMEOUT
+        assert int(minutes[1]) * 60 >= slowest_stop()
 
 
 def test_compose_passes_every_variable_of_the_env_file() -> None:

@@ -31,6 +31,15 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
+def on_post_build(config: MkDocsConfig) -> None:
+    """Remove the addresses of scripts at other hosts from the theme: it would load them for old browsers and Mermaid."""
+    for path in Path(config.site_dir, "assets", "javascripts").rglob("*.js"):
+        text = path.read_text(encoding="utf-8")
+        path.write_text(re.sub(r"https://unpkg\.com/[^\"]*", "", text), encoding="utf-8")
+    for path in Path(config.site_dir, "assets").rglob("*.map"):
+        path.unlink()
+
+
 def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Return a page whose links lead to pages of the site; a link to any other file becomes its name."""
     del config

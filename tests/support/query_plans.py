@@ -19,6 +19,10 @@ from service.store.webhooks.endpoints import Endpoint
 from tests.support.values import NOW, a_callback, a_message, a_task, later, new_id
 
 MANY = 4000
+FILLED = ("tasks", "callbacks", "webhook_messages")
+"""The tables that have many rows after :func:`fill`."""
+REST = ("submissions", "events", "erasures", "assets")
+"""Those that have many rows after :func:`fill_the_rest`, too."""
 Act = Callable[[AsyncConnection], Awaitable[Any]]
 
 
@@ -67,6 +71,31 @@ async def fill(connection: AsyncConnection) -> None:
         await connection.execute(text("ANALYZE"))
 
 
+_OF_EACH_TASK = (
+    (
+        "INSERT INTO submissions (id, task_id, upstream, dialect, outcome, external_id, sent_at, settled_at, due_at)"
+        " SELECT id, id, 'elkapi', 'suno/newapi', 'taken', 'job', created_at, created_at, due_at FROM tasks"
+    ),
+    (
+        "INSERT INTO events (task_id, client, sequence, type, message, source, at, data)"
+        " SELECT id, client, 99, 'succeeded', 'task.succeeded', 'poll', created_at, '{}' FROM tasks"
+    ),
+    (
+        "INSERT INTO erasures (request_id, task_id, client, cancel, requested_at, due_at, attempts)"
+        " SELECT id, id, client, false, created_at, due_at, 0 FROM tasks"
+    ),
+    "INSERT INTO assets (id, task_id, state, created_at, due_at) SELECT id, id, 'pending', created_at, due_at FROM tasks",
+)
+
+
+async def fill_the_rest(connection: AsyncConnection) -> None:
+    """Add to :func:`fill` a submission, an event, an erasure and a copy of a result for each task."""
+    for statement in _OF_EACH_TASK:
+        await connection.execute(text(statement))
+    if connection.dialect.name == "postgresql":
+        await connection.execute(text("ANALYZE"))
+
+
 async def plan_of(connection: AsyncConnection, act: Act) -> str:
     """Run a function, and return the database's plan of its last statement."""
     ran: list[tuple[str, Any]] = []
@@ -86,11 +115,9 @@ async def plan_of(connection: AsyncConnection, act: Act) -> str:
     return "\n".join(str(row[-1]) for row in rows)
 
 
-def uses(plan: str, index: str) -> bool:
+def uses(plan: str, index: str, large: tuple[str, ...] = FILLED) -> bool:
     """Return whether a plan finds rows by an index, and reads none of the large tables whole."""
-    whole = re.search(
-        r"Seq Scan on (tasks|callbacks|webhook_messages)|SCAN (tasks|callbacks|webhook_messages)(?! USING (COVERING )?INDEX ix_)",
-        plan,
-    )
+    tables_read = rf"({'|'.join(large)})\b"
+    whole = re.search(rf"Seq Scan on {tables_read}|SCAN {tables_read}(?! USING (COVERING )?INDEX ix_)", plan)
     unique = re.sub(r"^uq_([a-z]+).*|^pk_([a-z_]+)", r"sqlite_autoindex_\1\2", index)
     return whole is None and re.search(rf"\b{index}\b|\b{index}_|{unique}_", plan) is not None

@@ -6,12 +6,13 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from sqlalchemy import text
 
 from service.domain.destination_slots import DestinationSlots
 from service.domain.task import State, Task
 from service.store import callbacks as callback_store
 from service.store import endings as ending_store
-from service.store import overview, queue
+from service.store import feed, overview, queue
 from service.store import tasks as task_store
 from service.store.database import Database
 from service.store.tasks import Filter
@@ -19,7 +20,7 @@ from service.store.webhooks import attempts as attempt_store
 from service.store.webhooks import claim as claim_module
 from service.store.webhooks import endpoints
 from service.store.webhooks import messages as message_store
-from tests.support.query_plans import Act, fill, plan_of, uses
+from tests.support.query_plans import FILLED, REST, Act, fill, fill_the_rest, plan_of, uses
 from tests.support.values import NOW, a_task, keep, later, opened
 
 
@@ -224,3 +225,34 @@ async def test_every_filter_and_claim_uses_its_index(database: Database) -> None
         if not uses(plan, index):
             without.append(f"not by {index}:\n{plan}")
     assert not without, "\n\n".join(without)
+
+
+# The same for the queues and the feed that no row of READS reads.
+MORE_READS: list[tuple[str, Act]] = [
+    ("ix_submissions_due", claiming("submissions")),
+    ("ix_erasures_due", claiming("erasures")),
+    ("ix_assets_due", lambda connection: queue.claim_assets(connection, now=NOW, until=later(60), most=50)),
+    ("ix_events_feed", lambda connection: feed.of_client(connection, "nobody", after=0, most=51)),
+    (
+        "ix_events_feed",
+        lambda connection: feed.of_client(
+            connection, "nobody", after=0, most=51, types=["task.failed", "task.expired"]
+        ),
+    ),
+    ("uq_events_task", lambda connection: feed.of_task(connection, UUID(int=1), after=0, most=51)),
+]
+
+
+@pytest.mark.parametrize("dropped", [False, True], ids=["with-indexes", "without"])
+async def test_other_claims_and_the_feed_use_their_index_and_a_lost_index_is_noticed(
+    database: Database, *, dropped: bool
+) -> None:
+    async with database.writing() as connection:
+        await fill(connection)
+        await fill_the_rest(connection)
+        droppable = {index for index, _ in MORE_READS if index.startswith("ix_")}
+        for index in droppable if dropped else ():
+            await connection.execute(text(f"DROP INDEX {index}"))
+        for index, act in MORE_READS:
+            plan = await plan_of(connection, act)
+            assert uses(plan, index, FILLED + REST) is not (dropped and index in droppable), f"{index}:\n{plan}"
