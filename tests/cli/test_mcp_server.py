@@ -10,11 +10,13 @@ from typing import Any, get_args
 
 import httpx2
 import pytest
+from click.testing import CliRunner
 from mcp import StdioServerParameters
 from mcp.client import Client
 from mcp.client.stdio import stdio_client
 from mcp.client.streamable_http import streamable_http_client
 
+from service.cli import exits, main
 from service.cli.mcp_server import _is_loopback, _security
 from service.cli.mcp_server.server import State as ListedState
 from service.cli.mcp_server.server import build
@@ -183,6 +185,21 @@ async def test_page_in_a_browser_cannot_reach_the_tools(headers: dict[str, str],
     async with app.router.lifespan_context(app), served(app) as port, httpx2.AsyncClient(trust_env=False) as http:
         answer = await http.post(f"http://127.0.0.1:{port}/mcp", json=request, headers=accept)
     assert answer.status_code == status
+
+
+def test_files_are_not_saved_for_agents_of_other_machines() -> None:
+    result = CliRunner().invoke(main, ["mcp", "--http", "--output", "results"])
+    assert result.exit_code == exits.USAGE
+    assert "--output" in result.stderr
+
+
+def test_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "service.cli.mcp_server.server")
+    monkeypatch.setitem(sys.modules, "mcp", None)
+    monkeypatch.setitem(sys.modules, "mcp.server.mcpserver", None)
+    result = CliRunner().invoke(main, ["mcp"])
+    assert result.exit_code == 1
+    assert "pip install 'dovecote[mcp]'" in result.stderr
 
 
 def test_every_state_can_be_listed() -> None:
