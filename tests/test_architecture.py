@@ -294,6 +294,7 @@ CONNECTIONS = {
     "cli/record.py": "forwards requests of this installation to the upstream that its user names",
     "cli/health.py": "asks the server of this machine whether it is alive",
     "cli/listening.py": "listens",
+    "cli/mcp_server/server.py": "listens, for agents by HTTP",
     "cli/serve.py": "serves on the sockets of listening.py",
     "store/postgresql.py": "sets the options of connections to PostgreSQL",
     "web/health.py": "names this machine; opens nothing",

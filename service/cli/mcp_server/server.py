@@ -246,7 +246,7 @@ def build(url: str, *, shared_key: bool, output: Path | None = None) -> MCPServe
 async def _saved(client: AsyncClient, task: Task, folder: Path) -> Document:
     """Save the results of a task. Where that fails, the agent still has the links."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
         return {"files": [str(path.resolve()) for path in await client.results.save(task, folder)]}
     except (DovecoteError, OSError) as error:
         return {"not_saved": str(error)}
