@@ -321,6 +321,8 @@ class _Source:
                 if self._stopped:
                     raise StorageError("the upload was stopped")  # noqa: TRY301 - recorded below, as all others
                 self._reading = asyncio.run_coroutine_threadsafe(self._read_block(), self._loop)
+                if self._stopped:  # since the look above: then this read was not there to be cancelled
+                    self._reading.cancel()
                 block = self._reading.result()
                 if not block:
                     return

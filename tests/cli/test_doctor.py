@@ -524,3 +524,20 @@ async def test_clock_skew_of_the_database_is_reported(
 
     monkeypatch.setattr("service.cli.doctor.clock.read_database_time", database_time)
     says(await found({"DOVECOTE_DATABASE_URL": postgresql_url}, "clock"), status, words)
+
+
+async def test_storage_is_written_and_read(sqlite_url: str, tmp_path: Path) -> None:
+    environment = {"DOVECOTE_DATABASE_URL": sqlite_url}
+    says(await found(environment, "storage"), "ok", "does not exist yet")
+    folder = Path(sqlite_url.removeprefix("sqlite:///")).parent / "dovecote-objects"
+    assert not folder.exists()
+    folder.mkdir()
+    says(await found(environment, "storage"), "ok", "can be written and read")
+    assert [each for each in folder.rglob("*") if each.is_file()] == []
+    broken = {"DOVECOTE_STORAGE__URL": "s3://kept", "DOVECOTE_STORAGE__ENDPOINT": "http://127.0.0.1:9"}
+    keys = {
+        "DOVECOTE_STORAGE__REGION": "us-east-1",
+        "DOVECOTE_STORAGE__ACCESS_KEY_ID": "id",
+        "DOVECOTE_STORAGE__SECRET_ACCESS_KEY": "secret-of-s3",
+    }
+    says(await found(environment | broken | keys, "storage"), "error", "s3://kept does not work", "storage.url")

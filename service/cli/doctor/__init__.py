@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 def command(config: Path | None, *, as_json: bool) -> None:
     """Check this installation and report what is wrong and what to do.
 
-    Checks settings, keys, database, disk, worker, queues, server, public address, and every upstream: host, key, credit,
-    callbacks, results, clock. It buys and changes nothing, and the server may run meanwhile. The exit code is 1 when there is an error (✗);
+    Checks settings, keys, database, disk, worker, queues, server, public address, storage, and every upstream: host, key, credit,
+    callbacks, results, clock. It buys nothing and leaves nothing behind, and the server may run meanwhile. The exit code is 1 when there is an error (✗);
     a warning (!) does not count.
     """
     findings = asyncio.run(examine(os.environ, config))
@@ -41,6 +41,7 @@ async def examine(environment: Mapping[str, str], config: Path | None) -> list["
     from service.cli.doctor.clock import check_database_clock
     from service.cli.doctor.finding import error, ok, redacted, secrets_of
     from service.cli.doctor.public_url import check_public_url
+    from service.cli.doctor.storage import check_storage
     from service.cli.doctor.upstreams import check_upstreams
     from service.cli.doctor.work import check_work
     from service.settings.load import SettingsError, load
@@ -59,6 +60,7 @@ async def examine(environment: Mapping[str, str], config: Path | None) -> list["
         ]
         findings += [keys.check_webhook_secret(settings, webhook_secret), await server.check_server(settings)]
         findings += await check_public_url(settings, callback_secret)
+        findings += await check_storage(settings)
         findings += await check_upstreams(settings, opened)
     finally:
         if opened is not None:
