@@ -1,4 +1,7 @@
-"""One browser and one Dovecote with a sandbox for all tests of this folder."""
+"""One browser and one Dovecote with a sandbox for all tests of a file.
+
+Playwright's loop counts as running until the browser is closed, so that no test of another file may run meanwhile.
+"""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -14,7 +17,7 @@ SECONDS = 2.0
 """Duration of a job."""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     if CHROMIUM is None:
         pytest.skip("there is no Chromium here: apt-get install chromium")
@@ -22,7 +25,7 @@ def browser() -> Iterator[Browser]:
         yield browser
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def stage(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     stage = Stage(tmp_path_factory.mktemp("stage"), seconds=SECONDS)
     with ProcessGroup() as group:
