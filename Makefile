@@ -44,7 +44,8 @@ test-busy: $(VENV)/.installed ## the whole suite beside four busy loops: no test
 	$(BIN)/python -m tests.busy $(BIN)/python -m pytest -q $(ARGS)
 
 test-long: $(VENV)/.installed ## what takes long: killed processes and databases, every fault, generated requests, the rest on PostgreSQL
-	$(BIN)/python -m pytest -q -m long $(ARGS)
+	$(BIN)/python -m pytest -q -m long --ignore=tests/browser $(ARGS)
+	$(BIN)/python -m pytest -q -m long -n 0 tests/browser  # by itself: Playwright's loop keeps other tests from theirs
 
 screenshots: $(VENV)/.installed ## pictures of the dashboard's pages into screenshots/ (needs Chromium)
 	$(BIN)/python -m tests.browser.screenshots $(ARGS)
