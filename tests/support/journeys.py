@@ -54,8 +54,8 @@ REFERENCE = frozenset({"runway/aggregator", "runway/official", "midjourney/proxy
 REFUSAL_CODES = {("runway/official", "content-refused-at-submit"): "invalid_input"}
 """Where a provider words a refusal so that its reason cannot be told from another."""
 
-LOOKED_UP = frozenset({"kling/official"})
-"""Where a lost job is looked up by our reference: it needs neither an answer nor a callback."""
+LOOKED_UP = frozenset({"kling/official", "luma/official"})
+"""Where a lost job is looked up by our reference or in a list: it needs neither an answer nor a callback."""
 
 AT_ONCE = {
     "success": Journey(),

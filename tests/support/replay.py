@@ -36,7 +36,7 @@ NOTHING: Mapping[str, Any] = {**dict.fromkeys(REPLAYED), "results": [], "next_ac
 
 OF_AN_EXTRA_JOB = frozenset({"extra_job", "extra_job_ended"})
 """Events that tell of another job than the one that serves the task."""
-AFTER_THE_END = OF_AN_EXTRA_JOB | {"late_result", "confirmed", "details"}
+AFTER_THE_END = OF_AN_EXTRA_JOB | {"late_result", "confirmed", "details", "settled", "cost_corrected"}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -118,7 +118,8 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
 def _response(spec: ResponseSpec) -> dict[str, Any]:
     shown: dict[str, Any] = {"description": spec.description}
     if spec.schema is not None:
-        shown["content"] = {spec.media_type: {"schema": spec.schema}}
+        others = {kind: {"schema": schema} for kind, schema in spec.also.items()}
+        shown["content"] = {spec.media_type: {"schema": spec.schema}, **others}
     if spec.headers:
         shown["headers"] = {
             name: {"description": text, "schema": {"type": "string"}} for name, text in spec.headers.items()

@@ -56,6 +56,8 @@ class ResponseSpec:
     headers: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """Description by header name."""
     media_type: str = "application/json"
+    also: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+    """JSON Schema of the body by each other media type that a request can choose."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -158,7 +158,9 @@ ENDPOINTS = (
                 description="`csv`: the rows as `text/csv`.",
             ),
         ),
-        responses={200: ResponseSpec(description="The sums.", schema=ref("Usage"))},
+        responses={
+            200: ResponseSpec(description="The sums.", schema=ref("Usage"), also={"text/csv": {"type": "string"}})
+        },
         problems=(422,),
     ),
     Endpoint(

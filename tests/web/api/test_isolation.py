@@ -40,6 +40,7 @@ STREAM_SECONDS = 0.2
 
 
 KEYS = f"alice={ALICE},bob={BOB}"
+STORAGE = "file:///tmp/not-opened-by-a-world"
 
 
 async def populate(opened: World) -> None:
@@ -80,7 +81,9 @@ def populated(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -
     shutil.copy(sqlite_template, file)
 
     async def fill() -> Populated:
-        async with World.opened(f"sqlite:///{file}", DOVECOTE_API_KEYS=KEYS, DOVECOTE_RESULTS__KEEP="all") as opened:
+        async with World.opened(
+            f"sqlite:///{file}", DOVECOTE_API_KEYS=KEYS, DOVECOTE_RESULTS__KEEP="all", DOVECOTE_STORAGE__URL=STORAGE
+        ) as opened:
             await populate(opened)
             assert opened.context.objects is not None
             stored = opened.context.objects
@@ -96,7 +99,9 @@ def populated(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -
 async def world(database_url: str, populated: Populated) -> AsyncIterator[World]:
     if database_url.startswith("sqlite"):
         shutil.copy(populated.file, database_url.removeprefix("sqlite:///"))
-    async with World.opened(database_url, DOVECOTE_API_KEYS=KEYS, DOVECOTE_RESULTS__KEEP="all") as opened:
+    async with World.opened(
+        database_url, DOVECOTE_API_KEYS=KEYS, DOVECOTE_RESULTS__KEEP="all", DOVECOTE_STORAGE__URL=STORAGE
+    ) as opened:
         if database_url.startswith("sqlite"):
             opened.clock.now = populated.at
             assert opened.context.objects is not None
