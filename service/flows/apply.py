@@ -169,11 +169,15 @@ async def _enqueue(
 ) -> set[UUID]:
     """Enqueue the client messages, and return the tasks that they are about."""
     changes = [
-        enqueue.Change(each.event.message, each.task)
+        enqueue.Change(each.event.message, each.task, each.event.sequence)
         for each in decided
         if each.event is not None and each.event.message is not None
     ]
-    changes += [enqueue.Change(event.message, task) for event, task in booked.events if event.message is not None]
+    changes += [
+        enqueue.Change(event.message, task, event.sequence)
+        for event, task in booked.events
+        if event.message is not None
+    ]
     return await enqueue.enqueue(context, connection, changes, context.now())
 
 

@@ -29,7 +29,9 @@ class Change:
 
     type: str
     task: Task
-    """The task after the change."""
+    """The task after the change, and after the settlements that belong to it."""
+    sequence: int
+    """The number of the change's event. The task is ahead of it where a settlement follows in the same transaction."""
 
 
 async def enqueue(
@@ -71,14 +73,15 @@ def _messages(context: Context, change: Change, enabled: Collection[Endpoint], n
     for endpoint_id, destination, url, kind in receivers:
         style = task.callback_format if endpoint_id is None else DOVECOTE
         if (kind, style) not in bodies:
-            bodies[kind, style] = payload_of(kind, task, now, api_url=context.settings.links_url, style=style)
+            links = context.settings.links_url
+            bodies[kind, style] = payload_of(kind, task, now, sequence=change.sequence, api_url=links, style=style)
         yield Message(
             id=context.new_id(),
             client=task.client,
             task_id=task.id,
             endpoint_id=endpoint_id,
             destination=destination,
-            sequence=task.sequence,
+            sequence=change.sequence,
             type=kind,
             url=url,
             body=bodies[kind, style],

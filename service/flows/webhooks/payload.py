@@ -15,10 +15,13 @@ MAX_BODY: Final = 1024 * 1024
 own form, which is truncated."""
 
 
-def payload_of(kind: str, task: Task, at: dt.datetime, *, api_url: str | None, style: str = DOVECOTE) -> str:
+def payload_of(
+    kind: str, task: Task, at: dt.datetime, *, sequence: int, api_url: str | None, style: str = DOVECOTE
+) -> str:
     """Return the body of a message about a task.
 
     :param kind: the type of the message
+    :param sequence: the number of the event that the message is about
     :param api_url: address of this installation's API, for links
     :param style: the form of the body, a key of ``FORMATS``
     """
@@ -30,7 +33,7 @@ def payload_of(kind: str, task: Task, at: dt.datetime, *, api_url: str | None, s
     document = {
         "type": kind,
         "timestamp": rfc3339(at),
-        "sequence": task.sequence,
+        "sequence": sequence,
         "data": show_task_briefly(task, now=at, api_url=api_url),
     }
     return orjson.dumps(document).decode()

@@ -121,7 +121,9 @@ async def test_message_that_would_be_too_large_has_dovecotes_own_form(world: Wor
     from service.flows.webhooks.payload import MAX_BODY, payload_of
 
     large = ended(State.SUCCEEDED, Result("image", "data:image/png;base64," + "A" * MAX_BODY))
-    body = orjson.loads(payload_of("task.succeeded", large, large.created_at, api_url=None, style="replicate"))
+    body = orjson.loads(
+        payload_of("task.succeeded", large, large.created_at, sequence=large.sequence, api_url=None, style="replicate")
+    )
     assert (body["type"], body["data"]["truncated"]) == ("task.succeeded", True)
 
 

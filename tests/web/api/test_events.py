@@ -164,8 +164,8 @@ async def test_feed_matches_webhooks_and_tasks(world: World, api: httpx.AsyncCli
         assert {**own[-1]["data"], "client": "default"} == shown
         [webhook] = await world.messages(task)
         body = orjson.loads(webhook.body)
-        assert {name: end[name] for name in ("type", "timestamp", "data")} == {
-            name: body[name] for name in ("type", "timestamp", "data")
+        assert {name: end[name] for name in ("type", "timestamp", "sequence", "data")} == {
+            name: body[name] for name in ("type", "timestamp", "sequence", "data")
         }
     assert {event["type"] for event in events} <= set(TYPES)
 

@@ -277,7 +277,7 @@ async def test_delivery_is_woken_only_when_a_message_was_written(world: World) -
 
 
 def body(task: Task, **more: Any) -> dict[str, Any]:
-    written = payload_of("task.succeeded", task, NOW, api_url=more.get("api_url"))
+    written = payload_of("task.succeeded", task, NOW, sequence=task.sequence, api_url=more.get("api_url"))
     assert len(written.encode()) <= MAX_BRIEF + 200
     read: dict[str, Any] = orjson.loads(written)
     schema = {**DOCUMENT["components"]["schemas"]["Task"], "components": DOCUMENT["components"]}
