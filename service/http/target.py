@@ -1,6 +1,6 @@
 """The exact target of a request: the bytes of the URL as they were given, not as a library would write them."""
 
-from urllib.parse import quote
+from urllib.parse import SplitResult, quote, urlsplit
 
 import httpx
 
@@ -22,6 +22,29 @@ def exact_target(url: str) -> bytes:
 
 
 _ASCII = "".join(map(chr, range(0x21, 0x7F)))
+
+
+def is_same_host(base_url: str, url: str) -> bool:
+    """Return whether a URL has the scheme, the host and the port of a base URL."""
+    return _place(urlsplit(base_url)) == _place(urlsplit(url))
+
+
+def path_below(base_url: str, url: str) -> str | None:
+    """Return the path and query of a URL below a base URL; None where it leads to any other place."""
+    base, parts = urlsplit(base_url), urlsplit(url)
+    start = base.path.rstrip("/")
+    if _place(base) != _place(parts) or not parts.path.startswith(f"{start}/"):
+        return None
+    path = parts.path[len(start) :]
+    return f"{path}?{parts.query}" if parts.query else path
+
+
+def _place(parts: SplitResult) -> tuple[str, str | None, int | None]:
+    try:
+        port = parts.port or _DEFAULT_PORTS.get(parts.scheme)
+    except ValueError:
+        port = None
+    return parts.scheme, parts.hostname, port
 
 
 def target_of(request: httpx.Request) -> bytes:

@@ -10,7 +10,7 @@ import re
 import zlib
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from typing import Final
-from urllib.parse import SplitResult, unquote_to_bytes, urljoin, urlsplit
+from urllib.parse import unquote_to_bytes, urljoin
 
 import httpx
 
@@ -19,6 +19,7 @@ from service.flows.context import Context, Upstream
 from service.flows.conversation import authorized_get
 from service.http.download import Opened, opened
 from service.http.ssrf.guard import ForbiddenAddress, forbidden
+from service.http.target import is_same_host, path_below
 from service.providers.dialect import Dialect
 
 SILENCE: Final = 30.0
@@ -67,25 +68,13 @@ class Origin:
 
     def is_own(self, url: str) -> bool:
         """Return whether a URL leads to the host of the upstream, which the operator has configured."""
-        return self.upstream is not None and _place(urlsplit(self.upstream.settings.base_url)) == _place(urlsplit(url))
+        return self.upstream is not None and is_same_host(self.upstream.settings.base_url, url)
 
     def own_path(self, url: str) -> str | None:
         """Return the path of a URL below the upstream's base URL; None where it leads to any other place."""
         if self.upstream is None or self.dialect is None:
             return None
-        base, parts = urlsplit(self.upstream.settings.base_url), urlsplit(url)
-        if _place(base) != _place(parts) or not parts.path.startswith(f"{base.path.rstrip('/')}/"):
-            return None
-        path = parts.path[len(base.path.rstrip("/")) :]
-        return f"{path}?{parts.query}" if parts.query else path
-
-
-def _place(parts: SplitResult) -> tuple[str, str | None, int | None]:
-    try:
-        port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
-    except ValueError:
-        port = None
-    return parts.scheme, parts.hostname, port
+        return path_below(self.upstream.settings.base_url, url)
 
 
 class Download:

@@ -7,6 +7,7 @@ from service.domain.errors import NotFound, Unavailable
 from service.domain.task import Task
 from service.flows.context import Context, Upstream
 from service.flows.conversation import run_exchange
+from service.http.target import path_below
 from service.providers.wire import Call, Reply
 
 MAX_OUTPUT: Final = 64 * 1024 * 1024
@@ -17,9 +18,7 @@ _SILENCE: Final = 60.0
 def holder_of(context: Context, task: Task, url: str) -> Upstream | None:
     """Return the upstream whose key opens a URL; None where the URL is at another host."""
     upstream = context.upstreams.get(task.upstream or "")
-    if upstream is None or not url.startswith(f"{upstream.settings.base_url.rstrip('/')}/"):
-        return None
-    return upstream
+    return None if upstream is None or path_below(upstream.settings.base_url, url) is None else upstream
 
 
 async def fetch(context: Context, task: Task, url: str) -> tuple[bytes, str]:
@@ -30,9 +29,10 @@ async def fetch(context: Context, task: Task, url: str) -> tuple[bytes, str]:
     upstream, dialect = holder_of(context, task, url), context.dialect(task)
     if upstream is None or dialect is None:
         raise Unavailable("not_found", "the upstream of the task is not configured any more")
-    path = url.removeprefix(upstream.settings.base_url.rstrip("/"))
     async with context.large.downloads:
-        reply: Reply = await run_exchange(context, upstream, dialect, _get(path))
+        reply: Reply = await run_exchange(
+            context, upstream, dialect, _get(path_below(upstream.settings.base_url, url) or "")
+        )
     if not reply.ok or not reply.body:
         raise NotFound("not_found", f"{upstream.name} has no such file any more (HTTP {reply.status})")
     return reply.body, reply.header("content-type").partition(";")[0].strip() or "application/octet-stream"
