@@ -1,7 +1,6 @@
 """List the stored callbacks of providers, and run them through today's reader again."""
 
 from typing import Any, Final
-from uuid import UUID
 
 from starlette.responses import Response
 
@@ -12,7 +11,7 @@ from service.flows.callbacks.rerun import MAX_AT_ONCE, rerun
 from service.store import inbox
 from service.store.inbox import Entry, Filter
 from service.web.api.callback_models import DECISIONS, render_callback
-from service.web.api.lookup import existing, page, page_size, path_id
+from service.web.api.lookup import existing, optional_id, page, page_size, path_id
 from service.web.api.models import ref
 from service.web.api.route import (
     CURSOR,
@@ -61,8 +60,8 @@ async def list_callbacks(request: ApiRequest) -> Response:
         client=request.sees_only,
         decisions=tuple(query.get("decision", ())),
         upstream=query.get("upstream"),
-        task_id=_id(query.get("task")),
-        before=_id(query.get("cursor")),
+        task_id=optional_id(query.get("task")),
+        before=optional_id(query.get("cursor")),
     )
     async with request.context.database.reading() as connection:
         found = await inbox.page(connection, wanted, most=size + 1)
@@ -109,10 +108,6 @@ async def _find(request: ApiRequest) -> Entry:
     callback_id = path_id(request, "callback")
     async with request.context.database.reading() as connection:
         return existing(await inbox.find(connection, callback_id, request.sees_only), "callback")
-
-
-def _id(stated: str | None) -> UUID | None:
-    return None if stated is None else UUID(stated)
 
 
 _ID: Final = Parameter(name="id", place="path", schema=ID_SCHEMA, description="The callback's id.")

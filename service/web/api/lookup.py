@@ -34,6 +34,11 @@ def path_id(request: ApiRequest, kind: str) -> UUID:
         raise _not_found(kind) from None
 
 
+def optional_id(stated: str | None) -> UUID | None:
+    """Return an id that a request may name, whose form its schema has checked."""
+    return None if stated is None else UUID(stated)
+
+
 def existing(found: Found | None, kind: str) -> Found:
     """Return the object.
 

@@ -11,7 +11,7 @@ from service.flows.webhooks import replay
 from service.store.webhooks import attempts as attempt_store
 from service.store.webhooks import messages as message_store
 from service.store.webhooks.messages import Filter, Message
-from service.web.api.lookup import existing, page, page_size, path_id
+from service.web.api.lookup import existing, optional_id, page, page_size, path_id
 from service.web.api.models import ref
 from service.web.api.route import (
     CURSOR,
@@ -41,9 +41,9 @@ async def list_messages(request: ApiRequest) -> Response:
         client=request.client,
         types=tuple(query.get("type", ())),
         states=tuple(query.get("state", ())),
-        endpoint_id=_id(query.get("endpoint")),
-        task_id=_id(query.get("task")),
-        before=_id(query.get("cursor")),
+        endpoint_id=optional_id(query.get("endpoint")),
+        task_id=optional_id(query.get("task")),
+        before=optional_id(query.get("cursor")),
     )
     async with request.context.database.reading() as connection:
         found = await message_store.list_messages(connection, wanted, most=size + 1)
@@ -86,12 +86,12 @@ def _wanted(request: ApiRequest, document: dict[str, Any]) -> Filter:
     after, before = (first_id_at(document.get(name), name, mistakes) for name in ("after", "before"))
     if mistakes:
         raise invalid(mistakes)
-    cursor = _id(document.get("cursor"))
+    cursor = optional_id(document.get("cursor"))
     return Filter(
         client=request.client,
         types=tuple(document.get("type", replay.REPLAYED)),
         states=tuple(document.get("state", replay.UNDELIVERED)),
-        endpoint_id=_id(document.get("endpoint")),
+        endpoint_id=optional_id(document.get("endpoint")),
         after=max(filter(None, (after, cursor)), default=None),
         before=before,
     )
@@ -108,10 +108,6 @@ async def _find(request: ApiRequest) -> Message:
     message_id = path_id(request, "message")
     async with request.context.database.reading() as connection:
         return existing(await message_store.find(connection, message_id, request.client), "message")
-
-
-def _id(stated: str | None) -> UUID | None:
-    return None if stated is None else UUID(stated)
 
 
 _ID: Final = Parameter(name="id", place="path", schema=ID_SCHEMA, description="The message's id.")

@@ -1,8 +1,9 @@
-"""Actions on a task that several doors offer."""
+"""Actions on a task, and the credit of an account, for several doors."""
 
 from service.domain.errors import UpstreamError
 from service.domain.task import Task
 from service.flows.submission import cancel as submission_cancel
+from service.flows.upstreams import status as upstream_status
 from service.web.facades.door import DoorRequest
 from service.web.problems import RETRY_AFTER, Problem
 
@@ -20,3 +21,15 @@ async def cancel(request: DoorRequest, task: Task) -> Task:
         detail = f"{task.upstream} could not be reached; the cancellation is stored, repeat the request"
         raise Problem(503, "upstream_unavailable", detail, headers={"Retry-After": RETRY_AFTER}) from error
     return await request.find_by_id(task.id) or task
+
+
+async def credit_of(request: DoorRequest, family: str, operation: str) -> float:
+    """Return the credit of the first upstream that serves an operation and tells it; 0 to a client that sees only its own."""
+    if request.caller.sees_only is not None:
+        return 0
+    known = await upstream_status.snapshot(request.context)
+    for name, upstream in request.context.upstreams.items():
+        credit = known[name].kept.credit
+        if credit is not None and upstream.dialect_for(family, operation) is not None:
+            return credit
+    return 0

@@ -6,7 +6,7 @@ routes. Everything that doors share is here and in the files beside it.
 
 import dataclasses
 import math
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Final
 from uuid import UUID
 
@@ -108,6 +108,15 @@ class DoorRequest:
             return None
         self.recent.know(task.id)
         return with_links(self.context, task, self.own_address)
+
+    async def find_many(self, named: Iterable[Any]) -> dict[UUID, Task]:
+        """Return the caller's tasks that ids name, in their order; other ids are left out."""
+        ids = [found for each in named if isinstance(each, str) and (found := task_id_of(each)) is not None]
+        async with self.context.database.reading() as connection:
+            tasks = await task_store.find_all(connection, ids, self.client)
+        for task in tasks:
+            self.recent.know(task.id)
+        return {task.id: task for task in tasks}
 
     async def whole(self, task: Task) -> Task:
         """Return a task with its whole input."""
@@ -354,7 +363,7 @@ def their_name(path: str) -> str:
 
 
 def _name_task(response: Response, http: Request) -> None:
-    """Name the task of a request in the response, and whether an equal request has made it before."""
+    """Add the headers that name the task of a request, and that say whether an earlier request has made it."""
     accepted: task_store.Accepted | None = getattr(http.state, "accepted", None)
     if accepted is None:
         return

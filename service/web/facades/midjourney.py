@@ -13,10 +13,8 @@ from service.domain.validation import Invalid
 from service.domain.webhook_events import TYPES
 from service.flows.submission import accept
 from service.flows.submission.input import NotAwaited, send_input
-from service.flows.webhooks.formats.ids import task_id_of
 from service.flows.webhooks.formats.midjourney_proxy import STATE_LABEL, task_document
 from service.flows.webhooks.formats.shapes import outputs, reason_of, texts
-from service.store import tasks as task_store
 from service.web.facades.body import Fields
 from service.web.facades.door import Door, DoorRequest, DoorRoute, refused, shown
 from service.web.facades.media import media_response
@@ -62,6 +60,8 @@ _WITH_WINDOW: Final = ("MJ::Inpaint", "MJ::CustomZoom")
 """The buttons that open a window: the job waits for a prompt or a mask."""
 _MAX_STATE: Final = 255
 _MAX_IDS: Final = 500
+_MAX_SEEDS: Final = 10
+"""How often a seed is asked for in all, where asking fails."""
 _WINDOW_SECONDS: Final = 60.0
 """Seconds for which the input of a window waits until the provider's job asks for it."""
 _SUBMITTED, _WINDOW, _GONE, _INVALID, _UNKNOWN, _FAILED, _FULL, _BANNED = 1, 21, 3, 4, 5, 9, 23, 24
@@ -239,15 +239,19 @@ async def upload(request: DoorRequest) -> Response:
 
 
 async def image_seed(request: DoorRequest) -> Response:
-    """Return the seed of a task's picture. However often it is asked for, Dovecote asks once."""
+    """Return the seed of a task's picture. However often it is asked for, Dovecote asks once, and anew after a failure."""
     parent = await request.find(request.http.path_params["id"])
     asked = {"family": "midjourney", "operation": "image_seed", "parent_id": str(parent.id), "input": {}}
-    try:
-        accepted = await accept.accept(
-            request.context, asked, client=request.client, idempotency_key=f"midjourney-seed-{parent.id}", large=False
-        )
-    except Invalid as error:
-        raise refused(error.mistakes, 400) from None
+    for attempt in range(_MAX_SEEDS):
+        key = f"midjourney-seed-{parent.id}-{attempt}"
+        try:
+            accepted = await accept.accept(
+                request.context, asked, client=request.client, idempotency_key=key, large=False
+            )
+        except Invalid as error:
+            raise refused(error.mistakes, 400) from None
+        if accepted.new or not accepted.task.state.ended or accepted.task.state is State.SUCCEEDED:
+            break
     task = succeeded(await request.wait(accepted.task))
     return shown(answer_document(_SUBMITTED, "success", next(iter(texts(task)), None)))
 
@@ -266,11 +270,7 @@ async def fetch_many(request: DoorRequest) -> Response:
     named = (await request.fields()).get("ids")
     if not isinstance(named, list) or len(named) > _MAX_IDS:
         raise Problem(400, "invalid_request", f"ids: give a list of at most {_MAX_IDS} ids")
-    ids = [found for each in named if isinstance(each, str) and (found := task_id_of(each)) is not None]
-    async with request.context.database.reading() as connection:
-        tasks = await task_store.find_all(connection, ids, request.client)
-    for task in tasks:
-        request.recent.know(task.id)
+    tasks = (await request.find_many(named)).values()
     return shown([task_document(task) for task in tasks])
 
 

@@ -12,10 +12,9 @@ from service.domain.api_key import Scope
 from service.domain.events import rfc3339
 from service.domain.media_references import upload_name
 from service.domain.task import State, Task
-from service.flows.upstreams import status as upstream_status
 from service.flows.webhooks.formats.shapes import code_of, outputs, reason_of
 from service.store import uploads as upload_store
-from service.web.facades.actions import cancel
+from service.web.facades.actions import cancel, credit_of
 from service.web.facades.body import Fields
 from service.web.facades.door import Door, DoorRequest, DoorRoute, shown
 from service.web.facades.uploads import NAME, store, with_uploads
@@ -255,13 +254,7 @@ async def retrieve_invocation(request: DoorRequest) -> Response:
 
 async def organization(request: DoorRequest) -> Response:
     """Return the credit of the first upstream that serves Runway and tells it."""
-    known = await upstream_status.snapshot(request.context)
-    balances = [
-        known[name].kept.credit
-        for name, upstream in request.context.upstreams.items()
-        if upstream.dialect_for("runway", "text_to_video") is not None and known[name].kept.credit is not None
-    ]
-    credit = balances[0] if balances and request.caller.sees_only is None else 0
+    credit = await credit_of(request, "runway", "text_to_video")
     return shown({"creditBalance": credit, "tier": {"maxMonthlyCreditSpend": 0, "models": {}}, "usage": {"models": {}}})
 
 

@@ -9,11 +9,10 @@ from service.domain.api_key import Scope
 from service.domain.events import rfc3339
 from service.domain.task import State, Task
 from service.domain.webhook_events import TYPES
-from service.flows.upstreams import status as upstream_status
 from service.flows.webhooks.formats.ids import task_id_of
 from service.flows.webhooks.formats.shapes import texts
 from service.flows.webhooks.formats.suno import clip_document, clip_of, clips, items_of, lyrics_document, row
-from service.store import tasks as task_store
+from service.web.facades.actions import credit_of
 from service.web.facades.body import Fields
 from service.web.facades.door import Door, DoorRequest, DoorRoute, shown
 from service.web.problems import Problem
@@ -178,17 +177,8 @@ async def fetch_many(request: DoorRequest) -> Response:
     named = (await request.fields()).get("ids")
     if not isinstance(named, list) or len(named) > _LIMIT:
         raise Problem(400, "invalid_request", f"ids: give a list of at most {_LIMIT} ids")
-    found = await _tasks(request, [each for each in named if isinstance(each, str)])
+    found = await request.find_many(named)
     return shown({"code": "success", "message": "", "data": [row(each) for each in found.values()]})
-
-
-async def _tasks(request: DoorRequest, named: list[str]) -> dict[UUID, Task]:
-    ids = [task_id for each in named if (task_id := task_id_of(each)) is not None]
-    async with request.context.database.reading() as connection:
-        tasks = await task_store.find_all(connection, ids, request.client)
-    for task in tasks:
-        request.recent.know(task.id)
-    return {task.id: task for task in tasks}
 
 
 async def generate(request: DoorRequest) -> Response:
@@ -213,7 +203,7 @@ async def feed(request: DoorRequest) -> Response:
 
 async def _clips(request: DoorRequest, named: list[str]) -> list[dict[str, Any]]:
     known = [clip for each in named if (clip := clip_of(each)) is not None]
-    found = await _tasks(request, [str(task_id) for task_id, _ in known])
+    found = await request.find_many([str(task_id) for task_id, _ in known])
     return [clip_document(found[task_id], number) for task_id, number in known if task_id in found]
 
 
@@ -269,13 +259,7 @@ async def api_lyrics(request: DoorRequest) -> Response:
 
 async def api_limit(request: DoorRequest) -> Response:
     """Return the credit of the first upstream that serves Suno and tells it."""
-    known = await upstream_status.snapshot(request.context)
-    balances = [
-        known[name].kept.credit
-        for name, upstream in request.context.upstreams.items()
-        if upstream.dialect_for("suno", "music") is not None and known[name].kept.credit is not None
-    ]
-    credit = balances[0] if balances and request.caller.sees_only is None else 0
+    credit = await credit_of(request, "suno", "music")
     return shown({"credits_left": credit, "period": None, "monthly_limit": 0, "monthly_usage": 0})
 
 

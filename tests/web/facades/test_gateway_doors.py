@@ -216,6 +216,22 @@ async def test_seed_is_asked_for_once(world: World) -> None:
     assert (again.json()["code"], again.json()["result"].isdecimal()) == (1, True)
 
 
+async def test_seed_is_asked_for_again_after_a_failure(world: World) -> None:
+    made = (await post(world, "/mj/submit/imagine", {"prompt": "a dove"})).json()["result"]
+    await over(world)
+    world.context.signals.close()
+    await get(world, f"/mj/task/{made}/image-seed")
+    headers = {"Authorization": f"Bearer {ALICE}"}
+    [asked] = (await world.client.get("/v1/tasks?limit=1", headers=headers)).json()["tasks"]
+    await world.client.post(
+        f"/v1/tasks/{asked['id']}/cancel", headers=headers
+    )  # it waits in our queue: nothing was asked
+    await get(world, f"/mj/task/{made}/image-seed")
+    await over(world)
+    again = (await get(world, f"/mj/task/{made}/image-seed")).json()
+    assert (again["code"], again["result"].isdecimal()) == (1, True)
+
+
 async def test_notify_hook_gets_the_bare_task_at_each_change(sqlite_url: str) -> None:
     async with World.opened(sqlite_url, DOVECOTE_DOORS__MIDJOURNEY="true") as world:
         body = {"prompt": "a dove", "notifyHook": RECEIVER_URL, "state": "job 7"}
