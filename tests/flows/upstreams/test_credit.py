@@ -17,9 +17,11 @@ from service.flows.upstreams import credit
 from service.http.client import Http
 from service.http.ssrf.guard import Guard
 from service.http.ssrf.policy import Rules
+from service.providers.capabilities import CanTellBalance
 from service.sandbox.account import QUERY_KEY
 from service.worker import working
 from tests.support.breakage import Server, answering, close_at_once, nowhere, request_of, reset
+from tests.support.dialects import DIALECTS, world_of
 from tests.support.operators import listen, reported
 from tests.support.waiting import LIMIT
 from tests.support.world import World, settings_for
@@ -291,3 +293,12 @@ async def test_low_credit_is_reported_once_until_it_was_enough(database_url: str
         world.clock.forward(credit.EVERY)
         await credit.ask_due(world.context)
         assert len(await reported(world)) == 2
+
+
+@pytest.mark.parametrize("name", [name for name, dialect in DIALECTS.items() if isinstance(dialect, CanTellBalance)])
+async def test_sandbox_tells_the_credit_of_every_dialect_that_asks_for_it(sqlite_url: str, name: str) -> None:
+    async with world_of(name, sqlite_url) as world:
+        [upstream] = world.context.upstreams.values()
+        balance = await credit.ask(world.context, upstream)
+        assert balance is not None
+        assert balance.left is None or balance.left > 0
