@@ -15,7 +15,7 @@ from service.flows.context import Context
 from service.flows.metrics.process import UNKNOWN, Description
 from service.flows.upstreams.credit import is_low
 from service.store.database import StoreUnavailable
-from service.store.metrics import QUEUES, Number, read_numbers
+from service.store.metrics import QUEUES, SEPARATOR, Number, read_numbers
 
 FRESH: Final = 1.0
 """Seconds for which a second scrape gets the numbers of the first."""
@@ -42,6 +42,13 @@ ROWS: Final = tuple(
         ("budget_limit", "budget unit", "The limit of a budget, for each of its parts"),
         ("budget_spent", "budget unit", "Spent of a budget in the present period, all parts together"),
         ("budget_held", "budget unit", "Held of a budget for tasks in progress, all parts together"),
+        ("reserved", "upstream unit", "Upper bounds of the submissions whose price is not settled yet"),
+        (
+            "claims",
+            "upstream verdict state",
+            "Jobs that were charged and not delivered, and whose price is not given back",
+        ),
+        ("claims_amount", "upstream unit verdict state", "Their price"),
         ("worker_silent_seconds", "", "Time since a worker was last alive"),
         ("failing_endpoints", "", "Enabled endpoints whose last delivery failed"),
         ("disabled_endpoints", "reason", "Endpoints that are disabled"),
@@ -110,6 +117,9 @@ def _of_rows(context: Context, numbers: Iterable[Number]) -> Iterator[Metric]:
     )
     yield _family("upstream_credit_low", low)
     yield from _budgets(context, groups["spent"], groups["held"])
+    yield _family("reserved", _by_upstream(context, groups["reserved"]))
+    yield _family("claims", _claims(context, groups["claims"]))
+    yield _family("claims_amount", _by_upstream(context, groups["owed"]))
     seen = max(groups["worker"].get(("", ""), 0.0), context.started_at.timestamp())
     yield _family("worker_silent_seconds", [((), max(now - seen, 0.0))])
     endpoints = groups["endpoints"]
@@ -127,6 +137,21 @@ def _budgets(
     for name, sums in (("budget_spent", spent), ("budget_held", held)):
         values = (((each.name, each.unit), sums.get((each.name, period), 0.0)) for each, period in periods.items())
         yield _family(name, values)
+
+
+def _by_upstream(context: Context, sums: dict[tuple[str, str], float]) -> dict[tuple[str, ...], float]:
+    """Return the sums of each configured upstream, and those of all others, by the names that the statement has joined."""
+    found: dict[tuple[str, ...], float] = {}
+    for (name, joined), value in sums.items():
+        labels = (name if name in context.upstreams else UNKNOWN, *joined.split(SEPARATOR))
+        found[labels] = found.get(labels, 0.0) + value
+    return found
+
+
+def _claims(context: Context, counted: dict[tuple[str, str], float]) -> dict[tuple[str, ...], float]:
+    """Return the number of claims of each configured upstream that is known to charge for them, and of all others."""
+    zeros: dict[tuple[str, ...], float] = {(name, "charged", "open"): 0.0 for name in context.upstreams}
+    return zeros | _by_upstream(context, counted)
 
 
 def _waiting(context: Context, waiting: dict[tuple[str, str], float]) -> dict[tuple[str, ...], float]:
