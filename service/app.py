@@ -42,7 +42,7 @@ from service.store.database import Database, StoreUnavailable, parse_url
 from service.store.migrate import check_known, migrate, newest, revision
 from service.store.restoration import Mark
 from service.store.writer import Writers
-from service.web import callbacks, docs, facades, health, kept_files, metrics
+from service.web import callbacks, docs, facades, health, kept_files, metrics, try_page
 from service.web.access_log import AccessLog
 from service.web.api import ENDPOINTS
 from service.web.auth.bearer import Authenticator
@@ -301,6 +301,7 @@ def routes(settings: Settings, role: Role = "all") -> Sequence[BaseRoute]:
         *kept_files.ROUTES,
         *health.ROUTES,
         *docs.ROUTES,
+        *try_page.ROUTES,
         *dashboard.routes(authenticator),
         Route("/", _to_dashboard),
         *facades.at_root(settings, authenticator),
