@@ -157,9 +157,12 @@ def _statement(database: str) -> Any:
         _part("circuit", circuits.c.upstream, circuits.c.dialect, _epoch(circuits.c.open_until, database)).where(
             circuits.c.open_until.is_not(None)
         ),
-        _part("worker", literal(""), literal(""), _epoch(func.max(processes.c.seen_at), database)).where(
-            processes.c.role == "worker"
-        ),
+        # The stored flows of a worker; "" stands for all of them.
+        _part(
+            "worker", func.coalesce(processes.c.flows, ""), literal(""), _epoch(func.max(processes.c.seen_at), database)
+        )
+        .where(processes.c.role == "worker")
+        .group_by(processes.c.flows),
         _part(
             "endpoints",
             case(

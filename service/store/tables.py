@@ -721,6 +721,8 @@ processes = Table(
     Column("name", Text, primary_key=True),
     Column("role", Text, nullable=False),
     Column("seen_at", UtcTime, nullable=False),
+    # The flows of a worker, separated by commas; null: all of them.
+    Column("flows", Text),
     CheckConstraint(_one_of("role", ["web", "worker"]), name="role"),
 )
 

@@ -134,6 +134,12 @@ async def test_silence_of_workers_counts_from_the_start_or_the_last_heartbeat(wo
         await health.beat(connection, "worker a", "worker", now=world.clock())
     world.clock.forward(7)
     assert number(await scraped(world), "worker_silent_seconds") == 7
+    async with world.context.database.writing() as connection:
+        await health.beat(connection, "worker a", "worker", now=world.clock(), flows=["poll", "submit"])
+    found = await scraped(world)
+    assert number(found, "worker_silent_seconds") == 0
+    assert number(found, "flow_silent_seconds", flow="submit") == 0
+    assert number(found, "flow_silent_seconds", flow="webhooks") == 107
 
 
 async def test_numbers_are_read_once_a_second_for_all_scrapers(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """The numbers of rows, read from the database when the metrics are requested. Every process shows the same numbers."""
 
 import asyncio
+import datetime as dt
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -9,12 +10,14 @@ from typing import Final
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 
+from service.domain.flows import Flow, last_seen
 from service.domain.money.budgets import period_of
 from service.domain.task import ENDED, State, WaitingFor
 from service.flows.context import Context
 from service.flows.metrics.process import UNKNOWN, Description
 from service.flows.money import budgets
 from service.flows.upstreams.credit import is_low
+from service.flows.webhooks.watch import silent_flows
 from service.store.database import StoreUnavailable
 from service.store.metrics import QUEUES, SEPARATOR, Number, read_numbers
 
@@ -51,6 +54,7 @@ ROWS: Final = tuple(
         ),
         ("claims_amount", "upstream unit verdict state", "Their price"),
         ("worker_silent_seconds", "", "Time since a worker was last alive"),
+        ("flow_silent_seconds", "flow", "Time since a worker of a flow was last alive"),
         ("failing_endpoints", "", "Enabled endpoints whose last delivery failed"),
         ("disabled_endpoints", "reason", "Endpoints that are disabled"),
     )
@@ -122,11 +126,17 @@ def _of_rows(context: Context, numbers: Iterable[Number]) -> Iterator[Metric]:
     yield _family("reserved", _by_upstream(context, groups["reserved"]))
     yield _family("claims", _claims(context, groups["claims"]))
     yield _family("claims_amount", _by_upstream(context, groups["owed"]))
-    seen = max(groups["worker"].get(("", ""), 0.0), context.started_at.timestamp())
-    yield _family("worker_silent_seconds", [((), max(now - seen, 0.0))])
+    silent = silent_flows(context, _workers(groups["worker"]))
+    yield _family("worker_silent_seconds", [((), max(min(silent.values()), 0.0))])
+    yield _family("flow_silent_seconds", (((flow,), max(seconds, 0.0)) for flow, seconds in silent.items()))
     endpoints = groups["endpoints"]
     yield _family("failing_endpoints", [((), endpoints.get(("now", ""), 0.0))])
     yield _family("disabled_endpoints", (((reason,), endpoints.get((reason, ""), 0.0)) for reason in _REASONS))
+
+
+def _workers(beats: dict[tuple[str, str], float]) -> dict[Flow, dt.datetime]:
+    """Return when a worker of each flow was last alive."""
+    return last_seen((flows or None, dt.datetime.fromtimestamp(at, dt.UTC)) for (flows, _), at in beats.items())
 
 
 def _budgets(

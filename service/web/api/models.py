@@ -26,6 +26,13 @@ from service.web.problems import TITLES
 
 STATE: dict[str, Any] = {"type": "string", "enum": [str(state) for state in State]}
 """JSON Schema of a task's state."""
+TASK_EXAMPLE: dict[str, Any] = {
+    "family": "runway",
+    "operation": "text_to_video",
+    "input": {"prompt": "a dove comes home at dusk", "duration": 5, "aspect_ratio": "16:9"},
+    "labels": {"project": "intro"},
+}
+"""The request that the reference shows."""
 
 
 class Result(TypedDict):

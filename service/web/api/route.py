@@ -146,6 +146,8 @@ class Endpoint:
     parameters: tuple[Parameter, ...] = ()
     body: Mapping[str, Any] | None = None
     body_type: str = "application/json"
+    example: Mapping[str, Any] | None = None
+    """A valid body of JSON, for the reference."""
     responses: Mapping[int, ResponseSpec]
     problems: tuple[int, ...] = ()
 
