@@ -1,4 +1,4 @@
-"""What the address of a list asks for, and the tasks that fit it."""
+"""The view and the filters of a list, as its address names them, and the tasks that fit."""
 
 import dataclasses
 import datetime as dt
