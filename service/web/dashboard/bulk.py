@@ -32,7 +32,7 @@ _RATE_LIMITED: Final = 429
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Outcome:
-    """What an act has done with a task."""
+    """The outcome of an act for one task."""
 
     task: Task
     reason: str | None = None
@@ -50,7 +50,7 @@ class Act:
 
     name: str
     words: str
-    """What a button says."""
+    """The words on its button."""
     icon: str
     states: frozenset[State]
     """The states in which it does something. Tasks in others are left out."""
@@ -221,7 +221,7 @@ async def run(visit: Visit) -> Response:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class RoundState:
-    """What the rounds have done so far."""
+    """The progress of the rounds."""
 
     done: int
     total: int
