@@ -26,7 +26,7 @@ class Filter:
     """Which callbacks to list."""
 
     client: str | None = None
-    """None: every client's, and those of no known submission."""
+    """None: every client's, and those of no known submission. A client's are listed by task."""
     decisions: tuple[str, ...] = ()
     upstream: str | None = None
     task_id: UUID | None = None
@@ -82,6 +82,8 @@ async def page(connection: AsyncConnection, wanted: Filter, *, most: int) -> lis
     """List callbacks, newest first."""
     if wanted.task_id is not None:
         statement = _of_task(wanted, wanted.task_id)
+    elif wanted.client is not None:
+        raise ValueError("callbacks of one client are listed by task only: no index finds them otherwise")
     elif wanted.decisions or wanted.upstream is not None:
         statement = _selected().where(callbacks.c.id.in_(select(_ids(wanted, most))))
     else:

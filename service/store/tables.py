@@ -400,6 +400,16 @@ balances = Table(
     Index("ix_balances_upstream", "upstream", "at"),
 )
 
+# Budgets that an operator has set by the API. Those of the settings are not here.
+budgets = Table(
+    "budgets",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("fields", Json, nullable=False),
+    Column("by", Text, nullable=False),
+    Column("changed_at", UtcTime, nullable=False),
+)
+
 budget_counters = Table(
     "budget_counters",
     metadata,

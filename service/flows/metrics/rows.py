@@ -15,6 +15,7 @@ from service.domain.money.budgets import period_of
 from service.domain.task import ENDED, State, WaitingFor
 from service.flows.context import Context
 from service.flows.metrics.process import UNKNOWN, Description
+from service.flows.money import budgets
 from service.flows.upstreams.credit import is_low
 from service.flows.webhooks.watch import silent_flows
 from service.store.database import StoreUnavailable
@@ -94,6 +95,7 @@ class RowMetrics:
     async def _read(self) -> list[Number] | None:
         try:
             async with asyncio.timeout(READ_WITHIN), self._context.database.reading() as connection:
+                await budgets.refresh(self._context, connection)
                 return await read_numbers(connection, now=self._context.now())
         except (StoreUnavailable, TimeoutError):
             return None

@@ -29,6 +29,7 @@ from service.domain.operator_events import PRICE_CHANGED, Occurrence
 from service.domain.task import Source, Task
 from service.domain.webhook_events import COST_CORRECTED, SETTLED
 from service.flows.context import Context, log
+from service.flows.money import budgets
 from service.flows.money.subjects import Subject, left_over, subjects_of
 from service.providers.registry import DIALECTS
 from service.store.money import counters, entries, reservations
@@ -69,6 +70,8 @@ async def book(
     ended = {each.task.id for each in decided if each.task.state.ended and not before[each.task.id].state.ended}
     learned = [each.cost_evidence for each in decided if each.cost_evidence is not None]
     due = {each.task.id for each in decided if each.cost_due is not None}
+    if ended and not context.reserves:
+        await budgets.refresh(context, connection)  # another process may have reserved for one that was just set
     if not (subjects or learned or due) and not (ended and context.reserves):
         return list(decided), Booking()
     ended |= {each.task.id for each in decided if each.task.id in due and each.task.state.ended}

@@ -309,6 +309,7 @@ def all_components() -> dict[str, Any]:
     others = tuple(model for module in more for model in module.MODELS)
     return {
         "TaskRequest": {"title": "TaskRequest", **REQUEST},
+        "Budget": money_models.BUDGET,
         "ClaimMark": money_models.CLAIM_MARK,
         **webhook_models.REQUESTS,
         "ErasureRequest": {"title": "ErasureRequest", **erasure_models.REQUEST},

@@ -134,7 +134,7 @@ Handler = Callable[[ApiRequest], Awaitable[Response]]
 class Endpoint:
     """A method of a path."""
 
-    method: Literal["GET", "POST", "PATCH", "DELETE"]
+    method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
     path: str
     handler: Handler
     scope: Scope

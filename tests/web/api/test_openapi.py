@@ -154,6 +154,8 @@ async def test_successful_responses_match_their_schemas(world: World, api: httpx
     assert (await stream).status_code == 200
     [claim, *_] = (await api.get("/v1/claims")).json()["claims"]
     await api.post(f"/v1/claims/{claim['submission']}", json={"state": "filed"})
+    assert (await api.put("/v1/budgets/all", json={"limit": "5", "client": "*"})).status_code == 200
+    assert (await api.delete("/v1/budgets/all")).status_code == 200
     succeeded = {(method, path) for method, path, status in CONTRACT.kept if status < 300}
     assert {(each.method, each.path) for each in ENDPOINTS} - succeeded == {("POST", "/v1/tasks/{id}/input")}
 
