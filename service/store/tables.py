@@ -143,7 +143,7 @@ DUPLICATE_JOB = text("outcome = 'taken' AND superseded_at IS NOT NULL")
 DECISIONS: Final = (
     "applied", "duplicate", "ignored", "stale", "late", "unreadable", "forged", "unmatched", "hastened", "parked",
 )  # fmt: skip
-"""What may be decided about a callback."""
+"""The decisions that a callback may get."""
 MESSAGE_STATES: Final = ("pending", "delivered", "exhausted", "discarded")
 
 
