@@ -20,7 +20,7 @@ class SubmitFields(TypedDict, total=False):
     callback_when: str | None
     """When the end goes to the ``callback_url``: ``ended``, or ``kept``: once every file is kept or lost."""
     callback_format: str | None
-    """The form of the messages to the ``callback_url``: ``dovecote``, ``replicate`` or ``fal``."""
+    """The form of the messages to the ``callback_url``: ``dovecote``, or that of another API, such as ``replicate`` or ``openai``."""
     labels: Mapping[str, str] | None
     """Names of your own, to find the task by."""
     parent_id: Task | str | UUID | None
@@ -112,6 +112,26 @@ class ReplayFilters(TypedDict, total=False):
     """Whether to count the messages only."""
 
 
+class BudgetFields(TypedDict, total=False):
+    """The optional fields of a budget."""
+
+    unit: str | None
+    """Default: ``USD``."""
+    period: str | None
+    """``day`` or ``month``, in UTC."""
+    client: str | None
+    """The client that it is for; ``*``: each client for itself; default: all together."""
+    label: str | None
+    """``project=intro``, or ``project``: each value for itself."""
+    upstream: str | None
+    soft: str | None
+    """The amount from which operators are told."""
+    over: str | None
+    """``refuse`` or ``wait``."""
+    unpriced: str | None
+    """``refuse`` or ``allow``."""
+
+
 class EndpointSettings(TypedDict, total=False):
     """The optional fields of an endpoint."""
 
@@ -120,6 +140,8 @@ class EndpointSettings(TypedDict, total=False):
     description: str | None
     format: str | None
     """``standard`` or ``cloudevents``."""
+    callback_format: str | None
+    """The form of the messages about tasks: ``dovecote``, or that of another API, such as ``replicate`` or ``openai``."""
 
 
 class EndpointFields(EndpointSettings, total=False):

@@ -10,7 +10,8 @@ from service.flows.callbacks.preview import preview
 from service.flows.callbacks.rerun import MAX_AT_ONCE, rerun
 from service.store import inbox
 from service.store.inbox import Entry, Filter
-from service.web.api.callback_models import DECISIONS, render_callback
+from service.store.tables import DECISIONS
+from service.web.api.callback_models import render_callback
 from service.web.api.lookup import existing, optional_id, page, page_size, path_id
 from service.web.api.models import ref
 from service.web.api.route import (
@@ -160,6 +161,7 @@ ENDPOINTS = (
             "like a new one. One that was applied before changes nothing."
         ),
         body=RERUN,
+        example={"decision": ["unreadable", "unmatched"], "limit": 100},
         responses={202: ResponseSpec(description="The callbacks are due.", schema=ref("RerunResult"))},
         problems=(400, 413, 415, 422),
     ),
