@@ -15,6 +15,7 @@ from sqlalchemy import Table, select
 from service.domain.callback_token import Tokens
 from service.domain.redaction import Redactor
 from service.domain.task import WITHOUT_PURCHASE
+from service.domain.webhook_events import LATE
 from service.sandbox.files import FILES
 from service.sandbox.served_files import content
 from service.store import tables
@@ -266,22 +267,14 @@ def _finished_tasks_are_told(facts: Facts, arrivals: Mapping[UUID, Sequence[Arri
         numbers = Counter(each.sequence for each in got)
         if any(count > 1 for count in numbers.values()):
             yield f"task {task_id} has several messages with one sequence: {dict(numbers)}"
-        ends = [each for each in got if each.type == f"task.{each.state}" and each.state in ENDED]
+        ends = [each for each in got if each.state in ENDED and each.type in {f"task.{each.state}", LATE}]
         if task["state"] in ENDED and facts.settled and not any(each.state == task["state"] for each in ends):
             yield f"task {task_id} is {task['state']} and no message said so: {[each.type for each in got]}"
         if ends and ends[-1].state != task["state"]:
             yield f"task {task_id} is {task['state']}, but its last message said {ends[-1].state}"
         provider = {each.state for each in ends} & {"succeeded", "failed"}
-        if len(provider) > 1 and not _revised(facts, task_id):
+        if len(provider) > 1 and LATE not in {each.type for each in got}:
             yield f"task {task_id} was told as succeeded and as failed"
-
-
-def _revised(facts: Facts, task_id: UUID) -> bool:
-    """Return whether an end of Dovecote's own making gave way to the provider's."""
-    return (
-        len([each for each in facts.events.get(task_id, ()) if each["message"] in {"task.failed", "task.succeeded"}])
-        > 1
-    )
 
 
 def nothing_final_changes(facts: Facts) -> Iterator[str]:
