@@ -36,6 +36,7 @@ from service.domain.money.amounts import PLACES
 from service.domain.money.claims import STATES as CLAIM_STATES
 from service.domain.money.settlement import Basis, Verdict
 from service.domain.task import AT_PROVIDER, ENDED, MAY_BE_SUBMITTED, OCCUPYING, TO_SUBMIT, Outcome, Source, State
+from service.domain.webhook_events import CALLBACK_FORMATS
 
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _MICROSECOND = dt.timedelta(microseconds=1)
@@ -642,9 +643,11 @@ webhook_endpoints = Table(
     Column("failing_since", UtcTime),
     Column("failed_at", UtcTime),
     Column("scope", Text, nullable=False, server_default="client"),
+    Column("callback_format", Text, nullable=False, server_default="dovecote"),
     Column("created_at", UtcTime, nullable=False),
     Column("updated_at", UtcTime, nullable=False),
     CheckConstraint(_one_of("format", ["standard", "cloudevents"]), name="format"),
+    CheckConstraint(_one_of("callback_format", CALLBACK_FORMATS), name="callback_format"),
     CheckConstraint(_one_of("disabled_reason", ["client", "gone", "failing"]), name="disabled_reason"),
     CheckConstraint("(disabled_at IS NULL) = (disabled_reason IS NULL)", name="disabled_requires_reason"),
     CheckConstraint("(previous_secret IS NULL) = (previous_until IS NULL)", name="previous_secret_requires_expiry"),
