@@ -27,7 +27,7 @@ class Row:
 
     name: str
     about: str
-    """Whose tasks count in it."""
+    """The tasks that count in it."""
     part: str
     amounts: Mapping[str, str]
     unit: str

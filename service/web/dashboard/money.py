@@ -26,7 +26,7 @@ GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
     "day": ("day",),
     "label": (),
 }
-"""What the table is grouped by. The label has a name of its own."""
+"""The groups of the table by their name. A label has a name of its own."""
 VIEWS: Final[Mapping[str, str]] = {"": "Usage", "/budgets": "Budgets", "/claims": "Claims"}
 MAX_CHARTS: Final = 4
 """Units of which a chart is shown: the most used ones."""
@@ -36,8 +36,8 @@ _SUMS: Final = ("charged", "probably_charged", "returned", "probably_returned", 
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """What the visitor wants to see."""
+class Choice:
+    """The period and the groups that the visitor has chosen."""
 
     period: str
     by: str
@@ -102,19 +102,19 @@ def _cell(value: Any) -> str:
     return "" if value is None else str(value)
 
 
-async def _sums(visit: Visit, asked: Asked, by: Sequence[str]) -> list[Sum]:
+async def _sums(visit: Visit, asked: Choice, by: Sequence[str]) -> list[Sum]:
     async with visit.context.database.reading() as connection:
         return await usage.sums(connection, by=by, since=asked.since, until=None, client=visit.sees_only)
 
 
-def _asked(visit: Visit) -> Asked:
+def _asked(visit: Visit) -> Choice:
     period, by = visit.query("period", "14d"), visit.query("by", "upstream")
     period = period if period in PERIODS else "14d"
     if by not in GROUPS or (by == "client" and not visit.is_operator):
         by = "upstream"
     first = visit.now.date() - dt.timedelta(days=PERIODS[period][1] - 1)
     since = dt.datetime.combine(first, dt.time(), dt.UTC)
-    return Asked(period=period, by=by, label=visit.query("label").strip()[:MAX_LABEL], since=since)
+    return Choice(period=period, by=by, label=visit.query("label").strip()[:MAX_LABEL], since=since)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
