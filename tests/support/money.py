@@ -11,6 +11,7 @@ from service.domain.money.amounts import Amount
 from service.domain.money.budgets import Hold, spent_of
 from service.domain.money.quotes import Quote
 from service.domain.money.settlement import settlement_of
+from service.store.database import Database
 from service.store.tables import budget_counters, events, money_entries, reservations, submissions, tasks
 from tests.support.world import World
 
@@ -21,6 +22,16 @@ async def faults_in_ledger(world: World) -> list[str]:
     """Return what does not agree: between entries, events, tasks, reservations and budgets."""
     async with world.context.database.reading() as connection:
         return [*await _faults_of_entries(connection), *await _faults_of_reservations(connection)]
+
+
+async def faults_in_database(url: str) -> list[str]:
+    """Return the same for a database of other processes."""
+    database = Database(url)
+    try:
+        async with database.reading() as connection:
+            return [*await _faults_of_entries(connection), *await _faults_of_reservations(connection)]
+    finally:
+        await database.close()
 
 
 async def _faults_of_entries(connection: AsyncConnection) -> list[str]:
