@@ -8,6 +8,7 @@ from typing import Any, Final
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.domain.events import Event
+from service.domain.money.delivered import differences
 from service.domain.money.quotes import Quote
 from service.domain.task import Task
 from service.store.money import reservations
@@ -67,7 +68,6 @@ class Booked:
     basis: str
     reason: str
     quoted: str
-    difference: str
     at: str
 
 
@@ -79,11 +79,13 @@ class TaskMoney:
     held: tuple[Held, ...]
     booked: tuple[Booked, ...]
     limit: str
+    differences: tuple[str, ...] = ()
+    """What was billed otherwise than it was made."""
 
     @property
     def anything(self) -> bool:
         """Whether there is anything to show."""
-        return bool(self.offers or self.held or self.booked or self.limit)
+        return bool(self.offers or self.held or self.booked or self.limit or self.differences)
 
 
 async def open_reservations(connection: AsyncConnection, task: Task) -> list[Reservation]:
@@ -100,6 +102,7 @@ def money_of(task: Task, events: Sequence[Event], held: Sequence[Reservation]) -
         held=tuple(_held(each) for each in held),
         booked=tuple(booked(each.data) for each in events if each.type in {"settled", "cost_corrected"}),
         limit="" if most is None else str(most),
+        differences=tuple(each.as_json()["said"] for each in differences(task)),
     )
 
 
@@ -146,7 +149,6 @@ def booked(entry: Mapping[str, Any]) -> Booked:
         basis=str(entry["basis"]),
         reason=str(entry["reason"] or ""),
         quoted="" if quoted is None else _amount(quoted, entry["unit"]),
-        difference="; ".join(each["said"] for each in entry.get("differences") or ()),
         at=str(entry["booked_at"])[:19].replace("T", " "),
     )
 
