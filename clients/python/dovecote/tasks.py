@@ -118,7 +118,7 @@ class Task:
     settlements: tuple[Settlement, ...] = ()
     """The cost of each submission, by the latest evidence."""
     billing_differences: tuple[BillingDifference, ...] = ()
-    """What was billed otherwise than it was made."""
+    """The quantities that were billed otherwise than they were made."""
     refunded: bool | None = None
     outcome_source: str | None = None
     queue_position: int | None = None

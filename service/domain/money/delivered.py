@@ -92,9 +92,11 @@ def _billed(
     if in_answer:
         return in_answer, "answer"
     asked = next((number for name in names if (number := quantity_of(fields.get(name))) is not None), None)
-    if quote is not None and quote.per == per and quote.rate and asked and charged and quote.high == quote.rate * asked:
+    if not asked or quote is None or quote.per != per or not quote.rate:
+        return None
+    if charged and quote.high == quote.rate * asked:
         return charged / quote.rate, "charge and rate"
-    return None if not asked else (asked, "request")
+    return asked, "request"
 
 
 def _lengths(made: Sequence[Result]) -> list[Decimal]:

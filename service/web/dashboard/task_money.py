@@ -80,7 +80,7 @@ class TaskMoney:
     booked: tuple[Booked, ...]
     limit: str
     differences: tuple[str, ...] = ()
-    """What was billed otherwise than it was made."""
+    """The quantities that were billed otherwise than they were made."""
 
     @property
     def anything(self) -> bool:

@@ -39,12 +39,12 @@ FIVE: Mapping[str, Any] = {"prompt": "a", "duration": 5}
 @pytest.mark.parametrize(
     ("task", "found"),
     [
-        pytest.param(ended([a_file(duration=5.04)], input=FIVE), [], id="as-ordered"),
-        pytest.param(ended([a_file(duration=4.5)], input=FIVE), [], id="half-a-second-less"),
-        pytest.param(ended([a_file(duration=4.0)], input=FIVE), [("seconds", "5", "4", "request")], id="too-short"),
-        pytest.param(ended([a_file(duration=10.0)], input=FIVE), [("seconds", "5", "10", "request")], id="too-long"),
-        pytest.param(ended([a_file(duration=5.0)], input={"duration": "5s"}), [], id="text-with-its-unit"),
-        pytest.param(ended([a_file(duration=29.0)], input={"duration": 30}), [], id="within-five-percent"),
+        pytest.param(ended([a_file(duration=5.04)], input=FIVE, quotes=SECONDS), [], id="as-ordered"),
+        pytest.param(ended([a_file(duration=4.5)], input=FIVE, quotes=SECONDS), [], id="half-a-second-less"),
+        pytest.param(ended([a_file(duration=4.0)], input=FIVE, quotes=SECONDS), [("seconds", "5", "4", "request")], id="too-short"),
+        pytest.param(ended([a_file(duration=10.0)], input=FIVE, quotes=SECONDS), [("seconds", "5", "10", "request")], id="too-long"),
+        pytest.param(ended([a_file(duration=5.0)], input={"duration": "5s"}, quotes=SECONDS), [], id="text-with-its-unit"),
+        pytest.param(ended([a_file(duration=29.0)], input={"duration": 30}, quotes=SECONDS), [], id="within-five-percent"),
         pytest.param(
             ended([a_file(duration=5.0)], input=FIVE, usage={"seconds": 8.0}),
             [("seconds", "8", "5", "answer")],
@@ -61,12 +61,14 @@ FIVE: Mapping[str, Any] = {"prompt": "a", "duration": 5}
             [],
             id="price-with-an-addition-says-nothing-of-seconds",
         ),
-        pytest.param(ended([a_file(duration=5.0)] * 2, input={"duration": 10}), [], id="both-films-together"),
-        pytest.param(ended([a_file()], input=FIVE), [], id="nothing-kept"),
-        pytest.param(ended([a_file(duration=5.0), a_file()], input=FIVE), [], id="one-is-not-kept"),
+        pytest.param(ended([a_file(duration=5.0)] * 2, input={"duration": 10}, quotes=SECONDS), [], id="both-films-together"),
+        pytest.param(ended([a_file()], input=FIVE, quotes=SECONDS), [], id="nothing-kept"),
+        pytest.param(ended([a_file(duration=5.0), a_file()], input=FIVE, quotes=SECONDS), [], id="one-is-not-kept"),
+        pytest.param(ended([a_file(duration=3.0)], input=FIVE), [], id="no-price-by-seconds"),
+        pytest.param(ended([a_file(duration=3.0)], input=FIVE, quotes=quote("job", "9", "9")), [], id="price-of-a-job"),
         pytest.param(ended([a_file("audio", duration=3.0)], input={}), [], id="nothing-ordered"),
         pytest.param(
-            ended([a_file("image")] * 3, input={"count": 4}), [("outputs", "4", "3", "request")], id="picture-is-missing"
+            ended([a_file("image")] * 3, input={"count": 4}, quotes=quote("image", "3", "12")), [("outputs", "4", "3", "request")], id="picture-is-missing"
         ),
         pytest.param(ended([a_file("image")] * 4, input={"n": 4}), [], id="every-picture"),
         pytest.param(ended([a_file("image"), a_file("image", role="preview")], input={"n": 1}), [], id="preview"),
@@ -111,5 +113,6 @@ def test_hostile_values_are_no_difference(value: Any) -> None:
         [a_file(duration=5.0, width=1280, height=720)],
         input=dict.fromkeys(("duration", "count", "resolution", "size", "width", "height"), value),
         usage={"seconds": 0.0},
+        quotes=SECONDS,
     )
     assert differences(task) == ()
