@@ -12,7 +12,6 @@ from service.domain.large_input import shortened, size_of
 from service.domain.money.quotes import Quote
 from service.domain.money.terms import NO_TERMS, Terms
 from service.domain.task import TO_SUBMIT, Action, Failure, Result, Source, State, Task, TaskWarning, WaitingFor
-from service.store.rows import row_of_value
 from service.store.tables import DUE_SUBMIT, NOT_TO_SUBMIT, events, insert_for, large_inputs, task_labels, tasks
 
 
@@ -31,12 +30,12 @@ def task_of(row: Row[Any] | Mapping[str, Any]) -> Task:
     kept["settlements"] = tuple(kept["settlements"])
     kept["waits_for"] = None if kept["waits_for"] is None else WaitingFor.from_key(kept["waits_for"])
     kept["outcome_source"] = None if kept["outcome_source"] is None else Source(kept["outcome_source"])
-    return Task(**kept)
+    return Task.of(kept)
 
 
 def row_of(task: Task) -> dict[str, Any]:
     """Return the row of a task."""
-    row = row_of_value(task)
+    row = {**task.__dict__}
     row["state"] = str(task.state)
     row["route"] = list(task.route)
     row["callback_events"] = list(task.callback_events)
