@@ -10,7 +10,7 @@ RUN python -m venv /opt/dovecote && python -m venv /opt/build \
  && /opt/dovecote/bin/python -m pip install --require-hashes -r requirements.lock \
  && /opt/build/bin/python -m pip install --require-hashes -r requirements-build.lock
 COPY pyproject.toml README.md LICENSE ./
-COPY clients clients
+COPY clients/python clients/python
 COPY service service
 COPY migrations migrations
 RUN /opt/build/bin/python -m pip wheel --no-deps --no-build-isolation --no-index --wheel-dir dist ./clients/python . \

@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve try test test-busy test-long screenshots docs check bench lock clean
+.PHONY: help install demo serve try test test-busy test-long screenshots docs check bench lock typescript clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,6 +66,11 @@ check: $(VENV)/.installed ## lint, types, import rules, format
 bench: $(VENV)/.installed ## measure against the obvious version, side by side, in one run
 	$(BIN)/python -m bench $(ARGS)
 
+typescript: $(VENV)/.installed ## the TypeScript client: its types, build and tests (needs Node and npm)
+	cd clients/typescript && npm ci --no-progress --ignore-scripts
+	$(BIN)/dovecote openapi | npm --prefix clients/typescript run --silent schema
+	$(BIN)/python -m pytest -q -n 0 -m "long or not long" tests/client/test_typescript.py
+
 lock: ## write the locks anew (needs uv)
 	uv pip compile --system-certs --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-package dovecote-client pyproject.toml -o requirements.lock
 	uv pip compile --system-certs --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-package dovecote-client pyproject.toml --group dev -c requirements.lock -o requirements-dev.lock
@@ -73,4 +78,4 @@ lock: ## write the locks anew (needs uv)
 	uv pip compile --system-certs --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --group docs -c requirements-dev.lock -o requirements-docs.lock
 
 clean: ## remove what the targets made
-	rm -rf $(VENV) site .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) site clients/typescript/node_modules clients/typescript/dist .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

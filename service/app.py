@@ -6,7 +6,7 @@ import contextlib
 import datetime as dt
 import functools
 import secrets as chance
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
@@ -19,6 +19,7 @@ from starlette.types import ASGIApp
 
 from service.clock import Clock, ClockGuard
 from service.domain.callback_token import Tokens
+from service.domain.flows import FLOWS, Flow
 from service.flows.context import Context, log, upstreams_of
 from service.flows.metrics.rows import RowMetrics
 from service.flows.metrics.tracing import Traces
@@ -41,7 +42,7 @@ from service.store.database import Database, StoreUnavailable, parse_url
 from service.store.migrate import check_known, migrate, newest, revision
 from service.store.restoration import Mark
 from service.store.writer import Writers
-from service.web import callbacks, docs, facades, health, kept_files, metrics
+from service.web import callbacks, docs, facades, health, kept_files, metrics, try_page
 from service.web.access_log import AccessLog
 from service.web.api import ENDPOINTS
 from service.web.auth.bearer import Authenticator
@@ -178,15 +179,18 @@ def _now() -> dt.datetime:
 
 
 @contextlib.asynccontextmanager
-async def at_work(context: Context) -> AsyncIterator[Worker]:
-    """Run the worker, after ending the leases of a dead process."""
+async def at_work(context: Context, flows: Collection[Flow] = FLOWS) -> AsyncIterator[Worker]:
+    """Run the worker, after ending the leases of a dead process.
+
+    :param flows: the work of this process
+    """
     if context.database.sqlite:
         async with context.database.writing() as connection:
             await queue.release_leases(connection, now=context.now())
     await settle_if_restored(context)
     async with context.database.writing() as connection:
         await queue.release_unknown_waits(connection, [each.key for each in context.waits], now=context.now())
-    async with _beating(context), working(context) as worker:
+    async with _beating(context, flows), working(context, flows) as worker:
         yield worker
 
 
@@ -202,14 +206,15 @@ async def watching_workers(context: Context) -> AsyncIterator[None]:
 
 
 @contextlib.asynccontextmanager
-async def _beating(context: Context) -> AsyncIterator[None]:
+async def _beating(context: Context, flows: Collection[Flow]) -> AsyncIterator[None]:
     """Write every :data:`HEARTBEAT` seconds that this worker is alive, for the length of a ``with``."""
 
     async def beat() -> None:
         while True:
             try:
                 async with context.database.writing() as connection:
-                    await store_health.beat(connection, f"worker {health.PROCESS}", "worker", now=context.now())
+                    now = context.now()
+                    await store_health.beat(connection, f"worker {health.PROCESS}", "worker", now=now, flows=flows)
             except StoreUnavailable as error:
                 log.warning("heartbeat failed error=%s", error)
             await asyncio.sleep(HEARTBEAT)
@@ -296,6 +301,7 @@ def routes(settings: Settings, role: Role = "all") -> Sequence[BaseRoute]:
         *kept_files.ROUTES,
         *health.ROUTES,
         *docs.ROUTES,
+        *try_page.ROUTES,
         *dashboard.routes(authenticator),
         Route("/", _to_dashboard),
         *facades.at_root(settings, authenticator),

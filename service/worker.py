@@ -9,13 +9,14 @@ import contextlib
 import datetime as dt
 import functools
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from typing import Final
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.interval import IntervalTrigger
 
 from service.clock import JUMP
+from service.domain.flows import FLOWS, Flow
 from service.flows import polling
 from service.flows.assets import keep, uploads
 from service.flows.callbacks import process
@@ -54,8 +55,11 @@ _UNLIMITED = {"max_instances": 1, "coalesce": True, "misfire_grace_time": None}
 class Worker:
     """Runs the journeys of a process."""
 
-    def __init__(self, context: Context) -> None:
-        """Prepare the journeys; :meth:`start` begins to work."""
+    def __init__(self, context: Context, flows: Collection[Flow] = FLOWS) -> None:
+        """Prepare the journeys; :meth:`start` begins to work.
+
+        :param flows: the work of this process
+        """
         signals = context.signals.journeys
         self._context = context
         self._stopping = asyncio.Event()
@@ -71,27 +75,34 @@ class Worker:
         """Fetching a file is given up at a stop: it is fetched again after the start."""
         watched = context.settings.observability
         journey = functools.partial(_Journey, metrics=context.metrics)
-        self._journeys: tuple[_Journey, ...] = (
-            journey("submit", signals["submit"], lambda: submission_run.run_due(context, submits)),
-            journey("poll", signals["poll"], lambda: polling.run_due(context, polls)),
-            journey("callbacks", signals["callbacks"], lambda: process.run_due(context)),
-            journey("webhooks", signals["webhooks"], lambda: dispatch.run_due(context, messages)),
-            journey("duplicates", signals["duplicates"], lambda: duplicates.run_due(context, duplicate_jobs)),
-            journey("erasures", signals["erasures"], lambda: erase.run_due(context, erasures)),
-            journey("money", asyncio.Event(), lambda: sweep.run_due(context), sweep.EVERY),
-            journey("charge log", asyncio.Event(), lambda: _once(charge_log.run_due(context)), charge_log.EVERY),
-            journey("balances", asyncio.Event(), lambda: _once(balances.run_due(context)), balances.EVERY),
-            journey("results", signals["results"], lambda: keep.run_due(context, results)),
-            journey("sweep", asyncio.Event(), lambda: _once(keep.sweep(context)), keep.SWEEP_EVERY),
-            journey("learn", asyncio.Event(), lambda: _once(update_statistics(context)), LEARN_EVERY),
-            journey("uploads", asyncio.Event(), lambda: uploads.expire_due(context), EXPIRE_EVERY),
-            journey("credit", asyncio.Event(), self._credit_round(), credit.EVERY),
-            journey("retention", asyncio.Event(), self._retention_round(), retention_sweep.EVERY),
-            *(
-                [journey("ping", asyncio.Event(), lambda: _once(ping(context)), watched.ping_every)]
-                if watched.ping_url
-                else []
+        journeys: tuple[tuple[Flow | None, _Journey], ...] = (
+            ("submit", journey("submit", signals["submit"], lambda: submission_run.run_due(context, submits))),
+            ("poll", journey("poll", signals["poll"], lambda: polling.run_due(context, polls))),
+            ("callbacks", journey("callbacks", signals["callbacks"], lambda: process.run_due(context))),
+            ("webhooks", journey("webhooks", signals["webhooks"], lambda: dispatch.run_due(context, messages))),
+            (
+                "duplicates",
+                journey("duplicates", signals["duplicates"], lambda: duplicates.run_due(context, duplicate_jobs)),
             ),
+            ("erasures", journey("erasures", signals["erasures"], lambda: erase.run_due(context, erasures))),
+            ("money", journey("money", asyncio.Event(), lambda: sweep.run_due(context), sweep.EVERY)),
+            (
+                "money",
+                journey("charge log", asyncio.Event(), lambda: _once(charge_log.run_due(context)), charge_log.EVERY),
+            ),
+            ("money", journey("balances", asyncio.Event(), lambda: _once(balances.run_due(context)), balances.EVERY)),
+            ("results", journey("results", signals["results"], lambda: keep.run_due(context, results))),
+            ("results", journey("sweep", asyncio.Event(), lambda: _once(keep.sweep(context)), keep.SWEEP_EVERY)),
+            (None, journey("learn", asyncio.Event(), lambda: _once(update_statistics(context)), LEARN_EVERY)),
+            ("results", journey("uploads", asyncio.Event(), lambda: uploads.expire_due(context), EXPIRE_EVERY)),
+            ("credit", journey("credit", asyncio.Event(), self._credit_round(), credit.EVERY)),
+            ("retention", journey("retention", asyncio.Event(), self._retention_round(), retention_sweep.EVERY)),
+            (None, journey("ping", asyncio.Event(), lambda: _once(ping(context)), watched.ping_every)),
+        )
+        self._journeys = tuple(
+            each
+            for flow, each in journeys
+            if (flow is None or flow in flows) and (each.name != "ping" or watched.ping_url)
         )
         self._running: list[asyncio.Task[None]] = []
 
@@ -104,7 +115,9 @@ class Worker:
         self._scheduler.start()
         self._running = [asyncio.create_task(each.run(self._stopping), name=each.name) for each in self._journeys]
         self._running.append(asyncio.create_task(self._watch_clock(), name="scheduler guard"))
-        next(each for each in self._journeys if each.name == "credit").wake.set()
+        for journey in self._journeys:
+            if journey.name == "credit":
+                journey.wake.set()
 
     def stop(self) -> None:
         """Start no more rounds."""
@@ -194,9 +207,9 @@ class _Journey:
 
 
 @contextlib.asynccontextmanager
-async def working(context: Context) -> AsyncIterator[Worker]:
+async def working(context: Context, flows: Collection[Flow] = FLOWS) -> AsyncIterator[Worker]:
     """Run a worker for the length of a ``with``, and end it in order."""
-    worker = Worker(context)
+    worker = Worker(context, flows)
     await worker.start()
     try:
         yield worker

@@ -1,5 +1,6 @@
 """The Helm chart: what it renders is valid for Kubernetes, confined, without secrets, and has time to stop."""
 
+import json
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import pytest
 import yaml
 
 from service.cli.server import serve
+from service.domain.flows import FLOWS, parse_flows
 from service.settings.load import load
 from tests.support.stops import slowest_stop
 
@@ -23,7 +25,8 @@ VALUES: dict[str, dict[str, Any]] = {
         "image": {"repository": "registry.example.com/dovecote", "digest": "sha256:" + "0" * 64},
         "imagePullSecrets": [{"name": "registry"}],
         "settings": {"DOVECOTE_MAX_BODY": 33554432, "DOVECOTE_KEEP_ALIVE": 80, "DOVECOTE_LOG_FORMAT": "text"},
-        "worker": {"replicas": 7},
+        "worker": {"replicas": 7, "flows": [flow for flow in FLOWS if flow != "webhooks"]},
+        "workers": {"delivery": {"flows": ["webhooks"], "replicas": 3, "resources": {"limits": {"memory": "512Mi"}}}},
         "ingress": {"enabled": True, "className": "nginx", "tlsSecretName": "tls", "annotations": {"a": "b"}},
         "nodeSelector": {"disk": "ssd"},
         "tolerations": [{"key": "media", "operator": "Exists"}],
@@ -67,9 +70,10 @@ def test_every_role_has_its_deployment_and_a_disruption_budget_that_selects_its_
     [role] = [option for option in serve.params if option.name == "role"]
     deployments = of_kind("least", "Deployment")
     commands = [each["spec"]["template"]["spec"]["containers"][0]["args"] for each in deployments.values()]
-    assert {tuple(command) for command in commands} == {
+    assert {tuple(command[:3]) for command in commands} == {
         ("serve", "--role", name) for name in set(getattr(role.type, "choices", ())) - {"all"}
     }
+    assert [command[3:] for command in commands if command[2] == "worker"] == [["--flows", "all"]]
     budgets, selected = of_kind("least", "PodDisruptionBudget"), []
     assert budgets.keys() == deployments.keys()
     for name, each in deployments.items():
@@ -78,6 +82,27 @@ def test_every_role_has_its_deployment_and_a_disruption_budget_that_selects_its_
             assert selector["matchLabels"].items() <= labels
         selected.append(each["spec"]["selector"]["matchLabels"])
     assert all(selected.count(each) == 1 for each in selected), "two Deployments select the same Pods"
+
+
+def test_further_workers_have_their_flows_and_take_the_rest_from_worker() -> None:
+    deployments = of_kind("most", "Deployment")
+    flows = []
+    for name, replicas, memory in (("demo-dovecote-worker", 7, "1Gi"), ("demo-dovecote-worker-delivery", 3, "512Mi")):
+        spec = deployments[name]["spec"]
+        [container] = spec["template"]["spec"]["containers"]
+        assert spec["replicas"] == replicas
+        assert container["resources"]["limits"]["memory"] == memory
+        assert container["args"][:4] == ["serve", "--role", "worker", "--flows"]
+        assert spec["template"]["spec"]["terminationGracePeriodSeconds"] >= slowest_stop()
+        assert name in of_kind("most", "PodDisruptionBudget")
+        assert name not in of_kind("most", "Service")
+        flows += sorted(parse_flows(container["args"][4]))
+    assert sorted(flows) == sorted(FLOWS), "each flow has one Deployment"
+
+
+def test_chart_knows_every_flow() -> None:
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    assert schema["definitions"]["flows"]["items"]["enum"] == ["all", *FLOWS]
 
 
 def test_services_and_ingress_lead_to_a_named_port_of_the_role() -> None:
@@ -153,9 +178,11 @@ def test_dovecote_reads_the_settings_of_the_pods(values: str) -> None:
         ({"secretName": "keys", "settings": {"DOVECOTE_PORT": "81"}}, "DOVECOTE_PORT"),
         ({"secretName": "keys", "worker": {"replicas": "two"}}, "replicas"),
         ({"secretName": "keys", "replicas": 3}, "replicas"),
+        ({"secretName": "keys", "worker": {"flows": ["sumbit"]}}, "flows"),
+        ({"secretName": "keys", "workers": {"delivery": {"replicas": 3}}}, "flows"),
         ({"secretName": "keys", "image": {"digest": "sha256:1"}}, "digest"),
     ],
-    ids=["no-secret", "port-of-the-probes", "type", "unknown-value", "digest"],
+    ids=["no-secret", "port-of-the-probes", "type", "unknown-value", "unknown-flow", "worker-without-flows", "digest"],
 )
 def test_wrong_values_are_refused(values: dict[str, Any], message: str) -> None:
     with helm.Chart.load(str(CHART)) as chart, pytest.raises(helm.HelmError, match=message):

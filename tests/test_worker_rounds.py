@@ -5,7 +5,9 @@ import asyncio
 import pytest
 
 from service import worker
+from service.domain.flows import FLOWS, Flow
 from service.flows.metrics.process import Metrics
+from tests.support.world import World
 
 
 async def test_wakes_between_two_rounds_share_one_round(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -38,6 +40,24 @@ async def test_wakes_between_two_rounds_share_one_round(monkeypatch: pytest.Monk
     stopping.set()
     go_on.set()
     await running
+
+
+@pytest.mark.parametrize(
+    ("flows", "expected"),
+    [
+        (["poll"], {"poll", "learn"}),
+        (["money", "results"], {"money", "charge log", "balances", "results", "sweep", "uploads", "learn"}),
+    ],
+)
+async def test_worker_runs_the_journeys_of_its_flows_only(
+    sqlite_url: str, flows: list[Flow], expected: set[str]
+) -> None:
+    async with World.opened(sqlite_url) as world:
+        assert {each.name for each in worker.Worker(world.context, flows)._journeys} == expected
+        whole = {each.name for each in worker.Worker(world.context)._journeys}
+        parts = [{each.name for each in worker.Worker(world.context, [flow])._journeys} for flow in FLOWS]
+        assert set().union(*parts) == whole, "a journey belongs to no flow"
+        assert all(part > {"learn"} for part in parts), "a flow has no journey"
 
 
 async def test_round_that_found_work_is_followed_by_another(monkeypatch: pytest.MonkeyPatch) -> None:

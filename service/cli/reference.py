@@ -302,6 +302,8 @@ _MARKS: Final = {"(no object)": "no JSON object", "(says no)": "a `code` that is
 def _said(rule: newapi_errors.Rule) -> str:
     said = [_MARKS.get(word, f"`{word}`") for word in sorted(rule.words)] + [_quoted(part) for part in rule.parts]
     text = [] if rule.says is None else [f"a text that reads as `{rule.says}`"]
+    if rule.lost:
+        text.append("a text or word that speaks of a time-out, a broken connection or a 5xx")
     return " and ".join([*([" or ".join(said)] if said else []), *text]) or "anything"
 
 

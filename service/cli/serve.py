@@ -5,7 +5,7 @@ import contextlib
 import dataclasses
 import logging
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Final
 
 import uvicorn
@@ -27,6 +27,7 @@ from service.cli import exits
 from service.cli.installation import database_fault, give_up, shown_database
 from service.cli.listening import listen, raise_descriptor_limit, reason_of, waiting_connections
 from service.cli.stopping import Stop
+from service.domain.flows import FLOWS, Flow, stored
 from service.flows.context import Context
 from service.flows.metrics.tracing import NoOpenTelemetry
 from service.flows.signals.local import Signals
@@ -88,10 +89,11 @@ class _Server(uvicorn.Server):
         yield
 
 
-def run(settings: Settings, role: Role, stop: Stop, *, listens: bool = True) -> None:
+def run(settings: Settings, role: Role, stop: Stop, *, flows: Collection[Flow] = FLOWS, listens: bool = True) -> None:
     """Serve until SIGTERM or SIGINT; then finish what is in flight.
 
     :param stop: handles the signals already
+    :param flows: the work of a worker
     :param listens: whether to listen; a worker can do without, and goes on where its port is in use
     """
     log_to_standard_error(settings.log_level, settings.log_format)
@@ -112,7 +114,7 @@ def run(settings: Settings, role: Role, stop: Stop, *, listens: bool = True) -> 
             open_sockets.enter_context(scraped or contextlib.nullcontext())
         try:
             with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-                runner.run(_serve(settings, role, stop, Listeners(main, callbacks, scraped)))
+                runner.run(_serve(settings, role, stop, Listeners(main, callbacks, scraped), flows))
         except (NoKey, NoOpenTelemetry) as error:
             give_up(str(error), exits.SETTINGS)
         except StorageError as error:
@@ -148,6 +150,7 @@ async def _serve(
     role: Role,
     stop: Stop,
     listeners: Listeners,
+    flows: Collection[Flow],
 ) -> None:
     """Start everything, serve until a stop is requested, and end everything in order. A stop cuts the start short."""
     loop, requested = asyncio.get_running_loop(), asyncio.Event()
@@ -162,10 +165,10 @@ async def _serve(
             if role == "web":
                 await stack.enter_async_context(watching_workers(context))
             works = role in {"all", "worker"}
-            worker = await stack.enter_async_context(at_work(context)) if works else None
+            worker = await stack.enter_async_context(at_work(context, flows)) if works else None
             watch.cancel()
             servers = list(_servers(context, role, listeners))
-            _log_start(context, role, listeners)
+            _log_start(context, role, listeners, flows)
             collect_rarely()
             async with asyncio.TaskGroup() as serving:
                 for server, sock in servers:
@@ -225,10 +228,12 @@ def _address(host: str, listener: socket.socket) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
 
 
-def _log_start(context: Context, role: Role, listeners: Listeners) -> None:
+def _log_start(context: Context, role: Role, listeners: Listeners, flows: Collection[Flow]) -> None:
     settings = context.settings
     url = None if listeners.main is None else _address(settings.host, listeners.main)
     log.info("started role=%s url=%s database=%s", role, url, shown_database(settings))
+    if len(flows) < len(FLOWS):
+        log.info("worker has chosen flows flows=%s", stored(flows))
     if listeners.callbacks is not None:
         at = _address(settings.callback_host or settings.host, listeners.callbacks)
         log.info("callback port open url=%s", at)

@@ -9,9 +9,18 @@ import click
 
 from service.cli.options import AS_JSON, CONFIG
 from service.cli.printing import print_json
+from service.domain.flows import FLOWS, Flow, parse_flows
 
 if TYPE_CHECKING:
     from service.app import Role
+
+
+def _flows(_: click.Context, __: click.Parameter, value: str | None) -> frozenset[Flow] | None:
+    """Parse ``--flows``."""
+    try:
+        return None if value is None else parse_flows(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
 
 
 @click.command()
@@ -23,14 +32,23 @@ if TYPE_CHECKING:
     show_default=True,
     help="The work of this process.",
 )
+@click.option(
+    "--flows",
+    metavar="LIST",
+    callback=_flows,
+    help=f"The work of a worker, separated by commas: {', '.join(FLOWS)}.  [default: all]",
+)
 @click.option("--host", help="Address to listen at.  [default: the setting host]")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on.  [default: the setting port]")
-def serve(config: Path | None, role: "Role", host: str | None, port: int | None) -> None:
+def serve(config: Path | None, role: "Role", flows: frozenset[Flow] | None, host: str | None, port: int | None) -> None:
     """Run the server.
 
     SIGTERM or Ctrl-C stops it in order: running work ends first. A second signal stops it at once. The role "callbacks"
-    serves providers only. A worker listens, for health checks only, where --port or DOVECOTE_PORT is given.
+    serves providers only. A worker listens, for health checks only, where --port or DOVECOTE_PORT is given. With --flows
+    a worker does only a part of the work: every flow needs a worker.
     """
+    if flows is not None and role != "worker":
+        raise click.UsageError(f"--flows is for --role worker only; the role {role} has no choice")
     from service.cli.stopping import Stop
     from service.memory import collect_later
 
@@ -42,7 +60,13 @@ def serve(config: Path | None, role: "Role", host: str | None, port: int | None)
     from service.cli.serve import run
 
     listens = role != "worker" or port is not None or os.environ.get("DOVECOTE_PORT", "").strip().isdecimal()
-    run(read_settings(config, host=host, port=port), role, stop, listens=listens)
+    run(
+        read_settings(config, host=host, port=port),
+        role,
+        stop,
+        flows=FLOWS if flows is None else flows,
+        listens=listens,
+    )
 
 
 @click.command()

@@ -60,7 +60,11 @@ UNKNOWN_WORD: Final = Kind(
     ("dialect", "word", "task_id", "message"),
     30 * _DAY,
 )
-WORKER_MISSING: Final = Kind("operator.worker_missing", "no worker has been alive for a minute", ("silent_seconds",))
+WORKER_MISSING: Final = Kind(
+    "operator.worker_missing",
+    "no worker has been alive for a minute, or none of a flow (`serve --flows`); once for each of them",
+    ("silent_seconds", "flows"),
+)
 CLOCK_SKEW: Final = Kind(
     "operator.clock_skew",
     "the clock of a machine jumped, or differs from the database's; once an hour for each machine",

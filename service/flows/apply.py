@@ -49,6 +49,8 @@ class Applied:
     source: Source | None = None
     began: dt.datetime | None = None
     """When the transaction began to apply it."""
+    booked: booking.Booking | None = None
+    """The booking of the transaction; with its first change only."""
 
 
 async def apply(context: Context, connection: AsyncConnection, changes: Sequence[Change]) -> list[Applied]:
@@ -74,10 +76,11 @@ async def apply(context: Context, connection: AsyncConnection, changes: Sequence
     await announce_to_operators(context, connection, happened)
     owed = await _enqueue(context, connection, decided, booked)
     outcomes = iter(decided)
-    return [
+    applied = [
         Applied("unmatched", None) if change.task_id not in tasks else _applied(next(outcomes), owed, began)
         for change in changes
     ]
+    return [dataclasses.replace(each, booked=booked if not number else None) for number, each in enumerate(applied)]
 
 
 def _unknown_words(context: Context, decided: Sequence[Decided], changes: Sequence[Change]) -> Iterator[Occurrence]:
@@ -226,6 +229,8 @@ async def settle_surely(context: Context, change: Change) -> Applied:
 def announce(context: Context, applied: Sequence[Applied]) -> None:
     """Log these changes, and wake everything that waits for them. Called after the commit."""
     for each in applied:
+        if each.booked is not None:
+            each.booked.count(context)
         if each.task is not None and each.event is not None:
             _log_change(each.task, each.event)
             _count(context, each.task, each.event)

@@ -4,6 +4,7 @@ import asyncio
 import dataclasses
 import datetime as dt
 import logging
+import math
 import os
 import platform
 import random
@@ -212,7 +213,12 @@ class Context:
     """Upstreams whose slots are counted over all processes."""
     prices: Mapping[str, PriceBook] = dataclasses.field(default_factory=dict)
     """The known prices, by upstream. An upstream without any price is missing."""
+    own_budgets: tuple[Budget, ...] = ()
+    """The budgets of the settings."""
     budgets: tuple[Budget, ...] = ()
+    """All budgets, with those that operators have set, as they were read last."""
+    budgets_read_at: float = -math.inf
+    """When they were read, by :attr:`monotonic`."""
     balance_readings: dict[str, Decimal] = dataclasses.field(default_factory=dict)
     """By upstream: the balance that the last round has read, and that the next one is to confirm."""
     price_changes: dict[tuple[str, str], int] = dataclasses.field(default_factory=dict)
@@ -231,7 +237,7 @@ class Context:
             self.started_at = self.now()
         self.waits = tuple(_waits(self.upstreams))
         self.prices = _prices(self.settings, self.upstreams)
-        self.budgets = tuple(map(read_budget, self.settings.money.budgets))
+        self.own_budgets = self.budgets = tuple(map(read_budget, self.settings.money.budgets))
         self.limited = frozenset(name for name, upstream in self.upstreams.items() if upstream.limited)
 
     @property

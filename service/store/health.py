@@ -1,12 +1,13 @@
 """Queries that check whether the database can be used, and which processes use it."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from typing import Final, Literal
 
 from sqlalchemy import bindparam, delete, func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from service.domain.flows import Flow, last_seen, stored
 from service.store import faults
 from service.store.database import Database, StoreUnavailable
 from service.store.tables import (
@@ -49,16 +50,33 @@ def reason_of(error: BaseException) -> str:
 
 _BEAT = insert_for(
     lambda insert: insert(processes).on_conflict_do_update(
-        index_elements=["name"], set_={"seen_at": insert(processes).excluded.seen_at}
+        index_elements=["name"],
+        set_={"seen_at": insert(processes).excluded.seen_at, "flows": insert(processes).excluded.flows},
     )
 )
 _FORGET = delete(processes).where(processes.c.seen_at < bindparam("before"))
 _LAST_WORKER = select(func.max(processes.c.seen_at)).where(processes.c.role == "worker")
+_WORKERS = (
+    select(processes.c.flows, func.max(processes.c.seen_at))
+    .where(processes.c.role == "worker")
+    .group_by(processes.c.flows)
+)
 
 
-async def beat(connection: AsyncConnection, name: str, role: Literal["web", "worker"], *, now: datetime) -> None:
-    """Write that a process is alive. This is a real write: it fails when the disk is full."""
-    await connection.execute(_BEAT[connection.dialect.name], {"name": name, "role": role, "seen_at": now})
+async def beat(
+    connection: AsyncConnection,
+    name: str,
+    role: Literal["web", "worker"],
+    *,
+    now: datetime,
+    flows: Collection[Flow] | None = None,
+) -> None:
+    """Write that a process is alive. This is a real write: it fails when the disk is full.
+
+    :param flows: those of a worker; None: all
+    """
+    row = {"name": name, "role": role, "seen_at": now, "flows": None if flows is None else stored(flows)}
+    await connection.execute(_BEAT[connection.dialect.name], row)
     await connection.execute(_FORGET, {"before": now - FORGET_AFTER})
 
 
@@ -66,6 +84,11 @@ async def last_worker(connection: AsyncConnection) -> datetime | None:
     """Return when a worker was last alive; None if there was none."""
     seen: datetime | None = await connection.scalar(_LAST_WORKER)
     return seen
+
+
+async def last_workers(connection: AsyncConnection) -> dict[Flow, datetime]:
+    """Return when a worker of each flow was last alive; a flow without any worker is missing."""
+    return last_seen((row[0], row[1]) for row in await connection.execute(_WORKERS))
 
 
 _OLDEST = select(

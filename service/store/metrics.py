@@ -4,23 +4,41 @@ import dataclasses
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, Double, Text, bindparam, case, cast, func, literal, select, type_coerce, union_all
+from sqlalchemy import (
+    BigInteger,
+    Double,
+    Text,
+    bindparam,
+    case,
+    cast,
+    func,
+    literal,
+    or_,
+    select,
+    type_coerce,
+    union_all,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.domain.money.amounts import PLACES
 from service.domain.task import ENDED, TO_SUBMIT, State
 from service.store.tables import (
+    CHECKED,
     DUE,
     DUE_POLL,
     DUE_SUBMIT,
+    OWED,
     WAITING,
     UtcTime,
     assets,
     budget_counters,
     callbacks,
     circuits,
+    claims,
     erasures,
+    money_entries,
     processes,
+    reservations,
     submissions,
     tasks,
     upstreams,
@@ -40,6 +58,10 @@ QUEUES: Final = {
     "erasures": (erasures, DUE),
 }
 """The table and the predicate of each queue."""
+
+
+SEPARATOR: Final = "\t"
+"""The character between names that are joined in one column: none of them has it."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -64,6 +86,40 @@ def _part(group: str, first: Any, second: Any, value: Any) -> Any:
 def _units(column: Any) -> Any:
     """Return an amount in units: a gauge is no account, so that a float is exact enough."""
     return cast(type_coerce(column, BigInteger), Double) / 10**PLACES
+
+
+def _money() -> list[Any]:
+    """Return the parts about open reservations and claims. Each reads a bounded number of rows."""
+    quote = reservations.c.quote
+    held = (
+        select(reservations.c.upstream, quote["unit"].as_string().label("unit"), quote["max"].as_string().label("most"))
+        .where(CHECKED)
+        .limit(MAX_COUNTED)
+        .subquery()
+    )
+    entry = money_entries.c
+    owed = (
+        select(entry.upstream, entry.unit, entry.verdict, entry.amount, entry.gross, claims.c.state)
+        .select_from(money_entries.outerjoin(claims, claims.c.submission_id == entry.submission_id))
+        .where(OWED, or_(entry.verdict != "charged", entry.basis != "rule"))
+        .limit(MAX_COUNTED)
+        .subquery()
+    )
+    state = func.coalesce(owed.c.state, "open")
+    price = case((owed.c.verdict == "probably_refunded", owed.c.gross), else_=owed.c.amount)
+    kind = owed.c.verdict.concat(SEPARATOR).concat(state)
+    pending = state.in_(("open", "filed"))
+    return [
+        _part("reserved", held.c.upstream, held.c.unit, func.sum(cast(held.c.most, Double)))
+        .where(held.c.unit.is_not(None))
+        .group_by(held.c.upstream, held.c.unit),
+        _part("claims", owed.c.upstream, kind, func.count())
+        .where(pending)
+        .group_by(owed.c.upstream, owed.c.verdict, state),
+        _part("owed", owed.c.upstream, owed.c.unit.concat(SEPARATOR).concat(kind), func.sum(_units(price)))
+        .where(pending, owed.c.unit.is_not(None))
+        .group_by(owed.c.upstream, owed.c.unit, owed.c.verdict, state),
+    ]
 
 
 def _epoch(moment: Any, database: str) -> Any:
@@ -97,12 +153,16 @@ def _statement(database: str) -> Any:
         _part(
             "spent", budget_counters.c.budget, budget_counters.c.period, func.sum(_units(budget_counters.c.spent))
         ).group_by(budget_counters.c.budget, budget_counters.c.period),
+        *_money(),
         _part("circuit", circuits.c.upstream, circuits.c.dialect, _epoch(circuits.c.open_until, database)).where(
             circuits.c.open_until.is_not(None)
         ),
-        _part("worker", literal(""), literal(""), _epoch(func.max(processes.c.seen_at), database)).where(
-            processes.c.role == "worker"
-        ),
+        # The stored flows of a worker; "" stands for all of them.
+        _part(
+            "worker", func.coalesce(processes.c.flows, ""), literal(""), _epoch(func.max(processes.c.seen_at), database)
+        )
+        .where(processes.c.role == "worker")
+        .group_by(processes.c.flows),
         _part(
             "endpoints",
             case(

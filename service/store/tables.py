@@ -129,6 +129,7 @@ ADOPTED = text("adopted")
 CHECKED = text("check_at IS NOT NULL")
 CURRENT = text("superseded_at IS NULL")
 NOT_GIVEN_BACK = text("superseded_at IS NULL AND NOT delivered AND verdict <> 'free'")
+OWED = text("superseded_at IS NULL AND NOT delivered AND verdict NOT IN ('free', 'refunded')")
 FINISHED = text("finished_at IS NOT NULL")
 INPUT_KEPT = text("finished_at IS NOT NULL AND input_removed_at IS NULL")
 RESULTS_KEPT = text("finished_at IS NOT NULL AND results_removed_at IS NULL")
@@ -362,6 +363,7 @@ money_entries = Table(
     _partial("ix_money_entries_purchased", "purchased_at", where=CURRENT),
     _partial("ix_money_entries_client", "client", "purchased_at", where=CURRENT),
     _partial("ix_money_entries_claims", "upstream", "purchased_at", where=NOT_GIVEN_BACK),
+    _partial("ix_money_entries_owed", "upstream", where=OWED),
 )
 
 # What an operator has done about a job that was charged and not delivered.
@@ -385,6 +387,16 @@ balances = Table(
     Column("amount", Nanos, nullable=False),
     Column("unit", Text, nullable=False),
     Index("ix_balances_upstream", "upstream", "at"),
+)
+
+# Budgets that an operator has set by the API. Those of the settings are not here.
+budgets = Table(
+    "budgets",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("fields", Json, nullable=False),
+    Column("by", Text, nullable=False),
+    Column("changed_at", UtcTime, nullable=False),
 )
 
 budget_counters = Table(
@@ -709,6 +721,8 @@ processes = Table(
     Column("name", Text, primary_key=True),
     Column("role", Text, nullable=False),
     Column("seen_at", UtcTime, nullable=False),
+    # The flows of a worker, separated by commas; null: all of them.
+    Column("flows", Text),
     CheckConstraint(_one_of("role", ["web", "worker"]), name="role"),
 )
 

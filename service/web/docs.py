@@ -1,6 +1,6 @@
 """The API documentation as one page without scripts and external files: it works offline and under any content policy.
 
-Why not Swagger UI: docs/decisions/0003.
+The page that sends requests is `try_page.py`: docs/decisions/0046.
 """
 
 import base64
@@ -37,13 +37,17 @@ _POLICY = {
 }
 
 
-def render(openapi: Mapping[str, Any]) -> str:
-    """Return an OpenAPI document and the catalogue as HTML."""
+def render(openapi: Mapping[str, Any], root: str = "") -> str:
+    """Return an OpenAPI document and the catalogue as HTML.
+
+    :param root: the relative address of the server's root, such as ``../``
+    """
     parts = [
         "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>",
         f"<title>Dovecote API</title><style>{_STYLE}</style>",
         f"<h1>Dovecote API <small>{_text(openapi['info']['version'])}</small></h1>",
-        f"<p>{_text(openapi['info']['summary'])} The OpenAPI document: <a href='openapi.json'>openapi.json</a>.</p>",
+        f"<p>{_text(openapi['info']['summary'])}</p>",
+        f"<p><a href='{root}docs/try'>Try it</a>: send requests from this browser. <a href='{root}openapi.json'>openapi.json</a>: for tools.</p>",
     ]
     parts.append(_AUTHENTICATION)
     for tag in openapi["tags"]:
@@ -93,6 +97,8 @@ def _operation(openapi: Mapping[str, Any], method: str, path: str, operation: Ma
             schema = each["schema"]
             shown = "" if kind == "application/json" else f" <span class=dim>{_text(kind)}</span>"
             inside.append(f"<p>Body: {_type(schema)}{shown}</p>" + ("" if "$ref" in schema else _properties(schema)))
+            if "example" in each:
+                inside.append(f"<pre>{_text(json.dumps(each['example'], indent=2, ensure_ascii=False))}</pre>")
     if "security" in operation:
         scopes = ", ".join(f"<code>{_text(scope)}</code>" for each in operation["security"] for scope in each["key"])
         inside.append(f"<p>Scope: {scopes}. <a href='#authentication'>Authentication</a>.</p>")
@@ -191,9 +197,10 @@ async def serve_document(_: Request) -> Response:
     return Response(json.dumps(document(), ensure_ascii=False), media_type="application/json")
 
 
-async def serve_page(_: Request) -> Response:
+async def serve_page(request: Request) -> Response:
     """Return the page."""
-    return Response(render(document()), headers=_POLICY, media_type="text/html; charset=utf-8")
+    root = "../" if getattr(request.state, "trailing_slash", False) else ""
+    return Response(render(document(), root), headers=_POLICY, media_type="text/html; charset=utf-8")
 
 
 ROUTES = [Route("/openapi.json", serve_document), Route("/docs", serve_page)]

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from service.flows.context import Context
-from service.flows.webhooks.watch import WORKER_SILENT, silent_seconds
+from service.flows.webhooks.watch import missing_flows, sentence_of
 from service.store import health
 from service.store.database import StoreUnavailable
 from service.store.migrate import newest, revision
@@ -29,7 +29,7 @@ async def alive(_: Request) -> Response:
 
 
 async def ready(request: Request) -> Response:
-    """Answer 200 when a write can be made, writes commit and a worker is alive, else 503 with every reason.
+    """Answer 200 when a write can be made, writes commit and a worker of each flow is alive, else 503 with every reason.
 
     A queue that is not worked off is a warning: this process serves all the same.
     """
@@ -63,9 +63,9 @@ async def _problems_of_database(context: Context) -> list[str]:
     now = context.now()
     async with context.database.writing() as connection:
         await health.beat(connection, f"web {PROCESS}", "web", now=now)
-        seen = await health.last_worker(connection)
-    silent = silent_seconds(context, seen)
-    return [f"no worker has been alive for {silent:.0f} s"] if silent > WORKER_SILENT else []
+        seen = await health.last_workers(connection)
+    missing = missing_flows(context, seen)
+    return [sentence_of(missing)] if missing else []
 
 
 ROUTES = [Route("/healthz", alive), Route("/readyz", ready)]

@@ -29,6 +29,7 @@ TITLES: Final = {
     "expired_key": "The API key has expired",
     "revoked_key": "The API key was revoked",
     "budget_exceeded": "The budget has no room for this task",
+    "budget_fixed": "The budget cannot be changed here",
     "forbidden": "The API key lacks a permission",
     "rate_limited": "Too many requests",
     "too_slow": "The request arrived too slowly",

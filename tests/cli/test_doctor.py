@@ -22,6 +22,7 @@ from service.cli import exits, main
 from service.cli.doctor import database as database_checks
 from service.cli.practice import SANDBOX_KEY, plug, plug_account
 from service.domain.callback_token import Tokens
+from service.domain.flows import FLOWS
 from service.domain.task import Result as TaskResult
 from service.domain.task import Source, State
 from service.sandbox import Sandbox, running
@@ -270,6 +271,18 @@ async def test_last_heartbeat_of_a_worker_is_reported(
             seen = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=seconds)
             await store_health.beat(connection, "worker there:1", "worker", now=seen)
     says(await found({"DOVECOTE_DATABASE_URL": database_url}, "worker"), status, words)
+
+
+async def test_flow_without_a_worker_is_a_warning_that_says_how_to_start_one(database_url: str) -> None:
+    async with database_at(database_url) as database, database.writing() as connection:
+        now = dt.datetime.now(dt.UTC)
+        others = [flow for flow in FLOWS if flow not in {"poll", "results"}]
+        await store_health.beat(connection, "worker there:1", "worker", now=now, flows=others)
+        late = now - dt.timedelta(seconds=600)
+        await store_health.beat(connection, "worker there:2", "worker", now=late, flows=["poll"])
+    missing = "poll, results" if database_url.startswith("sqlite") else "poll"  # no files without storage
+    environment = {"DOVECOTE_DATABASE_URL": database_url}
+    says(await found(environment, "worker"), "warning", f"missing for {missing}: ")
 
 
 async def test_queue_that_is_not_worked_off_is_a_warning(database_url: str) -> None:

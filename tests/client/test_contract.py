@@ -59,6 +59,8 @@ CALLS: dict[str, Callable[[Client, Query, Body], Any]] = {
     ),
     "POST /v1/quote": lambda client, _, body: client.quote(body.pop("family"), body.pop("operation"), **body),
     "GET /v1/budgets": lambda client, *_: client.budgets(),
+    "PUT /v1/budgets/{name}": lambda client, _, body: client.set_budget("elkapi", body.pop("limit"), **body),
+    "DELETE /v1/budgets/{name}": lambda client, *_: client.remove_budget("elkapi"),
     "GET /v1/usage": lambda client, query, _: client.usage(
         since=query.pop("from"), until=query.pop("to"), group=query["group"], client=query["client"]
     ),

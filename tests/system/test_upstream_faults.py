@@ -152,6 +152,18 @@ CASES: Mapping[str, Case] = {
         state="unconfirmed",
         refreshed=False,
     ),
+    "u3-text-in-a-refusal": feed(
+        [Answer({"code": 200, "data": {"task_id": "t1", "status": "1"}})],
+        Answer({"error": {"message": "read tcp 10.0.0.1:443: connection reset by peer", "code": "x"}}, 400),
+        callbacks=[Called(body=json.dumps({"task_id": "t1", "status": "3", "video_url": VIDEO}).encode())],
+        results=[VIDEO],
+    ),
+    "u3-engine-timed-out": midjourney(
+        [],
+        Answer({"code": 9, "description": "I/O error on POST request: Read timed out"}),
+        state="unconfirmed",
+        refreshed=False,
+    ),
     "u4-gzip": midjourney(DONE, Answer(gzip.compress(PACKED)), results=[PICTURE]),
     "u4-deflate": midjourney([Answer(zlib.compress(CALLBACK))], Answer(zlib.compress(PACKED)), results=[PICTURE]),
     "u4-utf-16": midjourney(DONE, Answer(PACKED.decode().encode("utf-16")), results=[PICTURE]),

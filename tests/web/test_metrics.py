@@ -6,7 +6,6 @@ from typing import Any
 
 import httpx
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 from service.app import metrics_application
 from service.domain.api_key import Scope, write_key
@@ -19,39 +18,14 @@ from service.store.database import StoreUnavailable
 from service.store.metrics import QUEUES
 from tests.support.clients import a_key
 from tests.support.kept_results import finished, keeping
+from tests.support.metrics import number, numbers_in, scraped
 from tests.support.world import JOB_SECONDS, RECEIVER_URL, World
-
-Numbers = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
 
 @pytest.fixture
 async def world(database_url: str) -> AsyncIterator[World]:
     async with World.opened(database_url, DOVECOTE_UPSTREAMS__ELKAPI__LOW_CREDIT="5") as opened:
         yield opened
-
-
-async def scraped(world: World, *, anew: bool = True) -> Numbers:
-    """Return every sample, by its name and labels.
-
-    :param anew: read the database again, although a second has not passed
-    """
-    if anew:
-        world.state.row_metrics.forget()
-    response = await world.client.get("/metrics")
-    assert response.status_code == 200, response.text
-    return numbers_in(response.text)
-
-
-def numbers_in(text: str) -> Numbers:
-    return {
-        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-    }
-
-
-def number(found: Numbers, name: str, **labels: str) -> float:
-    return found.get((f"dovecote_{name}", tuple(sorted(labels.items()))), 0.0)
 
 
 async def test_life_of_a_task_is_counted(world: World) -> None:
@@ -160,6 +134,12 @@ async def test_silence_of_workers_counts_from_the_start_or_the_last_heartbeat(wo
         await health.beat(connection, "worker a", "worker", now=world.clock())
     world.clock.forward(7)
     assert number(await scraped(world), "worker_silent_seconds") == 7
+    async with world.context.database.writing() as connection:
+        await health.beat(connection, "worker a", "worker", now=world.clock(), flows=["poll", "submit"])
+    found = await scraped(world)
+    assert number(found, "worker_silent_seconds") == 0
+    assert number(found, "flow_silent_seconds", flow="submit") == 0
+    assert number(found, "flow_silent_seconds", flow="webhooks") == 107
 
 
 async def test_numbers_are_read_once_a_second_for_all_scrapers(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from service.domain.flows import FLOWS, Flow
 from service.flows.webhooks.watch import WORKER_SILENT
 from service.store import callbacks as callback_store
 from service.store import health as store_health
@@ -43,6 +44,24 @@ async def test_process_is_not_ready_when_no_worker_has_been_alive(world: World, 
     assert await readiness(api) == (200, None)
     world.clock.forward(1)
     assert await readiness(api) == (503, "no worker has been alive for 61 s")
+
+
+@pytest.mark.parametrize(
+    ("missing", "sentence"),
+    [
+        (["poll"], "no worker of the flow poll has been alive for 61 s"),
+        (["webhooks", "callbacks"], "no worker of the flows callbacks, webhooks has been alive for 61 s"),
+    ],
+    ids=["one", "two"],
+)
+async def test_process_is_not_ready_when_a_flow_has_no_worker(
+    world: World, api: httpx.AsyncClient, missing: list[Flow], sentence: str
+) -> None:
+    world.clock.forward(WORKER_SILENT + 1)
+    for number, flow in enumerate(set(FLOWS) - set(missing)):
+        async with world.context.database.writing() as connection:
+            await store_health.beat(connection, f"worker {number}", "worker", now=world.clock(), flows=[flow])
+    assert await readiness(api) == (503, sentence)
 
 
 @pytest.mark.parametrize("queue", ["submissions", "polls", "callbacks", "webhooks"])

@@ -26,6 +26,7 @@ from dovecote.errors import (
 )
 from dovecote.fields import (
     AdoptFields,
+    BudgetFields,
     CallbackFilters,
     EndpointChanges,
     EndpointFields,
@@ -46,6 +47,7 @@ __all__ = [
     "Action",
     "AdoptFields",
     "AsyncClient",
+    "BudgetFields",
     "BudgetRow",
     "Callback",
     "CallbackFilters",

@@ -5,7 +5,6 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar, Unpack
-from uuid import UUID
 
 import httpx
 
@@ -16,7 +15,8 @@ from dovecote.catalogue import Family, ModelList, Upstream
 from dovecote.erasures import Erasure
 from dovecote.errors import DovecoteError, Unreachable
 from dovecote.fields import AdoptFields, SubmitFields, TaskFilters
-from dovecote.money import BudgetRow, Claim, QuoteList
+from dovecote.money import QuoteList
+from dovecote.money_calls import AsyncMoney
 from dovecote.protocol import RETRY_FOR, Call, Pause, Request, Response, Session
 from dovecote.results import AsyncResults
 from dovecote.settings import TIMEOUT, Settings, response_of
@@ -29,7 +29,7 @@ from dovecote.webhooks import Webhook, verify_webhook
 Result = TypeVar("Result")
 
 
-class AsyncClient:
+class AsyncClient(AsyncMoney):
     """A client of one Dovecote for asyncio. Close it, or use it in an ``async with`` statement.
 
     A request that is safe to repeat is repeated while the server is away or busy. Every submit has an idempotency key.
@@ -120,48 +120,6 @@ class AsyncClient:
         """
         document = {"family": family, "operation": operation, "input": input or {}, **fields}
         return await self._run(calls.quote_task(self._session, document))
-
-    async def usage(
-        self,
-        *,
-        group: str | None = None,
-        since: str | None = None,
-        until: str | None = None,
-        client: str | None = None,
-    ) -> Sequence[Mapping[str, Any]]:
-        """Return what was spent, as rows. Amounts of different units are in different rows.
-
-        :param group: such as ``model,day``
-        :param since: in RFC 3339, as ``until``
-        :param client: for API keys with the scope ``admin``
-        """
-        return await self._run(
-            calls.usage(self._session, {"group": group, "since": since, "until": until, "client": client})
-        )
-
-    async def claims_page(
-        self, *, upstream: str | None = None, limit: int | None = None, cursor: str | None = None
-    ) -> Page[Claim]:
-        """List one page of what was charged and not delivered, newest first. It needs the scope ``admin``.
-
-        :param cursor: ``next`` of the page before
-        """
-        return await self._run(calls.list_claims(self._session, {"upstream": upstream, "limit": limit}, cursor))
-
-    def claims(self, *, upstream: str | None = None) -> AsyncIterator[Claim]:
-        """Yield what was charged and not delivered, newest first. Further pages are loaded as needed."""
-        return every_async(lambda cursor: self.claims_page(upstream=upstream, cursor=cursor))
-
-    async def mark_claim(self, claim: Claim | str | UUID, state: str, *, note: str | None = None) -> Claim:
-        """Note what became of a claim.
-
-        :param state: ``open``, ``filed``, ``paid`` or ``denied``
-        """
-        return await self._run(calls.mark_claim(self._session, claim, state, note))
-
-    async def budgets(self) -> Sequence[BudgetRow]:
-        """List your budgets: what is spent, held and left."""
-        return await self._run(calls.budgets(self._session))
 
     async def adopt(
         self, family: str, operation: str, *, upstream: str, external_id: str, **fields: Unpack[AdoptFields]

@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 from dovecote.catalogue import Family, ModelList, Upstream
 from dovecote.erasures import Erasure
 from dovecote.errors import DovecoteError, UnexpectedResponse, WaitTimeout
-from dovecote.money import BudgetRow, Claim, QuoteList
+from dovecote.money import QuoteList
 from dovecote.protocol import (
     RETRY_WAITING_FOR,
     Call,
@@ -52,34 +52,6 @@ def quote_task(session: Session, document: Mapping[str, Any]) -> Call[QuoteList]
     if "parent_id" in body:
         body["parent_id"] = id_of(body["parent_id"])
     return value_of(QuoteList, (yield from send(session, Request(method="POST", path="/v1/quote", document=body))))
-
-
-def budgets(session: Session) -> Call[Sequence[BudgetRow]]:
-    """List the budgets of the caller."""
-    return page_of(BudgetRow, "budgets", (yield from send(session, Request(method="GET", path="/v1/budgets")))).items
-
-
-def usage(session: Session, params: Mapping[str, Any]) -> Call[Sequence[Mapping[str, Any]]]:
-    """Sum what was spent."""
-    names = {"since": "from", "until": "to"}
-    query = {names.get(name, name): value for name, value in given(params).items()}
-    response = yield from send(session, Request(method="GET", path="/v1/usage", params=query))
-    rows = read_document(response).get("rows")
-    return rows if isinstance(rows, list) else []
-
-
-def list_claims(session: Session, params: Mapping[str, Any], cursor: str | None) -> Call[Page[Claim]]:
-    """List one page of claims, newest first."""
-    query = given({**params, "cursor": cursor})
-    return page_of(Claim, "claims", (yield from send(session, Request(method="GET", path="/v1/claims", params=query))))
-
-
-def mark_claim(session: Session, claim: Claim | str | UUID, state: str, note: str | None) -> Call[Claim]:
-    """Note what became of a claim."""
-    submission = claim.submission if isinstance(claim, Claim) else str(claim)
-    document = given({"state": state, "note": note})
-    request = Request(method="POST", path=f"/v1/claims/{quote(submission, safe='')}", document=document)
-    return value_of(Claim, (yield from send(session, request)))
 
 
 def get(session: Session, task: TaskOrId, wait: int) -> Call[Task]:

@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar, Unpack
-from uuid import UUID
 
 import httpx
 
@@ -14,7 +13,8 @@ from dovecote.catalogue import Family, ModelList, Upstream
 from dovecote.erasures import Erasure
 from dovecote.errors import DovecoteError, Unreachable
 from dovecote.fields import AdoptFields, SubmitFields, TaskFilters
-from dovecote.money import BudgetRow, Claim, QuoteList
+from dovecote.money import QuoteList
+from dovecote.money_calls import Money
 from dovecote.protocol import RETRY_FOR, Call, Pause, Request, Response, Session
 from dovecote.resources import Callbacks, Endpoints, Messages, Uploads, WebhookSecrets
 from dovecote.results import Results
@@ -28,7 +28,7 @@ from dovecote.webhooks import Webhook, verify_webhook
 Result = TypeVar("Result")
 
 
-class Client:
+class Client(Money):
     """A client of one Dovecote. Threads may share it. Close it, or use it in a ``with`` statement.
 
     A request that is safe to repeat is repeated while the server is away or busy. Every submit has an idempotency key.
@@ -119,46 +119,6 @@ class Client:
         """
         document = {"family": family, "operation": operation, "input": input or {}, **fields}
         return self._run(calls.quote_task(self._session, document))
-
-    def usage(
-        self,
-        *,
-        group: str | None = None,
-        since: str | None = None,
-        until: str | None = None,
-        client: str | None = None,
-    ) -> Sequence[Mapping[str, Any]]:
-        """Return what was spent, as rows. Amounts of different units are in different rows.
-
-        :param group: such as ``model,day``
-        :param since: in RFC 3339, as ``until``
-        :param client: for API keys with the scope ``admin``
-        """
-        return self._run(calls.usage(self._session, {"group": group, "since": since, "until": until, "client": client}))
-
-    def claims_page(
-        self, *, upstream: str | None = None, limit: int | None = None, cursor: str | None = None
-    ) -> Page[Claim]:
-        """List one page of what was charged and not delivered, newest first. It needs the scope ``admin``.
-
-        :param cursor: ``next`` of the page before
-        """
-        return self._run(calls.list_claims(self._session, {"upstream": upstream, "limit": limit}, cursor))
-
-    def claims(self, *, upstream: str | None = None) -> Iterator[Claim]:
-        """Yield what was charged and not delivered, newest first. Further pages are loaded as needed."""
-        return every(lambda cursor: self.claims_page(upstream=upstream, cursor=cursor))
-
-    def mark_claim(self, claim: Claim | str | UUID, state: str, *, note: str | None = None) -> Claim:
-        """Note what became of a claim.
-
-        :param state: ``open``, ``filed``, ``paid`` or ``denied``
-        """
-        return self._run(calls.mark_claim(self._session, claim, state, note))
-
-    def budgets(self) -> Sequence[BudgetRow]:
-        """List your budgets: what is spent, held and left."""
-        return self._run(calls.budgets(self._session))
 
     def adopt(
         self, family: str, operation: str, *, upstream: str, external_id: str, **fields: Unpack[AdoptFields]

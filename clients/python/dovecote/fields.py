@@ -112,6 +112,26 @@ class ReplayFilters(TypedDict, total=False):
     """Whether to count the messages only."""
 
 
+class BudgetFields(TypedDict, total=False):
+    """The optional fields of a budget."""
+
+    unit: str | None
+    """Default: ``USD``."""
+    period: str | None
+    """``day`` or ``month``, in UTC."""
+    client: str | None
+    """The client that it is for; ``*``: each client for itself; default: all together."""
+    label: str | None
+    """``project=intro``, or ``project``: each value for itself."""
+    upstream: str | None
+    soft: str | None
+    """The amount from which operators are told."""
+    over: str | None
+    """``refuse`` or ``wait``."""
+    unpriced: str | None
+    """``refuse`` or ``allow``."""
+
+
 class EndpointSettings(TypedDict, total=False):
     """The optional fields of an endpoint."""
 

@@ -80,6 +80,18 @@ class BudgetRow:
     left: str = "0"
     overrun: str = "0"
     renews_at: dt.datetime | None = None
+    every: str = "month"
+    """``day`` or ``month``."""
+    client: str | None = None
+    """The client that it is for; ``*``: each client for itself; None: all together."""
+    label: str | None = None
+    upstream: str | None = None
+    over: str = "refuse"
+    """``refuse`` or ``wait``: what follows when it has no room."""
+    unpriced: str = "refuse"
+    editable: bool = False
+    """Whether it can be changed by the API."""
+    document: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False, compare=False)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

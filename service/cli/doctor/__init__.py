@@ -54,7 +54,7 @@ async def examine(environment: Mapping[str, str], config: Path | None) -> list["
     about_database, opened = await database.check_database(settings)
     try:
         findings += [*await keys.check_api_keys(settings, opened), *about_database]
-        findings += [*await check_database_clock(opened), *await check_work(opened)]
+        findings += [*await check_database_clock(opened), *await check_work(opened, stores_files=settings.stores_files)]
         webhook_secret, callback_secret = [
             await keys.kept_secret(settings, opened, name) for name in ("webhook_secret", "callback_secret")
         ]

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from service.cli.doctor.finding import Finding, ok, warning
+from service.domain.flows import DESCRIPTIONS, FLOWS, Flow
 from service.store import health
 from service.store.clock import read_database_time
 from service.store.database import Database
@@ -13,10 +14,11 @@ WORKER_SILENT: Final = 60.0
 """Seconds after its last heartbeat from which on a worker does not count as alive."""
 
 
-async def check_work(opened: Database | None) -> list[Finding]:
-    """Report the last heartbeat of a worker, and the queues whose oldest row has been due for too long.
+async def check_work(opened: Database | None, *, stores_files: bool) -> list[Finding]:
+    """Report the last heartbeat of a worker, flows without any, and the queues whose oldest row has been due for too long.
 
     :param opened: the database, where it can be read
+    :param stores_files: whether there is a place for files, so that the flow results has work
     """
     if opened is None:
         return []
@@ -24,18 +26,27 @@ async def check_work(opened: Database | None) -> list[Finding]:
         now = dt.datetime.now(dt.UTC)
         if not opened.sqlite:  # heartbeats and due times follow the database's clock
             now = dt.datetime.fromtimestamp(await read_database_time(connection), dt.UTC)
-        seen = await health.last_worker(connection)
+        seen = await health.last_workers(connection)
         ages = await health.queue_ages(connection, now=now)
-    return [_worker(seen, now), *_queues(ages)]
+    return [_worker(seen, now, stores_files=stores_files), *_queues(ages)]
 
 
-def _worker(seen: dt.datetime | None, now: dt.datetime) -> Finding:
+def _worker(seen: Mapping[Flow, dt.datetime], now: dt.datetime, *, stores_files: bool) -> Finding:
     advice = "nothing is submitted, polled or delivered without one: start `dovecote serve`, or `dovecote serve --role worker`"
-    if seen is None:
+    if not seen:
         return warning("worker", "none has worked on this database in the last day", advice)
-    silent = max((now - seen).total_seconds(), 0.0)
+    silent = max((now - max(seen.values())).total_seconds(), 0.0)
     if silent > WORKER_SILENT:
         return warning("worker", f"none has been alive for {silent:.0f} s", advice)
+    needed = [flow for flow in FLOWS if flow != "results" or stores_files]
+    missing = [flow for flow in needed if flow not in seen or (now - seen[flow]).total_seconds() > WORKER_SILENT]
+    if missing:
+        works = "; ".join(f"{flow} {DESCRIPTIONS[flow]}" for flow in missing)
+        return warning(
+            "worker",
+            f"missing for {', '.join(missing)}: no process works on {'it' if len(missing) == 1 else 'them'}",
+            f"{works}. Start `dovecote serve --role worker --flows {','.join(missing)}`",
+        )
     return ok("worker", f"was alive {silent:.0f} s ago")
 
 

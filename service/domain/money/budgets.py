@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final, Literal, cast
 
-from service.domain.money.amounts import CURRENCY, Amount, is_unit, read_number
+from service.domain.money.amounts import CURRENCY, Amount, is_unit, plain, read_number
 from service.domain.money.quotes import Quote
 from service.domain.money.terms import Unpriced, WhenOver
 
@@ -38,13 +38,36 @@ class Budget:
         """Return the part of the budget that a task counts in; None where the budget is not about it."""
         if self.client not in {None, EACH, client} or self.upstream not in {None, upstream}:
             return None
-        parts = [client] if self.client == EACH else []
+        parts = [_part(client)] if self.client == EACH else []
         if self.label is not None:
             name, equals, value = self.label.partition("=")
             if name not in labels or (equals and labels[name] != value):
                 return None
-            parts += [] if equals else [labels[name]]
+            parts += [] if equals else [_part(labels[name])]
         return "/".join(parts)
+
+    def is_of(self, client: str, scope: str) -> bool:
+        """Return whether a part of it is a client's own."""
+        return self.client == client or (self.client == EACH and scope.partition("/")[0] == _part(client))
+
+    def as_json(self) -> dict[str, str | None]:
+        """Return the fields that :func:`budget_of` reads."""
+        return {
+            "client": self.client,
+            "label": self.label,
+            "upstream": self.upstream,
+            "period": self.period,
+            "limit": plain(self.limit),
+            "soft": None if self.soft is None else plain(self.soft),
+            "unit": self.unit,
+            "over": self.when_over,
+            "unpriced": self.unpriced,
+        }
+
+
+def _part(name: str) -> str:
+    """Return a name as a part of a scope: two names never make the scope of two others."""
+    return name.replace("%", "%25").replace("/", "%2F")
 
 
 _WORDS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -53,6 +76,8 @@ _WORDS: Final[Mapping[str, tuple[str, ...]]] = {
     "unpriced": ("refuse", "allow"),
 }
 _FIELDS: Final = ("client", "label", "upstream", "limit", "soft", "unit", *_WORDS)
+NAME: Final = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,79}$"
+"""The pattern of a budget's name that is set by the API."""
 
 
 def read_budget(text: str) -> Budget:
@@ -68,26 +93,44 @@ def read_budget(text: str) -> Budget:
             f"write NAME and fields, each once: {', '.join(f'{field}=…' for field in _FIELDS)} "
             "(such as: shop-month client=shop period=month limit=100)"
         )
-    for field, words in _WORDS.items():
-        if given.get(field, words[0]) not in words:
-            raise ValueError(f"{field} is one of {', '.join(words)}")
-    numbers = {field: read_number(given[field]) for field in ("limit", "soft") if field in given}
-    limit = numbers.get("limit")
-    if limit is None or None in numbers.values():
-        raise ValueError("limit is required, and limit and soft are numbers of 0 or more, such as 12.50")
-    if not is_unit(given.get("unit", CURRENCY)):
-        raise ValueError("unit is a unit such as USD or credits")
+    mistakes = faults_in(given)
+    if mistakes:
+        raise ValueError("; ".join(f"{field} {words}" for field, words in mistakes.items()))
+    return budget_of(name, given)
+
+
+def faults_in(given: Mapping[str, Any]) -> dict[str, str]:
+    """Return the faults of a budget's fields, by field. A field that is missing has its default."""
+    faults = {
+        field: f"must be one of {', '.join(words)}"
+        for field, words in _WORDS.items()
+        if given.get(field) not in {None, *words}
+    }
+    for field in ("limit", "soft"):
+        if (field == "limit" or given.get(field) is not None) and read_number(given.get(field)) is None:
+            faults[field] = "must be a number of 0 or more, such as 12.50"
+    if given.get("unit") is not None and not is_unit(given["unit"]):
+        faults["unit"] = "must be a unit such as USD or credits"
+    label = given.get("label")
+    if label is not None and not str(label).partition("=")[0]:
+        faults["label"] = "must be a label such as project=intro, or its name"
+    return faults
+
+
+def budget_of(name: str, given: Mapping[str, Any]) -> Budget:
+    """Return a budget by its fields, which :func:`faults_in` has found to be right."""
+    soft = given.get("soft")
     return Budget(
         name=name,
         client=given.get("client"),
         label=given.get("label"),
         upstream=given.get("upstream"),
-        period=cast("Period", given.get("period", "month")),
-        limit=limit,
-        soft=numbers.get("soft"),
-        unit=given.get("unit", CURRENCY),
-        when_over=cast("WhenOver", given.get("over", "refuse")),
-        unpriced=cast("Unpriced", given.get("unpriced", "refuse")),
+        period=cast("Period", given.get("period") or "month"),
+        limit=read_number(given["limit"]) or Decimal(0),
+        soft=None if soft is None else read_number(soft),
+        unit=given.get("unit") or CURRENCY,
+        when_over=cast("WhenOver", given.get("over") or "refuse"),
+        unpriced=cast("Unpriced", given.get("unpriced") or "refuse"),
     )
 
 

@@ -86,6 +86,19 @@ class Metrics:
         )
         self.results = counter("results", "Results of tasks that were fetched to be kept", "result")
         self.result_bytes = counter("result_bytes", "Bytes of the results that were kept")
+        self.spend = counter(
+            "spend",
+            "Amounts that were charged or probably charged, when they were booked",
+            "upstream",
+            "family",
+            "unit",
+        )
+        self.returned = counter(
+            "spend_returned", "Amounts by which later facts reduced what was booked", "upstream", "family", "unit"
+        )
+        self.double_payments = counter(
+            "double_payments", "Submissions that were probably paid beside another paid one of their task", "upstream"
+        )
         self.commit_writes = histogram("commit_writes", "Writes that one transaction committed", SIZES, "writer")
         self.commit_seconds = histogram(
             "commit_seconds", "Time that the oldest write of a transaction waited for its commit", FAST, "writer"
@@ -104,6 +117,7 @@ class Metrics:
                     self.submissions.labels(upstream, outcome)
             for decision in UNUSABLE:
                 self.callbacks.labels(upstream, decision)
+            self.double_payments.labels(upstream)
             for name in names:
                 self.circuit_openings.labels(upstream, name)
                 self.unknown_words.labels(name)

@@ -1,6 +1,7 @@
 """The numbers of rows, read from the database when the metrics are requested. Every process shows the same numbers."""
 
 import asyncio
+import datetime as dt
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -9,13 +10,16 @@ from typing import Final
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 
+from service.domain.flows import Flow, last_seen
 from service.domain.money.budgets import period_of
 from service.domain.task import ENDED, State, WaitingFor
 from service.flows.context import Context
 from service.flows.metrics.process import UNKNOWN, Description
+from service.flows.money import budgets
 from service.flows.upstreams.credit import is_low
+from service.flows.webhooks.watch import silent_flows
 from service.store.database import StoreUnavailable
-from service.store.metrics import QUEUES, Number, read_numbers
+from service.store.metrics import QUEUES, SEPARATOR, Number, read_numbers
 
 FRESH: Final = 1.0
 """Seconds for which a second scrape gets the numbers of the first."""
@@ -42,7 +46,15 @@ ROWS: Final = tuple(
         ("budget_limit", "budget unit", "The limit of a budget, for each of its parts"),
         ("budget_spent", "budget unit", "Spent of a budget in the present period, all parts together"),
         ("budget_held", "budget unit", "Held of a budget for tasks in progress, all parts together"),
+        ("reserved", "upstream unit", "Upper bounds of the submissions whose price is not settled yet"),
+        (
+            "claims",
+            "upstream verdict state",
+            "Jobs that were charged and not delivered, and whose price is not given back",
+        ),
+        ("claims_amount", "upstream unit verdict state", "Their price"),
         ("worker_silent_seconds", "", "Time since a worker was last alive"),
+        ("flow_silent_seconds", "flow", "Time since a worker of a flow was last alive"),
         ("failing_endpoints", "", "Enabled endpoints whose last delivery failed"),
         ("disabled_endpoints", "reason", "Endpoints that are disabled"),
     )
@@ -83,6 +95,7 @@ class RowMetrics:
     async def _read(self) -> list[Number] | None:
         try:
             async with asyncio.timeout(READ_WITHIN), self._context.database.reading() as connection:
+                await budgets.refresh(self._context, connection)
                 return await read_numbers(connection, now=self._context.now())
         except (StoreUnavailable, TimeoutError):
             return None
@@ -110,11 +123,20 @@ def _of_rows(context: Context, numbers: Iterable[Number]) -> Iterator[Metric]:
     )
     yield _family("upstream_credit_low", low)
     yield from _budgets(context, groups["spent"], groups["held"])
-    seen = max(groups["worker"].get(("", ""), 0.0), context.started_at.timestamp())
-    yield _family("worker_silent_seconds", [((), max(now - seen, 0.0))])
+    yield _family("reserved", _by_upstream(context, groups["reserved"]))
+    yield _family("claims", _claims(context, groups["claims"]))
+    yield _family("claims_amount", _by_upstream(context, groups["owed"]))
+    silent = silent_flows(context, _workers(groups["worker"]))
+    yield _family("worker_silent_seconds", [((), max(min(silent.values()), 0.0))])
+    yield _family("flow_silent_seconds", (((flow,), max(seconds, 0.0)) for flow, seconds in silent.items()))
     endpoints = groups["endpoints"]
     yield _family("failing_endpoints", [((), endpoints.get(("now", ""), 0.0))])
     yield _family("disabled_endpoints", (((reason,), endpoints.get((reason, ""), 0.0)) for reason in _REASONS))
+
+
+def _workers(beats: dict[tuple[str, str], float]) -> dict[Flow, dt.datetime]:
+    """Return when a worker of each flow was last alive."""
+    return last_seen((flows or None, dt.datetime.fromtimestamp(at, dt.UTC)) for (flows, _), at in beats.items())
 
 
 def _budgets(
@@ -127,6 +149,21 @@ def _budgets(
     for name, sums in (("budget_spent", spent), ("budget_held", held)):
         values = (((each.name, each.unit), sums.get((each.name, period), 0.0)) for each, period in periods.items())
         yield _family(name, values)
+
+
+def _by_upstream(context: Context, sums: dict[tuple[str, str], float]) -> dict[tuple[str, ...], float]:
+    """Return the sums of each configured upstream, and those of all others, by the names that the statement has joined."""
+    found: dict[tuple[str, ...], float] = {}
+    for (name, joined), value in sums.items():
+        labels = (name if name in context.upstreams else UNKNOWN, *joined.split(SEPARATOR))
+        found[labels] = found.get(labels, 0.0) + value
+    return found
+
+
+def _claims(context: Context, counted: dict[tuple[str, str], float]) -> dict[tuple[str, ...], float]:
+    """Return the number of claims of each configured upstream that is known to charge for them, and of all others."""
+    zeros: dict[tuple[str, ...], float] = {(name, "charged", "open"): 0.0 for name in context.upstreams}
+    return zeros | _by_upstream(context, counted)
 
 
 def _waiting(context: Context, waiting: dict[tuple[str, str], float]) -> dict[tuple[str, ...], float]:

@@ -15,6 +15,7 @@ from service.domain.money.terms import too_dear
 from service.domain.operator_events import HARD_BUDGET, SOFT_BUDGET, Occurrence
 from service.domain.task import Submission, Task
 from service.flows.context import Context, Upstream
+from service.flows.money import budgets
 from service.flows.money.quotes import quote_at
 from service.flows.webhooks.operator import announce
 from service.providers.dialect import Dialect
@@ -128,6 +129,8 @@ async def read_allowance(
     context: Context, connection: AsyncConnection, tasks: Sequence[Task], histories: Mapping[UUID, Sequence[Submission]]
 ) -> Allowance | None:
     """Read what tasks may spend, and lock the budgets that they count in; None where nothing bounds or prices them."""
+    if tasks:
+        await budgets.refresh(context, connection, anew=True)
     if not tasks or not (context.reserves or any(task.terms.max_cost is not None for task in tasks)):
         return None
     now = context.now()
@@ -190,10 +193,10 @@ def _matters(offer: Offer) -> bool:
 
 def _soft_limits(context: Context, used: Mapping[Key, Counter]) -> list[Occurrence]:
     """Return the budgets whose soft limit is passed, once in a period."""
-    budgets = {budget.name: budget for budget in context.budgets}
+    known = {budget.name: budget for budget in context.budgets}
     found: list[Occurrence] = []
     for (name, scope, period), counter in used.items():
-        budget = budgets.get(name)
+        budget = known.get(name)
         if budget is not None and budget.soft is not None and counter.used >= budget.soft and not counter.soft_noted:
             counter.soft_noted = True
             shown = {
@@ -237,6 +240,7 @@ async def require_room(context: Context, task: Task) -> None:
 
     :raises NoRoom: when none has, and the task does not wait
     """
+    await budgets.refresh_apart(context)
     if not context.budgets:
         return
     now = context.now()

@@ -29,6 +29,7 @@ from service.domain.operator_events import PRICE_CHANGED, Occurrence
 from service.domain.task import Source, Task
 from service.domain.webhook_events import COST_CORRECTED, SETTLED
 from service.flows.context import Context, log
+from service.flows.money import budgets
 from service.flows.money.subjects import Subject, left_over, subjects_of
 from service.providers.registry import DIALECTS
 from service.store.money import counters, entries, reservations
@@ -47,6 +48,15 @@ class Booking:
     """Events that an operator is told of."""
     changes: list[tuple[Reservation, Entry, Settlement | None]] = dataclasses.field(default_factory=list)
     """Entries that change what budgets have spent, with the settlement before."""
+    second_payments: list[Entry] = dataclasses.field(default_factory=list)
+    """Entries of submissions that were probably paid beside another one of their task."""
+
+    def count(self, context: Context) -> None:
+        """Count the amounts of this booking. Called after the commit."""
+        for entry, task in self.entries:
+            _count(context, entry, task.family)
+        for entry in self.second_payments:
+            context.metrics.double_payments.labels(entry.upstream).inc()
 
 
 async def book(
@@ -60,6 +70,8 @@ async def book(
     ended = {each.task.id for each in decided if each.task.state.ended and not before[each.task.id].state.ended}
     learned = [each.cost_evidence for each in decided if each.cost_evidence is not None]
     due = {each.task.id for each in decided if each.cost_due is not None}
+    if ended and not context.reserves:
+        await budgets.refresh(context, connection)  # another process may have reserved for one that was just set
     if not (subjects or learned or due) and not (ended and context.reserves):
         return list(decided), Booking()
     ended |= {each.task.id for each in decided if each.task.id in due and each.task.state.ended}
@@ -156,7 +168,8 @@ def _record(context: Context, task: Task, subject: Subject, found: Found, bookin
     quote = None if reservation is None else reservation.quote
     change, reverses = change_of(earlier, following)
     previous = None if known is None else str(known["key"])
-    shown = {"external_id": subject.external_id, **found.evidence}
+    ending = None if known is None else known["evidence"].get("ending")
+    shown = {"external_id": subject.external_id, "ending": ending, **found.evidence}
     entry = Entry(
         key=key_of(subject.submission_id, following, previous, source=subject.source),
         submission_id=subject.submission_id,
@@ -176,6 +189,8 @@ def _record(context: Context, task: Task, subject: Subject, found: Found, bookin
     )
     document = entry.as_json()
     kept = tuple(each for each in task.settlements if each["submission"] != str(subject.submission_id))
+    if is_second_payment(entry, earlier, kept):
+        booking.second_payments.append(entry)
     announced = following.amount is not None
     task = task.changed(
         settlements=(*kept, document),
@@ -193,6 +208,30 @@ def _record(context: Context, task: Task, subject: Subject, found: Found, bookin
         _compare(context, entry, quote, booking)
     _log(task, entry)
     return task
+
+
+def is_second_payment(entry: Entry, earlier: Settlement | None, others: Sequence[Mapping[str, Any]]) -> bool:
+    """Return whether an entry says first that a submission was paid beside another one of its task.
+
+    A task whose output was withheld is bought again on purpose.
+    """
+    if entry.settlement.verdict not in PAID or (earlier is not None and earlier.verdict in PAID):
+        return False
+    paid = [each["evidence"].get("ending") for each in others if each["verdict"] in PAID]
+    return any(ending != "moderated" for ending in paid) and entry.evidence.get("ending") != "moderated"
+
+
+PAID = frozenset({"charged", "probably_charged"})
+
+
+def _count(context: Context, entry: Entry, family: str) -> None:
+    """Count the amount of an entry, and what it takes back."""
+    settled, metrics = entry.settlement, context.metrics
+    if entry.reverses is not None:
+        metrics.returned.labels(entry.upstream, family, entry.reverses.unit).inc(float(entry.reverses.value))
+    if entry.change and settled.unit is not None:
+        metric = metrics.spend if entry.change > 0 else metrics.returned
+        metric.labels(entry.upstream, family, settled.unit).inc(abs(float(entry.change)))
 
 
 def _compare(context: Context, entry: Entry, quote: Quote, booking: Booking) -> None:

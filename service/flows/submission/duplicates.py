@@ -12,7 +12,7 @@ from service.domain.errors import NotFound, UpstreamError
 from service.domain.evidence import has_no_job
 from service.domain.schedules import LEASE
 from service.domain.task import WITHOUT_RESULT, Source, State, Submission, Task, Update
-from service.flows.apply import apply, settle
+from service.flows.apply import Applied, announce, apply, settle
 from service.flows.concurrency import TaskPool
 from service.flows.context import Context, Upstream, log
 from service.flows.conversation import run_exchange
@@ -77,7 +77,7 @@ async def check(context: Context, duplicate: Submission) -> None:
         reported = StatusReported(task_id=duplicate.task_id, source=Source.POLL, update=named, submission=duplicate)
         await settle(context, reported)
     else:
-        await context.writers.journeys.run(_write, context, duplicate, update, error)
+        announce(context, await context.writers.journeys.run(_write, context, duplicate, update, error))
 
 
 async def _ask(
@@ -100,12 +100,12 @@ async def _ask(
 
 async def _write(
     connection: AsyncConnection, context: Context, checked: Submission, update: Update | None, error: str | None
-) -> None:
+) -> list[Applied]:
     await task_store.lock(connection, [checked.task_id])
     duplicate = (await submissions.by_id(connection, [checked.id]))[checked.id]
     if duplicate.superseded_at is not None and duplicate.attempts == checked.attempts:
-        await apply(context, connection, [_change(context, duplicate, update, error)])
-    # Otherwise it serves its task by now, or another process checks it.
+        return await apply(context, connection, [_change(context, duplicate, update, error)])
+    return []  # it serves its task by now, or another process checks it
 
 
 def _change(context: Context, duplicate: Submission, update: Update | None, error: str | None) -> DuplicateChecked:

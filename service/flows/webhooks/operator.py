@@ -3,7 +3,7 @@
 import datetime as dt
 import logging
 import platform
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Literal
 
 import orjson
@@ -64,6 +64,14 @@ async def ended(context: Context, kind: Kind, subject: str) -> None:
     """Note that something is over, so that its next occurrence is reported."""
     try:
         await context.writers.journeys.run(occurrences.end, kind.type, subject[:MAX_SUBJECT])
+    except StoreUnavailable as error:
+        log.warning("end of an operator event not written type=%s error=%s", kind.type, error)
+
+
+async def others_ended(context: Context, kind: Kind, subjects: Collection[str]) -> None:
+    """Note that the occurrences of a kind about all other subjects are over."""
+    try:
+        await context.writers.journeys.run(occurrences.end_others, kind.type, subjects)
     except StoreUnavailable as error:
         log.warning("end of an operator event not written type=%s error=%s", kind.type, error)
 

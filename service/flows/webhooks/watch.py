@@ -1,15 +1,17 @@
-"""Report to operators that no worker is alive. The process that notices it delivers the message by itself."""
+"""Report to operators that no worker is alive, or none of a flow. The process that notices it delivers the message by itself."""
 
 import asyncio
 import datetime as dt
+from collections.abc import Mapping, Sequence
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from service.domain.flows import FLOWS, Flow
 from service.domain.operator_events import WORKER_MISSING, Occurrence
 from service.flows.context import Context, log
 from service.flows.webhooks.attempt import Claimed
 from service.flows.webhooks.dispatch import deliver
-from service.flows.webhooks.operator import announce, ended
+from service.flows.webhooks.operator import announce, others_ended
 from service.store import health
 from service.store.database import StoreUnavailable
 from service.store.webhooks import endpoints
@@ -35,30 +37,58 @@ async def watch_workers(context: Context) -> None:
 
 
 async def check_workers(context: Context) -> None:
-    """Report once that no worker is alive, until one is again.
+    """Report once that no worker is alive, or none of a flow, until one is again.
 
     :raises StoreUnavailable: when the database is out of reach
     """
     async with context.database.reading() as connection:
-        silent = silent_seconds(context, await health.last_worker(connection))
-    if silent <= WORKER_SILENT:
-        await ended(context, WORKER_MISSING, "")
+        silent = missing_flows(context, await health.last_workers(connection))
+    missing = _occurrences(silent)
+    await others_ended(context, WORKER_MISSING, [each.subject for each in missing])
+    if not missing:
         return
-    missing = Occurrence(WORKER_MISSING, "", {"silent_seconds": round(silent)})
     messages = await context.writers.journeys.run(_announce, context, missing)
     if messages:
-        log.error("no worker is alive seconds=%.0f", silent)
+        log.error("%s", sentence_of(silent))
     await asyncio.gather(*(_deliver(context, each) for each in messages))
 
 
-def silent_seconds(context: Context, seen: dt.datetime | None) -> float:
-    """Return for how long no worker has been alive, counted from the start of this process at the earliest."""
-    since = max(seen or context.started_at, context.started_at)
-    return (context.now() - since) / dt.timedelta(seconds=1)
+def silent_flows(context: Context, seen: Mapping[Flow, dt.datetime]) -> dict[Flow, float]:
+    """Return for how many seconds no worker of each flow has been alive, counted from the start of this process at the earliest.
+
+    A flow that has nothing to do in this installation is left out.
+    """
+    now, start = context.now(), context.started_at
+    needed = [flow for flow in FLOWS if flow != "results" or context.settings.stores_files]
+    return {flow: (now - max(seen.get(flow, start), start)) / dt.timedelta(seconds=1) for flow in needed}
 
 
-async def _announce(connection: AsyncConnection, context: Context, missing: Occurrence) -> list[Message]:
-    return await announce(context, connection, [missing], claimed=True)
+def missing_flows(context: Context, seen: Mapping[Flow, dt.datetime]) -> dict[Flow, float]:
+    """Return the flows of which no worker is alive, with the seconds since one was. All of them: no worker is alive at all."""
+    silent = silent_flows(context, seen)
+    missing = {flow: seconds for flow, seconds in silent.items() if seconds > WORKER_SILENT}
+    return dict.fromkeys(FLOWS, min(missing.values())) if missing.keys() == silent.keys() else missing
+
+
+def sentence_of(missing: Mapping[Flow, float]) -> str:
+    """Return in one sentence which workers are missing."""
+    if len(missing) == len(FLOWS):
+        return f"no worker has been alive for {min(missing.values()):.0f} s"
+    flows = f"flow{'s' * (len(missing) > 1)} {', '.join(sorted(missing))}"
+    return f"no worker of the {flows} has been alive for {max(missing.values()):.0f} s"
+
+
+def _occurrences(missing: Mapping[Flow, float]) -> list[Occurrence]:
+    """Return one occurrence for all flows, or one for each that is missing."""
+    subjects = {"": sorted(missing)} if len(missing) == len(FLOWS) else {flow: [flow] for flow in missing}
+    return [
+        Occurrence(WORKER_MISSING, subject, {"silent_seconds": round(missing[flows[0]]), "flows": flows})
+        for subject, flows in subjects.items()
+    ]
+
+
+async def _announce(connection: AsyncConnection, context: Context, missing: Sequence[Occurrence]) -> list[Message]:
+    return await announce(context, connection, missing, claimed=True)
 
 
 async def _deliver(context: Context, message: Message) -> None:

@@ -74,9 +74,9 @@ def _all_unsafe(document: Mapping[str, Any]) -> bool:
 
 
 def refusal_of(reply: Reply, *, creating: bool) -> UpstreamError:
-    """Return what an error means. 422 always is a refused content here, and an empty 404 an unknown generation."""
+    """Return what an error means. 422 is a refused content, also without a reason, and an empty 404 an unknown generation."""
     found = newapi_errors.refusal_in(reply, creating=creating)
-    if reply.status == _UNSAFE:
+    if reply.status == _UNSAFE and isinstance(found, Refused):
         return Refused("content_policy", found.message)
     if not creating and reply.status == _GONE and not reply.body.strip():
         return NotFound("not_found", None)

@@ -11,6 +11,7 @@ from service.domain.task import Result, State, Update
 from service.providers.midjourney.record import read_state
 from service.providers.newapi import errors as newapi_errors
 from service.providers.newapi.failure_texts import failure_from_text
+from service.providers.newapi.lost_answers import is_lost
 from service.providers.read import fields, identifier, links, word
 from service.providers.wire import Reply
 
@@ -110,6 +111,8 @@ def _refusal(reply: Reply, code: int | None, verb: str) -> UpstreamError:
     verdict = _by_words(message) or _by_code(reply, code, message, verb)
     if verdict is not None:
         error, reason = verdict
+        if is_lost(message):  # the engine may have passed the job on before its connection broke
+            error = Uncertain
         wait = _LAG if error is Unavailable and _first_word(message) == "task_status_not_success" else None
         reason = reason or failure_from_text(message).code
         return error(reason, message, retry_after=reply.retry_after or wait)

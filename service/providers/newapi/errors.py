@@ -12,6 +12,7 @@ from service.domain.errors import AccountProblem, NotFound, Refused, Unavailable
 from service.domain.task import State
 from service.domain.text import one_line, shortened
 from service.providers.newapi.failure_texts import failure_from_text
+from service.providers.newapi.lost_answers import is_lost
 from service.providers.read import fields, items, line, word
 from service.providers.wire import Reply
 
@@ -41,7 +42,10 @@ class Complaint:
 _NO_OBJECT = "(no object)"
 _SAYS_NO = "(says no)"
 _CODE = re.compile(r"[\w.\-]+", re.ASCII)
-_NUMBERS = ("code", "status_code", "statusCode", "error_code", "errorCode", "status")
+_NUMBERS = (
+    *("code", "status_code", "statusCode", "error_code", "errorCode", "status"),
+    *("http_code", "http_status", "httpCode", "httpStatus"),
+)
 _MESSAGES = ("message", "msg", "description", "detail", "error_message")
 _MAX_MISTAKES = 20
 _AGREES = re.compile(r"success|true|0|1|2\d\d", re.ASCII | re.IGNORECASE)
@@ -95,6 +99,8 @@ class Rule:
     """Parts of the message, in lower case."""
     says: str | None = None
     """The code that the message must read as, by ``failure_texts``."""
+    lost: bool = False
+    """Whether the message or a code word must say that the gateway lost its provider's answer."""
 
     def holds(self, status: int, said: Complaint) -> bool:
         """Return whether this row holds."""
@@ -102,6 +108,8 @@ class Rule:
             return False
         message = (said.message or "").lower()
         if (self.words or self.parts) and not (self.words & said.words or any(part in message for part in self.parts)):
+            return False
+        if self.lost and not is_lost(" ".join([*sorted(said.words), said.message or ""])):
             return False
         return self.says is None or failure_from_text(said.message).code == self.says
 
@@ -114,9 +122,11 @@ def _rule(
     words: Collection[str] = (),
     parts: tuple[str, ...] = (),
     says: str | None = None,
+    lost: bool = False,
 ) -> Rule:
     """Return a row; without a verdict of their own, polls read as submits do."""
-    return Rule(submit=submit, poll=poll or submit, statuses=statuses, words=frozenset(words), parts=parts, says=says)
+    known = frozenset(words)
+    return Rule(submit=submit, poll=poll or submit, statuses=statuses, words=known, parts=parts, says=says, lost=lost)
 
 
 _BAD_ANSWER = frozenset(
@@ -186,7 +196,6 @@ RULES: tuple[Rule, ...] = (
     _rule(_PERHAPS, _BROKEN, statuses=_OK, words={"fail_to_fetch_task"}),
     # The gateway got no usable answer of the vendor, and says so with HTTP 200.
     _rule(_PERHAPS, _BROKEN, statuses=_OK, words=_BAD_ANSWER),
-    _rule((Uncertain, "provider_timeout"), _TIMED_OUT, statuses=_OK, words={_SAYS_NO}, says="provider_timeout"),
     # The account behind an earlier task is gone: a follow-up of it can never work.
     _rule((Refused, "provider_error"), _BROKEN, words={"task_channel_disable", "channel_not_found"}),
     _rule(_OVERLOADED, words={"get_channel_failed"}),
@@ -208,11 +217,17 @@ RULES: tuple[Rule, ...] = (
     _rule(_OVERLOADED, statuses=(503,)),
     _rule((Uncertain, "provider_timeout"), _TIMED_OUT, statuses=(408, 499, 504, 522, 524)),
     _rule(_PERHAPS, _BROKEN, statuses=(425, *range(500, 600))),
+    # Gateways report what happened between them and the provider with any status, and with words of their own.
+    _rule((Uncertain, "provider_timeout"), _TIMED_OUT, statuses=(*_OK, *_CLIENT), says="provider_timeout", lost=True),
+    _rule(_PERHAPS, _BROKEN, statuses=(*_OK, *_CLIENT), lost=True),
+    _rule((Uncertain, "provider_timeout"), _TIMED_OUT, statuses=_OK, words={_SAYS_NO}, says="provider_timeout"),
     # Runway, and engines behind a gateway: no money is HTTP 400 there.
     _rule(_NO_CREDIT, statuses=_CLIENT, says="insufficient_credit"),
     _rule(_POLICY, statuses=_CLIENT, says="content_policy"),
     _rule(_INVALID, statuses=_CLIENT),
     # HTTP 200 with a code that is no success.
+    _rule(_OVERLOADED, statuses=_OK, words={_SAYS_NO}, says="overloaded"),
+    _rule(_LIMITED, statuses=_OK, words={_SAYS_NO}, says="rate_limited"),
     _rule((Refused, _BY_TEXT), (Unavailable, _BY_TEXT), statuses=_OK, words={_SAYS_NO}),
 )
 """The class of a refusal, by HTTP status, code word and text. The first matching row decides.

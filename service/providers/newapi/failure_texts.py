@@ -301,10 +301,15 @@ _LONGEST = 2000
 """Characters of a text that are examined."""
 
 
+def plain(text: str) -> str:
+    """Return a text as the patterns read it: in lower case, and with single spaces between its words."""
+    return _SEPARATOR.sub(" ", _CAMEL.sub(" ", text[:_LONGEST])).lower()
+
+
 def code_of(text: str) -> str:
     """Return the failure code that a free text means."""
-    plain = _SEPARATOR.sub(" ", _CAMEL.sub(" ", text[:_LONGEST])).lower()
-    return next((code for code, pattern in _ROWS if pattern.search(plain)), "provider_error")
+    read = plain(text)
+    return next((code for code, pattern in _ROWS if pattern.search(read)), "provider_error")
 
 
 def failure_from_text(text: str | None) -> Failure:

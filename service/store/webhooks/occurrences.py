@@ -1,6 +1,6 @@
 """Statements on operator_occurrences: what operators have been told of, so that it is reported once over all processes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -23,6 +23,10 @@ _BEGIN = insert_for(_beginning)
 _END = delete(operator_occurrences).where(
     operator_occurrences.c.type == bindparam("of_type"), operator_occurrences.c.subject == bindparam("of_subject")
 )
+_END_OTHERS = delete(operator_occurrences).where(
+    operator_occurrences.c.type == bindparam("of_type"),
+    operator_occurrences.c.subject.not_in(bindparam("subjects", expanding=True)),
+)
 _NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -42,3 +46,8 @@ async def end(connection: AsyncConnection, kind: str, subject: str) -> bool:
     """Note that it has ended, so that the next time is reported again; return whether it was known."""
     done = await connection.execute(_END, {"of_type": kind, "of_subject": subject})
     return bool(done.rowcount)
+
+
+async def end_others(connection: AsyncConnection, kind: str, subjects: Collection[str]) -> None:
+    """Note that the occurrences of a kind about all other subjects have ended."""
+    await connection.execute(_END_OTHERS, {"of_type": kind, "subjects": list(subjects)})

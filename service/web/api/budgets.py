@@ -1,19 +1,32 @@
-"""Show the budgets that a client has, and refuse what they have no room for."""
+"""Show, set and remove budgets, and refuse what they have no room for."""
 
-from typing import Any, Final
+from typing import Final
 
 from starlette.responses import Response
 
 from service.domain.api_key import Scope
 from service.domain.events import rfc3339
 from service.domain.money.amounts import plain
-from service.domain.money.budgets import Budget, Counter, OverBudget, period_of, renews_at
-from service.store.money import counters
+from service.domain.money.budgets import NAME, OverBudget, budget_of, faults_in
+from service.domain.validation import Mistake, Schema, quote
+from service.flows.money import budgets
+from service.flows.money.budgets import NotStored
 from service.web.api.models import ref
-from service.web.api.route import ApiRequest, Endpoint, ResponseSpec, json_response
+from service.web.api.money_models import BUDGET
+from service.web.api.route import (
+    MAX_SMALL_BODY,
+    ApiRequest,
+    Endpoint,
+    Parameter,
+    ResponseSpec,
+    invalid,
+    json_response,
+)
 from service.web.problems import Problem
 
 TAG: Final = "Money"
+_BODY: Final = Schema(BUDGET)
+_NAME: Final = Schema({"type": "string", "pattern": NAME})
 
 
 def over_budget(over: OverBudget) -> Problem:
@@ -32,52 +45,51 @@ def over_budget(over: OverBudget) -> Problem:
 
 async def list_budgets(request: ApiRequest) -> Response:
     """Return the budgets that the caller's tasks count in; an operator's answer has all of them."""
-    context, now = request.context, request.context.now()
-    mine = [budget for budget in context.budgets if _is_visible(budget, request)]
-    periods = {period_of(budget.period, now) for budget in mine}
-    async with context.database.reading() as connection:
-        found = await counters.of_budgets(connection, [budget.name for budget in mine], periods) if mine else {}
-    rows: list[dict[str, Any]] = []
-    for budget in mine:
-        parts = {
-            scope: each
-            for (name, scope, period), each in found.items()
-            if name == budget.name and period == period_of(budget.period, now)
-        }
-        own = {
-            scope: each for scope, each in parts.items() if request.sees_only is None or _is_own(budget, scope, request)
-        }
-        for scope, counter in sorted(own.items()) or [("", Counter())]:
-            rows.append(
-                _row(budget, scope, counter, rfc3339(renews_at(budget.period, now)), period_of(budget.period, now))
-            )
+    return json_response({"budgets": await budgets.rows(request.context, client=request.sees_only)})
+
+
+async def put_budget(request: ApiRequest) -> Response:
+    """Set a budget, or change it."""
+    name = str(request.http.path_params["name"])
+    document = await request.read_json(MAX_SMALL_BODY)
+    mistakes = [*_NAME.mistakes(name, below="name"), *_BODY.mistakes(document)]
+    if not mistakes:
+        given = {field: value for field, value in document.items() if value is not None}
+        mistakes = [
+            Mistake(field, f"{words} (got {quote(given.get(field))})") for field, words in faults_in(given).items()
+        ]
+    if mistakes:
+        raise invalid(mistakes)
+    try:
+        await budgets.put(request.context, budget_of(name, given), by=request.client)
+    except NotStored as error:
+        raise Problem(409, "budget_fixed", str(error)) from None
+    return await _rows_of(request, name)
+
+
+async def delete_budget(request: ApiRequest) -> Response:
+    """Remove a budget."""
+    name = str(request.http.path_params["name"])
+    rows = [row for row in await budgets.rows(request.context, client=None) if row["budget"] == name]
+    try:
+        if not await budgets.remove(request.context, name, by=request.client):
+            raise Problem(404, "not_found", "no budget has this name")
+    except NotStored as error:
+        raise Problem(409, "budget_fixed", str(error)) from None
     return json_response({"budgets": rows})
 
 
-def _is_visible(budget: Budget, request: ApiRequest) -> bool:
-    return request.sees_only is None or budget.client in {"*", request.client}
+async def _rows_of(request: ApiRequest, name: str) -> Response:
+    found = await budgets.rows(request.context, client=None)
+    return json_response({"budgets": [row for row in found if row["budget"] == name]})
 
 
-def _is_own(budget: Budget, scope: str, request: ApiRequest) -> bool:
-    return budget.client != "*" or scope.partition("/")[0] == request.client
-
-
-def _row(budget: Budget, scope: str, counter: Counter, renews: str | None, period: str) -> dict[str, Any]:
-    left = budget.limit - counter.used
-    return {
-        "budget": budget.name,
-        "scope": scope,
-        "period": period,
-        "unit": budget.unit,
-        "limit": plain(budget.limit),
-        "soft": None if budget.soft is None else plain(budget.soft),
-        "spent": plain(max(counter.spent, left * 0)),
-        "held": plain(counter.held),
-        "left": plain(max(left, left * 0)),
-        "overrun": plain(max(-left, left * 0)),
-        "renews_at": renews,
-    }
-
+_NAME_PARAMETER: Final = Parameter(
+    name="name",
+    place="path",
+    schema={"type": "string", "pattern": NAME, "examples": ["shop-month"]},
+    description="The budget's name.",
+)
 
 ENDPOINTS = (
     Endpoint(
@@ -90,5 +102,35 @@ ENDPOINTS = (
         summary="List your budgets",
         description="What is spent, held for tasks in progress, and left in the present day or month. An operator sees all.",
         responses={200: ResponseSpec(description="The budgets.", schema=ref("BudgetList"))},
+    ),
+    Endpoint(
+        method="PUT",
+        path="/v1/budgets/{name}",
+        handler=put_budget,
+        scope=Scope.ADMIN,
+        name="putBudget",
+        tag=TAG,
+        summary="Set a budget",
+        description=(
+            "Creates a budget, or changes it. It counts for every submission that begins from now on, in every process. What is "
+            "spent and held in the present period stays. A budget of the settings cannot be changed here."
+        ),
+        parameters=(_NAME_PARAMETER,),
+        body=ref("Budget"),
+        responses={200: ResponseSpec(description="The budget and its parts.", schema=ref("BudgetList"))},
+        problems=(400, 409, 413, 415, 422),
+    ),
+    Endpoint(
+        method="DELETE",
+        path="/v1/budgets/{name}",
+        handler=delete_budget,
+        scope=Scope.ADMIN,
+        name="deleteBudget",
+        tag=TAG,
+        summary="Remove a budget",
+        description="It bounds nothing from now on. Tasks that wait for it are submitted within a minute.",
+        parameters=(_NAME_PARAMETER,),
+        responses={200: ResponseSpec(description="The removed budget.", schema=ref("BudgetList"))},
+        problems=(404, 409, 422),
     ),
 )

@@ -160,6 +160,7 @@ ENDPOINTS = (
             "like a new one. One that was applied before changes nothing."
         ),
         body=RERUN,
+        example={"decision": ["unreadable", "unmatched"], "limit": 100},
         responses={202: ResponseSpec(description="The callbacks are due.", schema=ref("RerunResult"))},
         problems=(400, 413, 415, 422),
     ),

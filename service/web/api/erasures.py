@@ -159,6 +159,7 @@ ENDPOINTS = (
             "tasks there are. The erasure runs in the background."
         ),
         body=ref("ErasureRequest"),
+        example={"labels": {"person": "p-1842"}, "dry_run": True},
         responses={200: _DONE, 202: _STORED},
         problems=(400, 413, 415, 422),
     ),

@@ -26,6 +26,13 @@ from service.web.problems import TITLES
 
 STATE: dict[str, Any] = {"type": "string", "enum": [str(state) for state in State]}
 """JSON Schema of a task's state."""
+TASK_EXAMPLE: dict[str, Any] = {
+    "family": "runway",
+    "operation": "text_to_video",
+    "input": {"prompt": "a dove comes home at dusk", "duration": 5, "aspect_ratio": "16:9"},
+    "labels": {"project": "intro"},
+}
+"""The request that the reference shows."""
 
 
 class Result(TypedDict):
@@ -302,6 +309,7 @@ def all_components() -> dict[str, Any]:
     others = tuple(model for module in more for model in module.MODELS)
     return {
         "TaskRequest": {"title": "TaskRequest", **REQUEST},
+        "Budget": money_models.BUDGET,
         "ClaimMark": money_models.CLAIM_MARK,
         **webhook_models.REQUESTS,
         "ErasureRequest": {"title": "ErasureRequest", **erasure_models.REQUEST},

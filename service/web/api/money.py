@@ -8,7 +8,7 @@ from service.domain.api_key import Scope
 from service.domain.money.quotes import unknown
 from service.domain.validation import Invalid
 from service.flows.submission import accept
-from service.web.api.models import ref
+from service.web.api.models import TASK_EXAMPLE, ref
 from service.web.api.route import ApiRequest, Endpoint, ResponseSpec, invalid, json_response
 
 TAG: Final = "Money"
@@ -47,6 +47,7 @@ ENDPOINTS = (
             'expected to charge. Nothing is stored and nothing is bought. A price that is not known is `"bound": "none"`.'
         ),
         body=ref("TaskRequest"),
+        example=TASK_EXAMPLE,
         responses={200: ResponseSpec(description="The quotes, in the order of the route.", schema=ref("QuoteList"))},
         problems=(400, 413, 415, 422),
     ),

@@ -105,6 +105,15 @@ class BudgetRow(TypedDict):
     left: Annotated[str, AMOUNT]
     overrun: Annotated[str, about("What was charged above the limit.")]
     renews_at: Time
+    every: Annotated[str, one_of(["day", "month"], "How often it renews.")]
+    client: Annotated[str | None, about("Whose tasks count in it. `*`: each client for itself. Null: all together.")]
+    label: Annotated[str | None, about("The label that tasks must have.")]
+    upstream: Annotated[str | None, about("The upstream whose submissions count in it.")]
+    over: Annotated[str, one_of(["refuse", "wait"], "What follows when it has no room.")]
+    unpriced: Annotated[
+        str, one_of(["refuse", "allow"], "Whether an upstream may be used whose price is not known in its unit.")
+    ]
+    editable: Annotated[bool, about("Whether it can be changed by the API. One of the settings cannot.")]
 
 
 class BudgetList(TypedDict):
@@ -172,6 +181,47 @@ class ClaimList(TypedDict):
     claims: list[Claim]
     next: Annotated[str | None, about("The cursor of the next page. Null: this is the last one.")]
 
+
+_AMOUNT_TEXT: dict[str, Any] = {"type": "string", "pattern": r"^[0-9]{1,9}(\.[0-9]{1,9})?$", "examples": ["100"]}
+_FILTER: dict[str, Any] = {"type": ["string", "null"], "minLength": 1, "maxLength": 200}
+BUDGET: dict[str, Any] = {
+    "title": "Budget",
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["limit"],
+    "properties": {
+        "limit": {**_AMOUNT_TEXT, "description": "The most that may be spent in a period, a decimal number as text."},
+        "unit": {
+            "type": "string",
+            "pattern": r"^[A-Za-z][A-Za-z0-9 _/.-]{0,39}$",
+            "default": "USD",
+            "examples": ["USD"],
+            "description": "A currency, or an upstream's own unit.",
+        },
+        "period": {"type": "string", "enum": ["day", "month"], "default": "month", "description": "In UTC."},
+        "client": {**_FILTER, "description": "The client that it is for. `*`: each for itself. Null: all together."},
+        "label": {**_FILTER, "description": "`project=intro`, or `project`: each value for itself."},
+        "upstream": {**_FILTER, "description": "Only submissions to this upstream."},
+        "soft": {
+            **_AMOUNT_TEXT,
+            "type": ["string", "null"],
+            "description": "The amount from which on operators are told, once in a period.",
+        },
+        "over": {
+            "type": "string",
+            "enum": ["refuse", "wait"],
+            "default": "refuse",
+            "description": "What follows when it has no room.",
+        },
+        "unpriced": {
+            "type": "string",
+            "enum": ["refuse", "allow"],
+            "default": "refuse",
+            "description": "Whether an upstream may be used whose price is not known in the unit.",
+        },
+    },
+}
+"""JSON Schema of the body of ``PUT /v1/budgets/{name}``."""
 
 CLAIM_MARK: dict[str, Any] = {
     "title": "ClaimMark",

@@ -47,9 +47,7 @@ def document() -> dict[str, Any]:
             "summary": "Submit media generation tasks, follow them, and receive their results by webhook.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
-        "servers": [
-            {"url": ".", "description": "Relative to this document, so that a path prefix of a proxy is kept."}
-        ],
+        "servers": [{"url": ".", "description": "This server"}],  # relative: it keeps the path prefix of a proxy
         "security": [{"key": []}],
         "tags": [
             {"name": "Tasks", "description": "Submit media generation tasks and follow them."},
@@ -111,7 +109,9 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
     if endpoint.description:
         operation["description"] = endpoint.description
     if endpoint.body is not None:
-        operation["requestBody"] = {"required": True, "content": {endpoint.body_type: {"schema": endpoint.body}}}
+        example = {} if endpoint.example is None else {"example": endpoint.example}
+        content = {endpoint.body_type: {"schema": endpoint.body, **example}}
+        operation["requestBody"] = {"required": True, "content": content}
     return operation
 
 

@@ -134,7 +134,7 @@ Handler = Callable[[ApiRequest], Awaitable[Response]]
 class Endpoint:
     """A method of a path."""
 
-    method: Literal["GET", "POST", "PATCH", "DELETE"]
+    method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
     path: str
     handler: Handler
     scope: Scope
@@ -146,6 +146,8 @@ class Endpoint:
     parameters: tuple[Parameter, ...] = ()
     body: Mapping[str, Any] | None = None
     body_type: str = "application/json"
+    example: Mapping[str, Any] | None = None
+    """A valid body of JSON, for the reference."""
     responses: Mapping[int, ResponseSpec]
     problems: tuple[int, ...] = ()
 

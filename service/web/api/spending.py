@@ -201,6 +201,7 @@ ENDPOINTS = (
         description="`paid` books a refund: the upstream gave the price back.",
         parameters=(Parameter(name="id", place="path", schema=ID_SCHEMA, description="The submission's id."),),
         body=ref("ClaimMark"),
+        example={"state": "filed", "note": "ticket 1842"},
         responses={200: ResponseSpec(description="The claim.", schema=ref("Claim"))},
         problems=(400, 404, 413, 415, 422),
     ),

@@ -160,6 +160,7 @@ ENDPOINTS = (
         description="For a task in `awaiting_input`. `awaits` describes the input. It is sent to the provider once.",
         parameters=(ID,),
         body={"type": "object"},
+        example={"prompt": "a fox in the snow"},
         responses={200: LATEST},
         problems=(400, 404, 409, 413, 415, 422),
     ),
@@ -189,6 +190,7 @@ ENDPOINTS = (
                 }
             },
         },
+        example={"confirm_double_payment": True},
         responses={202: ResponseSpec(description="The task is submitted again.", schema=ref("Task"))},
         problems=(400, 404, 409, 413, 415, 422),
     ),

@@ -23,7 +23,7 @@ from service.store import events as event_store
 from service.store import tasks as task_store
 from service.web.api.budgets import over_budget
 from service.web.api.lookup import existing, page, page_size, path_id
-from service.web.api.models import STATE, ref
+from service.web.api.models import STATE, TASK_EXAMPLE, ref
 from service.web.api.route import (
     CURSOR,
     ID_SCHEMA,
@@ -239,6 +239,7 @@ ENDPOINTS = (
             ),
         ),
         body=ref("TaskRequest"),
+        example=TASK_EXAMPLE,
         responses={
             202: ResponseSpec(
                 description="Accepted: the new task, or the task that has the idempotency key.",

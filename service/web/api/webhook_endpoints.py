@@ -117,6 +117,7 @@ ENDPOINTS = (
             f"It receives the messages of all later events. A client has at most {endpoints_flow.MAX_ENDPOINTS} endpoints."
         ),
         body=ref("EndpointRequest"),
+        example={"url": "https://app.example.com/hooks/dovecote", "events": ["task.succeeded", "task.failed"]},
         responses={
             201: ResponseSpec(
                 description="Registered. Only this response shows the secret.",
@@ -160,6 +161,7 @@ ENDPOINTS = (
         description="Pending messages go to the new address. Enabling an endpoint resets its record of failures.",
         parameters=(_ID,),
         body=ref("EndpointChange"),
+        example={"enabled": True},
         responses={200: _LATEST},
         problems=(400, 404, 413, 415, 422),
     ),

@@ -169,6 +169,7 @@ ENDPOINTS = (
             "the `cursor` of the next request."
         ),
         body=ref("ReplayRequest"),
+        example={"state": ["exhausted"], "dry_run": True},
         responses={202: ResponseSpec(description="The messages are due.", schema=ref("ReplayResult"))},
         problems=(400, 413, 415, 422),
     ),

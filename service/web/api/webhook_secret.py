@@ -62,6 +62,7 @@ ENDPOINTS = (
             f"{DEFAULT_OVERLAP // 3600} hours unless `overlap` says otherwise, and at most {MAX_OVERLAP // 86_400} days."
         ),
         body=ref("WebhookSecretRotation"),
+        example={"overlap": 86400},
         responses={200: ResponseSpec(description="The new secret.", schema=ref("WebhookSecret"))},
         problems=(400, 413, 415, 422),
     ),

@@ -26,11 +26,10 @@ from service.web.dashboard import (
     upstreams,
     webhooks,
 )
-from service.web.dashboard.templating import static_files
+from service.web.dashboard.templating import STATIC
 from service.web.dashboard.visit import ROOT, Page, Visit, about, answered
 from service.web.problems import Problem
 
-_YEAR = 365 * 86_400
 _WITHOUT_NAVIGATION = frozenset(
     {"", "/live", "/tasks.csv", "/tasks/live", "/tasks/{id}.json", "/tasks/{id}/results/{n}", "/ledger.csv"}
 )
@@ -76,15 +75,10 @@ PAGES = (
 
 async def static_file(request: Request) -> Response:
     """Return a static file. It has no secret, and needs no session."""
-    found = static_files().get(request.path_params["name"])
-    if found is None:
-        return about(request, Problem(404, "not_found", "there is no such file"))
-    current = request.query_params.get("v") == found.version
-    kept = f"public, max-age={_YEAR}, immutable" if current else "no-cache"
-    headers = {"Cache-Control": kept, "ETag": f'"{found.version}"'}
-    if request.headers.get("if-none-match") == headers["ETag"]:
-        return Response(status_code=304, headers=headers)
-    return Response(found.body, 200, headers, found.media_type)
+    found = STATIC.get(request.path_params["name"])
+    return (
+        about(request, Problem(404, "not_found", "there is no such file")) if found is None else found.response(request)
+    )
 
 
 async def nothing(request: Request) -> Response:

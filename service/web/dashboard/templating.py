@@ -1,9 +1,6 @@
 """Templates and static files of the dashboard, read once from the package."""
 
-import dataclasses
 import functools
-import hashlib
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,34 +8,11 @@ import jinja2
 from markupsafe import Markup, escape
 
 from service.web.dashboard import words
+from service.web.static_files import static_files
 
 HERE: Final = Path(__file__).parent
-_TYPES: Final = {
-    ".css": "text/css; charset=utf-8",
-    ".js": "text/javascript; charset=utf-8",
-    ".svg": "image/svg+xml",
-    ".txt": "text/plain; charset=utf-8",
-}
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class StaticFile:
-    """A file that browsers may keep: its address changes with its content."""
-
-    body: bytes
-    media_type: str
-    version: str
-
-
-@functools.cache
-def static_files() -> Mapping[str, StaticFile]:
-    """Return the static files by name."""
-    return {
-        path.name: StaticFile(body, _TYPES[path.suffix], hashlib.sha256(body).hexdigest()[:12])
-        for path in sorted((HERE / "static").iterdir())
-        if path.suffix in _TYPES
-        for body in [path.read_bytes()]
-    }
+STATIC: Final = static_files(HERE / "static")
+"""The static files by name."""
 
 
 @functools.cache
@@ -51,7 +25,7 @@ def environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.globals["versions"] = {name: each.version for name, each in static_files().items()}
+    made.globals["versions"] = {name: each.version for name, each in STATIC.items()}
     made.filters |= {
         "remaining": words.remaining,
         "clock": words.clock,

@@ -11,6 +11,7 @@ import pytest
 
 from service.clock import Clock, ClockGuard
 from service.domain import operator_events
+from service.domain.flows import FLOWS, Flow
 from service.domain.operator_events import KINDS, MAX_EXCERPT, Occurrence, excerpt
 from service.domain.statistics import Ending
 from service.flows import statistics
@@ -159,13 +160,33 @@ async def test_missing_worker_is_reported_once_and_delivered_by_the_process_that
     await asyncio.gather(*(watch.check_workers(world.context) for _ in range(3)))
     assert [each.type for each in world.receiver.received] == ["operator.worker_missing"]
     [event] = await reported(world)
-    assert event["data"] == {"silent_seconds": 61}
+    assert event["data"] == {"silent_seconds": 61, "flows": sorted(FLOWS)}
     async with world.context.database.writing() as connection:
         await health.beat(connection, "worker a", "worker", now=world.clock())
     await watch.check_workers(world.context)
     world.clock.forward(watch.WORKER_SILENT + 1)
     await watch.check_workers(world.context)
     assert await types(world) == ["operator.worker_missing"] * 2
+
+
+async def test_flow_without_a_worker_is_reported_once_until_one_is_back(world: World) -> None:
+    async def beat(name: str, *flows: Flow) -> None:
+        async with world.context.database.writing() as connection:
+            await health.beat(connection, f"worker {name}", "worker", now=world.clock(), flows=flows)
+
+    most = [flow for flow in FLOWS if flow not in {"poll", "money"}]
+    world.clock.forward(watch.WORKER_SILENT + 1)
+    for _ in range(2):
+        await beat("a", *most)
+        await beat("b", "money")
+        await asyncio.gather(*(watch.check_workers(world.context) for _ in range(2)))
+    assert [each["data"]["flows"] for each in await reported(world)] == [["poll"]]
+    await beat("c", "poll")
+    await watch.check_workers(world.context)
+    world.clock.forward(watch.WORKER_SILENT + 1)
+    await beat("a", *most)
+    await watch.check_workers(world.context)
+    assert [each["data"]["flows"] for each in await reported(world)] == [["poll"], ["money"], ["poll"]]
 
 
 async def test_jump_of_a_clock_is_reported(world: World) -> None:

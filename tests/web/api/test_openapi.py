@@ -71,6 +71,25 @@ def test_operations_are_named_described_and_list_problems() -> None:
         assert all(parameter["description"] for parameter in operation["parameters"])
 
 
+def test_every_json_body_has_an_example_that_its_schema_allows() -> None:
+    bodies = {
+        operation["operationId"]: operation["requestBody"]["content"].get("application/json")
+        for _, _, operation in OPERATIONS
+        if "requestBody" in operation
+    }
+    for name, body in bodies.items():
+        if body is not None:
+            schema = jsonschema_rs.Draft202012Validator({**body["schema"], "components": DOCUMENT["components"]})
+            assert [error.message for error in schema.iter_errors(body["example"])] == [], name
+
+
+@pytest.mark.parametrize("path", ["/v1/tasks", "/v1/quote", "/v1/endpoints", "/v1/messages/replay", "/v1/erasures"])
+async def test_example_of_a_body_is_accepted(api: httpx.AsyncClient, path: str) -> None:
+    body = DOCUMENT["paths"][path]["post"]["requestBody"]["content"]["application/json"]["example"]
+    answer = await api.post(path, json=body)
+    assert answer.is_success, answer.text
+
+
 async def stored_callbacks(world: World, api: httpx.AsyncClient) -> None:
     """Read the callbacks of a task, and run them again."""
     task = await world.submit("a dove")
@@ -135,6 +154,8 @@ async def test_successful_responses_match_their_schemas(world: World, api: httpx
     assert (await stream).status_code == 200
     [claim, *_] = (await api.get("/v1/claims")).json()["claims"]
     await api.post(f"/v1/claims/{claim['submission']}", json={"state": "filed"})
+    assert (await api.put("/v1/budgets/all", json={"limit": "5", "client": "*"})).status_code == 200
+    assert (await api.delete("/v1/budgets/all")).status_code == 200
     succeeded = {(method, path) for method, path, status in CONTRACT.kept if status < 300}
     assert {(each.method, each.path) for each in ENDPOINTS} - succeeded == {("POST", "/v1/tasks/{id}/input")}
 
@@ -240,7 +261,7 @@ async def test_docs_page_lists_every_operation_offline(api: httpx.AsyncClient) -
     offered = {f"{family.name}-{name}" for family in FAMILIES.values() for name in family.operations}
     assert operations | offered | set(DOCUMENT["components"]["schemas"]) <= links.anchors
     assert all(f"<code>{code}</code>" in answer.text for code in TITLES)
-    assert {each for each in links.loads if not each.startswith("#")} == {"openapi.json"}
+    assert {each for each in links.loads if not each.startswith("#")} == {"openapi.json", "docs/try"}
     assert {each.removeprefix("#") for each in links.loads if each.startswith("#")} <= links.anchors
     assert not {"script", "link", "img", "iframe", "object", "embed"} & set(links.tags)
     assert "url(" not in answer.text
