@@ -17,7 +17,11 @@ MAX_LAYERS: Final = 3
 
 _GZIP: Final = b"\x1f\x8b\x08"
 _ZSTD: Final = b"\x28\xb5\x2f\xfd"
-_ZLIB_SECOND: Final = (b"\x01", b"\x5e", b"\x9c", b"\xda")
+_ZLIB_METHOD: Final = 8
+_ZLIB_LARGEST_WINDOW: Final = 7
+_ZLIB_CHECK: Final = 31
+_ZLIB_DICTIONARY: Final = 0x20
+_MAX_MEMBERS: Final = 1000
 _ALIASES: Final = {"x-gzip": "gzip", "zlib": "deflate", "x-deflate": "deflate", "brotli": "br"}
 
 
@@ -72,9 +76,20 @@ def _shown(body: bytes) -> str | None:
         return "gzip"
     if body.startswith(_ZSTD):
         return "zstd"
-    if body[:1] == b"\x78" and body[1:2] in _ZLIB_SECOND:
-        return "deflate"
-    return None
+    return "deflate" if _is_zlib(body) else None
+
+
+def _is_zlib(body: bytes) -> bool:
+    """Return whether the first two bytes are those of zlib: a method, a window of any size, and a check, with no dictionary.
+
+    Two letters can be such bytes, too: ``x^`` is the only such pair that is taken for zlib.
+    """
+    if len(body) < 2:  # noqa: PLR2004 - the two bytes
+        return False
+    first, second = body[0], body[1]
+    known = first & 15 == _ZLIB_METHOD and first >> 4 <= _ZLIB_LARGEST_WINDOW and not second & _ZLIB_DICTIONARY
+    printable = body[:2].isascii() and body[:2].decode("ascii").isprintable() and body[:2] != b"x^"
+    return known and (first * 256 + second) % _ZLIB_CHECK == 0 and not printable
 
 
 def _inflate(wbits: int) -> Callable[[bytes, int], bytes | None]:
@@ -87,11 +102,22 @@ def _inflate(wbits: int) -> Callable[[bytes, int], bytes | None]:
     return inflate
 
 
-_GUNZIP, _INFLATE_ZLIB, _INFLATE_RAW = (
-    _inflate(16 + zlib.MAX_WBITS),
-    _inflate(zlib.MAX_WBITS),
-    _inflate(-zlib.MAX_WBITS),
-)
+_INFLATE_ZLIB, _INFLATE_RAW = _inflate(zlib.MAX_WBITS), _inflate(-zlib.MAX_WBITS)
+
+
+def _gunzip(body: bytes, limit: int) -> bytes | None:
+    """Unpack every member of a gzip file."""
+    found = bytearray()
+    for _ in range(_MAX_MEMBERS):
+        unpacker = zlib.decompressobj(16 + zlib.MAX_WBITS)
+        try:
+            found += unpacker.decompress(body, limit + 1 - len(found))
+        except zlib.error:
+            break
+        body = unpacker.unused_data
+        if len(found) > limit or not body.startswith(_GZIP):
+            break
+    return bytes(found) or None
 
 
 def _deflate(body: bytes, limit: int) -> bytes | None:
@@ -122,7 +148,7 @@ def _zstd(body: bytes, limit: int) -> bytes | None:
 
 
 _UNPACK: Final[dict[str, Callable[[bytes, int], bytes | None]]] = {
-    "gzip": _GUNZIP,
+    "gzip": _gunzip,
     "deflate": _deflate,
     "br": _brotli,
     "zstd": _zstd,

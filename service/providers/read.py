@@ -3,6 +3,7 @@
 import codecs
 import json
 import math
+import re
 import urllib.parse
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -27,6 +28,11 @@ _MILLISECONDS = 100_000_000_000
 _YEARS = range(2015, 2200)
 """The years of times that are believed: 0 and the like stand for none."""
 _CODINGS = ("content-encoding", "transfer-encoding")
+_UNMARKED = ("br", "deflate")
+_MAX_UNMARKED = 1024 * 1024
+"""Bytes of a body on which packings without a mark are tried."""
+_SHOWN_START = 200
+_JSON_STARTS = (b"{", b"[", b'"')
 _FALLBACK_CHARSET = "gb18030"
 _CHARSETS = ("utf-8", "utf-16", "utf-32", "ascii", "gb18030", "big5", "iso8859", "cp125", "shift_jis", "euc_", "koi8")
 """The charsets that are honoured, by the start of Python's name for them."""
@@ -37,6 +43,14 @@ _MEDIA: Mapping[ResultKind, frozenset[str]] = {
     "audio": frozenset({"mp3", "wav", "m4a", "ogg", "opus", "flac", "aac"}),
     "model": frozenset({"glb", "gltf", "obj", "fbx", "usdz", "stl", "ply"}),
 }
+
+
+_DECODER = json.JSONDecoder(strict=False)
+"""Line ends within texts are accepted: gateways paste messages of others into their answers."""
+_MAX_TEXTS = 3
+"""How often a document may be wrapped in a JSON text."""
+_MAX_PREFIX = 2000
+_WHOLE_PAGE = re.compile(r"<(!doctype|html|head|title|body|script|style)\b", re.IGNORECASE)
 
 
 class _Nothing:
@@ -56,12 +70,28 @@ NOTHING = _Nothing()
 def unpacked(body: bytes, headers: Mapping[str, str]) -> bytes:
     """Return a body without its packing, which is known by its first bytes or by the headers.
 
-    A body that cannot be unpacked, or that would be larger than :data:`MAX_BODY`, is returned as it came.
+    Two kinds of packing have no mark: they are tried on what is no text. A body that cannot be unpacked, or that would be
+    larger than :data:`MAX_BODY`, is returned as it came.
     """
     try:
-        return unpack(body, [_header(headers, name) for name in _CODINGS], MAX_BODY)
+        found = unpack(body, [_header(headers, name) for name in _CODINGS], MAX_BODY)
+        if found is not body or not _may_be_packed(body):
+            return found
+        tried = (unpack(body, [coding], MAX_BODY) for coding in _UNMARKED)
+        return next((each for each in tried if each.lstrip()[:1] in _JSON_STARTS), body)
     except TooLarge:
         return body
+
+
+def _may_be_packed(body: bytes) -> bool:
+    """Return whether a body is neither text nor in an encoding with a mark."""
+    if not 0 < len(body) <= _MAX_UNMARKED or body.lstrip(b"\x00 \t\r\n")[:1] in _JSON_STARTS:
+        return False
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        return not body.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return not body[:_SHOWN_START].isascii() or any(byte < ord("\t") for byte in body[:_SHOWN_START])
 
 
 def decoded(body: bytes, headers: Mapping[str, str]) -> str:
@@ -118,8 +148,26 @@ def document(body: bytes, headers: Mapping[str, str], text: str | None = None) -
         found = first_json(_replacing(unpacked(body, headers), _FALLBACK_CHARSET))
     if found is NOTHING and _FORM in _header(headers, "content-type").lower():
         found = _form(text)
-    inner = first_json(found) if isinstance(found, str) else NOTHING
+    if found is NOTHING or isinstance(found, int | float):
+        embedded = _embedded(text)
+        found = embedded if embedded is not NOTHING else found
+    inner: Any = found
+    for _ in range(_MAX_TEXTS):
+        inner = first_json(inner) if isinstance(inner, str) else inner
     return inner if isinstance(inner, dict | list) else found
+
+
+def _embedded(text: str) -> Any:
+    """Return the object behind a short text that is no JSON: a warning of PHP, ``data:``, ``callback(``. NOTHING without one.
+
+    Only the first brace counts: a later one may be a part of a document that is cut. A page of HTML is no document.
+    """
+    start = text.find("{", 0, _MAX_PREFIX)
+    before = text[: max(start, 0)].rstrip()
+    if start < 0 or text.lstrip("\ufeff \t\r\n")[:1] in {"{", "[", '"'} or _WHOLE_PAGE.search(before):
+        return NOTHING
+    found = first_json(text[len(before) - 1 :] if before.endswith("[") else text[start:])
+    return found if isinstance(found, dict | list) and found else NOTHING
 
 
 def first_json(text: str) -> Any:
@@ -127,7 +175,7 @@ def first_json(text: str) -> Any:
     if len(text) > MAX_VALUES and text.count(",") > MAX_VALUES:
         return NOTHING
     try:
-        return json.JSONDecoder().raw_decode(text.lstrip("\ufeff \t\r\n"))[0]
+        return _DECODER.raw_decode(text.lstrip("\ufeff \t\r\n"))[0]
     except (ValueError, RecursionError):
         return NOTHING
 
@@ -276,11 +324,21 @@ def is_output(url: str) -> bool:
     stem = name.rpartition(".")[0] if "." in name else name
     remote = parts.scheme.lower() in {"http", "https"} and bool(host)
     local = not parts.scheme and url.startswith("/") and bool(name or host)
-    return (remote or local) and (bool(stem) or not name) and _PLACEHOLDERS.isdisjoint({host, stem})
+    named = (
+        _PLACEHOLDERS.isdisjoint({host, stem}) and not _STANDS_FOR_ONE.search(stem) and host not in _PLACEHOLDER_HOSTS
+    )
+    filled_in = _UNFILLED.isdisjoint(parts.path.split("/"))
+    return (remote or local) and (bool(stem) or not name) and named and filled_in
 
 
-_PLACEHOLDERS = frozenset({"none", "null", "undefined", "nan", "forbidden", "placeholder", "sil-100"})
+_PLACEHOLDERS = frozenset(
+    {"none", "null", "nil", "undefined", "nan", "false", "forbidden", "[object object]", "sil-100"}
+)
 """Names that stand for a missing output: Suno's ``/api/forbidden``, ``None.mp3`` and its silence ``sil-100.mp3``."""
+_STANDS_FOR_ONE = re.compile(r"(^|[\W_])placeholder([\W_]|$)|^\$?\{.*\}$")
+_PLACEHOLDER_HOSTS = frozenset({"via.placeholder.com", "placehold.co", "placehold.it", "dummyimage.com"})
+_UNFILLED = frozenset({"None", "null", "undefined", "NaN"})
+"""A part of a path that a program has filled with nothing, as in ``/tasks/null/output.mp4``."""
 
 
 def links(value: Any) -> list[str]:

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.domain.task import Outcome, Submission
 from service.store.rows import row_of_value
-from service.store.tables import UtcTime, submissions
+from service.store.tables import MAY_HAVE_JOB, UtcTime, submissions
 
 
 def submission_of(row: Row[Any] | Mapping[str, Any]) -> Submission:
@@ -61,12 +61,7 @@ _SETTLE = (
 
 _SUPERSEDE_OTHERS = (
     update(submissions)
-    .where(
-        submissions.c.task_id == bindparam("of_task"),
-        submissions.c.id != bindparam("keep"),
-        submissions.c.superseded_at.is_(None),
-        submissions.c.outcome.in_(["sending", "taken", "uncertain"]),
-    )
+    .where(submissions.c.task_id == bindparam("of_task"), submissions.c.id != bindparam("keep"), MAY_HAVE_JOB)
     .values(superseded_at=bindparam("at"))
 )
 

@@ -5,6 +5,7 @@ import json
 import zlib
 from urllib.parse import urlencode
 
+import brotli
 import pytest
 
 from service.providers import read
@@ -16,8 +17,8 @@ TEXT = json.dumps(DOCUMENT, ensure_ascii=False)
 PLAIN = TEXT.encode()
 
 
-def raw_deflate(body):
-    packed = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+def packed_with(body, wbits):
+    packed = zlib.compressobj(wbits=wbits)
     return packed.compress(body) + packed.flush()
 
 
@@ -26,7 +27,11 @@ BODIES = {
     "gzip without a header": (gzip.compress(PLAIN), {}),
     "gzip twice": (gzip.compress(gzip.compress(PLAIN)), {"Content-Encoding": "gzip"}),
     "zlib without a header": (zlib.compress(PLAIN), {}),
-    "raw deflate": (raw_deflate(PLAIN), {"content-encoding": "deflate"}),
+    "raw deflate": (packed_with(PLAIN, -zlib.MAX_WBITS), {"content-encoding": "deflate"}),
+    "gzip of two members": (gzip.compress(PLAIN[:20]) + gzip.compress(PLAIN[20:]), {}),
+    "zlib with a small window": (packed_with(PLAIN, 9), {}),
+    "raw deflate without a header": (packed_with(PLAIN, -zlib.MAX_WBITS), {}),
+    "brotli without a header": (brotli.compress(PLAIN), {}),
     "declared packing that is not there": (PLAIN, {"content-encoding": "gzip"}),
     "byte order mark": (b"\xef\xbb\xbf" + PLAIN, {}),
     "UTF-16": (TEXT.encode("utf-16"), {}),
@@ -37,6 +42,14 @@ BODIES = {
     "declared charset that is not known": (PLAIN, {"content-type": "text/plain; charset=klingon"}),
     "declared charset that it is not in": (PLAIN, {"content-type": "text/plain; charset=ascii"}),
     "second object behind": (PLAIN + PLAIN, {}),
+    "warning of PHP before it": (b"<br />\n<b>Warning</b>: Undefined index in <b>/a.php</b><br />\n" + PLAIN, {}),
+    "padding of a call back": (b"callback(" + PLAIN + b");", {"content-type": "text/javascript"}),
+    "event of a stream": (b"event: message\ndata: " + PLAIN + b"\n\n", {"content-type": "text/event-stream"}),
+    "guard against scripts": (b")]}',\n" + PLAIN, {}),
+    "length of a chunk": (b"5c\r\n" + PLAIN + b"\r\n0\r\n\r\n", {}),
+    "NUL bytes before it": (b"\x00\x00" + PLAIN, {}),
+    "fence of Markdown": (b"```json\n" + PLAIN + b"\n```", {}),
+    "JSON in a text in a text": (json.dumps(json.dumps(TEXT)).encode(), {}),
     "JSON in a JSON text": (json.dumps(TEXT).encode(), {}),
     "form with one field": (urlencode({"data": TEXT}).encode(), {"content-type": read._FORM}),
 }
@@ -52,6 +65,31 @@ def test_document_is_read(name):
 @pytest.mark.parametrize("body", [PLAIN.replace("提交成功".encode(), "提交成功".encode()[:-1]), TEXT.encode("gbk")])
 def test_id_is_read_although_a_character_is_broken(body):
     assert Reply(200, {}, body).document["result"] == DOCUMENT["result"]
+
+
+def test_line_end_within_a_text_is_accepted():
+    assert Reply(200, {}, PLAIN.replace("提".encode(), b"\r\n\t")).document["result"] == DOCUMENT["result"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"code": 200, "data": {"task_id": "t1"}',
+        'callback({"code": 200, "data": {"task_id": "t1"}',
+        '[{"task_id": "t1"}, {"task_id": ',
+        '<html><body>502<script>var a = {"task_id": "t1"}</script></body></html>',
+        '<!DOCTYPE html><script type="application/ld+json">{"task_id": "t1"}</script>',
+        "no object {} at all",
+        "x" * 5000 + '{"task_id": "t1"}',
+    ],
+)
+def test_part_of_a_document_or_of_a_page_is_no_document(text):
+    assert Reply(200, {}, text.encode()).document is read.NOTHING
+
+
+@pytest.mark.parametrize("text", ["(x) and more", "h\x81", "HTTP 502", "x^2", "8K video"])
+def test_text_is_not_taken_for_packed(text):
+    assert Reply(200, {}, text.encode()).text == text
 
 
 def test_form_is_read_by_its_fields():

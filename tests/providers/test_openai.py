@@ -297,7 +297,7 @@ REFUSALS = {
     "key in http 200": (200, wrong("Incorrect API key provided", "invalid_api_key"), AccountProblem, "unauthorized"),
     "input in http 200": (200, wrong("Invalid value: 'x'."), Refused, "invalid_input"),
     "limit in http 200": (200, wrong("Rate limit reached", "rate_limit_exceeded", "requests"), Unavailable, "rate_limited"),
-    "server error in http 200": (200, wrong("The server had an error", kind="server_error"), Uncertain, "unreadable"),
+    "server error in http 200": (200, wrong("The server had an error", kind="server_error"), Uncertain, "provider_error"),
     "no channel in http 200": (200, wrong("无可用渠道", "model_not_found", "new_api_error"), Unavailable, "overloaded"),
     "time-out": (408, wrong("Request timed out"), Uncertain, "provider_timeout"),
 }  # fmt: skip

@@ -356,3 +356,23 @@ async def test_late_answer_can_prove_a_job_but_not_unprove_it(database: Database
     assert (await settled("taken", "7")).external_id == "7"
     assert (await settled("taken", "8")).external_id == "7"
     assert (await settled("unavailable")).outcome == "taken"
+
+
+async def test_other_submissions_of_several_tasks_are_superseded_at_once(database: Database) -> None:
+    made = []
+    for _ in range(3):
+        task = a_task()
+        refused, sent = (
+            a_submission(task, outcome=Outcome.REFUSED, settled_at=NOW),
+            a_submission(task, outcome=Outcome.UNCERTAIN, settled_at=NOW),
+        )
+        await keep(database, task)
+        async with database.writing() as connection:
+            await submissions.begin(connection, [refused, sent])
+        made.append((refused, sent))
+    async with database.writing() as connection:
+        await submissions.supersede_others(connection, [refused for refused, _ in made[:2]], at=NOW)
+    async with database.reading() as connection:
+        found = await submissions.by_id(connection, [each.id for pair in made for each in pair])
+    superseded = [[found[each.id].superseded_at for each in pair] for pair in made]
+    assert superseded == [[None, NOW], [None, NOW], [None, None]]
