@@ -41,45 +41,44 @@ class Prepared:
 
     async def rows(self, connection: AsyncConnection, values: Mapping[str, Any]) -> list[Any]:
         """Execute the statement and return its rows."""
-        plan = self._plan(connection, values)
+        plan = self._plan(connection.sync_connection, values)
         if plan is None:
-            return list((await connection.execute(self._of(connection), values)).all())
+            return list((await connection.execute(self._of(connection.dialect), values)).all())
         return plan.read(await _call(connection, _fetch, plan.sql, plan.arguments(values)))
 
     async def many(self, connection: AsyncConnection, rows: Sequence[Mapping[str, Any]]) -> None:
         """Execute a statement that returns nothing for each row of values."""
-        plan = self._plan(connection, rows[0])
+        plan = self._plan(connection.sync_connection, rows[0])
         if plan is None:
-            await connection.execute(self._of(connection), list(rows))
+            await connection.execute(self._of(connection.dialect), list(rows))
         else:
             await _call(connection, _execute_many, plan.sql, [plan.arguments(row) for row in rows])
 
     async def rows_of_many(self, connection: AsyncConnection, rows: Sequence[Mapping[str, Any]]) -> list[Any]:
         """Execute the statement for each row of values, and return the rows of all."""
-        plan = self._plan(connection, rows[0])
+        plan = self._plan(connection.sync_connection, rows[0])
         if plan is None:
-            return list((await connection.execute(self._of(connection), list(rows))).all())
+            return list((await connection.execute(self._of(connection.dialect), list(rows))).all())
         return plan.read(await _call(connection, _fetch_many, plan.sql, [plan.arguments(row) for row in rows]))
 
-    def _of(self, connection: AsyncConnection) -> Any:
-        return self._statement[connection.dialect.name] if isinstance(self._statement, dict) else self._statement
+    def _of(self, dialect: Dialect) -> Any:
+        return self._statement[dialect.name] if isinstance(self._statement, dict) else self._statement
 
-    def _plan(self, connection: AsyncConnection, values: Mapping[str, Any]) -> "_Plan | None":
+    def _plan(self, connection: Connection | None, values: Mapping[str, Any]) -> "_Plan | None":
         """Return the plan for values; None where SQLAlchemy is to execute the statement.
 
         It does so outside of a transaction, which it would begin, and where somebody listens to its events.
         """
-        engine = connection.engine.sync_engine
-        if not connection.in_transaction() or engine.dispatch.before_cursor_execute:
+        if connection is None or not connection.in_transaction() or connection.engine.dispatch.before_cursor_execute:
             return None
         size = max((_padded(len(values[name])) for name in self._lists), default=0)
         if size > MAX_LIST or (self._lists and not size):
             return None
-        key = engine.dialect.name, size, tuple(values) if self._inserts else ()
+        key = connection.dialect.name, size, tuple(values) if self._inserts else ()
         plan = self._plans.get(key)
         if plan is None:
             lists = {name: [None] * size for name in self._lists}
-            plan = self._plans[key] = _Plan(self._of(connection), engine.dialect, key[2], lists)
+            plan = self._plans[key] = _Plan(self._of(connection.dialect), connection.dialect, key[2], lists)
         return plan
 
 
