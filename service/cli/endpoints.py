@@ -27,6 +27,11 @@ _DESCRIPTION: Final = click.option("--description", metavar="TEXT", help="A text
 _FORMAT: Final = click.option(
     "--format", "body_format", type=click.Choice(["standard", "cloudevents"]), help="The format of the body."
 )
+_CALLBACK_FORMAT: Final = click.option(
+    "--callback-format",
+    metavar="API",
+    help="The form of the messages about tasks: dovecote, or that of another API, such as replicate or openai.",
+)
 
 
 @click.group("endpoints")
@@ -53,6 +58,7 @@ def list_endpoints(*, url: str, as_json: bool) -> None:
 @_EVENT
 @_DESCRIPTION
 @_FORMAT
+@_CALLBACK_FORMAT
 @click.option(
     "--scope",
     type=click.Choice(["client", "admin"]),
@@ -65,6 +71,7 @@ def create(
     events: tuple[str, ...],
     description: str | None,
     body_format: str | None,
+    callback_format: str | None,
     scope: str | None,
     url: str,
     as_json: bool,
@@ -72,7 +79,12 @@ def create(
     """Register an endpoint, and print it with its signing secret. The secret is not shown again."""
     with open_client(url) as client:
         made = client.endpoints.create(
-            endpoint_url, events=list(events) or None, description=description, format=body_format, scope=scope
+            endpoint_url,
+            events=list(events) or None,
+            description=description,
+            format=body_format,
+            callback_format=callback_format,
+            scope=scope,
         )
     _print(made, as_json=as_json)
 
@@ -94,6 +106,7 @@ def show(endpoint_id: uuid.UUID, *, url: str, as_json: bool) -> None:
 @click.option("--all-events", is_flag=True, help="Get all events but task.progress again.")
 @_DESCRIPTION
 @_FORMAT
+@_CALLBACK_FORMAT
 @click.option("--enable/--disable", "enabled", default=None, help="Resume or stop the deliveries to it.")
 @server_options
 def update(
@@ -104,6 +117,7 @@ def update(
     all_events: bool,
     description: str | None,
     body_format: str | None,
+    callback_format: str | None,
     enabled: bool | None,
     url: str,
     as_json: bool,
@@ -116,6 +130,7 @@ def update(
         "events": [] if all_events else list(events) or None,
         "description": description,
         "format": body_format,
+        "callback_format": callback_format,
         "enabled": enabled,
     }
     if all(value is None for value in changes.values()):
@@ -176,6 +191,8 @@ def _table(endpoints: Sequence[Document]) -> Table:
 
 def _events(endpoint: Document) -> str:
     every = "all of operators" if endpoint["scope"] == "admin" else "all but task.progress"
+    if endpoint.get("callback_format", "dovecote") != "dovecote":
+        every = "the end"
     return ", ".join(endpoint["events"]) or every
 
 
@@ -199,6 +216,7 @@ def _print(endpoint: Endpoint, *, as_json: bool) -> None:
         ("events", _events(document)),
         ("format", document["format"]),
         ("scope", document["scope"]),
+        ("callback format", document.get("callback_format")),
         ("secret", endpoint.secret),
         ("old secret until", document["previous_secret_until"]),
     ]

@@ -19,6 +19,17 @@ BEGINNINGS = frozenset({State.SUBMITTED, State.RUNNING, State.AWAITING_INPUT})
 """The states before the end whose beginning is announced."""
 ENDS = frozenset({*(f"task.{state}" for state in ENDED), LATE})
 """The types that a ``callback_url`` receives unless its task names others."""
+CALLBACK_FORMATS = (
+    "dovecote",
+    "replicate",
+    "fal",
+    "elkapi",
+    "openai",
+    "midjourney-proxy",
+    "runway-gateway",
+    "suno",
+)
+"""The forms of messages about tasks: Dovecote's own, and those of other APIs. ``flows/webhooks/formats`` writes them."""
 TYPES = (
     *(f"task.{state}" for state in State if state in BEGINNINGS | ENDED),
     LATE,
@@ -43,9 +54,13 @@ def callback_url_wants(wanted: Collection[str], kind: str) -> bool:
     return kind in (wanted or ENDS)
 
 
-def endpoint_wants(wanted: Collection[str], kind: str) -> bool:
+def endpoint_wants(wanted: Collection[str], kind: str, *, own_form: bool = True) -> bool:
     """Return whether an endpoint receives a type of message.
 
     :param wanted: the endpoint's ``events``; empty means every type except those of :data:`ON_REQUEST`
+    :param own_form: whether it gets Dovecote's own form. A message in another form does not name its type: then empty means the
+        end and late results
     """
+    if not own_form:
+        return callback_url_wants(wanted, kind)
     return kind in wanted if wanted else kind not in ON_REQUEST

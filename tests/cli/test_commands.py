@@ -576,7 +576,9 @@ def test_upstreams_lists_health_and_load(run: Run) -> None:
 
 def test_endpoint_is_registered_tested_changed_and_deleted(run: Run, installation: Installation) -> None:
     hook = f"{installation.receiver.url}/endpoint"
-    made = run("endpoints", "create", hook, "--event", "task.failed", "--description", "shop")
+    made = run(
+        *("endpoints", "create", hook, "--event", "task.failed", "--description", "shop", "--callback-format", "openai")
+    )
     assert made.exit_code == 0, made.output
     rows = dict(line.split(maxsplit=1) for line in made.stdout.splitlines())
     assert (rows["url"], rows["events"], rows["state"]) == (hook, "task.failed", "enabled")

@@ -20,7 +20,7 @@ class SubmitFields(TypedDict, total=False):
     callback_when: str | None
     """When the end goes to the ``callback_url``: ``ended``, or ``kept``: once every file is kept or lost."""
     callback_format: str | None
-    """The form of the messages to the ``callback_url``: ``dovecote``, ``replicate`` or ``fal``."""
+    """The form of the messages to the ``callback_url``: ``dovecote``, or that of another API, such as ``replicate`` or ``openai``."""
     labels: Mapping[str, str] | None
     """Names of your own, to find the task by."""
     parent_id: Task | str | UUID | None
@@ -140,6 +140,8 @@ class EndpointSettings(TypedDict, total=False):
     description: str | None
     format: str | None
     """``standard`` or ``cloudevents``."""
+    callback_format: str | None
+    """The form of the messages about tasks: ``dovecote``, or that of another API, such as ``replicate`` or ``openai``."""
 
 
 class EndpointFields(EndpointSettings, total=False):

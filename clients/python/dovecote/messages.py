@@ -18,6 +18,8 @@ class Endpoint:
     format: str = "standard"
     scope: str = "client"
     """``client``: messages about your tasks; ``admin``: messages to operators."""
+    callback_format: str = "dovecote"
+    """The form of the messages about tasks: Dovecote's own, or that of another API, such as ``replicate``."""
     enabled: bool = True
     disabled_at: dt.datetime | None = None
     disabled_reason: str | None = None

@@ -17,6 +17,7 @@ from service.flows.context import Context
 from service.flows.webhooks.attempt import Claimed
 from service.flows.webhooks.dispatch import deliver
 from service.flows.webhooks.enqueue import endpoint_destination
+from service.flows.webhooks.formats import DOVECOTE, FORMATS
 from service.flows.webhooks.url_check import url_mistakes
 from service.store.webhooks import endpoints
 from service.store.webhooks import messages as message_store
@@ -55,6 +56,14 @@ _FIELDS: dict[str, Any] = {
         "type": "string",
         "enum": ["standard", "cloudevents"],
         "description": "`cloudevents`: each body is a structured CloudEvent 1.0.",
+    },
+    "callback_format": {
+        "type": "string",
+        "enum": list(FORMATS),
+        "description": (
+            "The form of the messages about tasks: Dovecote's own, or that of another API. In the form of another API, an endpoint "
+            "without `events` receives the end of each task and late results only."
+        ),
     },
 }
 REQUEST: dict[str, Any] = {
@@ -126,6 +135,7 @@ async def register(context: Context, document: Any, *, client: str, is_operator:
         events=tuple(document.get("events", ())),
         format=document.get("format", "standard"),
         scope=scope,
+        callback_format=document.get("callback_format", DOVECOTE),
         secret=new_secret(),
         created_at=now,
         updated_at=now,
@@ -201,6 +211,8 @@ def _check(context: Context, schema: Schema, document: Any, scope: Scope) -> Non
     mistakes = schema.mistakes(document)
     if isinstance(document, dict):
         mistakes += _misplaced(document.get("events"), scope)
+        if scope == "admin" and document.get("callback_format", DOVECOTE) != DOVECOTE:
+            mistakes.append(Mistake("callback_format", "messages to operators have Dovecote's own form"))
         mistakes += url_mistakes(context.settings.webhook_rules, document.get("url"), field="url")
     if mistakes:
         raise Invalid(mistakes)

@@ -58,20 +58,19 @@ async def enqueue(
 
 
 def _messages(context: Context, change: Change, enabled: Collection[Endpoint], now: dt.datetime) -> Iterator[Message]:
-    """Make a message for each receiver of a change. Endpoints get the same body, a ``callback_url`` one in its format."""
+    """Make a message for each receiver of a change, in the form that it gets. Those of one form have the same body."""
     task = change.task
-    receivers: list[tuple[UUID | None, str, str, str]] = []
+    receivers: list[tuple[UUID | None, str, str, str, str]] = []
     kind = _type_for_callback_url(task, change.type)
     if task.callback_url is not None and kind is not None and callback_url_wants(task.callback_events, kind):
-        receivers.append((None, callback_destination(task.callback_url), task.callback_url, kind))
+        receivers.append((None, callback_destination(task.callback_url), task.callback_url, kind, task.callback_format))
     receivers += [
-        (each.id, endpoint_destination(each.id), each.url, change.type)
+        (each.id, endpoint_destination(each.id), each.url, change.type, each.callback_format)
         for each in enabled
-        if endpoint_wants(each.events, change.type)
+        if endpoint_wants(each.events, change.type, own_form=each.callback_format == DOVECOTE)
     ]
     bodies: dict[tuple[str, str], str] = {}
-    for endpoint_id, destination, url, kind in receivers:
-        style = task.callback_format if endpoint_id is None else DOVECOTE
+    for endpoint_id, destination, url, kind, style in receivers:
         if (kind, style) not in bodies:
             links = context.settings.links_url
             bodies[kind, style] = payload_of(kind, task, now, sequence=change.sequence, api_url=links, style=style)

@@ -1,12 +1,13 @@
 """Sign webhook messages as Standard Webhooks define it, in the format that the endpoint has chosen."""
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
 from standardwebhooks import Webhook
 
+from service.domain.events import rfc3339
 from service.store.webhooks.endpoints import Endpoint
 from service.store.webhooks.messages import Message
 
@@ -47,17 +48,18 @@ def signed_request(
 
 
 def cloud_event(message: Message, source: str | None) -> str:
-    """Return a message as a structured CloudEvent 1.0."""
-    body: Mapping[str, Any] = orjson.loads(message.body)
+    """Return a message as a structured CloudEvent 1.0. A message in the form of another API is its data as it is."""
+    body: Any = orjson.loads(message.body)
+    is_own = isinstance(body, dict) and {"timestamp", "sequence", "data"} <= body.keys()
     event = {
         "specversion": "1.0",
         "id": str(message.id),
         "source": source or "urn:dovecote",
         "type": message.type,
-        "time": body["timestamp"],
+        "time": body["timestamp"] if is_own else rfc3339(message.created_at),
         "datacontenttype": "application/json",
         "sequence": str(message.sequence),
-        "data": body["data"],
+        "data": body["data"] if is_own else body,
     }
     if message.task_id is not None:
         event["subject"] = f"tasks/{message.task_id}"

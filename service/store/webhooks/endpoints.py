@@ -41,6 +41,8 @@ class Endpoint:
     """The last failure, when no success followed."""
     scope: Scope = "client"
     """``client``: messages about the client's tasks; ``admin``: messages to operators."""
+    callback_format: str = "dovecote"
+    """The form of the messages about tasks: Dovecote's own, or that of another API."""
     created_at: datetime
     updated_at: datetime
 

@@ -7,6 +7,7 @@ from typing_extensions import TypedDict
 from service.domain.operator_events import OPERATOR_TYPES
 from service.domain.webhook_events import TEST, TYPES
 from service.flows.webhooks import endpoints, replay, secrets
+from service.flows.webhooks.formats import FORMATS
 from service.web.api.schema import Id, Time, about, one_of
 
 MESSAGE_TYPES: Final = (*TYPES, TEST, *OPERATOR_TYPES)
@@ -24,6 +25,9 @@ class Endpoint(TypedDict):
     format: Annotated[str, one_of(["standard", "cloudevents"])]
     scope: Annotated[
         str, one_of(["client", "admin"], "`client`: messages about the client's tasks. `admin`: messages to operators.")
+    ]
+    callback_format: Annotated[
+        str, one_of(list(FORMATS), "The form of the messages about tasks: Dovecote's own, or that of another API.")
     ]
     enabled: bool
     disabled_at: Time | None

@@ -21,6 +21,7 @@ def render_endpoint(endpoint: Endpoint) -> models.Endpoint:
         "description": endpoint.description,
         "events": list(endpoint.events),
         "format": endpoint.format,
+        "callback_format": endpoint.callback_format,
         "scope": endpoint.scope,
         "enabled": endpoint.disabled_at is None,
         "disabled_at": rfc3339(endpoint.disabled_at),

@@ -109,6 +109,7 @@ async def test_endpoint_receives_messages_until_it_is_deleted(world: World, api:
         ({"url": HOOK, "events": ["task.failed", "task.failed"]}, "events"),
         ({"url": HOOK, "events": "task.failed"}, "events"),
         ({"url": HOOK, "format": "xml"}, "format"),
+        ({"url": HOOK, "callback_format": "kling"}, "callback_format"),
         ({"url": HOOK, "description": "a\x00"}, "description"),
         ({"url": HOOK, "secret": "whsec_mine"}, "secret"),
         ({"url": HOOK, "enabled": False}, "enabled"),

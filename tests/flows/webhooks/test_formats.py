@@ -4,11 +4,13 @@ import dataclasses
 from collections.abc import AsyncIterator
 from typing import Any
 
+import httpx
 import orjson
 import pytest
 from standardwebhooks.webhooks import Webhook
 
 from service.domain.task import Failure, Result, State, Task
+from service.domain.webhook_events import CALLBACK_FORMATS
 from service.flows.webhooks.formats import FORMATS, fal, replicate
 from service.flows.webhooks.formats.rebuild import rebuilt
 from service.providers.predictions import outputs_of
@@ -86,6 +88,7 @@ def test_fal_message_of_a_failure_names_its_type() -> None:
 @pytest.fixture
 async def world(database_url: str) -> AsyncIterator[World]:
     async with World.opened(database_url, **upstreams("http://sandbox.test")) as opened:
+        opened.edge.hosts["client.test"] = httpx.MockTransport(lambda _: httpx.Response(204))
         yield opened
 
 
@@ -115,6 +118,78 @@ async def test_message_has_the_form_of_the_api_and_a_valid_signature(world: Worl
     task = (await world.client.get(f"/v1/tasks/{made['id']}")).json()
     shown = sent[0].content.decode()
     assert task["results"][0]["url"] in shown or style in WITHOUT_RESULTS
+
+
+def test_every_form_may_be_stored() -> None:
+    assert set(FORMATS) == set(CALLBACK_FORMATS)
+
+
+def heard_by(world: World, url: str) -> list[Any]:
+    return [each for each in world.edge.requests if str(each.url) == url]
+
+
+HOOK = "http://client.test/hook"
+TASK = {"family": "runway", "operation": "text_to_video", "input": {"prompt": "a dove"}}
+
+
+@pytest.mark.parametrize("style", [name for name, write in FORMATS.items() if write is not None])
+async def test_endpoint_gets_the_end_in_its_form(world: World, style: str) -> None:
+    made = (await world.client.post("/v1/endpoints", json={"url": HOOK, "callback_format": style})).json()
+    other = {"url": "http://client.test/own", "events": ["task.succeeded"]}
+    await world.client.post("/v1/endpoints", json=other)
+    task = {**TASK, "callback_url": RECEIVER_URL, "callback_format": style}
+    await world.client.post("/v1/tasks", json=task)
+    await world.work()
+    await world.pass_time(60, step=5)
+    [sent], [told], [own] = (heard_by(world, each) for each in (HOOK, RECEIVER_URL, other["url"]))
+    Webhook(made["secret"]).verify(sent.content, dict(sent.headers), json_parse=False)
+    assert (made["callback_format"], sent.content) == (style, told.content)
+    assert orjson.loads(own.content)["type"] == "task.succeeded"
+
+
+async def test_endpoint_gets_the_named_events_in_its_changed_form(world: World) -> None:
+    made = (await world.client.post("/v1/endpoints", json={"url": HOOK})).json()
+    changes = {"callback_format": "replicate", "events": ["task.running", "task.succeeded"], "format": "cloudevents"}
+    changed = await world.client.patch(f"/v1/endpoints/{made['id']}", json=changes)
+    assert {name: changed.json()[name] for name in changes} == changes
+    await world.client.post("/v1/tasks", json=TASK)
+    await world.work()
+    await world.pass_time(60, step=5)
+    events = [orjson.loads(each.content) for each in heard_by(world, HOOK)]
+    assert [(each["type"], each["data"]["status"]) for each in events] == [
+        ("task.running", "processing"),
+        ("task.succeeded", "succeeded"),
+    ]
+    assert [each["time"] for each in events] == sorted(each["time"] for each in events)
+
+
+async def test_message_that_is_pending_when_its_endpoint_changes_its_form_is_sent(world: World) -> None:
+    url = "http://nowhere.test/"
+    made = (await world.client.post("/v1/endpoints", json={"url": url, "callback_format": "suno"})).json()
+    await world.client.post("/v1/tasks", json=TASK)
+    await world.work()
+    await world.pass_time(60, step=5)
+    changes = {"url": HOOK, "callback_format": "dovecote", "format": "cloudevents"}
+    await world.client.patch(f"/v1/endpoints/{made['id']}", json=changes)
+    await world.until(300)
+    [sent] = heard_by(world, HOOK)
+    assert "timestamp" not in orjson.loads(sent.content)["data"]
+
+
+async def test_test_message_has_dovecotes_own_form(world: World) -> None:
+    made = (await world.client.post("/v1/endpoints", json={"url": HOOK, "callback_format": "fal"})).json()
+    await world.client.post(f"/v1/endpoints/{made['id']}/test")
+    [sent] = heard_by(world, HOOK)
+    assert orjson.loads(sent.content)["type"] == "endpoint.test"
+
+
+async def test_form_of_messages_to_operators_is_refused(world: World) -> None:
+    wrong = {"url": HOOK, "scope": "admin", "callback_format": "fal"}
+    refused = await world.client.post("/v1/endpoints", json=wrong)
+    assert (refused.status_code, refused.json()["errors"][0]["path"]) == (422, "callback_format")
+    made = (await world.client.post("/v1/endpoints", json={**wrong, "callback_format": "dovecote"})).json()
+    refused = await world.client.patch(f"/v1/endpoints/{made['id']}", json={"callback_format": "fal"})
+    assert (refused.status_code, refused.json()["errors"][0]["path"]) == (422, "callback_format")
 
 
 async def test_message_that_would_be_too_large_has_dovecotes_own_form(world: World) -> None:
