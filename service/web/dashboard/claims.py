@@ -15,7 +15,7 @@ from service.web.dashboard.bodies import json_of
 from service.web.dashboard.decisions import Chip
 from service.web.dashboard.export import line
 from service.web.dashboard.money import views_of
-from service.web.dashboard.tasks import as_id
+from service.web.dashboard.task_query import as_id
 from service.web.dashboard.visit import Visit
 from service.web.problems import Problem
 
