@@ -11,9 +11,9 @@ import httpx
 import pytest
 
 from service.domain.task import ENDED
-from tests.client.test_typescript import CLIENT, NODE, run
 from tests.support.contract import DOCUMENT
 from tests.support.doors import KEY, doors_on_sockets
+from tests.support.node import CLIENT, NODE, run
 from tests.support.world import JOB_SECONDS, World
 
 RECIPES = Path(__file__).parents[1] / "docs" / "recipes"
