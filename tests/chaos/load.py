@@ -22,7 +22,7 @@ CALLBACK_SECRET: Final = "callback-secret-of-the-tests"
 
 WORDS: Final[Mapping[str, int]] = {
     "": 70,
-    "[slow=1]": 22,
+    "[slow=2]": 26,
     "[drop]": 14,
     "[twice][disorder]": 12,
     "[late=4]": 8,

@@ -20,6 +20,7 @@ from service.store import tables
 from service.store.database import Database, StoreUnavailable
 from tests.chaos import verify
 from tests.chaos.evidence import Accepted, Arrived, Called, Evidence, Fault, Reading
+from tests.chaos.facts import read_facts
 from tests.chaos.faults import SORTS, Inject, Place, missing, schedule
 from tests.chaos.installation import HERE, Installation, Kind, prepared
 from tests.chaos.load import Load
@@ -105,7 +106,7 @@ async def run(kind: Kind, seed: int, folder: Path, options: Options, say: Say) -
             for job in jobs_of(name, sandbox):
                 evidence.add(job)
         evidence.close()
-        facts = await verify.read_facts(installation.direct_url, evidence.file, installation.objects, settled=settled)
+        facts = await read_facts(installation.direct_url, evidence.file, installation.objects, settled=settled)
         found = verify.violations(facts)
     counts = {
         "tasks": len(facts.tasks),

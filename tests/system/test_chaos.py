@@ -18,12 +18,12 @@ import pytest
 from service.domain.callback_token import Tokens
 from tests.chaos import verify
 from tests.chaos.evidence import Accepted, Arrived, Called, Evidence, Job, Reading, Record, Refused, Seen, read
+from tests.chaos.facts import Facts
 from tests.chaos.faults import SORTS, schedule
 from tests.chaos.load import CALLBACK_SECRET
 from tests.chaos.rounds import Options, run
 from tests.chaos.truth import lies
 from tests.chaos.upgrade import NoSuchCommit
-from tests.chaos.verify import Facts
 
 ROOT = Path(__file__).resolve().parents[2]
 NOW = 1_800_000_000.0
