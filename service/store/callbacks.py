@@ -28,6 +28,8 @@ class Received:
     decision: str | None = None
     detail: str | None = None
     decided_at: datetime | None = None
+    upstream: str | None = None
+    """That of its submission, written with the decision; empty where the submission is not known."""
     due_at: datetime | None
     attempts: int = 0
 

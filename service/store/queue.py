@@ -223,7 +223,7 @@ def _settle(table: Table, names: str) -> Any:
     )
 
 
-_SETTLE_CALLBACKS = _settle(callbacks, "decision detail decided_at due_at")
+_SETTLE_CALLBACKS = _settle(callbacks, "decision detail decided_at due_at upstream")
 _SETTLE_MESSAGES = _settle(webhook_messages, "state delivered_at last_status last_error due_at schedule_from").where(
     webhook_messages.c.state == "pending"
 )
