@@ -289,14 +289,14 @@ def _with_label(wanted: Filter, name: str) -> tuple[Any, Select[Any]]:
     statement = select(label.c.task_id).where(label.c.name == name, label.c.value == wanted.labels[name])
     if wanted.client is not None:
         statement = statement.where(label.c.client == wanted.client)
-    return label.c, _in_range(statement, label.c.task_id, wanted)
+    return label.c, in_range(statement, label.c.task_id, wanted)
 
 
 def _labelled(wanted: Filter, name: str, most: int) -> Select[Any]:
     """Select a page by the ids of a label. As a subquery with a limit, no planner begins with another table."""
     chosen, ids = _with_label(wanted, name)
     others = {key: value for key, value in wanted.labels.items() if key != name}
-    ids = _having(ids, chosen.client, chosen.task_id, others)
+    ids = having(ids, chosen.client, chosen.task_id, others)
     if wanted.states or wanted.family is not None or wanted.upstream is not None:
         besides = dataclasses.replace(wanted, labels={}, client=None, after=None, before=None)
         ids = ids.where(_where(select(tasks.c.id), besides).where(tasks.c.id == chosen.task_id).exists())
@@ -322,7 +322,7 @@ def _newest(wanted: Filter, most: int) -> Select[Any]:
     return fitting(select(tasks), wanted).order_by(id_ if wanted.oldest_first else id_.desc()).limit(most)
 
 
-def _having(statement: Select[Any], client: Any, task_id: Any, labels: Mapping[str, str]) -> Select[Any]:
+def having(statement: Select[Any], client: Any, task_id: Any, labels: Mapping[str, str]) -> Select[Any]:
     """Select only tasks that have some labels: each is one lookup in the primary key."""
     for name, value in sorted(labels.items()):
         label = task_labels.alias()
@@ -348,15 +348,16 @@ def _where(statement: Select[Any], wanted: Filter) -> Select[Any]:
     for column, value in ((tasks.c.family, wanted.family), (tasks.c.upstream, wanted.upstream)):
         if value is not None:
             statement = statement.where(column == value)
-    return _in_range(statement, tasks.c.id, wanted)
+    return in_range(statement, tasks.c.id, wanted)
 
 
 def fitting(statement: Select[Any], wanted: Filter) -> Select[Any]:
     """Return a statement on tasks with the conditions of a filter."""
-    return _having(_where(statement, wanted), tasks.c.client, tasks.c.id, wanted.labels)
+    return having(_where(statement, wanted), tasks.c.client, tasks.c.id, wanted.labels)
 
 
-def _in_range(statement: Select[Any], task_id: Any, wanted: Filter) -> Select[Any]:
+def in_range(statement: Select[Any], task_id: Any, wanted: Filter) -> Select[Any]:
+    """Select only ids in the range of a filter."""
     if wanted.after is not None:
         statement = statement.where(task_id > wanted.after)
     if wanted.before is not None:

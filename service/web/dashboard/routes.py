@@ -12,6 +12,7 @@ from service.domain.api_key import Scope
 from service.web.auth.bearer import Authenticator
 from service.web.dashboard import (
     acts,
+    bulk,
     callbacks,
     counts,
     export,
@@ -47,6 +48,8 @@ PAGES = (
     Page(path="/tasks", handler=tasks.list_page),
     Page(path="/tasks.csv", handler=export.tasks_csv),
     Page(path="/tasks/live", handler=tasks.live_rows),
+    Page(path="/tasks/all", handler=bulk.ask, scope=Scope.SUBMIT),
+    Page(path="/tasks/all", handler=bulk.run, method="POST", scope=Scope.SUBMIT),
     Page(path="/tasks/bulk", handler=acts.bulk, method="POST", scope=Scope.SUBMIT),
     Page(path="/tasks/{id}.json", handler=task.task_json),
     Page(path="/tasks/{id}/results/{n}", handler=results.kept_file),
