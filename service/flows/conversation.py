@@ -172,7 +172,7 @@ async def _ask(
                     request,
                     total_timeout=CONNECT_TIMEOUT + WRITE_TIMEOUT + call.read_timeout,
                     limit=call.max_answer,
-                    heard=None if listener is None else listener.hear,
+                    heard=None if listener is None else listener.receive,
                 )
             )
     except Exception as error:  # any exception: the table's last row assumes the worst
@@ -192,7 +192,7 @@ class _Listener:
         self._parser = Parser()
         self._failed = False
 
-    def hear(self, head: httpx.Response, chunk: bytes) -> None:
+    def receive(self, head: httpx.Response, chunk: bytes) -> None:
         """Add the pieces that a chunk of the body completes. Nothing that is wrong in them may fail the submission."""
         is_plain = head.headers.get("content-encoding", "identity") == "identity"
         if self._failed or not is_plain or not head.is_success:
