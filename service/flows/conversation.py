@@ -8,7 +8,6 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import Any, TypeVar, cast
 from urllib.parse import quote, urlsplit
 
-import httpx
 import orjson
 
 from service.domain.errors import AnotherJob, NotSent, Unavailable, UpstreamError
@@ -192,10 +191,10 @@ class _Listener:
         self._parser = Parser()
         self._failed = False
 
-    def receive(self, head: httpx.Response, chunk: bytes) -> None:
+    def receive(self, status: int, headers: Mapping[str, str], chunk: bytes) -> None:
         """Add the pieces that a chunk of the body completes. Nothing that is wrong in them may fail the submission."""
-        is_plain = head.headers.get("content-encoding", "identity") == "identity"
-        if self._failed or not is_plain or not head.is_success:
+        is_plain = headers.get("content-encoding", "identity") == "identity"
+        if self._failed or not is_plain or not Reply(status).ok:
             return
         try:
             for event in self._parser.feed(chunk):

@@ -165,13 +165,13 @@ async def send(
     *,
     total_timeout: float | None = None,
     limit: int = MAX_ANSWER,
-    heard: Callable[[httpx.Response, bytes], None] | None = None,
+    heard: Callable[[int, Mapping[str, str], bytes], None] | None = None,
 ) -> Answer:
     """Send a request and read the answer. Of an answer that breaks off, return the part that came.
 
     :param total_timeout: seconds for everything
     :param limit: bytes of the body that are read at most, packed or unpacked
-    :param heard: is told of the head and of each part of the body when it comes
+    :param heard: is told of the status, the headers and each part of the body when it comes
     :raises AnswerTooLarge: when there are more
     :raises httpx.TransportError: when no status came; see ``NEVER_SENT``
     """
@@ -184,7 +184,7 @@ async def send(
             async for chunk in head.aiter_raw():
                 body += chunk
                 if heard is not None:
-                    heard(head, chunk)
+                    heard(head.status_code, head.headers, chunk)
                 if len(body) > limit:
                     raise AnswerTooLarge(head.status_code, limit)
     except TimeoutError:
