@@ -137,7 +137,7 @@ class SendsCallbackKey(Protocol, metaclass=_OnceForEachClass):
 
 
 @runtime_checkable
-class Streams(Protocol):
+class Streams(Protocol, metaclass=_OnceForEachClass):
     """A synchronous answer can come as a stream, which :meth:`Dialect.read_created` reads as well."""
 
     def streamed(self, call: Call) -> Call:
