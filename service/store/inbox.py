@@ -160,3 +160,9 @@ async def count_decided(connection: AsyncConnection, decisions: Collection[str],
     """Count the callbacks with one of these decisions, up to a number and one more."""
     found = select(callbacks.c.id).where(callbacks.c.decision.in_(sorted(decisions))).limit(most + 1).subquery()
     return int(await connection.scalar(select(func.count()).select_from(found)) or 0)
+
+
+async def ids_of_tasks(connection: AsyncConnection, task_ids: Collection[UUID]) -> list[UUID]:
+    """Return the ids of the stored callbacks of some tasks."""
+    whose = select(submissions.c.id).where(submissions.c.task_id.in_(sorted(task_ids)))
+    return list((await connection.scalars(select(callbacks.c.id).where(callbacks.c.submission_id.in_(whose)))).all())

@@ -1,12 +1,14 @@
 """Replay messages: deliver them again under the same id, signed with the current secret."""
 
 import datetime as dt
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.domain.operator_events import OPERATOR_TYPES
+from service.domain.task import Task
 from service.domain.webhook_events import PROGRESS, TYPES
 from service.flows.context import Context
 from service.store import queue
@@ -103,6 +105,23 @@ async def replay_many(context: Context, wanted: Filter, *, most: int) -> tuple[i
     if count:
         context.signals.wake("webhooks")
     return count, following
+
+
+async def replay_of_tasks(context: Context, tasks: Sequence[Task]) -> int:
+    """Replay the messages of some tasks that no receiver accepted; return how many there were."""
+    count = await context.writers.requests.run(_replay_of_tasks, tasks, now=context.now())
+    if count:
+        context.signals.wake("webhooks")
+    return count
+
+
+async def _replay_of_tasks(connection: AsyncConnection, tasks: Sequence[Task], *, now: dt.datetime) -> int:
+    found: list[UUID] = []
+    for task in tasks:
+        wanted = Filter(client=task.client, task_id=task.id, types=REPLAYED, states=UNDELIVERED)
+        found += await message_store.replayable(connection, wanted, most=MAX_REPLAYED)
+    await queue.replay(connection, found, now=now)
+    return len(found)
 
 
 async def _replay_one(connection: AsyncConnection, message: Message, *, now: dt.datetime) -> bool:

@@ -15,7 +15,8 @@ from service.store import tasks as task_store
 from service.web.api.route import invalid
 from service.web.api.task_actions import cancel_found, refresh_found, retry_found, send_input_of
 from service.web.dashboard.schema_form import input_from
-from service.web.dashboard.tasks import PAGE, as_id
+from service.web.dashboard.task_query import as_id
+from service.web.dashboard.tasks import PAGE
 from service.web.dashboard.visit import Visit
 from service.web.problems import Problem
 

@@ -22,7 +22,7 @@ from service.web.dashboard import words
 from service.web.dashboard.bodies import Body
 from service.web.dashboard.decisions import DECISIONS, NOT_UNDERSTOOD, Chip
 from service.web.dashboard.task import heard_of
-from service.web.dashboard.tasks import as_id
+from service.web.dashboard.task_query import as_id
 from service.web.dashboard.visit import Visit
 from service.web.problems import Problem
 

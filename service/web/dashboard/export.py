@@ -13,7 +13,7 @@ from service.domain.explanation import explain
 from service.domain.task import Task
 from service.store import tasks as task_store
 from service.web.dashboard.paid import cost_of
-from service.web.dashboard.tasks import query_of
+from service.web.dashboard.task_query import query_of
 from service.web.dashboard.visit import Visit
 
 MAX_ROWS: Final = 100_000

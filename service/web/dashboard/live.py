@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from service.flows import feed
 from service.flows.signals.local import ANY_CHANGE, Topic, feed_of
-from service.web.dashboard.tasks import as_id
+from service.web.dashboard.task_query import as_id
 from service.web.dashboard.visit import Visit
 from service.web.problems import Problem
 from service.web.sse import MEDIA_TYPE, Stream, Streams

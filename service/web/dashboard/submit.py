@@ -22,7 +22,7 @@ from service.web.dashboard import words
 from service.web.dashboard.acts import find_task
 from service.web.dashboard.bodies import Body, body_of
 from service.web.dashboard.schema_form import Field, elsewhere, fields_of, input_from
-from service.web.dashboard.tasks import as_id
+from service.web.dashboard.task_query import as_id
 from service.web.dashboard.visit import Visit
 from service.web.problems import Problem
 

@@ -20,7 +20,8 @@ from service.store.webhooks.messages import Filter, Message
 from service.web.api.route import invalid
 from service.web.dashboard import words
 from service.web.dashboard.decisions import MESSAGE_STATES, Chip
-from service.web.dashboard.tasks import SINCE, as_id, known_clients
+from service.web.dashboard.task_query import SINCE, as_id
+from service.web.dashboard.tasks import known_clients
 from service.web.dashboard.visit import Visit
 from service.web.problems import Problem
 
