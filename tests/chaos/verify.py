@@ -20,10 +20,12 @@ from tests.chaos.evidence import Accepted, Arrived, Called, Job, Reading, Refuse
 from tests.chaos.facts import Facts, Row
 from tests.chaos.load import CALLBACK_SECRET
 from tests.chaos.truth import lies
-from tests.support.replay import wrong_with
+from tests.support.replay import owed, wrong_with
 
 ENDED: Final = frozenset({"succeeded", "failed", "cancelled", "expired"})
 _FAR: Final = 300.0
+_WITH_COPIES: Final = ("results_kept after the end", "messages are owed")
+"""What the stateful tests say of kept results, which they do not have."""
 
 
 def no_error_of_the_server(facts: Facts) -> Iterator[str]:
@@ -223,12 +225,14 @@ def invariants_hold(facts: Facts) -> Iterator[str]:
     """Yield what is wrong with one task by itself: its history, its ends, its messages, its times, its submissions."""
     now = dt.datetime.fromtimestamp(max((each.at for each in facts.records), default=0.0), dt.UTC)
     for kept in facts.kept:
-        # The stateful tests keep no results: this event comes after the end by nature.
         yield from (
-            f"task {kept.task.id}: {wrong}"
-            for wrong in wrong_with(kept, now=now)
-            if not wrong.startswith("results_kept after the end")
+            f"task {kept.task.id}: {wrong}" for wrong in wrong_with(kept, now=now) if not wrong.startswith(_WITH_COPIES)
         )
+        copied = {each.sequence for each in kept.events if each.type == "results_kept"}
+        wanted = [each for each in owed(kept.events) if each not in copied] if kept.task.callback_url else []
+        made = sorted(each.sequence for each in kept.messages)
+        if made != wanted:
+            yield f"task {kept.task.id}: messages are owed of events {wanted}, and made of {made}"
 
 
 def histories_are_whole(facts: Facts) -> Iterator[str]:
