@@ -3,7 +3,7 @@
 import asyncio
 import datetime as dt
 
-from service.domain.money.learned import learn
+from service.domain.money.learned import bounds_of
 from service.domain.operator_events import CALLBACKS_STOPPED, Occurrence
 from service.domain.schedules import EXPECTING, POLLING, in_step
 from service.domain.schedules import next_poll as next_poll_by_plan
@@ -31,7 +31,7 @@ async def update_statistics(context: Context) -> int:
     """
     async with context.database.reading() as connection:
         endings = await recent_endings(connection, since=context.now() - WINDOW, most=MAX_ENDINGS)
-        context.learned_prices = learn(
+        context.learned_prices = bounds_of(
             await recent_charges(connection, since=context.now() - PRICE_WINDOW, most=MAX_ENDINGS)
         )
     before, shares = context.statistics.unreliable_callbacks(), dict(context.statistics.callback_shares())

@@ -55,7 +55,7 @@ class Learned:
         )
 
 
-def learn(charges: Iterable[Charge]) -> dict[Kind, Learned]:
+def bounds_of(charges: Iterable[Charge]) -> dict[Kind, Learned]:
     """Return the prices of each kind that was charged often enough, in one unit alone."""
     found: dict[Kind, list[Amount]] = defaultdict(list)
     for each in charges:

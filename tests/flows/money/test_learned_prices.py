@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from service.domain.money.amounts import Amount
-from service.domain.money.learned import ENOUGH, Charge, Learned, learn
+from service.domain.money.learned import ENOUGH, Charge, Learned, bounds_of
 from service.domain.money.quotes import Quote, unknown
 from service.domain.statistics import Ending
 from service.flows.statistics import update_statistics
@@ -38,7 +38,7 @@ def charges(*values: str, unit: str = "points") -> list[Charge]:
 
 
 def test_bound_is_a_quarter_above_the_99th_percentile() -> None:
-    [(kind, found)] = learn(charges(*map(str, range(1, 101)))).items()
+    [(kind, found)] = bounds_of(charges(*map(str, range(1, 101)))).items()
     assert kind == KIND
     assert (found.low, found.expected, found.high, found.count) == (Decimal(1), Decimal(51), Decimal("123.75"), 100)
 
@@ -53,7 +53,7 @@ def test_bound_is_a_quarter_above_the_99th_percentile() -> None:
     ids=["too-few", "two-units", "none"],
 )
 def test_no_bound_is_learned(seen: list[Charge]) -> None:
-    assert learn(seen) == {}
+    assert bounds_of(seen) == {}
 
 
 def test_learned_bound_keeps_the_row_and_says_where_it_comes_from() -> None:
