@@ -314,12 +314,17 @@ def _page(wanted: Filter, most: int) -> Select[Any]:
 
 
 def _newest(wanted: Filter, most: int) -> Select[Any]:
-    id_: Any = tasks.c.id
-    if wanted.client is None and wanted.states and wanted.states[0] in TO_SUBMIT:
-        id_ = func.coalesce(
-            id_, id_
-        )  # a sort of the few that are to be submitted, instead of a scan of all tasks by id
+    id_ = _id_of(wanted)
     return fitting(select(tasks), wanted).order_by(id_ if wanted.oldest_first else id_.desc()).limit(most)
+
+
+def _id_of(wanted: Filter) -> Any:
+    """Return the id as a filter's range and order have it.
+
+    Few tasks are to be submitted. They are sorted: in the order of all ids, a database would look for them in all tasks.
+    """
+    few = wanted.client is None and len(wanted.states) == 1 and wanted.states[0] in TO_SUBMIT
+    return func.coalesce(tasks.c.id, tasks.c.id) if few else tasks.c.id
 
 
 def having(statement: Select[Any], client: Any, task_id: Any, labels: Mapping[str, str]) -> Select[Any]:
@@ -348,7 +353,7 @@ def _where(statement: Select[Any], wanted: Filter) -> Select[Any]:
     for column, value in ((tasks.c.family, wanted.family), (tasks.c.upstream, wanted.upstream)):
         if value is not None:
             statement = statement.where(column == value)
-    return in_range(statement, tasks.c.id, wanted)
+    return in_range(statement, _id_of(wanted), wanted)
 
 
 def fitting(statement: Select[Any], wanted: Filter) -> Select[Any]:

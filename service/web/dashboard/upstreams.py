@@ -21,7 +21,6 @@ from service.providers.registry import FAMILIES
 from service.store import endings, overview
 from service.store.endings import Finished
 from service.store.held import Held
-from service.store.tasks import Filter
 from service.web.dashboard import words
 from service.web.dashboard.decisions import Chip
 from service.web.dashboard.paid import Tone
@@ -89,17 +88,20 @@ async def upstreams_page(visit: Visit) -> Response:
     states = await upstream_status.snapshot(context)
     async with context.database.reading() as connection:
         finished = await endings.recent_finished(connection, since=since, most=MAX_READ, client=visit.sees_only)
-        unconfirmed = {
-            name: (await overview.count_by_state(connection, Filter(client=visit.sees_only, upstream=name)))[
-                State.UNCONFIRMED
-            ]
-            for name in context.upstreams
-        }
+        unconfirmed = await overview.count_unconfirmed(connection, visit.sees_only)
     by_upstream: dict[str, list[Finished]] = defaultdict(list)
     for each in finished:
         by_upstream[each.upstream].append(each)
     boxes = [
-        box_of(context, upstream, states[name], by_upstream[name], unconfirmed=unconfirmed[name], since=since, now=now)
+        box_of(
+            context,
+            upstream,
+            states[name],
+            by_upstream[name],
+            unconfirmed=unconfirmed.get(name, 0),
+            since=since,
+            now=now,
+        )
         for name, upstream in context.upstreams.items()
     ]
     ill_first = sorted(boxes, key=lambda box: _ORDER.index(box.chip.tone))
