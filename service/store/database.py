@@ -300,6 +300,8 @@ def out_of_reach(error: BaseException) -> bool:
     if isinstance(error, DBAPIError):
         away = isinstance(error, OperationalError | InterfaceError) and not _mistaken(error.orig)
         return error.connection_invalidated or away or _no_service(error)
+    if isinstance(error, StatementError) and error.orig is not None:  # a statement could not connect anew
+        return out_of_reach(error.orig)
     if isinstance(error, asyncpg.PostgresError):  # while connecting
         return True
     if isinstance(error, sqlite3.DatabaseError) and _sqlite_code(error) in _USELESS_FILE:
