@@ -10,6 +10,7 @@ from sqlalchemy import Row, Select, bindparam, func, or_, select, union_all, upd
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.store import queue
+from service.store.prepared import Prepared
 from service.store.rows import row_of_value
 from service.store.tables import MESSAGE_STATES, PENDING_PROGRESS, webhook_endpoints, webhook_messages
 
@@ -54,10 +55,13 @@ def message_of(row: Row[Any]) -> Message:
     return Message(**row._mapping)  # noqa: SLF001 - the documented way to a row's names
 
 
+_INSERT = Prepared(webhook_messages.insert())
+
+
 async def insert(connection: AsyncConnection, messages: Sequence[Message]) -> None:
     """Insert messages, in the transaction of the change that they announce."""
     if messages:
-        await connection.execute(webhook_messages.insert(), [row_of_value(message) for message in messages])
+        await _INSERT.many(connection, [row_of_value(message) for message in messages])
 
 
 _PROGRESS_PENDING = (
