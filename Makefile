@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve try test test-busy test-long screenshots docs check bench lock typescript clean
+.PHONY: help install demo serve try test test-busy test-long chaos screenshots docs check bench lock typescript clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ test-busy: $(VENV)/.installed ## the whole suite beside four busy loops: no test
 test-long: $(VENV)/.installed ## what takes long: killed processes and databases, every fault, generated requests, the rest on PostgreSQL
 	$(BIN)/python -m pytest -q -m long --ignore=tests/browser $(ARGS)
 	$(BIN)/python -m pytest -q -m long -n 0 tests/browser  # by itself: Playwright's loop keeps other tests from theirs
+
+chaos: $(VENV)/.installed ## faults on purpose under load, and a verifier (make chaos ARGS="--rounds 20 --minutes 5 --database postgresql")
+	$(BIN)/python -m tests.chaos $(ARGS)
 
 screenshots: $(VENV)/.installed ## pictures of the dashboard's pages into screenshots/ (needs Chromium)
 	$(BIN)/python -m tests.browser.screenshots $(ARGS)

@@ -148,6 +148,8 @@ def _dovecote(url: str, port: int, upstream_url: str) -> dict[str, str]:
         "DOVECOTE_API_KEYS": f"bench={seeds.API_KEY}",
         "DOVECOTE_LOG_LEVEL": "warning",
         "DOVECOTE_ALLOW_PRIVATE_WEBHOOKS": "true",
+        # The obvious version keeps no copies of results either.
+        "DOVECOTE_RESULTS__KEEP": "none",
         "ELKAPI_KEY": "stand-in-key",
         "DOVECOTE_UPSTREAMS__ELKAPI__BASE_URL": upstream_url,
         "DOVECOTE_UPSTREAMS__ELKAPI__CONCURRENCY": "64",

@@ -39,7 +39,7 @@ from service.store import api_keys as api_keys_module
 from service.store import health as store_health
 from service.store import queue, secrets
 from service.store.database import Database, StoreUnavailable, parse_url
-from service.store.migrate import check_known, migrate, newest, revision
+from service.store.migrate import check_known, migrate, named, newest, revision
 from service.store.restoration import Mark
 from service.store.writer import Writers
 from service.web import callbacks, docs, facades, health, kept_files, metrics, try_page
@@ -160,7 +160,9 @@ async def _prepare(database: Database) -> None:
     found = await revision(database)
     if found != newest():
         check_known(found)
-        raise WrongSchema(f"the database has schema {found}, this version needs {newest()}: run `dovecote migrate`")
+        raise WrongSchema(
+            f"the database has {named(found)}, this version needs schema {newest()}: run `dovecote migrate`"
+        )
 
 
 async def _secret(database: Database, settings: Settings, name: Literal["callback_secret", "webhook_secret"]) -> str:

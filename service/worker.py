@@ -20,6 +20,7 @@ from service.domain.flows import FLOWS, Flow
 from service.flows import polling
 from service.flows.assets import keep, uploads
 from service.flows.callbacks import process
+from service.flows.callbacks.process import complete_due
 from service.flows.concurrency import TaskPool
 from service.flows.context import Context, log
 from service.flows.metrics.ping import ping
@@ -79,6 +80,7 @@ class Worker:
             ("submit", journey("submit", signals["submit"], lambda: submission_run.run_due(context, submits))),
             ("poll", journey("poll", signals["poll"], lambda: polling.run_due(context, polls))),
             ("callbacks", journey("callbacks", signals["callbacks"], lambda: process.run_due(context))),
+            ("callbacks", journey("inbox", asyncio.Event(), lambda: complete_due(context), EXPIRE_EVERY)),
             ("webhooks", journey("webhooks", signals["webhooks"], lambda: dispatch.run_due(context, messages))),
             (
                 "duplicates",

@@ -19,7 +19,7 @@ from service.settings.model import Settings
 from service.store import secrets
 from service.store.database import COMMAND_TIMEOUT, Database, StoreUnavailable, parse_url
 from service.store.health import reason_of
-from service.store.migrate import newest, revision
+from service.store.migrate import named, newest, revision
 from service.store.webhooks import secrets as webhook_secrets
 
 _NONE_YET = "this database has no webhook secret yet: the first start of `dovecote serve` creates it"
@@ -112,7 +112,7 @@ async def read_connection(
         found = await revision(database)
         if found != newest():
             raise LookupError(
-                f"the database has schema {found or 'none'}, this version reads {newest()}: run `dovecote migrate`"
+                f"the database has {named(found)}, this version reads schema {newest()}: run `dovecote migrate`"
             )
         async with database.reading() as connection:
             yield connection

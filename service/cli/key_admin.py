@@ -19,7 +19,7 @@ from service.domain.api_key import PREFIX_BYTES, SECRET_BYTES, ApiKey, Scope, ha
 from service.settings.model import Settings
 from service.store import api_keys
 from service.store.database import Database, StoreUnavailable
-from service.store.migrate import newest, read_revision
+from service.store.migrate import named, newest, read_revision
 
 Outcome = TypeVar("Outcome")
 
@@ -93,7 +93,7 @@ async def _transacted(url: str, work: Callable[[AsyncConnection], Awaitable[Outc
         async with database.writing() as connection:
             found = await connection.run_sync(read_revision)
             if found != newest():
-                give_up(f"the database has schema {found}, this version needs {newest()}: {_FIRST}")
+                give_up(f"the database has {named(found)}, this version needs schema {newest()}: {_FIRST}")
             return await work(connection)
     finally:
         await database.close()

@@ -81,7 +81,7 @@ def migrate(config: Path | None, *, as_json: bool) -> None:
     if as_json:
         print_json({"schema": after, "was": before})
     else:
-        click.echo(f"schema {after}, was {before}" if before != after else f"schema {after}, nothing to do")
+        click.echo(f"schema {after}, was {before or 'empty'}" if before != after else f"schema {after}, nothing to do")
 
 
 @click.command()

@@ -71,7 +71,7 @@ def begin(task: "Task", *, keeps: Callable[["Task"], bool], new_id: Callable[[],
         dataclasses.replace(each, kept=Kept(asset=new_id())) if each.kept is None and is_wanted(each) else each
         for each in task.results
     )
-    return dataclasses.replace(task, results=results)
+    return task.changed(results=results)
 
 
 def settle(task: "Task", copies: Mapping[UUID, Kept]) -> "Task":

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Any, Literal
 from uuid import UUID
 
+from service.domain.copying import Copied
 from service.domain.kept import Kept
 from service.domain.money.quotes import Quote
 from service.domain.money.terms import NO_TERMS, Terms
@@ -251,8 +252,8 @@ class WaitingFor:
         return cls(upstream, dialect or None)
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Task:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Task(Copied):
     """A request of a client, tracked from acceptance to its end. All times are aware, UTC."""
 
     id: UUID
@@ -353,11 +354,6 @@ class Task:
         """The model asked for, where the client named one."""
         model = self.options.get("model", self.input.get("model"))
         return model if isinstance(model, str) else None
-
-    def changed(self, **fields: Any) -> "Task":
-        """Return the task with other values of some fields; the task itself where none differs. A copy is costly."""
-        differing = {name: value for name, value in fields.items() if getattr(self, name) != value}
-        return dataclasses.replace(self, **differing) if differing else self
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -136,7 +136,7 @@ def _complete(task: Task, update: Update, *, now: datetime) -> Task | None:
         usage={**update.usage, **task.usage} if update.usage else task.usage,
         refunded=update.refunded if update.refunded is not None else task.refunded,
     )
-    return None if completed == task else dataclasses.replace(completed, updated_at=now)
+    return None if completed == task else completed.changed(updated_at=now)
 
 
 def merge_results(known: tuple[Result, ...], told: tuple[Result, ...]) -> tuple[Result, ...]:
@@ -162,7 +162,7 @@ def with_expiry(task: Task, before: Task, lifetime: float | None, *, now: dateti
         dataclasses.replace(each, expires_at=expires_at) if each not in known and _may_expire(each) else each
         for each in task.results
     )
-    return dataclasses.replace(task, results=results)
+    return task.changed(results=results)
 
 
 def _may_expire(result: Result) -> bool:

@@ -165,8 +165,8 @@ class Upstream:
         if theirs is None:
             return task
         if "model" in task.options:
-            return dataclasses.replace(task, options={**task.options, "model": theirs})
-        return dataclasses.replace(task, input={**task.input, "model": theirs})
+            return task.changed(options={**task.options, "model": theirs})
+        return task.changed(input={**task.input, "model": theirs})
 
 
 def _elapsed() -> float:

@@ -5,7 +5,6 @@ import dataclasses
 import functools
 import ssl
 from collections.abc import Callable, Mapping
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
 
 import httpx
@@ -88,7 +87,26 @@ class Http:
             await client.aclose()
 
 
-class _GuardedClient(httpx.AsyncClient):
+class _Client(httpx.AsyncClient):
+    """A client that hands a request to its transport, and does nothing else with it.
+
+    httpx would look for authentication, redirects, cookies and hooks. Dovecote uses none of them, and they take as long as the
+    transport.
+    """
+
+    def __init__(self, *, transport: httpx.AsyncBaseTransport, **more: Any) -> None:
+        super().__init__(transport=transport, **more)
+        self._direct = transport
+
+    async def send(self, request: httpx.Request, *, stream: bool = False, **_: Any) -> httpx.Response:
+        response = await self._direct.handle_async_request(request)
+        response.request = request
+        if not stream:
+            await response.aread()
+        return response
+
+
+class _GuardedClient(_Client):
     """A client whose guard parses every URL as it was given, before httpx normalises it."""
 
     def __init__(self, guard: Guard, **more: Any) -> None:
@@ -115,16 +133,11 @@ def guarded(
     return _client(transport, functools.partial(_GuardedClient, guard))
 
 
-def _client(
-    transport: httpx.AsyncBaseTransport, kind: Callable[..., httpx.AsyncClient] = httpx.AsyncClient
-) -> httpx.AsyncClient:
+def _client(transport: httpx.AsyncBaseTransport, kind: Callable[..., httpx.AsyncClient] = _Client) -> httpx.AsyncClient:
     return kind(
         transport=transport,
         trust_env=False,
         follow_redirects=False,
-        cookies=CookieJar(
-            DefaultCookiePolicy(allowed_domains=())
-        ),  # otherwise httpx stores cookies and sends them back
         headers={"User-Agent": "Dovecote", "Accept": "application/json", "Accept-Encoding": "gzip"},
         timeout=_timeouts(30.0),
     )

@@ -258,26 +258,32 @@ class _Exchange(asyncio.Protocol):
 
         :raises httpx.TransportError: when no status came
         """
-        writing = asyncio.create_task(self._write(head, body, limits.get("write")))
+        assert self._transport is not None  # noqa: S101 - for the type checker: the connection was made
+        self._transport.write(head + body[:WRITE_AT_ONCE])
+        writing: asyncio.Task[None] | None = None
+        if len(body) <= WRITE_AT_ONCE and self._writable.is_set():
+            self._is_written = True
+        else:
+            writing = asyncio.create_task(self._write_rest(body, limits.get("write")))
         try:
             async with asyncio.timeout_at(self.request.extensions.get(DEADLINE)):
                 await self._wait_for_headers(writing, limits.get("read"))
         except TimeoutError:
             self._end(httpx.ReadTimeout("no complete answer in time", request=self.request))
         finally:
-            writing.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await writing
+            if writing is not None:
+                writing.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await writing
         if self.response.status is None:
             assert self.failure is not None  # noqa: S101 - for the type checker: the wait has ended by it
             raise self.failure
 
-    async def _write(self, head: bytes, body: bytes, seconds: float | None) -> None:
-        """Write the request. A response that comes before the end of it counts all the same."""
+    async def _write_rest(self, body: bytes, seconds: float | None) -> None:
+        """Write what follows the first part. A response that comes before the end of it counts all the same."""
         assert self._transport is not None  # noqa: S101 - for the type checker: the connection was made
         try:
             async with asyncio.timeout(seconds):
-                self._transport.write(head + body[:WRITE_AT_ONCE])
                 for start in range(WRITE_AT_ONCE, len(body), WRITE_AT_ONCE):
                     await self._writable.wait()
                     if self._ended or self._transport.is_closing():
@@ -288,18 +294,20 @@ class _Exchange(asyncio.Protocol):
         except TimeoutError:
             self._end(httpx.WriteTimeout("the request was not read in time", request=self.request))
 
-    async def _wait_for_headers(self, writing: "asyncio.Task[None]", seconds: float | None) -> None:
+    async def _wait_for_headers(self, writing: "asyncio.Task[None] | None", seconds: float | None) -> None:
         while not (self.response.headers_complete or self._ended):
             self._changed.clear()
-            waiting = asyncio.create_task(self._changed.wait())
+            if writing is not None and not writing.done():
+                waiting = asyncio.create_task(self._changed.wait())
+                try:
+                    await asyncio.wait({waiting, writing}, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    waiting.cancel()
+                continue
             try:
-                # The time-out for reading begins when the request is written.
-                others = set() if writing.done() else {writing}
-                span = seconds if writing.done() else None
-                done, _ = await asyncio.wait({waiting, *others}, timeout=span, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                waiting.cancel()
-            if not done:
+                async with asyncio.timeout(seconds):  # the time-out for reading begins when the request is written
+                    await self._changed.wait()
+            except TimeoutError:
                 self._end(httpx.ReadTimeout("no answer in time", request=self.request))
 
     async def body(self, seconds: float | None) -> AsyncIterator[bytes]:

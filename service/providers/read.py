@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from service.domain.compression import TooLarge, unpack
+from service.domain.form_fields import form_fields
 from service.domain.task import ResultKind
 from service.domain.text import one_line, shortened, storable
 
@@ -183,7 +184,7 @@ def first_json(text: str) -> Any:
 def _form(text: str) -> Any:
     """Return the fields of a form as an object, or the document that a single field holds."""
     try:
-        given = dict(urllib.parse.parse_qsl(text, keep_blank_values=True, max_num_fields=200))
+        given = dict(form_fields(text.encode(errors="replace"), 200))
     except ValueError:
         return NOTHING
     parsed = {name: nested(value) for name, value in given.items()}

@@ -28,6 +28,7 @@ from service.settings.storage import StorageSettings
 from service.settings.strict import Strict
 from service.settings.uploads import UploadsSettings
 from service.store.database import parse_url
+from service.store.postgresql import check_files
 
 
 class UpstreamSettings(Strict):
@@ -273,6 +274,7 @@ class Settings(Strict):
             return None
         if not parse_url(url).get_backend_name().startswith("sqlite") and any(each.isspace() for each in url):
             raise ValueError("contains a blank; remove it")
+        check_files(url)
         return url
 
     @property

@@ -9,6 +9,7 @@ from uuid import UUID
 from sqlalchemy import Table, bindparam, case, func, literal, null, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from service.store.prepared import Prepared
 from service.store.rows import row_of_value
 from service.store.tables import callbacks, insert_for
 
@@ -28,6 +29,8 @@ class Received:
     decision: str | None = None
     detail: str | None = None
     decided_at: datetime | None = None
+    upstream: str | None = None
+    """That of its submission, written with the decision; empty where the submission is not known."""
     due_at: datetime | None
     attempts: int = 0
 
@@ -58,7 +61,7 @@ def _receiving(insert: Callable[[Table], Any]) -> Any:
     )
 
 
-_RECEIVE = insert_for(_receiving)
+_RECEIVE = Prepared(insert_for(_receiving))
 
 
 async def receive(connection: AsyncConnection, received: Sequence[Received]) -> list[None]:
@@ -70,7 +73,7 @@ async def receive(connection: AsyncConnection, received: Sequence[Received]) -> 
             rows[key]["copies"] += callback.copies
         else:
             rows[key] = row_of_value(callback)
-    await connection.execute(_RECEIVE[connection.dialect.name], list(rows.values()))
+    await _RECEIVE.many(connection, list(rows.values()))
     return [None] * len(received)
 
 

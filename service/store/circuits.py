@@ -8,13 +8,14 @@ from sqlalchemy import bindparam, delete, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.domain.circuit_breaker import Circuit
+from service.store.prepared import Prepared
 from service.store.tables import circuits, insert_for
 
 Key = tuple[str, str]
 """An upstream and a dialect."""
 
 _ADD = insert_for(lambda insert: insert(circuits).on_conflict_do_nothing())
-_ALL = select(circuits)
+_ALL = Prepared(select(circuits))
 _ONE = (
     select(circuits)
     .where(circuits.c.upstream == bindparam("of_upstream"), circuits.c.dialect == bindparam("in_dialect"))
@@ -44,7 +45,7 @@ _PROBE = (
 
 async def all_known(connection: AsyncConnection) -> dict[Key, Circuit]:
     """Read every circuit that has counted a failure."""
-    return {(row.upstream, row.dialect): _circuit(row) for row in await connection.execute(_ALL)}
+    return {(row.upstream, row.dialect): _circuit(row) for row in await _ALL.rows(connection, {})}
 
 
 def _circuit(row: Any) -> Circuit:

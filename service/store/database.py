@@ -66,7 +66,9 @@ def parse_url(url: str) -> URL:
 
     :raises ValueError: for anything but SQLite and PostgreSQL
     """
-    scheme = url.partition(":")[0].partition("+")[0]
+    scheme = url.partition("://")[0].partition("+")[0]
+    if "://" not in url:
+        raise ValueError(_NO_URL)
     if scheme in {"postgresql", "postgres"}:
         return _parse_postgresql(url)
     try:
@@ -300,6 +302,8 @@ def out_of_reach(error: BaseException) -> bool:
     if isinstance(error, DBAPIError):
         away = isinstance(error, OperationalError | InterfaceError) and not _mistaken(error.orig)
         return error.connection_invalidated or away or _no_service(error)
+    if isinstance(error, StatementError) and error.orig is not None:  # a statement could not connect anew
+        return out_of_reach(error.orig)
     if isinstance(error, asyncpg.PostgresError):  # while connecting
         return True
     if isinstance(error, sqlite3.DatabaseError) and _sqlite_code(error) in _USELESS_FILE:
@@ -319,8 +323,9 @@ _USELESS_FILE = frozenset({sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT, sqlite
 _CONTENDED = frozenset({"40001", "40P01"})
 """A serialization failure, a deadlock."""
 _LOCKED = "55P03"
-_NOT_NOW = _CONTENDED | {"25006", "25P03", "42501", _LOCKED}
-"""This includes a standby after a failover, a stalled transaction, a missing privilege, and a lock that was not granted."""
+_NOT_NOW = _CONTENDED | {"25006", "25P03", "3F000", "42501", "42P01", "42P07", _LOCKED}
+"""This includes a standby after a failover, a stalled transaction, a missing privilege, and a lock that was not granted; a
+schema or tables that are missing, as while a backup is restored; and a table of another program."""
 
 
 def _no_service(error: BaseException) -> bool:

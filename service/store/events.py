@@ -9,9 +9,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.domain.events import Event
 from service.domain.task import Source
 from service.store import feed
+from service.store.prepared import Prepared
 from service.store.rows import row_of_value
 from service.store.tables import events
 
+_RECORD = Prepared(events.insert())
 _OF_TASK = (
     select(events)
     .where(events.c.task_id == bindparam("of_task"), events.c.sequence > bindparam("after"))
@@ -25,9 +27,7 @@ async def record(connection: AsyncConnection, happened: Sequence[Event]) -> None
     if any(event.message is not None for event in happened):
         await feed.mark(connection)
     if happened:
-        await connection.execute(
-            events.insert(), [{**row_of_value(event), "source": str(event.source)} for event in happened]
-        )
+        await _RECORD.many(connection, [{**row_of_value(event), "source": str(event.source)} for event in happened])
 
 
 async def of_task(connection: AsyncConnection, task_id: UUID, *, after: int = 0, most: int = 1000) -> list[Event]:

@@ -37,6 +37,9 @@ _BY_SQLSTATE: Final[Mapping[str, Fault]] = {
     ),
     "42P01": Fault("a table is missing", "run `dovecote migrate`"),
     "42703": Fault("a column is missing", "run `dovecote migrate`"),
+    "42P07": Fault(
+        "a table of another program has the name of one of ours", "give Dovecote a database or a schema of its own"
+    ),
     "42P05": Fault("a pooler mixes prepared statements of several clients", "use its session mode, or report this"),
     "08P01": Fault("a pooler refuses a parameter of the session", "remove `options` from DOVECOTE_DATABASE_URL"),
     "25006": Fault("the database is read-only", "connect to the primary server", UNAVAILABLE),
@@ -124,7 +127,7 @@ def _known(error: BaseException) -> Fault | None:
     code = getattr(error, "sqlite_errorcode", None)
     if isinstance(code, int):
         return _BY_SQLITE.get(code & 0xFF)
-    if type(error).__name__ in {"SSLError", "SSLCertVerificationError", "CertificateError"}:
+    if type(error).__name__ in {"SSLError", "SSLCertVerificationError", "CertificateError", "ClientConfigurationError"}:
         return TLS
     if type(error).__name__ == "gaierror":
         return NO_NAME

@@ -10,11 +10,11 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Row, Table, Text, bindparam, case, cast, func, select, text
+from sqlalchemy import Row, Select, Table, Text, bindparam, case, cast, func, select, text, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.domain.task import State, Task
-from service.store.tables import events, feeds, insert_for, secrets, tasks
+from service.store.tables import ANNOUNCED, events, feeds, insert_for, secrets, tasks
 from service.store.tasks import task_of
 
 MAX_FIELD: Final = 20_000
@@ -46,21 +46,19 @@ def _unless_large(name: str) -> Any:
     return case((func.length(cast(column, Text)) <= MAX_FIELD, column), else_=None).label(name)
 
 
+_ALL_ITEMS = select(
+    events.c.id.label("item_id"),
+    events.c.message.label("item_type"),
+    events.c.at.label("item_at"),
+    events.c.sequence.label("item_sequence"),
+    *(_unless_large(column.name) for column in tasks.columns),
+).join(tasks, tasks.c.id == events.c.task_id)
 _ITEMS = (
-    select(
-        events.c.id.label("item_id"),
-        events.c.message.label("item_type"),
-        events.c.at.label("item_at"),
-        events.c.sequence.label("item_sequence"),
-        *(_unless_large(column.name) for column in tasks.columns),
-    )
-    .join(tasks, tasks.c.id == events.c.task_id)
-    .where(events.c.message.is_not(None), events.c.id > bindparam("after"))
+    _ALL_ITEMS.where(events.c.message.is_not(None), events.c.id > bindparam("after"))
     .order_by(events.c.id)
     .limit(bindparam("most"))
 )
 _ITEMS_OF_CLIENT = _ITEMS.where(events.c.client == bindparam("of_client"))
-_ITEMS_OF_TYPES = _ITEMS_OF_CLIENT.where(events.c.message.in_(bindparam("types", expanding=True)))
 _ITEMS_OF_TASK = _ITEMS.where(events.c.task_id == bindparam("of_task"))
 
 
@@ -77,11 +75,18 @@ async def of_client(
 ) -> list[FeedItem]:
     """Read the items of a client, oldest first. They are complete up to :func:`horizon`, when it was read before."""
     given: dict[str, Any] = {"of_client": client, "after": after, "most": most}
-    if types:
-        rows = await connection.execute(_ITEMS_OF_TYPES, {**given, "types": list(types)})
-    else:
-        rows = await connection.execute(_ITEMS_OF_CLIENT, given)
-    return [_item_of(row) for row in rows]
+    statement = _of_types(types) if types else _ITEMS_OF_CLIENT
+    return [_item_of(row) for row in await connection.execute(statement, given)]
+
+
+def _of_types(types: Sequence[str]) -> Select[Any]:
+    """Select the items of some types: a page of each, merged, so that an index serves every one."""
+    of_client = select(events.c.id).where(ANNOUNCED, events.c.client == bindparam("of_client"))
+    of_client = of_client.where(events.c.id > bindparam("after")).order_by(events.c.id).limit(bindparam("most"))
+    pages = [of_client.where(events.c.message == kind).subquery() for kind in sorted(set(types))]
+    either = union_all(*(select(each) for each in pages)).subquery()
+    first = select(either.c.id).order_by(either.c.id).limit(bindparam("most")).subquery()
+    return _ALL_ITEMS.where(events.c.id.in_(select(first.c.id))).order_by(events.c.id)
 
 
 async def of_task(connection: AsyncConnection, task_id: UUID, *, after: int, most: int) -> list[FeedItem]:

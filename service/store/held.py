@@ -7,6 +7,7 @@ from typing import Literal
 from sqlalchemy import bindparam, delete, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from service.store.prepared import Prepared
 from service.store.rows import row_of_value
 from service.store.tables import held_upstreams, insert_for
 
@@ -32,12 +33,12 @@ _HOLD = insert_for(
     )
 )
 _RELEASE = delete(held_upstreams).where(held_upstreams.c.name == bindparam("of_upstream"))
-_ALL = select(held_upstreams)
+_ALL = Prepared(select(held_upstreams))
 
 
 async def all_held(connection: AsyncConnection) -> dict[str, Held]:
     """Read every upstream that is held."""
-    return {row.name: Held(**row._mapping) for row in await connection.execute(_ALL)}  # noqa: SLF001 - the documented way to a row's names
+    return {row.name: Held(**row._mapping) for row in await _ALL.rows(connection, {})}  # noqa: SLF001 - the documented way to a row's names
 
 
 async def hold(connection: AsyncConnection, held: Held) -> None:

@@ -9,6 +9,7 @@ from uuid import UUID
 from sqlalchemy import Table, bindparam, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from service.store.prepared import Prepared
 from service.store.rows import row_of_value
 from service.store.tables import insert_for, polls, submission_answers
 
@@ -59,20 +60,22 @@ def _recording(insert: Callable[[Table], Any]) -> Any:
     )
 
 
-_RECORD = insert_for(_recording)
-_KEEP = insert_for(lambda insert: insert(submission_answers).on_conflict_do_nothing(index_elements=["submission_id"]))
+_RECORD = Prepared(insert_for(_recording))
+_KEEP = Prepared(
+    insert_for(lambda insert: insert(submission_answers).on_conflict_do_nothing(index_elements=["submission_id"]))
+)
 _POLLS = select(polls).where(polls.c.task_id == bindparam("of_task")).order_by(polls.c.first_at, polls.c.sequence)
 
 
 async def record_polls(connection: AsyncConnection, made: Sequence[Poll]) -> list[None]:
     """Write polls: one that is equal to an earlier one raises its count."""
-    await connection.execute(_RECORD[connection.dialect.name], [row_of_value(each) for each in made])
+    await _RECORD.many(connection, [row_of_value(each) for each in made])
     return [None] * len(made)
 
 
 async def keep_answers(connection: AsyncConnection, received: Sequence[Answer]) -> list[None]:
     """Write answers to submissions."""
-    await connection.execute(_KEEP[connection.dialect.name], [row_of_value(each) for each in received])
+    await _KEEP.many(connection, [row_of_value(each) for each in received])
     return [None] * len(received)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from sqlalchemy import Connection, inspect, text
 
 from service.store.database import Database
+from service.store.tables import metadata
 
 _HERE = Path(__file__).resolve().parent.parent
 # In a checkout the migrations are beside the package, in an installed package inside it.
@@ -25,11 +26,23 @@ class NewerSchema(Exception):
     """The database was migrated by a newer version, which this one cannot read."""
 
 
+class ForeignDatabase(NewerSchema):
+    """The database belongs to another program."""
+
+
+_GIVE_ANOTHER = "It belongs to another program: give Dovecote a database of its own in DOVECOTE_DATABASE_URL"
+_OWN_REVISION = re.compile(r"\d{4}(_\w+)?", re.ASCII)
+
+
 def check_known(found: str | None) -> None:
     """Refuse a revision that is unknown to this version.
 
     :raises NewerSchema: with a sentence that contains the remedy
     """
+    if found is not None and _OWN_REVISION.fullmatch(found) is None:
+        raise ForeignDatabase(
+            f"the database has schema {found[:40]!r} of Alembic, which is not Dovecote's. {_GIVE_ANOTHER}"
+        )
     if found is not None and found not in revisions():
         raise NewerSchema(
             f"the database has schema {found[:40]}, which this version does not know (it needs {newest()}): a newer version "
@@ -76,9 +89,24 @@ def _locked(lock: int) -> bool:
 def _upgrade(connection: Connection) -> tuple[str | None, str]:
     before = read_revision(connection)
     check_known(before)
+    if before is None:
+        _check_empty(connection)
     if before != newest():
         _run_alembic(connection)
     return before, newest()
+
+
+def _check_empty(connection: Connection) -> None:
+    """Refuse a database with tables of another program. On PostgreSQL other tables may be beside ours, unless they have our names.
+
+    :raises ForeignDatabase: with a sentence that contains the remedy
+    """
+    found = set(inspect(connection).get_table_names()) - {"alembic_version"}
+    foreign = found if connection.dialect.name == "sqlite" else found & metadata.tables.keys()
+    if foreign:
+        raise ForeignDatabase(
+            f"the database has a table {min(foreign)[:40]!r}, which Dovecote did not make. {_GIVE_ANOTHER}"
+        )
 
 
 def _run_alembic(connection: Connection) -> None:
@@ -106,6 +134,11 @@ def revisions() -> tuple[str, ...]:
 def newest() -> str:
     """Return the revision that this version of the code expects."""
     return revisions()[-1]
+
+
+def named(found: str | None) -> str:
+    """Return the schema of a database in words."""
+    return "no tables of Dovecote" if found is None else f"schema {found[:40]}"
 
 
 def read_revision(connection: Connection) -> str | None:

@@ -9,6 +9,7 @@ import dataclasses
 import errno
 import socket
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
@@ -127,6 +128,23 @@ def parse(url: str) -> Target:
         session={"application_name": "dovecote", **{name: given[name] for name in _SESSION if name in given}},
         **{name: bool(value) if name == "keepalives" else value for name, value in numbers.items()},
     )
+
+
+_FILES = frozenset({"sslcert", "sslkey", "sslrootcert", "sslcrl"})
+"""Parameters that name a file. The driver reports a missing one like a missing socket."""
+
+
+def check_files(url: str) -> None:
+    """Refuse a URL with a certificate or key that cannot be read.
+
+    :raises ValueError: with the parameter's name
+    """
+    for name, path in parse_qsl(urlsplit(url).query):
+        if name in _FILES:
+            try:
+                Path(path).expanduser().open("rb").close()
+            except OSError as error:
+                raise ValueError(f"{name}: the file cannot be read ({error.strerror})") from None
 
 
 def _check(given: Mapping[str, str]) -> None:

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.domain.destination_slots import DestinationSlots
 from service.domain.schedules import LEASE
 from service.domain.task import State, Submission, Task
+from service.store.prepared import Prepared
 from service.store.tables import (
     DUE,
     DUE_POLL,
@@ -45,11 +46,11 @@ def _claim(table: Table, which: Any) -> Any:
 
 
 _CLAIMS = {
-    "submit": _claim(tasks, DUE_SUBMIT),
-    "poll": _claim(tasks, DUE_POLL),
-    "callbacks": _claim(callbacks, DUE),
-    "submissions": _claim(submissions, DUE),
-    "erasures": _claim(erasures, DUE),
+    "submit": Prepared(_claim(tasks, DUE_SUBMIT)),
+    "poll": Prepared(_claim(tasks, DUE_POLL)),
+    "callbacks": Prepared(_claim(callbacks, DUE)),
+    "submissions": Prepared(_claim(submissions, DUE)),
+    "erasures": Prepared(_claim(erasures, DUE)),
 }
 
 
@@ -57,7 +58,7 @@ async def claim_tasks(
     connection: AsyncConnection, journey: str, *, now: datetime, until: datetime, most: int
 ) -> list[Task]:
     """Claim the tasks that are due for a journey, ``submit`` or ``poll``, the longest due first, until a time."""
-    rows = await connection.execute(_CLAIMS[journey], {"now": now, "until": until, "most": most})
+    rows = await _CLAIMS[journey].rows(connection, {"now": now, "until": until, "most": most})
     return sorted((task_of(row) for row in rows), key=lambda task: task.id)
 
 
@@ -87,8 +88,8 @@ async def claim_rows(
     connection: AsyncConnection, table: str, *, now: datetime, until: datetime, most: int
 ) -> Sequence[Row[Any]]:
     """Claim rows of ``callbacks``, ``submissions`` or ``erasures`` that are due, the longest due first, until a time."""
-    rows = await connection.execute(_CLAIMS[table], {"now": now, "until": until, "most": most})
-    return sorted(rows.all(), key=lambda row: row.id)
+    rows = await _CLAIMS[table].rows(connection, {"now": now, "until": until, "most": most})
+    return sorted(rows, key=lambda row: row.id)
 
 
 _DUE_ASSETS = (
@@ -148,7 +149,7 @@ async def delete_assets(connection: AsyncConnection, task_ids: Sequence[UUID], *
     return len((await connection.execute(_DELETE_ASSETS, {"ids": list(task_ids), "now": now})).all())
 
 
-_CLAIM_MESSAGES = (
+_CLAIM_MESSAGES = Prepared(
     update(webhook_messages)
     .where(webhook_messages.c.id.in_(bindparam("ids", expanding=True)))
     .values(due_at=bindparam("until"), attempts=webhook_messages.c.attempts + 1)
@@ -163,8 +164,8 @@ async def claim_messages(
     chosen = await claim_module.choose(connection, now=now, most=most, slots=slots)
     if not chosen:
         return []
-    rows = await connection.execute(_CLAIM_MESSAGES, {"ids": chosen, "until": until})
-    return sorted(rows.all(), key=lambda row: row.id)
+    rows = await _CLAIM_MESSAGES.rows(connection, {"ids": chosen, "until": until})
+    return sorted(rows, key=lambda row: row.id)
 
 
 _ACCEPTED_ONCE = frozenset(
@@ -201,7 +202,7 @@ _ACCEPTED_ONCE = frozenset(
     }
 )
 _CHANGING = [column.name for column in tasks.columns if column.name not in _ACCEPTED_ONCE]
-_SETTLE_TASK = (
+_SETTLE_TASK = Prepared(
     update(tasks).where(tasks.c.id == bindparam("of_task")).values({name: bindparam(name) for name in _CHANGING})
 )
 
@@ -210,9 +211,7 @@ async def settle_tasks(connection: AsyncConnection, changed: Sequence[Task]) -> 
     """Write changed tasks, with their next due times. The caller holds their row locks."""
     if changed:
         rows = ((task.id, row_of(task)) for task in changed)
-        await connection.execute(
-            _SETTLE_TASK, [{"of_task": of, **{name: row[name] for name in _CHANGING}} for of, row in rows]
-        )
+        await _SETTLE_TASK.many(connection, [{"of_task": of, **row} for of, row in rows])
 
 
 def _settle(table: Table, names: str) -> Any:
@@ -223,9 +222,11 @@ def _settle(table: Table, names: str) -> Any:
     )
 
 
-_SETTLE_CALLBACKS = _settle(callbacks, "decision detail decided_at due_at")
-_SETTLE_MESSAGES = _settle(webhook_messages, "state delivered_at last_status last_error due_at schedule_from").where(
-    webhook_messages.c.state == "pending"
+_SETTLE_CALLBACKS = Prepared(_settle(callbacks, "decision detail decided_at due_at upstream"))
+_SETTLE_MESSAGES = Prepared(
+    _settle(webhook_messages, "state delivered_at last_status last_error due_at schedule_from").where(
+        webhook_messages.c.state == "pending"
+    )
 )
 
 
@@ -277,7 +278,7 @@ async def settle_asset(connection: AsyncConnection, settled: dict[str, Any]) -> 
 async def settle_callbacks(connection: AsyncConnection, settled: Sequence[dict[str, Any]]) -> None:
     """Write the decisions on callbacks, unless another claim has been made since."""
     if settled:
-        await connection.execute(_SETTLE_CALLBACKS, list(settled))
+        await _SETTLE_CALLBACKS.many(connection, settled)
 
 
 async def rerun_callbacks(connection: AsyncConnection, ids: Collection[UUID], *, now: datetime) -> int:
@@ -290,7 +291,7 @@ async def rerun_callbacks(connection: AsyncConnection, ids: Collection[UUID], *,
 async def settle_messages(connection: AsyncConnection, settled: Sequence[dict[str, Any]]) -> None:
     """Write the outcomes of delivery attempts, unless another claim has been made since."""
     if settled:
-        await connection.execute(_SETTLE_MESSAGES, list(settled))
+        await _SETTLE_MESSAGES.many(connection, settled)
 
 
 _DISCARD = (

@@ -108,6 +108,20 @@ class Connection(aiosqlite.Connection):
         """Call a function in the thread, with the database and the arguments."""
         await self._execute(function, self._conn, *arguments)  # type: ignore[no-untyped-call]
 
+    def fetch(self, statement: str, parameters: Sequence[Sequence[Any]]) -> list[Any]:
+        """Execute a short statement for each set of parameters in the caller's thread, and return the rows of all.
+
+        The caller's transaction is open, so no lock is waited for; and the thread of the connection is idle meanwhile.
+        """
+        rows: list[Any] = []
+        for each in parameters:
+            rows += self._conn.execute(statement, each)
+        return rows
+
+    def execute_each(self, statement: str, parameters: Sequence[Sequence[Any]]) -> None:
+        """Execute a short statement for each set of parameters as :meth:`fetch` does, without rows."""
+        self._conn.executemany(statement, parameters)
+
     def cursor(self) -> Cursor:  # type: ignore[override]  # SQLAlchemy enters it, and needs no more of it
         """Return a cursor."""
         return Cursor(self)
@@ -144,4 +158,4 @@ def connect(database: str, **options: Any) -> Connection:
 
     :param options: as of :func:`sqlite3.connect`
     """
-    return Connection(lambda: sqlite3.connect(database, **options))
+    return Connection(lambda: sqlite3.connect(database, **{**options, "check_same_thread": False}))

@@ -9,6 +9,7 @@ from sqlalchemy import Boolean, Row, and_, bindparam, case, func, null, or_, sel
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.domain.task import Outcome, Submission
+from service.store.prepared import Prepared
 from service.store.rows import row_of_value
 from service.store.tables import MAY_HAVE_JOB, UtcTime, submissions
 
@@ -19,13 +20,14 @@ def submission_of(row: Row[Any] | Mapping[str, Any]) -> Submission:
     return Submission(**{**values, "outcome": Outcome(values["outcome"])})
 
 
-_OF_TASKS = (
+_OF_TASKS = Prepared(
     select(submissions)
     .where(submissions.c.task_id.in_(bindparam("ids", expanding=True)))
     .order_by(submissions.c.task_id, submissions.c.sent_at, submissions.c.id)
 )
-_BY_ID = select(submissions).where(submissions.c.id.in_(bindparam("ids", expanding=True)))
-_SETTLE = (
+_BY_ID = Prepared(select(submissions).where(submissions.c.id.in_(bindparam("ids", expanding=True))))
+_BEGIN = Prepared(submissions.insert())
+_SETTLE = Prepared(
     update(submissions)
     .where(
         submissions.c.id == bindparam("of_submission"),
@@ -77,9 +79,7 @@ async def supersede_others(connection: AsyncConnection, kept: Sequence[Submissio
 async def begin(connection: AsyncConnection, started: Sequence[Submission]) -> None:
     """Insert submissions that are about to be sent. The unique index refuses a second one that may have created a job."""
     if started:
-        await connection.execute(
-            submissions.insert(), [{**row_of_value(each), "outcome": str(each.outcome)} for each in started]
-        )
+        await _BEGIN.many(connection, [{**row_of_value(each), "outcome": str(each.outcome)} for each in started])
 
 
 async def settle(
@@ -97,8 +97,8 @@ async def settle(
     :param revived: those that serve their task from now on, although they had been superseded
     """
     if settled:
-        await connection.execute(
-            _SETTLE,
+        await _SETTLE.many(
+            connection,
             [
                 {
                     "of_submission": submission.id,
@@ -125,7 +125,7 @@ async def settle(
 async def of_tasks(connection: AsyncConnection, ids: Sequence[UUID]) -> dict[UUID, list[Submission]]:
     """Read all submissions of some tasks, in the order in which they began."""
     found: dict[UUID, list[Submission]] = {task_id: [] for task_id in ids}
-    for row in await connection.execute(_OF_TASKS, {"ids": list(ids)}):
+    for row in await _OF_TASKS.rows(connection, {"ids": list(ids)}):
         found[row.task_id].append(submission_of(row))
     return found
 
@@ -203,5 +203,5 @@ async def without_known_job(
 
 async def by_id(connection: AsyncConnection, ids: Sequence[UUID]) -> dict[UUID, Submission]:
     """Read submissions by id; unknown ids are left out."""
-    rows = await connection.execute(_BY_ID, {"ids": sorted(set(ids))})
+    rows = await _BY_ID.rows(connection, {"ids": sorted(set(ids))})
     return {row.id: submission_of(row) for row in rows}

@@ -3,7 +3,7 @@
 import datetime as dt
 from collections.abc import Callable, Iterable
 from decimal import Decimal
-from typing import Any, get_args
+from typing import Any, Final, get_args
 
 from sqlalchemy import (
     JSON,
@@ -135,8 +135,16 @@ FINISHED = text("finished_at IS NOT NULL")
 INPUT_KEPT = text("finished_at IS NOT NULL AND input_removed_at IS NULL")
 RESULTS_KEPT = text("finished_at IS NOT NULL AND results_removed_at IS NULL")
 DECIDED = text("decision IS NOT NULL")
-NOT_DELIVERED = text("state <> 'delivered'")
+OF_ENDPOINT = text("endpoint_id IS NOT NULL")
+ANNOUNCED = text("message IS NOT NULL")
 DUPLICATE_JOB = text("outcome = 'taken' AND superseded_at IS NOT NULL")
+
+
+DECISIONS: Final = (
+    "applied", "duplicate", "ignored", "stale", "late", "unreadable", "forged", "unmatched", "hastened", "parked",
+)  # fmt: skip
+"""The decisions that a callback may get."""
+MESSAGE_STATES: Final = ("pending", "delivered", "exhausted", "discarded")
 
 
 def _partial(name: str, *columns: str, where: TextClause, unique: bool = False) -> Index:
@@ -303,6 +311,9 @@ submissions = Table(
     _partial("ix_submissions_due", "due_at", where=DUE),
     _partial("ix_submissions_duplicate", "task_id", where=DUPLICATE_JOB),
     # Whose job is it that an upstream's list shows.
+    # Reports of a period, and whether anything happened lately.
+    Index("ix_submissions_sent", "sent_at"),
+    _partial("ix_submissions_settled", "settled_at", where=text("settled_at IS NOT NULL")),
     _partial("ix_submissions_job", "upstream", "external_id", where=text("external_id IS NOT NULL")),
 )  # fmt: skip
 
@@ -455,7 +466,8 @@ events = Table(
     Column("data", Json, nullable=False),
     UniqueConstraint("task_id", "sequence"),
     # A client's feed: its events in order.
-    _partial("ix_events_feed", "client", "id", where=text("message IS NOT NULL")),
+    _partial("ix_events_feed", "client", "id", where=ANNOUNCED),
+    _partial("ix_events_feed_type", "client", "message", "id", where=ANNOUNCED),
 )  # fmt: skip
 
 feeds = Table(
@@ -523,24 +535,12 @@ callbacks = Table(
     Column("decision", Text),
     Column("detail", Text),
     Column("decided_at", UtcTime),
+    # Of its submission, written with the decision: the inbox is filtered by it. Empty: no known submission.
+    Column("upstream", Text),
     Column("due_at", UtcTime),
     Column("attempts", Integer, nullable=False),
     CheckConstraint(
-        _one_of(
-            "decision",
-            [
-                "applied",
-                "duplicate",
-                "ignored",
-                "stale",
-                "late",
-                "unreadable",
-                "forged",
-                "unmatched",
-                "hastened",
-                "parked",
-            ],
-        ),
+        _one_of("decision", DECISIONS),
         name="decision",
     ),
     CheckConstraint("(decision IS NULL) = (due_at IS NOT NULL)", name="undecided_requires_due_at"),
@@ -548,6 +548,7 @@ callbacks = Table(
     _partial("ix_callbacks_due", "due_at", where=DUE),
     # The inbox: newest first, by decision.
     _partial("ix_callbacks_decision", "decision", "id", where=DECIDED),
+    _partial("ix_callbacks_upstream", "upstream", "decision", "id", where=DECIDED),
 )
 
 # No foreign key: the row of a copy outlives its task until the file is deleted.
@@ -598,7 +599,7 @@ webhook_messages = Table(
     Column("attempts", Integer, nullable=False),
     Column("schedule_from", Integer, nullable=False, server_default="0"),
     Column("traceparent", Text),
-    CheckConstraint(_one_of("state", ["pending", "delivered", "exhausted", "discarded"]), name="state"),
+    CheckConstraint(_one_of("state", MESSAGE_STATES), name="state"),
     CheckConstraint("(state = 'pending') = (due_at IS NOT NULL)", name="pending_requires_due_at"),
     CheckConstraint("(state = 'delivered') = (delivered_at IS NOT NULL)", name="delivered_requires_delivered_at"),
     UniqueConstraint("task_id", "sequence", "destination"),
@@ -607,10 +608,12 @@ webhook_messages = Table(
     _partial("ix_webhook_messages_due", "due_at", where=DUE),
     # By destination, then by time, to skip a destination with a thousand due messages without reading them.
     _partial("ix_webhook_messages_destination", "client", "destination", "due_at", where=DUE),
+    # Lists: newest first, under each filter that the API offers.
     Index("ix_webhook_messages_client", "client", "id"),
-    # Most are delivered, and these are rarely queried.
-    _partial("ix_webhook_messages_client_state", "client", "state", "id", where=NOT_DELIVERED),
-    _partial("ix_webhook_messages_endpoint", "endpoint_id", "id", where=text("endpoint_id IS NOT NULL")),
+    Index("ix_webhook_messages_client_state", "client", "state", "id"),
+    Index("ix_webhook_messages_client_type", "client", "type", "state", "id"),
+    _partial("ix_webhook_messages_endpoint", "endpoint_id", "state", "id", where=OF_ENDPOINT),
+    _partial("ix_webhook_messages_endpoint_type", "endpoint_id", "type", "state", "id", where=OF_ENDPOINT),
 )  # fmt: skip
 
 webhook_attempts = Table(

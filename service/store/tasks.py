@@ -12,7 +12,7 @@ from service.domain.large_input import shortened, size_of
 from service.domain.money.quotes import Quote
 from service.domain.money.terms import NO_TERMS, Terms
 from service.domain.task import TO_SUBMIT, Action, Failure, Result, Source, State, Task, TaskWarning, WaitingFor
-from service.store.rows import row_of_value
+from service.store.prepared import Prepared
 from service.store.tables import DUE_SUBMIT, NOT_TO_SUBMIT, events, insert_for, large_inputs, task_labels, tasks
 
 
@@ -31,12 +31,12 @@ def task_of(row: Row[Any] | Mapping[str, Any]) -> Task:
     kept["settlements"] = tuple(kept["settlements"])
     kept["waits_for"] = None if kept["waits_for"] is None else WaitingFor.from_key(kept["waits_for"])
     kept["outcome_source"] = None if kept["outcome_source"] is None else Source(kept["outcome_source"])
-    return Task(**kept)
+    return Task.of(kept)
 
 
 def row_of(task: Task) -> dict[str, Any]:
     """Return the row of a task."""
-    row = row_of_value(task)
+    row = {**task.__dict__}
     row["state"] = str(task.state)
     row["route"] = list(task.route)
     row["callback_events"] = list(task.callback_events)
@@ -60,25 +60,29 @@ class Accepted:
     new: bool
 
 
-_ACCEPT = insert_for(
-    lambda insert: (
-        insert(tasks)
-        .on_conflict_do_nothing(
-            index_elements=["client", "idempotency_key"], index_where=tasks.c.idempotency_key.is_not(None)
+_ACCEPT = Prepared(
+    insert_for(
+        lambda insert: (
+            insert(tasks)
+            .on_conflict_do_nothing(
+                index_elements=["client", "idempotency_key"], index_where=tasks.c.idempotency_key.is_not(None)
+            )
+            .returning(tasks.c.id)
         )
-        .returning(tasks.c.id)
     )
 )
 
 
-_ADOPT = insert_for(lambda insert: insert(tasks).on_conflict_do_nothing().returning(tasks.c.id))
+_ADOPT = Prepared(insert_for(lambda insert: insert(tasks).on_conflict_do_nothing().returning(tasks.c.id)))
+_ADD_EVENTS = Prepared(events.insert())
+_ADD_LABELS = Prepared(task_labels.insert())
 
 
 async def accept(connection: AsyncConnection, requested: Sequence[Task]) -> list[Accepted]:
     """Insert new tasks with their first event. Where the client's idempotency key exists, return the task that has it."""
     # In the order of the keys, so that two processes with the same keys cannot deadlock.
     in_order = sorted(requested, key=lambda task: (task.client, task.idempotency_key or ""))
-    inserted = await _insert(connection, _ACCEPT[connection.dialect.name], in_order)
+    inserted = await _insert(connection, _ACCEPT, in_order)
     new = [task for task in requested if task.id in inserted]
     known = {(task.client, task.idempotency_key): task for task in new}
     missing = [
@@ -95,25 +99,25 @@ async def accept(connection: AsyncConnection, requested: Sequence[Task]) -> list
 
 async def adopt(connection: AsyncConnection, task: Task) -> bool:
     """Insert a task that follows a job, with its first event; return False where its key or its job has a task already."""
-    return task.id in await _insert(connection, _ADOPT[connection.dialect.name], [task])
+    return task.id in await _insert(connection, _ADOPT, [task])
 
 
-async def _insert(connection: AsyncConnection, statement: Any, requested: Sequence[Task]) -> set[UUID]:
+async def _insert(connection: AsyncConnection, statement: Prepared, requested: Sequence[Task]) -> set[UUID]:
     """Insert tasks with their inputs, labels and first events; return the ids of those that are new."""
-    inserted = set((await connection.scalars(statement, _new_rows(requested))).all())
+    inserted = {row.id for row in await statement.rows_of_many(connection, _new_rows(requested))}
     new = [task for task in requested if task.id in inserted]
     large = [task for task in new if task.large_input]
     if large:
         await connection.execute(large_inputs.insert(), [_whole_input(task) for task in large])
     if new:
-        await connection.execute(events.insert(), [_acceptance(task) for task in new])
+        await _ADD_EVENTS.many(connection, [_acceptance(task) for task in new])
     labels = [
         {"client": task.client, "name": name, "value": value, "task_id": task.id}
         for task in new
         for name, value in task.labels.items()
     ]
     if labels:
-        await connection.execute(task_labels.insert(), labels)
+        await _ADD_LABELS.many(connection, labels)
     return inserted
 
 
@@ -192,7 +196,9 @@ async def _by_idempotency_key(
 
 _ONE = select(tasks).where(tasks.c.id == bindparam("id"))
 _ONE_OF_CLIENT = _ONE.where(tasks.c.client == bindparam("client"))
-_LOCKED = select(tasks).where(tasks.c.id.in_(bindparam("ids", expanding=True))).order_by(tasks.c.id).with_for_update()
+_LOCKED = Prepared(
+    select(tasks).where(tasks.c.id.in_(bindparam("ids", expanding=True))).order_by(tasks.c.id).with_for_update()
+)
 
 
 async def find(connection: AsyncConnection, task_id: UUID, client: str | None = None) -> Task | None:
@@ -227,7 +233,7 @@ async def find_by_key(connection: AsyncConnection, client: str, idempotency_key:
 
 async def lock(connection: AsyncConnection, ids: Sequence[UUID]) -> dict[UUID, Task]:
     """Read tasks and lock their rows until the transaction ends; in id order, so that two processes cannot deadlock."""
-    rows = await connection.execute(_LOCKED, {"ids": sorted(set(ids))})
+    rows = await _LOCKED.rows(connection, {"ids": sorted(set(ids))})
     return {row.id: task_of(row) for row in rows}
 
 

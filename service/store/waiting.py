@@ -7,22 +7,23 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CompoundSelect, Integer, Select, Table, bindparam, cast, func, literal, select, union_all
+from sqlalchemy import Integer, Select, Table, bindparam, cast, func, literal, select, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from service.store.prepared import Prepared
 from service.store.tables import OCCUPIES_SLOT, WAITING, insert_for, served_clients, tasks
 
 
 @functools.lru_cache(maxsize=64)
-def _awaited(keys: tuple[str, ...]) -> CompoundSelect[Any]:
+def _awaited(keys: tuple[str, ...]) -> Prepared:
     """Select those of some keys that a task waits for. The keys are those of the configured upstreams, always the same."""
-    return union_all(*map(_key_if_awaited, keys))
+    return Prepared(union_all(*map(_key_if_awaited, keys)))
 
 
 def _key_if_awaited(key: str) -> Select[Any]:
     # Not "exists": PostgreSQL would read the table for it, through all that has ended, sure to find one soon.
     first = select(func.min(tasks.c.client)).where(tasks.c.waits_for == key, WAITING)
-    return select(literal(key)).where(first.scalar_subquery().is_not(None))
+    return select(literal(key).label("key")).where(first.scalar_subquery().is_not(None))
 
 
 async def awaited(connection: AsyncConnection, keys: Iterable[str]) -> set[str]:
@@ -30,7 +31,7 @@ async def awaited(connection: AsyncConnection, keys: Iterable[str]) -> set[str]:
     asked = tuple(keys)
     if not asked:
         return set()
-    return set((await connection.scalars(_awaited(asked))).all())
+    return {row.key for row in await _awaited(asked).rows(connection, {})}
 
 
 _FIRST_CLIENT = select(func.min(tasks.c.client).label("client")).where(tasks.c.waits_for == bindparam("key"), WAITING)

@@ -318,10 +318,9 @@ def test_demo_holds_and_can_be_tried_afterwards(demo: Callable[..., subprocess.P
 
 
 @sees_processes
+@pytest.mark.long
 @pytest.mark.xdist_group("demo")
-@pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.long)]
-)
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_interrupted_demo_leaves_nothing_behind(
     demo: Callable[..., subprocess.Popen[str]], tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
@@ -336,6 +335,7 @@ def test_interrupted_demo_leaves_nothing_behind(
 
 
 @sees_processes
+@pytest.mark.long
 @pytest.mark.xdist_group("demo")
 def test_failed_demo_reports_the_reason_and_keeps_the_logs(
     demo: Callable[..., subprocess.Popen[str]], tmp_path: Path

@@ -206,7 +206,7 @@ async def test_server_with_wrong_schema_is_an_error(sqlite_url: str) -> None:
         with contextlib.closing(sqlite3.connect(path)) as connection, connection:
             connection.execute("DELETE FROM alembic_version")
         says(await found(environment, "server"), "error", "run dovecote migrate")
-        says(await found(environment, "database"), "warning", "has schema none", "migrates it when it starts")
+        says(await found(environment, "database"), "warning", "has no tables of Dovecote", "migrates it when it starts")
 
 
 # ── database and disk ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -216,7 +216,7 @@ async def test_unusable_database_is_an_error(empty_postgresql_url: str, tmp_path
     says(
         await found({"DOVECOTE_DATABASE_URL": empty_postgresql_url}, "database"),
         "error",
-        "schema none",
+        "has no tables of Dovecote",
         "run `dovecote migrate`",
     )
     away = await found({"DOVECOTE_DATABASE_URL": "postgresql://me:hunter2@127.0.0.1:1/none"}, "database")

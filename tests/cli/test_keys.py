@@ -168,6 +168,7 @@ def bearer(key: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {key}"}
 
 
+@pytest.mark.long
 async def test_key_created_beside_a_busy_server_is_valid_at_once(database_url: str, tmp_path: Path) -> None:
     (callback_port,) = free_ports(1)
     served = dovecote(tmp_path, database_url, "http://127.0.0.1:9", "web")
@@ -217,6 +218,7 @@ def stopped(served: Any) -> int:
     return int(served.process.wait(60))
 
 
+@pytest.mark.long
 async def test_server_on_a_public_address_starts_only_with_a_key(sqlite_url: str, tmp_path: Path) -> None:
     # An unusual spelling of loopback, which no other machine can reach.
     reached = {"DOVECOTE_HOST": "127.1"}

@@ -57,6 +57,7 @@ async def test_first_example_of_the_readme_works(server: None) -> None:
     assert re.fullmatch(r"\('http://\S+',\)", said[-1])
 
 
+@pytest.mark.long
 async def test_examples_of_the_client_page_work_in_order(server: None, monkeypatch: pytest.MonkeyPatch) -> None:
     waiting, keyed, streaming, feed, wrong, webhook, concurrent = examples("docs/client.md")
     given: dict[str, Any] = {}

@@ -15,7 +15,7 @@ from tests.support.processes import dovecote, started, until
 from tests.support.waiting import LIMIT
 from tests.support.world import JOB_SECONDS, Clock
 
-pytestmark = pytest.mark.xdist_group("demo")
+pytestmark = [pytest.mark.xdist_group("demo"), pytest.mark.long]
 
 
 async def test_wait_and_streams_outlive_a_restart(database_url: str, tmp_path: Path) -> None:

@@ -352,6 +352,7 @@ async def round_of(context: Context) -> None:
 clashes: list[str] = []
 
 
+@pytest.mark.long
 async def test_processes_share_the_slots_of_an_upstream(postgresql_url: str) -> None:
     """Three processes run over one PostgreSQL. Open jobs never exceed the slots, and each job is bought once."""
     places = 2
@@ -375,6 +376,7 @@ async def test_processes_share_the_slots_of_an_upstream(postgresql_url: str) -> 
         assert clashes == []
 
 
+@pytest.mark.long
 async def test_processes_send_one_probe_together(postgresql_url: str) -> None:
     async with three_upstreams(postgresql_url, **ALONE) as three, processes(three.world, 3) as several:
         world = three.world

@@ -8,6 +8,7 @@ from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.store.database import Database, StoreUnavailable
+from tests.support.database_proxy import Proxy, socket_of, through
 from tests.support.values import opened
 from tests.support.world import World
 
@@ -49,6 +50,22 @@ async def test_read_is_repeated_once_only(database: Database, postgresql_url: st
     await lose(1)
     with pytest.raises(StoreUnavailable):
         await lose(2)
+
+
+async def test_read_is_unavailable_when_its_repetition_cannot_connect(postgresql_url: str) -> None:
+    async with (
+        Proxy.running(socket_of(postgresql_url)) as proxy,
+        opened(through(postgresql_url, proxy.port)) as database,
+    ):
+
+        async def lose() -> None:
+            async with database.reading() as connection:
+                await pid_of(connection)
+                await proxy.close()
+                await pid_of(connection)
+
+        with pytest.raises(StoreUnavailable):
+            await lose()
 
 
 async def test_write_is_not_repeated(database: Database, postgresql_url: str) -> None:

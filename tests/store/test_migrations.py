@@ -12,12 +12,12 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, inspect, text
 
 from service.app import WrongSchema, opened
 from service.store import faults
 from service.store.database import AlreadyRunning, Database, StoreUnavailable
-from service.store.migrate import SCRIPTS, NewerSchema, migrate, newest, revision, revisions
+from service.store.migrate import SCRIPTS, ForeignDatabase, NewerSchema, migrate, newest, revision, revisions
 from service.store.tables import metadata
 from tests.support.values import opened as database_at
 from tests.support.waiting import LIMIT
@@ -193,6 +193,35 @@ async def test_schema_of_a_newer_version_is_named_and_not_touched(empty: Databas
     with pytest.raises(NewerSchema, match="schema 9999, which this version does not know"):
         await migrate(empty)
     assert await revision(empty) == "9999"
+
+
+@pytest.mark.parametrize("made", ["its revision", "its table"])
+async def test_database_of_another_program_is_refused_and_left_as_it_is(empty: Database, made: str) -> None:
+    async with empty.writing() as connection:
+        if made == "its revision":
+            await connection.execute(text("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)"))
+            await connection.execute(text("INSERT INTO alembic_version VALUES ('ae1027a6acf2')"))
+        else:
+            await connection.execute(text("CREATE TABLE tasks (number INTEGER)"))
+    with pytest.raises(ForeignDatabase, match=r"belongs to another program: give Dovecote a database of its own"):
+        await migrate(empty)
+    async with empty.reading() as connection:
+        names = await connection.run_sync(lambda given: inspect(given).get_table_names())
+    assert names == (["alembic_version"] if made == "its revision" else ["tasks"])
+
+
+async def test_missing_schema_is_reported_with_the_remedy(empty_postgresql_url: str) -> None:
+    async with database_at(f"{empty_postgresql_url}&options=-csearch_path%3Dnothing") as database:
+        with pytest.raises(StoreUnavailable) as found:
+            await migrate(database)
+    assert str(found.value.fault).startswith("the schema does not exist")
+
+
+async def test_other_tables_on_postgresql_may_be_beside_ours(empty_postgresql_url: str) -> None:
+    async with database_at(empty_postgresql_url) as database:
+        async with database.writing() as connection:
+            await connection.execute(text("CREATE TABLE users (number INTEGER)"))
+        assert (await migrate(database))[0] is None
 
 
 _HOLD = "import sys; from service.store.database import Database\nwith Database(sys.argv[1]).held(): print('held', flush=True); sys.stdin.read()"

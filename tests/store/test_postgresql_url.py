@@ -1,9 +1,11 @@
 """Database URLs of hosting providers: libpq's parameters, several hosts, and errors that name the mistake."""
 
+from pathlib import Path
+
 import pytest
 
 from service.store.database import parse_url
-from service.store.postgresql import parse
+from service.store.postgresql import check_files, parse
 
 
 @pytest.mark.parametrize(
@@ -75,3 +77,10 @@ def test_mistake_in_a_parameter_is_named_without_the_password(parameters: str, w
 
 def test_password_is_in_no_text_of_a_target() -> None:
     assert "hunter2" not in repr(parse("postgresql://u:hunter2@db/x"))
+
+
+def test_certificate_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_text("a certificate")
+    check_files(f"postgresql://u@db/x?sslmode=verify-full&sslrootcert={tmp_path}/ca.pem")
+    with pytest.raises(ValueError, match=r"sslcert: the file cannot be read \(No such file"):
+        check_files(f"postgresql://u@db/x?sslrootcert={tmp_path}/ca.pem&sslcert={tmp_path}/nothing.pem")

@@ -327,7 +327,8 @@ async def take(connection: Any, table: str, seconds: float) -> Any:
 async def settle(connection: Any, table: str, row: UUID, *, attempt: int) -> None:
     which = {"of_row": row, "of_attempt": attempt, "due_at": None}
     if table == "callbacks":
-        await queue.settle_callbacks(connection, [{**which, "decision": "applied", "detail": None, "decided_at": NOW}])
+        decided = {"decision": "applied", "detail": None, "decided_at": NOW, "upstream": "elkapi"}
+        await queue.settle_callbacks(connection, [{**which, **decided}])
     else:
         done = {"state": "delivered", "delivered_at": NOW, "last_status": 200, "last_error": None, "schedule_from": 0}
         await queue.settle_messages(connection, [{**which, **done}])

@@ -18,7 +18,7 @@ from tests.conftest import migrated, run_sql
 from tests.support.processes import client_of, dovecote, run, started, submit, task_in, until
 from tests.support.world import JOB_SECONDS, Clock
 
-pytestmark = pytest.mark.xdist_group("demo")
+pytestmark = [pytest.mark.xdist_group("demo"), pytest.mark.long]
 
 
 def tool(name: str) -> str:

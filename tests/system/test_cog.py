@@ -17,7 +17,7 @@ from tests.support.processes import client_of, dovecote, started, task_in, until
 from tests.support.waiting import LIMIT
 
 pytest.importorskip("cog", reason="the package cog is not installed: no real Cog server is tested")
-pytestmark = pytest.mark.xdist_group("demo")
+pytestmark = [pytest.mark.xdist_group("demo"), pytest.mark.long]
 
 MODEL = """
 import time

@@ -43,6 +43,7 @@ async def test_web_and_worker_roles_complete_a_task_together(postgresql_url: str
     assert {(each.state, each.verified) for each in receiver.received} == {("succeeded", True)}
 
 
+@pytest.mark.long
 async def test_callbacks_role_serves_providers_only_and_needs_no_api_key(postgresql_url: str, tmp_path: Path) -> None:
     clock = Clock()
     sandbox = Sandbox(seconds=JOB_SECONDS, clock=clock.seconds, key=SANDBOX_KEY)
@@ -96,6 +97,7 @@ async def complete_while_waiting(client: httpx.AsyncClient, sandbox: Sandbox, cl
     assert (task["state"], task["outcome_source"]) == ("succeeded", "callback")
 
 
+@pytest.mark.long
 async def test_submit_in_flight_ends_before_the_process(database_url: str, tmp_path: Path) -> None:
     came, answer, hung_up = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
@@ -148,6 +150,7 @@ async def door_is_shut(served: Served) -> bool:
 # ── what a start refuses ───────────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.long
 async def test_unmigrated_database_is_refused(empty_postgresql_url: str, tmp_path: Path) -> None:
     code, _, said = await run(tmp_path, empty_postgresql_url, "serve")
     assert code == exits.UNAVAILABLE
@@ -155,6 +158,7 @@ async def test_unmigrated_database_is_refused(empty_postgresql_url: str, tmp_pat
     assert "Traceback" not in said
 
 
+@pytest.mark.long
 async def test_two_processes_may_migrate_at_once(empty_postgresql_url: str, tmp_path: Path) -> None:
     import asyncpg
 
@@ -186,6 +190,7 @@ async def test_unreachable_database_is_reported(tmp_path: Path) -> None:
     assert "hunter2" not in said
 
 
+@pytest.mark.long
 async def test_sqlite_database_serves_one_process(sqlite_url: str, tmp_path: Path) -> None:
     served = dovecote(tmp_path, sqlite_url, "http://127.0.0.1:9")
     with ProcessGroup() as group:

@@ -57,6 +57,7 @@ def signalled(served: Served, number: signal.Signals = signal.SIGTERM) -> None:
     served.process.send_signal(number)
 
 
+@pytest.mark.long
 async def test_submit_that_outlives_the_shutdown_timeout_becomes_unconfirmed(database_url: str, tmp_path: Path) -> None:
     async with silent_upstream() as (upstream, came):
         served = with_settings(dovecote(tmp_path, database_url, upstream.url), DOVECOTE_SHUTDOWN_TIMEOUT="1")
@@ -97,6 +98,7 @@ async def test_second_signal_ends_the_process_at_once(sqlite_url: str, tmp_path:
             assert "second signal" in served.tail()
 
 
+@pytest.mark.long
 async def test_signal_during_the_start_ends_the_process(empty_postgresql_url: str, tmp_path: Path) -> None:
     """A database that accepts connections and never answers delays the start."""
 
@@ -118,6 +120,7 @@ async def test_signal_during_the_start_ends_the_process(empty_postgresql_url: st
     del empty_postgresql_url
 
 
+@pytest.mark.long
 async def test_worker_needs_no_port(postgresql_url: str, tmp_path: Path) -> None:
     web = dovecote(tmp_path, postgresql_url, "http://127.0.0.1:1", "web")
     worker = dovecote(tmp_path, postgresql_url, "http://127.0.0.1:1", "worker")
@@ -143,6 +146,7 @@ async def test_worker_needs_no_port(postgresql_url: str, tmp_path: Path) -> None
             assert await ended(each) == 0
 
 
+@pytest.mark.long
 async def test_command_line_names_host_and_port(sqlite_url: str, tmp_path: Path) -> None:
     (port,) = free_ports(1)
     planned = dovecote(tmp_path, sqlite_url, "http://127.0.0.1:1")
@@ -235,6 +239,7 @@ async def test_request_that_waits_at_a_stop_gets_an_answer(
     assert [(status, task["id"]) for status, task in answers] == [(200, task_id)] * 5
 
 
+@pytest.mark.long
 async def test_request_after_a_stop_ends_with_a_connection_error(sqlite_url: str, tmp_path: Path) -> None:
     served = dovecote(tmp_path, sqlite_url, "http://127.0.0.1:1")
     with ProcessGroup() as group:

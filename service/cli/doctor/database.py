@@ -15,7 +15,7 @@ from service.settings.model import Settings
 from service.store import faults
 from service.store.database import Database, StoreUnavailable, parse_url
 from service.store.health import why_not_writable
-from service.store.migrate import NewerSchema, check_known, newest, revision
+from service.store.migrate import NewerSchema, check_known, named, newest, revision
 
 LITTLE_SPACE: Final = 1 << 30
 NO_SPACE: Final = 100 << 20
@@ -70,7 +70,7 @@ def _schema(found: str | None, *, sqlite: bool) -> Finding:
         check_known(found)
     except NewerSchema as problem:
         return error("database", str(problem), "run the newer version, or restore the backup from before its migration")
-    message = f"has schema {found or 'none'}, and this version needs {newest()}"
+    message = f"has {named(found)}, and this version needs schema {newest()}"
     if sqlite:
         return warning("database", message, "`dovecote serve` migrates it when it starts")
     return error("database", message, "run `dovecote migrate`")

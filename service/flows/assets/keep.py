@@ -126,7 +126,10 @@ async def _keep(context: Context, objects: Objects, asset: Asset) -> None:
         context.metrics.results.labels("kept").inc()
         context.metrics.result_bytes.inc(copy.size or 0)
         log.info("result kept task=%s asset=%s size=%s type=%s", task.id, asset.id, copy.size, copy.media_type)
-        await _remove_others(objects, asset, name)
+        try:
+            await _remove_others(objects, asset, name)
+        except StorageError as error:  # what is left is deleted with the copy
+            log.warning("files of earlier attempts not deleted asset=%s error=%s", asset.id, error)
     else:
         await _remove(objects, asset, name)
 

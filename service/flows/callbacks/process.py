@@ -27,10 +27,11 @@ from service.providers.charges import with_charges
 from service.providers.registry import DIALECTS
 from service.providers.wire import Callback
 from service.store import erasures as erasure_store
-from service.store import queue, submissions
+from service.store import inbox, queue, submissions
 from service.store.database import StoreLocked, StoreUnavailable
 
 MAX_CLAIMED = 50
+MAX_COMPLETED = 500
 
 
 async def run_due(context: Context) -> int:
@@ -53,6 +54,11 @@ async def run_due(context: Context) -> int:
     return len(claimed)
 
 
+async def complete_due(context: Context) -> int:
+    """Write the upstream of stored callbacks that an older version has decided; return how many there were."""
+    return await context.writers.journeys.run(inbox.complete, most=MAX_COMPLETED)
+
+
 async def _refresh_keys(context: Context, rows: Sequence[Row[Any]]) -> None:
     """Fetch the public keys that verify these callbacks, before the transaction: it contains no network call."""
     stale = {name for name, upstream in context.upstreams.items() if needs_keys(context, upstream)}
@@ -73,7 +79,7 @@ async def _process_alone(context: Context, row: Row[Any]) -> None:
     except Exception as error:  # noqa: BLE001 - it is tried again, and parked in the end
         log.exception("callback cannot be written callback=%s", row.id)
         failed = _Read(detail=f"cannot be written: {type(error).__name__}", retry=True)
-        await context.writers.journeys.run(queue.settle_callbacks, [_settlement(context, row, failed, ())])
+        await context.writers.journeys.run(queue.settle_callbacks, [_settlement(context, row, failed, (), None)])
 
 
 async def _process(connection: AsyncConnection, context: Context, rows: Sequence[Row[Any]]) -> list[Applied]:
@@ -96,7 +102,7 @@ async def _process(connection: AsyncConnection, context: Context, rows: Sequence
     for row, each in zip(rows, read, strict=True):
         own = [next(outcomes) for _ in each.changes]
         applied += own
-        settled.append(_settlement(context, row, each, own))
+        settled.append(_settlement(context, row, each, own, known.get(row.submission_id)))
         _trace(context, row, settled[-1]["decision"], own)
     await queue.settle_callbacks(connection, settled)
     await _forget(connection, rows, known, applied)
@@ -234,7 +240,9 @@ def _change(submission: Submission, update: Update) -> StatusReported:
     return StatusReported(task_id=submission.task_id, source=Source.CALLBACK, update=update, submission=submission)
 
 
-def _settlement(context: Context, row: Row[Any], read: _Read, applied: Sequence[Applied]) -> dict[str, Any]:
+def _settlement(
+    context: Context, row: Row[Any], read: _Read, applied: Sequence[Applied], submission: Submission | None
+) -> dict[str, Any]:
     now = context.now()
     decision, detail, due = read.decision, read.detail, None
     if read.retry:
@@ -250,4 +258,5 @@ def _settlement(context: Context, row: Row[Any], read: _Read, applied: Sequence[
         "detail": detail,
         "decided_at": None if decision is None else now,
         "due_at": due,
+        "upstream": row.upstream if submission is None else submission.upstream,
     }

@@ -1,6 +1,5 @@
 """Quote tasks: what each upstream of a route is expected to charge, and which of them fit the client's terms."""
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -108,7 +107,7 @@ def with_quotes(context: Context, task: Task, mistakes: list[Mistake]) -> Task:
     elif prefer == "fastest":
         route = by_duration(route, {name: _seconds(context, task, name) for name in route})
     shown = tuple(quotes.get(name) or unknown(name) for name in route) if quotes else ()
-    return dataclasses.replace(task, route=route, skipped_upstreams=skipped, quotes=shown)
+    return task.changed(route=route, skipped_upstreams=skipped, quotes=shown)
 
 
 def _too_dear(context: Context, task: Task, quoted: Quote) -> str | None:
@@ -121,5 +120,5 @@ def _seconds(context: Context, task: Task, name: str) -> float:
     upstream = context.upstreams[name]
     dialect = upstream.dialect_for(task.family, task.operation)
     learned = context.statistics.median_at(task, name)
-    there = dataclasses.replace(task, upstream=name, dialect=None if dialect is None else dialect.facts.key)
+    there = task.changed(upstream=name, dialect=None if dialect is None else dialect.facts.key)
     return typical_seconds(context, there) if learned is None else learned

@@ -1,7 +1,6 @@
 """Accept a client's request: make its task, or find the task that the same request has made before."""
 
 import asyncio
-import dataclasses
 import datetime as dt
 import functools
 from collections.abc import Mapping
@@ -125,7 +124,7 @@ def _traced(context: Context, traces: Traces, task: Task, began: dt.datetime) ->
         family=task.family,
         operation=task.operation,
     )
-    return dataclasses.replace(task, traceparent=own)
+    return task.changed(traceparent=own)
 
 
 def _has_key(task: Task, idempotency_key: str | None) -> bool:

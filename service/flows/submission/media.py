@@ -1,7 +1,6 @@
 """Bring the media of a task into the form that its provider takes, before anything is bought."""
 
 import asyncio
-import dataclasses
 from typing import Any, Final
 
 from service.domain.errors import Refused, Unavailable
@@ -47,7 +46,7 @@ async def with_media(context: Context, upstream: Upstream, dialect: Dialect, tas
         raise Unavailable("provider_timeout", f"the media could not be prepared within {WITHIN:g} s") from None
     except (StorageError, StoreUnavailable) as error:
         raise Unavailable("overloaded", f"the media could not be read or stored: {error}"[:300]) from error
-    prepared = dataclasses.replace(task, input=replaced(task.input, values.get))
+    prepared = task.changed(input=replaced(task.input, values.get))
     _check(upstream, dialect, prepared, {str(each.path[0]) for each, _ in wanted})
     return prepared
 

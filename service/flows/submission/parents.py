@@ -1,6 +1,5 @@
 """The task that a request names as its parent: whether it fits, and what a follow-up takes from it."""
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -55,7 +54,7 @@ def follow(
         mistakes.append(
             Mistake("upstream", f"leave it out: the parent is at {upstream.name}, and its follow-ups are served there")
         )
-    task = dataclasses.replace(task, parent_id=parent.id, dialect=parent.dialect, route=(upstream.name,))
+    task = task.changed(parent_id=parent.id, dialect=parent.dialect, route=(upstream.name,))
     if not dialect.offers(task.family, task.operation):
         mistakes.append(Mistake("operation", f"{parent.dialect}, which served the parent, has no {task.operation}"))
         return task
@@ -63,6 +62,6 @@ def follow(
     if isinstance(inherited, list):
         mistakes += inherited
         return task
-    task = dataclasses.replace(task, inherited=inherited)
+    task = task.changed(inherited=inherited)
     mistakes += choose(dialect, upstream.in_its_names(task), links=upstream.gives_links).mistakes
     return task

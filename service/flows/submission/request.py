@@ -1,6 +1,5 @@
 """Check a client's request, report every mistake at once, and make the task."""
 
-import dataclasses
 import datetime as dt
 import functools
 import hashlib
@@ -285,7 +284,7 @@ def _routed(
     if not mistakes:
         route, skipped_upstreams = choose_route(context, task, requested_route(request, mistakes), mistakes)
         parent_id = None if parent is None else parent.id
-        return dataclasses.replace(task, route=route, skipped_upstreams=skipped_upstreams, parent_id=parent_id)
+        return task.changed(route=route, skipped_upstreams=skipped_upstreams, parent_id=parent_id)
     return task
 
 

@@ -133,7 +133,7 @@ async def _send_whole(context: Context, handover: Handover, task: Task) -> Chang
     submission = handover.submission
     task = handover.upstream.in_its_names(await with_media(context, handover.upstream, handover.dialect, task))
     url = callback_url(context, handover.upstream, handover.dialect, task, submission.id)
-    exchange = handover.dialect.submit(dataclasses.replace(task, submission_id=submission.id), url)
+    exchange = handover.dialect.submit(task.changed(submission_id=submission.id), url)
     hidden = [] if url is None else [url.rpartition("/")[2]]
 
     def keep(call: Call, reply: Reply) -> None:

@@ -66,7 +66,7 @@ async def warned(context: Context, task: Task) -> Task:
     if upstream is None or dialect is None or task.model is None or not dialect.facts.models_are_listed:
         return task
     await current(context, upstream, within=SUBMIT_WAITS)
-    return dataclasses.replace(task, warnings=with_warning(task, upstream, dialect))
+    return task.changed(warnings=with_warning(task, upstream, dialect))
 
 
 def _is_old(context: Context, known: KnownModels) -> bool:

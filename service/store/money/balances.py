@@ -8,8 +8,8 @@ from sqlalchemy import and_, bindparam, delete, exists, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.domain.money.attribution import Snapshot
-from service.domain.task import OCCUPYING, UNANSWERED, WITHOUT_PURCHASE
-from service.store.tables import balances, money_entries, submissions, tasks
+from service.domain.task import UNANSWERED, WITHOUT_PURCHASE
+from service.store.tables import OCCUPIES_SLOT, balances, money_entries, submissions, tasks
 
 _LAST = (
     select(balances)
@@ -17,15 +17,12 @@ _LAST = (
     .order_by(balances.c.at.desc(), balances.c.id.desc())
     .limit(2)
 )
-_BUSY = (
-    select(func.count())
-    .select_from(tasks)
-    .where(tasks.c.upstream == bindparam("of_upstream"), tasks.c.state.in_(sorted(map(str, OCCUPYING))))
-)
-_RECENT = select(
-    exists().where(
-        submissions.c.upstream == bindparam("of_upstream"),
-        or_(submissions.c.sent_at > bindparam("since"), submissions.c.settled_at > bindparam("since")),
+_BUSY = select(func.count()).select_from(tasks).where(tasks.c.upstream == bindparam("of_upstream"), OCCUPIES_SLOT)
+_AT_UPSTREAM = exists().where(submissions.c.upstream == bindparam("of_upstream"))
+_RECENT = select(  # two conditions, so that an index serves each
+    or_(
+        _AT_UPSTREAM.where(submissions.c.sent_at > bindparam("since")),
+        _AT_UPSTREAM.where(submissions.c.settled_at > bindparam("since")),
     )
 )
 _BOOKED = select(

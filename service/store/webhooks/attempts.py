@@ -8,6 +8,7 @@ from uuid import UUID
 from sqlalchemy import bindparam, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from service.store.prepared import Prepared
 from service.store.rows import row_of_value
 from service.store.tables import webhook_attempts
 
@@ -33,13 +34,14 @@ _OF_MESSAGE = (
     .where(webhook_attempts.c.message_id == bindparam("message"))
     .order_by(webhook_attempts.c.attempt)
 )
+_RECORD = Prepared(webhook_attempts.insert())
 _FIELDS = tuple(field.name for field in dataclasses.fields(Delivery))
 
 
 async def record(connection: AsyncConnection, made: Sequence[Delivery]) -> None:
     """Insert attempts."""
     if made:
-        await connection.execute(webhook_attempts.insert(), [row_of_value(each) for each in made])
+        await _RECORD.many(connection, [row_of_value(each) for each in made])
 
 
 async def of_message(connection: AsyncConnection, message_id: UUID) -> list[Delivery]:

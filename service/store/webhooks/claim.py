@@ -14,6 +14,7 @@ from sqlalchemy import bindparam, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.domain.destination_slots import Destination, DestinationSlots
+from service.store.prepared import Prepared
 from service.store.tables import DUE, webhook_messages
 
 _COLUMNS = (
@@ -23,7 +24,7 @@ _COLUMNS = (
     webhook_messages.c.url,
     webhook_messages.c.due_at,
 )
-_HEAD = (
+_HEAD = Prepared(
     select(*_COLUMNS)
     .where(DUE, webhook_messages.c.due_at <= bindparam("now"))
     .order_by(webhook_messages.c.due_at)
@@ -97,7 +98,7 @@ async def choose(connection: AsyncConnection, *, now: datetime, most: int, slots
     Each slot goes to the client with the fewest deliveries under way, and to its destination that waits longest.
     """
     planned = slots.copy()
-    head = (await connection.execute(_HEAD, {"now": now, "most": most})).all()
+    head = await _HEAD.rows(connection, {"now": now, "most": most})
     if len(head) < most:  # the head holds every due message
         return [row.id for row in _share(head, planned, most)]
     rows = [row async for row in _of_each_destination(connection, now, most, planned)]

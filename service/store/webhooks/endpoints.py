@@ -9,6 +9,7 @@ from uuid import UUID
 from sqlalchemy import Row, and_, bindparam, case, delete, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from service.store.prepared import Prepared
 from service.store.rows import row_of_value
 from service.store.tables import webhook_endpoints
 
@@ -53,10 +54,12 @@ def _endpoint_of(row: Row[Any]) -> Endpoint:
     return Endpoint(**kept)
 
 
-_ENABLED = select(webhook_endpoints).where(
-    webhook_endpoints.c.client.in_(bindparam("clients", expanding=True)),
-    webhook_endpoints.c.disabled_at.is_(None),
-    webhook_endpoints.c.scope == "client",
+_ENABLED = Prepared(
+    select(webhook_endpoints).where(
+        webhook_endpoints.c.client.in_(bindparam("clients", expanding=True)),
+        webhook_endpoints.c.disabled_at.is_(None),
+        webhook_endpoints.c.scope == "client",
+    )
 )
 _OF_OPERATORS = (
     select(webhook_endpoints)
@@ -80,7 +83,7 @@ _DELETE = (
 
 async def enabled_of(connection: AsyncConnection, clients: Collection[str]) -> list[Endpoint]:
     """Read the enabled endpoints of some clients that get messages about tasks."""
-    rows = await connection.execute(_ENABLED, {"clients": sorted(clients)})
+    rows = await _ENABLED.rows(connection, {"clients": sorted(clients)})
     return [_endpoint_of(row) for row in rows]
 
 

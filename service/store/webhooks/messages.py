@@ -10,8 +10,9 @@ from sqlalchemy import Row, Select, bindparam, func, or_, select, union_all, upd
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.store import queue
+from service.store.prepared import Prepared
 from service.store.rows import row_of_value
-from service.store.tables import NOT_DELIVERED, PENDING_PROGRESS, webhook_endpoints, webhook_messages
+from service.store.tables import MESSAGE_STATES, PENDING_PROGRESS, webhook_endpoints, webhook_messages
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,10 +55,13 @@ def message_of(row: Row[Any]) -> Message:
     return Message(**row._mapping)  # noqa: SLF001 - the documented way to a row's names
 
 
+_INSERT = Prepared(webhook_messages.insert())
+
+
 async def insert(connection: AsyncConnection, messages: Sequence[Message]) -> None:
     """Insert messages, in the transaction of the change that they announce."""
     if messages:
-        await connection.execute(webhook_messages.insert(), [row_of_value(message) for message in messages])
+        await _INSERT.many(connection, [row_of_value(message) for message in messages])
 
 
 _PROGRESS_PENDING = (
@@ -153,8 +157,8 @@ async def replayable(connection: AsyncConnection, wanted: Filter, *, most: int) 
     enabled = select(webhook_endpoints.c.id).where(
         webhook_endpoints.c.client == wanted.client, webhook_endpoints.c.disabled_at.is_(None)
     )
+    wanted = dataclasses.replace(wanted, states=tuple(set(wanted.states or MESSAGE_STATES) - {"pending"}))
     able = _matching(wanted).where(
-        webhook_messages.c.state != "pending",
         webhook_messages.c.body != "{}",  # erased
         or_(webhook_messages.c.endpoint_id.is_(None), webhook_messages.c.endpoint_id.in_(enabled)),
     )
@@ -163,20 +167,25 @@ async def replayable(connection: AsyncConnection, wanted: Filter, *, most: int) 
 
 
 def _ordered(statement: Select[Any], wanted: Filter, most: int, *, newest: bool) -> Select[Any]:
-    """Select a page. For several states, select a page of each and merge them, so that an index serves each."""
+    """Select a page: one of each state and type, merged, so that an index serves each."""
     key = webhook_messages.c.id.desc() if newest else webhook_messages.c.id
-    pages = [
-        statement.where(*_in_state(state)).order_by(key).limit(most).subquery() for state in sorted(set(wanted.states))
+    if wanted.task_id is not None or not (wanted.states or wanted.types or wanted.endpoint_id is not None):
+        return _among(statement, wanted).order_by(key).limit(most)
+    parts = [
+        statement.where(webhook_messages.c.state == state) for state in sorted(set(wanted.states) or MESSAGE_STATES)
     ]
-    if not pages:
-        return statement.order_by(key).limit(most)
+    if wanted.types:
+        parts = [part.where(webhook_messages.c.type == kind) for part in parts for kind in sorted(set(wanted.types))]
+    pages = [part.order_by(key).limit(most).subquery() for part in parts]
     either = union_all(*(select(page) for page in pages)).subquery()
     return select(either).order_by(either.c.id.desc() if newest else either.c.id).limit(most)
 
 
-def _in_state(state: str) -> list[Any]:
-    among = [] if state == "delivered" else [NOT_DELIVERED]
-    return [webhook_messages.c.state == state, *among]
+def _among(statement: Select[Any], wanted: Filter) -> Select[Any]:
+    """Add the conditions on state and type, where few rows are left to which they apply."""
+    if wanted.states:
+        statement = statement.where(webhook_messages.c.state.in_(wanted.states))
+    return statement.where(webhook_messages.c.type.in_(wanted.types)) if wanted.types else statement
 
 
 def _matching(wanted: Filter) -> Select[Any]:
@@ -186,8 +195,6 @@ def _matching(wanted: Filter) -> Select[Any]:
     else:  # a task has few messages and a client many: the planner is kept from going by the client
         whose = func.coalesce(webhook_messages.c.client, "")
         statement = statement.where(webhook_messages.c.task_id == wanted.task_id, whose == wanted.client)
-    if wanted.types:
-        statement = statement.where(webhook_messages.c.type.in_(wanted.types))
     if wanted.endpoint_id is not None:
         statement = statement.where(webhook_messages.c.endpoint_id == wanted.endpoint_id)
     if wanted.after is not None:

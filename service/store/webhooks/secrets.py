@@ -7,10 +7,13 @@ from sqlalchemy import bindparam, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.domain.webhook_secret import SecretVersion
+from service.store.prepared import Prepared
 from service.store.tables import insert_for, webhook_secrets
 
-_OF_CLIENTS = select(webhook_secrets.c.client, webhook_secrets.c.version, webhook_secrets.c.previous_until).where(
-    webhook_secrets.c.client.in_(bindparam("clients", expanding=True))
+_OF_CLIENTS = Prepared(
+    select(webhook_secrets.c.client, webhook_secrets.c.version, webhook_secrets.c.previous_until).where(
+        webhook_secrets.c.client.in_(bindparam("clients", expanding=True))
+    )
 )
 _ROTATE = insert_for(
     lambda insert: (
@@ -32,7 +35,7 @@ async def of_clients(connection: AsyncConnection, clients: Collection[str]) -> d
     """Read the versions of some clients. A client that has never rotated its secret has the first."""
     versions = {client: SecretVersion(client) for client in clients}
     if clients:
-        rows = await connection.execute(_OF_CLIENTS, {"clients": sorted(clients)})
+        rows = await _OF_CLIENTS.rows(connection, {"clients": sorted(clients)})
         versions |= {row.client: SecretVersion(row.client, row.version, row.previous_until) for row in rows}
     return versions
 

@@ -6,11 +6,8 @@ from typing_extensions import TypedDict
 
 from service.domain.events import rfc3339
 from service.store.inbox import Entry
+from service.store.tables import DECISIONS
 from service.web.api.schema import Id, Time, about, one_of
-
-DECISIONS: Final = (
-    "applied", "duplicate", "ignored", "stale", "late", "unreadable", "forged", "unmatched", "hastened", "parked",
-)  # fmt: skip
 
 
 class StoredCallback(TypedDict):

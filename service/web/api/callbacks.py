@@ -10,7 +10,8 @@ from service.flows.callbacks.preview import preview
 from service.flows.callbacks.rerun import MAX_AT_ONCE, rerun
 from service.store import inbox
 from service.store.inbox import Entry, Filter
-from service.web.api.callback_models import DECISIONS, render_callback
+from service.store.tables import DECISIONS
+from service.web.api.callback_models import render_callback
 from service.web.api.lookup import existing, optional_id, page, page_size, path_id
 from service.web.api.models import ref
 from service.web.api.route import (

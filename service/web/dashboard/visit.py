@@ -5,7 +5,7 @@ import datetime as dt
 import functools
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, Literal
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -13,6 +13,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from service.domain.api_key import Scope
+from service.domain.form_fields import form_fields
 from service.flows.context import Context, log
 from service.logs import request_id
 from service.store.database import StoreUnavailable
@@ -334,7 +335,7 @@ async def read_form(request: Request, client: str) -> Mapping[str, list[str]]:
         body = bytes(await read_body(request, _MAX_FORM, lease))
     fields: dict[str, list[str]] = {}
     try:
-        read = parse_qsl(body.decode("ascii"), keep_blank_values=True, max_num_fields=_MAX_FIELDS)
+        read = form_fields(body, _MAX_FIELDS)
     except ValueError:
         raise Problem(422, "invalid_request", f"the form is damaged or has more than {_MAX_FIELDS} fields") from None
     for name, value in read:

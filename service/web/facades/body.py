@@ -6,13 +6,13 @@ import hashlib
 import re
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any, Final
-from urllib.parse import parse_qsl
 
 import orjson
 from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
+from service.domain.form_fields import form_fields
 from service.domain.validation import quote
 from service.web.problems import Problem
 from service.web.request_body import SMALL, Lease, parse_json, read_body
@@ -46,7 +46,8 @@ async def read_fields(http: Request, limit: int, lease: Lease) -> Fields:
     if kind == "multipart/form-data":
         return await _multipart(http, body)
     if kind == "application/x-www-form-urlencoded":
-        return _nested(_pairs(body))
+        pairs = _pairs(body) if len(body) <= SMALL else await asyncio.to_thread(_pairs, body)
+        return _nested(pairs)
     document = parse_json(body) if len(body) <= SMALL else await asyncio.to_thread(parse_json, body)
     if not isinstance(document, dict):
         raise Problem(400, "invalid_request", "the body must be a JSON object")
@@ -55,7 +56,7 @@ async def read_fields(http: Request, limit: int, lease: Lease) -> Fields:
 
 def _pairs(body: bytearray) -> list[tuple[str, str]]:
     try:
-        return parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=_MAX_PARTS)
+        return form_fields(bytes(body), _MAX_PARTS, errors="strict")
     except ValueError:
         raise Problem(400, "invalid_request", "the body is no form in UTF-8, or has too many fields") from None
 

@@ -135,6 +135,33 @@ async def test_storage_that_fails_is_tried_again(world: World, monkeypatch: pyte
     assert result.kept.state == "kept"
 
 
+async def test_storage_that_stops_after_a_later_attempt_costs_no_copy(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    objects = world.context.objects
+    assert objects is not None
+    real, failures = type(objects).put, [StorageError("x")]
+
+    async def put(*given: object, **named: object) -> object:
+        if failures:
+            raise failures.pop()
+        return await real(*given, **named)  # type: ignore[arg-type]
+
+    async def stopped(*_: object) -> AsyncIterator[object]:
+        raise StorageError("the storage is away")
+        yield
+
+    monkeypatch.setattr(type(objects), "put", put)
+    monkeypatch.setattr(type(objects), "list", stopped)
+    task = await finished(world)
+    await world.until(HOUR)
+    result = (await world.task(task)).results[0]
+    assert result.kept is not None
+    assert result.kept.state == "kept"
+    assert [each.getMessage() for each in caplog.records if each.levelname == "ERROR"] == []
+    assert "files of earlier attempts not deleted" in caplog.text
+
+
 async def test_settings_decide_what_is_kept(database_url: str) -> None:
     async with keeping(database_url, DOVECOTE_RESULTS__FAMILIES="suno") as world:
         task = await finished(world)

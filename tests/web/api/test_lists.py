@@ -13,6 +13,7 @@ from service.domain.task import State, Task
 from service.store import callbacks as callback_store
 from service.store import endings as ending_store
 from service.store import feed, overview, queue
+from service.store import inbox as inbox_store
 from service.store import tasks as task_store
 from service.store.database import Database
 from service.store.tasks import Filter
@@ -131,6 +132,10 @@ def messages(**wanted: Any) -> Act:
     )
 
 
+def inbox(**wanted: Any) -> Act:
+    return lambda connection: inbox_store.page(connection, inbox_store.Filter(**wanted), most=51)
+
+
 def replaying() -> Act:
     wanted = message_store.Filter(client="default", states=("exhausted", "discarded"), types=("task.failed",))
     return lambda connection: message_store.replayable(connection, wanted, most=1001)
@@ -160,12 +165,21 @@ READS: list[tuple[str, Act]] = [
     ("uq_callbacks_submission", lambda connection: callback_store.of_submissions(connection, [UUID(int=1)])),
     ("ix_webhook_messages_due", claiming("webhook_messages")),
     ("ix_webhook_messages_client", messages()),
-    ("ix_webhook_messages_client", messages(types=("task.failed",), before=a_task().id)),
+    ("ix_webhook_messages_client_type", messages(types=("task.failed", "task.expired"), before=a_task().id)),
+    ("ix_webhook_messages_client_type", messages(types=("task.failed",), states=("delivered", "discarded"))),
+    ("ix_webhook_messages_client(?:_state)?", messages(states=("delivered",))),
+    ("ix_webhook_messages_(?:endpoint|client)_type", messages(types=("task.failed",), endpoint_id=UUID(int=1))),
+    ("ix_webhook_messages_(?:endpoint|client_state)", messages(states=("exhausted",), endpoint_id=UUID(int=1))),
+    ("ix_callbacks_decision", inbox(decisions=("forged", "parked"))),
+    ("ix_callbacks_upstream", inbox(upstream="nothing")),
+    ("ix_callbacks_upstream", inbox(upstream="nothing", decisions=("applied", "forged"), before=a_task().id)),
+    ("uq_callbacks_submission", inbox(task_id=UUID(int=1), client="default", decisions=("applied",))),
+    ("ix_callbacks_(?:upstream|decision)", lambda connection: inbox_store.complete(connection, most=50)),
     ("ix_webhook_messages_client_state", messages(states=("exhausted",))),
     ("ix_webhook_messages_client_state", messages(states=("exhausted", "discarded"), before=a_task().id)),
     ("ix_webhook_messages_endpoint", messages(endpoint_id=UUID(int=1))),
     ("uq_webhook_messages_task", messages(task_id=UUID(int=1))),
-    ("ix_webhook_messages_client_state", replaying()),
+    ("ix_webhook_messages_client_type", replaying()),
     (
         "ix_webhook_messages_(?:destination|due)",
         lambda connection: connection.execute(claim_module._WAITING, {"now": NOW}),
@@ -234,7 +248,7 @@ MORE_READS: list[tuple[str, Act]] = [
     ("ix_assets_due", lambda connection: queue.claim_assets(connection, now=NOW, until=later(60), most=50)),
     ("ix_events_feed", lambda connection: feed.of_client(connection, "nobody", after=0, most=51)),
     (
-        "ix_events_feed",
+        "ix_events_feed_type",
         lambda connection: feed.of_client(
             connection, "nobody", after=0, most=51, types=["task.failed", "task.expired"]
         ),

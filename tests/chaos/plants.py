@@ -1,0 +1,77 @@
+"""Bugs that chaos must find. They are patched into a started server, and none of this is in ``service/``."""
+
+import asyncio
+import dataclasses
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+from sqlalchemy import bindparam, update
+
+THAWED_AFTER = 2.0
+"""Seconds longer than a submit may take, after which the planted bug takes its process for one that was frozen."""
+
+
+def early_acknowledgement() -> None:
+    """Acknowledge callbacks before their commit."""
+    writer: Any = importlib.import_module("service.store.writer").Writer
+    receive = importlib.import_module("service.store.callbacks").receive
+    batch, running = writer.batch, set()
+
+    async def planted(self: Any, function: Any, item: Any) -> Any:
+        if function is not receive:
+            return await batch(self, function, item)
+        task = asyncio.ensure_future(batch(self, function, item))
+        running.add(task)
+        task.add_done_callback(lambda done: (running.discard(done), done.cancelled() or done.exception()))
+        return None
+
+    writer.batch = planted
+
+
+def lost_lease_check() -> None:
+    """Write the outcome of a delivery and of a change although another process has claimed the row meanwhile."""
+    queue: Any = importlib.import_module("service.store.queue")
+    table = importlib.import_module("service.store.tables").webhook_messages
+    names = ["state", "delivered_at", "last_status", "last_error", "due_at", "schedule_from"]
+    queue._SETTLE_MESSAGES = (
+        update(table).where(table.c.id == bindparam("of_row")).values({name: bindparam(name) for name in names})
+    )
+    apply: Any = importlib.import_module("service.flows.apply")
+    decide = apply.decide
+
+    def planted(task: Any, change: Any, facts: Any, **more: Any) -> Any:
+        if change.attempt is not None:
+            change = dataclasses.replace(change, attempt=task.attempts)
+        return decide(task, change, facts, **more)
+
+    apply.decide = planted
+
+
+def double_submission() -> None:
+    """Send a submission once more when the process was frozen while it waited for the answer."""
+    send: Any = importlib.import_module("service.flows.submission.send")
+    once = send._send
+
+    async def planted(context: Any, handover: Any) -> Any:
+        began = context.monotonic()
+        try:
+            return await once(context, handover)
+        finally:
+            timeout = handover.dialect.facts.read_timeout(handover.task.operation)
+            if context.monotonic() - began > timeout + THAWED_AFTER:
+                await once(context, dataclasses.replace(handover, claimed_at=context.monotonic()))
+
+    send._send = planted
+
+
+PLANTS: dict[str, Callable[[], None]] = {
+    "early-acknowledgement": early_acknowledgement,
+    "lost-lease-check": lost_lease_check,
+    "double-submission": double_submission,
+}
+
+
+def plant(name: str) -> None:
+    """Patch a bug into this process."""
+    PLANTS[name]()
