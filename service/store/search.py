@@ -16,8 +16,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.domain.task import TO_SUBMIT, State, Task
 from service.store import overview
-from service.store.tables import DUE_SUBMIT, NOT_TO_SUBMIT, task_labels, tasks
-from service.store.tasks import Filter, having, in_range, page, task_of
+from service.store.tables import task_labels, tasks
+from service.store.tasks import Filter, having, in_range, of_state, page, task_of
 
 WINDOW: Final = 20_000
 """Entries of an index that a page or a count looks at."""
@@ -133,13 +133,10 @@ def _leads(wanted: Filter) -> Iterator[Select[Any]]:
         of_label = of_label.where(label.name == name, label.value == value, label.client == wanted.client)
         yield in_range(of_label, label.task_id, wanted).order_by(label.task_id.desc())
     if len(wanted.states) == 1:
-        to_submit = wanted.states[0] in TO_SUBMIT
-        of_state = select(*_COLUMNS).where(
-            tasks.c.state == str(wanted.states[0]), DUE_SUBMIT if to_submit else NOT_TO_SUBMIT
-        )
+        to_submit, statement = wanted.states[0] in TO_SUBMIT, of_state(select(*_COLUMNS), wanted.states[0])
         # A sort of the few that are to be submitted, instead of a scan of all tasks by id.
         order: Any = func.coalesce(tasks.c.id, tasks.c.id) if to_submit else tasks.c.id
-        yield in_range(of_state, order, wanted).order_by(order.desc())
+        yield in_range(statement, order, wanted).order_by(order.desc())
     for column, value in _equal(tasks.c, wanted):
         yield in_range(select(*_COLUMNS).where(column == value), tasks.c.id, wanted).order_by(tasks.c.id.desc())
     if wanted.labels and not _equal(tasks.c, wanted):

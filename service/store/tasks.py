@@ -354,12 +354,24 @@ def _where(statement: Select[Any], wanted: Filter) -> Select[Any]:
     if wanted.states:
         states = [str(state) for state in wanted.states]
         statement = statement.where(tasks.c.state == states[0] if len(states) == 1 else tasks.c.state.in_(states))
-    if len(wanted.states) == 1 and wanted.client is None:  # the predicate of the index that serves it
-        statement = statement.where(DUE_SUBMIT if wanted.states[0] in TO_SUBMIT else NOT_TO_SUBMIT)
+    if len(wanted.states) == 1 and wanted.client is None:
+        statement = of_state(statement, wanted.states[0])
     for column, value in ((tasks.c.family, wanted.family), (tasks.c.upstream, wanted.upstream)):
         if value is not None:
             statement = statement.where(column == value)
     return in_range(statement, _id_of(wanted), wanted)
+
+
+def of_state(statement: Select[Any], state: State) -> Select[Any]:
+    """Select the tasks of a state, for all clients, with the predicate of the index that has them.
+
+    Every task that is to be submitted has a due time. Without this column in the statement, SQLite would read an index
+    of all tasks that has the others.
+    """
+    statement = statement.where(tasks.c.state == str(state))
+    if state in TO_SUBMIT:
+        return statement.where(DUE_SUBMIT, tasks.c.due_at.is_not(None))
+    return statement.where(NOT_TO_SUBMIT)
 
 
 def fitting(statement: Select[Any], wanted: Filter) -> Select[Any]:

@@ -7,12 +7,14 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.domain.task import OPEN, State, Task
+from service.domain.task import OPEN, TO_SUBMIT, State, Task
 from service.store import overview, search
+from service.store import tasks as task_store
 from service.store.database import Database
+from service.store.tables import tasks
 from service.store.tasks import Filter
 from tests.support.query_plans import fill, plan_of, uses
 from tests.support.values import NOW, a_task, keep, later, opened
@@ -176,6 +178,22 @@ async def test_window_reads_no_row_but_the_index(database: Database) -> None:
                 plan = await plan_of(connection, lambda connection, lead=lead: connection.execute(lead.limit(100)))
             assert uses(plan, index), plan
             assert "COVERING" in plan or "Index Only" in plan, plan
+
+
+async def test_count_of_a_state_reads_its_own_index(sqlite_url: str) -> None:
+    async with opened(sqlite_url) as database:
+        async with database.writing() as connection:
+            await fill(connection)
+        for state in State:
+            index = "ix_tasks_due_submit" if state in TO_SUBMIT else "ix_tasks_state"
+            for after in (None, UUID(int=1 << 100)):
+                wanted = Filter(states=(state,), after=after)
+                counted = task_store.fitting(select(tasks.c.id), wanted).limit(9).subquery()
+                async with database.reading() as connection:
+                    count = select(func.count()).select_from(counted)
+                    plan = await plan_of(connection, lambda connection, count=count: connection.execute(count))
+                assert "SEARCH tasks" in plan, plan
+                assert uses(plan, index), plan
 
 
 async def test_unconfirmed_tasks_are_counted_by_upstream(database: Database) -> None:
