@@ -31,6 +31,6 @@ def downgrade() -> None:
 
 
 def _replace(name: str, columns: list[str]) -> None:
-    where = {"sqlite_where": NOT_TO_SUBMIT, "postgresql_where": NOT_TO_SUBMIT} if name == "ix_tasks_state" else {}
+    where = NOT_TO_SUBMIT if name == "ix_tasks_state" else None
     op.drop_index(name, table_name="tasks")
-    op.create_index(name, "tasks", columns, **where)
+    op.create_index(name, "tasks", columns, sqlite_where=where, postgresql_where=where)

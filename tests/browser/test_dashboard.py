@@ -62,6 +62,59 @@ def test_list_shows_changes_and_announces_new_tasks_without_moving_rows(visit: V
     expect(page.locator("tbody tr").first).to_contain_text("a newer one")
 
 
+def test_many_changes_are_few_updates_and_rows_without_a_change_stay(visit: Visit, stage: Stage) -> None:
+    ended = submit(stage, "has ended", labels={"burst": "1"})
+    page = visit().open(f"/ui/tasks/{ended}")
+    expect(state_of(page)).to_have_text("Succeeded")
+    page.goto(f"{stage.dovecote.url}/ui/tasks?state=succeeded&label=burst=1")
+    expect(page.locator("#live")).to_have_text("Live")
+    page.evaluate(
+        """() => {
+            window.counted = {hints: 0, changed: 0};
+            document.addEventListener("htmx:sseMessage", () => counted.hints++);
+            new MutationObserver((records) => counted.changed += records.length).observe(
+                document.querySelector("tbody"), {childList: true, subtree: true, characterData: true});
+        }"""
+    )
+    changes = [submit(stage, f"burst {number}", labels={"burst": "1"}) for number in range(12)]
+    expect(page.locator("#news")).to_contain_text("new task")
+    expect(page.locator("#news")).to_contain_text(f"{len(changes)} new tasks")
+    counted = page.evaluate("counted")
+    assert 0 < counted["hints"] < len(changes) * 4, "each task changes at least four times"
+    assert counted["changed"] == 0, "a row without a change was replaced"
+
+
+def test_stream_that_goes_down_is_said_and_recovers(visit: Visit, stage: Stage) -> None:
+    watched = visit()
+    page = watched.open("/ui/tasks")
+    expect(page.locator("#live")).to_have_text("Live")
+    watched.page.context.set_offline(True)
+    page.evaluate("document.querySelector('[sse-connect]')['htmx-internal-data'].sseEventSource.close()")
+    page.evaluate(
+        "document.querySelector('[sse-connect]')['htmx-internal-data'].sseEventSource.onerror(new Event('error'))"
+    )
+    expect(page.locator("#live")).to_contain_text("Paused, since")
+    submit(stage, "meanwhile")
+    watched.page.context.set_offline(False)
+    expect(page.locator("#live")).to_have_text("Live")
+    expect(page.locator("#news")).to_contain_text("new task")
+    watched.complaints[:] = [
+        each for each in watched.complaints if not re.search(r"INTERNET_DISCONNECTED|\[object Event\]", each)
+    ]
+
+
+def test_all_that_fit_are_cancelled_round_by_round_from_the_page(visit: Visit, stage: Stage) -> None:
+    tasks = [submit(stage, f"[stuck] {number}", labels={"round": "1"}) for number in range(3)]
+    page = visit().open("/ui/tasks?label=round=1")
+    page.get_by_text("Act on all tasks that fit").click()
+    page.get_by_role("link", name="Cancel…").click()
+    expect(page.get_by_role("link", name="Leave them as they are")).to_be_focused()
+    page.get_by_role("button", name="Cancel: 3 tasks").click()
+    expect(page.locator("h1")).to_have_text("Cancel: 3 of 3 done")
+    page.goto(f"{stage.dovecote.url}/ui/tasks/{tasks[0]}")
+    expect(state_of(page)).to_have_text("Cancelled")
+
+
 def test_lost_callback_is_explained(visit: Visit, stage: Stage) -> None:
     page = visit().open(f"/ui/tasks/{submit(stage, '[drop] nobody calls back')}")
     expect(state_of(page)).to_have_text("Succeeded")
