@@ -20,7 +20,7 @@ from service.web.api import (
     result_models,
     webhook_models,
 )
-from service.web.api.money_models import Amount, Quote, Settlement
+from service.web.api.money_models import Amount, BillingDifference, Quote, Settlement
 from service.web.api.schema import Id, Time, about, components, one_of, ref
 from service.web.problems import TITLES
 
@@ -152,6 +152,9 @@ class Task(TypedDict):
         dict[str, float], about("Quantities that the provider charges by, as it states them, such as `tokens`.")
     ]
     settlements: Annotated[list[Settlement], about("What each submission of the task cost, by the latest evidence.")]
+    billing_differences: Annotated[
+        list[BillingDifference], about("What was billed otherwise than it was made, by the kept files and the results.")
+    ]
     refunded: Annotated[bool | None, about("Whether the provider reports that it refunded the price.")]
     outcome_source: Annotated[str | None, one_of([*Source, None], "How Dovecote learned the outcome.")]
     queue_position: NotRequired[

@@ -5,6 +5,7 @@ from typing import Annotated, Any, NotRequired, get_args
 from typing_extensions import TypedDict
 
 from service.domain.money.claims import STATES
+from service.domain.money.delivered import KINDS
 from service.domain.money.quotes import Bound
 from service.domain.money.rules import Policy
 from service.domain.money.settlement import Basis, Verdict
@@ -89,6 +90,18 @@ class Settlement(TypedDict):
     source: str
     purchased_at: Time
     booked_at: Time
+
+
+class BillingDifference(TypedDict):
+    """A quantity that was billed otherwise than it was made."""
+
+    kind: Annotated[str, one_of(KINDS)]
+    billed: Annotated[str, about("Seconds, outputs, or pixels at the shorter edge.")]
+    made: Annotated[str, about("The same, of the results.")]
+    basis: Annotated[
+        str, one_of(["answer", "charge and rate", "request"], "The ground of the billed quantity, the strongest first.")
+    ]
+    said: Annotated[str, about("The difference as a sentence.")]
 
 
 class BudgetRow(TypedDict):
