@@ -15,6 +15,7 @@ from service.web.dashboard import (
     bulk,
     callbacks,
     counts,
+    endpoints,
     export,
     ledger,
     live,
@@ -25,6 +26,7 @@ from service.web.dashboard import (
     task,
     tasks,
     upstreams,
+    views,
     webhooks,
 )
 from service.web.dashboard.templating import STATIC
@@ -63,6 +65,12 @@ PAGES = (
     Page(path="/webhooks", handler=webhooks.webhooks_page),
     Page(path="/webhooks/replay", handler=webhooks.replay_many, method="POST", scope=Scope.SUBMIT),
     Page(path="/webhooks/messages/{id}/replay", handler=webhooks.replay_message, method="POST", scope=Scope.SUBMIT),
+    Page(path="/webhooks/endpoints/new", handler=endpoints.new_page, scope=Scope.SUBMIT),
+    Page(path="/webhooks/endpoints", handler=endpoints.register, method="POST", scope=Scope.SUBMIT),
+    Page(path="/webhooks/endpoints/{id}", handler=endpoints.endpoint_page, scope=Scope.SUBMIT),
+    Page(path="/webhooks/endpoints/{id}", handler=endpoints.change, method="POST", scope=Scope.SUBMIT),
+    Page(path="/webhooks/endpoints/{id}/rotate", handler=endpoints.rotate, method="POST", scope=Scope.SUBMIT),
+    Page(path="/webhooks/endpoints/{id}/remove", handler=endpoints.remove, method="POST", scope=Scope.SUBMIT),
     Page(path="/webhooks/endpoints/{id}/test", handler=webhooks.test_endpoint, method="POST", scope=Scope.SUBMIT),
     Page(path="/ledger", handler=ledger.ledger_page),
     Page(path="/ledger.csv", handler=ledger.ledger_csv),
@@ -72,6 +80,7 @@ PAGES = (
     Page(path="/tasks/{id}/refresh", handler=acts.refresh_task, method="POST", scope=Scope.SUBMIT),
     Page(path="/tasks/{id}/retry", handler=acts.retry_task, method="POST", scope=Scope.SUBMIT),
     Page(path="/sign-out", handler=signin.sign_out, method="POST"),
+    Page(path="/views", handler=views.keep_view, method="POST"),
     Page(path="/theme", handler=signin.choose_theme, method="POST"),
 )
 
