@@ -90,6 +90,7 @@ class Finished:
 
     family: str
     model: str | None
+    operation: str = ""
     upstream: str
     state: State
     code: str | None
@@ -105,6 +106,7 @@ class Finished:
 _FINISHED = (
     select(
         tasks.c.family,
+        tasks.c.operation,
         _MODEL.label("model"),
         tasks.c.upstream,
         tasks.c.state,
@@ -130,6 +132,7 @@ async def recent_finished(
         Finished(
             family=row.family,
             model=row.model,
+            operation=row.operation,
             upstream=row.upstream or "",
             state=State(row.state),
             code=row.code,

@@ -21,6 +21,7 @@ from service.web.dashboard import counts, words
 from service.web.dashboard.bulk import ACTS
 from service.web.dashboard.task_query import SINCE, SPECIAL, VIEWS, Query, as_id, query_of, read_tasks
 from service.web.dashboard.task_row import Row, row_of
+from service.web.dashboard.views import saved_views
 from service.web.dashboard.visit import Visit
 
 PAGE: Final = 50
@@ -123,6 +124,7 @@ async def _values(visit: Visit, query: Query, listed: Listed, tally: Tally) -> d
         "filters": tuple(query.filters()),
         "label": next((f"{name}={value}" for name, value in query.labels), ""),
         "acts": tuple(ACTS.values()),
+        "saved": saved_views(visit.http),
         "newest": listed.rows[0].id if listed.rows else None,
     }
 
