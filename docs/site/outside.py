@@ -10,8 +10,15 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 ROOT: Final = Path(__file__).parents[2]
-PAGES: Final = {"SECURITY.md": "security.md", "CHANGELOG.md": "changelog.md", "CONTRIBUTING.md": "contributing.md"}
+PAGES: Final = {
+    "SECURITY.md": "security.md",
+    "CHANGELOG.md": "changelog.md",
+    "CONTRIBUTING.md": "contributing.md",
+    "clients/typescript/README.md": "typescript-client.md",
+}
 """Files of the checkout, and the pages that they become."""
+TITLES: Final = {"index.md": "Overview", "typescript-client.md": "The TypeScript client"}
+"""Titles in the navigation, where the heading of a page is another."""
 
 LINK: Final = re.compile(r"(?<!!)\[(?P<text>[^\]]*)\]\((?P<target>[^)#\s]+)(?P<anchor>#[^)\s]*)?\)")
 
@@ -44,8 +51,10 @@ def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: 
     """Return a page whose links lead to pages of the site; a link to any other file becomes its name."""
     del config
     here = page.file.src_uri
-    origin = "" if here in PAGES.values() else "docs"
-    folder = join(origin, here.rpartition("/")[0])
+    if here in TITLES:
+        page.meta["title"] = TITLES[here]
+    source = next((name for name, made in PAGES.items() if made == here), f"docs/{here}")
+    folder = source.rpartition("/")[0]
 
     def replaced(found: re.Match[str]) -> str:
         target = found["target"]

@@ -13,6 +13,7 @@ from service.domain.erasure import effect_without_content, without_content
 from service.domain.events import Event, changed_fields, event_type, is_event, message_type
 from service.domain.evidence import assess
 from service.domain.moderation import bought_again
+from service.domain.money.delivered import differences
 from service.domain.money.evidence import CostEvidence
 from service.domain.task import TO_SUBMIT, Outcome, Source, State, Submission, Task, Update
 from service.domain.transitions import advance, with_expiry
@@ -146,7 +147,7 @@ def _event(before: Task, after: Task, effect: Effect, now: datetime) -> Event:
         message=_message(before, after, effect),
         source=effect.source,
         at=now,
-        data={**_changed(before, after), **effect.details, **_omitted(effect)},
+        data={**_changed(before, after), **effect.details, **_omitted(effect), **_differing(after, effect)},
     )
 
 
@@ -160,6 +161,12 @@ def _message(before: Task, after: Task, effect: Effect) -> str | None:
     if effect.event_type == "results_kept":
         return RESULTS_KEPT
     return message_type(before, after) if is_event(before, after) else None
+
+
+def _differing(task: Task, effect: Effect) -> dict[str, Any]:
+    """Return what was billed otherwise than it was made, once every file is known."""
+    found = differences(task) if effect.event_type == "results_kept" else ()
+    return {"billing_differences": [each.as_json() for each in found]} if found else {}
 
 
 def _omitted(effect: Effect) -> dict[str, int]:

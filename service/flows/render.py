@@ -10,6 +10,7 @@ import orjson
 from service.domain.events import Event, rfc3339
 from service.domain.explanation import explain
 from service.domain.media_references import as_written
+from service.domain.money.delivered import differences
 from service.domain.money.quotes import unknown
 from service.domain.task import State, Task
 from service.providers.registry import DIALECTS, FAMILIES
@@ -66,6 +67,7 @@ def show_task(task: Task, *, now: dt.datetime, api_url: str | None = None) -> di
         "cost_unit": _cost_unit(task),
         "usage": dict(task.usage),
         "settlements": list(task.settlements),
+        "billing_differences": [each.as_json() for each in differences(task)],
         "refunded": task.refunded,
         "outcome_source": task.outcome_source,
         "waits_for": None if task.waits_for is None else task.waits_for.key,

@@ -5,7 +5,7 @@ import dataclasses
 import functools
 import ssl
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 import httpx
 
@@ -87,16 +87,33 @@ class Http:
             await client.aclose()
 
 
-class _Client(httpx.AsyncClient):
-    """A client that hands a request to its transport, and does nothing else with it.
+_HEADERS: Final = {"User-Agent": "Dovecote", "Accept": "application/json", "Accept-Encoding": "gzip"}
+"""Headers of every request that has no others of these names."""
 
-    httpx would look for authentication, redirects, cookies and hooks. Dovecote uses none of them, and they take as long as the
-    transport.
+
+class _Client(httpx.AsyncClient):
+    """A client that makes a request and hands it to its transport, and does nothing else with it.
+
+    httpx would look for authentication, redirects, cookies, hooks and parameters. Dovecote uses none of them, and they take as long
+    as the transport.
     """
 
     def __init__(self, *, transport: httpx.AsyncBaseTransport, **more: Any) -> None:
         super().__init__(transport=transport, **more)
         self._direct = transport
+
+    def build_request(self, method: str, url: httpx.URL | str, **given: Any) -> httpx.Request:
+        given = {name: value for name, value in given.items() if value is not None}
+        own, timeout = given.get("headers", {}), given.get("timeout")
+        limits = (timeout if isinstance(timeout, httpx.Timeout) else self.timeout).as_dict()
+        named = {name.lower() for name in own}
+        return httpx.Request(
+            method,
+            url,
+            headers={**{name: value for name, value in _HEADERS.items() if name.lower() not in named}, **own},
+            content=given.get("content"),
+            extensions={"timeout": limits, **given.get("extensions", {})},
+        )
 
     async def send(self, request: httpx.Request, *, stream: bool = False, **_: Any) -> httpx.Response:
         response = await self._direct.handle_async_request(request)
@@ -115,7 +132,7 @@ class _GuardedClient(_Client):
 
     def build_request(self, method: str, url: httpx.URL | str, **more: Any) -> httpx.Request:
         destination = self._guard.admit(str(url))
-        headers = httpx.Headers(more.pop("headers", None))
+        headers = {name: value for name, value in (more.pop("headers", None) or {}).items() if name.lower() != "host"}
         headers["Host"] = destination.authority  # httpx would decode the name to build it, and fails for some
         extensions = {TARGET: exact_target(str(destination)), **(more.pop("extensions", None) or {})}
         return super().build_request(method, str(destination), headers=headers, extensions=extensions, **more)
@@ -138,7 +155,6 @@ def _client(transport: httpx.AsyncBaseTransport, kind: Callable[..., httpx.Async
         transport=transport,
         trust_env=False,
         follow_redirects=False,
-        headers={"User-Agent": "Dovecote", "Accept": "application/json", "Accept-Encoding": "gzip"},
         timeout=_timeouts(30.0),
     )
 

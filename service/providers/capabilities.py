@@ -1,7 +1,10 @@
-"""Capabilities of a dialect besides creating and querying a job. Callers test them with ``isinstance``."""
+"""Capabilities of a dialect besides creating and querying a job. Callers test them with ``isinstance``.
+
+Python looks at every member of a protocol in each such test, several times for each task. Here it does so once for each class.
+"""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Final, Protocol, runtime_checkable
 
 from service.domain.task import Task, Update
 from service.providers.wire import (
@@ -17,9 +20,21 @@ from service.providers.wire import (
     StoringExchange,
 )
 
+_ANSWERS: Final[dict[tuple[type, type], bool]] = {}
+
+
+class _OnceForEachClass(type(Protocol)):  # type: ignore[misc]  # the class of protocols has no public name
+    """The class of capabilities: it remembers which classes have them."""
+
+    def __instancecheck__(cls, instance: object) -> bool:
+        key = cls, type(instance)
+        if key not in _ANSWERS:
+            _ANSWERS[key] = super().__instancecheck__(instance)
+        return _ANSWERS[key]
+
 
 @runtime_checkable
-class CanCancel(Protocol):
+class CanCancel(Protocol, metaclass=_OnceForEachClass):
     """A running job can be cancelled at the provider."""
 
     def cancel(self, task: Task) -> Exchange:
@@ -30,7 +45,7 @@ class CanCancel(Protocol):
 
 
 @runtime_checkable
-class CanDelete(Protocol):
+class CanDelete(Protocol, metaclass=_OnceForEachClass):
     """The provider deletes an ended job with its outputs. This is requested only for a task whose content is erased."""
 
     def delete(self, task: Task) -> DeleteExchange:
@@ -38,7 +53,7 @@ class CanDelete(Protocol):
 
 
 @runtime_checkable
-class CanPollMany(Protocol):
+class CanPollMany(Protocol, metaclass=_OnceForEachClass):
     """One query reads several jobs, at most ``facts.batch_size``."""
 
     def poll_many(self, tasks: Sequence[Task]) -> ManyExchange:
@@ -46,7 +61,7 @@ class CanPollMany(Protocol):
 
 
 @runtime_checkable
-class CanListJobs(Protocol):
+class CanListJobs(Protocol, metaclass=_OnceForEachClass):
     """The provider lists the account's jobs. ``facts.jobs_listed_by`` names the key that this needs."""
 
     def find_lost_jobs(self, task: Task) -> JobsExchange:
@@ -54,7 +69,7 @@ class CanListJobs(Protocol):
 
 
 @runtime_checkable
-class CanTellBalance(Protocol):
+class CanTellBalance(Protocol, metaclass=_OnceForEachClass):
     """The remaining credit of the account can be requested."""
 
     def balance(self) -> BalanceExchange:
@@ -62,7 +77,7 @@ class CanTellBalance(Protocol):
 
 
 @runtime_checkable
-class CanListModels(Protocol):
+class CanListModels(Protocol, metaclass=_OnceForEachClass):
     """The models that the account may use can be requested, in a form of the provider's own.
 
     A list in OpenAI's form needs no method: the path is in ``Provider.models_path``.
@@ -73,7 +88,7 @@ class CanListModels(Protocol):
 
 
 @runtime_checkable
-class TakesInput(Protocol):
+class TakesInput(Protocol, metaclass=_OnceForEachClass):
     """The provider may request input while a job runs (``State.AWAITING_INPUT``)."""
 
     def send_input(self, task: Task, given: Mapping[str, Any]) -> Exchange:
@@ -81,7 +96,7 @@ class TakesInput(Protocol):
 
 
 @runtime_checkable
-class ReadsAccountEvents(Protocol):
+class ReadsAccountEvents(Protocol, metaclass=_OnceForEachClass):
     """The provider calls one URL for a whole account, and signs. Its events name jobs, and only hasten their polls."""
 
     def jobs_in(self, callback: Callback) -> list[str]:
@@ -89,7 +104,7 @@ class ReadsAccountEvents(Protocol):
 
 
 @runtime_checkable
-class SignsCalls(Protocol):
+class SignsCalls(Protocol, metaclass=_OnceForEachClass):
     """Calls are signed with a key pair, at the time at which they are made."""
 
     def sign(self, call: Call, key: str, *, host: str, content: bytes, now: float) -> Call:
@@ -102,7 +117,7 @@ class SignsCalls(Protocol):
 
 
 @runtime_checkable
-class StoresMedia(Protocol):
+class StoresMedia(Protocol, metaclass=_OnceForEachClass):
     """The provider stores a file before a job takes it. So a medium can be sent that is too large for the request."""
 
     def store_medium(self, file_name: str) -> StoringExchange:
@@ -113,7 +128,7 @@ class StoresMedia(Protocol):
 
 
 @runtime_checkable
-class SendsCallbackKey(Protocol):
+class SendsCallbackKey(Protocol, metaclass=_OnceForEachClass):
     """The provider signs a job's callbacks with a secret that the call which creates the job states."""
 
     def with_callback_key(self, call: Call, key: str) -> Call:

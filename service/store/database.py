@@ -183,6 +183,7 @@ class Database:
             pool_size=size,
             max_overflow=0,
             pool_timeout=2 * BUSY_TIMEOUT,
+            pool_reset_on_return=None,  # every transaction is ended by its connection; a ROLLBACK costs a step into the thread
             connect_args={"timeout": BUSY_TIMEOUT, "async_creator_fn": sqlite_connection.connect},
             **_common(),
         )

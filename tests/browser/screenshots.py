@@ -79,6 +79,9 @@ def _filled(stage: Stage) -> dict[str, str]:
         "upstreams": "/ui/upstreams",
         "webhooks": "/ui/webhooks",
         "ledger": "/ui/ledger",
+        "money": "/ui/money?by=model",
+        "budgets": "/ui/money/budgets",
+        "claims": "/ui/money/claims?show=all",
         "error": "/ui/tasks/01a1fdfb-6590-78b2-9217-c49a4ce509c1",
     }
 

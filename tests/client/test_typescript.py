@@ -1,22 +1,16 @@
 """The TypeScript client: built, and run by Node against a whole Dovecote. Without Node or its packages, it is skipped aloud."""
 
-import asyncio
 import hashlib
 import json
-import os
 import re
-import shutil
-from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from service.cli.openapi import command as openapi
 from tests.support.doors import KEY, doors_on_sockets
-from tests.support.waiting import LIMIT
+from tests.support.node import CLIENT, NODE, run
 
-CLIENT = Path(__file__).resolve().parents[2] / "clients" / "typescript"
-NODE = shutil.which("node")
 COMPILER = CLIENT / "node_modules" / ".bin" / "tsc"
 
 
@@ -36,23 +30,6 @@ def test_package_needs_nothing_at_run_time_and_its_lock_names_no_host() -> None:
     packages = {name: each for name, each in lock["packages"].items() if name}
     assert [name for name, each in packages.items() if "resolved" in each or "integrity" not in each] == []
     assert [name for name, each in packages.items() if not each.get("dev")] == []
-
-
-async def run(*command: str, **environment: str) -> tuple[int | None, str]:
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        cwd=CLIENT,
-        env={**os.environ, "NO_PROXY": "*", **environment},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    try:
-        out, _ = await asyncio.wait_for(process.communicate(), LIMIT * 2)
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    return process.returncode, out.decode()
 
 
 @pytest.mark.long

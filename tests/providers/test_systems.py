@@ -22,7 +22,7 @@ def test_served_system_works_and_names_its_dialects() -> None:
 
 
 def test_family_that_no_file_serves_is_not_built() -> None:
-    assert System(title="Acme", family="acme").support() == "not built"
+    assert System(title="Nobody", family="no-such-family").support() == "not built"
 
 
 def test_operation_that_no_dialect_has_is_not_built() -> None:

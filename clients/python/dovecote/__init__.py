@@ -36,7 +36,7 @@ from dovecote.fields import (
     TaskFilters,
 )
 from dovecote.messages import Delivery, Endpoint, Message, WebhookSecret
-from dovecote.money import BudgetRow, Claim, Quote, QuoteList, Settlement
+from dovecote.money import BillingDifference, BudgetRow, Claim, Quote, QuoteList, Settlement
 from dovecote.tasks import Action, Event, Failure, Result, ResultLink, Task, TaskEvent, TaskWarning
 from dovecote.uploads import Upload
 from dovecote.values import Page
@@ -47,6 +47,7 @@ __all__ = [
     "Action",
     "AdoptFields",
     "AsyncClient",
+    "BillingDifference",
     "BudgetFields",
     "BudgetRow",
     "Callback",

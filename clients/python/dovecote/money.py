@@ -65,6 +65,20 @@ class Settlement:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class BillingDifference:
+    """A quantity that was billed otherwise than it was made."""
+
+    kind: str
+    """``seconds``, ``outputs`` or ``resolution``."""
+    billed: str = ""
+    made: str = ""
+    basis: str = ""
+    """``answer``, ``charge and rate`` or ``request``."""
+    said: str = ""
+    """The difference as a sentence."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class BudgetRow:
     """A budget, or a part of one, in the present period."""
 

@@ -5,7 +5,7 @@ import datetime as dt
 from collections.abc import Mapping
 from typing import Any, Final
 
-from dovecote.money import Quote, Settlement
+from dovecote.money import BillingDifference, Quote, Settlement
 
 ENDED: Final = frozenset({"succeeded", "failed", "cancelled", "expired"})
 """The states in which a task has ended."""
@@ -36,7 +36,7 @@ class Result:
     width: int | None = None
     height: int | None = None
     duration: float | None = None
-    """Seconds, of films and sounds."""
+    """Seconds, of videos and sounds."""
     marked: bool = False
     """Whether the copy has the mark "made by AI"."""
     lost_because: str | None = None
@@ -117,6 +117,8 @@ class Task:
     cost_unit: str | None = None
     settlements: tuple[Settlement, ...] = ()
     """The cost of each submission, by the latest evidence."""
+    billing_differences: tuple[BillingDifference, ...] = ()
+    """The quantities that were billed otherwise than they were made."""
     refunded: bool | None = None
     outcome_source: str | None = None
     queue_position: int | None = None

@@ -32,8 +32,8 @@ BETWEEN_CHECKS: Final = 0.1
 def command(port: int, seconds: float, *, opens: bool) -> None:
     """Run Dovecote, a sandbox in place of ElkAPI, Runway, Kling and Replicate, and a receiver of webhooks, until Ctrl-C.
 
-    All of it is one process. Tasks that you submit cost nothing and take a few seconds. No setting and no key of yours
-    is used. The database and the results are removed at the end.
+    All of it is one process. Tasks that you submit cost nothing and take a few seconds. It uses none of your settings and
+    keys. The database and the results are removed at the end.
     """
     from service.cli.serve import run
     from service.cli.stopping import Stop

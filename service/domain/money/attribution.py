@@ -69,9 +69,15 @@ class Verdicts:
     judged: dict[UUID, Judgement] = dataclasses.field(default_factory=dict)
     count: int | None = None
     """How many of the open jobs were given back, where their prices are equal and none can be named."""
+    alike: frozenset[UUID] = frozenset()
+    """Jobs of equal price that cannot be named one by one."""
+    alike_kept: int | None = None
+    """How many of these were not given back."""
     residual: Decimal | None = None
     missing: Decimal | None = None
     """The loss of the account beyond all purchases: a second charge, or a higher price."""
+    explained: bool = True
+    """Whether the refunds of open jobs, and at most one second charge, make the residual."""
 
 
 def judge(window: Window) -> Verdicts:
@@ -82,21 +88,33 @@ def judge(window: Window) -> Verdicts:
     residual = window.end.amount - window.start.amount + spent - window.given_back
     tolerance = window.resolution * (1 + len(window.bought))
     cases = [each for each in window.open if each.price >= window.resolution * RELATIVE]
-    if residual < -tolerance:
-        return Verdicts(residual=residual, missing=-residual)
+    missing = -residual if residual < -tolerance else None
     if abs(residual) <= tolerance:
         return Verdicts(judged={each.submission_id: "kept" for each in cases}, residual=residual)
     if len(cases) != len(window.open) or len(cases) > MAX_OPEN:
-        return Verdicts(residual=residual)
-    return _named(cases, residual, tolerance)
+        return Verdicts(residual=residual, missing=missing, explained=False)
+    if missing is None:
+        fitting = _fitting(cases, residual, tolerance)
+    else:  # one job was charged twice: each price is tried, and only what all explanations say counts
+        prices = {each.price for each in window.bought if each.price is not None}
+        fitting = [found for price in prices for found in _fitting(cases, residual + price, tolerance)]
+    return _named(cases, fitting, residual, missing)
 
 
-def judge_again(before: Window, after: Window) -> Verdicts:
-    """Return what two windows in a row say together: a charge that came late is in the second one.
+def judge_both(before: Window | None, after: Window) -> Verdicts:
+    """Return what a window says, together with the one before where a charge came late.
 
-    It counts for jobs only that neither window has judged: the second may also have a second charge.
+    A window whose account has more than its refunds explain had a charge that comes in the next one. One whose account has less
+    than a second charge explains got it. Both then say together which jobs were given back.
     """
-    return judge(
+    alone = judge(after)
+    if before is None or before.disturbed or after.disturbed:
+        return alone
+    earlier = judge(before)
+    late = earlier.residual is not None and earlier.residual > 0 and not earlier.explained
+    if not late and alone.explained:
+        return alone
+    together = judge(
         Window(
             start=before.start,
             end=after.end,
@@ -104,26 +122,43 @@ def judge_again(before: Window, after: Window) -> Verdicts:
             given_back=before.given_back + after.given_back,
             open=tuple({each.submission_id: each for each in (*before.open, *after.open)}.values()),
             resolution=max(before.resolution, after.resolution),
-            disturbed=before.disturbed or after.disturbed,
         )
     )
+    return together if together.explained and together.missing is None else alone
 
 
-def _named(cases: Sequence[OpenCase], residual: Decimal, tolerance: Decimal) -> Verdicts:
-    """Return the one set of jobs whose prices are the residual; only their number where several sets are."""
-    fitting: list[frozenset[UUID]] = []
-    sizes: set[int] = set()
-    for size in range(1, len(cases) + 1):
-        for chosen in itertools.combinations(cases, size):
-            if abs(sum((each.price for each in chosen), Decimal(0)) - residual) <= tolerance:
-                fitting.append(frozenset(each.submission_id for each in chosen))
-                sizes.add(size)
-    if len(fitting) == 1:
-        judged: dict[UUID, Judgement] = {
-            each.submission_id: "returned" if each.submission_id in fitting[0] else "kept" for each in cases
-        }
-        return Verdicts(judged=judged, residual=residual)
-    common = frozenset.intersection(*fitting) if fitting else frozenset()
-    never = {each.submission_id for each in cases} - frozenset.union(*fitting) if fitting else set()
-    partly: dict[UUID, Judgement] = {**dict.fromkeys(common, "returned"), **dict.fromkeys(never, "kept")}
-    return Verdicts(judged=partly, count=next(iter(sizes)) if len(sizes) == 1 else None, residual=residual)
+def _fitting(cases: Sequence[OpenCase], amount: Decimal, tolerance: Decimal) -> list[frozenset[UUID]]:
+    """Return every set of jobs whose prices make an amount."""
+    return [
+        frozenset(each.submission_id for each in chosen)
+        for size in range(len(cases) + 1)
+        for chosen in itertools.combinations(cases, size)
+        if abs(sum((each.price for each in chosen), Decimal(0)) - amount) <= tolerance
+    ]
+
+
+def _named(
+    cases: Sequence[OpenCase], fitting: Sequence[frozenset[UUID]], residual: Decimal, missing: Decimal | None
+) -> Verdicts:
+    """Return the jobs about which all explanations agree, and the number of the others where their prices are equal."""
+    if not fitting:
+        return Verdicts(residual=residual, missing=missing, explained=False)
+    common, ever = frozenset.intersection(*fitting), frozenset.union(*fitting)
+    judged: dict[UUID, Judgement] = {
+        each.submission_id: "returned" if each.submission_id in common else "kept"
+        for each in cases
+        if each.submission_id in common or each.submission_id not in ever
+    }
+    others = [each for each in cases if each.submission_id not in judged]
+    ids = frozenset(each.submission_id for each in others)
+    returned = {len(chosen & ids) for chosen in fitting}
+    alike = len({each.price for each in others}) == 1 and len(returned) == 1
+    sizes = {len(chosen) for chosen in fitting}
+    return Verdicts(
+        judged=judged,
+        count=next(iter(sizes)) if len(fitting) > 1 and len(sizes) == 1 else None,
+        alike=ids if alike else frozenset(),
+        alike_kept=len(others) - next(iter(returned)) if alike else None,
+        residual=residual,
+        missing=missing,
+    )

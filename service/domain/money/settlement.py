@@ -274,7 +274,8 @@ def follows(known: Settlement, found: Settlement) -> Settlement | None:
     if not found.amount and found.amount is not None and known.unit is not None:
         found = dataclasses.replace(found, unit=known.unit, gross=found.gross or known.gross)
     same = ("verdict", "amount", "unit", "delivered")
-    return None if all(getattr(known, name) == getattr(found, name) for name in same) else found
+    supported = found.verdict == "probably_charged" and found.rank > known.rank  # its evidence is for a claim
+    return None if not supported and all(getattr(known, name) == getattr(found, name) for name in same) else found
 
 
 def change_of(known: Settlement | None, found: Settlement) -> tuple[Decimal | None, Amount | None]:

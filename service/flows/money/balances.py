@@ -1,6 +1,5 @@
 """Judge refunds by balances: between two quiet moments of an account, its balance tells which failed jobs were given back."""
 
-import dataclasses
 import datetime as dt
 from collections.abc import Sequence
 from decimal import Decimal
@@ -11,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.domain.changes import CostLearned
 from service.domain.errors import UpstreamError
 from service.domain.money.amounts import Amount, plain, read_number
-from service.domain.money.attribution import Bought, Judgement, OpenCase, Snapshot, Verdicts, Window, judge, judge_again
+from service.domain.money.attribution import Bought, Judgement, OpenCase, Snapshot, Verdicts, Window, judge_both
 from service.domain.money.evidence import CostEvidence
 from service.domain.money.quotes import converted
 from service.domain.money.settlement import Settlement
@@ -76,13 +75,11 @@ async def _judge(context: Context, upstream: Upstream) -> int:
         await context.writers.journeys.run(balances.add, upstream.name, snapshot, unit)
         return 0
     window = _window(known.snapshot, snapshot, unit, entries, disturbed=unbooked > 0)
-    verdicts = judge(window)
-    if verdicts.missing is not None and len(stored) > 1 and stored[1].unit == unit:
+    before = None
+    if len(stored) > 1 and stored[1].unit == unit:
         earlier = [each for each in entries if each.purchased_at <= known.snapshot.at]
-        verdicts = judge_again(_window(stored[1].snapshot, known.snapshot, unit, earlier, disturbed=False), window)
-        judged_before = {each.submission_id for each in entries if each.basis == "balance"}
-        judged = {each: word for each, word in verdicts.judged.items() if each not in judged_before}
-        verdicts = dataclasses.replace(verdicts, judged=judged)
+        before = _window(stored[1].snapshot, known.snapshot, unit, earlier, disturbed=False)
+    verdicts = judge_both(before, window)
     if verdicts.missing is not None:
         log.warning(
             "account lost more than its purchases upstream=%s missing=%s unit=%s", upstream.name, verdicts.missing, unit
@@ -123,7 +120,7 @@ def _window(start: Snapshot, end: Snapshot, unit: str, entries: Sequence[Any], *
     returned = [
         _price(each, unit) or Decimal(0)
         for each in entries
-        if each.verdict == "refunded" and each.basis != "balance" and each.booked_at > start.at
+        if each.verdict == "refunded" and _was_known(each, start, end)
     ]
     cases = [
         OpenCase(each.submission_id, price)
@@ -138,6 +135,11 @@ def _window(start: Snapshot, end: Snapshot, unit: str, entries: Sequence[Any], *
         open=cases,
         disturbed=disturbed or len(cases) < sum(map(_is_open, entries)),
     )
+
+
+def _was_known(entry: Any, start: Snapshot, end: Snapshot) -> bool:
+    """Return whether a refund came in a window by other evidence, or by the balance that ended it."""
+    return bool(entry.booked_at >= end.at if entry.basis == "balance" else entry.booked_at > start.at)
 
 
 def _price(entry: Any, unit: str) -> Decimal | None:
@@ -158,10 +160,27 @@ def _changes(entries: Sequence[Any], verdicts: Verdicts, window: Window, unit: s
         "purchases": len(window.bought),
     }
     by_id = {each.submission_id: each for each in entries}
-    return [
-        CostLearned(task_id=by_id[each].task_id, found=_evidence(by_id[each], word, details))
-        for each, word in verdicts.judged.items()
-    ]
+    found = [_evidence(by_id[each], word, details) for each, word in verdicts.judged.items()]
+    if verdicts.alike_kept:
+        group = [by_id[each] for each in sorted(verdicts.alike) if by_id[each].verdict == "probably_charged"]
+        details |= {"jobs_of_this_price": sorted(each.external_id or "" for each in group), "kept": verdicts.alike_kept}
+        found += [_counted(each, verdicts.alike_kept, len(verdicts.alike), details) for each in group]
+    return [CostLearned(task_id=by_id[each.submission_id].task_id, found=each) for each in found]
+
+
+def _counted(entry: Any, kept: int, number: int, details: dict[str, Any]) -> CostEvidence:
+    """Return the evidence for jobs of one price of which only the number is known that were given back."""
+    settlement = Settlement(
+        verdict="probably_charged",
+        basis="balance",
+        amount=entry.gross,
+        gross=entry.gross,
+        unit=entry.unit,
+        delivered=entry.delivered,
+        computed=entry.computed,
+        reason=f"the balance shows that {kept} of {number} jobs of this price were not given back",
+    )
+    return _statement(entry, settlement, details)
 
 
 def _evidence(entry: Any, word: Judgement, details: dict[str, Any]) -> CostEvidence:
@@ -178,6 +197,10 @@ def _evidence(entry: Any, word: Judgement, details: dict[str, Any]) -> CostEvide
         if returned
         else "the balance shows that it was not given back",
     )
+    return _statement(entry, settlement, details)
+
+
+def _statement(entry: Any, settlement: Settlement, details: dict[str, Any]) -> CostEvidence:
     return CostEvidence(
         submission_id=entry.submission_id,
         upstream=entry.upstream,

@@ -46,8 +46,8 @@ class Booking:
     """Reservations that are settled now."""
     occurrences: list[Occurrence] = dataclasses.field(default_factory=list)
     """Events that an operator is told of."""
-    changes: list[tuple[Reservation, Entry, Settlement | None]] = dataclasses.field(default_factory=list)
-    """Entries that change what budgets have spent, with the settlement before."""
+    changes: list[tuple[Reservation, Settlement, Settlement | None]] = dataclasses.field(default_factory=list)
+    """Settlements that change what budgets have spent, with the settlement that they have counted before."""
     second_payments: list[Entry] = dataclasses.field(default_factory=list)
     """Entries of submissions that were probably paid beside another one of their task."""
 
@@ -164,6 +164,8 @@ def _record(context: Context, task: Task, subject: Subject, found: Found, bookin
     earlier = None if known is None else settlement_of(known)
     following = found.settlement if earlier is None else follows(earlier, found.settlement)
     if following is None:
+        if reservation is not None and earlier is not None:
+            _count_in_budgets(booking, reservation, earlier, earlier)
         return task
     quote = None if reservation is None else reservation.quote
     change, reverses = change_of(earlier, following)
@@ -201,13 +203,25 @@ def _record(context: Context, task: Task, subject: Subject, found: Found, bookin
     if announced:
         booking.events.append((_event(task, entry, document, now), task))
     if reservation is not None:
-        booking.changes.append((reservation, entry, earlier))
-        if reservation.settled_at is None:
-            booking.closed[reservation.submission_id] = reservation
+        _count_in_budgets(booking, reservation, following, earlier)
     if quote is not None:
         _compare(context, entry, quote, booking)
     _log(task, entry)
     return task
+
+
+def _count_in_budgets(
+    booking: Booking, reservation: Reservation, found: Settlement, earlier: Settlement | None
+) -> None:
+    """Add what a settlement changes in budgets. The first one after the reservation settles it.
+
+    A process that knows neither prices nor budgets may have booked an entry, and left the reservation open.
+    """
+    first = reservation.settled_at is None and reservation.submission_id not in booking.closed
+    if first:
+        booking.closed[reservation.submission_id] = reservation
+    if first or found is not earlier:
+        booking.changes.append((reservation, found, None if first else earlier))
 
 
 def is_second_payment(entry: Entry, earlier: Settlement | None, others: Sequence[Mapping[str, Any]]) -> bool:
@@ -315,7 +329,7 @@ def _log(task: Task, entry: Entry) -> None:
 
 async def write(context: Context, connection: AsyncConnection, booking: Booking) -> None:
     """Write a booking: the entries, the reservations that it settles, and what budgets have spent."""
-    if not booking.entries:
+    if not booking.entries and not booking.closed:
         return
     now = context.now()
     await entries.insert(connection, booking.entries, at=now)
@@ -327,12 +341,12 @@ async def _move_counters(connection: AsyncConnection, booking: Booking) -> None:
     """Release the holds of settled submissions, and count what they cost in the period of their purchase."""
     moves: dict[Key, tuple[Decimal, Decimal]] = {}
     units: dict[Key, str] = {}
-    for reservation, entry, earlier in booking.changes:
+    for reservation, found, earlier in booking.changes:
         quote = reservation.quote
         for hold in reservation.holds:
-            released = hold.amount if reservation.submission_id in booking.closed else Decimal(0)
+            released = hold.amount if earlier is None else Decimal(0)
             before = Decimal(0) if earlier is None else spent_of(hold, _amount(earlier), quote)
-            after = spent_of(hold, _amount(entry.settlement), quote)
+            after = spent_of(hold, _amount(found), quote)
             held, spent = moves.get(hold.key, (Decimal(0), Decimal(0)))
             moves[hold.key], units[hold.key] = (held + released, spent + after - before), hold.unit
     known = await counters.lock(connection, units)

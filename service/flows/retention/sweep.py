@@ -6,6 +6,7 @@ time that the step before has taken. Between two steps it pauses, so that reques
 
 import asyncio
 import dataclasses
+import datetime as dt
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -13,9 +14,11 @@ from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from service.domain.money.budgets import period_of
 from service.flows.context import Context, log
 from service.flows.retention.limits import limits_at
 from service.store import leases, sqlite_space
+from service.store.money import counters
 from service.store.retention import STEPS, Limits, Remove, Step
 
 LEASE_NAME: Final = "retention"
@@ -34,6 +37,8 @@ MAX_SIZE: Final = 500
 PAUSE: Final = {True: 5.0, False: 2.0}
 """The pause after a step, as a multiple of its time: on SQLite, and on PostgreSQL."""
 MIN_PAUSE: Final = 0.002
+COUNTERS_KEPT: Final = dt.timedelta(days=62)
+"""For how long the counters of budgets are kept after their period. Only those of the present period decide anything."""
 
 
 def next_size(size: int, seconds: float, target: float) -> int:
@@ -84,7 +89,7 @@ async def run_due(context: Context, sweep: Sweep) -> int:
     end = time.monotonic() + TURN
     while sweep.kind is not None and time.monotonic() < end:
         await _step(context, sweep)
-    if sweep.kind is not None or await _give_back(context):
+    if sweep.kind is not None or await _remove_counters(context) or await _give_back(context):
         return 1
     sweep.under_way = False
     if sweep.removed:
@@ -127,6 +132,12 @@ async def _step(context: Context, sweep: Sweep) -> None:
         await asyncio.sleep(max(PAUSE[sqlite] * seconds, MIN_PAUSE))
     else:
         sweep.go_on()
+
+
+async def _remove_counters(context: Context) -> bool:
+    """Remove some counters of budgets whose period is long over; return whether there may be more."""
+    before = period_of("month", context.now() - COUNTERS_KEPT)
+    return await context.writers.journeys.run(counters.remove_ended, before, most=MAX_SIZE) == MAX_SIZE
 
 
 async def _timed(

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 from decimal import Decimal
 
-from sqlalchemy import and_, bindparam, or_, select, update
+from sqlalchemy import and_, bindparam, delete, or_, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.domain.money.budgets import Counter, Key
@@ -19,6 +19,12 @@ _SAVE = (
     )
     .values({name: bindparam(name) for name in ("held", "spent", "soft_noted")})
 )
+_KEY = tuple_(budget_counters.c.budget, budget_counters.c.scope, budget_counters.c.period)
+# The name of a day begins with that of its month, so that names of both kinds compare by time.
+_ENDED = select(budget_counters.c.budget, budget_counters.c.scope, budget_counters.c.period).where(
+    budget_counters.c.period < bindparam("before"), budget_counters.c.held == Decimal(0)
+)
+_REMOVE_ENDED = delete(budget_counters).where(_KEY.in_(_ENDED.limit(bindparam("most"))))
 CHUNK = 100
 """Counters that one statement reads."""
 
@@ -97,3 +103,8 @@ async def of_budgets(
     statement = select(budget_counters).where(table.budget.in_(sorted(names)), table.period.in_(sorted(periods)))
     rows = await connection.execute(statement)
     return {(row.budget, row.scope, row.period): Counter(row.held, row.spent, row.soft_noted) for row in rows}
+
+
+async def remove_ended(connection: AsyncConnection, before: str, *, most: int) -> int:
+    """Remove counters that hold nothing of periods before a month, such as ``2026-11``; return how many."""
+    return (await connection.execute(_REMOVE_ENDED, {"before": before, "most": most})).rowcount

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.domain.money.amounts import plain
 from service.domain.money.settlement import Entry
 from service.domain.task import Task
-from service.store.tables import CURRENT, UtcTime, insert_for, money_entries, tasks
+from service.store.tables import CURRENT, UtcTime, claims, insert_for, money_entries, tasks
 
 _INSERT = insert_for(lambda insert: insert(money_entries).on_conflict_do_nothing(index_elements=["key"]))
 _SUPERSEDE = (
@@ -101,6 +101,7 @@ _OLD = (
     .limit(bindparam("most"))
 )
 _REMOVE = delete(money_entries).where(_OF_SUBMISSION)
+_REMOVE_CLAIMS = delete(claims).where(claims.c.submission_id.in_(bindparam("ids", expanding=True)))
 _REMOVE_LABELS = update(money_entries).where(_OF_SUBMISSION).values(labels={})
 
 
@@ -112,16 +113,17 @@ def _keys(submission_id: UUID) -> dict[str, str]:
 async def remove_old(
     connection: AsyncConnection, *, before: datetime, after: tuple[datetime, int], most: int
 ) -> tuple[int, int, tuple[datetime, int]]:
-    """Remove the entries of some submissions of removed tasks, with those that they corrected.
+    """Remove the entries of some submissions of removed tasks, with those that they corrected and their claims.
 
     :param after: the position of the last entry that was examined
     :returns: how many were examined, how many submissions were removed, and the next position
     """
     since, last = after
     rows = (await connection.execute(_OLD, {"before": before, "since": since, "last": last, "most": most})).all()
-    removed = [_keys(row.submission_id) for row in rows if not row.is_kept]
+    removed = [row.submission_id for row in rows if not row.is_kept]
     if removed:
-        await connection.execute(_REMOVE, removed)
+        await connection.execute(_REMOVE, [_keys(each) for each in removed])
+        await connection.execute(_REMOVE_CLAIMS, {"ids": removed})
     return len(rows), len(removed), (rows[-1].purchased_at, rows[-1].id) if rows else after
 
 

@@ -20,7 +20,7 @@ from service.web.api import (
     result_models,
     webhook_models,
 )
-from service.web.api.money_models import Amount, Quote, Settlement
+from service.web.api.money_models import Amount, BillingDifference, Quote, Settlement
 from service.web.api.schema import Id, Time, about, components, one_of, ref
 from service.web.problems import TITLES
 
@@ -70,9 +70,9 @@ class Result(TypedDict):
     sha256: NotRequired[Annotated[str, about("SHA-256 of the kept copy, in hexadecimal.")]]
     size: NotRequired[Annotated[int, about("Bytes of the kept copy.")]]
     media_type: NotRequired[Annotated[str, about("The type that the content of the kept copy shows.")]]
-    width: NotRequired[Annotated[int, about("Pixels, of pictures and films.")]]
+    width: NotRequired[Annotated[int, about("Pixels, of pictures and videos.")]]
     height: NotRequired[int]
-    duration: NotRequired[Annotated[float, about("Seconds, of films and sounds.")]]
+    duration: NotRequired[Annotated[float, about("Seconds, of videos and sounds.")]]
     marked: NotRequired[Annotated[bool, about('Whether the copy that is served has the mark "made by AI".')]]
     lost_because: NotRequired[Annotated[str, about("Why there is no copy.")]]
 
@@ -143,7 +143,7 @@ class Task(TypedDict):
         str | None, one_of([*get_args(WhenOver), None], "The requested behaviour when a budget has no room.")
     ]
     on_moderated: Annotated[
-        str | None, one_of([*get_args(OnModerated), None], "What follows when a provider withholds a finished output.")
+        str | None, one_of([*get_args(OnModerated), None], "What happens when a provider withholds a finished output.")
     ]
     moderated_retries: Annotated[int | None, about("How many times it may be bought again for that reason.")]
     cost: Annotated[float | None, about("The price in the provider's own unit, as the provider states it.")]
@@ -152,6 +152,9 @@ class Task(TypedDict):
         dict[str, float], about("Quantities that the provider charges by, as it states them, such as `tokens`.")
     ]
     settlements: Annotated[list[Settlement], about("What each submission of the task cost, by the latest evidence.")]
+    billing_differences: Annotated[
+        list[BillingDifference], about("What was billed otherwise than it was made, by the kept files and the results.")
+    ]
     refunded: Annotated[bool | None, about("Whether the provider reports that it refunded the price.")]
     outcome_source: Annotated[str | None, one_of([*Source, None], "How Dovecote learned the outcome.")]
     queue_position: NotRequired[

@@ -12,13 +12,16 @@ from service.domain.api_key import Scope
 from service.web.auth.bearer import Authenticator
 from service.web.dashboard import (
     acts,
+    budgets,
     bulk,
     callbacks,
+    claims,
     counts,
     endpoints,
     export,
     ledger,
     live,
+    money,
     results,
     signin,
     start,
@@ -34,7 +37,17 @@ from service.web.dashboard.visit import ROOT, Page, Visit, about, answered
 from service.web.problems import Problem
 
 _WITHOUT_NAVIGATION = frozenset(
-    {"", "/live", "/tasks.csv", "/tasks/live", "/tasks/{id}.json", "/tasks/{id}/results/{n}", "/ledger.csv"}
+    {
+        "",
+        "/live",
+        "/tasks.csv",
+        "/tasks/live",
+        "/tasks/{id}.json",
+        "/tasks/{id}/results/{n}",
+        "/ledger.csv",
+        "/money.csv",
+        "/money/claims.csv",
+    }
 )
 
 
@@ -74,6 +87,14 @@ PAGES = (
     Page(path="/webhooks/endpoints/{id}/test", handler=webhooks.test_endpoint, method="POST", scope=Scope.SUBMIT),
     Page(path="/ledger", handler=ledger.ledger_page),
     Page(path="/ledger.csv", handler=ledger.ledger_csv),
+    Page(path="/money", handler=money.money_page),
+    Page(path="/money.csv", handler=money.money_csv),
+    Page(path="/money/budgets", handler=budgets.budgets_page),
+    Page(path="/money/budgets", handler=budgets.set_budget, method="POST", scope=Scope.ADMIN),
+    Page(path="/money/budgets/remove", handler=budgets.remove_budget, method="POST", scope=Scope.ADMIN),
+    Page(path="/money/claims", handler=claims.claims_page),
+    Page(path="/money/claims.csv", handler=claims.claims_csv),
+    Page(path="/money/claims/{id}", handler=claims.mark_claim, method="POST", scope=Scope.ADMIN),
     Page(path="/submit", handler=submit.form_page, scope=Scope.SUBMIT),
     Page(path="/submit", handler=submit.submit, method="POST", scope=Scope.SUBMIT),
     Page(path="/tasks/{id}/cancel", handler=acts.cancel_task, method="POST", scope=Scope.SUBMIT),

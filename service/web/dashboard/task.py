@@ -27,6 +27,7 @@ from service.store import history as history_store
 from service.store import overview
 from service.store import submissions as submission_store
 from service.store.callbacks import Received
+from service.store.money.reservations import Reservation
 from service.store.webhooks import attempts as attempt_store
 from service.store.webhooks import messages as message_store
 from service.web.api.route import json_response
@@ -38,6 +39,7 @@ from service.web.dashboard.history_items import MAX_REBUILT
 from service.web.dashboard.paid import Paid, Tone, paid_for
 from service.web.dashboard.results import shown_results
 from service.web.dashboard.schema_form import fields_of
+from service.web.dashboard.task_money import money_of, open_reservations
 from service.web.dashboard.task_row import flags_of, icon_of, rows_together
 from service.web.dashboard.tasks import stuck
 from service.web.dashboard.timeline import counts, timeline
@@ -91,7 +93,7 @@ class Offers:
 async def task_page(visit: Visit) -> Response:
     """Return the page of a task."""
     task = await find_task(visit)
-    records, related = await _read(visit, task)
+    records, related, held = await _read(visit, task)
     context, now = visit.context, visit.now
     items = timeline(records, now=now)
     position = await upstream_status.queue_position(context, task)
@@ -113,6 +115,7 @@ async def task_page(visit: Visit) -> Response:
         created=task.created_at,
         offers=offers_of(context, task),
         paid=paid,
+        money=money_of(task, records.events, held),
         results=shown_results(task),
         input=input_of(task),
         details=tuple(details_of(task)),
@@ -129,7 +132,7 @@ async def task_json(visit: Visit) -> Response:
     return json_response(show_task(await find_task(visit), now=visit.now))
 
 
-async def _read(visit: Visit, task: Task) -> tuple[Records, list[Task]]:
+async def _read(visit: Visit, task: Task) -> tuple[Records, list[Task], list[Reservation]]:
     context = visit.context
     async with context.database.reading() as connection:
         submissions = (await submission_store.of_tasks(connection, [task.id]))[task.id]
@@ -141,6 +144,7 @@ async def _read(visit: Visit, task: Task) -> tuple[Records, list[Task]]:
         messages = await message_store.of_task(connection, task.id)
         attempts = await attempt_store.of_messages(connection, [each.id for each in messages])
         related = await overview.related(connection, task, most=MAX_RELATED)
+        held = await open_reservations(connection, task)
     heard = await asyncio.to_thread(_heard, context, received, submissions)
     records = Records(
         task=task,
@@ -153,17 +157,17 @@ async def _read(visit: Visit, task: Task) -> tuple[Records, list[Task]]:
         messages=messages,
         attempts=attempts,
     )
-    return records, related
+    return records, related, held
 
 
 def _heard(context: Context, received: Sequence[Received], submissions: Sequence[Submission]) -> list[Heard]:
-    """Return callbacks with what today's reader understands of each."""
+    """Return callbacks with what this version reads in each."""
     known = {each.id: each for each in submissions}
     return [heard_of(context, each, known.get(each.submission_id)) for each in received]
 
 
 def heard_of(context: Context, received: Received, submission: Submission | None) -> Heard:
-    """Return a callback with its body, its headers, and what today's reader understands of it."""
+    """Return a callback with its body, its headers, and what this version reads in it."""
     read = preview(context, received, submission)
     upstream = None if submission is None else context.upstreams.get(submission.upstream)
     redactor = Redactor(context.tokens, () if upstream is None else secrets_of(upstream))
@@ -178,7 +182,7 @@ def heard_of(context: Context, received: Received, submission: Submission | None
         signed=read.signed,
         bodies=(
             body_of("Body, as it came", redactor.body(received.body)),
-            json_of("As today's reader understands it", understood),
+            json_of("As this version reads it", understood),
             *((Body("Stored headers", headers),) if headers else ()),
         ),
     )

@@ -7,6 +7,7 @@ from typing import Any, Final
 import jinja2
 from markupsafe import Markup, escape
 
+from service.domain.money.amounts import plain
 from service.web.dashboard import words
 from service.web.static_files import static_files
 
@@ -28,6 +29,7 @@ def environment() -> jinja2.Environment:
     made.globals["versions"] = {name: each.version for name, each in STATIC.items()}
     made.filters |= {
         "remaining": words.remaining,
+        "amount": plain,
         "clock": words.clock,
         "count": words.count,
         "duration": words.duration,

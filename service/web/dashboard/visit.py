@@ -57,6 +57,7 @@ ENTRIES: tuple[Entry, ...] = (
     Entry("/callbacks", "callbacks", "inbox", "Callbacks", operator=True),
     Entry("/upstreams", "upstreams", "upstreams", "Upstreams"),
     Entry("/webhooks", "webhooks", "hook", "Webhooks"),
+    Entry("/money", "money", "buy", "Money"),
     Entry("/ledger", "ledger", "ledger", "Ledger", operator=True),
 )
 """The pages besides the tasks."""

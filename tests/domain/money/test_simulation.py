@@ -10,8 +10,10 @@ from collections.abc import Iterator
 from decimal import Decimal
 from uuid import UUID
 
+import pytest
+
 from service.domain.money.amounts import Amount
-from service.domain.money.attribution import Bought, OpenCase, Snapshot, Window, judge, judge_again
+from service.domain.money.attribution import Bought, OpenCase, Snapshot, Verdicts, Window, judge_both
 from service.domain.money.quotes import Quote
 from service.domain.money.settlement import Facts, Settlement, change_of, follows, settle
 
@@ -103,14 +105,28 @@ def test_ledger_agrees_with_the_account_where_the_provider_tells() -> None:
     assert ledger.total == lost
 
 
-def test_claims_are_right_where_only_balances_tell() -> None:
-    chance, ledger = random.Random(17), Ledger()
-    balance, kept, claimed = Decimal(10_000_000), set[int](), set[int]()
-    open_cases: list[Job] = []
+@dataclasses.dataclass
+class Found:
+    """The claims of a simulated account, and what it has really lost."""
+
+    claimed: set[int] = dataclasses.field(default_factory=set)
+    """Jobs that are claimed."""
+    right: set[int] = dataclasses.field(default_factory=set)
+    """Those whose price the account has lost without a result."""
+    kept: set[int] = dataclasses.field(default_factory=set)
+    """Jobs whose price was kept."""
+    counted: int = 0
+    """Jobs of which the balance tells how many of equal price were kept, and not which."""
+    miscounted: int = 0
+
+
+def simulate(seed: int) -> Found:
+    """Let an account that states only its balance serve two thirds of the tasks."""
+    chance, found, balance = random.Random(seed), Found(), Decimal(10_000_000)
     pending: list[Decimal] = []
     before: Window | None = None
-    for burst_number, burst in enumerate(jobs(chance, count=TASKS - TASKS // 3, tells=False)):
-        start = Snapshot(START + dt.timedelta(minutes=5 * burst_number), balance)
+    for number, burst in enumerate(jobs(chance, count=TASKS - TASKS // 3, tells=False)):
+        start = Snapshot(START + dt.timedelta(minutes=5 * number), balance)
         balance -= sum(pending)  # charged late: in the next window
         pending = []
         for job in burst:
@@ -118,35 +134,51 @@ def test_claims_are_right_where_only_balances_tell() -> None:
                 pending.append(job.charged)
             else:
                 balance -= job.charged
-            ending = "failed" if job.fails else "succeeded"
-            ledger.book(job.number, settle(Facts(ending=ending, quote=quoted(job))))  # type: ignore[arg-type]
-            if job.fails and not job.returned:
-                kept.add(job.number)
-        open_cases = [job for job in burst if job.fails]
+        failed = [job for job in burst if job.fails]
+        found.kept |= {job.number for job in failed if not job.returned}
         window = Window(
             start=start,
-            end=Snapshot(START + dt.timedelta(minutes=5 * burst_number + 5), balance),
+            end=Snapshot(START + dt.timedelta(minutes=5 * number + 5), balance),
             bought=[Bought(UUID(int=job.number), job.price) for job in burst],
-            open=[OpenCase(UUID(int=job.number), job.price) for job in open_cases],
+            open=[OpenCase(UUID(int=job.number), job.price) for job in failed],
         )
-        verdicts = judge(window)
-        again = verdicts.missing is not None and before is not None
-        if again and before is not None:
-            verdicts = judge_again(before, window)
-        before = window
-        for submission, word in verdicts.judged.items():
-            known = ledger.current[submission.int]
-            if again and known.basis == "balance":
-                continue  # judged by a window of its own
-            amount = Decimal(0) if word == "returned" else known.gross
-            verdict = "refunded" if word == "returned" else "charged"
-            ledger.book(submission.int, dataclasses.replace(known, verdict=verdict, basis="balance", amount=amount))  # type: ignore[arg-type]
-    claimed = {
-        number
-        for number, settled in ledger.current.items()
-        if not settled.delivered and settled.verdict == "charged" and settled.basis == "balance"
-    }
-    right = claimed & kept
-    assert len(kept) > 120
-    assert len(right) / len(claimed) >= 0.99
-    assert len(right) / len(kept) >= 0.95
+        verdicts = judge_both(before, window)
+        _count(found, burst, verdicts)
+        prices = {job.number: job.price for job in burst}
+        returned = [prices.get(each.int, Decimal(0)) for each, word in verdicts.judged.items() if word == "returned"]
+        undecided = [each for each in window.open if each.submission_id not in verdicts.judged]
+        before = dataclasses.replace(window, given_back=sum(returned, Decimal(0)), open=undecided)
+    return found
+
+
+def _count(found: Found, burst: list[Job], verdicts: Verdicts) -> None:
+    """Compare the claims of a window with what the account has lost in it.
+
+    A second charge of an equal price is a loss of the same amount: a balance cannot tell it from a price that was kept.
+    """
+    owed = [job.price for job in burst if job.twice and not (job.fails and job.returned)]
+    for submission, word in verdicts.judged.items():
+        if word != "kept":
+            continue
+        found.claimed.add(submission.int)
+        price = next((job.price for job in burst if job.number == submission.int), None)
+        if submission.int in found.kept:
+            found.right.add(submission.int)
+        elif price in owed:
+            owed.remove(price)
+            found.right.add(submission.int)
+    really = len([each for each in verdicts.alike if each.int in found.kept])
+    found.counted += really
+    found.miscounted += 0 if verdicts.alike_kept in {None, really} else 1
+
+
+SEEDS = tuple(range(1, 21))
+
+
+@pytest.mark.parametrize("seed", [17, *(pytest.param(seed, marks=pytest.mark.long) for seed in SEEDS if seed != 17)])
+def test_claims_are_right_where_only_balances_tell(seed: int) -> None:
+    found = simulate(seed)
+    assert len(found.kept) > 120
+    assert len(found.right) / len(found.claimed) >= 0.99
+    assert (len(found.claimed & found.kept) + found.counted) / len(found.kept) >= 0.95
+    assert found.miscounted <= 1

@@ -40,7 +40,16 @@ HIDDEN = {
     "traceparent",
     "unconfirmed_since",
 }
-COMPUTED = {"explanation", "awaits", "max_cost", "prefer", "when_over_budget", "on_moderated", "moderated_retries"}
+COMPUTED = {
+    "billing_differences",
+    "explanation",
+    "awaits",
+    "max_cost",
+    "prefer",
+    "when_over_budget",
+    "on_moderated",
+    "moderated_retries",
+}
 RENAMED = {"due_at": "next_check_at", "quotes": "quote"}
 COPY = Kept(
     asset=uuid4(),
