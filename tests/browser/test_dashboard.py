@@ -48,6 +48,11 @@ def test_first_task_is_submitted_and_followed_to_its_result_without_a_reload(vis
     expect(state_of(page)).to_have_text("Succeeded")
     expect(page.locator("#timeline")).to_contain_text("Submission 1 to elkapi")
     expect(page.locator("#result")).to_contain_text("video")
+    reload_until(page, page.locator("#result"), re.compile("kept"))  # the copy is made after the end
+    player = page.locator("#result video")
+    expect(player).to_be_visible()
+    player.evaluate("video => video.play()")
+    page.wait_for_function("document.querySelector('#result video').currentTime > 0")
 
 
 def test_list_shows_changes_and_announces_new_tasks_without_moving_rows(visit: Visit, stage: Stage) -> None:
@@ -158,11 +163,48 @@ def test_callback_is_run_again_and_message_is_replayed(visit: Visit, stage: Stag
     page = visit().open(f"/ui/tasks/{task}")
     expect(page.locator("#timeline")).to_contain_text("delivered")
     page.locator(".ev-callback summary").last.click()
-    page.locator(".ev-callback").last.get_by_role("button", name="Run through today's reader").click()
+    page.locator(".ev-callback").last.get_by_role("button", name="Process again").click()
     reload_until(page, page.locator(".ev-callback").last, re.compile("duplicate|stale|ignored"))
     page.goto(f"{stage.dovecote.url}/ui/webhooks?q={task}")
     page.get_by_role("button", name="Replay", exact=True).click()
     expect(page.get_by_role("status")).to_contain_text("1 message is due now")
+
+
+def test_upstream_is_paused_and_resumed_and_its_tasks_wait(visit: Visit, stage: Stage) -> None:
+    page = visit().open("/ui/upstreams")
+    box = page.locator("section.box", has=page.get_by_role("heading", name="elkapi", exact=True))
+    box.get_by_role("button", name="Pause").click()
+    expect(box).to_contain_text("Paused: tasks wait for it")
+    task = submit(stage, "waits for its upstream")
+    page.goto(f"{stage.dovecote.url}/ui/tasks/{task}")
+    expect(page.locator("#where")).to_contain_text(re.compile("paused|held", re.IGNORECASE))
+    page.goto(f"{stage.dovecote.url}/ui/upstreams")
+    box.get_by_role("button", name="Resume").click()
+    expect(box.get_by_role("button", name="Pause")).to_be_visible()
+    page.goto(f"{stage.dovecote.url}/ui/tasks/{task}")
+    expect(state_of(page)).to_have_text("Succeeded")
+
+
+def test_task_is_found_opened_and_cancelled_by_keyboard_alone(visit: Visit, stage: Stage) -> None:
+    task = submit(stage, "[stuck] by keyboard")
+    page = visit().open("/ui/tasks")
+    page.get_by_role("searchbox").focus()
+    page.keyboard.type(task)
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile(task))
+    expect(state_of(page)).to_have_text("Running.")
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.textContent.trim()") == "Cancel…":
+            break
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("button", name="Keep it as it is")).to_be_focused()
+    for _ in range(5):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.textContent.trim()") == "Cancel the task":
+            break
+    page.keyboard.press("Enter")
+    expect(state_of(page)).to_have_text("Cancelled")
 
 
 def test_first_key_press_leads_to_the_content(visit: Visit) -> None:
@@ -200,6 +242,9 @@ PAGES = (
     "/ui/callbacks",
     "/ui/upstreams",
     "/ui/webhooks",
+    "/ui/webhooks/endpoints/new",
+    "/ui/tasks/all?act=retry",
+    "/ui/tasks?state=expired&family=veo",
     "/ui/ledger",
     "/ui/nothing",
 )

@@ -32,8 +32,8 @@ BETWEEN_CHECKS: Final = 0.1
 def command(port: int, seconds: float, *, opens: bool) -> None:
     """Run Dovecote, a sandbox in place of ElkAPI, Runway, Kling and Replicate, and a receiver of webhooks, until Ctrl-C.
 
-    All of it is one process. Tasks that you submit cost nothing and take a few seconds. No setting and no key of yours
-    is used. The database is removed at the end.
+    All of it is one process. Tasks that you submit cost nothing and take a few seconds. It uses none of your settings and
+    keys. The database and the results are removed at the end.
     """
     from service.cli.serve import run
     from service.cli.stopping import Stop
@@ -51,8 +51,12 @@ def command(port: int, seconds: float, *, opens: bool) -> None:
             file = folder / "dovecote.toml"
             file.touch()
             given = settings_for(folder, partners.sandbox, port, seconds)
-            quiet = {SECRET_VARIABLE: installation, "DOVECOTE_LOG_LEVEL": "warning"}
-            settings = load({**clean_environment(), **given, **quiet}, file)
+            more = {
+                SECRET_VARIABLE: installation,
+                "DOVECOTE_LOG_LEVEL": "warning",
+                "DOVECOTE_STORAGE__URL": f"file://{folder / 'kept'}",  # so that the dashboard can play results
+            }
+            settings = load({**clean_environment(), **given, **more}, file)
             partners.announce(f"http://{LOOPBACK}:{port}", folder, opens=opens)
             run(settings, "all", stop)
 
@@ -153,5 +157,5 @@ To see completion webhooks arrive, add --callback-url {partners.receiver}/done
 API and documentation: {url}/docs
 Jobs that were "paid" for: {partners.sandbox}/sandbox/ledger
 Webhooks that arrived: {partners.receiver}/receiver/received
-The database, until Ctrl-C: {folder}
+The database and the kept results, until Ctrl-C: {folder}
 """
