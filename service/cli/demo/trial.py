@@ -154,7 +154,7 @@ In another terminal:
 To see something go wrong, add a fault to the prompt: 'a dove [drop]'. All faults: dovecote sandbox --help
 To see completion webhooks arrive, add --callback-url {partners.receiver}/done
 
-API and documentation: {url}/docs
+API reference, with a form for each request: {url}/docs/try
 Jobs that were "paid" for: {partners.sandbox}/sandbox/ledger
 Webhooks that arrived: {partners.receiver}/receiver/received
 The database and the kept results, until Ctrl-C: {folder}
