@@ -10,6 +10,7 @@
 ``streams``    memory of the server for each stream that is open and waits; in the first two rounds only
 
 ``python -m bench compare REV`` measures another version of Dovecote and this one in turn (``--help`` shows its options).
+``python -m bench backlog`` measures how quickly stored callbacks are applied.
 ``python -m bench retention`` measures how old data is removed from a full database.
 
 Everyone is measured once in each round, the rounds follow each other, and the table shows medians over the rounds and
@@ -30,11 +31,11 @@ import time
 from pathlib import Path
 from typing import get_args
 
-from bench import chart, compare, databases, journeys, outgoing, requests, retention, streams, upstream
+from bench import backlog, chart, compare, databases, journeys, outgoing, requests, retention, streams, upstream
 from bench.report import Figures, Run, show_calls, show_doors, show_streams
 
 NAMES = ("callbacks", "submits", "journeys", "outgoing", "streams")
-OTHERS = {"compare": compare.main, "retention": retention.main}
+OTHERS = {"backlog": backlog.main, "compare": compare.main, "retention": retention.main}
 """Measurements with arguments of their own."""
 STEADY = 2
 """Rounds after which memory is not measured again: it is the same to a percent."""
