@@ -39,11 +39,11 @@ def command(
     wait: bool,
     as_json: bool,
 ) -> None:
-    """Follow a job to its end that was bought elsewhere. It is never submitted.
+    """Follow a job that was bought elsewhere, to its end. It is never submitted.
 
     For example: runway text_to_video --upstream elkapi --external-id 0f3c91
 
-    The input of the purchase may be left out, unless the provider is asked by a part of it, such as the model.
+    The input may be left out, unless the provider needs a part of it to find the job, such as the model.
     A job that you follow already returns the same task. Prints the id of the task.
     """
     with open_client(url) as client:

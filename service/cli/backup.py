@@ -87,8 +87,7 @@ def _pg_dump(settings: "Settings", file: Path) -> str:
 def restored(config: Path | None, *, as_json: bool) -> None:
     """Settle a database that was restored from a backup. Run it before the server starts again.
 
-    Every queued and submitting task of the backup may have been submitted since. The command leaves them unconfirmed, so
-    that none is paid twice by itself; the policy `on_uncertain` of each decides. `dovecote tasks retry` submits one again.
+    Every queued and submitting task of the backup may have been submitted since. The command leaves them unconfirmed, so that Dovecote pays for none twice by itself; the policy `on_uncertain` of each decides. `dovecote tasks retry` submits one again.
     """
     from service.cli.installation import give_up, read_settings
     from service.store.database import AlreadyRunning, StoreUnavailable

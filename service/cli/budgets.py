@@ -35,8 +35,10 @@ def list_budgets(*, url: str, as_json: bool) -> None:
 @click.option("--client", metavar="NAME", help="Only of this client; * for each client by itself.")
 @click.option("--label", metavar="NAME[=VALUE]", help="Only tasks with this label; without a value, each by itself.")
 @click.option("--upstream", metavar="NAME", help="Only submissions to this upstream.")
-@click.option("--soft", metavar="NUMBER", help="Above this, operators are told.")
-@click.option("--over", type=click.Choice(["refuse", "wait"]), help="What follows without room.  [default: refuse]")
+@click.option("--soft", metavar="NUMBER", help="Above this, operators get a message.")
+@click.option(
+    "--over", type=click.Choice(["refuse", "wait"]), help="What happens when it has no room.  [default: refuse]"
+)
 @click.option(
     "--unpriced", type=click.Choice(["refuse", "allow"]), help="Upstreams without a price.  [default: refuse]"
 )

@@ -66,7 +66,7 @@ def list_callbacks(
 @click.argument("callback_id", metavar="ID", type=click.UUID)
 @server_options
 def show(callback_id: uuid.UUID, url: str, *, as_json: bool) -> None:
-    """Show a callback, and what today's reader understands of it."""
+    """Show a callback, and what this version reads in it."""
     with open_client(url) as client:
         callback = client.callbacks.get(callback_id).document
     if as_json:
@@ -85,7 +85,7 @@ def show(callback_id: uuid.UUID, url: str, *, as_json: bool) -> None:
 def rerun(
     callback_ids: tuple[uuid.UUID, ...], *, decisions: tuple[str, ...], limit: int | None, url: str, as_json: bool
 ) -> None:
-    """Run callbacks through today's reader: those with the IDs, or all with a decision."""
+    """Process callbacks again, as this version reads them: those with the IDs, or all with a decision."""
     if bool(callback_ids) == bool(decisions):
         raise click.UsageError("name the callbacks: give either IDs or --decision")
     if callback_ids and limit is not None:

@@ -19,7 +19,7 @@ _LOCAL: Final[Mapping[str, tuple[str, ...]]] = {"0.0.0.0": ("127.0.0.1",), "::":
 @click.command("health", short_help="Ask whether the server here is alive.")
 @click.option("--ready", is_flag=True, help="Ask whether it can work, instead of whether it is alive.")
 def command(*, ready: bool) -> None:
-    """Query the server that runs with these settings whether it is alive.
+    """Check whether the server with these settings is alive.
 
     For health checks of containers: it starts fast, and reads only the host and the port from DOVECOTE_HOST,
     DOVECOTE_PORT and the settings file. The exit code is 0 or 69.

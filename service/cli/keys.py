@@ -25,7 +25,7 @@ _FIRST_KEY: Final = (
 def command() -> None:
     """Create, list and revoke API keys.
 
-    The database stores the hashes of the keys. Further keys may stand in the settings (api_keys). The server may run
+    The database stores the hashes of the keys. The settings may have more keys (api_keys). The server may run
     meanwhile: it accepts a new key at once, and a revoked one for five seconds at most.
     """
 

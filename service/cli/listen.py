@@ -33,7 +33,7 @@ TIMEOUT: Final = 15.0
 def command(*, target: str | None, types: tuple[str, ...], url: str, as_json: bool) -> None:
     """Forward the messages about your tasks to a server of this machine, from now on until Ctrl-C.
 
-    So you develop a receiver without a public address and without an endpoint. Each message is signed with your webhook secret, as
+    So you can develop a receiver without a public address and without an endpoint. Each message is signed with your webhook secret, as
     Dovecote signs the messages to a callback_url. A message that the server does not accept is not repeated.
 
     dovecote listen --forward-to http://127.0.0.1:3000/webhooks

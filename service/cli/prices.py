@@ -47,7 +47,7 @@ def list_prices(config: Path | None, *, as_json: bool) -> None:
 @command.command("refresh", short_help="Read the prices of a gateway.")
 @click.argument("upstream")
 @CONFIG
-@click.option("--group", metavar="NAME", help="The group of your key at the gateway; default: the dearest.")
+@click.option("--group", metavar="NAME", help="The group of your key at the gateway; default: the most expensive.")
 @click.option(
     "--write",
     "file",

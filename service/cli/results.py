@@ -56,7 +56,7 @@ def save_results(client: Client, task: Task, folder: Path, *, as_json: bool) -> 
 @click.option("--seconds", type=click.IntRange(10, 7 * 86_400), help="For how long it is valid; default: an hour.")
 @server_options
 def link(task_id: uuid.UUID, number: int, seconds: int | None, url: str, *, as_json: bool) -> None:
-    """Print a link by which anybody can read a kept copy for a time."""
+    """Print a link with which anybody can read a kept copy for a limited time."""
     with open_client(url) as client:
         made = client.results.link(task_id, number, seconds=seconds)
     if as_json:

@@ -74,7 +74,12 @@ def _print_usage(rows: Sequence[Mapping[str, Any]], by: Sequence[str]) -> None:
 
 @click.command("claims", short_help="List what was charged and not delivered.")
 @click.option("--upstream", metavar="NAME", help="Only of this upstream.")
-@click.option("--all", "everything", is_flag=True, help="Also what is closed, and what the upstream's rules charge.")
+@click.option(
+    "--all",
+    "everything",
+    is_flag=True,
+    help="Also show closed claims, and jobs that the upstream charges by its rules.",
+)
 @click.option("--csv", "as_csv", is_flag=True, help="Write CSV for the upstream's support.")
 @click.option("--mark", metavar="SUBMISSION", type=click.UUID, help="Note what became of the claim of a submission.")
 @click.option("--state", type=click.Choice(["open", "filed", "paid", "denied"]), help="With --mark: its state.")

@@ -44,7 +44,7 @@ class Sent:
 @click.option(
     "--to", "address", metavar="URL", help="Where Dovecote is reached.  [default: public_url, else host and port]"
 )
-@click.option("--force", is_flag=True, help="Do it although the job is at a real provider.")
+@click.option("--force", is_flag=True, help="Send it even if the job is at a real provider.")
 @CONFIG
 @AS_JSON
 def command(
@@ -52,7 +52,7 @@ def command(
 ) -> None:
     """Send a callback about a task as its provider would: FAMILY.running, FAMILY.succeeded or FAMILY.failed.
 
-    The words are those of the sandbox, and the address is the true one of the task's submission, with its token. So the whole way
+    The body comes from the sandbox. The address is the real one of the task's submission, with its token. So the whole way
     is tested: proxy, token, reading, and your own webhook. The command reads the database beside the running server.
 
     A task whose job is at a real provider would end with invented results: for that, --force is needed.

@@ -33,7 +33,7 @@ class Kept:
     width: int | None = None
     height: int | None = None
     duration: float | None = None
-    """Seconds, of films and sounds."""
+    """Seconds, of videos and sounds."""
     marked: bool = False
     """Whether there is also a copy with the mark "made by AI"."""
     lost_because: str | None = None

@@ -216,7 +216,7 @@ class Settings(Strict):
     on_uncertain_by_client: Mapping[str, Policy] = Field(default_factory=dict, examples=[{"shop": "fail"}])
     """The policy of on_uncertain for single clients. A task may set its own."""
     doors: DoorSettings = Field(default_factory=DoorSettings)
-    """The APIs of others that Dovecote speaks, so that their clients need only another base URL."""
+    """The APIs of other services that Dovecote serves, so that their clients need only another base URL."""
     money: MoneySettings = Field(default_factory=MoneySettings)
     """Prices, and what a task may cost."""
     observability: ObservabilitySettings = Field(default_factory=ObservabilitySettings)

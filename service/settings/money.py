@@ -15,9 +15,9 @@ class MoneySettings(Strict):
     """Prices, and what may be spent."""
 
     prices_file: Path | None = Field(default=None, examples=["/etc/dovecote/prices.toml"])
-    """A file with prices of your own, in TOML. Its rows count more than those that come with Dovecote. See docs/money.md."""
+    """A file with prices of your own, in TOML. Its rows take precedence over those that come with Dovecote. See docs/money.md."""
     shipped_prices: bool = True
-    """Whether the prices that come with Dovecote count."""
+    """Whether the prices that come with Dovecote are used."""
     unpriced: Unpriced = "refuse"
     """The effect of a max_cost on an upstream whose price is not known: "refuse" skips it, "allow" uses it."""
     prefer: Prefer = "route"

@@ -37,7 +37,7 @@ class ResultsSettings(Strict):
     bandwidth: int | None = Field(default=None, ge=2**14, examples=[10_000_000])
     """Bytes a second that one process fetches, all files together. Default: no limit."""
     retry_for: Annotated[str, AfterValidator(check_span)] = "24h"
-    """How long a file is tried for that cannot be fetched, such as 12h or 3d. A known expiry at the provider ends it earlier."""
+    """For how long Dovecote tries to fetch a file, such as 12h or 3d. A known expiry at the provider ends it earlier."""
     allow: tuple[Annotated[str, AfterValidator(_allowed)], ...] = Field(
         default=(), examples=[["10.1.0.0/16", "files.internal"]]
     )
@@ -47,7 +47,7 @@ class ResultsSettings(Strict):
     link_seconds: int = Field(default=3600, ge=10, le=7 * 86_400)
     """Seconds for which a signed link to a kept file is valid."""
     mark_certificate: Path | None = Field(default=None, examples=["/etc/dovecote/c2pa-chain.pem"])
-    """A certificate chain in PEM format. With mark_key, kept pictures, films and sounds get a C2PA mark "made by AI"; the original is kept too."""
+    """A certificate chain in PEM format. With mark_key, kept pictures, videos and sounds get a C2PA mark "made by AI"; the original is kept too."""
     mark_key: Path | None = Field(default=None, examples=["/etc/dovecote/c2pa-key.pem"])
     """The private key of that certificate, in PEM format."""
 

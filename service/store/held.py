@@ -16,7 +16,7 @@ Mode = Literal["paused", "draining"]
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Held:
-    """An upstream that is given no task until an operator resumes it."""
+    """An upstream that gets no tasks until an operator resumes it."""
 
     name: str
     mode: Mode

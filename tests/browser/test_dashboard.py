@@ -105,7 +105,7 @@ def test_callback_is_run_again_and_message_is_replayed(visit: Visit, stage: Stag
     page = visit().open(f"/ui/tasks/{task}")
     expect(page.locator("#timeline")).to_contain_text("delivered")
     page.locator(".ev-callback summary").last.click()
-    page.locator(".ev-callback").last.get_by_role("button", name="Run through today's reader").click()
+    page.locator(".ev-callback").last.get_by_role("button", name="Process again").click()
     reload_until(page, page.locator(".ev-callback").last, re.compile("duplicate|stale|ignored"))
     page.goto(f"{stage.dovecote.url}/ui/webhooks?q={task}")
     page.get_by_role("button", name="Replay", exact=True).click()

@@ -32,7 +32,7 @@ class Callback:
     """Only a single callback has its headers and body; callbacks of lists do not."""
     body: str | None = None
     reads_as: str | None = None
-    """The content in words, as today's reader understands it."""
+    """The content in words, as this version reads it."""
     reading_error: str | None = None
     document: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False, compare=False)
 
@@ -54,13 +54,13 @@ def get_callback(session: Session, callback: CallbackOrId) -> Call[Callback]:
 
 
 def rerun_callback(session: Session, callback: CallbackOrId) -> Call[Callback]:
-    """Run a callback through today's reader."""
+    """Process a callback again, as this version reads it."""
     response = yield from send(session, Request(method="POST", path=f"{_callback(callback)}/rerun"))
     return value_of(Callback, response)
 
 
 def rerun_callbacks(session: Session, decisions: Sequence[str], limit: int | None) -> Call[int]:
-    """Run every callback with some decisions through today's reader; return their number."""
+    """Process every callback with some decisions again; return their number."""
     document = given({"decision": list(decisions), "limit": limit})
     response = yield from send(session, Request(method="POST", path="/v1/callbacks/rerun", document=document))
     try:

@@ -119,7 +119,7 @@ class ModelList:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Held:
-    """An upstream that is given no task until an operator resumes it."""
+    """An upstream that gets no tasks until an operator resumes it."""
 
     mode: str
     """``paused`` or ``draining``."""

@@ -21,7 +21,7 @@ class Erasure:
     erased: int = 0
     """Tasks whose content is removed from the database."""
     complete: int = 0
-    """Tasks of which nothing is left to do, outside of the database either."""
+    """Tasks whose erasure is complete, also outside of the database."""
     deleted_at_provider: int = 0
     failed_at_provider: int = 0
     document: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False, compare=False)

@@ -135,15 +135,15 @@ class Callbacks:
         return self._run(callback_calls.list_callbacks(self._session, {**filters, "limit": limit}, cursor))
 
     def get(self, callback: CallbackOrId) -> Callback:
-        """Get a callback with its body, and what today's reader understands of it."""
+        """Get a callback with its body, and what this version reads in it."""
         return self._run(callback_calls.get_callback(self._session, callback))
 
     def rerun(self, callback: CallbackOrId) -> Callback:
-        """Run a callback through today's reader. It is applied like a new one."""
+        """Process a callback again, as this version reads it. It is applied like a new one."""
         return self._run(callback_calls.rerun_callback(self._session, callback))
 
     def rerun_all(self, *decisions: str, limit: int | None = None) -> int:
-        """Run every callback with some decisions through today's reader, and return their number.
+        """Process every callback with some decisions again, and return their number.
 
         :param decisions: such as ``unreadable`` and ``unmatched``
         :param limit: number of callbacks, at most 1000

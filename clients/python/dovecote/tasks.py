@@ -36,7 +36,7 @@ class Result:
     width: int | None = None
     height: int | None = None
     duration: float | None = None
-    """Seconds, of films and sounds."""
+    """Seconds, of videos and sounds."""
     marked: bool = False
     """Whether the copy has the mark "made by AI"."""
     lost_because: str | None = None

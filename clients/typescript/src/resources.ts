@@ -111,12 +111,12 @@ export class Callbacks {
     return pageOf(this.connection, "/v1/callbacks", "callbacks", filters, options);
   }
 
-  /** Get a callback with its body, and what today's reader understands of it. */
+  /** Get a callback with its body, and what this version reads in it. */
   get(callback: OrId<StoredCallback>, options: CallOptions = {}): Promise<WholeCallback> {
     return this.connection.json({ method: "GET", path: `/v1/callbacks/${idOf(callback)}` }, options);
   }
 
-  /** Run a callback through today's reader. It is applied like a new one. */
+  /** Process a callback again. It is applied like a new one. */
   rerun(callback: OrId<StoredCallback>, options: CallOptions = {}): Promise<WholeCallback> {
     return this.connection.json({ method: "POST", path: `/v1/callbacks/${idOf(callback)}/rerun` }, options);
   }

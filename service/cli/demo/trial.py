@@ -21,7 +21,7 @@ from service.cli.processes import NotStarted, ProcessGroup, ended_by_signals
 def command(port: int, seconds: float, *, opens: bool) -> None:
     """Run Dovecote, a sandbox in place of ElkAPI, Runway, Kling and Replicate, and a receiver of webhooks, until Ctrl-C.
 
-    Tasks that you submit cost nothing and take a few seconds. No setting and no key of yours is used. Database and logs
+    Tasks that you submit cost nothing and take a few seconds. It uses none of your settings and keys. Database and logs
     are removed at the end.
     """
     with (

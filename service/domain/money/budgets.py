@@ -29,7 +29,7 @@ class Budget:
     period: Period
     limit: Decimal
     soft: Decimal | None = None
-    """The amount from which on an operator is told."""
+    """Above this amount operators get a message."""
     unit: str
     when_over: WhenOver = "refuse"
     unpriced: Unpriced = "refuse"

@@ -1,4 +1,4 @@
-"""Read a stored callback through today's reader, without applying it."""
+"""Read a stored callback as this version reads it, without applying it."""
 
 import dataclasses
 from collections import Counter
@@ -16,7 +16,7 @@ from service.store.callbacks import Received
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Preview:
-    """The content of a callback, as today's reader understands it."""
+    """The content of a callback, as this version reads it."""
 
     updates: tuple[Update, ...] = ()
     error: str | None = None
@@ -31,7 +31,7 @@ class Preview:
 
 
 def preview(context: Context, received: Received, submission: Submission | None) -> Preview:
-    """Return what today's reader understands of a stored callback."""
+    """Return what this version reads in a stored callback."""
     dialect = None if submission is None else DIALECTS.get(submission.dialect)
     if submission is None or dialect is None:
         return Preview(error="this database has no such submission, or this version no such dialect")

@@ -1,4 +1,4 @@
-"""Run stored callbacks through today's reader: after an update, one that was not understood may be."""
+"""Process stored callbacks again: after an update Dovecote may understand one that it did not understand before."""
 
 from collections.abc import Collection
 from typing import Final

@@ -31,7 +31,7 @@ TERMS_SCHEMA: Final[dict[str, Any]] = {
     | {
         "description": (
             "The most that the task may cost. An upstream whose upper bound is above it is skipped; where none is left, the "
-            "request is refused. Every submission of the task counts that may be charged."
+            "request is refused. Every submission of the task that may be charged counts."
         ),
         "examples": [{"amount": "0.50", "unit": "USD"}],
     },
@@ -43,13 +43,13 @@ TERMS_SCHEMA: Final[dict[str, Any]] = {
     "when_over_budget": {
         "type": "string",
         "enum": list(get_args(WhenOver)),
-        "description": "What follows when your budget has no room for it: refuse the task, or wait until there is room.",
+        "description": "What happens when your budget has no room for it: refuse the task, or wait until there is room.",
     },
     "on_moderated": {
         "type": "string",
         "enum": list(get_args(OnModerated)),
         "description": (
-            "What follows when a provider withholds the output after the work: fail, buy it again, or buy it at the next "
+            "What happens when a provider withholds the output after the job has run: fail, buy it again, or buy it at the next "
             "upstream. Each purchase is within `max_cost` and your budget."
         ),
     },

@@ -128,7 +128,7 @@ ENDPOINTS = (
         name="deleteBudget",
         tag=TAG,
         summary="Remove a budget",
-        description="It bounds nothing from now on. Tasks that wait for it are submitted within a minute.",
+        description="From now on it limits nothing. Tasks that wait for it are submitted within a minute.",
         parameters=(_NAME_PARAMETER,),
         responses={200: ResponseSpec(description="The removed budget.", schema=ref("BudgetList"))},
         problems=(404, 409, 422),

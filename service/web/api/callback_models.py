@@ -26,12 +26,12 @@ class StoredCallback(TypedDict):
 
 
 class WholeCallback(StoredCallback):
-    """A callback with its headers, its body, and what today's reader understands of it."""
+    """A callback with its headers, its body, and what this version reads in it."""
 
     headers: Annotated[dict[str, Any], about("The stored headers.")]
     body: Annotated[str, about("The body as text.")]
-    reads_as: Annotated[str | None, about("What today's reader understands, in words.")]
-    reading_error: Annotated[str | None, about("Why today's reader understands nothing.")]
+    reads_as: Annotated[str | None, about("What this version reads in it, in words.")]
+    reading_error: Annotated[str | None, about("Why this version reads nothing in it.")]
 
 
 class CallbackList(TypedDict):

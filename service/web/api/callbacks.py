@@ -1,4 +1,4 @@
-"""List the stored callbacks of providers, and run them through today's reader again."""
+"""List the stored callbacks of providers, and process them again."""
 
 from typing import Any, Final
 
@@ -70,20 +70,20 @@ async def list_callbacks(request: ApiRequest) -> Response:
 
 
 async def get(request: ApiRequest) -> Response:
-    """Return a callback with its body, and what today's reader understands of it."""
+    """Return a callback with its body, and what this version reads in it."""
     entry = await _find(request)
     return json_response(_whole(request, entry))
 
 
 async def rerun_one(request: ApiRequest) -> Response:
-    """Run a callback through today's reader."""
+    """Process a callback again, as this version reads it."""
     entry = await _find(request)
     await rerun(request.context, [entry.id])
     return json_response(_whole(request, await _find(request)), 202)
 
 
 async def rerun_many(request: ApiRequest) -> Response:
-    """Run every callback with some decisions through today's reader."""
+    """Process every callback with some decisions again."""
     document = await request.read_json(MAX_SMALL_BODY)
     mistakes: list[Mistake] = _RERUN.mistakes(document)
     if mistakes:
@@ -155,7 +155,7 @@ ENDPOINTS = (
         name="rerunCallbacks",
         scope=Scope.ADMIN,
         tag=_TAG,
-        summary="Run callbacks through today's reader",
+        summary="Process callbacks again, as this version reads them",
         description=(
             "For callbacks that were not understood when they came, for example by an older version. Each is read and applied "
             "like a new one. One that was applied before changes nothing."
@@ -184,7 +184,7 @@ ENDPOINTS = (
         name="rerunCallback",
         scope=Scope.SUBMIT,
         tag=_TAG,
-        summary="Run a callback through today's reader",
+        summary="Process a callback again, as this version reads it",
         description="It is read and applied like a new one. `decision` is null until that has happened.",
         parameters=(_ID,),
         responses={202: ResponseSpec(description="The callback is due.", schema=ref("WholeCallback"))},

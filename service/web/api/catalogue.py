@@ -226,16 +226,16 @@ def _act(name: str, handler: Handler, summary: str, description: str) -> Endpoin
     )
 
 
-_OPEN = "Its open tasks go on, and are polled. Every process follows with its next round of submissions."
+_OPEN = "Its open tasks continue, and are polled. Every process follows with its next round of submissions."
 ENDPOINTS = (
-    _act("pause", pause, "Pause an upstream", f"It is given no task: tasks wait for it until it is resumed. {_OPEN}"),
+    _act("pause", pause, "Pause an upstream", f"It gets no tasks: they wait until it is resumed. {_OPEN}"),
     _act(
         "drain",
         drain,
         "Drain an upstream",
-        f"It is given no task: the next upstream of a task's route serves it, and where there is none it waits. {_OPEN}",
+        f"It gets no tasks: the next upstream of a task's route serves the task, or the task waits where there is none. {_OPEN}",
     ),
-    _act("resume", resume, "Resume an upstream", "It is given tasks again: first those that wait for it."),
+    _act("resume", resume, "Resume an upstream", "It gets tasks again: first those that wait for it."),
     Endpoint(
         method="GET",
         path="/v1/families",

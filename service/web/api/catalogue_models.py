@@ -82,7 +82,7 @@ class Credit(TypedDict):
 
 
 class Held(TypedDict):
-    """An upstream that is given no task until an operator resumes it."""
+    """An upstream that gets no tasks until an operator resumes it."""
 
     mode: Annotated[
         Literal["paused", "draining"],
@@ -111,7 +111,7 @@ class Upstream(TypedDict):
     waiting: Annotated[int, about("Tasks that wait for it.")]
     limits: Limits
     credit: Annotated[Credit | None, about("The balance. Null: the provider does not report it, or not yet.")]
-    held: Annotated[Held | None, about("How an operator holds it. Null: it is given tasks.")]
+    held: Annotated[Held | None, about("How an operator holds it. Null: it gets tasks.")]
 
 
 class ModelList(TypedDict):

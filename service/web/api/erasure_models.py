@@ -23,7 +23,7 @@ class Erasure(TypedDict):
     tasks: Annotated[int, about("Tasks that the request concerns.")]
     open: Annotated[int, about("Tasks that are not erased yet, because they have not ended.")]
     erased: Annotated[int, about("Tasks whose content is removed from the database.")]
-    complete: Annotated[int, about("Tasks of which nothing is left to do, outside of the database either.")]
+    complete: Annotated[int, about("Tasks whose erasure is complete, also outside of the database.")]
     deleted_at_provider: Annotated[int, about("Tasks whose jobs the provider has deleted.")]
     failed_at_provider: Annotated[int, about("Tasks whose jobs the provider did not delete in a day of attempts.")]
 

@@ -117,7 +117,7 @@ _DONE: Final = ResponseSpec(
 _STORED: Final = ResponseSpec(
     description="Stored. Open tasks are erased when they have ended.",
     schema=ref("Erasure"),
-    headers={"Location": "The address at which to ask how far it has come."},
+    headers={"Location": "The address of the erasure, which shows its progress."},
 )
 
 ENDPOINTS = (
@@ -131,8 +131,7 @@ ENDPOINTS = (
         summary="Erase a task's content",
         description=(
             "Removes input, results, labels, callbacks, message bodies and kept copies, and asks the provider to delete the job "
-            "where it can. The task stays with its state, times, ids and costs, and no later report brings content back. A task "
-            "that has not ended is erased when it has; `cancel=true` cancels it."
+            "where it can. The task stays with its state, times, ids and costs, and no later report brings content back. A task that has not ended is erased after its end; `cancel=true` cancels it."
         ),
         parameters=(
             ID,
@@ -155,8 +154,7 @@ ENDPOINTS = (
         tag=TAG,
         summary="Erase the content of all tasks with some labels",
         description=(
-            "For the data of a person, say: label every task with a pseudonym of that person. `dry_run` tells first how many "
-            "tasks there are. The erasure runs in the background."
+            "To erase the data of a person later, label each task with a pseudonym of that person. `dry_run` counts the tasks first. The erasure runs in the background."
         ),
         body=ref("ErasureRequest"),
         example={"labels": {"person": "p-1842"}, "dry_run": True},

@@ -70,9 +70,9 @@ class Result(TypedDict):
     sha256: NotRequired[Annotated[str, about("SHA-256 of the kept copy, in hexadecimal.")]]
     size: NotRequired[Annotated[int, about("Bytes of the kept copy.")]]
     media_type: NotRequired[Annotated[str, about("The type that the content of the kept copy shows.")]]
-    width: NotRequired[Annotated[int, about("Pixels, of pictures and films.")]]
+    width: NotRequired[Annotated[int, about("Pixels, of pictures and videos.")]]
     height: NotRequired[int]
-    duration: NotRequired[Annotated[float, about("Seconds, of films and sounds.")]]
+    duration: NotRequired[Annotated[float, about("Seconds, of videos and sounds.")]]
     marked: NotRequired[Annotated[bool, about('Whether the copy that is served has the mark "made by AI".')]]
     lost_because: NotRequired[Annotated[str, about("Why there is no copy.")]]
 
@@ -143,7 +143,7 @@ class Task(TypedDict):
         str | None, one_of([*get_args(WhenOver), None], "The requested behaviour when a budget has no room.")
     ]
     on_moderated: Annotated[
-        str | None, one_of([*get_args(OnModerated), None], "What follows when a provider withholds a finished output.")
+        str | None, one_of([*get_args(OnModerated), None], "What happens when a provider withholds a finished output.")
     ]
     moderated_retries: Annotated[int | None, about("How many times it may be bought again for that reason.")]
     cost: Annotated[float | None, about("The price in the provider's own unit, as the provider states it.")]

@@ -79,7 +79,7 @@ class Settlement(TypedDict):
     ]
     reverses: Annotated[Amount | None, about("What you have booked for it in another unit, and take back.")]
     corrects: Annotated[str | None, about("The key of the entry that this one corrects.")]
-    basis: Annotated[str, one_of(get_args(Basis), "The ground of the verdict, the strongest first.")]
+    basis: Annotated[str, one_of(get_args(Basis), "What the verdict rests on, the strongest first.")]
     computed: Annotated[bool, about("Whether the amount follows from a price, and not from the provider's figure.")]
     delivered: Annotated[bool, about("Whether the job has a result.")]
     quoted: Annotated[str | None, AMOUNT]
@@ -112,7 +112,7 @@ class BudgetRow(TypedDict):
     period: Annotated[str, about("A day or a month, in UTC.")]
     unit: str
     limit: Annotated[str, AMOUNT]
-    soft: Annotated[str | None, about("The amount from which on an operator is told.")]
+    soft: Annotated[str | None, about("Above this amount operators get a message.")]
     spent: Annotated[str, AMOUNT]
     held: Annotated[str, about("Reserved for tasks in progress.")]
     left: Annotated[str, AMOUNT]
@@ -122,11 +122,11 @@ class BudgetRow(TypedDict):
     client: Annotated[str | None, about("Whose tasks count in it. `*`: each client for itself. Null: all together.")]
     label: Annotated[str | None, about("The label that tasks must have.")]
     upstream: Annotated[str | None, about("The upstream whose submissions count in it.")]
-    over: Annotated[str, one_of(["refuse", "wait"], "What follows when it has no room.")]
+    over: Annotated[str, one_of(["refuse", "wait"], "What happens when it has no room.")]
     unpriced: Annotated[
-        str, one_of(["refuse", "allow"], "Whether an upstream may be used whose price is not known in its unit.")
+        str, one_of(["refuse", "allow"], "Whether upstreams whose price is not known in its unit may be used.")
     ]
-    editable: Annotated[bool, about("Whether it can be changed by the API. One of the settings cannot.")]
+    editable: Annotated[bool, about("Whether the API can change it. A budget of the settings cannot be changed.")]
 
 
 class BudgetList(TypedDict):
@@ -218,19 +218,19 @@ BUDGET: dict[str, Any] = {
         "soft": {
             **_AMOUNT_TEXT,
             "type": ["string", "null"],
-            "description": "The amount from which on operators are told, once in a period.",
+            "description": "Above this amount operators get a message, once in a period.",
         },
         "over": {
             "type": "string",
             "enum": ["refuse", "wait"],
             "default": "refuse",
-            "description": "What follows when it has no room.",
+            "description": "What happens when it has no room.",
         },
         "unpriced": {
             "type": "string",
             "enum": ["refuse", "allow"],
             "default": "refuse",
-            "description": "Whether an upstream may be used whose price is not known in the unit.",
+            "description": "Whether upstreams whose price is not known in the unit may be used.",
         },
     },
 }

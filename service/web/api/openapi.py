@@ -19,7 +19,7 @@ _PROBLEMS = {
     404: "It does not exist, or it belongs to another client.",
     408: "The body arrived too slowly.",
     409: "Its state does not allow this.",
-    410: "What follows the cursor was removed.",
+    410: "The events after the cursor were removed.",
     413: "The body is too large.",
     415: "The body is not declared as JSON, or it is compressed.",
     416: "The file has no such part; `Content-Range` states its size.",

@@ -136,8 +136,7 @@ ENDPOINTS = (
         tag=TAG,
         summary="Get the kept copy of a result",
         description=(
-            "Answers `Range`, `If-Range`, `If-None-Match` and `HEAD`. Pictures, films and sounds may be shown by a browser; all else "
-            "is a download. With the setting `results.redirect` it leads to a presigned URL of the bucket."
+            "Answers `Range`, `If-Range`, `If-None-Match` and `HEAD`. A browser may show pictures, videos and sounds; everything else is a download. With the setting `results.redirect` it leads to a presigned URL of the bucket."
         ),
         parameters=(
             ID,

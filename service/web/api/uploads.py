@@ -205,7 +205,7 @@ ENDPOINTS = (
         name="deleteUpload",
         tag=_TAG,
         summary="Delete an upload",
-        description="A task that has not been submitted yet and takes it fails before the purchase.",
+        description="A task that takes it and has not been submitted yet fails before the purchase.",
         parameters=(_ID,),
         responses={200: ResponseSpec(description="The upload, as it was.", schema=ref("Upload"))},
         problems=(404,),

@@ -107,7 +107,7 @@ class MessageList(TypedDict):
 class ReplayResult(TypedDict):
     """The result of a replay."""
 
-    replayed: Annotated[int, about("Messages that are due for delivery again; with `dry_run`, that would be.")]
+    replayed: Annotated[int, about("The number of messages that are due again; with `dry_run`, that would be due.")]
     next: Annotated[str | None, about("The `cursor` of the next replay request. Null: there are no more messages.")]
 
 

@@ -139,7 +139,7 @@ ACTS: Final[Mapping[str, Act]] = {
             words="Run callbacks again",
             icon="inbox",
             states=frozenset(State),
-            about="The stored callbacks of each task run through today's reader. One that was applied before changes nothing.",
+            about="The stored callbacks of each task are processed again, as this version reads them. One that was applied before changes nothing.",
             run=_rerun,
         ),
         Act(

@@ -51,7 +51,7 @@ class Row:
 
 
 def row_of(context: Context, entry: Entry, *, now: dt.datetime) -> Row:
-    """Return the row of a callback, with what today's reader understands of it."""
+    """Return the row of a callback, with what this version reads in it."""
     received, submission = entry.received, entry.submission
     heard = heard_of(context, received, submission)
     chip = DECISIONS.get(received.decision or "", Chip("work", "late", "being read"))

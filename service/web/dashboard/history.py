@@ -67,7 +67,7 @@ class Item:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Heard:
-    """A callback with what today's reader understands."""
+    """A callback with what this version reads in it."""
 
     received: Received
     says: str

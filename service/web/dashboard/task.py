@@ -161,13 +161,13 @@ async def _read(visit: Visit, task: Task) -> tuple[Records, list[Task], list[Res
 
 
 def _heard(context: Context, received: Sequence[Received], submissions: Sequence[Submission]) -> list[Heard]:
-    """Return callbacks with what today's reader understands of each."""
+    """Return callbacks with what this version reads in each."""
     known = {each.id: each for each in submissions}
     return [heard_of(context, each, known.get(each.submission_id)) for each in received]
 
 
 def heard_of(context: Context, received: Received, submission: Submission | None) -> Heard:
-    """Return a callback with its body, its headers, and what today's reader understands of it."""
+    """Return a callback with its body, its headers, and what this version reads in it."""
     read = preview(context, received, submission)
     upstream = None if submission is None else context.upstreams.get(submission.upstream)
     redactor = Redactor(context.tokens, () if upstream is None else secrets_of(upstream))
@@ -182,7 +182,7 @@ def heard_of(context: Context, received: Received, submission: Submission | None
         signed=read.signed,
         bodies=(
             body_of("Body, as it came", redactor.body(received.body)),
-            json_of("As today's reader understands it", understood),
+            json_of("As this version reads it", understood),
             *((Body("Stored headers", headers),) if headers else ()),
         ),
     )

@@ -1,4 +1,4 @@
-"""The inbox: callbacks that were not understood come first, and can be run through today's reader."""
+"""The inbox: callbacks that were not understood come first, and can be processed again."""
 
 from collections.abc import AsyncIterator, Sequence
 
