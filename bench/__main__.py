@@ -12,6 +12,9 @@
 ``python -m bench compare REV`` measures another version of Dovecote and this one in turn (``--help`` shows its options).
 ``python -m bench backlog`` measures how quickly stored callbacks are applied.
 ``python -m bench retention`` measures how old data is removed from a full database.
+``python -m bench growth`` measures the claims and the lists on tables of 10,000 to 10,000,000 rows.
+``python -m bench polling`` simulates the poll plan.
+``python -m bench sizing`` calculates the processes and the storage of a load.
 
 Everyone is measured once in each round, the rounds follow each other, and the table shows medians over the rounds and
 ratios of those medians: on a machine that others use, too, a single figure means little and a figure of another day
@@ -31,11 +34,32 @@ import time
 from pathlib import Path
 from typing import get_args
 
-from bench import backlog, chart, compare, databases, journeys, outgoing, requests, retention, streams, upstream
+from bench import (
+    backlog,
+    chart,
+    compare,
+    databases,
+    journeys,
+    outgoing,
+    polling,
+    requests,
+    retention,
+    sizing,
+    streams,
+    upstream,
+)
+from bench.growth import measure as growth
 from bench.report import Figures, Run, show_calls, show_doors, show_streams
 
 NAMES = ("callbacks", "submits", "journeys", "outgoing", "streams")
-OTHERS = {"backlog": backlog.main, "compare": compare.main, "retention": retention.main}
+OTHERS = {
+    "backlog": backlog.main,
+    "compare": compare.main,
+    "retention": retention.main,
+    "growth": growth.main,
+    "polling": polling.main,
+    "sizing": sizing.main,
+}
 """Measurements with arguments of their own."""
 STEADY = 2
 """Rounds after which memory is not measured again: it is the same to a percent."""

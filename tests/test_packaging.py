@@ -4,13 +4,18 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
+from service.domain.flows import FLOWS, parse_flows
 from tests.support.stops import slowest_stop
 
 ROOT = Path(__file__).parents[1]
-COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))
-DOVECOTE = {name: each for name, each in COMPOSE["services"].items() if name != "db"}
+FILES = ("compose.yaml", "deploy/compose/fleet.yaml")
+COMPOSE: dict[str, dict[str, Any]] = {
+    file: yaml.safe_load((ROOT / file).read_text(encoding="utf-8"))["services"] for file in FILES
+}
+DOVECOTE = {f"{file}: {name}": each for file, found in COMPOSE.items() for name, each in found.items() if name != "db"}
 
 
 def test_image_installs_only_locked_packages() -> None:
@@ -32,8 +37,9 @@ def test_image_runs_as_a_user_that_is_not_root_by_number() -> None:
     assert users == ["10001"], "Kubernetes cannot tell a name from root's"
 
 
-def test_compose_has_no_default_password() -> None:
-    text = (ROOT / "compose.yaml").read_text(encoding="utf-8")
+@pytest.mark.parametrize("file", FILES)
+def test_compose_has_no_default_password(file: str) -> None:
+    text = (ROOT / file).read_text(encoding="utf-8")
     defaults = dict(re.findall(r"\$\{(\w+):-([^}]*)\}", text))
     assert {name for name, value in defaults.items() if value} == set()
     assert "POSTGRES_PASSWORD" not in defaults
@@ -58,3 +64,12 @@ def test_compose_gives_a_stop_as_long_as_the_slowest_submit_may_take() -> None:
 def test_compose_passes_every_variable_of_the_env_file() -> None:
     for service in DOVECOTE.values():
         assert {"path": ".env", "required": False} in service["env_file"]
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_compose_has_one_worker_for_each_flow(file: str) -> None:
+    commands = [each["command"] for name, each in COMPOSE[file].items() if name not in {"db", "migrate"}]
+    workers = [command for command in commands if command[:3] == ["serve", "--role", "worker"]]
+    assert {command[2] for command in commands} >= {"web", "worker"}
+    flows = [flow for each in workers for flow in parse_flows(each[4] if "--flows" in each else "all")]
+    assert sorted(flows) == sorted(FLOWS)

@@ -26,6 +26,8 @@ RETRY_AFTER_CAP = 120.0
 UNCONFIRMED_FIRST_LOOK = 10.0
 """How long after a lost answer the provider's list is looked at first: a job may show in it a little late."""
 UNCONFIRMED_GROWTH = 0.25
+UNCONFIRMED_LONGEST = 120.0
+"""The longest wait between two looks at the list."""
 UNCONFIRMED_SHORTEST = 120.0
 """How long at least a way to find out is given before a policy decides."""
 MESSAGE_SCHEDULE = (0.0, 5.0, 60.0, 300.0, 1800.0, 7200.0, 18000.0, 36000.0, 72000.0, 129600.0)
@@ -51,7 +53,7 @@ class PollPlan:
     longest: float
 
 
-EXPECTING = PollPlan(first=1.0, growth=0.15, shortest=5.0, longest=120.0)
+EXPECTING = PollPlan(first=1.0, growth=0.15, shortest=5.0, longest=300.0)
 """A callback is expected: polling is the net below it."""
 POLLING = PollPlan(first=0.5, growth=0.08, shortest=2.0, longest=60.0)
 """No callback can come, or callbacks have stopped coming."""
@@ -113,7 +115,7 @@ def next_reconciliation(task: Task, *, median: float, lookup: bool, now: datetim
         end = min(end, max(reconciliation_ends(task, median=median, lookup=lookup), now))
     if not lookup:
         return end
-    wait = min(max(UNCONFIRMED_GROWTH * (now - since).total_seconds(), UNCONFIRMED_FIRST_LOOK), EXPECTING.longest)
+    wait = min(max(UNCONFIRMED_GROWTH * (now - since).total_seconds(), UNCONFIRMED_FIRST_LOOK), UNCONFIRMED_LONGEST)
     return min(now + timedelta(seconds=wait), end)
 
 

@@ -28,6 +28,7 @@ from service.flows.concurrency import Slots, Throttle
 from service.flows.memory import LargeWork
 from service.flows.metrics.process import Metrics
 from service.flows.metrics.tracing import Traces
+from service.flows.signals.live import LiveAnswers
 from service.flows.signals.local import Signals
 from service.http.client import Http
 from service.http.tls import trusting
@@ -186,6 +187,7 @@ class Context:
     webhook_secret: str
     upstreams: Mapping[str, Upstream]
     signals: Signals = dataclasses.field(default_factory=Signals)
+    live: LiveAnswers = dataclasses.field(default_factory=LiveAnswers)
     statistics: Statistics = dataclasses.field(default_factory=Statistics)
     destination_slots: DestinationSlots = dataclasses.field(default_factory=DestinationSlots)
     unknown_words: Counter[tuple[str, str]] = dataclasses.field(default_factory=Counter)

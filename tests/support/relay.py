@@ -10,12 +10,13 @@ CHUNK = 65536
 class Relay:
     """Connections that a test silences as a firewall or a lost primary does: neither side is notified."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str | int) -> None:
         """Prepare.
 
-        :param path: the Unix socket of the server behind
+        :param path: the Unix socket of the server behind, or its port
         """
         self._path = path
+        self._cut = False
         self._open: set[asyncio.Event] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self.port = 0
@@ -23,10 +24,10 @@ class Relay:
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def running(cls, path: str) -> AsyncIterator["Relay"]:
-        """Relay from a free port of the loopback interface while the block runs."""
+    async def running(cls, path: str | int, port: int = 0) -> AsyncIterator["Relay"]:
+        """Relay from a port of the loopback interface while the block runs; 0: a free one."""
         relay = cls(path)
-        server = await asyncio.start_server(relay._serve, "127.0.0.1", 0)
+        server = await asyncio.start_server(relay._serve, "127.0.0.1", port)
         relay.port = server.sockets[0].getsockname()[1]
         try:
             yield relay
@@ -42,22 +43,44 @@ class Relay:
             passing.clear()
         return len(self._open)
 
+    def cut(self) -> None:
+        """Block traffic on every connection, also on new ones, until :meth:`mend`."""
+        self._cut = True
+        self.silence()
+
+    def mend(self) -> None:
+        """Let traffic pass again."""
+        self._cut = False
+        for passing in self._open:
+            passing.set()
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
         self.connections += 1
         passing = asyncio.Event()
-        passing.set()
+        if not self._cut:
+            passing.set()
         self._open.add(passing)
-        there, back = await asyncio.open_unix_connection(self._path)
+        ends = [writer]
         try:
-            await asyncio.gather(_pass(reader, back, passing), _pass(there, writer, passing))
+            # A stop of the relay cancels this task, and the streams would report that as a fault.
+            with contextlib.suppress(OSError, asyncio.CancelledError):
+                await passing.wait()
+                there, back = await self._connect()
+                ends.append(back)
+                await asyncio.gather(_pass(reader, back, passing), _pass(there, writer, passing))
         finally:
             self._open.discard(passing)
             self._tasks.discard(task)
-            for each in (writer, back):
+            for each in ends:
                 each.close()
+
+    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if isinstance(self._path, int):
+            return await asyncio.open_connection("127.0.0.1", self._path)
+        return await asyncio.open_unix_connection(self._path)
 
 
 async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, passing: asyncio.Event) -> None:

@@ -148,16 +148,21 @@ class Filter:
 
 async def list_messages(connection: AsyncConnection, wanted: Filter, *, most: int) -> list[Message]:
     """List messages, newest first."""
-    rows = await connection.execute(_ordered(_matching(wanted), wanted, most, newest=True))
+    ids = _ordered(_matching(wanted), wanted, most, newest=True).subquery()
+    statement = select(webhook_messages).where(webhook_messages.c.id.in_(select(ids.c.id)))
+    rows = await connection.execute(statement.order_by(webhook_messages.c.id.desc()))
     return [message_of(row) for row in rows]
 
 
 async def replayable(connection: AsyncConnection, wanted: Filter, *, most: int) -> list[UUID]:
     """Return the ids of settled messages that can be replayed, oldest first."""
+    settled = set(wanted.states or MESSAGE_STATES) - {"pending"}
+    if not settled:
+        return []
+    wanted = dataclasses.replace(wanted, states=tuple(sorted(settled)))
     enabled = select(webhook_endpoints.c.id).where(
         webhook_endpoints.c.client == wanted.client, webhook_endpoints.c.disabled_at.is_(None)
     )
-    wanted = dataclasses.replace(wanted, states=tuple(set(wanted.states or MESSAGE_STATES) - {"pending"}))
     able = _matching(wanted).where(
         webhook_messages.c.body != "{}",  # erased
         or_(webhook_messages.c.endpoint_id.is_(None), webhook_messages.c.endpoint_id.in_(enabled)),
@@ -167,7 +172,7 @@ async def replayable(connection: AsyncConnection, wanted: Filter, *, most: int) 
 
 
 def _ordered(statement: Select[Any], wanted: Filter, most: int, *, newest: bool) -> Select[Any]:
-    """Select a page: one of each state and type, merged, so that an index serves each."""
+    """Select the ids of a page: one of each state and type, merged, so that an index serves each."""
     key = webhook_messages.c.id.desc() if newest else webhook_messages.c.id
     if wanted.task_id is not None or not (wanted.states or wanted.types or wanted.endpoint_id is not None):
         return _among(statement, wanted).order_by(key).limit(most)
@@ -189,14 +194,17 @@ def _among(statement: Select[Any], wanted: Filter) -> Select[Any]:
 
 
 def _matching(wanted: Filter) -> Select[Any]:
-    statement = select(webhook_messages)
-    if wanted.task_id is None:
-        statement = statement.where(webhook_messages.c.client == wanted.client)
-    else:  # a task has few messages and a client many: the planner is kept from going by the client
-        whose = func.coalesce(webhook_messages.c.client, "")
-        statement = statement.where(webhook_messages.c.task_id == wanted.task_id, whose == wanted.client)
+    # A task or an endpoint has few messages and a client many: the planner is kept from going by the client.
+    few = wanted.task_id is not None or wanted.endpoint_id is not None
+    whose: Any = func.coalesce(webhook_messages.c.client, "") if few else webhook_messages.c.client
+    statement = select(webhook_messages.c.id).where(whose == wanted.client)
+    if wanted.task_id is not None:
+        statement = statement.where(webhook_messages.c.task_id == wanted.task_id)
     if wanted.endpoint_id is not None:
-        statement = statement.where(webhook_messages.c.endpoint_id == wanted.endpoint_id)
+        endpoint: Any = webhook_messages.c.endpoint_id
+        # Of the two, the task has fewer.
+        endpoint = func.coalesce(endpoint, endpoint) if wanted.task_id is not None else endpoint
+        statement = statement.where(endpoint == wanted.endpoint_id)
     if wanted.after is not None:
         statement = statement.where(webhook_messages.c.id > wanted.after)
     if wanted.before is not None:

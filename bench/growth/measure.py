@@ -1,0 +1,184 @@
+"""Measure the hot statements at several sizes: ``python -m bench growth``.
+
+Each statement runs many times in a transaction that is rolled back. The table shows the CPU time and the p99 in
+milliseconds, with SQLAlchemy's part, and what a busy machine cannot disturb: the pages that PostgreSQL reads (its buffers), or the thousands of instructions of
+SQLite's virtual machine. ``--plans FILE`` writes the plans at the largest size.
+"""
+
+import argparse
+import asyncio
+import dataclasses
+import json
+import statistics
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final, get_args
+
+import psutil
+from sqlalchemy import event, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from bench import databases
+from bench.growth.filling import fill, make_schema
+from bench.growth.statements import CLAIMS, IDLE, LISTS, Act
+from service.store.database import Database
+
+NARROW: Final = 2_000_000
+"""Rows above which only tasks are filled, and only the claims on them are measured."""
+WARM_UP: Final = 3
+"""Runs that fill caches and prepare the statement."""
+STEP: Final = 1_000
+"""Instructions of SQLite between two counts."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Cost:
+    """The cost of one statement at one size."""
+
+    cpu: float
+    """Milliseconds of CPU for one run, of this process and of PostgreSQL's, on average."""
+    median: float
+    p99: float
+    work: int
+    """Pages on PostgreSQL, thousands of instructions on SQLite."""
+    plan: str
+
+
+async def measure(url: str, count: int, *, times: int) -> dict[str, Cost]:
+    """Fill a database, and measure every statement."""
+    whole = count <= NARROW
+    began = time.monotonic()
+    await fill(url, count, whole=whole)
+    print(f"filled with {count} tasks in {time.monotonic() - began:.0f} s", flush=True)
+    acts = {**CLAIMS, **(IDLE | LISTS if whole else {})}
+    database = Database(url, command_timeout=None)
+    try:
+        return {name: await _cost(database, act, times) for name, act in acts.items()}
+    finally:
+        await database.close()
+
+
+async def _cost(database: Database, act: Act, times: int) -> Cost:
+    took: list[float] = []
+    async with database.writing() as connection:
+        backend = None if database.sqlite else psutil.Process(await connection.scalar(text("SELECT pg_backend_pid()")))
+    before = 0.0
+    for number in range(times + WARM_UP):
+        before = _cpu(backend) if number == WARM_UP else before
+        async with database.writing() as connection:
+            began = time.perf_counter()
+            await act(connection)
+            if number >= 3:
+                took.append((time.perf_counter() - began) * 1000)
+            await connection.rollback()
+    cpu = (_cpu(backend) - before) * 1000 / times
+    async with database.writing() as connection:
+        ran = await _statements(connection, act)
+        await connection.rollback()
+    async with database.writing() as connection:
+        if database.sqlite:
+            plan, work = await _plans(connection, ran), await _instructions(connection, act)
+        else:
+            plan, work = await _plans(connection, ran), await _pages(connection, ran)
+        await connection.rollback()
+    ordered = sorted(took)
+    return Cost(cpu, statistics.median(ordered), ordered[int(len(ordered) * 0.99)], work, plan)
+
+
+def _cpu(backend: psutil.Process | None) -> float:
+    """Return the CPU seconds of this process, and of the process of PostgreSQL that serves it."""
+    own = time.process_time()
+    return own if backend is None else own + sum(backend.cpu_times()[:2])
+
+
+async def _statements(connection: AsyncConnection, act: Act) -> list[tuple[str, Any]]:
+    """Run an act, and return its statements with their parameters."""
+    ran: list[tuple[str, Any]] = []
+
+    def note(*heard: Any) -> None:
+        ran.append((heard[2], heard[3]))
+
+    engine = connection.engine.sync_engine
+    event.listen(engine, "before_cursor_execute", note)
+    try:
+        await act(connection)
+    finally:
+        event.remove(engine, "before_cursor_execute", note)
+    return ran
+
+
+async def _plans(connection: AsyncConnection, ran: Sequence[tuple[str, Any]]) -> str:
+    """Return the plans of some statements."""
+    explain = "EXPLAIN QUERY PLAN" if connection.dialect.name == "sqlite" else "EXPLAIN (COSTS OFF)"
+    plans = []
+    for statement, parameters in ran:
+        rows = await connection.exec_driver_sql(f"{explain} {statement}", parameters)
+        plans.append("\n".join(str(row[-1]) for row in rows))
+    return "\n".join(plans)
+
+
+async def _pages(connection: AsyncConnection, ran: Sequence[tuple[str, Any]]) -> int:
+    """Return the pages that PostgreSQL reads for some statements."""
+    pages = 0
+    for statement, parameters in ran:
+        rows = await connection.exec_driver_sql(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}", parameters)
+        found = rows.scalar_one()
+        [document] = json.loads(found) if isinstance(found, str) else found
+        pages += document["Plan"]["Shared Hit Blocks"] + document["Plan"]["Shared Read Blocks"]
+    return pages
+
+
+async def _instructions(connection: AsyncConnection, act: Act) -> int:
+    """Return the thousands of instructions that SQLite runs for an act."""
+    steps = 0
+
+    def count() -> int:
+        nonlocal steps
+        steps += 1
+        return 0
+
+    raw = await connection.get_raw_connection()
+    driver: Any = raw.driver_connection
+    await driver.set_progress_handler(count, STEP)
+    try:
+        await act(connection)
+    finally:
+        await driver.set_progress_handler(None, 0)
+    return steps
+
+
+def table_of(found: dict[int, dict[str, Cost]], kind: databases.Kind) -> str:
+    """Return the costs as a table in Markdown."""
+    unit = "k instructions" if kind == "sqlite" else "pages"
+    sizes = sorted(found)
+    head = " | ".join(f"{size:,}: CPU ms | p99 ms | {unit}" for size in sizes)
+    lines = [f"| {kind} | {head} |", "|---" * (3 * len(sizes) + 1) + "|"]
+    for name in found[sizes[0]]:
+        cells = [found[size].get(name) for size in sizes]
+        shown = ["– | – | –" if cell is None else f"{cell.cpu:.2f} | {cell.p99:.2f} | {cell.work}" for cell in cells]
+        lines.append(f"| {name} | {' | '.join(shown)} |")
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run the requested measurements, and print the tables."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bench growth", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--database", choices=get_args(databases.Kind), default="postgresql")
+    parser.add_argument("--rows", default="10000,1000000", help="numbers of tasks (default 10000,1000000)")
+    parser.add_argument("--times", type=int, default=200, help="how often each statement runs (default 200)")
+    parser.add_argument("--plans", type=Path, metavar="FILE", help="write the plans of the largest whole size there")
+    given = parser.parse_args(arguments)
+    sizes = [int(size) for size in given.rows.split(",")]
+    found: dict[int, dict[str, Cost]] = {}
+    with databases.opened((given.database,)) as opened:
+        for size in sizes:
+            with opened.copy(given.database, f"rows_{size}", make_schema) as url:
+                found[size] = asyncio.run(measure(url, size, times=given.times))
+            print(table_of(found, given.database), flush=True)
+    whole = [size for size in sizes if size <= NARROW]
+    if given.plans and whole:
+        plans = "\n\n".join(f"-- {name}\n{cost.plan}" for name, cost in found[max(whole)].items())
+        given.plans.write_text(plans + "\n", encoding="utf-8")
