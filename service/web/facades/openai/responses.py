@@ -12,7 +12,7 @@ from service.flows.webhooks.formats.ids import prefixed
 from service.flows.webhooks.formats.shapes import code_of, reason_of, unix
 from service.providers.stream import Piece
 from service.web.facades import actions
-from service.web.facades.body import Fields
+from service.web.facades.body import Fields, is_one_of
 from service.web.facades.door import DoorRequest, DoorRoute, shown
 from service.web.facades.media import as_base64
 from service.web.facades.models import families_of
@@ -60,7 +60,7 @@ def request_of(said: Fields, before: Task | None) -> dict[str, Any]:
     """
     tools = said.get("tools")
     for tool in tools if isinstance(tools, list) else []:
-        if isinstance(tool, dict) and tool.get("type") not in _KEPT_TOOLS:
+        if isinstance(tool, dict) and not is_one_of(tool.get("type"), _KEPT_TOOLS):
             detail = f"tools: {str(tool.get('type'))[:40]} is not supported here, because its calls are not kept"
             raise Problem(400, "unsupported", detail)
     content = said.get("input")
