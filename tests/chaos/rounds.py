@@ -141,7 +141,7 @@ async def _surroundings(
     installation: Installation, evidence: Evidence, chance: random.Random, tree: Path, options: Options
 ) -> AsyncIterator[_Around]:
     postman = Postman(evidence, random.Random(chance.random()), installation.addresses)
-    hooks = Hooks(evidence)
+    hooks = Hooks(evidence, random.Random(chance.random()))
     sandboxes = {name: Sandbox(seconds=2.0, key=SANDBOX_KEY, send=postman) for name in ("elkapi", "cometapi")}
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(postman.aclose)

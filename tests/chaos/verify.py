@@ -3,6 +3,7 @@
 import base64
 import datetime as dt
 import hashlib
+import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
@@ -16,7 +17,7 @@ from service.domain.task import WITHOUT_PURCHASE
 from service.domain.webhook_events import LATE
 from service.sandbox.files import FILES
 from service.sandbox.served_files import content
-from tests.chaos.evidence import Accepted, Arrived, Called, Job, Reading, Refused, Seen
+from tests.chaos.evidence import Accepted, Arrived, Called, Fault, Job, Reading, Refused, Seen
 from tests.chaos.facts import Facts, Row
 from tests.chaos.load import CALLBACK_SECRET
 from tests.chaos.truth import lies
@@ -279,8 +280,9 @@ def sentences_are_true(facts: Facts) -> Iterator[str]:
         task = facts.task_of(job)
         if task is not None:
             jobs[task["id"]].append(job)
+    wrong_since = min((each.at for each in facts.of(Fault) if each.name == "clock"), default=math.inf)
     for told in facts.of(Reading):
-        for lie in lies(told, jobs.get(UUID(told.task), [])):
+        for lie in lies(told, jobs.get(UUID(told.task), []), times=told.at < wrong_since):
             yield f"task {told.task} ({told.state}) {lie}. It was told: {told.explanation}"
 
 
