@@ -20,6 +20,7 @@ import uuid_utils.compat as uuid_utils
 from service.domain.callback_token import Tokens
 from service.domain.destination_slots import DestinationSlots
 from service.domain.money.budgets import Budget, read_budget
+from service.domain.money.learned import Prices
 from service.domain.money.quotes import PriceBook
 from service.domain.statistics import Statistics
 from service.domain.task import Task, WaitingFor
@@ -215,6 +216,8 @@ class Context:
     """Upstreams whose slots are counted over all processes."""
     prices: Mapping[str, PriceBook] = dataclasses.field(default_factory=dict)
     """The known prices, by upstream. An upstream without any price is missing."""
+    learned_prices: Prices = dataclasses.field(default_factory=dict)
+    """The prices that charges have shown, by upstream, family, operation and model."""
     own_budgets: tuple[Budget, ...] = ()
     """The budgets of the settings."""
     budgets: tuple[Budget, ...] = ()
@@ -244,8 +247,8 @@ class Context:
 
     @property
     def reserves(self) -> bool:
-        """Whether submissions may have reservations: a price or a budget is known."""
-        return bool(self.prices or self.budgets)
+        """Whether submissions may have reservations: a price or a budget is known, or prices were learned."""
+        return bool(self.prices or self.budgets or self.learned_prices)
 
     def now(self) -> dt.datetime:
         """Return the current time: aware, UTC."""
