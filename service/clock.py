@@ -41,7 +41,7 @@ def warn_if_wrong(now: dt.datetime) -> bool:
     if now.year in PLAUSIBLE_YEARS:
         return False
     log.warning(
-        "clock is wrong; set it: TLS, signatures, deadlines and the order of tasks depend on it now=%s", now.isoformat()
+        "clock is wrong; set it, because TLS, deadlines and the order of tasks depend on it now=%s", now.isoformat()
     )
     return True
 
