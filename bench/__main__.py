@@ -13,6 +13,7 @@
 ``python -m bench retention`` measures how old data is removed from a full database.
 ``python -m bench growth`` measures the claims and the lists on tables of 10,000 to 10,000,000 rows.
 ``python -m bench polling`` simulates the poll plan.
+``python -m bench soak`` loads Dovecote for minutes, and shows that what it holds stays flat.
 ``python -m bench sizing`` calculates the processes and the storage of a load.
 
 Everyone is measured once in each round, the rounds follow each other, and the table shows medians over the rounds and
@@ -33,7 +34,20 @@ import time
 from pathlib import Path
 from typing import get_args
 
-from bench import chart, compare, databases, journeys, outgoing, polling, requests, retention, sizing, streams, upstream
+from bench import (
+    chart,
+    compare,
+    databases,
+    journeys,
+    outgoing,
+    polling,
+    requests,
+    retention,
+    sizing,
+    soak,
+    streams,
+    upstream,
+)
 from bench.growth import measure as growth
 from bench.report import Figures, Run, show_calls, show_doors, show_streams
 
@@ -44,6 +58,7 @@ OTHERS = {
     "growth": growth.main,
     "polling": polling.main,
     "sizing": sizing.main,
+    "soak": soak.main,
 }
 """Measurements with arguments of their own."""
 STEADY = 2
