@@ -6,9 +6,9 @@ import contextlib
 import datetime as dt
 import functools
 import secrets as chance
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Coroutine, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
@@ -25,6 +25,7 @@ from service.flows.metrics.rows import RowMetrics
 from service.flows.metrics.tracing import Traces
 from service.flows.signals.catchup import catching_up
 from service.flows.signals.postgres import listening
+from service.flows.statistics import keep_learning
 from service.flows.submission.repeats import Recent
 from service.flows.submission.restored import settle_if_restored
 from service.flows.webhooks.operator import report_clock
@@ -199,7 +200,21 @@ async def at_work(context: Context, flows: Collection[Flow] = FLOWS) -> AsyncIte
 @contextlib.asynccontextmanager
 async def watching_workers(context: Context) -> AsyncIterator[None]:
     """Report to operators when no worker is alive, for the length of a ``with``."""
-    task = asyncio.create_task(watch_workers(context), name="watch workers")
+    async with _running(watch_workers(context), "watch workers"):
+        yield
+
+
+@contextlib.asynccontextmanager
+async def learning(context: Context) -> AsyncIterator[None]:
+    """Update the statistics of a process without a worker, for the length of a ``with``."""
+    async with _running(keep_learning(context), "learn"):
+        yield
+
+
+@contextlib.asynccontextmanager
+async def _running(work: Coroutine[Any, Any, None], name: str) -> AsyncIterator[None]:
+    """Run something beside a ``with`` statement, until that ends."""
+    task = asyncio.create_task(work, name=name)
     try:
         yield
     finally:
@@ -221,12 +236,8 @@ async def _beating(context: Context, flows: Collection[Flow]) -> AsyncIterator[N
                 log.warning("heartbeat failed error=%s", error)
             await asyncio.sleep(HEARTBEAT)
 
-    task = asyncio.create_task(beat(), name="heartbeat")
-    try:
+    async with _running(beat(), "heartbeat"):
         yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 def application(context: Context, role: Role = "all") -> ASGIApp:

@@ -28,7 +28,7 @@ from service.flows.metrics.process import Metrics
 from service.flows.money import balances, charge_log, sweep
 from service.flows.retention import erase
 from service.flows.retention import sweep as retention_sweep
-from service.flows.statistics import update_statistics
+from service.flows.statistics import LEARN_EVERY, update_statistics
 from service.flows.submission import duplicates
 from service.flows.submission import run as submission_run
 from service.flows.upstreams import credit
@@ -41,7 +41,6 @@ TICK: Final = 1.0
 ROUND_EVERY: Final = 0.02
 """Seconds from the start of a round to the next one of the same journey. What comes meanwhile shares the next round: a round
 costs about the same for one row as for twenty."""
-LEARN_EVERY: Final = 30.0
 EXPIRE_EVERY: Final = 60.0
 DRAIN_MARGIN: Final = 15.0
 RESULTS_WITHIN: Final = 1.0

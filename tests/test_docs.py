@@ -247,7 +247,9 @@ def test_error_classes_are_documented(outcome):
 def test_dialect_members_are_in_the_glossary():
     glossary = (ROOT / "service" / "providers" / "README.md").read_text(encoding="utf-8").partition("## Glossary")[2]
     first_cells = re.findall(r"^\| (`.*?) \|", glossary, re.MULTILINE)
-    first_cells += re.findall(r"^\| `(?:Can|Reads|Sends|Signs|Stores|Takes)\w+` \| (`.*?) \|", glossary, re.MULTILINE)
+    first_cells += re.findall(
+        r"^\| `(?:Can|Reads|Sends|Signs|Stores|Streams|Takes)\w*` \| (`.*?) \|", glossary, re.MULTILINE
+    )
     explained = {name for cell in first_cells for name in re.findall(r"`(\w+)`", cell)}
     methods = {name for name in vars(Dialect) if not name.startswith("_")}
     named = {name for name, each in vars(capabilities).items() if each.__class__ is type(capabilities.CanCancel)} - {

@@ -18,6 +18,7 @@ from service.app import (
     application,
     at_work,
     callback_application,
+    learning,
     metrics_application,
     opened,
     require_key,
@@ -164,6 +165,7 @@ async def _serve(
                 await require_key(context)
             if role == "web":
                 await stack.enter_async_context(watching_workers(context))
+                await stack.enter_async_context(learning(context))
             works = role in {"all", "worker"}
             worker = await stack.enter_async_context(at_work(context, flows)) if works else None
             watch.cancel()

@@ -74,6 +74,20 @@ def begin(task: "Task", *, keeps: Callable[["Task"], bool], new_id: Callable[[],
     return task.changed(results=results)
 
 
+def renewed_url(task: "Task", result: "Result", reported: "tuple[Result, ...]") -> str | None:
+    """Return the URL that a provider reports now for a result whose URL it does not serve any more.
+
+    :param reported: the results of its report
+    :returns: None where it reports the same URL, or where it cannot be told which of the results it is
+    """
+    known = [each for each in task.results if each.url is not None]
+    now = [each for each in reported if each.url is not None]
+    if [(each.kind, each.role, each.item) for each in known] != [(each.kind, each.role, each.item) for each in now]:
+        return None
+    url = next((new.url for old, new in zip(known, now, strict=True) if old is result), None)
+    return None if url in {each.url for each in known} else url
+
+
 def settle(task: "Task", copies: Mapping[UUID, Kept]) -> "Task":
     """Return a task with what became of some of its copies."""
     results = tuple(

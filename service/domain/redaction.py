@@ -5,6 +5,7 @@ because a text that is cut later may end within a secret. The values that were r
 free of the encoding of the body.
 """
 
+import base64
 import dataclasses
 import enum
 import functools
@@ -22,6 +23,9 @@ MAX_SPELLED: Final = 256 * 1024
 """Characters of a text in which every spelling of a secret is looked for. In a larger one, such as a picture, the usual ones are."""
 _MIN_SECRET: Final = 4
 """Characters. Shorter values are not redacted: they would be cut out of ordinary words."""
+_MIN_BASE64: Final = 10
+"""Characters. A shorter part of a Base64 text may be there by chance."""
+_URL_SAFE: Final = str.maketrans("+/", "-_")
 _TOKEN_LENGTH: Final = 43
 _TOKEN_CHARACTERS: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-"
 _MARKS: Final = bytes(ord("x") if code in _TOKEN_CHARACTERS else ord(" ") for code in range(256))
@@ -154,17 +158,23 @@ class _Spellings:
             }
         ]
 
+        self._encoded = [part for secret in self.secrets for part in _in_base64(secret)]
+
     def removed_from(self, text: str) -> str:
         """Return a text without the secrets."""
         for spelling in self._usual:
             text = text.replace(spelling, REDACTED)
+        if len(text) <= MAX_SPELLED:
+            for part in self._encoded:
+                text = text.replace(part, REDACTED)
         if self.secrets and len(text) <= MAX_SPELLED and ("%" in text or "\\" in text or "&" in text):
             text = self._every.sub(REDACTED, text) if self._are_escaped_in(text) else text
         return text
 
     def _are_escaped_in(self, text: str) -> bool:
         """Return whether a text holds a secret once its escapes are undone. The exact pattern costs far more."""
-        plain = html.unescape(unquote(_UNICODE_ESCAPE.sub(lambda found: chr(int(found[1], 16)), text)))
+        plain = _UNICODE_ESCAPE.sub(lambda found: chr(int(found[1], 16)), text)
+        plain = html.unescape(unquote(unquote(plain) if "%25" in plain else plain))
         plain = plain.replace("\\", "")
         return any(secret in plain or " " in secret for secret in self.secrets)
 
@@ -174,12 +184,27 @@ class _Spellings:
         return re.compile("|".join("".join(map(_spellings_of, secret)) for secret in self.secrets))
 
 
+def _in_base64(secret: str) -> set[str]:
+    """Return the parts of Base64 texts that show a secret: alone, or behind other text such as ``Bearer`` or ``user:``.
+
+    Its first and last characters share theirs with what is beside them, and are left out.
+    """
+    value = secret.encode(errors="replace")
+    found = set()
+    for before in range(3):
+        encoded = base64.b64encode(bytes(before) + value)
+        part = encoded[-(-before * 8 // 6) : (before + len(value)) * 8 // 6].decode()
+        if len(part) >= _MIN_BASE64:
+            found |= {part, part.translate(_URL_SAFE)}
+    return found
+
+
 def _spellings_of(character: str) -> str:
     """Return a pattern of the ways in which a character may be written."""
     code = ord(character)
     ways = [
         rf"\\*{re.escape(character)}",
-        "".join(_hexadecimal("%", byte, 2) for byte in character.encode("utf-8", "surrogatepass")),
+        "".join(_hexadecimal("%(?:25)?", byte, 2) for byte in character.encode("utf-8", "surrogatepass")),
         rf"\\+{_hexadecimal('u', code, 4)}",
         rf"{_hexadecimal('&#[xX]0*', code, 1)};",
         rf"&#0*{code};",

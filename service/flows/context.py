@@ -20,6 +20,7 @@ import uuid_utils.compat as uuid_utils
 from service.domain.callback_token import Tokens
 from service.domain.destination_slots import DestinationSlots
 from service.domain.money.budgets import Budget, read_budget
+from service.domain.money.learned import Prices
 from service.domain.money.quotes import PriceBook
 from service.domain.statistics import Statistics
 from service.domain.task import Task, WaitingFor
@@ -28,6 +29,7 @@ from service.flows.concurrency import Slots, Throttle
 from service.flows.memory import LargeWork
 from service.flows.metrics.process import Metrics
 from service.flows.metrics.tracing import Traces
+from service.flows.signals.live import LiveAnswers
 from service.flows.signals.local import Signals
 from service.http.client import Http
 from service.http.tls import trusting
@@ -186,6 +188,7 @@ class Context:
     webhook_secret: str
     upstreams: Mapping[str, Upstream]
     signals: Signals = dataclasses.field(default_factory=Signals)
+    live: LiveAnswers = dataclasses.field(default_factory=LiveAnswers)
     statistics: Statistics = dataclasses.field(default_factory=Statistics)
     destination_slots: DestinationSlots = dataclasses.field(default_factory=DestinationSlots)
     unknown_words: Counter[tuple[str, str]] = dataclasses.field(default_factory=Counter)
@@ -213,6 +216,8 @@ class Context:
     """Upstreams whose slots are counted over all processes."""
     prices: Mapping[str, PriceBook] = dataclasses.field(default_factory=dict)
     """The known prices, by upstream. An upstream without any price is missing."""
+    learned_prices: Prices = dataclasses.field(default_factory=dict)
+    """The prices that charges have shown, by upstream, family, operation and model."""
     own_budgets: tuple[Budget, ...] = ()
     """The budgets of the settings."""
     budgets: tuple[Budget, ...] = ()
@@ -242,8 +247,8 @@ class Context:
 
     @property
     def reserves(self) -> bool:
-        """Whether submissions may have reservations: a price or a budget is known."""
-        return bool(self.prices or self.budgets)
+        """Whether submissions may have reservations: a price or a budget is known, or prices were learned."""
+        return bool(self.prices or self.budgets or self.learned_prices)
 
     def now(self) -> dt.datetime:
         """Return the current time: aware, UTC."""

@@ -16,13 +16,15 @@ from service.domain.redaction import Redactor
 from service.domain.task import State, Task, Update
 from service.flows.context import Context, Upstream, log
 from service.flows.metrics.process import status_class
+from service.flows.signals.live import LiveAnswer
 from service.http import form
 from service.http.client import CONNECT_TIMEOUT, WRITE_TIMEOUT, Answer, build, send
 from service.http.network_errors import named
-from service.providers.capabilities import SendsCallbackKey, SignsCalls
+from service.providers.capabilities import SendsCallbackKey, SignsCalls, Streams
 from service.providers.charges import with_charges
 from service.providers.dialect import Dialect
 from service.providers.outputs import completed, is_internal
+from service.providers.stream import Parser, charged_document
 from service.providers.wire import Call, File, Form, Reply
 
 Outcome = TypeVar("Outcome")
@@ -38,12 +40,14 @@ async def run_exchange(
     hidden: Sequence[str] = (),
     send_before: float | None = None,
     heard: Callable[[Call, Reply], None] | None = None,
+    live: LiveAnswer | None = None,
 ) -> Outcome:
     """Send the calls of an exchange until it returns.
 
     :param hidden: secrets besides the key that the upstream may repeat in its answers; they are not read
     :param send_before: the time on the monotonic clock after which a creating call is not sent any more
     :param heard: is told of every answer before it is read
+    :param live: gets the pieces of the answer to a creating call while they come, where the dialect can stream
     :raises UpstreamError: by what may be done next; after a creating call that may have arrived always Uncertain
     """
     redactor = Redactor(context.tokens, [*secrets_of(upstream), *hidden])
@@ -52,7 +56,7 @@ async def run_exchange(
         while True:
             if call.creates and send_before is not None and context.monotonic() > send_before:
                 raise NotSent
-            reply = await _ask(context, upstream, dialect, call, redactor)
+            reply = await _ask(context, upstream, dialect, call, redactor, live=live)
             if heard is not None:
                 heard(call, reply)
             read = functools.partial(_next, exchange, reply, redactor, upstream)
@@ -86,7 +90,7 @@ def _next(
     except StopIteration as done:
         stated = done.value
         if isinstance(stated, Update):
-            stated = with_charges(stated, reply.document, reply.headers)
+            stated = with_charges(stated, charged_document(reply), reply.headers)
         outcome: Outcome = redactor.value(_completed(stated, upstream, reply.body))
         return None, outcome
 
@@ -133,9 +137,14 @@ def _first(exchange: Generator[Call, Reply, Outcome]) -> Call:
         raise Unavailable("unknown", f"the request cannot be made: {error!r}"[:300]) from error
 
 
-async def _ask(context: Context, upstream: Upstream, dialect: Dialect, call: Call, redactor: Redactor) -> Reply:
+async def _ask(
+    context: Context, upstream: Upstream, dialect: Dialect, call: Call, redactor: Redactor, *, live: LiveAnswer | None
+) -> Reply:
     client = context.http.purchases if call.creates else context.http.questions
+    listener: _Listener | None = None
     try:
+        if live is not None and call.creates and isinstance(dialect, Streams):
+            call, listener = dialect.streamed(call), _Listener(live, dialect, redactor)
         call = _with_callback_key(upstream, dialect, call)
         content, content_type = _body(call)
         base, secret_query, authorized = _authorized(upstream, dialect, call, content or b"", context.now().timestamp())
@@ -162,6 +171,7 @@ async def _ask(context: Context, upstream: Upstream, dialect: Dialect, call: Cal
                     request,
                     total_timeout=CONNECT_TIMEOUT + WRITE_TIMEOUT + call.read_timeout,
                     limit=call.max_answer,
+                    heard=None if listener is None else listener.receive,
                 )
             )
     except Exception as error:  # any exception: the table's last row assumes the worst
@@ -171,6 +181,28 @@ async def _ask(context: Context, upstream: Upstream, dialect: Dialect, call: Cal
     headers = {name: redactor.text(value) for name, value in answer.headers.items()}
     body = await context.large.run(len(answer.body), functools.partial(redactor.body, answer.body))
     return Reply(answer.status, headers, body, call.endpoint, redactor.secrets)
+
+
+class _Listener:
+    """Reads the pieces of an answer while they come. They are for readers only: the answer itself is read when it is whole."""
+
+    def __init__(self, live: LiveAnswer, dialect: Streams, redactor: Redactor) -> None:
+        self._live, self._dialect, self._redactor = live, dialect, redactor
+        self._parser = Parser()
+        self._failed = False
+
+    def receive(self, status: int, headers: Mapping[str, str], chunk: bytes) -> None:
+        """Add the pieces that a chunk of the body completes. Nothing that is wrong in them may fail the submission."""
+        is_plain = headers.get("content-encoding", "identity") == "identity"
+        if self._failed or not is_plain or not Reply(status).ok:
+            return
+        try:
+            for event in self._parser.feed(chunk):
+                for piece in self._dialect.read_pieces(event):
+                    self._live.add(dataclasses.replace(piece, text=self._redactor.text(piece.text)))
+        except Exception as error:  # noqa: BLE001 - any exception
+            self._failed = True
+            log.warning("pieces of an answer cannot be read error=%r", error)
 
 
 def _with_callback_key(upstream: Upstream, dialect: Dialect, call: Call) -> Call:

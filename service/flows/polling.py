@@ -154,6 +154,25 @@ async def poll_now(context: Context, task: Task, *, client: str) -> Applied:
     return await settle(context, _change(context, task, found[task.id], attempt=None))
 
 
+async def ask_again(context: Context, task: Task) -> Update | None:
+    """Ask the provider about an ended task once more, and return its report; nothing is written.
+
+    :returns: None where it was not asked, because its upstream is asked as often as it may be, or did not answer
+    """
+    upstream = context.upstreams.get(task.upstream or "")
+    if upstream is None or task.external_id is None:
+        return None
+    fits, _ = (await poll_rate.take(context, {upstream.name: 1})).get(upstream.name, (1, 0.0))
+    if not fits or not upstream.polls.try_acquire():
+        return None
+    try:
+        found = (await _ask(context, [task]))[task.id]
+    finally:
+        upstream.polls.release()
+    _count(context, task, found)
+    return found if isinstance(found, Update) else None
+
+
 async def _reconcile(context: Context, task: Task) -> None:
     """Search for the job of a task without an id; at the deadline for the last time."""
     await reconcile(context, task)

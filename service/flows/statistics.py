@@ -1,7 +1,9 @@
 """Statistics of finished tasks, and their use in the poll schedule: usual durations and next checks."""
 
+import asyncio
 import datetime as dt
 
+from service.domain.money.learned import bounds_of
 from service.domain.operator_events import CALLBACKS_STOPPED, Occurrence
 from service.domain.schedules import EXPECTING, POLLING, in_step
 from service.domain.schedules import next_poll as next_poll_by_plan
@@ -10,11 +12,16 @@ from service.flows.context import Context, log
 from service.flows.webhooks.operator import ended, report
 from service.providers.capabilities import CanListJobs, CanPollMany
 from service.providers.dialect import TYPICAL_SECONDS
+from service.store.database import StoreUnavailable
 from service.store.endings import recent_endings
+from service.store.money.usage import recent_charges
 
 WINDOW = dt.timedelta(days=7)
+LEARN_EVERY = 30.0
+"""Seconds between two updates."""
+PRICE_WINDOW = dt.timedelta(days=30)
 MAX_ENDINGS = 2000
-"""Maximum number of finished tasks that are read."""
+"""Maximum number of finished tasks, and of charges, that are read."""
 
 
 async def update_statistics(context: Context) -> int:
@@ -24,6 +31,9 @@ async def update_statistics(context: Context) -> int:
     """
     async with context.database.reading() as connection:
         endings = await recent_endings(connection, since=context.now() - WINDOW, most=MAX_ENDINGS)
+        context.learned_prices = bounds_of(
+            await recent_charges(connection, since=context.now() - PRICE_WINDOW, most=MAX_ENDINGS)
+        )
     before, shares = context.statistics.unreliable_callbacks(), dict(context.statistics.callback_shares())
     context.statistics.replace(endings)
     now = context.statistics.unreliable_callbacks()
@@ -36,6 +46,18 @@ async def update_statistics(context: Context) -> int:
         await report(context, Occurrence(CALLBACKS_STOPPED, f"{upstream} {dialect}", data))
         log.warning("callbacks stopped; polling as if there were none upstream=%s dialect=%s", upstream, dialect)
     return len(endings)
+
+
+async def keep_learning(context: Context) -> None:
+    """Update the statistics again and again, in a process without a worker: it quotes tasks and orders their routes, too."""
+    while True:
+        try:
+            await update_statistics(context)
+        except StoreUnavailable as error:
+            log.warning("statistics cannot be read error=%s", error)
+        except Exception:  # noqa: BLE001 - the next round is tried whatever this one met
+            log.exception("statistics cannot be updated")
+        await asyncio.sleep(LEARN_EVERY)
 
 
 def typical_seconds(context: Context, task: Task) -> float:

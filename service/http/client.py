@@ -189,12 +189,18 @@ def build(
 
 
 async def send(
-    client: httpx.AsyncClient, request: httpx.Request, *, total_timeout: float | None = None, limit: int = MAX_ANSWER
+    client: httpx.AsyncClient,
+    request: httpx.Request,
+    *,
+    total_timeout: float | None = None,
+    limit: int = MAX_ANSWER,
+    heard: Callable[[int, Mapping[str, str], bytes], None] | None = None,
 ) -> Answer:
     """Send a request and read the answer. Of an answer that breaks off, return the part that came.
 
     :param total_timeout: seconds for everything
     :param limit: bytes of the body that are read at most, packed or unpacked
+    :param heard: is told of the status, the headers and each part of the body when it comes
     :raises AnswerTooLarge: when there are more
     :raises httpx.TransportError: when no status came; see ``NEVER_SENT``
     """
@@ -206,6 +212,8 @@ async def send(
             head = await client.send(request, stream=True)
             async for chunk in head.aiter_raw():
                 body += chunk
+                if heard is not None:
+                    heard(head.status_code, head.headers, chunk)
                 if len(body) > limit:
                     raise AnswerTooLarge(head.status_code, limit)
     except TimeoutError:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol, runtime_checkable
 
 from service.domain.task import Task, Update
+from service.providers.stream import Event, Piece
 from service.providers.wire import (
     BalanceExchange,
     Call,
@@ -133,3 +134,14 @@ class SendsCallbackKey(Protocol, metaclass=_OnceForEachClass):
 
     def with_callback_key(self, call: Call, key: str) -> Call:
         """Return the creating call with the upstream's ``callback_key``. One without a callback URL is unchanged."""
+
+
+@runtime_checkable
+class Streams(Protocol, metaclass=_OnceForEachClass):
+    """A synchronous answer can come as a stream, which :meth:`Dialect.read_created` reads as well."""
+
+    def streamed(self, call: Call) -> Call:
+        """Return the call that creates, so that its answer comes as a stream."""
+
+    def read_pieces(self, event: Event) -> Sequence[Piece]:
+        """Return the pieces of text in an event of the stream."""

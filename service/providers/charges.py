@@ -27,6 +27,8 @@ _TICKS: Final = 1e10
 """xAI's ticks of a US dollar."""
 _OF_NEWAPI: Final = frozenset({"platform", "submit_time", "finish_time", "fail_reason", "channel_id"})
 """Fields of a task record of new-api: ``quota`` has its meaning there only."""
+_OF_KIE: Final = ("creditsConsumed", "consumeCredits")
+"""Fields of kie.ai's records and callbacks, of every model."""
 _NOT_REFUNDED: Final = "不进行退款"
 """new-api's words for a task whose price it keeps."""
 _TOKENS: Final = {
@@ -108,6 +110,10 @@ def _cost(records: list[Record]) -> tuple[float | None, str | None]:
             return float(dollars), "USD"
         if quota is not None and quota > 0:
             return float(quota), QUOTA
+        spent = (number(record.get(name)) for name in _OF_KIE)
+        credits_ = next((each for each in spent if each is not None and each > 0), None)
+        if credits_ is not None:
+            return float(credits_), "credits"
     return None, None
 
 

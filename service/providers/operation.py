@@ -65,6 +65,8 @@ def operation(
     properties = {field: dict(known[field]) for field in (marked.rstrip("*+") for marked in takes.split())}
     for field, meaning in (meanings or {}).items():
         properties[field]["description"] = meaning
+    if "model" in properties:  # it is a key of statistics and prices, and is shown in lists
+        properties["model"].setdefault("maxLength", MAX_MODEL)
     example = {field: properties[field]["examples"][0] for field in shown}
     schema = {
         "type": "object",
@@ -78,6 +80,10 @@ def operation(
 
 
 # Field schemas ---------------------------------------------------------------------------------------------------
+
+
+MAX_MODEL = 200
+"""Characters of a model's name."""
 
 
 def text(description: str, **more: Any) -> Schema:

@@ -23,6 +23,8 @@ MAX_URL = 2048
 MAX_ITEMS = 1000
 """Items of a list that are read. A task keeps fewer."""
 _MAX_TEXT = 4000
+MAX_ID = 2000
+"""Bytes of a job id."""
 _CHUNK = 128 * 1024
 _MILLISECONDS = 100_000_000_000
 """A Unix time from here on is in milliseconds: in seconds it would be the year 5138."""
@@ -250,8 +252,12 @@ def compact(value: Any) -> str:
 
 
 def identifier(value: Any) -> str | None:
-    """Return a job id: a text or a whole number; None for a container, for nothing, and for the 0 of an unset column."""
-    return None if value == 0 or isinstance(value, float) else word(value)
+    """Return a job id: a text or a whole number; None for a container, for nothing, and for the 0 of an unset column.
+
+    One of more than :data:`MAX_ID` bytes is none: it would be cut, and PostgreSQL's indexes take no larger values.
+    """
+    found = None if value == 0 or isinstance(value, float) else word(value)
+    return None if found is None or len(found.encode()) > MAX_ID else found
 
 
 def percent(value: Any, *, fraction: bool = False) -> int | None:

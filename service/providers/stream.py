@@ -1,15 +1,20 @@
 """Event streams (``text/event-stream``): synchronous providers and gateways answer so, also unasked."""
 
+import codecs
 import dataclasses
 import re
 from typing import Any
 
-from service.providers.read import first_json
+from service.providers.read import fields, first_json
 from service.providers.wire import Reply
 
 DONE = "[DONE]"
 """The end of a stream in OpenAI's form."""
+MAX_STREAM = 64 * 1024 * 1024
+"""Bytes of a stream that are read: each word of an answer has an event of some hundred bytes."""
 _EVENT_STREAM = "text/event-stream"
+_BLANK_LINE = re.compile(r"(?:\r\n|\n|\r(?!\n|$)){2}")
+"""A final CR may be half of a CRLF: it ends no line yet."""
 _LINE = re.compile(r"(event|data)(?::[ ]?(.*))?$", re.ASCII)
 
 
@@ -23,12 +28,47 @@ class Event:
     """Its JSON; ``NOTHING`` where it has none."""
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Piece:
+    """A piece of a text that a stream has in pieces."""
+
+    index: int
+    """Which text of the answer it continues, counted from 0."""
+    text: str
+
+
+class Parser:
+    """Parses an event stream while it comes."""
+
+    def __init__(self) -> None:
+        """Start at the beginning of a stream."""
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._rest = ""
+
+    def feed(self, chunk: bytes) -> list[Event]:
+        """Return the events that a chunk completes."""
+        self._rest += self._decoder.decode(chunk)
+        end = max((found.end() for found in _BLANK_LINE.finditer(self._rest)), default=0)
+        complete, self._rest = self._rest[:end], self._rest[end:]
+        return events_in(complete)[0] if complete else []
+
+
 def is_stream(reply: Reply) -> bool:
     """Return whether a body is an event stream, by its type or by its first line."""
     if reply.header("content-type").lower().startswith(_EVENT_STREAM):
         return True
     start = reply.text[:200].lstrip("\ufeff \t\r\n")
     return start.startswith(("data:", "event:", ":"))
+
+
+def charged_document(reply: Reply) -> Any:
+    """Return the document of an answer that may state its charges; of a stream the last one with a usage."""
+    if not reply.header("content-type").lower().startswith(_EVENT_STREAM):
+        return reply.document
+    documents = [fields(event.document) for event in events_in(reply.text)[0]]
+    usages = [each.get("usage") or fields(each.get("response")).get("usage") for each in documents]
+    last = next((each for each in reversed(usages) if isinstance(each, dict)), None)
+    return reply.document if last is None else {"usage": last}
 
 
 def events_in(text: str) -> tuple[list[Event], bool]:

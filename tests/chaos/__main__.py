@@ -22,6 +22,7 @@ from service.providers.registry import PROVIDERS
 from tests.chaos.faults import SORTS
 from tests.chaos.plants import PLANTS
 from tests.chaos.rounds import Options, Outcome, run
+from tests.chaos.upgrade import NoSuchCommit
 
 _ROUND: Final = 60.0
 _KINDS: Final = ("postgresql", "sqlite")
@@ -37,8 +38,12 @@ def _arguments(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, help="the seed of the first round; the next ones count up")
     parser.add_argument("--every", type=float, default=4.0, help="seconds from one fault to the next (default 4)")
     parser.add_argument("--rate", type=float, default=3.0, help="tasks a second (default 3)")
+    parser.add_argument("--deadline", type=int, default=35, help="seconds after which a task expires (default 35)")
     parser.add_argument("--fault", action="append", choices=sorted(SORTS), help="only this sort; may be repeated")
     parser.add_argument("--plant", choices=sorted(PLANTS), default="", help="plant a bug, which must be found")
+    parser.add_argument(
+        "--upgrade-from", metavar="REV", default="", help="replace the processes of this commit, one by one"
+    )
     parser.add_argument("--keep", type=Path, help="keep logs and evidence in this folder")
     return parser.parse_args(arguments)
 
@@ -57,13 +62,19 @@ def main(arguments: list[str]) -> int:
         seconds=given.minutes * _ROUND,
         every=given.every,
         rate=given.rate,
+        deadline=given.deadline,
         plant=given.plant,
         only=tuple(given.fault or ()),
+        upgrade_from=given.upgrade_from,
     )
     outcomes: list[Outcome] = []
-    for number in range(given.rounds):
-        kind: Any = given.database or _KINDS[number % 2]
-        outcomes.append(_round(kind, seed + number, given, options))
+    try:
+        for number in range(given.rounds):
+            kind: Any = given.database or ("postgresql" if given.upgrade_from else _KINDS[number % 2])
+            outcomes.append(_round(kind, seed + number, given, options))
+    except NoSuchCommit as error:
+        _say(f"SKIPPED: there is no commit {given.upgrade_from} in this clone: {error}")
+        return 0
     dirty = [each for each in outcomes if each.violations]
     _say(f"{len(outcomes)} rounds, {len(outcomes) - len(dirty)} clean")
     return 1 if dirty else 0
@@ -71,7 +82,10 @@ def main(arguments: list[str]) -> int:
 
 def _round(kind: Any, seed: int, given: argparse.Namespace, options: Options) -> Outcome:
     again = f"python -m tests.chaos --rounds 1 --minutes {given.minutes:g} --database {kind} --seed {seed}"
-    again += f" --every {given.every:g} --rate {given.rate:g}" + "".join(f" --fault {name}" for name in options.only)
+    again += f" --every {given.every:g} --rate {given.rate:g} --deadline {given.deadline}" + "".join(
+        f" --fault {name}" for name in options.only
+    )
+    again += f" --upgrade-from {given.upgrade_from}" if given.upgrade_from else ""
     _say(f"round on {kind}, seed {seed}. Again: {again}{f' --plant {given.plant}' if given.plant else ''}")
     folder = Path(tempfile.mkdtemp(prefix=f"dovecote-chaos-{kind}-{seed}-", dir=given.keep))
     began = time.monotonic()

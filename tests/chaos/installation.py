@@ -29,6 +29,11 @@ START_WITHIN: Final = 120.0
 DOORS: Final = ("MIDJOURNEY", "SUNO", "RUNWAY_GATEWAY")
 
 
+def path_of(tree: Path) -> str:
+    """Return the PYTHONPATH that runs the code of a checkout, and not the installed one."""
+    return os.pathsep.join([str(tree), str(tree / "clients" / "python")])
+
+
 @dataclasses.dataclass(slots=True, kw_only=True)
 class Server(Served):
     """A ``dovecote`` process that the launcher runs, with a clock of its own."""
@@ -42,13 +47,12 @@ class Server(Served):
 
     def start(self) -> None:
         """Start it with the launcher of this checkout and the code of its tree."""
-        path = os.pathsep.join([str(self.tree), str(self.tree / "clients" / "python")])
         launcher = HERE / "tests" / "chaos" / "launch.py"
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(  # noqa: S603 - our own command
                 [sys.executable, str(launcher), *self.arguments],
                 cwd=self.folder,
-                env={**self.environment, "PYTHONPATH": path},
+                env={**self.environment, "PYTHONPATH": path_of(self.tree)},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

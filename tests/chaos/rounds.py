@@ -18,18 +18,20 @@ from service.cli.practice import SANDBOX_KEY
 from service.sandbox import Sandbox, running
 from service.store import tables
 from service.store.database import Database, StoreUnavailable
-from service.store.migrate import migrate
 from tests.chaos import verify
 from tests.chaos.evidence import Accepted, Arrived, Called, Evidence, Fault, Reading
-from tests.chaos.faults import Inject, Place, missing, schedule
-from tests.chaos.installation import Installation, Kind, prepared
-from tests.chaos.load import DEADLINE, Load
+from tests.chaos.facts import read_facts
+from tests.chaos.faults import SORTS, Inject, Place, missing, schedule
+from tests.chaos.installation import HERE, Installation, Kind, prepared
+from tests.chaos.load import Load
 from tests.chaos.outside import Hooks, Postman, jobs_of
+from tests.chaos.upgrade import BEGINS_AT, checked_out, migrate_with, replace_all
 from tests.chaos.watch import watch
 from tests.support.database_proxy import Proxy, socket_of, through
 
-SETTLE: Final = DEADLINE + 30.0
-"""Seconds after the last fault, and after the last progress, within which something must end."""
+PROGRESS: Final = 30.0
+"""Seconds, beside the deadline of the tasks, within which something must end after the last fault and the last end."""
+_VALUE: Final = r"=[0-9a-f-]{8,}"
 
 
 def count_of(table: Table, where: ColumnElement[bool]) -> Select[tuple[int]]:
@@ -43,7 +45,7 @@ _LEFT: Final = {
     "pending messages": count_of(tables.webhook_messages, tables.webhook_messages.c.state == "pending"),
     "pending copies": count_of(tables.assets, tables.assets.c.state.in_(["pending", "deleting"])),
 }
-_BAD_LINE: Final = re.compile(r"Traceback|Internal error|exception was never retrieved|was never awaited")
+_BAD_LINE: Final = re.compile(r"^\S+ ERROR |^Traceback|exception was never retrieved|was never awaited")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,9 +58,13 @@ class Options:
     """Seconds from one fault to the next."""
     rate: float = 3.0
     """Tasks a second."""
+    deadline: int = 35
+    """Seconds after which a task of the load expires."""
     plant: str = ""
     only: tuple[str, ...] = ()
     """The sorts of faults; none: all."""
+    upgrade_from: str = ""
+    """The commit whose processes are replaced during the load; then there are no other faults."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,15 +86,19 @@ async def run(kind: Kind, seed: int, folder: Path, options: Options, say: Say) -
     """Run a round in a folder, and return what the verifier found."""
     began = time.monotonic()
     evidence = Evidence(folder / "evidence.jsonl")
-    with contextlib.closing(evidence), prepared(kind, folder, plant=options.plant) as installation:
-        async with _surroundings(installation, evidence, random.Random(seed)) as around:
-            await _migrate(installation)
+    with (
+        contextlib.closing(evidence),
+        _tree(options, folder) as tree,
+        prepared(kind, folder, plant=options.plant) as installation,
+    ):
+        async with _surroundings(installation, evidence, random.Random(seed), tree, options) as around:
+            await migrate_with(tree, installation.direct_url, folder)
             await installation.start()
             watching = asyncio.create_task(watch(installation.direct_url, evidence))
             with contextlib.closing(_Supervisor(installation, evidence, say)) as supervisor:
                 await _load_and_faults(installation, around, seed, options, say)
                 supervisor.faults_ended()
-                settled = await _settle(installation, around, say)
+                settled = await _settle(installation, around, options.deadline + PROGRESS, say)
                 await around.read_all(evidence)
             watching.cancel()
             await asyncio.wait({watching})
@@ -96,7 +106,7 @@ async def run(kind: Kind, seed: int, folder: Path, options: Options, say: Say) -
             for job in jobs_of(name, sandbox):
                 evidence.add(job)
         evidence.close()
-        facts = await verify.read_facts(installation.direct_url, evidence.file, installation.objects, settled=settled)
+        facts = await read_facts(installation.direct_url, evidence.file, installation.objects, settled=settled)
         found = verify.violations(facts)
     counts = {
         "tasks": len(facts.tasks),
@@ -129,7 +139,7 @@ class _Around:
 
 @contextlib.asynccontextmanager
 async def _surroundings(
-    installation: Installation, evidence: Evidence, chance: random.Random
+    installation: Installation, evidence: Evidence, chance: random.Random, tree: Path, options: Options
 ) -> AsyncIterator[_Around]:
     postman = Postman(evidence, random.Random(chance.random()), installation.addresses)
     hooks = Hooks(evidence)
@@ -142,39 +152,43 @@ async def _surroundings(
         if installation.kind == "postgresql":
             proxy = await stack.enter_async_context(Proxy.running(socket_of(installation.url)))
             installation.url = through(installation.url, proxy.port)
-        installation.build(urls, clocks=True)
+        installation.build(urls, clocks=installation.kind == "sqlite" or tree == HERE, tree=tree)
         load = Load(
             evidence,
             random.Random(chance.random()),
             installation.addresses,
             hook=hook,
             postman=postman,
+            deadline=options.deadline,
             clock_off=installation.clock_off,
         )
         stack.push_async_callback(load.aclose)
         yield _Around(sandboxes, hooks, proxy, load)
 
 
-async def _migrate(installation: Installation) -> None:
-    database = Database(installation.direct_url)
-    await migrate(database)
-    await database.close()
+def _tree(options: Options, folder: Path) -> contextlib.AbstractContextManager[Path]:
+    """Return the checkout whose code runs first."""
+    return checked_out(options.upgrade_from, folder) if options.upgrade_from else contextlib.nullcontext(HERE)
 
 
 async def _load_and_faults(installation: Installation, around: _Around, seed: int, options: Options, say: Say) -> None:
+    if options.upgrade_from:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(around.load.run(options.seconds, rate=options.rate))
+            await asyncio.sleep(options.seconds * BEGINS_AT)
+            await replace_all(installation, around.load.evidence, say)
+        return
     chance = random.Random(f"faults {seed}")
     skip = missing(installation)
     for name, why in skip.items():
         say(f"left out: {name}: {why}")
     if options.only:
-        from tests.chaos.faults import SORTS
-
         skip |= {name: "not asked for" for name in SORTS if name not in options.only}
     planned = schedule(installation.kind, chance, options.seconds, every=options.every, skip=skip)
     place = Place(installation, around.hooks, around.proxy, chance)
     async with asyncio.TaskGroup() as group:
         group.create_task(around.load.run(options.seconds, rate=options.rate))
-        group.create_task(Inject(place, around.load._evidence, say).run(planned))
+        group.create_task(Inject(place, around.load.evidence, say).run(planned))
 
 
 class _Supervisor:
@@ -205,9 +219,9 @@ class _Supervisor:
                     each.start()
 
 
-async def _settle(installation: Installation, around: _Around, say: Say) -> bool:
+async def _settle(installation: Installation, around: _Around, within: float, say: Say) -> bool:
     """Wait until nothing is left to do; return False when nothing has ended for too long. A busy machine is only slow."""
-    end, best = time.monotonic() + SETTLE, sys.maxsize
+    end, best = time.monotonic() + within, sys.maxsize
     left: dict[str, int] = {}
     while time.monotonic() < end:
         await asyncio.sleep(1.0)
@@ -223,8 +237,8 @@ async def _settle(installation: Installation, around: _Around, say: Say) -> bool
         if total == 0:
             return True
         if total < best:
-            best, end = total, time.monotonic() + SETTLE
-    say(f"nothing has ended for {SETTLE:.0f} s: {left}")
+            best, end = total, time.monotonic() + within
+    say(f"nothing has ended for {within:.0f} s: {left}")
     return False
 
 
@@ -243,12 +257,13 @@ async def _left(installation: Installation) -> dict[str, int]:
 
 
 def _notes(folder: Path) -> list[str]:
-    """Return the lines of the logs that hint at an error of the program, with how often each came."""
+    """Return the errors in the logs, without what differs from one to the next, and how often each came."""
     found: Counter[str] = Counter()
     for log in sorted(folder.glob("*.log")):
         lines = log.read_text(errors="replace").splitlines()
         for number, line in enumerate(lines):
             if _BAD_LINE.search(line):
                 last = next((each for each in lines[number + 1 :] if each[:1] not in {" ", ""}), "")
-                found[f"{lines[number - 1][:160]} … {last[:200]}"] += 1
-    return [f"{count} × {line}" for line, count in found.most_common(10)]
+                last = last if line.startswith("Traceback") else ""
+                found[f"{re.sub(_VALUE, '=…', line.partition('Z ')[2] or line)[:160]} {last[:200]}".strip()] += 1
+    return [f"{count} × {line}" for line, count in found.most_common(12)]

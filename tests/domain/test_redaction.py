@@ -1,7 +1,9 @@
 """Secrets are removed by value in every spelling, and callback tokens by their form."""
 
+import base64
 import html
 import json
+from collections.abc import Callable
 from urllib.parse import quote, quote_plus
 from uuid import uuid4
 
@@ -25,6 +27,7 @@ SPELLINGS: dict[str, str] = {
     "percent-encoded": quote(KEY, safe=""),
     "percent-encoded but for the slash": quote(KEY),
     "percent-encoded in lower case": quote(KEY, safe="").replace("%2F", "%2f").replace("%2B", "%2b"),
+    "percent-encoded twice": quote(quote(KEY, safe=""), safe=""),
     "as a form": quote_plus(KEY),
     "in JSON": json.dumps(KEY)[1:-1],
     "in JSON without ASCII": json.dumps(KEY, ensure_ascii=False)[1:-1],
@@ -46,6 +49,17 @@ def test_secret_is_found_in_every_spelling(spelling: str) -> None:
     assert redactor.body(text.encode()) == f"invalid key: {REDACTED}!".encode()
     assert redact(text, [KEY]) == f"invalid key: {REDACTED}!"
     assert redact_document({text: [text]}, [KEY]) == {f"invalid key: {REDACTED}!": [f"invalid key: {REDACTED}!"]}
+
+
+@pytest.mark.parametrize("before", ["", "x", ":", "Bearer ", "user:", "\x00\x00"])
+@pytest.mark.parametrize("encode", [base64.b64encode, base64.urlsafe_b64encode])
+def test_secret_is_found_in_base64(encode: Callable[[bytes], bytes], before: str) -> None:
+    key = "sk-a/b+c&d=e-long~!?key"
+    encoded = encode(f"{before}{key}".encode()).decode()
+    shown = redact(f"Authorization: Basic {encoded} is wrong", [key])
+    assert REDACTED in shown
+    left = shown.replace(REDACTED, "").removeprefix("Authorization: Basic ").removesuffix(" is wrong")
+    assert len(left) <= len(encode(before.encode())) + 4  # what stands before it, and the characters at its ends
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16-le", "utf-16-be"])

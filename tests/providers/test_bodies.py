@@ -139,3 +139,13 @@ def test_answer_shows_no_callback_token():
 def test_escaped_letters_of_a_secret_are_redacted():
     body = b'{"m": "\\u0073\\u006b-secret-key"}'
     assert Reply(200, {}, body, "", ("sk-secret-key",)).document == {"m": "[redacted]"}
+
+
+@pytest.mark.parametrize("value", ["j" * 2001, "中" * 700, 10**2500, "x" * 5000, 0, 1.5, True, None, [], " "])
+def test_value_that_is_no_id_or_too_long_for_one_is_no_id(value):
+    assert read.identifier(value) is None
+
+
+@pytest.mark.parametrize("value", ["j" * 2000, "中" * 600, 17, "0", " t-1 "])
+def test_id_is_read(value):
+    assert read.identifier(value) == str(value).strip()

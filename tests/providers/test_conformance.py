@@ -533,3 +533,13 @@ def test_host_lists_known_dialects_only():
     for provider in PROVIDERS.values():
         assert set(provider.dialects) <= DIALECTS.keys()
         assert not provider.base_url.endswith("/")
+
+
+def test_every_model_name_has_a_length_limit():
+    """It is a key of statistics and prices, and lists show it."""
+    models = [
+        operation.input["properties"].get("model")
+        for each in FAMILIES.values()
+        for operation in each.operations.values()
+    ]
+    assert all(each is None or each["maxLength"] <= 200 or "enum" in each for each in models)

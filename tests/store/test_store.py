@@ -2,6 +2,8 @@
 
 import asyncio
 import dataclasses
+import random
+import string
 from collections.abc import AsyncIterator
 from typing import Any, get_args, get_type_hints
 from uuid import UUID
@@ -24,6 +26,7 @@ from service.domain.task import (
     TaskWarning,
     WaitingFor,
 )
+from service.providers.read import MAX_ID
 from service.store import callbacks as callback_store
 from service.store import queue, submissions, tables
 from service.store import tasks as task_store
@@ -377,3 +380,14 @@ async def test_other_submissions_of_several_tasks_are_superseded_at_once(databas
         found = await submissions.by_id(connection, [each.id for pair in made for each in pair])
     superseded = [[found[each.id].superseded_at for each in pair] for pair in made]
     assert superseded == [[None, NOW], [None, NOW], [None, None]]
+
+
+async def test_longest_id_of_a_job_is_stored(database: Database) -> None:
+    task = a_task()
+    external_id = "".join(random.Random(7).choices(string.ascii_letters + string.digits, k=MAX_ID))
+    taken = a_submission(task, outcome=Outcome.TAKEN, settled_at=NOW, external_id=external_id, upstream="u" * 60)
+    await keep(database, task)
+    async with database.writing() as connection:
+        await submissions.begin(connection, [taken])
+    async with database.reading() as connection:
+        assert (await submissions.by_id(connection, [taken.id]))[taken.id].external_id == external_id

@@ -18,11 +18,12 @@ import pytest
 from service.domain.callback_token import Tokens
 from tests.chaos import verify
 from tests.chaos.evidence import Accepted, Arrived, Called, Evidence, Job, Reading, Record, Refused, Seen, read
+from tests.chaos.facts import Facts
 from tests.chaos.faults import SORTS, schedule
 from tests.chaos.load import CALLBACK_SECRET
 from tests.chaos.rounds import Options, run
 from tests.chaos.truth import lies
-from tests.chaos.verify import Facts
+from tests.chaos.upgrade import NoSuchCommit
 
 ROOT = Path(__file__).resolve().parents[2]
 NOW = 1_800_000_000.0
@@ -197,10 +198,25 @@ def test_schedule_is_decided_by_its_seed_and_uses_every_sort() -> None:
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
 async def test_short_round_is_clean(kind: Any, tmp_path: Path) -> None:
     lines: list[str] = []
-    outcome = await run(kind, 20, tmp_path, Options(seconds=20, every=4), lines.append)
+    outcome = await run(kind, 20, tmp_path, Options(seconds=12, every=3, deadline=12), lines.append)
     assert outcome.violations == [], lines
     assert outcome.counts["accepted"] > 10
     assert outcome.counts["faults"] > 2
+
+
+@pytest.mark.long
+@pytest.mark.xdist_group("demo")
+async def test_rolling_upgrade_under_load_loses_and_doubles_nothing(tmp_path: Path) -> None:
+    lines: list[str] = []
+    try:
+        outcome = await run(
+            "postgresql", 20, tmp_path, Options(seconds=20, deadline=15, upgrade_from="HEAD~1"), lines.append
+        )
+    except NoSuchCommit as error:
+        pytest.skip(f"there is no commit before this one in this clone: {error}")
+    assert outcome.violations == [], lines
+    assert sum("replaced" in line for line in lines) == 4
+    assert outcome.counts["accepted"] > 10
 
 
 @pytest.mark.long

@@ -62,7 +62,7 @@ In another terminal:
 To see something go wrong, add a fault to the prompt: 'a dove [drop]'. All faults: dovecote sandbox --help
 To see completion webhooks arrive, add --callback-url {stage.receiver.url}/done
 
-API and documentation: {url}/docs
+API reference, with a form for each request: {url}/docs/try
 Jobs that were "paid" for: {stage.sandbox.url}/sandbox/ledger
 Webhooks that arrived: {stage.receiver.url}/receiver/received
 Logs and database, until Ctrl-C: {stage.folder}

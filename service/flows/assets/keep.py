@@ -27,6 +27,7 @@ from service.flows.assets.marks import SUFFIX as MARKED
 from service.flows.assets.marks import Marks, mark
 from service.flows.concurrency import TaskPool
 from service.flows.context import Context, log
+from service.flows.polling import ask_again
 from service.object_errors import ObjectTooLarge, StorageError
 from service.objects import Objects
 from service.store import assets as asset_store
@@ -118,7 +119,13 @@ async def _keep(context: Context, objects: Objects, asset: Asset) -> None:
         return
     name = f"{folder_of(asset)}/{asset.id}-{asset.attempts}"
     try:
-        copy = await _fetched(context, objects, task, result, asset, name=name, taken=taken)
+        try:
+            copy = await _fetched(context, objects, task, result, asset, name=name, taken=taken)
+        except Unfetchable as error:
+            renewed = await _renewed(context, task, result) if error.gone else None
+            if renewed is None:
+                raise
+            copy = await _fetched(context, objects, task, renewed, asset, name=name, taken=taken)
     except (Unfetchable, StorageError) as error:
         await _settle_failure(context, asset, error)
         return
@@ -132,6 +139,16 @@ async def _keep(context: Context, objects: Objects, asset: Asset) -> None:
             log.warning("files of earlier attempts not deleted asset=%s error=%s", asset.id, error)
     else:
         await _remove(objects, asset, name)
+
+
+async def _renewed(context: Context, task: Task, result: Result) -> Result | None:
+    """Ask the provider for a URL of a file that the known URL does not give any more. Many URLs are signed for a while only."""
+    report = await ask_again(context, task)
+    url = None if report is None else kept.renewed_url(task, result, report.results)
+    if url is None:
+        return None
+    log.info("result has a new URL task=%s asset=%s", task.id, None if result.kept is None else result.kept.asset)
+    return dataclasses.replace(result, url=url)
 
 
 def _is_of(result: Result, asset: Asset) -> bool:

@@ -188,7 +188,7 @@ async def save(
 
 def _matters(offer: Offer) -> bool:
     """Return whether a reservation says anything: a price, or a hold."""
-    return offer.quote.rate is not None or bool(offer.holds)
+    return offer.quote.rate is not None or offer.quote.known or bool(offer.holds)
 
 
 def _soft_limits(context: Context, used: Mapping[Key, Counter]) -> list[Occurrence]:

@@ -1,10 +1,11 @@
 """Quote tasks: what each upstream of a route is expected to charge, and which of them fit the client's terms."""
 
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
-from service.domain.money.amounts import Amount, is_unit, read_number
-from service.domain.money.quotes import Quote, unknown
+from service.domain.money.amounts import CURRENCY, Amount, is_unit, read_number
+from service.domain.money.quotes import PriceBook, Quote, unknown
 from service.domain.money.rules import Purchase
 from service.domain.money.terms import NO_TERMS, Terms, by_duration, by_price, too_dear
 from service.domain.task import Task
@@ -17,11 +18,14 @@ from service.providers.dialect import Dialect
 def quote_at(context: Context, upstream: Upstream, dialect: Dialect | None, task: Task) -> Quote | None:
     """Return what a task is expected to cost at an upstream; None where no price of it is known at all."""
     prices = context.prices.get(upstream.name)
-    if prices is None or dialect is None:
+    if dialect is None:
         return None
     named = upstream.in_its_names(task)
+    learned = context.learned_prices.get((upstream.name, task.family, task.operation, task.model))
     if task.operation in dialect.facts.free:
-        return Quote(upstream=upstream.name, why=("it buys nothing",))
+        return None if prices is None else Quote(upstream=upstream.name, why=("it buys nothing",))
+    if prices is None:
+        return None if learned is None else learned.quote(unknown(upstream.name), _usd(learned.unit, upstream, None))
     purchase = Purchase(
         upstream=upstream.name,
         kind=upstream.kind,
@@ -31,13 +35,23 @@ def quote_at(context: Context, upstream: Upstream, dialect: Dialect | None, task
         model=named.model,
         fields={**named.input, **named.options},
     )
-    return prices.quote(purchase, on=context.now().date())
+    found = prices.quote(purchase, on=context.now().date())
+    return found if found.known or learned is None else learned.quote(found, _usd(learned.unit, upstream, prices))
+
+
+def _usd(unit: str, upstream: Upstream, prices: PriceBook | None) -> Decimal | None:
+    """Return the worth of a unit in US dollars; None where no rate is known."""
+    if unit == CURRENCY:
+        return Decimal(1)
+    rates = {} if prices is None else prices.rates
+    rate = rates.get((upstream.name, unit)) or rates.get((upstream.kind, unit))
+    return None if rate is None else rate.usd
 
 
 def quotes_of(context: Context, task: Task) -> dict[str, Quote]:
     """Return the quotes of a task's route, by upstream, where any price is known."""
     found: dict[str, Quote] = {}
-    for upstream in (context.upstreams[name] for name in task.route if name in context.prices):
+    for upstream in (context.upstreams[name] for name in task.route if context.prices or context.learned_prices):
         dialect = context.dialect(task) if task.parent_id is not None else upstream.dialect_for_task(task)
         quoted = quote_at(context, upstream, dialect, task)
         if quoted is not None:
@@ -90,7 +104,7 @@ def with_quotes(context: Context, task: Task, mistakes: list[Mistake]) -> Task:
     Where none is left, the mistakes say so: nothing has been paid then.
     """
     prefer = task.terms.prefer or context.settings.money.prefer
-    if not context.prices and task.terms.max_cost is None and prefer == "route":
+    if not (context.prices or context.learned_prices) and task.terms.max_cost is None and prefer == "route":
         return task
     quotes = quotes_of(context, task)
     route, skipped = task.route, dict(task.skipped_upstreams)

@@ -22,6 +22,7 @@ from service.domain.text import shortened, storable
 from service.flows.apply import settle_surely
 from service.flows.context import Context, Upstream, log
 from service.flows.conversation import run_exchange
+from service.flows.signals.live import LiveAnswer
 from service.flows.submission.cancel import cancel_if_pending
 from service.flows.submission.media import seconds_for, with_media
 from service.flows.submission.outcome import answered, failed, not_sent
@@ -64,10 +65,15 @@ class Handover:
 
 async def hand_over(context: Context, handover: Handover) -> None:
     """Send the one request that creates a job, and write what came of it."""
+    with context.live.answering(handover.task.id) as live:
+        await _hand_over(context, handover, live)
+
+
+async def _hand_over(context: Context, handover: Handover, live: LiveAnswer | None) -> None:
     error: UpstreamError | None = None
     stopped, began = False, context.now()
     try:
-        change: Change = await _send(context, handover)
+        change: Change = await _send(context, handover, live)
     except asyncio.CancelledError:
         stopped = True
         error = Uncertain("unknown", "Dovecote stopped before the answer arrived")
@@ -120,16 +126,16 @@ def callback_url(context: Context, upstream: Upstream, dialect: Dialect, task: T
     return f"{context.settings.public_url}/callbacks/{context.tokens.make(submission_id)}"
 
 
-async def _send(context: Context, handover: Handover) -> Change:
+async def _send(context: Context, handover: Handover, live: LiveAnswer | None) -> Change:
     if not handover.task.large_input:
-        return await _send_whole(context, handover, handover.task)
+        return await _send_whole(context, handover, handover.task, live)
     size = await _read_input(context, task_store.input_size, handover.task)
     read = functools.partial(_read_input, context, task_store.with_whole_input, handover.task)
     async with context.large.input(size, read) as task:
-        return await _send_whole(context, handover, task)
+        return await _send_whole(context, handover, task, live)
 
 
-async def _send_whole(context: Context, handover: Handover, task: Task) -> Change:
+async def _send_whole(context: Context, handover: Handover, task: Task, live: LiveAnswer | None) -> Change:
     submission = handover.submission
     task = handover.upstream.in_its_names(await with_media(context, handover.upstream, handover.dialect, task))
     url = callback_url(context, handover.upstream, handover.dialect, task, submission.id)
@@ -149,6 +155,7 @@ async def _send_whole(context: Context, handover: Handover, task: Task) -> Chang
         hidden=hidden,
         send_before=handover.claimed_at + SEND_WITHIN + seconds_for(handover.upstream, handover.dialect, handover.task),
         heard=keep,
+        live=live,
     )
     return answered(task, submission, update)
 

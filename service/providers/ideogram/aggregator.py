@@ -6,7 +6,7 @@ from service.domain.task import Task, Update
 from service.domain.validation import Mistake
 from service.providers.dialect import Dialect, Facts, merge
 from service.providers.form import form
-from service.providers.ideogram.answers import read, refusal_of
+from service.providers.ideogram import answers
 from service.providers.ideogram.family import MEDIA, fields_of, generation_of, legacy_body, mistakes_in
 from service.providers.wire import Call, File, Reply
 
@@ -63,17 +63,14 @@ class Aggregator(Dialect):
 
     def read_created(self, reply: Reply) -> Update:
         """Read the answer: pictures, or descriptions."""
-        update = read(reply.document) if reply.ok else None
+        update = answers.read(reply.document) if reply.ok else None
         if update is None or update.state is None:
-            raise refusal_of(reply, creating=True)
+            raise answers.refusal_of(reply, creating=True)
         return update
 
     def read_status(self, reply: Reply) -> Update:
         """Read an answer as a poll would."""
-        update = read(reply.document) if reply.ok else None
-        if update is None:
-            raise refusal_of(reply, creating=False)
-        return update
+        return answers.read_status(reply)
 
     def validate(self, task: Task) -> list[Mistake]:
         """Return the mistakes that the gateways' pages rule out."""

@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from service.domain.errors import NotFound, Refused, UpstreamError
+from service.domain.errors import NotFound, Refused, Unreadable, UpstreamError
 from service.domain.task import Failure, Result, State, Update
+from service.providers.dialect import accepted
 from service.providers.newapi import errors as newapi_errors
 from service.providers.newapi.failure_texts import failure_from_text
 from service.providers.read import fields, identifier, items, kind_of, line, link, number, prose, word
@@ -16,6 +17,30 @@ STATES = {"pending": State.RUNNING, "completed": State.SUCCEEDED, "failed": Stat
 _MILLION = 1_000_000
 _UNSAFE = 422
 _GONE = 404
+
+
+def read_created(reply: Reply) -> Update:
+    """Read the answer to a submit: pictures, or the id of a generation."""
+    update = read(reply.document) if reply.ok else None
+    if update is None or (update.state is None and update.external_id is None):
+        raise refusal_of(reply, creating=True)
+    return accepted(update)
+
+
+def read_status(reply: Reply) -> Update:
+    """Read a generation."""
+    update = read(reply.document) if reply.ok else None
+    if update is None:
+        raise refusal_of(reply, creating=False)
+    return update
+
+
+def read_callback(callback: Callback) -> list[Update]:
+    """Read a callback: the pictures, without a status."""
+    update = read(callback.document)
+    if update is None:
+        raise Unreadable("no generation in it")
+    return [update]
 
 
 def read(document: Any) -> Update | None:

@@ -4,12 +4,11 @@ import dataclasses
 from typing import Any
 from urllib.parse import quote
 
-from service.domain.errors import Unreadable
 from service.domain.task import Task, Update
 from service.domain.validation import Mistake
-from service.providers.dialect import Dialect, Facts, accepted, merge
+from service.providers.dialect import Dialect, Facts, merge
 from service.providers.form import form
-from service.providers.ideogram.answers import read, refusal_of, signature_is_right
+from service.providers.ideogram import answers
 from service.providers.ideogram.family import (
     FAMILY,
     MEDIA,
@@ -86,31 +85,22 @@ class Official(Dialect):
 
     def read_created(self, reply: Reply) -> Update:
         """Read the answer to a submit: pictures, or the id of a generation."""
-        update = read(reply.document) if reply.ok else None
-        if update is None or (update.state is None and update.external_id is None):
-            raise refusal_of(reply, creating=True)
-        return accepted(update)
+        return answers.read_created(reply)
 
     def read_status(self, reply: Reply) -> Update:
         """Read the generation."""
-        update = read(reply.document) if reply.ok else None
-        if update is None:
-            raise refusal_of(reply, creating=False)
-        return update
+        return answers.read_status(reply)
 
     def read_callback(self, callback: Callback) -> list[Update]:
         """Read a callback: the pictures, without a status."""
-        update = read(callback.document)
-        if update is None:
-            raise Unreadable("no generation in it")
-        return [update]
+        return answers.read_callback(callback)
 
     def verify_signature(self, callback: Callback, secret: str | None) -> bool | None:
         """Return whether Ideogram's Ed25519 signature is right, and is about the generation of the body.
 
         :param secret: Ideogram's public keys: the document at /v1/.well-known/jwks.json
         """
-        return None if secret is None else signature_is_right(callback, secret)
+        return None if secret is None else answers.signature_is_right(callback, secret)
 
     def authorize(self, call: Call, key: str) -> Call:
         """Return the call with the key in Ideogram's own header."""

@@ -4,11 +4,10 @@ import dataclasses
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from service.domain.errors import Unreadable
 from service.domain.task import Task, Update
 from service.domain.validation import Mistake
-from service.providers.dialect import Dialect, Facts, accepted, merge, unsupported
-from service.providers.ideogram.answers import read, refusal_of, signature_is_right
+from service.providers.dialect import Dialect, Facts, merge, unsupported
+from service.providers.ideogram import answers
 from service.providers.wire import Call, Callback, Reply
 
 _MODELS = {"v_4_5": "ideogram-4-5", "v4_5": "ideogram-4-5", "4.5": "ideogram-4-5"}
@@ -59,28 +58,19 @@ class OfficialV2(Dialect):
 
     def read_created(self, reply: Reply) -> Update:
         """Read the answer to a submit: the id of a generation, or pictures all the same."""
-        update = read(reply.document) if reply.ok else None
-        if update is None or (update.state is None and update.external_id is None):
-            raise refusal_of(reply, creating=True)
-        return accepted(update)
+        return answers.read_created(reply)
 
     def read_status(self, reply: Reply) -> Update:
         """Read the generation."""
-        update = read(reply.document) if reply.ok else None
-        if update is None:
-            raise refusal_of(reply, creating=False)
-        return update
+        return answers.read_status(reply)
 
     def read_callback(self, callback: Callback) -> list[Update]:
         """Read a callback: the pictures, without a status."""
-        update = read(callback.document)
-        if update is None:
-            raise Unreadable("no generation in it")
-        return [update]
+        return answers.read_callback(callback)
 
     def verify_signature(self, callback: Callback, secret: str | None) -> bool | None:
         """Return whether Ideogram's signature is right, where its public keys are known."""
-        return None if secret is None else signature_is_right(callback, secret)
+        return None if secret is None else answers.signature_is_right(callback, secret)
 
     def authorize(self, call: Call, key: str) -> Call:
         """Return the call with the key in Ideogram's own header."""

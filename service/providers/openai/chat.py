@@ -1,5 +1,6 @@
 """Chat completions (POST /v1/chat/completions): texts, and at gateways pictures within a text (GPT-4o image)."""
 
+import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,7 +14,7 @@ from service.providers.newapi.failure_texts import failure_from_text
 from service.providers.openai.family import model_of
 from service.providers.openai.refusals import carries_error, refusal, refused_within
 from service.providers.read import compact, fields, identifier, is_output, items, kind_of, line, link, word
-from service.providers.stream import events_in, is_stream
+from service.providers.stream import MAX_STREAM, Event, Piece, events_in, is_stream
 from service.providers.talk import talk_mistakes
 from service.providers.wire import Call, Exchange, Reply
 
@@ -60,6 +61,17 @@ class Chat(Dialect):
     def read_status(self, reply: Reply) -> Update:
         """Raise the error of a poll: there is no job."""
         raise refusal(reply, creating=False)
+
+    def streamed(self, call: Call) -> Call:
+        """Return the call with a stream for its answer. Its last event states the usage, as a whole answer does."""
+        stream = {"stream": True, "stream_options": {"include_usage": True}}
+        return dataclasses.replace(call, json={**call.json, **stream}, max_answer=MAX_STREAM)
+
+    def read_pieces(self, event: Event) -> Sequence[Piece]:
+        """Return the pieces of the choices in an event."""
+        choices = [fields(each) for each in items(fields(event.document).get("choices"))]
+        found = [Piece(_index(each), content_of({"message": fields(each.get("delta"))})) for each in choices]
+        return [each for each in found if each.text]
 
     def validate(self, task: Task) -> list[Mistake]:
         """Return what is wrong with the words."""

@@ -2,14 +2,17 @@
 
 import dataclasses
 import datetime as dt
+from collections.abc import Sequence
 from urllib.parse import quote
 
 from service.domain.task import Task, Update
+from service.domain.text import storable
 from service.domain.validation import Mistake
 from service.providers.dialect import Dialect, Facts, about, merge
 from service.providers.openai import response_record as record
 from service.providers.openai.refusals import carries_error, refusal
 from service.providers.read import fields, word
+from service.providers.stream import MAX_STREAM, Event, Piece
 from service.providers.talk import talk_mistakes
 from service.providers.wire import Call, DeleteExchange, Exchange, Reply
 
@@ -101,6 +104,18 @@ class Foreground(Dialect):
         del callback_url
         body = {**record.body_of(task), "background": False}
         return Call(method="POST", path=self.facts.operations[task.operation], json=merge(body, task.options))
+
+    def streamed(self, call: Call) -> Call:
+        """Return the call with a stream for its answer."""
+        return dataclasses.replace(call, json={**call.json, "stream": True}, max_answer=MAX_STREAM)
+
+    def read_pieces(self, event: Event) -> Sequence[Piece]:
+        """Return the piece of a text in an event."""
+        document = fields(event.document)
+        index, text = document.get("output_index"), document.get("delta")
+        if event.name != "response.output_text.delta" or not isinstance(text, str) or not text:
+            return []
+        return [Piece(index if isinstance(index, int) else 0, storable(text))]
 
     def query(self, task: Task) -> Call:
         """Return the call that queries the response, for a gateway that made it in the background nevertheless."""

@@ -10,7 +10,8 @@ from uuid import UUID
 from sqlalchemy import BigInteger, bindparam, func, literal_column, select, text, type_coerce
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.domain.money.amounts import PLACES
+from service.domain.money.amounts import PLACES, Amount
+from service.domain.money.learned import Charge
 from service.store.ledger import Day
 from service.store.tables import NOT_GIVEN_BACK, claims, insert_for, money_entries
 
@@ -107,6 +108,37 @@ async def sums(
             gross=_total(row.gross_whole, row.gross_parts),
         )
         for row in rows
+    ]
+
+
+_CHARGES = (
+    select(
+        money_entries.c.upstream,
+        money_entries.c.family,
+        money_entries.c.operation,
+        money_entries.c.model,
+        money_entries.c.amount,
+        money_entries.c.unit,
+    )
+    .where(
+        money_entries.c.superseded_at.is_(None),
+        money_entries.c.purchased_at > bindparam("since"),
+        money_entries.c.verdict == "charged",
+        money_entries.c.delivered,
+        ~money_entries.c.computed,
+        money_entries.c.amount > Decimal(0),
+        money_entries.c.unit.is_not(None),
+    )
+    .order_by(money_entries.c.purchased_at.desc())
+    .limit(bindparam("most"))
+)
+
+
+async def recent_charges(connection: AsyncConnection, *, since: datetime, most: int) -> list[Charge]:
+    """Read the last charges of delivered jobs that providers stated, newest first."""
+    return [
+        Charge((row.upstream, row.family, row.operation, row.model), Amount(row.amount, row.unit))
+        for row in await connection.execute(_CHARGES, {"since": since, "most": most})
     ]
 
 

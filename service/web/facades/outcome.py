@@ -30,6 +30,11 @@ def succeeded(task: Task) -> Task:
     """
     if task.state is State.SUCCEEDED:
         return task
+    if task.state is State.UNCONFIRMED:
+        detail = (
+            f"the answer of the upstream broke off; task {task.id} may have been paid for, and is not submitted again"
+        )
+        raise Problem(_LATE, "provider_timeout", detail, headers=_FINAL)
     if not task.state.ended:
         detail = f"the result is not ready; task {task.id} goes on, and its result can be fetched by that id"
         raise Problem(_LATE, "provider_timeout", detail, headers=_FINAL)
@@ -49,3 +54,14 @@ async def held(request: DoorRequest, task: Task) -> Task:
         detail = f"the server is stopping; task {task.id} goes on"
         raise Problem(_LATE, "unavailable", detail, headers={"x-should-retry": again})
     return succeeded(latest)
+
+
+def rest_of(task: Task, text: str, sent: str) -> str:
+    """Return the part of a text that a client has not got yet.
+
+    :raises Problem: 500 where it has got another text: the answer was begun anew
+    """
+    if not text.startswith(sent):
+        detail = f"the answer was begun anew; the whole answer is the result of task {task.id}"
+        raise Problem(_UPSTREAM, "provider_error", detail, headers=_FINAL)
+    return text[len(sent) :]

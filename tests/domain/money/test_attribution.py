@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.domain.money.attribution import Bought, OpenCase, Snapshot, Window, judge
+from service.domain.money.attribution import Bought, OpenCase, Snapshot, Window, judge, judge_both
 
 NOW = dt.datetime(2026, 11, 27, 12, tzinfo=dt.UTC)
 
@@ -35,7 +35,9 @@ def window(start: str, end: str, prices: list[str | None], failed: list[int], **
         (window("10", "9", ["1", "2", "3"], [1, 2]), {1: "returned", 2: "returned"}, None),
         (window("10", "8", ["1", "2", "2"], [1, 2]), {}, None),
         (window("10", "7", ["1", "2", "2"], [1, 2]), {}, 1),
-        (window("10", "6", ["1", "2"], [1]), {}, None),
+        (window("10", "6", ["1", "2"], [1]), {1: "kept"}, None),
+        (window("10", "5.5", ["1", "2"], [1]), {}, None),
+        (window("10", "3", ["1", "2", "3"], [1, 2]), {2: "kept"}, None),
         (window("10", "9", ["1", None], []), {}, None),
         (window("10", "9", ["1", "2"], [1], disturbed=True), {}, None),
         (window("10", "9.9999995", ["0.000001", "1"], [0]), {}, None),
@@ -49,7 +51,9 @@ def window(start: str, end: str, prices: list[str | None], failed: list[int], **
         "both",
         "residual-fits-no-set",
         "equal-prices-give-a-number-only",
-        "charged-twice",
+        "another-job-charged-twice",
+        "loss-that-no-second-charge-explains",
+        "second-charge-and-a-refund-in-two-ways",
         "unknown-price",
         "payment-in-the-window",
         "price-below-the-resolution",
@@ -62,6 +66,32 @@ def test_window_names_jobs_only_where_one_explanation_fits(
     verdicts = judge(found)
     assert verdicts.judged == {job(number): word for number, word in judged.items()}
     assert verdicts.count == count
+
+
+def test_late_charge_is_judged_with_the_window_in_which_it_came() -> None:
+    """A job of 5 is charged in the second window, in which a failed job of 5 was given back: the residual there is 0."""
+    before = window("100", "97", ["5", "3"], [])
+    after = window("97", "92", ["5", "2"], [0])
+    alone, both = judge(after), judge_both(before, after)
+    assert (before.end.amount, alone.residual, alone.judged) == (Decimal(97), Decimal(2), {})
+    assert both.judged in ({}, {job(0): "returned"})
+    before, after = window("100", "97", ["5", "3"], []), window("97", "90", ["5", "2"], [0])
+    assert judge(after).judged == {job(0): "kept"}, "what the window says alone is wrong"
+    assert judge_both(before, after).judged == {job(0): "returned"}
+
+
+def test_window_before_is_not_asked_where_it_is_explained() -> None:
+    before = window("100", "95", ["5", "3"], [1])  # its refund is known
+    after = window("95", "90", ["5"], [0])
+    assert judge_both(before, after) == judge(after)
+
+
+def test_jobs_of_equal_price_are_counted() -> None:
+    found = judge(window("100", "90", ["5", "5", "5", "3"], [0, 1, 3]))
+    assert (found.judged, found.alike_kept) == ({job(3): "returned"}, 1)
+    found = judge(window("100", "87", ["5", "5", "5", "3"], [0, 1, 3]))
+    assert (found.judged, found.alike_kept) == ({job(3): "kept"}, 1)
+    assert found.alike == {job(0), job(1)}
 
 
 @given(st.integers(0, 2**32))

@@ -1,6 +1,6 @@
-"""OpenAI's chat completions. The request is held until the answer is there; a stream has the answer in one piece."""
+"""OpenAI's chat completions. The request is held until the answer is there; a stream has its text while it comes."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from starlette.responses import Response
@@ -8,12 +8,13 @@ from starlette.responses import Response
 from service.domain.task import Task
 from service.flows.webhooks.formats.ids import prefixed
 from service.flows.webhooks.formats.shapes import outputs, texts, unix
+from service.providers.stream import Piece
 from service.web.facades.body import Fields
 from service.web.facades.door import DoorRequest, DoorRoute, shown
 from service.web.facades.models import Target, target_of
 from service.web.facades.openai.errors import error_document
-from service.web.facades.outcome import held, succeeded
-from service.web.facades.stream import event, stream_of
+from service.web.facades.outcome import held, rest_of, succeeded
+from service.web.facades.stream import Sent, event, live_stream_of
 from service.web.problems import Problem
 
 _OWN: Final = frozenset({"model", "messages", "stream", "stream_options"})
@@ -91,16 +92,30 @@ def _head(task: Task, kind: str) -> dict[str, Any]:
     }
 
 
-def chunks_of(task: Task) -> Iterable[bytes]:
-    """Return the events of a streamed completion: one piece for each choice."""
+def chunks_of(task: Task, sent: Sent) -> Iterable[bytes]:
+    """Return the last events of a streamed completion: for each choice what the client has not got yet, and its end.
+
+    :raises Problem: 500 where the texts that the client has got are not those of the result
+    """
     head = _head(task, "chat.completion.chunk")
     choices: list[Mapping[str, Any]] = completion_document(task)["choices"]
-    for each in choices:
-        delta = {"role": "assistant", "content": each["message"]["content"]}
-        yield event({**head, "choices": [{"index": each["index"], "delta": delta, "finish_reason": None}]})
-        end = {"index": each["index"], "delta": {}, "finish_reason": each["finish_reason"]}
-        yield event({**head, "choices": [end]})
-    yield _DONE
+    rests = [rest_of(task, each["message"]["content"], sent.get(each["index"], "")) for each in choices]
+    return [*_last_chunks(head, choices, rests, sent), _DONE]
+
+
+def _last_chunks(
+    head: Mapping[str, Any], choices: Sequence[Mapping[str, Any]], rests: Sequence[str], sent: Sent
+) -> Iterable[bytes]:
+    for each, rest in zip(choices, rests, strict=True):
+        index = each["index"]
+        if rest or index not in sent:
+            yield event({**head, "choices": [_delta(index, rest, is_first=index not in sent)]})
+        yield event({**head, "choices": [{"index": index, "delta": {}, "finish_reason": each["finish_reason"]}]})
+
+
+def _delta(index: int, text: str, *, is_first: bool) -> dict[str, Any]:
+    role = {"role": "assistant"} if is_first else {}
+    return {"index": index, "delta": {**role, "content": text}, "finish_reason": None}
 
 
 async def create(request: DoorRequest) -> Response:
@@ -111,15 +126,23 @@ async def create(request: DoorRequest) -> Response:
         target = Target("openai", "chat", target.model)
     accepted = await request.accept(request_of(target, said), said)
     if said.get("stream") is True:
-        return stream_of(request, accepted.task, _write)
+        return _streamed(request, accepted.task)
     return shown(completion_document(await held(request, accepted.task)))
 
 
-async def _write(task: Task) -> Iterable[bytes]:
-    try:
-        return chunks_of(succeeded(task))
-    except Problem as problem:
-        return [event(error_document(problem)), _DONE]
+def _streamed(request: DoorRequest, task: Task) -> Response:
+    head = _head(task, "chat.completion.chunk")
+
+    def piece(found: Piece, is_first: bool) -> Iterable[bytes]:  # noqa: FBT001 - the caller's form
+        return [event({**head, "choices": [_delta(found.index, found.text, is_first=is_first)]})]
+
+    async def write(latest: Task, sent: Sent) -> Iterable[bytes]:
+        try:
+            return chunks_of(succeeded(latest), sent)
+        except Problem as problem:
+            return [event(error_document(problem)), _DONE]
+
+    return live_stream_of(request, task, piece, write)
 
 
 ROUTES: Final = (DoorRoute(method="POST", path="/v1/chat/completions", handler=create),)

@@ -1,6 +1,7 @@
 """OpenAI's responses, in the background or held until the answer is there."""
 
-from collections.abc import Iterable, Mapping
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from starlette.responses import Response
@@ -9,14 +10,15 @@ from service.domain.api_key import Scope
 from service.domain.task import State, Task
 from service.flows.webhooks.formats.ids import prefixed
 from service.flows.webhooks.formats.shapes import code_of, reason_of, unix
+from service.providers.stream import Piece
 from service.web.facades.actions import cancel
 from service.web.facades.body import Fields
 from service.web.facades.door import DoorRequest, DoorRoute, shown
 from service.web.facades.media import as_base64
 from service.web.facades.models import families_of
-from service.web.facades.openai.errors import error_of
-from service.web.facades.outcome import succeeded
-from service.web.facades.stream import event, stream_of
+from service.web.facades.openai.errors import error_document, error_of
+from service.web.facades.outcome import rest_of, succeeded
+from service.web.facades.stream import Sent, event, live_stream_of, stream_of
 from service.web.problems import Problem
 
 _OWN: Final = frozenset(
@@ -109,13 +111,21 @@ def _output(task: Task, pictures: Mapping[str, str]) -> list[dict[str, Any]]:
         if each.role != "result":
             continue
         if each.text is not None:
-            content = {"type": "output_text", "text": each.text, "annotations": []}
-            item = {"type": "message", "role": "assistant", "content": [content]}
-            found.append({**item, "id": f"msg_{task.id.hex}_{number}", "status": "completed"})
+            found.append(message_of(task, number, each.text))
         elif each.url is not None:
             item = {"type": "image_generation_call", "result": pictures.get(each.url, each.url)}
             found.append({**item, "id": f"ig_{task.id.hex}_{number}", "status": "completed"})
     return found
+
+
+def message_of(task: Task, number: int, text: str) -> dict[str, Any]:
+    """Return a message of a response.
+
+    :param number: which of the task's results it is
+    """
+    content = {"type": "output_text", "text": text, "annotations": []}
+    item = {"type": "message", "role": "assistant", "content": [content]}
+    return {**item, "id": f"msg_{task.id.hex}_{number}", "status": "completed"}
 
 
 async def _document(request: DoorRequest, task: Task) -> dict[str, Any]:
@@ -132,7 +142,7 @@ async def create(request: DoorRequest) -> Response:
     before = await request.find(named) if isinstance(named, str) else None
     accepted = await request.accept(request_of(said, before), said)
     if said.get("stream") is True:
-        return _streamed(request, accepted.task)
+        return _streamed(request, accepted.task, passes_on=not said.get("tools"))
     if said.get("background") is True:
         return shown(await _document(request, accepted.task))
     task = await request.wait(accepted.task)
@@ -141,36 +151,81 @@ async def create(request: DoorRequest) -> Response:
     return shown({**await _document(request, task), "background": False})
 
 
-def _streamed(request: DoorRequest, task: Task) -> Response:
-    """Return the events of a response: its text comes in one piece."""
+def _streamed(request: DoorRequest, task: Task, *, passes_on: bool) -> Response:
+    """Return the events of a response.
+
+    :param passes_on: whether its text is passed on while it comes. Where tools run, other outputs may come before it
+    """
+    number = itertools.count()
     first = {**response_document(task), "status": "in_progress"}
-    before = [
-        event({"type": kind, "sequence_number": number, "response": first}, kind)
-        for number, kind in enumerate(("response.created", "response.in_progress"))
-    ]
+    before = [_event(number, kind, response=first) for kind in ("response.created", "response.in_progress")]
 
-    async def write(ended: Task) -> Iterable[bytes]:
-        return _events(await _document(request, ended), len(before))
+    texts: list[int] = []
+    """The upstream's indexes of texts. Its reasoning has indexes, too, and is no output of ours: the first text is our first output."""
 
-    return stream_of(request, task, write, before=before)
+    def piece(found: Piece, is_first: bool) -> Iterable[bytes]:  # noqa: FBT001 - the caller's form
+        if is_first:
+            texts.append(found.index)
+        if found.index == texts[0]:
+            item = message_of(task, 0, "")
+            yield from _begun(number, item, 0) if is_first else ()
+            yield _event(number, "response.output_text.delta", **_place(item, 0), delta=found.text, logprobs=[])
+
+    async def write(ended: Task, sent: Sent) -> Iterable[bytes]:
+        try:
+            if ended.state is not State.FAILED:
+                succeeded(ended)
+            return list(
+                _last_events(number, ended, await _document(request, ended), sent.get(texts[0]) if texts else None)
+            )
+        except Problem as problem:
+            error = error_document(problem)["error"]
+            return [_event(number, "error", code=error["code"], message=error["message"], param=None)]
+
+    if not passes_on:
+        return stream_of(request, task, lambda ended: write(ended, {}), before=before)
+    return live_stream_of(request, task, piece, write, before=before)
 
 
-def _events(document: dict[str, Any], number: int) -> Iterable[bytes]:
-    """Yield the events of a response that has ended."""
+def _last_events(number: Iterator[int], task: Task, document: Mapping[str, Any], sent: str | None) -> Iterable[bytes]:
+    """Yield what a client has not got yet of a response that has ended.
+
+    :param sent: the part of its first text that it has got; None where it has got none
+    """
     for index, item in enumerate(document["output"]):
         if item["type"] == "message":
-            kind = "response.output_text.delta"
-            place = {"item_id": item["id"], "output_index": index, "content_index": 0}
-            piece = {"delta": item["content"][0]["text"], "logprobs": []}
-            yield event({"type": kind, "sequence_number": number, **place, **piece}, kind)
-            number += 1
-        kind = "response.output_item.done"
-        yield event({"type": kind, "sequence_number": number, "output_index": index, "item": item}, kind)
-        number += 1
-    kind = {"completed": "response.completed", "failed": "response.failed"}.get(
-        document["status"], "response.incomplete"
-    )
-    yield event({"type": kind, "sequence_number": number, "response": document}, kind)
+            got = sent if index == 0 else None
+            yield from _begun(number, {**item, "content": []}, index) if got is None else ()
+            yield from _text_ended(number, task, item, index, got or "")
+        else:
+            yield _event(number, "response.output_item.added", output_index=index, item={**item, "result": None})
+        yield _event(number, "response.output_item.done", output_index=index, item=item)
+    ends = {"completed": "response.completed", "failed": "response.failed"}
+    yield _event(number, ends.get(document["status"], "response.incomplete"), response=document)
+
+
+def _begun(number: Iterator[int], item: Mapping[str, Any], index: int) -> Iterable[bytes]:
+    begun = {**item, "content": [], "status": "in_progress"}
+    yield _event(number, "response.output_item.added", output_index=index, item=begun)
+    part = {"type": "output_text", "text": "", "annotations": []}
+    yield _event(number, "response.content_part.added", **_place(item, index), part=part)
+
+
+def _text_ended(number: Iterator[int], task: Task, item: Mapping[str, Any], index: int, sent: str) -> Iterable[bytes]:
+    part = item["content"][0]
+    rest = rest_of(task, part["text"], sent)
+    if rest:
+        yield _event(number, "response.output_text.delta", **_place(item, index), delta=rest, logprobs=[])
+    yield _event(number, "response.output_text.done", **_place(item, index), text=part["text"], logprobs=[])
+    yield _event(number, "response.content_part.done", **_place(item, index), part=part)
+
+
+def _place(item: Mapping[str, Any], index: int) -> dict[str, Any]:
+    return {"item_id": item["id"], "output_index": index, "content_index": 0}
+
+
+def _event(number: Iterator[int], kind: str, **more: Any) -> bytes:
+    return event({"type": kind, "sequence_number": next(number), **more}, kind)
 
 
 async def retrieve(request: DoorRequest) -> Response:
