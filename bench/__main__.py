@@ -10,6 +10,7 @@
 ``streams``    memory of the server for each stream that is open and waits; in the first two rounds only
 
 ``python -m bench compare REV`` measures another version of Dovecote and this one in turn (``--help`` shows its options).
+``python -m bench backlog`` measures how quickly stored callbacks are applied.
 ``python -m bench retention`` measures how old data is removed from a full database.
 ``python -m bench growth`` measures the claims and the lists on tables of 10,000 to 10,000,000 rows.
 ``python -m bench polling`` simulates the poll plan.
@@ -35,6 +36,7 @@ from pathlib import Path
 from typing import get_args
 
 from bench import (
+    backlog,
     chart,
     compare,
     databases,
@@ -53,6 +55,7 @@ from bench.report import Figures, Run, show_calls, show_doors, show_streams
 
 NAMES = ("callbacks", "submits", "journeys", "outgoing", "streams")
 OTHERS = {
+    "backlog": backlog.main,
     "compare": compare.main,
     "retention": retention.main,
     "growth": growth.main,

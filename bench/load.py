@@ -84,13 +84,14 @@ def callbacks(plan: Plan) -> Requests:
     def request(number: int) -> bytes:
         turn, place = divmod(number, block * news)
         which = (turn * block + place % block) % len(heads)
-        body = _callback(plan.external_ids[which], place // block, number, filler)
+        body = callback_body(plan.external_ids[which], place // block, number, filler)
         return b"%b%d\r\n\r\n%b" % (heads[which], len(body), body)
 
     return request
 
 
-def _callback(external_id: str, step: int, number: int, filler: str) -> bytes:
+def callback_body(external_id: str, step: int, number: int, filler: str) -> bytes:
+    """Return the body of a callback: the first steps report progress, the last one a success."""
     url = f"https://cdn.example.com/attachments/video/runway/20261011/{number:032x}"
     ended = step == 2
     return (

@@ -116,7 +116,7 @@ def serving(
             servers: list[Server] = []
             for role in contestant.role.split("+"):
                 command = [str(Path(sys.executable).with_name("dovecote")), "serve", "--role", role]
-                environment = _dovecote(url, port, upstream_url)
+                environment = dovecote_settings(url, port, upstream_url)
                 own = port if role != "worker" and not servers else free_port()
                 environment |= {"DOVECOTE_PORT": str(own), **(more or {})}
                 environment |= dict.fromkeys(_DOORS, "true") if contestant.doors else {}
@@ -141,7 +141,8 @@ def _filling(contestant: Contestant) -> tuple[str, Fill]:
     return "obvious", functools.partial(seeds.fill_obvious, count=TASKS)
 
 
-def _dovecote(url: str, port: int, upstream_url: str) -> dict[str, str]:
+def dovecote_settings(url: str, port: int, upstream_url: str) -> dict[str, str]:
+    """Return the environment of a Dovecote that is measured."""
     return {
         "DOVECOTE_DATABASE_URL": url,
         "DOVECOTE_PORT": str(port),

@@ -61,6 +61,8 @@ def watch(minutes: float, kind: databases.Kind) -> tuple[list[Sample], journeys.
             while load.poll() is None:
                 samples.append(_sample(time.monotonic() - began, servers, database, opened))
                 time.sleep(EVERY)
+            if load.returncode:
+                raise RuntimeError(f"the load generator ended with {load.returncode}; its output is above")
             assert load.stdout is not None
             return samples, journeys.Seen(**json.loads(load.stdout.read()))
 

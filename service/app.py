@@ -49,6 +49,7 @@ from service.web.api import ENDPOINTS
 from service.web.auth.bearer import Authenticator
 from service.web.callback_limits import CallbackLimits
 from service.web.dashboard import routes as dashboard
+from service.web.dashboard.live import Pace
 from service.web.problems import HANDLERS
 from service.web.request_body import BodyBudget
 from service.web.security_headers import SecurityHeaders
@@ -259,6 +260,7 @@ def _around(context: Context, app: Starlette) -> ASGIApp:
     app.state.streams = Streams(context)
     app.state.callback_limits = CallbackLimits(context)
     app.state.recent = Recent()
+    app.state.pace = Pace()
     app.state.counted = {}  # what needs somebody, for the dashboard's navigation
     app.state.bodies = BodyBudget(context.settings.max_body, context.large.turn)
     return AccessLog(SecurityHeaders(app), context.metrics, traced=context.traces is not None)

@@ -289,6 +289,7 @@ CONNECTIONS = {
     "cli/doctor/server.py": "asks the server of this installation whether it runs",
     "cli/demo/play.py": "speaks to what the demo has started",
     "cli/processes.py": "waits for what it has started",
+    "cli/demo/trial.py": "waits until its own process serves",
     "cli/listen.py": "forwards messages to where its user names",
     "cli/trigger.py": "asks the sandbox of its own process, and opens nothing; sandbox/callbacks.py sends",
     "cli/record.py": "forwards requests of this installation to the upstream that its user names",

@@ -2,8 +2,9 @@
 
 import dataclasses
 import statistics
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from bisect import bisect_left, insort
+from collections import defaultdict, deque
+from collections.abc import Hashable, Iterable, Mapping
 
 from service.domain.task import Task
 
@@ -31,6 +32,43 @@ class Ending:
     by_callback: bool
     """Whether a callback told of it, or had it asked for at once."""
     callback_expected: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Accuracy:
+    """How often forecasts were right."""
+
+    tasks: int
+    """Ended tasks for which there was a forecast."""
+    within_usual: int
+    """Those that ended within the usual duration: one half, if forecasts are right."""
+    within_most: int
+    """Those that ended within the duration of nine in ten."""
+
+
+MAX_BEFORE = 200
+"""The last durations of a kind that a forecast is compared with."""
+
+
+def accuracy(durations: Iterable[tuple[Hashable, float]]) -> Accuracy:
+    """Compare each duration with the forecast from those of its kind before it.
+
+    :param durations: the kind and the seconds of tasks that succeeded, in the order of their ends
+    """
+    before: dict[Hashable, deque[float]] = defaultdict(lambda: deque(maxlen=MAX_BEFORE))
+    in_order: dict[Hashable, list[float]] = defaultdict(list)
+    tasks = usual = most = 0
+    for kind, seconds in durations:
+        known, ordered = before[kind], in_order[kind]
+        if len(ordered) >= ENOUGH_SAMPLES:
+            tasks += 1
+            usual += seconds <= statistics.median(ordered)
+            most += seconds <= ordered[min(int(len(ordered) * 0.9), len(ordered) - 1)]
+        if len(known) == MAX_BEFORE:
+            del ordered[bisect_left(ordered, known[0])]
+        known.append(seconds)
+        insort(ordered, seconds)
+    return Accuracy(tasks, usual, most)
 
 
 @dataclasses.dataclass(slots=True)

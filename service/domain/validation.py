@@ -8,7 +8,6 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-import jsonschema_rs
 import orjson
 
 MAX_MISTAKES: Final = 50
@@ -45,6 +44,8 @@ class Invalid(Exception):
 
 @functools.lru_cache(maxsize=512)
 def _validator(schema: bytes) -> Any:
+    import jsonschema_rs  # noqa: PLC0415 - it takes 5 MB, and an idle server checks nothing
+
     return jsonschema_rs.Draft202012Validator(orjson.loads(schema), validate_formats=True, mask=_MASK)
 
 

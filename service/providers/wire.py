@@ -116,8 +116,9 @@ class Callback:
 
     @functools.cached_property
     def document(self) -> Any:
-        """The first JSON value of the body, without secrets; or :data:`read.NOTHING`."""
-        return _document(self.body, self.headers, self.secrets)
+        """The first JSON value of the body, without secrets; or :data:`read.NOTHING`. A list of one object is the object."""
+        found = _document(self.body, self.headers, self.secrets)
+        return found[0] if isinstance(found, list) and len(found) == 1 and isinstance(found[0], dict) else found
 
 
 def _document(body: bytes, headers: Mapping[str, str], secrets: tuple[str, ...]) -> Any:

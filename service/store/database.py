@@ -302,7 +302,7 @@ def out_of_reach(error: BaseException) -> bool:
         return True
     if isinstance(error, DBAPIError):
         away = isinstance(error, OperationalError | InterfaceError) and not _mistaken(error.orig)
-        return error.connection_invalidated or away or _no_service(error)
+        return error.connection_invalidated or away or _no_service(error) or _connecting(error)
     if isinstance(error, StatementError) and error.orig is not None:  # a statement could not connect anew
         return out_of_reach(error.orig)
     if isinstance(error, asyncpg.PostgresError):  # while connecting
@@ -310,6 +310,12 @@ def out_of_reach(error: BaseException) -> bool:
     if isinstance(error, sqlite3.DatabaseError) and _sqlite_code(error) in _USELESS_FILE:
         return True
     return isinstance(error, sqlite3.OperationalError) and not _mistaken(error)
+
+
+def _connecting(error: DBAPIError) -> bool:
+    """Return whether PostgreSQL refused a connection, for whatever reason: no statement has run."""
+    reported = isinstance(getattr(error.orig, "__cause__", None), asyncpg.PostgresError)
+    return error.statement is None and reported and not isinstance(error, IntegrityError)
 
 
 def _mistaken(error: BaseException | None) -> bool:

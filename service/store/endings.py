@@ -2,9 +2,10 @@
 
 import dataclasses
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Text, bindparam, cast, exists, func, select
+from sqlalchemy import Select, Text, bindparam, cast, exists, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.domain.statistics import Ending
@@ -89,6 +90,7 @@ class Finished:
 
     family: str
     model: str | None
+    operation: str = ""
     upstream: str
     state: State
     code: str | None
@@ -104,6 +106,7 @@ class Finished:
 _FINISHED = (
     select(
         tasks.c.family,
+        tasks.c.operation,
         _MODEL.label("model"),
         tasks.c.upstream,
         tasks.c.state,
@@ -123,12 +126,13 @@ _FINISHED = (
 async def recent_finished(
     connection: AsyncConnection, *, since: datetime, most: int, client: str | None = None
 ) -> list[Finished]:
-    """Read the last finished tasks, newest first; with a client, only that client's."""
-    statement = _FINISHED if client is None else _FINISHED.where(tasks.c.client == client)
+    """Read the last finished tasks, newest first; of a client, those of its last tasks."""
+    statement = _FINISHED if client is None else _FINISHED.where(tasks.c.id.in_(_last_of(client, most)))
     return [
         Finished(
             family=row.family,
             model=row.model,
+            operation=row.operation,
             upstream=row.upstream or "",
             state=State(row.state),
             code=row.code,
@@ -139,3 +143,9 @@ async def recent_finished(
         )
         for row in await connection.execute(statement, {"since": since, "most": most})
     ]
+
+
+def _last_of(client: str, most: int) -> Select[Any]:
+    """Select the ids of the last tasks of a client: no index has its finished ones in order."""
+    last = select(tasks.c.id).where(tasks.c.client == client).order_by(tasks.c.id.desc()).limit(most).subquery()
+    return select(last.c.id)

@@ -244,6 +244,12 @@ _EMPTY_CALLBACKS = (
 )
 
 
+async def requested_among(connection: AsyncConnection, task_ids: Sequence[UUID]) -> set[UUID]:
+    """Return those of some tasks whose erasure is requested, done or not."""
+    wanted = select(erasures.c.task_id).where(erasures.c.task_id.in_(sorted(task_ids)))
+    return set(await connection.scalars(wanted)) if task_ids else set()
+
+
 async def erased_among(connection: AsyncConnection, task_ids: Sequence[UUID]) -> set[UUID]:
     """Return which of some tasks are erased."""
     return set((await connection.scalars(_ERASED_OF, {"ids": list(task_ids)})).all()) if task_ids else set()

@@ -50,6 +50,9 @@ _BY_SQLSTATE: Final[Mapping[str, Fault]] = {
         "lower DOVECOTE_DATABASE_POOL_SIZE, or raise max_connections or the limit of the role",
         UNAVAILABLE,
     ),
+    "55000": Fault(
+        "the database takes no connections", "allow them (ALTER DATABASE … ALLOW_CONNECTIONS true)", UNAVAILABLE
+    ),
     "55P03": Fault("a row is locked by another transaction", "end the transaction that holds the lock", UNAVAILABLE),
     "57P01": Fault("the database ended the connection", "wait until it is up again", UNAVAILABLE),
     "57P02": Fault("the database is recovering from a crash", "wait until it is up again", UNAVAILABLE),

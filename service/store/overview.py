@@ -47,6 +47,12 @@ async def _count_labelled(connection: AsyncConnection, wanted: Filter) -> dict[S
     return dict.fromkeys(State, 0) | {State(row[0]): row[1] for row in rows}
 
 
+async def newest_id(connection: AsyncConnection) -> UUID | None:
+    """Return the id of the newest task."""
+    found: UUID | None = await connection.scalar(select(tasks.c.id).order_by(tasks.c.id.desc()).limit(1))
+    return found
+
+
 async def count_newer(connection: AsyncConnection, wanted: Filter, *, most: int) -> int:
     """Count the tasks that fit a filter, up to a number."""
     statement = fitting(select(tasks.c.id), wanted)
@@ -114,3 +120,11 @@ async def count_duplicate_jobs(connection: AsyncConnection, client: str | None, 
     if client is not None:
         doubled = doubled.join(tasks, tasks.c.id == submissions.c.task_id).where(tasks.c.client == client)
     return int(await connection.scalar(select(_bounded(doubled, most))) or 0)
+
+
+async def count_unconfirmed(connection: AsyncConnection, client: str | None) -> dict[str, int]:
+    """Count the unconfirmed tasks by upstream: of the first :data:`MAX_COUNTED` and one more."""
+    wanted = Filter(client=client, states=(State.UNCONFIRMED,))
+    some = fitting(select(tasks.c.upstream), wanted).limit(MAX_COUNTED + 1).subquery()
+    rows = await connection.execute(select(some.c.upstream, func.count()).group_by(some.c.upstream))
+    return {row[0]: row[1] for row in rows if row[0] is not None}

@@ -234,14 +234,15 @@ tasks = Table(
     _partial("ix_tasks_waiting", "waits_for", "client", "id", where=WAITING),
     _partial("ix_tasks_served", "upstream", "client", where=OCCUPIES_SLOT),
     # Lists: newest first by id (a uuid of version 7 begins with its time), under each filter that the API offers.
-    Index("ix_tasks_client", "client", "id"),
+    # Of these with further columns, a list under any other combination of filters reads a bounded number of entries.
+    Index("ix_tasks_client", "client", "id", "state", "family", "upstream"),
     Index("ix_tasks_client_state", "client", "state", "id"),
     Index("ix_tasks_client_family", "client", "family", "id"),
     Index("ix_tasks_client_family_state", "client", "family", "state", "id"),
     # The same for an operator, who lists the tasks of all clients.
-    _partial("ix_tasks_state", "state", "id", where=NOT_TO_SUBMIT),
-    Index("ix_tasks_family", "family", "id"),
-    Index("ix_tasks_upstream", "upstream", "id"),
+    _partial("ix_tasks_state", "state", "id", "family", "upstream", "client", where=NOT_TO_SUBMIT),
+    Index("ix_tasks_family", "family", "id", "state", "upstream", "client"),
+    Index("ix_tasks_upstream", "upstream", "id", "state", "family", "client"),
     # What the poll plan learns from: the last endings of a kind.
     _partial("ix_tasks_finished", "finished_at", where=FINISHED),
     # Ended tasks whose content retention has not removed yet.

@@ -320,12 +320,17 @@ def _page(wanted: Filter, most: int) -> Select[Any]:
 
 
 def _newest(wanted: Filter, most: int) -> Select[Any]:
-    id_: Any = tasks.c.id
-    if wanted.client is None and wanted.states and wanted.states[0] in TO_SUBMIT:
-        id_ = func.coalesce(
-            id_, id_
-        )  # a sort of the few that are to be submitted, instead of a scan of all tasks by id
+    id_ = _id_of(wanted)
     return fitting(select(tasks), wanted).order_by(id_ if wanted.oldest_first else id_.desc()).limit(most)
+
+
+def _id_of(wanted: Filter) -> Any:
+    """Return the id as a filter's range and order have it.
+
+    Few tasks are to be submitted. They are sorted: in the order of all ids, a database would look for them in all tasks.
+    """
+    few = wanted.client is None and len(wanted.states) == 1 and wanted.states[0] in TO_SUBMIT
+    return func.coalesce(tasks.c.id, tasks.c.id) if few else tasks.c.id
 
 
 def having(statement: Select[Any], client: Any, task_id: Any, labels: Mapping[str, str]) -> Select[Any]:
@@ -349,12 +354,24 @@ def _where(statement: Select[Any], wanted: Filter) -> Select[Any]:
     if wanted.states:
         states = [str(state) for state in wanted.states]
         statement = statement.where(tasks.c.state == states[0] if len(states) == 1 else tasks.c.state.in_(states))
-    if len(wanted.states) == 1 and wanted.client is None:  # the predicate of the index that serves it
-        statement = statement.where(DUE_SUBMIT if wanted.states[0] in TO_SUBMIT else NOT_TO_SUBMIT)
+    if len(wanted.states) == 1 and wanted.client is None:
+        statement = of_state(statement, wanted.states[0])
     for column, value in ((tasks.c.family, wanted.family), (tasks.c.upstream, wanted.upstream)):
         if value is not None:
             statement = statement.where(column == value)
-    return in_range(statement, tasks.c.id, wanted)
+    return in_range(statement, _id_of(wanted), wanted)
+
+
+def of_state(statement: Select[Any], state: State) -> Select[Any]:
+    """Select the tasks of a state, for all clients, with the predicate of the index that has them.
+
+    Every task that is to be submitted has a due time. Without this column in the statement, SQLite would read an index
+    of all tasks that has the others.
+    """
+    statement = statement.where(tasks.c.state == str(state))
+    if state in TO_SUBMIT:
+        return statement.where(DUE_SUBMIT, tasks.c.due_at.is_not(None))
+    return statement.where(NOT_TO_SUBMIT)
 
 
 def fitting(statement: Select[Any], wanted: Filter) -> Select[Any]:

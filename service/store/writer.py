@@ -132,6 +132,11 @@ class Writers:
         for loop in self._loops:
             loop.observer = observer
 
+    @property
+    def requests_wait(self) -> bool:
+        """Whether requests wait for a transaction, or for the end of theirs."""
+        return self._requests.is_busy
+
     def waited(self) -> float:
         """Return for how many seconds the oldest write has been waiting for its transaction."""
         return max(loop.waited() for loop in self._loops)
@@ -202,6 +207,10 @@ class _Line:
         if len(stalled) < len(waiting):
             due = max(waiting[len(stalled)].since, self.committed_at) + max_stall
             self._guard = loop.call_at(due, self._fail_stalled, max_stall)
+
+    @property
+    def is_busy(self) -> bool:
+        return bool(self._waiting) or any(not write.answer.done() for write in self._taken)
 
     def close(self) -> None:
         self.closed = True

@@ -28,6 +28,8 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def stage(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     stage = Stage(tmp_path_factory.mktemp("stage"), seconds=SECONDS)
+    kept = {"DOVECOTE_STORAGE__URL": f"file://{stage.folder / 'kept'}"}
+    stage.dovecote.environment = {**stage.dovecote.environment, **kept}
     with ProcessGroup() as group:
         stage.open(group)
         yield stage

@@ -48,6 +48,11 @@ def test_first_task_is_submitted_and_followed_to_its_result_without_a_reload(vis
     expect(state_of(page)).to_have_text("Succeeded")
     expect(page.locator("#timeline")).to_contain_text("Submission 1 to elkapi")
     expect(page.locator("#result")).to_contain_text("video")
+    reload_until(page, page.locator("#result"), re.compile("kept"))  # the copy is made after the end
+    player = page.locator("#result video")
+    expect(player).to_be_visible()
+    player.evaluate("video => video.play()")
+    page.wait_for_function("document.querySelector('#result video').currentTime > 0")
 
 
 def test_list_shows_changes_and_announces_new_tasks_without_moving_rows(visit: Visit, stage: Stage) -> None:
@@ -60,6 +65,59 @@ def test_list_shows_changes_and_announces_new_tasks_without_moving_rows(visit: V
     expect(row).to_contain_text("running")
     page.locator("#news").click()
     expect(page.locator("tbody tr").first).to_contain_text("a newer one")
+
+
+def test_many_changes_are_few_updates_and_rows_without_a_change_stay(visit: Visit, stage: Stage) -> None:
+    ended = submit(stage, "has ended", labels={"burst": "1"})
+    page = visit().open(f"/ui/tasks/{ended}")
+    expect(state_of(page)).to_have_text("Succeeded")
+    page.goto(f"{stage.dovecote.url}/ui/tasks?state=succeeded&label=burst=1")
+    expect(page.locator("#live")).to_have_text("Live")
+    page.evaluate(
+        """() => {
+            window.counted = {hints: 0, changed: 0};
+            document.addEventListener("htmx:sseMessage", () => counted.hints++);
+            new MutationObserver((records) => counted.changed += records.length).observe(
+                document.querySelector("tbody"), {childList: true, subtree: true, characterData: true});
+        }"""
+    )
+    changes = [submit(stage, f"burst {number}", labels={"burst": "1"}) for number in range(12)]
+    expect(page.locator("#news")).to_contain_text("new task")
+    expect(page.locator("#news")).to_contain_text(f"{len(changes)} new tasks")
+    counted = page.evaluate("counted")
+    assert 0 < counted["hints"] < len(changes) * 4, "each task changes at least four times"
+    assert counted["changed"] == 0, "a row without a change was replaced"
+
+
+def test_stream_that_goes_down_is_said_and_recovers(visit: Visit, stage: Stage) -> None:
+    watched = visit()
+    page = watched.open("/ui/tasks")
+    expect(page.locator("#live")).to_have_text("Live")
+    watched.page.context.set_offline(True)
+    page.evaluate("document.querySelector('[sse-connect]')['htmx-internal-data'].sseEventSource.close()")
+    page.evaluate(
+        "document.querySelector('[sse-connect]')['htmx-internal-data'].sseEventSource.onerror(new Event('error'))"
+    )
+    expect(page.locator("#live")).to_contain_text("Paused, since")
+    submit(stage, "meanwhile")
+    watched.page.context.set_offline(False)
+    expect(page.locator("#live")).to_have_text("Live")
+    expect(page.locator("#news")).to_contain_text("new task")
+    watched.complaints[:] = [
+        each for each in watched.complaints if not re.search(r"INTERNET_DISCONNECTED|\[object Event\]", each)
+    ]
+
+
+def test_all_that_fit_are_cancelled_round_by_round_from_the_page(visit: Visit, stage: Stage) -> None:
+    tasks = [submit(stage, f"[stuck] {number}", labels={"round": "1"}) for number in range(3)]
+    page = visit().open("/ui/tasks?label=round=1")
+    page.get_by_text("Act on all tasks that fit").click()
+    page.get_by_role("link", name="Cancel…").click()
+    expect(page.get_by_role("link", name="Leave them as they are")).to_be_focused()
+    page.get_by_role("button", name="Cancel: 3 tasks").click()
+    expect(page.locator("h1")).to_have_text("Cancel: 3 of 3 done")
+    page.goto(f"{stage.dovecote.url}/ui/tasks/{tasks[0]}")
+    expect(state_of(page)).to_have_text("Cancelled")
 
 
 def test_lost_callback_is_explained(visit: Visit, stage: Stage) -> None:
@@ -112,6 +170,43 @@ def test_callback_is_run_again_and_message_is_replayed(visit: Visit, stage: Stag
     expect(page.get_by_role("status")).to_contain_text("1 message is due now")
 
 
+def test_upstream_is_paused_and_resumed_and_its_tasks_wait(visit: Visit, stage: Stage) -> None:
+    page = visit().open("/ui/upstreams")
+    box = page.locator("section.box", has=page.get_by_role("heading", name="elkapi", exact=True))
+    box.get_by_role("button", name="Pause").click()
+    expect(box).to_contain_text("Paused: tasks wait for it")
+    task = submit(stage, "waits for its upstream")
+    page.goto(f"{stage.dovecote.url}/ui/tasks/{task}")
+    expect(page.locator("#where")).to_contain_text(re.compile("paused|held", re.IGNORECASE))
+    page.goto(f"{stage.dovecote.url}/ui/upstreams")
+    box.get_by_role("button", name="Resume").click()
+    expect(box.get_by_role("button", name="Pause")).to_be_visible()
+    page.goto(f"{stage.dovecote.url}/ui/tasks/{task}")
+    expect(state_of(page)).to_have_text("Succeeded")
+
+
+def test_task_is_found_opened_and_cancelled_by_keyboard_alone(visit: Visit, stage: Stage) -> None:
+    task = submit(stage, "[stuck] by keyboard")
+    page = visit().open("/ui/tasks")
+    page.get_by_role("searchbox").focus()
+    page.keyboard.type(task)
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile(task))
+    expect(state_of(page)).to_have_text("Running.")
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.textContent.trim()") == "Cancel…":
+            break
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("button", name="Keep it as it is")).to_be_focused()
+    for _ in range(5):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.textContent.trim()") == "Cancel the task":
+            break
+    page.keyboard.press("Enter")
+    expect(state_of(page)).to_have_text("Cancelled")
+
+
 def test_first_key_press_leads_to_the_content(visit: Visit) -> None:
     page = visit().open("/ui/submit")
     page.keyboard.press("Tab")
@@ -147,6 +242,9 @@ PAGES = (
     "/ui/callbacks",
     "/ui/upstreams",
     "/ui/webhooks",
+    "/ui/webhooks/endpoints/new",
+    "/ui/tasks/all?act=retry",
+    "/ui/tasks?state=expired&family=veo",
     "/ui/ledger",
     "/ui/nothing",
 )

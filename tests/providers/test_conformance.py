@@ -20,7 +20,7 @@ from service.providers.dialect import Dialect
 from service.providers.recordings import read_message
 from service.providers.registry import DIALECTS, FAMILIES, PROVIDERS
 from service.providers.wire import Callback, Reply
-from tests.support.cases import per_dialect
+from tests.support.cases import case, per_dialect
 from tests.support.operations import NOW, OPERATIONS, schema_of, task
 
 RECORDINGS = Path(__file__).parents[1] / "recordings"
@@ -543,3 +543,18 @@ def test_every_model_name_has_a_length_limit():
         for operation in each.operations.values()
     ]
     assert all(each is None or each["maxLength"] <= 200 or "enum" in each for each in models)
+
+
+def read_callback(name, body):
+    try:
+        return DIALECTS[name].read_callback(Callback({}, body))
+    except UpstreamError as error:
+        return str(error)
+
+
+@pytest.mark.parametrize("name", [name for name, dialect in DIALECTS.items() if dialect.facts.callbacks])
+def test_callback_that_is_a_list_of_one_is_read_as_its_item(name):
+    for message in recorded(name, "callback"):
+        if isinstance(message["body"], dict):
+            with case(label_of(message)):
+                assert read_callback(name, raw([message["body"]])) == read_callback(name, raw(message["body"]))

@@ -1,10 +1,10 @@
 """A connection to PostgreSQL breaks during its use: a read is repeated, a write is reported."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import asyncpg
 import pytest
-from sqlalchemy import event, text
+from sqlalchemy import event, make_url, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.store.database import Database, StoreUnavailable
@@ -66,6 +66,27 @@ async def test_read_is_unavailable_when_its_repetition_cannot_connect(postgresql
 
         with pytest.raises(StoreUnavailable):
             await lose()
+
+
+async def test_database_that_takes_no_connections_is_unavailable(
+    empty_postgresql_url: str, postgresql: Callable[[str], str]
+) -> None:
+    """An operator refuses connections while the server goes on, and ends those that there are."""
+    name = make_url(empty_postgresql_url).database
+    async with opened(empty_postgresql_url) as database:
+        await database.ping()
+        administrator = await asyncpg.connect(postgresql("postgres"))
+        await administrator.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+        await administrator.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", name)
+        for _ in range(2):
+            with pytest.raises(StoreUnavailable, match="takes no connections"):
+                await database.ping()
+            with pytest.raises(StoreUnavailable, match="takes no connections"):
+                async with database.writing() as connection:
+                    await connection.execute(text("SELECT 1"))
+        await administrator.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+        await administrator.close()
+        await database.ping()
 
 
 async def test_write_is_not_repeated(database: Database, postgresql_url: str) -> None:

@@ -44,7 +44,7 @@ class Page:
     def has_button(self) -> bool:
         """Return whether the page offers to change something, besides the theme and the session."""
         targets = [each.get("action") or "" for each in self.attributes("form") if each.get("method") == "post"]
-        return any(not each.endswith(("/theme", "/sign-out")) for each in targets)
+        return any(not each.endswith(("/theme", "/sign-out", "/views")) for each in targets)
 
 
 class Visitor:

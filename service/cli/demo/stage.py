@@ -22,8 +22,6 @@ class Stage:
         :param port: where Dovecote listens; default a free port
         """
         self.folder = folder
-        (folder / "prices.toml").write_text(PRICES, encoding="utf-8")
-        self._seconds = seconds
         environment = clean_environment()
         ports = free_ports(3)
         ports[2] = ports[2] if port is None else port
@@ -47,23 +45,11 @@ class Stage:
         self.dovecote = Served(
             name="dovecote",
             arguments=("serve",),
-            environment={**environment, **secret, **self._settings(ports[2])},
+            environment={**environment, **secret, **settings_for(folder, self.sandbox.url, ports[2], seconds)},
             port=ports[2],
             folder=folder,
             health="/readyz",
         )
-
-    def _settings(self, port: int) -> Mapping[str, str]:
-        return {
-            **plug(self.sandbox.url, self._seconds, *UPSTREAMS),
-            **plug_account(self.sandbox.url, "elkapi"),
-            "DOVECOTE_DATABASE_URL": f"sqlite:///{self.folder / 'dovecote.db'}",
-            "DOVECOTE_HOST": LOOPBACK,
-            "DOVECOTE_PORT": str(port),
-            "DOVECOTE_PUBLIC_URL": f"http://{LOOPBACK}:{port}",
-            "DOVECOTE_ALLOW_PRIVATE_WEBHOOKS": "true",
-            "DOVECOTE_MONEY__PRICES_FILE": str(self.folder / "prices.toml"),
-        }
 
     def open(self, group: ProcessGroup) -> None:
         """Start all processes, and wait until they serve.
@@ -74,3 +60,23 @@ class Stage:
             group.start(served)
         for served in group.members:
             served.wait_ready()
+
+
+def settings_for(folder: Path, sandbox: str, port: int, seconds: float) -> Mapping[str, str]:
+    """Return the environment of a Dovecote that has a sandbox as its providers, and its files in one folder.
+
+    :param sandbox: the sandbox's URL
+    :param port: where Dovecote listens
+    :param seconds: how long a job takes
+    """
+    (folder / "prices.toml").write_text(PRICES, encoding="utf-8")
+    return {
+        **plug(sandbox, seconds, *UPSTREAMS),
+        **plug_account(sandbox, "elkapi"),
+        "DOVECOTE_DATABASE_URL": f"sqlite:///{folder / 'dovecote.db'}",
+        "DOVECOTE_HOST": LOOPBACK,
+        "DOVECOTE_PORT": str(port),
+        "DOVECOTE_PUBLIC_URL": f"http://{LOOPBACK}:{port}",
+        "DOVECOTE_ALLOW_PRIVATE_WEBHOOKS": "true",
+        "DOVECOTE_MONEY__PRICES_FILE": str(folder / "prices.toml"),
+    }

@@ -31,6 +31,9 @@ from service.store import inbox, queue, submissions
 from service.store.database import StoreLocked, StoreUnavailable
 
 MAX_CLAIMED = 50
+"""Callbacks of a round while requests come in, which wait for it on SQLite."""
+MAX_CLAIMED_AT_REST = 250
+"""Callbacks of a round while no request waits: a backlog needs fewer commits then."""
 MAX_COMPLETED = 500
 
 
@@ -38,7 +41,8 @@ async def run_due(context: Context) -> int:
     """Claim the callbacks that are due and apply them; return how many were claimed."""
     now = context.now()
     until = now + dt.timedelta(seconds=LEASE)
-    claimed = await context.writers.journeys.run(queue.claim_rows, "callbacks", now=now, until=until, most=MAX_CLAIMED)
+    most = MAX_CLAIMED if context.writers.requests_wait else MAX_CLAIMED_AT_REST
+    claimed = await context.writers.journeys.run(queue.claim_rows, "callbacks", now=now, until=until, most=most)
     if claimed:
         await _refresh_keys(context, claimed)
         try:

@@ -3,14 +3,15 @@
 import dataclasses
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Final
 from uuid import UUID
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import bindparam, select, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.store.prepared import Prepared
 from service.store.rows import row_of_value
-from service.store.tables import webhook_attempts
+from service.store.tables import webhook_attempts, webhook_messages
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +28,36 @@ class Delivery:
     answer: str | None
     """The beginning of the receiver's answer."""
     error: str | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Made:
+    """When an attempt was made, and the answer's status."""
+
+    at: datetime
+    status: int | None
+
+
+MAX_RECENT: Final = 500
+"""Messages in each state whose attempts a chart is made of: the last ones."""
+_STATES: Final = ("pending", "delivered", "exhausted", "discarded")
+
+
+async def made_since(connection: AsyncConnection, endpoint_id: UUID, since: datetime) -> list[Made]:
+    """Read the attempts to deliver the last messages to an endpoint that were written after a time."""
+    first = UUID(int=int(since.timestamp() * 1000) << 80)
+    messages = webhook_messages.c
+    recent = [
+        select(messages.id)
+        .where(messages.endpoint_id == endpoint_id, messages.state == state, messages.id > first)
+        .order_by(messages.id.desc())
+        .limit(MAX_RECENT)
+        .subquery()
+        for state in _STATES
+    ]
+    either = union_all(*(select(each.c.id) for each in recent))
+    made = select(webhook_attempts.c.at, webhook_attempts.c.status).where(webhook_attempts.c.message_id.in_(either))
+    return [Made(row.at, row.status) for row in await connection.execute(made)]
 
 
 _OF_MESSAGE = (

@@ -14,6 +14,7 @@ from service.domain.validation import Mistake
 from service.flows.callbacks.rerun import rerun
 from service.flows.webhooks import replay
 from service.store import inbox, overview
+from service.store.search import Found
 from service.web.api.route import invalid
 from service.web.api.task_actions import cancel_found, refresh_found, retry_found
 from service.web.dashboard import words
@@ -171,18 +172,19 @@ async def ask(visit: Visit) -> Response:
     act = _act(visit.query("act"))
     asked = query_of(visit.http.query_params.multi_items())
     query = _narrowed(asked, act)
-    count = 0 if query is None else await count_fitting(visit, query)
-    newest = [] if query is None else await read_tasks(visit, query, most=1)
+    async with visit.context.database.reading() as connection:
+        newest = await overview.newest_id(connection)
+    count, complete = (0, True) if query is None else await count_fitting(visit, query)
     return visit.page(
         "bulk_all.html",
         title=f"{act.words}: all that fit",
         act=act,
         count=count,
-        count_words=words.count(count, limit=overview.MAX_COUNTED),
+        count_words=words.at_least(count, complete=complete),
         filters=tuple(each for each, _ in asked.filters()),
         view=VIEWS[asked.view] if asked.view else "",
         following=asked.address(),
-        before=UUID(int=newest[0].id.int + 1) if newest else None,
+        before=None if newest is None else UUID(int=newest.int + 1),
         each_round=ROUND,
     )
 
@@ -200,9 +202,9 @@ async def run(visit: Visit) -> Response:
     query, before = _narrowed(asked, act), as_id(visit.field("before"))
     if before is None:
         raise invalid([Mistake("before", "must be the id that the page with the count has sent")])
-    tasks = [] if query is None else await read_tasks(visit, query, before=before, most=ROUND)
-    outcomes = await act.run(visit, tasks)
-    state = _after(visit, tasks, outcomes)
+    found = Found([]) if query is None else await read_tasks(visit, query, before=before, most=ROUND)
+    outcomes = await act.run(visit, found.tasks)
+    state = _after(visit, found, outcomes)
     left = [task_id for text in visit.form.get("left", [])[:MAX_LEFT] if (task_id := as_id(text)) is not None]
     left = [*left, *(each.task.id for each in outcomes if each.reason is not None and not each.wait)][:MAX_LEFT]
     async with visit.context.database.reading() as connection:
@@ -236,7 +238,7 @@ class RoundState:
         return self.before is None
 
 
-def _after(visit: Visit, tasks: Sequence[Task], outcomes: Sequence[Outcome]) -> RoundState:
+def _after(visit: Visit, found: Found, outcomes: Sequence[Outcome]) -> RoundState:
     """Return what the rounds have done after this one, and where the next one begins."""
     total = _number(visit.field("total"))
     done = _number(visit.field("done")) + sum(each.reason is None for each in outcomes)
@@ -247,7 +249,7 @@ def _after(visit: Visit, tasks: Sequence[Task], outcomes: Sequence[Outcome]) -> 
         return RoundState(
             done=done, total=total, before=UUID(int=first.int + 1), wait=max(each.wait for each in limited)
         )
-    following = tasks[-1].id if len(tasks) == ROUND else None
+    following = found.tasks[-1].id if len(found.tasks) == ROUND else found.searched_to
     return RoundState(done=done, total=total, before=following, wait=0)
 
 

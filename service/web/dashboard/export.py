@@ -11,7 +11,7 @@ from starlette.responses import Response, StreamingResponse
 from service.domain.events import rfc3339
 from service.domain.explanation import explain
 from service.domain.task import Task
-from service.store import tasks as task_store
+from service.store.search import search
 from service.web.dashboard.paid import cost_of
 from service.web.dashboard.task_query import query_of
 from service.web.dashboard.visit import Visit
@@ -38,11 +38,12 @@ async def _lines(visit: Visit) -> AsyncIterator[str]:
     wanted, left = query_of(visit.http.query_params.multi_items()).as_filter(visit.sees_only, now=visit.now), MAX_ROWS
     while left > 0:
         async with visit.context.database.reading() as connection:
-            found = await task_store.page(connection, wanted, most=min(_AT_ONCE, left))
-        yield "".join(line(_cells(task, visit)) for task in found)
-        if len(found) < _AT_ONCE:
+            found = await search(connection, wanted, most=min(_AT_ONCE, left))
+        yield "".join(line(_cells(task, visit)) for task in found.tasks)
+        following = found.tasks[-1].id if len(found.tasks) == _AT_ONCE else found.searched_to
+        if following is None:
             return
-        wanted, left = dataclasses.replace(wanted, before=found[-1].id), left - len(found)
+        wanted, left = dataclasses.replace(wanted, before=following), left - len(found.tasks)
 
 
 def _cells(task: Task, visit: Visit) -> tuple[str, ...]:

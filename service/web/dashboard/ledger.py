@@ -99,12 +99,13 @@ def sums_of(group: tuple[str, ...], account: Account) -> Sums:
 async def ledger_page(visit: Visit) -> Response:
     """Return the page."""
     period, by, since = _asked(visit)
+    columns = GROUPS[by][1]
     async with visit.context.database.reading() as connection:
-        grouped = await ledger_store.entries(connection, by=GROUPS[by][1], since=since)
-        daily = await ledger_store.entries(connection, by=("day",), since=since)
+        # One statement for both tables: it reads every submission of the period.
+        found = await ledger_store.entries(connection, by=tuple(dict.fromkeys((*columns, "day"))), since=since)
         twice = await overview.with_duplicate_jobs(connection, None, most=MAX_TWICE)
-    groups, total = summarize(grouped)
-    days, _ = summarize(daily)
+    groups, total = summarize([dataclasses.replace(each, group=each.group[: len(columns)]) for each in found])
+    days, _ = summarize([dataclasses.replace(each, group=each.group[-1:]) for each in found])
     return visit.page(
         "ledger.html",
         title="Ledger",
@@ -112,7 +113,7 @@ async def ledger_page(visit: Visit) -> Response:
         periods={name: title for name, (title, _) in PERIODS.items()},
         by=by,
         groups={name: title for name, (title, _) in GROUPS.items()},
-        columns=GROUPS[by][1],
+        columns=columns,
         rows=[sums_of(key, account) for key, account in groups.items()],
         total=sums_of((), total),
         chart=chart_of({key[0]: account for key, account in days.items()}, since=since, now=visit.now),

@@ -17,6 +17,7 @@ from service.web.dashboard import (
     callbacks,
     claims,
     counts,
+    endpoints,
     export,
     ledger,
     live,
@@ -28,6 +29,7 @@ from service.web.dashboard import (
     task,
     tasks,
     upstreams,
+    views,
     webhooks,
 )
 from service.web.dashboard.templating import STATIC
@@ -76,6 +78,12 @@ PAGES = (
     Page(path="/webhooks", handler=webhooks.webhooks_page),
     Page(path="/webhooks/replay", handler=webhooks.replay_many, method="POST", scope=Scope.SUBMIT),
     Page(path="/webhooks/messages/{id}/replay", handler=webhooks.replay_message, method="POST", scope=Scope.SUBMIT),
+    Page(path="/webhooks/endpoints/new", handler=endpoints.new_page, scope=Scope.SUBMIT),
+    Page(path="/webhooks/endpoints", handler=endpoints.register, method="POST", scope=Scope.SUBMIT),
+    Page(path="/webhooks/endpoints/{id}", handler=endpoints.endpoint_page, scope=Scope.SUBMIT),
+    Page(path="/webhooks/endpoints/{id}", handler=endpoints.change, method="POST", scope=Scope.SUBMIT),
+    Page(path="/webhooks/endpoints/{id}/rotate", handler=endpoints.rotate, method="POST", scope=Scope.SUBMIT),
+    Page(path="/webhooks/endpoints/{id}/remove", handler=endpoints.remove, method="POST", scope=Scope.SUBMIT),
     Page(path="/webhooks/endpoints/{id}/test", handler=webhooks.test_endpoint, method="POST", scope=Scope.SUBMIT),
     Page(path="/ledger", handler=ledger.ledger_page),
     Page(path="/ledger.csv", handler=ledger.ledger_csv),
@@ -93,6 +101,7 @@ PAGES = (
     Page(path="/tasks/{id}/refresh", handler=acts.refresh_task, method="POST", scope=Scope.SUBMIT),
     Page(path="/tasks/{id}/retry", handler=acts.retry_task, method="POST", scope=Scope.SUBMIT),
     Page(path="/sign-out", handler=signin.sign_out, method="POST"),
+    Page(path="/views", handler=views.keep_view, method="POST"),
     Page(path="/theme", handler=signin.choose_theme, method="POST"),
 )
 

@@ -12,7 +12,7 @@ from service.domain.task import OPEN, State, Task
 from service.flows.statistics import typical_seconds
 from service.flows.submission.request import MAX_LABELS
 from service.store import overview
-from service.store import tasks as task_store
+from service.store.search import Found, count_by_state, search
 from service.store.tasks import Filter
 from service.web.dashboard.visit import Visit
 
@@ -137,25 +137,26 @@ def as_id(text: str) -> UUID | None:
         return None
 
 
-async def read_tasks(visit: Visit, query: Query, *, before: UUID | None = None, most: int) -> list[Task]:
+async def read_tasks(visit: Visit, query: Query, *, before: UUID | None = None, most: int) -> Found:
     """Read the newest tasks that fit a view and its filters, below a cursor."""
     if query.view in SPECIAL:
         fitting = [each for each in await _of_view(visit, query.view) if query.fits(each, now=visit.now)]
         ordered = sorted(fitting, key=lambda task: task.id, reverse=True)
-        return [task for task in ordered if before is None or task.id < before][:most]
+        return Found([task for task in ordered if before is None or task.id < before][:most])
     wanted = dataclasses.replace(query.as_filter(visit.sees_only, now=visit.now), before=before)
     async with visit.context.database.reading() as connection:
-        return await task_store.page(connection, wanted, most=most)
+        return await search(connection, wanted, most=most)
 
 
-async def count_fitting(visit: Visit, query: Query) -> int:
-    """Count the tasks that fit a view and its filters, up to :data:`overview.MAX_COUNTED` and one more for each state."""
+async def count_fitting(visit: Visit, query: Query) -> tuple[int, bool]:
+    """Count the tasks that fit a view and its filters; return whether all were looked at, too."""
     if query.view in SPECIAL:
-        return len(await read_tasks(visit, query, most=overview.MAX_COUNTED))
-    wanted = query.as_filter(visit.sees_only, now=visit.now)
+        return len((await read_tasks(visit, query, most=overview.MAX_COUNTED)).tasks), True
+    wanted = dataclasses.replace(query.as_filter(visit.sees_only, now=visit.now), before=None)
     async with visit.context.database.reading() as connection:
-        counted = await overview.count_by_state(connection, dataclasses.replace(wanted, before=None))
-    return sum(number for state, number in counted.items() if not wanted.states or state in wanted.states)
+        counted = await count_by_state(connection, wanted)
+    numbers = [number for state, number in counted.states.items() if not wanted.states or state in wanted.states]
+    return sum(numbers), counted.complete and max(numbers) <= overview.MAX_COUNTED
 
 
 async def _of_view(visit: Visit, view: str) -> list[Task]:

@@ -1,6 +1,7 @@
 """The list of tasks: views, filters in the address, search, pages by cursor, live rows, and acts on picked tasks."""
 
 import dataclasses
+import datetime as dt
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from uuid import UUID
@@ -15,10 +16,12 @@ from service.flows.submission.request import MAX_EXTERNAL_ID
 from service.providers.registry import FAMILIES
 from service.store import api_keys, overview
 from service.store import submissions as submission_store
+from service.store.search import count_by_state
 from service.web.dashboard import counts, words
 from service.web.dashboard.bulk import ACTS
 from service.web.dashboard.task_query import SINCE, SPECIAL, VIEWS, Query, as_id, query_of, read_tasks
 from service.web.dashboard.task_row import Row, row_of
+from service.web.dashboard.views import saved_views
 from service.web.dashboard.visit import Visit
 
 PAGE: Final = 50
@@ -39,16 +42,19 @@ class Listed:
     rows: tuple[Row, ...]
     older: UUID | None
     """The cursor of the next page."""
+    searched_to: UUID | None = None
+    """The id below which no task was looked at, where the page is not full for that reason."""
 
 
 async def read_list(visit: Visit, query: Query) -> Listed:
     """Read a page of tasks."""
     context = visit.context
     found = await read_tasks(visit, query, before=query.before, most=PAGE + 1)
-    shown = found[:PAGE]
+    shown = found.tasks[:PAGE]
     async with context.database.reading() as connection:
         bought = await submission_store.of_tasks(connection, [task.id for task in shown])
-    return Listed(rows=rows_of(context, shown, bought), older=shown[-1].id if len(found) > PAGE else None)
+    older = shown[-1].id if len(found.tasks) > PAGE else found.searched_to
+    return Listed(rows=rows_of(context, shown, bought), older=older, searched_to=found.searched_to)
 
 
 def rows_of(context: Context, tasks: Sequence[Task], bought: Mapping[UUID, Sequence[Submission]]) -> tuple[Row, ...]:
@@ -70,10 +76,11 @@ async def read_tally(visit: Visit, query: Query) -> Tally:
     """Count the tasks of each state and view. The states are counted with the other filters."""
     wanted = query.as_filter(visit.sees_only, now=visit.now)
     counted = await counts.refresh(visit)
-    states = counted.states
+    states, complete = counted.states, True
     if wanted.family or wanted.upstream or wanted.labels or wanted.after or wanted.client != visit.sees_only:
         async with visit.context.database.reading() as connection:
-            states = await overview.count_by_state(connection, dataclasses.replace(wanted, states=(), before=None))
+            found = await count_by_state(connection, dataclasses.replace(wanted, before=None))
+        states, complete = found.states, found.complete
     limit, attention = overview.MAX_COUNTED, counted.numbers["tasks"]
     views = {
         "": words.count(sum(counted.states.values()), limit=limit),
@@ -82,7 +89,7 @@ async def read_tally(visit: Visit, query: Query) -> Tally:
         "twice": words.count(counted.twice, limit=counts.MAX_COUNTED),
     }
     return Tally(
-        states={state: words.count(number, limit=limit) for state, number in states.items()},
+        states={state: words.at_least(number, complete=complete, limit=limit) for state, number in states.items()},
         views=views,
         attention=attention,
     )
@@ -106,6 +113,7 @@ async def _values(visit: Visit, query: Query, listed: Listed, tally: Tally) -> d
         "query": query,
         "rows": listed.rows,
         "older": listed.older,
+        "searched_to": None if listed.searched_to is None else words.clock(time_of(listed.searched_to), now=visit.now),
         "tally": tally,
         "views": VIEWS,
         "states": tuple(State),
@@ -116,8 +124,14 @@ async def _values(visit: Visit, query: Query, listed: Listed, tally: Tally) -> d
         "filters": tuple(query.filters()),
         "label": next((f"{name}={value}" for name, value in query.labels), ""),
         "acts": tuple(ACTS.values()),
+        "saved": saved_views(visit.http),
         "newest": listed.rows[0].id if listed.rows else None,
     }
+
+
+def time_of(task_id: UUID) -> dt.datetime:
+    """Return the time in an id of version 7."""
+    return dt.datetime.fromtimestamp((task_id.int >> 80) / 1000, dt.UTC)
 
 
 async def known_clients(visit: Visit) -> list[str]:

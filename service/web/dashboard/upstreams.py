@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from starlette.responses import Response
 
 from service.domain.circuit_breaker import Circuit
-from service.domain.statistics import UNRELIABLE_SHARE
+from service.domain.statistics import ENOUGH_SAMPLES, UNRELIABLE_SHARE, accuracy
 from service.domain.task import State
 from service.flows.context import Context, Upstream
 from service.flows.upstreams import hold
@@ -21,7 +21,6 @@ from service.providers.registry import FAMILIES
 from service.store import endings, overview
 from service.store.endings import Finished
 from service.store.held import Held
-from service.store.tasks import Filter
 from service.web.dashboard import words
 from service.web.dashboard.decisions import Chip
 from service.web.dashboard.paid import Tone
@@ -75,6 +74,8 @@ class Box:
     waiting: int
     unconfirmed: str
     callback_share: str
+    forecast: tuple[str, str]
+    """How often the forecast was right, and its meaning."""
     models: tuple[ModelRow, ...]
     held: str
     """``paused`` or ``draining``; blank where it is given tasks."""
@@ -89,17 +90,20 @@ async def upstreams_page(visit: Visit) -> Response:
     states = await upstream_status.snapshot(context)
     async with context.database.reading() as connection:
         finished = await endings.recent_finished(connection, since=since, most=MAX_READ, client=visit.sees_only)
-        unconfirmed = {
-            name: (await overview.count_by_state(connection, Filter(client=visit.sees_only, upstream=name)))[
-                State.UNCONFIRMED
-            ]
-            for name in context.upstreams
-        }
+        unconfirmed = await overview.count_unconfirmed(connection, visit.sees_only)
     by_upstream: dict[str, list[Finished]] = defaultdict(list)
     for each in finished:
         by_upstream[each.upstream].append(each)
     boxes = [
-        box_of(context, upstream, states[name], by_upstream[name], unconfirmed=unconfirmed[name], since=since, now=now)
+        box_of(
+            context,
+            upstream,
+            states[name],
+            by_upstream[name],
+            unconfirmed=unconfirmed.get(name, 0),
+            since=since,
+            now=now,
+        )
         for name, upstream in context.upstreams.items()
     ]
     ill_first = sorted(boxes, key=lambda box: _ORDER.index(box.chip.tone))
@@ -159,9 +163,26 @@ def box_of(
         waiting=state.waiting,
         unconfirmed=words.count(unconfirmed, limit=overview.MAX_COUNTED),
         callback_share=share,
+        forecast=forecast_of(finished),
         models=model_rows(finished, since=since, now=now),
         held="" if state.held is None else state.held.mode,
     )
+
+
+def forecast_of(finished: Sequence[Finished]) -> tuple[str, str]:
+    """Return how often the time to go was right for tasks that succeeded, and how often it would be at best.
+
+    :param finished: newest first
+    """
+    known = [each for each in reversed(finished) if each.state is State.SUCCEEDED]
+    found = accuracy(
+        ((each.family, each.operation, each.model), each.seconds) for each in known if each.seconds is not None
+    )
+    if not found.tasks:
+        return "not known", f"after {ENOUGH_SAMPLES} ends of a kind"
+    usual, most = (round(100 * number / found.tasks) for number in (found.within_usual, found.within_most))
+    right = f"{usual}{words.NARROW}% and {most}{words.NARROW}%"
+    return right, f"of {words.count(found.tasks)} within the usual time (50) and nine in ten (90)"
 
 
 def health_of(context: Context, upstream: Upstream, state: Status, *, now: dt.datetime) -> tuple[Chip, str]:

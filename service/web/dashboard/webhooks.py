@@ -20,6 +20,7 @@ from service.store.webhooks.messages import Filter, Message
 from service.web.api.route import invalid
 from service.web.dashboard import words
 from service.web.dashboard.decisions import MESSAGE_STATES, Chip
+from service.web.dashboard.endpoints import read_bars
 from service.web.dashboard.task_query import SINCE, as_id
 from service.web.dashboard.tasks import known_clients
 from service.web.dashboard.visit import Visit
@@ -88,6 +89,7 @@ async def webhooks_page(visit: Visit) -> Response:
         client=client,
         clients=await known_clients(visit) if visit.is_operator else (),
         endpoints=tuple(endpoint_row(each, now=now) for each in endpoints),
+        bars=await read_bars(visit, endpoints),
         rows=tuple(message_row(each, attempts[each.id], now=now) for each in shown),
         older=shown[-1].id if len(found) > PAGE else None,
         states=MESSAGE_STATES,
@@ -221,6 +223,10 @@ def _said(visit: Visit) -> str:
     if replayed is not None:
         rest = " There are more: replay again." if visit.number("more") else ""
         return f"{replayed} message{'s are' if replayed != 1 else ' is'} due now.{rest}"
+    if visit.number("changed") is not None:
+        return "The endpoint is changed."
+    if visit.number("removed") is not None:
+        return "The endpoint is deleted."
     if tested is not None:
         return (
             f"The receiver answered the test message with {tested}."

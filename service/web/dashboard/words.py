@@ -90,6 +90,11 @@ def count(value: int, *, limit: int | None = None) -> str:
     return f"{limit:,}+" if limit is not None and value > limit else f"{value:,}"
 
 
+def at_least(value: int, *, complete: bool, limit: int = 10_000) -> str:
+    """Return a count; one that may be higher is written with a plus."""
+    return count(value, limit=limit) if complete or value > limit or not value else f"{value:,}+"
+
+
 def short_id(value: UUID | str) -> str:
     """Return the end of an id. Ids of version 7 begin alike."""
     text = str(value)

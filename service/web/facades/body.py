@@ -4,7 +4,7 @@ import asyncio
 import base64
 import hashlib
 import re
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Container, Mapping, Sequence
 from typing import Any, Final
 
 import orjson
@@ -23,6 +23,7 @@ Fields = dict[str, Any]
 _MAX_PARTS: Final = 200
 _MAX_FIELD: Final = 1024 * 1024
 _CHUNK: Final = 64 * 1024
+_WHOLE: Final = re.compile(r"[0-9]{1,9}")
 _NAME: Final = re.compile(r"([^\[\]]+)((?:\[[^\[\]]*\])*)")
 _MAX_DEPTH: Final = 5
 _UNTYPED: Final = "application/octet-stream"
@@ -176,3 +177,13 @@ def _fingerprint(said: Fields, about: Sequence[str]) -> str:
     except (TypeError, ValueError):
         raise Problem(400, "invalid_request", "the body is nested too deeply") from None
     return digest.hexdigest()[:40]
+
+
+def is_one_of(value: Any, words: Container[str]) -> bool:
+    """Return whether a field has one of some words. A client may put anything there, also what no set can be asked for."""
+    return isinstance(value, str) and value in words
+
+
+def whole_number(value: Any) -> Any:
+    """Return the number that a text of a form stands for; anything else as it is, so that its mistake is reported."""
+    return int(value) if isinstance(value, str) and _WHOLE.fullmatch(value) else value

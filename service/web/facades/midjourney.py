@@ -15,7 +15,7 @@ from service.flows.submission import accept
 from service.flows.submission.input import NotAwaited, send_input
 from service.flows.webhooks.formats.midjourney_proxy import STATE_LABEL, task_document
 from service.flows.webhooks.formats.shapes import outputs, reason_of, texts
-from service.web.facades.body import Fields
+from service.web.facades.body import Fields, is_one_of
 from service.web.facades.door import Door, DoorRequest, DoorRoute, refused, shown
 from service.web.facades.media import media_response
 from service.web.facades.outcome import succeeded
@@ -101,7 +101,11 @@ def request_of(operation: str, said: Fields, *, speed: str | None, parent: Task 
     if "images" in given and isinstance(given["images"], list):
         given["images"] = [_media(each) for each in given["images"]]
     given |= _further(operation, said, parent)
-    if said.get("botType") in _BOTS and parent is None and operation in {"imagine", "blend", "describe", "shorten"}:
+    if (
+        is_one_of(said.get("botType"), _BOTS)
+        and parent is None
+        and operation in {"imagine", "blend", "describe", "shorten"}
+    ):
         given["bot"] = _BOTS[said["botType"]]
     if (mode := speed or _mode_of(said)) is not None:
         given["speed"] = mode
@@ -124,7 +128,7 @@ def _further(operation: str, said: Fields, parent: Task | None) -> dict[str, Any
     """Return the fields of an operation whose values have another form here."""
     found: dict[str, Any] = {}
     match operation:
-        case "blend" if said.get("dimensions") in _SHAPES:
+        case "blend" if is_one_of(said.get("dimensions"), _SHAPES):
             found["aspect_ratio"] = _SHAPES[said["dimensions"]]
         case "change":
             found["change"] = str(said.get("action", "")).lower()

@@ -5,9 +5,13 @@
     part.querySelector("details[open], input:checked.pickone, :popover-open") !== null ||
     (part.contains(document.activeElement) && document.activeElement !== document.body);
 
-  // A part that somebody reads, has ticked or has opened stays as it is.
+  const same = (part, fragment) =>
+    fragment.firstElementChild !== null && part.isEqualNode(fragment.firstElementChild);
+
+  // A part that somebody reads, has ticked or has opened stays as it is. One that has not changed does, too.
   document.addEventListener("htmx:oobBeforeSwap", (event) => {
-    if (busy(event.detail.target)) event.detail.shouldSwap = false;
+    const { target, fragment } = event.detail;
+    if (busy(target) || same(target, fragment)) event.detail.shouldSwap = false;
   });
 
   const shown = document.getElementById("live");
@@ -16,9 +20,17 @@
     shown.textContent = words;
     shown.classList.toggle("paused", paused);
   };
-  document.addEventListener("htmx:sseOpen", () => set("Live", false));
+  let missed = false;
+  document.addEventListener("htmx:sseOpen", (event) => {
+    set("Live", false);
+    // What changed while the stream was down has no hint: the page reads its parts once.
+    const reader = event.target.querySelector("[hx-get]");
+    if (missed && reader !== null) htmx.trigger(reader, "sse:changed");
+    missed = false;
+  });
   document.addEventListener("htmx:sseError", () => {
     if (shown === null || shown.classList.contains("paused")) return;
+    missed = true;
     const now = new Date();
     const two = (number) => String(number).padStart(2, "0");
     set(`Paused, since ${two(now.getUTCHours())}:${two(now.getUTCMinutes())} UTC`, true);

@@ -7,7 +7,7 @@ from starlette.responses import PlainTextResponse, Response
 
 from service.domain.task import Task
 from service.flows.webhooks.formats.shapes import outputs, texts
-from service.web.facades.body import Fields
+from service.web.facades.body import Fields, is_one_of
 from service.web.facades.door import DoorRequest, DoorRoute, shown
 from service.web.facades.media import media_response
 from service.web.facades.models import Target, fitting, target_of
@@ -88,7 +88,7 @@ async def transcribe(request: DoorRequest) -> Response:
     target = _target(request, said, operation)
     accepted = await request.accept(transcript_request(target, said), said)
     task = await held(request, accepted.task)
-    if said.get("response_format") in _PLAIN:
+    if is_one_of(said.get("response_format"), _PLAIN):
         return PlainTextResponse("".join(texts(task)))
     return shown(transcript_document(task))
 

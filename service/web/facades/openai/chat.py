@@ -9,7 +9,7 @@ from service.domain.task import Task
 from service.flows.webhooks.formats.ids import prefixed
 from service.flows.webhooks.formats.shapes import outputs, texts, unix
 from service.providers.stream import Piece
-from service.web.facades.body import Fields
+from service.web.facades.body import Fields, is_one_of
 from service.web.facades.door import DoorRequest, DoorRoute, shown
 from service.web.facades.models import Target, target_of
 from service.web.facades.openai.errors import error_document
@@ -46,14 +46,14 @@ def _anthropic(said: Fields) -> tuple[Any, dict[str, Any]]:
     """Return the messages of a conversation, and the fields that Anthropic has in another place."""
     messages = said.get("messages")
     listed = [each for each in messages if isinstance(each, dict)] if isinstance(messages, list) else []
-    system = "\n\n".join(text_of(each.get("content")) for each in listed if each.get("role") in _SYSTEM)
+    system = "\n\n".join(text_of(each.get("content")) for each in listed if is_one_of(each.get("role"), _SYSTEM))
     limit = said.get("max_completion_tokens") or said.get("max_tokens") or _ANTHROPIC_TOKENS
     options: dict[str, Any] = {"max_tokens": limit}
     if system:
         options["system"] = system
     if said.get("temperature") is not None:
         options["temperature"] = said["temperature"]
-    return [each for each in listed if each.get("role") not in _SYSTEM] or messages, options
+    return [each for each in listed if not is_one_of(each.get("role"), _SYSTEM)] or messages, options
 
 
 def text_of(content: Any) -> str:

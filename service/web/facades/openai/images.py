@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from service.domain.task import Task
 from service.flows.webhooks.formats.shapes import outputs, unix
-from service.web.facades.body import Fields
+from service.web.facades.body import Fields, whole_number
 from service.web.facades.door import DoorRequest, DoorRoute, shown
 from service.web.facades.media import as_base64
 from service.web.facades.models import Target, fitting, shape_of, target_of
@@ -33,11 +33,10 @@ def request_of(target: Target, said: Fields) -> dict[str, Any]:
         for name, value in said.items()
         if name not in _OWN and name not in _FOR_THE_DOOR and value is not None
     }
-    count = said.get("n")
     given: dict[str, Any] = {
         "prompt": said.get("prompt"),
         "model": target.model,
-        "count": int(count) if isinstance(count, str) and count.isdecimal() else count,
+        "count": whole_number(said.get("n")),
         "image": images[0] if len(images) == 1 else None,
         "images": images if len(images) > 1 else None,
         "mask": said.get("mask"),
@@ -90,7 +89,7 @@ async def create(request: DoorRequest) -> Response:
     operations = ("image_to_image", "edit_image", "edits") if is_edit else ("text_to_image", "imagine")
     target = target_of(request.context, said.get("model"), operations, default="openai")
     accepted = await request.accept(request_of(target, said), said)
-    if said.get("stream") in {True, "true"}:
+    if said.get("stream") is True or said.get("stream") == "true":
         return _streamed(request, accepted.task, said, "image_edit" if is_edit else "image_generation")
     task = await held(request, accepted.task)
     return shown(await images_document(request, task, said))

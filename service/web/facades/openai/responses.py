@@ -11,8 +11,8 @@ from service.domain.task import State, Task
 from service.flows.webhooks.formats.ids import prefixed
 from service.flows.webhooks.formats.shapes import code_of, reason_of, unix
 from service.providers.stream import Piece
-from service.web.facades.actions import cancel
-from service.web.facades.body import Fields
+from service.web.facades import actions
+from service.web.facades.body import Fields, is_one_of
 from service.web.facades.door import DoorRequest, DoorRoute, shown
 from service.web.facades.media import as_base64
 from service.web.facades.models import families_of
@@ -60,7 +60,7 @@ def request_of(said: Fields, before: Task | None) -> dict[str, Any]:
     """
     tools = said.get("tools")
     for tool in tools if isinstance(tools, list) else []:
-        if isinstance(tool, dict) and tool.get("type") not in _KEPT_TOOLS:
+        if isinstance(tool, dict) and not is_one_of(tool.get("type"), _KEPT_TOOLS):
             detail = f"tools: {str(tool.get('type'))[:40]} is not supported here, because its calls are not kept"
             raise Problem(400, "unsupported", detail)
     content = said.get("input")
@@ -234,7 +234,7 @@ async def retrieve(request: DoorRequest) -> Response:
 
 
 async def _find(request: DoorRequest) -> Task:
-    task = await request.find(request.http.path_params["id"])
+    task = await actions.find_undeleted(request, request.http.path_params["id"])
     if (task.family, task.operation) != _OPERATION:
         raise Problem(404, "not_found", "the task with this id is no response")
     return task
@@ -242,13 +242,13 @@ async def _find(request: DoorRequest) -> Task:
 
 async def cancel_response(request: DoorRequest) -> Response:
     """Cancel a response. One that has ended is returned as it is."""
-    return shown(await _document(request, await cancel(request, await _find(request))))
+    return shown(await _document(request, await actions.cancel(request, await _find(request))))
 
 
 async def delete(request: DoorRequest) -> Response:
-    """Cancel a response that is not done. A finished one is kept as long as every task."""
+    """Delete a response with its content. One that is not done is cancelled first."""
     task = await _find(request)
-    await cancel(request, task)
+    await actions.delete(request, task)
     return shown({"id": prefixed("resp_", task.id), "object": "response", "deleted": True})
 
 

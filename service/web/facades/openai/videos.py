@@ -12,7 +12,7 @@ from service.flows.webhooks.formats.ids import prefixed, task_id_of
 from service.flows.webhooks.formats.shapes import WAITING, code_of, outputs, reason_of, unix
 from service.providers.registry import FAMILIES
 from service.store import tasks as task_store
-from service.web.facades.actions import cancel
+from service.web.facades import actions
 from service.web.facades.body import Fields
 from service.web.facades.door import DoorRequest, DoorRoute, shown
 from service.web.facades.media import media_response
@@ -121,16 +121,16 @@ def _shown(request: DoorRequest, task: Task) -> Response:
 
 
 async def _find(request: DoorRequest) -> Task:
-    task = await request.find(request.http.path_params["id"])
+    task = await actions.find_undeleted(request, request.http.path_params["id"])
     if not is_video(task):
         raise Problem(404, "not_found", "the task with this id makes no video")
     return task
 
 
 async def delete(request: DoorRequest) -> Response:
-    """Cancel a video that is not done. A finished one is kept as long as every task."""
+    """Delete a video with its content. One that is not done is cancelled first."""
     task = await _find(request)
-    await cancel(request, task)
+    await actions.delete(request, task)
     return shown({"id": prefixed("video_", task.id), "object": "video.deleted", "deleted": True})
 
 
@@ -173,7 +173,8 @@ async def _page(request: DoorRequest, limit: int, after: UUID | None, *, oldest_
         )
         async with request.context.database.reading() as connection:
             tasks = await task_store.page(connection, wanted, most=MAX_PAGE)
-        found += [each for each in tasks if is_video(each)]
+        deleted = await actions.deleted_among(request, tasks)
+        found += [each for each in tasks if is_video(each) and each.id not in deleted]
         if len(tasks) < MAX_PAGE or len(found) > limit:
             break
         after = tasks[-1].id
