@@ -148,7 +148,7 @@ def test_old_schema_is_refused(sqlite_url: str) -> None:
     connection.commit()
     result = keys(sqlite_url, "create", "shop")
     assert (result.exit_code, result.stdout) == (exits.UNAVAILABLE, "")
-    assert f"schema 0000, this version needs {newest()}: run `dovecote migrate` first" in result.stderr
+    assert f"schema 0000, this version needs schema {newest()}: run `dovecote migrate` first" in result.stderr
     assert connection.execute("SELECT count(*) FROM api_keys").fetchone() == (0,)
     connection.close()
 

@@ -141,6 +141,8 @@ async def test_agent_reads_what_is_wrong_with_a_call(world: World, url: str) -> 
         assert "request_id" in await error_of(agent, "submit", **DOVE, request_id="short")
         assert "no results" in await error_of(agent, "fetch_results", task_id=task["id"])
         assert "not_found" in await error_of(agent, "get", task_id="01a1fdfb-6590-78b2-9217-c49a4ce509c0")
+        for tool in ("get", "wait", "cancel", "fetch_results"):
+            assert "is not an id" in await error_of(agent, tool, task_id="the last one/../x")
         assert "Families: " in await error_of(agent, "families", family="pigeon")
         assert "Operations: " in await error_of(agent, "families", family="runway", operation="fly")
         assert "without family" in await error_of(agent, "families", operation="text_to_video")

@@ -220,7 +220,7 @@ class Tools:
         except Problem as problem:
             mistakes = "".join(f"\n{mistake.path}: {mistake.message}" for mistake in problem.errors)
             raise ToolError(f"{problem}{mistakes}") from problem
-        except (ConfigurationError, DovecoteError) as error:
+        except (ConfigurationError, DovecoteError, ValueError) as error:  # ValueError: what is no id
             raise ToolError(str(error)) from error
 
 

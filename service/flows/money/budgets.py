@@ -8,6 +8,7 @@ from service.domain.events import rfc3339
 from service.domain.money.amounts import plain
 from service.domain.money.budgets import EACH, Budget, Counter, Key, period_of, renews_at
 from service.flows.context import Context, log
+from service.store.database import StoreUnavailable
 from service.store.money import budgets, counters
 from service.store.money.budgets import Stored
 
@@ -30,10 +31,20 @@ async def refresh(context: Context, connection: AsyncConnection, *, anew: bool =
 
 
 async def refresh_apart(context: Context) -> None:
-    """Read them in a transaction of its own, unless that was done a moment ago."""
-    if not 0 <= context.monotonic() - context.budgets_read_at < FRESH:
+    """Read them in a transaction of its own, unless that was done a moment ago.
+
+    One request of many at once does it; the others go on with what is known. The round of submissions decides.
+    """
+    before, now = context.budgets_read_at, context.monotonic()
+    if 0 <= now - before < FRESH:
+        return
+    context.budgets_read_at = now
+    try:
         async with context.database.reading() as connection:
-            await refresh(context, connection)
+            await refresh(context, connection, anew=True)
+    except StoreUnavailable:
+        context.budgets_read_at = before
+        raise
 
 
 def _keep(context: Context, stored: list[Stored]) -> None:

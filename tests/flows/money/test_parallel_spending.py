@@ -30,8 +30,8 @@ async def test_200_submits_from_four_processes_buy_what_the_budget_allows(postgr
     settings = {"DOVECOTE_MONEY__PRICES_FILE": str(prices), "DOVECOTE_MONEY__BUDGETS": budget}
     async with contextlib.AsyncExitStack() as stack:
         worlds = [await stack.enter_async_context(World.opened(postgresql_url, **settings)) for _ in range(PROCESSES)]
-        submits = [worlds[number % PROCESSES].client.post("/v1/tasks", json=TASK_REQUEST) for number in range(SUBMITS)]
-        answers = Counter(answer.status_code for answer in await asyncio.gather(*submits))
+        submits = [submit(worlds[number % PROCESSES], number) for number in range(SUBMITS)]
+        answers = Counter(await asyncio.gather(*submits))
         assert answers == {202: SUBMITS}
         await asyncio.gather(*(world.work() for world in worlds))
         paid = sum(len(world.sandbox.ledger.jobs) for world in worlds)
@@ -52,6 +52,15 @@ async def test_200_submits_from_four_processes_buy_what_the_budget_allows(postgr
         assert sum(states.values()) == SUBMITS
         assert states["failed"] == SUBMITS - AFFORDABLE
         assert sum(len(world.sandbox.ledger.jobs) for world in worlds) == AFFORDABLE
+
+
+async def submit(world: World, number: int) -> int:
+    """Submit a task as clients do, and return the status: on a busy machine the answer may be that it cannot be done now."""
+    while True:
+        headers = {"Idempotency-Key": f"task {number}"}
+        answer = await world.client.post("/v1/tasks", json=TASK_REQUEST, headers=headers)
+        if answer.status_code != 503:
+            return answer.status_code
 
 
 async def _all(world: World, state: str) -> list[dict[str, str]]:

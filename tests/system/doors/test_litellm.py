@@ -1,6 +1,6 @@
 """LiteLLM, unchanged, against Dovecote against the sandbox. It brings 40 packages, so it runs from an environment of its own.
 
-``LITELLM_PYTHON`` names the interpreter of an environment with LiteLLM. Its requests are also replayed by
+``LITELLM_PYTHON`` names the interpreter of an environment with LiteLLM, as ``.ci/run`` makes it from ``requirements-litellm.txt``. Its requests are also replayed by
 ``tests/web/facades/test_recorded.py``.
 """
 

@@ -10,6 +10,8 @@ from tests.support.doors import KEY, RUNWAY_CLIENT, doors_on_sockets, run_client
 from tests.support.processes import until
 
 NODE = {"User-Agent": "replicate-javascript/1.4.0", "Authorization": f"Bearer {KEY}"}
+NOWHERE = "http://127.0.0.1:9"
+"""An upstream that is down."""
 PATH = "/replicate/v1/models/acme/doves/predictions"
 WAITING = (
     RUNWAY_CLIENT
@@ -56,10 +58,70 @@ async def test_request_whose_connection_broke_before_the_answer_is_recognised_fr
 
 @pytest.mark.long
 async def test_task_waits_while_the_gateway_is_down(sqlite_url: str) -> None:
-    async with doors_on_sockets(sqlite_url, upstream_url="http://127.0.0.1:9") as stand:
+    async with doors_on_sockets(sqlite_url, upstream_url=NOWHERE) as stand:
         task, status = await run_client(WAITING, **runway_environment(stand.url))
         async with httpx.AsyncClient(base_url=stand.url, headers={"Authorization": f"Bearer {KEY}"}) as client:
             shown = (await client.get(f"/runwayml/v1/tasks/{task}")).json()
             assert (status, shown["status"] in {"PENDING", "THROTTLED"}) == ("PENDING", True)
             assert (await client.delete(f"/runwayml/v1/tasks/{task}")).status_code == 204
             assert (await client.get(f"/runwayml/v1/tasks/{task}")).json()["status"] == "CANCELLED"
+
+
+OPENAI_WAITS = """
+import json, os, openai
+client = openai.OpenAI(base_url=os.environ["BASE"] + "/openai/v1", api_key=os.environ["KEY"])
+video = client.videos.create(model="sora-2", prompt="a patient dove", seconds="8")
+response = client.responses.create(model="gpt-6-luna", input="a patient answer", background=True)
+try:
+    client.with_options(timeout=1.0, max_retries=2).images.generate(model="gpt-image-2", prompt="a patient picture")
+    late = None
+except openai.APITimeoutError as error:
+    late = type(error).__name__
+found = [client.videos.retrieve(video.id).status, client.responses.retrieve(response.id).status]
+cancelled = client.responses.cancel(response.id).status
+print(json.dumps([found, late, cancelled, client.videos.delete(video.id).deleted]))
+"""
+REPLICATE_WAITS = """
+import json, os, time, replicate
+client = replicate.Client(base_url=os.environ["BASE"] + "/replicate", api_token=os.environ["KEY"])
+waited = client.predictions.create(model="acme/doves", input={"prompt": "a patient crow"}, wait=1)
+first = waited.status
+waited.reload()
+again = waited.status
+waited.cancel()
+while waited.status == "starting":  # a submission may be under way: it ends first
+    time.sleep(0.05)
+    waited.reload()
+print(json.dumps([first, again, waited.status]))
+"""
+
+
+@pytest.mark.long
+async def test_clients_of_openai_and_replicate_wait_while_the_gateway_is_down(sqlite_url: str) -> None:
+    async with doors_on_sockets(sqlite_url, upstream_url=NOWHERE) as stand:
+        where = {"BASE": stand.url, "KEY": KEY}
+        shown = await run_client(OPENAI_WAITS, **where)
+        assert shown == [["queued", "queued"], "APITimeoutError", "cancelled", True]
+        assert await run_client(REPLICATE_WAITS, **where) == ["starting", "starting", "canceled"]
+        async with httpx.AsyncClient(base_url=stand.url, headers={"Authorization": f"Bearer {KEY}"}) as client:
+            tasks = (await client.get("/v1/tasks")).json()["tasks"]
+        pictures = [each for each in tasks if each["input"].get("prompt") == "a patient picture"]
+        assert len(pictures) == 1, "a client that gives up and asks again gets the same task"
+
+
+LOST_CALLBACK = """
+import json, os, time, openai
+pause = time.sleep
+time.sleep = lambda seconds: pause(min(seconds, 0.05))
+client = openai.OpenAI(base_url=os.environ["BASE"] + "/openai/v1", api_key=os.environ["KEY"])
+video = client.videos.create_and_poll(model="sora-2", prompt="[drop] a dove", seconds="8", poll_interval_ms=20)
+slow = client.videos.create_and_poll(model="sora-2", prompt="[seconds=3] a dove", seconds="8", poll_interval_ms=20)
+held = client.images.generate(model="gpt-image-2", prompt="[seconds=2] a dove")
+print(json.dumps([video.status, slow.status, len(held.data)]))
+"""
+
+
+@pytest.mark.long
+async def test_client_of_openai_gets_slow_results_and_those_without_a_callback(sqlite_url: str) -> None:
+    async with doors_on_sockets(sqlite_url) as stand:
+        assert await run_client(LOST_CALLBACK, BASE=stand.url, KEY=KEY) == ["completed", "completed", 1]
