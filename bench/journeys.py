@@ -20,6 +20,7 @@ import uvloop
 from bench import seeds, upstream
 from bench.databases import Databases, Kind
 from bench.requests import Contestant, serving
+from bench.servers import Server
 
 CONNECTIONS = 64
 OPEN = 128
@@ -32,7 +33,8 @@ MAX_WARM_UP = 20.0
 class Plan:
     """The load and its duration."""
 
-    port: int
+    ports: Sequence[int]
+    """Those that take submits, in turn."""
     pids: Sequence[int]
     """The processes whose CPU time is read."""
     api_key: str
@@ -61,6 +63,7 @@ def contestants(kinds: tuple[Kind, ...]) -> list[Contestant]:
         listed.append(Contestant("dovecote", kind, "all"))
         if kind == "postgresql":
             listed.append(Contestant("dovecote, two processes", kind, "web+worker"))
+            listed.append(Contestant("dovecote, four processes", kind, "web+web+worker+worker"))
         listed.append(Contestant("obvious", kind, hands_over=True))
     return listed
 
@@ -69,7 +72,7 @@ def measure(contestant: Contestant, databases: Databases, upstream_port: int, *,
     """Start a server over a fresh database, load it from a process of its own, and stop it."""
     url = f"http://127.0.0.1:{upstream_port}{upstream.CALLING_BACK}"
     with serving(contestant, databases, url) as (servers, _):
-        plan = Plan(port=servers[0].port, pids=[each.pid for each in servers], api_key=seeds.API_KEY, seconds=seconds)
+        plan = plan_of(contestant, servers, seconds)
         done = subprocess.run(
             [sys.executable, "-m", "bench.journeys"],
             input=json.dumps(dataclasses.asdict(plan)),
@@ -83,12 +86,19 @@ def measure(contestant: Contestant, databases: Databases, upstream_port: int, *,
     return Seen(**json.loads(done.stdout))
 
 
+def plan_of(contestant: Contestant, servers: Sequence[Server], seconds: float) -> Plan:
+    """Return the load for the servers of a contestant."""
+    roles = contestant.role.split("+")
+    ports = [each.port for each, role in zip(servers, roles, strict=True) if role != "worker"]
+    return Plan(ports=ports, pids=[each.pid for each in servers], api_key=seeds.API_KEY, seconds=seconds)
+
+
 class _Load:
     """The journeys that are open, and those that have ended."""
 
     def __init__(self, plan: Plan) -> None:
         self._head = (
-            f"POST /v1/tasks HTTP/1.1\r\nHost: 127.0.0.1:{plan.port}\r\nUser-Agent: client/1.0\r\n"
+            f"POST /v1/tasks HTTP/1.1\r\nHost: 127.0.0.1:{plan.ports[0]}\r\nUser-Agent: client/1.0\r\n"
             f"Authorization: Bearer {plan.api_key}\r\nAccept: */*\r\nContent-Type: application/json\r\n"
         )
         self._run = time.time_ns()
@@ -185,8 +195,9 @@ async def _run(plan: Plan) -> Seen:
     loop = asyncio.get_running_loop()
     receiver = await loop.create_server(lambda: _Receiver(load), "127.0.0.1", 0, backlog=1024)
     load.receiver_port = receiver.sockets[0].getsockname()[1]
-    for _ in range(CONNECTIONS):
-        await loop.create_connection(lambda: _Client(load), "127.0.0.1", plan.port)
+    for number in range(CONNECTIONS):
+        port = plan.ports[number % len(plan.ports)]
+        await loop.create_connection(lambda: _Client(load), "127.0.0.1", port)
     servers = [psutil.Process(pid) for pid in plan.pids]
     await asyncio.wait_for(load.warm.wait(), MAX_WARM_UP)
     load.latencies.clear()

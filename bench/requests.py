@@ -5,7 +5,7 @@ import dataclasses
 import functools
 import sqlite3
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from bench import load, raw, seeds, upstream
@@ -87,7 +87,9 @@ _TAKEN_IN = "SELECT count(*) FROM callbacks WHERE decision IS NOT NULL"
 
 
 @contextlib.contextmanager
-def serving(contestant: Contestant, databases: Databases, upstream_url: str) -> Iterator[tuple[list[Server], str]]:
+def serving(
+    contestant: Contestant, databases: Databases, upstream_url: str, more: Mapping[str, str] | None = None
+) -> Iterator[tuple[list[Server], str]]:
     """Run the processes of a contestant over a fresh database, and yield them and its URL. The first takes requests."""
     port = free_port()
     if contestant.kind is None:
@@ -115,8 +117,8 @@ def serving(contestant: Contestant, databases: Databases, upstream_url: str) -> 
             for role in contestant.role.split("+"):
                 command = [str(Path(sys.executable).with_name("dovecote")), "serve", "--role", role]
                 environment = dovecote_settings(url, port, upstream_url)
-                own = port if role != "worker" else free_port()
-                environment["DOVECOTE_PORT"] = str(own)
+                own = port if role != "worker" and not servers else free_port()
+                environment |= {"DOVECOTE_PORT": str(own), **(more or {})}
                 environment |= dict.fromkeys(_DOORS, "true") if contestant.doors else {}
                 servers.append(processes.enter_context(running(command, environment, port=own)))
             yield servers, url

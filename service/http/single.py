@@ -99,7 +99,7 @@ class SingleTransport(httpx.AsyncBaseTransport):
 
     def _finish(self, exchange: "_Exchange") -> None:
         """Keep the connection of an exchange, or close it."""
-        transport = exchange.reusable()
+        transport = None if self._kept is None else exchange.reusable()
         if self._kept is None or transport is None:
             exchange.close()
             return

@@ -128,6 +128,15 @@ async def test_connection_in_an_unclear_state_is_not_used_again(answer: bytes) -
     assert server.connections == 2
 
 
+@pytest.mark.parametrize("client", ["purchases", "files"])
+async def test_connection_that_is_not_kept_is_closed_although_the_server_keeps_it(client: str) -> None:
+    receiver = Receiver()
+    async with Server.running(receiver.handle) as server, opened() as clients:
+        answer = await getattr(clients, client).post(server.url, content=b"{}")
+        assert (answer.status_code, answer.content) == (200, b"taken")
+        await asyncio.wait_for(receiver.ended.wait(), LIMIT)
+
+
 async def test_idle_connection_is_closed_by_dovecote(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kept, "IDLE_SECONDS", 0.0)
     receiver = Receiver()
