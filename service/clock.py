@@ -21,6 +21,8 @@ from service.store.database import Database, StoreUnavailable
 
 log = logging.getLogger("dovecote")
 
+PLAUSIBLE_YEARS: Final = range(2025, 2100)
+"""The years in which a clock may be right: this version is not older, and will not be in use for so long."""
 JUMP: Final = 5.0
 """Seconds from which on a change of the clock is a jump, and not a correction."""
 CHECK_EVERY: Final = 1.0
@@ -32,6 +34,16 @@ MAX_ROUND_TRIP: Final = 1.0
 """Seconds: a slower answer of the database says too little about its clock."""
 SKEW_WARNING: Final = 5.0
 """Seconds of difference to the database's clock that are logged."""
+
+
+def warn_if_wrong(now: dt.datetime) -> bool:
+    """Log a warning when a time cannot be right, as after a start without the clock's battery; return whether it did."""
+    if now.year in PLAUSIBLE_YEARS:
+        return False
+    log.warning(
+        "clock is wrong; set it, because TLS, deadlines and the order of tasks depend on it now=%s", now.isoformat()
+    )
+    return True
 
 
 class Clock:

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.clock import JUMP, Clock, ClockGuard
+from service.clock import JUMP, Clock, ClockGuard, warn_if_wrong
 from service.domain.task import State
 from service.flows.signals.local import Signals
 from service.store import callbacks as callback_store
@@ -270,3 +270,9 @@ async def test_processes_of_machines_with_different_clocks_agree(postgresql_url:
         for clock in (skewed, right):
             await ClockGuard(clock, database, Signals()).start()
         assert abs((skewed() - right()).total_seconds()) < JUMP
+
+
+@pytest.mark.parametrize(("year", "wrong"), [(1970, True), (1999, True), (2024, True), (2026, False), (2120, True)])
+def test_impossible_clock_is_reported_at_the_start(year: int, *, wrong: bool, caplog: pytest.LogCaptureFixture) -> None:
+    assert warn_if_wrong(dt.datetime(year, 1, 1, tzinfo=dt.UTC)) is wrong
+    assert ("clock is wrong" in caplog.text) is wrong

@@ -28,6 +28,7 @@ from service.cli import exits
 from service.cli.installation import database_fault, give_up, shown_database
 from service.cli.listening import listen, raise_descriptor_limit, reason_of, waiting_connections
 from service.cli.stopping import Stop
+from service.clock import warn_if_wrong
 from service.domain.flows import FLOWS, Flow, stored
 from service.flows.context import Context
 from service.flows.metrics.tracing import NoOpenTelemetry
@@ -234,6 +235,7 @@ def _log_start(context: Context, role: Role, listeners: Listeners, flows: Collec
     settings = context.settings
     url = None if listeners.main is None else _address(settings.host, listeners.main)
     log.info("started role=%s url=%s database=%s", role, url, shown_database(settings))
+    warn_if_wrong(context.now())
     if len(flows) < len(FLOWS):
         log.info("worker has chosen flows flows=%s", stored(flows))
     if listeners.callbacks is not None:

@@ -119,9 +119,13 @@ def next_reconciliation(task: Task, *, median: float, lookup: bool, now: datetim
     return min(now + timedelta(seconds=wait), end)
 
 
-def in_step(due: datetime) -> datetime:
-    """Move a poll to the next full step of :data:`STEP` seconds, so that tasks of a batch query fall due together."""
-    return due + timedelta(seconds=-due.timestamp() % STEP)
+def in_step(due: datetime, *, deadline: datetime) -> datetime:
+    """Move a poll to the next full step of :data:`STEP` seconds, so that tasks of a batch query fall due together.
+
+    A check at or before the task's deadline is never moved beyond it: the task would expire late.
+    """
+    stepped = due + timedelta(seconds=-due.timestamp() % STEP)
+    return deadline if due <= deadline < stepped else stepped
 
 
 def retry_submit(tries: int, *, retry_after: float | None, chance: float, now: datetime) -> datetime:

@@ -93,7 +93,7 @@ def next_poll(context: Context, task: Task) -> dt.datetime | None:
         now=context.now(),
     )
     in_batches = due is not None and isinstance(dialect, CanPollMany)
-    return in_step(due) if due is not None and in_batches else due
+    return in_step(due, deadline=task.deadline_at) if due is not None and in_batches else due
 
 
 def count_unknown_word(context: Context, dialect: str, word: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Final
 import asyncpg
 
 from tests.chaos.evidence import Evidence, Fault
-from tests.chaos.installation import LIBRARY, Installation, Kind, Server
+from tests.chaos.installation import Installation, Kind, Server
 from tests.chaos.launch import LEASE
 from tests.chaos.outside import Hooks
 from tests.support.database_proxy import Proxy
@@ -291,8 +291,6 @@ def missing(installation: Installation) -> dict[str, str]:
     found: dict[str, str] = {}
     if installation.disk is None:
         found["fill-disk"] = "a small file system cannot be mounted: that needs root"
-    if LIBRARY is None:
-        found["clock"] = "libfaketime is missing: apt-get install faketime"
     return found
 
 

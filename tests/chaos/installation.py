@@ -21,7 +21,6 @@ from tests.support.world import INSTALLATION_SECRET
 
 Kind = Literal["sqlite", "postgresql"]
 HERE: Final = Path(__file__).resolve().parents[2]
-LIBRARY: Final = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
 DISK: Final = {"sqlite": "48m", "postgresql": "700m"}
 """Size of the small disk that holds the database."""
 START_WITHIN: Final = 120.0
@@ -141,12 +140,11 @@ class Installation:
         """Return whether the clock of a web process is wrong, or has just been."""
         return any(each.url == address and each.ahead for each in self.web)
 
-    def build(self, upstreams: Mapping[str, str], *, tree: Path = HERE, clocks: bool) -> None:
+    def build(self, upstreams: Mapping[str, str], *, tree: Path = HERE) -> None:
         """Prepare the processes.
 
         :param upstreams: the addresses of the sandboxes, by name
         :param tree: the checkout whose code they run
-        :param clocks: whether their clocks can be set
         """
         names = ["server"] if self.kind == "sqlite" else ["web-1", "web-2", "worker-1", "worker-2"]
         ports = free_ports(len(names))
@@ -155,10 +153,9 @@ class Installation:
         for name, port in zip(names, ports, strict=True):
             role = name.partition("-")[0].replace("server", "all")
             environment = {**clean_environment(), **settings, "DOVECOTE_PORT": str(port)}
+            environment["CHAOS_CLOCK"] = str(self.folder / f"{name}.clock")
             server = Server(name, ("serve", "--role", role), environment, port, self.folder, "/readyz", tree=tree)
-            if clocks and LIBRARY is not None:
-                server.environment = {**environment, **_faketime(self.folder / f"{name}.clock")}
-                server.set_clock(0)
+            server.set_clock(0)
             self.servers.append(server)
 
     def _settings(self, upstreams: Mapping[str, str], public: str) -> dict[str, str]:
@@ -193,15 +190,6 @@ class Installation:
             async with asyncio.timeout(START_WITHIN):
                 while not await asyncio.to_thread(each.ready, 10.0):  # noqa: ASYNC110 - it happens in another process
                     await asyncio.sleep(0.2)
-
-
-def _faketime(file: Path) -> dict[str, str]:
-    return {
-        "LD_PRELOAD": str(LIBRARY),
-        "FAKETIME_TIMESTAMP_FILE": str(file),
-        "FAKETIME_CACHE_DURATION": "1",
-        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-    }
 
 
 @contextlib.contextmanager

@@ -8,6 +8,8 @@ import dataclasses
 import importlib
 import os
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -57,10 +59,26 @@ def shorten() -> None:
     dialect.Facts.read_timeout = lambda self, operation: min(whole(self, operation), SUBMIT_READ)
 
 
+def clock_of(file: Path) -> Callable[[], float]:
+    """Return a clock that is wrong by the seconds in a file, which is read five times a second."""
+    right, monotonic = time.time, time.monotonic
+    known: dict[str, float] = {"until": 0.0, "ahead": 0.0}
+
+    def wrong() -> float:
+        if monotonic() >= known["until"]:
+            known.update(until=monotonic() + 0.2, ahead=float(file.read_text()))
+        return right() + known["ahead"]
+
+    return wrong
+
+
 def main() -> None:
     """Run the command."""
     here = str(Path(__file__).parent)
     sys.path[:] = [each for each in sys.path if each != here]
+    clock = os.environ.pop("CHAOS_CLOCK", "")
+    if clock:
+        time.time = clock_of(Path(clock))  # before anything of Dovecote is imported, which keeps a reference
     shorten()
     planted = os.environ.pop("CHAOS_PLANT", "")
     if planted:

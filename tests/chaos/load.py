@@ -21,8 +21,9 @@ from tests.chaos.outside import KEYS, Postman
 CALLBACK_SECRET: Final = "callback-secret-of-the-tests"
 
 WORDS: Final[Mapping[str, int]] = {
-    "": 70,
-    "[slow=2]": 26,
+    "": 50,
+    "[slow=2]": 40,
+    "[slow=1]": 20,
     "[drop]": 14,
     "[twice][disorder]": 12,
     "[late=4]": 8,

@@ -28,6 +28,9 @@ LOST: Final = 0.05
 AGAIN: Final = 0.08
 """Share of the callbacks that come once more, later and out of order."""
 HANG_SECONDS: Final = 6.0
+SLOW: Final = 0.25
+"""Share of the messages that are answered after a while."""
+SLOW_SECONDS: Final = (0.5, 2.5)
 
 Mode = Literal["well", "hang", "fail"]
 
@@ -97,9 +100,9 @@ class Postman:
 class Hooks:
     """A receiver of messages at ``/{client}/…`` that can hang and fail."""
 
-    def __init__(self, evidence: Evidence) -> None:
+    def __init__(self, evidence: Evidence, chance: random.Random) -> None:
         """Prepare the receiver."""
-        self._evidence = evidence
+        self._evidence, self._chance = evidence, chance
         self._secrets = {name: Webhook(derive_secret(INSTALLATION_SECRET, name, 1)) for name in KEYS}
         self.mode: Mode = "well"
         self._healed = asyncio.Event()
@@ -120,6 +123,8 @@ class Hooks:
             except TimeoutError:
                 self._note(request, body, 504)
                 return Response(status_code=504)
+        if self._chance.random() < SLOW:
+            await asyncio.sleep(self._chance.uniform(*SLOW_SECONDS))
         status = 500 if self.mode == "fail" else 204
         self._note(request, body, status)
         return Response(status_code=status)

@@ -3,7 +3,7 @@
 import asyncio
 import dataclasses
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from sqlalchemy import bindparam, update
@@ -34,9 +34,14 @@ def lost_lease_check() -> None:
     queue: Any = importlib.import_module("service.store.queue")
     table = importlib.import_module("service.store.tables").webhook_messages
     names = ["state", "delivered_at", "last_status", "last_error", "due_at", "schedule_from"]
-    queue._SETTLE_MESSAGES = (
-        update(table).where(table.c.id == bindparam("of_row")).values({name: bindparam(name) for name in names})
-    )
+    stale_too = (table.c.id == bindparam("of_row"), table.c.attempts >= bindparam("of_attempt"))
+    statement = update(table).where(*stale_too).values({name: bindparam(name) for name in names})
+
+    async def settle_messages(connection: Any, settled: Sequence[dict[str, Any]]) -> None:
+        if settled:
+            await connection.execute(statement, list(settled))
+
+    queue.settle_messages = settle_messages
     apply: Any = importlib.import_module("service.flows.apply")
     decide = apply.decide
 

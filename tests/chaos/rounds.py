@@ -5,7 +5,6 @@ import contextlib
 import dataclasses
 import random
 import re
-import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
@@ -142,7 +141,7 @@ async def _surroundings(
     installation: Installation, evidence: Evidence, chance: random.Random, tree: Path, options: Options
 ) -> AsyncIterator[_Around]:
     postman = Postman(evidence, random.Random(chance.random()), installation.addresses)
-    hooks = Hooks(evidence)
+    hooks = Hooks(evidence, random.Random(chance.random()))
     sandboxes = {name: Sandbox(seconds=2.0, key=SANDBOX_KEY, send=postman) for name in ("elkapi", "cometapi")}
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(postman.aclose)
@@ -152,7 +151,7 @@ async def _surroundings(
         if installation.kind == "postgresql":
             proxy = await stack.enter_async_context(Proxy.running(socket_of(installation.url)))
             installation.url = through(installation.url, proxy.port)
-        installation.build(urls, clocks=installation.kind == "sqlite" or tree == HERE, tree=tree)
+        installation.build(urls, tree=tree)
         load = Load(
             evidence,
             random.Random(chance.random()),
@@ -221,8 +220,9 @@ class _Supervisor:
 
 async def _settle(installation: Installation, around: _Around, within: float, say: Say) -> bool:
     """Wait until nothing is left to do; return False when nothing has ended for too long. A busy machine is only slow."""
-    end, best = time.monotonic() + within, sys.maxsize
+    end = time.monotonic() + within
     left: dict[str, int] = {}
+    before: dict[str, int] = {}
     while time.monotonic() < end:
         await asyncio.sleep(1.0)
         left = await _left(installation)
@@ -233,11 +233,10 @@ async def _settle(installation: Installation, around: _Around, within: float, sa
         )
         if len(left) == 1:
             continue  # the database does not answer yet
-        total = sum(left.values())
-        if total == 0:
+        if not any(left.values()):
             return True
-        if total < best:
-            best, end = total, time.monotonic() + within
+        if left != before:
+            before, end = left, time.monotonic() + within
     say(f"nothing has ended for {within:.0f} s: {left}")
     return False
 

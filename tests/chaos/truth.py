@@ -25,13 +25,14 @@ def _seconds(text: str) -> float:
     return dt.datetime.strptime(text, "%Y-%m-%d %H:%M:%S").replace(tzinfo=dt.UTC).timestamp()
 
 
-def lies(told: Reading, jobs: Sequence[Job]) -> Iterator[str]:
+def lies(told: Reading, jobs: Sequence[Job], *, times: bool = True) -> Iterator[str]:
     """Yield what was not true of a sentence.
 
     :param jobs: the paid jobs of the task
+    :param times: whether times can be compared: no clock has been wrong so far
     """
     sentence = told.explanation
-    if not told.clock_off:
+    if times and not told.clock_off:
         yield from _wrong_times(told, sentence)
     bought = [job for job in jobs if job.created_at < told.asked]
     if _NOTHING_PAID.search(sentence) and bought:

@@ -3,6 +3,7 @@
 import base64
 import datetime as dt
 import hashlib
+import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
@@ -16,14 +17,16 @@ from service.domain.task import WITHOUT_PURCHASE
 from service.domain.webhook_events import LATE
 from service.sandbox.files import FILES
 from service.sandbox.served_files import content
-from tests.chaos.evidence import Accepted, Arrived, Called, Job, Reading, Refused, Seen
+from tests.chaos.evidence import Accepted, Arrived, Called, Fault, Job, Reading, Refused, Seen
 from tests.chaos.facts import Facts, Row
 from tests.chaos.load import CALLBACK_SECRET
 from tests.chaos.truth import lies
-from tests.support.replay import wrong_with
+from tests.support.replay import owed, wrong_with
 
 ENDED: Final = frozenset({"succeeded", "failed", "cancelled", "expired"})
 _FAR: Final = 300.0
+_WITH_COPIES: Final = ("results_kept after the end", "messages are owed")
+"""What the stateful tests say of kept results, which they do not have."""
 
 
 def no_error_of_the_server(facts: Facts) -> Iterator[str]:
@@ -223,12 +226,14 @@ def invariants_hold(facts: Facts) -> Iterator[str]:
     """Yield what is wrong with one task by itself: its history, its ends, its messages, its times, its submissions."""
     now = dt.datetime.fromtimestamp(max((each.at for each in facts.records), default=0.0), dt.UTC)
     for kept in facts.kept:
-        # The stateful tests keep no results: this event comes after the end by nature.
         yield from (
-            f"task {kept.task.id}: {wrong}"
-            for wrong in wrong_with(kept, now=now)
-            if not wrong.startswith("results_kept after the end")
+            f"task {kept.task.id}: {wrong}" for wrong in wrong_with(kept, now=now) if not wrong.startswith(_WITH_COPIES)
         )
+        copied = {each.sequence for each in kept.events if each.type == "results_kept"}
+        wanted = [each for each in owed(kept.events) if each not in copied] if kept.task.callback_url else []
+        made = sorted(each.sequence for each in kept.messages)
+        if made != wanted:
+            yield f"task {kept.task.id}: messages are owed of events {wanted}, and made of {made}"
 
 
 def histories_are_whole(facts: Facts) -> Iterator[str]:
@@ -275,8 +280,9 @@ def sentences_are_true(facts: Facts) -> Iterator[str]:
         task = facts.task_of(job)
         if task is not None:
             jobs[task["id"]].append(job)
+    wrong_since = min((each.at for each in facts.of(Fault) if each.name == "clock"), default=math.inf)
     for told in facts.of(Reading):
-        for lie in lies(told, jobs.get(UUID(told.task), [])):
+        for lie in lies(told, jobs.get(UUID(told.task), []), times=told.at < wrong_since):
             yield f"task {told.task} ({told.state}) {lie}. It was told: {told.explanation}"
 
 

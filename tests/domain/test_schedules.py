@@ -125,9 +125,15 @@ def test_first_poll_of_a_dialect_is_made_once() -> None:
 @given(st.floats(0, 1e6))
 def test_batch_polls_are_aligned_to_steps(offset: float) -> None:
     due = after(offset)
-    moved = in_step(due)
+    moved = in_step(due, deadline=after(2e6))
     assert due <= moved < due + dt.timedelta(seconds=STEP)
     assert moved.timestamp() % STEP == pytest.approx(0, abs=1e-5) or moved.timestamp() % STEP == pytest.approx(STEP)
+
+
+@given(st.floats(0, 100), st.floats(0, 100))
+def test_batch_poll_is_not_moved_beyond_the_deadline(offset: float, deadline: float) -> None:
+    due, moved = after(offset), in_step(after(offset), deadline=after(deadline))
+    assert moved <= after(deadline) if offset <= deadline else moved >= due
 
 
 @pytest.mark.parametrize("state", sorted(ENDED - {State.EXPIRED}))

@@ -49,7 +49,7 @@ async def check_workers(context: Context) -> None:
         return
     messages = await context.writers.journeys.run(_announce, context, missing)
     if messages:
-        log.error("%s", sentence_of(silent))
+        log.error("worker missing reason=%s", sentence_of(silent))
     await asyncio.gather(*(_deliver(context, each) for each in messages))
 
 
