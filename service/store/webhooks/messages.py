@@ -148,8 +148,12 @@ class Filter:
 
 async def list_messages(connection: AsyncConnection, wanted: Filter, *, most: int) -> list[Message]:
     """List messages, newest first."""
-    ids = _ordered(_matching(wanted), wanted, most, newest=True).subquery()
-    statement = select(webhook_messages).where(webhook_messages.c.id.in_(select(ids.c.id)))
+    if len(_parts(_matching(wanted), wanted)) == 1:
+        [statement] = _parts(_matching(wanted, webhook_messages), wanted)
+        statement = statement.limit(most)
+    else:
+        ids = _ordered(_matching(wanted), wanted, most, newest=True).subquery()
+        statement = select(webhook_messages).where(webhook_messages.c.id.in_(select(ids.c.id)))
     rows = await connection.execute(statement.order_by(webhook_messages.c.id.desc()))
     return [message_of(row) for row in rows]
 
@@ -174,16 +178,23 @@ async def replayable(connection: AsyncConnection, wanted: Filter, *, most: int) 
 def _ordered(statement: Select[Any], wanted: Filter, most: int, *, newest: bool) -> Select[Any]:
     """Select the ids of a page: one of each state and type, merged, so that an index serves each."""
     key = webhook_messages.c.id.desc() if newest else webhook_messages.c.id
+    pages = [part.order_by(key).limit(most) for part in _parts(statement, wanted)]
+    if len(pages) == 1:
+        return pages[0]
+    either = union_all(*(select(page.subquery()) for page in pages)).subquery()
+    return select(either).order_by(either.c.id.desc() if newest else either.c.id).limit(most)
+
+
+def _parts(statement: Select[Any], wanted: Filter) -> list[Select[Any]]:
+    """Return a statement for each state and type; a single one where an index serves the filter as it is."""
     if wanted.task_id is not None or not (wanted.states or wanted.types or wanted.endpoint_id is not None):
-        return _among(statement, wanted).order_by(key).limit(most)
+        return [_among(statement, wanted)]
     parts = [
         statement.where(webhook_messages.c.state == state) for state in sorted(set(wanted.states) or MESSAGE_STATES)
     ]
-    if wanted.types:
-        parts = [part.where(webhook_messages.c.type == kind) for part in parts for kind in sorted(set(wanted.types))]
-    pages = [part.order_by(key).limit(most).subquery() for part in parts]
-    either = union_all(*(select(page) for page in pages)).subquery()
-    return select(either).order_by(either.c.id.desc() if newest else either.c.id).limit(most)
+    if not wanted.types:
+        return parts
+    return [part.where(webhook_messages.c.type == kind) for part in parts for kind in sorted(set(wanted.types))]
 
 
 def _among(statement: Select[Any], wanted: Filter) -> Select[Any]:
@@ -193,11 +204,11 @@ def _among(statement: Select[Any], wanted: Filter) -> Select[Any]:
     return statement.where(webhook_messages.c.type.in_(wanted.types)) if wanted.types else statement
 
 
-def _matching(wanted: Filter) -> Select[Any]:
+def _matching(wanted: Filter, columns: Any = webhook_messages.c.id) -> Select[Any]:
     # A task or an endpoint has few messages and a client many: the planner is kept from going by the client.
     few = wanted.task_id is not None or wanted.endpoint_id is not None
     whose: Any = func.coalesce(webhook_messages.c.client, "") if few else webhook_messages.c.client
-    statement = select(webhook_messages.c.id).where(whose == wanted.client)
+    statement = select(columns).where(whose == wanted.client)
     if wanted.task_id is not None:
         statement = statement.where(webhook_messages.c.task_id == wanted.task_id)
     if wanted.endpoint_id is not None:
