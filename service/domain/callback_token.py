@@ -66,6 +66,10 @@ class Tokens:
         text = f"dovecote upload {upload_id} {until} {client}"
         return hmac.digest(self._secret, text.encode("utf-8", "surrogatepass"), hashlib.sha256).hex()
 
+    def sign_stream(self, task_id: UUID, until: int) -> str:
+        """Return the proof that anybody may read the events of a task until a time, without a key."""
+        return hmac.digest(self._secret, f"dovecote stream {task_id} {until}".encode(), hashlib.sha256).hex()
+
     def prove(self, nonce: str) -> str:
         """Return a proof that only this installation can compute. ``dovecote doctor`` uses it to identify the server."""
         return hmac.digest(self._secret, b"dovecote proof " + nonce.encode("utf-8", "replace"), hashlib.sha256).hex()

@@ -9,8 +9,11 @@ from collections.abc import Sequence
 from typing import Final
 from uuid import UUID
 
-MAX_BACK_OFF: Final = 2
-"""How many times as long as the repeats have taken so far the next pause of a client may be: clients double their pauses."""
+MAX_BACK_OFF: Final = 4
+"""How many times as long as the repeats have taken so far the next pause of a client may be.
+
+Clients double their pauses, and make each up to a quarter shorter or longer: 2.5 s may follow 0.75 s.
+"""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,8 +85,8 @@ def _is_unmarked_repeat(sender: Sender, each: Earlier, windows: Windows, now: dt
     if not windows.unmarked:
         return False
     elapsed = max(now - each.seen_at, dt.timedelta())
-    if each.cut_off:
-        return elapsed <= windows.unmarked
+    if each.cut_off and elapsed <= windows.unmarked:
+        return True
     so_far = max(each.seen_at - each.created_at, dt.timedelta())
     is_recent = elapsed <= max(windows.unmarked, MAX_BACK_OFF * so_far) and elapsed <= windows.marked
     return sender.repeats_unmarked and not each.at_once and is_recent

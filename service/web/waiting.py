@@ -1,7 +1,9 @@
 """Wait for the end of a task, or for another of its states."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable
+from typing import Any
 
 from service.domain.task import Task
 from service.flows.context import Context
@@ -32,3 +34,10 @@ async def wait_for_end(
                 await asyncio.wait_for(changed.wait(), left)
             except TimeoutError:
                 continue
+
+
+async def stopped(future: asyncio.Future[Any]) -> None:
+    """End what a future does, if it is not done."""
+    future.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await future

@@ -56,6 +56,14 @@ async def reconcile(context: Context, task: Task) -> Applied:
     return applied
 
 
+def may_be_settled(context: Context, task: Task) -> bool:
+    """Return whether anything but its client or an operator can still settle an unconfirmed task before its deadline.
+
+    A callback or the provider's list of jobs can show its job, and a policy other than ``hold`` decides by itself.
+    """
+    return task.callback_expected or task.on_uncertain != "hold" or can_list_jobs(context, task)
+
+
 async def _search(context: Context, task: Task) -> _Case:
     """Return the provider's list of jobs, where it has one."""
     upstream, dialect = context.upstreams.get(task.upstream or ""), context.dialect(task)

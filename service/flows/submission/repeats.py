@@ -107,6 +107,12 @@ async def accept_once(
         return accepted
 
 
+async def note_cut_off(context: Context, recent: Recent, task: Task, fingerprint: str) -> None:
+    """Write that the connection of a held request broke before its answer: a repeat of it gets the same task."""
+    async with recent.exclusively(fingerprint):
+        await _note(context, task, cut_off=True)
+
+
 async def _accept(
     context: Context, recent: Recent, request: Any, arrival: Arrival, *, client: str, large: bool
 ) -> Accepted:

@@ -135,14 +135,16 @@ class DoorRequest:
         """
         key = self.http.headers.get("idempotency-key")
         large = self.lease.size > 0
+        arrival: Arrival | None = None
         try:
             if key is not None and 0 < len(key) <= MAX_KEY and key.isprintable():
                 accepted = await accept.accept(
                     self.context, document, client=self.client, idempotency_key=key, large=large
                 )
             else:
+                arrival = await self._arrival(said)
                 accepted = await accept_once(
-                    self.context, self.recent, document, await self._arrival(said), client=self.client, large=large
+                    self.context, self.recent, document, arrival, client=self.client, large=large
                 )
         except Invalid as error:
             raise refused(error.mistakes, self.door.invalid_status) from None
@@ -159,6 +161,7 @@ class DoorRequest:
         await self.lease.end_turn()
         self.lease.release()
         self.http.state.accepted = accepted
+        self.http.state.fingerprint = None if arrival is None else arrival.fingerprint
         return accepted
 
     async def wait(self, task: Task, seconds: float = MAX_HELD) -> Task:
@@ -228,6 +231,8 @@ class Door:
     """Returns how the sender of a request repeats it, by its headers."""
     invalid_status: int = 400
     """The HTTP status of a request with mistakes."""
+    late_headers: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """Headers of an error after which the task may exist: with them its client sends no repeat."""
     ok_errors: bool = False
     """Whether this API answers errors with HTTP 200."""
 
@@ -298,7 +303,7 @@ class Door:
     def error(self, problem: Problem) -> Response:
         """Return an error in the form of this API."""
         status = 200 if self.ok_errors and problem.status != _UNAUTHORIZED else problem.status
-        found = dict(problem.headers)
+        found = {**(self.late_headers if status == _MAYBE else {}), **problem.headers}
         if problem.status not in _MAY_REPEAT:
             found.setdefault("x-should-retry", "false")
         return Response(orjson.dumps(self.write_error(problem)), status, found, "application/json")

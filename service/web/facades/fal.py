@@ -1,6 +1,8 @@
 """fal's queue, for its clients: ``FAL_QUEUE_RUN_HOST``, or ``proxyUrl`` of its JavaScript client."""
 
+import dataclasses
 import re
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
 
@@ -8,6 +10,7 @@ from starlette.convertors import Convertor, register_url_convertor
 from starlette.responses import Response
 
 from service.domain.api_key import Scope
+from service.domain.repeats import Sender
 from service.domain.task import State, Task
 from service.flows.upstreams import status as upstream_status
 from service.flows.webhooks.formats import fal
@@ -15,12 +18,19 @@ from service.flows.webhooks.formats.shapes import WAITING, code_of, reason_of
 from service.web.facades.actions import cancel
 from service.web.facades.body import Fields
 from service.web.facades.door import Door, DoorRequest, DoorRoute, shown
+from service.web.facades.headers import sender_of
+from service.web.facades.outcome import hold
+from service.web.facades.stream import event, stream_of
 from service.web.problems import Problem
 
 _TARGETS: Final = frozenset({"queue.fal.run", "fal.run"})
 """The hosts that a request to the proxy may name. Nothing is ever forwarded."""
 _TARGET: Final = "x-fal-target-url"
-_REQUEST: Final = re.compile(r"/(?P<app>.+)/requests/(?P<id>[^/]+)(?P<rest>/status|/cancel)?/?")
+_REQUEST: Final = re.compile(r"/(?P<app>.+)/requests/(?P<id>[^/]+)(?P<rest>/status/stream|/status|/cancel)?/?")
+_OWN_HEADERS: Final = "x-fal-"
+"""The beginning of headers that only fal's clients send; those of a browser have no name of their own."""
+_LATE: Final = {"x-fal-request-timeout-type": "user"}
+"""With it fal's clients do not repeat a request that was answered with 504."""
 _BAD_INPUT: Final = frozenset({"invalid_input", "content_policy"})
 
 
@@ -93,7 +103,7 @@ async def run(request: DoorRequest) -> Response:
     app = request.http.path_params["app"]
     said = await request.fields()
     accepted = await request.accept(request_of(app, said, None), said)
-    task = await request.wait(accepted.task)
+    task = await hold(request, accepted.task)
     if not task.state.ended:
         detail = f"the result is not ready; request {task.id} goes on"
         raise Problem(504, "provider_timeout", detail, headers=_named(task))
@@ -106,6 +116,17 @@ async def status(request: DoorRequest) -> Response:
     position = await upstream_status.queue_position(request.context, task)
     document = status_document(task, position)
     return shown(document, 200 if task.state.ended else 202, headers=_named(task))
+
+
+async def stream_status(request: DoorRequest) -> Response:
+    """Return the status of a request as events, until its end."""
+
+    async def write(latest: Task) -> Iterable[bytes]:
+        position = await upstream_status.queue_position(request.context, latest)
+        return [event(status_document(latest, position))]
+
+    task = await _find(request)
+    return stream_of(request, task, write, meanwhile=write, headers=_named(task))
 
 
 async def result(request: DoorRequest) -> Response:
@@ -124,7 +145,9 @@ def _result(task: Task) -> Response:
     code = code_of(task)
     if code in _BAD_INPUT:
         return shown(fal.error_document(task), 422, headers=headers)
-    return shown({"detail": reason_of(task)}, 504 if code == "provider_timeout" else 500, headers=headers)
+    if code == "provider_timeout":
+        return shown({"detail": reason_of(task)}, 504, headers={**headers, **_LATE})
+    return shown({"detail": reason_of(task)}, 500, headers=headers)
 
 
 async def cancel_request(request: DoorRequest) -> Response:
@@ -144,15 +167,26 @@ async def proxied(request: DoorRequest) -> Response:
     found = _REQUEST.fullmatch(parts.path)
     method = request.http.method
     if found is None:
+        is_queue = parts.netloc.startswith("queue.")
         request.http.path_params["app"] = parts.path.strip("/")
+        # Requests are compared by their path and query: those of the target.
+        request.http.scope["path"] = f"{request.prefix}{'' if is_queue else _RUN}{parts.path}"
         request.http.scope["query_string"] = parts.query.encode("latin-1", "replace")
         if method != "POST" or "/" not in parts.path.strip("/"):
             raise Problem(404, "not_found", "the target is no app and no request")
-        return await (submit if parts.netloc.startswith("queue.") else run)(request)
+        return await (submit if is_queue else run)(request)
     request.http.path_params["id"] = found["id"]
     if method == "PUT":
         return await cancel_request(request)
-    return await (status if found["rest"] == "/status" else result)(request)
+    found_there = {"/status": status, "/status/stream": stream_status}
+    return await found_there.get(found["rest"] or "", result)(request)
+
+
+def _sender(headers: Mapping[str, str]) -> Sender:
+    """Return how the sender of a request repeats it: fal's clients do, without a mark."""
+    is_fal = any(name.lower().startswith(_OWN_HEADERS) for name in headers)
+    sender = sender_of(headers)
+    return dataclasses.replace(sender, repeats_unmarked=True) if is_fal else sender
 
 
 async def _find(request: DoorRequest) -> Task:
@@ -165,18 +199,22 @@ def _named(task: Task) -> dict[str, str]:
 
 
 _APP: Final = "/{app:falapp}"
+_RUN: Final = "/fal-run"
 _JOB: Final = f"{_APP}/requests/{{id}}"
 DOOR: Final = Door(
     name="fal",
     prefixes=("/fal", ""),
     routes=(
         DoorRoute(method="GET", path=f"{_JOB}/status", handler=status, scope=Scope.READ),
+        DoorRoute(method="GET", path=f"{_JOB}/status/stream", handler=stream_status, scope=Scope.READ),
         DoorRoute(method="PUT", path=f"{_JOB}/cancel", handler=cancel_request),
         DoorRoute(method="GET", path=_JOB, handler=result, scope=Scope.READ),
-        DoorRoute(method="POST", path=f"/fal-run{_APP}", handler=run),
+        DoorRoute(method="POST", path=f"{_RUN}{_APP}", handler=run),
         DoorRoute(method="POST", path=_APP, handler=submit),
         *(DoorRoute(method=method, path="/fal-proxy", handler=proxied) for method in ("GET", "POST", "PUT")),
     ),
     write_error=error_document,
+    sender=_sender,
+    late_headers=_LATE,
     invalid_status=422,
 )

@@ -19,7 +19,10 @@ _MAX_MARK: Final = 1000
 _REPEAT_UNMARKED: Final = ("replicate-javascript/", "fal-client/", "@fal-ai/")
 """The beginnings of the names of clients that repeat a request at once, without a mark (measured)."""
 _METHODS: Final = "GET, POST, PUT, PATCH, DELETE, OPTIONS"
-_EXPOSED: Final = "dovecote-task, idempotency-replayed, retry-after, x-should-retry, location"
+_EXPOSED: Final = (
+    "dovecote-task, idempotency-replayed, retry-after, x-should-retry, location, "
+    "x-fal-request-id, x-fal-error-type, x-fal-request-timeout-type"
+)
 _MAX_AGE: Final = "600"
 
 

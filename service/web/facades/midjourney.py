@@ -18,7 +18,7 @@ from service.flows.webhooks.formats.shapes import outputs, reason_of, texts
 from service.web.facades.body import Fields, is_one_of
 from service.web.facades.door import Door, DoorRequest, DoorRoute, refused, shown
 from service.web.facades.media import media_response
-from service.web.facades.outcome import succeeded
+from service.web.facades.outcome import hold, succeeded
 from service.web.problems import Problem
 from service.web.waiting import wait_for_end
 
@@ -238,7 +238,7 @@ async def upload(request: DoorRequest) -> Response:
     """Put images at Midjourney's, and return their addresses."""
     said = await request.fields()
     accepted = await request.accept(request_of("upload", said, speed=_speed(request)), said)
-    task = succeeded(await request.wait(accepted.task))
+    task = succeeded(await hold(request, accepted.task))
     return shown(answer_document(_SUBMITTED, "success", outputs(task)))
 
 
@@ -256,7 +256,7 @@ async def image_seed(request: DoorRequest) -> Response:
             raise refused(error.mistakes, 400) from None
         if accepted.new or not accepted.task.state.ended or accepted.task.state is State.SUCCEEDED:
             break
-    task = succeeded(await request.wait(accepted.task))
+    task = succeeded(await hold(request, accepted.task))
     return shown(answer_document(_SUBMITTED, "success", next(iter(texts(task)), None)))
 
 

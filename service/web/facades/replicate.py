@@ -1,8 +1,11 @@
 """Replicate's API, for its SDKs: ``REPLICATE_BASE_URL=https://…/replicate``."""
 
+import hmac
+import math
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
+from uuid import UUID
 
 import orjson
 from starlette.responses import Response
@@ -20,6 +23,7 @@ from service.store import tasks as task_store
 from service.web.facades.actions import cancel
 from service.web.facades.body import Fields
 from service.web.facades.door import Door, DoorRequest, DoorRoute, shown
+from service.web.facades.outcome import hold
 from service.web.facades.stream import stream_of
 from service.web.facades.uploads import NAME, store, with_uploads
 from service.web.problems import Problem
@@ -37,6 +41,7 @@ _PAGE: Final = 100
 _WAIT: Final = re.compile(r"(?:^|[,;\s])wait(?:=([0-9]{1,4}))?(?:$|[,;\s])")
 _BARE: Final = re.compile(r"[0-9A-Za-z][\w.-]{0,127}", re.ASCII)
 """A version without the name of its model, in any length: Replicate decides whether there is one."""
+_LINK: Final = re.compile(r"(?P<until>[0-9]{1,11})-(?P<proof>[0-9a-f]{64})", re.ASCII)
 _UPLOADED: Final = re.compile(f"https?://[^/]+(?:/.*)?/v1/files/{NAME}")
 
 
@@ -85,8 +90,8 @@ async def create(request: DoorRequest) -> Response:
     accepted = await request.accept(request_of({kind: model} if model else {}, said), said)
     task, wait = accepted.task, _wait_of(request)
     if wait:
-        task = await request.wait(task, wait)
-    document = prediction_document(task, request.base)
+        task = await hold(request, task, wait)
+    document = _document(request, task)
     if not task.state.ended:
         document["status"] = "starting"  # the SDKs take any other word for the end
     return shown(document, 201)
@@ -106,12 +111,12 @@ async def _find(request: DoorRequest) -> Task:
 
 async def retrieve(request: DoorRequest) -> Response:
     """Return a prediction."""
-    return shown(prediction_document(await _find(request), request.base))
+    return shown(_document(request, await _find(request)))
 
 
 async def cancel_prediction(request: DoorRequest) -> Response:
     """Cancel a prediction. One that has ended is returned as it is."""
-    return shown(prediction_document(await cancel(request, await _find(request)), request.base))
+    return shown(_document(request, await cancel(request, await _find(request))))
 
 
 async def list_predictions(request: DoorRequest) -> Response:
@@ -122,14 +127,43 @@ async def list_predictions(request: DoorRequest) -> Response:
         found = await task_store.page(connection, wanted, most=_PAGE + 1)
     shown_ones = found[:_PAGE]
     following = f"{request.base}/v1/predictions?cursor={shown_ones[-1].id}" if len(found) > _PAGE else None
-    results = [prediction_document(each, request.base) for each in shown_ones]
+    results = [_document(request, each) for each in shown_ones]
     return shown({"previous": None, "next": following, "results": results})
 
 
 async def stream(request: DoorRequest) -> Response:
     """Return the events of a prediction: its output comes in one piece for each result."""
-    task = await _find(request)
+    return _stream(request, await _find(request))
 
+
+async def stream_by_link(request: DoorRequest) -> Response:
+    """Return the events of a prediction to the holder of its link: the SDK for Node sends no key there."""
+    parts = request.http.path_params
+    task_id, found = task_id_of(parts["id"]), _LINK.fullmatch(parts["link"])
+    if task_id is None or found is None or not _is_valid(request, task_id, int(found["until"]), found["proof"]):
+        raise Problem(403, "forbidden", "the link is not valid any more: get the prediction again")
+    async with request.context.database.reading() as connection:
+        task = await task_store.find(connection, task_id)
+    if task is None:
+        raise Problem(404, "not_found", "no task has this id")
+    return _stream(request, task)
+
+
+def _is_valid(request: DoorRequest, task_id: UUID, until: int, proof: str) -> bool:
+    """Return whether a link to the events of a task is ours, and not too old."""
+    is_ours = hmac.compare_digest(proof, request.context.tokens.sign_stream(task_id, until))
+    return is_ours and request.context.now().timestamp() < until
+
+
+def _document(request: DoorRequest, task: Task) -> dict[str, Any]:
+    """Return a task as a prediction, with a link to its events that needs no key."""
+    document = prediction_document(task, request.base)
+    until = math.floor(request.context.now().timestamp() + request.context.settings.results.link_seconds)
+    link = f"{document['urls']['stream']}/{until}-{request.context.tokens.sign_stream(task.id, until)}"
+    return document | {"urls": {**document["urls"], "stream": link}}
+
+
+def _stream(request: DoorRequest, task: Task) -> Response:
     async def write(ended: Task) -> Iterable[bytes]:
         return _events(ended)
 
@@ -195,6 +229,7 @@ DOOR: Final = Door(
         DoorRoute(method="GET", path=_PATH, handler=list_predictions, scope=Scope.READ),
         DoorRoute(method="GET", path=f"{_PATH}/{{id}}", handler=retrieve, scope=Scope.READ),
         DoorRoute(method="GET", path=f"{_PATH}/{{id}}/stream", handler=stream, scope=Scope.READ),
+        DoorRoute(method="GET", path=f"{_PATH}/{{id}}/stream/{{link}}", handler=stream_by_link, is_open=True),
         DoorRoute(method="POST", path=f"{_PATH}/{{id}}/cancel", handler=cancel_prediction),
         DoorRoute(method="POST", path="/v1/files", handler=upload),
         DoorRoute(method="GET", path="/v1/models/{owner}/{name}/versions/{version}", handler=version, scope=Scope.READ),

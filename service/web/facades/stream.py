@@ -4,7 +4,6 @@ Where the upstream streams its answer, and this process reads it, the text is pa
 """
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from typing import Any, Final
 
@@ -15,9 +14,11 @@ from service.domain.task import State, Task
 from service.flows.signals.live import LiveAnswer
 from service.providers.stream import Piece
 from service.web.facades.door import MAX_HELD, DoorRequest
+from service.web.waiting import stopped
 
 EVERY: Final = 10.0
 """Seconds between two comments, so that no proxy takes the connection for dead."""
+_COMMENT: Final = b": waiting\n\n"
 Events = Iterable[bytes]
 
 
@@ -33,24 +34,28 @@ def stream_of(
     write: Callable[[Task], Awaitable[Events]],
     *,
     before: Events = (),
+    meanwhile: Callable[[Task], Awaitable[Events]] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> StreamingResponse:
     """Return a stream that ends with the events of a task's result.
 
     :param write: returns the events of a task that has ended, or for which the client has waited long enough
     :param before: events that are sent at once
+    :param meanwhile: returns events to send every while until the task has ended; default: a comment
     """
 
     async def body() -> AsyncIterator[bytes]:
         for each in before:
             yield each
-        yield b": waiting\n\n"
+        for each in [_COMMENT] if meanwhile is None else await meanwhile(task):
+            yield each
         latest, waited = task, 0.0
         while not latest.state.ended and waited < MAX_HELD and not request.context.signals.closed:
             latest = await request.wait(latest, EVERY)
             waited += EVERY
             if not latest.state.ended:
-                yield b": waiting\n\n"
+                for each in [_COMMENT] if meanwhile is None else await meanwhile(latest):
+                    yield each
         for each in await write(latest):
             yield each
 
@@ -79,21 +84,21 @@ def live_stream_of(
     async def body() -> AsyncIterator[bytes]:
         for each in before:
             yield each
-        yield b": waiting\n\n"
+        yield _COMMENT
         sent: dict[int, str] = {}
         with request.context.live.listening(task.id) as live:
             ending = asyncio.ensure_future(request.wait(task))
             try:
                 async for found in _pieces(request, task, live, ending):
                     if found is None:
-                        yield b": waiting\n\n"
+                        yield _COMMENT
                         continue
                     for each in piece(found, found.index not in sent):
                         yield each
                     sent[found.index] = sent.get(found.index, "") + found.text
                 latest = await ending if ending.done() else await request.find_by_id(task.id) or task
             finally:
-                await _stopped(ending)
+                await stopped(ending)
         for each in await write(latest, sent):
             yield each
 
@@ -114,7 +119,7 @@ async def _pieces(
         try:
             await asyncio.wait(either, timeout=EVERY, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            await _stopped(more)
+            await stopped(more)
         news = live.pieces[position:]
         for each in news:
             yield each
@@ -128,10 +133,3 @@ async def _pieces(
                 return
         elif not news:
             yield None
-
-
-async def _stopped(future: asyncio.Future[Any]) -> None:
-    """End what a future does, if it is not done."""
-    future.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await future

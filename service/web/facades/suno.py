@@ -15,6 +15,7 @@ from service.flows.webhooks.formats.suno import clip_document, clip_of, clips, i
 from service.web.facades.actions import credit_of
 from service.web.facades.body import Fields
 from service.web.facades.door import Door, DoorRequest, DoorRoute, shown
+from service.web.facades.outcome import hold
 from service.web.problems import Problem
 
 _SAME: Final = {
@@ -223,7 +224,7 @@ async def api_generate(request: DoorRequest) -> Response:
         translated["model"] = said["model"].partition("|")[0]
     task = await _accepted(request, "music", translated)
     if said.get("wait_audio") is True:
-        task = await request.wait(task, _MAX_WAIT)
+        task = await hold(request, task, _MAX_WAIT)
     return shown([_api_clip(each) for each in clips(task)])
 
 
@@ -250,7 +251,7 @@ def _api_clip(clip: dict[str, Any]) -> dict[str, Any]:
 
 async def api_lyrics(request: DoorRequest) -> Response:
     """Accept lyrics in the form of suno-api, and return them when they are written."""
-    task = await request.wait(await _accepted(request, "lyrics", await request.fields()), _MAX_WAIT)
+    task = await hold(request, await _accepted(request, "lyrics", await request.fields()), _MAX_WAIT)
     document = lyrics_document(task)
     if task.state is State.SUCCEEDED:
         document["text"] = next(iter(texts(task)), "")

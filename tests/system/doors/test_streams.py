@@ -181,6 +181,20 @@ async def test_upstream_that_breaks_off_is_told_at_once_and_not_paid_twice(sqlit
         assert (task["state"], len(upstream.asked)) == ("unconfirmed", 1)
 
 
+async def test_held_request_whose_upstream_breaks_off_is_told_at_once_and_not_paid_twice(sqlite_url: str) -> None:
+    async with streaming(sqlite_url) as (upstream, _, client):
+        asking = asyncio.create_task(client.post("/v1/chat/completions", json={**CHAT, "stream": False}))
+        upstream.say(b'data: {"choices": [')
+        upstream.close()
+        answer = await asyncio.wait_for(asking, LIMIT)
+        assert (answer.status_code, answer.headers["x-should-retry"]) == (504, "false")
+        assert answer.headers["dovecote-task"] in answer.json()["error"]["message"]
+        mark = {"x-stainless-retry-count": "1"}
+        again = await client.post("/v1/chat/completions", json={**CHAT, "stream": False}, headers=mark)
+        assert again.headers["dovecote-task"] == answer.headers["dovecote-task"]
+        assert (again.status_code, len(upstream.asked)) == (504, 1)
+
+
 def refusing(code: str) -> bytes:
     return b'data: {"error": {"message": "no", "type": "server_error", "code": "' + code.encode() + b'"}}\n\n'
 

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from service.flows.webhooks.formats.ids import prefixed, short
 from service.web.facades import DOORS
 from service.web.facades import door as door_module
+from service.web.facades import outcome as outcome_module
 from service.web.facades import stream as stream_module
 from tests.support.clients import ALICE, BOB
 from tests.support.doors import DOORS as SWITCHES
@@ -47,7 +48,7 @@ READING = [each for each in routes(creating=False) if "{app" not in each[2]]
 
 @pytest.fixture(autouse=True)
 def not_held(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (door_module, stream_module):
+    for module in (door_module, outcome_module, stream_module):
         monkeypatch.setattr(module, "MAX_HELD", 0.0)
 
 

@@ -29,6 +29,7 @@ PREFIXES = {
     "replicate-node": "/replicate",
     "replicate-python": "/replicate",
     "fal-python": "/fal",
+    "fal-js": "/fal",
 }
 """The prefix of each client's base URL; OpenAI's clients use the root here."""
 ELSEWHERE = {
@@ -95,7 +96,7 @@ async def send(world: World, request: dict[str, Any], path: str, key: str = ALIC
     return await asking
 
 
-KEPT = {"user-agent", "x-stainless-retry-count", "x-runway-version", "prefer", "accept"}
+KEPT = {"x-fal-target-url", "user-agent", "x-stainless-retry-count", "x-runway-version", "prefer", "accept"}
 
 
 async def prepared(world: World, path: str) -> str:
@@ -138,7 +139,9 @@ async def replay(world: World, path: Path, client: str) -> None:
     request = case["request"]
     if "/videos/" in address and request["method"] == "POST" and not address.endswith("/edits"):
         await world.pass_time(20)  # only a finished video can be continued
-    if address.endswith(("/edits", "/content")) or (client == "fal-python" and path.stem == "result"):
+    if address.endswith(("/edits", "/content")) or (
+        client.startswith("fal-") and case["answer_it_needs"]["http_status"] == 200 and request["method"] == "GET"
+    ):
         address = await finished(world, request, address)
     answer = await send(world, request, address)
     expected = case["answer_it_needs"]["http_status"]

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from service.domain.events import rfc3339
-from service.domain.task import Result, State, Task
+from service.domain.task import Result, Source, State, Task
 from service.flows.webhooks.formats.ids import short
 from service.flows.webhooks.formats.rebuild import rebuilt
 from service.flows.webhooks.formats.shapes import WAITING, reason_of
@@ -28,7 +28,8 @@ def prediction_document(task: Task, base: str) -> dict[str, Any]:
     :param base: the address of the door, which links begin with
     """
     status = _STATUSES[task.state]
-    if task.state is State.CANCELLED and task.cancel_requested_at is None:
+    asked = task.cancel_requested_at is not None or task.outcome_source is Source.CLIENT
+    if task.state is State.CANCELLED and not asked:
         status = "failed"  # a client that waits takes `canceled` for an end without a result, and raises nothing
     model, version = _model_of(task)
     given = {name: value for name, value in task.input.items() if name not in _NO_INPUT}

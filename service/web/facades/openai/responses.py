@@ -17,7 +17,7 @@ from service.web.facades.door import DoorRequest, DoorRoute, shown
 from service.web.facades.media import as_base64
 from service.web.facades.models import families_of
 from service.web.facades.openai.errors import error_document, error_of
-from service.web.facades.outcome import rest_of, succeeded
+from service.web.facades.outcome import hold, rest_of, succeeded
 from service.web.facades.stream import Sent, event, live_stream_of, stream_of
 from service.web.problems import Problem
 
@@ -145,7 +145,7 @@ async def create(request: DoorRequest) -> Response:
         return _streamed(request, accepted.task, passes_on=not said.get("tools"))
     if said.get("background") is True:
         return shown(await _document(request, accepted.task))
-    task = await request.wait(accepted.task)
+    task = await hold(request, accepted.task)
     if task.state is not State.FAILED:
         succeeded(task)
     return shown({**await _document(request, task), "background": False})
