@@ -113,7 +113,12 @@ async def test_database_itself_is_not_taken_for_a_pooler(postgresql_url: str) ->
         ("transaction", "", "another", "the pooler does not know the database or the user"),
         ("transaction", "max_client_conn = 0", "dovecote", "the pooler has too many connections"),
         ("transaction", "", "dovecote?options=-c%20geqo%3Doff", "a pooler refuses a parameter"),
-        ("session", "[databases]\ngone = host=/nowhere", "gone", "a pooler has no connection to the database"),
+        (
+            "session",
+            "query_wait_timeout = 1\n[databases]\ngone = host=/nowhere user=postgres",
+            "gone",
+            "the pooler has no free connection",
+        ),
     ],
     ids=["statement mode", "unknown database", "too many connections", "options", "the database is down"],
 )
