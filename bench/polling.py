@@ -85,7 +85,7 @@ def _polls_of(
     while True:
         due = next_poll(task, plan, median=median, now=now)
         assert due is not None
-        now = in_step(due) if batch else due
+        now = in_step(due, deadline=task.deadline_at) if batch else due
         age = (now - at).total_seconds()
         if ends and age >= duration:
             return polls, duration

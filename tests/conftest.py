@@ -30,6 +30,7 @@ hypothesis.settings.load_profile("dovecote")
 # The PostgreSQL package keeps a lock here, which the test processes share, and warns where it is not set.
 _RUNTIME = Path(tempfile.gettempdir()) / f"dovecote-tests-{os.getuid()}"
 _RUNTIME.mkdir(mode=0o700, exist_ok=True)
+_RUNTIME.chmod(0o700)  # the package opens it to others where a socket is in it, and then refuses it
 os.environ.setdefault("XDG_RUNTIME_DIR", str(_RUNTIME))
 
 

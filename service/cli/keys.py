@@ -16,7 +16,7 @@ from service.domain.api_key import OWN, ApiKey, Scope
 _SCOPES: Final = click.Choice([str(scope) for scope in Scope])
 _MAX_NAME: Final = 200
 _FIRST_KEY: Final = (
-    "This is the first API key. From now on, and permanently, every request needs a key, also from this machine: "
+    "This is the first API key. A running server asks every request for a key within 5 seconds, and permanently, also from this machine: "
     "put it into DOVECOTE_API_KEY for the other commands."
 )
 

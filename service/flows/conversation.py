@@ -29,6 +29,7 @@ from service.providers.wire import Call, File, Form, Reply
 
 Outcome = TypeVar("Outcome")
 _DOMAIN_LABELS = 2
+_MAX_LOGGED = 300
 
 
 async def run_exchange(
@@ -175,8 +176,16 @@ async def _ask(
                 )
             )
     except Exception as error:  # any exception: the table's last row assumes the worst
-        _record_call(context, upstream, call, context.monotonic() - began, error=type(error).__name__)
-        raise named(error, creating=call.creates, host=urlsplit(base).hostname) from error
+        words = f"{type(error).__name__} {error}".strip()[:_MAX_LOGGED]
+        _record_call(
+            context,
+            upstream,
+            call,
+            context.monotonic() - began,
+            error=redactor.text(words),
+            host=urlsplit(base).hostname,
+        )
+        raise named(error, creating=call.creates) from error
     _record_call(context, upstream, call, context.monotonic() - began, status=answer.status)
     headers = {name: redactor.text(value) for name, value in answer.headers.items()}
     body = await context.large.run(len(answer.body), functools.partial(redactor.body, answer.body))
@@ -237,20 +246,25 @@ def _record_call(
     seconds: float,
     *,
     status: int | None = None,
+    host: str | None = None,
     error: str | None = None,
 ) -> None:
-    """Count and log one call. Its path stays out: some protocols name jobs, prompts or tokens in it."""
+    """Count and log one call. Its path stays out: some protocols name jobs, prompts or tokens in it.
+
+    :param host: the host of a call that failed, for the operator: the task names the upstream only
+    """
     purpose = "create" if call.creates else "query"
     context.metrics.calls.labels(upstream.name, purpose, status_class(status)).inc()
     context.metrics.call_seconds.labels(upstream.name, purpose).observe(seconds)
     log.log(
         logging.INFO if call.creates or error is not None else logging.DEBUG,
-        "upstream called upstream=%s method=%s creates=%s status=%s seconds=%.3f error=%s",
+        "upstream called upstream=%s method=%s creates=%s status=%s seconds=%.3f host=%s error=%s",
         upstream.name,
         call.method,
         call.creates,
         status,
         seconds,
+        host,
         error,
     )
 

@@ -71,13 +71,13 @@ def meaning_of(error: Exception) -> Meaning:
     return next(row for row in FAILURES if isinstance(error, row.error))
 
 
-def named(error: Exception, *, creating: bool, host: str | None) -> UpstreamError:
-    """Return the error for a failure, by what may be done next.
+def named(error: Exception, *, creating: bool) -> UpstreamError:
+    """Return the error for a failure, by what may be done next. Clients see its text: it names no host of the operator's.
 
     :param creating: whether the request that failed buys a job
     """
     found = meaning_of(error)
     # The text holds a reason, never a URL, header or body: see http/reasons.py.
     words = f"{type(error).__name__} {error}".strip()[:300]
-    what = f"the request to {host} went out and no usable answer came" if found.sent else f"no connection to {host}"
+    what = "the request went out and no usable answer came" if found.sent else "no connection"
     return (found.submit if creating else Unavailable)(found.code, f"{what}: {words}", broken=found.counts)

@@ -169,7 +169,11 @@ class Database:
                 self.pooled = await_only(postgresql.is_pooled(target, command_timeout=command_timeout))
             unnamed: dict[str, Any] = {"prepared_statement_cache_size": 0, "prepared_statement_name_func": lambda: ""}
             dbapi: Any = engine.dialect.dbapi
-            return dbapi.connect(async_creator_fn=connect, **(unnamed if self.pooled else {}))
+            try:
+                return dbapi.connect(async_creator_fn=connect, **(unnamed if self.pooled else {}))
+            except dbapi.Error as error:
+                error.while_connecting = True
+                raise
 
         engine = create_async_engine(
             self.url, pool_size=pool_size, max_overflow=0, pool_timeout=POOL_TIMEOUT, creator=create, **_common()
@@ -313,9 +317,8 @@ def out_of_reach(error: BaseException) -> bool:
 
 
 def _connecting(error: DBAPIError) -> bool:
-    """Return whether PostgreSQL refused a connection, for whatever reason: no statement has run."""
-    reported = isinstance(getattr(error.orig, "__cause__", None), asyncpg.PostgresError)
-    return error.statement is None and reported and not isinstance(error, IntegrityError)
+    """Return whether PostgreSQL refused a connection, for whatever reason: a statement that needed a new one has not run."""
+    return getattr(error.orig, "while_connecting", False)
 
 
 def _mistaken(error: BaseException | None) -> bool:

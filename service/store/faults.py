@@ -41,7 +41,9 @@ _BY_SQLSTATE: Final[Mapping[str, Fault]] = {
         "a table of another program has the name of one of ours", "give Dovecote a database or a schema of its own"
     ),
     "42P05": Fault("a pooler mixes prepared statements of several clients", "use its session mode, or report this"),
-    "08P01": Fault("a pooler refuses a parameter of the session", "remove `options` from DOVECOTE_DATABASE_URL"),
+    "08P01": Fault(
+        "a pooler has no connection to the database", "check the database and the pooler's log", UNAVAILABLE
+    ),
     "25006": Fault("the database is read-only", "connect to the primary server", UNAVAILABLE),
     "53100": Fault("the database's disk is full", "free space on the database server", UNAVAILABLE),
     "53200": Fault("the database is out of memory", "check the database server", UNAVAILABLE),
@@ -68,6 +70,34 @@ _BY_CLASS: Final[Mapping[str, Fault]] = {
     "58": Fault("the database server has a system error", "check its disk and its log", UNAVAILABLE),
     "XX": Fault("the database server has an internal error", "check its log", UNAVAILABLE),
 }
+_BY_POOLER: Final[Mapping[str, Fault]] = {
+    "unsupported startup parameter": Fault(
+        "a pooler refuses a parameter of the session", "remove `options` from DOVECOTE_DATABASE_URL"
+    ),
+    "statement pooling": Fault(
+        "a pooler is in statement mode, which has no transactions", "use its transaction or session mode"
+    ),
+    "no such database": Fault(
+        "the pooler does not know the database", "add it to the pooler, or check its name in DOVECOTE_DATABASE_URL"
+    ),
+    "no such user": Fault(
+        "the pooler does not know the user", "add it to the pooler, or check the user in DOVECOTE_DATABASE_URL"
+    ),
+    "bouncer config error": Fault(
+        "the pooler does not know the database or the user", "add them to the pooler, or check DOVECOTE_DATABASE_URL"
+    ),
+    "no more connections": Fault(
+        "the pooler has too many connections",
+        "raise its max_client_conn, or lower DOVECOTE_DATABASE_POOL_SIZE",
+        UNAVAILABLE,
+    ),
+    "query_wait_timeout": Fault(
+        "the pooler has no free connection to the database",
+        "raise its pool_size, or its query_wait_timeout",
+        UNAVAILABLE,
+    ),
+}
+"""By words of PgBouncer's: it gives most of its errors the same SQLSTATE, and ends the connection with them."""
 _BY_SQLITE: Final[Mapping[int, Fault]] = {
     sqlite3.SQLITE_BUSY: Fault("the database file is locked by another program", "end that program", UNAVAILABLE),
     sqlite3.SQLITE_LOCKED: Fault("the database file is locked", "end the program that holds the lock", UNAVAILABLE),
@@ -126,6 +156,11 @@ def explain(error: BaseException) -> Fault:
 def _known(error: BaseException) -> Fault | None:
     state = getattr(error, "sqlstate", None)
     if isinstance(state, str):
+        if state.startswith("08"):
+            text = str(error)
+            told = next((fault for words, fault in _BY_POOLER.items() if words in text), None)
+            if told is not None:
+                return told
         return _BY_SQLSTATE.get(state) or _BY_CLASS.get(state[:2])
     code = getattr(error, "sqlite_errorcode", None)
     if isinstance(code, int):

@@ -17,6 +17,7 @@ from service.cli import exits, main
 from service.cli.processes import LOOPBACK, ProcessGroup, free_ports
 from service.domain.api_key import looks_like_one
 from service.store.migrate import newest
+from service.web.auth.key_cache import LIFETIME
 from tests.support.processes import client_of, dovecote, run, started
 from tests.support.world import TASK_REQUEST
 
@@ -79,6 +80,7 @@ def test_first_key_of_an_installation_comes_with_a_warning(sqlite_url: str) -> N
     """The first key ends the access without a key, also from this machine."""
     first, second = (keys(sqlite_url, "create", "shop") for _ in range(2))
     assert "This is the first API key" in first.stderr
+    assert f"within {LIFETIME.seconds} seconds" in first.stderr
     assert "DOVECOTE_API_KEY" in first.stderr
     assert "first API key" not in second.stderr
 

@@ -681,6 +681,27 @@ def test_other_input_fields_are_mapped():
         ("official", "character_performance", None, "1:1", "960:960"),
         ("official", "image_to_video", "hailuo3", "16:9", "16:9"),
         ("official", "image_to_video", "hailuo3", None, None),
+        ("official", "text_to_video", "hailuo3", "21:9", "21:9"),
+        ("official", "video_to_video", "hailuo3", "1584:672", "21:9"),
+        ("official", "text_to_video", "grok_imagine_1_5", "1280:720", "16:9"),
+        ("official", "text_to_video", "grok_imagine_1_5_lite", "4:3", "960:720"),
+        ("official", "text_to_video", "kling2.5_turbo_pro", "1:1", "720:720"),
+        ("official", "text_to_video", "kling_4", "21:9", "1460:624"),
+        ("official", "text_to_video", "klingO3_4k", "9:16", "2160:3840"),
+        ("official", "text_to_video", "klingO3_4k", None, "3840:2160"),
+        ("official", "text_to_video", "kling3.0_standard", None, "1280:720"),
+        ("official", "image_to_video", "kling3.0_standard", None, None),
+        ("official", "image_to_video", "seedance2_fast", "4:3", "1112:834"),
+        ("official", "video_to_video", "seedance2", "2206:946", "2206:946"),
+        ("official", "text_to_video", "gemini_omni_flash", "1:1", "1:1"),
+        ("official", "text_to_image", "gemini_2.5_flash", "21:9", "1536:672"),
+        ("official", "text_to_image", "gemini_image3_pro", "5632:3072", "5632:3072"),
+        ("official", "text_to_image", "gpt_image_2", "4:3", "1920:1440"),
+        ("official", "text_to_image", "gpt_image_2_5_flare", None, "1920:1088"),
+        ("official", "text_to_image", "ideogram_4_0", "2:3", "1664:2496"),
+        ("official", "text_to_image", "seedream5_lite", "3:4", "1728:2304"),
+        ("official", "text_to_image", "nano_banana_2.1", "9:16", "768:1376"),
+        ("official", "text_to_image", "a_model_of_tomorrow", "16:9", "16:9"),
     ],
 )
 def test_ratio_is_sent_in_the_form_of_the_model(dialect, operation, model, given, said):
@@ -689,7 +710,10 @@ def test_ratio_is_sent_in_the_form_of_the_model(dialect, operation, model, given
     assert body.get("ratio") == said
 
 
-@pytest.mark.parametrize(("given", "said"), [("16:9", "16:9"), ("720:1280", "9:16"), ("1104:832", "4:3")])
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [("16:9", "16:9"), ("720:1280", "9:16"), ("1104:832", "4:3"), ("21:9", "21:9"), ("2100:900", "21:9")],
+)
 def test_aleph2_uses_its_own_ratio_field(given, said):
     assert body_of("official", "video_to_video", {"video": "v", "aspect_ratio": given})["targetAspectRatio"] == said
 

@@ -74,10 +74,19 @@ async def test_database_that_takes_no_connections_is_unavailable(
     """An operator refuses connections while the server goes on, and ends those that there are."""
     name = make_url(empty_postgresql_url).database
     async with opened(empty_postgresql_url) as database:
-        await database.ping()
         administrator = await asyncpg.connect(postgresql("postgres"))
-        await administrator.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
-        await administrator.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", name)
+
+        async def read_meanwhile() -> None:
+            async with database.reading() as connection:
+                await pid_of(connection)
+                await administrator.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+                await administrator.execute(
+                    "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = $1", name
+                )
+                await pid_of(connection)  # it is lost, and none can be opened in its place
+
+        with pytest.raises(StoreUnavailable, match="takes no connections"):
+            await read_meanwhile()
         for _ in range(2):
             with pytest.raises(StoreUnavailable, match="takes no connections"):
                 await database.ping()

@@ -88,7 +88,7 @@ async def test_mixed_batch_is_retried_item_by_item_after_a_failure(
     database: Database,
 ) -> None:
     async def nonsense(connection: AsyncConnection, _: Sequence[int]) -> list[None]:
-        await connection.execute(text("SELECT nonsense FROM nowhere"))
+        await connection.execute(text("SELECT nonsense"))
         return [None]
 
     async with Writers(database).running() as writers:

@@ -263,7 +263,7 @@ async def test_repeated_callback_is_processed_if_the_first_failed(database_url: 
     async with opened(database_url) as database:
         async with database.writing() as connection:
             await callback_store.receive(connection, [callback])
-            settled = {"decision": decision, "detail": None, "decided_at": NOW, "due_at": None}
+            settled = {"decision": decision, "detail": None, "decided_at": NOW, "due_at": None, "upstream": None}
             await queue.settle_callbacks(connection, [{"of_row": callback.id, "of_attempt": 0, **settled}])
         async with database.writing() as connection:
             await callback_store.receive(connection, [callback])

@@ -15,7 +15,7 @@ from sqlalchemy import text
 
 from service.domain.task import State
 from service.flows.signals.postgres import has_channel
-from service.store.database import Database, StoreLocked
+from service.store.database import Database, StoreLocked, StoreUnavailable
 from tests.support.processes import free_ports
 from tests.support.world import World
 
@@ -24,7 +24,7 @@ PGBOUNCER = shutil.which("pgbouncer") or shutil.which("/usr/sbin/pgbouncer")
 pytestmark = pytest.mark.skipif(PGBOUNCER is None, reason="pgbouncer is not installed")
 
 
-def configure(url: str, mode: str, port: int, folder: Path) -> list[str]:
+def configure(url: str, mode: str, port: int, folder: Path, more: str = "") -> list[str]:
     """Write the configuration, and return the command that runs PgBouncer with it."""
     parts = urlsplit(url)
     socket_folder = Path(parse_qs(parts.query)["host"][0])
@@ -32,7 +32,7 @@ def configure(url: str, mode: str, port: int, folder: Path) -> list[str]:
     config.write_text(
         f"[databases]\ndovecote = host={socket_folder} dbname=dovecote user={parts.username}\n"
         f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\nauth_type = any\n"
-        f"pool_mode = {mode}\ndefault_pool_size = {3 if mode == 'transaction' else 30}\nmax_client_conn = 100\n"
+        f"pool_mode = {mode}\ndefault_pool_size = {3 if mode == 'transaction' else 30}\nmax_client_conn = 100\n{more}\n"
     )
     command = [str(PGBOUNCER)]
     if os.geteuid() == 0:  # PgBouncer refuses to run as root, and needs the socket of the server's user
@@ -43,11 +43,11 @@ def configure(url: str, mode: str, port: int, folder: Path) -> list[str]:
 
 
 @contextlib.asynccontextmanager
-async def pgbouncer(url: str, mode: str) -> AsyncIterator[str]:
+async def pgbouncer(url: str, mode: str, more: str = "") -> AsyncIterator[str]:
     """Run PgBouncer before a PostgreSQL, with fewer sessions than clients, and yield its URL."""
     (port,) = free_ports(1)
     with tempfile.TemporaryDirectory(prefix="dovecote-pgbouncer-") as folder:
-        command = configure(url, mode, port, Path(folder))
+        command = configure(url, mode, port, Path(folder), more)
         process = await asyncio.create_subprocess_exec(
             *command, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL
         )
@@ -104,3 +104,30 @@ async def test_database_itself_is_not_taken_for_a_pooler(postgresql_url: str) ->
         await world.context.database.ping()
         assert world.context.database.pooled is False
         assert has_channel(world.context)
+
+
+@pytest.mark.parametrize(
+    ("mode", "more", "database", "sentence"),
+    [
+        ("statement", "", "dovecote", "a pooler is in statement mode"),
+        ("transaction", "", "another", "the pooler does not know the database or the user"),
+        ("transaction", "max_client_conn = 0", "dovecote", "the pooler has too many connections"),
+        ("transaction", "", "dovecote?options=-c%20geqo%3Doff", "a pooler refuses a parameter"),
+        (
+            "session",
+            "query_wait_timeout = 1\n[databases]\ngone = host=/nowhere user=postgres",
+            "gone",
+            "the pooler has no free connection",
+        ),
+    ],
+    ids=["statement mode", "unknown database", "too many connections", "options", "the database is down"],
+)
+async def test_refusal_of_pgbouncer_is_told_as_what_it_is(
+    postgresql_url: str, mode: str, more: str, database: str, sentence: str
+) -> None:
+    async with pgbouncer(postgresql_url, mode, f"{more}\n") as url:
+        store = Database(url.replace("/dovecote", f"/{database}"))
+        with pytest.raises(StoreUnavailable, match=sentence):
+            async with store.writing() as connection:
+                await connection.execute(text("SELECT 1"))
+        await store.close()

@@ -14,7 +14,7 @@ from service.cli.demo.stage import Stage
 from service.cli.demo.story import DELETED, KILLED, SCENES, Scene
 from service.cli.processes import NotStarted, Served
 
-LIMIT: Final = 90.0
+LIMIT: Final = 240.0
 """Seconds that the whole demo may take."""
 _INTERVAL: Final = 0.15
 _QUIET: Final = 0.5

@@ -1,6 +1,5 @@
 """Runway's own request bodies (POST /v1/*), which gateways take too."""
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,6 +7,7 @@ from service.domain.task import Task
 from service.domain.validation import Mistake
 from service.providers.dialect import merge, unsupported, whole
 from service.providers.runway.family import FIELDS, missing
+from service.providers.runway.ratios import fitting, reduced, requires_ratio
 
 VERSION = {"X-Runway-Version": "2024-11-06"}
 """The only value that Runway takes. Gateways want it on some routes: it is always sent."""
@@ -65,24 +65,6 @@ _SAME = {
     "expression_intensity": "expressionIntensity",
 }
 """Our names and Runway's, where the value is the same."""
-_RATIOS: tuple[tuple[str, Mapping[str, str]], ...] = (
-    ("hailuo3", {}),
-    ("grok_imagine_1_5_lite", {"16:9": "848:480"}),
-    ("grok_imagine_1_5", {}),
-    ("seedance2", {"4:3": "1112:834", "3:4": "834:1112", "21:9": "1470:630"}),
-    ("happyhorse", {"4:3": "1108:832", "3:4": "832:1108"}),
-    *(
-        (f"{name}_pro", {"16:9": "1920:1080", "9:16": "1080:1920", "1:1": "1440:1440"})
-        for name in ("klingO3", "kling3.0")
-    ),
-    *(
-        (f"{name}_4k", {"16:9": "3840:2160", "9:16": "2160:3840", "1:1": "2880:2880"})
-        for name in ("klingO3", "kling3.0")
-    ),
-    ("kling_4", {"1:1": "940:940"}),
-)
-"""The sizes of other vendors' models that differ from Runway's, by prefix of the model. An empty row accepts the shape itself."""
-
 _SHAPES_OF_ALEPH = ("16:9", "4:3", "3:2", "1:1", "2:3", "3:4", "9:16", "21:9")
 _PROMPT_VIDEO = ("klingO3", "hailuo3", "seedance2")
 """The models that take the source video as ``promptVideo``."""
@@ -151,15 +133,15 @@ def _native_ratio(task: Task, model: str) -> dict[str, str]:
     """Return the ratio as the model requires it: a size in pixels for most, a shape for some."""
     required = task.operation in {"text_to_video", "image_to_video", "text_to_image"}
     ratio = task.input.get("aspect_ratio")
-    if ratio is None and required and model.startswith(("gen4", "veo")):
+    if ratio is None and ((required and model.startswith(("gen4", "veo"))) or requires_ratio(task.operation, model)):
         ratio = "16:9"
     if ratio is None:
         return {}
     if model.startswith("aleph"):
         return {"targetAspectRatio": shape(ratio)}
-    own = next((sizes for prefix, sizes in _RATIOS if model.startswith(prefix)), None)
+    own = fitting(task.operation, model, ratio)
     if own is not None:
-        return {"ratio": own.get(ratio, SIZES.get(ratio, ratio)) if own else shape(ratio)}
+        return {"ratio": own}
     if task.operation == "text_to_image" and not model.startswith("gen"):
         return {"ratio": ratio}
     sizes = _IMAGE_SIZES if task.operation == "text_to_image" else _GEN3_SIZES if model.startswith("gen3") else SIZES
@@ -222,8 +204,4 @@ def whole_seconds(given: Mapping[str, Any], default: int | None = None) -> float
 
 def shape(ratio: str) -> str:
     """Return the shape of a size: ``1280:720``, and gen3's ``1280:768``, are ``16:9``."""
-    if ratio in SHAPES:
-        return SHAPES[ratio]
-    width, height = (int(side) for side in ratio.split(":"))
-    divisor = math.gcd(width, height)
-    return f"{width // divisor}:{height // divisor}"
+    return SHAPES[ratio] if ratio in SHAPES else reduced(ratio)

@@ -117,6 +117,7 @@ ENDPOINTS = (
         ),
         parameters=(_NAME_PARAMETER,),
         body=ref("Budget"),
+        example={"limit": "100", "soft": "80", "period": "month", "client": "shop"},
         responses={200: ResponseSpec(description="The budget and its parts.", schema=ref("BudgetList"))},
         problems=(400, 409, 413, 415, 422),
     ),

@@ -140,7 +140,8 @@ async def test_known_credit_is_kept_while_requests_fail(database_url: str, caplo
             await credit.ask_due(world.context)
         left, unit, _, error = summary((await shown(world))["elkapi"])
         assert (left, unit) == (500.0, "USD")
-        assert "no connection to query.test" in error
+        assert "no connection" in error
+        assert "query.test" not in error
         assert sum("credit not reported" in line for line in caplog.messages) == 1
         world.edge.down.clear()
         world.clock.forward(credit.EVERY)
