@@ -24,7 +24,7 @@ points = { usd = "0.01", checked = "2026-11-27" }
 id = "elk"
 upstream = "elkapi"
 unit = "points"
-rate = "75"
+rate = "160"
 checked = 2026-11-27
 """
 WORDS = ("", "[drop]", "[twice][disorder][early]", "[fail]", "[429]", "[cut]", "[drop][cut]", "[refuse]")
